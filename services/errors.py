@@ -1,0 +1,44 @@
+"""The error tree, sorted by who can mend the fault.
+
+Every error carries a message (what happened, to which thing) and a hint (what to do next); both are shown, a traceback is not.
+How a run *ended* is never an exception: it is `Run.status`, `Run.error_code` and `Run.error`.
+"""
+
+from __future__ import annotations
+
+
+class StudioError(Exception):
+    """Something a person can act on. `message` says what happened to which thing, `hint` what to do next (may be empty)."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SettingsError(StudioError):
+    """You: a value is wrong. `field` is the spelling of the setting or parameter it belongs to; nothing was submitted."""
+
+    def __init__(self, field: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.field = field
+
+
+class NotFound(StudioError):
+    """You: there is no such model, dataset, run or file; it may have been removed."""
+
+
+class IntakeError(StudioError):
+    """You: this file can't be taken, and why."""
+
+
+class EntryScriptError(StudioError):
+    """The scoring script: it does not parse, has no `run`, or raised. `traceback` is its text, or empty."""
+
+    def __init__(self, message: str, hint: str = "", traceback: str = "") -> None:
+        super().__init__(message, hint)
+        self.traceback = traceback
+
+
+class WorkspaceUnavailable(StudioError):
+    """The world: a folder that can't be written, an SDK that is missing, no network, no permission."""

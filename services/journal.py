@@ -1,0 +1,161 @@
+"""A run's journal: what became of every attempt at a mini-batch. The truth a killed run is resumed from.
+
+One SQLite file in the run's folder, appended to by the run's own process only, one commit for each of its wake-ups. The rows of a
+mini-batch are in the output file before its attempt is committed here; on resume the output is cut back to the last `end` noted, so
+rows are there exactly once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+
+from services.errors import WorkspaceUnavailable
+
+
+class AttemptStatus(StrEnum):
+    """How an attempt ended, in the words of Azure's processed_mini-batches.csv."""
+
+    RUN_DONE = "RUN_DONE"
+    RUN_EXCEPTION = "RUN_EXCEPTION"
+    RUN_TIMEOUT = "RUN_TIMEOUT"
+    PROCESS_DIED = "PROCESS_DIED"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a mini-batch.
+
+    `final` attempts settle their mini-batch: a success, or the last try. `[begin, end)` are the bytes of its rows in the output file and
+    `row_ends` says where each row ends, as little-endian uint64 from `begin` (a row may hold a newline). `columns` is the id of the
+    DataFrame columns it returned, or None. `started_at` is seconds since 1970, `elapsed` and `run_seconds` are seconds in all and in run().
+    """
+
+    mini_batch: int
+    attempt: int
+    node: int
+    process: int
+    started_at: float
+    elapsed: float
+    run_seconds: float
+    total: int
+    succeeded: int
+    failed: int
+    status: str
+    final: bool
+    begin: int
+    end: int
+    row_ends: bytes = b""
+    columns: int | None = None
+    error_type: str = ""
+    error: str = ""
+
+    def row_slices(self) -> Iterator[tuple[int, int]]:
+        """Where each row lies in the output file: (first byte, byte after the last, its newline included)."""
+        ends = array("Q")
+        ends.frombytes(self.row_ends)
+        begin = self.begin
+        for end in ends:
+            yield begin, self.begin + end
+            begin = self.begin + end
+
+
+_NAMES = [f.name for f in fields(Attempt)]
+_SCHEMA = f"""
+PRAGMA journal_mode=WAL;
+CREATE TABLE IF NOT EXISTS attempts (seq INTEGER PRIMARY KEY, {", ".join(f'"{name}"' for name in _NAMES)});
+CREATE TABLE IF NOT EXISTS columns (id INTEGER PRIMARY KEY, value TEXT UNIQUE);
+"""
+_SELECT = f"SELECT {', '.join(f'"{name}"' for name in _NAMES)} FROM attempts"
+_INSERT = f"INSERT INTO attempts ({', '.join(f'"{name}"' for name in _NAMES)}) VALUES ({', '.join('?' * len(_NAMES))})"
+
+
+@dataclass
+class Totals:
+    """Sums over the settled mini-batches."""
+
+    mini_batches_done: int = 0
+    mini_batches_failed: int = 0
+    items_succeeded: int = 0
+    items_failed: int = 0
+    output_end: int = 0
+
+
+class Journal:
+    """The journal in a run's folder. One process writes (`writable`), any number read meanwhile."""
+
+    def __init__(self, run_folder: Path, *, writable: bool = False) -> None:
+        self.path = run_folder / "journal.db"
+        try:
+            if writable:
+                self._connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+                self._connection.executescript(_SCHEMA + "PRAGMA synchronous=NORMAL;")
+            else:
+                uri = f"{self.path.absolute().as_uri()}?mode=ro"
+                self._connection = sqlite3.connect(uri, uri=True, timeout=20, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise WorkspaceUnavailable(f"The run's journal, {self.path}, can't be opened: {error}.") from error
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def add(self, attempts: Iterable[Attempt]) -> None:
+        """Append attempts in one commit."""
+        self._connection.execute("BEGIN")
+        self._connection.executemany(_INSERT, map(astuple, attempts))
+        self._connection.execute("COMMIT")
+
+    def columns_id(self, value: str) -> int:
+        """The id under which these DataFrame columns and types (JSON) are kept."""
+        self._connection.execute("INSERT OR IGNORE INTO columns (value) VALUES (?)", (value,))
+        found: int = self._connection.execute("SELECT id FROM columns WHERE value = ?", (value,)).fetchone()[0]
+        return found
+
+    def columns(self) -> dict[int, str]:
+        """DataFrame columns and types (JSON) by id."""
+        return dict(self._connection.execute("SELECT id, value FROM columns"))
+
+    def attempts(self, *, final_only: bool = False, order: str = "seq") -> Iterator[Attempt]:
+        """Attempts, in the order they ended (`seq`) or of their mini-batches (`mini_batch`)."""
+        assert order in ("seq", "mini_batch")
+        where = ' WHERE "final"' if final_only else ""
+        for row in self._connection.execute(f"{_SELECT}{where} ORDER BY {order}, seq"):
+            yield Attempt(*row)
+
+    def failures(self, limit: int = 100) -> list[Attempt]:
+        """The latest attempts that failed, or that returned fewer rows than items; the latest first."""
+        rows = self._connection.execute(f"{_SELECT} WHERE status <> 'RUN_DONE' OR failed > 0 ORDER BY seq DESC LIMIT ?", (limit,))
+        return [Attempt(*row) for row in rows]
+
+    def settled(self) -> bytearray:
+        """A flag for each mini-batch up to the last settled one: 1 where nothing more is to be done."""
+        flags = bytearray()
+        for (index,) in self._connection.execute('SELECT mini_batch FROM attempts WHERE "final" ORDER BY mini_batch'):
+            flags.extend(bytes(index + 1 - len(flags)))
+            flags[index] = 1
+        return flags
+
+    def tries(self) -> dict[int, int]:
+        """How many attempts each mini-batch that isn't settled has had."""
+        return dict(
+            self._connection.execute(
+                'SELECT mini_batch, count(*) FROM attempts GROUP BY mini_batch HAVING NOT max("final")',
+            )
+        )
+
+    def totals(self) -> Totals:
+        row = self._connection.execute(
+            "SELECT count(*), sum(status <> 'RUN_DONE'), sum(succeeded), sum(failed),"
+            ' (SELECT max("end") FROM attempts) FROM attempts WHERE "final"'
+        ).fetchone()
+        return Totals(*(value or 0 for value in row))

@@ -1,0 +1,229 @@
+"""ParallelRunSettings: every setting of a run, with its default, range and help. One table.
+
+Widgets, the command line, validation and the documentation all read it. The fields are `ParallelRunConfig`'s parameters, letter for
+letter (azureml-pipeline-steps, `azureml.pipeline.steps.ParallelRunConfig`), so that the Azure side is `ParallelRunConfig(**settings.as_dict())`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from services.errors import SettingsError
+
+OUTPUT_ACTIONS = ("append_row", "summary_only")
+LOGGING_LEVELS = ("WARNING", "INFO", "DEBUG")
+
+# Arguments the runtime itself passes to the entry script (DOC: how-to-use-parallel-run-step), so a user's may not be called so.
+RESERVED_ARGUMENTS = (
+    "mini_batch_size", "error_threshold", "allowed_failed_count", "allowed_failed_percent", "output", "output_action",
+    "logging_level", "process_count_per_node", "run_invocation_timeout", "run_max_try", "append_row_file_name", "partition_keys",
+)  # fmt: skip
+
+_SIZE = re.compile(r"(\d+)(kb|mb|gb)?", re.IGNORECASE)
+_UNITS = {None: 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
+_FORBIDDEN_IN_FILE_NAME = set('~"#%&*:<>?/\\{|}')
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table. `minimum`/`maximum` bound numbers, `options` lists choices; `up_front` is shown unfolded in the form."""
+
+    label: str
+    help: str
+    check: Callable[[str, Any], Any]
+    minimum: float | None = None
+    maximum: float | None = None
+    options: tuple[str, ...] = ()
+    up_front: bool = False
+    unset: str = ""
+    """What applies when the value is None, in words (empty: None is not allowed)."""
+
+
+def _refuse(name: str, message: str, hint: str = "") -> SettingsError:
+    return SettingsError(name, f"{name}: {message}", hint)
+
+
+def _whole(minimum: int, maximum: int | None = None) -> Callable[[str, Any], int]:
+    def check(name: str, value: Any) -> int:
+        text = str(value).strip()
+        if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d{1,18}(\.0+)?", text):
+            raise _refuse(name, f"“{value}” is not a whole number", f"Give a whole number, {minimum} or more.")
+        number = int(text.split(".")[0])
+        if number < minimum or (maximum is not None and number > maximum):
+            bounds = f"between {minimum} and {maximum}" if maximum is not None else f"{minimum} or more"
+            raise _refuse(name, f"{number} is out of range", f"Give a whole number, {bounds}.")
+        return number
+
+    return check
+
+
+def _percent(name: str, value: Any) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = float("nan")
+    if isinstance(value, bool) or not 0 <= number <= 100:
+        raise _refuse(name, f"“{value}” is not a percentage", "Give a number between 0 and 100.")
+    return number
+
+
+def size_in_units(value: str | int) -> int:
+    """A checked `mini_batch_size` as a plain number: of files (FileDataset) or of bytes (TabularDataset, 1024-based units)."""
+    match = _SIZE.fullmatch(str(value))
+    assert match, value
+    return int(match[1]) * _UNITS[match[2].lower() if match[2] else None]
+
+
+def _size(name: str, value: Any) -> str:
+    text = str(value).strip()
+    hint = "Give a number of files, such as 10, or for tabular data a size such as 100KB or 1MB."
+    if isinstance(value, bool) or not _SIZE.fullmatch(text) or len(text) > 18:
+        raise _refuse(name, f"“{value}” is not a size", hint)
+    if size_in_units(text) < 1:
+        raise _refuse(name, "a mini-batch can't be empty", hint)
+    return text
+
+
+def _choice(*options: str) -> Callable[[str, Any], str]:
+    by_folded = {option.casefold(): option for option in options}
+
+    def check(name: str, value: Any) -> str:
+        if str(value).casefold() not in by_folded:
+            raise _refuse(name, f"“{value}” is not one of {', '.join(options)}", f"Choose one of {', '.join(options)}.")
+        return by_folded[str(value).casefold()]
+
+    return check
+
+
+def _file_name(name: str, value: Any) -> str:
+    text = str(value)
+    bad = sorted(set(text) & _FORBIDDEN_IN_FILE_NAME | {c for c in text if ord(c) < 32})
+    if not text.strip() or text in (".", "..") or bad or len(text.encode("utf-8", "replace")) > 200:
+        why = f"“{text}” holds {' '.join(map(repr, bad))}" if bad else f"“{text}” is no file name"
+        raise _refuse(name, why, 'Give a plain file name without ~ " # % & * : < > ? / \\ { | }.')
+    return text
+
+
+def _keys(name: str, value: Any) -> tuple[str, ...]:
+    keys = tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(value)
+    if not keys or not all(isinstance(key, str) and key for key in keys):
+        raise _refuse(name, "no key is named", "Name one or more keys of the dataset's partition format.")
+    return keys
+
+
+def _variables(name: str, value: Any) -> dict[str, str]:
+    for key, text in dict(value).items():
+        if not isinstance(key, str) or not key or "=" in key or "\0" in key + str(text):
+            raise _refuse(name, f"“{key}” is no name of an environment variable", "Write NAME=value.")
+    return {key: str(text) for key, text in dict(value).items()}
+
+
+def _row(default: Any, label: str, help: str, check: Callable[[str, Any], Any], **row: Any) -> Any:  # noqa: A002
+    return field(default=default, metadata={"setting": Setting(label, help, check, **row)})
+
+
+@dataclass(frozen=True)
+class ParallelRunSettings:
+    """The settings of one run, checked. Raises SettingsError naming the field; unknown names raise TypeError as any dataclass does."""
+
+    node_count: int = _row(
+        1, "Node count", "How many nodes work on the run. Here a node is a group of worker processes on this machine; "
+        "on Azure ML a machine of the cluster.", _whole(1, 1000), minimum=1, maximum=1000, up_front=True)  # fmt: skip
+    process_count_per_node: int | None = _row(
+        None, "Processes per node", "How many worker processes each node starts. Workers = node count × processes per node.",
+        _whole(1, 1000), minimum=1, maximum=1000, unset="the number of cores")  # fmt: skip
+    mini_batch_size: str | None = _row(
+        "10", "Mini-batch size", "How much run() gets in one call: a number of files (file dataset), or about so many bytes "
+        "such as 1MB (tabular dataset).", _size, up_front=True, unset="10 files or 1MB")  # fmt: skip
+    error_threshold: int = _row(
+        10, "Error threshold", "How many items may fail before the run stops: it stops when more than this have failed. "
+        "0 stops at the first, -1 never stops.", _whole(-1), minimum=-1, up_front=True)  # fmt: skip
+    allowed_failed_count: int | None = _row(
+        None, "Allowed failed mini-batches", "The run stops when more mini-batches than this have failed. -1 never stops.",
+        _whole(-1), minimum=-1, unset="not checked")  # fmt: skip
+    allowed_failed_percent: float | None = _row(
+        None, "Allowed failed mini-batches, %", "The run stops when more than this share of the mini-batches has failed; checked "
+        "once all are handed out.", _percent, minimum=0.0, maximum=100.0, unset="not checked")  # fmt: skip
+    output_action: str = _row(
+        "append_row", "Output action", "append_row: what run() returns becomes rows of one file. summary_only: the script writes its "
+        "own output, only the counts are kept.", _choice(*OUTPUT_ACTIONS), options=OUTPUT_ACTIONS)  # fmt: skip
+    append_row_file_name: str = _row(
+        "parallel_run_step.txt", "Output file name", "The file that append_row writes.", _file_name)  # fmt: skip
+    run_invocation_timeout: int = _row(
+        60, "Time-out of a call, s", "How long one call of run(), or of init(), may take. A worker that takes longer is ended and "
+        "replaced, and the mini-batch is tried again.", _whole(1), minimum=1)  # fmt: skip
+    run_max_try: int = _row(
+        3, "Tries per mini-batch", "How often a mini-batch is tried in all before its items count as failed.", _whole(1, 100),
+        minimum=1, maximum=100)  # fmt: skip
+    logging_level: str = _row(
+        "INFO", "Logging level", "How much the scoring script's log tells.", _choice(*LOGGING_LEVELS), options=LOGGING_LEVELS)  # fmt: skip
+    partition_keys: tuple[str, ...] | None = _row(
+        None, "Partition keys", "All data with the same values of these keys makes one mini-batch. Excludes a mini-batch size.",
+        _keys, unset="not partitioned")  # fmt: skip
+    environment_variables: dict[str, str] | None = _row(
+        None, "Environment variables", "Set for the scoring script, one NAME=value a line.", _variables, unset="none")  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for name, setting in TABLE.items():
+            value = getattr(self, name)
+            if value is None or (isinstance(value, str) and not value.strip() and setting.unset):
+                if not setting.unset:
+                    raise _refuse(name, "a value is needed", setting.help)
+                value = None
+            else:
+                value = setting.check(name, value)
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ParallelRunSettings:
+        """The settings of a mapping of names to values (texts are fine). Raises SettingsError for a name that is no setting."""
+        unknown = sorted(set(values) - set(TABLE))
+        if unknown:
+            raise SettingsError(unknown[0], f"there is no setting called {unknown[0]}", f"The settings are {', '.join(TABLE)}.")
+        return cls(**values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is set, by `ParallelRunConfig`'s own names; JSON-ready. Leaves out what is None, and `mini_batch_size` where
+        `partition_keys` is set, since the SDK refuses both together."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.partition_keys is not None:
+            values["mini_batch_size"] = None
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items() if v is not None}
+
+    @property
+    def processes_per_node(self) -> int:
+        """`process_count_per_node`, or the number of this machine's cores when it isn't set."""
+        return self.process_count_per_node or os.cpu_count() or 1
+
+    @property
+    def worker_count(self) -> int:
+        """Worker processes on this machine: `node_count` x `processes_per_node`."""
+        return self.node_count * self.processes_per_node
+
+    @staticmethod
+    def default(name: str) -> Any:
+        """The default of one setting."""
+        return next(f.default for f in fields(ParallelRunSettings) if f.name == name)
+
+    @staticmethod
+    def widget(name: str) -> dict[str, Any]:
+        """Label, default, help and range of one setting, as keyword arguments of the Streamlit widget that fits it."""
+        setting, default = TABLE[name], ParallelRunSettings.default(name)
+        words: dict[str, Any] = {"label": setting.label, "help": f"{setting.help}  \n`{name}`", "key": name}
+        if setting.unset:
+            words["placeholder"] = setting.unset
+        if setting.options:
+            return words | {"options": list(setting.options), "index": setting.options.index(default)}
+        if setting.minimum is not None:
+            step = 1.0 if isinstance(setting.minimum, float) else 1  # Streamlit wants all of one number type
+            bounds = {"min_value": setting.minimum, "max_value": setting.maximum, "step": step}
+            return words | {"value": default} | {k: v for k, v in bounds.items() if v is not None}
+        return words | {"value": default or ""}
+
+
+TABLE: dict[str, Setting] = {f.name: f.metadata["setting"] for f in fields(ParallelRunSettings)}
+"""Every setting by its name, in the order of the form."""

@@ -1,0 +1,214 @@
+"""The registry: models, datasets, approvals and runs in one SQLite file of the home. Both workspaces write their runs here.
+
+One writer per fact: pages insert a run and ask for its cancel, the run's own process writes the rest. What happens to each mini-batch
+stands in the run's own journal (`journal.py`), so that a busy run slows no other. WAL and `synchronous=NORMAL`: safe against a killed
+process, not against power loss.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from services.domain import FileDataset, Model, Run, RunRequest, RunStatus, reference, utc_now
+from services.errors import NotFound, WorkspaceUnavailable
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS models (name TEXT, version INTEGER, created_at TEXT, sha256 TEXT, value TEXT, PRIMARY KEY (name, version));
+CREATE TABLE IF NOT EXISTS datasets (name TEXT, version INTEGER, created_at TEXT, value TEXT, PRIMARY KEY (name, version));
+CREATE TABLE IF NOT EXISTS approvals (sha256 TEXT PRIMARY KEY, approved_at TEXT);
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY, submission_id TEXT UNIQUE, request TEXT NOT NULL, status TEXT NOT NULL, cancel_requested INTEGER DEFAULT 0,
+    submitted_at TEXT NOT NULL, started_at TEXT, ended_at TEXT, heartbeat_at TEXT,
+    items_total INTEGER, items_succeeded INTEGER, items_failed INTEGER, mini_batches_total INTEGER, mini_batches_done INTEGER,
+    workers INTEGER DEFAULT 0, rate REAL, error_code TEXT, error TEXT, warnings TEXT DEFAULT '[]'
+);
+"""
+
+_RUN_COLUMNS = (
+    "status", "started_at", "ended_at", "heartbeat_at", "items_total", "items_succeeded", "items_failed", "mini_batches_total",
+    "mini_batches_done", "workers", "rate", "error_code", "error", "warnings",
+)  # fmt: skip
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds")
+    return json.dumps(value) if isinstance(value, tuple) else value
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+class Store:
+    """The registry in `home`/studio.db. Cheap to make; safe to use from several threads and processes at once."""
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / "studio.db"
+        with self._connected() as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone() is None:
+                connection.executescript("PRAGMA journal_mode=WAL;" + _SCHEMA)
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A connection in autocommit; what is one step is wrapped in BEGIN IMMEDIATE by its caller."""
+        try:
+            connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA synchronous=NORMAL")
+            yield connection
+        except sqlite3.DatabaseError as error:
+            raise self._unavailable(error) from error
+        finally:
+            connection.close()
+
+    def _unavailable(self, error: sqlite3.Error) -> WorkspaceUnavailable:
+        return WorkspaceUnavailable(
+            f"The workspace's registry, {self.path}, can't be used: {error}.",
+            "Check that the folder exists, can be written and that its disk is not full.",
+        )
+
+    # ---- models and datasets -------------------------------------------------------------------------------------------------
+
+    def add_model(self, name: str, make: Callable[[int], Model]) -> Model:
+        """Count the version up and insert what `make(version)` returns, as one step. `make` moves the files into place."""
+        return self._add("models", name, make)
+
+    def add_dataset(self, name: str, make: Callable[[int], FileDataset]) -> FileDataset:
+        """As `add_model`, for datasets."""
+        return self._add("datasets", name, make)
+
+    def _add(self, table: str, name: str, make: Callable[[int], Any]) -> Any:
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            latest = connection.execute(f"SELECT max(version) FROM {table} WHERE name = ?", (name,)).fetchone()[0]
+            thing = make((latest or 0) + 1)
+            value = json.dumps({k: _text(v) if isinstance(v, datetime) else v for k, v in vars(thing).items()})
+            row = {"name": name, "version": thing.version, "created_at": _text(thing.created_at), "value": value}
+            if isinstance(thing, Model):
+                row["sha256"] = thing.sha256
+            marks = ", ".join("?" * len(row))
+            connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+            connection.execute("COMMIT")
+        return thing
+
+    def models(self, name: str | None = None, version: int | None = None) -> list[Model]:
+        """Models, newest first; of one name and version where given. `approved` is as it is now."""
+        return [self._model(row) for row in self._select("models", name, version)]
+
+    def datasets(self, name: str | None = None, version: int | None = None) -> list[FileDataset]:
+        """Datasets, newest first; of one name and version where given."""
+        return [FileDataset(**self._value(row)) for row in self._select("datasets", name, version)]
+
+    def model(self, name: str, version: int | None) -> Model:
+        return self._one(self.models(name, version), "model", name, version)
+
+    def dataset(self, name: str, version: int | None) -> FileDataset:
+        return self._one(self.datasets(name, version), "dataset", name, version)
+
+    @staticmethod
+    def _one(found: list[Any], noun: str, name: str, version: int | None) -> Any:
+        if not found:
+            wanted = name if version is None else reference(name, version)
+            raise NotFound(f"There is no {noun} called “{wanted}”.", f"The {noun} list shows what is registered.")
+        return max(found, key=lambda thing: thing.version)
+
+    def _select(self, table: str, name: str | None, version: int | None) -> list[sqlite3.Row]:
+        approved = ", EXISTS (SELECT 1 FROM approvals a WHERE a.sha256 = t.sha256) AS approved" if table == "models" else ""
+        with self._connected() as connection:
+            return connection.execute(
+                f"SELECT t.value{approved} FROM {table} t WHERE (?1 IS NULL OR name = ?1) AND (?2 IS NULL OR version = ?2)"
+                " ORDER BY created_at DESC, name, version DESC",
+                (name, version),
+            ).fetchall()
+
+    @staticmethod
+    def _value(row: sqlite3.Row) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(row["value"])
+        return value | {"created_at": datetime.fromisoformat(value["created_at"])}
+
+    def _model(self, row: sqlite3.Row) -> Model:
+        value = self._value(row)
+        return Model(**value | {"approved": bool(row["approved"]), "imports": tuple(value["imports"])})
+
+    def approve(self, sha256: str) -> None:
+        with self._connected() as connection:
+            connection.execute("INSERT OR IGNORE INTO approvals VALUES (?, ?)", (sha256, _text(utc_now())))
+
+    def approved(self, sha256: str) -> bool:
+        with self._connected() as connection:
+            return connection.execute("SELECT 1 FROM approvals WHERE sha256 = ?", (sha256,)).fetchone() is not None
+
+    # ---- runs ----------------------------------------------------------------------------------------------------------------
+
+    def insert_run(self, run_id: str, request: RunRequest, items: int, mini_batches: int, warnings: tuple[str, ...] = ()) -> Run:
+        """Record a run as NotStarted. Where the request's `submission_id` was seen before, return that run instead."""
+        row = {
+            "id": run_id, "submission_id": request.submission_id or None, "request": request.to_json(),
+            "status": RunStatus.NOT_STARTED, "submitted_at": _text(utc_now()), "items_total": items,
+            "mini_batches_total": mini_batches, "items_succeeded": 0, "items_failed": 0, "mini_batches_done": 0,
+            "warnings": json.dumps(warnings),
+        }  # fmt: skip
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            seen = connection.execute("SELECT id FROM runs WHERE submission_id = ?", (row["submission_id"],)).fetchone()
+            if seen is None:
+                connection.execute(f"INSERT INTO runs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+            connection.execute("COMMIT")
+        return self.run(seen["id"] if seen else run_id)
+
+    def update_run(self, run_id: str, **columns: Any) -> None:
+        """Write what the run's own process knows. Names are `Run`'s."""
+        assert columns.keys() <= set(_RUN_COLUMNS), columns
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        with self._connected() as connection:
+            connection.execute(f"UPDATE runs SET {assignments} WHERE id = ?", (*map(_text, columns.values()), run_id))
+
+    def request_cancel(self, run_id: str) -> None:
+        with self._connected() as connection:
+            connection.execute("UPDATE runs SET cancel_requested = 1 WHERE id = ?", (run_id,))
+
+    def clear_cancel(self, run_id: str) -> None:
+        with self._connected() as connection:
+            connection.execute("UPDATE runs SET cancel_requested = 0 WHERE id = ?", (run_id,))
+
+    def cancel_requested(self, run_id: str) -> bool:
+        with self._connected() as connection:
+            row = connection.execute("SELECT cancel_requested FROM runs WHERE id = ?", (run_id,)).fetchone()
+            return bool(row and row[0])
+
+    def run(self, run_id: str) -> Run:
+        """One run. Raises NotFound."""
+        with self._connected() as connection:
+            row = connection.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise NotFound(f"There is no run “{run_id}”.", "The runs list shows what there is.")
+        return self._run(row)
+
+    def runs(self, limit: int) -> list[Run]:
+        """The newest runs first."""
+        with self._connected() as connection:
+            rows = connection.execute("SELECT * FROM runs ORDER BY submitted_at DESC, id DESC LIMIT ?", (limit,)).fetchall()
+        return [self._run(row) for row in rows]
+
+    @staticmethod
+    def _run(row: sqlite3.Row) -> Run:
+        status = RunStatus(row["status"])
+        if row["cancel_requested"] and not status.ended:
+            status = RunStatus.CANCEL_REQUESTED
+        times = {name: _time(row[name]) for name in ("submitted_at", "started_at", "ended_at", "heartbeat_at")}
+        plain = ("id", "items_total", "items_succeeded", "items_failed", "mini_batches_total", "mini_batches_done", "workers",
+                 "rate", "error_code", "error")  # fmt: skip
+        return Run(
+            request=RunRequest.from_json(row["request"]), status=status, warnings=tuple(json.loads(row["warnings"])),
+            **times, **{name: row[name] for name in plain},
+        )  # type: ignore[arg-type]  # fmt: skip

@@ -1,0 +1,121 @@
+"""THE SEAM. What a workspace can do, and `open_workspace()`, the only place that knows which one it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from services.domain import DatasetFile, EntryScript, FileDataset, Model, Run, RunRequest
+from services.errors import SettingsError, WorkspaceUnavailable
+
+if TYPE_CHECKING:
+    from services.predictions import Predictions
+
+WORKSPACES = ("local", "azure")
+
+
+class Capability(StrEnum):
+    """What only some workspaces do. A page asks by name: `Capability.APPROVAL in workspace.capabilities`."""
+
+    APPROVAL = "approval of models and scripts by their SHA-256"
+    RESUME = "resuming a run whose runner is gone"
+    SAMPLE = "making a sample model and dataset"
+
+
+class Workspace(Protocol):
+    """The verbs. Every implementation passes tests/contract. A missing thing raises NotFound, a refused file IntakeError,
+    a refused value SettingsError on its field, a workspace out of reach WorkspaceUnavailable."""
+
+    name: str
+    """Shown in the sidebar; such as `local`."""
+    location: str
+    """Where it is, for people: a folder, or subscription / resource group / workspace."""
+    capabilities: frozenset[Capability]
+
+    def models(self) -> list[Model]:
+        """All versions of all models, newest first."""
+
+    def model(self, reference: str) -> Model:
+        """One model by `name` (its latest version) or `name:version`."""
+
+    def register_model(
+        self, name: str, path: str | Path, *, description: str = "", tags: Mapping[str, str] | None = None, approve: bool = False
+    ) -> Model:
+        """Copy a file or folder in as the next version of `name`. `approve` approves its SHA-256 at once."""
+
+    def approve(self, sha256: str) -> None:
+        """Allow runs to execute the model or script with this content. A workspace without the capability does nothing."""
+
+    def entry_scripts(self) -> list[EntryScript]:
+        """The scripts on offer, the built-in one first."""
+
+    def add_entry_script(self, name: str, content: bytes) -> EntryScript:
+        """Keep an uploaded script, checked without running it. Raises EntryScriptError when it does not parse or has no `run`."""
+
+    def datasets(self) -> list[FileDataset]:
+        """All versions of all datasets, newest first."""
+
+    def dataset(self, reference: str) -> FileDataset:
+        """One dataset by `name` (its latest version) or `name:version`."""
+
+    def register_dataset(self, name: str, path: str | Path, *, glob: str = "**", description: str = "", copy: bool = False) -> FileDataset:
+        """Register the files below folder `path` (or the one file) that match `glob`: in place, or copied in."""
+
+    def dataset_files(self, dataset: FileDataset, first: int, count: int) -> list[DatasetFile]:
+        """`count` files of the manifest, from number `first`, in its order."""
+
+    def changed_files(self, dataset: FileDataset, limit: int = 20_000) -> list[str]:
+        """Sentences, one for each file that changed or vanished since it was registered; at most `limit` files are looked at,
+        evenly spread, and the first sentence says so."""
+
+    def check(self, request: RunRequest) -> list[str]:
+        """Look a request over without submitting it. Raises as `submit` would; returns warnings, in words."""
+
+    def submit(self, request: RunRequest) -> Run:
+        """Record the run and let go of it: a process of its own carries it out. The same `submission_id` submits once."""
+
+    def runs(self, limit: int = 1000) -> list[Run]:
+        """The newest runs first."""
+
+    def run(self, run_id: str) -> Run:
+        """One run as it is now."""
+
+    def cancel(self, run_id: str) -> Run:
+        """Ask for a run's end; at once where nobody is carrying it out. Ended runs stay as they are."""
+
+    def resume(self, run_id: str) -> Run:
+        """Carry on with a run that stopped short of Completed. Returns without waiting."""
+
+    def rerun(self, run_id: str) -> Run:
+        """Submit the same request again, as a new run."""
+
+    def logs(self, run_id: str) -> dict[str, Path]:
+        """The run's log files by their name in Azure's layout (`logs/job_error.txt`...), those for people first."""
+
+    def output(self, run_id: str) -> list[Path]:
+        """The files as the run wrote them: `parallel_run_step.txt`, or `parallel_run_step.partial.txt` where it did not complete."""
+
+    def predictions(self, run_id: str) -> Predictions:
+        """The typed File / Prediction table of what the run has written by now."""
+
+    def self_check(self) -> Iterable[tuple[str, bool, str]]:
+        """What this workspace needs, each as (what, whether it holds, detail in words)."""
+
+
+def open_workspace(name: str = "local", home: str | Path | None = None) -> Workspace:
+    """The workspace called `name`. `home` is the local workspace's folder; default: `BATCH_SCORING_HOME`, else the platform's
+    user data folder.
+
+    Raises SettingsError for an unknown name, WorkspaceUnavailable where it can't be reached or written.
+    """
+    if name == "local":
+        from services.local.workspace import LocalWorkspace, default_home
+
+        return LocalWorkspace(Path(home) if home else default_home())
+    if name == "azure":
+        raise WorkspaceUnavailable("The Azure ML workspace is not part of this version.", "Use the local workspace: --workspace local.")
+    raise SettingsError("workspace", f"there is no workspace called “{name}”", f"The workspaces are {', '.join(WORKSPACES)}.")
+
+
