@@ -241,6 +241,21 @@ class Run:
         return max(0.0, (end - self.started_at).total_seconds())
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An attempt at a mini-batch that failed, or that returned fewer rows than items: which files, what was said, and what follows."""
+
+    mini_batch: int
+    attempt: int
+    status: str
+    items: tuple[str, ...]
+    items_failed: int
+    final: bool
+    worker: str
+    error: str
+    """First the line a person should see, then the traceback; empty for a short return."""
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from services.errors import WorkspaceUnavailable
 
@@ -26,8 +27,7 @@ class AttemptStatus(StrEnum):
     PROCESS_DIED = "PROCESS_DIED"
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt at a mini-batch.
 
     `final` attempts settle their mini-batch: a success, or the last try. `[begin, end)` are the bytes of its rows in the output file and
@@ -64,14 +64,14 @@ class Attempt:
             begin = self.begin + end
 
 
-_NAMES = [f.name for f in fields(Attempt)]
+_COLUMNS = ", ".join(f'"{name}"' for name in Attempt._fields)
 _SCHEMA = f"""
 PRAGMA journal_mode=WAL;
-CREATE TABLE IF NOT EXISTS attempts (seq INTEGER PRIMARY KEY, {", ".join(f'"{name}"' for name in _NAMES)});
+CREATE TABLE IF NOT EXISTS attempts (seq INTEGER PRIMARY KEY, {_COLUMNS});
 CREATE TABLE IF NOT EXISTS columns (id INTEGER PRIMARY KEY, value TEXT UNIQUE);
 """
-_SELECT = f"SELECT {', '.join(f'"{name}"' for name in _NAMES)} FROM attempts"
-_INSERT = f"INSERT INTO attempts ({', '.join(f'"{name}"' for name in _NAMES)}) VALUES ({', '.join('?' * len(_NAMES))})"
+_SELECT = f"SELECT {_COLUMNS} FROM attempts"
+_INSERT = f"INSERT INTO attempts ({_COLUMNS}) VALUES ({', '.join('?' * len(Attempt._fields))})"
 
 
 @dataclass
@@ -112,8 +112,21 @@ class Journal:
     def add(self, attempts: Iterable[Attempt]) -> None:
         """Append attempts in one commit."""
         self._connection.execute("BEGIN")
-        self._connection.executemany(_INSERT, map(astuple, attempts))
+        self._connection.executemany(_INSERT, attempts)
         self._connection.execute("COMMIT")
+
+    def forget_after(self, end: int) -> None:
+        """Unsettle the mini-batches whose rows lie beyond byte `end` of the output, so that they are scored again."""
+        self._connection.execute('DELETE FROM attempts WHERE "end" > ?', (end,))
+
+    def reopen_failed(self) -> None:
+        """Unsettle the mini-batches that failed, so that they are tried anew; what was tried stays noted."""
+        self._connection.execute("""UPDATE attempts SET "final" = 0 WHERE "final" AND status <> 'RUN_DONE'""")
+
+    def last_seq(self) -> int:
+        """Grows with every attempt noted: what was made from the journal is current while this stands."""
+        found: int | None = self._connection.execute("SELECT max(seq) FROM attempts").fetchone()[0]
+        return found or 0
 
     def columns_id(self, value: str) -> int:
         """The id under which these DataFrame columns and types (JSON) are kept."""

@@ -1,7 +1,7 @@
 """ParallelRunSettings: every setting of a run, with its default, range and help. One table.
 
 Widgets, the command line, validation and the documentation all read it. The fields are `ParallelRunConfig`'s parameters, letter for
-letter (azureml-pipeline-steps, `azureml.pipeline.steps.ParallelRunConfig`), so that the Azure side is `ParallelRunConfig(**settings.as_dict())`.
+letter (azureml-pipeline-steps), so that the Azure side is `ParallelRunConfig(**settings.as_dict(), ...)`.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class ParallelRunSettings:
     partition_keys: tuple[str, ...] | None = _row(
         None, "Partition keys", "All data with the same values of these keys makes one mini-batch. Excludes a mini-batch size.",
         _keys, unset="not partitioned")  # fmt: skip
-    environment_variables: dict[str, str] | None = _row(
+    environment_variables: dict[str, str] | None = _row(  # noqa: RUF009 - the row is made once, as a field is
         None, "Environment variables", "Set for the scoring script, one NAME=value a line.", _variables, unset="none")  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from services.domain import FileDataset, Model, Run, RunRequest, RunStatus, reference, utc_now
-from services.errors import NotFound, WorkspaceUnavailable
+from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS models (name TEXT, version INTEGER, created_at TEXT, sha256 TEXT, value TEXT, PRIMARY KEY (name, version));
@@ -34,6 +34,11 @@ _RUN_COLUMNS = (
     "status", "started_at", "ended_at", "heartbeat_at", "items_total", "items_succeeded", "items_failed", "mini_batches_total",
     "mini_batches_done", "workers", "rate", "error_code", "error", "warnings",
 )  # fmt: skip
+_PLAIN_RUN_COLUMNS = (
+    "id", "items_total", "items_succeeded", "items_failed", "mini_batches_total", "mini_batches_done", "workers", "rate",
+    "error_code", "error",
+)  # fmt: skip
+_Versioned = TypeVar("_Versioned", Model, FileDataset)
 
 
 def _text(value: Any) -> Any:
@@ -87,9 +92,12 @@ class Store:
         """As `add_model`, for datasets."""
         return self._add("datasets", name, make)
 
-    def _add(self, table: str, name: str, make: Callable[[int], Any]) -> Any:
+    def _add(self, table: str, name: str, make: Callable[[int], _Versioned]) -> _Versioned:
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
+            other = connection.execute(f"SELECT name FROM {table} WHERE lower(name) = lower(?1) AND name <> ?1", (name,)).fetchone()
+            if other:  # one folder on a file system that folds case
+                raise SettingsError("name", f"“{name}” and the registered “{other[0]}” differ in case only", "Choose another name.")
             latest = connection.execute(f"SELECT max(version) FROM {table} WHERE name = ?", (name,)).fetchone()[0]
             thing = make((latest or 0) + 1)
             value = json.dumps({k: _text(v) if isinstance(v, datetime) else v for k, v in vars(thing).items()})
@@ -116,7 +124,7 @@ class Store:
         return self._one(self.datasets(name, version), "dataset", name, version)
 
     @staticmethod
-    def _one(found: list[Any], noun: str, name: str, version: int | None) -> Any:
+    def _one(found: list[_Versioned], noun: str, name: str, version: int | None) -> _Versioned:
         if not found:
             wanted = name if version is None else reference(name, version)
             raise NotFound(f"There is no {noun} called “{wanted}”.", f"The {noun} list shows what is registered.")
@@ -205,10 +213,6 @@ class Store:
         status = RunStatus(row["status"])
         if row["cancel_requested"] and not status.ended:
             status = RunStatus.CANCEL_REQUESTED
-        times = {name: _time(row[name]) for name in ("submitted_at", "started_at", "ended_at", "heartbeat_at")}
-        plain = ("id", "items_total", "items_succeeded", "items_failed", "mini_batches_total", "mini_batches_done", "workers",
-                 "rate", "error_code", "error")  # fmt: skip
-        return Run(
-            request=RunRequest.from_json(row["request"]), status=status, warnings=tuple(json.loads(row["warnings"])),
-            **times, **{name: row[name] for name in plain},
-        )  # type: ignore[arg-type]  # fmt: skip
+        values: dict[str, Any] = {name: row[name] for name in _PLAIN_RUN_COLUMNS}
+        values |= {name: _time(row[name]) for name in ("submitted_at", "started_at", "ended_at", "heartbeat_at")}
+        return Run(request=RunRequest.from_json(row["request"]), status=status, warnings=tuple(json.loads(row["warnings"])), **values)

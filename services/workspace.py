@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from services.domain import DatasetFile, EntryScript, FileDataset, Model, Run, RunRequest
+from services.domain import DatasetFile, EntryScript, Failure, FileDataset, Model, Run, RunRequest
 from services.errors import SettingsError, WorkspaceUnavailable
 
 if TYPE_CHECKING:
     from services.predictions import Predictions
+    from services.sample import SampleMade
 
 WORKSPACES = ("local", "azure")
 
@@ -30,9 +32,14 @@ class Workspace(Protocol):
 
     name: str
     """Shown in the sidebar; such as `local`."""
-    location: str
-    """Where it is, for people: a folder, or subscription / resource group / workspace."""
     capabilities: frozenset[Capability]
+
+    @property
+    def location(self) -> str:
+        """Where it is, for people: a folder, or subscription / resource group / workspace."""
+
+    def incoming(self) -> AbstractContextManager[Path]:
+        """A private folder for files that come from outside. What is registered from it is moved, the rest removed with it."""
 
     def models(self) -> list[Model]:
         """All versions of all models, newest first."""
@@ -88,17 +95,24 @@ class Workspace(Protocol):
     def resume(self, run_id: str) -> Run:
         """Carry on with a run that stopped short of Completed. Returns without waiting."""
 
+    def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
+        """Attempts that failed or returned fewer rows than items, the latest first."""
+
     def rerun(self, run_id: str) -> Run:
         """Submit the same request again, as a new run."""
 
     def logs(self, run_id: str) -> dict[str, Path]:
         """The run's log files by their name in Azure's layout (`logs/job_error.txt`...), those for people first."""
 
-    def output(self, run_id: str) -> list[Path]:
-        """The files as the run wrote them: `parallel_run_step.txt`, or `parallel_run_step.partial.txt` where it did not complete."""
+    def output(self, run_id: str) -> dict[str, Path]:
+        """The files as the run wrote them, by name: `parallel_run_step.txt`, or `parallel_run_step.partial.txt` where it has not
+        completed; and what the script wrote into its output folder."""
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed File / Prediction table of what the run has written by now."""
+
+    def make_sample(self) -> SampleMade:
+        """Train, register and write a small model and dataset to try things with; the same ones when called again."""
 
     def self_check(self) -> Iterable[tuple[str, bool, str]]:
         """What this workspace needs, each as (what, whether it holds, detail in words)."""
@@ -117,5 +131,3 @@ def open_workspace(name: str = "local", home: str | Path | None = None) -> Works
     if name == "azure":
         raise WorkspaceUnavailable("The Azure ML workspace is not part of this version.", "Use the local workspace: --workspace local.")
     raise SettingsError("workspace", f"there is no workspace called “{name}”", f"The workspaces are {', '.join(WORKSPACES)}.")
-
-

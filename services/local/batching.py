@@ -36,3 +36,10 @@ def cut(manifests: Iterable[Path], size: int) -> Iterator[MiniBatch]:
                 length = sum(map(len, chunk))
                 yield MiniBatch(index, dataset, offset, length, len(chunk))
                 index, offset = index + 1, offset + length
+
+
+def files_of(manifest: Path, mini_batch: MiniBatch) -> list[DatasetFile]:
+    """The files of one mini-batch, read from the manifest it was cut from."""
+    with open(manifest, "rb") as lines:
+        lines.seek(mini_batch.offset)
+        return [DatasetFile(*json.loads(line)) for line in lines.read(mini_batch.length).splitlines()]

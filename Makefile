@@ -1,0 +1,72 @@
+# Needs make and Python 3.11 or 3.12; `make` alone lists the targets. Written for GNU make 3.81 (macOS) and newer.
+# Paths are relative throughout, because the folder's own path may hold spaces.
+
+python := .venv/bin/python
+
+.PHONY: help setup run test check lint types imports bench screenshots lock clean
+
+help:  ## This list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# .venv/ready is a copy of the lock, written last: what was stopped in the middle, or made from another lock, is made anew.
+# The lock's markers leave everything out on other versions of Python, where pip would succeed and install nothing.
+setup:  ## .venv with everything in requirements.txt; at once when it is there
+	@if [ -x $(python) ] && cmp -s requirements.txt .venv/ready; then exit 0; fi; \
+	set -e; unset PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH; \
+	uv=$$(command -v uv || true); found=; \
+	for name in python3.12 python3.11 python3 python ''; do \
+	    "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1 && break; \
+	    found="$$found$$("$$name" -c 'import sys; print(" ('$$name' is %d.%d)" % sys.version_info[:2])' 2>/dev/null || true)"; \
+	done; \
+	if [ -z "$$name" ] && [ -z "$$uv" ]; then \
+	    echo "Batch Scoring Studio needs Python 3.11 or 3.12, and there is none$$found." >&2; \
+	    echo "  Debian 12: sudo apt-get install python3 python3-venv    macOS: brew install python@3.12" >&2; \
+	    echo "  or install uv (https://docs.astral.sh/uv), which fetches one" >&2; exit 1; \
+	elif [ -z "$$uv" ] && ! "$$name" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+	    echo "$$name has no module venv. On Debian: sudo apt-get install python3-venv" >&2; exit 1; \
+	fi; \
+	rm -rf .venv; \
+	if [ -n "$$uv" ]; then \
+	    echo "Setting up .venv with uv (once)"; \
+	    "$$uv" venv --quiet --python "$${name:-3.12}" .venv; \
+	    "$$uv" pip install --python $(python) --no-deps --compile-bytecode --requirement requirements.txt; \
+	else \
+	    echo "Setting up .venv with $$name and pip (once; about two minutes)"; \
+	    "$$name" -m venv .venv; \
+	    $(python) -m pip install --disable-pip-version-check --no-input --no-deps --requirement requirements.txt; \
+	fi; \
+	cp requirements.txt .venv/ready
+
+run: setup  ## The dashboard, on http://127.0.0.1:8501 or the next free port; PORT=9000 to choose
+	@$(python) app.py $(if $(PORT),--port '$(PORT)')
+
+test: setup  ## All tests, those in a real browser included; ARGS='-k name' to choose
+	@$(python) -m tests.browser.chromium
+	@$(python) -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: lint types imports test  ## Lint, types, import rules, tests
+
+lint: setup
+	@$(python) -m ruff check
+	@$(python) -m ruff format --check
+
+types: setup
+	@$(python) -m mypy
+
+imports: setup
+	@$(python) -m importlinter.cli lint
+
+bench: setup  ## How fast it is on this machine
+	@$(python) -m benchmarks
+
+screenshots: setup  ## The pictures in the README, taken anew
+	@$(python) -m tests.browser.chromium
+	@$(python) -m docs.screenshots
+
+lock:  ## requirements.txt from requirements.in; needs uv. UPGRADE=1 for the newest versions
+	uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command 'make lock' \
+	    $(if $(UPGRADE),--upgrade) requirements.in --output-file requirements.txt
+
+clean:  ## Remove .venv and what the tools left
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""Home: a placeholder."""
+
+import streamlit as st
+
+st.header("Batch Scoring Studio")

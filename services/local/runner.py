@@ -1,0 +1,352 @@
+"""`python -m services.local.runner HOME RUN_ID`: carries out one run, and survives the dashboard.
+
+One process, one loop: hear what the workers say, look at the clock, write down what came, hand out more, show a sign of life. Each of
+these is a small method below, in that order. What a run may rely on is in docs/contract.md.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import sqlite3
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from services.domain import MiniBatch, RunStatus, utc_now
+from services.errors import StudioError, WorkspaceUnavailable
+from services.journal import AttemptStatus
+from services.local import reports
+from services.local.batching import cut
+from services.local.ledger import Ledger, Outcome
+from services.local.run_folder import RunFolder
+from services.local.worker_process import STAND_INS, Message, Stage, WorkerPlace, WorkerProcess, worker_environment
+from services.settings import size_in_units
+from services.store import Store
+
+IMPORT_LIMIT = 300  # seconds: azureml alone can take 13 on a busy machine
+BEAT = 0.5  # seconds between signs of life
+READ_AHEAD = 0.2  # seconds of work that may wait at a worker, so that it never waits for the runner
+
+
+class Runner:
+    """Carries out one run. Use it once, holding the run's lock."""
+
+    def __init__(self, home: Path, run_id: str) -> None:
+        self._run_id = run_id
+        self._store = Store(home)
+        self._folder = RunFolder(home, run_id)
+        self._plan = self._folder.plan()
+        self._settings = self._plan.request.settings
+        self._ledger: Ledger
+        self._selector = selectors.DefaultSelector()
+        self._workers: list[WorkerProcess] = []
+        self._again: deque[MiniBatch] = deque()
+        self._fresh: Iterator[MiniBatch] = iter(())
+        self._all_handed_out = False
+        self._imported = False
+        self._start_failures: Counter[int] = Counter()
+        self._outcome: Outcome | None = None
+        self._next_beat = 0.0
+        self._pace: deque[tuple[float, int]] = deque(maxlen=20)
+
+    # ---- from start to end ----------------------------------------------------------------------------------------------------
+
+    def carry_out(self) -> None:
+        """Do what is left of the run, and write down how it ended. A full disk or a lost folder is an outcome like others.
+
+        Raises WorkspaceUnavailable where not even that can be written: the run then reads NotResponding.
+        """
+        try:
+            self._open()
+            self._score()
+            if self._outcome is None:
+                self._outcome = self._ledger.verdict()
+                self._shut_down_workers()
+        except (OSError, sqlite3.Error, WorkspaceUnavailable) as error:
+            message = error.message if isinstance(error, StudioError) else f"{type(error).__name__}: {error}."
+            advice = "Make room or mend the folder, then resume the run."
+            self._outcome = Outcome.failed("StorageError", f"The run's files could not be written or read. {message} {advice}")
+        finally:
+            for worker in list(self._workers):
+                self._end(worker)
+        self._close(self._outcome)
+
+    def _open(self) -> None:
+        """Find where the run stands, and what is left of it."""
+        run = self._store.run(self._run_id)
+        started_at = run.started_at or utc_now()
+        fresh_start = {"status": RunStatus.RUNNING, "ended_at": None, "error_code": None, "error": None}
+        self._store.update_run(self._run_id, **fresh_start, started_at=started_at, heartbeat_at=utc_now())
+        self._ledger = Ledger(self._folder, self._plan, run.mini_batches_total or 0)
+        for warning in run.warnings:
+            self._ledger.warn(warning)
+        settled = self._ledger.journal.settled()
+        manifests = [Path(dataset.manifest) for dataset in self._plan.datasets]
+        every = cut(manifests, size_in_units(self._settings.mini_batch_size or self._settings.default("mini_batch_size")))
+        self._fresh = (batch for batch in every if batch.index >= len(settled) or not settled[batch.index])
+
+    def _score(self) -> None:
+        """The loop: until every mini-batch is settled, or something ends the run early."""
+        self._outcome = self._ledger.exceeded(all_handed_out=False)
+        left = self._ledger.mini_batches_total - self._ledger.totals.mini_batches_done
+        places = (
+            WorkerPlace(node, process, self._folder.logs, self._folder.work)
+            for process in range(self._settings.processes_per_node)
+            for node in range(self._settings.node_count)
+        )
+        for place, _ in zip(places, range(left), strict=False):
+            self._start_worker(place)
+        while self._outcome is None and not self._ledger.all_settled:
+            self._listen()
+            self._ledger.write_down()
+            self._hand_out()
+        self._ledger.write_down()
+
+    def _listen(self) -> None:
+        """One turn of the loop: hear who has something to say, look at the clock, show a sign of life when it is time."""
+        for key, _ in self._selector.select(self._seconds_to_wait()):
+            self._hear(key.data)
+        self._check_clock()
+        if time.monotonic() >= self._next_beat:
+            self._beat()
+
+    def _close(self, outcome: Outcome | None) -> None:
+        """Publish the rows or keep them as partial, then say how the run ended. The last word is the registry's."""
+        assert outcome is not None
+        if hasattr(self, "_ledger"):
+            self._ledger.close(outcome.status)
+            try:
+                reports.write(self._folder, self._ledger.journal, outcome.status, outcome.error)
+            except OSError as error:  # a report that can't be written must not hide how the run ended
+                self._ledger.warn(f"the reports under logs/ could not be written: {error}")
+            self._store.update_run(self._run_id, **self._counts())
+            self._ledger.journal.close()
+        ended = {"status": outcome.status, "error_code": outcome.error_code, "error": outcome.error, "workers": 0, "rate": None}
+        self._store.update_run(self._run_id, **ended, ended_at=utc_now(), heartbeat_at=utc_now())
+
+    # ---- a message came -------------------------------------------------------------------------------------------------------
+
+    def _hear(self, worker: WorkerProcess) -> None:
+        messages, closed = worker.receive()
+        worker.flush()
+        for message in messages:
+            if "mini_batch" in message.header:
+                self._answered(worker, message)
+            elif "passed" in message.header:
+                self._passed(worker, message.header["passed"])
+            else:
+                self._failed_step(worker, message.header)
+        if closed and worker in self._workers:
+            self._died(worker)
+
+    def _passed(self, worker: WorkerProcess, step: str) -> None:
+        if step == "import":
+            self._imported = True
+            worker.enter(Stage.INIT)
+        elif step == "init":
+            worker.enter(Stage.READY)
+
+    def _failed_step(self, worker: WorkerProcess, told: dict[str, Any]) -> None:
+        if told["failed"] == "shutdown":
+            self._ledger.warn(f"shutdown() raised {told['error']}")
+        elif told["failed"] == "import" and not self._imported:
+            self._outcome = self._outcome or Outcome.failed(
+                "EntryScriptError", f"The scoring script can't be imported. {told['error']}", told["traceback"]
+            )
+        else:
+            self._failed_to_start(worker, f"{told['failed']} raised {told['error']}", told["traceback"])
+
+    def _answered(self, worker: WorkerProcess, message: Message) -> None:
+        answer, batch = message.header, worker.answered()
+        assert batch.index == answer["mini_batch"]
+        worker.note_pace(answer["elapsed"])
+        if "error" in answer:
+            self._attempt_failed(worker, batch, AttemptStatus.RUN_EXCEPTION, answer)
+        else:
+            self._ledger.scored(worker.place, batch, message)
+            if answer["returned"] < batch.item_count:
+                self._check_thresholds()
+
+    def _attempt_failed(self, worker: WorkerProcess, batch: MiniBatch, status: AttemptStatus, told: dict[str, Any]) -> None:
+        if self._ledger.attempt_failed(worker.place, batch, status, told):
+            self._check_thresholds()
+        else:
+            self._again.append(batch)
+
+    def _check_thresholds(self) -> None:
+        self._outcome = self._outcome or self._ledger.exceeded(all_handed_out=self._all_handed_out)
+
+    # ---- the clock, and workers that are gone ---------------------------------------------------------------------------------
+
+    def _deadline(self, worker: WorkerProcess) -> float | None:
+        if worker.stage is Stage.READY and not worker.queue:
+            return None
+        limit = IMPORT_LIMIT if worker.stage is Stage.IMPORT else self._settings.run_invocation_timeout
+        return worker.since + limit
+
+    def _seconds_to_wait(self) -> float:
+        deadlines = [deadline for worker in self._workers if (deadline := self._deadline(worker)) is not None]
+        return max(0.0, min([self._next_beat, *deadlines]) - time.monotonic())
+
+    def _check_clock(self) -> None:
+        now = time.monotonic()
+        for worker in list(self._workers):
+            deadline = self._deadline(worker)
+            if deadline is None or now < deadline:
+                continue
+            if worker.stage is Stage.READY:
+                limit = self._settings.run_invocation_timeout
+                self._lost(
+                    worker, AttemptStatus.RUN_TIMEOUT, "TimeoutError", f"run() took longer than the run_invocation_timeout of {limit} s"
+                )
+            elif worker.stage is Stage.SHUTDOWN:
+                self._ledger.warn(f"shutdown() took longer than {self._settings.run_invocation_timeout} s")
+                self._end(worker)
+            else:
+                limit = IMPORT_LIMIT if worker.stage is Stage.IMPORT else self._settings.run_invocation_timeout
+                self._failed_to_start(worker, f"{worker.stage.value} took longer than {limit} s", "")
+
+    def _died(self, worker: WorkerProcess) -> None:
+        """A worker's line is closed, or its process is gone: only the attempt it was on is lost."""
+        if worker.stage is Stage.SHUTDOWN:
+            self._end(worker)
+            return
+        worker.end()  # so that its exit code is known
+        words = worker.fate_in_words()
+        if worker.stage is Stage.READY and worker.queue:
+            self._lost(worker, AttemptStatus.PROCESS_DIED, "WorkerDied", words)
+        else:
+            self._failed_to_start(worker, f"{words} in {worker.stage.value}", "")
+
+    def _lost(self, worker: WorkerProcess, status: AttemptStatus, error_type: str, error: str) -> None:
+        """Charge the attempt that the worker was on, and put another in its place."""
+        seconds = time.monotonic() - worker.since
+        told = {"error_type": error_type, "error": error, "started_at": time.time() - seconds, "elapsed": seconds, "run_seconds": seconds}
+        self._attempt_failed(worker, worker.answered(), status, told)
+        self._replace(worker)
+
+    def _failed_to_start(self, worker: WorkerProcess, why: str, traceback: str) -> None:
+        node = worker.place.node
+        self._start_failures[node] += 1
+        limit = 3 * self._settings.processes_per_node
+        if self._start_failures[node] >= limit:
+            self._outcome = self._outcome or Outcome.failed(
+                "EntryScriptError", f"Workers could not start, after {limit} tries on node {node}: {why}.", traceback
+            )
+        self._replace(worker)
+
+    def _replace(self, worker: WorkerProcess) -> None:
+        self._end(worker)
+        if self._outcome is None:
+            self._start_worker(worker.place)
+
+    def _end(self, worker: WorkerProcess) -> None:
+        """End it and give back what it had not begun."""
+        if worker not in self._workers:
+            return
+        self._workers.remove(worker)
+        self._selector.unregister(worker.socket)
+        self._again.extendleft(reversed(worker.queue))
+        worker.queue.clear()
+        worker.end()
+        worker.keep_logs()
+
+    def _shut_down_workers(self) -> None:
+        """Let every worker that is ready call shutdown(), within the time of a call."""
+        for worker in list(self._workers):
+            if worker.stage is Stage.READY:
+                worker.stop()
+            else:
+                self._end(worker)
+        while self._workers:
+            self._listen()
+
+    # ---- hand out, start, show a sign of life ---------------------------------------------------------------------------------
+
+    def _hand_out(self) -> None:
+        if self._outcome is not None:
+            return
+        while hungry := [w for w in self._workers if w.stage is Stage.READY and len(w.queue) < w.depth(READ_AHEAD)]:
+            batch = self._again.popleft() if self._again else next(self._fresh, None)
+            if batch is None:
+                if not self._all_handed_out:
+                    self._all_handed_out = True
+                    self._check_thresholds()
+                return
+            min(hungry, key=lambda worker: len(worker.queue)).hand_over(batch)
+
+    def _start_worker(self, place: WorkerPlace) -> None:
+        request = self._plan.request
+        script_folder = str(Path(request.entry_script).parent)
+        threads = max(1, (os.cpu_count() or 1) // self._settings.worker_count)
+        own = dict(self._settings.environment_variables or {})
+        own["BATCH_SCORING_LOGGING_LEVEL"] = self._settings.logging_level
+        if self._plan.models:
+            own["AZUREML_MODEL_DIR"] = str(Path(self._plan.models[0].path).parent)
+        worker = WorkerProcess(place, self._plan.interpreter, worker_environment(place, self._folder.output, own, threads))
+        worker.place_models([Path(model.path) for model in self._plan.models])
+        self._workers.append(worker)
+        self._selector.register(worker.socket, selectors.EVENT_READ, worker)
+        worker.send(
+            {
+                "entry_script": request.entry_script,
+                "roots": [dataset.root for dataset in self._plan.datasets],
+                "manifests": [dataset.manifest for dataset in self._plan.datasets],
+                "append_row": self._settings.output_action == "append_row",
+                "logging_level": self._settings.logging_level,
+                "paths": [request.source_directory or script_folder, script_folder],
+                "stand_ins": [str(STAND_INS)],
+                "argv": [request.entry_script, *self._arguments()],
+            }
+        )
+
+    def _arguments(self) -> list[str]:
+        """The runtime's own arguments by their reserved names, then the side inputs, then the user's."""
+        values = {"output": str(self._folder.output)} | self._settings.as_dict()
+        values.pop("environment_variables", None)
+        values.pop("node_count")
+        own = [text for name, value in values.items() for text in (f"--{name}", str(value))]
+        inputs = [text for name, root in self._plan.side_inputs.items() for text in (f"--{name}", root)]
+        return own + inputs + list(self._plan.request.arguments)
+
+    def _counts(self) -> dict[str, Any]:
+        return {
+            "items_succeeded": self._ledger.totals.items_succeeded,
+            "items_failed": self._ledger.totals.items_failed,
+            "mini_batches_done": self._ledger.totals.mini_batches_done,
+            "warnings": tuple(self._ledger.warnings),
+        }
+
+    def _beat(self) -> None:
+        """A sign of life, and a look at whether somebody asked for the end."""
+        now, done = time.monotonic(), self._ledger.totals.items_succeeded + self._ledger.totals.items_failed
+        self._pace.append((now, done))
+        (since, before) = self._pace[0]
+        rate = (done - before) / (now - since) if now > since else None
+        self._store.update_run(self._run_id, **self._counts(), heartbeat_at=utc_now(), workers=len(self._workers), rate=rate)
+        if self._store.cancel_requested(self._run_id):
+            self._outcome = self._outcome or Outcome(RunStatus.CANCELED, None, "Canceled on request.")
+        for worker in list(self._workers):
+            if worker.fate() is not None:  # a child it left behind may hold its line open
+                self._hear(worker)
+                if worker in self._workers:
+                    self._died(worker)
+        self._next_beat = now + BEAT
+
+
+def main() -> int:
+    home, run_id = Path(sys.argv[1]), sys.argv[2]
+    lock = RunFolder(home, run_id).lock()
+    lock.acquire(timeout=5)
+    with lock:
+        if not Store(home).run(run_id).status.ended:
+            Runner(home, run_id).carry_out()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""The runs of the local workspace: submit, watch, cancel, resume, and read what they left. Carrying one out is runner.py's."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import Timeout
+
+from services.domain import Failure, FileDataset, MiniBatch, Model, Run, RunRequest, RunStatus, mini_batch_count, utc_now
+from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
+from services.journal import Attempt, Journal
+from services.local.batching import cut, files_of
+from services.local.run_folder import PlannedDataset, PlannedModel, RunFolder, RunPlan
+from services.settings import size_in_units
+from services.store import Store
+
+if TYPE_CHECKING:
+    from services.predictions import Predictions, ScoredMiniBatch
+
+_PROJECT = Path(__file__).parents[2]
+_MOST_WORKERS = 64 * (os.cpu_count() or 1)
+_STARTING = timedelta(seconds=15)  # how long a runner may take to appear
+_REMADE_EVERY = 3.0  # seconds between two tables of partial results
+_STALE = timedelta(seconds=30)  # how long a runner may be silent
+
+# A runner is nobody's to wait for, but a child that ended stays a zombie until its parent looks: kept here, looked at on every start.
+_started: list[subprocess.Popen[bytes]] = []
+
+
+def check_settings(request: RunRequest, datasets: list[FileDataset]) -> None:
+    """What this workspace can't honour. Raises SettingsError naming the field."""
+    settings = request.settings
+    if settings.worker_count > _MOST_WORKERS:
+        text = f"{settings.worker_count:,} worker processes are more than this machine should start"
+        raise SettingsError("node_count", text, f"Keep node count × processes per node at {_MOST_WORKERS:,} or fewer.")
+    if settings.mini_batch_size and not settings.mini_batch_size.isdecimal():
+        text = f"“{settings.mini_batch_size}” is a size in bytes, and {datasets[0]} is a file dataset"
+        raise SettingsError("mini_batch_size", text, "Give a number of files, such as 10.")
+    if settings.partition_keys:
+        raise SettingsError("partition_keys", f"{datasets[0]} was registered without a partition format", "Leave the partition keys empty.")
+    if request.environment:
+        raise NotFound(f"There is no environment called “{request.environment}”.", "Leave it out: this program's own interpreter is used.")
+    if request.source_directory and not Path(request.source_directory).is_dir():
+        raise SettingsError("source_directory", f"“{request.source_directory}” is no folder", "Give the folder of the script's modules.")
+
+
+def make_plan(request: RunRequest, script: Path, datasets: list[FileDataset], models: list[Model], side_inputs: dict[str, str]) -> RunPlan:
+    """The request, with every reference resolved to the version and the files it means now."""
+    source = str(Path(request.source_directory).absolute()) if request.source_directory else None
+    resolved = replace(
+        request,
+        entry_script=str(script),
+        source_directory=source,
+        datasets=tuple(dataset.reference for dataset in datasets),
+        models=tuple(model.reference for model in models),
+    )
+    return RunPlan(
+        resolved,
+        tuple(PlannedDataset(d.reference, d.root, d.manifest, d.file_count) for d in datasets),
+        tuple(PlannedModel(m.name, m.version, m.path, m.sha256) for m in models),
+        side_inputs,
+        sys.executable,
+    )
+
+
+class Runs:
+    """The runs of one home."""
+
+    def __init__(self, home: Path, store: Store) -> None:
+        self._home = home
+        self._store = store
+
+    def submit(self, plan: RunPlan, warnings: list[str]) -> Run:
+        """Record the run, then let go of it: a runner process carries it out."""
+        run_id = f"run-{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        folder = self._folder(run_id)
+        folder.create(plan)
+        counts = [dataset.file_count for dataset in plan.datasets]
+        batches = mini_batch_count(counts, plan.request.settings)
+        run = self._store.insert_run(run_id, plan.request, sum(counts), batches, tuple(warnings))
+        if run.id != run_id:  # a second click
+            shutil.rmtree(folder.path, ignore_errors=True)
+            return run
+        self._start(run_id)
+        return run
+
+    def _folder(self, run_id: str) -> RunFolder:
+        return RunFolder(self._home, run_id)
+
+    def _start(self, run_id: str) -> None:
+        """Start the run's runner, detached: it outlives this process."""
+        _started[:] = [runner for runner in _started if runner.poll() is None]
+        detached: dict[str, object] = {"start_new_session": True}
+        if os.name == "nt":
+            flags = ("CREATE_NEW_PROCESS_GROUP", "DETACHED_PROCESS", "CREATE_BREAKAWAY_FROM_JOB")
+            detached = {"creationflags": sum(getattr(subprocess, flag, 0) for flag in flags)}
+        command = [sys.executable, "-m", "services.local.runner", str(self._home), run_id]
+        try:
+            with open(self._folder(run_id).logs / "runner.txt", "ab") as log:
+                runner = subprocess.Popen(command, cwd=_PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **detached)  # type: ignore[call-overload]
+        except OSError as error:
+            raise WorkspaceUnavailable(
+                f"The run's process could not be started: {error.strerror or error}.", "Resume the run later."
+            ) from error
+        _started.append(runner)
+
+    # ---- watching -------------------------------------------------------------------------------------------------------------
+
+    def all(self, limit: int) -> list[Run]:
+        return [self._as_it_is(run) for run in self._store.runs(limit)]
+
+    def one(self, run_id: str) -> Run:
+        return self._as_it_is(self._store.run(run_id))
+
+    def _as_it_is(self, run: Run) -> Run:
+        """A run that nobody carries out, though it hasn't ended, reads NotResponding."""
+        if run.status.ended:
+            return run
+        now = utc_now()
+        if run.status in (RunStatus.NOT_STARTED, RunStatus.QUEUED) and now - (run.heartbeat_at or run.submitted_at) < _STARTING:
+            return run
+        if self._folder(run.id).is_carried_out():
+            silent = run.heartbeat_at is not None and now - run.heartbeat_at > _STALE
+            return replace(run, status=RunStatus.NOT_RESPONDING) if silent else run
+        run = self._store.run(run.id)  # it may have ended between the two looks
+        return run if run.status.ended else replace(run, status=RunStatus.NOT_RESPONDING, workers=0, rate=None)
+
+    # ---- changing course ------------------------------------------------------------------------------------------------------
+
+    def cancel(self, run_id: str) -> Run:
+        """Ask the runner for the end. Where there is none, the run is canceled here and now."""
+        if self.one(run_id).status.ended:
+            return self.one(run_id)
+        self._store.request_cancel(run_id)
+        with contextlib.suppress(Timeout), self._folder(run_id).lock().acquire(timeout=0):
+            if not self._store.run(run_id).status.ended:
+                ended = {"error": "Canceled on request.", "error_code": None, "workers": 0, "rate": None}
+                self._store.update_run(run_id, status=RunStatus.CANCELED, ended_at=utc_now(), **ended)
+        return self.one(run_id)
+
+    def resume(self, run_id: str) -> Run:
+        """Start a new runner on a run that stopped short. What is scored stays; what failed is tried anew."""
+        run = self.one(run_id)
+        if run.status is RunStatus.COMPLETED:
+            raise StudioError(f"Run {run_id} is completed; there is nothing to resume.", "Rerun it to score everything again.")
+        folder = self._folder(run_id)
+        folder.plan()  # says so where the folder is gone
+        try:
+            with folder.lock().acquire(timeout=0):
+                if run.status.ended and folder.has_journal:
+                    with Journal(folder.path, writable=True) as journal:
+                        journal.reopen_failed()
+                self._store.clear_cancel(run_id)
+                fresh = {"ended_at": None, "error": None, "error_code": None, "heartbeat_at": utc_now()}
+                self._store.update_run(run_id, status=RunStatus.QUEUED, **fresh)
+                self._start(run_id)
+        except Timeout as error:
+            raise StudioError(f"Run {run_id} is being carried out; there is nothing to resume.", "Cancel it first.") from error
+        return self._store.run(run_id)
+
+    def request_again(self, run_id: str) -> RunRequest:
+        """The request of a run, ready to be submitted as another one."""
+        return replace(self._store.run(run_id).request, submission_id="")
+
+    # ---- what it left ---------------------------------------------------------------------------------------------------------
+
+    def failures(self, run_id: str, limit: int) -> list[Failure]:
+        folder = self._folder(run_id)
+        self._store.run(run_id)
+        if not folder.has_journal:
+            return []
+        with Journal(folder.path) as journal:
+            failed = journal.failures(limit)
+        wanted = {attempt.mini_batch for attempt in failed}
+        plan = folder.plan()
+        items = {}
+        for batch in _cut(plan):
+            if batch.index in wanted:
+                items[batch.index] = tuple(file.path for file in files_of(Path(plan.datasets[batch.dataset].manifest), batch))
+                if len(items) == len(wanted):
+                    break
+        return [
+            Failure(a.mini_batch, a.attempt, a.status, items.get(a.mini_batch, ()), a.failed, bool(a.final), _worker(a), a.error)
+            for a in failed
+        ]
+
+    def logs(self, run_id: str) -> dict[str, Path]:
+        self._store.run(run_id)
+        folder = self._folder(run_id).logs
+        first = ("job_error.txt", "job_result.txt", "job_progress_overview.txt", "user")
+        found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+        found.sort(key=lambda path: (first.index(path.parts[0]) if path.parts[0] in first else len(first), path))
+        return {f"logs/{path.as_posix()}": folder / path for path in found}
+
+    def output(self, run_id: str) -> dict[str, Path]:
+        self._store.run(run_id)
+        folder = self._folder(run_id)
+        found = {path.relative_to(folder.output).as_posix(): path for path in sorted(folder.output.rglob("*")) if path.is_file()}
+        if folder.rows_file.is_file() and folder.rows_file.stat().st_size:
+            found[folder.partial_file(folder.plan()).name] = folder.rows_file
+        return found
+
+    def predictions(self, run_id: str) -> Predictions:
+        """The typed table of what is settled by now, made again when there is more."""
+        from services.predictions import Predictions, make_table
+
+        ended = self._store.run(run_id).status.ended
+        folder = self._folder(run_id)
+        last = 0
+        if folder.has_journal:
+            with Journal(folder.path) as journal:
+                last = journal.last_seq()
+        table = folder.path / f"predictions-{last}.parquet"
+        older = sorted(folder.path.glob("predictions-*.parquet"), key=lambda path: path.stat().st_mtime)
+        if not ended and older and time.time() - older[-1].stat().st_mtime < _REMADE_EVERY:
+            return Predictions(older[-1])  # a running run: soon enough
+        if not table.exists():
+            make_table(_settled(folder), table)
+            for path in older:
+                path.unlink(missing_ok=True)
+        return Predictions(table)
+
+
+def _settled(folder: RunFolder) -> Iterator[ScoredMiniBatch]:
+    """The settled mini-batches in their order, each with its items and rows. Streams: nothing is held but one mini-batch."""
+    from services.predictions import ScoredMiniBatch
+
+    if not folder.has_journal:
+        return
+    plan = folder.plan()
+    rows_file = folder.rows(plan)
+    batches = _cut(plan)
+    with Journal(folder.path) as journal, open(rows_file or os.devnull, "rb") as rows:
+        content = mmap.mmap(rows.fileno(), 0, access=mmap.ACCESS_READ) if rows_file and rows_file.stat().st_size else b""
+        for attempt in journal.attempts(final_only=True, order="mini_batch"):
+            batch = next(batch for batch in batches if batch.index == attempt.mini_batch)
+            dataset = plan.datasets[batch.dataset]
+            yield ScoredMiniBatch(
+                index=batch.index,
+                items=[file.path for file in files_of(Path(dataset.manifest), batch)],
+                root=dataset.root,
+                rows=[content[begin : end - 1].decode("utf-8", "surrogateescape") for begin, end in attempt.row_slices()],
+                worker=_worker(attempt),
+                attempts=attempt.attempt,
+                seconds=attempt.run_seconds,
+                error=attempt.error.partition("\n")[0],
+            )
+
+
+def _cut(plan: RunPlan) -> Iterator[MiniBatch]:
+    settings = plan.request.settings
+    size = size_in_units(settings.mini_batch_size or settings.default("mini_batch_size"))
+    return cut([Path(dataset.manifest) for dataset in plan.datasets], size)
+
+
+def _worker(attempt: Attempt) -> str:
+    return f"node {attempt.node}, process{attempt.process:03}"

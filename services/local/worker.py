@@ -1,0 +1,280 @@
+"""One worker process: `init()` once, `run(mini_batch)` until told to stop. Started by the runner with the run's own interpreter.
+
+Standard library only, and Python 3.8 or newer, since that interpreter is the user's. It talks to the runner over a socket, so the
+script may do to stdin, stdout and stderr what it likes. Messages either way are a JSON header and two binary parts (see `send`).
+"""
+
+import array
+import contextlib
+import importlib.util
+import inspect
+import itertools
+import json
+import logging
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+import traceback
+
+FRAME = struct.Struct("<III")  # lengths of: JSON header, rows, row ends
+TEXT_LIMIT = 20000  # characters of a traceback that are kept
+
+
+class Channel:
+    """The runner's end of the line. `receive` blocks; it returns None when the runner is gone."""
+
+    def __init__(self, connection):
+        self._connection = connection
+        self._buffer = bytearray()
+
+    def receive(self):
+        while True:
+            if len(self._buffer) >= FRAME.size:
+                header, rows, ends = FRAME.unpack_from(self._buffer)
+                size = FRAME.size + header + rows + ends
+                if len(self._buffer) >= size:
+                    message = json.loads(bytes(self._buffer[FRAME.size : FRAME.size + header]))
+                    del self._buffer[:size]
+                    return message
+            chunk = self._connection.recv(65536)
+            if not chunk:
+                return None
+            self._buffer += chunk
+
+    def send(self, header, rows=b"", ends=b""):
+        text = json.dumps(header).encode("ascii")
+        self._connection.sendall(b"".join((FRAME.pack(len(text), len(rows), len(ends)), text, rows, ends)))
+
+
+class MiniBatchContext:
+    """The second parameter of `run(mini_batch, mini_batch_context)`, as on Azure."""
+
+    def __init__(self, minibatch_index, dataset, partition_key_value=None):
+        self.minibatch_index = minibatch_index
+        self.dataset = dataset
+        self.partition_key_value = partition_key_value
+
+
+class Script:
+    """The entry script, imported once; `run` checked, its result turned into rows."""
+
+    def __init__(self, path):
+        name = os.path.splitext(os.path.basename(path))[0]
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(name, module)  # never in place of a module that is there: a script may be called json.py
+        spec.loader.exec_module(module)
+        if not callable(getattr(module, "run", None)):
+            raise AttributeError(f"the scoring script {os.path.basename(path)} has no function run(mini_batch)")
+        self.module = module
+        self._wants_context = _positional_parameters(module.run) >= 2
+
+    def call(self, name):
+        """Call `init` or `shutdown`, where the script has it."""
+        function = getattr(self.module, name, None)
+        if function is not None:
+            function()
+
+    def run(self, mini_batch, context):
+        return self.module.run(mini_batch, context) if self._wants_context else self.module.run(mini_batch)
+
+
+def _positional_parameters(function):
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+
+def as_rows(result):
+    """What run() returned as (rows joined, where each row ends as uint64, their number, DataFrame columns or None).
+
+    A list or tuple: `str(item)` and a newline. A DataFrame: `to_csv(sep=" ", header=None, index=None)`. Anything else: TypeError.
+    """
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(result, pandas.DataFrame):
+        rows = _rows_of_frame(result)
+        columns = [[str(name), str(dtype)] for name, dtype in zip(result.columns, result.dtypes)]  # noqa: B905 - Python 3.8
+    elif isinstance(result, (list, tuple)):
+        rows = [str(item) for item in result]
+        columns = None
+    else:
+        raise TypeError(f"run() must return a list, a tuple or a pandas DataFrame, not {type(result).__name__}")
+    if not rows:
+        return b"", b"", 0, columns
+    joined = "\n".join(rows) + "\n"
+    if joined.isascii():
+        encoded, lengths = joined.encode("ascii"), map(len, rows)
+    else:
+        pieces = [_encoded(row) for row in rows]
+        encoded, lengths = b"\n".join(pieces) + b"\n", map(len, pieces)
+    ends = array.array("Q", itertools.accumulate(length + 1 for length in lengths))
+    if sys.byteorder == "big":
+        ends.byteswap()
+    return encoded, ends.tobytes(), len(rows), columns
+
+
+def _encoded(row):
+    try:
+        return row.encode("utf-8", "surrogateescape")  # a file name's undecodable bytes come out as they went in
+    except UnicodeEncodeError:
+        return row.encode("utf-8", "backslashreplace")
+
+
+def _rows_of_frame(frame):
+    def text(part):
+        return part.to_csv(sep=" ", header=False, index=False).replace(os.linesep, "\n")
+
+    rows = text(frame).split("\n")[:-1]
+    if len(rows) == len(frame):
+        return rows
+    return [text(frame.iloc[i : i + 1])[:-1] for i in range(len(frame))]  # a cell holds a newline
+
+
+class Worker:
+    """One worker process, from its first message to its last."""
+
+    def __init__(self, channel, config):
+        self._channel = channel
+        self._roots = config["roots"]
+        self._manifests = [open(path, "rb") for path in config["manifests"]]  # noqa: SIM115 - kept for the worker's life
+        self._script_path = config["entry_script"]
+        self._append_row = config["append_row"]
+        self._script = None
+
+    def work(self):
+        """Carry out the runner's commands until `stop`, or until the runner is gone."""
+        if not self._step("import", self._import) or not self._step("init", lambda: self._script.call("init")):
+            return
+        while True:
+            command = self._channel.receive()
+            if command is None:
+                os._exit(1)
+            if "stop" in command:
+                self._step("shutdown", lambda: self._script.call("shutdown"))
+                return
+            self._score(command)
+
+    def _import(self):
+        self._script = Script(self._script_path)
+
+    def _step(self, name, function):
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in a script is a failure like any other
+            self._channel.send({"failed": name, **_told(error)})
+            return False
+        self._channel.send({"passed": name})
+        return True
+
+    def _score(self, command):
+        started_at, begin = time.time(), time.perf_counter()
+        answer = {"mini_batch": command["mini_batch"], "started_at": started_at}
+        rows = ends = b""
+        seconds = 0.0
+        try:
+            mini_batch = self._files(command)
+            context = MiniBatchContext(command["mini_batch"], self._roots[command["dataset"]])
+            begin_run = time.perf_counter()
+            try:
+                result = self._script.run(mini_batch, context)
+            finally:
+                seconds = time.perf_counter() - begin_run
+            rows, ends, answer["returned"], columns = as_rows(result)
+            if columns is not None:
+                answer["columns"] = columns
+            if not self._append_row:
+                rows = ends = b""
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in a script is a failure like any other
+            answer.update(_told(error))
+        answer["run_seconds"] = seconds
+        answer["elapsed"] = time.perf_counter() - begin
+        self._channel.send(answer, rows, ends)
+
+    def _files(self, command):
+        """The mini-batch: absolute paths, read from the manifest's bytes that the command names."""
+        manifest, root = self._manifests[command["dataset"]], self._roots[command["dataset"]]
+        manifest.seek(command["offset"])
+        lines = manifest.read(command["length"]).rstrip(b"\n").replace(b"\n", b",")
+        prefix = os.path.join(root, "")
+        if os.sep == "/":
+            return [prefix + entry[0] for entry in json.loads(b"[" + lines + b"]")]
+        return [prefix + entry[0].replace("/", os.sep) for entry in json.loads(b"[" + lines + b"]")]
+
+
+def _told(error):
+    """An exception as it travels: its type, one line, and the traceback from the script's own frame on."""
+    own = os.path.abspath(__file__)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if os.path.abspath(frame.filename) != own]
+    frames = [frame for frame in frames if not frame.filename.startswith("<frozen importlib")]
+    name = type(error).__name__
+    try:
+        message = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - the script's own exception class may be broken
+        message = "(its message could not be made)"
+    line = name + (": " + message if message else "")
+    where = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
+    if isinstance(error, SyntaxError):
+        where = f" ({os.path.basename(error.filename or '')}, line {error.lineno})"
+        line = name + ": " + str(error.msg)
+    head = "Traceback (most recent call last):\n" + "".join(traceback.format_list(frames)) if frames else ""
+    text = head + line
+    if len(text) > TEXT_LIMIT:
+        text = text[: TEXT_LIMIT // 2] + "\n...\n" + text[-TEXT_LIMIT // 2 :]
+    return {"error_type": name, "error": line[:2000] + where, "traceback": text}
+
+
+def _die_with_the_runner(runner_pid):
+    """A worker must not outlive its runner, even inside a call of run() that never ends."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.name == "posix":
+        if os.getppid() != runner_pid:
+            os._exit(1)
+        if sys.platform != "linux":
+
+            def watch():
+                while os.getppid() == runner_pid:
+                    time.sleep(1)
+                os._exit(1)
+
+            threading.Thread(target=watch, daemon=True).start()
+
+
+def _connection(argument):
+    if os.name == "posix":
+        return socket.socket(fileno=int(argument))
+    return socket.fromshare(bytes.fromhex(sys.stdin.readline().strip()))
+
+
+def main():
+    connection, runner_pid = sys.argv[1], int(sys.argv[2])
+    _die_with_the_runner(runner_pid)
+    channel = Channel(_connection(connection))
+    config = channel.receive()
+    if config is None:
+        return
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    logging.basicConfig(level=config["logging_level"], stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # In place of this file's folder: the script's neighbours first, what stands in for Azure's own packages last.
+    sys.path[0:1] = config["paths"]
+    sys.path.extend(config["stand_ins"])
+    sys.argv[:] = config["argv"]
+    Worker(channel, config).work()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # the script closed it
+            stream.flush()
+    logging.shutdown()
+    os._exit(0)  # threads that the script left running must not keep the run waiting
+
+
+if __name__ == "__main__":
+    main()

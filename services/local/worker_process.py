@@ -1,0 +1,267 @@
+"""The runner's side of one worker process: start it, send it mini-batches, read what it says, end it and all it started."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from itertools import accumulate
+from pathlib import Path
+from typing import IO, Any
+
+from services.domain import MiniBatch
+
+_FRAME = struct.Struct("<III")
+_WORKER = Path(__file__).with_name("worker.py")
+STAND_INS = Path(__file__).with_name("entry_script")
+
+# A worker runs other people's code: it gets no credentials that happen to be in the environment. Its own come by `environment_variables`.
+_SECRET_PREFIXES = ("AZURE_", "ARM_", "AWS_", "GOOGLE_", "GCP_", "MSI_", "IDENTITY_")
+_SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY", "ACCESS_KEY", "CONNECTION_STRING")
+
+
+class Stage(Enum):
+    """Where a worker is. `IMPORT` and `INIT` have time limits of their own."""
+
+    IMPORT = "import"
+    INIT = "init"
+    READY = "ready"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a worker: the JSON header, the rows' bytes, and where each row ends."""
+
+    header: dict[str, Any]
+    rows: bytes
+    row_ends: bytes
+
+
+@dataclass(frozen=True)
+class WorkerPlace:
+    """Which worker it is and where it keeps its things. A replacement takes over the place of the one it replaces."""
+
+    node: int
+    process: int
+    logs: Path
+    work: Path
+
+    @property
+    def agent_name(self) -> str:
+        return f"process{self.process:03}"
+
+    def log(self, kind: str, ending: str) -> Path:
+        return self.logs / "user" / kind / str(self.node) / f"{self.agent_name}.{ending}"
+
+    @property
+    def working_folder(self) -> Path:
+        return self.work / str(self.node) / self.agent_name
+
+
+class WorkerProcess:
+    """A started worker. `queue` holds what was sent and not answered; the first of it is what the worker is on."""
+
+    def __init__(self, place: WorkerPlace, interpreter: str, environment: dict[str, str]) -> None:
+        self.place = place
+        self.stage = Stage.IMPORT
+        self.since = time.monotonic()
+        self.queue: deque[MiniBatch] = deque()
+        self.seconds_per_mini_batch: float | None = None
+        self._incoming = bytearray()
+        self._outgoing = bytearray()
+        self._ended = False
+        for log in (place.log("stdout", "stdout.txt"), place.log("stderr", "stderr.txt")):
+            log.parent.mkdir(parents=True, exist_ok=True)
+        place.working_folder.mkdir(parents=True, exist_ok=True)
+        self.socket, theirs = socket.socketpair()
+        with (
+            theirs,
+            open(place.log("stdout", "stdout.txt"), "ab") as stdout,
+            open(place.log("stderr", "stderr.txt"), "ab") as stderr,
+        ):
+            self._popen = self._start(interpreter, environment, theirs, stdout, stderr)
+        self.socket.setblocking(False)
+
+    def _start(
+        self, interpreter: str, environment: dict[str, str], theirs: socket.socket, stdout: IO[bytes], stderr: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        command = [interpreter, str(_WORKER)]
+        common: dict[str, Any] = {"cwd": self.place.working_folder, "env": environment, "stdout": stdout, "stderr": stderr}
+        if os.name == "posix":
+            arguments = [str(theirs.fileno()), str(os.getpid())]
+            return subprocess.Popen(
+                command + arguments, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True, **common
+            )
+        flags: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
+        popen = subprocess.Popen([*command, "-", str(os.getpid())], stdin=subprocess.PIPE, creationflags=flags, **common)
+        assert popen.stdin
+        popen.stdin.write(theirs.share(popen.pid).hex().encode() + b"\n")  # type: ignore[attr-defined, unused-ignore]
+        popen.stdin.flush()
+        return popen
+
+    # ---- talking --------------------------------------------------------------------------------------------------------------
+
+    def send(self, command: dict[str, Any]) -> None:
+        """Queue a command and send what the socket takes. What the worker does not read yet waits here, never in the runner's way."""
+        text = json.dumps(command).encode("ascii")
+        self._outgoing += _FRAME.pack(len(text), 0, 0) + text
+        self.flush()
+
+    def flush(self) -> None:
+        while self._outgoing:
+            try:
+                sent = self.socket.send(self._outgoing)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._outgoing.clear()  # it is gone; reading its socket tells the runner
+                return
+            del self._outgoing[:sent]
+
+    def hand_over(self, mini_batch: MiniBatch) -> None:
+        """Give the worker one more mini-batch. Its time starts when the one before it is answered."""
+        if not self.queue:
+            self.since = time.monotonic()
+        self.queue.append(mini_batch)
+        self.send({"mini_batch": mini_batch.index, "dataset": mini_batch.dataset, "offset": mini_batch.offset, "length": mini_batch.length})
+
+    def answered(self) -> MiniBatch:
+        """Take off the mini-batch that the worker was on; its time on the next one starts now."""
+        self.since = time.monotonic()
+        return self.queue.popleft()
+
+    def enter(self, stage: Stage) -> None:
+        """Start the clock of its next stage."""
+        self.stage, self.since = stage, time.monotonic()
+
+    def note_pace(self, seconds: float) -> None:
+        """Learn how long a mini-batch takes, the latest weighing most."""
+        before = self.seconds_per_mini_batch
+        self.seconds_per_mini_batch = seconds if before is None else (before + seconds) / 2
+
+    def depth(self, read_ahead: float) -> int:
+        """How many mini-batches may be with this worker at once: one until its pace is known, then `read_ahead` seconds of work."""
+        if self.seconds_per_mini_batch is None:
+            return 1
+        return max(1, min(8, int(read_ahead / max(self.seconds_per_mini_batch, 1e-6))))
+
+    def place_models(self, models: list[Path]) -> None:
+        """Put the run's models where `Model.get_model_path` looks: azureml-models/<name>/<version>/ of the working folder."""
+        for path in models:
+            version_folder = path.parent
+            link = self.place.working_folder / "azureml-models" / version_folder.parent.name / version_folder.name
+            if link.exists():
+                continue
+            link.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                link.symlink_to(version_folder, target_is_directory=True)
+            except OSError:  # Windows without the right to make links
+                shutil.copytree(version_folder, link)
+
+    def stop(self) -> None:
+        """Ask for shutdown() and the end."""
+        self.enter(Stage.SHUTDOWN)
+        self.send({"stop": True})
+
+    def receive(self) -> tuple[list[Message], bool]:
+        """Whole messages that have come, and whether the line is closed. Never blocks."""
+        closed = False
+        while True:
+            try:
+                chunk = self.socket.recv(1 << 20)
+            except BlockingIOError:
+                break
+            except OSError:
+                chunk = b""
+            if not chunk:
+                closed = True
+                break
+            self._incoming += chunk
+            if len(chunk) < 1 << 16:
+                break
+        return list(self._messages()), closed
+
+    def _messages(self) -> Iterator[Message]:
+        position, incoming = 0, self._incoming
+        while len(incoming) - position >= _FRAME.size:
+            lengths = _FRAME.unpack_from(incoming, position)
+            end_of_header, end_of_rows, end = tuple(accumulate(lengths, initial=position + _FRAME.size))[1:]
+            if len(incoming) < end:
+                break
+            header = json.loads(bytes(incoming[position + _FRAME.size : end_of_header]))
+            yield Message(header, bytes(incoming[end_of_header:end_of_rows]), bytes(incoming[end_of_rows:end]))
+            position = end
+        if position:
+            del incoming[:position]
+
+    # ---- living and dying -----------------------------------------------------------------------------------------------------
+
+    def fate(self) -> int | None:
+        """The exit code, or None while it lives."""
+        return self._popen.poll()
+
+    def fate_in_words(self) -> str:
+        """Why it is gone, for people."""
+        code = self._popen.poll()
+        if code is None:
+            return "the worker closed its line"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                return f"the worker was ended by signal {signal.Signals(-code).name}"
+        return f"the worker exited with code {code}"
+
+    def end(self) -> None:
+        """End it at once, with whatever it started in its own session, and forget its line. Once: its number may be another's later."""
+        if self._ended:
+            return
+        self._ended = True
+        if os.name == "posix":
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
+        elif self._popen.poll() is None:
+            subprocess.run(["taskkill", "/T", "/F", "/PID", str(self._popen.pid)], capture_output=True, check=False)
+        if self._popen.poll() is None:
+            self._popen.kill()
+        self._popen.wait()
+        if self._popen.stdin:
+            self._popen.stdin.close()
+        self.socket.close()
+
+    def keep_logs(self) -> None:
+        """Keep what the script wrote under ./logs of its working folder with the run's logs; the rest of the folder goes."""
+        written = self.place.working_folder / "logs"
+        if written.is_dir() and not written.is_symlink():
+            target = self.place.logs / "user" / "logs" / str(self.place.node) / self.place.agent_name
+            shutil.copytree(written, target, dirs_exist_ok=True, symlinks=True)
+        shutil.rmtree(self.place.working_folder, ignore_errors=True)
+
+
+def worker_environment(place: WorkerPlace, output: Path, own: dict[str, str], threads: int) -> dict[str, str]:
+    """The environment of a worker: this process's without its credentials, what Azure ML sets, and the run's own variables on top."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().startswith(_SECRET_PREFIXES) and not any(word in name.upper() for word in _SECRET_WORDS)
+    }
+    environment.pop("PYTHONPATH", None)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        environment.setdefault(name, str(threads))  # workers share the cores: their numeric libraries must not each take them all
+    return environment | {
+        "AZUREML_BI_OUTPUT_PATH": str(output),
+        "BATCH_SCORING_LOG_DIR": str(place.logs / "user"),
+        "BATCH_SCORING_ENTRY_SCRIPT_LOG": str(place.log("entry_script_log", "log.txt")),
+        "BATCH_SCORING_WORKING_DIR": str(place.working_folder),
+        "BATCH_SCORING_AGENT_NAME": place.agent_name,
+        **own,
+    }

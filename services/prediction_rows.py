@@ -1,0 +1,192 @@
+"""A mini-batch's rows, read back with what is known of the files that went in: which row is whose, and what it predicts.
+
+Scripts print `<file>: <prediction>` in many ways, and names and predictions may hold any character. So a row is never split; its beginning
+is compared with the names of its own mini-batch. A row that could be of two files is given to neither: nothing is dropped, nothing guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True)
+class ScoredMiniBatch:
+    """What a workspace knows of one settled mini-batch.
+
+    `items` are paths relative to `root` (an absolute folder), `/` between folders, undecodable bytes as lone surrogates. `rows` are as the
+    run wrote them, without the newline that ends each; none when it failed. `worker` is such as “node 0, process000”. `error` is the
+    error's first line, "" when it succeeded.
+    """
+
+    index: int
+    items: Sequence[str]
+    root: str
+    rows: Sequence[str]
+    worker: str
+    attempts: int
+    seconds: float
+    error: str
+
+
+class Status(StrEnum):
+    """What became of a row of the table: a prediction of a file, a file without one, or a row that names no file."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNMATCHED = "unmatched"
+
+
+STATUSES = tuple(Status)
+_SUCCEEDED, _FAILED, _UNMATCHED = (bytes([STATUSES.index(status)]) for status in Status)
+
+NO_ROW = "no row names this file"
+NO_FILE = "this row names no file of its mini-batch"
+AMBIGUOUS = "several files of the mini-batch have this name, and the rows don't tell which is whose: print the path instead of the name"
+
+
+@dataclass(frozen=True)
+class ReadRows:
+    """Four columns of equal length, in the order of the items: file (relative path, "" when unmatched), prediction (None when failed),
+    status (a byte: its place in STATUSES), error (None when there is none)."""
+
+    files: Sequence[str]
+    predictions: Sequence[str | None]
+    statuses: bytes
+    errors: Sequence[str | None]
+
+
+# The tutorial's `: ` takes one space, so that a prediction's own leading space survives; the others take all the spaces there are.
+_SEPARATOR = re.compile(r": | : |[:,;|\t] *| +")
+_SEPARATOR_BEGINS = re.compile(r"[ :,;|\t]")
+_QUOTED_IN_CSV = re.compile(r'[ ,;|\t\r\n"]')
+
+
+def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
+    """Match rows with items. Every item is there at least once, every row exactly once."""
+    items, rows = mini_batch.items, mini_batch.rows
+    if not rows:
+        return ReadRows(items, [None] * len(items), _FAILED * len(items), [mini_batch.error or NO_ROW] * len(items))
+    if len(rows) == len(items):
+        predictions = _each_in_its_place(mini_batch)
+        if predictions is not None:
+            return ReadRows(items, predictions, _SUCCEEDED * len(items), [None] * len(items))
+    return _looked_up(mini_batch)
+
+
+def _spellings(mini_batch: ScoredMiniBatch) -> Iterator[list[str]]:
+    """The names of all items, in each of the ways a script may print them."""
+    items, root = mini_batch.items, mini_batch.root
+    yield [item[item.rfind("/") + 1 :] for item in items]
+    yield list(items)
+    yield [f"{root.rstrip('/')}/{item}" for item in items]
+    if "\\" in root:
+        native = [item.replace("/", "\\") for item in items]
+        yield native
+        yield [f"{root}\\{item}" for item in native]
+
+
+def _each_in_its_place(mini_batch: ScoredMiniBatch) -> list[str] | None:
+    """The predictions where row i begins with the name of item i, all spelled and separated alike; else None. The fast way."""
+    rows = mini_batch.rows
+    for names in _spellings(mini_batch):
+        separator = _SEPARATOR.match(rows[0], len(names[0])) if rows[0].startswith(names[0]) else None
+        if separator is None:
+            continue
+        exact = separator[0] == ": "
+        mark = separator[0] if exact else separator[0].rstrip(" ") or " "
+        beginnings = [name + mark for name in names]
+        if all(map(str.startswith, rows, beginnings)):
+            predictions = map(str.removeprefix, rows, beginnings)
+            return list(predictions) if exact else [prediction.lstrip(" ") for prediction in predictions]
+    return None
+
+
+def _looked_up(mini_batch: ScoredMiniBatch) -> ReadRows:
+    items, rows = mini_batch.items, mini_batch.rows
+    places = _places(mini_batch)
+    longest = max(map(len, places), default=0)
+    found = [_longest_name(row, places, longest) for row in rows]
+    equally_many = len(rows) == len(items)
+    if equally_many and not any(found):
+        return ReadRows(items, rows, _SUCCEEDED * len(items), [None] * len(items))
+    named = [(row, beginning[0]) for row, beginning in enumerate(found) if beginning]
+    owners = dict(zip([row for row, _ in named], _owners(named, places, equally_many), strict=True))
+
+    predictions: dict[int, list[str]] = {}
+    unmatched: list[tuple[str, str | None, bytes, str | None]] = []
+    errors: dict[int, str] = {}
+    for number, (row, beginning) in enumerate(zip(rows, found, strict=True)):
+        owner = owners.get(number)
+        if beginning is not None and owner is not None:
+            predictions.setdefault(owner, []).append(beginning[1])
+        else:
+            unmatched.append(("", row, _UNMATCHED, AMBIGUOUS if beginning else NO_FILE))
+            errors.update(dict.fromkeys(places[beginning[0]] if beginning else (), AMBIGUOUS))
+    table: list[tuple[str, str | None, bytes, str | None]] = []
+    for place, item in enumerate(items):
+        if place in predictions:
+            table += [(item, prediction, _SUCCEEDED, None) for prediction in predictions[place]]
+        else:
+            table.append((item, None, _FAILED, mini_batch.error or errors.get(place, NO_ROW)))
+    files, texts, statuses, reasons = zip(*table, *unmatched, strict=True)
+    return ReadRows(files, texts, b"".join(statuses), reasons)
+
+
+def _places(mini_batch: ScoredMiniBatch) -> dict[str, list[int]]:
+    """Every name a row may begin with, and the items that have it. A DataFrame's rows quote names as CSV does."""
+    places: dict[str, list[int]] = {}
+    for place, spellings in enumerate(zip(*_spellings(mini_batch), strict=True)):
+        quoted = ['"' + name.replace('"', '""') + '"' for name in spellings if _QUOTED_IN_CSV.search(name)]
+        for name in {*spellings, *quoted}:
+            places.setdefault(name, []).append(place)
+    return places
+
+
+def _longest_name(row: str, places: Mapping[str, object], longest: int) -> tuple[str, str] | None:
+    """The longest name the row begins with and the prediction after it; None where it begins with none."""
+    ends = (separator.start() for separator in _SEPARATOR_BEGINS.finditer(row, 0, longest + 1))
+    end = max((end for end in ends if row[:end] in places), default=None)
+    separator = None if end is None else _SEPARATOR.match(row, end)
+    return None if separator is None else (row[:end], row[separator.end() :])
+
+
+def _owners(named: Sequence[tuple[int, str]], places: Mapping[str, Sequence[int]], equally_many: bool) -> Sequence[int | None]:
+    """The item that each row (its number, the name it begins with) belongs to; None where nothing tells.
+
+    Same-named files of several folders are told apart by the order of the rows: where the earliest and the latest item that a row can
+    have are one. With as many rows as items, a row may be taken to be in its own place.
+    """
+    if all(len(places[name]) == 1 for _, name in named):
+        return [places[name][0] for _, name in named]
+    candidates = [[row] if equally_many and _holds(places[name], row) else places[name] for row, name in named]
+    earliest: list[int] = []
+    for items in candidates:
+        at = bisect_right(items, earliest[-1]) if earliest else 0
+        if at == len(items):
+            return _owners_by_count([name for _, name in named], places)
+        earliest.append(items[at])
+    latest: list[int] = []
+    for items in reversed(candidates):
+        latest.append(items[(bisect_left(items, latest[-1]) if latest else len(items)) - 1])
+    return [first if first == last else None for first, last in zip(earliest, reversed(latest), strict=True)]
+
+
+def _holds(ascending: Sequence[int], value: int) -> bool:
+    at = bisect_left(ascending, value)
+    return at < len(ascending) and ascending[at] == value
+
+
+def _owners_by_count(names: Sequence[str], places: Mapping[str, Sequence[int]]) -> Sequence[int | None]:
+    """As `_owners`, for rows out of the items' order, or several for an item: files of one name get equally many rows, in order."""
+    total, seen = Counter(names), Counter[str]()
+    owners: list[int | None] = []
+    for name in names:
+        items = places[name]
+        owners.append(items[seen[name] * len(items) // total[name]] if total[name] % len(items) == 0 else None)
+        seen[name] += 1
+    return owners
