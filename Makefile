@@ -54,7 +54,7 @@ types: setup
 	@$(python) -m mypy
 
 imports: setup
-	@$(python) -m importlinter.cli lint
+	@.venv/bin/lint-imports --no-logo
 
 bench: setup  ## How fast it is on this machine
 	@$(python) -m benchmarks

@@ -7,9 +7,10 @@ import socket
 from collections.abc import AsyncGenerator
 
 import streamlit as st
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import cli_util
 
@@ -37,6 +38,20 @@ class SecurityHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
+class SameOrigin:
+    """Refuse what a page from elsewhere asks. Streamlit would refuse its WebSocket too, but first look up our public address on the web."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope) if scope["type"] in ("http", "websocket") else Headers()
+        if "origin" in headers and headers["origin"].partition("://")[2] != headers.get("host"):
+            await PlainTextResponse("This page may not ask for that", status_code=403)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
 @contextlib.asynccontextmanager
 async def announced(_app: st.App) -> AsyncGenerator[None, None]:
     """Say where the dashboard is, and open a browser where there is one. The port listens already."""
@@ -52,7 +67,11 @@ app = st.App(
     routes=[],
     lifespan=announced,
     # Streamlit's own allowedHosts guards its WebSocket only.
-    middleware=[Middleware(SecurityHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"])],
+    middleware=[
+        Middleware(SecurityHeaders),
+        Middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"]),
+        Middleware(SameOrigin),
+    ],
 )
 
 

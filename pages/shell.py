@@ -4,7 +4,12 @@ import streamlit as st
 
 from pages import _shared
 
-st.set_page_config(page_title="Batch Scoring Studio", layout="wide")
+# As text, so that it is served with the page: Streamlit fetches the picture of a page's own icon from the web.
+MARK = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#0f6e78"/>
+<path d="M7 10h10M7 16h7M7 22h7" stroke="#fff" stroke-width="3" stroke-linecap="round" opacity=".7"/>
+<path d="m17 20 3.5 3.5L26 14" fill="none" stroke="#fff" stroke-width="3.4" stroke-linecap="round" stroke-linejoin="round"/></svg>"""
+
+st.set_page_config(page_title="Batch Scoring Studio", page_icon=MARK, layout="wide")
 page = st.navigation(
     {
         "": [
@@ -20,5 +25,7 @@ page = st.navigation(
         "Workspace": [st.Page("connection.py", title="Connection", icon=":material/lan:")],
     }
 )
+st.set_page_config(page_title=f"{page.title} · Batch Scoring Studio")
+st.logo(MARK, size="large")
 with _shared.errors_shown():
     page.run()

@@ -63,7 +63,6 @@ class ReadRows:
 # The tutorial's `: ` takes one space, so that a prediction's own leading space survives; the others take all the spaces there are.
 _SEPARATOR = re.compile(r": | : |[:,;|\t] *| +")
 _SEPARATOR_BEGINS = re.compile(r"[ :,;|\t]")
-_QUOTED_IN_CSV = re.compile(r'[ ,;|\t\r\n"]')
 
 
 def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
@@ -139,10 +138,12 @@ def _looked_up(mini_batch: ScoredMiniBatch) -> ReadRows:
 
 def _places(mini_batch: ScoredMiniBatch) -> dict[str, list[int]]:
     """Every name a row may begin with, and the items that have it. A DataFrame's rows quote names as CSV does."""
+    spellings = list(_spellings(mini_batch))
+    if any(row.startswith('"') for row in mini_batch.rows):
+        spellings += [['"' + name.replace('"', '""') + '"' for name in names] for names in spellings]
     places: dict[str, list[int]] = {}
-    for place, spellings in enumerate(zip(*_spellings(mini_batch), strict=True)):
-        quoted = ['"' + name.replace('"', '""') + '"' for name in spellings if _QUOTED_IN_CSV.search(name)]
-        for name in {*spellings, *quoted}:
+    for place, names in enumerate(zip(*spellings, strict=True)):
+        for name in {*names}:
             places.setdefault(name, []).append(place)
     return places
 

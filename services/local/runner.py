@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
+
 from services.domain import MiniBatch, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
 from services.journal import AttemptStatus
@@ -340,8 +342,11 @@ class Runner:
 
 def main() -> int:
     home, run_id = Path(sys.argv[1]), sys.argv[2]
-    lock = RunFolder(home, run_id).lock()
-    lock.acquire(timeout=5)
+    try:
+        lock = RunFolder(home, run_id).lock().acquire(timeout=5)
+    except Timeout:
+        print(f"{run_id} is being carried out by another runner", file=sys.stderr)
+        return 1
     with lock:
         if not Store(home).run(run_id).status.ended:
             Runner(home, run_id).carry_out()

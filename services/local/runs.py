@@ -27,7 +27,8 @@ from services.settings import size_in_units
 from services.store import Store
 
 if TYPE_CHECKING:
-    from services.predictions import Predictions, ScoredMiniBatch
+    from services.prediction_rows import ScoredMiniBatch
+    from services.predictions import Predictions
 
 _PROJECT = Path(__file__).parents[2]
 _MOST_WORKERS = 64 * (os.cpu_count() or 1)
@@ -35,8 +36,8 @@ _STARTING = timedelta(seconds=15)  # how long a runner may take to appear
 _REMADE_EVERY = 3.0  # seconds between two tables of partial results
 _STALE = timedelta(seconds=30)  # how long a runner may be silent
 
-# A runner is nobody's to wait for, but a child that ended stays a zombie until its parent looks: kept here, looked at on every start.
-_started: list[subprocess.Popen[bytes]] = []
+# A runner is nobody's to wait for, but a child that ended stays a zombie until its parent looks: kept here, looked at now and then.
+_started: dict[str, subprocess.Popen[bytes]] = {}
 
 
 def check_settings(request: RunRequest, datasets: list[FileDataset]) -> None:
@@ -101,7 +102,8 @@ class Runs:
 
     def _start(self, run_id: str) -> None:
         """Start the run's runner, detached: it outlives this process."""
-        _started[:] = [runner for runner in _started if runner.poll() is None]
+        for ended in [run for run, runner in _started.items() if runner.poll() is not None]:
+            del _started[ended]
         detached: dict[str, object] = {"start_new_session": True}
         if os.name == "nt":
             flags = ("CREATE_NEW_PROCESS_GROUP", "DETACHED_PROCESS", "CREATE_BREAKAWAY_FROM_JOB")
@@ -114,7 +116,7 @@ class Runs:
             raise WorkspaceUnavailable(
                 f"The run's process could not be started: {error.strerror or error}.", "Resume the run later."
             ) from error
-        _started.append(runner)
+        _started[run_id] = runner
 
     # ---- watching -------------------------------------------------------------------------------------------------------------
 
@@ -128,8 +130,9 @@ class Runs:
         """A run that nobody carries out, though it hasn't ended, reads NotResponding."""
         if run.status.ended:
             return run
-        now = utc_now()
-        if run.status in (RunStatus.NOT_STARTED, RunStatus.QUEUED) and now - (run.heartbeat_at or run.submitted_at) < _STARTING:
+        now, runner = utc_now(), _started.get(run.id)
+        starting = run.status in (RunStatus.NOT_STARTED, RunStatus.QUEUED) and (runner is None or runner.poll() is None)
+        if starting and now - (run.heartbeat_at or run.submitted_at) < _STARTING:
             return run
         if self._folder(run.id).is_carried_out():
             silent = run.heartbeat_at is not None and now - run.heartbeat_at > _STALE
@@ -235,7 +238,7 @@ class Runs:
 
 def _settled(folder: RunFolder) -> Iterator[ScoredMiniBatch]:
     """The settled mini-batches in their order, each with its items and rows. Streams: nothing is held but one mini-batch."""
-    from services.predictions import ScoredMiniBatch
+    from services.prediction_rows import ScoredMiniBatch
 
     if not folder.has_journal:
         return

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_data_path
 
-from services import intake
+from services import file_tree, intake, model_files
 from services.domain import DatasetFile, EntryScript, Failure, FileDataset, Model, Run, RunRequest, parse_reference, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
 from services.local import runs
@@ -98,11 +98,11 @@ class LocalWorkspace:
     ) -> Model:
         intake.check_name("name", name)
         source = Path(path).expanduser().absolute()
-        content = intake.inspect_model(source)
+        content = model_files.inspect_model(source)
         with self.incoming() as staging:
             staged = staging / source.name
             self._bring(source, staged)
-            sha256, size = intake.sha256_of(staged), intake.size_of(staged)
+            sha256, size = file_tree.sha256_of(staged), file_tree.size_of(staged)
 
             def move_into_place(number: int) -> Model:
                 folder = self._version_folder("models", name, number)

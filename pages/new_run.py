@@ -1,0 +1,211 @@
+"""New run: model, dataset, scoring script, settings, review, submit."""
+
+from __future__ import annotations
+
+import shlex
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from pages import _shared
+from pages._shared import plain
+from services.domain import EntryScript, RunRequest, counted, in_words
+from services.errors import SettingsError, StudioError
+from services.settings import TABLE, ParallelRunSettings
+from services.workspace import Capability
+
+NO_MODEL = "No model"
+CHEAP_TO_CHECK = 2_000  # files: looking at each takes some 10 ms in all
+LABELS = {"model": "Model", "dataset": "Dataset", "entry_script": "Scoring script", "arguments": "Arguments"} | {
+    name: row.label for name, row in TABLE.items()
+}
+
+workspace = _shared.workspace()
+fields: dict[str, DeltaGenerator] = {}
+wrong: list[str] = []
+
+
+@contextmanager
+def at_its_field() -> Iterator[None]:
+    """Show an error where it belongs, and note the field: the review says what keeps the run from being submitted."""
+    with _shared.errors_at_their_fields(fields):
+        try:
+            yield
+        except SettingsError as error:
+            wrong.append(LABELS.get(error.field, error.field))
+            raise
+
+
+def section(number: int, title: str, field: str) -> DeltaGenerator:
+    fields[field] = form.container(border=True, key=f"section-{field}")
+    fields[field].subheader(title, icon=f":material/counter_{number}:", anchor=False)
+    return fields[field]
+
+
+def choose(label: str, options: list[str], key: str) -> str | None:
+    """One of the options, kept in the URL. What the URL asks for and isn't there is said, never replaced in silence."""
+    wanted = st.query_params.get(key)
+    if wanted and wanted not in options:
+        st.warning(plain(f"There is no “{wanted[:200]}” any more. Choose another."), icon=":material/link_off:")
+    return st.selectbox(label, options, key=key, bind="query-params", label_visibility="collapsed")
+
+
+def ask_approval(noun: str, warning: str, sha256: str) -> None:
+    """Say what using this means, and name the content by its full SHA-256."""
+    st.warning(f"{warning} Approve it only if you trust where it comes from.", icon=":material/gpp_maybe:")
+    st.caption("SHA-256 of what you approve")
+    st.code(sha256, language=None, wrap_lines=True)
+    if st.button(f"Approve this {noun}", icon=":material/verified_user:", key=f"approve-{noun}"):
+        workspace.approve(sha256)
+        st.rerun()
+
+
+def label_of(script: EntryScript) -> str:
+    """Scripts of one name are told apart by their content."""
+    return script.name if script.origin == "built-in" else f"{script.name} · {script.sha256[:8]}"
+
+
+def take_script(uploader: str) -> None:
+    """Keep what was uploaded and choose it. Runs before the page does, so it leaves an error for the page to show."""
+    if upload := st.session_state[uploader]:
+        try:
+            st.session_state.script = label_of(workspace.add_entry_script(upload.name, upload.getvalue()))
+        except StudioError as error:
+            st.session_state.upload_error = error
+
+
+def variables(text: str | None) -> dict[str, str] | None:
+    pairs: dict[str, str] = {}
+    for number, line in enumerate((text or "").splitlines(), 1):
+        name, equals, value = line.strip().partition("=")
+        if line.strip() and not equals:
+            raise SettingsError("environment_variables", f"line {number}, “{line.strip()[:100]}”, has no =", "Write NAME=value.")
+        if line.strip():
+            pairs[name.strip()] = value
+    return pairs or None
+
+
+def arguments(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise SettingsError("arguments", f"the arguments can't be read: {error}", "Close every quote.") from error
+
+
+def setting(name: str, where: DeltaGenerator) -> Any:
+    """The widget of one setting. Its range is checked here and not by the browser, which would keep an older value silently."""
+    words = ParallelRunSettings.widget(name) | {"persist_state": "session"}
+    words = {key: value for key, value in words.items() if key not in ("min_value", "max_value")}
+    fields[name] = where.container(gap="xsmall")
+    if name == "environment_variables":
+        return fields[name].text_area(height=68, **words)
+    if TABLE[name].options:
+        return fields[name].selectbox(**words)
+    return fields[name].number_input(**words) if "step" in words else fields[name].text_input(**words)
+
+
+st.header("New run", anchor=False)
+st.caption("Score every file of a dataset with a model and a script.")
+form, review = st.columns([5, 3], gap="medium")
+
+models = {model.reference: model for model in workspace.models()}
+with section(1, "Model", "model"):
+    if not models:
+        st.info("No model is registered yet. A script that needs none can run all the same.", icon=":material/info:")
+        st.page_link("registered_models.py", label="Register a model", icon=":material/arrow_forward:")
+    model = models.get(choose("Model", [*models, NO_MODEL], "model") or NO_MODEL)
+    if model:
+        st.caption(plain(f"{model.kind} · registered {model.created_at.astimezone():%Y-%m-%d %H:%M}"))
+    if model and not model.usable and Capability.APPROVAL in workspace.capabilities:
+        imports = f" It imports {', '.join(model.imports[:20])}." if model.imports else ""
+        ask_approval("model", plain(f"{model} is a program ({model.kind}): a run executes it with your rights.{imports}"), model.sha256)
+
+datasets = {dataset.reference: dataset for dataset in workspace.datasets()}
+with section(2, "Dataset", "dataset"):
+    if not datasets:
+        st.info("No dataset is registered yet: it says which files to score.", icon=":material/info:")
+        st.page_link("registered_datasets.py", label="Register a dataset", icon=":material/arrow_forward:")
+    dataset = datasets.get(choose("Dataset", list(datasets), "dataset") or "") if datasets else None
+    if dataset:
+        st.caption(plain(f"{counted(dataset.file_count, 'file')} · {'in place: ' + dataset.root if dataset.in_place else 'copied in'}"))
+
+scripts = {label_of(script): script for script in workspace.entry_scripts()}
+with section(3, "Scoring script", "entry_script"):
+    script = scripts.get(choose("Scoring script", list(scripts), "script") or "")
+    if script and script.docstring:
+        st.caption(plain(script.docstring.strip().splitlines()[0][:300]))
+    if script and not script.approved and Capability.APPROVAL in workspace.capabilities:
+        with st.expander("What it does", expanded=True, icon=":material/code:"):
+            st.code(Path(script.path).read_text("utf-8", errors="replace"), language="python", height=260)
+        ask_approval("script", plain(f"{script.name} is a program: a run executes it with your rights. Read it first."), script.sha256)
+    with st.expander("Upload a script", icon=":material/upload:"):
+        st.file_uploader(
+            "A Python file with init() and run(mini_batch). It is checked, not executed.",
+            type="py",
+            key="uploaded_script",
+            on_change=take_script,
+            args=("uploaded_script",),
+        )
+        if "upload_error" in st.session_state:
+            _shared.show_error(st.session_state.pop("upload_error"))
+
+with section(4, "Settings", "settings"):
+    up_front = [name for name, row in TABLE.items() if row.up_front]
+    values = {name: setting(name, column) for name, column in zip(up_front, st.columns(len(up_front)), strict=True)}
+    with st.expander("More settings", icon=":material/tune:"):
+        folded = [name for name, row in TABLE.items() if not row.up_front]
+        for first in range(0, len(folded), 3):
+            values |= {name: setting(name, column) for name, column in zip(folded[first : first + 3], st.columns(3), strict=False)}
+        fields["arguments"] = st.container(gap="xsmall")
+        words = "What the scoring script finds in sys.argv, written as on a command line: --name value."
+        line = fields["arguments"].text_input("Arguments", key="arguments", help=words, placeholder="none", persist_state="session")
+
+good: dict[str, Any] = {}
+for field, value in values.items():
+    with at_its_field():
+        checked = variables(value) if field == "environment_variables" else value
+        ParallelRunSettings(**{field: checked})
+        good[field] = checked
+settings = ParallelRunSettings(**good)
+
+with review.container(border=True, key="section-review"):
+    st.subheader("Review", icon=":material/counter_5:", anchor=False)
+    notes = st.container(gap="small")
+    name = st.text_input("Run name", key="run_name", max_chars=200, placeholder="optional", persist_state="session")
+    submitted = st.button("Submit run", type="primary", icon=":material/play_arrow:", width="stretch", key="submit")
+
+# A double click comes twice with one id, and makes one run. Whoever comes back to the page gets another id.
+if "submission_id" not in st.session_state or (st.session_state.get("was_submitted") and not submitted):
+    st.session_state.submission_id, st.session_state.was_submitted = uuid.uuid4().hex, False
+
+with notes:
+    if dataset:
+        st.markdown(f"**{in_words([dataset.file_count], settings)}**")
+    if settings.error_threshold < 0:
+        st.warning("Error threshold -1: the run goes on however many files fail.", icon=":material/warning:")
+    if submitted or (dataset and script):
+        with at_its_field():
+            request = RunRequest(
+                models=(model.reference,) if model else (),
+                datasets=(dataset.reference,) if dataset else (),
+                entry_script=script.path if script else "",
+                settings=settings,
+                arguments=arguments(line or ""),
+                name=(name or "").strip(),
+                submission_id=st.session_state.submission_id,
+            )
+            ready = not wrong and dataset and script and script.approved and (not model or model.usable)
+            if submitted and not wrong:
+                run = workspace.submit(request)
+                st.session_state.was_submitted = True
+                st.switch_page("runs.py", query_params={"run": run.id})
+            elif ready and dataset and dataset.file_count <= CHEAP_TO_CHECK:
+                for sentence in workspace.check(request):
+                    st.warning(plain(sentence), icon=":material/warning:")
+    if wrong:
+        st.error(f"Nothing can be submitted before this is mended: {plain(', '.join(wrong))}.", icon=":material/error:")

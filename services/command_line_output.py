@@ -1,0 +1,263 @@
+"""What the command line says: one JSON object for programs, short aligned lines for people, progress while it waits.
+
+Names from outside may hold anything, so whatever is printed for people has its control characters escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from services.domain import FileDataset, Model, Run, RunStatus, counted
+from services.errors import EntryScriptError, SettingsError, StudioError
+from services.workspace import Workspace
+
+_LOOK_EVERY = 0.2  # seconds between two looks at a run that is waited for
+_SAY_EVERY = 10.0  # seconds between two lines of progress where there is no terminal
+_PATIENCE = 10.0  # seconds that a waited-for run may be NotResponding
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command has to say: `value` with --json, `lines` to a person; and the exit code."""
+
+    value: dict[str, Any]
+    lines: Iterable[str] = ()
+    code: int = 0
+
+    def say(self, *, as_json: bool) -> None:
+        if as_json:
+            print(json.dumps(self.value, default=_json_value))
+            return
+        for line in self.lines:
+            print(safe(line))
+
+
+def note(*lines: str) -> None:
+    """Tell a person something on standard error."""
+    for line in lines:
+        print(safe(line), file=sys.stderr, flush=True)
+
+
+def safe(text: str) -> str:
+    """One line that does nothing to a terminal but stand there: what isn't printable, lone surrogates too, is escaped as in Python."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _json_value(value: Any) -> str:
+    assert isinstance(value, datetime), value
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# ---- errors ----------------------------------------------------------------------------------------------------------------------
+
+
+def error_value(error: StudioError) -> dict[str, Any]:
+    """An error as --json prints it. `field` is null but for a refused value; a script's traceback is there where it has one."""
+    field = error.field if isinstance(error, SettingsError) else None
+    value = {"type": type(error).__name__, "message": error.message, "hint": error.hint, "field": field}
+    if isinstance(error, EntryScriptError) and error.traceback:
+        value["traceback"] = error.traceback
+    return {"error": value}
+
+
+def error_lines(error: StudioError) -> list[str]:
+    """An error as a person reads it."""
+    traceback = error.traceback.rstrip().split("\n") if isinstance(error, EntryScriptError) and error.traceback else []
+    return [f"Error: {error.message}", *(f"  {line}" for line in traceback), *([f"  {error.hint}"] if error.hint else [])]
+
+
+# ---- models, datasets, runs ------------------------------------------------------------------------------------------------------
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> list[str]:
+    """Rows under a header, in columns as wide as they need; numbers to the right."""
+    cells = [header, *([f"{cell:,}" if isinstance(cell, int) else safe(cell) for cell in row] for row in rows)]
+    columns = list(zip(*cells, strict=True))
+    alignments = [">" if rows and isinstance(rows[0][number], int) else "<" for number in range(len(header))]
+    formats = [f"{alignment}{max(map(len, column))}" for alignment, column in zip(alignments, columns, strict=True)]
+    return ["  ".join(map(format, line, formats)).rstrip() for line in cells]
+
+
+def _labelled(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """`Label   value` lines, aligned; an empty value is left out, further lines of one stand below its first."""
+    for label, value in pairs:
+        for number, line in enumerate(value.rstrip().split("\n") if value else ()):
+            yield f"{label if number == 0 else '':<16}{line}"
+
+
+def moment(time_: datetime | None) -> str:
+    return f"{time_.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if time_ else ""
+
+
+def model_value(model: Model) -> dict[str, Any]:
+    return {"reference": model.reference, **vars(model)}
+
+
+def model_lines(models: list[Model]) -> list[str]:
+    def standing(model: Model) -> str:
+        return "not needed" if not model.needs_approval else "yes" if model.approved else "no"
+
+    rows = [(m.reference, m.kind, standing(m), m.size, m.sha256[:12], moment(m.created_at)) for m in models]
+    return table(("MODEL", "KIND", "APPROVED", "BYTES", "SHA-256", "REGISTERED"), rows)
+
+
+def dataset_value(dataset: FileDataset) -> dict[str, Any]:
+    return {"reference": dataset.reference, "type": "file", **vars(dataset)}
+
+
+def dataset_lines(datasets: list[FileDataset]) -> list[str]:
+    rows = [(d.reference, d.file_count, d.size, moment(d.created_at), d.root) for d in datasets]
+    return table(("DATASET", "FILES", "BYTES", "REGISTERED", "FOLDER"), rows)
+
+
+def run_value(run: Run) -> dict[str, Any]:
+    """A run by the names of domain.py: where it is, then what was asked."""
+    where_it_is = {name: value for name, value in vars(run).items() if name != "request"}
+    asked = {name: value for name, value in vars(run.request).items() if name not in ("name", "submission_id")}
+    settings = run.request.settings.as_dict()
+    return {"id": run.id, "name": run.title} | where_it_is | {"seconds_left": run.seconds_left} | asked | {"settings": settings}
+
+
+def run_lines(run: Run) -> list[str]:
+    """Where a run is, for a person."""
+    took = f", after {timedelta(seconds=round(run.duration))}" if run.ended_at and run.duration is not None else ""
+    return list(
+        _labelled(
+            (
+                ("Run", run.id),
+                ("Name", safe(run.title)),
+                ("Status", run.status + (f" ({run.error_code})" if run.error_code else "")),
+                ("Error", run.error or ""),
+                ("Items", _items(run)),
+                ("Mini-batches", f"{_number(run.mini_batches_done)} of {_number(run.mini_batches_total)} done"),
+                ("Workers", f"{run.workers:,}" if run.workers else ""),
+                ("Models", ", ".join(run.request.models)),
+                ("Datasets", ", ".join(run.request.datasets)),
+                ("Scoring script", safe(run.request.entry_script)),
+                ("Submitted", moment(run.submitted_at)),
+                ("Started", moment(run.started_at)),
+                ("Ended", moment(run.ended_at) + took),
+                ("Warnings", "\n".join(map(safe, run.warnings))),
+            )
+        )
+    )
+
+
+def runs_lines(runs: list[Run]) -> list[str]:
+    rows = [(r.id, r.status, _items(r), moment(r.submitted_at), r.title) for r in runs]
+    return table(("RUN", "STATUS", "ITEMS", "SUBMITTED", "NAME"), rows)
+
+
+def _items(run: Run) -> str:
+    return f"{_number(run.items_succeeded)} of {_number(run.items_total)} succeeded, {_number(run.items_failed)} failed"
+
+
+def _number(count: int | None) -> str:
+    return "?" if count is None else f"{count:,}"
+
+
+# ---- waiting for a run -----------------------------------------------------------------------------------------------------------
+
+
+def follow(workspace: Workspace, run: Run) -> Run:
+    """Show a run's progress on standard error until it has ended, or until nobody has carried it out for a while."""
+    responding = time.monotonic()
+    with _progress(run) as show:
+        while not run.status.ended:
+            time.sleep(_LOOK_EVERY)
+            run = workspace.run(run.id)
+            show(run)
+            if run.status is not RunStatus.NOT_RESPONDING:
+                responding = time.monotonic()
+            elif time.monotonic() - responding > _PATIENCE:
+                break
+    return run
+
+
+@contextmanager
+def _progress(run: Run) -> Iterator[Any]:
+    """Gives a function that shows where a run is: a bar on a terminal, else a line now and then."""
+    if not sys.stderr.isatty():
+        yield _Lines().show
+        return
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    with tqdm(total=run.items_total, unit=" items", file=sys.stderr, dynamic_ncols=True) as bar:
+
+        def show(run: Run) -> None:
+            bar.set_postfix_str(f"{run.status}, {run.items_failed or 0:,} failed", refresh=False)
+            bar.update((run.items_succeeded or 0) + (run.items_failed or 0) - bar.n)
+            bar.refresh()
+
+        yield show
+
+
+class _Lines:
+    """Progress in lines: when the status changes, and every few seconds."""
+
+    def __init__(self) -> None:
+        self._status: RunStatus | None = None
+        self._next = 0.0
+
+    def show(self, run: Run) -> None:
+        if run.status is self._status and time.monotonic() < self._next:
+            return
+        self._status, self._next = run.status, time.monotonic() + _SAY_EVERY
+        done = (run.items_succeeded or 0) + (run.items_failed or 0)
+        note(f"{run.status}: {done:,} of {counted(run.items_total or 0, 'item')} done, {run.items_failed or 0:,} failed")
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[BinaryIO]:
+    """A file to write that is in place, in one step, when the block has ended well. Raises SettingsError on `to`.
+
+    What is there and no plain file, such as /dev/null or a pipe, is written to as it is.
+    """
+    place = Path(os.path.realpath(target))
+    unfinished = place.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        if place.exists() and not place.is_file():
+            with open(place, "wb") as file:
+                yield file
+            return
+        try:
+            with open(unfinished, "xb") as file:
+                yield file
+            os.replace(unfinished, place)
+        finally:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                unfinished.unlink()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = f"{target} can't be written: {error.strerror or error}"
+        raise SettingsError("to", reason, "Give another place, or make its folder first.") from error
+
+
+def last_part(path: Path, limit: int = 1_000_000) -> str:
+    """The text at the end of a file, at most `limit` bytes of it, from the beginning of a line; undecodable bytes are escaped."""
+    try:
+        with open(path, "rb") as file:
+            left_out = max(0, os.fstat(file.fileno()).st_size - limit)
+            file.seek(left_out)
+            content = file.read(limit)
+    except OSError as error:
+        return f"(can't be read: {error.strerror or error})\n"
+    if left_out:
+        content = f"(only the last part of {left_out + limit:,} bytes)\n".encode() + content[content.find(b"\n") + 1 :]
+    return content.decode("utf-8", "backslashreplace")

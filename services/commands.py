@@ -1,0 +1,225 @@
+"""What each command of the command line does: a verb of the workspace, and an answer. The parser is in __main__.py."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from services.command_line_output import (
+    Answer,
+    dataset_lines,
+    dataset_value,
+    follow,
+    last_part,
+    model_lines,
+    model_value,
+    note,
+    run_lines,
+    run_value,
+    runs_lines,
+    written_whole,
+)
+from services.domain import Run, RunRequest, RunStatus, counted, in_words
+from services.errors import NotFound, SettingsError
+from services.settings import TABLE, ParallelRunSettings
+from services.workspace import Workspace
+
+PROGRAM = "python -m services"
+INTERRUPTED = 130  # as a shell says it of a program ended by SIGINT
+
+
+# ---- models, datasets, environments ----------------------------------------------------------------------------------------------
+
+
+def register_model(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    model = workspace.register_model(
+        given.name, given.path, description=given.description, tags=_pairs("tags", given.tag), approve=given.approve
+    )
+    lines = [f"Registered {model} ({model.kind}, {model.size:,} bytes, SHA-256 {model.sha256})"]
+    if not model.usable:
+        lines.append(f"It is a program, and a run may use it once it is approved: {_command(given)} model approve {model}")
+    return Answer(model_value(model), lines)
+
+
+def list_models(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    models = workspace.models()
+    return Answer({"models": [model_value(model) for model in models]}, model_lines(models))
+
+
+def approve_model(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    model = workspace.model(given.model)
+    workspace.approve(model.sha256)
+    return Answer(model_value(workspace.model(model.reference)), [f"Approved {model}, SHA-256 {model.sha256}"])
+
+
+def register_dataset(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    if given.type == "tabular":
+        raise _later("type", "Tabular datasets")
+    if given.partition_format is not None:
+        raise _later("partition_format", "Partition formats")
+    dataset = workspace.register_dataset(given.name, given.path, **({} if given.glob is None else {"glob": given.glob}))
+    size = f"{counted(dataset.file_count, 'file')}, {dataset.size:,} bytes"
+    return Answer(dataset_value(dataset), [f"Registered {dataset} ({size}, in {dataset.root})"])
+
+
+def list_datasets(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    datasets = workspace.datasets()
+    return Answer({"datasets": [dataset_value(dataset) for dataset in datasets]}, dataset_lines(datasets))
+
+
+def register_environment(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    raise _later("environment", "Environments")
+
+
+def list_environments(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    return Answer({"environments": []}, [f"There are none; a run uses this program's own interpreter, {sys.executable}"])
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------------------
+
+
+def submit(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    settings = {name: getattr(given, name) for name in TABLE if getattr(given, name) is not None}
+    if given.environment_variables is not None:
+        settings["environment_variables"] = _pairs("environment_variables", given.environment_variables)
+    request = RunRequest(
+        models=tuple(given.model),
+        datasets=tuple(given.dataset),
+        entry_script=_entry_script(workspace, given.entry_script),
+        settings=ParallelRunSettings.from_dict(settings),
+        source_directory=given.source_directory,
+        arguments=tuple(given.argument),
+        side_inputs=_pairs("side_inputs", given.side_input),
+        environment=given.environment,
+        compute_target=given.compute_target,
+        name=given.name,
+    )
+    return _submitted(workspace, workspace.submit(request), given)
+
+
+def _submitted(workspace: Workspace, run: Run, given: argparse.Namespace) -> Answer:
+    """The id alone on standard output, for `$(...)`; or, after waiting, the same as `show`."""
+    follow_it, end_it = (f"{_command(given)} {verb} {run.id}" for verb in ("show", "cancel"))
+    try:
+        counts = [workspace.dataset(reference).file_count for reference in run.request.datasets]
+        note(f"Submitted {run.id}: {in_words(counts, run.request.settings)}", *(f"Warning: {warning}" for warning in run.warnings))
+        if not given.wait:
+            note(f"Follow it by: {follow_it}")
+            return Answer(run_value(run), [run.id])
+        run = follow(workspace, run)
+        if run.status is RunStatus.NOT_RESPONDING:
+            note(f"Nobody carries out the run any more. Carry on with it by: {_command(given)} resume {run.id}")
+        code = 0 if run.status is RunStatus.COMPLETED else 1
+    except KeyboardInterrupt:
+        note(f"The run goes on. Follow it by: {follow_it}", f"End it by: {end_it}")
+        return Answer(run_value(workspace.run(run.id)), [run.id], INTERRUPTED)
+    return Answer(run_value(run), run_lines(run), code)
+
+
+def list_runs(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    runs = workspace.runs()
+    return Answer({"runs": [run_value(run) for run in runs]}, runs_lines(runs))
+
+
+def show(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    run = workspace.run(given.run)
+    return Answer(run_value(run), run_lines(run))
+
+
+def cancel(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    run = workspace.cancel(given.run)
+    return Answer(run_value(run), [f"{run.id}: {run.status}"])
+
+
+def resume(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    run = workspace.resume(given.run)
+    return Answer(run_value(run), [f"{run.id}: {run.status}"])
+
+
+def rerun(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    if given.failed_only:
+        raise _later("failed_only", "Rerunning the failed items only")
+    return _submitted(workspace, workspace.rerun(given.run), given)
+
+
+def logs(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    found = workspace.logs(given.run)
+    if given.json:
+        return Answer({"logs": {name: last_part(path) for name, path in found.items()}})
+    return Answer({}, _log_lines(found))
+
+
+def _log_lines(files: Mapping[str, Path]) -> Iterator[str]:
+    for name, path in files.items():
+        yield f"==> {name} <=="
+        yield from (line.removesuffix("\r") for line in last_part(path).rstrip("\n").split("\n"))
+
+
+def output(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    files = workspace.output(given.run)
+    folder = Path(given.to).expanduser()
+    for name, path in files.items():
+        target = folder / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError("to", f"{target.parent} can't be made: {error.strerror or error}", "Give another folder.") from error
+        try:
+            source = open(path, "rb")  # noqa: SIM115 - what can't be read is another error than what can't be written
+        except OSError as error:
+            raise NotFound(f"The output {path} can't be read: {error.strerror or error}.", "Look at the run again.") from error
+        with source, written_whole(target) as copy:
+            shutil.copyfileobj(source, copy)
+    if not files:
+        note("The run has written no files.")
+    return Answer({"to": str(folder), "files": list(files)}, [str(folder / name) for name in files])
+
+
+def predictions(workspace: Workspace, given: argparse.Namespace) -> Answer:
+    from services.predictions import Filter
+
+    if given.json and given.to == "-":
+        raise SettingsError("to", "the rows and the JSON object can't both be on standard output", "Give a file, or leave --json out.")
+    table, chosen = workspace.predictions(given.run), Filter(where=given.where)
+    if given.to == "-":
+        sys.stdout.flush()
+        sys.stdout.buffer.writelines(table.csv(chosen))
+        return Answer({})
+    parts = table.csv(chosen)
+    with written_whole(Path(given.to).expanduser()) as file:
+        file.writelines(parts)
+    rows = table.count(chosen)
+    return Answer({"rows": rows, "to": given.to}, [f"Wrote {counted(rows, 'row')} to {given.to}"])
+
+
+# ---- what is given ---------------------------------------------------------------------------------------------------------------
+
+
+def _later(field: str, what: str) -> SettingsError:
+    return SettingsError(field, f"{what} come with a later version.", "Leave it out for now.")
+
+
+def _pairs(field: str, given: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for key, equals, value in pairs:
+        if not key or not equals:
+            raise SettingsError(field, f"{field}: “{key}{equals}{value}” is no NAME=VALUE", "Write the name, =, and the value.")
+    return {key: value for key, _, value in pairs}
+
+
+def _entry_script(workspace: Workspace, given: str) -> str:
+    """The path of a scoring script; a bare name that is no file here is a built-in script's."""
+    path = Path(given).expanduser()
+    if path.name == given and not path.exists():
+        built_in = {script.name: script.path for script in workspace.entry_scripts() if script.origin == "built-in"}
+        return built_in.get(given) or built_in.get(f"{given}.py") or str(path)
+    return str(path)
+
+
+def _command(given: argparse.Namespace) -> str:
+    """How to call this program on the same workspace again."""
+    return f"{PROGRAM} --home {shlex.quote(given.home)}" if given.home else PROGRAM

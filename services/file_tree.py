@@ -1,0 +1,130 @@
+"""Files and folders on this machine: what is there, in which order, how large, and the SHA-256 that a person consents to."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import itemgetter
+from pathlib import Path
+
+from services.errors import IntakeError, NotFound
+
+_BY_EFFECTIVE_IDS = os.access in os.supports_effective_ids  # those that opening it goes by
+_JUNK = {".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", "__MACOSX"}
+
+
+def is_junk(name: str) -> bool:
+    """What file browsers, Jupyter and Office leave in folders, and nobody means to score."""
+    return name in _JUNK or name.startswith("~$")
+
+
+def short(name: str) -> str:
+    """A name from outside, short enough for a message."""
+    return name if len(name) <= 120 else f"{name[:80]}…{name[-30:]}"
+
+
+def stat_of(path: Path) -> os.stat_result:
+    """Of a file or folder. Raises NotFound where there is nothing, IntakeError for anything else."""
+    try:
+        info = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise NotFound(f"There is no file or folder {short(str(path))}.", "Check the path.") from error
+    except OSError as error:
+        raise IntakeError(f"{short(str(path))} can't be looked at: {error.strerror or error}.", "Check its permissions.") from error
+    if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
+        raise IntakeError(f"{path} is neither a file nor a folder.", "Choose a file or a folder.")
+    return info
+
+
+@contextmanager
+def reading(path: Path | str) -> Iterator[io.BufferedReader]:
+    """The file at `path`, opened. Raises IntakeError where that or reading fails."""
+    try:
+        with open(path, "rb") as opened:
+            yield opened
+    except OSError as error:
+        raise IntakeError(f"{short(str(path))} can't be read: {error.strerror or error}.", "Check its permissions.") from error
+
+
+def walk(root: Path, *, junk: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """What isn't a folder below `root`, with its path relative to it, in the order of those paths. Links to folders are not followed."""
+
+    def listed(folder: str, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
+        try:
+            with os.scandir(folder) as entries:
+                found = [
+                    (f"{prefix}{entry.name}/" if entry.is_dir(follow_symlinks=False) else prefix + entry.name, entry)
+                    for entry in entries
+                    if junk or not is_junk(entry.name)
+                ]
+        except OSError as error:
+            raise IntakeError(f"The folder {short(folder)} can't be read: {error.strerror}.", "Check its permissions.") from error
+        found.sort(key=itemgetter(0), reverse=True)  # "a/" and "a.csv" in the order that "a/b" and "a.csv" have
+        return found
+
+    pending = listed(str(root), "")
+    while pending:
+        relative, entry = pending.pop()
+        if relative.endswith("/"):
+            pending += listed(entry.path, relative)
+        else:
+            yield relative, entry
+
+
+def file_stat(entry: os.DirEntry[str], relative: str) -> os.stat_result | None:
+    """Of a file that can be read; None for a link to a folder. Raises IntakeError for what can't be read as a file."""
+    try:
+        info = entry.stat()
+    except OSError as error:
+        raise IntakeError(f"The file “{short(relative)}” can't be read: {error.strerror}.", "Mend or remove it.") from error
+    if stat.S_ISDIR(info.st_mode):
+        return None
+    if not stat.S_ISREG(info.st_mode):
+        raise IntakeError(f"“{short(relative)}” is no plain file.", "Remove it, or choose a pattern that leaves it out.")
+    if not may_read(entry.path):
+        raise IntakeError(f"The file “{short(relative)}” can't be read: permission denied.", "Allow reading it, or leave it out.")
+    return info
+
+
+def may_read(path: str | Path) -> bool:
+    return os.access(path, os.R_OK, effective_ids=_BY_EFFECTIVE_IDS)
+
+
+def files_of(path: Path) -> list[tuple[str, str, int]]:
+    """Every file of a model as (relative path, path to open, bytes), in order; of a model that is one file, that file.
+
+    Raises NotFound, and IntakeError for what can't be read and for a link to a folder: what is registered must be what was looked at.
+    """
+    info = stat_of(path)
+    if stat.S_ISREG(info.st_mode):
+        return [(path.name, str(path), info.st_size)]
+    files = []
+    for relative, entry in walk(path, junk=True):
+        file = file_stat(entry, relative)
+        if file is None:
+            raise IntakeError(f"“{short(relative)}” in the model's folder is a link to a folder.", "Put the folder itself there.")
+        files.append((relative, entry.path, file.st_size))
+    return files
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder. Raises as `files_of`."""
+    return sum(size for _, _, size in files_of(path))
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes; of a folder, that of its files' names and SHA-256s in order. In hex. Raises as `files_of`."""
+
+    def digest(name: str) -> str:
+        with reading(name) as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+
+    files = files_of(path)
+    if path.is_file():
+        return digest(files[0][1])
+    lines = (f"{relative}\0{digest(name)}\n".encode("utf-8", "surrogatepass") for relative, name, _ in files)
+    return hashlib.sha256(b"".join(lines)).hexdigest()

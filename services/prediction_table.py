@@ -1,0 +1,202 @@
+"""A run's typed table, written: one Parquet file, made anew from the mini-batches and put in place as a whole.
+
+pyarrow takes 0.2 s to import, so it is imported where it is used. `pa.array` and `pa.scalar` would import pandas too, so arrays are made from
+buffers; that is faster as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from services.errors import WorkspaceUnavailable
+from services.prediction_rows import STATUSES, ReadRows, ScoredMiniBatch, Status, read_rows
+
+COLUMNS = ("File", "Prediction", "Number", "Status", "Error", "Mini-batch", "Worker", "Attempts", "Seconds")
+
+
+class Kind(StrEnum):
+    """What the predictions of a table are, all of them."""
+
+    WHOLE_NUMBER = "whole number"
+    NUMBER = "number"
+    CATEGORY = "category"
+    TEXT = "text"
+
+
+_ROWS_AT_A_TIME = 65_536
+_CHARACTERS_AT_A_TIME = 32_000_000
+_MOST_CLASSES = 50
+_WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
+_NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
+
+
+def make_table(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
+    """Write the table of these mini-batches, in their order, beside `path` and put it in place at once. Memory stays constant.
+
+    Raises WorkspaceUnavailable where it can't be written.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    texts = pa.dictionary(pa.int32(), pa.large_string())
+    types = (pa.large_string(), texts, pa.float64(), texts, texts, pa.int64(), texts, pa.int64(), pa.float64())
+    kind = _KindSoFar()
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+    try:
+        try:
+            with (
+                open(unfinished, "xb") as file,
+                parquet.ParquetWriter(
+                    file,
+                    pa.schema(list(zip(COLUMNS, types, strict=True))),
+                    compression="zstd",
+                    compression_level=1,
+                    use_dictionary=list(COLUMNS[1:]),
+                    store_schema=False,
+                ) as writer,
+            ):
+                for rows in _row_groups(mini_batches):
+                    writer.write_table(pa.Table.from_arrays(rows.columns(kind), schema=writer.schema))
+                writer.add_key_value_metadata({"kind": kind.decided()})
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise WorkspaceUnavailable(
+            f"The table of predictions, {path}, can't be written: {error.strerror or error}.",
+            "Check that the folder exists, can be written and that its disk is not full.",
+        ) from error
+
+
+@dataclass
+class _RowGroup:
+    """Rows of a number of mini-batches, not yet written."""
+
+    files: list[str] = field(default_factory=list)
+    predictions: list[str | None] = field(default_factory=list)
+    statuses: bytearray = field(default_factory=bytearray)
+    errors: list[str | None] = field(default_factory=list)
+    mini_batches: list[tuple[int, str, int, float]] = field(default_factory=list)
+    row_counts: list[int] = field(default_factory=list)
+    characters: int = 0
+
+    def add(self, mini_batch: ScoredMiniBatch, rows: ReadRows) -> None:
+        self.files += rows.files
+        self.predictions += rows.predictions
+        self.statuses += rows.statuses
+        self.errors += rows.errors
+        self.mini_batches.append((mini_batch.index, mini_batch.worker, mini_batch.attempts, mini_batch.seconds))
+        self.row_counts.append(len(rows.files))
+        self.characters += sum(map(len, mini_batch.rows))
+
+    def columns(self, kind: _KindSoFar) -> list[Any]:
+        """The arrays of COLUMNS. `kind` is told of the predictions."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        predictions = text_array(self.predictions).dictionary_encode()
+        statuses = np.frombuffer(bytes(self.statuses), np.int8)
+        kind.see(predictions.filter(pc.cast(_array(statuses == STATUSES.index(Status.SUCCEEDED), pa.uint8()), pa.bool_())))
+        indices, workers, attempts, seconds = zip(*self.mini_batches, strict=True)
+        mini_batch = np.repeat(np.arange(len(self.row_counts)), self.row_counts)
+        return [
+            text_array(self.files),
+            predictions,
+            _numbers(predictions.dictionary).take(predictions.indices),
+            pa.DictionaryArray.from_arrays(_array(statuses, pa.int8()).cast(pa.int32()), text_array(STATUSES)),
+            text_array(self.errors).dictionary_encode(),
+            _array(np.array(indices, np.int64)[mini_batch], pa.int64()),
+            text_array(workers).dictionary_encode().take(_array(mini_batch, pa.int64())),
+            _array(np.array(attempts, np.int64)[mini_batch], pa.int64()),
+            _array(np.array(seconds, np.float64)[mini_batch], pa.float64()),
+        ]
+
+
+def _row_groups(mini_batches: Iterable[ScoredMiniBatch]) -> Iterator[_RowGroup]:
+    group = _RowGroup()
+    for mini_batch in mini_batches:
+        group.add(mini_batch, read_rows(mini_batch))
+        if len(group.files) >= _ROWS_AT_A_TIME or group.characters >= _CHARACTERS_AT_A_TIME:
+            yield group
+            group = _RowGroup()
+    if group.files:
+        yield group
+
+
+def readable(text: str) -> str:
+    r"""Undecodable bytes, which Python keeps as lone surrogates, as `\xff`: a table and a CSV file are UTF-8."""
+    try:
+        encoded = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        encoded = text.encode("utf-8", "backslashreplace")
+    return encoded.decode("utf-8", "backslashreplace")
+
+
+def text_array(texts: Sequence[str | None]) -> Any:
+    """An Arrow array of these texts, each made readable."""
+    import numpy as np
+    import pyarrow as pa
+
+    validity = None
+    if None in texts:
+        validity = pa.py_buffer(np.packbits([text is not None for text in texts], bitorder="little"))
+    present = [text or "" for text in texts]
+    characters = "".join(present)
+    lengths: Iterable[int] = map(len, present)
+    if characters.isascii():
+        encoded = characters.encode()
+    else:
+        pieces = [readable(text).encode() for text in present]
+        encoded, lengths = b"".join(pieces), map(len, pieces)
+    ends = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum(np.fromiter(lengths, np.int64, len(texts)), out=ends[1:])
+    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(encoded), validity)
+
+
+def _array(values: Any, type_: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(type_, len(values), [None, pa.py_buffer(values)])
+
+
+def _numbers(texts: Any) -> Any:
+    """The texts that are numbers as a person or a program writes them, as doubles; null for any other. `007`, `+1`, `nan` are text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    numbers = pc.if_else(pc.match_substring_regex(texts, _NUMBER), texts, pa.nulls(len(texts), texts.type)).cast(pa.float64())
+    return pc.if_else(pc.is_finite(numbers), numbers, pa.nulls(len(texts), numbers.type))
+
+
+@dataclass
+class _KindSoFar:
+    """Decides the kind of the predictions, of succeeded items, over all of them; but told them in parts."""
+
+    count: int = 0
+    classes: set[str] = field(default_factory=set)
+    all_whole: bool = True
+    all_numbers: bool = True
+
+    def see(self, predictions: Any) -> None:
+        import pyarrow.compute as pc
+
+        distinct = predictions.unique().dictionary_decode()
+        self.count += len(predictions)
+        if len(self.classes) <= _MOST_CLASSES:
+            self.classes.update(distinct.slice(0, _MOST_CLASSES + 1).to_pylist())
+        self.all_numbers = self.all_numbers and _numbers(distinct).null_count == 0
+        self.all_whole = self.all_whole and pc.all(pc.match_substring_regex(distinct, _WHOLE)).as_py() is not False
+
+    def decided(self) -> Kind:
+        few = len(self.classes) <= min(_MOST_CLASSES, self.count / 2)
+        if self.count and few and (self.all_whole or not self.all_numbers):
+            return Kind.CATEGORY
+        if self.count and self.all_numbers:
+            return Kind.WHOLE_NUMBER if self.all_whole else Kind.NUMBER
+        return Kind.TEXT

@@ -1,0 +1,85 @@
+"""The dashboard as a person has it: `python app.py` in a process of its own, and a Chromium that looks at it.
+
+Used by the browser tests, the benchmarks and the screenshots.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser import chromium
+
+ROOT = Path(__file__).parents[2]
+LAUNCH = {
+    # Without these a Chromium looks for its maker's hosts on the web, and none runs as root.
+    "args": [
+        "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync",
+    ],
+}  # fmt: skip
+expect.set_options(timeout=20_000)
+
+
+class Dashboard:
+    """A started server. `url` is where it is; `port` 0 takes any free one."""
+
+    def __init__(self, home: Path, port: int = 0) -> None:
+        environment = os.environ | {"BATCH_SCORING_HOME": str(home), "STREAMLIT_SERVER_HEADLESS": "true"}
+        command = [sys.executable, str(ROOT / "app.py"), "--port", str(port)]
+        self._process = subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        said = []
+        for line in self._process.stdout or ():
+            said.append(line)
+            if found := re.search(r"at (http://127\.0\.0\.1:(\d+)) ", line):
+                self.url, self.port = found[1], int(found[2])
+                return
+        raise AssertionError("The dashboard did not start:\n" + "".join(said))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        self._process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+        self._process.communicate()
+
+
+@contextmanager
+def dashboard(home: Path) -> Iterator[Dashboard]:
+    """A dashboard on `home`, ended afterwards."""
+    started = Dashboard(home)
+    try:
+        yield started
+    finally:
+        started.kill()
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """A headless Chromium of its own."""
+    found = chromium.executable()
+    if found is None:
+        raise AssertionError(chromium.WHAT_TO_INSTALL)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=str(found), args=LAUNCH["args"])
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+def settled(page: Page) -> Page:
+    """Wait until the page has run through and shows no skeleton. Assert on content next: it is also so just before a click's rerun."""
+    page.wait_for_selector("[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]")
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    return page

@@ -1,0 +1,94 @@
+"""Small real things that all tests share: a workspace in a temporary home, a trained model, folders of CSV files, scoring scripts.
+
+The files and the model fit each other: file number i holds a row of class `i % 3`, and the model says so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from services.domain import Run
+from services.local.workspace import LocalWorkspace
+from services.workspace import Workspace
+
+CLASSES = 3
+
+
+def _row(number: int) -> list[float]:
+    """The row of numbers in file `number`: its class in the first column, a little of everything in the others."""
+    return [float(number % CLASSES), number % 7 / 10, -(number % 5) / 10]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty folder of its own for a local workspace."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def workspace(home: Path) -> LocalWorkspace:
+    """The local workspace in `home`."""
+    return LocalWorkspace(home)
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scikit-learn classifier dumped by joblib: the class, 0 to 2, of a row in `csv_folder`'s files. Read it, don't change it."""
+    import joblib
+    from sklearn.linear_model import LogisticRegression
+
+    rows = [_row(number) for number in range(105)]
+    model = LogisticRegression(C=100, max_iter=1000).fit(rows, [number % CLASSES for number in range(105)])
+    path = tmp_path_factory.mktemp("model") / "model.joblib"
+    joblib.dump(model, path)
+    return path
+
+
+@pytest.fixture
+def csv_folder(tmp_path: Path) -> Callable[..., Path]:
+    """`csv_folder(n)` makes a folder of `n` CSV files of one row each, `0000.csv` and so on; `csv_folder(n, "name")` calls it so."""
+
+    def make(count: int, name: str = "csv") -> Path:
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        for number in range(count):
+            (folder / f"{number:04}.csv").write_text(",".join(map(str, _row(number))) + "\n", encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def entry_script(tmp_path: Path) -> Callable[..., Path]:
+    """`entry_script(source)` writes a scoring script; the source may be indented. `entry_script(source, "name.py")` calls it so."""
+
+    def write(source: str, name: str = "script.py") -> Path:
+        path = tmp_path / "scripts" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(dedent(source), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def finish() -> Callable[..., Run]:
+    """`finish(workspace, run_id)` waits until the run has ended and returns it: the one poller. `until` waits for something else."""
+
+    def wait(workspace: Workspace, run_id: str, until: Callable[[Run], object] = lambda run: run.status.ended, seconds: float = 60) -> Run:
+        deadline = time.monotonic() + seconds
+        while not until(run := workspace.run(run_id)):
+            if time.monotonic() > deadline:
+                logs = "\n".join(f"{name}:\n{path.read_text('utf-8', 'replace')[-2000:]}" for name, path in workspace.logs(run_id).items())
+                pytest.fail(f"not so after {seconds} s: {run}\n{logs}")
+            time.sleep(0.02)
+        return run
+
+    return wait

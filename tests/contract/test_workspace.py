@@ -1,0 +1,238 @@
+"""What every workspace promises, in the words of `services/workspace.py`. A second workspace is one more line in `WORKSPACES`."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from services.domain import RunRequest, RunStatus
+from services.errors import EntryScriptError, IntakeError, NotFound, SettingsError, WorkspaceUnavailable
+from services.local.workspace import LocalWorkspace
+from services.settings import ParallelRunSettings
+from services.workspace import Capability, Workspace, open_workspace
+
+WORKSPACES = {"local": LocalWorkspace}
+SCRIPT = "import os\ndef run(mini_batch): return [os.path.basename(path) + ': 1' for path in mini_batch]"
+
+
+@pytest.fixture(params=WORKSPACES)
+def workspace(request, home) -> Workspace:
+    return WORKSPACES[request.param](home)
+
+
+@pytest.fixture
+def request_for(workspace, csv_folder, entry_script):
+    def make(files=6, **values):
+        workspace.register_dataset("d", csv_folder(files))
+        settings = ParallelRunSettings(mini_batch_size=2, process_count_per_node=1)
+        return RunRequest(**{"models": (), "datasets": ("d",), "entry_script": str(entry_script(SCRIPT)), "settings": settings} | values)
+
+    return make
+
+
+def test_a_registered_model_is_a_copy_with_its_hash_size_and_kind(workspace, model_file):
+    model = workspace.register_model("m", model_file, description="text", tags={"team": "a"})
+    content = model_file.read_bytes()
+    assert (model.reference, model.description, dict(model.tags)) == ("m:1", "text", {"team": "a"})
+    assert (model.sha256, model.size) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert "pickle" in model.kind
+    assert any(name.startswith("sklearn.linear_model") for name in model.imports)
+    assert Path(model.path) != model_file
+    assert workspace.models() == [model]
+
+
+def test_registering_again_counts_the_version_up(workspace, model_file):
+    workspace.register_model("m", model_file)
+    workspace.register_model("m", model_file)
+    assert [model.reference for model in workspace.models()] == ["m:2", "m:1"]
+    assert workspace.model("m").version == 2
+
+
+def test_a_folder_can_be_a_model(workspace, model_file, tmp_path):
+    folder = tmp_path / "bundle"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "model.pkl").write_bytes(model_file.read_bytes())
+    (folder / "labels.txt").write_text("0\n1\n")
+    model = workspace.register_model("bundle", folder)
+    assert model.needs_approval
+    assert (Path(model.path) / "deep" / "model.pkl").is_file()
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "../a", ".", "a:1", "ü", "x" * 300, "<b>"])
+def test_a_name_that_azure_would_refuse_is_refused_at_its_field(workspace, model_file, csv_folder, name):
+    for register, path in ((workspace.register_model, model_file), (workspace.register_dataset, csv_folder(1, f"f{len(name)}"))):
+        with pytest.raises(SettingsError) as refused:
+            register(name, path)
+        assert refused.value.field == "name"
+    assert workspace.models() == []
+
+
+def test_a_model_file_that_is_missing_or_empty_is_refused_by_name_and_leaves_nothing(workspace, tmp_path):
+    (tmp_path / "empty.pkl").touch()
+    with pytest.raises(IntakeError, match=r"empty\.pkl"):
+        workspace.register_model("m", tmp_path / "empty.pkl")
+    with pytest.raises((NotFound, IntakeError), match=r"ghost\.pkl"):
+        workspace.register_model("m", tmp_path / "ghost.pkl")
+    assert workspace.models() == []
+
+
+def test_a_dataset_is_the_same_files_in_the_same_order_for_ever(workspace, csv_folder):
+    folder = csv_folder(5)
+    first = workspace.register_dataset("d", folder)
+    (folder / "0000-and-a-half.csv").write_text("1\n")
+    second = workspace.register_dataset("d", folder)
+    assert [file.path for file in workspace.dataset_files(first, 0, 10)] == [f"{i:04}.csv" for i in range(5)]
+    assert (first.reference, first.file_count, second.reference, second.file_count) == ("d:1", 5, "d:2", 6)
+    assert first.manifest_sha256 != second.manifest_sha256
+
+
+def test_a_glob_chooses_the_files_of_a_dataset(workspace, csv_folder):
+    folder = csv_folder(3)
+    (folder / "read.me").write_text("x")
+    assert workspace.register_dataset("d", folder, glob="*.csv").file_count == 3
+    with pytest.raises(IntakeError, match=r"\*\.png"):
+        workspace.register_dataset("d", folder, glob="*.png")
+
+
+def test_a_folder_without_files_is_refused(workspace, tmp_path):
+    (tmp_path / "hollow").mkdir()
+    with pytest.raises(IntakeError, match="hollow"):
+        workspace.register_dataset("d", tmp_path / "hollow")
+    assert workspace.datasets() == []
+
+
+def test_files_that_changed_or_vanished_are_said(workspace, csv_folder):
+    folder = csv_folder(4)
+    dataset = workspace.register_dataset("d", folder)
+    assert workspace.changed_files(dataset) == []
+    (folder / "0001.csv").write_text("something else")
+    (folder / "0002.csv").unlink()
+    assert workspace.changed_files(dataset) == [
+        "0001.csv was changed since it was registered.",
+        "0002.csv is gone since it was registered.",
+    ]
+
+
+def test_a_copied_dataset_does_not_change_with_its_source(workspace, csv_folder):
+    folder = csv_folder(3)
+    dataset = workspace.register_dataset("d", folder, copy=True)
+    for path in folder.iterdir():
+        path.unlink()
+    assert workspace.changed_files(dataset) == []
+
+
+def test_a_run_scores_every_file_once_into_the_output_and_the_predictions(workspace, request_for, finish):
+    run = finish(workspace, workspace.submit(request_for()).id)
+    assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_done) == (RunStatus.COMPLETED, 6, 6, 3)
+    lines = workspace.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
+    assert sorted(lines) == [f"{i:04}.csv: 1" for i in range(6)]
+    table = workspace.predictions(run.id).page().to_pylist()
+    assert [(row["File"], row["Prediction"]) for row in table] == [(f"{i:04}.csv", "1") for i in range(6)]
+
+
+def test_a_double_click_submits_once(workspace, request_for):
+    request = request_for(submission_id="one click")
+    assert workspace.submit(request).id == workspace.submit(request).id
+    assert len(workspace.runs()) == 1
+
+
+def test_rerun_is_a_new_run_of_the_same_request(workspace, request_for, finish):
+    first = finish(workspace, workspace.submit(request_for(submission_id="one click")).id)
+    second = finish(workspace, workspace.rerun(first.id).id)
+    assert second.id != first.id
+    assert (second.status, second.items_succeeded) == (RunStatus.COMPLETED, 6)
+
+
+def test_a_run_keeps_the_versions_it_was_submitted_with(workspace, request_for, csv_folder, finish):
+    run = workspace.submit(request_for())
+    workspace.register_dataset("d", csv_folder(2, "later"))
+    assert workspace.run(run.id).request.datasets == ("d:1",)
+    assert finish(workspace, workspace.rerun(run.id).id).items_total == 6
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ({"datasets": ("ghost",)}, NotFound),
+        ({"datasets": ()}, SettingsError),
+        ({"models": ("ghost",)}, NotFound),
+        ({"entry_script": "/no/such/script.py"}, NotFound),
+        ({"source_directory": "/no/such/folder"}, SettingsError),
+        ({"settings": ParallelRunSettings(mini_batch_size="1MB")}, SettingsError),
+        ({"settings": ParallelRunSettings(node_count=1000, process_count_per_node=1000)}, SettingsError),
+        ({"environment": "ghost"}, NotFound),
+    ],
+)
+def test_a_request_that_can_not_be_carried_out_is_refused_before_anything_is_submitted(workspace, request_for, values, error):
+    with pytest.raises(error):
+        workspace.submit(request_for(**values))
+    assert workspace.runs() == []
+
+
+@pytest.mark.parametrize(("source", "words"), [("def run(:\n  pass", "line 1"), ("x = 1", "run")])
+def test_a_script_that_does_not_parse_or_has_no_run_is_refused(workspace, request_for, entry_script, source, words):
+    with pytest.raises(EntryScriptError, match=words):
+        workspace.submit(request_for(entry_script=str(entry_script(source, "bad.py"))))
+    assert workspace.runs() == []
+
+
+def test_logs_name_each_file_in_azures_layout(workspace, request_for, finish):
+    run = finish(workspace, workspace.submit(request_for()).id)
+    names = workspace.logs(run.id)
+    assert {"logs/job_error.txt", "logs/job_result.txt", "logs/user/stdout/0/process000.stdout.txt"} <= set(names)
+
+
+@pytest.mark.parametrize("verb", ["run", "cancel", "resume", "rerun", "logs", "output", "predictions", "failures"])
+def test_a_run_that_is_not_there_is_said_by_its_id(workspace, verb):
+    with pytest.raises(NotFound, match="run-of-nobody"):
+        getattr(workspace, verb)("run-of-nobody")
+
+
+def test_a_model_that_is_a_program_is_used_only_once_its_hash_is_approved(workspace, request_for, model_file, finish):
+    model = workspace.register_model("m", model_file)
+    request = request_for(models=("m",))
+    if Capability.APPROVAL in workspace.capabilities:
+        with pytest.raises(IntakeError, match=model.sha256):
+            workspace.submit(request)
+    workspace.approve(model.sha256)
+    assert finish(workspace, workspace.submit(request).id).status is RunStatus.COMPLETED
+
+
+def test_an_uploaded_script_is_used_only_once_its_hash_is_approved(workspace, request_for, finish):
+    script = workspace.add_entry_script("mine.py", SCRIPT.encode())
+    request = request_for(entry_script=script.path)
+    if Capability.APPROVAL in workspace.capabilities:
+        assert not script.approved
+        with pytest.raises(IntakeError, match=script.sha256):
+            workspace.submit(request)
+    workspace.approve(script.sha256)
+    assert [(s.name, s.approved) for s in workspace.entry_scripts() if s.origin == "uploaded"] == [("mine.py", True)]
+    assert finish(workspace, workspace.submit(request).id).status is RunStatus.COMPLETED
+
+
+def test_the_built_in_script_is_offered_first_and_needs_no_approval(workspace):
+    first = workspace.entry_scripts()[0]
+    assert (first.name, first.origin, first.approved) == ("batch_scoring_script.py", "built-in", True)
+
+
+@pytest.mark.parametrize("name", ["../evil.py", "/etc/evil.py", "script.txt", "", "a/b.py"])
+def test_an_uploaded_script_with_a_strange_name_is_refused(workspace, name):
+    with pytest.raises(IntakeError):
+        workspace.add_entry_script(name, SCRIPT.encode())
+
+
+def test_what_is_not_registered_from_the_incoming_folder_is_removed(workspace):
+    with workspace.incoming() as folder:
+        (folder / "left.csv").write_text("1")
+    assert not folder.exists()
+
+
+def test_a_home_that_can_not_be_written_is_out_of_reach(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkspaceUnavailable, match="file"):
+        open_workspace("local", tmp_path / "file" / "home")
+
+
+def test_an_unknown_workspace_is_refused_by_name(home):
+    with pytest.raises(SettingsError, match="moon"):
+        open_workspace("moon", home)

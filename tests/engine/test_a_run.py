@@ -1,0 +1,459 @@
+"""What a run keeps of ParallelRunStep's contract: real runners, real workers, real files."""
+
+import csv
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from services.domain import RunRequest, RunStatus
+from services.settings import ParallelRunSettings
+
+NAMES = """
+    import os
+    def run(mini_batch):
+        return [os.path.basename(path) for path in mini_batch]
+"""
+
+
+@pytest.fixture
+def submit(workspace, csv_folder, entry_script):
+    """Submit a run of a script, given as source, over `files` CSV files; settings by their names. Two workers unless said."""
+
+    def submit(source, files=20, *, name="script.py", models=(), arguments=(), source_directory=None, **settings):
+        if not workspace.datasets():
+            workspace.register_dataset("d", csv_folder(files))
+        values = {"process_count_per_node": 2, "mini_batch_size": 5, "error_threshold": -1} | settings
+        request = RunRequest(
+            tuple(models), ("d",), str(entry_script(source, name)), ParallelRunSettings(**values), arguments=arguments,
+            source_directory=source_directory,
+        )  # fmt: skip
+        return workspace.submit(request)
+
+    return submit
+
+
+@pytest.fixture
+def score(workspace, submit, finish):
+    """As `submit`, but wait for the end."""
+    return lambda *args, **kwargs: finish(workspace, submit(*args, **kwargs).id)
+
+
+def rows(workspace, run):
+    name, path = next((n, p) for n, p in workspace.output(run.id).items() if n.startswith("parallel_run_step"))
+    return name, path.read_text(encoding="utf-8").splitlines()
+
+
+def attempts(workspace, run):
+    with open(workspace.logs(run.id)["logs/sys/job_report/processed_mini-batches.csv"], newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def printed(workspace, run, stream="stdout"):
+    return "".join(path.read_text() for name, path in workspace.logs(run.id).items() if f"user/{stream}/" in name)
+
+
+def test_every_file_is_scored_once_into_the_output_file(workspace, score):
+    run = score(NAMES, 103, mini_batch_size=10)
+    assert run.status is RunStatus.COMPLETED
+    assert (run.items_total, run.items_succeeded, run.items_failed, run.mini_batches_total, run.mini_batches_done) == (103, 103, 0, 11, 11)
+    name, lines = rows(workspace, run)
+    assert name == "parallel_run_step.txt"
+    assert sorted(lines) == [f"{i:04}.csv" for i in range(103)]
+
+
+def test_rows_of_a_mini_batch_are_contiguous_and_in_order(workspace, score):
+    _, lines = rows(workspace, score(NAMES, 60, mini_batch_size=10))
+    chunks = [lines[i : i + 10] for i in range(0, 60, 10)]
+    assert all(chunk == sorted(chunk) and int(chunk[-1][:4]) - int(chunk[0][:4]) == 9 for chunk in chunks)
+
+
+def test_init_runs_once_in_each_worker_and_shutdown_once_at_its_end(workspace, score):
+    run = score(
+        """
+        import os, time
+        def init(): print("init", os.getpid())
+        def run(mini_batch): time.sleep(0.05); print("run", os.getpid()); return mini_batch
+        def shutdown(): print("shutdown", os.getpid())
+        """
+    )
+    words = Counter(tuple(line.split()) for line in printed(workspace, run).splitlines())
+    workers = {pid for word, pid in words if word == "init"}
+    assert len(workers) == 2
+    assert all(words["init", pid] == words["shutdown", pid] == 1 for pid in workers)
+
+
+def test_a_mini_batch_is_a_list_of_absolute_paths_with_their_own_names(workspace, score):
+    run = score(
+        """
+        import os
+        def run(mini_batch):
+            assert type(mini_batch) is list
+            return [f"{os.path.isabs(path)} {os.path.isfile(path)} {os.path.basename(path)}" for path in mini_batch]
+        """,
+        3,
+    )
+    assert rows(workspace, run)[1] == [f"True True {i:04}.csv" for i in range(3)]
+
+
+def test_a_second_parameter_gets_the_mini_batch_context(workspace, score):
+    _, lines = rows(workspace, score("def run(mini_batch, context): return [context.minibatch_index] * len(mini_batch)", 12))
+    assert sorted(lines) == ["0"] * 5 + ["1"] * 5 + ["2"] * 2
+
+
+@pytest.mark.parametrize("value", ["None", "{'a': 1}", "'text'", "(x for x in mini_batch)", "5"])
+def test_anything_but_a_list_a_tuple_or_a_dataframe_fails_and_names_its_type(score, value):
+    run = score(f"def run(mini_batch): return {value}", 2, run_max_try=1)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "NothingSucceeded")
+    assert "run() must return a list, a tuple or a pandas DataFrame, not " in run.error
+
+
+def test_a_raise_is_tried_again_and_then_its_items_fail(workspace, score):
+    run = score(
+        """
+        import os
+        def run(mini_batch):
+            if "0000.csv" in mini_batch[0]: raise ValueError("bad row")
+            return mini_batch
+        """
+    )
+    assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 15, 5)
+    assert [(row["attempt"], row["status"]) for row in attempts(workspace, run) if row["mini_batch_id"] == "0"] == [
+        ("1", "RUN_EXCEPTION"),
+        ("2", "RUN_EXCEPTION"),
+        ("3", "RUN_EXCEPTION"),
+    ]
+
+
+def test_a_success_on_the_second_try_costs_nothing(workspace, score, tmp_path):
+    run = score(
+        f"""
+        import os
+        def run(mini_batch):
+            flag = os.path.join({str(tmp_path)!r}, "tried-" + os.path.basename(mini_batch[0]))
+            if not os.path.exists(flag):
+                open(flag, "w").close()
+                raise RuntimeError("the first time")
+            return mini_batch
+        """
+    )
+    assert (run.items_succeeded, run.items_failed) == (20, 0)
+    assert len(set(rows(workspace, run)[1])) == len(rows(workspace, run)[1]) == 20
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("os._exit(3)", "PROCESS_DIED"),
+        ("os.kill(os.getpid(), 11)", "PROCESS_DIED"),
+        ("time.sleep(60)", "RUN_TIMEOUT"),
+        ("sys.exit(42)", "RUN_EXCEPTION"),
+    ],
+)
+def test_a_worker_that_dies_or_hangs_costs_only_the_attempt_it_was_on(workspace, score, end, status):
+    run = score(
+        f"""
+        import os, sys, time
+        def run(mini_batch):
+            if mini_batch[0].endswith("0005.csv"): {end}
+            return mini_batch
+        """,
+        run_invocation_timeout=1,
+        run_max_try=2,
+    )
+    assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 15, 5)
+    failed = [row for row in attempts(workspace, run) if row["status"] != "RUN_DONE"]
+    assert [(row["mini_batch_id"], row["status"]) for row in failed] == [("1", status)] * 2
+    assert len(rows(workspace, run)[1]) == 15
+
+
+def test_a_short_return_costs_its_items_and_is_not_tried_again(workspace, score):
+    run = score("def run(mini_batch): return mini_batch[:3]")
+    assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 12, 8)
+    assert all(row["attempt"] == "1" for row in attempts(workspace, run))
+
+
+def test_more_rows_than_files_is_a_warning(workspace, score):
+    run = score("def run(mini_batch): return mini_batch + ['one more']", 5)
+    assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 5)
+    assert run.warnings == ("mini-batch 0 returned 6 rows for 5 files",)
+    assert len(rows(workspace, run)[1]) == 6
+
+
+@pytest.mark.parametrize(
+    ("threshold", "status"), [(4, RunStatus.FAILED), (5, RunStatus.COMPLETED), (0, RunStatus.FAILED), (-1, RunStatus.COMPLETED)]
+)
+def test_the_run_stops_when_more_files_failed_than_the_error_threshold(workspace, score, threshold, status):
+    run = score(
+        """
+        def run(mini_batch):
+            if "0000.csv" in mini_batch[0]: raise ValueError("no number")
+            return mini_batch
+        """,
+        error_threshold=threshold,
+        run_max_try=1,
+    )
+    assert run.status is status
+    if status is RunStatus.FAILED:
+        assert run.error_code == "ErrorThresholdExceeded"
+        assert f"5 items failed, more than the error_threshold of {threshold}" in run.error
+        assert "ValueError: no number (script.py, line 3) in mini-batch 0: 0000.csv, 0001.csv, 0002.csv and 2 more" in run.error
+
+
+def test_what_was_scored_before_a_stop_is_kept_as_partial(workspace, score):
+    run = score(
+        """
+        import time
+        def run(mini_batch):
+            if "0015.csv" in mini_batch[0]: time.sleep(0.3); raise ValueError
+            return mini_batch
+        """,
+        error_threshold=0,
+        run_max_try=1,
+    )
+    name, lines = rows(workspace, run)
+    assert name == "parallel_run_step.partial.txt"
+    assert len(lines) == run.items_succeeded == 15
+
+
+@pytest.mark.parametrize(
+    ("setting", "code"),
+    [({"allowed_failed_count": 0}, "AllowedFailedCountExceeded"), ({"allowed_failed_percent": 20}, "AllowedFailedPercentExceeded")],
+)
+def test_failed_mini_batches_have_limits_of_their_own(score, setting, code):
+    run = score(
+        """
+        def run(mini_batch):
+            if "0000.csv" in mini_batch[0]: raise ValueError
+            return mini_batch
+        """,
+        run_max_try=1,
+        **setting,
+    )
+    assert (run.status, run.error_code) == (RunStatus.FAILED, code)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import no_such_module\ndef run(mini_batch): return mini_batch", "No module named 'no_such_module' (script.py, line 1)"),
+        ("raise RuntimeError('at import')\ndef run(mini_batch): return mini_batch", "RuntimeError: at import (script.py, line 1)"),
+        ("def run(m): return m\ndel run", "has no function run(mini_batch)"),
+    ],
+)
+def test_a_script_that_does_not_import_fails_the_run_before_any_mini_batch(workspace, score, source, words):
+    run = score(source)
+    assert (run.status, run.error_code, run.mini_batches_done) == (RunStatus.FAILED, "EntryScriptError", 0)
+    assert words in run.error.splitlines()[0]
+    assert attempts(workspace, run) == []
+
+
+def test_an_init_that_keeps_failing_ends_the_run(score):
+    run = score("def init(): raise OSError('no model')\ndef run(mini_batch): return mini_batch")
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "EntryScriptError")
+    assert "init raised OSError: no model (script.py, line 1)" in run.error
+
+
+def test_summary_only_keeps_the_counts_and_what_the_script_wrote(workspace, score):
+    run = score(
+        """
+        import os
+        def run(mini_batch):
+            for path in mini_batch:
+                open(os.path.join(os.environ["AZUREML_BI_OUTPUT_PATH"], os.path.basename(path) + ".out"), "w").close()
+            return [None] * len(mini_batch)
+        """,
+        output_action="summary_only",
+    )
+    assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 20)
+    assert sorted(workspace.output(run.id)) == [f"{i:04}.csv.out" for i in range(20)]
+
+
+def test_the_output_file_can_be_called_otherwise(workspace, score):
+    run = score(NAMES, append_row_file_name="inferences.txt")
+    assert list(workspace.output(run.id)) == ["inferences.txt"]
+
+
+def test_a_dataframe_is_written_as_azure_writes_it(workspace, score):
+    run = score(
+        """
+        import pandas
+        def run(mini_batch): return pandas.DataFrame({"file": ["a b", 'c"d', "e\\nf"], "p": [0.5, 1.0, 2.25]})
+        """,
+        3,
+    )
+    (_, path), *_ = workspace.output(run.id).items()
+    assert path.read_text() == '"a b" 0.5\n"c""d" 1.0\n"e\nf" 2.25\n'
+
+
+def test_hostile_names_and_values_reach_the_output_unharmed(workspace, entry_script, finish, tmp_path):
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    names = ["a:b.csv", "c,d.csv", "=cmd|x.csv", "q\"u'o.csv", "new\nline.csv", "ünï.csv", " lead.csv", os.fsdecode(b"bad\xff.csv")]
+    for name in names:
+        (folder / name).write_text("1\n")
+    workspace.register_dataset("d", folder)
+    request = RunRequest((), ("d",), str(entry_script(NAMES)), ParallelRunSettings(process_count_per_node=1))
+    run = finish(workspace, workspace.submit(request).id)
+    content = workspace.output(run.id)["parallel_run_step.txt"].read_bytes()
+    assert content == b"".join(os.fsencode(name) + b"\n" for name in sorted(names))
+
+
+def test_arguments_come_after_the_reserved_ones_for_parse_known_args(workspace, score):
+    run = score(
+        """
+        import argparse
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--mini_batch_size", type=int)
+        parser.add_argument("--error_threshold", type=int)
+        parser.add_argument("--label")
+        known, _ = parser.parse_known_args()
+        def run(mini_batch): return [f"{known.mini_batch_size} {known.error_threshold} {known.label}"] * len(mini_batch)
+        """,
+        1,
+        arguments=("--label", "two words"),
+    )
+    assert rows(workspace, run)[1] == ["5 -1 two words"]
+
+
+def test_the_environment_holds_the_runs_variables_and_no_credentials(workspace, score, monkeypatch):
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", "s3cret")
+    monkeypatch.setenv("MY_API_TOKEN", "s3cret")
+    run = score(
+        "import os\ndef run(mini_batch): return [os.environ['COLOUR'] + str('s3cret' in os.environ.values())]",
+        1,
+        environment_variables={"COLOUR": "blue"},
+    )
+    assert rows(workspace, run)[1] == ["blueFalse"]
+
+
+def test_a_worker_works_in_a_private_folder_and_its_logs_are_kept(workspace, score):
+    run = score(
+        """
+        import os
+        def init():
+            assert os.listdir(".") == [], os.listdir(".")
+            os.makedirs("logs"); open("logs/note.txt", "w").write("kept")
+        def run(mini_batch): return mini_batch
+        """,
+        5,
+    )
+    assert run.status is RunStatus.COMPLETED, run.error
+    kept = [path for name, path in workspace.logs(run.id).items() if name.endswith("note.txt")]
+    assert kept[0].read_text() == "kept"
+
+
+def test_sibling_modules_and_the_source_directory_can_be_imported(workspace, score, entry_script, tmp_path):
+    entry_script("WORD = 'sibling'", "neighbour.py")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "deep.py").write_text("WORD = 'deep'")
+    run = score(
+        "import deep, neighbour, os\ndef run(m): return [deep.WORD + neighbour.WORD + os.path.basename(__file__)]",
+        1,
+        source_directory=str(tmp_path / "source"),
+    )
+    assert rows(workspace, run)[1] == ["deepsiblingscript.py"]
+
+
+def test_nothing_of_the_runtime_can_be_imported_by_mistake(score):
+    run = score("import batching\ndef run(mini_batch): return mini_batch", 1)
+    assert run.error_code == "EntryScriptError"
+
+
+def test_azureml_user_parallel_run_works(workspace, score):
+    run = score(
+        """
+        import os
+        from azureml_user.parallel_run import EntryScript
+        def init():
+            script = EntryScript()
+            assert script is EntryScript()
+            script.logger.info("hello from %s", script.agent_name)
+            assert script.output_dir == os.environ["AZUREML_BI_OUTPUT_PATH"]
+            assert os.path.isdir(script.log_dir) and script.working_dir == os.getcwd()
+        def run(mini_batch): return mini_batch
+        """,
+        5,
+    )
+    assert run.status is RunStatus.COMPLETED, run.error
+    assert "hello from process000" in printed(workspace, run, "entry_script_log")
+
+
+def test_the_model_is_found_by_environment_variable_and_by_the_real_sdk(workspace, score, model_file):
+    workspace.register_model("classifier", model_file, approve=True)
+    run = score(
+        """
+        import os, joblib
+        from azureml.core import Model
+        path = Model.get_model_path("classifier")
+        model = joblib.load(path)
+        def run(mini_batch):
+            folder = os.environ["AZUREML_MODEL_DIR"]
+            return [f"{os.path.basename(path)} {os.listdir(folder)} {type(model).__name__}"]
+        """,
+        1,
+        models=["classifier"],
+        process_count_per_node=1,
+    )
+    assert run.status is RunStatus.COMPLETED, run.error
+    assert rows(workspace, run)[1] == ["model.joblib ['model.joblib'] LogisticRegression"]
+
+
+def test_prints_and_logging_land_in_that_workers_files(workspace, score):
+    run = score(
+        """
+        import logging
+        def run(mini_batch):
+            print("printed"); logging.info("logged"); logging.debug("not shown")
+            return mini_batch
+        """,
+        1,
+    )
+    assert printed(workspace, run) == "printed\n"
+    assert "INFO root: logged" in printed(workspace, run, "stderr")
+    assert "not shown" not in printed(workspace, run, "stderr")
+
+
+def test_a_script_may_do_to_its_streams_and_folder_what_it_likes(score):
+    run = score(
+        """
+        import os, sys, threading, time
+        threading.Thread(target=time.sleep, args=(600,)).start()
+        sys.stdout.close()
+        os.close(0)
+        os.chdir("/")
+        def run(mini_batch): return mini_batch
+        """
+    )
+    assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 20), run.error
+
+
+def is_alive(pid):
+    """A process that ended and that nobody has waited for yet is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the process in /proc")
+def test_what_a_script_forked_ends_with_it(workspace, score, finish, tmp_path):
+    pids = tmp_path / "pids"
+    run = score(
+        f"""
+        import subprocess, sys
+        def init():
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            open({str(pids)!r}, "a").write(f"{{child.pid}}\\n")
+        def run(mini_batch): return mini_batch
+        """
+    )
+    assert run.status is RunStatus.COMPLETED
+    finish(workspace, run.id, until=lambda _: not any(map(is_alive, pids.read_text().split())), seconds=5)
+
+
+def test_many_large_rows_pass_through_whole(workspace, score):
+    run = score("def run(mini_batch): return ['x' * 300_000] * len(mini_batch)", 20)
+    assert [len(line) for line in rows(workspace, run)[1]] == [300_000] * 20

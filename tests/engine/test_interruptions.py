@@ -1,0 +1,184 @@
+"""A run that is cut short: canceled, its runner killed, its dashboard gone, its rows deleted. Nothing is lost or doubled."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from services.domain import RunRequest, RunStatus
+from services.errors import StudioError
+from services.local.run_folder import RunFolder
+from services.settings import ParallelRunSettings
+
+SLOW = """
+    import os, time
+    def run(mini_batch):
+        time.sleep(0.1)
+        return [os.path.basename(path) for path in mini_batch]
+"""
+
+
+@pytest.fixture
+def request_for(workspace, csv_folder, entry_script):
+    def make(source=SLOW, files=60, **settings):
+        workspace.register_dataset("d", csv_folder(files))
+        values = {"process_count_per_node": 2, "mini_batch_size": 2} | settings
+        return RunRequest((), ("d",), str(entry_script(source)), ParallelRunSettings(**values))
+
+    return make
+
+
+def some_done(run):
+    return (run.items_succeeded or 0) >= 4
+
+
+def runner_pid(home, run_id):
+    """The runner of this run, found by its command line."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[1:3] == [b"-m", b"services.local.runner"] and run_id.encode() in words:
+            return int(folder.name)
+    raise AssertionError(f"no runner of {run_id}")
+
+
+def lines(workspace, run_id):
+    return workspace.output(run_id)["parallel_run_step.txt"].read_text().splitlines()
+
+
+def test_a_running_run_can_be_canceled_and_keeps_what_it_scored(workspace, request_for, finish):
+    run = workspace.submit(request_for())
+    finish(workspace, run.id, until=some_done)
+    assert workspace.cancel(run.id).status in (RunStatus.CANCEL_REQUESTED, RunStatus.CANCELED)
+    run = finish(workspace, run.id)
+    assert run.status is RunStatus.CANCELED
+    assert 0 < run.items_succeeded < 60
+    kept = workspace.output(run.id)["parallel_run_step.partial.txt"].read_text().splitlines()
+    assert len(kept) == run.items_succeeded
+
+
+def test_a_worker_stuck_in_a_call_is_ended_by_cancel(workspace, request_for, finish):
+    run = workspace.submit(request_for("import time\ndef run(mini_batch): time.sleep(600)", run_invocation_timeout=600))
+    finish(workspace, run.id, until=lambda run: run.workers == 2)
+    workspace.cancel(run.id)
+    assert finish(workspace, run.id, seconds=10).status is RunStatus.CANCELED
+
+
+def test_canceling_an_ended_run_changes_nothing(workspace, request_for, finish):
+    run = finish(workspace, workspace.submit(request_for(files=4)).id)
+    assert workspace.cancel(run.id) == run
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the runner in /proc")
+def test_a_killed_runner_is_told_and_a_resumed_run_has_every_row_once(workspace, request_for, finish, home):
+    run = workspace.submit(request_for())
+    for kills in range(1, 4):
+        finish(workspace, run.id, until=lambda run, least=4 * kills: (run.items_succeeded or 0) >= least)
+        os.kill(runner_pid(home, run.id), signal.SIGKILL)
+        assert finish(workspace, run.id, until=lambda run: run.status is RunStatus.NOT_RESPONDING, seconds=10)
+        workspace.resume(run.id)
+    run = finish(workspace, run.id)
+    assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 60)
+    assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the runner in /proc")
+def test_workers_do_not_outlive_a_killed_runner_even_inside_a_call(workspace, request_for, finish, home, tmp_path):
+    note = tmp_path / "pid"
+    source = f"import os, time\ndef run(m):\n    open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    run = workspace.submit(request_for(source, process_count_per_node=1))
+    finish(workspace, run.id, until=lambda _: note.exists() and note.read_text())
+    os.kill(runner_pid(home, run.id), signal.SIGKILL)
+    worker = Path(f"/proc/{note.read_text()}/stat")
+    finish(workspace, run.id, until=lambda _: not worker.exists() or worker.read_text().split()[2] == "Z", seconds=10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the runner in /proc")
+def test_a_run_whose_runner_is_gone_is_canceled_at_once(workspace, request_for, finish, home):
+    run = workspace.submit(request_for())
+    finish(workspace, run.id, until=some_done)
+    os.kill(runner_pid(home, run.id), signal.SIGKILL)
+    finish(workspace, run.id, until=lambda run: run.status is RunStatus.NOT_RESPONDING, seconds=10)
+    assert workspace.cancel(run.id).status is RunStatus.CANCELED
+
+
+def test_a_canceled_run_can_be_resumed_to_its_end(workspace, request_for, finish):
+    run = workspace.submit(request_for())
+    finish(workspace, run.id, until=some_done)
+    workspace.cancel(run.id)
+    finish(workspace, run.id)
+    workspace.resume(run.id)
+    run = finish(workspace, run.id)
+    assert run.status is RunStatus.COMPLETED
+    assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
+
+
+def test_resume_tries_what_failed_anew(workspace, request_for, finish, tmp_path):
+    fixed = tmp_path / "fixed"
+    source = f"""
+        import os
+        def run(mini_batch):
+            if "0000.csv" in mini_batch[0] and not os.path.exists({str(fixed)!r}): raise ValueError("not yet")
+            return [os.path.basename(path) for path in mini_batch]
+    """
+    run = finish(workspace, workspace.submit(request_for(source, files=10, error_threshold=0)).id)
+    assert run.error_code == "ErrorThresholdExceeded"
+    fixed.touch()
+    workspace.resume(run.id)
+    run = finish(workspace, run.id)
+    assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 10, 0)
+    assert len(lines(workspace, run.id)) == 10
+
+
+def test_rows_deleted_under_a_stopped_run_are_scored_again(workspace, request_for, finish):
+    run = workspace.submit(request_for())
+    finish(workspace, run.id, until=some_done)
+    workspace.cancel(run.id)
+    finish(workspace, run.id)
+    workspace.output(run.id)["parallel_run_step.partial.txt"].unlink()
+    workspace.resume(run.id)
+    run = finish(workspace, run.id)
+    assert run.status is RunStatus.COMPLETED
+    assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
+
+
+def test_a_run_that_is_alive_or_completed_is_not_resumed(workspace, request_for, finish):
+    run = workspace.submit(request_for(files=20))
+    finish(workspace, run.id, until=some_done)
+    with pytest.raises(StudioError, match="being carried out"):
+        workspace.resume(run.id)
+    finish(workspace, run.id)
+    with pytest.raises(StudioError, match="nothing to resume"):
+        workspace.resume(run.id)
+
+
+def test_two_runners_never_carry_out_one_run(workspace, request_for, finish, home):
+    run = workspace.submit(request_for("import time\ndef run(mini_batch): time.sleep(600)", run_invocation_timeout=600))
+    finish(workspace, run.id, until=lambda run: run.workers == 2)
+    assert RunFolder(home, run.id).is_carried_out()
+    second = subprocess.run([sys.executable, "-m", "services.local.runner", str(home), run.id], capture_output=True, text=True, check=False)
+    assert second.returncode == 1
+    assert "another" in second.stderr
+    workspace.cancel(run.id)
+    finish(workspace, run.id)
+
+
+def test_a_run_outlives_the_process_that_submitted_it(workspace, request_for, finish, home):
+    request = request_for(files=30)
+    script = f"""
+import os, signal
+from services.domain import RunRequest
+from services.workspace import open_workspace
+print(open_workspace("local", {str(home)!r}).submit(RunRequest.from_json({request.to_json()!r})).id, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    submitter = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert submitter.returncode == -signal.SIGKILL
+    run = finish(workspace, submitter.stdout.strip())
+    assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 30)

@@ -1,0 +1,181 @@
+"""The two commands: the lock, `make setup`, and the launcher on a real port."""
+
+import importlib.metadata
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import app
+
+ROOT = Path(__file__).parents[2]
+UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw=="}
+ADDRESS = re.compile(r"at http://127\.0\.0\.1:(\d+) ")
+
+
+def requirements(name: str) -> list[Requirement]:
+    lines = (line.split(" #")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def started(home: Path, port: int) -> tuple[subprocess.Popen[str], list[str]]:
+    """The dashboard in a process of its own, and what it said up to its address."""
+    environment = os.environ | {"BATCH_SCORING_HOME": str(home), "STREAMLIT_SERVER_HEADLESS": "true"}
+    command = [sys.executable, str(ROOT / "app.py"), "--port", str(port)]
+    dashboard = subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = []
+    for line in dashboard.stdout or []:
+        said.append(line)
+        if ADDRESS.search(line):
+            return dashboard, said
+    raise AssertionError("".join(said))
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    dashboard, said = started(tmp_path_factory.mktemp("home"), 0)
+    yield int(ADDRESS.findall(said[-1])[0])
+    dashboard.kill()
+    dashboard.communicate()
+
+
+def answer(port: int, path: str = "/", **headers: str) -> HTTPResponse:
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    response = connection.getresponse()
+    connection.close()
+    return response
+
+
+def set_up(folder: Path, path: str) -> subprocess.CompletedProcess[str]:
+    """`make setup` in a folder of its own, with nothing else to be found than what is in `path`."""
+    make = shutil.which("make")
+    assert make is not None
+    return subprocess.run([make, "setup"], cwd=folder, env={"PATH": path}, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What set-up reads, in a folder with a space in its name; `bin` has a shell's tools, but no Python and no uv."""
+    folder = tmp_path / "a clone"
+    (folder / "bin").mkdir(parents=True)
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, folder)
+    for tool in ("sh", "cmp", "cp", "rm"):
+        (folder / "bin" / tool).symlink_to(shutil.which(tool) or tool)
+    return folder
+
+
+def test_the_lock_pins_every_package_that_is_asked_for_at_a_version_that_was_asked_for():
+    pins = {(canonicalize_name(pin.name), str(pin.specifier).removeprefix("==")) for pin in requirements("requirements.txt")}
+    for asked in requirements("requirements.in"):
+        locked = [version for name, version in pins if name == canonicalize_name(asked.name)]
+        assert locked, f"{asked} is not in the lock: make lock"
+        assert all(asked.specifier.contains(version) for version in locked), f"{asked} is locked at {locked}: make lock"
+
+
+def test_the_lock_pins_one_version_of_everything_and_that_is_what_is_installed():
+    here = [pin for pin in requirements("requirements.txt") if pin.marker is None or pin.marker.evaluate()]
+    assert len({canonicalize_name(pin.name) for pin in here}) == len(here) > 100
+    for pin in here:
+        assert re.fullmatch(r"==[^,*]+", str(pin.specifier)), f"{pin} is no pin"
+        assert pin.specifier.contains(importlib.metadata.version(pin.name)), f"{pin} is not what .venv has: make setup"
+
+
+def test_set_up_is_at_once_and_silent_when_it_was_made_from_this_lock(clone: Path):
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    (clone / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    shutil.copy(clone / "requirements.txt", clone / ".venv" / "ready")
+    done = set_up(clone, str(clone / "bin"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("ready", [None, "", "another lock"])
+def test_set_up_does_not_take_a_half_made_or_outdated_venv_for_done(clone: Path, ready: str | None):
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    (clone / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    if ready is not None:
+        (clone / ".venv" / "ready").write_text(ready)
+    assert "needs Python 3.11 or 3.12, and there is none." in set_up(clone, str(clone / "bin")).stderr
+
+
+def test_set_up_refuses_a_python_for_which_the_lock_is_empty_and_makes_nothing(clone: Path):
+    too_new = clone / "bin" / "python3"
+    too_new.write_text('#!/bin/sh\ncase "$2" in *sys.exit*) exit 1 ;; esac\necho " (python3 is 3.13)"\n')
+    too_new.chmod(0o755)
+    refused = set_up(clone, str(clone / "bin"))
+    assert refused.returncode != 0
+    assert "needs Python 3.11 or 3.12, and there is none (python3 is 3.13)." in refused.stderr
+    assert "apt-get install" in refused.stderr
+    assert not (clone / ".venv").exists()
+
+
+def test_set_up_says_what_to_install_where_python_comes_without_venv_as_on_debian(clone: Path):
+    bare = clone / "bin" / "python3.11"
+    bare.write_text(f'#!/bin/sh\ncase "$2" in *ensurepip*) exit 1 ;; esac\nexec "{sys.executable}" "$@"\n')
+    bare.chmod(0o755)
+    refused = set_up(clone, str(clone / "bin"))
+    assert refused.returncode != 0
+    assert "python3.11 has no module venv. On Debian: sudo apt-get install python3-venv" in refused.stderr
+    assert not (clone / ".venv").exists()
+
+
+def test_a_free_port_is_taken_as_it_is_and_a_taken_one_gives_way_to_a_higher_one():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        taken = listening.getsockname()[1]
+        chosen = app.free_port(taken)
+        assert chosen > taken
+    assert app.free_port(taken) == taken
+
+
+def test_the_dashboard_says_that_its_port_is_taken_and_ends_on_ctrl_c_without_a_traceback(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        taken = listening.getsockname()[1]
+        dashboard, said = started(tmp_path, taken)
+    using = ADDRESS.findall(said[-1])[0]
+    dashboard.send_signal(signal.SIGINT)
+    rest, _ = dashboard.communicate(timeout=60)
+    assert said[0] == f"Port {taken} is taken; using {using}\n"
+    assert (dashboard.returncode, rest) == (0, "")
+
+
+def test_the_dashboard_is_on_this_machine_only(port: int):
+    assert answer(port).status == 200
+    # Any of the loopback's other addresses stands for "every interface".
+    for elsewhere in ("127.0.0.2", "::1"):
+        with pytest.raises(OSError, match=r"refused|assign|unreachable|timed out|not supported|host"):
+            socket.create_connection((elsewhere, port), timeout=1)
+
+
+@pytest.mark.parametrize("path", ["/", "/runs", "/_stcore/health", "/nowhere/at/all.js"])
+def test_every_answer_carries_the_security_headers(port: int, path: str):
+    response = answer(port, path)
+    assert "frame-ancestors 'self'" in (response.getheader("Content-Security-Policy") or "")
+    assert "img-src 'self' data: blob:" in (response.getheader("Content-Security-Policy") or "")
+    assert response.getheader("X-Content-Type-Options") == "nosniff"
+    assert response.getheader("Referrer-Policy") == "same-origin"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8501", "192.168.0.1", ""])
+@pytest.mark.parametrize("path", ["/", "/_stcore/health"])
+def test_a_foreign_host_is_refused_on_every_route(port: int, path: str, host: str):
+    assert answer(port, path, Host=host).status == 400
+    assert answer(port, path, Host=f"localhost:{port}").status == 200
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:1", "null", ""])
+def test_a_page_from_elsewhere_gets_neither_an_answer_nor_a_websocket(port: int, origin: str):
+    host = f"localhost:{port}"
+    assert answer(port, Host=host, Origin=origin).status == 403
+    assert answer(port, "/_stcore/stream", Host=host, Origin=origin, **UPGRADE).status == 403
+    assert answer(port, "/_stcore/stream", Host=host, Origin=f"http://{host}", **UPGRADE).status == 101

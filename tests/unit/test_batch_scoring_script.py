@@ -1,0 +1,380 @@
+"""The built-in script prints what the tutorial's script prints, and lets one bad file cost that file alone."""
+
+from __future__ import annotations
+
+import ast
+import bz2
+import importlib.util
+import logging
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import chain, cycle, islice
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.tree import DecisionTreeClassifier
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "batch_scripts" / "batch_scoring_script.py"
+TUTORIAL = ROOT / "tests" / "scripts" / "tutorial_script.py"
+
+Score = Callable[[Any, list[str]], list[str]]
+COLUMNS = 8
+X = np.random.default_rng(0).normal(size=(200, COLUMNS))
+CLASSES = (X.sum(axis=1) > 0).astype(int)
+
+
+def imported(path: Path) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    assert specification
+    assert specification.loader
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """The built-in script after `init()`, with a model and arguments."""
+
+    def initialised(model: Any, *arguments: str) -> Any:
+        folder = tmp_path / "model"
+        folder.mkdir(exist_ok=True)
+        joblib.dump(model, folder / "model.joblib")
+        monkeypatch.setenv("AZUREML_MODEL_DIR", str(folder))
+        monkeypatch.setattr(sys, "argv", ["script.py", "--mini_batch_size", "5", *arguments])
+        module = imported(SCRIPT)
+        module.init()
+        return module
+
+    return initialised
+
+
+@pytest.fixture
+def tutorial(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, list[str]], list[str]]:
+    """The tutorial's script with a model, a file at a time, without the files that it stumbles over."""
+    for name in ("azureml", "azureml.core"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(Model=None))  # type: ignore[arg-type]
+
+    def scored(model: Any, paths: list[str]) -> list[str]:
+        module: Any = imported(TUTORIAL)
+        module.model = model
+        lines = []
+        for path in paths:
+            try:
+                lines += module.run([path])
+            except Exception:  # noqa: BLE001 - it ends at whatever is wrong
+                continue
+        return lines
+
+    return scored
+
+
+def write_rows(folder: Path, rows: Any) -> list[str]:
+    folder.mkdir(exist_ok=True)
+    paths = [str(folder / f"row_{number:05}.csv") for number in range(len(rows))]
+    for path, row in zip(paths, rows, strict=True):
+        Path(path).write_text(",".join(map(str, row)) + "\n")
+    return paths
+
+
+def write(folder: Path, **files: bytes) -> list[str]:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return [str(folder / name) for name in files]
+
+
+class Recorder:
+    """Passes on to a model, and counts the rows of each call."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.calls = model, list[int]()
+
+    def predict(self, rows: Any) -> Any:
+        self.calls.append(len(rows))
+        return self.model.predict(rows)
+
+
+class OneRowOnly:
+    """A model written with the tutorial in mind: a list of one."""
+
+    def predict(self, rows: Any) -> list[str]:
+        (row,) = rows
+        return [f"{row[0]:.2f}"]
+
+
+class Overwriting:
+    def predict(self, rows: Any) -> Any:
+        rows[rows < 0] = 0
+        return rows.sum(axis=1) > 2
+
+
+MODELS = {
+    "whole numbers": LogisticRegression().fit(X, CLASSES),
+    "labels with a colon": LogisticRegression().fit(X, np.where(CLASSES, "a: b", "ü, c")),
+    "labels that are objects": KNeighborsClassifier().fit(X, np.where(CLASSES, "yes", "no").astype(object)),
+    "truth values": LogisticRegression().fit(X, CLASSES == 1),
+    "real numbers": RandomForestRegressor(5, random_state=0).fit(X, X[:, 0] * 1e-9),
+    "short real numbers": KNeighborsRegressor(1).fit(X, X[:, 0].astype(np.float32)),
+    "several numbers": KNeighborsRegressor(2).fit(X, X[:, :3]),
+    "a list": OneRowOnly(),
+    "an array of its own making": Overwriting(),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("count", [1, 5, 600])
+def test_it_prints_what_the_tutorial_script_prints(kind: str, count: int, script: Any, tutorial: Score, tmp_path: Path) -> None:
+    paths = write_rows(tmp_path / "rows", np.random.default_rng(1).normal(size=(count, COLUMNS)))
+    lines = script(MODELS[kind]).run(paths)
+    assert lines == tutorial(MODELS[kind], paths)
+    assert len(lines) == count
+
+
+ODD = {
+    "windows.csv": b"1,2,3\r\n",
+    "no_end.csv": b"1,2,3",
+    "blank_ends.csv": b"1,2,3  \n\n  \n",
+    "blanks.csv": b" 1 ,\t2, 3\n",
+    "blank_start.csv": b"\n1,2,3\n",
+    "byte_order_mark.csv": b"\xef\xbb\xbf1,2,3\n",
+    "comment.csv": b"# a row\n1,2,3\n",
+    "comment_behind.csv": b"1,2,3 # a row\n",
+    "comment_within.csv": b"1,2,3#N/A\n",
+    "missing_middle.csv": b"1,,3\n",
+    "missing_last.csv": b"1,2,\n",
+    "missing_all.csv": b",,\n",
+    "word.csv": b"1,two,3\n",
+    "null.csv": b"1,NULL,3\n",
+    "nan.csv": b"1,nan,3\n",
+    "infinite.csv": b"1,-inf,3\n",
+    "too_large.csv": b"1,1e999,3\n",
+    "underscore.csv": b"1_000,2,3\n",
+    "hexadecimal.csv": b"0x10,2,3\n",
+    "complex.csv": b"1+2j,2,3\n",
+    "torn_number.csv": b"1,2e,3\n",
+    "two_signs.csv": b"1,--2,3\n",
+    "difference.csv": b"1,2-3,3\n",
+    "signs.csv": b"+1,-0,+.5e+1\n",
+    "quotes.csv": b'"1","2","3"\n',
+    "header.csv": b"a,b,c\n1,2,3\n",
+    "too_few.csv": b"1,2\n",
+    "too_many.csv": b"1,2,3,4\n",
+    "semicolons.csv": b"1;2;3\n",
+    "two_rows.csv": b"1,2,3\n4,5,6\n",
+    "two_rows_that_look_like_one.csv": b"1,2\n3\n",
+    "a_column.csv": b"1\n2\n3\n",
+    "old_mac.csv": b"1,2,3\r4,5,6\r",
+    "form_feed.csv": b"1,2,3\x0c\n",
+    "zero_byte.csv": b"1,2,3\x00\n",
+    "no_text.csv": b"\xff\xfe\x00\x9c,1,2\n",
+    "empty.csv": b"",
+    "only_blank.csv": b"\n \n",
+    "compressed.csv.bz2": bz2.compress(b"1,2,3\n"),
+}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        LogisticRegression().fit(X[:, :3], CLASSES),
+        DecisionTreeClassifier().fit(X[:, :3], CLASSES),
+        DummyClassifier().fit(X[:, :3], CLASSES),
+    ],
+    ids=["takes no NaN", "takes NaN", "takes anything"],
+)
+@pytest.mark.parametrize("plain_neighbours", [0, 3, 1500])
+def test_odd_files_get_what_the_tutorial_script_gives_each(
+    model: Any, plain_neighbours: int, script: Any, tutorial: Score, tmp_path: Path
+) -> None:
+    odd, plain = write(tmp_path, **ODD), write_rows(tmp_path / "rows", X[:50, :3])
+    expected = {path: tutorial(model, [path]) for path in [*odd, *plain]}
+    assert any(expected[path] for path in odd)
+    module = script(model)
+    neighbours = list(islice(cycle(plain), plain_neighbours))
+    for paths in [[*odd, *neighbours], *([path, *neighbours] for path in odd)]:
+        assert module.run(paths) == list(chain(*(expected[path] for path in paths))), paths[0]
+
+
+def test_files_of_random_characters_get_what_the_tutorial_script_gives_each(script: Any, tutorial: Score, tmp_path: Path) -> None:
+    chance = random.Random(5)
+    alphabet = [*"0123456789" * 2, *',,,,,,..--+eE \n\n\r#_nx"\t', "1,2,3", "nan"]
+    paths = write(tmp_path, **{f"{n}.csv": "".join(chance.choices(alphabet, k=chance.randrange(9))).encode() for n in range(600)})
+    model = DecisionTreeClassifier().fit(X[:, :2], CLASSES)
+    module = script(model)
+    expected = [tutorial(model, [path]) for path in paths]
+    assert sum(map(len, expected)) > 20
+    assert module.run(paths) == list(chain(*expected))
+    for first in range(0, len(paths), 3):
+        assert module.run(paths[first : first + 3]) == list(chain(*expected[first : first + 3]))
+
+
+@pytest.mark.parametrize("with_pyarrow", [True, False])
+def test_every_number_is_read_to_the_last_bit(with_pyarrow: bool, script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not with_pyarrow:
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+    bits = np.random.default_rng(3).integers(0, 2**64, size=40_000, dtype=np.uint64).view(float)
+    numbers = bits[np.isfinite(bits)][:39_000]
+    hard = ["1.7976931348623159e308", "2.4703282292062328e-324", "9007199254740993", "0." + "3" * 800, "1e-400", "1e400"]
+    hard += ["-0", ".5", "5.", "+7"]
+    texts = [",".join([*map(repr, row), *hard]).encode() for row in numbers.reshape(-1, 10).tolist()]
+    rows = script(MODELS["whole numbers"]).parse_together(texts)
+    expected = np.array([list(map(float, text.split(b","))) for text in texts])
+    assert rows.tobytes() == expected.tobytes()
+    assert rows.flags.writeable
+
+
+@pytest.mark.filterwarnings("ignore:genfromtxt")
+def test_a_bad_file_fails_alone_and_the_log_names_it_and_says_why(script: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    good = write_rows(tmp_path / "rows", X[:4])
+    bad = write(tmp_path, wide=b",".join([b"1"] * 9), word=b"1,2,three,4,5,6,,8\n", nothing=b"# no row\n")
+    mixed = [good[0], bad[0], good[1], bad[1], str(tmp_path / "gone"), bad[2], str(tmp_path), *good[2:]]
+    with caplog.at_level(logging.WARNING):
+        lines = script(MODELS["whole numbers"]).run(mixed)
+    assert [line.split(":")[0] for line in lines] == [os.path.basename(path) for path in good]
+    told = {record.getMessage() for record in caplog.records}
+    assert len(told) == 5
+    for path, reason in [
+        (bad[0], "9 features"),
+        (bad[1], "2 of its 8 fields are missing or no numbers"),
+        (bad[2], "holds no number"),
+        (tmp_path / "gone", "No such file"),
+        (tmp_path, "directory"),
+    ]:
+        assert any(repr(str(path)) in line and reason in line for line in told), (path, told)
+
+
+def test_predict_is_called_once_for_a_mini_batch(script: Any, tmp_path: Path) -> None:
+    module = script(MODELS["whole numbers"])
+    module.model = Recorder(module.model)
+    module.run(write_rows(tmp_path / "rows", np.tile(X, (3, 1))))
+    module.run(write_rows(tmp_path / "few", X[:5]))
+    assert module.model.calls == [600, 5]
+
+
+def test_one_bad_row_in_a_thousand_costs_a_handful_of_calls(script: Any, tmp_path: Path) -> None:
+    module = script(MODELS["whole numbers"])
+    module.model = Recorder(module.model)
+    paths = write_rows(tmp_path / "rows", np.tile(X, (5, 1)))
+    Path(paths[300]).write_text(",".join(["1"] * 7) + ",\n")
+    assert len(module.run(paths)) == 999
+    assert len(module.model.calls) < 25
+
+
+def test_one_by_one_a_linear_regression_agrees_with_the_tutorial_script_to_the_last_digit(
+    script: Any, tutorial: Score, tmp_path: Path
+) -> None:
+    model = LinearRegression().fit(X, X @ np.arange(COLUMNS) + X[:, 0] ** 2)
+    paths = write_rows(tmp_path / "rows", X)
+    expected = tutorial(model, paths)
+    assert script(model, "--predict-one-by-one").run(paths) == expected
+    together = [float(line.split(": ")[1]) for line in script(model).run(paths)]
+    assert together == pytest.approx([float(line.split(": ")[1]) for line in expected], rel=1e-12)
+
+
+def test_file_names_come_through_unharmed(script: Any, tutorial: Score, tmp_path: Path) -> None:
+    names = ["a: b, c.csv", "=cmd|'C calc'!A0", "two\nlines.csv", '"quoted".csv', "# no comment.csv", "ü.csv"]
+    paths = write(tmp_path, **dict.fromkeys(names, b",".join([b"1"] * COLUMNS)))
+    lines = script(MODELS["whole numbers"]).run(paths)
+    assert lines == tutorial(MODELS["whole numbers"], paths)
+    assert [line.rpartition(":")[0] for line in lines] == names
+
+
+def test_a_file_larger_than_a_piece_is_read_whole(script: Any, tutorial: Score, tmp_path: Path) -> None:
+    wide = np.random.default_rng(2).normal(size=(2, 20_000))
+    model = KNeighborsClassifier(1).fit(wide, ["first", "second"])
+    paths = write_rows(tmp_path / "rows", wide)
+    lines = b"1,2\n" * 16_384  # as long as a piece, and more behind it
+    paths += write(tmp_path, many=lines + b"3,4\n", no_end=Path(paths[0]).read_bytes().rstrip())
+    assert script(model).run(paths) == tutorial(model, paths) == ["row_00000.csv: first", "row_00001.csv: second", "no_end: first"]
+
+
+def test_a_mini_batch_without_files_gives_no_rows(script: Any) -> None:
+    assert script(MODELS["whole numbers"]).run([]) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["anything"], "anything"),
+        (["digits/model.bin"], "digits/model.bin"),
+        (["MLmodel", "conda.yaml", "model.pkl"], "model.pkl"),
+        (["readme.txt", "deep/er/model.joblib", "deep/er/.hidden.pkl"], "deep/er/model.joblib"),
+    ],
+)
+def test_the_model_is_found_in_its_folder(files: list[str], found: str, tmp_path: Path) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert imported(SCRIPT).model_file(str(tmp_path)) == str(tmp_path / found)
+    assert imported(SCRIPT).model_file(str(tmp_path / found)) == str(tmp_path / found)
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [([], "is empty"), (["a.pkl", "b.joblib"], r"a\.pkl, b\.joblib"), (["weights.bin", "notes.txt"], r"notes\.txt, weights\.bin")],
+)
+def test_a_folder_without_just_one_model_is_refused_naming_what_is_there(files: list[str], told: str, tmp_path: Path) -> None:
+    write(tmp_path, **dict.fromkeys(files, b""))
+    with pytest.raises((FileNotFoundError, ValueError), match=told):
+        imported(SCRIPT).model_file(str(tmp_path))
+
+
+def test_a_model_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere is not there"):
+        imported(SCRIPT).model_file(str(tmp_path / "nowhere"))
+
+
+def test_what_has_no_predict_is_no_model(script: Any) -> None:
+    with pytest.raises(ValueError, match="holds a dict"):
+        script({"coefficients": 1})
+
+
+def test_a_named_model_and_a_run_without_a_model_folder_ask_azure_ml(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the real SDK, as an entry script is run; the tutorial's script beside it, unmodified."""
+    rows = write_rows(tmp_path / "rows", X[:3])
+    for name, label in (("classification_model", "theirs"), ("other", "named")):
+        folder = tmp_path / "azureml-models" / name / "1"
+        folder.mkdir(parents=True)
+        joblib.dump(DummyClassifier().fit([[0.0] * COLUMNS], [label]), folder / "model.pkl")
+    monkeypatch.delenv("AZUREML_MODEL_DIR", raising=False)
+    program = """
+import importlib.util, sys
+for path in sys.argv[2:4]:
+    specification = importlib.util.spec_from_file_location("script", path)
+    script = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(script)
+    for sys.argv[1:] in ([], ["--model-name", "other", "--model", "reserved"])[: 1 + path.endswith("batch_scoring_script.py")]:
+        script.init()
+        print(*script.run(ROWS), sep="\\n")
+"""
+    command = [sys.executable, "-c", program.replace("ROWS", repr(rows)), "script.py", str(TUTORIAL), str(SCRIPT)]
+    printed = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.splitlines()
+    names = [os.path.basename(path) for path in rows]
+    assert printed == [f"{name}: {label}" for label in ("theirs", "theirs", "named") for name in names]
+
+
+def test_it_starts_quickly_and_stands_alone() -> None:
+    program = f"import runpy, sys; runpy.run_path({str(SCRIPT)!r}); print(*sys.modules)"
+    command = [sys.executable, "-I", "-c", program]
+    loaded = set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+    assert {"numpy", "joblib"} <= loaded
+    assert not loaded & {"azureml", "sklearn", "pandas", "pyarrow", "services"}
+
+
+def test_it_runs_on_python_3_8() -> None:
+    tree = ast.parse(SCRIPT.read_text(), feature_version=(3, 8))
+    called = {node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
+    assert "run" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert not called & {"removeprefix", "removesuffix", "is_relative_to", "bit_count"}

@@ -1,0 +1,84 @@
+"""The nouns, and what a run will do in words."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from services.domain import Run, RunRequest, RunStatus, in_words, parse_reference, utc_now
+from services.errors import SettingsError
+from services.settings import ParallelRunSettings
+
+
+def settings(**values):
+    return ParallelRunSettings(**{"process_count_per_node": 2} | values)
+
+
+def test_a_run_says_what_it_will_do_in_words():
+    words = in_words([912], settings(mini_batch_size=5, node_count=2, error_threshold=10))
+    assert words == "912 files in 183 mini-batches of 5, on 4 workers; stops after the 11th failed file"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "ending"),
+    [
+        (0, "stops after the 1st failed file"),
+        (1, "stops after the 2nd failed file"),
+        (11, "stops after the 12th failed file"),
+        (21, "stops after the 22nd failed file"),
+        (-1, "never stops for failed files"),
+        (5000, "never stops for failed files: 5,000 may fail, and there are only 1,000"),
+    ],
+)
+def test_the_error_threshold_is_told_as_the_failure_that_stops_the_run(threshold, ending):
+    assert in_words([1000], settings(error_threshold=threshold)).endswith("; " + ending)
+
+
+def test_one_file_is_told_in_the_singular():
+    assert in_words([1], settings(process_count_per_node=1)).startswith("1 file in 1 mini-batch, on 1 worker; ")
+
+
+def test_each_of_several_datasets_is_cut_separately():
+    assert in_words([3, 3], settings(mini_batch_size=2)).startswith("6 files in 4 mini-batches of 2")
+
+
+@pytest.mark.parametrize("text", ["", ":1", "a:", "a:x", "a:-1", "a:1:2"])
+def test_a_reference_that_is_none_is_refused_at_its_field(text):
+    with pytest.raises(SettingsError) as refused:
+        parse_reference(text, "model")
+    assert refused.value.field == "model"
+
+
+def test_a_request_survives_the_trip_through_json():
+    request = RunRequest(
+        ("m:1", "n:2"),
+        ("d:3",),
+        "/x/score.py",
+        settings(node_count=2),
+        arguments=("--a", "b"),
+        side_inputs={"labels": "l:1"},
+        name="ünï\n'",
+    )
+    assert RunRequest.from_json(request.to_json()) == request
+
+
+@pytest.mark.parametrize("arguments", [("positional",), ("--mini_batch_size", "5"), ("--x", "1", "--output=/tmp")])
+def test_arguments_that_azure_refuses_are_refused_here(arguments):
+    with pytest.raises(SettingsError) as refused:
+        RunRequest((), ("d:1",), "/x.py", arguments=arguments)
+    assert refused.value.field == "arguments"
+
+
+def test_the_time_left_is_told_only_while_it_runs_at_a_known_rate():
+    run = Run("r", RunRequest((), ("d:1",), "/x.py"), RunStatus.RUNNING, utc_now(), items_total=100, items_succeeded=40, items_failed=10)
+    assert run.seconds_left is None
+    assert replace(run, rate=5.0).seconds_left == 10
+    assert replace(run, rate=5.0, status=RunStatus.NOT_RESPONDING).seconds_left is None
+
+
+def test_a_run_that_does_not_respond_stops_growing_older():
+    start = utc_now() - timedelta(hours=5)
+    run = Run(
+        "r", RunRequest((), ("d:1",), "/x.py"), RunStatus.NOT_RESPONDING, start, started_at=start, heartbeat_at=start + timedelta(seconds=9)
+    )
+    assert run.duration == 9

@@ -1,0 +1,132 @@
+"""The registry and the journal: versions, approvals, runs, attempts."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from services.domain import Model, RunRequest, RunStatus, utc_now
+from services.errors import NotFound, SettingsError, WorkspaceUnavailable
+from services.journal import Attempt, AttemptStatus, Journal
+from services.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+def add_model(store, name="m", sha256="abc"):
+    return store.add_model(
+        name, lambda version: Model(name, version, f"/{version}", 1, sha256, "pickle", utc_now(), imports=("os.system",))
+    )
+
+
+def test_versions_count_up_for_each_name(store):
+    assert [add_model(store).version, add_model(store).version, add_model(store, "n").version] == [1, 2, 1]
+
+
+def test_versions_are_not_given_twice_when_many_register_at_once(store):
+    with ThreadPoolExecutor(8) as pool:
+        versions = list(pool.map(lambda _: add_model(Store(store.path.parent)).version, range(24)))
+    assert sorted(versions) == list(range(1, 25))
+
+
+def test_a_failed_registration_takes_no_version(store):
+    def fail(version):
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        store.add_model("m", fail)
+    assert add_model(store).version == 1
+
+
+def test_a_name_without_a_version_means_the_latest(store):
+    add_model(store)
+    add_model(store)
+    assert store.model("m", None).version == 2
+    assert store.model("m", 1).version == 1
+
+
+def test_two_names_that_differ_in_case_only_are_refused(store):
+    add_model(store, "Model")
+    with pytest.raises(SettingsError, match="case"):
+        add_model(store, "model")
+
+
+def test_what_is_not_there_is_said_by_name(store):
+    with pytest.raises(NotFound, match="ghost:7"):
+        store.model("ghost", 7)
+    with pytest.raises(NotFound, match="run-x"):
+        store.run("run-x")
+
+
+def test_an_approval_is_of_the_content_not_of_the_name(store):
+    add_model(store, "m", "aaa")
+    add_model(store, "n", "bbb")
+    store.approve("aaa")
+    assert {model.name: model.approved for model in store.models()} == {"m": True, "n": False}
+
+
+def test_the_same_submission_makes_one_run(store):
+    request = RunRequest((), ("d:1",), "/x.py", submission_id="click")
+    assert store.insert_run("r1", request, 10, 1).id == "r1"
+    assert store.insert_run("r2", request, 10, 1).id == "r1"
+    assert len(store.runs(10)) == 1
+
+
+def test_runs_without_a_submission_id_are_never_taken_for_one(store):
+    request = RunRequest((), ("d:1",), "/x.py")
+    store.insert_run("r1", request, 1, 1)
+    store.insert_run("r2", request, 1, 1)
+    assert [run.id for run in store.runs(10)] == ["r2", "r1"]
+
+
+def test_a_run_whose_cancel_was_asked_for_says_so_until_it_ends(store):
+    store.insert_run("r", RunRequest((), ("d:1",), "/x.py"), 1, 1)
+    store.update_run("r", status=RunStatus.RUNNING)
+    store.request_cancel("r")
+    assert store.run("r").status is RunStatus.CANCEL_REQUESTED
+    store.update_run("r", status=RunStatus.CANCELED)
+    assert store.run("r").status is RunStatus.CANCELED
+
+
+def test_a_registry_that_is_no_database_is_out_of_reach(tmp_path):
+    (tmp_path / "studio.db").write_text("not a database, but long enough to be taken for a damaged one" * 20)
+    with pytest.raises(WorkspaceUnavailable, match=r"studio\.db"):
+        Store(tmp_path)
+
+
+def attempt(mini_batch, status=AttemptStatus.RUN_DONE, *, final=True, end=0, succeeded=5):
+    return Attempt(mini_batch, 1, 0, 0, 0.0, 0.1, 0.1, 5, succeeded, 5 - succeeded, status, final, 0, end)
+
+
+def test_the_journal_sums_what_is_settled(tmp_path):
+    with Journal(tmp_path, writable=True) as journal:
+        journal.add([attempt(0, end=10), attempt(2, AttemptStatus.RUN_EXCEPTION, final=False, succeeded=0, end=10)])
+        journal.add([attempt(3, AttemptStatus.RUN_EXCEPTION, succeeded=0, end=10)])
+        totals = journal.totals()
+        assert (totals.mini_batches_done, totals.mini_batches_failed, totals.items_succeeded, totals.items_failed) == (2, 1, 5, 5)
+        assert totals.output_end == 10
+        assert list(journal.settled()) == [1, 0, 0, 1]
+        assert journal.tries() == {2: 1}
+
+
+def test_rows_that_vanished_unsettle_their_mini_batches(tmp_path):
+    with Journal(tmp_path, writable=True) as journal:
+        journal.add([attempt(0, end=10), attempt(1, end=20), attempt(2, end=30)])
+        journal.forget_after(20)
+        assert list(journal.settled()) == [1, 1]
+
+
+def test_failed_mini_batches_can_be_reopened_and_keep_their_history(tmp_path):
+    with Journal(tmp_path, writable=True) as journal:
+        journal.add([attempt(0), attempt(1, AttemptStatus.RUN_TIMEOUT, succeeded=0)])
+        journal.reopen_failed()
+        assert list(journal.settled()) == [1]
+        assert len(list(journal.attempts())) == 2
+
+
+def test_a_journal_can_be_read_while_it_is_written(tmp_path):
+    with Journal(tmp_path, writable=True) as writer, Journal(tmp_path) as reader:
+        writer.add([attempt(0)])
+        assert reader.totals().mini_batches_done == 1
