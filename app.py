@@ -14,6 +14,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import cli_util
 
+from pages import _downloads
+
 ADDRESS = "127.0.0.1"
 SECURITY_HEADERS = {
     # Images only from here: a file name shown as Markdown by mistake must not make the browser call somebody.
@@ -64,7 +66,7 @@ async def announced(_app: st.App) -> AsyncGenerator[None, None]:
 
 app = st.App(
     "pages/shell.py",
-    routes=[],
+    routes=_downloads.ROUTES,
     lifespan=announced,
     # Streamlit's own allowedHosts guards its WebSocket only.
     middleware=[

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import io
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from services.domain import Run, RunStatus, counted, utc_now
+from services.domain import EntryScript, FileDataset, Model, Run, RunStatus, counted, utc_now
 from services.errors import EntryScriptError, SettingsError, StudioError
 from services.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_Versioned = TypeVar("_Versioned", Model, FileDataset)
 
 BADGES = {
     RunStatus.NOT_STARTED: ("gray", ":material/schedule:"),
@@ -36,6 +43,19 @@ BADGES = {
 def workspace() -> Workspace:
     """The workspace this dashboard works in. Opening the local one takes a millisecond, so it is not kept."""
     return open_workspace()
+
+
+def latest_versions(things: Iterable[_Versioned]) -> list[_Versioned]:
+    """The highest version of each name; the names in the order in which they come first."""
+    latest: dict[str, _Versioned] = {}
+    for thing in things:
+        latest[thing.name] = max(thing, latest.get(thing.name, thing), key=lambda each: each.version)
+    return list(latest.values())
+
+
+def script_label(script: EntryScript) -> str:
+    """How a scoring script is offered, and named in the URL. Uploaded ones of one name are told apart by their content."""
+    return script.name if script.origin == "built-in" else f"{script.name} · {script.sha256[:8]}"
 
 
 # ---- text from outside -----------------------------------------------------------------------------------------------------------
@@ -95,9 +115,15 @@ class Form:
     error: StudioError | None = None
     made: str = ""
     """The reference of what was made, until the page has shown it."""
+    proposed: str = ""
 
     def key(self, widget: str) -> str:
         return f"{self.name}-{widget}-{self.number}"
+
+    def propose(self, file_name: str) -> None:
+        """Fill in the field `name` from the name of what was chosen, unless a person has written there. For callbacks."""
+        if st.session_state.get(self.key("name"), "") in ("", self.proposed):
+            self.proposed = st.session_state[self.key("name")] = proposed_name(file_name)
 
     def done(self, made: str) -> None:
         """To be called right after the work, with no Streamlit call in between."""
@@ -116,6 +142,13 @@ class Form:
         """Show what the last attempt found wrong, at its field where it has one."""
         if self.error:
             show_error(self.error, fields.get(getattr(self.error, "field", ""), otherwise))
+
+
+def proposed_name(file_name: str) -> str:
+    """A name for what is registered from a file or folder of this name: `My model (2).joblib` gives `My-model-2`."""
+    stem = re.split(r"[/\\]", file_name.strip().rstrip("/\\"))[-1]
+    stem = stem.rsplit(".", 1)[0] or stem
+    return re.sub(r"[^a-zA-Z0-9._-]+", "-", stem).strip("-._")[:100]
 
 
 def form(name: str) -> Form:
@@ -179,8 +212,15 @@ def facts(pairs: Mapping[str, str]) -> None:
     with st.grid(len(pairs), min_column_width=130, gap="small"):
         for name, value in pairs.items():
             with st.container(gap=None):
-                st.caption(name)
+                st.caption(plain(name))
                 st.text(shown(value))
+
+
+def labelled(label: str, text: str) -> None:
+    """A text from outside that is there to be read and copied whole: a path, a checksum."""
+    with st.container(gap="xxsmall"):
+        st.caption(label)
+        st.code(shown(text), language=None, wrap_lines=True)
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------------------
@@ -194,8 +234,6 @@ def arrow_table(columns: Mapping[str, type], rows: Iterable[Sequence[Any]]) -> p
     Built so that pandas isn't imported, which takes a second the first time: `pa.array` imports it, pyarrow's JSON reader does not;
     nor does `st.dataframe` for such a table, if it has `on_select` or `lazy=False`.
     """
-    import io
-
     import pyarrow as pa
     from pyarrow import json as arrow_json
 
@@ -214,6 +252,110 @@ def _as_json(value: Any) -> Any:
     return shown(value) if isinstance(value, str) else value
 
 
+def choosing_table(table: pa.Table, key: str, values: Sequence[str], position: int, columns: Mapping[str, Any]) -> None:
+    """A table in which a click on a row chooses `values[row]` in the widget `key`; it marks the row at `position`, which that chose.
+
+    To be drawn once that widget is: put the table into a container that stands above it.
+    """
+    own = f"{key}-table"
+
+    def choose() -> None:
+        if rows := st.session_state[own].selection.rows:
+            st.session_state[key] = values[rows[0]]
+
+    marked = {"selection": {"rows": [position], "columns": [], "cells": []}}
+    if own in st.session_state and st.session_state[own].selection.rows != [position]:
+        st.session_state[own] = marked
+    st.dataframe(
+        table, key=own, on_select=choose, selection_mode="single-row-required", selection_default=marked, hide_index=True,
+        column_config=columns, alt=f"Registered: choose a {key}",
+    )  # type: ignore[call-overload]  # fmt: skip
+
+
+def say_if_gone(key: str, values: Sequence[str]) -> None:
+    """Say that what the URL asks for isn't there, before the widget `key` forgets it."""
+    wanted = st.query_params.get(key, "")
+    if ":" in wanted and wanted not in values:
+        st.warning(plain(f"There is no “{wanted[:200]}” any more."), icon=":material/link_off:")
+
+
 def time_column(label: str | None = None) -> Any:
     """The column type of a moment, in the time of where the person sits."""
-    return st.column_config.DatetimeColumn(label, format="YYYY-MM-DD HH:mm", timezone=st.context.timezone, width=150)
+    return st.column_config.DatetimeColumn(label, format="YYYY-MM-DD HH:mm", timezone=st.context.timezone, width=140)
+
+
+# ---- a file's beginning ----------------------------------------------------------------------------------------------------------
+
+_PREVIEWED = 65536  # bytes read of a file that isn't an image
+_LARGEST_IMAGE = 3_000_000  # bytes; it is sent within the page
+_IMAGES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
+_TEXT = bytes({7, 8, 9, 10, 12, 13, 27, *range(0x20, 0x100)} - {0x7F})
+
+
+def show_file(path: Path) -> None:
+    """The beginning of a file, as what its content is: a table, an image, a text, or the word that it is none of them."""
+    try:
+        size, is_file = path.stat().st_size, path.is_file()  # opening a pipe would wait for ever
+        with open(path if is_file else os.devnull, "rb") as opened:
+            head = opened.read(_PREVIEWED)
+            image = next((kind for magic, kind in _IMAGES.items() if head.startswith(magic)), None)
+            if image and size <= _LARGEST_IMAGE:
+                head += opened.read(_LARGEST_IMAGE)
+    except OSError as error:
+        st.warning(plain(f"This file can't be read: {error.strerror or error}."), icon=":material/warning:")
+        return
+    if not is_file:
+        st.warning("This is no plain file any more.", icon=":material/warning:")
+    elif image and (image != "webp" or head[8:12] == b"WEBP"):
+        _show_image(head, image, size)
+    elif not size:
+        st.caption("An empty file.")
+    elif head.translate(None, _TEXT):
+        st.caption(f"A binary file, {counted(size, 'byte')}.")
+    else:
+        _show_text(head, path.suffix.lower(), size)
+
+
+def _show_image(content: bytes, kind: str, size: int) -> None:
+    if size > _LARGEST_IMAGE:
+        st.caption(f"An image of {size_in_words(size)}, which is too large to be shown here.")
+    else:  # the browser decodes it, not this process
+        st.image(f"data:image/{kind};base64,{base64.b64encode(content).decode()}")
+
+
+def _show_text(head: bytes, suffix: str, size: int) -> None:
+    text = head.decode("utf-8-sig", "replace")
+    lines = text.splitlines(keepends=True)
+    if size > len(head) and len(lines) > 1:
+        del lines[-1]  # cut off
+    rows = _as_rows(lines[:20], suffix in (".csv", ".tsv"))
+    if rows:
+        head_row, *others = rows
+        named = others and all(head_row) and len(set(head_row)) == len(head_row) and not any(map(_is_number, head_row))
+        names, body = (head_row, others) if named else ([str(number) for number in range(1, len(head_row) + 1)], rows)
+        table = arrow_table(dict.fromkeys(map(shown, names), str), body)
+        st.dataframe(table, lazy=False, height="content", alt="The first rows of the file")
+    else:
+        st.code("".join(lines[:200])[:8000], language=None, height=400 if len(lines) > 15 else "content")
+    if size > _PREVIEWED or len(lines) > 20:
+        st.caption(f"The beginning of {size_in_words(size)}.")
+
+
+def _as_rows(lines: list[str], expected: bool) -> list[list[str]] | None:
+    """These lines as rows of a delimited file, if all are of one length, more than one field. One line proves little, unless expected."""
+    for delimiter in ",;\t":
+        try:
+            rows = [row for row in csv.reader(lines, delimiter=delimiter, strict=True) if row]
+        except csv.Error:
+            continue
+        if rows and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1 and (expected or len(rows) > 1):
+            return rows
+    return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -169,9 +169,9 @@ good: dict[str, Any] = {}
 for field, value in values.items():
     with at_its_field():
         checked = variables(value) if field == "environment_variables" else value
-        ParallelRunSettings(**{field: checked})
+        ParallelRunSettings.from_dict({field: checked})
         good[field] = checked
-settings = ParallelRunSettings(**good)
+settings = ParallelRunSettings.from_dict(good)
 
 with review.container(border=True, key="section-review"):
     st.subheader("Review", icon=":material/counter_5:", anchor=False)

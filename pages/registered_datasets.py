@@ -1,1 +1,214 @@
-"""Models: placeholder"""
+"""Datasets: which files are registered, what they hold and whether they changed since; registering others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from pages import _shared
+from services import intake
+from services.domain import FileDataset, counted
+from services.errors import SettingsError
+
+REGISTERED, REGISTER = "Registered", "Register a dataset"
+FILES, FOLDER, ZIP, ON_THIS_MACHINE = "Upload files", "Upload a folder", "Upload a zip", "On this machine"
+PAGE = 100  # files
+CHEAP_TO_CHECK = 2_000  # files: looking at each takes some 10 ms in all
+MOST_SENTENCES = 500
+
+
+def show_datasets() -> None:
+    """The newest version of each dataset in a table, and below it one version in full."""
+    if not datasets:
+        st.info("No dataset is registered yet. It says which files a run scores.", icon=":material/folder_open:")
+        return
+    table_place = st.container()
+    references = [dataset.reference for dataset in datasets]
+    _shared.say_if_gone("dataset", references)
+    chosen = st.selectbox("Dataset and version", references, key="dataset", bind="query-params", width=420)
+    dataset = datasets[references.index(chosen)]
+    with table_place:
+        latest = _shared.latest_versions(datasets)
+        show_table(latest, [other.name for other in latest].index(dataset.name))
+    show_details(dataset)
+    st.fragment(browse_files)(dataset)
+
+
+def kept(dataset: FileDataset) -> str:
+    return "in place" if dataset.in_place else "copied in"
+
+
+def show_table(rows: list[FileDataset], position: int) -> None:
+    columns = {"Dataset": str, "Version": int, "Files": int, "Size": int, "Kept": str, "Registered": datetime}
+    _shared.choosing_table(
+        _shared.arrow_table(columns, [(d.name, d.version, d.file_count, d.size, kept(d), d.created_at) for d in rows]),
+        "dataset",
+        [dataset.reference for dataset in rows],
+        position,
+        {
+            "Dataset": st.column_config.TextColumn(width=300),
+            "Version": st.column_config.NumberColumn(width=70),
+            "Files": st.column_config.NumberColumn(format="localized", width=90),
+            "Size": st.column_config.NumberColumn(format="bytes", width=90),
+            "Kept": st.column_config.TextColumn(width=90),
+            "Registered": _shared.time_column(),
+        },
+    )
+
+
+def show_details(dataset: FileDataset) -> None:
+    """One version: what it is, where its files lie, whether they are still what was registered."""
+    with st.container(border=True):
+        if dataset.description:
+            st.text(_shared.shown(dataset.description))
+        _shared.facts(
+            {
+                "Files": f"{dataset.file_count:,}",
+                "Size": _shared.size_in_words(dataset.size),
+                "Kept": kept(dataset),
+                "Pattern": dataset.glob,
+                "Registered": _shared.local_time(dataset.created_at),
+            }
+        )
+        _shared.labelled("Folder", dataset.root)
+        with st.container(horizontal=True):
+            if st.button("Use in a new run", key=f"use-{dataset.reference}", type="primary", icon=":material/play_circle:"):
+                st.switch_page("new_run.py", query_params={"dataset": dataset.reference})
+            check = st.button("Check files", key=f"check-{dataset.reference}", icon=":material/fact_check:")
+        if check or dataset.file_count <= CHEAP_TO_CHECK:
+            with st.spinner(f"Looking at {counted(dataset.file_count, 'file')} …"):
+                changed = workspace.changed_files(dataset)
+            show_changed(changed, aloud=check)
+
+
+def show_changed(sentences: list[str], *, aloud: bool) -> None:
+    if sentences:
+        st.warning("Not all files are what they were when they were registered.", icon=":material/warning:")
+        st.code(_shared.shown("\n".join(sentences[:MOST_SENTENCES])), language=None, height=200 if len(sentences) > 7 else "content")
+        if len(sentences) > MOST_SENTENCES:
+            st.caption(f"The first {MOST_SENTENCES} of {len(sentences):,}.")
+        st.caption("Register the folder again to score the files as they are now.")
+    elif aloud:
+        st.success("The files are what they were when they were registered.", icon=":material/check_circle:")
+
+
+def browse_files(dataset: FileDataset) -> None:
+    """The list of files on the left, a page at a time; the beginning of the chosen one on the right."""
+    listed, preview = st.columns([5, 6], gap="medium")
+    with listed:
+        pages_place = st.container()
+        pages = -(-dataset.file_count // PAGE)
+        page = st.pagination(pages, key=f"page-{dataset.reference}", max_visible_pages=5) if pages > 1 else 1
+        first = (page - 1) * PAGE
+        files = workspace.dataset_files(dataset, first, PAGE)
+        with pages_place:
+            state = st.dataframe(
+                _shared.arrow_table({"File": str, "Size": int}, [(file.path, file.size) for file in files]),
+                key=f"files-{dataset.reference}-{page}",
+                on_select="rerun",
+                selection_mode="single-row-required",
+                height=420 if len(files) > 11 else "content",
+                alt="Files of this dataset; choose one to see its beginning",
+                column_config={
+                    "File": st.column_config.TextColumn(width=240),
+                    "Size": st.column_config.NumberColumn(format="bytes", width=80),
+                },
+            )
+        if pages > 1:
+            st.caption(f"Files {first + 1:,} to {first + len(files):,} of {dataset.file_count:,}")
+    with preview:
+        chosen = files[min((state.selection.rows or [0])[0], len(files) - 1)]
+        st.code(_shared.shown(chosen.path), language=None, wrap_lines=True)
+        _shared.show_file(Path(dataset.root, chosen.path))
+
+
+def propose_name(field: str) -> None:
+    chosen = st.session_state[form.key(field)]
+    if chosen and field == "folder":
+        form.propose(chosen[0].name.split("/")[0] + "/")
+    elif chosen:
+        form.propose(chosen if field == "path" else chosen.name)
+
+
+@contextmanager
+def files_to_register(source: str, path: str, uploads: list[UploadedFile]) -> Iterator[Path]:
+    """The folder to register: the one on this machine, or the one where uploads are put for the time being."""
+    if source == ON_THIS_MACHINE:
+        if not path.strip():
+            raise SettingsError("path", "no folder is chosen", "Write the path of the folder that holds the files to score.")
+        yield Path(path.strip())
+        return
+    if not uploads:
+        raise SettingsError("path", "nothing is uploaded", "Choose what to upload, and wait until it is.")
+    with workspace.incoming() as folder:
+        if source == ZIP:
+            intake.extract_zip(uploads[0], folder)
+        else:
+            intake.store_uploads(((upload.name, upload) for upload in uploads), folder)
+        inside = list(folder.iterdir())
+        yield inside[0] if source == FOLDER and len(inside) == 1 and inside[0].is_dir() else folder
+
+
+def ask_for_dataset() -> None:
+    """The form: where the files are, which of them, and what they are to be called."""
+    where, what = st.columns([5, 4], gap="large")
+    path, glob, copy = "", "**", False
+    uploads: list[UploadedFile] = []
+
+    def proposing(field: str) -> dict[str, Any]:
+        return {"key": form.key(field), "on_change": propose_name, "args": (field,)}
+
+    with where:
+        sources = [FILES, FOLDER, ZIP, ON_THIS_MACHINE]
+        source = st.segmented_control("Where the files are", sources, key=form.key("source"), default=FILES, required=True, wrap=True)
+        place, pattern = st.container(), st.container()
+        if source == FILES:
+            uploads = place.file_uploader("Files to score", key=form.key("files"), accept_multiple_files=True, on_change="ignore")
+        elif source == FOLDER:
+            uploads = place.file_uploader("Folder of files to score", accept_multiple_files="directory", **proposing("folder"))
+        elif source == ZIP:
+            upload = place.file_uploader("Zip of files to score", type="zip", **proposing("zip"))
+            uploads = [upload] if upload else []
+        else:
+            path = place.text_input("Path of the folder", placeholder="/home/me/orders", **proposing("path"))
+            copy = place.toggle("Copy the files into the workspace", key=form.key("copy"), help="Else they are read where they are.")
+        if source != FILES:
+            help_text = "`**` is every file, `*.csv` the CSV files at the top, `**/*.csv` those at any depth."
+            glob = pattern.text_input("Pattern", "**", key=form.key("glob"), on_change="ignore", help=help_text)
+    with what:
+        fields = {"path": place, "glob": pattern, "name": st.container()}
+        name = fields["name"].text_input("Name", key=form.key("name"), on_change="ignore", help="A name that is there gets a new version.")
+        description = st.text_input("Description", key=form.key("description"), on_change="ignore", placeholder="optional")
+    if st.button("Register dataset", key=form.key("register"), type="primary", icon=":material/add:"):
+        with st.spinner("Taking the files in and writing the list of them …", show_time=True), form.attempt():
+            intake.check_name("name", name.strip())
+            with files_to_register(source, path, uploads) as folder:
+                about = description.strip()
+                dataset = workspace.register_dataset(name.strip(), folder, glob=glob.strip(), description=about, copy=copy)
+            form.done(dataset.reference)
+    if form.made:
+        st.rerun()
+    form.show_error(fields, place)
+
+
+st.header("Datasets", anchor=False)
+st.caption("What is scored. A dataset is a list of files, fixed when it is registered: a version means the same files for ever.")
+workspace = _shared.workspace()
+form = _shared.form("dataset")
+if form.made:
+    st.session_state["tab"], st.session_state["dataset"] = REGISTERED, form.made
+    st.toast(f"Registered **{_shared.plain(form.made)}**", icon=":material/check_circle:")
+    form.made = ""
+datasets = workspace.datasets()
+registered, register = st.tabs([REGISTERED, REGISTER], key="tab", bind="query-params", on_change="rerun")
+with registered:
+    if registered.open:
+        show_datasets()
+with register:
+    ask_for_dataset()

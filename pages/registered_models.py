@@ -1,1 +1,188 @@
-"""Models: placeholder"""
+"""Models: what is registered and whether a run may use it; registering another."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from pages import _shared
+from services import intake
+from services.domain import Model, counted
+from services.errors import SettingsError
+from services.workspace import Capability
+
+REGISTERED, REGISTER = "Registered", "Register a model"
+UPLOAD, ON_THIS_MACHINE = "Upload a file", "On this machine"
+
+
+def approval(model: Model) -> str:
+    return "approved" if model.approved else "not approved" if model.needs_approval else "not needed"
+
+
+def show_models() -> None:
+    """The newest version of each model in a table, and below it one version in full."""
+    if not models:
+        st.info("No model is registered yet. Register the file that your training script saved.", icon=":material/model_training:")
+        return
+    table_place = st.container()
+    references = [model.reference for model in models]
+    _shared.say_if_gone("model", references)
+    chosen = st.selectbox("Model and version", references, key="model", bind="query-params", width=420)
+    model = models[references.index(chosen)]
+    with table_place:
+        latest = _shared.latest_versions(models)
+        show_table(latest, [other.name for other in latest].index(model.name))
+    show_details(model)
+
+
+def show_table(rows: list[Model], position: int) -> None:
+    columns = {"Model": str, "Version": int, "Kind": str, "Size": int, "Registered": datetime, "Approval": str}
+    _shared.choosing_table(
+        _shared.arrow_table(columns, [(m.name, m.version, m.kind, m.size, m.created_at, approval(m)) for m in rows]),
+        "model",
+        [model.reference for model in rows],
+        position,
+        {
+            "Model": st.column_config.TextColumn(width=180),
+            "Version": st.column_config.NumberColumn(width=65),
+            "Kind": st.column_config.TextColumn(width=190),
+            "Size": st.column_config.NumberColumn(format="bytes", width=90),
+            "Registered": _shared.time_column(),
+            "Approval": st.column_config.TextColumn(width=110),
+        },
+    )
+
+
+def show_details(model: Model) -> None:
+    """One version: what it is, whether it may be used, its other versions."""
+    with st.container(border=True):
+        if model.description:
+            st.text(_shared.shown(model.description))
+        _shared.facts(
+            {
+                "Kind": model.kind,
+                "Size": _shared.size_in_words(model.size),
+                "Registered": _shared.local_time(model.created_at),
+                "Approval": approval(model),
+                "File": Path(model.path).name,
+            }
+        )
+        if model.tags:
+            with st.container(gap=None):
+                st.caption("Tags")
+                st.text(_shared.shown("\n".join(f"{name} = {value}" if value else name for name, value in model.tags.items())))
+        if model.usable or Capability.APPROVAL not in workspace.capabilities:
+            _shared.labelled("SHA-256", model.sha256)
+            if st.button("Use in a new run", key=f"use-{model.reference}", type="primary", icon=":material/play_circle:"):
+                st.switch_page("new_run.py", query_params={"model": model.reference})
+        else:
+            ask_approval(model)
+        if model.imports:
+            with st.expander(f"Loading it would import {counted(len(model.imports), 'name')}", icon=":material/data_object:"):
+                st.code(_shared.shown("\n".join(model.imports)), language=None, height=220 if len(model.imports) > 8 else "content")
+        versions = [other for other in models if other.name == model.name]
+        if len(versions) > 1:
+            with st.expander(f"All {len(versions)} versions", icon=":material/history:"):
+                show_versions(versions)
+
+
+def ask_approval(model: Model) -> None:
+    """The one consent that lets runs execute this content. The button's key names it: a click means what was shown with it."""
+    st.warning(
+        "This model is a program: a run that loads it executes whatever is in it, with your rights. "
+        "Approve it only if you trust where it comes from.",
+        icon=":material/gpp_maybe:",
+    )
+    _shared.labelled("SHA-256 of what you approve", model.sha256)
+    if st.button(f"Approve {model.sha256[:12]}…", key=f"approve-{model.sha256}", type="primary", icon=":material/verified_user:"):
+        workspace.approve(model.sha256)
+        st.rerun()
+
+
+def show_versions(versions: list[Model]) -> None:
+    columns = {"Version": int, "Registered": datetime, "Size": int, "Approval": str, "SHA-256": str, "Description": str}
+    st.dataframe(
+        _shared.arrow_table(columns, [(m.version, m.created_at, m.size, approval(m), m.sha256, m.description) for m in versions]),
+        key="versions",
+        lazy=False,
+        alt="All versions of this model",
+        column_config={
+            "Version": st.column_config.NumberColumn(width=70),
+            "Registered": _shared.time_column(),
+            "Size": st.column_config.NumberColumn(format="bytes", width=90),
+            "SHA-256": st.column_config.TextColumn(width=200),
+        },
+    )
+
+
+def tags_of(text: str) -> dict[str, str]:
+    tags = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, equals, value = line.partition("=")
+        if not equals or not name.strip():
+            raise SettingsError("tags", f"“{line[:100]}” is no tag", "Write one NAME=VALUE on each line.")
+        tags[name.strip()] = value.strip()
+    return tags
+
+
+def propose_name(field: str) -> None:
+    chosen = st.session_state[form.key(field)]
+    if chosen:
+        form.propose(chosen if field == "path" else chosen.name)
+
+
+def ask_for_model() -> None:
+    """The form: where the model is, and what it is to be called."""
+    where, what = st.columns([5, 4], gap="large")
+    upload, path = None, ""
+    with where:
+        source = st.segmented_control("Where it is", [UPLOAD, ON_THIS_MACHINE], key=form.key("source"), default=UPLOAD, required=True)
+        place = st.container()
+        if source == UPLOAD:
+            upload = place.file_uploader("Model file", key=form.key("upload"), on_change=propose_name, args=("upload",))
+        else:
+            proposing: dict[str, Any] = {"on_change": propose_name, "args": ("path",)}
+            hint = "/home/me/models/model.joblib"
+            path = place.text_input("Path of a file or folder", key=form.key("path"), placeholder=hint, **proposing)
+        st.caption("What kind of model it is, is told from its content. It is never loaded in the dashboard.")
+    with what:
+        fields = {"path": place, "name": st.container(), "description": st.container(), "tags": st.container()}
+        asked: dict[str, Any] = {"on_change": "ignore", "placeholder": "optional"}
+        name = fields["name"].text_input("Name", key=form.key("name"), on_change="ignore", help="A name that is there gets a new version.")
+        description = fields["description"].text_input("Description", key=form.key("description"), **asked)
+        tags = fields["tags"].text_area("Tags", key=form.key("tags"), height=80, help="One NAME=VALUE a line.", **asked)
+    if st.button("Register model", key=form.key("register"), type="primary", icon=":material/add:"):
+        with st.spinner("Copying it in, looking at what it is, and computing its SHA-256 …", show_time=True), form.attempt():
+            about = {"description": description.strip(), "tags": tags_of(tags)}
+            if upload:
+                with workspace.incoming() as folder:
+                    intake.store_uploads([(upload.name, upload)], folder)
+                    model = workspace.register_model(name.strip(), folder / intake.safe_relative_path(upload.name), **about)
+            elif path.strip():
+                model = workspace.register_model(name.strip(), path.strip(), **about)
+            else:
+                raise SettingsError("path", "no model is chosen", "Choose the file that your training script saved.")
+            form.done(model.reference)
+    if form.made:
+        st.rerun()
+    form.show_error(fields, place)
+
+
+st.header("Models", anchor=False)
+st.caption("What makes the predictions. Register a trained model once; each registration under the same name is a new version.")
+workspace = _shared.workspace()
+form = _shared.form("model")
+if form.made:
+    st.session_state["tab"], st.session_state["model"] = REGISTERED, form.made
+    st.toast(f"Registered **{_shared.plain(form.made)}**", icon=":material/check_circle:")
+    form.made = ""
+models = workspace.models()
+registered, register = st.tabs([REGISTERED, REGISTER], key="tab", bind="query-params", on_change="rerun")
+with registered:
+    if registered.open:
+        show_models()
+with register:
+    ask_for_model()

@@ -41,7 +41,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, f"See {self.prog} --help")
 
 
-def _with_common(parser: argparse.ArgumentParser, *, outermost: bool = False) -> None:
+def _with_program_options(parser: argparse.ArgumentParser, *, outermost: bool = False) -> None:
     """The options that may stand before or after any command. Only the outermost parser has defaults: others would overwrite it."""
 
     def add(flag: str, default: object, **more: Any) -> None:
@@ -54,17 +54,17 @@ def _with_common(parser: argparse.ArgumentParser, *, outermost: bool = False) ->
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=commands.PROGRAM, description="Batch predictions on this machine, and on Azure ML.", epilog=_EXIT_CODES)
-    _with_common(parser, outermost=True)
+    _with_program_options(parser, outermost=True)
     top = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def group(name: str, text: str) -> Any:
         made = top.add_parser(name, help=text, description=text)
-        _with_common(made)
+        _with_program_options(made)
         return made.add_subparsers(metavar="COMMAND", required=True)
 
     def command(of: Any, name: str, function: Callable[..., Answer], text: str, *positional: str) -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = of.add_parser(name, help=text, description=text, epilog=_EXIT_CODES)
-        _with_common(made)
+        _with_program_options(made)
         made.set_defaults(command=function)
         for argument in positional:
             made.add_argument(argument.lower(), metavar=argument)

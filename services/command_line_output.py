@@ -81,7 +81,7 @@ def error_lines(error: StudioError) -> list[str]:
 # ---- models, datasets, runs ------------------------------------------------------------------------------------------------------
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> list[str]:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> list[str]:
     """Rows under a header, in columns as wide as they need; numbers to the right."""
     cells = [header, *([f"{cell:,}" if isinstance(cell, int) else safe(cell) for cell in row] for row in rows)]
     columns = list(zip(*cells, strict=True))
@@ -97,7 +97,7 @@ def _labelled(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
             yield f"{label if number == 0 else '':<16}{line}"
 
 
-def moment(time_: datetime | None) -> str:
+def _moment(time_: datetime | None) -> str:
     return f"{time_.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if time_ else ""
 
 
@@ -109,8 +109,8 @@ def model_lines(models: list[Model]) -> list[str]:
     def standing(model: Model) -> str:
         return "not needed" if not model.needs_approval else "yes" if model.approved else "no"
 
-    rows = [(m.reference, m.kind, standing(m), m.size, m.sha256[:12], moment(m.created_at)) for m in models]
-    return table(("MODEL", "KIND", "APPROVED", "BYTES", "SHA-256", "REGISTERED"), rows)
+    rows = [(m.reference, m.kind, standing(m), m.size, m.sha256[:12], _moment(m.created_at)) for m in models]
+    return _table(("MODEL", "KIND", "APPROVED", "BYTES", "SHA-256", "REGISTERED"), rows)
 
 
 def dataset_value(dataset: FileDataset) -> dict[str, Any]:
@@ -118,8 +118,8 @@ def dataset_value(dataset: FileDataset) -> dict[str, Any]:
 
 
 def dataset_lines(datasets: list[FileDataset]) -> list[str]:
-    rows = [(d.reference, d.file_count, d.size, moment(d.created_at), d.root) for d in datasets]
-    return table(("DATASET", "FILES", "BYTES", "REGISTERED", "FOLDER"), rows)
+    rows = [(d.reference, d.file_count, d.size, _moment(d.created_at), d.root) for d in datasets]
+    return _table(("DATASET", "FILES", "BYTES", "REGISTERED", "FOLDER"), rows)
 
 
 def run_value(run: Run) -> dict[str, Any]:
@@ -146,9 +146,9 @@ def run_lines(run: Run) -> list[str]:
                 ("Models", ", ".join(run.request.models)),
                 ("Datasets", ", ".join(run.request.datasets)),
                 ("Scoring script", safe(run.request.entry_script)),
-                ("Submitted", moment(run.submitted_at)),
-                ("Started", moment(run.started_at)),
-                ("Ended", moment(run.ended_at) + took),
+                ("Submitted", _moment(run.submitted_at)),
+                ("Started", _moment(run.started_at)),
+                ("Ended", _moment(run.ended_at) + took),
                 ("Warnings", "\n".join(map(safe, run.warnings))),
             )
         )
@@ -156,8 +156,8 @@ def run_lines(run: Run) -> list[str]:
 
 
 def runs_lines(runs: list[Run]) -> list[str]:
-    rows = [(r.id, r.status, _items(r), moment(r.submitted_at), r.title) for r in runs]
-    return table(("RUN", "STATUS", "ITEMS", "SUBMITTED", "NAME"), rows)
+    rows = [(r.id, r.status, _items(r), _moment(r.submitted_at), r.title) for r in runs]
+    return _table(("RUN", "STATUS", "ITEMS", "SUBMITTED", "NAME"), rows)
 
 
 def _items(run: Run) -> str:
@@ -250,7 +250,7 @@ def written_whole(target: Path) -> Iterator[BinaryIO]:
 
 
 def last_part(path: Path, limit: int = 1_000_000) -> str:
-    """The text at the end of a file, at most `limit` bytes of it, from the beginning of a line; undecodable bytes are escaped."""
+    """The text at the end of a file, at most `limit` bytes of it; undecodable bytes are escaped."""
     try:
         with open(path, "rb") as file:
             left_out = max(0, os.fstat(file.fileno()).st_size - limit)
@@ -259,5 +259,5 @@ def last_part(path: Path, limit: int = 1_000_000) -> str:
     except OSError as error:
         return f"(can't be read: {error.strerror or error})\n"
     if left_out:
-        content = f"(only the last part of {left_out + limit:,} bytes)\n".encode() + content[content.find(b"\n") + 1 :]
+        content = f"(only the last part of {left_out + limit:,} bytes)\n".encode() + content
     return content.decode("utf-8", "backslashreplace")

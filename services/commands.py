@@ -156,7 +156,7 @@ def logs(workspace: Workspace, given: argparse.Namespace) -> Answer:
 def _log_lines(files: Mapping[str, Path]) -> Iterator[str]:
     for name, path in files.items():
         yield f"==> {name} <=="
-        yield from (line.removesuffix("\r") for line in last_part(path).rstrip("\n").split("\n"))
+        yield from last_part(path).splitlines()
 
 
 def output(workspace: Workspace, given: argparse.Namespace) -> Answer:

@@ -260,6 +260,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def readable(text: str) -> str:
+    """Text that can be stored and shown anywhere: the bytes of an undecodable file name written out, as `\\udcff`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def counted(count: int, noun: str) -> str:
     """`1 file`, `1,234 files`; mini-batch and batch get their -es."""
     plural = "es" if noun.endswith("ch") else "s"

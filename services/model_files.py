@@ -84,7 +84,10 @@ def _content(opened: Callable[[], BinaryIO], size: int, scan: PickleScan, *, nes
     found = _compressed(head, opened, scan) or _pickled(head, opened, scan)
     if not found and not nested:
         found = _elsewhere_a_program(opened, size)
-    return found or _without_code(head, opened, size, scan) or ("unknown", True)
+    found = found or _without_code(head, opened, size, scan)
+    if found is None:
+        scan.whole = False
+    return found or ("unknown", True)
 
 
 # ---- formats that are programs ---------------------------------------------------------------------------------------------------
@@ -170,7 +173,8 @@ def _zip_content(opened: Callable[[], BinaryIO], scan: PickleScan) -> tuple[str,
     try:
         with opened() as source, zipfile.ZipFile(source) as archive:
             members = {member.filename: member for member in archive.infolist() if not member.is_dir()}
-            if "schema.json" in members and b'"__loader__"' in archive.open("schema.json").read(4096):
+            arrays = (Path(name).suffix in (".npy", ".npz", ".bin") for name in members if name != "schema.json")
+            if "schema.json" in members and all(arrays) and b'"__loader__"' in archive.open("schema.json").read(4096):
                 return "skops", False
             if {"config.json", "metadata.json", "model.weights.h5"} <= members.keys():
                 return "Keras zip", True
@@ -196,7 +200,7 @@ def _elsewhere_a_program(opened: Callable[[], BinaryIO], size: int) -> tuple[str
             source.seek(start)
             if source.read(8) == b"\x89HDF\r\n\x1a\n":
                 return "HDF5 / Keras", True
-        return ("unknown, a zip at its end", True) if zipfile.is_zipfile(source) else None
+        return ("unknown (with a zip at its end)", True) if zipfile.is_zipfile(source) else None
 
 
 # ---- formats without a program ---------------------------------------------------------------------------------------------------

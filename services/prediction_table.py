@@ -1,7 +1,7 @@
 """A run's typed table, written: one Parquet file, made anew from the mini-batches and put in place as a whole.
 
-pyarrow takes 0.2 s to import, so it is imported where it is used. `pa.array` and `pa.scalar` would import pandas too, so arrays are made from
-buffers; that is faster as well.
+pyarrow takes 0.2 s to import, so it is imported where it is used. `pa.array` and `pa.scalar` would import pandas as well, another 0.4 s:
+arrays are made of buffers instead.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class _RowGroup:
             predictions,
             _numbers(predictions.dictionary).take(predictions.indices),
             pa.DictionaryArray.from_arrays(_array(statuses, pa.int8()).cast(pa.int32()), text_array(STATUSES)),
-            text_array(self.errors).dictionary_encode(),
+            (text_array(self.errors) if any(self.errors) else pa.nulls(len(self.errors), pa.large_string())).dictionary_encode(),
             _array(np.array(indices, np.int64)[mini_batch], pa.int64()),
             text_array(workers).dictionary_encode().take(_array(mini_batch, pa.int64())),
             _array(np.array(attempts, np.int64)[mini_batch], pa.int64()),
@@ -143,20 +143,20 @@ def text_array(texts: Sequence[str | None]) -> Any:
     import numpy as np
     import pyarrow as pa
 
-    validity = None
+    present: Any = texts
+    count, validity = len(texts), None
     if None in texts:
         validity = pa.py_buffer(np.packbits([text is not None for text in texts], bitorder="little"))
-    present = [text or "" for text in texts]
+        present = [text or "" for text in texts]
     characters = "".join(present)
-    lengths: Iterable[int] = map(len, present)
     if characters.isascii():
-        encoded = characters.encode()
+        encoded, lengths = characters.encode(), map(len, present)
     else:
         pieces = [readable(text).encode() for text in present]
         encoded, lengths = b"".join(pieces), map(len, pieces)
-    ends = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(np.fromiter(lengths, np.int64, len(texts)), out=ends[1:])
-    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(encoded), validity)
+    ends = np.zeros(count + 1, np.int64)
+    np.cumsum(np.fromiter(lengths, np.int64, count), out=ends[1:])
+    return pa.LargeStringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(encoded), validity)
 
 
 def _array(values: Any, type_: Any) -> Any:

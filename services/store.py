@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from services.domain import FileDataset, Model, Run, RunRequest, RunStatus, reference, utc_now
+from services.domain import FileDataset, Model, Run, RunRequest, RunStatus, readable, reference, utc_now
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 
 _SCHEMA = """
@@ -44,6 +44,8 @@ _Versioned = TypeVar("_Versioned", Model, FileDataset)
 def _text(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="milliseconds")
+    if isinstance(value, str):
+        return readable(value)
     return json.dumps(value) if isinstance(value, tuple) else value
 
 

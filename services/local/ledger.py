@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from services.domain import MiniBatch, RunStatus, counted
+from services.domain import MiniBatch, RunStatus, counted, readable
 from services.journal import Attempt, AttemptStatus, Journal
 from services.local.batching import files_of
 from services.local.run_folder import RunFolder, RunPlan
@@ -81,7 +81,7 @@ class Ledger:
         attempt = Attempt(
             batch.index, self._tries[batch.index], place.node, place.process, told["started_at"], told["elapsed"], told["run_seconds"],
             batch.item_count, 0, batch.item_count, status, final, end, end,
-            error_type=told["error_type"], error=f"{told['error']}\n{told.get('traceback', '')}".strip(),
+            error_type=told["error_type"], error=readable(f"{told['error']}\n{told.get('traceback', '')}".strip()),
         )  # fmt: skip
         if not self.first_failure:
             names = [file.path for file in files_of(Path(self._plan.datasets[batch.dataset].manifest), batch)]

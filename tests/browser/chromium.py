@@ -56,7 +56,7 @@ def executable() -> Path | None:
 
 def download() -> str:
     """Fetch Playwright's own Chromium. Returns why it did not work, or an empty string."""
-    environment = os.environ | {"PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT": "10000"}
+    environment = os.environ | {"PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT": "5000"}
     command = [sys.executable, "-m", "playwright", "install", "chromium"]
     started = subprocess.Popen(
         command,
@@ -88,7 +88,10 @@ def install() -> Path | None:
         print("Trying the package: apt-get install chromium ...", flush=True)
         for arguments in (["update", "-qq"], ["install", "-y", "-qq", "chromium"]):
             subprocess.run(
-                ["apt-get", *arguments], env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, stdin=subprocess.DEVNULL, check=False
+                ["apt-get", "-o=Dpkg::Use-Pty=0", *arguments],
+                env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+                stdin=subprocess.DEVNULL,
+                check=False,
             )
         executable.cache_clear()
     return executable()

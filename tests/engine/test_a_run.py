@@ -301,6 +301,17 @@ def test_hostile_names_and_values_reach_the_output_unharmed(workspace, entry_scr
     assert content == b"".join(os.fsencode(name) + b"\n" for name in sorted(names))
 
 
+def test_an_undecodable_name_in_an_error_ends_the_run_as_any_error_does(workspace, entry_script, finish, tmp_path):
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    (folder / os.fsdecode(b"bad\xff.csv")).write_text("1\n")
+    workspace.register_dataset("d", folder)
+    script = entry_script("def run(mini_batch): raise ValueError(mini_batch[0])")
+    run = finish(workspace, workspace.submit(RunRequest((), ("d",), str(script), ParallelRunSettings(error_threshold=0))).id)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "ErrorThresholdExceeded")
+    assert "bad\\udcff.csv" in run.error
+
+
 def test_arguments_come_after_the_reserved_ones_for_parse_known_args(workspace, score):
     run = score(
         """

@@ -106,18 +106,33 @@ class Recorder:
         return self.model.predict(rows)
 
 
-class OneRowOnly:
-    """A model written with the tutorial in mind: a list of one."""
+class Predicting:
+    """A model that is one function of its rows."""
 
-    def predict(self, rows: Any) -> list[str]:
-        (row,) = rows
-        return [f"{row[0]:.2f}"]
+    def __init__(self, predict: Callable[[Any], Any]) -> None:
+        self.predict = predict
 
 
-class Overwriting:
-    def predict(self, rows: Any) -> Any:
-        rows[rows < 0] = 0
-        return rows.sum(axis=1) > 2
+def of_one_row(rows: Any) -> list[str]:
+    (row,) = rows
+    return [f"{row[0]:.2f}"]
+
+
+def one_by_one_in_a_list(rows: Any) -> list[float]:
+    return [float(row[0]) for row in rows]
+
+
+def first_alone(rows: Any) -> Any:
+    return rows[:1, 0]
+
+
+def thirds(rows: Any) -> Any:
+    return (rows[:, 0] / 3).astype(np.float32)
+
+
+def overwriting(rows: Any) -> Any:
+    rows[rows < 0] = 0
+    return rows.sum(axis=1) > 2
 
 
 MODELS = {
@@ -126,10 +141,12 @@ MODELS = {
     "labels that are objects": KNeighborsClassifier().fit(X, np.where(CLASSES, "yes", "no").astype(object)),
     "truth values": LogisticRegression().fit(X, CLASSES == 1),
     "real numbers": RandomForestRegressor(5, random_state=0).fit(X, X[:, 0] * 1e-9),
-    "short real numbers": KNeighborsRegressor(1).fit(X, X[:, 0].astype(np.float32)),
+    "short real numbers": Predicting(thirds),
     "several numbers": KNeighborsRegressor(2).fit(X, X[:, :3]),
-    "a list": OneRowOnly(),
-    "an array of its own making": Overwriting(),
+    "a list": Predicting(one_by_one_in_a_list),
+    "a list, and only of one": Predicting(of_one_row),
+    "an array, and only of one": Predicting(first_alone),
+    "truth values, and spoils its rows": Predicting(overwriting),
 }
 
 
@@ -177,6 +194,7 @@ ODD = {
     "a_column.csv": b"1\n2\n3\n",
     "old_mac.csv": b"1,2,3\r4,5,6\r",
     "form_feed.csv": b"1,2,3\x0c\n",
+    "form_feed_below.csv": b"1,2,3\n\x0c\n",
     "zero_byte.csv": b"1,2,3\x00\n",
     "no_text.csv": b"\xff\xfe\x00\x9c,1,2\n",
     "empty.csv": b"",
@@ -295,9 +313,23 @@ def test_a_file_larger_than_a_piece_is_read_whole(script: Any, tutorial: Score, 
     wide = np.random.default_rng(2).normal(size=(2, 20_000))
     model = KNeighborsClassifier(1).fit(wide, ["first", "second"])
     paths = write_rows(tmp_path / "rows", wide)
-    lines = b"1,2\n" * 16_384  # as long as a piece, and more behind it
-    paths += write(tmp_path, many=lines + b"3,4\n", no_end=Path(paths[0]).read_bytes().rstrip())
+    paths += write(tmp_path, no_end=Path(paths[0]).read_bytes().rstrip())
     assert script(model).run(paths) == tutorial(model, paths) == ["row_00000.csv: first", "row_00001.csv: second", "no_end: first"]
+
+
+def test_a_second_row_behind_a_very_long_one_is_not_overlooked(script: Any, tmp_path: Path) -> None:
+    rows = write(tmp_path, long=b"1,2".rjust(2**16 - 1, b"0") + b"\n", longer=b"1,2".rjust(2**16 - 1, b"0") + b"\n3,4\n")
+    model = LogisticRegression().fit(X[:, :2], CLASSES)
+    assert script(model).run(rows) == ["long: 1"]
+
+
+def test_no_row_slips_into_another_file(script: Any, tmp_path: Path) -> None:
+    """One number more in the first file, one fewer in the last: together they are as many as there should be."""
+    model = LogisticRegression().fit(X[:, :2], CLASSES)
+    plain = write_rows(tmp_path / "rows", X[:, :2]) * 15
+    torn = write(tmp_path, first=b"1,2\n3\n", last=b"5,\n")
+    module = script(model)
+    assert module.run([torn[0], *plain, torn[1]]) == module.run(plain)
 
 
 def test_a_mini_batch_without_files_gives_no_rows(script: Any) -> None:
@@ -349,20 +381,23 @@ def test_a_named_model_and_a_run_without_a_model_folder_ask_azure_ml(script: Any
         folder.mkdir(parents=True)
         joblib.dump(DummyClassifier().fit([[0.0] * COLUMNS], [label]), folder / "model.pkl")
     monkeypatch.delenv("AZUREML_MODEL_DIR", raising=False)
-    program = """
-import importlib.util, sys
-for path in sys.argv[2:4]:
+    program = f"""
+import importlib.util, os, sys
+def scored(path, *arguments):
+    sys.argv[1:] = arguments
     specification = importlib.util.spec_from_file_location("script", path)
     script = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(script)
-    for sys.argv[1:] in ([], ["--model-name", "other", "--model", "reserved"])[: 1 + path.endswith("batch_scoring_script.py")]:
-        script.init()
-        print(*script.run(ROWS), sep="\\n")
+    script.init()
+    return script.run({rows})
+print(scored({str(TUTORIAL)!r}))
+print(scored({str(SCRIPT)!r}, "--model", "reserved"))
+os.environ["AZUREML_MODEL_DIR"] = "nowhere"
+print(scored({str(SCRIPT)!r}, "--model-name", "other"))
 """
-    command = [sys.executable, "-c", program.replace("ROWS", repr(rows)), "script.py", str(TUTORIAL), str(SCRIPT)]
-    printed = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.splitlines()
+    printed = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     names = [os.path.basename(path) for path in rows]
-    assert printed == [f"{name}: {label}" for label in ("theirs", "theirs", "named") for name in names]
+    assert printed.splitlines() == [str([f"{name}: {label}" for name in names]) for label in ("theirs", "theirs", "named")]
 
 
 def test_it_starts_quickly_and_stands_alone() -> None:

@@ -1,0 +1,21 @@
+"""`make bench`: what is measured, side by side in one run. `python -m benchmarks pages` runs one part.
+
+Times on another machine, or on this one when it is busy, differ; ratios travel. Nothing here is a pass mark of a test.
+"""
+
+import argparse
+import importlib
+
+PARTS = {"pages": "first paint and page switch, in a browser"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="; ".join(f"{name}: {what}" for name, what in PARTS.items()))
+    for part in parser.parse_args().parts or PARTS:
+        print(f"\n{part}: {PARTS[part]}", flush=True)
+        importlib.import_module(f"benchmarks.{part}").main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""First paint and page switch of the dashboard, beside the least that a Streamlit app can be: one heading on two pages.
+
+First paint: from the moment the server answers (its port listens) to the first heading, in a browser that never saw it; a new server
+each time. Page switch: from a click on the navigation to the other page's heading and settled content, on a warm server with a full
+workspace (the sample, a completed run).
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+
+from services.domain import RunRequest
+from services.local.workspace import BUILT_IN_SCRIPTS, LocalWorkspace
+from services.settings import ParallelRunSettings
+from tests.browser.dashboard import Dashboard, browser, settled
+
+REPEATS = 5
+PAGES = {"Home": "Home", "New run": "New run", "Runs": "Runs", "Results": "Results", "Models": "Models", "Datasets": "Datasets",
+         "Connection": "Connection"}  # fmt: skip
+
+BARE_APP = 'import streamlit as st\nst.App\napp = st.App("bare.py")\nif __name__ == "__main__":\n    app.run(config={"server.port": PORT})\n'
+BARE_PAGE = 'import streamlit as st\nst.navigation([st.Page(lambda: st.header("One"), title="One", url_path="one"), st.Page(lambda: st.header("Two"), title="Two", url_path="two")]).run()\n'
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, browser() as chromium:
+        home = _full_home(Path(folder) / "home")
+        ours: list[float] = []
+        bare: list[float] = []
+        for _ in range(REPEATS):
+            ours.append(_first_paint(chromium, lambda: Dashboard(home)))
+            bare.append(_first_paint(chromium, lambda: Bare(Path(folder))))
+        _row("first paint", ours, bare)
+        dashboard, plain = Dashboard(home), Bare(Path(folder))
+        try:
+            bare = _switches(chromium, plain.url, ["Two", "One"])
+            for name in PAGES:
+                _row(f"switch to {name}", _switches(chromium, dashboard.url, [name], back="Connection" if name == "Home" else "Home"), bare)
+        finally:
+            dashboard.kill()
+            plain.kill()
+
+
+class Bare:
+    """A Streamlit app with one heading a page, started as the dashboard is."""
+
+    def __init__(self, folder: Path) -> None:
+        import app
+
+        self.port = app.free_port(8700)
+        (folder / "bare.py").write_text(BARE_PAGE)
+        (folder / "bare_app.py").write_text(BARE_APP.replace("PORT", str(self.port)))
+        (folder / ".streamlit").mkdir(exist_ok=True)
+        (folder / ".streamlit/config.toml").write_text(
+            '[server]\naddress = "127.0.0.1"\nheadless = true\nfileWatcherType = "none"\n[browser]\ngatherUsageStats = false\n'
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "bare_app.py"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for line in self._process.stdout or ():
+            if re.search(r":\d{4}", line):
+                break
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def _full_home(home: Path) -> Path:
+    home.mkdir()
+    workspace = LocalWorkspace(home)
+    sample = workspace.make_sample()
+    settings = ParallelRunSettings(mini_batch_size=50)
+    script = str(BUILT_IN_SCRIPTS / "batch_scoring_script.py")
+    run = workspace.submit(RunRequest((sample.model,), (sample.dataset,), script, settings))
+    while not workspace.run(run.id).status.ended:
+        time.sleep(0.1)
+    workspace.predictions(run.id)
+    return home
+
+
+def _first_paint(chromium: Browser, start: Callable[[], Dashboard | Bare]) -> float:
+    page = chromium.new_context().new_page()
+    server = start()
+    begin = time.perf_counter()
+    page.goto(server.url, wait_until="commit")
+    page.get_by_role("heading").first.wait_for()
+    seconds = time.perf_counter() - begin
+    page.context.close()
+    server.kill()
+    return seconds
+
+
+def _switches(chromium: Browser, url: str, names: list[str], back: str | None = None) -> list[float]:
+    page = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.goto(url)
+    settled(page).get_by_role("heading").first.wait_for()
+    seconds: list[float] = []
+    for repeat in range(REPEATS + 1):
+        for name in [*([back] if back else []), *names]:
+            begin = time.perf_counter()
+            page.get_by_role("link", name=name, exact=True).click()
+            expect(page.get_by_role("heading", name=name, exact=True).first).to_be_visible()
+            if name in names and repeat:  # the first time a page imports what it needs
+                seconds.append(time.perf_counter() - begin)
+            settled(page)
+    page.context.close()
+    return seconds
+
+
+def _row(what: str, ours: list[float], bare: list[float]) -> None:
+    mine, least = statistics.median(ours), statistics.median(bare)
+    print(f"  {what:<22} {1000 * mine:7.0f} ms   bare Streamlit {1000 * least:7.0f} ms   ratio {mine / least:4.2f}", flush=True)

@@ -1,0 +1,87 @@
+"""`make screenshots`: the pictures in the README, taken of the real dashboard on a workspace made for it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from services.domain import RunRequest
+from services.local.workspace import BUILT_IN_SCRIPTS, LocalWorkspace
+from services.settings import ParallelRunSettings
+from tests.browser.dashboard import browser, dashboard, settled
+
+FOLDER = Path(__file__).with_name("screenshots")
+SIZE = {"width": 1360, "height": 860}
+
+
+def main() -> None:
+    os.environ.setdefault("TZ", "UTC")
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, browser() as chromium:
+        home = Path(folder) / "demo"
+        home.mkdir()
+        with dashboard(home) as server:
+            page = chromium.new_context(viewport=SIZE, color_scheme="light").new_page()
+            page.goto(server.url)
+            _take(page, "home_empty", "Home")
+            workspace = LocalWorkspace(home)
+            sample = workspace.make_sample()
+            failed, slow = _runs(workspace, sample.model, sample.dataset, Path(folder))
+            page.goto(server.url)
+            _take(page, "home", "Home")
+            page.goto(f"{server.url}/models?model={sample.model}")
+            _take(page, "models", "Models")
+            page.goto(f"{server.url}/datasets?dataset={sample.dataset}")
+            _take(page, "datasets", "Datasets")
+            page.goto(f"{server.url}/new_run?model={sample.model}&dataset={sample.dataset}")
+            _take(page, "new_run", "New run")
+            page.goto(f"{server.url}/runs?run={slow}")
+            _take(page, "runs", "Runs")
+            page.goto(f"{server.url}/runs?run={failed}")
+            _take(page, "runs_failed", "Runs")
+            page.goto(f"{server.url}/results?run={workspace.runs()[-1].id}")
+            _take(page, "results", "Results")
+            page.goto(f"{server.url}/connection")
+            _take(page, "connection", "Connection")
+            dark = chromium.new_context(viewport=SIZE, color_scheme="dark").new_page()
+            dark.goto(f"{server.url}/results?run={workspace.runs()[-1].id}")
+            _take(dark, "results_dark", "Results")
+            workspace.cancel(slow)
+
+
+def _runs(workspace: LocalWorkspace, model: str, dataset: str, folder: Path) -> tuple[str, str]:
+    """A completed, a failed and a running run; the ids of the last two."""
+    built_in = str(BUILT_IN_SCRIPTS / "batch_scoring_script.py")
+    done = workspace.submit(RunRequest((model,), (dataset,), built_in, ParallelRunSettings(mini_batch_size=5), name="Digits, first try"))
+    _wait(workspace, done.id, ended=True)
+    broken = folder / "strict_script.py"
+    broken.write_text("def run(mini_batch):\n    raise ValueError('expected 65 columns, found 64')\n")
+    failed = workspace.submit(RunRequest((), (dataset,), str(broken), ParallelRunSettings(run_max_try=1), name="Stricter columns"))
+    _wait(workspace, failed.id, ended=True)
+    patient = folder / "patient_script.py"
+    patient.write_text(
+        "import os, time\ndef run(mini_batch):\n    time.sleep(0.6)\n    return [os.path.basename(f) + ': 1' for f in mini_batch]\n"
+    )
+    slow = workspace.submit(RunRequest((), (dataset,), str(patient), ParallelRunSettings(), name="Nightly batch"))
+    _wait(workspace, slow.id, ended=False)
+    return failed.id, slow.id
+
+
+def _wait(workspace: LocalWorkspace, run_id: str, *, ended: bool) -> None:
+    while not (workspace.run(run_id).status.ended if ended else (workspace.run(run_id).items_succeeded or 0) > 150):
+        time.sleep(0.1)
+
+
+def _take(page: Page, name: str, heading: str) -> None:
+    expect(settled(page).get_by_role("heading", name=heading, exact=True).first).to_be_visible()
+    page.wait_for_timeout(1200)  # charts draw themselves in
+    page.screenshot(path=FOLDER / f"{name}.png")
+    print(FOLDER / f"{name}.png", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""The command line: the whole walk, exit codes, what is refused, and JSON on standard output only."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from services import command_line_output
+
+PROJECT = Path(__file__).parents[2]
+TUTORIAL_SCRIPT = PROJECT / "tests" / "scripts" / "tutorial_script.py"
+
+
+# ---- the whole walk ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_tutorial_script_runs_unmodified_from_registering_to_the_csv(real_command, model_file, csv_folder, tmp_path):
+    assert real_command("model", "register", "classification_model", model_file, "--approve").code == 0
+    assert real_command("dataset", "register", "rows", csv_folder(7)).code == 0
+
+    run = ["--model", "classification_model", "--dataset", "rows:1", "--entry-script", TUTORIAL_SCRIPT, "--process-count-per-node", 1]
+    said = real_command("run", *run, "--mini-batch-size", 3, "--error-threshold", -1, "--wait", "--json")
+    assert said.code == 0, said
+    assert (said.json["status"], said.json["items_succeeded"], said.json["mini_batches_done"]) == ("Completed", 7, 3)
+
+    assert real_command("output", said.json["id"], "--to", tmp_path / "out").code == 0
+    rows = (tmp_path / "out" / "parallel_run_step.txt").read_text().splitlines()
+    assert sorted(rows) == [f"000{number}.csv: {number % 3}" for number in range(7)]
+    assert real_command("predictions", said.json["id"], "--to", tmp_path / "p.csv", "--where", "Prediction = '2'").code == 0
+    assert (tmp_path / "p.csv").read_text() == "File,Prediction\n0002.csv,2\n0005.csv,2\n"
+
+
+def test_the_built_in_script_is_found_by_its_bare_name(command, model_file, csv_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command("model", "register", "any-name", model_file, "--approve")
+    command("dataset", "register", "rows", csv_folder(4))
+    one = ("--process-count-per-node", 1)
+    said = command("run", "--model", "any-name:1", "--dataset", "rows", "--entry-script", "batch_scoring_script", *one, "--wait", "--json")
+    assert said.code == 0, said
+    command("output", said.json["id"], "--to", ".")
+    assert Path("parallel_run_step.txt").read_bytes() == b"0000.csv: 0\n0001.csv: 1\n0002.csv: 2\n0003.csv: 0\n"
+
+
+# ---- exit codes, and JSON on standard output only --------------------------------------------------------------------------------------
+
+
+def test_a_completed_run_exits_0_and_show_prints_the_same_as_run_with_wait(command, run):
+    said = run("--wait", "--json", "--name", "first")
+    assert said.code == 0, said
+    value = said.json
+    assert value.items() >= {
+        "name": "first", "status": "Completed", "error_code": None, "error": None, "items_total": 3, "items_succeeded": 3,
+        "items_failed": 0, "mini_batches_total": 1, "mini_batches_done": 1, "warnings": [], "datasets": ["rows:1"], "models": [],
+    }.items()  # fmt: skip
+    assert value["settings"]["mini_batch_size"] == "10"
+    times = [value[name] for name in ("submitted_at", "started_at", "ended_at")]
+    assert all(time.endswith("Z") and datetime.fromisoformat(time).tzinfo for time in times)
+    assert times == sorted(times)
+    assert command("show", value["id"], "--json").json == value
+    assert command("runs", "--json").json == {"runs": [value]}
+
+
+def test_a_run_that_failed_exits_1_with_the_exception_s_type_and_message_but_showing_it_is_done(command, run):
+    said = run("--wait", "--json", "--run-max-try", 1, script="def run(mini_batch):\n    raise ValueError('the seventh column is missing')")
+    assert said.code == 1
+    assert said.json["status"] == "Failed"
+    assert said.json["error_code"]
+    assert "ValueError: the seventh column is missing" in said.json["error"]
+    assert (said.json["items_succeeded"], said.json["items_failed"]) == (0, 3)
+    shown = command("show", said.json["id"])
+    assert shown.code == 0
+    assert "ValueError: the seventh column is missing" in shown.out
+
+
+RUN = ("run", "--dataset", "d", "--entry-script", "batch_scoring_script")
+REFUSED = {
+    "an unknown dataset": (("run", "--dataset", "none", "--entry-script", "batch_scoring_script"), "NotFound", None),
+    "an unknown model": ((*RUN, "--model", "none"), "NotFound", None),
+    "an unknown script": (("run", "--dataset", "d", "--entry-script", "none.py"), "NotFound", None),
+    "a script that does not parse": (("run", "--dataset", "d", "--entry-script", "{broken}"), "EntryScriptError", None),
+    "a setting out of range": ((*RUN, "--node-count", "0"), "SettingsError", "node_count"),
+    "a setting of another kind": ((*RUN, "--error-threshold", "few"), "SettingsError", "error_threshold"),
+    "a reserved argument": ((*RUN, "--argument=--output=x"), "SettingsError", "arguments"),
+    "a variable without a value": ((*RUN, "--environment-variable", "A"), "SettingsError", "environment_variables"),
+    "a side input without a name": ((*RUN, "--side-input", "=d"), "SettingsError", "side_inputs"),
+    "a folder that is none": ((*RUN, "--source-directory", "{missing}"), "SettingsError", "source_directory"),
+    "an unknown environment": ((*RUN, "--environment", "py38"), "NotFound", None),
+    "a model that is not there": (("model", "register", "m", "{missing}"), "NotFound", None),
+    "a model that is empty": (("model", "register", "m", "{empty}"), "IntakeError", None),
+    "a model's name": (("model", "register", "a/b", "{broken}"), "SettingsError", "name"),
+    "a tag without a value": (("model", "register", "m", "{broken}", "--tag", "x"), "SettingsError", "tags"),
+    "an unknown model to approve": (("model", "approve", "none:1"), "NotFound", None),
+    "a folder without files": (("dataset", "register", "e", "{folder}"), "IntakeError", None),
+    "a pattern that nothing matches": (("dataset", "register", "e", "{csv}", "--glob", "*.png"), "IntakeError", None),
+    "tabular data, yet": (("dataset", "register", "t", "{csv}", "--type", "tabular"), "SettingsError", "type"),
+    "partitions, yet": (("dataset", "register", "t", "{csv}", "--partition-format", "{{a}}/x.csv"), "SettingsError", "partition_format"),
+    "environments, yet": (("environment", "register", "e", "python3"), "SettingsError", "environment"),
+    "failed items only, yet": (("rerun", "run-1", "--failed-only"), "SettingsError", "failed_only"),
+    "an unknown run to show": (("show", "run-1"), "NotFound", None),
+    "an unknown run to cancel": (("cancel", "run-1"), "NotFound", None),
+    "an unknown run to resume": (("resume", "run-1"), "NotFound", None),
+    "an unknown run to rerun": (("rerun", "run-1"), "NotFound", None),
+    "an unknown run's logs": (("logs", "run-1"), "NotFound", None),
+    "an unknown run's output": (("output", "run-1", "--to", "{missing}"), "NotFound", None),
+    "an unknown run's predictions": (("predictions", "run-1", "--to", "{missing}"), "NotFound", None),
+    "no command": ((), "UsageError", None),
+    "half a command": (("model",), "UsageError", None),
+    "an unknown command": (("score",), "UsageError", None),
+    "an unknown option": (("runs", "--all"), "UsageError", None),
+    "an abbreviated option": (("run", "--dataset", "d", "--entry", "batch_scoring_script"), "UsageError", None),
+    "an unknown workspace": (("--workspace", "aws", "runs"), "UsageError", None),
+}
+LISTINGS = (("model", "list", "--json"), ("dataset", "list", "--json"), ("runs", "--json"))
+
+
+@pytest.fixture
+def places(csv_folder, tmp_path) -> dict[str, Path]:
+    """What may be wrong with a path, by name; and `csv`, which is fine."""
+    paths = {name: tmp_path / name for name in ("broken", "empty", "missing", "folder")}
+    paths["broken"].write_text("def run(mini_batch)\n    return []\n")
+    paths["empty"].touch()
+    paths["folder"].mkdir()
+    return paths | {"csv": csv_folder(1)}
+
+
+@pytest.mark.parametrize(("arguments", "type_", "field"), REFUSED.values(), ids=REFUSED)
+def test_refused_input_exits_2_says_why_and_leaves_nothing_behind(command, places, arguments, type_, field):
+    command("dataset", "register", "d", places["csv"])
+    arguments = [argument.format(**places) for argument in arguments]
+    before = [command(*listing).json for listing in LISTINGS]
+
+    for_programs = command(*arguments, "--json")
+    assert (for_programs.code, for_programs.err) == (2, "")
+    assert for_programs.error["type"] == type_
+    assert for_programs.error["field"] == field
+    assert for_programs.error["message"]
+    assert for_programs.error["hint"]
+
+    for_people = command(*arguments)
+    assert (for_people.code, for_people.out) == (2, "")
+    assert for_people.err.startswith(f"Error: {for_programs.error['message']}\n")
+    assert for_programs.error["hint"] in for_people.err
+    assert [command(*listing).json for listing in LISTINGS] == before
+    assert not places["missing"].exists()
+
+
+def test_a_script_that_does_not_parse_is_shown_with_its_line(command, run):
+    said = run(script="def run(mini_batch):\n    retrun []")
+    assert said.code == 2
+    assert "script.py, line 2" in said.err
+    assert "    retrun []" in said.err
+
+
+def test_a_workspace_out_of_reach_exits_3(command, tmp_path):
+    (tmp_path / "file").touch()
+    for options in (("--home", tmp_path / "file" / "home"), ("--workspace", "azure")):
+        said = command("runs", *options, "--json")
+        assert (said.code, said.err, said.error["type"]) == (3, "", "WorkspaceUnavailable")
+        said = command("runs", *options)
+        assert (said.code, said.out) == (3, "")
+        assert said.err.startswith("Error: ")
+
+
+def test_a_run_whose_runner_is_killed_ends_the_wait_with_exit_code_1_and_the_way_to_resume_it(run, monkeypatch):
+    monkeypatch.setattr(command_line_output, "_PATIENCE", 0.1)
+    said = run("--wait", "--json", script="import os\ndef run(mini_batch):\n    os.kill(os.getppid(), 9)\n    return []")
+    assert (said.code, said.json["status"]) == (1, "NotResponding")
+    assert f"resume {said.json['id']}" in said.err
+
+
+def test_every_command_prints_one_json_object_and_nothing_else_on_standard_output(command, run, model_file, csv_folder, tmp_path):
+    assert command("model", "register", "m", model_file, "--json").json.keys() >= {
+        "name", "version", "sha256", "size", "kind", "approved", "needs_approval", "created_at",
+    }  # fmt: skip
+    assert command("model", "approve", "m:1", "--json").json["approved"] is True
+    assert [model["name"] for model in command("model", "list", "--json").json["models"]] == ["m"]
+    assert command("dataset", "register", "d", csv_folder(2, "d"), "--json").json["file_count"] == 2
+    assert [dataset["name"] for dataset in command("dataset", "list", "--json").json["datasets"]] == ["d"]
+    assert command("environment", "list", "--json").json == {"environments": []}
+    command("dataset", "register", "rows", csv_folder(3))
+    run_id = run("--json", "--wait").json["id"]
+    assert [run["id"] for run in command("runs", "--json").json["runs"]] == [run_id]
+    assert command("show", run_id, "--json").json["id"] == run_id
+    assert command("cancel", run_id, "--json").json["status"] == "Completed"
+    assert command("resume", run_id, "--json").error["type"] == "StudioError"
+    assert "Completed" in command("logs", run_id, "--json").json["logs"]["logs/job_result.txt"]
+    to = tmp_path / "to"
+    assert command("output", run_id, "--to", to, "--json").json == {"to": str(to), "files": ["parallel_run_step.txt"]}
+    assert command("predictions", run_id, "--to", to / "p.csv", "--json").json == {"rows": 3, "to": str(to / "p.csv")}
+
+
+# ---- the program itself ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_pipe_ends_quietly(started):
+    with started("runs", "--json") as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+def test_listing_runs_loads_nothing_that_is_slow_to_load(home):
+    program = (
+        "import sys; from services.__main__ import main; main(sys.argv[1:]); "
+        "print(sorted({'pandas', 'numpy', 'duckdb', 'pyarrow', 'sklearn', 'streamlit', 'azureml', 'tqdm'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, "--home", home, "runs"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,291 @@
+"""The command line: what is given reaches the run, a run takes its course, and leaves something."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from services.__main__ import main
+from services.domain import RunStatus
+from services.settings import TABLE, ParallelRunSettings
+
+WAIT_FOR_GATE = """
+    import os, time
+    def run(mini_batch):
+        while not os.path.exists(os.environ["GATE"]):
+            time.sleep(0.01)
+        return mini_batch
+"""
+
+
+# ---- what is given reaches the run -----------------------------------------------------------------------------------------------------
+
+
+def test_every_setting_is_an_option_and_reaches_the_run(command, run, finish, workspace):
+    given = {
+        "node_count": 1, "process_count_per_node": 1, "mini_batch_size": "2", "error_threshold": -1, "allowed_failed_count": 5,
+        "allowed_failed_percent": 12.5, "output_action": "summary_only", "append_row_file_name": "rows.txt",
+        "run_invocation_timeout": 9, "run_max_try": 2, "logging_level": "DEBUG", "environment_variables": {"A": "1=2", "B": ""},
+    }  # fmt: skip
+    assert given.keys() == TABLE.keys() - {"partition_keys"}
+    plain = {name: value for name, value in given.items() if name != "environment_variables"}
+    options = [text for name, value in plain.items() for text in (f"--{name.replace('_', '-')}", value)]
+    said = run(*options, "--environment-variable", "A=1=2", "--environment-variable=B=", "--json")
+    assert said.json["settings"] == given
+    finish(workspace, said.json["id"])
+    assert run("--partition-keys", "store", "--partition-keys", "brand", "--json").error["field"] == "partition_keys"
+
+
+def test_the_help_of_run_tells_every_setting_with_its_default(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["run", "--help"])
+    assert left.value.code == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for name in TABLE:
+        assert f"--{name.replace('_', '-').removesuffix('s')}" in told
+        default = ParallelRunSettings.default(name)
+        assert f"Default: {TABLE[name].unset if default is None else default}." in told
+
+
+def test_arguments_variables_and_side_inputs_reach_the_script_and_all_datasets_are_scored(command, run, csv_folder, tmp_path):
+    command("dataset", "register", "rows", csv_folder(3))
+    command("dataset", "register", "more", csv_folder(2, "more"))
+    command("dataset", "register", "labels", csv_folder(1, "labels"))
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "beside_it.py").write_text("NAME = 'beside'\n")
+    script = """
+        import argparse, os
+        import beside_it
+        def init():
+            global given
+            parser = argparse.ArgumentParser()
+            parser.add_argument("--labels")
+            parser.add_argument("--flag", action="store_true")
+            parser.add_argument("--word")
+            given, _ = parser.parse_known_args()
+        def run(mini_batch):
+            words = f"{given.flag} {given.word} {os.environ['COLOUR']} {os.listdir(given.labels)} {beside_it.NAME}"
+            return [f"{os.path.basename(path)}: {words}" for path in mini_batch]
+    """
+    said = run(
+        *("--dataset", "more:1", "--side-input", "labels=labels:1", "--environment-variable", "COLOUR=a=b"),
+        *("--argument=--flag", "--argument=--word", "--argument", "w", "--source-directory", tmp_path / "modules", "--wait", "--json"),
+        script=script,
+    )
+    assert said.code == 0, said
+    assert said.json["datasets"] == ["rows:1", "more:1"]
+    assert said.json["items_succeeded"] == 5
+    command("output", said.json["id"], "--to", tmp_path)
+    words = {row.partition(": ")[2] for row in (tmp_path / "parallel_run_step.txt").read_text().splitlines()}
+    assert words == {"True w a=b ['0000.csv'] beside"}
+
+
+def test_options_of_the_program_may_stand_before_or_after_the_command(home, capsys, monkeypatch):
+    monkeypatch.delenv("BATCH_SCORING_HOME", raising=False)
+    said = []
+    for arguments in (
+        ["--json", "--home", home, "model", "list"],
+        ["model", "--json", "--home", home, "list"],
+        ["model", "list", "--home", home, "--json", "--workspace", "local"],
+    ):
+        assert main([str(argument) for argument in arguments]) == 0
+        said.append(capsys.readouterr().out)
+    assert said == ['{"models": []}\n'] * 3
+
+
+def test_the_home_is_where_the_environment_says_unless_it_is_given(home, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("BATCH_SCORING_HOME", str(tmp_path / "named"))
+    assert main(["runs", "--home", str(home)]) == 0
+    assert not (tmp_path / "named").exists()
+    assert main(["runs"]) == 0
+    assert (tmp_path / "named" / "studio.db").exists()
+
+
+def test_a_model_that_is_a_program_runs_only_once_it_is_approved(command, run, model_file):
+    said = command("model", "register", "m", model_file, "--description", "d", "--tag", "stage=test", "--tag", "owner=a=b")
+    assert "model approve m:1" in said.out
+    model = command("model", "list", "--json").json["models"][0]
+    assert (model["approved"], model["description"], model["tags"]) == (False, "d", {"stage": "test", "owner": "a=b"})
+    assert model["sha256"] in said.out
+
+    refused = run("--model", "m", "--json")
+    assert (refused.code, refused.error["type"]) == (2, "IntakeError")
+    assert model["sha256"] in refused.error["message"]
+    approved = command("model", "approve", "m:1")
+    assert model["sha256"] in approved.out
+    assert run("--model", "m", "--wait").code == 0
+
+
+# ---- the course of a run ---------------------------------------------------------------------------------------------------------------
+
+
+def test_run_prints_the_id_alone_so_that_a_shell_can_keep_it(command, run, finish, workspace):
+    said = run()
+    assert said.code == 0
+    run_id = said.out.removesuffix("\n")
+    assert "3 files in 1 mini-batch" in said.err
+    assert f"show {run_id}" in said.err
+    assert finish(workspace, run_id).status is RunStatus.COMPLETED
+
+
+def test_a_run_is_canceled_and_can_be_resumed_to_its_end(command, run, finish, workspace, tmp_path):
+    gate = tmp_path / "gate"
+    run_id = run("--environment-variable", f"GATE={gate}", "--json", script=WAIT_FOR_GATE).json["id"]
+    finish(workspace, run_id, until=lambda run: run.workers)
+    assert command("cancel", run_id, "--json").json["status"] in ("CancelRequested", "Canceled")
+    assert finish(workspace, run_id).status is RunStatus.CANCELED
+    assert command("show", run_id, "--json").json["status"] == "Canceled"
+    gate.touch()
+    assert command("resume", run_id).code == 0
+    assert finish(workspace, run_id).items_succeeded == 3
+
+
+def test_a_completed_run_is_not_resumed(command, run):
+    run_id = run("--wait", "--json").json["id"]
+    said = command("resume", run_id)
+    assert said.code == 2
+    assert "nothing to resume" in said.err
+    assert command("show", run_id, "--json").json["status"] == "Completed"
+
+
+def test_a_rerun_is_another_run_with_the_same_rows(command, run, finish, workspace, tmp_path):
+    first = run("--wait", "--json").json["id"]
+    second = command("rerun", first, "--json").json["id"]
+    assert second != first
+    finish(workspace, second)
+    for run_id in (first, second):
+        assert command("output", run_id, "--to", tmp_path / run_id).code == 0
+    written = [(tmp_path / run_id / "parallel_run_step.txt").read_bytes() for run_id in (first, second)]
+    assert written[0] == written[1] != b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send to another process")
+def test_ctrl_c_while_waiting_leaves_the_run_going_on_and_says_how_to_follow_it(start_run, finish, workspace, tmp_path):
+    with start_run("--environment-variable", f"GATE={tmp_path / 'gate'}", "--json", script=WAIT_FOR_GATE) as process:
+        while not process.stderr.readline().startswith(RunStatus.RUNNING):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    run_id = json.loads(out)["id"]
+    assert process.returncode == 130
+    assert f"show {run_id}" in err
+    assert f"cancel {run_id}" in err
+    assert "Traceback" not in err
+    assert not workspace.run(run_id).status.ended
+    (tmp_path / "gate").touch()
+    assert finish(workspace, run_id).status is RunStatus.COMPLETED
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals")
+def test_progress_is_a_bar_on_a_terminal(start_run):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    with start_run(stderr=theirs) as process, open(ours, "rb", buffering=0) as terminal:
+        os.close(theirs)
+        shown = b""
+        try:
+            while piece := terminal.read(4096):
+                shown += piece
+        except OSError:  # Linux's way of saying that the other end is closed
+            pass
+        out = process.communicate(timeout=30)[0]
+    assert process.returncode == 0
+    assert b"100%|" in shown
+    assert b"3/3" in shown
+    assert "Completed" in out
+
+
+# ---- what a run left -------------------------------------------------------------------------------------------------------------------
+
+
+def test_predictions_are_written_whole_or_not_at_all(command, run, tmp_path):
+    run_id = run("--wait", "--json").json["id"]
+    target = tmp_path / "out" / "p.csv"
+    missing_folder = command("predictions", run_id, "--to", target, "--json")
+    assert (missing_folder.code, missing_folder.error["field"]) == (2, "to")
+    target.parent.mkdir()
+    assert command("predictions", run_id, "--to", target).out == f"Wrote 3 rows to {target}\n"
+    written = target.read_bytes()
+    bad_condition = command("predictions", run_id, "--to", target, "--where", "Prediction =", "--json")
+    assert (bad_condition.code, bad_condition.error["field"]) == (2, "where")
+    folder = command("predictions", run_id, "--to", tmp_path, "--json")
+    assert (folder.code, folder.error["field"]) == (2, "to")
+    assert target.read_bytes() == written
+    assert list(target.parent.iterdir()) == [target]
+
+    to_standard_output = command("predictions", run_id, "--to", "-")
+    assert (to_standard_output.code, to_standard_output.out.encode()) == (0, written)
+    assert command("predictions", run_id, "--to", "-", "--json").error["field"] == "to"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no /dev/null")
+def test_predictions_to_a_device_leave_it_a_device_and_to_a_link_leave_it_a_link(command, run, tmp_path):
+    run_id = run("--wait", "--json").json["id"]
+    assert command("predictions", run_id, "--to", "/dev/null").code == 0
+    assert Path("/dev/null").is_char_device()
+    link, target = tmp_path / "link.csv", tmp_path / "target.csv"
+    link.symlink_to(target)
+    assert command("predictions", run_id, "--to", link).code == 0
+    assert link.is_symlink()
+    assert target.read_text().startswith("File,Prediction\n0000.csv,")
+
+
+def test_odd_file_names_come_through_to_the_csv_and_are_printed_harmlessly(command, entry_script, tmp_path):
+    script = entry_script("import os\ndef run(mini_batch):\n    return [os.path.basename(path) + ': x' for path in mini_batch]")
+    names = ["=1+1.csv", 'a,"b": c.csv', "line\nbreak.csv", "ünï.csv"]
+    folder = tmp_path / "odd\x1b[31m"
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    said = command("dataset", "register", "odd", folder)
+    assert "odd\\x1b[31m" in said.out
+    assert "\x1b" not in command("dataset", "list").out
+    named = ("--name", "\x1b]0;title\x07\udcff")
+    said = command("run", "--dataset", "odd", "--entry-script", script, "--process-count-per-node", 1, *named, "--wait")
+    assert said.code == 0
+    assert "\\x1b]0;title\\x07\\udcff" in said.out
+    assert "\x1b" not in said.out + command("runs").out
+    (shown,) = command("runs", "--json").json["runs"]
+    assert shown["name"] == "\x1b]0;title\x07\udcff"
+
+    command("predictions", shown["id"], "--to", tmp_path / "p.csv")
+    written = (tmp_path / "p.csv").read_bytes().decode()
+    assert written == 'File,Prediction\n=1+1.csv,x\n"a,""b"": c.csv",x\n"line\nbreak.csv",x\nünï.csv,x\n'
+
+
+def test_logs_are_printed_one_after_another_and_only_the_end_of_a_long_one(command, run):
+    script = """
+        def run(mini_batch):
+            print("\\x1b[31mred")
+            print("long " * 300_000)
+            print("\\x1b[31mred")
+            return mini_batch
+    """
+    said = run("--wait", "--json", script=script)
+    printed = command("logs", said.json["id"]).out
+    assert "==> logs/job_result.txt <==\nCompleted\n" in printed
+    assert "long long" in printed
+    assert "\\x1b[31mred" in printed
+    assert "\x1b" not in printed
+    assert len(printed) < 1_100_000
+    logs = command("logs", said.json["id"], "--json").json["logs"]
+    (stdout,) = (text for name, text in logs.items() if "/stdout/" in name)
+    assert stdout.startswith("(only the last part of 1,500,0")
+    assert stdout.endswith("long \n\x1b[31mred\n")
+
+
+def test_a_failed_run_s_rows_are_there_as_partial_output(command, run, tmp_path):
+    source = "def run(mini_batch):\n    if '0002' in mini_batch[0]: raise ValueError('no')\n    return mini_batch"
+    said = run("--mini-batch-size", 1, "--error-threshold", 0, "--run-max-try", 1, "--wait", "--json", script=source)
+    assert said.code == 1
+    assert command("output", said.json["id"], "--to", tmp_path / "out").code == 0
+    assert len((tmp_path / "out" / "parallel_run_step.partial.txt").read_text().splitlines()) == 2

@@ -1,0 +1,44 @@
+"""What really loads in a fresh process, and what the parts that run elsewhere may rely on."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"pandas", "numpy", "pyarrow", "duckdb", "sklearn", "joblib", "azureml", "streamlit", "plotly"}
+IN_THE_USERS_INTERPRETER = [ROOT / "services/local/worker.py", *(ROOT / "services/local/entry_script").rglob("*.py")]
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top-level packages in a fresh interpreter after `statement`."""
+    code = f"{statement}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    child = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(child.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import services.workspace, services.local.workspace, services.predictions, services.intake",
+        "import services.local.runner",
+        "import services.__main__",
+    ],
+)
+def test_opening_the_workspace_loads_nothing_heavy(statement):
+    assert loaded_by(statement) & HEAVY == set()
+
+
+@pytest.mark.parametrize("path", IN_THE_USERS_INTERPRETER, ids=lambda path: path.name)
+def test_the_worker_needs_the_standard_library_of_python_3_8_only(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in imported} <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "batch_scripts").glob("*.py")), ids=lambda path: path.name)
+def test_an_entry_script_imports_nothing_of_ours(path):
+    assert not any(f"import {room}" in path.read_text() or f"from {room}" in path.read_text() for room in ("services", "pages", "app"))

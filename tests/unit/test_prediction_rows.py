@@ -1,0 +1,126 @@
+"""Rows of a mini-batch, read back: which file each is of, and what it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from services.prediction_rows import AMBIGUOUS, NO_FILE, NO_ROW, ScoredMiniBatch, read_rows
+
+ROOT = "/folder of the/dataset"
+
+
+def mini_batch(items: Sequence[str], rows: Sequence[str]) -> ScoredMiniBatch:
+    return ScoredMiniBatch(0, items, ROOT, rows, "node 0, process000", 1, 0.25, "")
+
+
+def read_back(items: Sequence[str], rows: Sequence[str]) -> list[tuple[str, str | None]]:
+    read = read_rows(mini_batch(items, rows))
+    assert len(read.files) == len(read.predictions) == len(read.statuses) == len(read.errors)
+    return list(zip(read.files, read.predictions, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "prediction"),
+    [
+        ("a.png", "a.png: cat", "cat"),
+        ("b.png", "b.png: sky: blue", "sky: blue"),
+        ("cam_10:15.png", "cam_10:15.png: sky: blue", "sky: blue"),
+        ("a.png", 'a.png: {"label": "cat", "p": 0.9}', '{"label": "cat", "p": 0.9}'),
+        ("007.png", "007.png: 01", "01"),
+        ("a.png", "a.png:  two spaces", " two spaces"),
+        ("a.png", "a.png: ", ""),
+        ("a.png", "a.png:", ""),
+        ("a.png", "a.png:7", "7"),
+        ("a.png", "a.png : 7", "7"),
+        ("a.png", "a.png,7", "7"),
+        ("a.png", "a.png, 7", "7"),
+        ("a.png", "a.png;7", "7"),
+        ("a.png", "a.png\t7", "7"),
+        ("a.png", "a.png|7", "7"),
+        ("a.png", "a.png 7 0.9", "7 0.9"),
+        ("two words.png", '"two words.png" 7', "7"),
+        ('say "a".png', '"say ""a"".png" 7', "7"),
+        ("two\nlines.png", "two\nlines.png: first\nsecond", "first\nsecond"),
+        ("=cmd|' calc'!A0", "=cmd|' calc'!A0: =1+1", "=1+1"),
+        ("\udcff.png", "\udcff.png: 1", "1"),
+    ],
+)
+@pytest.mark.parametrize("spelled", ["by its name", "by its relative path", "by its absolute path"])
+@pytest.mark.parametrize("among", ["alone", "after a failed one"])
+def test_a_row_gives_its_prediction_however_it_spells_and_separates_its_file(name, row, prediction, spelled, among):
+    items = ["some/folder/" + name] if among == "alone" else ["some/other.txt", "some/folder/" + name]
+    path = {"by its name": "", "by its relative path": "some/folder/", "by its absolute path": f"{ROOT}/some/folder/"}[spelled]
+    row = f'"{path}{row[1:]}' if row.startswith('"') else path + row
+    assert read_back(items, [row])[-1] == (items[-1], prediction)
+
+
+def test_windows_paths_in_rows_name_their_files():
+    batch = ScoredMiniBatch(0, ["a/1.png", "a/2.png"], r"C:\images", [r"C:\images\a\1.png: x", r"a\2.png: y"], "", 1, 0.1, "")
+    assert read_rows(batch).predictions == ("x", "y")
+
+
+def test_the_longest_name_that_fits_is_meant():
+    items = ["a.png", "a.png: b.png"]
+    assert read_back(items, ["a.png: b.png: cat", "a.png: dog"]) == [("a.png", "dog"), ("a.png: b.png", "cat")]
+
+
+def test_rows_in_another_order_come_back_in_the_order_of_the_files():
+    assert read_back(["a", "b", "c"], ["c: 3", "a: 1", "b: 2"]) == [("a", "1"), ("b", "2"), ("c", "3")]
+
+
+def test_files_of_the_same_name_in_two_folders_get_a_row_each():
+    assert read_back(["x/0.png", "y/0.png"], ["0.png: 1", "0.png: 2"]) == [("x/0.png", "1"), ("y/0.png", "2")]
+    assert read_back(["x/0", "x/1", "y/0"], ["1: b", "0: a", "0: c"]) == [("x/0", "a"), ("x/1", "b"), ("y/0", "c")]
+
+
+def test_a_short_return_leaves_same_named_files_their_own_rows_where_the_order_tells():
+    items = ["x/0", "x/1", "y/0", "y/1"]
+    assert read_back(items, ["1: b", "0: c", "1: d"]) == [("x/0", None), ("x/1", "b"), ("y/0", "c"), ("y/1", "d")]
+
+
+def test_a_row_that_could_be_of_two_files_is_given_to_neither_and_kept():
+    read = read_rows(mini_batch(["x/0", "y/0", "y/1"], ["0: of x or of y", "1: b"]))
+    assert list(zip(read.files, read.predictions, read.errors, strict=True)) == [
+        ("x/0", None, AMBIGUOUS),
+        ("y/0", None, AMBIGUOUS),
+        ("y/1", "b", None),
+        ("", "0: of x or of y", AMBIGUOUS),
+    ]
+
+
+def test_a_row_that_is_no_prediction_leaves_the_others_in_their_places():
+    assert read_back(["x/0", "y/0"], ["Warning: dim", "0: c"]) == [("x/0", None), ("y/0", "c"), ("", "Warning: dim")]
+
+
+def test_rows_that_hold_only_predictions_belong_to_the_files_in_order():
+    assert read_back(["a", "b"], ["cat", "7: seven"]) == [("a", "cat"), ("b", "7: seven")]
+
+
+def test_rows_that_name_no_file_are_kept_and_the_files_have_failed():
+    read = read_rows(mini_batch(["a", "b"], ["12 done"]))
+    assert read == type(read)(("a", "b", ""), (None, None, "12 done"), bytes([1, 1, 2]), (NO_ROW, NO_ROW, NO_FILE))
+
+
+def test_several_rows_of_one_file_are_all_kept_with_it():
+    rows = ["a: 1", "a: 2", "b: 3", "b: 4"]
+    assert read_back(["a", "b"], rows) == [("a", "1"), ("a", "2"), ("b", "3"), ("b", "4")]
+    assert read_back(["x/a", "y/a"], ["a: 1", "a: 2", "a: 3", "a: 4"]) == [("x/a", "1"), ("x/a", "2"), ("y/a", "3"), ("y/a", "4")]
+
+
+@pytest.mark.parametrize(
+    "rows", [[], ["a: 1"], ["b: 1", "c: 2"], ["nothing", "to", "read", "here"], ["a: 1", "a: 2", "what"], ["", "", ""]]
+)
+def test_every_row_is_there_once_and_every_file_at_least_once(rows):
+    items = ["x/a", "y/a", "b"]
+    read = read_rows(mini_batch(items, rows))
+    assert set(items) <= set(read.files)
+    assert sum(prediction is not None for prediction in read.predictions) == len(rows)
+
+
+def test_a_thousand_files_of_one_name_are_told_apart_in_no_time():
+    items = [f"{number:04}/data.csv" for number in range(1000)]
+    rows = [f"data.csv: {number}" for number in range(1000)]
+    assert read_back(items, rows) == [(item, str(number)) for number, item in enumerate(items)]
+    assert {prediction for _, prediction in read_back(items, rows[1:])} == {None, *rows[1:]}
