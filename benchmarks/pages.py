@@ -80,7 +80,7 @@ def _full_home(home: Path) -> Path:
     home.mkdir()
     workspace = LocalWorkspace(home)
     sample = workspace.make_sample()
-    settings = ParallelRunSettings(mini_batch_size=50)
+    settings = ParallelRunSettings(mini_batch_size="50")
     script = str(BUILT_IN_SCRIPTS / "batch_scoring_script.py")
     run = workspace.submit(RunRequest((sample.model,), (sample.dataset,), script, settings))
     while not workspace.run(run.id).status.ended:
