@@ -219,21 +219,26 @@ class Runs:
         """The typed table of what is settled by now, made again when there is more."""
         from services.predictions import Predictions, make_table
 
-        ended = self._store.run(run_id).status.ended
+        run = self._store.run(run_id)
+        if run.request.settings.output_action == "summary_only":
+            raise NotFound(f"Run {run_id} has no rows: its script writes its own output.", "Download the output files instead.")
         folder = self._folder(run_id)
         last = 0
         if folder.has_journal:
             with Journal(folder.path) as journal:
                 last = journal.last_seq()
         table = folder.path / f"predictions-{last}.parquet"
-        older = sorted(folder.path.glob("predictions-*.parquet"), key=lambda path: path.stat().st_mtime)
-        if not ended and older and time.time() - older[-1].stat().st_mtime < _REMADE_EVERY:
-            return Predictions(older[-1])  # a running run: soon enough
-        if not table.exists():
-            make_table(_settled(folder), table)
-            for path in older:
+        with contextlib.suppress(FileNotFoundError, NotFound):  # another tab may have made a newer one and removed this
+            older = sorted(folder.path.glob("predictions-*.parquet"), key=lambda path: path.stat().st_mtime)
+            fresh_enough = older and time.time() - older[-1].stat().st_mtime < _REMADE_EVERY
+            if table in older or (fresh_enough and not run.status.ended):
+                return Predictions(table if table in older else older[-1])
+        make_table(_settled(folder), table)
+        predictions = Predictions(table)
+        for path in folder.path.glob("predictions-*.parquet"):
+            if path != table:
                 path.unlink(missing_ok=True)
-        return Predictions(table)
+        return predictions
 
 
 def _settled(folder: RunFolder) -> Iterator[ScoredMiniBatch]:
