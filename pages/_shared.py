@@ -260,11 +260,11 @@ def choosing_table(table: pa.Table, key: str, values: Sequence[str], position: i
     own = f"{key}-table"
 
     def choose() -> None:
-        if rows := st.session_state[own].selection.rows:
+        if rows := st.session_state[own]["selection"]["rows"]:
             st.session_state[key] = values[rows[0]]
 
     marked = {"selection": {"rows": [position], "columns": [], "cells": []}}
-    if own in st.session_state and st.session_state[own].selection.rows != [position]:
+    if own in st.session_state and st.session_state[own]["selection"]["rows"] != [position]:
         st.session_state[own] = marked
     st.dataframe(
         table, key=own, on_select=choose, selection_mode="single-row-required", selection_default=marked, hide_index=True,

@@ -25,6 +25,9 @@ workspace = _shared.workspace()
 
 
 def first_page() -> None:
+    for key in ("text", "class"):  # else the page's new number takes them out of the URL: the server learns of them here only
+        if key in st.session_state:
+            st.session_state[key] = st.session_state[key]
     st.session_state.page = 1
 
 

@@ -46,8 +46,7 @@ def rate(run: Run) -> float | None:
 
 def open_run() -> None:
     if cells := st.session_state.runs_table.selection.cells:
-        st.query_params["run"] = st.session_state.listed_runs[cells[0][0]]
-        st.rerun()
+        st.switch_page("runs.py", query_params={"run": st.session_state.listed_runs[cells[0][0]]})
 
 
 def run_list() -> None:
@@ -181,8 +180,7 @@ def actions(run: Run) -> None:
         # A double click comes twice, and makes one run.
         if again:
             st.session_state.rerun_as = st.session_state.get("rerun_as") or workspace.rerun(run.id).id
-            st.query_params["run"] = st.session_state.rerun_as
-            st.rerun()
+            st.switch_page("runs.py", query_params={"run": st.session_state.rerun_as})
         st.session_state.rerun_as = None
     label = "See results" if run.status.ended else "See results so far"
     if st.button(label, type="primary", icon=":material/table_chart:", key=f"results-{run.id}"):
@@ -338,17 +336,14 @@ def output_table(run: Run) -> None:
 # ---- the page ----------------------------------------------------------------------------------------------------------------------------
 
 
-def back_to_list() -> None:
-    del st.query_params["run"]
-
-
 chosen = st.query_params.get("run")
 if chosen is None:
     st.header("Runs", anchor=False)
     st.caption("What was scored, what is being scored, the newest first.")
     st.fragment(run_list, run_every=2.0)()
 else:
-    st.button("All runs", icon=":material/arrow_back:", type="tertiary", on_click=back_to_list)
+    if st.button("All runs", icon=":material/arrow_back:", type="tertiary"):
+        st.switch_page("runs.py")
     run = workspace.run(chosen)
     st.header(plain(run.title.replace("\n", " ")[:150]), anchor=False)
     st.caption(plain(f"{run.id} · submitted {run.submitted_at.astimezone():%Y-%m-%d %H:%M:%S}"))

@@ -109,7 +109,9 @@ class Runner:
         self._ledger.write_down()
 
     def _listen(self) -> None:
-        """One turn of the loop: hear who has something to say, look at the clock, show a sign of life when it is time."""
+        """One turn of the loop: send what waits, hear who has something to say, look at the clock, show a sign of life."""
+        for worker in self._workers:
+            worker.flush()
         for key, _ in self._selector.select(self._seconds_to_wait()):
             self._hear(key.data)
         self._check_clock()
@@ -134,7 +136,6 @@ class Runner:
 
     def _hear(self, worker: WorkerProcess) -> None:
         messages, closed = worker.receive()
-        worker.flush()
         for message in messages:
             if "mini_batch" in message.header:
                 self._answered(worker, message)

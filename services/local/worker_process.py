@@ -113,12 +113,12 @@ class WorkerProcess:
     # ---- talking --------------------------------------------------------------------------------------------------------------
 
     def send(self, command: dict[str, Any]) -> None:
-        """Queue a command and send what the socket takes. What the worker does not read yet waits here, never in the runner's way."""
+        """Queue a command; `flush` sends it."""
         text = json.dumps(command).encode("ascii")
         self._outgoing += _FRAME.pack(len(text), 0, 0) + text
-        self.flush()
 
     def flush(self) -> None:
+        """Send what the socket takes. What the worker does not read yet waits here, never in the runner's way."""
         while self._outgoing:
             try:
                 sent = self.socket.send(self._outgoing)

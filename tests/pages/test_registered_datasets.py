@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import io
+import os
+import sys
+import zipfile
+from base64 import b64decode, b64encode
+
+import pytest
+
+DATASETS = "registered_datasets.py"
+PNG = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def paths_of(workspace, dataset) -> list[str]:
+    return [file.path for file in workspace.dataset_files(dataset, 0, 100)]
+
+
+def open_form(open_page, source: str):
+    app = open_page(DATASETS, tab="Register a dataset")
+    return app.segmented_control(key="dataset-source-0").set_value(source).run()
+
+
+def register(app):
+    return app.button(key="dataset-register-0").click().run()
+
+
+def test_an_empty_workspace_says_what_a_dataset_is(open_page):
+    app = open_page(DATASETS)
+    assert not app.exception
+    assert "No dataset is registered yet" in app.info[0].value
+
+
+def test_many_uploaded_files_are_registered_once_then_chosen_and_the_form_is_empty_again(open_page, workspace):
+    app = open_page(DATASETS, tab="Register a dataset")
+    for name in ("b.csv", "a, 'quoted'.csv", "=cmd.csv"):
+        app.file_uploader(key="dataset-files-0").upload(name, b"1,2\n")
+    app.text_input(key="dataset-name-0").set_value("orders")
+    register(app)
+    assert not app.exception
+    (dataset,) = workspace.datasets()
+    assert paths_of(workspace, dataset) == ["=cmd.csv", "a, 'quoted'.csv", "b.csv"]
+    assert not dataset.in_place
+    assert app.selectbox(key="dataset").value == "orders:1"
+    assert "Registered" in app.toast[0].value
+    assert app.text_input(key="dataset-name-1").value == ""
+    with pytest.raises(KeyError):  # what a second click would press
+        app.button(key="dataset-register-0")
+    app.run()
+    assert len(workspace.datasets()) == 1
+
+
+def test_an_uploaded_folder_is_the_root_and_gives_the_name(open_page, workspace):
+    app = open_form(open_page, "Upload a folder")
+    for name in ("my orders/june/1.csv", "my orders/2.csv", "my orders/notes.txt"):
+        app.file_uploader(key="dataset-folder-0").upload(name, b"1,2\n")
+    app.run()
+    assert app.text_input(key="dataset-name-0").value == "my-orders"
+    app.text_input(key="dataset-glob-0").set_value("**/*.csv")
+    register(app)
+    assert not app.exception
+    assert not app.error
+    assert paths_of(workspace, workspace.datasets()[0]) == ["2.csv", "june/1.csv"]
+
+
+def test_a_zip_is_unpacked_and_gives_the_name(open_page, workspace):
+    app = open_form(open_page, "Upload a zip")
+    app.file_uploader(key="dataset-zip-0").upload("june.zip", zipped({"a.csv": b"1\n", "b/c.csv": b"2\n"})).run()
+    assert app.text_input(key="dataset-name-0").value == "june"
+    register(app)
+    assert not app.exception
+    assert paths_of(workspace, workspace.dataset("june")) == ["a.csv", "b/c.csv"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (zipped({"good.csv": b"1\n", "../outside.csv": b"1\n"}), "leads out of its folder"),
+        (zipped({"/outside.csv": b"1\n"}), "is an absolute path"),
+        (zipped({}), "holds no files"),
+        (b"PK\x03\x04 no zip at all", "no zip archive"),
+    ],
+)
+def test_a_bad_zip_is_refused_and_leaves_nothing_behind(open_page, workspace, home, content, says):
+    app = open_form(open_page, "Upload a zip")
+    app.file_uploader(key="dataset-zip-0").upload("bad.zip", content).run()
+    register(app)
+    assert says in app.error[0].value.replace("\\", "")
+    assert workspace.datasets() == []
+    assert list((home / "incoming").iterdir()) == []
+    assert list(home.parent.rglob("outside.csv")) == []
+
+
+def test_a_folder_on_this_machine_is_registered_in_place_by_a_pattern(open_page, workspace, csv_folder):
+    folder = csv_folder(3, "orders of june")
+    (folder / "notes.txt").write_text("none")
+    app = open_form(open_page, "On this machine")
+    app.text_input(key="dataset-path-0").set_value(str(folder)).run()
+    assert app.text_input(key="dataset-name-0").value == "orders-of-june"
+    app.text_input(key="dataset-glob-0").set_value("*.csv")
+    register(app)
+    dataset = workspace.dataset("orders-of-june")
+    assert (dataset.root, dataset.in_place, dataset.file_count) == (str(folder), True, 3)
+
+
+def test_a_folder_on_this_machine_can_be_copied_in(open_page, workspace, csv_folder):
+    app = open_form(open_page, "On this machine")
+    app.text_input(key="dataset-path-0").set_value(str(csv_folder(2))).run()
+    app.toggle(key="dataset-copy-0").set_value(True).run()
+    register(app)
+    assert not workspace.dataset("csv").in_place
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("name", "no:name", "is no name for a model or dataset"),
+        ("glob", "../*", "is no pattern of files"),
+        ("glob", "", "is no pattern of files"),
+        ("glob", "*.parquet", "none of which matches"),
+        ("path", "", "no folder is chosen"),
+        ("path", "/there/is/no/such/folder", "There is no file or folder"),
+    ],
+)
+def test_a_wrong_value_is_said_and_nothing_is_registered(open_page, workspace, csv_folder, field, value, says):
+    app = open_form(open_page, "On this machine")
+    app.text_input(key="dataset-path-0").set_value(str(csv_folder(2))).run()
+    app.text_input(key=f"dataset-{field}-0").set_value(value)
+    register(app)
+    assert not app.exception
+    assert says in app.error[0].value.replace("\\", "")
+    assert workspace.datasets() == []
+
+
+def test_a_form_without_files_is_refused(open_page):
+    app = open_page(DATASETS, tab="Register a dataset")
+    app.text_input(key="dataset-name-0").set_value("orders")
+    register(app)
+    assert "nothing is uploaded" in app.error[0].value
+
+
+def test_files_that_changed_or_vanished_are_said_by_name(open_page, workspace, csv_folder):
+    folder = csv_folder(3)
+    workspace.register_dataset("orders", folder)
+    app = open_page(DATASETS)
+    assert not app.warning
+    app.button(key="check-orders:1").click().run()
+    assert "what they were" in app.success[0].value
+    (folder / "0001.csv").write_text("changed")
+    (folder / "0002.csv").unlink()
+    app.run()
+    assert "Not all files are what they were" in app.warning[0].value
+    assert any("0001.csv was changed" in block.value and "0002.csv is gone" in block.value for block in app.code)
+
+
+def preview(open_page, workspace, folder, name: str, content: bytes):
+    (folder / name).write_bytes(content)
+    workspace.register_dataset("one", folder)
+    app = open_page(DATASETS)
+    assert not app.exception
+    return app
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "columns", "rows"),
+    [
+        ("a.csv", b"customer,amount\nAnn,1\nBob,2\n", ["customer", "amount"], [["Ann", "1"], ["Bob", "2"]]),
+        ("a.csv", b"0.5,1,2\n", ["1", "2", "3"], [["0.5", "1", "2"]]),
+        ("a.txt", b"x;y\n1;2\n", ["x", "y"], [["1", "2"]]),
+        ("a.csv", b'n,"a ""quoted"", two\nlines"\n1,=2\n', ["n", 'a "quoted", two\nlines'], [["1", "=2"]]),
+        ("a.csv", b"x,x\n1,2\n", ["1", "2"], [["x", "x"], ["1", "2"]]),
+        ("a.csv", b"\xef\xbb\xbfnaam,b\nAndr\xe9,1\n", ["naam", "b"], [["Andr\ufffd", "1"]]),
+    ],
+)
+def test_a_delimited_file_is_previewed_as_a_table(open_page, workspace, tmp_path, name, content, columns, rows):
+    (tmp_path / "in").mkdir()
+    table = preview(open_page, workspace, tmp_path / "in", name, content).dataframe[2].value
+    assert table.columns.tolist() == columns
+    assert table.values.tolist() == rows
+
+
+def test_an_image_is_previewed_by_its_content(open_page, workspace, tmp_path):
+    (tmp_path / "in").mkdir()
+    app = preview(open_page, workspace, tmp_path / "in", "no-suffix", PNG)
+    assert app.get("image")[0].value == ["data:image/png;base64," + b64encode(PNG).decode()]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (bytes(range(256)) * 8, "A binary file, 2,048 bytes."),
+        (b"", "An empty file."),
+        (PNG + b"\0" * 3_000_000, "An image of 3.0 MB, which is too large to be shown here."),
+    ],
+)
+def test_what_cannot_be_previewed_is_said_in_words(open_page, workspace, tmp_path, content, says):
+    (tmp_path / "in").mkdir()
+    app = preview(open_page, workspace, tmp_path / "in", "file", content)
+    assert says in [caption.value for caption in app.caption]
+    assert not app.get("image")
+
+
+def test_a_text_is_previewed_as_text_and_a_long_one_is_cut(open_page, workspace, tmp_path):
+    (tmp_path / "in").mkdir()
+    text = "# not a heading ![](http://x)\n" * 10_000
+    app = preview(open_page, workspace, tmp_path / "in", "readme.md", text.encode())
+    shown = app.code[-1].value
+    assert text.startswith(shown)
+    assert 1000 < len(shown) <= 8000
+    assert "The beginning of 300.0 kB." in [caption.value for caption in app.caption]
+
+
+def test_a_file_that_vanished_or_became_a_pipe_is_said_and_not_waited_for(open_page, workspace, csv_folder):
+    folder = csv_folder(1)
+    workspace.register_dataset("orders", folder)
+    (folder / "0000.csv").unlink()
+    app = open_page(DATASETS)
+    assert any("can't be read" in warning.value.replace("\\", "") for warning in app.warning)
+    if sys.platform != "win32":
+        os.mkfifo(folder / "0000.csv")
+        app.run()
+        assert any("no plain file any more" in warning.value for warning in app.warning)
+
+
+def test_a_long_list_of_files_comes_in_pages_of_100(open_page, workspace, csv_folder):
+    workspace.register_dataset("orders", csv_folder(250))
+    app = open_page(DATASETS)
+    assert app.dataframe[1].value["File"].tolist() == [f"{number:04}.csv" for number in range(100)]
+    app.pagination(key="page-orders:1").set_value(3).run()
+    assert not app.exception
+    assert app.dataframe[1].value["File"].tolist() == [f"{number:04}.csv" for number in range(200, 250)]
+    assert "Files 201 to 250 of 250" in [caption.value for caption in app.caption]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+def test_hostile_file_names_are_shown_as_they_are(open_page, workspace, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    names = ["![](http:x)", ":red[x]", "$x$", "<b>b<b>", "=cmd", "two\nlines", "a,b\"c'", "x" * 250]
+    for name in names:
+        (folder / name).write_text("1\n")
+    workspace.register_dataset("hostile", folder)
+    app = open_page(DATASETS)
+    assert not app.exception
+    assert sorted(app.dataframe[1].value["File"]) == sorted(names)
+    for markdown in [*app.markdown, *app.caption]:
+        assert "![" not in markdown.value
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS and Windows have no file names of odd bytes")
+def test_a_file_name_of_odd_bytes_is_shown_with_a_mark(open_page, workspace, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / os.fsdecode(b"odd\xff.csv")).write_text("1,2\n")
+    workspace.register_dataset("odd", tmp_path / "in")
+    app = open_page(DATASETS)
+    assert not app.exception
+    assert app.dataframe[1].value["File"].tolist() == ["odd\ufffd.csv"]
+    assert app.dataframe[2].value.values.tolist() == [["1", "2"]]
+
+
+def test_a_link_opens_the_version_it_names(open_page, workspace, csv_folder):
+    folder = csv_folder(2)
+    for _ in range(2):
+        workspace.register_dataset("orders", folder)
+    app = open_page(DATASETS, dataset="orders:1")
+    assert app.selectbox(key="dataset").value == "orders:1"
+    app = open_page(DATASETS, dataset="gone:7")
+    assert "There is no" in app.warning[0].value
+    assert app.selectbox(key="dataset").value == "orders:2"

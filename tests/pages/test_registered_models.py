@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.local.workspace import LocalWorkspace
+
+MODELS = "registered_models.py"
+TREE = b"tree\nversion=v4\n"  # LightGBM's own beginning; no program
+HOSTILE = ["![](http://x/y.png)", ":red[x]", "$x$", "<b>bold</b>", "two\nlines", "=cmd()", "x" * 300]
+
+
+class Bomb:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.path,))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    path = tmp_path / "tree.txt"
+    path.write_bytes(TREE)
+    return path
+
+
+def test_an_empty_workspace_says_what_to_register(open_page):
+    app = open_page(MODELS)
+    assert not app.exception
+    assert "No model is registered yet" in app.info[0].value
+
+
+def test_an_upload_is_registered_once_then_chosen_and_the_form_is_empty_again(open_page, workspace):
+    app = open_page(MODELS, tab="Register a model")
+    app.file_uploader(key="model-upload-0").upload("My model (2).txt", TREE).run()
+    assert app.text_input(key="model-name-0").value == "My-model-2"
+    app.text_input(key="model-description-0").set_value("all of <b>June</b>")
+    app.text_area(key="model-tags-0").set_value("team = retention\nstage=test")
+    app.button(key="model-register-0").click().run()
+    assert not app.exception
+    (model,) = workspace.models()
+    assert (model.reference, model.description, model.tags) == ("My-model-2:1", "all of <b>June</b>", {"team": "retention", "stage": "test"})
+    assert Path(model.path).read_bytes() == TREE
+    assert app.selectbox(key="model").value == "My-model-2:1"
+    assert app.session_state["tab"] == "Registered"
+    assert "Registered" in app.toast[0].value
+    assert app.text_input(key="model-name-1").value == ""
+    with pytest.raises(KeyError):  # what a second click would press
+        app.button(key="model-register-0")
+    app.run()
+    assert len(workspace.models()) == 1
+    assert not app.toast
+
+
+def test_a_path_on_this_machine_is_registered_as_the_next_version(open_page, workspace, tree):
+    workspace.register_model("tree", tree)
+    app = open_page(MODELS, tab="Register a model")
+    app.segmented_control(key="model-source-0").set_value("On this machine").run()
+    app.text_input(key="model-path-0").set_value(str(tree)).run()
+    assert app.text_input(key="model-name-0").value == "tree"
+    app.button(key="model-register-0").click().run()
+    assert app.selectbox(key="model").value == "tree:2"
+    assert app.selectbox(key="model").options == ["tree:2", "tree:1"]
+    assert app.dataframe[0].value["Version"].tolist() == [2]
+    assert tree.read_bytes() == TREE
+
+
+def test_a_name_that_a_person_wrote_is_not_replaced_by_a_proposal(open_page):
+    app = open_page(MODELS, tab="Register a model")
+    app.text_input(key="model-name-0").set_value("mine")
+    app.file_uploader(key="model-upload-0").upload("other.txt", TREE).run()
+    assert app.text_input(key="model-name-0").value == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "says"),
+    [
+        ("", "", "a name is needed"),
+        ("![](http://x)", "", r"\!\[\]\(http\:\/\/x\)"),
+        ("x" * 300, "", "is no name for a model or dataset"),
+        ("good", "no equals sign", "is no tag"),
+    ],
+)
+def test_a_wrong_value_is_said_and_nothing_is_registered(open_page, workspace, home, name, tags, says):
+    app = open_page(MODELS, tab="Register a model")
+    app.file_uploader(key="model-upload-0").upload("model.txt", TREE).run()
+    app.text_input(key="model-name-0").set_value(name)
+    app.text_area(key="model-tags-0").set_value(tags)
+    app.button(key="model-register-0").click().run()
+    assert not app.exception
+    assert says in app.error[0].value
+    assert workspace.models() == []
+    assert list((home / "incoming").iterdir()) == []
+    app.text_input(key="model-name-0").set_value("good")
+    app.text_area(key="model-tags-0").set_value("")
+    app.button(key="model-register-0").click().run()
+    assert [model.reference for model in workspace.models()] == ["good:1"]
+    assert not app.error
+
+
+def test_a_missing_or_empty_model_is_refused(open_page, workspace, tmp_path):
+    app = open_page(MODELS, tab="Register a model")
+    app.text_input(key="model-name-0").set_value("m")
+    app.button(key="model-register-0").click().run()
+    assert "no model is chosen" in app.error[0].value
+    app.segmented_control(key="model-source-0").set_value("On this machine").run()
+    app.text_input(key="model-path-0").set_value(str(tmp_path / "nothing.joblib")).run()
+    app.button(key="model-register-0").click().run()
+    assert "There is no file or folder" in app.error[0].value
+    (tmp_path / "empty.joblib").touch()
+    app.text_input(key="model-path-0").set_value(str(tmp_path / "empty.joblib")).run()
+    app.button(key="model-register-0").click().run()
+    assert "is empty" in app.error[0].value
+    assert workspace.models() == []
+
+
+@pytest.mark.parametrize("name", ["../../outside.txt", "/etc/outside.txt", "a/../../outside.txt"])
+def test_an_upload_whose_name_leads_elsewhere_is_refused_and_leaves_nothing_behind(open_page, workspace, home, name):
+    app = open_page(MODELS, tab="Register a model")
+    app.file_uploader(key="model-upload-0").upload(name, TREE).run()
+    app.text_input(key="model-name-0").set_value("m")
+    app.button(key="model-register-0").click().run()
+    assert "nothing was taken" in app.error[0].value
+    assert workspace.models() == []
+    assert list(home.parent.rglob("outside.txt")) == []
+    assert list((home / "incoming").iterdir()) == []
+
+
+def test_a_program_is_never_loaded_and_is_approved_by_its_sha256(open_page, workspace, tmp_path):
+    went_off = tmp_path / "went-off"
+    app = open_page(MODELS, tab="Register a model")
+    app.file_uploader(key="model-upload-0").upload("bomb.pkl", pickle.dumps(Bomb(went_off))).run()
+    app.button(key="model-register-0").click().run()
+    (model,) = workspace.models()
+    assert not model.usable
+    assert any(block.value == model.sha256 for block in app.code)
+    assert any("Path" in block.value for block in app.code), "what loading it would import"
+    assert "is a program" in app.warning[0].value
+    button = app.button(key=f"approve-{model.sha256}")
+    assert button.label == f"Approve {model.sha256[:12]}…"
+    button.click().run()
+    assert workspace.models()[0].usable
+    assert not app.warning
+    assert app.button(key="use-bomb:1")
+    assert not went_off.exists()
+
+
+def test_a_link_opens_the_version_it_names_and_says_when_that_is_gone(open_page, workspace, tree):
+    for _ in range(2):
+        workspace.register_model("tree", tree)
+    app = open_page(MODELS, model="tree:1")
+    assert app.selectbox(key="model").value == "tree:1"
+    assert not app.warning
+    app = open_page(MODELS, model="![](http://x):3")
+    assert not app.exception
+    assert r"\!\[\]" in app.warning[0].value
+    assert app.selectbox(key="model").value == "tree:2"
+
+
+def test_the_table_marks_the_model_that_the_list_chose(open_page, workspace, tree):
+    for name in ("first", "second", "third"):
+        workspace.register_model(name, tree)
+    app = open_page(MODELS)
+    assert app.session_state["model-table"]["selection"]["rows"] == [0]
+    for chosen, row in (("first:1", 2), ("second:1", 1), ("third:1", 0)):
+        app.selectbox(key="model").select(chosen).run()
+        assert app.session_state["model-table"]["selection"]["rows"] == [row]
+
+
+def test_text_from_outside_is_shown_as_text(open_page, workspace, tree):
+    workspace.register_model("m", tree, description="\n".join(HOSTILE), tags=dict.fromkeys(HOSTILE, "![](http://x/y.png)"))
+    app = open_page(MODELS)
+    assert not app.exception
+    assert app.text[0].value == "\n".join(HOSTILE)
+    for markdown in [*app.markdown, *app.caption]:
+        assert "![" not in markdown.value
+        assert ":red[" not in markdown.value
+
+
+def test_hundreds_of_models_are_one_table(open_page, workspace, tree):
+    for number in range(300):
+        workspace.register_model(f"model-{number:03}", tree)
+    app = open_page(MODELS)
+    assert not app.exception
+    assert len(app.dataframe[0].value) == 300
+    assert app.selectbox(key="model").value == "model-299:1"
+
+
+def test_tables_are_drawn_without_importing_pandas(home, tree):
+    LocalWorkspace(home).register_model("tree", tree)
+    program = (
+        "import sys; from streamlit.testing.v1 import AppTest\n"
+        "app = AppTest.from_file(sys.argv[1], default_timeout=60).run()\n"
+        "for page in ('registered_models.py', 'registered_datasets.py', 'connection.py'):\n"
+        "    app.switch_page(page).run()\n"
+        "    assert not app.exception, app.exception\n"
+        "print('pandas' in sys.modules)"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(root / "pages/shell.py")],
+        cwd=root,
+        env={"BATCH_SCORING_HOME": str(home), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["False"]
