@@ -27,7 +27,9 @@ REPEATS = 5
 PAGES = {"Home": "Home", "New run": "New run", "Runs": "Runs", "Results": "Results", "Models": "Models", "Datasets": "Datasets",
          "Connection": "Connection"}  # fmt: skip
 
-BARE_APP = 'import streamlit as st\nst.App\napp = st.App("bare.py")\nif __name__ == "__main__":\n    app.run(config={"server.port": PORT})\n'
+BARE_APP = (
+    'import streamlit as st\nst.App\napp = st.App("bare.py")\nif __name__ == "__main__":\n    app.run(config={"server.port": PORT})\n'
+)
 BARE_PAGE = 'import streamlit as st\nst.navigation([st.Page(lambda: st.header("One"), title="One", url_path="one"), st.Page(lambda: st.header("Two"), title="Two", url_path="two")]).run()\n'
 
 

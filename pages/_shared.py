@@ -67,8 +67,16 @@ def shown(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text from outside, to stand where Streamlit takes Markdown: nothing in it formats, links or fetches."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", shown(text)).replace("\n", "  \n")
+    """Text from outside, to stand where Streamlit takes Markdown: nothing in it formats, links or fetches.
+
+    An address becomes a link even when it is escaped, unless something unseen stands in it.
+    """
+    unlinked = re.sub(r"(:(?=//)|www(?=\.)|@)", "\\1\u2060", shown(text), flags=re.IGNORECASE)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked).replace("\n", "  \n")
+
+
+def clipped(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------------------
@@ -267,8 +275,8 @@ def choosing_table(table: pa.Table, key: str, values: Sequence[str], position: i
     if own in st.session_state and st.session_state[own]["selection"]["rows"] != [position]:
         st.session_state[own] = marked
     st.dataframe(
-        table, key=own, on_select=choose, selection_mode="single-row-required", selection_default=marked, hide_index=True,
-        column_config=columns, alt=f"Registered: choose a {key}",
+        table, key=own, on_select=choose, selection_mode="single-row-required", selection_default=marked, column_config=columns,
+        height="content" if table.num_rows <= 8 else 300, alt=f"Registered: choose a {key}",
     )  # type: ignore[call-overload]  # fmt: skip
 
 

@@ -7,13 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages import _shared
 from services.domain import Run, RunStatus, counted, utc_now
 from services.workspace import Capability
 
 RECENT = timedelta(days=7)
-LOOKED_AT, LATEST, MOST_ATTENTION = 50, 8, 6  # runs
+LOOKED_AT, LATEST, MOST_ATTENTION = 50, 8, 5
 SCRIPT = "batch_scoring_script.py"
 
 STEPS = {
@@ -47,13 +48,19 @@ def welcome() -> None:
         st.page_link("registered_datasets.py", label="Register your own dataset", query_params={"tab": "Register a dataset"})
 
 
+def section(title: str) -> DeltaGenerator:
+    st.subheader(title, anchor=False)
+    return st.container(border=True, gap="xsmall")
+
+
 def line(what: str, detail: str, *, page: str, query: dict[str, str], badge: tuple[str, str, str]) -> None:
     """A badge (word, colour, icon), a link that says what it is about, and what there is to say of it."""
     word, color, icon = badge
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.badge(word, color=color, icon=icon, width=150)  # type: ignore[arg-type]
-        st.page_link(page, label=_shared.plain(what), query_params=query, icon="", help="")
-        st.text(_shared.shown(detail), width="stretch")
+    left, middle, right = st.columns([3, 7, 7], vertical_alignment="center", gap="small")
+    left.badge(word, color=color, icon=icon)  # type: ignore[arg-type]
+    looks: dict[str, Any] = {"icon": ":material/chevron_right:", "icon_position": "right", "help": ""}
+    middle.page_link(page, label=_shared.plain(_shared.clipped(what, 80)), query_params=query, **looks)
+    right.caption(_shared.plain(_shared.clipped(detail, 160)))
 
 
 def run_line(run: Run, detail: str, page: str = "runs.py") -> None:
@@ -72,23 +79,24 @@ def runs_gone_wrong() -> Iterator[Run]:
 
 
 def show_attention() -> None:
+    """What a person should look at; nothing where there is nothing."""
     bad_runs = list(runs_gone_wrong())[:MOST_ATTENTION]
     bad_models = [model for model in latest_models if not model.usable]
     bad_scripts = [script for script in workspace.entry_scripts() if not script.approved]
     if not (bad_runs or bad_models or bad_scripts):
         return
-    st.subheader("Needs attention", anchor=False)
-    for run in bad_runs:
-        run_line(run, (run.error or "Nothing was heard from its process. It can be resumed.").partition("\n")[0][:160])
-    badge = ("Not approved", "orange", ":material/gpp_maybe:")
-    for model in bad_models[:MOST_ATTENTION]:
-        words = "A model that is a program: runs may use it once it is approved."
-        line(model.reference, words, page="registered_models.py", query={"model": model.reference}, badge=badge)
-    if len(bad_models) > MOST_ATTENTION:
-        st.caption(f"And {counted(len(bad_models) - MOST_ATTENTION, 'more model')} on the Models page.")
-    for script in bad_scripts[:MOST_ATTENTION]:
-        words = "An uploaded script: runs may use it once it is approved."
-        line(script.name, words, page="new_run.py", query={"script": _shared.script_label(script)}, badge=badge)
+    with section("Needs attention"):
+        for run in bad_runs:
+            run_line(run, (run.error or "Nothing was heard from its process. It can be resumed.").partition("\n")[0])
+        badge = ("Not approved", "orange", ":material/gpp_maybe:")
+        for model in bad_models[:MOST_ATTENTION]:
+            words = "Runs may use this model once you approve it."
+            line(model.reference, words, page="registered_models.py", query={"model": model.reference}, badge=badge)
+        if len(bad_models) > MOST_ATTENTION:
+            st.caption(f"And {counted(len(bad_models) - MOST_ATTENTION, 'more model')}, on the Models page.")
+        for script in bad_scripts[:MOST_ATTENTION]:
+            words = "Runs may use this script once you approve it."
+            line(script.name, words, page="new_run.py", query={"script": _shared.script_label(script)}, badge=badge)
 
 
 def is_going_on(run: Run) -> bool:
@@ -108,12 +116,14 @@ def show_running() -> None:
 
 
 def show_latest() -> None:
-    ended = [run for run in recent if run.status.ended][:LATEST]
-    if not ended:
-        st.caption("No run has ended yet.")
-    for run in ended:
-        failed = f" · {run.items_failed:,} failed" if run.items_failed else ""
-        run_line(run, f"{counted(run.items_succeeded or 0, 'item')} scored{failed} · {_shared.ago(run.submitted_at)}", "results.py")
+    with section("Latest runs"):
+        ended = [run for run in recent if run.status.ended][:LATEST]
+        if not ended:
+            st.caption("No run has ended yet.")
+        for run in ended:
+            scored = f"{counted(run.items_succeeded, 'item')} scored" if run.items_succeeded else "nothing scored"
+            failed = f" · {run.items_failed:,} failed" if run.items_failed else ""
+            run_line(run, f"{scored}{failed} · {_shared.ago(run.submitted_at)}", "results.py")
 
 
 st.header("Batch Scoring Studio", anchor=False)
@@ -127,13 +137,12 @@ else:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("New run", key="new-run", type="primary", icon=":material/play_circle:"):
             st.switch_page("new_run.py")
-        st.page_link("registered_models.py", label=counted(len(latest_models), "model"))
-        st.page_link("registered_datasets.py", label=counted(len(latest_datasets), "dataset"))
+        st.page_link("registered_models.py", label=counted(len(latest_models), "model"), icon=":material/model_training:")
+        st.page_link("registered_datasets.py", label=counted(len(latest_datasets), "dataset"), icon=":material/folder_open:")
         if Capability.SAMPLE in workspace.capabilities:
             sample_button(type="tertiary")
     show_attention()
     if any(map(is_going_on, recent)):
-        st.subheader("Running now", anchor=False)
-        st.fragment(show_running, run_every=2.0)()
-    st.subheader("Latest runs", anchor=False)
+        with section("Running now"):
+            st.fragment(show_running, run_every=2.0)()
     show_latest()

@@ -117,7 +117,8 @@ models = {model.reference: model for model in workspace.models()}
 with section(1, "Model", "model"):
     if not models:
         st.info("No model is registered yet. A script that needs none can run all the same.", icon=":material/info:")
-        st.page_link("registered_models.py", label="Register a model", icon=":material/arrow_forward:")
+        words = "Register a model"
+        st.page_link("registered_models.py", label=words, icon=":material/arrow_forward:", query_params={"tab": words})
     model = models.get(choose("Model", [*models, NO_MODEL], "model") or NO_MODEL)
     if model:
         st.caption(plain(f"{model.kind} · registered {model.created_at.astimezone():%Y-%m-%d %H:%M}"))
@@ -129,7 +130,8 @@ datasets = {dataset.reference: dataset for dataset in workspace.datasets()}
 with section(2, "Dataset", "dataset"):
     if not datasets:
         st.info("No dataset is registered yet: it says which files to score.", icon=":material/info:")
-        st.page_link("registered_datasets.py", label="Register a dataset", icon=":material/arrow_forward:")
+        words = "Register a dataset"
+        st.page_link("registered_datasets.py", label=words, icon=":material/arrow_forward:", query_params={"tab": words})
     dataset = datasets.get(choose("Dataset", list(datasets), "dataset") or "") if datasets else None
     if dataset:
         st.caption(plain(f"{counted(dataset.file_count, 'file')} · {'in place: ' + dataset.root if dataset.in_place else 'copied in'}"))

@@ -17,10 +17,10 @@ from services.domain import FileDataset, counted
 from services.errors import SettingsError
 
 REGISTERED, REGISTER = "Registered", "Register a dataset"
-FILES, FOLDER, ZIP, ON_THIS_MACHINE = "Upload files", "Upload a folder", "Upload a zip", "On this machine"
+FILES, FOLDER, ZIP, ON_THIS_MACHINE = "Files", "Folder", "Zip", "Folder on this machine"
 PAGE = 100  # files
 CHEAP_TO_CHECK = 2_000  # files: looking at each takes some 10 ms in all
-MOST_SENTENCES = 500
+MOST_LOOKED_AT, MOST_SENTENCES = 20_000, 500
 
 
 def show_datasets() -> None:
@@ -52,7 +52,7 @@ def show_table(rows: list[FileDataset], position: int) -> None:
         [dataset.reference for dataset in rows],
         position,
         {
-            "Dataset": st.column_config.TextColumn(width=300),
+            "Dataset": st.column_config.TextColumn(width=220),
             "Version": st.column_config.NumberColumn(width=70),
             "Files": st.column_config.NumberColumn(format="localized", width=90),
             "Size": st.column_config.NumberColumn(format="bytes", width=90),
@@ -83,19 +83,19 @@ def show_details(dataset: FileDataset) -> None:
             check = st.button("Check files", key=f"check-{dataset.reference}", icon=":material/fact_check:")
         if check or dataset.file_count <= CHEAP_TO_CHECK:
             with st.spinner(f"Looking at {counted(dataset.file_count, 'file')} …"):
-                changed = workspace.changed_files(dataset)
-            show_changed(changed, aloud=check)
+                changed = workspace.changed_files(dataset, MOST_LOOKED_AT)
+            show_changed(changed)
+            if check and not changed:
+                looked_at = "All files" if dataset.file_count <= MOST_LOOKED_AT else f"Some {MOST_LOOKED_AT:,} files, evenly spread,"
+                st.success(f"{looked_at} were looked at: none has changed since it was registered.", icon=":material/check_circle:")
 
 
-def show_changed(sentences: list[str], *, aloud: bool) -> None:
+def show_changed(sentences: list[str]) -> None:
     if sentences:
         st.warning("Not all files are what they were when they were registered.", icon=":material/warning:")
         st.code(_shared.shown("\n".join(sentences[:MOST_SENTENCES])), language=None, height=200 if len(sentences) > 7 else "content")
-        if len(sentences) > MOST_SENTENCES:
-            st.caption(f"The first {MOST_SENTENCES} of {len(sentences):,}.")
-        st.caption("Register the folder again to score the files as they are now.")
-    elif aloud:
-        st.success("The files are what they were when they were registered.", icon=":material/check_circle:")
+        more = f"These are the first {MOST_SENTENCES:,} of {len(sentences):,}. " if len(sentences) > MOST_SENTENCES else ""
+        st.caption(f"{more}Register the folder again to score the files as they are now.")
 
 
 def browse_files(dataset: FileDataset) -> None:
@@ -166,14 +166,14 @@ def ask_for_dataset() -> None:
 
     with where:
         sources = [FILES, FOLDER, ZIP, ON_THIS_MACHINE]
-        source = st.segmented_control("Where the files are", sources, key=form.key("source"), default=FILES, required=True, wrap=True)
+        source = st.segmented_control("Upload, or read in place", sources, key=form.key("source"), default=FILES, required=True, wrap=True)
         place, pattern = st.container(), st.container()
         if source == FILES:
-            uploads = place.file_uploader("Files to score", key=form.key("files"), accept_multiple_files=True, on_change="ignore")
+            uploads = place.file_uploader("Files to upload", key=form.key("files"), accept_multiple_files=True, on_change="ignore")
         elif source == FOLDER:
-            uploads = place.file_uploader("Folder of files to score", accept_multiple_files="directory", **proposing("folder"))
+            uploads = place.file_uploader("Folder to upload", accept_multiple_files="directory", **proposing("folder"))
         elif source == ZIP:
-            upload = place.file_uploader("Zip of files to score", type="zip", **proposing("zip"))
+            upload = place.file_uploader("Zip to upload", type="zip", **proposing("zip"))
             uploads = [upload] if upload else []
         else:
             path = place.text_input("Path of the folder", placeholder="/home/me/orders", **proposing("path"))

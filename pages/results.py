@@ -10,7 +10,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages import _shared
-from services.domain import Run, counted
+from pages._shared import plain
+from services.domain import Run, RunStatus, counted
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -49,6 +50,11 @@ def results(run_id: str, was_active: bool) -> None:
             st.space("stretch")
             if st.button("Open run", icon=":material/list_alt:", key="open_run"):
                 st.switch_page("runs.py", query_params={"run": run.id})
+            settings = run.request.settings
+            if run.status is RunStatus.COMPLETED and settings.output_action == "append_row":
+                name = settings.append_row_file_name
+                address = f"downloads/output?{urlencode({'run': run.id, 'name': name})}"
+                st.link_button(plain(name), address, icon=":material/description:", help="What run() returned, a row a line.")
             download = st.container(width="content")
         with st.skeleton(height=400):
             predictions = workspace.predictions(run.id)

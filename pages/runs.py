@@ -38,7 +38,8 @@ def done(run: Run) -> int:
 
 def rate(run: Run) -> float | None:
     """Files a second: at present, or over the whole of a run that ended."""
-    return run.rate if not run.status.ended else done(run) / run.duration if run.duration else None
+    found = run.rate if not run.status.ended else done(run) / run.duration if run.duration else None
+    return None if found is None else round(found, 1 if found < 100 else None)
 
 
 # ---- the list ----------------------------------------------------------------------------------------------------------------------------
@@ -63,7 +64,7 @@ def run_list() -> None:
             statuses = st.pills("Status", present, selection_mode="multi", key="status", **words)
             st.space("stretch")
             if st.button("New run", type="primary", icon=":material/add:"):
-                st.switch_page("new_run.py")
+                st.switch_page("new_run.py", query_params={})
         shown = [
             run
             for run in runs
@@ -85,7 +86,7 @@ def run_table(runs: list[Run]) -> None:
         {
             "Status": [[run.status.value] for run in runs],
             "Run": [run.title[:300] for run in runs],
-            "Progress": [done(run) / run.items_total if run.items_total else None for run in runs],
+            "Progress": [100 * done(run) // run.items_total / 100 if run.items_total else None for run in runs],
             "Succeeded": [run.items_succeeded for run in runs],
             "Failed": [run.items_failed for run in runs],
             "Left": [run.items_left for run in runs],
@@ -110,7 +111,7 @@ def run_table(runs: list[Run]) -> None:
             "Succeeded": column.NumberColumn(format="localized"),
             "Failed": column.NumberColumn(format="localized"),
             "Left": column.NumberColumn(format="localized"),
-            "Files/s": column.NumberColumn(format="%.1f"),
+            "Files/s": column.NumberColumn(format="localized"),
             "Submitted": column.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss", timezone=st.context.timezone),
         },
     )
@@ -136,7 +137,7 @@ def board(run_id: str, was_active: bool) -> None:
             "Succeeded": f"{run.items_succeeded or 0:,}",
             "Failed": f"{run.items_failed or 0:,}",
             "Left": f"{run.items_left or 0:,}",
-            "Files per second": f"{rate(run):,.1f}" if rate(run) is not None else "–",
+            "Files per second": f"{rate(run):,}" if rate(run) is not None else "–",
         }
         figures |= {"Duration": in_time(run.duration)} if run.status.ended else {"Time left": in_time(run.seconds_left)}
         with st.grid(len(figures), min_column_width=130):
@@ -212,10 +213,15 @@ def what_happened(run: Run) -> None:
     elif run.error:
         first, _, rest = run.error.partition("\n")
         st.error(plain(first[:1_000]), icon=":material/error:")
-        if rest.strip():
-            st.code(rest.strip("\n"), language=None, height=min(300, 40 + 24 * rest.count("\n")))
+        traceback(rest, most=300)
     elif run.items_failed and (latest := workspace.failures(run.id, 1)):
         st.error(plain(f"{first_line(latest[0])}, in mini-batch {latest[0].mini_batch}"), icon=":material/error:")
+
+
+def traceback(text: str, most: int) -> None:
+    """As tall as the text, up to `most` pixels."""
+    if text := text.strip("\n"):
+        st.code(text, language=None, height=min(most, 56 + 22 * text.count("\n")))
 
 
 def first_line(failure: Failure) -> str:
@@ -253,7 +259,7 @@ def failure_table(run: Run) -> None:
     cells = picked.selection.cells
     chosen = failures[cells[0][0]] if cells and cells[0][0] < len(failures) else failures[0]
     st.caption(f"Mini-batch {chosen.mini_batch}, attempt {chosen.attempt}, {chosen.worker}")
-    st.code(chosen.error or first_line(chosen), language=None, height=min(400, 40 + 24 * (chosen.error.count("\n") + 1)))
+    traceback(chosen.error or first_line(chosen), most=400)
 
 
 def log(run: Run) -> None:
@@ -306,6 +312,10 @@ def in_text(value: object, unset: str) -> str:
     return ", ".join(value) if isinstance(value, tuple) else unset if value is None else str(value)
 
 
+def output_address(run: Run, name: str) -> str:
+    return f"downloads/output?{urlencode({'run': run.id, 'name': name})}"
+
+
 def output_table(run: Run) -> None:
     import pyarrow as pa
 
@@ -313,6 +323,9 @@ def output_table(run: Run) -> None:
     if not output:
         st.caption("Nothing was written." if run.status.ended else "Nothing is written yet.")
         return
+    rows = next((name for name in output if name.startswith(Path(run.request.settings.append_row_file_name).stem)), None)
+    if rows:
+        st.link_button(plain(rows), output_address(run, rows), icon=":material/download:", help="What run() returned, a row a line.")
     shown = dict(list(output.items())[:1_000])
     st.caption(f"The files as the run wrote them: {len(output):,}" + (", the first 1,000 shown" * (len(output) > 1_000)))
     st.dataframe(
@@ -320,7 +333,7 @@ def output_table(run: Run) -> None:
             {
                 "File": list(shown),
                 "Size": [path.stat().st_size if path.exists() else None for path in shown.values()],
-                "Link": [f"downloads/output?{urlencode({'run': run.id, 'name': name})}" for name in shown],
+                "Link": [output_address(run, name) for name in shown],
             }
         ),
         hide_index=True,
@@ -343,7 +356,7 @@ if chosen is None:
     st.fragment(run_list, run_every=2.0)()
 else:
     if st.button("All runs", icon=":material/arrow_back:", type="tertiary"):
-        st.switch_page("runs.py")
+        st.switch_page("runs.py", query_params={})
     run = workspace.run(chosen)
     st.header(plain(run.title.replace("\n", " ")[:150]), anchor=False)
     st.caption(plain(f"{run.id} · submitted {run.submitted_at.astimezone():%Y-%m-%d %H:%M:%S}"))

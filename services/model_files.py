@@ -79,15 +79,13 @@ def _content(opened: Callable[[], BinaryIO], size: int, scan: PickleScan, *, nes
         return "empty file", False
     with opened() as source:
         head = source.read(65536)
-    if head.startswith(b"PK\x03\x04"):
-        return ("zip archive", True) if nested else _zip_content(opened, scan)
-    found = _compressed(head, opened, scan) or _pickled(head, opened, scan)
-    if not found and not nested:
-        found = _elsewhere_a_program(opened, size)
-    found = found or _without_code(head, opened, size, scan)
-    if found is None:
-        scan.whole = False
-    return found or ("unknown", True)
+    if head.startswith(b"PK\x03\x04") and not nested:
+        return _zip_content(opened, scan)
+    if pickled := _compressed(head, opened, scan) or _pickled(head, opened, scan):
+        return pickled
+    found = (None if nested else _elsewhere_a_program(opened, size)) or _without_code(head, opened, size, scan) or ("unknown", True)
+    scan.whole &= not found[1]  # a program that is no pickle may import what can't be listed
+    return found
 
 
 # ---- formats that are programs ---------------------------------------------------------------------------------------------------
@@ -177,6 +175,7 @@ def _zip_content(opened: Callable[[], BinaryIO], scan: PickleScan) -> tuple[str,
             if "schema.json" in members and all(arrays) and b'"__loader__"' in archive.open("schema.json").read(4096):
                 return "skops", False
             if {"config.json", "metadata.json", "model.weights.h5"} <= members.keys():
+                scan.whole = False
                 return "Keras zip", True
             torch = any(name.endswith("/data.pkl") for name in members)
             looked_at = [name for name in members if not torch or name.endswith(".pkl")][:_MAX_FILES]
@@ -218,7 +217,6 @@ def _without_code(head: bytes, opened: Callable[[], BinaryIO], size: int, scan: 
         start = 10 if head[6:7] == b"\x01" else 12
         if _PLAIN_NUMPY_HEADER.fullmatch(head, start, start + int.from_bytes(head[8:start], "little")):
             return "NumPy array", False
-        scan.whole = False
         return "NumPy array (of Python objects, or of records)", True
     if head[8:10] in (b'{"', b"{}") and int.from_bytes(head[:8], "little") <= min(size - 8, 100_000_000) and b'"data_offsets"' in head:
         return "safetensors", False

@@ -164,6 +164,8 @@ class Runner:
             self._failed_to_start(worker, f"{told['failed']} raised {told['error']}", told["traceback"])
 
     def _answered(self, worker: WorkerProcess, message: Message) -> None:
+        if self._outcome is not None:
+            return  # what ended the run is the last that counts
         answer, batch = message.header, worker.answered()
         assert batch.index == answer["mini_batch"]
         worker.note_pace(answer["elapsed"])

@@ -24,7 +24,7 @@ def insert(home, workspace):
 
 
 def texts(app) -> list[str]:
-    return [text.value for text in app.text]
+    return [caption.value.replace("\\", "") for caption in app.caption]
 
 
 def links(app) -> list[str]:
@@ -103,9 +103,9 @@ def test_what_waits_for_approval_is_named_with_a_link_to_it(open_page, workspace
     assert "Needs attention" not in headings(app)
 
 
-def test_a_newer_approved_version_needs_no_attention(open_page, workspace, model_file):
+def test_a_newer_version_that_may_be_used_needs_no_attention(open_page, workspace, model_file, tmp_path):
     workspace.register_model("classifier", model_file)
-    path = model_file.parent / "other.txt"
+    path = tmp_path / "tree.txt"
     path.write_bytes(b"tree\nversion=v4\n")
     workspace.register_model("classifier", path)
     assert "Needs attention" not in headings(open_page())
@@ -115,8 +115,8 @@ def test_names_and_errors_from_outside_are_shown_as_text(open_page, insert):
     insert("r1", HOSTILE, status=RunStatus.FAILED, ended_at=utc_now(), error=HOSTILE)
     app = open_page()
     assert not app.exception
-    assert HOSTILE.split("\n")[0] in texts(app)
-    for label in [*links(app), *(markdown.value for markdown in app.markdown)]:
+    assert HOSTILE.partition("\n")[0] in texts(app)
+    for label in [*links(app), *(markdown.value for markdown in [*app.markdown, *app.caption])]:
         assert "![" not in label
         assert ":red[" not in label
         assert "<b>" not in label

@@ -44,7 +44,11 @@ def test_an_upload_is_registered_once_then_chosen_and_the_form_is_empty_again(op
     app.button(key="model-register-0").click().run()
     assert not app.exception
     (model,) = workspace.models()
-    assert (model.reference, model.description, model.tags) == ("My-model-2:1", "all of <b>June</b>", {"team": "retention", "stage": "test"})
+    assert (model.reference, model.description, model.tags) == (
+        "My-model-2:1",
+        "all of <b>June</b>",
+        {"team": "retention", "stage": "test"},
+    )
     assert Path(model.path).read_bytes() == TREE
     assert app.selectbox(key="model").value == "My-model-2:1"
     assert app.session_state["tab"] == "Registered"
@@ -86,7 +90,7 @@ def test_a_name_that_a_person_wrote_is_not_replaced_by_a_proposal(open_page):
         ("good", "no equals sign", "is no tag"),
     ],
 )
-def test_a_wrong_value_is_said_and_nothing_is_registered(open_page, workspace, home, name, tags, says):
+def test_a_wrong_value_is_said_and_nothing_is_registered(open_page, workspace, home, *, name, tags, says):
     app = open_page(MODELS, tab="Register a model")
     app.file_uploader(key="model-upload-0").upload("model.txt", TREE).run()
     app.text_input(key="model-name-0").set_value(name)

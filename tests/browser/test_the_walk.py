@@ -1,0 +1,148 @@
+"""What a person does, in a real browser on the real dashboard: from the empty home to the downloaded CSV, and through its accidents."""
+
+import csv
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from services.domain import RunRequest, RunStatus
+from services.settings import ParallelRunSettings
+from tests.browser.dashboard import Dashboard, settled
+
+PATIENT = """
+    import os, time
+    def run(mini_batch):
+        time.sleep(0.2)
+        return [os.path.basename(path) + ": " + "ab"[len(path) % 2] for path in mini_batch]
+"""
+
+
+def heading(page: Page, name: str) -> None:
+    expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+
+
+def status(page: Page, word: str, timeout: float = 20_000) -> None:
+    expect(page.get_by_text(re.compile(f"{word}$")).first).to_be_visible(timeout=timeout)
+
+
+def downloaded(page: Page, link: str, folder: Path) -> list[dict[str, str]]:
+    with page.expect_download() as download:
+        page.get_by_role("link", name=link).click()
+    path = folder / "downloaded.csv"
+    download.value.save_as(path)
+    with open(path, newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_from_the_empty_home_to_the_filtered_csv_every_file_is_there_once(dashboard, page, workspace, tmp_path):
+    page.goto(dashboard.url)
+    page.get_by_role("button", name="Try it with a sample").click()
+    heading(page, "New run")
+    expect(page.get_by_text(re.compile("899 files in 90 mini-batches of 10"))).to_be_visible()
+    page.get_by_role("button", name="Submit run").click()
+    status(page, "Completed", 60_000)
+    page.get_by_role("button", name="See results").click()
+    heading(page, "Results")
+    expect(page.get_by_text("899 predictions", exact=True)).to_be_visible()
+    rows = downloaded(page, "Download CSV", tmp_path)
+    names = [file.path for file in workspace.dataset_files(workspace.dataset("digits-batch"), 0, 2000)]
+    assert Counter(row["File"] for row in rows) == Counter(names)
+    assert {row["Prediction"] for row in rows} == set("0123456789")
+
+    page.get_by_role("combobox", name="Classes").click()
+    page.get_by_role("option", name="7", exact=True).click()
+    of_sevens = sum(row["Prediction"] == "7" for row in rows)
+    expect(page.get_by_text(f"{of_sevens} of 899 predictions")).to_be_visible()
+    sevens = downloaded(page, "Download CSV", tmp_path)
+    assert [row["Prediction"] for row in sevens] == ["7"] * of_sevens
+
+    again = page.context.new_page()  # the address alone leads a colleague to the same table
+    again.goto(page.url)
+    expect(again.get_by_text(f"{of_sevens} of 899 predictions")).to_be_visible()
+
+
+@pytest.fixture
+def slow_run(workspace, csv_folder, entry_script):
+    """A run of some eight seconds."""
+    workspace.register_dataset("d", csv_folder(80))
+    settings = ParallelRunSettings(mini_batch_size="1", process_count_per_node=2)
+    return workspace.submit(RunRequest((), ("d",), str(entry_script(PATIENT)), settings, name="A patient run"))
+
+
+def test_a_killed_and_restarted_dashboard_shows_the_run_that_went_on(home, page, workspace, slow_run, finish):
+    first = Dashboard(home)
+    page.goto(f"{first.url}/runs?run={slow_run.id}")
+    status(page, "Running")
+    first.kill()
+    assert not workspace.run(slow_run.id).status.ended
+    second = Dashboard(home, first.port)
+    try:
+        heading(page, "A patient run")  # the open tab finds its way back by itself
+        run = finish(workspace, slow_run.id)
+        assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 80)
+        status(page, "Completed")
+    finally:
+        second.kill()
+
+
+def test_a_second_tab_and_a_refresh_show_the_same_run_going_on(dashboard, page, slow_run, workspace):
+    page.goto(f"{dashboard.url}/runs")
+    settled(page)
+    second = page.context.new_page()
+    second.goto(f"{dashboard.url}/runs?run={slow_run.id}")
+    status(second, "Running")
+    second.reload()
+    status(second, "Running")
+    second.get_by_role("button", name="Cancel run").click()
+    status(second, "Canceled")
+    assert workspace.run(slow_run.id).status is RunStatus.CANCELED
+
+
+def test_a_double_click_submits_once(dashboard, page, workspace, csv_folder):
+    workspace.register_dataset("d", csv_folder(4))
+    page.goto(f"{dashboard.url}/new_run?dataset=d:1")
+    settled(page).get_by_role("button", name="Submit run").dblclick()
+    expect(page.get_by_text(re.compile("^run-.*submitted"))).to_be_visible()
+    assert len(workspace.runs()) == 1
+
+
+def test_a_wrong_setting_is_marked_at_its_field_and_nothing_is_submitted(dashboard, page, workspace, csv_folder):
+    workspace.register_dataset("d", csv_folder(4))
+    page.goto(f"{dashboard.url}/new_run?dataset=d:1")
+    size = settled(page).get_by_role("textbox", name="Mini-batch size")
+    size.fill("1.5MB")
+    size.press("Enter")
+    expect(page.get_by_text("“1.5MB” is not a size")).to_be_visible()
+    page.get_by_role("button", name="Submit run").click()
+    expect(page.get_by_text(re.compile("Nothing can be submitted"))).to_be_visible()
+    assert workspace.runs() == []
+
+
+def test_names_from_outside_are_shown_as_text_and_fetch_nothing(dashboard, page, workspace, tmp_path, entry_script, finish):
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    names = [
+        "![](http:__example.com_x.png).csv",
+        "<img src=x onerror=alert(1)>.csv",
+        "=cmd|' .csv",
+        "a:b,c.csv",
+        "new\nline.csv",
+        ":red[x].csv",
+    ]
+    for name in names:
+        (folder / name).write_text("1\n")
+    workspace.register_dataset("d", folder)
+    script = entry_script("import os\ndef run(m): return [os.path.basename(p) + ': ![](http://example.com/p.png)' for p in m]")
+    request = RunRequest((), ("d",), str(script), ParallelRunSettings(), name="![x](http://example.com/n.png) <b>bold</b> :red[x]")
+    run = finish(workspace, workspace.submit(request).id)
+    for path in (f"results?run={run.id}", f"runs?run={run.id}", "runs", "datasets?dataset=d:1", ""):
+        page.goto(f"{dashboard.url}/{path}")
+        settled(page)
+        expect(page.get_by_role("heading").first).to_be_visible()
+        assert page.locator("img[src*=example], a[href*='example.com'], b:text-is('bold')").count() == 0
+    page.goto(f"{dashboard.url}/results?run={run.id}")
+    rows = downloaded(settled(page), "Download CSV", tmp_path)
+    assert sorted(row["File"] for row in rows) == sorted(names)

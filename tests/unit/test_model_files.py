@@ -1,0 +1,361 @@
+"""What a model is, told without loading it; its SHA-256 and size."""
+
+import gzip
+import json
+import os
+import pickle
+import tracemalloc
+import zipfile
+import zlib
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from services.errors import IntakeError, NotFound
+from services.file_tree import sha256_of, size_of
+from services.model_files import inspect_model
+
+# Files as their own libraries write them (onnx 1.23, XGBoost 3.2, LightGBM 4.7), or their beginnings.
+ONNX = bytes.fromhex(
+    "080e120574657374733a610a110a01580a015712015922064d61744d756c1201672a230802080310014201574a180000803f0000803f0000803f0000803f"
+    "0000803f0000803f5a110a0158120c0a0a080112060a000a02080262110a0159120c0a0a080112060a000a0208034202101c72060a0161120162"
+)
+XGBOOST_JSON = b'{"learner":{"attributes":{},"feature_names":[],"gradient_booster":{}},"version":[3,2,0]}'
+XGBOOST_UBJSON = b"{L\0\0\0\0\0\0\0\x07learner{L\0\0\0\0\0\0\0\x0aattributes{}}}"
+LIGHTGBM = b"tree\nversion=v4\nnum_class=3\nnum_tree_per_iteration=3\n"
+HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(64)
+
+
+def safetensors(header: bytes = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}') -> bytes:
+    return len(header).to_bytes(8, "little") + header + bytes(4)
+
+
+class Hostile:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch '{self.marker}'",)
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def fitted():
+    labels = np.array(["cat", "dog"] * 20, dtype=object)
+    return make_pipeline(OneHotEncoder(), RandomForestClassifier(5)).fit(labels.reshape(-1, 1), labels)
+
+
+NEEDED = {"sklearn.pipeline.Pipeline", "sklearn.preprocessing._encoders.OneHotEncoder", "sklearn.tree._tree.Tree"}
+
+
+@pytest.mark.parametrize("compression", ["zlib", "gzip", "bz2", "xz", "lzma"])
+def test_a_compressed_joblib_model_is_named_and_all_its_imports_are_listed_through_its_arrays(tmp_path, compression):
+    path = tmp_path / "model.onnx"
+    joblib.dump(fitted(), path, compress=(compression, 3))
+    content = inspect_model(path)
+    assert content.kind == f"joblib ({compression}-compressed pickle)"
+    assert content.needs_approval
+    assert content.scanned_whole
+    assert set(content.imports) >= NEEDED
+    assert list(content.imports) == sorted(content.imports)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_uncompressed_joblib_and_plain_pickle_list_the_same_classes(tmp_path, protocol):
+    model = fitted()
+    joblib.dump(model, tmp_path / "a", protocol=protocol)
+    (tmp_path / "b").write_bytes(pickle.dumps(model, protocol=protocol))
+    by_joblib, by_pickle = inspect_model(tmp_path / "a"), inspect_model(tmp_path / "b")
+    assert (by_joblib.kind, by_pickle.kind) == ("joblib (pickle)", "pickle")
+    assert by_joblib.scanned_whole
+    assert by_pickle.scanned_whole
+    assert set(by_joblib.imports) & set(by_pickle.imports) >= NEEDED
+
+
+def test_the_imports_are_those_that_loading_really_looks_up(tmp_path, monkeypatch):
+    path = tmp_path / "model.joblib"
+    joblib.dump(fitted(), path, compress=3)
+    looked_up = set()
+
+    def find_class(self, module, name):
+        looked_up.add(f"{module}.{name}")
+        return pickle._Unpickler.find_class(self, module, name)
+
+    monkeypatch.setattr(joblib.numpy_pickle.NumpyUnpickler, "find_class", find_class, raising=False)
+    joblib.load(path)
+    assert set(inspect_model(path).imports) - {"numpy._core.multiarray._reconstruct", "numpy.ndarray", "_codecs.encode"} == looked_up - {
+        "numpy._core.multiarray._reconstruct", "numpy.ndarray", "_codecs.encode",  # those of object arrays go past joblib's unpickler
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("compression", [0, "zlib", "gzip", "bz2", "xz", "lzma"])
+def test_a_hostile_joblib_is_listed_and_does_not_run(tmp_path, compression):
+    path, marker = tmp_path / "model.joblib", tmp_path / "it ran"
+    joblib.dump({"weights": np.arange(1000.0), "extra": Hostile(marker)}, path, compress=(compression, 3) if compression else 0)
+    content = inspect_model(path)
+    assert not marker.exists()
+    assert content.needs_approval
+    assert f"{os.system.__module__}.system" in content.imports
+    joblib.load(path)
+    assert marker.exists(), "the file must be one that would have run"
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_hostile_pickle_of_any_protocol_is_listed_and_does_not_run(tmp_path, protocol):
+    marker = tmp_path / "it ran"
+    content = inspect_model(written(tmp_path / "m", pickle.dumps(Hostile(marker), protocol=protocol)))
+    assert (content.kind, content.needs_approval) == ("pickle", True)
+    assert content.imports == (f"{os.system.__module__}.system",)
+    assert not marker.exists()
+
+
+def test_names_put_together_from_memo_and_copies_are_still_found(tmp_path):
+    hidden = b"\x80\x04\x8c\x06system\x94\x8c\x02os\x940h\x01h\x00N0\x93\x8c\x04true\x85R."
+    assert pickle.loads(hidden) == 0
+    assert inspect_model(written(tmp_path / "m", hidden)).imports == ("os.system",)
+
+
+def test_an_import_named_only_when_run_makes_the_scan_incomplete(tmp_path):
+    pickled = b"\x80\x04cbuiltins\nstr\n)R\x8c\x06system\x93."
+    content = inspect_model(written(tmp_path / "m", pickled))
+    assert content.imports == ("builtins.str",)
+    assert not content.scanned_whole
+
+
+def test_a_second_pickle_after_the_first_is_listed_and_other_bytes_after_it_are_said(tmp_path):
+    two = pickle.dumps([1]) + pickle.dumps(Hostile(tmp_path / "x"))
+    assert inspect_model(written(tmp_path / "two", two)).imports == (f"{os.system.__module__}.system",)
+    assert inspect_model(written(tmp_path / "two", two)).scanned_whole
+    assert not inspect_model(written(tmp_path / "more", two + b"more")).scanned_whole
+
+
+def test_a_truncated_model_says_that_its_scan_is_incomplete(tmp_path):
+    path = tmp_path / "m"
+    joblib.dump(fitted(), path, compress=3)
+    content = inspect_model(written(path, path.read_bytes()[:-200]))
+    assert content.needs_approval
+    assert not content.scanned_whole
+
+
+def compressed_bomb(path: Path, start: bytes) -> Path:
+    packer = zlib.compressobj(9)
+    with open(path, "wb") as file:
+        file.write(packer.compress(b"\x80\x04" + start))
+        for _ in range(400):
+            file.write(packer.compress(b"N0" * (1 << 19)))
+        file.write(packer.flush())
+    return path
+
+
+def test_a_bomb_of_one_string_takes_no_memory(tmp_path):
+    path = compressed_bomb(tmp_path / "bomb", b"\x8e" + (1 << 40).to_bytes(8, "little"))
+    tracemalloc.start()
+    content = inspect_model(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert content.needs_approval
+    assert not content.scanned_whole
+    assert peak < 10 * 2**20
+
+
+def test_a_bomb_of_instructions_is_given_up_on(tmp_path):
+    content = inspect_model(compressed_bomb(tmp_path / "bomb", b""))
+    assert content.needs_approval
+    assert not content.scanned_whole
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"\x80\x04" + b"N" + b"\x85" * 5000 + b".",
+        b"\x80\x04" + b"(" * 5000 + b"t" * 5000 + b".",
+        b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.",
+        b"\x80\x02I" + b"9" * 5000 + b"\n.",
+        b"\x80\x02" + b"c" + b"a" * 70_000 + b"\nb\n.",
+        b"\x80\x04h\x07.",
+        b"\x80\x04t.",
+        b"\x80\x04",
+        b"\x80\x04cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81}(\x8c\x05dtypecnumpy\ndtype\n\x8c\x04f999\x85R\x8c\x05shape\x8c\x01a\x85ub.",
+        b"\x80\x04cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81}(\x8c\x05dtypecnumpy\ndtype\n\x8c\x02f8\x85R\x8c\x05shapeJ\xff\xff\xff\xff\x85ub.",
+        b"\x80\x04cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81Nb.",
+    ],
+)
+def test_malformed_pickles_need_approval_and_raise_nothing(tmp_path, pickled):
+    assert inspect_model(written(tmp_path / "m", pickled)).needs_approval
+    assert inspect_model(written(tmp_path / "z", zlib.compress(pickled))).needs_approval
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("ONNX", ONNX),
+        ("XGBoost JSON", XGBOOST_JSON),
+        ("XGBoost UBJSON", XGBOOST_UBJSON),
+        ("LightGBM text", LIGHTGBM),
+        ("safetensors", safetensors()),
+    ],
+)
+def test_formats_that_hold_numbers_only_need_no_approval_whatever_their_name(tmp_path, kind, content):
+    found = inspect_model(written(tmp_path / "model.pkl", content))
+    assert (found.kind, found.needs_approval, found.imports, found.scanned_whole) == (kind, False, (), True)
+
+
+def test_a_numpy_array_of_numbers_needs_no_approval_and_one_of_objects_does(tmp_path):
+    for name, array in {"numbers": np.ones((3, 4)), "fortran": np.ones((3, 4), ">f4", order="F"), "texts": np.array(["a"])}.items():
+        np.save(tmp_path / name, array)
+        assert not inspect_model(tmp_path / f"{name}.npy").needs_approval, name
+    np.save(tmp_path / "objects", np.array([None, {}], dtype=object), allow_pickle=True)
+    assert inspect_model(tmp_path / "objects.npy").needs_approval
+    escaped = (tmp_path / "objects.npy").read_bytes().replace(b"'|O'", rb"'\x7cO'").replace(b" " * 8, b" " * 5, 1)
+    assert inspect_model(written(tmp_path / "escaped.npy", escaped)).needs_approval
+
+
+def test_zips_are_told_apart_by_what_is_in_them(tmp_path):
+    schema = json.dumps({"__class__": "LogisticRegression", "__module__": "sklearn", "__loader__": "ObjectNode", "content": {}}).encode()
+    hostile = pickle.dumps(Hostile(tmp_path / "x"), 2)
+    skops = inspect_model(zipped(tmp_path / "a", {"1.npy": b"...", "schema.json": schema}))
+    assert (skops.kind, skops.needs_approval) == ("skops", False)
+    keras = inspect_model(zipped(tmp_path / "b", {"config.json": b"{}", "metadata.json": b"{}", "model.weights.h5": HDF5}))
+    assert (keras.kind, keras.needs_approval) == ("Keras zip", True)
+    torch = inspect_model(zipped(tmp_path / "c", {"m/data.pkl": hostile, "m/version": b"3\n", "m/data/0": b"\x80\x04\x01"}))
+    assert (torch.kind, torch.needs_approval, torch.scanned_whole) == ("PyTorch zip (pickle inside)", True, True)
+    assert torch.imports == (f"{os.system.__module__}.system",)
+    other = inspect_model(zipped(tmp_path / "d", {"model.onnx": ONNX, "extra.bin": hostile}))
+    assert (other.kind, other.needs_approval) == ("zip archive: pickle, ONNX, 2 files", True)
+    assert not inspect_model(zipped(tmp_path / "e", {"model.onnx": ONNX})).needs_approval
+    mixed = {"1.npy": b"...", "schema.json": schema, "m/data.pkl": hostile}
+    assert inspect_model(zipped(tmp_path / "f", mixed)).needs_approval
+
+
+def test_a_damaged_or_nested_zip_needs_approval(tmp_path):
+    whole = zipped(tmp_path / "a", {"model.onnx": ONNX * 100}).read_bytes()
+    for name, content in {"cut": whole[:-40], "damaged": whole[:60] + b"x" * 600 + whole[660:]}.items():
+        found = inspect_model(written(tmp_path / name, content))
+        assert found.needs_approval, name
+    assert inspect_model(zipped(tmp_path / "nested", {"inner.zip": zipped(tmp_path / "b", {"m": ONNX}).read_bytes()})).needs_approval
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("HDF5 / Keras", HDF5),
+        ("unknown", b"just some text\n"),
+        ("unknown", b'{"a": 1}'),
+        ("unknown (gzip-compressed)", gzip.compress(b"just some text\n")),
+        ("unknown (zlib-compressed)", zlib.compress(ONNX)),
+        ("joblib (lz4-compressed pickle)", b"\x04\x22\x4d\x18" + bytes(20)),
+        ("unknown", b"\x08\x01\x12\x00"),
+        ("unknown", b"\x78"),
+    ],
+)
+def test_what_is_a_program_or_is_not_known_needs_approval(tmp_path, kind, content):
+    found = inspect_model(written(tmp_path / "model.onnx", content))
+    assert found.needs_approval
+    assert found.kind == kind
+    assert not found.scanned_whole
+
+
+def test_a_safetensors_file_that_pickle_would_run_needs_approval(tmp_path):
+    marker = tmp_path / "ran"
+    prefix = b'{"__metadata__":{"'
+    header = prefix + f"cos\nsystem\n(S'touch {marker}'\ntR.".encode() + b'"data_offsets"'
+    length = ord("X") + 256 * (len(prefix) + 3)  # its bytes are: push a string as long as what comes before the instructions
+    both = length.to_bytes(8, "little") + header.ljust(length) + bytes(4)
+    found = inspect_model(written(tmp_path / "model.safetensors", both))
+    assert found.needs_approval
+    assert "os.system" in found.imports
+    assert not marker.exists()
+    pickle.loads(both)
+    assert marker.exists(), "the file must be one that would have run"
+
+
+def test_a_file_without_code_that_is_another_formats_program_as_well_needs_approval(tmp_path):
+    archive = zipped(tmp_path / "keras.zip", {"config.json": b"{}"}).read_bytes()
+    assert inspect_model(written(tmp_path / "a", safetensors() + archive)).needs_approval
+    assert inspect_model(written(tmp_path / "b", safetensors().ljust(512, b"\0") + HDF5)).needs_approval
+
+
+def test_a_folder_is_described_by_its_worst_file(tmp_path):
+    folder = tmp_path / "model"
+    (folder / "sub").mkdir(parents=True)
+    written(folder / "model.onnx", ONNX)
+    written(folder / "empty", b"")
+    assert inspect_model(folder).kind == "folder: empty file, ONNX, 2 files"
+    assert not inspect_model(folder).needs_approval
+    joblib.dump(Hostile(tmp_path / "x"), folder / "sub" / "preprocess.onnx", compress=3)
+    found = inspect_model(folder)
+    assert found.kind == "folder: joblib (zlib-compressed pickle), empty file, ONNX, 3 files"
+    assert found.needs_approval
+    assert found.imports == (f"{os.system.__module__}.system",)
+
+
+@pytest.mark.parametrize("call", [inspect_model, sha256_of, size_of])
+def test_what_is_no_file_or_folder_is_refused_by_name(tmp_path, call):
+    with pytest.raises(NotFound, match="gone"):
+        call(tmp_path / "gone.pkl")
+    with pytest.raises(NotFound):
+        call(tmp_path / "nul\0.pkl")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(IntakeError, match="pipe"):
+        call(tmp_path / "pipe")
+    with pytest.raises(IntakeError, match="/dev/zero"):
+        call(Path("/dev/zero"))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "loop").symlink_to(tmp_path)
+    with pytest.raises(IntakeError, match="loop"):
+        call(tmp_path / "model")
+
+
+def test_an_empty_file_and_an_empty_folder_are_no_models(tmp_path):
+    with pytest.raises(IntakeError, match=r"m\.pkl"):
+        inspect_model(written(tmp_path / "m.pkl", b""))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IntakeError, match="folder"):
+        inspect_model(tmp_path / "folder")
+
+
+def test_the_sha256_of_a_file_is_the_usual_one(tmp_path):
+    path = written(tmp_path / "a", b"abc")
+    assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert size_of(path) == 3
+
+
+def test_the_sha256_of_a_folder_changes_with_any_content_or_name_and_with_nothing_else(tmp_path):
+    def folder(name: str, files: dict[str, bytes]) -> Path:
+        for path, content in files.items():
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_bytes(content)
+        return tmp_path / name
+
+    one = folder("one", {"a": b"1", "s/b": b"2"})
+    assert sha256_of(folder("same", {"s/b": b"2", "a": b"1"})) == sha256_of(one)
+    assert size_of(one) == 2
+    forged = "a\n" + sha256_of(written(tmp_path / "two", b"2")) + "  b"
+    others = [{"a": b"2", "s/b": b"1"}, {"a": b"1", "sb": b"2"}, {"a": b"1"}, {"a": b"1", "s/b": b"2", ".h": b""}, {forged: b"1"}]
+    hashes = {sha256_of(folder(f"other{i}", files)) for i, files in enumerate(others)}
+    assert len(hashes) == len(others)
+    assert sha256_of(one) not in hashes
+
+
+def test_a_name_that_is_no_utf8_is_hashed_like_any_other(tmp_path):
+    os.mkdir(tmp_path / "m")
+    with open(os.fsencode(tmp_path / "m") + b"/caf\xe9", "wb") as file:
+        file.write(b"1")
+    assert len(sha256_of(tmp_path / "m")) == 64
