@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -26,7 +26,7 @@ def file_name(*words: str, suffix: str) -> str:
 def _streamed(parts: Iterator[bytes], name: str, media_type: str, length: int | None = None) -> StreamingResponse:
     """An attachment. `identity` keeps Streamlit from compressing it, which takes three times as long; the name is in RFC 5987's form."""
     headers = {
-        "Content-Disposition": f"attachment; filename*=utf-8''{quote(name, safe='')}",
+        "Content-Disposition": f"attachment; filename*=utf-8''{quote(name, safe='', errors='replace')}",
         "Content-Encoding": "identity",
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
@@ -58,7 +58,8 @@ def predictions_csv(request: Request) -> Response:
 
 def output_file(request: Request) -> Response:
     """GET /downloads/output?run=ID&name=parallel_run_step.txt: a file as the run wrote it. Only names that the run lists are served."""
-    run_id, name = request.query_params.get("run", ""), request.query_params.get("name", "")
+    asked = dict(parse_qsl(request.url.query, errors="surrogateescape"))  # a name may hold bytes that are no UTF-8
+    run_id, name = asked.get("run", ""), asked.get("name", "")
     try:
         path = _shared.workspace().output(run_id).get(name)
         if path is None:

@@ -8,9 +8,10 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -112,18 +113,20 @@ def errors_at_their_fields(fields: dict[str, DeltaGenerator]) -> Iterator[None]:
 
 @dataclass
 class Form:
-    """A form that does its work once, kept in the session as one object: changing its attributes is no place where Streamlit may
-    interrupt a run in favour of the next click, writing to the session state is.
+    """A form whose button does its work once, kept in the session.
 
-    `number` is part of every widget's key. Counting it up empties the form, and a second click finds no button that it belongs to.
+    On a second click Streamlit starts the page anew at once, while the first click's work still goes on in the old thread. So the new
+    one waits for it; and since `number` is part of every widget's key and was counted up, it finds its button's work done. The new
+    number also empties the form.
     """
 
     name: str
     number: int = 0
-    error: StudioError | None = None
     made: str = ""
     """The reference of what was made, until the page has shown it."""
     proposed: str = ""
+    error: StudioError | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def key(self, widget: str) -> str:
         return f"{self.name}-{widget}-{self.number}"
@@ -133,21 +136,39 @@ class Form:
         if st.session_state.get(self.key("name"), "") in ("", self.proposed):
             self.proposed = st.session_state[self.key("name")] = proposed_name(file_name)
 
-    def done(self, made: str) -> None:
-        """To be called right after the work, with no Streamlit call in between."""
-        self.number, self.error, self.made = self.number + 1, None, made
+    def submit(self, label: str, doing: str, work: Callable[[], str]) -> None:
+        """The button and, where it is pressed, the work, which returns the reference of what it made."""
+        number = self.number
+        pressed = st.button(label, key=self.key("submit"), type="primary", icon=":material/add:")
+        if pressed or self.lock.locked():
+            with st.spinner(doing, show_time=True):
+                self.once(number if pressed else -1, work)
+        if self.made:
+            st.rerun()
 
-    @contextmanager
-    def attempt(self) -> Iterator[None]:
-        """Note what is wrong. It stays shown until the next attempt: what vanishes by itself moves the button from under the pointer."""
-        self.error = None
-        try:
-            yield
-        except StudioError as error:
-            self.error = error
+    def once(self, number: int, work: Callable[[], str]) -> None:
+        """Do the work of the form with this number, unless that is done; wait where it is being done. Makes no Streamlit call."""
+        with self.lock:
+            if number == self.number:
+                self.error = None
+                try:
+                    self.made = work()
+                    self.number += 1
+                except StudioError as error:
+                    self.error = error
+
+    def show_made(self, tab: str) -> None:
+        """Once after the work: open `tab`, and choose there what was made. To be called before the tabs are drawn."""
+        if self.made:
+            st.session_state["tab"], st.session_state[self.name] = tab, self.made
+            st.toast(f"Registered **{plain(self.made)}**", icon=":material/check_circle:")
+            self.made = ""
 
     def show_error(self, fields: Mapping[str, DeltaGenerator], otherwise: DeltaGenerator) -> None:
-        """Show what the last attempt found wrong, at its field where it has one."""
+        """What the last attempt found wrong, at its field where it has one.
+
+        It stays until the next attempt: what vanishes by itself moves the button from under the pointer.
+        """
         if self.error:
             show_error(self.error, fields.get(getattr(self.error, "field", ""), otherwise))
 
@@ -247,11 +268,11 @@ def arrow_table(columns: Mapping[str, type], rows: Iterable[Sequence[Any]]) -> p
 
     types = [pa.timestamp("ms", "UTC") if kind is datetime else getattr(pa, _ARROW_TYPES[kind])() for kind in columns.values()]
     schema = pa.schema(list(zip(columns, types, strict=True)))
-    lines = [json.dumps(dict(zip(columns, map(_as_json, row), strict=True))) for row in rows]
-    if not lines:
+    content = "\n".join(json.dumps(dict(zip(columns, map(_as_json, row), strict=True))) for row in rows).encode()
+    if not content:
         return schema.empty_table()
-    options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
-    return arrow_json.read_json(io.BytesIO("\n".join(lines).encode()), parse_options=options)
+    whole = arrow_json.ReadOptions(use_threads=False, block_size=len(content))  # a row must not be longer than a block
+    return arrow_json.read_json(io.BytesIO(content), whole, arrow_json.ParseOptions(explicit_schema=schema))
 
 
 def _as_json(value: Any) -> Any:
@@ -287,15 +308,16 @@ def say_if_gone(key: str, values: Sequence[str]) -> None:
         st.warning(plain(f"There is no “{wanted[:200]}” any more."), icon=":material/link_off:")
 
 
-def time_column(label: str | None = None) -> Any:
+def time_column() -> Any:
     """The column type of a moment, in the time of where the person sits."""
-    return st.column_config.DatetimeColumn(label, format="YYYY-MM-DD HH:mm", timezone=st.context.timezone, width=140)
+    return st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=st.context.timezone, width=140)
 
 
 # ---- a file's beginning ----------------------------------------------------------------------------------------------------------
 
 _PREVIEWED = 65536  # bytes read of a file that isn't an image
 _LARGEST_IMAGE = 3_000_000  # bytes; it is sent within the page
+_MOST_COLUMNS = 100
 _IMAGES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 _TEXT = bytes({7, 8, 9, 10, 12, 13, 27, *range(0x20, 0x100)} - {0x7F})
 
@@ -328,16 +350,19 @@ def _show_image(content: bytes, kind: str, size: int) -> None:
     if size > _LARGEST_IMAGE:
         st.caption(f"An image of {size_in_words(size)}, which is too large to be shown here.")
     else:  # the browser decodes it, not this process
-        st.image(f"data:image/{kind};base64,{base64.b64encode(content).decode()}")
+        st.image(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", alt="The image in this file")
 
 
 def _show_text(head: bytes, suffix: str, size: int) -> None:
     text = head.decode("utf-8-sig", "replace")
-    lines = text.splitlines(keepends=True)
+    lines = list(io.StringIO(text, newline=""))
     if size > len(head) and len(lines) > 1:
-        del lines[-1]  # cut off
+        del lines[-1]  # half a line
+    cut_off = size > len(head) or len(lines) > 20
     rows = _as_rows(lines[:20], suffix in (".csv", ".tsv"))
     if rows:
+        cut_off = len(rows[0]) > _MOST_COLUMNS or cut_off
+        rows = [row[:_MOST_COLUMNS] for row in rows]
         head_row, *others = rows
         named = others and all(head_row) and len(set(head_row)) == len(head_row) and not any(map(_is_number, head_row))
         names, body = (head_row, others) if named else ([str(number) for number in range(1, len(head_row) + 1)], rows)
@@ -345,7 +370,7 @@ def _show_text(head: bytes, suffix: str, size: int) -> None:
         st.dataframe(table, lazy=False, height="content", alt="The first rows of the file")
     else:
         st.code("".join(lines[:200])[:8000], language=None, height=400 if len(lines) > 15 else "content")
-    if size > _PREVIEWED or len(lines) > 20:
+    if cut_off:
         st.caption(f"The beginning of {size_in_words(size)}.")
 
 

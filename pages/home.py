@@ -27,7 +27,7 @@ STEPS = {
 def sample_button(**looks: Any) -> None:
     """Make the sample and open a run that is filled in with it. Pressed twice it is made once: the second time finds it."""
     if st.button("Try it with a sample", key="sample", icon=":material/rocket_launch:", **looks):
-        doing = "Training a small classifier of handwritten digits in a process of its own, and writing about 900 files to score …"
+        doing = "Training a small classifier of handwritten digits, and writing some 900 files to score …"
         with st.spinner(doing, show_time=True):
             made = workspace.make_sample()
         st.switch_page("new_run.py", query_params={"model": made.model, "dataset": made.dataset, "script": SCRIPT})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages import _shared
-from pages._shared import plain
-from services.domain import EntryScript, RunRequest, counted, in_words
+from pages._shared import plain, script_label, shown
+from pages._submission import last_submission
+from services.domain import RunRequest, counted, in_words
 from services.errors import SettingsError, StudioError
 from services.settings import TABLE, ParallelRunSettings
 from services.workspace import Capability
@@ -58,23 +58,17 @@ def choose(label: str, options: list[str], key: str) -> str | None:
 def ask_approval(noun: str, warning: str, sha256: str) -> None:
     """Say what using this means, and name the content by its full SHA-256."""
     st.warning(f"{warning} Approve it only if you trust where it comes from.", icon=":material/gpp_maybe:")
-    st.caption("SHA-256 of what you approve")
-    st.code(sha256, language=None, wrap_lines=True)
-    if st.button(f"Approve this {noun}", icon=":material/verified_user:", key=f"approve-{noun}"):
+    _shared.labelled("SHA-256 of what you approve", sha256)
+    if st.button(f"Approve this {noun}", icon=":material/verified_user:", key=f"approve-{sha256}"):
         workspace.approve(sha256)
         st.rerun()
-
-
-def label_of(script: EntryScript) -> str:
-    """Scripts of one name are told apart by their content."""
-    return script.name if script.origin == "built-in" else f"{script.name} · {script.sha256[:8]}"
 
 
 def take_script(uploader: str) -> None:
     """Keep what was uploaded and choose it. Runs before the page does, so it leaves an error for the page to show."""
     if upload := st.session_state[uploader]:
         try:
-            st.session_state.script = label_of(workspace.add_entry_script(upload.name, upload.getvalue()))
+            st.session_state.script = script_label(workspace.add_entry_script(upload.name, upload.getvalue()))
         except StudioError as error:
             st.session_state.upload_error = error
 
@@ -121,7 +115,7 @@ with section(1, "Model", "model"):
         st.page_link("registered_models.py", label=words, icon=":material/arrow_forward:", query_params={"tab": words})
     model = models.get(choose("Model", [*models, NO_MODEL], "model") or NO_MODEL)
     if model:
-        st.caption(plain(f"{model.kind} · registered {model.created_at.astimezone():%Y-%m-%d %H:%M}"))
+        st.caption(plain(f"{model.kind} · registered {_shared.local_time(model.created_at)}"))
     if model and not model.usable and Capability.APPROVAL in workspace.capabilities:
         imports = f" It imports {', '.join(model.imports[:20])}." if model.imports else ""
         ask_approval("model", plain(f"{model} is a program ({model.kind}): a run executes it with your rights.{imports}"), model.sha256)
@@ -136,14 +130,14 @@ with section(2, "Dataset", "dataset"):
     if dataset:
         st.caption(plain(f"{counted(dataset.file_count, 'file')} · {'in place: ' + dataset.root if dataset.in_place else 'copied in'}"))
 
-scripts = {label_of(script): script for script in workspace.entry_scripts()}
+scripts = {script_label(script): script for script in workspace.entry_scripts()}
 with section(3, "Scoring script", "entry_script"):
     script = scripts.get(choose("Scoring script", list(scripts), "script") or "")
     if script and script.docstring:
         st.caption(plain(script.docstring.strip().splitlines()[0][:300]))
     if script and not script.approved and Capability.APPROVAL in workspace.capabilities:
         with st.expander("What it does", expanded=True, icon=":material/code:"):
-            st.code(Path(script.path).read_text("utf-8", errors="replace"), language="python", height=260)
+            st.code(shown(Path(script.path).read_text("utf-8", errors="replace")), language="python", height=260)
         ask_approval("script", plain(f"{script.name} is a program: a run executes it with your rights. Read it first."), script.sha256)
     with st.expander("Upload a script", icon=":material/upload:"):
         st.file_uploader(
@@ -181,9 +175,9 @@ with review.container(border=True, key="section-review"):
     name = st.text_input("Run name", key="run_name", max_chars=200, placeholder="optional", persist_state="session")
     submitted = st.button("Submit run", type="primary", icon=":material/play_arrow:", width="stretch", key="submit")
 
-# A double click comes twice with one id, and makes one run. Whoever comes back to the page gets another id.
-if "submission_id" not in st.session_state or (st.session_state.get("was_submitted") and not submitted):
-    st.session_state.submission_id, st.session_state.was_submitted = uuid.uuid4().hex, False
+submission = last_submission()
+if not submitted and submission.is_recent and submission.run_id:
+    st.switch_page("runs.py", query_params={"run": submission.run_id})
 
 with notes:
     if dataset:
@@ -199,12 +193,10 @@ with notes:
                 settings=settings,
                 arguments=arguments(line or ""),
                 name=(name or "").strip(),
-                submission_id=st.session_state.submission_id,
             )
             ready = not wrong and dataset and script and script.approved and (not model or model.usable)
             if submitted and not wrong:
-                run = workspace.submit(request)
-                st.session_state.was_submitted = True
+                run = submission.submit(workspace, request)
                 st.switch_page("runs.py", query_params={"run": run.id})
             elif ready and dataset and dataset.file_count <= CHEAP_TO_CHECK:
                 for sentence in workspace.check(request):

@@ -98,34 +98,34 @@ def show_changed(sentences: list[str]) -> None:
         st.caption(f"{more}Register the folder again to score the files as they are now.")
 
 
+@_shared.errors_shown()
 def browse_files(dataset: FileDataset) -> None:
     """The list of files on the left, a page at a time; the beginning of the chosen one on the right."""
     listed, preview = st.columns([5, 6], gap="medium")
     with listed:
-        pages_place = st.container()
+        table_place = st.container()
         pages = -(-dataset.file_count // PAGE)
         page = st.pagination(pages, key=f"page-{dataset.reference}", max_visible_pages=5) if pages > 1 else 1
         first = (page - 1) * PAGE
         files = workspace.dataset_files(dataset, first, PAGE)
-        with pages_place:
-            state = st.dataframe(
-                _shared.arrow_table({"File": str, "Size": int}, [(file.path, file.size) for file in files]),
-                key=f"files-{dataset.reference}-{page}",
-                on_select="rerun",
-                selection_mode="single-row-required",
-                height=420 if len(files) > 11 else "content",
-                alt="Files of this dataset; choose one to see its beginning",
-                column_config={
-                    "File": st.column_config.TextColumn(width=240),
-                    "Size": st.column_config.NumberColumn(format="bytes", width=80),
-                },
-            )
         if pages > 1:
             st.caption(f"Files {first + 1:,} to {first + len(files):,} of {dataset.file_count:,}")
+    state = table_place.dataframe(
+        _shared.arrow_table({"File": str, "Size": int}, [(file.path, file.size) for file in files]),
+        key=f"files-{dataset.reference}-{page}",
+        on_select="rerun",
+        selection_mode="single-row-required",
+        height=420 if len(files) > 11 else "content",
+        alt="Files of this dataset; choose one to see its beginning",
+        column_config={
+            "File": st.column_config.TextColumn(width=240),
+            "Size": st.column_config.NumberColumn(format="bytes", width=80),
+        },
+    )
     with preview:
-        chosen = files[min((state.selection.rows or [0])[0], len(files) - 1)]
-        st.code(_shared.shown(chosen.path), language=None, wrap_lines=True)
-        _shared.show_file(Path(dataset.root, chosen.path))
+        for row in state.selection.rows:
+            st.code(_shared.shown(files[row].path), language=None, wrap_lines=True)
+            _shared.show_file(Path(dataset.root, files[row].path))
 
 
 def propose_name(field: str) -> None:
@@ -185,15 +185,14 @@ def ask_for_dataset() -> None:
         fields = {"path": place, "glob": pattern, "name": st.container()}
         name = fields["name"].text_input("Name", key=form.key("name"), on_change="ignore", help="A name that is there gets a new version.")
         description = st.text_input("Description", key=form.key("description"), on_change="ignore", placeholder="optional")
-    if st.button("Register dataset", key=form.key("register"), type="primary", icon=":material/add:"):
-        with st.spinner("Taking the files in and writing the list of them …", show_time=True), form.attempt():
-            intake.check_name("name", name.strip())
-            with files_to_register(source, path, uploads) as folder:
-                about = description.strip()
-                dataset = workspace.register_dataset(name.strip(), folder, glob=glob.strip(), description=about, copy=copy)
-            form.done(dataset.reference)
-    if form.made:
-        st.rerun()
+
+    def register() -> str:
+        intake.check_name("name", name.strip())  # before a long upload is unpacked
+        about: dict[str, Any] = {"glob": glob.strip(), "description": description.strip(), "copy": copy}
+        with files_to_register(source, path, uploads) as folder:
+            return workspace.register_dataset(name.strip(), folder, **about).reference
+
+    form.submit("Register dataset", "Taking the files in and writing the list of them …", register)
     form.show_error(fields, place)
 
 
@@ -201,10 +200,7 @@ st.header("Datasets", anchor=False)
 st.caption("What is scored. A dataset is a list of files, fixed when it is registered: a version means the same files for ever.")
 workspace = _shared.workspace()
 form = _shared.form("dataset")
-if form.made:
-    st.session_state["tab"], st.session_state["dataset"] = REGISTERED, form.made
-    st.toast(f"Registered **{_shared.plain(form.made)}**", icon=":material/check_circle:")
-    form.made = ""
+form.show_made(REGISTERED)
 datasets = workspace.datasets()
 registered, register = st.tabs([REGISTERED, REGISTER], key="tab", bind="query-params", on_change="rerun")
 with registered:

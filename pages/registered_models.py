@@ -154,20 +154,18 @@ def ask_for_model() -> None:
         name = fields["name"].text_input("Name", key=form.key("name"), on_change="ignore", help="A name that is there gets a new version.")
         description = fields["description"].text_input("Description", key=form.key("description"), **asked)
         tags = fields["tags"].text_area("Tags", key=form.key("tags"), height=80, help="One NAME=VALUE a line.", **asked)
-    if st.button("Register model", key=form.key("register"), type="primary", icon=":material/add:"):
-        with st.spinner("Copying it in, looking at what it is, and computing its SHA-256 …", show_time=True), form.attempt():
-            about = {"description": description.strip(), "tags": tags_of(tags)}
-            if upload:
-                with workspace.incoming() as folder:
-                    intake.store_uploads([(upload.name, upload)], folder)
-                    model = workspace.register_model(name.strip(), folder / intake.safe_relative_path(upload.name), **about)
-            elif path.strip():
-                model = workspace.register_model(name.strip(), path.strip(), **about)
-            else:
-                raise SettingsError("path", "no model is chosen", "Choose the file that your training script saved.")
-            form.done(model.reference)
-    if form.made:
-        st.rerun()
+
+    def register() -> str:
+        about: dict[str, Any] = {"description": description.strip(), "tags": tags_of(tags)}
+        if upload:
+            with workspace.incoming() as folder:
+                intake.store_uploads([(upload.name, upload)], folder)
+                return workspace.register_model(name.strip(), folder / intake.safe_relative_path(upload.name), **about).reference
+        if path.strip():
+            return workspace.register_model(name.strip(), path.strip(), **about).reference
+        raise SettingsError("path", "no model is chosen", "Choose the file that your training script saved.")
+
+    form.submit("Register model", "Copying it in, looking at what it is, and computing its SHA-256 …", register)
     form.show_error(fields, place)
 
 
@@ -175,10 +173,7 @@ st.header("Models", anchor=False)
 st.caption("What makes the predictions. Register a trained model once; each registration under the same name is a new version.")
 workspace = _shared.workspace()
 form = _shared.form("model")
-if form.made:
-    st.session_state["tab"], st.session_state["model"] = REGISTERED, form.made
-    st.toast(f"Registered **{_shared.plain(form.made)}**", icon=":material/check_circle:")
-    form.made = ""
+form.show_made(REGISTERED)
 models = workspace.models()
 registered, register = st.tabs([REGISTERED, REGISTER], key="tab", bind="query-params", on_change="rerun")
 with registered:

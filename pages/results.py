@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages import _shared
-from pages._shared import plain
+from pages._shared import clipped, local_time, plain, shown
 from services.domain import Run, RunStatus, counted
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def table_and_chart(run: Run, predictions: Predictions, total: int, download: De
         page = st.pagination(-(-found // PAGE), key="page", bind="query-params") if found > PAGE else 1
         rows = predictions.page(wanted, (page - 1) * PAGE, PAGE).select(["File", "Prediction"])
         height = min(rows.num_rows, 15) * 35 + 38
-        slot.dataframe(rows, key="predictions_table", hide_index=True, height=height, alt="Files and their predictions")
+        slot.dataframe(rows, key="predictions_table", lazy=False, hide_index=True, height=height, alt="Files and their predictions")
         if unmatched := predictions.count(Filter(statuses=(Status.UNMATCHED,))):
             st.caption(f"{counted(unmatched, 'row')} of the output can't be told to belong to one file; File is empty there.")
     with right:
@@ -174,12 +174,14 @@ def failed_items(predictions: Predictions) -> None:
     slot = st.container()
     page = st.pagination(-(-failed // PAGE), key="failed_page", bind="query-params") if failed > PAGE else 1
     rows = predictions.failed((page - 1) * PAGE, PAGE).select(["File", "Error", "Mini-batch", "Worker", "Attempts"])
-    slot.dataframe(rows, key="failed_table", hide_index=True, height=min(rows.num_rows, 10) * 35 + 38, alt="Files without a prediction")
+    slot.dataframe(
+        rows, key="failed_table", lazy=False, hide_index=True, height=min(rows.num_rows, 10) * 35 + 38, alt="Files without a prediction"
+    )
 
 
 def label(run: Run) -> str:
     """No two alike: what a selectbox gives back is found by its label."""
-    return f"{' '.join(run.title.split())[:100]} · {run.submitted_at.astimezone():%Y-%m-%d %H:%M:%S} · {run.id[-6:]}"
+    return shown(f"{clipped(' '.join(run.title.split()), 100)} · {local_time(run.submitted_at)} · {run.id[-6:]}")
 
 
 def choose_run() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -10,26 +11,18 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from pages import _shared
-from pages._shared import plain
+from pages._shared import arrow_table, clipped, duration_in_words, plain, shown
+from pages._submission import last_submission
 from services.domain import Failure, Run, RunStatus, counted
 from services.settings import TABLE, ParallelRunSettings
 from services.workspace import Capability
 
 MOST_RUNS = 1_000
 LAST_LINES = 200
+MOST_FILES = 1_000  # output files shown
 RESUMABLE = (RunStatus.NOT_RESPONDING, RunStatus.FAILED, RunStatus.CANCELED)
 
 workspace = _shared.workspace()
-
-
-def in_time(seconds: float | None) -> str:
-    """Seconds for a person: `8 s`, `2 min 10 s`, `3 h 05 min`; a dash when not known."""
-    if seconds is None:
-        return "–"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60} min {whole % 60:02} s" if whole < 3600 else f"{whole // 3600:,} h {whole % 3600 // 60:02} min"
 
 
 def done(run: Run) -> int:
@@ -40,6 +33,15 @@ def rate(run: Run) -> float | None:
     """Files a second: at present, or over the whole of a run that ended."""
     found = run.rate if not run.status.ended else done(run) / run.duration if run.duration else None
     return None if found is None else round(found, 1 if found < 100 else None)
+
+
+def time_left(run: Run) -> str | None:
+    return None if run.seconds_left is None else duration_in_words(run.seconds_left)
+
+
+def rows_high(count: int, most: int) -> int:
+    """The height of a table of so many rows, in pixels."""
+    return min(count, most) * 35 + 38
 
 
 # ---- the list ----------------------------------------------------------------------------------------------------------------------------
@@ -65,36 +67,34 @@ def run_list() -> None:
             st.space("stretch")
             if st.button("New run", type="primary", icon=":material/add:"):
                 st.switch_page("new_run.py", query_params={})
-        shown = [
-            run
-            for run in runs
-            if (not statuses or run.status in statuses) and (text or "").casefold() in f"{run.title} {run.id}".casefold()
-        ]
-        st.session_state.listed_runs = [run.id for run in shown]
-        first = f" (the newest {MOST_RUNS:,})" if len(runs) == MOST_RUNS else ""
-        found = f"{len(shown):,} of {counted(len(runs), 'run')}" if len(shown) < len(runs) else counted(len(runs), "run")
-        st.caption(f"{found}{first} · click one to open it")
-        if shown:
-            run_table(shown)
+        part = text.casefold()
+        found = [run for run in runs if run.status in (statuses or present) and part in f"{run.title} {run.id}".casefold()]
+        st.session_state.listed_runs = [run.id for run in found]
+        newest = f"the newest {MOST_RUNS:,} runs" if len(runs) == MOST_RUNS else counted(len(runs), "run")
+        st.caption(f"{len(found):,} of {newest} · click one to open it" if len(found) < len(runs) else f"{newest} · click one to open it")
+        if found:
+            run_table(found)
 
 
 def run_table(runs: list[Run]) -> None:
-    import pyarrow as pa
+    from pyarrow import compute
 
+    columns = {
+        "Status": str, "Run": str, "Progress": float, "Succeeded": int, "Failed": int, "Left": int, "Files/s": float, "Time left": str,
+        "Submitted": datetime,
+    }  # fmt: skip
+    table = arrow_table(
+        columns,
+        [
+            (
+                run.status, clipped(run.title, 300), 100 * done(run) // run.items_total / 100 if run.items_total else None,
+                run.items_succeeded, run.items_failed, run.items_left, rate(run), time_left(run), run.submitted_at,
+            )
+            for run in runs
+        ],
+    )  # fmt: skip
+    table = table.set_column(0, "Status", compute.split_pattern(table["Status"], ","))  # a list is shown as a badge
     column = st.column_config
-    table = pa.table(
-        {
-            "Status": [[run.status.value] for run in runs],
-            "Run": [run.title[:300] for run in runs],
-            "Progress": [100 * done(run) // run.items_total / 100 if run.items_total else None for run in runs],
-            "Succeeded": [run.items_succeeded for run in runs],
-            "Failed": [run.items_failed for run in runs],
-            "Left": [run.items_left for run in runs],
-            "Files/s": [rate(run) for run in runs],
-            "Time left": [in_time(run.seconds_left) if run.seconds_left is not None else None for run in runs],
-            "Submitted": pa.array([run.submitted_at for run in runs], pa.timestamp("ms", "UTC")),
-        }
-    )
     st.dataframe(
         table,
         key="runs_table",
@@ -102,17 +102,14 @@ def run_table(runs: list[Run]) -> None:
         selection_mode="single-cell",
         hide_index=True,
         placeholder="",
-        height=min(len(runs), 20) * 35 + 38,
+        height=rows_high(len(runs), 20),
         alt="All runs, the newest first",
         column_config={
             "Status": column.MultiselectColumn(options=list(_shared.BADGES), color=[color for color, _ in _shared.BADGES.values()]),
             "Run": column.TextColumn(width=240),
             "Progress": column.ProgressColumn(format="percent", min_value=0, max_value=1, width=110),
-            "Succeeded": column.NumberColumn(format="localized"),
-            "Failed": column.NumberColumn(format="localized"),
-            "Left": column.NumberColumn(format="localized"),
-            "Files/s": column.NumberColumn(format="localized"),
-            "Submitted": column.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss", timezone=st.context.timezone),
+            **{name: column.NumberColumn(format="localized") for name in ("Succeeded", "Failed", "Left", "Files/s")},
+            "Submitted": _shared.time_column(),
         },
     )
 
@@ -130,39 +127,13 @@ def board(run_id: str, was_active: bool) -> None:
             _shared.status_badge(run)
             st.space("stretch")
             actions(run)
-        total = run.items_total or 0
-        share = done(run) / total if total else 0.0
-        st.progress(share, f"{done(run):,} of {counted(total, 'file')} · {int(share * 100)} %")
-        figures = {
-            "Succeeded": f"{run.items_succeeded or 0:,}",
-            "Failed": f"{run.items_failed or 0:,}",
-            "Left": f"{run.items_left or 0:,}",
-            "Files per second": f"{rate(run):,}" if rate(run) is not None else "–",
-        }
-        figures |= {"Duration": in_time(run.duration)} if run.status.ended else {"Time left": in_time(run.seconds_left)}
-        with st.grid(len(figures), min_column_width=130):
-            for label, figure in figures.items():
-                st.metric(label, figure, border=True)
-        words = [budget(run), f"{run.mini_batches_done or 0:,} of {counted(run.mini_batches_total or 0, 'mini-batch')} done"]
-        if not run.status.ended:
-            words += [f"{counted(run.workers, 'worker')} at work", f"running for {in_time(run.duration)}"]
-        st.caption(" · ".join(words))
+        figures(run)
         what_happened(run)
-        failures, logs, settings, output = st.tabs(
-            ["Failures", "Logs", "Settings", "Output"], key="view", on_change="rerun", bind="query-params"
-        )
-        if failures.open:
-            with failures:
-                failure_table(run)
-        if logs.open:
-            with logs:
-                log(run)
-        if settings.open:
-            with settings:
-                settings_table(run)
-        if output.open:
-            with output:
-                output_table(run)
+        views = {"Failures": failure_table, "Logs": log, "Settings": settings_table, "Output": output_table}
+        for tab, show in zip(st.tabs(list(views), key="view", on_change="rerun", bind="query-params"), views.values(), strict=True):
+            if tab.open:
+                with tab:
+                    show(run)
 
 
 def actions(run: Run) -> None:
@@ -177,15 +148,32 @@ def actions(run: Run) -> None:
             workspace.resume(run.id)
             st.rerun()
     if run.status.ended:
-        again = st.button("Rerun", icon=":material/replay:", key=f"rerun-{run.id}", help="The same request again, as a new run.")
-        # A double click comes twice, and makes one run.
-        if again:
-            st.session_state.rerun_as = st.session_state.get("rerun_as") or workspace.rerun(run.id).id
-            st.switch_page("runs.py", query_params={"run": st.session_state.rerun_as})
-        st.session_state.rerun_as = None
+        if st.button("Rerun", icon=":material/replay:", key=f"rerun-{run.id}", help="The same request again, as a new run."):
+            rerun = last_submission().submit(workspace, run.request)
+            st.switch_page("runs.py", query_params={"run": rerun.id})
     label = "See results" if run.status.ended else "See results so far"
     if st.button(label, type="primary", icon=":material/table_chart:", key=f"results-{run.id}"):
         st.switch_page("results.py", query_params={"run": run.id})
+
+
+def figures(run: Run) -> None:
+    total, speed = run.items_total or 0, rate(run)
+    share = done(run) / total if total else 0.0
+    st.progress(share, f"{done(run):,} of {counted(total, 'file')} · {int(share * 100)} %")
+    lasted = "–" if run.duration is None else duration_in_words(run.duration)
+    shown_figures = {
+        "Succeeded": f"{run.items_succeeded or 0:,}",
+        "Failed": f"{run.items_failed or 0:,}",
+        "Left": f"{run.items_left or 0:,}",
+        "Files per second": "–" if speed is None else f"{speed:,}",
+    } | ({"Duration": lasted} if run.status.ended else {"Time left": time_left(run) or "–"})
+    with st.grid(len(shown_figures), min_column_width=130):
+        for label, figure in shown_figures.items():
+            st.metric(label, figure, border=True)
+    words = [budget(run), f"{run.mini_batches_done or 0:,} of {counted(run.mini_batches_total or 0, 'mini-batch')} done"]
+    if not run.status.ended:
+        words += [f"{counted(run.workers, 'worker')} at work", f"running for {lasted}"]
+    st.caption(" · ".join(words))
 
 
 def budget(run: Run) -> str:
@@ -200,19 +188,19 @@ def budget(run: Run) -> str:
 def what_happened(run: Run) -> None:
     """The one line a person should see first: how it ended, or what fails while it goes on."""
     if run.status is RunStatus.NOT_RESPONDING:
-        seen = f" It was last seen at {run.heartbeat_at.astimezone():%Y-%m-%d %H:%M:%S}." if run.heartbeat_at else ""
+        seen = f" It was last seen at {_shared.local_time(run.heartbeat_at)}." if run.heartbeat_at else ""
         st.warning(
             f"Nobody is carrying out this run: its process has ended or is silent.{seen} What is scored is kept; "
             "Resume carries on from there and scores nothing twice.",
             icon=":material/heart_broken:",
         )
     for sentence in run.warnings:
-        st.warning(plain(sentence[:1_000]), icon=":material/warning:")
+        st.warning(plain(clipped(sentence, 1_000)), icon=":material/warning:")
     if run.status is RunStatus.CANCELED:
         st.info(plain(run.error or "Canceled."), icon=":material/cancel:")
     elif run.error:
         first, _, rest = run.error.partition("\n")
-        st.error(plain(first[:1_000]), icon=":material/error:")
+        st.error(plain(clipped(first, 1_000)), icon=":material/error:")
         traceback(rest, most=300)
     elif run.items_failed and (latest := workspace.failures(run.id, 1)):
         st.error(plain(f"{first_line(latest[0])}, in mini-batch {latest[0].mini_batch}"), icon=":material/error:")
@@ -221,55 +209,53 @@ def what_happened(run: Run) -> None:
 def traceback(text: str, most: int) -> None:
     """As tall as the text, up to `most` pixels."""
     if text := text.strip("\n"):
-        st.code(text, language=None, height=min(most, 56 + 22 * text.count("\n")))
+        st.code(shown(text), language=None, height=min(most, 56 + 22 * text.count("\n")))
 
 
 def first_line(failure: Failure) -> str:
-    return failure.error.partition("\n")[0][:1_000] or f"run() returned no row for {counted(failure.items_failed, 'file')}"
+    return clipped(failure.error.partition("\n")[0], 1_000) or f"run() returned no row for {counted(failure.items_failed, 'file')}"
 
 
 def failure_table(run: Run) -> None:
-    import pyarrow as pa
-
     failures = workspace.failures(run.id)
     if not failures:
         st.caption("Nothing has failed." if run.status.ended else "Nothing has failed so far.")
         return
-    rows = {
-        "Mini-batch": [failure.mini_batch for failure in failures],
-        "Error": [first_line(failure) for failure in failures],
-        "Files": [", ".join(failure.items[:20]) + (", …" if len(failure.items) > 20 else "") for failure in failures],
-        "Worker": [failure.worker for failure in failures],
-        "Attempt": [failure.attempt for failure in failures],
-        "Failed": [failure.items_failed for failure in failures],
-        "Then": ["counted as failed" if failure.final else "tried again" for failure in failures],
-    }
     latest = "The latest 100 attempts" if len(failures) == 100 else "The attempts"
     st.caption(f"{latest} that failed or fell short, the newest first. Click one for its traceback.")
+    columns = {"Mini-batch": int, "Error": str, "Files": str, "Worker": str, "Attempt": int, "Failed": int, "Then": str}
+    rows = [
+        (
+            failure.mini_batch, first_line(failure), clipped(", ".join(failure.items[:100]), 1_000), failure.worker, failure.attempt,
+            failure.items_failed, "counted as failed" if failure.final else "tried again",
+        )
+        for failure in failures
+    ]  # fmt: skip
     picked = st.dataframe(
-        pa.table(rows),
+        arrow_table(columns, rows),
         key="failures_table",
         on_select="rerun",
         selection_mode="single-cell",
         hide_index=True,
-        height=min(len(failures), 8) * 35 + 38,
+        height=rows_high(len(failures), 8),
         alt="Attempts that failed",
         column_config={"Error": st.column_config.TextColumn(width=300), "Files": st.column_config.TextColumn(width=160)},
     )
     cells = picked.selection.cells
     chosen = failures[cells[0][0]] if cells and cells[0][0] < len(failures) else failures[0]
-    st.caption(f"Mini-batch {chosen.mini_batch}, attempt {chosen.attempt}, {chosen.worker}")
+    st.caption(plain(f"Mini-batch {chosen.mini_batch}, attempt {chosen.attempt}, {chosen.worker}"))
     traceback(chosen.error or first_line(chosen), most=400)
 
 
 def log(run: Run) -> None:
-    logs = {name: path for name, path in workspace.logs(run.id).items() if path.exists() and path.stat().st_size}
+    logs = {shown(name): path for name, path in workspace.logs(run.id).items() if path.exists() and path.stat().st_size}
     if not logs:
         st.caption("Nothing was logged." if run.status.ended else "Nothing is logged yet.")
         return
     name = st.selectbox("Log", list(logs), key="log", label_visibility="collapsed")
     lines, size = last_lines(logs[name])
-    st.caption(f"The last {len(lines):,} lines of {size:,} bytes" if len(lines) == LAST_LINES else counted(len(lines), "line"))
+    words = f"The last {LAST_LINES} lines of {_shared.size_in_words(size)}"
+    st.caption(words if len(lines) == LAST_LINES else counted(len(lines), "line"))
     with st.container(height=420, border=False, autoscroll=True):
         st.code("\n".join(lines), language=None)
 
@@ -285,8 +271,6 @@ def last_lines(path: Path) -> tuple[list[str], int]:
 
 
 def settings_table(run: Run) -> None:
-    import pyarrow as pa
-
     request, settings = run.request, run.request.settings
     rows = [
         ("Model", ", ".join(request.models) or "none", ""),
@@ -297,13 +281,8 @@ def settings_table(run: Run) -> None:
     for name, row in TABLE.items():
         value, default = getattr(settings, name), ParallelRunSettings.default(name)
         rows.append((row.label, in_text(value, row.unset), in_text(default, row.unset) if value != default else ""))
-    names, values, defaults = zip(*rows, strict=True)
-    st.dataframe(
-        pa.table({"Setting": names, "Value": values, "Default, where it differs": defaults}),
-        hide_index=True,
-        height=len(rows) * 35 + 38,
-        alt="What the run was asked to do",
-    )
+    table = arrow_table({"Setting": str, "Value": str, "Default, where it differs": str}, rows)
+    st.dataframe(table, hide_index=True, lazy=False, height=rows_high(len(rows), 30), alt="What the run was asked to do")
 
 
 def in_text(value: object, unset: str) -> str:
@@ -312,32 +291,25 @@ def in_text(value: object, unset: str) -> str:
     return ", ".join(value) if isinstance(value, tuple) else unset if value is None else str(value)
 
 
-def output_address(run: Run, name: str) -> str:
-    return f"downloads/output?{urlencode({'run': run.id, 'name': name})}"
-
-
 def output_table(run: Run) -> None:
-    import pyarrow as pa
-
     output = workspace.output(run.id)
     if not output:
         st.caption("Nothing was written." if run.status.ended else "Nothing is written yet.")
         return
-    rows = next((name for name in output if name.startswith(Path(run.request.settings.append_row_file_name).stem)), None)
-    if rows:
-        st.link_button(plain(rows), output_address(run, rows), icon=":material/download:", help="What run() returned, a row a line.")
-    shown = dict(list(output.items())[:1_000])
-    st.caption(f"The files as the run wrote them: {len(output):,}" + (", the first 1,000 shown" * (len(output) > 1_000)))
+    addresses = {
+        name: f"downloads/output?{urlencode({'run': run.id, 'name': name}, errors='surrogateescape')}" for name in list(output)[:MOST_FILES]
+    }
+    stem = Path(run.request.settings.append_row_file_name).stem
+    if rows_file := next((name for name in addresses if name.startswith(stem)), None):
+        words = "What run() returned, a row a line."
+        st.link_button(plain(rows_file), addresses[rows_file], icon=":material/download:", help=words)
+    st.caption(f"{counted(len(output), 'file')} as the run wrote them" + f", {MOST_FILES:,} of them shown" * (len(output) > MOST_FILES))
+    rows = [(name, output[name].stat().st_size if output[name].exists() else None, address) for name, address in addresses.items()]
     st.dataframe(
-        pa.table(
-            {
-                "File": list(shown),
-                "Size": [path.stat().st_size if path.exists() else None for path in shown.values()],
-                "Link": [output_address(run, name) for name in shown],
-            }
-        ),
+        arrow_table({"File": str, "Size": int, "Link": str}, rows),
         hide_index=True,
-        height=min(len(shown), 15) * 35 + 38,
+        lazy=False,
+        height=rows_high(len(rows), 15),
         alt="Output files",
         column_config={
             "Size": st.column_config.NumberColumn(format="bytes"),
@@ -348,7 +320,6 @@ def output_table(run: Run) -> None:
 
 # ---- the page ----------------------------------------------------------------------------------------------------------------------------
 
-
 chosen = st.query_params.get("run")
 if chosen is None:
     st.header("Runs", anchor=False)
@@ -358,7 +329,7 @@ else:
     if st.button("All runs", icon=":material/arrow_back:", type="tertiary"):
         st.switch_page("runs.py", query_params={})
     run = workspace.run(chosen)
-    st.header(plain(run.title.replace("\n", " ")[:150]), anchor=False)
-    st.caption(plain(f"{run.id} · submitted {run.submitted_at.astimezone():%Y-%m-%d %H:%M:%S}"))
+    st.header(plain(clipped(" ".join(run.title.split()), 150)), anchor=False)
+    st.caption(plain(f"{run.id} · submitted {_shared.local_time(run.submitted_at)}"))
     active = not run.status.ended
     st.fragment(board, run_every=1.0 if active else None)(run.id, active)

@@ -47,6 +47,8 @@ class Model:
     needs_approval: bool = True
     approved: bool = False
     imports: tuple[str, ...] = ()
+    scanned_whole: bool = True
+    """False where `imports` may lack some: the file was too large, or not to be read to its end."""
 
     @property
     def reference(self) -> str:

@@ -204,8 +204,6 @@ def _scan_pickle(stream: Stream, scan: PickleScan, *, joblib: bool) -> None:
                         _skip_array(state, stream, scan)
             case "PERSID":
                 raise ValueError("refused by every unpickler but its author's")
-            case "PROTO" if argument > 5:
-                raise ValueError("no pickle protocol")
             case "STOP":
                 stack.pop()
                 return

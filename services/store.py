@@ -210,6 +210,13 @@ class Store:
             rows = connection.execute("SELECT * FROM runs ORDER BY submitted_at DESC, id DESC LIMIT ?", (limit,)).fetchall()
         return [self._run(row) for row in rows]
 
+    def unended_runs(self) -> list[Run]:
+        """The runs that have not ended, the oldest first."""
+        marks = [status.value for status in RunStatus if status.ended]
+        with self._connected() as connection:
+            query = f"SELECT * FROM runs WHERE status NOT IN ({', '.join('?' * len(marks))}) ORDER BY submitted_at, id"
+            return [self._run(row) for row in connection.execute(query, marks)]
+
     @staticmethod
     def _run(row: sqlite3.Row) -> Run:
         status = RunStatus(row["status"])

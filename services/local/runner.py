@@ -16,21 +16,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from services.domain import MiniBatch, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
 from services.journal import AttemptStatus
-from services.local import reports
+from services.local import reports, slots
 from services.local.batching import cut
 from services.local.ledger import Ledger, Outcome
 from services.local.run_folder import RunFolder
+from services.local.runs import Runs
 from services.local.worker_process import STAND_INS, Message, Stage, WorkerPlace, WorkerProcess, worker_environment
 from services.settings import size_in_units
 from services.store import Store
 
 IMPORT_LIMIT = 300  # seconds: azureml alone can take 13 on a busy machine
 BEAT = 0.5  # seconds between signs of life
+TURN = 0.2  # seconds between two looks whether it is this run's turn
 READ_AHEAD = 0.2  # seconds of work that may wait at a worker, so that it never waits for the runner
 
 
@@ -38,6 +40,7 @@ class Runner:
     """Carries out one run. Use it once, holding the run's lock."""
 
     def __init__(self, home: Path, run_id: str) -> None:
+        self._home = home
         self._run_id = run_id
         self._store = Store(home)
         self._folder = RunFolder(home, run_id)
@@ -62,9 +65,12 @@ class Runner:
 
         Raises WorkspaceUnavailable where not even that can be written: the run then reads NotResponding.
         """
+        slot = None
         try:
-            self._open()
-            self._score()
+            slot = self._wait_for_a_slot()
+            if slot:
+                self._open()
+                self._score()
             if self._outcome is None:
                 self._outcome = self._ledger.verdict()
                 self._shut_down_workers()
@@ -76,6 +82,20 @@ class Runner:
             for worker in list(self._workers):
                 self._end(worker)
         self._close(self._outcome)
+        if slot:
+            slot.release()
+
+    def _wait_for_a_slot(self) -> FileLock | None:
+        """Wait until it is this run's turn: runs start in the order they were submitted. None when it was canceled meanwhile."""
+        runs = Runs(self._home, self._store)
+        while True:
+            if not runs.any_before(self._run_id) and (slot := slots.take(self._home)):
+                return slot
+            self._store.update_run(self._run_id, status=RunStatus.QUEUED, heartbeat_at=utc_now())
+            if self._store.cancel_requested(self._run_id):
+                self._outcome = Outcome(RunStatus.CANCELED, None, "Canceled on request.")
+                return None
+            time.sleep(TURN)
 
     def _open(self) -> None:
         """Find where the run stands, and what is left of it."""

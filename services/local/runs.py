@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _PROJECT = Path(__file__).parents[2]
 _MOST_WORKERS = 64 * (os.cpu_count() or 1)
+_A_LOOK = 0.3  # seconds: somebody who looks whether the run is carried out holds its lock for less
 _STARTING = timedelta(seconds=15)  # how long a runner may take to appear
 _REMADE_EVERY = 3.0  # seconds between two tables of partial results
 _STALE = timedelta(seconds=30)  # how long a runner may be silent
@@ -140,6 +141,14 @@ class Runs:
         run = self._store.run(run.id)  # it may have ended between the two looks
         return run if run.status.ended else replace(run, status=RunStatus.NOT_RESPONDING, workers=0, rate=None)
 
+    def any_before(self, run_id: str) -> bool:
+        """Whether a run that was submitted before this one still waits for its turn."""
+        runs = self._store.unended_runs()
+        mine = next(run for run in runs if run.id == run_id)
+        older = (run for run in runs if (run.submitted_at, run.id) < (mine.submitted_at, mine.id))
+        waiting = (RunStatus.NOT_STARTED, RunStatus.QUEUED)
+        return any(run.status in waiting and self._as_it_is(run).status in waiting for run in older)
+
     # ---- changing course ------------------------------------------------------------------------------------------------------
 
     def cancel(self, run_id: str) -> Run:
@@ -147,7 +156,7 @@ class Runs:
         if self.one(run_id).status.ended:
             return self.one(run_id)
         self._store.request_cancel(run_id)
-        with contextlib.suppress(Timeout), self._folder(run_id).lock().acquire(timeout=0):
+        with contextlib.suppress(Timeout), self._folder(run_id).lock().acquire(timeout=_A_LOOK):
             if not self._store.run(run_id).status.ended:
                 ended = {"error": "Canceled on request.", "error_code": None, "workers": 0, "rate": None}
                 self._store.update_run(run_id, status=RunStatus.CANCELED, ended_at=utc_now(), **ended)
@@ -161,7 +170,7 @@ class Runs:
         folder = self._folder(run_id)
         folder.plan()  # says so where the folder is gone
         try:
-            with folder.lock().acquire(timeout=0):
+            with folder.lock().acquire(timeout=_A_LOOK):
                 if run.status.ended and folder.has_journal:
                     with Journal(folder.path, writable=True) as journal:
                         journal.reopen_failed()

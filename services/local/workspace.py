@@ -109,7 +109,7 @@ class LocalWorkspace:
                 os.replace(staged, folder / source.name)
                 return Model(
                     name, number, str(folder / source.name), size, sha256, content.kind, utc_now(), description, dict(tags or {}),
-                    content.needs_approval, False, content.imports,
+                    content.needs_approval, False, content.imports, content.scanned_whole,
                 )  # fmt: skip
 
             if approve:

@@ -149,7 +149,7 @@ def test_rows_deleted_under_a_stopped_run_are_scored_again(workspace, request_fo
 
 
 def test_a_run_that_is_alive_or_completed_is_not_resumed(workspace, request_for, finish):
-    run = workspace.submit(request_for(files=20))
+    run = workspace.submit(request_for(files=60))
     finish(workspace, run.id, until=some_done)
     with pytest.raises(StudioError, match="being carried out"):
         workspace.resume(run.id)
@@ -182,3 +182,28 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert submitter.returncode == -signal.SIGKILL
     run = finish(workspace, submitter.stdout.strip())
     assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 30)
+
+
+def test_runs_wait_for_their_turn_and_start_in_order(workspace, request_for, finish, monkeypatch):
+    monkeypatch.setenv("BATCH_SCORING_RUNS_AT_ONCE", "1")
+    request = request_for(files=8, mini_batch_size=1)
+    first, second, third = (workspace.submit(request) for _ in range(3))
+    finish(workspace, third.id, until=lambda run: run.status is RunStatus.QUEUED)
+    ended = [finish(workspace, run.id) for run in (first, second, third)]
+    assert [run.status for run in ended] == [RunStatus.COMPLETED] * 3
+    assert ended[0].ended_at <= ended[1].started_at <= ended[1].ended_at <= ended[2].started_at
+
+
+def test_a_waiting_run_can_be_canceled_and_a_killed_one_frees_its_place(workspace, request_for, finish, home, monkeypatch):
+    monkeypatch.setenv("BATCH_SCORING_RUNS_AT_ONCE", "1")
+    request = request_for("import time\ndef run(mini_batch): time.sleep(600)", files=2, run_invocation_timeout=600)
+    first, second = workspace.submit(request), workspace.submit(request)
+    finish(workspace, second.id, until=lambda run: run.status is RunStatus.QUEUED)
+    workspace.cancel(second.id)
+    assert finish(workspace, second.id, seconds=10).status is RunStatus.CANCELED
+    third = workspace.submit(request)
+    finish(workspace, first.id, until=lambda run: run.workers == 1)
+    os.kill(runner_pid(home, first.id), signal.SIGKILL)
+    finish(workspace, third.id, until=lambda run: run.workers == 1)
+    workspace.cancel(third.id)
+    finish(workspace, third.id)

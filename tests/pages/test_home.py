@@ -24,7 +24,7 @@ def insert(home, workspace):
 
 
 def texts(app) -> list[str]:
-    return [caption.value.replace("\\", "") for caption in app.caption]
+    return [caption.value.replace("\\", "").replace("\u2060", "") for caption in app.caption]
 
 
 def links(app) -> list[str]:

@@ -30,7 +30,7 @@ def open_form(open_page, source: str):
 
 
 def register(app):
-    return app.button(key="dataset-register-0").click().run()
+    return app.button(key="dataset-submit-0").click().run()
 
 
 def test_an_empty_workspace_says_what_a_dataset_is(open_page):
@@ -53,7 +53,7 @@ def test_many_uploaded_files_are_registered_once_then_chosen_and_the_form_is_emp
     assert "Registered" in app.toast[0].value
     assert app.text_input(key="dataset-name-1").value == ""
     with pytest.raises(KeyError):  # what a second click would press
-        app.button(key="dataset-register-0")
+        app.button(key="dataset-submit-0")
     app.run()
     assert len(workspace.datasets()) == 1
 
@@ -177,6 +177,8 @@ def preview(open_page, workspace, folder, name: str, content: bytes):
         ("a.txt", b"x;y\n1;2\n", ["x", "y"], [["1", "2"]]),
         ("a.csv", b'n,"a ""quoted"", two\nlines"\n1,=2\n', ["n", 'a "quoted", two\nlines'], [["1", "=2"]]),
         ("a.csv", b"x,x\n1,2\n", ["1", "2"], [["x", "x"], ["1", "2"]]),
+        ("a.csv", b"0," * 9000 + b"0", [str(number) for number in range(1, 101)], [["0"] * 100]),
+        ("a.csv", "a,b\n1\u2028,2\r\n".encode(), ["a", "b"], [["1\u2028", "2"]]),
         ("a.csv", b"\xef\xbb\xbfnaam,b\nAndr\xe9,1\n", ["naam", "b"], [["Andr\ufffd", "1"]]),
     ],
 )
@@ -228,6 +230,15 @@ def test_a_file_that_vanished_or_became_a_pipe_is_said_and_not_waited_for(open_p
         os.mkfifo(folder / "0000.csv")
         app.run()
         assert any("no plain file any more" in warning.value for warning in app.warning)
+
+
+def test_a_dataset_whose_list_of_files_is_gone_says_what_to_do(open_page, workspace, csv_folder):
+    dataset = workspace.register_dataset("orders", csv_folder(2))
+    os.unlink(dataset.manifest)
+    app = open_page(DATASETS)
+    assert not app.exception
+    assert "Register the dataset again" in app.error[0].value
+    assert app.selectbox(key="dataset").value == "orders:1"
 
 
 def test_a_long_list_of_files_comes_in_pages_of_100(open_page, workspace, csv_folder):

@@ -154,31 +154,36 @@ def test_a_truncated_model_says_that_its_scan_is_incomplete(tmp_path):
     assert not content.scanned_whole
 
 
-def compressed_bomb(path: Path, start: bytes) -> Path:
-    packer = zlib.compressobj(9)
+@pytest.mark.parametrize(("megabytes", "whole"), [(200, True), (300, False)])
+def test_a_long_string_is_stepped_over_takes_no_memory_and_is_given_up_on_when_it_is_huge(tmp_path, megabytes, whole):
+    path, packer = tmp_path / "bomb", zlib.compressobj(9)
     with open(path, "wb") as file:
-        file.write(packer.compress(b"\x80\x04" + start))
-        for _ in range(400):
-            file.write(packer.compress(b"N0" * (1 << 19)))
-        file.write(packer.flush())
-    return path
-
-
-def test_a_bomb_of_one_string_takes_no_memory(tmp_path):
-    path = compressed_bomb(tmp_path / "bomb", b"\x8e" + (1 << 40).to_bytes(8, "little"))
+        file.write(packer.compress(b"\x80\x04\x8e" + (megabytes << 20).to_bytes(8, "little")))
+        for _ in range(megabytes):
+            file.write(packer.compress(bytes(1 << 20)))
+        file.write(packer.compress(b".") + packer.flush())
     tracemalloc.start()
     content = inspect_model(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert content.needs_approval
-    assert not content.scanned_whole
+    assert (content.needs_approval, content.scanned_whole) == (True, whole)
     assert peak < 10 * 2**20
 
 
 def test_a_bomb_of_instructions_is_given_up_on(tmp_path):
-    content = inspect_model(compressed_bomb(tmp_path / "bomb", b""))
-    assert content.needs_approval
-    assert not content.scanned_whole
+    content = inspect_model(written(tmp_path / "bomb", zlib.compress(b"\x80\x04" + b"N0" * 50_000_000 + b"N.")))
+    assert (content.needs_approval, content.scanned_whole) == (True, False)
+
+
+def test_what_joblib_reads_from_a_second_compressed_stream_is_listed(tmp_path):
+    path = written(tmp_path / "m", zlib.compress(b"\x80\x04N0") + zlib.compress(b"cos\nsystem\n."))
+    assert joblib.load(path) is os.system
+    assert inspect_model(path).imports == ("os.system",)
+
+
+def test_imports_before_an_instruction_that_is_none_are_listed(tmp_path):
+    content = inspect_model(written(tmp_path / "m", b"cos\nf\n\0and more"))
+    assert (content.kind, content.imports, content.scanned_whole) == ("pickle", ("os.f",), False)
 
 
 @pytest.mark.parametrize(
@@ -249,6 +254,7 @@ def test_a_damaged_or_nested_zip_needs_approval(tmp_path):
     for name, content in {"cut": whole[:-40], "damaged": whole[:60] + b"x" * 600 + whole[660:]}.items():
         found = inspect_model(written(tmp_path / name, content))
         assert found.needs_approval, name
+    assert inspect_model(zipped(tmp_path / "folders only", {"folder/": b""})).needs_approval
     assert inspect_model(zipped(tmp_path / "nested", {"inner.zip": zipped(tmp_path / "b", {"m": ONNX}).read_bytes()})).needs_approval
 
 
@@ -344,11 +350,12 @@ def test_the_sha256_of_a_folder_changes_with_any_content_or_name_and_with_nothin
             (tmp_path / name / path).write_bytes(content)
         return tmp_path / name
 
-    one = folder("one", {"a": b"1", "s/b": b"2"})
-    assert sha256_of(folder("same", {"s/b": b"2", "a": b"1"})) == sha256_of(one)
+    one = folder("one", {"a": b"1", "b": b"2"})
+    assert sha256_of(folder("same", {"b": b"2", "a": b"1"})) == sha256_of(one)
     assert size_of(one) == 2
-    forged = "a\n" + sha256_of(written(tmp_path / "two", b"2")) + "  b"
-    others = [{"a": b"2", "s/b": b"1"}, {"a": b"1", "sb": b"2"}, {"a": b"1"}, {"a": b"1", "s/b": b"2", ".h": b""}, {forged: b"1"}]
+    in_one_name = [f"a{mark}{sha256_of(tmp_path / 'one' / 'a')}\nb" for mark in ("\n", "  ", "")]
+    others = [{"a": b"2", "b": b"1"}, {"a": b"1", "s/b": b"2"}, {"a": b"1"}, {"a": b"1", "b": b"2", ".h": b""}]
+    others += [{name: b"2"} for name in in_one_name]
     hashes = {sha256_of(folder(f"other{i}", files)) for i, files in enumerate(others)}
     assert len(hashes) == len(others)
     assert sha256_of(one) not in hashes
