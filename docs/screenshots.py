@@ -15,7 +15,7 @@ from services.settings import ParallelRunSettings
 from tests.browser.dashboard import browser, dashboard, settled
 
 FOLDER = Path(__file__).with_name("screenshots")
-SIZE = {"width": 1360, "height": 860}
+SIZE = {"width": 1360, "height": 980}
 
 
 def main() -> None:

@@ -81,7 +81,8 @@ def show_details(model: Model) -> None:
         else:
             ask_approval(model)
         if model.imports:
-            with st.expander(f"Loading it would import {counted(len(model.imports), 'name')}", icon=":material/data_object:"):
+            at_least = "" if model.scanned_whole else "at least "
+            with st.expander(f"Loading it would import {at_least}{counted(len(model.imports), 'name')}", icon=":material/data_object:"):
                 st.code(_shared.shown("\n".join(model.imports)), language=None, height=220 if len(model.imports) > 8 else "content")
         versions = [other for other in models if other.name == model.name]
         if len(versions) > 1:

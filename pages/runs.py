@@ -147,10 +147,10 @@ def actions(run: Run) -> None:
         if st.button("Resume", icon=":material/resume:", key=f"resume-{run.id}", help=words):
             workspace.resume(run.id)
             st.rerun()
-    if run.status.ended:
-        if st.button("Rerun", icon=":material/replay:", key=f"rerun-{run.id}", help="The same request again, as a new run."):
-            rerun = last_submission().submit(workspace, run.request)
-            st.switch_page("runs.py", query_params={"run": rerun.id})
+    words = "The same request again, as a new run."
+    if run.status.ended and st.button("Rerun", icon=":material/replay:", key=f"rerun-{run.id}", help=words):
+        rerun = last_submission().submit(workspace, run.request)
+        st.switch_page("runs.py", query_params={"run": rerun.id})
     label = "See results" if run.status.ended else "See results so far"
     if st.button(label, type="primary", icon=":material/table_chart:", key=f"results-{run.id}"):
         st.switch_page("results.py", query_params={"run": run.id})

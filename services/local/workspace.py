@@ -305,7 +305,7 @@ class LocalWorkspace:
         usage = shutil.disk_usage(self.home)
         yield "Folder can be written", os.access(self.home, os.W_OK), str(self.home)
         yield "Free disk space", usage.free > 1 << 30, f"{usage.free / 1e9:,.1f} GB of {usage.total / 1e9:,.1f} GB"
-        yield "Python", True, f"{sys.version.split()[0]} ({sys.executable})"
+        yield "Python", True, f"{sys.version.split()[0]}, this program’s own: it runs the workers"
         yield "Cores", True, f"{os.cpu_count()}: the default number of worker processes of a run"
         for package in ("scikit-learn", "numpy", "pandas", "joblib", "azureml-core"):
             try:
