@@ -58,8 +58,8 @@ def predictions_csv(request: Request) -> Response:
 
 def output_file(request: Request) -> Response:
     """GET /downloads/output?run=ID&name=parallel_run_step.txt: a file as the run wrote it. Only names that the run lists are served."""
-    asked = dict(parse_qsl(request.url.query, errors="surrogateescape"))  # a name may hold bytes that are no UTF-8
-    run_id, name = asked.get("run", ""), asked.get("name", "")
+    run_id = request.query_params.get("run", "")
+    name = dict(parse_qsl(request.url.query, errors="surrogateescape")).get("name", "")  # it may hold bytes that are no UTF-8
     try:
         path = _shared.workspace().output(run_id).get(name)
         if path is None:

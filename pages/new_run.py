@@ -91,16 +91,25 @@ def arguments(text: str) -> tuple[str, ...]:
         raise SettingsError("arguments", f"the arguments can't be read: {error}", "Close every quote.") from error
 
 
-def setting(name: str, where: DeltaGenerator) -> Any:
+def setting(name: str) -> Any:
     """The widget of one setting. Its range is checked here and not by the browser, which would keep an older value silently."""
     words = ParallelRunSettings.widget(name) | {"persist_state": "session"}
     words = {key: value for key, value in words.items() if key not in ("min_value", "max_value")}
-    fields[name] = where.container(gap="xsmall")
     if name == "environment_variables":
-        return fields[name].text_area(height=68, **words)
+        return st.text_area(height=68, **words)
     if TABLE[name].options:
-        return fields[name].selectbox(**words)
-    return fields[name].number_input(**words) if "step" in words else fields[name].text_input(**words)
+        return st.selectbox(**words)
+    return st.number_input(**words) if "step" in words else st.text_input(**words)
+
+
+def settings_side_by_side(names: list[str]) -> dict[str, Any]:
+    """These settings in one row, and below it room for what is wrong with them."""
+    given = {}
+    for name, column in zip(names, st.columns(len(names)), strict=True):
+        with column:
+            given[name] = setting(name)
+    fields.update(dict.fromkeys(names, st.container(gap="xsmall")))
+    return given
 
 
 st.header("New run", anchor=False)
@@ -117,8 +126,8 @@ with section(1, "Model", "model"):
     if model:
         st.caption(plain(f"{model.kind} · registered {_shared.local_time(model.created_at)}"))
     if model and not model.usable and Capability.APPROVAL in workspace.capabilities:
-        imports = f" It imports {', '.join(model.imports[:20])}." if model.imports else ""
-        ask_approval("model", plain(f"{model} is a program ({model.kind}): a run executes it with your rights.{imports}"), model.sha256)
+        imports = f" It imports {'' if model.scanned_whole else 'at least '}{', '.join(model.imports[:20])}." if model.imports else ""
+        ask_approval("model", plain(f"{model} is a program, {model.kind}: a run executes it with your rights.{imports}"), model.sha256)
 
 datasets = {dataset.reference: dataset for dataset in workspace.datasets()}
 with section(2, "Dataset", "dataset"):
@@ -151,15 +160,14 @@ with section(3, "Scoring script", "entry_script"):
             _shared.show_error(st.session_state.pop("upload_error"))
 
 with section(4, "Settings", "settings"):
-    up_front = [name for name, row in TABLE.items() if row.up_front]
-    values = {name: setting(name, column) for name, column in zip(up_front, st.columns(len(up_front)), strict=True)}
+    values = settings_side_by_side([name for name, row in TABLE.items() if row.up_front])
     with st.expander("More settings", icon=":material/tune:"):
         folded = [name for name, row in TABLE.items() if not row.up_front]
-        for first in range(0, len(folded), 3):
-            values |= {name: setting(name, column) for name, column in zip(folded[first : first + 3], st.columns(3), strict=False)}
-        fields["arguments"] = st.container(gap="xsmall")
+        for first in range(0, len(folded), 2):
+            values |= settings_side_by_side(folded[first : first + 2])
         words = "What the scoring script finds in sys.argv, written as on a command line: --name value."
-        line = fields["arguments"].text_input("Arguments", key="arguments", help=words, placeholder="none", persist_state="session")
+        line = st.text_input("Arguments", key="arguments", help=words, placeholder="none", persist_state="session")
+        fields["arguments"] = st.container()
 
 good: dict[str, Any] = {}
 for field, value in values.items():

@@ -45,17 +45,20 @@ def results(run_id: str, was_active: bool) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             _shared.status_badge(run)
             if not run.status.ended:
-                left = f"{run.items_left:,} of {counted(run.items_total or 0, 'file')} to go"
+                left = f"{run.items_left or 0:,} of {counted(run.items_total or 0, 'file')} to go"
                 st.caption(f"Partial results, {left}. They are read again every few seconds.", width="content")
             st.space("stretch")
             if st.button("Open run", icon=":material/list_alt:", key="open_run"):
                 st.switch_page("runs.py", query_params={"run": run.id})
-            settings = run.request.settings
-            if run.status is RunStatus.COMPLETED and settings.output_action == "append_row":
-                name = settings.append_row_file_name
+            has_rows = run.request.settings.output_action == "append_row"
+            if run.status is RunStatus.COMPLETED and has_rows:
+                name = run.request.settings.append_row_file_name
                 address = f"downloads/output?{urlencode({'run': run.id, 'name': name})}"
                 st.link_button(plain(name), address, icon=":material/description:", help="What run() returned, a row a line.")
             download = st.container(width="content")
+        if not has_rows:
+            st.info("This run is summary_only: its script wrote its own output. The run's page lists it.", icon=":material/info:")
+            return
         with st.skeleton(height=400):
             predictions = workspace.predictions(run.id)
             if total := predictions.count():
@@ -66,9 +69,7 @@ def results(run_id: str, was_active: bool) -> None:
 
 
 def nothing_predicted(run: Run) -> None:
-    if run.request.settings.output_action == "summary_only":
-        st.info("This run is summary_only: its script wrote its own output, which the run's page lists.", icon=":material/info:")
-    elif run.status.ended:
+    if run.status.ended:
         st.info("This run predicted nothing. Its page says why.", icon=":material/info:")
     else:
         st.info("Nothing is predicted yet. This page fills by itself.", icon=":material/hourglass_empty:")

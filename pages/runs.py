@@ -194,6 +194,8 @@ def what_happened(run: Run) -> None:
             "Resume carries on from there and scores nothing twice.",
             icon=":material/heart_broken:",
         )
+    if run.status is RunStatus.QUEUED:
+        st.info("It waits for its turn: runs start in the order in which they were submitted.", icon=":material/schedule:")
     for sentence in run.warnings:
         st.warning(plain(clipped(sentence, 1_000)), icon=":material/warning:")
     if run.status is RunStatus.CANCELED:

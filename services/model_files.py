@@ -92,30 +92,24 @@ def _content(opened: Callable[[], BinaryIO], size: int, scan: PickleScan, *, nes
 
 
 class _Zlib(io.RawIOBase):
-    """Unpacks zlib and gzip as joblib does: no more at a time than is asked for, and one stream after another."""
+    """Unpacks one stream of zlib or gzip, as joblib does, and no more of it at a time than is asked for."""
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
-        self._inflate = zlib.decompressobj(47)
-        self._left = b""
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS + 32)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while True:
-            packed = self._left or self._source.read(65536)
+        unpacked = b""
+        while not unpacked and not self._inflate.eof:
+            packed = self._inflate.unconsumed_tail or self._source.read(65536)
             if not packed:
-                if self._inflate.eof:
-                    return 0
                 raise EOFError("cut off")
-            if self._inflate.eof:
-                self._inflate = zlib.decompressobj(47)
             unpacked = self._inflate.decompress(packed, len(buffer))
-            self._left = self._inflate.unconsumed_tail or self._inflate.unused_data
-            if unpacked:
-                buffer[: len(unpacked)] = unpacked
-                return len(unpacked)
+        buffer[: len(unpacked)] = unpacked
+        return len(unpacked)
 
 
 _COMPRESSIONS: tuple[tuple[bytes, str, Callable[[BinaryIO], Any]], ...] = (

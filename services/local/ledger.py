@@ -141,7 +141,10 @@ class Ledger:
         return Outcome(RunStatus.COMPLETED)
 
     def close(self, status: RunStatus) -> None:
-        """Publish the rows of a completed run; keep those of any other as partial."""
+        """Publish the rows of a completed run; keep those of any other as partial. Raises OSError."""
+        if self._unwritten_attempts:  # the disk was full: what the journal does not vouch for did not happen
+            self.totals = self.journal.totals()
+            self._rows.truncate(self.totals.output_end)
         self._rows.close()
         if self._settings.output_action == "summary_only":
             self._folder.rows_file.unlink(missing_ok=True)

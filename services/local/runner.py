@@ -26,7 +26,7 @@ from services.local.batching import cut
 from services.local.ledger import Ledger, Outcome
 from services.local.run_folder import RunFolder
 from services.local.runs import Runs
-from services.local.worker_process import STAND_INS, Message, Stage, WorkerPlace, WorkerProcess, worker_environment
+from services.local.worker_process import STAND_INS, Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
 from services.settings import size_in_units
 from services.store import Store
 
@@ -191,6 +191,8 @@ class Runner:
         worker.note_pace(answer["elapsed"])
         if "error" in answer:
             self._attempt_failed(worker, batch, AttemptStatus.RUN_EXCEPTION, answer)
+            if answer["error_type"] == "MemoryError":  # what it leaked goes with it
+                self._replace(worker)
         else:
             self._ledger.scored(worker.place, batch, message)
             if answer["returned"] < batch.item_count:
@@ -323,6 +325,7 @@ class Runner:
                 "manifests": [dataset.manifest for dataset in self._plan.datasets],
                 "append_row": self._settings.output_action == "append_row",
                 "logging_level": self._settings.logging_level,
+                "memory_limit": memory_limit(self._settings.worker_count),
                 "paths": [request.source_directory or script_folder, script_folder],
                 "stand_ins": [str(STAND_INS)],
                 "argv": [request.entry_script, *self._arguments()],
@@ -356,6 +359,7 @@ class Runner:
         if self._store.cancel_requested(self._run_id):
             self._outcome = self._outcome or Outcome(RunStatus.CANCELED, None, "Canceled on request.")
         for worker in list(self._workers):
+            worker.trim_logs()
             if worker.fate() is not None:  # a child it left behind may hold its line open
                 self._hear(worker)
                 if worker in self._workers:

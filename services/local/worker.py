@@ -248,6 +248,19 @@ def _die_with_the_runner(runner_pid):
             threading.Thread(target=watch, daemon=True).start()
 
 
+def _limit_memory(size):
+    """A script that leaks gets a MemoryError of its own, before the machine has none left. Not on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash must not fill the disk with its memory
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if size is not None:
+        limit = size if hard == resource.RLIM_INFINITY else min(size, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
 def _connection(argument):
     if os.name == "posix":
         return socket.socket(fileno=int(argument))
@@ -261,6 +274,7 @@ def main():
     config = channel.receive()
     if config is None:
         return
+    _limit_memory(config["memory_limit"])
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")
     logging.basicConfig(level=config["logging_level"], stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

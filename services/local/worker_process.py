@@ -30,6 +30,10 @@ _SECRET_PREFIXES = ("AZURE_", "ARM_", "AWS_", "GOOGLE_", "GCP_", "MSI_", "IDENTI
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY", "ACCESS_KEY", "CONNECTION_STRING")
 
 
+_LONGEST_LOG = 50_000_000  # bytes
+_KEPT_OF_A_LONG_LOG = 1_000_000
+
+
 class Stage(Enum):
     """Where a worker is. `IMPORT` and `INIT` have time limits of their own."""
 
@@ -238,6 +242,14 @@ class WorkerProcess:
             self._popen.stdin.close()
         self.socket.close()
 
+    def trim_logs(self) -> None:
+        """Keep a script that prints without end from filling the disk: the beginning of its output stays, and what it prints next."""
+        for path in (self.place.log("stdout", "stdout.txt"), self.place.log("stderr", "stderr.txt")):
+            if path.exists() and (size := path.stat().st_size) > _LONGEST_LOG:
+                os.truncate(path, _KEPT_OF_A_LONG_LOG)
+                with open(path, "ab") as log:  # the worker appends, so what it prints next comes after this line
+                    log.write(f"\n[{size - _KEPT_OF_A_LONG_LOG:,} bytes were dropped here: this output grew too long]\n".encode())
+
     def keep_logs(self) -> None:
         """Keep what the script wrote under ./logs of its working folder with the run's logs; the rest of the folder goes."""
         written = self.place.working_folder / "logs"
@@ -245,6 +257,19 @@ class WorkerProcess:
             target = self.place.logs / "user" / "logs" / str(self.place.node) / self.place.agent_name
             shutil.copytree(written, target, dirs_exist_ok=True, symlinks=True)
         shutil.rmtree(self.place.working_folder, ignore_errors=True)
+
+
+def memory_limit(workers: int) -> int | None:
+    """Bytes of memory of its own that each of `workers` may take: its share of four fifths of this machine's, or what
+    `BATCH_SCORING_WORKER_MEMORY` says (in MB). None where the system tells nothing."""
+    named = os.environ.get("BATCH_SCORING_WORKER_MEMORY", "")
+    if named.isdecimal():
+        return int(named) * 1_000_000
+    try:
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+    return max(1_000_000_000, machine * 4 // 5 // workers)
 
 
 def worker_environment(place: WorkerPlace, output: Path, own: dict[str, str], threads: int) -> dict[str, str]:

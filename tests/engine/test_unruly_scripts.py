@@ -1,0 +1,137 @@
+"""Scripts that misbehave, and disks that fill: the run goes on or ends with a reason, and can be resumed."""
+
+import os
+import sys
+from collections import Counter
+
+import pytest
+
+from services.domain import RunRequest, RunStatus
+from services.settings import ParallelRunSettings
+
+resource = pytest.importorskip("resource", reason="limits of a process are POSIX's")
+
+
+@pytest.fixture
+def submit(workspace, csv_folder, entry_script):
+    def submit(source, files=20, **settings):
+        workspace.register_dataset("d", csv_folder(files))
+        values = {"process_count_per_node": 2, "mini_batch_size": 5, "error_threshold": -1} | settings
+        return workspace.submit(RunRequest((), ("d",), str(entry_script(source)), ParallelRunSettings(**values)))
+
+    return submit
+
+
+def test_a_script_that_prints_without_end_does_not_fill_the_disk(workspace, submit, finish):
+    run = finish(
+        workspace,
+        submit(
+            """
+            import time
+            def run(mini_batch):
+                for _ in range(700): print("x" * 100_000)
+                time.sleep(1.2)
+                print("the end")
+                return mini_batch
+            """,
+            10,
+        ).id,
+    )
+    assert run.status is RunStatus.COMPLETED
+    logs = [path for name, path in workspace.logs(run.id).items() if "stdout/" in name and path.stat().st_size]
+    assert sum(path.stat().st_size for path in logs) < 80_000_000
+    assert any("bytes were dropped here" in path.read_text() for path in logs)
+    assert any(path.read_text().endswith("the end\n") for path in logs)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not hold the limit")
+def test_a_script_that_leaks_gets_an_error_and_a_new_worker(workspace, submit, finish, monkeypatch):
+    monkeypatch.setenv("BATCH_SCORING_WORKER_MEMORY", "300")
+    run = finish(
+        workspace,
+        submit(
+            """
+            leak = []
+            def run(mini_batch):
+                leak.append(bytearray(200_000_000))
+                return mini_batch
+            """
+        ).id,
+    )
+    assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 20, 0)
+
+
+def test_a_script_that_ignores_signals_is_ended_all_the_same(workspace, submit, finish):
+    run = finish(
+        workspace,
+        submit(
+            """
+            import signal, time
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)
+            def run(mini_batch):
+                if "0000" in mini_batch[0]: time.sleep(600)
+                return mini_batch
+            """,
+            run_invocation_timeout=1,
+            run_max_try=1,
+        ).id,
+    )
+    assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 15, 5)
+
+
+def test_a_run_that_can_not_write_its_rows_says_why_and_is_resumed_when_there_is_room(workspace, submit, finish):
+    """The limit on a file's size stands in for a full disk: a write fails in the same place, with the like error."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        run = submit("import os\ndef run(m): return [os.path.basename(p) + 'x' * 100_000 for p in m]", 40, process_count_per_node=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    run = finish(workspace, run.id)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "StorageError")
+    assert "File too large" in run.error
+    assert "resume the run" in run.error
+    assert 0 < run.items_succeeded < 40
+    kept = workspace.output(run.id)["parallel_run_step.partial.txt"].read_text().splitlines()
+    assert len(kept) == run.items_succeeded
+    workspace.resume(run.id)
+    run = finish(workspace, run.id)
+    assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 40)
+    lines = workspace.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
+    assert Counter(line[:8] for line in lines) == Counter(f"{i:04}.csv" for i in range(40))
+
+
+def test_a_worker_whose_line_is_closed_by_its_script_is_replaced(workspace, submit, finish):
+    run = finish(
+        workspace,
+        submit(
+            """
+            import os
+            def run(mini_batch):
+                if "0005" in mini_batch[0]: os.closerange(3, 64)
+                return mini_batch
+            """,
+            run_max_try=2,
+        ).id,
+    )
+    assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 15, 5)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_that_holds_the_line_open_does_not_keep_the_run_waiting(workspace, submit, finish):
+    run = finish(
+        workspace,
+        submit(
+            """
+            import os, time
+            def run(mini_batch):
+                if "0005" in mini_batch[0]:
+                    if os.fork() == 0: time.sleep(600)
+                    os._exit(1)
+                return mini_batch
+            """,
+            run_max_try=1,
+        ).id,
+        seconds=30,
+    )
+    assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 15, 5)

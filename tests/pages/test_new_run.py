@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from pages._shared import script_label
+from pages._submission import Submission
+from services.domain import RunRequest
+
+NEW_RUN = "new_run.py"
+SCRIPT = b'"""Says one for every file."""\nimport os\ndef run(mini_batch):\n    return [f"{os.path.basename(p)}: 1" for p in mini_batch]\n'
+
+
+@pytest.fixture
+def registered(workspace, model_file, csv_folder):
+    """A model that waits for approval, and a dataset of 12 files."""
+    return workspace.register_model("m", model_file), workspace.register_dataset("d", csv_folder(12))
+
+
+def review(app):
+    return app.container(key="section-review")
+
+
+def words(elements):
+    return " ".join(element.value for element in elements)
+
+
+def submit(app):
+    return app.button(key="submit").click().run()
+
+
+def test_an_empty_workspace_says_what_to_register_and_leads_there(open_page):
+    app = open_page(NEW_RUN)
+    assert not app.exception
+    assert [info.value.split(":")[0].split(".")[0] for info in app.info] == ["No model is registered yet", "No dataset is registered yet"]
+    assert [link.value for link in app.page_link] == ["Register a model", "Register a dataset"]
+    submit(app)
+    assert "no dataset is chosen" in words(app.error)
+
+
+def test_a_link_chooses_model_dataset_and_script(open_page, workspace, registered, csv_folder):
+    workspace.register_dataset("newer", csv_folder(3, "newer"))
+    uploaded = workspace.add_entry_script("one.py", SCRIPT)
+    app = open_page(NEW_RUN, model="m:1", dataset="d:1", script=script_label(uploaded))
+    assert [app.selectbox(key=key).value for key in ("model", "dataset", "script")] == ["m:1", "d:1", script_label(uploaded)]
+
+
+def test_without_a_link_the_newest_is_chosen(open_page, workspace, registered, csv_folder):
+    workspace.register_dataset("newer", csv_folder(3, "newer"))
+    app = open_page(NEW_RUN)
+    chosen = [app.selectbox(key=key).value for key in ("model", "dataset", "script")]
+    assert chosen == ["m:1", "newer:1", "batch_scoring_script.py"]
+
+
+def test_what_a_link_asks_for_and_is_gone_is_said(open_page, registered):
+    app = open_page(NEW_RUN, model="gone:7", dataset=":red[x]", script="../../etc/passwd")
+    assert not app.exception
+    assert words(app.warning).count("any more") == 3
+    assert app.selectbox(key="model").value == "m:1"
+
+
+def test_the_review_says_in_words_what_the_run_will_do(open_page, registered):
+    app = open_page(NEW_RUN, model="No model")
+    app.text_input(key="mini_batch_size").set_value("5")
+    app.number_input(key="node_count").set_value(2)
+    app.number_input(key="process_count_per_node").set_value(2)
+    app.number_input(key="error_threshold").set_value(0).run()
+    assert words(review(app).markdown).strip("*") == "12 files in 3 mini-batches of 5, on 4 workers; stops after the 1st failed file"
+
+
+def test_a_threshold_that_never_stops_is_warned_about(open_page, registered):
+    app = open_page(NEW_RUN, model="No model")
+    app.number_input(key="error_threshold").set_value(-1).run()
+    assert "however many files fail" in words(review(app).warning)
+
+
+def test_every_wrong_setting_is_marked_and_nothing_is_submitted(open_page, workspace, registered):
+    app = open_page(NEW_RUN, model="No model")
+    app.number_input(key="node_count").set_value(0)
+    app.text_input(key="mini_batch_size").set_value("1.5MB")
+    app.text_area(key="environment_variables").set_value("A=1\nnonsense")
+    app.text_input(key="arguments").set_value("--x 'unclosed")
+    submit(app)
+    assert not app.exception
+    errors = words(app.error)
+    for part in ("0 is out of range", "1\\.5MB", "nonsense", "No closing quotation"):
+        assert part in errors
+    assert review(app).error[0].value.startswith("Nothing can be submitted")
+    assert workspace.runs() == []
+    app.number_input(key="node_count").set_value(1)
+    app.text_input(key="mini_batch_size").set_value("5")
+    app.text_area(key="environment_variables").set_value("A=1")
+    app.text_input(key="arguments").set_value("--x 'closed'").run()
+    assert not app.error
+
+
+def test_a_value_that_only_this_workspace_refuses_is_marked_too(open_page, workspace, registered):
+    app = open_page(NEW_RUN, model="No model")
+    app.text_input(key="mini_batch_size").set_value("1MB").run()
+    assert "is a size in bytes" in words(app.error)
+    submit(app)
+    assert workspace.runs() == []
+
+
+def test_a_model_that_is_a_program_runs_only_after_its_sha256_was_approved(open_page, workspace, registered, finish):
+    model, _ = registered
+    app = open_page(NEW_RUN)
+    assert model.sha256 in [code.value for code in app.code]
+    submit(app)
+    assert "was not approved yet" in words(app.error)
+    assert workspace.runs() == []
+    app.button(key=f"approve-{model.sha256}").click().run()
+    assert model.sha256 not in [code.value for code in app.code]
+    submit(app)
+    (run,) = workspace.runs()
+    assert (run.request.models, finish(workspace, run.id).items_succeeded) == (("m:1",), 12)
+
+
+def test_what_was_filled_in_is_what_runs_and_the_page_of_the_run_opens(open_page, workspace, registered, finish):
+    app = open_page(NEW_RUN, model="No model", dataset="d:1")
+    app.file_uploader(key="uploaded_script").upload("one.py", SCRIPT).run()
+    app.button(key=f"approve-{hashlib.sha256(SCRIPT).hexdigest()}").click().run()
+    app.number_input(key="run_max_try").set_value(1)
+    app.text_area(key="environment_variables").set_value("A=1\n\nB=x=y")
+    app.text_input(key="arguments").set_value("--name 'two words' --flag")
+    app.text_input(key="run_name").set_value(" :red[A] run ")
+    submit(app)
+    assert not app.exception
+    (run,) = workspace.runs()
+    assert app.query_params["run"] == run.id
+    assert "A\\] run" in app.header[0].value
+    request = run.request
+    assert (request.models, request.datasets, request.name) == ((), ("d:1",), ":red[A] run")
+    assert (request.arguments, request.settings.environment_variables) == (("--name", "two words", "--flag"), {"A": "1", "B": "x=y"})
+    assert request.settings.run_max_try == 1
+    assert finish(workspace, run.id).items_succeeded == 12
+
+
+def test_an_uploaded_script_is_shown_before_it_is_approved(open_page, workspace, registered):
+    app = open_page(NEW_RUN, model="No model")
+    app.file_uploader(key="uploaded_script").upload("one.py", SCRIPT).run()
+    (uploaded,) = [script for script in workspace.entry_scripts() if script.origin == "uploaded"]
+    assert app.selectbox(key="script").value == script_label(uploaded)
+    assert {SCRIPT.decode().strip(), uploaded.sha256} <= {code.value for code in app.code}
+    submit(app)
+    assert "was not approved yet" in words(app.error)
+    assert workspace.runs() == []
+    app.button(key=f"approve-{uploaded.sha256}").click().run()
+    assert not app.error
+
+
+@pytest.mark.parametrize(
+    ("source", "said"), [(b"def run(:", "line 1"), (b"x = 1", "run"), (b"\xff\xfe\x00", "broken")], ids=["syntax", "no run", "bytes"]
+)
+def test_an_uploaded_script_that_cannot_work_is_refused_with_the_reason(open_page, workspace, source, said):
+    app = open_page(NEW_RUN)
+    app.file_uploader(key="uploaded_script").upload("broken.py", source).run()
+    assert not app.exception
+    assert said in words(app.error)
+    assert app.selectbox(key="script").value == "batch_scoring_script.py"
+    assert all(script.origin == "built-in" for script in workspace.entry_scripts())
+
+
+def test_a_file_that_changed_since_it_was_registered_is_said_before_the_run(open_page, workspace, csv_folder):
+    folder = csv_folder(3)
+    workspace.register_dataset("d", folder)
+    (folder / "0001.csv").write_text("other content")
+    app = open_page(NEW_RUN)
+    assert "0001\\.csv was changed" in words(review(app).warning)
+
+
+def test_settings_survive_a_look_at_another_page(open_page, registered):
+    app = open_page(NEW_RUN)
+    app.text_input(key="mini_batch_size").set_value("7").run()
+    app.switch_page("connection.py").run()
+    app.switch_page(NEW_RUN).run()
+    assert app.text_input(key="mini_batch_size").value == "7"
+
+
+def test_the_same_request_within_moments_is_one_run_and_later_it_is_another(workspace, csv_folder, entry_script, finish):
+    workspace.register_dataset("d", csv_folder(2))
+    request = RunRequest((), ("d",), str(entry_script(SCRIPT.decode())))
+    submission = Submission()
+    first = submission.submit(workspace, request)
+    assert submission.submit(workspace, request).id == first.id
+    assert submission.submit(workspace, RunRequest((), ("d",), request.entry_script, name="other")).id != first.id
+    submission.submit(workspace, request)
+    submission.at -= 60
+    submission.submit(workspace, request)
+    runs = workspace.runs()
+    assert len(runs) == 4
+    for run in runs:
+        finish(workspace, run.id)

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from services.domain import RunRequest, RunStatus, utc_now
+from services.settings import ParallelRunSettings
+from services.store import Store
+
+RUNS = "runs.py"
+GOOD = (
+    "import os\ndef run(mini_batch):\n    print('scored', len(mini_batch))\n    return [f'{os.path.basename(p)}: 1' for p in mini_batch]\n"
+)
+BAD = "def run(mini_batch):\n    if '0003' in str(mini_batch): raise ValueError('three is <b>bad</b>')\n    return mini_batch\n"
+WAITS = "import os, time\ndef run(mini_batch):\n    while not os.path.exists(os.environ['GO']): time.sleep(0.01)\n    return mini_batch\n"
+HOSTILE = "![](http://x) :red[x] $x$ <b>bold</b>\nsecond line"
+
+
+@pytest.fixture
+def start(workspace, csv_folder, entry_script):
+    """`start(source, name=...)` submits a run over ten files, two a mini-batch."""
+    workspace.register_dataset("d", csv_folder(10))
+
+    def submit(source, name="", **settings):
+        values = {"mini_batch_size": "2", "process_count_per_node": 2, "run_max_try": 1} | settings
+        return workspace.submit(RunRequest((), ("d",), str(entry_script(source)), ParallelRunSettings(**values), name=name))
+
+    return submit
+
+
+@pytest.fixture
+def ended(start, finish, workspace):
+    """`ended(source, ...)` is `start` to the end."""
+    return lambda *args, **kwargs: finish(workspace, start(*args, **kwargs).id)
+
+
+def words(elements):
+    return " ".join(str(element.value) for element in elements)
+
+
+def figures(app):
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def listed(app):
+    return list(app.dataframe[0].value["Run"])
+
+
+def open_view(open_page, run, view):
+    return open_page(RUNS, run=run.id, view=view)
+
+
+def test_without_runs_the_page_says_so_and_leads_to_a_new_one(open_page):
+    app = open_page(RUNS)
+    assert not app.exception
+    assert "no runs yet" in words(app.info)
+    assert [link.value for link in app.page_link] == ["Start the first one"]
+
+
+def test_the_list_shows_every_run_the_newest_first_and_filters(open_page, ended):
+    ended(GOOD, "first")
+    ended(BAD, "second", error_threshold=0)
+    ended(GOOD, HOSTILE)
+    app = open_page(RUNS)
+    assert not app.exception
+    assert listed(app) == [HOSTILE, "second", "first"]
+    table = app.dataframe[0].value
+    assert [list(status) for status in table["Status"]] == [["Completed"], ["Failed"], ["Completed"]]
+    assert table["Succeeded"][0] == 10
+    app.text_input(key="name").set_value("FIRST").run()
+    assert listed(app) == ["first"]
+    app.text_input(key="name").set_value("").run()
+    app.get_by_key("status").set_value([RunStatus.FAILED]).run()
+    assert listed(app) == ["second"]
+
+
+def test_filters_of_the_list_are_in_its_address(open_page, ended):
+    ended(GOOD, "first")
+    ended(GOOD, "second")
+    assert listed(open_page(RUNS, name="sec", status="Completed")) == ["second"]
+
+
+def test_a_completed_run_shows_its_figures_and_all_of_its_views(open_page, ended):
+    run = ended(GOOD, HOSTILE)
+    app = open_page(RUNS, run=run.id)
+    assert not app.exception
+    assert app.header[0].value.startswith("\\!\\[\\]")
+    assert {"Succeeded": "10", "Failed": "0", "Left": "0"}.items() <= figures(app).items()
+    assert app.progress[0].value == 100
+    assert "5 of 5 mini-batches done" in words(app.caption)
+    assert "Nothing has failed" in words(app.caption)
+    assert {"Rerun", "See results"} <= {button.label for button in app.button}
+    logs = open_view(open_page, run, "Logs")
+    assert "10 items succeeded" in words(logs.code)
+    printed = [name for name in logs.selectbox(key="log").options if "stdout" in name]
+    assert "scored 2" in words(logs.selectbox(key="log").select(printed[0]).run().code)
+    settings = open_view(open_page, run, "Settings").dataframe[0].value
+    assert dict(zip(settings["Setting"], settings["Value"], strict=True))["Mini-batch size"] == "2"
+    output = open_view(open_page, run, "Output")
+    assert output.link_button[0].url == f"downloads/output?run={run.id}&name=parallel_run_step.txt"
+    assert list(output.dataframe[0].value["File"]) == ["parallel_run_step.txt"]
+
+
+def test_a_failed_run_says_first_what_failed_then_shows_the_traceback(open_page, ended):
+    run = ended(BAD, error_threshold=0)
+    app = open_page(RUNS, run=run.id)
+    assert not app.exception
+    assert "three is \\<b\\>bad" in app.error[0].value
+    failures = app.dataframe[0].value
+    assert list(failures["Mini-batch"]) == [1]
+    assert list(failures["Files"]) == ["0002.csv, 0003.csv"]
+    assert list(failures["Then"]) == ["counted as failed"]
+    assert "Traceback" in words(app.code)
+    assert "first failed file stops" in words(app.caption)
+    assert {"Resume", "Rerun"} <= {button.label for button in app.button}
+
+
+def test_a_script_that_does_not_import_shows_its_traceback(open_page, ended):
+    run = ended("import nothing_of_this_name\ndef run(mini_batch): return []\n")
+    app = open_page(RUNS, run=run.id)
+    assert "nothing\\_of\\_this\\_name" in app.error[0].value
+    assert "Traceback" in words(app.code)
+
+
+def test_the_failures_that_are_allowed_are_counted_down(open_page, ended):
+    app = open_page(RUNS, run=ended(BAD, error_threshold=5).id)
+    assert "2 of 5 allowed failures used" in words(app.caption)
+    assert "three is" in app.error[0].value
+    assert "Failures never stop this run" in words(open_page(RUNS, run=ended(BAD, error_threshold=-1).id).caption)
+
+
+def test_a_running_run_is_watched_canceled_and_resumed(open_page, workspace, start, finish, tmp_path):
+    run = start(WAITS, environment_variables={"GO": str(tmp_path / "go")})
+    finish(workspace, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    app = open_page(RUNS, run=run.id)
+    assert not app.exception
+    assert {"Left", "Time left"} <= figures(app).keys()
+    assert "See results so far" in {button.label for button in app.button}
+    app.button(key=f"cancel-{run.id}").click().run()
+    assert finish(workspace, run.id).status is RunStatus.CANCELED
+    app.run()
+    assert "Canceled on request" in words(app.info)
+    (tmp_path / "go").touch()
+    app.button(key=f"resume-{run.id}").click().run()
+    assert not app.error
+    assert finish(workspace, run.id).items_succeeded == 10
+
+
+def test_a_run_that_nobody_carries_out_says_what_happened_and_resume_completes_it(open_page, home, workspace, ended, finish):
+    run = ended(GOOD)
+    Store(home).update_run(run.id, status=RunStatus.RUNNING, ended_at=None, heartbeat_at=utc_now() - timedelta(minutes=2))
+    app = open_page(RUNS, run=run.id)
+    assert "Nobody is carrying out this run" in words(app.warning)
+    app.button(key=f"resume-{run.id}").click().run()
+    assert finish(workspace, run.id).status is RunStatus.COMPLETED
+
+
+def test_rerun_makes_a_new_run_and_opens_it(open_page, workspace, ended, finish):
+    first = ended(GOOD, "again")
+    app = open_page(RUNS, run=first.id)
+    app.button(key=f"rerun-{first.id}").click().run()
+    newest, _ = workspace.runs()
+    assert (app.query_params["run"], newest.title) == (newest.id, "again")
+    assert newest.id != first.id
+    finish(workspace, newest.id)
+
+
+def test_of_a_huge_log_only_the_end_is_read(open_page, home, ended):
+    run = ended(GOOD)
+    with open(home / "runs" / run.id / "logs" / "job_error.txt", "wb") as log:
+        log.truncate(1 << 30)  # takes no room on the disk
+        log.seek(0, 2)
+        log.write(b"\n" * 300 + b"the \xff last line\n")
+    app = open_view(open_page, run, "Logs")
+    app.selectbox(key="log").select("logs/job_error.txt").run()
+    assert app.code[0].value.endswith("the \ufffd last line")
+    assert "The last 200 lines of 1.1 GB" in words(app.caption)
+
+
+def test_files_of_odd_bytes_are_listed(open_page, home, workspace, ended, tmp_path):
+    run = ended(GOOD)
+    try:
+        (home / "runs" / run.id / "output" / "odd\udcff.csv").write_text("x")
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes UTF-8 only")
+    app = open_view(open_page, run, "Output")
+    assert not app.exception
+    assert "odd\ufffd.csv" in list(app.dataframe[0].value["File"])
+
+
+def test_a_run_that_is_not_there_is_said(open_page):
+    app = open_page(RUNS, run="<b>nope</b>")
+    assert not app.exception
+    assert "There is no run" in words(app.error)
+    assert "All runs" in {button.label for button in app.button}
