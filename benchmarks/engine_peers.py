@@ -91,7 +91,7 @@ ENGINES: dict[str, tuple[Callable[[Batches], Iterable[object]], int]] = {
 
 def seconds_each(results: Iterable[object], count: int) -> float:
     warm, begin, number = count // 5, 0.0, 0
-    for number, _ in enumerate(results, 1):  # noqa: B007 - the last one is asked for below
+    for number, _ in enumerate(results, 1):
         if number == warm:
             begin = time.perf_counter()
         elif number == count:

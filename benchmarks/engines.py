@@ -21,17 +21,17 @@ MINI_BATCHES = 40_000
 PEERS = Path(__file__).with_name("engine_peers.py")
 
 
-def peer(script: Path, *arguments: str, expect: type = float) -> float | str:
-    """What a script of peers measured, run by `BENCH_PYTHON`; in words where it could not."""
-    python = os.environ.get("BENCH_PYTHON") or sys.executable
-    done = subprocess.run([python, str(script), *arguments], capture_output=True, text=True, check=False, timeout=900)
+def peer(script: Path, *arguments: str, python: str | None = None) -> float | str:
+    """What a script of peers measured, run by `python`, default `BENCH_PYTHON`; in words where it could not."""
+    command = [python or os.environ.get("BENCH_PYTHON") or sys.executable, str(script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     if done.returncode:
         return (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
     return float(done.stdout.strip().splitlines()[-1])
 
 
 def main() -> None:
-    table = Table("engine", "µs a mini-batch", 1e6, OURS)
+    table = Table("engine", "µs a mini-batch", 1e6)
     with home() as folder:
         workspace = LocalWorkspace(folder)
         dataset = synthetic_dataset(folder, "nothing", 5 * MINI_BATCHES)
@@ -41,4 +41,4 @@ def main() -> None:
             table.add(OURS, measure(workspace, request(dataset, script, 5)).per_mini_batch())
             for name, (_, count) in ENGINES.items():
                 table.add(name, peer(PEERS, name, str(count)))
-    table.show()
+    table.show(ours_by_it=lambda number, name: "" if name == OURS else f"{number(OURS) / number(name):.2f}")

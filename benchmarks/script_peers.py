@@ -7,7 +7,6 @@ the interpreter's start to its end, prints only how many rows it made.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import multiprocessing
 import os
 import sys
@@ -17,8 +16,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-TUTORIAL = ROOT / "tests" / "scripts" / "tutorial_script.py"
+SCRIPTS = Path(__file__).parents[1] / "tests" / "scripts"
 WORKERS = 2
 MINI_BATCH = 5
 WARM = 200  # files
@@ -29,10 +27,8 @@ def tutorial(model: str) -> ModuleType:
     core = ModuleType("azureml.core")
     core.Model = SimpleNamespace(get_model_path=lambda _: model)  # type: ignore[attr-defined]
     sys.modules |= {"azureml": ModuleType("azureml"), "azureml.core": core}
-    spec = importlib.util.spec_from_file_location("tutorial_script", TUTORIAL)
-    assert spec and spec.loader
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    sys.path.insert(0, str(SCRIPTS))
+    script = importlib.import_module("tutorial_script")
     script.init()
     return script
 
@@ -97,10 +93,10 @@ def _read_and_parse(paths: list[str]) -> Any:
     return numpy.column_stack([column.to_numpy() for column in csv.read_csv(pyarrow.BufferReader(b"".join(rows)), options).columns])
 
 
-def ray_data(model: str, paths: list[str]) -> int:
+def in_ray_data(model: str, paths: list[str]) -> int:
     """The tutorial's script as a Ray Data actor pool, the rows written to a file."""
     ray = importlib.import_module("ray")
-    importlib.import_module("ray.data").DataContext.get_current().enable_progress_bars = False
+    ray_data = importlib.import_module("ray.data")
     ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 
     class Scorer:
@@ -110,7 +106,7 @@ def ray_data(model: str, paths: list[str]) -> int:
         def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
             return {"row": self.script.run(batch["item"].tolist())}
 
-    dataset = ray.data.from_items(paths).map_batches(Scorer, batch_size=MINI_BATCH, concurrency=WORKERS)
+    dataset = ray_data.from_items(paths).map_batches(Scorer, batch_size=MINI_BATCH, compute=ray_data.ActorPoolStrategy(size=WORKERS))
     count = 0
     with open(f"{model}.rows", "w", encoding="utf-8") as rows:
         for one in dataset.iter_rows():
@@ -126,7 +122,7 @@ def _this_module() -> ModuleType:
     return importlib.import_module("script_peers")
 
 
-WHAT: dict[str, Callable[[str, list[str]], float]] = {"loop": loop, "whole-loop": whole_loop, "limit": limit, "ray-data": ray_data}
+WHAT: dict[str, Callable[[str, list[str]], float]] = {"loop": loop, "whole-loop": whole_loop, "limit": limit, "ray-data": in_ray_data}
 
 
 def main() -> None:

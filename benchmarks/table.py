@@ -1,27 +1,26 @@
-"""Tables of what was measured side by side, as Markdown: the median, the least, and how ours compares."""
+"""Tables of what was measured side by side, as Markdown: the median, the least, and how they compare."""
 
 from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
-def rounds() -> Iterator[int]:
-    """How often everything is measured: `BENCH_ROUNDS`, default 5. Says how busy the machine is before each."""
-    wanted = int(os.environ.get("BENCH_ROUNDS", "5"))
+def rounds(default: int = 5) -> Iterator[int]:
+    """How often everything is measured, one after the other: `BENCH_ROUNDS` or the default. Says how busy the machine is."""
+    wanted = int(os.environ.get("BENCH_ROUNDS") or default)
     for number in range(wanted):
-        print(f"  round {number + 1} of {wanted}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
+        print(f"  round {number + 1} of {wanted}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
         yield number
 
 
 class Table:
     """Measurements by name, in the order they first came. `unit` scales seconds into what `measured` says."""
 
-    def __init__(self, first: str, measured: str, unit: float, ours: str) -> None:
-        self._head = (first, measured, "least", "ours / it")
+    def __init__(self, first: str, measured: str, unit: float) -> None:
+        self._head = (first, measured, "least")
         self._unit = unit
-        self._ours = ours
         self._found: dict[str, list[float]] = {}
         self._missing: dict[str, str] = {}
 
@@ -32,15 +31,15 @@ class Table:
         else:
             self._found.setdefault(name, []).append(measured * self._unit)
 
-    def median(self, name: str) -> float:
-        return statistics.median(self._found[name])
-
-    def show(self) -> None:
-        """The ratio is of the medians of one interleaved run."""
-        ours = self.median(self._ours)
-        print(f"\n| {' | '.join(self._head)} |\n|---|---|---|---|")
-        for name, found in self._found.items():
-            ratio = "" if name == self._ours else f"{ours / self.median(name):.3g}"
-            print(f"| {name} | {self.median(name):,.4g} | {min(found):,.4g} | {ratio} |")
+    def show(self, **compared: Callable[[Callable[[str], float], str], str]) -> None:
+        """Print it. Each of `compared` makes a column: from (what gives a name's number, the row's name) to a cell, of the medians
+        and again of the least: on a busy machine the least is nearer to the truth."""
+        medians = {name: statistics.median(found) for name, found in self._found.items()}
+        least = {name: min(found) for name, found in self._found.items()}
+        columns = [f"{what.replace('_', ' ')}{of}" for what in compared for of in ("", ", of the least")]
+        print(f"\n| {' | '.join((*self._head, *columns))} |\n|{'---|' * (3 + len(columns))}")
+        for name in self._found:
+            cells = [compare(numbers.__getitem__, name) for compare in compared.values() for numbers in (medians, least)]
+            print(f"| {' | '.join((name, f'{medians[name]:,.4g}', f'{least[name]:,.4g}', *cells))} |")
         for name, why in self._missing.items():
-            print(f"  left out: {name}: {why}")
+            print(f"\nLeft out: {name}: {why}")

@@ -172,7 +172,7 @@ def figures(run: Run) -> None:
             st.metric(label, figure, border=True)
     words = [budget(run), f"{run.mini_batches_done or 0:,} of {counted(run.mini_batches_total or 0, 'mini-batch')} done"]
     if not run.status.ended:
-        words += [f"{counted(run.workers, 'worker')} at work", f"running for {lasted}"]
+        words += [f"{counted(run.workers, 'worker')} at work", f"{'running' if run.status is RunStatus.RUNNING else 'ran'} for {lasted}"]
     st.caption(" · ".join(words))
 
 
@@ -204,7 +204,7 @@ def what_happened(run: Run) -> None:
         first, _, rest = run.error.partition("\n")
         st.error(plain(clipped(first, 1_000)), icon=":material/error:")
         traceback(rest, most=300)
-    elif run.items_failed and (latest := workspace.failures(run.id, 1)):
+    elif run.items_failed and (latest := failures_of(run)):
         st.error(plain(f"{first_line(latest[0])}, in mini-batch {latest[0].mini_batch}"), icon=":material/error:")
 
 
@@ -214,12 +214,22 @@ def traceback(text: str, most: int) -> None:
         st.code(shown(text), language=None, height=min(most, 56 + 22 * text.count("\n")))
 
 
+def failures_of(run: Run) -> list[Failure]:
+    return _failures(run.id, f"{run.status} {run.ended_at}")
+
+
+@st.cache_data(ttl=5, max_entries=100, show_spinner=False)
+def _failures(run_id: str, as_of: str) -> list[Failure]:
+    """Of a run over a million files they take a second to find, which is too long for every tick."""
+    return workspace.failures(run_id)
+
+
 def first_line(failure: Failure) -> str:
     return clipped(failure.error.partition("\n")[0], 1_000) or f"run() returned no row for {counted(failure.items_failed, 'file')}"
 
 
 def failure_table(run: Run) -> None:
-    failures = workspace.failures(run.id)
+    failures = failures_of(run)
     if not failures:
         st.caption("Nothing has failed." if run.status.ended else "Nothing has failed so far.")
         return

@@ -38,7 +38,7 @@ _REMADE_EVERY = 3.0  # seconds between two tables of partial results
 _STALE = timedelta(seconds=30)  # how long a runner may be silent
 
 # A runner is nobody's to wait for, but a child that ended stays a zombie until its parent looks: kept here, looked at now and then.
-_started: dict[str, subprocess.Popen[bytes]] = {}
+_started: list[tuple[str, subprocess.Popen[bytes]]] = []
 
 
 def check_settings(request: RunRequest, datasets: list[FileDataset]) -> None:
@@ -103,8 +103,7 @@ class Runs:
 
     def _start(self, run_id: str) -> None:
         """Start the run's runner, detached: it outlives this process."""
-        for ended in [run for run, runner in _started.items() if runner.poll() is not None]:
-            del _started[ended]
+        _started[:] = [(run, runner) for run, runner in _started if runner.poll() is None]
         detached: dict[str, object] = {"start_new_session": True}
         if os.name == "nt":
             flags = ("CREATE_NEW_PROCESS_GROUP", "DETACHED_PROCESS", "CREATE_BREAKAWAY_FROM_JOB")
@@ -117,7 +116,7 @@ class Runs:
             raise WorkspaceUnavailable(
                 f"The run's process could not be started: {error.strerror or error}.", "Resume the run later."
             ) from error
-        _started[run_id] = runner
+        _started.append((run_id, runner))
 
     # ---- watching -------------------------------------------------------------------------------------------------------------
 
@@ -131,7 +130,7 @@ class Runs:
         """A run that nobody carries out, though it hasn't ended, reads NotResponding."""
         if run.status.ended:
             return run
-        now, runner = utc_now(), _started.get(run.id)
+        now, runner = utc_now(), next((runner for run_id, runner in reversed(_started) if run_id == run.id), None)
         starting = run.status in (RunStatus.NOT_STARTED, RunStatus.QUEUED) and (runner is None or runner.poll() is None)
         if starting and now - (run.heartbeat_at or run.submitted_at) < _STARTING:
             return run

@@ -32,3 +32,9 @@ def test_the_readmes_commands_are_targets_of_the_makefile():
     readme, makefile = (ROOT / "README.md").read_text(encoding="utf-8"), (ROOT / "Makefile").read_text(encoding="utf-8")
     wanted = set(re.findall(r"make ([a-z]+)", readme)) - {"and"}
     assert {"run", "test", "check"} <= wanted <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+
+
+def test_every_test_that_the_contract_names_is_there():
+    named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "contract.md").read_text(encoding="utf-8"))
+    written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name in named if f"def {name}(" not in written] == []
