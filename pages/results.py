@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PAGE = 100  # rows
 MOST_BARS = 25
+MOST_TEXTS = 200_000  # predictions that are all sorts of texts, and are still counted for a chart
 MOST_CHARACTERS = 24  # of a class's name in the chart
 
 workspace = _shared.workspace()
@@ -79,7 +80,8 @@ def table_and_chart(run: Run, predictions: Predictions, total: int, download: De
     from services.predictions import Filter, Kind, Status
 
     classes = [name for name, _ in predictions.class_counts()] if predictions.kind is Kind.CATEGORY else []
-    left, right = st.columns([5, 3], gap="medium")
+    charted = predictions.kind is not Kind.TEXT or (total <= MOST_TEXTS and predictions.class_counts(limit=1)[0][1] > 1)
+    left, right = st.columns([5, 3], gap="medium") if charted else (st.container(), None)
     with left.container(horizontal=True, vertical_alignment="bottom"):
         words = "in the file or the prediction"
         text = st.text_input(
@@ -112,8 +114,9 @@ def table_and_chart(run: Run, predictions: Predictions, total: int, download: De
         slot.dataframe(rows, key="predictions_table", lazy=False, hide_index=True, height=height, alt="Files and their predictions")
         if unmatched := predictions.count(Filter(statuses=(Status.UNMATCHED,))):
             st.caption(f"{counted(unmatched, 'row')} of the output can't be told to belong to one file; File is empty there.")
-    with right:
-        chart(predictions, text or "", chosen)
+    if right:
+        with right:
+            chart(predictions, text or "", chosen)
 
 
 def chart(predictions: Predictions, text: str, chosen: list[str]) -> None:
@@ -125,8 +128,7 @@ def chart(predictions: Predictions, text: str, chosen: list[str]) -> None:
             st.markdown("**How the predictions spread**")
             draw(histogram(bins), f"How the predictions spread, from {bins[0][0]:,g} to {bins[-1][1]:,g}")
         return
-    counts = predictions.class_counts(Filter(text=text), MOST_BARS)
-    if counts and (predictions.kind is Kind.CATEGORY or counts[0][1] > 1):
+    if counts := predictions.class_counts(Filter(text=text), MOST_BARS):
         st.markdown("**Files per class**")
         draw(bars(counts, chosen), f"Files per class, most of them {counts[0][0][:MOST_CHARACTERS]}")
         if len(counts) == MOST_BARS:

@@ -204,8 +204,9 @@ def what_happened(run: Run) -> None:
         first, _, rest = run.error.partition("\n")
         st.error(plain(clipped(first, 1_000)), icon=":material/error:")
         traceback(rest, most=300)
-    elif run.items_failed and (latest := failures_of(run)):
-        st.error(plain(f"{first_line(latest[0])}, in mini-batch {latest[0].mini_batch}"), icon=":material/error:")
+    elif run.items_failed and (failures := failures_of(run)):
+        words = f"{counted(run.items_failed, 'file')} failed{'' if run.status.ended else ' so far'}, the latest in mini-batch"
+        st.warning(plain(f"{words} {failures[0].mini_batch}: {first_line(failures[0])}"), icon=":material/error:")
 
 
 def traceback(text: str, most: int) -> None:

@@ -113,6 +113,29 @@ class EntryScript:
         return self.name
 
 
+@dataclass(frozen=True)
+class Environment:
+    """One version of a registered environment: a Python interpreter that runs the workers, and what is installed there.
+
+    `packages` are versions by name, as the interpreter itself said at `created_at`. This program's own interpreter, which a run uses
+    that names no environment, has the name "" and the version 0.
+    """
+
+    name: str
+    version: int
+    interpreter: str
+    python_version: str
+    packages: Mapping[str, str]
+    created_at: datetime
+
+    @property
+    def reference(self) -> str:
+        return reference(self.name, self.version) if self.name else ""
+
+    def __str__(self) -> str:
+        return self.reference or "this program’s own"
+
+
 class RunStatus(StrEnum):
     """Azure ML's words for where a run is. A pipeline run's `Finished` is translated to `Completed` at the border."""
 

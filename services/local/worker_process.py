@@ -272,14 +272,20 @@ def memory_limit(workers: int) -> int | None:
     return max(1_000_000_000, machine * 4 // 5 // workers)
 
 
-def worker_environment(place: WorkerPlace, output: Path, own: dict[str, str], threads: int) -> dict[str, str]:
-    """The environment of a worker: this process's without its credentials, what Azure ML sets, and the run's own variables on top."""
-    environment = {
+def passed_on() -> dict[str, str]:
+    """This process's environment without its credentials, and without what leads another interpreter to this one's modules."""
+    return {
         name: value
         for name, value in os.environ.items()
-        if not name.upper().startswith(_SECRET_PREFIXES) and not any(word in name.upper() for word in _SECRET_WORDS)
+        if not name.upper().startswith(_SECRET_PREFIXES)
+        and not any(word in name.upper() for word in _SECRET_WORDS)
+        and name not in ("PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__")
     }
-    environment.pop("PYTHONPATH", None)
+
+
+def worker_environment(place: WorkerPlace, output: Path, own: dict[str, str], threads: int) -> dict[str, str]:
+    """The environment of a worker: what is passed on, what Azure ML sets, and the run's own variables on top."""
+    environment = passed_on()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment.setdefault(name, str(threads))  # workers share the cores: their numeric libraries must not each take them all
     return environment | {

@@ -126,7 +126,8 @@ def test_a_script_that_does_not_import_shows_its_traceback(open_page, ended):
 def test_the_failures_that_are_allowed_are_counted_down(open_page, ended):
     app = open_page(RUNS, run=ended(BAD, error_threshold=5).id)
     assert "2 of 5 allowed failures used" in words(app.caption)
-    assert "three is" in app.error[0].value
+    assert "2 files failed" in app.warning[0].value
+    assert "three is" in app.warning[0].value
     assert "Failures never stop this run" in words(open_page(RUNS, run=ended(BAD, error_threshold=-1).id).caption)
 
 

@@ -1,0 +1,94 @@
+"""A dataset's partition format: which parts of a file's path are keys, in Azure ML's own spelling.
+
+`{store}/{brand}/*.csv` gives each file a `store` and a `brand`; `{when:yyyy/MM/dd}/part.csv` gives it a date. The rules are those of
+azureml-core 1.62 (`azureml.data._partition_format`), so that a format means the same here and there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.errors import SettingsError
+
+_DATE_PARTS = {"yyyy": 4, "MM": 2, "dd": 2, "HH": 2, "mm": 2, "ss": 2}
+_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|(\*)|([{}])|([^{}*]+)")
+_HINT = "Write for example {store}/{brand}/*.csv, or {when:yyyy/MM/dd}/part.csv: the folders and the name of each file."
+
+
+@dataclass(frozen=True)
+class PartitionFormat:
+    """`keys` in Azure's order, the date last. `pattern` is a regular expression to search for in `/` + a relative path: group `k0` is the
+    text of the first key and so on; the date's are `yyyy`, `MM`, `dd`, `HH`, `mm`, `ss`. `date_key` is "" where there is none."""
+
+    keys: tuple[str, ...]
+    date_key: str
+    pattern: str
+
+    @classmethod
+    def parse(cls, text: str) -> PartitionFormat:
+        """Raises SettingsError on `partition_format`, saying what is wrong with it."""
+
+        def refuse(why: str) -> SettingsError:
+            return SettingsError("partition_format", f"the partition format “{text[:200]}” {why}", _HINT)
+
+        keys: list[str] = []
+        date_key = ""
+        parts: list[str] = []
+        for token in _TOKEN.finditer(text):
+            key, star, bracket, literal = token.groups()
+            if bracket:
+                raise refuse(f"has a single {bracket}")
+            if key is None:
+                parts.append(".*?" if star else re.escape(literal or token[0][0]))
+                continue
+            name, colon, date = key.partition(":")
+            if not name:
+                raise refuse("has a key without a name")
+            if colon and (date_key or name in keys):
+                raise refuse("has more than one date" if date_key else f"has the key “{name}” twice")
+            if colon:
+                date_key = name
+                parts.append(_date_pattern(date, refuse))
+            elif name in keys:
+                parts.append(r"[^./\\]+")
+            else:
+                parts.append(rf"(?P<k{len(keys)}>[^./\\]+)")
+                keys.append(name)
+        if date_key in keys:
+            raise refuse(f"has the key “{date_key}” twice")
+        if not keys and not date_key:
+            raise refuse("names no key")
+        return cls((*keys, *([date_key] if date_key else [])), date_key, "".join(parts) + r"\Z")
+
+    def values(self, path: str) -> dict[str, str] | None:
+        """The keys' values in a relative path, a date as `2026-01-31T00:00:00`; None where the path isn't of this format."""
+        found = re.search(self.pattern, f"/{path}", re.DOTALL)
+        if found is None:
+            return None
+        groups = found.groupdict()
+        values = {key: groups[f"k{number}"] for number, key in enumerate(self.keys) if key != self.date_key}
+        if self.date_key:
+            numbers = [int(groups.get(part) or least) for part, least in zip(_DATE_PARTS, (1, 1, 1, 0, 0, 0), strict=True)]
+            try:
+                values[self.date_key] = datetime(*numbers).isoformat()  # type: ignore[arg-type]
+            except ValueError:
+                return None
+        return values
+
+
+def _date_pattern(date: str, refuse: Callable[[str], SettingsError]) -> str:
+    """`yyyy/MM/dd` as a regular expression. Each part counts where it stands first."""
+    seen = set()
+    pieces = re.split("(" + "|".join(_DATE_PARTS) + ")", date)
+    for number, piece in enumerate(pieces):
+        if piece in _DATE_PARTS:
+            pieces[number] = rf"\d{{{_DATE_PARTS[piece]}}}" if piece in seen else rf"(?P<{piece}>\d{{{_DATE_PARTS[piece]}}})"
+            seen.add(piece)
+        else:
+            pieces[number] = re.escape(piece)
+    if "yyyy" not in seen:
+        raise refuse("has a date without a year, yyyy")
+    return "".join(pieces)
