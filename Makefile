@@ -3,7 +3,7 @@
 
 python := .venv/bin/python
 
-.PHONY: help setup run test check lint types imports bench screenshots lock clean
+.PHONY: help setup run test check lint types imports bench soak screenshots lock clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,8 +56,11 @@ types: setup
 imports: setup
 	@.venv/bin/lint-imports --no-logo
 
-bench: setup  ## How fast it is on this machine
-	@$(python) -m benchmarks
+bench: setup  ## How fast it is on this machine; ARGS=engines for one part. See docs/benchmarks.md
+	@$(python) -m benchmarks $(ARGS)
+
+soak: setup  ## Kills at random for MINUTES=3: is every row still there exactly once?
+	@$(python) -m benchmarks.soak --minutes $(or $(MINUTES),3)
 
 screenshots: setup  ## The pictures in the README, taken anew
 	@$(python) -m tests.browser.chromium

@@ -6,7 +6,8 @@ or whose row the model refuses, fails alone: it is missing from what run() retur
 is NaN, as it is there; it's for the model to take it or refuse it.
 
 Where `predict` gives real numbers out of sums of products (a linear regression, a neural network), the last digit of one depends on
-how many rows are summed together. Give the argument `--predict-one-by-one` to have every digit as the tutorial script prints it.
+how many rows are summed together: such a model predicts row by row, so that every digit is as the tutorial script prints it, unless the
+argument `--predict-at-once` says that speed matters more.
 
 The model is the one in the folder `AZUREML_MODEL_DIR`; without that variable, or with the argument `--model-name NAME`, the one that
 `Model.get_model_path` finds ("classification_model" when no name is given).
@@ -35,13 +36,23 @@ def init():
     global model, one_by_one  # noqa: PLW0603 - this is how an entry script keeps what init() made
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--model-name")
-    parser.add_argument("--predict-one-by-one", action="store_true")
+    parser.add_argument("--predict-at-once", action="store_true")
     arguments, _ = parser.parse_known_args()  # the runtime passes arguments of its own
-    one_by_one = arguments.predict_one_by_one
     path = model_file(model_place(arguments.model_name))
     model = joblib.load(path)
     if not hasattr(model, "predict"):
         raise ValueError(f"{path} holds a {type(model).__name__}, which has no predict()")
+    one_by_one = sums_products(model) and not arguments.predict_at_once
+
+
+def sums_products(model):
+    """Whether its predictions are sums of products: a regressor with coefficients, also as the last step of a pipeline or a search."""
+    for inner in ("best_estimator_", "regressor_"):
+        if hasattr(model, inner):
+            return sums_products(getattr(model, inner))
+    if getattr(model, "steps", None):
+        return sums_products(model.steps[-1][1])
+    return not hasattr(model, "classes_") and (hasattr(model, "coef_") or hasattr(model, "coefs_"))
 
 
 def run(mini_batch):

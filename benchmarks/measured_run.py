@@ -77,7 +77,7 @@ def home() -> Iterator[Path]:
 def request(dataset: str, script: Path, mini_batch_size: int, model: str | None = None) -> RunRequest:
     """A run on two workers that no failed item stops."""
     settings = ParallelRunSettings(process_count_per_node=2, mini_batch_size=str(mini_batch_size), error_threshold=-1)
-    return RunRequest((model,) if model else (), (dataset,), str(script), settings)
+    return RunRequest((model,) if model else (), (dataset,), str(script), settings, allow_reuse=False)
 
 
 def measure(workspace: LocalWorkspace, wanted: RunRequest) -> MeasuredRun:
@@ -88,7 +88,7 @@ def measure(workspace: LocalWorkspace, wanted: RunRequest) -> MeasuredRun:
     while not (run := workspace.run(run.id)).status.ended:
         runner = runner or runner_pid(run.id)
         peak = (_peak_memory(runner) if runner else None) or peak
-        time.sleep(0.02)
+        time.sleep(0.1)  # looking costs the run something too
     if run.status is not RunStatus.COMPLETED:
         raise RuntimeError(f"{run.status}: {run.error}")
     folder = RunFolder(workspace.home, run.id)

@@ -30,7 +30,10 @@ HEADINGS = {"Home": "Batch Scoring Studio"}  # where it isn't the name in the na
 BARE_APP = (
     'import streamlit as st\nst.App\napp = st.App("bare.py")\nif __name__ == "__main__":\n    app.run(config={"server.port": PORT})\n'
 )
-BARE_PAGE = 'import streamlit as st\nst.navigation([st.Page(lambda: st.header("One"), title="One", url_path="one"), st.Page(lambda: st.header("Two"), title="Two", url_path="two")]).run()\n'
+BARE_PAGE = """import streamlit as st
+pages = [st.Page(lambda name=name: st.header(name), title=name, url_path=name.lower()) for name in ("One", "Two")]
+st.navigation(pages).run()
+"""
 
 
 def main() -> None:

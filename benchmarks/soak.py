@@ -32,8 +32,8 @@ from services.settings import ParallelRunSettings
 
 ITEMS, MINI_BATCH = 40_000, 10
 PAUSE = 0.01  # seconds a mini-batch takes on average
-EVERY = 0.6  # seconds between two kills on average
-KINDS = {"worker": 6, "runner": 3, "dashboard": 2}
+EVERY = 0.4  # seconds between two kills on average
+KINDS = {"worker": 4, "runner": 6, "dashboard": 2}
 """What is killed, and how likely."""
 STUCK = 240  # seconds that a run may take once nobody is killed any more
 PROJECT = Path(__file__).parents[1]
@@ -61,7 +61,7 @@ def request(script: Path, pause: float, name: str) -> RunRequest:
     settings = ParallelRunSettings(
         process_count_per_node=2, mini_batch_size=str(MINI_BATCH), run_max_try=100, environment_variables={"SOAK_PAUSE": str(pause)}
     )
-    return RunRequest((), ("items",), str(script), settings, name=name, submission_id=name)
+    return RunRequest((), ("items",), str(script), settings, allow_reuse=False, name=name, submission_id=name)
 
 
 # ---- the dashboard ------------------------------------------------------------------------------------------------------------
@@ -73,6 +73,8 @@ def dashboard(home: Path, name: str, pause: float) -> None:
     run = workspace.submit(request(home.parent / "soak.py", pause, name))
     while run.status is not RunStatus.COMPLETED:
         if run.status.ended or run.status is RunStatus.NOT_RESPONDING:
+            if run.error:
+                print(f"  {name} reads {run.status}, and is resumed: {run.error.splitlines()[0]}", flush=True)
             try:
                 workspace.resume(run.id)
             except StudioError as error:  # it came to life meanwhile
@@ -97,36 +99,45 @@ def start_dashboard(home: Path, name: str, pause: float) -> subprocess.Popen[byt
 def disturb(home: Path, name: str, pause: float, until: float) -> tuple[Counter[str], list[str]]:
     """See one run to its end, killing until then or until `until` (monotonic). What was killed, and what went wrong, in words."""
     killed: Counter[str] = Counter()
-    wrong: list[str] = []
     viewer = start_dashboard(home, name, pause)
     while viewer.poll() != 0:
         if viewer.returncode is not None:
             if viewer.returncode != -signal.SIGKILL:
-                wrong.append(f"{name}: the dashboard ended with {viewer.returncode}")
+                return killed, [f"{name}: the dashboard ended with {viewer.returncode}"]
             viewer = start_dashboard(home, name, pause)
         if time.monotonic() > until + STUCK:
             viewer.kill()
             viewer.wait()
-            return killed, [*wrong, f"{name}: did not end within {STUCK} s after the last kill"]
+            return killed, [f"{name}: did not end within {STUCK} s after the last kill"]
         time.sleep(random.expovariate(1 / EVERY))
         kind = random.choices(list(KINDS), list(KINDS.values()))[0]
         if time.monotonic() < until and kill_one(home, kind):
             killed[kind] += 1
-    return killed, wrong
+    return killed, []
 
 
 def kill_one(home: Path, kind: str) -> bool:
-    """End one of this kind by SIGKILL; False where there is none."""
+    """End one of this kind by SIGKILL; False where there is none. Most runners just as they have written rows, before the journal
+    says so if it comes to that."""
     for pid in random.sample(found := processes(home, kind), len(found)):
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):  # it went by itself
             held = os.pidfd_open(pid)
             try:
                 if kind_of(pid, home) == kind:  # looked at again, now that its number can't become another's
+                    if kind == "runner" and random.random() < 0.8:
+                        _wait_for_rows(RunFolder(home, words_of(pid)[-2].decode()).rows_file)
                     signal.pidfd_send_signal(held, signal.SIGKILL)
                     return True
             finally:
                 os.close(held)
     return False
+
+
+def _wait_for_rows(file: Path) -> None:
+    """Until the file has grown, for a tenth of a second at most; without a pause, so as to be there at once."""
+    before, deadline = file.stat().st_size, time.monotonic() + 0.1
+    while file.stat().st_size == before and time.monotonic() < deadline:
+        pass
 
 
 def processes(home: Path, kind: str = "") -> list[int]:
@@ -135,10 +146,15 @@ def processes(home: Path, kind: str = "") -> list[int]:
     return [pid for pid, found in kinds.items() if found and found.startswith(kind)]
 
 
+def words_of(pid: int) -> list[bytes]:
+    """Its command line; the last word is empty."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
 def kind_of(pid: int, home: Path) -> str | None:
     """Which of this home's processes it is, told by its command line and, for a worker, by its working folder."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        words = words_of(pid)
         if bytes(home) in words:
             return "runner" if b"services.local.runner" in words else "dashboard" if b"--dashboard" in words else None
         is_worker = any(word.endswith(b"worker.py") for word in words)

@@ -20,14 +20,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from services.domain import EntryScript, FileDataset, Model, Run, RunStatus, counted, utc_now
+from services.domain import Dataset, EntryScript, Model, Run, RunStatus, counted, utc_now
 from services.errors import EntryScriptError, SettingsError, StudioError
 from services.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_Versioned = TypeVar("_Versioned", Model, FileDataset)
+_Versioned = TypeVar("_Versioned", Model, Dataset)
 
 BADGES = {
     RunStatus.NOT_STARTED: ("gray", ":material/schedule:"),
@@ -52,6 +52,12 @@ def latest_versions(things: Iterable[_Versioned]) -> list[_Versioned]:
     for thing in things:
         latest[thing.name] = max(thing, latest.get(thing.name, thing), key=lambda each: each.version)
     return list(latest.values())
+
+
+def open_new_run(**chosen: str) -> None:
+    """Go to the New run page with these chosen: `model`, `dataset`, `script`. Not by its URL: a page may not set what it has bound."""
+    st.session_state.chosen_for_new_run = chosen
+    st.switch_page("new_run.py", query_params={})
 
 
 def script_label(script: EntryScript) -> str:

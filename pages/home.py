@@ -136,7 +136,7 @@ if not (latest_models or latest_datasets or recent):
 else:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("New run", key="new-run", type="primary", icon=":material/play_circle:"):
-            st.switch_page("new_run.py")
+            st.switch_page("new_run.py", query_params={})
         st.page_link("registered_models.py", label=counted(len(latest_models), "model"), icon=":material/model_training:")
         st.page_link("registered_datasets.py", label=counted(len(latest_datasets), "dataset"), icon=":material/folder_open:")
         if Capability.SAMPLE in workspace.capabilities:

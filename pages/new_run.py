@@ -20,7 +20,7 @@ from services.settings import TABLE, ParallelRunSettings
 from services.workspace import Capability
 
 NO_MODEL = "No model"
-CHEAP_TO_CHECK = 2_000  # files: looking at each takes some 10 ms in all
+OWN = "this program’s own"
 LABELS = {"model": "Model", "dataset": "Dataset", "entry_script": "Scoring script", "arguments": "Arguments"} | {
     name: row.label for name, row in TABLE.items()
 }
@@ -92,14 +92,15 @@ def arguments(text: str) -> tuple[str, ...]:
 
 
 def setting(name: str) -> Any:
-    """The widget of one setting. Its range is checked here and not by the browser, which would keep an older value silently."""
+    """The widget of one setting. A number is typed as text: a number field would round it, or keep an older value, without a word."""
     words = ParallelRunSettings.widget(name) | {"persist_state": "session"}
-    words = {key: value for key, value in words.items() if key not in ("min_value", "max_value")}
     if name == "environment_variables":
         return st.text_area(height=68, **words)
     if TABLE[name].options:
         return st.selectbox(**words)
-    return st.number_input(**words) if "step" in words else st.text_input(**words)
+    value = words["value"]
+    words = {key: word for key, word in words.items() if key not in ("min_value", "max_value", "step")}
+    return st.text_input(**words | {"value": "" if value is None else str(value)})
 
 
 def settings_side_by_side(names: list[str]) -> dict[str, Any]:
@@ -112,9 +113,22 @@ def settings_side_by_side(names: list[str]) -> dict[str, Any]:
     return given
 
 
+def open_like(run_id: str) -> None:
+    """Open this page again, with what a run was asked to do. Before the widgets are drawn."""
+    request = workspace.run(run_id).request
+    offered = {script.path: script_label(script) for script in workspace.entry_scripts()}
+    chosen = {"model": next(iter(request.models), NO_MODEL), "dataset": request.datasets[0], "script": offered.get(request.entry_script)}
+    st.switch_page("new_run.py", query_params={key: value for key, value in chosen.items() if value})
+
+
 st.header("New run", anchor=False)
 st.caption("Score every file of a dataset with a model and a script.")
 form, review = st.columns([5, 3], gap="medium")
+
+if like := st.query_params.get("run"):  # also what the browser's Back leads to after a submission
+    open_like(like)
+for key, value in st.session_state.pop("chosen_for_new_run", {}).items():
+    st.session_state[key] = value
 
 models = {model.reference: model for model in workspace.models()}
 with section(1, "Model", "model"):
@@ -137,7 +151,9 @@ with section(2, "Dataset", "dataset"):
         st.page_link("registered_datasets.py", label=words, icon=":material/arrow_forward:", query_params={"tab": words})
     dataset = datasets.get(choose("Dataset", list(datasets), "dataset") or "") if datasets else None
     if dataset:
-        st.caption(plain(f"{counted(dataset.file_count, 'file')} · {'in place: ' + dataset.root if dataset.in_place else 'copied in'}"))
+        in_files = f" in {counted(dataset.file_count, 'file')}" if dataset.type == "tabular" else ""
+        size = counted(dataset.item_count, dataset.item) + in_files
+        st.caption(plain(f"{size} · {'in place: ' + dataset.root if dataset.in_place else 'copied in'}"))
 
 scripts = {script_label(script): script for script in workspace.entry_scripts()}
 with section(3, "Scoring script", "entry_script"):
@@ -165,6 +181,11 @@ with section(4, "Settings", "settings"):
         folded = [name for name, row in TABLE.items() if not row.up_front]
         for first in range(0, len(folded), 2):
             values |= settings_side_by_side(folded[first : first + 2])
+        interpreters = {str(environment): environment for environment in workspace.environments()}
+        words = "The Python that runs the workers. Others are registered by: python -m services environment register NAME PYTHON"
+        chosen = st.selectbox("Environment", [OWN, *interpreters], key="environment", help=words, persist_state="session")
+        words = "Take the output of an earlier run that was asked the same, instead of scoring again."
+        allow_reuse = st.toggle("Reuse an earlier run's output", value=True, key="allow_reuse", help=words, persist_state="session")
         words = "What the scoring script finds in sys.argv, written as on a command line: --name value."
         line = st.text_input("Arguments", key="arguments", help=words, placeholder="none", persist_state="session")
         fields["arguments"] = st.container()
@@ -188,10 +209,12 @@ if not submitted and submission.is_recent and submission.run_id:
     st.switch_page("runs.py", query_params={"run": submission.run_id})
 
 with notes:
-    if dataset:
-        st.markdown(f"**{in_words([dataset.file_count], settings)}**")
+    if dataset and not wrong:
+        with at_its_field():
+            st.markdown(f"**{plain(in_words(workspace.cut([dataset], settings), settings))}**")
     if settings.error_threshold < 0:
-        st.warning("Error threshold -1: the run goes on however many files fail.", icon=":material/warning:")
+        items = f"{dataset.item if dataset else 'item'}s"
+        st.warning(f"Error threshold -1: the run goes on however many {items} fail.", icon=":material/warning:")
     if submitted or (dataset and script):
         with at_its_field():
             request = RunRequest(
@@ -200,13 +223,15 @@ with notes:
                 entry_script=script.path if script else "",
                 settings=settings,
                 arguments=arguments(line or ""),
+                environment=interpreters[chosen].reference if chosen in interpreters else None,
+                allow_reuse=allow_reuse,
                 name=(name or "").strip(),
             )
             ready = not wrong and dataset and script and script.approved and (not model or model.usable)
             if submitted and not wrong:
                 run = submission.submit(workspace, request)
                 st.switch_page("runs.py", query_params={"run": run.id})
-            elif ready and dataset and dataset.file_count <= CHEAP_TO_CHECK:
+            elif ready:
                 for sentence in workspace.check(request):
                     st.warning(plain(sentence), icon=":material/warning:")
     if wrong:

@@ -13,12 +13,15 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages import _shared
 from services import intake
-from services.domain import FileDataset, counted
+from services.domain import Dataset, TabularDataset, counted
 from services.errors import SettingsError
+from services.tabular import PARQUET, first_rows
 
 REGISTERED, REGISTER = "Registered", "Register a dataset"
 FILES, FOLDER, ZIP, ON_THIS_MACHINE = "Files", "Folder", "Zip", "Folder on this machine"
+TYPES = {"File: run() gets paths": "file", "Tabular: run() gets rows": "tabular"}
 PAGE = 100  # files
+FIRST_ROWS = 20  # of a Parquet file
 CHEAP_TO_CHECK = 2_000  # files: looking at each takes some 10 ms in all
 MOST_LOOKED_AT, MOST_SENTENCES = 20_000, 500
 
@@ -40,14 +43,16 @@ def show_datasets() -> None:
     st.fragment(browse_files)(dataset)
 
 
-def kept(dataset: FileDataset) -> str:
+def kept(dataset: Dataset) -> str:
     return "in place" if dataset.in_place else "copied in"
 
 
-def show_table(rows: list[FileDataset], position: int) -> None:
-    columns = {"Dataset": str, "Version": int, "Files": int, "Size": int, "Kept": str, "Registered": datetime}
+def show_table(rows: list[Dataset], position: int) -> None:
+    columns = {"Dataset": str, "Version": int, "Files": int, "Rows": int, "Size": int, "Kept": str, "Registered": datetime}
+    row_counts = [dataset.row_count if isinstance(dataset, TabularDataset) else None for dataset in rows]
+    cells = [(d.name, d.version, d.file_count, count, d.size, kept(d), d.created_at) for d, count in zip(rows, row_counts, strict=True)]
     _shared.choosing_table(
-        _shared.arrow_table(columns, [(d.name, d.version, d.file_count, d.size, kept(d), d.created_at) for d in rows]),
+        _shared.arrow_table(columns, cells),
         "dataset",
         [dataset.reference for dataset in rows],
         position,
@@ -55,6 +60,7 @@ def show_table(rows: list[FileDataset], position: int) -> None:
             "Dataset": st.column_config.TextColumn(width=220),
             "Version": st.column_config.NumberColumn(width=70),
             "Files": st.column_config.NumberColumn(format="localized", width=90),
+            "Rows": st.column_config.NumberColumn(format="localized", width=100),
             "Size": st.column_config.NumberColumn(format="bytes", width=90),
             "Kept": st.column_config.TextColumn(width=90),
             "Registered": _shared.time_column(),
@@ -62,24 +68,32 @@ def show_table(rows: list[FileDataset], position: int) -> None:
     )
 
 
-def show_details(dataset: FileDataset) -> None:
+def show_details(dataset: Dataset) -> None:
     """One version: what it is, where its files lie, whether they are still what was registered."""
     with st.container(border=True):
         if dataset.description:
             st.text(_shared.shown(dataset.description))
         _shared.facts(
             {
+                "Type": dataset.type,
+                **({"Rows": f"{dataset.row_count:,}"} if isinstance(dataset, TabularDataset) else {}),
                 "Files": f"{dataset.file_count:,}",
                 "Size": _shared.size_in_words(dataset.size),
                 "Kept": kept(dataset),
                 "Pattern": dataset.glob,
+                **({"Partition format": dataset.partition_format} if dataset.partition_format else {}),
                 "Registered": _shared.local_time(dataset.created_at),
             }
         )
+        if isinstance(dataset, TabularDataset):
+            with st.expander(counted(len(dataset.columns), "column"), icon=":material/view_column:"):
+                names = [(_shared.shown(name), dtype) for name, dtype in dataset.columns]
+                table = _shared.arrow_table({"Column": str, "Type": str}, names)
+                st.dataframe(table, lazy=False, height=300 if len(names) > 8 else "content", alt="The columns and their types")
         _shared.labelled("Folder", dataset.root)
         with st.container(horizontal=True):
             if st.button("Use in a new run", key=f"use-{dataset.reference}", type="primary", icon=":material/play_circle:"):
-                st.switch_page("new_run.py", query_params={"dataset": dataset.reference})
+                _shared.open_new_run(dataset=dataset.reference)
             check = st.button("Check files", key=f"check-{dataset.reference}", icon=":material/fact_check:")
         if check or dataset.file_count <= CHEAP_TO_CHECK:
             with st.spinner(f"Looking at {counted(dataset.file_count, 'file')} …"):
@@ -99,7 +113,7 @@ def show_changed(sentences: list[str]) -> None:
 
 
 @_shared.errors_shown()
-def browse_files(dataset: FileDataset) -> None:
+def browse_files(dataset: Dataset) -> None:
     """The list of files on the left, a page at a time; the beginning of the chosen one on the right."""
     listed, preview = st.columns([5, 6], gap="medium")
     with listed:
@@ -125,7 +139,11 @@ def browse_files(dataset: FileDataset) -> None:
     with preview:
         for row in state.selection.rows:
             st.code(_shared.shown(files[row].path), language=None, wrap_lines=True)
-            _shared.show_file(Path(dataset.root, files[row].path))
+            path = Path(dataset.root, files[row].path)
+            if isinstance(dataset, TabularDataset) and dataset.format == PARQUET:
+                st.dataframe(first_rows(path, FIRST_ROWS), lazy=False, hide_index=True, height="content", alt="The first rows of the file")
+            else:
+                _shared.show_file(path)
 
 
 def propose_name(field: str) -> None:
@@ -185,10 +203,17 @@ def ask_for_dataset() -> None:
         fields = {"path": place, "glob": pattern, "name": st.container()}
         name = fields["name"].text_input("Name", key=form.key("name"), on_change="ignore", help="A name that is there gets a new version.")
         description = st.text_input("Description", key=form.key("description"), on_change="ignore", placeholder="optional")
+        words = "Tabular: the rows of CSV or Parquet files of the same columns, as a pandas DataFrame. All of them are read once, now."
+        kind = st.segmented_control("Type", TYPES, key=form.key("type"), default=next(iter(TYPES)), required=True, help=words)
+        with st.expander("Partition format", icon=":material/folder_copy:"):
+            words = "Which parts of a path are keys that `partition_keys` can name: `{store}/{brand}/*.csv`, `{when:yyyy/MM/dd}/part.csv`."
+            partition_format = st.text_input("Partition format", key=form.key("partition_format"), on_change="ignore", help=words)
+        fields |= {"type": st.container(), "partition_format": st.container()}
 
     def register() -> str:
         intake.check_name("name", name.strip())  # before a long upload is unpacked
-        about: dict[str, Any] = {"glob": glob.strip(), "description": description.strip(), "copy": copy}
+        about: dict[str, Any] = {"glob": glob.strip(), "description": description.strip(), "copy": copy, "type": TYPES[kind]}
+        about["partition_format"] = partition_format.strip()
         with files_to_register(source, path, uploads) as folder:
             return workspace.register_dataset(name.strip(), folder, **about).reference
 
@@ -197,7 +222,7 @@ def ask_for_dataset() -> None:
 
 
 st.header("Datasets", anchor=False)
-st.caption("What is scored. A dataset is a list of files, fixed when it is registered: a version means the same files for ever.")
+st.caption("What is scored: files, or the rows in them. A version means the same files for ever.")
 workspace = _shared.workspace()
 form = _shared.form("dataset")
 form.show_made(REGISTERED)

@@ -77,7 +77,7 @@ def show_details(model: Model) -> None:
         if model.usable or Capability.APPROVAL not in workspace.capabilities:
             _shared.labelled("SHA-256", model.sha256)
             if st.button("Use in a new run", key=f"use-{model.reference}", type="primary", icon=":material/play_circle:"):
-                st.switch_page("new_run.py", query_params={"model": model.reference})
+                _shared.open_new_run(model=model.reference)
         else:
             ask_approval(model)
         if model.imports:

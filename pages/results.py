@@ -201,6 +201,8 @@ if not runs:
 asked = st.query_params.get("run", next(iter(runs)))
 run = runs.get(asked) or workspace.run(asked)
 st.session_state.chosen_run = run.id
+if "run" not in st.query_params:  # the address of what is seen is to show the same tomorrow
+    st.query_params["run"] = run.id
 labels = {run.id: label(run)} | {run_id: label(other) for run_id, other in runs.items()}
 st.selectbox("Run", list(labels), format_func=labels.__getitem__, key="chosen_run", on_change=choose_run, label_visibility="collapsed")
 if st.session_state.setdefault("results_of", run.id) != run.id:  # another run's filters would hide what nobody asked to hide

@@ -149,7 +149,12 @@ def actions(run: Run) -> None:
             st.rerun()
     words = "The same request again, as a new run."
     if run.status.ended and st.button("Rerun", icon=":material/replay:", key=f"rerun-{run.id}", help=words):
-        rerun = last_submission().submit(workspace, run.request)
+        rerun = last_submission().submit(workspace, run.request_again())
+        st.switch_page("runs.py", query_params={"run": rerun.id})
+    words = "A new run of just the files that failed or were not reached. Its results are this run's, with those replaced."
+    lacking = run.status.ended and (run.items_succeeded or 0) < (run.items_total or 0)
+    if lacking and st.button("Rerun failed only", icon=":material/rule:", key=f"rerun-failed-{run.id}", help=words):
+        rerun = last_submission().submit(workspace, run.request_again(failed_only=True))
         st.switch_page("runs.py", query_params={"run": rerun.id})
     label = "See results" if run.status.ended else "See results so far"
     if st.button(label, type="primary", icon=":material/table_chart:", key=f"results-{run.id}"):
@@ -198,6 +203,14 @@ def what_happened(run: Run) -> None:
         st.info("It waits for its turn: runs start in the order in which they were submitted.", icon=":material/schedule:")
     for sentence in run.warnings:
         st.warning(plain(clipped(sentence, 1_000)), icon=":material/warning:")
+    if run.reused_from:
+        words = f"Nothing was scored anew: the output is that of {run.reused_from}, which was asked the same."
+        st.info(plain(words), icon=":material/recycling:")
+    elif run.reuse_note:
+        st.caption(plain(clipped(run.reuse_note, 1_000)))
+    if run.request.rerun_of:
+        what = "What failed or was not reached in" if run.request.failed_only else "The same again as"
+        st.caption(plain(f"{what} {run.request.rerun_of}."))
     if run.status is RunStatus.CANCELED:
         st.info(plain(run.error or "Canceled."), icon=":material/cancel:")
     elif run.error:

@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -81,13 +82,14 @@ def _parser() -> argparse.ArgumentParser:
 
     datasets = group("dataset", "Register and list datasets.")
     add = command(datasets, "register", commands.register_dataset, "Register the files of a folder, in place.", "NAME", "PATH")
-    add.add_argument("--glob", metavar="G", help="which files: *.csv at the top, **/*.csv at any depth (default: all)")
-    add.add_argument("--type", choices=("file", "tabular"), default="file", help="tabular comes with a later version")
-    add.add_argument("--partition-format", metavar="F", help="comes with a later version")
+    add.add_argument("--glob", default="**", metavar="G", help="which files: *.csv at the top, **/*.csv at any depth (default: all)")
+    kinds = "file: run() gets paths of files (the default); tabular: rows of CSV or Parquet files, as a DataFrame"
+    add.add_argument("--type", choices=("file", "tabular"), default="file", help=kinds)
+    add.add_argument("--partition-format", default="", metavar="F", help="which parts of a path are keys: {store}/{brand}/*.csv")
     command(datasets, "list", commands.list_datasets, "List all versions of all datasets.")
 
     environments = group("environment", "Register and list environments.")
-    command(environments, "register", commands.register_environment, "Comes with a later version.", "NAME", "PYTHON")
+    command(environments, "register", commands.register_environment, "Register a Python interpreter, 3.8 or newer.", "NAME", "PYTHON")
     command(environments, "list", commands.list_environments, "List the environments.")
 
     _with_request(command(top, "run", commands.submit, "Score datasets: submit a run."))
@@ -96,7 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     command(top, "cancel", commands.cancel, "Ask for a run's end.", "RUN")
     command(top, "resume", commands.resume, "Carry on with a run that stopped short of Completed.", "RUN")
     add = command(top, "rerun", commands.rerun, "Submit a run's request again, as a new run.", "RUN")
-    add.add_argument("--failed-only", action="store_true", help="comes with a later version")
+    only = "score just the items that failed or have no row; the predictions are the old run's with these replaced"
+    add.add_argument("--failed-only", action="store_true", help=only)
     add.set_defaults(wait=False)
     command(top, "logs", commands.logs, "Print a run's log files, the last 1 MB of each.", "RUN")
     add = command(top, "output", commands.output, "Copy the files as the run wrote them: parallel_run_step.txt", "RUN")
@@ -113,10 +116,12 @@ def _with_request(parser: argparse.ArgumentParser) -> None:
     add("--model", action="append", default=[], metavar="NAME[:V]", help="may be repeated; the latest version where none is given")
     add("--entry-script", required=True, metavar="PATH", help="the scoring script; or a built-in one by name: batch_scoring_script")
     add("--source-directory", metavar="DIR", help="the folder of the script's modules (default: the script's own)")
-    add("--environment", metavar="NAME", help="the interpreter to use (default: this program's own)")
+    add("--environment", metavar="NAME[:V]", help="the registered interpreter to use (default: this program's own)")
     add("--compute-target", metavar="NAME", help="the cluster on Azure ML; has no meaning on the local workspace")
     add("--argument", action="append", default=[], metavar="A", help="for the script; write --argument=--flag; may be repeated")
     add("--side-input", action="append", default=[], metavar="NAME=DATASET[:V]", help="a folder for every worker; may be repeated")
+    reuse = "on (the default) takes the output of an earlier run with the same inputs, where there is one; off scores again"
+    add("--allow-reuse", choices=("on", "off"), default="on", help=reuse)
     add("--name", default="", metavar="T", help="a title for the run")
     add("--wait", action="store_true", help="wait for the end; progress on standard error. Ctrl-C leaves the run going on")
     settings = parser.add_argument_group("settings")
@@ -143,6 +148,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         answer = Answer(error_value(error), code=3 if isinstance(error, WorkspaceUnavailable) else 2)
         if not as_json:
             note(*error_lines(error))
+    except Exception as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        traceback.print_exc()
+        answer = Answer({"error": {"type": type(error).__name__, "message": str(error), "hint": "This is a fault of the program."}}, code=1)
+        if not as_json:
+            return answer.code
     answer.say(as_json=as_json)
     return answer.code
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from services.domain import FileDataset, Model, Run, RunStatus, counted
+from services.domain import Dataset, Environment, Model, Run, RunStatus, counted
 from services.errors import EntryScriptError, SettingsError, StudioError
 from services.workspace import Workspace
 
@@ -113,24 +113,36 @@ def model_lines(models: list[Model]) -> list[str]:
     return _table(("MODEL", "KIND", "APPROVED", "BYTES", "SHA-256", "REGISTERED"), rows)
 
 
-def dataset_value(dataset: FileDataset) -> dict[str, Any]:
-    return {"reference": dataset.reference, "type": "file", **vars(dataset)}
+def dataset_value(dataset: Dataset) -> dict[str, Any]:
+    return {"reference": dataset.reference, "type": dataset.type, **vars(dataset)}
 
 
-def dataset_lines(datasets: list[FileDataset]) -> list[str]:
-    rows = [(d.reference, d.file_count, d.size, _moment(d.created_at), d.root) for d in datasets]
-    return _table(("DATASET", "FILES", "BYTES", "REGISTERED", "FOLDER"), rows)
+def dataset_lines(datasets: list[Dataset]) -> list[str]:
+    rows = [(d.reference, counted(d.item_count, d.item), d.file_count, d.size, _moment(d.created_at), d.root) for d in datasets]
+    return _table(("DATASET", "ITEMS", "FILES", "BYTES", "REGISTERED", "FOLDER"), rows)
 
 
-def run_value(run: Run) -> dict[str, Any]:
-    """A run by the names of domain.py: where it is, then what was asked."""
+def environment_value(environment: Environment) -> dict[str, Any]:
+    """`reference` is null for this program's own interpreter."""
+    return {"reference": environment.reference or None, **vars(environment)}
+
+
+def environment_lines(environments: list[Environment]) -> list[str]:
+    rows = [(e.reference, e.python_version, len(e.packages), _moment(e.created_at), e.interpreter) for e in environments]
+    return _table(("ENVIRONMENT", "PYTHON", "PACKAGES", "REGISTERED", "INTERPRETER"), rows)
+
+
+def run_value(run: Run, environment: Environment | None = None) -> dict[str, Any]:
+    """A run by the names of domain.py: where it is, then what was asked. `environment` is what was asked for (a reference), or
+    where it is given what the run found there."""
     where_it_is = {name: value for name, value in vars(run).items() if name != "request"}
     asked = {name: value for name, value in vars(run.request).items() if name not in ("name", "submission_id")}
-    settings = run.request.settings.as_dict()
-    return {"id": run.id, "name": run.title} | where_it_is | {"seconds_left": run.seconds_left} | asked | {"settings": settings}
+    found = {} if environment is None else {"environment": environment_value(environment)}
+    settings = {"settings": run.request.settings.as_dict()}
+    return {"id": run.id, "name": run.title} | where_it_is | {"seconds_left": run.seconds_left} | asked | settings | found
 
 
-def run_lines(run: Run) -> list[str]:
+def run_lines(run: Run, environment: Environment) -> list[str]:
     """Where a run is, for a person."""
     took = f", after {timedelta(seconds=round(run.duration))}" if run.ended_at and run.duration is not None else ""
     return list(
@@ -140,15 +152,19 @@ def run_lines(run: Run) -> list[str]:
                 ("Name", safe(run.title)),
                 ("Status", run.status + (f" ({run.error_code})" if run.error_code else "")),
                 ("Error", run.error or ""),
+                ("Rerun of", (run.request.rerun_of or "") + (", failed items only" if run.request.failed_only else "")),
+                ("Reused from", run.reused_from or ""),
                 ("Items", _items(run)),
                 ("Mini-batches", f"{_number(run.mini_batches_done)} of {_number(run.mini_batches_total)} done"),
                 ("Workers", f"{run.workers:,}" if run.workers else ""),
                 ("Models", ", ".join(run.request.models)),
                 ("Datasets", ", ".join(run.request.datasets)),
                 ("Scoring script", safe(run.request.entry_script)),
+                ("Environment", safe(f"{environment}, Python {environment.python_version}, {environment.interpreter}")),
                 ("Submitted", _moment(run.submitted_at)),
                 ("Started", _moment(run.started_at)),
                 ("Ended", _moment(run.ended_at) + took),
+                ("Reuse", safe(run.reuse_note or "")),
                 ("Warnings", "\n".join(map(safe, run.warnings))),
             )
         )
@@ -161,7 +177,8 @@ def runs_lines(runs: list[Run]) -> list[str]:
 
 
 def _items(run: Run) -> str:
-    return f"{_number(run.items_succeeded)} of {_number(run.items_total)} succeeded, {_number(run.items_failed)} failed"
+    skipped = f", {run.items_left:,} skipped" if run.status.ended and run.items_left else ""
+    return f"{_number(run.items_succeeded)} of {_number(run.items_total)} succeeded, {_number(run.items_failed)} failed{skipped}"
 
 
 def _number(count: int | None) -> str:

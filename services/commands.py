@@ -7,12 +7,15 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from services.command_line_output import (
     Answer,
     dataset_lines,
     dataset_value,
+    environment_lines,
+    environment_value,
     follow,
     last_part,
     model_lines,
@@ -23,7 +26,7 @@ from services.command_line_output import (
     runs_lines,
     written_whole,
 )
-from services.domain import Run, RunRequest, RunStatus, counted, in_words
+from services.domain import Run, RunRequest, RunStatus, TabularDataset, counted, in_words
 from services.errors import NotFound, SettingsError
 from services.settings import TABLE, ParallelRunSettings
 from services.workspace import Workspace
@@ -57,13 +60,13 @@ def approve_model(workspace: Workspace, given: argparse.Namespace) -> Answer:
 
 
 def register_dataset(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    if given.type == "tabular":
-        raise _later("type", "Tabular datasets")
-    if given.partition_format is not None:
-        raise _later("partition_format", "Partition formats")
-    dataset = workspace.register_dataset(given.name, given.path, **({} if given.glob is None else {"glob": given.glob}))
-    size = f"{counted(dataset.file_count, 'file')}, {dataset.size:,} bytes"
-    return Answer(dataset_value(dataset), [f"Registered {dataset} ({size}, in {dataset.root})"])
+    about = {"type": given.type, "glob": given.glob, "partition_format": given.partition_format}
+    dataset = workspace.register_dataset(given.name, given.path, **about)
+    rows = f"{counted(dataset.row_count, 'row')} in " if isinstance(dataset, TabularDataset) else ""
+    size = f"{rows}{counted(dataset.file_count, 'file')}, {dataset.size:,} bytes"
+    columns = dataset.columns if isinstance(dataset, TabularDataset) else ()
+    lines = [f"Registered {dataset} ({size}, in {dataset.root})", *(f"  {name}: {dtype}" for name, dtype in columns)]
+    return Answer(dataset_value(dataset), lines)
 
 
 def list_datasets(workspace: Workspace, given: argparse.Namespace) -> Answer:
@@ -72,11 +75,16 @@ def list_datasets(workspace: Workspace, given: argparse.Namespace) -> Answer:
 
 
 def register_environment(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    raise _later("environment", "Environments")
+    environment = workspace.register_environment(given.name, given.python)
+    size = f"Python {environment.python_version}, {counted(len(environment.packages), 'package')}"
+    return Answer(environment_value(environment), [f"Registered {environment} ({size}, {environment.interpreter})"])
 
 
 def list_environments(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    return Answer({"environments": []}, [f"There are none; a run uses this program's own interpreter, {sys.executable}"])
+    environments = workspace.environments()
+    own = f"A run that names none uses this program’s own interpreter, {sys.executable}"
+    lines = [*environment_lines(environments), own] if environments else [own]
+    return Answer({"environments": [environment_value(environment) for environment in environments]}, lines)
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------------------
@@ -96,6 +104,7 @@ def submit(workspace: Workspace, given: argparse.Namespace) -> Answer:
         side_inputs=_pairs("side_inputs", given.side_input),
         environment=given.environment,
         compute_target=given.compute_target,
+        allow_reuse=given.allow_reuse == "on",
         name=given.name,
     )
     return _submitted(workspace, workspace.submit(request), given)
@@ -105,8 +114,12 @@ def _submitted(workspace: Workspace, run: Run, given: argparse.Namespace) -> Ans
     """The id alone on standard output, for `$(...)`; or, after waiting, the same as `show`."""
     follow_it, end_it = (f"{_command(given)} {verb} {run.id}" for verb in ("show", "cancel"))
     try:
-        counts = [workspace.dataset(reference).file_count for reference in run.request.datasets]
-        note(f"Submitted {run.id}: {in_words(counts, run.request.settings)}", *(f"Warning: {warning}" for warning in run.warnings))
+        cut = workspace.cut([workspace.dataset(reference) for reference in run.request.datasets], run.request.settings)
+        if run.request.failed_only:
+            cut = replace(cut, item_count=run.items_total or 0, mini_batch_count=run.mini_batches_total or 0)
+        note(f"Submitted {run.id}: {in_words(cut, run.request.settings)}", *(f"Warning: {warning}" for warning in run.warnings))
+        if run.reused_from or run.reuse_note:
+            note(f"It took the output of {run.reused_from}, whose inputs are the same." if run.reused_from else str(run.reuse_note))
         if not given.wait:
             note(f"Follow it by: {follow_it}")
             return Answer(run_value(run), [run.id])
@@ -117,7 +130,7 @@ def _submitted(workspace: Workspace, run: Run, given: argparse.Namespace) -> Ans
     except KeyboardInterrupt:
         note(f"The run goes on. Follow it by: {follow_it}", f"End it by: {end_it}")
         return Answer(run_value(workspace.run(run.id)), [run.id], INTERRUPTED)
-    return Answer(run_value(run), run_lines(run), code)
+    return _shown(workspace, run, code)
 
 
 def list_runs(workspace: Workspace, given: argparse.Namespace) -> Answer:
@@ -126,8 +139,12 @@ def list_runs(workspace: Workspace, given: argparse.Namespace) -> Answer:
 
 
 def show(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    run = workspace.run(given.run)
-    return Answer(run_value(run), run_lines(run))
+    return _shown(workspace, workspace.run(given.run))
+
+
+def _shown(workspace: Workspace, run: Run, code: int = 0) -> Answer:
+    environment = workspace.run_environment(run.id)
+    return Answer(run_value(run, environment), run_lines(run, environment), code)
 
 
 def cancel(workspace: Workspace, given: argparse.Namespace) -> Answer:
@@ -141,9 +158,7 @@ def resume(workspace: Workspace, given: argparse.Namespace) -> Answer:
 
 
 def rerun(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    if given.failed_only:
-        raise _later("failed_only", "Rerunning the failed items only")
-    return _submitted(workspace, workspace.rerun(given.run), given)
+    return _submitted(workspace, workspace.rerun(given.run, failed_only=given.failed_only), given)
 
 
 def logs(workspace: Workspace, given: argparse.Namespace) -> Answer:
@@ -197,10 +212,6 @@ def predictions(workspace: Workspace, given: argparse.Namespace) -> Answer:
 
 
 # ---- what is given ---------------------------------------------------------------------------------------------------------------
-
-
-def _later(field: str, what: str) -> SettingsError:
-    return SettingsError(field, f"{what} come with a later version.", "Leave it out for now.")
 
 
 def _pairs(field: str, given: Sequence[str]) -> dict[str, str]:

@@ -1,17 +1,18 @@
-"""The nouns: Model, FileDataset, EntryScript, RunRequest, Run, RunStatus, MiniBatch. Plain values, the same for every workspace."""
+"""The nouns: Model, FileDataset, TabularDataset, RunRequest, Run, MiniBatch and others. Plain values, the same for every workspace."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from services.errors import SettingsError
-from services.settings import RESERVED_ARGUMENTS, ParallelRunSettings, size_in_units
+from services.settings import RESERVED_ARGUMENTS, ParallelRunSettings
 
 
 def reference(name: str, version: int) -> str:
@@ -22,7 +23,7 @@ def reference(name: str, version: int) -> str:
 def parse_reference(text: str, field_name: str) -> tuple[str, int | None]:
     """`name` or `name:version` as (name, version or None for the latest). Raises SettingsError on `field_name`."""
     name, colon, version = text.partition(":")
-    if not name or (colon and not version.isdecimal()):
+    if not name or (colon and not (version.isdecimal() and len(version) <= 9)):
         raise SettingsError(field_name, f"“{text}” is no NAME or NAME:VERSION", "Write for example digits-classifier:1.")
     return name, int(version) if colon else None
 
@@ -63,11 +64,15 @@ class Model:
 
 
 @dataclass(frozen=True)
-class FileDataset:
-    """One version of a registered file dataset: the files of its manifest, in that order, for ever.
+class Dataset:
+    """One version of a registered dataset: its files, in the order of their paths, for ever. An item is what counts in a run.
 
-    `root` is the absolute folder that the manifest's relative paths start from. `in_place` is False where the workspace holds a copy.
+    `root` is the absolute folder that the relative paths start from. `in_place` is False where the workspace holds a copy. The keys of
+    `partition_format` are parts of each path; it is empty where there are none.
     """
+
+    type: ClassVar[str]
+    item: ClassVar[str]
 
     name: str
     version: int
@@ -80,18 +85,55 @@ class FileDataset:
     manifest_sha256: str
     created_at: datetime
     description: str = ""
+    partition_format: str = ""
 
     @property
     def reference(self) -> str:
         return reference(self.name, self.version)
+
+    @property
+    def item_count(self) -> int:
+        raise NotImplementedError
 
     def __str__(self) -> str:
         return self.reference
 
 
 @dataclass(frozen=True)
+class FileDataset(Dataset):
+    """Its items are its files; a mini-batch is a list of their paths."""
+
+    type = "file"
+    item = "file"
+
+    @property
+    def item_count(self) -> int:
+        return self.file_count
+
+
+@dataclass(frozen=True)
+class TabularDataset(Dataset):
+    """Its items are the rows of its files; a mini-batch is a pandas DataFrame of some of them.
+
+    `format` is `csv` or `parquet`. `columns` are the names and pandas types of the files' columns, settled once over all of them: of a CSV
+    int64, uint64, float64, bool, str, or object for True and False with missing values among them.
+    """
+
+    format: str = "csv"
+    columns: tuple[tuple[str, str], ...] = ()
+    row_count: int = 0
+
+    type = "tabular"
+    item = "row"
+
+    @property
+    def item_count(self) -> int:
+        return self.row_count
+
+
+@dataclass(frozen=True)
 class DatasetFile:
-    """One line of a dataset's manifest: the path relative to the root (`/` between folders), bytes, and modification time in ns."""
+    """A file of a dataset: the path relative to the root (`/` between folders), bytes, and modification time in ns."""
 
     path: str
     size: int
@@ -117,8 +159,7 @@ class EntryScript:
 class Environment:
     """One version of a registered environment: a Python interpreter that runs the workers, and what is installed there.
 
-    `packages` are versions by name, as the interpreter itself said at `created_at`. This program's own interpreter, which a run uses
-    that names no environment, has the name "" and the version 0.
+    `packages` are versions by name, as the interpreter itself said at `created_at`. This program's own has the name "" and version 0.
     """
 
     name: str
@@ -155,7 +196,7 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True)
 class MiniBatch:
-    """What one call of run() gets: `item_count` files, as the manifest's bytes [offset, offset + length) of dataset `dataset`."""
+    """What one call of run() gets: `item_count` files or rows, the manifest's bytes [offset, offset + length) of dataset `dataset`."""
 
     index: int
     dataset: int
@@ -169,8 +210,10 @@ class RunRequest:
     """What a person asks for. Written as JSON into the run's folder; what is in it is all a runner needs to know.
 
     `models` and `datasets` are references (`name:version`); `entry_script` an absolute path; `source_directory` an absolute folder put
-    on the script's `sys.path`, or None for the script's own. `submission_id` makes a double click one run: a second request with the
-    same id returns the first one's run.
+    on the script's `sys.path`, or None for the script's own. With `allow_reuse` the output of an earlier run with the same inputs is
+    taken instead of scoring again; never for a request with `rerun_of`, the run that it asks to do again; with `failed_only` just the
+    items that failed there or have no row. `submission_id` makes a double click one run: a second request with the same id returns the
+    first one's run.
     """
 
     models: tuple[str, ...]
@@ -182,6 +225,9 @@ class RunRequest:
     side_inputs: Mapping[str, str] = field(default_factory=dict)
     environment: str | None = None
     compute_target: str | None = None
+    allow_reuse: bool = True
+    rerun_of: str | None = None
+    failed_only: bool = False
     name: str = ""
     submission_id: str = ""
 
@@ -190,6 +236,8 @@ class RunRequest:
             raise SettingsError("dataset", "no dataset is chosen", "Choose what to score, or register a dataset first.")
         if not self.entry_script:
             raise SettingsError("entry_script", "no scoring script is chosen", "Choose the built-in script, or upload one.")
+        if self.failed_only and not self.rerun_of:
+            raise SettingsError("failed_only", "no run is named whose failed items to score again", "Name the run.")
         if self.arguments and not self.arguments[0].startswith("-"):
             raise SettingsError(
                 "arguments", f"the first argument, “{self.arguments[0]}”, does not start with -", "Write --name value, as for argparse."
@@ -197,6 +245,15 @@ class RunRequest:
         for argument in self.arguments:
             if argument.startswith("--") and argument[2:].split("=")[0] in RESERVED_ARGUMENTS:
                 raise SettingsError("arguments", f"{argument} is reserved by ParallelRunStep", "Choose another argument name.")
+
+        if self.settings.partition_keys and self.settings.mini_batch_size:  # as the SDK
+            raise SettingsError("partition_keys", "partition_keys and mini_batch_size exclude each other", "Leave one of them empty.")
+
+    @property
+    def wants_dataframe_header(self) -> bool:
+        """Whether the output begins with the column names of the DataFrames: `--append_row_dataframe_header True`, as on Azure."""
+        words = [word for argument in self.arguments for word in argument.split("=", 1)]
+        return any(name == "--append_row_dataframe_header" and value.lower() == "true" for name, value in pairwise(words))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self) | {"settings": self.settings.as_dict()})
@@ -220,7 +277,8 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run is. Counts that aren't known yet are None; times are UTC. `workers` are those alive now; `rate` is items per second."""
+    """Where a run is. Counts that aren't known yet are None; times are UTC. `workers` are those alive now; `rate` is items per second.
+    `reused_from` is the run whose output it took instead of scoring; `reuse_note` says why it took none, though there were others."""
 
     id: str
     request: RunRequest
@@ -238,7 +296,15 @@ class Run:
     rate: float | None = None
     error_code: str | None = None
     error: str | None = None
+    reused_from: str | None = None
+    reuse_note: str | None = None
     warnings: tuple[str, ...] = ()
+
+    def request_again(self, *, failed_only: bool = False) -> RunRequest:
+        """The request for a run that does the same again, whatever there is to be reused; or just what failed or has no row."""
+        if self.request.failed_only and not failed_only:  # the same is: what failed in that other run
+            return replace(self.request, submission_id="")
+        return replace(self.request, rerun_of=self.id, failed_only=failed_only, submission_id="")
 
     @property
     def title(self) -> str:
@@ -296,29 +362,37 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else plural}"
 
 
-def mini_batch_count(item_counts: list[int], settings: ParallelRunSettings) -> int:
-    """How many mini-batches file datasets of these sizes are cut into: each is cut separately."""
-    size = size_in_units(settings.mini_batch_size or ParallelRunSettings.default("mini_batch_size"))
-    return sum(-(-count // size) for count in item_counts)
+@dataclass(frozen=True)
+class Cut:
+    """How the datasets of a run are cut into mini-batches. `item` is `file` or `row`; `each` says what one mini-batch is, after the number
+    of them: ` of 5`, ` of about 1 MB`. `notes` are sentences on what can't be cut as asked."""
+
+    item: str
+    item_count: int
+    mini_batch_count: int
+    each: str = ""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of_files(cls, file_counts: Iterable[int], size: int) -> Cut:
+        """File datasets of so many files each, cut separately into mini-batches of `size` files."""
+        counts = list(file_counts)
+        return cls("file", sum(counts), sum(-(-count // size) for count in counts), f" of {size:,}")
 
 
-def in_words(item_counts: list[int], settings: ParallelRunSettings) -> str:
-    """What a run will do, for a person: “912 files in 183 mini-batches of 5, on 4 workers; stops after the 11th failed file”.
-
-    `item_counts` has the number of files of each dataset.
-    """
-    total = sum(item_counts)
-    size = size_in_units(settings.mini_batch_size or ParallelRunSettings.default("mini_batch_size"))
-    batches = mini_batch_count(item_counts, settings)
-    cut = f"{counted(total, 'file')} in {counted(batches, 'mini-batch')}" + (f" of {size:,}" if batches > 1 else "")
+def in_words(cut: Cut, settings: ParallelRunSettings) -> str:
+    """What a run will do, for a person: “912 files in 183 mini-batches of 5, on 4 workers; stops after the 11th failed file”."""
+    total, item = cut.item_count, cut.item
+    each = cut.each if cut.mini_batch_count > 1 else ""
     threshold = settings.error_threshold
     if threshold < 0:
-        stop = "never stops for failed files"
+        stop = f"never stops for failed {item}s"
     elif threshold >= total:
-        stop = f"never stops for failed files: {threshold:,} may fail, and there are only {total:,}"
+        stop = f"never stops for failed {item}s: {threshold:,} may fail, and there are only {total:,}"
     else:
-        stop = f"stops after the {_ordinal(threshold + 1)} failed file"
-    return f"{cut}, on {counted(settings.worker_count, 'worker')}; {stop}"
+        stop = f"stops after the {_ordinal(threshold + 1)} failed {item}"
+    batches = counted(cut.mini_batch_count, "mini-batch")
+    return f"{counted(total, item)} in {batches}{each}, on {counted(settings.worker_count, 'worker')}; {stop}"
 
 
 def _ordinal(number: int) -> str:

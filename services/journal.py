@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -65,10 +66,13 @@ class Attempt(NamedTuple):
 
 
 _COLUMNS = ", ".join(f'"{name}"' for name in Attempt._fields)
+# The tables come in one commit before anything else, so that a reader who finds a file that isn't empty finds them.
 _SCHEMA = f"""
-PRAGMA journal_mode=WAL;
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS attempts (seq INTEGER PRIMARY KEY, {_COLUMNS});
 CREATE TABLE IF NOT EXISTS columns (id INTEGER PRIMARY KEY, value TEXT UNIQUE);
+COMMIT;
+PRAGMA journal_mode=WAL;
 """
 _SELECT = f"SELECT {_COLUMNS} FROM attempts"
 _INSERT = f"INSERT INTO attempts ({_COLUMNS}) VALUES ({', '.join('?' * len(Attempt._fields))})"
@@ -114,6 +118,11 @@ class Journal:
         self._connection.execute("BEGIN")
         self._connection.executemany(_INSERT, attempts)
         self._connection.execute("COMMIT")
+
+    def copy_to(self, run_folder: Path) -> None:
+        """Write a copy of what is noted into another run's folder. Raises sqlite3.Error."""
+        with closing(sqlite3.connect(run_folder / self.path.name)) as copy:
+            self._connection.backup(copy)
 
     def forget_after(self, end: int) -> None:
         """Unsettle the mini-batches whose rows lie beyond byte `end` of the output, so that they are scored again."""
@@ -168,7 +177,7 @@ class Journal:
 
     def totals(self) -> Totals:
         row = self._connection.execute(
-            "SELECT count(*), sum(status <> 'RUN_DONE'), sum(succeeded), sum(failed),"
+            "SELECT count(DISTINCT mini_batch), sum(status <> 'RUN_DONE'), sum(succeeded), sum(failed),"
             ' (SELECT max("end") FROM attempts) FROM attempts WHERE "final"'
         ).fetchone()
         return Totals(*(value or 0 for value in row))

@@ -238,18 +238,17 @@ def _argument(opcode: pickletools.OpcodeInfo, stream: Stream) -> Any:
 def _skip_array(wrapper: Any, stream: Stream, scan: PickleScan) -> None:
     """Step over an array's bytes, which joblib writes right after its `NumpyArrayWrapper`; an array of objects is a pickle again."""
     try:
-        dtype = wrapper["dtype"]
+        dtype, shape = wrapper["dtype"], tuple(wrapper["shape"])
         code, digits = _DTYPE.fullmatch(dtype.arguments[0]).groups()  # type: ignore[union-attr]
         size = dtype.state[5] if dtype.state and dtype.state[5] > 0 else int(digits or 1)
-        shape = wrapper["shape"]
         aligned = wrapper.get("numpy_array_alignment_bytes") is not None
     except (TypeError, AttributeError) as error:
         raise ValueError("joblib wrote no such array") from error
+    if len(shape) > 64 or not all(isinstance(length, int) and length >= 0 for length in (size, *shape)):
+        raise ValueError("joblib wrote no such array")
     if code == "O":
         _scan_pickle(stream, scan, joblib=False)
         return
-    if not all(isinstance(length, int) and length >= 0 for length in (size, *shape[:64])):
-        raise ValueError("joblib wrote no such array")
     if aligned:
         stream.skip(stream.read(1)[0])
-    stream.skip(size * math.prod(shape[:64]))
+    stream.skip(size * math.prod(shape))

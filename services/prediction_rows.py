@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -20,7 +20,7 @@ class ScoredMiniBatch:
 
     `items` are paths relative to `root` (an absolute folder), `/` between folders, undecodable bytes as lone surrogates. `rows` are as the
     run wrote them, without the newline that ends each; none when it failed. `worker` is such as “node 0, process000”. `error` is the
-    error's first line, "" when it succeeded.
+    error's first line, "" when it succeeded. Where `items_are_rows`, an item is a row of the file that `items` names.
     """
 
     index: int
@@ -31,6 +31,11 @@ class ScoredMiniBatch:
     attempts: int
     seconds: float
     error: str
+    items_are_rows: bool = False
+    left_out: Collection[str] = ()
+    """Items that do not count here, though their rows are among `rows`: a later run scored them again."""
+    earlier_attempts: Mapping[str, int] = field(default_factory=dict)
+    """By item, the attempts of earlier runs that come on top of `attempts`."""
 
 
 class Status(StrEnum):
@@ -45,6 +50,8 @@ STATUSES = tuple(Status)
 _SUCCEEDED, _FAILED, _UNMATCHED = (bytes([STATUSES.index(status)]) for status in Status)
 
 NO_ROW = "no row names this file"
+FEWER = "run() returned fewer rows than it got"
+MORE = "run() returned more rows than it got"
 NO_FILE = "this row names no file of its mini-batch"
 AMBIGUOUS = "several files of the mini-batch have this name, and the rows don't tell which is whose: print the path instead of the name"
 
@@ -59,6 +66,19 @@ class ReadRows:
     statuses: bytes
     errors: Sequence[str | None]
 
+    def each_status(self) -> list[Status]:
+        return [STATUSES[place] for place in self.statuses]
+
+    def without(self, files: Collection[str]) -> ReadRows:
+        """The same but for the rows of these files."""
+        kept = [number for number, file in enumerate(self.files) if file not in files]
+        return ReadRows(
+            [self.files[number] for number in kept],
+            [self.predictions[number] for number in kept],
+            bytes(self.statuses[number] for number in kept),
+            [self.errors[number] for number in kept],
+        )
+
 
 # The tutorial's `: ` takes one space, so that a prediction's own leading space survives; the others take all the spaces there are.
 _SEPARATOR = re.compile(r": | : |[:,;|\t] *| +")
@@ -68,6 +88,8 @@ _SEPARATOR_BEGINS = re.compile(r"[ :,;|\t]")
 def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
     """Match rows with items. Every item is there at least once, every row exactly once."""
     items, rows = mini_batch.items, mini_batch.rows
+    if mini_batch.items_are_rows and rows:
+        return _in_order(items, rows)
     if not rows:
         return ReadRows(items, [None] * len(items), _FAILED * len(items), [mini_batch.error or NO_ROW] * len(items))
     if len(rows) == len(items):
@@ -75,6 +97,21 @@ def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
         if predictions is not None:
             return ReadRows(items, predictions, _SUCCEEDED * len(items), [None] * len(items))
     return _looked_up(mini_batch)
+
+
+def _in_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
+    """Rows made of rows: they name no file, and belong to the items in order; of other numbers of them only the common file is known."""
+    if len(rows) == len(items):
+        return ReadRows(items, rows, _SUCCEEDED * len(rows), [None] * len(rows))
+    file = items[0] if len(set(items)) == 1 else ""
+    lost = max(0, len(items) - len(rows))
+    status, why = (_SUCCEEDED, None) if file else (_UNMATCHED, FEWER if lost else MORE)
+    return ReadRows(
+        [file] * (len(rows) + lost),
+        [*rows, *([None] * lost)],
+        status * len(rows) + _FAILED * lost,
+        [why] * len(rows) + [FEWER] * lost,
+    )
 
 
 def _spellings(mini_batch: ScoredMiniBatch) -> Iterator[list[str]]:

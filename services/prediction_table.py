@@ -83,9 +83,13 @@ class _RowGroup:
     errors: list[str | None] = field(default_factory=list)
     mini_batches: list[tuple[int, str, int, float]] = field(default_factory=list)
     row_counts: list[int] = field(default_factory=list)
+    earlier_attempts: dict[int, int] = field(default_factory=dict)
     characters: int = 0
 
     def add(self, mini_batch: ScoredMiniBatch, rows: ReadRows) -> None:
+        if mini_batch.earlier_attempts:
+            tried = enumerate(map(mini_batch.earlier_attempts.get, rows.files), len(self.files))
+            self.earlier_attempts |= {row: count for row, count in tried if count}
         self.files += rows.files
         self.predictions += rows.predictions
         self.statuses += rows.statuses
@@ -105,6 +109,9 @@ class _RowGroup:
         kind.see(predictions.filter(pc.cast(_array(statuses == STATUSES.index(Status.SUCCEEDED), pa.uint8()), pa.bool_())))
         indices, workers, attempts, seconds = zip(*self.mini_batches, strict=True)
         mini_batch = np.repeat(np.arange(len(self.row_counts)), self.row_counts)
+        attempts_of_rows = np.array(attempts, np.int64)[mini_batch]
+        if self.earlier_attempts:
+            attempts_of_rows[list(self.earlier_attempts)] += list(self.earlier_attempts.values())
         return [
             text_array(self.files),
             predictions,
@@ -113,7 +120,7 @@ class _RowGroup:
             (text_array(self.errors) if any(self.errors) else pa.nulls(len(self.errors), pa.large_string())).dictionary_encode(),
             _array(np.array(indices, np.int64)[mini_batch], pa.int64()),
             text_array(workers).dictionary_encode().take(_array(mini_batch, pa.int64())),
-            _array(np.array(attempts, np.int64)[mini_batch], pa.int64()),
+            _array(attempts_of_rows, pa.int64()),
             _array(np.array(seconds, np.float64)[mini_batch], pa.float64()),
         ]
 
@@ -121,7 +128,8 @@ class _RowGroup:
 def _row_groups(mini_batches: Iterable[ScoredMiniBatch]) -> Iterator[_RowGroup]:
     group = _RowGroup()
     for mini_batch in mini_batches:
-        group.add(mini_batch, read_rows(mini_batch))
+        rows = read_rows(mini_batch)
+        group.add(mini_batch, rows.without(mini_batch.left_out) if mini_batch.left_out else rows)
         if len(group.files) >= _ROWS_AT_A_TIME or group.characters >= _CHARACTERS_AT_A_TIME:
             yield group
             group = _RowGroup()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from services.domain import FileDataset, Model
+from services.domain import Dataset, Model
 from services.errors import StudioError
 from services.workspace import Workspace, open_workspace
 
@@ -64,15 +64,13 @@ def _make(home: Path) -> SampleMade:
     return SampleMade(model.reference, dataset.reference, str(labels))
 
 
-def _made_before(workspace: Workspace) -> tuple[Model | None, FileDataset | None]:
+def _made_before(workspace: Workspace) -> tuple[Model | None, Dataset | None]:
     models = (m for m in workspace.models() if m.name == MODEL and m.tags == MODEL_TAGS and m.usable and Path(m.path).exists())
     datasets = (d for d in workspace.datasets() if d.name == DATASET and d.description == DATASET_DESCRIPTION and Path(d.root).exists())
     return next(models, None), next(datasets, None)
 
 
-def _train_and_write(
-    workspace: Workspace, work: Path, labels: Path, model: Model | None, dataset: FileDataset | None
-) -> tuple[Model, FileDataset]:
+def _train_and_write(workspace: Workspace, work: Path, labels: Path, model: Model | None, dataset: Dataset | None) -> tuple[Model, Dataset]:
     """Make whichever is None, and the labels. The split is the same every time, so that one made before goes with one made now."""
     import joblib
     from sklearn.datasets import load_digits

@@ -137,7 +137,7 @@ class ParallelRunSettings:
         None, "Processes per node", "How many worker processes each node starts. Workers = node count × processes per node.",
         _whole(1, 1000), minimum=1, maximum=1000, unset="the number of cores")  # fmt: skip
     mini_batch_size: str | None = _row(
-        "10", "Mini-batch size", "How much run() gets in one call: a number of files (file dataset), or about so many bytes "
+        None, "Mini-batch size", "How much run() gets in one call: a number of files (file dataset), or about so many bytes "
         "such as 1MB (tabular dataset).", _size, up_front=True, unset="10 files or 1MB")  # fmt: skip
     error_threshold: int = _row(
         10, "Error threshold", "How many items may fail before the run stops: it stops when more than this have failed. "
@@ -203,6 +203,10 @@ class ParallelRunSettings:
     def worker_count(self) -> int:
         """Worker processes on this machine: `node_count` x `processes_per_node`."""
         return self.node_count * self.processes_per_node
+
+    def units_in_a_mini_batch(self, *, tabular: bool) -> int:
+        """`mini_batch_size` as a plain number, of bytes for a tabular dataset, else of files; 1 MB or 10 files where it isn't set."""
+        return size_in_units(self.mini_batch_size or ("1MB" if tabular else "10"))
 
     @staticmethod
     def default(name: str) -> Any:

@@ -15,20 +15,40 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from services.domain import FileDataset, Model, Run, RunRequest, RunStatus, readable, reference, utc_now
+from services.domain import (
+    Dataset,
+    Environment,
+    FileDataset,
+    Model,
+    Run,
+    RunRequest,
+    RunStatus,
+    TabularDataset,
+    readable,
+    reference,
+    utc_now,
+)
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS models (name TEXT, version INTEGER, created_at TEXT, sha256 TEXT, value TEXT, PRIMARY KEY (name, version));
-CREATE TABLE IF NOT EXISTS datasets (name TEXT, version INTEGER, created_at TEXT, value TEXT, PRIMARY KEY (name, version));
-CREATE TABLE IF NOT EXISTS approvals (sha256 TEXT PRIMARY KEY, approved_at TEXT);
-CREATE TABLE IF NOT EXISTS runs (
+# How many of these statements a registry has had is its user_version. New ones come last; none is ever changed.
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS models (name TEXT, version INTEGER, created_at TEXT, sha256 TEXT, value TEXT, PRIMARY KEY (name, version))",
+    "CREATE TABLE IF NOT EXISTS datasets (name TEXT, version INTEGER, created_at TEXT, value TEXT, PRIMARY KEY (name, version))",
+    "CREATE TABLE IF NOT EXISTS approvals (sha256 TEXT PRIMARY KEY, approved_at TEXT)",
+    """CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, submission_id TEXT UNIQUE, request TEXT NOT NULL, status TEXT NOT NULL, cancel_requested INTEGER DEFAULT 0,
     submitted_at TEXT NOT NULL, started_at TEXT, ended_at TEXT, heartbeat_at TEXT,
     items_total INTEGER, items_succeeded INTEGER, items_failed INTEGER, mini_batches_total INTEGER, mini_batches_done INTEGER,
     workers INTEGER DEFAULT 0, rate REAL, error_code TEXT, error TEXT, warnings TEXT DEFAULT '[]'
-);
-"""
+)""",
+    "CREATE TABLE environments (name TEXT, version INTEGER, created_at TEXT, value TEXT, PRIMARY KEY (name, version))",
+    "ALTER TABLE runs ADD COLUMN subject TEXT",
+    "CREATE INDEX runs_by_subject ON runs (subject, submitted_at)",
+    "ALTER TABLE runs ADD COLUMN reuse_key TEXT",
+    "ALTER TABLE runs ADD COLUMN reused_from TEXT",
+    "ALTER TABLE runs ADD COLUMN reuse_note TEXT",
+    "CREATE INDEX runs_by_reuse_key ON runs (reuse_key)",
+)
 
 _RUN_COLUMNS = (
     "status", "started_at", "ended_at", "heartbeat_at", "items_total", "items_succeeded", "items_failed", "mini_batches_total",
@@ -36,9 +56,9 @@ _RUN_COLUMNS = (
 )  # fmt: skip
 _PLAIN_RUN_COLUMNS = (
     "id", "items_total", "items_succeeded", "items_failed", "mini_batches_total", "mini_batches_done", "workers", "rate",
-    "error_code", "error",
+    "error_code", "error", "reused_from", "reuse_note",
 )  # fmt: skip
-_Versioned = TypeVar("_Versioned", Model, FileDataset)
+_Versioned = TypeVar("_Versioned", Model, Dataset, Environment)
 
 
 def _text(value: Any) -> Any:
@@ -47,6 +67,24 @@ def _text(value: Any) -> Any:
     if isinstance(value, str):
         return readable(value)
     return json.dumps(value) if isinstance(value, tuple) else value
+
+
+def _subject(request: RunRequest) -> str | None:
+    """What a run is of: its script and its datasets by their names. Runs of one subject are compared with each other."""
+    if request.failed_only:
+        return None
+    return json.dumps([request.script_name, [name.partition(":")[0] for name in request.datasets]])
+
+
+def _dataset(value: dict[str, Any]) -> Dataset:
+    if value.pop("type", FileDataset.type) == TabularDataset.type:
+        return TabularDataset(**value | {"columns": tuple(map(tuple, value["columns"]))})
+    return FileDataset(**value)
+
+
+def _schema_version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
 
 
 def _time(text: str | None) -> datetime | None:
@@ -59,8 +97,13 @@ class Store:
     def __init__(self, home: Path) -> None:
         self.path = home / "studio.db"
         with self._connected() as connection:
-            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'runs'").fetchone() is None:
-                connection.executescript("PRAGMA journal_mode=WAL;" + _SCHEMA)
+            if _schema_version(connection) < len(_SCHEMA):
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("BEGIN IMMEDIATE")
+                for statement in _SCHEMA[_schema_version(connection) :]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {len(_SCHEMA)}")
+                connection.execute("COMMIT")
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -84,15 +127,19 @@ class Store:
             "Check that the folder exists, can be written and that its disk is not full.",
         )
 
-    # ---- models and datasets -------------------------------------------------------------------------------------------------
+    # ---- models, datasets and environments -----------------------------------------------------------------------------------
 
     def add_model(self, name: str, make: Callable[[int], Model]) -> Model:
         """Count the version up and insert what `make(version)` returns, as one step. `make` moves the files into place."""
         return self._add("models", name, make)
 
-    def add_dataset(self, name: str, make: Callable[[int], FileDataset]) -> FileDataset:
+    def add_dataset(self, name: str, make: Callable[[int], Dataset]) -> Dataset:
         """As `add_model`, for datasets."""
         return self._add("datasets", name, make)
+
+    def add_environment(self, name: str, make: Callable[[int], Environment]) -> Environment:
+        """As `add_model`, for environments."""
+        return self._add("environments", name, make)
 
     def _add(self, table: str, name: str, make: Callable[[int], _Versioned]) -> _Versioned:
         with self._connected() as connection:
@@ -102,7 +149,8 @@ class Store:
                 raise SettingsError("name", f"“{name}” and the registered “{other[0]}” differ in case only", "Choose another name.")
             latest = connection.execute(f"SELECT max(version) FROM {table} WHERE name = ?", (name,)).fetchone()[0]
             thing = make((latest or 0) + 1)
-            value = json.dumps({k: _text(v) if isinstance(v, datetime) else v for k, v in vars(thing).items()})
+            values = vars(thing) | ({"type": thing.type} if isinstance(thing, Dataset) else {})
+            value = json.dumps({k: _text(v) if isinstance(v, datetime) else v for k, v in values.items()})
             row = {"name": name, "version": thing.version, "created_at": _text(thing.created_at), "value": value}
             if isinstance(thing, Model):
                 row["sha256"] = thing.sha256
@@ -115,15 +163,22 @@ class Store:
         """Models, newest first; of one name and version where given. `approved` is as it is now."""
         return [self._model(row) for row in self._select("models", name, version)]
 
-    def datasets(self, name: str | None = None, version: int | None = None) -> list[FileDataset]:
+    def datasets(self, name: str | None = None, version: int | None = None) -> list[Dataset]:
         """Datasets, newest first; of one name and version where given."""
-        return [FileDataset(**self._value(row)) for row in self._select("datasets", name, version)]
+        return [_dataset(self._value(row)) for row in self._select("datasets", name, version)]
+
+    def environments(self, name: str | None = None, version: int | None = None) -> list[Environment]:
+        """Environments, newest first; of one name and version where given."""
+        return [Environment(**self._value(row)) for row in self._select("environments", name, version)]
 
     def model(self, name: str, version: int | None) -> Model:
         return self._one(self.models(name, version), "model", name, version)
 
-    def dataset(self, name: str, version: int | None) -> FileDataset:
+    def dataset(self, name: str, version: int | None) -> Dataset:
         return self._one(self.datasets(name, version), "dataset", name, version)
+
+    def environment(self, name: str, version: int | None) -> Environment:
+        return self._one(self.environments(name, version), "environment", name, version)
 
     @staticmethod
     def _one(found: list[_Versioned], noun: str, name: str, version: int | None) -> _Versioned:
@@ -160,14 +215,17 @@ class Store:
 
     # ---- runs ----------------------------------------------------------------------------------------------------------------
 
-    def insert_run(self, run_id: str, request: RunRequest, items: int, mini_batches: int, warnings: tuple[str, ...] = ()) -> Run:
-        """Record a run as NotStarted. Where the request's `submission_id` was seen before, return that run instead."""
+    def insert_run(
+        self, run_id: str, request: RunRequest, items: int, mini_batches: int, warnings: tuple[str, ...] = (), **columns: Any
+    ) -> Run:
+        """Record a run, as NotStarted unless `columns` say otherwise. Where the request's `submission_id` was seen before, return that
+        run instead."""
         row = {
             "id": run_id, "submission_id": request.submission_id or None, "request": request.to_json(),
             "status": RunStatus.NOT_STARTED, "submitted_at": _text(utc_now()), "items_total": items,
             "mini_batches_total": mini_batches, "items_succeeded": 0, "items_failed": 0, "mini_batches_done": 0,
-            "warnings": json.dumps(warnings),
-        }  # fmt: skip
+            "warnings": json.dumps(warnings), "subject": _subject(request),
+        } | {name: _text(value) for name, value in columns.items()}  # fmt: skip
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
             seen = connection.execute("SELECT id FROM runs WHERE submission_id = ?", (row["submission_id"],)).fetchone()
@@ -209,6 +267,19 @@ class Store:
         with self._connected() as connection:
             rows = connection.execute("SELECT * FROM runs ORDER BY submitted_at DESC, id DESC LIMIT ?", (limit,)).fetchall()
         return [self._run(row) for row in rows]
+
+    def last_completed(self, request: RunRequest) -> Run | None:
+        """The newest completed run of the same script over the same datasets, by their names."""
+        query = "SELECT * FROM runs WHERE subject = ? AND status = ? ORDER BY submitted_at DESC, id DESC LIMIT 1"
+        with self._connected() as connection:
+            row = connection.execute(query, (_subject(request), RunStatus.COMPLETED)).fetchone()
+        return self._run(row) if row else None
+
+    def completed_with(self, reuse_key: str | None) -> list[Run]:
+        """The completed runs that have this key, those that were scored before those that were reused, the newest first."""
+        query = "SELECT * FROM runs WHERE reuse_key = ? AND status = ? ORDER BY reused_from IS NOT NULL, submitted_at DESC, id DESC"
+        with self._connected() as connection:
+            return [self._run(row) for row in connection.execute(query, (reuse_key, RunStatus.COMPLETED))]
 
     def unended_runs(self) -> list[Run]:
         """The runs that have not ended, the oldest first."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from services.domain import DatasetFile, EntryScript, Failure, FileDataset, Model, Run, RunRequest
+from services.domain import Cut, Dataset, DatasetFile, EntryScript, Environment, Failure, Model, Run, RunRequest
 from services.errors import SettingsError, WorkspaceUnavailable
+from services.settings import ParallelRunSettings
 
 if TYPE_CHECKING:
     from services.predictions import Predictions
@@ -61,21 +62,44 @@ class Workspace(Protocol):
     def add_entry_script(self, name: str, content: bytes) -> EntryScript:
         """Keep an uploaded script, checked without running it. Raises EntryScriptError when it does not parse or has no `run`."""
 
-    def datasets(self) -> list[FileDataset]:
+    def datasets(self) -> list[Dataset]:
         """All versions of all datasets, newest first."""
 
-    def dataset(self, reference: str) -> FileDataset:
+    def dataset(self, reference: str) -> Dataset:
         """One dataset by `name` (its latest version) or `name:version`."""
 
-    def register_dataset(self, name: str, path: str | Path, *, glob: str = "**", description: str = "", copy: bool = False) -> FileDataset:
-        """Register the files below folder `path` (or the one file) that match `glob`: in place, or copied in."""
+    def register_dataset(
+        self,
+        name: str,
+        path: str | Path,
+        *,
+        type: str = "file",  # noqa: A002 - what Azure ML calls it
+        glob: str = "**",
+        partition_format: str = "",
+        description: str = "",
+        copy: bool = False,
+    ) -> Dataset:
+        """Register the files below folder `path` (or the one file) that match `glob`: in place, or copied in. Of a `tabular` dataset all
+        rows are looked at, which takes its time. `partition_format` names the parts of each path that are keys: `{store}/{brand}/*.csv`.
+        """
 
-    def dataset_files(self, dataset: FileDataset, first: int, count: int) -> list[DatasetFile]:
+    def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         """`count` files of the manifest, from number `first`, in its order."""
 
-    def changed_files(self, dataset: FileDataset, limit: int = 20_000) -> list[str]:
+    def changed_files(self, dataset: Dataset, limit: int = 20_000) -> list[str]:
         """Sentences, one for each file that changed or vanished since it was registered; at most `limit` files are looked at,
         evenly spread, and the first sentence says so."""
+
+    def environments(self) -> list[Environment]:
+        """All versions of all registered environments, newest first. A run that names none uses this program's own interpreter."""
+
+    def register_environment(self, name: str, interpreter: str) -> Environment:
+        """Keep a Python interpreter, 3.8 or newer, as the next version of `name`: its path, its environment's folder, or a command such
+        as `python3`. It is run once, to say what is installed there."""
+
+    def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> Cut:
+        """How a run would cut these datasets into mini-batches. Raises SettingsError for settings that don't fit them. A verb, since only
+        the workspace knows where their rows begin and which keys their paths have."""
 
     def check(self, request: RunRequest) -> list[str]:
         """Look a request over without submitting it. Raises as `submit` would; returns warnings, in words."""
@@ -95,11 +119,15 @@ class Workspace(Protocol):
     def resume(self, run_id: str) -> Run:
         """Carry on with a run that stopped short of Completed. Returns without waiting."""
 
+    def run_environment(self, run_id: str) -> Environment:
+        """The interpreter of a run, and what was installed there when it was submitted."""
+
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
         """Attempts that failed or returned fewer rows than items, the latest first."""
 
-    def rerun(self, run_id: str) -> Run:
-        """Submit the same request again, as a new run."""
+    def rerun(self, run_id: str, *, failed_only: bool = False) -> Run:
+        """Submit the same request again, as a new run; or only what failed or has no row in one that has ended. The predictions are then
+        those of `run_id`, which stays as it is, with these items replaced."""
 
     def logs(self, run_id: str) -> dict[str, Path]:
         """The run's log files by their name in Azure's layout (`logs/job_error.txt`...), those for people first."""

@@ -1,17 +1,26 @@
 """A dataset's manifest, and how it is cut into mini-batches. Pure: the same manifest and settings give the same cut for ever.
 
-A manifest is a text file, one JSON list a line: `["relative/path", size, modified_ns]`, ASCII only, sorted by path. A mini-batch is a
-range of its bytes, so neither the runner nor a message to a worker ever holds file names.
+A manifest is a text file, one JSON list a line, ASCII only, in the order of the paths. A file dataset's lists files: `["relative/path",
+size, modified_ns]`. A tabular dataset's lists slices of files: `["relative/path", bytes, modified_ns, begin, end, rows]` (see
+services/tabular.py). A mini-batch is a range of its bytes, so neither the runner nor a message to a worker ever holds file names.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from itertools import islice
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from services.domain import DatasetFile, MiniBatch
+from services.domain import Cut, DatasetFile, MiniBatch, counted
+from services.local.run_folder import PlannedDataset
+from services.partition_format import PartitionFormat
+from services.settings import ParallelRunSettings
 
 
 def manifest_line(file: DatasetFile) -> bytes:
@@ -20,26 +29,159 @@ def manifest_line(file: DatasetFile) -> bytes:
 
 
 def read_manifest(manifest: Path, first: int = 0, count: int | None = None) -> Iterator[DatasetFile]:
-    """Files of the manifest in its order, from number `first`."""
+    """Files of a manifest of files in its order, from number `first`."""
     with open(manifest, "rb") as lines:
         for line in islice(lines, first, None if count is None else first + count):
             yield DatasetFile(*json.loads(line))
 
 
-def cut(manifests: Iterable[Path], size: int) -> Iterator[MiniBatch]:
-    """Cut each dataset separately into mini-batches of `size` files, numbered through."""
-    index = 0
-    for dataset, manifest in enumerate(manifests):
+def manifest_by_keys(manifest: Path, partition_format: str, keys: tuple[str, ...]) -> Path:
+    """The manifest in the order of the values of these keys, then as it was; made once and kept beside it. Raises OSError."""
+    name = hashlib.sha256(json.dumps([partition_format, keys]).encode()).hexdigest()[:16]
+    grouped = manifest.with_name(f"{manifest.stem}-{name}.jsonl")
+    if not grouped.exists():
+        values_of = _values_of(partition_format, keys)
         with open(manifest, "rb") as lines:
-            offset = 0
-            while chunk := list(islice(lines, size)):
-                length = sum(map(len, chunk))
-                yield MiniBatch(index, dataset, offset, length, len(chunk))
-                index, offset = index + 1, offset + length
+            ordered = sorted(lines, key=values_of)
+        unfinished = grouped.with_name(f".{grouped.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+        try:
+            with open(unfinished, "xb") as file:
+                file.writelines(ordered)
+            os.replace(unfinished, grouped)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return grouped
+
+
+def cut(datasets: Iterable[PlannedDataset], settings: ParallelRunSettings) -> Iterator[MiniBatch]:
+    """Cut each dataset separately, numbered through: into so many files, or about so many bytes of one file, or by partition keys."""
+    index = 0
+    for number, dataset in enumerate(datasets):
+        size = settings.units_in_a_mini_batch(tabular=bool(dataset.format))
+        for offset, length, item_count in _ranges(dataset, settings.partition_keys, size):
+            yield MiniBatch(index, number, offset, length, item_count)
+            index += 1
+
+
+def look_at_cut(datasets: Sequence[PlannedDataset], settings: ParallelRunSettings) -> Cut:
+    """What `cut` comes to. Cheap for file datasets, and for others once it was looked at."""
+    keys, tabular = settings.partition_keys, bool(datasets[0].format)
+    size = settings.units_in_a_mini_batch(tabular=tabular)
+    if not tabular and not keys:
+        return Cut.of_files((dataset.item_count for dataset in datasets), size)
+    shapes = [_shape(dataset, keys, size, os.stat(dataset.manifest).st_mtime_ns) for dataset in datasets]
+    count = sum(shape.mini_batches for shape in shapes)
+    average = sum(shape.bytes for shape in shapes) // max(1, count)
+    if keys:
+        each = f", one for each {' and '.join(keys)}"
+    elif size // 2 <= average <= size * 11 // 10:
+        each = f" of about {_bytes_in_words(size)}"
+    else:
+        each = f" of {_bytes_in_words(average)} on average"
+    notes = tuple(note for shape in shapes for note in shape.notes)
+    return Cut("row" if tabular else "file", sum(dataset.item_count for dataset in datasets), count, each, notes)
+
+
+class _Shape(NamedTuple):
+    mini_batches: int
+    bytes: int
+    notes: tuple[str, ...]
+
+
+@lru_cache(maxsize=256)
+def _shape(dataset: PlannedDataset, keys: tuple[str, ...] | None, size: int, modified_ns: int) -> _Shape:
+    """How many mini-batches a dataset makes, of how many bytes in all, and what can't be cut. `modified_ns` is its manifest's."""
+    count = sum(1 for _ in _ranges(dataset, keys, size))
+    if keys:
+        return _Shape(count, 0, ())
+    total, uncut = 0, []
+    with open(dataset.manifest, "rb") as lines:
+        for path, slices in groupby(map(json.loads, lines), key=itemgetter(0)):
+            sizes = [each[1] for each in slices]
+            total += sum(sizes)
+            if max(sizes) > 2 * size:
+                uncut.append((path, len(sizes), _bytes_in_words(max(sizes))))
+    if not uncut:
+        return _Shape(count, total, ())
+    path, slice_count, largest = uncut[0]
+    if dataset.format == "csv":
+        note = f"The CSV file {path} is cut into pieces of up to {largest}, and no finer"
+    elif slice_count == 1:
+        note = f"The Parquet file {path} has a single row group and is one mini-batch of {largest}"
+    else:
+        note = f"The Parquet file {path} has a row group of {largest}, which is one mini-batch"
+    more = f"; {counted(len(uncut) - 1, 'more file')} can't be cut as asked either" if len(uncut) > 1 else ""
+    return _Shape(count, total, (f"{note}{more}.",))
+
+
+def _bytes_in_words(size: int) -> str:
+    """`1 MB`, `100 KB`, `1.5 GB`: 1024-based, as `mini_batch_size` is."""
+    for unit, name in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")):
+        if size >= unit:
+            return f"{size / unit:.1f}".removesuffix(".0") + f" {name}"
+    return counted(size, "byte")
+
+
+def _ranges(dataset: PlannedDataset, keys: tuple[str, ...] | None, size: int) -> Iterator[tuple[int, int, int]]:
+    """(offset, length, items) of the mini-batches in the manifest."""
+    offset = 0
+    with open(dataset.manifest, "rb") as lines:
+        if keys:
+            pieces = _by_keys(lines, _values_of(dataset.partition_format, keys), tabular=bool(dataset.format))
+        elif dataset.format:
+            pieces = _by_bytes(lines, size)
+        else:
+            pieces = _by_files(lines, size)
+        for length, item_count in pieces:
+            yield offset, length, item_count
+            offset += length
+
+
+def _by_files(lines: Iterable[bytes], size: int) -> Iterator[tuple[int, int]]:
+    while chunk := list(islice(lines, size)):
+        yield sum(map(len, chunk)), len(chunk)
+
+
+def _by_bytes(lines: Iterable[bytes], size: int) -> Iterator[tuple[int, int]]:
+    """Slices of one file that follow each other, as many as make up to `size` bytes, and at least one."""
+    length = rows = taken = 0
+    path = None
+    for line in lines:
+        slice_path, slice_bytes, _, _, _, slice_rows = json.loads(line)
+        if length and (slice_path != path or taken + slice_bytes > size):
+            yield length, rows
+            length = rows = taken = 0
+        length, rows, taken, path = length + len(line), rows + slice_rows, taken + slice_bytes, slice_path
+    if length:
+        yield length, rows
+
+
+def _by_keys(lines: Iterable[bytes], values_of: Callable[[bytes], Any], *, tabular: bool) -> Iterator[tuple[int, int]]:
+    for _, group in groupby(lines, key=values_of):
+        same = list(group)
+        yield sum(map(len, same)), sum(json.loads(line)[5] for line in same) if tabular else len(same)
+
+
+def _values_of(partition_format: str, keys: tuple[str, ...]) -> Callable[[bytes], Any]:
+    """A function that tells the values of the keys in a manifest's line, to be sorted and compared."""
+    values_of = PartitionFormat.parse(partition_format).values_of(keys)
+    return lambda line: values_of(json.loads(line)[0])
 
 
 def files_of(manifest: Path, mini_batch: MiniBatch) -> list[DatasetFile]:
-    """The files of one mini-batch, read from the manifest it was cut from."""
+    """The files of one mini-batch, or those that its rows are of, read from the manifest it was cut from."""
+    return list({entry[0]: DatasetFile(*entry[:3]) for entry in _entries(manifest, mini_batch)}.values())
+
+
+def items_of(manifest: Path, mini_batch: MiniBatch) -> list[str]:
+    """The relative path of each item of one mini-batch: of each file, or of the file that each row is in."""
+    paths: list[str] = []
+    for entry in _entries(manifest, mini_batch):
+        paths += [entry[0]] * (entry[5] if len(entry) > 3 else 1)
+    return paths
+
+
+def _entries(manifest: Path, mini_batch: MiniBatch) -> list[list[Any]]:
     with open(manifest, "rb") as lines:
         lines.seek(mini_batch.offset)
-        return [DatasetFile(*json.loads(line)) for line in lines.read(mini_batch.length).splitlines()]
+        return [json.loads(line) for line in lines.read(mini_batch.length).splitlines()]

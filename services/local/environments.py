@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def check_is_there(interpreter: str) -> None:
 def environment(name: str, version: int, interpreter: str) -> Environment:
     """What the interpreter says of itself now. Raises NotFound, and IntakeError where it does not run or is too old."""
     if interpreter == sys.executable and "PYTHONPATH" not in os.environ:
-        python_version, packages = "{}.{}.{}".format(*sys.version_info[:3]), installed.packages()
+        python_version = "{}.{}.{}".format(*sys.version_info[:3])
+        packages = installed.packages()  # type: ignore[no-untyped-call]
     else:
         python_version, packages = _asked(interpreter)
     return Environment(name, version, interpreter, python_version, packages, utc_now())
@@ -88,23 +90,26 @@ def _answer(interpreter: str) -> bytes:
     except OSError as error:
         raise IntakeError(f"{interpreter} does not run: {error.strerror or error}.", _HINT) from error
 
-    def end() -> None:
+    def end_it() -> None:
         with suppress(ProcessLookupError, PermissionError):
             if os.name == "posix":
                 os.killpg(asked.pid, signal.SIGKILL)  # what it started may hold its output open
             else:
                 asked.kill()
 
-    too_late = threading.Event()
-    clock = threading.Timer(ANSWERS_WITHIN, lambda: (too_late.set(), end()))
+    begin = time.monotonic()
+    clock = threading.Timer(ANSWERS_WITHIN, end_it)
     clock.start()
     assert asked.stdout
-    with asked.stdout:
-        answer = asked.stdout.read(_LONGEST_ANSWER)
-    clock.cancel()
-    end()
-    asked.wait()
-    if too_late.is_set():
+    try:
+        with asked.stdout:
+            answer = asked.stdout.read(_LONGEST_ANSWER)
+    finally:
+        clock.cancel()
+        clock.join()
+        end_it()
+        asked.wait()
+    if time.monotonic() - begin >= ANSWERS_WITHIN:
         raise IntakeError(f"{interpreter} did not answer within {ANSWERS_WITHIN:g} seconds.", _HINT)
     return answer
 

@@ -41,7 +41,7 @@ def main():
     import json
 
     said = {"python_version": "%d.%d.%d" % sys.version_info[:3]}  # noqa: UP031 - Python 2 as well
-    if sys.version_info >= (3, 8):
+    if sys.version_info >= (3, 8):  # noqa: UP036 - and older ones
         said["packages"] = packages()
     sys.stdout.write("\n" + MARK + json.dumps(said) + "\n")
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from services.domain import MiniBatch, RunStatus, counted, readable
 from services.journal import Attempt, AttemptStatus, Journal
+from services.local import reports
 from services.local.batching import files_of
 from services.local.run_folder import RunFolder, RunPlan
 from services.local.worker_process import Message, WorkerPlace
@@ -38,7 +40,7 @@ class Ledger:
         self._folder = folder
         self._plan = plan
         self._settings = plan.request.settings
-        self._items_total = sum(dataset.file_count for dataset in plan.datasets)
+        self._items_total = sum(dataset.item_count for dataset in plan.datasets)
         self.mini_batches_total = mini_batches_total
         self.journal = Journal(folder.path, writable=True)
         folder.take_back_rows(plan)
@@ -46,6 +48,7 @@ class Ledger:
         self.journal.forget_after(os.fstat(self._rows.fileno()).st_size)
         self.totals = self.journal.totals()
         self._rows.truncate(self.totals.output_end)
+        self._written_end = self.totals.output_end
         self._tries = Counter({index: n % self._settings.run_max_try for index, n in self.journal.tries().items()})
         self._unwritten_rows: list[bytes] = []
         self._unwritten_attempts: list[Attempt] = []
@@ -61,10 +64,11 @@ class Ledger:
         answer = message.header
         succeeded = min(answer["returned"], batch.item_count)
         if answer["returned"] > batch.item_count:
-            self.warn(f"mini-batch {batch.index} returned {answer['returned']:,} rows for {counted(batch.item_count, 'file')}")
+            self.warn(f"mini-batch {batch.index} returned {answer['returned']:,} rows for {counted(batch.item_count, 'item')}")
         columns = self.journal.columns_id(json.dumps(answer["columns"])) if "columns" in answer else None
-        begin = self.totals.output_end
-        self._unwritten_rows.append(message.rows)
+        header = answer.get("header", "").encode("utf-8", "backslashreplace") if self.totals.output_end == 0 else b""
+        begin = self.totals.output_end + len(header)
+        self._unwritten_rows.append(header + message.rows)
         self._settle(
             Attempt(
                 batch.index, self._tries.pop(batch.index, 0) + 1, place.node, place.process, answer["started_at"], answer["elapsed"],
@@ -109,9 +113,16 @@ class Ledger:
         waiting = memoryview(b"".join(self._unwritten_rows))
         while waiting:
             waiting = waiting[self._rows.write(waiting) or 0 :]
+        self._written_end = self.totals.output_end
         self.journal.add(self._unwritten_attempts)
         self._unwritten_rows.clear()
         self._unwritten_attempts.clear()
+
+    def check_rows(self) -> None:
+        """Whether the rows written so far are still there. Raises OSError: somebody may have removed or cut the file."""
+        size = self._folder.rows_file.stat().st_size
+        if size != self._written_end:
+            raise OSError(f"{self._folder.rows_file} holds {size:,} bytes instead of the {self._written_end:,} that were written")
 
     def exceeded(self, *, all_handed_out: bool) -> Outcome | None:
         """The threshold that what failed so far exceeds, if any: each stops the run when *more* failed than it allows."""
@@ -130,8 +141,11 @@ class Ledger:
         return None
 
     def verdict(self) -> Outcome:
-        """All mini-batches are settled: did the run complete?"""
-        totals = self.totals
+        """All mini-batches are settled: did the run complete? What was counted is compared with what is written down. Raises OSError."""
+        self.check_rows()
+        totals = self.journal.totals()
+        if totals != self.totals or totals.mini_batches_done != self.mini_batches_total:
+            return Outcome.failed("LedgerError", f"What was counted is not what is written down: {self.totals} and {totals}.")
         if totals.items_succeeded + totals.items_failed != self._items_total:
             sums = f"{totals.items_succeeded:,} succeeded and {totals.items_failed:,} failed do not make {self._items_total:,} items."
             return Outcome.failed("LedgerError", sums)
@@ -150,8 +164,17 @@ class Ledger:
             self._folder.rows_file.unlink(missing_ok=True)
         elif status is RunStatus.COMPLETED:
             os.replace(self._folder.rows_file, self._folder.published_file(self._plan))
-        elif self.totals.output_end:
+        elif self.totals.output_end and self._folder.rows_file.exists():
             os.replace(self._folder.rows_file, self._folder.partial_file(self._plan))
+
+    def report_progress(self, workers: int) -> None:
+        """Refresh what the logs say of a run that goes on. Where that can't be written it stays as it is."""
+        with suppress(OSError):
+            reports.write_progress(self._folder, self.totals, self._items_total, self.mini_batches_total, workers)
+
+    def report(self, outcome: Outcome) -> None:
+        """Write the reports of a run that ended. Raises OSError."""
+        reports.write(self._folder, self.journal, self._items_total, self.mini_batches_total, outcome.status, outcome.error)
 
     def warn(self, sentence: str) -> None:
         """Tell the person something that fails nothing. Said once, and twenty are enough."""

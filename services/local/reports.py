@@ -6,25 +6,27 @@ import csv
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.domain import RunStatus, counted
-from services.journal import Journal
+from services.domain import RunStatus, counted, utc_now
+from services.journal import Journal, Totals
 from services.local.run_folder import RunFolder
 
 _HEADER = (
-    "mini_batch_id", "attempt", "picked_count", "node", "process", "start", "total", "succeeded", "failed", "elapsed_seconds",
-    "run_method_seconds", "status", "error_category", "error_message",
+    "mini_batch_id", "picked_count", "process", "start", "total", "succeeded", "failed", "elapsed_seconds", "run_method_seconds", "status",
+    "error_category", "error_message",
 )  # fmt: skip
 
 
-def write(folder: RunFolder, journal: Journal, status: RunStatus, error: str | None) -> None:
-    """Write all reports of a run that ended. Raises OSError where the folder can't be written."""
-    totals = journal.totals()
-    overview = (
-        f"{counted(totals.mini_batches_done, 'mini-batch')} done, {totals.mini_batches_failed:,} of them failed\n"
-        f"{counted(totals.items_succeeded, 'item')} succeeded, {totals.items_failed:,} failed\n"
-    )
-    _text(folder.logs / "job_progress_overview.txt", overview)
-    _text(folder.logs / "job_result.txt", f"{status}\n{overview}")
+def write_progress(folder: RunFolder, totals: Totals, items: int, mini_batches: int, workers: int) -> None:
+    """Say where a run is that goes on: of so many items and mini-batches in all. Raises OSError where the folder can't be written."""
+    said = f"Running at {utc_now():%Y-%m-%d %H:%M:%S} UTC, {counted(workers, 'worker')}\n{_overview(totals, items, mini_batches, 'left')}"
+    _text(folder.logs / "job_progress_overview.txt", said)
+
+
+def write(folder: RunFolder, journal: Journal, items: int, mini_batches: int, status: RunStatus, error: str | None, note: str = "") -> None:
+    """Write all reports of a run that ended, of so many items and mini-batches in all. Raises OSError where they can't be written."""
+    result = f"{status}\n{_overview(journal.totals(), items, mini_batches, 'skipped')}"
+    _text(folder.logs / "job_progress_overview.txt", result)
+    _text(folder.logs / "job_result.txt", f"{result}{note}".rstrip() + "\n")
     failures = "\n\n".join(f"mini-batch {a.mini_batch}, attempt {a.attempt}: {a.status}\n{a.error}" for a in journal.failures() if a.error)
     _text(folder.logs / "job_error.txt", "\n\n".join(filter(None, (error, failures))))
     attempts_file = folder.logs / "sys" / "job_report" / "processed_mini-batches.csv"
@@ -36,9 +38,18 @@ def write(folder: RunFolder, journal: Journal, status: RunStatus, error: str | N
             start = datetime.fromtimestamp(a.started_at, UTC).isoformat(timespec="milliseconds")
             first_line = a.error.partition("\n")[0]
             table.writerow(
-                (a.mini_batch, a.attempt, a.attempt, a.node, a.process, start, a.total, a.succeeded, a.failed, f"{a.elapsed:.6f}",
+                (a.mini_batch, a.attempt, f"{a.node}/process{a.process:03}", start, a.total, a.succeeded, a.failed, f"{a.elapsed:.6f}",
                  f"{a.run_seconds:.6f}", a.status, a.error_type, first_line)
             )  # fmt: skip
+
+
+def _overview(totals: Totals, items: int, mini_batches: int, rest: str) -> str:
+    """Every item is one of succeeded, failed and the rest."""
+    others = items - totals.items_succeeded - totals.items_failed
+    return (
+        f"{totals.mini_batches_done:,} of {counted(mini_batches, 'mini-batch')} done, {totals.mini_batches_failed:,} of them failed\n"
+        f"{totals.items_succeeded:,} of {counted(items, 'item')} succeeded, {totals.items_failed:,} failed, {others:,} {rest}\n"
+    )
 
 
 def _text(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ runs/<id>/
   journal.db      what became of each mini-batch
   rows.partial    the rows so far; moved to output/<append_row_file_name> when the run completes
   output/         AZUREML_BI_OUTPUT_PATH
+  output.jsonl    the files there when the run completed, as lines of a manifest
   logs/           Azure's log tree
   work/           the workers' private folders, while it runs
   lock            held by the runner; the system drops it when the runner dies
@@ -16,24 +17,36 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from services.domain import RunRequest
+from services import tabular
+from services.domain import Environment, RunRequest
 from services.errors import WorkspaceUnavailable
+from services.partition_format import PartitionFormat
 
 
 @dataclass(frozen=True)
 class PlannedDataset:
-    """A dataset of the run: `root` is the folder that the manifest's paths start from."""
+    """A dataset of the run: `root` is the folder that the manifest's paths start from. `format` is empty for a file dataset."""
 
     reference: str
     root: str
     manifest: str
-    file_count: int
+    item_count: int
+    format: str = ""
+    columns: tuple[tuple[str, str], ...] = ()
+    partition_format: str = ""
+
+    def for_worker(self) -> dict[str, Any]:
+        """What a worker needs to know to read its mini-batches."""
+        partition = asdict(PartitionFormat.parse(self.partition_format)) if self.partition_format else None
+        told = {"root": self.root, "manifest": self.manifest, "format": self.format, "columns": self.columns, "partition": partition}
+        return told | {"missing": tabular.MISSING}
 
 
 @dataclass(frozen=True)
@@ -54,22 +67,39 @@ class RunPlan:
     datasets: tuple[PlannedDataset, ...]
     models: tuple[PlannedModel, ...]
     side_inputs: dict[str, str]
-    interpreter: str
+    environment: Environment
+    """The interpreter of the workers, and what was installed there when the run was submitted."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """What the output depends on, each by its SHA-256: see reuse.py."""
 
     def to_json(self) -> str:
         values = asdict(self) | {"request": json.loads(self.request.to_json())}
-        return json.dumps(values, indent=1)
+        return json.dumps(values, indent=1, default=datetime.isoformat)
 
     @classmethod
     def from_json(cls, text: str) -> RunPlan:
         values: dict[str, Any] = json.loads(text)
         return cls(
             request=RunRequest.from_json(json.dumps(values["request"])),
-            datasets=tuple(PlannedDataset(**one) for one in values["datasets"]),
+            datasets=tuple(_planned_dataset(one) for one in values["datasets"]),
             models=tuple(PlannedModel(**one) for one in values["models"]),
             side_inputs=values["side_inputs"],
-            interpreter=values["interpreter"],
+            environment=_environment(values),
+            inputs=values.get("inputs", {}),
         )
+
+
+def _planned_dataset(values: dict[str, Any]) -> PlannedDataset:
+    if "file_count" in values:  # a run of version 0.1
+        values["item_count"] = values.pop("file_count")
+    return PlannedDataset(**values | {"columns": tuple(map(tuple, values.get("columns", ())))})
+
+
+def _environment(values: dict[str, Any]) -> Environment:
+    told = values.get("environment")
+    if told is None:  # a run of version 0.1, which noted the interpreter only
+        return Environment("", 0, values["interpreter"], "", {}, datetime.min)
+    return Environment(**told | {"created_at": datetime.fromisoformat(told["created_at"])})
 
 
 class RunFolder:
@@ -80,8 +110,13 @@ class RunFolder:
         self.plan_file = self.path / "plan.json"
         self.rows_file = self.path / "rows.partial"
         self.output = self.path / "output"
+        self.output_list = self.path / "output.jsonl"
         self.logs = self.path / "logs"
         self.work = self.path / "work"
+
+    def of(self, run_id: str) -> RunFolder:
+        """Another run's, in the same home."""
+        return RunFolder(self.path.parents[1], run_id)
 
     def create(self, plan: RunPlan) -> None:
         """Make the folder and write the plan. Raises WorkspaceUnavailable where that isn't possible."""
@@ -104,8 +139,11 @@ class RunFolder:
 
     @property
     def has_journal(self) -> bool:
-        """Whether a runner ever got as far as opening it."""
-        return (self.path / "journal.db").exists()
+        """Whether a runner ever got as far as making it."""
+        try:
+            return (self.path / "journal.db").stat().st_size > 0
+        except OSError:
+            return False
 
     def lock(self) -> FileLock:
         """The lock that whoever carries out the run holds. Not inherited by workers; dropped by the system when its holder dies."""

@@ -6,6 +6,7 @@ these is a small method below, in that order. What a run may rely on is in docs/
 
 from __future__ import annotations
 
+import json
 import os
 import selectors
 import sqlite3
@@ -14,6 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
+from traceback import format_exc
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -21,17 +23,17 @@ from filelock import FileLock, Timeout
 from services.domain import MiniBatch, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
 from services.journal import AttemptStatus
-from services.local import reports, slots
+from services.local import approved, reuse, slots
 from services.local.batching import cut
 from services.local.ledger import Ledger, Outcome
 from services.local.run_folder import RunFolder
 from services.local.runs import Runs
 from services.local.worker_process import STAND_INS, Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
-from services.settings import size_in_units
 from services.store import Store
 
 IMPORT_LIMIT = 300  # seconds: azureml alone can take 13 on a busy machine
 BEAT = 0.5  # seconds between signs of life
+REPORT = 2.0  # seconds between two states of logs/job_progress_overview.txt
 TURN = 0.2  # seconds between two looks whether it is this run's turn
 READ_AHEAD = 0.2  # seconds of work that may wait at a worker, so that it never waits for the runner
 
@@ -55,7 +57,7 @@ class Runner:
         self._imported = False
         self._start_failures: Counter[int] = Counter()
         self._outcome: Outcome | None = None
-        self._next_beat = 0.0
+        self._next_beat = self._next_report = 0.0
         self._pace: deque[tuple[float, int]] = deque(maxlen=20)
 
     # ---- from start to end ----------------------------------------------------------------------------------------------------
@@ -70,7 +72,10 @@ class Runner:
             slot = self._wait_for_a_slot()
             if slot:
                 self._open()
-                self._score()
+                if changed := approved.what_changed(self._home, self._plan):
+                    self._outcome = Outcome.failed("ChangedSinceApproval", changed)
+                else:
+                    self._score()
             if self._outcome is None:
                 self._outcome = self._ledger.verdict()
                 self._shut_down_workers()
@@ -78,6 +83,9 @@ class Runner:
             message = error.message if isinstance(error, StudioError) else f"{type(error).__name__}: {error}."
             advice = "Make room or mend the folder, then resume the run."
             self._outcome = Outcome.failed("StorageError", f"The run's files could not be written or read. {message} {advice}")
+        except Exception as error:  # noqa: BLE001 - the runner's edge: a run must end with a reason, also where the fault is ours
+            what = f"{type(error).__name__}: {error}. This is a fault of the program, not of the script."
+            self._outcome = Outcome.failed("InternalError", what, format_exc())
         finally:
             for worker in list(self._workers):
                 self._end(worker)
@@ -107,8 +115,7 @@ class Runner:
         for warning in run.warnings:
             self._ledger.warn(warning)
         settled = self._ledger.journal.settled()
-        manifests = [Path(dataset.manifest) for dataset in self._plan.datasets]
-        every = cut(manifests, size_in_units(self._settings.mini_batch_size or self._settings.default("mini_batch_size")))
+        every = cut(self._plan.datasets, self._settings)
         self._fresh = (batch for batch in every if batch.index >= len(settled) or not settled[batch.index])
 
     def _score(self) -> None:
@@ -142,9 +149,16 @@ class Runner:
         """Publish the rows or keep them as partial, then say how the run ended. The last word is the registry's."""
         assert outcome is not None
         if hasattr(self, "_ledger"):
-            self._ledger.close(outcome.status)
             try:
-                reports.write(self._folder, self._ledger.journal, outcome.status, outcome.error)
+                self._ledger.close(outcome.status)
+            except (OSError, sqlite3.Error) as error:
+                if outcome.status is RunStatus.COMPLETED:
+                    what = f"The output could not be published: {error}. Mend the folder, then resume the run."
+                    outcome = Outcome.failed("StorageError", what)
+            try:
+                self._ledger.report(outcome)
+                if outcome.status is RunStatus.COMPLETED:
+                    reuse.note_output(self._folder)
             except OSError as error:  # a report that can't be written must not hide how the run ended
                 self._ledger.warn(f"the reports under logs/ could not be written: {error}")
             self._store.update_run(self._run_id, **self._counts())
@@ -155,8 +169,13 @@ class Runner:
     # ---- a message came -------------------------------------------------------------------------------------------------------
 
     def _hear(self, worker: WorkerProcess) -> None:
-        messages, closed = worker.receive()
+        try:
+            messages, closed = worker.receive()
+        except ValueError:
+            messages, closed = [], True  # the script wrote into the worker's line: it can't be trusted any more
         for message in messages:
+            if worker not in self._workers:
+                return
             if "mini_batch" in message.header:
                 self._answered(worker, message)
             elif "passed" in message.header:
@@ -186,8 +205,11 @@ class Runner:
     def _answered(self, worker: WorkerProcess, message: Message) -> None:
         if self._outcome is not None:
             return  # what ended the run is the last that counts
-        answer, batch = message.header, worker.answered()
-        assert batch.index == answer["mini_batch"]
+        answer = message.header
+        if not worker.queue or worker.queue[0].index != answer["mini_batch"]:
+            self._died(worker)  # not its own words: a child that the script forked speaks on its line
+            return
+        batch = worker.answered()
         worker.note_pace(answer["elapsed"])
         if "error" in answer:
             self._attempt_failed(worker, batch, AttemptStatus.RUN_EXCEPTION, answer)
@@ -314,16 +336,17 @@ class Runner:
         own["BATCH_SCORING_LOGGING_LEVEL"] = self._settings.logging_level
         if self._plan.models:
             own["AZUREML_MODEL_DIR"] = str(Path(self._plan.models[0].path).parent)
-        worker = WorkerProcess(place, self._plan.interpreter, worker_environment(place, self._folder.output, own, threads))
+        worker = WorkerProcess(place, self._plan.environment.interpreter, worker_environment(place, self._folder.output, own, threads))
         worker.place_models([Path(model.path) for model in self._plan.models])
         self._workers.append(worker)
         self._selector.register(worker.socket, selectors.EVENT_READ, worker)
         worker.send(
             {
                 "entry_script": request.entry_script,
-                "roots": [dataset.root for dataset in self._plan.datasets],
-                "manifests": [dataset.manifest for dataset in self._plan.datasets],
+                "datasets": [dataset.for_worker() for dataset in self._plan.datasets],
+                "partition_keys": self._settings.partition_keys,
                 "append_row": self._settings.output_action == "append_row",
+                "dataframe_header": request.wants_dataframe_header and self._settings.output_action == "append_row",
                 "logging_level": self._settings.logging_level,
                 "memory_limit": memory_limit(self._settings.worker_count),
                 "paths": [request.source_directory or script_folder, script_folder],
@@ -335,6 +358,11 @@ class Runner:
     def _arguments(self) -> list[str]:
         """The runtime's own arguments by their reserved names, then the side inputs, then the user's."""
         values = {"output": str(self._folder.output)} | self._settings.as_dict()
+        if self._settings.partition_keys:
+            values["partition_keys"] = json.dumps(self._settings.partition_keys)  # as the SDK
+        else:
+            tabular = bool(self._plan.datasets[0].format)
+            values.setdefault("mini_batch_size", self._settings.units_in_a_mini_batch(tabular=tabular))
         values.pop("environment_variables", None)
         values.pop("node_count")
         own = [text for name, value in values.items() for text in (f"--{name}", str(value))]
@@ -356,6 +384,10 @@ class Runner:
         (since, before) = self._pace[0]
         rate = (done - before) / (now - since) if now > since else None
         self._store.update_run(self._run_id, **self._counts(), heartbeat_at=utc_now(), workers=len(self._workers), rate=rate)
+        self._ledger.check_rows()
+        if now >= self._next_report:
+            self._next_report = now + REPORT
+            self._ledger.report_progress(len(self._workers))
         if self._store.cancel_requested(self._run_id):
             self._outcome = self._outcome or Outcome(RunStatus.CANCELED, None, "Canceled on request.")
         for worker in list(self._workers):
@@ -368,6 +400,9 @@ class Runner:
 
 
 def main() -> int:
+    if len(sys.argv) != 3 or not (RunFolder(Path(sys.argv[1]), sys.argv[2]).plan_file.is_file()):
+        print(f"usage: python -m services.local.runner HOME RUN_ID, of a run that was submitted; not {sys.argv[1:]}", file=sys.stderr)
+        return 2
     home, run_id = Path(sys.argv[1]), sys.argv[2]
     try:
         lock = RunFolder(home, run_id).lock().acquire(timeout=5)

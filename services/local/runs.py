@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import secrets
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,16 +17,19 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from services.domain import Failure, FileDataset, MiniBatch, Model, Run, RunRequest, RunStatus, mini_batch_count, utc_now
+from services.domain import Dataset, Environment, Failure, Model, Run, RunRequest, RunStatus, TabularDataset, utc_now
 from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
-from services.journal import Attempt, Journal
-from services.local.batching import cut, files_of
+from services.journal import Journal
+from services.local import reuse, scored
+from services.local.batching import cut, files_of, look_at_cut, manifest_by_keys
+from services.local.environments import check_is_there, what_changed
 from services.local.run_folder import PlannedDataset, PlannedModel, RunFolder, RunPlan
-from services.settings import size_in_units
+from services.local.scored import worker_name
+from services.partition_format import PartitionFormat
+from services.settings import ParallelRunSettings
 from services.store import Store
 
 if TYPE_CHECKING:
-    from services.prediction_rows import ScoredMiniBatch
     from services.predictions import Predictions
 
 _PROJECT = Path(__file__).parents[2]
@@ -41,24 +43,60 @@ _STALE = timedelta(seconds=30)  # how long a runner may be silent
 _started: list[tuple[str, subprocess.Popen[bytes]]] = []
 
 
-def check_settings(request: RunRequest, datasets: list[FileDataset]) -> None:
+def check_settings(request: RunRequest, datasets: list[Dataset]) -> None:
     """What this workspace can't honour. Raises SettingsError naming the field."""
     settings = request.settings
     if settings.worker_count > _MOST_WORKERS:
         text = f"{settings.worker_count:,} worker processes are more than this machine should start"
         raise SettingsError("node_count", text, f"Keep node count × processes per node at {_MOST_WORKERS:,} or fewer.")
-    if settings.mini_batch_size and not settings.mini_batch_size.isdecimal():
-        text = f"“{settings.mini_batch_size}” is a size in bytes, and {datasets[0]} is a file dataset"
-        raise SettingsError("mini_batch_size", text, "Give a number of files, such as 10.")
-    if settings.partition_keys:
-        raise SettingsError("partition_keys", f"{datasets[0]} was registered without a partition format", "Leave the partition keys empty.")
-    if request.environment:
-        raise NotFound(f"There is no environment called “{request.environment}”.", "Leave it out: this program's own interpreter is used.")
+    check_cut(datasets, settings)
     if request.source_directory and not Path(request.source_directory).is_dir():
         raise SettingsError("source_directory", f"“{request.source_directory}” is no folder", "Give the folder of the script's modules.")
 
 
-def make_plan(request: RunRequest, script: Path, datasets: list[FileDataset], models: list[Model], side_inputs: dict[str, str]) -> RunPlan:
+def check_cut(datasets: Sequence[Dataset], settings: ParallelRunSettings) -> None:
+    """What these datasets can't be cut by. Raises SettingsError naming the field."""
+    first = datasets[0]
+    for other in datasets:
+        if other.type != first.type:
+            text = f"{first} is a {first.type} dataset and {other} a {other.type} dataset"
+            raise SettingsError("dataset", text, "Choose datasets of one type.")
+    if first.type == "file" and settings.mini_batch_size and not settings.mini_batch_size.isdecimal():
+        text = f"“{settings.mini_batch_size}” is a size in bytes, and {first} is a file dataset"
+        raise SettingsError("mini_batch_size", text, "Give a number of files, such as 10.")
+    for dataset in datasets if settings.partition_keys else ():
+        known = PartitionFormat.parse(dataset.partition_format).keys if dataset.partition_format else ()
+        if not known:
+            text = f"{dataset} was registered without a partition format"
+            raise SettingsError("partition_keys", text, "Leave the partition keys empty, or register it with a partition format.")
+        for key in settings.partition_keys or ():
+            if key not in known:
+                text = f"“{key}” is no key of {dataset}, whose partition format is {dataset.partition_format}"
+                raise SettingsError("partition_keys", text, f"Its keys are {', '.join(known)}.")
+
+
+def plan_dataset(dataset: Dataset, keys: tuple[str, ...] | None) -> PlannedDataset:
+    """A dataset as a run reads it. Raises NotFound where its manifest is gone."""
+    planned = PlannedDataset(dataset.reference, dataset.root, dataset.manifest, dataset.item_count, "", (), dataset.partition_format)
+    if isinstance(dataset, TabularDataset):
+        planned = replace(planned, format=dataset.format, columns=dataset.columns)
+    if not keys:
+        return planned
+    try:
+        return replace(planned, manifest=str(manifest_by_keys(Path(dataset.manifest), dataset.partition_format, keys)))
+    except OSError as error:
+        why = f"The list of files of dataset {dataset} can't be read or put in order: {error.strerror or error}."
+        raise NotFound(why, "Register the dataset again.") from error
+
+
+def make_plan(
+    request: RunRequest,
+    script: Path,
+    datasets: list[Dataset],
+    models: list[Model],
+    side_inputs: dict[str, Dataset],
+    environment: Environment,
+) -> RunPlan:
     """The request, with every reference resolved to the version and the files it means now."""
     source = str(Path(request.source_directory).absolute()) if request.source_directory else None
     resolved = replace(
@@ -67,13 +105,15 @@ def make_plan(request: RunRequest, script: Path, datasets: list[FileDataset], mo
         source_directory=source,
         datasets=tuple(dataset.reference for dataset in datasets),
         models=tuple(model.reference for model in models),
+        side_inputs={name: dataset.reference for name, dataset in side_inputs.items()},
+        environment=environment.reference or None,
     )
     return RunPlan(
         resolved,
-        tuple(PlannedDataset(d.reference, d.root, d.manifest, d.file_count) for d in datasets),
+        tuple(plan_dataset(dataset, request.settings.partition_keys) for dataset in datasets),
         tuple(PlannedModel(m.name, m.version, m.path, m.sha256) for m in models),
-        side_inputs,
-        sys.executable,
+        {name: dataset.root for name, dataset in side_inputs.items()},
+        environment,
     )
 
 
@@ -84,19 +124,40 @@ class Runs:
         self._home = home
         self._store = store
 
-    def submit(self, plan: RunPlan, warnings: list[str]) -> Run:
-        """Record the run, then let go of it: a runner process carries it out."""
+    def submit(self, plan: RunPlan, warnings: list[str], changes: Iterator[str]) -> Run:
+        """Record the run, then let go of it: a runner process carries it out. At once completed where an earlier one can be reused.
+
+        `changes` are sentences on files of its datasets that changed since they were registered.
+        """
         run_id = f"run-{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         folder = self._folder(run_id)
         folder.create(plan)
-        counts = [dataset.file_count for dataset in plan.datasets]
-        batches = mini_batch_count(counts, plan.request.settings)
-        run = self._store.insert_run(run_id, plan.request, sum(counts), batches, tuple(warnings))
+        if plan.request.failed_only:
+            try:
+                plan = scored.narrowed(plan, self._folder(str(plan.request.rerun_of)), folder)
+            except StudioError:
+                shutil.rmtree(folder.path, ignore_errors=True)
+                raise
+            folder.create(plan)
+        cut_to = look_at_cut(plan.datasets, plan.request.settings)
+        known = reuse.reused(self._store, folder, plan, changes)
+        run = self._store.insert_run(run_id, plan.request, cut_to.item_count, cut_to.mini_batch_count, tuple(warnings), **known)
         if run.id != run_id:  # a second click
             shutil.rmtree(folder.path, ignore_errors=True)
-            return run
-        self._start(run_id)
+        elif not run.status.ended:
+            self._start(run_id)
         return run
+
+    def check_rerun(self, request: RunRequest) -> None:
+        """Whether the failed items of the run that `request` does again are there to be scored. Raises NotFound, StudioError."""
+        if not request.failed_only:
+            return
+        run = self.one(str(request.rerun_of))
+        if not run.status.ended:
+            advice = "Wait for its end, or cancel it." if run.status is not RunStatus.NOT_RESPONDING else "Resume it, or cancel it."
+            raise StudioError(f"Run {run.id} has not ended: which of its items fail isn't known yet.", advice)
+        if run.items_succeeded == run.items_total:
+            raise StudioError(f"Nothing failed in run {run.id}.", "Rerun it whole to score everything again.")
 
     def _folder(self, run_id: str) -> RunFolder:
         return RunFolder(self._home, run_id)
@@ -117,6 +178,17 @@ class Runs:
                 f"The run's process could not be started: {error.strerror or error}.", "Resume the run later."
             ) from error
         _started.append((run_id, runner))
+
+    def environment_warnings(self, plan: RunPlan) -> list[str]:
+        """What is installed otherwise than it was for the last such run that completed."""
+        before = self._store.last_completed(plan.request)
+        if before is None:
+            return []
+        with contextlib.suppress(StudioError):  # its folder may be gone
+            then = self._folder(before.id).plan().environment
+            if then.packages and (changes := what_changed(then, plan.environment)):
+                return [f"The environment is not that of {before.id}, the last such run that completed: {changes}."]
+        return []
 
     # ---- watching -------------------------------------------------------------------------------------------------------------
 
@@ -167,7 +239,7 @@ class Runs:
         if run.status is RunStatus.COMPLETED:
             raise StudioError(f"Run {run_id} is completed; there is nothing to resume.", "Rerun it to score everything again.")
         folder = self._folder(run_id)
-        folder.plan()  # says so where the folder is gone
+        check_is_there(folder.plan().environment.interpreter)  # says so where the folder is gone
         try:
             with folder.lock().acquire(timeout=_A_LOOK):
                 if run.status.ended and folder.has_journal:
@@ -181,11 +253,11 @@ class Runs:
             raise StudioError(f"Run {run_id} is being carried out; there is nothing to resume.", "Cancel it first.") from error
         return self._store.run(run_id)
 
-    def request_again(self, run_id: str) -> RunRequest:
-        """The request of a run, ready to be submitted as another one."""
-        return replace(self._store.run(run_id).request, submission_id="")
-
     # ---- what it left ---------------------------------------------------------------------------------------------------------
+
+    def environment(self, run_id: str) -> Environment:
+        self._store.run(run_id)
+        return self._folder(run_id).plan().environment
 
     def failures(self, run_id: str, limit: int) -> list[Failure]:
         folder = self._folder(run_id)
@@ -197,13 +269,13 @@ class Runs:
         wanted = {attempt.mini_batch for attempt in failed}
         plan = folder.plan()
         items = {}
-        for batch in _cut(plan):
+        for batch in cut(plan.datasets, plan.request.settings):
             if batch.index in wanted:
                 items[batch.index] = tuple(file.path for file in files_of(Path(plan.datasets[batch.dataset].manifest), batch))
                 if len(items) == len(wanted):
                     break
         return [
-            Failure(a.mini_batch, a.attempt, a.status, items.get(a.mini_batch, ()), a.failed, bool(a.final), _worker(a), a.error)
+            Failure(a.mini_batch, a.attempt, a.status, items.get(a.mini_batch, ()), a.failed, bool(a.final), worker_name(a), a.error)
             for a in failed
         ]
 
@@ -232,54 +304,19 @@ class Runs:
             raise NotFound(f"Run {run_id} has no rows: its script writes its own output.", "Download the output files instead.")
         folder = self._folder(run_id)
         last = 0
-        if folder.has_journal:
-            with Journal(folder.path) as journal:
-                last = journal.last_seq()
+        for each, _ in scored.chain(folder):
+            if each.has_journal:
+                with Journal(each.path) as journal:
+                    last += journal.last_seq()
         table = folder.path / f"predictions-{last}.parquet"
         with contextlib.suppress(FileNotFoundError, NotFound):  # another tab may have made a newer one and removed this
             older = sorted(folder.path.glob("predictions-*.parquet"), key=lambda path: path.stat().st_mtime)
             fresh_enough = older and time.time() - older[-1].stat().st_mtime < _REMADE_EVERY
             if table in older or (fresh_enough and not run.status.ended):
                 return Predictions(table if table in older else older[-1])
-        make_table(_settled(folder), table)
+        make_table(scored.settled(folder), table)
         predictions = Predictions(table)
         for path in folder.path.glob("predictions-*.parquet"):
             if path != table:
                 path.unlink(missing_ok=True)
         return predictions
-
-
-def _settled(folder: RunFolder) -> Iterator[ScoredMiniBatch]:
-    """The settled mini-batches in their order, each with its items and rows. Streams: nothing is held but one mini-batch."""
-    from services.prediction_rows import ScoredMiniBatch
-
-    if not folder.has_journal:
-        return
-    plan = folder.plan()
-    rows_file = folder.rows(plan)
-    batches = _cut(plan)
-    with Journal(folder.path) as journal, open(rows_file or os.devnull, "rb") as rows:
-        content = mmap.mmap(rows.fileno(), 0, access=mmap.ACCESS_READ) if rows_file and rows_file.stat().st_size else b""
-        for attempt in journal.attempts(final_only=True, order="mini_batch"):
-            batch = next(batch for batch in batches if batch.index == attempt.mini_batch)
-            dataset = plan.datasets[batch.dataset]
-            yield ScoredMiniBatch(
-                index=batch.index,
-                items=[file.path for file in files_of(Path(dataset.manifest), batch)],
-                root=dataset.root,
-                rows=[content[begin : end - 1].decode("utf-8", "surrogateescape") for begin, end in attempt.row_slices()],
-                worker=_worker(attempt),
-                attempts=attempt.attempt,
-                seconds=attempt.run_seconds,
-                error=attempt.error.partition("\n")[0],
-            )
-
-
-def _cut(plan: RunPlan) -> Iterator[MiniBatch]:
-    settings = plan.request.settings
-    size = size_in_units(settings.mini_batch_size or settings.default("mini_batch_size"))
-    return cut([Path(dataset.manifest) for dataset in plan.datasets], size)
-
-
-def _worker(attempt: Attempt) -> str:
-    return f"node {attempt.node}, process{attempt.process:03}"

@@ -1,17 +1,21 @@
 """One worker process: `init()` once, `run(mini_batch)` until told to stop. Started by the runner with the run's own interpreter.
 
-Standard library only, and Python 3.8 or newer, since that interpreter is the user's. It talks to the runner over a socket, so the
-script may do to stdin, stdout and stderr what it likes. Messages either way are a JSON header and two binary parts (see `send`).
+Standard library only, and Python 3.8 or newer, since that interpreter is the user's; rows of a tabular dataset are read with the
+pandas (and pyarrow, for Parquet) that is installed there. It talks to the runner over a socket, so the script may do to stdin, stdout
+and stderr what it likes. Messages either way are a JSON header and two binary parts (see `send`).
 """
 
 import array
 import contextlib
+import datetime
 import importlib.util
 import inspect
+import io
 import itertools
 import json
 import logging
 import os
+import re
 import socket
 import struct
 import sys
@@ -56,6 +60,100 @@ class MiniBatchContext:
         self.minibatch_index = minibatch_index
         self.dataset = dataset
         self.partition_key_value = partition_key_value
+
+
+class FileInput:
+    """A dataset of the run. A mini-batch of it is a list of absolute paths."""
+
+    def __init__(self, told, manifest):
+        self.root = told["root"]
+        self._manifest = manifest
+        self._partition = told["partition"]
+
+    def entries(self, offset, length):
+        """What the manifest's bytes [offset, offset + length) list."""
+        self._manifest.seek(offset)
+        return json.loads(b"[" + self._manifest.read(length).rstrip(b"\n").replace(b"\n", b",") + b"]")
+
+    def mini_batch(self, entries):
+        prefix, sep = os.path.join(self.root, ""), os.sep
+        return [prefix + (entry[0] if sep == "/" else entry[0].replace("/", sep)) for entry in entries]
+
+    def keys_of(self, path):
+        """The values of the partition keys in a relative path: texts, and a datetime where the format has a date."""
+        if self._partition is None:
+            return {}
+        found = re.search(self._partition["pattern"], "/" + path, re.DOTALL).groupdict()
+        date_key = self._partition["date_key"]
+        values = {key: found[f"k{place}"] for place, key in enumerate(self._partition["keys"]) if key != date_key}
+        if date_key:
+            parts = (("yyyy", 1), ("MM", 1), ("dd", 1), ("HH", 0), ("mm", 0), ("ss", 0))
+            values[date_key] = datetime.datetime(*(int(found.get(part) or least) for part, least in parts))
+        return values
+
+
+class TabularInput(FileInput):
+    """A tabular dataset of the run. A mini-batch of it is a DataFrame, with the columns and types that were settled at registration."""
+
+    def __init__(self, told, manifest):
+        super().__init__(told, manifest)
+        self._read = {"csv": self._read_csv, "parquet": self._read_parquet}[told["format"]]
+        self._types = dict(told["columns"])
+        self._missing = list(told["missing"])
+        try:
+            import pandas
+
+            if told["format"] == "parquet":
+                import pyarrow.parquet
+
+                self._parquet = pyarrow.parquet
+        except ImportError as error:
+            raise ImportError(f"a tabular dataset needs pandas, and pyarrow for Parquet, in the run's environment: {error}") from error
+        self._pandas = pandas
+
+    def mini_batch(self, entries):
+        following = [entries[:1]]
+        for before, entry in zip(entries, entries[1:]):  # noqa: B905, RUF007 - Python 3.8
+            if entry[0] == before[0] and entry[3] == before[4]:
+                following[-1].append(entry)
+            else:
+                following.append([entry])
+        frames = [self._frame(slices[0][0], slices) for slices in following]
+        return frames[0] if len(frames) == 1 else self._pandas.concat(frames, ignore_index=True)
+
+    def _frame(self, path, slices):
+        """The rows of slices that follow each other in one file, and its partition keys as columns after the file's own."""
+        absolute = super().mini_batch(slices[:1])[0]
+        changed = OSError(f"{path} was changed since it was registered; register the dataset again")
+        if os.stat(absolute).st_mtime_ns != slices[0][2]:
+            raise changed
+        frame = self._read(absolute, slices[0][3], slices[-1][4])
+        if len(frame) != sum(rows for _, _, _, _, _, rows in slices):
+            raise changed
+        for key, value in self.keys_of(path).items():
+            frame[key] = value
+        return frame
+
+    def _read_csv(self, path, begin, end):
+        with open(path, "rb") as file:
+            file.seek(begin)
+            content = io.BytesIO(file.read(end - begin))
+        types = {name: dtype for name, dtype in self._types.items() if dtype != "object"}
+        frame = self._pandas.read_csv(
+            content, header=None, names=list(self._types), dtype=types, index_col=False, low_memory=False, keep_default_na=False,
+            na_values=self._missing,
+        )  # fmt: skip
+        for name in self._types.keys() - types.keys():  # True, False and nothing: pandas finds out by itself
+            frame[name] = frame[name].astype(object)
+        return frame
+
+    def _read_parquet(self, path, begin, end):
+        with open(path, "rb") as file:
+            frame = self._parquet.ParquetFile(file).read_row_groups(list(range(begin, end))).to_pandas(ignore_metadata=True)
+        for name, dtype in self._types.items():
+            if frame[name].dtype.kind in "iub":  # another slice may hold a missing value, which turns the type
+                frame[name] = frame[name].astype(dtype)
+        return frame
 
 
 class Script:
@@ -126,13 +224,17 @@ def _encoded(row):
 
 
 def _rows_of_frame(frame):
-    def text(part):
-        return part.to_csv(sep=" ", header=False, index=False).replace(os.linesep, "\n")
-
-    rows = text(frame).split("\n")[:-1]
-    if len(rows) == len(frame):
-        return rows
-    return [text(frame.iloc[i : i + 1])[:-1] for i in range(len(frame))]  # a cell holds a newline
+    lines = frame.to_csv(sep=" ", header=False, index=False).replace(os.linesep, "\n").split("\n")[:-1]
+    if len(lines) == len(frame):
+        return lines
+    rows, begun, quotes = [], [], 0
+    for line in lines:  # a cell holds a newline: its quotes are not closed on this line
+        begun.append(line)
+        quotes += line.count('"')
+        if quotes % 2 == 0:
+            rows.append("\n".join(begun))
+            begun = []
+    return rows
 
 
 class Worker:
@@ -140,10 +242,12 @@ class Worker:
 
     def __init__(self, channel, config):
         self._channel = channel
-        self._roots = config["roots"]
-        self._manifests = [open(path, "rb") for path in config["manifests"]]  # noqa: SIM115 - kept for the worker's life
+        self._datasets = config["datasets"]
+        self._partition_keys = config["partition_keys"]
         self._script_path = config["entry_script"]
         self._append_row = config["append_row"]
+        self._wants_header = config["dataframe_header"]
+        self._inputs = []
         self._script = None
 
     def work(self):
@@ -160,6 +264,9 @@ class Worker:
             self._score(command)
 
     def _import(self):
+        for told in self._datasets:
+            manifest = open(told["manifest"], "rb")  # noqa: SIM115 - kept for the worker's life
+            self._inputs.append(TabularInput(told, manifest) if told["format"] else FileInput(told, manifest))
         self._script = Script(self._script_path)
 
     def _step(self, name, function):
@@ -177,8 +284,12 @@ class Worker:
         rows = ends = b""
         seconds = 0.0
         try:
-            mini_batch = self._files(command)
-            context = MiniBatchContext(command["mini_batch"], self._roots[command["dataset"]])
+            source = self._inputs[command["dataset"]]
+            entries = source.entries(command["offset"], command["length"])
+            mini_batch = source.mini_batch(entries)
+            values = source.keys_of(entries[0][0])
+            keys = {key: values[key] for key in self._partition_keys} if self._partition_keys else None
+            context = MiniBatchContext(command["mini_batch"], source.root, keys)
             begin_run = time.perf_counter()
             try:
                 result = self._script.run(mini_batch, context)
@@ -187,6 +298,8 @@ class Worker:
             rows, ends, answer["returned"], columns = as_rows(result)
             if columns is not None:
                 answer["columns"] = columns
+                if self._wants_header:
+                    answer["header"] = result.iloc[:0].to_csv(sep=" ", index=False).replace(os.linesep, "\n")
             if not self._append_row:
                 rows = ends = b""
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a script is a failure like any other
@@ -194,16 +307,6 @@ class Worker:
         answer["run_seconds"] = seconds
         answer["elapsed"] = time.perf_counter() - begin
         self._channel.send(answer, rows, ends)
-
-    def _files(self, command):
-        """The mini-batch: absolute paths, read from the manifest's bytes that the command names."""
-        manifest, root = self._manifests[command["dataset"]], self._roots[command["dataset"]]
-        manifest.seek(command["offset"])
-        lines = manifest.read(command["length"]).rstrip(b"\n").replace(b"\n", b",")
-        prefix = os.path.join(root, "")
-        if os.sep == "/":
-            return [prefix + entry[0] for entry in json.loads(b"[" + lines + b"]")]
-        return [prefix + entry[0].replace("/", os.sep) for entry in json.loads(b"[" + lines + b"]")]
 
 
 def _told(error):
@@ -270,7 +373,10 @@ def _connection(argument):
 def main():
     connection, runner_pid = sys.argv[1], int(sys.argv[2])
     _die_with_the_runner(runner_pid)
-    channel = Channel(_connection(connection))
+    line = _connection(connection)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=line.close)  # a child that comes back from run() must not answer in its parent's name
+    channel = Channel(line)
     config = channel.receive()
     if config is None:
         return

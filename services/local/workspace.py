@@ -18,8 +18,9 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
@@ -28,17 +29,33 @@ from typing import TYPE_CHECKING
 from platformdirs import user_data_path
 
 from services import file_tree, intake, model_files
-from services.domain import DatasetFile, EntryScript, Failure, FileDataset, Model, Run, RunRequest, parse_reference, utc_now
-from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
-from services.local import runs
-from services.local.batching import manifest_line, read_manifest
+from services.domain import (
+    Cut,
+    Dataset,
+    DatasetFile,
+    EntryScript,
+    Environment,
+    Failure,
+    Model,
+    Run,
+    RunRequest,
+    parse_reference,
+    utc_now,
+)
+from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable
+from services.local import datasets, environments, reuse, runs
+from services.local.batching import look_at_cut, read_manifest
 from services.local.run_folder import RunPlan
+from services.settings import ParallelRunSettings
 from services.store import Store
 from services.workspace import Capability
 
 if TYPE_CHECKING:
     from services.predictions import Predictions
     from services.sample import SampleMade
+
+_LOOKED_AT_BY_CHECK = 2_000  # files, some 10 ms: a page checks with every click
+_LOOKED_AT_BY_SUBMIT = 100_000
 
 BUILT_IN_SCRIPTS = Path(__file__).parents[2] / "batch_scripts"
 
@@ -57,7 +74,7 @@ class LocalWorkspace:
 
     def __init__(self, home: Path) -> None:
         """Open the workspace in `home`, making it where there is none. Raises WorkspaceUnavailable."""
-        self.home = home.absolute()
+        self.home = home.expanduser().absolute()
         try:
             for folder in ("models", "datasets", "scripts", "runs", "incoming"):
                 (self.home / folder).mkdir(parents=True, exist_ok=True)
@@ -82,6 +99,11 @@ class LocalWorkspace:
             raise WorkspaceUnavailable(f"Nothing can be written to {folder.parent}: {error.strerror or error}.") from error
         try:
             yield folder
+        except OSError as error:
+            raise WorkspaceUnavailable(
+                f"The workspace's folder, {self.home}, could not be written or read: {error.strerror or error}.",
+                "Check the free disk space and who may write there; nothing was registered.",
+            ) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -98,14 +120,16 @@ class LocalWorkspace:
     ) -> Model:
         intake.check_name("name", name)
         source = Path(path).expanduser().absolute()
-        content = model_files.inspect_model(source)
+        model_files.inspect_model(source)  # what can't be taken isn't copied either
         with self.incoming() as staging:
             staged = staging / source.name
             self._bring(source, staged)
+            content = model_files.inspect_model(staged)  # of the very bytes that the hash is of
             sha256, size = file_tree.sha256_of(staged), file_tree.size_of(staged)
 
             def move_into_place(number: int) -> Model:
                 folder = self._version_folder("models", name, number)
+                _protect(staged)
                 os.replace(staged, folder / source.name)
                 return Model(
                     name, number, str(folder / source.name), size, sha256, content.kind, utc_now(), description, dict(tags or {}),
@@ -114,8 +138,8 @@ class LocalWorkspace:
 
             if approve:
                 self._store.approve(sha256)
-            self._store.add_model(name, move_into_place)
-        return self.model(name)
+            added = self._store.add_model(name, move_into_place)
+        return self._store.model(name, added.version)
 
     def approve(self, sha256: str) -> None:
         self._store.approve(sha256)
@@ -173,97 +197,146 @@ class LocalWorkspace:
 
     # ---- datasets -------------------------------------------------------------------------------------------------------------
 
-    def datasets(self) -> list[FileDataset]:
+    def datasets(self) -> list[Dataset]:
         return self._store.datasets()
 
-    def dataset(self, reference: str) -> FileDataset:
+    def dataset(self, reference: str) -> Dataset:
         return self._store.dataset(*parse_reference(reference, "dataset"))
 
-    def register_dataset(self, name: str, path: str | Path, *, glob: str = "**", description: str = "", copy: bool = False) -> FileDataset:
+    def register_dataset(
+        self,
+        name: str,
+        path: str | Path,
+        *,
+        type: str = "file",  # noqa: A002
+        glob: str = "**",
+        partition_format: str = "",
+        description: str = "",
+        copy: bool = False,
+    ) -> Dataset:
         intake.check_name("name", name)
         root = Path(path).expanduser().absolute()
         copy = copy or root.is_relative_to(self.home / "incoming")
         with self.incoming() as staging:
             if copy:
-                self._bring(root, staging / "files")
-                root = staging / "files"
-            manifest, count, size, digest = staging / "manifest.jsonl", 0, 0, hashlib.sha256()
-            with open(manifest, "wb") as lines:
-                for file in intake.collect_files(root, glob):
-                    line = manifest_line(file)
-                    lines.write(line)
-                    digest.update(line)
-                    count, size = count + 1, size + file.size
+                files = staging / "files"
+                if not root.is_dir():
+                    files.mkdir()
+                self._bring(root, files if root.is_dir() else files / root.name)
+                root = files
+            found = datasets.look_over(root, glob, type, partition_format, staging)
 
-            def move_into_place(number: int) -> FileDataset:
+            def move_into_place(number: int) -> Dataset:
                 folder = self._version_folder("datasets", name, number)
-                os.replace(manifest, folder / manifest.name)
+                for lines in found.lists:
+                    os.replace(lines, folder / lines.name)
                 if copy:
                     os.replace(root, folder / "files")
                 final_root = folder / "files" if copy else root if root.is_dir() else root.parent
-                return FileDataset(
-                    name, number, str(final_root), glob, not copy, count, size, str(folder / manifest.name), digest.hexdigest(),
-                    utc_now(), description,
-                )  # fmt: skip
+                return found.dataset(name, number, final_root, folder, in_place=not copy, description=description)
 
             return self._store.add_dataset(name, move_into_place)
 
-    def dataset_files(self, dataset: FileDataset, first: int, count: int) -> list[DatasetFile]:
+    def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         return list(self._manifest(dataset, first, count))
 
-    def _manifest(self, dataset: FileDataset, first: int = 0, count: int | None = None) -> Iterator[DatasetFile]:
+    def _manifest(self, dataset: Dataset, first: int = 0, count: int | None = None) -> Iterator[DatasetFile]:
         try:
-            yield from read_manifest(Path(dataset.manifest), first, count)
+            yield from read_manifest(datasets.list_of_files(dataset), first, count)
         except OSError as error:
             raise NotFound(
                 f"The list of files of dataset {dataset} is gone: {error.strerror or error}.", "Register the dataset again."
             ) from error
 
-    def changed_files(self, dataset: FileDataset, limit: int = 20_000) -> list[str]:
+    def changed_files(self, dataset: Dataset, limit: int = 20_000) -> list[str]:
         step = max(1, -(-dataset.file_count // limit))
-        looked_at = islice(self._manifest(dataset), 0, None, step)
-        found = [sentence for file in looked_at if (sentence := _what_changed(dataset.root, file))]
-        if step > 1 and found:
-            found.insert(0, f"Only every {step:,}th of {dataset.file_count:,} files was looked at.")
+        found = list(self._changes(dataset, step))
+        if step > 1:
+            found.insert(0, f"Only one in {step:,} of the {dataset.file_count:,} files was looked at for changes since it was registered.")
         return found
+
+    def _change_warnings(self, dataset: Dataset, look_at: int) -> list[str]:
+        found = self.changed_files(dataset, look_at)
+        more = [f"…and {len(found) - 5:,} files more."] if len(found) > 5 else []
+        return [] if look_at == _LOOKED_AT_BY_CHECK and len(found) == 1 and dataset.file_count > look_at else found[:5] + more
+
+    def _changes(self, dataset: Dataset, step: int = 1) -> Iterator[str]:
+        looked_at = islice(self._manifest(dataset), 0, None, step)
+        return (sentence for file in looked_at if (sentence := datasets.what_changed(dataset.root, file)))
+
+    # ---- environments ---------------------------------------------------------------------------------------------------------
+
+    def environments(self) -> list[Environment]:
+        return self._store.environments()
+
+    def register_environment(self, name: str, interpreter: str) -> Environment:
+        intake.check_name("name", name)
+        found = environments.environment(name, 0, environments.interpreter_at(interpreter))
+        made = self._store.add_environment(name, lambda version: replace(found, version=version))
+        return self._store.environment(name, made.version)
+
+    def _environment_now(self, reference: str | None) -> Environment:
+        """What is installed now in the environment of that reference, or in this program's own."""
+        if not reference:
+            return environments.environment("", 0, sys.executable)
+        known = self._store.environment(*parse_reference(reference, "environment"))
+        try:
+            return environments.environment(known.name, known.version, known.interpreter)
+        except (NotFound, IntakeError) as error:
+            advice = "Register it again, or choose another environment."
+            raise type(error)(f"The environment {known} can't be used. {error.message}", advice) from error
 
     # ---- runs -----------------------------------------------------------------------------------------------------------------
 
+    def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> Cut:
+        runs.check_cut(datasets, settings)
+        return look_at_cut([runs.plan_dataset(dataset, settings.partition_keys) for dataset in datasets], settings)
+
     def check(self, request: RunRequest) -> list[str]:
-        return self._resolve(request)[1]
+        return self._resolve(request, look_at=_LOOKED_AT_BY_CHECK)[1]
 
     def submit(self, request: RunRequest) -> Run:
-        plan, warnings = self._resolve(request)
-        return self._runs.submit(plan, warnings)
+        plan, warnings = self._resolve(request, look_at=_LOOKED_AT_BY_SUBMIT)
+        read = [self.dataset(reference) for reference in (*plan.request.datasets, *plan.request.side_inputs.values())]
+        changes = (sentence for dataset in read for sentence in self._changes(dataset))
+        inputs = {} if request.failed_only else reuse.inputs_of(plan, read)
+        return self._runs.submit(replace(plan, inputs=inputs), warnings, changes)
 
-    def _resolve(self, request: RunRequest) -> tuple[RunPlan, list[str]]:
+    def _resolve(self, request: RunRequest, look_at: int) -> tuple[RunPlan, list[str]]:
         datasets = [self.dataset(reference) for reference in request.datasets]
         models = [self.model(reference) for reference in request.models]
+        self._runs.check_rerun(request)
         runs.check_settings(request, datasets)
         script = Path(request.entry_script).expanduser().absolute()
         self._check_script(script)
         for model in models:
             if not model.usable:
-                raise IntakeError(
-                    f"Model {model} is a program ({model.kind}) and was not approved yet. Its SHA-256 is {model.sha256}.",
-                    f"Approve it on the Models page, or by: model approve {model}",
+                raise SettingsError(
+                    "model",
+                    f"model {model} is a program ({model.kind}) and was not approved yet; its SHA-256 is {model.sha256}",
+                    f"Approve it here or on the Models page, or by: model approve {model}",
                 )
-        side_inputs = {name: self.dataset(reference).root for name, reference in request.side_inputs.items()}
-        warnings = [f"{dataset}: {sentence}" for dataset in datasets for sentence in self.changed_files(dataset)[:5]]
+        side_inputs = {name: self.dataset(reference) for name, reference in request.side_inputs.items()}
+        warnings = [f"{dataset}: {sentence}" for dataset in datasets for sentence in self._change_warnings(dataset, look_at)]
         if request.compute_target:
             warnings.append(f"compute_target {request.compute_target} has no meaning here: the run uses this machine.")
-        return runs.make_plan(request, script, datasets, models, side_inputs), warnings
+        plan = runs.make_plan(request, script, datasets, models, side_inputs, self._environment_now(request.environment))
+        uncut = look_at_cut(plan.datasets, request.settings).notes
+        return plan, [*warnings, *uncut, *self._runs.environment_warnings(plan)]
 
     def _check_script(self, script: Path) -> None:
         try:
+            if not script.is_file():  # a device or a pipe would be read for ever
+                raise NotFound(f"There is no scoring script {script}.", "Choose another script.")
             source = script.read_bytes()
         except OSError as error:
             raise NotFound(f"The scoring script {script} can't be read: {error.strerror or error}.", "Choose another script.") from error
         intake.check_entry_script(source, script.name)
         sha256 = hashlib.sha256(source).hexdigest()
         if script.is_relative_to(self.home / "scripts") and not self._store.approved(sha256):
-            raise IntakeError(
-                f"The uploaded script {script.name} was not approved yet. Its SHA-256 is {sha256}.",
+            raise SettingsError(
+                "entry_script",
+                f"the uploaded script {script.name} was not approved yet; its SHA-256 is {sha256}",
                 "A script is a program that runs on this machine: look at it, then approve it on the New run page.",
             )
 
@@ -279,8 +352,11 @@ class LocalWorkspace:
     def resume(self, run_id: str) -> Run:
         return self._runs.resume(run_id)
 
-    def rerun(self, run_id: str) -> Run:
-        return self.submit(self._runs.request_again(run_id))
+    def rerun(self, run_id: str, *, failed_only: bool = False) -> Run:
+        return self.submit(self.run(run_id).request_again(failed_only=failed_only))
+
+    def run_environment(self, run_id: str) -> Environment:
+        return self._runs.environment(run_id)
 
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
         return self._runs.failures(run_id, limit)
@@ -306,6 +382,8 @@ class LocalWorkspace:
         yield "Folder can be written", os.access(self.home, os.W_OK), str(self.home)
         yield "Free disk space", usage.free > 1 << 30, f"{usage.free / 1e9:,.1f} GB of {usage.total / 1e9:,.1f} GB"
         yield "Python", True, f"{sys.version.split()[0]}, this program’s own: it runs the workers"
+        for known in {known.name: known for known in reversed(self.environments())}.values():
+            yield f"Environment {known}", os.access(known.interpreter, os.X_OK), f"Python {known.python_version}, {known.interpreter}"
         yield "Cores", True, f"{os.cpu_count()}: the default number of worker processes of a run"
         for package in ("scikit-learn", "numpy", "pandas", "joblib", "azureml-core"):
             try:
@@ -314,11 +392,8 @@ class LocalWorkspace:
                 yield package, False, "not installed; scripts that import it will fail"
 
 
-def _what_changed(root: str, file: DatasetFile) -> str | None:
-    try:
-        now = os.stat(os.path.join(root, file.path))
-    except OSError:
-        return f"{file.path} is gone since it was registered."
-    if (now.st_size, now.st_mtime_ns) != (file.size, file.modified_ns):
-        return f"{file.path} was changed since it was registered."
-    return None
+def _protect(path: Path) -> None:
+    """Scripts get the registered files themselves: they may read them, not change them."""
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file() and not file.is_symlink():
+            file.chmod(0o444)

@@ -15,7 +15,7 @@ from tests.browser.dashboard import Dashboard, settled
 PATIENT = """
     import os, time
     def run(mini_batch):
-        time.sleep(0.2)
+        time.sleep(0.5)
         return [os.path.basename(path) + ": " + "ab"[len(path) % 2] for path in mini_batch]
 """
 
@@ -54,6 +54,7 @@ def test_from_the_empty_home_to_the_filtered_csv_every_file_is_there_once(dashbo
 
     page.get_by_role("combobox", name="Classes").click()
     page.get_by_role("option", name="7", exact=True).click()
+    page.keyboard.press("Escape")  # the open list hides the rest from roles
     of_sevens = sum(row["Prediction"] == "7" for row in rows)
     expect(page.get_by_text(f"{of_sevens} of 899 predictions")).to_be_visible()
     sevens = downloaded(page, "Download CSV", tmp_path)
@@ -66,7 +67,7 @@ def test_from_the_empty_home_to_the_filtered_csv_every_file_is_there_once(dashbo
 
 @pytest.fixture
 def slow_run(workspace, csv_folder, entry_script):
-    """A run of some eight seconds."""
+    """A run of some twenty seconds."""
     workspace.register_dataset("d", csv_folder(80))
     settings = ParallelRunSettings(mini_batch_size="1", process_count_per_node=2)
     return workspace.submit(RunRequest((), ("d",), str(entry_script(PATIENT)), settings, name="A patient run"))
@@ -146,3 +147,28 @@ def test_names_from_outside_are_shown_as_text_and_fetch_nothing(dashboard, page,
     page.goto(f"{dashboard.url}/results?run={run.id}")
     rows = downloaded(settled(page), "Download CSV", tmp_path)
     assert sorted(row["File"] for row in rows) == sorted(names)
+
+
+@pytest.mark.parametrize(("path", "field", "chosen"), [("models?model=m:1", "Model", "m:1"), ("datasets?dataset=d:1", "Dataset", "d:1")])
+def test_what_is_registered_is_one_click_away_from_a_new_run(dashboard, page, workspace, csv_folder, model_file, path, field, chosen):
+    workspace.register_model("m", model_file, approve=True)
+    workspace.register_model("n", model_file)
+    workspace.register_dataset("d", csv_folder(3))
+    workspace.register_dataset("e", csv_folder(3, "other"))
+    page.goto(f"{dashboard.url}/{path}")
+    settled(page).get_by_role("button", name="Use in a new run").click()
+    heading(page, "New run")
+    expect(page.get_by_role("combobox", name=field)).to_have_value(chosen)
+
+
+def test_back_from_a_submitted_run_shows_what_was_submitted(dashboard, page, workspace, csv_folder):
+    workspace.register_dataset("d", csv_folder(3))
+    workspace.register_dataset("later", csv_folder(4, "later"))
+    page.goto(f"{dashboard.url}/new_run?dataset=d:1")
+    settled(page).get_by_role("button", name="Submit run").click()
+    status(page, "Completed|Failed")
+    page.wait_for_timeout(2500)  # a double click's second half would lead back to the run
+    page.go_back()
+    heading(page, "New run")
+    expect(page.get_by_role("combobox", name="Dataset")).to_have_value("d:1")
+    expect(page.get_by_text("3 files in 1 mini-batch")).to_be_visible()

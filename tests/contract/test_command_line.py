@@ -45,6 +45,26 @@ def test_the_built_in_script_is_found_by_its_bare_name(command, model_file, csv_
     assert Path("parallel_run_step.txt").read_bytes() == b"0000.csv: 0\n0001.csv: 1\n0002.csv: 2\n0003.csv: 0\n"
 
 
+def test_tables_are_registered_listed_and_scored(command, tmp_path, entry_script):
+    for store in (1, 2):
+        (tmp_path / "tables" / f"store={store}").mkdir(parents=True)
+        (tmp_path / "tables" / f"store={store}" / "part.csv").write_text(f"sold\n{store}0\n{store}1\n")
+    tabular = ("--type", "tabular", "--partition-format", "store={store}/part.csv")
+    assert command("dataset", "register", "t", tmp_path / "tables", *tabular).out == (
+        f"Registered t:1 (4 rows in 2 files, 22 bytes, in {tmp_path / 'tables'})\n  sold: int64\n"
+    )
+    (value,) = command("dataset", "list", "--json").json["datasets"]
+    assert value.items() >= {"type": "tabular", "row_count": 4, "columns": [["sold", "int64"]], "format": "csv"}.items()
+    assert " 4 rows " in command("dataset", "list").out
+
+    script = entry_script("def run(mini_batch): return [mini_batch.store.iloc[0]] * len(mini_batch)")
+    run = ("run", "--dataset", "t", "--entry-script", script, "--process-count-per-node", 1, "--partition-keys", "store", "--wait")
+    said = command(*run)
+    assert "4 rows in 2 mini-batches, one for each store, on 1 worker; never stops for failed rows: 10 may fail" in said.err
+    assert (said.code, "4 of 4 succeeded" in said.out) == (0, True)
+    assert command(*run, "--mini-batch-size", "1kb", "--json").error["field"] == "partition_keys"
+
+
 # ---- exit codes, and JSON on standard output only --------------------------------------------------------------------------------------
 
 
@@ -56,12 +76,12 @@ def test_a_completed_run_exits_0_and_show_prints_the_same_as_run_with_wait(comma
         "name": "first", "status": "Completed", "error_code": None, "error": None, "items_total": 3, "items_succeeded": 3,
         "items_failed": 0, "mini_batches_total": 1, "mini_batches_done": 1, "warnings": [], "datasets": ["rows:1"], "models": [],
     }.items()  # fmt: skip
-    assert value["settings"]["mini_batch_size"] == "10"
+    assert value["settings"]["error_threshold"] == 10
     times = [value[name] for name in ("submitted_at", "started_at", "ended_at")]
     assert all(time.endswith("Z") and datetime.fromisoformat(time).tzinfo for time in times)
     assert times == sorted(times)
     assert command("show", value["id"], "--json").json == value
-    assert command("runs", "--json").json == {"runs": [value]}
+    assert command("runs", "--json").json == {"runs": [value | {"environment": None}]}  # the list leaves its many packages out
 
 
 def test_a_run_that_failed_exits_1_with_the_exception_s_type_and_message_but_showing_it_is_done(command, run):
@@ -96,10 +116,13 @@ REFUSED = {
     "an unknown model to approve": (("model", "approve", "none:1"), "NotFound", None),
     "a folder without files": (("dataset", "register", "e", "{folder}"), "IntakeError", None),
     "a pattern that nothing matches": (("dataset", "register", "e", "{csv}", "--glob", "*.png"), "IntakeError", None),
-    "tabular data, yet": (("dataset", "register", "t", "{csv}", "--type", "tabular"), "SettingsError", "type"),
-    "partitions, yet": (("dataset", "register", "t", "{csv}", "--partition-format", "{{a}}/x.csv"), "SettingsError", "partition_format"),
-    "environments, yet": (("environment", "register", "e", "python3"), "SettingsError", "environment"),
-    "failed items only, yet": (("rerun", "run-1", "--failed-only"), "SettingsError", "failed_only"),
+    "tables without rows": (("dataset", "register", "t", "{csv}", "--type", "tabular"), "IntakeError", None),
+    "no partition format": (("dataset", "register", "t", "{csv}", "--partition-format", "x.csv"), "SettingsError", "partition_format"),
+    "a path of another format": (("dataset", "register", "t", "{csv}", "--partition-format", "{{a}}/x.csv"), "IntakeError", None),
+    "an interpreter that is not there": (("environment", "register", "e", "{missing}"), "NotFound", None),
+    "an interpreter that is none": (("environment", "register", "e", "{broken}"), "IntakeError", None),
+    "an environment's name": (("environment", "register", "a:b", sys.executable), "SettingsError", "name"),
+    "an unknown run's failed items": (("rerun", "run-1", "--failed-only"), "NotFound", None),
     "an unknown run to show": (("show", "run-1"), "NotFound", None),
     "an unknown run to cancel": (("cancel", "run-1"), "NotFound", None),
     "an unknown run to resume": (("resume", "run-1"), "NotFound", None),
@@ -114,7 +137,7 @@ REFUSED = {
     "an abbreviated option": (("run", "--dataset", "d", "--entry", "batch_scoring_script"), "UsageError", None),
     "an unknown workspace": (("--workspace", "aws", "runs"), "UsageError", None),
 }
-LISTINGS = (("model", "list", "--json"), ("dataset", "list", "--json"), ("runs", "--json"))
+LISTINGS = (("model", "list", "--json"), ("dataset", "list", "--json"), ("environment", "list", "--json"), ("runs", "--json"))
 
 
 @pytest.fixture
@@ -180,7 +203,8 @@ def test_every_command_prints_one_json_object_and_nothing_else_on_standard_outpu
     assert [model["name"] for model in command("model", "list", "--json").json["models"]] == ["m"]
     assert command("dataset", "register", "d", csv_folder(2, "d"), "--json").json["file_count"] == 2
     assert [dataset["name"] for dataset in command("dataset", "list", "--json").json["datasets"]] == ["d"]
-    assert command("environment", "list", "--json").json == {"environments": []}
+    assert command("environment", "register", "e", sys.executable, "--json").json["reference"] == "e:1"
+    assert [environment["name"] for environment in command("environment", "list", "--json").json["environments"]] == ["e"]
     command("dataset", "register", "rows", csv_folder(3))
     run_id = run("--json", "--wait").json["id"]
     assert [run["id"] for run in command("runs", "--json").json["runs"]] == [run_id]

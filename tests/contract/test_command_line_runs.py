@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,52 @@ def test_arguments_variables_and_side_inputs_reach_the_script_and_all_datasets_a
     assert words == {"True w a=b ['0000.csv'] beside"}
 
 
+def test_a_run_in_a_registered_environment_is_shown_with_what_was_installed_there(command, run):
+    registered = command("environment", "register", "mine", sys.executable, "--json").json
+    waited = run("--environment", "mine", "--wait", "--json").json
+    shown = command("show", waited["id"], "--json").json
+    assert shown == waited
+    assert shown["environment"] | {"created_at": None} == registered | {"created_at": None}
+    assert shown["environment"]["packages"]["pytest"] == pytest.__version__
+    assert [one["environment"] for one in command("runs", "--json").json["runs"]] == ["mine:1"]
+    assert f"mine:1, Python {registered['python_version']}, {sys.executable}" in command("show", waited["id"]).out
+    assert "mine:1" in command("environment", "list").out
+
+
+def test_the_same_run_again_says_whose_output_it_took_unless_reuse_is_off(command, run):
+    first = run("--wait", "--json").json
+    assert (first["reused_from"], first["reuse_note"], first["allow_reuse"]) == (None, None, True)
+    said = run("--wait", "--json")
+    assert (said.code, said.json["status"], said.json["reused_from"]) == (0, "Completed", first["id"])
+    assert f"It took the output of {first['id']}" in said.err
+    assert f"Reused from     {first['id']}\n" in command("show", said.json["id"]).out
+    off = run("--wait", "--json", "--allow-reuse", "off").json
+    assert (off["reused_from"], off["allow_reuse"]) == (None, False)
+    changed = run("--argument=--a", "--wait", "--json").json
+    assert changed["reuse_note"] == f"Not reused from {off['id']}: arguments changed."
+
+
+def test_rerun_failed_only_scores_what_failed_and_says_whose(command, run, finish, workspace, tmp_path):
+    mended = tmp_path / "mended"
+    script = f"""
+        import os
+        def run(mini_batch):
+            if mini_batch[0].endswith("0001.csv") and not os.path.exists({str(mended)!r}): raise ValueError
+            return [os.path.basename(path) for path in mini_batch]
+    """
+    old = run("--mini-batch-size", 1, "--run-max-try", 1, "--wait", "--json", script=script).json
+    mended.touch()
+    said = command("rerun", old["id"], "--failed-only")
+    assert "1 file in 1 mini-batch, on 1 worker" in said.err
+    rerun = finish(workspace, said.out.strip())
+    shown = command("show", rerun.id, "--json").json
+    assert (shown["rerun_of"], shown["failed_only"], shown["items_total"], shown["status"]) == (old["id"], True, 1, "Completed")
+    assert f"Rerun of        {old['id']}, failed items only\n" in command("show", rerun.id).out
+    assert command("predictions", rerun.id, "--to", tmp_path / "p.csv", "--json").json["rows"] == 3
+    again = command("rerun", rerun.id, "--failed-only", "--json")
+    assert (again.code, again.error["message"]) == (2, f"Nothing failed in run {rerun.id}.")
+
+
 def test_options_of_the_program_may_stand_before_or_after_the_command(home, capsys, monkeypatch):
     monkeypatch.delenv("BATCH_SCORING_HOME", raising=False)
     said = []
@@ -113,7 +160,7 @@ def test_a_model_that_is_a_program_runs_only_once_it_is_approved(command, run, m
     assert model["sha256"] in said.out
 
     refused = run("--model", "m", "--json")
-    assert (refused.code, refused.error["type"]) == (2, "IntakeError")
+    assert (refused.code, refused.error["type"]) == (2, "SettingsError")
     assert model["sha256"] in refused.error["message"]
     approved = command("model", "approve", "m:1")
     assert model["sha256"] in approved.out
@@ -139,6 +186,7 @@ def test_a_run_is_canceled_and_can_be_resumed_to_its_end(command, run, finish, w
     assert command("cancel", run_id, "--json").json["status"] in ("CancelRequested", "Canceled")
     assert finish(workspace, run_id).status is RunStatus.CANCELED
     assert command("show", run_id, "--json").json["status"] == "Canceled"
+    assert "0 of 3 succeeded, 0 failed, 3 skipped" in command("show", run_id).out
     gate.touch()
     assert command("resume", run_id).code == 0
     assert finish(workspace, run_id).items_succeeded == 3

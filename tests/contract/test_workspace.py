@@ -1,11 +1,12 @@
 """What every workspace promises, in the words of `services/workspace.py`. A second workspace is one more line in `WORKSPACES`."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from services.domain import RunRequest, RunStatus
+from services.domain import RunRequest, RunStatus, in_words
 from services.errors import EntryScriptError, IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
@@ -121,6 +122,103 @@ def test_a_copied_dataset_does_not_change_with_its_source(workspace, csv_folder)
     assert workspace.changed_files(dataset) == []
 
 
+@pytest.mark.parametrize("copy", [False, True])
+def test_one_file_can_be_a_dataset(workspace, csv_folder, copy):
+    dataset = workspace.register_dataset("d", csv_folder(3) / "0001.csv", copy=copy)
+    assert [file.path for file in workspace.dataset_files(dataset, 0, 9)] == ["0001.csv"]
+    assert workspace.changed_files(dataset) == []
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """Two CSV files of two rows each, in a folder for each store."""
+    for store in (1, 2):
+        folder = tmp_path / "tables" / f"store={store}"
+        folder.mkdir(parents=True)
+        (folder / "part.csv").write_text(f"sold,name\n{store}0,a\n{store}1,b\n")
+    return tmp_path / "tables"
+
+
+def test_a_tabular_dataset_knows_its_rows_its_columns_and_its_files(workspace, tables):
+    dataset = workspace.register_dataset("t", tables, type="tabular", partition_format="store={store}/part.csv", description="sales")
+    assert (dataset.type, dataset.item_count, dataset.row_count, dataset.file_count) == ("tabular", 4, 4, 2)
+    assert (dataset.format, dataset.columns) == ("csv", (("sold", "int64"), ("name", "str")))
+    assert (dataset.partition_format, dataset.description) == ("store={store}/part.csv", "sales")
+    assert replace(workspace.dataset("t"), created_at=dataset.created_at) == dataset
+    files = workspace.dataset_files(dataset, 0, 10)
+    assert [(file.path, file.size) for file in files] == [("store=1/part.csv", 20), ("store=2/part.csv", 20)]
+    (tables / "store=2" / "part.csv").write_text("sold,name\n")
+    assert workspace.changed_files(dataset) == ["store=2/part.csv was changed since it was registered."]
+
+
+def test_a_tabular_dataset_can_be_one_file_or_copied_in(workspace, tables):
+    one = workspace.register_dataset("one", tables / "store=1" / "part.csv", type="tabular")
+    copied = workspace.register_dataset("copied", tables, type="tabular", copy=True)
+    assert (one.row_count, copied.row_count, copied.in_place) == (2, 4, False)
+    assert workspace.changed_files(copied) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "words"),
+    [
+        ({"type": "image"}, SettingsError, "“image” is no type of a dataset"),
+        ({"partition_format": "{store"}, SettingsError, "has a single {"),
+        ({"type": "tabular", "partition_format": "store={name}/part.csv"}, SettingsError, "the files have a column “name”"),
+        ({"partition_format": "{store}.csv"}, None, ""),
+        ({"partition_format": "{store}.png"}, IntakeError, "“store=1/part.csv” is not of the partition format"),
+        ({"type": "tabular", "glob": "**/*.png"}, IntakeError, "none of which matches"),
+    ],
+)
+def test_what_is_no_such_dataset_is_refused_and_leaves_nothing(workspace, tables, values, error, words):
+    if error is None:
+        assert workspace.register_dataset("t", tables, **values).partition_format == values["partition_format"]
+        return
+    with pytest.raises(error, match=words):
+        workspace.register_dataset("t", tables, **values)
+    assert workspace.datasets() == []
+    assert list(Path(workspace.location, "incoming").iterdir()) == []
+
+
+def test_the_cut_of_datasets_is_told_without_a_run(workspace, tables):
+    files = workspace.register_dataset("f", tables, partition_format="store={store}/part.csv")
+    rows = workspace.register_dataset("t", tables, type="tabular", partition_format="store={store}/part.csv")
+
+    def words(*datasets, **settings):
+        given = ParallelRunSettings(process_count_per_node=1, error_threshold=-1, **settings)
+        return in_words(workspace.cut(datasets, given), given).partition(", on 1 worker")[0]
+
+    assert words(files) == "2 files in 1 mini-batch"
+    assert words(files, files, mini_batch_size=1) == "4 files in 4 mini-batches of 1"
+    assert words(files, partition_keys=["store"]) == "2 files in 2 mini-batches, one for each store"
+    assert words(rows) == "4 rows in 2 mini-batches of 10 bytes on average"
+    assert words(rows, mini_batch_size=10) == "4 rows in 2 mini-batches of about 10 bytes"
+    assert words(rows, partition_keys="store") == "4 rows in 2 mini-batches, one for each store"
+
+
+def test_a_cut_that_does_not_fit_the_datasets_is_refused_at_its_field(workspace, tables):
+    files, rows = workspace.register_dataset("f", tables), workspace.register_dataset("t", tables, type="tabular")
+    for datasets, settings, field in (
+        ([files, rows], {}, "dataset"),
+        ([files], {"mini_batch_size": "10kb"}, "mini_batch_size"),
+        ([rows], {"partition_keys": ["store"]}, "partition_keys"),
+    ):
+        with pytest.raises(SettingsError) as refused:
+            workspace.cut(datasets, ParallelRunSettings(**settings))
+        assert refused.value.field == field
+
+
+def test_a_run_scores_every_row_once_into_the_output_and_the_predictions(workspace, request_for, tables, entry_script, finish):
+    workspace.register_dataset("t", tables, type="tabular")
+    script = str(entry_script("def run(mini_batch): return [f'{n}!' for n in mini_batch.sold]", "rows.py"))
+    run = finish(workspace, workspace.submit(request_for(datasets=("t",), entry_script=script)).id)
+    assert (run.status, run.items_total, run.items_succeeded) == (RunStatus.COMPLETED, 4, 4)
+    assert sorted(workspace.output(run.id)["parallel_run_step.txt"].read_text().split()) == ["10!", "11!", "20!", "21!"]
+    table = workspace.predictions(run.id).page().to_pylist()
+    assert [(row["File"], row["Prediction"]) for row in table] == [
+        (f"store={store}/part.csv", f"{store}{row}!") for store in (1, 2) for row in (0, 1)
+    ]
+
+
 def test_a_run_scores_every_file_once_into_the_output_and_the_predictions(workspace, request_for, finish):
     run = finish(workspace, workspace.submit(request_for()).id)
     assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_done) == (RunStatus.COMPLETED, 6, 6, 3)
@@ -182,7 +280,7 @@ def test_logs_name_each_file_in_azures_layout(workspace, request_for, finish):
     assert {"logs/job_error.txt", "logs/job_result.txt", "logs/user/stdout/0/process000.stdout.txt"} <= set(names)
 
 
-@pytest.mark.parametrize("verb", ["run", "cancel", "resume", "rerun", "logs", "output", "predictions", "failures"])
+@pytest.mark.parametrize("verb", ["run", "cancel", "resume", "rerun", "logs", "output", "predictions", "failures", "run_environment"])
 def test_a_run_that_is_not_there_is_said_by_its_id(workspace, verb):
     with pytest.raises(NotFound, match="run-of-nobody"):
         getattr(workspace, verb)("run-of-nobody")
@@ -192,7 +290,7 @@ def test_a_model_that_is_a_program_is_used_only_once_its_hash_is_approved(worksp
     model = workspace.register_model("m", model_file)
     request = request_for(models=("m",))
     if Capability.APPROVAL in workspace.capabilities:
-        with pytest.raises(IntakeError, match=model.sha256):
+        with pytest.raises(SettingsError, match=model.sha256):
             workspace.submit(request)
     workspace.approve(model.sha256)
     assert finish(workspace, workspace.submit(request).id).status is RunStatus.COMPLETED
@@ -203,7 +301,7 @@ def test_an_uploaded_script_is_used_only_once_its_hash_is_approved(workspace, re
     request = request_for(entry_script=script.path)
     if Capability.APPROVAL in workspace.capabilities:
         assert not script.approved
-        with pytest.raises(IntakeError, match=script.sha256):
+        with pytest.raises(SettingsError, match=script.sha256):
             workspace.submit(request)
     workspace.approve(script.sha256)
     assert [(s.name, s.approved) for s in workspace.entry_scripts() if s.origin == "uploaded"] == [("mine.py", True)]

@@ -120,7 +120,7 @@ def test_a_raise_is_tried_again_and_then_its_items_fail(workspace, score):
         """
     )
     assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 15, 5)
-    assert [(row["attempt"], row["status"]) for row in attempts(workspace, run) if row["mini_batch_id"] == "0"] == [
+    assert [(row["picked_count"], row["status"]) for row in attempts(workspace, run) if row["mini_batch_id"] == "0"] == [
         ("1", "RUN_EXCEPTION"),
         ("2", "RUN_EXCEPTION"),
         ("3", "RUN_EXCEPTION"),
@@ -172,13 +172,13 @@ def test_a_worker_that_dies_or_hangs_costs_only_the_attempt_it_was_on(workspace,
 def test_a_short_return_costs_its_items_and_is_not_tried_again(workspace, score):
     run = score("def run(mini_batch): return mini_batch[:3]")
     assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 12, 8)
-    assert all(row["attempt"] == "1" for row in attempts(workspace, run))
+    assert all(row["picked_count"] == "1" for row in attempts(workspace, run))
 
 
 def test_more_rows_than_files_is_a_warning(workspace, score):
     run = score("def run(mini_batch): return mini_batch + ['one more']", 5)
     assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 5)
-    assert run.warnings == ("mini-batch 0 returned 6 rows for 5 files",)
+    assert run.warnings == ("mini-batch 0 returned 6 rows for 5 items",)
     assert len(rows(workspace, run)[1]) == 6
 
 

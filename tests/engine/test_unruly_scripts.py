@@ -55,7 +55,8 @@ def test_a_script_that_leaks_gets_an_error_and_a_new_worker(workspace, submit, f
             def run(mini_batch):
                 leak.append(bytearray(200_000_000))
                 return mini_batch
-            """
+            """,
+            run_max_try=20,
         ).id,
     )
     assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 20, 0)
@@ -135,3 +136,46 @@ def test_a_child_that_holds_the_line_open_does_not_keep_the_run_waiting(workspac
         seconds=30,
     )
     assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 15, 5)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_that_comes_back_from_run_costs_nothing(workspace, submit, finish):
+    run = finish(workspace, submit("import os\ndef run(mini_batch):\n    os.fork()\n    return mini_batch").id)
+    assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 20, 0), run.error
+    assert len(workspace.output(run.id)["parallel_run_step.txt"].read_text().splitlines()) == 20
+
+
+def test_a_script_that_writes_nonsense_into_the_line_costs_only_its_worker(workspace, submit, finish):
+    run = finish(
+        workspace,
+        submit(
+            """
+            import os, socket
+            def run(mini_batch):
+                if "0005" in mini_batch[0]:
+                    for number in range(3, 20):
+                        try: socket.socket(fileno=os.dup(number)).send(b"\\x05\\0\\0\\0" + bytes(8) + b"nons" * 20)
+                        except OSError: pass
+                return mini_batch
+            """,
+            run_max_try=2,
+        ).id,
+    )
+    assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 15, 5), run.error
+
+
+def test_a_model_that_was_changed_since_it_was_approved_is_not_executed(workspace, csv_folder, entry_script, finish, model_file):
+    model = workspace.register_model("m", model_file, approve=True)
+    workspace.register_dataset("d", csv_folder(2))
+    os.chmod(model.path, 0o600)
+    with open(model.path, "ab") as file:
+        file.write(b"one byte more")
+    script = entry_script("def run(mini_batch): return mini_batch")
+    run = finish(workspace, workspace.submit(RunRequest(("m",), ("d",), str(script))).id)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "ChangedSinceApproval")
+    assert model.sha256 in run.error
+    assert run.mini_batches_done == 0
+
+
+def test_a_registered_model_can_be_read_by_a_script_but_not_written(workspace, model_file):
+    assert os.stat(workspace.register_model("m", model_file).path).st_mode & 0o222 == 0

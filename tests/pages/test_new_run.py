@@ -63,21 +63,38 @@ def test_what_a_link_asks_for_and_is_gone_is_said(open_page, registered):
 def test_the_review_says_in_words_what_the_run_will_do(open_page, registered):
     app = open_page(NEW_RUN, model="No model")
     app.text_input(key="mini_batch_size").set_value("5")
-    app.number_input(key="node_count").set_value(2)
-    app.number_input(key="process_count_per_node").set_value(2)
-    app.number_input(key="error_threshold").set_value(0).run()
-    assert words(review(app).markdown).strip("*") == "12 files in 3 mini-batches of 5, on 4 workers; stops after the 1st failed file"
+    app.text_input(key="node_count").set_value("2")
+    app.text_input(key="process_count_per_node").set_value("2")
+    app.text_input(key="error_threshold").set_value("0").run()
+    told = words(review(app).markdown).strip("*").replace("\\", "")
+    assert told == "12 files in 3 mini-batches of 5, on 4 workers; stops after the 1st failed file"
+
+
+def test_the_review_tells_how_tables_are_cut_and_what_does_not_fit_them(open_page, workspace, tmp_path):
+    (tmp_path / "store=1").mkdir()
+    (tmp_path / "store=1" / "part.csv").write_text("a,b\n" + "1,2\n" * 1000)
+    workspace.register_dataset("t", tmp_path, type="tabular", glob="*/part.csv", partition_format="store={store}/part.csv")
+    app = open_page(NEW_RUN, model="No model")
+    app.text_input(key="mini_batch_size").set_value("1kb").run()
+    told = words(review(app).markdown).replace("\\", "")
+    assert told.startswith("**1,000 rows in 4 mini-batches of about 1 KB, on ")
+    assert told.endswith("stops after the 11th failed row**")
+    app.text_input(key="mini_batch_size").set_value("")
+    app.text_input(key="partition_keys").set_value("store").run()
+    assert "1,000 rows in 1 mini-batch, on" in words(review(app).markdown).replace("\\", "")
+    app.text_input(key="partition_keys").set_value("town").run()
+    assert "“town” is no key of t:1" in words(app.error).replace("\\", "")
 
 
 def test_a_threshold_that_never_stops_is_warned_about(open_page, registered):
     app = open_page(NEW_RUN, model="No model")
-    app.number_input(key="error_threshold").set_value(-1).run()
+    app.text_input(key="error_threshold").set_value("-1").run()
     assert "however many files fail" in words(review(app).warning)
 
 
 def test_every_wrong_setting_is_marked_and_nothing_is_submitted(open_page, workspace, registered):
     app = open_page(NEW_RUN, model="No model")
-    app.number_input(key="node_count").set_value(0)
+    app.text_input(key="node_count").set_value("0")
     app.text_input(key="mini_batch_size").set_value("1.5MB")
     app.text_area(key="environment_variables").set_value("A=1\nnonsense")
     app.text_input(key="arguments").set_value("--x 'unclosed")
@@ -88,7 +105,7 @@ def test_every_wrong_setting_is_marked_and_nothing_is_submitted(open_page, works
         assert part in errors
     assert review(app).error[0].value.startswith("Nothing can be submitted")
     assert workspace.runs() == []
-    app.number_input(key="node_count").set_value(1)
+    app.text_input(key="node_count").set_value("1")
     app.text_input(key="mini_batch_size").set_value("5")
     app.text_area(key="environment_variables").set_value("A=1")
     app.text_input(key="arguments").set_value("--x 'closed'").run()
@@ -121,7 +138,7 @@ def test_what_was_filled_in_is_what_runs_and_the_page_of_the_run_opens(open_page
     app = open_page(NEW_RUN, model="No model", dataset="d:1")
     app.file_uploader(key="uploaded_script").upload("one.py", SCRIPT).run()
     app.button(key=f"approve-{hashlib.sha256(SCRIPT).hexdigest()}").click().run()
-    app.number_input(key="run_max_try").set_value(1)
+    app.text_input(key="run_max_try").set_value("1")
     app.text_area(key="environment_variables").set_value("A=1\n\nB=x=y")
     app.text_input(key="arguments").set_value("--name 'two words' --flag")
     app.text_input(key="run_name").set_value(" :red[A] run ")

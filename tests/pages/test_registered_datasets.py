@@ -6,7 +6,9 @@ import sys
 import zipfile
 from base64 import b64decode, b64encode
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 DATASETS = "registered_datasets.py"
 PNG = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
@@ -117,6 +119,61 @@ def test_a_folder_on_this_machine_can_be_copied_in(open_page, workspace, csv_fol
     app.toggle(key="dataset-copy-0").set_value(True).run()
     register(app)
     assert not workspace.dataset("csv").in_place
+
+
+TABULAR = "Tabular: run() gets rows"
+
+
+def test_tables_are_registered_with_their_keys_and_shown_with_their_columns(open_page, workspace, tmp_path):
+    for store in (1, 2):
+        (tmp_path / "sales" / f"store={store}").mkdir(parents=True)
+        (tmp_path / "sales" / f"store={store}" / "part.csv").write_text("sold,*name*\n1,a\n2.5,b\n")
+    app = open_form(open_page, "Folder on this machine")
+    app.text_input(key="dataset-path-0").set_value(str(tmp_path / "sales")).run()
+    app.segmented_control(key="dataset-type-0").set_value(TABULAR)
+    app.text_input(key="dataset-partition_format-0").set_value("store={store}/part.csv")
+    register(app)
+    assert not app.exception
+    assert not app.error
+    dataset = workspace.dataset("sales")
+    assert (dataset.type, dataset.row_count, dataset.partition_format) == ("tabular", 4, "store={store}/part.csv")
+    assert app.dataframe[0].value[["Files", "Rows"]].values.tolist() == [[2, 4]]
+    assert app.dataframe[1].value.values.tolist() == [["sold", "float64"], ["*name*", "str"]]
+    assert app.dataframe[2].value["File"].tolist() == ["store=1/part.csv", "store=2/part.csv"]
+    assert app.dataframe[3].value.values.tolist() == [["1", "a"], ["2.5", "b"]]
+
+
+def test_the_first_rows_of_a_parquet_file_are_shown(open_page, workspace, tmp_path):
+    (tmp_path / "in").mkdir()
+    parquet.write_table(pyarrow.table({"n": list(range(50)), "t": ["x"] * 50}), tmp_path / "in" / "a.parquet")
+    workspace.register_dataset("p", tmp_path / "in", type="tabular")
+    app = open_page(DATASETS)
+    assert not app.exception
+    assert app.dataframe[3].value["n"].tolist() == list(range(20))
+    (tmp_path / "in" / "a.parquet").write_bytes(b"PAR1")
+    app.run()
+    assert "is no Parquet file" in app.error[0].value
+
+
+@pytest.mark.parametrize(
+    ("content", "partition_format", "says"),
+    [
+        (b"a,b\n1\n", "", "has 1 field in record 2"),
+        (b"a,b\n1,2\n", "{store", "has a single"),
+        (b"a,b\n1,2\n", "{b}.csv", "the files have a column “b”"),
+    ],
+)
+def test_files_that_are_no_table_are_refused_with_the_reason(open_page, workspace, tmp_path, *, content, partition_format, says):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.csv").write_bytes(content)
+    app = open_form(open_page, "Folder on this machine")
+    app.text_input(key="dataset-path-0").set_value(str(tmp_path / "in")).run()
+    app.segmented_control(key="dataset-type-0").set_value(TABULAR)
+    app.text_input(key="dataset-partition_format-0").set_value(partition_format)
+    register(app)
+    assert not app.exception
+    assert says in app.error[0].value.replace("\\", "")
+    assert workspace.datasets() == []
 
 
 @pytest.mark.parametrize(

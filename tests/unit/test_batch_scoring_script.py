@@ -23,6 +23,8 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 ROOT = Path(__file__).parents[2]
@@ -284,14 +286,15 @@ def test_one_bad_row_in_a_thousand_costs_a_handful_of_calls(script: Any, tmp_pat
     assert len(module.model.calls) < 25
 
 
-def test_one_by_one_a_linear_regression_agrees_with_the_tutorial_script_to_the_last_digit(
-    script: Any, tutorial: Score, tmp_path: Path
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: make_pipeline(StandardScaler(), model)], ids=["plain", "pipeline"])
+def test_a_linear_regression_agrees_with_the_tutorial_script_to_the_last_digit(
+    script: Any, tutorial: Score, tmp_path: Path, wrap: Any
 ) -> None:
-    model = LinearRegression().fit(X, X @ np.arange(COLUMNS) + X[:, 0] ** 2)
+    model = wrap(LinearRegression()).fit(X, X @ np.arange(COLUMNS) + X[:, 0] ** 2)
     paths = write_rows(tmp_path / "rows", X)
     expected = tutorial(model, paths)
-    assert script(model, "--predict-one-by-one").run(paths) == expected
-    together = [float(line.split(": ")[1]) for line in script(model).run(paths)]
+    assert script(model).run(paths) == expected
+    together = [float(line.split(": ")[1]) for line in script(model, "--predict-at-once").run(paths)]
     assert together == pytest.approx([float(line.split(": ")[1]) for line in expected], rel=1e-12)
 
 

@@ -3,7 +3,10 @@
 import os
 
 from services.domain import DatasetFile
-from services.local.batching import cut, files_of, manifest_line, read_manifest
+from services.local import batching
+from services.local.batching import files_of, manifest_line, read_manifest
+from services.local.run_folder import PlannedDataset
+from services.settings import ParallelRunSettings
 
 HOSTILE = ["a:b.csv", 'c,"d".csv', "=cmd|x.csv", "new\nline.csv", "ü/ñ.csv", os.fsdecode(b"bad\xff.csv"), "x" * 255]
 
@@ -11,6 +14,11 @@ HOSTILE = ["a:b.csv", 'c,"d".csv', "=cmd|x.csv", "new\nline.csv", "ü/ñ.csv", o
 def write_manifest(path, names):
     path.write_bytes(b"".join(manifest_line(DatasetFile(name, 1, 2)) for name in names))
     return path
+
+
+def cut(manifests, size):
+    datasets = [PlannedDataset("d:1", "/", str(manifest), 0) for manifest in manifests]
+    return batching.cut(datasets, ParallelRunSettings(mini_batch_size=size))
 
 
 def test_every_file_is_in_exactly_one_mini_batch_in_order(tmp_path):

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.domain import Run, RunRequest, RunStatus, in_words, parse_reference, utc_now
+from services.domain import Cut, Run, RunRequest, RunStatus, in_words, parse_reference, utc_now
 from services.errors import SettingsError
 from services.settings import ParallelRunSettings
 
@@ -14,8 +14,12 @@ def settings(**values):
     return ParallelRunSettings(**{"process_count_per_node": 2} | values)
 
 
+def words_for(file_counts, given):
+    return in_words(Cut.of_files(file_counts, given.units_in_a_mini_batch(tabular=False)), given)
+
+
 def test_a_run_says_what_it_will_do_in_words():
-    words = in_words([912], settings(mini_batch_size=5, node_count=2, error_threshold=10))
+    words = words_for([912], settings(mini_batch_size=5, node_count=2, error_threshold=10))
     assert words == "912 files in 183 mini-batches of 5, on 4 workers; stops after the 11th failed file"
 
 
@@ -31,18 +35,18 @@ def test_a_run_says_what_it_will_do_in_words():
     ],
 )
 def test_the_error_threshold_is_told_as_the_failure_that_stops_the_run(threshold, ending):
-    assert in_words([1000], settings(error_threshold=threshold)).endswith("; " + ending)
+    assert words_for([1000], settings(error_threshold=threshold)).endswith("; " + ending)
 
 
 def test_one_file_is_told_in_the_singular():
-    assert in_words([1], settings(process_count_per_node=1)).startswith("1 file in 1 mini-batch, on 1 worker; ")
+    assert words_for([1], settings(process_count_per_node=1)).startswith("1 file in 1 mini-batch, on 1 worker; ")
 
 
 def test_each_of_several_datasets_is_cut_separately():
-    assert in_words([3, 3], settings(mini_batch_size=2)).startswith("6 files in 4 mini-batches of 2")
+    assert words_for([3, 3], settings(mini_batch_size=2)).startswith("6 files in 4 mini-batches of 2")
 
 
-@pytest.mark.parametrize("text", ["", ":1", "a:", "a:x", "a:-1", "a:1:2"])
+@pytest.mark.parametrize("text", ["", ":1", "a:", "a:x", "a:-1", "a:1:2", "a:99999999999999999999"])
 def test_a_reference_that_is_none_is_refused_at_its_field(text):
     with pytest.raises(SettingsError) as refused:
         parse_reference(text, "model")
@@ -67,6 +71,27 @@ def test_arguments_that_azure_refuses_are_refused_here(arguments):
     with pytest.raises(SettingsError) as refused:
         RunRequest((), ("d:1",), "/x.py", arguments=arguments)
     assert refused.value.field == "arguments"
+
+
+def test_partition_keys_and_a_mini_batch_size_exclude_each_other_as_in_the_sdk():
+    with pytest.raises(SettingsError) as refused:
+        RunRequest((), ("d:1",), "/x.py", settings(partition_keys=["store"], mini_batch_size=5))
+    assert refused.value.field == "partition_keys"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("--append_row_dataframe_header", "True"), True),
+        (("--a", "b", "--append_row_dataframe_header=true"), True),
+        (("--append_row_dataframe_header", "False"), False),
+        (("--append_row_dataframe_header",), False),
+        (("--header", "True"), False),
+        ((), False),
+    ],
+)
+def test_the_header_of_dataframes_is_asked_for_by_an_argument(arguments, wanted):
+    assert RunRequest((), ("d:1",), "/x.py", arguments=arguments).wants_dataframe_header is wanted
 
 
 def test_the_time_left_is_told_only_while_it_runs_at_a_known_rate():

@@ -10,7 +10,6 @@ def test_the_defaults_are_the_contracts():
     settings = ParallelRunSettings()
     assert settings.as_dict() == {
         "node_count": 1,
-        "mini_batch_size": "10",
         "error_threshold": 10,
         "output_action": "append_row",
         "append_row_file_name": "parallel_run_step.txt",

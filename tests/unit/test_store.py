@@ -1,5 +1,6 @@
 """The registry and the journal: versions, approvals, runs, attempts."""
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from services.domain import Model, RunRequest, RunStatus, utc_now
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.journal import Attempt, AttemptStatus, Journal
-from services.store import Store
+from services.store import _SCHEMA, Store
 
 
 @pytest.fixture
@@ -130,3 +131,24 @@ def test_a_journal_can_be_read_while_it_is_written(tmp_path):
     with Journal(tmp_path, writable=True) as writer, Journal(tmp_path) as reader:
         writer.add([attempt(0)])
         assert reader.totals().mini_batches_done == 1
+
+
+def test_a_registry_of_an_earlier_version_is_brought_up_to_date_and_keeps_what_it_holds(tmp_path):
+    with sqlite3.connect(tmp_path / "studio.db") as first_version:
+        for statement in _SCHEMA[:4]:
+            first_version.execute(statement)
+    first_version.execute(
+        "INSERT INTO runs (id, request, status, submitted_at) VALUES (?, ?, ?, ?)",
+        ("run-1", RunRequest((), ("d:1",), "/s.py").to_json(), "Completed", "2025-01-01T00:00:00+00:00"),
+    )
+    first_version.commit()
+    first_version.close()
+    store = Store(tmp_path)
+    assert [run.id for run in store.runs(10)] == ["run-1"]
+    assert store.environments() == []
+    assert [run.id for run in Store(tmp_path).runs(10)] == ["run-1"]
+
+
+def test_many_may_open_a_new_registry_at_once(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        assert [store.runs(1) for store in pool.map(lambda _: Store(tmp_path), range(24))] == [[]] * 24

@@ -1,0 +1,19 @@
+"""What stands in for azureml-core where the run's interpreter lacks it: `Model.get_model_path` and `Run.get_context`, nothing else.
+
+It stands last on `sys.path`, so the real one wins. Its parent folder has no __init__.py on purpose: with one, it would hide real packages
+of the `azureml` namespace. Standard library only and Python 3.8 or newer.
+"""
+
+from .model import Model
+from .run import Run
+
+__all__ = ["Model", "Run"]
+
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise ImportError(
+        f"azureml-core is not installed in this run's environment, and what stands in for it has no {name!r}, only Model.get_model_path "
+        "and Run.get_context. Install it there: pip install azureml-core"
+    )

@@ -1,0 +1,41 @@
+"""`Model.get_model_path`, as azureml-core 1.62 does it where there is no workspace."""
+
+import os
+
+MODELS_DIR = "azureml-models"
+
+
+class ModelNotFoundException(Exception):
+    """The run has no such model, or not in that version."""
+
+
+class WebserviceException(Exception):
+    """The version is no whole number, or what the folder of a version holds is not one file or folder."""
+
+
+class Model:
+    """Models of the run, found in `azureml-models/<name>/<version>/` of the working folder."""
+
+    @staticmethod
+    def get_model_path(model_name, version=None, _workspace=None):
+        """The path of the model's file or folder; of its highest version where none is given."""
+        if version is not None and not isinstance(version, int):
+            raise WebserviceException("version should be an int")
+        if model_name is None:
+            raise WebserviceException("model_name is None")
+        versions = os.path.join(MODELS_DIR, model_name)
+        if os.path.exists(versions):
+            latest = max(map(int, os.listdir(versions))) if version is None else version
+            folder = os.path.join(versions, str(latest))
+            if os.path.exists(folder):
+                entries = os.listdir(folder)
+                if len(entries) != 1:
+                    raise WebserviceException(f"Dir {folder} can contain only 1 file or folder. Found {entries}")
+                return os.path.join(folder, entries[0])
+        if os.path.exists(model_name):
+            return model_name
+        wanted = model_name if version is None else f"{model_name}:{version}"
+        raise ModelNotFoundException(
+            f"Model {wanted} not found in cache at {MODELS_DIR} or in current working directory {os.getcwd()}. "
+            "Choose it as a model of the run."
+        )

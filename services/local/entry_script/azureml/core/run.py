@@ -1,0 +1,100 @@
+"""`Run.get_context`, as azureml-core 1.62 does it where the run is not Azure's: what is logged is printed."""
+
+import uuid
+
+
+class RunEnvironmentException(Exception):
+    """There is no run of Azure ML here."""
+
+
+class Run:
+    """Only `Run.get_context()` is there."""
+
+    @classmethod
+    def get_context(cls, allow_offline=True, used_for_context_manager=False, **kwargs):
+        """The run as a script sees it off Azure."""
+        if not allow_offline:
+            raise RunEnvironmentException(
+                "Could not load a submitted run, and allow_offline is False: this run is not carried out by Azure ML."
+            )
+        return _OfflineRun(**kwargs)
+
+
+class _OfflineRun:
+    def __init__(self, parent_logger=None, run_id=None, **kwargs):
+        self._run_id = run_id or f"OfflineRun_{uuid.uuid4()}"
+
+    @property
+    def id(self):
+        return self._run_id
+
+    def log(self, name, value, description=""):
+        _emit("scalar", name, value)
+
+    def log_list(self, name, value, description=""):
+        _emit("list", name, value)
+
+    def log_table(self, name, value, description=""):
+        _emit("table", name, value)
+
+    def log_row(self, name, description=None, **kwargs):
+        _emit("row", name, kwargs)
+
+    def log_image(self, name, path=None, plot=None, description=""):
+        _emit("image", name, plot or path)
+
+    def log_residuals(self, name, value, description=None):
+        _emit("residual", name, value)
+
+    def log_predictions(self, name, value, description=None):
+        _emit("predictions", name, value)
+
+    def log_accuracy_table(self, name, value, description=None):
+        _emit("accuracy_table", name, value)
+
+    def log_confusion_matrix(self, name, value, description=None):
+        _emit("confusion_matrix", name, value)
+
+    def upload_folder(self, name, path, datastore_name=None):
+        print(f"Attempted to track folder {name} at {path}")
+
+    def upload_files(self, name, paths, return_artifacts=False, timeout_seconds=None, datastore_name=None):
+        print(f"Attempted to track files {name} at {paths} with timeout {timeout_seconds}s")
+
+    def upload_file(self, name, path_or_stream, datastore_name=None):
+        print(f"Attempted to track file {name} at {path_or_stream}")
+
+    def add_properties(self, properties):
+        print(f"Attempted to add properties {properties}")
+
+    def set_tags(self, tags):
+        print(f"Attempted to set tags {tags}")
+
+    def tag(self, name, value=None):
+        print(f"Attempted to add tag {name} with value {value}")
+
+    def child_run(self, name=None, run_id=None, outputs=None):
+        return _OfflineRun(run_id=run_id or f"{self.id}.{name or uuid.uuid4()}")
+
+    def complete(self):
+        pass
+
+    def fail(self, error_details=None, error_code=None):
+        print(f"Run failed with error code {error_code}:\n{error_details}")
+
+    def cancel(self):
+        pass
+
+    def flush(self):
+        print(f"Attempted to flush run with id {self.id}")
+
+    def __enter__(self):
+        print(f"[START] Run {self.id} context")
+        return self
+
+    def __exit__(self, exit_type, value, traceback):
+        print(f"[STOP] Run {self.id} context")
+
+
+def _emit(kind, name, value):
+    print(f"Attempted to log {kind} metric {name}:\n{value}")

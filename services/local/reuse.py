@@ -1,0 +1,205 @@
+"""allow_reuse: a run whose inputs are those of an earlier completed run gets a copy of that run's output instead of being scored anew.
+
+Every input that the output depends on is noted in the run's plan by its SHA-256 or value, so that it can be said which one changed. Node
+counts, time-outs, tries, thresholds and the logging level are none: only runs without a failed item are reused, so they changed nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from services import file_tree
+from services.domain import Dataset, DatasetFile, Run, RunStatus, counted, utc_now
+from services.errors import IntakeError, StudioError
+from services.journal import Journal
+from services.local import reports
+from services.local.batching import manifest_line, read_manifest
+from services.local.run_folder import RunFolder, RunPlan
+from services.store import Store
+
+_SETTINGS = ("mini_batch_size", "partition_keys", "output_action", "append_row_file_name", "environment_variables")
+_MOST_FILES = 2_000  # beside a script, or in a source_directory: more take too long to compare at every submission
+_MOST_BYTES = 200_000_000
+_NOT_COMPARED = "not compared: "
+
+
+# ---- what the output depends on --------------------------------------------------------------------------------------------------
+
+
+def inputs_of(plan: RunPlan, read: Sequence[Dataset]) -> dict[str, str]:
+    """What the output of this run depends on, each by its SHA-256. `read` are its datasets, then those of its side inputs.
+
+    Of the script's own folder all files count, as of a source_directory, for the script can import or open each of them.
+    """
+    request, script = plan.request, Path(plan.request.entry_script)
+    manifests = [dataset.manifest_sha256 for dataset in read]
+    datasets = [asdict(dataset) | {"reference": "", "manifest": ""} for dataset in plan.datasets]
+    side_inputs = sorted(plan.side_inputs.items())
+    settings = request.settings.as_dict()
+    found = {
+        "dataset": [datasets, manifests[: len(datasets)]],
+        "model": [(model.name, Path(model.path).name, model.sha256) for model in plan.models],
+        "script": (script.name, hashlib.sha256(script.read_bytes()).hexdigest()),
+        "arguments": request.arguments,
+        "side_inputs": [side_inputs, manifests[len(datasets) :]],
+        "environment": (plan.environment.interpreter, plan.environment.python_version, sorted(plan.environment.packages.items())),
+        **{name: settings.get(name) for name in _SETTINGS},
+    }
+    inputs = {name: hashlib.sha256(json.dumps(value).encode()).hexdigest() for name, value in found.items()}
+    if request.source_directory:
+        inputs["source_directory"] = _files_in(Path(request.source_directory))
+    if not (request.source_directory and script.is_relative_to(request.source_directory)):
+        inputs["files beside the script"] = _files_in(script.parent, but=script)
+    return inputs
+
+
+def key_of(inputs: dict[str, str]) -> str | None:
+    """The same for runs that have the same output. None where it can't be told."""
+    if not inputs or any(value.startswith(_NOT_COMPARED) for value in inputs.values()):
+        return None
+    return hashlib.sha256(json.dumps(sorted(inputs.items())).encode()).hexdigest()
+
+
+def _files_in(folder: Path, but: Path | None = None) -> str:
+    """The SHA-256 of the names and contents of a folder's files, or why they are not compared."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        files = list(islice(_walk(folder), _MOST_FILES + 1))
+        if len(files) > _MOST_FILES:
+            return f"{_NOT_COMPARED}{folder} holds more than {_MOST_FILES:,} files"
+        for path in sorted(files):
+            info = path.lstat()
+            size += info.st_size
+            if path.is_dir() or not stat.S_ISREG(path.stat().st_mode):
+                return f"{_NOT_COMPARED}{path} is no plain file"
+            if size > _MOST_BYTES:
+                return f"{_NOT_COMPARED}{folder} holds more than {_MOST_BYTES // 1_000_000:,} MB"
+            if path != but:
+                digest.update(json.dumps([path.relative_to(folder).as_posix(), file_tree.sha256_of(path)]).encode())
+    except (OSError, StudioError) as error:
+        return f"{_NOT_COMPARED}{error}"
+    return digest.hexdigest()
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files below the folder, and links to folders. What Python compiled and hidden folders (.git, .venv) are left out."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for place, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if name != "__pycache__" and not name.startswith(".")]
+        yield from (Path(place, name) for name in files)
+        yield from (path for name in folders if (path := Path(place, name)).is_symlink())
+
+
+# ---- the earlier run -------------------------------------------------------------------------------------------------------------
+
+
+def reused(store: Store, folder: RunFolder, plan: RunPlan, changes: Iterator[str]) -> dict[str, Any]:
+    """Put the output of an earlier run into `folder` where this one's would be the same. What the registry should know of the run.
+
+    `changes` are sentences on files of its datasets that are not what they were when registered; the first one is enough.
+    """
+    columns: dict[str, Any] = {"reuse_key": key_of(plan.inputs)}
+    if not plan.request.allow_reuse or plan.request.rerun_of:
+        return columns
+    earlier, why_not = _earlier(store, folder, plan, changes)
+    if earlier is None:
+        return columns | {"reuse_note": why_not}
+    try:
+        _take_over(folder.of(earlier.id), folder)
+    except (OSError, sqlite3.Error, StudioError) as error:
+        shutil.rmtree(folder.output, ignore_errors=True)
+        folder.create(plan)
+        return columns | {"reuse_note": f"The output of {earlier.id} could not be copied: {error}"}
+    now = utc_now()
+    done = {"items_succeeded": earlier.items_succeeded, "items_failed": 0, "mini_batches_done": earlier.mini_batches_done}
+    ended = {"status": RunStatus.COMPLETED, "started_at": now, "ended_at": now, "heartbeat_at": now}
+    return columns | done | ended | {"reused_from": earlier.id}
+
+
+def _earlier(store: Store, folder: RunFolder, plan: RunPlan, changes: Iterator[str]) -> tuple[Run | None, str | None]:
+    """The run to take the output from; else None, and why in words where there was a run to compare with."""
+    before = store.last_completed(plan.request)
+    if before is None:
+        return None, None
+    for name, value in plan.inputs.items():
+        if value.startswith(_NOT_COMPARED):
+            return None, f"Not reused, since the {name} can't be compared: {value.removeprefix(_NOT_COMPARED)}."
+    why_not = None
+    for run in store.completed_with(key_of(plan.inputs)):
+        if run.items_failed:
+            why_not = why_not or f"Not reused from {run.id}: {counted(run.items_failed, 'item')} failed there."
+        elif not _output_is_as_noted(folder.of(run.id)):
+            why_not = why_not or f"Not reused from {run.id}: its output was changed or removed."
+        elif change := next(changes, None):
+            return None, f"Not reused from {run.id}. {change}"
+        else:
+            return run, None
+    return None, why_not or _what_differs(folder.of(before.id), plan)
+
+
+def _what_differs(before: RunFolder, plan: RunPlan) -> str | None:
+    try:
+        then = before.plan().inputs
+    except StudioError:
+        return None
+    changed = [name for name in {**then, **plan.inputs} if then.get(name) != plan.inputs.get(name)]
+    words = " and ".join(filter(None, (", ".join(changed[:-1]), *changed[-1:])))
+    return f"Not reused from {before.path.name}: {words} changed." if then and changed else None
+
+
+# ---- its output ------------------------------------------------------------------------------------------------------------------
+
+
+def note_output(folder: RunFolder) -> None:
+    """List the output files of a run that completes, so that it can be told later whether they are still what they were.
+
+    Raises OSError. What is no plain file can't be copied: then there is no list, and the run is not reused.
+    """
+    try:
+        with open(folder.output_list, "wb") as lines:
+            for relative, entry in file_tree.walk(folder.output, junk=True):
+                info = entry.stat()
+                if not stat.S_ISREG(info.st_mode):
+                    raise IntakeError(f"{relative} is no plain file")
+                lines.write(manifest_line(DatasetFile(relative, info.st_size, info.st_mtime_ns)))
+    except IntakeError:
+        folder.output_list.unlink()
+
+
+def _output_is_as_noted(folder: RunFolder) -> bool:
+    try:
+        for file in read_manifest(folder.output_list):
+            now = (folder.output / file.path).stat()
+            if (now.st_size, now.st_mtime_ns) != (file.size, file.modified_ns):
+                return False
+    except (OSError, ValueError):
+        return False
+    return folder.has_journal
+
+
+def _take_over(earlier: RunFolder, folder: RunFolder) -> None:
+    """Copy, not link: who changes a file of the one run must not change the other's."""
+    for file in read_manifest(earlier.output_list):
+        target = folder.output / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(earlier.output / file.path, target)
+    with Journal(earlier.path) as journal:
+        journal.copy_to(folder.path)
+    note_output(folder)
+    with Journal(folder.path) as journal:
+        note = f"Reused from {earlier.path.name}, whose logs tell how it was scored."
+        totals = journal.totals()
+        reports.write(folder, journal, totals.items_succeeded, totals.mini_batches_done, RunStatus.COMPLETED, None, note)

@@ -1,0 +1,293 @@
+"""allow_reuse: what an earlier run scored is taken instead of scoring again, only where nothing that matters has changed."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.domain import RunRequest, RunStatus
+from services.local import reuse
+from services.settings import ParallelRunSettings
+
+SCRIPT = """
+    import os
+    def run(mini_batch):
+        return [f"{os.path.basename(path)}: {open(path).read().strip()}" for path in mini_batch]
+"""
+
+
+@pytest.fixture
+def request_for(workspace, csv_folder, entry_script, model_file, tmp_path):
+    """Six files, a model, a script with a neighbour, a source directory and a side input."""
+    workspace.register_model("m", model_file, approve=True)
+    workspace.register_dataset("d", csv_folder(6))
+    workspace.register_dataset("labels", csv_folder(1, "labels"))
+    entry_script("WORD = 1", "neighbour.py")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "module.py").write_text("WORD = 1")
+
+    def make(source=SCRIPT, **values):
+        settings = ParallelRunSettings(**{"process_count_per_node": 1, "mini_batch_size": 2} | values.pop("settings", {}))
+        given = {"source_directory": str(tmp_path / "source"), "arguments": ("--a", "1"), "side_inputs": {"labels": "labels"}} | values
+        return RunRequest(("m",), ("d",), str(entry_script(source)), settings, **given)
+
+    return make
+
+
+@pytest.fixture
+def score(workspace, finish):
+    return lambda request: finish(workspace, workspace.submit(request).id)
+
+
+def output(workspace, run):
+    return workspace.output(run.id)["parallel_run_step.txt"]
+
+
+def test_the_same_again_takes_the_earlier_output_and_completes_at_once(workspace, request_for, score):
+    first = score(request_for())
+    again = workspace.submit(request_for())
+    assert again.id != first.id
+    assert (again.status, again.reused_from, again.reuse_note) == (RunStatus.COMPLETED, first.id, None)
+    for name in ("items_total", "items_succeeded", "items_failed", "mini_batches_total", "mini_batches_done", "warnings"):
+        assert getattr(again, name) == getattr(first, name)
+    assert again.started_at == again.ended_at
+    assert output(workspace, again).read_bytes() == output(workspace, first).read_bytes()
+    assert workspace.run(again.id) == again
+
+
+def test_a_reused_run_has_predictions_failures_and_logs_of_its_own(workspace, request_for, score):
+    first = score(request_for())
+    again = workspace.submit(request_for())
+    table, earlier = workspace.predictions(again.id), workspace.predictions(first.id)
+    assert table.page().to_pylist() == earlier.page().to_pylist()
+    assert table.count() == 6
+    assert workspace.failures(again.id) == []
+    logs = workspace.logs(again.id)
+    assert logs["logs/job_result.txt"].read_text().splitlines()[0] == "Completed"
+    assert f"Reused from {first.id}" in logs["logs/job_result.txt"].read_text()
+    attempts = "logs/sys/job_report/processed_mini-batches.csv"
+    assert logs[attempts].read_text() == workspace.logs(first.id)[attempts].read_text()
+
+
+def test_who_changes_a_file_of_the_one_run_does_not_change_the_others(workspace, request_for, score):
+    first = score(request_for())
+    again = workspace.submit(request_for())
+    before = output(workspace, first).read_bytes()
+    with open(output(workspace, again), "ab") as file:
+        file.write(b"more\n")
+    assert output(workspace, first).read_bytes() == before
+
+
+def test_what_a_script_wrote_by_itself_is_taken_too(workspace, request_for, score):
+    writes = """
+        import os
+        def run(mini_batch):
+            for path in mini_batch:
+                folder = os.path.join(os.environ["AZUREML_BI_OUTPUT_PATH"], "deep")
+                os.makedirs(folder, exist_ok=True)
+                open(os.path.join(folder, os.path.basename(path)), "w").write("=1")
+            return mini_batch
+    """
+    request = request_for(writes, settings={"output_action": "summary_only"})
+    first = score(request)
+    again = workspace.submit(request)
+    assert again.reused_from == first.id
+    assert sorted(workspace.output(again.id)) == sorted(workspace.output(first.id)) == [f"deep/000{i}.csv" for i in range(6)]
+    assert workspace.output(again.id)["deep/0003.csv"].read_text() == "=1"
+
+
+HARMLESS = {
+    "node_count": 2, "process_count_per_node": 2, "error_threshold": 0, "allowed_failed_count": 3, "allowed_failed_percent": 5.0,
+    "run_invocation_timeout": 5, "run_max_try": 1, "logging_level": "DEBUG",
+}  # fmt: skip
+
+
+def test_settings_that_change_no_row_keep_a_run_reusable(workspace, request_for, score):
+    first = score(request_for())
+    assert workspace.submit(request_for(settings=HARMLESS, name="other", compute_target="cpu")).reused_from == first.id
+
+
+def test_every_setting_is_either_harmless_or_compared(request_for):
+    from services.settings import TABLE
+
+    assert {*HARMLESS, *reuse._SETTINGS} == {*TABLE}
+
+
+def register_other_files(workspace, tmp_path, csv_folder):
+    workspace.register_dataset("d", csv_folder(6, "other"))
+    return {}
+
+
+def register_another_model(workspace, tmp_path, csv_folder):
+    (tmp_path / "model.joblib").write_bytes(b"other")
+    workspace.register_model("m", tmp_path / "model.joblib", approve=True)
+    return {}
+
+
+def register_other_labels(workspace, tmp_path, csv_folder):
+    workspace.register_dataset("labels", csv_folder(2, "more-labels"))
+    return {}
+
+
+def register_an_environment(workspace, tmp_path, csv_folder):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    workspace.register_environment("e", str(tmp_path / "venv"))
+    return {"environment": "e"}
+
+
+def write(name, text):
+    def change(workspace, tmp_path, csv_folder):
+        (tmp_path / name).write_text(text)
+        return {}
+
+    return change
+
+
+CHANGES = {
+    "dataset": register_other_files,
+    "model": register_another_model,
+    "side_inputs": register_other_labels,
+    "files beside the script": write("scripts/labels.txt", "one\n"),
+    "source_directory": write("source/module.py", "WORD = 2"),
+    "script": lambda *_: {"source": SCRIPT + "\n    # changed\n"},
+    "arguments": lambda *_: {"arguments": ("--a", "2")},
+    "mini_batch_size": lambda *_: {"settings": {"mini_batch_size": 3}},
+    "append_row_file_name": lambda *_: {"settings": {"append_row_file_name": "rows.txt"}},
+    "environment_variables": lambda *_: {"settings": {"environment_variables": {"A": "1"}}},
+    "environment": register_an_environment,
+}
+
+
+@pytest.mark.parametrize(("name", "change"), CHANGES.items(), ids=CHANGES)
+def test_a_changed_input_is_scored_anew_and_named(workspace, request_for, score, tmp_path, csv_folder, name, change):
+    first = score(request_for())
+    run = score(request_for(**change(workspace, tmp_path, csv_folder)))
+    assert (run.status, run.reused_from) == (RunStatus.COMPLETED, None)
+    assert run.reuse_note == f"Not reused from {first.id}: {name} changed."
+
+
+def test_several_changed_inputs_are_all_named(workspace, request_for, score):
+    first = score(request_for())
+    run = score(request_for(arguments=("--b",), settings={"mini_batch_size": 1}))
+    assert run.reuse_note == f"Not reused from {first.id}: arguments and mini_batch_size changed."
+
+
+def test_going_back_to_earlier_inputs_finds_that_earlier_run(workspace, request_for, score):
+    first = score(request_for())
+    score(request_for(arguments=("--a", "2")))
+    assert workspace.submit(request_for()).reused_from == first.id
+
+
+def test_the_same_content_under_another_version_is_the_same(workspace, request_for, score, model_file, tmp_path):
+    first = score(request_for())
+    workspace.register_model("m", model_file)
+    workspace.register_dataset("d", tmp_path / "csv")
+    again = workspace.submit(request_for())
+    assert (again.reused_from, again.request.models, again.request.datasets) == (first.id, ("m:2",), ("d:2",))
+
+
+def test_a_first_run_has_nothing_to_say_about_reuse(request_for, score):
+    run = score(request_for())
+    assert (run.reused_from, run.reuse_note) == (None, None)
+
+
+def test_reuse_can_be_turned_off(request_for, score):
+    first = score(request_for())
+    run = score(request_for(allow_reuse=False))
+    assert (run.reused_from, run.reuse_note, run.items_succeeded) == (None, None, 6)
+    assert run.started_at > first.ended_at
+
+
+def test_a_rerun_scores_again_and_is_what_is_reused_from_then_on(workspace, request_for, score, finish):
+    first = score(request_for())
+    rerun = finish(workspace, workspace.rerun(first.id).id)
+    assert (rerun.reused_from, rerun.request.rerun_of) == (None, first.id)
+    assert rerun.started_at > first.ended_at
+    assert workspace.submit(request_for()).reused_from == rerun.id
+
+
+def test_a_run_with_failed_items_is_not_reused(workspace, request_for, score):
+    fails = """
+        def run(mini_batch):
+            if mini_batch[0].endswith("0000.csv"): raise ValueError
+            return mini_batch
+    """
+    first = score(request_for(fails, settings={"run_max_try": 1}))
+    run = score(request_for(fails))
+    assert (run.reused_from, run.reuse_note) == (None, f"Not reused from {first.id}: 2 items failed there.")
+
+
+def test_only_completed_runs_are_reused(workspace, request_for, score):
+    failed = score(request_for("def run(mini_batch): raise ValueError"))
+    assert failed.status is RunStatus.FAILED
+    assert score(request_for("def run(mini_batch): raise ValueError")).reused_from is None
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"other\n")], ids=["removed", "changed"])
+def test_an_earlier_output_that_is_not_what_it_was_is_not_reused(workspace, request_for, score, spoil):
+    first = score(request_for())
+    spoil(output(workspace, first))
+    run = score(request_for())
+    assert (run.reused_from, run.reuse_note) == (None, f"Not reused from {first.id}: its output was changed or removed.")
+    assert output(workspace, run).read_text().count("\n") == 6
+
+
+def test_a_reused_run_can_be_reused_where_the_first_ones_output_is_gone(workspace, request_for, score):
+    first = score(request_for())
+    second, third = workspace.submit(request_for()), workspace.submit(request_for())
+    assert (second.reused_from, third.reused_from) == (first.id, first.id)
+    output(workspace, first).unlink()
+    assert workspace.submit(request_for()).reused_from in (second.id, third.id)
+
+
+def test_files_that_changed_since_they_were_registered_are_scored_again(workspace, request_for, score, tmp_path):
+    first = score(request_for())
+    (tmp_path / "csv" / "0004.csv").write_text("something else\n")
+    run = score(request_for())
+    assert (run.reused_from, run.items_succeeded) == (None, 6)
+    assert run.reuse_note == f"Not reused from {first.id}. 0004.csv was changed since it was registered."
+    assert "something else" in output(workspace, run).read_text()
+
+
+def test_a_side_inputs_changed_files_count_as_well(request_for, score, tmp_path):
+    first = score(request_for())
+    (tmp_path / "labels" / "0000.csv").unlink()
+    assert score(request_for()).reuse_note == f"Not reused from {first.id}. 0000.csv is gone since it was registered."
+
+
+def test_a_folder_too_large_to_compare_is_said_and_not_reused(request_for, score, monkeypatch, tmp_path):
+    monkeypatch.setattr(reuse, "_MOST_FILES", 3)
+    for number in range(4):
+        (tmp_path / "source" / f"{number}.txt").touch()
+    first = score(request_for())
+    assert first.reuse_note is None
+    run = score(request_for())
+    assert run.reused_from is None
+    assert run.reuse_note == f"Not reused, since the source_directory can't be compared: {tmp_path / 'source'} holds more than 3 files."
+
+
+def test_what_python_compiled_and_hidden_folders_are_no_inputs(workspace, request_for, score, tmp_path):
+    first = score(request_for(SCRIPT.replace("import os", "import neighbour, os")))
+    for folder in ("__pycache__", ".git"):
+        (tmp_path / "scripts" / folder).mkdir(exist_ok=True)
+        (tmp_path / "scripts" / folder / "x").touch()
+    assert workspace.submit(request_for(SCRIPT.replace("import os", "import neighbour, os"))).reused_from == first.id
+
+
+def test_an_output_that_can_not_be_copied_is_scored_anew(workspace, request_for, score):
+    first = score(request_for())
+    (workspace.home / "runs" / first.id / "journal.db").write_bytes(b"no database")
+    run = score(request_for())
+    assert (run.status, run.reused_from, run.items_succeeded) == (RunStatus.COMPLETED, None, 6)
+    assert run.reuse_note.startswith(f"The output of {first.id} could not be copied")
+    assert output(workspace, run).read_text().count("\n") == 6
+
+
+def test_a_double_click_on_a_reused_run_is_one_run(workspace, request_for, score):
+    score(request_for())
+    request = replace(request_for(), submission_id="one click")
+    again = workspace.submit(request)
+    assert workspace.submit(request) == again
+    assert len(workspace.runs()) == len(list((workspace.home / "runs").iterdir())) == 2

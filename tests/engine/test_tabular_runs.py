@@ -1,0 +1,311 @@
+"""Runs over tabular datasets, and over partitions of either kind: real workers, every row once, whatever happens."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pandas
+import pytest
+
+from services.domain import RunRequest, RunStatus
+from services.errors import SettingsError
+from services.local.run_folder import RunFolder
+from services.settings import ParallelRunSettings
+
+ECHO = "def run(mini_batch): return mini_batch[['n', 'text']]"
+ROWS = 1200
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """A folder of three CSV files, 400 rows each: a number, and a text with newlines, quotes and letters of all kinds."""
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    for part in range(3):
+        numbers = range(400 * part, 400 * part + 400)
+        texts = [f'row {n}: "é",\n=1+1 {"x" * (n % 50)}' if n % 3 else None for n in numbers]
+        pandas.DataFrame({"n": numbers, "text": texts}).to_csv(folder / f"part-{part}.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def submit(workspace, tables, entry_script):
+    """Submit a run of a script over the tables, cut into mini-batches of about 2 KB. Two workers unless said."""
+
+    def submit(source, *, arguments=(), datasets=("t",), environment=None, **settings):
+        if not workspace.datasets():
+            workspace.register_dataset("t", tables, type="tabular")
+        size = {} if "partition_keys" in settings else {"mini_batch_size": "2kb"}
+        values = {"process_count_per_node": 2, "error_threshold": -1, **size} | settings
+        script = str(entry_script(source))
+        return workspace.submit(
+            RunRequest((), datasets, script, ParallelRunSettings(**values), arguments=arguments, environment=environment)
+        )
+
+    return submit
+
+
+@pytest.fixture
+def score(workspace, submit, finish):
+    """As `submit`, but wait for the end."""
+    return lambda *args, **kwargs: finish(workspace, submit(*args, **kwargs).id)
+
+
+def output(workspace, run):
+    return next(path for name, path in workspace.output(run.id).items() if name.startswith("parallel_run_step"))
+
+
+def as_azure_writes(frame: pandas.DataFrame) -> str:
+    return frame.to_csv(sep=" ", header=None, index=None)
+
+
+def whole(folder: Path) -> pandas.DataFrame:
+    return pandas.concat(map(pandas.read_csv, sorted(folder.glob("*.csv"))), ignore_index=True)
+
+
+def rows(text: str) -> Counter[tuple[str, ...]]:
+    return Counter(map(tuple, csv.reader(io.StringIO(text, newline=""), delimiter=" ")))
+
+
+# ---- rows ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_mini_batch_is_a_dataframe_and_every_row_is_scored_once(workspace, tables, score):
+    run = score(ECHO)
+    assert (run.status, run.items_total, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, ROWS, ROWS, 0)
+    assert run.mini_batches_done == run.mini_batches_total > 10
+    assert rows(output(workspace, run).read_text("utf-8")) == rows(as_azure_writes(whole(tables)))
+
+
+def test_rows_know_the_file_they_came_from(workspace, score):
+    table = workspace.predictions(score("def run(mini_batch): return [f'{n}' for n in mini_batch.n]").id).page(count=ROWS).to_pylist()
+    assert [(row["File"], row["Prediction"]) for row in table] == [(f"part-{n // 400}.csv", str(n)) for n in range(ROWS)]
+
+
+def test_a_dataframe_s_rows_with_newlines_in_their_cells_are_rows_still(workspace, tables, score):
+    table = workspace.predictions(score(ECHO).id).page(count=ROWS).to_pylist()
+    assert [row["Prediction"] for row in table] == [as_azure_writes(whole(tables)[n : n + 1])[:-1] for n in range(ROWS)]
+
+
+def test_a_short_return_costs_its_rows(workspace, score):
+    run = score("def run(mini_batch): return ['one row'] if mini_batch.n.iloc[0] == 0 else list(mini_batch.n)")
+    assert run.status is RunStatus.COMPLETED
+    assert 0 < run.items_failed < 100
+    assert run.items_succeeded + run.items_failed == ROWS
+    predictions = workspace.predictions(run.id)
+    assert predictions.failed(count=1).to_pylist()[0]["Error"] == "run() returned fewer rows than it got"
+    assert predictions.page(count=1).to_pylist()[0]["Prediction"] == "one row"
+
+
+def test_a_failure_names_the_file_of_its_rows(workspace, score):
+    run = score("def run(mini_batch): raise ValueError('no')", run_max_try=1)
+    assert (run.items_failed, run.error_code) == (ROWS, "NothingSucceeded")
+    assert {failure.items for failure in workspace.failures(run.id)} == {("part-0.csv",), ("part-1.csv",), ("part-2.csv",)}
+
+
+def test_the_error_threshold_counts_rows(score):
+    run = score("def run(mini_batch): return list(mini_batch.n)[1:]", error_threshold=3, process_count_per_node=1)
+    assert (run.status, run.items_failed) == (RunStatus.FAILED, 4)
+
+
+def test_types_are_settled_for_all_slices(workspace, tables, score):
+    run = score("def run(mini_batch): return [' '.join(map(str, mini_batch.dtypes))] * len(mini_batch)", mini_batch_size=1)
+    assert set(output(workspace, run).read_text().splitlines()) == {" ".join(map(str, whole(tables).dtypes))}
+
+
+def test_parquet_is_read_by_row_groups(workspace, tables, tmp_path, score):
+    (tmp_path / "parquet").mkdir()
+    whole(tables).to_parquet(tmp_path / "parquet" / "all.parquet", row_group_size=100)
+    workspace.register_dataset("p", tmp_path / "parquet", type="tabular")
+    run = score(ECHO, datasets=("p",), mini_batch_size=1)
+    assert (run.items_succeeded, run.mini_batches_done) == (ROWS, 12)
+    assert rows(output(workspace, run).read_text("utf-8")) == rows(as_azure_writes(whole(tables)))
+
+
+def test_several_tables_are_cut_each_for_itself(workspace, tables, score):
+    workspace.register_dataset("one", tables / "part-0.csv", type="tabular")
+    workspace.register_dataset("two", tables, glob="part-[12].csv", type="tabular")
+    run = score("def run(mini_batch): return list(mini_batch.n)", datasets=("one", "two"), mini_batch_size="1GB")
+    assert (run.mini_batches_total, run.items_succeeded) == (3, ROWS)
+    assert Counter(map(int, output(workspace, run).read_text().split())) == Counter(range(ROWS))
+
+
+def test_tables_and_files_are_not_scored_together(workspace, tables, submit):
+    workspace.register_dataset("t", tables, type="tabular")
+    workspace.register_dataset("f", tables)
+    with pytest.raises(SettingsError, match="f:1 a file dataset") as refused:
+        submit(ECHO, datasets=("t", "f"))
+    assert refused.value.field == "dataset"
+
+
+def test_a_file_that_was_changed_is_never_read_as_if_it_were_not(workspace, tables, score, submit):
+    workspace.register_dataset("t", tables, type="tabular")
+    content = (tables / "part-1.csv").read_bytes()
+    (tables / "part-1.csv").write_bytes(content.replace(b"400,", b"4000,", 1))
+    run = score(ECHO, run_max_try=1)
+    assert (run.items_succeeded, run.items_failed) == (800, 400)
+    assert "part-1.csv was changed since it was registered; register the dataset again" in workspace.failures(run.id)[0].error
+    assert run.warnings == ("t:1: part-1.csv was changed since it was registered.",)
+
+
+def test_an_environment_without_pandas_is_told_before_any_mini_batch(workspace, tmp_path, score):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    workspace.register_environment("bare", str(tmp_path / "bare"))
+    run = score("def run(mini_batch): return []", environment="bare")
+    assert (run.status, run.error_code, run.mini_batches_done) == (RunStatus.FAILED, "EntryScriptError", 0)
+    assert "a tabular dataset needs pandas" in run.error
+
+
+# ---- the header ----------------------------------------------------------------------------------------------------------------------
+
+HEADER = ("--append_row_dataframe_header", "True")
+
+
+def test_the_header_of_dataframes_is_the_first_line_when_asked_for(workspace, score):
+    lines = output(workspace, score(ECHO, arguments=HEADER)).read_text().splitlines()
+    assert lines[0] == "n text"
+    assert lines.count("n text") == 1
+
+
+@pytest.mark.parametrize("arguments", [("--append_row_dataframe_header", "False"), ("--other", "True"), ()])
+def test_without_the_argument_there_is_no_header(workspace, score, arguments):
+    assert "n text" not in output(workspace, score(ECHO, arguments=arguments)).read_text().splitlines()
+
+
+def test_lists_have_no_header(workspace, score):
+    run = score("def run(mini_batch): return list(mini_batch.n)", arguments=HEADER)
+    assert sorted(map(int, output(workspace, run).read_text().split())) == list(range(ROWS))
+
+
+def test_the_header_is_no_row_of_the_predictions(workspace, score):
+    predictions = workspace.predictions(score("def run(mini_batch): return mini_batch[['n']]", arguments=HEADER).id)
+    assert [row["Prediction"] for row in predictions.page(count=ROWS).to_pylist()] == list(map(str, range(ROWS)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the runner in /proc")
+@pytest.mark.parametrize("arguments", [HEADER, ()], ids=["with a header", "without"])
+def test_rows_and_header_are_there_once_after_workers_and_runners_were_killed(workspace, home, submit, finish, arguments):
+    source = """
+        import os, signal, time
+        def run(mini_batch):
+            time.sleep(0.02)
+            flag = f"{os.environ['FLAGS']}/{mini_batch.n.iloc[0]}"
+            if mini_batch.n.iloc[0] % 5 == 0 and not os.path.exists(flag):
+                open(flag, "w").close()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return mini_batch[["n"]]
+    """
+    (home / "flags").mkdir()
+    run = submit(source, arguments=arguments, environment_variables={"FLAGS": str(home / "flags")})
+    for least in (1, 200, 500):
+        finish(workspace, run.id, until=lambda run, least=least: (run.items_succeeded or 0) >= least)
+        os.kill(runner_pid(run.id), signal.SIGKILL)
+        finish(workspace, run.id, until=lambda run: run.status is RunStatus.NOT_RESPONDING, seconds=10)
+        workspace.resume(run.id)
+    run = finish(workspace, run.id)
+    assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, ROWS)
+    lines = output(workspace, run).read_text().splitlines()
+    if arguments:
+        assert lines.pop(0) == "n"
+    assert Counter(map(int, lines)) == Counter(range(ROWS))
+
+
+def test_a_header_that_was_written_and_not_vouched_for_is_written_anew(workspace, home, submit, finish):
+    run = submit("def run(mini_batch): raise ValueError", arguments=HEADER, run_max_try=1)
+    finish(workspace, run.id)
+    folder = RunFolder(home, run.id)
+    folder.rows_file.write_text("n text\n1 torn")
+    script = Path(folder.plan().request.entry_script)
+    script.write_text("def run(mini_batch): return mini_batch[['n']]")
+    workspace.resume(run.id)
+    lines = output(workspace, finish(workspace, run.id)).read_text().splitlines()
+    assert lines[0] == "n"
+    assert Counter(map(int, lines[1:])) == Counter(range(ROWS))
+
+
+def runner_pid(run_id):
+    """The runner of this run, found by its command line."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[1:3] == [b"-m", b"services.local.runner"] and run_id.encode() in words:
+            return int(folder.name)
+    raise AssertionError(f"no runner of {run_id}")
+
+
+# ---- partition keys ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stores(tmp_path):
+    """store=1/ to store=3/, in each a folder for brand a and b with two files of two rows."""
+    for store in (1, 2, 3):
+        for brand in "ab":
+            folder = tmp_path / "stores" / f"store={store}" / brand
+            folder.mkdir(parents=True)
+            for part in (1, 2):
+                (folder / f"{part}.csv").write_text(f"sold\n{store}{part}1\n{store}{part}2\n")
+    return tmp_path / "stores"
+
+
+FORMAT = "store={store}/{brand}/*.csv"
+
+
+def test_rows_of_the_same_keys_make_one_mini_batch_whose_context_names_them(workspace, stores, score):
+    workspace.register_dataset("s", stores, type="tabular", partition_format=FORMAT)
+    source = """
+        import json
+        def run(mini_batch, context):
+            assert (mini_batch.brand == context.partition_key_value["brand"]).all()
+            return [json.dumps([context.partition_key_value, sorted(mini_batch.sold), sorted(set(mini_batch.store))])] * len(mini_batch)
+    """
+    run = score(source, datasets=("s",), partition_keys=["brand"])
+    assert (run.mini_batches_total, run.items_succeeded, run.items_failed) == (2, 24, 0)
+    sold = sorted(int(f"{store}{part}{row}") for store in (1, 2, 3) for part in (1, 2) for row in (1, 2))
+    found = {json.loads(line)[0]["brand"]: json.loads(line)[1:] for line in output(workspace, run).read_text().splitlines()}
+    assert found == {brand: [sold, ["1", "2", "3"]] for brand in "ab"}
+
+
+def test_files_of_the_same_keys_make_one_mini_batch(workspace, stores, score):
+    workspace.register_dataset("s", stores, partition_format=FORMAT)
+    source = "def run(mini_batch, context): return [f'{context.partition_key_value} {len(mini_batch)}'] * len(mini_batch)"
+    run = score(source, datasets=("s",), partition_keys=["store", "brand"])
+    assert (run.mini_batches_total, run.items_succeeded) == (6, 12)
+    assert set(output(workspace, run).read_text().splitlines()) == {
+        f"{{'store': '{store}', 'brand': '{brand}'}} 2" for store in (1, 2, 3) for brand in "ab"
+    }
+
+
+def test_without_partition_keys_the_context_has_no_values(workspace, stores, score):
+    workspace.register_dataset("s", stores, type="tabular", partition_format=FORMAT)
+    run = score("def run(mini_batch, context): return [context.partition_key_value] * len(mini_batch)", datasets=("s",))
+    assert set(output(workspace, run).read_text().splitlines()) == {"None"}
+
+
+def test_predictions_of_a_mini_batch_of_several_files_go_to_the_file_of_each_row(workspace, stores, score):
+    workspace.register_dataset("s", stores, type="tabular", partition_format=FORMAT)
+    run = score("def run(mini_batch): return list(mini_batch.store + mini_batch.brand)", datasets=("s",), partition_keys=["store"])
+    for row in workspace.predictions(run.id).page().to_pylist():
+        assert row["File"].split("/")[:2] == [f"store={row['Prediction'][0]}", row["Prediction"][1]]
+    fewer = score("def run(mini_batch): return [len(mini_batch)]", datasets=("s",), partition_keys=["store"])
+    assert [row["File"] for row in workspace.predictions(fewer.id).page().to_pylist()] == [""] * 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [(["town"], "“town” is no key of s:1, whose partition format is store={store}/{brand}/\\*.csv"), (["store", "x"], "“x” is no key")],
+)
+def test_keys_that_the_format_does_not_have_are_refused_at_their_field(workspace, stores, submit, keys, words):
+    workspace.register_dataset("s", stores, partition_format=FORMAT)
+    with pytest.raises(SettingsError, match=words) as refused:
+        submit(ECHO, datasets=("s",), partition_keys=keys)
+    assert refused.value.field == "partition_keys"
+    assert refused.value.hint == "Its keys are store, brand."

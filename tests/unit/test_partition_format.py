@@ -1,0 +1,56 @@
+"""Partition formats mean what they mean in azureml-core."""
+
+import pytest
+
+from services.errors import SettingsError
+from services.partition_format import PartitionFormat
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "values"),
+    [
+        ("{store}/{brand}/part.csv", "10/acme/part.csv", {"store": "10", "brand": "acme"}),
+        ("/{store}/{brand}/part.csv", "10/acme/part.csv", {"store": "10", "brand": "acme"}),
+        ("{store}/{brand}/*.csv", "10/acme/deep/er/part.csv", {"store": "10", "brand": "acme"}),
+        ("{user}/{season}/{genre}.wav", "u1/winter/disco.wav", {"user": "u1", "season": "winter", "genre": "disco"}),
+        ("store={store}/x.csv", "all/store=3/x.csv", {"store": "3"}),
+        ("{{{a}}}+(1).csv", "{x}+(1).csv", {"a": "x"}),
+        ("{a}/{a}/x", "1/2/x", {"a": "1"}),
+        ("{d}/{t:yyyy/MM/dd}/x.csv", "sales/2026/01/31/x.csv", {"d": "sales", "t": "2026-01-31T00:00:00"}),
+        ("{t:yyyyMMdd_HHmmss}.csv", "20260131_235959.csv", {"t": "2026-01-31T23:59:59"}),
+        ("{t:yyyy}/{d}.csv", "2026/x.csv", {"d": "x", "t": "2026-01-01T00:00:00"}),
+        ("{a}/x.csv", "new\nline ü/x.csv", {"a": "new\nline ü"}),
+        ("{a}.csv", "a.b.csv", {"a": "b"}),
+        ("{store}/part.csv", "part.csv", None),
+        ("{store}/part.csv", "10/part.csv.gz", None),
+        ("{store}/part+csv", "10/partttcsv", None),
+        ("{t:yyyyMMdd}.csv", "20260230.csv", None),
+    ],
+)
+def test_the_values_of_a_path(text, path, values):
+    found = PartitionFormat.parse(text).values(path)
+    assert found == values
+    assert found is None or list(found) == list(PartitionFormat.parse(text).keys)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("part.csv", "names no key"),
+        ("{{a}}", "names no key"),
+        ("{a", "has a single {"),
+        ("a}", "has a single }"),
+        ("{a{b}}", "has a single {"),
+        ("{}", "has a key without a name"),
+        ("{:yyyy}", "has a key without a name"),
+        ("{d:}", "has a date without a year"),
+        ("{d:MM/dd}", "has a date without a year"),
+        ("{a:yyyy}/{b:yyyy}", "has more than one date"),
+        ("{a}/{a:yyyy}", "has the key “a” twice"),
+        ("{a:yyyy}/{a}", "has the key “a” twice"),
+    ],
+)
+def test_a_format_that_is_none_is_refused_at_its_field(text, words):
+    with pytest.raises(SettingsError, match=words) as refused:
+        PartitionFormat.parse(text)
+    assert refused.value.field == "partition_format"
