@@ -21,7 +21,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from services.domain import Dataset, EntryScript, Model, Run, RunStatus, counted, utc_now
-from services.errors import EntryScriptError, SettingsError, StudioError
+from services.errors import EntryScriptError, NotFound, SettingsError, StudioError
 from services.workspace import Workspace, open_workspace
 
 if TYPE_CHECKING:
@@ -52,6 +52,14 @@ def latest_versions(things: Iterable[_Versioned]) -> list[_Versioned]:
     for thing in things:
         latest[thing.name] = max(thing, latest.get(thing.name, thing), key=lambda each: each.version)
     return list(latest.values())
+
+
+def item_of(run: Run) -> str:
+    """What one item of this run is: a file, or a row of a tabular dataset."""
+    try:
+        return workspace().dataset(run.request.datasets[0]).item
+    except NotFound:
+        return "item"
 
 
 def open_new_run(**chosen: str) -> None:

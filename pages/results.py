@@ -46,7 +46,7 @@ def results(run_id: str, was_active: bool) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             _shared.status_badge(run)
             if not run.status.ended:
-                left = f"{run.items_left or 0:,} of {counted(run.items_total or 0, 'file')} to go"
+                left = f"{run.items_left or 0:,} of {counted(run.items_total or 0, _shared.item_of(run))} to go"
                 st.caption(f"Partial results, {left}. They are read again every few seconds.", width="content")
             st.space("stretch")
             if st.button("Open run", icon=":material/list_alt:", key="open_run"):
@@ -129,8 +129,8 @@ def chart(predictions: Predictions, text: str, chosen: list[str]) -> None:
             draw(histogram(bins), f"How the predictions spread, from {bins[0][0]:,g} to {bins[-1][1]:,g}")
         return
     if counts := predictions.class_counts(Filter(text=text), MOST_BARS):
-        st.markdown("**Files per class**")
-        draw(bars(counts, chosen), f"Files per class, most of them {counts[0][0][:MOST_CHARACTERS]}")
+        st.markdown("**Predictions per class**")
+        draw(bars(counts, chosen), f"Predictions per class, most of them {counts[0][0][:MOST_CHARACTERS]}")
         if len(counts) == MOST_BARS:
             st.caption(f"The {MOST_BARS} most frequent predictions.")
 
@@ -142,7 +142,8 @@ def histogram(bins: list[tuple[float, float, int]]) -> go.Figure:
     middle = [(low + high) / 2 for low, high in zip(lower, upper, strict=True)]
     words = [f"{low:,g} to {high:,g}: {count:,}" for low, high, count in bins]
     bar = go.Bar(x=middle, y=counts, width=upper[0] - lower[0], hovertext=words, hoverinfo="text")
-    return go.Figure(bar, {"height": 320, "bargap": 0, "xaxis": {"title": "Prediction"}, "yaxis": {"title": "Files", "tickformat": ","}})
+    axes = {"xaxis": {"title": "Prediction"}, "yaxis": {"title": "Predictions", "tickformat": ","}}
+    return go.Figure(bar, {"height": 320, "bargap": 0} | axes)
 
 
 def bars(counts: list[tuple[str, int]], chosen: list[str]) -> go.Figure:
@@ -173,7 +174,7 @@ def failed_items(predictions: Predictions) -> None:
 
     if not (failed := predictions.count(EVERY_FAILURE)):
         return
-    st.subheader(f"Failed files: {failed:,}", anchor=False)
+    st.subheader(f"Failed: {failed:,}", anchor=False)
     slot = st.container()
     page = st.pagination(-(-failed // PAGE), key="failed_page", bind="query-params") if failed > PAGE else 1
     rows = predictions.failed((page - 1) * PAGE, PAGE).select(["File", "Error", "Mini-batch", "Worker", "Attempts"])

@@ -80,7 +80,7 @@ def run_table(runs: list[Run]) -> None:
     from pyarrow import compute
 
     columns = {
-        "Status": str, "Run": str, "Progress": float, "Succeeded": int, "Failed": int, "Left": int, "Files/s": float, "Time left": str,
+        "Status": str, "Run": str, "Progress": float, "Succeeded": int, "Failed": int, "Left": int, "Items/s": float, "Time left": str,
         "Submitted": datetime,
     }  # fmt: skip
     table = arrow_table(
@@ -108,7 +108,7 @@ def run_table(runs: list[Run]) -> None:
             "Status": column.MultiselectColumn(options=list(_shared.BADGES), color=[color for color, _ in _shared.BADGES.values()]),
             "Run": column.TextColumn(width=240),
             "Progress": column.ProgressColumn(format="percent", min_value=0, max_value=1, width=110),
-            **{name: column.NumberColumn(format="localized") for name in ("Succeeded", "Failed", "Left", "Files/s")},
+            **{name: column.NumberColumn(format="localized") for name in ("Succeeded", "Failed", "Left", "Items/s")},
             "Submitted": _shared.time_column(),
         },
     )
@@ -151,7 +151,7 @@ def actions(run: Run) -> None:
     if run.status.ended and st.button("Rerun", icon=":material/replay:", key=f"rerun-{run.id}", help=words):
         rerun = last_submission().submit(workspace, run.request_again())
         st.switch_page("runs.py", query_params={"run": rerun.id})
-    words = "A new run of just the files that failed or were not reached. Its results are this run's, with those replaced."
+    words = "A new run of just what failed or was not reached. Its results are this run's, with those replaced."
     lacking = run.status.ended and (run.items_succeeded or 0) < (run.items_total or 0)
     if lacking and st.button("Rerun failed only", icon=":material/rule:", key=f"rerun-failed-{run.id}", help=words):
         rerun = last_submission().submit(workspace, run.request_again(failed_only=True))
@@ -164,13 +164,13 @@ def actions(run: Run) -> None:
 def figures(run: Run) -> None:
     total, speed = run.items_total or 0, rate(run)
     share = done(run) / total if total else 0.0
-    st.progress(share, f"{done(run):,} of {counted(total, 'file')} · {int(share * 100)} %")
+    st.progress(share, f"{done(run):,} of {counted(total, _shared.item_of(run))} · {int(share * 100)} %")
     lasted = "–" if run.duration is None else duration_in_words(run.duration)
     shown_figures = {
         "Succeeded": f"{run.items_succeeded or 0:,}",
         "Failed": f"{run.items_failed or 0:,}",
         "Left": f"{run.items_left or 0:,}",
-        "Files per second": "–" if speed is None else f"{speed:,}",
+        f"{_shared.item_of(run).capitalize()}s per second": "–" if speed is None else f"{speed:,}",
     } | ({"Duration": lasted} if run.status.ended else {"Time left": time_left(run) or "–"})
     with st.grid(len(shown_figures), min_column_width=130):
         for label, figure in shown_figures.items():
@@ -186,7 +186,7 @@ def budget(run: Run) -> str:
     if threshold < 0:
         return "Failures never stop this run"
     if threshold == 0:
-        return "The first failed file stops this run"
+        return f"The first failed {_shared.item_of(run)} stops this run"
     return f"{failed:,} of {threshold:,} allowed failures used" if failed <= threshold else f"{failed:,} failed, {threshold:,} were allowed"
 
 
@@ -218,7 +218,7 @@ def what_happened(run: Run) -> None:
         st.error(plain(clipped(first, 1_000)), icon=":material/error:")
         traceback(rest, most=300)
     elif run.items_failed and (failures := failures_of(run)):
-        words = f"{counted(run.items_failed, 'file')} failed{'' if run.status.ended else ' so far'}, the latest in mini-batch"
+        words = f"{counted(run.items_failed, _shared.item_of(run))} failed{'' if run.status.ended else ' so far'}, the latest in mini-batch"
         st.warning(plain(f"{words} {failures[0].mini_batch}: {first_line(failures[0])}"), icon=":material/error:")
 
 
@@ -239,7 +239,7 @@ def _failures(run_id: str, as_of: str) -> list[Failure]:
 
 
 def first_line(failure: Failure) -> str:
-    return clipped(failure.error.partition("\n")[0], 1_000) or f"run() returned no row for {counted(failure.items_failed, 'file')}"
+    return clipped(failure.error.partition("\n")[0], 1_000) or f"run() returned no row for {counted(failure.items_failed, 'item')}"
 
 
 def failure_table(run: Run) -> None:

@@ -149,7 +149,7 @@ def test_a_class_that_is_not_there_any_more_filters_nothing(open_page, ended):
 
 def test_classes_are_charted_and_numbers_get_a_histogram(open_page, ended):
     classes = open_page(RESULTS, run=ended(THREE_CLASSES).id)
-    assert "Files per class" in words(classes.markdown)
+    assert "Predictions per class" in words(classes.markdown)
     numbers = open_page(RESULTS, run=ended(NUMBERS).id)
     assert not numbers.exception
     assert "How the predictions spread" in words(numbers.markdown)
@@ -159,7 +159,7 @@ def test_classes_are_charted_and_numbers_get_a_histogram(open_page, ended):
 def test_failed_files_stand_in_a_table_of_their_own_with_their_error(open_page, ended):
     app = open_page(RESULTS, run=ended(HALF_BAD).id)
     assert not app.exception
-    assert "Failed files: 2" in words(app.subheader)
+    assert "Failed: 2" in words(app.subheader)
     assert list(table(app, 1)["File"]) == ["0000.csv", "0001.csv"]
     assert ":red[odd] one" in table(app, 1)["Error"][0]
     assert table(app)["File"][0] == "0002.csv"
@@ -169,7 +169,7 @@ def test_a_run_that_predicted_nothing_says_so(open_page, ended):
     app = open_page(RESULTS, run=ended("def run(mini_batch): return []\n").id)
     assert not app.exception
     assert "predicted nothing" in words(app.info)
-    assert "Failed files: 10" in words(app.subheader)
+    assert "Failed: 10" in words(app.subheader)
 
 
 def test_a_run_that_keeps_its_own_output_says_where_that_is(open_page, ended):
