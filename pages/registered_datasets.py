@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from pages import _shared
+from pages import _file_preview, _shared
 from services import intake
 from services.domain import Dataset, TabularDataset, counted
 from services.errors import SettingsError
@@ -143,7 +143,7 @@ def browse_files(dataset: Dataset) -> None:
             if isinstance(dataset, TabularDataset) and dataset.format == PARQUET:
                 st.dataframe(first_rows(path, FIRST_ROWS), lazy=False, hide_index=True, height="content", alt="The first rows of the file")
             else:
-                _shared.show_file(path)
+                _file_preview.show_file(path)
 
 
 def propose_name(field: str) -> None:

@@ -1,0 +1,92 @@
+"""The beginning of a file from outside, as what its content is. Used by the Datasets page."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from pages import _shared
+from services.domain import counted
+
+_PREVIEWED = 65536  # bytes read of a file that isn't an image
+_LARGEST_IMAGE = 3_000_000  # bytes; it is sent within the page
+_MOST_COLUMNS = 100
+_IMAGES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
+_TEXT = bytes({7, 8, 9, 10, 12, 13, 27, *range(0x20, 0x100)} - {0x7F})
+
+
+def show_file(path: Path) -> None:
+    """The beginning of a file, as what its content is: a table, an image, a text, or the word that it is none of them."""
+    try:
+        size, is_file = path.stat().st_size, path.is_file()  # opening a pipe would wait for ever
+        with open(path if is_file else os.devnull, "rb") as opened:
+            head = opened.read(_PREVIEWED)
+            image = next((kind for magic, kind in _IMAGES.items() if head.startswith(magic)), None)
+            if image and size <= _LARGEST_IMAGE:
+                head += opened.read(_LARGEST_IMAGE)
+    except OSError as error:
+        st.warning(_shared.plain(f"This file can't be read: {error.strerror or error}."), icon=":material/warning:")
+        return
+    if not is_file:
+        st.warning("This is no plain file any more.", icon=":material/warning:")
+    elif image and (image != "webp" or head[8:12] == b"WEBP"):
+        _show_image(head, image, size)
+    elif not size:
+        st.caption("An empty file.")
+    elif head.translate(None, _TEXT):
+        st.caption(f"A binary file, {counted(size, 'byte')}.")
+    else:
+        _show_text(head, path.suffix.lower(), size)
+
+
+def _show_image(content: bytes, kind: str, size: int) -> None:
+    if size > _LARGEST_IMAGE:
+        st.caption(f"An image of {_shared.size_in_words(size)}, which is too large to be _shared.shown here.")
+    else:  # the browser decodes it, not this process
+        st.image(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", alt="The image in this file")
+
+
+def _show_text(head: bytes, suffix: str, size: int) -> None:
+    text = head.decode("utf-8-sig", "replace")
+    lines = list(io.StringIO(text, newline=""))
+    if size > len(head) and len(lines) > 1:
+        del lines[-1]  # half a line
+    cut_off = size > len(head) or len(lines) > 20
+    rows = _as_rows(lines[:20], suffix in (".csv", ".tsv"))
+    if rows:
+        cut_off = len(rows[0]) > _MOST_COLUMNS or cut_off
+        rows = [row[:_MOST_COLUMNS] for row in rows]
+        head_row, *others = rows
+        named = others and all(head_row) and len(set(head_row)) == len(head_row) and not any(map(_is_number, head_row))
+        names, body = (head_row, others) if named else ([str(number) for number in range(1, len(head_row) + 1)], rows)
+        table = _shared.arrow_table(dict.fromkeys(map(_shared.shown, names), str), body)
+        st.dataframe(table, lazy=False, height="content", alt="The first rows of the file")
+    else:
+        st.code("".join(lines[:200])[:8000], language=None, height=400 if len(lines) > 15 else "content")
+    if cut_off:
+        st.caption(f"The beginning of {_shared.size_in_words(size)}.")
+
+
+def _as_rows(lines: list[str], expected: bool) -> list[list[str]] | None:
+    """These lines as rows of a delimited file, if all are of one length, more than one field. One line proves little, unless expected."""
+    for delimiter in ",;\t":
+        try:
+            rows = [row for row in csv.reader(lines, delimiter=delimiter, strict=True) if row]
+        except csv.Error:
+            continue
+        if rows and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1 and (expected or len(rows) > 1):
+            return rows
+    return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
