@@ -72,6 +72,20 @@ class RunPlan:
     inputs: dict[str, str] = field(default_factory=dict)
     """What the output depends on, each by its SHA-256: see reuse.py."""
 
+    def script_arguments(self, output: Path) -> list[str]:
+        """What the script finds in sys.argv: the runtime's own by their reserved names, then the side inputs, then the user's."""
+        settings = self.request.settings
+        values = {"output": str(output)} | settings.as_dict()
+        if settings.partition_keys:
+            values["partition_keys"] = json.dumps(settings.partition_keys)  # as the SDK
+        else:
+            values.setdefault("mini_batch_size", settings.units_in_a_mini_batch(tabular=bool(self.datasets[0].format)))
+        values.pop("environment_variables", None)
+        values.pop("node_count")
+        own = [text for name, value in values.items() for text in (f"--{name}", str(value))]
+        inputs = [text for name, root in self.side_inputs.items() for text in (f"--{name}", root)]
+        return own + inputs + list(self.request.arguments)
+
     def to_json(self) -> str:
         values = asdict(self) | {"request": json.loads(self.request.to_json())}
         return json.dumps(values, indent=1, default=datetime.isoformat)

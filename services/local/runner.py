@@ -6,7 +6,6 @@ these is a small method below, in that order. What a run may rely on is in docs/
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
 import sqlite3
@@ -351,23 +350,9 @@ class Runner:
                 "memory_limit": memory_limit(self._settings.worker_count),
                 "paths": [request.source_directory or script_folder, script_folder],
                 "stand_ins": [str(STAND_INS)],
-                "argv": [request.entry_script, *self._arguments()],
+                "argv": [request.entry_script, *self._plan.script_arguments(self._folder.output)],
             }
         )
-
-    def _arguments(self) -> list[str]:
-        """The runtime's own arguments by their reserved names, then the side inputs, then the user's."""
-        values = {"output": str(self._folder.output)} | self._settings.as_dict()
-        if self._settings.partition_keys:
-            values["partition_keys"] = json.dumps(self._settings.partition_keys)  # as the SDK
-        else:
-            tabular = bool(self._plan.datasets[0].format)
-            values.setdefault("mini_batch_size", self._settings.units_in_a_mini_batch(tabular=tabular))
-        values.pop("environment_variables", None)
-        values.pop("node_count")
-        own = [text for name, value in values.items() for text in (f"--{name}", str(value))]
-        inputs = [text for name, root in self._plan.side_inputs.items() for text in (f"--{name}", root)]
-        return own + inputs + list(self._plan.request.arguments)
 
     def _counts(self) -> dict[str, Any]:
         return {
