@@ -5,6 +5,8 @@ The files and the model fit each other: file number i holds a row of class `i % 
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ from textwrap import dedent
 
 import pytest
 
-from services.domain import Run
+from services.domain import Run, RunStatus
 from services.local.workspace import LocalWorkspace
 from services.workspace import Workspace
 
@@ -92,3 +94,31 @@ def finish() -> Callable[..., Run]:
         return run
 
     return wait
+
+
+def _runner_pid(run_id: str) -> int | None:
+    """The runner of this run, found by its command line; None while there is none."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[1:3] == [b"-m", b"services.local.runner"] and run_id.encode() in words:
+            return int(folder.name)
+    return None
+
+
+@pytest.fixture
+def kill_runner(finish: Callable[..., Run]) -> Callable[[Workspace, str], bool]:
+    """`kill_runner(workspace, run_id)` does what `kill -9` does, and waits until the run says so. False where the run ended before."""
+    if not Path("/proc/self/cmdline").exists():
+        pytest.skip("finds the runner in /proc")
+
+    def kill(workspace: Workspace, run_id: str) -> bool:
+        finish(workspace, run_id, until=lambda run: run.status.ended or _runner_pid(run_id), seconds=20)
+        if pid := _runner_pid(run_id):
+            os.kill(pid, signal.SIGKILL)
+        run = finish(workspace, run_id, until=lambda run: run.status.ended or run.status is RunStatus.NOT_RESPONDING, seconds=20)
+        return run.status is RunStatus.NOT_RESPONDING
+
+    return kill

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -207,7 +208,8 @@ def test_an_interpreter_that_is_asked_gets_no_credentials_and_none_of_our_module
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "s3cret")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     note = tmp_path / "note"
-    asked = program(tmp_path / "python", f'#!/bin/sh\nenv > {note}\nexec {sys.executable} "$@"\n')
+    quoted_note, quoted_python = shlex.quote(str(note)), shlex.quote(sys.executable)
+    asked = program(tmp_path / "python", f'#!/bin/sh\nenv > {quoted_note}\nexec {quoted_python} "$@"\n')
     workspace.register_environment("e", str(asked))
     assert "s3cret" not in note.read_text()
     assert "PYTHONPATH" not in note.read_text()

