@@ -46,7 +46,7 @@ def show_file(path: Path) -> None:
 
 def _show_image(content: bytes, kind: str, size: int) -> None:
     if size > _LARGEST_IMAGE:
-        st.caption(f"An image of {_shared.size_in_words(size)}, which is too large to be _shared.shown here.")
+        st.caption(f"An image of {_shared.size_in_words(size)}, which is too large to be shown here.")
     else:  # the browser decodes it, not this process
         st.image(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", alt="The image in this file")
 
