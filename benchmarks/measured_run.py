@@ -85,7 +85,7 @@ def measure(workspace: LocalWorkspace, wanted: RunRequest) -> MeasuredRun:
     submitted_at = time.time()
     run = workspace.submit(wanted)
     runner, peak = None, None
-    while not (run := workspace.run(run.id)).status.ended:
+    while not _over(run := workspace.run(run.id)):
         runner = runner or runner_pid(run.id)
         peak = (_peak_memory(runner) if runner else None) or peak
         time.sleep(0.1)  # looking costs the run something too
@@ -99,18 +99,23 @@ def measure(workspace: LocalWorkspace, wanted: RunRequest) -> MeasuredRun:
 
 
 def first_prediction(workspace: LocalWorkspace, wanted: RunRequest) -> float:
-    """Seconds from the call of submit() to the first row in the output file."""
+    """Seconds from the call of submit() to the first row in the output file. Raises RuntimeError where the run doesn't complete."""
     begin = time.perf_counter()
     run = workspace.submit(wanted)
     folder = RunFolder(workspace.home, run.id)
-    while not any(path.is_file() and path.stat().st_size for path in (folder.rows_file, folder.published_file(folder.plan()))):
+    rows_files = folder.rows_file, folder.published_file(folder.plan())
+    while not any(path.is_file() and path.stat().st_size for path in rows_files) and time.perf_counter() < begin + 60:
         time.sleep(0.001)
     seconds = time.perf_counter() - begin
-    while not (run := workspace.run(run.id)).status.ended:
+    while not _over(run := workspace.run(run.id)):
         time.sleep(0.02)
     if run.status is not RunStatus.COMPLETED:
         raise RuntimeError(f"{run.status}: {run.error}")
     return seconds
+
+
+def _over(run: Run) -> bool:
+    return run.status.ended or run.status is RunStatus.NOT_RESPONDING
 
 
 def synthetic_dataset(home: Path, name: str, count: int) -> str:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser
 
 from services.domain import RunRequest
 from services.local.workspace import BUILT_IN_SCRIPTS, LocalWorkspace
@@ -115,7 +115,8 @@ def _switches(chromium: Browser, url: str, names: list[str], back: str | None = 
         for name in [*([back] if back else []), *names]:
             begin = time.perf_counter()
             page.get_by_role("link", name=name, exact=True).click()
-            expect(page.get_by_role("heading", name=HEADINGS.get(name, name), exact=True).first).to_be_visible()
+            # Not `expect`, which looks every 100 ms and later less: this looks with every frame that is drawn.
+            page.get_by_role("heading", name=HEADINGS.get(name, name), exact=True).first.wait_for()
             if name in names and repeat:  # the first time a page imports what it needs
                 seconds.append(time.perf_counter() - begin)
             settled(page)

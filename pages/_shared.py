@@ -6,6 +6,7 @@ import io
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -67,6 +68,17 @@ def open_new_run(**chosen: str) -> None:
 def script_label(script: EntryScript) -> str:
     """How a scoring script is offered, and named in the URL. Uploaded ones of one name are told apart by their content."""
     return script.name if script.origin == "built-in" else f"{script.name} · {script.sha256[:8]}"
+
+
+def title(name: str, caption: str) -> None:
+    """The page's heading and what it is for, on their way to the browser before anything else is drawn.
+
+    The page's script and the loop that sends what it draws take turns under one interpreter lock: without a pause here the heading
+    waits for the whole page (measured: 105 ms instead of 229 to the heading of New run).
+    """
+    st.header(name, anchor=False)
+    st.caption(caption)
+    time.sleep(0.01)
 
 
 # ---- text from outside -----------------------------------------------------------------------------------------------------------

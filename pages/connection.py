@@ -30,8 +30,7 @@ def show_self_check() -> None:
     st.button("Check again", key="check-again", icon=":material/refresh:")
 
 
-st.header("Connection", anchor=False)
-st.caption("Which workspace keeps the models, datasets and runs, and whether all that it needs is there.")
+_shared.title("Connection", "Which workspace keeps the models, datasets and runs, and whether all that it needs is there.")
 with _shared.errors_shown():  # how to choose another is wanted most when this one can't be opened
     workspace = _shared.workspace()
     st.subheader("Local workspace", icon=":material/computer:", anchor=False)

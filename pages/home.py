@@ -126,8 +126,7 @@ def show_latest() -> None:
             run_line(run, f"{scored}{failed} · {_shared.ago(run.submitted_at)}", "results.py")
 
 
-st.header("Batch Scoring Studio", anchor=False)
-st.caption("Predictions for many files at once, by worker processes on this machine.")
+_shared.title("Batch Scoring Studio", "Predictions for many files at once, by worker processes on this machine.")
 workspace = _shared.workspace()
 latest_models, latest_datasets = _shared.latest_versions(workspace.models()), _shared.latest_versions(workspace.datasets())
 recent = workspace.runs(LOOKED_AT)

@@ -121,8 +121,7 @@ def open_like(run_id: str) -> None:
     st.switch_page("new_run.py", query_params={key: value for key, value in chosen.items() if value})
 
 
-st.header("New run", anchor=False)
-st.caption("Score every file of a dataset with a model and a script.")
+_shared.title("New run", "Score every file of a dataset with a model and a script.")
 form, review = st.columns([5, 3], gap="medium")
 
 if like := st.query_params.get("run"):  # also what the browser's Back leads to after a submission

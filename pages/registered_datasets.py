@@ -221,8 +221,7 @@ def ask_for_dataset() -> None:
     form.show_error(fields, place)
 
 
-st.header("Datasets", anchor=False)
-st.caption("What is scored: files, or the rows in them. A version means the same files for ever.")
+_shared.title("Datasets", "What is scored: files, or the rows in them. A version means the same files for ever.")
 workspace = _shared.workspace()
 form = _shared.form("dataset")
 form.show_made(REGISTERED)

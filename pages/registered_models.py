@@ -170,8 +170,9 @@ def ask_for_model() -> None:
     form.show_error(fields, place)
 
 
-st.header("Models", anchor=False)
-st.caption("What makes the predictions. Register a trained model once; each registration under the same name is a new version.")
+_shared.title(
+    "Models", "What makes the predictions. Register a trained model once; each registration under the same name is a new version."
+)
 workspace = _shared.workspace()
 form = _shared.form("model")
 form.show_made(REGISTERED)

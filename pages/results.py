@@ -192,8 +192,7 @@ def choose_run() -> None:
     st.query_params["run"] = st.session_state.chosen_run
 
 
-st.header("Results", anchor=False)
-st.caption("What a run predicted for each file: filter it, count it, take it away.")
+_shared.title("Results", "What a run predicted for each file: filter it, count it, take it away.")
 runs = {run.id: run for run in workspace.runs()}
 if not runs:
     st.info("There are no runs yet, so there are no results.", icon=":material/info:")

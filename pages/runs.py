@@ -348,14 +348,12 @@ def output_table(run: Run) -> None:
 
 chosen = st.query_params.get("run")
 if chosen is None:
-    st.header("Runs", anchor=False)
-    st.caption("What was scored, what is being scored, the newest first.")
+    _shared.title("Runs", "What was scored, what is being scored, the newest first.")
     st.fragment(run_list, run_every=2.0)()
 else:
     if st.button("All runs", icon=":material/arrow_back:", type="tertiary"):
         st.switch_page("runs.py", query_params={})
     run = workspace.run(chosen)
-    st.header(plain(clipped(" ".join(run.title.split()), 150)), anchor=False)
-    st.caption(plain(f"{run.id} · submitted {_shared.local_time(run.submitted_at)}"))
+    _shared.title(plain(clipped(" ".join(run.title.split()), 150)), plain(f"{run.id} · submitted {_shared.local_time(run.submitted_at)}"))
     active = not run.status.ended
     st.fragment(board, run_every=1.0 if active else None)(run.id, active)
