@@ -43,7 +43,7 @@ def _growth(workspace: LocalWorkspace, script: Path) -> None:
                 end.add(f"{count:,} files", run.per_mini_batch() / 5)
                 memory.setdefault(count, []).append(run.peak_memory or 0)
     for table in (steady, end):
-        table.show(by_that_of_10_thousand=lambda number, name: f"{number(name) / number(LEAST):.2f}")
+        table.show(least_too=False, by_that_of_10_thousand=lambda number, name: f"{number(name) / number(LEAST):.2f}")
     for count, peaks in memory.items():
         print(f"\nThe runner's peak memory at {count:,} files: {max(peaks) / 1e6:,.0f} MB")
 

@@ -31,15 +31,16 @@ class Table:
         else:
             self._found.setdefault(name, []).append(measured * self._unit)
 
-    def show(self, **compared: Callable[[Callable[[str], float], str], str]) -> None:
-        """Print it. Each of `compared` makes a column: from (what gives a name's number, the row's name) to a cell, of the medians
-        and again of the least: on a busy machine the least is nearer to the truth."""
+    def show(self, *, least_too: bool = True, **compared: Callable[[Callable[[str], float], str], str]) -> None:
+        """Print it. Each of `compared` makes a column: from (what gives a name's number, the row's name) to a cell, of the medians, and
+        again of the least: on a busy machine that is nearer to the truth, where all took about as long."""
         medians = {name: statistics.median(found) for name, found in self._found.items()}
         least = {name: min(found) for name, found in self._found.items()}
-        columns = [f"{what.replace('_', ' ')}{of}" for what in compared for of in ("", ", of the least")]
+        numbers_by_word = {"": medians} | ({", of the least": least} if least_too else {})
+        columns = [f"{what.replace('_', ' ')}{word}" for what in compared for word in numbers_by_word]
         print(f"\n| {' | '.join((*self._head, *columns))} |\n|{'---|' * (3 + len(columns))}")
         for name in self._found:
-            cells = [compare(numbers.__getitem__, name) for compare in compared.values() for numbers in (medians, least)]
+            cells = [compare(numbers.__getitem__, name) for compare in compared.values() for numbers in numbers_by_word.values()]
             print(f"| {' | '.join((name, f'{medians[name]:,.4g}', f'{least[name]:,.4g}', *cells))} |")
         for name, why in self._missing.items():
             print(f"\nLeft out: {name}: {why}")
