@@ -74,10 +74,10 @@ def home() -> Iterator[Path]:
         yield Path(folder) / "home"
 
 
-def request(dataset: str, script: Path, mini_batch_size: int, model: str | None = None) -> RunRequest:
-    """A run on two workers that no failed item stops."""
+def request(dataset: str, script: Path, mini_batch_size: int, model: str | None = None, times: int = 1) -> RunRequest:
+    """A run on two workers that no failed item stops; of the dataset several times over where it would end too soon."""
     settings = ParallelRunSettings(process_count_per_node=2, mini_batch_size=str(mini_batch_size), error_threshold=-1)
-    return RunRequest((model,) if model else (), (dataset,), str(script), settings, allow_reuse=False)
+    return RunRequest((model,) if model else (), (dataset,) * times, str(script), settings, allow_reuse=False)
 
 
 def measure(workspace: LocalWorkspace, wanted: RunRequest) -> MeasuredRun:

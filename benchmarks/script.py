@@ -19,7 +19,8 @@ from services.local.workspace import BUILT_IN_SCRIPTS, LocalWorkspace
 
 FILES, FEW = 100_000, 10_000
 LOOPED = 2_000  # the plain loop's pace is the same for any number of files
-SIZES = (5, 100, 1_000, 5_000)
+SIZES = {5: 1, 100: 1, 1_000: 3, 5_000: 3}
+"""Sizes of mini-batches, and how often the files are scored in one run: twenty mini-batches end before both workers are warm."""
 PEERS = Path(__file__).with_name("script_peers.py")
 BUILT_IN = BUILT_IN_SCRIPTS / "batch_scoring_script.py"
 LOOP = "the tutorial's script, plain loop"
@@ -46,8 +47,8 @@ def _steady(workspace: LocalWorkspace, dataset: str, model: str, listed: Path) -
     table, model_path = Table("steady state", "µs a file", 1e6), workspace.model(model).path
     for _ in rounds():
         table.add(LOOP, peer(PEERS, "loop", model_path, str(listed), str(LOOPED), python=sys.executable))
-        for size in SIZES:
-            run = measure(workspace, request(dataset, BUILT_IN, size, model))
+        for size, times in SIZES.items():
+            run = measure(workspace, request(dataset, BUILT_IN, size, model, times))
             table.add(f"the built-in script, mini-batch {size:,}", run.per_item())
         table.add(LIMIT, peer(PEERS, "limit", model_path, str(listed), str(FILES), python=sys.executable))
     table.show(
