@@ -194,7 +194,7 @@ class RunStatus(StrEnum):
         return self in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen, which takes three times as long to make
 class MiniBatch:
     """What one call of run() gets: `item_count` files or rows, the manifest's bytes [offset, offset + length) of dataset `dataset`."""
 

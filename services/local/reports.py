@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from datetime import UTC, datetime
 from pathlib import Path
 
 from services.domain import RunStatus, counted, utc_now
@@ -34,13 +33,7 @@ def write(folder: RunFolder, journal: Journal, items: int, mini_batches: int, st
     with open(attempts_file, "w", newline="", encoding="utf-8", errors="backslashreplace") as lines:
         table = csv.writer(lines)
         table.writerow(_HEADER)
-        for a in journal.attempts():
-            start = datetime.fromtimestamp(a.started_at, UTC).isoformat(timespec="milliseconds")
-            first_line = a.error.partition("\n")[0]
-            table.writerow(
-                (a.mini_batch, a.attempt, f"{a.node}/process{a.process:03}", start, a.total, a.succeeded, a.failed, f"{a.elapsed:.6f}",
-                 f"{a.run_seconds:.6f}", a.status, a.error_type, first_line)
-            )  # fmt: skip
+        table.writerows(journal.report())
 
 
 def _overview(totals: Totals, items: int, mini_batches: int, rest: str) -> str:

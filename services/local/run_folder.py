@@ -72,6 +72,21 @@ class RunPlan:
     inputs: dict[str, str] = field(default_factory=dict)
     """What the output depends on, each by its SHA-256: see reuse.py."""
 
+    def for_worker(self, output: Path) -> dict[str, Any]:
+        """What a worker is told of the run before it starts; `output` is the folder the script may write into."""
+        script, append_row = self.request.entry_script, self.request.settings.output_action == "append_row"
+        folder = str(Path(script).parent)
+        return {
+            "entry_script": script,
+            "datasets": [dataset.for_worker() for dataset in self.datasets],
+            "partition_keys": self.request.settings.partition_keys,
+            "append_row": append_row,
+            "dataframe_header": self.request.wants_dataframe_header and append_row,
+            "logging_level": self.request.settings.logging_level,
+            "paths": [self.request.source_directory or folder, folder],
+            "argv": [script, *self.script_arguments(output)],
+        }
+
     def script_arguments(self, output: Path) -> list[str]:
         """What the script finds in sys.argv: the runtime's own by their reserved names, then the side inputs, then the user's."""
         settings = self.request.settings

@@ -34,7 +34,8 @@ IMPORT_LIMIT = 300  # seconds: azureml alone can take 13 on a busy machine
 BEAT = 0.5  # seconds between signs of life
 REPORT = 2.0  # seconds between two states of logs/job_progress_overview.txt
 TURN = 0.2  # seconds between two looks whether it is this run's turn
-READ_AHEAD = 0.2  # seconds of work that may wait at a worker, so that it never waits for the runner
+READ_AHEAD = 0.05  # seconds of work that may wait at a worker, so that it never waits for the runner
+NAP = 0.002  # seconds, at most, that answers may wait for each other
 
 
 class Runner:
@@ -138,6 +139,8 @@ class Runner:
         """One turn of the loop: send what waits, hear who has something to say, look at the clock, show a sign of life."""
         for worker in self._workers:
             worker.flush()
+        if nap := min((worker.seconds_of_work() for worker in self._workers), default=0.0) / 2:
+            time.sleep(min(NAP, nap))  # what then has come is heard, written down and handed out together, which costs far less
         for key, _ in self._selector.select(self._seconds_to_wait()):
             self._hear(key.data)
         self._check_clock()
@@ -318,18 +321,20 @@ class Runner:
     def _hand_out(self) -> None:
         if self._outcome is not None:
             return
-        while hungry := [w for w in self._workers if w.stage is Stage.READY and len(w.queue) < w.depth(READ_AHEAD)]:
-            batch = self._again.popleft() if self._again else next(self._fresh, None)
-            if batch is None:
-                if not self._all_handed_out:
-                    self._all_handed_out = True
-                    self._check_thresholds()
-                return
-            min(hungry, key=lambda worker: len(worker.queue)).hand_over(batch)
+        room = {worker: worker.room(READ_AHEAD) for worker in self._workers}
+        for turn in range(max(room.values(), default=0)):  # one each in turn, so that the last ones are shared
+            for worker, places in room.items():
+                if turn >= places:
+                    continue
+                batch = self._again.popleft() if self._again else next(self._fresh, None)
+                if batch is None:
+                    if not self._all_handed_out:
+                        self._all_handed_out = True
+                        self._check_thresholds()
+                    return
+                worker.hand_over(batch)
 
     def _start_worker(self, place: WorkerPlace) -> None:
-        request = self._plan.request
-        script_folder = str(Path(request.entry_script).parent)
         threads = max(1, (os.cpu_count() or 1) // self._settings.worker_count)
         own = dict(self._settings.environment_variables or {})
         own["BATCH_SCORING_LOGGING_LEVEL"] = self._settings.logging_level
@@ -339,20 +344,8 @@ class Runner:
         worker.place_models([Path(model.path) for model in self._plan.models])
         self._workers.append(worker)
         self._selector.register(worker.socket, selectors.EVENT_READ, worker)
-        worker.send(
-            {
-                "entry_script": request.entry_script,
-                "datasets": [dataset.for_worker() for dataset in self._plan.datasets],
-                "partition_keys": self._settings.partition_keys,
-                "append_row": self._settings.output_action == "append_row",
-                "dataframe_header": request.wants_dataframe_header and self._settings.output_action == "append_row",
-                "logging_level": self._settings.logging_level,
-                "memory_limit": memory_limit(self._settings.worker_count),
-                "paths": [request.source_directory or script_folder, script_folder],
-                "stand_ins": [str(STAND_INS)],
-                "argv": [request.entry_script, *self._plan.script_arguments(self._folder.output)],
-            }
-        )
+        limits = {"memory_limit": memory_limit(self._settings.worker_count), "stand_ins": [str(STAND_INS)]}
+        worker.send(self._plan.for_worker(self._folder.output) | limits)
 
     def _counts(self) -> dict[str, Any]:
         return {

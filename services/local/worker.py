@@ -261,7 +261,8 @@ class Worker:
             if "stop" in command:
                 self._step("shutdown", lambda: self._script.call("shutdown"))
                 return
-            self._score(command)
+            for mini_batch in command["mini_batches"]:
+                self._score(*mini_batch)
 
     def _import(self):
         for told in self._datasets:
@@ -278,18 +279,17 @@ class Worker:
         self._channel.send({"passed": name})
         return True
 
-    def _score(self, command):
+    def _score(self, index, dataset, offset, length):
         started_at, begin = time.time(), time.perf_counter()
-        answer = {"mini_batch": command["mini_batch"], "started_at": started_at}
-        rows = ends = b""
-        seconds = 0.0
+        answer = {"mini_batch": index, "started_at": started_at}
+        rows, ends, seconds = b"", b"", 0.0
         try:
-            source = self._inputs[command["dataset"]]
-            entries = source.entries(command["offset"], command["length"])
+            source = self._inputs[dataset]
+            entries = source.entries(offset, length)
             mini_batch = source.mini_batch(entries)
             values = source.keys_of(entries[0][0])
             keys = {key: values[key] for key in self._partition_keys} if self._partition_keys else None
-            context = MiniBatchContext(command["mini_batch"], source.root, keys)
+            context = MiniBatchContext(index, source.root, keys)
             begin_run = time.perf_counter()
             try:
                 result = self._script.run(mini_batch, context)

@@ -15,13 +15,13 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from itertools import accumulate
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from services.domain import MiniBatch
 
 _FRAME = struct.Struct("<III")
+_parsed = json.JSONDecoder().raw_decode  # json.loads() looks for an encoding and for blanks at both ends first
 _WORKER = Path(__file__).with_name("worker.py")
 STAND_INS = Path(__file__).with_name("entry_script")
 
@@ -30,6 +30,7 @@ _SECRET_PREFIXES = ("AZURE_", "ARM_", "AWS_", "GOOGLE_", "GCP_", "MSI_", "IDENTI
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY", "ACCESS_KEY", "CONNECTION_STRING")
 
 
+_DEEPEST_QUEUE = 64  # mini-batches
 _LONGEST_LOG = 50_000_000  # bytes
 _KEPT_OF_A_LONG_LOG = 1_000_000
 
@@ -43,8 +44,7 @@ class Stage(Enum):
     SHUTDOWN = "shutdown"
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """One message of a worker: the JSON header, the rows' bytes, and where each row ends."""
 
     header: dict[str, Any]
@@ -82,6 +82,7 @@ class WorkerProcess:
         self.since = time.monotonic()
         self.queue: deque[MiniBatch] = deque()
         self.seconds_per_mini_batch: float | None = None
+        self._handed_over: list[tuple[int, int, int, int]] = []
         self._incoming = bytearray()
         self._outgoing = bytearray()
         self._ended = False
@@ -123,6 +124,9 @@ class WorkerProcess:
 
     def flush(self) -> None:
         """Send what the socket takes. What the worker does not read yet waits here, never in the runner's way."""
+        if self._handed_over:
+            self.send({"mini_batches": self._handed_over})
+            self._handed_over.clear()
         while self._outgoing:
             try:
                 sent = self.socket.send(self._outgoing)
@@ -138,7 +142,7 @@ class WorkerProcess:
         if not self.queue:
             self.since = time.monotonic()
         self.queue.append(mini_batch)
-        self.send({"mini_batch": mini_batch.index, "dataset": mini_batch.dataset, "offset": mini_batch.offset, "length": mini_batch.length})
+        self._handed_over.append((mini_batch.index, mini_batch.dataset, mini_batch.offset, mini_batch.length))
 
     def answered(self) -> MiniBatch:
         """Take off the mini-batch that the worker was on; its time on the next one starts now."""
@@ -154,11 +158,17 @@ class WorkerProcess:
         before = self.seconds_per_mini_batch
         self.seconds_per_mini_batch = seconds if before is None else (before + seconds) / 2
 
-    def depth(self, read_ahead: float) -> int:
-        """How many mini-batches may be with this worker at once: one until its pace is known, then `read_ahead` seconds of work."""
-        if self.seconds_per_mini_batch is None:
-            return 1
-        return max(1, min(8, int(read_ahead / max(self.seconds_per_mini_batch, 1e-6))))
+    def room(self, read_ahead: float) -> int:
+        """How many more mini-batches it may be given: one until its pace is known, then `read_ahead` seconds of work."""
+        if self.stage is not Stage.READY:
+            return 0
+        pace = self.seconds_per_mini_batch
+        depth = 1 if pace is None else max(1, min(_DEEPEST_QUEUE, int(read_ahead / max(pace, 1e-6))))
+        return depth - len(self.queue)
+
+    def seconds_of_work(self) -> float:
+        """How long what it has not answered will take; 0 where its pace is not known or it is on its last."""
+        return (self.seconds_per_mini_batch or 0.0) * max(0, len(self.queue) - 1)
 
     def place_models(self, models: list[Path]) -> None:
         """Put the run's models where `Model.get_model_path` looks: azureml-models/<name>/<version>/ of the working folder."""
@@ -199,12 +209,15 @@ class WorkerProcess:
     def _messages(self) -> Iterator[Message]:
         position, incoming = 0, self._incoming
         while len(incoming) - position >= _FRAME.size:
-            lengths = _FRAME.unpack_from(incoming, position)
-            end_of_header, end_of_rows, end = tuple(accumulate(lengths, initial=position + _FRAME.size))[1:]
+            header, rows, row_ends = _FRAME.unpack_from(incoming, position)
+            begin = position + _FRAME.size
+            end_of_header = begin + header
+            end_of_rows = end_of_header + rows
+            end = end_of_rows + row_ends
             if len(incoming) < end:
                 break
-            header = json.loads(bytes(incoming[position + _FRAME.size : end_of_header]))
-            yield Message(header, bytes(incoming[end_of_header:end_of_rows]), bytes(incoming[end_of_rows:end]))
+            told, _ = _parsed(incoming[begin:end_of_header].decode("ascii"))
+            yield Message(told, bytes(incoming[end_of_header:end_of_rows]), bytes(incoming[end_of_rows:end]))
             position = end
         if position:
             del incoming[:position]
