@@ -7,21 +7,20 @@ and stderr what it likes. Messages either way are a JSON header and two binary p
 
 import array
 import contextlib
-import datetime
 import importlib.util
 import inspect
-import io
 import itertools
 import json
 import logging
 import os
-import re
 import socket
 import struct
 import sys
 import threading
 import time
 import traceback
+
+from worker_inputs import FileInput, MiniBatchContext, TabularInput
 
 FRAME = struct.Struct("<III")  # lengths of: JSON header, rows, row ends
 TEXT_LIMIT = 20000  # characters of a traceback that are kept
@@ -51,109 +50,6 @@ class Channel:
     def send(self, header, rows=b"", ends=b""):
         text = json.dumps(header).encode("ascii")
         self._connection.sendall(b"".join((FRAME.pack(len(text), len(rows), len(ends)), text, rows, ends)))
-
-
-class MiniBatchContext:
-    """The second parameter of `run(mini_batch, mini_batch_context)`, as on Azure."""
-
-    def __init__(self, minibatch_index, dataset, partition_key_value=None):
-        self.minibatch_index = minibatch_index
-        self.dataset = dataset
-        self.partition_key_value = partition_key_value
-
-
-class FileInput:
-    """A dataset of the run. A mini-batch of it is a list of absolute paths."""
-
-    def __init__(self, told, manifest):
-        self.root = told["root"]
-        self._manifest = manifest
-        self._partition = told["partition"]
-
-    def entries(self, offset, length):
-        """What the manifest's bytes [offset, offset + length) list."""
-        self._manifest.seek(offset)
-        return json.loads(b"[" + self._manifest.read(length).rstrip(b"\n").replace(b"\n", b",") + b"]")
-
-    def mini_batch(self, entries):
-        prefix, sep = os.path.join(self.root, ""), os.sep
-        return [prefix + (entry[0] if sep == "/" else entry[0].replace("/", sep)) for entry in entries]
-
-    def keys_of(self, path):
-        """The values of the partition keys in a relative path: texts, and a datetime where the format has a date."""
-        if self._partition is None:
-            return {}
-        found = re.search(self._partition["pattern"], "/" + path, re.DOTALL).groupdict()
-        date_key = self._partition["date_key"]
-        values = {key: found[f"k{place}"] for place, key in enumerate(self._partition["keys"]) if key != date_key}
-        if date_key:
-            parts = (("yyyy", 1), ("MM", 1), ("dd", 1), ("HH", 0), ("mm", 0), ("ss", 0))
-            values[date_key] = datetime.datetime(*(int(found.get(part) or least) for part, least in parts))
-        return values
-
-
-class TabularInput(FileInput):
-    """A tabular dataset of the run. A mini-batch of it is a DataFrame, with the columns and types that were settled at registration."""
-
-    def __init__(self, told, manifest):
-        super().__init__(told, manifest)
-        self._read = {"csv": self._read_csv, "parquet": self._read_parquet}[told["format"]]
-        self._types = dict(told["columns"])
-        self._missing = list(told["missing"])
-        try:
-            import pandas
-
-            if told["format"] == "parquet":
-                import pyarrow.parquet
-
-                self._parquet = pyarrow.parquet
-        except ImportError as error:
-            raise ImportError(f"a tabular dataset needs pandas, and pyarrow for Parquet, in the run's environment: {error}") from error
-        self._pandas = pandas
-
-    def mini_batch(self, entries):
-        following = [entries[:1]]
-        for before, entry in zip(entries, entries[1:]):  # noqa: B905, RUF007 - Python 3.8
-            if entry[0] == before[0] and entry[3] == before[4]:
-                following[-1].append(entry)
-            else:
-                following.append([entry])
-        frames = [self._frame(slices[0][0], slices) for slices in following]
-        return frames[0] if len(frames) == 1 else self._pandas.concat(frames, ignore_index=True)
-
-    def _frame(self, path, slices):
-        """The rows of slices that follow each other in one file, and its partition keys as columns after the file's own."""
-        absolute = super().mini_batch(slices[:1])[0]
-        changed = OSError(f"{path} was changed since it was registered; register the dataset again")
-        if os.stat(absolute).st_mtime_ns != slices[0][2]:
-            raise changed
-        frame = self._read(absolute, slices[0][3], slices[-1][4])
-        if len(frame) != sum(rows for _, _, _, _, _, rows in slices):
-            raise changed
-        for key, value in self.keys_of(path).items():
-            frame[key] = value
-        return frame
-
-    def _read_csv(self, path, begin, end):
-        with open(path, "rb") as file:
-            file.seek(begin)
-            content = io.BytesIO(file.read(end - begin))
-        types = {name: dtype for name, dtype in self._types.items() if dtype != "object"}
-        frame = self._pandas.read_csv(
-            content, header=None, names=list(self._types), dtype=types, index_col=False, low_memory=False, keep_default_na=False,
-            na_values=self._missing,
-        )  # fmt: skip
-        for name in self._types.keys() - types.keys():  # True, False and nothing: pandas finds out by itself
-            frame[name] = frame[name].astype(object)
-        return frame
-
-    def _read_parquet(self, path, begin, end):
-        with open(path, "rb") as file:
-            frame = self._parquet.ParquetFile(file).read_row_groups(list(range(begin, end))).to_pandas(ignore_metadata=True)
-        for name, dtype in self._types.items():
-            if frame[name].dtype.kind in "iub":  # another slice may hold a missing value, which turns the type
-                frame[name] = frame[name].astype(dtype)
-        return frame
 
 
 class Script:
@@ -270,6 +166,13 @@ class Worker:
             self._inputs.append(TabularInput(told, manifest) if told["format"] else FileInput(told, manifest))
         self._script = Script(self._script_path)
 
+    def _keys(self, source, entry):
+        """What the items of a mini-batch have in common, by one of its entries."""
+        if not self._partition_keys:
+            return None
+        values = source.keys_of(entry if isinstance(entry, str) else entry[0])
+        return {key: values[key] for key in self._partition_keys}
+
     def _step(self, name, function):
         try:
             function()
@@ -287,9 +190,7 @@ class Worker:
             source = self._inputs[dataset]
             entries = source.entries(offset, length)
             mini_batch = source.mini_batch(entries)
-            values = source.keys_of(entries[0][0])
-            keys = {key: values[key] for key in self._partition_keys} if self._partition_keys else None
-            context = MiniBatchContext(index, source.root, keys)
+            context = MiniBatchContext(index, source.root, self._keys(source, entries[0]))
             begin_run = time.perf_counter()
             try:
                 result = self._script.run(mini_batch, context)

@@ -300,7 +300,7 @@ def passed_on() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.upper().startswith(_SECRET_PREFIXES)
         and not any(word in name.upper() for word in _SECRET_WORDS)
-        and name not in ("PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__")
+        and name not in ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "__PYVENV_LAUNCHER__")
     }
 
 

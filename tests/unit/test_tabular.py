@@ -18,7 +18,7 @@ from services.domain import DatasetFile
 from services.errors import IntakeError
 from services.local.batching import cut, look_at_cut, manifest_by_keys, manifest_line
 from services.local.run_folder import PlannedDataset
-from services.local.worker import FileInput, TabularInput
+from services.local.worker_inputs import FileInput, TabularInput
 from services.settings import ParallelRunSettings
 
 
@@ -339,4 +339,4 @@ def test_a_file_dataset_is_grouped_by_keys_as_well(tmp_path):
         entries = [source.entries(batch.offset, batch.length) for batch in batches]
         assert [batch.item_count for batch in batches] == [3, 1]
         assert [source.mini_batch(each) for each in entries] == [["/r/a/x/1.wav", "/r/b/x/1.wav", "/r/b/x/2.wav"], ["/r/a/y/1.wav"]]
-        assert source.keys_of(entries[1][0][0]) == {"user": "a", "genre": "y"}
+        assert source.keys_of(entries[1][0]) == {"user": "a", "genre": "y"}
