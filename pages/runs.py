@@ -195,7 +195,7 @@ def what_happened(run: Run) -> None:
     if run.status is RunStatus.NOT_RESPONDING:
         seen = f" It was last seen at {_shared.local_time(run.heartbeat_at)}." if run.heartbeat_at else ""
         st.warning(
-            f"Nobody is carrying out this run: its process has ended or is silent.{seen} What is scored is kept; "
+            f"Nobody is carrying out this run. {plain(clipped(run.error or '', 1_000))}{seen} What is scored is kept; "
             "Resume carries on from there and scores nothing twice.",
             icon=":material/heart_broken:",
         )
@@ -213,7 +213,7 @@ def what_happened(run: Run) -> None:
         st.caption(plain(f"{what} {run.request.rerun_of}."))
     if run.status is RunStatus.CANCELED:
         st.info(plain(run.error or "Canceled."), icon=":material/cancel:")
-    elif run.error:
+    elif run.error and run.status is not RunStatus.NOT_RESPONDING:
         first, _, rest = run.error.partition("\n")
         st.error(plain(clipped(first, 1_000)), icon=":material/error:")
         traceback(rest, most=300)

@@ -125,7 +125,10 @@ def _submitted(workspace: Workspace, run: Run, given: argparse.Namespace) -> Ans
             return Answer(run_value(run), [run.id])
         run = follow(workspace, run)
         if run.status is RunStatus.NOT_RESPONDING:
-            note(f"Nobody carries out the run any more. Carry on with it by: {_command(given)} resume {run.id}")
+            note(
+                f"Nobody carries out the run any more. {run.error or ''}".rstrip(),
+                f"Carry on with it by: {_command(given)} resume {run.id}",
+            )
         code = 0 if run.status is RunStatus.COMPLETED else 1
     except KeyboardInterrupt:
         note(f"The run goes on. Follow it by: {follow_it}", f"End it by: {end_it}")

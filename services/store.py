@@ -8,6 +8,7 @@ process, not against power loss.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -109,7 +110,7 @@ class Store:
     def _connected(self) -> Iterator[sqlite3.Connection]:
         """A connection in autocommit; what is one step is wrapped in BEGIN IMMEDIATE by its caller."""
         try:
-            connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+            connection = self._open()
         except sqlite3.Error as error:
             raise self._unavailable(error) from error
         try:
@@ -120,6 +121,19 @@ class Store:
             raise self._unavailable(error) from error
         finally:
             connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+        try:
+            _schema_version(connection)
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if error.sqlite_errorname != "SQLITE_CANTOPEN" or not os.access(self.path, os.R_OK):
+                raise
+            # A disk that turned read-only has no room for SQLite's own files: what stands there can be shown still.
+            uri = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
+            return sqlite3.connect(uri, uri=True, isolation_level=None)
+        return connection
 
     def _unavailable(self, error: sqlite3.Error) -> WorkspaceUnavailable:
         return WorkspaceUnavailable(

@@ -15,8 +15,10 @@ runs/<id>/
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePath
@@ -141,6 +143,7 @@ class RunFolder:
         self.output = self.path / "output"
         self.output_list = self.path / "output.jsonl"
         self.logs = self.path / "logs"
+        self.runner_log = self.logs / "runner.txt"
         self.work = self.path / "work"
 
     def of(self, run_id: str) -> RunFolder:
@@ -178,6 +181,31 @@ class RunFolder:
         """The lock that whoever carries out the run holds. Not inherited by workers; dropped by the system when its holder dies."""
         return FileLock(self.path / "lock")
 
+    @contextlib.contextmanager
+    def locked(self, timeout: float) -> Iterator[None]:
+        """Hold the lock. Raises Timeout where somebody else keeps it for so many seconds, WorkspaceUnavailable without a folder."""
+        lock = self.lock()
+        try:
+            lock.acquire(timeout=timeout)
+        except Timeout:
+            raise
+        except OSError as error:
+            raise WorkspaceUnavailable(
+                self.why_not_written() or str(error), "Mend the folder, or free some space, and try again."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def why_not_written(self) -> str | None:
+        """Why nobody can carry out a run here, in a sentence; None where the folder is as it should be."""
+        try:
+            with open(self.path / "lock", "ab"):
+                return None
+        except OSError as error:
+            return f"The run's folder, {self.path}, can't be written: {error.strerror or error}."
+
     def is_carried_out(self) -> bool:
         """Whether a living process holds the lock."""
         lock = self.lock()
@@ -211,3 +239,12 @@ class RunFolder:
         for path in (self.partial_file(plan), self.published_file(plan)):
             if not self.rows_file.exists() and path.exists():
                 os.replace(path, self.rows_file)
+
+
+def last_line(log: Path) -> str:
+    """The last line that says anything, at most 300 characters of it; nothing where the file can't be read."""
+    with contextlib.suppress(OSError), open(log, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 2000))
+        lines = file.read().decode("utf-8", "replace").split("\n")
+        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+    return ""

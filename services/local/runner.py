@@ -81,8 +81,8 @@ class Runner:
                 self._shut_down_workers()
         except (OSError, sqlite3.Error, WorkspaceUnavailable) as error:
             message = error.message if isinstance(error, StudioError) else f"{type(error).__name__}: {error}."
-            advice = "Make room or mend the folder, then resume the run."
-            self._outcome = Outcome.failed("StorageError", f"The run's files could not be written or read. {message} {advice}")
+            what = f"The run's files could not be written or read. {message} Make room or mend the folder, then resume the run."
+            self._outcome = Outcome.failed("StorageError", what)
         except Exception as error:  # noqa: BLE001 - the runner's edge: a run must end with a reason, also where the fault is ours
             what = f"{type(error).__name__}: {error}. This is a fault of the program, not of the script."
             self._outcome = Outcome.failed("InternalError", what, format_exc())
@@ -388,8 +388,12 @@ def main() -> int:
         print(f"{run_id} is being carried out by another runner", file=sys.stderr)
         return 1
     with lock:
-        if not Store(home).run(run_id).status.ended:
-            Runner(home, run_id).carry_out()
+        try:
+            if not Store(home).run(run_id).status.ended:
+                Runner(home, run_id).carry_out()
+        except StudioError as error:  # the registry can't be written either: this line is what the run's NotResponding is explained by
+            print(f"{error.message} {error.hint}", file=sys.stderr)
+            return 1
     return 0
 
 

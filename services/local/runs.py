@@ -23,7 +23,7 @@ from services.journal import Journal
 from services.local import reuse, scored
 from services.local.batching import cut, files_of, look_at_cut, manifest_by_keys
 from services.local.environments import check_is_there, what_changed
-from services.local.run_folder import PlannedDataset, PlannedModel, RunFolder, RunPlan
+from services.local.run_folder import PlannedDataset, PlannedModel, RunFolder, RunPlan, last_line
 from services.local.scored import worker_name
 from services.partition_format import PartitionFormat
 from services.settings import ParallelRunSettings
@@ -38,6 +38,7 @@ _A_LOOK = 0.3  # seconds: somebody who looks whether the run is carried out hold
 _STARTING = timedelta(seconds=15)  # how long a runner may take to appear
 _REMADE_EVERY = 3.0  # seconds between two tables of partial results
 _STALE = timedelta(seconds=30)  # how long a runner may be silent
+_RUNNER_STARTED = "Runner started"
 
 # A runner is nobody's to wait for, but a child that ended stays a zombie until its parent looks: kept here, looked at now and then.
 _started: list[tuple[str, subprocess.Popen[bytes]]] = []
@@ -171,7 +172,9 @@ class Runs:
             detached = {"creationflags": sum(getattr(subprocess, flag, 0) for flag in flags)}
         command = [sys.executable, "-m", "services.local.runner", str(self._home), run_id]
         try:
-            with open(self._folder(run_id).logs / "runner.txt", "ab") as log:
+            with open(self._folder(run_id).runner_log, "ab") as log:
+                log.write(f"{_RUNNER_STARTED} {utc_now():%Y-%m-%d %H:%M:%S} UTC\n".encode())
+                log.flush()
                 runner = subprocess.Popen(command, cwd=_PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **detached)  # type: ignore[call-overload]
         except OSError as error:
             raise WorkspaceUnavailable(
@@ -207,10 +210,24 @@ class Runs:
         if starting and now - (run.heartbeat_at or run.submitted_at) < _STARTING:
             return run
         if self._folder(run.id).is_carried_out():
-            silent = run.heartbeat_at is not None and now - run.heartbeat_at > _STALE
-            return replace(run, status=RunStatus.NOT_RESPONDING) if silent else run
+            if run.heartbeat_at is None or now - run.heartbeat_at <= _STALE:
+                return run
+            why = "Its runner is there but silent: the machine is overloaded or was asleep, or its disk does not answer."
+            return replace(run, status=RunStatus.NOT_RESPONDING, error=why)
         run = self._store.run(run.id)  # it may have ended between the two looks
-        return run if run.status.ended else replace(run, status=RunStatus.NOT_RESPONDING, workers=0, rate=None)
+        if run.status.ended:
+            return run
+        return replace(run, status=RunStatus.NOT_RESPONDING, error=self._why_nobody_carries_it_out(run.id), workers=0, rate=None)
+
+    def _why_nobody_carries_it_out(self, run_id: str) -> str:
+        """In words: what its runner said last, where it could not say so in the registry."""
+        folder = self._folder(run_id)
+        if why := folder.why_not_written():
+            return why
+        words = last_line(folder.runner_log)
+        if not words or words.startswith(_RUNNER_STARTED):
+            return "Its runner is gone: it was ended from outside, or the machine was started anew."
+        return f"Its runner could not go on. {words}"
 
     def any_before(self, run_id: str) -> bool:
         """Whether a run that was submitted before this one still waits for its turn."""
@@ -227,7 +244,7 @@ class Runs:
         if self.one(run_id).status.ended:
             return self.one(run_id)
         self._store.request_cancel(run_id)
-        with contextlib.suppress(Timeout), self._folder(run_id).lock().acquire(timeout=_A_LOOK):
+        with contextlib.suppress(Timeout), self._folder(run_id).locked(_A_LOOK):
             if not self._store.run(run_id).status.ended:
                 ended = {"error": "Canceled on request.", "error_code": None, "workers": 0, "rate": None}
                 self._store.update_run(run_id, status=RunStatus.CANCELED, ended_at=utc_now(), **ended)
@@ -241,7 +258,7 @@ class Runs:
         folder = self._folder(run_id)
         check_is_there(folder.plan().environment.interpreter)  # says so where the folder is gone
         try:
-            with folder.lock().acquire(timeout=_A_LOOK):
+            with folder.locked(_A_LOOK):
                 if run.status.ended and folder.has_journal:
                     with Journal(folder.path, writable=True) as journal:
                         journal.reopen_failed()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from services.domain import MiniBatch
+from services.local.run_folder import last_line
 
 _FRAME = struct.Struct("<III")
 _parsed = json.JSONDecoder().raw_decode  # json.loads() looks for an encoding and for blanks at both ends first
@@ -236,15 +237,8 @@ class WorkerProcess:
         if code < 0:
             with contextlib.suppress(ValueError):
                 return f"the worker was ended by signal {signal.Signals(-code).name}"
-        return f"the worker exited with code {code}{self._last_words()}"
-
-    def _last_words(self) -> str:
-        """The last line of what it wrote to stderr: an interpreter that can't start says why there."""
-        with contextlib.suppress(OSError), open(self.place.log("stderr", "stderr.txt"), "rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - 2000))
-            lines = log.read().decode("utf-8", "replace").split("\n")
-            return next((f": {line.strip()[:300]}" for line in reversed(lines) if line.strip()), "")
-        return ""
+        words = last_line(self.place.log("stderr", "stderr.txt"))  # an interpreter that can't start says why there
+        return f"the worker exited with code {code}{words and f': {words}'}"
 
     def end(self) -> None:
         """End it at once, with whatever it started in its own session, and forget its line. Once: its number may be another's later."""

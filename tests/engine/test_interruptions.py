@@ -76,6 +76,41 @@ def test_a_killed_runner_is_told_and_a_resumed_run_has_every_row_once(workspace,
     assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
 
 
+def make_unwritable(registry):
+    """As on a disk that turned read-only: SQLite finds no place for its own files. True once it is so."""
+    try:
+        registry.with_name(f"{registry.name}-shm").mkdir()
+    except FileExistsError:  # somebody writes just now
+        return False
+    return True
+
+
+def test_a_run_whose_end_can_not_be_written_down_reads_not_responding_and_says_why(workspace, request_for, finish, home):
+    run = workspace.submit(request_for())
+    finish(workspace, run.id, until=some_done)
+    finish(workspace, run.id, until=lambda _: make_unwritable(home / "studio.db"))
+    run = finish(workspace, run.id, until=lambda run: run.status is RunStatus.NOT_RESPONDING)
+    assert "Its runner could not go on." in run.error
+    assert "studio.db, can't be used" in run.error
+    with pytest.raises(StudioError, match="can't be used"):
+        workspace.resume(run.id)
+    (home / "studio.db-shm").rmdir()
+    workspace.resume(run.id)
+    assert finish(workspace, run.id).status is RunStatus.COMPLETED
+    assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
+
+
+def test_a_run_whose_folder_is_gone_says_so(workspace, request_for, finish, kill_runner, home):
+    run = workspace.submit(request_for())
+    finish(workspace, run.id, until=some_done)
+    assert kill_runner(workspace, run.id)
+    assert "ended from outside" in workspace.run(run.id).error
+    (home / "runs" / run.id).rename(home / "elsewhere")
+    assert "can't be written: No such file or directory" in workspace.run(run.id).error
+    with pytest.raises(StudioError, match="No such file or directory"):
+        workspace.resume(run.id)
+
+
 def test_workers_do_not_outlive_a_killed_runner_even_inside_a_call(workspace, request_for, finish, kill_runner, tmp_path):
     note = tmp_path / "pid"
     source = f"import os, time\ndef run(m):\n    open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
