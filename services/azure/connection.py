@@ -133,7 +133,7 @@ def secret_of(tenant_id: str, client_id: str) -> str:
     """The secret of a service principal, from the environment where it is that one's, else from the keyring; "" where neither has it."""
     if os.environ.get("AZURE_CLIENT_ID", client_id) == client_id and (secret := os.environ.get("AZURE_CLIENT_SECRET")):
         return secret
-    with suppress(Exception):  # noqa: BLE001 - a machine without a keyring, in whatever way it lacks one
+    with suppress(Exception):
         import keyring
 
         return keyring.get_password(KEYRING_SERVICE, f"{tenant_id}/{client_id}") or ""

@@ -52,22 +52,19 @@ class Session:
     def _open(self) -> SdkWorkspace:
         prepare_environment()
         place = self.connection
-        with azure_errors(f"The workspace {place.location} can't be opened"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # its own deprecations, three of them at import
-                try:
-                    from azureml.core import Workspace as SdkWorkspace
-                except ImportError as error:
-                    raise WorkspaceUnavailable(
-                        f"The Azure ML SDK is not there: {error}.", "Set the program up again: make setup."
-                    ) from error
-                self._authentication = authentication(place, self._tell_code)
-                return SdkWorkspace.get(
-                    place.workspace_name,
-                    auth=self._authentication,
-                    subscription_id=place.subscription_id,
-                    resource_group=place.resource_group,
-                )
+        with azure_errors(f"The workspace {place.location} can't be opened"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own deprecations, three of them at import
+            try:
+                from azureml.core import Workspace as SdkWorkspace
+            except ImportError as error:
+                raise WorkspaceUnavailable(f"The Azure ML SDK is not there: {error}.", "Set the program up again: make setup.") from error
+            self._authentication = authentication(place, self._tell_code)
+            return SdkWorkspace.get(
+                place.workspace_name,
+                auth=self._authentication,
+                subscription_id=place.subscription_id,
+                resource_group=place.resource_group,
+            )
 
     def lent(self) -> Connection:
         """The connection for a process that can't ask a person: with an access token where only a person could get one."""
