@@ -17,6 +17,7 @@ import pytest
 from services.domain import Run, RunStatus
 from services.local.workspace import LocalWorkspace
 from services.workspace import Workspace
+from tests.azure_service.fixtures import azure, azure_service  # noqa: F401 - for all folders of tests
 
 CLASSES = 3
 

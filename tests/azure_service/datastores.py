@@ -1,0 +1,75 @@
+"""Datastores: the workspace's blob store, the default, and any that are registered. Credentials are signatures of containers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.azure_service.identity import GROUP, SUBSCRIPTION
+from tests.azure_service.routes import Refusal, Reply, Request, not_found, paged, route
+
+if TYPE_CHECKING:
+    from tests.azure_service.cloud import CloudWorkspace
+
+DEFAULT = "workspaceblobstore"
+
+
+class Datastores:
+    """Of one workspace."""
+
+    def __init__(self, workspace: CloudWorkspace) -> None:
+        self._workspace = workspace
+        self._containers = {DEFAULT: workspace.container, "workspaceartifactstore": workspace.artifact_container}
+
+    def container(self, name: str) -> str:
+        """`account/container` of a datastore."""
+        if name not in self._containers:
+            raise Refusal(404, "UserError", f"Could not find datastore with name: {name}")
+        return self._containers[name]
+
+    def _described(self, name: str) -> dict[str, Any]:
+        account, _, container = self.container(name).partition("/")
+        signature = self._workspace.blobs.signature(self.container(name), permissions="rcwdl")
+        return {
+            "name": name,
+            "dataStoreType": "AzureBlob",
+            "hasBeenValidated": True,
+            "tags": None,
+            "azureStorageSection": {
+                "accountName": account,
+                "containerName": container,
+                "endpoint": "core.windows.net",
+                "protocol": "https",
+                "credentialType": "Sas",
+                "credential": signature,
+                "accountKey": None,
+                "sasToken": signature,
+                "isSas": True,
+                "blobCacheTimeout": None,
+                "subscriptionId": SUBSCRIPTION,
+                "resourceGroup": GROUP,
+                "areWorkspaceManagedIdentitiesAllowed": False,
+                "serviceDataAccessAuthIdentity": "None",
+            },
+        }
+
+    @route("GET", "/datastore/v1.0{ws}/default")
+    def default(self, request: Request) -> dict[str, Any]:
+        return self._described(DEFAULT)
+
+    @route("GET", "/datastore/v1.0{ws}/datastores")
+    def list(self, request: Request) -> dict[str, Any]:
+        everything = [self._described(name) for name in self._containers]
+        return paged(
+            everything, request, int(request.asked("count") or self._workspace.page_size), "continuationToken", "continuationToken"
+        )
+
+    @route("GET", "/datastore/v1.0{ws}/datastores/{name}")
+    def get(self, request: Request, name: str) -> dict[str, Any]:
+        return self._described(name)
+
+    @route("DELETE", "/datastore/v1.0{ws}/datastores/{name}")
+    def delete(self, request: Request, name: str) -> Reply:
+        if name not in self._containers:
+            raise not_found("Datastore", name)
+        del self._containers[name]
+        return Reply(b"", 200)

@@ -1,0 +1,110 @@
+"""Sign-in of a service principal, and the resource manager: which subscriptions and workspaces there are."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from tests.azure_service.routes import API, REGION, Refusal, Reply, Request, route
+
+if TYPE_CHECKING:
+    from tests.azure_service.cloud import Cloud
+
+TENANT = "22222222-2222-2222-2222-222222222222"
+CLIENT = "33333333-3333-3333-3333-333333333333"
+SECRET = "the-secret-of-the-stand-in"
+SUBSCRIPTION = "00000000-0000-0000-0000-0000000000aa"
+GROUP = "rg-batch"
+
+
+class Identity:
+    """Tokens, and who may see what. A token lasts `lasts` seconds."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._lock = threading.Lock()
+        self._valid_until: dict[str, float] = {}
+        self.lasts = 3600.0
+
+    def expire_tokens(self) -> None:
+        """From now on no token given so far is taken."""
+        with self._lock:
+            self._valid_until.clear()
+
+    def check(self, request: Request) -> None:
+        """Raises Refusal unless the request bears a token of ours that has not expired."""
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self._valid_until.get(token, 0) < time.time():
+            words = "Bearer token not provided." if not token else "The access token has expired or is not valid."
+            challenge = f'Bearer authorization_uri="https://login.microsoftonline.com/{TENANT}", error="invalid_token"'
+            raise Refusal(401, "AuthenticationFailed", words, {"WWW-Authenticate": challenge})
+
+    @route("GET", "/{tenant}/v2.0/.well-known/openid-configuration", host="login")
+    def openid(self, request: Request, tenant: str) -> dict[str, str]:
+        if tenant != TENANT:
+            raise Refusal(400, "invalid_tenant", f"AADSTS90002: Tenant '{tenant}' not found.")
+        here = f"https://login.microsoftonline.com/{tenant}"
+        return {
+            "token_endpoint": f"{here}/oauth2/v2.0/token",
+            "authorization_endpoint": f"{here}/oauth2/v2.0/authorize",
+            "device_authorization_endpoint": f"{here}/oauth2/v2.0/devicecode",
+            "issuer": f"{here}/v2.0",
+        }
+
+    @route("POST", "/{tenant}/oauth2/v2.0/token", host="login")
+    def token(self, request: Request, tenant: str) -> Reply | dict[str, Any]:
+        form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
+        if form.get("grant_type") != "client_credentials":
+            return _refused("unsupported_grant_type", f"AADSTS70003: The grant type {form.get('grant_type')} is not played here.")
+        if form.get("client_id") != CLIENT:
+            return _refused("unauthorized_client", f"AADSTS700016: Application '{form.get('client_id')}' was not found in the directory.")
+        if form.get("client_secret") != SECRET:
+            return _refused("invalid_client", "AADSTS7000215: Invalid client secret provided.", 401)
+        ends = time.time() + self.lasts
+        claims = {"aud": form.get("scope", ""), "tid": TENANT, "oid": CLIENT, "appid": CLIENT, "exp": int(ends), "jti": uuid.uuid4().hex}
+        token = ".".join((_encoded({"alg": "none", "typ": "JWT"}), _encoded(claims), "c2ln"))
+        with self._lock:
+            self._valid_until[token] = ends
+        return {"token_type": "Bearer", "expires_in": int(self.lasts), "ext_expires_in": int(self.lasts), "access_token": token}
+
+    @route("GET", "/subscriptions", host="management")
+    def subscriptions(self, request: Request) -> dict[str, Any]:
+        return {
+            "value": [
+                {
+                    "id": f"/subscriptions/{SUBSCRIPTION}",
+                    "subscriptionId": SUBSCRIPTION,
+                    "displayName": "Stand-in",
+                    "state": "Enabled",
+                    "tenantId": TENANT,
+                }
+            ]
+        }
+
+    @route(
+        "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices/workspaces", "management"
+    )
+    def workspaces_of_group(self, request: Request, subscription: str, group: str) -> dict[str, Any]:
+        return {"value": [workspace.described() for workspace in self._cloud.workspaces.values()]}
+
+    @route("GET", "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/workspaces", host="management")
+    def workspaces_of_subscription(self, request: Request, subscription: str) -> dict[str, Any]:
+        return {"value": [workspace.described() for workspace in self._cloud.workspaces.values()]}
+
+    @route("GET", "/discovery")
+    def discovery(self, request: Request) -> dict[str, str]:
+        names = ("api", "experimentation", "history", "hyperdrive", "modelmanagement", "pipelines", "onnx", "inferencing")
+        return dict.fromkeys(names, API) | {"studio": "https://ml.azure.com", "region": REGION}
+
+
+def _encoded(values: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).rstrip(b"=").decode()
+
+
+def _refused(error: str, words: str, status: int = 400) -> Reply:
+    return Reply({"error": error, "error_description": words, "error_codes": [], "correlation_id": str(uuid.uuid4())}, status)
