@@ -25,6 +25,8 @@ class Capability(StrEnum):
     APPROVAL = "approval of models and scripts by their SHA-256"
     RESUME = "resuming a run whose runner is gone"
     SAMPLE = "making a sample model and dataset"
+    TABULAR = "datasets whose items are rows"
+    REMOTE = "signing in, compute targets, datastores, training runs: see services/remote.py"
 
 
 class Workspace(Protocol):
@@ -85,6 +87,9 @@ class Workspace(Protocol):
 
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         """`count` files of the manifest, from number `first`, in its order."""
+
+    def local_file(self, dataset: Dataset, path: str) -> Path:
+        """A file of the dataset on this machine, to be looked at: where it lies, or a copy fetched of this one alone."""
 
     def changed_files(self, dataset: Dataset, limit: int = 20_000) -> list[str]:
         """Sentences, one for each file that changed or vanished since it was registered; at most `limit` files are looked at,

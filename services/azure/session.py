@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from services.azure.connection import Connection, SignIn
@@ -30,8 +33,10 @@ class Session:
     `tell_code` is called with the sentence of a device code sign-in: where to go, and what to type there.
     """
 
-    def __init__(self, connection: Connection, tell_code: Callable[[str], None] = print) -> None:
+    def __init__(self, connection: Connection, tell_code: Callable[[str], None] = print, *, silent: bool = False) -> None:
+        """`silent` keeps from standard output what the SDK prints there, Python and Rust; only for a program of one thread."""
         self.connection = connection
+        self._silent = silent
         self._tell_code = tell_code
         self._lock = threading.Lock()
         self._workspace: SdkWorkspace | None = None
@@ -66,15 +71,34 @@ class Session:
                 resource_group=place.resource_group,
             )
 
+    @contextmanager
+    def asking(self, what: str, field: str = "") -> Iterator[SdkWorkspace]:
+        """The open workspace, to ask it something. What the SDK raises meanwhile is raised as ours: see `azure_errors`."""
+        with _silenced() if self._silent else nullcontext(), azure_errors(what, field):
+            yield self.workspace
+
     def lent(self) -> Connection:
         """The connection for a process that can't ask a person: with an access token where only a person could get one."""
-        from dataclasses import replace
-
         if not self.connection.sign_in.asks_a_person:
             return self.connection
         self.workspace  # noqa: B018 - signs in
         assert self._authentication
         return replace(self.connection, tokens={AUDIENCE: self._authentication._get_arm_token()})
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Nothing on standard output, whoever writes it in this process."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with open(os.devnull, "w", encoding="utf-8") as nothing:
+        os.dup2(nothing.fileno(), 1)
+        try:
+            with redirect_stdout(nothing):
+                yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def prepare_environment() -> None:

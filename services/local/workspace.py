@@ -69,7 +69,7 @@ class LocalWorkspace:
     """The embedded default. Cheap to open; safe to open many times at once."""
 
     name = "local"
-    capabilities = frozenset({Capability.APPROVAL, Capability.RESUME, Capability.SAMPLE})
+    capabilities = frozenset({Capability.APPROVAL, Capability.RESUME, Capability.SAMPLE, Capability.TABULAR})
 
     def __init__(self, home: Path) -> None:
         """Open the workspace in `home`, making it where there is none. Raises WorkspaceUnavailable."""
@@ -188,6 +188,9 @@ class LocalWorkspace:
 
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         return list(self._manifest(dataset, first, count))
+
+    def local_file(self, dataset: Dataset, path: str) -> Path:
+        return Path(dataset.root, path)
 
     def _manifest(self, dataset: Dataset, first: int = 0, count: int | None = None) -> Iterator[DatasetFile]:
         try:
