@@ -76,14 +76,14 @@ class Runner:
         ended = threading.Event()
         heart = threading.Thread(target=self._beat, args=(ended,), daemon=True)  # a call of the SDK may take minutes
         heart.start()
-        outcome: Outcome | None
+        outcome: Outcome | None = None
         try:
             outcome = self._carry()
         except LostSight as error:
-            outcome = None
             self._store.update_run(self._run_id, error_code=error.code, error=str(error))
         except OSError as error:
-            outcome = self._lost("StorageError", f"The run's files could not be written or read: {error}. Make room or mend the folder")
+            what = f"The run's files could not be written or read: {error}. Make room or mend the folder, then resume the run."
+            self._store.update_run(self._run_id, error_code="StorageError", error=what)
         except Exception as error:  # noqa: BLE001 - the runner's edge: a run must have a reason, also where the fault is ours
             what = f"{type(error).__name__}: {error}. This is a fault of the program, not of the script.\n{format_exc()}"
             outcome = Outcome(RunStatus.FAILED, "InternalError", what)
@@ -103,9 +103,6 @@ class Runner:
         except StudioError as error:
             return Outcome(RunStatus.FAILED, "NotSubmitted", " ".join(filter(None, (error.message, error.hint))))
         return self._follow()
-
-    def _lost(self, code: str, text: str) -> None:
-        self._store.update_run(self._run_id, error_code=code, error=f"{text}, then resume the run.")
 
     # ---- submit ---------------------------------------------------------------------------------------------------------------
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from filelock import Timeout
 
 from services import run_process
-from services.azure import failures, pipeline, scored
+from services.azure import failures, scored
 from services.azure.run_folder import RunFolder, RunPlan
 from services.azure.session import Session
 from services.domain import Cut, Failure, Model, Run, RunRequest, RunStatus, utc_now
 from services.errors import NotFound, SettingsError, StudioError
-from services.pipelines import PipelineRun
+from services.pipelines import PARAMETERS, PipelineRun
 from services.remote import ComputeTarget
 from services.store import Store
 
@@ -177,8 +177,8 @@ class Runs:
 
 def again(request: RunRequest, parameters: dict[str, str]) -> RunRequest:
     """The request of a published pipeline's run: what was published, with other values of its parameters. Raises SettingsError."""
-    if unknown := sorted(set(parameters) - set(pipeline.PARAMETERS)):
+    if unknown := sorted(set(parameters) - set(PARAMETERS)):
         text = f"“{unknown[0]}” is no parameter of the pipeline"
-        raise SettingsError(unknown[0], text, f"Its parameters are {', '.join(pipeline.PARAMETERS)}.")
+        raise SettingsError(unknown[0], text, f"Its parameters are {', '.join(PARAMETERS)}.")
     given = request.settings.as_dict() | parameters
     return replace(request, settings=type(request.settings).from_dict(given), submission_id="", rerun_of=None)
