@@ -23,9 +23,12 @@ class Capability(StrEnum):
     """What only some workspaces do. A page asks by name: `Capability.APPROVAL in workspace.capabilities`."""
 
     APPROVAL = "approval of models and scripts by their SHA-256"
-    RESUME = "resuming a run whose runner is gone"
+    RESUME = "following a run again whose runner is gone"
     SAMPLE = "making a sample model and dataset"
     TABULAR = "datasets whose items are rows"
+    CARRY_ON = "carrying on with a run that failed or was canceled"
+    FAILED_ONLY = "scoring again just the items of a run that failed"
+    PIPELINES = "pipeline runs, published pipelines and schedules: see services/pipelines.py"
     REMOTE = "signing in, compute targets, datastores, training runs: see services/remote.py"
 
 

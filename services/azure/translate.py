@@ -35,7 +35,7 @@ def run_status(word: str) -> RunStatus:
     """A status of a run, a pipeline run or a step run in the SDK's word; one that is not known is a run that goes on."""
     known = _STATUSES.get(word)
     if known is None:
-        known = RunStatus(word) if word in RunStatus else RunStatus.RUNNING
+        known = RunStatus(word) if word in list(RunStatus) else RunStatus.RUNNING
     return known
 
 

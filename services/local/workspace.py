@@ -69,7 +69,11 @@ class LocalWorkspace:
     """The embedded default. Cheap to open; safe to open many times at once."""
 
     name = "local"
-    capabilities = frozenset({Capability.APPROVAL, Capability.RESUME, Capability.SAMPLE, Capability.TABULAR})
+    capabilities = frozenset(
+        {
+            Capability.APPROVAL, Capability.CARRY_ON, Capability.FAILED_ONLY, Capability.RESUME, Capability.SAMPLE, Capability.TABULAR,
+        }
+    )  # fmt: skip
 
     def __init__(self, home: Path) -> None:
         """Open the workspace in `home`, making it where there is none. Raises WorkspaceUnavailable."""
