@@ -121,6 +121,9 @@ def authentication(connection: Connection, tell_code: Callable[[str], None] = pr
         return _token_authentication(lambda audience: connection.tokens.get(audience) or connection.tokens[AUDIENCE])
     if connection.sign_in is SignIn.SERVICE_PRINCIPAL:
         given = connection.with_secret()
+        if not given.secret:
+            text = f"There is no secret for the service principal {given.client_id}."
+            raise WorkspaceUnavailable(text, "Give it on the Connection page, or set AZURE_CLIENT_SECRET.")
         return ServicePrincipalAuthentication(given.tenant_id, given.client_id, given.secret)
     if connection.sign_in is SignIn.MANAGED_IDENTITY:
         return MsiAuthentication(identity_config={"client_id": connection.client_id} if connection.client_id else None)
@@ -131,7 +134,7 @@ def authentication(connection: Connection, tell_code: Callable[[str], None] = pr
 def _credential(connection: Connection, tell_code: Callable[[str], None]) -> Any:
     from azure.identity import AzureCliCredential, DeviceCodeCredential, InteractiveBrowserCredential
 
-    tenant = {"tenant_id": connection.tenant_id} if connection.tenant_id else {}
+    tenant: dict[str, Any] = {"tenant_id": connection.tenant_id} if connection.tenant_id else {}
     if connection.sign_in is SignIn.AZURE_CLI:
         return AzureCliCredential(**tenant)
     if connection.sign_in is SignIn.DEVICE_CODE:
