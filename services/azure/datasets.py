@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ ABOUT = "batch_scoring_studio"
 """The tag that carries what only the uploader knew, as JSON."""
 _PART_FILES, _PART_BYTES = 500, 64_000_000
 _TRIES = 3
+Progress = Callable[[int, int], None]
+"""Called with the number of files that have arrived, and of all."""
 _PLACE = re.compile(r"azureml://(?:.*/)?datastores/([^/]+)/paths/(.+)")
 
 
@@ -67,24 +70,28 @@ class Datasets:
                     if not (token := answer.continuation_token):
                         return
 
-            listed = pages(
-                lambda token: client.list(*place, include_latest_definition=True, continuation_token=token, page_size=100, **more)
-            )
-            for one in listed:
+            def listed(token: str | None) -> Any:
+                return client.list(*place, include_latest_definition=True, continuation_token=token, page_size=100, **more)
+
+            def versions(dataset_id: str, token: str | None) -> Any:
+                return client.get_all_dataset_definitions(*place, dataset_id, continuation_token=token, **more)
+
+            for one in pages(listed):
                 newest = int(one.latest.version_id)
-                missing = [v for v in range(1, newest) if f"{one.name}:{v}" not in kept]
-                older = pages(lambda token: client.get_all_dataset_definitions(*place, one.dataset_id, continuation_token=token, **more))  # noqa: B023
-                for definition in [one.latest, *(older if missing else ())]:
-                    made = self._noun(one, definition)
-                    kept.setdefault(made.reference, made)
-                found += [kept[f"{one.name}:{v}"] for v in range(1, newest + 1) if f"{one.name}:{v}" in kept]
+                references = [f"{one.name}:{version}" for version in range(1, newest + 1)]
+                if references[-1] not in kept:
+                    kept[references[-1]] = self._noun(one, one.latest)
+                if not kept.keys() >= set(references):
+                    for older in pages(partial(versions, one.dataset_id)):
+                        made = self._noun(one, older)
+                        kept.setdefault(made.reference, made)
+                found += [kept[reference] for reference in references if reference in kept]
         return sorted(found, key=lambda dataset: (dataset.created_at, dataset.version), reverse=True)
 
     def _noun(self, registered: Any, definition: Any) -> Dataset:
-        """The service's dataset as ours. Of one registered elsewhere the files are not counted yet: 0."""
+        """The service's dataset as ours. Of one registered elsewhere the files are not counted yet: 0. Tags are of the latest version."""
         try:
-            about = json.loads((registered.tags or {}).get(ABOUT, "{}"))
-            about = about if about.get("version") in (None, int(definition.version_id)) else {}
+            about = json.loads((registered.tags or {}).get(ABOUT, "{}")) if definition.version_id == registered.latest.version_id else {}
         except ValueError:
             about = {}
         known = self._counted(registered.name, int(definition.version_id))
@@ -115,7 +122,7 @@ class Datasets:
         partition_format: str,
         description: str,
         staging: Path,
-        progress: Callable[[int, int], None] = lambda done, of: None,
+        progress: Progress,
     ) -> Dataset:
         """Upload the files of a folder of this machine and register them; or register what lies in a datastore already, given as
         `azureml://datastores/NAME/paths/PATH`, or at an https address."""
@@ -185,7 +192,6 @@ class Datasets:
         from azureml.core import Dataset as SdkDataset
 
         there = _sizes_below(store, target)
-        done = 0
         for number, part in enumerate(_parts(file for file in files if there.get(file.path) != file.size)):
             folder = staging / f"part-{number}"
             for attempt in range(_TRIES):
@@ -203,8 +209,7 @@ class Datasets:
                 raise WorkspaceUnavailable(
                     text, "Try again: what has arrived is not sent again. Is the storage account reachable from here?"
                 )
-            done = sum(there.get(file.path) == file.size for file in files)
-            progress(done, len(files))
+            progress(sum(there.get(file.path) == file.size for file in files), len(files))
 
     # ---- their files ------------------------------------------------------------------------------------------------------------------
 
@@ -214,9 +219,9 @@ class Datasets:
         if not path.exists():
             files = list(_listed(self.sdk(dataset)))
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{os.getpid()}")
-            partial.write_bytes(b"".join(map(manifest_line, files)))
-            os.replace(partial, path)
+            unfinished = path.with_suffix(f".{os.getpid()}")
+            unfinished.write_bytes(b"".join(map(manifest_line, files)))
+            os.replace(unfinished, path)
         return path
 
     def counted(self, dataset: Dataset) -> Dataset:
