@@ -114,9 +114,8 @@ def published_tab(pipelines: Pipelines) -> None:
     rows = [(each.name, each.version, "active" if each.active else "disabled", each.description) for each in found]
     columns = {"Name": str, "Version": str, "State": str, "Description": str}
     above = st.container()
-    chosen = by_id[
-        str(st.selectbox("Pipeline", list(by_id), format_func=lambda key: name_of(by_id[key]), key="pipeline", bind="query-params"))
-    ]
+    label = {each.id: plain(f"{each.name} · {each.id[:8]}") for each in found}
+    chosen = by_id[str(st.selectbox("Pipeline", list(by_id), format_func=label.__getitem__, key="pipeline", bind="query-params"))]
     with above:
         _shared.choosing_table(arrow_table(columns, rows), "pipeline", list(by_id), list(by_id).index(chosen.id), {})
     _shared.labelled("Address for a POST", chosen.endpoint)
