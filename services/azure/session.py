@@ -26,6 +26,9 @@ AUDIENCE = "https://management.core.windows.net/"
 # it does not know, an upload hangs instead of failing.
 _SPELLINGS = (("https_proxy", "HTTPS_PROXY"), ("no_proxy", "NO_PROXY"), ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"))
 
+_THEIR_OWN = r"(azureml|azure|msrest|msrestazure|applicationinsights|ruamel|adal|msal|paramiko|knack)(\.|$)"
+"""The modules whose deprecations are nothing that we could mend."""
+
 
 class Session:
     """Lazily one `azureml.core.Workspace`. Safe to use from several threads; cheap to make.
@@ -57,8 +60,8 @@ class Session:
     def _open(self) -> SdkWorkspace:
         prepare_environment()
         place = self.connection
-        with azure_errors(f"The workspace {place.location} can't be opened"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its own deprecations, three of them at import
+        warnings.filterwarnings("ignore", module=_THEIR_OWN)
+        with azure_errors(f"The workspace {place.location} can't be opened"):
             try:
                 from azureml.core import Workspace as SdkWorkspace
             except ImportError as error:
