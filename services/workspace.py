@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from services.azure.connection import Connection, is_remembered
 from services.domain import Cut, Dataset, DatasetFile, EntryScript, Environment, Failure, Model, Run, RunRequest
-from services.errors import SettingsError, WorkspaceUnavailable
+from services.errors import SettingsError
 from services.settings import ParallelRunSettings
 
 if TYPE_CHECKING:
@@ -154,16 +156,50 @@ class Workspace(Protocol):
         """What this workspace needs, each as (what, whether it holds, detail in words)."""
 
 
+def default_home() -> Path:
+    """`BATCH_SCORING_HOME`, else the platform's folder for a user's data."""
+    from platformdirs import user_data_path
+
+    named = os.environ.get("BATCH_SCORING_HOME")
+    return Path(named).expanduser() if named else user_data_path("batch-scoring-studio", appauthor=False)
+
+
 def open_workspace(name: str = "local", home: str | Path | None = None) -> Workspace:
-    """The workspace called `name`. `home` is the local workspace's folder; default: `BATCH_SCORING_HOME`, else the platform's
-    user data folder.
+    """The workspace called `name`. `home` is where everything of this machine is kept; default: `default_home()`. Which `azure` one, and
+    how to sign in, is told by the surroundings: see `services.azure.connection.from_surroundings`.
 
     Raises SettingsError for an unknown name, WorkspaceUnavailable where it can't be reached or written.
     """
+    base = Path(home) if home else default_home()
     if name == "local":
-        from services.local.workspace import LocalWorkspace, default_home
+        from services.local.workspace import LocalWorkspace
 
-        return LocalWorkspace(Path(home) if home else default_home())
+        return LocalWorkspace(base)
     if name == "azure":
-        raise WorkspaceUnavailable("The Azure ML workspace is not part of this version.", "Use the local workspace: --workspace local.")
+        from services.azure.connection import from_surroundings
+        from services.azure.workspace import AzureWorkspace
+
+        return AzureWorkspace(from_surroundings(), base, patient=True)
     raise SettingsError("workspace", f"there is no workspace called “{name}”", f"The workspaces are {', '.join(WORKSPACES)}.")
+
+
+# ---- the dashboard's -------------------------------------------------------------------------------------------------------------
+
+
+def chosen_workspace() -> Workspace:
+    """The workspace that the dashboard works in: the Azure ML one that was chosen on its Connection page, else the local one. Asks
+    nobody: an Azure ML workspace signs in, in the background, where nobody is needed for it."""
+    base = default_home()
+    if is_remembered(base):
+        from services.azure import chosen
+
+        if workspace := chosen.of(base):
+            return workspace
+    return open_workspace("local", base)
+
+
+def choose_workspace(connection: Connection | None) -> None:
+    """From now on the dashboard works in this workspace, which is signed in to in the background; None: in the local one."""
+    from services.azure import chosen
+
+    chosen.choose(default_home(), connection)

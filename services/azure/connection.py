@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from services.errors import SettingsError
+from services.errors import SettingsError, WorkspaceUnavailable
 
 KEYRING_SERVICE = "batch-scoring-studio"
 _REMEMBERED = "connection.json"
@@ -63,7 +65,7 @@ class Connection:
             if not re.fullmatch(r"[-\w.()]{1,90}", value):  # it becomes part of an address and of a folder's name
                 raise SettingsError(name, f"“{value[:100]}” is no {label}", "Only letters, digits, - _ . ( ) may be in it.")
         if self.sign_in is SignIn.SERVICE_PRINCIPAL:
-            for name, label in (("tenant_id", "tenant"), ("client_id", "client id"), ("secret", "secret")):
+            for name, label in (("tenant_id", "tenant"), ("client_id", "client id")):
                 if not getattr(self, name):
                     text = f"a service principal signs in by tenant, client id and secret; the {label} is missing"
                     raise SettingsError(name, text, f"Give it here, or set {_VARIABLE[name]}.")
@@ -160,36 +162,59 @@ def place_from_file(start: Path | None = None) -> dict[str, str]:
 def from_surroundings(start: Path | None = None) -> Connection:
     """The workspace and sign-in of the command line: AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZURE_WORKSPACE_NAME, else a
     `config.json`; the service principal of AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, else the Azure CLI where it is
-    signed in, else interactively. Raises SettingsError where no workspace is named.
+    signed in, else interactively. Raises WorkspaceUnavailable where no workspace is named.
     """
     named = {name: os.environ.get(_VARIABLE[name], "") for name in ("subscription_id", "resource_group", "workspace_name")}
     place = named if all(named.values()) else place_from_file(start) | {name: value for name, value in named.items() if value}
     if set(place) < set(named):
         missing = ", ".join(_VARIABLE[name] for name in named if name not in place)
-        raise SettingsError("workspace", f"no Azure ML workspace is named: {missing} is not set, and there is no config.json", _HOW_TO_NAME)
+        text = f"No Azure ML workspace is named: {missing} is not set, and there is no config.json."
+        raise WorkspaceUnavailable(text, _HOW_TO_NAME)
+    where = (place["subscription_id"], place["resource_group"], place["workspace_name"])
     tenant, client, secret = (os.environ.get(_VARIABLE[name], "") for name in ("tenant_id", "client_id", "secret"))
     if tenant and client and (secret := secret or secret_of(tenant, client)):
-        return Connection(**place, sign_in=SignIn.SERVICE_PRINCIPAL, tenant_id=tenant, client_id=client, secret=secret)
-    sign_in = SignIn.AZURE_CLI if _azure_cli_is_there() else SignIn.INTERACTIVE
-    return Connection(**place, sign_in=sign_in, tenant_id=tenant)
+        return Connection(*where, sign_in=SignIn.SERVICE_PRINCIPAL, tenant_id=tenant, client_id=client, secret=secret)
+    sign_in = SignIn.AZURE_CLI if _azure_cli_is_signed_in() else SignIn.INTERACTIVE
+    return Connection(*where, sign_in=sign_in, tenant_id=tenant)
 
 
 _HOW_TO_NAME = "Set AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZURE_WORKSPACE_NAME, or put the workspace's config.json here."
 
 
-def _azure_cli_is_there() -> bool:
-    import shutil
+def _azure_cli_is_signed_in() -> bool:
+    """Whether `az` is there and somebody is signed in; it says so from its own files."""
+    az = shutil.which("az")
+    if az is None:
+        return False
+    try:
+        asked = subprocess.run([az, "account", "show"], capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False)
+        return asked.returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
-    return shutil.which("az") is not None
+
+def suggested(base: Path) -> dict[str, str]:
+    """What to fill a form in with: what was chosen last, else what the surroundings name; never a secret."""
+    if known := remembered(base):
+        return {name: value for name, value in asdict(known).items() if name not in ("secret", "tokens")}
+    try:
+        place = place_from_file()
+    except SettingsError:
+        place = {}
+    named = {name: os.environ.get(variable, "") for name, variable in _VARIABLE.items() if name != "secret"}
+    by_variables = SignIn.SERVICE_PRINCIPAL if named["client_id"] and os.environ.get("AZURE_CLIENT_SECRET") else SignIn.INTERACTIVE
+    return place | {name: value for name, value in named.items() if value} | {"sign_in": by_variables}
+
+
+def is_remembered(base: Path) -> bool:
+    return (base / "azure" / _REMEMBERED).exists()
 
 
 def remembered(base: Path) -> Connection | None:
-    """The connection chosen last, its secret from the environment or the keyring; None where there is none, or no secret for it."""
+    """The connection chosen last; None where there is none."""
     try:
         values = json.loads((base / "azure" / _REMEMBERED).read_text(encoding="utf-8"))
-        sign_in = SignIn(values["sign_in"])
-        secret = secret_of(values["tenant_id"], values["client_id"]) if sign_in is SignIn.SERVICE_PRINCIPAL else ""
-        return Connection(**values | {"sign_in": sign_in, "secret": secret})
+        return Connection(**values | {"sign_in": SignIn(values["sign_in"])})
     except (OSError, ValueError, KeyError, TypeError, SettingsError):
         return None
 

@@ -94,7 +94,7 @@ def register(session: Session, name: str, conda_file: Path) -> Environment:
 
 
 def _check(path: Path) -> None:
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     hint = "Give a conda file: a YAML file with dependencies, such as python=3.11 and a pip list."
     try:

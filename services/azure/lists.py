@@ -96,12 +96,12 @@ class Lists:
     def one(self, listing: Listing[V], noun: str, reference: str) -> V:
         """The thing of that reference. Where it is not known, what the service says now counts. Raises NotFound."""
         name, version = parse_reference(reference, noun)
-        for look in (lambda: self.known(listing), listing.fetch):
-            found = [thing for thing in look() if thing.name == name and version in (None, thing.version)]
-            if found:
-                return max(found, key=lambda thing: thing.version)
-            if not self._session.is_open:
+        for ask in (False, True):
+            if ask and not self._session.is_open:
                 break
+            things = listing.fetch() if ask else self.known(listing)
+            if found := [thing for thing in things if thing.name == name and version in (None, thing.version)]:
+                return max(found, key=lambda thing: thing.version)
         raise NotFound(f"There is no {noun} called “{reference}”.", f"The {noun} list shows what is registered.")
 
 

@@ -26,6 +26,9 @@ AUDIENCE = "https://management.core.windows.net/"
 # it does not know, an upload hangs instead of failing.
 _SPELLINGS = (("https_proxy", "HTTPS_PROXY"), ("no_proxy", "NO_PROXY"), ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"))
 
+_THEIR_OWN = r"(azureml|azure|msrest|msrestazure|applicationinsights|ruamel|adal|msal|paramiko|knack)(\.|$)"
+"""The modules whose deprecations are nothing that we could mend."""
+
 
 class Session:
     """Lazily one `azureml.core.Workspace`. Safe to use from several threads; cheap to make.
@@ -57,8 +60,8 @@ class Session:
     def _open(self) -> SdkWorkspace:
         prepare_environment()
         place = self.connection
-        with azure_errors(f"The workspace {place.location} can't be opened"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its own deprecations, three of them at import
+        warnings.filterwarnings("ignore", module=_THEIR_OWN)
+        with azure_errors(f"The workspace {place.location} can't be opened"):
             try:
                 from azureml.core import Workspace as SdkWorkspace
             except ImportError as error:
@@ -121,6 +124,9 @@ def authentication(connection: Connection, tell_code: Callable[[str], None] = pr
         return _token_authentication(lambda audience: connection.tokens.get(audience) or connection.tokens[AUDIENCE])
     if connection.sign_in is SignIn.SERVICE_PRINCIPAL:
         given = connection.with_secret()
+        if not given.secret:
+            text = f"There is no secret for the service principal {given.client_id}."
+            raise WorkspaceUnavailable(text, "Give it on the Connection page, or set AZURE_CLIENT_SECRET.")
         return ServicePrincipalAuthentication(given.tenant_id, given.client_id, given.secret)
     if connection.sign_in is SignIn.MANAGED_IDENTITY:
         return MsiAuthentication(identity_config={"client_id": connection.client_id} if connection.client_id else None)
@@ -131,7 +137,7 @@ def authentication(connection: Connection, tell_code: Callable[[str], None] = pr
 def _credential(connection: Connection, tell_code: Callable[[str], None]) -> Any:
     from azure.identity import AzureCliCredential, DeviceCodeCredential, InteractiveBrowserCredential
 
-    tenant = {"tenant_id": connection.tenant_id} if connection.tenant_id else {}
+    tenant: dict[str, Any] = {"tenant_id": connection.tenant_id} if connection.tenant_id else {}
     if connection.sign_in is SignIn.AZURE_CLI:
         return AzureCliCredential(**tenant)
     if connection.sign_in is SignIn.DEVICE_CODE:

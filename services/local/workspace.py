@@ -25,8 +25,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platformdirs import user_data_path
-
 from services import file_tree, incoming, intake, model_files
 from services.domain import (
     Cut,
@@ -57,12 +55,6 @@ if TYPE_CHECKING:
 
 _LOOKED_AT_BY_CHECK = 2_000  # files, some 10 ms: a page checks with every click
 _LOOKED_AT_BY_SUBMIT = 100_000
-
-
-def default_home() -> Path:
-    """`BATCH_SCORING_HOME`, else the platform's folder for a user's data."""
-    named = os.environ.get("BATCH_SCORING_HOME")
-    return Path(named).expanduser() if named else user_data_path("batch-scoring-studio", appauthor=False)
 
 
 class LocalWorkspace:
