@@ -6,6 +6,7 @@ What the SDK raises was seen by making it fail: its own exceptions, msrest's, az
 
 from __future__ import annotations
 
+import json
 import re
 import traceback
 from collections.abc import Iterator
@@ -142,7 +143,7 @@ def message_of(error: BaseException) -> str:
     said = ""
     for each in _chain(error):
         inner = getattr(getattr(getattr(each, "error", None), "error", None), "message", None)  # the service's own words
-        said = inner if isinstance(inner, str) and inner else said
+        said = inner if isinstance(inner, str) and inner else said or _answered(getattr(each, "response", None))
     said = said or _text(error)
     if match := re.search(r'"message":\s*"((?:[^"\\]|\\.)+)"', said):
         said = match[1]
@@ -151,6 +152,15 @@ def message_of(error: BaseException) -> str:
     said = re.sub(r"\b(sig|client_secret|AccountKey|access_token)=[^&\s\"']+", r"\1=…", said)
     said = re.sub(r"Bearer [\w.~+/=-]+", "Bearer …", said)
     return said if len(said) <= 500 else said[:499] + "…"
+
+
+def _answered(response: object) -> str:
+    """The message in the body of an answer, which not every client of the SDK reads: Pipelines' looks for `Error`, and it is `error`."""
+    try:
+        told = {key.lower(): value for key, value in json.loads(getattr(response, "text", "") or "{}").items()}
+        return str({key.lower(): value for key, value in told["error"].items()}["message"] or "")
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return ""
 
 
 def _text(error: BaseException) -> str:

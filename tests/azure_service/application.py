@@ -70,7 +70,7 @@ class Application:
 
     def _reply(self, request: Request, fault: Fault | None) -> Reply:
         if fault and fault.status:
-            return _refused_by(fault).reply()
+            return _refused_by(fault).reply(request.host)
         if fault and fault.swallow:
             request.body = b""
         found = self._cloud.find(request)
@@ -80,7 +80,7 @@ class Application:
         try:
             answer = self._cloud.answer(request, found)
         except Refusal as refusal:
-            return refusal.reply()
+            return refusal.reply(request.host)
         except Exception:  # noqa: BLE001 - the edge: a fault of the stand-in itself fails the test that met it, by name
             words = format_exc()
             logging.getLogger(__name__).error("%s\n%s", request.line, words)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.azure_service.artifacts import Artifacts
 from tests.azure_service.blobs import Blobs
@@ -12,9 +13,12 @@ from tests.azure_service.computes import Computes
 from tests.azure_service.datasets import Datasets
 from tests.azure_service.datastores import Datastores
 from tests.azure_service.environments import Environments
+from tests.azure_service.history import History
 from tests.azure_service.identity import GROUP, SUBSCRIPTION, TENANT, Identity
 from tests.azure_service.models import Models
+from tests.azure_service.pipelines import Pipelines
 from tests.azure_service.routes import API, REGION, Found, Request, Routes, not_found, now, route
+from tests.azure_service.snapshots import Snapshots
 
 PAGE_SIZE = 50
 
@@ -34,21 +38,26 @@ class CloudWorkspace:
     """One workspace. `path` is what `{ws}` stands for in routes; blobs of its default datastore are in `container`, artifacts in
     `artifact_container`."""
 
-    rooms = {
+    rooms: ClassVar[dict[str, type]] = {
         "resource": Resource,
         "artifacts": Artifacts,
         "computes": Computes,
         "datasets": Datasets,
         "datastores": Datastores,
         "environments": Environments,
+        "history": History,
         "models": Models,
+        "pipelines": Pipelines,
+        "snapshots": Snapshots,
     }
 
-    def __init__(self, name: str, blobs: Blobs, folder: Path) -> None:
-        self.name, self.blobs, self.folder = name, blobs, folder
+    def __init__(self, name: str, blobs: Blobs, folder: Path, complain: Callable[[str], None]) -> None:
+        self.name, self.blobs, self.folder, self.complain = name, blobs, folder, complain
         self.id = str(uuid.uuid4())
         self.created = now()
         self.page_size = PAGE_SIZE
+        self.queue_seconds = 0.0  # how long a step waits for its cluster
+        self.completed: dict[str, tuple[str, dict[str, str]]] = {}  # what steps may be reused: see execution.py
         self.path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/{name}"
         self.account = f"st{uuid.uuid4().hex[:16]}"
         self.container = f"{self.account}/azureml-blobstore-{self.id}"
@@ -61,7 +70,10 @@ class CloudWorkspace:
         self.datasets = Datasets(self)
         self.datastores = Datastores(self)
         self.environments = Environments(self)
+        self.history = History(self)
         self.models = Models(self)
+        self.pipelines = Pipelines(self)
+        self.snapshots = Snapshots(self)
         self.resource = Resource(self)
 
     def described(self) -> dict[str, Any]:
@@ -91,10 +103,10 @@ class CloudWorkspace:
 
 
 class Cloud:
-    """Everything, and how a request finds its room."""
+    """Everything, and how a request finds its room. `complain` is told where the stand-in itself fails outside of a request."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, complain: Callable[[str], None]) -> None:
+        self._folder, self._complain = folder, complain
         self.blobs = Blobs(folder / "blobs", page_size=5000)
         self.identity = Identity(self)
         self.workspaces: dict[str, CloudWorkspace] = {}
@@ -103,11 +115,13 @@ class Cloud:
     def workspace(self, name: str) -> CloudWorkspace:
         """The workspace of that name, made when there is none."""
         if name not in self.workspaces:
-            self.workspaces[name] = CloudWorkspace(name, self.blobs, self._folder / "workspaces" / name)
+            self.workspaces[name] = CloudWorkspace(name, self.blobs, self._folder / "workspaces" / name, self._complain)
         return self.workspaces[name]
 
     def stop(self) -> None:
         """End whatever is still executed."""
+        for workspace in self.workspaces.values():
+            workspace.pipelines.stop()
 
     def find(self, request: Request) -> Found | None:
         return self._routes.find(request.method, host_kind(request.host), request.path)

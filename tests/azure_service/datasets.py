@@ -7,12 +7,13 @@ import re
 import threading
 import uuid
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import yaml
 
+from tests.azure_service.blobs import Blobs
 from tests.azure_service.routes import Refusal, Reply, Request, not_found, now, paged, route
 
 if TYPE_CHECKING:
@@ -25,7 +26,24 @@ class DatasetFiles:
 
     type: str
     files: list[tuple[str, str, str]]
-    transformations: list[Any]
+    transformations: list[dict[str, Any]]
+
+    @property
+    def partition_format(self) -> str:
+        """From its first key on, since Azure matches the end of a path; empty where there is none."""
+        for one in self.transformations:
+            if found := one.get("extract_columns_from_partition_format"):
+                text = str(found["partition_format"])
+                return text[text.rfind("/", 0, text.index("{")) + 1 :]
+        return ""
+
+    def write(self, blobs: Blobs, folder: Path) -> None:
+        """The files, below `folder`."""
+        depth = len(self.partition_format.split("/")) if self.partition_format else 0
+        for container, blob, path in self.files:
+            target = folder / ("/".join(blob.split("/")[-depth:]) if depth else path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(blobs.get(container, blob))
 
 
 class Datasets:
@@ -102,24 +120,32 @@ class Datasets:
         """The files of a saved dataset as they are now. Raises Refusal for none such."""
         saved = self._get_saved(saved_id)
         flow = yaml.safe_load(_dataflow(saved["dataflowJson"]))
-        found = [file for place in flow["paths"] for kind, uri in place.items() for file in self._files_at(kind, uri)]
-        return DatasetFiles(saved["datasetType"], found, flow.get("transformations", []))
+        found = [file for place in flow["paths"] for uri in place.values() for file in self._files_at(uri)]
+        steps = flow.get("transformations", [])
+        for step in steps:
+            found = found[: step.get("take", len(found))]
+        return DatasetFiles(saved["datasetType"], found, steps)
 
-    def _files_at(self, kind: str, uri: str) -> list[tuple[str, str, str]]:
+    def saved_id(self, dataset: str, version: str | None = None) -> str:
+        """The saved dataset of a registered one, by its id. Raises Refusal for none such."""
+        for known in (v for versions in self._versions.values() for v in reversed(versions) if v["datasetId"] == dataset):
+            if version in (None, known["latest"]["versionId"]):
+                return str(known["latest"]["savedDatasetId"])
+        raise not_found("Dataset", f"{dataset}:{version}")
+
+    def _files_at(self, uri: str) -> list[tuple[str, str, str]]:
         match = re.search(r"/datastores/([^/]+)/paths/(.*)", uri)
         if not match:
             raise Refusal(400, "UserError", f"Only paths of datastores are played here, not {uri}")
         container, path = self._workspace.datastores.container(match[1]), unquote(match[2])
-        names = self._workspace.blobs.names(container)
-        if kind == "file":
-            return [(container, name, name.rpartition("/")[2]) for name in names if name == path]
-        if kind == "folder":
-            base = path.rstrip("/") + "/"
-            return [(container, name, name[len(base) :]) for name in names if name.startswith(base)]
-        fixed = re.split(r"[*?\[]", path)[0].rpartition("/")[0]
-        base = fixed + "/" if fixed else ""
-        glob = path.replace("/**/", "/*").replace("**", "*")
-        return [(container, name, name[len(base) :]) for name in names if fnmatchcase(name, glob)]
+        if path in self._workspace.blobs.names(container, path):
+            return [(container, path, path.rpartition("/")[2])]
+        if not re.search(r"[*?]", path):
+            path = path.rstrip("/") + "/**"
+        base = re.split(r"[*?]", path)[0].rpartition("/")[0]
+        base = base + "/" if base else ""
+        wanted = re.compile(_glob(path))
+        return [(container, name, name[len(base) :]) for name in self._workspace.blobs.names(container, base) if wanted.fullmatch(name)]
 
     def _get_saved(self, saved_id: str) -> dict[str, Any]:
         if saved_id not in self._saved:
@@ -184,7 +210,7 @@ class Datasets:
         if not found:
             raise not_found("Dataset", dataset)
         for known in found:
-            known |= {key: request.json[key] for key in ("description", "tags") if key in request.json} | {"modifiedTime": now()}
+            known.update({key: request.json[key] for key in ("description", "tags") if key in request.json}, modifiedTime=now())
         return found[-1]
 
     @route("DELETE", "/dataset/v1.0{ws}/datasets/{name}")
@@ -224,3 +250,9 @@ class Datasets:
 def _dataflow(text: str) -> str:
     """The YAML that the SDK keeps in its own JSON."""
     return str(json.loads(text)["meta"]["RsDataflow"])
+
+
+def _glob(pattern: str) -> str:
+    """As a regular expression: `**/` any folders, `**` anything, `*` and `?` within a name."""
+    found = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(found.get(part, re.escape(part)) for part in re.split(r"(\*\*/|\*\*|\*|\?)", pattern))

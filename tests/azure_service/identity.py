@@ -20,6 +20,8 @@ CLIENT = "33333333-3333-3333-3333-333333333333"
 SECRET = "the-secret-of-the-stand-in"
 SUBSCRIPTION = "00000000-0000-0000-0000-0000000000aa"
 GROUP = "rg-batch"
+_IN_SUBSCRIPTION = "/subscriptions/{subscription}"
+_WORKSPACES = "/providers/Microsoft.MachineLearningServices/workspaces"
 
 
 class Identity:
@@ -86,13 +88,11 @@ class Identity:
             ]
         }
 
-    @route(
-        "GET", "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices/workspaces", "management"
-    )
+    @route("GET", f"{_IN_SUBSCRIPTION}/resourceGroups/{{group}}{_WORKSPACES}", host="management")
     def workspaces_of_group(self, request: Request, subscription: str, group: str) -> dict[str, Any]:
         return {"value": [workspace.described() for workspace in self._cloud.workspaces.values()]}
 
-    @route("GET", "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/workspaces", host="management")
+    @route("GET", f"{_IN_SUBSCRIPTION}{_WORKSPACES}", host="management")
     def workspaces_of_subscription(self, request: Request, subscription: str) -> dict[str, Any]:
         return {"value": [workspace.described() for workspace in self._cloud.workspaces.values()]}
 

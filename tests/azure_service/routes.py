@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote
+from xml.sax.saxutils import escape
 
 REGION = "westeurope"
 API = f"https://{REGION}.api.azureml.ms"
@@ -76,7 +77,11 @@ class Refusal(Exception):
         super().__init__(message)
         self.status, self.code, self.message, self.headers = status, code, message, dict(headers or {})
 
-    def reply(self) -> Reply:
+    def reply(self, host: str = "") -> Reply:
+        if host.endswith(".blob.core.windows.net"):
+            text = f"<Error><Code>{escape(self.code)}</Code><Message>{escape(self.message)}</Message></Error>"
+            content = f'<?xml version="1.0" encoding="utf-8"?>{text}'.encode()
+            return Reply(content, self.status, self.headers | {"x-ms-error-code": self.code}, "application/xml")
         body = {
             "error": {"code": self.code, "message": self.message, "target": None, "details": [], "innerError": None},
             "correlation": {"operation": "0" * 32, "request": "0" * 16},

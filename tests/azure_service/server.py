@@ -26,7 +26,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.watch = Watch()
-        self.cloud = Cloud(folder)
+        self.cloud = Cloud(folder, self.watch.does_not_know)
         self._folder = folder
 
     async def start(self) -> dict[str, Any]:
@@ -69,6 +69,9 @@ class Server:
 
     def set_page_size(self, workspace: str, size: int) -> None:
         self.cloud.workspaces[workspace].page_size = size
+
+    def set_queue_seconds(self, workspace: str, seconds: float) -> None:
+        self.cloud.workspaces[workspace].queue_seconds = seconds
 
     def stop(self) -> None:
         self.cloud.stop()

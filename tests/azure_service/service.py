@@ -110,6 +110,10 @@ class AzureService:
         """How many things a page of a list holds; 50 at first."""
         self._ask("set_page_size", workspace=workspace or self.workspace, size=size)
 
+    def set_queue_seconds(self, seconds: float, workspace: str = "") -> None:
+        """How long a step is Queued before it runs; 0 at first."""
+        self._ask("set_queue_seconds", workspace=workspace or self.workspace, seconds=seconds)
+
     def _ask(self, verb: str, **values: Any) -> Any:
         with self._lock:
             assert self._process.stdin
