@@ -328,7 +328,7 @@ def choosing_table(table: pa.Table, key: str, values: Sequence[str], position: i
         st.session_state[own] = marked
     st.dataframe(
         table, key=own, on_select=choose, selection_mode="single-row-required", selection_default=marked, column_config=columns,
-        height="content" if table.num_rows <= 8 else 300, alt=f"Registered: choose a {key}",
+        height="content" if table.num_rows <= 8 else 300, alt=f"Registered: choose a {key}", placeholder="",
     )  # type: ignore[call-overload]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +218,7 @@ if not submitted and submission.is_recent and submission.run_id:
 
 with notes:
     if dataset and not wrong:
-        with at_its_field():
+        with at_its_field(), nullcontext() if dataset.item_count else st.spinner("Counting its files …"):
             st.markdown(f"**{plain(in_words(workspace.cut([dataset], settings), settings))}**")
     if settings.error_threshold < 0:
         items = f"{dataset.item if dataset else 'item'}s"

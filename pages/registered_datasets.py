@@ -125,12 +125,13 @@ def browse_files(dataset: Dataset) -> None:
             st.caption("The files of a tabular dataset are shown in Azure ML studio.")
             return
         wanted = st.session_state.setdefault("files_wanted", set())
-        if dataset.reference not in wanted and not st.button("Show its files", key=f"list-{dataset.reference}", icon=":material/list:"):
+        if dataset.reference not in wanted:
+            if st.button("Show its files", key=f"list-{dataset.reference}", icon=":material/list:"):
+                with st.spinner("Asking for the names and sizes of its files …"):
+                    workspace.dataset_files(dataset, 0, 1)
+                wanted.add(dataset.reference)
+                st.rerun()
             return
-        wanted.add(dataset.reference)
-        with st.spinner("Asking for the names and sizes of its files …"):
-            workspace.dataset_files(dataset, 0, 1)
-        dataset = workspace.dataset(dataset.reference)
     listed, preview = st.columns([5, 6], gap="medium")
     with listed:
         table_place = st.container()

@@ -69,7 +69,7 @@ def show_details(model: Model) -> None:
                 "Size": _shared.size_in_words(model.size),
                 "Registered": _shared.local_time(model.created_at),
                 **({"Approval": approval(model)} if Capability.APPROVAL in workspace.capabilities else {}),
-                "File": Path(model.path).name,
+                **({} if "://" in model.path else {"File": Path(model.path).name}),
             }
         )
         if model.tags:

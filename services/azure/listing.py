@@ -62,6 +62,9 @@ class Listing(Generic[T]):
         """What was just registered; the newest comes first."""
         self._keep([thing, *self.known()], self.fetched_at or utc_now() - NEVER)
 
+    def replace(self, other: Callable[[T], T]) -> None:
+        self._keep([other(thing) for thing in self.known()], self.fetched_at or utc_now() - NEVER)
+
     def remove(self, gone: Callable[[T], bool]) -> None:
         self._keep([thing for thing in self.known() if not gone(thing)], self.fetched_at or utc_now() - NEVER)
 

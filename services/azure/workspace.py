@@ -210,7 +210,15 @@ class AzureWorkspace:
     def _arrived(self, done: int, of: int) -> None:
         self._lists.say(f"{done:,} of {of:,} files have arrived." if done < of else "")
 
+    def _counted(self, dataset: Dataset) -> Dataset:
+        """With its files counted; of one registered elsewhere they are counted once."""
+        counted = self._datasets.counted(dataset)
+        if counted is not dataset:
+            self._lists.datasets.replace(lambda other: counted if other.reference == counted.reference else other)
+        return counted
+
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
+        self._counted(dataset)
         return list(read_manifest(self._datasets.manifest(dataset), first, count))
 
     def local_file(self, dataset: Dataset, path: str) -> Path:
@@ -256,7 +264,7 @@ class AzureWorkspace:
         if settings.mini_batch_size and not settings.mini_batch_size.isdecimal():
             text = f"“{settings.mini_batch_size}” is a size in bytes, and {first} is a file dataset"
             raise SettingsError("mini_batch_size", text, "Give a number of files, such as 10.")
-        known = [self._datasets.counted(dataset) for dataset in datasets]
+        known = [self._counted(dataset) for dataset in datasets]
         if not settings.partition_keys:
             cut = Cut.of_files((dataset.file_count for dataset in known), settings.units_in_a_mini_batch(tabular=False))
             return replace(cut, on=on)
