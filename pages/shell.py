@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from pages import _shared
+from pages import _connection_strip, _shared
+from services.remote import remote_of
 
 # As text, so that it is served with the page: Streamlit fetches the picture of a page's own icon from the web.
 MARK = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#0f6e78"/>
@@ -28,4 +29,7 @@ page = st.navigation(
 st.set_page_config(page_title=f"{page.title} · Batch Scoring Studio")
 st.logo(MARK, size="large")
 with _shared.errors_shown():
+    if remote := remote_of(_shared.workspace()):
+        with st.sidebar:
+            _connection_strip.show(remote)
     page.run()

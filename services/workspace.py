@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from services.azure.connection import Connection, is_remembered
+from services.azure.connection import Connection, SignIn, is_remembered, suggested
 from services.domain import Cut, Dataset, DatasetFile, EntryScript, Environment, Failure, Model, Run, RunRequest
 from services.errors import SettingsError
 from services.settings import ParallelRunSettings
@@ -17,6 +17,11 @@ from services.settings import ParallelRunSettings
 if TYPE_CHECKING:
     from services.predictions import Predictions
     from services.sample import SampleMade
+
+__all__ = [
+    "WORKSPACES", "Capability", "Connection", "SignIn", "Workspace", "choose_workspace", "chosen_workspace", "default_home",
+    "open_workspace", "suggested_connection",
+]  # fmt: skip
 
 WORKSPACES = ("local", "azure")
 
@@ -203,3 +208,8 @@ def choose_workspace(connection: Connection | None) -> None:
     from services.azure import chosen
 
     chosen.choose(default_home(), connection)
+
+
+def suggested_connection() -> dict[str, str]:
+    """What to fill the form of a connection in with: what was chosen last, else what variables and a config.json name. No secret."""
+    return suggested(default_home())

@@ -42,6 +42,7 @@ from services.domain import (
     Run,
     RunRequest,
     TabularDataset,
+    counted,
 )
 from services.entry_scripts import EntryScripts
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
@@ -247,18 +248,21 @@ class AzureWorkspace:
             if other.type != first.type:
                 text = f"{first} is a {first.type} dataset and {other} a {other.type} dataset"
                 raise SettingsError("dataset", text, "Choose datasets of one type.")
+        processes = settings.process_count_per_node
+        on = counted(settings.node_count, "node") + (f" of {counted(processes, 'worker')}" if processes else "")
         if isinstance(first, TabularDataset):
             note = "How many rows and mini-batches there are is not known here: Azure ML cuts tabular datasets by bytes when it runs."
-            return Cut("row", 0, 0, "", (note,))
+            return Cut("row", 0, 0, "", (note,), on)
         if settings.mini_batch_size and not settings.mini_batch_size.isdecimal():
             text = f"“{settings.mini_batch_size}” is a size in bytes, and {first} is a file dataset"
             raise SettingsError("mini_batch_size", text, "Give a number of files, such as 10.")
-        counted = [self._datasets.counted(dataset) for dataset in datasets]
+        known = [self._datasets.counted(dataset) for dataset in datasets]
         if not settings.partition_keys:
-            return Cut.of_files((dataset.file_count for dataset in counted), settings.units_in_a_mini_batch(tabular=False))
-        batches = sum(len(self._keys(dataset, settings.partition_keys)) for dataset in counted)
+            cut = Cut.of_files((dataset.file_count for dataset in known), settings.units_in_a_mini_batch(tabular=False))
+            return replace(cut, on=on)
+        batches = sum(len(self._keys(dataset, settings.partition_keys)) for dataset in known)
         each = f", one for each {' and '.join(settings.partition_keys)}"
-        return Cut("file", sum(dataset.file_count for dataset in counted), batches, each)
+        return Cut("file", sum(dataset.file_count for dataset in known), batches, each, (), on)
 
     def _keys(self, dataset: Dataset, keys: tuple[str, ...]) -> set[Any]:
         known = PartitionFormat.parse(dataset.partition_format).keys if dataset.partition_format else ()
