@@ -173,10 +173,11 @@ def figures(run: Run) -> None:
     share = done(run) / total if total else 0.0
     st.progress(share, f"{done(run):,} of {counted(total, _shared.item_of(run))} · {int(share * 100)} %")
     lasted = "–" if run.duration is None else duration_in_words(run.duration)
+    known = run.items_succeeded is not None
     shown_figures = {
-        "Succeeded": f"{run.items_succeeded or 0:,}",
-        "Failed": f"{run.items_failed or 0:,}",
-        "Left": f"{run.items_left or 0:,}",
+        "Succeeded": f"{run.items_succeeded:,}" if known else "–",
+        "Failed": f"{run.items_failed or 0:,}" if known else "–",
+        "Left": f"{run.items_left or 0:,}" if known else "–",
         f"{_shared.item_of(run).capitalize()}s per second": "–" if speed is None else f"{speed:,}",
     } | ({"Duration": lasted} if run.status.ended else {"Time left": time_left(run) or "–"})
     with st.grid(len(shown_figures), min_column_width=130):
@@ -184,7 +185,8 @@ def figures(run: Run) -> None:
             st.metric(label, figure, border=True)
     words = [budget(run), f"{run.mini_batches_done or 0:,} of {counted(run.mini_batches_total or 0, 'mini-batch')} done"]
     if not run.status.ended:
-        words += [f"{counted(run.workers, 'worker')} at work", f"{'running' if run.status is RunStatus.RUNNING else 'ran'} for {lasted}"]
+        words += [f"{counted(run.workers, 'worker')} at work"] if known else []
+        words.append(f"{'running' if run.status is RunStatus.RUNNING else 'ran'} for {lasted}")
     st.caption(" · ".join(words))
 
 

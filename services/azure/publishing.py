@@ -89,7 +89,7 @@ class Publishing:
         given = {key: str(value) for key, value in parameters.items() if str(value).strip()}
         request = replace(again(plan.request, given), name=name or plan.request.name, submission_id=submission_id)
         plan = replace(plan, request=request, published_id=pipeline_id, parameters=_as_sent(given))
-        return self._runs.submit(plan, Cut("row" if plan.tabular else "file", plan.item_count, 0))
+        return self._runs.submit(plan, _cut(plan))
 
     # ---- schedules ------------------------------------------------------------------------------------------------------------
 
@@ -157,6 +157,13 @@ class Publishing:
         return PublishedPipeline(
             its.id, its.name or "", its.description or "", its.version or "", its.status == "Active", its.endpoint or "", defaults
         )
+
+
+def _cut(plan: RunPlan) -> Cut:
+    """As far as it is known without asking: of several datasets as if they were one."""
+    if plan.tabular or plan.request.settings.partition_keys:
+        return Cut("row" if plan.tabular else "file", plan.item_count, 0)
+    return Cut.of_files([plan.item_count], plan.request.settings.units_in_a_mini_batch(tabular=False))
 
 
 def _as_sent(parameters: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from traceback import format_exc
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from filelock import Timeout
 
@@ -26,7 +26,7 @@ from services.azure.run_folder import RunFolder
 from services.azure.session import Session
 from services.azure.translate import azure_errors, run_status, status_of
 from services.domain import Run, RunStatus, utc_now
-from services.errors import StudioError, WorkspaceUnavailable
+from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
 from services.pipelines import PipelineRun
 from services.store import Store
 
@@ -101,8 +101,11 @@ class Runner:
                 self._make()
             self._start()
         except StudioError as error:
-            return Outcome(RunStatus.FAILED, "NotSubmitted", " ".join(filter(None, (error.message, error.hint))))
-        return self._follow()
+            return Outcome(RunStatus.FAILED, "NotSubmitted", _in_words(error))
+        try:
+            return self._follow()
+        except (NotFound, IntakeError) as error:
+            return Outcome(RunStatus.FAILED, type(error).__name__, _in_words(error))
 
     # ---- submit ---------------------------------------------------------------------------------------------------------------
 
@@ -112,26 +115,20 @@ class Runner:
         self._store.update_run(self._run_id, status=RunStatus.NOT_STARTED, heartbeat_at=utc_now())
         workspace = self._patiently("The workspace can't be opened", lambda: self._session.workspace)
         if plan.published_id:
-            made = self._patiently(
-                "The published pipeline can't be run", lambda: pipeline.run_published(workspace, plan, self._run_id), submitting=True
-            )
+            what = "The published pipeline can't be run"
+            made = self._patiently(what, lambda: pipeline.run_published(workspace, plan, self._run_id))
         else:
-            built = self._patiently(
-                "The pipeline can't be built", lambda: pipeline.build(self._session, plan, self._folder), submitting=True
-            )
+            built = self._patiently("The pipeline can't be built", lambda: pipeline.build(self._session, plan, self._folder))
             again = bool(plan.request.rerun_of)
-            made = self._patiently(
-                "The run can't be submitted",
-                lambda: pipeline.create_run(built, plan.experiment, tags, regenerate_outputs=again),
-                submitting=True,
-            )
+            what = "The run can't be submitted"
+            made = self._patiently(what, lambda: pipeline.create_run(built, plan.experiment, tags, regenerate_outputs=again))
         self._note(PipelineRun(made, plan.experiment, RunStatus.NOT_STARTED, run_id=self._run_id))
 
     def _start(self) -> None:
         assert self._known
         made = self._known.id
         workspace = self._patiently("The workspace can't be opened", lambda: self._session.workspace)
-        self._patiently("The run can't be started", lambda: pipeline.start_run(workspace, made), submitting=True)
+        self._patiently("The run can't be started", lambda: pipeline.start_run(workspace, made))
         self._run = self._patiently("The run can't be read", lambda: _pipeline_run(workspace, self._plan.experiment, made))
         self._note(replace(self._known, studio_url=self._run.get_portal_url()))
 
@@ -189,7 +186,7 @@ class Runner:
 
     def _fetch(self, status: RunStatus, step: Any) -> Outcome:
         if step:
-            self._patiently("The run's logs can't be fetched", lambda: leavings.fetch_logs(step, self._folder))
+            self._fetch_logs(step)
         if status is RunStatus.CANCELED:
             return Outcome(status, None, "Canceled on request.")
         details = self._patiently("The run can't be read", (step or self._run).get_details)
@@ -201,8 +198,15 @@ class Runner:
             self._note_reuse(step)
         if self._plan.request.settings.output_action == "append_row":
             return self._counted()
-        self._store.update_run(self._run_id, items_succeeded=None, items_failed=None)
-        return Outcome(status)
+        return Outcome(status)  # how many succeeded isn't told
+
+    def _fetch_logs(self, step: Any) -> None:
+        """A run without its logs is still a run."""
+        try:
+            self._patiently("The run's logs can't be fetched", lambda: leavings.fetch_logs(step, self._folder))
+        except (LostSight, StudioError) as error:
+            run = self._store.run(self._run_id)
+            self._store.update_run(self._run_id, warnings=(*run.warnings, str(error)))
 
     def _counted(self) -> Outcome:
         try:
@@ -211,7 +215,9 @@ class Runner:
             name = self._plan.request.settings.append_row_file_name
             return Outcome(RunStatus.FAILED, "NoOutput", f"Azure ML says that the run is completed, but its output has no {name}.")
         total = self._plan.item_count
-        self._store.update_run(self._run_id, items_succeeded=min(rows, total), items_failed=max(0, total - rows))
+        batches = self._store.run(self._run_id).mini_batches_total
+        counts = {"items_succeeded": min(rows, total), "items_failed": max(0, total - rows), "mini_batches_done": batches}
+        self._store.update_run(self._run_id, **counts)
         scored.make_table(self._folder, self._plan)
         return Outcome(RunStatus.COMPLETED)
 
@@ -233,10 +239,10 @@ class Runner:
 
     # ---- the service, and signs of life ---------------------------------------------------------------------------------------
 
-    def _patiently(self, what: str, ask: Callable[[], T], *, submitting: bool = False) -> T:
+    def _patiently(self, what: str, ask: Callable[[], T]) -> T:
         """What `ask` returns, asked again while the service is out of reach, busy or at fault, for half an hour.
 
-        A refusal raises: LostSight where the run goes on, the StudioError itself where nothing is started yet (`submitting`).
+        Raises LostSight when that doesn't help, or nobody may ask; the StudioError itself for a refusal of what was asked.
         """
         began, wait, refused = time.monotonic(), 1.0, 0
         while True:
@@ -245,10 +251,12 @@ class Runner:
                     answer = ask()
             except StudioError as error:
                 status = status_of(error.__cause__) if error.__cause__ else None
-                refused += status in (401, 403)
-                passing = isinstance(error, WorkspaceUnavailable) and refused < REFUSALS and time.monotonic() - began < PATIENCE
-                if not passing:
-                    self._give_up(error, submitting)
+                final = not isinstance(error, WorkspaceUnavailable)
+                if final and (status is not None or type(error) is not StudioError):
+                    raise
+                refused += final or status in (401, 403)
+                if refused >= REFUSALS or time.monotonic() - began > PATIENCE:
+                    raise LostSight("LostSight", f"{_in_words(error)} {self._what_now()}") from error
                 self._in_trouble = True
                 self._store.update_run(self._run_id, error_code=type(error).__name__, error=f"{error.message} It is asked again.")
                 print(f"{utc_now():%H:%M:%S} {error.message} Again in {wait:.0f} s.", file=sys.stderr, flush=True)
@@ -260,12 +268,10 @@ class Runner:
                     self._in_trouble = False
                 return answer
 
-    @staticmethod
-    def _give_up(error: StudioError, submitting: bool) -> NoReturn:
-        if submitting:
-            raise error
-        words = " ".join(filter(None, (error.message, error.hint)))
-        raise LostSight("LostSight", f"{words} The run goes on in Azure ML: resume it here to follow it again.") from error
+    def _what_now(self) -> str:
+        if self._known is None:
+            return "Nothing was started there: resume the run to submit it once that is mended."
+        return "What was started goes on in Azure ML: resume the run to follow it again."
 
     def _note(self, known: PipelineRun) -> None:
         self._known = known
@@ -275,6 +281,10 @@ class Runner:
         while not ended.wait(BEAT):
             with suppress(WorkspaceUnavailable):
                 self._store.update_run(self._run_id, heartbeat_at=utc_now())
+
+
+def _in_words(error: StudioError) -> str:
+    return " ".join(filter(None, (error.message, error.hint)))
 
 
 def _pipeline_run(workspace: Any, experiment: str, pipeline_run_id: str) -> Any:

@@ -80,7 +80,8 @@ class Runs:
         run_id = f"run-{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         folder = self._folder(run_id)
         folder.create(plan)
-        run = self._store.insert_run(run_id, plan.request, cut.item_count, cut.mini_batch_count, tuple(warnings))
+        unknown = dict.fromkeys(("items_succeeded", "items_failed", "mini_batches_done"))  # until its end
+        run = self._store.insert_run(run_id, plan.request, cut.item_count, cut.mini_batch_count, tuple(warnings), **unknown)
         if run.id != run_id:  # a second click
             shutil.rmtree(folder.path, ignore_errors=True)
         else:

@@ -62,7 +62,9 @@ def rows(ws) -> Any:
 def pipeline(ws, rows) -> Callable[..., Any]:
     """`pipeline(script, setting=value, ...)` is a pipeline of one ParallelRunStep over `rows`, with an output called inferences."""
 
-    def make(script: str = ECHO, allow_reuse: bool = False, arguments: list[Any] | None = None, **settings: Any) -> Any:
+    def make(
+        script: str = ECHO, allow_reuse: bool = False, arguments: list[Any] | None = None, dataset: Any = rows, **settings: Any
+    ) -> Any:
         from azureml.core import Environment
         from azureml.pipeline.core import Pipeline, PipelineData
         from azureml.pipeline.steps import ParallelRunConfig, ParallelRunStep
@@ -74,7 +76,7 @@ def pipeline(ws, rows) -> Callable[..., Any]:
             source_directory="source", entry_script="score.py", environment=Environment("mine"), compute_target="cpu-cluster",
             **few | settings,
         )  # fmt: skip
-        inputs, output = [rows.as_named_input("rows")], PipelineData("inferences", datastore=ws.get_default_datastore())
+        inputs, output = [dataset.as_named_input("rows")], PipelineData("inferences", datastore=ws.get_default_datastore())
         step = ParallelRunStep(
             "score", parallel_run, inputs=inputs, output=output, arguments=arguments or [], allow_reuse=allow_reuse,
         )  # fmt: skip

@@ -111,3 +111,69 @@ def test_a_training_run_s_output_is_registered_as_a_model(ws):
     model = found.register_model("trained", model_path="outputs/model.pkl", tags={"from": "run"})
     assert (model.id, model.run_id) == ("trained:1", run.id)
     assert Path(Model(ws, "trained").download("there")).read_bytes() == b"trained"
+
+
+COUNTING = "def run(mini_batch):\n    return [f'{len(mini_batch)}'] * len(mini_batch)\n"
+
+
+def test_a_published_pipeline_is_run_with_other_parameters_and_disabled(ws, pipeline, finish_azure):
+    import requests
+    from azureml.pipeline.core import PipelineParameter, PipelineRun, PublishedPipeline
+
+    made = pipeline(COUNTING, mini_batch_size=PipelineParameter("mini_batch_size", "2"))
+    published = made.publish("scoring", description="for tests", version="1")
+    run = submit(ws, published, pipeline_parameters={"mini_batch_size": "4"})
+    assert finish_azure(run) == "Finished"
+    assert rows_of(run) == ["1", "4", "4", "4", "4"]
+    assert [one.id for one in PublishedPipeline.list(ws)] == [published.id]
+
+    body = {"ExperimentName": "by-rest", "ParameterAssignments": {"mini_batch_size": "5"}}
+    answer = requests.post(published.endpoint, headers=ws._auth.get_authentication_header(), json=body, timeout=30)
+    by_rest = PipelineRun.get(ws, answer.json()["Id"])
+    assert finish_azure(by_rest) == "Finished"
+    assert rows_of(by_rest, "by-rest") == ["5"] * 5
+
+    published.disable()
+    assert PublishedPipeline.list(ws) == []
+    assert [one.status for one in PublishedPipeline.list(ws, active_only=False)] == ["Disabled"]
+    with pytest.raises(Exception, match="Bad Request") as refused:
+        submit(ws, published)
+    assert "disabled" in refused.value.response.text
+
+
+def test_a_pipeline_run_is_published(ws, pipeline, finish_azure):
+    run = submit(ws, pipeline(COUNTING))
+    finish_azure(run)
+    assert run.publish_pipeline(name="of-a-run", description="", version="1").status == "Active"
+
+
+def test_a_schedule_is_made_listed_disabled_enabled_and_fires(ws, azure, pipeline, finish_azure):
+    from azureml.pipeline.core import PipelineRun, Schedule, ScheduleRecurrence
+
+    published = pipeline(COUNTING).publish("scoring", description="", version="1")
+    weekly = ScheduleRecurrence(frequency="Week", interval=1, week_days=["Monday"], hours=[6], minutes=[0])
+    schedule = Schedule.create(ws, "weekly", published.id, "scheduled", recurrence=weekly)
+    assert [(one.id, one.status, one.recurrence.week_days) for one in Schedule.list(ws)] == [(schedule.id, "Active", ["Monday"])]
+    schedule.disable()
+    assert Schedule.list(ws) == []
+    schedule.enable()
+    assert [one.id for one in Schedule.get_schedules_for_pipeline_id(ws, published.id)] == [schedule.id]
+    fired = azure.service.fire_schedule(schedule.id, azure.workspace)
+    run = PipelineRun.get(ws, fired)
+    assert finish_azure(run) == "Finished"
+    assert schedule.get_last_pipeline_run().id == fired
+    assert [one.id for one in schedule.get_pipeline_runs()] == [fired]
+
+
+def test_tabular_datasets_are_scored_by_rows(ws, pipeline, finish_azure):
+    from azureml.core import Dataset
+
+    Path("table").mkdir()
+    Path("table/a.csv").write_text("x,y\n1,10\n2,20\n")
+    store = ws.get_default_datastore()
+    Dataset.File.upload_directory("table", (store, "table"), show_progress=False)
+    table = Dataset.Tabular.from_delimited_files((store, "table/*.csv")).register(ws, "table")
+    assert table.to_pandas_dataframe().to_dict("list") == {"x": [1, 2], "y": [10, 20]}
+    run = submit(ws, pipeline(dataset=table, script="def run(rows):\n    return rows.assign(z=rows.x + rows.y)\n", mini_batch_size="1KB"))
+    assert finish_azure(run) == "Finished"
+    assert rows_of(run) == ["1 10 11", "2 20 22"]

@@ -17,6 +17,7 @@ from tests.azure_service.history import History
 from tests.azure_service.identity import GROUP, SUBSCRIPTION, TENANT, Identity
 from tests.azure_service.models import Models
 from tests.azure_service.pipelines import Pipelines
+from tests.azure_service.published import Published
 from tests.azure_service.routes import API, REGION, Found, Request, Routes, not_found, now, route
 from tests.azure_service.snapshots import Snapshots
 
@@ -48,6 +49,7 @@ class CloudWorkspace:
         "history": History,
         "models": Models,
         "pipelines": Pipelines,
+        "published": Published,
         "snapshots": Snapshots,
     }
 
@@ -73,6 +75,7 @@ class CloudWorkspace:
         self.history = History(self)
         self.models = Models(self)
         self.pipelines = Pipelines(self)
+        self.published = Published(self)
         self.snapshots = Snapshots(self)
         self.resource = Resource(self)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.azure_service.cloud import CloudWorkspace
 
 _OF_THE_RUNTIME = ("client_sdk_version", "create_snapshot_at_runtime", "scoring_module_name", "output")
+_SIDE_INPUT = "DatasetConsumptionConfig:"
 _END = 60  # seconds that a cancelled run may take
 
 
@@ -45,7 +46,12 @@ class StepWords:
         found = []
         for one in self._module["StructuredInterface"]["Arguments"]:
             kind, value = one["ValueType"], one["Value"]
-            found.append(("Literal", self.parameters.get(value, "")) if kind == "Parameter" else (kind, str(value)))
+            if kind == "Parameter":
+                found.append(("Literal", self.parameters.get(value, "")))
+            elif value.startswith(_SIDE_INPUT):
+                found.append(("Input", value.removeprefix(_SIDE_INPUT)))
+            else:
+                found.append((kind, value))
         return found
 
     @property

@@ -73,6 +73,9 @@ class Server:
     def set_queue_seconds(self, workspace: str, seconds: float) -> None:
         self.cloud.workspaces[workspace].queue_seconds = seconds
 
+    def fire_schedule(self, workspace: str, schedule: str) -> str:
+        return self.cloud.workspaces[workspace].published.fire(schedule)
+
     def stop(self) -> None:
         self.cloud.stop()
 

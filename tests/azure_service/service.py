@@ -114,6 +114,10 @@ class AzureService:
         """How long a step is Queued before it runs; 0 at first."""
         self._ask("set_queue_seconds", workspace=workspace or self.workspace, seconds=seconds)
 
+    def fire_schedule(self, schedule: str, workspace: str = "") -> str:
+        """Let the time of a schedule come, by its id; returns the id of the pipeline run. Schedules don't fire by the clock here."""
+        return str(self._ask("fire_schedule", workspace=workspace or self.workspace, schedule=schedule))
+
     def _ask(self, verb: str, **values: Any) -> Any:
         with self._lock:
             assert self._process.stdin
