@@ -91,7 +91,7 @@ class Application:
 
 def _refused_by(fault: Fault) -> Refusal:
     codes = {401: "AuthenticationFailed", 403: "AuthorizationFailed", 404: "NotFound", 409: "Conflict", 429: "TooManyRequests"}
-    headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
+    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
     if fault.status == 401:
         headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
     return Refusal(

@@ -46,6 +46,15 @@ class Identity:
             challenge = f'Bearer authorization_uri="https://login.microsoftonline.com/{TENANT}", error="invalid_token"'
             raise Refusal(401, "AuthenticationFailed", words, {"WWW-Authenticate": challenge})
 
+    @route("GET", "/common/discovery/instance", host="login")
+    def instances(self, request: Request) -> dict[str, Any]:
+        here = "login.microsoftonline.com"
+        return {
+            "tenant_discovery_endpoint": f"https://{here}/common/.well-known/openid-configuration",
+            "api-version": "1.1",
+            "metadata": [{"preferred_network": here, "preferred_cache": here, "aliases": [here]}],
+        }
+
     @route("GET", "/{tenant}/v2.0/.well-known/openid-configuration", host="login")
     def openid(self, request: Request, tenant: str) -> dict[str, str]:
         if tenant != TENANT:
