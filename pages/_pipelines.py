@@ -66,7 +66,7 @@ def age_and_refresh() -> DeltaGenerator:
     with st.container(horizontal=True, vertical_alignment="center"):
         age = st.empty()
         st.space("stretch")
-        if st.button("Refresh", icon=":material/refresh:", key="refresh-lists", type="tertiary"):
+        if st.button("Refresh", icon=":material/refresh:", key="refresh-pipelines", type="tertiary"):
             forget_lists()
     return age
 
@@ -101,8 +101,8 @@ def where_it_is(pipelines: Pipelines, run: Run) -> None:
         st.caption("It is being submitted: its pipeline is built, and what it needs is uploaded.")
     else:
         queued = known.status is RunStatus.QUEUED
-        where = "It waits for nodes of the cluster." if queued else "Azure ML tells at the end how many items are done."
-        st.caption(plain(f"{known.status} in Azure ML{f', its step {known.step}' if known.step else ''}. {where}"))
+        where = ": it waits for nodes of the cluster." if queued else ", which tells at the end how many items are done."
+        st.caption(plain(f"{known.status} in Azure ML{where}"))
 
 
 @st.dialog("Publish as a pipeline")
