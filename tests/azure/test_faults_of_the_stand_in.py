@@ -15,18 +15,17 @@ def models(ws):
     return [model.id for model in Model.list(ws)]
 
 
-@pytest.mark.parametrize(("status", "words"), [(401, "401"), (403, "403"), (404, "404"), (409, "409")])
+@pytest.mark.parametrize(("status", "words"), [(401, "Unauthorized"), (403, "Forbidden"), (404, "Not Found"), (409, "Conflict")])
 def test_a_refusal_reaches_the_caller_once(ws, azure, status, words):
     azure.service.fault(MODELS, status=status, message="as asked")
-    with pytest.raises(Exception, match=words) as refused:
+    with pytest.raises(Exception, match=words):
         models(ws)
-    assert "as asked" in str(refused.value)
     assert models(ws) == []
     assert [seen.status for seen in azure.requests if "/models" in seen.line] == [status, 200]
 
 
 def test_what_can_be_tried_again_is_tried_again_by_the_sdk(ws, azure):
-    azure.service.fault(MODELS, status=429, retry_after=0.1)
+    azure.service.fault(MODELS, status=429, retry_after=1)
     azure.service.fault(MODELS, status=500)
     azure.service.fault(MODELS, cut=True)
     assert models(ws) == []
@@ -67,7 +66,7 @@ def test_a_swallowed_upload_leaves_an_empty_blob_and_the_sdk_says_nothing(ws, az
 def test_a_token_that_is_no_longer_taken_is_refused(ws, azure):
     assert models(ws) == []
     azure.service.expire_tokens()
-    with pytest.raises(Exception, match="401"):
+    with pytest.raises(Exception, match="Unauthorized"):
         models(ws)
 
 
@@ -77,7 +76,7 @@ def test_an_unknown_workspace_and_a_wrong_secret_are_refused(azure):
 
     where = {"subscription_id": os.environ["AZURE_SUBSCRIPTION_ID"], "resource_group": os.environ["AZURE_RESOURCE_GROUP"]}
     who = (os.environ["AZURE_TENANT_ID"], os.environ["AZURE_CLIENT_ID"])
-    with pytest.raises(Exception, match="no-such"):
+    with pytest.raises(Exception, match="Workspace not found"):
         Workspace.get("no-such", auth=ServicePrincipalAuthentication(*who, os.environ["AZURE_CLIENT_SECRET"]), **where)
     with pytest.raises(Exception, match="AADSTS7000215"):
         Workspace.get(azure.workspace, auth=ServicePrincipalAuthentication(*who, "wrong"), **where)
@@ -86,27 +85,25 @@ def test_an_unknown_workspace_and_a_wrong_secret_are_refused(azure):
 def test_lists_come_in_pages_and_the_sdk_reads_them_all(ws, azure):
     from azureml.core import Dataset, Environment, Experiment, Model
 
-    azure.service.set_page_size(2, azure.workspace)
+    azure.service.set_page_size(1, azure.workspace)
     Path("model.pkl").write_bytes(b"a model")
     Path("files").mkdir()
     Path("files/1.csv").write_text("1\n")
     store = ws.get_default_datastore()
     Dataset.File.upload_directory("files", (store, "rows"), show_progress=False)
-    for number in range(5):
+    for number in range(3):
         Model.register(ws, "model.pkl", f"model-{number}")
         Dataset.File.from_files((store, "rows"), validate=False).register(ws, f"rows-{number}")
         Environment(f"env-{number}").register(ws)
-        Experiment(ws, f"exp-{number}").start_logging(snapshot_directory=None).complete()
         Experiment(ws, "many").start_logging(snapshot_directory=None).complete()
     azure.service.clear()
-    assert len(models(ws)) == 5
-    assert len(list(ws.datasets.keys())) == 5
-    assert len(ws.environments) == 6
-    assert len(ws.compute_targets) == 2
-    assert len(Experiment.list(ws)) == 6
-    assert len(list(Experiment(ws, "many").get_runs())) == 5
+    assert len(models(ws)) == len(list(ws.datasets.keys())) == 3
+    assert (len(ws.environments), len(ws.compute_targets)) == (4, 2)
+    assert len(Experiment.list(ws)) == 1
+    assert len(list(Experiment(ws, "many").get_runs())) == 3
     lists = {"models": "*/models?*", "datasets": "*/datasets?*", "environments": "*/environments/*", "runs": "*/runs:query"}
-    assert {name: azure.service.count(f"* https*{pattern}") for name, pattern in lists.items()} == dict.fromkeys(lists, 3)
+    found = {name: azure.service.count(pattern) for name, pattern in lists.items()}
+    assert found == {"models": 3, "datasets": 3, "environments": 4, "runs": 3}
 
 
 def test_what_the_stand_in_does_not_play_is_named(azure_service, ws, azure):

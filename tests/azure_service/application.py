@@ -70,28 +70,28 @@ class Application:
 
     def _reply(self, request: Request, fault: Fault | None) -> Reply:
         if fault and fault.status:
-            return _refused_by(fault).reply(request.host)
+            return _refused_by(fault).reply(request)
         if fault and fault.swallow:
             request.body = b""
         found = self._cloud.find(request)
         if found is None:
             self._watch.does_not_know(request.line)
-            return Refusal(404, "UnknownRoute", f"The stand-in has no route {request.line}").reply()
+            return Refusal(404, "UnknownRoute", f"The stand-in has no route {request.line}").reply(request)
         try:
             answer = self._cloud.answer(request, found)
         except Refusal as refusal:
-            return refusal.reply(request.host)
+            return refusal.reply(request)
         except Exception:  # noqa: BLE001 - the edge: a fault of the stand-in itself fails the test that met it, by name
             words = format_exc()
             logging.getLogger(__name__).error("%s\n%s", request.line, words)
             self._watch.does_not_know(f"{request.line} failed:\n{words}")
-            return Refusal(400, "StandInFailed", words.strip().rpartition("\n")[2]).reply()
+            return Refusal(400, "StandInFailed", words.strip().rpartition("\n")[2]).reply(request)
         return answer if isinstance(answer, Reply) else Reply(answer)
 
 
 def _refused_by(fault: Fault) -> Refusal:
     codes = {401: "AuthenticationFailed", 403: "AuthorizationFailed", 404: "NotFound", 409: "Conflict", 429: "TooManyRequests"}
-    headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
+    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
     if fault.status == 401:
         headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
     return Refusal(

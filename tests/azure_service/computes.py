@@ -67,6 +67,11 @@ class Computes:
     def list(self, request: Request) -> dict[str, Any]:
         return paged(self._computes.values(), request, self._workspace.page_size, "$skip", "nextLink")
 
+    @route("POST", "/{ws}/computes/{name}/listNodes", host="management")  # with the SDK's own second slash
+    def nodes(self, request: Request, name: str) -> dict[str, Any]:
+        self.max_nodes(name)
+        return {"nodes": []}
+
     @route("GET", "/rp/workspaces{ws}/computes/{name}")
     def get(self, request: Request, name: str) -> dict[str, Any]:
         self.max_nodes(name)

@@ -13,9 +13,9 @@ class Fault:
     """What happens to the next `count` calls (None: to all) whose line (see `Request.line`) matches `pattern`, a shell pattern in which
     `[` stands for itself.
 
-    seconds: they are answered so much later. status: they are refused with it, `code`, `message` and, for 429, `Retry-After:
-    retry_after`. cut: the connection ends without an answer; `lost`: it ends after the call had its effect. swallow: an upload is
-    answered as if it were stored, and leaves an empty blob.
+    seconds: they are answered so much later. status: they are refused with it, `code`, `message` and, where it is given, a Retry-After of
+    `retry_after` whole seconds. cut: the connection ends without an answer. lost: it ends after the call had its effect. swallow: an
+    upload is answered as if it were stored, and leaves an empty blob.
     """
 
     pattern: str
@@ -24,7 +24,7 @@ class Fault:
     status: int = 0
     code: str = ""
     message: str = ""
-    retry_after: float | None = None
+    retry_after: int | None = None
     cut: bool = False
     lost: bool = False
     swallow: bool = False

@@ -147,6 +147,17 @@ class History:
                 return experiment
         raise not_found("Experiment", identity)
 
+    @route("PATCH", "/history/v1.0{ws}/experimentids/{identity}")
+    def change_experiment(self, request: Request, identity: str) -> dict[str, Any]:
+        experiment = self.experiment_by_id(request, identity)
+        given = request.json
+        experiment["tags"] |= given.get("tags") or {}
+        if given.get("description") is not None:
+            experiment["description"] = given["description"]
+        if given.get("archive") is not None:
+            experiment["archivedTime"] = now() if given["archive"] else None
+        return experiment
+
     @route("POST", "/history/v1.0{ws}/experiments:query")
     def experiments(self, request: Request) -> dict[str, Any]:
         asked = request.json or {}
@@ -242,14 +253,15 @@ class History:
 
     @route("POST", "/metric/v2.0{ws}/runs/{run_id}/list")
     def metrics(self, request: Request, run_id: str) -> dict[str, Any]:
-        return {"value": self._metrics.get(run_id, []), "continuationToken": None}
+        told = [{"metricKey": {"name": one["name"]}, "columns": one["columns"]} for one in self._metrics.get(run_id, [])]
+        return {"value": told, "continuationToken": None}
 
     @route("POST", "/metric/v2.0{ws}/runs/{run_id}/full")
     def full_metric(self, request: Request, run_id: str) -> dict[str, Any]:
         for metric in self._metrics.get(run_id, []):
-            if metric["name"] == request.json["name"]:
+            if metric["name"] == request.json["metricName"]:
                 return metric
-        raise not_found("Metric", request.json["name"])
+        raise not_found("Metric", request.json["metricName"])
 
     @route("GET", "/history/v1.0{ws}/experiments/{experiment}/runs/{run_id}/metricsingest/wait")
     def wait_for_metrics(self, request: Request, experiment: str, run_id: str) -> Reply:

@@ -20,6 +20,7 @@ CLIENT = "33333333-3333-3333-3333-333333333333"
 SECRET = "the-secret-of-the-stand-in"
 SUBSCRIPTION = "00000000-0000-0000-0000-0000000000aa"
 GROUP = "rg-batch"
+VM_SIZES = {"STANDARD_DS3_V2": (4, 0, 14.0, 28672), "STANDARD_NC6S_V3": (6, 1, 112.0, 344064)}
 _IN_SUBSCRIPTION = "/subscriptions/{subscription}"
 _WORKSPACES = "/providers/Microsoft.MachineLearningServices/workspaces"
 
@@ -45,6 +46,15 @@ class Identity:
             words = "Bearer token not provided." if not token else "The access token has expired or is not valid."
             challenge = f'Bearer authorization_uri="https://login.microsoftonline.com/{TENANT}", error="invalid_token"'
             raise Refusal(401, "AuthenticationFailed", words, {"WWW-Authenticate": challenge})
+
+    @route("GET", "/common/discovery/instance", host="login")
+    def instances(self, request: Request) -> dict[str, Any]:
+        here = "login.microsoftonline.com"
+        return {
+            "tenant_discovery_endpoint": f"https://{here}/common/.well-known/openid-configuration",
+            "api-version": "1.1",
+            "metadata": [{"preferred_network": here, "preferred_cache": here, "aliases": [here]}],
+        }
 
     @route("GET", "/{tenant}/v2.0/.well-known/openid-configuration", host="login")
     def openid(self, request: Request, tenant: str) -> dict[str, str]:
@@ -95,6 +105,17 @@ class Identity:
     @route("GET", f"{_IN_SUBSCRIPTION}{_WORKSPACES}", host="management")
     def workspaces_of_subscription(self, request: Request, subscription: str) -> dict[str, Any]:
         return {"value": [workspace.described() for workspace in self._cloud.workspaces.values()]}
+
+    @route("GET", f"{_IN_SUBSCRIPTION}/resources", host="management")
+    def resources(self, request: Request, subscription: str) -> dict[str, Any]:
+        """What `Workspace.list` asks for: the workspaces, by a filter that asks for no other kind."""
+        kept = ("id", "name", "type", "location", "tags")
+        return {"value": [{key: told[key] for key in kept} for told in (one.described() for one in self._cloud.workspaces.values())]}
+
+    @route("GET", f"{_IN_SUBSCRIPTION}/providers/Microsoft.MachineLearningServices/locations/{{region}}/vmSizes", host="management")
+    def sizes(self, request: Request, subscription: str, region: str) -> dict[str, Any]:
+        keys = ("vCPUs", "gpus", "memoryGB", "maxResourceVolumeMB")
+        return {"amlCompute": [{"name": name} | dict(zip(keys, numbers, strict=True)) for name, numbers in VM_SIZES.items()]}
 
     @route("GET", "/discovery")
     def discovery(self, request: Request) -> dict[str, str]:

@@ -77,8 +77,8 @@ class Refusal(Exception):
         super().__init__(message)
         self.status, self.code, self.message, self.headers = status, code, message, dict(headers or {})
 
-    def reply(self, host: str = "") -> Reply:
-        if host.endswith(".blob.core.windows.net"):
+    def reply(self, request: Request) -> Reply:
+        if request.host.endswith(".blob.core.windows.net"):
             text = f"<Error><Code>{escape(self.code)}</Code><Message>{escape(self.message)}</Message></Error>"
             content = f'<?xml version="1.0" encoding="utf-8"?>{text}'.encode()
             return Reply(content, self.status, self.headers | {"x-ms-error-code": self.code}, "application/xml")
@@ -89,6 +89,8 @@ class Refusal(Exception):
             "location": REGION,
             "time": now(),
         }
+        if "/modelmanagement/" in request.path:  # a service with a form of its own
+            body |= {"code": self.code, "statusCode": self.status, "message": self.message, "details": []}
         return Reply(body, self.status, self.headers)
 
 
