@@ -18,7 +18,7 @@ def models(ws):
 @pytest.mark.parametrize("status", [401, 403, 404, 409])
 def test_a_refusal_reaches_the_caller_once(ws, azure, status):
     azure.service.fault(MODELS, status=status, message="as asked")
-    with pytest.raises(Exception, match="as asked|listing denied"):  # of a 403 the SDK keeps its own opinion
+    with pytest.raises(Exception, match=r"as asked|listing denied"):  # of a 403 the SDK keeps its own opinion
         models(ws)
     assert models(ws) == []
     assert [seen.status for seen in azure.requests if "/models" in seen.line] == [status, 200]
