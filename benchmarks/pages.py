@@ -19,7 +19,8 @@ from pathlib import Path
 from playwright.sync_api import Browser
 
 from services.domain import RunRequest
-from services.local.workspace import BUILT_IN_SCRIPTS, LocalWorkspace
+from services.entry_scripts import BUILT_IN
+from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import Dashboard, browser, settled
 
@@ -86,7 +87,7 @@ def _full_home(home: Path) -> Path:
     workspace = LocalWorkspace(home)
     sample = workspace.make_sample()
     settings = ParallelRunSettings(mini_batch_size="50")
-    script = str(BUILT_IN_SCRIPTS / "batch_scoring_script.py")
+    script = str(BUILT_IN / "batch_scoring_script.py")
     run = workspace.submit(RunRequest((sample.model,), (sample.dataset,), script, settings))
     while not workspace.run(run.id).status.ended:
         time.sleep(0.1)

@@ -126,8 +126,9 @@ def show_latest() -> None:
             run_line(run, f"{scored}{failed} · {_shared.ago(run.submitted_at)}", "results.py")
 
 
-_shared.title("Batch Scoring Studio", "Predictions for many files at once, by worker processes on this machine.")
 workspace = _shared.workspace()
+by_whom = "in an Azure ML workspace" if Capability.REMOTE in workspace.capabilities else "by worker processes on this machine"
+_shared.title("Batch Scoring Studio", f"Predictions for many files at once, {by_whom}.")
 latest_models, latest_datasets = _shared.latest_versions(workspace.models()), _shared.latest_versions(workspace.datasets())
 recent = workspace.runs(LOOKED_AT)
 if not (latest_models or latest_datasets or recent):

@@ -22,12 +22,11 @@ from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from services import tabular
 from services.domain import Environment, RunRequest
 from services.errors import WorkspaceUnavailable
 from services.partition_format import PartitionFormat
+from services.run_process import RunPlace
 
 
 @dataclass(frozen=True)
@@ -116,16 +115,14 @@ def _environment(values: dict[str, Any]) -> Environment:
     return Environment(**told | {"created_at": datetime.fromisoformat(told["created_at"])})
 
 
-class RunFolder:
+class RunFolder(RunPlace):
     """The paths in one run's folder, its plan and its lock."""
 
     def __init__(self, home: Path, run_id: str) -> None:
-        self.path = home / "runs" / run_id
+        super().__init__(home, run_id)
         self.plan_file = self.path / "plan.json"
         self.rows_file = self.path / "rows.partial"
-        self.output = self.path / "output"
         self.output_list = self.path / "output.jsonl"
-        self.logs = self.path / "logs"
         self.work = self.path / "work"
 
     def of(self, run_id: str) -> RunFolder:
@@ -158,22 +155,6 @@ class RunFolder:
             return (self.path / "journal.db").stat().st_size > 0
         except OSError:
             return False
-
-    def lock(self) -> FileLock:
-        """The lock that whoever carries out the run holds. Not inherited by workers; dropped by the system when its holder dies."""
-        return FileLock(self.path / "lock")
-
-    def is_carried_out(self) -> bool:
-        """Whether a living process holds the lock."""
-        lock = self.lock()
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        except OSError:
-            return False  # the folder is gone or can't be written: nobody works there
-        lock.release()
-        return False
 
     def published_file(self, plan: RunPlan) -> Path:
         """Where the rows of a completed run are."""

@@ -73,7 +73,7 @@ class Pipelines:
             RunType=creation.get("RunType", "SDK"),
             TotalRunSteps=len(nodes),
             ScheduleId=values.get("ScheduleId"),
-            tags=creation.get("Tags") or {},
+            tags=creation.get("tags") or {},
             Properties=properties,
         )
         self._runs[run["Id"]] = run
