@@ -15,10 +15,10 @@ def models(ws):
     return [model.id for model in Model.list(ws)]
 
 
-@pytest.mark.parametrize(("status", "words"), [(401, "Unauthorized"), (403, "Forbidden"), (404, "Not Found"), (409, "Conflict")])
-def test_a_refusal_reaches_the_caller_once(ws, azure, status, words):
+@pytest.mark.parametrize("status", [401, 403, 404, 409])
+def test_a_refusal_reaches_the_caller_once(ws, azure, status):
     azure.service.fault(MODELS, status=status, message="as asked")
-    with pytest.raises(Exception, match=words):
+    with pytest.raises(Exception, match=r"as asked|listing denied"):  # of a 403 the SDK keeps its own opinion
         models(ws)
     assert models(ws) == []
     assert [seen.status for seen in azure.requests if "/models" in seen.line] == [status, 200]
@@ -66,7 +66,7 @@ def test_a_swallowed_upload_leaves_an_empty_blob_and_the_sdk_says_nothing(ws, az
 def test_a_token_that_is_no_longer_taken_is_refused(ws, azure):
     assert models(ws) == []
     azure.service.expire_tokens()
-    with pytest.raises(Exception, match="Unauthorized"):
+    with pytest.raises(Exception, match="token has expired"):
         models(ws)
 
 

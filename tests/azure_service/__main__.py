@@ -17,10 +17,12 @@ def main() -> None:
         folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="azure-ml-")))
         print("Starting a stand-in of Azure ML, with a sample workspace…", flush=True)
         service = stack.enter_context(AzureService(folder.absolute(), sample=True))
-        variables = " \\\n    ".join(f"{name}={shlex.quote(value)}" for name, value in service.environment().items())
-        home = shlex.quote(str(folder.absolute() / "dashboard"))
+        told = service.environment() | {"BATCH_SCORING_HOME": str(folder.absolute() / "dashboard")}
+        variables = " \\\n    ".join(f"{name}={shlex.quote(value)}" for name, value in told.items())
         print(f"The workspace is {service.workspace}. In another terminal, in {PROJECT}, open the dashboard on it:\n")
-        print(f"env {variables} \\\n    BATCH_SCORING_HOME={home} BATCH_SCORING_WORKSPACE=azure .venv/bin/python app.py\n")
+        print(f"env {variables} \\\n    .venv/bin/python app.py\n")
+        print("Its Connection page is filled in then: sign in as a service principal. Or, with the same variables, the command line:\n")
+        print("    .venv/bin/python -m services --workspace azure model list\n")
         print("Models, datasets, clusters and runs are the stand-in’s: nothing reaches Azure. Ctrl-C ends it.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()

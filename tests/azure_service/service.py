@@ -33,7 +33,8 @@ class AzureService:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         command = [sys.executable, "-m", "tests.azure_service.server", str(self.folder)]
-        self._process = subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
+        self._process = subprocess.Popen(command, cwd=PROJECT, start_new_session=True, **pipes)  # Ctrl-C is for who started it
         assert self._process.stdout
         if not (first := self._process.stdout.readline()):
             raise RuntimeError(f"The stand-in did not start: exit code {self._process.wait()}")
