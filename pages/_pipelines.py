@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages import _shared
 from pages._shared import arrow_table, clipped, plain
@@ -34,10 +35,16 @@ def tabs(pipelines: Pipelines, runs: Callable[[], None]) -> None:
     """The list of runs, and beside it what else the workspace has. Only the open tab is drawn, and asks."""
     views: dict[str, Callable[[], None]] = {
         "Runs": runs,
-        "Published pipelines": lambda: published_tab(pipelines),
-        "Schedules": lambda: schedules_tab(pipelines),
-        "In Azure ML": lambda: history_tab(pipelines),
+        "Published pipelines": lambda: with_age(published_tab),
+        "Schedules": lambda: with_age(schedules_tab),
+        "In Azure ML": lambda: with_age(history_tab),
     }
+
+    def with_age(show: Callable[[Pipelines], None]) -> None:
+        age = age_and_refresh()
+        show(pipelines)
+        tell_age(age)
+
     for tab, show in zip(st.tabs(list(views), key="list", on_change="rerun", bind="query-params"), views.values(), strict=True):
         if tab.open:
             with tab, _shared.errors_shown():
@@ -45,20 +52,27 @@ def tabs(pipelines: Pipelines, runs: Callable[[], None]) -> None:
 
 
 def listed(name: str, ask: Callable[[], Sequence[T]]) -> Sequence[T]:
-    """A list of the service's with its age and a button to ask again; asked for at most every few minutes by one browser tab."""
+    """A list of the service's, asked for at most every few minutes by one browser tab."""
     kept: dict[str, tuple[datetime, Sequence[T]]] = st.session_state.setdefault("pipeline_lists", {})
     place = f"{_shared.workspace().location} {name}"
-    with st.container(horizontal=True, vertical_alignment="center"):
-        age = st.empty()
-        st.space("stretch")
-        if st.button("Refresh", icon=":material/refresh:", key=f"refresh-{name}", type="tertiary"):
-            kept.pop(place, None)
     if place not in kept or (utc_now() - kept[place][0]).total_seconds() > KEPT:
         with st.spinner("Asking Azure ML…"):
             kept[place] = (utc_now(), ask())
-    at, things = kept[place]
-    age.caption(f"As of {_shared.ago(at)}")
-    return things
+    return kept[place][1]
+
+
+def age_and_refresh() -> DeltaGenerator:
+    """A button to ask for the lists again. Their age is told in what this returns, once they are there: see `tell_age`."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        age = st.empty()
+        st.space("stretch")
+        if st.button("Refresh", icon=":material/refresh:", key="refresh-pipelines", type="tertiary"):
+            forget_lists()
+    return age
+
+
+def tell_age(age: DeltaGenerator) -> None:
+    age.caption(f"As of {_shared.ago(min(at for at, _ in st.session_state.pipeline_lists.values()))}")
 
 
 def forget_lists() -> None:
@@ -86,8 +100,9 @@ def where_it_is(pipelines: Pipelines, run: Run) -> None:
     if known is None:
         st.caption("It is being submitted: its pipeline is built, and what it needs is uploaded.")
     else:
-        step = {"": "", "Queued": ", which waits for a node of the cluster"}.get(known.step, f", step {known.step}")
-        st.caption(plain(f"Azure ML says: {known.status}{step}. It tells how many items are done at the end."))
+        queued = known.status is RunStatus.QUEUED
+        where = ": it waits for nodes of the cluster." if queued else ", which tells at the end how many items are done."
+        st.caption(plain(f"{known.status} in Azure ML{where}"))
 
 
 @st.dialog("Publish as a pipeline")
@@ -189,7 +204,7 @@ def schedules_tab(pipelines: Pipelines) -> None:
     if not found:
         st.info("There are no schedules. A published pipeline can be given one.", icon=":material/info:")
         return
-    names = {each.id: each.name for each in listed("published", pipelines.published)} if found else {}
+    names = {each.id: each.name for each in listed("published", pipelines.published)}
     for each in found:
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             with st.container(gap=None):
@@ -217,17 +232,17 @@ def history_tab(pipelines: Pipelines) -> None:
         return
     newest = f"The newest {MOST_RUNS} pipeline runs" if len(found) == MOST_RUNS else "All its pipeline runs"
     st.caption(f"{newest}, whoever started them.")
-    columns: dict[str, type] = {"Status": str, "Title": str, "Id": str, "Started": datetime, "Ended": datetime, "Here": str, "Studio": str}
+    columns: dict[str, type] = {"Status": str, "Title": str, "Here": str, "Studio": str, "Started": datetime, "Ended": datetime, "Id": str}
     rows = [
-        (each.status, clipped(each.title, 300), each.id, each.created_at, each.ended_at, f"runs?run={each.run_id}" if each.run_id else None,
-         each.studio_url)
+        (each.status, clipped(each.title, 300), f"runs?run={each.run_id}" if each.run_id else None, each.studio_url, each.created_at,
+         each.ended_at, each.id)
         for each in found
     ]  # fmt: skip
     link = st.column_config.LinkColumn
     config: dict[str, Any] = {
         "Started": _shared.time_column(),
         "Ended": _shared.time_column(),
-        "Here": link(display_text="Open run"),
-        "Studio": link(display_text="Open in studio"),
+        "Here": link(display_text="Run"),
+        "Studio": link(display_text="Studio"),
     }
     st.dataframe(arrow_table(columns, rows), hide_index=True, lazy=False, column_config=config, alt="Pipeline runs in Azure ML")

@@ -32,8 +32,14 @@ def done(run: Run) -> int:
 
 def rate(run: Run) -> float | None:
     """Files a second: at present, or over the whole of a run that ended."""
-    found = run.rate if not run.status.ended else done(run) / run.duration if run.duration else None
+    ended = done(run) / run.duration if run.duration and run.items_succeeded is not None else None
+    found = ended if run.status.ended else run.rate
     return None if found is None else round(found, 1 if found < 100 else None)
+
+
+def share_done(run: Run) -> float | None:
+    """In whole hundredths; None where it isn't known."""
+    return 100 * done(run) // run.items_total / 100 if run.items_total and run.items_succeeded is not None else None
 
 
 def time_left(run: Run) -> str | None:
@@ -88,7 +94,7 @@ def run_table(runs: list[Run]) -> None:
         columns,
         [
             (
-                run.status, clipped(run.title, 300), 100 * done(run) // run.items_total / 100 if run.items_total else None,
+                run.status, clipped(run.title, 300), share_done(run),
                 run.items_succeeded, run.items_failed, run.items_left, rate(run), time_left(run), run.submitted_at,
             )
             for run in runs
@@ -169,11 +175,11 @@ def actions(run: Run) -> None:
 
 
 def figures(run: Run) -> None:
-    total, speed = run.items_total or 0, rate(run)
-    share = done(run) / total if total else 0.0
-    st.progress(share, f"{done(run):,} of {counted(total, _shared.item_of(run))} · {int(share * 100)} %")
+    total, speed, known = counted(run.items_total or 0, _shared.item_of(run)), rate(run), run.items_succeeded is not None
+    if known:
+        share = done(run) / run.items_total if run.items_total else 0.0
+        st.progress(share, f"{done(run):,} of {total} · {int(share * 100)} %")
     lasted = "–" if run.duration is None else duration_in_words(run.duration)
-    known = run.items_succeeded is not None
     shown_figures = {
         "Succeeded": f"{run.items_succeeded:,}" if known else "–",
         "Failed": f"{run.items_failed or 0:,}" if known else "–",
@@ -183,7 +189,8 @@ def figures(run: Run) -> None:
     with st.grid(len(shown_figures), min_column_width=130):
         for label, figure in shown_figures.items():
             st.metric(label, figure, border=True)
-    words = [budget(run), f"{run.mini_batches_done or 0:,} of {counted(run.mini_batches_total or 0, 'mini-batch')} done"]
+    batches = counted(run.mini_batches_total or 0, "mini-batch")
+    words = [budget(run), f"{run.mini_batches_done or 0:,} of {batches} done"] if known else [f"{total} in {batches}"]
     if not run.status.ended:
         words += [f"{counted(run.workers, 'worker')} at work"] if known else []
         words.append(f"{'running' if run.status is RunStatus.RUNNING else 'ran'} for {lasted}")

@@ -312,7 +312,7 @@ class Run:
 
     @property
     def items_left(self) -> int | None:
-        if self.items_total is None:
+        if self.items_total is None or self.items_succeeded is None:
             return None
         return self.items_total - (self.items_succeeded or 0) - (self.items_failed or 0)
 

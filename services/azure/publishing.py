@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from services.azure import pipeline
 from services.azure.run_folder import EXPERIMENT, RunPlan
 from services.azure.runs import Runs, again
 from services.azure.session import Session
-from services.azure.translate import run_status
+from services.azure.translate import moment, run_status
 from services.domain import Cut, Run, counted
 from services.errors import NotFound, SettingsError, StudioError
 from services.pipelines import PARAMETERS, PipelineRun, PublishedPipeline, Recurrence, Schedule
@@ -184,16 +183,10 @@ def _seen(run: Any, experiment: str) -> PipelineRun:
         status=run_status(run.status),
         title=run.display_name or run.description or "",
         studio_url=run.get_portal_url(),
-        created_at=_time(told.get("created_utc")),
-        ended_at=_time(told.get("end_time_utc")),
+        created_at=moment(told.get("created_utc")),
+        ended_at=moment(told.get("end_time_utc")),
         run_id=tags.get(pipeline.RUN_TAG, ""),
     )
-
-
-def _time(value: Any) -> datetime | None:
-    if not isinstance(value, datetime):
-        return None
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def _schedule(its: Any) -> Schedule:

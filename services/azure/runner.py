@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from traceback import format_exc
 from typing import Any, NamedTuple, TypeVar
@@ -24,7 +24,7 @@ from services.azure import failures, leavings, pipeline, scored
 from services.azure.connection import Connection
 from services.azure.run_folder import RunFolder
 from services.azure.session import Session
-from services.azure.translate import azure_errors, run_status, status_of
+from services.azure.translate import azure_errors, moment, run_status, status_of
 from services.domain import Run, RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
 from services.pipelines import PipelineRun
@@ -230,7 +230,7 @@ class Runner:
         self._store.update_run(self._run_id, reused_from=next(ours, reused))
 
     def _note_times(self, details: dict[str, Any]) -> None:
-        began, self._ended = _moment(details.get("startTimeUtc")), _moment(details.get("endTimeUtc"))
+        began, self._ended = moment(details.get("startTimeUtc")), moment(details.get("endTimeUtc"))
         if began:
             self._store.update_run(self._run_id, started_at=began)
 
@@ -297,15 +297,6 @@ def _pipeline_run(workspace: Any, experiment: str, pipeline_run_id: str) -> Any:
 def _pipeline_run_id(folder: RunFolder) -> str:
     known = folder.pipeline_run()
     return known.id if known else ""
-
-
-def _moment(text: str | None) -> datetime | None:
-    if not text:
-        return None
-    with suppress(ValueError):
-        moment = datetime.fromisoformat(text[:26].rstrip("Z"))
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return None
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from services.domain import RunStatus
 from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
@@ -38,6 +39,15 @@ def run_status(word: str) -> RunStatus:
     if known is None:
         known = RunStatus(word) if word in list(RunStatus) else RunStatus.RUNNING
     return known
+
+
+def moment(text: str | None) -> datetime | None:
+    """A time as the service writes it: UTC where it doesn't say, with up to seven digits of a second; None for what is none."""
+    try:
+        told = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return told if told.tzinfo else told.replace(tzinfo=UTC)
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------------------
