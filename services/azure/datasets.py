@@ -33,6 +33,8 @@ ABOUT = "batch_scoring_studio"
 """The tag that carries what only the uploader knew, as JSON."""
 _PART_FILES, _PART_BYTES = 500, 64_000_000
 _TRIES = 3
+_HARMED = set('"%&*:<>?|')
+"""What upload_directory writes as %22 and so on, for good."""
 Progress = Callable[[int, int], None]
 """Called with the number of files that have arrived, and of all."""
 _PLACE = re.compile(r"azureml://(?:.*/)?datastores/([^/]+)/paths/(.+)")
@@ -135,6 +137,11 @@ class Datasets:
             if keys and keys.values(file.path) is None:
                 text = f"The path “{file_tree.short(file.path)}” is not of the partition format “{file_tree.short(partition_format)}”."
                 raise IntakeError(text, "The format goes from the first key to the end of the path; a key’s value holds no / and no dot.")
+        if harmed := [file.path for file in files if set(file.path) & _HARMED]:
+            text = (
+                f"“{file_tree.short(harmed[0])}” can't be uploaded under its name: the SDK changes {' '.join(sorted(_HARMED))} in a name."
+            )
+            raise IntakeError(text, "Rename it, or bring it there by another tool and register the dataset where it lies.")
         base = root if root.is_dir() else root.parent
         target = f"batch-scoring-studio/{name}/{_content_of(base, files)[:16]}"
         with self._session.asking(f"Dataset {name} was not registered", "name") as workspace:

@@ -16,6 +16,7 @@ from services.errors import IntakeError, NotFound
 
 if TYPE_CHECKING:
     from azureml.core import Environment as SdkEnvironment
+    from azureml.core import Workspace
 
 PYTHON = "3.11"
 """The SDK's own default, 3.8, is too old for today's scikit-learn."""
@@ -77,10 +78,13 @@ def sdk_environment(session: Session, reference: str | None) -> SdkEnvironment:
 
 def environments(session: Session) -> list[Environment]:
     """The latest version of each, the curated ones last."""
-    with session.asking("The environments can't be listed") as workspace:
+
+    def ask(workspace: Workspace) -> list[Environment]:
         from azureml.core import Environment as SdkEnvironment
 
-        found = [noun(environment) for environment in SdkEnvironment.list(workspace).values()]
+        return [noun(environment) for environment in SdkEnvironment.list(workspace).values()]
+
+    found = session.patiently("The environments can't be listed", ask)
     return sorted(found, key=lambda one: (one.name.startswith(("AzureML-", "Microsoft")), one.name.lower()))
 
 

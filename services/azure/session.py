@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from services.azure.connection import Connection, SignIn
-from services.azure.translate import azure_errors
+from services.azure.translate import azure_errors, retry_after, status_of
 from services.errors import WorkspaceUnavailable
 
 if TYPE_CHECKING:
     from azureml.core import Workspace as SdkWorkspace
     from azureml.core.authentication import AbstractAuthentication
+
+T = TypeVar("T")
 
 AUDIENCE = "https://management.core.windows.net/"
 """What the SDK asks tokens for; the same one opens the workspace's own services."""
@@ -78,7 +81,26 @@ class Session:
     def asking(self, what: str, field: str = "") -> Iterator[SdkWorkspace]:
         """The open workspace, to ask it something. What the SDK raises meanwhile is raised as ours: see `azure_errors`."""
         with _silenced() if self._silent else nullcontext(), azure_errors(what, field):
-            yield self.workspace
+            try:
+                yield self.workspace
+            except Exception as error:
+                if status_of(error) == 401:  # a token that is not taken any more; the next question signs in anew
+                    self._workspace = None
+                raise
+
+    def patiently(self, what: str, ask: Callable[[SdkWorkspace], T], field: str = "") -> T:
+        """What `ask` returns of the open workspace, tried again where Azure is busy or out of reach. For those clients of the SDK that
+        don't try again by themselves, as most do."""
+        for wait in (0.5, 2.0, 8.0, None):
+            try:
+                with self.asking(what, field) as workspace:
+                    return ask(workspace)
+            except WorkspaceUnavailable as error:
+                status = status_of(error.__cause__) if error.__cause__ else None
+                if wait is None or status in (401, 403):
+                    raise
+                time.sleep(min(60.0, (error.__cause__ and retry_after(error.__cause__)) or wait))
+        raise AssertionError
 
     def lent(self) -> Connection:
         """The connection for a process that can't ask a person: with an access token where only a person could get one."""

@@ -84,7 +84,7 @@ def translated(error: BaseException, what: str, field: str = "") -> StudioError:
     lower = said.lower()
     if "quota" in lower:
         return SettingsError(field or "compute_target", f"{what}: {said}", "Ask for more quota in the Azure portal, or use fewer nodes.")
-    if "ComputeTargetNotFound" in lower or ("compute" in lower and "not found" in lower and field in ("", "compute_target")):
+    if "computetargetnotfound" in lower or ("compute" in lower and "not found" in lower and field in ("", "compute_target")):
         return SettingsError("compute_target", f"{what}: {said}", "It may have been deleted: choose another compute target.")
     if names & {"SSLError", "SSLCertVerificationError"}:
         return WorkspaceUnavailable(f"{what}: {said}", "Is there a proxy with a certificate of its own? Name its CA file in SSL_CERT_FILE.")
@@ -92,6 +92,7 @@ def translated(error: BaseException, what: str, field: str = "") -> StudioError:
         "AuthenticationException",
         "ClientAuthenticationError",
         "CredentialUnavailableError",
+        "MsalServiceError",
         "AuthenticationError",
     }:
         text = f"{what}: you are not signed in, or the sign-in has expired. {said}"
@@ -136,6 +137,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             waiting += [getattr(each, "inner_exception", None), each.__cause__, each.__context__, *each.args]
 
 
+def retry_after(error: BaseException) -> float | None:
+    """How many seconds the service asks to wait before it is asked again; None where it does not say."""
+    for each in _chain(error):
+        said = getattr(getattr(each, "response", None), "headers", {}).get("Retry-After", "")
+        if str(said).replace(".", "", 1).isdecimal():
+            return float(said)
+    return None
+
+
 def status_of(error: BaseException) -> int | None:
     """The HTTP status that an error came of, wherever it is kept; None where it came of none."""
     for each in _chain(error):
@@ -157,7 +167,7 @@ def message_of(error: BaseException) -> str:
     said = said or _text(error)
     if match := re.search(r'"message":\s*"((?:[^"\\]|\\.)+)"', said):
         said = match[1]
-    said = re.sub(r"^\w+(Exception|Error):?\s*Message:\s*", "", " ".join(said.split()))
+    said = re.sub(r"^(\w+(Exception|Error):?\s*Message:|Request failed \(\d+\):)\s*", "", " ".join(said.split()))
     said = re.sub(r"\s*InnerException .*", "", said)
     said = re.sub(r"\b(sig|client_secret|AccountKey|access_token)=[^&\s\"']+", r"\1=…", said)
     said = re.sub(r"Bearer [\w.~+/=-]+", "Bearer …", said)
