@@ -32,8 +32,6 @@ STEP = "batch-score"
 RUN_TAG = "batch_scoring_run"
 """The tag of a pipeline run, and property of one of a published pipeline, that holds the id of the run here."""
 
-_OF_THE_SOURCE = ("*.py", "*.json", "*.yaml", "*.yml", "*.txt", "*.toml")
-
 
 def build(session: Session, plan: RunPlan, folder: RunFolder) -> Pipeline:
     """The pipeline of one ParallelRunStep. Raises StudioError where the SDK's `validate` finds fault; and what the SDK raises."""
@@ -94,11 +92,11 @@ def model_arguments(request: RunRequest) -> list[str]:
 
 
 def snapshot_of(script: Path, target: Path) -> Path:
-    """The folder that Azure ML gets where the request names none: the script, and the small texts of code beside and below it. Not all of
-    its folder: that may be anybody's home, with what is secret there."""
+    """The folder that Azure ML gets where the request names none: the script, the Python files beside it and the packages below it. Not
+    all of its folder: that may be anybody's home, with what is secret there."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    wanted = [path for pattern in _OF_THE_SOURCE for path in script.parent.glob(pattern)]
+    wanted = list(script.parent.glob("*.py"))
     wanted += [path for package in script.parent.glob("*/__init__.py") for path in package.parent.rglob("*.py")]
     for path in wanted:
         if path.is_file() and path.stat().st_size < 1 << 20 and not path.name.startswith("."):

@@ -304,7 +304,10 @@ def main() -> int:
         print(f"usage: python -m services.azure.runner HOME RUN_ID, of a run that was submitted; not {sys.argv[1:]}", file=sys.stderr)
         return 2
     home, run_id = Path(sys.argv[1]), sys.argv[2]
-    connection = Connection.from_pipe(sys.stdin.readline())
+    if not (told := sys.stdin.readline()):
+        print("how to sign in is told on standard input, by `resume` for one", file=sys.stderr)
+        return 2
+    connection = Connection.from_pipe(told)
     os.environ.pop("AZURE_CLIENT_SECRET", None)  # what the SDK starts need not know it
     try:
         lock = RunFolder(home, run_id).lock().acquire(timeout=5)

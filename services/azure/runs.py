@@ -53,11 +53,15 @@ def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models:
     if request.source_directory and not script.is_relative_to(Path(request.source_directory).absolute()):
         text = f"the scoring script {script} is not in the source directory"
         raise SettingsError("source_directory", text, "Azure ML gets this one folder: give one that holds the script.")
+    warnings = []
+    if not request.source_directory and "__file__" in script.read_text("utf-8", "replace"):
+        sentence = f"{script.name} looks beside itself: Azure ML gets the Python files there, and others only by a source directory."
+        warnings.append(sentence)
     latest = {model.name: max(each.version for each in models if each.name == model.name) for model in models}
     chosen = [model for model in models if model.reference in request.models]
-    return [
-        f"{model} is not the latest version: a script gets {model.name}:{latest[model.name]} from Model.get_model_path unless it asks for "
-        "version 1 and so on. The built-in script does."
+    return warnings + [
+        f"{model} is not the latest version, {model.name}:{latest[model.name]}, which Model.get_model_path gives a script that names no "
+        "version. The built-in script names it."
         for model in chosen
         if model.version != latest[model.name]
     ]

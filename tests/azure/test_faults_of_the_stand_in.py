@@ -115,3 +115,56 @@ def test_what_the_stand_in_does_not_play_is_named(azure_service, ws, azure):
         requests.get("https://example.org/", timeout=10)
     assert azure_service.unknown_routes == ["GET https://westeurope.api.azureml.ms/nobody/knows", "CONNECT CONNECT example.org:443"]
     azure_service.clear()  # else this very test would fail
+
+
+def test_a_torn_download_is_taken_up_again_or_refused_and_never_half_a_file(ws, azure):
+    from azureml.core import Dataset
+
+    content = bytes(range(256)) * 4_000
+    Path("files").mkdir()
+    Path("files/large.bin").write_bytes(content)
+    uploaded = Dataset.File.upload_directory("files", (ws.get_default_datastore(), "rows"), show_progress=False)
+    azure.service.fault("GET *large.bin*", torn=True)
+    uploaded.download("there", overwrite=True)
+    assert Path("there/large.bin").read_bytes() == content
+    assert azure.service.count("GET *large.bin*") == 2
+
+
+def test_a_cluster_comes_and_goes(ws, azure):
+    azure.service.set_compute("new", azure.workspace, max_nodes=7)
+    azure.service.remove_compute("gpu-cluster", azure.workspace)
+    found = {name: target.scale_settings.maximum_node_count for name, target in ws.compute_targets.items()}
+    assert found == {"cpu-cluster": 4, "new": 7}
+
+
+def test_a_person_signs_in_by_a_device_code(azure):
+    from azure.identity import DeviceCodeCredential
+
+    codes = []
+
+    def told(page, code, until):
+        codes.append(code)
+        azure.service.confirm_device_code(code)
+
+    credential = DeviceCodeCredential(tenant_id=os.environ["AZURE_TENANT_ID"], prompt_callback=told)
+    token = credential.get_token("https://management.azure.com/.default").token
+    import requests
+
+    answer = requests.get("https://management.azure.com/subscriptions", headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    assert (len(codes), answer.status_code) == (1, 200)
+
+
+def test_a_person_signs_in_by_a_browser(azure, monkeypatch):
+    from azure.identity import InteractiveBrowserCredential
+
+    def visit(address, *_):
+        import threading
+
+        import requests
+
+        threading.Thread(target=lambda: requests.get(address, timeout=10)).start()
+        return True
+
+    monkeypatch.setattr("webbrowser.open", visit)
+    credential = InteractiveBrowserCredential(tenant_id=os.environ["AZURE_TENANT_ID"], timeout=20)
+    assert credential.get_token("https://management.azure.com/.default").token.count(".") == 2

@@ -184,9 +184,10 @@ def test_what_the_service_refuses_of_a_submission_ends_the_run_and_starts_nothin
     assert azure.service.count("POST *PipelineRuns/Submit/*") == 0
 
 
-def test_the_same_run_takes_the_earlier_output_unless_that_is_switched_off(cloud, done):
+def test_the_same_run_takes_the_earlier_output_unless_that_is_switched_off(cloud, submit, done, finish):
     first = done()
-    again, anew, rerun = done(), done(allow_reuse=False), done(rerun_of=first.id)
+    submitted = submit(), submit(allow_reuse=False), submit(rerun_of=first.id)
+    again, anew, rerun = (finish(cloud, run.id) for run in submitted)
     assert [run.reused_from for run in (first, again, anew, rerun)] == [None, first.id, None, None]
     assert rows_of(cloud, first) == rows_of(cloud, again) == rows_of(cloud, anew) == rows_of(cloud, rerun)
 
@@ -202,6 +203,7 @@ def test_a_published_run_is_run_again_with_another_mini_batch_size(cloud, done, 
     assert rows_of(cloud, again) == rows_of(cloud, run)
     assert "7 of 7 mini-batches done" in cloud.logs(again.id)["logs/job_result.txt"].read_text()
     assert again.request.settings.mini_batch_size == "1"
+    assert azure.service.count("POST *PipelineSubmit/*") == 1
     assert len([each for each in cloud.pipelines.history("batch-scoring") if each.run_id == again.id]) == 1
     with pytest.raises(SettingsError) as refused:
         cloud.pipelines.submit(published.id, {"error_threshold": "1"})
@@ -249,6 +251,23 @@ def test_the_secret_is_told_to_the_runner_and_to_nobody_else(cloud, submit, fini
 
 def files_below(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
+
+
+def test_an_output_that_does_not_come_whole_is_fetched_again(cloud, done, azure):
+    azure.service.fault("GET *inferences/parallel_run_step.txt*", status=403, code="AuthorizationFailure", message="Not now.")
+    run = done()
+    assert (run.status, run.error) == (RunStatus.COMPLETED, None)
+    assert len(rows_of(cloud, run)) == 7
+    assert azure.service.count("GET *inferences/parallel_run_step.txt*") > 1
+
+
+def test_modules_beside_the_script_go_along_and_shadow_nothing_of_the_runner(cloud, done, entry_script):
+    entry_script("def label(text): return text.upper()\n", "utils.py")
+    entry_script("raise RuntimeError('not for the runner')\n", "services.py")
+    run = done("import utils\ndef run(mini_batch):\n    return [utils.label('ok')] * len(mini_batch)\n")
+    assert run.status is RunStatus.COMPLETED, run.error
+    assert rows_of(cloud, run) == [b"OK"] * 7
+    assert cloud.predictions(run.id).count() == 7  # rows that name no file are kept
 
 
 def test_the_rows_of_a_summary_only_run_are_what_its_script_wrote(cloud, done):

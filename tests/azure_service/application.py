@@ -61,7 +61,10 @@ class Application:
         if fault and fault.lost:
             return self._cut(scope, request)
         self._watch.saw(request.line, reply.status, time.monotonic())
-        await _send(reply, request.method, send)
+        torn = fault is not None and fault.torn
+        await _send(reply, request.method, send, torn=torn)
+        if torn and (transport := _open.get(tuple(scope["client"]))):
+            transport.close()  # what is written is sent before
 
     def _cut(self, scope: dict[str, Any], request: Request) -> None:
         self._watch.saw(request.line, 0, time.monotonic())
@@ -99,9 +102,10 @@ def _refused_by(fault: Fault) -> Refusal:
     )
 
 
-async def _send(reply: Reply, method: str, send: Any) -> None:
+async def _send(reply: Reply, method: str, send: Any, *, torn: bool) -> None:
     body = reply.encoded()
     headers = {"Content-Type": reply.media_type, "Content-Length": str(len(body)), "x-ms-request-id": "stand-in"} | reply.headers
     encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": reply.status, "headers": encoded})
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+    sent = b"" if method == "HEAD" else body[: len(body) // 2] if torn else body
+    await send({"type": "http.response.body", "body": sent, "more_body": torn})

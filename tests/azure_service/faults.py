@@ -14,8 +14,8 @@ class Fault:
     `[` stands for itself.
 
     seconds: they are answered so much later. status: they are refused with it, `code`, `message` and, where it is given, a Retry-After of
-    `retry_after` whole seconds. cut: the connection ends without an answer. lost: it ends after the call had its effect. swallow: an
-    upload is answered as if it were stored, and leaves an empty blob.
+    `retry_after` whole seconds. cut: the connection ends without an answer. torn: it ends in the middle of it. lost: it ends after the
+    call had its effect. swallow: an upload is answered as if it were stored, and leaves an empty blob.
     """
 
     pattern: str
@@ -26,6 +26,7 @@ class Fault:
     message: str = ""
     retry_after: int | None = None
     cut: bool = False
+    torn: bool = False
     lost: bool = False
     swallow: bool = False
 

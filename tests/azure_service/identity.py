@@ -1,4 +1,5 @@
-"""Sign-in of a service principal, and the resource manager: which subscriptions and workspaces there are."""
+"""Sign-in of a service principal, or of a person by a device code or a browser; and the resource manager: which subscriptions and
+workspaces there are."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from tests.azure_service.routes import API, REGION, Refusal, Reply, Request, route
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 TENANT = "22222222-2222-2222-2222-222222222222"
 CLIENT = "33333333-3333-3333-3333-333333333333"
+PERSON = "44444444-4444-4444-4444-444444444444"
 SECRET = "the-secret-of-the-stand-in"
 SUBSCRIPTION = "00000000-0000-0000-0000-0000000000aa"
 GROUP = "rg-batch"
@@ -32,6 +34,9 @@ class Identity:
         self._cloud = cloud
         self._lock = threading.Lock()
         self._valid_until: dict[str, float] = {}
+        self._device_codes: dict[str, str] = {}  # what a person enters -> what the program asks with
+        self._confirmed: set[str] = set()
+        self._nonces: dict[str, str] = {}  # by authorization code
         self.lasts = 3600.0
 
     def expire_tokens(self) -> None:
@@ -58,7 +63,7 @@ class Identity:
 
     @route("GET", "/{tenant}/v2.0/.well-known/openid-configuration", host="login")
     def openid(self, request: Request, tenant: str) -> dict[str, str]:
-        if tenant != TENANT:
+        if tenant not in (TENANT, "organizations", "common"):
             raise Refusal(400, "invalid_tenant", f"AADSTS90002: Tenant '{tenant}' not found.")
         here = f"https://login.microsoftonline.com/{tenant}"
         return {
@@ -71,18 +76,60 @@ class Identity:
     @route("POST", "/{tenant}/oauth2/v2.0/token", host="login")
     def token(self, request: Request, tenant: str) -> Reply | dict[str, Any]:
         form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
-        if form.get("grant_type") != "client_credentials":
-            return _refused("unsupported_grant_type", f"AADSTS70003: The grant type {form.get('grant_type')} is not played here.")
+        kind = form.get("grant_type", "").rpartition(":")[2]
+        if kind == "client_credentials":
+            return self._for_a_program(form)
+        if kind == "device_code" and form.get("device_code") not in self._confirmed:
+            return _refused("authorization_pending", "AADSTS70016: OAuth 2.0 device flow error. Authorization is pending.")
+        if kind in ("device_code", "authorization_code", "refresh_token"):
+            return self._for_a_person(form)
+        return _refused("unsupported_grant_type", f"AADSTS70003: The grant type {kind} is not played here.")
+
+    def _for_a_program(self, form: dict[str, str]) -> Reply | dict[str, Any]:
         if form.get("client_id") != CLIENT:
             return _refused("unauthorized_client", f"AADSTS700016: Application '{form.get('client_id')}' was not found in the directory.")
         if form.get("client_secret") != SECRET:
             return _refused("invalid_client", "AADSTS7000215: Invalid client secret provided.", 401)
+        return self._given(form, oid=CLIENT, appid=CLIENT)
+
+    def _for_a_person(self, form: dict[str, str]) -> dict[str, Any]:
+        claims = {"aud": form["client_id"], "iss": f"https://login.microsoftonline.com/{TENANT}/v2.0", "iat": int(time.time())}
+        claims |= {"exp": int(time.time() + self.lasts), "oid": PERSON, "tid": TENANT, "preferred_username": "analyst@example.org"}
+        if nonce := self._nonces.get(form.get("code", "")):
+            claims["nonce"] = nonce
+        return self._given(form, oid=PERSON, name="Analyst") | {
+            "scope": form.get("scope", ""),
+            "refresh_token": uuid.uuid4().hex,
+            "id_token": _token(claims),
+            "client_info": _encoded({"uid": PERSON, "utid": TENANT}),
+        }
+
+    def _given(self, form: dict[str, str], **who: str) -> dict[str, Any]:
         ends = time.time() + self.lasts
-        claims = {"aud": form.get("scope", ""), "tid": TENANT, "oid": CLIENT, "appid": CLIENT, "exp": int(ends), "jti": uuid.uuid4().hex}
-        token = ".".join((_encoded({"alg": "none", "typ": "JWT"}), _encoded(claims), "c2ln"))
+        token = _token({"aud": form.get("scope", ""), "tid": TENANT, "exp": int(ends), "jti": uuid.uuid4().hex} | who)
         with self._lock:
             self._valid_until[token] = ends
         return {"token_type": "Bearer", "expires_in": int(self.lasts), "ext_expires_in": int(self.lasts), "access_token": token}
+
+    @route("POST", "/{tenant}/oauth2/v2.0/devicecode", host="login")
+    def device_code(self, request: Request, tenant: str) -> dict[str, Any]:
+        page, code = "https://microsoft.com/devicelogin", uuid.uuid4().hex[:9].upper()
+        self._device_codes[code] = uuid.uuid4().hex
+        words = f"To sign in, use a web browser to open the page {page} and enter the code {code} to authenticate."
+        times = {"expires_in": 900, "interval": 1}
+        return {"user_code": code, "device_code": self._device_codes[code], "verification_uri": page, "message": words} | times
+
+    def confirm_device_code(self, code: str) -> None:
+        """What a person does who enters the code on that page."""
+        self._confirmed.add(self._device_codes[code])
+
+    @route("GET", "/{tenant}/oauth2/v2.0/authorize", host="login")
+    def authorize(self, request: Request, tenant: str) -> Reply:
+        """A person signs in at once, and the browser is sent back with a code."""
+        code = uuid.uuid4().hex
+        self._nonces[code] = request.asked("nonce")
+        answer = {"code": code, "state": request.asked("state"), "session_state": uuid.uuid4().hex}
+        return Reply(b"", 302, {"Location": f"{request.asked('redirect_uri')}?{urlencode(answer)}"})
 
     @route("GET", "/subscriptions", host="management")
     def subscriptions(self, request: Request) -> dict[str, Any]:
@@ -125,6 +172,10 @@ class Identity:
 
 def _encoded(values: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(values).encode()).rstrip(b"=").decode()
+
+
+def _token(claims: dict[str, Any]) -> str:
+    return ".".join((_encoded({"alg": "none", "typ": "JWT"}), _encoded(claims), "c2ln"))
 
 
 def _refused(error: str, words: str, status: int = 400) -> Reply:

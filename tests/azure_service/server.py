@@ -67,6 +67,15 @@ class Server:
     def expire_tokens(self) -> None:
         self.cloud.identity.expire_tokens()
 
+    def confirm_device_code(self, code: str) -> None:
+        self.cloud.identity.confirm_device_code(code)
+
+    def set_compute(self, workspace: str, name: str, vm_size: str, max_nodes: int, state: str) -> None:
+        self.cloud.workspaces[workspace].computes.add(name, vm_size, max_nodes, state)
+
+    def remove_compute(self, workspace: str, name: str) -> None:
+        self.cloud.workspaces[workspace].computes.remove(name)
+
     def set_page_size(self, workspace: str, size: int) -> None:
         self.cloud.workspaces[workspace].page_size = size
 

@@ -107,6 +107,19 @@ class AzureService:
         """From now on no token given so far is taken."""
         self._ask("expire_tokens")
 
+    def confirm_device_code(self, code: str) -> None:
+        """Do what a person does who enters the code of a device code sign-in."""
+        self._ask("confirm_device_code", code=code)
+
+    def set_compute(
+        self, name: str, workspace: str = "", *, vm_size: str = "STANDARD_DS3_V2", max_nodes: int = 4, state: str = "Succeeded"
+    ) -> None:
+        """Add a compute target, or change one. `state` is its provisioning state."""
+        self._ask("set_compute", workspace=workspace or self.workspace, name=name, vm_size=vm_size, max_nodes=max_nodes, state=state)
+
+    def remove_compute(self, name: str, workspace: str = "") -> None:
+        self._ask("remove_compute", workspace=workspace or self.workspace, name=name)
+
     def set_page_size(self, size: int, workspace: str = "") -> None:
         """How many things a page of a list holds; 50 at first."""
         self._ask("set_page_size", workspace=workspace or self.workspace, size=size)
