@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.pages import PAGES, REPEATS, first_paint, row, switches
-from services.workspace import Connection, SignIn
+from services.azure.connection import SignIn, from_surroundings
 from tests.azure_service import AzureService
 from tests.browser.dashboard import Dashboard, browser
 
@@ -20,8 +21,7 @@ def main() -> None:
         local, azure = Path(folder) / "local", Path(folder) / "azure"
         for home in (local, azure):
             home.mkdir()
-        told = [os.environ[f"AZURE_{name}"] for name in ("SUBSCRIPTION_ID", "RESOURCE_GROUP", "WORKSPACE_NAME", "TENANT_ID", "CLIENT_ID")]
-        Connection(*told[:3], SignIn.SERVICE_PRINCIPAL, *told[3:]).remember(azure)
+        replace(from_surroundings(), sign_in=SignIn.SERVICE_PRINCIPAL).remember(azure)
         service.fault("* https://*", seconds=SECONDS_A_CALL, count=None)
         there: list[float] = []
         here: list[float] = []
@@ -33,8 +33,8 @@ def main() -> None:
         try:
             for name in PAGES:
                 back = "Connection" if name == "Home" else "Home"
-                both = [switches(chromium, url, [name], back) for url in (far.url, near.url)]
-                row(f"switch to {name}", *both, "this machine")
+                there, here = (switches(chromium, url, [name], back) for url in (far.url, near.url))
+                row(f"switch to {name}", there, here, "this machine")
         finally:
             far.kill()
             near.kill()
