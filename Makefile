@@ -3,10 +3,10 @@
 
 python := .venv/bin/python
 
-.PHONY: help setup run test check lint types imports bench soak screenshots lock clean
+.PHONY: help setup run test test-azure check lint types imports bench soak screenshots lock clean
 
 help:  ## This list
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # .venv/ready is a copy of the lock, written last: what was stopped in the middle, or made from another lock, is made anew.
 # The lock's markers leave everything out on other versions of Python, where pip would succeed and install nothing.
@@ -43,6 +43,9 @@ run: setup  ## The dashboard, on http://127.0.0.1:8501 or the next free port; PO
 test: setup  ## All tests, those in a real browser included; ARGS='-k name' to choose
 	@$(python) -m tests.browser.chromium
 	@$(python) -m pytest -n 2 --dist worksteal $(ARGS)
+
+test-azure: setup  ## The walk on a real Azure ML workspace, named by AZURE_SUBSCRIPTION_ID and the like; AZURE_COMPUTE_TARGET is its cluster
+	@$(python) -m tests.azure_live
 
 check: lint types imports test  ## Lint, types, import rules, tests
 

@@ -10,7 +10,7 @@ how many rows are summed together: such a model predicts row by row, so that eve
 argument `--predict-at-once` says that speed matters more.
 
 The model is the one in the folder `AZUREML_MODEL_DIR`; without that variable, or with the argument `--model-name NAME`, the one that
-`Model.get_model_path` finds ("classification_model" when no name is given).
+`Model.get_model_path` finds ("classification_model" when no name is given; the latest, without `--model-version N`).
 """
 
 import argparse
@@ -36,9 +36,10 @@ def init():
     global model, one_by_one  # noqa: PLW0603 - this is how an entry script keeps what init() made
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--model-name")
+    parser.add_argument("--model-version", type=int)
     parser.add_argument("--predict-at-once", action="store_true")
     arguments, _ = parser.parse_known_args()  # the runtime passes arguments of its own
-    path = model_file(model_place(arguments.model_name))
+    path = model_file(model_place(arguments.model_name, arguments.model_version))
     model = joblib.load(path)
     if not hasattr(model, "predict"):
         raise ValueError(f"{path} holds a {type(model).__name__}, which has no predict()")
@@ -70,14 +71,14 @@ def run(mini_batch):
     return [line for line in score(rows, paths) if line is not None]
 
 
-def model_place(name):
+def model_place(name, version=None):
     """The file or folder of the model called `name`, or of the run's only one."""
     folder = os.environ.get("AZUREML_MODEL_DIR")
     if folder and not name:
         return folder
     from azureml.core import Model  # here, since it takes seconds to import
 
-    return Model.get_model_path(name or MODEL_NAME)
+    return Model.get_model_path(name or MODEL_NAME, version)
 
 
 def model_file(place):

@@ -19,7 +19,8 @@ from pathlib import Path
 from playwright.sync_api import Browser
 
 from services.domain import RunRequest
-from services.local.workspace import BUILT_IN_SCRIPTS, LocalWorkspace
+from services.entry_scripts import BUILT_IN
+from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import Dashboard, browser, settled
 
@@ -42,14 +43,14 @@ def main() -> None:
         ours: list[float] = []
         bare: list[float] = []
         for _ in range(REPEATS):
-            ours.append(_first_paint(chromium, lambda: Dashboard(home)))
-            bare.append(_first_paint(chromium, lambda: Bare(Path(folder))))
-        _row("first paint", ours, bare)
+            ours.append(first_paint(chromium, lambda: Dashboard(home)))
+            bare.append(first_paint(chromium, lambda: Bare(Path(folder))))
+        row("first paint", ours, bare)
         dashboard, plain = Dashboard(home), Bare(Path(folder))
         try:
-            bare = _switches(chromium, plain.url, ["Two", "One"])
+            bare = switches(chromium, plain.url, ["Two", "One"])
             for name in PAGES:
-                _row(f"switch to {name}", _switches(chromium, dashboard.url, [name], back="Connection" if name == "Home" else "Home"), bare)
+                row(f"switch to {name}", switches(chromium, dashboard.url, [name], back="Connection" if name == "Home" else "Home"), bare)
         finally:
             dashboard.kill()
             plain.kill()
@@ -86,7 +87,7 @@ def _full_home(home: Path) -> Path:
     workspace = LocalWorkspace(home)
     sample = workspace.make_sample()
     settings = ParallelRunSettings(mini_batch_size="50")
-    script = str(BUILT_IN_SCRIPTS / "batch_scoring_script.py")
+    script = str(BUILT_IN / "batch_scoring_script.py")
     run = workspace.submit(RunRequest((sample.model,), (sample.dataset,), script, settings))
     while not workspace.run(run.id).status.ended:
         time.sleep(0.1)
@@ -94,7 +95,7 @@ def _full_home(home: Path) -> Path:
     return home
 
 
-def _first_paint(chromium: Browser, start: Callable[[], Dashboard | Bare]) -> float:
+def first_paint(chromium: Browser, start: Callable[[], Dashboard | Bare]) -> float:
     page = chromium.new_context().new_page()
     server = start()
     begin = time.perf_counter()
@@ -106,7 +107,7 @@ def _first_paint(chromium: Browser, start: Callable[[], Dashboard | Bare]) -> fl
     return seconds
 
 
-def _switches(chromium: Browser, url: str, names: list[str], back: str | None = None) -> list[float]:
+def switches(chromium: Browser, url: str, names: list[str], back: str | None = None) -> list[float]:
     page = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.goto(url)
     settled(page).get_by_role("heading").first.wait_for()
@@ -124,6 +125,6 @@ def _switches(chromium: Browser, url: str, names: list[str], back: str | None = 
     return seconds
 
 
-def _row(what: str, ours: list[float], bare: list[float]) -> None:
+def row(what: str, ours: list[float], bare: list[float], beside: str = "bare Streamlit") -> None:
     mine, least = statistics.median(ours), statistics.median(bare)
-    print(f"  {what:<22} {1000 * mine:7.0f} ms   bare Streamlit {1000 * least:7.0f} ms   ratio {mine / least:4.2f}", flush=True)
+    print(f"  {what:<22} {1000 * mine:7.0f} ms   {beside} {1000 * least:7.0f} ms   ratio {mine / least:4.2f}", flush=True)

@@ -15,14 +15,15 @@ from pathlib import Path
 from benchmarks.engines import peer
 from benchmarks.measured_run import home, measure, request
 from benchmarks.table import Table, rounds
-from services.local.workspace import BUILT_IN_SCRIPTS, LocalWorkspace
+from services.entry_scripts import BUILT_IN
+from services.local.workspace import LocalWorkspace
 
 FILES, FEW = 100_000, 10_000
 LOOPED = 2_000  # the plain loop's pace is the same for any number of files
 SIZES = {5: 1, 100: 1, 1_000: 3, 5_000: 3}
 """Sizes of mini-batches, and how often the files are scored in one run: twenty mini-batches end before both workers are warm."""
 PEERS = Path(__file__).with_name("script_peers.py")
-BUILT_IN = BUILT_IN_SCRIPTS / "batch_scoring_script.py"
+SCRIPT = BUILT_IN / "batch_scoring_script.py"
 LOOP = "the tutorial's script, plain loop"
 LIMIT = "the limit"
 RAY_DATA = "the tutorial's script, Ray Data"
@@ -48,7 +49,7 @@ def _steady(workspace: LocalWorkspace, dataset: str, model: str, listed: Path) -
     for _ in rounds():
         table.add(LOOP, peer(PEERS, "loop", model_path, str(listed), str(LOOPED), python=sys.executable))
         for size, times in SIZES.items():
-            run = measure(workspace, request(dataset, BUILT_IN, size, model, times))
+            run = measure(workspace, request(dataset, SCRIPT, size, model, times))
             table.add(f"the built-in script, mini-batch {size:,}", run.per_item())
         table.add(LIMIT, peer(PEERS, "limit", model_path, str(listed), str(FILES), python=sys.executable))
     table.show(
@@ -62,7 +63,7 @@ def _end_to_end(workspace: LocalWorkspace, dataset: str, model: str, listed: Pat
     ours = "the built-in script, mini-batch 100"
     for _ in rounds():
         for size in (5, 100):
-            table.add(f"the built-in script, mini-batch {size}", measure(workspace, request(dataset, BUILT_IN, size, model)).seconds)
+            table.add(f"the built-in script, mini-batch {size}", measure(workspace, request(dataset, SCRIPT, size, model)).seconds)
         table.add(LOOP, _timed("whole-loop", model_path, str(listed), str(FEW), python=sys.executable))
         table.add(RAY_DATA, _timed("ray-data", model_path, str(listed), str(FEW)))
     table.show(it_by_ours=lambda number, name: "" if name == ours else f"{number(name) / number(ours):.2f}")

@@ -10,7 +10,8 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from services.domain import RunRequest
-from services.local.workspace import BUILT_IN_SCRIPTS, LocalWorkspace
+from services.entry_scripts import BUILT_IN
+from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import browser, dashboard, settled
 
@@ -57,7 +58,7 @@ def main() -> None:
 
 def _runs(workspace: LocalWorkspace, model: str, dataset: str, folder: Path) -> tuple[str, str]:
     """A completed, a failed and a running run; the ids of the last two."""
-    built_in = str(BUILT_IN_SCRIPTS / "batch_scoring_script.py")
+    built_in = str(BUILT_IN / "batch_scoring_script.py")
     done = workspace.submit(RunRequest((model,), (dataset,), built_in, ParallelRunSettings(mini_batch_size=5), name="Digits, first try"))
     _wait(workspace, done.id, ended=True)
     broken = folder / "strict_script.py"

@@ -19,7 +19,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from services.domain import Dataset, EntryScript, Model, Run, RunStatus, counted, utc_now
 from services.errors import EntryScriptError, NotFound, SettingsError, StudioError
-from services.workspace import Workspace, open_workspace
+from services.workspace import Workspace, chosen_workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,8 +39,15 @@ BADGES = {
 
 
 def workspace() -> Workspace:
-    """The workspace this dashboard works in. Opening the local one takes a millisecond, so it is not kept."""
-    return open_workspace()
+    """The workspace this dashboard works in. Opening the local one takes a millisecond, so it is not kept; nothing here asks a network."""
+    return chosen_workspace()
+
+
+def forget_choices() -> None:
+    """What was chosen in one workspace means nothing in another."""
+    for name in ("model", "dataset", "script", "environment", "compute_target", "submission", "pipeline_lists", "where"):
+        st.session_state.pop(name, None)
+    st.query_params.clear()
 
 
 def latest_versions(things: Iterable[_Versioned]) -> list[_Versioned]:
@@ -158,10 +165,10 @@ class Form:
         if st.session_state.get(self.key("name"), "") in ("", self.proposed):
             self.proposed = st.session_state[self.key("name")] = proposed_name(file_name)
 
-    def submit(self, label: str, doing: str, work: Callable[[], str]) -> None:
+    def submit(self, label: str, doing: str, work: Callable[[], str], *, key: str = "submit") -> None:
         """The button and, where it is pressed, the work, which returns the reference of what it made."""
         number = self.number
-        pressed = st.button(label, key=self.key("submit"), type="primary", icon=":material/add:")
+        pressed = st.button(label, key=self.key(key), type="primary", icon=":material/add:")
         if pressed or self.lock.locked():
             with st.spinner(doing, show_time=True):
                 self.once(number if pressed else -1, work)
@@ -219,6 +226,8 @@ def status_badge(run: Run) -> None:
 
 def size_in_words(size: int) -> str:
     """`812 bytes`, `1.2 MB`; in steps of 1000, as tables show it."""
+    if not size:
+        return "–"  # not counted
     if size < 1000:
         return counted(size, "byte")
     value, units = size / 1000, iter(("kB", "MB", "GB", "TB"))
@@ -319,7 +328,7 @@ def choosing_table(table: pa.Table, key: str, values: Sequence[str], position: i
         st.session_state[own] = marked
     st.dataframe(
         table, key=own, on_select=choose, selection_mode="single-row-required", selection_default=marked, column_config=columns,
-        height="content" if table.num_rows <= 8 else 300, alt=f"Registered: choose a {key}",
+        height="content" if table.num_rows <= 8 else 300, alt=f"Registered: choose a {key}", placeholder="",
     )  # type: ignore[call-overload]  # fmt: skip
 
 
@@ -328,6 +337,25 @@ def say_if_gone(key: str, values: Sequence[str]) -> None:
     wanted = st.query_params.get(key, "")
     if ":" in wanted and wanted not in values:
         st.warning(plain(f"There is no “{wanted[:200]}” any more."), icon=":material/link_off:")
+
+
+def self_check_table(checks: Sequence[tuple[str, bool, str]]) -> None:
+    """What a workspace needs, and whether it is there."""
+    bad = [what for what, holds, _ in checks if not holds]
+    if bad:
+        st.warning(f"Not as it should be: {plain(', '.join(bad))}.", icon=":material/warning:")
+    else:
+        st.success("Everything that this workspace needs is there.", icon=":material/check_circle:")
+    rows = [(what, "ok" if holds else "not ok", detail) for what, holds, detail in checks]
+    widths = {"Check": 160, "Result": 80, "Detail": 540}
+    st.dataframe(
+        arrow_table(dict.fromkeys(widths, str), rows),
+        key="self-check",
+        lazy=False,
+        height="content",
+        alt="What this workspace needs, and whether it is there",
+        column_config={name: st.column_config.TextColumn(width=width) for name, width in widths.items()},
+    )
 
 
 def time_column() -> Any:

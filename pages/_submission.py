@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import streamlit as st
@@ -35,10 +36,14 @@ class Submission:
     def submit(self, workspace: Workspace, request: RunRequest) -> Run:
         """Raises as `Workspace.submit` does."""
         said = replace(request, submission_id="").to_json()
+        return self.once(said, lambda submission_id: workspace.submit(replace(request, submission_id=submission_id)))
+
+    def once(self, said: str, submit: Callable[[str], Run]) -> Run:
+        """What `submit` makes of a submission id; the same id for who says the same again within seconds."""
         if said != self.said or not self.is_recent:
             self.said, self.id, self.run_id = said, uuid.uuid4().hex, ""
         self.at = time.monotonic()
-        run = workspace.submit(replace(request, submission_id=self.id))
+        run = submit(self.id)
         self.at, self.run_id = time.monotonic(), run.id
         return run
 

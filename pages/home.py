@@ -111,6 +111,9 @@ def show_running() -> None:
     for run in now:
         done = (run.items_succeeded or 0) + (run.items_failed or 0)
         left = "" if run.seconds_left is None else f" · {_shared.duration_in_words(run.seconds_left)} left"
+        if run.items_succeeded is None:  # told at the end only
+            run_line(run, counted(run.items_total or 0, "item"))
+            continue
         run_line(run, f"{done:,} of {run.items_total or 0:,} items{left}")
         st.progress(min(1.0, done / run.items_total) if run.items_total else 0.0)
 
@@ -126,8 +129,9 @@ def show_latest() -> None:
             run_line(run, f"{scored}{failed} · {_shared.ago(run.submitted_at)}", "results.py")
 
 
-_shared.title("Batch Scoring Studio", "Predictions for many files at once, by worker processes on this machine.")
 workspace = _shared.workspace()
+by_whom = "in an Azure ML workspace" if Capability.REMOTE in workspace.capabilities else "by worker processes on this machine"
+_shared.title("Batch Scoring Studio", f"Predictions for many files at once, {by_whom}.")
 latest_models, latest_datasets = _shared.latest_versions(workspace.models()), _shared.latest_versions(workspace.datasets())
 recent = workspace.runs(LOOKED_AT)
 if not (latest_models or latest_datasets or recent):

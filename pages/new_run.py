@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _shared
+from pages import _run_there, _shared
 from pages._shared import plain, script_label, shown
 from pages._submission import last_submission
 from services.domain import RunRequest, counted, in_words
 from services.errors import SettingsError, StudioError
+from services.remote import remote_of
 from services.settings import TABLE, ParallelRunSettings
 from services.workspace import Capability
 
@@ -24,8 +25,11 @@ OWN = "this program’s own"
 LABELS = {"model": "Model", "dataset": "Dataset", "entry_script": "Scoring script", "arguments": "Arguments"} | {
     name: row.label for name, row in TABLE.items()
 }
+LABELS["compute_target"] = "Compute target"
 
 workspace = _shared.workspace()
+remote = remote_of(workspace)
+compute_target: str | None = None
 fields: dict[str, DeltaGenerator] = {}
 wrong: list[str] = []
 
@@ -151,7 +155,7 @@ with section(2, "Dataset", "dataset"):
     dataset = datasets.get(choose("Dataset", list(datasets), "dataset") or "") if datasets else None
     if dataset:
         in_files = f" in {counted(dataset.file_count, 'file')}" if dataset.type == "tabular" else ""
-        size = counted(dataset.item_count, dataset.item) + in_files
+        size = counted(dataset.item_count, dataset.item) + in_files if dataset.item_count else "not counted yet"
         st.caption(plain(f"{size} · {'in place: ' + dataset.root if dataset.in_place else 'copied in'}"))
 
 scripts = {script_label(script): script for script in workspace.entry_scripts()}
@@ -175,6 +179,8 @@ with section(3, "Scoring script", "entry_script"):
             _shared.show_error(st.session_state.pop("upload_error"))
 
 with section(4, "Settings", "settings"):
+    if remote:
+        compute_target = _run_there.choose_compute_target(remote, fields)
     values = settings_side_by_side([name for name, row in TABLE.items() if row.up_front])
     with st.expander("More settings", icon=":material/tune:"):
         folded = [name for name, row in TABLE.items() if not row.up_front]
@@ -182,7 +188,10 @@ with section(4, "Settings", "settings"):
             values |= settings_side_by_side(folded[first : first + 2])
         interpreters = {str(environment): environment for environment in workspace.environments()}
         words = "The Python that runs the workers. Others are registered by: python -m services environment register NAME PYTHON"
-        chosen = st.selectbox("Environment", [OWN, *interpreters], key="environment", help=words, persist_state="session")
+        own = _run_there.MADE_FOR_IT if remote else OWN
+        chosen = st.selectbox("Environment", [own, *interpreters], key="environment", help=words, persist_state="session")
+        if remote:
+            _run_there.show_environment(remote, interpreters.get(chosen))
         words = "Take the output of an earlier run that was asked the same, instead of scoring again."
         allow_reuse = st.toggle("Reuse an earlier run's output", value=True, key="allow_reuse", help=words, persist_state="session")
         words = "What the scoring script finds in sys.argv, written as on a command line: --name value."
@@ -209,7 +218,7 @@ if not submitted and submission.is_recent and submission.run_id:
 
 with notes:
     if dataset and not wrong:
-        with at_its_field():
+        with at_its_field(), nullcontext() if dataset.item_count else st.spinner("Counting its files …"):
             st.markdown(f"**{plain(in_words(workspace.cut([dataset], settings), settings))}**")
     if settings.error_threshold < 0:
         items = f"{dataset.item if dataset else 'item'}s"
@@ -223,6 +232,7 @@ with notes:
                 settings=settings,
                 arguments=arguments(line or ""),
                 environment=interpreters[chosen].reference if chosen in interpreters else None,
+                compute_target=compute_target,
                 allow_reuse=allow_reuse,
                 name=(name or "").strip(),
             )

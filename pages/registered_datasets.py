@@ -16,9 +16,11 @@ from services import intake
 from services.domain import Dataset, TabularDataset, counted
 from services.errors import SettingsError
 from services.tabular import PARQUET, first_rows
+from services.workspace import Capability
 
 REGISTERED, REGISTER = "Registered", "Register a dataset"
 FILES, FOLDER, ZIP, ON_THIS_MACHINE = "Files", "Folder", "Zip", "Folder on this machine"
+IN_A_DATASTORE = "In a datastore"
 TYPES = {"File: run() gets paths": "file", "Tabular: run() gets rows": "tabular"}
 PAGE = 100  # files
 FIRST_ROWS = 20  # of a Parquet file
@@ -49,8 +51,11 @@ def kept(dataset: Dataset) -> str:
 
 def show_table(rows: list[Dataset], position: int) -> None:
     columns = {"Dataset": str, "Version": int, "Files": int, "Rows": int, "Size": int, "Kept": str, "Registered": datetime}
-    row_counts = [dataset.row_count if isinstance(dataset, TabularDataset) else None for dataset in rows]
-    cells = [(d.name, d.version, d.file_count, count, d.size, kept(d), d.created_at) for d, count in zip(rows, row_counts, strict=True)]
+    row_counts = [dataset.row_count or None if isinstance(dataset, TabularDataset) else None for dataset in rows]
+    cells = [
+        (d.name, d.version, d.file_count or None, count, d.size or None, kept(d), d.created_at)
+        for d, count in zip(rows, row_counts, strict=True)
+    ]
     _shared.choosing_table(
         _shared.arrow_table(columns, cells),
         "dataset",
@@ -76,8 +81,8 @@ def show_details(dataset: Dataset) -> None:
         _shared.facts(
             {
                 "Type": dataset.type,
-                **({"Rows": f"{dataset.row_count:,}"} if isinstance(dataset, TabularDataset) else {}),
-                "Files": f"{dataset.file_count:,}",
+                **({"Rows": f"{dataset.row_count:,}"} if isinstance(dataset, TabularDataset) and dataset.row_count else {}),
+                "Files": f"{dataset.file_count:,}" if dataset.file_count else "not counted yet",
                 "Size": _shared.size_in_words(dataset.size),
                 "Kept": kept(dataset),
                 "Pattern": dataset.glob,
@@ -85,7 +90,7 @@ def show_details(dataset: Dataset) -> None:
                 "Registered": _shared.local_time(dataset.created_at),
             }
         )
-        if isinstance(dataset, TabularDataset):
+        if isinstance(dataset, TabularDataset) and dataset.columns:
             with st.expander(counted(len(dataset.columns), "column"), icon=":material/view_column:"):
                 names = [(_shared.shown(name), dtype) for name, dtype in dataset.columns]
                 table = _shared.arrow_table({"Column": str, "Type": str}, names)
@@ -95,7 +100,7 @@ def show_details(dataset: Dataset) -> None:
             if st.button("Use in a new run", key=f"use-{dataset.reference}", type="primary", icon=":material/play_circle:"):
                 _shared.open_new_run(dataset=dataset.reference)
             check = st.button("Check files", key=f"check-{dataset.reference}", icon=":material/fact_check:")
-        if check or dataset.file_count <= CHEAP_TO_CHECK:
+        if check or (dataset.file_count <= CHEAP_TO_CHECK and Capability.REMOTE not in workspace.capabilities):
             with st.spinner(f"Looking at {counted(dataset.file_count, 'file')} …"):
                 changed = workspace.changed_files(dataset, MOST_LOOKED_AT)
             show_changed(changed)
@@ -115,6 +120,18 @@ def show_changed(sentences: list[str]) -> None:
 @_shared.errors_shown()
 def browse_files(dataset: Dataset) -> None:
     """The list of files on the left, a page at a time; the beginning of the chosen one on the right."""
+    if Capability.REMOTE in workspace.capabilities:
+        if dataset.type == TabularDataset.type:
+            st.caption("The files of a tabular dataset are shown in Azure ML studio.")
+            return
+        wanted = st.session_state.setdefault("files_wanted", set())
+        if dataset.reference not in wanted:
+            if st.button("Show its files", key=f"list-{dataset.reference}", icon=":material/list:"):
+                with st.spinner("Asking for the names and sizes of its files …"):
+                    workspace.dataset_files(dataset, 0, 1)
+                wanted.add(dataset.reference)
+                st.rerun()
+            return
     listed, preview = st.columns([5, 6], gap="medium")
     with listed:
         table_place = st.container()
@@ -139,7 +156,8 @@ def browse_files(dataset: Dataset) -> None:
     with preview:
         for row in state.selection.rows:
             st.code(_shared.shown(files[row].path), language=None, wrap_lines=True)
-            path = Path(dataset.root, files[row].path)
+            with st.spinner("Fetching this file …"):
+                path = workspace.local_file(dataset, files[row].path)
             if isinstance(dataset, TabularDataset) and dataset.format == PARQUET:
                 st.dataframe(first_rows(path, FIRST_ROWS), lazy=False, hide_index=True, height="content", alt="The first rows of the file")
             else:
@@ -155,8 +173,13 @@ def propose_name(field: str) -> None:
 
 
 @contextmanager
-def files_to_register(source: str, path: str, uploads: list[UploadedFile]) -> Iterator[Path]:
-    """The folder to register: the one on this machine, or the one where uploads are put for the time being."""
+def files_to_register(source: str, path: str, uploads: list[UploadedFile]) -> Iterator[Path | str]:
+    """What to register: the folder on this machine, the place in a datastore, or where uploads are put for the time being."""
+    if source == IN_A_DATASTORE:
+        if "://" not in path:
+            raise SettingsError("path", "no place is given", "Write azureml://datastores/NAME/paths/PATH, or an https address.")
+        yield path.strip()
+        return
     if source == ON_THIS_MACHINE:
         if not path.strip():
             raise SettingsError("path", "no folder is chosen", "Write the path of the folder that holds the files to score.")
@@ -182,9 +205,10 @@ def ask_for_dataset() -> None:
     def proposing(field: str) -> dict[str, Any]:
         return {"key": form.key(field), "on_change": propose_name, "args": (field,)}
 
+    remote = Capability.REMOTE in workspace.capabilities
     with where:
-        sources = [FILES, FOLDER, ZIP, ON_THIS_MACHINE]
-        source = st.segmented_control("Upload, or read in place", sources, key=form.key("source"), default=FILES, required=True, wrap=True)
+        sources = [FILES, FOLDER, ZIP, ON_THIS_MACHINE, *([IN_A_DATASTORE] if remote else [])]
+        source = st.segmented_control("Where the files are", sources, key=form.key("source"), default=FILES, required=True, wrap=True)
         place, pattern = st.container(), st.container()
         if source == FILES:
             uploads = place.file_uploader("Files to upload", key=form.key("files"), accept_multiple_files=True, on_change="ignore")
@@ -193,18 +217,24 @@ def ask_for_dataset() -> None:
         elif source == ZIP:
             upload = place.file_uploader("Zip to upload", type="zip", **proposing("zip"))
             uploads = [upload] if upload else []
+        elif source == IN_A_DATASTORE:
+            hint = "azureml://datastores/workspaceblobstore/paths/orders/**"
+            path = place.text_input("Its place, or an https address", placeholder=hint, **proposing("place"))
         else:
             path = place.text_input("Path of the folder", placeholder="/home/me/orders", **proposing("path"))
-            copy = place.toggle("Copy the files into the workspace", key=form.key("copy"), help="Else they are read where they are.")
-        if source != FILES:
+            words = "Else they are read where they are."
+            copy = remote or place.toggle("Copy the files into the workspace", key=form.key("copy"), help=words)
+        if source not in (FILES, IN_A_DATASTORE):
             help_text = "`**` is every file, `*.csv` the CSV files at the top, `**/*.csv` those at any depth."
             glob = pattern.text_input("Pattern", "**", key=form.key("glob"), on_change="ignore", help=help_text)
     with what:
         fields = {"path": place, "glob": pattern, "name": st.container()}
         name = fields["name"].text_input("Name", key=form.key("name"), on_change="ignore", help="A name that is there gets a new version.")
         description = st.text_input("Description", key=form.key("description"), on_change="ignore", placeholder="optional")
-        words = "Tabular: the rows of CSV or Parquet files of the same columns, as a pandas DataFrame. All of them are read once, now."
-        kind = st.segmented_control("Type", TYPES, key=form.key("type"), default=next(iter(TYPES)), required=True, help=words)
+        kind = next(iter(TYPES))
+        if Capability.TABULAR in workspace.capabilities:
+            words = "Tabular: the rows of CSV or Parquet files of the same columns, as a pandas DataFrame. All of them are read once, now."
+            kind = st.segmented_control("Type", TYPES, key=form.key("type"), default=kind, required=True, help=words)
         with st.expander("Partition format", icon=":material/folder_copy:"):
             words = "Which parts of a path are keys that `partition_keys` can name: `{store}/{brand}/*.csv`, `{when:yyyy/MM/dd}/part.csv`."
             partition_format = st.text_input("Partition format", key=form.key("partition_format"), on_change="ignore", help=words)

@@ -8,10 +8,11 @@ from typing import Any
 
 import streamlit as st
 
-from pages import _shared
+from pages import _from_a_run, _shared
 from services import intake
 from services.domain import Model, counted
 from services.errors import SettingsError
+from services.remote import remote_of
 from services.workspace import Capability
 
 REGISTERED, REGISTER = "Registered", "Register a model"
@@ -40,8 +41,9 @@ def show_models() -> None:
 
 def show_table(rows: list[Model], position: int) -> None:
     columns = {"Model": str, "Version": int, "Kind": str, "Size": int, "Registered": datetime, "Approval": str}
+    table = _shared.arrow_table(columns, [(m.name, m.version, m.kind, m.size or None, m.created_at, approval(m)) for m in rows])
     _shared.choosing_table(
-        _shared.arrow_table(columns, [(m.name, m.version, m.kind, m.size, m.created_at, approval(m)) for m in rows]),
+        table if Capability.APPROVAL in workspace.capabilities else table.drop_columns(["Approval"]),
         "model",
         [model.reference for model in rows],
         position,
@@ -66,8 +68,8 @@ def show_details(model: Model) -> None:
                 "Kind": model.kind,
                 "Size": _shared.size_in_words(model.size),
                 "Registered": _shared.local_time(model.created_at),
-                "Approval": approval(model),
-                "File": Path(model.path).name,
+                **({"Approval": approval(model)} if Capability.APPROVAL in workspace.capabilities else {}),
+                **({} if "://" in model.path else {"File": Path(model.path).name}),
             }
         )
         if model.tags:
@@ -75,9 +77,13 @@ def show_details(model: Model) -> None:
                 st.caption("Tags")
                 st.text(_shared.shown("\n".join(f"{name} = {value}" if value else name for name, value in model.tags.items())))
         if model.usable or Capability.APPROVAL not in workspace.capabilities:
-            _shared.labelled("SHA-256", model.sha256)
-            if st.button("Use in a new run", key=f"use-{model.reference}", type="primary", icon=":material/play_circle:"):
-                _shared.open_new_run(model=model.reference)
+            if model.sha256:
+                _shared.labelled("SHA-256", model.sha256)
+            with st.container(horizontal=True):
+                if st.button("Use in a new run", key=f"use-{model.reference}", type="primary", icon=":material/play_circle:"):
+                    _shared.open_new_run(model=model.reference)
+                if remote:
+                    _from_a_run.ask_deletion(remote, model)
         else:
             ask_approval(model)
         if model.imports:
@@ -174,12 +180,19 @@ _shared.title(
     "Models", "What makes the predictions. Register a trained model once; each registration under the same name is a new version."
 )
 workspace = _shared.workspace()
-form = _shared.form("model")
+form, from_run = _shared.form("model"), _shared.form("from-run")
+form.made, from_run.made = form.made or from_run.made, ""
 form.show_made(REGISTERED)
 models = workspace.models()
-registered, register = st.tabs([REGISTERED, REGISTER], key="tab", bind="query-params", on_change="rerun")
+remote = remote_of(workspace)
+tabs = [REGISTERED, REGISTER, *([_from_a_run.TAB] if remote else [])]
+registered, register, *from_a_run = st.tabs(tabs, key="tab", bind="query-params", on_change="rerun")
 with registered:
     if registered.open:
         show_models()
 with register:
     ask_for_model()
+for tab in from_a_run:
+    if tab.open and remote:
+        with tab:
+            _from_a_run.ask(remote, from_run)

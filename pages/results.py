@@ -47,7 +47,8 @@ def results(run_id: str, was_active: bool) -> None:
             _shared.status_badge(run)
             if not run.status.ended:
                 left = f"{run.items_left or 0:,} of {counted(run.items_total or 0, _shared.item_of(run))} to go"
-                st.caption(f"Partial results, {left}. They are read again every few seconds.", width="content")
+                partial = f"Partial results, {left}. They are read again every few seconds."
+                st.caption("Its results come when it has ended." if run.items_left is None else partial, width="content")
             st.space("stretch")
             if st.button("Open run", icon=":material/list_alt:", key="open_run"):
                 st.switch_page("runs.py", query_params={"run": run.id})

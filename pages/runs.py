@@ -10,19 +10,20 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from pages import _shared
+from pages import _pipelines, _shared
 from pages._shared import arrow_table, clipped, duration_in_words, plain, shown
 from pages._submission import last_submission
 from services.domain import Failure, Run, RunStatus, counted
+from services.pipelines import pipelines_of
 from services.settings import TABLE, ParallelRunSettings
 from services.workspace import Capability
 
 MOST_RUNS = 1_000
 LAST_LINES = 200
 MOST_FILES = 1_000  # output files shown
-RESUMABLE = (RunStatus.NOT_RESPONDING, RunStatus.FAILED, RunStatus.CANCELED)
 
 workspace = _shared.workspace()
+pipelines = pipelines_of(workspace)
 
 
 def done(run: Run) -> int:
@@ -31,8 +32,14 @@ def done(run: Run) -> int:
 
 def rate(run: Run) -> float | None:
     """Files a second: at present, or over the whole of a run that ended."""
-    found = run.rate if not run.status.ended else done(run) / run.duration if run.duration else None
+    ended = done(run) / run.duration if run.duration and run.items_succeeded is not None else None
+    found = ended if run.status.ended else run.rate
     return None if found is None else round(found, 1 if found < 100 else None)
+
+
+def share_done(run: Run) -> float | None:
+    """In whole hundredths; None where it isn't known."""
+    return 100 * done(run) // run.items_total / 100 if run.items_total and run.items_succeeded is not None else None
 
 
 def time_left(run: Run) -> str | None:
@@ -87,7 +94,7 @@ def run_table(runs: list[Run]) -> None:
         columns,
         [
             (
-                run.status, clipped(run.title, 300), 100 * done(run) // run.items_total / 100 if run.items_total else None,
+                run.status, clipped(run.title, 300), share_done(run),
                 run.items_succeeded, run.items_failed, run.items_left, rate(run), time_left(run), run.submitted_at,
             )
             for run in runs
@@ -127,6 +134,8 @@ def board(run_id: str, was_active: bool) -> None:
             _shared.status_badge(run)
             st.space("stretch")
             actions(run)
+        if pipelines:
+            _pipelines.where_it_is(pipelines, run)
         figures(run)
         what_happened(run)
         views = {"Failures": failure_table, "Logs": log, "Settings": settings_table, "Output": output_table}
@@ -142,7 +151,9 @@ def actions(run: Run) -> None:
         if st.button("Cancel run", icon=":material/stop_circle:", key=f"cancel-{run.id}", help=words):
             workspace.cancel(run.id)
             st.rerun()
-    if run.status in RESUMABLE and Capability.RESUME in workspace.capabilities:
+    stopped = run.status in (RunStatus.FAILED, RunStatus.CANCELED)
+    needed = Capability.CARRY_ON if stopped else Capability.RESUME
+    if (stopped or run.status is RunStatus.NOT_RESPONDING) and needed in workspace.capabilities:
         words = "Carries on where the run stopped. What is scored stays; what failed is tried again."
         if st.button("Resume", icon=":material/resume:", key=f"resume-{run.id}", help=words):
             workspace.resume(run.id)
@@ -152,32 +163,37 @@ def actions(run: Run) -> None:
         rerun = last_submission().submit(workspace, run.request_again())
         st.switch_page("runs.py", query_params={"run": rerun.id})
     words = "A new run of just what failed or was not reached. Its results are this run's, with those replaced."
-    lacking = run.status.ended and (run.items_succeeded or 0) < (run.items_total or 0)
+    lacking = run.status.ended and (run.items_succeeded or 0) < (run.items_total or 0) and Capability.FAILED_ONLY in workspace.capabilities
     if lacking and st.button("Rerun failed only", icon=":material/rule:", key=f"rerun-failed-{run.id}", help=words):
         rerun = last_submission().submit(workspace, run.request_again(failed_only=True))
         st.switch_page("runs.py", query_params={"run": rerun.id})
+    if pipelines:
+        _pipelines.beside_actions(pipelines, run)
     label = "See results" if run.status.ended else "See results so far"
     if st.button(label, type="primary", icon=":material/table_chart:", key=f"results-{run.id}"):
         st.switch_page("results.py", query_params={"run": run.id})
 
 
 def figures(run: Run) -> None:
-    total, speed = run.items_total or 0, rate(run)
-    share = done(run) / total if total else 0.0
-    st.progress(share, f"{done(run):,} of {counted(total, _shared.item_of(run))} · {int(share * 100)} %")
+    total, speed, known = counted(run.items_total or 0, _shared.item_of(run)), rate(run), run.items_succeeded is not None
+    if known:
+        share = done(run) / run.items_total if run.items_total else 0.0
+        st.progress(share, f"{done(run):,} of {total} · {int(share * 100)} %")
     lasted = "–" if run.duration is None else duration_in_words(run.duration)
     shown_figures = {
-        "Succeeded": f"{run.items_succeeded or 0:,}",
-        "Failed": f"{run.items_failed or 0:,}",
-        "Left": f"{run.items_left or 0:,}",
+        "Succeeded": f"{run.items_succeeded:,}" if known else "–",
+        "Failed": f"{run.items_failed or 0:,}" if known else "–",
+        "Left": f"{run.items_left or 0:,}" if known else "–",
         f"{_shared.item_of(run).capitalize()}s per second": "–" if speed is None else f"{speed:,}",
     } | ({"Duration": lasted} if run.status.ended else {"Time left": time_left(run) or "–"})
     with st.grid(len(shown_figures), min_column_width=130):
         for label, figure in shown_figures.items():
             st.metric(label, figure, border=True)
-    words = [budget(run), f"{run.mini_batches_done or 0:,} of {counted(run.mini_batches_total or 0, 'mini-batch')} done"]
+    batches = counted(run.mini_batches_total or 0, "mini-batch")
+    words = [budget(run), f"{run.mini_batches_done or 0:,} of {batches} done"] if known else [f"{total} in {batches}"]
     if not run.status.ended:
-        words += [f"{counted(run.workers, 'worker')} at work", f"{'running' if run.status is RunStatus.RUNNING else 'ran'} for {lasted}"]
+        words += [f"{counted(run.workers, 'worker')} at work"] if known else []
+        words.append(f"{'running' if run.status is RunStatus.RUNNING else 'ran'} for {lasted}")
     st.caption(" · ".join(words))
 
 
@@ -199,7 +215,7 @@ def what_happened(run: Run) -> None:
             "Resume carries on from there and scores nothing twice.",
             icon=":material/heart_broken:",
         )
-    if run.status is RunStatus.QUEUED:
+    if run.status is RunStatus.QUEUED and not pipelines:
         st.info("It waits for its turn: runs start in the order in which they were submitted.", icon=":material/schedule:")
     for sentence in run.warnings:
         st.warning(plain(clipped(sentence, 1_000)), icon=":material/warning:")
@@ -349,7 +365,8 @@ def output_table(run: Run) -> None:
 chosen = st.query_params.get("run")
 if chosen is None:
     _shared.title("Runs", "What was scored, what is being scored, the newest first.")
-    st.fragment(run_list, run_every=2.0)()
+    live_list = st.fragment(run_list, run_every=2.0)
+    _pipelines.tabs(pipelines, live_list) if pipelines else live_list()
 else:
     if st.button("All runs", icon=":material/arrow_back:", type="tertiary"):
         st.switch_page("runs.py", query_params={})

@@ -1,8 +1,12 @@
 """The frame: lists the pages, runs one. Never imported: it is the main script."""
 
+from contextlib import suppress
+
 import streamlit as st
 
-from pages import _shared
+from pages import _connection_strip, _shared
+from services.errors import StudioError
+from services.remote import remote_of
 
 # As text, so that it is served with the page: Streamlit fetches the picture of a page's own icon from the web.
 MARK = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#0f6e78"/>
@@ -27,5 +31,9 @@ page = st.navigation(
 )
 st.set_page_config(page_title=f"{page.title} · Batch Scoring Studio")
 st.logo(MARK, size="large")
+with suppress(StudioError):  # which the page says
+    if remote := remote_of(_shared.workspace()):
+        with st.sidebar:
+            _connection_strip.show(remote)
 with _shared.errors_shown():
     page.run()

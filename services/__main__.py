@@ -49,7 +49,7 @@ def _with_program_options(parser: argparse.ArgumentParser, *, outermost: bool = 
         parser.add_argument(flag, default=default if outermost else argparse.SUPPRESS, **more)
 
     add("--workspace", "local", choices=WORKSPACES, help="local (the default) or azure")
-    add("--home", None, metavar="DIR", help="folder of the local workspace (default: BATCH_SCORING_HOME, else the user data folder)")
+    add("--home", None, metavar="DIR", help="where all of this machine is kept (default: BATCH_SCORING_HOME, else the user data folder)")
     add("--json", False, action="store_true", help="print one JSON object on standard output and nothing else there")
 
 
@@ -89,7 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     command(datasets, "list", commands.list_datasets, "List all versions of all datasets.")
 
     environments = group("environment", "Register and list environments.")
-    command(environments, "register", commands.register_environment, "Register a Python interpreter, 3.8 or newer.", "NAME", "PYTHON")
+    command(
+        environments,
+        "register",
+        commands.register_environment,
+        "Register a Python interpreter, 3.8 or newer; on Azure ML a conda file.",
+        "NAME",
+        "PYTHON",
+    )
     command(environments, "list", commands.list_environments, "List the environments.")
 
     _with_request(command(top, "run", commands.submit, "Score datasets: submit a run."))
@@ -116,7 +123,7 @@ def _with_request(parser: argparse.ArgumentParser) -> None:
     add("--model", action="append", default=[], metavar="NAME[:V]", help="may be repeated; the latest version where none is given")
     add("--entry-script", required=True, metavar="PATH", help="the scoring script; or a built-in one by name: batch_scoring_script")
     add("--source-directory", metavar="DIR", help="the folder of the script's modules (default: the script's own)")
-    add("--environment", metavar="NAME[:V]", help="the registered interpreter to use (default: this program's own)")
+    add("--environment", metavar="NAME[:V]", help="the registered one to use (default: this program's own; on Azure ML one made for it)")
     add("--compute-target", metavar="NAME", help="the cluster on Azure ML; has no meaning on the local workspace")
     add("--argument", action="append", default=[], metavar="A", help="for the script; write --argument=--flag; may be repeated")
     add("--side-input", action="append", default=[], metavar="NAME=DATASET[:V]", help="a folder for every worker; may be repeated")

@@ -28,8 +28,9 @@ from services.command_line_output import (
 )
 from services.domain import Run, RunRequest, RunStatus, TabularDataset, counted, in_words
 from services.errors import NotFound, SettingsError
+from services.remote import remote_of
 from services.settings import TABLE, ParallelRunSettings
-from services.workspace import Workspace
+from services.workspace import WORKSPACES, Workspace
 
 PROGRAM = "python -m services"
 INTERRUPTED = 130  # as a shell says it of a program ended by SIGINT
@@ -83,6 +84,10 @@ def register_environment(workspace: Workspace, given: argparse.Namespace) -> Ans
 def list_environments(workspace: Workspace, given: argparse.Namespace) -> Answer:
     environments = workspace.environments()
     own = f"A run that names none uses this program’s own interpreter, {sys.executable}"
+    if remote := remote_of(workspace):
+        made = remote.default_environment()
+        pins = ", ".join(f"{name} {version}" for name, version in made.packages.items())
+        own = f"A run that names none gets one made for it: Python {made.python_version}, {pins}"
     lines = [*environment_lines(environments), own] if environments else [own]
     return Answer({"environments": [environment_value(environment) for environment in environments]}, lines)
 
@@ -236,4 +241,5 @@ def _entry_script(workspace: Workspace, given: str) -> str:
 
 def _command(given: argparse.Namespace) -> str:
     """How to call this program on the same workspace again."""
-    return f"{PROGRAM} --home {shlex.quote(given.home)}" if given.home else PROGRAM
+    home = f" --home {shlex.quote(given.home)}" if given.home else ""
+    return PROGRAM + (f" --workspace {given.workspace}" if given.workspace != WORKSPACES[0] else "") + home

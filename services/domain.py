@@ -312,7 +312,7 @@ class Run:
 
     @property
     def items_left(self) -> int | None:
-        if self.items_total is None:
+        if self.items_total is None or self.items_succeeded is None:
             return None
         return self.items_total - (self.items_succeeded or 0) - (self.items_failed or 0)
 
@@ -365,13 +365,14 @@ def counted(count: int, noun: str) -> str:
 @dataclass(frozen=True)
 class Cut:
     """How the datasets of a run are cut into mini-batches. `item` is `file` or `row`; `each` says what one mini-batch is, after the number
-    of them: ` of 5`, ` of about 1 MB`. `notes` are sentences on what can't be cut as asked."""
+    of them: ` of 5`, ` of about 1 MB`. `notes` are sentences on what can't be cut as asked; `on` says who works, where not this machine."""
 
     item: str
     item_count: int
     mini_batch_count: int
     each: str = ""
     notes: tuple[str, ...] = ()
+    on: str = ""
 
     @classmethod
     def of_files(cls, file_counts: Iterable[int], size: int) -> Cut:
@@ -382,9 +383,8 @@ class Cut:
 
 def in_words(cut: Cut, settings: ParallelRunSettings) -> str:
     """What a run will do, for a person: “912 files in 183 mini-batches of 5, on 4 workers; stops after the 11th failed file”."""
-    total, item = cut.item_count, cut.item
+    total, item, threshold = cut.item_count, cut.item, settings.error_threshold
     each = cut.each if cut.mini_batch_count > 1 else ""
-    threshold = settings.error_threshold
     if threshold < 0:
         stop = f"never stops for failed {item}s"
     elif threshold >= total:
@@ -392,7 +392,7 @@ def in_words(cut: Cut, settings: ParallelRunSettings) -> str:
     else:
         stop = f"stops after the {_ordinal(threshold + 1)} failed {item}"
     batches = counted(cut.mini_batch_count, "mini-batch")
-    return f"{counted(total, item)} in {batches}{each}, on {counted(settings.worker_count, 'worker')}; {stop}"
+    return f"{counted(total, item)} in {batches}{each}, on {cut.on or counted(settings.worker_count, 'worker')}; {stop}"
 
 
 def _ordinal(number: int) -> str:

@@ -32,6 +32,8 @@ class ScoredMiniBatch:
     seconds: float
     error: str
     items_are_rows: bool = False
+    in_order: bool = True
+    """Whether the rows come in the order of the items. Where they don't, a row is an item's by its name or not at all."""
     left_out: Collection[str] = ()
     """Items that do not count here, though their rows are among `rows`: a later run scored them again."""
     earlier_attempts: Mapping[str, int] = field(default_factory=dict)
@@ -89,14 +91,22 @@ def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
     """Match rows with items. Every item is there at least once, every row exactly once."""
     items, rows = mini_batch.items, mini_batch.rows
     if mini_batch.items_are_rows and rows:
-        return _in_order(items, rows)
+        return _in_order(items, rows) if mini_batch.in_order else _in_any_order(items, rows)
     if not rows:
         return ReadRows(items, [None] * len(items), _FAILED * len(items), [mini_batch.error or NO_ROW] * len(items))
     if len(rows) == len(items):
-        predictions = _each_in_its_place(mini_batch)
+        predictions = _each_in_its_place(mini_batch) if mini_batch.in_order else _each_by_its_name(mini_batch)
         if predictions is not None:
             return ReadRows(items, predictions, _SUCCEEDED * len(items), [None] * len(items))
     return _looked_up(mini_batch)
+
+
+def _in_any_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
+    """Rows made of rows, of which nobody knows which is whose: their number alone says how many of the items have one."""
+    lost = max(0, len(items) - len(rows))
+    return ReadRows(
+        [""] * (len(rows) + lost), [*rows, *[None] * lost], _SUCCEEDED * len(rows) + _FAILED * lost, [None] * len(rows) + [FEWER] * lost
+    )
 
 
 def _in_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
@@ -142,16 +152,32 @@ def _each_in_its_place(mini_batch: ScoredMiniBatch) -> list[str] | None:
     return None
 
 
+def _each_by_its_name(mini_batch: ScoredMiniBatch) -> list[str] | None:
+    """The predictions where every item has one row, `<file's own name>: <prediction>`, in whatever order; else None. The fast way."""
+    names = [item[item.rfind("/") + 1 :] for item in mini_batch.items]
+    places = dict(zip(names, range(len(names)), strict=True))
+    if len(places) < len(names) or any(":" in name for name in names):  # the first `: ` of a row may be within the name
+        return None
+    predictions: list[str | None] = [None] * len(names)
+    for row in mini_batch.rows:
+        name, separator, prediction = row.partition(": ")
+        place = places.get(name)
+        if place is None or not separator or predictions[place] is not None:
+            return None
+        predictions[place] = prediction
+    return [prediction for prediction in predictions if prediction is not None]
+
+
 def _looked_up(mini_batch: ScoredMiniBatch) -> ReadRows:
     items, rows = mini_batch.items, mini_batch.rows
     places = _places(mini_batch)
     longest = max(map(len, places), default=0)
     found = [_longest_name(row, places, longest) for row in rows]
-    equally_many = len(rows) == len(items)
+    equally_many = mini_batch.in_order and len(rows) == len(items)
     if equally_many and not any(found):
         return ReadRows(items, rows, _SUCCEEDED * len(items), [None] * len(items))
     named = [(row, beginning[0]) for row, beginning in enumerate(found) if beginning]
-    owners = dict(zip([row for row, _ in named], _owners(named, places, equally_many), strict=True))
+    owners = dict(zip([row for row, _ in named], _owners(named, places, mini_batch.in_order, equally_many), strict=True))
 
     predictions: dict[int, list[str]] = {}
     unmatched: list[tuple[str, str | None, bytes, str | None]] = []
@@ -193,7 +219,9 @@ def _longest_name(row: str, places: Mapping[str, object], longest: int) -> tuple
     return None if separator is None else (row[:end], row[separator.end() :])
 
 
-def _owners(named: Sequence[tuple[int, str]], places: Mapping[str, Sequence[int]], equally_many: bool) -> Sequence[int | None]:
+def _owners(
+    named: Sequence[tuple[int, str]], places: Mapping[str, Sequence[int]], in_order: bool, equally_many: bool
+) -> Sequence[int | None]:
     """The item that each row (its number, the name it begins with) belongs to; None where nothing tells.
 
     Same-named files of several folders are told apart by the order of the rows: where the earliest and the latest item that a row can
@@ -201,6 +229,8 @@ def _owners(named: Sequence[tuple[int, str]], places: Mapping[str, Sequence[int]
     """
     if all(len(places[name]) == 1 for _, name in named):
         return [places[name][0] for _, name in named]
+    if not in_order:
+        return [places[name][0] if len(places[name]) == 1 else None for _, name in named]
     candidates = [[row] if equally_many and _holds(places[name], row) else places[name] for row, name in named]
     earliest: list[int] = []
     for items in candidates:

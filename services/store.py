@@ -53,7 +53,7 @@ _SCHEMA = (
 
 _RUN_COLUMNS = (
     "status", "started_at", "ended_at", "heartbeat_at", "items_total", "items_succeeded", "items_failed", "mini_batches_total",
-    "mini_batches_done", "workers", "rate", "error_code", "error", "warnings",
+    "mini_batches_done", "workers", "rate", "error_code", "error", "warnings", "reused_from",
 )  # fmt: skip
 _PLAIN_RUN_COLUMNS = (
     "id", "items_total", "items_succeeded", "items_failed", "mini_batches_total", "mini_batches_done", "workers", "rate",

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from services.azure.connection import Connection, SignIn, is_remembered, suggested
 from services.domain import Cut, Dataset, DatasetFile, EntryScript, Environment, Failure, Model, Run, RunRequest
-from services.errors import SettingsError, WorkspaceUnavailable
+from services.errors import SettingsError
 from services.settings import ParallelRunSettings
 
 if TYPE_CHECKING:
     from services.predictions import Predictions
     from services.sample import SampleMade
+
+__all__ = [
+    "WORKSPACES", "Capability", "Connection", "SignIn", "Workspace", "choose_workspace", "chosen_workspace", "default_home",
+    "open_workspace", "suggested_connection",
+]  # fmt: skip
 
 WORKSPACES = ("local", "azure")
 
@@ -23,8 +30,13 @@ class Capability(StrEnum):
     """What only some workspaces do. A page asks by name: `Capability.APPROVAL in workspace.capabilities`."""
 
     APPROVAL = "approval of models and scripts by their SHA-256"
-    RESUME = "resuming a run whose runner is gone"
+    RESUME = "following a run again whose runner is gone"
     SAMPLE = "making a sample model and dataset"
+    TABULAR = "datasets whose items are rows"
+    CARRY_ON = "carrying on with a run that failed or was canceled"
+    FAILED_ONLY = "scoring again just the items of a run that failed"
+    PIPELINES = "pipeline runs, published pipelines and schedules: see services/pipelines.py"
+    REMOTE = "signing in, compute targets, datastores, training runs: see services/remote.py"
 
 
 class Workspace(Protocol):
@@ -86,6 +98,9 @@ class Workspace(Protocol):
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         """`count` files of the manifest, from number `first`, in its order."""
 
+    def local_file(self, dataset: Dataset, path: str) -> Path:
+        """A file of the dataset on this machine, to be looked at: where it lies, or a copy fetched of this one alone."""
+
     def changed_files(self, dataset: Dataset, limit: int = 20_000) -> list[str]:
         """Sentences, one for each file that changed or vanished since it was registered; at most `limit` files are looked at,
         evenly spread, and the first sentence says so."""
@@ -146,16 +161,55 @@ class Workspace(Protocol):
         """What this workspace needs, each as (what, whether it holds, detail in words)."""
 
 
+def default_home() -> Path:
+    """`BATCH_SCORING_HOME`, else the platform's folder for a user's data."""
+    from platformdirs import user_data_path
+
+    named = os.environ.get("BATCH_SCORING_HOME")
+    return Path(named).expanduser() if named else user_data_path("batch-scoring-studio", appauthor=False)
+
+
 def open_workspace(name: str = "local", home: str | Path | None = None) -> Workspace:
-    """The workspace called `name`. `home` is the local workspace's folder; default: `BATCH_SCORING_HOME`, else the platform's
-    user data folder.
+    """The workspace called `name`. `home` is where everything of this machine is kept; default: `default_home()`. Which `azure` one, and
+    how to sign in, is told by the surroundings: see `services.azure.connection.from_surroundings`.
 
     Raises SettingsError for an unknown name, WorkspaceUnavailable where it can't be reached or written.
     """
+    base = Path(home) if home else default_home()
     if name == "local":
-        from services.local.workspace import LocalWorkspace, default_home
+        from services.local.workspace import LocalWorkspace
 
-        return LocalWorkspace(Path(home) if home else default_home())
+        return LocalWorkspace(base)
     if name == "azure":
-        raise WorkspaceUnavailable("The Azure ML workspace is not part of this version.", "Use the local workspace: --workspace local.")
+        from services.azure.connection import from_surroundings
+        from services.azure.workspace import AzureWorkspace
+
+        return AzureWorkspace(from_surroundings(), base, patient=True)
     raise SettingsError("workspace", f"there is no workspace called “{name}”", f"The workspaces are {', '.join(WORKSPACES)}.")
+
+
+# ---- the dashboard's -------------------------------------------------------------------------------------------------------------
+
+
+def chosen_workspace() -> Workspace:
+    """The workspace that the dashboard works in: the Azure ML one that was chosen on its Connection page, else the local one. Asks
+    nobody: an Azure ML workspace signs in, in the background, where nobody is needed for it."""
+    base = default_home()
+    if is_remembered(base):
+        from services.azure import chosen
+
+        if workspace := chosen.of(base):
+            return workspace
+    return open_workspace("local", base)
+
+
+def choose_workspace(connection: Connection | None) -> None:
+    """From now on the dashboard works in this workspace, which is signed in to in the background; None: in the local one."""
+    from services.azure import chosen
+
+    chosen.choose(default_home(), connection)
+
+
+def suggested_connection() -> dict[str, str]:
+    """What to fill the form of a connection in with: what was chosen last, else what variables and a config.json name. No secret."""
+    return suggested(default_home())

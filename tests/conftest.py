@@ -17,6 +17,7 @@ import pytest
 from services.domain import Run, RunStatus
 from services.local.workspace import LocalWorkspace
 from services.workspace import Workspace
+from tests.azure_service.fixtures import azure, azure_service  # noqa: F401 - for all folders of tests
 
 CLASSES = 3
 
@@ -96,14 +97,14 @@ def finish() -> Callable[..., Run]:
     return wait
 
 
-def _runner_pid(run_id: str) -> int | None:
+def runner_pid(run_id: str) -> int | None:
     """The runner of this run, found by its command line; None while there is none."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if words[1:3] == [b"-m", b"services.local.runner"] and run_id.encode() in words:
+        if words[1:2] == [b"-m"] and words[2] in (b"services.local.runner", b"services.azure.runner") and run_id.encode() in words:
             return int(folder.name)
     return None
 
@@ -115,8 +116,8 @@ def kill_runner(finish: Callable[..., Run]) -> Callable[[Workspace, str], bool]:
         pytest.skip("finds the runner in /proc")
 
     def kill(workspace: Workspace, run_id: str) -> bool:
-        finish(workspace, run_id, until=lambda run: run.status.ended or _runner_pid(run_id), seconds=20)
-        if pid := _runner_pid(run_id):
+        finish(workspace, run_id, until=lambda run: run.status.ended or runner_pid(run_id), seconds=20)
+        if pid := runner_pid(run_id):
             os.kill(pid, signal.SIGKILL)
         run = finish(workspace, run_id, until=lambda run: run.status.ended or run.status is RunStatus.NOT_RESPONDING, seconds=20)
         return run.status is RunStatus.NOT_RESPONDING

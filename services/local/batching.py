@@ -23,18 +23,6 @@ from services.partition_format import PartitionFormat
 from services.settings import ParallelRunSettings
 
 
-def manifest_line(file: DatasetFile) -> bytes:
-    """One file as a line of a manifest. Undecodable bytes of a name survive as lone surrogates, escaped by JSON."""
-    return json.dumps([file.path, file.size, file.modified_ns]).encode("ascii") + b"\n"
-
-
-def read_manifest(manifest: Path, first: int = 0, count: int | None = None) -> Iterator[DatasetFile]:
-    """Files of a manifest of files in its order, from number `first`."""
-    with open(manifest, "rb") as lines:
-        for line in islice(lines, first, None if count is None else first + count):
-            yield DatasetFile(*json.loads(line))
-
-
 def manifest_by_keys(manifest: Path, partition_format: str, keys: tuple[str, ...]) -> Path:
     """The manifest in the order of the values of these keys, then as it was; made once and kept beside it. Raises OSError."""
     name = hashlib.sha256(json.dumps([partition_format, keys]).encode()).hexdigest()[:16]

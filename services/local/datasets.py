@@ -18,7 +18,7 @@ from services import intake, tabular
 from services.domain import Dataset, DatasetFile, FileDataset, TabularDataset, utc_now
 from services.errors import IntakeError, SettingsError
 from services.file_tree import short
-from services.local.batching import manifest_line
+from services.manifest import manifest_line
 from services.partition_format import PartitionFormat
 
 

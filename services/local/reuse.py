@@ -23,8 +23,8 @@ from services.domain import Dataset, DatasetFile, Run, RunStatus, counted, utc_n
 from services.errors import IntakeError, StudioError
 from services.journal import Journal
 from services.local import reports
-from services.local.batching import manifest_line, read_manifest
 from services.local.run_folder import RunFolder, RunPlan
+from services.manifest import manifest_line, read_manifest
 from services.store import Store
 
 _SETTINGS = ("mini_batch_size", "partition_keys", "output_action", "append_row_file_name", "environment_variables")

@@ -15,21 +15,18 @@ runs/<id>/
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from services import tabular
 from services.domain import Environment, RunRequest
 from services.errors import WorkspaceUnavailable
 from services.partition_format import PartitionFormat
+from services.run_process import RunPlace
 
 
 @dataclass(frozen=True)
@@ -133,17 +130,14 @@ def _environment(values: dict[str, Any]) -> Environment:
     return Environment(**told | {"created_at": datetime.fromisoformat(told["created_at"])})
 
 
-class RunFolder:
+class RunFolder(RunPlace):
     """The paths in one run's folder, its plan and its lock."""
 
     def __init__(self, home: Path, run_id: str) -> None:
-        self.path = home / "runs" / run_id
+        super().__init__(home, run_id)
         self.plan_file = self.path / "plan.json"
         self.rows_file = self.path / "rows.partial"
-        self.output = self.path / "output"
         self.output_list = self.path / "output.jsonl"
-        self.logs = self.path / "logs"
-        self.runner_log = self.logs / "runner.txt"
         self.work = self.path / "work"
 
     def of(self, run_id: str) -> RunFolder:
@@ -177,47 +171,6 @@ class RunFolder:
         except OSError:
             return False
 
-    def lock(self) -> FileLock:
-        """The lock that whoever carries out the run holds. Not inherited by workers; dropped by the system when its holder dies."""
-        return FileLock(self.path / "lock")
-
-    @contextlib.contextmanager
-    def locked(self, timeout: float) -> Iterator[None]:
-        """Hold the lock. Raises Timeout where somebody else keeps it for so many seconds, WorkspaceUnavailable without a folder."""
-        lock = self.lock()
-        try:
-            lock.acquire(timeout=timeout)
-        except Timeout:
-            raise
-        except OSError as error:
-            raise WorkspaceUnavailable(
-                self.why_not_written() or str(error), "Mend the folder, or free some space, and try again."
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def why_not_written(self) -> str | None:
-        """Why nobody can carry out a run here, in a sentence; None where the folder is as it should be."""
-        try:
-            with open(self.path / "lock", "ab"):
-                return None
-        except OSError as error:
-            return f"The run's folder, {self.path}, can't be written: {error.strerror or error}."
-
-    def is_carried_out(self) -> bool:
-        """Whether a living process holds the lock."""
-        lock = self.lock()
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        except OSError:
-            return False  # the folder is gone or can't be written: nobody works there
-        lock.release()
-        return False
-
     def published_file(self, plan: RunPlan) -> Path:
         """Where the rows of a completed run are."""
         return self.output / plan.request.settings.append_row_file_name
@@ -239,12 +192,3 @@ class RunFolder:
         for path in (self.partial_file(plan), self.published_file(plan)):
             if not self.rows_file.exists() and path.exists():
                 os.replace(path, self.rows_file)
-
-
-def last_line(log: Path) -> str:
-    """The last line that says anything, at most 300 characters of it; nothing where the file can't be read."""
-    with contextlib.suppress(OSError), open(log, "rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 2000))
-        lines = file.read().decode("utf-8", "replace").split("\n")
-        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
-    return ""

@@ -6,24 +6,22 @@ import contextlib
 import os
 import secrets
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
+from services import run_process
 from services.domain import Dataset, Environment, Failure, Model, Run, RunRequest, RunStatus, TabularDataset, utc_now
-from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
+from services.errors import NotFound, SettingsError, StudioError
 from services.journal import Journal
 from services.local import reuse, scored
 from services.local.batching import cut, files_of, look_at_cut, manifest_by_keys
 from services.local.environments import check_is_there, what_changed
-from services.local.run_folder import PlannedDataset, PlannedModel, RunFolder, RunPlan, last_line
+from services.local.run_folder import PlannedDataset, PlannedModel, RunFolder, RunPlan
 from services.local.scored import worker_name
 from services.partition_format import PartitionFormat
 from services.settings import ParallelRunSettings
@@ -32,16 +30,9 @@ from services.store import Store
 if TYPE_CHECKING:
     from services.predictions import Predictions
 
-_PROJECT = Path(__file__).parents[2]
 _MOST_WORKERS = 64 * (os.cpu_count() or 1)
 _A_LOOK = 0.3  # seconds: somebody who looks whether the run is carried out holds its lock for less
-_STARTING = timedelta(seconds=15)  # how long a runner may take to appear
 _REMADE_EVERY = 3.0  # seconds between two tables of partial results
-_STALE = timedelta(seconds=30)  # how long a runner may be silent
-_RUNNER_STARTED = "Runner started"
-
-# A runner is nobody's to wait for, but a child that ended stays a zombie until its parent looks: kept here, looked at now and then.
-_started: list[tuple[str, subprocess.Popen[bytes]]] = []
 
 
 def check_settings(request: RunRequest, datasets: list[Dataset]) -> None:
@@ -164,23 +155,7 @@ class Runs:
         return RunFolder(self._home, run_id)
 
     def _start(self, run_id: str) -> None:
-        """Start the run's runner, detached: it outlives this process."""
-        _started[:] = [(run, runner) for run, runner in _started if runner.poll() is None]
-        detached: dict[str, object] = {"start_new_session": True}
-        if os.name == "nt":
-            flags = ("CREATE_NEW_PROCESS_GROUP", "DETACHED_PROCESS", "CREATE_BREAKAWAY_FROM_JOB")
-            detached = {"creationflags": sum(getattr(subprocess, flag, 0) for flag in flags)}
-        command = [sys.executable, "-m", "services.local.runner", str(self._home), run_id]
-        try:
-            with open(self._folder(run_id).runner_log, "ab") as log:
-                log.write(f"{_RUNNER_STARTED} {utc_now():%Y-%m-%d %H:%M:%S} UTC\n".encode())
-                log.flush()
-                runner = subprocess.Popen(command, cwd=_PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **detached)  # type: ignore[call-overload]
-        except OSError as error:
-            raise WorkspaceUnavailable(
-                f"The run's process could not be started: {error.strerror or error}.", "Resume the run later."
-            ) from error
-        _started.append((run_id, runner))
+        run_process.start(self._folder(run_id), "services.local.runner", self._home)
 
     def environment_warnings(self, plan: RunPlan) -> list[str]:
         """What is installed otherwise than it was for the last such run that completed."""
@@ -202,32 +177,7 @@ class Runs:
         return self._as_it_is(self._store.run(run_id))
 
     def _as_it_is(self, run: Run) -> Run:
-        """A run that nobody carries out, though it hasn't ended, reads NotResponding."""
-        if run.status.ended:
-            return run
-        now, runner = utc_now(), next((runner for run_id, runner in reversed(_started) if run_id == run.id), None)
-        starting = run.status in (RunStatus.NOT_STARTED, RunStatus.QUEUED) and (runner is None or runner.poll() is None)
-        if starting and now - (run.heartbeat_at or run.submitted_at) < _STARTING:
-            return run
-        if self._folder(run.id).is_carried_out():
-            if run.heartbeat_at is None or now - run.heartbeat_at <= _STALE:
-                return run
-            why = "Its runner is there but silent: the machine is overloaded or was asleep, or its disk does not answer."
-            return replace(run, status=RunStatus.NOT_RESPONDING, error=why)
-        run = self._store.run(run.id)  # it may have ended between the two looks
-        if run.status.ended:
-            return run
-        return replace(run, status=RunStatus.NOT_RESPONDING, error=self._why_nobody_carries_it_out(run.id), workers=0, rate=None)
-
-    def _why_nobody_carries_it_out(self, run_id: str) -> str:
-        """In words: what its runner said last, where it could not say so in the registry."""
-        folder = self._folder(run_id)
-        if why := folder.why_not_written():
-            return why
-        words = last_line(folder.runner_log)
-        if not words or words.startswith(_RUNNER_STARTED):
-            return "Its runner is gone: it was ended from outside, or the machine was started anew."
-        return f"Its runner could not go on. {words}"
+        return run_process.as_it_is(run, self._folder(run.id), self._store)
 
     def any_before(self, run_id: str) -> bool:
         """Whether a run that was submitted before this one still waits for its turn."""
@@ -298,16 +248,12 @@ class Runs:
 
     def logs(self, run_id: str) -> dict[str, Path]:
         self._store.run(run_id)
-        folder = self._folder(run_id).logs
-        first = ("job_error.txt", "job_result.txt", "job_progress_overview.txt", "user")
-        found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-        found.sort(key=lambda path: (first.index(path.parts[0]) if path.parts[0] in first else len(first), path))
-        return {f"logs/{path.as_posix()}": folder / path for path in found}
+        return self._folder(run_id).log_files()
 
     def output(self, run_id: str) -> dict[str, Path]:
         self._store.run(run_id)
         folder = self._folder(run_id)
-        found = {path.relative_to(folder.output).as_posix(): path for path in sorted(folder.output.rglob("*")) if path.is_file()}
+        found = folder.output_files()
         if folder.rows_file.is_file() and folder.rows_file.stat().st_size:
             found[folder.partial_file(folder.plan()).name] = folder.rows_file
         return found

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from services.domain import MiniBatch
-from services.local.run_folder import last_line
+from services.run_process import last_line
 
 _FRAME = struct.Struct("<III")
 _parsed = json.JSONDecoder().raw_decode  # json.loads() looks for an encoding and for blanks at both ends first

@@ -17,18 +17,15 @@ import hashlib
 import os
 import shutil
 import sys
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platformdirs import user_data_path
-
-from services import file_tree, intake, model_files
+from services import file_tree, incoming, intake, model_files
 from services.domain import (
     Cut,
     Dataset,
@@ -42,10 +39,12 @@ from services.domain import (
     parse_reference,
     utc_now,
 )
-from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable
+from services.entry_scripts import EntryScripts
+from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.local import datasets, environments, reuse, runs
-from services.local.batching import look_at_cut, read_manifest
+from services.local.batching import look_at_cut
 from services.local.run_folder import RunPlan
+from services.manifest import read_manifest
 from services.settings import ParallelRunSettings
 from services.store import Store
 from services.workspace import Capability
@@ -57,20 +56,16 @@ if TYPE_CHECKING:
 _LOOKED_AT_BY_CHECK = 2_000  # files, some 10 ms: a page checks with every click
 _LOOKED_AT_BY_SUBMIT = 100_000
 
-BUILT_IN_SCRIPTS = Path(__file__).parents[2] / "batch_scripts"
-
-
-def default_home() -> Path:
-    """`BATCH_SCORING_HOME`, else the platform's folder for a user's data."""
-    named = os.environ.get("BATCH_SCORING_HOME")
-    return Path(named).expanduser() if named else user_data_path("batch-scoring-studio", appauthor=False)
-
 
 class LocalWorkspace:
     """The embedded default. Cheap to open; safe to open many times at once."""
 
     name = "local"
-    capabilities = frozenset({Capability.APPROVAL, Capability.RESUME, Capability.SAMPLE})
+    capabilities = frozenset(
+        {
+            Capability.APPROVAL, Capability.CARRY_ON, Capability.FAILED_ONLY, Capability.RESUME, Capability.SAMPLE, Capability.TABULAR,
+        }
+    )  # fmt: skip
 
     def __init__(self, home: Path) -> None:
         """Open the workspace in `home`, making it where there is none. Raises WorkspaceUnavailable."""
@@ -84,28 +79,15 @@ class LocalWorkspace:
                 "Choose another one by --home or BATCH_SCORING_HOME, or mend its permissions.",
             ) from error
         self._store = Store(self.home)
+        self._scripts = EntryScripts(self.home / "scripts", self._store.approved)
         self._runs = runs.Runs(self.home, self._store)
 
     @property
     def location(self) -> str:
         return str(self.home)
 
-    @contextmanager
-    def incoming(self) -> Iterator[Path]:
-        folder = self.home / "incoming" / uuid.uuid4().hex
-        try:
-            folder.mkdir()
-        except OSError as error:
-            raise WorkspaceUnavailable(f"Nothing can be written to {folder.parent}: {error.strerror or error}.") from error
-        try:
-            yield folder
-        except OSError as error:
-            raise WorkspaceUnavailable(
-                f"The workspace's folder, {self.home}, could not be written or read: {error.strerror or error}.",
-                "Check the free disk space and who may write there; nothing was registered.",
-            ) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    def incoming(self) -> AbstractContextManager[Path]:
+        return incoming.folder(self.home)
 
     # ---- models ---------------------------------------------------------------------------------------------------------------
 
@@ -123,7 +105,7 @@ class LocalWorkspace:
         model_files.inspect_model(source)  # what can't be taken isn't copied either
         with self.incoming() as staging:
             staged = staging / source.name
-            self._bring(source, staged)
+            incoming.bring(self.home, source, staged)
             content = model_files.inspect_model(staged)  # of the very bytes that the hash is of
             sha256, size = file_tree.sha256_of(staged), file_tree.size_of(staged)
 
@@ -144,20 +126,6 @@ class LocalWorkspace:
     def approve(self, sha256: str) -> None:
         self._store.approve(sha256)
 
-    def _bring(self, source: Path, target: Path) -> None:
-        """Move what lies in this workspace's own incoming folder, copy anything else."""
-        try:
-            if source.is_relative_to(self.home / "incoming"):
-                os.replace(source, target)
-            elif source.is_dir():
-                shutil.copytree(source, target)
-            else:
-                shutil.copyfile(source, target)
-        except OSError as error:
-            raise IntakeError(
-                f"“{source}” could not be copied in: {error.strerror or error}.", "Check the file and the free disk space."
-            ) from error
-
     def _version_folder(self, kind: str, name: str, number: int) -> Path:
         folder = self.home / kind / name / str(number)
         shutil.rmtree(folder, ignore_errors=True)  # left by a registration that was killed half-way
@@ -167,33 +135,10 @@ class LocalWorkspace:
     # ---- scoring scripts ------------------------------------------------------------------------------------------------------
 
     def entry_scripts(self) -> list[EntryScript]:
-        built_in = sorted(BUILT_IN_SCRIPTS.glob("[!_]*.py"), key=lambda path: (path.name != "batch_scoring_script.py", path.name))
-        uploaded = sorted((self.home / "scripts").glob("*/*.py"), key=lambda path: path.stat().st_mtime, reverse=True)
-        return [self._entry_script(path, "built-in") for path in built_in] + [self._entry_script(path, "uploaded") for path in uploaded]
-
-    def _entry_script(self, path: Path, origin: str) -> EntryScript:
-        source = path.read_bytes()
-        try:
-            docstring = intake.check_entry_script(source, path.name)
-        except StudioError as error:
-            docstring = error.message
-        sha256 = hashlib.sha256(source).hexdigest()
-        return EntryScript(path.name, str(path), origin, sha256, origin == "built-in" or self._store.approved(sha256), docstring)
+        return self._scripts.all()
 
     def add_entry_script(self, name: str, content: bytes) -> EntryScript:
-        safe = intake.safe_relative_path(name)
-        if len(safe.parts) != 1 or safe.suffix != ".py":
-            raise IntakeError(f"“{name}” is no Python script.", "Choose a file whose name ends in .py.")
-        intake.check_entry_script(content, safe.name)
-        folder = self.home / "scripts" / hashlib.sha256(content).hexdigest()
-        try:
-            folder.mkdir(exist_ok=True)
-            incoming = folder / f".{uuid.uuid4().hex}"
-            incoming.write_bytes(content)
-            os.replace(incoming, folder / safe.name)
-        except OSError as error:
-            raise WorkspaceUnavailable(f"The script could not be kept in {folder}: {error.strerror or error}.") from error
-        return self._entry_script(folder / safe.name, "uploaded")
+        return self._scripts.add(name, content)
 
     # ---- datasets -------------------------------------------------------------------------------------------------------------
 
@@ -222,7 +167,7 @@ class LocalWorkspace:
                 files = staging / "files"
                 if not root.is_dir():
                     files.mkdir()
-                self._bring(root, files if root.is_dir() else files / root.name)
+                incoming.bring(self.home, root, files if root.is_dir() else files / root.name)
                 root = files
             found = datasets.look_over(root, glob, type, partition_format, staging)
 
@@ -239,6 +184,9 @@ class LocalWorkspace:
 
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         return list(self._manifest(dataset, first, count))
+
+    def local_file(self, dataset: Dataset, path: str) -> Path:
+        return Path(dataset.root, path)
 
     def _manifest(self, dataset: Dataset, first: int = 0, count: int | None = None) -> Iterator[DatasetFile]:
         try:

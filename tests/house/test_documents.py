@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from services.settings import TABLE, ParallelRunSettings
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +36,9 @@ def test_the_readmes_commands_are_targets_of_the_makefile():
     assert {"run", "test", "check"} <= wanted <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
 
 
-def test_every_test_that_the_contract_names_is_there():
-    named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "contract.md").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("document", ["contract.md", "azure.md"])
+def test_every_test_that_a_document_names_is_there(document):
+    named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / document).read_text(encoding="utf-8"))
+    assert named
     written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     assert [name for name in named if f"def {name}(" not in written] == []

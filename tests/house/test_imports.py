@@ -13,6 +13,14 @@ LOCAL = ROOT / "services/local"
 WORKER = [LOCAL / "worker.py", LOCAL / "worker_inputs.py"]
 IN_THE_USERS_INTERPRETER = [*WORKER, LOCAL / "installed.py", *(LOCAL / "entry_script").rglob("*.py")]
 
+OPEN_AN_AZURE_WORKSPACE = """
+import pathlib, tempfile
+from services.azure.workspace import AzureWorkspace
+from services.workspace import Connection
+workspace = AzureWorkspace(Connection("s", "r", "w"), pathlib.Path(tempfile.mkdtemp()), patient=False)
+workspace.models(), workspace.compute_targets(), workspace.state()
+"""
+
 
 def loaded_by(statement: str) -> set[str]:
     """Top-level packages in a fresh interpreter after `statement`."""
@@ -27,6 +35,8 @@ def loaded_by(statement: str) -> set[str]:
         "import services.workspace, services.local.workspace, services.predictions, services.intake",
         "import services.local.runner",
         "import services.__main__",
+        "import services.azure.workspace, services.azure.runner",
+        OPEN_AN_AZURE_WORKSPACE,
     ],
 )
 def test_opening_the_workspace_loads_nothing_heavy(statement):

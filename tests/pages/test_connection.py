@@ -11,10 +11,9 @@ def test_it_says_where_the_workspace_is_and_that_all_it_needs_is_there(open_page
     assert app.success
 
 
-def test_it_says_how_to_choose_another_folder_and_that_azure_is_not_part_of_this(open_page):
+def test_it_says_how_to_choose_another_folder(open_page):
     app = open_page("connection.py")
     assert any("BATCH_SCORING_HOME=" in block.value for block in app.code)
-    assert any("Not part of this version" in text.value for text in app.text)
 
 
 def test_a_workspace_that_cannot_be_opened_still_shows_how_to_choose_another(open_page, home):

@@ -366,8 +366,8 @@ def test_what_has_no_predict_is_no_model(script: Any) -> None:
 def test_a_named_model_and_a_run_without_a_model_folder_ask_azure_ml(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the real SDK, as an entry script is run; the tutorial's script beside it, unmodified."""
     rows = write_rows(tmp_path / "rows", X[:3])
-    for name, label in (("classification_model", "theirs"), ("other", "named")):
-        folder = tmp_path / "azureml-models" / name / "1"
+    for place, label in (("classification_model/1", "theirs"), ("other/1", "earlier"), ("other/2", "named")):
+        folder = tmp_path / "azureml-models" / place
         folder.mkdir(parents=True)
         joblib.dump(DummyClassifier().fit([[0.0] * COLUMNS], [label]), folder / "model.pkl")
     monkeypatch.delenv("AZUREML_MODEL_DIR", raising=False)
@@ -384,10 +384,11 @@ print(scored({str(TUTORIAL)!r}))
 print(scored({str(SCRIPT)!r}, "--model", "reserved"))
 os.environ["AZUREML_MODEL_DIR"] = "nowhere"
 print(scored({str(SCRIPT)!r}, "--model-name", "other"))
+print(scored({str(SCRIPT)!r}, "--model-name", "other", "--model-version", "1"))
 """
     printed = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     names = [os.path.basename(path) for path in rows]
-    assert printed.splitlines() == [str([f"{name}: {label}" for name in names]) for label in ("theirs", "theirs", "named")]
+    assert printed.splitlines() == [str([f"{name}: {label}" for name in names]) for label in ("theirs", "theirs", "named", "earlier")]
 
 
 def test_it_starts_quickly_and_stands_alone() -> None:

@@ -4,8 +4,9 @@ import os
 
 from services.domain import DatasetFile
 from services.local import batching
-from services.local.batching import files_of, manifest_line, read_manifest
+from services.local.batching import files_of
 from services.local.run_folder import PlannedDataset
+from services.manifest import manifest_line, read_manifest
 from services.settings import ParallelRunSettings
 
 HOSTILE = ["a:b.csv", 'c,"d".csv', "=cmd|x.csv", "new\nline.csv", "ü/ñ.csv", os.fsdecode(b"bad\xff.csv"), "x" * 255]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -124,3 +125,45 @@ def test_a_thousand_files_of_one_name_are_told_apart_in_no_time():
     rows = [f"data.csv: {number}" for number in range(1000)]
     assert read_back(items, rows) == [(item, str(number)) for number, item in enumerate(items)]
     assert {prediction for _, prediction in read_back(items, rows[1:])} == {None, *rows[1:]}
+
+
+# ---- rows in no order, as from Azure ML --------------------------------------------------------------------------------------------------
+
+
+def out_of_order(items: Sequence[str], rows: Sequence[str]) -> list[tuple[str, str | None, str | None]]:
+    read = read_rows(replace(mini_batch(items, rows), in_order=False))
+    assert len(read.files) == len(read.predictions) == len(read.statuses) == len(read.errors)
+    return list(zip(read.files, read.predictions, read.errors, strict=True))
+
+
+@pytest.mark.parametrize("separator", [": ", " ", ","])
+def test_rows_in_no_order_find_their_files_by_name(separator):
+    items = ["a/1.csv", "a/10.csv", "b/2.csv"]
+    rows = [f"10.csv{separator}x", f"a/1.csv{separator}y", f"2.csv{separator}z"]
+    assert out_of_order(items, rows) == [("a/1.csv", "y", None), ("a/10.csv", "x", None), ("b/2.csv", "z", None)]
+
+
+def test_a_name_that_goes_on_after_a_colon_is_not_cut_at_it():
+    items = ["cam", "cam: 2", "other"]
+    assert out_of_order(items, ["cam: 2: sky", "other: sea", "cam: 1"]) == [
+        ("cam", "1", None), ("cam: 2", "sky", None), ("other", "sea", None),
+    ]  # fmt: skip
+
+
+def test_rows_in_no_order_are_never_given_to_one_of_two_files_of_the_same_name():
+    items = ["a/1.csv", "b/1.csv", "c.csv"]
+    assert out_of_order(items, ["1.csv: x", "1.csv: y", "c.csv: z"]) == [
+        ("a/1.csv", None, AMBIGUOUS), ("b/1.csv", None, AMBIGUOUS), ("c.csv", "z", None),
+        ("", "1.csv: x", AMBIGUOUS), ("", "1.csv: y", AMBIGUOUS),
+    ]  # fmt: skip
+
+
+def test_rows_in_no_order_that_name_no_file_belong_to_none():
+    assert out_of_order(["1.csv", "2.csv"], ["x", "y"]) == [
+        ("1.csv", None, NO_ROW), ("2.csv", None, NO_ROW), ("", "x", NO_FILE), ("", "y", NO_FILE),
+    ]  # fmt: skip
+
+
+def test_rows_made_of_rows_in_no_order_keep_their_predictions_without_a_file():
+    read = read_rows(replace(mini_batch([""] * 3, ["x", "y"]), in_order=False, items_are_rows=True))
+    assert (read.predictions, [status.value for status in read.each_status()]) == (["x", "y", None], ["succeeded", "succeeded", "failed"])

@@ -16,9 +16,10 @@ from pyarrow import parquet
 from services import tabular
 from services.domain import DatasetFile
 from services.errors import IntakeError
-from services.local.batching import cut, look_at_cut, manifest_by_keys, manifest_line
+from services.local.batching import cut, look_at_cut, manifest_by_keys
 from services.local.run_folder import PlannedDataset
 from services.local.worker_inputs import FileInput, TabularInput
+from services.manifest import manifest_line
 from services.settings import ParallelRunSettings
 
 

@@ -1,0 +1,145 @@
+"""The Azure ML half of Connection: choose a workspace, sign in, and look whether all is there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import streamlit as st
+
+from pages import _shared
+from services.errors import SettingsError
+from services.remote import RemoteWorkspace
+from services.workspace import Connection, SignIn, choose_workspace, suggested_connection
+
+OF_THE_FILE = ("subscription_id", "resource_group", "workspace_name")
+WHAT_IT_MEANS = {
+    SignIn.INTERACTIVE: "A browser window opens on the machine where this dashboard runs.",
+    SignIn.DEVICE_CODE: "You get a code to type at microsoft.com/devicelogin, in any browser on any machine.",
+    SignIn.AZURE_CLI: "As whoever `az login` has signed in on the machine where this dashboard runs.",
+    SignIn.SERVICE_PRINCIPAL: "As an application, for automation. Its secret is kept in memory, or in the system's keyring; never on disk.",
+    SignIn.MANAGED_IDENTITY: "As the virtual machine in Azure that this dashboard runs on.",
+}
+
+
+def show(remote: RemoteWorkspace | None) -> None:
+    st.warning(
+        "This side uses the Azure ML SDK v1. Microsoft’s support for that SDK ended on 2026-06-30; the service still answers it. "
+        "Scoring scripts and the workspace itself work with SDK v2 as they are.",
+        icon=":material/event_busy:",
+    )
+    if remote:
+        show_workspace(remote)
+    with st.expander("Choose another workspace" if remote else "Choose a workspace", expanded=not remote, icon=":material/cloud:"):
+        ask_for_workspace()
+
+
+# ---- the workspace that is chosen ------------------------------------------------------------------------------------------------
+
+
+def show_workspace(remote: RemoteWorkspace) -> None:
+    state = remote.state()
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.subheader(_shared.plain(remote.location.rpartition(" / ")[2]), icon=":material/cloud:", anchor=False)
+            st.space("stretch")
+            st.link_button("Azure ML studio", remote.studio_link, icon=":material/open_in_new:")
+        st.code(_shared.shown(remote.location), language=None, wrap_lines=True)
+        if state.opening:
+            st.info(_shared.plain(state.message) or "Signing in … the first time this takes some seconds.", icon=":material/hourglass_top:")
+        elif state.error:
+            _shared.show_error(state.error)
+        elif state.is_open:
+            st.success("Signed in.", icon=":material/check_circle:")
+        if not (state.opening or state.is_open) and st.button("Sign in", key="sign-in", type="primary", icon=":material/login:"):
+            remote.open()
+            st.rerun()
+        if state.is_open:
+            what_is_there(remote)
+
+
+def what_is_there(remote: RemoteWorkspace) -> None:
+    key = f"self-check {remote.location}"
+    if st.button("Check everything", key="check-azure", icon=":material/fact_check:"):
+        with st.spinner("Asking Azure ML for everything that a run needs …", show_time=True):
+            st.session_state[key] = list(remote.self_check())
+    if key in st.session_state:
+        _shared.self_check_table(st.session_state[key])
+    targets = remote.compute_targets()
+    columns = {"Compute target": str, "Type": str, "Size": str, "State": str, "Nodes now": int, "Max nodes": int}
+    rows = [(target.name, target.type, target.size, target.state, target.nodes, target.max_nodes) for target in targets]
+    st.dataframe(_shared.arrow_table(columns, rows), key="compute-targets", lazy=False, hide_index=True, alt="Compute targets")
+    stores = [(store.name, store.type, store.location, "default" if store.is_default else "") for store in remote.datastores()]
+    table = _shared.arrow_table(dict.fromkeys(("Datastore", "Type", "Location", " "), str), stores)
+    st.dataframe(table, key="datastores", lazy=False, hide_index=True, alt="Datastores")
+
+
+# ---- another one -----------------------------------------------------------------------------------------------------------------
+
+
+def take_file() -> None:
+    """Fill the form in from a config.json. Runs before the page does."""
+    if upload := st.session_state["config-json"]:
+        try:
+            told = json.loads(upload.getvalue())
+            for name in OF_THE_FILE:
+                st.session_state[f"azure-{name}"] = str(told[name])
+        except (ValueError, KeyError, TypeError):
+            st.session_state["config-error"] = (
+                "This file does not name a workspace: download config.json from the workspace’s page in studio."
+            )
+
+
+def ask_for_workspace() -> None:
+    known = suggested_connection()
+    fields: dict[str, Any] = {}
+
+    def text(name: str, label: str, **more: Any) -> str:
+        fields[name] = st.container(gap="xsmall")
+        st.session_state.setdefault(f"azure-{name}", str(known.get(name, "")))
+        return str(fields[name].text_input(label, key=f"azure-{name}", on_change="ignore", **more)).strip()
+
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.file_uploader("config.json, or fill it in below", type="json", key="config-json", on_change=take_file)
+        if "config-error" in st.session_state:
+            st.error(st.session_state.pop("config-error"), icon=":material/error:")
+        place = {
+            "subscription_id": text("subscription_id", "Subscription id"),
+            "resource_group": text("resource_group", "Resource group"),
+            "workspace_name": text("workspace_name", "Workspace name"),
+        }
+    with right:
+        ways = list(SignIn)
+        st.session_state.setdefault("azure-sign_in", SignIn(known.get("sign_in", SignIn.INTERACTIVE)))
+        sign_in = st.selectbox("Sign in", ways, key="azure-sign_in", format_func=lambda way: str(way)[:1].upper() + str(way)[1:])
+        st.caption(WHAT_IT_MEANS[sign_in])
+        about: dict[str, str] = {}
+        keep = False
+        if sign_in is not SignIn.MANAGED_IDENTITY:
+            needed = sign_in is SignIn.SERVICE_PRINCIPAL
+            about["tenant_id"] = text("tenant_id", "Tenant id", placeholder="" if needed else "optional")
+        if sign_in in (SignIn.SERVICE_PRINCIPAL, SignIn.MANAGED_IDENTITY):
+            about["client_id"] = text("client_id", "Client id", placeholder="" if sign_in is SignIn.SERVICE_PRINCIPAL else "optional")
+        if sign_in is SignIn.SERVICE_PRINCIPAL:
+            fields["secret"] = st.container(gap="xsmall")
+            number = st.session_state.setdefault("azure-secret-number", 0)  # a new number empties the field
+            hint = "from AZURE_CLIENT_SECRET or the keyring, where this is empty"
+            about["secret"] = fields["secret"].text_input("Secret", type="password", key=f"azure-secret-{number}", placeholder=hint)
+            keep = st.toggle("Keep the secret in this machine’s keyring", key="azure-keep", value=False)
+        pressed = st.button("Connect", key="connect", type="primary", icon=":material/login:")
+    if pressed:
+        with _shared.errors_at_their_fields(fields):
+            connect(place, sign_in, about, keep=keep)
+
+
+def connect(place: dict[str, str], sign_in: SignIn, about: dict[str, str], *, keep: bool) -> None:
+    connection = Connection(**place, sign_in=sign_in, **about).with_secret()  # type: ignore[arg-type]
+    if sign_in is SignIn.SERVICE_PRINCIPAL and not connection.secret:
+        raise SettingsError("secret", "there is no secret", "Type it, or set AZURE_CLIENT_SECRET before the dashboard starts.")
+    if keep:
+        connection.keep_secret()
+    choose_workspace(connection)
+    st.session_state["azure-secret-number"] = st.session_state.get("azure-secret-number", 0) + 1
+    _shared.forget_choices()
+    st.rerun()

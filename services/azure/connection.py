@@ -1,0 +1,224 @@
+"""Which Azure ML workspace, and how to sign in. Plain values: nothing here imports azureml or asks the network.
+
+A secret is in the memory of this process, in its environment, in the system's keyring, or on a pipe to the process that carries out a run;
+never on disk, on a command line, in a log or on a page.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+
+from services.errors import SettingsError, WorkspaceUnavailable
+
+KEYRING_SERVICE = "batch-scoring-studio"
+_REMEMBERED = "connection.json"
+
+
+class SignIn(StrEnum):
+    """The ways to sign in, by what they are called on Microsoft's pages."""
+
+    INTERACTIVE = "interactive"
+    DEVICE_CODE = "device code"
+    AZURE_CLI = "Azure CLI"
+    SERVICE_PRINCIPAL = "service principal"
+    MANAGED_IDENTITY = "managed identity"
+
+    @property
+    def asks_a_person(self) -> bool:
+        """Whether signing in needs somebody at a browser, so that a process of its own can't do it by itself."""
+        return self in (SignIn.INTERACTIVE, SignIn.DEVICE_CODE)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A workspace and a way to sign in to it. `client_id` and `secret` are the service principal's; `client_id` alone may name a
+    user-assigned managed identity. `tokens` are access tokens by audience, lent to a process that can't ask anybody."""
+
+    subscription_id: str
+    resource_group: str
+    workspace_name: str
+    sign_in: SignIn = SignIn.AZURE_CLI
+    tenant_id: str = ""
+    client_id: str = ""
+    secret: str = field(default="", repr=False)
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, label in (
+            ("subscription_id", "subscription"),
+            ("resource_group", "resource group"),
+            ("workspace_name", "name of the workspace"),
+        ):
+            value = getattr(self, name).strip()
+            object.__setattr__(self, name, value)
+            if not value:
+                raise SettingsError(name, f"no {label} is given", "The workspace's page in Azure ML studio shows it; so does config.json.")
+            if not re.fullmatch(r"[-\w.()]{1,90}", value):  # it becomes part of an address and of a folder's name
+                raise SettingsError(name, f"“{value[:100]}” is no {label}", "Only letters, digits, - _ . ( ) may be in it.")
+        if self.sign_in is SignIn.SERVICE_PRINCIPAL:
+            for name, label in (("tenant_id", "tenant"), ("client_id", "client id")):
+                if not getattr(self, name):
+                    text = f"a service principal signs in by tenant, client id and secret; the {label} is missing"
+                    raise SettingsError(name, text, f"Give it here, or set {_VARIABLE[name]}.")
+
+    @property
+    def location(self) -> str:
+        """For people: subscription / resource group / workspace."""
+        return f"{self.subscription_id} / {self.resource_group} / {self.workspace_name}"
+
+    def home(self, base: Path) -> Path:
+        """The folder, below the local home `base`, of what is kept here of this workspace: its registry and its runs."""
+        return base / "azure" / self.subscription_id.lower() / self.resource_group.lower() / self.workspace_name.lower()
+
+    # ---- to a process that carries out a run -----------------------------------------------------------------------------------
+
+    def to_pipe(self) -> str:
+        """One line of JSON with all of it, the secret too: for the standard input of a process of our own, and nothing else."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_pipe(cls, line: str) -> Connection:
+        values = json.loads(line)
+        return cls(**values | {"sign_in": SignIn(values["sign_in"])})
+
+    # ---- from one start of the dashboard to the next ----------------------------------------------------------------------------
+
+    def remember(self, base: Path) -> None:
+        """Keep the choice, without anything secret."""
+        kept = {name: value for name, value in asdict(self).items() if name not in ("secret", "tokens")}
+        (base / "azure").mkdir(parents=True, exist_ok=True)
+        partial = base / "azure" / f".{_REMEMBERED}.{os.getpid()}"
+        partial.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        os.replace(partial, base / "azure" / _REMEMBERED)
+
+    def keep_secret(self) -> None:
+        """Put the service principal's secret into the system's keyring. Raises SettingsError where there is none."""
+        import keyring
+        from keyring.errors import KeyringError
+
+        try:
+            keyring.set_password(KEYRING_SERVICE, self._keyring_user, self.secret)
+        except KeyringError as error:
+            raise SettingsError("secret", f"the keyring did not take it: {error}", "Set AZURE_CLIENT_SECRET instead.") from error
+
+    def with_secret(self) -> Connection:
+        """With the secret from the environment or the keyring, where it has none of its own."""
+        if self.sign_in is not SignIn.SERVICE_PRINCIPAL or self.secret:
+            return self
+        return replace(self, secret=secret_of(self.tenant_id, self.client_id))
+
+    @property
+    def _keyring_user(self) -> str:
+        return f"{self.tenant_id}/{self.client_id}"
+
+
+_VARIABLE = {
+    "subscription_id": "AZURE_SUBSCRIPTION_ID",
+    "resource_group": "AZURE_RESOURCE_GROUP",
+    "workspace_name": "AZURE_WORKSPACE_NAME",
+    "tenant_id": "AZURE_TENANT_ID",
+    "client_id": "AZURE_CLIENT_ID",
+    "secret": "AZURE_CLIENT_SECRET",
+}
+
+
+def secret_of(tenant_id: str, client_id: str) -> str:
+    """The secret of a service principal, from the environment where it is that one's, else from the keyring; "" where neither has it."""
+    if os.environ.get("AZURE_CLIENT_ID", client_id) == client_id and (secret := os.environ.get("AZURE_CLIENT_SECRET")):
+        return secret
+    with suppress(Exception):
+        import keyring
+
+        return keyring.get_password(KEYRING_SERVICE, f"{tenant_id}/{client_id}") or ""
+    return ""
+
+
+def place_from_file(start: Path | None = None) -> dict[str, str]:
+    """Subscription, resource group and name from the `config.json` that `Workspace.from_config` would find: in `start` or a folder above
+    it, there or in `.azureml/` or `aml_config/`; {} where there is none. Raises SettingsError for one that can't be read."""
+    folder = (start or Path.cwd()).absolute()
+    for parent in (folder, *folder.parents):
+        for place in (".azureml", "aml_config", ""):
+            path = parent / place / "config.json"
+            if path.is_file():
+                try:
+                    told = json.loads(path.read_text(encoding="utf-8"))
+                    return {name: str(told[name]) for name in ("subscription_id", "resource_group", "workspace_name")}
+                except (OSError, ValueError, KeyError, TypeError) as error:
+                    text = f"{path} does not name a workspace: {type(error).__name__} {error}"
+                    raise SettingsError("workspace", text, "Download it anew from the workspace's page in Azure ML studio.") from error
+    return {}
+
+
+def from_surroundings(start: Path | None = None) -> Connection:
+    """The workspace and sign-in of the command line: AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZURE_WORKSPACE_NAME, else a
+    `config.json`; the service principal of AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, else the Azure CLI where it is
+    signed in, else interactively. Raises WorkspaceUnavailable where no workspace is named.
+    """
+    named = {name: os.environ.get(_VARIABLE[name], "") for name in ("subscription_id", "resource_group", "workspace_name")}
+    place = named if all(named.values()) else place_from_file(start) | {name: value for name, value in named.items() if value}
+    if set(place) < set(named):
+        missing = ", ".join(_VARIABLE[name] for name in named if name not in place)
+        text = f"No Azure ML workspace is named: {missing} is not set, and there is no config.json."
+        raise WorkspaceUnavailable(text, _HOW_TO_NAME)
+    where = (place["subscription_id"], place["resource_group"], place["workspace_name"])
+    tenant, client, secret = (os.environ.get(_VARIABLE[name], "") for name in ("tenant_id", "client_id", "secret"))
+    if tenant and client and (secret := secret or secret_of(tenant, client)):
+        return Connection(*where, sign_in=SignIn.SERVICE_PRINCIPAL, tenant_id=tenant, client_id=client, secret=secret)
+    sign_in = SignIn.AZURE_CLI if _azure_cli_is_signed_in() else SignIn.INTERACTIVE
+    return Connection(*where, sign_in=sign_in, tenant_id=tenant)
+
+
+_HOW_TO_NAME = "Set AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZURE_WORKSPACE_NAME, or put the workspace's config.json here."
+
+
+def _azure_cli_is_signed_in() -> bool:
+    """Whether `az` is there and somebody is signed in; it says so from its own files."""
+    az = shutil.which("az")
+    if az is None:
+        return False
+    try:
+        asked = subprocess.run([az, "account", "show"], capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False)
+        return asked.returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def suggested(base: Path) -> dict[str, str]:
+    """What to fill a form in with: what was chosen last, else what the surroundings name; never a secret."""
+    if known := remembered(base):
+        return {name: value for name, value in asdict(known).items() if name not in ("secret", "tokens")}
+    try:
+        place = place_from_file()
+    except SettingsError:
+        place = {}
+    named = {name: os.environ.get(variable, "") for name, variable in _VARIABLE.items() if name != "secret"}
+    by_variables = SignIn.SERVICE_PRINCIPAL if named["client_id"] and os.environ.get("AZURE_CLIENT_SECRET") else SignIn.INTERACTIVE
+    return place | {name: value for name, value in named.items() if value} | {"sign_in": by_variables}
+
+
+def is_remembered(base: Path) -> bool:
+    return (base / "azure" / _REMEMBERED).exists()
+
+
+def remembered(base: Path) -> Connection | None:
+    """The connection chosen last; None where there is none."""
+    try:
+        values = json.loads((base / "azure" / _REMEMBERED).read_text(encoding="utf-8"))
+        return Connection(**values | {"sign_in": SignIn(values["sign_in"])})
+    except (OSError, ValueError, KeyError, TypeError, SettingsError):
+        return None
+
+
+def forget(base: Path) -> None:
+    """The next start of the dashboard opens the local workspace."""
+    (base / "azure" / _REMEMBERED).unlink(missing_ok=True)

@@ -1,0 +1,98 @@
+"""What a step run leaves in Azure ML, fetched into the run's folder: its logs and its output.
+
+Each lands under a name of its own first: what was cut off is fetched anew, and no half of a file is taken for the whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from services.azure.pipeline import OUTPUT
+from services.azure.run_folder import RunFolder, RunPlan
+from services.errors import IntakeError, WorkspaceUnavailable
+
+_MOST_LOGS = 2_000
+_MOST_OF_A_LOG = 50_000_000  # bytes
+_CHUNK = 1 << 20
+
+
+def fetch_logs(step_run: Any, folder: RunFolder, *, most: int = _MOST_LOGS) -> None:
+    """The log files that `get_details` names, up to `most` of them, those for people first."""
+    import requests
+
+    addresses: Mapping[str, str] = step_run.get_details().get("logFiles") or {}
+    names = sorted(addresses, key=lambda name: (not name.startswith(("logs/job_", "logs/user/", "user_logs/")), name))
+    with requests.Session() as session:
+        for name in names[:most]:
+            target = folder.logs / inside(name.removeprefix("logs/"))
+            with session.get(addresses[name], stream=True, timeout=60) as answer:
+                if answer.status_code == 404:  # listed, and not written yet
+                    continue
+                answer.raise_for_status()
+                _keep(answer.iter_content(_CHUNK), target, _MOST_OF_A_LOG)
+
+
+def fetch_output(step_run: Any, plan: RunPlan, folder: RunFolder) -> None:
+    """The files of the output, as the script's step wrote them. Raises WorkspaceUnavailable where they did not come whole.
+
+    The SDK lays them at `<where>/azureml/<id of the step run>/inferences/`, writes an empty file where one can't be had, and follows a
+    name that leads out of the folder; so what is there is listed first, and what came is compared with that.
+    """
+    coming = folder.path / "output.coming"
+    shutil.rmtree(coming, ignore_errors=True)
+    reference = step_run.get_output_data(OUTPUT)
+    sizes = _sizes(reference)
+    for name in sizes:
+        inside(name)
+    reference.download(local_path=str(coming), overwrite=True, show_progress=False)
+    if wrong := [name for name, size in sizes.items() if not (coming / name).is_file() or (coming / name).stat().st_size != size]:
+        raise WorkspaceUnavailable(
+            f"{len(wrong):,} of the {len(sizes):,} files of the run's output did not come whole: {wrong[0]}.", "Resume the run."
+        )
+    root = _root(coming, reference.path_on_datastore or "", plan.request.settings.append_row_file_name)
+    shutil.rmtree(folder.output, ignore_errors=True)
+    if root.is_dir():
+        os.replace(root, folder.output)
+    folder.output.mkdir(exist_ok=True)
+    shutil.rmtree(coming, ignore_errors=True)
+
+
+def _sizes(reference: Any) -> dict[str, int]:
+    """The blobs of an output and their sizes in bytes; {} where it isn't in a blob store."""
+    service = getattr(reference.datastore, "blob_service", None)
+    if service is None:
+        return {}
+    container = service.get_container_client(reference.datastore.container_name)
+    return {blob.name: blob.size for blob in container.list_blobs(name_starts_with=reference.path_on_datastore) if blob.size}
+
+
+def _root(coming: Path, path_on_datastore: str, rows_file: str) -> Path:
+    """The folder of the output among what came: the one it was asked for, or the one where the rows lie, wherever that is."""
+    asked = coming / path_on_datastore
+    if (asked / rows_file).is_file():
+        return asked
+    found = min((path for path in coming.rglob("*") if path.name == rows_file), key=lambda path: len(path.parts), default=None)
+    return found.parent if found else asked
+
+
+def inside(name: str) -> PurePosixPath:
+    """The name of a file in Azure ML as a path below a folder here. Raises IntakeError for one that leads out of it."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
+        raise IntakeError(f"A file of the run has the name “{name}”, which leads out of its folder.", "Nothing of it was fetched.")
+    return path
+
+
+def _keep(chunks: Iterator[bytes], target: Path, most: int) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    coming = target.with_name(f".{target.name}.coming")
+    with open(coming, "wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            if file.tell() > most:
+                break
+    os.replace(coming, target)

@@ -1,0 +1,104 @@
+"""A run's folder in the home of an Azure ML workspace: what was asked, and what Azure ML said of it.
+
+```
+runs/<id>/
+  plan.json            what was asked, resolved: versions, experiment
+  pipeline_run.json    the pipeline run in Azure ML, from the moment that its id is known
+  source/              what the step's source_directory is, where the request names none
+  output/              the files of the output `inferences`, once the run is completed
+  logs/                the step's logs
+  lock                 held by the runner; the system drops it when the runner dies
+```
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from services.domain import RunRequest, RunStatus
+from services.errors import WorkspaceUnavailable
+from services.manifest import read_manifest
+from services.pipelines import PipelineRun
+from services.run_process import RunPlace
+
+EXPERIMENT = "batch-scoring"
+"""The experiment that runs are submitted to."""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """All that a runner needs to know but how to sign in. `manifests` are the lists of the datasets' files; none of tabular ones, whose
+    rows name no file. Of a run of a published pipeline there are its id and the values of its parameters."""
+
+    request: RunRequest
+    item_count: int
+    manifests: tuple[str, ...] = ()
+    experiment: str = EXPERIMENT
+    published_id: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self) | {"request": json.loads(self.request.to_json())}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> RunPlan:
+        values = json.loads(text)
+        request = RunRequest.from_json(json.dumps(values["request"]))
+        return cls(**values | {"request": request, "manifests": tuple(values["manifests"])})
+
+    @property
+    def tabular(self) -> bool:
+        return not self.manifests
+
+    def items(self) -> list[str]:
+        """The files of all datasets, by their path in the dataset. Raises OSError where a list is gone."""
+        return [file.path for manifest in self.manifests for file in read_manifest(Path(manifest))]
+
+
+class RunFolder(RunPlace):
+    """The files in one run's folder."""
+
+    def __init__(self, home: Path, run_id: str) -> None:
+        super().__init__(home, run_id)
+        self.plan_file = self.path / "plan.json"
+        self.source = self.path / "source"
+        self._pipeline_run_file = self.path / "pipeline_run.json"
+
+    def create(self, plan: RunPlan) -> None:
+        """Make the folder and write the plan. Raises WorkspaceUnavailable where that isn't possible."""
+        try:
+            for folder in (self.path, self.output, self.logs):
+                folder.mkdir(parents=True, exist_ok=True)
+            self.plan_file.write_text(plan.to_json(), encoding="utf-8")
+        except OSError as error:
+            raise WorkspaceUnavailable(
+                f"The run's folder, {self.path}, can't be written: {error.strerror or error}.",
+                "Free some disk space, or check who may write there.",
+            ) from error
+
+    def plan(self) -> RunPlan:
+        """What was asked. Raises WorkspaceUnavailable where it can't be read."""
+        try:
+            return RunPlan.from_json(self.plan_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise WorkspaceUnavailable(f"The run's plan, {self.plan_file}, can't be read: {error}.") from error
+
+    def pipeline_run(self) -> PipelineRun | None:
+        """What the runner noted last of the pipeline run; None before there is one."""
+        try:
+            values = json.loads(self._pipeline_run_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        times = {name: datetime.fromisoformat(values[name]) if values[name] else None for name in ("created_at", "ended_at")}
+        return PipelineRun(**values | times | {"status": RunStatus(values["status"])})
+
+    def note(self, pipeline_run: PipelineRun) -> None:
+        """Keep this, at once and as a whole. Raises OSError."""
+        partial = self._pipeline_run_file.with_suffix(".part")
+        partial.write_text(json.dumps(asdict(pipeline_run), default=datetime.isoformat), encoding="utf-8")
+        os.replace(partial, self._pipeline_run_file)

@@ -1,0 +1,44 @@
+"""What a run in this workspace needs, each looked at: signing in, every list, a cluster to send runs to."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.azure.listing import Listing
+from services.azure.lists import Lists
+from services.azure.session import Session
+from services.domain import counted
+from services.errors import StudioError
+
+
+def checks(home: Path, session: Session, lists: Lists) -> Iterator[tuple[str, bool, str]]:
+    """Each as (what, whether it holds, detail in words). Asks the service for each, so it takes the time that takes."""
+    free = shutil.disk_usage(home).free
+    yield "Free disk space", free > 1 << 30, f"{free / 1e9:,.1f} GB for logs and outputs, in {home}"
+    try:
+        with session.asking("You are not signed in") as workspace:
+            place = workspace.location
+    except StudioError as error:
+        yield "Signed in", False, f"{error.message} {error.hint}"
+        return
+    yield "Signed in", True, f"by {session.connection.sign_in}; the workspace is in {place}"
+    named: tuple[tuple[str, Listing[object], str], ...] = (
+        ("Models", lists.models, "model version"),  # type: ignore[assignment]
+        ("Datasets", lists.datasets, "dataset version"),
+        ("Environments", lists.environments, "environment"),
+        ("Datastores", lists.datastores, "datastore"),
+    )
+    for what, listing, noun in named:
+        try:
+            yield what, True, counted(len(listing.fetch()), noun)
+        except StudioError as error:
+            yield what, False, f"{error.message} {error.hint}"
+    try:
+        usable = [target for target in lists.compute_targets.fetch() if target.usable]
+    except StudioError as error:
+        yield "Compute targets", False, f"{error.message} {error.hint}"
+        return
+    detail = "; ".join(f"{target.name} ({target.size}, up to {target.max_nodes} nodes)" for target in usable)
+    yield "Compute targets", bool(usable), detail or "no cluster: make one in Azure ML studio, under Compute"

@@ -1,0 +1,367 @@
+"""AzureWorkspace: the verbs on an Azure ML workspace, by SDK v1.
+
+```
+<home of this machine>/azure/<subscription>/<resource group>/<workspace>/
+  studio.db                     the registry: runs
+  lists/<list>.json             what was listed last, for the first look after a start
+  datasets/<name>/<version>/    manifest.jsonl: names and sizes of a dataset's files
+  scripts/<sha256>/             uploaded scoring scripts
+  runs/<id>/                    see run_folder.py
+  incoming/                     what is just coming in
+```
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services import incoming, intake
+from services.azure import environments, runs
+from services.azure.connection import Connection
+from services.azure.datasets import Datasets
+from services.azure.lists import Lists
+from services.azure.models import Models
+from services.azure.publishing import Publishing
+from services.azure.run_folder import RunPlan
+from services.azure.self_check import checks
+from services.azure.session import Session
+from services.domain import (
+    Cut,
+    Dataset,
+    DatasetFile,
+    EntryScript,
+    Environment,
+    Failure,
+    FileDataset,
+    Model,
+    Run,
+    RunRequest,
+    TabularDataset,
+    counted,
+)
+from services.entry_scripts import EntryScripts
+from services.errors import NotFound, SettingsError, WorkspaceUnavailable
+from services.manifest import read_manifest
+from services.partition_format import PartitionFormat
+from services.remote import ComputeTarget, ConnectionState, Datastore, TrainingRun
+from services.settings import ParallelRunSettings
+from services.store import Store
+from services.workspace import Capability
+
+if TYPE_CHECKING:
+    from services.predictions import Predictions
+    from services.sample import SampleMade
+
+
+class AzureWorkspace:
+    """Cheap to make: nothing is asked, and azureml not imported, before somebody needs it.
+
+    `patient` ones (the command line) fetch a list when it is asked for. The dashboard's are not: they answer with what is known, and
+    fetch in the background.
+    """
+
+    name = "azure"
+    capabilities = frozenset({Capability.REMOTE, Capability.PIPELINES, Capability.RESUME})
+
+    def __init__(self, connection: Connection, base: Path, *, patient: bool) -> None:
+        """`base` is the local home, below which this workspace has its own. Raises WorkspaceUnavailable."""
+        self.connection = connection
+        self.home = connection.home(base.expanduser().absolute())
+        try:
+            for folder in ("lists", "datasets", "scripts", "runs", "incoming"):
+                (self.home / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkspaceUnavailable(
+                f"The folder for this workspace, {self.home}, can't be made or written: {error.strerror or error}.",
+                "Choose another one by --home or BATCH_SCORING_HOME, or mend its permissions.",
+            ) from error
+        self._patient = patient
+        self._store = Store(self.home)
+        self._session = Session(connection, self._tell, silent=patient)
+        self._scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
+        self._models, self._datasets = Models(self._session), Datasets(self._session, self.home / "datasets")
+        self._runs = runs.Runs(self.home, self._store, self._session)
+        self.pipelines = Publishing(self.home, self._session, self._runs)
+        self._lists = Lists(self._session, self.home / "lists", self._models, self._datasets, patient=patient)
+
+    @property
+    def location(self) -> str:
+        return self.connection.location
+
+    @property
+    def studio_link(self) -> str:
+        place = self.connection
+        workspace = (
+            f"/subscriptions/{place.subscription_id}/resourceGroups/{place.resource_group}"
+            f"/providers/Microsoft.MachineLearningServices/workspaces/{place.workspace_name}"
+        )
+        return f"https://ml.azure.com/?wsid={workspace}" + (f"&tid={place.tenant_id}" if place.tenant_id else "")
+
+    def incoming(self) -> AbstractContextManager[Path]:
+        return incoming.folder(self.home)
+
+    # ---- the connection -----------------------------------------------------------------------------------------------------------
+
+    def state(self) -> ConnectionState:
+        return self._lists.state()
+
+    def open(self) -> None:
+        if not self._session.is_open:
+            self._lists.refresh()
+
+    def refresh(self) -> None:
+        self._lists.refresh()
+
+    def _tell(self, sentence: str) -> None:
+        """What a person has to do to sign in by a device code."""
+        self._lists.say(sentence)
+        if self._patient:
+            print(sentence, file=sys.stderr, flush=True)
+
+    # ---- models -------------------------------------------------------------------------------------------------------------------
+
+    def models(self) -> list[Model]:
+        return self._lists.known(self._lists.models)
+
+    def model(self, reference: str) -> Model:
+        return self._lists.one(self._lists.models, "model", reference)
+
+    def register_model(
+        self, name: str, path: str | Path, *, description: str = "", tags: Mapping[str, str] | None = None, approve: bool = False
+    ) -> Model:
+        intake.check_name("name", name)
+        source = Path(path).expanduser().absolute()
+        return self._added_model(self._models.register(name, source, description=description, tags=tags or {}))
+
+    def _added_model(self, model: Model) -> Model:
+        self._lists.models.add(model)
+        return model
+
+    def approve(self, sha256: str) -> None:
+        """Nothing is executed on this machine, so there is nothing to approve."""
+
+    def delete_model(self, reference: str) -> None:
+        model = self.model(reference)
+        self._models.delete(model.reference)
+        self._lists.models.remove(lambda other: other.reference == model.reference)
+
+    def experiments(self) -> list[str]:
+        return self._models.experiments()
+
+    def training_runs(self, experiment: str, limit: int = 50) -> list[TrainingRun]:
+        return self._models.training_runs(experiment, limit)
+
+    def training_run_files(self, experiment: str, run_id: str) -> list[str]:
+        return self._models.training_run_files(experiment, run_id)
+
+    def register_model_from_run(
+        self, name: str, experiment: str, run_id: str, path: str, *, description: str = "", tags: Mapping[str, str] | None = None
+    ) -> Model:
+        intake.check_name("name", name)
+        if not path.strip():
+            raise SettingsError("path", "no file of the run is chosen", "Choose one of its outputs, such as outputs/model.pkl.")
+        return self._added_model(self._models.register_from_run(name, experiment, run_id, path, description=description, tags=tags or {}))
+
+    # ---- scoring scripts ----------------------------------------------------------------------------------------------------------
+
+    def entry_scripts(self) -> list[EntryScript]:
+        return self._scripts.all()
+
+    def add_entry_script(self, name: str, content: bytes) -> EntryScript:
+        return self._scripts.add(name, content)
+
+    # ---- datasets -----------------------------------------------------------------------------------------------------------------
+
+    def datasets(self) -> list[Dataset]:
+        return self._lists.known(self._lists.datasets)
+
+    def dataset(self, reference: str) -> Dataset:
+        return self._lists.one(self._lists.datasets, "dataset", reference)
+
+    def register_dataset(
+        self,
+        name: str,
+        path: str | Path,
+        *,
+        type: str = "file",  # noqa: A002
+        glob: str = "**",
+        partition_format: str = "",
+        description: str = "",
+        copy: bool = False,
+    ) -> Dataset:
+        intake.check_name("name", name)
+        if type != FileDataset.type:
+            text = (
+                f"“{type}” is no type of a dataset" if type != TabularDataset.type else "tabular datasets are not registered from here yet"
+            )
+            raise SettingsError("type", text, "Choose file; or register a tabular one in Azure ML studio, and score it from here.")
+        with self.incoming() as staging:
+            registered = self._datasets.register(
+                name, path, glob=glob, partition_format=partition_format, description=description, staging=staging, progress=self._arrived
+            )
+        self._lists.datasets.add(registered)
+        return registered
+
+    def _arrived(self, done: int, of: int) -> None:
+        self._lists.say(f"{done:,} of {of:,} files have arrived." if done < of else "")
+
+    def _counted(self, dataset: Dataset) -> Dataset:
+        """With its files counted; of one registered elsewhere they are counted once."""
+        counted = self._datasets.counted(dataset)
+        if counted is not dataset:
+            self._lists.datasets.replace(lambda other: counted if other.reference == counted.reference else other)
+        return counted
+
+    def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
+        self._counted(dataset)
+        return list(read_manifest(self._datasets.manifest(dataset), first, count))
+
+    def local_file(self, dataset: Dataset, path: str) -> Path:
+        return self._datasets.fetch(dataset, path)
+
+    def changed_files(self, dataset: Dataset, limit: int = 20_000) -> list[str]:
+        return list(self._datasets.changes(dataset))[:limit]
+
+    # ---- where runs go ------------------------------------------------------------------------------------------------------------
+
+    def compute_targets(self) -> list[ComputeTarget]:
+        return self._lists.known(self._lists.compute_targets)
+
+    def datastores(self) -> list[Datastore]:
+        return self._lists.known(self._lists.datastores)
+
+    def environments(self) -> list[Environment]:
+        return self._lists.known(self._lists.environments)
+
+    def default_environment(self) -> Environment:
+        return environments.default()
+
+    def register_environment(self, name: str, interpreter: str) -> Environment:
+        intake.check_name("name", name)
+        made = environments.register(self._session, name, Path(interpreter).expanduser().absolute())
+        self._lists.environments.remove(lambda other: other.name == name)
+        self._lists.environments.add(made)
+        return made
+
+    # ---- runs -----------------------------------------------------------------------------------------------------------------------
+
+    def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> Cut:
+        first = datasets[0]
+        for other in datasets:
+            if other.type != first.type:
+                text = f"{first} is a {first.type} dataset and {other} a {other.type} dataset"
+                raise SettingsError("dataset", text, "Choose datasets of one type.")
+        processes = settings.process_count_per_node
+        on = counted(settings.node_count, "node") + (f" of {counted(processes, 'worker')}" if processes else "")
+        if isinstance(first, TabularDataset):
+            note = "How many rows and mini-batches there are is not known here: Azure ML cuts tabular datasets by bytes when it runs."
+            return Cut("row", 0, 0, "", (note,), on)
+        if settings.mini_batch_size and not settings.mini_batch_size.isdecimal():
+            text = f"“{settings.mini_batch_size}” is a size in bytes, and {first} is a file dataset"
+            raise SettingsError("mini_batch_size", text, "Give a number of files, such as 10.")
+        known = [self._counted(dataset) for dataset in datasets]
+        if not settings.partition_keys:
+            cut = Cut.of_files((dataset.file_count for dataset in known), settings.units_in_a_mini_batch(tabular=False))
+            return replace(cut, on=on)
+        batches = sum(len(self._keys(dataset, settings.partition_keys)) for dataset in known)
+        each = f", one for each {' and '.join(settings.partition_keys)}"
+        return Cut("file", sum(dataset.file_count for dataset in known), batches, each, (), on)
+
+    def _keys(self, dataset: Dataset, keys: tuple[str, ...]) -> set[Any]:
+        known = PartitionFormat.parse(dataset.partition_format).keys if dataset.partition_format else ()
+        if missing := [key for key in keys if key not in known]:
+            text = f"“{missing[0]}” is no key of {dataset}" + (
+                f", whose keys are {', '.join(known)}" if known else ": it has no partition format"
+            )
+            raise SettingsError("partition_keys", text, "Leave the partition keys empty, or register it with a partition format.")
+        value_of = PartitionFormat.parse(dataset.partition_format).values_of(keys)
+        return {str(value_of(file.path)) for file in read_manifest(self._datasets.manifest(dataset))}
+
+    def check(self, request: RunRequest) -> list[str]:
+        return self._resolve(request)[2]
+
+    def submit(self, request: RunRequest) -> Run:
+        plan, cut, warnings = self._resolve(request)
+        return self._runs.submit(plan, cut, warnings)
+
+    def _resolve(self, request: RunRequest) -> tuple[RunPlan, Cut, list[str]]:
+        """The request with every reference as the version that it means now."""
+        if request.source_directory and not Path(request.source_directory).is_dir():
+            text = f"“{request.source_directory}” is no folder"
+            raise SettingsError("source_directory", text, "Give the folder of the script's modules.")
+        datasets = [self.dataset(reference) for reference in request.datasets]
+        models = [self.model(reference) for reference in request.models]
+        side_inputs = {name: self.dataset(reference).reference for name, reference in request.side_inputs.items()}
+        environment = self._lists.one(self._lists.environments, "environment", request.environment) if request.environment else None
+        script = Path(request.entry_script).expanduser().absolute()
+        _check_script(script)
+        resolved = replace(
+            request,
+            entry_script=str(script),
+            source_directory=str(Path(request.source_directory).absolute()) if request.source_directory else None,
+            datasets=tuple(dataset.reference for dataset in datasets),
+            models=tuple(model.reference for model in models),
+            side_inputs=side_inputs,
+            environment=environment.reference if environment else None,
+        )
+        cut = self.cut(datasets, request.settings)
+        of_their_names = [other for other in self._lists.known(self._lists.models) if other.name in {model.name for model in models}]
+        warnings = runs.check(resolved, self.compute_targets(), of_their_names)
+        manifests = tuple(str(self._datasets.manifest(dataset)) for dataset in datasets if isinstance(dataset, FileDataset))
+        return RunPlan(resolved, cut.item_count, manifests), cut, [*warnings, *cut.notes]
+
+    def runs(self, limit: int = 1000) -> list[Run]:
+        return self._runs.all(limit)
+
+    def run(self, run_id: str) -> Run:
+        return self._runs.one(run_id)
+
+    def cancel(self, run_id: str) -> Run:
+        return self._runs.cancel(run_id)
+
+    def resume(self, run_id: str) -> Run:
+        return self._runs.resume(run_id)
+
+    def rerun(self, run_id: str, *, failed_only: bool = False) -> Run:
+        return self.submit(self.run(run_id).request_again(failed_only=failed_only))
+
+    def run_environment(self, run_id: str) -> Environment:
+        named = self._runs.plan(run_id).request.environment
+        if not named:
+            return environments.default()
+        return self._lists.one(self._lists.environments, "environment", named)
+
+    def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
+        return self._runs.failures(run_id, limit)
+
+    def logs(self, run_id: str) -> dict[str, Path]:
+        return self._runs.logs(run_id)
+
+    def output(self, run_id: str) -> dict[str, Path]:
+        return self._runs.output(run_id)
+
+    def predictions(self, run_id: str) -> Predictions:
+        return self._runs.predictions(run_id)
+
+    # ---- the rest -------------------------------------------------------------------------------------------------------------------
+
+    def make_sample(self) -> SampleMade:
+        raise WorkspaceUnavailable("The sample is made in the local workspace only.", "Switch to it on the Connection page.")
+
+    def self_check(self) -> Iterable[tuple[str, bool, str]]:
+        return checks(self.home, self._session, self._lists)
+
+
+def _check_script(script: Path) -> None:
+    try:
+        if not script.is_file():
+            raise NotFound(f"There is no scoring script {script}.", "Choose another script.")
+        source = script.read_bytes()
+    except OSError as error:
+        raise NotFound(f"The scoring script {script} can't be read: {error.strerror or error}.", "Choose another script.") from error
+    intake.check_entry_script(source, script.name)

@@ -1,0 +1,102 @@
+"""`python -m services --workspace azure`: the same verbs, JSON and exit codes as on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from services.__main__ import main
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
+PROJECT = Path(__file__).parents[2]
+TUTORIAL_SCRIPT = PROJECT / "tests" / "scripts" / "tutorial_script.py"
+
+
+@pytest.fixture
+def command(azure, tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, dict, str]]:
+    """A command in a folder of its own: exit code, the one JSON object on standard output, what it said on standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object, **variables: str) -> tuple[int, dict, str]:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        capfd.readouterr()
+        code = main(["--workspace", "azure", "--home", str(tmp_path / "home"), "--json", *map(str, arguments)])
+        out, err = capfd.readouterr()
+        return code, json.loads(out), err
+
+    return call
+
+
+def test_the_tutorial_from_registering_to_the_csv(command, model_file, csv_folder, tmp_path):
+    code, model, _ = command("model", "register", "classification_model", model_file, "--tag", "team=a")
+    assert (code, model["reference"], model["tags"]) == (0, "classification_model:1", {"team": "a"})
+    code, dataset, _ = command("dataset", "register", "rows", csv_folder(7))
+    assert (code, dataset["reference"], dataset["file_count"]) == (0, "rows:1", 7)
+
+    run = (
+        "run",
+        "--model",
+        "classification_model",
+        "--dataset",
+        "rows",
+        "--entry-script",
+        TUTORIAL_SCRIPT,
+        "--compute-target",
+        "cpu-cluster",
+    )
+    code, value, said = command(*run, "--mini-batch-size", 3, "--error-threshold", -1, "--process-count-per-node", 1, "--wait")
+    assert code == 0, (value, said)
+    assert "7 files in 3 mini-batches of 3, on 1 node of 1 worker" in said
+    assert (value["status"], value["items_succeeded"], value["mini_batches_done"]) == ("Completed", 7, 3)
+
+    code, shown, _ = command("show", value["id"])
+    made_at = shown["environment"].pop("created_at")
+    assert (code, shown["status"], bool(made_at)) == (0, "Completed", True)
+    assert command("output", value["id"], "--to", "out")[0] == 0
+    rows = (tmp_path / "out" / "parallel_run_step.txt").read_text().splitlines()
+    assert sorted(rows) == [f"000{number}.csv: {number % 3}" for number in range(7)]
+    assert command("predictions", value["id"], "--to", "p.csv", "--where", "Prediction = '2'")[1]["rows"] == 2
+    assert (tmp_path / "p.csv").read_text() == "File,Prediction\n0002.csv,2\n0005.csv,2\n"
+    code, logs, _ = command("logs", value["id"])
+    assert (code, "logs/job_result.txt" in logs["logs"] or bool(logs["logs"])) == (0, True)
+
+
+def test_refused_input_exits_2_and_a_workspace_out_of_reach_3(command, csv_folder, azure):
+    assert command("dataset", "register", "rows", csv_folder(2))[0] == 0
+    run = ("run", "--dataset", "rows", "--entry-script", "batch_scoring_script")
+    for options, field in (
+        (("--compute-target", "ghost"), "compute_target"),
+        ((), "compute_target"),
+        (("--compute-target", "cpu-cluster", "--node-count", 99), "node_count"),
+    ):
+        code, value, _ = command(*run, *options)
+        assert (code, value["error"]["type"], value["error"]["field"]) == (2, "SettingsError", field)
+    code, value, _ = command("model", "list", AZURE_CLIENT_SECRET="wrong")
+    assert (code, value["error"]["type"]) == (3, "WorkspaceUnavailable")
+    code, value, _ = command("model", "list", AZURE_SUBSCRIPTION_ID="")
+    assert (code, value["error"]["type"]) == (3, "WorkspaceUnavailable")
+    assert "AZURE_SUBSCRIPTION_ID" in value["error"]["message"]
+
+
+def test_the_workspace_is_found_by_its_config_json(command, azure, tmp_path):
+    names = {"subscription_id": "AZURE_SUBSCRIPTION_ID", "resource_group": "AZURE_RESOURCE_GROUP", "workspace_name": "AZURE_WORKSPACE_NAME"}
+    (tmp_path / ".azureml").mkdir()
+    given = {name: azure.environment[variable] for name, variable in names.items()}
+    (tmp_path / ".azureml" / "config.json").write_text(json.dumps(given))
+    code, value, _ = command("model", "list", **dict.fromkeys(names.values(), ""))
+    assert (code, value) == (0, {"models": []})
+
+
+def test_the_real_command_prints_one_json_object_and_nothing_of_the_sdk_s(azure, tmp_path, csv_folder):
+    words = [sys.executable, "-m", "services", "--workspace", "azure", "--home", tmp_path / "home", "--json"]
+    words += ["dataset", "register", "rows", csv_folder(2)]
+    environment = {**os.environ, **azure.environment, "PYTHONWARNINGS": "default"}
+    said = subprocess.run(words, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False)
+    assert (said.returncode, json.loads(said.stdout)["reference"]) == (0, "rows:1"), said

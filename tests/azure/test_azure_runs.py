@@ -1,0 +1,303 @@
+"""Runs on Azure ML: the real SDK, real runner processes, the stand-in of the service, which executes the steps for real."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.azure.connection import from_surroundings
+from services.azure.workspace import AzureWorkspace
+from services.domain import Run, RunRequest, RunStatus
+from services.entry_scripts import BUILT_IN
+from services.errors import SettingsError, StudioError
+from services.pipelines import Frequency, Recurrence
+from services.settings import ParallelRunSettings
+from tests.conftest import runner_pid
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
+
+ECHO = """
+    import os
+    def run(mini_batch):
+        return [f"{os.path.basename(path)}: {open(path).read().strip()}" for path in mini_batch]
+"""
+
+
+def slowly(seconds: float) -> str:
+    """ECHO, each of whose calls takes so long."""
+    return ECHO.replace("        return", f"        __import__('time').sleep({seconds})\n        return")
+
+
+@pytest.fixture
+def cloud(azure, tmp_path) -> AzureWorkspace:
+    """The test's own Azure ML workspace, as the command line has it."""
+    return AzureWorkspace(from_surroundings(tmp_path), tmp_path / "base", patient=True)
+
+
+@pytest.fixture
+def submit(cloud, csv_folder, entry_script) -> Callable[..., Run]:
+    """`submit(source)`: a run of a scoring script over dataset `rows` of seven files, in mini-batches of three."""
+    files = csv_folder(7, "rows")
+
+    def start(source: str = ECHO, *, settings: dict[str, object] | None = None, **asked: object) -> Run:
+        if not cloud.datasets():
+            cloud.register_dataset("rows", files)
+        given = {"mini_batch_size": "3", "process_count_per_node": 1} | (settings or {})
+        request = RunRequest((), ("rows",), str(entry_script(source)), ParallelRunSettings(**given), compute_target="cpu-cluster")
+        return cloud.submit(RunRequest(**{**vars(request), **asked}))
+
+    return start
+
+
+@pytest.fixture
+def done(submit, cloud, finish) -> Callable[..., Run]:
+    """As `submit`, waited for."""
+    return lambda *given, **asked: finish(cloud, submit(*given, **asked).id)
+
+
+def rows_of(workspace, run: Run) -> list[bytes]:
+    return sorted(workspace.output(run.id)["parallel_run_step.txt"].read_bytes().splitlines())
+
+
+def test_a_run_predicts_what_the_same_run_predicts_on_this_machine(cloud, workspace, model_file, csv_folder, finish):
+    files, script = csv_folder(25), str(BUILT_IN / "batch_scoring_script.py")
+    ended, pages = [], []
+    for place in (workspace, cloud):
+        place.register_model("digits", model_file, approve=True)
+        place.register_dataset("rows", files)
+        settings = ParallelRunSettings(mini_batch_size="4", node_count=1, process_count_per_node=2)
+        request = RunRequest(("digits",), ("rows",), script, settings, compute_target="cpu-cluster")
+        run = finish(place, place.submit(request).id)
+        assert run.status is RunStatus.COMPLETED, run.error
+        ended.append(rows_of(place, run))
+        table = place.predictions(run.id)
+        pages.append((table.kind, table.count(), sorted(row["Prediction"] for row in table.page().to_pylist())))
+        assert (run.items_succeeded, run.items_failed, run.items_total) == (25, 0, 25)
+        assert run.started_at
+        assert run.ended_at
+    assert ended[0] == ended[1]
+    assert pages[0] == pages[1]
+
+
+def test_a_run_leaves_its_logs_and_its_place_in_the_studio(cloud, done):
+    run = done()
+    assert run.status is RunStatus.COMPLETED, run.error
+    logs = cloud.logs(run.id)
+    assert "7 of 7 items succeeded" in logs["logs/job_result.txt"].read_text()
+    assert "pipeline run Finished, step Finished" in logs["logs/azure_status.txt"].read_text()
+    known = cloud.pipelines.of(run.id)
+    assert known.status is RunStatus.COMPLETED
+    assert known.studio_url.startswith(f"https://ml.azure.com/runs/{known.id}?")
+    assert cloud.run_environment(run.id).python_version == "3.11"
+
+
+def test_a_run_that_is_canceled_ends_there_too(cloud, submit, finish, azure):
+    run = submit(slowly(20))
+    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    cloud.cancel(run.id)
+    ended = finish(cloud, run.id)
+    assert (ended.status, ended.error) == (RunStatus.CANCELED, "Canceled on request.")
+    assert azure.service.count("DELETE *PipelineRuns/*/Execution") == 1
+
+
+def test_a_run_whose_runner_is_killed_goes_on_and_is_followed_again(cloud, submit, finish, kill_runner, azure):
+    run = submit(slowly(1))
+    finish(cloud, run.id, until=lambda _: cloud.pipelines.of(run.id))
+    assert kill_runner(cloud, run.id)
+    assert cloud.resume(run.id).status is RunStatus.QUEUED
+    ended = finish(cloud, run.id)
+    assert (ended.status, ended.items_succeeded) == (RunStatus.COMPLETED, 7)
+    assert azure.service.count("POST *PipelineRuns/Submit/*") == 1
+    with pytest.raises(StudioError, match="nothing to resume"):
+        cloud.resume(run.id)
+
+
+def test_a_run_without_a_runner_can_be_canceled(cloud, submit, finish, kill_runner):
+    run = submit(slowly(20))
+    finish(cloud, run.id, until=lambda _: cloud.pipelines.of(run.id))
+    assert kill_runner(cloud, run.id)
+    cloud.cancel(run.id)
+    assert finish(cloud, run.id).status is RunStatus.CANCELED
+
+
+@pytest.mark.parametrize("call", ["POST *PipelineRuns/Submit/*", "POST *PipelineRuns/Unsubmitted/*"])
+def test_a_lost_answer_of_the_submission_starts_no_second_run(cloud, done, azure, call):
+    azure.service.fault(call, lost=True)
+    run = done()
+    assert run.status is RunStatus.COMPLETED, run.error
+    started = [each for each in cloud.pipelines.history("batch-scoring") if each.status is not RunStatus.NOT_STARTED]
+    assert [each.run_id for each in started] == [run.id]
+
+
+def test_a_double_click_is_one_run(cloud, submit, finish):
+    first, second = (submit(submission_id="the same click") for _ in range(2))
+    assert first.id == second.id
+    assert finish(cloud, first.id).status is RunStatus.COMPLETED
+    assert len(cloud.runs()) == 1
+
+
+def test_a_run_that_fails_says_why_and_brings_its_logs(cloud, done):
+    raises = "def run(mini_batch):\n    raise ValueError('no good: ' + mini_batch[0][-8:])\n"
+    run = done(raises, settings={"error_threshold": 2, "run_max_try": 1})
+    assert run.status is RunStatus.FAILED
+    assert "no good: 000" in run.error
+    assert "error_threshold" in run.error
+    failure = cloud.failures(run.id)[0]
+    assert (failure.status, failure.items_failed) == ("RUN_EXCEPTION", 3)
+    assert "no good" in failure.error
+    assert not cloud.output(run.id)
+    assert cloud.predictions(run.id).count() == 0
+
+
+def test_what_goes_wrong_while_a_run_is_followed_is_waited_out(cloud, submit, finish, azure):
+    run = submit(slowly(1.5))
+    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    faults = [{"status": 401}, {"status": 403}, {"status": 429, "retry_after": 1}, {"status": 500}, {"cut": True}]
+    for fault in faults:
+        azure.service.fault("GET *pipelines*PipelineRuns/*", **fault)
+    ended = finish(cloud, run.id)
+    assert (ended.status, ended.error, ended.error_code) == (RunStatus.COMPLETED, None, None)
+    answers = [seen.status for seen in azure.requests if seen.line.startswith("GET ") and "/PipelineRuns/" in seen.line]
+    assert {401, 403, 429, 500, 0} <= set(answers)
+
+
+def test_a_run_that_may_not_be_read_any_more_is_left_to_itself_and_can_be_followed_again(cloud, submit, finish, azure):
+    run = submit(slowly(1))
+    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    azure.service.fault("GET *pipelines*PipelineRuns/*", count=None, status=403, code="AuthorizationFailed", message="You may not.")
+    lost = finish(cloud, run.id, until=lambda run: run.status is RunStatus.NOT_RESPONDING)
+    assert "You may not." in lost.error
+    assert "goes on in Azure ML" in lost.error
+    azure.service.clear()
+    cloud.resume(run.id)
+    assert finish(cloud, run.id).status is RunStatus.COMPLETED
+
+
+def test_what_the_service_refuses_of_a_submission_ends_the_run_and_starts_nothing(cloud, done, azure):
+    azure.service.fault("POST *PipelineRuns/Unsubmitted/*", count=None, status=400, code="UserError", message="The quota is used up.")
+    run = done()
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "NotSubmitted")
+    assert "The quota is used up." in run.error
+    assert azure.service.count("POST *PipelineRuns/Submit/*") == 0
+
+
+def test_the_same_run_takes_the_earlier_output_unless_that_is_switched_off(cloud, submit, done, finish):
+    first = done()
+    submitted = submit(), submit(allow_reuse=False), submit(rerun_of=first.id)
+    again, anew, rerun = (finish(cloud, run.id) for run in submitted)
+    assert [run.reused_from for run in (first, again, anew, rerun)] == [None, first.id, None, None]
+    assert rows_of(cloud, first) == rows_of(cloud, again) == rows_of(cloud, anew) == rows_of(cloud, rerun)
+
+
+def test_a_published_run_is_run_again_with_another_mini_batch_size(cloud, done, finish, azure):
+    run = done()
+    published = cloud.pipelines.publish(run.id, "nightly", "every night")
+    assert (published.active, published.defaults["mini_batch_size"]) == (True, "3")
+    assert published.endpoint.endswith(published.id)
+    azure.service.fault("POST *PipelineSubmit/*", lost=True)  # its answer
+    again = finish(cloud, cloud.pipelines.submit(published.id, {"mini_batch_size": "1"}).id)
+    assert again.status is RunStatus.COMPLETED, again.error
+    assert rows_of(cloud, again) == rows_of(cloud, run)
+    assert "7 of 7 mini-batches done" in cloud.logs(again.id)["logs/job_result.txt"].read_text()
+    assert again.request.settings.mini_batch_size == "1"
+    assert azure.service.count("POST *PipelineSubmit/*") == 1
+    assert len([each for each in cloud.pipelines.history("batch-scoring") if each.run_id == again.id]) == 1
+    with pytest.raises(SettingsError) as refused:
+        cloud.pipelines.submit(published.id, {"error_threshold": "1"})
+    assert refused.value.field == "error_threshold"
+    cloud.pipelines.set_published(published.id, active=False)
+    assert [each.active for each in cloud.pipelines.published()] == [False]
+
+
+def test_a_published_pipeline_is_scheduled_and_the_schedule_disabled(cloud, done):
+    published = cloud.pipelines.publish(done().id, "nightly")
+    weekly = Recurrence(Frequency.WEEK, 2, "06:30", ("Monday", "Friday"))
+    made = cloud.pipelines.schedule(published.id, "early", weekly, {"mini_batch_size": "5"})
+    assert (made.name, made.recurrence, made.active) == ("early", str(weekly), True)
+    cloud.pipelines.set_schedule(made.id, active=False)
+    assert [(each.id, each.active) for each in cloud.pipelines.schedules()] == [(made.id, False)]
+    cloud.pipelines.set_schedule(made.id, active=True)
+    assert [each.active for each in cloud.pipelines.schedules()] == [True]
+    assert cloud.pipelines.schedule(published.id, "daily", Recurrence(Frequency.DAY), {}).recurrence == "every day"
+
+
+def test_the_history_has_the_runs_that_somebody_else_started(cloud, done, ws):
+    from azureml.pipeline.core import PublishedPipeline
+
+    run = done()
+    published = cloud.pipelines.publish(run.id, "shared")
+    theirs = PublishedPipeline.get(ws, published.id).submit(ws, "batch-scoring")
+    found = {each.id: each for each in cloud.pipelines.history("batch-scoring")}
+    assert (found[theirs.id].run_id, found[cloud.pipelines.of(run.id).id].run_id) == ("", run.id)
+    assert cloud.pipelines.experiments() == ["batch-scoring"]
+    theirs.wait_for_completion(show_output=False)
+    assert {each.status for each in cloud.pipelines.history("batch-scoring")} == {RunStatus.COMPLETED}
+
+
+def test_the_secret_is_told_to_the_runner_and_to_nobody_else(cloud, submit, finish):
+    secret = os.environ["AZURE_CLIENT_SECRET"]
+    run = submit(slowly(20))
+    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    pid = runner_pid(run.id)
+    assert pid
+    for told in ("cmdline", "environ"):
+        assert secret.encode() not in Path(f"/proc/{pid}/{told}").read_bytes()
+    cloud.cancel(run.id)
+    finish(cloud, run.id)
+    kept = [path for path in files_below(cloud.home) if secret.encode() in path.read_bytes()]
+    assert kept == []
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def test_an_output_that_does_not_come_whole_is_fetched_again(cloud, done, azure):
+    azure.service.fault("GET *inferences/parallel_run_step.txt*", status=403, code="AuthorizationFailure", message="Not now.")
+    run = done()
+    assert (run.status, run.error) == (RunStatus.COMPLETED, None)
+    assert len(rows_of(cloud, run)) == 7
+    assert azure.service.count("GET *inferences/parallel_run_step.txt*") > 1
+
+
+def test_modules_beside_the_script_go_along_and_shadow_nothing_of_the_runner(cloud, done, entry_script):
+    entry_script("def label(text): return text.upper()\n", "utils.py")
+    entry_script("raise RuntimeError('not for the runner')\n", "services.py")
+    run = done("import utils\ndef run(mini_batch):\n    return [utils.label('ok')] * len(mini_batch)\n")
+    assert run.status is RunStatus.COMPLETED, run.error
+    assert rows_of(cloud, run) == [b"OK"] * 7
+    assert cloud.predictions(run.id).count() == 7  # rows that name no file are kept
+
+
+def test_the_rows_of_a_summary_only_run_are_what_its_script_wrote(cloud, done):
+    source = """
+        import os
+        def run(mini_batch):
+            for path in mini_batch:
+                with open(os.path.join(os.environ["AZUREML_BI_OUTPUT_PATH"], os.path.basename(path) + ".txt"), "w") as file:
+                    file.write("scored")
+            return mini_batch
+    """
+    run = done(source, settings={"output_action": "summary_only"})
+    assert run.status is RunStatus.COMPLETED, run.error
+    assert [path.read_text() for path in cloud.output(run.id).values()] == ["scored"] * 7
+
+
+@pytest.mark.parametrize(
+    ("field", "asked", "settings"),
+    [
+        ("compute_target", {"compute_target": None}, {}),
+        ("compute_target", {"compute_target": "nowhere"}, {}),
+        ("node_count", {}, {"node_count": 50}),
+        ("failed_only", {"rerun_of": "run-1", "failed_only": True}, {}),
+        ("source_directory", {"source_directory": "/proc"}, {}),
+    ],
+)
+def test_what_azure_ml_would_refuse_is_said_at_its_field(cloud, submit, field, asked, settings):
+    with pytest.raises(SettingsError) as refused:
+        submit(settings=settings, **asked)
+    assert refused.value.field == field
+    assert not cloud.runs()

@@ -1,0 +1,153 @@
+"""The pieces of an Azure ML run, each by itself: what the SDK is told, what goes along, what came back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from services.azure import failures, leavings, pipeline, scored
+from services.azure.run_folder import RunFolder, RunPlan
+from services.domain import DatasetFile, RunRequest, RunStatus
+from services.errors import IntakeError, SettingsError
+from services.manifest import manifest_line
+from services.pipelines import PARAMETERS, Frequency, PipelineRun, Recurrence
+from services.prediction_rows import read_rows
+from services.settings import ParallelRunSettings
+
+REQUEST = RunRequest(("digits:2",), ("rows:1",), "/scripts/score.py", compute_target="cpu-cluster")
+
+
+@pytest.fixture
+def folder(tmp_path) -> RunFolder:
+    """A run's folder, its output and logs empty."""
+    made = RunFolder(tmp_path, "run-1")
+    made.create(RunPlan(REQUEST, 0))
+    return made
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """`plan("a.csv", "b/c.csv")`: of a run over these files."""
+
+    def make(*names: str, **asked: object) -> RunPlan:
+        manifest = tmp_path / "manifest.jsonl"
+        manifest.write_bytes(b"".join(manifest_line(DatasetFile(name, 1, 0)) for name in names))
+        return RunPlan(replace(REQUEST, **asked), len(names), (str(manifest),))
+
+    return make
+
+
+# ---- what the SDK is told ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_settings_that_may_be_pipeline_parameters_are_and_no_others():
+    from azureml.pipeline.core import PipelineParameter
+
+    settings = ParallelRunSettings(
+        node_count=2, process_count_per_node=3, partition_keys=("store", "brand"), error_threshold=5, environment_variables={"A": "1"}
+    ).as_dict()
+    told = pipeline.with_parameters(settings)
+    parameters = {name: value.default_value for name, value in told.items() if isinstance(value, PipelineParameter)}
+    assert set(parameters) == set(PARAMETERS) - {"mini_batch_size"}
+    assert (parameters["node_count"], parameters["partition_keys"]) == (2, '["store", "brand"]')
+    assert {name: value for name, value in told.items() if name not in parameters} == {
+        name: value for name, value in settings.items() if name not in PARAMETERS
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "tabular", "size"),
+    [({}, False, "10"), ({}, True, "1MB"), ({"mini_batch_size": "7"}, False, "7"), ({"partition_keys": "a"}, False, None)],
+)
+def test_a_mini_batch_size_is_always_said_since_a_parameter_needs_a_default(given, tabular, size):
+    assert pipeline.mini_batch_size(RunPlan(replace(REQUEST, settings=ParallelRunSettings(**given)), 1, () if tabular else ("m",))) == size
+
+
+def test_the_chosen_model_is_told_to_the_script_unless_the_person_names_one():
+    assert pipeline.model_arguments(REQUEST) == ["--model-name", "digits", "--model-version", "2"]
+    assert pipeline.model_arguments(replace(REQUEST, arguments=("--model-name", "other"))) == []
+    assert pipeline.model_arguments(replace(REQUEST, models=())) == []
+
+
+def test_only_python_files_go_along_with_a_script_whose_folder_nobody_named(tmp_path):
+    home = tmp_path / "anybodys home"
+    for name in ("score.py", "helper.py", "labels.txt", "package/__init__.py", "package/deep/part.py", ".env", ".secret.py", "id_rsa",
+                 "photos/1.jpg", "other/notes.py"):  # fmt: skip
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text("text")
+    (home / "large.json").write_bytes(bytes(2 << 20))
+    gone = pipeline.snapshot_of(home / "score.py", tmp_path / "source")
+    names = sorted(path.relative_to(gone).as_posix() for path in gone.rglob("*") if path.is_file())
+    assert names == ["helper.py", "package/__init__.py", "package/deep/part.py", "score.py"]
+
+
+# ---- what is noted -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_and_a_pipeline_run_are_read_back_as_they_were_noted(folder, plan):
+    noted = replace(plan("a.csv"), published_id="1", parameters={"mini_batch_size": "5"})
+    assert RunPlan.from_json(noted.to_json()) == noted
+    known = PipelineRun("1", "batch-scoring", RunStatus.QUEUED, step="Queued", run_id="run-1")
+    assert folder.pipeline_run() is None
+    folder.note(known)
+    assert folder.pipeline_run() == known
+
+
+# ---- what came back ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["../up.txt", "a/../../up.txt", "/etc/passwd", "a\\b", "", "a\0b"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(name):
+    with pytest.raises(IntakeError):
+        leavings.inside(name)
+
+
+@pytest.mark.parametrize("nested", ["azureml/1234/inferences", "some/where/else/entirely", "."])
+def test_the_output_is_found_wherever_it_nests(tmp_path, nested):
+    place = tmp_path / nested
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "parallel_run_step.txt").write_text("a: 1\n")
+    assert leavings._root(tmp_path, "azureml/1234/inferences", "parallel_run_step.txt") == place
+
+
+def test_rows_that_begin_with_a_nodes_own_mount_point_find_their_files(folder, plan):
+    names = ("a.csv", "deep/b.csv", "c d.csv")
+    rows = ["/mnt/azureml/1/batch_data/c d.csv: x", "/mnt/azureml/2/batch_data/deep/b.csv: y", "a.csv: /z/a.csv"]
+    (folder.output / "parallel_run_step.txt").write_text("\n".join(rows) + "\n")
+    read = read_rows(scored.scored(folder, plan(*names)))
+    assert dict(zip(read.files, read.predictions, strict=True)) == {"a.csv": "/z/a.csv", "deep/b.csv": "y", "c d.csv": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "count"),
+    [("", (), 0), ("a\nb\n", (), 2), ("a\nb", (), 2), ("header\na\nb\n", ("--append_row_dataframe_header", "True"), 2)],
+)
+def test_rows_are_counted_without_a_header(folder, plan, text, arguments, count):
+    (folder.output / "parallel_run_step.txt").write_text(text)
+    its = plan("a", "b", arguments=arguments)
+    assert scored.count_rows(folder, its) == count
+    assert len(scored.scored(folder, its).rows) == count
+
+
+def test_the_scripts_own_words_come_before_what_the_service_makes_of_them(folder):
+    details = {"error": {"error": {"code": "UserError", "message": "SystemExit: 42"}}}
+    assert failures.reason(details, folder) == ("UserError", "SystemExit: 42")
+    (folder.logs / "user" / "error").mkdir(parents=True)
+    (folder.logs / "user" / "error" / "process000.txt").write_text("ValueError: no good\n")
+    assert failures.reason(details, folder) == ("UserError", "ValueError: no good\nAzure ML says: SystemExit: 42")
+    assert failures.reason({}, RunFolder(folder.path, "another"))[0] == "Failed"
+
+
+# ---- recurrence --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_recurrence_is_said_in_words_and_refused_where_it_is_none():
+    assert str(Recurrence(Frequency.WEEK, 2, "06:30", ("Monday", "Friday"))) == "every 2 weeks on Monday, Friday at 06:30 UTC"
+    assert str(Recurrence(Frequency.DAY)) == "every day"
+    wrong = [("interval", {"interval": 0}), ("time_of_day", {"time_of_day": "25:00"}), ("time_of_day", {"time_of_day": "noon"})]
+    for field, given in wrong:
+        with pytest.raises(SettingsError) as refused:
+            Recurrence(Frequency.DAY, **given)
+        assert refused.value.field == field

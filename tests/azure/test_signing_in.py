@@ -1,0 +1,140 @@
+"""The five ways to sign in, each as far as a listed model and an uploaded dataset: the SDK's own calls, and those of its Rust part."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from services.azure.connection import Connection, SignIn, from_surroundings
+from services.azure.datasets import Datasets
+from services.azure.models import Models
+from services.azure.session import Session
+from services.errors import WorkspaceUnavailable
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
+
+
+@pytest.fixture
+def place(azure, tmp_path) -> Connection:
+    """The test's workspace, without a sign-in, and none in the surroundings."""
+    return replace(from_surroundings(tmp_path), secret="", client_id="", sign_in=SignIn.AZURE_CLI)
+
+
+@pytest.fixture
+def works(csv_folder, tmp_path) -> Callable[[Session], bool]:
+    def holds(session: Session) -> bool:
+        staging = tmp_path / f"staging-{len(list(tmp_path.iterdir()))}"
+        staging.mkdir()
+        files = csv_folder(2, f"of-{staging.name}")
+        about = {"glob": "**", "partition_format": "", "description": "", "staging": staging, "progress": lambda done, of: None}
+        return Models(session).all() == [] and Datasets(session, tmp_path / "d").register("d", files, **about).file_count == 2
+
+    return holds
+
+
+@pytest.fixture
+def token(azure) -> str:
+    """One that the service takes."""
+    import requests
+
+    who = {"client_id": os.environ["AZURE_CLIENT_ID"], "client_secret": os.environ["AZURE_CLIENT_SECRET"]}
+    form = who | {"grant_type": "client_credentials", "scope": "https://management.core.windows.net//.default"}
+    where = f"https://login.microsoftonline.com/{os.environ['AZURE_TENANT_ID']}/oauth2/v2.0/token"
+    return str(requests.post(where, data=form, timeout=10).json()["access_token"])
+
+
+def test_a_service_principal(azure, works, tmp_path):
+    assert works(Session(from_surroundings(tmp_path)))
+
+
+def test_a_device_code_is_told_to_the_person_and_its_token_lent_to_the_run_s_process(place, works, azure):
+    told: list[str] = []
+
+    def tell(sentence: str) -> None:
+        told.append(sentence)
+        azure.service.confirm_device_code(sentence.rsplit(maxsplit=1)[-1])
+
+    session = Session(replace(place, sign_in=SignIn.DEVICE_CODE), tell)
+    assert works(session)
+    assert len(told) == 1
+    assert told[0].startswith("Open https://microsoft.com/devicelogin and enter the code ")
+    lent = Connection.from_pipe(session.lent().to_pipe())
+    assert works(Session(lent, lambda sentence: pytest.fail(f"it asked: {sentence}")))
+    written = [path.read_text(errors="replace") for path in Path(os.environ["HOME"]).rglob("*") if path.is_file()]
+    assert not [text for text in written if next(iter(lent.tokens.values())) in text]
+
+
+def test_a_person_at_a_browser(place, works, monkeypatch):
+    import requests
+
+    def visit(address: str, *_: object) -> bool:
+        threading.Thread(target=lambda: requests.get(address, timeout=10)).start()
+        return True
+
+    monkeypatch.setattr("webbrowser.open", visit)
+    assert works(Session(replace(place, sign_in=SignIn.INTERACTIVE)))
+
+
+def test_the_azure_cli_wherever_it_is_installed(place, works, token, tmp_path, monkeypatch):
+    """`AzureCliAuthentication` of the SDK wants azure-cli in its own environment; people have it as a program."""
+    said = {"accessToken": token, "expiresOn": "2099-01-01 00:00:00.000000", "subscription": "s", "tenant": "t", "tokenType": "Bearer"}
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "az").write_text(f"#!{sys.executable}\nprint({json.dumps(said)!r})\n")
+    (tmp_path / "bin" / "az").chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    assert works(Session(place))
+
+
+@pytest.fixture
+def managed_identity(token, monkeypatch) -> Iterator[list[str]]:
+    """What a virtual machine in Azure has at a local address; the questions it was asked."""
+    asked: list[str] = []
+
+    class Endpoint(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps({"access_token": token, "expires_on": "4070908800", "token_type": "Bearer"}).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Endpoint) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MSI_ENDPOINT", f"http://127.0.0.1:{server.server_port}/oauth2/token")
+        yield asked
+        server.shutdown()
+
+
+def test_a_managed_identity(place, works, managed_identity):
+    assert works(Session(replace(place, sign_in=SignIn.MANAGED_IDENTITY, client_id="of-the-user")))
+    assert all("client_id=of-the-user" in question for question in managed_identity)
+
+
+def test_an_azure_cli_where_nobody_is_signed_in_is_said(place, tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "az").write_text("#!/bin/sh\necho 'ERROR: Please run az login to setup account.' >&2\nexit 1\n")
+    (tmp_path / "bin" / "az").chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    with pytest.raises(WorkspaceUnavailable, match="not signed in") as refused:
+        Session(place).workspace  # noqa: B018 - signs in
+    assert "az login" in refused.value.message + refused.value.hint
+
+
+def test_without_a_secret_a_service_principal_is_not_even_tried(place, azure):
+    azure.service.clear()
+    session = Session(replace(place, sign_in=SignIn.SERVICE_PRINCIPAL, client_id="somebody"))
+    with pytest.raises(WorkspaceUnavailable, match="no secret for the service principal somebody"):
+        session.workspace  # noqa: B018 - signs in
+    assert azure.requests == []

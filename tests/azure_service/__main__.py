@@ -1,0 +1,35 @@
+"""`python -m tests.azure_service [FOLDER]`: the stand-in by hand, with a sample workspace. Ctrl-C ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.azure_service.service import PROJECT, AzureService
+
+
+def main() -> None:
+    with contextlib.ExitStack() as stack:
+        folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="azure-ml-")))
+        print("Starting a stand-in of Azure ML, with a sample workspace…", flush=True)
+        service = stack.enter_context(AzureService(folder.absolute(), sample=True))
+        told = service.environment() | {"BATCH_SCORING_HOME": str(folder.absolute() / "dashboard")}
+        variables = " \\\n    ".join(f"{name}={shlex.quote(value)}" for name, value in told.items())
+        print(f"The workspace is {service.workspace}. In another terminal, in {PROJECT}, open the dashboard on it:\n")
+        print(f"env {variables} \\\n    .venv/bin/python app.py\n")
+        print("Its Connection page is filled in then: sign in as a service principal. Or, with the same variables, the command line:\n")
+        print("    .venv/bin/python -m services --workspace azure model list\n")
+        print("Models, datasets, clusters and runs are the stand-in’s: nothing reaches Azure. Ctrl-C ends it.", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
+        print("\nEnding.", flush=True)
+        for line in service.unknown_routes:
+            print(f"It was asked for what it doesn’t play: {line}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

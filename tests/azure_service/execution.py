@@ -1,0 +1,202 @@
+"""A submitted pipeline run, carried out for real: its ParallelRunStep becomes a run of the local workspace, in a home of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import uuid
+from traceback import format_exc
+from typing import TYPE_CHECKING, Any
+
+from services.domain import Run, RunStatus, utc_now
+from services.errors import StudioError
+from tests.azure_service.datastores import DEFAULT
+from tests.azure_service.parallel_run import LocalRun, StepWords
+from tests.azure_service.routes import Refusal
+
+if TYPE_CHECKING:
+    from tests.azure_service.cloud import CloudWorkspace
+
+LOOK = 0.1  # seconds between two looks at the local run
+LOGS = 1.0  # seconds between two uploads of logs while it runs
+
+
+class Execution(threading.Thread):
+    """One pipeline run. Its steps are child runs, one after the other."""
+
+    def __init__(self, workspace: CloudWorkspace, run: dict[str, Any], graph: dict[str, Any], modules: dict[str, dict[str, Any]]) -> None:
+        super().__init__(name=f"run {run['Id']}", daemon=True)
+        self._workspace, self._run, self._graph, self._modules = workspace, run, graph, modules
+        self._cancelled = threading.Event()
+        self._children: dict[str, str] = {}  # by node id
+        self._locations: dict[str, dict[str, str]] = {}  # by node id: path in the datastore, by output
+
+    def cancel(self) -> None:
+        """Ask for the end."""
+        self._cancelled.set()
+        self._workspace.history.set_status(self._run["Id"], "CancelRequested")
+
+    def run(self) -> None:
+        try:
+            self._steps()
+        except Exception as error:  # noqa: BLE001 - the edge: the test that submitted it is failed by name
+            self._workspace.complain(f"{self.name} failed:\n{format_exc()}")
+            for run_id in (*self._children.values(), self._run["Id"]):
+                self._workspace.history.set_status(run_id, "Failed", repr(error), "ServiceError")
+
+    def _steps(self) -> None:
+        history, identity = self._workspace.history, self._run["Id"]
+        history.set_status(identity, "Preparing")
+        for node in self._graph["ModuleNodes"]:
+            child = history.add_run(self._run["RunHistoryExperimentName"], str(uuid.uuid4()), identity, **self._described(node))
+            self._children[node["Id"]] = child["runId"]
+        for node in self._graph["ModuleNodes"]:
+            status, error = self._carry_out(node)
+            if status != "Completed":
+                history.set_status(identity, status, error)
+                return
+        history.set_status(identity, "Completed")
+
+    def _described(self, node: dict[str, Any]) -> dict[str, Any]:
+        module = self._modules[node["ModuleId"]]
+        of = {"azureml.nodeid": node["Id"], "azureml.pipeline": self._run["Id"], "azureml.pipelineComponent": "masterescloud"}
+        properties = {
+            "azureml.runsource": "azureml.StepRun",
+            "ContentSnapshotId": module["StorageId"],
+            "StepType": module["StepType"],
+            "azureml.moduleid": module["Id"],
+            "azureml.moduleName": module["Name"],
+            "azureml.nodeid": node["Id"],
+            "azureml.pipelinerunid": self._run["Id"],
+        }
+        words = {"runType": "azureml.StepRun", "name": module["Name"], "displayName": module["Name"], "tags": of, "properties": properties}
+        return words | {"target": StepWords(node, module, {}).parameters.get("Target")}
+
+    def _carry_out(self, node: dict[str, Any]) -> tuple[str, str]:
+        """Returns the step's status in the end, and what went wrong."""
+        history, child = self._workspace.history, self._children[node["Id"]]
+        words = StepWords(node, self._modules[node["ModuleId"]], self._run["ParameterAssignments"])
+        earlier = self._earlier(node, words)
+        if earlier:
+            return self._reuse(node, earlier)
+        self._locations[node["Id"]] = {name: f"azureml/{child}/{name}" for name in words.outputs}
+        history.set_status(child, "Queued")
+        if self._cancelled.wait(self._workspace.queue_seconds):
+            history.set_status(child, "Canceled")
+            return "Canceled", ""
+        folder = self._workspace.folder / "runs" / child
+        try:
+            self._check_target(words)
+            local = LocalRun(self._workspace, words, self._inputs(node), folder)
+        except (Refusal, StudioError) as error:
+            history.set_status(child, "Failed", str(error))
+            return "Failed", str(error)
+        status, error = self._follow(local, child)
+        if status == "Completed":
+            self._publish(local, node["Id"])
+            self._workspace.completed[self._key(node, words)] = (child, self._locations[node["Id"]])
+        history.set_status(child, status, error)
+        shutil.rmtree(folder, ignore_errors=True)
+        return status, error
+
+    def _follow(self, local: LocalRun, child: str) -> tuple[str, str]:
+        history, turns = self._workspace.history, 0
+        while not (run := local.now()).status.ended:
+            if run.status is RunStatus.RUNNING:
+                history.set_status(child, "Running")
+                history.set_status(self._run["Id"], "Running")
+            if turns % round(LOGS / LOOK) == 0:
+                self._keep_logs(local, child, run)
+            if self._cancelled.wait(LOOK):
+                local.cancel()
+                run = local.ended()
+                break
+            turns += 1
+        if run.status is RunStatus.COMPLETED and run.started_at:  # a run shorter than one look was running, too
+            history.set_status(child, "Running")
+            history.set_status(self._run["Id"], "Running")
+        self._keep_logs(local, child, run)
+        return run.status.value, run.error or ""
+
+    def _keep_logs(self, local: LocalRun, child: str, run: Run) -> None:
+        for name, path in local.logs().items():
+            self._workspace.history.add_log(child, name, path.read_bytes())
+        seen = f"{utc_now():%Y-%m-%d %H:%M:%S} {run.status}: {run.items_succeeded or 0} succeeded, {run.items_failed or 0} failed items.\n"
+        self._workspace.history.add_log(child, "user_logs/std_log_0.txt", (seen + (run.error or "")).encode())
+
+    def _publish(self, local: LocalRun, node: str) -> None:
+        for path in self._locations[node].values():
+            for name, file in local.output().items():
+                self._workspace.blobs.put(self._workspace.container, f"{path}/{name}", file.read_bytes())
+
+    # ---- what a step needs ----------------------------------------------------------------------------------------------------
+
+    def _check_target(self, words: StepWords) -> None:
+        target = words.parameters.get("Target", "")
+        most = self._workspace.computes.max_nodes(target)
+        if words.node_count > most:
+            raise Refusal(400, "UserError", f"The step asks for {words.node_count} nodes; compute target {target} has {most} at most.")
+
+    def _inputs(self, node: dict[str, Any]) -> dict[str, str]:
+        """The saved dataset at each input port."""
+        found = {}
+        datasets = {one["Id"]: one["DataSetDefinition"] for one in self._graph.get("DatasetNodes") or []}
+        for edge in self._graph.get("Edges") or []:
+            there, here = edge["SourceOutputPort"], edge["DestinationInputPort"]
+            if here["NodeId"] == node["Id"] and there["NodeId"] in datasets:
+                found[here["PortName"]] = self._saved_id(datasets[there["NodeId"]])
+        return found
+
+    def _saved_id(self, definition: dict[str, Any]) -> str:
+        assigned = self._run["DataSetDefinitionValueAssignments"].get(definition.get("ParameterName") or "")
+        value = assigned or definition["Value"]
+        if reference := value.get("DataSetReference"):
+            return self._workspace.datasets.saved_id(reference["Id"], reference.get("Version"))
+        return str(value["SavedDataSetReference"]["Id"])
+
+    # ---- reuse ----------------------------------------------------------------------------------------------------------------
+
+    def _key(self, node: dict[str, Any], words: StepWords) -> str:
+        return json.dumps([node["ModuleId"], words.arguments, sorted(self._inputs(node).items())])
+
+    def _earlier(self, node: dict[str, Any], words: StepWords) -> tuple[str, dict[str, str]] | None:
+        """The completed child run, with its outputs' places, that this one would repeat; where the step may be reused."""
+        may = self._modules[node["ModuleId"]]["IsDeterministic"] and not node.get("RegenerateOutput")
+        return self._workspace.completed.get(self._key(node, words)) if may else None
+
+    def _reuse(self, node: dict[str, Any], earlier: tuple[str, dict[str, str]]) -> tuple[str, str]:
+        child = self._workspace.history.run(self._children[node["Id"]])
+        before = self._workspace.history.run(earlier[0])
+        child["properties"] |= {
+            "azureml.isreused": "true",
+            "azureml.reusedrunid": before["runId"],
+            "azureml.reusednodeid": before["tags"]["azureml.nodeid"],
+            "azureml.reusedpipeline": before["parentRunId"],
+            "azureml.reusedpipelinerunid": before["parentRunId"],
+        }
+        self._locations[node["Id"]] = earlier[1]
+        for run_id in (child["runId"], self._run["Id"]):
+            self._workspace.history.set_status(run_id, "Running")
+        self._workspace.history.set_status(child["runId"], "Completed")
+        return "Completed", ""
+
+    # ---- for routes -----------------------------------------------------------------------------------------------------------
+
+    def outputs(self, node: str) -> dict[str, Any]:
+        """Where a step's outputs are, as NodeOutput."""
+        account, _, container = self._workspace.container.partition("/")
+        found = {}
+        for name, path in self._locations.get(node, {}).items():
+            place = {"Container": container, "SasToken": None, "Uri": None, "Account": account, "RelativePath": path}
+            reference = {"Type": "AzureBlob", "AzureBlobReference": place | {"AmlDataStoreName": DEFAULT}}
+            location = {"StorageType": "DataReference", "StorageId": None, "Uri": None, "DataReference": reference}
+            sizes = {"LogicalSizeInBytes": 1, "PhysicalSizeInBytes": 1, "Hash": None}
+            found[name] = {"DataTypeId": "AnyFile", "DataLocation": location} | sizes
+        return found
+
+    def log(self, node: str, kind: str) -> bytes:
+        """STDOUT, STDERR or JobLog of a step: of all its workers, one after the other."""
+        folder = {"STDOUT": "logs/user/stdout/", "STDERR": "logs/user/stderr/", "JobLog": "user_logs/"}[kind]
+        child = self._children.get(node, "")
+        return b"".join(self._workspace.history.logs(child, folder))

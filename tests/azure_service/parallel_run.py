@@ -1,0 +1,178 @@
+"""What a ParallelRunStep's module and node say, and the local run that does it."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.domain import Run, RunRequest
+from services.errors import StudioError
+from services.local.workspace import LocalWorkspace
+from services.settings import TABLE, ParallelRunSettings
+from tests.azure_service.routes import Refusal
+
+if TYPE_CHECKING:
+    from tests.azure_service.cloud import CloudWorkspace
+
+_OF_THE_RUNTIME = ("client_sdk_version", "create_snapshot_at_runtime", "scoring_module_name", "output")
+_SIDE_INPUT = "DatasetConsumptionConfig:"
+_END = 60  # seconds that a cancelled run may take
+
+
+class StepWords:
+    """A step in the words of the SDK: the module's structured arguments, the node's parameters, the pipeline's values for these."""
+
+    def __init__(self, node: dict[str, Any], module: dict[str, Any], assigned: dict[str, str]) -> None:
+        self._node, self._module, self._assigned = node, module, assigned
+
+    @cached_property
+    def parameters(self) -> dict[str, str]:
+        """The node's parameters by name, pipeline parameters filled in (ValueType 1)."""
+        defaults = {one["Name"]: one.get("DefaultValue") for one in self._module["StructuredInterface"]["Parameters"]}
+        for one in self._node["ModuleParameters"]:
+            value = one.get("Value")
+            if one["ValueType"] in ("1", "GraphParameterName"):
+                value = self._assigned.get(value, defaults.get(one["Name"]))
+            defaults[one["Name"]] = value if value is not None else defaults.get(one["Name"])
+        return {name: str(value) for name, value in defaults.items() if value is not None}
+
+    @cached_property
+    def arguments(self) -> list[tuple[str, str]]:
+        """The command line as (kind, text): `Literal`, or `Input` and `Output` with the port's name."""
+        found = []
+        for one in self._module["StructuredInterface"]["Arguments"]:
+            kind, value = one["ValueType"], one["Value"]
+            if kind == "Parameter":
+                found.append(("Literal", self.parameters.get(value, "")))
+            elif value.startswith(_SIDE_INPUT):
+                found.append(("Input", value.removeprefix(_SIDE_INPUT)))
+            else:
+                found.append((kind, value))
+        return found
+
+    @property
+    def runtime(self) -> dict[str, Any]:
+        return json.loads(self._node.get("Runconfig") or "{}")
+
+    @property
+    def node_count(self) -> int:
+        return int(self.parameters.get("NodeCount") or self.runtime.get("nodeCount") or 1)
+
+    @property
+    def outputs(self) -> list[str]:
+        return [one["Name"] for one in self._module["StructuredInterface"]["Outputs"] if not one.get("SkipProcessing")]
+
+    @property
+    def snapshot(self) -> str:
+        return str(self._module["StorageId"])
+
+    def split(self) -> tuple[dict[str, str], list[str], list[tuple[str, str]]]:
+        """The runtime's own arguments by name, the ports of its main inputs, and the user's arguments."""
+        own: dict[str, str] = {}
+        inputs: list[str] = []
+        others: list[tuple[str, str]] = []
+        words = iter(self.arguments)
+        for kind, text in words:
+            name = text.removeprefix("--")
+            if kind == "Literal" and (name in TABLE or name in _OF_THE_RUNTIME):
+                own[name] = next(words)[1]
+            elif kind == "Literal" and name.startswith(("input_fds_", "input_ds_")):
+                inputs.append(next(words)[1])
+            else:
+                others.append((kind, text))
+        return own, inputs, others
+
+
+class LocalRun:
+    """A step, submitted to a local workspace in `folder`. Raises Refusal or StudioError where it can't be."""
+
+    def __init__(self, workspace: CloudWorkspace, words: StepWords, inputs: dict[str, str], folder: Path) -> None:
+        if "scoring_module_name" not in words.split()[0]:
+            raise Refusal(400, "UserError", "The stand-in carries out steps of the kind ParallelRunStep only.")
+        self._local = LocalWorkspace(folder / "home")
+        self._cloud, self._folder = workspace, folder
+        source = folder / "source"
+        workspace.snapshots.write(words.snapshot, source)
+        self._write_models()
+        own, ports, others = words.split()
+        side = {port: name for (_, name), (kind, port) in pairwise(others) if kind == "Input"}
+        datasets = {port: self._dataset(port, saved) for port, saved in inputs.items()}
+        request = RunRequest(
+            models=(),
+            datasets=tuple(datasets[port] for port in ports),
+            entry_script=str(source / own["scoring_module_name"]),
+            settings=self._settings(own, words),
+            source_directory=str(source),
+            arguments=tuple(_user_arguments(others)),
+            side_inputs={name.removeprefix("--"): datasets[port] for port, name in side.items()},
+            allow_reuse=False,
+        )
+        self._id = self._local.submit(request).id
+
+    def _dataset(self, port: str, saved: str) -> str:
+        """Registers what is at an input port; returns the local reference."""
+        found = self._cloud.datasets.files(saved)
+        if not found.files:
+            raise Refusal(400, "UserError", f"The dataset at input {port} has no files.")
+        for step in found.transformations:
+            reads = step.get("read_delimited", {"header": "all_files_same_headers", "delimiter": ","})
+            if (reads["header"], reads["delimiter"]) != ("all_files_same_headers", ","):
+                raise Refusal(400, "UserError", "The stand-in reads delimited files with commas and a header only.")
+        folder = self._folder / "inputs" / port
+        found.write(self._cloud.blobs, folder)
+        name = f"input-{len(self._local.datasets()) + 1}"
+        made = self._local.register_dataset(name, folder, type=found.type, partition_format=found.partition_format)
+        return made.reference
+
+    def _write_models(self) -> None:
+        """All models of the workspace under their own versions, where `_settings` lets Model.get_model_path look."""
+        for told in self._cloud.models.all():
+            for name, content in self._cloud.models.files(told).items():
+                path = self._folder / "azureml-models" / told["name"] / str(told["version"]) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+
+    def _settings(self, own: dict[str, str], words: StepWords) -> ParallelRunSettings:
+        values: dict[str, Any] = {name: text for name, text in own.items() if name in TABLE}
+        if keys := values.get("partition_keys"):
+            values["partition_keys"] = json.loads(keys)
+            values.pop("mini_batch_size", None)
+        given = {name: text for name, text in (words.runtime.get("environmentVariables") or {}).items() if text is not None}
+        # On Azure a script finds its models by Model.get_model_path alone, and there is no AZUREML_MODEL_DIR.
+        variables = given | {"AML_APP_ROOT": str(self._folder)}
+        return ParallelRunSettings.from_dict(values | {"node_count": words.node_count, "environment_variables": variables})
+
+    def now(self) -> Run:
+        return self._local.run(self._id)
+
+    def cancel(self) -> None:
+        self._local.cancel(self._id)
+
+    def ended(self) -> Run:
+        """Waits until it has."""
+        deadline = time.monotonic() + _END
+        while not (run := self.now()).status.ended:
+            if time.monotonic() > deadline:
+                raise StudioError(f"Run {self._id} did not end within {_END} s.")
+            time.sleep(0.05)
+        return run
+
+    def logs(self) -> dict[str, Path]:
+        return self._local.logs(self._id)
+
+    def output(self) -> dict[str, Path]:
+        """What the step leaves in its output: rows, and what the script wrote there itself."""
+        return self._local.output(self._id)
+
+
+def _user_arguments(words: list[tuple[str, str]]) -> list[str]:
+    """Those that are no side input: the local workspace passes these itself."""
+    kept = []
+    for (kind, text), following in zip(words, [*words[1:], ("", "")], strict=False):
+        if kind == "Literal" and following[0] != "Input":
+            kept.append(text)
+    return kept

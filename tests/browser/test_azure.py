@@ -1,0 +1,122 @@
+"""What an analyst does on Azure ML, in a real browser on the real dashboard, which uses the real SDK; the service is the stand-in."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.azure_service.fixtures import Azure
+from tests.browser import dashboard as started
+from tests.browser.dashboard import Dashboard, settled
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
+
+
+@pytest.fixture
+def dashboard(azure: Azure, home: Path) -> Iterator[Dashboard]:
+    """Started with the variables that lead it to the stand-in."""
+    with started.dashboard(home) as server:
+        yield server
+
+
+def heading(page: Page, name: str) -> None:
+    expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+
+
+def connect(page: Page, dashboard: Dashboard) -> None:
+    page.goto(f"{dashboard.url}/connection")
+    page.get_by_role("radio", name="Azure ML").click()
+    expect(page.get_by_text("support for that SDK ended on 2026-06-30")).to_be_visible()
+    page.get_by_role("button", name="Connect").click()
+    expect(page.get_by_text("Signed in.", exact=True)).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Lists as of just now")).to_be_visible()
+
+
+def test_from_signing_in_to_the_downloaded_table_and_back_to_this_machine(dashboard, page, azure, model_file, csv_folder, tmp_path):
+    connect(page, dashboard)
+    page.get_by_role("button", name="Check everything").click()
+    expect(page.get_by_text("Everything that this workspace needs is there.")).to_be_visible(timeout=60_000)
+
+    page.goto(f"{dashboard.url}/models?tab=Register+a+model")
+    page.locator("input[type=file]").first.set_input_files(model_file)
+    settled(page)
+    page.get_by_role("textbox", name="Name").first.fill("classifier")
+    page.get_by_role("button", name="Register model").click()
+    expect(page.get_by_text("Registered classifier:1")).to_be_visible(timeout=60_000)
+
+    page.goto(f"{dashboard.url}/datasets?tab=Register+a+dataset")
+    page.locator("input[type=file]").first.set_input_files(sorted(csv_folder(7).iterdir()))
+    settled(page)
+    page.get_by_role("textbox", name="Name").first.fill("rows")
+    page.get_by_role("button", name="Register dataset").click()
+    expect(page.get_by_text("Registered rows:1")).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Show its files").click()
+    expect(page.get_by_text("0000.csv").first).to_be_visible()
+
+    page.goto(f"{dashboard.url}/new_run?model=classifier:1&dataset=rows:1&compute_target=cpu-cluster")
+    page.get_by_role("textbox", name="Node count").fill("9")
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("9 nodes are more than the 4 that cpu-cluster may have")).to_be_visible()
+    page.get_by_role("textbox", name="Node count").fill("2")
+    page.get_by_role("textbox", name="Mini-batch size").fill("3")
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("7 files in 3 mini-batches of 3, on 2 nodes")).to_be_visible()
+    page.get_by_role("button", name="Submit run").click()
+    expect(page.get_by_text(re.compile("Completed$")).first).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("link", name="Open in studio")).to_have_attribute("href", re.compile(r"^https://ml\.azure\.com/"))
+
+    page.get_by_role("button", name="See results").click()
+    expect(page.get_by_text("7 predictions", exact=True)).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download CSV").click()
+    download.value.save_as(tmp_path / "predictions.csv")
+    with open(tmp_path / "predictions.csv", newline="", encoding="utf-8") as lines:
+        rows = sorted((row["File"], row["Prediction"]) for row in csv.DictReader(lines))
+    assert rows == [(f"{number:04}.csv", str(number % 3)) for number in range(7)]
+
+    page.goto(f"{dashboard.url}/connection")
+    page.get_by_role("radio", name="This machine").click()
+    page.get_by_role("button", name="Work on this machine").click()
+    expect(page.get_by_text("All of it lies in one folder of this machine")).to_be_visible()
+    page.goto(f"{dashboard.url}/runs")
+    heading(page, "Runs")
+    expect(page.get_by_text("classifier:1 on rows:1")).to_have_count(0)
+
+
+def test_every_page_paints_with_what_was_known_while_azure_does_not_answer(page, azure, home):
+    with started.dashboard(home) as first:
+        connect(page, first)
+    azure.service.fault("* https://*", seconds=60, count=None)  # longer than anybody here waits for anything
+    with started.dashboard(home) as again:
+        page.goto(again.url)
+        heading(page, "Batch Scoring Studio")
+        for name, title in (
+            ("models", "Models"),
+            ("datasets", "Datasets"),
+            ("runs", "Runs"),
+            ("results", "Results"),
+            ("new_run", "New run"),
+        ):
+            page.locator(f"[data-testid=stSidebarNav] a[href$='/{name}']").click()
+            heading(page, title)
+            expect(page.get_by_text("Signing in …")).to_be_visible()
+        expect(page.get_by_text("AmlCompute, STANDARD_DS3_V2")).to_be_visible()
+        azure.service.clear()
+
+
+def test_a_refused_sign_in_is_said_and_another_can_be_tried(dashboard, page, azure):
+    page.goto(f"{dashboard.url}/connection")
+    page.get_by_role("radio", name="Azure ML").click()
+    page.get_by_role("textbox", name="Secret").fill("a-wrong-secret")
+    page.get_by_role("button", name="Connect").click()
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=60_000)
+    expect(settled(page).get_by_text("Invalid client secret provided").first).to_be_visible()
+    assert "a-wrong-secret" not in page.content()
+    page.get_by_text("Choose another workspace").click()
+    page.get_by_role("button", name="Connect").click()
+    expect(page.get_by_text("Signed in.", exact=True)).to_be_visible(timeout=60_000)

@@ -1,0 +1,149 @@
+"""The SDK's errors as ours: its own real exceptions, made offline in the way that it makes them."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Any
+
+import pytest
+
+from services.azure.translate import azure_errors, message_of, retry_after, run_status, status_of, translated
+from services.domain import RunStatus
+from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import requests
+    from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
+    from azureml._restclient.exceptions import ServiceException
+    from azureml._restclient.models.error_response import ErrorResponseException
+    from azureml.core import Environment
+    from azureml.exceptions import (
+        AuthenticationException,
+        ComputeTargetException,
+        ModelNotFoundException,
+        UserErrorException,
+        WebserviceException,
+        WorkspaceException,
+    )
+    from msrest import Deserializer
+    from msrest.exceptions import HttpOperationError
+
+SIGNED = "https://st.blob.core.windows.net/c/f?se=2026&sp=r&sig=Abc%2Bdef%3D"
+
+
+def answered(status: int, body: Any = None, **headers: str) -> requests.Response:
+    response = requests.Response()
+    response.status_code, response.reason = status, "Reason"
+    response._content = json.dumps(body).encode() if body is not None else b""
+    response.headers.update({"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()})
+    return response
+
+
+def service(status: int, message: str = "the service's words", **error: Any) -> ServiceException:
+    """As the SDK's generated clients raise it."""
+    body = {"error": {"code": "UserError", "message": message, "details": [], **error}}
+    from azureml._restclient import models
+
+    classes = {name: value for name, value in vars(models).items() if isinstance(value, type)}
+    return ServiceException(ErrorResponseException(Deserializer(classes), answered(status, body)))
+
+
+def test_a_service_exception_that_can_not_be_printed_is_translated_all_the_same():
+    error = service(403, details=None)
+    with pytest.raises(TypeError):
+        str(error)
+    ours = translated(error, "The models can't be listed")
+    assert isinstance(ours, WorkspaceUnavailable)
+    assert ours.message == "The models can't be listed: you have no permission. the service's words"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words", "hint"),
+    [
+        (service(401), WorkspaceUnavailable, "not signed in", "Sign in again"),
+        (service(403), WorkspaceUnavailable, "no permission", "AzureML Data Scientist"),
+        (service(404), NotFound, "the service's words", "removed"),
+        (service(409), StudioError, "the service's words", "look again"),
+        (service(429), WorkspaceUnavailable, "fewer requests", "some minutes"),
+        (service(500), WorkspaceUnavailable, "answered 500", "status.azure.com"),
+        (service(400, "mini_batch_size is odd"), StudioError, "mini_batch_size is odd", ""),
+        (service(400, "The requested 9 nodes exceed the quota of 4"), SettingsError, "quota", "more quota"),
+        (service(404, "ComputeTargetNotFound: Compute cpu was not found"), SettingsError, "Compute cpu", "another compute target"),
+        (WebserviceException("Received bad response", status_code=403), WorkspaceUnavailable, "no permission", "role"),
+        (UserErrorException("Request failed (403): no"), WorkspaceUnavailable, "no permission. no", "role"),
+        (ComputeTargetException("Received bad response:\nResponse Code: 500\nHeaders: {}"), WorkspaceUnavailable, "500", "again"),
+        (ModelNotFoundException("ModelNotFound: no such model"), NotFound, "no such model", "removed"),
+        (AuthenticationException("Could not retrieve user token."), WorkspaceUnavailable, "not signed in", "az login"),
+        (ClientAuthenticationError("AADSTS7000215: Invalid client secret provided."), WorkspaceUnavailable, "AADSTS7000215", "Sign in"),
+        (WorkspaceException("Workspace not found."), WorkspaceUnavailable, "Workspace not found.", "resource group"),
+        (ServiceRequestError("Name or service not known"), WorkspaceUnavailable, "not be reached", "HTTPS_PROXY"),
+        (requests.ConnectionError("Connection aborted."), WorkspaceUnavailable, "not be reached", "network"),
+        (requests.exceptions.SSLError("certificate verify failed"), WorkspaceUnavailable, "certificate", "SSL_CERT_FILE"),
+        (HttpOperationError(Deserializer(), answered(503)), WorkspaceUnavailable, "503", "again"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)  # fmt: skip
+def test_what_the_sdk_raises_becomes_one_of_ours_with_what_to_do(error, kind, words, hint):
+    ours = translated(error, "It can't be done")
+    assert type(ours) is kind
+    assert words in ours.message
+    assert hint in ours.hint
+
+
+def test_a_refusal_belongs_to_the_field_whose_value_it_is_of():
+    for status in (400, 409):
+        ours = translated(service(status, "taken"), "Model m was not registered", "name")
+        assert isinstance(ours, SettingsError)
+        assert (ours.field, ours.message) == ("name", "Model m was not registered: taken")
+
+
+def test_nothing_secret_is_shown_of_an_error():
+    error = UserErrorException(f"Failed to read {SIGNED} with Bearer eyJ0.eyJ1.c2ln and client_secret=hunter2 or AccountKey=k==;x")
+    said = message_of(error)
+    assert not [secret for secret in ("Abc%2Bdef", "eyJ0", "hunter2", "k==") if secret in said]
+    assert "https://st.blob.core.windows.net/c/f" in said
+
+
+def test_a_long_error_is_one_line_of_some_length():
+    said = message_of(UserErrorException("words\n" * 1_000))
+    assert len(said) == 500
+    assert "\n" not in said
+
+
+def test_the_status_is_found_wherever_it_is_kept():
+    inner = HttpOperationError(Deserializer(), answered(418))
+    outer = RuntimeError("outer")
+    outer.__cause__ = inner
+    kept = [inner, outer, UserErrorException("x", inner_exception=inner), ValueError("x")]
+    assert [status_of(error) for error in kept] == [418, 418, 418, None]
+
+
+def test_how_long_to_wait_is_what_the_service_says():
+    assert retry_after(HttpOperationError(Deserializer(), answered(429, Retry_After="7"))) == 7.0
+    assert retry_after(HttpOperationError(Deserializer(), answered(429))) is None
+
+
+def test_what_is_our_own_fault_is_not_dressed_up_as_azure_s():
+    with pytest.raises(ZeroDivisionError), azure_errors("It can't be done"):
+        1 / 0  # noqa: B018
+    with pytest.raises(NotFound, match="ours"), azure_errors("It can't be done"):
+        raise NotFound("ours")
+
+
+def test_a_bare_exception_out_of_the_sdk_is_translated():
+    with pytest.raises(StudioError, match=r"^It can't be done: "), azure_errors("It can't be done"):
+        Environment.from_conda_specification("x", "/no/such/file.yml")
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("Finished", RunStatus.COMPLETED), ("Completed", RunStatus.COMPLETED), ("NotStarted", RunStatus.NOT_STARTED),
+        ("Running", RunStatus.RUNNING), ("Failed", RunStatus.FAILED), ("Canceled", RunStatus.CANCELED), ("Queued", RunStatus.QUEUED),
+        ("Preparing", RunStatus.QUEUED), ("CancelRequested", RunStatus.CANCEL_REQUESTED), ("SomethingNew", RunStatus.RUNNING),
+    ],
+)  # fmt: skip
+def test_a_status_is_translated_at_the_border(word, status):
+    assert run_status(word) is status
