@@ -32,6 +32,10 @@ class ScoredMiniBatch:
     seconds: float
     error: str
     items_are_rows: bool = False
+    ended_at: float = 0.0
+    """Seconds since 1970."""
+    columns: str = ""
+    """JSON of the columns, [[name, dtype], ...], where run() returned a DataFrame."""
     left_out: Collection[str] = ()
     """Items that do not count here, though their rows are among `rows`: a later run scored them again."""
     earlier_attempts: Mapping[str, int] = field(default_factory=dict)

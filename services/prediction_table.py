@@ -6,7 +6,9 @@ arrays are made of buffers instead.
 
 from __future__ import annotations
 
+import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,7 +18,10 @@ from typing import Any
 from services.errors import WorkspaceUnavailable
 from services.prediction_rows import STATUSES, ReadRows, ScoredMiniBatch, Status, read_rows
 
-COLUMNS = ("File", "Prediction", "Number", "Status", "Error", "Mini-batch", "Worker", "Attempts", "Seconds")
+COLUMNS = (
+    "File", "Prediction", "Number", "Status", "Error", "Mini-batch", "Worker", "Attempts", "Seconds", "Folder", "Place", "Scored at",
+)  # fmt: skip
+"""Of every table. Number is the prediction where it is one; Place its place among the rows of its mini-batch; Scored at is UTC."""
 
 
 class Kind(StrEnum):
@@ -26,11 +31,14 @@ class Kind(StrEnum):
     NUMBER = "number"
     CATEGORY = "category"
     TEXT = "text"
+    DATE = "date"
+    """Of columns only: date and time, UTC."""
 
 
-_ROWS_AT_A_TIME = 65_536
+_ROWS_AT_A_TIME = 122_880
 _CHARACTERS_AT_A_TIME = 32_000_000
 _MOST_CLASSES = 50
+_NAME = r"(?s)/?[^/]*$"
 _WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
 _NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
 
@@ -40,29 +48,10 @@ def make_table(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
 
     Raises WorkspaceUnavailable where it can't be written.
     """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    texts = pa.dictionary(pa.int32(), pa.large_string())
-    types = (pa.large_string(), texts, pa.float64(), texts, texts, pa.int64(), texts, pa.int64(), pa.float64())
-    kind = _KindSoFar()
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
         try:
-            with (
-                open(unfinished, "xb") as file,
-                parquet.ParquetWriter(
-                    file,
-                    pa.schema(list(zip(COLUMNS, types, strict=True))),
-                    compression="zstd",
-                    compression_level=1,
-                    use_dictionary=list(COLUMNS[1:]),
-                    store_schema=False,
-                ) as writer,
-            ):
-                for rows in _row_groups(mini_batches):
-                    writer.write_table(pa.Table.from_arrays(rows.columns(kind), schema=writer.schema))
-                writer.add_key_value_metadata({"kind": kind.decided()})
+            _write(mini_batches, unfinished)
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -73,6 +62,42 @@ def make_table(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
         ) from error
 
 
+def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    texts, whole = pa.dictionary(pa.int32(), pa.large_string()), pa.int64()
+    types = (
+        pa.large_string(), texts, pa.float64(), texts, texts, whole, texts, whole, pa.float64(), texts, pa.int32(), pa.timestamp("us"),
+    )  # fmt: skip
+    kind, counts = _KindSoFar(), Counter[str]()
+    with (
+        open(path, "xb") as file,
+        parquet.ParquetWriter(
+            file,
+            pa.schema(list(zip(COLUMNS, types, strict=True))),
+            compression="lz4",
+            use_dictionary=[name for name in COLUMNS if name != "File"],
+            store_schema=False,
+        ) as writer,
+    ):
+        for rows in _row_groups(mini_batches):
+            writer.write_table(pa.Table.from_arrays(rows.columns(kind), schema=writer.schema))
+            counts.update({status: rows.statuses.count(place) for place, status in enumerate(STATUSES)})
+        kinds = dict(zip(COLUMNS, map(_kind_of, types), strict=True)) | {"Prediction": kind.decided()}
+        writer.add_key_value_metadata({"kind": kind.decided(), "columns": json.dumps(kinds), "rows": json.dumps(counts)})
+
+
+def _kind_of(type_: Any) -> Kind:
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(type_):
+        return Kind.DATE
+    if pa.types.is_dictionary(type_):
+        return Kind.CATEGORY
+    return Kind.NUMBER if pa.types.is_floating(type_) else Kind.WHOLE_NUMBER if pa.types.is_integer(type_) else Kind.TEXT
+
+
 @dataclass
 class _RowGroup:
     """Rows of a number of mini-batches, not yet written."""
@@ -81,7 +106,7 @@ class _RowGroup:
     predictions: list[str | None] = field(default_factory=list)
     statuses: bytearray = field(default_factory=bytearray)
     errors: list[str | None] = field(default_factory=list)
-    mini_batches: list[tuple[int, str, int, float]] = field(default_factory=list)
+    mini_batches: list[tuple[int, str, int, float, float]] = field(default_factory=list)
     row_counts: list[int] = field(default_factory=list)
     earlier_attempts: dict[int, int] = field(default_factory=dict)
     characters: int = 0
@@ -94,7 +119,7 @@ class _RowGroup:
         self.predictions += rows.predictions
         self.statuses += rows.statuses
         self.errors += rows.errors
-        self.mini_batches.append((mini_batch.index, mini_batch.worker, mini_batch.attempts, mini_batch.seconds))
+        self.mini_batches.append((mini_batch.index, mini_batch.worker, mini_batch.attempts, mini_batch.seconds, mini_batch.ended_at))
         self.row_counts.append(len(rows.files))
         self.characters += sum(map(len, mini_batch.rows))
 
@@ -107,13 +132,16 @@ class _RowGroup:
         predictions = text_array(self.predictions).dictionary_encode()
         statuses = np.frombuffer(bytes(self.statuses), np.int8)
         kind.see(predictions.filter(pc.cast(_array(statuses == STATUSES.index(Status.SUCCEEDED), pa.uint8()), pa.bool_())))
-        indices, workers, attempts, seconds = zip(*self.mini_batches, strict=True)
+        indices, workers, attempts, seconds, ended_at = zip(*self.mini_batches, strict=True)
         mini_batch = np.repeat(np.arange(len(self.row_counts)), self.row_counts)
         attempts_of_rows = np.array(attempts, np.int64)[mini_batch]
         if self.earlier_attempts:
             attempts_of_rows[list(self.earlier_attempts)] += list(self.earlier_attempts.values())
+        ends = np.cumsum(self.row_counts)
+        places = np.arange(len(self.files)) - (ends - self.row_counts)[mini_batch]
+        files = text_array(self.files)
         return [
-            text_array(self.files),
+            files,
             predictions,
             _numbers(predictions.dictionary).take(predictions.indices),
             pa.DictionaryArray.from_arrays(_array(statuses, pa.int8()).cast(pa.int32()), text_array(STATUSES)),
@@ -122,6 +150,9 @@ class _RowGroup:
             text_array(workers).dictionary_encode().take(_array(mini_batch, pa.int64())),
             _array(attempts_of_rows, pa.int64()),
             _array(np.array(seconds, np.float64)[mini_batch], pa.float64()),
+            pc.replace_substring_regex(files, _NAME, "").dictionary_encode(),
+            _array(places.astype(np.int32), pa.int32()),
+            _array((np.array(ended_at, np.float64) * 1e6).astype(np.int64)[mini_batch], pa.timestamp("us")),
         ]
 
 

@@ -297,6 +297,7 @@ class Runs:
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of what is settled by now, made again when there is more."""
+        from services.prediction_selections import remove_table
         from services.predictions import Predictions, make_table
 
         run = self._store.run(run_id)
@@ -318,5 +319,5 @@ class Runs:
         predictions = Predictions(table)
         for path in folder.path.glob("predictions-*.parquet"):
             if path != table:
-                path.unlink(missing_ok=True)
+                remove_table(path)
         return predictions
