@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from services.domain import Run
 from services.drift import Drift, of_classes, of_numbers
-from services.prediction_join import copy_beside, literal, parquet, pattern, remove_stale, same_files_in_order, scratch_database, writing
+from services.prediction_database import pattern
+from services.prediction_filters import literal
+from services.prediction_join import copy_beside, parquet, remove_stale, same_files_in_order, scratch_database, writing
 from services.prediction_rows import Status
 from services.prediction_table import Kind
-from services.predictions import Filter, Predictions
+from services.predictions import Condition, Filter, Predictions, Test
 
 if TYPE_CHECKING:
     import duckdb
@@ -105,7 +107,8 @@ def _join(database: duckdb.DuckDBPyConnection, older: Path, newer: Path, target:
     )
     database.execute(f"COPY (FROM only_older) TO {literal(str(gone))} (FORMAT parquet)")
     database.execute("SET preserve_insertion_order = true")
-    copy_beside(database, newer, f"b.p AS Before, {change} AS Change, t.Number - b.n AS Difference", "beside", target)
+    columns = {"Before": (Kind.CATEGORY, "b.p"), "Change": (Kind.CATEGORY, change), "Difference": (Kind.NUMBER, "t.Number - b.n")}
+    copy_beside(database, newer, columns, "beside", target)
 
 
 def _keyed(database: duckdb.DuckDBPyConnection, table: Path, columns: str) -> str:
@@ -178,11 +181,12 @@ class Comparison:
 
 def changed(before: str | None = None, now: str | None = None) -> Filter:
     """The rows of the joined table whose prediction changed; from `before` and to `now` where these are given."""
-    conditions = [f"Change = '{Change.CHANGED}'"]
-    conditions += [f"{column} = {literal(value)}" for column, value in (("Before", before), ("Prediction", now)) if value is not None]
-    return Filter(where=" AND ".join(conditions))
+    conditions = [Condition("Change", Test.ONE_OF, (Change.CHANGED,))]
+    if before is not None:
+        conditions.append(Condition("Before", Test.ONE_OF, (before,)))
+    return Filter(classes=() if now is None else (now,), conditions=tuple(conditions))
 
 
 def fate(change: Change) -> Filter:
     """The rows of the joined table with this fate, failed items among them."""
-    return Filter(where=f"Change = '{change}'", statuses=tuple(Status))
+    return Filter(conditions=(Condition("Change", Test.ONE_OF, (change,)),), statuses=tuple(Status))

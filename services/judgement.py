@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.label_file import Labels
-from services.prediction_join import copy_beside, literal, parquet, pattern, remove_stale, scratch_database, writing
+from services.prediction_database import pattern
+from services.prediction_filters import literal
+from services.prediction_join import copy_beside, parquet, remove_stale, scratch_database, writing
 from services.prediction_rows import Status
 from services.prediction_table import Kind
-from services.predictions import Filter, Predictions
+from services.predictions import Condition, Filter, Predictions, Test
 
 if TYPE_CHECKING:
     import duckdb
@@ -107,13 +109,17 @@ def _join(predictions: Predictions, labels: Labels, target: Path) -> None:
             "CREATE TEMP TABLE beside AS SELECT p.Label AS Label, try_cast(p.Label AS DOUBLE) AS n"
             f" FROM {table} t LEFT JOIN pairs p ON p.File = t.File ORDER BY t.file_row_number"
         )
-        same = "(trim(t.Prediction) = b.Label OR coalesce(t.Number = b.n, false))"
+        same = "(t.Prediction = b.Label OR coalesce(t.Number = b.n, false))"
         verdict = (
             f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN t.Prediction IS NULL THEN '{Verdict.NO_PREDICTION}'"
             f" WHEN {same} THEN '{Verdict.CORRECT}' ELSE '{Verdict.WRONG}' END"
         )
         database.execute("SET preserve_insertion_order = true")
-        columns = f"b.Label AS Label, {verdict} AS Verdict, CASE WHEN isfinite(b.n) THEN t.Number - b.n END AS Residual"
+        columns = {
+            "Label": (Kind.CATEGORY, "b.Label"),
+            "Verdict": (Kind.CATEGORY, verdict),
+            "Residual": (Kind.NUMBER, "CASE WHEN isfinite(b.n) THEN t.Number - b.n END"),
+        }
         copy_beside(database, predictions.path, columns, "beside", unfinished)
 
 
@@ -177,13 +183,13 @@ class Judgement:
     def confusion(self, limit: int = 1000) -> list[tuple[str, str, int]]:
         """(label, prediction, rows), the most frequent first."""
         return self._ask(
-            f"SELECT Label, trim(Prediction), count(*) FROM judged WHERE {_JUDGED_ROWS} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {limit:d}"
+            f"SELECT Label, Prediction, count(*) FROM judged WHERE {_JUDGED_ROWS} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {limit:d}"
         )
 
     def classes(self, limit: int = 1000) -> list[ClassScore]:
         """Each class among labels or predictions, those with the most labels first."""
         rows = self._ask(
-            f"WITH pairs AS (SELECT Label AS l, trim(Prediction) AS p, Verdict AS v, count(*) AS n FROM judged WHERE {_JUDGED_ROWS}"
+            f"WITH pairs AS (SELECT Label AS l, Prediction AS p, Verdict AS v, count(*) AS n FROM judged WHERE {_JUDGED_ROWS}"
             f" GROUP BY 1, 2, 3), spelled AS (SELECT l, CASE WHEN v = '{Verdict.CORRECT}' THEN l ELSE p END AS p, n FROM pairs)"
             " SELECT name, sum(l), sum(p), sum(c) FROM (SELECT l AS name, n AS l, 0 AS p, 0 AS c FROM spelled"
             " UNION ALL SELECT p, 0, n, 0 FROM spelled UNION ALL SELECT l, 0, 0, n FROM spelled WHERE l = p)"
@@ -194,7 +200,7 @@ class Judgement:
     def by_folder(self, limit: int = 1000) -> list[tuple[str, int, int, float]]:
         """(folder, judged rows, wrong ones, mean absolute error or nan), the folder with the most wrong ones first."""
         rows = self._ask(
-            f"SELECT {FOLDER} AS folder, count(*), count(*) FILTER (Verdict = '{Verdict.WRONG}') AS wrong, avg(abs(Residual)) FROM judged"
+            f"SELECT Folder AS folder, count(*), count(*) FILTER (Verdict = '{Verdict.WRONG}') AS wrong, avg(abs(Residual)) FROM judged"
             f" WHERE {_JUDGED_ROWS} GROUP BY 1 ORDER BY {'4 DESC NULLS LAST' if self.of_numbers else '3 DESC'}, 2 DESC, 1 LIMIT {limit:d}"
         )
         return [(folder, count, wrong, math.nan if mae is None else mae) for folder, count, wrong, mae in rows]
@@ -235,15 +241,13 @@ class Judgement:
 
 
 _JUDGED_ROWS = f"Verdict IN ('{Verdict.CORRECT}', '{Verdict.WRONG}')"
-FOLDER = "parse_dirpath(File, 'forward_slash')"
-ALL_STATUSES = tuple(Status)
 
 
 def cell(label: str, prediction: str) -> Filter:
     """The rows of the joined table behind one cell of the confusion matrix."""
-    return Filter(where=f"Label = {literal(label)} AND trim(Prediction) = {literal(prediction)}")
+    return Filter(classes=(prediction,), conditions=(Condition("Label", Test.ONE_OF, (label,)),))
 
 
 def verdict_is(verdict: Verdict) -> Filter:
     """The rows of the joined table with this verdict, failed items among them."""
-    return Filter(where=f"Verdict = '{verdict}'", statuses=ALL_STATUSES)
+    return Filter(conditions=(Condition("Verdict", Test.ONE_OF, (verdict,)),), statuses=tuple(Status))

@@ -6,30 +6,25 @@ ten million rows are joined within a fixed amount of memory.
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.errors import WorkspaceUnavailable
+from services.prediction_database import pattern
+from services.prediction_filters import literal
+from services.prediction_selections import remove_table
+from services.prediction_table import Kind
 
 if TYPE_CHECKING:
     import duckdb
 
 _MEMORY = "400MB"
-_PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
-
-
-def literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def pattern(path: Path) -> str:
-    """The file for DuckDB, which takes `[`, `*` and `?` for wildcards."""
-    return re.sub(r"([*?\[])", r"[\1]", str(path.absolute()))
+_PARQUET = "FORMAT parquet, COMPRESSION lz4_raw"
 
 
 def parquet(path: Path) -> str:
@@ -91,16 +86,18 @@ def writing(target: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
         shutil.rmtree(f"{unfinished}.spill", ignore_errors=True)
 
 
-def copy_beside(database: duckdb.DuckDBPyConnection, table: Path, columns: str, beside: str, target: Path) -> None:
-    """Write `table` to `target`, its rows in their order and its notes kept, with `columns` added: SQL over the table's columns, t, and
-    those of the relation `beside`, which has exactly one row for each of the table's, in that order."""
-    notes = ", ".join(
-        f"{literal(name)}: {literal(value)}" for name, value in parquet_notes(database, table).items() if not name.startswith("ARROW:")
-    )
-    kept = f", KV_METADATA {{{notes}}}" if notes else ""
+def copy_beside(
+    database: duckdb.DuckDBPyConnection, table: Path, columns: Mapping[str, tuple[Kind, str]], beside: str, target: Path
+) -> None:
+    """Write `table` to `target`, its rows in their order and its notes kept, with `columns` added: of each what its values are, and SQL
+    over the table's columns, t, and those of the relation `beside`, which has exactly one row for each of the table's, in that order."""
+    notes = {name: value for name, value in parquet_notes(database, table).items() if not name.startswith("ARROW:")}
+    notes["columns"] = json.dumps(json.loads(notes["columns"]) | {name: kind for name, (kind, _) in columns.items()})
+    added = ", ".join(f"{sql} AS {name}" for name, (_, sql) in columns.items())
+    told = ", ".join(f"{literal(name)}: {literal(value)}" for name, value in notes.items())
     database.execute(
-        f"COPY (SELECT t.*, {columns} FROM read_parquet({literal(pattern(table))}) t POSITIONAL JOIN {beside} b)"
-        f" TO {literal(str(target))} ({_PARQUET}{kept})"
+        f"COPY (SELECT t.*, {added} FROM read_parquet({literal(pattern(table))}) t POSITIONAL JOIN {beside} b)"
+        f" TO {literal(str(target))} ({_PARQUET}, KV_METADATA {{{told}}})"
     )
 
 
@@ -119,4 +116,4 @@ def remove_stale(target: Path, beginning: str) -> None:
     """Remove what was joined from earlier tables of partial results: files beside `target` whose names begin alike."""
     for path in target.parent.iterdir():
         if path.name.startswith(beginning) and path.suffix == target.suffix and path != target:
-            path.unlink(missing_ok=True)
+            remove_table(path)
