@@ -40,7 +40,7 @@ _CHARACTERS_AT_A_TIME = 32_000_000
 _MOST_CLASSES = 50
 _NAME = r"(?s)/?[^/]*$"
 _WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
-_NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
+NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
 
 
 def make_table(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
@@ -209,7 +209,7 @@ def _numbers(texts: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    numbers = pc.if_else(pc.match_substring_regex(texts, _NUMBER), texts, pa.nulls(len(texts), texts.type)).cast(pa.float64())
+    numbers = pc.if_else(pc.match_substring_regex(texts, NUMBER), texts, pa.nulls(len(texts), texts.type)).cast(pa.float64())
     return pc.if_else(pc.is_finite(numbers), numbers, pa.nulls(len(texts), numbers.type))
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from services.prediction_filters import (
     condition,
     quoted,
 )
+from services.prediction_remarks import Remark, RowKey
 from services.prediction_rows import ScoredMiniBatch, Status
 from services.prediction_selections import Kept, Selection
 from services.prediction_table import COLUMNS, Kind, make_table
@@ -52,25 +53,13 @@ __all__ = [
     "Kind",
     "Order",
     "Predictions",
+    "Remark",
     "RowKey",
     "ScoredMiniBatch",
     "Status",
     "Test",
     "make_table",
 ]
-
-
-@dataclass(frozen=True)
-class RowKey:
-    """Which row it is, whatever else is scored later: its file, its mini-batch, and its place among the rows of that mini-batch."""
-
-    file: str
-    mini_batch: int
-    place: int
-
-    @classmethod
-    def of(cls, row: dict[str, Any]) -> RowKey:
-        return cls(row["File"], row["Mini-batch"], row["Place"])
 
 
 class Predictions:
@@ -239,6 +228,35 @@ class Predictions:
         query = f"SELECT {columns} FROM numbered WHERE {which} {rest}"
         return (database or self._databases[""].cursor()).sql(query, params=bound | values)
 
+    def batches(self, columns: str, filter_: Filter, order: Order, rows_at_a_time: int) -> Iterator[pyarrow.RecordBatch]:
+        """These expressions over what is filtered, in this order, by and by: none of it is kept, and time isn't limited. Raises now."""
+        self._database(order)
+        database = connected(self._sorted(order) if order.column else self.file)
+        with self.explained(filter_):
+            if order.descending:
+                return self._backwards(database, columns, filter_, order, rows_at_a_time)
+            found = self.ask(columns, filter_, database=database).to_arrow_reader(rows_at_a_time)
+        return self._each(database, found, filter_)
+
+    def _each(
+        self, database: duckdb.DuckDBPyConnection, found: pyarrow.RecordBatchReader, filter_: Filter
+    ) -> Iterator[pyarrow.RecordBatch]:
+        with closing(database), self.explained(filter_):
+            yield from found
+
+    def _backwards(
+        self, database: duckdb.DuckDBPyConnection, columns: str, filter_: Filter, order: Order, rows_at_a_time: int
+    ) -> Iterator[pyarrow.RecordBatch]:
+        total = sum(self.row_counts.values())
+        valued = prediction_orders.first_empty(self._sorted(order))
+        between = "AND file_row_number >= $low AND file_row_number < $high"
+        with closing(database), self.explained(filter_):
+            for high in range(valued, 0, -rows_at_a_time):
+                low = max(0, high - rows_at_a_time)
+                rows = self.ask(columns, filter_, between, database, low=low, high=high).to_arrow_table()
+                yield from rows.take(_descending(rows.num_rows)).combine_chunks().to_batches()
+            yield from self.ask(columns, filter_, between, database, low=valued, high=total).to_arrow_reader(rows_at_a_time)
+
     def rows(self, columns: str, filter_: Filter, rest: str = "", **values: Any) -> list[tuple[Any, ...]]:
         with self.explained(filter_):
             return self.ask(columns, filter_, rest, **values).fetchall()
@@ -271,6 +289,14 @@ class Predictions:
         total = sum(self.row_counts.values())
         first_empty = prediction_orders.first_empty(self._sorted(order)) if order.descending else total
         return Selection(path, path.stat().st_size // 4, first_empty, order.descending)
+
+
+def _descending(count: int) -> Any:
+    """count - 1 to 0, as an Arrow array made without pandas."""
+    import numpy as np
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(np.arange(count - 1, -1, -1))])
 
 
 def _bytes_of(batch: pyarrow.RecordBatch) -> memoryview:
