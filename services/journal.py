@@ -154,6 +154,10 @@ class Journal:
         for row in self._connection.execute(f"{_SELECT}{where} ORDER BY {order}, seq"):
             yield Attempt(*row)
 
+    def attempts_at(self, mini_batch: int) -> list[Attempt]:
+        """At one mini-batch, the first one first."""
+        return [Attempt(*row) for row in self._connection.execute(f"{_SELECT} WHERE mini_batch = ? ORDER BY seq", (mini_batch,))]
+
     def failures(self, limit: int = 100) -> list[Attempt]:
         """The latest attempts that failed, or that returned fewer rows than items; the latest first."""
         rows = self._connection.execute(f"{_SELECT} WHERE status <> 'RUN_DONE' OR failed > 0 ORDER BY seq DESC LIMIT ?", (limit,))

@@ -20,12 +20,14 @@ from filelock import Timeout
 from services.domain import Dataset, Environment, Failure, Model, Run, RunRequest, RunStatus, TabularDataset, utc_now
 from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
 from services.journal import Journal
-from services.local import reuse, scored
+from services.local import origins, reuse, scored
 from services.local.batching import cut, files_of, look_at_cut, manifest_by_keys
 from services.local.environments import check_is_there, what_changed
 from services.local.run_folder import PlannedDataset, PlannedModel, RunFolder, RunPlan
 from services.local.scored import worker_name
+from services.origins import Origins, RowTrace
 from services.partition_format import PartitionFormat
+from services.prediction_remarks import RowKey
 from services.settings import ParallelRunSettings
 from services.store import Store
 
@@ -294,6 +296,13 @@ class Runs:
         if folder.rows_file.is_file() and folder.rows_file.stat().st_size:
             found[folder.partial_file(folder.plan()).name] = folder.rows_file
         return found
+
+    def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
+        self._store.run(run_id)
+        return origins.trace(self._folder(run_id), key, worker)
+
+    def origins(self, run_id: str) -> Origins:
+        return origins.origins(self._store.run(run_id), self._folder(run_id))
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of what is settled by now, made again when there is more."""
