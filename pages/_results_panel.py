@@ -84,7 +84,7 @@ def facet(view: View, column: str) -> None:
         "on_change": choose_values,
     }  # fmt: skip
     if len(counts) <= _FEW:
-        st.pills(selection_mode="multi", **words)
+        st.pills(selection_mode="multi", wrap=True, **words)
     else:
         st.multiselect(placeholder=f"all, the {_MOST} most frequent listed" if len(counts) >= _MOST else "all", **words)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import streamlit as st
 
 from pages import _file_preview, _shared
 from pages._results_view import View, change
-from pages._shared import duration_in_words, facts, labelled, plain, shown
-from services import row_detail
-from services.domain import counted
+from pages._shared import clipped, duration_in_words, facts, labelled, plain, shown
 from services.errors import NotFound, SettingsError
+from services.origins import RowTrace
 from services.prediction_remarks import Remark, RowKey
 
 _PREDICTION = 20_000  # characters shown
@@ -20,13 +22,11 @@ def row(view: View) -> None:
     assert view.row is not None
     found = view.table.count(view.filter)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Previous", icon=":material/chevron_left:", disabled=view.row < 1, on_click=_to, args=(view.row - 1,), shortcut="Alt+Left")
-        st.button(
-            "Next", icon=":material/chevron_right:", disabled=view.row >= found - 1, on_click=_to, args=(view.row + 1,), shortcut="Alt+Right"
-        )
-        st.caption(f"Row {view.row + 1:,} of {found:,}", width="content")
+        st.button("Previous", icon=":material/chevron_left:", disabled=view.row < 1, on_click=_to, args=(view.row - 1,))
+        st.button("Next", icon=":material/chevron_right:", disabled=view.row >= found - 1, on_click=_to, args=(view.row + 1,))
         st.space("stretch")
         st.button("Close", key="close_row", type="tertiary", icon=":material/close:", on_click=change, kwargs={"row": ""})
+    st.caption(f"Row {view.row + 1:,} of {found:,}")
     try:
         values = view.table.row(view.row, view.filter, view.order)
     except NotFound as error:
@@ -34,16 +34,16 @@ def row(view: View) -> None:
         return
     labelled("File", values["File"] or "The row names no file.")
     if values["Prediction"] is not None:
-        whole = row_detail.indented(values["Prediction"])
+        whole = _indented(values["Prediction"])
         labelled("Prediction", whole[:_PREDICTION] or " ")
         if len(whole) > _PREDICTION:
             st.caption(f"The first {_PREDICTION:,} of {len(whole):,} characters.")
+    trace = _shared.workspace().trace(view.run.id, RowKey.of(values), values["Worker"] or "")
     if values["Error"]:
-        _error(view, values)
-    further = {name: str(values[name]) for name in view.table.further_columns if values[name] is not None}
-    if further:
+        _error(values["Error"], trace)
+    if further := {name: str(values[name]) for name in view.table.further_columns if values[name] is not None}:
         facts(further)
-    _input(view, values)
+    _input(trace)
     facts(
         {
             "Status": values["Status"], "Mini-batch": f"{values['Mini-batch']:,}", "Worker": values["Worker"] or "unknown",
@@ -51,35 +51,46 @@ def row(view: View) -> None:
         }
     )  # fmt: skip
     _remark(view, values)
-    with st.expander("Log lines", icon=":material/subject:", key="row_log", on_change="rerun") as opened:
-        if opened.open:
-            _log(view, values)
+    with st.expander(f"Log lines: {len(trace.log)}", icon=":material/subject:", key="row_log"):
+        if trace.log:
+            st.code(shown("\n".join(clipped(line, 1000) for line in trace.log)), language=None, wrap_lines=True)
+        else:
+            st.caption("The row's worker logged nothing that names the file, and nothing meanwhile.")
+
+
+def _indented(content: str) -> str:
+    """A prediction that is a JSON object or list, over several lines; any other as it is."""
+    if content[:1] in ("{", "["):
+        try:
+            return json.dumps(json.loads(content), indent=2, ensure_ascii=False)
+        except (ValueError, RecursionError):
+            return content
+    return content
 
 
 def _to(place: int) -> None:
     change(row=str(place + 1), page=str(place // 100 + 1))
 
 
-def _error(view: View, values: dict[str, str]) -> None:
-    st.error(plain(values["Error"]), icon=":material/error:")
-    failure = row_detail.failure(_shared.workspace(), view.run, values)
-    if failure and "\n" in failure.error:
-        with st.expander(f"Traceback of attempt {failure.attempt}"):
-            st.code(shown(failure.error), language=None)
+def _error(error: str, trace: RowTrace) -> None:
+    st.error(plain(error), icon=":material/error:")
+    for one in reversed(trace.tries):
+        if "\n" in one.error.strip():
+            with st.expander(f"Traceback of attempt {one.attempt}", key=f"traceback_{one.attempt}"):
+                st.code(shown(one.error), language=None)
 
 
-def _input(view: View, values: dict[str, str]) -> None:
+def _input(trace: RowTrace) -> None:
     st.caption("Input")
-    path = row_detail.input_file(_shared.workspace(), view.run, values)
-    if path is None:
-        st.caption("The file that went in is not there any more.")
-    else:
-        _file_preview.show_file(path)
+    if trace.changed:
+        st.warning(trace.changed, icon=":material/warning:")
+    if trace.input:
+        _file_preview.show_file(trace.input)
 
 
-def _remark(view: View, values: dict[str, str]) -> None:
+def _remark(view: View, values: dict[str, Any]) -> None:
     """A note and the label that would have been right, kept where the run is and exported with its rows."""
-    remarks, key = _shared.remarks(), RowKey.of(values)
+    remarks, key = _shared.workspace().remarks, RowKey.of(values)
     kept = remarks.remarks(view.run.id).get(key, Remark())
     name = f"{view.run.id}_{key.mini_batch}_{key.place}_{key.file}"
     with st.form(f"remark_{name}", border=False):
@@ -91,12 +102,3 @@ def _remark(view: View, values: dict[str, str]) -> None:
                 st.toast("Kept. It is exported with the rows.", icon=":material/check_circle:")
             except SettingsError as error:
                 _shared.show_error(error)
-
-
-def _log(view: View, values: dict[str, str]) -> None:
-    found = row_detail.log_lines(_shared.workspace(), view.run, values)
-    for log in found:
-        st.caption(plain(f"{log.name}: {counted(len(log.lines), 'line')} {'that name the file' if log.naming_it else 'at its end'}"))
-        st.code(shown("\n".join(line[:1000] for line in log.lines)), language=None, wrap_lines=True)
-    if not found:
-        st.caption("The row's worker logged nothing.")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages._results_view import PAGE, View, change, choose, follow, high, in_words, option_labels, set_filter
+from pages._results_view import PAGE, View, change, follow, high, in_words, option_labels, set_filter
 from pages._shared import clipped, plain
 from services.domain import counted
-from services.prediction_filters import Condition, Filter, Order
+from services.prediction_filters import PREDICTED, Condition, Filter, Order
 from services.prediction_rows import Status
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _MOST_CELLS = 2_000  # characters of a text that are sent for a cell
 _RUN_ORDER = "the run's order"
@@ -21,7 +25,7 @@ def search(view: View) -> None:
     """The text that file or prediction contain."""
     follow("text", view.filter.text)
     st.text_input(
-        "Contains", key="text", type="search", live="300ms", placeholder="in the file or the prediction", width=260,
+        "Contains", key="text", type="search", label_visibility="collapsed", live="300ms", placeholder="File or prediction has", width=270,
         on_change=lambda: set_filter(replace(view.filter, text=st.session_state.text or "")),
     )  # fmt: skip
 
@@ -31,7 +35,8 @@ def filtered_by(view: View, found: int) -> None:
     total = view.table.count(Filter())
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         every = counted(total, "prediction")
-        st.markdown(f"**{every}**" if view.filter == Filter() else f"**{found:,}** of {every}", width="content")
+        words = f"**{found:,}** of {every}" if set(view.filter.statuses) <= set(PREDICTED) else f"**{counted(found, 'row')}**"
+        st.markdown(f"**{every}**" if view.filter == Filter() else words, width="content")
         for number, (words, without) in enumerate(_parts(view.filter)):
             st.button(
                 plain(clipped(words, 60)), key=f"without_{number}", icon=":material/close:", on_click=set_filter, args=(without,),
@@ -100,7 +105,7 @@ def _default_columns(view: View) -> list[str]:
     shown = ["File", "Prediction", *view.table.further_columns]
     if Status.FAILED in view.filter.statuses:
         shown = [name for name in shown if name != "Prediction" or len(view.filter.statuses) > 1] + _OF_FAILED
-    if view.order.column and view.order.column not in shown:
+    if view.order.column not in ("", "Number", *shown):
         shown.append(view.order.column)
     return shown
 
@@ -108,8 +113,13 @@ def _default_columns(view: View) -> list[str]:
 def prepared(view: View) -> None:
     """Sort, where that wasn't done yet, and say how far it is."""
     if not view.table.is_prepared(view.order):
-        bar = st.progress(0.0, plain(f"Sorting by {view.order.column}, once"))
-        view.table.prepare(view.order, lambda share: bar.progress(share) and None)
+        words = plain(f"Sorting by {view.order.column}, once")
+        bar = st.progress(0.0, words)
+
+        def progress(share: float) -> None:
+            bar.progress(share, words)
+
+        view.table.prepare(view.order, progress)
         bar.empty()
 
 
@@ -126,20 +136,22 @@ def table(view: View, found: int, columns: list[str]) -> None:
     key = f"predictions_{view.run.id}_{page}_{hash((view.filter, view.order)):x}"
 
     def open_row() -> None:
-        chosen = st.session_state[key]["selection"]["rows"]
-        change(row=str(first + chosen[0] + 1) if chosen else "")
+        chosen = st.session_state[key]["selection"]
+        rows = [cell[0] for cell in chosen["cells"]] or chosen["rows"]
+        change(row=str(first + rows[0] + 1) if rows else "")
 
-    marked = [view.row - first] if view.row is not None and first <= view.row < first + rows.num_rows else []
-    if key in st.session_state and list(st.session_state[key]["selection"]["rows"]) != marked:
-        st.session_state[key] = {"selection": {"rows": marked, "columns": [], "cells": []}}
+    open_here = view.row is not None and first <= view.row < first + rows.num_rows
+    marked = {"selection": {"rows": [(view.row or 0) - first] if open_here else [], "columns": [], "cells": []}}
+    if key in st.session_state and st.session_state[key] != marked:
+        st.session_state[key] = marked
     slot.dataframe(
-        _clipped(rows), key=key, on_select=open_row, selection_mode="single-row", hide_index=True, height=high(rows.num_rows, 15),
-        selection_default={"selection": {"rows": marked, "columns": [], "cells": []}}, alt="Files and their predictions",
+        _clipped(rows), key=key, on_select=open_row, selection_mode=["single-row", "single-cell"], hide_index=True,
+        height=high(rows.num_rows, 15), selection_default=marked, alt="Files and their predictions",
     )  # type: ignore[call-overload]  # fmt: skip
-    slot.caption(f"Rows {first + 1:,} to {first + rows.num_rows:,} of {found:,}. A click on a row's box opens it.")
+    slot.caption(f"Rows {first + 1:,} to {first + rows.num_rows:,} of {found:,}. A click opens a row.")
 
 
-def _clipped(rows):  # type: ignore[no-untyped-def]
+def _clipped(rows: pa.Table) -> pa.Table:
     """Texts of a table cut to what a cell can show: 10 kB in each of a hundred rows is a megabyte to send."""
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -171,3 +171,9 @@ def choose(label: str, name: str, options: Sequence[str], default: str, **words:
         label, options, key=key, format_func=lambda option: labels.get(option, str(option)), on_change=kept_in_url(name, key), **words
     )
     return chosen
+
+
+def view_query() -> dict[str, str]:
+    """The query of this view, on any run: not the page, nor the open row, nor what stands beside."""
+    of_this_run = ("page", "row", "beside")
+    return {name: st.query_params[name] for name in _OF_THIS_PAGE if name in st.query_params and name not in of_this_run}

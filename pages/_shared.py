@@ -24,6 +24,8 @@ from services.workspace import Workspace, open_workspace
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from services.predictions import Predictions
+
 _Versioned = TypeVar("_Versioned", Model, Dataset)
 
 BADGES = {
@@ -41,6 +43,24 @@ BADGES = {
 def workspace() -> Workspace:
     """The workspace this dashboard works in. Opening the local one takes a millisecond, so it is not kept."""
     return open_workspace()
+
+
+def table_beside(run_id: str, beside: str) -> Predictions:
+    """A run's table of predictions; with true labels (`labels:ID`) or another run's predictions (`run:ID`) beside them, where asked."""
+    opened = workspace()
+    table = opened.predictions(run_id)
+    what, _, id_ = beside.partition(":")
+    if what not in ("labels", "run"):
+        return table
+    from services.predictions import Predictions
+
+    if what == "labels":
+        from services import judgement, label_file
+
+        return Predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_)).path)
+    from services import comparison
+
+    return Predictions(comparison.compare(opened.predictions(id_), table, id_).path)
 
 
 def latest_versions(things: Iterable[_Versioned]) -> list[_Versioned]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
 from urllib.parse import urlencode
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages import _results_panel, _results_row, _results_table, _results_take, _results_view, _shared
 from pages._results_view import LOOKS, View, change, current, follow
 from pages._shared import clipped, local_time, plain, shown
 from services.domain import Run, RunStatus, counted
-
-if TYPE_CHECKING:
-    from services.predictions import Predictions
 
 workspace = _shared.workspace()
 
@@ -28,17 +26,19 @@ def results(run_id: str, was_active: bool) -> None:
             st.info("This run is summary_only: its script wrote its own output. The run's page lists it.", icon=":material/info:")
             return
         with st.skeleton(height=400):
-            table = _shared.table_beside(workspace, run.id, _results_view.beside())
+            with st.spinner("Joining what stands beside", show_time=True) if _results_view.beside() else nullcontext():
+                table = _shared.table_beside(run.id, _results_view.beside())
             view = current(run, table)
             if not sum(table.row_counts.values()):
                 nothing_yet(run)
                 return
             with taken:
+                _results_take.views(view)
                 _results_take.take(view)
             rows(view)
 
 
-def head(run: Run) -> st.delta_generator.DeltaGenerator:
+def head(run: Run) -> DeltaGenerator:
     """The run in a line; returns where its downloads go."""
     with st.container(horizontal=True, vertical_alignment="center"):
         _shared.status_badge(run)
@@ -54,7 +54,7 @@ def head(run: Run) -> st.delta_generator.DeltaGenerator:
             name = run.request.settings.append_row_file_name
             address = f"downloads/output?{urlencode({'run': run.id, 'name': name})}"
             st.link_button(plain(name), address, icon=":material/description:", help="What run() returned, a row a line.")
-        return st.container(width="content")
+        return st.container(horizontal=True, width="content")
 
 
 def nothing_yet(run: Run) -> None:
@@ -77,7 +77,6 @@ def rows(view: View) -> None:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             _results_table.search(view)
             columns = _results_table.order_and_columns(view)
-            _results_take.views(view)
         with st.spinner("Filtering", show_time=True):
             found = view.table.count(view.filter)
         _results_table.filtered_by(view, found)

@@ -40,9 +40,10 @@ class Drift:
 def of_classes(mix: Sequence[tuple[str, int, int]]) -> Drift:
     """Of (class, old rows, new rows)."""
     before, after = [old for _, old, _ in mix], [new for _, _, new in mix]
-    warnings = _few(sum(before), sum(after))
+    old_rows, new_rows = sum(before), sum(after)
+    warnings = _few(old_rows, new_rows)
     statistic, p_value = 0.0, 1.0
-    if len(mix) > 1 and sum(before) and sum(after):
+    if len(mix) > 1 and old_rows and new_rows:
         from scipy.stats import chi2_contingency
 
         found = chi2_contingency([before, after], correction=False)
