@@ -30,7 +30,9 @@ def pandas(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> s
     if set(filter_.statuses) != set(Status):
         masks.append(f'rows["Status"].isin({[str(status) for status in filter_.statuses]})')
     if filter_.text:
-        masks.append(" | ".join(f'rows["{name}"].str.contains({filter_.text!r}, case=False, regex=False)' for name in ("File", "Prediction")))
+        masks.append(
+            " | ".join(f'rows["{name}"].str.contains({filter_.text!r}, case=False, regex=False)' for name in ("File", "Prediction"))
+        )
     if filter_.classes:
         masks.append(f'rows["Prediction"].isin({list(filter_.classes)})')
     masks += [f'rows["Number"] >= {filter_.minimum!r}'] if filter_.minimum is not None else []
