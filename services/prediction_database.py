@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from services.errors import SettingsError, WorkspaceUnavailable
 from services.prediction_filters import literal
+from services.prediction_table import FRAME
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,8 +41,9 @@ def connected(file: Path, seconds: float = 0, memory: str = MEMORY) -> duckdb.Du
     )
     database.execute(f"SET allowed_paths = [{literal(pattern(file))}, {literal(str(file.absolute()))}]")
     database.execute("SET enable_external_access = false")
-    database.execute(f"CREATE VIEW predictions AS FROM read_parquet({literal(pattern(file))})")
-    database.execute(f"CREATE VIEW numbered AS FROM read_parquet({literal(pattern(file))}, file_row_number = true)")
+    shown = f"COLUMNS(lambda name: name <> {literal(FRAME.strip(chr(34)))})"
+    database.execute(f"CREATE VIEW predictions AS SELECT {shown} FROM read_parquet({literal(pattern(file))})")
+    database.execute(f"CREATE VIEW numbered AS SELECT {shown} FROM read_parquet({literal(pattern(file))}, file_row_number = true)")
     database.execute("SET lock_configuration = true")
     return database
 

@@ -7,6 +7,7 @@ arrays are made of buffers instead.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,10 @@ COLUMNS = (
 """Of every table. Number is the prediction where it is one; Place its place among the rows of its mini-batch; Scored at is UTC."""
 
 
+FRAME = '".columns"'
+"""In SQL: the column beside them that says which DataFrame a row is of. Nobody is shown it."""
+
+
 class Kind(StrEnum):
     """What the predictions of a table are, all of them."""
 
@@ -39,7 +44,8 @@ _ROWS_AT_A_TIME = 122_880
 _CHARACTERS_AT_A_TIME = 32_000_000
 _MOST_CLASSES = 50
 _NAME = r"(?s)/?[^/]*$"
-_WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
+_STRUCTURED = r"(?s)^\s*[\[{].*[\]}]\s*$"
+WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
 NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
 
 
@@ -51,7 +57,8 @@ def make_table(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
         try:
-            _write(mini_batches, unfinished)
+            if metadata := _write(mini_batches, unfinished):
+                _unfold(unfinished, metadata)
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -62,7 +69,8 @@ def make_table(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
         ) from error
 
 
-def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
+def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> dict[str, str]:
+    """Write the table with the prediction as one column. What it says of itself, where that may hold several values; else nothing."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -70,22 +78,41 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
     types = (
         pa.large_string(), texts, pa.float64(), texts, texts, whole, texts, whole, pa.float64(), texts, pa.int32(), pa.timestamp("us"),
     )  # fmt: skip
-    kind, counts = _KindSoFar(), Counter[str]()
+    kind, counts, structured = _KindSoFar(), Counter[str](), False
     with (
         open(path, "xb") as file,
         parquet.ParquetWriter(
             file,
-            pa.schema(list(zip(COLUMNS, types, strict=True))),
+            pa.schema([*zip(COLUMNS, types, strict=True), (FRAME.strip('"'), texts)]),
             compression="lz4",
-            use_dictionary=[name for name in COLUMNS if name != "File"],
+            use_dictionary=[*COLUMNS[1:], FRAME.strip('"')],
             store_schema=False,
         ) as writer,
     ):
         for rows in _row_groups(mini_batches):
             writer.write_table(pa.Table.from_arrays(rows.columns(kind), schema=writer.schema))
             counts.update({status: rows.statuses.count(place) for place, status in enumerate(STATUSES)})
+            structured = structured or any(rows.frames)
         kinds = dict(zip(COLUMNS, map(_kind_of, types), strict=True)) | {"Prediction": kind.decided()}
-        writer.add_key_value_metadata({"kind": kind.decided(), "columns": json.dumps(kinds), "rows": json.dumps(counts)})
+        metadata = {"kind": str(kind.decided()), "columns": json.dumps(kinds), "rows": json.dumps(counts)}
+        writer.add_key_value_metadata(metadata)
+    return metadata if structured or kind.any_structured else {}
+
+
+def _unfold(written: Path, metadata: dict[str, str]) -> None:
+    """Put what the predictions hold into columns of their own. Where that can't be done the table stays as it was written."""
+    import duckdb
+
+    from services.prediction_unfold import unfold
+
+    unfinished = written.with_name(f"{written.name}.unfolded")
+    try:
+        if unfold(written, metadata, unfinished):
+            os.replace(unfinished, written)
+    except duckdb.Error as error:
+        logging.getLogger(__name__).warning("the predictions were not unfolded into columns: %s", error)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _kind_of(type_: Any) -> Kind:
@@ -108,6 +135,7 @@ class _RowGroup:
     errors: list[str | None] = field(default_factory=list)
     mini_batches: list[tuple[int, str, int, float, float]] = field(default_factory=list)
     row_counts: list[int] = field(default_factory=list)
+    frames: list[str | None] = field(default_factory=list)
     earlier_attempts: dict[int, int] = field(default_factory=dict)
     characters: int = 0
 
@@ -121,10 +149,11 @@ class _RowGroup:
         self.errors += rows.errors
         self.mini_batches.append((mini_batch.index, mini_batch.worker, mini_batch.attempts, mini_batch.seconds, mini_batch.ended_at))
         self.row_counts.append(len(rows.files))
+        self.frames.append(mini_batch.columns or None)
         self.characters += sum(map(len, mini_batch.rows))
 
     def columns(self, kind: _KindSoFar) -> list[Any]:
-        """The arrays of COLUMNS. `kind` is told of the predictions."""
+        """The arrays of COLUMNS and FRAME. `kind` is told of the predictions."""
         import numpy as np
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -153,6 +182,7 @@ class _RowGroup:
             pc.replace_substring_regex(files, _NAME, "").dictionary_encode(),
             _array(places.astype(np.int32), pa.int32()),
             _array((np.array(ended_at, np.float64) * 1e6).astype(np.int64)[mini_batch], pa.timestamp("us")),
+            text_array(self.frames).dictionary_encode().take(_array(mini_batch, pa.int64())),
         ]
 
 
@@ -221,6 +251,7 @@ class _KindSoFar:
     classes: set[str] = field(default_factory=set)
     all_whole: bool = True
     all_numbers: bool = True
+    any_structured: bool = False
 
     def see(self, predictions: Any) -> None:
         import pyarrow.compute as pc
@@ -229,8 +260,9 @@ class _KindSoFar:
         self.count += len(predictions)
         if len(self.classes) <= _MOST_CLASSES:
             self.classes.update(distinct.slice(0, _MOST_CLASSES + 1).to_pylist())
+        self.any_structured = self.any_structured or pc.any(pc.match_substring_regex(distinct, _STRUCTURED)).as_py() is True
         self.all_numbers = self.all_numbers and _numbers(distinct).null_count == 0
-        self.all_whole = self.all_whole and pc.all(pc.match_substring_regex(distinct, _WHOLE)).as_py() is not False
+        self.all_whole = self.all_whole and pc.all(pc.match_substring_regex(distinct, WHOLE)).as_py() is not False
 
     def decided(self) -> Kind:
         few = len(self.classes) <= min(_MOST_CLASSES, self.count / 2)

@@ -77,7 +77,8 @@ class Predictions:
         with explained(path):
             self._databases = {"": connected(self.file, SECONDS_FOR_A_QUERY)}
             found = self._databases[""].sql(
-                "SELECT decode(key), decode(value) FROM parquet_kv_metadata($file) WHERE decode(key) IN ('kind', 'columns', 'rows')",
+                "SELECT decode(key), decode(value) FROM parquet_kv_metadata($file)"
+                " WHERE decode(key) IN ('kind', 'columns', 'rows', 'left_out')",
                 params={"file": pattern(self.file)},
             )
             told = dict(found.fetchall())
@@ -86,6 +87,8 @@ class Predictions:
         """Every column with what its values are: COLUMNS, then those that DataFrames, objects and lists were unfolded into."""
         self.row_counts: dict[str, int] = json.loads(told["rows"])
         """How many rows of the whole table have each Status."""
+        self.columns_left_out = int(told.get("left_out", 0))
+        """How many more columns the predictions could have been unfolded into."""
         self._kept = Kept(path, self.file)
 
     def _held(self) -> Path:

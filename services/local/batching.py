@@ -175,13 +175,14 @@ def files_of(manifest: Path, mini_batch: MiniBatch) -> list[DatasetFile]:
 
 def items_of(manifest: Path, mini_batch: MiniBatch) -> list[str]:
     """The relative path of each item of one mini-batch: of each file, or of the file that each row is in."""
-    paths: list[str] = []
-    for entry in _entries(manifest, mini_batch):
-        paths += [entry[0]] * (entry[5] if len(entry) > 3 else 1)
-    return paths
+    entries = _entries(manifest, mini_batch)
+    if entries and len(entries[0]) == 3:
+        return [path for path, _, _ in entries]
+    return [entry[0] for entry in entries for _ in range(entry[5])]
 
 
 def _entries(manifest: Path, mini_batch: MiniBatch) -> list[list[Any]]:
     with open(manifest, "rb") as lines:
         lines.seek(mini_batch.offset)
-        return [json.loads(line) for line in lines.read(mini_batch.length).splitlines()]
+        entries: list[list[Any]] = json.loads(b"[%s]" % lines.read(mini_batch.length).rstrip().replace(b"\n", b","))
+        return entries

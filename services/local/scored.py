@@ -56,7 +56,7 @@ class _MiniBatch:
             index=self.batch.index,
             items=items_of(Path(self.dataset.manifest), self.batch),
             root=self.dataset.root,
-            rows=[self.rows[begin : end - 1].decode("utf-8", "surrogateescape") for begin, end in attempt.row_slices()],
+            rows=self._rows(attempt),
             worker=worker_name(attempt),
             attempts=attempt.attempt,
             seconds=attempt.run_seconds,
@@ -65,6 +65,13 @@ class _MiniBatch:
             ended_at=attempt.started_at + attempt.elapsed,
             columns="" if attempt.columns is None else self.columns[attempt.columns],
         )
+
+    def _rows(self, attempt: Attempt) -> list[str]:
+        text = self.rows[attempt.begin : attempt.end].decode("utf-8", "surrogateescape")
+        rows = text.split("\n")[:-1]
+        if 8 * len(rows) == len(attempt.row_ends):
+            return rows
+        return [self.rows[begin : end - 1].decode("utf-8", "surrogateescape") for begin, end in attempt.row_slices()]  # one holds a newline
 
     def to_score_again(self) -> list[bytes]:
         """The lines of the items that failed or have no row; all of them where that can't be told."""
