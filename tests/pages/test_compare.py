@@ -40,8 +40,8 @@ def test_one_run_is_not_enough_and_the_page_says_so(open_page, ended):
 
 
 def test_two_runs_show_what_was_set_and_what_came_out_differently(open_page, ended):
-    older = ended("{'cat' if '7' not in path else 'dog'}", mini_batch_size="5")
-    newer = ended("{'cat' if '2' not in path else '![](http://x)'}", mini_batch_size="3", name="![](http://x) :red[x]")
+    older = ended("{'cat' if path[-5] != '7' else 'dog'}", mini_batch_size="5")
+    newer = ended("{'cat' if path[-5] != '2' else '![](http://x)'}", mini_batch_size="3", name="![](http://x) :red[x]")
     app = open_page(COMPARE, run=newer.id, **{"with": older.id})
     assert not app.exception
     differ = app.dataframe[0].value
@@ -53,7 +53,7 @@ def test_two_runs_show_what_was_set_and_what_came_out_differently(open_page, end
 
 
 def test_the_changed_rows_open_beside_the_older_predictions(open_page, ended):
-    older, newer = ended("cat"), ended("{'cat' if '2' not in path else 'dog'}")
+    older, newer = ended("cat"), ended("{'cat' if path[-5] != '2' else 'dog'}")
     app = open_page(COMPARE, run=newer.id, **{"with": older.id})
     app.button(key="rows_Changed: 1").click().run()
     assert not app.exception
