@@ -30,7 +30,9 @@ def bars(counts: Sequence[tuple[Any, int]], strong: Sequence[Any] = ()) -> go.Fi
     places, figures = list(range(len(counts))), [count for _, count in counts]
     bar = go.Bar(
         y=places, x=figures, orientation="h", marker={"opacity": [1.0 if not strong or name in strong else 0.3 for name, _ in counts]},
-        text=[f"{n:,}" for n in figures], textposition="outside", cliponaxis=False, hoverinfo="skip",
+        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 0.3}},  # else Plotly stumbles over the opacities above
+        text=[f"{n:,}" for n in figures], textposition="outside", cliponaxis=False,
+        hovertext=[f"{named(name)}: {n:,}" for name, n in counts], hoverinfo="text",  # without it a click isn't told either
     )  # fmt: skip
     ticks = {"tickvals": places, "ticktext": [named(name) for name, _ in counts], "autorange": "reversed", "showgrid": False}
     layout = {"height": 60 + 30 * len(counts), "bargap": 0.3, "yaxis": ticks, "xaxis": {"rangemode": "tozero", "tickformat": ","}}
@@ -113,7 +115,6 @@ def draw(figure: go.Figure, key: str, alt: str, clicked: Callable[[int, int], No
     if clicked is None:
         st.plotly_chart(figure, **words)
         return
-    figure.update_layout(clickmode="event+select")
 
     def choose() -> None:
         if points := st.session_state[key]["selection"]["points"]:

@@ -37,7 +37,10 @@ def panel(view: View) -> None:
         if view.table.columns[name] is Kind.CATEGORY:
             facet(view, name)
     facet(view, "Folder")
-    facet(view, "Mini-batch")
+    with st.expander("Mini-batch and worker", icon=":material/filter_list:", key="more_facets", on_change="rerun") as opened:
+        if opened.open:
+            facet(view, "Mini-batch")
+            facet(view, "Worker")
     with st.expander("Filter by a column", icon=":material/filter_alt:", key="by_column", on_change="rerun") as opened:
         if opened.open:
             by_any_column(view)
