@@ -40,6 +40,7 @@ def connected(file: Path, seconds: float = 0, memory: str = MEMORY) -> duckdb.Du
         }
     )
     database.execute(f"SET allowed_paths = [{literal(pattern(file))}, {literal(str(file.absolute()))}]")
+    database.execute("SET parquet_metadata_cache = true")
     database.execute("SET enable_external_access = false")
     shown = f"COLUMNS(lambda name: name <> {literal(FRAME.strip(chr(34)))})"
     database.execute(f"CREATE VIEW predictions AS SELECT {shown} FROM read_parquet({literal(pattern(file))})")

@@ -12,9 +12,12 @@ from services.prediction_database import pattern
 from services.prediction_filters import literal, quoted
 
 if TYPE_CHECKING:
+    import duckdb
+
     from services.predictions import Predictions
 
 _MEMORY = "1GB"
+_MOST_RANKED = 20_000
 _LOOK = 0.1  # seconds between two words on progress
 
 
@@ -32,9 +35,10 @@ def write_sorted(table: Predictions, column: str, path: Path, progress: Callable
         def write() -> None:
             try:
                 source = f"read_parquet({literal(pattern(table.file))}, file_row_number = true)"
+                order = _ranked(database, source, key)
                 empty = database.sql(f"SELECT count(*) FROM {source} WHERE {key} IS NULL").fetchall()[0][0]
                 database.execute(
-                    f"COPY (SELECT * EXCLUDE (file_row_number) FROM {source} ORDER BY {key} NULLS LAST, file_row_number)"
+                    f"COPY (SELECT * EXCLUDE (file_row_number) FROM {source} ORDER BY {order} NULLS LAST, file_row_number)"
                     f" TO {literal(str(unfinished))} (FORMAT parquet, COMPRESSION lz4_raw, KV_METADATA {{empty: '{empty}'}})"
                 )
             except duckdb.Error as error:
@@ -56,6 +60,17 @@ def write_sorted(table: Predictions, column: str, path: Path, progress: Callable
             unfinished.unlink(missing_ok=True)
     if progress:
         progress(1.0)
+
+
+def _ranked(database: duckdb.DuckDBPyConnection, source: str, key: str) -> str:
+    """Texts of which there are few are sorted as their ranks, which takes a quarter of the time."""
+    is_text, distinct = database.sql(f"SELECT any_value(typeof({key})) = 'VARCHAR', approx_count_distinct({key}) FROM {source}").fetchall()[
+        0
+    ]
+    if not is_text or not 0 < distinct <= _MOST_RANKED:
+        return key
+    database.execute(f"CREATE TYPE ranked AS ENUM (SELECT DISTINCT {key} FROM {source} WHERE {key} IS NOT NULL ORDER BY 1)")
+    return f"{key}::ranked"
 
 
 def sort_key(table: Predictions, column: str) -> str:

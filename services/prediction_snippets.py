@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from services.prediction_database import pattern
-from services.prediction_filters import TABLE_ORDER, Condition, Filter, Order, Test, condition, literal, quoted
+from services.prediction_filters import TABLE_ORDER, Condition, Filter, Known, Order, Test, condition, literal, quoted
 from services.prediction_rows import Status
 from services.prediction_table import Kind
 from services.predictions import Predictions
@@ -15,7 +15,7 @@ from services.predictions import Predictions
 
 def sql(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> str:
     """One SELECT for DuckDB over the table's file. Raises SettingsError for a filter that doesn't fit the table."""
-    which, values = condition(replace(filter_, where=""), table.columns)
+    which, values = condition(replace(filter_, where=""), Known(table.columns))
     which = re.sub(r"\$(\w+)", lambda found: _sql_value(values[found[1]]), which)
     if filter_.where:
         which += f" AND ({filter_.where})"

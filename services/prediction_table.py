@@ -95,6 +95,10 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> dict[str, str
             structured = structured or any(rows.frames)
         kinds = dict(zip(COLUMNS, map(_kind_of, types), strict=True)) | {"Prediction": kind.decided()}
         metadata = {"kind": str(kind.decided()), "columns": json.dumps(kinds), "rows": json.dumps(counts)}
+        if kind.texts is not None:
+            metadata["classes"] = json.dumps(sorted(kind.texts))
+        if kind.lower_files:
+            metadata["lower_files"] = "true"
         writer.add_key_value_metadata(metadata)
     return metadata if structured or kind.any_structured else {}
 
@@ -169,6 +173,7 @@ class _RowGroup:
         ends = np.cumsum(self.row_counts)
         places = np.arange(len(self.files)) - (ends - self.row_counts)[mini_batch]
         files = text_array(self.files)
+        kind.see_all(self.files, predictions.dictionary)
         return [
             files,
             predictions,
@@ -252,6 +257,17 @@ class _KindSoFar:
     all_whole: bool = True
     all_numbers: bool = True
     any_structured: bool = False
+    texts: set[str] | None = field(default_factory=set)
+    """All predictions, of unmatched rows too; None where they are many."""
+    lower_files: bool = True
+
+    def see_all(self, files: Sequence[str], distinct: Any) -> None:
+        names = "".join(files)
+        self.lower_files = self.lower_files and names == names.lower()
+        if self.texts is not None:
+            self.texts.update(distinct.slice(0, _MOST_CLASSES + 1).to_pylist())
+            if len(distinct) > _MOST_CLASSES or len(self.texts) > _MOST_CLASSES:
+                self.texts = None
 
     def see(self, predictions: Any) -> None:
         import pyarrow.compute as pc

@@ -27,6 +27,7 @@ from services.prediction_filters import (
     TABLE_ORDER,
     Condition,
     Filter,
+    Known,
     Order,
     Test,
     condition,
@@ -78,7 +79,7 @@ class Predictions:
             self._databases = {"": connected(self.file, SECONDS_FOR_A_QUERY)}
             found = self._databases[""].sql(
                 "SELECT decode(key), decode(value) FROM parquet_kv_metadata($file)"
-                " WHERE decode(key) IN ('kind', 'columns', 'rows', 'left_out')",
+                " WHERE decode(key) IN ('kind', 'columns', 'rows', 'left_out', 'classes', 'lower_files')",
                 params={"file": pattern(self.file)},
             )
             told = dict(found.fetchall())
@@ -89,6 +90,8 @@ class Predictions:
         """How many rows of the whole table have each Status."""
         self.columns_left_out = int(told.get("left_out", 0))
         """How many more columns the predictions could have been unfolded into."""
+        classes = tuple(json.loads(told["classes"])) if "classes" in told else None
+        self._known = Known(self.columns, classes, "lower_files" in told)
         self._kept = Kept(path, self.file)
 
     def _held(self) -> Path:
@@ -227,7 +230,7 @@ class Predictions:
         self, columns: str, filter_: Filter, rest: str = "", database: duckdb.DuckDBPyConnection | None = None, **values: Any
     ) -> duckdb.DuckDBPyRelation:
         """A relation of these expressions over what is filtered, in the table's order."""
-        which, bound = condition(filter_, self.columns)
+        which, bound = condition(filter_, self._known)
         query = f"SELECT {columns} FROM numbered WHERE {which} {rest}"
         return (database or self._databases[""].cursor()).sql(query, params=bound | values)
 
