@@ -83,7 +83,7 @@ def test_a_million_rows_are_filtered_paged_opened_charted_and_downloaded(dashboa
     again.close()
     page.get_by_role("button", name="Close", exact=True).click()
 
-    settled(page).get_by_role("button", name="Download").click()
+    settled(page).get_by_role("button", name="Download", exact=True).click()
     rows = list(csv.DictReader(io.StringIO(downloaded(page))))
     assert [row["File"] for row in rows] == [f"part_{place % 8}/{place:07}.csv" for place in owls]
     page.keyboard.press("Escape")
@@ -118,7 +118,7 @@ def test_hostile_names_and_values_fetch_nothing_and_survive_the_trip_to_csv(dash
         expect(page.get_by_text(f"{len(HOSTILE)} predictions", exact=True)).to_be_visible()
         assert page.locator("img[src*=example], a[href*='example.com'], script:text('alert(1)')").count() == 0
     page.goto(f"{dashboard.url}/results?run={run.id}")
-    settled(page).get_by_role("button", name="Download").click()
+    settled(page).get_by_role("button", name="Download", exact=True).click()
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV", exact=True).click()
     with open(download.value.path(), newline="", encoding="utf-8") as lines:
