@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -34,6 +34,7 @@ class Test(StrEnum):
     """There is no value, or a text of no characters."""
 
 
+_COMPARED = 3  # values
 _TYPED = {Kind.WHOLE_NUMBER: "HUGEINT", Kind.NUMBER: "DOUBLE", Kind.DATE: "TIMESTAMP"}
 
 
@@ -156,8 +157,9 @@ def condition(filter_: Filter, known: Known) -> tuple[str, dict[str, Any]]:
         conditions.append(told)
         values |= more
     if filter_.classes:
-        conditions.append("Prediction IN (SELECT unnest($classes))")
-        values["classes"] = [readable(name) for name in filter_.classes]
+        told, more = _one_of("Prediction", "VARCHAR", filter_.classes, "classes")
+        conditions.append(told)
+        values |= more
     for name, operator in (("minimum", ">="), ("maximum", "<=")):
         if (bound := getattr(filter_, name)) is not None:
             conditions.append(f"Number {operator} ${name}")
@@ -165,10 +167,9 @@ def condition(filter_: Filter, known: Known) -> tuple[str, dict[str, Any]]:
     for number, one in enumerate(filter_.conditions):
         if one.column not in known.columns:
             raise SettingsError("filter", f"this table has no column “{one.column}”", f"Its columns are {', '.join(known.columns)}.")
-        text, value = _tested(one, known.columns[one.column], f"$value_{number}")
-        conditions.append(text)
-        if value is not None:
-            values[f"value_{number}"] = value
+        told, more = _tested(one, known.columns[one.column], f"value_{number}")
+        conditions.append(told)
+        values |= more
     if filter_.where:
         where = readable(filter_.where)
         duckdb.SQLExpression(where)  # raises unless it is one expression by itself: no `1=1) UNION SELECT (...`
@@ -189,40 +190,60 @@ def _anywhere_in_file_or_prediction(text: str, known: Known) -> tuple[str, dict[
         values["pattern"] = _anywhere(text)
         return f"({in_file} OR Prediction ILIKE $pattern ESCAPE '\\')", values
     if classes := [name for name in known.classes if text.lower() in name.lower()]:
-        return f"({in_file} OR Prediction IN (SELECT unnest($containing)))", values | {"containing": classes}
+        in_prediction, more = _one_of("Prediction", "VARCHAR", classes, "containing")
+        return f"({in_file} OR {in_prediction})", values | more
     return in_file, values
 
 
-def _tested(asked: Condition, kind: Kind, parameter: str) -> tuple[str, Any]:
+def _one_of(column: str, type_: str, texts: Sequence[str], name: str) -> tuple[str, dict[str, Any]]:
+    """A few values are compared one by one. More of them are joined, which loses the order of the rows: see `keeps_order`."""
+    values = [readable(text) for text in texts]
+    if len(values) > _COMPARED:
+        cast = "unnest" if type_ == "VARCHAR" else "TRY_CAST(unnest"
+        return f"{column} IN (SELECT {cast}(${name}::VARCHAR[]){'' if type_ == 'VARCHAR' else f' AS {type_})'})", {name: values}
+    equal = [f"{column} = {f'${name}_{n}' if type_ == 'VARCHAR' else f'TRY_CAST(${name}_{n} AS {type_})'}" for n in range(len(values))]
+    return f"({' OR '.join(equal) or 'false'})", {f"{name}_{n}": value for n, value in enumerate(values)}
+
+
+def keeps_order(filter_: Filter, known: Known) -> bool:
+    """Whether DuckDB gives the rows of this filter in the table's order by itself: where nothing in it is made a join of."""
+    return not filter_.where and "(SELECT" not in condition(filter_, known)[0]
+
+
+def _tested(asked: Condition, kind: Kind, name: str) -> tuple[str, dict[str, Any]]:
     column, type_ = quoted(asked.column), _TYPED.get(kind, "VARCHAR")
     text = column if type_ == "VARCHAR" else f"{column}::VARCHAR"
     if asked.test is Test.EMPTY:
-        return f"({column} IS NULL OR {text} = '')", None
-    values = [readable(value) for value in asked.values]
+        return f"({column} IS NULL OR {text} = '')", {}
     if asked.test is Test.ONE_OF:
-        return f"{column} IN (SELECT TRY_CAST(unnest({parameter}::VARCHAR[]) AS {type_}))", values
-    if len(values) != 1:
+        return _one_of(column, type_, asked.values, name)
+    if len(asked.values) != 1:
         raise SettingsError("filter", f"“{asked.column} {asked.test}” takes one value", "Give one.")
-    if asked.test in (Test.FROM, Test.TO):
-        return _bounded(asked, kind, column, parameter)
-    if asked.test is Test.CONTAINS:
-        return f"{text} ILIKE {parameter} ESCAPE '\\'", _anywhere(values[0])
-    return (f"starts_with({text}, {parameter})" if asked.test is Test.STARTS else f"{text} GLOB {parameter}"), values[0]
+    value = readable(asked.values[0])
+    match asked.test:
+        case Test.CONTAINS:
+            return f"{text} ILIKE ${name} ESCAPE '\\'", {name: _anywhere(value)}
+        case Test.STARTS:
+            return f"starts_with({text}, ${name})", {name: value}
+        case Test.GLOB:
+            return f"{text} GLOB ${name}", {name: value}
+    operator, bound = _bound(asked, kind, value)
+    return f"{column} {operator} ${name}", {name: bound}
 
 
-def _bounded(asked: Condition, kind: Kind, column: str, parameter: str) -> tuple[str, Any]:
-    operator, value = (">=" if asked.test is Test.FROM else "<="), asked.values[0]
+def _bound(asked: Condition, kind: Kind, value: str) -> tuple[str, Any]:
+    operator = ">=" if asked.test is Test.FROM else "<="
     try:
+        if kind is Kind.DATE and asked.test is Test.TO and len(value) <= 10:
+            return "<", datetime.combine(date.fromisoformat(value) + timedelta(days=1), datetime.min.time())
         if kind is Kind.DATE:
-            if asked.test is Test.TO and len(value) <= 10:
-                return f"{column} < {parameter}", datetime.combine(date.fromisoformat(value) + timedelta(days=1), datetime.min.time())
-            return f"{column} {operator} {parameter}", datetime.fromisoformat(value)
+            return operator, datetime.fromisoformat(value)
         if kind in (Kind.NUMBER, Kind.WHOLE_NUMBER):
-            return f"{column} {operator} {parameter}", int(value) if value.lstrip("-").isdecimal() else float(value)
+            return operator, int(value) if value.lstrip("-").isdecimal() else float(value)
     except (ValueError, OverflowError) as error:
         noun = "date" if kind is Kind.DATE else "number"
         raise SettingsError("filter", f"“{value}” is no {noun}, as {asked.column} has", f"Give a {noun}.") from error
-    return f"{column} {operator} {parameter}", readable(value)
+    return operator, value
 
 
 def _anywhere(text: str) -> str:

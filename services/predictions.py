@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from services.prediction_filters import (
     Order,
     Test,
     condition,
+    keeps_order,
     quoted,
 )
 from services.prediction_remarks import Remark, RowKey
@@ -239,8 +240,8 @@ class Predictions:
         self._database(order)
         database = connected(self._sorted(order) if order.column else self.file)
         with self.explained(filter_):
-            if order.descending:
-                return self._backwards(database, columns, filter_, order, rows_at_a_time)
+            if order.descending or not keeps_order(filter_, self._known):
+                return self._in_parts(database, columns, filter_, order)
             found = self.ask(columns, filter_, database=database).to_arrow_reader(rows_at_a_time)
         return self._each(database, found, filter_)
 
@@ -250,18 +251,25 @@ class Predictions:
         with closing(database), self.explained(filter_):
             yield from found
 
-    def _backwards(
-        self, database: duckdb.DuckDBPyConnection, columns: str, filter_: Filter, order: Order, rows_at_a_time: int
-    ) -> Iterator[pyarrow.RecordBatch]:
+    def _in_parts(self, database: duckdb.DuckDBPyConnection, columns: str, filter_: Filter, order: Order) -> Iterator[pyarrow.RecordBatch]:
+        """Ranges of row numbers, each put in order by itself: backwards as far as there are values, then forwards."""
         total = sum(self.row_counts.values())
-        valued = prediction_orders.first_empty(self._sorted(order))
-        between = "AND file_row_number >= $low AND file_row_number < $high"
+        valued = prediction_orders.first_empty(self._sorted(order)) if order.descending else 0
+        within = "AND file_row_number >= $low AND file_row_number < $high ORDER BY file_row_number"
         with closing(database), self.explained(filter_):
-            for high in range(valued, 0, -rows_at_a_time):
-                low = max(0, high - rows_at_a_time)
-                rows = self.ask(columns, filter_, between, database, low=low, high=high).to_arrow_table()
-                yield from rows.take(_descending(rows.num_rows)).combine_chunks().to_batches()
-            yield from self.ask(columns, filter_, between, database, low=valued, high=total).to_arrow_reader(rows_at_a_time)
+            size = self._rows_in_a_part()
+            for high in range(valued, 0, -size):
+                bounds = {"low": max(0, high - size), "high": high}
+                yield from self.ask(columns, filter_, f"{within} DESC", database, **bounds).to_arrow_table().to_batches()
+            for low in range(valued, total, size):
+                bounds = {"low": low, "high": min(total, low + size)}
+                yield from self.ask(columns, filter_, within, database, **bounds).to_arrow_table().to_batches()
+
+    def _rows_in_a_part(self) -> int:
+        """As many as make about 64 MB, but no more than a row group has."""
+        query = "SELECT sum(total_uncompressed_size) FROM parquet_metadata($file)"
+        size = self._databases[""].cursor().sql(query, params={"file": pattern(self.file)}).fetchall()[0][0] or 1
+        return int(max(1000, min(122_880, sum(self.row_counts.values()) * 64_000_000 // size)))
 
     def rows(self, columns: str, filter_: Filter, rest: str = "", **values: Any) -> list[tuple[Any, ...]]:
         with self.explained(filter_):
@@ -291,23 +299,29 @@ class Predictions:
         if not path.is_file():
             with self.explained(filter_):
                 reader = self.ask("file_row_number::UINTEGER", filter_, database=database.cursor()).to_arrow_reader(1 << 16)
-                path = self._kept.write(what, map(_bytes_of, reader))
+                path = self._kept.write(what, _ascending(reader))
         total = sum(self.row_counts.values())
         first_empty = prediction_orders.first_empty(self._sorted(order)) if order.descending else total
         return Selection(path, path.stat().st_size // 4, first_empty, order.descending)
 
 
-def _descending(count: int) -> Any:
-    """count - 1 to 0, as an Arrow array made without pandas."""
+def _ascending(batches: Iterable[pyarrow.RecordBatch]) -> Iterator[memoryview]:
+    """The row numbers in these batches, little-endian, in their order even where DuckDB lost it."""
     import numpy as np
-    import pyarrow as pa
 
-    return pa.Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(np.arange(count - 1, -1, -1))])
-
-
-def _bytes_of(batch: pyarrow.RecordBatch) -> memoryview:
-    numbers = batch.column(0)
-    return memoryview(numbers.buffers()[1])[4 * numbers.offset : 4 * (numbers.offset + len(numbers))]
+    parts: list[Any] = [np.empty(0, np.dtype("<u4"))]
+    last = -1
+    sorted_ = True
+    for batch in batches:
+        column = batch.column(0)
+        if len(column):
+            numbers = np.frombuffer(column.buffers()[1], "<u4")[column.offset : column.offset + len(column)]  # without pandas
+            sorted_ = sorted_ and int(numbers[0]) > last and bool((numbers[1:] > numbers[:-1]).all())
+            last = int(numbers[-1])
+            parts.append(numbers)
+    if not sorted_:
+        parts = [np.sort(np.concatenate(parts))]
+    yield from (memoryview(part).cast("B") for part in parts)
 
 
 def _by_status_only(filter_: Filter) -> bool:
