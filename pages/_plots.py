@@ -85,14 +85,18 @@ def squares(cells: Sequence[tuple[Any, Any, int]], x_title: str, y_title: str, *
     size = max(6, min(44, 560 // max(across, 1), 460 // max(down, 1)))
     labelled = max(across, down) <= _LABELLED
     counts = [count for *_, count in cells]
+    most = math.log1p(max(counts, default=0)) or 1.0
+    opacities = [0.08 + 0.42 * math.log1p(count) / most for count in counts]
+    ink = "#e6edf1" if st.context.theme.type == "dark" else "#08131a"
     frames = [2 if marked and x == y else 0 for x, y, _ in cells]
     dots = go.Scatter(
         x=xs[0], y=ys[0], mode="markers+text" if labelled else "markers", text=[f"{n:,}" for n in counts] if labelled else None,
         hovertext=[f"{named(x)} · {named(y)}: {n:,}" for x, y, n in cells], hoverinfo="text",
         marker={
-            "symbol": "square", "size": size, "color": [math.log10(n) if n else 0 for n in counts], "opacity": 0.45,
-            "line": {"width": frames}, "cmin": -0.5, "showscale": False,
+            "symbol": "square", "size": size, "opacity": opacities, "line": {"width": frames, "color": ink},
         },
+        textfont={"color": ink}, selected={"marker": {"opacity": 0.9}, "textfont": {"color": ink}},
+        unselected={"marker": {"opacity": 0.2}, "textfont": {"color": ink}},
     )  # fmt: skip
     layout = {"height": max(280, min(600, 120 + down * (size + 4))), "xaxis": {"title": named(x_title)} | xs[1]}
     return go.Figure(dots, layout | {"yaxis": {"title": named(y_title)} | ys[1]})

@@ -34,7 +34,8 @@ def panel(view: View) -> None:
     if sum(1 for count in view.table.row_counts.values() if count) > 1:
         facet(view, "Status")
     for name in view.table.further_columns:
-        if view.table.columns[name] is Kind.CATEGORY:
+        numeric_label = name in ("Label", "Before") and view.table.kind in _NUMBERS
+        if view.table.columns[name] is Kind.CATEGORY and not numeric_label:
             facet(view, name)
     facet(view, "Folder")
     with st.expander("Mini-batch and worker", icon=":material/filter_list:", key="more_facets", on_change="rerun") as opened:
