@@ -30,7 +30,9 @@ def bars(counts: Sequence[tuple[Any, int]], strong: Sequence[Any] = ()) -> go.Fi
     places, figures = list(range(len(counts))), [count for _, count in counts]
     bar = go.Bar(
         y=places, x=figures, orientation="h", marker={"opacity": [1.0 if not strong or name in strong else 0.3 for name, _ in counts]},
-        text=[f"{n:,}" for n in figures], textposition="outside", cliponaxis=False, hoverinfo="skip",
+        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 0.3}},  # else Plotly stumbles over the opacities above
+        text=[f"{n:,}" for n in figures], textposition="outside", cliponaxis=False,
+        hovertext=[f"{named(name)}: {n:,}" for name, n in counts], hoverinfo="text",  # without it a click isn't told either
     )  # fmt: skip
     ticks = {"tickvals": places, "ticktext": [named(name) for name, _ in counts], "autorange": "reversed", "showgrid": False}
     layout = {"height": 60 + 30 * len(counts), "bargap": 0.3, "yaxis": ticks, "xaxis": {"rangemode": "tozero", "tickformat": ","}}
@@ -83,14 +85,18 @@ def squares(cells: Sequence[tuple[Any, Any, int]], x_title: str, y_title: str, *
     size = max(6, min(44, 560 // max(across, 1), 460 // max(down, 1)))
     labelled = max(across, down) <= _LABELLED
     counts = [count for *_, count in cells]
+    most = math.log1p(max(counts, default=0)) or 1.0
+    opacities = [0.08 + 0.42 * math.log1p(count) / most for count in counts]
+    ink = "#e6edf1" if st.context.theme.type == "dark" else "#08131a"
     frames = [2 if marked and x == y else 0 for x, y, _ in cells]
     dots = go.Scatter(
         x=xs[0], y=ys[0], mode="markers+text" if labelled else "markers", text=[f"{n:,}" for n in counts] if labelled else None,
         hovertext=[f"{named(x)} · {named(y)}: {n:,}" for x, y, n in cells], hoverinfo="text",
         marker={
-            "symbol": "square", "size": size, "color": [math.log10(n) if n else 0 for n in counts], "opacity": 0.45,
-            "line": {"width": frames}, "cmin": -0.5, "showscale": False,
+            "symbol": "square", "size": size, "opacity": opacities, "line": {"width": frames, "color": ink},
         },
+        textfont={"color": ink}, selected={"marker": {"opacity": 0.9}, "textfont": {"color": ink}},
+        unselected={"marker": {"opacity": 0.2}, "textfont": {"color": ink}},
     )  # fmt: skip
     layout = {"height": max(280, min(600, 120 + down * (size + 4))), "xaxis": {"title": named(x_title)} | xs[1]}
     return go.Figure(dots, layout | {"yaxis": {"title": named(y_title)} | ys[1]})
@@ -113,7 +119,6 @@ def draw(figure: go.Figure, key: str, alt: str, clicked: Callable[[int, int], No
     if clicked is None:
         st.plotly_chart(figure, **words)
         return
-    figure.update_layout(clickmode="event+select")
 
     def choose() -> None:
         if points := st.session_state[key]["selection"]["points"]:

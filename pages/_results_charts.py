@@ -71,7 +71,9 @@ def _over_folders(view: View, place: DeltaGenerator) -> None:
         means = [(row["Folder"], row["Mean"]) for row in rows if row["Mean"] is not None]
         st.markdown("**Mean prediction in each folder**, of those with the most rows")
         figure = _plots.bars([(name, 0) for name, _ in means])
-        figure.update_traces(x=[mean for _, mean in means], text=[f"{mean:,.4g}" for _, mean in means])
+        figure.update_traces(
+            x=[mean for _, mean in means], text=[f"{mean:,.4g}" for _, mean in means], hovertext=[f"{mean:,.6g}" for _, mean in means]
+        )
         _plots.draw(figure, "chart_folders", "Mean prediction by folder", lambda _, bar: _choose_value(view, "Folder", means[bar][0]))
         return
     found = prediction_charts.classes_over_folders(view.table, view.filter)

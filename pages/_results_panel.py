@@ -34,10 +34,14 @@ def panel(view: View) -> None:
     if sum(1 for count in view.table.row_counts.values() if count) > 1:
         facet(view, "Status")
     for name in view.table.further_columns:
-        if view.table.columns[name] is Kind.CATEGORY:
+        numeric_label = name in ("Label", "Before") and view.table.kind in _NUMBERS
+        if view.table.columns[name] is Kind.CATEGORY and not numeric_label:
             facet(view, name)
     facet(view, "Folder")
-    facet(view, "Mini-batch")
+    with st.expander("Mini-batch and worker", icon=":material/filter_list:", key="more_facets", on_change="rerun") as opened:
+        if opened.open:
+            facet(view, "Mini-batch")
+            facet(view, "Worker")
     with st.expander("Filter by a column", icon=":material/filter_alt:", key="by_column", on_change="rerun") as opened:
         if opened.open:
             by_any_column(view)

@@ -9,9 +9,11 @@ import streamlit as st
 
 from pages._results_view import PAGE, View, change, follow, high, in_words, option_labels, set_filter
 from pages._shared import clipped, plain
+from services import comparison, judgement
 from services.domain import counted
 from services.prediction_filters import PREDICTED, Condition, Filter, Order
 from services.prediction_rows import Status
+from services.prediction_table import Kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,7 +104,9 @@ def order_and_columns(view: View) -> list[str]:
 
 
 def _default_columns(view: View) -> list[str]:
-    shown = ["File", "Prediction", *view.table.further_columns]
+    numeric = view.table.kind in (Kind.NUMBER, Kind.WHOLE_NUMBER)
+    of_numbers = () if numeric else (judgement.JUDGED[-1], comparison.COMPARED[-1])  # empty beside classes
+    shown = ["File", "Prediction", *(name for name in view.table.further_columns if name not in of_numbers)]
     if Status.FAILED in view.filter.statuses:
         shown = [name for name in shown if name != "Prediction" or len(view.filter.statuses) > 1] + _OF_FAILED
     if view.order.column not in ("", "Number", *shown):
