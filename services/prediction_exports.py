@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from services.errors import SettingsError
@@ -80,14 +79,12 @@ def parquet(
     from pyarrow import parquet as format_
 
     _, batches = _batches(table, filter_, order, columns, remarks, typed=True)
-    first = next(batches, None)
+    first = next(batches)
 
     def parts() -> Iterator[bytes]:
         written = _Written()
-        if first is None:
-            return
         with format_.ParquetWriter(pa.PythonFile(written, "w"), first.schema, compression="zstd", compression_level=1) as writer:
-            for batch in chain([first], batches):
+            for batch in batches:
                 writer.write_batch(batch)
                 yield written.taken()
         yield written.taken()
@@ -209,6 +206,8 @@ def _lines(columns: Sequence[Any], safe: bool) -> bytes:
 
     if safe:
         columns = [_without_formulas(column) for column in columns]
+    if not len(columns[0]):
+        return b""
     plain = io.BytesIO()
     try:
         table = pa.RecordBatch.from_arrays(list(columns), [str(place) for place in range(len(columns))])

@@ -72,7 +72,7 @@ class RemarkStore:
     def remarks(self, run_id: str) -> dict[RowKey, Remark]:
         """Every remark on a run's rows."""
         with self._connected() as connection:
-            found = connection.execute("SELECT file, mini_batch, place, note, label FROM remarks WHERE run = ?", (run_id,))
+            found = connection.execute("SELECT file, mini_batch, place, note, label FROM remarks WHERE run = ?", (readable(run_id),))
             return {RowKey(file, mini_batch, place): Remark(note, label) for file, mini_batch, place, note, label in found}
 
     def remark(self, run_id: str, key: RowKey, remark: Remark) -> None:
@@ -80,7 +80,7 @@ class RemarkStore:
         for field, text in vars(remark).items():
             if len(text) > _LONGEST_NOTE:
                 raise SettingsError(field, f"this {field} has {len(text):,} characters", f"Keep it to {_LONGEST_NOTE:,}.")
-        row = (run_id, readable(key.file), key.mini_batch, key.place)
+        row = (readable(run_id), readable(key.file), key.mini_batch, key.place)
         with self._connected() as connection:
             if remark == Remark():
                 connection.execute("DELETE FROM remarks WHERE (run, file, mini_batch, place) = (?, ?, ?, ?)", row)

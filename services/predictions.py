@@ -236,7 +236,8 @@ class Predictions:
         return (database or self._databases[""].cursor()).sql(query, params=bound | values)
 
     def batches(self, columns: str, filter_: Filter, order: Order, rows_at_a_time: int) -> Iterator[pyarrow.RecordBatch]:
-        """These expressions over what is filtered, in this order, by and by: none of it is kept, and time isn't limited. Raises now."""
+        """These expressions over what is filtered, in this order, by and by: none of it is kept, and time isn't limited. The
+        first batch is empty and has the columns."""
         self._database(order)
         database = connected(self._sorted(order) if order.column else self.file)
         with self.explained(filter_):
@@ -249,14 +250,17 @@ class Predictions:
         self, database: duckdb.DuckDBPyConnection, found: pyarrow.RecordBatchReader, filter_: Filter
     ) -> Iterator[pyarrow.RecordBatch]:
         with closing(database), self.explained(filter_):
+            yield _no_rows(found.schema)
             yield from found
 
     def _in_parts(self, database: duckdb.DuckDBPyConnection, columns: str, filter_: Filter, order: Order) -> Iterator[pyarrow.RecordBatch]:
         """Ranges of row numbers, each put in order by itself: backwards as far as there are values, then forwards."""
         total = sum(self.row_counts.values())
         valued = prediction_orders.first_empty(self._sorted(order)) if order.descending else 0
+        nothing = self.ask(columns, filter_, "LIMIT 0", database).to_arrow_table()
         within = "AND file_row_number >= $low AND file_row_number < $high ORDER BY file_row_number"
         with closing(database), self.explained(filter_):
+            yield _no_rows(nothing.schema)
             size = self._rows_in_a_part()
             for high in range(valued, 0, -size):
                 bounds = {"low": max(0, high - size), "high": high}
@@ -303,6 +307,12 @@ class Predictions:
         total = sum(self.row_counts.values())
         first_empty = prediction_orders.first_empty(self._sorted(order)) if order.descending else total
         return Selection(path, path.stat().st_size // 4, first_empty, order.descending)
+
+
+def _no_rows(schema: pyarrow.Schema) -> pyarrow.RecordBatch:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays([pa.nulls(0, column.type) for column in schema], schema=schema)
 
 
 def _ascending(batches: Iterable[pyarrow.RecordBatch]) -> Iterator[memoryview]:
