@@ -18,14 +18,20 @@ def sql(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> str:
     which, values = condition(replace(filter_, where=""), Known(table.columns))
     which = re.sub(r"\$(\w+)", lambda found: _sql_value(values[found[1]]), which)
     if filter_.where:
-        which += f" AND ({filter_.where})"
+        which += f" AND ({filter_.where}\n)"
     by = f"\nORDER BY {quoted(order.column)}{' DESC' if order.descending else ''} NULLS LAST" if order.column else ""
     return f"SELECT *\nFROM {literal(pattern(table.path))}\nWHERE {which}{by};"
 
 
 def pandas(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> str:
     """A few lines of pandas; a condition in SQL is not pandas, and is only told."""
-    lines = ["import pandas as pd", "", f"rows = pd.read_parquet({str(table.path.absolute())!r})"]
+    globs = any(one.test is Test.GLOB for one in filter_.conditions)
+    lines = [
+        *(["import fnmatch", ""] if globs else []),
+        "import pandas as pd",
+        "",
+        f"rows = pd.read_parquet({str(table.path.absolute())!r})",
+    ]
     masks = []
     if set(filter_.statuses) != set(Status):
         masks.append(f'rows["Status"].isin({[str(status) for status in filter_.statuses]})')
@@ -61,7 +67,7 @@ def _mask(one: Condition, kind: Kind) -> str:
         return f"{text}.str.contains({value!r}, case=False, regex=False)"
     if one.test is Test.STARTS:
         return f"{text}.str.startswith({value!r})"
-    return f"{text}.map(lambda text: fnmatch.fnmatchcase(text, {value!r}))  # import fnmatch"
+    return f"{text}.map(lambda text: fnmatch.fnmatchcase(text, {value!r}))"
 
 
 def _sql_value(value: Any) -> str:
