@@ -11,6 +11,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -88,11 +89,21 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> dict[str, str
             use_dictionary=[*COLUMNS[1:], FRAME.strip('"')],
             store_schema=False,
         ) as writer,
+        ThreadPoolExecutor(1) as thread,
     ):
-        for rows in _row_groups(mini_batches):
+
+        def write(rows: _RowGroup) -> None:
             writer.write_table(pa.Table.from_arrays(rows.columns(kind), schema=writer.schema))
+
+        written: list[Future[None]] = []
+        for rows in _row_groups(mini_batches):  # pyarrow writes one group while the next is read
+            for group in written:
+                group.result()
+            written = [thread.submit(write, rows)]
             counts.update({status: rows.statuses.count(place) for place, status in enumerate(STATUSES)})
             structured = structured or any(rows.frames)
+        for group in written:
+            group.result()
         kinds = dict(zip(COLUMNS, map(_kind_of, types), strict=True)) | {"Prediction": kind.decided()}
         metadata = {"kind": str(kind.decided()), "columns": json.dumps(kinds), "rows": json.dumps(counts)}
         if kind.texts is not None:
