@@ -1,4 +1,4 @@
-"""The first screen of the results of ten million predictions, on a warm server, in a browser that has the dashboard open for the first time:
+"""The first screen of the results of ten million predictions, on a warm server, in a browser that opens the dashboard for the first time:
 from the address to the table's first rows. Beside the least that Streamlit can do: a page with a heading and a table of 100 rows.
 `BENCH_ROWS` for another number of rows.
 """
@@ -16,7 +16,6 @@ from benchmarks.recorded_run import recorded_run
 from benchmarks.results import ROWS
 from benchmarks.table import Table, rounds
 from services.local import scored
-from services.local.workspace import LocalWorkspace
 from services.predictions import make_table
 from tests.browser.dashboard import browser, dashboard
 
