@@ -397,6 +397,7 @@ def main() -> int:
     with lock:
         if not Store(home).run(run_id).status.ended:
             Runner(home, run_id).carry_out()
+    Runs(home, Store(home)).make_large_table(run_id)
     return 0
 
 
