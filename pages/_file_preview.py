@@ -41,7 +41,7 @@ def show_file(path: Path) -> None:
     elif not size:
         st.caption("An empty file.")
     elif head.translate(None, _TEXT):
-        st.caption(f"A binary file, {counted(size, 'byte')}. Its first {min(len(head), _DUMPED):,}:")
+        st.caption(f"A binary file, {counted(size, 'byte')}.")
         st.code(_dump(head[:_DUMPED]), language=None, height=200)
     else:
         _show_text(head, path.suffix.lower(), size)

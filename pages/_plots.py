@@ -82,7 +82,7 @@ def squares(cells: Sequence[tuple[Any, Any, int]], x_title: str, y_title: str, *
 
     xs, ys = _axis([x for x, _, _ in cells]), _axis([y for _, y, _ in cells])
     across, down = (len({*axis[0]}) or 1 for axis in (xs, ys))
-    size = max(6, min(44, 560 // max(across, 1), 460 // max(down, 1)))
+    size = max(6, min(44, 380 // max(across, 1), 460 // max(down, 1)))
     labelled = max(across, down) <= _LABELLED
     counts = [count for *_, count in cells]
     most = math.log1p(max(counts, default=0)) or 1.0

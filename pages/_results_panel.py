@@ -11,6 +11,7 @@ import streamlit as st
 
 from pages._results_view import View, add, change, choose, follow, option_labels, set_filter
 from pages._shared import plain, show_error
+from services import comparison, judgement
 from services.errors import SettingsError
 from services.prediction_filters import Condition, Filter, Test
 from services.prediction_rows import Status
@@ -101,6 +102,8 @@ def threshold(view: View) -> None:
     scores = [name for name in view.table.further_columns if view.table.columns[name] in _NUMBERS]
     if view.table.kind in _NUMBERS:
         scores.insert(0, "Number")
+    else:  # the difference of two classes says nothing
+        scores = [name for name in scores if name not in (judgement.JUDGED[-1], comparison.COMPARED[-1])]
     if not scores:
         return
     column = choose("Threshold on", "of", scores, scores[0]) if len(scores) > 1 else scores[0]

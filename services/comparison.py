@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.domain import Run
 from services.drift import Drift, of_classes, of_numbers
-from services.prediction_database import pattern
+from services.prediction_database import explained, pattern
 from services.prediction_filters import literal
 from services.prediction_join import copy_beside, parquet, remove_stale, same_files_in_order, scratch_database, writing
 from services.prediction_rows import Status
@@ -173,7 +173,7 @@ class Comparison:
         places: Sequence[tuple[str, Path]] = (
             ("compared", self.path), ("gone", _gone_of(self.path)), ("older", self._older.path), ("newer", self._newer.path),
         )  # fmt: skip
-        with closing(scratch_database(self.path)) as database:
+        with explained(self.path), closing(scratch_database(self.path)) as database:
             for name, path in places:
                 database.execute(f"CREATE VIEW {name} AS FROM read_parquet({literal(pattern(path))})")
             return database.execute(query).fetchall()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.label_file import Labels
-from services.prediction_database import pattern
+from services.prediction_database import explained, pattern
 from services.prediction_filters import literal
 from services.prediction_join import copy_beside, parquet, remove_stale, scratch_database, writing
 from services.prediction_rows import Status
@@ -234,7 +234,7 @@ class Judgement:
         return int(self._ask("SELECT count(*) FROM leftovers")[0][0])
 
     def _ask(self, query: str) -> list[tuple[Any, ...]]:
-        with closing(scratch_database(self.path)) as database:
+        with explained(self.path), closing(scratch_database(self.path)) as database:
             database.execute(f"CREATE VIEW judged AS FROM read_parquet({literal(pattern(self.path))})")
             database.execute(f"CREATE VIEW leftovers AS FROM read_parquet({literal(pattern(_leftovers_of(self.path)))})")
             return database.execute(query).fetchall()
