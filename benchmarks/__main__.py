@@ -10,6 +10,8 @@ PARTS = {
     "engines": "what an engine adds for each mini-batch",
     "script": "the built-in script, a file",
     "growth": "from 10,000 to 1,000,000 files: time a file, memory, start-up",
+    "results": "ten million predictions: making the table, asking it, taking it away",
+    "first_screen": "ten million predictions in a browser, on a warm server",
     "pages": "first paint and page switch, in a browser",
     "azure_pages": "the same on Azure ML that takes two seconds a call, beside this machine",
 }

@@ -39,7 +39,7 @@ st.navigation(pages).run()
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, browser() as chromium:
-        home = _full_home(Path(folder) / "home")
+        home = full_home(Path(folder) / "home").home
         ours: list[float] = []
         bare: list[float] = []
         for _ in range(REPEATS):
@@ -59,11 +59,11 @@ def main() -> None:
 class Bare:
     """A Streamlit app with one heading a page, started as the dashboard is."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, page: str = BARE_PAGE) -> None:
         import app
 
         self.port = app.free_port(8700)
-        (folder / "bare.py").write_text(BARE_PAGE)
+        (folder / "bare.py").write_text(page)
         (folder / "bare_app.py").write_text(BARE_APP.replace("PORT", str(self.port)))
         (folder / ".streamlit").mkdir(exist_ok=True)
         (folder / ".streamlit/config.toml").write_text(
@@ -82,7 +82,8 @@ class Bare:
         self._process.communicate()
 
 
-def _full_home(home: Path) -> Path:
+def full_home(home: Path) -> LocalWorkspace:
+    """A workspace with the sample and a completed run."""
     home.mkdir()
     workspace = LocalWorkspace(home)
     sample = workspace.make_sample()
@@ -92,7 +93,7 @@ def _full_home(home: Path) -> Path:
     while not workspace.run(run.id).status.ended:
         time.sleep(0.1)
     workspace.predictions(run.id)
-    return home
+    return workspace
 
 
 def first_paint(chromium: Browser, start: Callable[[], Dashboard | Bare]) -> float:

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from services.domain import RunRequest
 from services.entry_scripts import BUILT_IN
+from services.label_file import keep_labels
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import browser, dashboard, settled
@@ -48,6 +49,18 @@ def main() -> None:
             _take(page, "run_failed", "Stricter columns")
             page.goto(f"{server.url}/results?run={workspace.runs()[-1].id}")
             _take(page, "results", "Results")
+            page.goto(f"{server.url}/results?run={workspace.runs()[-1].id}&row=5")
+            _take(page, "results_row", "Results")
+            done = workspace.runs()[-1]
+            labels = _labels(workspace, done.id, Path(folder))
+            page.goto(f"{server.url}/results?run={done.id}&look=True+labels&beside=labels:{labels}")
+            _take(page, "results_labels", "Results")
+            again = workspace.submit(
+                RunRequest(done.request.models, done.request.datasets, str(_unsure(Path(folder))), name="Digits, unsure")
+            )
+            _wait(workspace, again.id, ended=True)
+            page.goto(f"{server.url}/compare?run={again.id}&with={done.id}")
+            _take(page, "compare", "Compare")
             page.goto(f"{server.url}/connection")
             _take(page, "connection", "Connection")
             dark = chromium.new_context(viewport=SIZE, color_scheme="dark").new_page()
@@ -72,6 +85,23 @@ def _runs(workspace: LocalWorkspace, model: str, dataset: str, folder: Path) -> 
     slow = workspace.submit(RunRequest((), (dataset,), str(patient), ParallelRunSettings(), name="Nightly batch"))
     _wait(workspace, slow.id, ended=False)
     return failed.id, slow.id
+
+
+def _labels(workspace: LocalWorkspace, run_id: str, folder: Path) -> str:
+    """Labels that agree with most of a run's predictions; their id."""
+    table = workspace.predictions(run_id)
+    rows = table.page(count=2000).to_pylist()
+    labels = folder / "digits_truth.csv"
+    lines = (f"{row['File']},{row['Prediction'] if number % 17 else '8'}" for number, row in enumerate(rows))
+    labels.write_text("file,label\n" + "\n".join(lines) + "\n")
+    return keep_labels(labels, labels.name, table.path.parent).id
+
+
+def _unsure(folder: Path) -> Path:
+    """A script that says the same as the built-in one would of most files."""
+    script = folder / "unsure_script.py"
+    script.write_text("import os\ndef run(mini_batch): return [os.path.basename(f) + ': ' + str(len(f) * 7 % 10) for f in mini_batch]\n")
+    return script
 
 
 def _wait(workspace: LocalWorkspace, run_id: str, *, ended: bool) -> None:

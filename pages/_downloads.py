@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl, quote
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -15,12 +16,6 @@ from pages import _shared
 from services.errors import NotFound, StudioError
 
 _PART = 1 << 18
-
-
-def file_name(*words: str, suffix: str) -> str:
-    """A file name that says what is in it, good on every system: `digits on digits-batch 3 seven.csv`."""
-    stem = re.sub(r"[^\w\-.,()+= ]+", " ", " ".join(words))
-    return f"{' '.join(stem.split()).strip('. ')[:120] or 'predictions'}{suffix}"
 
 
 def _streamed(parts: Iterator[bytes], name: str, media_type: str, length: int | None = None) -> StreamingResponse:
@@ -41,19 +36,40 @@ def _refused(error: StudioError) -> Response:
     return PlainTextResponse(text.encode("utf-8", "backslashreplace"), status_code=404 if isinstance(error, NotFound) else 400)
 
 
-def predictions_csv(request: Request) -> Response:
-    """GET /downloads/predictions.csv?run=ID&text=...&class=...&class=...: File and Prediction of what matches, or of everything."""
+def predictions(request: Request) -> Response:
+    """GET /downloads/predictions.ENDING?run=ID&filter=...&sort=...&beside=...&columns=all&safe=1: what is filtered, in its order.
+
+    `csv`, `parquet`, `xlsx`; `json` tells the provenance of that CSV file. The last four are what the Results page has in its own URL.
+    """
     asked = request.query_params
-    text, classes = asked.get("text", ""), tuple(asked.getlist("class"))
+    ending = f".{request.path_params['ending']}"
     try:
-        from services.predictions import Filter
+        from services import prediction_exports as exports
+        from services.origins import provenance
+        from services.prediction_filters import Filter, Order
 
         workspace = _shared.workspace()
         run = workspace.run(asked.get("run", ""))
-        parts = workspace.predictions(run.id).csv(Filter(text=text, classes=classes))
+        table = _shared.table_beside(run.id, asked.get("beside", ""))
+        chosen, order = Filter.from_text(asked.get("filter", "")), Order.from_text(asked.get("sort", ""))
+        columns = tuple(table.columns) if asked.get("columns") == "all" else tuple(exports.shown_columns(table))
+        remarks = workspace.remarks.remarks(run.id)
+        stem = exports.file_stem(run.title, chosen, order)
+        if ending in (".csv", ".json"):
+            parts = exports.csv(table, chosen, order, columns, safe=bool(asked.get("safe")), remarks=remarks)
+        elif ending == ".parquet":
+            parts = exports.parquet(table, chosen, order, columns, remarks=remarks)
+        else:
+            parts = exports.excel(table, chosen, order, columns, remarks=remarks)
+        if ending == ".json":
+            digest = hashlib.sha256()
+            for part in parts:
+                digest.update(part)
+            told = provenance(workspace.origins(run.id), table, chosen, order, columns, f"{stem}.csv", digest.hexdigest())
+            return _streamed(iter([told]), f"{stem}.provenance.json", "application/json", len(told))
     except StudioError as error:
         return _refused(error)
-    return _streamed(parts, file_name(run.title, *classes[:5], text, suffix=".csv"), "text/csv")
+    return _streamed(parts, stem + ending, exports.MEDIA_TYPES[ending])
 
 
 def output_file(request: Request) -> Response:
@@ -87,7 +103,18 @@ def _parts(path: Path, length: int) -> Iterator[bytes]:
     return read()
 
 
+class _Ending(Convertor[str]):
+    regex = "csv|parquet|xlsx|json"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("ending", _Ending())
 ROUTES = [
-    Route("/downloads/predictions.csv", predictions_csv, methods=["GET"]),
+    Route("/downloads/predictions.{ending:ending}", predictions, methods=["GET"]),
     Route("/downloads/output", output_file, methods=["GET"]),
 ]

@@ -1,10 +1,11 @@
-"""The beginning of a file from outside, as what its content is. Used by the Datasets page."""
+"""The beginning of a file from outside, as what its content is. Used by the Datasets and Results pages."""
 
 from __future__ import annotations
 
 import base64
 import csv
 import io
+import json
 import os
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from services.domain import counted
 
 _PREVIEWED = 65536  # bytes read of a file that isn't an image
 _LARGEST_IMAGE = 3_000_000  # bytes; it is sent within the page
+_DUMPED = 1024  # bytes of a binary file
 _MOST_COLUMNS = 100
 _IMAGES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 _TEXT = bytes({7, 8, 9, 10, 12, 13, 27, *range(0x20, 0x100)} - {0x7F})
@@ -40,6 +42,7 @@ def show_file(path: Path) -> None:
         st.caption("An empty file.")
     elif head.translate(None, _TEXT):
         st.caption(f"A binary file, {counted(size, 'byte')}.")
+        st.code(_dump(head[:_DUMPED]), language=None, height=200)
     else:
         _show_text(head, path.suffix.lower(), size)
 
@@ -53,6 +56,14 @@ def _show_image(content: bytes, kind: str, size: int) -> None:
 
 def _show_text(head: bytes, suffix: str, size: int) -> None:
     text = head.decode("utf-8-sig", "replace")
+    if suffix == ".json" and size <= len(head):
+        try:
+            whole = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        except (ValueError, RecursionError):
+            pass  # it is shown as the text that it is
+        else:
+            st.code(_shared.shown(whole[:8000]), language="json", height=400 if whole.count("\n") > 15 else "content")
+            return
     lines = list(io.StringIO(text, newline=""))
     if size > len(head) and len(lines) > 1:
         del lines[-1]  # half a line
@@ -70,6 +81,16 @@ def _show_text(head: bytes, suffix: str, size: int) -> None:
         st.code("".join(lines[:200])[:8000], language=None, height=400 if len(lines) > 15 else "content")
     if cut_off:
         st.caption(f"The beginning of {_shared.size_in_words(size)}.")
+
+
+def _dump(content: bytes) -> str:
+    """Sixteen bytes a line, in hexadecimal and as ASCII."""
+    lines = []
+    for place in range(0, len(content), 16):
+        part = content[place : place + 16]
+        ascii_ = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
+        lines.append(f"{place:04x}  {part.hex(' '):<47}  {ascii_}")
+    return "\n".join(lines)
 
 
 def _as_rows(lines: list[str], expected: bool) -> list[list[str]] | None:

@@ -24,6 +24,8 @@ from services.workspace import Workspace, chosen_workspace
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from services.predictions import Predictions
+
 _Versioned = TypeVar("_Versioned", Model, Dataset)
 
 BADGES = {
@@ -48,6 +50,24 @@ def forget_choices() -> None:
     for name in ("model", "dataset", "script", "environment", "compute_target", "submission", "pipeline_lists", "where"):
         st.session_state.pop(name, None)
     st.query_params.clear()
+
+
+def table_beside(run_id: str, beside: str) -> Predictions:
+    """A run's table of predictions; with true labels (`labels:ID`) or another run's predictions (`run:ID`) beside them, where asked."""
+    opened = workspace()
+    table = opened.predictions(run_id)
+    what, _, id_ = beside.partition(":")
+    if what not in ("labels", "run"):
+        return table
+    from services.predictions import Predictions
+
+    if what == "labels":
+        from services import judgement, label_file
+
+        return Predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_)).path)
+    from services import comparison
+
+    return Predictions(comparison.compare(opened.predictions(id_), table, id_).path)
 
 
 def latest_versions(things: Iterable[_Versioned]) -> list[_Versioned]:

@@ -21,6 +21,7 @@ page = st.navigation(
             st.Page("new_run.py", title="New run", icon=":material/play_circle:"),
             st.Page("runs.py", title="Runs", icon=":material/list_alt:"),
             st.Page("results.py", title="Results", icon=":material/table_chart:"),
+            st.Page("compare.py", title="Compare", icon=":material/compare_arrows:"),
         ],
         "Registered": [
             st.Page("registered_models.py", title="Models", icon=":material/model_training:", url_path="models"),

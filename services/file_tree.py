@@ -90,6 +90,13 @@ def file_stat(entry: os.DirEntry[str], relative: str) -> os.stat_result | None:
     return info
 
 
+def protect(path: Path) -> None:
+    """Scripts get the registered files themselves: they may read them, not change them."""
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file() and not file.is_symlink():
+            file.chmod(0o444)
+
+
 def may_read(path: str | Path) -> bool:
     return os.access(path, os.R_OK, effective_ids=_BY_EFFECTIVE_IDS)
 

@@ -157,8 +157,18 @@ class Journal:
         """Attempts, in the order they ended (`seq`) or of their mini-batches (`mini_batch`)."""
         assert order in ("seq", "mini_batch")
         where = ' WHERE "final"' if final_only else ""
-        for row in self._connection.execute(f"{_SELECT}{where} ORDER BY {order}, seq"):
-            yield Attempt(*row)
+        if order == "seq":
+            for row in self._connection.execute(f"{_SELECT}{where} ORDER BY seq"):
+                yield Attempt(*row)
+            return
+        # Only the numbers are sorted: the rows hold every row's end, and SQLite would carry these along.
+        for (seq,) in self._connection.execute(f"SELECT seq FROM attempts{where} ORDER BY mini_batch, seq").fetchall():
+            for row in self._connection.execute(f"{_SELECT} WHERE seq = ?", (seq,)):
+                yield Attempt(*row)
+
+    def attempts_at(self, mini_batch: int) -> list[Attempt]:
+        """At one mini-batch, the first one first."""
+        return [Attempt(*row) for row in self._connection.execute(f"{_SELECT} WHERE mini_batch = ? ORDER BY seq", (mini_batch,))]
 
     def report(self) -> Iterator[tuple[object, ...]]:
         """Attempts in the order they ended, as processed_mini-batches.csv has them; made by SQLite, at a fifth of the time."""

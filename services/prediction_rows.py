@@ -32,6 +32,10 @@ class ScoredMiniBatch:
     seconds: float
     error: str
     items_are_rows: bool = False
+    ended_at: float = 0.0
+    """Seconds since 1970."""
+    columns: str = ""
+    """JSON of the columns, [[name, dtype], ...], where run() returned a DataFrame."""
     in_order: bool = True
     """Whether the rows come in the order of the items. Where they don't, a row is an item's by its name or not at all."""
     left_out: Collection[str] = ()
@@ -84,6 +88,7 @@ class ReadRows:
 
 # The tutorial's `: ` takes one space, so that a prediction's own leading space survives; the others take all the spaces there are.
 _SEPARATOR = re.compile(r": | : |[:,;|\t] *| +")
+_ONE_SPACE = re.compile(" ")  # a DataFrame's, whose next field may be empty
 _SEPARATOR_BEGINS = re.compile(r"[ :,;|\t]")
 
 
@@ -140,10 +145,12 @@ def _each_in_its_place(mini_batch: ScoredMiniBatch) -> list[str] | None:
     """The predictions where row i begins with the name of item i, all spelled and separated alike; else None. The fast way."""
     rows = mini_batch.rows
     for names in _spellings(mini_batch):
-        separator = _SEPARATOR.match(rows[0], len(names[0])) if rows[0].startswith(names[0]) else None
+        separator = (
+            (_ONE_SPACE if mini_batch.columns else _SEPARATOR).match(rows[0], len(names[0])) if rows[0].startswith(names[0]) else None
+        )
         if separator is None:
             continue
-        exact = separator[0] == ": "
+        exact = separator[0] == ": " or bool(mini_batch.columns)
         mark = separator[0] if exact else separator[0].rstrip(" ") or " "
         beginnings = [name + mark for name in names]
         if all(map(str.startswith, rows, beginnings)):
@@ -172,7 +179,8 @@ def _looked_up(mini_batch: ScoredMiniBatch) -> ReadRows:
     items, rows = mini_batch.items, mini_batch.rows
     places = _places(mini_batch)
     longest = max(map(len, places), default=0)
-    found = [_longest_name(row, places, longest) for row in rows]
+    separators = _ONE_SPACE if mini_batch.columns else _SEPARATOR
+    found = [_longest_name(row, places, longest, separators) for row in rows]
     equally_many = mini_batch.in_order and len(rows) == len(items)
     if equally_many and not any(found):
         return ReadRows(items, rows, _SUCCEEDED * len(items), [None] * len(items))
@@ -211,11 +219,11 @@ def _places(mini_batch: ScoredMiniBatch) -> dict[str, list[int]]:
     return places
 
 
-def _longest_name(row: str, places: Mapping[str, object], longest: int) -> tuple[str, str] | None:
+def _longest_name(row: str, places: Mapping[str, object], longest: int, separators: re.Pattern[str]) -> tuple[str, str] | None:
     """The longest name the row begins with and the prediction after it; None where it begins with none."""
     ends = (separator.start() for separator in _SEPARATOR_BEGINS.finditer(row, 0, longest + 1))
     end = max((end for end in ends if row[:end] in places), default=None)
-    separator = None if end is None else _SEPARATOR.match(row, end)
+    separator = None if end is None else separators.match(row, end)
     return None if separator is None else (row[:end], row[separator.end() :])
 
 

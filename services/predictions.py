@@ -1,25 +1,43 @@
-"""A run's output as a typed table: pages of it, counts, charts' numbers, exports. The same for every workspace.
+"""A run's output as a typed table: pages of it in any order, counts, facets, groups, single rows. The same for every workspace.
 
-All the DuckDB is here. Each reader has a locked database of its own in memory that sees the run's table and no other file.
+Each reader has a locked database of its own in memory that sees the run's table and no other file (prediction_database.py). A filter
+becomes a file of row numbers and a page is a slice of it; another order is a sorted copy of the table (prediction_selections.py,
+prediction_orders.py). Charts are in prediction_charts.py, what can be taken away in prediction_exports.py, SQL in prediction_sql.py.
 DuckDB and pyarrow take 0.3 s to import, so they are imported where they are used: pages import this on the way to their first paint.
 """
 
 from __future__ import annotations
 
-import math
+import json
 import os
-import re
-import sys
 import weakref
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.errors import NotFound, SettingsError, WorkspaceUnavailable
+from services import prediction_charts, prediction_exports, prediction_orders
+from services.errors import NotFound, SettingsError
+from services.prediction_database import SECONDS_FOR_A_QUERY, connected, explained, pattern
+from services.prediction_filters import (
+    EVERY_FAILURE,
+    EVERY_PREDICTION,
+    EVERY_ROW,
+    PREDICTED,
+    TABLE_ORDER,
+    Condition,
+    Filter,
+    Known,
+    Order,
+    Test,
+    condition,
+    keeps_order,
+    quoted,
+)
+from services.prediction_remarks import Remark, RowKey
 from services.prediction_rows import ScoredMiniBatch, Status
-from services.prediction_table import COLUMNS, Kind, make_table, readable, text_array
+from services.prediction_selections import Kept, Selection
+from services.prediction_table import COLUMNS, Kind, make_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,64 +47,60 @@ __all__ = [
     "COLUMNS",
     "EVERY_FAILURE",
     "EVERY_PREDICTION",
+    "EVERY_ROW",
     "PREDICTED",
+    "TABLE_ORDER",
+    "Condition",
     "Filter",
     "Kind",
+    "Order",
     "Predictions",
+    "Remark",
+    "RowKey",
     "ScoredMiniBatch",
     "Status",
+    "Test",
     "make_table",
 ]
-
-PREDICTED = (Status.SUCCEEDED, Status.UNMATCHED)
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which rows of the table. What is left out filters nothing; the default is every prediction.
-
-    `text` is a substring of file or prediction in any case, `classes` are exact predictions, `minimum` and `maximum` bound the number
-    (both included), `where` is a SQL condition over COLUMNS. Items that failed are there only when `statuses` says so.
-    """
-
-    text: str = ""
-    classes: tuple[str, ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
-    where: str = ""
-    statuses: tuple[str, ...] = PREDICTED
-
-
-EVERY_PREDICTION = Filter()
-EVERY_FAILURE = Filter(statuses=(Status.FAILED,))
-
-_SECONDS_FOR_A_QUERY = 30
-_MEMORY = "512MB"
-_CSV_ROWS_AT_A_TIME = 8_192
 
 
 class Predictions:
     """The table at `path` as it is when opened; a new table may be put in its place meanwhile.
 
     Safe to use from several threads. Every question raises SettingsError("where", ...) for a condition that can't be answered within the
-    limits of time and memory, WorkspaceUnavailable when the table can't be read.
+    limits of time and memory, SettingsError("filter", ...) for a filter that doesn't fit the columns, SettingsError("order", ...) for an
+    order by a column that isn't there, WorkspaceUnavailable when the table can't be read.
     """
 
     def __init__(self, path: Path) -> None:
         """Raises NotFound where there is no table, WorkspaceUnavailable where it can't be read."""
         self.path = path
-        self._file = self._kept()
-        with self._explained(EVERY_PREDICTION):
-            self._database = self._connected(_SECONDS_FOR_A_QUERY)
-            kind = self._database.execute("SELECT decode(value) FROM parquet_kv_metadata($1) WHERE decode(key) = 'kind'", [self._pattern])
-            self.kind = Kind((kind.fetchone() or [Kind.TEXT])[0])
+        self.file = self._held()
+        with explained(path):
+            self._databases = {"": connected(self.file, SECONDS_FOR_A_QUERY)}
+            found = self._databases[""].sql(
+                "SELECT decode(key), decode(value) FROM parquet_kv_metadata($file)"
+                " WHERE decode(key) IN ('kind', 'columns', 'rows', 'left_out', 'classes', 'lower_files')",
+                params={"file": pattern(self.file)},
+            )
+            told = dict(found.fetchall())
+        self.kind = Kind(told.get("kind", Kind.TEXT))
+        self.columns: dict[str, Kind] = {name: Kind(kind) for name, kind in json.loads(told["columns"]).items()}
+        """Every column with what its values are: COLUMNS, then those that DataFrames, objects and lists were unfolded into."""
+        self.row_counts: dict[str, int] = json.loads(told["rows"])
+        """How many rows of the whole table have each Status."""
+        self.columns_left_out = int(told.get("left_out", 0))
+        """How many more columns the predictions could have been unfolded into."""
+        classes = tuple(json.loads(told["classes"])) if "classes" in told else None
+        self._known = Known(self.columns, classes, "lower_files" in told)
+        self._kept = Kept(path, self.file)
 
-    def _kept(self) -> Path:
+    def _held(self) -> Path:
         """A second name for the file, as long as this object lives: DuckDB opens it for every step of a query, and would mix two tables."""
-        kept = self.path.with_name(f".{self.path.name}.{os.getpid()}-{os.urandom(4).hex()}.open")
-        while not kept.exists():
+        held = self.path.with_name(f".{self.path.name}.{os.getpid()}-{os.urandom(4).hex()}.open")
+        while not held.exists():
             try:
-                os.link(self.path, kept)
+                os.link(self.path, held)
             except FileNotFoundError as error:
                 if not self.path.is_file():  # else it was replaced just now
                     raise NotFound(
@@ -94,154 +108,231 @@ class Predictions:
                     ) from error
             except OSError:
                 return self.path  # no hard links here, or a folder that can't be written, where nothing is replaced either
-        weakref.finalize(self, kept.unlink, missing_ok=True)
-        return kept
+        weakref.finalize(self, held.unlink, missing_ok=True)
+        return held
 
     @property
-    def _pattern(self) -> str:
-        """The file for DuckDB, which takes `[`, `*` and `?` for wildcards."""
-        return re.sub(r"([*?\[])", r"[\1]", str(self._file.absolute()))
+    def further_columns(self) -> list[str]:
+        """The columns that DataFrames, JSON objects and lists were unfolded into."""
+        return [name for name in self.columns if name not in COLUMNS]
+
+    # ---- rows ----------------------------------------------------------------------------------------------------------------
 
     def count(self, filter_: Filter = EVERY_PREDICTION) -> int:
         """How many rows there are."""
-        return int(self._rows("count(*)", filter_)[0][0])
+        return sum(map(self._count_of, filter_.statuses)) if _by_status_only(filter_) else self._selected(filter_, TABLE_ORDER).count
 
-    def page(self, filter_: Filter = EVERY_PREDICTION, first: int = 0, count: int = 100) -> pyarrow.Table:
-        """`count` rows from number `first`, with all of COLUMNS, in the order of mini-batches and their items."""
-        with self._explained(filter_):
-            return self._ask("*", filter_, "LIMIT $count OFFSET $first", count=count, first=first).to_arrow_table()
+    def page(self, filter_: Filter = EVERY_PREDICTION, first: int = 0, count: int = 100, order: Order = TABLE_ORDER) -> pyarrow.Table:
+        """`count` rows from place `first`, with all of `columns`. An order by a column is prepared where it wasn't (see `prepare`)."""
+        import pyarrow as pa
+
+        if not order.column and self._leaves_all(filter_):
+            numbers: Sequence[int] = range(first, min(first + count, self.count(filter_)))
+        else:
+            numbers = self._selected(filter_, order).numbers(first, count)
+        low, high = min(numbers, default=0), max(numbers, default=-1)
+        which = f"file_row_number BETWEEN {low} AND {high}"
+        if high - low >= len(numbers):
+            which += f" AND file_row_number IN ({', '.join(map(str, numbers))})"
+        with explained(self.path):
+            rows = self._database(order).cursor().sql(f"FROM numbered WHERE {which} ORDER BY file_row_number").to_arrow_table()
+        if order.descending:
+            places = {number: place for place, number in enumerate(sorted(numbers))}
+            wanted = [places[number] for number in numbers]
+            rows = pa.concat_tables([rows.slice(place, 1) for place in wanted]) if wanted else rows
+        return rows.select(list(self.columns))
 
     def failed(self, first: int = 0, count: int = 100) -> pyarrow.Table:
         """The items that have no prediction, with their error, as `page` gives them."""
         return self.page(EVERY_FAILURE, first, count)
 
+    def row(self, place: int, filter_: Filter = EVERY_PREDICTION, order: Order = TABLE_ORDER) -> dict[str, Any]:
+        """The row at this place of what is filtered, by column; previous and next are place - 1 and + 1. Raises NotFound."""
+        found: list[dict[str, Any]] = self.page(filter_, place, 1, order).to_pylist() if place >= 0 else []
+        if not found:
+            raise NotFound("There is no such row in what is filtered.", "Go back to the table.")
+        return found[0]
+
+    def place(self, key: RowKey, filter_: Filter = EVERY_PREDICTION, order: Order = TABLE_ORDER) -> int | None:
+        """Where this row is in what is filtered; None where it isn't."""
+        query = 'SELECT file_row_number FROM numbered WHERE File = $file AND "Mini-batch" = $mini_batch AND Place = $place'
+        with explained(self.path):
+            found = self._database(order).cursor().sql(query, params=vars(key)).fetchall()
+        return self._selected(filter_, order).place(found[0][0]) if found else None
+
+    # ---- orders --------------------------------------------------------------------------------------------------------------
+
+    def is_prepared(self, order: Order) -> bool:
+        """Whether pages in this order come at once."""
+        return not order.column or self._sorted(order).is_file()
+
+    def prepare(self, order: Order, progress: Callable[[float], None] | None = None) -> None:
+        """Sort a copy of the table by this column, once for both directions; `progress` is told from 0 to 1."""
+        if not self.is_prepared(order):
+            with explained(self.path):
+                prediction_orders.write_sorted(self, order.column, self._kept.place_for(order.column, ".parquet"), progress)
+
+    def _sorted(self, order: Order) -> Path:
+        if order.column not in self.columns:
+            raise SettingsError("order", f"this table has no column “{order.column}”", f"Its columns are {', '.join(self.columns)}.")
+        return self._kept.found(order.column, ".parquet")
+
+    def _database(self, order: Order) -> duckdb.DuckDBPyConnection:
+        if order.column not in self._databases:
+            self.prepare(order)
+            with explained(self.path):
+                self._databases[order.column] = connected(self._sorted(order), SECONDS_FOR_A_QUERY)
+        return self._databases[order.column]
+
+    # ---- counts --------------------------------------------------------------------------------------------------------------
+
+    def facet(self, column: str, filter_: Filter = EVERY_PREDICTION, limit: int = 50) -> list[tuple[Any, int]]:
+        """The most frequent values of a column with their counts, under the filter but for what it asks of this very column."""
+        return self.rows(
+            f"{self._name(column)}, count(*)", filter_.without(column), "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $limit", limit=limit
+        )
+
     def class_counts(self, filter_: Filter = EVERY_PREDICTION, limit: int = 100) -> list[tuple[str, int]]:
         """The most frequent predictions, with their counts."""
-        return self._rows("Prediction, count(*)", filter_, "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $limit", limit=limit)
+        return self.rows("Prediction, count(*)", filter_, "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $limit", limit=limit)
 
-    def histogram(self, filter_: Filter = EVERY_PREDICTION, bins: int = 40) -> list[tuple[float, float, int]]:
-        """At most `bins` bins of equal width from the least number to the greatest: (lower, upper, count), the greatest in the last one.
-        Whole numbers get bins that hold equally many of them. Empty where there are no numbers."""
-        least, greatest, whole = self._rows("min(Number), max(Number), bool_and(Number = trunc(Number))", filter_)[0]
-        if least is None:
-            return []
-        width = greatest / bins - least / bins
-        if whole and greatest - least < 2**53:
-            width = float(math.ceil((greatest - least + 1) / bins))
-            bins = int((greatest - least) // width) + 1
-        if not least + width > least:
-            bins, width = 1, greatest - least or 1.0
-        place = "least(floor((Number / 2 - $least / 2) / ($width / 2)), $last)::INTEGER"  # halves: the whole range may be no double
-        found = self._rows(f"{place}, count(Number)", filter_, "GROUP BY 1", least=least, width=width, last=bins - 1)
-        counts = dict(found)
-        return [(least + place * width, least + (place + 1) * width, counts.get(place, 0)) for place in range(bins)]
+    def grouped(self, by: str, of: str = "", filter_: Filter = EVERY_PREDICTION, limit: int = 1000) -> pyarrow.Table:
+        """A row for each value of the column `by`, the most frequent first: it, Rows, and of the column `of` (numbers) Mean, Least and
+        Greatest. `of` "" is the prediction's number."""
+        of = self._number(of or "Number")
+        measures = f"count(*) AS Rows, avg({of}) AS Mean, min({of}) AS Least, max({of}) AS Greatest"
+        with self.explained(filter_):
+            query = f"{self._name(by)}, {measures}"
+            return self.ask(query, filter_, "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $limit", limit=limit).to_arrow_table()
 
-    def csv(self, filter_: Filter = EVERY_PREDICTION) -> Iterator[bytes]:
-        """File and Prediction as a CSV file, in parts: UTF-8 without BOM, a header, lines that end in a newline, quotes (RFC 4180) where
-        they are needed. It takes as long as its reader does; a bad condition raises now, not in the middle."""
-        if filter_.where:
-            self.count(filter_)
-        with self._explained(filter_):
-            database = self._connected()
-            batches = self._ask("File, Prediction", filter_, database=database).to_arrow_reader(_CSV_ROWS_AT_A_TIME)
-        return self._csv(filter_, database, batches)
+    def reached(self, column: str, threshold: float, filter_: Filter = EVERY_PREDICTION) -> tuple[int, int]:
+        """How many rows have less than this in a column of numbers, and how many at least this."""
+        name = self._number(column)
+        found = self.rows(
+            f"count({name}) FILTER ({name} < $threshold), count({name}) FILTER ({name} >= $threshold)", filter_, threshold=threshold
+        )
+        return found[0][0], found[0][1]
 
-    def _csv(self, filter_: Filter, database: duckdb.DuckDBPyConnection, batches: pyarrow.RecordBatchReader) -> Iterator[bytes]:
-        with closing(database), self._explained(filter_):
-            yield b"File,Prediction\n"
-            for batch in batches:
-                yield _csv_lines(*batch.columns)
+    def histogram(self, filter_: Filter = EVERY_PREDICTION, bins: int = 40, column: str = "Number") -> list[tuple[float, float, int]]:
+        """See prediction_charts.histogram."""
+        return prediction_charts.histogram(self, filter_, bins, column)
 
-    def _rows(self, columns: str, filter_: Filter, rest: str = "", **values: Any) -> list[tuple[Any, ...]]:
-        with self._explained(filter_):
-            return self._ask(columns, filter_, rest, **values).fetchall()
+    def csv(self, filter_: Filter = EVERY_PREDICTION, order: Order = TABLE_ORDER) -> Iterator[bytes]:
+        """See prediction_exports.csv."""
+        return prediction_exports.csv(self, filter_, order)
 
-    def _ask(
+    # ---- for the other rooms -------------------------------------------------------------------------------------------------
+
+    def explained(self, filter_: Filter) -> Any:
+        hint = "Write SQL over " + ", ".join(map(quoted, self.columns)) + "; for example: Prediction = 'cat'."
+        return explained(self.path, "where" if filter_.where else "", hint)
+
+    def ask(
         self, columns: str, filter_: Filter, rest: str = "", database: duckdb.DuckDBPyConnection | None = None, **values: Any
     ) -> duckdb.DuckDBPyRelation:
-        condition, bound = _condition(filter_)
-        query = f"SELECT {columns} FROM predictions WHERE {condition} {rest}"
-        return (database or self._database.cursor()).sql(query, params=bound | values)
+        """A relation of these expressions over what is filtered, in the table's order."""
+        which, bound = condition(filter_, self._known)
+        query = f"SELECT {columns} FROM numbered WHERE {which} {rest}"
+        return (database or self._databases[""].cursor()).sql(query, params=bound | values)
 
-    def _connected(self, seconds: float = 0) -> duckdb.DuckDBPyConnection:
-        """A database in memory that has the table as `predictions`, sees no other file, and can't be told otherwise."""
-        import duckdb
+    def batches(self, columns: str, filter_: Filter, order: Order, rows_at_a_time: int) -> Iterator[pyarrow.RecordBatch]:
+        """These expressions over what is filtered, in this order, by and by: none of it is kept, and time isn't limited. The
+        first batch is empty and has the columns."""
+        self._database(order)
+        database = connected(self._sorted(order) if order.column else self.file)
+        with self.explained(filter_):
+            if order.descending or not keeps_order(filter_, self._known):
+                return self._in_parts(database, columns, filter_, order)
+            found = self.ask(columns, filter_, database=database).to_arrow_reader(rows_at_a_time)
+        return self._each(database, found, filter_)
 
-        database = duckdb.connect(
-            config={
-                "memory_limit": _MEMORY,
-                "temp_directory": "",
-                "max_execution_time": str(int(seconds * 1000)),
-                "autoload_known_extensions": "false",
-                "autoinstall_known_extensions": "false",
-                "python_enable_replacements": "false",
-            }
-        )
-        database.execute(f"SET allowed_paths = [{_literal(self._pattern)}, {_literal(str(self._file.absolute()))}]")
-        database.execute("SET enable_external_access = false")
-        database.execute(f"CREATE VIEW predictions AS FROM read_parquet({_literal(self._pattern)})")
-        database.execute("SET lock_configuration = true")
-        return database
+    def _each(
+        self, database: duckdb.DuckDBPyConnection, found: pyarrow.RecordBatchReader, filter_: Filter
+    ) -> Iterator[pyarrow.RecordBatch]:
+        with closing(database), self.explained(filter_):
+            yield _no_rows(found.schema)
+            yield from found
 
-    @contextmanager
-    def _explained(self, filter_: Filter) -> Iterator[None]:
-        """What DuckDB says, as an error of ours: about the condition where there is one, else about the table."""
-        import duckdb
+    def _in_parts(self, database: duckdb.DuckDBPyConnection, columns: str, filter_: Filter, order: Order) -> Iterator[pyarrow.RecordBatch]:
+        """Ranges of row numbers, each put in order by itself: backwards as far as there are values, then forwards."""
+        total = sum(self.row_counts.values())
+        valued = prediction_orders.first_empty(self._sorted(order)) if order.descending else 0
+        nothing = self.ask(columns, filter_, "LIMIT 0", database).to_arrow_table()
+        within = "AND file_row_number >= $low AND file_row_number < $high ORDER BY file_row_number"
+        with closing(database), self.explained(filter_):
+            yield _no_rows(nothing.schema)
+            size = self._rows_in_a_part()
+            for high in range(valued, 0, -size):
+                bounds = {"low": max(0, high - size), "high": high}
+                yield from self.ask(columns, filter_, f"{within} DESC", database, **bounds).to_arrow_table().to_batches()
+            for low in range(valued, total, size):
+                bounds = {"low": low, "high": min(total, low + size)}
+                yield from self.ask(columns, filter_, within, database, **bounds).to_arrow_table().to_batches()
 
-        try:
-            yield
-        except (duckdb.Error, OSError) as error:
-            reason = str(error).splitlines()[0]
-            if filter_.where and not isinstance(error, duckdb.IOException):
-                raise SettingsError(
-                    "where",
-                    f"this condition can't be used: {reason}",
-                    "Write SQL over " + ", ".join(COLUMNS).replace("Mini-batch", '"Mini-batch"') + "; for example: Prediction = 'cat'.",
-                ) from error
-            raise WorkspaceUnavailable(
-                f"The table of predictions, {self.path}, can't be read: {reason}", "Open the run's results again; they are made anew."
-            ) from error
+    def _rows_in_a_part(self) -> int:
+        """As many as make about 64 MB, but no more than a row group has."""
+        query = "SELECT sum(total_uncompressed_size) FROM parquet_metadata($file)"
+        size = self._databases[""].cursor().sql(query, params={"file": pattern(self.file)}).fetchall()[0][0] or 1
+        return int(max(1000, min(122_880, sum(self.row_counts.values()) * 64_000_000 // size)))
+
+    def rows(self, columns: str, filter_: Filter, rest: str = "", **values: Any) -> list[tuple[Any, ...]]:
+        with self.explained(filter_):
+            return self.ask(columns, filter_, rest, **values).fetchall()
+
+    def _name(self, column: str) -> str:
+        if column not in self.columns:
+            raise SettingsError("column", f"this table has no column “{column}”", f"Its columns are {', '.join(self.columns)}.")
+        return quoted(column)
+
+    def _number(self, column: str) -> str:
+        name = self._name(column)
+        if self.columns[column] not in (Kind.NUMBER, Kind.WHOLE_NUMBER):
+            raise SettingsError("column", f"“{column}” holds no numbers", "Choose a column of numbers.")
+        return name
+
+    def _count_of(self, status: str) -> int:
+        return self.row_counts.get(Status(status), 0)
+
+    def _leaves_all(self, filter_: Filter) -> bool:
+        return _by_status_only(filter_) and self.count(filter_) == sum(self.row_counts.values())
+
+    def _selected(self, filter_: Filter, order: Order) -> Selection:
+        database = self._database(order)
+        what = f"{order.column}\0{filter_.to_text()}"
+        path = self._kept.found(what, ".rows")
+        if not path.is_file():
+            with self.explained(filter_):
+                reader = self.ask("file_row_number::UINTEGER", filter_, database=database.cursor()).to_arrow_reader(1 << 16)
+                path = self._kept.write(what, _ascending(reader))
+        total = sum(self.row_counts.values())
+        first_empty = prediction_orders.first_empty(self._sorted(order)) if order.descending else total
+        return Selection(path, path.stat().st_size // 4, first_empty, order.descending)
 
 
-def _condition(filter_: Filter) -> tuple[str, dict[str, Any]]:
-    """A filter as a SQL condition and the values of its parameters."""
-    import duckdb
-
-    conditions = [f"Status IN ({', '.join(_literal(Status(status)) for status in filter_.statuses)})"]
-    values: dict[str, Any] = {}
-    if filter_.text:
-        conditions.append("(contains(lower(File), lower($text)) OR contains(lower(Prediction), lower($text)))")
-        values["text"] = readable(filter_.text)
-    if filter_.classes:
-        conditions.append("Prediction IN (SELECT unnest($classes))")
-        values["classes"] = [readable(name) for name in filter_.classes]
-    for name, operator in (("minimum", ">="), ("maximum", "<=")):
-        if (bound := getattr(filter_, name)) is not None:
-            conditions.append(f"Number {operator} ${name}")
-            values[name] = bound
-    if filter_.where:
-        where = readable(filter_.where)
-        duckdb.SQLExpression(where)  # raises unless it is one expression by itself: no `1=1) UNION SELECT (...`
-        conditions.append(f"({where}\n)")
-    return " AND ".join(conditions), values
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _csv_lines(*columns: Any) -> bytes:
-    """Lines of CSV: the texts are joined in one Arrow array, whose bytes are the lines."""
+def _no_rows(schema: pyarrow.Schema) -> pyarrow.RecordBatch:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    quote, comma, newline, nothing = text_array(['"', ",", "\n", ""])
-    fields = []
-    for texts in (column.cast(pa.large_string()) for column in columns):
-        quoted = pc.binary_join_element_wise(quote, pc.replace_substring(texts, '"', '""'), quote, nothing)
-        fields.append(pc.if_else(pc.match_substring_regex(texts, '[",\r\n]'), quoted, texts))
-    file, prediction = fields
-    lines = pc.binary_join_element_wise(file, comma, prediction, newline, nothing)
-    _, ends, characters = lines.buffers()
-    last = int.from_bytes(ends[8 * len(lines) : 8 * len(lines) + 8].to_pybytes(), sys.byteorder)
-    return bytes(characters[:last])
+    return pa.RecordBatch.from_arrays([pa.nulls(0, column.type) for column in schema], schema=schema)
+
+
+def _ascending(batches: Iterable[pyarrow.RecordBatch]) -> Iterator[memoryview]:
+    """The row numbers in these batches, little-endian, in their order even where DuckDB lost it."""
+    import numpy as np
+
+    parts: list[Any] = [np.empty(0, np.dtype("<u4"))]
+    last = -1
+    sorted_ = True
+    for batch in batches:
+        column = batch.column(0)
+        if len(column):
+            numbers = np.frombuffer(column.buffers()[1], "<u4")[column.offset : column.offset + len(column)]  # without pandas
+            sorted_ = sorted_ and int(numbers[0]) > last and bool((numbers[1:] > numbers[:-1]).all())
+            last = int(numbers[-1])
+            parts.append(numbers)
+    if not sorted_:
+        parts = [np.sort(np.concatenate(parts))]
+    yield from (memoryview(part).cast("B") for part in parts)
+
+
+def _by_status_only(filter_: Filter) -> bool:
+    return filter_ == Filter(statuses=filter_.statuses)

@@ -15,6 +15,8 @@ from services.errors import SettingsError
 from services.settings import ParallelRunSettings
 
 if TYPE_CHECKING:
+    from services.origins import Origins, RowTrace
+    from services.prediction_remarks import RemarkStore, RowKey
     from services.predictions import Predictions
     from services.sample import SampleMade
 
@@ -46,6 +48,9 @@ class Workspace(Protocol):
     name: str
     """Shown in the sidebar; such as `local`."""
     capabilities: frozenset[Capability]
+
+    remarks: RemarkStore
+    """Notes and corrected labels on rows, and saved views."""
 
     @property
     def location(self) -> str:
@@ -150,6 +155,12 @@ class Workspace(Protocol):
     def output(self, run_id: str) -> dict[str, Path]:
         """The files as the run wrote them, by name: `parallel_run_step.txt`, or `parallel_run_step.partial.txt` where it has not
         completed; and what the script wrote into its output folder."""
+
+    def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
+        """Of one row, known by its key and its Worker: its input, its tries with their errors, its lines in the worker's log."""
+
+    def origins(self, run_id: str) -> Origins:
+        """What went into a run: models, datasets, script, versions, each by its SHA-256."""
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed File / Prediction table of what the run has written by now."""

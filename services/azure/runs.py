@@ -82,7 +82,7 @@ class Runs:
         """
         lent = self._lent()
         run_id = f"run-{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        folder = self._folder(run_id)
+        folder = self.folder(run_id)
         folder.create(plan)
         unknown = dict.fromkeys(("items_succeeded", "items_failed", "mini_batches_done"))  # until its end
         run = self._store.insert_run(run_id, plan.request, cut.item_count, cut.mini_batch_count, tuple(warnings), **unknown)
@@ -97,9 +97,9 @@ class Runs:
         return self._session.lent().with_secret().to_pipe()
 
     def _start(self, run_id: str, lent: str) -> None:
-        run_process.start(self._folder(run_id), "services.azure.runner", self._home, told=lent, without="AZURE_CLIENT_SECRET")
+        run_process.start(self.folder(run_id), "services.azure.runner", self._home, told=lent, without="AZURE_CLIENT_SECRET")
 
-    def _folder(self, run_id: str) -> RunFolder:
+    def folder(self, run_id: str) -> RunFolder:
         return RunFolder(self._home, run_id)
 
     # ---- watching -------------------------------------------------------------------------------------------------------------
@@ -111,17 +111,17 @@ class Runs:
         return self._as_it_is(self._store.run(run_id))
 
     def _as_it_is(self, run: Run) -> Run:
-        return run_process.as_it_is(run, self._folder(run.id), self._store)
+        return run_process.as_it_is(run, self.folder(run.id), self._store)
 
     def plan(self, run_id: str) -> RunPlan:
         """What was asked. Raises NotFound."""
         self._store.run(run_id)
-        return self._folder(run_id).plan()
+        return self.folder(run_id).plan()
 
     def pipeline_run(self, run_id: str) -> PipelineRun | None:
         """The run as its runner saw it last in Azure ML; None before it is there."""
         self._store.run(run_id)
-        return self._folder(run_id).pipeline_run()
+        return self.folder(run_id).pipeline_run()
 
     # ---- changing course ------------------------------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class Runs:
         if run.status.ended:
             return run
         self._store.request_cancel(run_id)
-        folder = self._folder(run_id)
+        folder = self.folder(run_id)
         with contextlib.suppress(Timeout), folder.locked(_A_LOOK):
             if self._store.run(run_id).status.ended:
                 return self.one(run_id)
@@ -149,7 +149,7 @@ class Runs:
             text = f"Run {run_id} is {run.status.lower()} in Azure ML; there is nothing to resume."
             raise StudioError(text, "Rerun it to score everything again.")
         try:
-            with self._folder(run_id).locked(_A_LOOK):
+            with self.folder(run_id).locked(_A_LOOK):
                 self._start_again(run_id)
         except Timeout as error:
             raise StudioError(f"Run {run_id} is being followed; there is nothing to resume.", "Cancel it first.") from error
@@ -165,15 +165,15 @@ class Runs:
 
     def failures(self, run_id: str, limit: int) -> list[Failure]:
         self._store.run(run_id)
-        return failures.attempts(self._folder(run_id), limit)
+        return failures.attempts(self.folder(run_id), limit)
 
     def logs(self, run_id: str) -> dict[str, Path]:
         self._store.run(run_id)
-        return self._folder(run_id).log_files()
+        return self.folder(run_id).log_files()
 
     def output(self, run_id: str) -> dict[str, Path]:
         self._store.run(run_id)
-        return self._folder(run_id).output_files()
+        return self.folder(run_id).output_files()
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of the output. Azure ML writes it at the end: before that, it has no rows."""
@@ -182,7 +182,7 @@ class Runs:
         run = self._store.run(run_id)
         if run.request.settings.output_action == "summary_only":
             raise NotFound(f"Run {run_id} has no rows: its script writes its own output.", "Download the output files instead.")
-        folder = self._folder(run_id)
+        folder = self.folder(run_id)
         return Predictions(scored.make_table(folder, folder.plan()))
 
 

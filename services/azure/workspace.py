@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services import incoming, intake
-from services.azure import environments, runs
+from services.azure import environments, origins, runs
 from services.azure.connection import Connection
 from services.azure.datasets import Datasets
 from services.azure.lists import Lists
@@ -47,7 +47,9 @@ from services.domain import (
 from services.entry_scripts import EntryScripts
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.manifest import read_manifest
+from services.origins import Origins, RowTrace
 from services.partition_format import PartitionFormat
+from services.prediction_remarks import RemarkStore, RowKey
 from services.remote import ComputeTarget, ConnectionState, Datastore, TrainingRun
 from services.settings import ParallelRunSettings
 from services.store import Store
@@ -81,7 +83,7 @@ class AzureWorkspace:
                 "Choose another one by --home or BATCH_SCORING_HOME, or mend its permissions.",
             ) from error
         self._patient = patient
-        self._store = Store(self.home)
+        self._store, self.remarks = Store(self.home), RemarkStore(self.home)
         self._session = Session(connection, self._tell, silent=patient)
         self._scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
         self._models, self._datasets = Models(self._session), Datasets(self._session, self.home / "datasets")
@@ -344,6 +346,15 @@ class AzureWorkspace:
 
     def output(self, run_id: str) -> dict[str, Path]:
         return self._runs.output(run_id)
+
+    def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
+        datasets = self.run(run_id).request.datasets
+        return origins.trace(self._runs.folder(run_id), key, lambda number, path: self.local_file(self.dataset(datasets[number]), path))
+
+    def origins(self, run_id: str) -> Origins:
+        run = self.run(run_id)
+        models = [self.model(reference) for reference in run.request.models]
+        return origins.origins(run, self._runs.folder(run_id), models, self.run_environment(run_id))
 
     def predictions(self, run_id: str) -> Predictions:
         return self._runs.predictions(run_id)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby, islice
@@ -21,6 +22,9 @@ from services.domain import Cut, DatasetFile, MiniBatch, counted
 from services.local.run_folder import PlannedDataset
 from services.partition_format import PartitionFormat
 from services.settings import ParallelRunSettings
+
+_PLAIN_PATH = re.compile(r'^\["([^"\\]*)", \d+, \d+\]$', re.MULTILINE)
+"""A line of a file dataset whose path has nothing that JSON escapes."""
 
 
 def manifest_by_keys(manifest: Path, partition_format: str, keys: tuple[str, ...]) -> Path:
@@ -158,18 +162,24 @@ def _values_of(partition_format: str, keys: tuple[str, ...]) -> Callable[[bytes]
 
 def files_of(manifest: Path, mini_batch: MiniBatch) -> list[DatasetFile]:
     """The files of one mini-batch, or those that its rows are of, read from the manifest it was cut from."""
-    return list({entry[0]: DatasetFile(*entry[:3]) for entry in _entries(manifest, mini_batch)}.values())
+    return list({entry[0]: DatasetFile(*entry[:3]) for entry in _entries(_text(manifest, mini_batch))}.values())
 
 
 def items_of(manifest: Path, mini_batch: MiniBatch) -> list[str]:
     """The relative path of each item of one mini-batch: of each file, or of the file that each row is in."""
-    paths: list[str] = []
-    for entry in _entries(manifest, mini_batch):
-        paths += [entry[0]] * (entry[5] if len(entry) > 3 else 1)
-    return paths
+    text = _text(manifest, mini_batch)
+    paths: list[str] = _PLAIN_PATH.findall(text)
+    if len(paths) == text.count("\n"):
+        return paths
+    return [entry[0] for entry in _entries(text) for _ in range(entry[5] if len(entry) > 3 else 1)]
 
 
-def _entries(manifest: Path, mini_batch: MiniBatch) -> list[list[Any]]:
+def _text(manifest: Path, mini_batch: MiniBatch) -> str:
     with open(manifest, "rb") as lines:
         lines.seek(mini_batch.offset)
-        return [json.loads(line) for line in lines.read(mini_batch.length).splitlines()]
+        return lines.read(mini_batch.length).decode("ascii")
+
+
+def _entries(text: str) -> list[list[Any]]:
+    entries: list[list[Any]] = json.loads(f"[{text.rstrip().replace(chr(10), ',')}]")
+    return entries

@@ -394,6 +394,7 @@ def main() -> int:
         except StudioError as error:  # the registry can't be written either: this line is what the run's NotResponding is explained by
             print(f"{error.message} {error.hint}", file=sys.stderr)
             return 1
+    Runs(home, Store(home)).make_large_table(run_id)
     return 0
 
 

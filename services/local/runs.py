@@ -12,18 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from services import run_process
 from services.domain import Dataset, Environment, Failure, Model, Run, RunRequest, RunStatus, TabularDataset, utc_now
-from services.errors import NotFound, SettingsError, StudioError
+from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
 from services.journal import Journal
-from services.local import reuse, scored
+from services.local import origins, reuse, scored
 from services.local.batching import cut, files_of, look_at_cut, manifest_by_keys
 from services.local.environments import check_is_there, what_changed
 from services.local.run_folder import PlannedDataset, PlannedModel, RunFolder, RunPlan
 from services.local.scored import worker_name
+from services.origins import Origins, RowTrace
 from services.partition_format import PartitionFormat
+from services.prediction_remarks import RowKey
 from services.settings import ParallelRunSettings
 from services.store import Store
 
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 
 _MOST_WORKERS = 64 * (os.cpu_count() or 1)
 _A_LOOK = 0.3  # seconds: somebody who looks whether the run is carried out holds its lock for less
-_REMADE_EVERY = 3.0  # seconds between two tables of partial results
+_REMADE_EVERY = 3.0  # seconds between two tables of partial results, and a second more for each megabyte that the last one has
+_LARGE = 200_000  # items, half a second's work
 
 
 def check_settings(request: RunRequest, datasets: list[Dataset]) -> None:
@@ -258,8 +261,16 @@ class Runs:
             found[folder.partial_file(folder.plan()).name] = folder.rows_file
         return found
 
+    def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
+        self._store.run(run_id)
+        return origins.trace(self._folder(run_id), key, worker)
+
+    def origins(self, run_id: str) -> Origins:
+        return origins.origins(self._store.run(run_id), self._folder(run_id))
+
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of what is settled by now, made again when there is more."""
+        from services.prediction_selections import remove_table
         from services.predictions import Predictions, make_table
 
         run = self._store.run(run_id)
@@ -272,14 +283,38 @@ class Runs:
                 with Journal(each.path) as journal:
                     last += journal.last_seq()
         table = folder.path / f"predictions-{last}.parquet"
+        if (made := self._table(folder, table, run)) is not None:
+            return made
+        try:
+            with FileLock(folder.path / "predictions.lock"):  # tabs that ask at once wait for one table
+                if (made := self._table(folder, table, run)) is not None:
+                    return made
+                make_table(scored.settled(folder), table)
+                predictions = Predictions(table)
+                for path in folder.path.glob("predictions-*.parquet"):
+                    if path != table:
+                        remove_table(path)
+                return predictions
+        except OSError as error:
+            raise WorkspaceUnavailable(f"The run's folder, {folder.path}, can't be written: {error.strerror or error}.") from error
+
+    def _table(self, folder: RunFolder, table: Path, run: Run) -> Predictions | None:
+        """What is made already: this table, or of a run that goes on one that is fresh enough."""
+        from services.predictions import Predictions
+
         with contextlib.suppress(FileNotFoundError, NotFound):  # another tab may have made a newer one and removed this
+            if table.is_file():
+                return Predictions(table)
             older = sorted(folder.path.glob("predictions-*.parquet"), key=lambda path: path.stat().st_mtime)
-            fresh_enough = older and time.time() - older[-1].stat().st_mtime < _REMADE_EVERY
-            if table in older or (fresh_enough and not run.status.ended):
-                return Predictions(table if table in older else older[-1])
-        make_table(scored.settled(folder), table)
-        predictions = Predictions(table)
-        for path in folder.path.glob("predictions-*.parquet"):
-            if path != table:
-                path.unlink(missing_ok=True)
-        return predictions
+            if older and not run.status.ended:
+                last = older[-1].stat()
+                if time.time() - last.st_mtime < _REMADE_EVERY + last.st_size / 1e6:
+                    return Predictions(older[-1])
+        return None
+
+    def make_large_table(self, run_id: str) -> None:
+        """Of a run that has ended: a table that takes long to make is there before somebody asks. No word where it can't."""
+        run = self._store.run(run_id)
+        if run.status.ended and (run.items_total or 0) >= _LARGE:
+            with contextlib.suppress(StudioError):
+                self.predictions(run_id)

@@ -40,6 +40,8 @@ class _MiniBatch:
     settled: Attempt | None
     tries: int
     rows: mmap.mmap | bytes
+    columns: Mapping[int, str]
+    """Of the DataFrames that the run's mini-batches returned, by id: see Journal.columns."""
 
     def lines(self) -> list[bytes]:
         """The lines of the manifest that it was cut from."""
@@ -54,13 +56,22 @@ class _MiniBatch:
             index=self.batch.index,
             items=items_of(Path(self.dataset.manifest), self.batch),
             root=self.dataset.root,
-            rows=[self.rows[begin : end - 1].decode("utf-8", "surrogateescape") for begin, end in attempt.row_slices()],
+            rows=self._rows(attempt),
             worker=worker_name(attempt),
             attempts=attempt.attempt,
             seconds=attempt.run_seconds,
             error=attempt.error.partition("\n")[0],
             items_are_rows=bool(self.dataset.format),
+            ended_at=attempt.started_at + attempt.elapsed,
+            columns="" if attempt.columns is None else self.columns[attempt.columns],
         )
+
+    def _rows(self, attempt: Attempt) -> list[str]:
+        text = self.rows[attempt.begin : attempt.end].decode("utf-8", "surrogateescape")
+        rows = text.split("\n")[:-1]
+        if 8 * len(rows) == len(attempt.row_ends):
+            return rows
+        return [self.rows[begin : end - 1].decode("utf-8", "surrogateescape") for begin, end in attempt.row_slices()]  # one holds a newline
 
     def to_score_again(self) -> list[bytes]:
         """The lines of the items that failed or have no row; all of them where that can't be told."""
@@ -81,6 +92,7 @@ def _mini_batches(folder: RunFolder, plan: RunPlan, *, settled_only: bool) -> It
     with ExitStack() as open_files:
         attempts: Iterator[Attempt] = iter(())
         tries: dict[int, int] = {}
+        columns: dict[int, str] = {}
         if folder.has_journal:
             journal = open_files.enter_context(Journal(folder.path))
             attempts, tries = journal.attempts(final_only=True, order="mini_batch"), {} if settled_only else journal.tries()
@@ -90,10 +102,12 @@ def _mini_batches(folder: RunFolder, plan: RunPlan, *, settled_only: bool) -> It
         for batch in cut(plan.datasets, plan.request.settings):
             dataset = plan.datasets[batch.dataset]
             if attempt is not None and attempt.mini_batch == batch.index:
-                yield _MiniBatch(batch, dataset, attempt, attempt.attempt, content)
+                if attempt.columns is not None and attempt.columns not in columns:
+                    columns |= journal.columns()
+                yield _MiniBatch(batch, dataset, attempt, attempt.attempt, content, columns)
                 attempt = next(attempts, None)
             elif not settled_only:
-                yield _MiniBatch(batch, dataset, None, tries.get(batch.index, 0), content)
+                yield _MiniBatch(batch, dataset, None, tries.get(batch.index, 0), content, columns)
             if settled_only and attempt is None:
                 return
 

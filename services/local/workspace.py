@@ -45,6 +45,8 @@ from services.local import datasets, environments, reuse, runs
 from services.local.batching import look_at_cut
 from services.local.run_folder import RunPlan
 from services.manifest import read_manifest
+from services.origins import Origins, RowTrace
+from services.prediction_remarks import RemarkStore, RowKey
 from services.settings import ParallelRunSettings
 from services.store import Store
 from services.workspace import Capability
@@ -78,7 +80,7 @@ class LocalWorkspace:
                 f"The workspace's folder, {self.home}, can't be made or written: {error.strerror or error}.",
                 "Choose another one by --home or BATCH_SCORING_HOME, or mend its permissions.",
             ) from error
-        self._store = Store(self.home)
+        self._store, self.remarks = Store(self.home), RemarkStore(self.home)
         self._scripts = EntryScripts(self.home / "scripts", self._store.approved)
         self._runs = runs.Runs(self.home, self._store)
 
@@ -111,7 +113,7 @@ class LocalWorkspace:
 
             def move_into_place(number: int) -> Model:
                 folder = self._version_folder("models", name, number)
-                _protect(staged)
+                file_tree.protect(staged)
                 os.replace(staged, folder / source.name)
                 return Model(
                     name, number, str(folder / source.name), size, sha256, content.kind, utc_now(), description, dict(tags or {}),
@@ -315,6 +317,12 @@ class LocalWorkspace:
     def output(self, run_id: str) -> dict[str, Path]:
         return self._runs.output(run_id)
 
+    def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
+        return self._runs.trace(run_id, key, worker)
+
+    def origins(self, run_id: str) -> Origins:
+        return self._runs.origins(run_id)
+
     def predictions(self, run_id: str) -> Predictions:
         return self._runs.predictions(run_id)
 
@@ -338,10 +346,3 @@ class LocalWorkspace:
                 yield package, True, version(package)
             except PackageNotFoundError:
                 yield package, False, "not installed; scripts that import it will fail"
-
-
-def _protect(path: Path) -> None:
-    """Scripts get the registered files themselves: they may read them, not change them."""
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        if file.is_file() and not file.is_symlink():
-            file.chmod(0o444)

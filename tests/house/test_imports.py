@@ -33,6 +33,7 @@ def loaded_by(statement: str) -> set[str]:
     "statement",
     [
         "import services.workspace, services.local.workspace, services.predictions, services.intake",
+        "import services.judgement, services.comparison, services.label_file, services.prediction_snippets",
         "import services.local.runner",
         "import services.__main__",
         "import services.azure.workspace, services.azure.runner",

@@ -16,7 +16,7 @@ def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppT
     """`open_page("runs.py", run="...")` opens a page with query parameters, as a link to it would."""
     monkeypatch.setenv("BATCH_SCORING_HOME", str(home))
 
-    def open_it(page: str = "home.py", **query: str) -> AppTest:
+    def open_it(page: str = "home.py", /, **query: str) -> AppTest:
         app = AppTest.from_file(SHELL, default_timeout=20).run()
         for name, value in query.items():
             app.query_params[name] = value

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import hashlib
 import io
+import json
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -10,6 +12,7 @@ from starlette.applications import Starlette
 
 from pages._downloads import ROUTES
 from services.domain import RunRequest, RunStatus
+from services.prediction_filters import Condition, Filter, Test
 from services.settings import ParallelRunSettings
 
 RESULTS = "results.py"
@@ -81,8 +84,16 @@ def table(app, position=0):
     return app.dataframe[position].value
 
 
-def csv_address(app):
-    return next(link.url for link in app.link_button if link.value == "Download CSV")
+def downloads(run, ending="csv", **asked):
+    """The address of a download, as the page makes it."""
+    return f"downloads/predictions.{ending}?{urlencode({'run': run.id} | asked)}"
+
+
+def links(app):
+    """The addresses of the open Download menu, by their label."""
+    app.session_state["take"] = True
+    app.run()
+    return {link.value: link.url for link in app.link_button}
 
 
 def test_without_runs_the_page_says_so_and_leads_to_a_new_one(open_page):
@@ -105,18 +116,18 @@ def test_predictions_are_shown_in_pages_of_a_hundred_and_counted(open_page, ende
     assert table(app)["File"][0] == "0000.csv"
 
 
-def test_text_and_class_filter_the_table_and_the_download(open_page, ended, get):
+def test_text_and_facets_filter_the_table_and_the_download(open_page, ended, get):
     run = ended(THREE_CLASSES, files=230, mini_batch_size="50")
     app = open_page(RESULTS, run=run.id)
     app.text_input(key="text").set_value("2.CSV").run()
-    app.multiselect(key="class").set_value(["class 0", "class 1"]).run()
+    app.get_by_key("facet_Prediction").set_value(["class 0", "class 1"]).run()
     assert not app.exception
     wanted = [name for name in (f"{n:04}.csv" for n in range(230) if n % 3 < 2) if "2.csv" in name]
     assert list(table(app)["File"]) == wanted
     assert f"**{len(wanted)}** of 230 predictions" in words(app.markdown)
-    address = csv_address(app)
-    assert parse_qs(urlsplit(address).query) == {"run": [run.id], "text": ["2.CSV"], "class": ["class 0", "class 1"]}
-    status, headers, body = get(address)
+    chosen = Filter(text="2.CSV", classes=("class 0", "class 1"))
+    assert Filter.from_text(app.query_params["filter"]) == chosen
+    status, headers, body = get(downloads(run, filter=chosen.to_text()))
     rows = list(csv.DictReader(io.StringIO(body.decode())))
     assert (status, [row["File"] for row in rows]) == (200, wanted)
     assert {row["Prediction"] for row in rows} == {"class 0", "class 1"}
@@ -126,50 +137,185 @@ def test_text_and_class_filter_the_table_and_the_download(open_page, ended, get)
     assert headers["content-disposition"].startswith("attachment; filename*=utf-8''")
 
 
-def test_a_link_opens_the_filtered_table(open_page, ended):
+def test_facets_count_under_the_other_filters_and_a_chip_takes_one_away(open_page, ended):
+    app = open_page(RESULTS, run=ended(THREE_CLASSES, files=30).id, filter=Filter(text="000", classes=("class 1",)).to_text())
+    assert list(table(app)["File"]) == ["0001.csv", "0004.csv", "0007.csv"]
+    assert [option.content for option in app.get_by_key("facet_Prediction").proto.options] == ["class 0 · 4", "class 1 · 3", "class 2 · 3"]
+    app.button(key="without_1").click().run()
+    assert not app.exception
+    assert len(table(app)) == 10
+    assert Filter.from_text(app.query_params["filter"]) == Filter(text="000")
+
+
+def test_the_whole_view_is_in_the_address(open_page, ended):
+    run = ended(NUMBERS)
+    chosen = Filter(conditions=(Condition("Number", Test.FROM, ("0.5",)), Condition("File", Test.GLOB, ("000[4-9].csv",))))
+    app = open_page(RESULTS, run=run.id, filter=chosen.to_text(), sort="-Number", row="2", columns="File|Number")
+    assert not app.exception
+    assert list(table(app).columns) == ["File", "Number"]
+    assert list(table(app)["File"]) == [f"000{n}.csv" for n in (9, 8, 7, 6, 5, 4)]
+    assert "Row 2 of 6" in words(app.caption)
+    assert "0008.csv" in words(app.code)
+
+
+def test_a_link_to_a_filter_of_another_table_says_what_it_leaves_out(open_page, ended):
+    chosen = Filter(text="000", conditions=(Condition("score", Test.FROM, ("0.5",)),))
+    app = open_page(RESULTS, run=ended(THREE_CLASSES).id, filter=chosen.to_text(), sort="score")
+    assert not app.exception
+    assert "no column “score”" in words(app.error).replace("\\", "")
+    assert len(table(app)) == 10
+
+
+MANGLED = [
+    {"filter": "{"}, {"filter": '{"conditions": 7}'}, {"page": "x"}, {"page": "999"}, {"row": "-1"}, {"sort": "!"}, {"look": "?"},
+    {"beside": "?"}, {"columns": "|"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", MANGLED, ids=str)
+def test_a_mangled_link_still_opens_the_table(open_page, ended, asked):
+    app = open_page(RESULTS, run=ended(THREE_CLASSES).id, **asked)
+    assert not app.exception
+    assert len(table(app)) == 10
+
+
+def test_a_row_shows_its_input_its_neighbours_and_keeps_a_remark_that_is_exported(open_page, ended, get):
     run = ended(THREE_CLASSES)
-    app = open_page(RESULTS, run=run.id, text="0004", **{"class": "class 1"})
-    assert list(table(app)["File"]) == ["0004.csv"]
+    app = open_page(RESULTS, run=run.id, row="1")
+    assert "0000.csv" in words(app.code)
+    assert list(table(app, 1).columns) == ["1", "2", "3"]
+    next(button for button in app.button if button.label == "Next").click().run()
+    assert "0001.csv" in words(app.code)
+    next(field for field in app.text_input if field.label == "Corrected label").set_value("=owl")
+    next(field for field in app.text_area if field.label == "Note").set_value("![](http://x)")
+    next(button for button in app.button if button.label == "Keep").click().run()
+    assert not app.exception
+    rows = list(csv.DictReader(io.StringIO(get(downloads(run))[2].decode())))
+    assert (rows[1]["Corrected label"], rows[1]["Note"]) == ("=owl", "![](http://x)")
+    assert rows[0]["Note"] == ""
+    app.button(key="close_row").click().run()
+    assert "row" not in app.query_params
+
+
+def test_a_failed_row_shows_its_error_with_the_traceback(open_page, ended):
+    app = open_page(RESULTS, run=ended(HALF_BAD).id, filter=Filter(statuses=("failed",)).to_text(), row="1")
+    assert not app.exception
+    assert "odd" in words(app.error)
+    assert "Traceback" in words(app.code)
+
+
+def test_every_download_holds_what_is_shown_in_its_order(ended, get):
+    import pandas as pd
+
+    run = ended(NUMBERS)
+    asked = {"filter": Filter(text="000").to_text(), "sort": "-Number"}
+    wanted = [f"000{n}.csv" for n in range(9, -1, -1)]
+    assert list(pd.read_csv(io.BytesIO(get(downloads(run, **asked))[2]))["File"]) == wanted
+    parquet = pd.read_parquet(io.BytesIO(get(downloads(run, "parquet", **asked, columns="all"))[2]))
+    assert list(parquet["File"]) == wanted
+    assert "Mini-batch" in parquet.columns
+    status, _, body = get(downloads(run, "xlsx", **asked))
+    assert (status, body[:2]) == (200, b"PK")
+    told = json.loads(get(downloads(run, "json", **asked))[2])
+    assert told["file"]["rows"] == 10
+    assert told["file"]["sha256"] == hashlib.sha256(get(downloads(run, **asked))[2]).hexdigest()
+
+
+def test_the_menu_offers_every_format_and_the_same_as_code(open_page, ended):
+    run = ended(THREE_CLASSES)
+    found = links(open_page(RESULTS, run=run.id, filter=Filter(text="000").to_text()))
+    assert {"CSV", "Parquet", "Excel", "Provenance"} <= set(found)
+    assert parse_qs(urlsplit(found["CSV"]).query) == {"run": [run.id], "filter": [Filter(text="000").to_text()]}
+
+
+def test_sorting_and_grouping_and_sql_come_from_the_page(open_page, ended):
+    run = ended(THREE_CLASSES, files=30)
+    app = open_page(RESULTS, run=run.id, look="Groups")
+    assert list(table(app)["Rows"]) == [10, 10, 10]
+    asked = open_page(RESULTS, run=run.id, look="SQL", sql="SELECT max(File) AS last FROM predictions")
+    assert table(asked)["last"][0] == "0029.csv"
+    refused = open_page(RESULTS, run=run.id, look="SQL", sql="COPY predictions TO 'x.csv'")
+    assert not refused.exception
+    assert "no single SELECT" in words(refused.error)
+
+
+def test_a_view_is_kept_by_name_opened_on_another_run_and_removed(open_page, ended, workspace):
+    first, second = ended(THREE_CLASSES, name="first"), ended(THREE_CLASSES, name="second")
+    app = open_page(RESULTS, run=first.id, filter=Filter(classes=("class 1",)).to_text(), page="1")
+    app.session_state["views"] = True
+    app.run()
+    app.text_input(key="view_name").set_value("![ones](http://x)").run()
+    app.button(key="keep_view").click().run()
+    assert not app.exception
+    other = open_page(RESULTS, run=second.id)
+    other.session_state["views"] = True
+    other.run()
+    other.button(key="view_0").click().run()
+    assert not other.exception
+    assert list(table(other)["File"]) == ["0001.csv", "0004.csv", "0007.csv"]
+    assert other.query_params["run"] == second.id
+    other.button(key="remove_view_0").click().run()
+    assert workspace.remarks.views() == []
 
 
 def test_a_filter_that_matches_nothing_says_so_and_is_cleared_by_one_click(open_page, ended):
     run = ended(THREE_CLASSES)
-    app = open_page(RESULTS, run=run.id, text="no such thing")
+    app = open_page(RESULTS, run=run.id, filter=Filter(text="no such thing").to_text())
     assert "No prediction matches" in words(app.info)
     next(button for button in app.button if button.label == "Clear filters").click().run()
     assert not app.exception
     assert len(table(app)) == 10
 
 
-def test_a_class_that_is_not_there_any_more_filters_nothing(open_page, ended):
-    app = open_page(RESULTS, run=ended(THREE_CLASSES).id, **{"class": "gone"})
+@pytest.mark.parametrize("chart", ["Distribution", "Over folders", "Over time", "Two columns"])
+@pytest.mark.parametrize("source", [THREE_CLASSES, NUMBERS])
+def test_every_chart_is_drawn_of_classes_and_of_numbers(open_page, ended, chart, source):
+    app = open_page(RESULTS, run=ended(source).id, look="Charts", chart=chart)
     assert not app.exception
-    assert len(table(app)) == 10
+    assert not app.error
+    assert len(app.get("plotly_chart")) == 1
 
 
-def test_classes_are_charted_and_numbers_get_a_histogram(open_page, ended):
-    classes = open_page(RESULTS, run=ended(THREE_CLASSES).id)
-    assert "Predictions per class" in words(classes.markdown)
-    numbers = open_page(RESULTS, run=ended(NUMBERS).id)
-    assert not numbers.exception
-    assert "How the predictions spread" in words(numbers.markdown)
-    assert len(classes.get("plotly_chart")) == len(numbers.get("plotly_chart")) == 1
-
-
-def test_failed_files_stand_in_a_table_of_their_own_with_their_error(open_page, ended):
+def test_failed_items_are_a_click_away_with_their_errors(open_page, ended):
     app = open_page(RESULTS, run=ended(HALF_BAD).id)
     assert not app.exception
-    assert "Failed: 2" in words(app.subheader)
-    assert list(table(app, 1)["File"]) == ["0000.csv", "0001.csv"]
-    assert ":red[odd] one" in table(app, 1)["Error"][0]
     assert table(app)["File"][0] == "0002.csv"
+    app.button(key="show_failed").click().run()
+    assert list(table(app)["File"]) == ["0000.csv", "0001.csv"]
+    assert ":red[odd] one" in table(app)["Error"][0]
+
+
+def test_labels_judge_the_predictions_and_a_cell_is_a_filter(open_page, ended, tmp_path):
+    (tmp_path / "truth.csv").write_text("file,label\n" + "".join(f"{n:04}.csv,class {n % 2}\n" for n in range(9)) + "gone.csv,x\n")
+    run = ended(THREE_CLASSES)
+    app = open_page(RESULTS, run=run.id, look="True labels")
+    app.text_input(key="labels_path").set_value(str(tmp_path / "truth.csv")).run()
+    app.button(key="judge").click().run()
+    assert not app.exception
+    right = sum(n % 2 == n % 3 for n in range(9))
+    assert f"{right / 9:.2%}" in words(app.text)
+    assert app.query_params["beside"].startswith("labels:")
+    app.button(key=f"rows_Wrong: {9 - right}").click().run()
+    assert not app.exception
+    assert set(table(app)["Verdict"]) == {"wrong"}
+    assert len(table(app)) == 9 - right
+
+
+def test_a_file_that_holds_no_labels_is_refused_where_it_is_given(open_page, ended, tmp_path):
+    (tmp_path / "one.csv").write_text("one\ncolumn\n")
+    app = open_page(RESULTS, run=ended(THREE_CLASSES).id, look="True labels")
+    app.text_input(key="labels_path").set_value(str(tmp_path / "one.csv")).run()
+    assert not app.exception
+    assert "fewer than two columns" in words(app.error)
+    app.text_input(key="labels_path").set_value(str(tmp_path / "missing.csv")).run()
+    assert "be read" in words(app.error)
 
 
 def test_a_run_that_predicted_nothing_says_so(open_page, ended):
     app = open_page(RESULTS, run=ended("def run(mini_batch): return []\n").id)
     assert not app.exception
-    assert "predicted nothing" in words(app.info)
-    assert "Failed: 10" in words(app.subheader)
+    assert "Nothing is predicted" in words(app.info)
+    assert "Failed: 10" in [button.label for button in app.button]
 
 
 def test_a_run_that_keeps_its_own_output_says_where_that_is(open_page, ended):
@@ -191,7 +337,7 @@ def test_partial_results_of_a_running_run_are_shown_as_such(open_page, workspace
 
 def test_another_run_is_shown_without_the_filters_of_the_one_before(open_page, ended):
     first, second = ended(THREE_CLASSES, name="first"), ended(THREE_CLASSES, name="second")
-    app = open_page(RESULTS, run=first.id, text="0004")
+    app = open_page(RESULTS, run=first.id, filter=Filter(text="0004").to_text())
     assert len(table(app)) == 1
     app.selectbox(key="chosen_run").select(second.id).run()
     assert not app.exception
@@ -234,7 +380,7 @@ def test_a_download_of_an_unknown_run_is_refused_in_words(get, workspace, path, 
 
 def test_the_download_is_named_after_the_run_and_the_filter(ended, get):
     run = ended(THREE_CLASSES, name='evil\r\nSet-Cookie: a=b; "../../x" <b>ünï</b>')
-    _, headers, _ = get(f"downloads/predictions.csv?run={run.id}&class=class+1")
+    _, headers, _ = get(downloads(run, filter=Filter(classes=("class 1",)).to_text()))
     name = headers["content-disposition"].partition("''")[2]
     assert "/" not in name
     assert '"' not in name

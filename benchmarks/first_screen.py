@@ -1,0 +1,58 @@
+"""The first screen of the results of ten million predictions, on a warm server, in a browser that opens the dashboard for the first time:
+from the address to the table's first rows. Beside the least that Streamlit can do: a page with a heading and a table of 100 rows.
+`BENCH_ROWS` for another number of rows.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from playwright.sync_api import Browser
+
+from benchmarks.pages import Bare, full_home
+from benchmarks.recorded_run import recorded_run
+from benchmarks.results import ROWS
+from benchmarks.table import Table, rounds
+from services.local import scored
+from services.predictions import make_table
+from tests.browser.dashboard import browser, dashboard
+
+BARE_PAGE = """import pyarrow as pa
+import streamlit as st
+st.header("Results")
+rows = [str(number) for number in range(100)]
+st.dataframe(pa.table({"File": rows, "Prediction": rows}), height=563)
+"""
+OURS, BARE = "Results", "bare Streamlit, a table of 100 rows"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="batch-scoring-bench-") as folder, browser() as chromium:
+        workspace = full_home(Path(folder) / "home")
+        run = workspace.runs()[0].id
+        make_table(scored.settled(recorded_run(Path(folder) / "recorded", ROWS)), workspace.predictions(run).path)
+        bare = Bare(Path(folder), BARE_PAGE)
+        screens = Table(f"first screen, {ROWS:,} rows", "s", 1)
+        try:
+            with dashboard(workspace.home) as server:
+                addresses = {OURS: f"{server.url}/results?run={run}", BARE: bare.url}
+                for address in addresses.values():  # the first time, a server imports what it needs
+                    _seconds(chromium, address)
+                for _ in rounds():
+                    for name, address in addresses.items():
+                        screens.add(name, _seconds(chromium, address))
+        finally:
+            bare.kill()
+        screens.show(times_bare=lambda number, name: f"{number(name) / number(BARE):.2f}")
+
+
+def _seconds(chromium: Browser, address: str) -> float:
+    page = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    begin = time.perf_counter()
+    page.goto(address, wait_until="commit")
+    page.get_by_test_id("data-grid-canvas").first.wait_for()
+    seconds = time.perf_counter() - begin
+    page.context.close()
+    return seconds

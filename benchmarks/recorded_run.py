@@ -1,0 +1,64 @@
+"""A run as it would have been left by a runner, without running it: the list of its files, its journal, its rows."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import accumulate
+from pathlib import Path
+
+from services.domain import Environment, RunRequest
+from services.journal import Attempt, AttemptStatus, Journal
+from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
+from services.settings import ParallelRunSettings
+
+CLASSES = ("cat", "dog", "bird", "fish", "horse", "frog", "deer", "ship", "truck", "car")
+IN_A_FOLDER = 10_000
+IN_A_MINI_BATCH = 100
+FAILS_EVERY = 1_000  # mini-batches
+
+
+def file_name(number: int) -> str:
+    return f"{number // IN_A_FOLDER:04}/image-{number:08}.png"
+
+
+def prediction(number: int) -> str:
+    return CLASSES[(number * 2_654_435_761 >> 16) % len(CLASSES)]
+
+
+def recorded_run(home: Path, count: int) -> RunFolder:
+    """Of so many files; one mini-batch in a thousand failed."""
+    folder = RunFolder(home, f"recorded-{count}")
+    folder.path.mkdir(parents=True)
+    manifest = folder.path / "manifest-0.jsonl"
+    with open(manifest, "w", encoding="ascii") as lines:
+        lines.writelines(f"{json.dumps([file_name(number), 1000, 0])}\n" for number in range(count))
+    settings = ParallelRunSettings(mini_batch_size=str(IN_A_MINI_BATCH), error_threshold=-1)
+    dataset = PlannedDataset("images:1", str(home / "nowhere"), str(manifest), count)
+    environment = Environment("", 0, "python", "3.11", {}, datetime.now(UTC))
+    folder.create(RunPlan(RunRequest((), ("images:1",), "script.py", settings), (dataset,), (), {}, environment))
+    with Journal(folder.path, writable=True) as journal, open(folder.rows_file, "wb") as rows:
+        journal.add(_attempts(count, rows))
+    return folder
+
+
+def _attempts(count, rows) -> Iterator[Attempt]:  # type: ignore[no-untyped-def]
+    end = 0
+    for index in range(-(-count // IN_A_MINI_BATCH)):
+        numbers = range(index * IN_A_MINI_BATCH, min(count, (index + 1) * IN_A_MINI_BATCH))
+        failed, error = index % FAILS_EVERY == FAILS_EVERY - 1, ""
+        texts: list[str] = []
+        if failed:
+            error = "ValueError: no such colour\nTraceback"
+        else:
+            texts = [f"image-{number:08}.png: {prediction(number)}\n" for number in numbers]
+        rows.write("".join(texts).encode())
+        begin, end = end, end + sum(map(len, texts))
+        status = AttemptStatus.RUN_EXCEPTION if failed else AttemptStatus.RUN_DONE
+        sums = (len(numbers), 0 if failed else len(numbers), len(numbers) if failed else 0)
+        ends = array("Q", accumulate(map(len, texts))).tobytes()
+        yield Attempt(
+            index, 1, 0, index % 2, 1_700_000_000 + index / 50, 0.02, 0.019, *sums, status, True, begin, end, ends, None, "", error
+        )  # fmt: skip

@@ -1,0 +1,127 @@
+"""Charts that a click filters by. Plotly reads names as HTML and would make one bar of two names shown alike: it gets numbers, and the
+names apart, escaped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_CHARACTERS = 24  # of a name on an axis
+_LABELLED = 14  # squares a side that have their count written in
+
+
+def named(name: Any) -> str:
+    """A name from outside, on an axis."""
+    text = " ".join(str("(empty)" if name in (None, "") else name).split())
+    return escape(text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}…", quote=False)
+
+
+def bars(counts: Sequence[tuple[Any, int]], strong: Sequence[Any] = ()) -> go.Figure:
+    """A bar lying for each name; where some are chosen, these are stronger."""
+    import plotly.graph_objects as go
+
+    places, figures = list(range(len(counts))), [count for _, count in counts]
+    bar = go.Bar(
+        y=places, x=figures, orientation="h", marker={"opacity": [1.0 if not strong or name in strong else 0.3 for name, _ in counts]},
+        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 0.3}},  # else Plotly stumbles over the opacities above
+        text=[f"{n:,}" for n in figures], textposition="outside", cliponaxis=False,
+        hovertext=[f"{named(name)}: {n:,}" for name, n in counts], hoverinfo="text",  # without it a click isn't told either
+    )  # fmt: skip
+    ticks = {"tickvals": places, "ticktext": [named(name) for name, _ in counts], "autorange": "reversed", "showgrid": False}
+    layout = {"height": 60 + 30 * len(counts), "bargap": 0.3, "yaxis": ticks, "xaxis": {"rangemode": "tozero", "tickformat": ","}}
+    return go.Figure(bar, layout)
+
+
+def histogram(bins: Sequence[tuple[float, float, int]], title: str) -> go.Figure:
+    """A bar for each (lower, upper, count)."""
+    import plotly.graph_objects as go
+
+    words = [f"{low:,.6g} to {high:,.6g}: {count:,}" for low, high, count in bins]
+    width = (bins[0][1] - bins[0][0]) or 1.0
+    bar = go.Bar(x=[(low + high) / 2 for low, high, _ in bins], y=[n for *_, n in bins], width=width, hovertext=words, hoverinfo="text")
+    axes = {"xaxis": {"title": named(title)}, "yaxis": {"title": "Rows", "tickformat": ","}}
+    return go.Figure(bar, {"height": 360, "bargap": 0} | axes)
+
+
+def stacked(names: Sequence[Any], parts: Sequence[tuple[Any, Sequence[int]]]) -> go.Figure:
+    """For each name a lying bar of several parts, each (what it is, how much of it each name has)."""
+    import plotly.graph_objects as go
+
+    places = list(range(len(names)))
+    traces = [
+        go.Bar(
+            y=places, x=list(figures), orientation="h", name=named(part),
+            hovertext=[f"{named(part)}: {n:,}" for n in figures], hoverinfo="text",
+        )
+        for part, figures in parts
+    ]  # fmt: skip
+    ticks = {"tickvals": places, "ticktext": list(map(named, names)), "autorange": "reversed", "showgrid": False}
+    layout = {"height": 110 + 26 * len(names), "barmode": "stack", "bargap": 0.25, "yaxis": ticks, "xaxis": {"tickformat": ","}}
+    return go.Figure(traces, layout | {"legend": {"orientation": "h", "traceorder": "normal", "y": 1.02, "yanchor": "bottom"}})
+
+
+def line(points: Sequence[tuple[Any, float]], title: str) -> go.Figure:
+    """Bars over time."""
+    import plotly.graph_objects as go
+
+    bar = go.Bar(x=[x for x, _ in points], y=[y for _, y in points])
+    return go.Figure(bar, {"height": 360, "xaxis": {"title": "Scored at (UTC)"}, "yaxis": {"title": named(title), "tickformat": ","}})
+
+
+def squares(cells: Sequence[tuple[Any, Any, int]], x_title: str, y_title: str, *, marked: bool = False) -> go.Figure:
+    """(x, y, count) as squares, darker where there are more. Numbers stand where they are, names in the order in which they come. Of a
+    heatmap Plotly tells no clicks. `marked`: squares of equal names, the right ones, have a frame."""
+    import plotly.graph_objects as go
+
+    xs, ys = _axis([x for x, _, _ in cells]), _axis([y for _, y, _ in cells])
+    across, down = (len({*axis[0]}) or 1 for axis in (xs, ys))
+    size = max(6, min(44, 380 // max(across, 1), 460 // max(down, 1)))
+    labelled = max(across, down) <= _LABELLED
+    counts = [count for *_, count in cells]
+    most = math.log1p(max(counts, default=0)) or 1.0
+    opacities = [0.08 + 0.42 * math.log1p(count) / most for count in counts]
+    ink = "#e6edf1" if st.context.theme.type == "dark" else "#08131a"
+    frames = [2 if marked and x == y else 0 for x, y, _ in cells]
+    dots = go.Scatter(
+        x=xs[0], y=ys[0], mode="markers+text" if labelled else "markers", text=[f"{n:,}" for n in counts] if labelled else None,
+        hovertext=[f"{named(x)} · {named(y)}: {n:,}" for x, y, n in cells], hoverinfo="text",
+        marker={
+            "symbol": "square", "size": size, "opacity": opacities, "line": {"width": frames, "color": ink},
+        },
+        textfont={"color": ink}, selected={"marker": {"opacity": 0.9}, "textfont": {"color": ink}},
+        unselected={"marker": {"opacity": 0.2}, "textfont": {"color": ink}},
+    )  # fmt: skip
+    layout = {"height": max(280, min(600, 120 + down * (size + 4))), "xaxis": {"title": named(x_title)} | xs[1]}
+    return go.Figure(dots, layout | {"yaxis": {"title": named(y_title)} | ys[1]})
+
+
+def _axis(values: Sequence[Any]) -> tuple[list[float], dict[str, Any]]:
+    """Where these values stand, and the axis for it."""
+    if all(isinstance(value, int | float) for value in values):
+        return [float(value) for value in values], {}
+    names = list(dict.fromkeys(values))
+    places = {name: float(place) for place, name in enumerate(names)}
+    axis = {"tickvals": list(places.values()), "ticktext": list(map(named, names)), "showgrid": False, "zeroline": False}
+    return [places[value] for value in values], axis
+
+
+def draw(figure: go.Figure, key: str, alt: str, clicked: Callable[[int, int], None] | None = None) -> None:
+    """Show it. `clicked` is called with the number of the trace and of its point that was clicked."""
+    figure.update_layout(margin={"l": 8, "r": 48, "t": 8, "b": 8}, dragmode=False)
+    words: dict[str, Any] = {"key": key, "config": {"displayModeBar": False}, "alt": alt}
+    if clicked is None:
+        st.plotly_chart(figure, **words)
+        return
+
+    def choose() -> None:
+        if points := st.session_state[key]["selection"]["points"]:
+            clicked(points[0].get("curve_number", 0), points[0].get("point_index", points[0].get("point_number", 0)))
+
+    st.plotly_chart(figure, on_select=choose, selection_mode="points", **words)

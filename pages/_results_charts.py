@@ -1,0 +1,162 @@
+"""Results: charts of what is filtered; a click on a bar filters by it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from pages import _plots
+from pages._results_panel import choose_of, chosen_of
+from pages._results_view import View, add, choose, set_filter
+from services import prediction_charts
+from services.prediction_filters import Condition, Test
+from services.prediction_table import Kind
+
+CHARTS = ("Distribution", "Over folders", "Over time", "Two columns")
+_MOST_BARS = 25
+_BINS = 60
+_NUMBERS = (Kind.NUMBER, Kind.WHOLE_NUMBER)
+
+
+def charts(view: View) -> None:
+    left, right = st.columns(2)
+    with left:
+        chart = choose("Chart", "chart", CHARTS, CHARTS[0])
+    drawn: dict[str, Callable[[View, DeltaGenerator], None]] = {
+        "Distribution": _distribution, "Over folders": _over_folders, "Over time": _over_time, "Two columns": _two_columns,
+    }  # fmt: skip
+    drawn[chart](view, right)
+
+
+def _numeric(view: View) -> bool:
+    return view.table.kind in _NUMBERS
+
+
+def _distribution(view: View, place: DeltaGenerator) -> None:
+    with place:
+        column = choose("Column", "x", list(view.table.columns), "Number" if _numeric(view) else "Prediction")
+    if column == "Prediction" and _numeric(view):
+        column = "Number"
+    if view.table.columns[column] in _NUMBERS:
+        bins = view.table.histogram(view.filter, 40, column)
+        if bins:
+            alt = f"How {column} spreads, from {bins[0][0]:,g} to {bins[-1][1]:,g}"
+            _plots.draw(
+                _plots.histogram(bins, column),
+                "chart_numbers",
+                alt,
+                lambda _, bar: _between(view, column, *bins[bar][:2], bar == len(bins) - 1),
+            )
+        else:
+            st.info("There are no numbers in what is filtered.", icon=":material/info:")
+        return
+    counts = view.table.facet(column, view.filter, _MOST_BARS)
+    alt = f"Rows for each {column}, most of them {_plots.named(counts[0][0]) if counts else 'none'}"
+    _plots.draw(
+        _plots.bars(counts, chosen_of(view.filter, column)), "chart", alt, lambda _, bar: _choose_value(view, column, counts[bar][0])
+    )
+    if len(counts) == _MOST_BARS:
+        st.caption(f"The {_MOST_BARS} most frequent values.")
+
+
+def _over_folders(view: View, place: DeltaGenerator) -> None:
+    if _numeric(view):
+        rows = prediction_charts.over_folders(view.table, view.filter, limit=_MOST_BARS).to_pylist()
+        means = [(row["Folder"], row["Mean"]) for row in rows if row["Mean"] is not None]
+        st.markdown("**Mean prediction in each folder**, of those with the most rows")
+        figure = _plots.bars([(name, 0) for name, _ in means])
+        figure.update_traces(
+            x=[mean for _, mean in means], text=[f"{mean:,.4g}" for _, mean in means], hovertext=[f"{mean:,.6g}" for _, mean in means]
+        )
+        _plots.draw(figure, "chart_folders", "Mean prediction by folder", lambda _, bar: _choose_value(view, "Folder", means[bar][0]))
+        return
+    found = prediction_charts.classes_over_folders(view.table, view.filter)
+    sums: dict[str, int] = {}
+    for folder, _, count in found:
+        sums[folder] = sums.get(folder, 0) + count
+    folders = sorted(sums, key=lambda folder: (-sums[folder], folder))
+    classes = list(dict.fromkeys(name for _, name, _ in sorted(found, key=lambda one: -one[2])))
+    counts = {(folder, name): count for folder, name, count in found}
+    parts = [(name, [counts.get((folder, name), 0) for folder in folders]) for name in classes]
+
+    def clicked(trace: int, bar: int) -> None:
+        name = classes[trace]
+        chosen = choose_of(view.filter, "Prediction", () if name is None else (name,))
+        set_filter(choose_of(chosen, "Folder", (folders[bar],)), look="")
+
+    _plots.draw(_plots.stacked(folders, parts), "chart_stacked", "Classes in each folder", clicked)
+
+
+def _over_time(view: View, place: DeltaGenerator) -> None:
+    found = prediction_charts.over_time(view.table, view.filter, _BINS)
+    if not found:
+        st.info("It isn't known when these rows were scored.", icon=":material/info:")
+        return
+    points: list[tuple[Any, float]] = [(begin, count) for begin, count, _ in found]
+    title = "Rows"
+    if _numeric(view) and place.toggle("Mean prediction", key="chart_mean"):
+        points, title = [(begin, mean) for begin, _, mean in found if mean is not None], "Mean prediction"
+    last = found[-1][0]
+    width = min((later[0] - earlier[0] for earlier, later in itertools.pairwise(found)), default=timedelta(seconds=1))
+
+    def clicked(_: int, bar: int) -> None:
+        begin = points[bar][0]
+        bounds = [Condition("Scored at", Test.FROM, (begin.isoformat(),))]
+        if begin != last:
+            bounds.append(Condition("Scored at", Test.TO, ((begin + width).isoformat(),)))
+        add(view.filter, *bounds, look="")
+
+    _plots.draw(_plots.line(points, title), "chart_time", f"{title} over the time of scoring", clicked)
+
+
+def _two_columns(view: View, place: DeltaGenerator) -> None:
+    names = list(view.table.columns)
+    with place:
+        x = choose("Across", "x", names, "Number" if _numeric(view) else "Prediction")
+        y = choose("Up", "y", names, (view.table.further_columns or ["Folder"])[0])
+    numeric = {name: view.table.columns[name] in _NUMBERS for name in (x, y)}
+    cells = [(a, b, n) for a, b, n in prediction_charts.two_columns(view.table, x, y, view.filter, 30) if a is not None and b is not None]
+    if not cells:
+        st.info("There is nothing in both columns.", icon=":material/info:")
+        return
+
+    def clicked(_: int, point: int) -> None:
+        chosen = view.filter
+        for column, side in ((x, 0), (y, 1)):
+            value = cells[point][side]
+            if numeric[column] and not isinstance(value, str):
+                steps = sorted({float(cell[side]) for cell in cells})
+                half = min((b - a for a, b in itertools.pairwise(steps)), default=1.0) / 2
+                others = tuple(one for one in chosen.conditions if one.column != column)
+                bounds = (Condition(column, Test.FROM, (repr(value - half),)), Condition(column, Test.TO, (repr(value + half),)))
+                chosen = replace(chosen, conditions=others + bounds)
+            else:
+                chosen = choose_of(chosen, column, (str(value),))
+        set_filter(chosen, look="")
+
+    _plots.draw(_plots.squares(cells, x, y), "chart_two", f"{x} and {y} against each other", clicked)
+    st.caption("Darker squares have more rows; a click shows them.")
+
+
+def _between(view: View, column: str, lower: float, upper: float, last: bool) -> None:
+    """From `lower` to just below `upper`; of the last bin, to its end."""
+    import math
+
+    upper = upper if last else math.nextafter(upper, -math.inf)
+    add(view.filter, Condition(column, Test.FROM, (repr(lower),)), Condition(column, Test.TO, (repr(upper),)))
+
+
+def _choose_value(view: View, column: str, value: Any) -> None:
+    """This value too; one that was chosen, no more."""
+    if value is None:
+        add(view.filter, Condition(column, Test.EMPTY))
+        return
+    chosen = chosen_of(view.filter, column)
+    values = tuple(one for one in chosen if one != str(value)) if str(value) in chosen else (*chosen, str(value))
+    set_filter(choose_of(view.filter, column, values))

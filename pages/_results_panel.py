@@ -1,0 +1,182 @@
+"""Results: the panel beside the table. Facets with their counts, a threshold, and a filter by any column."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import streamlit as st
+
+from pages._results_view import View, add, change, choose, follow, option_labels, set_filter
+from pages._shared import plain, show_error
+from services import comparison, judgement
+from services.errors import SettingsError
+from services.prediction_filters import Condition, Filter, Test
+from services.prediction_rows import Status
+from services.prediction_table import Kind
+
+_FEW = 12  # values that are shown side by side; more are chosen from a list
+_MOST = 50
+_NUMBERS = (Kind.NUMBER, Kind.WHOLE_NUMBER)
+_TESTS = {
+    Kind.TEXT: [Test.CONTAINS, Test.STARTS, Test.GLOB, Test.ONE_OF, Test.EMPTY],
+    Kind.CATEGORY: [Test.ONE_OF, Test.CONTAINS, Test.STARTS, Test.GLOB, Test.EMPTY],
+    Kind.DATE: [Test.FROM, Test.TO, Test.EMPTY],
+    Kind.NUMBER: [Test.FROM, Test.TO, Test.EMPTY],
+    Kind.WHOLE_NUMBER: [Test.FROM, Test.TO, Test.ONE_OF, Test.EMPTY],
+}
+
+
+def panel(view: View) -> None:
+    threshold(view)
+    facet(view, "Prediction") if view.table.kind is Kind.CATEGORY else None
+    if sum(1 for count in view.table.row_counts.values() if count) > 1:
+        facet(view, "Status")
+    for name in view.table.further_columns:
+        numeric_label = name in ("Label", "Before") and view.table.kind in _NUMBERS
+        if view.table.columns[name] is Kind.CATEGORY and not numeric_label:
+            facet(view, name)
+    facet(view, "Folder")
+    with st.expander("Mini-batch and worker", icon=":material/filter_list:", key="more_facets", on_change="rerun") as opened:
+        if opened.open:
+            facet(view, "Mini-batch")
+            facet(view, "Worker")
+    with st.expander("Filter by a column", icon=":material/filter_alt:", key="by_column", on_change="rerun") as opened:
+        if opened.open:
+            by_any_column(view)
+
+
+# ---- facets ----------------------------------------------------------------------------------------------------------------------
+
+
+def chosen_of(chosen: Filter, column: str) -> tuple[str, ...]:
+    """The values of this column that are filtered by."""
+    if column == "Prediction":
+        return chosen.classes
+    if column == "Status":
+        return chosen.statuses if chosen.statuses != Filter().statuses else ()
+    return next((one.values for one in chosen.conditions if (one.column, one.test) == (column, Test.ONE_OF)), ())
+
+
+def choose_of(chosen: Filter, column: str, values: tuple[str, ...]) -> Filter:
+    """The same filter, with these values of the column; none of them: with all."""
+    if column == "Prediction":
+        return replace(chosen, classes=values)
+    if column == "Status":
+        return replace(chosen, statuses=tuple(Status(value) for value in values) or Filter().statuses)
+    others = tuple(one for one in chosen.conditions if (one.column, one.test) != (column, Test.ONE_OF))
+    return replace(chosen, conditions=(*others, Condition(column, Test.ONE_OF, values)) if values else others)
+
+
+def facet(view: View, column: str) -> None:
+    """The most frequent values with their counts; those that are filtered by are chosen."""
+    counts = {str(value): count for value, count in view.table.facet(column, view.filter, _MOST) if value not in (None, "")}
+    chosen = chosen_of(view.filter, column)
+    counts |= dict.fromkeys((value for value in chosen if value not in counts), 0)
+    if len(counts) < 2 and not chosen:
+        return
+    key = f"facet_{column}"
+    follow(key, list(chosen))
+    labels = option_labels(counts, counts)
+
+    def choose_values() -> None:
+        set_filter(choose_of(view.filter, column, tuple(st.session_state[key] or ())))
+
+    words: dict[str, Any] = {
+        "label": plain(column), "options": list(counts), "key": key, "format_func": lambda value: labels.get(value, value),
+        "on_change": choose_values,
+    }  # fmt: skip
+    if len(counts) <= _FEW:
+        st.pills(selection_mode="multi", wrap=True, **words)
+    else:
+        st.multiselect(placeholder=f"all, the {_MOST} most frequent listed" if len(counts) >= _MOST else "all", **words)
+
+
+# ---- threshold -------------------------------------------------------------------------------------------------------------------
+
+
+def threshold(view: View) -> None:
+    """A slider over a column of numbers: how many rows reach it, and only these."""
+    scores = [name for name in view.table.further_columns if view.table.columns[name] in _NUMBERS]
+    if view.table.kind in _NUMBERS:
+        scores.insert(0, "Number")
+    else:  # the difference of two classes says nothing
+        scores = [name for name in scores if name not in (judgement.JUDGED[-1], comparison.COMPARED[-1])]
+    if not scores:
+        return
+    column = choose("Threshold on", "of", scores, scores[0]) if len(scores) > 1 else scores[0]
+    name = "Prediction" if column == "Number" else column
+    bins = view.table.histogram(Filter(), 1, column)
+    if not bins or not bins[0][0] < bins[-1][1] < math.inf:
+        return
+    least, greatest = float(bins[0][0]), float(bins[-1][1])
+    reached = next((float(one.values[0]) for one in view.filter.conditions if (one.column, one.test) == (column, Test.FROM)), least)
+    key = f"threshold_{column}"
+    follow(key, min(max(reached, least), greatest))
+
+    def raise_it() -> None:
+        value = st.session_state[key]
+        others = tuple(one for one in view.filter.conditions if (one.column, one.test) != (column, Test.FROM))
+        bound = () if value <= least else (Condition(column, Test.FROM, (repr(value),)),)
+        set_filter(replace(view.filter, conditions=others + bound))
+
+    step = 10.0 ** math.floor(math.log10((greatest - least) / 100))
+    st.slider(plain(f"{name} at least"), least, greatest, key=key, step=step, on_change=raise_it)
+    others = tuple(one for one in view.filter.conditions if (one.column, one.test) != (column, Test.FROM))
+    below, above = view.table.reached(column, st.session_state[key], replace(view.filter, conditions=others))
+    st.caption(f"{above:,} reach it, {below:,} don't.")
+
+
+# ---- any column ------------------------------------------------------------------------------------------------------------------
+
+
+def by_any_column(view: View) -> None:
+    names = list(view.table.columns)
+    labels = option_labels(names)
+    column = st.selectbox("Column", names, key="condition_column", format_func=lambda name: labels.get(name, name))
+    kind = view.table.columns[column]
+    test = st.selectbox("Test", _TESTS[kind], key=f"condition_test_{kind}", label_visibility="collapsed")
+    values = _values(view, column, kind, test)
+    ready = test is Test.EMPTY or any(values)
+    st.button("Add", key="add_condition", icon=":material/add:", disabled=not ready, on_click=_add, args=(view, column, test, values))
+    st.divider()
+    where = st.text_input("A condition in SQL", key="where", placeholder="length(Prediction) > 3 AND Attempts > 1")
+    if st.button("Use it", key="add_where", icon=":material/add:", disabled=not where):
+        try:
+            view.table.count(replace(view.filter, where=where))
+        except SettingsError as error:
+            show_error(error)
+        else:
+            set_filter(replace(view.filter, where=where))
+            st.rerun()
+
+
+def _values(view: View, column: str, kind: Kind, test: Test) -> tuple[str, ...]:
+    if test is Test.EMPTY:
+        return ()
+    key = f"condition_{column}_{test}"
+    if test is Test.ONE_OF:
+        known = [str(value) for value, _ in view.table.facet(column, view.filter, 1000) if value not in (None, "")]
+        labels = option_labels(known)
+        found = st.multiselect("Values", known, key=key, format_func=lambda value: labels.get(value, value), accept_new_options=True)
+        return tuple(found)
+    if kind is Kind.DATE:
+        day: date | None = st.date_input("Day (UTC)", value=None, key=key)
+        return (day.isoformat() if day else "",)
+    return (st.text_input("Value", key=key, placeholder={Test.GLOB: "part_0*/*.png"}.get(test, "")) or "",)
+
+
+def _add(view: View, column: str, test: Test, values: tuple[str, ...]) -> None:
+    condition = Condition(column, test, values)
+    try:
+        view.table.count(replace(view.filter, conditions=(*view.filter.conditions, condition)))
+    except SettingsError as error:
+        st.toast(plain(f"{error.message}. {error.hint}"), icon=":material/error:")
+        return
+    if column == "Prediction" and test is Test.ONE_OF:
+        set_filter(replace(view.filter, classes=tuple(dict.fromkeys((*view.filter.classes, *values)))))
+    else:
+        add(view.filter, condition)
+    change(look="")

@@ -1,0 +1,63 @@
+"""Results: rows grouped by a column, and a person's own SQL."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages import _shared
+from pages._results_view import View, add, change, choose, follow, high
+from pages._shared import plain
+from services.domain import counted
+from services.errors import SettingsError
+from services.prediction_filters import Condition, Test
+from services.prediction_table import Kind
+
+_MOST_GROUPS = 1000
+_EXAMPLE = "SELECT Prediction, count(*) AS Rows\nFROM predictions\nGROUP BY 1\nORDER BY 2 DESC"
+
+
+def groups(view: View) -> None:
+    """How many rows each value has, and mean, least and greatest of a column of numbers. A click on a group filters by it."""
+    names = list(view.table.columns)
+    numbers = [name for name in names if view.table.columns[name] in (Kind.NUMBER, Kind.WHOLE_NUMBER)]
+    left, right = st.columns(2)
+    with left:
+        by = choose("Group by", "by", names, "Folder" if view.table.kind is not Kind.CATEGORY else "Prediction")
+    with right:
+        of = choose("Mean, least and greatest of", "x", numbers, "Number")
+    found = view.table.grouped(by, of, view.filter, _MOST_GROUPS)
+    key = f"groups_{by}_{of}"
+
+    def open_group() -> None:
+        if chosen := st.session_state[key]["selection"]["rows"]:
+            value = found.column(0)[chosen[0]].as_py()
+            condition = Condition(by, Test.EMPTY) if value is None else Condition(by, Test.ONE_OF, (str(value),))
+            add(view.filter, condition, look="")
+
+    st.dataframe(
+        found, key=key, on_select=open_group, selection_mode="single-row", hide_index=True, height=high(found.num_rows, 15),
+        alt="Rows by group",
+    )  # fmt: skip
+    more = f"The {_MOST_GROUPS:,} largest groups" if found.num_rows == _MOST_GROUPS else counted(found.num_rows, "group")
+    st.caption(f"{more}. A click on a group's box shows its rows.")
+
+
+def sql(view: View) -> None:
+    """One SELECT over the whole table, read only, within ten seconds and 256 MB."""
+    follow("sql_text", st.query_params.get("sql", "") or _EXAMPLE)
+    with st.form("sql", border=False):
+        query = st.text_area("One SELECT over predictions", key="sql_text", height=140)
+        asked = st.form_submit_button("Run", icon=":material/play_arrow:", on_click=lambda: change(sql=st.session_state.sql_text))
+    st.caption(plain("Columns: " + ", ".join(view.table.columns)) + ". It reads the whole table, whatever is filtered.")
+    if not (asked or "sql" in st.query_params):
+        return
+    from services import prediction_sql
+
+    try:
+        with st.spinner("Asking", show_time=True):
+            answer = prediction_sql.ask(view.table, query or "")
+    except SettingsError as error:
+        _shared.show_error(error)
+        return
+    st.dataframe(answer.rows, lazy=False, hide_index=True, height=high(answer.rows.num_rows, 15), alt="The answer")
+    st.caption(f"{'The first ' if answer.cut_off else ''}{counted(answer.rows.num_rows, 'row')}.")

@@ -1,0 +1,181 @@
+"""A file of true labels: a CSV or Parquet file that a person has, read once and kept as Parquet beside a run's table.
+
+Each of its rows names a file (or its path in the dataset) and says the right answer. DuckDB reads it, so that ten million labels cost no
+more memory than ten; nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.errors import IntakeError, NotFound, WorkspaceUnavailable
+from services.prediction_database import pattern
+from services.prediction_filters import literal
+from services.prediction_join import duckdb_reason, parquet_notes, scratch_database
+
+_FILE_NAMES = ("file", "path", "filename", "file name", "file_name", "relative path", "relative_path", "image", "item", "name", "id")
+_LABEL_NAMES = (
+    "label", "true label", "true_label", "corrected label", "truth", "ground truth", "ground_truth", "actual", "target", "class", "y_true",
+    "y", "labels", "expected", "value", "prediction",
+)  # fmt: skip
+_HEAD = 1 << 16  # bytes
+_CHUNK = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class LabelColumns:
+    """The columns of a file of labels: their names, and which are taken for the file's name and its label unless a person says otherwise.
+    A CSV file without a header has `column 1`, `column 2`, ..."""
+
+    names: tuple[str, ...]
+    file: str
+    label: str
+    delimiter: str = ""
+    has_header: bool = True
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels that are kept: `path` is a Parquet file of `Name`, each once, `Label` ("" where there is none) and `Contradicting`, whether
+    the file had several for that name. `id` is the same for the same content and columns."""
+
+    id: str
+    path: Path
+    name: str
+    """The file's name as it came."""
+    count: int
+
+
+def label_columns(source: Path) -> LabelColumns:
+    """What columns a file of labels has. Raises IntakeError where it is no such file."""
+    try:
+        with open(source, "rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise IntakeError(f"The labels, {source}, can't be read: {error.strerror or error}.", "Give another file.") from error
+    if head.startswith(b"PAR1"):
+        with closing(scratch_database()) as database, _refused(source):
+            names = tuple(row[0] for row in database.execute(f"DESCRIBE FROM read_parquet({literal(pattern(source))})").fetchall())
+        return _chosen(source, names)
+    if b"\0" in head:
+        raise IntakeError(
+            f"“{source.name}” is neither a CSV nor a Parquet file.", "Save it as CSV (UTF-8): a file name and its label a row."
+        )
+    text = head.decode("utf-8-sig", "replace")
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    try:
+        first = tuple(next(csv.reader(text.splitlines(keepends=True), delimiter=delimiter), ()))
+    except csv.Error as error:
+        raise IntakeError(f"The first row of “{source.name}” can't be read as CSV: {error}.", "Save it as CSV (UTF-8).") from error
+    known = {*_FILE_NAMES, *_LABEL_NAMES}
+    has_header = any(name.strip().casefold() in known for name in first) and len(set(first)) == len(first) and all(first)
+    names = first if has_header else tuple(f"column {number}" for number in range(1, len(first) + 1))
+    return _chosen(source, names, delimiter, has_header)
+
+
+def _chosen(source: Path, names: tuple[str, ...], delimiter: str = "", has_header: bool = True) -> LabelColumns:
+    if len(names) < 2:
+        raise IntakeError(f"“{source.name}” has fewer than two columns.", "Each row is to hold a file's name or path, and its label.")
+    spelled = {name.strip().casefold(): name for name in reversed(names)}
+    file = next((spelled[name] for name in _FILE_NAMES if name in spelled), names[0])
+    others = [name for name in names if name != file]
+    label = next((spelled[name] for name in _LABEL_NAMES if spelled.get(name) in others), others[0])
+    return LabelColumns(names, file, label, delimiter, has_header)
+
+
+def keep_labels(source: Path, name: str, folder: Path, columns: LabelColumns | None = None) -> Labels:
+    """Read a file of labels and keep it in `folder`, under its content. `name` is what a person calls it.
+
+    Raises IntakeError where it can't be read, WorkspaceUnavailable where it can't be kept.
+    """
+    chosen = columns or label_columns(source)
+    if chosen.file not in chosen.names or chosen.label not in chosen.names or chosen.file == chosen.label:
+        raise IntakeError(f"“{name}” has no two such columns.", f"Its columns are {', '.join(chosen.names)[:500]}.")
+    identity = f"{_sha256(source)} {chosen.names.index(chosen.file)} {chosen.names.index(chosen.label)} {chosen.has_header}"
+    id_ = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    target = folder / f"labels-{id_}.parquet"
+    if not target.exists():
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+        try:
+            with closing(scratch_database(unfinished)) as database, _refused(source):
+                database.execute("SET preserve_insertion_order = false")
+                # 7.0, as pandas writes whole numbers beside a gap, is the class 7.
+                database.execute(
+                    f"COPY (SELECT regexp_replace(trim(coalesce(n, '')), '^(\\./)+', '') AS Name, coalesce(min(l), '') AS Label,"
+                    f" min(l) IS DISTINCT FROM max(l) AS Contradicting FROM (SELECT n, nullif(regexp_replace(trim(l),"
+                    rf" '^(-?\d+)\.0+$', '\1'), '') AS l FROM {_rows(source, chosen)}) GROUP BY 1)"
+                    f" TO {literal(str(unfinished))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1,"
+                    f" KV_METADATA {{name: {literal(json.dumps(name))}}})"
+                )
+            os.replace(unfinished, target)
+        except OSError as error:
+            raise WorkspaceUnavailable(f"The labels can't be kept in {folder}: {error.strerror or error}.") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return _kept(target)
+
+
+def kept_labels(folder: Path) -> list[Labels]:
+    """All that is kept in a folder, the latest first."""
+    paths = sorted(folder.glob("labels-*.parquet"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [_kept(path) for path in paths]
+
+
+def labels_of(folder: Path, id_: str) -> Labels:
+    """The labels with this id. Raises NotFound."""
+    if found := next((path for path in folder.glob("labels-*.parquet") if path.stem == f"labels-{id_}"), None):
+        return _kept(found)
+    raise NotFound("These labels are not there any more.", "Give the file of labels again.")
+
+
+def _kept(path: Path) -> Labels:
+    with closing(scratch_database()) as database, _refused(path):
+        name = json.loads(parquet_notes(database, path).get("name", '""'))
+        count = database.execute(f"SELECT count(*) FROM read_parquet({literal(pattern(path))})").fetchall()[0][0]
+    return Labels(path.stem.removeprefix("labels-"), path, name, count)
+
+
+def _rows(source: Path, columns: LabelColumns) -> str:
+    """The relation with the columns n and l."""
+    place = literal(pattern(source))
+    if not columns.delimiter:
+        file, label = ('"' + name.replace('"', '""') + '"' for name in (columns.file, columns.label))
+        return f"(SELECT {file}::VARCHAR AS n, {label}::VARCHAR AS l FROM read_parquet({place}))"
+    types = ", ".join(f"c{number}: 'VARCHAR'" for number in range(len(columns.names)))
+    file, label = (f"c{columns.names.index(name)}" for name in (columns.file, columns.label))
+    return (
+        f"(SELECT {file} AS n, {label} AS l FROM read_csv({place}, auto_detect = false, columns = {{{types}}},"
+        f""" delim = {literal(columns.delimiter)}, quote = '"', escape = '"', header = {str(columns.has_header).lower()}))"""
+    )
+
+
+def _sha256(path: Path) -> str:
+    found = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while part := file.read(_CHUNK):
+                found.update(part)
+    except OSError as error:
+        raise IntakeError(f"The labels, {path}, can't be read: {error.strerror or error}.", "Give another file.") from error
+    return found.hexdigest()
+
+
+@contextmanager
+def _refused(source: Path) -> Iterator[None]:
+    """What DuckDB says of a file of labels, as an IntakeError."""
+    try:
+        yield
+    except Exception as error:
+        if reason := duckdb_reason(error):
+            raise IntakeError(
+                f"“{source.name}” can't be read as a file of labels: {reason}",
+                "Save it as CSV (UTF-8) or Parquet, each row with as many fields as the first.",
+            ) from error
+        raise

@@ -1,0 +1,124 @@
+"""Where a run's rows come from, on this machine: read from its plan, its journal, its logs and the input files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.domain import Run
+from services.errors import IntakeError, NotFound
+from services.file_tree import reading
+from services.journal import Attempt, Journal
+from services.local.batching import cut
+from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
+from services.local.scored import worker_name
+from services.local.worker_process import WorkerPlace
+from services.origins import Origins, RowTrace, Try
+from services.prediction_remarks import RowKey
+
+_READ_OF_A_LOG = 16_000_000  # bytes
+_MOST_LINES = 200
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) ")
+
+
+def trace(folder: RunFolder, key: RowKey, worker: str) -> RowTrace:
+    """Of one row. A row that an earlier run scored has that run's name in `worker`."""
+    own, _, earlier = worker.partition(" of ")
+    if earlier:
+        folder = folder.of(earlier)
+    plan = folder.plan()
+    attempts: list[Attempt] = []
+    if folder.has_journal:
+        with Journal(folder.path) as journal:
+            attempts = journal.attempts_at(key.mini_batch)
+    tries = [Try(a.attempt, a.status, worker_name(a), datetime.fromtimestamp(a.started_at, UTC), a.run_seconds, a.error) for a in attempts]
+    file = _input(plan, key)
+    log = _log(folder, attempts[-1], Path(key.file).name) if attempts and worker_name(attempts[-1]) == own else ()
+    return RowTrace(file, _changed(file, attempts), tuple(tries), tuple(log))
+
+
+def _input(plan: RunPlan, key: RowKey) -> Path | None:
+    if not key.file:
+        return None
+    path = Path(_dataset(plan, key.mini_batch).root, key.file)
+    return path if path.is_file() else None
+
+
+def _dataset(plan: RunPlan, mini_batch: int) -> PlannedDataset:
+    if len(plan.datasets) == 1:
+        return plan.datasets[0]
+    found = (batch for batch in cut(plan.datasets, plan.request.settings) if batch.index == mini_batch)
+    return plan.datasets[next(found).dataset]
+
+
+def _changed(file: Path | None, attempts: list[Attempt]) -> str:
+    if file is None:
+        return "The file is not there any more."
+    if attempts and file.stat().st_mtime > attempts[-1].started_at:
+        return "The file was changed after it was scored."
+    return ""
+
+
+def _log(folder: RunFolder, attempt: Attempt, name: str) -> list[str]:
+    """Lines of the worker's output that name the file, or that are of the time of the attempt."""
+    place = WorkerPlace(attempt.node, attempt.process, folder.logs, folder.work)
+    begin, end = attempt.started_at - 0.001, attempt.started_at + attempt.elapsed + 0.001
+    found: list[str] = []
+    for kind, ending in (("stdout", "stdout.txt"), ("stderr", "stderr.txt")):
+        within = False
+        for line in _lines(place.log(kind, ending)):
+            if time := _TIME.match(line):
+                at = datetime.strptime(time[1], "%Y-%m-%d %H:%M:%S").timestamp() + int(time[2]) / 1000
+                within = begin <= at <= end
+            if within or (name and name in line):
+                found.append(line)
+                if len(found) >= _MOST_LINES:
+                    return found
+    return found
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with open(path, encoding="utf-8", errors="backslashreplace") as file:
+            read = 0
+            for line in file:
+                read += len(line)
+                if read > _READ_OF_A_LOG:
+                    return
+                yield line.rstrip("\n")
+    except OSError:
+        return  # a worker that said nothing has no such file
+
+
+def origins(run: Run, folder: RunFolder) -> Origins:
+    """What went into this run."""
+    plan = folder.plan()
+    request = plan.request
+    return Origins(
+        run=run.id,
+        title=run.title,
+        status=run.status,
+        submitted_at=run.submitted_at,
+        ended_at=run.ended_at,
+        models=tuple((f"{model.name}:{model.version}", model.sha256) for model in plan.models),
+        datasets=tuple((dataset.reference, _sha256(Path(dataset.manifest))) for dataset in plan.datasets),
+        script=(request.script_name, _sha256(Path(request.entry_script))),
+        settings=request.settings.as_dict(),
+        python=plan.environment.python_version,
+        packages=plan.environment.packages,
+        inputs=plan.inputs,
+        reused_from=run.reused_from,
+        rerun_of=request.rerun_of or None,
+    )
+
+
+def _sha256(path: Path) -> str:
+    """In hex; "" where it can't be read any more."""
+    try:
+        with reading(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (IntakeError, NotFound):
+        return ""

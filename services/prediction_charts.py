@@ -1,0 +1,115 @@
+"""The numbers behind the charts of a table: how a column spreads, over folders, over time, two columns against each other."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from services.errors import SettingsError
+from services.prediction_filters import EVERY_PREDICTION, Filter, quoted
+from services.prediction_table import Kind
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from services.predictions import Predictions
+
+
+def histogram(
+    table: Predictions, filter_: Filter = EVERY_PREDICTION, bins: int = 40, column: str = "Number"
+) -> list[tuple[float, float, int]]:
+    """At most `bins` bins of equal width from the least number to the greatest: (lower, upper, count), the greatest in the last one.
+    Whole numbers get bins that hold equally many of them. Empty where there are no numbers."""
+    x = _number(table, column)
+    least, greatest, whole = table.rows(f"min({x}), max({x}), bool_and({x} = trunc({x}))", filter_)[0]
+    if least is None:
+        return []
+    least, greatest = float(least), float(greatest)
+    width = greatest / bins - least / bins
+    if whole and greatest - least < 2**53:
+        width = float(math.ceil((greatest - least + 1) / bins))
+        bins = int((greatest - least) // width) + 1
+    if not least + width > least:
+        bins, width = 1, greatest - least or 1.0
+    place = _bin(x, "least", "width", "last")
+    found = dict(table.rows(f"{place}, count({x})", filter_, "GROUP BY 1", least=least, width=width, last=bins - 1))
+    return [(least + place * width, least + (place + 1) * width, found.get(place, 0)) for place in range(bins)]
+
+
+def over_folders(table: Predictions, filter_: Filter = EVERY_PREDICTION, of: str = "Number", limit: int = 50) -> pyarrow.Table:
+    """The folders with the most rows: Folder, Rows, Mean, Least, Greatest of the column `of`; see Predictions.grouped."""
+    return table.grouped("Folder", of, filter_, limit)
+
+
+def classes_over_folders(
+    table: Predictions, filter_: Filter = EVERY_PREDICTION, folders: int = 30, classes: int = 10
+) -> list[tuple[str, str | None, int]]:
+    """How many rows of each folder have each class: (folder, class, count), of the folders and classes with the most rows."""
+    which = "Folder IN (SELECT unnest($folders)) AND Prediction IN (SELECT unnest($classes))"
+    wanted = {
+        "folders": [folder for folder, _ in table.rows("Folder, count(*)", filter_, f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {folders:d}")],
+        "classes": [name for name, _ in table.class_counts(filter_, classes)],
+    }
+    return table.rows("Folder, Prediction, count(*)", filter_, f"AND {which} GROUP BY ALL ORDER BY 1, 3 DESC, 2", **wanted)
+
+
+def over_time(
+    table: Predictions, filter_: Filter = EVERY_PREDICTION, bins: int = 60, of: str = "Number"
+) -> list[tuple[datetime, int, float | None]]:
+    """When rows were scored (UTC), in bins of equal length that hold some: (beginning, count, mean of the column `of`)."""
+    x = _number(table, of)
+    first, last = table.rows('epoch(min("Scored at")), epoch(max("Scored at"))', filter_)[0]
+    if first is None:
+        return []
+    width = max((last - first) / bins, 0.001)
+    place = _bin('epoch("Scored at")', "first", "width", "last")
+    query = f"make_timestamp((($first + {place} * $width) * 1000000)::BIGINT), count(*), avg({x})"
+    return table.rows(query, filter_, "GROUP BY 1 ORDER BY 1", first=first, width=width, last=bins - 1)
+
+
+def two_columns(
+    table: Predictions, x: str, y: str, filter_: Filter = EVERY_PREDICTION, bins: int = 60
+) -> list[tuple[float | str | None, float | str | None, int]]:
+    """Two columns against each other, counted: (x, y, count). Numbers are put into at most `bins` bins, given by their middles; of other
+    columns the `bins` most frequent values are taken."""
+    values: dict[str, Any] = {}
+    conditions = ""
+    expressions = []
+    for name, column in (("x", x), ("y", y)):
+        quoted_name = _known(table, column)
+        if table.columns[column] in (Kind.NUMBER, Kind.WHOLE_NUMBER):
+            least, greatest = table.rows(f"min({quoted_name})::DOUBLE, max({quoted_name})::DOUBLE", filter_)[0]
+            if least is None:
+                return []
+            width = (greatest / bins - least / bins) or 1.0
+            values |= {f"{name}_least": least, f"{name}_width": width, f"{name}_last": bins - 1}
+            place = _bin(quoted_name, f"{name}_least", f"{name}_width", f"{name}_last")
+            expressions.append(f"${name}_least + ({place} + 0.5) * ${name}_width")
+            conditions += f" AND {quoted_name} IS NOT NULL"
+        else:
+            values[name] = [
+                str(value)
+                for value, _ in table.rows(f"{quoted_name}::VARCHAR, count(*)", filter_, f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {bins:d}")
+            ]
+            expressions.append(f"{quoted_name}::VARCHAR")
+            conditions += f" AND {quoted_name}::VARCHAR IN (SELECT unnest(${name}))"
+    return table.rows(f"{', '.join(expressions)}, count(*)", filter_, f"{conditions} GROUP BY 1, 2 ORDER BY 1, 2", **values)
+
+
+def _bin(value: str, least: str, width: str, last: str) -> str:
+    # Halves: the whole range may be no double.
+    return f"least(floor(({value} / 2 - ${least} / 2) / (${width} / 2)), ${last})::INTEGER"
+
+
+def _known(table: Predictions, column: str) -> str:
+    if column not in table.columns:
+        raise SettingsError("column", f"this table has no column “{column}”", f"Its columns are {', '.join(table.columns)}.")
+    return quoted(column)
+
+
+def _number(table: Predictions, column: str) -> str:
+    name = _known(table, column)
+    if table.columns[column] not in (Kind.NUMBER, Kind.WHOLE_NUMBER):
+        raise SettingsError("column", f"“{column}” holds no numbers", "Choose a column of numbers.")
+    return name

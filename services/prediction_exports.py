@@ -1,0 +1,245 @@
+"""What can be taken away of a table: exactly the filtered rows, in the shown order, as CSV, Parquet or Excel, in parts.
+
+None of it is ever whole in memory, but for the file name and the notes. Excel's file is made on disk first: it can't be streamed.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from services.errors import SettingsError
+from services.prediction_filters import EVERY_PREDICTION, TABLE_ORDER, Filter, Order, quoted
+from services.prediction_remarks import Remarks, with_remarks
+from services.prediction_rows import Status
+from services.prediction_table import NUMBER, Kind, text_array
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from services.predictions import Predictions
+
+EXCEL_ROWS = 1_048_575
+"""As many as a sheet holds below its header."""
+EXCEL_CHARACTERS = 32_767
+"""As many as a cell holds; the rest is cut off."""
+MEDIA_TYPES = {
+    ".csv": "text/csv",
+    ".parquet": "application/vnd.apache.parquet",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+_ROWS_AT_A_TIME = 65_536
+_PART = 1 << 20
+_FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
+
+
+def shown_columns(table: Predictions) -> list[str]:
+    """What is exported unless asked otherwise: File, Prediction, and what predictions were unfolded into."""
+    return ["File", "Prediction", *table.further_columns]
+
+
+def csv(
+    table: Predictions,
+    filter_: Filter = EVERY_PREDICTION,
+    order: Order = TABLE_ORDER,
+    columns: Sequence[str] = (),
+    *,
+    safe: bool = False,
+    remarks: Remarks | None = None,
+) -> Iterator[bytes]:
+    """A CSV file: UTF-8 without BOM, a header, lines that end in a newline, quotes (RFC 4180) where they are needed. `safe` puts a `'`
+    before any text, numbers exempt, that a spreadsheet would take for a formula. It takes as long as its reader does; what can't be asked
+    raises now, not in the middle."""
+    columns, batches = _batches(table, filter_, order, columns, remarks)
+    head = _lines([text_array([column]) for column in columns], safe)
+
+    def parts() -> Iterator[bytes]:
+        yield head
+        for batch in batches:
+            yield _lines(batch.columns, safe)
+
+    return parts()
+
+
+def parquet(
+    table: Predictions,
+    filter_: Filter = EVERY_PREDICTION,
+    order: Order = TABLE_ORDER,
+    columns: Sequence[str] = (),
+    *,
+    remarks: Remarks | None = None,
+) -> Iterator[bytes]:
+    """A Parquet file, compressed. Prediction is whole numbers or numbers where all predictions are."""
+    import pyarrow as pa
+    from pyarrow import parquet as format_
+
+    _, batches = _batches(table, filter_, order, columns, remarks, typed=True)
+    first = next(batches)
+
+    def parts() -> Iterator[bytes]:
+        written = _Written()
+        with format_.ParquetWriter(pa.PythonFile(written, "w"), first.schema, compression="zstd", compression_level=1) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+                yield written.taken()
+        yield written.taken()
+
+    return parts()
+
+
+def excel(
+    table: Predictions,
+    filter_: Filter = EVERY_PREDICTION,
+    order: Order = TABLE_ORDER,
+    columns: Sequence[str] = (),
+    *,
+    remarks: Remarks | None = None,
+) -> Iterator[bytes]:
+    """An Excel file of one sheet: texts as texts, never as formulas or links; numbers as numbers. Made on disk before the first part comes.
+    Raises SettingsError("format", ...) for more than EXCEL_ROWS rows."""
+    count = table.count(filter_)
+    if count > EXCEL_ROWS:
+        raise SettingsError(
+            "format", f"an Excel sheet holds {EXCEL_ROWS:,} rows, and these are {count:,}", "Filter them, or take CSV or Parquet."
+        )
+    columns, batches = _batches(table, filter_, order, columns, remarks, typed=True)
+    file = tempfile.TemporaryFile(prefix="predictions-", suffix=".xlsx")  # noqa: SIM115 - closed when all is read
+    _write_sheet(file, columns, batches)
+    file.seek(0)
+
+    def parts() -> Iterator[bytes]:
+        with file:
+            while part := file.read(_PART):
+                yield part
+
+    return parts()
+
+
+def _write_sheet(file: Any, columns: Sequence[str], batches: Iterator[pyarrow.RecordBatch]) -> None:
+    import xlsxwriter
+
+    book = xlsxwriter.Workbook(file, {"constant_memory": True, "strings_to_urls": False, "strings_to_formulas": False})
+    book.set_properties({"created": datetime(2000, 1, 1, tzinfo=UTC).replace(tzinfo=None)})  # the same rows make the same file
+    sheet = book.add_worksheet("Predictions")
+    sheet.freeze_panes(1, 0)
+    day = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
+    for place, column in enumerate(columns):
+        sheet.write_string(0, place, column[:EXCEL_CHARACTERS])
+    row = 0
+    for batch in batches:
+        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            row += 1
+            for place, value in enumerate(values):
+                if isinstance(value, str):
+                    sheet.write_string(row, place, value[:EXCEL_CHARACTERS])
+                elif isinstance(value, datetime):
+                    sheet.write_datetime(row, place, value, day)
+                elif isinstance(value, int) and abs(value) > 10**15:  # Excel keeps 15 digits
+                    sheet.write_string(row, place, str(value))
+                elif value is not None:
+                    sheet.write(row, place, value)
+    book.close()
+
+
+class _Written(io.RawIOBase):
+    """Collects what a writer writes until it is taken."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self._parts.append(bytes(content))
+        return len(self._parts[-1])
+
+    def taken(self) -> bytes:
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+# ---- rows ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _batches(
+    table: Predictions,
+    filter_: Filter,
+    order: Order,
+    columns: Sequence[str],
+    remarks: Remarks | None,
+    *,
+    typed: bool = False,
+) -> tuple[list[str], Iterator[pyarrow.RecordBatch]]:
+    """The columns and the rows. With remarks, Note and Corrected label are columns too."""
+    wanted = list(columns) or shown_columns(table)
+    for column in wanted:
+        if column not in table.columns:
+            raise SettingsError("columns", f"this table has no column “{column}”", f"Its columns are {', '.join(table.columns)}.")
+    selected = ", ".join(_typed(table, column) if typed and column == "Prediction" else quoted(column) for column in wanted)
+    if remarks:
+        selected += ', File AS "key file", "Mini-batch" AS "key mini-batch", Place AS "key place"'
+    if filter_.where:
+        table.count(filter_)
+    batches = table.batches(selected, filter_, order, _ROWS_AT_A_TIME)
+    if remarks:
+        return with_remarks(wanted, batches, remarks)
+    return wanted, batches
+
+
+def _typed(table: Predictions, column: str) -> str:
+    type_ = {Kind.WHOLE_NUMBER: "BIGINT", Kind.NUMBER: "DOUBLE"}.get(table.kind)
+    name = quoted(column)
+    return name if type_ is None or table.row_counts.get(Status.UNMATCHED) else f"CAST({name} AS {type_}) AS {name}"
+
+
+def _lines(columns: Sequence[Any], safe: bool) -> bytes:
+    """Lines of CSV. What needs no quotes goes the fast way; else the texts are joined in one Arrow array, whose bytes are the lines."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv as format_
+
+    if safe:
+        columns = [_without_formulas(column) for column in columns]
+    if not len(columns[0]):
+        return b""
+    plain = io.BytesIO()
+    try:
+        table = pa.RecordBatch.from_arrays(list(columns), [str(place) for place in range(len(columns))])
+        format_.write_csv(table, plain, format_.WriteOptions(include_header=False, quoting_style="none", batch_size=_ROWS_AT_A_TIME))
+        return plain.getvalue()
+    except pa.ArrowInvalid:
+        pass
+    quote, comma, newline, nothing = text_array(['"', ",", "\n", ""])
+    fields = []
+    for texts in (column.cast(pa.large_string()).fill_null(nothing) for column in columns):
+        quoted_texts = pc.binary_join_element_wise(quote, pc.replace_substring(texts, '"', '""'), quote, nothing)
+        fields.append(pc.if_else(pc.match_substring_regex(texts, '[",\r\n]'), quoted_texts, texts))
+    lines = pc.binary_join_element_wise(pc.binary_join_element_wise(*fields, comma), newline, nothing)
+    _, ends, characters = lines.buffers()
+    last = int.from_bytes(ends[8 * len(lines) : 8 * len(lines) + 8].to_pybytes(), sys.byteorder)
+    return bytes(characters[:last])
+
+
+def _without_formulas(texts: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_large_string(texts.type) and not pa.types.is_string(texts.type):
+        return texts
+    texts = texts.cast(pa.large_string())
+    formula = pc.and_not(pc.match_substring_regex(texts, _FORMULA), pc.match_substring_regex(texts, NUMBER))
+    return pc.if_else(formula, pc.binary_join_element_wise(*text_array(["'"]), texts, *text_array([""])), texts)
+
+
+def file_stem(title: str, filter_: Filter, order: Order = TABLE_ORDER) -> str:
+    """A file name, without its ending, that says what is in it, good on every system: `digits on digits-batch 3 seven`."""
+    direction = ("down" if order.descending else "up") if order.column else ""
+    words = [title, filter_.in_words(), f"by {order.column} {direction}" if direction else ""]
+    stem = re.sub(r"[^\w\-.,()+= ]+", " ", " ".join(words))
+    return " ".join(stem.split()).strip("-. ")[:120].strip("-. ") or "predictions"

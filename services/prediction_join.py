@@ -1,0 +1,119 @@
+"""Tables of predictions with a column from elsewhere beside them: true labels, or another run's predictions. The SQL of judging.
+
+Nothing but this program's own SQL runs on these connections; they may read and write files, and spill to disk beside the table, so that
+ten million rows are joined within a fixed amount of memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.errors import WorkspaceUnavailable
+from services.prediction_database import pattern
+from services.prediction_filters import literal
+from services.prediction_selections import remove_table
+from services.prediction_table import Kind
+
+if TYPE_CHECKING:
+    import duckdb
+
+_MEMORY = "400MB"
+_PARQUET = "FORMAT parquet, COMPRESSION lz4_raw"
+
+
+def parquet(path: Path) -> str:
+    """The file as a relation, with the number of each row, from 0, as `file_row_number`."""
+    return f"read_parquet({literal(pattern(path))}, file_row_number = true)"
+
+
+def scratch_database(beside: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """A database in memory for SQL of our own, to be closed. It spills into a folder beside the file `beside`."""
+    import duckdb
+
+    spill = "" if beside is None else str(beside.with_name(f"{beside.name}.spill"))
+    return duckdb.connect(
+        config={
+            "memory_limit": _MEMORY,
+            "temp_directory": spill,
+            "autoload_known_extensions": "false",
+            "autoinstall_known_extensions": "false",
+            "python_enable_replacements": "false",
+        }
+    )
+
+
+def duckdb_reason(error: BaseException | None) -> str:
+    """What DuckDB says in one line, or an empty string for an error of another kind."""
+    import duckdb
+
+    if not isinstance(error, duckdb.Error):
+        return ""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:300]
+
+
+def parquet_notes(database: duckdb.DuckDBPyConnection, path: Path) -> dict[str, str]:
+    """The texts kept in a Parquet file's footer, by name."""
+    query = f"SELECT decode(key), decode(value) FROM parquet_kv_metadata({literal(pattern(path))})"
+    return dict(database.execute(query).fetchall())
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+    """A scratch database and an unfinished file; what is in that at the end is put in place at `target`.
+
+    Raises WorkspaceUnavailable where it can't be written or the tables can't be read.
+    """
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+    try:
+        with closing(scratch_database(unfinished)) as database:
+            yield database, unfinished
+        os.replace(unfinished, target)
+    except BaseException as error:
+        if reason := duckdb_reason(error) or (str(error) if isinstance(error, OSError) else ""):
+            raise WorkspaceUnavailable(
+                f"The tables can't be joined: {reason}", "Free some disk space, or open the run's results again; they are made anew."
+            ) from error
+        raise
+    finally:
+        unfinished.unlink(missing_ok=True)
+        shutil.rmtree(f"{unfinished}.spill", ignore_errors=True)
+
+
+def copy_beside(
+    database: duckdb.DuckDBPyConnection, table: Path, columns: Mapping[str, tuple[Kind, str]], beside: str, target: Path
+) -> None:
+    """Write `table` to `target`, its rows in their order and its notes kept, with `columns` added: of each what its values are, and SQL
+    over the table's columns, t, and those of the relation `beside`, which has exactly one row for each of the table's, in that order."""
+    notes = {name: value for name, value in parquet_notes(database, table).items() if not name.startswith("ARROW:")}
+    notes["columns"] = json.dumps(json.loads(notes["columns"]) | {name: kind for name, (kind, _) in columns.items()})
+    added = ", ".join(f"{sql} AS {name}" for name, (_, sql) in columns.items())
+    told = ", ".join(f"{literal(name)}: {literal(value)}" for name, value in notes.items())
+    database.execute(
+        f"COPY (SELECT t.*, {added} FROM read_parquet({literal(pattern(table))}) t POSITIONAL JOIN {beside} b)"
+        f" TO {literal(str(target))} ({_PARQUET}, KV_METADATA {{{told}}})"
+    )
+
+
+def same_files_in_order(database: duckdb.DuckDBPyConnection, one: Path, other: Path) -> bool:
+    """Whether two tables hold the same files in the same order, so that row n of one belongs to row n of the other."""
+    counts = [database.execute(f"SELECT count(*) FROM {parquet(path)}").fetchall()[0][0] for path in (one, other)]
+    if counts[0] != counts[1]:
+        return False
+    query = (
+        f"SELECT bool_and(a.File = b.File) FROM (SELECT File FROM {parquet(one)}) a POSITIONAL JOIN (SELECT File FROM {parquet(other)}) b"
+    )
+    return database.execute(query).fetchall()[0][0] is not False
+
+
+def remove_stale(target: Path, beginning: str) -> None:
+    """Remove what was joined from earlier tables of partial results: files beside `target` whose names begin alike."""
+    for path in target.parent.iterdir():
+        if path.name.startswith(beginning) and path.suffix == target.suffix and path != target:
+            remove_table(path)

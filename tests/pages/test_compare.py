@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+
+from services.domain import RunRequest
+from services.prediction_filters import Filter
+from services.settings import ParallelRunSettings
+
+COMPARE = "compare.py"
+SCRIPT = """
+    import os
+    def run(mini_batch):
+        return [f"{{os.path.basename(path)}}: {prediction}" for path in mini_batch]
+"""
+
+
+@pytest.fixture
+def ended(workspace, csv_folder, entry_script, finish):
+    """`ended("cat", files=10)` is a completed run whose script says this, an expression over `path`, of each file."""
+
+    def run(prediction, name="", **settings):
+        if not workspace.datasets():
+            workspace.register_dataset("d", csv_folder(10))
+        script = entry_script(SCRIPT.format(prediction=prediction), f"script_{len(workspace.runs())}.py")
+        request = RunRequest((), ("d",), str(script), ParallelRunSettings(**settings), name=name)
+        return finish(workspace, workspace.submit(request).id)
+
+    return run
+
+
+def words(elements):
+    return " ".join(str(element.value) for element in elements)
+
+
+def test_one_run_is_not_enough_and_the_page_says_so(open_page, ended):
+    ended("1")
+    app = open_page(COMPARE)
+    assert not app.exception
+    assert "two runs" in words(app.info)
+
+
+def test_two_runs_show_what_was_set_and_what_came_out_differently(open_page, ended):
+    older = ended("{'cat' if path[-5] != '7' else 'dog'}", mini_batch_size="5")
+    newer = ended("{'cat' if path[-5] != '2' else '![](http://x)'}", mini_batch_size="3", name="![](http://x) :red[x]")
+    app = open_page(COMPARE, run=newer.id, **{"with": older.id})
+    assert not app.exception
+    differ = app.dataframe[0].value
+    assert "mini_batch_size" in list(differ["What"])
+    assert list(differ[differ["What"] == "mini_batch_size"]["In the newer run"]) == ["3"]
+    changes = app.dataframe[1].value
+    assert sorted(zip(changes["From"], changes["To"], changes["Rows"], strict=True)) == [("cat", "![](http://x)", 1), ("dog", "cat", 1)]
+    assert "too few" in words(app.warning)
+
+
+def test_the_changed_rows_open_beside_the_older_predictions(open_page, ended):
+    older, newer = ended("cat"), ended("{'cat' if path[-5] != '2' else 'dog'}")
+    app = open_page(COMPARE, run=newer.id, **{"with": older.id})
+    app.button(key="rows_Changed: 1").click().run()
+    assert not app.exception
+    assert app.query_params["beside"] == f"run:{older.id}"
+    rows = app.dataframe[0].value
+    assert (list(rows["File"]), list(rows["Before"]), list(rows["Prediction"])) == (["0002.csv"], ["cat"], ["dog"])
+    assert Filter.from_text(app.query_params["filter"]).conditions[0].column == "Change"
+
+
+def test_numbers_are_compared_by_their_spread(open_page, ended):
+    older, newer = ended("{int(path[-8:-4]) * 0.5}"), ended("{int(path[-8:-4]) * 1.5}")
+    app = open_page(COMPARE, run=newer.id, **{"with": older.id})
+    assert not app.exception
+    assert "Kolmogorov" in words(app.caption)
+
+
+def test_a_run_that_is_gone_is_replaced_by_one_that_is_there(open_page, ended):
+    ended("cat")
+    ended("dog")
+    app = open_page(COMPARE, run="nope", **{"with": "../../x"})
+    assert not app.exception
+    assert len(app.selectbox) == 2

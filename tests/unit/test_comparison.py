@@ -1,0 +1,112 @@
+"""Two runs side by side: which predictions changed and whether they drift, checked with SciPy."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from services.comparison import Change, changed, compare, fate, settings_that_differ
+from services.domain import Run, RunRequest, RunStatus
+from services.predictions import Predictions, ScoredMiniBatch, make_table
+from services.settings import ParallelRunSettings
+
+
+@pytest.fixture
+def table(tmp_path):
+    """`table("older", [("a.png", "cat")])` is a table of these rows, in mini-batches of one; None is an item that failed."""
+
+    def make(name, rows):
+        batches = [
+            ScoredMiniBatch(n, [file], "/d", [] if value is None else [f"{file}: {value}"], "w", 1, 0.1, "bad" if value is None else "")
+            for n, (file, value) in enumerate(rows)
+        ]
+        folder = tmp_path / name
+        folder.mkdir()
+        make_table(batches, folder / "predictions-1.parquet")
+        return Predictions(folder / "predictions-1.parquet")
+
+    return make
+
+
+def test_each_row_is_compared_with_the_older_runs_of_the_same_file(table):
+    older = table("older", [("a", "cat"), ("b", "cat"), ("c", None), ("d", "cat"), ("gone", "dog"), ("f", None)])
+    newer = table("newer", [("f", None), ("d", None), ("c", "cat"), ("b", "dog"), ("a", "cat"), ("new", "cat")])
+    comparison = compare(older, newer, "run-1")
+    assert comparison.changes == dict.fromkeys(Change, 1)
+    assert (comparison.gone, comparison.gone_rows()) == (1, [("gone", "dog")])
+    assert comparison.transitions() == [("cat", "dog", 1)]
+    rows = Predictions(comparison.path)
+    assert [row["File"] for row in rows.page(changed("cat", "dog")).to_pylist()] == ["b"]
+    assert [row["File"] for row in rows.page(fate(Change.LOST)).to_pylist()] == ["d"]
+
+
+def test_runs_over_the_same_files_in_the_same_order_are_compared_row_by_row(table):
+    rows = [(f"{n % 3}.csv", str(n)) for n in range(9)]
+    comparison = compare(table("older", rows), table("newer", [*rows[:8], ("2.csv", "80")]), "run-1")
+    assert comparison.changes[Change.SAME] == 8
+    assert comparison.transitions() == [("8", "80", 1)]
+
+
+def test_a_file_with_several_rows_is_compared_in_their_order(table):
+    older = table("older", [("a", "1"), ("a", "2"), ("b", "3"), ("a", "4")])
+    newer = table("newer", [("b", "3"), ("a", "1"), ("a", "5"), ("a", "4")])
+    comparison = compare(older, newer, "run-1")
+    assert (comparison.changes[Change.SAME], comparison.transitions()) == (3, [("2", "5", 1)])
+    assert [row["Prediction"] for row in Predictions(comparison.path).page(changed()).to_pylist()] == ["5"]
+
+
+def test_the_same_number_written_otherwise_is_the_same(table):
+    comparison = compare(table("older", [("a", "7"), ("b", "0.5")]), table("newer", [("b", "0.50"), ("a", "7.0")]), "run-1")
+    assert comparison.changes[Change.SAME] == 2
+
+
+def test_drift_of_classes_is_scipys_chi_square(table):
+    from scipy.stats import chi2_contingency
+
+    older = table("older", [(f"{n}", "cat" if n % 4 else "dog") for n in range(400)])
+    newer = table("newer", [(f"{n}", "cat" if n % 2 else "dog") for n in range(300)])
+    drift = compare(older, newer, "run-1").drift()
+    found = chi2_contingency([[300, 100], [150, 150]], correction=False)
+    assert (drift.statistic, drift.p_value) == pytest.approx((found.statistic, found.pvalue))
+    assert (drift.test, drift.warnings) == ("chi-square", ())
+    assert drift.psi == pytest.approx(0.2747, abs=1e-4)
+    assert drift.in_words == "shifted"
+
+
+def test_drift_of_numbers_is_scipys_kolmogorov_smirnov(table):
+    from scipy.stats import ks_2samp
+
+    before, after = [n * 1.31 % 7 for n in range(301)], [n * 1.7 % 8 + 0.25 for n in range(207)]
+    older = table("older", [(f"{n}", repr(value)) for n, value in enumerate(before)])
+    newer = table("newer", [(f"{n}", repr(value)) for n, value in enumerate(after)])
+    drift, found = compare(older, newer, "run-1").drift(), ks_2samp(before, after, method="asymp")
+    assert (drift.statistic, drift.p_value) == pytest.approx((found.statistic, found.pvalue))
+    assert drift.psi > 0.1
+
+
+def test_what_did_not_move_is_stable_and_too_few_rows_are_said(table):
+    rows = [(f"{n}", ["cat", "dog"][n % 2]) for n in range(20)]
+    drift = compare(table("older", rows), table("newer", rows), "run-1").drift()
+    assert (drift.psi, drift.in_words, drift.p_value) == (0.0, "stable", 1.0)
+    assert "too few" in drift.warnings[0]
+
+
+def test_texts_of_all_sorts_and_numbers_against_classes_have_no_drift(table):
+    texts, numbers = [(f"{n}", f"text {n}") for n in range(120)], [(f"{n}", n * 0.5) for n in range(120)]
+    assert compare(table("a", numbers), table("b", texts), "run-1").drift() is None
+
+
+def test_a_run_without_predictions_is_compared_and_said_to_be_too_small(table):
+    comparison = compare(table("older", []), table("newer", [("a", None)]), "run-1")
+    assert comparison.changes[Change.NEW] == 1
+    assert comparison.drift() is None or "too few" in comparison.drift().warnings[0]
+
+
+def test_the_settings_that_differ_are_told_and_no_others():
+    request = RunRequest(("m:1",), ("d:1",), "/s.py", ParallelRunSettings(mini_batch_size="5"), arguments=("--a", "1"))
+    older = Run("run-1", request, RunStatus.COMPLETED, datetime.now(UTC))
+    newer = replace(
+        older, id="run-2", request=replace(request, models=("m:2",), arguments=(), settings=ParallelRunSettings(mini_batch_size="50"))
+    )
+    assert settings_that_differ(older, newer) == [("model", "m:1", "m:2"), ("arguments", "--a 1", ""), ("mini_batch_size", "5", "50")]
+    assert settings_that_differ(older, older) == []

@@ -1,0 +1,55 @@
+"""A filter as code: what a person copies finds the same rows in the same order."""
+
+import pytest
+
+from services import prediction_snippets
+from services.prediction_filters import EVERY_ROW, Condition, Filter, Order, Test
+from services.predictions import Predictions, ScoredMiniBatch, make_table
+
+FILTERS = [
+    Filter(),
+    EVERY_ROW,
+    Filter(text="O'%_"),
+    Filter(text="A/"),
+    Filter(classes=("it's", "1.5")),
+    Filter(minimum=1.0, maximum=2.5),
+    Filter(conditions=(Condition("File", Test.STARTS, ("b",)), Condition("Folder", Test.ONE_OF, ("b", "it's")))),
+    Filter(conditions=(Condition("File", Test.GLOB, ("?/*.csv",)),)),
+    Filter(conditions=(Condition("Number", Test.FROM, ("1.5",)), Condition("Number", Test.TO, ("2",)))),
+    Filter(conditions=(Condition("Mini-batch", Test.ONE_OF, ("1",)),)),
+    Filter(conditions=(Condition("Number", Test.EMPTY),)),
+    Filter(conditions=(Condition("Worker", Test.CONTAINS, ("PROCESS000",)),)),
+]
+
+
+@pytest.fixture
+def table(tmp_path):
+    rows = {"a/1.csv": "it's", "a/$text.csv": "1.5", "b/2.csv": "2", "b/o'%_.csv": "3", "c": "y"}
+    batches = [
+        ScoredMiniBatch(n, [file], "/d", [f"{file}: {value}"], f"node 0, process00{n % 2}", 1, 0.1, "")
+        for n, (file, value) in enumerate(rows.items())
+    ]
+    make_table([*batches, ScoredMiniBatch(9, ["it's/f.csv"], "/d", [], "w", 1, 0.1, "bad")], tmp_path / "[t] it's.parquet")
+    return Predictions(tmp_path / "[t] it's.parquet")
+
+
+@pytest.mark.parametrize("filter_", FILTERS, ids=str)
+@pytest.mark.parametrize("order", [Order(), Order("File", descending=True)], ids=Order.to_text)
+def test_the_copied_code_finds_the_same_rows_in_the_same_order(table, filter_, order):
+    import duckdb
+
+    wanted = [row["File"] for row in table.page(filter_, 0, 100, order).to_pylist()]
+    found = duckdb.connect().execute(prediction_snippets.sql(table, filter_, order)).fetchall()
+    assert [row[0] for row in found] == wanted
+    code = {}
+    exec(prediction_snippets.pandas(table, filter_, order), code)
+    assert list(code["rows"]["File"]) == wanted
+
+
+def test_a_condition_in_sql_stays_sql(table):
+    import duckdb
+
+    filter_ = Filter(where="Prediction = '$text' OR Number > 2 -- so")
+    query = prediction_snippets.sql(table, filter_)
+    assert [row[0] for row in duckdb.connect().execute(query).fetchall()] == ["b/o'%_.csv"]
+    assert "Number > 2" in prediction_snippets.pandas(table, filter_)

@@ -1,0 +1,55 @@
+"""A person's own SQL: one SELECT over the table, which reaches nothing else and ends in time."""
+
+import pytest
+
+from services import prediction_sql
+from services.errors import SettingsError
+from services.predictions import Predictions, ScoredMiniBatch, make_table
+
+
+@pytest.fixture
+def table(tmp_path):
+    names = [f"{number}.png" for number in range(3000)]
+    make_table(
+        [ScoredMiniBatch(0, names, "/root", [f"{name}: {int(name[:-4]) % 3}" for name in names], "w", 1, 0.1, "")], tmp_path / "t.parquet"
+    )
+    return Predictions(tmp_path / "t.parquet")
+
+
+def test_a_select_is_answered_up_to_a_number_of_rows(table):
+    answer = prediction_sql.ask(table, "SELECT Prediction, count(*) AS n FROM predictions GROUP BY 1 ORDER BY 1;  -- all")
+    assert answer.rows.to_pylist() == [{"Prediction": str(number), "n": 1000} for number in range(3)]
+    assert not answer.cut_off
+    answer = prediction_sql.ask(table, "FROM predictions", limit=10)
+    assert (answer.rows.num_rows, answer.cut_off) == (10, True)
+    assert prediction_sql.ask(table, "WITH few AS (FROM predictions LIMIT 2) SELECT * FROM few").rows.num_rows == 2
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "", ";", "--", "SELECT", "SELECT nothing FROM predictions", "SELECT 1; SELECT 2", "DROP VIEW predictions",
+        "DELETE FROM predictions", "CREATE TABLE t AS FROM predictions", "COPY predictions TO '{folder}/made.csv'",
+        "ATTACH '{folder}/made.db'", "INSTALL httpfs", "LOAD json", "SET memory_limit = '100GB'", "SET enable_external_access = true",
+        "PRAGMA database_list", "EXPORT DATABASE '{folder}/made'", "CALL pragma_version()", "SELECT * FROM read_csv('{folder}/secret.csv')",
+        "SELECT * FROM '{folder}/secret.csv'", "SELECT * FROM read_text('{folder}/secret.csv')", "SELECT * FROM glob('{folder}/*')",
+        "SELECT getenv('HOME')", "SELECT * FROM read_parquet('http://127.0.0.1:1/x')", "EXPLAIN ANALYZE SELECT 1", "\x00", "\udcff",
+        "SELECT ?", "SELECT $1", "SELECT CAST(File AS INTEGER) FROM predictions", 'FROM "the answer"',
+    ],
+)  # fmt: skip
+def test_anything_else_is_refused_at_its_field_and_does_nothing(table, tmp_path, query):
+    (tmp_path / "secret.csv").write_text("secret\n1\n", encoding="utf-8")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(SettingsError) as refused:
+        prediction_sql.ask(table, query.replace("{folder}", str(tmp_path)))
+    assert refused.value.field == "sql"
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert table.count() == 3000
+
+
+def test_a_query_that_takes_too_much_time_or_memory_is_ended(table, monkeypatch):
+    with pytest.raises(SettingsError, match="Out of Memory"):
+        prediction_sql.ask(table, "SELECT len(list(range)) FROM range(1000000000)")
+    monkeypatch.setattr(prediction_sql, "SECONDS", 0.2)
+    with pytest.raises(SettingsError, match="maximum execution time"):
+        prediction_sql.ask(table, "SELECT count(*) FROM range(100000000000) a, range(100000) b")

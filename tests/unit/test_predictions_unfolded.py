@@ -1,0 +1,112 @@
+"""Predictions that hold several values: each a column of its own, typed, and the prediction still as it was printed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+import pytest
+
+from services.predictions import COLUMNS, Kind, Predictions, ScoredMiniBatch, make_table
+
+
+@pytest.fixture
+def table_of(tmp_path):
+    def make(*rows: str, columns: Sequence[tuple[str, str]] | None = None, names: bool = True) -> Predictions:
+        items = [f"f{number}" for number in range(len(rows))]
+        rows = tuple(f"{item}{' ' if columns else ': '}{row}" for item, row in zip(items, rows, strict=True)) if names else rows
+        told = json.dumps(columns) if columns else ""
+        make_table([ScoredMiniBatch(0, items, "/root", rows, "node 0, process000", 1, 0.1, "", columns=told)], tmp_path / "t.parquet")
+        return Predictions(tmp_path / "t.parquet")
+
+    return make
+
+
+def further(table: Predictions) -> list[dict]:
+    names = table.further_columns
+    return table.page().select(names).to_pylist() if names else []
+
+
+def kinds(table: Predictions) -> dict[str, Kind]:
+    return {name: table.columns[name] for name in table.further_columns}
+
+
+def test_the_fields_of_json_objects_become_typed_columns(table_of):
+    table = table_of(
+        '{"label": "cat", "score": 0.9, "n": 1}', '{"label": "dog", "score": 1, "n": 2}', '{"label": "cat", "score": null, "n": 3}'
+    )
+    assert kinds(table) == {"label": Kind.TEXT, "score": Kind.NUMBER, "n": Kind.WHOLE_NUMBER}
+    assert further(table)[0] == {"label": "cat", "score": 0.9, "n": 1}
+    assert [row["score"] for row in further(table)] == [0.9, 1.0, None]
+    assert table.page().column("Prediction")[1].as_py() == '{"label": "dog", "score": 1, "n": 2}'
+
+
+def test_lists_and_what_is_nested_become_columns_named_by_their_places(table_of):
+    assert further(table_of("[0.1, 0.9]", "[0.2]")) == [{"0": 0.1, "1": 0.9}, {"0": 0.2, "1": None}]
+    assert further(table_of('{"box": {"x": 1, "y": [2, 3]}}')) == [{"box.x": 1, "box.y.0": 2, "box.y.1": 3}]
+
+
+def test_dicts_as_python_prints_them_are_unfolded_too(table_of):
+    table = table_of("{'label': 'cat', 'p': np.float64(0.5), 'ok': True}", "{'label': 'None of these, True', 'p': None, 'ok': False}")
+    assert further(table) == [
+        {"label": "cat", "p": 0.5, "ok": "true"},
+        {"label": "None of these, True", "p": None, "ok": "false"},
+    ]
+
+
+def test_the_columns_of_a_dataframe_are_columns_with_its_names_and_types(table_of):
+    columns = [("file", "object"), ("label", "str"), ("score", "float64"), ("code", "object"), ("day", "datetime64[ns]")]
+    table = table_of(
+        '"two words" 0.5 007 2026-01-31', 'say""so 0.25 7 "2026-02-01 10:00:00"', '"say ""so""" 1.0  2026-02-02', columns=columns
+    )
+    assert kinds(table) == {"label": Kind.TEXT, "score": Kind.NUMBER, "code": Kind.TEXT, "day": Kind.DATE}
+    rows = further(table)
+    assert rows[0] == {"label": "two words", "score": 0.5, "code": "007", "day": datetime(2026, 1, 31)}
+    assert rows[2] == {"label": 'say "so"', "score": 1.0, "code": None, "day": datetime(2026, 2, 2)}
+
+
+def test_a_dataframe_that_names_no_file_gives_all_its_columns(table_of):
+    table = table_of(" 1", "a 2", '"" 3', columns=[("label", "str"), ("n", "int64")], names=False)
+    assert further(table) == [{"label": None, "n": 1}, {"label": "a", "n": 2}, {"label": None, "n": 3}]
+
+
+@pytest.mark.parametrize("rows", [("cat", "dog"), ("[1, 2", "x"), ('{"a": 1}', "cat", "dog"), ("[]", "[]"), ("{}",), ("[not, json]",)])
+def test_what_holds_no_several_values_is_left_alone(table_of, rows):
+    assert table_of(*rows).further_columns == []
+
+
+def test_hostile_keys_are_columns_that_can_be_asked(table_of):
+    keys = [
+        "File",
+        "file",
+        "",
+        " ",
+        "a/b~c",
+        "a.b",
+        'say "x"',
+        "'; DROP TABLE predictions; --",
+        "tab\tand\nline",
+        "ü",
+        "x" * 4000,
+        "\u202ertl",
+    ]
+    keys += ["file_row_number", ".columns", "A.B", "=cmd|' calc'!A0"]
+    table = table_of(*[json.dumps(dict.fromkeys(keys, number)) for number in range(3)])
+    names = table.further_columns
+    assert len(names) == len({name.lower() for name in (*COLUMNS, *names)}) - len(COLUMNS) == len(keys)
+    assert all(list(row.values()) == [number] * len(keys) for number, row in enumerate(further(table)))
+    for name in names:
+        assert sum(count for _, count in table.facet(name)) == 3
+        assert table.grouped("Prediction", name).num_rows == 3
+    lines = list(csv.reader(io.StringIO(b"".join(table.csv()).decode(), newline="")))
+    assert lines[0] == ["File", "Prediction", *names]
+    assert lines[3][2:] == ["2"] * len(keys)
+
+
+def test_more_values_than_a_table_should_have_columns_stay_in_the_prediction_and_are_counted(table_of):
+    table = table_of(json.dumps({f"k{number}": number for number in range(130)}))
+    assert len(table.further_columns) == 100
+    assert table.columns_left_out == 30
