@@ -54,11 +54,15 @@ def tabs(pipelines: Pipelines, runs: Callable[[], None]) -> None:
 def listed(name: str, ask: Callable[[], Sequence[T]]) -> Sequence[T]:
     """A list of the service's, asked for at most every few minutes by one browser tab."""
     kept: dict[str, tuple[datetime, Sequence[T]]] = st.session_state.setdefault("pipeline_lists", {})
-    place = f"{_shared.workspace().location} {name}"
+    place = place_of(name)
     if place not in kept or (utc_now() - kept[place][0]).total_seconds() > KEPT:
         with st.spinner("Asking Azure ML…"):
             kept[place] = (utc_now(), ask())
     return kept[place][1]
+
+
+def place_of(name: str) -> str:
+    return f"{_shared.workspace().location} {name}"
 
 
 def age_and_refresh() -> DeltaGenerator:
@@ -191,9 +195,9 @@ def schedule_form(pipelines: Pipelines, published: PublishedPipeline) -> None:
             weekly = days if frequency is Frequency.WEEK else ()
             recurrence = Recurrence(frequency, int(interval), (time_of_day or "").strip() if clocked else "", tuple(weekly))
             with st.spinner("Scheduling…"):
-                pipelines.schedule(published.id, name, recurrence, given)
-            forget_lists()
-            st.switch_page("runs.py", query_params={"list": "Schedules"})
+                made = pipelines.schedule(published.id, name, recurrence, given)
+            st.session_state.pipeline_lists.pop(place_of("schedules"), None)
+            st.success(plain(f"It is run {made.recurrence}. The tab Schedules has it."), icon=":material/schedule:")
 
 
 # ---- schedules and history ---------------------------------------------------------------------------------------------------------------

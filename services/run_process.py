@@ -59,9 +59,9 @@ class RunPlace:
         return {path.relative_to(self.output).as_posix(): path for path in sorted(self.output.rglob("*")) if path.is_file()}
 
 
-def start(place: RunPlace, module: str, home: Path, *, told: str = "") -> None:
+def start(place: RunPlace, module: str, home: Path, *, told: str = "", without: str = "") -> None:
     """Start `python -m module HOME RUN_ID` on the run, detached: it outlives this process. `told` is what it finds on its standard
-    input, and nowhere else. Raises WorkspaceUnavailable."""
+    input, and nowhere else; `without` an environment variable that it doesn't get. Raises WorkspaceUnavailable."""
     _started[:] = [(run, runner) for run, runner in _started if runner.poll() is None]
     detached: dict[str, object] = {"start_new_session": True}
     if os.name == "nt":
@@ -69,9 +69,11 @@ def start(place: RunPlace, module: str, home: Path, *, told: str = "") -> None:
         detached = {"creationflags": sum(getattr(subprocess, flag, 0) for flag in flags)}
     command = [sys.executable, "-m", module, str(home), place.path.name]
     stdin = subprocess.PIPE if told else subprocess.DEVNULL
+    environment = {name: value for name, value in os.environ.items() if name != without}
     try:
         with open(place.logs / "runner.txt", "ab") as log:
-            runner = subprocess.Popen(command, cwd=_PROJECT, stdin=stdin, stdout=log, stderr=log, **detached)  # type: ignore[call-overload]
+            given = {"cwd": _PROJECT, "env": environment, "stdin": stdin, "stdout": log, "stderr": log}
+            runner = subprocess.Popen(command, **given, **detached)  # type: ignore[call-overload]
         if runner.stdin:
             with runner.stdin as pipe:
                 pipe.write(told.encode())

@@ -194,16 +194,15 @@ def _schedule(its: Any) -> Schedule:
 
 
 def _in_words(recurrence: Any) -> str:
-    """A recurrence of the SDK: also one that this program would not make."""
+    """A recurrence of the SDK, also one that this program would not make. Its attributes are there where they were told."""
     if recurrence is None:
         return "when its datastore changes"
-    unit = str(recurrence.frequency).lower()
-    words = f"every {unit}" if recurrence.interval == 1 else f"every {counted(int(recurrence.interval), unit)}"
-    if recurrence.week_days:
-        words += f" on {', '.join(recurrence.week_days)}"
-    hours, minutes = recurrence.hours or [], recurrence.minutes or []
-    if hours:
-        words += " at " + ", ".join(f"{int(hour):02}:{int(minute):02}" for hour in hours for minute in minutes or [0]) + " UTC"
-    elif recurrence.time_of_day:
-        words += f" at {recurrence.time_of_day} UTC"
-    return words
+    told = vars(recurrence)
+    unit = str(told["frequency"]).lower()
+    words = f"every {unit}" if told["interval"] == 1 else f"every {counted(int(told['interval']), unit)}"
+    if told.get("week_days"):
+        words += f" on {', '.join(told['week_days'])}"
+    if told.get("hours"):
+        times = [f"{int(hour):02}:{int(minute):02}" for hour in told["hours"] for minute in told.get("minutes") or [0]]
+        return f"{words} at {', '.join(times)} UTC"
+    return f"{words} at {told['time_of_day']} UTC" if told.get("time_of_day") else words

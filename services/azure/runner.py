@@ -6,7 +6,6 @@ pipeline run's id is in the run's folder before the run is started.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -308,7 +307,6 @@ def main() -> int:
         print("how to sign in is told on standard input, by `resume` for one", file=sys.stderr)
         return 2
     connection = Connection.from_pipe(told)
-    os.environ.pop("AZURE_CLIENT_SECRET", None)  # what the SDK starts need not know it
     try:
         lock = RunFolder(home, run_id).lock().acquire(timeout=5)
     except Timeout:

@@ -80,7 +80,7 @@ class Runs:
 
         Raises WorkspaceUnavailable.
         """
-        lent = self._session.lent().to_pipe()
+        lent = self._lent()
         run_id = f"run-{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         folder = self._folder(run_id)
         folder.create(plan)
@@ -89,8 +89,15 @@ class Runs:
         if run.id != run_id:  # a second click
             shutil.rmtree(folder.path, ignore_errors=True)
         else:
-            run_process.start(folder, "services.azure.runner", self._home, told=lent)
+            self._start(run_id, lent)
         return run
+
+    def _lent(self) -> str:
+        """How a runner signs in. Raises WorkspaceUnavailable."""
+        return self._session.lent().with_secret().to_pipe()
+
+    def _start(self, run_id: str, lent: str) -> None:
+        run_process.start(self._folder(run_id), "services.azure.runner", self._home, told=lent, without="AZURE_CLIENT_SECRET")
 
     def _folder(self, run_id: str) -> RunFolder:
         return RunFolder(self._home, run_id)
@@ -132,7 +139,7 @@ class Runs:
                 ended = {"error": "Canceled on request, before it was submitted.", "error_code": None, "workers": 0, "rate": None}
                 self._store.update_run(run_id, status=RunStatus.CANCELED, ended_at=utc_now(), **ended)
             else:
-                self._start(run_id)
+                self._start_again(run_id)
         return self.one(run_id)
 
     def resume(self, run_id: str) -> Run:
@@ -143,17 +150,16 @@ class Runs:
             raise StudioError(text, "Rerun it to score everything again.")
         try:
             with self._folder(run_id).lock().acquire(timeout=_A_LOOK):
-                self._start(run_id)
+                self._start_again(run_id)
         except Timeout as error:
             raise StudioError(f"Run {run_id} is being followed; there is nothing to resume.", "Cancel it first.") from error
         return self._store.run(run_id)
 
-    def _start(self, run_id: str) -> None:
+    def _start_again(self, run_id: str) -> None:
         """To be called with the run's lock, for which the new runner waits."""
-        lent = self._session.lent().to_pipe()
-        status = RunStatus.QUEUED  # so that it isn't taken for gone before it is there
+        lent, status = self._lent(), RunStatus.QUEUED  # so that it isn't taken for gone before it is there
         self._store.update_run(run_id, status=status, error=None, error_code=None, heartbeat_at=utc_now())
-        run_process.start(self._folder(run_id), "services.azure.runner", self._home, told=lent)
+        self._start(run_id, lent)
 
     # ---- what it left ---------------------------------------------------------------------------------------------------------
 

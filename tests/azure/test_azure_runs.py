@@ -221,6 +221,7 @@ def test_a_published_pipeline_is_scheduled_and_the_schedule_disabled(cloud, done
     assert [(each.id, each.active) for each in cloud.pipelines.schedules()] == [(made.id, False)]
     cloud.pipelines.set_schedule(made.id, active=True)
     assert [each.active for each in cloud.pipelines.schedules()] == [True]
+    assert cloud.pipelines.schedule(published.id, "daily", Recurrence(Frequency.DAY), {}).recurrence == "every day"
 
 
 def test_the_history_has_the_runs_that_somebody_else_started(cloud, done, ws):
@@ -242,7 +243,8 @@ def test_the_secret_is_told_to_the_runner_and_to_nobody_else(cloud, submit, fini
     finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
     pid = runner_pid(run.id)
     assert pid
-    assert secret.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    for told in ("cmdline", "environ"):
+        assert secret.encode() not in Path(f"/proc/{pid}/{told}").read_bytes()
     cloud.cancel(run.id)
     finish(cloud, run.id)
     kept = [path for path in files_below(cloud.home) if secret.encode() in path.read_bytes()]
