@@ -185,15 +185,30 @@ class Form:
         if st.session_state.get(self.key("name"), "") in ("", self.proposed):
             self.proposed = st.session_state[self.key("name")] = proposed_name(file_name)
 
-    def submit(self, label: str, doing: str, work: Callable[[], str], *, key: str = "submit") -> None:
-        """The button and, where it is pressed, the work, which returns the reference of what it made."""
+    def submit(
+        self, label: str, doing: str, work: Callable[[], str], *, key: str = "submit", progress: Callable[[], str] | None = None
+    ) -> None:
+        """The button and, where it is pressed, the work, which returns the reference of what it made. `progress` says how far it is."""
         number = self.number
         pressed = st.button(label, key=self.key(key), type="primary", icon=":material/add:")
         if pressed or self.lock.locked():
             with st.spinner(doing, show_time=True):
-                self.once(number if pressed else -1, work)
+                wanted = number if pressed else -1
+                if progress is None:
+                    self.once(wanted, work)
+                else:
+                    self._once_telling(wanted, work, progress)
         if self.made:
             st.rerun()
+
+    def _once_telling(self, number: int, work: Callable[[], str], progress: Callable[[], str]) -> None:
+        """The work in a thread of its own, while this one says how far it is."""
+        at_work = threading.Thread(target=self.once, args=(number, work))
+        at_work.start()
+        line = st.empty()
+        while at_work.is_alive():
+            line.caption(plain(progress()))
+            at_work.join(0.3)
 
     def once(self, number: int, work: Callable[[], str]) -> None:
         """Do the work of the form with this number, unless that is done; wait where it is being done. Makes no Streamlit call."""

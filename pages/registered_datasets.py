@@ -15,6 +15,7 @@ from pages import _file_preview, _shared
 from services import intake
 from services.domain import Dataset, TabularDataset, counted
 from services.errors import SettingsError
+from services.remote import remote_of
 from services.tabular import PARQUET, first_rows
 from services.workspace import Capability
 
@@ -205,7 +206,7 @@ def ask_for_dataset() -> None:
     def proposing(field: str) -> dict[str, Any]:
         return {"key": form.key(field), "on_change": propose_name, "args": (field,)}
 
-    remote = Capability.REMOTE in workspace.capabilities
+    remote = remote_of(workspace)
     with where:
         sources = [FILES, FOLDER, ZIP, ON_THIS_MACHINE, *([IN_A_DATASTORE] if remote else [])]
         source = st.segmented_control("Where the files are", sources, key=form.key("source"), default=FILES, required=True, wrap=True)
@@ -223,7 +224,7 @@ def ask_for_dataset() -> None:
         else:
             path = place.text_input("Path of the folder", placeholder="/home/me/orders", **proposing("path"))
             words = "Else they are read where they are."
-            copy = remote or place.toggle("Copy the files into the workspace", key=form.key("copy"), help=words)
+            copy = bool(remote) or place.toggle("Copy the files into the workspace", key=form.key("copy"), help=words)
         if source not in (FILES, IN_A_DATASTORE):
             help_text = "`**` is every file, `*.csv` the CSV files at the top, `**/*.csv` those at any depth."
             glob = pattern.text_input("Pattern", "**", key=form.key("glob"), on_change="ignore", help=help_text)
@@ -247,7 +248,8 @@ def ask_for_dataset() -> None:
         with files_to_register(source, path, uploads) as folder:
             return workspace.register_dataset(name.strip(), folder, **about).reference
 
-    form.submit("Register dataset", "Taking the files in and writing the list of them …", register)
+    progress = (lambda: remote.state().message) if remote else None
+    form.submit("Register dataset", "Taking the files in and writing the list of them …", register, progress=progress)
     form.show_error(fields, place)
 
 

@@ -223,6 +223,8 @@ class Datasets:
     def manifest(self, dataset: Dataset) -> Path:
         """The list of the dataset's files, asked for once: names and sizes, no content. Raises NotFound, WorkspaceUnavailable."""
         path = self._manifest_file(dataset.name, dataset.version)
+        if dataset.type != FileDataset.type:
+            raise NotFound(f"The files of the tabular dataset {dataset} are not listed here.", "Azure ML studio shows them.")
         if not path.exists():
             files = list(_listed(self.sdk(dataset)))
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -72,8 +73,9 @@ class Listing(Generic[T]):
         self._things, self.fetched_at = things, at
         partial = self._path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         content = {"at": at.isoformat(), "things": [_value(thing) for thing in things]}
-        partial.write_text(json.dumps(content, default=datetime.isoformat), encoding="utf-8")
-        os.replace(partial, self._path)
+        with suppress(OSError):  # a full disk: it is known all the same, until the next start
+            partial.write_text(json.dumps(content, default=datetime.isoformat), encoding="utf-8")
+            os.replace(partial, self._path)
 
 
 def _value(thing: Any) -> dict[str, Any]:

@@ -149,9 +149,9 @@ def authentication(connection: Connection, tell_code: Callable[[str], None] = pr
         if not given.secret:
             text = f"There is no secret for the service principal {given.client_id}."
             raise WorkspaceUnavailable(text, "Give it on the Connection page, or set AZURE_CLIENT_SECRET.")
-        return ServicePrincipalAuthentication(given.tenant_id, given.client_id, given.secret)
+        return ServicePrincipalAuthentication(given.tenant_id, given.client_id, given.secret, cloud=_cloud())
     if connection.sign_in is SignIn.MANAGED_IDENTITY:
-        return MsiAuthentication(identity_config={"client_id": connection.client_id} if connection.client_id else None)
+        return MsiAuthentication(cloud=_cloud(), identity_config={"client_id": connection.client_id} if connection.client_id else None)
     credential = _credential(connection, tell_code)
     return _token_authentication(lambda audience: credential.get_token(audience.rstrip("/") + "/.default").token)
 
@@ -169,6 +169,11 @@ def _credential(connection: Connection, tell_code: Callable[[str], None]) -> Any
     return InteractiveBrowserCredential(timeout=600, **tenant)
 
 
+def _cloud() -> str:
+    """Named, since the SDK would look it up on the web otherwise: AzureCloud, or the one that its own variable names."""
+    return os.environ.get("AZUREML_CURRENT_CLOUD", "AzureCloud")
+
+
 def _token_authentication(token: Callable[[str], str]) -> AbstractAuthentication:
     from azureml.core.authentication import TokenAuthentication
 
@@ -184,4 +189,4 @@ def _token_authentication(token: Callable[[str], str]) -> AbstractAuthentication
             text = token(AUDIENCE)
             return AccessToken(text, int(_get_exp_time(text)))
 
-    return Tokens(token)
+    return Tokens(token, cloud=_cloud())

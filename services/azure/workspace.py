@@ -227,6 +227,7 @@ class AzureWorkspace:
         return self._datasets.fetch(dataset, path)
 
     def changed_files(self, dataset: Dataset, limit: int = 20_000) -> list[str]:
+        """By their sizes: one list is asked for, no content."""
         return list(self._datasets.changes(dataset))[:limit]
 
     # ---- where runs go ------------------------------------------------------------------------------------------------------------
