@@ -4,7 +4,9 @@ import argparse
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import streamlit as st
 from starlette.datastructures import Headers, MutableHeaders
@@ -63,6 +65,10 @@ async def announced(_app: st.App) -> AsyncGenerator[None, None]:
         cli_util.open_browser(url)
     yield
 
+
+# Streamlit puts this folder first in sys.path for each run of a page and takes it out again, unless it is there already. A thread that
+# imports something at that moment (Azure ML's SDK, which takes seconds) passes over one entry, and may not find what is installed.
+sys.path.append(str(Path(__file__).parent / "pages"))
 
 app = st.App(
     "pages/shell.py",

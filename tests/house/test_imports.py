@@ -44,6 +44,14 @@ def test_opening_the_workspace_loads_nothing_heavy(statement):
     assert loaded_by(statement) & HEAVY == set()
 
 
+def test_a_run_of_a_page_leaves_sys_path_alone_for_a_thread_that_imports():
+    code = (
+        "import app, sys\nfrom streamlit.runtime.scriptrunner.exec_code import modified_sys_path\nbefore = list(sys.path)\n"
+        "with modified_sys_path('pages/shell.py'): assert sys.path == before, sys.path"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 @pytest.mark.parametrize("path", IN_THE_USERS_INTERPRETER, ids=lambda path: str(path.relative_to(LOCAL)))
 def test_the_worker_needs_the_standard_library_of_python_3_8_only(path):
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
