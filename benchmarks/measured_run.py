@@ -91,6 +91,8 @@ def measure(workspace: LocalWorkspace, wanted: RunRequest) -> MeasuredRun:
         time.sleep(0.1)  # looking costs the run something too
     if run.status is not RunStatus.COMPLETED:
         raise RuntimeError(f"{run.status}: {run.error}")
+    while runner_pid(run.id):  # it makes the table of a large run, after its end
+        time.sleep(0.02)
     folder = RunFolder(workspace.home, run.id)
     with Journal(folder.path) as journal:
         attempts = list(journal.attempts())

@@ -72,8 +72,9 @@ def test_from_signing_in_to_the_downloaded_table_and_back_to_this_machine(dashbo
 
     page.get_by_role("button", name="See results").click()
     expect(page.get_by_text("7 predictions", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Download", exact=True).click()
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download CSV").click()
+        page.get_by_role("link", name="CSV", exact=True).click()
     download.value.save_as(tmp_path / "predictions.csv")
     with open(tmp_path / "predictions.csv", newline="", encoding="utf-8") as lines:
         rows = sorted((row["File"], row["Prediction"]) for row in csv.DictReader(lines))
