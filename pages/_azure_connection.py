@@ -8,11 +8,19 @@ from typing import Any
 import streamlit as st
 
 from pages import _shared
-from services.errors import SettingsError
+from services.errors import SettingsError, StudioError
 from services.remote import RemoteWorkspace
 from services.workspace import Connection, SignIn, choose_workspace, suggested_connection
 
 OF_THE_FILE = ("subscription_id", "resource_group", "workspace_name")
+FIELDS = {
+    SignIn.INTERACTIVE: ("tenant_id",),
+    SignIn.DEVICE_CODE: ("tenant_id",),
+    SignIn.AZURE_CLI: ("tenant_id",),
+    SignIn.SERVICE_PRINCIPAL: ("tenant_id", "client_id"),
+    SignIn.MANAGED_IDENTITY: ("client_id",),
+}
+"""What each asks for, besides the secret of a service principal."""
 WHAT_IT_MEANS = {
     SignIn.INTERACTIVE: "A browser window opens on the machine where this dashboard runs.",
     SignIn.DEVICE_CODE: "You get a code to type at microsoft.com/devicelogin, in any browser on any machine.",
@@ -51,9 +59,8 @@ def show_workspace(remote: RemoteWorkspace) -> None:
             _shared.show_error(state.error)
         elif state.is_open:
             st.success("Signed in.", icon=":material/check_circle:")
-        if not (state.opening or state.is_open) and st.button("Sign in", key="sign-in", type="primary", icon=":material/login:"):
-            remote.open()
-            st.rerun()
+        if not (state.opening or state.is_open):
+            st.button("Sign in", key="sign-in", type="primary", icon=":material/login:", on_click=remote.open)
         if state.is_open:
             what_is_there(remote)
 
@@ -94,52 +101,59 @@ def ask_for_workspace() -> None:
     known = suggested_connection()
     fields: dict[str, Any] = {}
 
-    def text(name: str, label: str, **more: Any) -> str:
+    def text(name: str, label: str, **more: Any) -> None:
         fields[name] = st.container(gap="xsmall")
         st.session_state.setdefault(f"azure-{name}", str(known.get(name, "")))
-        return str(fields[name].text_input(label, key=f"azure-{name}", on_change="ignore", **more)).strip()
+        fields[name].text_input(label, key=f"azure-{name}", on_change="ignore", **more)
 
     left, right = st.columns(2, gap="large")
     with left:
         st.file_uploader("config.json, or fill it in below", type="json", key="config-json", on_change=take_file)
         if "config-error" in st.session_state:
             st.error(st.session_state.pop("config-error"), icon=":material/error:")
-        place = {
-            "subscription_id": text("subscription_id", "Subscription id"),
-            "resource_group": text("resource_group", "Resource group"),
-            "workspace_name": text("workspace_name", "Workspace name"),
-        }
+        for name, label in zip(OF_THE_FILE, ("Subscription id", "Resource group", "Workspace name"), strict=True):
+            text(name, label)
     with right:
         ways = list(SignIn)
         st.session_state.setdefault("azure-sign_in", SignIn(known.get("sign_in", SignIn.INTERACTIVE)))
         sign_in = st.selectbox("Sign in", ways, key="azure-sign_in", format_func=lambda way: str(way)[:1].upper() + str(way)[1:])
         st.caption(WHAT_IT_MEANS[sign_in])
-        about: dict[str, str] = {}
-        keep = False
-        if sign_in is not SignIn.MANAGED_IDENTITY:
-            needed = sign_in is SignIn.SERVICE_PRINCIPAL
-            about["tenant_id"] = text("tenant_id", "Tenant id", placeholder="" if needed else "optional")
-        if sign_in in (SignIn.SERVICE_PRINCIPAL, SignIn.MANAGED_IDENTITY):
-            about["client_id"] = text("client_id", "Client id", placeholder="" if sign_in is SignIn.SERVICE_PRINCIPAL else "optional")
+        optional = "" if sign_in is SignIn.SERVICE_PRINCIPAL else "optional"
+        for name in FIELDS[sign_in]:
+            text(name, "Tenant id" if name == "tenant_id" else "Client id", placeholder=optional)
         if sign_in is SignIn.SERVICE_PRINCIPAL:
             fields["secret"] = st.container(gap="xsmall")
             number = st.session_state.setdefault("azure-secret-number", 0)  # a new number empties the field
             hint = "from AZURE_CLIENT_SECRET or the keyring, where this is empty"
-            about["secret"] = fields["secret"].text_input("Secret", type="password", key=f"azure-secret-{number}", placeholder=hint)
-            keep = st.toggle("Keep the secret in this machine’s keyring", key="azure-keep", value=False)
-        pressed = st.button("Connect", key="connect", type="primary", icon=":material/login:")
-    if pressed:
-        with _shared.errors_at_their_fields(fields):
-            connect(place, sign_in, about, keep=keep)
+            fields["secret"].text_input("Secret", type="password", key=f"azure-secret-{number}", placeholder=hint, on_change="ignore")
+            st.toggle("Keep the secret in this machine’s keyring", key="azure-keep", value=False)
+        # As a callback: what a run of the page has yet to reach may be overtaken by another run of it.
+        st.button("Connect", key="connect", type="primary", icon=":material/login:", on_click=connect)
+    if error := st.session_state.pop("azure-error", None):
+        _shared.show_error(error, fields.get(getattr(error, "field", "")))
 
 
-def connect(place: dict[str, str], sign_in: SignIn, about: dict[str, str], *, keep: bool) -> None:
-    connection = Connection(**place, sign_in=sign_in, **about).with_secret()  # type: ignore[arg-type]
-    if sign_in is SignIn.SERVICE_PRINCIPAL and not connection.secret:
-        raise SettingsError("secret", "there is no secret", "Type it, or set AZURE_CLIENT_SECRET before the dashboard starts.")
-    if keep:
-        connection.keep_secret()
-    choose_workspace(connection)
-    st.session_state["azure-secret-number"] = st.session_state.get("azure-secret-number", 0) + 1
+def connect() -> None:
+    """Work in the workspace that the form names, signing in in the background. Runs before the page does."""
+    said = st.session_state
+    sign_in = SignIn(said["azure-sign_in"])
+
+    def value(name: str) -> str:
+        return str(said.get(f"azure-{name}", "")).strip()
+
+    number = said.get("azure-secret-number", 0)
+    try:
+        tenant, client = (value(name) if name in FIELDS[sign_in] else "" for name in ("tenant_id", "client_id"))
+        subscription, group, name = map(value, OF_THE_FILE)
+        secret = said.get(f"azure-secret-{number}", "") if sign_in is SignIn.SERVICE_PRINCIPAL else ""
+        connection = Connection(subscription, group, name, sign_in, tenant, client, secret).with_secret()
+        if sign_in is SignIn.SERVICE_PRINCIPAL and not connection.secret:
+            raise SettingsError("secret", "there is no secret", "Type it, or set AZURE_CLIENT_SECRET before the dashboard starts.")
+        if said.get("azure-keep") and secret:
+            connection.keep_secret()
+        choose_workspace(connection)
+    except StudioError as error:
+        said["azure-error"] = error
+        return
+    said["azure-secret-number"] = number + 1  # the field is empty again
     _shared.forget_choices()
-    st.rerun()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages import _shared
-from services.remote import RemoteWorkspace
+from services.remote import ConnectionState, RemoteWorkspace
 
 _LOOK_EVERY = 0.7  # seconds, while something goes on
 
@@ -13,14 +13,14 @@ _LOOK_EVERY = 0.7  # seconds, while something goes on
 def show(remote: RemoteWorkspace) -> None:
     state = remote.state()
     busy = state.opening or state.listing
-    st.fragment(_strip, run_every=_LOOK_EVERY if busy else None)(remote, busy, state.lists)
+    st.fragment(_strip, run_every=_LOOK_EVERY if busy else None)(remote, state)
 
 
-def _strip(remote: RemoteWorkspace, was_busy: bool, lists: int) -> None:
+def _strip(remote: RemoteWorkspace, before: ConnectionState) -> None:
+    """Draws the page around it again only where there is something new: who is just clicking should not be disturbed."""
     state = remote.state()
-    if was_busy and not (state.opening or state.listing):
-        st.rerun()  # the page again, with the lists as they are now
-    if state.lists > lists and not remote.models() and not remote.datasets():
+    news = (state.changes, state.is_open, state.error) != (before.changes, before.is_open, before.error)
+    if news and not (state.opening or state.listing):
         st.rerun()
     with st.container(border=True, gap="xsmall", key="connection-strip"):
         st.badge("Azure ML", icon=":material/cloud:", color="blue")

@@ -22,10 +22,12 @@ def show_local(workspace: Workspace) -> None:
 
 def offer_local() -> None:
     st.text("Models, datasets and runs of this machine. There is no account, and nothing leaves the machine.")
-    if st.button("Work on this machine", key="use-local", type="primary", icon=":material/computer:"):
-        choose_workspace(None)
-        _shared.forget_choices()
-        st.rerun()
+    st.button("Work on this machine", key="use-local", type="primary", icon=":material/computer:", on_click=use_local)
+
+
+def use_local() -> None:
+    choose_workspace(None)
+    _shared.forget_choices()
 
 
 def how_to_move() -> None:

@@ -73,7 +73,8 @@ class ConnectionState:
     listed_at: datetime | None = None
     listing: bool = False
     lists: int = 0
-    """Counted up with every list that came in."""
+    """Counted up with every list that came in; `changes` with those that differ from what was known."""
+    changes: int = 0
 
 
 class RemoteWorkspace(Workspace, Protocol):

@@ -47,7 +47,14 @@ class Lists:
 
         self.models = Listing(folder / "models.json", models.all, _model)
         self.datasets: Listing[Dataset] = Listing(folder / "datasets.json", known_datasets, _dataset)
-        self.environments = Listing(folder / "environments.json", lambda: environments.environments(session), lambda v: Environment(**v))
+
+        def known_environments() -> list[Environment]:  # when they were made isn't told: when they were first seen is
+            seen = {(one.name, one.version): one.created_at for one in self.environments.known()}
+            return [
+                replace(one, created_at=seen.get((one.name, one.version), one.created_at)) for one in environments.environments(session)
+            ]
+
+        self.environments = Listing(folder / "environments.json", known_environments, lambda value: Environment(**value))
         self.compute_targets = Listing(folder / "computes.json", lambda: computes.compute_targets(session), lambda v: ComputeTarget(**v))
         self.datastores = Listing(folder / "datastores.json", lambda: computes.datastores(session), lambda v: Datastore(**v))
 
@@ -75,8 +82,8 @@ class Lists:
             self._session.workspace  # noqa: B018 - signs in
             self._state = replace(self._state, opening=False, message="")
             for listing in self._all():
-                listing.fetch()
-                self._state = replace(self._state, lists=self._state.lists + 1)
+                changed = listing.known() != listing.fetch()
+                self._state = replace(self._state, lists=self._state.lists + 1, changes=self._state.changes + changed)
         except StudioError as known:
             error = known
         except Exception as unknown:  # noqa: BLE001 - a thread has nobody else to tell

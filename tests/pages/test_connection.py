@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import pytest
+
+from services.workspace import SignIn
+
 
 def test_it_says_where_the_workspace_is_and_that_all_it_needs_is_there(open_page, home):
     app = open_page("connection.py")
@@ -26,3 +30,42 @@ def test_a_workspace_that_cannot_be_opened_still_shows_how_to_choose_another(ope
     app.switch_page("home.py").run()
     assert not app.exception
     assert "can't be made or written" in app.error[0].value.replace("\\", "")
+
+
+@pytest.fixture
+def azure_form(open_page, monkeypatch, tmp_path):
+    """The form of an Azure ML workspace, with nothing in the surroundings to fill it in with."""
+    for name in ("SUBSCRIPTION_ID", "RESOURCE_GROUP", "WORKSPACE_NAME", "TENANT_ID", "CLIENT_ID", "CLIENT_SECRET"):
+        monkeypatch.delenv(f"AZURE_{name}", raising=False)
+    monkeypatch.chdir(tmp_path)
+    app = open_page("connection.py")
+    app.segmented_control(key="where").set_value("Azure ML").run()
+    return app
+
+
+def test_where_azure_ml_is_chosen_it_says_that_support_for_sdk_v1_has_ended(azure_form):
+    assert any("ended on 2026-06-30" in warning.value for warning in azure_form.warning)
+
+
+@pytest.mark.parametrize(
+    ("sign_in", "filled", "words"),
+    [
+        ("Azure CLI", {}, "no subscription is given"),
+        ("Azure CLI", {"subscription_id": "s", "resource_group": "a/b"}, "“a/b” is no resource group"),
+        ("service principal", {"subscription_id": "s", "resource_group": "g", "workspace_name": "w"}, "the tenant is missing"),
+        (
+            "service principal",
+            {"subscription_id": "s", "resource_group": "g", "workspace_name": "w", "tenant_id": "t", "client_id": "c"},
+            "there is no secret",
+        ),
+    ],
+)
+def test_a_form_that_names_no_workspace_is_refused_at_its_field_and_nothing_is_chosen(azure_form, home, sign_in, filled, words):
+    app = azure_form
+    app.selectbox(key="azure-sign_in").set_value(SignIn(sign_in)).run()
+    for name, value in filled.items():
+        app.text_input(key=f"azure-{name}").set_value(value)
+    app.button(key="connect").click().run()
+    assert not app.exception
+    assert words in app.error[0].value.replace("\\", "")
+    assert not (home / "azure").exists()
