@@ -21,6 +21,8 @@ from services.prediction_table import Kind
 CHARTS = ("Distribution", "Over folders", "Over time", "Two columns")
 _MOST_BARS = 25
 _BINS = 60
+_MOST_FOLDERS = 30
+_MOST_CLASSES = 10
 _NUMBERS = (Kind.NUMBER, Kind.WHOLE_NUMBER)
 
 
@@ -76,7 +78,7 @@ def _over_folders(view: View, place: DeltaGenerator) -> None:
         )
         _plots.draw(figure, "chart_folders", "Mean prediction by folder", lambda _, bar: _choose_value(view, "Folder", means[bar][0]))
         return
-    found = prediction_charts.classes_over_folders(view.table, view.filter)
+    found = prediction_charts.classes_over_folders(view.table, view.filter, _MOST_FOLDERS, _MOST_CLASSES)
     sums: dict[str, int] = {}
     for folder, _, count in found:
         sums[folder] = sums.get(folder, 0) + count
@@ -91,6 +93,8 @@ def _over_folders(view: View, place: DeltaGenerator) -> None:
         set_filter(choose_of(chosen, "Folder", (folders[bar],)), look="")
 
     _plots.draw(_plots.stacked(folders, parts), "chart_stacked", "Classes in each folder", clicked)
+    if len(classes) == _MOST_CLASSES or len(folders) == _MOST_FOLDERS:
+        st.caption(f"At most the {_MOST_CLASSES} most frequent classes, and the {_MOST_FOLDERS} folders with the most rows.")
 
 
 def _over_time(view: View, place: DeltaGenerator) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from pages import _plots, _shared
-from pages._results_view import View, beside, change, high, option_labels, set_filter
+from pages._results_view import View, beside, change, follow, high, option_labels, set_filter
 from pages._shared import arrow_table, facts, plain, shown
 from services import judgement, label_file
 from services.errors import StudioError
@@ -22,7 +22,7 @@ _MOST_ROWS = 1000
 def labels(view: View) -> None:
     """Choose or give a file of labels; then what it says of the predictions."""
     folder = _shared.workspace().predictions(view.run.id).path.parent
-    chosen = beside().removeprefix("labels:") if beside().startswith("labels:") else ""
+    chosen, _, of = beside().removeprefix("labels:").partition(":") if beside().startswith("labels:") else ("", "", "")
     kept = label_file.kept_labels(folder)
     if kept:
         with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -35,7 +35,21 @@ def labels(view: View) -> None:
     with st.expander("Give a file of labels", expanded=not kept, icon=":material/add:"):
         _give(view, folder)
     if chosen:
-        _judged(view, judgement.judge(_shared.workspace().predictions(view.run.id), label_file.labels_of(folder, chosen)))
+        predictions = _shared.workspace().predictions(view.run.id)
+        if predictions.further_columns:
+            of = _judged_column(chosen, judgement.judged_column(predictions, of), ["Prediction", *predictions.further_columns])
+        _judged(view, judgement.judge(predictions, label_file.labels_of(folder, chosen), of))
+
+
+def _judged_column(labels_id: str, of: str, names: list[str]) -> str:
+    """Which column the labels are compared with, where predictions hold several."""
+    follow("judged_column", of)
+    words = option_labels(names)
+    column: str = st.selectbox(
+        "Judged column", names, key="judged_column", format_func=lambda name: words.get(name, name),
+        on_change=lambda: change(beside=f"labels:{labels_id}:{st.session_state.judged_column}", filter="", row=""),
+    )  # fmt: skip
+    return column
 
 
 def _give(view: View, folder: Path) -> None:
@@ -116,7 +130,7 @@ def _classes(view: View, found: judgement.Judgement) -> None:
 
     def open_cell(_: int, point: int) -> None:
         said, label, _count = cells[point]
-        set_filter(judgement.cell(label, said), look="")
+        set_filter(judgement.cell(label, said, found.of), look="")
 
     _plots.draw(figure, "confusion", f"Confusion matrix, accuracy {found.accuracy:.0%}", open_cell)
     more = f" The {_MOST_CLASSES} classes with the most labels." if len(scores) > _MOST_CLASSES else ""

@@ -56,7 +56,7 @@ def chosen_of(chosen: Filter, column: str) -> tuple[str, ...]:
     if column == "Prediction":
         return chosen.classes
     if column == "Status":
-        return chosen.statuses if chosen.statuses != Filter().statuses else ()
+        return tuple(map(str, chosen.statuses)) if chosen.statuses != Filter().statuses else ()  # Streamlit stumbles over an enum
     return next((one.values for one in chosen.conditions if (one.column, one.test) == (column, Test.ONE_OF)), ())
 
 
@@ -72,7 +72,7 @@ def choose_of(chosen: Filter, column: str, values: tuple[str, ...]) -> Filter:
 
 def facet(view: View, column: str) -> None:
     """The most frequent values with their counts; those that are filtered by are chosen."""
-    counts = {str(value): count for value, count in view.table.facet(column, view.filter, _MOST) if value not in (None, "")}
+    counts = {str(value): count for value, count in view.table.facet(column, view.filter, _MOST) if value is not None}
     chosen = chosen_of(view.filter, column)
     counts |= dict.fromkeys((value for value in chosen if value not in counts), 0)
     if len(counts) < 2 and not chosen:

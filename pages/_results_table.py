@@ -107,8 +107,10 @@ def _default_columns(view: View) -> list[str]:
     numeric = view.table.kind in (Kind.NUMBER, Kind.WHOLE_NUMBER)
     of_numbers = () if numeric else (judgement.JUDGED[-1], comparison.COMPARED[-1])  # empty beside classes
     shown = ["File", "Prediction", *(name for name in view.table.further_columns if name not in of_numbers)]
-    if Status.FAILED in view.filter.statuses:
-        shown = [name for name in shown if name != "Prediction" or len(view.filter.statuses) > 1] + _OF_FAILED
+    if view.filter.statuses == (Status.FAILED,):  # what was to be predicted is empty
+        shown = ["File", *(name for name in shown if name in (*judgement.JUDGED, *comparison.COMPARED)), *_OF_FAILED]
+    elif Status.FAILED in view.filter.statuses:
+        shown += _OF_FAILED
     if view.order.column not in ("", "Number", *shown):
         shown.append(view.order.column)
     return shown

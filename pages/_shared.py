@@ -53,7 +53,8 @@ def forget_choices() -> None:
 
 
 def table_beside(run_id: str, beside: str) -> Predictions:
-    """A run's table of predictions; with true labels (`labels:ID`) or another run's predictions (`run:ID`) beside them, where asked."""
+    """A run's table of predictions; with true labels (`labels:ID`, `labels:ID:COLUMN`) or another run's predictions (`run:ID`) beside them,
+    where asked."""
     opened = workspace()
     table = opened.predictions(run_id)
     what, _, id_ = beside.partition(":")
@@ -64,7 +65,8 @@ def table_beside(run_id: str, beside: str) -> Predictions:
     if what == "labels":
         from services import judgement, label_file
 
-        return Predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_)).path)
+        labels, _, of = id_.partition(":")
+        return Predictions(judgement.judge(table, label_file.labels_of(table.path.parent, labels), of).path)
     from services import comparison
 
     return Predictions(comparison.compare(opened.predictions(id_), table, id_).path)

@@ -114,7 +114,7 @@ def _join(database: duckdb.DuckDBPyConnection, older: Path, newer: Path, target:
 def _keyed(database: duckdb.DuckDBPyConnection, table: Path, columns: str) -> str:
     """A query of the table's rows; `key` tells the rows of one file apart."""
     count, distinct = database.execute(f"SELECT count(*), count(DISTINCT hash(File)) FROM {parquet(table)}").fetchall()[0]
-    key = "0" if count == distinct else "row_number() OVER (PARTITION BY File ORDER BY file_row_number)"
+    key = "1" if count == distinct else "row_number() OVER (PARTITION BY File ORDER BY file_row_number)"
     return f"SELECT {columns}, {key} AS key, file_row_number AS row FROM {parquet(table)}"
 
 

@@ -7,7 +7,9 @@ and exported like any. Precision, recall and F1 are scikit-learn's (`sklearn.met
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from services.label_file import Labels
 from services.prediction_database import explained, pattern
-from services.prediction_filters import literal
-from services.prediction_join import copy_beside, parquet, remove_stale, scratch_database, writing
+from services.prediction_filters import literal, quoted
+from services.prediction_join import copy_beside, names_beside, parquet, remove_stale, scratch_database, writing
 from services.prediction_rows import Status
 from services.prediction_table import Kind
 from services.predictions import Condition, Filter, Predictions, Test
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 JUDGED = ("Label", "Verdict", "Residual")
 """The columns beside the table's own. Residual is prediction minus label, of numbers."""
+_PREDICTION_NAMES = ("prediction", "predictions", "predicted", "predicted_label", "label", "class", "y_pred", "pred")
+_MOST_CLASSES = 50
 
 
 class Verdict(StrEnum):
@@ -83,24 +87,37 @@ class NumberErrors:
     r2: float
 
 
-def judge(predictions: Predictions, labels: Labels) -> Judgement:
-    """Join them, unless that was done already. Takes about 3 µs a row; memory stays constant.
+def judged_column(predictions: Predictions, asked: str = "") -> str:
+    """The column whose values are judged: `asked`, where there is one. Else of DataFrames, objects and lists the first that is called as
+    predictions are, for the prediction itself is then the whole row."""
+    further = predictions.further_columns
+    if asked in ("Prediction", *further):
+        return asked
+    called = {re.sub(r" \d+$", "", name).casefold(): name for name in reversed(further)}
+    return next((called[name] for name in _PREDICTION_NAMES if name in called), "Prediction")
+
+
+def judge(predictions: Predictions, labels: Labels, of: str = "") -> Judgement:
+    """Join them, unless that was done already. Takes about 3 µs a row; memory stays constant. `of`: see judged_column.
 
     Raises WorkspaceUnavailable where the joined table can't be written.
     """
-    target = predictions.path.with_name(f"judged-{labels.id}-{predictions.path.stem}.parquet")
+    of = judged_column(predictions, of)
+    which = labels.id if of == "Prediction" else f"{labels.id}.{hashlib.sha256(of.encode()).hexdigest()[:8]}"
+    target = predictions.path.with_name(f"judged-{which}-{predictions.path.stem}.parquet")
     if not (target.is_file() and _leftovers_of(target).is_file()):
-        _join(predictions, labels, target)
-        remove_stale(target, f"judged-{labels.id}-")
-        remove_stale(_leftovers_of(target), f"leftover-judged-{labels.id}-")
-    return Judgement(target, predictions.kind)
+        _join(predictions, labels, of, target)
+        remove_stale(target, f"judged-{which}-")
+        remove_stale(_leftovers_of(target), f"leftover-judged-{which}-")
+    kind = predictions.kind if of == "Prediction" else predictions.columns[of]
+    return Judgement(target, kind, names_beside(predictions.columns, JUDGED)[of])
 
 
 def _leftovers_of(judged: Path) -> Path:
     return judged.with_name(f"leftover-{judged.name}")
 
 
-def _join(predictions: Predictions, labels: Labels, target: Path) -> None:
+def _join(predictions: Predictions, labels: Labels, of: str, target: Path) -> None:
     table = parquet(predictions.path)
     with writing(target) as (database, unfinished), writing(_leftovers_of(target)) as (_, leftovers):
         database.execute("SET preserve_insertion_order = false")
@@ -109,18 +126,23 @@ def _join(predictions: Predictions, labels: Labels, target: Path) -> None:
             "CREATE TEMP TABLE beside AS SELECT p.Label AS Label, try_cast(p.Label AS DOUBLE) AS n"
             f" FROM {table} t LEFT JOIN pairs p ON p.File = t.File ORDER BY t.file_row_number"
         )
-        same = "(t.Prediction = b.Label OR coalesce(t.Number = b.n, false))"
+        said, number = f"t.{quoted(of)}::VARCHAR", _number(of, "t.")
+        same = f"({said} = b.Label OR coalesce({number} = b.n, false))"
         verdict = (
-            f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN t.Prediction IS NULL THEN '{Verdict.NO_PREDICTION}'"
+            f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN {said} IS NULL THEN '{Verdict.NO_PREDICTION}'"
             f" WHEN {same} THEN '{Verdict.CORRECT}' ELSE '{Verdict.WRONG}' END"
         )
         database.execute("SET preserve_insertion_order = true")
         columns = {
             "Label": (Kind.CATEGORY, "b.Label"),
             "Verdict": (Kind.CATEGORY, verdict),
-            "Residual": (Kind.NUMBER, "CASE WHEN isfinite(b.n) THEN t.Number - b.n END"),
+            "Residual": (Kind.NUMBER, f"CASE WHEN isfinite(b.n) THEN {number} - b.n END"),
         }
         copy_beside(database, predictions.path, columns, "beside", unfinished)
+
+
+def _number(of: str, table: str = "") -> str:
+    return f"{table}Number" if of == "Prediction" else f"try_cast({table}{quoted(of)}::VARCHAR AS DOUBLE)"
 
 
 def _give_labels(database: duckdb.DuckDBPyConnection, table: str, labels: Labels, leftovers: Path) -> None:
@@ -154,8 +176,11 @@ def _give_labels(database: duckdb.DuckDBPyConnection, table: str, labels: Labels
 class Judgement:
     """What came of it, read from the joined table at `path`. Safe to use from several threads."""
 
-    def __init__(self, path: Path, kind: Kind) -> None:
+    def __init__(self, path: Path, kind: Kind, of: str = "Prediction") -> None:
         self.path = path
+        self.of = of
+        """The column that is judged."""
+        self._said = f"{quoted(of)}::VARCHAR"
         self._kind = kind
 
     @cached_property
@@ -178,18 +203,21 @@ class Judgement:
         """Whether predictions and labels are quantities, so that errors have a size; else they are classes."""
         if self._kind not in (Kind.NUMBER, Kind.WHOLE_NUMBER):
             return False
+        few = f"SELECT count(DISTINCT {self._said}) <= {_MOST_CLASSES} FROM judged"
+        if self.of != "Prediction" and self._kind is Kind.WHOLE_NUMBER and self._ask(few)[0][0]:
+            return False
         return self._ask(f"SELECT count(Residual) * 2 > count(*) FROM judged WHERE {_JUDGED_ROWS}")[0][0] is True
 
     def confusion(self, limit: int = 1000) -> list[tuple[str, str, int]]:
         """(label, prediction, rows), the most frequent first."""
         return self._ask(
-            f"SELECT Label, Prediction, count(*) FROM judged WHERE {_JUDGED_ROWS} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {limit:d}"
+            f"SELECT Label, {self._said}, count(*) FROM judged WHERE {_JUDGED_ROWS} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {limit:d}"
         )
 
     def classes(self, limit: int = 1000) -> list[ClassScore]:
         """Each class among labels or predictions, those with the most labels first."""
         rows = self._ask(
-            f"WITH pairs AS (SELECT Label AS l, Prediction AS p, Verdict AS v, count(*) AS n FROM judged WHERE {_JUDGED_ROWS}"
+            f"WITH pairs AS (SELECT Label AS l, {self._said} AS p, Verdict AS v, count(*) AS n FROM judged WHERE {_JUDGED_ROWS}"
             f" GROUP BY 1, 2, 3), spelled AS (SELECT l, CASE WHEN v = '{Verdict.CORRECT}' THEN l ELSE p END AS p, n FROM pairs)"
             " SELECT name, sum(l), sum(p), sum(c) FROM (SELECT l AS name, n AS l, 0 AS p, 0 AS c FROM spelled"
             " UNION ALL SELECT p, 0, n, 0 FROM spelled UNION ALL SELECT l, 0, 0, n FROM spelled WHERE l = p)"
@@ -208,7 +236,7 @@ class Judgement:
     def number_errors(self) -> NumberErrors:
         count, mae, mse, bias, variance = self._ask(
             "SELECT count(Residual), avg(abs(Residual)), avg(Residual * Residual), avg(Residual),"
-            " var_pop(Number - Residual) FILTER (Residual IS NOT NULL) FROM judged"
+            f" var_pop({_number(self.of)} - Residual) FILTER (Residual IS NOT NULL) FROM judged"
         )[0]
         if not count:
             return NumberErrors(0, math.nan, math.nan, math.nan, math.nan)
@@ -243,9 +271,12 @@ class Judgement:
 _JUDGED_ROWS = f"Verdict IN ('{Verdict.CORRECT}', '{Verdict.WRONG}')"
 
 
-def cell(label: str, prediction: str) -> Filter:
+def cell(label: str, prediction: str, of: str = "Prediction") -> Filter:
     """The rows of the joined table behind one cell of the confusion matrix."""
-    return Filter(classes=(prediction,), conditions=(Condition("Label", Test.ONE_OF, (label,)),))
+    true = Condition("Label", Test.ONE_OF, (label,))
+    if of == "Prediction":
+        return Filter(classes=(prediction,), conditions=(true,))
+    return Filter(conditions=(true, Condition(of, Test.ONE_OF, (prediction,))))
 
 
 def verdict_is(verdict: Verdict) -> Filter:

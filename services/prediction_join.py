@@ -6,17 +6,18 @@ ten million rows are joined within a fixed amount of memory.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.errors import WorkspaceUnavailable
 from services.prediction_database import pattern
-from services.prediction_filters import literal
+from services.prediction_filters import literal, quoted
 from services.prediction_selections import remove_table
 from services.prediction_table import Kind
 
@@ -90,15 +91,32 @@ def copy_beside(
     database: duckdb.DuckDBPyConnection, table: Path, columns: Mapping[str, tuple[Kind, str]], beside: str, target: Path
 ) -> None:
     """Write `table` to `target`, its rows in their order and its notes kept, with `columns` added: of each what its values are, and SQL
-    over the table's columns, t, and those of the relation `beside`, which has exactly one row for each of the table's, in that order."""
+    over the table's columns, t, and those of the relation `beside`, which has exactly one row for each of the table's, in that order.
+    A column of the table that is called as one of these gets another name: see names_beside."""
     notes = {name: value for name, value in parquet_notes(database, table).items() if not name.startswith("ARROW:")}
-    notes["columns"] = json.dumps(json.loads(notes["columns"]) | {name: kind for name, (kind, _) in columns.items()})
+    kinds = json.loads(notes["columns"])
+    names = names_beside(kinds, columns)
+    notes["columns"] = json.dumps({names[name]: kind for name, kind in kinds.items()} | {name: kind for name, (kind, _) in columns.items()})
+    renamed = ", ".join(f"{quoted(name)} AS {quoted(new)}" for name, new in names.items() if new != name)
+    own = f"t.* RENAME ({renamed})" if renamed else "t.*"
     added = ", ".join(f"{sql} AS {name}" for name, (_, sql) in columns.items())
     told = ", ".join(f"{literal(name)}: {literal(value)}" for name, value in notes.items())
     database.execute(
-        f"COPY (SELECT t.*, {added} FROM read_parquet({literal(pattern(table))}) t POSITIONAL JOIN {beside} b)"
+        f"COPY (SELECT {own}, {added} FROM read_parquet({literal(pattern(table))}) t POSITIONAL JOIN {beside} b)"
         f" TO {literal(str(target))} ({_PARQUET}, KV_METADATA {{{told}}})"
     )
+
+
+def names_beside(names: Collection[str], added: Collection[str]) -> dict[str, str]:
+    """What a table's columns are called where these are added: `label` is `label 2` beside `Label`, for SQL knows no case."""
+    new = {name.lower() for name in added}
+    taken = new | {name.lower() for name in names}
+    called = {}
+    for name in names:
+        spellings = (f"{name} {number}" for number in itertools.count(2))
+        called[name] = next(one for one in spellings if one.lower() not in taken) if name.lower() in new else name
+        taken.add(called[name].lower())
+    return called
 
 
 def same_files_in_order(database: duckdb.DuckDBPyConnection, one: Path, other: Path) -> bool:

@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services import prediction_charts, prediction_exports, prediction_orders
+from services import prediction_charts, prediction_exports, prediction_orders, prediction_sql
 from services.errors import NotFound, SettingsError
 from services.prediction_database import SECONDS_FOR_A_QUERY, connected, explained, pattern
 from services.prediction_filters import (
@@ -224,14 +224,26 @@ class Predictions:
     # ---- for the other rooms -------------------------------------------------------------------------------------------------
 
     def explained(self, filter_: Filter) -> Any:
-        hint = "Write SQL over " + ", ".join(map(quoted, self.columns)) + "; for example: Prediction = 'cat'."
-        return explained(self.path, "where" if filter_.where else "", hint)
+        return explained(self.path, "where" if filter_.where else "", self._hint)
+
+    @property
+    def _hint(self) -> str:
+        return "Write SQL over " + ", ".join(map(quoted, self.columns)) + "; for example: Prediction = 'cat'."
+
+    def _try(self, where: str) -> None:
+        """A person's condition is asked once where its time and memory are limited, before anything here is asked by it."""
+        what = f"where\0{where}"
+        if not self._kept.found(what, ".tried").exists():
+            prediction_sql.try_condition(self, where, self._hint)
+            self._kept.place_for(what, ".tried").touch()
 
     def ask(
         self, columns: str, filter_: Filter, rest: str = "", database: duckdb.DuckDBPyConnection | None = None, **values: Any
     ) -> duckdb.DuckDBPyRelation:
         """A relation of these expressions over what is filtered, in the table's order."""
         which, bound = condition(filter_, self._known)
+        if filter_.where:
+            self._try(filter_.where)
         query = f"SELECT {columns} FROM numbered WHERE {which} {rest}"
         return (database or self._databases[""].cursor()).sql(query, params=bound | values)
 

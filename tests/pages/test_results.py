@@ -281,6 +281,7 @@ def test_failed_items_are_a_click_away_with_their_errors(open_page, ended):
     assert not app.exception
     assert table(app)["File"][0] == "0002.csv"
     app.button(key="show_failed").click().run()
+    assert not app.exception
     assert list(table(app)["File"]) == ["0000.csv", "0001.csv"]
     assert ":red[odd] one" in table(app)["Error"][0]
 
@@ -299,6 +300,32 @@ def test_labels_judge_the_predictions_and_a_cell_is_a_filter(open_page, ended, t
     assert not app.exception
     assert set(table(app)["Verdict"]) == {"wrong"}
     assert len(table(app)) == 9 - right
+
+
+def test_where_predictions_are_objects_their_label_is_judged_unless_another_column_is_chosen(open_page, ended, tmp_path):
+    objects = SCRIPT.format(prediction="{dict(label=['cat', 'dog'][number % 2], score=number / 7)}", before="")
+    (tmp_path / "truth.csv").write_text("file,label\n" + "".join(f"{n:04}.csv,cat\n" for n in range(10)))
+    app = open_page(RESULTS, run=ended(objects).id, look="True labels")
+    app.text_input(key="labels_path").set_value(str(tmp_path / "truth.csv")).run()
+    app.button(key="judge").click().run()
+    assert not app.exception
+    assert app.selectbox(key="judged_column").value == "label"
+    assert "50.00%" in words(app.text)
+    app.selectbox(key="judged_column").set_value("Prediction").run()
+    assert not app.exception
+    assert "0.00%" in words(app.text)
+    assert app.query_params["beside"].endswith(":Prediction")
+
+
+def test_items_in_no_folder_are_a_facet_too(open_page, workspace, csv_folder, ended):
+    folder = csv_folder(3)
+    (folder / "deep").mkdir()
+    (folder / "0002.csv").rename(folder / "deep" / "0002.csv")
+    workspace.register_dataset("d", folder)
+    app = open_page(RESULTS, run=ended(THREE_CLASSES).id)
+    app.button_group(key="facet_Folder").set_value([""]).run()
+    assert not app.exception
+    assert list(table(app)["File"]) == ["0000.csv", "0001.csv"]
 
 
 def test_a_file_that_holds_no_labels_is_refused_where_it_is_given(open_page, ended, tmp_path):

@@ -110,3 +110,18 @@ def test_the_settings_that_differ_are_told_and_no_others():
     )
     assert settings_that_differ(older, newer) == [("model", "m:1", "m:2"), ("arguments", "--a 1", ""), ("mini_batch_size", "5", "50")]
     assert settings_that_differ(older, older) == []
+
+
+def test_a_column_called_as_one_beside_it_keeps_its_values_under_another_name(table):
+    older = table("older", [("a", '{"change": 1, "before": "x"}')])
+    newer = table("newer", [("a", '{"change": 2, "before": "y"}')])
+    rows = Predictions(compare(older, newer, "run-1").path).page().to_pylist()
+    assert [(row["change 2"], row["Change"], row["before 2"]) for row in rows] == [(2, Change.CHANGED, "y")]
+
+
+def test_where_only_one_run_has_several_rows_of_a_file_the_others_are_compared_all_the_same(table):
+    older = table("older", [("b", "1"), ("a", "1"), ("c", "1")])
+    newer = table("newer", [("a", "1"), ("a", "2"), ("b", "2")])
+    comparison = compare(older, newer, "run-1")
+    assert {fate: count for fate, count in comparison.changes.items() if count} == {Change.SAME: 1, Change.CHANGED: 1, Change.NEW: 1}
+    assert comparison.gone_rows() == [("c", "1")]

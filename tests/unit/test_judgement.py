@@ -192,3 +192,25 @@ def test_a_newer_table_is_judged_anew_and_the_older_judgement_removed(table, lab
     judgement = judge(table({"a": "1", "b": "1"}, "predictions-2.parquet"), given)
     assert judgement.verdicts[Verdict.CORRECT] == 2
     assert [path.name for path in tmp_path.glob("judged-*")] == [judgement.path.name]
+
+
+def test_of_predictions_that_hold_several_values_the_one_called_so_is_judged_or_the_one_asked_for(table, labels):
+    predictions = table(
+        {
+            "a.png": '{"label": "cat", "score": 0.5, "seen": 1}',
+            "b.png": '{"label": "dog", "score": 1.5, "seen": 2}',
+            "c.png": '{"score": 2.5, "seen": 2}',
+        }
+    )
+    kept = labels([("a.png", "cat"), ("b.png", "cat"), ("c.png", "cat")])
+    judgement = judge(predictions, kept)
+    assert verdicts(judgement) == {"a.png": "correct", "b.png": "wrong", "c.png": "no prediction"}
+    assert judgement.confusion() == [("cat", "cat", 1), ("cat", "dog", 1)]
+    joined = Predictions(judgement.path)  # its own Label stands beside the predictions' label
+    assert [row["File"] for row in joined.page(cell("cat", "dog", judgement.of)).to_pylist()] == ["b.png"]
+    assert [(row["label 2"], row["Label"]) for row in joined.page().to_pylist()] == [("cat", "cat"), ("dog", "cat"), (None, "cat")]
+    assert judge(predictions, kept, "Prediction").accuracy == 0
+
+    kept = labels([("a.png", "1"), ("b.png", "2"), ("c.png", "3")])
+    assert judge(predictions, kept, "score").number_errors().mae == 0.5
+    assert judge(predictions, kept, "seen").confusion() == [("1", "1", 1), ("2", "2", 1), ("3", "2", 1)]  # whole numbers, but few

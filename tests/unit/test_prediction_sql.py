@@ -1,10 +1,12 @@
 """A person's own SQL: one SELECT over the table, which reaches nothing else and ends in time."""
 
+import sys
+
 import pytest
 
 from services import prediction_sql
 from services.errors import SettingsError
-from services.predictions import Predictions, ScoredMiniBatch, make_table
+from services.predictions import Filter, Predictions, ScoredMiniBatch, make_table
 
 
 @pytest.fixture
@@ -53,3 +55,30 @@ def test_a_query_that_takes_too_much_time_or_memory_is_ended(table, monkeypatch)
     monkeypatch.setattr(prediction_sql, "SECONDS", 0.2)
     with pytest.raises(SettingsError, match="maximum execution time"):
         prediction_sql.ask(table, "SELECT count(*) FROM range(100000000000) a, range(100000) b")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system doesn't limit all of a process's memory")
+@pytest.mark.parametrize("much", ["repeat('x', 1000000000)", "range(1000000000)", "repeat(File, 500000000)"])
+def test_one_call_that_takes_gigabytes_takes_none_here(table, much):
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SettingsError, match=r"memory|Memory") as refused:
+        prediction_sql.ask(table, f"SELECT length({much}) FROM predictions")
+    assert refused.value.field == "sql"
+    with pytest.raises(SettingsError, match=r"memory|Memory") as refused:
+        table.count(Filter(where=f"length({much}) > 1"))
+    assert refused.value.field == "where"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+def test_one_call_that_can_not_be_interrupted_is_ended_with_its_process(table, monkeypatch):
+    monkeypatch.setattr(prediction_sql, "SECONDS", 0.2)
+    monkeypatch.setattr(prediction_sql, "_TO_START", 2)
+    with pytest.raises(SettingsError, match=r"longer than 0\.2 seconds"):
+        prediction_sql.ask(table, "SELECT lpad('x', 2000000000, 'y')")
+
+
+def test_an_answer_too_large_to_be_shown_is_refused(table):
+    with pytest.raises(SettingsError, match="more than 16 MB"):
+        prediction_sql.ask(table, "SELECT repeat(File, 4000) FROM predictions")
