@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages import _shared
-from pages._shared import arrow_table, clipped, plain
+from pages._shared import arrow_table, clipped, plain, shown
 from pages._submission import last_submission
 from services.domain import Run, RunStatus, utc_now
 from services.pipelines import (
@@ -133,7 +133,7 @@ def published_tab(pipelines: Pipelines) -> None:
     rows = [(each.name, each.version, "active" if each.active else "disabled", each.description) for each in found]
     columns = {"Name": str, "Version": str, "State": str, "Description": str}
     above = st.container()
-    label = {each.id: plain(f"{each.name} · {each.id[:8]}") for each in found}
+    label = {each.id: shown(f"{each.name} · {each.id[:8]}") for each in found}
     chosen = by_id[str(st.selectbox("Pipeline", list(by_id), format_func=label.__getitem__, key="pipeline", bind="query-params"))]
     with above:
         _shared.choosing_table(arrow_table(columns, rows), "pipeline", list(by_id), list(by_id).index(chosen.id), {})

@@ -85,7 +85,8 @@ class RunPlace:
 
 def start(place: RunPlace, module: str, home: Path, *, told: str = "", without: str = "") -> None:
     """Start `python -m module HOME RUN_ID` on the run, detached: it outlives this process. `told` is what it finds on its standard
-    input, and nowhere else; `without` an environment variable that it doesn't get. Raises WorkspaceUnavailable."""
+    input, and nowhere else; `without` an environment variable that it doesn't get. Its log is what it says on standard error: the Azure
+    SDK chats on standard output, and what is said last is shown as why a runner is gone. Raises WorkspaceUnavailable."""
     _started[:] = [(run, runner) for run, runner in _started if runner.poll() is None]
     detached: dict[str, object] = {"start_new_session": True}
     if os.name == "nt":
@@ -98,7 +99,7 @@ def start(place: RunPlace, module: str, home: Path, *, told: str = "", without: 
         with open(place.runner_log, "ab") as log:
             log.write(f"{_RUNNER_STARTED} {utc_now():%Y-%m-%d %H:%M:%S} UTC\n".encode())
             log.flush()
-            given = {"cwd": _PROJECT, "env": environment, "stdin": stdin, "stdout": log, "stderr": log}
+            given = {"cwd": _PROJECT, "env": environment, "stdin": stdin, "stdout": subprocess.DEVNULL, "stderr": log}
             runner = subprocess.Popen(command, **given, **detached)  # type: ignore[call-overload]
         if runner.stdin:
             with runner.stdin as pipe:

@@ -107,6 +107,7 @@ def test_a_run_whose_runner_is_killed_goes_on_and_is_followed_again(cloud, submi
     run = submit(slowly(1))
     finish(cloud, run.id, until=lambda _: cloud.pipelines.of(run.id))
     assert kill_runner(cloud, run.id)
+    assert cloud.run(run.id).error.startswith("Its runner is gone: it was ended from outside")
     assert cloud.resume(run.id).status is RunStatus.QUEUED
     ended = finish(cloud, run.id)
     assert (ended.status, ended.items_succeeded) == (RunStatus.COMPLETED, 7)
