@@ -183,7 +183,7 @@ def figures(run: Run) -> None:
     shown_figures = {
         "Succeeded": f"{run.items_succeeded:,}" if known else "–",
         "Failed": f"{run.items_failed or 0:,}" if known else "–",
-        "Left": f"{run.items_left or 0:,}" if known else "–",
+        "Skipped" if run.status.ended else "Left": f"{run.items_left or 0:,}" if known else "–",
         f"{_shared.item_of(run).capitalize()}s per second": "–" if speed is None else f"{speed:,}",
     } | ({"Duration": lasted} if run.status.ended else {"Time left": time_left(run) or "–"})
     with st.grid(len(shown_figures), min_column_width=130):
@@ -325,6 +325,12 @@ def settings_table(run: Run) -> None:
         rows.append((row.label, in_text(value, row.unset), in_text(default, row.unset) if value != default else ""))
     table = arrow_table({"Setting": str, "Value": str, "Default, where it differs": str}, rows)
     st.dataframe(table, hide_index=True, lazy=False, height=rows_high(len(rows), 30), alt="What the run was asked to do")
+    with _shared.errors_shown():
+        environment = workspace.run_environment(run.id)
+        st.subheader("Environment")
+        st.text(f"{environment}, Python {environment.python_version}, {environment.interpreter}")
+        packages = arrow_table({"Package": str, "Version": str}, sorted(environment.packages.items()))
+        st.dataframe(packages, hide_index=True, lazy=False, height=rows_high(len(environment.packages), 10), alt="What was installed there")
 
 
 def in_text(value: object, unset: str) -> str:

@@ -43,7 +43,7 @@ def default_name() -> str:
 
 
 def default() -> Environment:
-    return Environment(default_name(), 0, f"made for the run, Python {PYTHON}", PYTHON, default_packages(), utc_now())
+    return Environment(default_name(), 0, "made for the run", PYTHON, default_packages(), utc_now())
 
 
 def sdk_default() -> SdkEnvironment:

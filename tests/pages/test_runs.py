@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import numpy
 import pytest
 
 from services.domain import RunRequest, RunStatus, utc_now
@@ -86,7 +87,7 @@ def test_a_completed_run_shows_its_figures_and_all_of_its_views(open_page, ended
     app = open_page(RUNS, run=run.id)
     assert not app.exception
     assert app.header[0].value.startswith("\\!\\[\\]")
-    assert {"Succeeded": "10", "Failed": "0", "Left": "0"}.items() <= figures(app).items()
+    assert {"Succeeded": "10", "Failed": "0", "Skipped": "0"}.items() <= figures(app).items()
     assert app.progress[0].value == 100
     assert "5 of 5 mini-batches done" in words(app.caption)
     assert "Nothing has failed" in words(app.caption)
@@ -95,8 +96,9 @@ def test_a_completed_run_shows_its_figures_and_all_of_its_views(open_page, ended
     assert "10 items succeeded" in words(logs.code)
     printed = [name for name in logs.selectbox(key="log").options if "stdout" in name]
     assert "scored 2" in words(logs.selectbox(key="log").select(printed[0]).run().code)
-    settings = open_view(open_page, run, "Settings").dataframe[0].value
-    assert dict(zip(settings["Setting"], settings["Value"], strict=True))["Mini-batch size"] == "2"
+    asked, installed = (table.value for table in open_view(open_page, run, "Settings").dataframe)
+    assert dict(zip(asked["Setting"], asked["Value"], strict=True))["Mini-batch size"] == "2"
+    assert dict(zip(installed["Package"], installed["Version"], strict=True))["numpy"] == numpy.__version__
     output = open_view(open_page, run, "Output")
     assert output.link_button[0].url == f"downloads/output?run={run.id}&name=parallel_run_step.txt"
     assert list(output.dataframe[0].value["File"]) == ["parallel_run_step.txt"]
