@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -88,7 +88,7 @@ def test_the_azure_cli_wherever_it_is_installed(place, works, token, tmp_path, m
     """`AzureCliAuthentication` of the SDK wants azure-cli in its own environment; people have it as a program."""
     said = {"accessToken": token, "expiresOn": "2099-01-01 00:00:00.000000", "subscription": "s", "tenant": "t", "tokenType": "Bearer"}
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "az").write_text(f"#!{sys.executable}\nprint({json.dumps(said)!r})\n")
+    (tmp_path / "bin" / "az").write_text(f"#!/bin/sh\necho {shlex.quote(json.dumps(said))}\n")
     (tmp_path / "bin" / "az").chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     assert works(Session(place))
