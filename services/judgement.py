@@ -103,6 +103,8 @@ def judged_column(predictions: Predictions, asked: str = "") -> str:
     further = predictions.further_columns
     if asked in ("Prediction", *further):
         return asked
+    if predictions.whole_column != "Prediction":
+        return "Prediction"
     called = {re.sub(r" \d+$", "", name).casefold(): name for name in reversed(further)}
     return next((called[name] for name in _PREDICTION_NAMES if name in called), "Prediction")
 
