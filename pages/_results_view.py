@@ -60,7 +60,7 @@ def current(run: Run, table: Predictions) -> View:
 
 
 def beside() -> str:
-    """What stands beside the predictions: `labels:ID`, `labels:ID:COLUMN`, `run:ID`, or nothing."""
+    """What stands beside the predictions: `labels:ID`, `labels:ID:COLUMN`, `run:ID`, `run:ID:COLUMN`, or nothing."""
     return st.query_params.get("beside", "")
 
 

@@ -53,11 +53,11 @@ def forget_choices() -> None:
 
 
 def table_beside(run_id: str, beside: str) -> Predictions:
-    """A run's table of predictions; with true labels (`labels:ID`, `labels:ID:COLUMN`) or another run's predictions (`run:ID`) beside them,
-    where asked."""
+    """A run's table of predictions; with true labels (`labels:ID`, `labels:ID:COLUMN`) or another run's predictions (`run:ID`,
+    `run:ID:COLUMN`) beside them, where asked."""
     opened = workspace()
     table = opened.predictions(run_id)
-    what, _, id_ = beside.partition(":")
+    what, id_, of = (*beside.split(":", 2), "", "")[:3]
     if what not in ("labels", "run"):
         return table
     from services.predictions import Predictions
@@ -65,11 +65,10 @@ def table_beside(run_id: str, beside: str) -> Predictions:
     if what == "labels":
         from services import judgement, label_file
 
-        labels, _, of = id_.partition(":")
-        return Predictions(judgement.judge(table, label_file.labels_of(table.path.parent, labels), of).path)
+        return Predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_), of).path)
     from services import comparison
 
-    return Predictions(comparison.compare(opened.predictions(id_), table, id_).path)
+    return Predictions(comparison.compare(opened.predictions(id_), table, id_, of).path)
 
 
 def latest_versions(things: Iterable[_Versioned]) -> list[_Versioned]:

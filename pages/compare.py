@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages import _shared
+from pages import _results_view, _shared
 from pages._shared import arrow_table, clipped, facts, local_time, plain, shown
 from services.domain import Run
 from services.prediction_filters import Filter
@@ -15,6 +15,7 @@ from services.prediction_filters import Filter
 if TYPE_CHECKING:
     from services.comparison import Comparison
     from services.drift import Drift
+    from services.predictions import Predictions
 
 _MOST_ROWS = 200
 _MOST_CLASSES = 20  # in the chart
@@ -41,14 +42,23 @@ def choose(words: str, name: str, runs: dict[str, Run], default: str) -> Run:
     return runs[st.selectbox(words, list(runs), key=key, format_func=lambda run_id: labels.get(run_id, str(run_id)), on_change=chosen)]
 
 
-def to_rows(words: str, chosen: Filter, newer: Run, older: Run) -> None:
+def choose_column(older: Predictions, newer: Predictions) -> str:
+    """Which column is compared, where predictions hold several; it is in the URL as `column`."""
+    from services.comparison import comparable_columns, compared_column
+
+    names = comparable_columns(older, newer)
+    return _results_view.choose("Compared column", "column", names, compared_column(older, newer)) if len(names) > 1 else ""
+
+
+def to_rows(words: str, chosen: Filter, newer: Run, older: str) -> None:
     """A button to the rows of the newer run, with the older one's predictions beside them."""
     if st.button(plain(words), key=f"rows_{words}", icon=":material/table_rows:"):
         open_rows(chosen, newer, older)
 
 
-def open_rows(chosen: Filter, newer: Run, older: Run) -> None:
-    st.switch_page("results.py", query_params={"run": newer.id, "beside": f"run:{older.id}", "filter": chosen.to_text()})
+def open_rows(chosen: Filter, newer: Run, older: str) -> None:
+    """`older` is what the URL of Results calls the older run: its id, and the compared column after a colon."""
+    st.switch_page("results.py", query_params={"run": newer.id, "beside": f"run:{older}", "filter": chosen.to_text()})
 
 
 def settings(older: Run, newer: Run) -> None:
@@ -63,7 +73,7 @@ def settings(older: Run, newer: Run) -> None:
     st.dataframe(arrow_table(columns, differ), lazy=False, hide_index=True, height="content", alt="What was set differently")
 
 
-def changes(found: Comparison, older: Run, newer: Run) -> None:
+def changes(found: Comparison, older: str, newer: Run) -> None:
     from services.comparison import Change, changed, fate
 
     st.subheader("Changed predictions", anchor=False)
@@ -93,7 +103,7 @@ def changes(found: Comparison, older: Run, newer: Run) -> None:
         )
         if lines := picked["selection"]["rows"]:
             before, now, _ = transitions[lines[0]]
-            open_rows(changed(before, now), newer, older)
+            open_rows(changed(before, now, found.of), newer, older)
 
 
 def mix(found: Comparison) -> None:
@@ -153,9 +163,11 @@ with left:
     older = choose("Older run", "with", others, (same or list(others))[0])
 with _shared.errors_shown():
     settings(older, newer)
+    before, now = workspace.predictions(older.id), workspace.predictions(newer.id)
+    column = choose_column(before, now)
     with st.spinner("Comparing the predictions", show_time=True):
         from services.comparison import compare
 
-        comparison = compare(workspace.predictions(older.id), workspace.predictions(newer.id), older.id)
-    changes(comparison, older, newer)
+        comparison = compare(before, now, older.id, column)
+    changes(comparison, f"{older.id}:{column}" if column else older.id, newer)
     mix(comparison)

@@ -1,7 +1,8 @@
 """Two runs side by side: what was set differently, how the classes are mixed, which predictions changed, and whether they drift.
 
 The rows of the newer run get the older one's prediction of the same file beside them; that is a table of predictions again, with the
-columns COMPARED. A file with several rows is compared row by row, in their order.
+columns COMPARED. A file with several rows is compared row by row, in their order. Where predictions hold several values, one column of
+theirs is compared: a score that moved in its last digit is no changed class.
 """
 
 from __future__ import annotations
@@ -15,9 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 from services.domain import Run
 from services.drift import Drift, of_classes, of_numbers
+from services.judgement import MOST_CLASSES, judged_column
 from services.prediction_database import explained, pattern
 from services.prediction_filters import literal
-from services.prediction_join import copy_beside, parquet, remove_stale, same_files_in_order, scratch_database, writing
+from services.prediction_join import (
+    copy_beside,
+    joined_by,
+    names_beside,
+    number_of,
+    parquet,
+    remove_stale,
+    same_files_in_order,
+    scratch_database,
+    text_of,
+    writing,
+)
 from services.prediction_rows import Status
 from services.prediction_table import Kind
 from services.predictions import Condition, Filter, Predictions, Test
@@ -65,17 +78,30 @@ def _asked(run: Run) -> dict[str, str]:
     return {name: str(value) for name, value in asked.items() if value not in ("", None)}
 
 
-def compare(older: Predictions, newer: Predictions, older_id: str) -> Comparison:
+def comparable_columns(older: Predictions, newer: Predictions) -> list[str]:
+    """The columns that hold predictions, or a part of them, in both runs; the prediction itself is the first."""
+    return ["Prediction", *(name for name in newer.further_columns if name in older.further_columns)]
+
+
+def compared_column(older: Predictions, newer: Predictions, asked: str = "") -> str:
+    """The column whose values are compared: the one that true labels would judge (see judged_column), where both runs have it."""
+    of = judged_column(newer, asked)
+    return of if of in comparable_columns(older, newer) else "Prediction"
+
+
+def compare(older: Predictions, newer: Predictions, older_id: str, of: str = "") -> Comparison:
     """Join them, unless that was done already. Runs over the same files in the same order take 0.7 µs a row, others about 2; memory stays
-    constant. Raises WorkspaceUnavailable where the joined table can't be written.
+    constant. `of`: see compared_column. Raises WorkspaceUnavailable where the joined table can't be written.
     """
-    target = newer.path.with_name(f"compared-{older_id}-{older.path.stem}-{newer.path.stem}.parquet")
+    of = compared_column(older, newer, of)
+    which = joined_by(older_id, of)
+    target = newer.path.with_name(f"compared-{which}-{older.path.stem}-{newer.path.stem}.parquet")
     if not (target.is_file() and _gone_of(target).is_file()):
         with writing(target) as (database, unfinished), writing(_gone_of(target)) as (_, gone):
-            _join(database, older.path, newer.path, unfinished, gone)
-        remove_stale(target, f"compared-{older_id}-")
-        remove_stale(_gone_of(target), f"gone-compared-{older_id}-")
-    return Comparison(target, older, newer)
+            _join(database, older.path, newer.path, of, unfinished, gone)
+        remove_stale(target, f"compared-{which}-")
+        remove_stale(_gone_of(target), f"gone-compared-{which}-")
+    return Comparison(target, older, newer, of)
 
 
 def _gone_of(compared: Path) -> Path:
@@ -83,8 +109,9 @@ def _gone_of(compared: Path) -> Path:
     return compared.with_name(f"gone-{compared.name}")
 
 
-def _join(database: duckdb.DuckDBPyConnection, older: Path, newer: Path, target: Path, gone: Path) -> None:
-    wanted = "File, Prediction AS p, Number AS n, true AS there"
+def _join(database: duckdb.DuckDBPyConnection, older: Path, newer: Path, of: str, target: Path, gone: Path) -> None:
+    wanted = f"File, {text_of(of)} AS p, {number_of(of)} AS n, true AS there"
+    said, number = text_of(of, "t."), number_of(of, "t.")
     if same_files_in_order(database, older, newer):
         database.execute(f"CREATE TEMP VIEW beside AS SELECT {wanted} FROM {parquet(older)}")
         database.execute("CREATE TEMP VIEW only_older AS SELECT File, p AS Before FROM beside WHERE false")
@@ -101,13 +128,13 @@ def _join(database: duckdb.DuckDBPyConnection, older: Path, newer: Path, target:
             " ANTI JOIN now ON now.File = b.File AND now.key = b.key ORDER BY row"
         )
     change = (
-        f"CASE WHEN b.there IS NULL THEN '{Change.NEW}' WHEN t.Prediction IS NULL AND b.p IS NULL THEN '{Change.NEITHER}'"
-        f" WHEN t.Prediction IS NULL THEN '{Change.LOST}' WHEN b.p IS NULL THEN '{Change.GAINED}'"
-        f" WHEN t.Prediction = b.p OR coalesce(t.Number = b.n, false) THEN '{Change.SAME}' ELSE '{Change.CHANGED}' END"
+        f"CASE WHEN b.there IS NULL THEN '{Change.NEW}' WHEN {said} IS NULL AND b.p IS NULL THEN '{Change.NEITHER}'"
+        f" WHEN {said} IS NULL THEN '{Change.LOST}' WHEN b.p IS NULL THEN '{Change.GAINED}'"
+        f" WHEN {said} = b.p OR coalesce({number} = b.n, false) THEN '{Change.SAME}' ELSE '{Change.CHANGED}' END"
     )
     database.execute(f"COPY (FROM only_older) TO {literal(str(gone))} (FORMAT parquet)")
     database.execute("SET preserve_insertion_order = true")
-    columns = {"Before": (Kind.CATEGORY, "b.p"), "Change": (Kind.CATEGORY, change), "Difference": (Kind.NUMBER, "t.Number - b.n")}
+    columns = {"Before": (Kind.CATEGORY, "b.p"), "Change": (Kind.CATEGORY, change), "Difference": (Kind.NUMBER, f"{number} - b.n")}
     copy_beside(database, newer, columns, "beside", target)
 
 
@@ -121,9 +148,11 @@ def _keyed(database: duckdb.DuckDBPyConnection, table: Path, columns: str) -> st
 class Comparison:
     """What came of it, read from the joined table at `path`. Safe to use from several threads."""
 
-    def __init__(self, path: Path, older: Predictions, newer: Predictions) -> None:
+    def __init__(self, path: Path, older: Predictions, newer: Predictions, of: str = "Prediction") -> None:
         self.path = path
-        self._older, self._newer = older, newer
+        self._older, self._newer, self._own = older, newer, of
+        self.of = names_beside(newer.columns, COMPARED)[of]
+        """The column that is compared, as the joined table calls it."""
 
     @cached_property
     def changes(self) -> dict[Change, int]:
@@ -143,14 +172,25 @@ class Comparison:
     def transitions(self, limit: int = 100) -> list[tuple[str, str, int]]:
         """(from, to, rows) of the changed predictions, the most frequent first."""
         return self._ask(
-            f"SELECT Before, Prediction, count(*) FROM compared WHERE Change = '{Change.CHANGED}'"
+            f"SELECT Before, {text_of(self.of)}, count(*) FROM compared WHERE Change = '{Change.CHANGED}'"
             f" GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {limit:d}"
         )
 
     @property
     def of_numbers(self) -> bool:
         """Whether both runs predicted quantities."""
-        return self._older.kind in _NUMBERS and self._newer.kind in _NUMBERS
+        return self._kinds[0] in _NUMBERS and self._kinds[1] in _NUMBERS
+
+    @cached_property
+    def _kinds(self) -> tuple[Kind, Kind]:
+        """What the compared values are, of the older run and of the newer one."""
+        if self._own == "Prediction":
+            return self._older.kind, self._newer.kind
+        kinds = self._older.columns[self._own], self._newer.columns[self._own]
+        both = "(SELECT Prediction FROM older UNION ALL SELECT Prediction FROM newer)"
+        if {*kinds} == {Kind.WHOLE_NUMBER} and self._ask(f"SELECT count(DISTINCT Prediction) <= {MOST_CLASSES} FROM {both}")[0][0]:
+            return Kind.CATEGORY, Kind.CATEGORY
+        return kinds
 
     def class_mix(self, limit: int = _MOST_CLASSES) -> list[tuple[str, int, int]]:
         """(class, rows in the older run, rows in the newer one), the most frequent first."""
@@ -164,26 +204,31 @@ class Comparison:
         """Whether the predictions as a whole moved. None for texts of all sorts, or where one run has numbers and the other classes."""
         if self.of_numbers:
             return of_numbers(self._ask)
-        if {self._older.kind, self._newer.kind} & {*_NUMBERS, Kind.TEXT} and self._older.kind is not self._newer.kind:
+        if {*self._kinds} & {*_NUMBERS, Kind.TEXT} and self._kinds[0] is not self._kinds[1]:
             return None
         mix = self.class_mix(_MOST_CLASSES + 1)
         return of_classes(mix) if 0 < len(mix) <= _MOST_CLASSES else None
 
     def _ask(self, query: str) -> list[tuple[Any, ...]]:
-        places: Sequence[tuple[str, Path]] = (
-            ("compared", self.path), ("gone", _gone_of(self.path)), ("older", self._older.path), ("newer", self._newer.path),
+        own = f"SELECT {text_of(self._own)} AS Prediction, {number_of(self._own)} AS Number "
+        places: Sequence[tuple[str, str, Path]] = (
+            ("compared", "", self.path), ("gone", "", _gone_of(self.path)),
+            ("older", own, self._older.path), ("newer", own, self._newer.path),
         )  # fmt: skip
         with explained(self.path), closing(scratch_database(self.path)) as database:
-            for name, path in places:
-                database.execute(f"CREATE VIEW {name} AS FROM read_parquet({literal(pattern(path))})")
+            for name, selected, path in places:
+                database.execute(f"CREATE VIEW {name} AS {selected}FROM read_parquet({literal(pattern(path))})")
             return database.execute(query).fetchall()
 
 
-def changed(before: str | None = None, now: str | None = None) -> Filter:
+def changed(before: str | None = None, now: str | None = None, of: str = "Prediction") -> Filter:
     """The rows of the joined table whose prediction changed; from `before` and to `now` where these are given."""
     conditions = [Condition("Change", Test.ONE_OF, (Change.CHANGED,))]
     if before is not None:
         conditions.append(Condition("Before", Test.ONE_OF, (before,)))
+    if now is not None and of != "Prediction":
+        conditions.append(Condition(of, Test.ONE_OF, (now,)))
+        now = None
     return Filter(classes=() if now is None else (now,), conditions=tuple(conditions))
 
 

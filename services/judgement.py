@@ -7,7 +7,6 @@ and exported like any. Precision, recall and F1 are scikit-learn's (`sklearn.met
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from contextlib import closing
@@ -19,8 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 from services.label_file import Labels
 from services.prediction_database import explained, pattern
-from services.prediction_filters import literal, quoted
-from services.prediction_join import copy_beside, names_beside, parquet, remove_stale, scratch_database, writing
+from services.prediction_filters import literal
+from services.prediction_join import (
+    copy_beside,
+    joined_by,
+    names_beside,
+    number_of,
+    parquet,
+    remove_stale,
+    scratch_database,
+    text_of,
+    writing,
+)
 from services.prediction_rows import Status
 from services.prediction_table import Kind
 from services.predictions import Condition, Filter, Predictions, Test
@@ -31,7 +40,8 @@ if TYPE_CHECKING:
 JUDGED = ("Label", "Verdict", "Residual")
 """The columns beside the table's own. Residual is prediction minus label, of numbers."""
 _PREDICTION_NAMES = ("prediction", "predictions", "predicted", "predicted_label", "label", "class", "y_pred", "pred")
-_MOST_CLASSES = 50
+MOST_CLASSES = 50
+"""Of whole numbers in a column that predictions hold: so few are classes."""
 
 
 class Verdict(StrEnum):
@@ -93,6 +103,8 @@ def judged_column(predictions: Predictions, asked: str = "") -> str:
     further = predictions.further_columns
     if asked in ("Prediction", *further):
         return asked
+    if predictions.whole_column != "Prediction":
+        return "Prediction"
     called = {re.sub(r" \d+$", "", name).casefold(): name for name in reversed(further)}
     return next((called[name] for name in _PREDICTION_NAMES if name in called), "Prediction")
 
@@ -103,7 +115,7 @@ def judge(predictions: Predictions, labels: Labels, of: str = "") -> Judgement:
     Raises WorkspaceUnavailable where the joined table can't be written.
     """
     of = judged_column(predictions, of)
-    which = labels.id if of == "Prediction" else f"{labels.id}.{hashlib.sha256(of.encode()).hexdigest()[:8]}"
+    which = joined_by(labels.id, of)
     target = predictions.path.with_name(f"judged-{which}-{predictions.path.stem}.parquet")
     if not (target.is_file() and _leftovers_of(target).is_file()):
         _join(predictions, labels, of, target)
@@ -126,7 +138,7 @@ def _join(predictions: Predictions, labels: Labels, of: str, target: Path) -> No
             "CREATE TEMP TABLE beside AS SELECT p.Label AS Label, try_cast(p.Label AS DOUBLE) AS n"
             f" FROM {table} t LEFT JOIN pairs p ON p.File = t.File ORDER BY t.file_row_number"
         )
-        said, number = f"t.{quoted(of)}::VARCHAR", _number(of, "t.")
+        said, number = text_of(of, "t."), number_of(of, "t.")
         same = f"({said} = b.Label OR coalesce({number} = b.n, false))"
         verdict = (
             f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN {said} IS NULL THEN '{Verdict.NO_PREDICTION}'"
@@ -139,10 +151,6 @@ def _join(predictions: Predictions, labels: Labels, of: str, target: Path) -> No
             "Residual": (Kind.NUMBER, f"CASE WHEN isfinite(b.n) THEN {number} - b.n END"),
         }
         copy_beside(database, predictions.path, columns, "beside", unfinished)
-
-
-def _number(of: str, table: str = "") -> str:
-    return f"{table}Number" if of == "Prediction" else f"try_cast({table}{quoted(of)}::VARCHAR AS DOUBLE)"
 
 
 def _give_labels(database: duckdb.DuckDBPyConnection, table: str, labels: Labels, leftovers: Path) -> None:
@@ -180,7 +188,7 @@ class Judgement:
         self.path = path
         self.of = of
         """The column that is judged."""
-        self._said = f"{quoted(of)}::VARCHAR"
+        self._said = text_of(of)
         self._kind = kind
 
     @cached_property
@@ -203,7 +211,7 @@ class Judgement:
         """Whether predictions and labels are quantities, so that errors have a size; else they are classes."""
         if self._kind not in (Kind.NUMBER, Kind.WHOLE_NUMBER):
             return False
-        few = f"SELECT count(DISTINCT {self._said}) <= {_MOST_CLASSES} FROM judged"
+        few = f"SELECT count(DISTINCT {self._said}) <= {MOST_CLASSES} FROM judged"
         if self.of != "Prediction" and self._kind is Kind.WHOLE_NUMBER and self._ask(few)[0][0]:
             return False
         return self._ask(f"SELECT count(Residual) * 2 > count(*) FROM judged WHERE {_JUDGED_ROWS}")[0][0] is True
@@ -236,7 +244,7 @@ class Judgement:
     def number_errors(self) -> NumberErrors:
         count, mae, mse, bias, variance = self._ask(
             "SELECT count(Residual), avg(abs(Residual)), avg(Residual * Residual), avg(Residual),"
-            f" var_pop({_number(self.of)} - Residual) FILTER (Residual IS NOT NULL) FROM judged"
+            f" var_pop({number_of(self.of)} - Residual) FILTER (Residual IS NOT NULL) FROM judged"
         )[0]
         if not count:
             return NumberErrors(0, math.nan, math.nan, math.nan, math.nan)

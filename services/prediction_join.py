@@ -6,6 +6,7 @@ ten million rows are joined within a fixed amount of memory.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -31,6 +32,21 @@ _PARQUET = "FORMAT parquet, COMPRESSION lz4_raw"
 def parquet(path: Path) -> str:
     """The file as a relation, with the number of each row, from 0, as `file_row_number`."""
     return f"read_parquet({literal(pattern(path))}, file_row_number = true)"
+
+
+def text_of(column: str, table: str = "") -> str:
+    """SQL: what a row says in this column; `table` is such as `t.`."""
+    return f"{table}{quoted(column)}::VARCHAR"
+
+
+def number_of(column: str, table: str = "") -> str:
+    """SQL: the same as a number, null where it is none."""
+    return f"{table}Number" if column == "Prediction" else f"try_cast({text_of(column, table)} AS DOUBLE)"
+
+
+def joined_by(id_: str, column: str) -> str:
+    """In the name of a joined table's file: what is beside the predictions, and which column of theirs it was compared with."""
+    return id_ if column == "Prediction" else f"{id_}.{hashlib.sha256(column.encode()).hexdigest()[:8]}"
 
 
 def scratch_database(beside: Path | None = None) -> duckdb.DuckDBPyConnection:

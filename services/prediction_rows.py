@@ -1,11 +1,13 @@
 """A mini-batch's rows, read back with what is known of the files that went in: which row is whose, and what it predicts.
 
 Scripts print `<file>: <prediction>` in many ways, and names and predictions may hold any character. So a row is never split; its beginning
-is compared with the names of its own mini-batch. A row that could be of two files is given to neither: nothing is dropped, nothing guessed.
+is compared with the names of its own mini-batch; of a JSON object, what its FILE_KEYS say. A row that could be of two files is given to
+neither: nothing is dropped, nothing guessed.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -59,6 +61,8 @@ NO_ROW = "no row names this file"
 FEWER = "run() returned fewer rows than it got"
 MORE = "run() returned more rows than it got"
 NO_FILE = "this row names no file of its mini-batch"
+FILE_KEYS = ("file", "path")
+"""Of a JSON object, in any case: whose row it is, where that is the name of an item of the mini-batch."""
 AMBIGUOUS = "several files of the mini-batch have this name, and the rows don't tell which is whose: print the path instead of the name"
 
 
@@ -182,8 +186,9 @@ def _looked_up(mini_batch: ScoredMiniBatch) -> ReadRows:
     separators = _ONE_SPACE if mini_batch.columns else _SEPARATOR
     found = [_longest_name(row, places, longest, separators) for row in rows]
     equally_many = mini_batch.in_order and len(rows) == len(items)
-    if equally_many and not any(found):
+    if equally_many and not any(found) and not all(_named_within(row, places) for row in rows):
         return ReadRows(items, rows, _SUCCEEDED * len(items), [None] * len(items))
+    found = [beginning or _named_within(row, places) for row, beginning in zip(rows, found, strict=True)]
     named = [(row, beginning[0]) for row, beginning in enumerate(found) if beginning]
     owners = dict(zip([row for row, _ in named], _owners(named, places, mini_batch.in_order, equally_many), strict=True))
 
@@ -225,6 +230,18 @@ def _longest_name(row: str, places: Mapping[str, object], longest: int, separato
     end = max((end for end in ends if row[:end] in places), default=None)
     separator = None if end is None else separators.match(row, end)
     return None if separator is None else (row[:end], row[separator.end() :])
+
+
+def _named_within(row: str, places: Mapping[str, object]) -> tuple[str, str] | None:
+    """The name that a JSON object gives as its file, and the whole row, which is the prediction; None where it gives none of `places`."""
+    if not row.lstrip().startswith("{"):
+        return None
+    try:
+        keys = json.loads(row)
+    except (ValueError, RecursionError):
+        return None
+    names = [value for key, value in keys.items() if key.casefold() in FILE_KEYS and isinstance(value, str) and value in places]
+    return (names[0], row) if len({*names}) == 1 else None
 
 
 def _owners(

@@ -1,6 +1,7 @@
 """Predictions that hold several values, unfolded into columns of their own: DataFrames' rows, JSON objects and lists, printed dicts.
 
-Done in DuckDB over the table as it was written, no row in Python. The prediction itself stays as it was printed; a value that isn't there
+Done in DuckDB over the table as it was written, no row in Python. The prediction itself stays as it was printed, but for DataFrames with a
+column called Prediction: that is the prediction then, and the row as it was printed is in a column Row. A value that isn't there
 is null. A column is of numbers when every value is one, as with predictions themselves: `007` is text.
 """
 
@@ -25,6 +26,7 @@ _MOST_IN_A_LIST = 50
 _LONGEST_NAME = 200
 _MOST_CLASSES = 50
 _MEMORY = "512MB"
+_WHOLE = '"whole row"'
 _IN_ONE = "(contains(Prediction, '\"') OR contains(Prediction, '\\'))"
 # A dict as Python prints it has no other quotes and no backslash when its texts have neither; then a quote is a delimiter wherever it is.
 _PRINTED = (
@@ -75,6 +77,9 @@ def unfold(table: Path, metadata: dict[str, str], unfinished: Path) -> Unfolded 
         kinds = {column.name: kind for column, kind in zip(columns, _kinds(database, source, columns), strict=True)}
         metadata["columns"] = json.dumps(json.loads(metadata["columns"]) | kinds)
         metadata["left_out"] = str(left_out)
+        if whole := [column.name for column in columns if column.value == _WHOLE]:
+            metadata["whole"] = whole[0]
+            _describe_predictions(database, source, metadata)
         selected = ", ".join(f"{_cast(column, kinds[column.name])} AS {quoted(column.name)}" for column in columns)
         told = ", ".join(f"{name}: {literal(value)}" for name, value in metadata.items())
         database.execute(
@@ -93,6 +98,7 @@ def _frames(database: duckdb.DuckDBPyConnection) -> tuple[str, list[_Column]] | 
     """Rows of DataFrames, as `to_csv(sep=" ")` wrote them: their columns, without the first one where that was the file's name."""
     rows = database.sql(f"SELECT {FRAME}, count(*) FROM written WHERE {FRAME} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
     values: dict[str, list[str]] = {}
+    own: list[str] = []
     types: dict[str, set[str]] = {}
     for told, _ in rows:
         frame = json.loads(told)
@@ -101,6 +107,8 @@ def _frames(database: duckdb.DuckDBPyConnection) -> tuple[str, list[_Column]] | 
             if place > 1:
                 here += f" WHEN {FRAME} = {literal(told)} AND len(fields) = {len(frame) - 1} THEN fields[{place - 1}]"
             values.setdefault(name, []).append(here)
+            if name.casefold() == "prediction":
+                own.append(here)
             types.setdefault(name, set()).add(dtype)
     source = f"SELECT *, {_FIELDS} AS fields FROM written"
     columns = [
@@ -114,7 +122,32 @@ def _frames(database: duckdb.DuckDBPyConnection) -> tuple[str, list[_Column]] | 
     ]
     filled = [bool(found) for found in _aggregates(database, source, [f"count({column.value})" for column in columns])]
     columns = [column for column, any_ in zip(columns, filled, strict=True) if any_]
-    return (source, columns) if len(columns) > 1 else None
+    if len(columns) < 2:
+        return None
+    if own:
+        columns = [column for column in columns if column.name.casefold() != "prediction"]
+        columns.insert(_MOST_COLUMNS - 1, _Column("Row", _WHOLE, numeric=False))
+        said = f"nullif(coalesce(CASE {' '.join(own)} END, Prediction), '')"
+        number = f"CASE WHEN {_is_number(said)} THEN TRY_CAST({said} AS DOUBLE) END"
+        source = f"SELECT * REPLACE ({said} AS Prediction, {number} AS Number), Prediction AS {_WHOLE} FROM ({source})"
+    return source, columns
+
+
+def _describe_predictions(database: duckdb.DuckDBPyConnection, source: str, metadata: dict[str, str]) -> None:
+    """Say in `metadata` what the predictions are, by the rules of the table as it is written."""
+    prediction = _Column("Prediction", "Prediction")
+    (kind,) = _kinds(database, f"{source} WHERE Status = 'succeeded'", [prediction])
+    counted = f"SELECT count(Prediction), count(DISTINCT Prediction) FROM ({source}) WHERE Status = 'succeeded'"
+    count, distinct = database.sql(counted).fetchall()[0]
+    if kind is not Kind.NUMBER and distinct <= min(_MOST_CLASSES, count / 2):
+        kind = Kind.CATEGORY
+    metadata["kind"] = str(kind)
+    metadata["columns"] = json.dumps(json.loads(metadata["columns"]) | {"Prediction": kind})
+    found = f"SELECT DISTINCT Prediction FROM ({source}) WHERE Prediction IS NOT NULL LIMIT {_MOST_CLASSES + 1}"
+    classes = sorted(name for (name,) in database.sql(found).fetchall())
+    metadata.pop("classes", None)
+    if len(classes) <= _MOST_CLASSES:
+        metadata["classes"] = json.dumps(classes)
 
 
 def _json(database: duckdb.DuckDBPyConnection) -> tuple[str, list[_Column]] | None:
@@ -189,10 +222,9 @@ def _kinds(database: duckdb.DuckDBPyConnection, source: str, columns: Sequence[_
     asked = []
     for column in columns:
         value = column.value
-        finite = f"isfinite(TRY_CAST({value} AS DOUBLE))"
         asked += [
             f"count({value})",
-            f"count({value}) FILTER ({column.numeric} AND regexp_matches({value}, {literal(NUMBER)}) AND {finite})",
+            f"count({value}) FILTER ({column.numeric} AND {_is_number(value)})",
             f"count({value}) FILTER ({column.numeric} AND regexp_matches({value}, {literal(WHOLE)}))",
             f"count({value}) FILTER ({column.date} AND TRY_CAST({value} AS TIMESTAMP) IS NOT NULL)",
             f"approx_count_distinct({value})",
@@ -208,6 +240,10 @@ def _kinds(database: duckdb.DuckDBPyConnection, source: str, columns: Sequence[_
             yield Kind.DATE
         else:
             yield Kind.CATEGORY if distinct <= min(_MOST_CLASSES, count / 2) else Kind.TEXT
+
+
+def _is_number(value: str) -> str:
+    return f"(regexp_matches({value}, {literal(NUMBER)}) AND isfinite(TRY_CAST({value} AS DOUBLE)))"
 
 
 def _cast(column: _Column, kind: Kind) -> str:

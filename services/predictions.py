@@ -80,7 +80,7 @@ class Predictions:
             self._databases = {"": connected(self.file, SECONDS_FOR_A_QUERY)}
             found = self._databases[""].sql(
                 "SELECT decode(key), decode(value) FROM parquet_kv_metadata($file)"
-                " WHERE decode(key) IN ('kind', 'columns', 'rows', 'left_out', 'classes', 'lower_files')",
+                " WHERE decode(key) IN ('kind', 'columns', 'rows', 'left_out', 'classes', 'lower_files', 'whole')",
                 params={"file": pattern(self.file)},
             )
             told = dict(found.fetchall())
@@ -91,6 +91,8 @@ class Predictions:
         """How many rows of the whole table have each Status."""
         self.columns_left_out = int(told.get("left_out", 0))
         """How many more columns the predictions could have been unfolded into."""
+        self.whole_column = told.get("whole", "Prediction")
+        """The column with all that was printed: another than Prediction where a DataFrame has a column of that name."""
         classes = tuple(json.loads(told["classes"])) if "classes" in told else None
         self._known = Known(self.columns, classes, "lower_files" in told)
         self._kept = Kept(path, self.file)

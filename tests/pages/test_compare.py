@@ -76,3 +76,17 @@ def test_a_run_that_is_gone_is_replaced_by_one_that_is_there(open_page, ended):
     app = open_page(COMPARE, run="nope", **{"with": "../../x"})
     assert not app.exception
     assert len(app.selectbox) == 2
+
+
+def test_the_compared_column_is_chosen_and_stays_in_the_address_of_its_rows(open_page, ended):
+    older, newer = ended("{dict(label='cat', score=0.5)}"), ended("{dict(label='cat', score=0.25)}")
+    app = open_page(COMPARE, run=newer.id, **{"with": older.id})
+    assert not app.exception
+    column = next(one for one in app.selectbox if one.label == "Compared column")
+    assert (column.value, [button.label for button in app.button]) == ("label", [])
+    column.select("score").run()
+    assert app.query_params["column"] == "score"
+    app.button(key="rows_Changed: 10").click().run()
+    assert not app.exception
+    assert app.query_params["beside"] == f"run:{older.id}:score"
+    assert set(app.dataframe[0].value["Change"]) == {"changed"}

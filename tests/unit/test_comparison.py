@@ -125,3 +125,29 @@ def test_where_only_one_run_has_several_rows_of_a_file_the_others_are_compared_a
     comparison = compare(older, newer, "run-1")
     assert {fate: count for fate, count in comparison.changes.items() if count} == {Change.SAME: 1, Change.CHANGED: 1, Change.NEW: 1}
     assert comparison.gone_rows() == [("c", "1")]
+
+
+def test_of_predictions_with_several_values_the_one_that_predicts_is_compared(table):
+    older = table("older", [(f"{n}", f'{{"score": 0.5{n}, "label": {n % 2}}}') for n in range(8)])
+    newer = table("newer", [(f"{n}", f'{{"score": 0.6{n}, "label": {int(n == 2) or n % 2}}}') for n in range(8)])
+    comparison = compare(older, newer, "run-1")
+    assert (comparison.of, comparison.transitions()) == ("label", [("0", "1", 1)])
+    assert comparison.class_mix() == [("1", 4, 5), ("0", 4, 3)]
+    assert comparison.drift().test == "chi-square"
+    rows = Predictions(comparison.path).page(changed("0", "1", comparison.of)).to_pylist()
+    assert [(row["File"], row["Before"], row["label"]) for row in rows] == [("2", "0", 1)]
+
+
+@pytest.mark.parametrize(("asked", "test"), [("score", "Kolmogorov-Smirnov"), ("Prediction", "chi-square")])
+def test_the_compared_column_is_the_one_that_is_asked_for(table, asked, test):
+    older = table("older", [(f"{n}", f'{{"score": 0.5{n}, "label": "cat"}}') for n in range(8)])
+    newer = table("newer", [(f"{n}", f'{{"score": 0.6{n}, "label": "cat"}}') for n in range(8)])
+    compare(older, newer, "run-1")
+    comparison = compare(older, newer, "run-1", asked)
+    assert (comparison.of, comparison.changes[Change.CHANGED]) == (asked, 8)
+    assert comparison.drift().test == test
+
+
+def test_a_column_that_only_one_run_has_is_not_compared(table):
+    older, newer = table("older", [("a", "cat"), ("b", "cat")]), table("newer", [("a", '{"label": "cat"}'), ("b", "cat")])
+    assert compare(older, newer, "run-1", "label").of == "Prediction"

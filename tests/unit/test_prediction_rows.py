@@ -167,3 +167,36 @@ def test_rows_in_no_order_that_name_no_file_belong_to_none():
 def test_rows_made_of_rows_in_no_order_keep_their_predictions_without_a_file():
     read = read_rows(replace(mini_batch([""] * 3, ["x", "y"]), in_order=False, items_are_rows=True))
     assert (read.predictions, [status.value for status in read.each_status()]) == (["x", "y", None], ["succeeded", "succeeded", "failed"])
+
+
+@pytest.mark.parametrize("key", ["file", "File", "path"])
+@pytest.mark.parametrize("folder", ["", "x/", f"{ROOT}/x/"])
+def test_a_json_object_is_of_the_file_it_names_where_another_item_was_skipped(key, folder):
+    rows = [f'{{"{key}": "{folder}c.png", "label": "cat"}}', f'{{"label": "dog", "{key}": "{folder}a.png"}}']
+    assert read_back(["x/a.png", "x/b.png", "x/c.png"], rows) == [("x/a.png", rows[1]), ("x/b.png", None), ("x/c.png", rows[0])]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"file": "z.png"}',
+        '{"file": 1}',
+        '{"name": "a.png"}',
+        '{"file": "a.png", "path": "b.png"}',
+        '{"file": "a.png"',
+        '{"a":' * 100_000,
+    ],
+)
+def test_a_json_object_that_names_no_single_item_is_unmatched(row):
+    assert read_back(["a.png", "b.png"], [row]) == [("a.png", None), ("b.png", None), ("", row)]
+
+
+def test_a_json_object_that_names_a_file_of_several_folders_is_of_neither():
+    assert read_back(["x/a.png", "y/a.png"], ['{"file": "a.png"}']) == [("x/a.png", None), ("y/a.png", None), ("", '{"file": "a.png"}')]
+
+
+def test_json_objects_that_all_name_their_files_are_matched_by_it_not_by_their_order():
+    rows = ['{"file": "b.png", "label": 1}', '{"file": "a.png", "label": 2}']
+    assert read_back(["a.png", "b.png"], rows) == [("a.png", rows[1]), ("b.png", rows[0])]
+    rows = ['{"file": "b.png"}', '{"file": "z.png"}']
+    assert read_back(["a.png", "b.png"], rows) == [("a.png", rows[0]), ("b.png", rows[1])]

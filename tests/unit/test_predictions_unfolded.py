@@ -10,7 +10,8 @@ from datetime import datetime
 
 import pytest
 
-from services.predictions import COLUMNS, Kind, Predictions, ScoredMiniBatch, make_table
+from services.judgement import judged_column
+from services.predictions import COLUMNS, Filter, Kind, Predictions, ScoredMiniBatch, make_table
 
 
 @pytest.fixture
@@ -110,3 +111,24 @@ def test_more_values_than_a_table_should_have_columns_stay_in_the_prediction_and
     table = table_of(json.dumps({f"k{number}": number for number in range(130)}))
     assert len(table.further_columns) == 100
     assert table.columns_left_out == 30
+
+
+def test_a_dataframes_own_column_called_prediction_is_the_prediction(table_of):
+    columns = [("file", "str"), ("prediction", "int64"), ("score", "float64")]
+    table = table_of("7 0.5", "3 0.25", "7 0.75", "7 1.0", columns=columns)
+    assert kinds(table) == {"score": Kind.NUMBER, "Row": Kind.TEXT}
+    assert [row["Prediction"] for row in table.page().to_pylist()] == ["7", "3", "7", "7"]
+    assert [row["Number"] for row in table.page().to_pylist()] == [7.0, 3.0, 7.0, 7.0]
+    assert further(table)[0] == {"score": 0.5, "Row": "7 0.5"}
+    assert (table.kind, table.columns["Prediction"], table.whole_column) == (Kind.CATEGORY, Kind.CATEGORY, "Row")
+    assert table.count(Filter(classes=("7",))) == 3
+    assert judged_column(table) == "Prediction"
+
+
+def test_a_row_that_is_not_as_its_dataframe_keeps_its_whole_text_as_prediction(table_of):
+    columns = [("file", "str"), ("Prediction", "float64"), ("Row", "str"), ("label", "str")]
+    table = table_of("0.5 a b", " a b", "1 2 3 4 5", columns=columns)
+    assert [row["Prediction"] for row in table.page().to_pylist()] == ["0.5", None, "1 2 3 4 5"]
+    assert [row["Row 2"] for row in further(table)] == ["0.5 a b", " a b", "1 2 3 4 5"]
+    assert (table.kind, judged_column(table)) == (Kind.TEXT, "Prediction")
+    assert table.count() == 3
