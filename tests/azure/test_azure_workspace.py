@@ -193,11 +193,18 @@ def test_a_dataset_is_registered_where_it_lies(cloud, csv_folder):
     place = cloud.dataset("d").root
     dataset = cloud.register_dataset("again", place + "/**")
     assert (dataset.file_count, dataset.in_place, dataset.root) == (4, True, place + "/**")
-    with pytest.raises(StudioError):
-        cloud.register_dataset("none", "azureml://datastores/workspaceblobstore/paths/nothing/here/**")
     with pytest.raises(SettingsError, match="no place") as refused:
         cloud.register_dataset("none", "azureml://somewhere")
     assert refused.value.field == "path"
+
+
+@pytest.mark.parametrize("path", ["nothing/here", "nothing/here/**", "nothing/rows.csv"])
+def test_a_place_where_nothing_lies_is_refused_by_its_name(cloud, path):
+    place = f"azureml://datastores/workspaceblobstore/paths/{path}"
+    with pytest.raises(IntakeError) as refused:
+        cloud.register_dataset("none", place)
+    assert refused.value.message == f"There is no file at {place}."
+    assert "spelled" in refused.value.hint
 
 
 def test_all_versions_of_a_dataset_registered_elsewhere_are_listed_and_its_files_counted_once(cloud, ws, rows, azure, tmp_path):
