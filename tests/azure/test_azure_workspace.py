@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from services.azure import throttling
 from services.azure.connection import from_surroundings
 from services.azure.workspace import AzureWorkspace
 from services.domain import RunRequest, TabularDataset
@@ -409,6 +410,20 @@ def test_the_dashboard_s_workspace_answers_at_once_while_azure_takes_its_time(da
     state = workspace.state()
     assert (state.error, state.is_open, state.lists) == (None, True, 5)
     assert [model.reference for model in workspace.models()] == ["m:1"]
+
+
+def test_that_azure_is_busy_is_the_dashboard_s_message_until_it_is_over(dashboard_s, azure, model_file, monkeypatch):
+    from azureml._restclient import clientbase
+
+    monkeypatch.setattr(throttling, "AFTER", 0.2)
+    monkeypatch.setattr(clientbase, "DEFAULT_BACKOFF", 1)  # of 32 seconds
+    azure.service.fault("POST *modelmanagement*/models", status=429)
+    workspace = dashboard_s()
+    with ThreadPoolExecutor(1) as thread:
+        registered = thread.submit(workspace.register_model, "m", model_file)
+        wait_for(lambda: "Azure answers 429 Too Many Requests" in workspace.state().message)
+        assert registered.result().reference == "m:1"
+    assert workspace.state().message == ""
 
 
 def test_after_a_start_the_lists_are_those_of_before_with_their_age(dashboard_s, model_file):
