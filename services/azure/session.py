@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -32,6 +33,8 @@ _SPELLINGS = (("https_proxy", "HTTPS_PROXY"), ("no_proxy", "NO_PROXY"), ("SSL_CE
 
 _THEIR_OWN = r"(azureml|azure|msrest|msrestazure|applicationinsights|ruamel|adal|msal|paramiko|knack)(\.|$)"
 """The modules whose deprecations are nothing that we could mend."""
+
+_NOBODY = logging.NullHandler()
 
 
 class Session:
@@ -66,6 +69,8 @@ class Session:
         prepare_environment()
         place = self.connection
         warnings.filterwarnings("ignore", module=_THEIR_OWN)
+        for name in ("azureml", "azure", "msrest", "msal"):  # they log what they raise, which Python prints where nobody listens
+            logging.getLogger(name).addHandler(_NOBODY)
         with azure_errors(f"The workspace {place.location} can't be opened"):
             try:
                 from azureml.core import Workspace as SdkWorkspace

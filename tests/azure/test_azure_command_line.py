@@ -103,6 +103,18 @@ def test_the_real_command_prints_one_json_object_and_nothing_of_the_sdk_s(azure,
     assert (said.returncode, json.loads(said.stdout)["reference"]) == (0, "rows:1"), said
 
 
+def test_of_a_refusal_there_are_our_words_and_not_the_sdk_s(azure, tmp_path, model_file):
+    azure.service.fault("POST *modelmanagement*/models", status=400, message="No such luck.", count=None)
+    words = [sys.executable, "-m", "services", "--workspace", "azure", "--home", tmp_path / "home", "model", "register", "m", model_file]
+    said = subprocess.run(
+        words, cwd=PROJECT, env={**os.environ, **azure.environment}, capture_output=True, encoding="utf-8", timeout=120, check=False
+    )
+    assert (said.returncode, said.stdout) == (2, "")
+    assert len(said.stderr.splitlines()) <= 2, said.stderr
+    assert "Model m was not registered" in said.stderr.splitlines()[0]
+    assert "No such luck." in said.stderr
+
+
 def test_that_azure_is_busy_is_told_while_it_is_asked_again(command, azure, model_file, monkeypatch):
     from azureml._restclient import clientbase
 
