@@ -65,7 +65,7 @@ def ask(remote: RemoteWorkspace, form: _shared.Form) -> None:
         model = remote.register_model_from_run(name.strip(), run.experiment, run.id, path or "", description=description.strip())
         return model.reference
 
-    form.submit("Register model", "Registering it from the run …", register, key="submit-from-run")
+    form.submit("Register model", "Registering it from the run …", register, key="submit-from-run", progress=lambda: remote.state().message)
     form.show_error(fields, where)
 
 

@@ -172,7 +172,8 @@ def ask_for_model() -> None:
             return workspace.register_model(name.strip(), path.strip(), **about).reference
         raise SettingsError("path", "no model is chosen", "Choose the file that your training script saved.")
 
-    form.submit("Register model", "Copying it in, looking at what it is, and computing its SHA-256 …", register)
+    progress = (lambda: remote.state().message) if remote else None
+    form.submit("Register model", "Copying it in, looking at what it is, and computing its SHA-256 …", register, progress=progress)
     form.show_error(fields, place)
 
 

@@ -112,7 +112,8 @@ class Pipelines(Protocol):
         """The experiments of the workspace that are not archived, by name."""
 
     def history(self, experiment: str, limit: int = 100) -> list[PipelineRun]:
-        """The newest pipeline runs of an experiment, those too that this program did not start."""
+        """The newest pipeline runs of an experiment, those too that this program did not start. Without those that it made when an answer
+        was lost, and never starts: their run has another."""
 
     def publish(self, run_id: str, name: str, description: str = "") -> PublishedPipeline:
         """Publish what a run submitted, as a pipeline of its own."""

@@ -173,9 +173,10 @@ class Datasets:
             elif place.startswith("azureml"):
                 raise SettingsError("path", f"“{place}” is no place in a datastore", "Write azureml://datastores/NAME/paths/PATH.")
             made = SdkDataset.File.from_files(source, validate=False, partition_format=_for_azure(partition_format))
-            files = list(_listed(made))
+            files = _found(made)
             if not files:
-                raise IntakeError(f"There is no file at {place}.", "Give a folder in the datastore, or a pattern such as folder/**/*.csv.")
+                hint = "Is the path spelled as it is there? Give a folder in the datastore, or a pattern such as folder/**/*.csv."
+                raise IntakeError(f"There is no file at {place}.", hint)
             manifest = b"".join(map(manifest_line, files))
             about = {"root": place, "files": len(files), "bytes": sum(file.size for file in files), "glob": "**"}
             about |= {"sha256": hashlib.sha256(manifest).hexdigest()} | ({"partition_format": partition_format} if partition_format else {})
@@ -320,13 +321,19 @@ def _link(source: Path, target: Path) -> None:
 def _sizes_below(store: Any, folder: str) -> dict[str, int]:
     """Bytes by path of what is below a folder of a datastore; {} where there is nothing."""
     from azureml.core import Dataset as SdkDataset
+
+    return {file.path: file.size for file in _found(SdkDataset.File.from_files((store, f"{folder}/**"), validate=False))}
+
+
+def _found(dataset: SdkFileDataset) -> list[DatasetFile]:
+    """As `_listed`; none where there is nothing at its place, which the SDK raises as an ExecutionError that names no place."""
     from azureml.dataprep import ExecutionError
 
     try:
-        return {file.path: file.size for file in _listed(SdkDataset.File.from_files((store, f"{folder}/**"), validate=False))}
+        return list(_listed(dataset))
     except ExecutionError as error:
         if "NotFound" in str(error):
-            return {}
+            return []
         raise
 
 

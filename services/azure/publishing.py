@@ -15,7 +15,7 @@ from services.azure.run_folder import EXPERIMENT, RunPlan
 from services.azure.runs import Runs, again
 from services.azure.session import Session
 from services.azure.translate import moment, run_status
-from services.domain import Cut, Run, counted
+from services.domain import Cut, Run, RunStatus, counted
 from services.errors import NotFound, SettingsError, StudioError
 from services.pipelines import PARAMETERS, PipelineRun, PublishedPipeline, Recurrence, Schedule
 
@@ -50,7 +50,19 @@ class Publishing:
             known = Experiment(workspace, experiment, _create_in_cloud=False)
             # Not as PipelineRun objects, each of which asks the service twice when it is made.
             found = SdkRun.list(known, type=_PIPELINE_RUN, _rehydrate_runs=False)
-            return [_seen(run, experiment) for run in islice(found, limit)]
+            seen = (_seen(run, experiment) for run in found)
+            return list(islice((each for each in seen if not self._is_twin(each)), limit))
+
+    def _is_twin(self, seen: PipelineRun) -> bool:
+        """Whether it was made for a run of ours that another pipeline run carries: the answer that told its id was lost, and nothing will
+        ever start it."""
+        if not seen.run_id or seen.status is not RunStatus.NOT_STARTED:
+            return False
+        try:
+            known = self._runs.pipeline_run(seen.run_id)
+        except NotFound:  # submitted from another machine
+            return False
+        return known is not None and known.id != seen.id
 
     # ---- published pipelines --------------------------------------------------------------------------------------------------
 

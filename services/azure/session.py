@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -12,6 +13,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from services.azure import throttling
 from services.azure.connection import Connection, SignIn
 from services.azure.translate import azure_errors, retry_after, status_of
 from services.errors import WorkspaceUnavailable
@@ -32,18 +34,21 @@ _SPELLINGS = (("https_proxy", "HTTPS_PROXY"), ("no_proxy", "NO_PROXY"), ("SSL_CE
 _THEIR_OWN = r"(azureml|azure|msrest|msrestazure|applicationinsights|ruamel|adal|msal|paramiko|knack)(\.|$)"
 """The modules whose deprecations are nothing that we could mend."""
 
+_NOBODY = logging.NullHandler()
+
 
 class Session:
     """Lazily one `azureml.core.Workspace`. Safe to use from several threads; cheap to make.
 
-    `tell_code` is called with the sentence of a device code sign-in: where to go, and what to type there.
+    `tell` is called with what a person should know meanwhile: where to go for a device code sign-in, and what to type there; that Azure
+    is busy and is asked again, and "" once that is over.
     """
 
-    def __init__(self, connection: Connection, tell_code: Callable[[str], None] = print, *, silent: bool = False) -> None:
+    def __init__(self, connection: Connection, tell: Callable[[str], None] = print, *, silent: bool = False) -> None:
         """`silent` keeps from standard output what the SDK prints there, Python and Rust; only for a program of one thread."""
         self.connection = connection
         self._silent = silent
-        self._tell_code = tell_code
+        self._tell = tell
         self._lock = threading.Lock()
         self._workspace: SdkWorkspace | None = None
         self._authentication: AbstractAuthentication | None = None
@@ -64,12 +69,14 @@ class Session:
         prepare_environment()
         place = self.connection
         warnings.filterwarnings("ignore", module=_THEIR_OWN)
+        for name in ("azureml", "azure", "msrest", "msal"):  # they log what they raise, which Python prints where nobody listens
+            logging.getLogger(name).addHandler(_NOBODY)
         with azure_errors(f"The workspace {place.location} can't be opened"):
             try:
                 from azureml.core import Workspace as SdkWorkspace
             except ImportError as error:
                 raise WorkspaceUnavailable(f"The Azure ML SDK is not there: {error}.", "Set the program up again: make setup.") from error
-            self._authentication = authentication(place, self._tell_code)
+            self._authentication = authentication(place, self._tell)
             return SdkWorkspace.get(
                 place.workspace_name,
                 auth=self._authentication,
@@ -80,7 +87,7 @@ class Session:
     @contextmanager
     def asking(self, what: str, field: str = "") -> Iterator[SdkWorkspace]:
         """The open workspace, to ask it something. What the SDK raises meanwhile is raised as ours: see `azure_errors`."""
-        with _silenced() if self._silent else nullcontext(), azure_errors(what, field):
+        with _silenced() if self._silent else nullcontext(), throttling.told(self._tell), azure_errors(what, field):
             try:
                 yield self.workspace
             except Exception as error:

@@ -120,9 +120,9 @@ class AzureWorkspace:
         self._lists.refresh()
 
     def _tell(self, sentence: str) -> None:
-        """What a person has to do to sign in by a device code."""
+        """What a person has to do to sign in by a device code, or what is waited for; "" once that is over."""
         self._lists.say(sentence)
-        if self._patient:
+        if self._patient and sentence:
             print(sentence, file=sys.stderr, flush=True)
 
     # ---- models -------------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.__main__ import main
+from services.azure import throttling
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 PROJECT = Path(__file__).parents[2]
@@ -100,3 +101,27 @@ def test_the_real_command_prints_one_json_object_and_nothing_of_the_sdk_s(azure,
     environment = {**os.environ, **azure.environment, "PYTHONWARNINGS": "default"}
     said = subprocess.run(words, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False)
     assert (said.returncode, json.loads(said.stdout)["reference"]) == (0, "rows:1"), said
+
+
+def test_of_a_refusal_there_are_our_words_and_not_the_sdk_s(azure, tmp_path, model_file):
+    azure.service.fault("POST *modelmanagement*/models", status=400, message="No such luck.", count=None)
+    words = [sys.executable, "-m", "services", "--workspace", "azure", "--home", tmp_path / "home", "model", "register", "m", model_file]
+    said = subprocess.run(
+        words, cwd=PROJECT, env={**os.environ, **azure.environment}, capture_output=True, encoding="utf-8", timeout=120, check=False
+    )
+    assert (said.returncode, said.stdout) == (2, "")
+    assert len(said.stderr.splitlines()) <= 2, said.stderr
+    assert "Model m was not registered" in said.stderr.splitlines()[0]
+    assert "No such luck." in said.stderr
+
+
+def test_that_azure_is_busy_is_told_while_it_is_asked_again(command, azure, model_file, monkeypatch):
+    from azureml._restclient import clientbase
+
+    monkeypatch.setattr(throttling, "AFTER", 0.2)
+    monkeypatch.setattr(clientbase, "DEFAULT_BACKOFF", 1)  # of 32 seconds
+    azure.service.fault("POST *modelmanagement*/models", status=429, retry_after=1)
+    code, model, said = command("model", "register", "m", model_file)
+    assert (code, model["reference"]) == (0, "m:1")
+    assert said.count("Azure answers 429 Too Many Requests: it is asked again") == 1, said
+    assert "it is asked again" not in command("model", "list")[2]

@@ -129,8 +129,8 @@ def test_a_lost_answer_of_the_submission_starts_no_second_run(cloud, done, azure
     azure.service.fault(call, lost=True)
     run = done()
     assert run.status is RunStatus.COMPLETED, run.error
-    started = [each for each in cloud.pipelines.history("batch-scoring") if each.status is not RunStatus.NOT_STARTED]
-    assert [each.run_id for each in started] == [run.id]
+    assert [each.id for each in cloud.pipelines.history("batch-scoring")] == [cloud.pipelines.of(run.id).id]
+    assert azure.service.count("POST *PipelineRuns/Unsubmitted/*") == (2 if "Unsubmitted" in call else 1)
 
 
 def test_a_double_click_is_one_run(cloud, submit, finish):

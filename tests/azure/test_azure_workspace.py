@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from services.azure import throttling
 from services.azure.connection import from_surroundings
 from services.azure.workspace import AzureWorkspace
 from services.domain import RunRequest, TabularDataset
@@ -193,11 +194,18 @@ def test_a_dataset_is_registered_where_it_lies(cloud, csv_folder):
     place = cloud.dataset("d").root
     dataset = cloud.register_dataset("again", place + "/**")
     assert (dataset.file_count, dataset.in_place, dataset.root) == (4, True, place + "/**")
-    with pytest.raises(StudioError):
-        cloud.register_dataset("none", "azureml://datastores/workspaceblobstore/paths/nothing/here/**")
     with pytest.raises(SettingsError, match="no place") as refused:
         cloud.register_dataset("none", "azureml://somewhere")
     assert refused.value.field == "path"
+
+
+@pytest.mark.parametrize("path", ["nothing/here", "nothing/here/**", "nothing/rows.csv"])
+def test_a_place_where_nothing_lies_is_refused_by_its_name(cloud, path):
+    place = f"azureml://datastores/workspaceblobstore/paths/{path}"
+    with pytest.raises(IntakeError) as refused:
+        cloud.register_dataset("none", place)
+    assert refused.value.message == f"There is no file at {place}."
+    assert "spelled" in refused.value.hint
 
 
 def test_all_versions_of_a_dataset_registered_elsewhere_are_listed_and_its_files_counted_once(cloud, ws, rows, azure, tmp_path):
@@ -402,6 +410,20 @@ def test_the_dashboard_s_workspace_answers_at_once_while_azure_takes_its_time(da
     state = workspace.state()
     assert (state.error, state.is_open, state.lists) == (None, True, 5)
     assert [model.reference for model in workspace.models()] == ["m:1"]
+
+
+def test_that_azure_is_busy_is_the_dashboard_s_message_until_it_is_over(dashboard_s, azure, model_file, monkeypatch):
+    from azureml._restclient import clientbase
+
+    monkeypatch.setattr(throttling, "AFTER", 0.2)
+    monkeypatch.setattr(clientbase, "DEFAULT_BACKOFF", 1)  # of 32 seconds
+    azure.service.fault("POST *modelmanagement*/models", status=429)
+    workspace = dashboard_s()
+    with ThreadPoolExecutor(1) as thread:
+        registered = thread.submit(workspace.register_model, "m", model_file)
+        wait_for(lambda: "Azure answers 429 Too Many Requests" in workspace.state().message)
+        assert registered.result().reference == "m:1"
+    assert workspace.state().message == ""
 
 
 def test_after_a_start_the_lists_are_those_of_before_with_their_age(dashboard_s, model_file):
