@@ -170,7 +170,7 @@ class Runner:
 
     # ---- a message came -------------------------------------------------------------------------------------------------------
 
-    def _hear(self, worker: WorkerProcess) -> None:
+    def _hear(self, worker: WorkerProcess, *, last_words: bool = False) -> None:
         try:
             messages, closed = worker.receive()
         except ValueError:
@@ -184,7 +184,7 @@ class Runner:
                 self._passed(worker, message.header["passed"])
             else:
                 self._failed_step(worker, message.header)
-        if closed and worker in self._workers:
+        if (closed or last_words) and worker in self._workers:
             self._died(worker)
 
     def _passed(self, worker: WorkerProcess, step: str) -> None:
@@ -359,7 +359,7 @@ class Runner:
         """A sign of life, and a look at whether somebody asked for the end."""
         now, done = time.monotonic(), self._ledger.totals.items_succeeded + self._ledger.totals.items_failed
         self._pace.append((now, done))
-        (since, before) = self._pace[0]
+        since, before = self._pace[0]
         rate = (done - before) / (now - since) if now > since else None
         self._store.update_run(self._run_id, **self._counts(), heartbeat_at=utc_now(), workers=len(self._workers), rate=rate)
         self._ledger.check_rows()
@@ -371,9 +371,7 @@ class Runner:
         for worker in list(self._workers):
             worker.trim_logs()
             if worker.fate() is not None:  # a child it left behind may hold its line open
-                self._hear(worker)
-                if worker in self._workers:
-                    self._died(worker)
+                self._hear(worker, last_words=True)
         self._next_beat = now + BEAT
 
 
