@@ -57,17 +57,18 @@ class Change(StrEnum):
 
 def settings_that_differ(older: Run, newer: Run) -> list[tuple[str, str, str]]:
     """(what, in the older run, in the newer one), of all that was asked for."""
-    before, after = _asked(older), _asked(newer)
+    whole_paths = older.request.script_name == newer.request.script_name  # then it is the folder that differs
+    before, after = (_asked(run, run.request.entry_script if whole_paths else run.request.script_name) for run in (older, newer))
     names = [*before, *(name for name in after if name not in before)]
     return [(name, before.get(name, ""), after.get(name, "")) for name in names if before.get(name, "") != after.get(name, "")]
 
 
-def _asked(run: Run) -> dict[str, str]:
+def _asked(run: Run, script: str) -> dict[str, str]:
     request = run.request
     asked: dict[str, Any] = {
         "model": ", ".join(request.models),
         "dataset": ", ".join(request.datasets),
-        "scoring script": request.entry_script,
+        "scoring script": script,
         "source directory": request.source_directory or "",
         "arguments": " ".join(request.arguments),
         "environment": request.environment or "",

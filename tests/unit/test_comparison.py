@@ -112,6 +112,14 @@ def test_the_settings_that_differ_are_told_and_no_others():
     assert settings_that_differ(older, older) == []
 
 
+@pytest.mark.parametrize(("script", "told"), [("/a/t.py", ("s.py", "t.py")), ("/b/s.py", ("/a/s.py", "/b/s.py"))])
+def test_scripts_are_told_by_their_names_and_by_their_folders_only_where_these_differ(script, told):
+    request = RunRequest(("m:1",), ("d:1",), "/a/s.py")
+    older = Run("run-1", request, RunStatus.COMPLETED, datetime.now(UTC))
+    newer = replace(older, id="run-2", request=replace(request, entry_script=script))
+    assert settings_that_differ(older, newer) == [("scoring script", *told)]
+
+
 def test_a_column_called_as_one_beside_it_keeps_its_values_under_another_name(table):
     older = table("older", [("a", '{"change": 1, "before": "x"}')])
     newer = table("newer", [("a", '{"change": 2, "before": "y"}')])
