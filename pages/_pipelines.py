@@ -90,8 +90,9 @@ def forget_lists() -> None:
 def beside_actions(pipelines: Pipelines, run: Run) -> None:
     """A run's page in Azure ML studio; and publishing it, once it has shown that it works."""
     known = pipelines.of(run.id)
-    if known and run.status is RunStatus.COMPLETED and st.button("Publish", icon=":material/publish:", key=f"publish-{run.id}"):
-        publish_dialog(pipelines, run)
+    if known and run.status is RunStatus.COMPLETED:
+        with st.popover("Publish", icon=":material/publish:", key=f"publish-{run.id}"):
+            publish_form(pipelines, run)
     if known and known.studio_url:
         st.link_button("Open in studio", known.studio_url, icon=":material/open_in_new:")
 
@@ -109,16 +110,18 @@ def where_it_is(pipelines: Pipelines, run: Run) -> None:
         st.caption(plain(f"{known.status} in Azure ML{where}"))
 
 
-@st.dialog("Publish as a pipeline")
-def publish_dialog(pipelines: Pipelines, run: Run) -> None:
+def publish_form(pipelines: Pipelines, run: Run) -> None:
+    """In a popover, not a dialog: that one is closed, and what was typed lost, when news from Azure draws the page again."""
     st.caption("The same request, to be run again by its id, by a schedule, or by a POST to its address; also with other settings.")
-    name = st.text_input("Name", value=clipped(run.title, 100), max_chars=100, key="publish_name")
-    description = st.text_input("Description", max_chars=300, key="publish_description")
-    if st.button("Publish", type="primary", key="publish_now"):
-        with _shared.errors_shown(), st.spinner("Publishing…"):
-            made = pipelines.publish(run.id, name, description)
-            forget_lists()
-            st.switch_page("runs.py", query_params={"list": "Published pipelines", "pipeline": made.id})
+    with st.form("publish", border=False):
+        name = st.text_input("Name", value=clipped(run.title, 100), max_chars=100, key="publish_name")
+        description = st.text_input("Description", max_chars=300, key="publish_description")
+        if not st.form_submit_button("Publish pipeline", type="primary", key="publish_now"):
+            return
+    with _shared.errors_shown(), st.spinner("Publishing…"):
+        made = pipelines.publish(run.id, name, description)
+        forget_lists()
+        st.switch_page("runs.py", query_params={"list": "Published pipelines", "pipeline": made.id})
 
 
 # ---- published pipelines -----------------------------------------------------------------------------------------------------------------

@@ -33,9 +33,8 @@ def test_a_completed_run_is_published_run_again_with_another_setting_and_schedul
         studio = page.get_by_role("link", name="Open in studio")
         expect(studio).to_have_attribute("href", re.compile(r"^https://ml\.azure\.com/runs/"))
         page.get_by_role("button", name="Publish").click()
-        dialog = page.get_by_role("dialog")
-        dialog.get_by_label("Name").fill("nightly *digits*")
-        dialog.get_by_role("button", name="Publish").click()
+        page.get_by_role("textbox", name="Name").fill("nightly *digits*")
+        page.get_by_role("button", name="Publish pipeline").click()
         expect(page.get_by_text("Run it again")).to_be_visible()
         expect(page.get_by_role("combobox", name="Pipeline")).to_have_value(re.compile(r"^nightly \*digits\* · "))
 
