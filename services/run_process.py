@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from services.domain import Run, RunStatus, utc_now
-from services.errors import WorkspaceUnavailable
+from services.errors import StudioError, WorkspaceUnavailable
 from services.store import Store
 
 _PROJECT = Path(__file__).parents[1]
@@ -34,6 +34,19 @@ class RunPlace:
         self.output = self.path / "output"
         self.logs = self.path / "logs"
         self.runner_log = self.logs / "runner.txt"
+        self.plan_file = self.path / "plan.json"
+
+    def make(self, plan: str) -> None:
+        """Make the folder, with the plan in it. Raises WorkspaceUnavailable where that isn't possible."""
+        try:
+            for folder in (self.path, self.output, self.logs):
+                folder.mkdir(parents=True, exist_ok=True)
+            self.plan_file.write_text(plan, encoding="utf-8")
+        except OSError as error:
+            raise WorkspaceUnavailable(
+                f"The run's folder, {self.path}, can't be written: {error.strerror or error}.",
+                "Free some disk space, or check who may write there.",
+            ) from error
 
     def lock(self) -> FileLock:
         """The lock that whoever carries out the run holds. Not inherited by workers; dropped by the system when its holder dies."""
@@ -109,6 +122,24 @@ def start(place: RunPlace, module: str, home: Path, *, told: str = "", without: 
             f"The run's process could not be started: {error.strerror or error}.", "Resume the run later."
         ) from error
     _started.append((place.path.name, runner))
+
+
+def carry(place: RunPlace, store: Store, carry_out: Callable[[], None]) -> int:
+    """What a runner does: with the run's lock, carry it out where it hasn't ended. Returns the exit code. What went wrong and could not be
+    written down is said on standard error: by its last line a NotResponding run is explained."""
+    try:
+        lock = place.lock().acquire(timeout=5)
+    except Timeout:
+        print(f"{place.path.name} is being carried out by another runner", file=sys.stderr)
+        return 1
+    with lock:
+        try:
+            if not store.run(place.path.name).status.ended:
+                carry_out()
+        except StudioError as error:
+            print(f"{error.message} {error.hint}", file=sys.stderr)
+            return 1
+    return 0
 
 
 def as_it_is(run: Run, place: RunPlace, store: Store) -> Run:

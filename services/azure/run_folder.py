@@ -65,21 +65,12 @@ class RunFolder(RunPlace):
 
     def __init__(self, home: Path, run_id: str) -> None:
         super().__init__(home, run_id)
-        self.plan_file = self.path / "plan.json"
         self.source = self.path / "source"
         self._pipeline_run_file = self.path / "pipeline_run.json"
 
     def create(self, plan: RunPlan) -> None:
         """Make the folder and write the plan. Raises WorkspaceUnavailable where that isn't possible."""
-        try:
-            for folder in (self.path, self.output, self.logs):
-                folder.mkdir(parents=True, exist_ok=True)
-            self.plan_file.write_text(plan.to_json(), encoding="utf-8")
-        except OSError as error:
-            raise WorkspaceUnavailable(
-                f"The run's folder, {self.path}, can't be written: {error.strerror or error}.",
-                "Free some disk space, or check who may write there.",
-            ) from error
+        self.make(plan.to_json())
 
     def plan(self) -> RunPlan:
         """What was asked. Raises WorkspaceUnavailable where it can't be read."""

@@ -17,14 +17,13 @@ from pathlib import Path
 from traceback import format_exc
 from typing import Any, NamedTuple, TypeVar
 
-from filelock import Timeout
-
+from services import run_process
 from services.azure import failures, leavings, pipeline, scored
 from services.azure.connection import Connection
 from services.azure.run_folder import RunFolder
 from services.azure.session import Session
 from services.azure.translate import azure_errors, moment, run_status, status_of
-from services.domain import Run, RunStatus, utc_now
+from services.domain import RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
 from services.pipelines import PipelineRun
 from services.store import Store
@@ -307,16 +306,7 @@ def main() -> int:
         print("how to sign in is told on standard input, by `resume` for one", file=sys.stderr)
         return 2
     connection = Connection.from_pipe(told)
-    try:
-        lock = RunFolder(home, run_id).lock().acquire(timeout=5)
-    except Timeout:
-        print(f"{run_id} is being carried out by another runner", file=sys.stderr)
-        return 1
-    with lock:
-        run: Run = Store(home).run(run_id)
-        if not run.status.ended:
-            Runner(home, run_id, connection).carry()
-    return 0
+    return run_process.carry(RunFolder(home, run_id), Store(home), lambda: Runner(home, run_id, connection).carry())
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from pathlib import Path
 from traceback import format_exc
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
+from services import run_process
 from services.domain import MiniBatch, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
 from services.journal import AttemptStatus
@@ -380,18 +381,8 @@ def main() -> int:
         print(f"usage: python -m services.local.runner HOME RUN_ID, of a run that was submitted; not {sys.argv[1:]}", file=sys.stderr)
         return 2
     home, run_id = Path(sys.argv[1]), sys.argv[2]
-    try:
-        lock = RunFolder(home, run_id).lock().acquire(timeout=5)
-    except Timeout:
-        print(f"{run_id} is being carried out by another runner", file=sys.stderr)
-        return 1
-    with lock:
-        try:
-            if not Store(home).run(run_id).status.ended:
-                Runner(home, run_id).carry_out()
-        except StudioError as error:  # the registry can't be written either: this line is what the run's NotResponding is explained by
-            print(f"{error.message} {error.hint}", file=sys.stderr)
-            return 1
+    if code := run_process.carry(RunFolder(home, run_id), Store(home), lambda: Runner(home, run_id).carry_out()):
+        return code
     Runs(home, Store(home)).make_large_table(run_id)
     return 0
 
