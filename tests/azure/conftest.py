@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from services.azure.connection import from_surroundings
+from services.azure.workspace import AzureWorkspace
+
 
 @pytest.fixture
 def ws(azure, tmp_path, monkeypatch) -> Any:
@@ -98,3 +101,9 @@ def finish_azure() -> Callable[..., str]:
         return str(run.get_status())
 
     return wait
+
+
+@pytest.fixture
+def cloud(azure, tmp_path) -> AzureWorkspace:
+    """The test's own Azure ML workspace, as the command line has it."""
+    return AzureWorkspace(from_surroundings(tmp_path), tmp_path / "base", patient=True)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-import os
-import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,19 +12,12 @@ import pytest
 from services.azure import throttling
 from services.azure.connection import from_surroundings
 from services.azure.workspace import AzureWorkspace
-from services.domain import RunRequest, TabularDataset
+from services.domain import RunRequest
 from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable
 from services.settings import ParallelRunSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
-UPLOADS = "PUT *.blob.core.windows.net*"
 MODELS = "GET *modelmanagement*/models*"
-
-
-@pytest.fixture
-def cloud(azure, tmp_path) -> AzureWorkspace:
-    """The test's own Azure ML workspace, as the command line has it."""
-    return AzureWorkspace(from_surroundings(tmp_path), tmp_path / "base", patient=True)
 
 
 @pytest.fixture
@@ -42,218 +31,6 @@ def wait_for(holds, seconds: float = 30) -> None:
     while not holds():
         assert time.monotonic() < deadline, "not so in time"
         time.sleep(0.01)
-
-
-# ---- models ------------------------------------------------------------------------------------------------------------------------
-
-
-def test_a_model_registered_elsewhere_is_listed_with_what_is_known_of_it(cloud, ws, tmp_path):
-    from azureml.core import Model
-
-    (tmp_path / "m.bin").write_bytes(b"x")
-    Model.register(ws, "m.bin", "theirs", description="text", tags={"a": "b"}, model_framework=Model.Framework.SCIKITLEARN)
-    (model,) = cloud.models()
-    assert (model.reference, model.kind, model.sha256, model.size) == ("theirs:1", "ScikitLearn model", "", 0)
-    assert (model.description, dict(model.tags), model.usable) == ("text", {"a": "b"}, True)
-
-
-def test_what_is_known_of_a_model_goes_with_it_to_another_machine(cloud, model_file, tmp_path):
-    made = cloud.register_model("m", model_file)
-    another = AzureWorkspace(cloud.connection, tmp_path / "another machine", patient=True)
-    assert replace(another.model("m"), created_at=made.created_at) == made
-
-
-def test_models_are_registered_from_anywhere_at_once_and_the_working_folder_stays(cloud, tmp_path):
-    """`Model.register` takes what is below the working folder only, which is the whole process's."""
-    before = os.getcwd()
-    places = [tmp_path / f"folder {number}" / "model.bin" for number in range(4)]
-    for number, place in enumerate(places):
-        place.parent.mkdir()
-        place.write_bytes(b"%d" % number * 100)
-    with ThreadPoolExecutor(4) as threads:
-        names = (place.parent.name.replace(" ", "-") for place in places)
-        made = list(threads.map(lambda name, place: cloud._models.register(name, place, description="", tags={}), names, places))
-    assert [model.size for model in made] == [100] * 4
-    assert len({model.sha256 for model in made}) == 4
-    assert os.getcwd() == before
-
-
-def test_the_two_calls_that_register_a_model_are_those_of_the_sdk_s_own(cloud):
-    from azureml.core import Model
-
-    source = inspect.getsource(Model.register)
-    assert "asset = Model._create_asset(workspace.service_context, model_path, model_name, child_paths)" in source
-    assert "model = Model._register_with_asset(workspace, model_name, asset_id, tags, properties, description," in source
-
-
-def test_a_deleted_version_is_gone_and_the_others_stay(cloud, model_file):
-    for _ in range(2):
-        cloud.register_model("m", model_file)
-    cloud.delete_model("m:2")
-    assert [model.reference for model in cloud.models()] == ["m:1"]
-    assert [model.reference for model in cloud._lists.models.fetch()] == ["m:1"]
-    with pytest.raises(NotFound, match="m:2"):
-        cloud.delete_model("m:2")
-
-
-def test_a_model_is_registered_from_the_outputs_of_a_training_run(cloud, ws, tmp_path):
-    from azureml.core import Experiment
-
-    run = Experiment(ws, "train").start_logging(snapshot_directory=None, display_name="first try")
-    (tmp_path / "m.pkl").write_bytes(b"weights")
-    run.upload_file("outputs/m.pkl", "m.pkl")
-    run.complete()
-
-    assert cloud.experiments() == ["train"]
-    (found,) = cloud.training_runs("train")
-    assert (found.id, found.status) == (run.id, "Completed")
-    assert cloud.training_run_files("train", run.id) == ["outputs/m.pkl"]
-    model = cloud.register_model_from_run("m", "train", run.id, "outputs/m.pkl", description="best", tags={"by": "train"})
-    assert (model.reference, model.kind, model.description, dict(model.tags)) == ("m:1", "registered from a run", "best", {"by": "train"})
-    assert cloud.models() == [model]
-    with pytest.raises(StudioError):
-        cloud.register_model_from_run("m", "train", run.id, "outputs/none.pkl")
-    with pytest.raises(StudioError, match="run-of-nobody"):
-        cloud.training_run_files("train", "run-of-nobody")
-
-
-# ---- datasets ----------------------------------------------------------------------------------------------------------------------
-
-
-def test_an_upload_that_the_sdk_swallows_is_sent_again(cloud, azure, csv_folder):
-    azure.service.fault(UPLOADS + "0001.csv*", swallow=True)
-    dataset = cloud.register_dataset("d", csv_folder(3))
-    assert cloud.changed_files(dataset) == []
-    assert dataset.size == sum(file.size for file in cloud.dataset_files(dataset, 0, 9))
-
-
-def test_an_upload_that_never_arrives_whole_registers_nothing_and_names_the_file(cloud, azure, csv_folder):
-    azure.service.fault(UPLOADS + "0001.csv*", swallow=True, count=None)
-    with pytest.raises(WorkspaceUnavailable, match=r"1 of 3 files did not arrive whole.*0001\.csv: 0 of \d+ bytes"):
-        cloud.register_dataset("d", csv_folder(3))
-    assert cloud._lists.datasets.fetch() == []
-    assert list(cloud.home.glob("incoming/*")) == []
-
-
-def test_an_upload_that_broke_off_goes_on_where_it_was(cloud, azure, csv_folder):
-    folder = csv_folder(5)
-    azure.service.fault(UPLOADS + "0003.csv*", swallow=True, count=None)
-    with pytest.raises(WorkspaceUnavailable):
-        cloud.register_dataset("d", folder)
-    azure.service.clear()
-    cloud.register_dataset("d", folder)
-    sent = [seen.line for seen in azure.requests if seen.line.startswith("PUT") and ".csv" in seen.line]
-    assert sent
-    assert all("0003.csv" in line for line in sent)
-
-
-def test_other_content_of_the_same_size_is_another_upload(cloud, csv_folder):
-    folder = csv_folder(1)
-    cloud.register_dataset("d", folder)
-    before = (folder / "0000.csv").read_bytes()
-    (folder / "0000.csv").write_bytes(bytes(reversed(before)))
-    again = cloud.register_dataset("d", folder)
-    assert cloud.local_file(again, "0000.csv").read_bytes() == bytes(reversed(before))
-    assert cloud.local_file(cloud.dataset("d:1"), "0000.csv").read_bytes() == before
-
-
-def test_names_that_are_hard_on_addresses_arrive_unharmed(cloud, tmp_path):
-    names = [
-        "ü ñ.csv",
-        "a,b;c.csv",
-        "no #1.csv",
-        "=cmd.csv",
-        "sub folder/x@y.csv",
-        "quote'd.csv",
-        "plus+minus.csv",
-        "a[1].csv",
-        "$(x)`y`.csv",
-    ]
-    for name in names:
-        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "f" / name).write_text(name)
-    dataset = cloud.register_dataset("d", tmp_path / "f")
-    assert sorted(file.path for file in cloud.dataset_files(dataset, 0, 99)) == sorted(names)
-    assert cloud.changed_files(dataset) == []
-    for name in names:
-        assert cloud.local_file(dataset, name).read_text() == name
-
-
-@pytest.mark.parametrize("sign", '"%&*:<>?|')
-def test_a_name_that_the_sdk_would_change_is_refused_before_anything_is_sent(cloud, azure, tmp_path, sign):
-    (tmp_path / "f").mkdir()
-    (tmp_path / "f" / f"a{sign}b.csv").write_text("x")
-    azure.service.clear()
-    with pytest.raises(IntakeError, match=re.escape(f"a{sign}b.csv")):
-        cloud.register_dataset("d", tmp_path / "f")
-    assert azure.requests == []
-
-
-def test_a_dataset_is_registered_where_it_lies(cloud, csv_folder):
-    cloud.register_dataset("d", csv_folder(4))
-    place = cloud.dataset("d").root
-    dataset = cloud.register_dataset("again", place + "/**")
-    assert (dataset.file_count, dataset.in_place, dataset.root) == (4, True, place + "/**")
-    with pytest.raises(SettingsError, match="no place") as refused:
-        cloud.register_dataset("none", "azureml://somewhere")
-    assert refused.value.field == "path"
-
-
-@pytest.mark.parametrize("path", ["nothing/here", "nothing/here/**", "nothing/rows.csv"])
-def test_a_place_where_nothing_lies_is_refused_by_its_name(cloud, path):
-    place = f"azureml://datastores/workspaceblobstore/paths/{path}"
-    with pytest.raises(IntakeError) as refused:
-        cloud.register_dataset("none", place)
-    assert refused.value.message == f"There is no file at {place}."
-    assert "spelled" in refused.value.hint
-
-
-def test_all_versions_of_a_dataset_registered_elsewhere_are_listed_and_its_files_counted_once(cloud, ws, rows, azure, tmp_path):
-    rows.register(ws, "rows", create_new_version=True)
-    azure.service.set_page_size(1, azure.workspace)
-    versions = cloud.datasets()
-    assert sorted(dataset.reference for dataset in versions) == ["rows:1", "rows:2"]
-    dataset = cloud.dataset("rows")
-    assert (dataset.version, dataset.file_count) == (2, 0)
-    settings = ParallelRunSettings(mini_batch_size=2)
-    assert (cloud.cut([dataset], settings).item_count, cloud.dataset("rows").file_count) == (5, 5)
-    azure.service.clear()
-    cloud.cut([cloud.dataset("rows")], settings)
-    assert azure.requests == []
-
-
-def test_the_preview_of_a_file_fetches_that_file_alone(cloud, ws, rows, azure):
-    dataset = cloud.dataset("rows")
-    cloud.dataset_files(dataset, 0, 1)
-    azure.service.clear()
-    assert cloud.local_file(dataset, "3.csv").read_text() == "3\n"
-    fetched = {seen.line.split("?")[0].rpartition("/")[2] for seen in azure.requests if "GET" in seen.line and ".csv" in seen.line}
-    assert fetched == {"3.csv"}
-    azure.service.clear()
-    cloud.local_file(dataset, "3.csv")
-    assert azure.requests == []
-    with pytest.raises(NotFound, match="none"):
-        cloud.local_file(dataset, "none")
-
-
-def test_a_tabular_dataset_registered_elsewhere_is_listed_though_its_rows_are_not_counted(cloud, ws, tmp_path):
-    from azureml.core import Dataset
-
-    (tmp_path / "t").mkdir()
-    (tmp_path / "t" / "t.csv").write_text("a,b\n1,2\n")
-    store = ws.get_default_datastore()
-    Dataset.File.upload_directory("t", (store, "t"), show_progress=False)
-    Dataset.Tabular.from_delimited_files((store, "t/t.csv")).register(ws, "t")
-    dataset = cloud.dataset("t")
-    assert isinstance(dataset, TabularDataset)
-    assert dataset.item == "row"
-    assert "cuts tabular datasets" in cloud.cut([dataset], ParallelRunSettings()).notes[0]
-    with pytest.raises(SettingsError, match="not registered from here"):
-        cloud.register_dataset("t", tmp_path / "t", type="tabular")
-
-
-def test_the_sdk_s_own_list_of_datasets_is_always_empty(ws, rows):
-    assert (list(ws.datasets), list(ws.datasets.keys())) == ([], ["rows"])
 
 
 # ---- where runs go -----------------------------------------------------------------------------------------------------------------

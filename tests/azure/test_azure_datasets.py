@@ -1,0 +1,150 @@
+"""Datasets of an Azure ML workspace, on the stand-in: uploads that arrive whole, what lies there already, previews."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from services.domain import TabularDataset
+from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
+from services.settings import ParallelRunSettings
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
+UPLOADS = "PUT *.blob.core.windows.net*"
+
+
+def test_an_upload_that_the_sdk_swallows_is_sent_again(cloud, azure, csv_folder):
+    azure.service.fault(UPLOADS + "0001.csv*", swallow=True)
+    dataset = cloud.register_dataset("d", csv_folder(3))
+    assert cloud.changed_files(dataset) == []
+    assert dataset.size == sum(file.size for file in cloud.dataset_files(dataset, 0, 9))
+
+
+def test_an_upload_that_never_arrives_whole_registers_nothing_and_names_the_file(cloud, azure, csv_folder):
+    azure.service.fault(UPLOADS + "0001.csv*", swallow=True, count=None)
+    with pytest.raises(WorkspaceUnavailable, match=r"1 of 3 files did not arrive whole.*0001\.csv: 0 of \d+ bytes"):
+        cloud.register_dataset("d", csv_folder(3))
+    assert cloud._lists.datasets.fetch() == []
+    assert list(cloud.home.glob("incoming/*")) == []
+
+
+def test_an_upload_that_broke_off_goes_on_where_it_was(cloud, azure, csv_folder):
+    folder = csv_folder(5)
+    azure.service.fault(UPLOADS + "0003.csv*", swallow=True, count=None)
+    with pytest.raises(WorkspaceUnavailable):
+        cloud.register_dataset("d", folder)
+    azure.service.clear()
+    cloud.register_dataset("d", folder)
+    sent = [seen.line for seen in azure.requests if seen.line.startswith("PUT") and ".csv" in seen.line]
+    assert sent
+    assert all("0003.csv" in line for line in sent)
+
+
+def test_other_content_of_the_same_size_is_another_upload(cloud, csv_folder):
+    folder = csv_folder(1)
+    cloud.register_dataset("d", folder)
+    before = (folder / "0000.csv").read_bytes()
+    (folder / "0000.csv").write_bytes(bytes(reversed(before)))
+    again = cloud.register_dataset("d", folder)
+    assert cloud.local_file(again, "0000.csv").read_bytes() == bytes(reversed(before))
+    assert cloud.local_file(cloud.dataset("d:1"), "0000.csv").read_bytes() == before
+
+
+def test_names_that_are_hard_on_addresses_arrive_unharmed(cloud, tmp_path):
+    names = [
+        "ü ñ.csv",
+        "a,b;c.csv",
+        "no #1.csv",
+        "=cmd.csv",
+        "sub folder/x@y.csv",
+        "quote'd.csv",
+        "plus+minus.csv",
+        "a[1].csv",
+        "$(x)`y`.csv",
+    ]
+    for name in names:
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f" / name).write_text(name)
+    dataset = cloud.register_dataset("d", tmp_path / "f")
+    assert sorted(file.path for file in cloud.dataset_files(dataset, 0, 99)) == sorted(names)
+    assert cloud.changed_files(dataset) == []
+    for name in names:
+        assert cloud.local_file(dataset, name).read_text() == name
+
+
+@pytest.mark.parametrize("sign", '"%&*:<>?|')
+def test_a_name_that_the_sdk_would_change_is_refused_before_anything_is_sent(cloud, azure, tmp_path, sign):
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / f"a{sign}b.csv").write_text("x")
+    azure.service.clear()
+    with pytest.raises(IntakeError, match=re.escape(f"a{sign}b.csv")):
+        cloud.register_dataset("d", tmp_path / "f")
+    assert azure.requests == []
+
+
+def test_a_dataset_is_registered_where_it_lies(cloud, csv_folder):
+    cloud.register_dataset("d", csv_folder(4))
+    place = cloud.dataset("d").root
+    dataset = cloud.register_dataset("again", place + "/**")
+    assert (dataset.file_count, dataset.in_place, dataset.root) == (4, True, place + "/**")
+    with pytest.raises(SettingsError, match="no place") as refused:
+        cloud.register_dataset("none", "azureml://somewhere")
+    assert refused.value.field == "path"
+
+
+@pytest.mark.parametrize("path", ["nothing/here", "nothing/here/**", "nothing/rows.csv"])
+def test_a_place_where_nothing_lies_is_refused_by_its_name(cloud, path):
+    place = f"azureml://datastores/workspaceblobstore/paths/{path}"
+    with pytest.raises(IntakeError) as refused:
+        cloud.register_dataset("none", place)
+    assert refused.value.message == f"There is no file at {place}."
+    assert "spelled" in refused.value.hint
+
+
+def test_all_versions_of_a_dataset_registered_elsewhere_are_listed_and_its_files_counted_once(cloud, ws, rows, azure, tmp_path):
+    rows.register(ws, "rows", create_new_version=True)
+    azure.service.set_page_size(1, azure.workspace)
+    versions = cloud.datasets()
+    assert sorted(dataset.reference for dataset in versions) == ["rows:1", "rows:2"]
+    dataset = cloud.dataset("rows")
+    assert (dataset.version, dataset.file_count) == (2, 0)
+    settings = ParallelRunSettings(mini_batch_size=2)
+    assert (cloud.cut([dataset], settings).item_count, cloud.dataset("rows").file_count) == (5, 5)
+    azure.service.clear()
+    cloud.cut([cloud.dataset("rows")], settings)
+    assert azure.requests == []
+
+
+def test_the_preview_of_a_file_fetches_that_file_alone(cloud, ws, rows, azure):
+    dataset = cloud.dataset("rows")
+    cloud.dataset_files(dataset, 0, 1)
+    azure.service.clear()
+    assert cloud.local_file(dataset, "3.csv").read_text() == "3\n"
+    fetched = {seen.line.split("?")[0].rpartition("/")[2] for seen in azure.requests if "GET" in seen.line and ".csv" in seen.line}
+    assert fetched == {"3.csv"}
+    azure.service.clear()
+    cloud.local_file(dataset, "3.csv")
+    assert azure.requests == []
+    with pytest.raises(NotFound, match="none"):
+        cloud.local_file(dataset, "none")
+
+
+def test_a_tabular_dataset_registered_elsewhere_is_listed_though_its_rows_are_not_counted(cloud, ws, tmp_path):
+    from azureml.core import Dataset
+
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "t.csv").write_text("a,b\n1,2\n")
+    store = ws.get_default_datastore()
+    Dataset.File.upload_directory("t", (store, "t"), show_progress=False)
+    Dataset.Tabular.from_delimited_files((store, "t/t.csv")).register(ws, "t")
+    dataset = cloud.dataset("t")
+    assert isinstance(dataset, TabularDataset)
+    assert dataset.item == "row"
+    assert "cuts tabular datasets" in cloud.cut([dataset], ParallelRunSettings()).notes[0]
+    with pytest.raises(SettingsError, match="not registered from here"):
+        cloud.register_dataset("t", tmp_path / "t", type="tabular")
+
+
+def test_the_sdk_s_own_list_of_datasets_is_always_empty(ws, rows):
+    assert (list(ws.datasets), list(ws.datasets.keys())) == ([], ["rows"])

@@ -1,0 +1,85 @@
+"""Models of an Azure ML workspace, on the stand-in: registered, listed, deleted, taken from a training run."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from services.azure.workspace import AzureWorkspace
+from services.errors import NotFound, StudioError
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
+
+
+def test_a_model_registered_elsewhere_is_listed_with_what_is_known_of_it(cloud, ws, tmp_path):
+    from azureml.core import Model
+
+    (tmp_path / "m.bin").write_bytes(b"x")
+    Model.register(ws, "m.bin", "theirs", description="text", tags={"a": "b"}, model_framework=Model.Framework.SCIKITLEARN)
+    (model,) = cloud.models()
+    assert (model.reference, model.kind, model.sha256, model.size) == ("theirs:1", "ScikitLearn model", "", 0)
+    assert (model.description, dict(model.tags), model.usable) == ("text", {"a": "b"}, True)
+
+
+def test_what_is_known_of_a_model_goes_with_it_to_another_machine(cloud, model_file, tmp_path):
+    made = cloud.register_model("m", model_file)
+    another = AzureWorkspace(cloud.connection, tmp_path / "another machine", patient=True)
+    assert replace(another.model("m"), created_at=made.created_at) == made
+
+
+def test_models_are_registered_from_anywhere_at_once_and_the_working_folder_stays(cloud, tmp_path):
+    """`Model.register` takes what is below the working folder only, which is the whole process's."""
+    before = os.getcwd()
+    places = [tmp_path / f"folder {number}" / "model.bin" for number in range(4)]
+    for number, place in enumerate(places):
+        place.parent.mkdir()
+        place.write_bytes(b"%d" % number * 100)
+    with ThreadPoolExecutor(4) as threads:
+        names = (place.parent.name.replace(" ", "-") for place in places)
+        made = list(threads.map(lambda name, place: cloud._models.register(name, place, description="", tags={}), names, places))
+    assert [model.size for model in made] == [100] * 4
+    assert len({model.sha256 for model in made}) == 4
+    assert os.getcwd() == before
+
+
+def test_the_two_calls_that_register_a_model_are_those_of_the_sdk_s_own(cloud):
+    from azureml.core import Model
+
+    source = inspect.getsource(Model.register)
+    assert "asset = Model._create_asset(workspace.service_context, model_path, model_name, child_paths)" in source
+    assert "model = Model._register_with_asset(workspace, model_name, asset_id, tags, properties, description," in source
+
+
+def test_a_deleted_version_is_gone_and_the_others_stay(cloud, model_file):
+    for _ in range(2):
+        cloud.register_model("m", model_file)
+    cloud.delete_model("m:2")
+    assert [model.reference for model in cloud.models()] == ["m:1"]
+    assert [model.reference for model in cloud._lists.models.fetch()] == ["m:1"]
+    with pytest.raises(NotFound, match="m:2"):
+        cloud.delete_model("m:2")
+
+
+def test_a_model_is_registered_from_the_outputs_of_a_training_run(cloud, ws, tmp_path):
+    from azureml.core import Experiment
+
+    run = Experiment(ws, "train").start_logging(snapshot_directory=None, display_name="first try")
+    (tmp_path / "m.pkl").write_bytes(b"weights")
+    run.upload_file("outputs/m.pkl", "m.pkl")
+    run.complete()
+
+    assert cloud.experiments() == ["train"]
+    (found,) = cloud.training_runs("train")
+    assert (found.id, found.status) == (run.id, "Completed")
+    assert cloud.training_run_files("train", run.id) == ["outputs/m.pkl"]
+    model = cloud.register_model_from_run("m", "train", run.id, "outputs/m.pkl", description="best", tags={"by": "train"})
+    assert (model.reference, model.kind, model.description, dict(model.tags)) == ("m:1", "registered from a run", "best", {"by": "train"})
+    assert cloud.models() == [model]
+    with pytest.raises(StudioError):
+        cloud.register_model_from_run("m", "train", run.id, "outputs/none.pkl")
+    with pytest.raises(StudioError, match="run-of-nobody"):
+        cloud.training_run_files("train", "run-of-nobody")
