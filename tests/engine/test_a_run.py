@@ -1,6 +1,5 @@
 """What a run keeps of ParallelRunStep's contract: real runners, real workers, real files."""
 
-import csv
 import os
 import sys
 from collections import Counter
@@ -10,49 +9,13 @@ import pytest
 
 from services.domain import RunRequest, RunStatus
 from services.settings import ParallelRunSettings
+from tests.engine.left_behind import attempts, printed, rows
 
 NAMES = """
     import os
     def run(mini_batch):
         return [os.path.basename(path) for path in mini_batch]
 """
-
-
-@pytest.fixture
-def submit(workspace, csv_folder, entry_script):
-    """Submit a run of a script, given as source, over `files` CSV files; settings by their names. Two workers unless said."""
-
-    def submit(source, files=20, *, name="script.py", models=(), arguments=(), source_directory=None, **settings):
-        if not workspace.datasets():
-            workspace.register_dataset("d", csv_folder(files))
-        values = {"process_count_per_node": 2, "mini_batch_size": 5, "error_threshold": -1} | settings
-        request = RunRequest(
-            tuple(models), ("d",), str(entry_script(source, name)), ParallelRunSettings(**values), arguments=arguments,
-            source_directory=source_directory,
-        )  # fmt: skip
-        return workspace.submit(request)
-
-    return submit
-
-
-@pytest.fixture
-def score(workspace, submit, finish):
-    """As `submit`, but wait for the end."""
-    return lambda *args, **kwargs: finish(workspace, submit(*args, **kwargs).id)
-
-
-def rows(workspace, run):
-    name, path = next((n, p) for n, p in workspace.output(run.id).items() if n.startswith("parallel_run_step"))
-    return name, path.read_text(encoding="utf-8").splitlines()
-
-
-def attempts(workspace, run):
-    with open(workspace.logs(run.id)["logs/sys/job_report/processed_mini-batches.csv"], newline="", encoding="utf-8") as lines:
-        return list(csv.DictReader(lines))
-
-
-def printed(workspace, run, stream="stdout"):
-    return "".join(path.read_text() for name, path in workspace.logs(run.id).items() if f"user/{stream}/" in name)
 
 
 def test_every_file_is_scored_once_into_the_output_file(workspace, score):
@@ -310,121 +273,6 @@ def test_an_undecodable_name_in_an_error_ends_the_run_as_any_error_does(workspac
     run = finish(workspace, workspace.submit(RunRequest((), ("d",), str(script), ParallelRunSettings(error_threshold=0))).id)
     assert (run.status, run.error_code) == (RunStatus.FAILED, "ErrorThresholdExceeded")
     assert "bad\\udcff.csv" in run.error
-
-
-def test_arguments_come_after_the_reserved_ones_for_parse_known_args(workspace, score):
-    run = score(
-        """
-        import argparse
-        parser = argparse.ArgumentParser()
-        parser.add_argument("--mini_batch_size", type=int)
-        parser.add_argument("--error_threshold", type=int)
-        parser.add_argument("--label")
-        known, _ = parser.parse_known_args()
-        def run(mini_batch): return [f"{known.mini_batch_size} {known.error_threshold} {known.label}"] * len(mini_batch)
-        """,
-        1,
-        arguments=("--label", "two words"),
-    )
-    assert rows(workspace, run)[1] == ["5 -1 two words"]
-
-
-def test_the_environment_holds_the_runs_variables_and_no_credentials(workspace, score, monkeypatch):
-    monkeypatch.setenv("AZURE_CLIENT_SECRET", "s3cret")
-    monkeypatch.setenv("MY_API_TOKEN", "s3cret")
-    run = score(
-        "import os\ndef run(mini_batch): return [os.environ['COLOUR'] + str('s3cret' in os.environ.values())]",
-        1,
-        environment_variables={"COLOUR": "blue"},
-    )
-    assert rows(workspace, run)[1] == ["blueFalse"]
-
-
-def test_a_worker_works_in_a_private_folder_and_its_logs_are_kept(workspace, score):
-    run = score(
-        """
-        import os
-        def init():
-            assert os.listdir(".") == [], os.listdir(".")
-            os.makedirs("logs"); open("logs/note.txt", "w").write("kept")
-        def run(mini_batch): return mini_batch
-        """,
-        5,
-    )
-    assert run.status is RunStatus.COMPLETED, run.error
-    kept = [path for name, path in workspace.logs(run.id).items() if name.endswith("note.txt")]
-    assert kept[0].read_text() == "kept"
-
-
-def test_sibling_modules_and_the_source_directory_can_be_imported(workspace, score, entry_script, tmp_path):
-    entry_script("WORD = 'sibling'", "neighbour.py")
-    (tmp_path / "source").mkdir()
-    (tmp_path / "source" / "deep.py").write_text("WORD = 'deep'")
-    run = score(
-        "import deep, neighbour, os\ndef run(m): return [deep.WORD + neighbour.WORD + os.path.basename(__file__)]",
-        1,
-        source_directory=str(tmp_path / "source"),
-    )
-    assert rows(workspace, run)[1] == ["deepsiblingscript.py"]
-
-
-def test_nothing_of_the_runtime_can_be_imported_by_mistake(score):
-    run = score("import batching\ndef run(mini_batch): return mini_batch", 1)
-    assert run.error_code == "EntryScriptError"
-
-
-def test_azureml_user_parallel_run_works(workspace, score):
-    run = score(
-        """
-        import os
-        from azureml_user.parallel_run import EntryScript
-        def init():
-            script = EntryScript()
-            assert script is EntryScript()
-            script.logger.info("hello from %s", script.agent_name)
-            assert script.output_dir == os.environ["AZUREML_BI_OUTPUT_PATH"]
-            assert os.path.isdir(script.log_dir) and script.working_dir == os.getcwd()
-        def run(mini_batch): return mini_batch
-        """,
-        5,
-    )
-    assert run.status is RunStatus.COMPLETED, run.error
-    assert "hello from process000" in printed(workspace, run, "entry_script_log")
-
-
-def test_the_model_is_found_by_environment_variable_and_by_the_real_sdk(workspace, score, model_file):
-    workspace.register_model("classifier", model_file, approve=True)
-    run = score(
-        """
-        import os, joblib
-        from azureml.core import Model
-        path = Model.get_model_path("classifier")
-        model = joblib.load(path)
-        def run(mini_batch):
-            folder = os.environ["AZUREML_MODEL_DIR"]
-            return [f"{os.path.basename(path)} {os.listdir(folder)} {type(model).__name__}"]
-        """,
-        1,
-        models=["classifier"],
-        process_count_per_node=1,
-    )
-    assert run.status is RunStatus.COMPLETED, run.error
-    assert rows(workspace, run)[1] == ["model.joblib ['model.joblib'] LogisticRegression"]
-
-
-def test_prints_and_logging_land_in_that_workers_files(workspace, score):
-    run = score(
-        """
-        import logging
-        def run(mini_batch):
-            print("printed"); logging.info("logged"); logging.debug("not shown")
-            return mini_batch
-        """,
-        1,
-    )
-    assert printed(workspace, run) == "printed\n"
-    assert "INFO root: logged" in printed(workspace, run, "stderr")
-    assert "not shown" not in printed(workspace, run, "stderr")
 
 
 def test_a_script_may_do_to_its_streams_and_folder_what_it_likes(score):
