@@ -22,7 +22,6 @@ from services.domain import MiniBatch
 from services.run_process import last_line
 
 _FRAME = struct.Struct("<III")
-_parsed = json.JSONDecoder().raw_decode  # json.loads() looks for an encoding and for blanks at both ends first
 _WORKER = Path(__file__).with_name("worker.py")
 STAND_INS = Path(__file__).with_name("entry_script")
 
@@ -30,10 +29,24 @@ STAND_INS = Path(__file__).with_name("entry_script")
 _SECRET_PREFIXES = ("AZURE_", "ARM_", "AWS_", "GOOGLE_", "GCP_", "MSI_", "IDENTITY_")
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY", "ACCESS_KEY", "CONNECTION_STRING")
 
-
 _DEEPEST_QUEUE = 64  # mini-batches
 _LONGEST_LOG = 50_000_000  # bytes
 _KEPT_OF_A_LONG_LOG = 1_000_000
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"no worker says {constant}")
+
+
+_parsed = json.JSONDecoder(parse_constant=_refuse).raw_decode  # json.loads() looks for an encoding and for blanks at both ends first
+
+
+def parsed_header(text: bytes | bytearray) -> dict[str, Any]:
+    """The header of a message. Raises ValueError for what no worker says: then somebody else speaks on its line."""
+    told, _ = _parsed(text.decode("ascii"))
+    if not isinstance(told, dict):
+        raise ValueError(f"no worker says {told!r}")
+    return told
 
 
 class Stage(Enum):
@@ -217,7 +230,7 @@ class WorkerProcess:
             end = end_of_rows + row_ends
             if len(incoming) < end:
                 break
-            told, _ = _parsed(incoming[begin:end_of_header].decode("ascii"))
+            told = parsed_header(incoming[begin:end_of_header])
             yield Message(told, bytes(incoming[end_of_header:end_of_rows]), bytes(incoming[end_of_rows:end]))
             position = end
         if position:

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from services.domain import RunRequest, RunStatus
+from services.local.worker_process import parsed_header
 from services.settings import ParallelRunSettings
 
 resource = pytest.importorskip("resource", reason="limits of a process are POSIX's")
@@ -143,6 +144,25 @@ def test_a_forked_child_that_comes_back_from_run_costs_nothing(workspace, submit
     run = finish(workspace, submit("import os\ndef run(mini_batch):\n    os.fork()\n    return mini_batch").id)
     assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 20, 0), run.error
     assert len(workspace.output(run.id)["parallel_run_step.txt"].read_text().splitlines()) == 20
+
+
+@pytest.mark.parametrize("other", ['lambda: "noon"', 'lambda: float("nan")', "lambda: 0.0"])
+def test_a_script_that_puts_other_clocks_and_another_json_in_place_changes_only_its_own(submit, finish, workspace, other):
+    source = f"""
+        import json, time
+        def run(mini_batch):
+            time.time = time.perf_counter = time.monotonic = {other}
+            json.dumps = json.loads = lambda *_, **__: "[]"
+            return mini_batch
+        """
+    run = finish(workspace, submit(source).id)
+    assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 20), run.error
+
+
+@pytest.mark.parametrize("told", ['{"mini_batch": 1, "elapsed": NaN}', "[]", "7"])
+def test_what_no_worker_says_is_refused(told):
+    with pytest.raises(ValueError, match="worker"):
+        parsed_header(told.encode())
 
 
 def test_a_script_that_writes_nonsense_into_the_line_costs_only_its_worker(workspace, submit, finish):

@@ -66,6 +66,13 @@ def test_sibling_modules_and_the_source_directory_can_be_imported(workspace, sco
     assert rows(workspace, run)[1] == ["deepsiblingscript.py"]
 
 
+def test_a_neighbour_may_be_called_like_a_part_of_the_runtime(workspace, score, entry_script):
+    for name in ("worker", "worker_inputs"):
+        entry_script(f"WORD = {name!r}", f"{name}.py")
+    run = score("import worker, worker_inputs\ndef run(m): return [worker.WORD + worker_inputs.WORD]", 1)
+    assert rows(workspace, run)[1] == ["workerworker_inputs"]
+
+
 def test_nothing_of_the_runtime_can_be_imported_by_mistake(score):
     run = score("import batching\ndef run(mini_batch): return mini_batch", 1)
     assert run.error_code == "EntryScriptError"
