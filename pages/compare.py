@@ -64,10 +64,12 @@ def open_rows(chosen: Filter, newer: Run, older: str) -> None:
 def settings(older: Run, newer: Run) -> None:
     from services.comparison import settings_that_differ
 
-    differ = settings_that_differ(older, newer)
+    then, now = (workspace.origins(run.id).inputs for run in (older, newer))
+    differ = settings_that_differ(older, newer, then, now)
     st.subheader("Set differently", anchor=False)
     if not differ:
-        st.caption("Nothing: model, dataset, script and all settings are the same.")
+        known = ", and so is what is in them" if then and now else ""
+        st.caption(f"Nothing: model, dataset, script and all settings are the same{known}.")
         return
     columns = {"What": str, "In the older run": str, "In the newer run": str}
     st.dataframe(arrow_table(columns, differ), lazy=False, hide_index=True, height="content", alt="What was set differently")

@@ -217,8 +217,8 @@ def what_happened(run: Run) -> None:
         )
     if run.status is RunStatus.QUEUED and not pipelines:
         st.info("It waits for its turn: runs start in the order in which they were submitted.", icon=":material/schedule:")
-    for sentence in run.warnings:
-        st.warning(plain(clipped(sentence, 1_000)), icon=":material/warning:")
+    if run.warnings:
+        st.warning("\n\n".join(plain(clipped(sentence, 1_000)) for sentence in run.warnings), icon=":material/warning:")
     if run.reused_from:
         words = f"Nothing was scored anew: the output is that of {run.reused_from}, which was asked the same."
         st.info(plain(words), icon=":material/recycling:")

@@ -7,7 +7,7 @@ theirs is compared: a score that moved in its last digit is no changed class.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from enum import StrEnum
 from functools import cached_property
@@ -55,12 +55,25 @@ class Change(StrEnum):
     NEW = "not in the older run"
 
 
-def settings_that_differ(older: Run, newer: Run) -> list[tuple[str, str, str]]:
-    """(what, in the older run, in the newer one), of all that was asked for."""
+_CONTENTS = {
+    "script": "scoring script", "files beside the script": "", "source_directory": "source directory", "model": "model",
+    "dataset": "dataset", "environment": "environment",
+}  # fmt: skip
+"""What has a content of its own: its name among `Origins.inputs`, and what it is called below."""
+
+
+def settings_that_differ(
+    older: Run, newer: Run, older_inputs: Mapping[str, str] | None = None, newer_inputs: Mapping[str, str] | None = None
+) -> list[tuple[str, str, str]]:
+    """(what, in the older run, in the newer one), of all that was asked for; and what is called the same but has another content, by the
+    beginning of its SHA-256: `Origins.inputs` of both."""
     whole_paths = older.request.script_name == newer.request.script_name  # then it is the folder that differs
     before, after = (_asked(run, run.request.entry_script if whole_paths else run.request.script_name) for run in (older, newer))
     names = [*before, *(name for name in after if name not in before)]
-    return [(name, before.get(name, ""), after.get(name, "")) for name in names if before.get(name, "") != after.get(name, "")]
+    differ = [(name, before.get(name, ""), after.get(name, "")) for name in names if before.get(name, "") != after.get(name, "")]
+    told, then, now = {name for name, _, _ in differ}, older_inputs or {}, newer_inputs or {}
+    others = (name for name, asked in _CONTENTS.items() if asked not in told and name in then and name in now and then[name] != now[name])
+    return differ + [(f"content of the {name}", then[name][:8], now[name][:8]) for name in others]
 
 
 def _asked(run: Run, script: str) -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -59,7 +61,10 @@ def started(home) -> Callable[..., subprocess.Popen[str]]:
 
     def start(*arguments: object, **given: Any) -> subprocess.Popen[str]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
-        return subprocess.Popen([sys.executable, "-m", "services", "--home", home, *map(str, arguments)], cwd=PROJECT, **(pipes | given))
+        words = [sys.executable, "-m", "services", "--home", home, *map(str, arguments)]
+        if os.name == "posix":  # tests that a shell runs in the background ignore SIGINT, and so would what they start
+            given |= {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+        return subprocess.Popen(words, cwd=PROJECT, **(pipes | given))
 
     return start
 

@@ -112,6 +112,14 @@ def test_the_settings_that_differ_are_told_and_no_others():
     assert settings_that_differ(older, older) == []
 
 
+def test_what_is_called_the_same_but_has_another_content_is_told():
+    run = Run("run-1", RunRequest((), ("d:1",), "/a/s.py"), RunStatus.COMPLETED, datetime.now(UTC))
+    then, now = {"script": "1" * 64, "dataset": "2" * 64}, {"script": "3" * 64, "dataset": "2" * 64}
+    assert settings_that_differ(run, run, then, now) == [("content of the script", "11111111", "33333333")]
+    renamed = replace(run, request=replace(run.request, entry_script="/a/t.py"))
+    assert settings_that_differ(run, renamed, then, now) == [("scoring script", "s.py", "t.py")]
+
+
 @pytest.mark.parametrize(("script", "told"), [("/a/t.py", ("s.py", "t.py")), ("/b/s.py", ("/a/s.py", "/b/s.py"))])
 def test_scripts_are_told_by_their_names_and_by_their_folders_only_where_these_differ(script, told):
     request = RunRequest(("m:1",), ("d:1",), "/a/s.py")
