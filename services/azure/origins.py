@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from services.azure.run_folder import RunFolder
-from services.domain import Environment, Model, Run
+from services.domain import Environment, Run
 from services.errors import StudioError
 from services.manifest import read_manifest
 from services.origins import Origins, RowTrace
@@ -50,8 +50,8 @@ def _lines_that_name(name: str, folder: RunFolder) -> Iterator[str]:
                     return
 
 
-def origins(run: Run, folder: RunFolder, models: Iterable[Model], environment: Environment) -> Origins:
-    """What went into this run. A model's content is hashed where it was registered from this machine only: else its SHA-256 is ""."""
+def origins(run: Run, folder: RunFolder, models: Iterable[tuple[str, str]], environment: Environment | None) -> Origins:
+    """What went into this run; `models` are references with their SHA-256, "" where it isn't known."""
     plan, request = folder.plan(), run.request
     manifests = [_sha256(Path(manifest)) for manifest in plan.manifests] or [""] * len(request.datasets)
     return Origins(
@@ -60,12 +60,12 @@ def origins(run: Run, folder: RunFolder, models: Iterable[Model], environment: E
         status=run.status,
         submitted_at=run.submitted_at,
         ended_at=run.ended_at,
-        models=tuple((model.reference, model.sha256) for model in models),
+        models=tuple(models),
         datasets=tuple(zip(request.datasets, manifests, strict=False)),
         script=(request.script_name, _sha256(Path(request.entry_script))),
         settings=request.settings.as_dict(),
-        python=environment.python_version,
-        packages=environment.packages,
+        python=environment.python_version if environment else "",
+        packages=environment.packages if environment else {},
         inputs={},
         rerun_of=request.rerun_of or None,
     )

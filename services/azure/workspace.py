@@ -353,9 +353,14 @@ class AzureWorkspace:
         return origins.trace(self._runs.folder(run_id), key, lambda number, path: self.local_file(self.dataset(datasets[number]), path))
 
     def origins(self, run_id: str) -> Origins:
+        """As far as it is known here: nothing is asked of Azure for it, and what was deleted since is named still."""
         run = self.run(run_id)
-        models = [self.model(reference) for reference in run.request.models]
-        return origins.origins(run, self._runs.folder(run_id), models, self.run_environment(run_id))
+        hashes = {model.reference: model.sha256 for model in self.models()}
+        models = [(reference, hashes.get(reference, "")) for reference in run.request.models]
+        named = run.request.environment
+        known = (environment for environment in self.environments() if environment.reference == named)
+        environment = next(known, None) if named else environments.default()
+        return origins.origins(run, self._runs.folder(run_id), models, environment)
 
     def predictions(self, run_id: str) -> Predictions:
         return self._runs.predictions(run_id)

@@ -24,7 +24,8 @@ class ConnectProxy:
         return self._server.sockets[0].getsockname()[1]
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        ends = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError)  # the last when the service ends
+        with contextlib.suppress(*ends):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             method, target = head.split(" ")[:2]
             host = target.rpartition(":")[0].lower()

@@ -8,6 +8,7 @@ import pytest
 
 from services.domain import RunRequest, RunStatus, in_words
 from services.errors import EntryScriptError, IntakeError, NotFound, SettingsError, WorkspaceUnavailable
+from services.prediction_remarks import Remark, RowKey
 from services.remote import remote_of
 from services.settings import ParallelRunSettings
 from services.workspace import WORKSPACES, Capability, Workspace, open_workspace
@@ -259,6 +260,23 @@ def test_a_run_scores_every_file_once_into_the_output_and_the_predictions(worksp
     assert sorted(lines) == [f"{i:04}.csv: 1" for i in range(6)]
     table = workspace.predictions(run.id).page().to_pylist()
     assert [(row["File"], row["Prediction"]) for row in table] == [(f"{i:04}.csv", "1") for i in range(6)]
+
+
+def test_a_row_leads_to_its_input_and_a_run_to_what_went_into_it(workspace, request_for, finish, model_file, csv_folder):
+    model = workspace.register_model("m", model_file, approve=True)
+    run = finish(workspace, workspace.submit(request_for(models=("m",))).id)
+    row = workspace.predictions(run.id).page().to_pylist()[3]
+    trace = workspace.trace(run.id, RowKey.of(row), row["Worker"] or "")
+    assert trace.input.read_bytes() == (csv_folder(6, "again") / "0003.csv").read_bytes()
+    assert trace.changed == ""
+    assert workspace.trace(run.id, replace(RowKey.of(row), file="not/there.csv"), "").input is None
+    origins = workspace.origins(run.id)
+    assert origins.models == (("m:1", model.sha256),)
+    assert [name for name, digest in origins.datasets if len(digest) == 64] == ["d:1"]
+    assert origins.script == ("script.py", hashlib.sha256(SCRIPT.encode()).hexdigest())
+    assert origins.packages["numpy"]
+    workspace.remarks.remark(run.id, RowKey.of(row), Remark("odd", "2"))
+    assert workspace.remarks.remarks(run.id) == {RowKey.of(row): Remark("odd", "2")}
 
 
 def test_a_double_click_submits_once(workspace, request_for):
