@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.domain import utc_now
+from services.errors import IntakeError, NotFound
+from services.file_tree import reading
 
 if TYPE_CHECKING:
     from services.prediction_filters import Filter, Order
@@ -93,3 +96,12 @@ def provenance(
         "written_with": {package: version_of(package) for package in ("duckdb", "pyarrow", "xlsxwriter")},
     }
     return json.dumps(told, indent=1, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def sha256_of(path: Path) -> str:
+    """In hex; "" where it can't be read any more."""
+    try:
+        with reading(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (IntakeError, NotFound):
+        return ""

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -24,6 +25,18 @@ _RUNNER_STARTED = "Runner started"
 
 # A runner is nobody's to wait for, but a child that ended stays a zombie until its parent looks: kept here, looked at now and then.
 _started: list[tuple[str, subprocess.Popen[bytes]]] = []
+
+
+class Outcome(NamedTuple):
+    """How a run ended. `error` begins with the line a person should see first."""
+
+    status: RunStatus
+    error_code: str | None = None
+    error: str | None = None
+
+    @classmethod
+    def failed(cls, code: str, error: str, traceback: str = "") -> Outcome:
+        return cls(RunStatus.FAILED, code, "\n".join(filter(None, (error.strip(), traceback))))
 
 
 class RunPlace:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -10,7 +9,7 @@ from services.azure.run_folder import RunFolder
 from services.domain import Environment, Run
 from services.errors import StudioError
 from services.manifest import read_manifest
-from services.origins import Origins, RowTrace
+from services.origins import Origins, RowTrace, sha256_of
 from services.prediction_remarks import RowKey
 
 _READ_OF_A_LOG = 16_000_000  # bytes
@@ -53,7 +52,7 @@ def _lines_that_name(name: str, folder: RunFolder) -> Iterator[str]:
 def origins(run: Run, folder: RunFolder, models: Iterable[tuple[str, str]], environment: Environment | None) -> Origins:
     """What went into this run; `models` are references with their SHA-256, "" where it isn't known."""
     plan, request = folder.plan(), run.request
-    manifests = [_sha256(Path(manifest)) for manifest in plan.manifests] or [""] * len(request.datasets)
+    manifests = [sha256_of(Path(manifest)) for manifest in plan.manifests] or [""] * len(request.datasets)
     return Origins(
         run=run.id,
         title=run.title,
@@ -62,19 +61,10 @@ def origins(run: Run, folder: RunFolder, models: Iterable[tuple[str, str]], envi
         ended_at=run.ended_at,
         models=tuple(models),
         datasets=tuple(zip(request.datasets, manifests, strict=False)),
-        script=(request.script_name, _sha256(Path(request.entry_script))),
+        script=(request.script_name, sha256_of(Path(request.entry_script))),
         settings=request.settings.as_dict(),
         python=environment.python_version if environment else "",
         packages=environment.packages if environment else {},
         inputs={},
         rerun_of=request.rerun_of or None,
     )
-
-
-def _sha256(path: Path) -> str:
-    """In hex; "" where it can't be read any more."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from traceback import format_exc
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from services import run_process
 from services.azure import failures, leavings, pipeline, scored
@@ -26,6 +26,7 @@ from services.azure.translate import azure_errors, moment, run_status, status_of
 from services.domain import RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
 from services.pipelines import PipelineRun
+from services.run_process import Outcome
 from services.store import Store
 
 BEAT = 2.0  # seconds between signs of life
@@ -44,14 +45,6 @@ class LostSight(Exception):
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
         self.code = code
-
-
-class Outcome(NamedTuple):
-    """How a run ended. `error` begins with the line a person should see first."""
-
-    status: RunStatus
-    error_code: str | None = None
-    error: str | None = None
 
 
 class Runner:

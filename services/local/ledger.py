@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from services.domain import MiniBatch, RunStatus, counted, readable
 from services.journal import Attempt, AttemptStatus, Journal
@@ -19,18 +19,7 @@ from services.local import reports
 from services.local.batching import files_of
 from services.local.run_folder import RunFolder, RunPlan
 from services.local.worker_process import Message, WorkerPlace
-
-
-class Outcome(NamedTuple):
-    """How a run ended. `error` begins with the line a person should see first."""
-
-    status: RunStatus
-    error_code: str | None = None
-    error: str | None = None
-
-    @classmethod
-    def failed(cls, code: str, error: str, traceback: str = "") -> Outcome:
-        return cls(RunStatus.FAILED, code, "\n".join(filter(None, (error.strip(), traceback))))
+from services.run_process import Outcome
 
 
 class Ledger:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from services.domain import Run
-from services.errors import IntakeError, NotFound
-from services.file_tree import reading
 from services.journal import Attempt, Journal
 from services.local.batching import cut
 from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
 from services.local.scored import worker_name
 from services.local.worker_process import WorkerPlace
-from services.origins import Origins, RowTrace, Try
+from services.origins import Origins, RowTrace, Try, sha256_of
 from services.prediction_remarks import RowKey
 
 _READ_OF_A_LOG = 16_000_000  # bytes
@@ -104,8 +101,8 @@ def origins(run: Run, folder: RunFolder) -> Origins:
         submitted_at=run.submitted_at,
         ended_at=run.ended_at,
         models=tuple((f"{model.name}:{model.version}", model.sha256) for model in plan.models),
-        datasets=tuple((dataset.reference, _sha256(Path(dataset.manifest))) for dataset in plan.datasets),
-        script=(request.script_name, _sha256(Path(request.entry_script))),
+        datasets=tuple((dataset.reference, sha256_of(Path(dataset.manifest))) for dataset in plan.datasets),
+        script=(request.script_name, sha256_of(Path(request.entry_script))),
         settings=request.settings.as_dict(),
         python=plan.environment.python_version,
         packages=plan.environment.packages,
@@ -113,12 +110,3 @@ def origins(run: Run, folder: RunFolder) -> Origins:
         reused_from=run.reused_from,
         rerun_of=request.rerun_of or None,
     )
-
-
-def _sha256(path: Path) -> str:
-    """In hex; "" where it can't be read any more."""
-    try:
-        with reading(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (IntakeError, NotFound):
-        return ""

@@ -25,10 +25,11 @@ from services.errors import StudioError, WorkspaceUnavailable
 from services.journal import AttemptStatus
 from services.local import approved, reuse, slots
 from services.local.batching import cut
-from services.local.ledger import Ledger, Outcome
+from services.local.ledger import Ledger
 from services.local.run_folder import RunFolder
 from services.local.runs import Runs
 from services.local.worker_process import STAND_INS, Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
+from services.run_process import Outcome
 from services.store import Store
 
 IMPORT_LIMIT = 300  # seconds: azureml alone can take 13 on a busy machine
