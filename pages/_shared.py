@@ -60,15 +60,15 @@ def table_beside(run_id: str, beside: str) -> Predictions:
     what, id_, of = (*beside.split(":", 2), "", "")[:3]
     if what not in ("labels", "run"):
         return table
-    from services.predictions import Predictions
+    from services.open_predictions import open_predictions
 
     if what == "labels":
         from services import judgement, label_file
 
-        return Predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_), of).path)
+        return open_predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_), of).path)
     from services import comparison
 
-    return Predictions(comparison.compare(opened.predictions(id_), table, id_, of).path)
+    return open_predictions(comparison.compare(opened.predictions(id_), table, id_, of).path)
 
 
 def latest_versions(things: Iterable[_Versioned]) -> list[_Versioned]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SECONDS_FOR_A_QUERY = 30
 MEMORY = "512MB"
+_PERFECT = "20"  # bits: groups of so many whole numbers, such as mini-batches, are counted in an array instead of a hash table
 
 
 def pattern(file: Path) -> str:
@@ -37,6 +38,7 @@ def connected(file: Path, seconds: float = 0, memory: str = MEMORY) -> duckdb.Du
             "autoload_known_extensions": "false",
             "autoinstall_known_extensions": "false",
             "python_enable_replacements": "false",
+            "perfect_ht_threshold": _PERFECT,
         }
     )
     database.execute(f"SET allowed_paths = [{literal(pattern(file))}, {literal(str(file.absolute()))}]")

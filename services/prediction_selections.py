@@ -81,8 +81,7 @@ class Kept:
 
     def __init__(self, path: Path, file: Path) -> None:
         self._folder = folder_of(path)
-        info = file.stat()
-        self._table = f"{info.st_ino} {info.st_mtime_ns} {info.st_size}"  # another table may be put in its place
+        self._table = table_identity(file)  # another table may be put in its place
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def found(self, what: str, suffix: str) -> Path:
@@ -128,6 +127,15 @@ class Kept:
             size += bytes_
             if path != newest and (number >= _MOST_SELECTIONS or size > _MOST_BYTES):
                 path.unlink(missing_ok=True)
+
+
+def table_identity(file: Path) -> str:
+    """Which table this is, whatever its name; nothing where there is none."""
+    try:
+        info = file.stat()
+    except OSError:
+        return ""
+    return f"{info.st_ino} {info.st_mtime_ns} {info.st_size}"
 
 
 def folder_of(table: Path) -> Path:
