@@ -305,7 +305,7 @@ def local_time(moment: datetime) -> str:
 
 def facts(pairs: Mapping[str, str]) -> None:
     """Short facts side by side, each under its name; they wrap on a narrow window. The values may come from outside."""
-    with st.grid(len(pairs), min_column_width=130, gap="small"):
+    with st.grid(min(len(pairs), 24), min_column_width=130, gap="small"):
         for name, value in pairs.items():
             with st.container(gap=None):
                 st.caption(plain(name))
@@ -313,10 +313,11 @@ def facts(pairs: Mapping[str, str]) -> None:
 
 
 def labelled(label: str, text: str) -> None:
-    """A text from outside that is there to be read and copied whole: a path, a checksum."""
+    """A text from outside that is there to be read and copied whole: a path, a checksum. A long one scrolls."""
     with st.container(gap="xxsmall"):
         st.caption(label)
-        st.code(shown(text), language=None, wrap_lines=True)
+        long = len(text) > 600 or text.count("\n") > 15
+        st.code(shown(text), language=None, wrap_lines=True, height=300 if long else "content")
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -247,5 +248,6 @@ def changed(before: str | None = None, now: str | None = None, of: str = "Predic
 
 
 def fate(change: Change) -> Filter:
-    """The rows of the joined table with this fate, failed items among them."""
-    return Filter(conditions=(Condition("Change", Test.ONE_OF, (change,)),), statuses=tuple(Status))
+    """The rows of the joined table with this fate, failed items among them where these can have it."""
+    chosen = Filter(conditions=(Condition("Change", Test.ONE_OF, (change,)),))
+    return chosen if change in (Change.SAME, Change.CHANGED, Change.GAINED) else replace(chosen, statuses=tuple(Status))

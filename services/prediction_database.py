@@ -60,6 +60,9 @@ def explained(path: Path, field: str = "", hint: str = "") -> Iterator[None]:
         yield
     except (duckdb.Error, OSError) as error:
         reason = str(error).splitlines()[0]
+        if field and isinstance(error, duckdb.InterruptException | duckdb.OutOfMemoryException):
+            what = "time" if isinstance(error, duckdb.InterruptException) else "memory"
+            raise SettingsError(field, f"this takes more {what} than it may", "Ask for less.") from error
         if field and not isinstance(error, duckdb.IOException):
             noun = "condition" if field == "where" else "query"
             raise SettingsError(field, f"this {noun} can't be used: {reason}", hint) from error

@@ -123,6 +123,10 @@ class Predictions:
         weakref.finalize(self, held.unlink, missing_ok=True)
         return held
 
+    def holds(self, column: str) -> bool:
+        """Whether any row has a value there."""
+        return bool(self.rows(f"count({self._name(column)}) > 0", EVERY_ROW)[0][0])
+
     @property
     def further_columns(self) -> list[str]:
         """The columns that DataFrames, JSON objects and lists were unfolded into."""
