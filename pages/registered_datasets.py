@@ -15,6 +15,7 @@ from pages import _file_preview, _shared
 from services import intake
 from services.domain import Dataset, TabularDataset, counted
 from services.errors import SettingsError
+from services.file_tree import size_in_words
 from services.remote import remote_of
 from services.tabular import PARQUET, first_rows
 from services.workspace import Capability
@@ -84,7 +85,7 @@ def show_details(dataset: Dataset) -> None:
                 "Type": dataset.type,
                 **({"Rows": f"{dataset.row_count:,}"} if isinstance(dataset, TabularDataset) and dataset.row_count else {}),
                 "Files": f"{dataset.file_count:,}" if dataset.file_count else "not counted yet",
-                "Size": _shared.size_in_words(dataset.size),
+                "Size": size_in_words(dataset.size),
                 "Kept": kept(dataset),
                 "Pattern": dataset.glob,
                 **({"Partition format": dataset.partition_format} if dataset.partition_format else {}),

@@ -151,6 +151,7 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
                 ("Run", run.id),
                 ("Name", safe(run.title)),
                 ("Status", run.status + (f" ({run.error_code})" if run.error_code else "")),
+                ("Doing", run.doing or ""),
                 ("Error", run.error or ""),
                 ("Rerun of", (run.request.rerun_of or "") + (", failed items only" if run.request.failed_only else "")),
                 ("Reused from", run.reused_from or ""),
@@ -214,7 +215,8 @@ def _progress(run: Run) -> Iterator[Any]:
     with tqdm(total=run.items_total, unit=" items", file=sys.stderr, dynamic_ncols=True) as bar:
 
         def show(run: Run) -> None:
-            bar.set_postfix_str(f"{run.status}, {run.items_failed or 0:,} failed", refresh=False)
+            failed = "" if run.items_failed is None else f"{run.items_failed:,} failed"
+            bar.set_postfix_str(", ".join(filter(None, (run.status, failed, run.doing))), refresh=False)
             bar.update((run.items_succeeded or 0) + (run.items_failed or 0) - bar.n)
             bar.refresh()
 
@@ -232,8 +234,12 @@ class _Lines:
         if run.status is self._status and time.monotonic() < self._next:
             return
         self._status, self._next = run.status, time.monotonic() + _SAY_EVERY
-        done = (run.items_succeeded or 0) + (run.items_failed or 0)
-        note(f"{run.status}: {done:,} of {counted(run.items_total or 0, 'item')} done, {run.items_failed or 0:,} failed")
+        items = f" of {counted(run.items_total, 'item')}" if run.items_total is not None else ""
+        if run.items_succeeded is None:  # Azure ML tells no numbers while it scores
+            said = [run.doing or f"{counted(run.items_total, 'item')} to score" if run.items_total else run.doing]
+        else:
+            said = [f"{run.items_succeeded + (run.items_failed or 0):,}{items} done, {run.items_failed or 0:,} failed", run.doing]
+        note(f"{run.status}: {'; '.join(filter(None, said))}".removesuffix(": "))
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ class Environment:
 
     @property
     def reference(self) -> str:
-        return reference(self.name, self.version) if self.name else ""
+        return reference(self.name, self.version) if self.name and self.version else self.name
 
     def __str__(self) -> str:
         return self.reference or "this program’s own"
@@ -245,7 +245,6 @@ class RunRequest:
         for argument in self.arguments:
             if argument.startswith("--") and argument[2:].split("=")[0] in RESERVED_ARGUMENTS:
                 raise SettingsError("arguments", f"{argument} is reserved by ParallelRunStep", "Choose another argument name.")
-
         if self.settings.partition_keys and self.settings.mini_batch_size:  # as the SDK
             raise SettingsError("partition_keys", "partition_keys and mini_batch_size exclude each other", "Leave one of them empty.")
 
@@ -277,8 +276,9 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run is. Counts that aren't known yet are None; times are UTC. `workers` are those alive now; `rate` is items per second.
-    `reused_from` is the run whose output it took instead of scoring; `reuse_note` says why it took none, though there were others."""
+    """Where a run is. Counts that aren't known yet are None; times are UTC. `workers` are those alive now; `rate` is items per second;
+    `doing` what its process is at beside scoring, in words. `reused_from` is the run whose output it took instead of scoring;
+    `reuse_note` says why it took none, though there were others."""
 
     id: str
     request: RunRequest
@@ -294,6 +294,7 @@ class Run:
     mini_batches_done: int | None = None
     workers: int = 0
     rate: float | None = None
+    doing: str | None = None
     error_code: str | None = None
     error: str | None = None
     reused_from: str | None = None

@@ -172,7 +172,7 @@ def as_it_is(run: Run, place: RunPlace, store: Store) -> Run:
     if run.status.ended:
         return run
     why = run.error or _why_nobody_carries_it_out(place)
-    return replace(run, status=RunStatus.NOT_RESPONDING, error=why, workers=0, rate=None)
+    return replace(run, status=RunStatus.NOT_RESPONDING, error=why, workers=0, rate=None, doing=None)
 
 
 def _why_nobody_carries_it_out(place: RunPlace) -> str:

@@ -135,7 +135,7 @@ class Runs:
         with contextlib.suppress(Timeout), folder.locked(_A_LOOK):
             if self._store.run(run_id).status.ended:
                 return self.one(run_id)
-            if folder.pipeline_run() is None:
+            if folder.pipeline_run() is None and not folder.plan().published_id:  # of such a one Azure ML may know all the same
                 ended = {"error": "Canceled on request, before it was submitted.", "error_code": None, "workers": 0, "rate": None}
                 self._store.update_run(run_id, status=RunStatus.CANCELED, ended_at=utc_now(), **ended)
             else:
@@ -158,7 +158,7 @@ class Runs:
     def _start_again(self, run_id: str) -> None:
         """To be called with the run's lock, for which the new runner waits."""
         lent, status = self._lent(), RunStatus.QUEUED  # so that it isn't taken for gone before it is there
-        self._store.update_run(run_id, status=status, error=None, error_code=None, heartbeat_at=utc_now())
+        self._store.update_run(run_id, status=status, doing=None, error=None, error_code=None, heartbeat_at=utc_now())
         self._start(run_id, lent)
 
     # ---- what it left ---------------------------------------------------------------------------------------------------------
