@@ -234,12 +234,10 @@ class _Lines:
         if run.status is self._status and time.monotonic() < self._next:
             return
         self._status, self._next = run.status, time.monotonic() + _SAY_EVERY
-        items = f" of {counted(run.items_total, 'item')}" if run.items_total is not None else ""
-        if run.items_succeeded is None:  # Azure ML tells no numbers while it scores
-            said = [run.doing or f"{counted(run.items_total, 'item')} to score" if run.items_total else run.doing]
-        else:
-            said = [f"{run.items_succeeded + (run.items_failed or 0):,}{items} done, {run.items_failed or 0:,} failed", run.doing]
-        note(f"{run.status}: {'; '.join(filter(None, said))}".removesuffix(": "))
+        done, failed = (run.items_succeeded or 0) + (run.items_failed or 0), run.items_failed or 0
+        told = run.items_succeeded is not None  # Azure ML tells no numbers while it scores
+        counts = f"{done:,} of {counted(run.items_total or 0, 'item')} done, {failed:,} failed" if told else ""
+        note(": ".join(filter(None, (run.status, "; ".join(filter(None, (counts, run.doing)))))))
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------------------

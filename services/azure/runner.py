@@ -13,13 +13,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from traceback import format_exc
 from typing import Any, TypeVar
 
 from services import run_process
 from services.azure import failures, leavings, pipeline, scored, throttling
-from services.azure.connection import Connection
+from services.azure.lending import LOOK, Borrowed
 from services.azure.run_folder import RunFolder
 from services.azure.session import Session
 from services.azure.translate import azure_errors, moment, run_status, status_of
@@ -35,6 +36,7 @@ SOONEST, LATEST = 0.25, 10.0  # seconds between two looks at a run: longer, the 
 LOGS_EVERY = 20.0  # seconds, while it runs
 MOST_LIVE_LOGS = 30
 PATIENCE = 30 * 60.0  # seconds that the service may be out of reach
+NEW_TOKEN = 1.5 * LOOK  # seconds that one may take to come, where tokens are lent
 REFUSALS = 3  # times that it may refuse a sign-in or a permission: one may be the service's own fault
 
 T = TypeVar("T")
@@ -55,13 +57,14 @@ class LostSight(Exception):
 class Runner:
     """Carries one run. Use it once, holding the run's lock."""
 
-    def __init__(self, home: Path, run_id: str, connection: Connection) -> None:
+    def __init__(self, home: Path, run_id: str, borrowed: Borrowed) -> None:
         self._home = home
         self._run_id = run_id
         self._store = Store(home)
         self._folder = RunFolder(home, run_id)
         self._plan = self._folder.plan()
-        self._session = Session(connection, self._say)
+        self._borrowed = borrowed
+        self._session = Session(borrowed.connection, self._say)
         self._known = self._folder.pipeline_run()
         self._in_trouble = False
         self._doing, self._said_at = "", 0.0
@@ -281,7 +284,8 @@ class Runner:
                 self._in_trouble = True
                 self._store.update_run(self._run_id, error_code=type(error).__name__, error=f"{error.message} It is asked again.")
                 print(f"{utc_now():%H:%M:%S} {error.message} Again in {wait:.0f} s.", file=sys.stderr, flush=True)
-                self._sleep(wait)
+                if not (status == 401 and self._borrowed.wait(NEW_TOKEN)):
+                    self._sleep(wait)
                 self._end_if_canceled()
                 wait = min(60.0, wait * 2)
             else:
@@ -332,11 +336,12 @@ def main() -> int:
         print(f"usage: python -m services.azure.runner HOME RUN_ID, of a run that was submitted; not {sys.argv[1:]}", file=sys.stderr)
         return 2
     home, run_id = Path(sys.argv[1]), sys.argv[2]
-    if not (told := sys.stdin.readline()):
+    try:
+        borrowed = Borrowed(FileIO(0, closefd=False))
+    except ValueError:
         print("how to sign in is told on standard input, by `resume` for one", file=sys.stderr)
         return 2
-    connection = Connection.from_pipe(told)
-    return run_process.carry(RunFolder(home, run_id), Store(home), lambda: Runner(home, run_id, connection).carry())
+    return run_process.carry(RunFolder(home, run_id), Store(home), lambda: Runner(home, run_id, borrowed).carry())
 
 
 if __name__ == "__main__":

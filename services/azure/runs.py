@@ -15,6 +15,7 @@ from filelock import Timeout
 
 from services import run_process
 from services.azure import failures, scored
+from services.azure.lending import Lender
 from services.azure.run_folder import RunFolder, RunPlan
 from services.azure.session import Session
 from services.domain import Cut, Failure, Model, Run, RunRequest, RunStatus, utc_now
@@ -74,6 +75,7 @@ class Runs:
         self._home = home
         self._store = store
         self._session = session
+        self._lender = Lender(session.lent)
 
     def submit(self, plan: RunPlan, cut: Cut, warnings: Sequence[str] = ()) -> Run:
         """Record the run, then let go of it: a runner process carries it. A second one with its `submission_id` is the first.
@@ -97,7 +99,11 @@ class Runs:
         return self._session.lent().with_secret().to_pipe()
 
     def _start(self, run_id: str, lent: str) -> None:
-        run_process.start(self.folder(run_id), "services.azure.runner", self._home, told=lent, without="AZURE_CLIENT_SECRET")
+        started = run_process.start(self.folder(run_id), "services.azure.runner", self._home, told=lent, without="AZURE_CLIENT_SECRET")
+        if started and self._session.connection.sign_in.asks_a_person:
+            self._lender.add(started, lent)
+        elif started:
+            started.close()
 
     def folder(self, run_id: str) -> RunFolder:
         return RunFolder(self._home, run_id)
