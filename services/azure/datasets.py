@@ -129,6 +129,7 @@ class Datasets:
     ) -> Dataset:
         """Upload the files of a folder of this machine and register them; or register what lies in a datastore already, given as
         `azureml://datastores/NAME/paths/PATH`, or at an https address: then no row is read, so how many there are is not known."""
+        datasets.check_type(type_)
         if re.match(r"(azureml|https?)://", str(path)):
             found, source = self._found_in_place(str(path), type_, partition_format, staging)
             return self._register(name, source, found, str(path), staging, description, multi_line=False, uploaded=False)
@@ -247,7 +248,7 @@ class Datasets:
         found = [file for file in folder.rglob("*") if file.is_file()]
         if not found:
             with self._session.asking(f"{path} could not be fetched") as workspace:
-                apart = "*" not in dataset.root and not (dataset.in_place and dataset.file_count == 1)  # else the root may be the file
+                apart = "*" not in dataset.root and not (dataset.in_place and len(names) == 1)  # else the root may be the file
                 if match := _PLACE.fullmatch(dataset.root) if apart else None:
                     from azureml.core import Dataset as SdkDataset
                     from azureml.core import Datastore

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.domain import counted
 from services.errors import IntakeError
 from services.tabular import CSV, PARQUET, Table
 
@@ -26,20 +25,21 @@ MOST_TOLD = 4_000
 def as_azure_reads(paths: Sequence[Path], table: Table) -> tuple[Table, bool]:
     """The table with the columns that Azure ML makes of these files, and whether it has to look for line breaks within quotes.
 
-    Raises IntakeError where it reads other rows or columns than are there.
+    Raises IntakeError where it makes other rows of them than there are.
     """
     if table.format == PARQUET:
         return table, False
-    found = 0
     for multi_line in (False, True):
         flow = _flow([str(path) for path in paths], multi_line)
-        names = list(flow.take(1)._to_pyrecords()[0])
-        found = flow.keep_columns(names[0]).row_count
-        if len(names) == len(table.columns) and found == table.row_count:
-            types = (_AS_READ.get(dtype, dtype) for _, dtype in table.columns)
-            return replace(table, columns=tuple(zip(names, types, strict=True))), multi_line
-    text = f"Azure ML reads {counted(found, 'row')} of {counted(len(names), 'column')} where there are {counted(table.row_count, 'row')}"
-    raise IntakeError(f"{text} of {counted(len(table.columns), 'column')}.", "Take the empty lines out of the files, or use Parquet.")
+        names = [name for record in flow.take(1)._to_pyrecords() for name in record]
+        if len(names) != len(table.columns) or flow.keep_columns(names[0]).row_count != table.row_count:
+            continue
+        if multi_line and flow.filter(flow[names[0]].starts_with("\n")).row_count:  # an empty line, read as part of the next row
+            continue
+        types = (_AS_READ.get(dtype, dtype) for _, dtype in table.columns)
+        return replace(table, columns=tuple(zip(names, types, strict=True))), multi_line
+    text = "Azure ML’s own reader makes other rows of these CSV files than there are."
+    raise IntakeError(text, "Take empty lines and lone carriage returns out of the files, or use Parquet.")
 
 
 _AS_READ = {"uint64": "str"}
