@@ -123,9 +123,6 @@ def show_changed(sentences: list[str]) -> None:
 def browse_files(dataset: Dataset) -> None:
     """The list of files on the left, a page at a time; the beginning of the chosen one on the right."""
     if Capability.REMOTE in workspace.capabilities:
-        if dataset.type == TabularDataset.type:
-            st.caption("The files of a tabular dataset are shown in Azure ML studio.")
-            return
         wanted = st.session_state.setdefault("files_wanted", set())
         if dataset.reference not in wanted:
             if st.button("Show its files", key=f"list-{dataset.reference}", icon=":material/list:"):
@@ -235,7 +232,8 @@ def ask_for_dataset() -> None:
         description = st.text_input("Description", key=form.key("description"), on_change="ignore", placeholder="optional")
         kind = next(iter(TYPES))
         if Capability.TABULAR in workspace.capabilities:
-            words = "Tabular: the rows of CSV or Parquet files of the same columns, as a pandas DataFrame. All of them are read once, now."
+            words = "Tabular: the rows of CSV or Parquet files of the same columns, as a pandas DataFrame. All of them are read once, now"
+            words += ", unless they lie in a datastore." if remote else "."
             kind = st.segmented_control("Type", TYPES, key=form.key("type"), default=kind, required=True, help=words)
         with st.expander("Partition format", icon=":material/folder_copy:"):
             words = "Which parts of a path are keys that `partition_keys` can name: `{store}/{brand}/*.csv`, `{when:yyyy/MM/dd}/part.csv`."

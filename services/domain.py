@@ -366,7 +366,8 @@ def counted(count: int, noun: str) -> str:
 @dataclass(frozen=True)
 class Cut:
     """How the datasets of a run are cut into mini-batches. `item` is `file` or `row`; `each` says what one mini-batch is, after the number
-    of them: ` of 5`, ` of about 1 MB`. `notes` are sentences on what can't be cut as asked; `on` says who works, where not this machine."""
+    of them: ` of 5`, ` of about 1 MB`. `notes` are sentences on what can't be cut as asked; `on` says who works, where not this machine;
+    `estimated` that somebody else cuts."""
 
     item: str
     item_count: int
@@ -374,6 +375,7 @@ class Cut:
     each: str = ""
     notes: tuple[str, ...] = ()
     on: str = ""
+    estimated: bool = False
 
     @classmethod
     def of_files(cls, file_counts: Iterable[int], size: int) -> Cut:
@@ -392,7 +394,7 @@ def in_words(cut: Cut, settings: ParallelRunSettings) -> str:
         stop = f"never stops for failed {item}s: {threshold:,} may fail, and there are only {total:,}"
     else:
         stop = f"stops after the {_ordinal(threshold + 1)} failed {item}"
-    batches = counted(cut.mini_batch_count, "mini-batch")
+    batches = ("about " if cut.estimated else "") + counted(cut.mini_batch_count, "mini-batch")
     return f"{counted(total, item)} in {batches}{each}, on {cut.on or counted(settings.worker_count, 'worker')}; {stop}"
 
 

@@ -111,10 +111,12 @@ def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
 
 
 def _in_any_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
-    """Rows made of rows, of which nobody knows which is whose: their number alone says how many of the items have one."""
+    """Rows made of rows, of which nobody knows which is whose: their number alone says how many of the items have one, and only a file
+    that is common to all is known."""
     lost = max(0, len(items) - len(rows))
+    file = items[0] if len(set(items)) == 1 else ""
     return ReadRows(
-        [""] * (len(rows) + lost), [*rows, *[None] * lost], _SUCCEEDED * len(rows) + _FAILED * lost, [None] * len(rows) + [FEWER] * lost
+        [file] * (len(rows) + lost), [*rows, *[None] * lost], _SUCCEEDED * len(rows) + _FAILED * lost, [None] * len(rows) + [FEWER] * lost
     )
 
 

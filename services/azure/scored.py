@@ -33,7 +33,7 @@ def scored(folder: RunFolder, plan: RunPlan) -> ScoredMiniBatch:
     if lines[-1] == "":
         lines.pop()
     rows = lines[plan.request.wants_dataframe_header :]
-    items = [""] * plan.item_count if plan.tabular else plan.items()
+    items = [plan.file] * plan.item_count if plan.tabular else plan.items()
     return ScoredMiniBatch(
         index=0,
         items=items,

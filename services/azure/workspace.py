@@ -4,7 +4,7 @@
 <home of this machine>/azure/<subscription>/<resource group>/<workspace>/
   studio.db                     the registry: runs
   lists/<list>.json             what was listed last, for the first look after a start
-  datasets/<name>/<version>/    manifest.jsonl: names and sizes of a dataset's files
+  datasets/<name>/<version>/    manifest.jsonl: names and sizes of a dataset's files; of a tabular one files.jsonl
   scripts/<sha256>/             uploaded scoring scripts
   runs/<id>/                    see run_folder.py
   incoming/                     what is just coming in
@@ -18,10 +18,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from services import incoming, intake
-from services.azure import environments, origins, runs
+from services.azure import cutting, environments, origins, runs
 from services.azure.connection import Connection
 from services.azure.datasets import Datasets
 from services.azure.lists import Lists
@@ -41,14 +41,11 @@ from services.domain import (
     Model,
     Run,
     RunRequest,
-    TabularDataset,
-    counted,
 )
 from services.entry_scripts import EntryScripts
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.manifest import read_manifest
 from services.origins import Origins, RowTrace
-from services.partition_format import PartitionFormat
 from services.prediction_remarks import RemarkStore, RowKey
 from services.remote import ComputeTarget, ConnectionState, Datastore, TrainingRun
 from services.settings import ParallelRunSettings
@@ -68,7 +65,7 @@ class AzureWorkspace:
     """
 
     name = "azure"
-    capabilities = frozenset({Capability.REMOTE, Capability.PIPELINES, Capability.RESUME})
+    capabilities = frozenset({Capability.REMOTE, Capability.PIPELINES, Capability.RESUME, Capability.TABULAR})
 
     def __init__(self, connection: Connection, base: Path, *, patient: bool) -> None:
         """`base` is the local home, below which this workspace has its own. Raises WorkspaceUnavailable."""
@@ -197,15 +194,9 @@ class AzureWorkspace:
         copy: bool = False,
     ) -> Dataset:
         intake.check_name("name", name)
-        if type != FileDataset.type:
-            text = (
-                f"“{type}” is no type of a dataset" if type != TabularDataset.type else "tabular datasets are not registered from here yet"
-            )
-            raise SettingsError("type", text, "Choose file; or register a tabular one in Azure ML studio, and score it from here.")
         with self.incoming() as staging:
-            registered = self._datasets.register(
-                name, path, glob=glob, partition_format=partition_format, description=description, staging=staging, progress=self._arrived
-            )
+            about = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
+            registered = self._datasets.register(name, path, **about, staging=staging, progress=self._arrived)
         self._lists.datasets.add(registered)
         return registered
 
@@ -221,7 +212,7 @@ class AzureWorkspace:
 
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         self._counted(dataset)
-        return list(read_manifest(self._datasets.manifest(dataset), first, count))
+        return list(read_manifest(self._datasets.files(dataset), first, count))
 
     def local_file(self, dataset: Dataset, path: str) -> Path:
         return self._datasets.fetch(dataset, path)
@@ -254,36 +245,7 @@ class AzureWorkspace:
     # ---- runs -----------------------------------------------------------------------------------------------------------------------
 
     def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> Cut:
-        first = datasets[0]
-        for other in datasets:
-            if other.type != first.type:
-                text = f"{first} is a {first.type} dataset and {other} a {other.type} dataset"
-                raise SettingsError("dataset", text, "Choose datasets of one type.")
-        processes = settings.process_count_per_node
-        on = counted(settings.node_count, "node") + (f" of {counted(processes, 'worker')}" if processes else "")
-        if isinstance(first, TabularDataset):
-            note = "How many rows and mini-batches there are is not known here: Azure ML cuts tabular datasets by bytes when it runs."
-            return Cut("row", 0, 0, "", (note,), on)
-        if settings.mini_batch_size and not settings.mini_batch_size.isdecimal():
-            text = f"“{settings.mini_batch_size}” is a size in bytes, and {first} is a file dataset"
-            raise SettingsError("mini_batch_size", text, "Give a number of files, such as 10.")
-        known = [self._counted(dataset) for dataset in datasets]
-        if not settings.partition_keys:
-            cut = Cut.of_files((dataset.file_count for dataset in known), settings.units_in_a_mini_batch(tabular=False))
-            return replace(cut, on=on)
-        batches = sum(len(self._keys(dataset, settings.partition_keys)) for dataset in known)
-        each = f", one for each {' and '.join(settings.partition_keys)}"
-        return Cut("file", sum(dataset.file_count for dataset in known), batches, each, (), on)
-
-    def _keys(self, dataset: Dataset, keys: tuple[str, ...]) -> set[Any]:
-        known = PartitionFormat.parse(dataset.partition_format).keys if dataset.partition_format else ()
-        if missing := [key for key in keys if key not in known]:
-            text = f"“{missing[0]}” is no key of {dataset}" + (
-                f", whose keys are {', '.join(known)}" if known else ": it has no partition format"
-            )
-            raise SettingsError("partition_keys", text, "Leave the partition keys empty, or register it with a partition format.")
-        value_of = PartitionFormat.parse(dataset.partition_format).values_of(keys)
-        return {str(value_of(file.path)) for file in read_manifest(self._datasets.manifest(dataset))}
+        return cutting.cut([self._counted(dataset) for dataset in datasets], settings, self._datasets.files)
 
     def check(self, request: RunRequest) -> list[str]:
         return self._resolve(request)[2]
@@ -315,8 +277,10 @@ class AzureWorkspace:
         cut = self.cut(datasets, request.settings)
         of_their_names = [other for other in self._lists.known(self._lists.models) if other.name in {model.name for model in models}]
         warnings = runs.check(resolved, self.compute_targets(), of_their_names)
-        manifests = tuple(str(self._datasets.manifest(dataset)) for dataset in datasets if isinstance(dataset, FileDataset))
-        return RunPlan(resolved, cut.item_count, manifests), cut, [*warnings, *cut.notes]
+        manifests = tuple(str(self._datasets.files(dataset)) for dataset in datasets if isinstance(dataset, FileDataset))
+        files = [self._datasets.only_file(dataset) for dataset in datasets]
+        plan = RunPlan(resolved, cut.item_count, manifests, file=files[0] if len(files) == 1 else "")
+        return plan, cut, [*warnings, *cut.notes]
 
     def runs(self, limit: int = 1000) -> list[Run]:
         return self._runs.all(limit)

@@ -25,7 +25,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services import file_tree, incoming, intake, model_files
+from services import datasets, file_tree, incoming, intake, model_files
 from services.domain import (
     Cut,
     Dataset,
@@ -41,7 +41,7 @@ from services.domain import (
 )
 from services.entry_scripts import EntryScripts
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
-from services.local import datasets, environments, reuse, runs
+from services.local import environments, reuse, runs
 from services.local.batching import look_at_cut
 from services.local.run_folder import RunPlan
 from services.manifest import read_manifest
