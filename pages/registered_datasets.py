@@ -102,12 +102,12 @@ def show_details(dataset: Dataset) -> None:
             if st.button("Use in a new run", key=f"use-{dataset.reference}", type="primary", icon=":material/play_circle:"):
                 _shared.open_new_run(dataset=dataset.reference)
             check = st.button("Check files", key=f"check-{dataset.reference}", icon=":material/fact_check:")
-        if check or (dataset.file_count <= CHEAP_TO_CHECK and Capability.REMOTE not in workspace.capabilities):
+        if check or ((dataset.file_count or 0) <= CHEAP_TO_CHECK and Capability.REMOTE not in workspace.capabilities):
             with st.spinner(f"Looking at {counted(dataset.file_count, 'file')} …"):
                 changed = workspace.changed_files(dataset, MOST_LOOKED_AT)
             show_changed(changed)
             if check and not changed:
-                looked_at = "All files" if dataset.file_count <= MOST_LOOKED_AT else f"Some {MOST_LOOKED_AT:,} files, evenly spread,"
+                looked_at = "All files" if (dataset.file_count or 0) <= MOST_LOOKED_AT else f"Some {MOST_LOOKED_AT:,} files, evenly spread,"
                 st.success(f"{looked_at} were looked at: none has changed since it was registered.", icon=":material/check_circle:")
 
 
@@ -134,7 +134,7 @@ def browse_files(dataset: Dataset) -> None:
     listed, preview = st.columns([5, 6], gap="medium")
     with listed:
         table_place = st.container()
-        pages = -(-dataset.file_count // PAGE)
+        pages = -(-(dataset.file_count or 0) // PAGE)
         page = st.pagination(pages, key=f"page-{dataset.reference}", max_visible_pages=5) if pages > 1 else 1
         first = (page - 1) * PAGE
         files = workspace.dataset_files(dataset, first, PAGE)

@@ -81,11 +81,11 @@ def error_lines(error: StudioError) -> list[str]:
 # ---- models, datasets, runs ------------------------------------------------------------------------------------------------------
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> list[str]:
-    """Rows under a header, in columns as wide as they need; numbers to the right."""
-    cells = [header, *([f"{cell:,}" if isinstance(cell, int) else safe(cell) for cell in row] for row in rows)]
+def _table(header: Sequence[str], rows: Sequence[Sequence[str | int | None]]) -> list[str]:
+    """Rows under a header, in columns as wide as they need; numbers to the right, None as unknown."""
+    cells = [header, *([f"{cell:,}" if isinstance(cell, int) else safe(cell or "unknown") for cell in row] for row in rows)]
     columns = list(zip(*cells, strict=True))
-    alignments = [">" if rows and isinstance(rows[0][number], int) else "<" for number in range(len(header))]
+    alignments = [">" if any(isinstance(row[number], int) for row in rows) else "<" for number in range(len(header))]
     formats = [f"{alignment}{max(map(len, column))}" for alignment, column in zip(alignments, columns, strict=True)]
     return ["  ".join(map(format, line, formats)).rstrip() for line in cells]
 
@@ -102,7 +102,8 @@ def _moment(time_: datetime | None) -> str:
 
 
 def model_value(model: Model) -> dict[str, Any]:
-    return {"reference": model.reference, **vars(model)}
+    """What isn't known of a model (its size, its SHA-256) is null."""
+    return {"reference": model.reference, **vars(model), "sha256": model.sha256 or None}
 
 
 def model_lines(models: list[Model]) -> list[str]:
@@ -114,17 +115,21 @@ def model_lines(models: list[Model]) -> list[str]:
 
 
 def dataset_value(dataset: Dataset) -> dict[str, Any]:
-    return {"reference": dataset.reference, "type": dataset.type, **vars(dataset)}
+    """Counts that aren't known are null."""
+    return {"reference": dataset.reference, "type": dataset.type, **vars(dataset), "manifest_sha256": dataset.manifest_sha256 or None}
 
 
 def dataset_lines(datasets: list[Dataset]) -> list[str]:
-    rows = [(d.reference, counted(d.item_count, d.item), d.file_count, d.size, _moment(d.created_at), d.root) for d in datasets]
+    def items(dataset: Dataset) -> str:
+        return "unknown" if dataset.item_count is None else counted(dataset.item_count, dataset.item)
+
+    rows = [(d.reference, items(d), d.file_count, d.size, _moment(d.created_at), d.root) for d in datasets]
     return _table(("DATASET", "ITEMS", "FILES", "BYTES", "REGISTERED", "FOLDER"), rows)
 
 
 def environment_value(environment: Environment) -> dict[str, Any]:
-    """`reference` is null for this program's own interpreter."""
-    return {"reference": environment.reference or None, **vars(environment)}
+    """`reference` is null for this program's own interpreter, `version` for an environment that has none (yet)."""
+    return {"reference": environment.reference or None, **vars(environment), "version": environment.version or None}
 
 
 def environment_lines(environments: list[Environment]) -> list[str]:

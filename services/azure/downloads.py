@@ -15,10 +15,10 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from services.errors import WorkspaceUnavailable
+from services.errors import IntakeError, WorkspaceUnavailable
 from services.file_tree import size_in_words
 
 PIECE = 4 << 20
@@ -49,7 +49,7 @@ def fetch(container: Any, wanted: Mapping[Path, Any], progress: Progress) -> Non
         if (free := shutil.disk_usage(folder).free) < total - here:
             what = f"{size_in_words(total - here)} are still to come, and the disk has {size_in_words(free)} left"
             raise OSError(errno.ENOSPC, what, str(folder))
-    sums, ended = _Sum(here, total, progress), threading.Event()
+    sums, ended = Sum(here, total, progress), threading.Event()
 
     def one(path: Path) -> None:
         try:
@@ -66,8 +66,8 @@ def fetch(container: Any, wanted: Mapping[Path, Any], progress: Progress) -> Non
         os.replace(place, path)
 
 
-class _Sum:
-    """The bytes of all files that are here."""
+class Sum:
+    """The bytes of all files that have arrived. Used by several threads."""
 
     def __init__(self, here: int, total: int, progress: Progress) -> None:
         self._here, self._total, self._progress = here, total, progress
@@ -79,7 +79,7 @@ class _Sum:
             self._progress(self._here, self._total)
 
 
-def _fetch(container: Any, blob: Any, coming: Path, sums: _Sum, ended: threading.Event) -> None:
+def _fetch(container: Any, blob: Any, coming: Path, sums: Sum, ended: threading.Event) -> None:
     from azure.core import MatchConditions
     from azure.core.exceptions import ResourceModifiedError
 
@@ -124,3 +124,11 @@ def _place_of(target: Path, blob: Any) -> Path:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
+
+
+def inside(name: str) -> PurePosixPath:
+    """The name of a file in Azure ML as a path below a folder here. Raises IntakeError for one that leads out of it."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
+        raise IntakeError(f"A file in Azure ML has the name “{name}”, which leads out of its folder.", "Nothing of it was fetched.")
+    return path

@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from services.azure import downloads
 from services.azure.pipeline import OUTPUT
 from services.azure.run_folder import RunFolder, RunPlan
-from services.errors import IntakeError
 
 _MOST_LOGS = 2_000
 _MOST_OF_A_LOG = 50_000_000  # bytes
@@ -29,7 +28,7 @@ def fetch_logs(step_run: Any, folder: RunFolder, *, most: int = _MOST_LOGS) -> N
     names = sorted(addresses, key=lambda name: (not name.startswith(("logs/job_", "logs/user/", "user_logs/")), name))
     with requests.Session() as session:
         for name in names[:most]:
-            target = folder.logs / inside(name.removeprefix("logs/"))
+            target = folder.logs / downloads.inside(name.removeprefix("logs/"))
             with session.get(addresses[name], stream=True, timeout=60) as answer:
                 if answer.status_code == 404:  # listed, and not written yet
                     continue
@@ -49,7 +48,7 @@ def fetch_output(step_run: Any, plan: RunPlan, folder: RunFolder, progress: down
     below = reference.path_on_datastore or ""
     if service := getattr(reference.datastore, "blob_service", None):
         container = service.get_container_client(reference.datastore.container_name)
-        wanted = {coming / inside(blob.name): blob for blob in downloads.blobs_below(container, below)}
+        wanted = {coming / downloads.inside(blob.name): blob for blob in downloads.blobs_below(container, below)}
         downloads.fetch(container, wanted, progress)
         for path in coming.rglob("*"):
             if path.is_file() and path not in wanted:  # the beginning of what is not there any more
@@ -71,14 +70,6 @@ def _root(coming: Path, path_on_datastore: str, rows_file: str) -> Path:
         return asked
     found = min((path for path in coming.rglob("*") if path.name == rows_file), key=lambda path: len(path.parts), default=None)
     return found.parent if found else asked
-
-
-def inside(name: str) -> PurePosixPath:
-    """The name of a file in Azure ML as a path below a folder here. Raises IntakeError for one that leads out of it."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
-        raise IntakeError(f"A file of the run has the name “{name}”, which leads out of its folder.", "Nothing of it was fetched.")
-    return path
 
 
 def _keep(chunks: Iterator[bytes], target: Path, most: int) -> None:

@@ -18,7 +18,8 @@ from services.azure import failures, scored
 from services.azure.lending import Lender
 from services.azure.run_folder import RunFolder, RunPlan
 from services.azure.session import Session
-from services.domain import Cut, Failure, Model, Run, RunRequest, RunStatus, utc_now
+from services.cut import Cut
+from services.domain import Failure, Model, Run, RunRequest, RunStatus, utc_now
 from services.errors import NotFound, SettingsError, StudioError
 from services.pipelines import PARAMETERS, PipelineRun
 from services.remote import ComputeTarget

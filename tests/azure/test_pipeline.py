@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.azure import failures, leavings, pipeline, scored
+from services.azure import downloads, failures, leavings, pipeline, scored
 from services.azure.run_folder import RunFolder, RunPlan
 from services.domain import DatasetFile, RunRequest, RunStatus
 from services.errors import IntakeError, SettingsError
@@ -101,7 +101,7 @@ def test_a_plan_and_a_pipeline_run_are_read_back_as_they_were_noted(folder, plan
 @pytest.mark.parametrize("name", ["../up.txt", "a/../../up.txt", "/etc/passwd", "a\\b", "", "a\0b"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(name):
     with pytest.raises(IntakeError):
-        leavings.inside(name)
+        downloads.inside(name)
 
 
 @pytest.mark.parametrize("nested", ["azureml/1234/inferences", "some/where/else/entirely", "."])

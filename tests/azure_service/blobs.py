@@ -143,7 +143,10 @@ class Blobs:
 
     @route("GET", "/{container}/{name*}", host="blob")
     def get_blob(self, request: Request, container: str, name: str) -> Reply:
-        blob = self.blob(self._allowed(request, container, name, "r"), name)
+        whole = self._allowed(request, container, name, "r")
+        if request.asked("comp") == "blocklist":
+            return self._block_list(whole, name)
+        blob = self.blob(whole, name)
         if request.headers.get("if-match", blob.etag) != blob.etag:
             raise Refusal(412, "ConditionNotMet", "The condition specified using HTTP conditional header(s) is not met.")
         wanted = request.headers.get("x-ms-range") or request.headers.get("range", "")
@@ -157,9 +160,18 @@ class Blobs:
             file.seek(first)
             content = file.read(last + 1 - first)
         part = {"Content-Range": f"bytes {first}-{last}/{blob.size}", "x-ms-blob-content-md5": blob.md5}
-        whole = _of(blob)
-        del whole["Content-MD5"]  # of a range it would be the range's, for who asks for it
-        return Reply(content, 206, whole | part, blob.media_type)
+        headers = _of(blob)
+        del headers["Content-MD5"]  # of a range it would be the range's, for who asks for it
+        return Reply(content, 206, headers | part, blob.media_type)
+
+    def _block_list(self, container: str, name: str) -> Reply:
+        """The blocks that came, and that no blob was made of yet."""
+        blocks = self._blocks.get((container, name))
+        if blocks is None:
+            self.blob(container, name)
+        told = "".join(f"<Block><Name>{escape(id_)}</Name><Size>{len(block)}</Size></Block>" for id_, block in (blocks or {}).items())
+        text = f'<?xml version="1.0" encoding="utf-8"?><BlockList><UncommittedBlocks>{told}</UncommittedBlocks></BlockList>'
+        return Reply(text.encode(), 200, _headers(), "application/xml")
 
     @route("DELETE", "/{container}/{name*}", host="blob")
     def delete_blob(self, request: Request, container: str, name: str) -> Reply:
