@@ -162,7 +162,8 @@ def as_it_is(run: Run, place: RunPlace, store: Store) -> Run:
     if run.status.ended:
         return run
     now, runner = utc_now(), next((runner for run_id, runner in reversed(_started) if run_id == run.id), None)
-    starting = run.status in (RunStatus.NOT_STARTED, RunStatus.QUEUED) and (runner is None or runner.poll() is None)
+    before_its_runner = (RunStatus.NOT_STARTED, RunStatus.QUEUED, RunStatus.CANCEL_REQUESTED)  # the last where it is started to cancel
+    starting = run.status in before_its_runner and (runner is None or runner.poll() is None)
     if starting and now - (run.heartbeat_at or run.submitted_at) < _STARTING:
         return run
     if place.is_carried_out():

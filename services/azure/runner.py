@@ -128,6 +128,8 @@ class Runner:
             again = bool(plan.request.rerun_of)
             what = "The run can't be submitted"
             made = self._patiently(what, lambda: pipeline.create_run(built, plan.experiment, tags, regenerate_outputs=again))
+        if not plan.published_id:  # a made one that is never started does nothing
+            self._end_if_canceled()
         self._note(PipelineRun(made, plan.experiment, RunStatus.NOT_STARTED, run_id=self._run_id))
 
     def _end_if_canceled(self, *, surely: bool = False) -> None:
