@@ -161,7 +161,7 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
                 ("Rerun of", (run.request.rerun_of or "") + (", failed items only" if run.request.failed_only else "")),
                 ("Reused from", run.reused_from or ""),
                 ("Items", _items(run)),
-                ("Mini-batches", f"{_number(run.mini_batches_done)} of {_number(run.mini_batches_total)} done"),
+                ("Mini-batches", _mini_batches(run)),
                 ("Workers", f"{run.workers:,}" if run.workers else ""),
                 ("Models", ", ".join(run.request.models)),
                 ("Datasets", ", ".join(run.request.datasets)),
@@ -183,12 +183,20 @@ def runs_lines(runs: list[Run]) -> list[str]:
 
 
 def _items(run: Run) -> str:
+    if run.items_succeeded is None:  # Azure ML tells no numbers before the end, and none at all of a summary_only run
+        return f"{_number(run.items_total)} in all, how many succeeded is unknown"
     skipped = f", {run.items_left:,} skipped" if run.status.ended and run.items_left else ""
-    return f"{_number(run.items_succeeded)} of {_number(run.items_total)} succeeded, {_number(run.items_failed)} failed{skipped}"
+    return f"{run.items_succeeded:,} of {_number(run.items_total)} succeeded, {_number(run.items_failed)} failed{skipped}"
+
+
+def _mini_batches(run: Run) -> str:
+    if run.mini_batches_done is None:
+        return f"{_number(run.mini_batches_total)} in all, how many are done is unknown"
+    return f"{run.mini_batches_done:,} of {_number(run.mini_batches_total)} done"
 
 
 def _number(count: int | None) -> str:
-    return "?" if count is None else f"{count:,}"
+    return "unknown" if count is None else f"{count:,}"
 
 
 # ---- waiting for a run -----------------------------------------------------------------------------------------------------------

@@ -87,17 +87,17 @@ def _fetch(container: Any, blob: Any, coming: Path, sums: Sum, ended: threading.
         if other != coming:
             other.unlink(missing_ok=True)
     client = container.get_blob_client(blob.name)
-    with open(coming, "ab") as file:
+    with open(coming, "ab", buffering=0) as file:
         while (place := file.tell()) < blob.size:
             if ended.is_set():
                 return
             asked = {"offset": place, "length": min(PIECE, blob.size - place), "etag": blob.etag}
             try:
-                client.download_blob(**asked, match_condition=MatchConditions.IfNotModified).readinto(file)
+                piece = client.download_blob(**asked, match_condition=MatchConditions.IfNotModified).readall()
             except ResourceModifiedError as error:
                 text = f"{blob.name} was changed while it was fetched."
                 raise WorkspaceUnavailable(text, "It is fetched from its beginning when it is asked for again.") from error
-            file.flush()
+            file.write(piece)  # what it does not take is asked for again
             if file.tell() == place:
                 raise WorkspaceUnavailable(f"{blob.name} does not come: an answer was empty.", "What is here stays: ask for it again.")
             sums.add(file.tell() - place)

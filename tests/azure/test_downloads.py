@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.azure import downloads
+from services.azure import blocks, downloads
 from services.azure.translate import azure_errors
 from services.errors import WorkspaceUnavailable
 
@@ -118,3 +119,48 @@ def _spoil(folder: Path) -> None:
     [coming] = folder.glob(".coming.*")
     with open(coming, "r+b") as file:
         file.write(b"spoiled")
+
+
+def test_a_full_disk_is_said_and_what_has_come_stays(put, fetch, tmp_path):
+    """The limit on a file's size stands in for it: a write fails in the same place, with the like error."""
+    content, limits = put(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            fetch()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert fetch()[0][0] > SIZE // 2
+    assert what_is_here(tmp_path / "here") == {"out/rows.txt": digest(content)}
+
+
+def test_what_the_disk_has_no_room_for_is_not_begun(put, container, tmp_path, azure):
+    put()
+    (blob,) = downloads.blobs_below(container, "out/")
+    blob.size = 10**18
+    with pytest.raises(OSError, match="TB are still to come, and the disk has"):
+        downloads.fetch(container, {tmp_path / "rows.txt": blob}, lambda here, of: None)
+    assert azure.service.count("GET *out/rows.txt*") == 0
+
+
+def test_a_file_that_broke_off_on_its_way_up_goes_on_where_it_was(container, azure, tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "PIECE", SIZE // 3)
+    content, arrived = random.Random(1).randbytes(SIZE), list[int]()
+    (tmp_path / "big").write_bytes(content)
+
+    def put() -> None:
+        with open(tmp_path / "big", "rb") as file, azure_errors("It can't be sent"):
+            blocks.put(container.get_blob_client("up/big"), file, SIZE, hear)
+
+    def hear(count: int) -> None:
+        arrived.append(count)
+        if len(arrived) == 2:
+            azure.service.fault("PUT *up/big*comp=block&*", status=403, code="AuthorizationFailure")
+
+    with pytest.raises(WorkspaceUnavailable):
+        put()
+    arrived[:] = [0, 0]
+    put()
+    assert sum(arrived) == SIZE
+    assert azure.service.count("PUT *up/big*comp=block&*") == 5  # of the four blocks one was refused
+    assert container.get_blob_client("up/big").download_blob().readall() == content
