@@ -5,6 +5,7 @@ A selection is a file of row numbers, four bytes each; a page of it is a slice. 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
@@ -143,6 +144,22 @@ def folder_of(table: Path) -> Path:
 
 
 def remove_table(table: Path) -> None:
-    """The table and what is kept beside it; nothing where it isn't there."""
+    """The table and what is kept beside it; nothing where it isn't there. Whoever has it open keeps a name of their own for it."""
     table.unlink(missing_ok=True)
     shutil.rmtree(folder_of(table), ignore_errors=True)
+    for name in table.parent.glob(f".{glob.escape(table.name)}.*-*.open"):
+        if not _goes_on(name.suffixes[-2][1:].partition("-")[0]):  # killed: it could not take its name away
+            name.unlink(missing_ok=True)
+
+
+def _goes_on(process: str) -> bool:
+    """Whether there is such a process. On Windows, where a look would end it, there is said to be."""
+    if os.name != "posix" or not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,5 +1,9 @@
 """Tables that stay open between two questions."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from services.errors import NotFound
@@ -36,6 +40,19 @@ def test_only_a_few_tables_are_kept_open_and_their_files_go_with_them(tmp_path):
         assert open_predictions(path).count() == 1
     assert len(list(tmp_path.glob(".*.open"))) < len(paths)
     assert open_predictions(paths[0]).count() == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a process can't be looked for without harm")
+def test_what_a_killed_dashboard_left_open_goes_with_its_table(tmp_path):
+    path = written(tmp_path / "table.parquet", "cat")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / f".{path.name}.{ended.pid}-0123abcd.open"
+    left.hardlink_to(path)
+    seen = open_predictions(path)
+    remove_table(path)
+    assert not left.exists()
+    assert seen.count() == 1
 
 
 def test_an_answer_that_is_kept_is_nobodys_to_change(tmp_path):
