@@ -21,6 +21,7 @@ from services.prediction_unfold import (
     MOST_NESTED,
     PRINTED,
     PRINTED_OTHERWISE,
+    PRINTED_PLAIN,
     ROW,
     called_prediction,
     named,
@@ -119,7 +120,7 @@ class Documents:
         for leaf in self.leaves:
             values = _values(table, leaf.path)
             if leaf is self.own:
-                values = _texts(values)
+                values = _said(values)
                 if pc.any(pc.and_(shaped, pc.is_null(values))).as_py():
                     raise _Unfit  # is it there, and empty, or is all of the document the prediction?
             else:
@@ -149,7 +150,7 @@ def _documents(lines: Any, bracket: str, printed: bool) -> Documents:
     import pyarrow as pa
 
     step = max(1, len(lines) // _LOOKED_AT)
-    schema = _schema([lines[place].as_py() for place in range(0, len(lines), step)])
+    schema = _schema([lines[place].as_py() for place in range(0, len(lines), step)], MOST_NESTED + (bracket == "["))
     table = _parsed(lines, schema)
     documents = Documents(bracket, printed, schema, {})
     paths = [path for name in schema.names for path in _paths(table, (name,), documents.longest)]
@@ -168,26 +169,26 @@ def _documents(lines: Any, bracket: str, printed: bool) -> Documents:
 # ---- what they hold --------------------------------------------------------------------------------------------------------------------
 
 
-def _schema(lines: Sequence[str]) -> Any:
+def _schema(lines: Sequence[str], deepest: int) -> Any:
     """Of these lines, looked at in Python: how deep they are is up to whoever wrote them, and pyarrow would follow them all the way."""
     import pyarrow as pa
 
     try:
-        found = _type([json.loads(line) for line in lines], 0)
+        found = _type([json.loads(line) for line in lines], deepest)
     except (ValueError, RecursionError) as error:
         raise _Unfit from error
     return pa.schema(list(found))
 
 
-def _type(values: Sequence[Any], depth: int) -> Any:
+def _type(values: Sequence[Any], deepest: int) -> Any:
     import pyarrow as pa
 
     kinds = {type(value) for value in values if value is not None}
-    if kinds == {dict} and depth <= MOST_NESTED:
+    if kinds == {dict} and deepest:
         names = dict.fromkeys(name for value in values if value for name in value)
-        return pa.struct([(name, _type([value[name] for value in values if value and name in value], depth + 1)) for name in names])
-    if kinds == {list} and depth <= MOST_NESTED:
-        return pa.list_(_type([inner for value in values if value for inner in value], depth + 1))
+        return pa.struct([(name, _type([value[name] for value in values if value and name in value], deepest - 1)) for name in names])
+    if kinds == {list} and deepest:
+        return pa.list_(_type([inner for value in values if value for inner in value], deepest - 1))
     plain = {frozenset(): pa.null(), frozenset({bool}): pa.bool_(), frozenset({int}): pa.int64(), frozenset({str}): pa.string()}
     plain |= dict.fromkeys((frozenset({float}), frozenset({int, float})), pa.float64())
     if (found := plain.get(frozenset(kinds))) is None:
@@ -216,6 +217,7 @@ def _paths(table: Any, path: _Path, longest: dict[_Path, int]) -> Iterator[_Path
 def _leaf(path: _Path, values: Any) -> Leaf:
     """Decided by the rules of prediction_unfold: numbers and dates may be texts, where all of them are."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     text = pa.large_string()
     for kind, type_ in {Kind.WHOLE_NUMBER: pa.int64(), Kind.NUMBER: pa.float64(), Kind.DATE: pa.timestamp("us")}.items():
@@ -224,6 +226,8 @@ def _leaf(path: _Path, values: Any) -> Leaf:
                 _typed(values, kind)
                 return Leaf(path, kind, type_)
     values = _texts(values)
+    if values.null_count < len(values) and pc.all(pc.match_substring_regex(values, ISO_DATE)).as_py():
+        raise _Unfit  # it may be one that pyarrow can't read
     few = 2 * len(values.unique()) <= len(values)
     return Leaf(path, Kind.TEXT, pa.dictionary(pa.int32(), text) if few else text)
 
@@ -251,8 +255,9 @@ def _lines(texts: Any, shaped: Any, bracket: str, printed: bool) -> Any:
     if printed:
         if pc.any(pc.match_substring_regex(documents, PRINTED_OTHERWISE)).as_py():
             raise _Unfit
+        in_quotes = pc.any(pc.match_substring(documents, "'")).as_py()
         documents = pc.replace_substring(documents, "'", '"')
-        for found, replacement, sign in PRINTED:
+        for found, replacement, sign in PRINTED if in_quotes else PRINTED_PLAIN:
             if pc.any(pc.match_substring(documents, sign)).as_py():
                 documents = pc.replace_substring_regex(documents, found, replacement)
     return pc.binary_join_element_wise(before, documents, after, nothing)
@@ -294,6 +299,21 @@ def _texts(values: Any) -> Any:
     return values.cast(pa.large_string())
 
 
+def _said(values: Any) -> Any:
+    """Plain values as they are printed. Raises _Unfit for numbers that Arrow spells otherwise."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = _texts(values)
+    if pa.types.is_floating(values.type):
+        tenths, nothing = text_array([".0", ""])
+        whole = pc.match_substring_regex(texts, r"^-?[0-9]+$")
+        texts = pc.binary_join_element_wise(texts, pc.if_else(whole, tenths, nothing), nothing)
+        if pc.all(pc.match_substring_regex(texts, r"^[-.0-9]+$")).as_py() is False:
+            raise _Unfit
+    return texts
+
+
 def _typed(values: Any, kind: Kind) -> Any:
     """The values as this kind. Raises _Unfit where one isn't."""
     import pyarrow as pa
@@ -303,8 +323,10 @@ def _typed(values: Any, kind: Kind) -> Any:
         return _texts(values)
     if pa.types.is_floating(values.type) and kind is Kind.NUMBER:
         return pc.if_else(pc.is_finite(values), values, pa.nulls(len(values), values.type))
-    if pa.types.is_integer(values.type) and kind in (Kind.WHOLE_NUMBER, Kind.NUMBER):
-        return values.cast(pa.int64() if kind is Kind.WHOLE_NUMBER else pa.float64())
+    if pa.types.is_integer(values.type) and kind is Kind.WHOLE_NUMBER:
+        if any(abs(end.as_py() or 0) >= 10**18 for end in pc.min_max(values).values()):
+            raise _Unfit
+        return values
     if not pa.types.is_string(values.type):
         raise _Unfit
     if kind is Kind.NUMBER and (numbers := numbers_in(_texts(values))).null_count == values.null_count:

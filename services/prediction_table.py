@@ -45,6 +45,8 @@ class Kind(StrEnum):
     """Of columns only: date and time, UTC."""
 
 
+_FORMAT = 2
+"""To be counted up when tables of the same rows become others."""
 _ROWS_AT_A_TIME = 122_880
 _CHARACTERS_AT_A_TIME = 32_000_000
 _LOOKED_AT = 1000
@@ -53,6 +55,11 @@ _NAME = r"(?s)/?[^/]*$"
 _STRUCTURED = r"(?s)^\s*[\[{].*[\]}]\s*$"
 WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
 NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
+
+
+def table_name(what: object) -> str:
+    """A table's file name, for what it is made of. A table that an earlier version has made has another, and is made anew."""
+    return f"predictions-{what}-{_FORMAT}.parquet"
 
 
 def make_table(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
@@ -129,10 +136,11 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
         metadata["columns"] = json.dumps(kinds)
         writer.add_key_value_metadata(metadata)
     if not done and (documents or any_frames or kind.any_structured):
-        _unfold(path, metadata | {"columns": json.dumps({name: kinds[name] for name in COLUMNS})}, documents and documents.whole_column)
+        whole_column = documents.whole_column if documents else ""
+        _unfold(path, metadata | {"columns": json.dumps({name: kinds[name] for name in COLUMNS})}, whole_column)
 
 
-def _unfold(written: Path, metadata: dict[str, str], whole_column: str | None) -> None:
+def _unfold(written: Path, metadata: dict[str, str], whole_column: str) -> None:
     """Put what the predictions hold into columns of their own. Where that can't be done the table stays as it was written."""
     import duckdb
 
@@ -140,7 +148,7 @@ def _unfold(written: Path, metadata: dict[str, str], whole_column: str | None) -
 
     unfinished = written.with_name(f"{written.name}.unfolded")
     try:
-        if unfold(written, metadata, unfinished, whole_column or ""):
+        if unfold(written, metadata, unfinished, whole_column):
             os.replace(unfinished, written)
     except duckdb.Error as error:
         logging.getLogger(__name__).warning("the predictions were not unfolded into columns: %s", error)
@@ -201,7 +209,8 @@ class _RowGroup:
 
         statuses = np.frombuffer(bytes(self.statuses), np.int8)
         succeeded = pc.cast(_array(statuses == STATUSES.index(Status.SUCCEEDED), pa.uint8()), pa.bool_())
-        predictions, unfolded = text_array(self.predictions), []
+        predictions = text_array(self.predictions)
+        unfolded: list[Any] = []
         if documents:
             predictions, unfolded = documents.unfolded(predictions, succeeded)
         encoded = predictions.dictionary_encode()

@@ -35,6 +35,8 @@ PRINTED = (
 )
 """How a dict as Python prints it becomes JSON, after its quotes: what, by what, and a sign of it. When its texts have neither other quotes
 nor a backslash (PRINTED_OTHERWISE), a quote is a delimiter wherever it is."""
+PRINTED_PLAIN = ((r"\b(None|nan)\b", "null", "n"), (r"\bTrue\b", "true", "True"), (r"\bFalse\b", "false", "False"))
+"""The same where nothing is between quotes, as in a list of numbers."""
 _LONGEST_NAME = 200
 _MEMORY = "512MB"
 ROW = "Row"
@@ -190,39 +192,46 @@ def _json(database: duckdb.DuckDBPyConnection) -> tuple[str, list[_Column]] | No
         return None
     pointers = [literal("".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in path)) for path in paths]
     every = f"[{', '.join(pointers)}]"
-    plain = f"""CASE WHEN contains(document, 'NaN') OR contains(document, 'Infinity')
-        THEN list_transform(json_extract(document, {every}), lambda one: CASE WHEN NOT regexp_matches(one, '^[-NI]') OR
-            one::VARCHAR NOT IN ('NaN', 'Infinity', '-Infinity') THEN one ->> '$' END)
+    not_finite = "lower(one::VARCHAR) IN ('nan', 'inf', '-inf', 'infinity', '-infinity')"
+    plain = f"""CASE WHEN regexp_matches(document, '(?i)nan|inf')
+        THEN list_transform(json_extract(document, {every}), lambda one: CASE WHEN NOT {not_finite} THEN one ->> '$' END)
         ELSE json_extract_string(document, {every}) END"""
     columns = [_Column(".".join(path), f'"values"[{place}]') for place, path in enumerate(paths, 1)]
     own = called_prediction([path[0] if len(path) == 1 else "" for path in paths])
-    has_own = "" if own is None else f', json_exists(document, {pointers[own]}) AS "has own"'
-    source = f'SELECT * EXCLUDE (document), {plain} AS "values"{has_own} FROM ({source})'
     if own is None:
-        return source, columns
-    return _with_own(source, columns, f'CASE WHEN "has own" THEN {columns.pop(own).value} ELSE Prediction END')
+        return f'SELECT * EXCLUDE (document), {plain} AS "values" FROM ({source})', columns
+    del columns[own]
+    said = """CASE WHEN own IS NULL THEN Prediction WHEN starts_with(own, '"') THEN own ->> '$' WHEN own <> 'null' THEN own END"""
+    source = f'SELECT * EXCLUDE (document), {plain} AS "values", json_extract(document, {pointers[own]})::VARCHAR AS own FROM ({source})'
+    return _with_own(source, columns, said)
 
 
 def _valid(*texts: str) -> str:
-    """SQL: the first of these that is JSON. One that is nested too deep for DuckDB raises there."""
-    return f"CASE {' '.join(f'WHEN TRY(json_valid({text})) THEN {text}' for text in texts)} END"
+    """SQL: the first of these that is JSON."""
+    return f"CASE {' '.join(f'WHEN json_valid({text}) THEN {text}' for text in texts)} END"
 
 
 def _printed() -> str:
     """SQL: what Python printed, as JSON."""
-    as_json = text = "replace(Prediction, '''', '\"')"
-    for found, replacement, _ in PRINTED:
-        as_json = f"regexp_replace({as_json}, {literal(found)}, {literal(replacement)}, 'g')"
-    any_ = literal("|".join(re.escape(sign) for _, _, sign in PRINTED))
-    otherwise = f"regexp_matches(Prediction, {literal(PRINTED_OTHERWISE)})"
-    return f"CASE WHEN NOT {otherwise} THEN CASE WHEN regexp_matches(Prediction, {any_}) THEN {as_json} ELSE {text} END END"
+
+    def changed(text: str, changes: Sequence[tuple[str, str, str]]) -> str:
+        any_ = literal("|".join(re.escape(sign) for _, _, sign in changes))
+        as_json = text
+        for found, replacement, _ in changes:
+            as_json = f"regexp_replace({as_json}, {literal(found)}, {literal(replacement)}, 'g')"
+        return f"CASE WHEN regexp_matches(Prediction, {any_}) THEN {as_json} ELSE {text} END"
+
+    between_quotes = changed(f"replace(Prediction, {literal(chr(39))}, {literal(chr(34))})", PRINTED)
+    plain = changed("Prediction", PRINTED_PLAIN)
+    as_json = f"CASE WHEN contains(Prediction, {literal(chr(39))}) THEN {between_quotes} ELSE {plain} END"
+    return f"CASE WHEN NOT regexp_matches(Prediction, {literal(PRINTED_OTHERWISE)}) THEN {as_json} END"
 
 
 def _paths(database: duckdb.DuckDBPyConnection, source: str) -> Iterator[tuple[str, ...]]:
     """Where the plain values are in these documents: those of the most frequent shape first."""
-    shape_of = "json_structure(document)::VARCHAR"
+    shape_of = "TRY(json_structure(document))::VARCHAR"  # it raises for what is nested too deep
     shapes = database.sql(
-        f"SELECT {shape_of}, count(*) FROM ({source}) WHERE document IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1000"
+        f"SELECT {shape_of} AS shape, count(*) FROM ({source}) GROUP BY 1 HAVING shape IS NOT NULL ORDER BY 2 DESC, 1 LIMIT 1000"
     ).fetchall()
     seen: set[tuple[str, ...]] = set()
     for shape, _ in shapes:
@@ -265,7 +274,7 @@ def _kinds(database: duckdb.DuckDBPyConnection, source: str, columns: Sequence[_
     asked = []
     for column in columns:
         value = column.value
-        dated = f"regexp_matches({value}, {literal(ISO_DATE)}) AND TRY_CAST({value} AS TIMESTAMP) IS NOT NULL"
+        dated = f"regexp_matches({value}, {literal(ISO_DATE)}) AND {_date(value)} IS NOT NULL"
         asked += [
             f"count({value})",
             f"count({value}) FILTER ({column.numeric} AND {_is_number(value)})",
@@ -294,8 +303,16 @@ def _is_number(value: str) -> str:
     return f"(regexp_matches({value}, {literal(NUMBER)}) AND isfinite(TRY_CAST({value} AS DOUBLE)))"
 
 
+def _date(value: str) -> str:
+    """SQL: a date in UTC, where it says its zone."""
+    zoned = f"make_timestamp(epoch_us(TRY_CAST({value} AS TIMESTAMPTZ)))"
+    return f"CASE WHEN regexp_matches({value}, ':.*(Z|[+-][0-9:]+)$') THEN {zoned} ELSE TRY_CAST({value} AS TIMESTAMP) END"
+
+
 def _cast(column: _Column, kind: Kind) -> str:
-    type_ = {Kind.WHOLE_NUMBER: "BIGINT", Kind.NUMBER: "DOUBLE", Kind.DATE: "TIMESTAMP"}.get(kind)
+    if kind is Kind.DATE:
+        return _date(column.value)
+    type_ = {Kind.WHOLE_NUMBER: "BIGINT", Kind.NUMBER: "DOUBLE"}.get(kind)
     return f"TRY_CAST({column.value} AS {type_})" if type_ else column.value
 
 
