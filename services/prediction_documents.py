@@ -25,6 +25,7 @@ from services.prediction_unfold import (
     ROW,
     called_prediction,
     named,
+    names_file,
 )
 
 _LOOKED_AT = 10_000
@@ -74,6 +75,8 @@ class Documents:
     with_values: int = 0
     every: int = 0
 
+    file: _Path = ()
+    """Where they only say which file they are of."""
     row: Leaf | None = None
     """All that was printed, where a part of it is the prediction."""
 
@@ -92,15 +95,15 @@ class Documents:
         """Whether they all fit, and half of the predictions of succeeded items and more are documents."""
         return self.fit and 2 * self.with_values >= self.every > 0
 
-    def unfolded(self, texts: Any, succeeded: Any) -> tuple[Any, list[Any]]:
-        """The predictions of these rows, and an array for each of `columns`: of nulls from where a document didn't fit."""
+    def unfolded(self, texts: Any, files: Any, succeeded: Any) -> tuple[Any, list[Any]]:
+        """The predictions of these rows of these files, and an array for each of `columns`: of nulls from where a document didn't fit."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         if self.fit:
             try:
                 shaped = _shaped(texts, self.bracket)
-                found = dict(self._read(texts, shaped))
+                found = dict(self._read(texts, files, shaped))
             except (_Unfit, pa.ArrowException):
                 self.fit = False
             else:
@@ -110,13 +113,15 @@ class Documents:
                 return predictions, [found[leaf.path] for leaf in self.columns]
         return texts, [texts if leaf is self.row else pa.nulls(len(texts), leaf.type_) for leaf in self.columns]
 
-    def _read(self, texts: Any, shaped: Any) -> Iterator[tuple[_Path, Any]]:
+    def _read(self, texts: Any, files: Any, shaped: Any) -> Iterator[tuple[_Path, Any]]:
         import pyarrow.compute as pc
 
         table = _parsed(_lines(texts, shaped, self.bracket, self.printed), self.schema)
         for path, longest in self.longest.items():
             if (pc.max(pc.list_value_length(_values(table, path))).as_py() or 0) > longest:
                 raise _Unfit
+        if self.file and not _say(_values(table, self.file), files):
+            raise _Unfit
         for leaf in self.leaves:
             values = _values(table, leaf.path)
             if leaf is self.own:
@@ -133,7 +138,7 @@ class Documents:
             yield self.row.path, texts
 
 
-def documents_of(texts: Any) -> Documents | None:
+def documents_of(texts: Any, files: Any) -> Documents | None:
     """What the first predictions of a table hold; None where fewer than half are documents, or where these are not alike."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -142,11 +147,11 @@ def documents_of(texts: Any) -> Documents | None:
         with contextlib.suppress(_Unfit, pa.ArrowException):
             shaped = _shaped(texts, bracket)
             if 2 * (pc.sum(shaped).as_py() or 0) >= max(1, len(texts) - texts.null_count):
-                return _documents(_lines(texts, shaped, bracket, printed), bracket, printed)
+                return _documents(_lines(texts, shaped, bracket, printed), files, bracket, printed)
     return None
 
 
-def _documents(lines: Any, bracket: str, printed: bool) -> Documents:
+def _documents(lines: Any, files: Any, bracket: str, printed: bool) -> Documents:
     import pyarrow as pa
 
     step = max(1, len(lines) // _LOOKED_AT)
@@ -156,6 +161,10 @@ def _documents(lines: Any, bracket: str, printed: bool) -> Documents:
     paths = [path for name in schema.names for path in _paths(table, (name,), documents.longest)]
     if not 0 < len(paths) < MOST_COLUMNS:
         raise _Unfit
+    for path in paths:
+        if len(path) == 1 and names_file(str(path[0])) and bracket == "{" and _say(_values(table, path), files):
+            documents.file = path
+    paths = [path for path in paths if path != documents.file]
     own = called_prediction(["" if len(path) > 1 or bracket == "[" else str(path[0]) for path in paths])
     documents.leaves = [_leaf(path, _values(table, path)) for path in paths]
     if own is not None:
@@ -291,6 +300,19 @@ def _values(table: Any, path: _Path) -> Any:
         else:
             values = pc.list_element(pc.list_slice(values, step, step + 1, return_fixed_size_list=True), whole_number(0))
     return values
+
+
+def _say(values: Any, files: Any) -> bool:
+    """Whether these are but the files' paths, or names; whatever they are where there is no file."""
+    import pyarrow.compute as pc
+
+    (nothing,) = text_array([""])
+    values = _texts(values)
+    told = pc.or_kleene(pc.equal(values, files), pc.equal(files, nothing))
+    if pc.all(told, skip_nulls=False).as_py() is True:
+        return True
+    told = pc.or_kleene(told, pc.equal(values, pc.replace_substring_regex(files, "(?s)^.*/", "")))
+    return pc.all(told).as_py() is True
 
 
 def _texts(values: Any) -> Any:

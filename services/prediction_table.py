@@ -199,7 +199,7 @@ class _RowGroup:
 
         if any(self.frames) or not any(text and text[0] in "[{" for text in self.predictions[:_LOOKED_AT]):
             return None
-        return documents_of(text_array(self.predictions))
+        return documents_of(text_array(self.predictions), text_array(self.files))
 
     def columns(self, kind: _KindSoFar, documents: Documents | None) -> list[Any]:
         """The arrays of COLUMNS, of what documents hold, and of FRAME. `kind` is told of the predictions."""
@@ -209,10 +209,10 @@ class _RowGroup:
 
         statuses = np.frombuffer(bytes(self.statuses), np.int8)
         succeeded = pc.cast(_array(statuses == STATUSES.index(Status.SUCCEEDED), pa.uint8()), pa.bool_())
-        predictions = text_array(self.predictions)
+        files, predictions = text_array(self.files), text_array(self.predictions)
         unfolded: list[Any] = []
         if documents:
-            predictions, unfolded = documents.unfolded(predictions, succeeded)
+            predictions, unfolded = documents.unfolded(predictions, files, succeeded)
         encoded = predictions.dictionary_encode()
         kind.see(encoded.filter(succeeded))
         indices, workers, attempts, seconds, ended_at = zip(*self.mini_batches, strict=True)
@@ -222,7 +222,6 @@ class _RowGroup:
             attempts_of_rows[list(self.earlier_attempts)] += list(self.earlier_attempts.values())
         ends = np.cumsum(self.row_counts)
         places = np.arange(len(self.files)) - (ends - self.row_counts)[mini_batch]
-        files = text_array(self.files)
         kind.see_all(self.files, encoded.dictionary)
         return [
             files,

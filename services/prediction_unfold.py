@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.prediction_database import pattern
 from services.prediction_filters import literal, quoted
+from services.prediction_rows import FILE_KEYS
 from services.prediction_table import COLUMNS, FRAME, MOST_CLASSES, NUMBER, WHOLE, Kind
 
 if TYPE_CHECKING:
@@ -187,10 +188,10 @@ def _json(database: duckdb.DuckDBPyConnection) -> tuple[str, list[_Column]] | No
             break
     else:
         return None
-    paths = list(_paths(database, source))
+    paths = [path for path in _paths(database, source) if not _says_the_file(database, source, path)]
     if not paths:
         return None
-    pointers = [literal("".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in path)) for path in paths]
+    pointers = [_pointer(path) for path in paths]
     every = f"[{', '.join(pointers)}]"
     not_finite = "lower(one::VARCHAR) IN ('nan', 'inf', '-inf', 'infinity', '-infinity')"
     plain = f"""CASE WHEN regexp_matches(document, '(?i)nan|inf')
@@ -227,6 +228,23 @@ def _printed() -> str:
     return f"CASE WHEN NOT regexp_matches(Prediction, {literal(PRINTED_OTHERWISE)}) THEN {as_json} END"
 
 
+def _pointer(path: Sequence[str]) -> str:
+    return literal("".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in path))
+
+
+def names_file(name: str) -> bool:
+    return name.casefold() in FILE_KEYS
+
+
+def _says_the_file(database: duckdb.DuckDBPyConnection, source: str, path: tuple[str, ...]) -> bool:
+    """Whether what is there is but the row's file, by its path or name: a column that is there already."""
+    if len(path) > 1 or not names_file(path[0]):
+        return False
+    said = f"json_extract_string(document, {_pointer(path)})"
+    otherwise = f"count({said}) FILTER (File <> '' AND {said} <> File AND {said} <> regexp_replace(File, '(?s)^.*/', ''))"
+    return _aggregates(database, source, [otherwise]) == (0,)
+
+
 def _paths(database: duckdb.DuckDBPyConnection, source: str) -> Iterator[tuple[str, ...]]:
     """Where the plain values are in these documents: those of the most frequent shape first."""
     shape_of = "TRY(json_structure(document))::VARCHAR"  # it raises for what is nested too deep
@@ -246,7 +264,7 @@ def _leaves(database: duckdb.DuckDBPyConnection, source: str, shape: Any, path: 
         for key, inner in shape.items():
             yield from _leaves(database, source, inner, (*path, key))
     elif isinstance(shape, list) and len(path) < MOST_NESTED:
-        pointer = literal("".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in path))
+        pointer = _pointer(path)
         longest = database.sql(f"SELECT max(json_array_length(document, {pointer})) FROM ({source})").fetchall()[0][0]
         for place in range(min(longest or 0, MOST_IN_A_LIST)):
             yield from _leaves(database, source, shape[0] if shape else "NULL", (*path, str(place)))
