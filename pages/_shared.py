@@ -60,15 +60,15 @@ def table_beside(run_id: str, beside: str) -> Predictions:
     what, id_, of = (*beside.split(":", 2), "", "")[:3]
     if what not in ("labels", "run"):
         return table
-    from services.predictions import Predictions
+    from services.open_predictions import open_predictions
 
     if what == "labels":
         from services import judgement, label_file
 
-        return Predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_), of).path)
+        return open_predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_), of).path)
     from services import comparison
 
-    return Predictions(comparison.compare(opened.predictions(id_), table, id_, of).path)
+    return open_predictions(comparison.compare(opened.predictions(id_), table, id_, of).path)
 
 
 def latest_versions(things: Iterable[_Versioned]) -> list[_Versioned]:
@@ -292,7 +292,7 @@ def local_time(moment: datetime) -> str:
 
 def facts(pairs: Mapping[str, str]) -> None:
     """Short facts side by side, each under its name; they wrap on a narrow window. The values may come from outside."""
-    with st.grid(len(pairs), min_column_width=130, gap="small"):
+    with st.grid(min(len(pairs), 24), min_column_width=130, gap="small"):
         for name, value in pairs.items():
             with st.container(gap=None):
                 st.caption(plain(name))
@@ -300,10 +300,11 @@ def facts(pairs: Mapping[str, str]) -> None:
 
 
 def labelled(label: str, text: str) -> None:
-    """A text from outside that is there to be read and copied whole: a path, a checksum."""
+    """A text from outside that is there to be read and copied whole: a path, a checksum. A long one scrolls."""
     with st.container(gap="xxsmall"):
         st.caption(label)
-        st.code(shown(text), language=None, wrap_lines=True)
+        long = len(text) > 600 or text.count("\n") > 15
+        st.code(shown(text), language=None, wrap_lines=True, height=300 if long else "content")
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------------------
