@@ -11,7 +11,9 @@ import json
 import os
 import re
 import shutil
+import threading
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -46,6 +48,7 @@ class Datasets:
     def __init__(self, session: Session, folder: Path) -> None:
         self._session = session
         self._folder = folder
+        self._listing: dict[str, threading.Lock] = defaultdict(threading.Lock)  # a page drawn again meanwhile waits, and asks nothing
 
     # ---- lists --------------------------------------------------------------------------------------------------------------------
 
@@ -226,12 +229,13 @@ class Datasets:
         path = self._manifest_file(dataset.name, dataset.version)
         if dataset.type != FileDataset.type:
             raise NotFound(f"The files of the tabular dataset {dataset} are not listed here.", "Azure ML studio shows them.")
-        if not path.exists():
-            files = list(_listed(self.sdk(dataset)))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(f".{os.getpid()}")
-            unfinished.write_bytes(b"".join(map(manifest_line, files)))
-            os.replace(unfinished, path)
+        with self._listing[dataset.reference]:
+            if not path.exists():
+                files = list(_listed(self.sdk(dataset)))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                unfinished = path.with_suffix(f".{os.getpid()}")
+                unfinished.write_bytes(b"".join(map(manifest_line, files)))
+                os.replace(unfinished, path)
         return path
 
     def counted(self, dataset: Dataset) -> Dataset:
