@@ -204,4 +204,8 @@ def _plain(exported: Path, measured: Table) -> None:
 
 
 if __name__ == "__main__":
-    {"export": export, "make": make}[sys.argv[1]](*map(Path, sys.argv[2:])) if sys.argv[1:] else main()
+    if sys.argv[1:]:
+        paths = [Path(path) for path in sys.argv[2:]]
+        export(*paths) if sys.argv[1] == "export" else make(*paths)
+    else:
+        main()
