@@ -46,6 +46,8 @@ class Leaf:
     kind: Kind
     type_: Any
     name: str = ""
+    empty: bool = False
+    """Whether the first rows have none: nobody knows what comes."""
     count: int = 0
     classes: set[str] = field(default_factory=set)
 
@@ -124,6 +126,8 @@ class Documents:
             raise _Unfit
         for leaf in self.leaves:
             values = _values(table, leaf.path)
+            if leaf.empty and values.null_count < len(values):
+                raise _Unfit
             if leaf is self.own:
                 values = _said(values)
                 if pc.any(pc.and_(shaped, pc.is_null(values))).as_py():
@@ -238,7 +242,7 @@ def _leaf(path: _Path, values: Any) -> Leaf:
     if values.null_count < len(values) and pc.all(pc.match_substring_regex(values, ISO_DATE)).as_py():
         raise _Unfit  # it may be one that pyarrow can't read
     few = 2 * len(values.unique()) <= len(values)
-    return Leaf(path, Kind.TEXT, pa.dictionary(pa.int32(), text) if few else text)
+    return Leaf(path, Kind.TEXT, pa.dictionary(pa.int32(), text) if few else text, empty=values.null_count == len(values))
 
 
 # ---- reading them ----------------------------------------------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ NaN too. A column is of numbers when every value is one, as with predictions the
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,8 @@ nor a backslash (PRINTED_OTHERWISE), a quote is a delimiter wherever it is."""
 PRINTED_PLAIN = ((r"\b(None|nan)\b", "null", "n"), (r"\bTrue\b", "true", "True"), (r"\bFalse\b", "false", "False"))
 """The same where nothing is between quotes, as in a list of numbers."""
 _LONGEST_NAME = 200
-_MEMORY = "512MB"
+_LOOKED_AT = 10_000
+_MEMORY = "256MB"
 ROW = "Row"
 """The column with all that was printed, where a part of it is the prediction."""
 _WHOLE = '"whole row"'
@@ -52,6 +54,9 @@ _FIELDS = """CASE WHEN contains(Prediction, '"')
  ELSE string_split(Prediction, ' ') END"""
 
 
+_Path = tuple[str | int, ...]
+
+
 @dataclass(frozen=True)
 class _Column:
     """A column to be: its name, its value as a text in SQL (over what `source` selects), and whether such texts may be numbers or dates."""
@@ -60,6 +65,8 @@ class _Column:
     value: str
     numeric: bool = True
     date: bool = True
+    list: tuple[str | None, ...] = ()
+    """Which list it is of, if of one: numbers in it are of one kind."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def unfold(table: Path, metadata: dict[str, str], unfinished: Path, whole: str =
     with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(spilled)}) as database:
         own = ", ".join(quoted(name) for name in (*COLUMNS, FRAME.strip('"')))
         if whole:
-            own = f"{own.replace(quoted('Prediction'), f'{quoted(whole)} AS Prediction')}"
+            own = own.replace(quoted("Prediction"), f"{quoted(whole)} AS Prediction")
         database.execute(f"CREATE VIEW written AS SELECT {own} FROM read_parquet({literal(pattern(table))})")
         source, columns = _frames(database) or _json(database) or ("FROM written" if whole else "", [])
         if not source:
@@ -93,7 +100,7 @@ def unfold(table: Path, metadata: dict[str, str], unfinished: Path, whole: str =
         metadata["left_out"] = str(left_out)
         if has_own := [name for name, column in zip(names, columns, strict=True) if column.value == _WHOLE]:
             metadata["whole"] = has_own[0]
-        if whole or has_own:
+        if whole not in ("", "Prediction") or has_own:
             source = f"SELECT * REPLACE ({_number('Prediction')} AS Number) FROM ({source})"
             _describe_predictions(database, source, metadata)
         selected = "".join(f", {_cast(column, kinds[name])} AS {quoted(name)}" for name, column in zip(names, columns, strict=True))
@@ -178,15 +185,14 @@ def _describe_predictions(database: duckdb.DuckDBPyConnection, source: str, meta
 
 def _json(database: duckdb.DuckDBPyConnection) -> tuple[str, list[_Column]] | None:
     """JSON objects and lists, or dicts and lists as Python prints them, where they are half of the predictions or more."""
-    mended = f"regexp_replace(Prediction, {literal(_LONE)}, {literal(_LONE_SHOWN)}, 'g')"
-    for valid in (_valid("Prediction", mended), _valid(_printed())):
-        document = f"CASE WHEN left(ltrim(Prediction, ' \t\r\n'), 1) IN ('{{', '[') THEN {valid} END"
-        source = f"SELECT *, {document} AS document FROM written"
-        many = "count(document), count(Prediction)"
-        with_values, every = database.sql(f"SELECT {many} FROM ({source}) WHERE Status = 'succeeded'").fetchall()[0]
-        if every and 2 * with_values >= every:
-            break
-    else:
+    escapes = f"contains(Prediction, {literal(chr(92))})"
+    mended = f"CASE WHEN {escapes} THEN regexp_replace(Prediction, {literal(_LONE)}, {literal(_LONE_SHOWN)}, 'g') END"
+    valid = " ".join(f"WHEN json_valid({text}) THEN {text}" for text in ("Prediction", mended, _printed()))
+    document = f"CASE WHEN left(ltrim(Prediction, ' \t\r\n'), 1) IN ('{{', '[') THEN CASE {valid} END END"
+    source = f"SELECT *, {document} AS document FROM written"
+    many = f"SELECT count(document), count(Prediction) FROM ({source}) WHERE Status = 'succeeded'"
+    with_values, with_predictions = database.sql(many).fetchall()[0]
+    if not with_predictions or 2 * with_values < with_predictions:
         return None
     paths = [path for path in _paths(database, source) if not _says_the_file(database, source, path)]
     if not paths:
@@ -197,19 +203,17 @@ def _json(database: duckdb.DuckDBPyConnection) -> tuple[str, list[_Column]] | No
     plain = f"""CASE WHEN regexp_matches(document, '(?i)nan|inf')
         THEN list_transform(json_extract(document, {every}), lambda one: CASE WHEN NOT {not_finite} THEN one ->> '$' END)
         ELSE json_extract_string(document, {every}) END"""
-    columns = [_Column(".".join(path), f'"values"[{place}]') for place, path in enumerate(paths, 1)]
-    own = called_prediction([path[0] if len(path) == 1 else "" for path in paths])
+    columns = [
+        _Column(".".join(map(str, path)), f'"values"[{place}]', list=tuple(key if isinstance(key, str) else None for key in path))
+        for place, path in enumerate(paths, 1)
+    ]
+    own = called_prediction([str(path[0]) if len(path) == 1 else "" for path in paths])
     if own is None:
         return f'SELECT * EXCLUDE (document), {plain} AS "values" FROM ({source})', columns
     del columns[own]
     said = """CASE WHEN own IS NULL THEN Prediction WHEN starts_with(own, '"') THEN own ->> '$' WHEN own <> 'null' THEN own END"""
     source = f'SELECT * EXCLUDE (document), {plain} AS "values", json_extract(document, {pointers[own]})::VARCHAR AS own FROM ({source})'
     return _with_own(source, columns, said)
-
-
-def _valid(*texts: str) -> str:
-    """SQL: the first of these that is JSON."""
-    return f"CASE {' '.join(f'WHEN json_valid({text}) THEN {text}' for text in texts)} END"
 
 
 def _printed() -> str:
@@ -228,48 +232,53 @@ def _printed() -> str:
     return f"CASE WHEN NOT regexp_matches(Prediction, {literal(PRINTED_OTHERWISE)}) THEN {as_json} END"
 
 
-def _pointer(path: Sequence[str]) -> str:
-    return literal("".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in path))
+def _pointer(path: _Path) -> str:
+    return literal("".join(f"/{str(key).replace('~', '~0').replace('/', '~1')}" for key in path))
 
 
 def names_file(name: str) -> bool:
     return name.casefold() in FILE_KEYS
 
 
-def _says_the_file(database: duckdb.DuckDBPyConnection, source: str, path: tuple[str, ...]) -> bool:
+def _says_the_file(database: duckdb.DuckDBPyConnection, source: str, path: _Path) -> bool:
     """Whether what is there is but the row's file, by its path or name: a column that is there already."""
-    if len(path) > 1 or not names_file(path[0]):
+    if len(path) > 1 or not names_file(str(path[0])):
         return False
     said = f"json_extract_string(document, {_pointer(path)})"
     otherwise = f"count({said}) FILTER (File <> '' AND {said} <> File AND {said} <> regexp_replace(File, '(?s)^.*/', ''))"
     return _aggregates(database, source, [otherwise]) == (0,)
 
 
-def _paths(database: duckdb.DuckDBPyConnection, source: str) -> Iterator[tuple[str, ...]]:
+def _paths(database: duckdb.DuckDBPyConnection, source: str) -> Sequence[_Path]:
     """Where the plain values are in these documents: those of the most frequent shape first."""
     shape_of = "TRY(json_structure(document))::VARCHAR"  # it raises for what is nested too deep
     shapes = database.sql(
         f"SELECT {shape_of} AS shape, count(*) FROM ({source}) GROUP BY 1 HAVING shape IS NOT NULL ORDER BY 2 DESC, 1 LIMIT 1000"
     ).fetchall()
-    seen: set[tuple[str, ...]] = set()
-    for shape, _ in shapes:
-        for path in _leaves(database, source, json.loads(shape), ()):
-            if path not in seen and len(seen) < 2 * MOST_COLUMNS:
-                seen.add(path)
-                yield path
+    lists: list[int] = []
+
+    def longest(path: _Path) -> int:
+        if len(lists) < 2 * MOST_COLUMNS:
+            lists.extend(database.sql(f"SELECT max(json_array_length(document, {_pointer(path)})) FROM ({source})").fetchall()[0])
+            return min(lists[-1] or 0, MOST_IN_A_LIST)
+        return 0
+
+    return list(itertools.islice(_leaves([json.loads(shape) for shape, _ in shapes], (), longest), 2 * MOST_COLUMNS))
 
 
-def _leaves(database: duckdb.DuckDBPyConnection, source: str, shape: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    if isinstance(shape, dict) and len(path) < MOST_NESTED:
-        for key, inner in shape.items():
-            yield from _leaves(database, source, inner, (*path, key))
-    elif isinstance(shape, list) and len(path) < MOST_NESTED:
-        pointer = _pointer(path)
-        longest = database.sql(f"SELECT max(json_array_length(document, {pointer})) FROM ({source})").fetchall()[0][0]
-        for place in range(min(longest or 0, MOST_IN_A_LIST)):
-            yield from _leaves(database, source, shape[0] if shape else "NULL", (*path, str(place)))
-    elif path:
+def _leaves(shapes: Sequence[Any], path: _Path, longest: Callable[[_Path], int]) -> Iterator[_Path]:
+    """Under this path, where the documents have these shapes. A null is a value where there are no others."""
+    nested = [shape for shape in shapes if isinstance(shape, dict | list)]
+    plain = any(isinstance(shape, str) and shape != "NULL" for shape in shapes)
+    if path and (plain or not nested or len(path) == MOST_NESTED):
         yield path
+    if len(path) == MOST_NESTED:
+        return
+    objects, lists = [shape for shape in nested if isinstance(shape, dict)], [shape for shape in nested if isinstance(shape, list)]
+    for key in dict.fromkeys(key for shape in objects for key in shape):
+        yield from _leaves([shape[key] for shape in objects if key in shape], (*path, key), longest)
+    for place in range(longest(path) if lists else 0):
+        yield from _leaves([shape[0] if shape else "NULL" for shape in lists], (*path, place), longest)
 
 
 # ---- what the columns are --------------------------------------------------------------------------------------------------------------
@@ -289,20 +298,30 @@ def named(names: Sequence[str]) -> Iterator[str]:
 
 
 def _kinds(database: duckdb.DuckDBPyConnection, source: str, columns: Sequence[_Column]) -> Iterator[Kind]:
-    asked = []
+    """Asked of some rows first: what isn't so there needs no look at all of them."""
+    asked: list[str] = []
     for column in columns:
         value = column.value
-        dated = f"regexp_matches({value}, {literal(ISO_DATE)}) AND {_date(value)} IS NOT NULL"
         asked += [
             f"count({value})",
             f"count({value}) FILTER ({column.numeric} AND {_is_number(value)})",
             f"count({value}) FILTER ({column.numeric} AND regexp_matches({value}, {literal(WHOLE)}))",
-            f"count({value}) FILTER ({column.date} AND {dated})",
+            f"count({value}) FILTER ({column.date} AND regexp_matches({value}, {literal(ISO_DATE)}) AND {_date(value)} IS NOT NULL)",
             f"approx_count_distinct({value})",
         ]
-    found = _aggregates(database, source, asked)
+    found = _aggregates(database, f"{source} LIMIT {_LOOKED_AT}", asked)
     for place in range(0, len(found), 5):
-        count, numbers, whole, dates, distinct = found[place : place + 5]
+        for kind in range(place + 1, place + 4):
+            asked[kind] = asked[kind] if found[kind] == found[place] else "0"
+    found = _aggregates(database, source, asked)
+    fractions = {
+        column.list
+        for column, count, numbers, whole in zip(columns, found[::5], found[1::5], found[2::5], strict=True)
+        if None in column.list and count and whole < numbers == count
+    }
+    for place, column in enumerate(columns):
+        count, numbers, whole, dates, distinct = found[5 * place : 5 * place + 5]
+        whole = 0 if column.list in fractions else whole
         if count and whole == count:
             yield Kind.WHOLE_NUMBER
         elif count and numbers == count:
