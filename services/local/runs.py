@@ -26,6 +26,7 @@ from services.local.scored import worker_name
 from services.origins import Origins, RowTrace
 from services.partition_format import PartitionFormat
 from services.prediction_remarks import RowKey
+from services.prediction_table import table_name
 from services.settings import ParallelRunSettings
 from services.store import Store
 
@@ -283,7 +284,7 @@ class Runs:
             if each.has_journal:
                 with Journal(each.path) as journal:
                     last += journal.last_seq()
-        table = folder.path / f"predictions-{last}.parquet"
+        table = folder.path / table_name(last)
         if (made := self._table(folder, table, run)) is not None:
             return made
         try:
@@ -306,7 +307,7 @@ class Runs:
         with contextlib.suppress(FileNotFoundError, NotFound):  # another tab may have made a newer one and removed this
             if table.is_file():
                 return open_predictions(table)
-            older = sorted(folder.path.glob("predictions-*.parquet"), key=lambda path: path.stat().st_mtime)
+            older = sorted(folder.path.glob(table_name("*")), key=lambda path: path.stat().st_mtime)
             if older and not run.status.ended:
                 last = older[-1].stat()
                 if time.time() - last.st_mtime < _REMADE_EVERY + last.st_size / 1e6:
