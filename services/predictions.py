@@ -76,6 +76,7 @@ class Predictions:
         """Raises NotFound where there is no table, WorkspaceUnavailable where it can't be read."""
         self.path = path
         self.file = self._held()
+        self._info = self.file.stat()
         with explained(path):
             self._databases = {"": connected(self.file, SECONDS_FOR_A_QUERY)}
             found = self._databases[""].sql(
@@ -112,6 +113,14 @@ class Predictions:
                 return self.path  # no hard links here, or a folder that can't be written, where nothing is replaced either
         weakref.finalize(self, held.unlink, missing_ok=True)
         return held
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this is still the table at `path`: neither removed nor replaced. This object answers from the old one then."""
+        try:
+            return os.path.samestat(self._info, now := self.path.stat()) and self._info.st_mtime_ns == now.st_mtime_ns
+        except OSError:
+            return False
 
     @property
     def further_columns(self) -> list[str]:
@@ -230,7 +239,9 @@ class Predictions:
 
     @property
     def _hint(self) -> str:
-        return "Write SQL over " + ", ".join(map(quoted, self.columns)) + "; for example: Prediction = 'cat'."
+        dates = [quoted(name) for name in self.further_columns if self.columns[name] is Kind.DATE]
+        as_text = f" A date is compared with '2026-01-31'; as a text it is {dates[0]}::VARCHAR." if dates else ""
+        return "Write SQL over " + ", ".join(map(quoted, self.columns)) + f"; for example: Prediction = 'cat'.{as_text}"
 
     def _try(self, where: str) -> None:
         """A person's condition is asked once where its time and memory are limited, before anything here is asked by it."""
