@@ -186,6 +186,7 @@ def test_a_table_that_is_replaced_while_it_is_read_stays_as_it_was_opened(tmp_pa
     reader.join()
     assert not kept.is_current
     assert kept.count() == sizes[0]
+    del kept
     assert seen
     assert set(seen) <= {(size, size) for size in sizes}
     assert [name.name for name in tmp_path.iterdir()] == ["predictions.parquet"]
