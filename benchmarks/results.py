@@ -22,6 +22,7 @@ from benchmarks.recorded_run import CLASSES, class_row, list_row, object_row, ow
 from benchmarks.table import Table, rounds
 from services.local import scored
 from services.local.run_folder import RunFolder
+from services.open_predictions import open_predictions
 from services.prediction_selections import folder_of
 from services.predictions import EVERY_PREDICTION, Filter, Order, Predictions, make_table
 
@@ -97,6 +98,8 @@ def _ask(path: Path) -> None:
 def _ask_once(table: Predictions, measured: Table) -> None:
     total = table.count()
     measured.add("opening the table, its first page", _timed(lambda: Predictions(table.path).page()))
+    open_predictions(table.path)
+    measured.add("the same again, for the next rerun or another tab", _timed(lambda: open_predictions(table.path).page()))
     measured.add("a class filter, its count", _timed(lambda: table.count(A_CLASS)))
     measured.add("a class filter, its last page", _timed(lambda: table.page(A_CLASS, table.count(A_CLASS) - 100)))
     measured.add("a substring over file names, its count and first page", _timed(lambda: (table.count(A_TEXT), table.page(A_TEXT))))
@@ -106,6 +109,7 @@ def _ask_once(table: Predictions, measured: Table) -> None:
         measured.add("a page anywhere", _timed(partial(table.page, first=total * tenth // 10 + 7)))
     for column in ("Folder", "Prediction", "Status", "Mini-batch"):
         measured.add(f"the counts of a facet: {column}", _timed(partial(table.facet, column)))
+    measured.add("the counts of a facet, again", _timed(partial(table.facet, "Folder")))
 
 
 def _order_once(table: Predictions, measured: Table, orders: Table) -> None:
@@ -200,4 +204,8 @@ def _plain(exported: Path, measured: Table) -> None:
 
 
 if __name__ == "__main__":
-    {"export": export, "make": make}[sys.argv[1]](*map(Path, sys.argv[2:])) if sys.argv[1:] else main()
+    if sys.argv[1:]:
+        paths = [Path(path) for path in sys.argv[2:]]
+        export(*paths) if sys.argv[1] == "export" else make(*paths)
+    else:
+        main()

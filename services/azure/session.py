@@ -71,7 +71,7 @@ class Session:
         warnings.filterwarnings("ignore", module=_THEIR_OWN)
         for name in ("azureml", "azure", "msrest", "msal"):  # they log what they raise, which Python prints where nobody listens
             logging.getLogger(name).addHandler(_NOBODY)
-        with azure_errors(f"The workspace {place.location} can't be opened"):
+        with throttling.told(self._tell), azure_errors(f"The workspace {place.location} can't be opened"):
             try:
                 from azureml.core import Workspace as SdkWorkspace
             except ImportError as error:
@@ -173,6 +173,7 @@ def _credential(connection: Connection, tell_code: Callable[[str], None]) -> Any
         return DeviceCodeCredential(
             prompt_callback=lambda address, code, _until: tell_code(f"Open {address} and enter the code {code}"), timeout=600, **tenant
         )
+    tell_code("Sign in in the browser window that opens on the machine where this program runs.")
     return InteractiveBrowserCredential(timeout=600, **tenant)
 
 
