@@ -317,6 +317,13 @@ class Run:
         return self.items_total - (self.items_succeeded or 0) - (self.items_failed or 0)
 
     @property
+    def share_done(self) -> float | None:
+        """From 0 to 1: of the items, or of the mini-batches where items are told at the end only; None where nothing is known."""
+        if self.items_succeeded is None:
+            return (self.mini_batches_done or 0) / self.mini_batches_total if self.mini_batches_total and self.mini_batches_done else None
+        return (self.items_succeeded + (self.items_failed or 0)) / self.items_total if self.items_total else None
+
+    @property
     def seconds_left(self) -> float | None:
         """Time left at the present rate; None when it isn't running or nothing can be said."""
         if self.status is not RunStatus.RUNNING or not self.rate or self.items_left is None:
@@ -389,11 +396,13 @@ def in_words(cut: Cut, settings: ParallelRunSettings) -> str:
     each = cut.each if cut.mini_batch_count > 1 else ""
     if threshold < 0:
         stop = f"never stops for failed {item}s"
-    elif threshold >= total:
+    elif threshold >= total and (total or not cut.estimated):
         stop = f"never stops for failed {item}s: {threshold:,} may fail, and there are only {total:,}"
     else:
         stop = f"stops after the {_ordinal(threshold + 1)} failed {item}"
     batches = ("about " if cut.estimated else "") + counted(cut.mini_batch_count, "mini-batch")
+    if cut.estimated and not total:
+        return f"All {item}s, not counted yet, on {cut.on}; {stop}"
     return f"{counted(total, item)} in {batches}{each}, on {cut.on or counted(settings.worker_count, 'worker')}; {stop}"
 
 

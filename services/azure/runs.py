@@ -84,7 +84,8 @@ class Runs:
         run_id = f"run-{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         folder = self.folder(run_id)
         folder.create(plan)
-        unknown = dict.fromkeys(("items_succeeded", "items_failed", "mini_batches_done"))  # until its end
+        unknown = dict.fromkeys(("items_succeeded", "items_failed", "mini_batches_done"))  # until Azure ML tells
+        unknown |= dict.fromkeys(("mini_batches_total", *(() if cut.item_count else ("items_total",)))) if cut.estimated else {}
         run = self._store.insert_run(run_id, plan.request, cut.item_count, cut.mini_batch_count, tuple(warnings), **unknown)
         if run.id != run_id:  # a second click
             shutil.rmtree(folder.path, ignore_errors=True)

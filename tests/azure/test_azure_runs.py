@@ -26,8 +26,8 @@ ECHO = """
 """
 
 
-def slowly(seconds: float) -> str:
-    """ECHO, each of whose calls takes so long."""
+def slowly(seconds: float | str) -> str:
+    """ECHO, each of whose calls takes so long; or what an expression says."""
     return ECHO.replace("        return", f"        __import__('time').sleep({seconds})\n        return")
 
 
@@ -94,9 +94,11 @@ def test_a_run_leaves_its_logs_and_its_place_in_the_studio(cloud, done):
     assert cloud.run_environment(run.id).python_version == "3.11"
 
 
-def test_a_run_that_is_canceled_ends_there_too(cloud, submit, finish, azure):
-    run = submit(slowly(20))
-    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+def test_a_run_tells_its_mini_batches_while_it_goes_on_and_ends_there_too_when_it_is_canceled(cloud, submit, finish, azure):
+    run = submit(slowly("20 * ('0006' in mini_batch[0])"))
+    going_on = finish(cloud, run.id, until=lambda run: run.mini_batches_done == 2)
+    assert (going_on.status, going_on.mini_batches_total, going_on.items_succeeded) == (RunStatus.RUNNING, 3, None)
+    assert round(going_on.share_done, 2) == 0.67
     cloud.cancel(run.id)
     ended = finish(cloud, run.id)
     assert (ended.status, ended.error) == (RunStatus.CANCELED, "Canceled on request.")
