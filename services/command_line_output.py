@@ -234,8 +234,8 @@ class _Lines:
         self._status, self._next = run.status, time.monotonic() + _SAY_EVERY
         done = (run.items_succeeded or 0) + (run.items_failed or 0)
         if run.items_succeeded is None:  # told at the end only
-            batches = f": {run.mini_batches_done:,} of {counted(run.mini_batches_total or 0, 'mini-batch')} done"
-            note(run.status + (batches if run.mini_batches_done is not None else ""))
+            batches = counted(run.mini_batches_total or 0, "mini-batch")
+            note(run.status + ("" if run.mini_batches_done is None else f": {run.mini_batches_done:,} of {batches} done"))
             return
         note(f"{run.status}: {done:,} of {counted(run.items_total or 0, 'item')} done, {run.items_failed or 0:,} failed")
 
