@@ -163,7 +163,8 @@ def actions(run: Run) -> None:
         rerun = last_submission().submit(workspace, run.request_again())
         st.switch_page("runs.py", query_params={"run": rerun.id})
     words = "A new run of just what failed or was not reached. Its results are this run's, with those replaced."
-    lacking = run.status.ended and (run.items_succeeded or 0) < (run.items_total or 0) and Capability.FAILED_ONLY in workspace.capabilities
+    some_failed = run.items_succeeded is not None and run.items_succeeded < (run.items_total or 0)
+    lacking = run.status.ended and some_failed and Capability.FAILED_ONLY in workspace.capabilities
     if lacking and st.button("Rerun failed only", icon=":material/rule:", key=f"rerun-failed-{run.id}", help=words):
         rerun = last_submission().submit(workspace, run.request_again(failed_only=True))
         st.switch_page("runs.py", query_params={"run": rerun.id})

@@ -46,9 +46,6 @@ def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models:
     if target.max_nodes is not None and nodes > target.max_nodes:
         text = f"{nodes} nodes are more than the {target.max_nodes} that {target.name} may have"
         raise SettingsError("node_count", text, f"Give {target.max_nodes} or fewer, or let the cluster have more.")
-    if request.failed_only:
-        text = "Azure ML scores whole datasets: just the items that failed can't be scored again"
-        raise SettingsError("failed_only", text, "Rerun the whole, or register a dataset of those files.")
     script = Path(request.entry_script)
     if request.source_directory and not script.is_relative_to(Path(request.source_directory).absolute()):
         text = f"the scoring script {script} is not in the source directory"
@@ -193,4 +190,4 @@ def again(request: RunRequest, parameters: dict[str, str]) -> RunRequest:
         text = f"“{unknown[0]}” is no parameter of the pipeline"
         raise SettingsError(unknown[0], text, f"Its parameters are {', '.join(PARAMETERS)}.")
     given = request.settings.as_dict() | parameters
-    return replace(request, settings=type(request.settings).from_dict(given), submission_id="", rerun_of=None)
+    return replace(request, settings=type(request.settings).from_dict(given), submission_id="", rerun_of=None, failed_only=False)

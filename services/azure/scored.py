@@ -3,7 +3,9 @@ came out; so all rows are one mini-batch of all files, out of order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from services import prediction_table
@@ -38,7 +40,7 @@ def scored(folder: RunFolder, plan: RunPlan) -> ScoredMiniBatch:
         index=0,
         items=items,
         root="/",
-        rows=rows if plan.tabular else list(_without_mount_points(rows, items)),
+        rows=rows if plan.tabular else list(_without_mount_points(rows, plan)),
         worker="",
         attempts=1,
         seconds=0.0,
@@ -48,29 +50,57 @@ def scored(folder: RunFolder, plan: RunPlan) -> ScoredMiniBatch:
     )
 
 
-def _without_mount_points(rows: Iterable[str], items: Iterable[str]) -> Iterable[str]:
-    """The rows; one that begins with the path of a file where a node had it mounted (`/mnt/azureml/.../batch_data/a.csv: 1`) without what
-    stands before the file's own name. Each node may have had its own place, but few have many."""
-    known: set[str] = set()
-    roots: list[str] = []
+def _without_mount_points(rows: Iterable[str], plan: RunPlan) -> Iterable[str]:
+    """The rows; one that begins with the path of a file where a node had it mounted (`/mnt/azureml/.../batch_data/a.csv: 1`) with the
+    file's own path instead. Each node may have had its own place, but few have many."""
+    known: dict[str, str] = {}
+    roots: dict[str, str] = {}
     for row in rows:
         if not row.startswith("/"):
             yield row
             continue
-        known = known or set(items)
+        known = known or _mounted(plan)
         root = next((root for root in roots if row.startswith(root)), None)
-        if root is None and len(roots) < _MOST_ROOTS and (root := _mount_point(row, known)):
-            roots.append(root)
-        yield row[len(root) :] if root else row
+        if root is None and len(roots) < _MOST_ROOTS and (found := _mount_point(row, known)):
+            root = found[0]
+            roots[root] = found[1]
+        yield row if root is None else roots[root] + row[len(root) :]
 
 
-def _mount_point(row: str, known: set[str]) -> str | None:
-    """What stands in the row before the name of a known file, its last `/` included."""
+def _mounted(plan: RunPlan) -> dict[str, str]:
+    """What is to be put before the name that a file has below its mount point, by that name. Of files that are named one by one a mount
+    leaves out the folder that they have in common (seen with azureml-dataprep 5.5)."""
+    known: dict[str, str] = {}
+    for paths in plan.paths() if plan.again else ():
+        common = os.path.commonpath([os.path.dirname(f"/{path}") for path in paths]).strip("/")
+        common = f"{common}/" if common else ""
+        known |= {path.removeprefix(common): common for path in paths}
+    return known | dict.fromkeys(plan.items(), "")
+
+
+def _mount_point(row: str, known: Mapping[str, str]) -> tuple[str, str] | None:
+    """What stands in the row before the name of a known file, its last `/` included; and what is to stand there instead."""
     for begin in (place + 1 for place, character in enumerate(row) if character == "/"):
         for end in range(begin + 1, len(row) + 1):
             if (end == len(row) or row[end] in " :,;|\t") and row[begin:end] in known:
-                return row[:begin]
+                return row[:begin], known[row[begin:end]]
     return None
+
+
+def _settled(folder: RunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
+    """What was scored in the run; of one of failed items only, before it what stands of the runs before."""
+    if not rows_file(folder, plan).is_file():
+        return
+    if not plan.request.failed_only:
+        yield scored(folder, plan)
+        return
+    earlier = RunFolder(folder.path.parents[1], str(plan.request.rerun_of))
+    items = frozenset(plan.items())
+    tries: dict[str, int] = {}
+    for one in _settled(earlier, earlier.plan()):
+        tries |= {item: one.attempts + one.earlier_attempts.get(item, 0) for item in items.intersection(one.items) - {*one.left_out}}
+        yield replace(one, worker=one.worker or f"of {earlier.path.name}", left_out=items.union(one.left_out))
+    yield replace(scored(folder, plan), earlier_attempts=tries)
 
 
 def make_table(folder: RunFolder, plan: RunPlan) -> Path:
@@ -78,5 +108,5 @@ def make_table(folder: RunFolder, plan: RunPlan) -> Path:
     rows = rows_file(folder, plan)
     table = folder.path / f"predictions-{rows.stat().st_size if rows.is_file() else 'none'}.parquet"
     if not table.is_file():
-        prediction_table.make_table([scored(folder, plan)] if rows.is_file() else [], table)
+        prediction_table.make_table(_settled(folder, plan), table)
     return table

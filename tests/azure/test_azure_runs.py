@@ -142,6 +142,31 @@ def test_a_double_click_is_one_run(cloud, submit, finish):
     assert len(cloud.runs()) == 1
 
 
+def test_just_the_files_without_a_row_are_scored_again_and_the_table_has_both_runs(cloud, finish, tmp_path, entry_script):
+    for name in ("a/1.csv", "a/2.csv", "b/1.csv", "b/deep/2.csv"):
+        (tmp_path / "rows" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "rows" / name).write_text(name)
+    cloud.register_dataset("rows", tmp_path / "rows")
+    source = "def run(mini_batch): return [path + ': {}' for path in mini_batch if '{}' not in path]"
+
+    def score(word, skipped, *, again=""):
+        script = str(entry_script(source.format(word, skipped)))
+        if again:
+            return finish(cloud, cloud.rerun(again, failed_only=True).id)
+        settings = ParallelRunSettings(error_threshold=-1, process_count_per_node=1)
+        return finish(cloud, cloud.submit(RunRequest((), ("rows",), script, settings, compute_target="cpu-cluster")).id)
+
+    def table(run):
+        return {row["File"]: (row["Prediction"], row["Attempts"]) for row in cloud.predictions(run.id).page().to_pylist()}
+
+    first = score("old", "/b/")
+    assert (first.items_succeeded, first.items_failed) == (2, 2)
+    second = score("new", "none", again=first.id)
+    assert (second.items_total, second.items_succeeded, second.items_failed, second.mini_batches_done) == (2, 2, 0, 1)
+    assert table(second) == {"a/1.csv": ("old", 1), "a/2.csv": ("old", 1), "b/1.csv": ("new", 2), "b/deep/2.csv": ("new", 2)}
+    assert [dataset.reference for dataset in cloud._lists.datasets.fetch()] == ["rows:1"]  # the two files are no dataset of their own
+
+
 def test_a_run_that_fails_says_why_and_brings_its_logs(cloud, done):
     raises = "def run(mini_batch):\n    raise ValueError('no good: ' + mini_batch[0][-8:])\n"
     run = done(raises, settings={"error_threshold": 2, "run_max_try": 1})
@@ -295,7 +320,6 @@ def test_the_rows_of_a_summary_only_run_are_what_its_script_wrote(cloud, done):
         ("compute_target", {"compute_target": None}, {}),
         ("compute_target", {"compute_target": "nowhere"}, {}),
         ("node_count", {}, {"node_count": 50}),
-        ("failed_only", {"rerun_of": "run-1", "failed_only": True}, {}),
         ("source_directory", {"source_directory": "/proc"}, {}),
     ],
 )
