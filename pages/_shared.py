@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from services.domain import Dataset, EntryScript, Model, Run, RunStatus, counted, utc_now
+from services.domain import Dataset, EntryScript, Model, Run, RunStatus, utc_now
 from services.errors import EntryScriptError, NotFound, SettingsError, StudioError
 from services.workspace import Workspace, chosen_workspace
 
@@ -258,19 +258,6 @@ def status_badge(run: Run) -> None:
     """The run's status, as a word in its colour."""
     color, icon = BADGES[run.status]
     st.badge(run.status, icon=icon, color=color)  # type: ignore[arg-type]
-
-
-def size_in_words(size: int) -> str:
-    """`812 bytes`, `1.2 MB`; in steps of 1000, as tables show it."""
-    if not size:
-        return "–"  # not counted
-    if size < 1000:
-        return counted(size, "byte")
-    value, units = size / 1000, iter(("kB", "MB", "GB", "TB"))
-    unit = next(units)
-    while value >= 999.95 and unit != "TB":
-        value, unit = value / 1000, next(units)
-    return f"{value:,.1f} {unit}"
 
 
 def duration_in_words(seconds: float) -> str:

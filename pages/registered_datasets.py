@@ -15,6 +15,7 @@ from pages import _file_preview, _shared
 from services import intake
 from services.domain import Dataset, TabularDataset, counted
 from services.errors import SettingsError
+from services.file_tree import size_in_words
 from services.remote import remote_of
 from services.tabular import PARQUET, first_rows
 from services.workspace import Capability
@@ -84,7 +85,7 @@ def show_details(dataset: Dataset) -> None:
                 "Type": dataset.type,
                 **({"Rows": f"{dataset.row_count:,}"} if isinstance(dataset, TabularDataset) and dataset.row_count else {}),
                 "Files": f"{dataset.file_count:,}" if dataset.file_count else "not counted yet",
-                "Size": _shared.size_in_words(dataset.size),
+                "Size": size_in_words(dataset.size),
                 "Kept": kept(dataset),
                 "Pattern": dataset.glob,
                 **({"Partition format": dataset.partition_format} if dataset.partition_format else {}),
@@ -101,12 +102,12 @@ def show_details(dataset: Dataset) -> None:
             if st.button("Use in a new run", key=f"use-{dataset.reference}", type="primary", icon=":material/play_circle:"):
                 _shared.open_new_run(dataset=dataset.reference)
             check = st.button("Check files", key=f"check-{dataset.reference}", icon=":material/fact_check:")
-        if check or (dataset.file_count <= CHEAP_TO_CHECK and Capability.REMOTE not in workspace.capabilities):
+        if check or ((dataset.file_count or 0) <= CHEAP_TO_CHECK and Capability.REMOTE not in workspace.capabilities):
             with st.spinner(f"Looking at {counted(dataset.file_count, 'file')} …"):
                 changed = workspace.changed_files(dataset, MOST_LOOKED_AT)
             show_changed(changed)
             if check and not changed:
-                looked_at = "All files" if dataset.file_count <= MOST_LOOKED_AT else f"Some {MOST_LOOKED_AT:,} files, evenly spread,"
+                looked_at = "All files" if (dataset.file_count or 0) <= MOST_LOOKED_AT else f"Some {MOST_LOOKED_AT:,} files, evenly spread,"
                 st.success(f"{looked_at} were looked at: none has changed since it was registered.", icon=":material/check_circle:")
 
 
@@ -133,7 +134,7 @@ def browse_files(dataset: Dataset) -> None:
     listed, preview = st.columns([5, 6], gap="medium")
     with listed:
         table_place = st.container()
-        pages = -(-dataset.file_count // PAGE)
+        pages = -(-(dataset.file_count or 0) // PAGE)
         page = st.pagination(pages, key=f"page-{dataset.reference}", max_visible_pages=5) if pages > 1 else 1
         first = (page - 1) * PAGE
         files = workspace.dataset_files(dataset, first, PAGE)

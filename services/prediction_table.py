@@ -150,6 +150,7 @@ class _RowGroup:
     errors: list[str | None] = field(default_factory=list)
     mini_batches: list[tuple[int, str, int, float, float]] = field(default_factory=list)
     row_counts: list[int] = field(default_factory=list)
+    rows_before: list[int] = field(default_factory=list)
     frames: list[str | None] = field(default_factory=list)
     earlier_attempts: dict[int, int] = field(default_factory=dict)
     characters: int = 0
@@ -164,6 +165,7 @@ class _RowGroup:
         self.errors += rows.errors
         self.mini_batches.append((mini_batch.index, mini_batch.worker, mini_batch.attempts, mini_batch.seconds, mini_batch.ended_at))
         self.row_counts.append(len(rows.files))
+        self.rows_before.append(mini_batch.rows_before)
         self.frames.append(mini_batch.columns or None)
         self.characters += sum(map(len, mini_batch.rows))
 
@@ -182,7 +184,7 @@ class _RowGroup:
         if self.earlier_attempts:
             attempts_of_rows[list(self.earlier_attempts)] += list(self.earlier_attempts.values())
         ends = np.cumsum(self.row_counts)
-        places = np.arange(len(self.files)) - (ends - self.row_counts)[mini_batch]
+        places = np.arange(len(self.files)) - (ends - self.row_counts - self.rows_before)[mini_batch]
         files = text_array(self.files)
         kind.see_all(self.files, predictions.dictionary)
         return [
@@ -205,7 +207,7 @@ class _RowGroup:
 def _row_groups(mini_batches: Iterable[ScoredMiniBatch]) -> Iterator[_RowGroup]:
     group = _RowGroup()
     for mini_batch in mini_batches:
-        rows = read_rows(mini_batch)
+        rows = mini_batch.read or read_rows(mini_batch)
         group.add(mini_batch, rows.without(mini_batch.left_out) if mini_batch.left_out else rows)
         if len(group.files) >= _ROWS_AT_A_TIME or group.characters >= _CHARACTERS_AT_A_TIME:
             yield group

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from services.domain import Cut, Dataset, TabularDataset, counted
+from services.cut import Cut
+from services.domain import Dataset, TabularDataset, counted
 from services.errors import NotFound, SettingsError
 from services.manifest import read_manifest
 from services.partition_format import PartitionFormat
@@ -31,12 +32,12 @@ def cut(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Cal
 
 
 def _cut(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Callable[[Dataset], Path]) -> Cut:
-    first, items = datasets[0], sum(dataset.item_count for dataset in datasets)
+    first, items = datasets[0], sum(dataset.item_count or 0 for dataset in datasets)
     if settings.partition_keys:
         batches = sum(_count_of_keys(dataset, settings.partition_keys, list_of) for dataset in datasets)
         return Cut(first.item, items, batches, f", one for each {' and '.join(settings.partition_keys)}")
     if not isinstance(first, TabularDataset):
-        return Cut.of_files((dataset.file_count for dataset in datasets), settings.units_in_a_mini_batch(tabular=False))
+        return Cut.of_files((dataset.file_count or 0 for dataset in datasets), settings.units_in_a_mini_batch(tabular=False))
     try:
         sizes = [file.size for dataset in datasets for file in read_manifest(list_of(dataset))]
     except NotFound:

@@ -13,18 +13,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from services import datasets, file_tree
-from services.azure import tables
+from services.azure import downloads, tables
+from services.azure.downloads import Progress
 from services.azure.listed_files import list_files, list_files_if_any
 from services.azure.session import Session
-from services.azure.uploading import Progress, content_of, upload
+from services.azure.uploading import content_of, upload
 from services.datasets import LookedOver
 from services.domain import Dataset, FileDataset, TabularDataset, utc_now
-from services.errors import IntakeError, NotFound, SettingsError
+from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.manifest import manifest_line, read_manifest
 from services.tabular import CSV, FILES, MANIFEST, PARQUET, Table
 
 if TYPE_CHECKING:
+    from azureml.core import Workspace
     from azureml.data import FileDataset as SdkFileDataset
 
 ABOUT = "batch_scoring_studio"
@@ -87,7 +91,7 @@ class Datasets:
         return sorted(found, key=lambda dataset: (dataset.created_at, dataset.version), reverse=True)
 
     def _noun(self, registered: Any, definition: Any) -> Dataset:
-        """The service's dataset as ours. Of one registered elsewhere the files are not counted yet: 0. Tags are of the latest version."""
+        """The service's dataset as ours. Of one registered elsewhere nothing is counted yet: None. Tags are of the latest version."""
         try:
             about = json.loads((registered.tags or {}).get(ABOUT, "{}")) if definition.version_id == registered.latest.version_id else {}
         except ValueError:
@@ -96,7 +100,7 @@ class Datasets:
         known = self._counted(self._list_file(registered.name, version, tabular=tabular))
         kind: Any = FileDataset
         if tabular:
-            table = Table(about.get("format") or tables.format_of(definition.dataflow or ""), _columns(about), int(about.get("rows", 0)))
+            table = Table(about.get("format") or tables.format_of(definition.dataflow or ""), _columns(about), about.get("rows"))
             kind = partial(TabularDataset, format=table.format, columns=table.columns, row_count=table.row_count)
         dataset: Dataset = kind(
             name=registered.name,
@@ -104,8 +108,8 @@ class Datasets:
             root=str(about.get("root") or _root_of(definition.dataflow or "")),
             glob=str(about.get("glob", "**")),
             in_place=not about.get("uploaded", False),
-            file_count=int(about.get("files", 0)) or known[0],
-            size=int(about.get("bytes", 0)) or known[1],
+            file_count=known[0] if about.get("files") is None else int(about["files"]),
+            size=known[1] if about.get("bytes") is None else int(about["bytes"]),
             manifest=str(self._list_file(registered.name, version)),
             manifest_sha256=str(about.get("sha256", "")) or known[2],
             created_at=definition.created_time or registered.created_time or utc_now(),
@@ -171,7 +175,7 @@ class Datasets:
         table = None
         if type_ == TabularDataset.type:
             parquet = files[0].path.lower().endswith((".parquet", ".pq"))
-            table = Table(PARQUET if parquet else CSV, (), 0)
+            table = Table(PARQUET if parquet else CSV, (), None)
         lines = staging / (FILES if table else MANIFEST)
         lines.write_bytes(b"".join(map(manifest_line, files)))
         sha256, size = hashlib.sha256(lines.read_bytes()).hexdigest(), sum(file.size for file in files)
@@ -225,9 +229,9 @@ class Datasets:
             return dataset
         return replace(dataset, file_count=count, size=size, manifest_sha256=sha256)
 
-    def _counted(self, path: Path) -> tuple[int, int, str]:
+    def _counted(self, path: Path) -> tuple[int | None, int | None, str]:
         if not path.exists():
-            return 0, 0, ""
+            return None, None, ""
         sizes = [file.size for file in read_manifest(path)]
         return len(sizes), sum(sizes), hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -240,26 +244,43 @@ class Datasets:
             elif now[file.path] != file.size:
                 yield f"{file.path} was changed since it was registered."
 
-    def fetch(self, dataset: Dataset, path: str) -> Path:
-        """This one file, on this machine."""
-        names = [file.path for file in read_manifest(self.files(dataset))]
-        if path not in names:
+    def fetch(self, dataset: Dataset, path: str, progress: Progress) -> Path:
+        """This one file, on this machine, whole. `progress` is told the bytes that have come, and of all."""
+        there = list(read_manifest(self.files(dataset)))
+        number, size = next(((number, file.size) for number, file in enumerate(there) if file.path == path), (-1, 0))
+        if number < 0:
             raise NotFound(f"There is no file “{path}” in dataset {dataset}.", "Look at the list of its files.")
         folder = self._folder / dataset.name / str(dataset.version) / "fetched" / hashlib.sha256(path.encode()).hexdigest()[:16]
-        found = [file for file in folder.rglob("*") if file.is_file()]
-        if not found:
-            with self._session.asking(f"{path} could not be fetched") as workspace:
-                apart = "*" not in dataset.root and not (dataset.in_place and len(names) == 1)  # else the root may be the file
-                if match := PLACE.fullmatch(dataset.root) if apart else None:
-                    from azureml.core import Dataset as SdkDataset
-                    from azureml.core import Datastore
+        target = folder / downloads.inside(path).name
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            if not target.is_file():
+                with self._session.asking(f"{path} could not be fetched") as workspace:
+                    self._bring(workspace, dataset, path, (number, len(there), size), target, progress)
+        return target
 
-                    one = SdkDataset.File.from_files((Datastore.get(workspace, match[1]), f"{match[2]}/{path}"), validate=False)
-                else:
-                    one = self._as_files(dataset).skip(names.index(path)).take(1)
-                one.download(str(folder), overwrite=True)
-            found = [file for file in folder.rglob("*") if file.is_file()]
-        return found[0]
+    def _bring(
+        self, workspace: Workspace, dataset: Dataset, path: str, place: tuple[int, int, int], target: Path, progress: Progress
+    ) -> None:
+        """`place` is the file's number, of how many, and its size."""
+        from azureml.core import Datastore
+
+        number, count, size = place
+        apart = "*" not in dataset.root and not (dataset.in_place and count == 1)  # else the root may be the file
+        match = PLACE.fullmatch(dataset.root) if apart else None
+        store: Any = Datastore.get(workspace, match[1]) if match else None
+        if match and (service := getattr(store, "blob_service", None)):
+            container = service.get_container_client(store.container_name)
+            downloads.fetch(container, {target: container.get_blob_client(f"{match[2]}/{path}").get_blob_properties()}, progress)
+            return
+        coming = target.parent / "coming"  # the SDK goes on with nothing: what came of an earlier try is not known to be whole
+        shutil.rmtree(coming, ignore_errors=True)
+        self._as_files(dataset).skip(number).take(1).download(str(coming), overwrite=True)
+        found = next((file for file in coming.rglob("*") if file.is_file()), None)
+        if found is None or found.stat().st_size != size:
+            raise WorkspaceUnavailable(f"{path} did not come whole.", "Try again.")
+        os.replace(found, target)
+        shutil.rmtree(coming, ignore_errors=True)
 
     def _as_files(self, dataset: Dataset) -> SdkFileDataset:
         """The SDK's file dataset of it, or of the files that a tabular one's rows are in. Raises NotFound where these aren't told."""

@@ -10,7 +10,8 @@ from typing import Any
 from services.azure.datasets import PLACE, for_azure
 from services.azure.run_folder import FilesAgain, RunFolder, RunPlan
 from services.azure.scored import rows_file, scored
-from services.domain import Cut, Dataset, Run, RunStatus, counted
+from services.cut import Cut
+from services.domain import Dataset, Run, RunStatus, counted
 from services.errors import StudioError
 from services.prediction_rows import Status, read_rows
 
@@ -44,12 +45,14 @@ def _failed(run: Run, folder: RunFolder) -> list[list[str]]:
         raise StudioError(f"Which rows of the table failed in run {run.id} is not told by Azure ML.", _WHOLE)
     if not rows_file(folder, plan).is_file():
         raise StudioError(f"Run {run.id} left no rows, so there is nothing of it to keep.", _WHOLE)
-    read = read_rows(scored(folder, plan))
-    statuses = read.each_status()
-    if Status.UNMATCHED in statuses:
+    failed: set[str] = set()
+    for read in (part.read or read_rows(part) for part in scored(folder, plan)):
+        statuses = read.each_status()
+        failed |= {file for file, status in zip(read.files, statuses, strict=True) if status is Status.FAILED}
+        if Status.UNMATCHED not in statuses:
+            continue
         text = f"Not every row of run {run.id} tells which file it is of, so it is not known which files failed."
         raise StudioError(text, f"{_WHOLE} With a script that prints the file's path in each row, what failed is known the next time.")
-    failed = {file for file, status in zip(read.files, statuses, strict=True) if status is Status.FAILED}
     if not failed:
         raise StudioError(f"Nothing failed in run {run.id}.", "Rerun it whole to score everything again.")
     if len(failed) > MOST:

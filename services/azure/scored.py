@@ -10,9 +10,10 @@ from pathlib import Path
 
 from services import prediction_table
 from services.azure.run_folder import RunFolder, RunPlan
-from services.prediction_rows import ScoredMiniBatch
+from services.prediction_rows import ScoredMiniBatch, read_in_parts, read_tables_in_parts
 
 _MOST_ROOTS = 100
+_PART_LINES, _PART_CHARACTERS = 50_000, 8_000_000
 
 
 def rows_file(folder: RunFolder, plan: RunPlan) -> Path:
@@ -29,25 +30,39 @@ def count_rows(folder: RunFolder, plan: RunPlan) -> int:
     return max(0, newlines + (last not in (b"", b"\n")) - plan.request.wants_dataframe_header)
 
 
-def scored(folder: RunFolder, plan: RunPlan) -> ScoredMiniBatch:
-    """All rows of a completed run with all its files."""
-    lines = rows_file(folder, plan).read_bytes().decode("utf-8", "surrogateescape").split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    rows = lines[plan.request.wants_dataframe_header :]
-    items = [plan.file] * plan.item_count if plan.tabular else plan.items()
-    return ScoredMiniBatch(
-        index=0,
-        items=items,
-        root="/",
-        rows=rows if plan.tabular else list(_without_mount_points(rows, plan)),
-        worker="",
-        attempts=1,
-        seconds=0.0,
-        error="",
-        items_are_rows=plan.tabular,
-        in_order=False,
-    )
+def scored(folder: RunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
+    """All rows of a completed run with all its files: one mini-batch, in parts, so that memory doesn't grow with the output. They are in
+    the order of the output; the files that no row names come last. Raises OSError."""
+    lines = _lines(rows_file(folder, plan), skip=plan.request.wants_dataframe_header)
+    if plan.tabular:
+        read = read_tables_in_parts(plan.file, plan.item_count, _parts(lines))
+    else:
+        items = plan.items()
+        read = read_in_parts(items, "/", _parts(_without_mount_points(lines, plan)))
+    part, before = ScoredMiniBatch(0, (), "/", (), "", 1, 0.0, ""), 0
+    for rows in read:
+        yield replace(part, rows=[text or "" for text in rows.predictions], read=rows, rows_before=before)
+        before += len(rows.files)
+
+
+def _lines(path: Path, *, skip: int) -> Iterator[str]:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file):
+            if number >= skip:
+                yield line.removesuffix(b"\n").decode("utf-8", "surrogateescape")
+
+
+def _parts(lines: Iterable[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    characters = 0
+    for line in lines:
+        part.append(line)
+        characters += len(line)
+        if len(part) == _PART_LINES or characters > _PART_CHARACTERS:
+            yield part
+            part, characters = [], 0
+    if part:
+        yield part
 
 
 def _without_mount_points(rows: Iterable[str], plan: RunPlan) -> Iterable[str]:
@@ -91,16 +106,24 @@ def _settled(folder: RunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
     """What was scored in the run; of one of failed items only, before it what stands of the runs before."""
     if not rows_file(folder, plan).is_file():
         return
-    if not plan.request.failed_only:
-        yield scored(folder, plan)
-        return
-    earlier = RunFolder(folder.path.parents[1], str(plan.request.rerun_of))
-    items = frozenset(plan.items())
-    tries: dict[str, int] = {}
-    for one in _settled(earlier, earlier.plan()):
-        tries |= {item: one.attempts + one.earlier_attempts.get(item, 0) for item in items.intersection(one.items) - {*one.left_out}}
-        yield replace(one, worker=one.worker or f"of {earlier.path.name}", left_out=items.union(one.left_out))
-    yield replace(scored(folder, plan), earlier_attempts=tries)
+    tries = {}
+    if plan.request.failed_only:
+        earlier, items = _before(folder, plan), frozenset(plan.items())
+        for one in _settled(earlier, earlier.plan()):
+            yield replace(one, worker=one.worker or f"of {earlier.path.name}", left_out=items.union(one.left_out))
+        tries = dict.fromkeys(items, _runs_before(folder, plan))
+    for one in scored(folder, plan):
+        yield replace(one, earlier_attempts=tries)
+
+
+def _before(folder: RunFolder, plan: RunPlan) -> RunFolder:
+    return RunFolder(folder.path.parents[1], str(plan.request.rerun_of))
+
+
+def _runs_before(folder: RunFolder, plan: RunPlan) -> int:
+    """How many runs scored the items before: each of them is among the items of all."""
+    before = _before(folder, plan) if plan.request.failed_only else None
+    return 1 + _runs_before(before, before.plan()) if before else 0
 
 
 def make_table(folder: RunFolder, plan: RunPlan) -> Path:

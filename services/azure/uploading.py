@@ -8,19 +8,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from services import file_tree
+from services.azure import blocks
+from services.azure.downloads import Progress, Sum
 from services.azure.listed_files import sizes_below
 from services.domain import DatasetFile
 from services.errors import WorkspaceUnavailable
 
 _PART_FILES, _PART_BYTES = 500, 64_000_000
 _TRIES = 3
-Progress = Callable[[int, int], None]
-"""Called with the number of files that have arrived, and of all."""
 
 
 def upload(base: Path, files: list[DatasetFile], store: Any, target: str, staging: Path, progress: Progress) -> None:
@@ -29,8 +29,16 @@ def upload(base: Path, files: list[DatasetFile], store: Any, target: str, stagin
     from azureml.core import Dataset as SdkDataset
 
     there = sizes_below(store, target)
+    total, here = sum(file.size for file in files), sum(file.size for file in files if there.get(file.path) == file.size)
+    sums, service = Sum(here, total, progress), getattr(store, "blob_service", None)
+    for file in files:
+        if service and file.size > _PART_BYTES and there.get(file.path) != file.size:  # one that the SDK sends whole, or again as a whole
+            with file_tree.reading(base / file.path) as content:
+                blob = service.get_blob_client(store.container_name, f"{target}/{file.path}")
+                blocks.put(blob, content, file.size, sums.add)
+            there[file.path] = file.size
     for number, part in enumerate(_parts(file for file in files if there.get(file.path) != file.size)):
-        folder = staging / "parts" / str(number)
+        folder, bytes_ = staging / "parts" / str(number), sum(file.size for file in part)
         for attempt in range(_TRIES):
             for file in part:
                 _link(base / file.path, folder / file.path)
@@ -44,7 +52,7 @@ def upload(base: Path, files: list[DatasetFile], store: Any, target: str, stagin
             sizes = f"{part[0].path}: {there.get(part[0].path, 0):,} of {part[0].size:,} bytes are there"
             text = f"{len(part):,} of {len(files):,} files did not arrive whole, though the upload was tried {_TRIES} times ({sizes})."
             raise WorkspaceUnavailable(text, "Try again: what has arrived is not sent again. Is the storage account reachable from here?")
-        progress(sum(there.get(file.path) == file.size for file in files), len(files))
+        sums.add(bytes_)
 
 
 def _parts(files: Iterable[DatasetFile]) -> Iterator[list[DatasetFile]]:

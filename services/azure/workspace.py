@@ -14,11 +14,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services import incoming, intake
 from services.azure import cutting, environments, failed_items, origins, runs
@@ -30,8 +31,8 @@ from services.azure.publishing import Publishing
 from services.azure.run_folder import RunPlan
 from services.azure.self_check import checks
 from services.azure.session import Session
+from services.cut import Cut
 from services.domain import (
-    Cut,
     Dataset,
     DatasetFile,
     EntryScript,
@@ -44,6 +45,7 @@ from services.domain import (
 )
 from services.entry_scripts import EntryScripts
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
+from services.file_tree import size_in_words
 from services.manifest import read_manifest
 from services.origins import Origins, RowTrace
 from services.prediction_remarks import RemarkStore, RowKey
@@ -55,6 +57,9 @@ from services.workspace import Capability
 if TYPE_CHECKING:
     from services.predictions import Predictions
     from services.sample import SampleMade
+
+
+_SAY_EVERY = 2.0  # seconds between two words on what arrives
 
 
 class AzureWorkspace:
@@ -122,6 +127,20 @@ class AzureWorkspace:
         if self._patient and sentence:
             print(sentence, file=sys.stderr, flush=True)
 
+    def _moving(self, what: str) -> Callable[[int, int], None]:
+        """Tells how much has arrived of what goes to Azure or comes from there; on standard error every few seconds."""
+        said_at = time.monotonic()
+
+        def tell(here: int, of: int) -> None:
+            nonlocal said_at
+            sentence = f"{what}: {size_in_words(here)} of {size_in_words(of)}" if here < of else ""
+            self._lists.say(sentence)
+            if self._patient and sentence and time.monotonic() > said_at + _SAY_EVERY:
+                said_at = time.monotonic()
+                print(sentence, file=sys.stderr, flush=True)
+
+        return tell
+
     # ---- models -------------------------------------------------------------------------------------------------------------------
 
     def models(self) -> list[Model]:
@@ -135,7 +154,8 @@ class AzureWorkspace:
     ) -> Model:
         intake.check_name("name", name)
         source = Path(path).expanduser().absolute()
-        return self._added_model(self._models.register(name, source, description=description, tags=tags or {}))
+        about: dict[str, Any] = {"description": description, "tags": tags or {}, "progress": self._moving(f"Uploading {name}")}
+        return self._added_model(self._models.register(name, source, **about))
 
     def _added_model(self, model: Model) -> Model:
         self._lists.models.add(model)
@@ -196,12 +216,9 @@ class AzureWorkspace:
         intake.check_name("name", name)
         with self.incoming() as staging:
             about = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
-            registered = self._datasets.register(name, path, **about, staging=staging, progress=self._arrived)
+            registered = self._datasets.register(name, path, **about, staging=staging, progress=self._moving(f"Uploading {name}"))
         self._lists.datasets.add(registered)
         return registered
-
-    def _arrived(self, done: int, of: int) -> None:
-        self._lists.say(f"{done:,} of {of:,} files have arrived." if done < of else "")
 
     def _counted(self, dataset: Dataset) -> Dataset:
         """With its files counted; of one registered elsewhere they are counted once."""
@@ -215,7 +232,7 @@ class AzureWorkspace:
         return list(read_manifest(self._datasets.files(dataset), first, count))
 
     def local_file(self, dataset: Dataset, path: str) -> Path:
-        return self._datasets.fetch(dataset, path)
+        return self._datasets.fetch(dataset, path, self._moving("Fetching the file"))
 
     def changed_files(self, dataset: Dataset, limit: int = 20_000) -> list[str]:
         """By their sizes: one list is asked for, no content."""

@@ -72,7 +72,7 @@ def check_cut(datasets: Sequence[Dataset], settings: ParallelRunSettings) -> Non
 
 def plan_dataset(dataset: Dataset, keys: tuple[str, ...] | None) -> PlannedDataset:
     """A dataset as a run reads it. Raises NotFound where its manifest is gone."""
-    planned = PlannedDataset(dataset.reference, dataset.root, dataset.manifest, dataset.item_count, "", (), dataset.partition_format)
+    planned = PlannedDataset(dataset.reference, dataset.root, dataset.manifest, dataset.item_count or 0, "", (), dataset.partition_format)
     if isinstance(dataset, TabularDataset):
         planned = replace(planned, format=dataset.format, columns=dataset.columns)
     if not keys:

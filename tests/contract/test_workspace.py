@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.domain import RunRequest, RunStatus, in_words
+from services.cut import in_words
+from services.domain import RunRequest, RunStatus
 from services.errors import EntryScriptError, IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.prediction_remarks import Remark, RowKey
 from services.remote import remote_of

@@ -7,7 +7,8 @@ import pytest
 
 from services.azure import failed_items, scored
 from services.azure.run_folder import FilesAgain, RunFolder, RunPlan
-from services.domain import Cut, FileDataset, Run, RunRequest, RunStatus
+from services.cut import Cut
+from services.domain import FileDataset, Run, RunRequest, RunStatus
 from services.errors import StudioError
 from services.manifest import DatasetFile, manifest_line
 from services.predictions import Predictions
