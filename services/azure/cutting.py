@@ -35,7 +35,8 @@ def _cut(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Ca
     first, items = datasets[0], sum(dataset.item_count or 0 for dataset in datasets)
     if settings.partition_keys:
         batches = sum(_count_of_keys(dataset, settings.partition_keys, list_of) for dataset in datasets)
-        return Cut(first.item, items, batches, f", one for each {' and '.join(settings.partition_keys)}")
+        each = f", one for each {' and '.join(settings.partition_keys)}"
+        return Cut(first.item, items, batches, each, estimated=not items)
     if not isinstance(first, TabularDataset):
         return Cut.of_files((dataset.file_count or 0 for dataset in datasets), settings.units_in_a_mini_batch(tabular=False))
     try:

@@ -7,6 +7,7 @@ outright, as they were settled over all rows; left to itself, the SDK guesses th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,18 +58,20 @@ def _flow(paths: list[str], multi_line: bool) -> Any:
 
 def definition(source: Any, table: Table, *, multi_line: bool, partition_format: str | None) -> SdkTabularDataset:
     """The SDK's dataset, not registered yet, of a path in a datastore or an address. Without columns of a CSV the SDK guesses: it then
-    reads the first rows, and raises what reading raises."""
+    reads the first rows, and raises what reading raises. Keys are texts, also those that look like numbers."""
     from azureml.core import Dataset
     from azureml.data.dataset_factory import DataType
 
     if table.format == PARQUET:
         return Dataset.Tabular.from_parquet_files(source, validate=False, partition_format=partition_format)
     types = {"int64": DataType.to_long, "float64": DataType.to_float, "bool": DataType.to_bool, "object": DataType.to_bool}
+    keys = [] if table.columns else re.findall(r"\{(\w+)\}", partition_format or "")  # those with a colon are dates
+    set_types = {name: types.get(dtype, DataType.to_string)() for name, dtype in table.columns}
     return Dataset.Tabular.from_delimited_files(
         source,
         validate=False,
         infer_column_types=not table.columns,
-        set_column_types={name: types.get(dtype, DataType.to_string)() for name, dtype in table.columns} or None,
+        set_column_types=set_types | {key: DataType.to_string() for key in keys} or None,
         partition_format=partition_format,
         support_multi_line=multi_line,
     )

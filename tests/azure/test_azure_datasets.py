@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from services.azure import tables
+from services.cut import in_words
 from services.domain import TabularDataset
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.settings import ParallelRunSettings
@@ -183,6 +184,9 @@ def test_a_table_is_registered_where_it_lies_without_reading_its_rows(cloud, tmp
     assert (cloud.dataset("p").format, cloud.dataset("p").row_count, dict(cloud.dataset("p").columns)) == ("parquet", 6, {"n": "int64"})
     dataset = cloud.register_dataset("again", f"{place}/**/*.parquet", type="tabular")
     assert (dataset.format, dataset.row_count, dataset.file_count, dataset.in_place) == ("parquet", None, 2, True)
+    keyed = cloud.register_dataset("keyed", f"{place}/**/*.parquet", type="tabular", partition_format="{month}/part.parquet")
+    words = in_words(cloud.cut([keyed], ParallelRunSettings(partition_keys=["month"])), ParallelRunSettings())
+    assert words == "All rows, not counted yet, on 1 node; stops after the 11th failed row"
     with pytest.raises(SettingsError, match="no type"):
         cloud.register_dataset("again", place, type="image")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from services.domain import Run, RunRequest, TabularDataset
 from services.errors import StudioError
 from services.local.workspace import LocalWorkspace
+from services.partition_format import PartitionFormat
 from services.settings import TABLE, ParallelRunSettings
 from tests.azure_service.routes import Refusal
 
@@ -125,6 +126,8 @@ class LocalRun:
         found.write(self._cloud.blobs, folder)
         name = f"input-{len(self._local.datasets()) + 1}"
         made = self._local.register_dataset(name, folder, type=found.type, partition_format=found.partition_format)
+        keys = PartitionFormat.parse(found.partition_format).keys if found.partition_format else ()
+        types = {column: type_ for column, type_ in types.items() if column not in keys or type_ != "string"}
         if isinstance(made, TabularDataset) and types.items() - {(name, _AZURE_TYPES.get(dtype, "string")) for name, dtype in made.columns}:
             raise Refusal(400, "UserError", f"The stand-in gives columns the types that pandas does, {made.columns}, not {types}.")
         return made.reference
