@@ -112,7 +112,7 @@ def show_running() -> None:
         done = (run.items_succeeded or 0) + (run.items_failed or 0)
         left = "" if run.seconds_left is None else f" · {_shared.duration_in_words(run.seconds_left)} left"
         if run.items_succeeded is None:  # told at the end only
-            run_line(run, counted(run.items_total or 0, "item"))
+            run_line(run, counted(run.items_total, "item"))
             continue
         run_line(run, f"{done:,} of {run.items_total or 0:,} items{left}")
         st.progress(min(1.0, done / run.items_total) if run.items_total else 0.0)

@@ -178,8 +178,8 @@ def actions(run: Run) -> None:
 
 
 def figures(run: Run) -> None:
-    total, speed, known = counted(run.items_total or 0, _shared.item_of(run)), rate(run), run.items_succeeded is not None
-    if known:
+    total, speed, known = counted(run.items_total, _shared.item_of(run)), rate(run), run.items_succeeded is not None
+    if known and run.items_total is not None:
         share = done(run) / run.items_total if run.items_total else 0.0
         st.progress(share, f"{done(run):,} of {total} · {int(share * 100)} %")
     lasted = "–" if run.duration is None else duration_in_words(run.duration)
@@ -192,7 +192,7 @@ def figures(run: Run) -> None:
     with st.grid(len(shown_figures), min_column_width=130):
         for label, figure in shown_figures.items():
             st.metric(label, figure, border=True)
-    batches = counted(run.mini_batches_total or 0, "mini-batch")
+    batches = counted(run.mini_batches_total, "mini-batch")
     words = [budget(run), f"{run.mini_batches_done or 0:,} of {batches} done"] if known else [f"{total} in {batches}"]
     if not run.status.ended:
         words += [f"{counted(run.workers, 'worker')} at work"] if known else []

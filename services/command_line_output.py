@@ -249,7 +249,7 @@ class _Lines:
         self._status, self._next = run.status, time.monotonic() + _SAY_EVERY
         done, failed = (run.items_succeeded or 0) + (run.items_failed or 0), run.items_failed or 0
         told = run.items_succeeded is not None  # Azure ML tells no numbers while it scores
-        counts = f"{done:,} of {counted(run.items_total or 0, 'item')} done, {failed:,} failed" if told else ""
+        counts = f"{done:,} of {counted(run.items_total, 'item')} done, {failed:,} failed" if told else ""
         note(": ".join(filter(None, (run.status, "; ".join(filter(None, (counts, run.doing)))))))
 
 

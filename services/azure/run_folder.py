@@ -37,7 +37,7 @@ class RunPlan:
     its parameters."""
 
     request: RunRequest
-    item_count: int
+    item_count: int | None
     manifests: tuple[str, ...] = ()
     experiment: str = EXPERIMENT
     published_id: str = ""

@@ -239,9 +239,10 @@ class Runner:
         except FileNotFoundError:
             name = self._plan.request.settings.append_row_file_name
             return Outcome(RunStatus.FAILED, "NoOutput", f"Azure ML says that the run is completed, but its output has no {name}.")
-        total = self._plan.item_count
+        total = self._plan.item_count  # None: how many rows a table has is not always known
         batches = self._store.run(self._run_id).mini_batches_total
-        counts = {"items_succeeded": min(rows, total), "items_failed": max(0, total - rows), "mini_batches_done": batches}
+        failed = None if total is None else max(0, total - rows)
+        counts = {"items_succeeded": min(rows, total or rows), "items_failed": failed, "mini_batches_done": batches}
         self._store.update_run(self._run_id, **counts)
         self._say("Making the table of predictions")
         scored.make_table(self._folder, self._plan)
