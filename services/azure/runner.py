@@ -230,8 +230,11 @@ class Runner:
         try:
             self._patiently("The run's logs can't be fetched", lambda: leavings.fetch_logs(step, self._folder))
         except (LostSight, StudioError) as error:
-            run = self._store.run(self._run_id)
-            self._store.update_run(self._run_id, warnings=(*run.warnings, str(error)))
+            self._warn(str(error))
+
+    def _warn(self, sentence: str) -> None:
+        run = self._store.run(self._run_id)
+        self._store.update_run(self._run_id, warnings=(*run.warnings, sentence))
 
     def _counted(self) -> Outcome:
         try:
@@ -245,7 +248,10 @@ class Runner:
         counts = {"items_succeeded": min(rows, total or rows), "items_failed": failed, "mini_batches_done": batches}
         self._store.update_run(self._run_id, **counts)
         self._say("Making the table of predictions")
-        scored.make_table(self._folder, self._plan)
+        try:
+            scored.make_table(self._folder, self._plan)
+        except WorkspaceUnavailable as error:  # the output is here, and the table is made when somebody looks at it
+            self._warn(_in_words(error))
         return Outcome(RunStatus.COMPLETED)
 
     def _note_reuse(self, step: Any) -> None:
