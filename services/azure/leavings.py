@@ -43,7 +43,7 @@ def fetch_output(step_run: Any, plan: RunPlan, folder: RunFolder, progress: down
     The SDK's own `download` holds each file in memory, writes an empty one where it can't be had, and follows a name that leads out of the
     folder; it is asked for what lies in no blob store only.
     """
-    coming = folder.path / "output.coming"
+    coming = folder.output_coming
     reference = step_run.get_output_data(OUTPUT)
     below = reference.path_on_datastore or ""
     shutil.rmtree(folder.output, ignore_errors=True)  # of an earlier try; there may be no room for both

@@ -6,6 +6,7 @@ pipeline run's id is in the run's folder before the run is started.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -80,6 +81,7 @@ class Runner:
         try:
             outcome = self._carry()
         except Canceled as error:
+            shutil.rmtree(self._folder.output_coming, ignore_errors=True)
             outcome = Outcome(RunStatus.CANCELED, None, f"Canceled on request{error}.")
         except LostSight as error:
             self._store.update_run(self._run_id, error_code=error.code, error=str(error))
