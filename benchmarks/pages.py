@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from services.domain import RunRequest
 from services.entry_scripts import BUILT_IN
@@ -77,6 +77,11 @@ class Bare:
                 break
         self.url = f"http://127.0.0.1:{self.port}"
 
+    def memory(self) -> float:
+        """MB that it takes now."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1e3
+
     def kill(self) -> None:
         self._process.kill()
         self._process.communicate()
@@ -87,13 +92,17 @@ def full_home(home: Path) -> LocalWorkspace:
     home.mkdir()
     workspace = LocalWorkspace(home)
     sample = workspace.make_sample()
-    settings = ParallelRunSettings(mini_batch_size="50")
-    script = str(BUILT_IN / "batch_scoring_script.py")
-    run = workspace.submit(RunRequest((sample.model,), (sample.dataset,), script, settings))
+    run = workspace.submit(sample_run(sample.model, sample.dataset))
     while not workspace.run(run.id).status.ended:
         time.sleep(0.1)
     workspace.predictions(run.id)
     return workspace
+
+
+def sample_run(model: str, dataset: str) -> RunRequest:
+    """The sample, scored with the built-in script."""
+    script = str(BUILT_IN / "batch_scoring_script.py")
+    return RunRequest((model,), (dataset,), script, ParallelRunSettings(mini_batch_size="50"))
 
 
 def first_paint(chromium: Browser, start: Callable[[], Dashboard | Bare]) -> float:
@@ -109,21 +118,33 @@ def first_paint(chromium: Browser, start: Callable[[], Dashboard | Bare]) -> flo
 
 
 def switches(chromium: Browser, url: str, names: list[str], back: str | None = None) -> list[float]:
-    page = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
-    page.goto(url)
-    settled(page).get_by_role("heading").first.wait_for()
+    page = opened(chromium, url)
     seconds: list[float] = []
     for repeat in range(REPEATS + 1):
         for name in [*([back] if back else []), *names]:
-            begin = time.perf_counter()
-            page.get_by_role("link", name=name, exact=True).click()
-            # Not `expect`, which looks every 100 ms and later less: this looks with every frame that is drawn.
-            page.get_by_role("heading", name=HEADINGS.get(name, name), exact=True).first.wait_for()
+            took = switch(page, name)
             if name in names and repeat:  # the first time a page imports what it needs
-                seconds.append(time.perf_counter() - begin)
-            settled(page)
+                seconds.append(took)
     page.context.close()
     return seconds
+
+
+def opened(chromium: Browser, url: str) -> Page:
+    page = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.goto(url)
+    settled(page).get_by_role("heading").first.wait_for()
+    return page
+
+
+def switch(page: Page, name: str) -> float:
+    """Seconds from the click to the heading; it returns once the page is settled."""
+    begin = time.perf_counter()
+    page.get_by_role("link", name=name, exact=True).click()
+    # Not `expect`, which looks every 100 ms and later less: this looks with every frame that is drawn.
+    page.get_by_role("heading", name=HEADINGS.get(name, name), exact=True).first.wait_for()
+    took = time.perf_counter() - begin
+    settled(page)
+    return took
 
 
 def row(what: str, ours: list[float], bare: list[float], beside: str = "bare Streamlit") -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import streamlit as st
 
 from pages import _shared
+from pages._connection_strip import LOOK_EVERY
 from services.errors import SettingsError, StudioError
 from services.remote import RemoteWorkspace
 from services.workspace import Connection, SignIn, choose_workspace, suggested_connection
@@ -21,6 +23,7 @@ FIELDS = {
     SignIn.MANAGED_IDENTITY: ("client_id",),
 }
 """What each asks for, besides the secret of a service principal."""
+DEVICE_CODE = re.compile(r"(?P<address>https://\S+) and enter the code (?P<code>\w+)")
 WHAT_IT_MEANS = {
     SignIn.INTERACTIVE: "A browser window opens on the machine where this dashboard runs.",
     SignIn.DEVICE_CODE: "You get a code to type at microsoft.com/devicelogin, in any browser on any machine.",
@@ -54,7 +57,7 @@ def show_workspace(remote: RemoteWorkspace) -> None:
             st.link_button("Azure ML studio", remote.studio_link, icon=":material/open_in_new:")
         st.code(_shared.shown(remote.location), language=None, wrap_lines=True)
         if state.opening:
-            st.info(_shared.plain(state.message) or "Signing in … the first time this takes some seconds.", icon=":material/hourglass_top:")
+            st.fragment(signing_in, run_every=LOOK_EVERY)(remote)
         elif state.error:
             _shared.show_error(state.error)
         elif state.is_open:
@@ -63,6 +66,16 @@ def show_workspace(remote: RemoteWorkspace) -> None:
             st.button("Sign in", key="sign-in", type="primary", icon=":material/login:", on_click=remote.open)
         if state.is_open:
             what_is_there(remote)
+
+
+def signing_in(remote: RemoteWorkspace) -> None:
+    """What a person has to do meanwhile. The sidebar draws the page anew once it is over."""
+    message = remote.state().message
+    st.info(_shared.plain(message) or "Signing in … the first time this takes some seconds.", icon=":material/hourglass_top:")
+    if asked := DEVICE_CODE.search(message):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.code(asked["code"], language=None, width="content")
+            st.link_button("Open the page for it", asked["address"], icon=":material/open_in_new:")
 
 
 def what_is_there(remote: RemoteWorkspace) -> None:
@@ -124,7 +137,7 @@ def ask_for_workspace() -> None:
         if sign_in is SignIn.SERVICE_PRINCIPAL:
             fields["secret"] = st.container(gap="xsmall")
             number = st.session_state.setdefault("azure-secret-number", 0)  # a new number empties the field
-            hint = "from AZURE_CLIENT_SECRET or the keyring, where this is empty"
+            hint = "else AZURE_CLIENT_SECRET, or the keyring"
             fields["secret"].text_input("Secret", type="password", key=f"azure-secret-{number}", placeholder=hint, on_change="ignore")
             st.toggle("Keep the secret in this machine’s keyring", key="azure-keep", value=False)
         # As a callback: what a run of the page has yet to reach may be overtaken by another run of it.

@@ -7,13 +7,13 @@ import streamlit as st
 from pages import _shared
 from services.remote import ConnectionState, RemoteWorkspace
 
-_LOOK_EVERY = 0.7  # seconds, while something goes on
+LOOK_EVERY = 0.7  # seconds, while something goes on
 
 
 def show(remote: RemoteWorkspace) -> None:
     state = remote.state()
     busy = state.opening or state.listing
-    st.fragment(_strip, run_every=_LOOK_EVERY if busy else None)(remote, state)
+    st.fragment(_strip, run_every=LOOK_EVERY if busy else None)(remote, state)
 
 
 def _strip(remote: RemoteWorkspace, before: ConnectionState) -> None:
@@ -28,7 +28,8 @@ def _strip(remote: RemoteWorkspace, before: ConnectionState) -> None:
         if state.opening:
             st.caption(":material/hourglass_top: Signing in …")
         elif state.error:
-            st.caption(f":material/error: {_shared.plain(_shared.clipped(state.error.message, 120))}")
+            said = state.error.message.replace(remote.location, remote.location.rpartition(" / ")[2])
+            st.caption(f":material/error: {_shared.plain(_shared.clipped(said, 120))}")
         elif not state.is_open:
             st.caption(":material/lock: Not signed in")
         if state.message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages import _shared
+from pages._form import Form
 from services.domain import Model
 from services.remote import RemoteWorkspace, TrainingRun
 
@@ -35,7 +36,7 @@ def _asked() -> RemoteWorkspace:
     return remote
 
 
-def ask(remote: RemoteWorkspace, form: _shared.Form) -> None:
+def ask(remote: RemoteWorkspace, form: Form) -> None:
     """Experiment, run, file; then what the model is to be called."""
     where, what = st.columns([5, 4], gap="large")
     with where:
@@ -55,14 +56,14 @@ def ask(remote: RemoteWorkspace, form: _shared.Form) -> None:
         path = st.selectbox("File or folder of its outputs", [*outputs, *folders], key="from-path", accept_new_options=True)
     with what:
         fields = {"name": st.container(), "path": where, "run": where}
-        name = fields["name"].text_input(
-            "Name", key=form.key("from-name"), on_change="ignore", help="A name that is there gets a new version."
-        )
+        form.propose(path or "")
+        with fields["name"]:
+            name = form.ask_name()
         description = st.text_input("Description", key=form.key("from-description"), on_change="ignore", placeholder="optional")
 
     def register() -> str:
         assert run
-        model = remote.register_model_from_run(name.strip(), run.experiment, run.id, path or "", description=description.strip())
+        model = remote.register_model_from_run(name, run.experiment, run.id, path or "", description=description.strip())
         return model.reference
 
     form.submit("Register model", "Registering it from the run …", register, key="submit-from-run", progress=lambda: remote.state().message)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,6 +17,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from services.domain import Dataset, EntryScript, Model, Run, RunStatus, utc_now
 from services.errors import EntryScriptError, NotFound, SettingsError, StudioError
+from services.remote import remote_of
 from services.workspace import Workspace, chosen_workspace
 
 if TYPE_CHECKING:
@@ -60,15 +59,28 @@ def table_beside(run_id: str, beside: str) -> Predictions:
     what, id_, of = (*beside.split(":", 2), "", "")[:3]
     if what not in ("labels", "run"):
         return table
-    from services.predictions import Predictions
+    from services.open_predictions import open_predictions
 
     if what == "labels":
         from services import judgement, label_file
 
-        return Predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_), of).path)
+        return open_predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_), of).path)
     from services import comparison
 
-    return Predictions(comparison.compare(opened.predictions(id_), table, id_, of).path)
+    return open_predictions(comparison.compare(opened.predictions(id_), table, id_, of).path)
+
+
+def known_later() -> bool:
+    """Whether the lists of this workspace, which is elsewhere, never came so far. Says so, for a page that has nothing to show."""
+    remote = remote_of(workspace())
+    if remote is None or (state := remote.state()).listed_at:
+        return False
+    if state.opening or state.listing:
+        st.info("What is in this workspace is being asked for.", icon=":material/hourglass_top:")
+    else:
+        st.info("What is in this workspace is known once you are signed in.", icon=":material/lock:")
+        st.page_link("connection.py", label="Connection", icon=":material/arrow_forward:")
+    return True
 
 
 def latest_versions(things: Iterable[_Versioned]) -> list[_Versioned]:
@@ -161,96 +173,6 @@ def errors_at_their_fields(fields: dict[str, DeltaGenerator]) -> Iterator[None]:
         show_error(error)
 
 
-@dataclass
-class Form:
-    """A form whose button does its work once, kept in the session.
-
-    On a second click Streamlit starts the page anew at once, while the first click's work still goes on in the old thread. So the new
-    one waits for it; and since `number` is part of every widget's key and was counted up, it finds its button's work done. The new
-    number also empties the form.
-    """
-
-    name: str
-    number: int = 0
-    made: str = ""
-    """The reference of what was made, until the page has shown it."""
-    proposed: str = ""
-    error: StudioError | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def key(self, widget: str) -> str:
-        return f"{self.name}-{widget}-{self.number}"
-
-    def propose(self, file_name: str) -> None:
-        """Fill in the field `name` from the name of what was chosen, unless a person has written there. For callbacks."""
-        if st.session_state.get(self.key("name"), "") in ("", self.proposed):
-            self.proposed = st.session_state[self.key("name")] = proposed_name(file_name)
-
-    def submit(
-        self, label: str, doing: str, work: Callable[[], str], *, key: str = "submit", progress: Callable[[], str] | None = None
-    ) -> None:
-        """The button and, where it is pressed, the work, which returns the reference of what it made. `progress` says how far it is."""
-        number = self.number
-        pressed = st.button(label, key=self.key(key), type="primary", icon=":material/add:")
-        if pressed or self.lock.locked():
-            with st.spinner(doing, show_time=True):
-                wanted = number if pressed else -1
-                if progress is None:
-                    self.once(wanted, work)
-                else:
-                    self._once_telling(wanted, work, progress)
-        if self.made:
-            st.rerun()
-
-    def _once_telling(self, number: int, work: Callable[[], str], progress: Callable[[], str]) -> None:
-        """The work in a thread of its own, while this one says how far it is."""
-        at_work = threading.Thread(target=self.once, args=(number, work))
-        at_work.start()
-        line = st.empty()
-        while at_work.is_alive():
-            line.caption(plain(progress()))
-            at_work.join(0.3)
-
-    def once(self, number: int, work: Callable[[], str]) -> None:
-        """Do the work of the form with this number, unless that is done; wait where it is being done. Makes no Streamlit call."""
-        with self.lock:
-            if number == self.number:
-                self.error = None
-                try:
-                    self.made = work()
-                    self.number += 1
-                except StudioError as error:
-                    self.error = error
-
-    def show_made(self, tab: str) -> None:
-        """Once after the work: open `tab`, and choose there what was made. To be called before the tabs are drawn."""
-        if self.made:
-            st.session_state["tab"], st.session_state[self.name] = tab, self.made
-            st.toast(f"Registered **{plain(self.made)}**", icon=":material/check_circle:")
-            self.made = ""
-
-    def show_error(self, fields: Mapping[str, DeltaGenerator], otherwise: DeltaGenerator) -> None:
-        """What the last attempt found wrong, at its field where it has one.
-
-        It stays until the next attempt: what vanishes by itself moves the button from under the pointer.
-        """
-        if self.error:
-            show_error(self.error, fields.get(getattr(self.error, "field", ""), otherwise))
-
-
-def proposed_name(file_name: str) -> str:
-    """A name for what is registered from a file or folder of this name: `My model (2).joblib` gives `My-model-2`."""
-    stem = re.split(r"[/\\]", file_name.strip().rstrip("/\\"))[-1]
-    stem = stem.rsplit(".", 1)[0] or stem
-    return re.sub(r"[^a-zA-Z0-9._-]+", "-", stem).strip("-._")[:100]
-
-
-def form(name: str) -> Form:
-    """This session's form of that name."""
-    kept: Form = st.session_state.setdefault(f"form-{name}", Form(name))
-    return kept
-
-
 # ---- values in words -------------------------------------------------------------------------------------------------------------
 
 
@@ -292,7 +214,7 @@ def local_time(moment: datetime) -> str:
 
 def facts(pairs: Mapping[str, str]) -> None:
     """Short facts side by side, each under its name; they wrap on a narrow window. The values may come from outside."""
-    with st.grid(len(pairs), min_column_width=130, gap="small"):
+    with st.grid(min(len(pairs), 24), min_column_width=130, gap="small"):
         for name, value in pairs.items():
             with st.container(gap=None):
                 st.caption(plain(name))
@@ -300,10 +222,11 @@ def facts(pairs: Mapping[str, str]) -> None:
 
 
 def labelled(label: str, text: str) -> None:
-    """A text from outside that is there to be read and copied whole: a path, a checksum."""
+    """A text from outside that is there to be read and copied whole: a path, a checksum. A long one scrolls."""
     with st.container(gap="xxsmall"):
         st.caption(label)
-        st.code(shown(text), language=None, wrap_lines=True)
+        long = len(text) > 600 or text.count("\n") > 15
+        st.code(shown(text), language=None, wrap_lines=True, height=300 if long else "content")
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------------------

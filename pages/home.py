@@ -135,7 +135,8 @@ _shared.title("Batch Scoring Studio", f"Predictions for many files at once, {by_
 latest_models, latest_datasets = _shared.latest_versions(workspace.models()), _shared.latest_versions(workspace.datasets())
 recent = workspace.runs(LOOKED_AT)
 if not (latest_models or latest_datasets or recent):
-    welcome()
+    if not _shared.known_later():
+        welcome()
 else:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("New run", key="new-run", type="primary", icon=":material/play_circle:"):

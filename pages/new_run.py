@@ -136,7 +136,7 @@ for key, value in st.session_state.pop("chosen_for_new_run", {}).items():
 
 models = {model.reference: model for model in workspace.models()}
 with section(1, "Model", "model"):
-    if not models:
+    if not models and not _shared.known_later():
         st.info("No model is registered yet. A script that needs none can run all the same.", icon=":material/info:")
         words = "Register a model"
         st.page_link("registered_models.py", label=words, icon=":material/arrow_forward:", query_params={"tab": words})
@@ -149,7 +149,7 @@ with section(1, "Model", "model"):
 
 datasets = {dataset.reference: dataset for dataset in workspace.datasets()}
 with section(2, "Dataset", "dataset"):
-    if not datasets:
+    if not datasets and not _shared.known_later():
         st.info("No dataset is registered yet: it says which files to score.", icon=":material/info:")
         words = "Register a dataset"
         st.page_link("registered_datasets.py", label=words, icon=":material/arrow_forward:", query_params={"tab": words})

@@ -12,6 +12,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages import _file_preview, _shared
+from pages._form import form_called
 from services import intake
 from services.domain import Dataset, TabularDataset, counted
 from services.errors import SettingsError
@@ -33,6 +34,8 @@ MOST_LOOKED_AT, MOST_SENTENCES = 20_000, 500
 def show_datasets() -> None:
     """The newest version of each dataset in a table, and below it one version in full."""
     if not datasets:
+        if _shared.known_later():
+            return
         st.info("No dataset is registered yet. It says which files a run scores.", icon=":material/folder_open:")
         return
     table_place = st.container()
@@ -228,7 +231,8 @@ def ask_for_dataset() -> None:
             glob = pattern.text_input("Pattern", "**", key=form.key("glob"), on_change="ignore", help=help_text)
     with what:
         fields = {"path": place, "glob": pattern, "name": st.container()}
-        name = fields["name"].text_input("Name", key=form.key("name"), on_change="ignore", help="A name that is there gets a new version.")
+        with fields["name"]:
+            name = form.ask_name()
         description = st.text_input("Description", key=form.key("description"), on_change="ignore", placeholder="optional")
         kind = next(iter(TYPES))
         if Capability.TABULAR in workspace.capabilities:
@@ -241,11 +245,11 @@ def ask_for_dataset() -> None:
         fields |= {"type": st.container(), "partition_format": st.container()}
 
     def register() -> str:
-        intake.check_name("name", name.strip())  # before a long upload is unpacked
+        intake.check_name("name", name)  # before a long upload is unpacked
         about: dict[str, Any] = {"glob": glob.strip(), "description": description.strip(), "copy": copy, "type": TYPES[kind]}
         about["partition_format"] = partition_format.strip()
         with files_to_register(source, path, uploads) as folder:
-            return workspace.register_dataset(name.strip(), folder, **about).reference
+            return workspace.register_dataset(name, folder, **about).reference
 
     progress = (lambda: remote.state().message) if remote else None
     form.submit("Register dataset", "Taking the files in and writing the list of them …", register, progress=progress)
@@ -254,7 +258,7 @@ def ask_for_dataset() -> None:
 
 _shared.title("Datasets", "What is scored: files, or the rows in them. A version means the same files for ever.")
 workspace = _shared.workspace()
-form = _shared.form("dataset")
+form = form_called("dataset")
 form.show_made(REGISTERED)
 datasets = workspace.datasets()
 registered, register = st.tabs([REGISTERED, REGISTER], key="tab", bind="query-params", on_change="rerun")

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from pages import _from_a_run, _shared
+from pages._form import form_called
 from services import intake
 from services.domain import Model, counted
 from services.errors import SettingsError
@@ -27,6 +28,8 @@ def approval(model: Model) -> str:
 def show_models() -> None:
     """The newest version of each model in a table, and below it one version in full."""
     if not models:
+        if _shared.known_later():
+            return
         st.info("No model is registered yet. Register the file that your training script saved.", icon=":material/model_training:")
         return
     table_place = st.container()
@@ -159,7 +162,8 @@ def ask_for_model() -> None:
     with what:
         fields = {"path": place, "name": st.container(), "description": st.container(), "tags": st.container()}
         asked: dict[str, Any] = {"on_change": "ignore", "placeholder": "optional"}
-        name = fields["name"].text_input("Name", key=form.key("name"), on_change="ignore", help="A name that is there gets a new version.")
+        with fields["name"]:
+            name = form.ask_name()
         description = fields["description"].text_input("Description", key=form.key("description"), **asked)
         tags = fields["tags"].text_area("Tags", key=form.key("tags"), height=80, help="One NAME=VALUE a line.", **asked)
 
@@ -168,9 +172,9 @@ def ask_for_model() -> None:
         if upload:
             with workspace.incoming() as folder:
                 intake.store_uploads([(upload.name, upload)], folder)
-                return workspace.register_model(name.strip(), folder / intake.safe_relative_path(upload.name), **about).reference
+                return workspace.register_model(name, folder / intake.safe_relative_path(upload.name), **about).reference
         if path.strip():
-            return workspace.register_model(name.strip(), path.strip(), **about).reference
+            return workspace.register_model(name, path.strip(), **about).reference
         raise SettingsError("path", "no model is chosen", "Choose the file that your training script saved.")
 
     progress = (lambda: remote.state().message) if remote else None
@@ -182,7 +186,7 @@ _shared.title(
     "Models", "What makes the predictions. Register a trained model once; each registration under the same name is a new version."
 )
 workspace = _shared.workspace()
-form, from_run = _shared.form("model"), _shared.form("from-run")
+form, from_run = form_called("model"), form_called("from-run")
 form.made, from_run.made = form.made or from_run.made, ""
 form.show_made(REGISTERED)
 models = workspace.models()

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shutil
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -45,6 +47,7 @@ class Datasets:
     def __init__(self, session: Session, folder: Path) -> None:
         self._session = session
         self._folder = folder
+        self._listing: dict[str, threading.Lock] = defaultdict(threading.Lock)  # a page drawn again meanwhile waits, and asks nothing
 
     # ---- lists --------------------------------------------------------------------------------------------------------------------
 
@@ -206,12 +209,13 @@ class Datasets:
     def files(self, dataset: Dataset) -> Path:
         """The list of the dataset's files, asked for once: names and sizes, no content. Raises NotFound, WorkspaceUnavailable."""
         path = self._list_file(dataset.name, dataset.version, tabular=isinstance(dataset, TabularDataset))
-        if not path.exists():
-            files = list(list_files(self._as_files(dataset)))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(f".{os.getpid()}")
-            unfinished.write_bytes(b"".join(map(manifest_line, files)))
-            os.replace(unfinished, path)
+        with self._listing[dataset.reference]:
+            if not path.exists():
+                files = list(list_files(self._as_files(dataset)))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                unfinished = path.with_suffix(f".{os.getpid()}")
+                unfinished.write_bytes(b"".join(map(manifest_line, files)))
+                os.replace(unfinished, path)
         return path
 
     def only_file(self, dataset: Dataset) -> str:

@@ -184,13 +184,13 @@ class Runs:
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of the output. Azure ML writes it at the end: before that, it has no rows."""
-        from services.predictions import Predictions
+        from services.open_predictions import open_predictions
 
         run = self._store.run(run_id)
         if run.request.settings.output_action == "summary_only":
             raise NotFound(f"Run {run_id} has no rows: its script writes its own output.", "Download the output files instead.")
         folder = self.folder(run_id)
-        return Predictions(scored.make_table(folder, folder.plan()))
+        return open_predictions(scored.make_table(folder, folder.plan()))
 
 
 def again(request: RunRequest, parameters: dict[str, str]) -> RunRequest:

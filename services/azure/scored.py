@@ -10,6 +10,7 @@ from pathlib import Path
 from services import prediction_table
 from services.azure.run_folder import RunFolder, RunPlan
 from services.prediction_rows import ScoredMiniBatch, read_in_parts, read_tables_in_parts
+from services.prediction_selections import remove_table
 
 _MOST_ROOTS = 100
 _PART_LINES, _PART_CHARACTERS = 50_000, 8_000_000
@@ -92,7 +93,10 @@ def _mount_point(row: str, known: set[str]) -> str | None:
 def make_table(folder: RunFolder, plan: RunPlan) -> Path:
     """The typed table of a completed run, made once: an empty one of a run that has no rows. Raises WorkspaceUnavailable."""
     rows = rows_file(folder, plan)
-    table = folder.path / f"predictions-{rows.stat().st_size if rows.is_file() else 'none'}.parquet"
+    table = folder.path / prediction_table.table_name(rows.stat().st_size if rows.is_file() else "none")
     if not table.is_file():
         prediction_table.make_table(scored(folder, plan) if rows.is_file() else [], table)
+        for path in folder.path.glob("predictions-*.parquet"):
+            if path != table:
+                remove_table(path)
     return table

@@ -81,6 +81,7 @@ def translated(error: BaseException, what: str, field: str = "") -> StudioError:
     """The error of ours that says the same, with what to do."""
     said, status = message_of(error), status_of(error)
     names = {type(each).__name__ for each in _chain(error)}
+    of_the_workspace = bool(names & {"WorkspaceException", "ProjectSystemException"})
     lower = said.lower()
     if "quota" in lower:
         return SettingsError(field or "compute_target", f"{what}: {said}", "Ask for more quota in the Azure portal, or use fewer nodes.")
@@ -101,9 +102,10 @@ def translated(error: BaseException, what: str, field: str = "") -> StudioError:
         hint = "Ask its owner for the role AzureML Data Scientist on the workspace, and for its storage account."
         return WorkspaceUnavailable(f"{what}: you have no permission. {said}".strip(), hint)
     if status == 404 or names & {"ModelNotFoundException", "ExperimentNotFoundException"}:
-        return NotFound(f"{what}: {said or 'it is not there'}", "It may have been removed: look at the list again.")
-    if names & {"WorkspaceException", "ProjectSystemException"} and status is None:
-        return WorkspaceUnavailable(f"{what}: {said}", "Check the subscription, the resource group and the name of the workspace.")
+        hint = _WHERE_IT_IS if of_the_workspace else "It may have been removed: look at the list again."
+        return NotFound(f"{what}: {said or 'it is not there'}", hint)
+    if of_the_workspace and status is None:
+        return WorkspaceUnavailable(f"{what}: {said}", _WHERE_IT_IS)
     if status == 409:
         if field:
             return SettingsError(field, f"{what}: {said}", "Choose another name.")
@@ -119,6 +121,7 @@ def translated(error: BaseException, what: str, field: str = "") -> StudioError:
     return StudioError(f"{what}: {said}", "")
 
 
+_WHERE_IT_IS = "Check the subscription, the resource group and the name of the workspace."
 _UNREACHED = {
     "ConnectionError", "ConnectTimeout", "ReadTimeout", "ProxyError", "Timeout", "NewConnectionError", "MaxRetryError", "ProtocolError",
     "ServiceRequestError", "ServiceResponseError", "ClientRequestError", "ChunkedEncodingError", "ReadTimeoutError",

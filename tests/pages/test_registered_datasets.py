@@ -65,7 +65,7 @@ def test_an_uploaded_folder_is_the_root_and_gives_the_name(open_page, workspace)
     for name in ("my orders/june/1.csv", "my orders/2.csv", "my orders/notes.txt"):
         app.file_uploader(key="dataset-folder-0").upload(name, b"1,2\n")
     app.run()
-    assert app.text_input(key="dataset-name-0").value == "my-orders"
+    assert app.text_input(key="dataset-name-0").placeholder == "my-orders"
     app.text_input(key="dataset-glob-0").set_value("**/*.csv")
     register(app)
     assert not app.exception
@@ -76,7 +76,7 @@ def test_an_uploaded_folder_is_the_root_and_gives_the_name(open_page, workspace)
 def test_a_zip_is_unpacked_and_gives_the_name(open_page, workspace):
     app = open_form(open_page, "Zip")
     app.file_uploader(key="dataset-zip-0").upload("june.zip", zipped({"a.csv": b"1\n", "b/c.csv": b"2\n"})).run()
-    assert app.text_input(key="dataset-name-0").value == "june"
+    assert app.text_input(key="dataset-name-0").placeholder == "june"
     register(app)
     assert not app.exception
     assert paths_of(workspace, workspace.dataset("june")) == ["a.csv", "b/c.csv"]
@@ -106,7 +106,7 @@ def test_a_folder_on_this_machine_is_registered_in_place_by_a_pattern(open_page,
     (folder / "notes.txt").write_text("none")
     app = open_form(open_page, "Folder on this machine")
     app.text_input(key="dataset-path-0").set_value(str(folder)).run()
-    assert app.text_input(key="dataset-name-0").value == "orders-of-june"
+    assert app.text_input(key="dataset-name-0").placeholder == "orders-of-june"
     app.text_input(key="dataset-glob-0").set_value("*.csv")
     register(app)
     dataset = workspace.dataset("orders-of-june")
@@ -265,6 +265,13 @@ def test_what_cannot_be_previewed_is_said_in_words(open_page, workspace, tmp_pat
     app = preview(open_page, workspace, tmp_path / "in", "file", content)
     assert says in [caption.value for caption in app.caption]
     assert not app.get("image")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_table_saved_on_windows_is_previewed_as_a_table(open_page, workspace, tmp_path, encoding):
+    (tmp_path / "in").mkdir()
+    app = preview(open_page, workspace, tmp_path / "in", "rows.csv", "größe,name\r\n1,ä\r\n".encode(encoding))
+    assert app.dataframe[-1].value.to_dict("list") == {"größe": ["1"], "name": ["ä"]}
 
 
 def test_a_text_is_previewed_as_text_and_a_long_one_is_cut(open_page, workspace, tmp_path):

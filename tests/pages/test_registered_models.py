@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pages._shared import Form
+from pages._form import Form
 from services.local.workspace import LocalWorkspace
 
 MODELS = "registered_models.py"
@@ -40,7 +40,7 @@ def test_an_empty_workspace_says_what_to_register(open_page):
 def test_an_upload_is_registered_once_then_chosen_and_the_form_is_empty_again(open_page, workspace):
     app = open_page(MODELS, tab="Register a model")
     app.file_uploader(key="model-upload-0").upload("My model (2).txt", TREE).run()
-    assert app.text_input(key="model-name-0").value == "My-model-2"
+    assert app.text_input(key="model-name-0").placeholder == "My-model-2"
     app.text_input(key="model-description-0").set_value("all of <b>June</b>")
     app.text_area(key="model-tags-0").set_value("team = retention\nstage=test")
     app.button(key="model-submit-0").click().run()
@@ -88,7 +88,7 @@ def test_a_path_on_this_machine_is_registered_as_the_next_version(open_page, wor
     app = open_page(MODELS, tab="Register a model")
     app.segmented_control(key="model-source-0").set_value("On this machine").run()
     app.text_input(key="model-path-0").set_value(str(tree)).run()
-    assert app.text_input(key="model-name-0").value == "tree"
+    assert app.text_input(key="model-name-0").placeholder == "tree"
     app.button(key="model-submit-0").click().run()
     assert app.selectbox(key="model").value == "tree:2"
     assert app.selectbox(key="model").options == ["tree:2", "tree:1"]
@@ -114,7 +114,7 @@ def test_a_name_that_a_person_wrote_is_not_replaced_by_a_proposal(open_page):
 )
 def test_a_wrong_value_is_said_and_nothing_is_registered(open_page, workspace, home, *, name, tags, says):
     app = open_page(MODELS, tab="Register a model")
-    app.file_uploader(key="model-upload-0").upload("model.txt", TREE).run()
+    app.file_uploader(key="model-upload-0").upload("模型.txt", TREE).run()
     app.text_input(key="model-name-0").set_value(name)
     app.text_area(key="model-tags-0").set_value(tags)
     app.button(key="model-submit-0").click().run()
