@@ -37,7 +37,14 @@ def works(csv_folder, tmp_path) -> Callable[[Session], bool]:
         staging = tmp_path / f"staging-{len(list(tmp_path.iterdir()))}"
         staging.mkdir()
         files = csv_folder(2, f"of-{staging.name}")
-        about = {"glob": "**", "partition_format": "", "description": "", "staging": staging, "progress": lambda done, of: None}
+        about = {
+            "type_": "file",
+            "glob": "**",
+            "partition_format": "",
+            "description": "",
+            "staging": staging,
+            "progress": lambda done, of: None,
+        }
         return Models(session).all() == [] and Datasets(session, tmp_path / "d").register("d", files, **about).file_count == 2
 
     return holds
