@@ -41,6 +41,8 @@ def in_words(cut: Cut, settings: ParallelRunSettings) -> str:
     else:
         stop = f"stops after the {_ordinal(threshold + 1)} failed {item}"
     batches = ("about " if cut.estimated and cut.mini_batch_count is not None else "") + counted(cut.mini_batch_count, "mini-batch")
+    if cut.estimated and not total:
+        return f"All {item}s, not counted yet, on {cut.on}; {stop}"
     return f"{counted(total, item)} in {batches}{each}, on {cut.on or counted(settings.worker_count, 'worker')}; {stop}"
 
 

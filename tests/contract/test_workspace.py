@@ -236,7 +236,7 @@ def test_a_run_scores_every_row_once_into_the_output_and_the_predictions(workspa
     workspace.register_dataset("t", tables, type="tabular")
     script = str(entry_script("def run(mini_batch): return [f'{n}!' for n in mini_batch.sold]", "rows.py"))
     run = finish(workspace, workspace.submit(request_for(datasets=("t",), entry_script=script)).id)
-    assert (run.status, run.items_total, run.items_succeeded) == (RunStatus.COMPLETED, 4, 4)
+    assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_done) == (RunStatus.COMPLETED, 4, 4, 2)
     assert sorted(workspace.output(run.id)["parallel_run_step.txt"].read_text().split()) == ["10!", "11!", "20!", "21!"]
     table = workspace.predictions(run.id).page().to_pylist()
     told = Capability.REMOTE not in workspace.capabilities  # which row of the output is of which file
