@@ -114,9 +114,9 @@ def show_running() -> None:
         if run.items_succeeded is not None:
             run_line(run, f"{done:,} of {run.items_total or 0:,} items{left}")
         elif run.share_done is not None:
-            run_line(run, f"{run.mini_batches_done:,} of {counted(run.mini_batches_total or 0, 'mini-batch')}")
+            run_line(run, f"{run.mini_batches_done:,} of {counted(run.mini_batches_total, 'mini-batch')}")
         else:
-            run_line(run, counted(run.items_total or 0, "item"))
+            run_line(run, counted(run.items_total, "item"))
             continue
         st.progress(min(1.0, run.share_done or 0.0))
 

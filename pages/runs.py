@@ -179,8 +179,8 @@ def actions(run: Run) -> None:
 
 
 def figures(run: Run) -> None:
-    total, speed, known = counted(run.items_total or 0, _shared.item_of(run)), rate(run), run.items_succeeded is not None
-    batches = counted(run.mini_batches_total or 0, "mini-batch")
+    total, speed, known = counted(run.items_total, _shared.item_of(run)), rate(run), run.items_succeeded is not None
+    batches = counted(run.mini_batches_total, "mini-batch")
     if known or run.share_done is not None:
         share = run.share_done or 0.0
         count = f"{done(run):,} of {total}" if known else f"{run.mini_batches_done:,} of {batches}"

@@ -184,14 +184,15 @@ def runs_lines(runs: list[Run]) -> list[str]:
 
 def _items(run: Run) -> str:
     if run.items_succeeded is None:  # Azure ML tells no numbers before the end, and none at all of a summary_only run
-        return f"{_number(run.items_total)} in all, how many succeeded is unknown"
+        return "unknown" if run.items_total is None else f"{run.items_total:,} in all, how many succeeded is unknown"
     skipped = f", {run.items_left:,} skipped" if run.status.ended and run.items_left else ""
     return f"{run.items_succeeded:,} of {_number(run.items_total)} succeeded, {_number(run.items_failed)} failed{skipped}"
 
 
 def _mini_batches(run: Run) -> str:
     if run.mini_batches_done is None:
-        return f"{_number(run.mini_batches_total)} in all, how many are done is unknown"
+        total = run.mini_batches_total
+        return "unknown" if total is None else f"{total:,} in all, how many are done is unknown"
     return f"{run.mini_batches_done:,} of {_number(run.mini_batches_total)} done"
 
 
@@ -248,7 +249,7 @@ class _Lines:
             return
         self._status, self._next = run.status, time.monotonic() + _SAY_EVERY
         done, failed = (run.items_succeeded or 0) + (run.items_failed or 0), run.items_failed or 0
-        counts = f"{done:,} of {counted(run.items_total or 0, 'item')} done, {failed:,} failed"
+        counts = f"{done:,} of {counted(run.items_total, 'item')} done, {failed:,} failed"
         if run.items_succeeded is None:  # Azure ML tells no more of the items while it scores
             counts = f"{run.mini_batches_done:,} of {counted(run.mini_batches_total, 'mini-batch')} done" if run.mini_batches_done else ""
         note(": ".join(filter(None, (run.status, "; ".join(filter(None, (counts, run.doing)))))))

@@ -122,7 +122,7 @@ def _submitted(workspace: Workspace, run: Run, given: argparse.Namespace) -> Ans
     try:
         cut = workspace.cut([workspace.dataset(reference) for reference in run.request.datasets], run.request.settings)
         if run.request.failed_only:
-            cut = replace(cut, item_count=run.items_total or 0, mini_batch_count=run.mini_batches_total or 0)
+            cut = replace(cut, item_count=run.items_total, mini_batch_count=run.mini_batches_total)
         note(f"Submitted {run.id}: {in_words(cut, run.request.settings)}", *(f"Warning: {warning}" for warning in run.warnings))
         if run.reused_from or run.reuse_note:
             note(f"It took the output of {run.reused_from}, whose inputs are the same." if run.reused_from else str(run.reuse_note))

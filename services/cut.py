@@ -13,11 +13,11 @@ from services.settings import ParallelRunSettings
 class Cut:
     """How the datasets of a run are cut into mini-batches. `item` is `file` or `row`; `each` says what one mini-batch is, after the number
     of them: ` of 5`, ` of about 1 MB`. `notes` are sentences on what can't be cut as asked; `on` says who works, where not this machine;
-    `estimated` that somebody else cuts."""
+    `estimated` that somebody else cuts. Counts are None where they aren't known."""
 
     item: str
-    item_count: int
-    mini_batch_count: int
+    item_count: int | None
+    mini_batch_count: int | None
     each: str = ""
     notes: tuple[str, ...] = ()
     on: str = ""
@@ -33,14 +33,14 @@ class Cut:
 def in_words(cut: Cut, settings: ParallelRunSettings) -> str:
     """What a run will do, for a person: “912 files in 183 mini-batches of 5, on 4 workers; stops after the 11th failed file”."""
     total, item, threshold = cut.item_count, cut.item, settings.error_threshold
-    each = cut.each if cut.mini_batch_count > 1 else ""
+    each = cut.each if (cut.mini_batch_count or 0) > 1 else ""
     if threshold < 0:
         stop = f"never stops for failed {item}s"
-    elif threshold >= total and (total or not cut.estimated):
+    elif total is not None and threshold >= total:
         stop = f"never stops for failed {item}s: {threshold:,} may fail, and there are only {total:,}"
     else:
         stop = f"stops after the {_ordinal(threshold + 1)} failed {item}"
-    batches = ("about " if cut.estimated else "") + counted(cut.mini_batch_count, "mini-batch")
+    batches = ("about " if cut.estimated and cut.mini_batch_count is not None else "") + counted(cut.mini_batch_count, "mini-batch")
     if cut.estimated and not total:
         return f"All {item}s, not counted yet, on {cut.on}; {stop}"
     return f"{counted(total, item)} in {batches}{each}, on {cut.on or counted(settings.worker_count, 'worker')}; {stop}"

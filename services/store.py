@@ -231,7 +231,7 @@ class Store:
     # ---- runs ----------------------------------------------------------------------------------------------------------------
 
     def insert_run(
-        self, run_id: str, request: RunRequest, items: int, mini_batches: int, warnings: tuple[str, ...] = (), **columns: Any
+        self, run_id: str, request: RunRequest, items: int | None, mini_batches: int | None, warnings: tuple[str, ...] = (), **columns: Any
     ) -> Run:
         """Record a run, as NotStarted unless `columns` say otherwise. Where the request's `submission_id` was seen before, return that
         run instead."""

@@ -32,7 +32,8 @@ def cut(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Cal
 
 
 def _cut(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Callable[[Dataset], Path]) -> Cut:
-    first, items = datasets[0], sum(dataset.item_count or 0 for dataset in datasets)
+    first, counts = datasets[0], [dataset.item_count for dataset in datasets]
+    items = None if None in counts else sum(count or 0 for count in counts)
     if settings.partition_keys:
         batches = sum(_count_of_keys(dataset, settings.partition_keys, list_of) for dataset in datasets)
         each = f", one for each {' and '.join(settings.partition_keys)}"
@@ -45,7 +46,7 @@ def _cut(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Ca
         sizes = []
     if not sizes or not all(dataset.item_count for dataset in datasets):
         note = "How many rows and mini-batches there are is not known here: Azure ML cuts tabular datasets by bytes when it runs."
-        return Cut(first.item, 0, 0, "", (note,), estimated=True)
+        return Cut(first.item, None, None, "", (note,), estimated=True)
     units = settings.units_in_a_mini_batch(tabular=True)
     each = settings.mini_batch_size or ""
     each = f" of {counted(units, 'byte') if each.isdecimal() else each or '1MB'}"

@@ -81,25 +81,31 @@ class Sum:
 
 def _fetch(container: Any, blob: Any, coming: Path, sums: Sum, ended: threading.Event) -> None:
     from azure.core import MatchConditions
-    from azure.core.exceptions import ResourceModifiedError
+    from azure.core.exceptions import IncompleteReadError, ResourceModifiedError, ServiceResponseError
 
     for other in coming.parent.glob(f"{coming.name.partition('-')[0]}-*"):  # the beginning of another content
         if other != coming:
             other.unlink(missing_ok=True)
-    client = container.get_blob_client(blob.name)
+    client, piece_size = container.get_blob_client(blob.name), PIECE
     with open(coming, "ab", buffering=0) as file:
         while (place := file.tell()) < blob.size:
             if ended.is_set():
                 return
-            asked = {"offset": place, "length": min(PIECE, blob.size - place), "etag": blob.etag}
+            asked = {"offset": place, "length": min(piece_size, blob.size - place), "etag": blob.etag}
             try:
                 piece = client.download_blob(**asked, match_condition=MatchConditions.IfNotModified).readall()
             except ResourceModifiedError as error:
                 text = f"{blob.name} was changed while it was fetched."
                 raise WorkspaceUnavailable(text, "It is fetched from its beginning when it is asked for again.") from error
+            except (IncompleteReadError, ServiceResponseError):
+                if piece_size < PIECE // 16:
+                    raise
+                piece_size //= 4  # a line that breaks so soon may bear a smaller one
+                continue
             file.write(piece)  # what it does not take is asked for again
             if file.tell() == place:
                 raise WorkspaceUnavailable(f"{blob.name} does not come: an answer was empty.", "What is here stays: ask for it again.")
+            piece_size = min(PIECE, 2 * piece_size)
             sums.add(file.tell() - place)
     if not _is_whole(coming, blob):
         coming.unlink(missing_ok=True)

@@ -57,9 +57,10 @@ def fetch_output(step_run: Any, plan: RunPlan, folder: RunFolder, progress: down
     The SDK's own `download` holds each file in memory, writes an empty one where it can't be had, and follows a name that leads out of the
     folder; it is asked for what lies in no blob store only.
     """
-    coming = folder.path / "output.coming"
+    coming = folder.output_coming
     reference = step_run.get_output_data(OUTPUT)
     below = reference.path_on_datastore or ""
+    shutil.rmtree(folder.output, ignore_errors=True)  # of an earlier try; there may be no room for both
     if service := getattr(reference.datastore, "blob_service", None):
         container = service.get_container_client(reference.datastore.container_name)
         wanted = {coming / downloads.inside(blob.name): blob for blob in downloads.blobs_below(container, below)}
@@ -70,7 +71,6 @@ def fetch_output(step_run: Any, plan: RunPlan, folder: RunFolder, progress: down
     else:
         reference.download(local_path=str(coming), overwrite=True, show_progress=False)
     root = _root(coming, below, plan.request.settings.append_row_file_name)
-    shutil.rmtree(folder.output, ignore_errors=True)
     if root.is_dir():
         os.replace(root, folder.output)
     folder.output.mkdir(exist_ok=True)

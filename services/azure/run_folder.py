@@ -5,6 +5,7 @@ runs/<id>/
   plan.json            what was asked, resolved: versions, experiment
   pipeline_run.json    the pipeline run in Azure ML, from the moment that its id is known
   source/              what the step's source_directory is, where the request names none
+  output.coming/       what is fetched of the output, until it is whole
   output/              the files of the output `inferences`, once the run is completed
   logs/                the step's logs
   lock                 held by the runner; the system drops it when the runner dies
@@ -46,7 +47,7 @@ class RunPlan:
     its parameters; of one of failed items only these files are scored `again`."""
 
     request: RunRequest
-    item_count: int
+    item_count: int | None
     manifests: tuple[str, ...] = ()
     experiment: str = EXPERIMENT
     published_id: str = ""
@@ -85,6 +86,7 @@ class RunFolder(RunPlace):
     def __init__(self, home: Path, run_id: str) -> None:
         super().__init__(home, run_id)
         self.source = self.path / "source"
+        self.output_coming = self.path / "output.coming"
         self._pipeline_run_file = self.path / "pipeline_run.json"
 
     def create(self, plan: RunPlan) -> None:

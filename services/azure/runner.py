@@ -6,6 +6,7 @@ pipeline run's id is in the run's folder before the run is started.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -80,6 +81,7 @@ class Runner:
         try:
             outcome = self._carry()
         except Canceled as error:
+            shutil.rmtree(self._folder.output_coming, ignore_errors=True)
             outcome = Outcome(RunStatus.CANCELED, None, f"Canceled on request{error}.")
         except LostSight as error:
             self._store.update_run(self._run_id, error_code=error.code, error=str(error))
@@ -238,8 +240,11 @@ class Runner:
         try:
             self._patiently("The run's logs can't be fetched", lambda: leavings.fetch_logs(step, self._folder))
         except (LostSight, StudioError) as error:
-            run = self._store.run(self._run_id)
-            self._store.update_run(self._run_id, warnings=(*run.warnings, str(error)))
+            self._warn(str(error))
+
+    def _warn(self, sentence: str) -> None:
+        run = self._store.run(self._run_id)
+        self._store.update_run(self._run_id, warnings=(*run.warnings, sentence))
 
     def _counted(self) -> Outcome:
         try:
@@ -255,7 +260,10 @@ class Runner:
             counts["mini_batches_done"] = run.mini_batches_total
         self._store.update_run(self._run_id, **counts)
         self._say("Making the table of predictions")
-        scored.make_table(self._folder, self._plan)
+        try:
+            scored.make_table(self._folder, self._plan)
+        except WorkspaceUnavailable as error:  # the output is here, and the table is made when somebody looks at it
+            self._warn(_in_words(error))
         return Outcome(RunStatus.COMPLETED)
 
     def _note_reuse(self, step: Any) -> None:

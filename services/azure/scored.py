@@ -36,7 +36,7 @@ def scored(folder: RunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
     the order of the output; the files that no row names come last. Raises OSError."""
     lines = _lines(rows_file(folder, plan), skip=plan.request.wants_dataframe_header)
     if plan.tabular:
-        read = read_tables_in_parts(plan.file, plan.item_count, _parts(lines))
+        read = read_tables_in_parts(plan.file, plan.item_count or 0, _parts(lines))
     else:
         items = plan.items()
         read = read_in_parts(items, "/", _parts(_without_mount_points(lines, plan)))

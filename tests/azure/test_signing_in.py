@@ -10,14 +10,16 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import FileIO
 from pathlib import Path
 
 import pytest
 
 from services.azure.connection import Connection, SignIn, from_surroundings
 from services.azure.datasets import Datasets
+from services.azure.lending import Borrowed
 from services.azure.models import Models
-from services.azure.session import Session
+from services.azure.session import AUDIENCE, Session
 from services.errors import WorkspaceUnavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
@@ -35,7 +37,14 @@ def works(csv_folder, tmp_path) -> Callable[[Session], bool]:
         staging = tmp_path / f"staging-{len(list(tmp_path.iterdir()))}"
         staging.mkdir()
         files = csv_folder(2, f"of-{staging.name}")
-        about = {"glob": "**", "partition_format": "", "description": "", "staging": staging, "progress": lambda done, of: None}
+        about = {
+            "type_": "file",
+            "glob": "**",
+            "partition_format": "",
+            "description": "",
+            "staging": staging,
+            "progress": lambda done, of: None,
+        }
         return Models(session).all() == [] and Datasets(session, tmp_path / "d").register("d", files, **about).file_count == 2
 
     return holds
@@ -138,3 +147,18 @@ def test_without_a_secret_a_service_principal_is_not_even_tried(place, azure):
     with pytest.raises(WorkspaceUnavailable, match="no secret for the service principal somebody"):
         session.workspace  # noqa: B018 - signs in
     assert azure.requests == []
+
+
+def test_a_borrowed_token_is_replaced_by_the_next_line_and_none_is_waited_for_once_the_lender_is_gone(place):
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb", buffering=0) as lender, FileIO(reading) as told:
+        lender.write(f"{replace(place, tokens={AUDIENCE: 'first'}).to_pipe()}\n".encode())
+        borrowed = Borrowed(told)
+        kept = borrowed.connection.tokens
+        assert kept[AUDIENCE] == "first"
+        threading.Timer(0.05, lender.write, [f"{replace(place, tokens={AUDIENCE: 'second'}).to_pipe()}\n".encode()]).start()
+        assert borrowed.wait(20)
+        assert kept[AUDIENCE] == "second"
+        threading.Timer(0.05, lender.close).start()
+        assert not borrowed.wait(20)
+        assert not borrowed.wait(20)
