@@ -12,6 +12,7 @@ PARTS = {
     "growth": "from 10,000 to 1,000,000 files: time a file, memory, start-up",
     "results": "ten million predictions: making the table, asking it, taking it away",
     "first_screen": "ten million predictions in a browser, on a warm server",
+    "plain_dataframe": "what st.dataframe makes of as many predictions, in a browser",
     "pages": "first paint and page switch, in a browser",
     "azure_pages": "the same on Azure ML that takes two seconds a call, beside this machine",
 }

@@ -77,6 +77,11 @@ class Bare:
                 break
         self.url = f"http://127.0.0.1:{self.port}"
 
+    def memory(self) -> float:
+        """MB that it takes now."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1e3
+
     def kill(self) -> None:
         self._process.kill()
         self._process.communicate()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
@@ -28,8 +28,25 @@ def prediction(number: int) -> str:
     return CLASSES[(number * 2_654_435_761 >> 16) % len(CLASSES)]
 
 
-def recorded_run(home: Path, count: int) -> RunFolder:
-    """Of so many files; one mini-batch in a thousand failed."""
+def class_row(number: int) -> str:
+    return f"image-{number:08}.png: {prediction(number)}"
+
+
+def object_row(number: int) -> str:
+    return f'image-{number:08}.png: {{"label": "{prediction(number)}", "score": {number % 9973 / 9973:.4f}, "boxes": {number % 17}}}'
+
+
+def own_object_row(number: int) -> str:
+    return f'{{"file": "image-{number:08}.png", "prediction": "{prediction(number)}", "score": {number % 9973 / 9973:.4f}}}'
+
+
+def list_row(number: int) -> str:
+    score = number % 9973 / 9973
+    return f"image-{number:08}.png: [{score:.4f}, {1 - score:.4f}, {score / 2:.4f}]"
+
+
+def recorded_run(home: Path, count: int, row: Callable[[int], str] = class_row) -> RunFolder:
+    """Of so many files, with such rows; one mini-batch in a thousand failed."""
     folder = RunFolder(home, f"recorded-{count}")
     folder.path.mkdir(parents=True)
     manifest = folder.path / "manifest-0.jsonl"
@@ -40,11 +57,11 @@ def recorded_run(home: Path, count: int) -> RunFolder:
     environment = Environment("", 0, "python", "3.11", {}, datetime.now(UTC))
     folder.create(RunPlan(RunRequest((), ("images:1",), "script.py", settings), (dataset,), (), {}, environment))
     with Journal(folder.path, writable=True) as journal, open(folder.rows_file, "wb") as rows:
-        journal.add(_attempts(count, rows))
+        journal.add(_attempts(count, rows, row))
     return folder
 
 
-def _attempts(count, rows) -> Iterator[Attempt]:  # type: ignore[no-untyped-def]
+def _attempts(count, rows, row) -> Iterator[Attempt]:  # type: ignore[no-untyped-def]
     end = 0
     for index in range(-(-count // IN_A_MINI_BATCH)):
         numbers = range(index * IN_A_MINI_BATCH, min(count, (index + 1) * IN_A_MINI_BATCH))
@@ -53,7 +70,7 @@ def _attempts(count, rows) -> Iterator[Attempt]:  # type: ignore[no-untyped-def]
         if failed:
             error = "ValueError: no such colour\nTraceback"
         else:
-            texts = [f"image-{number:08}.png: {prediction(number)}\n" for number in numbers]
+            texts = [f"{row(number)}\n" for number in numbers]
         rows.write("".join(texts).encode())
         begin, end = end, end + sum(map(len, texts))
         status = AttemptStatus.RUN_EXCEPTION if failed else AttemptStatus.RUN_DONE

@@ -18,15 +18,23 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.recorded_run import CLASSES, recorded_run
+from benchmarks.recorded_run import CLASSES, class_row, list_row, object_row, own_object_row, recorded_run
 from benchmarks.table import Table, rounds
 from services.local import scored
+from services.local.run_folder import RunFolder
+from services.open_predictions import open_predictions
 from services.prediction_selections import folder_of
 from services.predictions import EVERY_PREDICTION, Filter, Order, Predictions, make_table
 
 ROWS = int(os.environ.get("BENCH_ROWS") or 10_000_000)
 A_CLASS = Filter(classes=("cat",))
 A_TEXT = Filter(text="GE-0077")
+ROWS_OF = {
+    "a class": class_row,
+    "a JSON object": object_row,
+    "a JSON object that names its file": own_object_row,
+    "a list of numbers": list_row,
+}
 OURS, PANDAS, PLAIN = "ours", "pandas", "plain Python"
 
 
@@ -41,16 +49,33 @@ def main() -> None:
 
 
 def _make(folder: Path, count: int) -> Path:
-    run = recorded_run(folder / "home", count)
     table = folder / f"predictions-{count}.parquet"
     measured = Table("making the table, all of it", "µs a row", 1e6)
-    for _ in rounds(2):
-        begin = time.perf_counter()
-        make_table(scored.settled(run), table)
-        measured.add(OURS, (time.perf_counter() - begin) / count)
+    memory = {}
+    for name, row in reversed(ROWS_OF.items()):  # what is asked afterwards is of classes
+        run = recorded_run(folder / "home", count, row)
+        for _ in rounds(2):
+            seconds, memory[name] = _told("make", run.path, table)
+            measured.add(name, seconds / count)
+        shutil.rmtree(run.path)
     measured.show()
-    shutil.rmtree(run.path)
+    print("\nMemory it takes on top, at most:", "; ".join(f"{name} {most:,.0f} MB" for name, most in memory.items()))
     return table
+
+
+def make(run: Path, table: Path) -> None:
+    """In a process of its own, as `export`."""
+    make_table([], table)  # what is imported counts with neither
+    before = _begin()
+    begin = time.perf_counter()
+    make_table(scored.settled(RunFolder(run.parent.parent, run.name)), table)
+    print(time.perf_counter() - begin, (_memory("VmHWM") - before) / 1e3)
+
+
+def _told(what: str, *paths: Path) -> list[float]:
+    """What a process of its own tells."""
+    command = [sys.executable, "-m", "benchmarks.results", what, *map(str, paths)]
+    return [float(word) for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
 
 
 def _timed(question: Callable[[], object]) -> float:
@@ -73,6 +98,8 @@ def _ask(path: Path) -> None:
 def _ask_once(table: Predictions, measured: Table) -> None:
     total = table.count()
     measured.add("opening the table, its first page", _timed(lambda: Predictions(table.path).page()))
+    open_predictions(table.path)
+    measured.add("the same again, for the next rerun or another tab", _timed(lambda: open_predictions(table.path).page()))
     measured.add("a class filter, its count", _timed(lambda: table.count(A_CLASS)))
     measured.add("a class filter, its last page", _timed(lambda: table.page(A_CLASS, table.count(A_CLASS) - 100)))
     measured.add("a substring over file names, its count and first page", _timed(lambda: (table.count(A_TEXT), table.page(A_TEXT))))
@@ -82,6 +109,7 @@ def _ask_once(table: Predictions, measured: Table) -> None:
         measured.add("a page anywhere", _timed(partial(table.page, first=total * tenth // 10 + 7)))
     for column in ("Folder", "Prediction", "Status", "Mini-batch"):
         measured.add(f"the counts of a facet: {column}", _timed(partial(table.facet, column)))
+    measured.add("the counts of a facet, again", _timed(partial(table.facet, "Folder")))
 
 
 def _order_once(table: Predictions, measured: Table, orders: Table) -> None:
@@ -100,8 +128,7 @@ def _take(path: Path) -> None:
     measured = Table("export of all rows, as CSV", "s", 1)
     memory, sizes = [], []
     for _ in rounds(3):
-        told = subprocess.run([sys.executable, "-m", "benchmarks.results", "export", str(path)], capture_output=True, text=True, check=True)
-        seconds, more, size = map(float, told.stdout.split())
+        seconds, more, size = _told("export", path)
         measured.add(OURS, seconds)
         memory.append(more)
         sizes.append(size)
@@ -114,11 +141,16 @@ def export(path: Path) -> None:
     """In a process of its own: the seconds it takes, and the MB between what it has just before and its peak meanwhile."""
     table = Predictions(path)
     table.page(A_CLASS)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
-    before = _memory("VmRSS")
+    before = _begin()
     begin = time.perf_counter()
     size = sum(map(len, table.csv(EVERY_PREDICTION)))
     print(time.perf_counter() - begin, (_memory("VmHWM") - before) / 1e3, size / 1e6)
+
+
+def _begin() -> int:
+    """What this process has of memory, in KB; its peak begins anew."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _memory("VmRSS")
 
 
 def _memory(what: str) -> int:
@@ -172,4 +204,8 @@ def _plain(exported: Path, measured: Table) -> None:
 
 
 if __name__ == "__main__":
-    export(Path(sys.argv[2])) if sys.argv[1:2] == ["export"] else main()
+    if sys.argv[1:]:
+        paths = [Path(path) for path in sys.argv[2:]]
+        export(*paths) if sys.argv[1] == "export" else make(*paths)
+    else:
+        main()

@@ -7,17 +7,20 @@ import csv
 import io
 import json
 import os
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from pathlib import Path
 
 import streamlit as st
 
 from pages import _shared
 from services.domain import counted
+from services.file_tree import size_in_words
 
 _PREVIEWED = 65536  # bytes read of a file that isn't an image
 _LARGEST_IMAGE = 3_000_000  # bytes; it is sent within the page
 _DUMPED = 1024  # bytes of a binary file
 _MOST_COLUMNS = 100
+_MARKS = [(BOM_UTF32_LE, "utf-32"), (BOM_UTF32_BE, "utf-32"), (BOM_UTF16_LE, "utf-16"), (BOM_UTF16_BE, "utf-16")]
 _IMAGES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 _TEXT = bytes({7, 8, 9, 10, 12, 13, 27, *range(0x20, 0x100)} - {0x7F})
 
@@ -34,6 +37,7 @@ def show_file(path: Path) -> None:
     except OSError as error:
         st.warning(_shared.plain(f"This file can't be read: {error.strerror or error}."), icon=":material/warning:")
         return
+    complete, head = len(head) == size, _as_utf8(head)
     if not is_file:
         st.warning("This is no plain file any more.", icon=":material/warning:")
     elif image and (image != "webp" or head[8:12] == b"WEBP"):
@@ -44,19 +48,26 @@ def show_file(path: Path) -> None:
         st.caption(f"A binary file, {counted(size, 'byte')}.")
         st.code(_dump(head[:_DUMPED]), language=None, height=200)
     else:
-        _show_text(head, path.suffix.lower(), size)
+        _show_text(head, path.suffix.lower(), size, complete=complete)
+
+
+def _as_utf8(head: bytes) -> bytes:
+    """What a byte order mark calls UTF-16 or UTF-32, as spreadsheets on Windows save it, in UTF-8; anything else as it is."""
+    if encoding := next((name for mark, name in _MARKS if head.startswith(mark)), ""):
+        return head.decode(encoding, "replace").encode("utf-8", "replace")
+    return head
 
 
 def _show_image(content: bytes, kind: str, size: int) -> None:
     if size > _LARGEST_IMAGE:
-        st.caption(f"An image of {_shared.size_in_words(size)}, which is too large to be shown here.")
+        st.caption(f"An image of {size_in_words(size)}, which is too large to be shown here.")
     else:  # the browser decodes it, not this process
         st.image(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", alt="The image in this file")
 
 
-def _show_text(head: bytes, suffix: str, size: int) -> None:
+def _show_text(head: bytes, suffix: str, size: int, *, complete: bool) -> None:
     text = head.decode("utf-8-sig", "replace")
-    if suffix == ".json" and size <= len(head):
+    if suffix == ".json" and complete:
         try:
             whole = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
         except (ValueError, RecursionError):
@@ -65,9 +76,9 @@ def _show_text(head: bytes, suffix: str, size: int) -> None:
             st.code(_shared.shown(whole[:8000]), language="json", height=400 if whole.count("\n") > 15 else "content")
             return
     lines = list(io.StringIO(text, newline=""))
-    if size > len(head) and len(lines) > 1:
+    if not complete and len(lines) > 1:
         del lines[-1]  # half a line
-    cut_off = size > len(head) or len(lines) > 20
+    cut_off = not complete or len(lines) > 20
     rows = _as_rows(lines[:20], suffix in (".csv", ".tsv"))
     if rows:
         cut_off = len(rows[0]) > _MOST_COLUMNS or cut_off
@@ -80,7 +91,7 @@ def _show_text(head: bytes, suffix: str, size: int) -> None:
     else:
         st.code("".join(lines[:200])[:8000], language=None, height=400 if len(lines) > 15 else "content")
     if cut_off:
-        st.caption(f"The beginning of {_shared.size_in_words(size)}.")
+        st.caption(f"The beginning of {size_in_words(size)}.")
 
 
 def _dump(content: bytes) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from pages import _plots, _shared
-from pages._results_view import View, beside, change, follow, high, option_labels, set_filter
+from pages._results_view import COUNTED, View, beside, change, follow, high, option_labels, set_filter
 from pages._shared import arrow_table, facts, plain, shown
 from services import judgement, label_file
 from services.errors import StudioError
@@ -143,7 +143,7 @@ def _classes(view: View, found: judgement.Judgement) -> None:
     percent = st.column_config.NumberColumn(format="percent")
     st.dataframe(
         arrow_table(columns, rows), lazy=False, hide_index=True, height=high(len(rows), 12), alt="Precision and recall of each class",
-        column_config=dict.fromkeys(("Precision", "Recall", "F1"), percent),
+        column_config=COUNTED | dict.fromkeys(("Precision", "Recall", "F1"), percent),
     )  # fmt: skip
     _folders(view, found)
 
@@ -188,5 +188,5 @@ def _folders(view: View, found: judgement.Judgement) -> None:
 
     st.dataframe(
         table, key="error_folders", on_select=open_folder, selection_mode="single-row", hide_index=True, height=high(len(rows), 10),
-        column_config={"Error": st.column_config.NumberColumn(format="percent")}, alt="Error by folder",
+        column_config=COUNTED | {"Error": st.column_config.NumberColumn(format="percent")}, alt="Error by folder",
     )  # fmt: skip

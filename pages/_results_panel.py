@@ -9,9 +9,9 @@ from typing import Any
 
 import streamlit as st
 
+from pages._results_table import OF_NUMBERS
 from pages._results_view import View, add, change, choose, follow, option_labels, set_filter
-from pages._shared import plain, show_error
-from services import comparison, judgement
+from pages._shared import plain, show_error, shown
 from services.errors import SettingsError
 from services.prediction_filters import Condition, Filter, Test
 from services.prediction_rows import Status
@@ -79,7 +79,8 @@ def facet(view: View, column: str) -> None:
         return
     key = f"facet_{column}"
     follow(key, list(chosen))
-    labels = option_labels(counts, counts)
+    few = len(counts) <= _FEW
+    labels = option_labels(counts, counts, plain if few else shown)
 
     def choose_values() -> None:
         set_filter(choose_of(view.filter, column, tuple(st.session_state[key] or ())))
@@ -88,7 +89,7 @@ def facet(view: View, column: str) -> None:
         "label": plain(column), "options": list(counts), "key": key, "format_func": lambda value: labels.get(value, value),
         "on_change": choose_values,
     }  # fmt: skip
-    if len(counts) <= _FEW:
+    if few:
         st.pills(selection_mode="multi", wrap=True, **words)
     else:
         st.multiselect(placeholder=f"all, the {_MOST} most frequent listed" if len(counts) >= _MOST else "all", **words)
@@ -102,8 +103,7 @@ def threshold(view: View) -> None:
     scores = [name for name in view.table.further_columns if view.table.columns[name] in _NUMBERS]
     if view.table.kind in _NUMBERS:
         scores.insert(0, "Number")
-    else:  # the difference of two classes says nothing
-        scores = [name for name in scores if name not in (judgement.JUDGED[-1], comparison.COMPARED[-1])]
+    scores = [name for name in scores if name not in OF_NUMBERS or view.table.holds(name)]  # two classes have no difference
     if not scores:
         return
     column = choose("Threshold on", "of", scores, scores[0]) if len(scores) > 1 else scores[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages import _shared
-from pages._results_view import View, add, change, choose, follow, high
+from pages._results_view import COUNTED, View, add, change, choose, follow, high
 from pages._shared import plain
 from services.domain import counted
 from services.errors import SettingsError
@@ -26,6 +26,8 @@ def groups(view: View) -> None:
     with right:
         of = choose("Mean, least and greatest of", "x", numbers, "Number")
     found = view.table.grouped(by, of, view.filter, _MOST_GROUPS)
+    if not view.table.holds(of):
+        found = found.select([0, 1])
     key = f"groups_{by}_{of}"
 
     def open_group() -> None:
@@ -36,7 +38,7 @@ def groups(view: View) -> None:
 
     st.dataframe(
         found, key=key, on_select=open_group, selection_mode="single-row", hide_index=True, height=high(found.num_rows, 15),
-        alt="Rows by group",
+        column_config=COUNTED, alt="Rows by group",
     )  # fmt: skip
     more = f"The {_MOST_GROUPS:,} largest groups" if found.num_rows == _MOST_GROUPS else counted(found.num_rows, "group")
     st.caption(f"{more}. A click on a group's box shows its rows.")

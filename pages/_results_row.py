@@ -8,13 +8,14 @@ from typing import Any
 import streamlit as st
 
 from pages import _file_preview, _shared
-from pages._results_view import View, change
+from pages._results_view import View, change, high
 from pages._shared import clipped, duration_in_words, facts, labelled, plain, shown
 from services.errors import NotFound, SettingsError
 from services.origins import RowTrace
 from services.prediction_remarks import Remark, RowKey
 
 _PREDICTION = 20_000  # characters shown
+_FEW = 12  # columns shown side by side; more are a table
 
 
 def row(view: View) -> None:
@@ -41,8 +42,7 @@ def row(view: View) -> None:
     trace = _shared.workspace().trace(view.run.id, RowKey.of(values), values["Worker"] or "")
     if values["Error"]:
         _error(values["Error"], trace)
-    if further := {name: str(values[name]) for name in view.table.further_columns if values[name] is not None}:
-        facts(further)
+    _further({name: str(values[name]) for name in view.table.further_columns if values[name] is not None})
     _input(trace)
     facts(
         {
@@ -66,6 +66,15 @@ def _indented(content: str) -> str:
         except (ValueError, RecursionError):
             return content
     return content
+
+
+def _further(values: dict[str, str]) -> None:
+    """What the prediction was unfolded into, and what stands beside it."""
+    if len(values) > _FEW:
+        table = _shared.arrow_table({"Column": str, "Value": str}, [(name, clipped(value, 2000)) for name, value in values.items()])
+        st.dataframe(table, lazy=False, hide_index=True, height=high(len(values), 8), alt="The columns of this row")
+    elif values:
+        facts(values)
 
 
 def _to(place: int) -> None:

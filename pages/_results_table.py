@@ -13,13 +13,14 @@ from services import comparison, judgement
 from services.domain import counted
 from services.prediction_filters import PREDICTED, Condition, Filter, Order
 from services.prediction_rows import Status
-from services.prediction_table import Kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _MOST_CELLS = 2_000  # characters of a text that are sent for a cell
 _RUN_ORDER = "the run's order"
+OF_NUMBERS = (judgement.JUDGED[-1], comparison.COMPARED[-1])
+"""Columns that are empty beside classes."""
 _OF_FAILED = ["Error", "Mini-batch", "Worker", "Attempts"]
 
 
@@ -60,7 +61,8 @@ def _parts(chosen: Filter) -> list[tuple[str, Filter]]:
     if chosen.classes:
         parts.append((f"Prediction: {', '.join(chosen.classes)}", replace(chosen, classes=())))
     if chosen.statuses != Filter().statuses:
-        parts.append((f"Status: {', '.join(chosen.statuses)}", replace(chosen, statuses=Filter().statuses)))
+        words = "with what failed" if set(chosen.statuses) == set(Status) else f"Status: {', '.join(chosen.statuses)}"
+        parts.append((words, replace(chosen, statuses=Filter().statuses)))
     if chosen.minimum is not None:
         parts.append((f"Prediction ≥ {chosen.minimum:g}", replace(chosen, minimum=None)))
     if chosen.maximum is not None:
@@ -104,9 +106,12 @@ def order_and_columns(view: View) -> list[str]:
 
 
 def _default_columns(view: View) -> list[str]:
-    numeric = view.table.kind in (Kind.NUMBER, Kind.WHOLE_NUMBER)
-    of_numbers = () if numeric else (judgement.JUDGED[-1], comparison.COMPARED[-1])  # empty beside classes
-    shown = ["File", "Prediction", *(name for name in view.table.further_columns if name not in of_numbers)]
+    beside = [name for name in view.table.further_columns if name in (*judgement.JUDGED, *comparison.COMPARED)]
+    unfolded = [name for name in view.table.further_columns if name not in beside]
+    beside = [name for name in beside if name not in OF_NUMBERS or view.table.holds(name)]
+    shown = ["File", "Prediction", *beside, *unfolded]
+    if unfolded and view.table.whole_column == "Prediction":  # all that was printed says again what the columns say
+        shown = ["File", *beside, *unfolded, "Prediction"]
     if view.filter.statuses == (Status.FAILED,):  # what was to be predicted is empty
         shown = ["File", *(name for name in shown if name in (*judgement.JUDGED, *comparison.COMPARED)), *_OF_FAILED]
     elif Status.FAILED in view.filter.statuses:

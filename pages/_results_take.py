@@ -68,7 +68,7 @@ def views(view: View) -> None:
         if not opened.open:
             return
         kept = {one.name: one.state for one in remarks.views()}
-        labels = option_labels(kept)
+        labels = option_labels(kept, said=_shared.plain)
         for number, (name, state) in enumerate(kept.items()):
             with st.container(horizontal=True):
                 st.button(labels[name], key=f"view_{number}", width="stretch", on_click=_open, args=(state,))

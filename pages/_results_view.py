@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from pages import _shared
-from pages._shared import clipped, plain
+from pages._shared import clipped, shown
 from services.domain import Run
 from services.errors import SettingsError
 from services.prediction_filters import Condition, Filter, Order, Test
@@ -123,13 +123,14 @@ def kept_in_url(name: str, key: str) -> Callable[[], None]:
 # ---- words -----------------------------------------------------------------------------------------------------------------------
 
 
-def option_labels(values: Iterable[Any], counts: Mapping[Any, int] | None = None) -> dict[Any, str]:
-    """Values from outside as labels of a widget's options, no two alike: what it gives back is found by its label."""
+def option_labels(values: Iterable[Any], counts: Mapping[Any, int] | None = None, said: Callable[[str], str] = shown) -> dict[Any, str]:
+    """Values from outside as labels of a widget's options, no two alike: what it gives back is found by its label. `said` is `plain` for
+    widgets that read Markdown (buttons, pills); the lists of others show it as it is."""
     labels: dict[Any, str] = {}
     taken: set[str] = set()
     for value in values:
         text = "(empty)" if value in ("", None) else clipped(" ".join(str(value).split()) or repr(value), _CHARACTERS)
-        label = plain(text) + (f" · {counts[value]:,}" if counts else "")
+        label = said(text) + (f" · {counts[value]:,}" if counts else "")
         while label in taken:
             label += "\u2060"
         taken.add(label)
@@ -140,16 +141,17 @@ def option_labels(values: Iterable[Any], counts: Mapping[Any, int] | None = None
 def in_words(one: Condition) -> str:
     """`Folder: a, b`, `score ≥ 0.5`, `File contains cat`."""
     values = clipped(", ".join(one.values), _CHARACTERS)
+    column = "Prediction" if one.column == "Number" else one.column
     match one.test:
         case Test.ONE_OF:
-            return f"{one.column}: {values}"
+            return f"{column}: {values}"
         case Test.FROM:
-            return f"{one.column} ≥ {values}"
+            return f"{column} ≥ {values}"
         case Test.TO:
-            return f"{one.column} ≤ {values}"
+            return f"{column} ≤ {values}"
         case Test.EMPTY:
-            return f"{one.column} is empty"
-    return f"{one.column} {one.test} {values}"
+            return f"{column} is empty"
+    return f"{column} {one.test} {values}"
 
 
 def address(path: str, query: Mapping[str, str], **more: str) -> str:
@@ -159,6 +161,10 @@ def address(path: str, query: Mapping[str, str], **more: str) -> str:
 def high(rows: int, most: int) -> int:
     """The height of a table of so many rows, in pixels."""
     return min(rows, most) * 35 + 38
+
+
+COUNTED = dict.fromkeys(("Rows", "Labelled", "Predicted", "Correct", "Judged", "Wrong"), st.column_config.NumberColumn(format="localized"))
+"""Of tables with such columns: 12,345 rather than 12345."""
 
 
 def choose(label: str, name: str, options: Sequence[str], default: str, **words: Any) -> str:

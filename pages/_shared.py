@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from services.domain import Dataset, EntryScript, Model, Run, RunStatus, counted, utc_now
+from services.domain import Dataset, EntryScript, Model, Run, RunStatus, utc_now
 from services.errors import EntryScriptError, NotFound, SettingsError, StudioError
 from services.remote import remote_of
 from services.workspace import Workspace, chosen_workspace
@@ -59,15 +59,15 @@ def table_beside(run_id: str, beside: str) -> Predictions:
     what, id_, of = (*beside.split(":", 2), "", "")[:3]
     if what not in ("labels", "run"):
         return table
-    from services.predictions import Predictions
+    from services.open_predictions import open_predictions
 
     if what == "labels":
         from services import judgement, label_file
 
-        return Predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_), of).path)
+        return open_predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_), of).path)
     from services import comparison
 
-    return Predictions(comparison.compare(opened.predictions(id_), table, id_, of).path)
+    return open_predictions(comparison.compare(opened.predictions(id_), table, id_, of).path)
 
 
 def known_later() -> bool:
@@ -182,19 +182,6 @@ def status_badge(run: Run) -> None:
     st.badge(run.status, icon=icon, color=color)  # type: ignore[arg-type]
 
 
-def size_in_words(size: int) -> str:
-    """`812 bytes`, `1.2 MB`; in steps of 1000, as tables show it."""
-    if not size:
-        return "–"  # not counted
-    if size < 1000:
-        return counted(size, "byte")
-    value, units = size / 1000, iter(("kB", "MB", "GB", "TB"))
-    unit = next(units)
-    while value >= 999.95 and unit != "TB":
-        value, unit = value / 1000, next(units)
-    return f"{value:,.1f} {unit}"
-
-
 def duration_in_words(seconds: float) -> str:
     """`0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`."""
     if seconds < 60:
@@ -227,7 +214,7 @@ def local_time(moment: datetime) -> str:
 
 def facts(pairs: Mapping[str, str]) -> None:
     """Short facts side by side, each under its name; they wrap on a narrow window. The values may come from outside."""
-    with st.grid(len(pairs), min_column_width=130, gap="small"):
+    with st.grid(min(len(pairs), 24), min_column_width=130, gap="small"):
         for name, value in pairs.items():
             with st.container(gap=None):
                 st.caption(plain(name))
@@ -235,10 +222,11 @@ def facts(pairs: Mapping[str, str]) -> None:
 
 
 def labelled(label: str, text: str) -> None:
-    """A text from outside that is there to be read and copied whole: a path, a checksum."""
+    """A text from outside that is there to be read and copied whole: a path, a checksum. A long one scrolls."""
     with st.container(gap="xxsmall"):
         st.caption(label)
-        st.code(shown(text), language=None, wrap_lines=True)
+        long = len(text) > 600 or text.count("\n") > 15
+        st.code(shown(text), language=None, wrap_lines=True, height=300 if long else "content")
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------------------

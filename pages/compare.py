@@ -47,6 +47,9 @@ def choose_column(older: Predictions, newer: Predictions) -> str:
     from services.comparison import comparable_columns, compared_column
 
     names = comparable_columns(older, newer)
+    if len(names) == 1 and (older.further_columns or newer.further_columns):
+        words = "The two runs' predictions hold different values, or only one run's hold several: they are compared whole, as printed."
+        st.info(words, icon=":material/info:")
     return _results_view.choose("Compared column", "column", names, compared_column(older, newer)) if len(names) > 1 else ""
 
 
@@ -97,7 +100,7 @@ def changes(found: Comparison, older: str, newer: Run) -> None:
     if transitions:
         table = arrow_table({"From": str, "To": str, "Rows": int}, transitions)
         picked = st.dataframe(
-            table, key="transitions", on_select="rerun", selection_mode="single-row", hide_index=True,
+            table, key="transitions", on_select="rerun", selection_mode="single-row", hide_index=True, column_config=_results_view.COUNTED,
             height=min(len(transitions), 10) * 35 + 38, alt="From which prediction to which",
         )  # fmt: skip
         st.caption(

@@ -14,7 +14,8 @@ from streamlit.delta_generator import DeltaGenerator
 from pages import _run_there, _shared
 from pages._shared import plain, script_label, shown
 from pages._submission import last_submission
-from services.domain import RunRequest, counted, in_words
+from services.cut import in_words
+from services.domain import RunRequest, counted
 from services.errors import SettingsError, StudioError
 from services.remote import remote_of
 from services.settings import TABLE, ParallelRunSettings

@@ -16,6 +16,7 @@ from pages._form import form_called
 from services import intake
 from services.domain import Dataset, TabularDataset, counted
 from services.errors import SettingsError
+from services.file_tree import size_in_words
 from services.remote import remote_of
 from services.tabular import PARQUET, first_rows
 from services.workspace import Capability
@@ -87,7 +88,7 @@ def show_details(dataset: Dataset) -> None:
                 "Type": dataset.type,
                 **({"Rows": f"{dataset.row_count:,}"} if isinstance(dataset, TabularDataset) and dataset.row_count else {}),
                 "Files": f"{dataset.file_count:,}" if dataset.file_count else "not counted yet",
-                "Size": _shared.size_in_words(dataset.size),
+                "Size": size_in_words(dataset.size),
                 "Kept": kept(dataset),
                 "Pattern": dataset.glob,
                 **({"Partition format": dataset.partition_format} if dataset.partition_format else {}),
@@ -104,12 +105,12 @@ def show_details(dataset: Dataset) -> None:
             if st.button("Use in a new run", key=f"use-{dataset.reference}", type="primary", icon=":material/play_circle:"):
                 _shared.open_new_run(dataset=dataset.reference)
             check = st.button("Check files", key=f"check-{dataset.reference}", icon=":material/fact_check:")
-        if check or (dataset.file_count <= CHEAP_TO_CHECK and Capability.REMOTE not in workspace.capabilities):
+        if check or ((dataset.file_count or 0) <= CHEAP_TO_CHECK and Capability.REMOTE not in workspace.capabilities):
             with st.spinner(f"Looking at {counted(dataset.file_count, 'file')} …"):
                 changed = workspace.changed_files(dataset, MOST_LOOKED_AT)
             show_changed(changed)
             if check and not changed:
-                looked_at = "All files" if dataset.file_count <= MOST_LOOKED_AT else f"Some {MOST_LOOKED_AT:,} files, evenly spread,"
+                looked_at = "All files" if (dataset.file_count or 0) <= MOST_LOOKED_AT else f"Some {MOST_LOOKED_AT:,} files, evenly spread,"
                 st.success(f"{looked_at} were looked at: none has changed since it was registered.", icon=":material/check_circle:")
 
 
@@ -125,9 +126,6 @@ def show_changed(sentences: list[str]) -> None:
 def browse_files(dataset: Dataset) -> None:
     """The list of files on the left, a page at a time; the beginning of the chosen one on the right."""
     if Capability.REMOTE in workspace.capabilities:
-        if dataset.type == TabularDataset.type:
-            st.caption("The files of a tabular dataset are shown in Azure ML studio.")
-            return
         wanted = st.session_state.setdefault("files_wanted", set())
         if dataset.reference not in wanted:
             if st.button("Show its files", key=f"list-{dataset.reference}", icon=":material/list:"):
@@ -139,7 +137,7 @@ def browse_files(dataset: Dataset) -> None:
     listed, preview = st.columns([5, 6], gap="medium")
     with listed:
         table_place = st.container()
-        pages = -(-dataset.file_count // PAGE)
+        pages = -(-(dataset.file_count or 0) // PAGE)
         page = st.pagination(pages, key=f"page-{dataset.reference}", max_visible_pages=5) if pages > 1 else 1
         first = (page - 1) * PAGE
         files = workspace.dataset_files(dataset, first, PAGE)
@@ -238,7 +236,8 @@ def ask_for_dataset() -> None:
         description = st.text_input("Description", key=form.key("description"), on_change="ignore", placeholder="optional")
         kind = next(iter(TYPES))
         if Capability.TABULAR in workspace.capabilities:
-            words = "Tabular: the rows of CSV or Parquet files of the same columns, as a pandas DataFrame. All of them are read once, now."
+            words = "Tabular: the rows of CSV or Parquet files of the same columns, as a pandas DataFrame. All of them are read once, now"
+            words += ", unless they lie in a datastore." if remote else "."
             kind = st.segmented_control("Type", TYPES, key=form.key("type"), default=kind, required=True, help=words)
         with st.expander("Partition format", icon=":material/folder_copy:"):
             words = "Which parts of a path are keys that `partition_keys` can name: `{store}/{brand}/*.csv`, `{when:yyyy/MM/dd}/part.csv`."

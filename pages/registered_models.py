@@ -13,6 +13,7 @@ from pages._form import form_called
 from services import intake
 from services.domain import Model, counted
 from services.errors import SettingsError
+from services.file_tree import size_in_words
 from services.remote import remote_of
 from services.workspace import Capability
 
@@ -69,7 +70,7 @@ def show_details(model: Model) -> None:
         _shared.facts(
             {
                 "Kind": model.kind,
-                "Size": _shared.size_in_words(model.size),
+                "Size": size_in_words(model.size),
                 "Registered": _shared.local_time(model.created_at),
                 **({"Approval": approval(model)} if Capability.APPROVAL in workspace.capabilities else {}),
                 **({} if "://" in model.path else {"File": Path(model.path).name}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -12,6 +13,11 @@ from pages import _results_panel, _results_row, _results_table, _results_take, _
 from pages._results_view import LOOKS, View, change, current, follow
 from pages._shared import clipped, local_time, plain, shown
 from services.domain import Run, RunStatus, counted
+from services.errors import NotFound
+from services.prediction_filters import EVERY_FAILURE
+
+if TYPE_CHECKING:
+    from services.predictions import Predictions
 
 workspace = _shared.workspace()
 
@@ -27,7 +33,7 @@ def results(run_id: str, was_active: bool) -> None:
             return
         with st.skeleton(height=400):
             with st.spinner("Joining what stands beside", show_time=True) if _results_view.beside() else nullcontext():
-                table = _shared.table_beside(run.id, _results_view.beside())
+                table = opened(run)
             view = current(run, table)
             if not sum(table.row_counts.values()):
                 nothing_yet(run)
@@ -36,6 +42,20 @@ def results(run_id: str, was_active: bool) -> None:
                 _results_take.views(view)
                 _results_take.take(view)
             rows(view)
+
+
+def opened(run: Run) -> Predictions:
+    """The run's table with what the URL wants beside it; without, where that is gone."""
+    beside = _results_view.beside()
+    try:
+        return _shared.table_beside(run.id, beside)
+    except NotFound as error:
+        if not beside:
+            raise
+        change(beside="")  # a download of what is seen now must not ask for it either
+        noun = "The true labels" if beside.startswith("labels:") else "The run that was to stand beside"
+        st.warning(plain(f"{noun} of this address are gone: {error.message} What follows is without."), icon=":material/link_off:")
+        return _shared.table_beside(run.id, "")
 
 
 def head(run: Run) -> DeltaGenerator:
@@ -99,7 +119,12 @@ def none_match(view: View) -> None:
     if view.table.count():
         st.info("No prediction matches these filters.", icon=":material/filter_alt:")
     else:
-        st.info("Nothing is predicted, but items failed.", icon=":material/info:")
+        failed = view.table.count(EVERY_FAILURE)
+        st.info(f"Nothing is predicted: {counted(failed, 'item')} failed.", icon=":material/info:")
+        st.button(
+            "Show them with their errors", key="show_failures", icon=":material/error:", on_click=_results_view.set_filter,
+            args=(EVERY_FAILURE,),
+        )  # fmt: skip
 
 
 def other_look(view: View, look: str) -> None:

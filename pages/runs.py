@@ -14,6 +14,7 @@ from pages import _pipelines, _shared
 from pages._shared import arrow_table, clipped, duration_in_words, plain, shown
 from pages._submission import last_submission
 from services.domain import Failure, Run, RunStatus, counted
+from services.file_tree import size_in_words
 from services.pipelines import pipelines_of
 from services.settings import TABLE, ParallelRunSettings
 from services.workspace import Capability
@@ -137,6 +138,8 @@ def board(run_id: str, was_active: bool) -> None:
         if pipelines:
             _pipelines.where_it_is(pipelines, run)
         figures(run)
+        if run.doing:
+            st.caption(f":material/sync: {plain(run.doing)}")
         what_happened(run)
         views = {"Failures": failure_table, "Logs": log, "Settings": settings_table, "Output": output_table}
         for tab, show in zip(st.tabs(list(views), key="view", on_change="rerun", bind="query-params"), views.values(), strict=True):
@@ -296,7 +299,7 @@ def log(run: Run) -> None:
         return
     name = st.selectbox("Log", list(logs), key="log", label_visibility="collapsed")
     lines, size = last_lines(logs[name])
-    words = f"The last {LAST_LINES} lines of {_shared.size_in_words(size)}"
+    words = f"The last {LAST_LINES} lines of {size_in_words(size)}"
     st.caption(words if len(lines) == LAST_LINES else counted(len(lines), "line"))
     with st.container(height=420, border=False, autoscroll=True):
         st.code("\n".join(lines), language=None)

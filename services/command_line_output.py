@@ -81,11 +81,11 @@ def error_lines(error: StudioError) -> list[str]:
 # ---- models, datasets, runs ------------------------------------------------------------------------------------------------------
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> list[str]:
-    """Rows under a header, in columns as wide as they need; numbers to the right."""
-    cells = [header, *([f"{cell:,}" if isinstance(cell, int) else safe(cell) for cell in row] for row in rows)]
+def _table(header: Sequence[str], rows: Sequence[Sequence[str | int | None]]) -> list[str]:
+    """Rows under a header, in columns as wide as they need; numbers to the right, None as unknown."""
+    cells = [header, *([f"{cell:,}" if isinstance(cell, int) else safe(cell or "unknown") for cell in row] for row in rows)]
     columns = list(zip(*cells, strict=True))
-    alignments = [">" if rows and isinstance(rows[0][number], int) else "<" for number in range(len(header))]
+    alignments = [">" if any(isinstance(row[number], int) for row in rows) else "<" for number in range(len(header))]
     formats = [f"{alignment}{max(map(len, column))}" for alignment, column in zip(alignments, columns, strict=True)]
     return ["  ".join(map(format, line, formats)).rstrip() for line in cells]
 
@@ -102,7 +102,8 @@ def _moment(time_: datetime | None) -> str:
 
 
 def model_value(model: Model) -> dict[str, Any]:
-    return {"reference": model.reference, **vars(model)}
+    """What isn't known of a model (its size, its SHA-256) is null."""
+    return {"reference": model.reference, **vars(model), "sha256": model.sha256 or None}
 
 
 def model_lines(models: list[Model]) -> list[str]:
@@ -114,17 +115,21 @@ def model_lines(models: list[Model]) -> list[str]:
 
 
 def dataset_value(dataset: Dataset) -> dict[str, Any]:
-    return {"reference": dataset.reference, "type": dataset.type, **vars(dataset)}
+    """Counts that aren't known are null."""
+    return {"reference": dataset.reference, "type": dataset.type, **vars(dataset), "manifest_sha256": dataset.manifest_sha256 or None}
 
 
 def dataset_lines(datasets: list[Dataset]) -> list[str]:
-    rows = [(d.reference, counted(d.item_count, d.item), d.file_count, d.size, _moment(d.created_at), d.root) for d in datasets]
+    def items(dataset: Dataset) -> str:
+        return "unknown" if dataset.item_count is None else counted(dataset.item_count, dataset.item)
+
+    rows = [(d.reference, items(d), d.file_count, d.size, _moment(d.created_at), d.root) for d in datasets]
     return _table(("DATASET", "ITEMS", "FILES", "BYTES", "REGISTERED", "FOLDER"), rows)
 
 
 def environment_value(environment: Environment) -> dict[str, Any]:
-    """`reference` is null for this program's own interpreter."""
-    return {"reference": environment.reference or None, **vars(environment)}
+    """`reference` is null for this program's own interpreter, `version` for an environment that has none (yet)."""
+    return {"reference": environment.reference or None, **vars(environment), "version": environment.version or None}
 
 
 def environment_lines(environments: list[Environment]) -> list[str]:
@@ -151,11 +156,12 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
                 ("Run", run.id),
                 ("Name", safe(run.title)),
                 ("Status", run.status + (f" ({run.error_code})" if run.error_code else "")),
+                ("Doing", run.doing or ""),
                 ("Error", run.error or ""),
                 ("Rerun of", (run.request.rerun_of or "") + (", failed items only" if run.request.failed_only else "")),
                 ("Reused from", run.reused_from or ""),
                 ("Items", _items(run)),
-                ("Mini-batches", f"{_number(run.mini_batches_done)} of {_number(run.mini_batches_total)} done"),
+                ("Mini-batches", _mini_batches(run)),
                 ("Workers", f"{run.workers:,}" if run.workers else ""),
                 ("Models", ", ".join(run.request.models)),
                 ("Datasets", ", ".join(run.request.datasets)),
@@ -177,12 +183,20 @@ def runs_lines(runs: list[Run]) -> list[str]:
 
 
 def _items(run: Run) -> str:
+    if run.items_succeeded is None:  # Azure ML tells no numbers before the end, and none at all of a summary_only run
+        return f"{_number(run.items_total)} in all, how many succeeded is unknown"
     skipped = f", {run.items_left:,} skipped" if run.status.ended and run.items_left else ""
-    return f"{_number(run.items_succeeded)} of {_number(run.items_total)} succeeded, {_number(run.items_failed)} failed{skipped}"
+    return f"{run.items_succeeded:,} of {_number(run.items_total)} succeeded, {_number(run.items_failed)} failed{skipped}"
+
+
+def _mini_batches(run: Run) -> str:
+    if run.mini_batches_done is None:
+        return f"{_number(run.mini_batches_total)} in all, how many are done is unknown"
+    return f"{run.mini_batches_done:,} of {_number(run.mini_batches_total)} done"
 
 
 def _number(count: int | None) -> str:
-    return "?" if count is None else f"{count:,}"
+    return "unknown" if count is None else f"{count:,}"
 
 
 # ---- waiting for a run -----------------------------------------------------------------------------------------------------------
@@ -214,7 +228,8 @@ def _progress(run: Run) -> Iterator[Any]:
     with tqdm(total=run.items_total, unit=" items", file=sys.stderr, dynamic_ncols=True) as bar:
 
         def show(run: Run) -> None:
-            bar.set_postfix_str(f"{run.status}, {run.items_failed or 0:,} failed", refresh=False)
+            failed = "" if run.items_failed is None else f"{run.items_failed:,} failed"
+            bar.set_postfix_str(", ".join(filter(None, (run.status, failed, run.doing))), refresh=False)
             bar.update((run.items_succeeded or 0) + (run.items_failed or 0) - bar.n)
             bar.refresh()
 
@@ -232,8 +247,10 @@ class _Lines:
         if run.status is self._status and time.monotonic() < self._next:
             return
         self._status, self._next = run.status, time.monotonic() + _SAY_EVERY
-        done = (run.items_succeeded or 0) + (run.items_failed or 0)
-        note(f"{run.status}: {done:,} of {counted(run.items_total or 0, 'item')} done, {run.items_failed or 0:,} failed")
+        done, failed = (run.items_succeeded or 0) + (run.items_failed or 0), run.items_failed or 0
+        told = run.items_succeeded is not None  # Azure ML tells no numbers while it scores
+        counts = f"{done:,} of {counted(run.items_total or 0, 'item')} done, {failed:,} failed" if told else ""
+        note(": ".join(filter(None, (run.status, "; ".join(filter(None, (counts, run.doing)))))))
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------------------

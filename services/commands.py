@@ -26,7 +26,8 @@ from services.command_line_output import (
     runs_lines,
     written_whole,
 )
-from services.domain import Run, RunRequest, RunStatus, TabularDataset, counted, in_words
+from services.cut import in_words
+from services.domain import Run, RunRequest, RunStatus, TabularDataset, counted
 from services.errors import NotFound, SettingsError
 from services.remote import remote_of
 from services.settings import TABLE, ParallelRunSettings
@@ -43,7 +44,7 @@ def register_model(workspace: Workspace, given: argparse.Namespace) -> Answer:
     model = workspace.register_model(
         given.name, given.path, description=given.description, tags=_pairs("tags", given.tag), approve=given.approve
     )
-    lines = [f"Registered {model} ({model.kind}, {model.size:,} bytes, SHA-256 {model.sha256})"]
+    lines = [f"Registered {model} ({model.kind}, {counted(model.size, 'byte')}, SHA-256 {model.sha256})"]
     if not model.usable:
         lines.append(f"It is a program, and a run may use it once it is approved: {_command(given)} model approve {model}")
     return Answer(model_value(model), lines)
@@ -64,7 +65,7 @@ def register_dataset(workspace: Workspace, given: argparse.Namespace) -> Answer:
     about = {"type": given.type, "glob": given.glob, "partition_format": given.partition_format}
     dataset = workspace.register_dataset(given.name, given.path, **about)
     rows = f"{counted(dataset.row_count, 'row')} in " if isinstance(dataset, TabularDataset) else ""
-    size = f"{rows}{counted(dataset.file_count, 'file')}, {dataset.size:,} bytes"
+    size = f"{rows}{counted(dataset.file_count, 'file')}, {counted(dataset.size, 'byte')}"
     columns = dataset.columns if isinstance(dataset, TabularDataset) else ()
     lines = [f"Registered {dataset} ({size}, in {dataset.root})", *(f"  {name}: {dtype}" for name, dtype in columns)]
     return Answer(dataset_value(dataset), lines)

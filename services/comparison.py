@@ -8,7 +8,7 @@ theirs is compared: a score that moved in its last digit is no changed class.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -223,16 +223,22 @@ class Comparison:
         mix = self.class_mix(_MOST_CLASSES + 1)
         return of_classes(mix) if 0 < len(mix) <= _MOST_CLASSES else None
 
-    def _ask(self, query: str) -> list[tuple[Any, ...]]:
+    @cached_property
+    def _database(self) -> duckdb.DuckDBPyConnection:
+        """One for all questions: making it takes longer than most answers."""
         own = f"SELECT {text_of(self._own)} AS Prediction, {number_of(self._own)} AS Number "
         places: Sequence[tuple[str, str, Path]] = (
             ("compared", "", self.path), ("gone", "", _gone_of(self.path)),
             ("older", own, self._older.path), ("newer", own, self._newer.path),
         )  # fmt: skip
-        with explained(self.path), closing(scratch_database(self.path)) as database:
-            for name, selected, path in places:
-                database.execute(f"CREATE VIEW {name} AS {selected}FROM read_parquet({literal(pattern(path))})")
-            return database.execute(query).fetchall()
+        database = scratch_database(self.path)
+        for name, selected, path in places:
+            database.execute(f"CREATE VIEW {name} AS {selected}FROM read_parquet({literal(pattern(path))})")
+        return database
+
+    def _ask(self, query: str) -> list[tuple[Any, ...]]:
+        with explained(self.path):
+            return self._database.cursor().execute(query).fetchall()
 
 
 def changed(before: str | None = None, now: str | None = None, of: str = "Prediction") -> Filter:
@@ -247,5 +253,6 @@ def changed(before: str | None = None, now: str | None = None, of: str = "Predic
 
 
 def fate(change: Change) -> Filter:
-    """The rows of the joined table with this fate, failed items among them."""
-    return Filter(conditions=(Condition("Change", Test.ONE_OF, (change,)),), statuses=tuple(Status))
+    """The rows of the joined table with this fate, failed items among them where these can have it."""
+    chosen = Filter(conditions=(Condition("Change", Test.ONE_OF, (change,)),))
+    return chosen if change in (Change.SAME, Change.CHANGED, Change.GAINED) else replace(chosen, statuses=tuple(Status))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -30,7 +30,7 @@ def parse_reference(text: str, field_name: str) -> tuple[str, int | None]:
 
 @dataclass(frozen=True)
 class Model:
-    """One version of a registered model. `path` is its file or folder in the workspace; `size` in bytes.
+    """One version of a registered model. `path` is its file or folder in the workspace; `size` in bytes, None where it isn't known.
 
     `kind` says what the content is (never the extension); `imports` are the modules a pickle would import on load.
     A model that is a program (`needs_approval`) may be used by a run only once its `sha256` is `approved`.
@@ -39,7 +39,7 @@ class Model:
     name: str
     version: int
     path: str
-    size: int
+    size: int | None
     sha256: str
     kind: str
     created_at: datetime
@@ -68,7 +68,7 @@ class Dataset:
     """One version of a registered dataset: its files, in the order of their paths, for ever. An item is what counts in a run.
 
     `root` is the absolute folder that the relative paths start from. `in_place` is False where the workspace holds a copy. The keys of
-    `partition_format` are parts of each path; it is empty where there are none.
+    `partition_format` are parts of each path; it is empty where there are none. Counts are None where nobody has counted yet.
     """
 
     type: ClassVar[str]
@@ -79,8 +79,8 @@ class Dataset:
     root: str
     glob: str
     in_place: bool
-    file_count: int
-    size: int
+    file_count: int | None
+    size: int | None
     manifest: str
     manifest_sha256: str
     created_at: datetime
@@ -92,7 +92,7 @@ class Dataset:
         return reference(self.name, self.version)
 
     @property
-    def item_count(self) -> int:
+    def item_count(self) -> int | None:
         raise NotImplementedError
 
     def __str__(self) -> str:
@@ -107,7 +107,7 @@ class FileDataset(Dataset):
     item = "file"
 
     @property
-    def item_count(self) -> int:
+    def item_count(self) -> int | None:
         return self.file_count
 
 
@@ -121,13 +121,13 @@ class TabularDataset(Dataset):
 
     format: str = "csv"
     columns: tuple[tuple[str, str], ...] = ()
-    row_count: int = 0
+    row_count: int | None = 0
 
     type = "tabular"
     item = "row"
 
     @property
-    def item_count(self) -> int:
+    def item_count(self) -> int | None:
         return self.row_count
 
 
@@ -171,7 +171,7 @@ class Environment:
 
     @property
     def reference(self) -> str:
-        return reference(self.name, self.version) if self.name else ""
+        return reference(self.name, self.version) if self.name and self.version else self.name
 
     def __str__(self) -> str:
         return self.reference or "this program’s own"
@@ -245,7 +245,6 @@ class RunRequest:
         for argument in self.arguments:
             if argument.startswith("--") and argument[2:].split("=")[0] in RESERVED_ARGUMENTS:
                 raise SettingsError("arguments", f"{argument} is reserved by ParallelRunStep", "Choose another argument name.")
-
         if self.settings.partition_keys and self.settings.mini_batch_size:  # as the SDK
             raise SettingsError("partition_keys", "partition_keys and mini_batch_size exclude each other", "Leave one of them empty.")
 
@@ -277,8 +276,9 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run is. Counts that aren't known yet are None; times are UTC. `workers` are those alive now; `rate` is items per second.
-    `reused_from` is the run whose output it took instead of scoring; `reuse_note` says why it took none, though there were others."""
+    """Where a run is. Counts that aren't known yet are None; times are UTC. `workers` are those alive now; `rate` is items per second;
+    `doing` what its process is at beside scoring, in words. `reused_from` is the run whose output it took instead of scoring;
+    `reuse_note` says why it took none, though there were others."""
 
     id: str
     request: RunRequest
@@ -294,6 +294,7 @@ class Run:
     mini_batches_done: int | None = None
     workers: int = 0
     rate: float | None = None
+    doing: str | None = None
     error_code: str | None = None
     error: str | None = None
     reused_from: str | None = None
@@ -356,45 +357,9 @@ def readable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 file`, `1,234 files`; mini-batch and batch get their -es."""
+def counted(count: int | None, noun: str) -> str:
+    """`1 file`, `1,234 files`; mini-batch and batch get their -es. None is an unknown number of them."""
     plural = "es" if noun.endswith("ch") else "s"
+    if count is None:
+        return f"an unknown number of {noun}{plural}"
     return f"{count:,} {noun}{'' if count == 1 else plural}"
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How the datasets of a run are cut into mini-batches. `item` is `file` or `row`; `each` says what one mini-batch is, after the number
-    of them: ` of 5`, ` of about 1 MB`. `notes` are sentences on what can't be cut as asked; `on` says who works, where not this machine."""
-
-    item: str
-    item_count: int
-    mini_batch_count: int
-    each: str = ""
-    notes: tuple[str, ...] = ()
-    on: str = ""
-
-    @classmethod
-    def of_files(cls, file_counts: Iterable[int], size: int) -> Cut:
-        """File datasets of so many files each, cut separately into mini-batches of `size` files."""
-        counts = list(file_counts)
-        return cls("file", sum(counts), sum(-(-count // size) for count in counts), f" of {size:,}")
-
-
-def in_words(cut: Cut, settings: ParallelRunSettings) -> str:
-    """What a run will do, for a person: “912 files in 183 mini-batches of 5, on 4 workers; stops after the 11th failed file”."""
-    total, item, threshold = cut.item_count, cut.item, settings.error_threshold
-    each = cut.each if cut.mini_batch_count > 1 else ""
-    if threshold < 0:
-        stop = f"never stops for failed {item}s"
-    elif threshold >= total:
-        stop = f"never stops for failed {item}s: {threshold:,} may fail, and there are only {total:,}"
-    else:
-        stop = f"stops after the {_ordinal(threshold + 1)} failed {item}"
-    batches = counted(cut.mini_batch_count, "mini-batch")
-    return f"{counted(total, item)} in {batches}{each}, on {cut.on or counted(settings.worker_count, 'worker')}; {stop}"
-
-
-def _ordinal(number: int) -> str:
-    suffix = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number:,}{suffix}"

@@ -26,16 +26,12 @@ from typing import BinaryIO
 
 from services.domain import DatasetFile, counted
 from services.errors import EntryScriptError, IntakeError, SettingsError
-from services.file_tree import file_stat, is_junk, may_read, reading, short, stat_of, walk
+from services.file_tree import file_stat, is_junk, may_read, reading, short, size_in_words, stat_of, walk
 
 _CHUNK = 1 << 20
 _LARGEST_SCRIPT = 1 << 20
 _SMALL_ENOUGH = 1 << 20  # an archive that unpacks to less is no bomb, however well it is compressed
 _DAMAGED = (zipfile.BadZipFile, EOFError, ValueError, struct.error, zlib.error, lzma.LZMAError, OSError)
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------------------
@@ -205,7 +201,8 @@ def extract_zip(
         members = _checked_members(opened, max_files, limit)
         needed, room = sum(member.file_size for _, member in members.values()), _room(into)
         if needed > room:
-            raise IntakeError(f"The zip unpacks to {_size(needed)}, and the disk of {into} has {_size(room)} left.", "Make room first.")
+            sizes = f"The zip unpacks to {size_in_words(needed)}, and the disk of {into} has {size_in_words(room)} left."
+            raise IntakeError(sizes, "Make room first.")
         with _all_or_nothing(into) as create:
             for path, (name, member) in members.items():
                 with create(name, path) as target:
@@ -330,7 +327,8 @@ def _parsed(source: bytes, name: str) -> ast.Module:
     if not source.strip():
         raise EntryScriptError(f"{short(name)} is empty.", "Choose the script that has init() and run(mini_batch).")
     if len(source) > _LARGEST_SCRIPT:
-        raise EntryScriptError(f"{short(name)} is {_size(len(source))}: no script.", "Keep what is not code in files beside the script.")
+        size = size_in_words(len(source))
+        raise EntryScriptError(f"{short(name)} is {size}: no script.", "Keep what is not code in files beside the script.")
     if b"\0" in source:
         raise EntryScriptError(f"{short(name)} is no Python script: it holds NUL bytes.", "Save it as UTF-8 text.")
     try:

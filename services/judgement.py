@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -269,11 +268,17 @@ class Judgement:
     def leftover_count(self) -> int:
         return int(self._ask("SELECT count(*) FROM leftovers")[0][0])
 
+    @cached_property
+    def _database(self) -> duckdb.DuckDBPyConnection:
+        """One for all questions: making it takes longer than most answers."""
+        database = scratch_database(self.path)
+        database.execute(f"CREATE VIEW judged AS FROM read_parquet({literal(pattern(self.path))})")
+        database.execute(f"CREATE VIEW leftovers AS FROM read_parquet({literal(pattern(_leftovers_of(self.path)))})")
+        return database
+
     def _ask(self, query: str) -> list[tuple[Any, ...]]:
-        with explained(self.path), closing(scratch_database(self.path)) as database:
-            database.execute(f"CREATE VIEW judged AS FROM read_parquet({literal(pattern(self.path))})")
-            database.execute(f"CREATE VIEW leftovers AS FROM read_parquet({literal(pattern(_leftovers_of(self.path)))})")
-            return database.execute(query).fetchall()
+        with explained(self.path):
+            return self._database.cursor().execute(query).fetchall()
 
 
 _JUDGED_ROWS = f"Verdict IN ('{Verdict.CORRECT}', '{Verdict.WRONG}')"

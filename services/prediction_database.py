@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SECONDS_FOR_A_QUERY = 30
 MEMORY = "512MB"
+_PERFECT = "20"  # bits: groups of so many whole numbers, such as mini-batches, are counted in an array instead of a hash table
 
 
 def pattern(file: Path) -> str:
@@ -37,6 +38,7 @@ def connected(file: Path, seconds: float = 0, memory: str = MEMORY) -> duckdb.Du
             "autoload_known_extensions": "false",
             "autoinstall_known_extensions": "false",
             "python_enable_replacements": "false",
+            "perfect_ht_threshold": _PERFECT,
         }
     )
     database.execute(f"SET allowed_paths = [{literal(pattern(file))}, {literal(str(file.absolute()))}]")
@@ -58,6 +60,9 @@ def explained(path: Path, field: str = "", hint: str = "") -> Iterator[None]:
         yield
     except (duckdb.Error, OSError) as error:
         reason = str(error).splitlines()[0]
+        if field and isinstance(error, duckdb.InterruptException | duckdb.OutOfMemoryException):
+            what = "time" if isinstance(error, duckdb.InterruptException) else "memory"
+            raise SettingsError(field, f"this takes more {what} than it may", "Ask for less.") from error
         if field and not isinstance(error, duckdb.IOException):
             noun = "condition" if field == "where" else "query"
             raise SettingsError(field, f"this {noun} can't be used: {reason}", hint) from error

@@ -136,11 +136,14 @@ TABLE_ORDER = Order()
 @dataclass(frozen=True)
 class Known:
     """What is known of a table's values, so that less has to be looked at. `classes` are all its predictions, None where they are many;
-    `lower_files` says that no file name has an upper-case letter."""
+    `lower_files` says that no file name has an upper-case letter; `statuses` are those that rows have; `failed_say_nothing` that exactly
+    the items that failed have no prediction."""
 
     columns: Mapping[str, Kind]
     classes: tuple[str, ...] | None = None
     lower_files: bool = False
+    statuses: tuple[str, ...] = tuple(Status)
+    failed_say_nothing: bool = False
 
 
 def condition(filter_: Filter, known: Known) -> tuple[str, dict[str, Any]]:
@@ -149,7 +152,7 @@ def condition(filter_: Filter, known: Known) -> tuple[str, dict[str, Any]]:
     import duckdb
 
     conditions = []
-    if set(filter_.statuses) != set(Status):
+    if not (set(filter_.statuses) >= set(known.statuses) or (filter_.classes and known.failed_say_nothing and leaves_predictions(filter_))):
         conditions.append(f"Status IN ({', '.join(literal(Status(status)) for status in filter_.statuses) or 'NULL'})")
     values: dict[str, Any] = {}
     if filter_.text:
@@ -203,6 +206,11 @@ def _one_of(column: str, type_: str, texts: Sequence[str], name: str) -> tuple[s
         return f"{column} IN (SELECT {cast}(${name}::VARCHAR[]){'' if type_ == 'VARCHAR' else f' AS {type_})'})", {name: values}
     equal = [f"{column} = {f'${name}_{n}' if type_ == 'VARCHAR' else f'TRY_CAST(${name}_{n} AS {type_})'}" for n in range(len(values))]
     return f"({' OR '.join(equal) or 'false'})", {f"{name}_{n}": value for n, value in enumerate(values)}
+
+
+def leaves_predictions(filter_: Filter) -> bool:
+    """Whether nothing that was predicted is left out for its status."""
+    return set(filter_.statuses) >= set(PREDICTED)
 
 
 def keeps_order(filter_: Filter, known: Known) -> bool:

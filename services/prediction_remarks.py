@@ -123,12 +123,16 @@ class RemarkStore:
 def with_remarks(
     columns: Sequence[str], batches: Iterator[pyarrow.RecordBatch], remarks: Remarks
 ) -> tuple[list[str], Iterator[pyarrow.RecordBatch]]:
-    """The columns and rows, whose last three columns are file, mini-batch and place, with Note and Corrected label in place of these."""
+    """The columns and rows, whose last three columns are file, mini-batch and place, with Note and Corrected label in place of these.
+    A column that is called so gets another name: see names_beside."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from services.prediction_join import names_beside
     from services.prediction_table import text_array
 
+    remarked = ("Note", "Corrected label")
+    names = [*names_beside(columns, remarked).values(), *remarked]
     files = text_array(sorted({key.file for key in remarks}))
 
     def added() -> Iterator[pyarrow.RecordBatch]:
@@ -139,6 +143,6 @@ def with_remarks(
                 remark = remarks.get(RowKey(file[row].as_py(), mini_batch[row].as_py(), place[row].as_py()), Remark())
                 texts[0][row], texts[1][row] = remark.note, remark.label
             notes = [text_array([found.get(row) or None for row in range(len(batch))]) for found in texts]
-            yield pa.RecordBatch.from_arrays([*kept, *notes], [*columns, "Note", "Corrected label"])
+            yield pa.RecordBatch.from_arrays([*kept, *notes], names)
 
-    return [*columns, "Note", "Corrected label"], added()
+    return names, added()

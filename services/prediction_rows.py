@@ -11,7 +11,7 @@ import json
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -44,6 +44,10 @@ class ScoredMiniBatch:
     """Items that do not count here, though their rows are among `rows`: a later run scored them again."""
     earlier_attempts: Mapping[str, int] = field(default_factory=dict)
     """By item, the attempts of earlier runs that come on top of `attempts`."""
+    read: ReadRows | None = None
+    """The rows matched with items, where that was done: of a mini-batch that comes in parts, the part's."""
+    rows_before: int = 0
+    """Of a mini-batch that comes in parts, the rows of `read` in those before."""
 
 
 class Status(StrEnum):
@@ -63,6 +67,7 @@ MORE = "run() returned more rows than it got"
 NO_FILE = "this row names no file of its mini-batch"
 FILE_KEYS = ("file", "path")
 """Of a JSON object, in any case: whose row it is, where that is the name of an item of the mini-batch."""
+_FILE_SAID = re.compile(rf'"(?:{"|".join(FILE_KEYS)})"\s*:\s*"([^"]*)"', re.IGNORECASE)
 AMBIGUOUS = "several files of the mini-batch have this name, and the rows don't tell which is whose: print the path instead of the name"
 
 
@@ -90,6 +95,8 @@ class ReadRows:
         )
 
 
+_LOST_AT_A_TIME = 100_000
+
 # The tutorial's `: ` takes one space, so that a prediction's own leading space survives; the others take all the spaces there are.
 _SEPARATOR = re.compile(r": | : |[:,;|\t] *| +")
 _ONE_SPACE = re.compile(" ")  # a DataFrame's, whose next field may be empty
@@ -104,17 +111,73 @@ def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
     if not rows:
         return ReadRows(items, [None] * len(items), _FAILED * len(items), [mini_batch.error or NO_ROW] * len(items))
     if len(rows) == len(items):
-        predictions = _each_in_its_place(mini_batch) if mini_batch.in_order else _each_by_its_name(mini_batch)
+        each = _each_in_its_place if mini_batch.in_order else _each_by_its_name
+        predictions = _each_says_its_file(mini_batch) if rows[0].startswith("{") else None
+        predictions = predictions or each(mini_batch)
         if predictions is not None:
             return ReadRows(items, predictions, _SUCCEEDED * len(items), [None] * len(items))
     return _looked_up(mini_batch)
 
 
+def read_in_parts(items: Sequence[str], root: str, parts: Iterable[Sequence[str]]) -> Iterator[ReadRows]:
+    """As `read_rows` of rows that are out of order, but some at a time, as they come; the items that no row names are last. Memory grows
+    with the items and the largest part, not with the rows."""
+    own, places, quoted = _own_names(items), dict[str, list[int]](), False
+    named, ambiguous, longest = bytearray(len(items)), set[int](), 0
+    for rows in parts:
+        files, predictions, statuses, errors = list[str](), list[str | None](), bytearray(), list[str | None]()
+        for row in rows:
+            name, separator, prediction = row.partition(": ")
+            owner, candidates = own.get(name) if separator else None, list[int]()
+            if owner is None:
+                if not places or (row.startswith('"') and not quoted):
+                    quoted = quoted or row.startswith('"')
+                    places = _places(ScoredMiniBatch(0, items, root, ('"',) if quoted else (), "", 0, 0.0, ""))
+                    longest = max(map(len, places), default=0)
+                beginning = _longest_name(row, places, longest, _SEPARATOR) or _named_within(row, places)
+                candidates = places[beginning[0]] if beginning else []
+                owner, prediction = (candidates[0], beginning[1]) if beginning and len(candidates) == 1 else (None, row)
+            if owner is None:
+                ambiguous.update(candidates)
+            else:
+                named[owner] = True
+            files.append("" if owner is None else items[owner])
+            predictions.append(prediction)
+            statuses += _UNMATCHED if owner is None else _SUCCEEDED
+            errors.append(None if owner is not None else AMBIGUOUS if candidates else NO_FILE)
+        yield ReadRows(files, predictions, bytes(statuses), errors)
+    left = [place for place, has_row in enumerate(named) if not has_row]
+    whys = [AMBIGUOUS if place in ambiguous else NO_ROW for place in left]
+    yield ReadRows([items[place] for place in left], [None] * len(left), _FAILED * len(left), whys)
+
+
+def read_tables_in_parts(file: str, item_count: int, parts: Iterable[Sequence[str]]) -> Iterator[ReadRows]:
+    """The same of rows made of rows, of which nobody knows which is whose; `file` is what all are of, or ""."""
+    total = 0
+    for rows in parts:
+        total += len(rows)
+        yield ReadRows([file] * len(rows), rows, _SUCCEEDED * len(rows), [None] * len(rows))
+    for lost in range(total, item_count, _LOST_AT_A_TIME):
+        count = min(_LOST_AT_A_TIME, item_count - lost)
+        yield ReadRows([file] * count, [None] * count, _FAILED * count, [FEWER] * count)
+
+
+def _own_names(items: Sequence[str]) -> dict[str, int]:
+    """The items by their file's own name, where that is one item's only; none where the first `: ` of a row may be within a name."""
+    if any(":" in item for item in items):
+        return {}
+    names = [item[item.rfind("/") + 1 :] for item in items]
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    return {name: place for place, name in enumerate(names) if name not in twice}
+
+
 def _in_any_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
-    """Rows made of rows, of which nobody knows which is whose: their number alone says how many of the items have one."""
+    """Rows made of rows, of which nobody knows which is whose: their number alone says how many of the items have one, and only a file
+    that is common to all is known."""
     lost = max(0, len(items) - len(rows))
+    file = items[0] if len(set(items)) == 1 else ""
     return ReadRows(
-        [""] * (len(rows) + lost), [*rows, *[None] * lost], _SUCCEEDED * len(rows) + _FAILED * lost, [None] * len(rows) + [FEWER] * lost
+        [file] * (len(rows) + lost), [*rows, *[None] * lost], _SUCCEEDED * len(rows) + _FAILED * lost, [None] * len(rows) + [FEWER] * lost
     )
 
 
@@ -177,6 +240,25 @@ def _each_by_its_name(mini_batch: ScoredMiniBatch) -> list[str] | None:
             return None
         predictions[place] = prediction
     return [prediction for prediction in predictions if prediction is not None]
+
+
+def _each_says_its_file(mini_batch: ScoredMiniBatch) -> list[str] | None:
+    """The rows in the order of the items where each is a flat JSON object that names another item, all spelled alike; else None. The fast
+    way: without escapes a quote is a delimiter, and with one brace a row and as many keys as rows nothing else can name a file."""
+    text = "\n".join(mini_batch.rows)
+    count = len(mini_batch.rows)
+    if "\\" in text or text.count("{") != count or sum(map(text.casefold().count, (f'"{key}"' for key in FILE_KEYS))) != count:
+        return None
+    said = [found and found[1] for found in map(_FILE_SAID.search, mini_batch.rows)]
+    if any(names == said for names in _spellings(mini_batch)):
+        return list(mini_batch.rows)
+    for names in _spellings(mini_batch):
+        places = dict(zip(names, range(count), strict=True))
+        if len(places) < count:  # the first spelling, so that a path is never taken for a name
+            return None
+        if places.keys() == {*said}:
+            return [row for _, row in sorted(zip(map(places.__getitem__, filter(None, said)), mini_batch.rows, strict=True))]
+    return None
 
 
 def _looked_up(mini_batch: ScoredMiniBatch) -> ReadRows:

@@ -5,6 +5,7 @@ A selection is a file of row numbers, four bytes each; a page of it is a slice. 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
@@ -81,8 +82,7 @@ class Kept:
 
     def __init__(self, path: Path, file: Path) -> None:
         self._folder = folder_of(path)
-        info = file.stat()
-        self._table = f"{info.st_ino} {info.st_mtime_ns} {info.st_size}"  # another table may be put in its place
+        self._table = table_identity(file)  # another table may be put in its place
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def found(self, what: str, suffix: str) -> Path:
@@ -130,11 +130,36 @@ class Kept:
                 path.unlink(missing_ok=True)
 
 
+def table_identity(file: Path) -> str:
+    """Which table this is, whatever its name; nothing where there is none."""
+    try:
+        info = file.stat()
+    except OSError:
+        return ""
+    return f"{info.st_ino} {info.st_mtime_ns} {info.st_size}"
+
+
 def folder_of(table: Path) -> Path:
     return table.with_suffix(".kept")
 
 
 def remove_table(table: Path) -> None:
-    """The table and what is kept beside it; nothing where it isn't there."""
+    """The table and what is kept beside it; nothing where it isn't there. Whoever has it open keeps a name of their own for it."""
     table.unlink(missing_ok=True)
     shutil.rmtree(folder_of(table), ignore_errors=True)
+    for name in table.parent.glob(f".{glob.escape(table.name)}.*-*.open"):
+        if not _goes_on(name.suffixes[-2][1:].partition("-")[0]):  # killed: it could not take its name away
+            name.unlink(missing_ok=True)
+
+
+def _goes_on(process: str) -> bool:
+    """Whether there is such a process. On Windows, where a look would end it, there is said to be."""
+    if os.name != "posix" or not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -6,6 +6,7 @@ arrays are made of buffers instead.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -15,10 +16,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services.errors import WorkspaceUnavailable
 from services.prediction_rows import STATUSES, ReadRows, ScoredMiniBatch, Status, read_rows
+
+if TYPE_CHECKING:
+    from services.prediction_documents import Documents
 
 COLUMNS = (
     "File", "Prediction", "Number", "Status", "Error", "Mini-batch", "Worker", "Attempts", "Seconds", "Folder", "Place", "Scored at",
@@ -41,13 +45,21 @@ class Kind(StrEnum):
     """Of columns only: date and time, UTC."""
 
 
+_FORMAT = 2
+"""To be counted up when tables of the same rows become others."""
 _ROWS_AT_A_TIME = 122_880
 _CHARACTERS_AT_A_TIME = 32_000_000
-_MOST_CLASSES = 50
+_LOOKED_AT = 1000
+MOST_CLASSES = 50
 _NAME = r"(?s)/?[^/]*$"
 _STRUCTURED = r"(?s)^\s*[\[{].*[\]}]\s*$"
 WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
 NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
+
+
+def table_name(what: object) -> str:
+    """A table's file name, for what it is made of. A table that an earlier version has made has another, and is made anew."""
+    return f"predictions-{what}-{_FORMAT}.parquet"
 
 
 def make_table(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
@@ -58,8 +70,7 @@ def make_table(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
         try:
-            if metadata := _write(mini_batches, unfinished):
-                _unfold(unfinished, metadata)
+            _write(mini_batches, unfinished)
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -70,8 +81,8 @@ def make_table(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
         ) from error
 
 
-def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> dict[str, str]:
-    """Write the table with the prediction as one column. What it says of itself, where that may hold several values; else nothing."""
+def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
+    """Write the table in one go; a second time where the predictions hold several values that aren't as the first ones are."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -79,42 +90,57 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> dict[str, str
     types = (
         pa.large_string(), texts, pa.float64(), texts, texts, whole, texts, whole, pa.float64(), texts, pa.int32(), pa.timestamp("us"),
     )  # fmt: skip
-    kind, counts, structured = _KindSoFar(), Counter[str](), False
+    columns = dict(zip(COLUMNS, types, strict=True))
+    kinds = {name: _kind_of(type_) for name, type_ in columns.items()}
+    kind, counts, any_frames = _KindSoFar(), Counter[str](), False
+    groups = _row_groups(mini_batches)
+    first = next(groups, _RowGroup())
+    documents = first.documents()
+    if documents:
+        columns |= {"Prediction": texts if documents.own else pa.large_string()} | {leaf.name: leaf.type_ for leaf in documents.columns}
+    columns[FRAME.strip('"')] = texts
     with (
         open(path, "xb") as file,
         parquet.ParquetWriter(
             file,
-            pa.schema([*zip(COLUMNS, types, strict=True), (FRAME.strip('"'), texts)]),
+            pa.schema(list(columns.items())),
             compression="lz4",
-            use_dictionary=[*COLUMNS[1:], FRAME.strip('"')],
+            use_dictionary=[name for name, type_ in columns.items() if type_ != pa.large_string()],
             store_schema=False,
         ) as writer,
         ThreadPoolExecutor(1) as thread,
     ):
 
         def write(rows: _RowGroup) -> None:
-            writer.write_table(pa.Table.from_arrays(rows.columns(kind), schema=writer.schema))
+            writer.write_table(pa.Table.from_arrays(rows.columns(kind, documents), schema=writer.schema))
 
         written: list[Future[None]] = []
-        for rows in _row_groups(mini_batches):  # pyarrow writes one group while the next is read
+        for rows in itertools.chain([first] if first.files else [], groups):  # pyarrow writes one group while the next is read
             for group in written:
                 group.result()
             written = [thread.submit(write, rows)]
             counts.update({status: rows.statuses.count(place) for place, status in enumerate(STATUSES)})
-            structured = structured or any(rows.frames)
+            any_frames = any_frames or any(rows.frames)
         for group in written:
             group.result()
-        kinds = dict(zip(COLUMNS, map(_kind_of, types), strict=True)) | {"Prediction": kind.decided()}
-        metadata = {"kind": str(kind.decided()), "columns": json.dumps(kinds), "rows": json.dumps(counts)}
+        kinds["Prediction"] = kind.decided()
+        metadata = {"kind": str(kinds["Prediction"]), "rows": json.dumps(counts)}
         if kind.texts is not None:
             metadata["classes"] = json.dumps(sorted(kind.texts))
         if kind.lower_files:
             metadata["lower_files"] = "true"
+        done = documents is not None and documents.fits and not any_frames
+        if documents and done:
+            kinds |= {leaf.name: leaf.decided() for leaf in documents.columns}
+            metadata |= {"whole": documents.whole_column}
+        metadata["columns"] = json.dumps(kinds)
         writer.add_key_value_metadata(metadata)
-    return metadata if structured or kind.any_structured else {}
+    if not done and (documents or any_frames or kind.any_structured):
+        whole_column = documents.whole_column if documents else ""
+        _unfold(path, metadata | {"columns": json.dumps({name: kinds[name] for name in COLUMNS})}, whole_column)
 
 
-def _unfold(written: Path, metadata: dict[str, str]) -> None:
+def _unfold(written: Path, metadata: dict[str, str], whole_column: str) -> None:
     """Put what the predictions hold into columns of their own. Where that can't be done the table stays as it was written."""
     import duckdb
 
@@ -122,7 +148,7 @@ def _unfold(written: Path, metadata: dict[str, str]) -> None:
 
     unfinished = written.with_name(f"{written.name}.unfolded")
     try:
-        if unfold(written, metadata, unfinished):
+        if unfold(written, metadata, unfinished, whole_column):
             os.replace(unfinished, written)
     except duckdb.Error as error:
         logging.getLogger(__name__).warning("the predictions were not unfolded into columns: %s", error)
@@ -150,6 +176,7 @@ class _RowGroup:
     errors: list[str | None] = field(default_factory=list)
     mini_batches: list[tuple[int, str, int, float, float]] = field(default_factory=list)
     row_counts: list[int] = field(default_factory=list)
+    rows_before: list[int] = field(default_factory=list)
     frames: list[str | None] = field(default_factory=list)
     earlier_attempts: dict[int, int] = field(default_factory=dict)
     characters: int = 0
@@ -164,31 +191,44 @@ class _RowGroup:
         self.errors += rows.errors
         self.mini_batches.append((mini_batch.index, mini_batch.worker, mini_batch.attempts, mini_batch.seconds, mini_batch.ended_at))
         self.row_counts.append(len(rows.files))
+        self.rows_before.append(mini_batch.rows_before)
         self.frames.append(mini_batch.columns or None)
         self.characters += sum(map(len, mini_batch.rows))
 
-    def columns(self, kind: _KindSoFar) -> list[Any]:
-        """The arrays of COLUMNS and FRAME. `kind` is told of the predictions."""
+    def documents(self) -> Documents | None:
+        """What the predictions hold, where these rows are the first."""
+        from services.prediction_documents import documents_of
+
+        if any(self.frames) or not any(text and text[0] in "[{" for text in self.predictions[:_LOOKED_AT]):
+            return None
+        return documents_of(text_array(self.predictions), text_array(self.files))
+
+    def columns(self, kind: _KindSoFar, documents: Documents | None) -> list[Any]:
+        """The arrays of COLUMNS, of what documents hold, and of FRAME. `kind` is told of the predictions."""
         import numpy as np
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        predictions = text_array(self.predictions).dictionary_encode()
         statuses = np.frombuffer(bytes(self.statuses), np.int8)
-        kind.see(predictions.filter(pc.cast(_array(statuses == STATUSES.index(Status.SUCCEEDED), pa.uint8()), pa.bool_())))
+        succeeded = pc.cast(_array(statuses == STATUSES.index(Status.SUCCEEDED), pa.uint8()), pa.bool_())
+        files, predictions = text_array(self.files), text_array(self.predictions)
+        unfolded: list[Any] = []
+        if documents:
+            predictions, unfolded = documents.unfolded(predictions, files, succeeded)
+        encoded = predictions.dictionary_encode()
+        kind.see(encoded.filter(succeeded))
         indices, workers, attempts, seconds, ended_at = zip(*self.mini_batches, strict=True)
         mini_batch = np.repeat(np.arange(len(self.row_counts)), self.row_counts)
         attempts_of_rows = np.array(attempts, np.int64)[mini_batch]
         if self.earlier_attempts:
             attempts_of_rows[list(self.earlier_attempts)] += list(self.earlier_attempts.values())
         ends = np.cumsum(self.row_counts)
-        places = np.arange(len(self.files)) - (ends - self.row_counts)[mini_batch]
-        files = text_array(self.files)
-        kind.see_all(self.files, predictions.dictionary)
+        places = np.arange(len(self.files)) - (ends - self.row_counts - self.rows_before)[mini_batch]
+        kind.see_all(self.files, encoded.dictionary)
         return [
             files,
-            predictions,
-            _numbers(predictions.dictionary).take(predictions.indices),
+            predictions if documents and not documents.own else encoded,
+            numbers_in(encoded.dictionary).take(encoded.indices),
             pa.DictionaryArray.from_arrays(_array(statuses, pa.int8()).cast(pa.int32()), text_array(STATUSES)),
             (text_array(self.errors) if any(self.errors) else pa.nulls(len(self.errors), pa.large_string())).dictionary_encode(),
             _array(np.array(indices, np.int64)[mini_batch], pa.int64()),
@@ -198,6 +238,7 @@ class _RowGroup:
             pc.replace_substring_regex(files, _NAME, "").dictionary_encode(),
             _array(places.astype(np.int32), pa.int32()),
             _array((np.array(ended_at, np.float64) * 1e6).astype(np.int64)[mini_batch], pa.timestamp("us")),
+            *unfolded,
             text_array(self.frames).dictionary_encode().take(_array(mini_batch, pa.int64())),
         ]
 
@@ -205,7 +246,7 @@ class _RowGroup:
 def _row_groups(mini_batches: Iterable[ScoredMiniBatch]) -> Iterator[_RowGroup]:
     group = _RowGroup()
     for mini_batch in mini_batches:
-        rows = read_rows(mini_batch)
+        rows = mini_batch.read or read_rows(mini_batch)
         group.add(mini_batch, rows.without(mini_batch.left_out) if mini_batch.left_out else rows)
         if len(group.files) >= _ROWS_AT_A_TIME or group.characters >= _CHARACTERS_AT_A_TIME:
             yield group
@@ -244,13 +285,21 @@ def text_array(texts: Sequence[str | None]) -> Any:
     return pa.LargeStringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(encoded), validity)
 
 
+def whole_number(value: int) -> Any:
+    """An Arrow scalar."""
+    import numpy as np
+    import pyarrow as pa
+
+    return _array(np.array([value], np.int64), pa.int64())[0]
+
+
 def _array(values: Any, type_: Any) -> Any:
     import pyarrow as pa
 
     return pa.Array.from_buffers(type_, len(values), [None, pa.py_buffer(values)])
 
 
-def _numbers(texts: Any) -> Any:
+def numbers_in(texts: Any) -> Any:
     """The texts that are numbers as a person or a program writes them, as doubles; null for any other. `007`, `+1`, `nan` are text."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -276,8 +325,8 @@ class _KindSoFar:
         names = "".join(files)
         self.lower_files = self.lower_files and names == names.lower()
         if self.texts is not None:
-            self.texts.update(distinct.slice(0, _MOST_CLASSES + 1).to_pylist())
-            if len(distinct) > _MOST_CLASSES or len(self.texts) > _MOST_CLASSES:
+            self.texts.update(distinct.slice(0, MOST_CLASSES + 1).to_pylist())
+            if len(distinct) > MOST_CLASSES or len(self.texts) > MOST_CLASSES:
                 self.texts = None
 
     def see(self, predictions: Any) -> None:
@@ -285,14 +334,14 @@ class _KindSoFar:
 
         distinct = predictions.unique().dictionary_decode()
         self.count += len(predictions)
-        if len(self.classes) <= _MOST_CLASSES:
-            self.classes.update(distinct.slice(0, _MOST_CLASSES + 1).to_pylist())
+        if len(self.classes) <= MOST_CLASSES:
+            self.classes.update(distinct.slice(0, MOST_CLASSES + 1).to_pylist())
         self.any_structured = self.any_structured or pc.any(pc.match_substring_regex(distinct, _STRUCTURED)).as_py() is True
-        self.all_numbers = self.all_numbers and _numbers(distinct).null_count == 0
+        self.all_numbers = self.all_numbers and numbers_in(distinct).null_count == 0
         self.all_whole = self.all_whole and pc.all(pc.match_substring_regex(distinct, WHOLE)).as_py() is not False
 
     def decided(self) -> Kind:
-        few = len(self.classes) <= min(_MOST_CLASSES, self.count / 2)
+        few = len(self.classes) <= min(MOST_CLASSES, self.count / 2)
         if self.count and few and (self.all_whole or not self.all_numbers):
             return Kind.CATEGORY
         if self.count and self.all_numbers:

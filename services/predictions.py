@@ -13,6 +13,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +33,12 @@ from services.prediction_filters import (
     Test,
     condition,
     keeps_order,
+    leaves_predictions,
     quoted,
 )
 from services.prediction_remarks import Remark, RowKey
 from services.prediction_rows import ScoredMiniBatch, Status
-from services.prediction_selections import Kept, Selection
+from services.prediction_selections import Kept, Selection, table_identity
 from services.prediction_table import COLUMNS, Kind, make_table
 
 if TYPE_CHECKING:
@@ -62,6 +64,10 @@ __all__ = [
     "Test",
     "make_table",
 ]
+
+_MOST_ANSWERS = 64
+_MOST_CHARACTERS = 200_000  # of an answer that is kept
+_MOST_ORDERS = 3  # open at once
 
 
 class Predictions:
@@ -94,8 +100,12 @@ class Predictions:
         self.whole_column = told.get("whole", "Prediction")
         """The column with all that was printed: another than Prediction where a DataFrame has a column of that name."""
         classes = tuple(json.loads(told["classes"])) if "classes" in told else None
-        self._known = Known(self.columns, classes, "lower_files" in told)
+        statuses = tuple(status for status, count in self.row_counts.items() if count)
+        self._known = Known(self.columns, classes, "lower_files" in told, statuses, failed_say_nothing="whole" not in told)
+        self.identity = table_identity(self.file)
+        """Another one than that of any table that was, or will be, at this path."""
         self._kept = Kept(path, self.file)
+        self._answers: dict[str, list[tuple[Any, ...]]] = {}
 
     def _held(self) -> Path:
         """A second name for the file, as long as this object lives: DuckDB opens it for every step of a query, and would mix two tables."""
@@ -112,6 +122,10 @@ class Predictions:
                 return self.path  # no hard links here, or a folder that can't be written, where nothing is replaced either
         weakref.finalize(self, held.unlink, missing_ok=True)
         return held
+
+    def holds(self, column: str) -> bool:
+        """Whether any row has a value there."""
+        return bool(self.rows(f"count({self._name(column)}) > 0", EVERY_ROW)[0][0])
 
     @property
     def further_columns(self) -> list[str]:
@@ -180,19 +194,24 @@ class Predictions:
         return self._kept.found(order.column, ".parquet")
 
     def _database(self, order: Order) -> duckdb.DuckDBPyConnection:
-        if order.column not in self._databases:
+        if (database := self._databases.get(order.column)) is None:
             self.prepare(order)
             with explained(self.path):
-                self._databases[order.column] = connected(self._sorted(order), SECONDS_FOR_A_QUERY)
-        return self._databases[order.column]
+                self._databases[order.column] = database = connected(self._sorted(order), SECONDS_FOR_A_QUERY)
+            for eldest in list(self._databases)[1:-_MOST_ORDERS]:
+                self._databases.pop(eldest, None)
+        return database
 
     # ---- counts --------------------------------------------------------------------------------------------------------------
 
     def facet(self, column: str, filter_: Filter = EVERY_PREDICTION, limit: int = 50) -> list[tuple[Any, int]]:
         """The most frequent values of a column with their counts, under the filter but for what it asks of this very column."""
-        return self.rows(
-            f"{self._name(column)}, count(*)", filter_.without(column), "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $limit", limit=limit
-        )
+        filter_, having = filter_.without(column), ""
+        if column == "Prediction" and self._known.failed_say_nothing and leaves_predictions(filter_):
+            if Status.FAILED not in filter_.statuses:
+                having = "HAVING Prediction IS NOT NULL"
+            filter_ = replace(filter_, statuses=tuple(Status))  # then one column less is read
+        return self.rows(f"{self._name(column)}, count(*)", filter_, f"GROUP BY 1 {having} ORDER BY 2 DESC, 1 LIMIT $limit", limit=limit)
 
     def class_counts(self, filter_: Filter = EVERY_PREDICTION, limit: int = 100) -> list[tuple[str, int]]:
         """The most frequent predictions, with their counts."""
@@ -290,8 +309,16 @@ class Predictions:
         return int(max(1000, min(122_880, sum(self.row_counts.values()) * 64_000_000 // size)))
 
     def rows(self, columns: str, filter_: Filter, rest: str = "", **values: Any) -> list[tuple[Any, ...]]:
-        with self.explained(filter_):
-            return self.ask(columns, filter_, rest, **values).fetchall()
+        """A short answer, kept for the next time: the rows of an open table don't change."""
+        asked = repr((columns, filter_, rest, values))
+        if (found := self._answers.get(asked)) is None:
+            with self.explained(filter_):
+                found = self.ask(columns, filter_, rest, **values).fetchall()
+            if len(repr(found)) <= _MOST_CHARACTERS:
+                self._answers[asked] = found
+                for eldest in list(self._answers)[:-_MOST_ANSWERS]:
+                    self._answers.pop(eldest, None)
+        return list(found)
 
     def _name(self, column: str) -> str:
         if column not in self.columns:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -109,10 +109,11 @@ class RunPlace:
         return {path.relative_to(self.output).as_posix(): path for path in sorted(self.output.rglob("*")) if path.is_file()}
 
 
-def start(place: RunPlace, module: str, home: Path, *, told: str = "", without: str = "") -> None:
-    """Start `python -m module HOME RUN_ID` on the run, detached: it outlives this process. `told` is what it finds on its standard
-    input, and nowhere else; `without` an environment variable that it doesn't get. Its log is what it says on standard error: the Azure
-    SDK chats on standard output, and what is said last is shown as why a runner is gone. Raises WorkspaceUnavailable."""
+def start(place: RunPlace, module: str, home: Path, *, told: str = "", without: str = "") -> IO[bytes] | None:
+    """Start `python -m module HOME RUN_ID` on the run, detached: it outlives this process. `told` is a line that it finds on its standard
+    input, and nowhere else; where there is one, that input is returned, to be closed or told more. `without` is an environment variable
+    that it doesn't get. Its log is what it says on standard error: the Azure SDK chats on standard output, and what is said last is shown
+    as why a runner is gone. Raises WorkspaceUnavailable."""
     _started[:] = [(run, runner) for run, runner in _started if runner.poll() is None]
     detached: dict[str, object] = {"start_new_session": True}
     if os.name == "nt":
@@ -126,15 +127,16 @@ def start(place: RunPlace, module: str, home: Path, *, told: str = "", without: 
             log.write(f"{_RUNNER_STARTED} {utc_now():%Y-%m-%d %H:%M:%S} UTC\n".encode())
             log.flush()
             given = {"cwd": _PROJECT, "env": environment, "stdin": stdin, "stdout": subprocess.DEVNULL, "stderr": log}
-            runner = subprocess.Popen(command, **given, **detached)  # type: ignore[call-overload]
+            runner: subprocess.Popen[bytes] = subprocess.Popen(command, **given, **detached)  # type: ignore[call-overload]
         if runner.stdin:
-            with runner.stdin as pipe:
-                pipe.write(told.encode())
+            runner.stdin.write(f"{told}\n".encode())
+            runner.stdin.flush()
     except OSError as error:
         raise WorkspaceUnavailable(
             f"The run's process could not be started: {error.strerror or error}.", "Resume the run later."
         ) from error
     _started.append((place.path.name, runner))
+    return runner.stdin
 
 
 def carry(place: RunPlace, store: Store, carry_out: Callable[[], None]) -> int:
@@ -160,7 +162,8 @@ def as_it_is(run: Run, place: RunPlace, store: Store) -> Run:
     if run.status.ended:
         return run
     now, runner = utc_now(), next((runner for run_id, runner in reversed(_started) if run_id == run.id), None)
-    starting = run.status in (RunStatus.NOT_STARTED, RunStatus.QUEUED) and (runner is None or runner.poll() is None)
+    before_its_runner = (RunStatus.NOT_STARTED, RunStatus.QUEUED, RunStatus.CANCEL_REQUESTED)  # the last where it is started to cancel
+    starting = run.status in before_its_runner and (runner is None or runner.poll() is None)
     if starting and now - (run.heartbeat_at or run.submitted_at) < _STARTING:
         return run
     if place.is_carried_out():
@@ -172,7 +175,7 @@ def as_it_is(run: Run, place: RunPlace, store: Store) -> Run:
     if run.status.ended:
         return run
     why = run.error or _why_nobody_carries_it_out(place)
-    return replace(run, status=RunStatus.NOT_RESPONDING, error=why, workers=0, rate=None)
+    return replace(run, status=RunStatus.NOT_RESPONDING, error=why, workers=0, rate=None, doing=None)
 
 
 def _why_nobody_carries_it_out(place: RunPlace) -> str:

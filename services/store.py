@@ -49,14 +49,15 @@ _SCHEMA = (
     "ALTER TABLE runs ADD COLUMN reused_from TEXT",
     "ALTER TABLE runs ADD COLUMN reuse_note TEXT",
     "CREATE INDEX runs_by_reuse_key ON runs (reuse_key)",
+    "ALTER TABLE runs ADD COLUMN doing TEXT",
 )
 
 _RUN_COLUMNS = (
     "status", "started_at", "ended_at", "heartbeat_at", "items_total", "items_succeeded", "items_failed", "mini_batches_total",
-    "mini_batches_done", "workers", "rate", "error_code", "error", "warnings", "reused_from",
+    "mini_batches_done", "workers", "rate", "doing", "error_code", "error", "warnings", "reused_from",
 )  # fmt: skip
 _PLAIN_RUN_COLUMNS = (
-    "id", "items_total", "items_succeeded", "items_failed", "mini_batches_total", "mini_batches_done", "workers", "rate",
+    "id", "items_total", "items_succeeded", "items_failed", "mini_batches_total", "mini_batches_done", "workers", "rate", "doing",
     "error_code", "error", "reused_from", "reuse_note",
 )  # fmt: skip
 _Versioned = TypeVar("_Versioned", Model, Dataset, Environment)

@@ -45,7 +45,7 @@ class Table:
 
     format: str
     columns: tuple[tuple[str, str], ...]
-    row_count: int
+    row_count: int | None
 
 
 def describe(root: Path, folder: Path) -> Table:

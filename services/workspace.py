@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from services.azure.connection import Connection, SignIn, is_remembered, suggested
-from services.domain import Cut, Dataset, DatasetFile, EntryScript, Environment, Failure, Model, Run, RunRequest
+from services.cut import Cut
+from services.domain import Dataset, DatasetFile, EntryScript, Environment, Failure, Model, Run, RunRequest
 from services.errors import SettingsError
 from services.settings import ParallelRunSettings
 

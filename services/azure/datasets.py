@@ -1,8 +1,4 @@
-"""File datasets: uploaded and registered, or registered where they lie; their files listed without fetching any.
-
-An upload is verified: `Dataset.File.upload_directory` swallows what goes wrong and leaves empty files. It goes in parts, to a place named
-by what is in it, so one that was broken off goes on where it was when it is asked for again.
-"""
+"""Datasets: uploaded and registered, or registered where they lie; their files listed without fetching any."""
 
 from __future__ import annotations
 
@@ -12,38 +8,41 @@ import os
 import re
 import shutil
 import threading
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services import file_tree, intake
+from filelock import FileLock
+
+from services import datasets, file_tree
+from services.azure import downloads, tables
+from services.azure.downloads import Progress
+from services.azure.listed_files import list_files, list_files_if_any
 from services.azure.session import Session
-from services.domain import Dataset, DatasetFile, FileDataset, TabularDataset, utc_now
+from services.azure.uploading import content_of, upload
+from services.datasets import LookedOver
+from services.domain import Dataset, FileDataset, TabularDataset, utc_now
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.manifest import manifest_line, read_manifest
-from services.partition_format import PartitionFormat
+from services.tabular import CSV, FILES, MANIFEST, PARQUET, Table
 
 if TYPE_CHECKING:
+    from azureml.core import Workspace
     from azureml.data import FileDataset as SdkFileDataset
 
 ABOUT = "batch_scoring_studio"
 """The tag that carries what only the uploader knew, as JSON."""
-_PART_FILES, _PART_BYTES = 500, 64_000_000
-_TRIES = 3
 _HARMED = set('"%&*:<>?|')
 """What upload_directory writes as %22 and so on, for good."""
-Progress = Callable[[int, int], None]
-"""Called with the number of files that have arrived, and of all."""
 _PLACE = re.compile(r"azureml://(?:.*/)?datastores/([^/]+)/paths/(.+)")
 
 
 class Datasets:
-    """Those of one workspace. What is known of their files is kept in `folder`/<name>/<version>/manifest.jsonl."""
+    """Those of one workspace. The list of one's files is kept in `folder`/<name>/<version>/: manifest.jsonl, or files.jsonl of a tabular
+    one."""
 
     def __init__(self, session: Session, folder: Path) -> None:
         self._session = session
@@ -94,27 +93,32 @@ class Datasets:
         return sorted(found, key=lambda dataset: (dataset.created_at, dataset.version), reverse=True)
 
     def _noun(self, registered: Any, definition: Any) -> Dataset:
-        """The service's dataset as ours. Of one registered elsewhere the files are not counted yet: 0. Tags are of the latest version."""
+        """The service's dataset as ours. Of one registered elsewhere nothing is counted yet: None. Tags are of the latest version."""
         try:
             about = json.loads((registered.tags or {}).get(ABOUT, "{}")) if definition.version_id == registered.latest.version_id else {}
         except ValueError:
             about = {}
-        known = self._counted(registered.name, int(definition.version_id))
-        kind = TabularDataset if registered.dataset_type == "tabular" else FileDataset
-        return kind(
+        tabular, version = registered.dataset_type == "tabular", int(definition.version_id)
+        known = self._counted(self._list_file(registered.name, version, tabular=tabular))
+        kind: Any = FileDataset
+        if tabular:
+            table = Table(about.get("format") or tables.format_of(definition.dataflow or ""), _columns(about), about.get("rows"))
+            kind = partial(TabularDataset, format=table.format, columns=table.columns, row_count=table.row_count)
+        dataset: Dataset = kind(
             name=registered.name,
-            version=int(definition.version_id),
+            version=version,
             root=str(about.get("root") or _root_of(definition.dataflow or "")),
             glob=str(about.get("glob", "**")),
             in_place=not about.get("uploaded", False),
-            file_count=int(about.get("files", 0)) or known[0],
-            size=int(about.get("bytes", 0)) or known[1],
-            manifest=str(self._manifest_file(registered.name, int(definition.version_id))),
+            file_count=known[0] if about.get("files") is None else int(about["files"]),
+            size=known[1] if about.get("bytes") is None else int(about["bytes"]),
+            manifest=str(self._list_file(registered.name, version)),
             manifest_sha256=str(about.get("sha256", "")) or known[2],
             created_at=definition.created_time or registered.created_time or utc_now(),
             description=registered.description or "",
             partition_format=str(about.get("partition_format", "")),
         )
+        return dataset
 
     # ---- registering ------------------------------------------------------------------------------------------------------------------
 
@@ -123,6 +127,7 @@ class Datasets:
         name: str,
         path: str | Path,
         *,
+        type_: str,
         glob: str,
         partition_format: str,
         description: str,
@@ -130,43 +135,33 @@ class Datasets:
         progress: Progress,
     ) -> Dataset:
         """Upload the files of a folder of this machine and register them; or register what lies in a datastore already, given as
-        `azureml://datastores/NAME/paths/PATH`, or at an https address."""
+        `azureml://datastores/NAME/paths/PATH`, or at an https address: then no row is read, so how many there are is not known."""
+        datasets.check_type(type_)
         if re.match(r"(azureml|https?)://", str(path)):
-            return self._register_in_place(name, str(path), partition_format, description)
+            found, source = self._found_in_place(str(path), type_, partition_format, staging)
+            return self._register(name, source, found, str(path), staging, description, multi_line=False, uploaded=False)
         root = Path(path).expanduser().absolute()
-        keys = PartitionFormat.parse(partition_format) if partition_format else None
-        files = list(intake.collect_files(root, glob))
-        for file in files if keys else ():
-            if keys and keys.values(file.path) is None:
-                text = f"The path “{file_tree.short(file.path)}” is not of the partition format “{file_tree.short(partition_format)}”."
-                raise IntakeError(text, "The format goes from the first key to the end of the path; a key’s value holds no / and no dot.")
+        found, multi_line = datasets.look_over(root, glob, type_, partition_format, staging), False
+        files = list(read_manifest(found.lists[-1]))
         if harmed := [file.path for file in files if set(file.path) & _HARMED]:
             text = (
                 f"“{file_tree.short(harmed[0])}” can't be uploaded under its name: the SDK changes {' '.join(sorted(_HARMED))} in a name."
             )
             raise IntakeError(text, "Rename it, or bring it there by another tool and register the dataset where it lies.")
         base = root if root.is_dir() else root.parent
-        target = f"batch-scoring-studio/{name}/{_content_of(base, files)[:16]}"
+        target = f"batch-scoring-studio/{name}/{content_of(base, files)[:16]}"
         with self._session.asking(f"Dataset {name} was not registered", "name") as workspace:
-            from azureml.core import Dataset as SdkDataset
-
+            if found.table:
+                table, multi_line = tables.as_azure_reads([base / file.path for file in files], found.table)
+                found = replace(found, table=table)
             store = workspace.get_default_datastore()
-            self._upload(base, files, store, target, staging, progress)
-            made = SdkDataset.File.from_files((store, f"{target}/**"), validate=False, partition_format=_for_azure(partition_format))
-            manifest = b"".join(map(manifest_line, files))
-            about = {
-                "root": f"azureml://datastores/{store.name}/paths/{target}",
-                "glob": glob,
-                "uploaded": True,
-                "files": len(files),
-                "bytes": sum(file.size for file in files),
-                "sha256": hashlib.sha256(manifest).hexdigest(),
-            } | ({"partition_format": partition_format} if partition_format else {})
-            registered = made.register(workspace, name, description or None, {ABOUT: json.dumps(about)}, create_new_version=True)
-        return self._kept(name, int(registered.version), about, manifest, description)
+            upload(base, files, store, target, staging, progress)
+        place = f"azureml://datastores/{store.name}/paths/{target}"
+        return self._register(name, (store, f"{target}/**"), found, place, staging, description, multi_line=multi_line, uploaded=True)
 
-    def _register_in_place(self, name: str, place: str, partition_format: str, description: str) -> Dataset:
-        with self._session.asking(f"Dataset {name} was not registered", "path") as workspace:
+    def _found_in_place(self, place: str, type_: str, partition_format: str, staging: Path) -> tuple[LookedOver, Any]:
+        """What lies there, its list written into `staging`, and the place as the SDK takes it."""
+        with self._session.asking("The dataset was not registered", "path") as workspace:
             from azureml.core import Dataset as SdkDataset
             from azureml.core import Datastore
 
@@ -175,192 +170,158 @@ class Datasets:
                 source = (Datastore.get(workspace, match[1]), match[2])
             elif place.startswith("azureml"):
                 raise SettingsError("path", f"“{place}” is no place in a datastore", "Write azureml://datastores/NAME/paths/PATH.")
-            made = SdkDataset.File.from_files(source, validate=False, partition_format=_for_azure(partition_format))
-            files = _found(made)
-            if not files:
-                hint = "Is the path spelled as it is there? Give a folder in the datastore, or a pattern such as folder/**/*.csv."
-                raise IntakeError(f"There is no file at {place}.", hint)
-            manifest = b"".join(map(manifest_line, files))
-            about = {"root": place, "files": len(files), "bytes": sum(file.size for file in files), "glob": "**"}
-            about |= {"sha256": hashlib.sha256(manifest).hexdigest()} | ({"partition_format": partition_format} if partition_format else {})
-            registered = made.register(workspace, name, description or None, {ABOUT: json.dumps(about)}, create_new_version=True)
-        return self._kept(name, int(registered.version), about, manifest, description)
+            files = list_files_if_any(SdkDataset.File.from_files(source, validate=False))
+        if not files:
+            hint = "Is the path spelled as it is there? Give a folder in the datastore, or a pattern such as folder/**/*.csv."
+            raise IntakeError(f"There is no file at {place}.", hint)
+        table = None
+        if type_ == TabularDataset.type:
+            parquet = files[0].path.lower().endswith((".parquet", ".pq"))
+            table = Table(PARQUET if parquet else CSV, (), None)
+        lines = staging / (FILES if table else MANIFEST)
+        lines.write_bytes(b"".join(map(manifest_line, files)))
+        sha256, size = hashlib.sha256(lines.read_bytes()).hexdigest(), sum(file.size for file in files)
+        return LookedOver((lines,), sha256, len(files), size, "**", partition_format, table), source
 
-    def _kept(self, name: str, version: int, about: dict[str, Any], manifest: bytes, description: str) -> Dataset:
-        path = self._manifest_file(name, version)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(manifest)
-        return FileDataset(
-            name, version, about["root"], about["glob"], not about.get("uploaded", False), about["files"], about["bytes"], str(path),
-            about["sha256"], utc_now(), description, about.get("partition_format", ""),
-        )  # fmt: skip
+    def _register(
+        self, name: str, source: Any, found: LookedOver, place: str, staging: Path, description: str, *, multi_line: bool, uploaded: bool
+    ) -> Dataset:
+        """Register what was found at `source`, and keep its lists."""
+        with self._session.asking(f"Dataset {name} was not registered", "name" if uploaded else "path") as workspace:
+            from azureml.core import Dataset as SdkDataset
 
-    def _upload(
-        self, base: Path, files: list[DatasetFile], store: Any, target: str, staging: Path, progress: Callable[[int, int], None]
-    ) -> None:
-        """Bring the files to `target` and make sure that each is there whole. Raises WorkspaceUnavailable for what is not, even after
-        trying again."""
-        from azureml.core import Dataset as SdkDataset
-
-        there = _sizes_below(store, target)
-        for number, part in enumerate(_parts(file for file in files if there.get(file.path) != file.size)):
-            folder = staging / f"part-{number}"
-            for attempt in range(_TRIES):
-                for file in part:
-                    _link(base / file.path, folder / file.path)
-                SdkDataset.File.upload_directory(str(folder), (store, target), overwrite=bool(attempt or there), show_progress=False)
-                shutil.rmtree(folder)
-                there = _sizes_below(store, target)
-                part = [file for file in part if there.get(file.path) != file.size]  # noqa: PLW2901 - what is left to do
-                if not part:
-                    break
-            if part:
-                sizes = f"{part[0].path}: {there.get(part[0].path, 0):,} of {part[0].size:,} bytes are there"
-                text = f"{len(part):,} of {len(files):,} files did not arrive whole, though the upload was tried {_TRIES} times ({sizes})."
-                raise WorkspaceUnavailable(
-                    text, "Try again: what has arrived is not sent again. Is the storage account reachable from here?"
-                )
-            progress(sum(there.get(file.path) == file.size for file in files), len(files))
+            keys = _for_azure(found.partition_format)
+            if found.table:
+                made = tables.definition(source, found.table, multi_line=multi_line, partition_format=keys)
+            else:
+                made = SdkDataset.File.from_files(source, validate=False, partition_format=keys)
+            tags = {ABOUT: json.dumps(_about(found, place, uploaded=uploaded))}
+            registered = made.register(workspace, name, description or None, tags, create_new_version=True)
+        folder = self._list_file(name, int(registered.version)).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        for lines in found.lists:
+            shutil.move(lines, folder / lines.name)
+        dataset = found.dataset(name, int(registered.version), Path(), folder, in_place=not uploaded, description=description)
+        return replace(dataset, root=place)
 
     # ---- their files ------------------------------------------------------------------------------------------------------------------
 
-    def manifest(self, dataset: Dataset) -> Path:
+    def files(self, dataset: Dataset) -> Path:
         """The list of the dataset's files, asked for once: names and sizes, no content. Raises NotFound, WorkspaceUnavailable."""
-        path = self._manifest_file(dataset.name, dataset.version)
-        if dataset.type != FileDataset.type:
-            raise NotFound(f"The files of the tabular dataset {dataset} are not listed here.", "Azure ML studio shows them.")
+        path = self._list_file(dataset.name, dataset.version, tabular=isinstance(dataset, TabularDataset))
         with self._listing[dataset.reference]:
             if not path.exists():
-                files = list(_listed(self.sdk(dataset)))
+                files = list(list_files(self._as_files(dataset)))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 unfinished = path.with_suffix(f".{os.getpid()}")
                 unfinished.write_bytes(b"".join(map(manifest_line, files)))
                 os.replace(unfinished, path)
         return path
 
+    def only_file(self, dataset: Dataset) -> str:
+        """The path of the one file that it consists of; "" where there are more, or nobody has counted them."""
+        return next(read_manifest(self.files(dataset))).path if dataset.file_count == 1 else ""
+
     def counted(self, dataset: Dataset) -> Dataset:
-        """The same with its files counted, where they weren't yet."""
-        if dataset.file_count or dataset.type != FileDataset.type:
+        """The same with its files counted, where they weren't yet and can be."""
+        if dataset.file_count:
             return dataset
-        self.manifest(dataset)
-        count, size, sha256 = self._counted(dataset.name, dataset.version)
+        try:
+            count, size, sha256 = self._counted(self.files(dataset))
+        except NotFound:
+            return dataset
         return replace(dataset, file_count=count, size=size, manifest_sha256=sha256)
 
-    def _counted(self, name: str, version: int) -> tuple[int, int, str]:
-        path = self._manifest_file(name, version)
+    def _counted(self, path: Path) -> tuple[int | None, int | None, str]:
         if not path.exists():
-            return 0, 0, ""
+            return None, None, ""
         sizes = [file.size for file in read_manifest(path)]
         return len(sizes), sum(sizes), hashlib.sha256(path.read_bytes()).hexdigest()
 
     def changes(self, dataset: Dataset) -> Iterator[str]:
         """A sentence for each file that isn't there as it was, by its size; asks for the list once."""
-        now = {file.path: file.size for file in _listed(self.sdk(dataset))}
-        for file in read_manifest(self.manifest(dataset)):
+        now = {file.path: file.size for file in list_files(self._as_files(dataset))}
+        for file in read_manifest(self.files(dataset)):
             if file.path not in now:
                 yield f"{file.path} is gone since it was registered."
             elif now[file.path] != file.size:
                 yield f"{file.path} was changed since it was registered."
 
-    def fetch(self, dataset: Dataset, path: str) -> Path:
-        """This one file, on this machine."""
-        names = [file.path for file in read_manifest(self.manifest(dataset))]
-        if path not in names:
+    def fetch(self, dataset: Dataset, path: str, progress: Progress) -> Path:
+        """This one file, on this machine, whole. `progress` is told the bytes that have come, and of all."""
+        there = list(read_manifest(self.files(dataset)))
+        number, size = next(((number, file.size) for number, file in enumerate(there) if file.path == path), (-1, 0))
+        if number < 0:
             raise NotFound(f"There is no file “{path}” in dataset {dataset}.", "Look at the list of its files.")
         folder = self._folder / dataset.name / str(dataset.version) / "fetched" / hashlib.sha256(path.encode()).hexdigest()[:16]
-        found = [file for file in folder.rglob("*") if file.is_file()]
-        if not found:
-            with self._session.asking(f"{path} could not be fetched") as workspace:
-                if match := _PLACE.fullmatch(dataset.root) if "*" not in dataset.root else None:
-                    from azureml.core import Dataset as SdkDataset
-                    from azureml.core import Datastore
+        target = folder / downloads.inside(path).name
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            if not target.is_file():
+                with self._session.asking(f"{path} could not be fetched") as workspace:
+                    self._bring(workspace, dataset, path, (number, len(there), size), target, progress)
+        return target
 
-                    one = SdkDataset.File.from_files((Datastore.get(workspace, match[1]), f"{match[2]}/{path}"), validate=False)
-                else:
-                    one = self.sdk(dataset).skip(names.index(path)).take(1)
-                one.download(str(folder), overwrite=True)
-            found = [file for file in folder.rglob("*") if file.is_file()]
-        return found[0]
+    def _bring(
+        self, workspace: Workspace, dataset: Dataset, path: str, place: tuple[int, int, int], target: Path, progress: Progress
+    ) -> None:
+        """`place` is the file's number, of how many, and its size."""
+        from azureml.core import Datastore
 
-    def sdk(self, dataset: Dataset) -> SdkFileDataset:
-        """The SDK's own object for it: what a ParallelRunStep takes as its input."""
+        number, count, size = place
+        apart = "*" not in dataset.root and not (dataset.in_place and count == 1)  # else the root may be the file
+        match = _PLACE.fullmatch(dataset.root) if apart else None
+        store: Any = Datastore.get(workspace, match[1]) if match else None
+        if match and (service := getattr(store, "blob_service", None)):
+            container = service.get_container_client(store.container_name)
+            downloads.fetch(container, {target: container.get_blob_client(f"{match[2]}/{path}").get_blob_properties()}, progress)
+            return
+        coming = target.parent / "coming"  # the SDK goes on with nothing: what came of an earlier try is not known to be whole
+        shutil.rmtree(coming, ignore_errors=True)
+        self._as_files(dataset).skip(number).take(1).download(str(coming), overwrite=True)
+        found = next((file for file in coming.rglob("*") if file.is_file()), None)
+        if found is None or found.stat().st_size != size:
+            raise WorkspaceUnavailable(f"{path} did not come whole.", "Try again.")
+        os.replace(found, target)
+        shutil.rmtree(coming, ignore_errors=True)
+
+    def _as_files(self, dataset: Dataset) -> SdkFileDataset:
+        """The SDK's file dataset of it, or of the files that a tabular one's rows are in. Raises NotFound where these aren't told."""
         with self._session.asking(f"Dataset {dataset} can't be opened") as workspace:
             from azureml.core import Dataset as SdkDataset
+            from azureml.core import Datastore
 
-            return SdkDataset.get_by_name(workspace, dataset.name, version=dataset.version)
+            if not isinstance(dataset, TabularDataset):
+                return SdkDataset.get_by_name(workspace, dataset.name, version=dataset.version)
+            if not (match := _PLACE.fullmatch(dataset.root)):
+                text = f"The files of the tabular dataset {dataset} are not listed here: they are not in one place of a datastore."
+                raise NotFound(text, "Azure ML studio shows them.")
+            path = match[2] if dataset.in_place else f"{match[2]}/**"
+            return SdkDataset.File.from_files((Datastore.get(workspace, match[1]), path), validate=False)
 
-    def _manifest_file(self, name: str, version: int) -> Path:
-        return self._folder / name / str(version) / "manifest.jsonl"
-
-
-def _parts(files: Iterable[DatasetFile]) -> Iterator[list[DatasetFile]]:
-    """So many files, or so many bytes, at a time: what progress is told by, and what is sent again after a fault."""
-    part: list[DatasetFile] = []
-    for file in files:
-        if part and (len(part) == _PART_FILES or sum(each.size for each in part) + file.size > _PART_BYTES):
-            yield part
-            part = []
-        part.append(file)
-    if part:
-        yield part
+    def _list_file(self, name: str, version: int, *, tabular: bool = False) -> Path:
+        return self._folder / name / str(version) / (FILES if tabular else MANIFEST)
 
 
-def _content_of(base: Path, files: list[DatasetFile]) -> str:
-    """The SHA-256 of the files' names and contents."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file_tree.reading(base / file.path) as content:
-            digest.update(json.dumps([file.path, hashlib.file_digest(content, "sha256").hexdigest()]).encode())
-    return digest.hexdigest()
+def _about(found: LookedOver, place: str, *, uploaded: bool) -> dict[str, Any]:
+    """What goes along in a tag: what Azure ML doesn't tell, and another machine would have to count."""
+    about: dict[str, Any] = {"root": place, "glob": found.glob, "files": found.file_count, "bytes": found.size}
+    about |= {"sha256": found.manifest_sha256} | ({"uploaded": True} if uploaded else {})
+    about |= {"partition_format": found.partition_format} if found.partition_format else {}
+    if found.table:
+        about |= {"format": found.table.format, "rows": found.table.row_count}
+        about |= {"columns": found.table.columns} if len(json.dumps(found.table.columns)) <= tables.MOST_TOLD else {}
+    return about
 
 
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
-
-
-def _sizes_below(store: Any, folder: str) -> dict[str, int]:
-    """Bytes by path of what is below a folder of a datastore; {} where there is nothing."""
-    from azureml.core import Dataset as SdkDataset
-
-    return {file.path: file.size for file in _found(SdkDataset.File.from_files((store, f"{folder}/**"), validate=False))}
-
-
-def _found(dataset: SdkFileDataset) -> list[DatasetFile]:
-    """As `_listed`; none where there is nothing at its place, which the SDK raises as an ExecutionError that names no place."""
-    from azureml.dataprep import ExecutionError
-
-    try:
-        return list(_listed(dataset))
-    except ExecutionError as error:
-        if "NotFound" in str(error):
-            return []
-        raise
-
-
-def _listed(dataset: SdkFileDataset) -> Iterator[DatasetFile]:
-    """The files of the SDK's dataset: path below what they have in common by its definition, bytes, modification time."""
-    from azureml.dataprep.api.functions import get_stream_properties
-
-    flow, portable_path = dataset._dataflow._add_portable_path_column()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        flow = flow.add_column(get_stream_properties(flow["Path"]), "Properties", "Path")
-        records = flow._to_pyrecords()
-    for record in records:
-        properties = record["Properties"]
-        moment = properties.get("LastModifiedTime")
-        modified = int(moment.timestamp() * 1e9) if isinstance(moment, datetime) else 0
-        yield DatasetFile(str(record[portable_path]).lstrip("/"), int(properties["Size"]), modified)
+def _columns(about: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((str(name), str(dtype)) for name, dtype in about.get("columns", ()))
 
 
 def _root_of(dataflow: str) -> str:
-    """The place that a dataset's definition names, in short; "" where it names none that is known."""
-    match = re.search(r"azureml:/+[^\s\"'\\]*?datastores/([^/\s]+)/paths/([^\s\"'\\]+)", dataflow)
-    return f"azureml://datastores/{match[1]}/paths/{match[2].removesuffix('/**')}" if match else ""
+    """The place that a dataset's definition names, in short; "" where it names none that is known, or several."""
+    found = {match.groups() for match in re.finditer(r"azureml:/+[^\s\"'\\]*?datastores/([^/\s]+)/paths/([^\s\"'\\]+)", dataflow)}
+    return "".join(f"azureml://datastores/{store}/paths/{path.removesuffix('/**')}" for store, path in found) if len(found) == 1 else ""
 
 
 def _for_azure(partition_format: str) -> str | None:

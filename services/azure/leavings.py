@@ -1,6 +1,6 @@
 """What a step run leaves in Azure ML, fetched into the run's folder: its logs and its output.
 
-Each lands under a name of its own first: what was cut off is fetched anew, and no half of a file is taken for the whole.
+Each lands under a name of its own first: no half of a file is taken for the whole.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from services.azure import downloads
 from services.azure.pipeline import OUTPUT
 from services.azure.run_folder import RunFolder, RunPlan
-from services.errors import IntakeError, WorkspaceUnavailable
 
 _MOST_LOGS = 2_000
 _MOST_OF_A_LOG = 50_000_000  # bytes
@@ -28,7 +28,7 @@ def fetch_logs(step_run: Any, folder: RunFolder, *, most: int = _MOST_LOGS) -> N
     names = sorted(addresses, key=lambda name: (not name.startswith(("logs/job_", "logs/user/", "user_logs/")), name))
     with requests.Session() as session:
         for name in names[:most]:
-            target = folder.logs / inside(name.removeprefix("logs/"))
+            target = folder.logs / downloads.inside(name.removeprefix("logs/"))
             with session.get(addresses[name], stream=True, timeout=60) as answer:
                 if answer.status_code == 404:  # listed, and not written yet
                     continue
@@ -36,38 +36,31 @@ def fetch_logs(step_run: Any, folder: RunFolder, *, most: int = _MOST_LOGS) -> N
                 _keep(answer.iter_content(_CHUNK), target, _MOST_OF_A_LOG)
 
 
-def fetch_output(step_run: Any, plan: RunPlan, folder: RunFolder) -> None:
-    """The files of the output, as the script's step wrote them. Raises WorkspaceUnavailable where they did not come whole.
+def fetch_output(step_run: Any, plan: RunPlan, folder: RunFolder, progress: downloads.Progress) -> None:
+    """The files of the output, as the script's step wrote them. What had come when it broke off isn't fetched again. Raises as
+    `downloads.fetch`.
 
-    The SDK lays them at `<where>/azureml/<id of the step run>/inferences/`, writes an empty file where one can't be had, and follows a
-    name that leads out of the folder; so what is there is listed first, and what came is compared with that.
+    The SDK's own `download` holds each file in memory, writes an empty one where it can't be had, and follows a name that leads out of the
+    folder; it is asked for what lies in no blob store only.
     """
     coming = folder.path / "output.coming"
-    shutil.rmtree(coming, ignore_errors=True)
     reference = step_run.get_output_data(OUTPUT)
-    sizes = _sizes(reference)
-    for name in sizes:
-        inside(name)
-    reference.download(local_path=str(coming), overwrite=True, show_progress=False)
-    if wrong := [name for name, size in sizes.items() if not (coming / name).is_file() or (coming / name).stat().st_size != size]:
-        raise WorkspaceUnavailable(
-            f"{len(wrong):,} of the {len(sizes):,} files of the run's output did not come whole: {wrong[0]}.", "Resume the run."
-        )
-    root = _root(coming, reference.path_on_datastore or "", plan.request.settings.append_row_file_name)
+    below = reference.path_on_datastore or ""
+    if service := getattr(reference.datastore, "blob_service", None):
+        container = service.get_container_client(reference.datastore.container_name)
+        wanted = {coming / downloads.inside(blob.name): blob for blob in downloads.blobs_below(container, below)}
+        downloads.fetch(container, wanted, progress)
+        for path in coming.rglob("*"):
+            if path.is_file() and path not in wanted:  # the beginning of what is not there any more
+                path.unlink()
+    else:
+        reference.download(local_path=str(coming), overwrite=True, show_progress=False)
+    root = _root(coming, below, plan.request.settings.append_row_file_name)
     shutil.rmtree(folder.output, ignore_errors=True)
     if root.is_dir():
         os.replace(root, folder.output)
     folder.output.mkdir(exist_ok=True)
     shutil.rmtree(coming, ignore_errors=True)
-
-
-def _sizes(reference: Any) -> dict[str, int]:
-    """The blobs of an output and their sizes in bytes; {} where it isn't in a blob store."""
-    service = getattr(reference.datastore, "blob_service", None)
-    if service is None:
-        return {}
-    container = service.get_container_client(reference.datastore.container_name)
-    return {blob.name: blob.size for blob in container.list_blobs(name_starts_with=reference.path_on_datastore) if blob.size}
 
 
 def _root(coming: Path, path_on_datastore: str, rows_file: str) -> Path:
@@ -77,14 +70,6 @@ def _root(coming: Path, path_on_datastore: str, rows_file: str) -> Path:
         return asked
     found = min((path for path in coming.rglob("*") if path.name == rows_file), key=lambda path: len(path.parts), default=None)
     return found.parent if found else asked
-
-
-def inside(name: str) -> PurePosixPath:
-    """The name of a file in Azure ML as a path below a folder here. Raises IntakeError for one that leads out of it."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
-        raise IntakeError(f"A file of the run has the name “{name}”, which leads out of its folder.", "Nothing of it was fetched.")
-    return path
 
 
 def _keep(chunks: Iterator[bytes], target: Path, most: int) -> None:

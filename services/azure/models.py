@@ -6,20 +6,27 @@ What is only known where the file was (its kind, its SHA-256, its size) goes wit
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services import file_tree, model_files
+from services.azure import model_upload
+from services.azure.downloads import Progress
 from services.azure.session import Session
+from services.azure.translate import azure_errors
 from services.domain import Model, parse_reference, utc_now
+from services.errors import StudioError
 from services.remote import TrainingRun
 
 if TYPE_CHECKING:
     from azureml.core import Model as SdkModel
     from azureml.core import Run as SdkRun
 
-KIND, SHA256, SIZE, IMPORTS = (f"batch_scoring_studio.{name}" for name in ("kind", "sha256", "size", "imports"))
+KIND, SHA256, SIZE, IMPORTS, REGISTRATION = (
+    f"batch_scoring_studio.{name}" for name in ("kind", "sha256", "size", "imports", "registration")
+)
 _MOST_IMPORTS = 100
 
 
@@ -34,23 +41,32 @@ class Models:
         with self._session.asking("The models can't be listed") as workspace:
             from azureml.core import Model as SdkModel
 
-            found = [noun(model) for model in SdkModel.list(workspace, expand=False)]
+            found = [noun(model) for model in _without_twins(SdkModel.list(workspace, expand=False))]
         return sorted(found, key=lambda model: (model.created_at, model.version), reverse=True)
 
-    def register(self, name: str, path: Path, *, description: str, tags: Mapping[str, str]) -> Model:
+    def register(self, name: str, path: Path, *, description: str, tags: Mapping[str, str], progress: Progress = lambda *_: None) -> Model:
         """What `Model.register` does: upload the file or folder, name it, count the version up.
 
         `Model.register` itself refuses what isn't below the working folder of the whole process, which a dashboard of many threads can't
-        change; these are the two calls that it consists of.
+        change, and says nothing until all is there; these are the calls that it consists of. `progress` is told the bytes that have
+        arrived, and of all.
         """
         content = model_files.inspect_model(path)
         about = {KIND: content.kind, SHA256: file_tree.sha256_of(path), SIZE: str(file_tree.size_of(path))}
         about[IMPORTS] = json.dumps([content.imports[:_MOST_IMPORTS], content.scanned_whole and len(content.imports) <= _MOST_IMPORTS])
         with self._session.asking(f"Model {name} was not registered", "name") as workspace:
+            from azureml._restclient.assets_client import AssetsClient
             from azureml.core import Model as SdkModel
 
-            asset = SdkModel._create_asset(workspace.service_context, str(path), name)
+            artifacts = model_upload.upload(workspace, path, progress)
+            about[REGISTRATION] = artifacts  # named anew each time
+            asset = AssetsClient(workspace.service_context).create_asset(name, [{"prefix": artifacts}], None)
             made = SdkModel._register_with_asset(workspace, name, asset.id, dict(tags), about, description or None, unpack=False)
+            with suppress(StudioError), azure_errors("The version before can't be deleted"):
+                for other in SdkModel.list(workspace, name, expand=False):
+                    its_own = (other.properties or {}).get(REGISTRATION) == artifacts
+                    if its_own and int(other.version) < int(made.version):  # its answer was lost and the SDK asked again: a twin
+                        other.delete()
             return noun(made)
 
     def delete(self, reference: str) -> None:
@@ -97,6 +113,16 @@ class Models:
         return Run(Experiment(self._session.workspace, experiment, _create_in_cloud=False), run_id)
 
 
+def _without_twins(models: Iterable[SdkModel]) -> list[SdkModel]:
+    """Of the versions that one registration made, since its answer was lost and it was asked for again, the last one: what it was told."""
+    kept: dict[object, SdkModel] = {}
+    for model in models:
+        one = (model.properties or {}).get(REGISTRATION) or model.id, model.name
+        if one not in kept or int(model.version) > int(kept[one].version):
+            kept[one] = model
+    return list(kept.values())
+
+
 def noun(model: SdkModel) -> Model:
     """The SDK's model as ours. It runs there, not on this machine, so a run needs no approval of it here."""
     properties: Mapping[str, Any] = model.properties or {}
@@ -111,7 +137,7 @@ def noun(model: SdkModel) -> Model:
         name=model.name,
         version=int(model.version),
         path=model.url or f"{model.name}:{model.version}",
-        size=int(size) if size.isdecimal() else 0,
+        size=int(size) if size.isdecimal() else None,
         sha256=str(properties.get(SHA256, "")),
         kind=str(properties.get(KIND, elsewhere)),
         created_at=model.created_time or utc_now(),

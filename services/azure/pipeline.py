@@ -152,15 +152,20 @@ def start_run(workspace: Workspace, pipeline_run_id: str) -> None:
         calls.submit_saved_pipeline_run_async(pipeline_run_id=pipeline_run_id)
 
 
+def published_run(workspace: Workspace, plan: RunPlan, run_id: str) -> str | None:
+    """The id of the pipeline run that this run of a published pipeline has already; None where it has none."""
+    known = _calls_of(workspace).get_pipeline_runs_by_pipeline_id_async(plan.published_id)
+    return next((str(each.id) for each in known if run_id in ((each.properties or {}).get(RUN_TAG), (each.tags or {}).get(RUN_TAG))), None)
+
+
 def run_published(workspace: Workspace, plan: RunPlan, run_id: str) -> str:
     """Run a published pipeline for this run, or find the one that it has; its id. `PublishedPipeline.submit`, with a property to know it
     by: making and starting are one call here, and an answer may be lost."""
     from azureml.pipeline.core._restclients.aeva.models.pipeline_submission_info import PipelineSubmissionInfo
 
+    if known := published_run(workspace, plan, run_id):
+        return known
     calls = _calls_of(workspace)
-    for known in calls.get_pipeline_runs_by_pipeline_id_async(plan.published_id):
-        if (known.properties or {}).get(RUN_TAG) == run_id or (known.tags or {}).get(RUN_TAG) == run_id:
-            return str(known.id)
     asked = PipelineSubmissionInfo(
         experiment_name=plan.experiment,
         description=plan.request.title()[:200],

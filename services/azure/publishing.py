@@ -15,7 +15,8 @@ from services.azure.run_folder import EXPERIMENT, RunPlan
 from services.azure.runs import Runs, again
 from services.azure.session import Session
 from services.azure.translate import moment, run_status
-from services.domain import Cut, Run, RunStatus, counted
+from services.cut import Cut
+from services.domain import Run, RunStatus, counted
 from services.errors import NotFound, SettingsError, StudioError
 from services.pipelines import PARAMETERS, PipelineRun, PublishedPipeline, Recurrence, Schedule
 

@@ -33,7 +33,8 @@ EXPERIMENT = "batch-scoring"
 @dataclass(frozen=True)
 class RunPlan:
     """All that a runner needs to know but how to sign in. `manifests` are the lists of the datasets' files; none of tabular ones, whose
-    rows name no file. Of a run of a published pipeline there are its id and the values of its parameters."""
+    rows name no file: `file` is theirs, where there is one for all. Of a run of a published pipeline there are its id and the values of
+    its parameters."""
 
     request: RunRequest
     item_count: int
@@ -41,6 +42,7 @@ class RunPlan:
     experiment: str = EXPERIMENT
     published_id: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
+    file: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self) | {"request": json.loads(self.request.to_json())}, indent=1)

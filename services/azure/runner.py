@@ -13,18 +13,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from traceback import format_exc
 from typing import Any, TypeVar
 
 from services import run_process
-from services.azure import failures, leavings, pipeline, scored
-from services.azure.connection import Connection
+from services.azure import failures, leavings, pipeline, scored, throttling
+from services.azure.lending import LOOK, Borrowed
 from services.azure.run_folder import RunFolder
 from services.azure.session import Session
 from services.azure.translate import azure_errors, moment, run_status, status_of
 from services.domain import RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
+from services.file_tree import size_in_words
 from services.pipelines import PipelineRun
 from services.run_process import Outcome
 from services.store import Store
@@ -34,9 +36,14 @@ SOONEST, LATEST = 0.25, 10.0  # seconds between two looks at a run: longer, the 
 LOGS_EVERY = 20.0  # seconds, while it runs
 MOST_LIVE_LOGS = 30
 PATIENCE = 30 * 60.0  # seconds that the service may be out of reach
+NEW_TOKEN = 1.5 * LOOK  # seconds that one may take to come, where tokens are lent
 REFUSALS = 3  # times that it may refuse a sign-in or a permission: one may be the service's own fault
 
 T = TypeVar("T")
+
+
+class Canceled(Exception):
+    """Somebody asked for the run's end where it isn't Azure ML that is to be told."""
 
 
 class LostSight(Exception):
@@ -50,15 +57,17 @@ class LostSight(Exception):
 class Runner:
     """Carries one run. Use it once, holding the run's lock."""
 
-    def __init__(self, home: Path, run_id: str, connection: Connection) -> None:
+    def __init__(self, home: Path, run_id: str, borrowed: Borrowed) -> None:
         self._home = home
         self._run_id = run_id
         self._store = Store(home)
         self._folder = RunFolder(home, run_id)
         self._plan = self._folder.plan()
-        self._session = Session(connection)
+        self._borrowed = borrowed
+        self._session = Session(borrowed.connection, self._say)
         self._known = self._folder.pipeline_run()
         self._in_trouble = False
+        self._doing, self._said_at = "", 0.0
 
     # ---- from start to end ----------------------------------------------------------------------------------------------------
 
@@ -70,6 +79,8 @@ class Runner:
         outcome: Outcome | None = None
         try:
             outcome = self._carry()
+        except Canceled as error:
+            outcome = Outcome(RunStatus.CANCELED, None, f"Canceled on request{error}.")
         except LostSight as error:
             self._store.update_run(self._run_id, error_code=error.code, error=str(error))
         except OSError as error:
@@ -80,6 +91,7 @@ class Runner:
             outcome = Outcome(RunStatus.FAILED, "InternalError", what)
         ended.set()
         heart.join()
+        self._say("")
         if outcome:
             told = {"status": outcome.status, "error_code": outcome.error_code, "error": outcome.error, "workers": 0, "rate": None}
             self._store.update_run(self._run_id, **told, ended_at=self._ended_at(), heartbeat_at=utc_now())
@@ -87,8 +99,6 @@ class Runner:
     def _carry(self) -> Outcome:
         try:
             if self._known is None:
-                if self._store.cancel_requested(self._run_id):
-                    return Outcome(RunStatus.CANCELED, None, "Canceled on request, before it was submitted.")
                 self._make()
             self._start()
         except StudioError as error:
@@ -103,17 +113,30 @@ class Runner:
     def _make(self) -> None:
         """Make the pipeline run, and note its id before anything is started."""
         plan, tags = self._plan, {pipeline.RUN_TAG: self._run_id}
+        self._end_if_canceled()
         self._store.update_run(self._run_id, status=RunStatus.NOT_STARTED, heartbeat_at=utc_now())
         workspace = self._patiently("The workspace can't be opened", lambda: self._session.workspace)
         if plan.published_id:
             what = "The published pipeline can't be run"
-            made = self._patiently(what, lambda: pipeline.run_published(workspace, plan, self._run_id))
+            made = self._patiently(what, lambda: pipeline.published_run(workspace, plan, self._run_id))
+            if made is None:
+                self._end_if_canceled(surely=True)
+                made = self._patiently(what, lambda: pipeline.run_published(workspace, plan, self._run_id))
         else:
             built = self._patiently("The pipeline can't be built", lambda: pipeline.build(self._session, plan, self._folder))
+            self._end_if_canceled()
             again = bool(plan.request.rerun_of)
             what = "The run can't be submitted"
             made = self._patiently(what, lambda: pipeline.create_run(built, plan.experiment, tags, regenerate_outputs=again))
+        if not plan.published_id:  # a made one that is never started does nothing
+            self._end_if_canceled()
         self._note(PipelineRun(made, plan.experiment, RunStatus.NOT_STARTED, run_id=self._run_id))
+
+    def _end_if_canceled(self, *, surely: bool = False) -> None:
+        """Raise Canceled where somebody asked for the end of a run that Azure ML has not; which of a published pipeline only Azure ML
+        can say (`surely`), since it is made and started by one call."""
+        if self._known is None and (surely or not self._plan.published_id) and self._store.cancel_requested(self._run_id):
+            raise Canceled(", before it was submitted")
 
     def _start(self) -> None:
         assert self._known
@@ -185,11 +208,22 @@ class Runner:
         if status is RunStatus.FAILED:
             return Outcome(status, *failures.reason(details, self._folder))
         if step:
-            self._patiently("The run's output can't be fetched", lambda: leavings.fetch_output(step, self._plan, self._folder))
+            what = "The run's output can't be fetched"
+            self._came(0, 0)
+            self._patiently(what, lambda: leavings.fetch_output(step, self._plan, self._folder, self._came))
             self._note_reuse(step)
         if self._plan.request.settings.output_action == "append_row":
             return self._counted()
         return Outcome(status)  # how many succeeded isn't told
+
+    def _came(self, here: int, of: int) -> None:
+        """Say how much of the output is here. Raises Canceled where somebody asked for the end: that of Azure ML's run has come."""
+        if (now := time.monotonic()) < self._said_at + 0.5:
+            return
+        self._said_at = now
+        if self._store.cancel_requested(self._run_id):
+            raise Canceled(", while its output was fetched: it is completed in Azure ML, and the output is there")
+        self._say(f"Fetching the output: {size_in_words(here)} of {size_in_words(of)}" if of else "Fetching the output")
 
     def _fetch_logs(self, step: Any) -> None:
         """A run without its logs is still a run."""
@@ -209,6 +243,7 @@ class Runner:
         batches = self._store.run(self._run_id).mini_batches_total
         counts = {"items_succeeded": min(rows, total), "items_failed": max(0, total - rows), "mini_batches_done": batches}
         self._store.update_run(self._run_id, **counts)
+        self._say("Making the table of predictions")
         scored.make_table(self._folder, self._plan)
         return Outcome(RunStatus.COMPLETED)
 
@@ -238,7 +273,7 @@ class Runner:
         began, wait, refused = time.monotonic(), 1.0, 0
         while True:
             try:
-                with azure_errors(what):
+                with throttling.told(self._say), azure_errors(what):
                     answer = ask()
             except StudioError as error:
                 status = status_of(error.__cause__) if error.__cause__ else None
@@ -251,7 +286,9 @@ class Runner:
                 self._in_trouble = True
                 self._store.update_run(self._run_id, error_code=type(error).__name__, error=f"{error.message} It is asked again.")
                 print(f"{utc_now():%H:%M:%S} {error.message} Again in {wait:.0f} s.", file=sys.stderr, flush=True)
-                time.sleep(wait)
+                if not (status == 401 and self._borrowed.wait(NEW_TOKEN)):
+                    self._sleep(wait)
+                self._end_if_canceled()
                 wait = min(60.0, wait * 2)
             else:
                 if self._in_trouble:
@@ -263,6 +300,12 @@ class Runner:
         if self._known is None:
             return "Nothing was started there: resume the run to submit it once that is mended."
         return "What was started goes on in Azure ML: resume the run to follow it again."
+
+    def _say(self, doing: str) -> None:
+        """What this process is at, for who looks at the run; "" once that is over."""
+        if doing != self._doing:
+            self._doing = doing
+            self._store.update_run(self._run_id, doing=doing or None)
 
     def _note(self, known: PipelineRun) -> None:
         self._known = known
@@ -295,11 +338,12 @@ def main() -> int:
         print(f"usage: python -m services.azure.runner HOME RUN_ID, of a run that was submitted; not {sys.argv[1:]}", file=sys.stderr)
         return 2
     home, run_id = Path(sys.argv[1]), sys.argv[2]
-    if not (told := sys.stdin.readline()):
+    try:
+        borrowed = Borrowed(FileIO(0, closefd=False))
+    except ValueError:
         print("how to sign in is told on standard input, by `resume` for one", file=sys.stderr)
         return 2
-    connection = Connection.from_pipe(told)
-    return run_process.carry(RunFolder(home, run_id), Store(home), lambda: Runner(home, run_id, connection).carry())
+    return run_process.carry(RunFolder(home, run_id), Store(home), lambda: Runner(home, run_id, borrowed).carry())
 
 
 if __name__ == "__main__":

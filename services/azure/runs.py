@@ -15,9 +15,11 @@ from filelock import Timeout
 
 from services import run_process
 from services.azure import failures, scored
+from services.azure.lending import Lender
 from services.azure.run_folder import RunFolder, RunPlan
 from services.azure.session import Session
-from services.domain import Cut, Failure, Model, Run, RunRequest, RunStatus, utc_now
+from services.cut import Cut
+from services.domain import Failure, Model, Run, RunRequest, RunStatus, utc_now
 from services.errors import NotFound, SettingsError, StudioError
 from services.pipelines import PARAMETERS, PipelineRun
 from services.remote import ComputeTarget
@@ -74,6 +76,7 @@ class Runs:
         self._home = home
         self._store = store
         self._session = session
+        self._lender = Lender(session.lent)
 
     def submit(self, plan: RunPlan, cut: Cut, warnings: Sequence[str] = ()) -> Run:
         """Record the run, then let go of it: a runner process carries it. A second one with its `submission_id` is the first.
@@ -97,7 +100,11 @@ class Runs:
         return self._session.lent().with_secret().to_pipe()
 
     def _start(self, run_id: str, lent: str) -> None:
-        run_process.start(self.folder(run_id), "services.azure.runner", self._home, told=lent, without="AZURE_CLIENT_SECRET")
+        started = run_process.start(self.folder(run_id), "services.azure.runner", self._home, told=lent, without="AZURE_CLIENT_SECRET")
+        if started and self._session.connection.sign_in.asks_a_person:
+            self._lender.add(started, lent)
+        elif started:
+            started.close()
 
     def folder(self, run_id: str) -> RunFolder:
         return RunFolder(self._home, run_id)
@@ -135,7 +142,7 @@ class Runs:
         with contextlib.suppress(Timeout), folder.locked(_A_LOOK):
             if self._store.run(run_id).status.ended:
                 return self.one(run_id)
-            if folder.pipeline_run() is None:
+            if folder.pipeline_run() is None and not folder.plan().published_id:  # of such a one Azure ML may know all the same
                 ended = {"error": "Canceled on request, before it was submitted.", "error_code": None, "workers": 0, "rate": None}
                 self._store.update_run(run_id, status=RunStatus.CANCELED, ended_at=utc_now(), **ended)
             else:
@@ -158,7 +165,7 @@ class Runs:
     def _start_again(self, run_id: str) -> None:
         """To be called with the run's lock, for which the new runner waits."""
         lent, status = self._lent(), RunStatus.QUEUED  # so that it isn't taken for gone before it is there
-        self._store.update_run(run_id, status=status, error=None, error_code=None, heartbeat_at=utc_now())
+        self._store.update_run(run_id, status=status, doing=None, error=None, error_code=None, heartbeat_at=utc_now())
         self._start(run_id, lent)
 
     # ---- what it left ---------------------------------------------------------------------------------------------------------
@@ -177,13 +184,13 @@ class Runs:
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of the output. Azure ML writes it at the end: before that, it has no rows."""
-        from services.predictions import Predictions
+        from services.open_predictions import open_predictions
 
         run = self._store.run(run_id)
         if run.request.settings.output_action == "summary_only":
             raise NotFound(f"Run {run_id} has no rows: its script writes its own output.", "Download the output files instead.")
         folder = self.folder(run_id)
-        return Predictions(scored.make_table(folder, folder.plan()))
+        return open_predictions(scored.make_table(folder, folder.plan()))
 
 
 def again(request: RunRequest, parameters: dict[str, str]) -> RunRequest:

@@ -3,14 +3,17 @@ came out; so all rows are one mini-batch of all files, out of order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from services import prediction_table
 from services.azure.run_folder import RunFolder, RunPlan
-from services.prediction_rows import ScoredMiniBatch
+from services.prediction_rows import ScoredMiniBatch, read_in_parts, read_tables_in_parts
+from services.prediction_selections import remove_table
 
 _MOST_ROOTS = 100
+_PART_LINES, _PART_CHARACTERS = 50_000, 8_000_000
 
 
 def rows_file(folder: RunFolder, plan: RunPlan) -> Path:
@@ -27,25 +30,39 @@ def count_rows(folder: RunFolder, plan: RunPlan) -> int:
     return max(0, newlines + (last not in (b"", b"\n")) - plan.request.wants_dataframe_header)
 
 
-def scored(folder: RunFolder, plan: RunPlan) -> ScoredMiniBatch:
-    """All rows of a completed run with all its files."""
-    lines = rows_file(folder, plan).read_bytes().decode("utf-8", "surrogateescape").split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    rows = lines[plan.request.wants_dataframe_header :]
-    items = [""] * plan.item_count if plan.tabular else plan.items()
-    return ScoredMiniBatch(
-        index=0,
-        items=items,
-        root="/",
-        rows=rows if plan.tabular else list(_without_mount_points(rows, items)),
-        worker="",
-        attempts=1,
-        seconds=0.0,
-        error="",
-        items_are_rows=plan.tabular,
-        in_order=False,
-    )
+def scored(folder: RunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
+    """All rows of a completed run with all its files: one mini-batch, in parts, so that memory doesn't grow with the output. They are in
+    the order of the output; the files that no row names come last. Raises OSError."""
+    lines = _lines(rows_file(folder, plan), skip=plan.request.wants_dataframe_header)
+    if plan.tabular:
+        read = read_tables_in_parts(plan.file, plan.item_count, _parts(lines))
+    else:
+        items = plan.items()
+        read = read_in_parts(items, "/", _parts(_without_mount_points(lines, items)))
+    part, before = ScoredMiniBatch(0, (), "/", (), "", 1, 0.0, ""), 0
+    for rows in read:
+        yield replace(part, rows=[text or "" for text in rows.predictions], read=rows, rows_before=before)
+        before += len(rows.files)
+
+
+def _lines(path: Path, *, skip: int) -> Iterator[str]:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file):
+            if number >= skip:
+                yield line.removesuffix(b"\n").decode("utf-8", "surrogateescape")
+
+
+def _parts(lines: Iterable[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    characters = 0
+    for line in lines:
+        part.append(line)
+        characters += len(line)
+        if len(part) == _PART_LINES or characters > _PART_CHARACTERS:
+            yield part
+            part, characters = [], 0
+    if part:
+        yield part
 
 
 def _without_mount_points(rows: Iterable[str], items: Iterable[str]) -> Iterable[str]:
@@ -76,7 +93,10 @@ def _mount_point(row: str, known: set[str]) -> str | None:
 def make_table(folder: RunFolder, plan: RunPlan) -> Path:
     """The typed table of a completed run, made once: an empty one of a run that has no rows. Raises WorkspaceUnavailable."""
     rows = rows_file(folder, plan)
-    table = folder.path / f"predictions-{rows.stat().st_size if rows.is_file() else 'none'}.parquet"
+    table = folder.path / prediction_table.table_name(rows.stat().st_size if rows.is_file() else "none")
     if not table.is_file():
-        prediction_table.make_table([scored(folder, plan)] if rows.is_file() else [], table)
+        prediction_table.make_table(scored(folder, plan) if rows.is_file() else [], table)
+        for path in folder.path.glob("predictions-*.parquet"):
+            if path != table:
+                remove_table(path)
     return table

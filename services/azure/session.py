@@ -71,7 +71,7 @@ class Session:
         warnings.filterwarnings("ignore", module=_THEIR_OWN)
         for name in ("azureml", "azure", "msrest", "msal"):  # they log what they raise, which Python prints where nobody listens
             logging.getLogger(name).addHandler(_NOBODY)
-        with azure_errors(f"The workspace {place.location} can't be opened"):
+        with throttling.told(self._tell), azure_errors(f"The workspace {place.location} can't be opened"):
             try:
                 from azureml.core import Workspace as SdkWorkspace
             except ImportError as error:

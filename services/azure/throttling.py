@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from http.client import responses
 
 AFTER = 5.0
@@ -18,20 +19,15 @@ _ANSWERS = logging.getLogger("urllib3.connectionpool")
 places, urllib3 for one; all of them ask by it."""
 
 
-class _Word(logging.Handler):
-    """Tells once that Azure is busy, where this thread's question was answered so and no other answer came soon; and "" when it is over."""
+class _Word:
+    """Tells once that Azure is busy, where a question was answered so and no other answer came soon; and "" when it is over."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
-        super().__init__()
-        self.thread = threading.get_ident()
         self._tell, self._telling = tell, threading.Lock()
         self._timer: threading.Timer | None = None
         self._told = False
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread != self.thread or not isinstance(record.args, tuple) or len(record.args) != 8:
-            return
-        status = record.args[6]
+    def heard(self, status: object) -> None:
         if status not in _BUSY:
             self.end()
         elif not self._timer:
@@ -55,18 +51,34 @@ class _Word(logging.Handler):
             self._timer, self._told = None, False
 
 
+_asking: ContextVar[_Word | None] = ContextVar("asking", default=None)
+"""Who is told of what is asked here; of what a thread asks for another one, where it was started in that one's context."""
+
+
+class _Listener(logging.Handler):
+    """Hears all answers, each in the thread that asked."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if (word := _asking.get()) and isinstance(record.args, tuple) and len(record.args) == 8:
+            word.heard(record.args[6])
+
+
+_LISTENER = _Listener()
+
+
 @contextmanager
 def told(tell: Callable[[str], None]) -> Iterator[None]:
-    """Tell where what this thread asks meanwhile is refused for the time being, for longer than a moment."""
-    if any(isinstance(other, _Word) and other.thread == threading.get_ident() for other in _ANSWERS.handlers):
+    """Tell where what is asked meanwhile is refused for the time being, for longer than a moment."""
+    if _asking.get():
         yield  # within another question, which tells already
         return
-    word = _Word(tell)
     _ANSWERS.setLevel(logging.DEBUG)
     _ANSWERS.propagate = False  # nobody else asked for this level
-    _ANSWERS.addHandler(word)
+    _ANSWERS.addHandler(_LISTENER)  # once, however often
+    word = _Word(tell)
+    before = _asking.set(word)
     try:
         yield
     finally:
-        _ANSWERS.removeHandler(word)
+        _asking.reset(before)
         word.end()

@@ -4,7 +4,7 @@
 <home of this machine>/azure/<subscription>/<resource group>/<workspace>/
   studio.db                     the registry: runs
   lists/<list>.json             what was listed last, for the first look after a start
-  datasets/<name>/<version>/    manifest.jsonl: names and sizes of a dataset's files
+  datasets/<name>/<version>/    manifest.jsonl: names and sizes of a dataset's files; of a tabular one files.jsonl
   scripts/<sha256>/             uploaded scoring scripts
   runs/<id>/                    see run_folder.py
   incoming/                     what is just coming in
@@ -14,14 +14,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services import incoming, intake
-from services.azure import environments, origins, runs
+from services.azure import cutting, environments, origins, runs
 from services.azure.connection import Connection
 from services.azure.datasets import Datasets
 from services.azure.lists import Lists
@@ -30,8 +31,8 @@ from services.azure.publishing import Publishing
 from services.azure.run_folder import RunPlan
 from services.azure.self_check import checks
 from services.azure.session import Session
+from services.cut import Cut
 from services.domain import (
-    Cut,
     Dataset,
     DatasetFile,
     EntryScript,
@@ -41,14 +42,12 @@ from services.domain import (
     Model,
     Run,
     RunRequest,
-    TabularDataset,
-    counted,
 )
 from services.entry_scripts import EntryScripts
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
+from services.file_tree import size_in_words
 from services.manifest import read_manifest
 from services.origins import Origins, RowTrace
-from services.partition_format import PartitionFormat
 from services.prediction_remarks import RemarkStore, RowKey
 from services.remote import ComputeTarget, ConnectionState, Datastore, TrainingRun
 from services.settings import ParallelRunSettings
@@ -60,6 +59,9 @@ if TYPE_CHECKING:
     from services.sample import SampleMade
 
 
+_SAY_EVERY = 2.0  # seconds between two words on what arrives
+
+
 class AzureWorkspace:
     """Cheap to make: nothing is asked, and azureml not imported, before somebody needs it.
 
@@ -68,7 +70,7 @@ class AzureWorkspace:
     """
 
     name = "azure"
-    capabilities = frozenset({Capability.REMOTE, Capability.PIPELINES, Capability.RESUME})
+    capabilities = frozenset({Capability.REMOTE, Capability.PIPELINES, Capability.RESUME, Capability.TABULAR})
 
     def __init__(self, connection: Connection, base: Path, *, patient: bool) -> None:
         """`base` is the local home, below which this workspace has its own. Raises WorkspaceUnavailable."""
@@ -125,6 +127,20 @@ class AzureWorkspace:
         if self._patient and sentence:
             print(sentence, file=sys.stderr, flush=True)
 
+    def _moving(self, what: str) -> Callable[[int, int], None]:
+        """Tells how much has arrived of what goes to Azure or comes from there; on standard error every few seconds."""
+        said_at = time.monotonic()
+
+        def tell(here: int, of: int) -> None:
+            nonlocal said_at
+            sentence = f"{what}: {size_in_words(here)} of {size_in_words(of)}" if here < of else ""
+            self._lists.say(sentence)
+            if self._patient and sentence and time.monotonic() > said_at + _SAY_EVERY:
+                said_at = time.monotonic()
+                print(sentence, file=sys.stderr, flush=True)
+
+        return tell
+
     # ---- models -------------------------------------------------------------------------------------------------------------------
 
     def models(self) -> list[Model]:
@@ -138,7 +154,8 @@ class AzureWorkspace:
     ) -> Model:
         intake.check_name("name", name)
         source = Path(path).expanduser().absolute()
-        return self._added_model(self._models.register(name, source, description=description, tags=tags or {}))
+        about: dict[str, Any] = {"description": description, "tags": tags or {}, "progress": self._moving(f"Uploading {name}")}
+        return self._added_model(self._models.register(name, source, **about))
 
     def _added_model(self, model: Model) -> Model:
         self._lists.models.add(model)
@@ -197,20 +214,11 @@ class AzureWorkspace:
         copy: bool = False,
     ) -> Dataset:
         intake.check_name("name", name)
-        if type != FileDataset.type:
-            text = (
-                f"“{type}” is no type of a dataset" if type != TabularDataset.type else "tabular datasets are not registered from here yet"
-            )
-            raise SettingsError("type", text, "Choose file; or register a tabular one in Azure ML studio, and score it from here.")
         with self.incoming() as staging:
-            registered = self._datasets.register(
-                name, path, glob=glob, partition_format=partition_format, description=description, staging=staging, progress=self._arrived
-            )
+            about = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
+            registered = self._datasets.register(name, path, **about, staging=staging, progress=self._moving(f"Uploading {name}"))
         self._lists.datasets.add(registered)
         return registered
-
-    def _arrived(self, done: int, of: int) -> None:
-        self._lists.say(f"{done:,} of {of:,} files have arrived." if done < of else "")
 
     def _counted(self, dataset: Dataset) -> Dataset:
         """With its files counted; of one registered elsewhere they are counted once."""
@@ -221,10 +229,10 @@ class AzureWorkspace:
 
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         self._counted(dataset)
-        return list(read_manifest(self._datasets.manifest(dataset), first, count))
+        return list(read_manifest(self._datasets.files(dataset), first, count))
 
     def local_file(self, dataset: Dataset, path: str) -> Path:
-        return self._datasets.fetch(dataset, path)
+        return self._datasets.fetch(dataset, path, self._moving("Fetching the file"))
 
     def changed_files(self, dataset: Dataset, limit: int = 20_000) -> list[str]:
         """By their sizes: one list is asked for, no content."""
@@ -254,36 +262,7 @@ class AzureWorkspace:
     # ---- runs -----------------------------------------------------------------------------------------------------------------------
 
     def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> Cut:
-        first = datasets[0]
-        for other in datasets:
-            if other.type != first.type:
-                text = f"{first} is a {first.type} dataset and {other} a {other.type} dataset"
-                raise SettingsError("dataset", text, "Choose datasets of one type.")
-        processes = settings.process_count_per_node
-        on = counted(settings.node_count, "node") + (f" of {counted(processes, 'worker')}" if processes else "")
-        if isinstance(first, TabularDataset):
-            note = "How many rows and mini-batches there are is not known here: Azure ML cuts tabular datasets by bytes when it runs."
-            return Cut("row", 0, 0, "", (note,), on)
-        if settings.mini_batch_size and not settings.mini_batch_size.isdecimal():
-            text = f"“{settings.mini_batch_size}” is a size in bytes, and {first} is a file dataset"
-            raise SettingsError("mini_batch_size", text, "Give a number of files, such as 10.")
-        known = [self._counted(dataset) for dataset in datasets]
-        if not settings.partition_keys:
-            cut = Cut.of_files((dataset.file_count for dataset in known), settings.units_in_a_mini_batch(tabular=False))
-            return replace(cut, on=on)
-        batches = sum(len(self._keys(dataset, settings.partition_keys)) for dataset in known)
-        each = f", one for each {' and '.join(settings.partition_keys)}"
-        return Cut("file", sum(dataset.file_count for dataset in known), batches, each, (), on)
-
-    def _keys(self, dataset: Dataset, keys: tuple[str, ...]) -> set[Any]:
-        known = PartitionFormat.parse(dataset.partition_format).keys if dataset.partition_format else ()
-        if missing := [key for key in keys if key not in known]:
-            text = f"“{missing[0]}” is no key of {dataset}" + (
-                f", whose keys are {', '.join(known)}" if known else ": it has no partition format"
-            )
-            raise SettingsError("partition_keys", text, "Leave the partition keys empty, or register it with a partition format.")
-        value_of = PartitionFormat.parse(dataset.partition_format).values_of(keys)
-        return {str(value_of(file.path)) for file in read_manifest(self._datasets.manifest(dataset))}
+        return cutting.cut([self._counted(dataset) for dataset in datasets], settings, self._datasets.files)
 
     def check(self, request: RunRequest) -> list[str]:
         return self._resolve(request)[2]
@@ -315,8 +294,10 @@ class AzureWorkspace:
         cut = self.cut(datasets, request.settings)
         of_their_names = [other for other in self._lists.known(self._lists.models) if other.name in {model.name for model in models}]
         warnings = runs.check(resolved, self.compute_targets(), of_their_names)
-        manifests = tuple(str(self._datasets.manifest(dataset)) for dataset in datasets if isinstance(dataset, FileDataset))
-        return RunPlan(resolved, cut.item_count, manifests), cut, [*warnings, *cut.notes]
+        manifests = tuple(str(self._datasets.files(dataset)) for dataset in datasets if isinstance(dataset, FileDataset))
+        files = [self._datasets.only_file(dataset) for dataset in datasets]
+        plan = RunPlan(resolved, cut.item_count, manifests, file=files[0] if len(files) == 1 else "")
+        return plan, cut, [*warnings, *cut.notes]
 
     def runs(self, limit: int = 1000) -> list[Run]:
         return self._runs.all(limit)

@@ -18,7 +18,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from services.domain import Cut, DatasetFile, MiniBatch, counted
+from services.cut import Cut
+from services.domain import DatasetFile, MiniBatch, counted
 from services.local.run_folder import PlannedDataset
 from services.partition_format import PartitionFormat
 from services.settings import ParallelRunSettings

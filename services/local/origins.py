@@ -63,6 +63,7 @@ def _log(folder: RunFolder, attempt: Attempt, name: str) -> list[str]:
     """Lines of the worker's output that name the file, or that are of the time of the attempt."""
     place = WorkerPlace(attempt.node, attempt.process, folder.logs, folder.work)
     begin, end = attempt.started_at - 0.001, attempt.started_at + attempt.elapsed + 0.001
+    named = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])") if name else None  # 1.csv is not named where 21.csv is
     found: list[str] = []
     for kind, ending in (("stdout", "stdout.txt"), ("stderr", "stderr.txt")):
         within = False
@@ -70,7 +71,7 @@ def _log(folder: RunFolder, attempt: Attempt, name: str) -> list[str]:
             if time := _TIME.match(line):
                 at = datetime.strptime(time[1], "%Y-%m-%d %H:%M:%S").timestamp() + int(time[2]) / 1000
                 within = begin <= at <= end
-            if within or (name and name in line):
+            if within or (named and named.search(line)):
                 found.append(line)
                 if len(found) >= _MOST_LINES:
                     return found

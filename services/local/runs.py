@@ -26,6 +26,7 @@ from services.local.scored import worker_name
 from services.origins import Origins, RowTrace
 from services.partition_format import PartitionFormat
 from services.prediction_remarks import RowKey
+from services.prediction_table import table_name
 from services.settings import ParallelRunSettings
 from services.store import Store
 
@@ -72,7 +73,7 @@ def check_cut(datasets: Sequence[Dataset], settings: ParallelRunSettings) -> Non
 
 def plan_dataset(dataset: Dataset, keys: tuple[str, ...] | None) -> PlannedDataset:
     """A dataset as a run reads it. Raises NotFound where its manifest is gone."""
-    planned = PlannedDataset(dataset.reference, dataset.root, dataset.manifest, dataset.item_count, "", (), dataset.partition_format)
+    planned = PlannedDataset(dataset.reference, dataset.root, dataset.manifest, dataset.item_count or 0, "", (), dataset.partition_format)
     if isinstance(dataset, TabularDataset):
         planned = replace(planned, format=dataset.format, columns=dataset.columns)
     if not keys:
@@ -270,8 +271,9 @@ class Runs:
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of what is settled by now, made again when there is more."""
+        from services.open_predictions import open_predictions
         from services.prediction_selections import remove_table
-        from services.predictions import Predictions, make_table
+        from services.predictions import make_table
 
         run = self._store.run(run_id)
         if run.request.settings.output_action == "summary_only":
@@ -282,7 +284,7 @@ class Runs:
             if each.has_journal:
                 with Journal(each.path) as journal:
                     last += journal.last_seq()
-        table = folder.path / f"predictions-{last}.parquet"
+        table = folder.path / table_name(last)
         if (made := self._table(folder, table, run)) is not None:
             return made
         try:
@@ -290,7 +292,7 @@ class Runs:
                 if (made := self._table(folder, table, run)) is not None:
                     return made
                 make_table(scored.settled(folder), table)
-                predictions = Predictions(table)
+                predictions = open_predictions(table)
                 for path in folder.path.glob("predictions-*.parquet"):
                     if path != table:
                         remove_table(path)
@@ -300,16 +302,16 @@ class Runs:
 
     def _table(self, folder: RunFolder, table: Path, run: Run) -> Predictions | None:
         """What is made already: this table, or of a run that goes on one that is fresh enough."""
-        from services.predictions import Predictions
+        from services.open_predictions import open_predictions
 
         with contextlib.suppress(FileNotFoundError, NotFound):  # another tab may have made a newer one and removed this
             if table.is_file():
-                return Predictions(table)
-            older = sorted(folder.path.glob("predictions-*.parquet"), key=lambda path: path.stat().st_mtime)
+                return open_predictions(table)
+            older = sorted(folder.path.glob(table_name("*")), key=lambda path: path.stat().st_mtime)
             if older and not run.status.ended:
                 last = older[-1].stat()
                 if time.time() - last.st_mtime < _REMADE_EVERY + last.st_size / 1e6:
-                    return Predictions(older[-1])
+                    return open_predictions(older[-1])
         return None
 
     def make_large_table(self, run_id: str) -> None:

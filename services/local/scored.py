@@ -23,6 +23,7 @@ from services.local.batching import cut, items_of
 from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
 from services.prediction_rows import ScoredMiniBatch, Status, read_rows
 
+_MOST_MAPPED = 32_000_000
 _Attempts = dict[tuple[int, bytes], int]
 """How often an item, by its dataset's number and its line of the manifest, was tried in earlier runs."""
 
@@ -99,12 +100,17 @@ def _mini_batches(folder: RunFolder, plan: RunPlan, *, settled_only: bool) -> It
         rows = open_files.enter_context(open(rows_file or os.devnull, "rb"))
         content = mmap.mmap(rows.fileno(), 0, access=mmap.ACCESS_READ) if rows_file and rows_file.stat().st_size else b""
         attempt = next(attempts, None)
+        read = 0
         for batch in cut(plan.datasets, plan.request.settings):
             dataset = plan.datasets[batch.dataset]
             if attempt is not None and attempt.mini_batch == batch.index:
                 if attempt.columns is not None and attempt.columns not in columns:
                     columns |= journal.columns()
                 yield _MiniBatch(batch, dataset, attempt, attempt.attempt, content, columns)
+                read += attempt.end - attempt.begin
+                if read > _MOST_MAPPED and isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                    content.madvise(mmap.MADV_DONTNEED)  # else what was read counts as memory of this process
+                    read = 0
                 attempt = next(attempts, None)
             elif not settled_only:
                 yield _MiniBatch(batch, dataset, None, tries.get(batch.index, 0), content, columns)

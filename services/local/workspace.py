@@ -25,9 +25,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services import file_tree, incoming, intake, model_files
+from services import datasets, file_tree, incoming, intake, model_files
+from services.cut import Cut
 from services.domain import (
-    Cut,
     Dataset,
     DatasetFile,
     EntryScript,
@@ -41,7 +41,7 @@ from services.domain import (
 )
 from services.entry_scripts import EntryScripts
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
-from services.local import datasets, environments, reuse, runs
+from services.local import environments, reuse, runs
 from services.local.batching import look_at_cut
 from services.local.run_folder import RunPlan
 from services.manifest import read_manifest
@@ -199,16 +199,17 @@ class LocalWorkspace:
             ) from error
 
     def changed_files(self, dataset: Dataset, limit: int = 20_000) -> list[str]:
-        step = max(1, -(-dataset.file_count // limit))
+        count = dataset.file_count or 0
+        step = max(1, -(-count // limit))
         found = list(self._changes(dataset, step))
         if step > 1:
-            found.insert(0, f"Only one in {step:,} of the {dataset.file_count:,} files was looked at for changes since it was registered.")
+            found.insert(0, f"Only one in {step:,} of the {count:,} files was looked at for changes since it was registered.")
         return found
 
     def _change_warnings(self, dataset: Dataset, look_at: int) -> list[str]:
         found = self.changed_files(dataset, look_at)
         more = [f"…and {len(found) - 5:,} files more."] if len(found) > 5 else []
-        return [] if look_at == _LOOKED_AT_BY_CHECK and len(found) == 1 and dataset.file_count > look_at else found[:5] + more
+        return [] if look_at == _LOOKED_AT_BY_CHECK and len(found) == 1 and (dataset.file_count or 0) > look_at else found[:5] + more
 
     def _changes(self, dataset: Dataset, step: int = 1) -> Iterator[str]:
         looked_at = islice(self._manifest(dataset), 0, None, step)

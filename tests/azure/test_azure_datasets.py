@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from services.azure import tables
 from services.domain import TabularDataset
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.settings import ParallelRunSettings
+from services.tabular import Table
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 UPLOADS = "PUT *.blob.core.windows.net*"
@@ -142,8 +145,46 @@ def test_a_tabular_dataset_registered_elsewhere_is_listed_though_its_rows_are_no
     assert isinstance(dataset, TabularDataset)
     assert dataset.item == "row"
     assert "cuts tabular datasets" in cloud.cut([dataset], ParallelRunSettings()).notes[0]
-    with pytest.raises(SettingsError, match="not registered from here"):
-        cloud.register_dataset("t", tmp_path / "t", type="tabular")
+    assert [file.path for file in cloud.dataset_files(dataset, 0, 9)] == ["t.csv"]
+    assert cloud.local_file(dataset, "t.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_a_table_is_registered_with_the_columns_and_types_that_a_script_will_get(cloud, ws, tmp_path):
+    from azureml.core import Dataset
+
+    (tmp_path / "t.csv").write_text('a,a, c,,u,d\n1,"x\ny",True,,18446744073709551615,2026-01-02\n2,NA,False,1.5,7,2026-01-03\n')
+    dataset = cloud.register_dataset("t", tmp_path / "t.csv", type="tabular")
+    types = {"a": "int64", "a_1": "str", "c": "bool", "Column4": "float64", "u": "str", "d": "str"}
+    assert (dict(dataset.columns), dataset.row_count, dataset.size) == (types, 2, (tmp_path / "t.csv").stat().st_size)
+    frame = Dataset.get_by_name(ws, "t").to_pandas_dataframe()
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == types
+    assert (frame.a_1[0], frame.u[0], frame.d[1]) == ("x\ny", "18446744073709551615", "2026-01-03")
+    (elsewhere,) = cloud._datasets.all()
+    assert replace(elsewhere, created_at=dataset.created_at) == dataset
+    assert cloud.local_file(dataset, "t.csv").read_text() == (tmp_path / "t.csv").read_text()
+
+
+@pytest.mark.usefixtures("ws")  # imports the SDK
+@pytest.mark.parametrize("content", ["a,b\n1,x\n  \n2,y\n", 'a,b\n1,"x\ny"\n\n2,y\n', "a,b\r1,x\r2,y\r"])
+def test_a_table_of_which_azure_would_make_other_rows_is_refused(tmp_path, content):
+    (tmp_path / "t.csv").write_bytes(content.encode())
+    with pytest.raises(IntakeError, match="makes other rows"):
+        tables.as_azure_reads([tmp_path / "t.csv"], Table("csv", (("a", "int64"), ("b", "str")), 2))
+
+
+def test_a_table_is_registered_where_it_lies_without_reading_its_rows(cloud, tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    for month in ("01", "02"):
+        (tmp_path / "p" / month).mkdir(parents=True)
+        parquet.write_table(pyarrow.table({"n": [1, 2, 3]}), tmp_path / "p" / month / "part.parquet")
+    place = cloud.register_dataset("p", tmp_path / "p", type="tabular", partition_format="{month}/part.parquet").root
+    assert (cloud.dataset("p").format, cloud.dataset("p").row_count, dict(cloud.dataset("p").columns)) == ("parquet", 6, {"n": "int64"})
+    dataset = cloud.register_dataset("again", f"{place}/**/*.parquet", type="tabular")
+    assert (dataset.format, dataset.row_count, dataset.file_count, dataset.in_place) == ("parquet", 0, 2, True)
+    with pytest.raises(SettingsError, match="no type"):
+        cloud.register_dataset("again", place, type="image")
 
 
 def test_the_sdk_s_own_list_of_datasets_is_always_empty(ws, rows):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import os
+import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
+from services.azure import blocks, downloads
 from services.azure.workspace import AzureWorkspace
 from services.errors import NotFound, StudioError
 
@@ -21,7 +23,7 @@ def test_a_model_registered_elsewhere_is_listed_with_what_is_known_of_it(cloud, 
     (tmp_path / "m.bin").write_bytes(b"x")
     Model.register(ws, "m.bin", "theirs", description="text", tags={"a": "b"}, model_framework=Model.Framework.SCIKITLEARN)
     (model,) = cloud.models()
-    assert (model.reference, model.kind, model.sha256, model.size) == ("theirs:1", "ScikitLearn model", "", 0)
+    assert (model.reference, model.kind, model.sha256, model.size) == ("theirs:1", "ScikitLearn model", "", None)
     assert (model.description, dict(model.tags), model.usable) == ("text", {"a": "b"}, True)
 
 
@@ -51,7 +53,35 @@ def test_the_two_calls_that_register_a_model_are_those_of_the_sdk_s_own(cloud):
 
     source = inspect.getsource(Model.register)
     assert "asset = Model._create_asset(workspace.service_context, model_path, model_name, child_paths)" in source
+    steps = "".join(map(inspect.getsource, (Model._create_asset, Model._create_artifacts)))
+    assert "artifacts_path = '{}/{}/{}'.format(origin, container, model_base_name)" in steps
+    assert "asset = asset_client.create_asset(model_name, prefix_values, None)" in steps
     assert "model = Model._register_with_asset(workspace, model_name, asset_id, tags, properties, description," in source
+
+
+def test_a_model_s_arrival_is_told_piece_by_piece_and_one_that_breaks_off_registers_nothing(cloud, tmp_path, azure, monkeypatch, capsys):
+    monkeypatch.setattr(downloads, "PIECE", 40_000)
+    monkeypatch.setattr(blocks, "PIECE", 40_000)
+    monkeypatch.setattr("services.azure.workspace._SAY_EVERY", 0)
+    content = random.Random(1).randbytes(100_000)
+    (tmp_path / "model.bin").write_bytes(content)
+    made = cloud.register_model("m", tmp_path / "model.bin")
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("Uploading m:")] == [
+        "Uploading m: 40.0 kB of 100.0 kB", "Uploading m: 80.0 kB of 100.0 kB"
+    ]  # fmt: skip
+    assert made.size == 100_000
+    azure.service.fault("PUT *LocalUpload/*comp=block&*", count=None, status=403)
+    with pytest.raises(StudioError):
+        cloud.register_model("m", tmp_path / "model.bin")
+    assert [model.reference for model in cloud._lists.models.fetch()] == ["m:1"]
+
+
+def test_a_lost_answer_of_the_registration_leaves_one_version_in_every_list(cloud, model_file, azure, tmp_path):
+    azure.service.fault("POST *modelmanagement*/models", lost=True)
+    azure.service.fault("DELETE *modelmanagement*/models/*", status=403)  # the twin can't be taken away
+    made = cloud.register_model("m", model_file)
+    another = AzureWorkspace(cloud.connection, tmp_path / "another machine", patient=True)
+    assert [model.reference for model in another.models()] == [made.reference] == ["m:2"]
 
 
 def test_a_deleted_version_is_gone_and_the_others_stay(cloud, model_file):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from services.azure.connection import from_surroundings
+from services.azure import lending
+from services.azure.connection import SignIn, from_surroundings
 from services.azure.workspace import AzureWorkspace
 from services.domain import Run, RunRequest, RunStatus
 from services.entry_scripts import BUILT_IN
@@ -32,9 +36,10 @@ def slowly(seconds: float) -> str:
 
 
 @pytest.fixture
-def cloud(azure, tmp_path) -> AzureWorkspace:
-    """The test's own Azure ML workspace, as the command line has it."""
-    return AzureWorkspace(from_surroundings(tmp_path), tmp_path / "base", patient=True)
+def cloud(azure, tmp_path, request) -> AzureWorkspace:
+    """The test's own Azure ML workspace, as the command line has it; or signed in to otherwise."""
+    connection = replace(from_surroundings(tmp_path), **getattr(request, "param", {}))
+    return AzureWorkspace(connection, tmp_path / "base", patient=True)
 
 
 @pytest.fixture
@@ -131,6 +136,26 @@ def test_a_lost_answer_of_the_submission_starts_no_second_run(cloud, done, azure
     assert run.status is RunStatus.COMPLETED, run.error
     assert [each.id for each in cloud.pipelines.history("batch-scoring")] == [cloud.pipelines.of(run.id).id]
     assert azure.service.count("POST *PipelineRuns/Unsubmitted/*") == (2 if "Unsubmitted" in call else 1)
+
+
+@pytest.mark.parametrize("cloud", [{"sign_in": SignIn.DEVICE_CODE}], indirect=True)
+def test_a_run_that_lasts_longer_than_a_person_s_token_is_lent_another(azure, submit, cloud, finish, monkeypatch):
+    def enter_the_code() -> None:
+        deadline = time.monotonic() + 60
+        while "enter the code" not in cloud.state().message and time.monotonic() < deadline:
+            time.sleep(0.02)
+        azure.service.confirm_device_code(cloud.state().message.rsplit(maxsplit=1)[-1])
+
+    monkeypatch.setattr(lending, "LOOK", 0.5)
+    azure.service.set_token_seconds(3)
+    person = threading.Thread(target=enter_the_code)
+    person.start()
+    try:
+        ended = finish(cloud, submit(slowly(2)).id)
+    finally:
+        azure.service.set_token_seconds(3600)
+    person.join()
+    assert (ended.status, ended.error) == (RunStatus.COMPLETED, None)
 
 
 def test_a_double_click_is_one_run(cloud, submit, finish):

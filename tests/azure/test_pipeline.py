@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from services.azure import failures, leavings, pipeline, scored
+from services.azure import downloads, failures, leavings, pipeline, scored
 from services.azure.run_folder import RunFolder, RunPlan
 from services.domain import DatasetFile, RunRequest, RunStatus
 from services.errors import IntakeError, SettingsError
 from services.manifest import manifest_line
 from services.pipelines import PARAMETERS, Frequency, PipelineRun, Recurrence
-from services.prediction_rows import read_rows
 from services.settings import ParallelRunSettings
 
 REQUEST = RunRequest(("digits:2",), ("rows:1",), "/scripts/score.py", compute_target="cpu-cluster")
@@ -101,7 +100,7 @@ def test_a_plan_and_a_pipeline_run_are_read_back_as_they_were_noted(folder, plan
 @pytest.mark.parametrize("name", ["../up.txt", "a/../../up.txt", "/etc/passwd", "a\\b", "", "a\0b"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(name):
     with pytest.raises(IntakeError):
-        leavings.inside(name)
+        downloads.inside(name)
 
 
 @pytest.mark.parametrize("nested", ["azureml/1234/inferences", "some/where/else/entirely", "."])
@@ -116,8 +115,10 @@ def test_rows_that_begin_with_a_nodes_own_mount_point_find_their_files(folder, p
     names = ("a.csv", "deep/b.csv", "c d.csv")
     rows = ["/mnt/azureml/1/batch_data/c d.csv: x", "/mnt/azureml/2/batch_data/deep/b.csv: y", "a.csv: /z/a.csv"]
     (folder.output / "parallel_run_step.txt").write_text("\n".join(rows) + "\n")
-    read = read_rows(scored.scored(folder, plan(*names)))
-    assert dict(zip(read.files, read.predictions, strict=True)) == {"a.csv": "/z/a.csv", "deep/b.csv": "y", "c d.csv": "x"}
+    found = {}
+    for part in scored.scored(folder, plan(*names)):
+        found |= dict(zip(part.read.files, part.read.predictions, strict=True))
+    assert found == {"a.csv": "/z/a.csv", "deep/b.csv": "y", "c d.csv": "x"}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_rows_are_counted_without_a_header(folder, plan, text, arguments, count)
     (folder.output / "parallel_run_step.txt").write_text(text)
     its = plan("a", "b", arguments=arguments)
     assert scored.count_rows(folder, its) == count
-    assert len(scored.scored(folder, its).rows) == count
+    assert sum(text is not None for part in scored.scored(folder, its) for text in part.read.predictions) == count
 
 
 def test_the_scripts_own_words_come_before_what_the_service_makes_of_them(folder):

@@ -143,17 +143,35 @@ class Blobs:
 
     @route("GET", "/{container}/{name*}", host="blob")
     def get_blob(self, request: Request, container: str, name: str) -> Reply:
-        blob = self.blob(self._allowed(request, container, name, "r"), name)
+        whole = self._allowed(request, container, name, "r")
+        if request.asked("comp") == "blocklist":
+            return self._block_list(whole, name)
+        blob = self.blob(whole, name)
+        if request.headers.get("if-match", blob.etag) != blob.etag:
+            raise Refusal(412, "ConditionNotMet", "The condition specified using HTTP conditional header(s) is not met.")
         wanted = request.headers.get("x-ms-range") or request.headers.get("range", "")
-        content = blob.file.read_bytes()
         if not wanted:
-            return Reply(content, 200, _of(blob), blob.media_type)
+            return Reply(blob.file.read_bytes(), 200, _of(blob), blob.media_type)
         start, _, end = wanted.removeprefix("bytes=").partition("-")
         first, last = int(start), min(int(end) if end else blob.size - 1, blob.size - 1)
         if first >= blob.size:
             raise Refusal(416, "InvalidRange", "The range specified is invalid for the current size of the resource.")
+        with open(blob.file, "rb") as file:
+            file.seek(first)
+            content = file.read(last + 1 - first)
         part = {"Content-Range": f"bytes {first}-{last}/{blob.size}", "x-ms-blob-content-md5": blob.md5}
-        return Reply(content[first : last + 1], 206, _of(blob) | part, blob.media_type)
+        headers = _of(blob)
+        del headers["Content-MD5"]  # of a range it would be the range's, for who asks for it
+        return Reply(content, 206, headers | part, blob.media_type)
+
+    def _block_list(self, container: str, name: str) -> Reply:
+        """The blocks that came, and that no blob was made of yet."""
+        blocks = self._blocks.get((container, name))
+        if blocks is None:
+            self.blob(container, name)
+        told = "".join(f"<Block><Name>{escape(id_)}</Name><Size>{len(block)}</Size></Block>" for id_, block in (blocks or {}).items())
+        text = f'<?xml version="1.0" encoding="utf-8"?><BlockList><UncommittedBlocks>{told}</UncommittedBlocks></BlockList>'
+        return Reply(text.encode(), 200, _headers(), "application/xml")
 
     @route("DELETE", "/{container}/{name*}", host="blob")
     def delete_blob(self, request: Request, container: str, name: str) -> Reply:

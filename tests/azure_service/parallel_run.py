@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.domain import Run, RunRequest
+from services.domain import Run, RunRequest, TabularDataset
 from services.errors import StudioError
 from services.local.workspace import LocalWorkspace
 from services.settings import TABLE, ParallelRunSettings
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _OF_THE_RUNTIME = ("client_sdk_version", "create_snapshot_at_runtime", "scoring_module_name", "output")
 _SIDE_INPUT = "DatasetConsumptionConfig:"
+_PLAYED = ("read_delimited", "read_parquet", "extract_columns_from_partition_format", "take")
+_AZURE_TYPES = {"int64": "int", "float64": "float", "bool": "boolean", "object": "boolean"}
 _END = 60  # seconds that a cancelled run may take
 
 
@@ -118,14 +120,13 @@ class LocalRun:
         found = self._cloud.datasets.files(saved)
         if not found.files:
             raise Refusal(400, "UserError", f"The dataset at input {port} has no files.")
-        for step in found.transformations:
-            reads = step.get("read_delimited", {"header": "all_files_same_headers", "delimiter": ","})
-            if (reads["header"], reads["delimiter"]) != ("all_files_same_headers", ","):
-                raise Refusal(400, "UserError", "The stand-in reads delimited files with commas and a header only.")
+        types = _types_of(found.transformations)
         folder = self._folder / "inputs" / port
         found.write(self._cloud.blobs, folder)
         name = f"input-{len(self._local.datasets()) + 1}"
         made = self._local.register_dataset(name, folder, type=found.type, partition_format=found.partition_format)
+        if isinstance(made, TabularDataset) and types.items() - {(name, _AZURE_TYPES.get(dtype, "string")) for name, dtype in made.columns}:
+            raise Refusal(400, "UserError", f"The stand-in gives columns the types that pandas does, {made.columns}, not {types}.")
         return made.reference
 
     def _write_models(self) -> None:
@@ -167,6 +168,20 @@ class LocalRun:
     def output(self) -> dict[str, Path]:
         """What the step leaves in its output: rows, and what the script wrote there itself."""
         return self._local.output(self._id)
+
+
+def _types_of(steps: list[dict[str, Any]]) -> dict[str, str]:
+    """The types that a dataflow gives its columns. Raises Refusal for steps that the local runtime has nothing for."""
+    types = {}
+    for step in steps:
+        ((verb, words),) = step.items()
+        if verb == "convert_column_types":
+            types = {one["columns"]: one["column_type"] for one in words}
+        elif verb == "read_delimited" and (words["header"], words["delimiter"]) != ("all_files_same_headers", ","):
+            raise Refusal(400, "UserError", "The stand-in reads delimited files with commas and a header only.")
+        elif verb not in _PLAYED:
+            raise Refusal(400, "UserError", f"The stand-in does not play the step {verb} of a dataset.")
+    return types
 
 
 def _user_arguments(words: list[tuple[str, str]]) -> list[str]:

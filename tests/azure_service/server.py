@@ -67,6 +67,9 @@ class Server:
     def expire_tokens(self) -> None:
         self.cloud.identity.expire_tokens()
 
+    def set_token_seconds(self, seconds: float) -> None:
+        self.cloud.identity.lasts = seconds
+
     def confirm_device_code(self, code: str) -> None:
         self.cloud.identity.confirm_device_code(code)
 

@@ -107,6 +107,10 @@ class AzureService:
         """From now on no token given so far is taken."""
         self._ask("expire_tokens")
 
+    def set_token_seconds(self, seconds: float) -> None:
+        """How long a token lasts that is given from now on; an hour at first."""
+        self._ask("set_token_seconds", seconds=seconds)
+
     def confirm_device_code(self, code: str) -> None:
         """Do what a person does who enters the code of a device code sign-in."""
         self._ask("confirm_device_code", code=code)

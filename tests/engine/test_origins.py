@@ -12,6 +12,7 @@ SAYS = """
     def run(mini_batch):
         for path in mini_batch:
             print("now", os.path.basename(path), flush=True)
+            print("another: 7" + os.path.basename(path), flush=True)
         logging.getLogger().warning("a mini-batch of %d", len(mini_batch))
         if mini_batch[0].endswith("0002.csv"): raise ValueError("no such colour")
         return [f"{os.path.basename(path)}: cat" for path in mini_batch]
@@ -33,6 +34,7 @@ def test_a_row_has_its_input_its_tries_and_its_lines_of_the_log(workspace, csv_f
     assert (fine.changed, fine.error, len(fine.tries)) == ("", "", 1)
     assert f"now {names[0].rpartition('/')[2]}" in fine.log
     assert any("a mini-batch of 2" in line for line in fine.log)
+    assert not any("another" in line for line in fine.log)  # 70000.csv is not 0000.csv
 
     failed = workspace.trace(run.id, RowKey.of(rows[names[2]]), rows[names[2]]["Worker"])
     assert len(failed.tries) == 2

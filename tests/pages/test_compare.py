@@ -90,3 +90,10 @@ def test_the_compared_column_is_chosen_and_stays_in_the_address_of_its_rows(open
     assert not app.exception
     assert app.query_params["beside"] == f"run:{older.id}:score"
     assert set(app.dataframe[0].value["Change"]) == {"changed"}
+
+
+def test_predictions_of_another_structure_are_compared_whole_and_the_page_says_so(open_page, ended):
+    older, newer = ended("cat"), ended("{dict(label='cat', score=0.25)}")
+    app = open_page(COMPARE, run=newer.id, **{"with": older.id})
+    assert not app.exception
+    assert "compared whole" in words(app.info)

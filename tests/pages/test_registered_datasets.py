@@ -267,6 +267,13 @@ def test_what_cannot_be_previewed_is_said_in_words(open_page, workspace, tmp_pat
     assert not app.get("image")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_table_saved_on_windows_is_previewed_as_a_table(open_page, workspace, tmp_path, encoding):
+    (tmp_path / "in").mkdir()
+    app = preview(open_page, workspace, tmp_path / "in", "rows.csv", "größe,name\r\n1,ä\r\n".encode(encoding))
+    assert app.dataframe[-1].value.to_dict("list") == {"größe": ["1"], "name": ["ä"]}
+
+
 def test_a_text_is_previewed_as_text_and_a_long_one_is_cut(open_page, workspace, tmp_path):
     (tmp_path / "in").mkdir()
     text = "# not a heading ![](http://x)\n" * 10_000

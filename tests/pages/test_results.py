@@ -168,7 +168,7 @@ def test_a_link_to_a_filter_of_another_table_says_what_it_leaves_out(open_page, 
 
 MANGLED = [
     {"filter": "{"}, {"filter": '{"conditions": 7}'}, {"page": "x"}, {"page": "999"}, {"row": "-1"}, {"sort": "!"}, {"look": "?"},
-    {"beside": "?"}, {"columns": "|"},
+    {"beside": "?"}, {"columns": "|"}, {"beside": "labels:gone"}, {"beside": "run:gone"},
 ]  # fmt: skip
 
 
@@ -177,6 +177,9 @@ def test_a_mangled_link_still_opens_the_table(open_page, ended, asked):
     app = open_page(RESULTS, run=ended(THREE_CLASSES).id, **asked)
     assert not app.exception
     assert len(table(app)) == 10
+    if "gone" in asked.get("beside", ""):
+        assert "gone" in words(app.warning)
+        assert "beside" not in app.query_params
 
 
 def test_a_row_shows_its_input_its_neighbours_and_keeps_a_remark_that_is_exported(open_page, ended, get):
@@ -231,7 +234,9 @@ def test_the_menu_offers_every_format_and_the_same_as_code(open_page, ended):
 def test_sorting_and_grouping_and_sql_come_from_the_page(open_page, ended):
     run = ended(THREE_CLASSES, files=30)
     app = open_page(RESULTS, run=run.id, look="Groups")
+    assert list(table(app)) == ["Prediction", "Rows"]  # nothing has a mean here
     assert list(table(app)["Rows"]) == [10, 10, 10]
+    assert "Mini-batch" in app.selectbox(key="chosen_by").options  # a list of options reads no Markdown
     asked = open_page(RESULTS, run=run.id, look="SQL", sql="SELECT max(File) AS last FROM predictions")
     assert table(asked)["last"][0] == "0029.csv"
     refused = open_page(RESULTS, run=run.id, look="SQL", sql="COPY predictions TO 'x.csv'")
@@ -303,7 +308,8 @@ def test_labels_judge_the_predictions_and_a_cell_is_a_filter(open_page, ended, t
 
 
 def test_where_predictions_are_objects_their_label_is_judged_unless_another_column_is_chosen(open_page, ended, tmp_path):
-    objects = SCRIPT.format(prediction="{dict(label=['cat', 'dog'][number % 2], score=number / 7)}", before="")
+    values = "label=['cat', 'dog'][number % 2], score=number / 7, more=[0] * 30"
+    objects = SCRIPT.format(prediction=f"{{dict({values})}}", before="")
     (tmp_path / "truth.csv").write_text("file,label\n" + "".join(f"{n:04}.csv,cat\n" for n in range(10)))
     app = open_page(RESULTS, run=ended(objects).id, look="True labels")
     app.text_input(key="labels_path").set_value(str(tmp_path / "truth.csv")).run()
@@ -315,6 +321,10 @@ def test_where_predictions_are_objects_their_label_is_judged_unless_another_colu
     assert not app.exception
     assert "0.00%" in words(app.text)
     assert app.query_params["beside"].endswith(":Prediction")
+    app.segmented_control(key="look").set_value("Table").run()
+    assert list(table(app))[:6] == ["File", "Label", "Verdict", "label 2", "score", "more.0"]  # what it prints as comes last
+    app.query_params["row"] = "2"
+    assert not app.run().exception
 
 
 def test_items_in_no_folder_are_a_facet_too(open_page, workspace, csv_folder, ended):
@@ -343,6 +353,8 @@ def test_a_run_that_predicted_nothing_says_so(open_page, ended):
     assert not app.exception
     assert "Nothing is predicted" in words(app.info)
     assert "Failed: 10" in [button.label for button in app.button]
+    app.button(key="show_failures").click().run()
+    assert (len(table(app)), "Error" in table(app)) == (10, True)
 
 
 def test_a_run_that_keeps_its_own_output_says_where_that_is(open_page, ended):

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from services.domain import Cut, Run, RunRequest, RunStatus, in_words, parse_reference, utc_now
+from services.cut import Cut, in_words
+from services.domain import Run, RunRequest, RunStatus, parse_reference, utc_now
 from services.errors import SettingsError
 from services.settings import ParallelRunSettings
 

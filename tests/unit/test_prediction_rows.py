@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.prediction_rows import AMBIGUOUS, NO_FILE, NO_ROW, ScoredMiniBatch, read_rows
+from services.prediction_rows import AMBIGUOUS, NO_FILE, NO_ROW, ScoredMiniBatch, read_in_parts, read_rows
 
 ROOT = "/folder of the/dataset"
 
@@ -200,3 +200,27 @@ def test_json_objects_that_all_name_their_files_are_matched_by_it_not_by_their_o
     assert read_back(["a.png", "b.png"], rows) == [("a.png", rows[1]), ("b.png", rows[0])]
     rows = ['{"file": "b.png"}', '{"file": "z.png"}']
     assert read_back(["a.png", "b.png"], rows) == [("a.png", rows[0]), ("b.png", rows[1])]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["b.csv: 2", "a.csv: 1", "c d.csv: x: y"],
+        ["x/a.csv: 1", "/data/b.csv,2", "nobody: 3", "", "a.csv: 4", "a.csv  5"],
+        ['{"file": "b.csv", "p": 1}', '{"path": "twice.csv"}', '"b.csv" 7', "twice.csv: 1", "y/twice.csv: 2"],
+        ["q:r.csv: 1", "q:r.csv 2", "b.csv"],
+        [],
+    ],
+)
+def test_rows_read_in_parts_are_matched_as_they_are_all_at_once(rows, size):
+    items = ["x/a.csv", "b.csv", "c d.csv", "x/twice.csv", "y/twice.csv"] + (["q:r.csv"] if "q:r.csv 2" in rows else [])
+    parts = (rows[first : first + size] for first in range(0, len(rows), size))
+    at_once = read_rows(ScoredMiniBatch(0, items, "/data", rows, "", 1, 0.0, "", in_order=False))
+    found = list(read_in_parts(items, "/data", parts))
+
+    def table(read):
+        return list(zip(read.files, read.predictions, read.each_status(), read.errors, strict=True))
+
+    assert sorted(map(repr, table(at_once))) == sorted(repr(row) for read in found for row in table(read))
+    assert [row for read in found[:-1] for row in table(read)] == [row for read in found for row in table(read)][: len(rows)]

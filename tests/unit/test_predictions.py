@@ -303,14 +303,14 @@ def test_a_condition_that_is_wrong_or_reaches_out_is_refused_at_its_field_and_do
 
 
 def test_a_condition_that_takes_all_the_memory_is_refused(table):
-    with pytest.raises(SettingsError, match="Out of Memory"):
+    with pytest.raises(SettingsError, match="more memory than it may"):
         table.count(Filter(where="(SELECT len(list(range)) FROM range(1000000000)) > 0"))
 
 
 def test_a_condition_that_takes_too_long_is_refused(table, monkeypatch):
     monkeypatch.setattr("services.predictions.SECONDS_FOR_A_QUERY", 0.2)
     endless = Filter(where="(SELECT count(*) FROM range(100000000000) a, range(100000) b) > 0")
-    with pytest.raises(SettingsError, match="maximum execution time"):
+    with pytest.raises(SettingsError, match="more time than it may"):
         Predictions(table.path).csv(endless)
 
 

@@ -132,3 +132,64 @@ def test_a_row_that_is_not_as_its_dataframe_keeps_its_whole_text_as_prediction(t
     assert [row["Row 2"] for row in further(table)] == ["0.5 a b", " a b", "1 2 3 4 5"]
     assert (table.kind, judged_column(table)) == (Kind.TEXT, "Prediction")
     assert table.count() == 3
+
+
+def test_a_key_called_prediction_is_the_prediction_and_the_row_as_printed_stands_beside_it(table_of):
+    table = table_of('{"prediction": "cat", "score": 0.5}', '{"score": 1, "prediction": "007"}', '{"prediction": "NA", "score": null}')
+    assert [row["Prediction"] for row in table.page().to_pylist()] == ["cat", "007", "NA"]
+    assert further(table)[1] == {"score": 1.0, "Row": '{"score": 1, "prediction": "007"}'}
+    assert (table.whole_column, judged_column(table)) == ("Row", "Prediction")
+    numbers = table_of('{"Prediction": 2.0}', '{"Prediction": 0.5}', '{"Prediction": -1.25}')
+    assert [(row["Prediction"], row["Number"]) for row in numbers.page().to_pylist()] == [("2.0", 2.0), ("0.5", 0.5), ("-1.25", -1.25)]
+    assert numbers.kind is Kind.NUMBER
+    two = table_of('{"Prediction": 1, "prediction": 2}')
+    assert further(two) == [{"Prediction 2": 1, "prediction 3": 2}]
+
+
+ALIKE = [
+    [
+        '{"a": 1, "b": "x", "d": "2026-01-31", "t": true}',
+        '{"a": null, "b": "", "d": null}',
+        '{"a": -3, "d": "2026-01-31 10:00"}',
+    ],
+    ['{"a": "7", "b": "0.5", "c": "007"}', '{"a": "8", "b": "2", "c": "NA"}', '{"a": null, "b": "-1e3", "c": "nan"}'],
+    ['{"at": "2026-01-31T10:00:00+02:00"}', '{"at": "2026-01-31T10:00:00Z"}', '{"at": "2026-02-01T00:30:00-05:00"}'],
+    ['{"prediction": "a", "p": 1.5}', '{"prediction": "b", "p": NaN}', '{"prediction": "a", "p": 1}'],
+    ["[0.5, null, 1]", "[]", "[2]"],
+    ["{'a': 'x', 'b': None, 'c': [np.int64(1), 2]}", "{'a': 'y, None', 'b': nan, 'c': []}", "{'a': 'z', 'b': 1.5, 'c': [3]}"],
+    ["[0.1, nan]", "[None, 0.3]", "[1.0, 2.0]"],
+    ['{"file": "f0", "a": {"b": [1, 2]}}', '{"file": "f1", "a": {"b": []}}', '{"file": "f2", "a": null}'],
+]
+DIFFERENT = [
+    '{"other": {"x": [1]}}',
+    '{"a": "text where numbers were"}',
+    '{"a": 0.25, "b": 3, "p": "x", "at": "soon"}',
+    "[1, 2, 3, 4]",
+    '{"prediction": null}',
+    '{"a": 1',
+    "[" * 5000 + "]" * 5000,
+    '{"a": "\\ud800"}',
+    "plain",
+]
+
+
+PAIRS = [(ALIKE[(place + shift) % len(ALIKE)], different) for shift in (0, 3) for place, different in enumerate(DIFFERENT)]
+
+
+@pytest.mark.parametrize(("rows", "different"), PAIRS, ids=lambda given: str(given)[:30])
+def test_what_comes_later_and_is_different_gives_the_table_that_it_gives_when_it_comes_first(tmp_path, monkeypatch, rows, different):
+    monkeypatch.setattr("services.prediction_table._ROWS_AT_A_TIME", 3)
+    alike = [(f"f{number}", row) for number, row in enumerate(rows)]
+    other = [("g0", different)]
+    found = []
+    for order in ([*alike, *other], [*other, *alike]):
+        batches = [
+            ScoredMiniBatch(place, [file for file, _ in some], "/root", [f"{file}: {row}" for file, row in some], "w", 1, 0.1, "")
+            for place, some in enumerate((order[:3], order[3:]))
+            if some
+        ]
+        make_table(batches, tmp_path / "t.parquet")
+        table = Predictions(tmp_path / "t.parquet")
+        shown = table.page().select(["File", "Prediction", "Number", *sorted(table.further_columns)]).to_pylist()
+        found.append((sorted(shown, key=lambda row: row["File"]), table.columns, table.whole_column, table.kind))
+    assert found[0] == found[1]

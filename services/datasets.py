@@ -45,13 +45,18 @@ class LookedOver:
         return TabularDataset(*common, self.table.format, self.table.columns, self.table.row_count)
 
 
+def check_type(type_: str) -> None:
+    """Raises SettingsError on `type`."""
+    if type_ not in (FileDataset.type, TabularDataset.type):
+        raise SettingsError("type", f"“{type_}” is no type of a dataset", "Choose file or tabular.")
+
+
 def look_over(root: Path, glob: str, type_: str, partition_format: str, staging: Path) -> LookedOver:
     """The files below `root` that match `glob`, as a dataset of that type; its lists are written into `staging`.
 
     Raises SettingsError on `type` or `partition_format`, and whatever intake.collect_files and tabular.describe raise.
     """
-    if type_ not in (FileDataset.type, TabularDataset.type):
-        raise SettingsError("type", f"“{type_}” is no type of a dataset", "Choose file or tabular.")
+    check_type(type_)
     keys = PartitionFormat.parse(partition_format) if partition_format else None
     lists = [staging / tabular.MANIFEST] if type_ == FileDataset.type else [staging / tabular.MANIFEST, staging / tabular.FILES]
     count = size = 0

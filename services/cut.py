@@ -1,0 +1,48 @@
+"""How the datasets of a run are cut into mini-batches, and how that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from services.domain import counted
+from services.settings import ParallelRunSettings
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How the datasets of a run are cut into mini-batches. `item` is `file` or `row`; `each` says what one mini-batch is, after the number
+    of them: ` of 5`, ` of about 1 MB`. `notes` are sentences on what can't be cut as asked; `on` says who works, where not this machine;
+    `estimated` that somebody else cuts."""
+
+    item: str
+    item_count: int
+    mini_batch_count: int
+    each: str = ""
+    notes: tuple[str, ...] = ()
+    on: str = ""
+    estimated: bool = False
+
+    @classmethod
+    def of_files(cls, file_counts: Iterable[int], size: int) -> Cut:
+        """File datasets of so many files each, cut separately into mini-batches of `size` files."""
+        counts = list(file_counts)
+        return cls("file", sum(counts), sum(-(-count // size) for count in counts), f" of {size:,}")
+
+
+def in_words(cut: Cut, settings: ParallelRunSettings) -> str:
+    """What a run will do, for a person: “912 files in 183 mini-batches of 5, on 4 workers; stops after the 11th failed file”."""
+    total, item, threshold = cut.item_count, cut.item, settings.error_threshold
+    each = cut.each if cut.mini_batch_count > 1 else ""
+    if threshold < 0:
+        stop = f"never stops for failed {item}s"
+    elif threshold >= total:
+        stop = f"never stops for failed {item}s: {threshold:,} may fail, and there are only {total:,}"
+    else:
+        stop = f"stops after the {_ordinal(threshold + 1)} failed {item}"
+    batches = ("about " if cut.estimated else "") + counted(cut.mini_batch_count, "mini-batch")
+    return f"{counted(total, item)} in {batches}{each}, on {cut.on or counted(settings.worker_count, 'worker')}; {stop}"
+
+
+def _ordinal(number: int) -> str:
+    return f"{number:,}" + ("th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th"))

@@ -1,0 +1,37 @@
+"""Tables of predictions that stay open from one question to the next: opening one takes longer than most questions.
+
+Whoever has a table keeps it open; here the last few are kept for those who come again: the next rerun of a page, another tab.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from services.prediction_selections import table_identity
+from services.predictions import Predictions
+
+_MOST = 4
+
+_lock = threading.Lock()
+_kept: dict[Path, Predictions] = {}
+"""The one that was asked for last is the last one."""
+
+
+def open_predictions(path: Path) -> Predictions:
+    """The table that is at `path` now, open. The same object as long as no other table is put in its place.
+
+    Raises NotFound where there is no table, WorkspaceUnavailable where it can't be read.
+    """
+    with _lock:
+        for other in [other for other, table in _kept.items() if table.identity != table_identity(other)]:
+            del _kept[other]  # replaced or removed: its room on the disk is free when nobody has it any more
+        if path in _kept:
+            _kept[path] = found = _kept.pop(path)
+            return found
+    opened = Predictions(path)
+    with _lock:
+        _kept[path] = opened
+        for eldest in list(_kept)[:-_MOST]:
+            del _kept[eldest]
+    return opened
