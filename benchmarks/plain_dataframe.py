@@ -36,7 +36,7 @@ def main() -> None:
         make_table(scored.settled(recorded_run(Path(folder) / "recorded", ROWS)), table)
         print("\n| rows | sent | the table is there, s | MB to the browser | server's MB more |\n|---|---|---|---|---|")
         rows = parquet.read_table(table, columns=["File", "Prediction"])
-        for count in sorted({100_000, 1_000_000, ROWS}):
+        for count in sorted({min(size, ROWS) for size in (100_000, 1_000_000, ROWS)}):
             parquet.write_table(rows.slice(0, count), part := Path(folder) / f"{count}.parquet")
             for way, more in WAYS.items():
                 place = Path(folder) / f"{count}-{len(more)}"

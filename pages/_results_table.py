@@ -81,7 +81,7 @@ def order_and_columns(view: View) -> list[str]:
     """The widgets for what order rows come in and which columns are shown; returns the columns."""
     names = list(view.table.columns)
     default = _default_columns(view)
-    asked = [name for name in st.query_params.get("columns", "").split("|") if name in names]
+    asked = _named_in(st.query_params.get("columns", ""), names)
     with st.popover("Sort and columns", icon=":material/swap_vert:"):
         options = [_RUN_ORDER, *names]
         follow("sort_by", view.order.column or _RUN_ORDER)
@@ -103,6 +103,16 @@ def order_and_columns(view: View) -> list[str]:
 
         st.multiselect("Columns", names, key="columns_shown", format_func=lambda name: labels.get(name, name), on_change=show)
     return asked or default
+
+
+def _named_in(text: str, names: list[str]) -> list[str]:
+    """Those of these names that stand in `a|b|c`; a name may have a `|` of its own."""
+    found = []
+    while text:
+        name = max((name for name in names if f"{text}|".startswith(f"{name}|")), key=len, default="")
+        found += [name] if name else []
+        text = text.removeprefix(name)[1:] if name else text.partition("|")[2]
+    return found
 
 
 def _default_columns(view: View) -> list[str]:

@@ -111,11 +111,14 @@ def show_running() -> None:
     for run in now:
         done = (run.items_succeeded or 0) + (run.items_failed or 0)
         left = "" if run.seconds_left is None else f" · {_shared.duration_in_words(run.seconds_left)} left"
-        if run.items_succeeded is None:  # told at the end only
+        if run.items_succeeded is not None:
+            run_line(run, f"{done:,} of {run.items_total or 0:,} items{left}")
+        elif run.share_done is not None:
+            run_line(run, f"{run.mini_batches_done:,} of {counted(run.mini_batches_total or 0, 'mini-batch')}")
+        else:
             run_line(run, counted(run.items_total or 0, "item"))
             continue
-        run_line(run, f"{done:,} of {run.items_total or 0:,} items{left}")
-        st.progress(min(1.0, done / run.items_total) if run.items_total else 0.0)
+        st.progress(min(1.0, run.share_done or 0.0))
 
 
 def show_latest() -> None:

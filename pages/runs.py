@@ -40,7 +40,7 @@ def rate(run: Run) -> float | None:
 
 def share_done(run: Run) -> float | None:
     """In whole hundredths; None where it isn't known."""
-    return 100 * done(run) // run.items_total / 100 if run.items_total and run.items_succeeded is not None else None
+    return None if run.share_done is None else int(100 * run.share_done) / 100
 
 
 def time_left(run: Run) -> str | None:
@@ -166,7 +166,8 @@ def actions(run: Run) -> None:
         rerun = last_submission().submit(workspace, run.request_again())
         st.switch_page("runs.py", query_params={"run": rerun.id})
     words = "A new run of just what failed or was not reached. Its results are this run's, with those replaced."
-    lacking = run.status.ended and (run.items_succeeded or 0) < (run.items_total or 0) and Capability.FAILED_ONLY in workspace.capabilities
+    some_failed = run.items_succeeded is not None and run.items_succeeded < (run.items_total or 0)
+    lacking = run.status.ended and some_failed and Capability.FAILED_ONLY in workspace.capabilities
     if lacking and st.button("Rerun failed only", icon=":material/rule:", key=f"rerun-failed-{run.id}", help=words):
         rerun = last_submission().submit(workspace, run.request_again(failed_only=True))
         st.switch_page("runs.py", query_params={"run": rerun.id})
@@ -179,9 +180,11 @@ def actions(run: Run) -> None:
 
 def figures(run: Run) -> None:
     total, speed, known = counted(run.items_total or 0, _shared.item_of(run)), rate(run), run.items_succeeded is not None
-    if known:
-        share = done(run) / run.items_total if run.items_total else 0.0
-        st.progress(share, f"{done(run):,} of {total} · {int(share * 100)} %")
+    batches = counted(run.mini_batches_total or 0, "mini-batch")
+    if known or run.share_done is not None:
+        share = run.share_done or 0.0
+        count = f"{done(run):,} of {total}" if known else f"{run.mini_batches_done:,} of {batches}"
+        st.progress(share, f"{count} · {int(share * 100)} %")
     lasted = "–" if run.duration is None else duration_in_words(run.duration)
     shown_figures = {
         "Succeeded": f"{run.items_succeeded:,}" if known else "–",
@@ -192,8 +195,10 @@ def figures(run: Run) -> None:
     with st.grid(len(shown_figures), min_column_width=130):
         for label, figure in shown_figures.items():
             st.metric(label, figure, border=True)
-    batches = counted(run.mini_batches_total or 0, "mini-batch")
-    words = [budget(run), f"{run.mini_batches_done or 0:,} of {batches} done"] if known else [f"{total} in {batches}"]
+    if known:
+        words = [budget(run), *([f"{run.mini_batches_done or 0:,} of {batches} done"] if run.mini_batches_total is not None else [])]
+    else:
+        words = [f"{total} in {batches}" if run.mini_batches_total else total]
     if not run.status.ended:
         words += [f"{counted(run.workers, 'worker')} at work"] if known else []
         words.append(f"{'running' if run.status is RunStatus.RUNNING else 'ran'} for {lasted}")

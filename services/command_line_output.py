@@ -248,8 +248,9 @@ class _Lines:
             return
         self._status, self._next = run.status, time.monotonic() + _SAY_EVERY
         done, failed = (run.items_succeeded or 0) + (run.items_failed or 0), run.items_failed or 0
-        told = run.items_succeeded is not None  # Azure ML tells no numbers while it scores
-        counts = f"{done:,} of {counted(run.items_total or 0, 'item')} done, {failed:,} failed" if told else ""
+        counts = f"{done:,} of {counted(run.items_total or 0, 'item')} done, {failed:,} failed"
+        if run.items_succeeded is None:  # Azure ML tells no more of the items while it scores
+            counts = f"{run.mini_batches_done:,} of {counted(run.mini_batches_total, 'mini-batch')} done" if run.mini_batches_done else ""
         note(": ".join(filter(None, (run.status, "; ".join(filter(None, (counts, run.doing)))))))
 
 

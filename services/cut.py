@@ -36,11 +36,13 @@ def in_words(cut: Cut, settings: ParallelRunSettings) -> str:
     each = cut.each if cut.mini_batch_count > 1 else ""
     if threshold < 0:
         stop = f"never stops for failed {item}s"
-    elif threshold >= total:
+    elif threshold >= total and (total or not cut.estimated):
         stop = f"never stops for failed {item}s: {threshold:,} may fail, and there are only {total:,}"
     else:
         stop = f"stops after the {_ordinal(threshold + 1)} failed {item}"
     batches = ("about " if cut.estimated else "") + counted(cut.mini_batch_count, "mini-batch")
+    if cut.estimated and not total:
+        return f"All {item}s, not counted yet, on {cut.on}; {stop}"
     return f"{counted(total, item)} in {batches}{each}, on {cut.on or counted(settings.worker_count, 'worker')}; {stop}"
 
 

@@ -318,6 +318,13 @@ class Run:
         return self.items_total - (self.items_succeeded or 0) - (self.items_failed or 0)
 
     @property
+    def share_done(self) -> float | None:
+        """From 0 to 1: of the items, or of the mini-batches where items are told at the end only; None where nothing is known."""
+        if self.items_succeeded is None:
+            return (self.mini_batches_done or 0) / self.mini_batches_total if self.mini_batches_total and self.mini_batches_done else None
+        return (self.items_succeeded + (self.items_failed or 0)) / self.items_total if self.items_total else None
+
+    @property
     def seconds_left(self) -> float | None:
         """Time left at the present rate; None when it isn't running or nothing can be said."""
         if self.status is not RunStatus.RUNNING or not self.rate or self.items_left is None:

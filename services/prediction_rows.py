@@ -247,7 +247,9 @@ def _each_says_its_file(mini_batch: ScoredMiniBatch) -> list[str] | None:
     way: without escapes a quote is a delimiter, and with one brace a row and as many keys as rows nothing else can name a file."""
     text = "\n".join(mini_batch.rows)
     count = len(mini_batch.rows)
-    if "\\" in text or text.count("{") != count or sum(map(text.casefold().count, (f'"{key}"' for key in FILE_KEYS))) != count:
+    if "\\" in text or text.count("{") != count or text.count("\n{") != count - 1:
+        return None
+    if sum(map(text.casefold().count, (f'"{key}"' for key in FILE_KEYS))) != count:
         return None
     said = [found and found[1] for found in map(_FILE_SAID.search, mini_batch.rows)]
     if any(names == said for names in _spellings(mini_batch)):

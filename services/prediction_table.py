@@ -47,6 +47,7 @@ class Kind(StrEnum):
 
 _FORMAT = 2
 """To be counted up when tables of the same rows become others."""
+MOST_CHARACTERS = 100_000  # of all classes: whoever opens the table reads them
 _ROWS_AT_A_TIME = 122_880
 _CHARACTERS_AT_A_TIME = 32_000_000
 _LOOKED_AT = 1000
@@ -318,7 +319,7 @@ class _KindSoFar:
     all_numbers: bool = True
     any_structured: bool = False
     texts: set[str] | None = field(default_factory=set)
-    """All predictions, of unmatched rows too; None where they are many."""
+    """All predictions, of unmatched rows too; None where they are many, or long."""
     lower_files: bool = True
 
     def see_all(self, files: Sequence[str], distinct: Any) -> None:
@@ -326,7 +327,7 @@ class _KindSoFar:
         self.lower_files = self.lower_files and names == names.lower()
         if self.texts is not None:
             self.texts.update(distinct.slice(0, MOST_CLASSES + 1).to_pylist())
-            if len(distinct) > MOST_CLASSES or len(self.texts) > MOST_CLASSES:
+            if len(distinct) > MOST_CLASSES or len(self.texts) > MOST_CLASSES or sum(map(len, self.texts)) > MOST_CHARACTERS:
                 self.texts = None
 
     def see(self, predictions: Any) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from services.prediction_database import pattern
 from services.prediction_filters import literal, quoted
 from services.prediction_rows import FILE_KEYS
-from services.prediction_table import COLUMNS, FRAME, MOST_CLASSES, NUMBER, WHOLE, Kind
+from services.prediction_table import COLUMNS, FRAME, MOST_CHARACTERS, MOST_CLASSES, NUMBER, WHOLE, Kind
 
 if TYPE_CHECKING:
     import duckdb
@@ -179,7 +179,7 @@ def _describe_predictions(database: duckdb.DuckDBPyConnection, source: str, meta
     found = f"SELECT DISTINCT Prediction FROM ({source}) WHERE Prediction IS NOT NULL LIMIT {MOST_CLASSES + 1}"
     classes = sorted(name for (name,) in database.sql(found).fetchall())
     metadata.pop("classes", None)
-    if len(classes) <= MOST_CLASSES:
+    if len(classes) <= MOST_CLASSES and sum(map(len, classes)) <= MOST_CHARACTERS:
         metadata["classes"] = json.dumps(classes)
 
 

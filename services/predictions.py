@@ -82,6 +82,7 @@ class Predictions:
         """Raises NotFound where there is no table, WorkspaceUnavailable where it can't be read."""
         self.path = path
         self.file = self._held()
+        self._info = self.file.stat()
         with explained(path):
             self._databases = {"": connected(self.file, SECONDS_FOR_A_QUERY)}
             found = self._databases[""].sql(
@@ -126,6 +127,14 @@ class Predictions:
     def holds(self, column: str) -> bool:
         """Whether any row has a value there."""
         return bool(self.rows(f"count({self._name(column)}) > 0", EVERY_ROW)[0][0])
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this is still the table at `path`: neither removed nor replaced. This object answers from the old one then."""
+        try:
+            return os.path.samestat(self._info, now := self.path.stat()) and self._info.st_mtime_ns == now.st_mtime_ns
+        except OSError:
+            return False
 
     @property
     def further_columns(self) -> list[str]:
@@ -249,7 +258,9 @@ class Predictions:
 
     @property
     def _hint(self) -> str:
-        return "Write SQL over " + ", ".join(map(quoted, self.columns)) + "; for example: Prediction = 'cat'."
+        dates = [quoted(name) for name in self.further_columns if self.columns[name] is Kind.DATE]
+        as_text = f" A date is compared with '2026-01-31'; as a text it is {dates[0]}::VARCHAR." if dates else ""
+        return "Write SQL over " + ", ".join(map(quoted, self.columns)) + f"; for example: Prediction = 'cat'.{as_text}"
 
     def _try(self, where: str) -> None:
         """A person's condition is asked once where its time and memory are limited, before anything here is asked by it."""

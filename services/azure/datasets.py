@@ -37,7 +37,8 @@ ABOUT = "batch_scoring_studio"
 """The tag that carries what only the uploader knew, as JSON."""
 _HARMED = set('"%&*:<>?|')
 """What upload_directory writes as %22 and so on, for good."""
-_PLACE = re.compile(r"azureml://(?:.*/)?datastores/([^/]+)/paths/(.+)")
+PLACE = re.compile(r"azureml://(?:.*/)?datastores/([^/]+)/paths/(.+)")
+"""A place in a datastore: its name, and the path there."""
 
 
 class Datasets:
@@ -166,7 +167,7 @@ class Datasets:
             from azureml.core import Datastore
 
             source: Any = place
-            if match := _PLACE.fullmatch(place):
+            if match := PLACE.fullmatch(place):
                 source = (Datastore.get(workspace, match[1]), match[2])
             elif place.startswith("azureml"):
                 raise SettingsError("path", f"“{place}” is no place in a datastore", "Write azureml://datastores/NAME/paths/PATH.")
@@ -190,7 +191,7 @@ class Datasets:
         with self._session.asking(f"Dataset {name} was not registered", "name" if uploaded else "path") as workspace:
             from azureml.core import Dataset as SdkDataset
 
-            keys = _for_azure(found.partition_format)
+            keys = for_azure(found.partition_format)
             if found.table:
                 made = tables.definition(source, found.table, multi_line=multi_line, partition_format=keys)
             else:
@@ -270,7 +271,7 @@ class Datasets:
 
         number, count, size = place
         apart = "*" not in dataset.root and not (dataset.in_place and count == 1)  # else the root may be the file
-        match = _PLACE.fullmatch(dataset.root) if apart else None
+        match = PLACE.fullmatch(dataset.root) if apart else None
         store: Any = Datastore.get(workspace, match[1]) if match else None
         if match and (service := getattr(store, "blob_service", None)):
             container = service.get_container_client(store.container_name)
@@ -293,7 +294,7 @@ class Datasets:
 
             if not isinstance(dataset, TabularDataset):
                 return SdkDataset.get_by_name(workspace, dataset.name, version=dataset.version)
-            if not (match := _PLACE.fullmatch(dataset.root)):
+            if not (match := PLACE.fullmatch(dataset.root)):
                 text = f"The files of the tabular dataset {dataset} are not listed here: they are not in one place of a datastore."
                 raise NotFound(text, "Azure ML studio shows them.")
             path = match[2] if dataset.in_place else f"{match[2]}/**"
@@ -324,6 +325,6 @@ def _root_of(dataflow: str) -> str:
     return "".join(f"azureml://datastores/{store}/paths/{path.removesuffix('/**')}" for store, path in found) if len(found) == 1 else ""
 
 
-def _for_azure(partition_format: str) -> str | None:
+def for_azure(partition_format: str) -> str | None:
     """Azure wants the format to begin where a folder does."""
     return f"/{partition_format.lstrip('/')}" if partition_format else None

@@ -6,6 +6,7 @@ Each lands under a name of its own first: no half of a file is taken for the who
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from services.azure.run_folder import RunFolder, RunPlan
 _MOST_LOGS = 2_000
 _MOST_OF_A_LOG = 50_000_000  # bytes
 _CHUNK = 1 << 20
+_PROGRESS = re.compile(rb"Processed (\d{1,12}) of (\d{1,12}) mini batches")
 
 
 def fetch_logs(step_run: Any, folder: RunFolder, *, most: int = _MOST_LOGS) -> None:
@@ -34,6 +36,18 @@ def fetch_logs(step_run: Any, folder: RunFolder, *, most: int = _MOST_LOGS) -> N
                     continue
                 answer.raise_for_status()
                 _keep(answer.iter_content(_CHUNK), target, _MOST_OF_A_LOG)
+
+
+def mini_batches_done(folder: RunFolder) -> tuple[int, int] | None:
+    """How many mini-batches are done, and of how many, by the fetched logs; None where these don't tell.
+
+    `logs/job_progress_overview.<time>.txt` has lines such as “2023-05-16T22:20:53.233813 Processed 4117 of 20000 mini batches in 5:02:14.
+    Estimated remaining time 19:25:59.” (as in github.com/Azure/azure-sdk-for-python/issues/30421); after a failover there are several.
+    """
+    for overview in sorted(folder.logs.glob("job_progress_overview*.txt"), reverse=True):
+        if found := _PROGRESS.findall(overview.read_bytes()):
+            return int(found[-1][0]), int(found[-1][1])
+    return None
 
 
 def fetch_output(step_run: Any, plan: RunPlan, folder: RunFolder, progress: downloads.Progress) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.azure import environments
+from services.azure import environments, failed_items
 from services.azure.run_folder import RunFolder, RunPlan
 from services.azure.session import Session
 from services.domain import RunRequest, parse_reference
@@ -42,7 +42,11 @@ def build(session: Session, plan: RunPlan, folder: RunFolder) -> Pipeline:
     script = Path(request.entry_script)
     source = Path(request.source_directory) if request.source_directory else snapshot_of(script, folder.source)
     entry_script = script.relative_to(source).as_posix() if script.is_relative_to(source) else script.name
-    inputs = [_dataset(workspace, reference, number) for number, reference in enumerate(request.datasets)]
+    if plan.again:
+        datasets = [failed_items.sdk_dataset(workspace, files) for files in plan.again]
+    else:
+        datasets = [_dataset(workspace, reference) for reference in request.datasets]
+    inputs = [_named(dataset, number) for number, dataset in enumerate(datasets)]
     side_inputs = [_side_input(workspace, reference, name) for name, reference in request.side_inputs.items()]
     side_arguments = [word for side_input in side_inputs for word in (f"--{side_input.name}", side_input)]
     with _own_search_path():
@@ -107,11 +111,14 @@ def snapshot_of(script: Path, target: Path) -> Path:
     return target
 
 
-def _dataset(workspace: Workspace, reference: str, number: int) -> Any:
+def _dataset(workspace: Workspace, reference: str) -> Any:
     from azureml.core import Dataset
 
     name, version = parse_reference(reference, "dataset")
-    dataset = Dataset.get_by_name(workspace, name, version=version or "latest")
+    return Dataset.get_by_name(workspace, name, version=version or "latest")
+
+
+def _named(dataset: Any, number: int) -> Any:
     named = dataset.as_named_input("batch_data" if number == 0 else f"batch_data_{number}")
     return named.as_mount() if hasattr(dataset, "as_mount") else named
 

@@ -174,7 +174,7 @@ class Publishing:
 def _cut(plan: RunPlan) -> Cut:
     """As far as it is known without asking: of several datasets as if they were one."""
     if plan.tabular or plan.request.settings.partition_keys:
-        return Cut("row" if plan.tabular else "file", plan.item_count, 0)
+        return Cut("row" if plan.tabular else "file", plan.item_count, 0, estimated=True)
     return Cut.of_files([plan.item_count], plan.request.settings.units_in_a_mini_batch(tabular=False))
 
 

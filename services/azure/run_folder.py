@@ -31,10 +31,19 @@ EXPERIMENT = "batch-scoring"
 
 
 @dataclass(frozen=True)
+class FilesAgain:
+    """Files of a dataset that are scored again: `paths` below `root`, a folder `azureml://datastores/NAME/paths/FOLDER`."""
+
+    root: str
+    partition_format: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RunPlan:
     """All that a runner needs to know but how to sign in. `manifests` are the lists of the datasets' files; none of tabular ones, whose
     rows name no file: `file` is theirs, where there is one for all. Of a run of a published pipeline there are its id and the values of
-    its parameters."""
+    its parameters; of one of failed items only these files are scored `again`."""
 
     request: RunRequest
     item_count: int
@@ -43,6 +52,7 @@ class RunPlan:
     published_id: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     file: str = ""
+    again: tuple[FilesAgain, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self) | {"request": json.loads(self.request.to_json())}, indent=1)
@@ -51,15 +61,22 @@ class RunPlan:
     def from_json(cls, text: str) -> RunPlan:
         values = json.loads(text)
         request = RunRequest.from_json(json.dumps(values["request"]))
-        return cls(**values | {"request": request, "manifests": tuple(values["manifests"])})
+        again = tuple(FilesAgain(**each | {"paths": tuple(each["paths"])}) for each in values.get("again", ()))
+        return cls(**values | {"request": request, "manifests": tuple(values["manifests"]), "again": again})
 
     @property
     def tabular(self) -> bool:
         return not self.manifests
 
+    def paths(self) -> list[list[str]]:
+        """The files of each dataset, by their path in it. Raises OSError where a list is gone."""
+        if self.again:
+            return [list(files.paths) for files in self.again]
+        return [[file.path for file in read_manifest(Path(manifest))] for manifest in self.manifests]
+
     def items(self) -> list[str]:
-        """The files of all datasets, by their path in the dataset. Raises OSError where a list is gone."""
-        return [file.path for manifest in self.manifests for file in read_manifest(Path(manifest))]
+        """The files of all datasets."""
+        return [path for paths in self.paths() for path in paths]
 
 
 class RunFolder(RunPlace):

@@ -33,7 +33,7 @@ from services.store import Store
 
 BEAT = 2.0  # seconds between signs of life
 SOONEST, LATEST = 0.25, 10.0  # seconds between two looks at a run: longer, the longer nothing changes
-LOGS_EVERY = 20.0  # seconds, while it runs
+LOGS_SOONEST, LOGS_LATEST = 2.0, 20.0  # seconds between two looks at the logs while it runs
 MOST_LIVE_LOGS = 30
 PATIENCE = 30 * 60.0  # seconds that the service may be out of reach
 NEW_TOKEN = 1.5 * LOOK  # seconds that one may take to come, where tokens are lent
@@ -149,7 +149,8 @@ class Runner:
     # ---- follow ---------------------------------------------------------------------------------------------------------------
 
     def _follow(self) -> Outcome:
-        wait, logs_at, step, asked_to_end = SOONEST, time.monotonic() + LOGS_EVERY / 2, None, False
+        wait, step, asked_to_end = SOONEST, None, False
+        logs_wait, logs_at = LOGS_SOONEST, time.monotonic() + LOGS_SOONEST
         while True:
             word = self._patiently("The run can't be read", self._run.get_status)
             if step is None:
@@ -164,7 +165,9 @@ class Runner:
             if step and time.monotonic() >= logs_at:
                 with suppress(StudioError), azure_errors("The logs can't be fetched"):  # they are fetched again at the end
                     leavings.fetch_logs(step, self._folder, most=MOST_LIVE_LOGS)
-                logs_at = time.monotonic() + LOGS_EVERY
+                self._note_progress()
+                logs_wait = min(LOGS_LATEST, logs_wait * 1.5)
+                logs_at = time.monotonic() + logs_wait
             wait = SOONEST if changed else min(LATEST, wait * 1.3)
             self._sleep(wait)
 
@@ -188,6 +191,10 @@ class Runner:
             self._store.update_run(self._run_id, status=status, started_at=began)
         return True
 
+    def _note_progress(self) -> None:
+        if progress := leavings.mini_batches_done(self._folder):
+            self._store.update_run(self._run_id, mini_batches_done=progress[0], mini_batches_total=progress[1])
+
     def _sleep(self, seconds: float) -> None:
         """Wait; less where somebody asks for the run's end meanwhile."""
         until, before = time.monotonic() + seconds, self._store.cancel_requested(self._run_id)
@@ -201,6 +208,7 @@ class Runner:
     def _fetch(self, status: RunStatus, step: Any) -> Outcome:
         if step:
             self._fetch_logs(step)
+            self._note_progress()
         if status is RunStatus.CANCELED:
             return Outcome(status, None, "Canceled on request.")
         details = self._patiently("The run can't be read", (step or self._run).get_details)
@@ -239,9 +247,12 @@ class Runner:
         except FileNotFoundError:
             name = self._plan.request.settings.append_row_file_name
             return Outcome(RunStatus.FAILED, "NoOutput", f"Azure ML says that the run is completed, but its output has no {name}.")
-        total = self._plan.item_count
-        batches = self._store.run(self._run_id).mini_batches_total
-        counts = {"items_succeeded": min(rows, total), "items_failed": max(0, total - rows), "mini_batches_done": batches}
+        total, counts = self._plan.item_count, {"items_total": rows, "items_succeeded": rows}
+        if total:  # else nobody knows how many rows the dataset has
+            counts = {"items_succeeded": min(rows, total), "items_failed": max(0, total - rows)}
+        run = self._store.run(self._run_id)
+        if leavings.mini_batches_done(self._folder) is None and run.mini_batches_total:
+            counts["mini_batches_done"] = run.mini_batches_total
         self._store.update_run(self._run_id, **counts)
         self._say("Making the table of predictions")
         scored.make_table(self._folder, self._plan)

@@ -48,9 +48,6 @@ def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models:
     if target.max_nodes is not None and nodes > target.max_nodes:
         text = f"{nodes} nodes are more than the {target.max_nodes} that {target.name} may have"
         raise SettingsError("node_count", text, f"Give {target.max_nodes} or fewer, or let the cluster have more.")
-    if request.failed_only:
-        text = "Azure ML scores whole datasets: just the items that failed can't be scored again"
-        raise SettingsError("failed_only", text, "Rerun the whole, or register a dataset of those files.")
     script = Path(request.entry_script)
     if request.source_directory and not script.is_relative_to(Path(request.source_directory).absolute()):
         text = f"the scoring script {script} is not in the source directory"
@@ -87,7 +84,8 @@ class Runs:
         run_id = f"run-{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         folder = self.folder(run_id)
         folder.create(plan)
-        unknown = dict.fromkeys(("items_succeeded", "items_failed", "mini_batches_done"))  # until its end
+        unknown = dict.fromkeys(("items_succeeded", "items_failed", "mini_batches_done"))  # until Azure ML tells
+        unknown |= dict.fromkeys(("mini_batches_total", *(() if cut.item_count else ("items_total",)))) if cut.estimated else {}
         run = self._store.insert_run(run_id, plan.request, cut.item_count, cut.mini_batch_count, tuple(warnings), **unknown)
         if run.id != run_id:  # a second click
             shutil.rmtree(folder.path, ignore_errors=True)
@@ -199,4 +197,4 @@ def again(request: RunRequest, parameters: dict[str, str]) -> RunRequest:
         text = f"“{unknown[0]}” is no parameter of the pipeline"
         raise SettingsError(unknown[0], text, f"Its parameters are {', '.join(PARAMETERS)}.")
     given = request.settings.as_dict() | parameters
-    return replace(request, settings=type(request.settings).from_dict(given), submission_id="", rerun_of=None)
+    return replace(request, settings=type(request.settings).from_dict(given), submission_id="", rerun_of=None, failed_only=False)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services import incoming, intake
-from services.azure import cutting, environments, origins, runs
+from services.azure import cutting, environments, failed_items, origins, runs
 from services.azure.connection import Connection
 from services.azure.datasets import Datasets
 from services.azure.lists import Lists
@@ -70,7 +70,7 @@ class AzureWorkspace:
     """
 
     name = "azure"
-    capabilities = frozenset({Capability.REMOTE, Capability.PIPELINES, Capability.RESUME, Capability.TABULAR})
+    capabilities = frozenset({Capability.FAILED_ONLY, Capability.REMOTE, Capability.PIPELINES, Capability.RESUME, Capability.TABULAR})
 
     def __init__(self, connection: Connection, base: Path, *, patient: bool) -> None:
         """`base` is the local home, below which this workspace has its own. Raises WorkspaceUnavailable."""
@@ -297,6 +297,9 @@ class AzureWorkspace:
         manifests = tuple(str(self._datasets.files(dataset)) for dataset in datasets if isinstance(dataset, FileDataset))
         files = [self._datasets.only_file(dataset) for dataset in datasets]
         plan = RunPlan(resolved, cut.item_count, manifests, file=files[0] if len(files) == 1 else "")
+        if request.failed_only:
+            before = self.run(str(request.rerun_of))
+            plan, cut = failed_items.narrowed(plan, cut, before, self._runs.folder(before.id), datasets)
         return plan, cut, [*warnings, *cut.notes]
 
     def runs(self, limit: int = 1000) -> list[Run]:

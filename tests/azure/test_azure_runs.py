@@ -30,8 +30,8 @@ ECHO = """
 """
 
 
-def slowly(seconds: float) -> str:
-    """ECHO, each of whose calls takes so long."""
+def slowly(seconds: float | str) -> str:
+    """ECHO, each of whose calls takes so long; or what an expression says."""
     return ECHO.replace("        return", f"        __import__('time').sleep({seconds})\n        return")
 
 
@@ -99,9 +99,11 @@ def test_a_run_leaves_its_logs_and_its_place_in_the_studio(cloud, done):
     assert cloud.run_environment(run.id).python_version == "3.11"
 
 
-def test_a_run_that_is_canceled_ends_there_too(cloud, submit, finish, azure):
-    run = submit(slowly(20))
-    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+def test_a_run_tells_its_mini_batches_while_it_goes_on_and_ends_there_too_when_it_is_canceled(cloud, submit, finish, azure):
+    run = submit(slowly("20 * ('0006' in mini_batch[0])"))
+    going_on = finish(cloud, run.id, until=lambda run: run.mini_batches_done == 2)
+    assert (going_on.status, going_on.mini_batches_total, going_on.items_succeeded) == (RunStatus.RUNNING, 3, None)
+    assert round(going_on.share_done, 2) == 0.67
     cloud.cancel(run.id)
     ended = finish(cloud, run.id)
     assert (ended.status, ended.error) == (RunStatus.CANCELED, "Canceled on request.")
@@ -163,6 +165,31 @@ def test_a_double_click_is_one_run(cloud, submit, finish):
     assert first.id == second.id
     assert finish(cloud, first.id).status is RunStatus.COMPLETED
     assert len(cloud.runs()) == 1
+
+
+def test_just_the_files_without_a_row_are_scored_again_and_the_table_has_both_runs(cloud, finish, tmp_path, entry_script):
+    for name in ("a/1.csv", "a/2.csv", "b/1.csv", "b/deep/2.csv"):
+        (tmp_path / "rows" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "rows" / name).write_text(name)
+    cloud.register_dataset("rows", tmp_path / "rows")
+    source = "def run(mini_batch): return [path + ': {}' for path in mini_batch if '{}' not in path]"
+
+    def score(word, skipped, *, again=""):
+        script = str(entry_script(source.format(word, skipped)))
+        if again:
+            return finish(cloud, cloud.rerun(again, failed_only=True).id)
+        settings = ParallelRunSettings(error_threshold=-1, process_count_per_node=1)
+        return finish(cloud, cloud.submit(RunRequest((), ("rows",), script, settings, compute_target="cpu-cluster")).id)
+
+    def table(run):
+        return {row["File"]: (row["Prediction"], row["Attempts"]) for row in cloud.predictions(run.id).page().to_pylist()}
+
+    first = score("old", "/b/")
+    assert (first.items_succeeded, first.items_failed) == (2, 2)
+    second = score("new", "none", again=first.id)
+    assert (second.items_total, second.items_succeeded, second.items_failed, second.mini_batches_done) == (2, 2, 0, 1)
+    assert table(second) == {"a/1.csv": ("old", 1), "a/2.csv": ("old", 1), "b/1.csv": ("new", 2), "b/deep/2.csv": ("new", 2)}
+    assert [dataset.reference for dataset in cloud._lists.datasets.fetch()] == ["rows:1"]  # the two files are no dataset of their own
 
 
 def test_a_run_that_fails_says_why_and_brings_its_logs(cloud, done):
@@ -318,7 +345,6 @@ def test_the_rows_of_a_summary_only_run_are_what_its_script_wrote(cloud, done):
         ("compute_target", {"compute_target": None}, {}),
         ("compute_target", {"compute_target": "nowhere"}, {}),
         ("node_count", {}, {"node_count": 50}),
-        ("failed_only", {"rerun_of": "run-1", "failed_only": True}, {}),
         ("source_directory", {"source_directory": "/proc"}, {}),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 import uuid
@@ -121,6 +122,9 @@ class Datasets:
         saved = self._get_saved(saved_id)
         flow = yaml.safe_load(_dataflow(saved["dataflowJson"]))
         found = [file for place in flow["paths"] for uri in place.values() for file in self._files_at(uri)]
+        if len(flow["paths"]) > 1:  # a mount leaves out the folder that all have in common
+            common = len(os.path.commonpath([os.path.dirname(f"/{blob}") for _, blob, _ in found]).rstrip("/"))
+            found = [(container, blob, f"/{blob}"[common + 1 :]) for container, blob, _ in found]
         steps = flow.get("transformations", [])
         for step in steps:
             found = found[: step.get("take", len(found))]

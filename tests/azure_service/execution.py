@@ -121,7 +121,12 @@ class Execution(threading.Thread):
 
     def _keep_logs(self, local: LocalRun, child: str, run: Run) -> None:
         for name, path in local.logs().items():
+            if "job_progress_overview" in name:  # Azure ML's has other words, and a time in its name
+                continue
             self._workspace.history.add_log(child, name, path.read_bytes())
+        done = f"{run.mini_batches_done} of {run.mini_batches_total} mini batches in 0:00:01. Estimated remaining time 0:00:01."
+        overview = f"logs/job_progress_overview.{run.submitted_at:%Y%m%d%H}.txt"
+        self._workspace.history.add_log(child, overview, f"{utc_now():%Y-%m-%dT%H:%M:%S.%f} Processed {done}\n".encode())
         seen = f"{utc_now():%Y-%m-%d %H:%M:%S} {run.status}: {run.items_succeeded or 0} succeeded, {run.items_failed or 0} failed items.\n"
         self._workspace.history.add_log(child, "user_logs/std_log_0.txt", (seen + (run.error or "")).encode())
 

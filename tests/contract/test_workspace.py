@@ -236,7 +236,7 @@ def test_a_run_scores_every_row_once_into_the_output_and_the_predictions(workspa
     workspace.register_dataset("t", tables, type="tabular")
     script = str(entry_script("def run(mini_batch): return [f'{n}!' for n in mini_batch.sold]", "rows.py"))
     run = finish(workspace, workspace.submit(request_for(datasets=("t",), entry_script=script)).id)
-    assert (run.status, run.items_total, run.items_succeeded) == (RunStatus.COMPLETED, 4, 4)
+    assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_done) == (RunStatus.COMPLETED, 4, 4, 2)
     assert sorted(workspace.output(run.id)["parallel_run_step.txt"].read_text().split()) == ["10!", "11!", "20!", "21!"]
     table = workspace.predictions(run.id).page().to_pylist()
     told = Capability.REMOTE not in workspace.capabilities  # which row of the output is of which file
@@ -250,8 +250,12 @@ def test_a_run_scores_every_file_once_into_the_output_and_the_predictions(worksp
     assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_done) == (RunStatus.COMPLETED, 6, 6, 3)
     lines = workspace.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
     assert sorted(lines) == [f"{i:04}.csv: 1" for i in range(6)]
-    table = workspace.predictions(run.id).page().to_pylist()
-    assert [(row["File"], row["Prediction"]) for row in table] == [(f"{i:04}.csv", "1") for i in range(6)]
+    predictions = workspace.predictions(run.id)
+    assert [(row["File"], row["Prediction"]) for row in predictions.page().to_pylist()] == [(f"{i:04}.csv", "1") for i in range(6)]
+
+    by_an_earlier_version = predictions.path.rename(predictions.path.with_name("predictions-6.parquet"))
+    assert workspace.predictions(run.id).count() == 6
+    assert not by_an_earlier_version.exists()
 
 
 def test_a_row_leads_to_its_input_and_a_run_to_what_went_into_it(workspace, request_for, finish, model_file, csv_folder):

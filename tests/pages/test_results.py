@@ -308,7 +308,7 @@ def test_labels_judge_the_predictions_and_a_cell_is_a_filter(open_page, ended, t
 
 
 def test_where_predictions_are_objects_their_label_is_judged_unless_another_column_is_chosen(open_page, ended, tmp_path):
-    values = "label=['cat', 'dog'][number % 2], score=number / 7, more=[0] * 30"
+    values = "label=['cat', 'dog'][number % 2], score=number / 7, more=[0] * 30, **{'x|y': 1}"
     objects = SCRIPT.format(prediction=f"{{dict({values})}}", before="")
     (tmp_path / "truth.csv").write_text("file,label\n" + "".join(f"{n:04}.csv,cat\n" for n in range(10)))
     app = open_page(RESULTS, run=ended(objects).id, look="True labels")
@@ -323,8 +323,9 @@ def test_where_predictions_are_objects_their_label_is_judged_unless_another_colu
     assert app.query_params["beside"].endswith(":Prediction")
     app.segmented_control(key="look").set_value("Table").run()
     assert list(table(app))[:6] == ["File", "Label", "Verdict", "label 2", "score", "more.0"]  # what it prints as comes last
-    app.query_params["row"] = "2"
+    app.query_params |= {"row": "2", "columns": "gone|x|y|File"}
     assert not app.run().exception
+    assert list(table(app)) == ["x|y", "File"]
 
 
 def test_items_in_no_folder_are_a_facet_too(open_page, workspace, csv_folder, ended):

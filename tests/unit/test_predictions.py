@@ -168,6 +168,8 @@ def test_a_table_that_is_replaced_while_it_is_read_stays_as_it_was_opened(tmp_pa
     sizes = (300, 3000)
     versions = [[mini_batch([f"f{i}" for i in range(size)], [f"f{i}: {i}" for i in range(size)])] for size in sizes]
     make_table(versions[0], path)
+    kept = Predictions(path)
+    assert kept.is_current
     seen: list[tuple[int, int]] = []
     done = threading.Event()
 
@@ -182,6 +184,9 @@ def test_a_table_that_is_replaced_while_it_is_read_stays_as_it_was_opened(tmp_pa
         make_table(versions[turn % 2], path)
     done.set()
     reader.join()
+    assert not kept.is_current
+    assert kept.count() == sizes[0]
+    del kept
     assert seen
     assert set(seen) <= {(size, size) for size in sizes}
     assert [name.name for name in tmp_path.iterdir()] == ["predictions.parquet"]
@@ -322,6 +327,7 @@ def test_pages_may_import_it_before_their_first_paint():
 def test_making_and_asking_a_table_never_loads_pandas(tmp_path):
     script = (
         "import sys, pathlib; from services.predictions import *; path = pathlib.Path(sys.argv[1])\n"
+        """make_table([ScoredMiniBatch(0, ['a'], '/r', ['a: [1, {"x": 0.5, "day": "2026-01-01"}]'], 'w', 1, 0.1, '')], path)\n"""
         "make_table([ScoredMiniBatch(0, ['a', 'ü'], '/r', ['a: 1'], 'w', 1, 0.1, '')], path)\n"
         "p = Predictions(path); p.page(Filter(text='a', classes=('1',))); p.failed(); p.class_counts(); p.histogram(); b''.join(p.csv())\n"
         "print('pandas' in sys.modules)"

@@ -146,6 +146,10 @@ def test_notes_and_corrected_labels_go_along(table_of):
         ["d/2.png", "cat", "", ""],
     ]
     assert read(exports.csv(table, remarks=remarks, safe=True))[2][3] == "'=wolf"
+    noted = table_of(['{"Note": 1, "corrected label": 2, "note": 3}'])
+    assert read(exports.csv(noted, remarks=remarks))[0] == [
+        "File", "Prediction", "Note 3", "corrected label 2", "note 2", "Note", "Corrected label",
+    ]  # fmt: skip
 
 
 def test_a_file_name_says_the_run_and_the_filter_and_is_good_everywhere():

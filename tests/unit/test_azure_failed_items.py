@@ -1,0 +1,92 @@
+"""Which files of an Azure ML run failed, by its text alone, and the table of a run that scored just these again."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from services.azure import failed_items, scored
+from services.azure.run_folder import FilesAgain, RunFolder, RunPlan
+from services.cut import Cut
+from services.domain import FileDataset, Run, RunRequest, RunStatus
+from services.errors import StudioError
+from services.manifest import DatasetFile, manifest_line
+from services.predictions import Predictions
+
+FILES = ("a/1.csv", "a/2.csv", "b/1.csv", "b/deep/2.csv")
+ROOT = "azureml://datastores/workspaceblobstore/paths/rows"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+REQUEST = RunRequest((), ("d:1",), "/script.py")
+DATASET = FileDataset("d", 1, ROOT, "**", False, len(FILES), 9, "", "", NOW)
+
+
+@pytest.fixture
+def ran(home):
+    """`ran("run-1", rows)` leaves a completed run with these rows, of all FILES; `again=` names the files and `of=` the run of another."""
+    manifest = home / "manifest.jsonl"
+    manifest.write_bytes(b"".join(manifest_line(DatasetFile(path, 1, 0)) for path in FILES))
+
+    def leave(name, rows, *, again=(), of=None):
+        folder = RunFolder(home, name)
+        request = replace(REQUEST, rerun_of=of, failed_only=bool(of))
+        folder.create(RunPlan(request, len(FILES), (str(manifest),), again=(FilesAgain(ROOT, "", tuple(again)),) if again else ()))
+        if rows is not None:
+            (folder.output / "parallel_run_step.txt").write_text("".join(f"{row}\n" for row in rows))
+        return folder
+
+    return leave
+
+
+def narrowed(folder, dataset=DATASET, status=RunStatus.COMPLETED):
+    run = Run(folder.path.name, REQUEST, status, NOW)
+    return failed_items.narrowed(RunPlan(REQUEST, len(FILES)), Cut("file", len(FILES), 1), run, folder, [dataset])
+
+
+def test_the_files_without_a_row_are_those_to_score_again(ran):
+    plan, cut = narrowed(ran("run-1", ["/mnt/x/b/1.csv: 1", "/mnt/x/a/2.csv: 2"]))
+    assert plan.again == (FilesAgain(ROOT, "", ("a/1.csv", "b/deep/2.csv")),)
+    assert (plan.item_count, cut.item_count, cut.mini_batch_count) == (2, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "dataset", "status", "says"),
+    [
+        ([f"{path}: 1" for path in FILES], DATASET, RunStatus.COMPLETED, "Nothing failed"),
+        (["1.csv: 1"], DATASET, RunStatus.COMPLETED, "Not every row"),
+        (["good"], DATASET, RunStatus.COMPLETED, "Not every row"),
+        (None, DATASET, RunStatus.FAILED, "left no rows"),
+        (["a/1.csv: 1"], DATASET, RunStatus.RUNNING, "has not ended"),
+        (["a/1.csv: 1"], replace(DATASET, root=f"{ROOT}/*.csv"), RunStatus.COMPLETED, "no folder of a datastore"),
+        (["a/1.csv: 1"], replace(DATASET, root="https://example.com/rows"), RunStatus.COMPLETED, "no folder of a datastore"),
+    ],
+)
+def test_where_it_is_not_told_what_failed_that_is_said(ran, rows, dataset, status, says):
+    with pytest.raises(StudioError, match=says):
+        narrowed(ran("run-1", rows), dataset, status)
+
+
+def test_which_rows_of_a_table_failed_is_not_told(home):
+    folder = RunFolder(home, "run-1")
+    folder.create(RunPlan(REQUEST, 4))
+    with pytest.raises(StudioError, match="rows of the table"):
+        narrowed(folder)
+
+
+def test_more_files_than_can_be_named_one_by_one_are_refused(ran, monkeypatch):
+    monkeypatch.setattr(failed_items, "MOST", 2)
+    with pytest.raises(StudioError, match="3 files failed"):
+        narrowed(ran("run-1", ["a/1.csv: 1"]))
+
+
+def test_the_table_has_of_each_file_what_the_latest_run_made_of_it(ran):
+    ran("run-1", ["/mnt/x/a/1.csv: old"])
+    # A mount leaves out the folder that all files have in common; the node of a single file b/deep/2.csv has it at its top.
+    ran("run-2", ["/mnt/y/a/2.csv: new", "/mnt/y/b/1.csv: new"], again=["a/2.csv", "b/1.csv", "b/deep/2.csv"], of="run-1")
+    last = ran("run-3", ["/mnt/z/2.csv: newest"], again=["b/deep/2.csv"], of="run-2")
+    rows = Predictions(scored.make_table(last, last.plan())).page().to_pylist()
+    assert [(row["File"], row["Prediction"], row["Attempts"], row["Worker"]) for row in rows] == [
+        ("a/1.csv", "old", 1, "of run-1"),
+        ("a/2.csv", "new", 2, "of run-2"),
+        ("b/1.csv", "new", 2, "of run-2"),
+        ("b/deep/2.csv", "newest", 3, ""),
+    ]
