@@ -9,11 +9,15 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from benchmarks.azure_pages import full_azure_home
+from services.azure.connection import from_surroundings
+from services.azure.workspace import AzureWorkspace
 from services.domain import RunRequest
 from services.entry_scripts import BUILT_IN
 from services.label_file import keep_labels
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
+from tests.azure_service import AzureService
 from tests.browser.dashboard import browser, dashboard, settled
 
 FOLDER = Path(__file__).with_name("screenshots")
@@ -67,6 +71,25 @@ def main() -> None:
             dark.goto(f"{server.url}/results?run={workspace.runs()[-1].id}")
             _take(dark, "results_dark", "Results")
             workspace.cancel(slow)
+    azure()
+
+
+def azure() -> None:
+    """The pages in an Azure ML workspace, which the stand-in plays."""
+    with tempfile.TemporaryDirectory() as folder, AzureService(Path(folder) / "service", sample=True) as service, browser() as chromium:
+        os.environ.update(service.environment())
+        home = Path(folder) / "demo"
+        workspace = AzureWorkspace(from_surroundings(), full_azure_home(home), patient=True)
+        with dashboard(home) as server:
+            page = chromium.new_context(viewport=SIZE, color_scheme="light").new_page()
+            page.goto(f"{server.url}/connection")
+            expect(page.get_by_text("Signed in.", exact=True)).to_be_visible(timeout=120_000)
+            expect(page.get_by_text("Lists as of just now")).to_be_visible(timeout=120_000)
+            _take(page, "azure_connection", "Connection")
+            page.goto(f"{server.url}/new_run")
+            _take(page, "azure_new_run", "New run")
+            page.goto(f"{server.url}/runs?run={workspace.runs()[0].id}")
+            _take(page, "azure_run", workspace.runs()[0].title)
 
 
 def _runs(workspace: LocalWorkspace, model: str, dataset: str, folder: Path) -> tuple[str, str]:

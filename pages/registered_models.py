@@ -175,7 +175,7 @@ def ask_for_model() -> None:
                 return workspace.register_model(name, folder / intake.safe_relative_path(upload.name), **about).reference
         if path.strip():
             return workspace.register_model(name, path.strip(), **about).reference
-        raise SettingsError("path", "no model is chosen", "Choose the file that your training script saved.")
+        raise SettingsError("path", "no model is chosen", "Choose the file that your training script saved, and wait until it is uploaded.")
 
     progress = (lambda: remote.state().message) if remote else None
     form.submit("Register model", "Copying it in, looking at what it is, and computing its SHA-256 …", register, progress=progress)

@@ -173,7 +173,7 @@ def _credential(connection: Connection, tell_code: Callable[[str], None]) -> Any
         return DeviceCodeCredential(
             prompt_callback=lambda address, code, _until: tell_code(f"Open {address} and enter the code {code}"), timeout=600, **tenant
         )
-    tell_code("Sign in in the browser window that opens on the machine where this program runs.")
+    tell_code("A browser window opens on the machine where this program runs: sign in there.")
     return InteractiveBrowserCredential(timeout=600, **tenant)
 
 

@@ -36,7 +36,7 @@ def test_what_is_known_of_a_model_goes_with_it_to_another_machine(cloud, model_f
 def test_models_are_registered_from_anywhere_at_once_and_the_working_folder_stays(cloud, tmp_path):
     """`Model.register` takes what is below the working folder only, which is the whole process's."""
     before = os.getcwd()
-    places = [tmp_path / f"folder {number}" / "model.bin" for number in range(4)]
+    places = [tmp_path / f"folder {number}" / f"My model ({number}).bin" for number in range(4)]
     for number, place in enumerate(places):
         place.parent.mkdir()
         place.write_bytes(b"%d" % number * 100)

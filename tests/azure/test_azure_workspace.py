@@ -158,8 +158,9 @@ def test_a_wrong_secret_is_said_and_not_shown(azure, tmp_path, monkeypatch):
 
 def test_a_workspace_that_is_not_there_is_said_by_its_place(azure, tmp_path, monkeypatch):
     monkeypatch.setenv("AZURE_WORKSPACE_NAME", "ghost")
-    with pytest.raises((WorkspaceUnavailable, NotFound), match="rg-batch / ghost can't be opened"):
+    with pytest.raises((WorkspaceUnavailable, NotFound), match="rg-batch / ghost can't be opened") as refused:
         AzureWorkspace(from_surroundings(tmp_path), tmp_path / "base", patient=True).models()
+    assert refused.value.hint == "Check the subscription, the resource group and the name of the workspace."
 
 
 def test_an_address_that_nobody_answers_at_is_out_of_reach(azure, tmp_path, monkeypatch):
