@@ -42,7 +42,7 @@ run: setup  ## The dashboard, on http://127.0.0.1:8501 or the next free port; PO
 
 test: setup  ## All tests, those in a real browser included; ARGS='-k name' to choose
 	@$(python) -m tests.browser.chromium
-	@$(python) -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(python) -m pytest -n 3 --dist worksteal $(ARGS)
 
 test-azure: setup  ## The walk on a real Azure ML workspace, named by AZURE_SUBSCRIPTION_ID and the like; AZURE_COMPUTE_TARGET is its cluster
 	@$(python) -m tests.azure_live
