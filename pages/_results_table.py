@@ -115,14 +115,15 @@ def _named_in(text: str, names: list[str]) -> list[str]:
 
 
 def _default_columns(view: View) -> list[str]:
-    beside = [name for name in view.table.further_columns if name in (*judgement.JUDGED, *comparison.COMPARED)]
+    joined = (*judgement.JUDGED, *comparison.COMPARED) if _results_view.beside() else ()
+    beside = [name for name in view.table.further_columns if name in joined]
     unfolded = [name for name in view.table.further_columns if name not in beside]
     beside = [name for name in beside if says_something(view, name)]
     shown = ["File", "Prediction", *beside, *unfolded]
     if unfolded and view.table.whole_column == "Prediction":  # all that was printed says again what the columns say
         shown = ["File", *beside, *unfolded, "Prediction"]
     if view.filter.statuses == (Status.FAILED,):  # what was to be predicted is empty
-        shown = ["File", *(name for name in shown if name in (*judgement.JUDGED, *comparison.COMPARED)), *_OF_FAILED]
+        shown = ["File", *(name for name in shown if name in joined), *_OF_FAILED]
     elif Status.FAILED in view.filter.statuses:
         shown += _OF_FAILED
     if view.order.column not in ("", "Number", *shown):
