@@ -115,7 +115,7 @@ def _named_in(text: str, names: list[str]) -> list[str]:
 
 
 def _default_columns(view: View) -> list[str]:
-    joined = (*judgement.JUDGED, *comparison.COMPARED) if _results_view.beside() else ()
+    joined = _joined()
     beside = [name for name in view.table.further_columns if name in joined]
     unfolded = [name for name in view.table.further_columns if name not in beside]
     beside = [name for name in beside if says_something(view, name)]
@@ -131,10 +131,14 @@ def _default_columns(view: View) -> list[str]:
     return shown
 
 
+def _joined() -> tuple[str, ...]:
+    """The columns of what stands beside; a run's own may be called so where nothing does."""
+    return {"labels": judgement.JUDGED, "run": comparison.COMPARED}.get(_results_view.beside().partition(":")[0], ())
+
+
 def says_something(view: View, column: str) -> bool:
-    """What stands beside classes has no residuals and no differences; a column of the run's own may be called so."""
-    of_numbers = (judgement.JUDGED[-1], comparison.COMPARED[-1]) if _results_view.beside() else ()
-    return column not in of_numbers or view.table.holds(column)
+    """What stands beside classes has no residuals and no differences."""
+    return column not in _joined()[-1:] or view.table.holds(column)
 
 
 def prepared(view: View) -> None:
