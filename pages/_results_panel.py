@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages._results_table import OF_NUMBERS
+from pages._results_table import says_something
 from pages._results_view import View, add, change, choose, follow, option_labels, set_filter
 from pages._shared import plain, show_error, shown
 from services.errors import SettingsError
@@ -103,7 +103,7 @@ def threshold(view: View) -> None:
     scores = [name for name in view.table.further_columns if view.table.columns[name] in _NUMBERS]
     if view.table.kind in _NUMBERS:
         scores.insert(0, "Number")
-    scores = [name for name in scores if name not in OF_NUMBERS or view.table.holds(name)]  # two classes have no difference
+    scores = [name for name in scores if says_something(view, name)]  # two classes have no difference
     if not scores:
         return
     column = choose("Threshold on", "of", scores, scores[0]) if len(scores) > 1 else scores[0]

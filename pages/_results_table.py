@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from pages import _results_view
 from pages._results_view import PAGE, View, change, follow, high, in_words, option_labels, set_filter
 from pages._shared import clipped, plain
 from services import comparison, judgement
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 _MOST_CELLS = 2_000  # characters of a text that are sent for a cell
 _RUN_ORDER = "the run's order"
-OF_NUMBERS = (judgement.JUDGED[-1], comparison.COMPARED[-1])
-"""Columns that are empty beside classes."""
 _OF_FAILED = ["Error", "Mini-batch", "Worker", "Attempts"]
 
 
@@ -116,19 +115,30 @@ def _named_in(text: str, names: list[str]) -> list[str]:
 
 
 def _default_columns(view: View) -> list[str]:
-    beside = [name for name in view.table.further_columns if name in (*judgement.JUDGED, *comparison.COMPARED)]
+    joined = _joined()
+    beside = [name for name in view.table.further_columns if name in joined]
     unfolded = [name for name in view.table.further_columns if name not in beside]
-    beside = [name for name in beside if name not in OF_NUMBERS or view.table.holds(name)]
+    beside = [name for name in beside if says_something(view, name)]
     shown = ["File", "Prediction", *beside, *unfolded]
     if unfolded and view.table.whole_column == "Prediction":  # all that was printed says again what the columns say
         shown = ["File", *beside, *unfolded, "Prediction"]
     if view.filter.statuses == (Status.FAILED,):  # what was to be predicted is empty
-        shown = ["File", *(name for name in shown if name in (*judgement.JUDGED, *comparison.COMPARED)), *_OF_FAILED]
+        shown = ["File", *(name for name in shown if name in joined), *_OF_FAILED]
     elif Status.FAILED in view.filter.statuses:
         shown += _OF_FAILED
     if view.order.column not in ("", "Number", *shown):
         shown.append(view.order.column)
     return shown
+
+
+def _joined() -> tuple[str, ...]:
+    """The columns of what stands beside; a run's own may be called so where nothing does."""
+    return {"labels": judgement.JUDGED, "run": comparison.COMPARED}.get(_results_view.beside().partition(":")[0], ())
+
+
+def says_something(view: View, column: str) -> bool:
+    """What stands beside classes has no residuals and no differences."""
+    return column not in _joined()[-1:] or view.table.holds(column)
 
 
 def prepared(view: View) -> None:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from services.predictions import Predictions
 
 workspace = _shared.workspace()
+# Where they don't fit side by side, the open row is there instead of the table that it was chosen in.
+_ROW_INSTEAD = """<style>@media (max-width: 640px) {
+  .st-key-rows_and_panel:has(.st-key-close_row) > * > * > [data-testid=stColumn]:first-child { display: none }
+}</style>"""
 
 
 def results(run_id: str, was_active: bool) -> None:
@@ -87,7 +91,8 @@ def nothing_yet(run: Run) -> None:
 
 def rows(view: View) -> None:
     """The rows as the URL asks for them, and beside them the panel, or the open row."""
-    left, right = st.columns([5, 3], gap="medium")
+    left, right = st.container(key="rows_and_panel").columns([5, 3], gap="medium")
+    st.html(_ROW_INSTEAD)
     with left:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             follow("look", _results_view.look())

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from services.errors import SettingsError
-from services.prediction_filters import EVERY_PREDICTION, Filter, quoted
+from services.prediction_filters import EVERY_PREDICTION, Filter, of_number, quoted
 from services.prediction_table import Kind
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def two_columns(
     for name, column in (("x", x), ("y", y)):
         quoted_name = _known(table, column)
         if table.columns[column] in (Kind.NUMBER, Kind.WHOLE_NUMBER):
+            quoted_name = _number(table, column)
             least, greatest = table.rows(f"min({quoted_name})::DOUBLE, max({quoted_name})::DOUBLE", filter_)[0]
             if least is None:
                 return []
@@ -109,7 +110,7 @@ def _known(table: Predictions, column: str) -> str:
 
 
 def _number(table: Predictions, column: str) -> str:
-    name = _known(table, column)
+    _known(table, column)
     if table.columns[column] not in (Kind.NUMBER, Kind.WHOLE_NUMBER):
         raise SettingsError("column", f"“{column}” holds no numbers", "Choose a column of numbers.")
-    return name
+    return quoted(of_number(column, table.columns[column]))

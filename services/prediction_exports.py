@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from services.errors import SettingsError
-from services.prediction_filters import EVERY_PREDICTION, TABLE_ORDER, Filter, Order, quoted
+from services.prediction_filters import EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order, quoted
 from services.prediction_remarks import Remarks, with_remarks
 from services.prediction_rows import Status
 from services.prediction_table import NUMBER, Kind, text_array
@@ -137,6 +137,8 @@ def _write_sheet(file: Any, columns: Sequence[str], batches: Iterator[pyarrow.Re
             for place, value in enumerate(values):
                 if isinstance(value, str):
                     sheet.write_string(row, place, value[:EXCEL_CHARACTERS])
+                elif isinstance(value, datetime) and value.year < 1900:  # where Excel's time begins
+                    sheet.write_string(row, place, value.isoformat())
                 elif isinstance(value, datetime):
                     sheet.write_datetime(row, place, value, day)
                 elif isinstance(value, int) and abs(value) > 10**15:  # Excel keeps 15 digits
@@ -181,7 +183,8 @@ def _batches(
     for column in wanted:
         if column not in table.columns:
             raise SettingsError("columns", f"this table has no column “{column}”", f"Its columns are {', '.join(table.columns)}.")
-    selected = ", ".join(_typed(table, column) if typed and column == "Prediction" else quoted(column) for column in wanted)
+    told = _typed if typed else _written
+    selected = ", ".join(told(table, column) for column in wanted)
     if remarks:
         selected += ', File AS "key file", "Mini-batch" AS "key mini-batch", Place AS "key place"'
     if filter_.where:
@@ -192,8 +195,17 @@ def _batches(
     return wanted, batches
 
 
+def _written(table: Predictions, column: str) -> str:
+    """For a text file: a date as `2026-01-31`; where a column has times as well, `2026-01-31T10:30:00`."""
+    name = quoted(column)
+    if table.columns[column] is not Kind.DATE:
+        return name
+    only_dates = table.rows(f"bool_and({name} = date_trunc('day', {name}))", EVERY_ROW)[0][0]
+    return f"{name}::DATE AS {name}" if only_dates else f"replace({name}::VARCHAR, ' ', 'T') AS {name}"
+
+
 def _typed(table: Predictions, column: str) -> str:
-    type_ = {Kind.WHOLE_NUMBER: "BIGINT", Kind.NUMBER: "DOUBLE"}.get(table.kind)
+    type_ = {Kind.WHOLE_NUMBER: "BIGINT", Kind.NUMBER: "DOUBLE"}.get(table.kind) if column == "Prediction" else None
     name = quoted(column)
     return name if type_ is None or table.row_counts.get(Status.UNMATCHED) else f"CAST({name} AS {type_}) AS {name}"
 

@@ -115,8 +115,8 @@ EVERY_ROW = Filter(statuses=tuple(Status))
 
 @dataclass(frozen=True)
 class Order:
-    """By one column; rows alike in it stay in the order of the table, and rows without a value come last. The default is the table's own:
-    mini-batches, and in each its items."""
+    """By one column; rows alike in it stay in the order of the table, or descending in its reverse, and rows without a value come last. The
+    default is the table's own: mini-batches, and in each its items."""
 
     column: str = ""
     descending: bool = False
@@ -220,6 +220,8 @@ def keeps_order(filter_: Filter, known: Known) -> bool:
 
 def _tested(asked: Condition, kind: Kind, name: str) -> tuple[str, dict[str, Any]]:
     column, type_ = quoted(asked.column), _TYPED.get(kind, "VARCHAR")
+    if asked.column == "Prediction":  # text in the table, of whatever kind
+        type_ = "VARCHAR"
     text = column if type_ == "VARCHAR" else f"{column}::VARCHAR"
     if asked.test is Test.EMPTY:
         return f"({column} IS NULL OR {text} = '')", {}
@@ -235,11 +237,17 @@ def _tested(asked: Condition, kind: Kind, name: str) -> tuple[str, dict[str, Any
             return f"starts_with({text}, ${name})", {name: value}
         case Test.GLOB:
             return f"{text} GLOB ${name}", {name: value}
-    operator, bound = _bound(asked, kind, value)
-    return f"{column} {operator} ${name}", {name: bound}
+    operator, bound = bound_of(asked, kind, value)
+    return f"{quoted(of_number(asked.column, kind))} {operator} ${name}", {name: bound}
 
 
-def _bound(asked: Condition, kind: Kind, value: str) -> tuple[str, Any]:
+def of_number(column: str, kind: Kind) -> str:
+    """The column to compare and to sort by: predictions that are numbers have theirs beside their text."""
+    return "Number" if column == "Prediction" and kind in (Kind.NUMBER, Kind.WHOLE_NUMBER) else column
+
+
+def bound_of(asked: Condition, kind: Kind, value: str) -> tuple[str, Any]:
+    """The operator and the typed value of FROM and TO. Raises SettingsError("filter", ...)."""
     operator = ">=" if asked.test is Test.FROM else "<="
     try:
         if kind is Kind.DATE and asked.test is Test.TO and len(value) <= 10:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.prediction_database import pattern
-from services.prediction_filters import literal, quoted
+from services.prediction_filters import literal, of_number, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -75,10 +75,7 @@ def _ranked(database: duckdb.DuckDBPyConnection, source: str, key: str) -> str:
 
 def sort_key(table: Predictions, column: str) -> str:
     """Predictions that are numbers are sorted as numbers."""
-    from services.prediction_table import Kind
-
-    numeric = column == "Prediction" and table.kind in (Kind.NUMBER, Kind.WHOLE_NUMBER)
-    return quoted("Number" if numeric else column)
+    return quoted(of_number(column, table.kind))
 
 
 def first_empty(path: Path) -> int:

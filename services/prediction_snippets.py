@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
+from services.errors import SettingsError
 from services.prediction_database import pattern
-from services.prediction_filters import TABLE_ORDER, Condition, Filter, Known, Order, Test, condition, literal, quoted
+from services.prediction_filters import TABLE_ORDER, Condition, Filter, Known, Order, Test, bound_of, condition, literal, of_number, quoted
 from services.prediction_rows import Status
 from services.prediction_table import Kind
 from services.predictions import Predictions
@@ -19,8 +23,14 @@ def sql(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> str:
     which = re.sub(r"\$(\w+)", lambda found: _sql_value(values[found[1]]), which)
     if filter_.where:
         which += f" AND ({filter_.where}\n)"
-    by = f"\nORDER BY {quoted(order.column)}{' DESC' if order.descending else ''} NULLS LAST" if order.column else ""
-    return f"SELECT *\nFROM {literal(pattern(table.path))}\nWHERE {which}{by};"
+    by = "file_row_number"
+    if order.column:
+        column = quoted(of_number(order.column, table.columns[order.column]))
+        by = f"{column} NULLS LAST, file_row_number"
+        if order.descending:  # backwards, but rows without a value are last as they stand
+            by = f"{column} DESC NULLS LAST, CASE WHEN {column} IS NULL THEN file_row_number ELSE -file_row_number END"
+    source = f"read_parquet({literal(pattern(table.path))}, file_row_number = true)"
+    return f"SELECT * EXCLUDE (file_row_number)\nFROM {source}\nWHERE {which}\nORDER BY {by};"
 
 
 def pandas(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> str:
@@ -48,7 +58,12 @@ def pandas(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> s
     if filter_.where:
         lines.append(f"# and in SQL: {' '.join(filter_.where.split())}")
     if order.column:
-        lines.append(f"rows = rows.sort_values({order.column!r}, ascending={not order.descending}, kind='stable')")
+        by = of_number(order.column, table.columns[order.column])
+        if order.descending:
+            lines.append(f"valued = rows[{by!r}].notna()")
+            lines.append(f"rows = pd.concat([rows[valued].sort_values({by!r}, kind='stable')[::-1], rows[~valued]])")
+        else:
+            lines.append(f"rows = rows.sort_values({by!r}, kind='stable')")
     return "\n".join(lines)
 
 
@@ -56,21 +71,39 @@ def _mask(one: Condition, kind: Kind) -> str:
     column = f"rows[{one.column!r}]"
     if one.test is Test.EMPTY:
         return f"{column}.isna() | ({column}.astype(str) == '')"
-    text = column if kind in (Kind.TEXT, Kind.CATEGORY) else f"{column}.astype(str)"
-    if one.test is Test.ONE_OF:
-        return f"{text}.isin({list(one.values)})"
-    value = one.values[0]
     if one.test in (Test.FROM, Test.TO):
-        bound = value if kind in (Kind.NUMBER, Kind.WHOLE_NUMBER) else repr(value)
-        return f"{column} {'>=' if one.test is Test.FROM else '<='} {bound}"
+        operator, bound = bound_of(one, kind, one.values[0])
+        return f"rows[{of_number(one.column, kind)!r}] {operator} {_python(bound)}"
+    is_text = kind in (Kind.TEXT, Kind.CATEGORY) or one.column == "Prediction"
+    if one.test is Test.ONE_OF:
+        values = list(one.values) if is_text else _typed(one, kind)
+        return f"{column}.isin([{', '.join(map(_python, values))}])"
+    text, value = column if is_text else f"{column}.astype(str)", one.values[0]
     if one.test is Test.CONTAINS:
         return f"{text}.str.contains({value!r}, case=False, regex=False)"
     if one.test is Test.STARTS:
         return f"{text}.str.startswith({value!r})"
-    return f"{text}.map(lambda text: fnmatch.fnmatchcase(text, {value!r}))"
+    return f"{text}.map(lambda text: isinstance(text, str) and fnmatch.fnmatchcase(text, {value!r}))"
+
+
+def _typed(one: Condition, kind: Kind) -> list[Any]:
+    """The values that can be ones of such a column."""
+    typed = []
+    for value in one.values:
+        with suppress(SettingsError):
+            typed.append(bound_of(replace(one, test=Test.FROM), kind, value)[1])
+    return typed
+
+
+def _python(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"pd.Timestamp({value.isoformat()!r})"
+    return f"float({str(value)!r})" if isinstance(value, float) and not math.isfinite(value) else repr(value)
 
 
 def _sql_value(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_sql_value, value))}]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"'{value}'::DOUBLE"
     return literal(value) if isinstance(value, str) else literal(value.isoformat()) if hasattr(value, "isoformat") else repr(value)

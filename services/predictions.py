@@ -34,6 +34,7 @@ from services.prediction_filters import (
     condition,
     keeps_order,
     leaves_predictions,
+    of_number,
     quoted,
 )
 from services.prediction_remarks import Remark, RowKey
@@ -337,10 +338,10 @@ class Predictions:
         return quoted(column)
 
     def _number(self, column: str) -> str:
-        name = self._name(column)
+        self._name(column)
         if self.columns[column] not in (Kind.NUMBER, Kind.WHOLE_NUMBER):
             raise SettingsError("column", f"“{column}” holds no numbers", "Choose a column of numbers.")
-        return name
+        return quoted(of_number(column, self.columns[column]))
 
     def _count_of(self, status: str) -> int:
         return self.row_counts.get(Status(status), 0)

@@ -40,8 +40,9 @@ def trace(folder: RunFolder, key: RowKey, worker: str) -> RowTrace:
 def _input(plan: RunPlan, key: RowKey) -> Path | None:
     if not key.file:
         return None
-    path = Path(_dataset(plan, key.mini_batch).root, key.file)
-    return path if path.is_file() else None
+    root = _dataset(plan, key.mini_batch).root
+    undecodable = re.sub(r"\\x([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), key.file)  # as `readable` told them
+    return next((path for name in (key.file, undecodable) if (path := Path(root, name)).is_file()), None)
 
 
 def _dataset(plan: RunPlan, mini_batch: int) -> PlannedDataset:

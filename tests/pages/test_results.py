@@ -308,10 +308,12 @@ def test_labels_judge_the_predictions_and_a_cell_is_a_filter(open_page, ended, t
 
 
 def test_where_predictions_are_objects_their_label_is_judged_unless_another_column_is_chosen(open_page, ended, tmp_path):
-    values = "label=['cat', 'dog'][number % 2], score=number / 7, more=[0] * 30, **{'x|y': 1}"
+    values = "label=['cat', 'dog'][number % 2], score=number / 7, Change=number, more=[0] * 30, **{'x|y': 1}"
     objects = SCRIPT.format(prediction=f"{{dict({values})}}", before="")
     (tmp_path / "truth.csv").write_text("file,label\n" + "".join(f"{n:04}.csv,cat\n" for n in range(10)))
-    app = open_page(RESULTS, run=ended(objects).id, look="True labels")
+    app = open_page(RESULTS, run=ended(objects).id)
+    assert list(table(app))[:5] == ["File", "label", "score", "Change", "more.0"]
+    app.segmented_control(key="look").set_value("True labels").run()
     app.text_input(key="labels_path").set_value(str(tmp_path / "truth.csv")).run()
     app.button(key="judge").click().run()
     assert not app.exception
@@ -322,7 +324,7 @@ def test_where_predictions_are_objects_their_label_is_judged_unless_another_colu
     assert "0.00%" in words(app.text)
     assert app.query_params["beside"].endswith(":Prediction")
     app.segmented_control(key="look").set_value("Table").run()
-    assert list(table(app))[:6] == ["File", "Label", "Verdict", "label 2", "score", "more.0"]  # what it prints as comes last
+    assert list(table(app))[:6] == ["File", "Label", "Verdict", "label 2", "score", "Change"]  # what it prints as comes last
     app.query_params |= {"row": "2", "columns": "gone|x|y|File"}
     assert not app.run().exception
     assert list(table(app)) == ["x|y", "File"]

@@ -18,6 +18,11 @@ FILTERS = [
     Filter(conditions=(Condition("Number", Test.FROM, ("1.5",)), Condition("Number", Test.TO, ("2",)))),
     Filter(conditions=(Condition("Mini-batch", Test.ONE_OF, ("1",)),)),
     Filter(conditions=(Condition("Number", Test.EMPTY),)),
+    Filter(conditions=(Condition("Number", Test.FROM, ("007",)),)),
+    Filter(conditions=(Condition("Number", Test.TO, ("inf",)),)),
+    Filter(conditions=(Condition("Number", Test.ONE_OF, ("2", "3", "1.5", "x", "9")),)),
+    Filter(conditions=(Condition("Scored at", Test.TO, ("1970-01-01",)),)),
+    Filter(statuses=EVERY_ROW.statuses, conditions=(Condition("Error", Test.GLOB, ("b*",)),)),
     Filter(conditions=(Condition("Worker", Test.CONTAINS, ("PROCESS000",)),)),
 ]
 
@@ -34,7 +39,7 @@ def table(tmp_path):
 
 
 @pytest.mark.parametrize("filter_", FILTERS, ids=str)
-@pytest.mark.parametrize("order", [Order(), Order("File", descending=True)], ids=Order.to_text)
+@pytest.mark.parametrize("order", [Order(), Order("File", descending=True), Order("Number", descending=True)], ids=Order.to_text)
 def test_the_copied_code_finds_the_same_rows_in_the_same_order(table, filter_, order):
     import duckdb
 
@@ -53,3 +58,19 @@ def test_a_condition_in_sql_stays_sql(table):
     query = prediction_snippets.sql(table, filter_)
     assert [row[0] for row in duckdb.connect().execute(query).fetchall()] == ["b/o'%_.csv"]
     assert "Number > 2" in prediction_snippets.pandas(table, filter_)
+
+
+def test_of_predictions_that_are_numbers_the_copied_code_knows_the_numbers(tmp_path):
+    import duckdb
+
+    values = ["10", "9", "-1", "9", "100"]
+    names = [f"{place}.csv" for place in range(len(values))]
+    rows = [f"{name}: {value}" for name, value in zip(names, values, strict=True)]
+    make_table([ScoredMiniBatch(0, names, "/d", rows, "w", 1, 0.1, "")], tmp_path / "t.parquet")
+    table = Predictions(tmp_path / "t.parquet")
+    filter_ = Filter(conditions=(Condition("Prediction", Test.FROM, ("0",)),))
+    for order, wanted in ((Order("Prediction"), "1304"), (Order("Prediction", descending=True), "4031")):
+        assert "".join(name[0] for name in table.page(filter_, 0, 9, order).column("File").to_pylist()) == wanted
+        found = duckdb.connect().execute(prediction_snippets.sql(table, filter_, order)).fetchall()
+        exec(prediction_snippets.pandas(table, filter_, order), code := {})
+        assert "".join(row[0][0] for row in found) == "".join(name[0] for name in code["rows"]["File"]) == wanted

@@ -266,3 +266,23 @@ def test_rows_stay_in_their_order_whatever_a_filter_is_made_of(tmp_path, filter_
         taken = [row["File"] for batch in table.batches("File", filter_, order, 999) for row in batch.to_pylist()]
         assert taken == [row["File"] for row in page]
         assert len(page) == table.count(filter_) > 500
+
+
+def test_predictions_that_are_numbers_are_compared_and_grouped_as_numbers(tmp_path):
+    values = ["10.5", "9", "9.0", "-1", "100"]
+    names = [f"{place}.csv" for place in range(len(values))]
+    rows = [f"{name}: {value}" for name, value in zip(names, values, strict=True)]
+    make_table([scored(0, names, rows)], tmp_path / "n.parquet")
+    table = Predictions(tmp_path / "n.parquet")
+
+    def found(test, *values):
+        return files(table, Filter(conditions=(Condition("Prediction", test, values),)))
+
+    assert found(Test.FROM, "9.5") == ["0.csv", "4.csv"]
+    assert found(Test.TO, "9") == ["1.csv", "2.csv", "3.csv"]
+    assert found(Test.ONE_OF, "9", "100", "-1", "7") == ["1.csv", "3.csv", "4.csv"]
+    assert found(Test.ONE_OF, "9.0") == ["2.csv"]
+    assert table.grouped("Folder", "Prediction").to_pylist() == [{"Folder": "", "Rows": 5, "Mean": 25.5, "Least": -1.0, "Greatest": 100.0}]
+    assert table.reached("Prediction", 9) == (1, 4)
+    assert sum(count for *_, count in charts.two_columns(table, "Prediction", "Number")) == 5
+    assert sum(count for *_, count in charts.histogram(table, column="Prediction")) == 5

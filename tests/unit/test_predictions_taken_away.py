@@ -179,3 +179,11 @@ def test_the_provenance_tells_what_the_export_is_of(table_of):
     assert told["script"] == {"name": "s.py", "sha256": "cc"}
     assert told["run"]["packages"] == {"numpy": "2"}
     assert told["table"]["rows"]["succeeded"] == 3
+
+
+def test_dates_are_written_as_dates_and_times_as_iso_without_needless_zeros(table_of):
+    rows = [{"day": "2026-01-31", "at": "2026-01-31T00:00:00"}, {"day": "1810-05-05", "at": "2026-01-31T10:30:00.25"}]
+    table = table_of([json.dumps(row) for row in rows])
+    _, *written = read(exports.csv(table, columns=("day", "at")))
+    assert written == [["2026-01-31", "2026-01-31T00:00:00"], ["1810-05-05", "2026-01-31T10:30:00.25"]]
+    assert "1810-05-05T00:00:00" in sheet_of(b"".join(exports.excel(table, columns=("day",))))[2]
