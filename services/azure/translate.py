@@ -81,6 +81,8 @@ def translated(error: BaseException, what: str, field: str = "") -> StudioError:
     """The error of ours that says the same, with what to do."""
     said, status = message_of(error), status_of(error)
     names = {type(each).__name__ for each in _chain(error)}
+    if "Unable to get authority configuration" in said:  # MSAL's, whatever was answered there
+        return WorkspaceUnavailable(f"{what}: the sign-in service did not answer as it should.", "Try again, and check the tenant's id.")
     of_the_workspace = bool(names & {"WorkspaceException", "ProjectSystemException"})
     lower = said.lower()
     if "quota" in lower:
