@@ -1,4 +1,4 @@
-"""Scores comma-delimited files with a joblib model: one row of numbers a file, one `<file>: <prediction>` a file.
+"""Scores comma-delimited files with a joblib model: one row of numbers a file, one line "<file>: <prediction>" for each.
 
 The rows are those of the well-known tutorial script, which calls `np.genfromtxt` and `predict` for each file. This one reads every
 file of the mini-batch once, parses them together and calls `predict` once, which is tens of times faster. A file that can't be read,

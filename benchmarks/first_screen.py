@@ -11,7 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from benchmarks.pages import Bare, full_home
+from benchmarks.pages import Bare, full_home, wait_with_every_frame
 from benchmarks.recorded_run import recorded_run
 from benchmarks.results import ROWS
 from benchmarks.table import Table, rounds
@@ -52,8 +52,7 @@ def _seconds(chromium: Browser, address: str) -> float:
     page = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
     begin = time.perf_counter()
     page.goto(address, wait_until="commit")
-    # Not `wait_for`, which looks after 0, 20, 70, 170, 270 and then every 500 ms: this looks with every frame that is drawn.
-    page.wait_for_function("document.querySelector('[data-testid=data-grid-canvas]')", polling="raf")
+    wait_with_every_frame(page, "document.querySelector('[data-testid=data-grid-canvas]')")
     seconds = time.perf_counter() - begin
     page.context.close()
     return seconds

@@ -8,6 +8,9 @@ from pathlib import Path
 from services.azure.connection import Connection, forget, remembered
 from services.azure.workspace import AzureWorkspace
 
+_FIRST_PAINT = 1.5
+"""Seconds that the first page is given: importing the SDK takes a second of this process, in which a page is drawn half as fast."""
+
 _chosen: dict[Path, AzureWorkspace] = {}
 _lock = threading.Lock()
 
@@ -18,7 +21,7 @@ def of(base: Path) -> AzureWorkspace | None:
         if base not in _chosen and (connection := remembered(base)):
             _chosen[base] = AzureWorkspace(connection, base, patient=False)
             if not connection.sign_in.asks_a_person:
-                _chosen[base].open()
+                _chosen[base].open(after=_FIRST_PAINT)
         return _chosen.get(base)
 
 

@@ -70,11 +70,13 @@ class Lists:
         """What a person should know while something goes on."""
         self._state = replace(self._state, message=message)
 
-    def refresh(self) -> None:
-        """Sign in where that is to be done, and fetch all, in a thread, unless one is at it."""
+    def refresh(self, after: float = 0) -> None:
+        """Sign in where that is to be done, and fetch all, in a thread, unless one is at it; `after` so many seconds."""
         if self._background.acquire(blocking=False):
             self._state = replace(self._state, opening=not self._session.is_open, listing=True, error=None, message="")
-            threading.Thread(target=self._fetch, name="azure-lists", daemon=True).start()
+            thread = threading.Timer(after, self._fetch)
+            thread.name, thread.daemon = "azure-lists", True
+            thread.start()
 
     def _fetch(self) -> None:
         error: StudioError | None = None

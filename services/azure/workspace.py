@@ -114,9 +114,9 @@ class AzureWorkspace:
     def state(self) -> ConnectionState:
         return self._lists.state()
 
-    def open(self) -> None:
+    def open(self, after: float = 0) -> None:
         if not self._session.is_open:
-            self._lists.refresh()
+            self._lists.refresh(after)
 
     def refresh(self) -> None:
         self._lists.refresh()
