@@ -252,4 +252,6 @@ def history_tab(pipelines: Pipelines) -> None:
         "Here": link(display_text="Run"),
         "Studio": link(display_text="Studio"),
     }
-    st.dataframe(arrow_table(columns, rows), hide_index=True, lazy=False, column_config=config, alt="Pipeline runs in Azure ML")
+    st.dataframe(
+        arrow_table(columns, rows), hide_index=True, lazy=False, placeholder="", column_config=config, alt="Pipeline runs in Azure ML"
+    )

@@ -16,7 +16,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from services.domain import Dataset, EntryScript, Model, Run, RunStatus, utc_now
-from services.errors import EntryScriptError, NotFound, SettingsError, StudioError
+from services.errors import EntryScriptError, SettingsError, StudioError
 from services.remote import remote_of
 from services.workspace import Workspace, chosen_workspace
 
@@ -92,11 +92,9 @@ def latest_versions(things: Iterable[_Versioned]) -> list[_Versioned]:
 
 
 def item_of(run: Run) -> str:
-    """What one item of this run is: a file, or a row of a tabular dataset."""
-    try:
-        return workspace().dataset(run.request.datasets[0]).item
-    except NotFound:
-        return "item"
+    """What one item of this run is: a file, or a row of a tabular dataset. By what is known here: a board asks no service for it."""
+    scored = run.request.datasets[0]
+    return next((dataset.item for dataset in workspace().datasets() if dataset.reference == scored), "item")
 
 
 def open_new_run(**chosen: str) -> None:

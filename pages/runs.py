@@ -150,7 +150,12 @@ def board(run_id: str, was_active: bool) -> None:
 
 def actions(run: Run) -> None:
     if not run.status.ended and run.status is not RunStatus.CANCEL_REQUESTED:
-        words = "Ends the run. What is scored stays, and the run can be resumed."
+        then = (
+            "What is scored stays, and the run can be resumed."
+            if Capability.CARRY_ON in workspace.capabilities
+            else "It is ended there too."
+        )
+        words = f"Ends the run. {then}"
         if st.button("Cancel run", icon=":material/stop_circle:", key=f"cancel-{run.id}", help=words):
             workspace.cancel(run.id)
             st.rerun()
@@ -158,6 +163,8 @@ def actions(run: Run) -> None:
     needed = Capability.CARRY_ON if stopped else Capability.RESUME
     if (stopped or run.status is RunStatus.NOT_RESPONDING) and needed in workspace.capabilities:
         words = "Carries on where the run stopped. What is scored stays; what failed is tried again."
+        if needed is Capability.RESUME and pipelines:
+            words = "Follows the run again, which goes on in Azure ML meanwhile; one that isn't there yet is submitted."
         if st.button("Resume", icon=":material/resume:", key=f"resume-{run.id}", help=words):
             workspace.resume(run.id)
             st.rerun()
@@ -218,11 +225,11 @@ def what_happened(run: Run) -> None:
     """The one line a person should see first: how it ended, or what fails while it goes on."""
     if run.status is RunStatus.NOT_RESPONDING:
         seen = f" It was last seen at {_shared.local_time(run.heartbeat_at)}." if run.heartbeat_at else ""
-        st.warning(
-            f"Nobody is carrying out this run. {plain(clipped(run.error or '', 1_000))}{seen} What is scored is kept; "
-            "Resume carries on from there and scores nothing twice.",
-            icon=":material/heart_broken:",
-        )
+        first = "Nobody follows this run." if pipelines else "Nobody is carrying out this run."
+        then = "Resume follows it again." if pipelines else "What is scored is kept; Resume carries on from there and scores nothing twice."
+        if pipelines and "resume the run" in (run.error or ""):
+            then = ""  # it says so, and why
+        st.warning(f"{first} {plain(clipped(run.error or '', 1_000))}{seen} {then}", icon=":material/heart_broken:")
     if run.status is RunStatus.QUEUED and not pipelines:
         st.info("It waits for its turn: runs start in the order in which they were submitted.", icon=":material/schedule:")
     if run.warnings:

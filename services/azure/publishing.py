@@ -51,18 +51,23 @@ class Publishing:
             known = Experiment(workspace, experiment, _create_in_cloud=False)
             # Not as PipelineRun objects, each of which asks the service twice when it is made.
             found = SdkRun.list(known, type=_PIPELINE_RUN, _rehydrate_runs=False)
-            seen = (_seen(run, experiment) for run in found)
+            seen = (self._as_known_here(_seen(run, experiment)) for run in found)
             return list(islice((each for each in seen if not self._is_twin(each)), limit))
+
+    def _as_known_here(self, seen: PipelineRun) -> PipelineRun:
+        """Without the id of a run that was submitted from another home: there is nothing here to open by it."""
+        try:
+            self._runs.pipeline_run(seen.run_id)
+        except NotFound:
+            return replace(seen, run_id="")
+        return seen
 
     def _is_twin(self, seen: PipelineRun) -> bool:
         """Whether it was made for a run of ours that another pipeline run carries: the answer that told its id was lost, and nothing will
         ever start it."""
         if not seen.run_id or seen.status is not RunStatus.NOT_STARTED:
             return False
-        try:
-            known = self._runs.pipeline_run(seen.run_id)
-        except NotFound:  # submitted from another machine
-            return False
+        known = self._runs.pipeline_run(seen.run_id)
         return known is not None and known.id != seen.id
 
     # ---- published pipelines --------------------------------------------------------------------------------------------------

@@ -54,13 +54,18 @@ class _Word:
 _asking: ContextVar[_Word | None] = ContextVar("asking", default=None)
 """Who is told of what is asked here; of what a thread asks for another one, where it was started in that one's context."""
 
+_open: list[_Word] = []
+"""All who are told something now. The SDK lists models from threads of its own, which it starts in no context: those are heard by all."""
+
 
 class _Listener(logging.Handler):
-    """Hears all answers, each in the thread that asked."""
+    """Hears all answers, each in the thread that asked for it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if (word := _asking.get()) and isinstance(record.args, tuple) and len(record.args) == 8:
-            word.heard(record.args[6])
+        if isinstance(record.args, tuple) and len(record.args) == 8:
+            word = _asking.get()
+            for each in [word] if word else [*_open]:
+                each.heard(record.args[6])
 
 
 _LISTENER = _Listener()
@@ -77,8 +82,10 @@ def told(tell: Callable[[str], None]) -> Iterator[None]:
     _ANSWERS.addHandler(_LISTENER)  # once, however often
     word = _Word(tell)
     before = _asking.set(word)
+    _open.append(word)
     try:
         yield
     finally:
+        _open.remove(word)
         _asking.reset(before)
         word.end()

@@ -81,6 +81,8 @@ def translated(error: BaseException, what: str, field: str = "") -> StudioError:
     """The error of ours that says the same, with what to do."""
     said, status = message_of(error), status_of(error)
     names = {type(each).__name__ for each in _chain(error)}
+    if "Unable to get authority configuration" in said:  # MSAL's, whatever was answered there
+        return WorkspaceUnavailable(f"{what}: the sign-in service did not answer as it should.", "Try again, and check the tenant's id.")
     of_the_workspace = bool(names & {"WorkspaceException", "ProjectSystemException"})
     lower = said.lower()
     if "quota" in lower:
@@ -172,9 +174,36 @@ def message_of(error: BaseException) -> str:
         said = match[1]
     said = re.sub(r"^(\w+(Exception|Error):?\s*Message:|Request failed \(\d+\):)\s*", "", " ".join(said.split()))
     said = re.sub(r"\s*InnerException .*", "", said)
+    said = _unreached_in_words(said)
     said = re.sub(r"\b(sig|client_secret|AccountKey|access_token)=[^&\s\"']+", r"\1=…", said)
     said = re.sub(r"Bearer [\w.~+/=-]+", "Bearer …", said)
     return said if len(said) <= 500 else said[:499] + "…"
+
+
+_BROKEN = (
+    r"HTTPS?Connection(?:Pool)?\(|ConnectionResetError\(|ProtocolError\(|RemoteDisconnected\(|Max retries exceeded|urllib3\.connection"
+)
+_WHY = (
+    (r"Tunnel connection failed: (\d{3}[^'\")]*)", "the proxy refuses it with {}"),
+    (r"ProxyError", "the proxy does not answer"),
+    (r"certificate verify failed: ([^('\"]*[^('\"\s])", "its certificate is not trusted: {}"),
+    (r"NameResolutionError|Failed to resolve|getaddrinfo failed|Name or service not known", "its name is not known here"),
+    (r"(?i)timed out|Timeout", "no answer came in time"),
+    (r"(?i)Connection refused", "it refuses the connection"),
+    (r"(?i)aborted|reset by peer|RemoteDisconnected|forcibly closed", "the connection broke off"),
+    (r"(?:Errno|WinError) -?\d+\] ([^'\")]+)", "{}"),
+)
+
+
+def _unreached_in_words(said: str) -> str:
+    """What urllib3 says of a connection is the text of its objects: the host, and why there is no answer from it, in words."""
+    if not re.search(_BROKEN, said):
+        return said
+    found = next(
+        (words.format(*match.groups()) for pattern, words in _WHY if (match := re.search(pattern, said))), "there is no connection"
+    )
+    host = re.search(r"host='([^']+)'", said)
+    return f"{host[1] if host else 'Its address'}: {found}."
 
 
 def _answered(response: object) -> str:

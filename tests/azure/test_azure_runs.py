@@ -19,6 +19,7 @@ from services.entry_scripts import BUILT_IN
 from services.errors import SettingsError, StudioError
 from services.pipelines import Frequency, Recurrence
 from services.settings import ParallelRunSettings
+from services.workspace import open_workspace
 from tests.conftest import runner_pid
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
@@ -277,7 +278,7 @@ def test_a_published_pipeline_is_scheduled_and_the_schedule_disabled(cloud, done
     assert cloud.pipelines.schedule(published.id, "daily", Recurrence(Frequency.DAY), {}).recurrence == "every day"
 
 
-def test_the_history_has_the_runs_that_somebody_else_started(cloud, done, ws):
+def test_the_history_has_the_runs_that_somebody_else_started(cloud, done, ws, tmp_path):
     from azureml.pipeline.core import PublishedPipeline
 
     run = done()
@@ -285,6 +286,8 @@ def test_the_history_has_the_runs_that_somebody_else_started(cloud, done, ws):
     theirs = PublishedPipeline.get(ws, published.id).submit(ws, "batch-scoring")
     found = {each.id: each for each in cloud.pipelines.history("batch-scoring")}
     assert (found[theirs.id].run_id, found[cloud.pipelines.of(run.id).id].run_id) == ("", run.id)
+    elsewhere = open_workspace("azure", tmp_path / "another-home").pipelines.history("batch-scoring")
+    assert {(each.title, each.run_id) for each in elsewhere} == {(each.title, "") for each in found.values()}
     assert cloud.pipelines.experiments() == ["batch-scoring"]
     theirs.wait_for_completion(show_output=False)
     assert {each.status for each in cloud.pipelines.history("batch-scoring")} == {RunStatus.COMPLETED}

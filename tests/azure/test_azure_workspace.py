@@ -202,6 +202,11 @@ def test_that_azure_is_busy_is_the_dashboard_s_message_until_it_is_over(dashboar
         wait_for(lambda: "Azure answers 429 Too Many Requests" in workspace.state().message)
         assert registered.result().reference == "m:1"
     assert workspace.state().message == ""
+    azure.service.fault("GET *modelmanagement*/models*", status=429)  # which the SDK asks for from threads of its own
+    workspace.refresh()
+    wait_for(lambda: "Azure answers 429 Too Many Requests" in workspace.state().message)
+    wait_for(lambda: not workspace.state().listing)
+    assert workspace.state().message == ""
 
 
 def test_after_a_start_the_lists_are_those_of_before_with_their_age(dashboard_s, model_file):

@@ -92,6 +92,35 @@ def test_what_the_sdk_raises_becomes_one_of_ours_with_what_to_do(error, kind, wo
     assert hint in ours.hint
 
 
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        (
+            "ProxyError('Unable to connect to proxy', NewConnectionError('HTTPSConnection(host=a): [Errno 111] Connection refused'))",
+            "the proxy does not answer.",
+        ),
+        ("ProxyError('Unable to connect', OSError('Tunnel connection failed: 403 Forbidden'))", "the proxy refuses it with 403 Forbidden."),
+        ("NewConnectionError('<urllib3.connection.HTTPSConnection object at 0x7f>: [Errno 101] Network is unreachable')", "Network is un"),
+        ("NameResolutionError(\"Failed to resolve 'x.ms' ([Errno -2] Name or service not known)\")", "its name is not known here."),
+        ("ReadTimeoutError('Read timed out. (read timeout=3)')", "no answer came in time."),
+        ("Something('new')", "there is no connection."),
+    ],
+)
+def test_why_nobody_was_reached_is_said_in_words_and_not_as_the_text_of_an_object(why, words):
+    told = f"HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded with url: /datasets?a=b (Caused by {why})"
+    ours = translated(requests.exceptions.ProxyError(told), "The datasets can't be listed")
+    assert ours.message.startswith(f"The datasets can't be listed: Azure ML could not be reached. x.ms: {words}")
+    assert "(" not in ours.message
+    assert "Error" not in ours.message
+
+
+def test_a_certificate_that_is_not_trusted_is_said_by_its_fault():
+    why = "SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1000)')"
+    told = f"HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded with url: / (Caused by SSLError({why}))"
+    ours = translated(requests.exceptions.SSLError(told), "No")
+    assert ours.message == "No: x.ms: its certificate is not trusted: self-signed certificate."
+
+
 def test_a_refusal_belongs_to_the_field_whose_value_it_is_of():
     for status in (400, 409):
         ours = translated(service(status, "taken"), "Model m was not registered", "name")
