@@ -125,8 +125,10 @@ def test_a_refused_sign_in_is_said_and_another_can_be_tried(dashboard, page, azu
     page.get_by_test_id("stSidebarNav").get_by_role("link", name="Connection").click()
     heading(page, "Connection")
     page.get_by_text("Choose another workspace").click()
+    page.wait_for_function("document.getAnimations().length == 0")  # while the form unfolds it closes any list of options
     way = page.get_by_role("combobox", name="Sign in")
-    way.fill("Device code")  # a mouse this fast misses it: the form is still unfolding
+    way.fill("Device code")
+    expect(page.get_by_role("option")).to_have_text("Device code")
     way.press("Enter")
     expect(page.get_by_role("textbox", name="Client id")).to_have_count(0)
     page.get_by_role("button", name="Connect").press("Enter")
