@@ -42,14 +42,14 @@ _RESERVED_BY_WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IG
 
 
 def check_name(field: str, name: str) -> str:
-    """`name` as it may be given to a model or dataset; Azure ML's rule (azureml-core, `_model_management._util.model_name_validation`).
+    """`name` as it may be given to a model, dataset or environment; Azure ML's rule (azureml-core, `_model_management._util.model_name_validation`).
 
     Raises SettingsError on `field`.
     """
     if not re.fullmatch(r"[a-zA-Z0-9]([a-zA-Z0-9._-]{0,253}[a-zA-Z0-9_-])?", name) or _RESERVED_BY_WINDOWS.fullmatch(name):
         raise SettingsError(
             field,
-            f"“{short(name)}” is no name for a model or dataset" if name else "a name is needed",
+            f"“{short(name)}” is no name that Azure ML takes" if name else "a name is needed",
             "Use letters, digits, - _ and . only, begin with a letter or digit, don't end with a dot, 255 characters at most.",
         )
     return name

@@ -102,11 +102,11 @@ class Lists:
             self.refresh()
         return listing.known()
 
-    def one(self, listing: Listing[V], noun: str, reference: str) -> V:
-        """The thing of that reference. Where it is not known, what the service says now counts. Raises NotFound."""
+    def one(self, listing: Listing[V], noun: str, reference: str, *, known: bool = False) -> V:
+        """The thing of that reference. Where it is not known, what the service says now counts, unless `known`. Raises NotFound."""
         name, version = parse_reference(reference, noun)
         for ask in (False, True):
-            if ask and not self._session.is_open:
+            if ask and (known or not self._session.is_open):
                 break
             things = listing.fetch() if ask else self.known(listing)
             if found := [thing for thing in things if thing.name == name and version in (None, thing.version)]:

@@ -321,7 +321,7 @@ class AzureWorkspace:
         named = self._runs.plan(run_id).request.environment
         if not named:
             return environments.default()
-        return self._lists.one(self._lists.environments, "environment", named)
+        return self._lists.one(self._lists.environments, "environment", named, known=True)  # a page asks at each look at the run
 
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
         return self._runs.failures(run_id, limit)

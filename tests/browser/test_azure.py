@@ -28,11 +28,17 @@ def heading(page: Page, name: str) -> None:
     expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
 
 
+def unfolded(page: Page) -> Page:
+    """Wait for a form that is unfolding: meanwhile a click may miss what moves, and a list of options closes."""
+    settled(page).wait_for_function("document.getAnimations().length == 0")
+    return page
+
+
 def connect(page: Page, dashboard: Dashboard) -> None:
     page.goto(f"{dashboard.url}/connection")
     page.get_by_role("radio", name="Azure ML").click()
     expect(page.get_by_text("support for that SDK ended on 2026-06-30")).to_be_visible()
-    page.get_by_role("button", name="Connect").click()
+    unfolded(page).get_by_role("button", name="Connect").click()
     expect(page.get_by_text("Signed in.", exact=True)).to_be_visible(timeout=60_000)
     expect(page.get_by_text("Lists as of just now")).to_be_visible()
 
@@ -115,7 +121,8 @@ def test_every_page_paints_with_what_was_known_while_azure_does_not_answer(page,
 def test_a_refused_sign_in_is_said_and_another_can_be_tried(dashboard, page, azure):
     page.goto(f"{dashboard.url}/connection")
     page.get_by_role("radio", name="Azure ML").click()
-    page.get_by_role("textbox", name="Secret").fill("a-wrong-secret")
+    expect(page.get_by_role("button", name="Connect")).to_be_visible()
+    unfolded(page).get_by_role("textbox", name="Secret").fill("a-wrong-secret")
     page.get_by_role("button", name="Connect").click()
     expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=60_000)
     expect(settled(page).get_by_text("Invalid client secret provided").first).to_be_visible()
@@ -125,8 +132,7 @@ def test_a_refused_sign_in_is_said_and_another_can_be_tried(dashboard, page, azu
     page.get_by_test_id("stSidebarNav").get_by_role("link", name="Connection").click()
     heading(page, "Connection")
     page.get_by_text("Choose another workspace").click()
-    page.wait_for_function("document.getAnimations().length == 0")  # while the form unfolds it closes any list of options
-    way = page.get_by_role("combobox", name="Sign in")
+    way = unfolded(page).get_by_role("combobox", name="Sign in")
     way.fill("Device code")
     expect(page.get_by_role("option")).to_have_text("Device code")
     way.press("Enter")

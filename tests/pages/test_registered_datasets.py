@@ -179,7 +179,7 @@ def test_files_that_are_no_table_are_refused_with_the_reason(open_page, workspac
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("name", "no:name", "is no name for a model or dataset"),
+        ("name", "no:name", "is no name that Azure ML takes"),
         ("glob", "../*", "is no pattern of files"),
         ("glob", "", "is no pattern of files"),
         ("glob", "*.parquet", "none of which matches"),

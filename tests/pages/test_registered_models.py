@@ -108,7 +108,7 @@ def test_a_name_that_a_person_wrote_is_not_replaced_by_a_proposal(open_page):
     [
         ("", "", "a name is needed"),
         ("![](x)", "", r"\!\[\]\(x\)"),
-        ("x" * 300, "", "is no name for a model or dataset"),
+        ("x" * 300, "", "is no name that Azure ML takes"),
         ("good", "no equals sign", "is no tag"),
     ],
 )
