@@ -42,7 +42,8 @@ _RESERVED_BY_WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IG
 
 
 def check_name(field: str, name: str) -> str:
-    """`name` as it may be given to a model, dataset or environment; Azure ML's rule (azureml-core, `_model_management._util.model_name_validation`).
+    """`name` as it may be given to a model, dataset or environment; Azure ML's rule (azureml-core,
+    `_model_management._util.model_name_validation`).
 
     Raises SettingsError on `field`.
     """
