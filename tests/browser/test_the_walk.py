@@ -25,7 +25,7 @@ def heading(page: Page, name: str) -> None:
 
 
 def status(page: Page, word: str, timeout: float = 20_000) -> None:
-    expect(page.get_by_text(re.compile(f"{word}$")).first).to_be_visible(timeout=timeout)
+    expect(page.get_by_text(re.compile(f"{word}$")).filter(visible=True).first).to_be_visible(timeout=timeout)
 
 
 def downloaded(page: Page, folder: Path) -> list[dict[str, str]]:
