@@ -21,7 +21,7 @@ from services.errors import StudioError, WorkspaceUnavailable
 from services.journal import Attempt, AttemptStatus, Journal
 from services.local.batching import cut, items_of
 from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
-from services.prediction_rows import ScoredMiniBatch, Status, read_rows
+from services.predictions.rows import ScoredMiniBatch, Status, read_rows
 
 _MOST_MAPPED = 32_000_000
 _Attempts = dict[tuple[int, bytes], int]

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 
 from pages._downloads import ROUTES
 from services.domain import RunRequest, RunStatus
-from services.prediction_filters import Condition, Filter, Test
+from services.predictions.filters import Condition, Filter, Test
 from services.settings import ParallelRunSettings
 
 RESULTS = "results.py"

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.errors import WorkspaceUnavailable
-from services.prediction_rows import STATUSES, ReadRows, ScoredMiniBatch, Status, read_rows
+from services.predictions.rows import STATUSES, ReadRows, ScoredMiniBatch, Status, read_rows
 
 if TYPE_CHECKING:
-    from services.prediction_documents import Documents
+    from services.predictions.documents import Documents
 
 COLUMNS = (
     "File", "Prediction", "Number", "Status", "Error", "Mini-batch", "Worker", "Attempts", "Seconds", "Folder", "Place", "Scored at",
@@ -145,7 +145,7 @@ def _unfold(written: Path, metadata: dict[str, str], whole_column: str) -> None:
     """Put what the predictions hold into columns of their own. Where that can't be done the table stays as it was written."""
     import duckdb
 
-    from services.prediction_unfold import unfold
+    from services.predictions.unfold import unfold
 
     unfinished = written.with_name(f"{written.name}.unfolded")
     try:
@@ -198,7 +198,7 @@ class _RowGroup:
 
     def documents(self) -> Documents | None:
         """What the predictions hold, where these rows are the first."""
-        from services.prediction_documents import documents_of
+        from services.predictions.documents import documents_of
 
         if any(self.frames) or not any(text and text[0] in "[{" for text in self.predictions[:_LOOKED_AT]):
             return None
