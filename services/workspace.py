@@ -38,6 +38,7 @@ class Capability(StrEnum):
     TABULAR = "datasets whose items are rows"
     CARRY_ON = "carrying on with a run that failed or was canceled"
     FAILED_ONLY = "scoring again just the items of a run that failed"
+    FAILED_ROWS = "the same of a table: telling which of its rows failed"
     PIPELINES = "pipeline runs, published pipelines and schedules: see services/pipelines.py"
     REMOTE = "signing in, compute targets, datastores, training runs: see services/remote.py"
 

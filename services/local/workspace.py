@@ -65,7 +65,8 @@ class LocalWorkspace:
     name = "local"
     capabilities = frozenset(
         {
-            Capability.APPROVAL, Capability.CARRY_ON, Capability.FAILED_ONLY, Capability.RESUME, Capability.SAMPLE, Capability.TABULAR,
+            Capability.APPROVAL, Capability.CARRY_ON, Capability.FAILED_ONLY, Capability.FAILED_ROWS, Capability.RESUME,
+            Capability.SAMPLE, Capability.TABULAR,
         }
     )  # fmt: skip
 
