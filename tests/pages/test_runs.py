@@ -30,12 +30,6 @@ def start(workspace, csv_folder, entry_script):
     return submit
 
 
-@pytest.fixture
-def ended(start, finish, workspace):
-    """`ended(source, ...)` is `start` to the end."""
-    return lambda *args, **kwargs: finish(workspace, start(*args, **kwargs).id)
-
-
 def words(elements):
     return " ".join(str(element.value) for element in elements)
 
