@@ -25,7 +25,7 @@ def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppT
     monkeypatch.setenv("BATCH_SCORING_HOME", str(home))
 
     def open_it(page: str = "home.py", /, **query: str) -> AppTest:
-        app = AppTest.from_file(SHELL, default_timeout=20).run()
+        app = AppTest.from_file(SHELL, default_timeout=120).run()
         for name, value in query.items():
             app.query_params[name] = value
         return app if page == "home.py" and not query else app.switch_page(page).run()
@@ -40,7 +40,7 @@ def start(workspace: LocalWorkspace, csv_folder: Callable[..., Path], entry_scri
     def submit(source: str, files: int = 10, name: str = "", **settings: object) -> Run:
         if not workspace.datasets():
             workspace.register_dataset("d", csv_folder(files))
-        values = {"mini_batch_size": "2", "process_count_per_node": 1, "run_max_try": 1} | settings
+        values = {"mini_batch_size": "2", "process_count_per_node": 1, "run_max_try": 1, "run_invocation_timeout": 600} | settings
         return workspace.submit(RunRequest((), ("d",), str(entry_script(source)), ParallelRunSettings(**values), name=name))
 
     return submit

@@ -6,6 +6,7 @@ import numpy
 import pytest
 
 from services.domain import RunRequest, RunStatus, utc_now
+from services.local.run_folder import RunFolder
 from services.settings import ParallelRunSettings
 from services.store import Store
 
@@ -24,7 +25,7 @@ def start(workspace, csv_folder, entry_script):
     workspace.register_dataset("d", csv_folder(10))
 
     def submit(source, name="", **settings):
-        values = {"mini_batch_size": "2", "process_count_per_node": 2, "run_max_try": 1} | settings
+        values = {"mini_batch_size": "2", "process_count_per_node": 2, "run_max_try": 1, "run_invocation_timeout": 600} | settings
         return workspace.submit(RunRequest((), ("d",), str(entry_script(source)), ParallelRunSettings(**values), name=name))
 
     return submit
@@ -146,6 +147,7 @@ def test_a_running_run_is_watched_canceled_and_resumed(open_page, workspace, sta
 
 def test_a_run_that_nobody_carries_out_says_what_happened_and_resume_completes_it(open_page, home, workspace, ended, finish):
     run = ended(GOOD)
+    finish(workspace, run.id, until=lambda _: not RunFolder(home, run.id).is_carried_out())
     Store(home).update_run(run.id, status=RunStatus.RUNNING, ended_at=None, heartbeat_at=utc_now() - timedelta(minutes=2))
     app = open_page(RUNS, run=run.id)
     assert "Nobody is carrying out this run" in words(app.warning)
