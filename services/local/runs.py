@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _MOST_WORKERS = 64 * (os.cpu_count() or 1)
 _A_LOOK = 0.3  # seconds: somebody who looks whether the run is carried out holds its lock for less
+_LETS_GO = 5.0  # seconds: who has written down that a run ended lets go of its lock in less
 _REMADE_EVERY = 3.0  # seconds between two tables of partial results, and a second more for each megabyte that the last one has
 _LARGE = 200_000  # items, half a second's work
 
@@ -212,7 +213,7 @@ class Runs:
         folder = self._folder(run_id)
         check_is_there(folder.plan().environment.interpreter)  # says so where the folder is gone
         try:
-            with folder.locked(_A_LOOK):
+            with folder.locked(_LETS_GO if run.status.ended else _A_LOOK):
                 if run.status.ended and folder.has_journal:
                     with Journal(folder.path, writable=True) as journal:
                         journal.reopen_failed()
