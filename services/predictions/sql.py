@@ -78,6 +78,8 @@ def _in_a_process(table: Predictions, query: str, limit: int, field: str, hint: 
         if child.returncode == _REFUSED:
             said = json.loads(child.stderr)
             raise SettingsError(said["field"], said["message"], said["hint"]) if said["field"] else WorkspaceUnavailable(**said["error"])
+    if child.returncode == 1 and b"MemoryError" not in child.stderr:  # a traceback of its own: a fault of ours
+        raise RuntimeError(child.stderr.decode(errors="replace"))
     raise SettingsError(field, "this takes too much memory", "Ask for less.")
 
 
