@@ -7,6 +7,7 @@ file, a command line or a variable. What renews a token, azure-identity's refres
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -39,7 +40,8 @@ class Lender:
 
     def _lend(self) -> None:
         """Until no runner is left."""
-        while not threading.Event().wait(LOOK):
+        while True:
+            time.sleep(LOOK)
             line = self._told
             with suppress(StudioError):  # out of reach for the moment, or the person has to sign in anew; the runner says so
                 line = self._lent().to_pipe()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -44,10 +45,11 @@ class Session:
     is busy and is asked again, and "" once that is over.
     """
 
-    def __init__(self, connection: Connection, tell: Callable[[str], None] = print, *, silent: bool = False) -> None:
-        """`silent` keeps from standard output what the SDK prints there, Python and Rust; only for a program of one thread."""
+    def __init__(self, connection: Connection, tell: Callable[[str], None] = print, *, of_a_command: bool = False) -> None:
+        """`of_a_command`, a program of one thread for which somebody waits, it keeps from standard output what the SDK prints there, Python
+        and Rust, and a busy Azure ends it within a minute."""
         self.connection = connection
-        self._silent = silent
+        self._of_a_command = of_a_command
         self._tell = tell
         self._lock = threading.Lock()
         self._workspace: SdkWorkspace | None = None
@@ -71,7 +73,9 @@ class Session:
         warnings.filterwarnings("ignore", module=_THEIR_OWN)
         for name in ("azureml", "azure", "msrest", "msal"):  # they log what they raise, which Python prints where nobody listens
             logging.getLogger(name).addHandler(_NOBODY)
-        with throttling.told(self._tell), azure_errors(f"The workspace {place.location} can't be opened"):
+        if self._of_a_command:
+            throttling.shorten()
+        with self._told(), azure_errors(f"The workspace {place.location} can't be opened"):
             try:
                 from azureml.core import Workspace as SdkWorkspace
             except ImportError as error:
@@ -84,10 +88,13 @@ class Session:
                 resource_group=place.resource_group,
             )
 
+    def _told(self) -> AbstractContextManager[None]:
+        return throttling.told(self._tell, throttling.MOST if self._of_a_command else math.inf)
+
     @contextmanager
     def asking(self, what: str, field: str = "") -> Iterator[SdkWorkspace]:
         """The open workspace, to ask it something. What the SDK raises meanwhile is raised as ours: see `azure_errors`."""
-        with _silenced() if self._silent else nullcontext(), throttling.told(self._tell), azure_errors(what, field):
+        with _silenced() if self._of_a_command else nullcontext(), self._told(), azure_errors(what, field):
             try:
                 yield self.workspace
             except Exception as error:
@@ -98,15 +105,17 @@ class Session:
     def patiently(self, what: str, ask: Callable[[SdkWorkspace], T], field: str = "") -> T:
         """What `ask` returns of the open workspace, tried again where Azure is busy or out of reach. For those clients of the SDK that
         don't try again by themselves, as most do."""
+        until = time.monotonic() + (throttling.MOST if self._of_a_command else math.inf)
         for wait in (0.5, 2.0, 8.0, None):
             try:
                 with self.asking(what, field) as workspace:
                     return ask(workspace)
             except WorkspaceUnavailable as error:
                 status = status_of(error.__cause__) if error.__cause__ else None
-                if wait is None or status in (401, 403):
+                pause = min(60.0, (error.__cause__ and retry_after(error.__cause__)) or wait or 0.0)
+                if wait is None or status in (401, 403) or time.monotonic() + pause > until:
                     raise
-                time.sleep(min(60.0, (error.__cause__ and retry_after(error.__cause__)) or wait))
+                time.sleep(pause)
         raise AssertionError
 
     def lent(self) -> Connection:

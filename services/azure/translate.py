@@ -158,7 +158,7 @@ def status_of(error: BaseException) -> int | None:
             status = getattr(holder, "status_code", None)
             if isinstance(status, int):
                 return status
-        if match := re.search(r"(?:Request failed \(|Response Code: |Code: |[Ss]tatus code:? )(\d{3})\b", _text(each)):
+        if match := re.search(r"(?:Request failed \(|Response Code: |Code: |[Ss]tatus code:? |too many )(\d{3})\b", _text(each)):
             return int(match[1])
     return None
 
@@ -184,6 +184,7 @@ _BROKEN = (
     r"HTTPS?Connection(?:Pool)?\(|ConnectionResetError\(|ProtocolError\(|RemoteDisconnected\(|Max retries exceeded|urllib3\.connection"
 )
 _WHY = (
+    (r"too many (\d{3}) error responses", "it answers {} again and again"),
     (r"Tunnel connection failed: (\d{3}[^'\")]*)", "the proxy refuses it with {}"),
     (r"ProxyError", "the proxy does not answer"),
     (r"certificate verify failed: ([^('\"]*[^('\"\s])", "its certificate is not trusted: {}"),

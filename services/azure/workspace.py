@@ -86,7 +86,7 @@ class AzureWorkspace:
             ) from error
         self._patient = patient
         self._store, self.remarks = Store(self.home), RemarkStore(self.home)
-        self._session = Session(connection, self._tell, silent=patient)
+        self._session = Session(connection, self._tell, of_a_command=patient)
         self._scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
         self._models, self._datasets = Models(self._session), Datasets(self._session, self.home / "datasets")
         self._runs = runs.Runs(self.home, self._store, self._session)

@@ -125,3 +125,16 @@ def test_that_azure_is_busy_is_told_while_it_is_asked_again(command, azure, mode
     assert (code, model["reference"]) == (0, "m:1")
     assert said.count("Azure answers 429 Too Many Requests: it is asked again") == 1, said
     assert "it is asked again" not in command("model", "list")[2]
+
+
+def test_who_waits_at_a_terminal_is_told_soon_that_azure_stays_busy(command, azure, monkeypatch):
+    from azureml._restclient import clientbase
+
+    assert throttling.SHORT.keys() == {clientbase.DEFAULT_BACKOFF_ENV_VAR, clientbase.DEFAULT_503_BACKOFF_ENV_VAR}
+    monkeypatch.setattr(clientbase, "DEFAULT_BACKOFF", 0)
+    azure.service.fault(
+        "GET *modelmanagement*/models*", status=429, retry_after=60, count=None
+    )  # twelve minutes of them, as the SDK has it
+    code, said, _ = command("model", "list")
+    assert (code, said["error"]["type"]) == (3, "WorkspaceUnavailable")
+    assert said["error"]["hint"] == "Try again in some minutes."

@@ -114,6 +114,13 @@ def test_why_nobody_was_reached_is_said_in_words_and_not_as_the_text_of_an_objec
     assert "Error" not in ours.message
 
 
+def test_a_refusal_that_stayed_is_told_as_one_also_where_urllib3_ended_the_tries():
+    told = "HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded (Caused by ResponseError('too many {} error responses'))"
+    busy, fault = (translated(requests.exceptions.RetryError(told.format(status)), "No") for status in (429, 503))
+    assert busy.message == "No: Azure asks for fewer requests, also after waiting."
+    assert fault.message == "No: Azure ML answered 503. x.ms: it answers 503 again and again."
+
+
 def test_a_certificate_that_is_not_trusted_is_said_by_its_fault():
     why = "SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1000)')"
     told = f"HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded with url: / (Caused by SSLError({why}))"
