@@ -122,9 +122,24 @@ def title(name: str, caption: str) -> None:
 # ---- text from outside -----------------------------------------------------------------------------------------------------------
 
 
+_UNSEEN = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]|\r(?!\n)"
+"""Controls, marks of direction, what has no width; not the joiners of emoji and of Arabic."""
+
+
 def shown(text: str) -> str:
     """Text from outside as it can be sent to the browser: what isn't valid in it (a file name of odd bytes) reads as �."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def visible(text: str, *, lines: bool = True) -> str:
+    """Text from outside with what nobody would see in it, or what turns the text after it round: `␀`, `[U+202E]`. Line ends and tabs stay
+    as they are where it is shown in lines."""
+
+    def named(unseen: re.Match[str]) -> str:
+        code = ord(unseen[0])
+        return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"[U+{code:04X}]"
+
+    return re.sub(_UNSEEN if lines else rf"[\t\r\n]|{_UNSEEN}", named, text)
 
 
 def plain(text: str) -> str:
@@ -132,7 +147,7 @@ def plain(text: str) -> str:
 
     An address becomes a link even when it is escaped, unless something unseen stands in it.
     """
-    unlinked = re.sub(r"(:(?=//)|www(?=\.)|@)", "\\1\u2060", shown(text), flags=re.IGNORECASE)
+    unlinked = re.sub(r"(:(?=//)|www(?=\.)|@)", "\\1\u2060", shown(visible(text)), flags=re.IGNORECASE)
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked).replace("\n", "  \n")
 
 

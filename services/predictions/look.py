@@ -274,11 +274,14 @@ class Predictions:
         self, columns: str, filter_: Filter, rest: str = "", database: duckdb.DuckDBPyConnection | None = None, **values: Any
     ) -> duckdb.DuckDBPyRelation:
         """A relation of these expressions over what is filtered, in the table's order."""
+        query, bound = self._query(columns, filter_, rest)
+        return (database or self._databases[""].cursor()).sql(query, params=bound | values)
+
+    def _query(self, columns: str, filter_: Filter, rest: str) -> tuple[str, dict[str, Any]]:
         which, bound = condition(filter_, self._known)
         if filter_.where:
             self._try(filter_.where)
-        query = f"SELECT {columns} FROM numbered WHERE {which} {rest}"
-        return (database or self._databases[""].cursor()).sql(query, params=bound | values)
+        return f"SELECT {columns} FROM numbered WHERE {which} {rest}", bound
 
     def batches(self, columns: str, filter_: Filter, order: Order, rows_at_a_time: int) -> Iterator[pyarrow.RecordBatch]:
         """These expressions over what is filtered, in this order, by and by: none of it is kept, and time isn't limited. The
@@ -325,7 +328,8 @@ class Predictions:
         asked = repr((columns, filter_, rest, values))
         if (found := self._answers.get(asked)) is None:
             with self.explained(filter_):
-                found = self.ask(columns, filter_, rest, **values).fetchall()
+                query, bound = self._query(columns, filter_, rest)
+                found = self._databases[""].cursor().execute(query, bound | values).fetchall()  # a relation is planned twice: 1 ms
             if len(repr(found)) <= _MOST_CHARACTERS:
                 self._answers[asked] = found
                 for eldest in list(self._answers)[:-_MOST_ANSWERS]:

@@ -10,6 +10,7 @@ import itertools
 import json
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -46,7 +47,7 @@ class Kind(StrEnum):
     """Of columns only: date and time, UTC."""
 
 
-_FORMAT = 2
+_FORMAT = 3
 """To be counted up when tables of the same rows become others."""
 MOST_CHARACTERS = 100_000  # of all classes: whoever opens the table reads them
 _ROWS_AT_A_TIME = 122_880
@@ -222,7 +223,11 @@ class _RowGroup:
         if _FAILED in self.statuses:
             failed = _array(np.frombuffer(bytes(self.statuses), np.uint8) == _FAILED, pa.uint8()).cast(pa.bool_())
             predictions = pc.if_else(failed, pa.nulls(len(predictions), predictions.type), predictions)
-        return text_array(self.files), predictions
+        return text_array(list(map(file_text, self.files)) if "\\" in self.all_files else self.files), predictions
+
+    @cached_property
+    def all_files(self) -> str:
+        return "".join(self.files)
 
     def columns(self, kind: _KindSoFar, documents: Documents | None) -> list[Any]:
         """The arrays of COLUMNS, of what documents hold, and of FRAME. `kind` is told of the predictions."""
@@ -248,7 +253,7 @@ class _RowGroup:
         error_of_rows = np.zeros(len(self.files), np.int64)
         error_of_rows[list(self.errors)] = [errors[error] for error in self.errors.values()]
         places = np.arange(len(self.files)) - (ends - self.row_counts - self.rows_before)[mini_batch]
-        kind.see_all(self.files, encoded.dictionary)
+        kind.see_all(self.all_files, encoded.dictionary)
         return [
             files,
             predictions if documents and not documents.own else encoded,
@@ -286,6 +291,24 @@ def readable(text: str) -> str:
     except UnicodeEncodeError:
         encoded = text.encode("utf-8", "backslashreplace")
     return encoded.decode("utf-8", "backslashreplace")
+
+
+_SPELLED = r"x5c|x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2}"
+
+
+def file_text(path: str) -> str:
+    r"""A path as it is in the column File once it is `readable`: a backslash in it that would read as such a byte is `\x5c` there."""
+    return re.sub(rf"\\(?={_SPELLED})", r"\\x5c", path)
+
+
+def path_of(file: str) -> str:
+    """The path that the column File says, with lone surrogates where it is no UTF-8."""
+
+    def said(spelled: re.Match[str]) -> str:
+        code = int(spelled[1][1:], 16)
+        return "\\" if code == ord("\\") else chr(code if spelled[1][0] == "u" else 0xDC00 + code)
+
+    return re.sub(rf"\\({_SPELLED})", said, file)
 
 
 def text_array(texts: Sequence[str | None]) -> Any:
@@ -345,9 +368,8 @@ class _KindSoFar:
     """All predictions, of unmatched rows too; None where they are many, or long."""
     lower_files: bool = True
 
-    def see_all(self, files: Sequence[str], distinct: Any) -> None:
-        names = "".join(files)
-        self.lower_files = self.lower_files and names == names.lower()
+    def see_all(self, files: str, distinct: Any) -> None:
+        self.lower_files = self.lower_files and files == files.lower()
         if self.texts is not None:
             self.texts.update(distinct.slice(0, MOST_CLASSES + 1).to_pylist())
             if len(distinct) > MOST_CLASSES or len(self.texts) > MOST_CLASSES or sum(map(len, self.texts)) > MOST_CHARACTERS:

@@ -132,6 +132,18 @@ def test_a_row_shows_its_input_its_neighbours_and_keeps_a_remark_that_is_exporte
     assert "row" not in app.query_params
 
 
+def test_what_nobody_would_see_is_shown_as_signs_and_downloaded_as_it_is(open_page, ended, get):
+    run = ended(
+        "def run(mini_batch):\n    return ['0000.csv: \u202etac\\x00 ', '0001.csv: ', '0002.csv: a\\r\\nb']", files=3, mini_batch_size="3"
+    )
+    app = open_page(RESULTS, run=run.id)
+    assert list(table(app)["Prediction"]) == ["[U+202E]tac␀ ", "", "a␍␊b"]
+    assert "[U+202E]tac␀␣" in words(open_page(RESULTS, run=run.id, row="1").code)
+    assert "an empty text" in words(open_page(RESULTS, run=run.id, row="2").caption)
+    rows = csv.reader(io.StringIO(get(downloads(run))[2].decode(), newline=""))
+    assert [row[1] for row in rows][1:] == ["\u202etac\x00 ", "", "a\r\nb"]
+
+
 def test_a_failed_row_shows_its_error_with_the_traceback(open_page, ended):
     app = open_page(RESULTS, run=ended(HALF_BAD).id, filter=Filter(statuses=("failed",)).to_text(), row="1")
     assert not app.exception

@@ -27,6 +27,7 @@ from services.predictions.look import (
     make_table,
 )
 from services.predictions.rows import NO_FILE, NO_ROW
+from services.predictions.table import path_of
 
 
 def mini_batch(items: Sequence[str], rows: Sequence[str], index: int = 0, error: str = "", attempts: int = 1) -> ScoredMiniBatch:
@@ -286,6 +287,15 @@ def test_undecodable_names_are_shown_with_their_bytes(table_of):
     predictions = table_of(mini_batch([f"d/{name}"], [f"{name}: \udce9t\u00e9 \ud800"]))
     assert csv_of(predictions)[1][0] == r"d/caf\xe9 \xff.png"
     assert csv_of(predictions)[1][1].endswith(r"\ud800")
+
+
+@pytest.mark.parametrize(
+    "name", [os.fsdecode(b"a\xff"), r"a\xff", r"a\x5cxff", r"\\xe9", r"\x41\n\\", r"\ud800", "\ud800", "\\" + os.fsdecode(b"\xff"), "plain"]
+)
+def test_a_file_s_name_can_be_told_from_its_csv_whatever_is_in_it(table_of, name):
+    file = csv_of(table_of(mini_batch([name, "other"], [f"{name}: 1", "other: 2"])))[1][0]
+    assert path_of(file) == name
+    assert file.isprintable()
 
 
 # ---- conditions of the command line ----------------------------------------------------------------------------------------------------
