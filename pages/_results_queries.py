@@ -9,8 +9,8 @@ from pages._results_view import COUNTED, View, add, change, choose, follow, high
 from pages._shared import plain
 from services.domain import counted
 from services.errors import SettingsError
-from services.prediction_filters import Condition, Test
-from services.prediction_table import Kind
+from services.predictions.filters import Condition, Test
+from services.predictions.table import Kind
 
 _MOST_GROUPS = 1000
 _EXAMPLE = "SELECT Prediction, count(*) AS Rows\nFROM predictions\nGROUP BY 1\nORDER BY 2 DESC"
@@ -53,11 +53,11 @@ def sql(view: View) -> None:
     st.caption(plain("Columns: " + ", ".join(view.table.columns)) + ". It reads the whole table, whatever is filtered.")
     if not (asked or "sql" in st.query_params):
         return
-    from services import prediction_sql
+    from services.predictions import sql
 
     try:
         with st.spinner("Asking", show_time=True):
-            answer = prediction_sql.ask(view.table, query or "")
+            answer = sql.ask(view.table, query or "")
     except SettingsError as error:
         _shared.show_error(error)
         return

@@ -12,7 +12,7 @@ from pages._results_view import View, change, high
 from pages._shared import clipped, duration_in_words, facts, labelled, plain, shown
 from services.errors import NotFound, SettingsError
 from services.origins import RowTrace
-from services.prediction_remarks import Remark, RowKey
+from services.predictions.remarks import Remark, RowKey
 
 _PREDICTION = 20_000  # characters shown
 _FEW = 12  # columns shown side by side; more are a table

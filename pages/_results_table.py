@@ -10,10 +10,10 @@ import streamlit as st
 from pages import _results_view
 from pages._results_view import PAGE, View, change, follow, high, in_words, option_labels, set_filter
 from pages._shared import clipped, plain
-from services import comparison, judgement
 from services.domain import counted
-from services.prediction_filters import PREDICTED, Condition, Filter, Order
-from services.prediction_rows import Status
+from services.predictions import comparison, judgement
+from services.predictions.filters import PREDICTED, Condition, Filter, Order
+from services.predictions.rows import Status
 
 if TYPE_CHECKING:
     import pyarrow as pa

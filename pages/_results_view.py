@@ -13,10 +13,10 @@ from pages import _shared
 from pages._shared import clipped, shown
 from services.domain import Run
 from services.errors import SettingsError
-from services.prediction_filters import Condition, Filter, Order, Test
+from services.predictions.filters import Condition, Filter, Order, Test
 
 if TYPE_CHECKING:
-    from services.predictions import Predictions
+    from services.predictions.look import Predictions
 
 PAGE = 100
 """Rows."""

@@ -23,7 +23,7 @@ from services.workspace import Workspace, chosen_workspace
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from services.predictions import Predictions
+    from services.predictions.look import Predictions
 
 _Versioned = TypeVar("_Versioned", Model, Dataset)
 
@@ -59,13 +59,13 @@ def table_beside(run_id: str, beside: str) -> Predictions:
     what, id_, of = (*beside.split(":", 2), "", "")[:3]
     if what not in ("labels", "run"):
         return table
-    from services.open_predictions import open_predictions
+    from services.predictions.open_tables import open_predictions
 
     if what == "labels":
-        from services import judgement, label_file
+        from services.predictions import judgement, label_file
 
         return open_predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_), of).path)
-    from services import comparison
+    from services.predictions import comparison
 
     return open_predictions(comparison.compare(opened.predictions(id_), table, id_, of).path)
 

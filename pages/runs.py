@@ -172,10 +172,12 @@ def actions(run: Run) -> None:
     if run.status.ended and st.button("Rerun", icon=":material/replay:", key=f"rerun-{run.id}", help=words):
         rerun = last_submission().submit(workspace, run.request_again())
         st.switch_page("runs.py", query_params={"run": rerun.id})
+    told = _shared.item_of(run) != "row" or Capability.FAILED_ROWS in workspace.capabilities
     words = "A new run of just what failed or was not reached. Its results are this run's, with those replaced."
+    words = words if told else "Azure ML does not tell which rows of a table failed: rerun it whole."
     some_failed = run.items_succeeded is not None and run.items_succeeded < (run.items_total or 0)
     lacking = run.status.ended and some_failed and Capability.FAILED_ONLY in workspace.capabilities
-    if lacking and st.button("Rerun failed only", icon=":material/rule:", key=f"rerun-failed-{run.id}", help=words):
+    if lacking and st.button("Rerun failed only", icon=":material/rule:", key=f"rerun-failed-{run.id}", help=words, disabled=not told):
         rerun = last_submission().submit(workspace, run.request_again(failed_only=True))
         st.switch_page("runs.py", query_params={"run": rerun.id})
     if pipelines:

@@ -17,8 +17,8 @@ from services.settings import ParallelRunSettings
 
 if TYPE_CHECKING:
     from services.origins import Origins, RowTrace
-    from services.prediction_remarks import RemarkStore, RowKey
-    from services.predictions import Predictions
+    from services.predictions.look import Predictions
+    from services.predictions.remarks import RemarkStore, RowKey
     from services.sample import SampleMade
 
 __all__ = [
@@ -38,6 +38,7 @@ class Capability(StrEnum):
     TABULAR = "datasets whose items are rows"
     CARRY_ON = "carrying on with a run that failed or was canceled"
     FAILED_ONLY = "scoring again just the items of a run that failed"
+    FAILED_ROWS = "the same of a table: telling which of its rows failed"
     PIPELINES = "pipeline runs, published pipelines and schedules: see services/pipelines.py"
     REMOTE = "signing in, compute targets, datastores, training runs: see services/remote.py"
 

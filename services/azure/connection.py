@@ -194,16 +194,18 @@ def _azure_cli_is_signed_in() -> bool:
 
 
 def suggested(base: Path) -> dict[str, str]:
-    """What to fill a form in with: what was chosen last, else what the surroundings name; never a secret."""
+    """What to fill a form in with: what was chosen last, else what the surroundings name; never a secret. What was chosen may lack what
+    another way to sign in asks for: that is the surroundings' too."""
+    named = {name: os.environ.get(variable, "") for name, variable in _VARIABLE.items() if name != "secret"}
+    named = {name: value for name, value in named.items() if value}
     if known := remembered(base):
-        return {name: value for name, value in asdict(known).items() if name not in ("secret", "tokens")}
+        return named | {name: value for name, value in asdict(known).items() if value and name not in ("secret", "tokens")}
     try:
         place = place_from_file()
     except SettingsError:
         place = {}
-    named = {name: os.environ.get(variable, "") for name, variable in _VARIABLE.items() if name != "secret"}
-    by_variables = SignIn.SERVICE_PRINCIPAL if named["client_id"] and os.environ.get("AZURE_CLIENT_SECRET") else SignIn.INTERACTIVE
-    return place | {name: value for name, value in named.items() if value} | {"sign_in": by_variables}
+    by_variables = SignIn.SERVICE_PRINCIPAL if "client_id" in named and os.environ.get("AZURE_CLIENT_SECRET") else SignIn.INTERACTIVE
+    return place | named | {"sign_in": by_variables}
 
 
 def is_remembered(base: Path) -> bool:

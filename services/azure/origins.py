@@ -10,7 +10,7 @@ from services.domain import Environment, Run
 from services.errors import StudioError
 from services.manifest import read_manifest
 from services.origins import Origins, RowTrace, sha256_of
-from services.prediction_remarks import RowKey
+from services.predictions.remarks import RowKey
 
 _READ_OF_A_LOG = 16_000_000  # bytes
 _MOST_LINES = 200

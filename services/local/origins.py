@@ -14,7 +14,7 @@ from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
 from services.local.scored import worker_name
 from services.local.worker_process import WorkerPlace
 from services.origins import Origins, RowTrace, Try, sha256_of
-from services.prediction_remarks import RowKey
+from services.predictions.remarks import RowKey
 
 _READ_OF_A_LOG = 16_000_000  # bytes
 _MOST_LINES = 200

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from services.prediction_filters import Filter
+from services.predictions.filters import Filter
 from tests.pages.scripts import NUMBERS, THREE_CLASSES
 
 

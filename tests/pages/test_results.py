@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from services.domain import RunStatus
-from services.prediction_filters import Condition, Filter, Test
+from services.predictions.filters import Condition, Filter, Test
 from tests.pages.scripts import HALF_BAD, NUMBERS, SCRIPT, STOPS_AT_THREE, THREE_CLASSES
 
 RESULTS = "results.py"

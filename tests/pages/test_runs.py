@@ -5,7 +5,9 @@ from datetime import timedelta
 import numpy
 import pytest
 
-from services.domain import RunRequest, RunStatus, utc_now
+from services.azure.connection import Connection, SignIn
+from services.azure.workspace import AzureWorkspace
+from services.domain import FileDataset, RunRequest, RunStatus, TabularDataset, utc_now
 from services.local.run_folder import RunFolder
 from services.settings import ParallelRunSettings
 from services.store import Store
@@ -193,3 +195,19 @@ def test_a_run_that_is_not_there_is_said(open_page):
     assert not app.exception
     assert "There is no run" in words(app.error)
     assert "All runs" in {button.label for button in app.button}
+
+
+@pytest.mark.parametrize("tabular", [False, True])
+def test_what_failed_of_a_table_can_not_be_scored_again_where_nobody_tells_which_rows_that_is(open_page, home, tabular):
+    connection = Connection("s", "g", "w", SignIn.DEVICE_CODE)  # nobody is asked before a person signs in
+    connection.remember(home)
+    cloud = AzureWorkspace(connection, home, patient=False)
+    about = ("d", 1, "root", "**", False, 1, 9, "", "", utc_now())
+    cloud._lists.datasets.add(TabularDataset(*about, format="csv", columns=(), row_count=4) if tabular else FileDataset(*about))
+    cloud._runs.folder("run-1").path.mkdir(parents=True)
+    status = {"status": RunStatus.COMPLETED, "items_succeeded": 3, "items_failed": 1}
+    Store(cloud.home).insert_run("run-1", RunRequest((), ("d:1",), "/s.py"), 4, 1, **status)
+    app = open_page(RUNS, run="run-1")
+    assert not app.exception
+    button = app.button(key="rerun-failed-run-1")
+    assert (button.disabled, "rerun it whole" in button.help) == (tabular, tabular)

@@ -133,6 +133,14 @@ def test_a_secret_is_neither_shown_nor_written_to_disk(tmp_path):
     assert SECRET not in str(suggested(tmp_path))
 
 
+def test_the_form_is_filled_in_with_what_was_chosen_and_what_that_lacked_with_what_the_variables_name(surroundings, tmp_path):
+    for name in ("TENANT_ID", "CLIENT_ID", "WORKSPACE_NAME"):
+        surroundings.setenv(f"AZURE_{name}", "of the environment")
+    Connection(**PLACE, sign_in=SignIn.MANAGED_IDENTITY, client_id="of the machine").remember(tmp_path)
+    chosen = PLACE | {"sign_in": SignIn.MANAGED_IDENTITY, "client_id": "of the machine"}
+    assert suggested(tmp_path) == chosen | {"tenant_id": "of the environment"}
+
+
 def test_the_secret_is_found_again_in_the_keyring_or_in_the_environment(surroundings):
     connection = Connection(**PLACE, sign_in=SignIn.SERVICE_PRINCIPAL, **PRINCIPAL, secret=SECRET)
     assert secret_of(**PRINCIPAL) == ""
