@@ -28,10 +28,10 @@ def test_a_script_that_prints_without_end_does_not_fill_the_disk(workspace, subm
         workspace,
         submit(
             """
-            import time
+            import os, time
             def run(mini_batch):
-                for _ in range(700): print("x" * 100_000)
-                time.sleep(1.2)
+                for _ in range(700): print("x" * 100_000, flush=True)
+                while not 1_000_000 < os.fstat(1).st_size < 50_000_000: time.sleep(0.01)  # until the runner has looked, and said so
                 print("the end")
                 return mini_batch
             """,
