@@ -38,11 +38,6 @@ def rate(run: Run) -> float | None:
     return None if found is None else round(found, 1 if found < 100 else None)
 
 
-def share_done(run: Run) -> float | None:
-    """In whole hundredths; None where it isn't known."""
-    return None if run.share_done is None else int(100 * run.share_done) / 100
-
-
 def time_left(run: Run) -> str | None:
     return None if run.seconds_left is None else duration_in_words(run.seconds_left)
 
@@ -95,7 +90,7 @@ def run_table(runs: list[Run]) -> None:
         columns,
         [
             (
-                run.status, clipped(run.title, 300), share_done(run),
+                run.status, clipped(run.title, 300), run.share_done and int(100 * run.share_done) / 100,
                 run.items_succeeded, run.items_failed, run.items_left, rate(run), time_left(run), run.submitted_at,
             )
             for run in runs
@@ -250,6 +245,8 @@ def what_happened(run: Run) -> None:
         first, _, rest = run.error.partition("\n")
         st.error(plain(clipped(first, 1_000)), icon=":material/error:")
         traceback(rest, most=300)
+        if "ModuleNotFoundError" in first:
+            st.caption("Install it in the run's environment (see Settings), or choose one that has it under More settings of a new run.")
     elif run.items_failed and (failures := failures_of(run)):
         words = f"{counted(run.items_failed, _shared.item_of(run))} failed{'' if run.status.ended else ' so far'}, the latest in mini-batch"
         st.warning(plain(f"{words} {failures[0].mini_batch}: {first_line(failures[0])}"), icon=":material/error:")
@@ -278,7 +275,8 @@ def first_line(failure: Failure) -> str:
 def failure_table(run: Run) -> None:
     failures = failures_of(run)
     if not failures:
-        st.caption("Nothing has failed." if run.status.ended else "Nothing has failed so far.")
+        ended = "No mini-batch failed: what ended the run is said above." if run.status is RunStatus.FAILED else "Nothing has failed."
+        st.caption(ended if run.status.ended else "Nothing has failed so far.")
         return
     latest = "The latest 100 attempts" if len(failures) == 100 else "The attempts"
     st.caption(f"{latest} that failed or fell short, the newest first. Click one for its traceback.")
@@ -298,12 +296,12 @@ def failure_table(run: Run) -> None:
         hide_index=True,
         height=rows_high(len(failures), 8),
         alt="Attempts that failed",
-        column_config={"Error": st.column_config.TextColumn(width=300), "Files": st.column_config.TextColumn(width=160)},
+        column_config={"Error": st.column_config.TextColumn(width=290), "Files": st.column_config.TextColumn(width=140)},
     )
     cells = picked.selection.cells
     chosen = failures[cells[0][0]] if cells and cells[0][0] < len(failures) else failures[0]
     st.caption(plain(f"Mini-batch {chosen.mini_batch}, attempt {chosen.attempt}, {chosen.worker}"))
-    traceback(chosen.error or first_line(chosen), most=400)
+    traceback(chosen.error or f"{first_line(chosen)}\nWhat the script said about it is under Logs, in the file of this worker.", most=400)
 
 
 def log(run: Run) -> None:

@@ -81,7 +81,9 @@ def file_stat(entry: os.DirEntry[str], relative: str) -> os.stat_result | None:
     try:
         info = entry.stat()
     except OSError as error:
-        raise IntakeError(f"The file “{short(relative)}” can't be read: {error.strerror}.", "Mend or remove it.") from error
+        raise IntakeError(
+            f"The file “{short(relative)}” can't be read: {error.strerror}.", "Mend it, or choose a pattern that leaves it out."
+        ) from error
     if stat.S_ISDIR(info.st_mode):
         return None
     if not stat.S_ISREG(info.st_mode):

@@ -79,7 +79,7 @@ class Ledger:
         if not self.first_failure:
             names = [file.path for file in files_of(Path(self._plan.datasets[batch.dataset].manifest), batch)]
             more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-            self.first_failure = f"{told['error']} in mini-batch {batch.index}: {', '.join(names[:3])}{more}"
+            self.first_failure = f"The first: {told['error']} in mini-batch {batch.index}: {', '.join(names[:3])}{more}"
         if final:
             del self._tries[batch.index]
             self._settle(attempt)

@@ -120,6 +120,14 @@ def test_a_script_that_does_not_import_shows_its_traceback(open_page, ended):
     app = open_page(RUNS, run=run.id)
     assert "nothing\\_of\\_this\\_name" in app.error[0].value
     assert "Traceback" in words(app.code)
+    assert "Install it in the run's environment" in words(app.caption)
+    assert "No mini-batch failed: what ended the run is said above." in words(app.caption)
+
+
+def test_where_a_script_left_files_out_without_raising_the_way_to_its_log_is_told(open_page, ended):
+    app = open_page(RUNS, run=ended("def run(mini_batch): return mini_batch[:1]\n").id)
+    assert "returned no row for 1 item" in words(app.code)
+    assert "is under Logs" in words(app.code)
 
 
 def test_the_failures_that_are_allowed_are_counted_down(open_page, ended):
