@@ -22,9 +22,9 @@ from benchmarks.recorded_run import CLASSES, class_row, list_row, object_row, ow
 from benchmarks.table import Table, rounds
 from services.local import scored
 from services.local.run_folder import RunFolder
-from services.open_predictions import open_predictions
-from services.prediction_selections import folder_of
-from services.predictions import EVERY_PREDICTION, Filter, Order, Predictions, make_table
+from services.predictions.look import EVERY_PREDICTION, Filter, Order, Predictions, make_table
+from services.predictions.open_tables import open_predictions
+from services.predictions.selections import folder_of
 
 ROWS = int(os.environ.get("BENCH_ROWS") or 10_000_000)
 A_CLASS = Filter(classes=("cat",))

@@ -14,8 +14,8 @@ from services.azure.connection import from_surroundings
 from services.azure.workspace import AzureWorkspace
 from services.domain import RunRequest
 from services.entry_scripts import BUILT_IN
-from services.label_file import keep_labels
 from services.local.workspace import LocalWorkspace
+from services.predictions.label_file import keep_labels
 from services.settings import ParallelRunSettings
 from tests.azure_service import AzureService
 from tests.browser.dashboard import browser, dashboard, settled

@@ -44,9 +44,9 @@ def predictions(request: Request) -> Response:
     asked = request.query_params
     ending = f".{request.path_params['ending']}"
     try:
-        from services import prediction_exports as exports
         from services.origins import provenance
-        from services.prediction_filters import Filter, Order
+        from services.predictions import exports
+        from services.predictions.filters import Filter, Order
 
         workspace = _shared.workspace()
         run = workspace.run(asked.get("run", ""))

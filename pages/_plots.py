@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from pages._shared import visible
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -19,7 +21,7 @@ _LABELLED = 14  # squares a side that have their count written in
 
 def named(name: Any) -> str:
     """A name from outside, on an axis."""
-    text = " ".join(str("(empty)" if name in (None, "") else name).split())
+    text = visible(" ".join(str("(empty)" if name in (None, "") else name).split()))
     return escape(text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}…", quote=False)
 
 

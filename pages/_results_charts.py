@@ -14,9 +14,9 @@ from streamlit.delta_generator import DeltaGenerator
 from pages import _plots
 from pages._results_panel import choose_of, chosen_of
 from pages._results_view import View, add, choose, set_filter
-from services import prediction_charts
-from services.prediction_filters import Condition, Test
-from services.prediction_table import Kind
+from services.predictions import charts
+from services.predictions.filters import Condition, Test
+from services.predictions.table import Kind
 
 CHARTS = ("Distribution", "Over folders", "Over time", "Two columns")
 _MOST_BARS = 25
@@ -26,7 +26,7 @@ _MOST_CLASSES = 10
 _NUMBERS = (Kind.NUMBER, Kind.WHOLE_NUMBER)
 
 
-def charts(view: View) -> None:
+def show_charts(view: View) -> None:
     left, right = st.columns(2)
     with left:
         chart = choose("Chart", "chart", CHARTS, CHARTS[0])
@@ -69,7 +69,7 @@ def _distribution(view: View, place: DeltaGenerator) -> None:
 
 def _over_folders(view: View, place: DeltaGenerator) -> None:
     if _numeric(view):
-        rows = prediction_charts.over_folders(view.table, view.filter, limit=_MOST_BARS).to_pylist()
+        rows = charts.over_folders(view.table, view.filter, limit=_MOST_BARS).to_pylist()
         means = [(row["Folder"], row["Mean"]) for row in rows if row["Mean"] is not None]
         st.markdown("**Mean prediction in each folder**, of those with the most rows")
         figure = _plots.bars([(name, 0) for name, _ in means])
@@ -78,7 +78,7 @@ def _over_folders(view: View, place: DeltaGenerator) -> None:
         )
         _plots.draw(figure, "chart_folders", "Mean prediction by folder", lambda _, bar: _choose_value(view, "Folder", means[bar][0]))
         return
-    found = prediction_charts.classes_over_folders(view.table, view.filter, _MOST_FOLDERS, _MOST_CLASSES)
+    found = charts.classes_over_folders(view.table, view.filter, _MOST_FOLDERS, _MOST_CLASSES)
     sums: dict[str, int] = {}
     for folder, _, count in found:
         sums[folder] = sums.get(folder, 0) + count
@@ -98,7 +98,7 @@ def _over_folders(view: View, place: DeltaGenerator) -> None:
 
 
 def _over_time(view: View, place: DeltaGenerator) -> None:
-    found = prediction_charts.over_time(view.table, view.filter, _BINS)
+    found = charts.over_time(view.table, view.filter, _BINS)
     if not found:
         st.info("It isn't known when these rows were scored.", icon=":material/info:")
         return
@@ -125,7 +125,7 @@ def _two_columns(view: View, place: DeltaGenerator) -> None:
         x = choose("Across", "x", names, "Number" if _numeric(view) else "Prediction")
         y = choose("Up", "y", names, (view.table.further_columns or ["Folder"])[0])
     numeric = {name: view.table.columns[name] in _NUMBERS for name in (x, y)}
-    cells = [(a, b, n) for a, b, n in prediction_charts.two_columns(view.table, x, y, view.filter, 30) if a is not None and b is not None]
+    cells = [(a, b, n) for a, b, n in charts.two_columns(view.table, x, y, view.filter, 30) if a is not None and b is not None]
     if not cells:
         st.info("There is nothing in both columns.", icon=":material/info:")
         return

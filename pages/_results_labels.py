@@ -11,9 +11,9 @@ import streamlit as st
 from pages import _plots, _shared
 from pages._results_view import COUNTED, View, beside, change, follow, high, option_labels, set_filter
 from pages._shared import arrow_table, facts, plain, shown
-from services import judgement, label_file
 from services.errors import StudioError
-from services.prediction_filters import Condition, Filter, Test
+from services.predictions import judgement, label_file
+from services.predictions.filters import Condition, Filter, Test
 
 _MOST_CLASSES = 30  # on a side of the confusion matrix
 _MOST_ROWS = 1000

@@ -13,9 +13,9 @@ from pages._results_table import says_something
 from pages._results_view import View, add, change, choose, follow, option_labels, set_filter
 from pages._shared import plain, show_error, shown
 from services.errors import SettingsError
-from services.prediction_filters import Condition, Filter, Test
-from services.prediction_rows import Status
-from services.prediction_table import Kind
+from services.predictions.filters import Condition, Filter, Test
+from services.predictions.rows import Status
+from services.predictions.table import Kind
 
 _FEW = 12  # values that are shown side by side; more are chosen from a list
 _MOST = 50

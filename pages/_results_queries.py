@@ -5,12 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from pages import _shared
+from pages._results_table import for_cells
 from pages._results_view import COUNTED, View, add, change, choose, follow, high
 from pages._shared import plain
 from services.domain import counted
 from services.errors import SettingsError
-from services.prediction_filters import Condition, Test
-from services.prediction_table import Kind
+from services.predictions.filters import Condition, Test
+from services.predictions.table import Kind
 
 _MOST_GROUPS = 1000
 _EXAMPLE = "SELECT Prediction, count(*) AS Rows\nFROM predictions\nGROUP BY 1\nORDER BY 2 DESC"
@@ -37,7 +38,7 @@ def groups(view: View) -> None:
             add(view.filter, condition, look="")
 
     st.dataframe(
-        found, key=key, on_select=open_group, selection_mode="single-row", hide_index=True, height=high(found.num_rows, 15),
+        for_cells(found), key=key, on_select=open_group, selection_mode="single-row", hide_index=True, height=high(found.num_rows, 15),
         column_config=COUNTED, alt="Rows by group",
     )  # fmt: skip
     more = f"The {_MOST_GROUPS:,} largest groups" if found.num_rows == _MOST_GROUPS else counted(found.num_rows, "group")
@@ -53,13 +54,13 @@ def sql(view: View) -> None:
     st.caption(plain("Columns: " + ", ".join(view.table.columns)) + ". It reads the whole table, whatever is filtered.")
     if not (asked or "sql" in st.query_params):
         return
-    from services import prediction_sql
+    from services.predictions import sql
 
     try:
         with st.spinner("Asking", show_time=True):
-            answer = prediction_sql.ask(view.table, query or "")
+            answer = sql.ask(view.table, query or "")
     except SettingsError as error:
         _shared.show_error(error)
         return
-    st.dataframe(answer.rows, lazy=False, hide_index=True, height=high(answer.rows.num_rows, 15), alt="The answer")
+    st.dataframe(for_cells(answer.rows), lazy=False, hide_index=True, height=high(answer.rows.num_rows, 15), alt="The answer")
     st.caption(f"{'The first ' if answer.cut_off else ''}{counted(answer.rows.num_rows, 'row')}.")

@@ -9,10 +9,10 @@ import streamlit as st
 
 from pages import _file_preview, _shared
 from pages._results_view import View, change, high
-from pages._shared import clipped, duration_in_words, facts, labelled, plain, shown
+from pages._shared import clipped, duration_in_words, facts, labelled, plain, shown, visible
 from services.errors import NotFound, SettingsError
 from services.origins import RowTrace
-from services.prediction_remarks import Remark, RowKey
+from services.predictions.remarks import Remark, RowKey
 
 _PREDICTION = 20_000  # characters shown
 _FEW = 12  # columns shown side by side; more are a table
@@ -33,10 +33,13 @@ def row(view: View) -> None:
     except NotFound as error:
         _shared.show_error(error)
         return
-    labelled("File", values["File"] or "The row names no file.")
+    labelled("File", _seen(values["File"], lines=False) or "The row names no file.")
     if values["Prediction"] is not None:
         whole = _indented(values["Prediction"])
-        labelled("Prediction", whole[:_PREDICTION] or " ")
+        if whole:
+            labelled("Prediction", _seen(whole[:_PREDICTION]))
+        else:
+            st.caption("Prediction: an empty text")
         if len(whole) > _PREDICTION:
             st.caption(f"The first {_PREDICTION:,} of {len(whole):,} characters.")
     trace = _shared.workspace().trace(view.run.id, RowKey.of(values), values["Worker"] or "")
@@ -58,6 +61,13 @@ def row(view: View) -> None:
             st.caption("The row's worker logged nothing that names the file, and nothing meanwhile.")
 
 
+def _seen(text: str, *, lines: bool = True) -> str:
+    """`visible`, and the spaces at both ends as well."""
+    text = visible(text, lines=lines)
+    begin, end = len(text) - len(text.lstrip(" ")), len(text.rstrip(" "))
+    return text.replace(" ", "␣") if begin > end else "␣" * begin + text[begin:end] + "␣" * (len(text) - end)
+
+
 def _indented(content: str) -> str:
     """A prediction that is a JSON object or list, over several lines; any other as it is."""
     if content[:1] in ("{", "["):
@@ -71,10 +81,12 @@ def _indented(content: str) -> str:
 def _further(values: dict[str, str]) -> None:
     """What the prediction was unfolded into, and what stands beside it."""
     if len(values) > _FEW:
-        table = _shared.arrow_table({"Column": str, "Value": str}, [(name, clipped(value, 2000)) for name, value in values.items()])
+        table = _shared.arrow_table(
+            {"Column": str, "Value": str}, [(name, clipped(_seen(value, lines=False), 2000)) for name, value in values.items()]
+        )
         st.dataframe(table, lazy=False, hide_index=True, height=high(len(values), 8), alt="The columns of this row")
     elif values:
-        facts(values)
+        facts({name: _seen(value) for name, value in values.items()})
 
 
 def _to(place: int) -> None:

@@ -9,11 +9,11 @@ import streamlit as st
 
 from pages import _results_view
 from pages._results_view import PAGE, View, change, follow, high, in_words, option_labels, set_filter
-from pages._shared import clipped, plain
-from services import comparison, judgement
+from pages._shared import clipped, plain, visible
 from services.domain import counted
-from services.prediction_filters import PREDICTED, Condition, Filter, Order
-from services.prediction_rows import Status
+from services.predictions import comparison, judgement
+from services.predictions.filters import PREDICTED, Condition, Filter, Order
+from services.predictions.rows import Status
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -176,19 +176,22 @@ def table(view: View, found: int, columns: list[str]) -> None:
     if key in st.session_state and st.session_state[key] != marked:
         st.session_state[key] = marked
     slot.dataframe(
-        _clipped(rows), key=key, on_select=open_row, selection_mode=["single-row", "single-cell"], hide_index=True,
+        for_cells(rows), key=key, on_select=open_row, selection_mode=["single-row", "single-cell"], hide_index=True,
         height=high(rows.num_rows, 15), selection_default=marked, alt="Files and their predictions",
     )  # type: ignore[call-overload]  # fmt: skip
     slot.caption(f"Rows {first + 1:,} to {first + rows.num_rows:,} of {found:,}. A click opens a row.")
 
 
-def _clipped(rows: pa.Table) -> pa.Table:
-    """Texts of a table cut to what a cell can show: 10 kB in each of a hundred rows is a megabyte to send."""
+def for_cells(rows: pa.Table) -> pa.Table:
+    """Texts of a table cut to what a cell can show (10 kB in each of a hundred rows is a megabyte to send), and `visible`."""
     import pyarrow as pa
     import pyarrow.compute as pc
+
+    from services.predictions.table import text_array
 
     for place, name in enumerate(rows.column_names):
         column = rows.column(place)
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            rows = rows.set_column(place, name, pc.utf8_slice_codeunits(column, 0, _MOST_CELLS))
+            texts = pc.utf8_slice_codeunits(column, 0, _MOST_CELLS).to_pylist()
+            rows = rows.set_column(place, name, text_array([text and visible(text, lines=False) for text in texts]))
     return rows

@@ -10,7 +10,7 @@ from pages import _shared
 from pages._results_view import View, address, forget, option_labels, view_query
 from services.domain import counted
 from services.errors import StudioError
-from services.prediction_remarks import SavedView
+from services.predictions.remarks import SavedView
 
 _EXCEL_ROWS = 1_048_575
 
@@ -48,12 +48,12 @@ def _link(label: str, view: View, ending: str, help: str | None = None, **more: 
 
 
 def _snippets(view: View) -> None:
-    from services import prediction_snippets
+    from services.predictions import snippets
 
     try:
         for name, language, code in (
-            ("SQL (DuckDB)", "sql", prediction_snippets.sql(view.table, view.filter, view.order)),
-            ("pandas", "python", prediction_snippets.pandas(view.table, view.filter, view.order)),
+            ("SQL (DuckDB)", "sql", snippets.sql(view.table, view.filter, view.order)),
+            ("pandas", "python", snippets.pandas(view.table, view.filter, view.order)),
         ):
             with st.expander(f"As {name}", icon=":material/content_copy:", key=f"as_{language}"):
                 st.code(_shared.shown(code), language=language, wrap_lines=True)

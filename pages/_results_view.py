@@ -10,13 +10,13 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from pages import _shared
-from pages._shared import clipped, shown
+from pages._shared import clipped, shown, visible
 from services.domain import Run
 from services.errors import SettingsError
-from services.prediction_filters import Condition, Filter, Order, Test
+from services.predictions.filters import Condition, Filter, Order, Test
 
 if TYPE_CHECKING:
-    from services.predictions import Predictions
+    from services.predictions.look import Predictions
 
 PAGE = 100
 """Rows."""
@@ -129,7 +129,7 @@ def option_labels(values: Iterable[Any], counts: Mapping[Any, int] | None = None
     labels: dict[Any, str] = {}
     taken: set[str] = set()
     for value in values:
-        text = "(empty)" if value in ("", None) else clipped(" ".join(str(value).split()) or repr(value), _CHARACTERS)
+        text = "(empty)" if value in ("", None) else clipped(visible(" ".join(str(value).split()) or repr(value)), _CHARACTERS)
         label = said(text) + (f" · {counts[value]:,}" if counts else "")
         while label in taken:
             label += "\u2060"

@@ -23,7 +23,7 @@ from services.workspace import Workspace, chosen_workspace
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from services.predictions import Predictions
+    from services.predictions.look import Predictions
 
 _Versioned = TypeVar("_Versioned", Model, Dataset)
 
@@ -59,13 +59,13 @@ def table_beside(run_id: str, beside: str) -> Predictions:
     what, id_, of = (*beside.split(":", 2), "", "")[:3]
     if what not in ("labels", "run"):
         return table
-    from services.open_predictions import open_predictions
+    from services.predictions.open_tables import open_predictions
 
     if what == "labels":
-        from services import judgement, label_file
+        from services.predictions import judgement, label_file
 
         return open_predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_), of).path)
-    from services import comparison
+    from services.predictions import comparison
 
     return open_predictions(comparison.compare(opened.predictions(id_), table, id_, of).path)
 
@@ -122,9 +122,24 @@ def title(name: str, caption: str) -> None:
 # ---- text from outside -----------------------------------------------------------------------------------------------------------
 
 
+_UNSEEN = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]|\r(?!\n)"
+"""Controls, marks of direction, what has no width; not the joiners of emoji and of Arabic."""
+
+
 def shown(text: str) -> str:
     """Text from outside as it can be sent to the browser: what isn't valid in it (a file name of odd bytes) reads as �."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def visible(text: str, *, lines: bool = True) -> str:
+    """Text from outside with what nobody would see in it, or what turns the text after it round: `␀`, `[U+202E]`. Line ends and tabs stay
+    as they are where it is shown in lines."""
+
+    def named(unseen: re.Match[str]) -> str:
+        code = ord(unseen[0])
+        return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"[U+{code:04X}]"
+
+    return re.sub(_UNSEEN if lines else rf"[\t\r\n]|{_UNSEEN}", named, text)
 
 
 def plain(text: str) -> str:
@@ -132,7 +147,7 @@ def plain(text: str) -> str:
 
     An address becomes a link even when it is escaped, unless something unseen stands in it.
     """
-    unlinked = re.sub(r"(:(?=//)|www(?=\.)|@)", "\\1\u2060", shown(text), flags=re.IGNORECASE)
+    unlinked = re.sub(r"(:(?=//)|www(?=\.)|@)", "\\1\u2060", shown(visible(text)), flags=re.IGNORECASE)
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked).replace("\n", "  \n")
 
 

@@ -10,12 +10,12 @@ import streamlit as st
 from pages import _results_view, _shared
 from pages._shared import arrow_table, clipped, facts, local_time, plain, shown
 from services.domain import Run
-from services.prediction_filters import Filter
+from services.predictions.filters import Filter
 
 if TYPE_CHECKING:
-    from services.comparison import Comparison
-    from services.drift import Drift
-    from services.predictions import Predictions
+    from services.predictions.comparison import Comparison
+    from services.predictions.drift import Drift
+    from services.predictions.look import Predictions
 
 _MOST_ROWS = 200
 _MOST_CLASSES = 20  # in the chart
@@ -44,7 +44,7 @@ def choose(words: str, name: str, runs: dict[str, Run], default: str) -> Run:
 
 def choose_column(older: Predictions, newer: Predictions) -> str:
     """Which column is compared, where predictions hold several; it is in the URL as `column`."""
-    from services.comparison import comparable_columns, compared_column
+    from services.predictions.comparison import comparable_columns, compared_column
 
     names = comparable_columns(older, newer)
     if len(names) == 1 and (older.further_columns or newer.further_columns):
@@ -65,7 +65,7 @@ def open_rows(chosen: Filter, newer: Run, older: str) -> None:
 
 
 def settings(older: Run, newer: Run) -> None:
-    from services.comparison import settings_that_differ
+    from services.predictions.comparison import settings_that_differ
 
     then, now = (workspace.origins(run.id).inputs for run in (older, newer))
     differ = settings_that_differ(older, newer, then, now)
@@ -79,7 +79,7 @@ def settings(older: Run, newer: Run) -> None:
 
 
 def changes(found: Comparison, older: str, newer: Run) -> None:
-    from services.comparison import Change, changed, fate
+    from services.predictions.comparison import Change, changed, fate
 
     st.subheader("Changed predictions", anchor=False)
     counts = found.changes
@@ -171,7 +171,7 @@ with _shared.errors_shown():
     before, now = workspace.predictions(older.id), workspace.predictions(newer.id)
     column = choose_column(before, now)
     with st.spinner("Comparing the predictions", show_time=True):
-        from services.comparison import compare
+        from services.predictions.comparison import compare
 
         comparison = compare(before, now, older.id, column)
     changes(comparison, f"{older.id}:{column}" if column else older.id, newer)

@@ -14,10 +14,10 @@ from pages._results_view import LOOKS, View, change, current, follow
 from pages._shared import clipped, local_time, plain, shown
 from services.domain import Run, RunStatus, counted
 from services.errors import NotFound
-from services.prediction_filters import EVERY_FAILURE
+from services.predictions.filters import EVERY_FAILURE
 
 if TYPE_CHECKING:
-    from services.predictions import Predictions
+    from services.predictions.look import Predictions
 
 workspace = _shared.workspace()
 # Where they don't fit side by side, the open row is there instead of the table that it was chosen in.
@@ -137,7 +137,7 @@ def other_look(view: View, look: str) -> None:
     from pages import _results_charts, _results_labels, _results_queries
 
     {
-        "Charts": _results_charts.charts, "Groups": _results_queries.groups, "SQL": _results_queries.sql,
+        "Charts": _results_charts.show_charts, "Groups": _results_queries.groups, "SQL": _results_queries.sql,
         "True labels": _results_labels.labels,
     }[look](view)  # fmt: skip
 

@@ -204,7 +204,7 @@ def output(workspace: Workspace, given: argparse.Namespace) -> Answer:
 
 
 def predictions(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    from services.predictions import Filter
+    from services.predictions.look import Filter
 
     if given.json and given.to == "-":
         raise SettingsError("to", "the rows and the JSON object can't both be on standard output", "Give a file, or leave --json out.")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,6 +75,7 @@ CREATE TABLE IF NOT EXISTS columns (id INTEGER PRIMARY KEY, value TEXT UNIQUE);
 COMMIT;
 PRAGMA journal_mode=WAL;
 """
+_ROW_ENDS_AT_A_TIME = 1 << 16  # bytes
 _SELECT = f"SELECT {_COLUMNS} FROM attempts"
 _REPORT = """
 SELECT mini_batch, attempt, printf('%d/process%03d', node, process), strftime('%Y-%m-%dT%H:%M:%f+00:00', started_at, 'unixepoch'), total,
@@ -162,9 +164,13 @@ class Journal:
                 yield Attempt(*row)
             return
         # Only the numbers are sorted: the rows hold every row's end, and SQLite would carry these along.
-        for (seq,) in self._connection.execute(f"SELECT seq FROM attempts{where} ORDER BY mini_batch, seq").fetchall():
-            for row in self._connection.execute(f"{_SELECT} WHERE seq = ?", (seq,)):
-                yield Attempt(*row)
+        sizes = self._connection.execute(f"SELECT seq, length(row_ends) FROM attempts{where} ORDER BY mini_batch, seq").fetchall()
+        so_far = accumulate(size for _, size in sizes)
+        for _, several in groupby(zip(sizes, so_far, strict=True), lambda one: one[1] // _ROW_ENDS_AT_A_TIME):
+            numbers = [seq for (seq, _), _ in several]
+            query = f"SELECT seq, {_COLUMNS} FROM attempts WHERE seq IN ({', '.join(map(str, numbers))})"
+            found = {seq: Attempt(*row) for seq, *row in self._connection.execute(query)}
+            yield from (found[seq] for seq in numbers if seq in found)
 
     def attempts_at(self, mini_batch: int) -> list[Attempt]:
         """At one mini-batch, the first one first."""

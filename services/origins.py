@@ -15,8 +15,8 @@ from services.errors import IntakeError, NotFound
 from services.file_tree import reading
 
 if TYPE_CHECKING:
-    from services.prediction_filters import Filter, Order
-    from services.predictions import Predictions
+    from services.predictions.filters import Filter, Order
+    from services.predictions.look import Predictions
 
 
 @dataclass(frozen=True)

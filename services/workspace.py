@@ -17,8 +17,8 @@ from services.settings import ParallelRunSettings
 
 if TYPE_CHECKING:
     from services.origins import Origins, RowTrace
-    from services.prediction_remarks import RemarkStore, RowKey
-    from services.predictions import Predictions
+    from services.predictions.look import Predictions
+    from services.predictions.remarks import RemarkStore, RowKey
     from services.sample import SampleMade
 
 __all__ = [

@@ -5,10 +5,11 @@ The files and the model fit each other: file number i holds a row of class `i % 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -28,11 +29,15 @@ def _row(number: int) -> list[float]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """An empty folder of its own for a local workspace."""
+def home(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder of its own for a workspace. Runs that still go on there when the test ends are ended with it."""
     folder = tmp_path / "home"
     folder.mkdir()
-    return folder
+    yield folder
+    for pid, words in runners():
+        if words[3].startswith(os.fsencode(folder)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -85,7 +90,7 @@ def entry_script(tmp_path: Path) -> Callable[..., Path]:
 def finish() -> Callable[..., Run]:
     """`finish(workspace, run_id)` waits until the run has ended and returns it: the one poller. `until` waits for something else."""
 
-    def wait(workspace: Workspace, run_id: str, until: Callable[[Run], object] = lambda run: run.status.ended, seconds: float = 60) -> Run:
+    def wait(workspace: Workspace, run_id: str, until: Callable[[Run], object] = lambda run: run.status.ended, seconds: float = 180) -> Run:
         deadline = time.monotonic() + seconds
         while not until(run := workspace.run(run_id)):
             if time.monotonic() > deadline:
@@ -97,16 +102,20 @@ def finish() -> Callable[..., Run]:
     return wait
 
 
-def runner_pid(run_id: str) -> int | None:
-    """The runner of this run, found by its command line; None while there is none."""
+def runners() -> Iterator[tuple[int, list[bytes]]]:
+    """The runners on this machine: number and command line, which is `python -m services.local.runner HOME RUN_ID`."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if words[1:2] == [b"-m"] and words[2] in (b"services.local.runner", b"services.azure.runner") and run_id.encode() in words:
-            return int(folder.name)
-    return None
+        if words[1:2] == [b"-m"] and words[2] in (b"services.local.runner", b"services.azure.runner"):
+            yield int(folder.name), words
+
+
+def runner_pid(run_id: str) -> int | None:
+    """The runner of this run; None while there is none."""
+    return next((pid for pid, words in runners() if run_id.encode() in words), None)
 
 
 @pytest.fixture
@@ -116,10 +125,10 @@ def kill_runner(finish: Callable[..., Run]) -> Callable[[Workspace, str], bool]:
         pytest.skip("finds the runner in /proc")
 
     def kill(workspace: Workspace, run_id: str) -> bool:
-        finish(workspace, run_id, until=lambda run: run.status.ended or runner_pid(run_id), seconds=20)
+        finish(workspace, run_id, until=lambda run: run.status.ended or runner_pid(run_id))
         if pid := runner_pid(run_id):
             os.kill(pid, signal.SIGKILL)
-        run = finish(workspace, run_id, until=lambda run: run.status.ended or run.status is RunStatus.NOT_RESPONDING, seconds=20)
+        run = finish(workspace, run_id, until=lambda run: run.status.ended or run.status is RunStatus.NOT_RESPONDING)
         return run.status is RunStatus.NOT_RESPONDING
 
     return kill

@@ -13,7 +13,7 @@ from services.azure.scored import rows_file, scored
 from services.cut import Cut
 from services.domain import Dataset, Run, RunStatus, counted
 from services.errors import StudioError
-from services.prediction_rows import Status, read_rows
+from services.predictions.rows import Status, read_rows
 
 MOST = 1_000
 """Files that a definition names one by one."""

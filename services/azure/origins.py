@@ -10,7 +10,8 @@ from services.domain import Environment, Run
 from services.errors import StudioError
 from services.manifest import read_manifest
 from services.origins import Origins, RowTrace, sha256_of
-from services.prediction_remarks import RowKey
+from services.predictions.remarks import RowKey
+from services.predictions.table import path_of
 
 _READ_OF_A_LOG = 16_000_000  # bytes
 _MOST_LINES = 200
@@ -21,12 +22,13 @@ def trace(folder: RunFolder, key: RowKey, fetch: Callable[[int, str], Path]) -> 
     no attempts at a row, only what the logs name."""
     if not key.file:
         return RowTrace(None, "", (), ())
-    log = tuple(_lines_that_name(PurePosixPath(key.file).name, folder))
+    path = path_of(key.file)
+    log = tuple(_lines_that_name(PurePosixPath(path).name, folder))
     plan = folder.plan()
     for number, manifest in enumerate(plan.manifests):
         try:
-            if any(file.path == key.file for file in read_manifest(Path(manifest))):
-                return RowTrace(fetch(number, key.file), "", (), log)
+            if any(file.path == path for file in read_manifest(Path(manifest))):
+                return RowTrace(fetch(number, path), "", (), log)
         except StudioError as error:
             return RowTrace(None, f"The file can't be fetched. {error.message} {error.hint}".rstrip(), (), log)
         except OSError as error:

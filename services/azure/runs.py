@@ -26,7 +26,7 @@ from services.remote import ComputeTarget
 from services.store import Store
 
 if TYPE_CHECKING:
-    from services.predictions import Predictions
+    from services.predictions.look import Predictions
 
 _A_LOOK = 0.3  # seconds: somebody who looks whether the run is carried out holds its lock for less
 
@@ -182,7 +182,7 @@ class Runs:
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of the output. Azure ML writes it at the end: before that, it has no rows."""
-        from services.open_predictions import open_predictions
+        from services.predictions.open_tables import open_predictions
 
         run = self._store.run(run_id)
         if run.request.settings.output_action == "summary_only":

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from services import prediction_table
 from services.azure.run_folder import RunFolder, RunPlan
-from services.prediction_rows import ScoredMiniBatch, read_in_parts, read_tables_in_parts
-from services.prediction_selections import remove_table
+from services.predictions import table as predictions_table
+from services.predictions.rows import ScoredMiniBatch, read_in_parts, read_tables_in_parts
+from services.predictions.selections import remove_table
 
 _MOST_ROOTS = 100
 _PART_LINES, _PART_CHARACTERS = 50_000, 8_000_000
@@ -130,9 +130,9 @@ def _runs_before(folder: RunFolder, plan: RunPlan) -> int:
 def make_table(folder: RunFolder, plan: RunPlan) -> Path:
     """The typed table of a completed run, made once: an empty one of a run that has no rows. Raises WorkspaceUnavailable."""
     rows = rows_file(folder, plan)
-    table = folder.path / prediction_table.table_name(rows.stat().st_size if rows.is_file() else "none")
+    table = folder.path / predictions_table.table_name(rows.stat().st_size if rows.is_file() else "none")
     if not table.is_file():
-        prediction_table.make_table(_settled(folder, plan), table)
+        predictions_table.make_table(_settled(folder, plan), table)
         for path in folder.path.glob("predictions-*.parquet"):
             if path != table:
                 remove_table(path)

@@ -48,14 +48,14 @@ from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.file_tree import size_in_words
 from services.manifest import read_manifest
 from services.origins import Origins, RowTrace
-from services.prediction_remarks import RemarkStore, RowKey
+from services.predictions.remarks import RemarkStore, RowKey
 from services.remote import ComputeTarget, ConnectionState, Datastore, TrainingRun
 from services.settings import ParallelRunSettings
 from services.store import Store
 from services.workspace import Capability
 
 if TYPE_CHECKING:
-    from services.predictions import Predictions
+    from services.predictions.look import Predictions
     from services.sample import SampleMade
 
 

@@ -14,7 +14,8 @@ from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
 from services.local.scored import worker_name
 from services.local.worker_process import WorkerPlace
 from services.origins import Origins, RowTrace, Try, sha256_of
-from services.prediction_remarks import RowKey
+from services.predictions.remarks import RowKey
+from services.predictions.table import path_of
 
 _READ_OF_A_LOG = 16_000_000  # bytes
 _MOST_LINES = 200
@@ -41,8 +42,7 @@ def _input(plan: RunPlan, key: RowKey) -> Path | None:
     if not key.file:
         return None
     root = _dataset(plan, key.mini_batch).root
-    undecodable = re.sub(r"\\x([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), key.file)  # as `readable` told them
-    return next((path for name in (key.file, undecodable) if (path := Path(root, name)).is_file()), None)
+    return path if (path := Path(root, path_of(key.file))).is_file() else None
 
 
 def _dataset(plan: RunPlan, mini_batch: int) -> PlannedDataset:

@@ -25,16 +25,17 @@ from services.local.run_folder import PlannedDataset, PlannedModel, RunFolder, R
 from services.local.scored import worker_name
 from services.origins import Origins, RowTrace
 from services.partition_format import PartitionFormat
-from services.prediction_remarks import RowKey
-from services.prediction_table import table_name
+from services.predictions.remarks import RowKey
+from services.predictions.table import table_name
 from services.settings import ParallelRunSettings
 from services.store import Store
 
 if TYPE_CHECKING:
-    from services.predictions import Predictions
+    from services.predictions.look import Predictions
 
 _MOST_WORKERS = 64 * (os.cpu_count() or 1)
 _A_LOOK = 0.3  # seconds: somebody who looks whether the run is carried out holds its lock for less
+_LETS_GO = 5.0  # seconds: who has written down that a run ended lets go of its lock in less
 _REMADE_EVERY = 3.0  # seconds between two tables of partial results, and a second more for each megabyte that the last one has
 _LARGE = 200_000  # items, half a second's work
 
@@ -212,7 +213,7 @@ class Runs:
         folder = self._folder(run_id)
         check_is_there(folder.plan().environment.interpreter)  # says so where the folder is gone
         try:
-            with folder.locked(_A_LOOK):
+            with folder.locked(_LETS_GO if run.status.ended else _A_LOOK):
                 if run.status.ended and folder.has_journal:
                     with Journal(folder.path, writable=True) as journal:
                         journal.reopen_failed()
@@ -271,9 +272,9 @@ class Runs:
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of what is settled by now, made again when there is more."""
-        from services.open_predictions import open_predictions
-        from services.prediction_selections import remove_table
-        from services.predictions import make_table
+        from services.predictions.look import make_table
+        from services.predictions.open_tables import open_predictions
+        from services.predictions.selections import remove_table
 
         run = self._store.run(run_id)
         if run.request.settings.output_action == "summary_only":
@@ -302,7 +303,7 @@ class Runs:
 
     def _table(self, folder: RunFolder, table: Path, run: Run) -> Predictions | None:
         """What is made already: this table, or of a run that goes on one that is fresh enough."""
-        from services.open_predictions import open_predictions
+        from services.predictions.open_tables import open_predictions
 
         with contextlib.suppress(FileNotFoundError, NotFound):  # another tab may have made a newer one and removed this
             if table.is_file():

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import BinaryIO
 
 from services.domain import MiniBatch
@@ -21,9 +20,10 @@ from services.errors import StudioError, WorkspaceUnavailable
 from services.journal import Attempt, AttemptStatus, Journal
 from services.local.batching import cut, items_of
 from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
-from services.prediction_rows import ScoredMiniBatch, Status, read_rows
+from services.predictions.rows import ScoredMiniBatch, Status, read_rows
 
 _MOST_MAPPED = 32_000_000
+_AT_A_TIME = 1 << 18  # bytes of a manifest: a look at the disk lets the other thread in, and that takes its time
 _Attempts = dict[tuple[int, bytes], int]
 """How often an item, by its dataset's number and its line of the manifest, was tried in earlier runs."""
 
@@ -43,19 +43,19 @@ class _MiniBatch:
     rows: mmap.mmap | bytes
     columns: Mapping[int, str]
     """Of the DataFrames that the run's mini-batches returned, by id: see Journal.columns."""
+    manifest: BinaryIO
 
     def lines(self) -> list[bytes]:
         """The lines of the manifest that it was cut from."""
-        with open(self.dataset.manifest, "rb") as lines:
-            lines.seek(self.batch.offset)
-            return lines.read(self.batch.length).splitlines(keepends=True)
+        self.manifest.seek(self.batch.offset)
+        return self.manifest.read(self.batch.length).splitlines(keepends=True)
 
-    def scored(self) -> ScoredMiniBatch:
+    def scored(self, earlier_attempts: Mapping[str, int]) -> ScoredMiniBatch:
         attempt = self.settled
         assert attempt is not None
         return ScoredMiniBatch(
             index=self.batch.index,
-            items=items_of(Path(self.dataset.manifest), self.batch),
+            items=items_of(self.manifest, self.batch),
             root=self.dataset.root,
             rows=self._rows(attempt),
             worker=worker_name(attempt),
@@ -65,6 +65,7 @@ class _MiniBatch:
             items_are_rows=bool(self.dataset.format),
             ended_at=attempt.started_at + attempt.elapsed,
             columns="" if attempt.columns is None else self.columns[attempt.columns],
+            earlier_attempts=earlier_attempts,
         )
 
     def _rows(self, attempt: Attempt) -> list[str]:
@@ -82,7 +83,7 @@ class _MiniBatch:
             return []
         if self.dataset.format:
             return self.lines()
-        read = read_rows(self.scored())
+        read = read_rows(self.scored({}))
         failed = {file for file, status in zip(read.files, read.each_status(), strict=True) if status is Status.FAILED}
         told = len(failed) == self.settled.failed and Status.UNMATCHED not in read.each_status()
         return [line for line in self.lines() if not told or json.loads(line)[0] in failed]
@@ -100,20 +101,21 @@ def _mini_batches(folder: RunFolder, plan: RunPlan, *, settled_only: bool) -> It
         rows = open_files.enter_context(open(rows_file or os.devnull, "rb"))
         content = mmap.mmap(rows.fileno(), 0, access=mmap.ACCESS_READ) if rows_file and rows_file.stat().st_size else b""
         attempt = next(attempts, None)
+        manifests: list[BinaryIO] = [open_files.enter_context(open(dataset.manifest, "rb", _AT_A_TIME)) for dataset in plan.datasets]
         read = 0
         for batch in cut(plan.datasets, plan.request.settings):
             dataset = plan.datasets[batch.dataset]
             if attempt is not None and attempt.mini_batch == batch.index:
                 if attempt.columns is not None and attempt.columns not in columns:
                     columns |= journal.columns()
-                yield _MiniBatch(batch, dataset, attempt, attempt.attempt, content, columns)
+                yield _MiniBatch(batch, dataset, attempt, attempt.attempt, content, columns, manifests[batch.dataset])
                 read += attempt.end - attempt.begin
                 if read > _MOST_MAPPED and isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
                     content.madvise(mmap.MADV_DONTNEED)  # else what was read counts as memory of this process
                     read = 0
                 attempt = next(attempts, None)
             elif not settled_only:
-                yield _MiniBatch(batch, dataset, None, tries.get(batch.index, 0), content, columns)
+                yield _MiniBatch(batch, dataset, None, tries.get(batch.index, 0), content, columns, manifests[batch.dataset])
             if settled_only and attempt is None:
                 return
 
@@ -161,7 +163,7 @@ def settled(folder: RunFolder) -> Iterator[ScoredMiniBatch]:
     for (before, plan), (_, after) in pairwise(runs):
         yield from _kept(before, plan, after, tried)
     for one in _mini_batches(*runs[-1], settled_only=True):
-        yield replace(one.scored(), earlier_attempts=_earlier_attempts(one, tried))
+        yield one.scored(_earlier_attempts(one, tried))
 
 
 def _kept(folder: RunFolder, plan: RunPlan, after: RunPlan, tried: _Attempts) -> Iterator[ScoredMiniBatch]:
@@ -180,10 +182,9 @@ def _kept(folder: RunFolder, plan: RunPlan, after: RunPlan, tried: _Attempts) ->
                     upcoming[number] = again[number].readline()
             if one.settled is not None and len(replaced) < len(lines):
                 yield replace(
-                    one.scored(),
+                    one.scored(earlier_attempts),
                     worker=f"{worker_name(one.settled)} of {folder.path.name}",
                     left_out=frozenset(json.loads(line)[0] for line in replaced),
-                    earlier_attempts=earlier_attempts,
                 )
 
 

@@ -46,13 +46,13 @@ from services.local.batching import look_at_cut
 from services.local.run_folder import RunPlan
 from services.manifest import read_manifest
 from services.origins import Origins, RowTrace
-from services.prediction_remarks import RemarkStore, RowKey
+from services.predictions.remarks import RemarkStore, RowKey
 from services.settings import ParallelRunSettings
 from services.store import Store
 from services.workspace import Capability
 
 if TYPE_CHECKING:
-    from services.predictions import Predictions
+    from services.predictions.look import Predictions
     from services.sample import SampleMade
 
 _LOOKED_AT_BY_CHECK = 2_000  # files, some 10 ms: a page checks with every click

@@ -92,7 +92,7 @@ def pipeline(ws, rows) -> Callable[..., Any]:
 def finish_azure() -> Callable[..., str]:
     """`finish_azure(run)` waits until a run of the SDK has ended, or `until` something holds of it; returns its status."""
 
-    def wait(run: Any, until: Callable[[Any], object] | None = None, seconds: float = 60) -> str:
+    def wait(run: Any, until: Callable[[Any], object] | None = None, seconds: float = 180) -> str:
         holds = until or (lambda run: run.get_status() in ("Finished", "Completed", "Failed", "Canceled"))
         deadline = time.monotonic() + seconds
         while not holds(run):
@@ -104,6 +104,6 @@ def finish_azure() -> Callable[..., str]:
 
 
 @pytest.fixture
-def cloud(azure, tmp_path) -> AzureWorkspace:
+def cloud(azure, tmp_path, home) -> AzureWorkspace:
     """The test's own Azure ML workspace, as the command line has it."""
-    return AzureWorkspace(from_surroundings(tmp_path), tmp_path / "base", patient=True)
+    return AzureWorkspace(from_surroundings(tmp_path), home, patient=True)

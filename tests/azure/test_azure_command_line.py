@@ -20,7 +20,7 @@ TUTORIAL_SCRIPT = PROJECT / "tests" / "scripts" / "tutorial_script.py"
 
 
 @pytest.fixture
-def command(azure, tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, dict, str]]:
+def command(azure, tmp_path, home, monkeypatch, capfd) -> Callable[..., tuple[int, dict, str]]:
     """A command in a folder of its own: exit code, the one JSON object on standard output, what it said on standard error."""
     monkeypatch.chdir(tmp_path)
 
@@ -28,7 +28,7 @@ def command(azure, tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, dic
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         capfd.readouterr()
-        code = main(["--workspace", "azure", "--home", str(tmp_path / "home"), "--json", *map(str, arguments)])
+        code = main(["--workspace", "azure", "--home", str(home), "--json", *map(str, arguments)])
         out, err = capfd.readouterr()
         return code, json.loads(out), err
 
@@ -118,9 +118,9 @@ def test_of_a_refusal_there_are_our_words_and_not_the_sdk_s(azure, tmp_path, mod
 def test_that_azure_is_busy_is_told_while_it_is_asked_again(command, azure, model_file, monkeypatch):
     from azureml._restclient import clientbase
 
-    monkeypatch.setattr(throttling, "AFTER", 0.2)
+    monkeypatch.setattr(throttling, "AFTER", 0.01)
     monkeypatch.setattr(clientbase, "DEFAULT_BACKOFF", 1)  # of 32 seconds
-    azure.service.fault("POST *modelmanagement*/models", status=429, retry_after=1)
+    azure.service.fault("POST *modelmanagement*/models", status=429, retry_after=2)
     code, model, said = command("model", "register", "m", model_file)
     assert (code, model["reference"]) == (0, "m:1")
     assert said.count("Azure answers 429 Too Many Requests: it is asked again") == 1, said

@@ -36,11 +36,18 @@ def slowly(seconds: float | str) -> str:
     return ECHO.replace("        return", f"        __import__('time').sleep({seconds})\n        return")
 
 
+def waiting(gate: Path) -> str:
+    """ECHO, no call of which ends before this file is there."""
+    return ECHO.replace(
+        "        return", f"        while not os.path.exists({str(gate)!r}): __import__('time').sleep(0.01)\n        return"
+    )
+
+
 @pytest.fixture
-def cloud(azure, tmp_path, request) -> AzureWorkspace:
+def cloud(azure, tmp_path, home, request) -> AzureWorkspace:
     """The test's own Azure ML workspace, as the command line has it; or signed in to otherwise."""
     connection = replace(from_surroundings(tmp_path), **getattr(request, "param", {}))
-    return AzureWorkspace(connection, tmp_path / "base", patient=True)
+    return AzureWorkspace(connection, home, patient=True)
 
 
 @pytest.fixture
@@ -51,7 +58,7 @@ def submit(cloud, csv_folder, entry_script) -> Callable[..., Run]:
     def start(source: str = ECHO, *, settings: dict[str, object] | None = None, **asked: object) -> Run:
         if not cloud.datasets():
             cloud.register_dataset("rows", files)
-        given = {"mini_batch_size": "3", "process_count_per_node": 1} | (settings or {})
+        given = {"mini_batch_size": "3", "process_count_per_node": 1, "run_invocation_timeout": 600} | (settings or {})
         request = RunRequest((), ("rows",), str(entry_script(source)), ParallelRunSettings(**given), compute_target="cpu-cluster")
         return cloud.submit(RunRequest(**{**vars(request), **asked}))
 
@@ -101,7 +108,7 @@ def test_a_run_leaves_its_logs_and_its_place_in_the_studio(cloud, done):
 
 
 def test_a_run_tells_its_mini_batches_while_it_goes_on_and_ends_there_too_when_it_is_canceled(cloud, submit, finish, azure):
-    run = submit(slowly("20 * ('0006' in mini_batch[0])"))
+    run = submit(slowly("600 * ('0006' in mini_batch[0])"))
     going_on = finish(cloud, run.id, until=lambda run: run.mini_batches_done == 2)
     assert (going_on.status, going_on.mini_batches_total, going_on.items_succeeded) == (RunStatus.RUNNING, 3, None)
     assert round(going_on.share_done, 2) == 0.67
@@ -111,12 +118,13 @@ def test_a_run_tells_its_mini_batches_while_it_goes_on_and_ends_there_too_when_i
     assert azure.service.count("DELETE *PipelineRuns/*/Execution") == 1
 
 
-def test_a_run_whose_runner_is_killed_goes_on_and_is_followed_again(cloud, submit, finish, kill_runner, azure):
-    run = submit(slowly(1))
+def test_a_run_whose_runner_is_killed_goes_on_and_is_followed_again(cloud, submit, finish, kill_runner, azure, tmp_path):
+    run = submit(waiting(tmp_path / "gate"))
     finish(cloud, run.id, until=lambda _: cloud.pipelines.of(run.id))
     assert kill_runner(cloud, run.id)
     assert cloud.run(run.id).error.startswith("Its runner is gone: it was ended from outside")
     assert cloud.resume(run.id).status is RunStatus.QUEUED
+    (tmp_path / "gate").touch()
     ended = finish(cloud, run.id)
     assert (ended.status, ended.items_succeeded) == (RunStatus.COMPLETED, 7)
     assert azure.service.count("POST *PipelineRuns/Submit/*") == 1
@@ -125,7 +133,7 @@ def test_a_run_whose_runner_is_killed_goes_on_and_is_followed_again(cloud, submi
 
 
 def test_a_run_without_a_runner_can_be_canceled(cloud, submit, finish, kill_runner):
-    run = submit(slowly(20))
+    run = submit(slowly(600))
     finish(cloud, run.id, until=lambda _: cloud.pipelines.of(run.id))
     assert kill_runner(cloud, run.id)
     cloud.cancel(run.id)
@@ -144,7 +152,7 @@ def test_a_lost_answer_of_the_submission_starts_no_second_run(cloud, done, azure
 @pytest.mark.parametrize("cloud", [{"sign_in": SignIn.DEVICE_CODE}], indirect=True)
 def test_a_run_that_lasts_longer_than_a_person_s_token_is_lent_another(azure, submit, cloud, finish, monkeypatch):
     def enter_the_code() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         while "enter the code" not in cloud.state().message and time.monotonic() < deadline:
             time.sleep(0.02)
         azure.service.confirm_device_code(cloud.state().message.rsplit(maxsplit=1)[-1])
@@ -206,20 +214,21 @@ def test_a_run_that_fails_says_why_and_brings_its_logs(cloud, done):
     assert cloud.predictions(run.id).count() == 0
 
 
-def test_what_goes_wrong_while_a_run_is_followed_is_waited_out(cloud, submit, finish, azure):
-    run = submit(slowly(1.5))
+def test_what_goes_wrong_while_a_run_is_followed_is_waited_out(cloud, submit, finish, azure, tmp_path):
+    run = submit(waiting(tmp_path / "gate"))
     finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
     faults = [{"status": 401}, {"status": 403}, {"status": 429, "retry_after": 1}, {"status": 500}, {"cut": True}]
     for fault in faults:
         azure.service.fault("GET *pipelines*PipelineRuns/*", **fault)
+    (tmp_path / "gate").touch()
     ended = finish(cloud, run.id)
     assert (ended.status, ended.error, ended.error_code) == (RunStatus.COMPLETED, None, None)
     answers = [seen.status for seen in azure.requests if seen.line.startswith("GET ") and "/PipelineRuns/" in seen.line]
     assert {401, 403, 429, 500, 0} <= set(answers)
 
 
-def test_a_run_that_may_not_be_read_any_more_is_left_to_itself_and_can_be_followed_again(cloud, submit, finish, azure):
-    run = submit(slowly(1))
+def test_a_run_that_may_not_be_read_any_more_is_left_to_itself_and_can_be_followed_again(cloud, submit, finish, azure, tmp_path):
+    run = submit(waiting(tmp_path / "gate"))
     finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
     azure.service.fault("GET *pipelines*PipelineRuns/*", count=None, status=403, code="AuthorizationFailed", message="You may not.")
     lost = finish(cloud, run.id, until=lambda run: run.status is RunStatus.NOT_RESPONDING)
@@ -227,6 +236,7 @@ def test_a_run_that_may_not_be_read_any_more_is_left_to_itself_and_can_be_follow
     assert "goes on in Azure ML" in lost.error
     azure.service.clear()
     cloud.resume(run.id)
+    (tmp_path / "gate").touch()
     assert finish(cloud, run.id).status is RunStatus.COMPLETED
 
 
@@ -240,8 +250,9 @@ def test_what_the_service_refuses_of_a_submission_ends_the_run_and_starts_nothin
 
 def test_the_same_run_takes_the_earlier_output_unless_that_is_switched_off(cloud, submit, done, finish):
     first = done()
-    submitted = submit(), submit(allow_reuse=False), submit(rerun_of=first.id)
-    again, anew, rerun = (finish(cloud, run.id) for run in submitted)
+    again = done()
+    submitted = submit(allow_reuse=False), submit(rerun_of=first.id)
+    anew, rerun = (finish(cloud, run.id) for run in submitted)
     assert [run.reused_from for run in (first, again, anew, rerun)] == [None, first.id, None, None]
     assert rows_of(cloud, first) == rows_of(cloud, again) == rows_of(cloud, anew) == rows_of(cloud, rerun)
 
@@ -295,7 +306,7 @@ def test_the_history_has_the_runs_that_somebody_else_started(cloud, done, ws, tm
 
 def test_the_secret_is_told_to_the_runner_and_to_nobody_else(cloud, submit, finish):
     secret = os.environ["AZURE_CLIENT_SECRET"]
-    run = submit(slowly(20))
+    run = submit(slowly(600))
     finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
     pid = runner_pid(run.id)
     assert pid

@@ -109,10 +109,10 @@ def test_lists_come_in_pages_and_the_sdk_reads_them_all(ws, azure):
 def test_what_the_stand_in_does_not_play_is_named(azure_service, ws, azure):
     import requests
 
-    answer = requests.get("https://westeurope.api.azureml.ms/nobody/knows", headers=ws._auth.get_authentication_header(), timeout=10)
+    answer = requests.get("https://westeurope.api.azureml.ms/nobody/knows", headers=ws._auth.get_authentication_header(), timeout=60)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "UnknownRoute")
     with pytest.raises(requests.RequestException):
-        requests.get("https://example.org/", timeout=10)
+        requests.get("https://example.org/", timeout=60)
     assert azure_service.unknown_routes == ["GET https://westeurope.api.azureml.ms/nobody/knows", "CONNECT CONNECT example.org:443"]
     azure_service.clear()  # else this very test would fail
 
@@ -150,7 +150,7 @@ def test_a_person_signs_in_by_a_device_code(azure):
     token = credential.get_token("https://management.azure.com/.default").token
     import requests
 
-    answer = requests.get("https://management.azure.com/subscriptions", headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    answer = requests.get("https://management.azure.com/subscriptions", headers={"Authorization": f"Bearer {token}"}, timeout=60)
     assert (len(codes), answer.status_code) == (1, 200)
 
 
@@ -162,9 +162,9 @@ def test_a_person_signs_in_by_a_browser(azure, monkeypatch):
 
         import requests
 
-        threading.Thread(target=lambda: requests.get(address, timeout=10)).start()
+        threading.Thread(target=lambda: requests.get(address, timeout=60)).start()
         return True
 
     monkeypatch.setattr("webbrowser.open", visit)
-    credential = InteractiveBrowserCredential(tenant_id=os.environ["AZURE_TENANT_ID"], timeout=20)
+    credential = InteractiveBrowserCredential(tenant_id=os.environ["AZURE_TENANT_ID"], timeout=60)
     assert credential.get_token("https://management.azure.com/.default").token.count(".") == 2

@@ -62,10 +62,11 @@ def test_a_run_whose_script_raises_fails_and_says_why(ws, pipeline, finish_azure
 
 
 def test_a_run_is_queued_runs_and_is_cancelled(ws, azure, pipeline, finish_azure):
-    azure.service.set_queue_seconds(0.5, azure.workspace)
-    run = submit(ws, pipeline("import time\ndef run(b):\n    time.sleep(60)\n"))
-    for status in ("Queued", "Running"):
-        finish_azure(run, until=lambda run, status=status: [child.get_status() for child in run.get_children()] == [status])
+    azure.service.set_queue_seconds(600, azure.workspace)
+    run = submit(ws, pipeline("import time\ndef run(b):\n    time.sleep(600)\n"))
+    finish_azure(run, until=lambda run: [child.get_status() for child in run.get_children()] == ["Queued"])
+    azure.service.set_queue_seconds(0, azure.workspace)
+    finish_azure(run, until=lambda run: [child.get_status() for child in run.get_children()] == ["Running"])
     run.cancel()
     assert finish_azure(run) == "Canceled"
     assert [child.get_status() for child in run.get_children()] == ["Canceled"]
@@ -128,7 +129,7 @@ def test_a_published_pipeline_is_run_with_other_parameters_and_disabled(ws, pipe
     assert [one.id for one in PublishedPipeline.list(ws)] == [published.id]
 
     body = {"ExperimentName": "by-rest", "ParameterAssignments": {"mini_batch_size": "5"}}
-    answer = requests.post(published.endpoint, headers=ws._auth.get_authentication_header(), json=body, timeout=30)
+    answer = requests.post(published.endpoint, headers=ws._auth.get_authentication_header(), json=body, timeout=60)
     by_rest = PipelineRun.get(ws, answer.json()["Id"])
     assert finish_azure(by_rest) == "Finished"
     assert rows_of(by_rest, "by-rest") == ["5"] * 5

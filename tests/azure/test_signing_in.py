@@ -58,7 +58,7 @@ def token(azure) -> str:
     who = {"client_id": os.environ["AZURE_CLIENT_ID"], "client_secret": os.environ["AZURE_CLIENT_SECRET"]}
     form = who | {"grant_type": "client_credentials", "scope": "https://management.core.windows.net//.default"}
     where = f"https://login.microsoftonline.com/{os.environ['AZURE_TENANT_ID']}/oauth2/v2.0/token"
-    return str(requests.post(where, data=form, timeout=10).json()["access_token"])
+    return str(requests.post(where, data=form, timeout=60).json()["access_token"])
 
 
 def test_a_service_principal(azure, works, tmp_path):
@@ -86,7 +86,7 @@ def test_a_person_at_a_browser(place, works, monkeypatch):
     import requests
 
     def visit(address: str, *_: object) -> bool:
-        threading.Thread(target=lambda: requests.get(address, timeout=10)).start()
+        threading.Thread(target=lambda: requests.get(address, timeout=60)).start()
         return True
 
     monkeypatch.setattr("webbrowser.open", visit)

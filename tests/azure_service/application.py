@@ -55,6 +55,8 @@ class Application:
         fault = self._watch.fault_for(request.line)
         if fault and fault.seconds:
             await asyncio.sleep(fault.seconds)
+        while fault and fault.held:
+            await asyncio.sleep(0.01)
         if fault and fault.cut:
             return self._cut(scope, request)
         reply = await run_in_threadpool(self._reply, request, fault)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 import uuid
 from traceback import format_exc
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,10 @@ class Execution(threading.Thread):
             return self._reuse(node, earlier)
         self._locations[node["Id"]] = {name: f"azureml/{child}/{name}" for name in words.outputs}
         history.set_status(child, "Queued")
-        if self._cancelled.wait(self._workspace.queue_seconds):
+        since = time.monotonic()
+        while (left := since + self._workspace.queue_seconds - time.monotonic()) > 0 and not self._cancelled.is_set():
+            self._cancelled.wait(min(left, LOOK))  # it may be told meanwhile to queue no longer
+        if self._cancelled.is_set():
             history.set_status(child, "Canceled")
             return "Canceled", ""
         folder = self._workspace.folder / "runs" / child

@@ -13,14 +13,16 @@ class Fault:
     """What happens to the next `count` calls (None: to all) whose line (see `Request.line`) matches `pattern`, a shell pattern in which
     `[` stands for itself.
 
-    seconds: they are answered so much later. status: they are refused with it, `code`, `message` and, where it is given, a Retry-After of
-    `retry_after` whole seconds. cut: the connection ends without an answer. torn: it ends in the middle of it. lost: it ends after the
-    call had its effect. swallow: an upload is answered as if it were stored, and leaves an empty blob.
+    seconds: they are answered so much later. held: they are answered once the fault is forgotten. status: they are refused with it,
+    `code`, `message` and, where it is given, a Retry-After of `retry_after` whole seconds. cut: the connection ends without an answer.
+    torn: it ends in the middle of it. lost: it ends after the call had its effect. swallow: an upload is answered as if it were stored,
+    and leaves an empty blob.
     """
 
     pattern: str
     count: int | None = 1
     seconds: float = 0
+    held: bool = False
     status: int = 0
     code: str = ""
     message: str = ""
@@ -56,6 +58,8 @@ class Watch:
     def clear(self) -> None:
         """Forget faults, calls and unknown routes."""
         with self._lock:
+            for fault in self._faults:
+                fault.held = False
             self._faults.clear()
             self.seen.clear()
             self.unknown.clear()

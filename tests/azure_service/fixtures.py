@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -49,5 +50,8 @@ def azure(azure_service: AzureService, monkeypatch: pytest.MonkeyPatch) -> Itera
     yield own
     unknown = azure_service.unknown_routes
     azure_service.clear()
+    for thread in threading.enumerate():
+        if thread.name == "azure-lists":  # what it still asks is not of the next test
+            thread.join(60)
     if unknown:
         pytest.fail("The stand-in does not play, or failed at:\n" + "\n".join(unknown), pytrace=False)

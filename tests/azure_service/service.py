@@ -129,7 +129,7 @@ class AzureService:
         self._ask("set_page_size", workspace=workspace or self.workspace, size=size)
 
     def set_queue_seconds(self, seconds: float, workspace: str = "") -> None:
-        """How long a step is Queued before it runs; 0 at first."""
+        """How long a step is Queued before it runs, one that is Queued now as well; 0 at first."""
         self._ask("set_queue_seconds", workspace=workspace or self.workspace, seconds=seconds)
 
     def fire_schedule(self, schedule: str, workspace: str = "") -> str:

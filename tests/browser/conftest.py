@@ -25,6 +25,7 @@ def dashboard(home: Path) -> Iterator[started.Dashboard]:
 def page(chromium: Browser) -> Iterator[Page]:
     """A page in a window of its own. What its console says is wrong fails the test."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(started.A_LOADED_MACHINE_NEEDS)
     opened = context.new_page()
     complaints: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))

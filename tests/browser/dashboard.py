@@ -26,7 +26,8 @@ LAUNCH = {
         "--disable-component-update", "--disable-sync",
     ],
 }  # fmt: skip
-expect.set_options(timeout=20_000)
+A_LOADED_MACHINE_NEEDS = 120_000  # milliseconds, at most, for anything that a page is to show or do
+expect.set_options(timeout=A_LOADED_MACHINE_NEEDS)
 
 
 class Dashboard:

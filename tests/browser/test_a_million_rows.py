@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from services.domain import RunRequest
-from services.predictions import ScoredMiniBatch, make_table
+from services.predictions.look import ScoredMiniBatch, make_table
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import settled
 
@@ -74,13 +74,15 @@ def test_a_million_rows_are_filtered_paged_opened_charted_and_downloaded(dashboa
 
     settled(page).get_by_role("button", name="Page 34", exact=True).click()  # the last page
     expect(page.get_by_text("Rows 3,301 to 3,333 of 3,333")).to_be_visible()
-    settled(page)
+    expect(settled(page).get_by_test_id("stDataFrame").first.get_by_test_id("data-grid-canvas")).to_be_visible()
     page.get_by_test_id("stDataFrame").first.click(position={"x": 120, "y": 300})
     expect(page.get_by_text(re.compile(r"Row 3,3\d\d of 3,333"))).to_be_visible()
+    expect(page).to_have_url(re.compile(r"row=\d+"))
     place = int(re.search(r"row=(\d+)", page.url)[1])
     expect(page.get_by_test_id("stCode").first).to_have_text(name(owls[place - 1]))
     page.get_by_role("button", name="Previous", exact=True).click()
     expect(page.get_by_test_id("stCode").first).to_have_text(name(owls[place - 2]))
+    expect(page).to_have_url(re.compile(rf"row={place - 1}\b"))
     again = page.context.new_page()  # the address alone leads a colleague to the same row
     again.goto(page.url)
     expect(again.get_by_text(f"Row {place - 1:,} of 3,333")).to_be_visible()
@@ -103,6 +105,7 @@ def test_a_click_on_a_bar_filters_by_it(dashboard, page, run_of):
     page.goto(f"{dashboard.url}/results?run={run.id}&look=Charts")
     bar = settled(page).locator(".plotly .bars .point path").nth(1)
     expect(bar).to_be_visible()
+    page.wait_for_function("document.querySelector('.js-plotly-plot')._ev?.listenerCount('plotly_selected')")  # drawn, and listening
     box = bar.bounding_box()
     page.mouse.click(box["x"] + 20, box["y"] + box["height"] / 2)  # Plotly has a pane of its own above the bars
     expect(page.get_by_text(re.compile(r"^333,33\d of 1,000,000 predictions"))).to_be_visible()

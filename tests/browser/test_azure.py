@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -39,14 +40,14 @@ def connect(page: Page, dashboard: Dashboard) -> None:
     page.get_by_role("radio", name="Azure ML").click()
     expect(page.get_by_text("support for that SDK ended on 2026-06-30")).to_be_visible()
     unfolded(page).get_by_role("button", name="Connect").click()
-    expect(page.get_by_text("Signed in.", exact=True)).to_be_visible(timeout=60_000)
-    expect(page.get_by_text("Lists as of just now")).to_be_visible()
+    expect(page.get_by_text("Signed in.", exact=True)).to_be_visible()
+    expect(page.get_by_text("Lists as of ")).to_be_visible()
 
 
 def test_from_signing_in_to_the_downloaded_table_and_back_to_this_machine(dashboard, page, azure, model_file, csv_folder, tmp_path):
     connect(page, dashboard)
     page.get_by_role("button", name="Check everything").click()
-    expect(page.get_by_text("Everything that this workspace needs is there.")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Everything that this workspace needs is there.")).to_be_visible()
 
     page.goto(f"{dashboard.url}/models?tab=Register+a+model")
     page.locator("input[type=file]").first.set_input_files(model_file)
@@ -55,14 +56,15 @@ def test_from_signing_in_to_the_downloaded_table_and_back_to_this_machine(dashbo
     name.press("Tab")
     expect(name).to_have_attribute("placeholder", model_file.stem)
     page.get_by_role("button", name="Register model").click()
-    expect(page.get_by_text("Registered classifier:1")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("combobox", name="Model and version")).to_have_value("classifier:1")
 
     page.goto(f"{dashboard.url}/datasets?tab=Register+a+dataset")
-    page.locator("input[type=file]").first.set_input_files(sorted(csv_folder(7).iterdir()))
-    settled(page)
+    arrived = count(1)
+    with page.expect_response(lambda answer: "/upload_file/" in answer.url and next(arrived) == 7):  # the last of them
+        page.locator("input[type=file]").first.set_input_files(sorted(csv_folder(7).iterdir()))
     page.get_by_role("textbox", name="Name").first.fill("rows")
     page.get_by_role("button", name="Register dataset").click()
-    expect(page.get_by_text("Registered rows:1")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("combobox", name="Dataset and version")).to_have_value("rows:1")
     page.get_by_role("button", name="Show its files").click()
     expect(page.get_by_test_id("stCode").filter(has_text="0000.csv")).to_be_visible()  # not the table's cell, which is drawn
 
@@ -75,7 +77,7 @@ def test_from_signing_in_to_the_downloaded_table_and_back_to_this_machine(dashbo
     page.keyboard.press("Tab")
     expect(page.get_by_text("7 files in 3 mini-batches of 3, on 2 nodes")).to_be_visible()
     page.get_by_role("button", name="Submit run").click()
-    expect(page.get_by_text(re.compile("Completed$")).filter(visible=True).first).to_be_visible(timeout=120_000)
+    expect(page.get_by_text(re.compile("Completed$")).filter(visible=True).first).to_be_visible()
     expect(page.get_by_role("link", name="Open in studio")).to_have_attribute("href", re.compile(r"^https://ml\.azure\.com/"))
 
     page.get_by_role("button", name="See results").click()
@@ -100,7 +102,7 @@ def test_from_signing_in_to_the_downloaded_table_and_back_to_this_machine(dashbo
 def test_every_page_paints_with_what_was_known_while_azure_does_not_answer(page, azure, home):
     with started.dashboard(home) as first:
         connect(page, first)
-    azure.service.fault("* https://*", seconds=60, count=None)  # longer than anybody here waits for anything
+    azure.service.fault("* https://*", held=True, count=None)
     with started.dashboard(home) as again:
         page.goto(again.url)
         heading(page, "Batch Scoring Studio")
@@ -124,7 +126,7 @@ def test_a_refused_sign_in_is_said_and_another_can_be_tried(dashboard, page, azu
     expect(page.get_by_role("button", name="Connect")).to_be_visible()
     unfolded(page).get_by_role("textbox", name="Secret").fill("a-wrong-secret")
     page.get_by_role("button", name="Connect").click()
-    expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
     expect(settled(page).get_by_text("Invalid client secret provided").filter(visible=True).first).to_be_visible()
     assert "a-wrong-secret" not in page.content()
     page.get_by_role("link", name="Models").click()
@@ -138,8 +140,6 @@ def test_a_refused_sign_in_is_said_and_another_can_be_tried(dashboard, page, azu
     way.press("Enter")
     expect(page.get_by_role("textbox", name="Client id")).to_have_count(0)
     page.get_by_role("button", name="Connect").press("Enter")
-    expect(page.get_by_role("link", name="Open the page for it")).to_have_attribute(
-        "href", "https://microsoft.com/devicelogin", timeout=60_000
-    )
+    expect(page.get_by_role("link", name="Open the page for it")).to_have_attribute("href", "https://microsoft.com/devicelogin")
     azure.service.confirm_device_code(page.get_by_test_id("stMain").get_by_test_id("stCode").last.inner_text().strip())
-    expect(page.get_by_text("Signed in.", exact=True)).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Signed in.", exact=True)).to_be_visible()

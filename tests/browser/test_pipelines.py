@@ -40,7 +40,7 @@ def test_a_completed_run_is_published_run_again_with_another_setting_and_schedul
 
         page.get_by_role("textbox", name="Mini-batch size").first.fill("2")
         page.get_by_role("button", name="Run", exact=True).click()
-        expect(page.get_by_text("4 of 4 mini-batches done")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("4 of 4 mini-batches done")).to_be_visible()
 
         page.goto(f"{server.url}/runs?list=Published+pipelines")
         page.get_by_role("button", name="Schedule", exact=True).click()

@@ -12,10 +12,10 @@ from services.domain import RunRequest, RunStatus
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import Dashboard, settled
 
-PATIENT = """
+WAITS = """
     import os, time
     def run(mini_batch):
-        time.sleep(0.5)
+        while "0040" <= os.path.basename(mini_batch[0]) and not os.path.exists({gate!r}): time.sleep(0.01)
         return [os.path.basename(path) + ": " + "ab"[len(path) % 2] for path in mini_batch]
 """
 
@@ -24,8 +24,8 @@ def heading(page: Page, name: str) -> None:
     expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
 
 
-def status(page: Page, word: str, timeout: float = 20_000) -> None:
-    expect(page.get_by_text(re.compile(f"{word}$")).filter(visible=True).first).to_be_visible(timeout=timeout)
+def status(page: Page, word: str) -> None:
+    expect(page.get_by_text(re.compile(f"{word}$")).filter(visible=True).first).to_be_visible()
 
 
 def downloaded(page: Page, folder: Path) -> list[dict[str, str]]:
@@ -45,7 +45,7 @@ def test_from_the_empty_home_to_the_filtered_csv_every_file_is_there_once(dashbo
     heading(page, "New run")
     expect(page.get_by_text(re.compile("899 files in 90 mini-batches of 10"))).to_be_visible()
     page.get_by_role("button", name="Submit run").click()
-    status(page, "Completed", 60_000)
+    status(page, "Completed")
     page.get_by_role("button", name="See results").click()
     heading(page, "Results")
     expect(page.get_by_text("899 predictions", exact=True)).to_be_visible()
@@ -66,40 +66,47 @@ def test_from_the_empty_home_to_the_filtered_csv_every_file_is_there_once(dashbo
 
 
 @pytest.fixture
-def slow_run(workspace, csv_folder, entry_script):
-    """A run of some twenty seconds."""
+def gate(tmp_path):
+    """Until this file is made a patient run gets no further than the half of its files."""
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def patient_run(workspace, csv_folder, entry_script, gate):
     workspace.register_dataset("d", csv_folder(80))
-    settings = ParallelRunSettings(mini_batch_size="1", process_count_per_node=2)
-    return workspace.submit(RunRequest((), ("d",), str(entry_script(PATIENT)), settings, name="A patient run"))
+    settings = ParallelRunSettings(mini_batch_size="1", process_count_per_node=2, run_invocation_timeout=600)
+    script = entry_script(WAITS.format(gate=str(gate)))
+    return workspace.submit(RunRequest((), ("d",), str(script), settings, name="A patient run"))
 
 
-def test_a_killed_and_restarted_dashboard_shows_the_run_that_went_on(home, page, workspace, slow_run, finish):
+def test_a_killed_and_restarted_dashboard_shows_the_run_that_went_on(home, page, workspace, patient_run, gate, finish):
     first = Dashboard(home)
-    page.goto(f"{first.url}/runs?run={slow_run.id}")
+    page.goto(f"{first.url}/runs?run={patient_run.id}")
     status(page, "Running")
     first.kill()
-    assert not workspace.run(slow_run.id).status.ended
+    assert not workspace.run(patient_run.id).status.ended
     second = Dashboard(home, first.port)
     try:
         heading(page, "A patient run")  # the open tab finds its way back by itself
-        run = finish(workspace, slow_run.id)
+        gate.touch()
+        run = finish(workspace, patient_run.id)
         assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 80)
         status(page, "Completed")
     finally:
         second.kill()
 
 
-def test_a_second_tab_and_a_refresh_show_the_same_run_going_on(dashboard, page, slow_run, workspace):
+def test_a_second_tab_and_a_refresh_show_the_same_run_going_on(dashboard, page, patient_run, workspace):
     page.goto(f"{dashboard.url}/runs")
     settled(page)
     second = page.context.new_page()
-    second.goto(f"{dashboard.url}/runs?run={slow_run.id}")
+    second.goto(f"{dashboard.url}/runs?run={patient_run.id}")
     status(second, "Running")
     second.reload()
     status(second, "Running")
     second.get_by_role("button", name="Cancel run").click()
     status(second, "Canceled")
-    assert workspace.run(slow_run.id).status is RunStatus.CANCELED
+    assert workspace.run(patient_run.id).status is RunStatus.CANCELED
 
 
 def test_a_double_click_submits_once(dashboard, page, workspace, csv_folder):

@@ -75,7 +75,7 @@ def real_command(started) -> Callable[..., Said]:
 
     def call(*arguments: object) -> Said:
         with started(*arguments) as process:
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=240)
         return Said(process.returncode, out, err)
 
     return call

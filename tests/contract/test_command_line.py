@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import datetime
@@ -221,8 +222,10 @@ def test_every_command_prints_one_json_object_and_nothing_else_on_standard_outpu
 
 
 def test_a_closed_pipe_ends_quietly(started):
-    with started("runs", "--json") as process:
-        process.stdout.close()
+    reading, writing = os.pipe()
+    os.close(reading)
+    with started("runs", "--json", stdout=writing) as process:
+        os.close(writing)
         assert process.stderr.read() == ""
     assert process.returncode == 141
 

@@ -217,7 +217,7 @@ def test_ctrl_c_while_waiting_leaves_the_run_going_on_and_says_how_to_follow_it(
         while not process.stderr.readline().startswith(RunStatus.RUNNING):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     run_id = json.loads(out)["id"]
     assert process.returncode == 130
     assert f"show {run_id}" in err
@@ -245,7 +245,7 @@ def test_progress_is_a_bar_on_a_terminal(start_run):
                 shown += piece
         except OSError:  # Linux's way of saying that the other end is closed
             pass
-        out = process.communicate(timeout=30)[0]
+        out = process.communicate(timeout=120)[0]
     assert process.returncode == 0
     assert b"100%|" in shown
     assert b"3/3" in shown

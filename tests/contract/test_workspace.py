@@ -9,7 +9,7 @@ import pytest
 from services.cut import in_words
 from services.domain import RunRequest, RunStatus
 from services.errors import EntryScriptError, IntakeError, NotFound, SettingsError, WorkspaceUnavailable
-from services.prediction_remarks import Remark, RowKey
+from services.predictions.remarks import Remark, RowKey
 from services.remote import remote_of
 from services.settings import ParallelRunSettings
 from services.workspace import WORKSPACES, Capability, Workspace, open_workspace

@@ -1,6 +1,7 @@
 """What a run left behind, read."""
 
 import csv
+from pathlib import Path
 
 
 def rows(workspace, run):
@@ -11,6 +12,14 @@ def rows(workspace, run):
 def attempts(workspace, run):
     with open(workspace.logs(run.id)["logs/sys/job_report/processed_mini-batches.csv"], newline="", encoding="utf-8") as lines:
         return list(csv.DictReader(lines))
+
+
+def is_alive(pid):
+    """A process that ended and that nobody has waited for yet is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def printed(workspace, run, stream="stdout"):

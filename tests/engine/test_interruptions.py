@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -12,20 +11,29 @@ from services.domain import RunRequest, RunStatus
 from services.errors import StudioError
 from services.local.run_folder import RunFolder
 from services.settings import ParallelRunSettings
+from tests.engine.left_behind import is_alive
 
 SLOW = """
     import os, time
     def run(mini_batch):
-        time.sleep(0.1)
+        time.sleep(0.05)
+        while "0040" <= os.path.basename(mini_batch[0]) and not os.path.exists({gate!r}): time.sleep(0.01)
         return [os.path.basename(path) for path in mini_batch]
 """
 
 
 @pytest.fixture
-def request_for(workspace, csv_folder, entry_script):
+def gate(tmp_path):
+    """Until this file is made no run of SLOW gets past its first 40 files."""
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def request_for(workspace, csv_folder, entry_script, gate):
     def make(source=SLOW, files=60, **settings):
         workspace.register_dataset("d", csv_folder(files))
-        values = {"process_count_per_node": 2, "mini_batch_size": 2} | settings
+        values = {"process_count_per_node": 2, "mini_batch_size": 2, "run_invocation_timeout": 600} | settings
+        source = source.replace("{gate!r}", repr(str(gate)))
         return RunRequest((), ("d",), str(entry_script(source)), ParallelRunSettings(**values))
 
     return make
@@ -51,10 +59,10 @@ def test_a_running_run_can_be_canceled_and_keeps_what_it_scored(workspace, reque
 
 
 def test_a_worker_stuck_in_a_call_is_ended_by_cancel(workspace, request_for, finish):
-    run = workspace.submit(request_for("import time\ndef run(mini_batch): time.sleep(600)", run_invocation_timeout=600))
+    run = workspace.submit(request_for("import time\ndef run(mini_batch): time.sleep(600)"))
     finish(workspace, run.id, until=lambda run: run.workers == 2)
     workspace.cancel(run.id)
-    assert finish(workspace, run.id, seconds=10).status is RunStatus.CANCELED
+    assert finish(workspace, run.id).status is RunStatus.CANCELED
 
 
 def test_canceling_an_ended_run_changes_nothing(workspace, request_for, finish):
@@ -62,15 +70,13 @@ def test_canceling_an_ended_run_changes_nothing(workspace, request_for, finish):
     assert workspace.cancel(run.id) == run
 
 
-def test_a_killed_runner_is_told_and_a_resumed_run_has_every_row_once(workspace, request_for, finish, kill_runner):
+def test_a_killed_runner_is_told_and_a_resumed_run_has_every_row_once(workspace, request_for, finish, kill_runner, gate):
     run = workspace.submit(request_for())
-    killed = 0
     for least in (4, 8, 12):
-        finish(workspace, run.id, until=lambda run, least=least: run.status.ended or (run.items_succeeded or 0) >= least)
-        if kill_runner(workspace, run.id):
-            killed += 1
-            workspace.resume(run.id)
-    assert killed
+        finish(workspace, run.id, until=lambda run, least=least: (run.items_succeeded or 0) >= least)
+        assert kill_runner(workspace, run.id)
+        workspace.resume(run.id)
+    gate.touch()
     run = finish(workspace, run.id)
     assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 60)
     assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
@@ -85,7 +91,7 @@ def make_unwritable(registry):
     return True
 
 
-def test_a_run_whose_end_can_not_be_written_down_reads_not_responding_and_says_why(workspace, request_for, finish, home):
+def test_a_run_whose_end_can_not_be_written_down_reads_not_responding_and_says_why(workspace, request_for, finish, home, gate):
     run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
     finish(workspace, run.id, until=lambda _: make_unwritable(home / "studio.db"))
@@ -95,6 +101,7 @@ def test_a_run_whose_end_can_not_be_written_down_reads_not_responding_and_says_w
     with pytest.raises(StudioError, match="can't be used"):
         workspace.resume(run.id)
     (home / "studio.db-shm").rmdir()
+    gate.touch()
     workspace.resume(run.id)
     assert finish(workspace, run.id).status is RunStatus.COMPLETED
     assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
@@ -118,8 +125,7 @@ def test_workers_do_not_outlive_a_killed_runner_even_inside_a_call(workspace, re
     run = workspace.submit(request_for(source, process_count_per_node=1))
     finish(workspace, run.id, until=lambda _: note.exists() and note.read_text())
     assert kill_runner(workspace, run.id)
-    worker = Path(f"/proc/{note.read_text()}/stat")
-    finish(workspace, run.id, until=lambda _: not worker.exists() or worker.read_text().split()[2] == "Z", seconds=10)
+    finish(workspace, run.id, until=lambda _: not is_alive(note.read_text()))
 
 
 def test_a_run_whose_runner_is_gone_is_canceled_at_once(workspace, request_for, finish, kill_runner):
@@ -129,11 +135,12 @@ def test_a_run_whose_runner_is_gone_is_canceled_at_once(workspace, request_for, 
     assert workspace.cancel(run.id).status is RunStatus.CANCELED
 
 
-def test_a_canceled_run_can_be_resumed_to_its_end(workspace, request_for, finish):
+def test_a_canceled_run_can_be_resumed_to_its_end(workspace, request_for, finish, gate):
     run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
     workspace.cancel(run.id)
     finish(workspace, run.id)
+    gate.touch()
     workspace.resume(run.id)
     run = finish(workspace, run.id)
     assert run.status is RunStatus.COMPLETED
@@ -157,11 +164,12 @@ def test_resume_tries_what_failed_anew(workspace, request_for, finish, tmp_path)
     assert len(lines(workspace, run.id)) == 10
 
 
-def test_rows_deleted_under_a_stopped_run_are_scored_again(workspace, request_for, finish):
+def test_rows_deleted_under_a_stopped_run_are_scored_again(workspace, request_for, finish, gate):
     run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
     workspace.cancel(run.id)
     finish(workspace, run.id)
+    gate.touch()
     workspace.output(run.id)["parallel_run_step.partial.txt"].unlink()
     workspace.resume(run.id)
     run = finish(workspace, run.id)
@@ -169,18 +177,19 @@ def test_rows_deleted_under_a_stopped_run_are_scored_again(workspace, request_fo
     assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
 
 
-def test_a_run_that_is_alive_or_completed_is_not_resumed(workspace, request_for, finish):
-    run = workspace.submit(request_for(files=60))
+def test_a_run_that_is_alive_or_completed_is_not_resumed(workspace, request_for, finish, gate):
+    run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
     with pytest.raises(StudioError, match="being carried out"):
         workspace.resume(run.id)
+    gate.touch()
     finish(workspace, run.id)
     with pytest.raises(StudioError, match="nothing to resume"):
         workspace.resume(run.id)
 
 
 def test_two_runners_never_carry_out_one_run(workspace, request_for, finish, home):
-    run = workspace.submit(request_for("import time\ndef run(mini_batch): time.sleep(600)", run_invocation_timeout=600))
+    run = workspace.submit(request_for("import time\ndef run(mini_batch): time.sleep(600)"))
     finish(workspace, run.id, until=lambda run: run.workers == 2)
     assert RunFolder(home, run.id).is_carried_out()
     second = subprocess.run([sys.executable, "-m", "services.local.runner", str(home), run.id], capture_output=True, text=True, check=False)
@@ -205,11 +214,14 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 30)
 
 
-def test_runs_wait_for_their_turn_and_start_in_order(workspace, request_for, finish, monkeypatch):
+def test_runs_wait_for_their_turn_and_start_in_order(workspace, request_for, finish, monkeypatch, gate):
     monkeypatch.setenv("BATCH_SCORING_RUNS_AT_ONCE", "1")
-    request = request_for(files=8, mini_batch_size=1)
+    waits = "import os, time\ndef run(mini_batch):\n    while not os.path.exists({gate!r}): time.sleep(0.01)\n    return mini_batch"
+    request = request_for(waits, files=4)
     first, second, third = (workspace.submit(request) for _ in range(3))
-    finish(workspace, third.id, until=lambda run: run.status is RunStatus.QUEUED)
+    for waiting in (second, third):
+        finish(workspace, waiting.id, until=lambda run: run.status is RunStatus.QUEUED)
+    gate.touch()
     ended = [finish(workspace, run.id) for run in (first, second, third)]
     assert [run.status for run in ended] == [RunStatus.COMPLETED] * 3
     assert ended[0].ended_at <= ended[1].started_at <= ended[1].ended_at <= ended[2].started_at
@@ -217,11 +229,11 @@ def test_runs_wait_for_their_turn_and_start_in_order(workspace, request_for, fin
 
 def test_a_waiting_run_can_be_canceled_and_a_killed_one_frees_its_place(workspace, request_for, finish, kill_runner, monkeypatch):
     monkeypatch.setenv("BATCH_SCORING_RUNS_AT_ONCE", "1")
-    request = request_for("import time\ndef run(mini_batch): time.sleep(600)", files=2, run_invocation_timeout=600)
+    request = request_for("import time\ndef run(mini_batch): time.sleep(600)", files=2)
     first, second = workspace.submit(request), workspace.submit(request)
     finish(workspace, second.id, until=lambda run: run.status is RunStatus.QUEUED)
     workspace.cancel(second.id)
-    assert finish(workspace, second.id, seconds=10).status is RunStatus.CANCELED
+    assert finish(workspace, second.id).status is RunStatus.CANCELED
     third = workspace.submit(request)
     finish(workspace, first.id, until=lambda run: run.workers == 1)
     assert kill_runner(workspace, first.id)

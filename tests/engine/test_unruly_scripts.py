@@ -28,10 +28,10 @@ def test_a_script_that_prints_without_end_does_not_fill_the_disk(workspace, subm
         workspace,
         submit(
             """
-            import time
+            import os, time
             def run(mini_batch):
-                for _ in range(700): print("x" * 100_000)
-                time.sleep(1.2)
+                for _ in range(700): print("x" * 100_000, flush=True)
+                while not 1_000_000 < os.fstat(1).st_size < 50_000_000: time.sleep(0.01)  # until the runner has looked, and said so
                 print("the end")
                 return mini_batch
             """,
@@ -74,7 +74,7 @@ def test_a_script_that_ignores_signals_is_ended_all_the_same(workspace, submit, 
                 if "0000" in mini_batch[0]: time.sleep(600)
                 return mini_batch
             """,
-            run_invocation_timeout=1,
+            run_invocation_timeout=3,
             run_max_try=1,
         ).id,
     )
@@ -134,7 +134,6 @@ def test_a_child_that_holds_the_line_open_does_not_keep_the_run_waiting(workspac
             """,
             run_max_try=1,
         ).id,
-        seconds=30,
     )
     assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 15, 5)
 

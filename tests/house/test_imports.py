@@ -32,8 +32,8 @@ def loaded_by(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     "statement",
     [
-        "import services.workspace, services.local.workspace, services.predictions, services.intake",
-        "import services.judgement, services.comparison, services.label_file, services.prediction_snippets",
+        "import services.workspace, services.local.workspace, services.predictions.look, services.intake",
+        "from services.predictions import judgement, comparison, label_file, snippets",
         "import services.local.runner",
         "import services.__main__",
         "import services.azure.workspace, services.azure.runner",

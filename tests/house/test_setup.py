@@ -50,7 +50,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def answer(port: int, path: str = "/", **headers: str) -> HTTPResponse:
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
     response = connection.getresponse()
     connection.close()
@@ -61,7 +61,7 @@ def set_up(folder: Path, path: str) -> subprocess.CompletedProcess[str]:
     """`make setup` in a folder of its own, with nothing else to be found than what is in `path`."""
     make = shutil.which("make")
     assert make is not None
-    return subprocess.run([make, "setup"], cwd=folder, env={"PATH": path}, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([make, "setup"], cwd=folder, env={"PATH": path}, capture_output=True, text=True, timeout=240, check=False)
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_the_dashboard_says_that_its_port_is_taken_and_ends_on_ctrl_c_without_a_
         dashboard, said = started(tmp_path, taken)
     using = ADDRESS.findall(said[-1])[0]
     dashboard.send_signal(signal.SIGINT)
-    rest, _ = dashboard.communicate(timeout=60)
+    rest, _ = dashboard.communicate(timeout=240)
     assert said[0] == f"Port {taken} is taken; using {using}\n"
     assert (dashboard.returncode, rest) == (0, "")
 

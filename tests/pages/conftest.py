@@ -1,12 +1,20 @@
-"""The dashboard without a browser, in the workspace of the fixture `home`."""
+"""The dashboard without a browser, in the workspace of the fixture `home`; runs that it shows, and its downloads."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode, urlsplit
 
 import pytest
+from starlette.applications import Starlette
 from streamlit.testing.v1 import AppTest
+
+from pages._downloads import ROUTES
+from services.domain import Run, RunRequest
+from services.local.workspace import LocalWorkspace
+from services.settings import ParallelRunSettings
 
 SHELL = Path(__file__).parents[2] / "pages" / "shell.py"
 
@@ -17,9 +25,60 @@ def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppT
     monkeypatch.setenv("BATCH_SCORING_HOME", str(home))
 
     def open_it(page: str = "home.py", /, **query: str) -> AppTest:
-        app = AppTest.from_file(SHELL, default_timeout=20).run()
+        app = AppTest.from_file(SHELL, default_timeout=120).run()
         for name, value in query.items():
             app.query_params[name] = value
         return app if page == "home.py" and not query else app.switch_page(page).run()
 
     return open_it
+
+
+@pytest.fixture
+def start(workspace: LocalWorkspace, csv_folder: Callable[..., Path], entry_script: Callable[..., Path]) -> Callable[..., Run]:
+    """`start(source, files=10)` submits a run over so many files, two a mini-batch. A module may have its own in its place."""
+
+    def submit(source: str, files: int = 10, name: str = "", **settings: object) -> Run:
+        if not workspace.datasets():
+            workspace.register_dataset("d", csv_folder(files))
+        values = {"mini_batch_size": "2", "process_count_per_node": 1, "run_max_try": 1, "run_invocation_timeout": 600} | settings
+        return workspace.submit(RunRequest((), ("d",), str(entry_script(source)), ParallelRunSettings(**values), name=name))
+
+    return submit
+
+
+@pytest.fixture
+def ended(start: Callable[..., Run], finish: Callable[..., Run], workspace: LocalWorkspace) -> Callable[..., Run]:
+    """`ended(source, ...)` is `start` to the end."""
+    return lambda *args, **kwargs: finish(workspace, start(*args, **kwargs).id)
+
+
+@pytest.fixture
+def get(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[int, dict[str, str], bytes]]:
+    """`get(address)` asks the download routes; returns status, headers and body."""
+    monkeypatch.setenv("BATCH_SCORING_HOME", str(home))
+
+    def ask(address: str) -> tuple[int, dict[str, str], bytes]:
+        path, query = urlsplit(address).path, urlsplit(address).query
+        scope = {
+            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1", "method": "GET", "scheme": "http",
+            "path": f"/{path}", "raw_path": path.encode(), "query_string": query.encode(), "headers": [], "root_path": "",
+        }  # fmt: skip
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        asyncio.run(Starlette(routes=ROUTES)(scope, receive, send))
+        headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:])
+
+    return ask
+
+
+@pytest.fixture
+def download(get: Callable[[str], tuple[int, dict[str, str], bytes]]) -> Callable[..., tuple[int, dict[str, str], bytes]]:
+    """`download(run, "parquet", sort="File")` gets a run's predictions from the address that the page makes."""
+    return lambda run, ending="csv", **asked: get(f"downloads/predictions.{ending}?{urlencode({'run': run.id} | asked)}")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from services.domain import RunRequest
-from services.prediction_filters import Filter
+from services.predictions.filters import Filter
 from services.settings import ParallelRunSettings
 
 COMPARE = "compare.py"

@@ -81,7 +81,7 @@ def test_a_run_whose_process_is_gone_needs_attention(open_page, insert):
 
 
 def test_a_run_that_goes_on_is_shown_with_its_progress(open_page, insert):
-    insert("r1", "june", items_succeeded=40, items_failed=2, heartbeat_at=utc_now())
+    insert("r1", "june", items_succeeded=40, items_failed=2, heartbeat_at=utc_now() + timedelta(minutes=5))  # a page may take its time
     app = open_page()
     assert not app.exception
     assert headings(app) == ["Running now", "Latest runs"]

@@ -1,79 +1,16 @@
 from __future__ import annotations
 
-import asyncio
 import csv
-import hashlib
 import io
-import json
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from starlette.applications import Starlette
 
-from pages._downloads import ROUTES
-from services.domain import RunRequest, RunStatus
-from services.prediction_filters import Condition, Filter, Test
-from services.settings import ParallelRunSettings
+from services.domain import RunStatus
+from services.predictions.filters import Condition, Filter, Test
+from tests.pages.scripts import HALF_BAD, NUMBERS, SCRIPT, STOPS_AT_THREE, THREE_CLASSES
 
 RESULTS = "results.py"
-SCRIPT = """
-    import os, time
-    def predict(path):
-        name, number = os.path.basename(path), int(os.path.basename(path)[:4])
-        return f"{{name}}: {prediction}"
-    def run(mini_batch):
-        {before}
-        return [predict(path) for path in mini_batch]
-"""
-THREE_CLASSES = SCRIPT.format(prediction="class {number % 3}", before="")
-NUMBERS = SCRIPT.format(prediction="{number / 7}", before="")
-HALF_BAD = SCRIPT.format(prediction="1", before="assert '0001' not in str(mini_batch), ':red[odd] one'")
-STOPS_AT_THREE = SCRIPT.format(prediction="1", before="while '0003' in str(mini_batch): time.sleep(0.01)")
-
-
-@pytest.fixture
-def start(workspace, csv_folder, entry_script):
-    """`start(source, files=10)` submits a run over so many files, one a mini-batch of two."""
-
-    def submit(source, files=10, name="", **settings):
-        if not workspace.datasets():
-            workspace.register_dataset("d", csv_folder(files))
-        values = {"mini_batch_size": "2", "process_count_per_node": 1, "run_max_try": 1} | settings
-        return workspace.submit(RunRequest((), ("d",), str(entry_script(source)), ParallelRunSettings(**values), name=name))
-
-    return submit
-
-
-@pytest.fixture
-def ended(start, finish, workspace):
-    """`ended(source, ...)` is `start` to the end."""
-    return lambda *args, **kwargs: finish(workspace, start(*args, **kwargs).id)
-
-
-@pytest.fixture
-def get(home, monkeypatch):
-    """`get(address)` asks the download routes; returns status, headers and body."""
-    monkeypatch.setenv("BATCH_SCORING_HOME", str(home))
-
-    def ask(address):
-        path, query = urlsplit(address).path, urlsplit(address).query
-        scope = {
-            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1", "method": "GET", "scheme": "http",
-            "path": f"/{path}", "raw_path": path.encode(), "query_string": query.encode(), "headers": [], "root_path": "",
-        }  # fmt: skip
-        sent = []
-
-        async def receive():
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message):
-            sent.append(message)
-
-        asyncio.run(Starlette(routes=ROUTES)(scope, receive, send))
-        headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:])
-
-    return ask
 
 
 def words(elements):
@@ -82,11 +19,6 @@ def words(elements):
 
 def table(app, position=0):
     return app.dataframe[position].value
-
-
-def downloads(run, ending="csv", **asked):
-    """The address of a download, as the page makes it."""
-    return f"downloads/predictions.{ending}?{urlencode({'run': run.id} | asked)}"
 
 
 def links(app):
@@ -116,7 +48,7 @@ def test_predictions_are_shown_in_pages_of_a_hundred_and_counted(open_page, ende
     assert table(app)["File"][0] == "0000.csv"
 
 
-def test_text_and_facets_filter_the_table_and_the_download(open_page, ended, get):
+def test_text_and_facets_filter_the_table_and_the_download(open_page, ended, download):
     run = ended(THREE_CLASSES, files=230, mini_batch_size="50")
     app = open_page(RESULTS, run=run.id)
     app.text_input(key="text").set_value("2.CSV").run()
@@ -127,7 +59,7 @@ def test_text_and_facets_filter_the_table_and_the_download(open_page, ended, get
     assert f"**{len(wanted)}** of 230 predictions" in words(app.markdown)
     chosen = Filter(text="2.CSV", classes=("class 0", "class 1"))
     assert Filter.from_text(app.query_params["filter"]) == chosen
-    status, headers, body = get(downloads(run, filter=chosen.to_text()))
+    status, headers, body = download(run, filter=chosen.to_text())
     rows = list(csv.DictReader(io.StringIO(body.decode())))
     assert (status, [row["File"] for row in rows]) == (200, wanted)
     assert {row["Prediction"] for row in rows} == {"class 0", "class 1"}
@@ -182,7 +114,7 @@ def test_a_mangled_link_still_opens_the_table(open_page, ended, asked):
         assert "beside" not in app.query_params
 
 
-def test_a_row_shows_its_input_its_neighbours_and_keeps_a_remark_that_is_exported(open_page, ended, get):
+def test_a_row_shows_its_input_its_neighbours_and_keeps_a_remark_that_is_exported(open_page, ended, download):
     run = ended(THREE_CLASSES)
     app = open_page(RESULTS, run=run.id, row="1")
     assert "0000.csv" in words(app.code)
@@ -193,11 +125,23 @@ def test_a_row_shows_its_input_its_neighbours_and_keeps_a_remark_that_is_exporte
     next(field for field in app.text_area if field.label == "Note").set_value("![](http://x)")
     next(button for button in app.button if button.label == "Keep").click().run()
     assert not app.exception
-    rows = list(csv.DictReader(io.StringIO(get(downloads(run))[2].decode())))
+    rows = list(csv.DictReader(io.StringIO(download(run)[2].decode())))
     assert (rows[1]["Corrected label"], rows[1]["Note"]) == ("=owl", "![](http://x)")
     assert rows[0]["Note"] == ""
     app.button(key="close_row").click().run()
     assert "row" not in app.query_params
+
+
+def test_what_nobody_would_see_is_shown_as_signs_and_downloaded_as_it_is(open_page, ended, download):
+    run = ended(
+        "def run(mini_batch):\n    return ['0000.csv: \u202etac\\x00 ', '0001.csv: ', '0002.csv: a\\r\\nb']", files=3, mini_batch_size="3"
+    )
+    app = open_page(RESULTS, run=run.id)
+    assert list(table(app)["Prediction"]) == ["[U+202E]tac␀ ", "", "a␍␊b"]
+    assert "[U+202E]tac␀␣" in words(open_page(RESULTS, run=run.id, row="1").code)
+    assert "an empty text" in words(open_page(RESULTS, run=run.id, row="2").caption)
+    rows = csv.reader(io.StringIO(download(run)[2].decode(), newline=""))
+    assert [row[1] for row in rows][1:] == ["\u202etac\x00 ", "", "a\r\nb"]
 
 
 def test_a_failed_row_shows_its_error_with_the_traceback(open_page, ended):
@@ -205,23 +149,6 @@ def test_a_failed_row_shows_its_error_with_the_traceback(open_page, ended):
     assert not app.exception
     assert "odd" in words(app.error)
     assert "Traceback" in words(app.code)
-
-
-def test_every_download_holds_what_is_shown_in_its_order(ended, get):
-    import pandas as pd
-
-    run = ended(NUMBERS)
-    asked = {"filter": Filter(text="000").to_text(), "sort": "-Number"}
-    wanted = [f"000{n}.csv" for n in range(9, -1, -1)]
-    assert list(pd.read_csv(io.BytesIO(get(downloads(run, **asked))[2]))["File"]) == wanted
-    parquet = pd.read_parquet(io.BytesIO(get(downloads(run, "parquet", **asked, columns="all"))[2]))
-    assert list(parquet["File"]) == wanted
-    assert "Mini-batch" in parquet.columns
-    status, _, body = get(downloads(run, "xlsx", **asked))
-    assert (status, body[:2]) == (200, b"PK")
-    told = json.loads(get(downloads(run, "json", **asked))[2])
-    assert told["file"]["rows"] == 10
-    assert told["file"]["sha256"] == hashlib.sha256(get(downloads(run, **asked))[2]).hexdigest()
 
 
 def test_the_menu_offers_every_format_and_the_same_as_code(open_page, ended):
@@ -400,31 +327,3 @@ def test_a_run_that_is_not_there_is_said(open_page, ended):
     app = open_page(RESULTS, run="nope")
     assert not app.exception
     assert "There is no run" in words(app.error)
-
-
-def test_the_file_as_the_run_wrote_it_is_downloaded_and_no_other(ended, get, workspace):
-    run = ended(THREE_CLASSES)
-    status, headers, body = get(f"downloads/output?run={run.id}&name=parallel_run_step.txt")
-    assert (status, body) == (200, workspace.output(run.id)["parallel_run_step.txt"].read_bytes())
-    assert headers["content-length"] == str(len(body))
-    assert headers["content-disposition"] == "attachment; filename*=utf-8''parallel_run_step.txt"
-    for name in ("../plan.json", "/etc/passwd", "..", "", "parallel_run_step.txt\0"):
-        assert get(f"downloads/output?{urlencode({'run': run.id, 'name': name})}")[0] == 404
-
-
-@pytest.mark.parametrize("path", ["predictions.csv", "output"])
-@pytest.mark.parametrize("run", ["nope", "../../x", "", "%ED%B3%BF"])
-def test_a_download_of_an_unknown_run_is_refused_in_words(get, workspace, path, run):
-    status, headers, body = get(f"downloads/{path}?run={run}&name=x")
-    assert (status, headers["content-type"]) == (404, "text/plain; charset=utf-8")
-    assert b"There is no run" in body
-
-
-def test_the_download_is_named_after_the_run_and_the_filter(ended, get):
-    run = ended(THREE_CLASSES, name='evil\r\nSet-Cookie: a=b; "../../x" <b>ünï</b>')
-    _, headers, _ = get(downloads(run, filter=Filter(classes=("class 1",)).to_text()))
-    name = headers["content-disposition"].partition("''")[2]
-    assert "/" not in name
-    assert '"' not in name
-    assert "%C3%BCn%C3%AF" in name
-    assert name.endswith("class%201.csv")

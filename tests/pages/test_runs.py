@@ -8,6 +8,7 @@ import pytest
 from services.azure.connection import Connection, SignIn
 from services.azure.workspace import AzureWorkspace
 from services.domain import FileDataset, RunRequest, RunStatus, TabularDataset, utc_now
+from services.local.run_folder import RunFolder
 from services.settings import ParallelRunSettings
 from services.store import Store
 
@@ -26,16 +27,10 @@ def start(workspace, csv_folder, entry_script):
     workspace.register_dataset("d", csv_folder(10))
 
     def submit(source, name="", **settings):
-        values = {"mini_batch_size": "2", "process_count_per_node": 2, "run_max_try": 1} | settings
+        values = {"mini_batch_size": "2", "process_count_per_node": 2, "run_max_try": 1, "run_invocation_timeout": 600} | settings
         return workspace.submit(RunRequest((), ("d",), str(entry_script(source)), ParallelRunSettings(**values), name=name))
 
     return submit
-
-
-@pytest.fixture
-def ended(start, finish, workspace):
-    """`ended(source, ...)` is `start` to the end."""
-    return lambda *args, **kwargs: finish(workspace, start(*args, **kwargs).id)
 
 
 def words(elements):
@@ -154,6 +149,7 @@ def test_a_running_run_is_watched_canceled_and_resumed(open_page, workspace, sta
 
 def test_a_run_that_nobody_carries_out_says_what_happened_and_resume_completes_it(open_page, home, workspace, ended, finish):
     run = ended(GOOD)
+    finish(workspace, run.id, until=lambda _: not RunFolder(home, run.id).is_carried_out())
     Store(home).update_run(run.id, status=RunStatus.RUNNING, ended_at=None, heartbeat_at=utc_now() - timedelta(minutes=2))
     app = open_page(RUNS, run=run.id)
     assert "Nobody is carrying out this run" in words(app.warning)

@@ -11,7 +11,7 @@ from services.cut import Cut
 from services.domain import FileDataset, Run, RunRequest, RunStatus
 from services.errors import StudioError
 from services.manifest import DatasetFile, manifest_line
-from services.predictions import Predictions
+from services.predictions.look import Predictions
 
 FILES = ("a/1.csv", "a/2.csv", "b/1.csv", "b/deep/2.csv")
 ROOT = "azureml://datastores/workspaceblobstore/paths/rows"

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.comparison import Change, changed, compare, fate, settings_that_differ
 from services.domain import Run, RunRequest, RunStatus
-from services.predictions import Predictions, ScoredMiniBatch, make_table
+from services.predictions.comparison import Change, changed, compare, fate, settings_that_differ
+from services.predictions.look import Predictions, ScoredMiniBatch, make_table
 from services.settings import ParallelRunSettings
 
 

@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from services.errors import NotFound
-from services.open_predictions import open_predictions
-from services.prediction_rows import ScoredMiniBatch
-from services.prediction_selections import remove_table
-from services.predictions import Filter, make_table
+from services.predictions.look import Filter, make_table
+from services.predictions.open_tables import open_predictions
+from services.predictions.rows import ScoredMiniBatch
+from services.predictions.selections import remove_table
 
 
 def written(path, *predictions):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from services import prediction_snippets
-from services.prediction_filters import EVERY_ROW, Condition, Filter, Order, Test
-from services.predictions import Predictions, ScoredMiniBatch, make_table
+from services.predictions import snippets
+from services.predictions.filters import EVERY_ROW, Condition, Filter, Order, Test
+from services.predictions.look import Predictions, ScoredMiniBatch, make_table
 
 FILTERS = [
     Filter(),
@@ -44,10 +44,10 @@ def test_the_copied_code_finds_the_same_rows_in_the_same_order(table, filter_, o
     import duckdb
 
     wanted = [row["File"] for row in table.page(filter_, 0, 100, order).to_pylist()]
-    found = duckdb.connect().execute(prediction_snippets.sql(table, filter_, order)).fetchall()
+    found = duckdb.connect().execute(snippets.sql(table, filter_, order)).fetchall()
     assert [row[0] for row in found] == wanted
     code = {}
-    exec(prediction_snippets.pandas(table, filter_, order), code)
+    exec(snippets.pandas(table, filter_, order), code)
     assert list(code["rows"]["File"]) == wanted
 
 
@@ -55,9 +55,9 @@ def test_a_condition_in_sql_stays_sql(table):
     import duckdb
 
     filter_ = Filter(where="Prediction = '$text' OR Number > 2 -- so")
-    query = prediction_snippets.sql(table, filter_)
+    query = snippets.sql(table, filter_)
     assert [row[0] for row in duckdb.connect().execute(query).fetchall()] == ["b/o'%_.csv"]
-    assert "Number > 2" in prediction_snippets.pandas(table, filter_)
+    assert "Number > 2" in snippets.pandas(table, filter_)
 
 
 def test_of_predictions_that_are_numbers_the_copied_code_knows_the_numbers(tmp_path):
@@ -71,6 +71,6 @@ def test_of_predictions_that_are_numbers_the_copied_code_knows_the_numbers(tmp_p
     filter_ = Filter(conditions=(Condition("Prediction", Test.FROM, ("0",)),))
     for order, wanted in ((Order("Prediction"), "1304"), (Order("Prediction", descending=True), "4031")):
         assert "".join(name[0] for name in table.page(filter_, 0, 9, order).column("File").to_pylist()) == wanted
-        found = duckdb.connect().execute(prediction_snippets.sql(table, filter_, order)).fetchall()
-        exec(prediction_snippets.pandas(table, filter_, order), code := {})
+        found = duckdb.connect().execute(snippets.sql(table, filter_, order)).fetchall()
+        exec(snippets.pandas(table, filter_, order), code := {})
         assert "".join(row[0][0] for row in found) == "".join(name[0] for name in code["rows"]["File"]) == wanted

@@ -15,8 +15,19 @@ from typing import Any
 import pytest
 
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
-from services.prediction_rows import NO_FILE, NO_ROW
-from services.predictions import COLUMNS, EVERY_FAILURE, EVERY_PREDICTION, Filter, Kind, Predictions, ScoredMiniBatch, Status, make_table
+from services.predictions.look import (
+    COLUMNS,
+    EVERY_FAILURE,
+    EVERY_PREDICTION,
+    Filter,
+    Kind,
+    Predictions,
+    ScoredMiniBatch,
+    Status,
+    make_table,
+)
+from services.predictions.rows import NO_FILE, NO_ROW
+from services.predictions.table import path_of
 
 
 def mini_batch(items: Sequence[str], rows: Sequence[str], index: int = 0, error: str = "", attempts: int = 1) -> ScoredMiniBatch:
@@ -278,6 +289,15 @@ def test_undecodable_names_are_shown_with_their_bytes(table_of):
     assert csv_of(predictions)[1][1].endswith(r"\ud800")
 
 
+@pytest.mark.parametrize(
+    "name", [os.fsdecode(b"a\xff"), r"a\xff", r"a\x5cxff", r"\\xe9", r"\x41\n\\", r"\ud800", "\ud800", "\\" + os.fsdecode(b"\xff"), "plain"]
+)
+def test_a_file_s_name_can_be_told_from_its_csv_whatever_is_in_it(table_of, name):
+    file = csv_of(table_of(mini_batch([name, "other"], [f"{name}: 1", "other: 2"])))[1][0]
+    assert path_of(file) == name
+    assert file.isprintable()
+
+
 # ---- conditions of the command line ----------------------------------------------------------------------------------------------------
 
 BAD_CONDITIONS = [
@@ -313,20 +333,20 @@ def test_a_condition_that_takes_all_the_memory_is_refused(table):
 
 
 def test_a_condition_that_takes_too_long_is_refused(table, monkeypatch):
-    monkeypatch.setattr("services.predictions.SECONDS_FOR_A_QUERY", 0.2)
+    monkeypatch.setattr("services.predictions.look.SECONDS_FOR_A_QUERY", 0.2)
     endless = Filter(where="(SELECT count(*) FROM range(100000000000) a, range(100000) b) > 0")
     with pytest.raises(SettingsError, match="more time than it may"):
         Predictions(table.path).csv(endless)
 
 
 def test_pages_may_import_it_before_their_first_paint():
-    heavy = "import sys, services.predictions; print({'duckdb', 'pyarrow', 'numpy', 'pandas'} & set(sys.modules))"
+    heavy = "import sys, services.predictions.look; print({'duckdb', 'pyarrow', 'numpy', 'pandas'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_making_and_asking_a_table_never_loads_pandas(tmp_path):
     script = (
-        "import sys, pathlib; from services.predictions import *; path = pathlib.Path(sys.argv[1])\n"
+        "import sys, pathlib; from services.predictions.look import *; path = pathlib.Path(sys.argv[1])\n"
         """make_table([ScoredMiniBatch(0, ['a'], '/r', ['a: [1, {"x": 0.5, "day": "2026-01-01"}]'], 'w', 1, 0.1, '')], path)\n"""
         "make_table([ScoredMiniBatch(0, ['a', 'ü'], '/r', ['a: 1'], 'w', 1, 0.1, '')], path)\n"
         "p = Predictions(path); p.page(Filter(text='a', classes=('1',))); p.failed(); p.class_counts(); p.histogram(); b''.join(p.csv())\n"

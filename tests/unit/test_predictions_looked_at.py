@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services import prediction_charts as charts
 from services.errors import NotFound, SettingsError
-from services.prediction_selections import folder_of, remove_table
-from services.predictions import (
+from services.predictions import charts
+from services.predictions.look import (
     EVERY_FAILURE,
     EVERY_PREDICTION,
     EVERY_ROW,
@@ -25,6 +24,7 @@ from services.predictions import (
     Test,
     make_table,
 )
+from services.predictions.selections import folder_of, remove_table
 
 DAY = datetime(2026, 3, 1, 23, 59, tzinfo=UTC).timestamp()
 

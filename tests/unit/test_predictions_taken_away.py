@@ -15,10 +15,10 @@ from xml.etree import ElementTree
 import pytest
 from pyarrow import parquet
 
-from services import prediction_exports as exports
 from services.errors import SettingsError
 from services.origins import Origins, provenance
-from services.predictions import EVERY_ROW, Filter, Order, Predictions, Remark, RowKey, ScoredMiniBatch, make_table
+from services.predictions import exports
+from services.predictions.look import EVERY_ROW, Filter, Order, Predictions, Remark, RowKey, ScoredMiniBatch, make_table
 
 HOSTILE = [
     "plain", "", " ", "None", "nan", "NA", "null", "01", "1e5", "a,b", 'say "hi"', '"', '""', ",", "two\nlines", "two\r\nlines", "\r", "\n",

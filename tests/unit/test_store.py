@@ -127,6 +127,14 @@ def test_failed_mini_batches_can_be_reopened_and_keep_their_history(tmp_path):
         assert len(list(journal.attempts())) == 2
 
 
+def test_attempts_are_read_in_the_order_of_their_mini_batches_however_many_rows_each_has(tmp_path):
+    ends = {3: bytes(8), 0: bytes(200_000), 2: b"", 1: bytes(70_000)}
+    with Journal(tmp_path, writable=True) as journal:
+        journal.add(attempt(index)._replace(row_ends=of) for index, of in ends.items())
+        read = list(journal.attempts(final_only=True, order="mini_batch"))
+        assert [(one.mini_batch, one.row_ends) for one in read] == sorted(ends.items())
+
+
 def test_a_journal_can_be_read_while_it_is_written(tmp_path):
     with Journal(tmp_path, writable=True) as writer, Journal(tmp_path) as reader:
         writer.add([attempt(0)])

@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from services.errors import SettingsError
-from services.prediction_database import pattern
-from services.prediction_filters import TABLE_ORDER, Condition, Filter, Known, Order, Test, bound_of, condition, literal, of_number, quoted
-from services.prediction_rows import Status
-from services.prediction_table import Kind
-from services.predictions import Predictions
+from services.predictions.database import pattern
+from services.predictions.filters import TABLE_ORDER, Condition, Filter, Known, Order, Test, bound_of, condition, literal, of_number, quoted
+from services.predictions.look import Predictions
+from services.predictions.rows import Status
+from services.predictions.table import Kind
 
 
 def sql(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> str:

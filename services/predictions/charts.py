@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from services.errors import SettingsError
-from services.prediction_filters import EVERY_PREDICTION, Filter, of_number, quoted
-from services.prediction_table import Kind
+from services.predictions.filters import EVERY_PREDICTION, Filter, of_number, quoted
+from services.predictions.table import Kind
 
 if TYPE_CHECKING:
     import pyarrow
 
-    from services.predictions import Predictions
+    from services.predictions.look import Predictions
 
 
 def histogram(

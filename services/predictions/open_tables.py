@@ -8,8 +8,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from services.prediction_selections import table_identity
-from services.predictions import Predictions
+from services.predictions.look import Predictions
+from services.predictions.selections import table_identity
 
 _MOST = 4
 

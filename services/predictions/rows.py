@@ -166,7 +166,7 @@ def _own_names(items: Sequence[str]) -> dict[str, int]:
     """The items by their file's own name, where that is one item's only; none where the first `: ` of a row may be within a name."""
     if any(":" in item for item in items):
         return {}
-    names = [item[item.rfind("/") + 1 :] for item in items]
+    names = [item.rpartition("/")[2] for item in items]
     twice = {name for name, count in Counter(names).items() if count > 1}
     return {name: place for place, name in enumerate(names) if name not in twice}
 
@@ -199,7 +199,7 @@ def _in_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
 def _spellings(mini_batch: ScoredMiniBatch) -> Iterator[list[str]]:
     """The names of all items, in each of the ways a script may print them."""
     items, root = mini_batch.items, mini_batch.root
-    yield [item[item.rfind("/") + 1 :] for item in items]
+    yield [item.rpartition("/")[2] for item in items]
     yield list(items)
     yield [f"{root.rstrip('/')}/{item}" for item in items]
     if "\\" in root:
@@ -228,7 +228,7 @@ def _each_in_its_place(mini_batch: ScoredMiniBatch) -> list[str] | None:
 
 def _each_by_its_name(mini_batch: ScoredMiniBatch) -> list[str] | None:
     """The predictions where every item has one row, `<file's own name>: <prediction>`, in whatever order; else None. The fast way."""
-    names = [item[item.rfind("/") + 1 :] for item in mini_batch.items]
+    names = [item.rpartition("/")[2] for item in mini_batch.items]
     places = dict(zip(names, range(len(names)), strict=True))
     if len(places) < len(names) or any(":" in name for name in names):  # the first `: ` of a row may be within the name
         return None
@@ -251,6 +251,11 @@ def _each_says_its_file(mini_batch: ScoredMiniBatch) -> list[str] | None:
         return None
     if sum(map(text.casefold().count, (f'"{key}"' for key in FILE_KEYS))) != count:
         return None
+    if first := _FILE_SAID.match(mini_batch.rows[0], 1):  # most print it there
+        before = mini_batch.rows[0][: first.start(1)]
+        for names in _spellings(mini_batch):
+            if all(map(str.startswith, mini_batch.rows, [f'{before}{name}"' for name in names])):
+                return list(mini_batch.rows)
     said = [found and found[1] for found in map(_FILE_SAID.search, mini_batch.rows)]
     if any(names == said for names in _spellings(mini_batch)):
         return list(mini_batch.rows)

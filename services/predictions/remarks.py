@@ -128,8 +128,8 @@ def with_remarks(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from services.prediction_join import names_beside
-    from services.prediction_table import text_array
+    from services.predictions.join import names_beside
+    from services.predictions.table import text_array
 
     remarked = ("Note", "Corrected label")
     names = [*names_beside(columns, remarked).values(), *remarked]

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.errors import SettingsError, WorkspaceUnavailable
-from services.prediction_database import connected, explained
-from services.prediction_table import readable
+from services.predictions.database import connected, explained
+from services.predictions.table import readable
 
 if TYPE_CHECKING:
     import pyarrow
 
-    from services.predictions import Predictions
+    from services.predictions.look import Predictions
 
 SECONDS = 10
 MEMORY = "256MB"
@@ -63,11 +63,11 @@ def try_condition(table: Predictions, where: str, hint: str) -> None:
 def _in_a_process(table: Predictions, query: str, limit: int, field: str, hint: str) -> pyarrow.Table:
     import pyarrow as pa
 
-    command = [sys.executable, "-m", "services.prediction_sql"]
+    command = [sys.executable, "-m", "services.predictions.sql"]
     asked = {"file": str(table.file.absolute()), "path": str(table.path), "query": query, "limit": limit, "seconds": SECONDS}
     asked |= {"field": field, "hint": hint}
     given = json.dumps(asked).encode("ascii")
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     try:
         child = subprocess.run(command, cwd=root, input=given, capture_output=True, timeout=SECONDS + _TO_START, check=False)
     except subprocess.TimeoutExpired as error:
@@ -78,6 +78,8 @@ def _in_a_process(table: Predictions, query: str, limit: int, field: str, hint: 
         if child.returncode == _REFUSED:
             said = json.loads(child.stderr)
             raise SettingsError(said["field"], said["message"], said["hint"]) if said["field"] else WorkspaceUnavailable(**said["error"])
+    if child.returncode == 1 and b"MemoryError" not in child.stderr:  # a traceback of its own: a fault of ours
+        raise RuntimeError(child.stderr.decode(errors="replace"))
     raise SettingsError(field, "this takes too much memory", "Ask for less.")
 
 

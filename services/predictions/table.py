@@ -10,19 +10,21 @@ import itertools
 import json
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from services.errors import WorkspaceUnavailable
-from services.prediction_rows import STATUSES, ReadRows, ScoredMiniBatch, Status, read_rows
+from services.predictions.rows import STATUSES, ReadRows, ScoredMiniBatch, Status, read_rows
 
 if TYPE_CHECKING:
-    from services.prediction_documents import Documents
+    from services.predictions.documents import Documents
 
 COLUMNS = (
     "File", "Prediction", "Number", "Status", "Error", "Mini-batch", "Worker", "Attempts", "Seconds", "Folder", "Place", "Scored at",
@@ -45,10 +47,11 @@ class Kind(StrEnum):
     """Of columns only: date and time, UTC."""
 
 
-_FORMAT = 2
+_FORMAT = 3
 """To be counted up when tables of the same rows become others."""
 MOST_CHARACTERS = 100_000  # of all classes: whoever opens the table reads them
 _ROWS_AT_A_TIME = 122_880
+_FAILED = STATUSES.index(Status.FAILED)
 _CHARACTERS_AT_A_TIME = 32_000_000
 _LOOKED_AT = 1000
 MOST_CLASSES = 50
@@ -145,7 +148,7 @@ def _unfold(written: Path, metadata: dict[str, str], whole_column: str) -> None:
     """Put what the predictions hold into columns of their own. Where that can't be done the table stays as it was written."""
     import duckdb
 
-    from services.prediction_unfold import unfold
+    from services.predictions.unfold import unfold
 
     unfinished = written.with_name(f"{written.name}.unfolded")
     try:
@@ -172,9 +175,11 @@ class _RowGroup:
     """Rows of a number of mini-batches, not yet written."""
 
     files: list[str] = field(default_factory=list)
-    predictions: list[str | None] = field(default_factory=list)
+    predictions: list[str] = field(default_factory=list)
+    """Of failed items "" here."""
     statuses: bytearray = field(default_factory=bytearray)
-    errors: list[str | None] = field(default_factory=list)
+    errors: dict[int, str] = field(default_factory=dict)
+    """By row."""
     mini_batches: list[tuple[int, str, int, float, float]] = field(default_factory=list)
     row_counts: list[int] = field(default_factory=list)
     rows_before: list[int] = field(default_factory=list)
@@ -186,10 +191,12 @@ class _RowGroup:
         if mini_batch.earlier_attempts:
             tried = enumerate(map(mini_batch.earlier_attempts.get, rows.files), len(self.files))
             self.earlier_attempts |= {row: count for row, count in tried if count}
+        if any(rows.errors):
+            self.errors |= {row: error for row, error in enumerate(rows.errors, len(self.files)) if error}
         self.files += rows.files
-        self.predictions += rows.predictions
+        present = [text or "" for text in rows.predictions] if _FAILED in rows.statuses else rows.predictions
+        self.predictions += cast("Sequence[str]", present)
         self.statuses += rows.statuses
-        self.errors += rows.errors
         self.mini_batches.append((mini_batch.index, mini_batch.worker, mini_batch.attempts, mini_batch.seconds, mini_batch.ended_at))
         self.row_counts.append(len(rows.files))
         self.rows_before.append(mini_batch.rows_before)
@@ -198,11 +205,29 @@ class _RowGroup:
 
     def documents(self) -> Documents | None:
         """What the predictions hold, where these rows are the first."""
-        from services.prediction_documents import documents_of
+        from services.predictions.documents import documents_of
 
         if any(self.frames) or not any(text and text[0] in "[{" for text in self.predictions[:_LOOKED_AT]):
             return None
-        return documents_of(text_array(self.predictions), text_array(self.files))
+        files, predictions = self.texts
+        return documents_of(predictions, files)
+
+    @cached_property
+    def texts(self) -> tuple[Any, Any]:
+        """The arrays of files and of predictions."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        predictions = text_array(self.predictions)
+        if _FAILED in self.statuses:
+            failed = _array(np.frombuffer(bytes(self.statuses), np.uint8) == _FAILED, pa.uint8()).cast(pa.bool_())
+            predictions = pc.if_else(failed, pa.nulls(len(predictions), predictions.type), predictions)
+        return text_array(list(map(file_text, self.files)) if "\\" in self.all_files else self.files), predictions
+
+    @cached_property
+    def all_files(self) -> str:
+        return "".join(self.files)
 
     def columns(self, kind: _KindSoFar, documents: Documents | None) -> list[Any]:
         """The arrays of COLUMNS, of what documents hold, and of FRAME. `kind` is told of the predictions."""
@@ -212,7 +237,7 @@ class _RowGroup:
 
         statuses = np.frombuffer(bytes(self.statuses), np.int8)
         succeeded = pc.cast(_array(statuses == STATUSES.index(Status.SUCCEEDED), pa.uint8()), pa.bool_())
-        files, predictions = text_array(self.files), text_array(self.predictions)
+        files, predictions = self.texts
         unfolded: list[Any] = []
         if documents:
             predictions, unfolded = documents.unfolded(predictions, files, succeeded)
@@ -224,14 +249,17 @@ class _RowGroup:
         if self.earlier_attempts:
             attempts_of_rows[list(self.earlier_attempts)] += list(self.earlier_attempts.values())
         ends = np.cumsum(self.row_counts)
+        errors = {error: code for code, error in enumerate(dict.fromkeys([None, *self.errors.values()]))}
+        error_of_rows = np.zeros(len(self.files), np.int64)
+        error_of_rows[list(self.errors)] = [errors[error] for error in self.errors.values()]
         places = np.arange(len(self.files)) - (ends - self.row_counts - self.rows_before)[mini_batch]
-        kind.see_all(self.files, encoded.dictionary)
+        kind.see_all(self.all_files, encoded.dictionary)
         return [
             files,
             predictions if documents and not documents.own else encoded,
             numbers_in(encoded.dictionary).take(encoded.indices),
             pa.DictionaryArray.from_arrays(_array(statuses, pa.int8()).cast(pa.int32()), text_array(STATUSES)),
-            (text_array(self.errors) if any(self.errors) else pa.nulls(len(self.errors), pa.large_string())).dictionary_encode(),
+            text_array(list(errors)).dictionary_encode().take(_array(error_of_rows, pa.int64())),
             _array(np.array(indices, np.int64)[mini_batch], pa.int64()),
             text_array(workers).dictionary_encode().take(_array(mini_batch, pa.int64())),
             _array(attempts_of_rows, pa.int64()),
@@ -263,6 +291,24 @@ def readable(text: str) -> str:
     except UnicodeEncodeError:
         encoded = text.encode("utf-8", "backslashreplace")
     return encoded.decode("utf-8", "backslashreplace")
+
+
+_SPELLED = r"x5c|x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2}"
+
+
+def file_text(path: str) -> str:
+    r"""A path as it is in the column File once it is `readable`: a backslash in it that would read as such a byte is `\x5c` there."""
+    return re.sub(rf"\\(?={_SPELLED})", r"\\x5c", path)
+
+
+def path_of(file: str) -> str:
+    """The path that the column File says, with lone surrogates where it is no UTF-8."""
+
+    def said(spelled: re.Match[str]) -> str:
+        code = int(spelled[1][1:], 16)
+        return "\\" if code == ord("\\") else chr(code if spelled[1][0] == "u" else 0xDC00 + code)
+
+    return re.sub(rf"\\({_SPELLED})", said, file)
 
 
 def text_array(texts: Sequence[str | None]) -> Any:
@@ -322,9 +368,8 @@ class _KindSoFar:
     """All predictions, of unmatched rows too; None where they are many, or long."""
     lower_files: bool = True
 
-    def see_all(self, files: Sequence[str], distinct: Any) -> None:
-        names = "".join(files)
-        self.lower_files = self.lower_files and names == names.lower()
+    def see_all(self, files: str, distinct: Any) -> None:
+        self.lower_files = self.lower_files and files == files.lower()
         if self.texts is not None:
             self.texts.update(distinct.slice(0, MOST_CLASSES + 1).to_pylist())
             if len(distinct) > MOST_CLASSES or len(self.texts) > MOST_CLASSES or sum(map(len, self.texts)) > MOST_CHARACTERS:

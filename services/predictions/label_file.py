@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.errors import IntakeError, NotFound, WorkspaceUnavailable
-from services.prediction_database import pattern
-from services.prediction_filters import literal
-from services.prediction_join import duckdb_reason, parquet_notes, scratch_database
+from services.predictions.database import pattern
+from services.predictions.filters import literal
+from services.predictions.join import duckdb_reason, parquet_notes, scratch_database
 
 _FILE_NAMES = ("file", "path", "filename", "file name", "file_name", "relative path", "relative_path", "image", "item", "name", "id")
 _LABEL_NAMES = (

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.prediction_database import pattern
-from services.prediction_filters import literal, quoted
-from services.prediction_rows import FILE_KEYS
-from services.prediction_table import COLUMNS, FRAME, MOST_CHARACTERS, MOST_CLASSES, NUMBER, WHOLE, Kind
+from services.predictions.database import pattern
+from services.predictions.filters import literal, quoted
+from services.predictions.rows import FILE_KEYS
+from services.predictions.table import COLUMNS, FRAME, MOST_CHARACTERS, MOST_CLASSES, NUMBER, WHOLE, Kind
 
 if TYPE_CHECKING:
     import duckdb

@@ -1,6 +1,6 @@
 """JSON objects and lists among the predictions, as typed columns, while a table is written for the first time.
 
-What they hold is decided on the first rows. As long as all others are alike nothing is read twice; else prediction_unfold.py looks at all
+What they hold is decided on the first rows. As long as all others are alike nothing is read twice; else unfold.py looks at all
 of them once more, by the same rules.
 """
 
@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.prediction_table import MOST_CLASSES, WHOLE, Kind, numbers_in, text_array, whole_number
-from services.prediction_unfold import (
+from services.predictions.table import MOST_CLASSES, WHOLE, Kind, numbers_in, text_array, whole_number
+from services.predictions.unfold import (
     ISO_DATE,
     MOST_COLUMNS,
     MOST_IN_A_LIST,
@@ -228,7 +228,7 @@ def _paths(table: Any, path: _Path, longest: dict[_Path, int]) -> Iterator[_Path
 
 
 def _leaf(path: _Path, values: Any) -> Leaf:
-    """Decided by the rules of prediction_unfold: numbers and dates may be texts, where all of them are."""
+    """Decided by the rules of unfold.py: numbers and dates may be texts, where all of them are."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

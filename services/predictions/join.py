@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.errors import WorkspaceUnavailable
-from services.prediction_database import pattern
-from services.prediction_filters import literal, quoted
-from services.prediction_selections import remove_table
-from services.prediction_table import Kind
+from services.predictions.database import pattern
+from services.predictions.filters import literal, quoted
+from services.predictions.selections import remove_table
+from services.predictions.table import Kind
 
 if TYPE_CHECKING:
     import duckdb

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.errors import SettingsError, WorkspaceUnavailable
-from services.prediction_filters import literal
-from services.prediction_table import FRAME
+from services.predictions.filters import literal
+from services.predictions.table import FRAME
 
 if TYPE_CHECKING:
     import duckdb

@@ -1,8 +1,8 @@
 """A run's output as a typed table: pages of it in any order, counts, facets, groups, single rows. The same for every workspace.
 
-Each reader has a locked database of its own in memory that sees the run's table and no other file (prediction_database.py). A filter
-becomes a file of row numbers and a page is a slice of it; another order is a sorted copy of the table (prediction_selections.py,
-prediction_orders.py). Charts are in prediction_charts.py, what can be taken away in prediction_exports.py, SQL in prediction_sql.py.
+Each reader has a locked database of its own in memory that sees the run's table and no other file (database.py). A filter
+becomes a file of row numbers and a page is a slice of it; another order is a sorted copy of the table (selections.py, orders.py).
+Charts are in charts.py, what can be taken away in exports.py, SQL in sql.py.
 DuckDB and pyarrow take 0.3 s to import, so they are imported where they are used: pages import this on the way to their first paint.
 """
 
@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services import prediction_charts, prediction_exports, prediction_orders, prediction_sql
 from services.errors import NotFound, SettingsError
-from services.prediction_database import SECONDS_FOR_A_QUERY, connected, explained, pattern
-from services.prediction_filters import (
+from services.predictions import charts, exports, orders, sql
+from services.predictions.database import SECONDS_FOR_A_QUERY, connected, explained, pattern
+from services.predictions.filters import (
     EVERY_FAILURE,
     EVERY_PREDICTION,
     EVERY_ROW,
@@ -37,10 +37,10 @@ from services.prediction_filters import (
     of_number,
     quoted,
 )
-from services.prediction_remarks import Remark, RowKey
-from services.prediction_rows import ScoredMiniBatch, Status
-from services.prediction_selections import Kept, Selection, table_identity
-from services.prediction_table import COLUMNS, Kind, make_table
+from services.predictions.remarks import Remark, RowKey
+from services.predictions.rows import ScoredMiniBatch, Status
+from services.predictions.selections import Kept, Selection, table_identity
+from services.predictions.table import COLUMNS, Kind, make_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -196,7 +196,7 @@ class Predictions:
         """Sort a copy of the table by this column, once for both directions; `progress` is told from 0 to 1."""
         if not self.is_prepared(order):
             with explained(self.path):
-                prediction_orders.write_sorted(self, order.column, self._kept.place_for(order.column, ".parquet"), progress)
+                orders.write_sorted(self, order.column, self._kept.place_for(order.column, ".parquet"), progress)
 
     def _sorted(self, order: Order) -> Path:
         if order.column not in self.columns:
@@ -245,12 +245,12 @@ class Predictions:
         return found[0][0], found[0][1]
 
     def histogram(self, filter_: Filter = EVERY_PREDICTION, bins: int = 40, column: str = "Number") -> list[tuple[float, float, int]]:
-        """See prediction_charts.histogram."""
-        return prediction_charts.histogram(self, filter_, bins, column)
+        """See charts.histogram."""
+        return charts.histogram(self, filter_, bins, column)
 
     def csv(self, filter_: Filter = EVERY_PREDICTION, order: Order = TABLE_ORDER) -> Iterator[bytes]:
-        """See prediction_exports.csv."""
-        return prediction_exports.csv(self, filter_, order)
+        """See exports.csv."""
+        return exports.csv(self, filter_, order)
 
     # ---- for the other rooms -------------------------------------------------------------------------------------------------
 
@@ -267,18 +267,21 @@ class Predictions:
         """A person's condition is asked once where its time and memory are limited, before anything here is asked by it."""
         what = f"where\0{where}"
         if not self._kept.found(what, ".tried").exists():
-            prediction_sql.try_condition(self, where, self._hint)
+            sql.try_condition(self, where, self._hint)
             self._kept.place_for(what, ".tried").touch()
 
     def ask(
         self, columns: str, filter_: Filter, rest: str = "", database: duckdb.DuckDBPyConnection | None = None, **values: Any
     ) -> duckdb.DuckDBPyRelation:
         """A relation of these expressions over what is filtered, in the table's order."""
+        query, bound = self._query(columns, filter_, rest)
+        return (database or self._databases[""].cursor()).sql(query, params=bound | values)
+
+    def _query(self, columns: str, filter_: Filter, rest: str) -> tuple[str, dict[str, Any]]:
         which, bound = condition(filter_, self._known)
         if filter_.where:
             self._try(filter_.where)
-        query = f"SELECT {columns} FROM numbered WHERE {which} {rest}"
-        return (database or self._databases[""].cursor()).sql(query, params=bound | values)
+        return f"SELECT {columns} FROM numbered WHERE {which} {rest}", bound
 
     def batches(self, columns: str, filter_: Filter, order: Order, rows_at_a_time: int) -> Iterator[pyarrow.RecordBatch]:
         """These expressions over what is filtered, in this order, by and by: none of it is kept, and time isn't limited. The
@@ -301,7 +304,7 @@ class Predictions:
     def _in_parts(self, database: duckdb.DuckDBPyConnection, columns: str, filter_: Filter, order: Order) -> Iterator[pyarrow.RecordBatch]:
         """Ranges of row numbers, each put in order by itself: backwards as far as there are values, then forwards."""
         total = sum(self.row_counts.values())
-        valued = prediction_orders.first_empty(self._sorted(order)) if order.descending else 0
+        valued = orders.first_empty(self._sorted(order)) if order.descending else 0
         nothing = self.ask(columns, filter_, "LIMIT 0", database).to_arrow_table()
         within = "AND file_row_number >= $low AND file_row_number < $high ORDER BY file_row_number"
         with closing(database), self.explained(filter_):
@@ -325,7 +328,8 @@ class Predictions:
         asked = repr((columns, filter_, rest, values))
         if (found := self._answers.get(asked)) is None:
             with self.explained(filter_):
-                found = self.ask(columns, filter_, rest, **values).fetchall()
+                query, bound = self._query(columns, filter_, rest)
+                found = self._databases[""].cursor().execute(query, bound | values).fetchall()  # a relation is planned twice: 1 ms
             if len(repr(found)) <= _MOST_CHARACTERS:
                 self._answers[asked] = found
                 for eldest in list(self._answers)[:-_MOST_ANSWERS]:
@@ -358,7 +362,7 @@ class Predictions:
                 reader = self.ask("file_row_number::UINTEGER", filter_, database=database.cursor()).to_arrow_reader(1 << 16)
                 path = self._kept.write(what, _ascending(reader))
         total = sum(self.row_counts.values())
-        first_empty = prediction_orders.first_empty(self._sorted(order)) if order.descending else total
+        first_empty = orders.first_empty(self._sorted(order)) if order.descending else total
         return Selection(path, path.stat().st_size // 4, first_empty, order.descending)
 
 

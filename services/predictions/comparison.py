@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.domain import Run
-from services.drift import Drift, of_classes, of_numbers
-from services.judgement import MOST_CLASSES, judged_column
-from services.prediction_database import explained, pattern
-from services.prediction_filters import literal
-from services.prediction_join import (
+from services.predictions.database import explained, pattern
+from services.predictions.drift import Drift, of_classes, of_numbers
+from services.predictions.filters import literal
+from services.predictions.join import (
     copy_beside,
     joined_by,
     names_beside,
@@ -31,9 +30,10 @@ from services.prediction_join import (
     text_of,
     writing,
 )
-from services.prediction_rows import Status
-from services.prediction_table import Kind
-from services.predictions import Condition, Filter, Predictions, Test
+from services.predictions.judgement import MOST_CLASSES, judged_column
+from services.predictions.look import Condition, Filter, Predictions, Test
+from services.predictions.rows import Status
+from services.predictions.table import Kind
 
 if TYPE_CHECKING:
     import duckdb

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.prediction_database import pattern
-from services.prediction_filters import literal, of_number, quoted
+from services.predictions.database import pattern
+from services.predictions.filters import literal, of_number, quoted
 
 if TYPE_CHECKING:
     import duckdb
 
-    from services.predictions import Predictions
+    from services.predictions.look import Predictions
 
 _MEMORY = "1GB"
 _MOST_RANKED = 20_000
