@@ -139,7 +139,8 @@ def ask_for_workspace() -> None:
             number = st.session_state.setdefault("azure-secret-number", 0)  # a new number empties the field
             hint = "else AZURE_CLIENT_SECRET, or the keyring"
             fields["secret"].text_input("Secret", type="password", key=f"azure-secret-{number}", placeholder=hint, on_change="ignore")
-            st.toggle("Keep the secret in this machine’s keyring", key="azure-keep", value=False)
+            stays = "Under “batch-scoring-studio”, where it stays until you remove it there."
+            st.toggle("Keep the secret in this machine’s keyring", key="azure-keep", value=False, help=stays)
         # As a callback: what a run of the page has yet to reach may be overtaken by another run of it.
         st.button("Connect", key="connect", type="primary", icon=":material/login:", on_click=connect)
     if error := st.session_state.pop("azure-error", None):
