@@ -68,11 +68,18 @@ def _seen(text: str, *, lines: bool = True) -> str:
     return text.replace(" ", "␣") if begin > end else "␣" * begin + text[begin:end] + "␣" * (len(text) - end)
 
 
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of these; raises ValueError where a key is there twice: Python would show its last value, and the table has its first."""
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a key is there twice")
+    return dict(pairs)
+
+
 def _indented(content: str) -> str:
     """A prediction that is a JSON object or list, over several lines; any other as it is."""
     if content[:1] in ("{", "["):
         try:
-            return json.dumps(json.loads(content), indent=2, ensure_ascii=False)
+            return json.dumps(json.loads(content, object_pairs_hook=_each_once), indent=2, ensure_ascii=False)
         except (ValueError, RecursionError):
             return content
     return content

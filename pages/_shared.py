@@ -132,12 +132,11 @@ def shown(text: str) -> str:
 
 
 def visible(text: str, *, lines: bool = True) -> str:
-    """Text from outside with what nobody would see in it, or what turns the text after it round: `␀`, `[U+202E]`. Line ends and tabs stay
+    """Text from outside with what nobody would see in it, or what turns the text after it round: `↵`, `[U+202E]`. Line ends and tabs stay
     as they are where it is shown in lines."""
 
     def named(unseen: re.Match[str]) -> str:
-        code = ord(unseen[0])
-        return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"[U+{code:04X}]"
+        return {"\n": "↵", "\t": "→"}.get(unseen[0], f"[U+{ord(unseen[0]):04X}]")
 
     return re.sub(_UNSEEN if lines else rf"[\t\r\n]|{_UNSEEN}", named, text)
 

@@ -137,8 +137,8 @@ def test_what_nobody_would_see_is_shown_as_signs_and_downloaded_as_it_is(open_pa
         "def run(mini_batch):\n    return ['0000.csv: \u202etac\\x00 ', '0001.csv: ', '0002.csv: a\\r\\nb']", files=3, mini_batch_size="3"
     )
     app = open_page(RESULTS, run=run.id)
-    assert list(table(app)["Prediction"]) == ["[U+202E]tac␀ ", "", "a␍␊b"]
-    assert "[U+202E]tac␀␣" in words(open_page(RESULTS, run=run.id, row="1").code)
+    assert list(table(app)["Prediction"]) == ["[U+202E]tac[U+0000] ", "", "a[U+000D]↵b"]
+    assert "[U+202E]tac[U+0000]␣" in words(open_page(RESULTS, run=run.id, row="1").code)
     assert "an empty text" in words(open_page(RESULTS, run=run.id, row="2").caption)
     rows = csv.reader(io.StringIO(download(run)[2].decode(), newline=""))
     assert [row[1] for row in rows][1:] == ["\u202etac\x00 ", "", "a\r\nb"]

@@ -45,6 +45,11 @@ def test_the_fields_of_json_objects_become_typed_columns(table_of):
     assert table.page().column("Prediction")[1].as_py() == '{"label": "dog", "score": 1, "n": 2}'
 
 
+@pytest.mark.parametrize("others", ['{"a": 1, "b": 5}', '{"a": "x", "b": 5}'], ids=["read at once", "read twice"])
+def test_of_a_key_that_is_there_twice_the_first_value_counts(table_of, others):
+    assert str(further(table_of(*[others] * 3, '{"a": 7, "a": 8, "b": 5}'))[-1]["a"]) == "7"
+
+
 def test_lists_and_what_is_nested_become_columns_named_by_their_places(table_of):
     assert further(table_of("[0.1, 0.9]", "[0.2]")) == [{"0": 0.1, "1": 0.9}, {"0": 0.2, "1": None}]
     assert further(table_of('{"box": {"x": 1, "y": [2, 3]}}')) == [{"box.x": 1, "box.y.0": 2, "box.y.1": 3}]
