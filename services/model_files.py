@@ -24,6 +24,7 @@ from services.file_tree import files_of
 from services.pickle_scan import BROKEN, PickleScan, Stream, refused_by_pickle, scan_pickles
 
 _MAX_FILES = 10_000
+_END_MISSING = ", the end is missing"
 _PLAIN_NUMPY_HEADER = re.compile(
     rb"\{'descr': '[<>|=]?[?biufcSUVmM]\d*(\[\d*\w+\])?', 'fortran_order': (True|False), 'shape': \([\d, ]*\), *\} *\n"
 )
@@ -140,7 +141,7 @@ def _compressed(head: bytes, opened: Callable[[], BinaryIO], scan: PickleScan) -
                 stream = Stream(unpacked, scan)
                 known = scan_pickles(stream, scan)
             if known or first[:1] == b"\x80":
-                return f"joblib ({name}-compressed pickle)", True
+                return f"joblib ({name}-compressed pickle{_END_MISSING if stream.cut_off else ''})", True
             return f"unknown ({name}-compressed)", True
     return None
 
@@ -151,13 +152,17 @@ def _pickled(head: bytes, opened: Callable[[], BinaryIO], scan: PickleScan) -> t
         return None
     own = PickleScan(bytes_left=scan.bytes_left, instructions_left=scan.instructions_left)
     with opened() as source:
-        known = scan_pickles(Stream(source, own), own)
+        stream = Stream(source, own)
+        known = scan_pickles(stream, own)
     scan.bytes_left, scan.instructions_left = own.bytes_left, own.instructions_left
     if not known and head[:1] != b"\x80" and not any(re.fullmatch(r"[\w.]+", name) for name in own.imports):
         return None
     scan.imports |= own.imports
     scan.whole &= own.whole
-    return ("joblib (pickle)" if any("numpy_pickle." in name for name in own.imports) else "pickle"), True
+    missing = _END_MISSING if stream.cut_off else ""
+    if any("numpy_pickle." in name for name in own.imports):
+        return f"joblib (pickle{missing})", True
+    return f"pickle{missing}", True
 
 
 def _zip_content(opened: Callable[[], BinaryIO], scan: PickleScan) -> tuple[str, bool]:

@@ -64,10 +64,11 @@ class PickleScan:
 
 
 class Stream:
-    """Reads forward, within the scan's budget; raises EOFError where the content ends."""
+    """Reads forward, within the scan's budget; raises EOFError where the content ends. `cut_off` where it ends too early."""
 
     def __init__(self, source: Any, scan: PickleScan) -> None:
         self._source, self._scan = source, scan
+        self.cut_off = False
         self._plain = isinstance(getattr(source, "raw", None), io.FileIO)
 
     def read(self, count: int) -> bytes:
@@ -120,8 +121,9 @@ def scan_pickles(stream: Stream, scan: PickleScan) -> bool:
             if stream.peek() != b"\x80":
                 scan.whole &= not stream.peek()
                 return True
-    except BROKEN:
+    except BROKEN as error:
         scan.whole = False
+        stream.cut_off = isinstance(error, EOFError)
         return ended
 
 

@@ -122,7 +122,8 @@ def told(tell: Callable[[str], None], most: float = math.inf) -> Iterator[None]:
     if _asking.get():
         yield  # within another question, which tells already
         return
-    _hold_urllib3_to_it()
+    if most < math.inf:
+        _hold_urllib3_to_it()
     _ANSWERS.setLevel(logging.DEBUG)
     _ANSWERS.propagate = False  # nobody else asked for this level
     _ANSWERS.addHandler(_LISTENER)  # once, however often

@@ -249,6 +249,18 @@ def test_zips_are_told_apart_by_what_is_in_them(tmp_path):
     assert inspect_model(zipped(tmp_path / "f", mixed)).needs_approval
 
 
+@pytest.mark.parametrize("compress", [0, 3])
+def test_a_model_that_was_copied_by_half_says_that_its_end_is_missing(tmp_path, compress):
+    joblib.dump({"weights": np.arange(10_000.0), "last": "x" * 300}, tmp_path / "whole", compress=compress)
+    whole = (tmp_path / "whole").read_bytes()
+    assert "missing" not in inspect_model(tmp_path / "whole").kind
+    for part in (len(whole) // 2, len(whole) - 5):
+        found = inspect_model(written(tmp_path / "half", whole[:part]))
+        assert found.kind.startswith("joblib"), part
+        assert found.kind.endswith("pickle, the end is missing)"), part
+        assert found.needs_approval
+
+
 def test_a_damaged_or_nested_zip_needs_approval(tmp_path):
     whole = zipped(tmp_path / "a", {"model.onnx": ONNX * 100}).read_bytes()
     for name, content in {"cut": whole[:-40], "damaged": whole[:60] + b"x" * 600 + whole[660:]}.items():
