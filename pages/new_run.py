@@ -241,8 +241,7 @@ with notes:
             if submitted and not wrong:
                 run = submission.submit(workspace, request)
                 st.switch_page("runs.py", query_params={"run": run.id})
-            elif ready:
-                for sentence in workspace.check(request):
-                    st.warning(plain(sentence), icon=":material/warning:")
+            elif ready and (sentences := workspace.check(request)):
+                st.warning("\n\n".join(map(plain, sentences)), icon=":material/warning:")
     if wrong:
         st.error(f"Nothing can be submitted before this is mended: {plain(', '.join(wrong))}.", icon=":material/error:")

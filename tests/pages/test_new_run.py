@@ -179,12 +179,14 @@ def test_an_uploaded_script_that_cannot_work_is_refused_with_the_reason(open_pag
     assert all(script.origin == "built-in" for script in workspace.entry_scripts())
 
 
-def test_a_file_that_changed_since_it_was_registered_is_said_before_the_run(open_page, workspace, csv_folder):
+def test_files_that_changed_since_they_were_registered_are_said_before_the_run_in_one_box(open_page, workspace, csv_folder):
     folder = csv_folder(3)
     workspace.register_dataset("d", folder)
     (folder / "0001.csv").write_text("other content")
-    app = open_page(NEW_RUN)
-    assert "0001\\.csv was changed" in words(review(app).warning)
+    (folder / "0002.csv").unlink()
+    (warning,) = review(open_page(NEW_RUN)).warning
+    assert "0001\\.csv was changed" in warning.value
+    assert "0002\\.csv is gone" in warning.value
 
 
 def test_settings_survive_a_look_at_another_page(open_page, registered):
