@@ -33,7 +33,7 @@ page = st.navigation(
 st.set_page_config(page_title=f"{page.title} · Batch Scoring Studio")
 st.logo(MARK, size="large")
 # What is chosen has the text's colour: the primary one, which is a button's ground too, is too dark for letters on a dark page.
-st.html("<style>button[data-variant][data-selected=true] { color: inherit !important }</style>")
+st.html("<style>button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color: inherit !important }</style>")
 with suppress(StudioError):  # which the page says
     if remote := remote_of(_shared.workspace()):
         with st.sidebar:
