@@ -75,7 +75,7 @@ CREATE TABLE IF NOT EXISTS columns (id INTEGER PRIMARY KEY, value TEXT UNIQUE);
 COMMIT;
 PRAGMA journal_mode=WAL;
 """
-_ROW_ENDS_AT_A_TIME = 1 << 16  # bytes
+_AT_A_TIME, _AN_ATTEMPT = 1 << 17, 64  # bytes: of the attempts that are read together, of one without its rows and its error
 _SELECT = f"SELECT {_COLUMNS} FROM attempts"
 _REPORT = """
 SELECT mini_batch, attempt, printf('%d/process%03d', node, process), strftime('%Y-%m-%dT%H:%M:%f+00:00', started_at, 'unixepoch'), total,
@@ -164,9 +164,10 @@ class Journal:
                 yield Attempt(*row)
             return
         # Only the numbers are sorted: the rows hold every row's end, and SQLite would carry these along.
-        sizes = self._connection.execute(f"SELECT seq, length(row_ends) FROM attempts{where} ORDER BY mini_batch, seq").fetchall()
+        bytes_of_one = f"length(row_ends) + length(error) + {_AN_ATTEMPT}"
+        sizes = self._connection.execute(f"SELECT seq, {bytes_of_one} FROM attempts{where} ORDER BY mini_batch, seq").fetchall()
         so_far = accumulate(size for _, size in sizes)
-        for _, several in groupby(zip(sizes, so_far, strict=True), lambda one: one[1] // _ROW_ENDS_AT_A_TIME):
+        for _, several in groupby(zip(sizes, so_far, strict=True), lambda one: one[1] // _AT_A_TIME):
             numbers = [seq for (seq, _), _ in several]
             query = f"SELECT seq, {_COLUMNS} FROM attempts WHERE seq IN ({', '.join(map(str, numbers))})"
             found = {seq: Attempt(*row) for seq, *row in self._connection.execute(query)}

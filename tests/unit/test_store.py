@@ -1,6 +1,7 @@
 """The registry and the journal: versions, approvals, runs, attempts."""
 
 import sqlite3
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -133,6 +134,18 @@ def test_attempts_are_read_in_the_order_of_their_mini_batches_however_many_rows_
         journal.add(attempt(index)._replace(row_ends=of) for index, of in ends.items())
         read = list(journal.attempts(final_only=True, order="mini_batch"))
         assert [(one.mini_batch, one.row_ends) for one in read] == sorted(ends.items())
+
+
+def test_many_failures_are_read_a_few_at_a_time(tmp_path):
+    failed = attempt(0, AttemptStatus.RUN_TIMEOUT, succeeded=0)
+    with Journal(tmp_path, writable=True) as journal:
+        journal.add(failed._replace(mini_batch=index, error="x" * 4_000) for index in range(5_000))  # 20 MB
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in journal.attempts(order="mini_batch")) == 5_000
+            assert tracemalloc.get_traced_memory()[1] < 4_000_000
+        finally:
+            tracemalloc.stop()
 
 
 def test_a_journal_can_be_read_while_it_is_written(tmp_path):
