@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.pages import PAGES, REPEATS, first_paint, full_home, opened, row, sample_run, switch
-from services.azure.connection import SignIn, from_surroundings
 from services.azure.workspace import AzureWorkspace
+from services.connection import SignIn, from_surroundings
 from services.domain import RunStatus
 from tests.azure_service import AzureService
 from tests.browser.dashboard import Dashboard, browser

@@ -15,8 +15,8 @@ from benchmarks.pages import Bare, full_home, wait_with_every_frame
 from benchmarks.recorded_run import recorded_run
 from benchmarks.results import ROWS
 from benchmarks.table import Table, rounds
-from services.local import scored
-from services.predictions.look import make_table
+from services.local import output_reader
+from services.predictions.reader import make_table
 from tests.browser.dashboard import browser, dashboard
 
 BARE_PAGE = """import pyarrow as pa
@@ -32,7 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="batch-scoring-bench-") as folder, browser() as chromium:
         workspace = full_home(Path(folder) / "home")
         run = workspace.runs()[0].id
-        make_table(scored.settled(recorded_run(Path(folder) / "recorded", ROWS)), workspace.predictions(run).path)
+        make_table(output_reader.settled(recorded_run(Path(folder) / "recorded", ROWS)), workspace.predictions(run).path)
         bare = Bare(Path(folder), BARE_PAGE)
         screens = Table(f"first screen, {ROWS:,} rows", "s", 1)
         try:

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.domain import FileDataset, Run, RunRequest, RunStatus
-from services.journal import Attempt, Journal
 from services.local.run_folder import RunFolder
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
-from services.store import Store
+from services.storage.journal import Attempt, Journal
+from services.storage.store import Store
 
 NOTHING = "def run(mini_batch):\n    return mini_batch\n"
 FIRST_FIFTH = 5  # what comes before it is warming up

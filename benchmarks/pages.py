@@ -19,7 +19,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 
 from services.domain import RunRequest
-from services.entry_scripts import BUILT_IN
+from services.intake.entry_scripts import BUILT_IN
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import Dashboard, browser, settled

@@ -17,8 +17,8 @@ from pyarrow import parquet
 from benchmarks.pages import Bare
 from benchmarks.recorded_run import recorded_run
 from benchmarks.results import ROWS
-from services.local import scored
-from services.predictions.look import make_table
+from services.local import output_reader
+from services.predictions.reader import make_table
 from tests.browser.dashboard import browser
 
 PAGE = """import streamlit as st
@@ -33,7 +33,7 @@ SECONDS = 90
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="batch-scoring-bench-") as folder, browser() as chromium:
         table = Path(folder) / "predictions.parquet"
-        make_table(scored.settled(recorded_run(Path(folder) / "recorded", ROWS)), table)
+        make_table(output_reader.settled(recorded_run(Path(folder) / "recorded", ROWS)), table)
         print("\n| rows | sent | the table is there, s | MB to the browser | server's MB more |\n|---|---|---|---|---|")
         rows = parquet.read_table(table, columns=["File", "Prediction"])
         for count in sorted({min(size, ROWS) for size in (100_000, 1_000_000, ROWS)}):

@@ -10,9 +10,9 @@ from itertools import accumulate
 from pathlib import Path
 
 from services.domain import Environment, RunRequest
-from services.journal import Attempt, AttemptStatus, Journal
 from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
 from services.settings import ParallelRunSettings
+from services.storage.journal import Attempt, AttemptStatus, Journal
 
 CLASSES = ("cat", "dog", "bird", "fish", "horse", "frog", "deer", "ship", "truck", "car")
 IN_A_FOLDER = 10_000

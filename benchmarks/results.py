@@ -20,10 +20,10 @@ from pathlib import Path
 
 from benchmarks.recorded_run import CLASSES, class_row, list_row, object_row, own_object_row, recorded_run
 from benchmarks.table import Table, rounds
-from services.local import scored
+from services.local import output_reader
 from services.local.run_folder import RunFolder
-from services.predictions.look import EVERY_PREDICTION, Filter, Order, Predictions, make_table
 from services.predictions.open_tables import open_predictions
+from services.predictions.reader import EVERY_PREDICTION, Filter, Order, Predictions, make_table
 from services.predictions.selections import folder_of
 
 ROWS = int(os.environ.get("BENCH_ROWS") or 10_000_000)
@@ -68,7 +68,7 @@ def make(run: Path, table: Path) -> None:
     make_table([], table)  # what is imported counts with neither
     before = _begin()
     begin = time.perf_counter()
-    make_table(scored.settled(RunFolder(run.parent.parent, run.name)), table)
+    make_table(output_reader.settled(RunFolder(run.parent.parent, run.name)), table)
     print(time.perf_counter() - begin, (_memory("VmHWM") - before) / 1e3)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.engines import peer
 from benchmarks.measured_run import home, measure, request
 from benchmarks.table import Table, rounds
-from services.entry_scripts import BUILT_IN
+from services.intake.entry_scripts import BUILT_IN
 from services.local.workspace import LocalWorkspace
 
 FILES, FEW = 100_000, 10_000

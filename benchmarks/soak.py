@@ -25,10 +25,10 @@ from pathlib import Path
 from benchmarks.measured_run import synthetic_dataset
 from services.domain import RunRequest, RunStatus
 from services.errors import StudioError
-from services.journal import Journal
 from services.local.run_folder import RunFolder
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
+from services.storage.journal import Journal
 
 ITEMS, MINI_BATCH = 40_000, 10
 PAUSE = 0.01  # seconds a mini-batch takes on average

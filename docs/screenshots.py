@@ -10,10 +10,10 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from benchmarks.azure_pages import full_azure_home
-from services.azure.connection import from_surroundings
 from services.azure.workspace import AzureWorkspace
+from services.connection import from_surroundings
 from services.domain import RunRequest
-from services.entry_scripts import BUILT_IN
+from services.intake.entry_scripts import BUILT_IN
 from services.local.workspace import LocalWorkspace
 from services.predictions.label_file import keep_labels
 from services.settings import ParallelRunSettings

@@ -44,9 +44,9 @@ def predictions(request: Request) -> Response:
     asked = request.query_params
     ending = f".{request.path_params['ending']}"
     try:
-        from services.origins import provenance
         from services.predictions import exports
         from services.predictions.filters import Filter, Order
+        from services.predictions.provenance import provenance
 
         workspace = _shared.workspace()
         run = workspace.run(asked.get("run", ""))

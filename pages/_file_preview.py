@@ -14,7 +14,7 @@ import streamlit as st
 
 from pages import _shared
 from services.domain import counted
-from services.file_tree import size_in_words
+from services.storage.file_tree import size_in_words
 
 _PREVIEWED = 65536  # bytes read of a file that isn't an image
 _LARGEST_IMAGE = 3_000_000  # bytes; it is sent within the page

@@ -16,7 +16,7 @@ from pages._results_panel import choose_of, chosen_of
 from pages._results_view import View, add, choose, set_filter
 from services.predictions import charts
 from services.predictions.filters import Condition, Test
-from services.predictions.table import Kind
+from services.predictions.writer import Kind
 
 CHARTS = ("Distribution", "Over folders", "Over time", "Two columns")
 _MOST_BARS = 25

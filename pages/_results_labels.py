@@ -12,7 +12,7 @@ from pages import _plots, _shared
 from pages._results_view import COUNTED, View, beside, change, follow, high, option_labels, set_filter
 from pages._shared import arrow_table, facts, plain, shown
 from services.errors import StudioError
-from services.predictions import judgement, label_file
+from services.predictions import evaluation, label_file
 from services.predictions.filters import Condition, Filter, Test
 
 _MOST_CLASSES = 30  # on a side of the confusion matrix
@@ -37,8 +37,8 @@ def labels(view: View) -> None:
     if chosen:
         predictions = _shared.workspace().predictions(view.run.id)
         if predictions.further_columns:
-            of = _judged_column(chosen, judgement.judged_column(predictions, of), ["Prediction", *predictions.further_columns])
-        _judged(view, judgement.judge(predictions, label_file.labels_of(folder, chosen), of))
+            of = _judged_column(chosen, evaluation.judged_column(predictions, of), ["Prediction", *predictions.further_columns])
+        _judged(view, evaluation.judge(predictions, label_file.labels_of(folder, chosen), of))
 
 
 def _judged_column(labels_id: str, of: str, names: list[str]) -> str:
@@ -82,7 +82,7 @@ def _give(view: View, folder: Path) -> None:
         _shared.show_error(error)
 
 
-def _judged(view: View, found: judgement.Judgement) -> None:
+def _judged(view: View, found: evaluation.Judgement) -> None:
     verdicts = found.verdicts
     if not found.judged:
         st.warning("No prediction has a label by this file.", icon=":material/warning:")
@@ -90,11 +90,11 @@ def _judged(view: View, found: judgement.Judgement) -> None:
         _numbers(view, found)
     else:
         _classes(view, found)
-    without = {"No label": verdicts[judgement.Verdict.NO_LABEL], "No prediction": verdicts[judgement.Verdict.NO_PREDICTION]}
+    without = {"No label": verdicts[evaluation.Verdict.NO_LABEL], "No prediction": verdicts[evaluation.Verdict.NO_PREDICTION]}
     with st.container(horizontal=True):
-        for (word, count), verdict in zip(without.items(), (judgement.Verdict.NO_LABEL, judgement.Verdict.NO_PREDICTION), strict=True):
+        for (word, count), verdict in zip(without.items(), (evaluation.Verdict.NO_LABEL, evaluation.Verdict.NO_PREDICTION), strict=True):
             if count:
-                _to_rows(f"{word}: {count:,}", judgement.verdict_is(verdict))
+                _to_rows(f"{word}: {count:,}", evaluation.verdict_is(verdict))
     if left := found.leftover_count():
         with st.expander(f"Labels that belong to no row: {left:,}", icon=":material/link_off:"):
             rows = found.leftovers(0, _MOST_ROWS)
@@ -108,12 +108,12 @@ def _to_rows(words: str, chosen: Filter) -> None:
     st.button(plain(words), key=f"rows_{words}", icon=":material/table_rows:", on_click=set_filter, args=(chosen,), kwargs={"look": ""})
 
 
-def _classes(view: View, found: judgement.Judgement) -> None:
+def _classes(view: View, found: evaluation.Judgement) -> None:
     scores = found.classes(_MOST_ROWS)
-    wrong = found.verdicts[judgement.Verdict.WRONG]
+    wrong = found.verdicts[evaluation.Verdict.WRONG]
     facts({"Accuracy": f"{found.accuracy:.2%}", "Judged": f"{found.judged:,}", "Wrong": f"{wrong:,}", "Classes": f"{len(scores):,}"})
     if wrong:
-        _to_rows(f"Wrong: {wrong:,}", judgement.verdict_is(judgement.Verdict.WRONG))
+        _to_rows(f"Wrong: {wrong:,}", evaluation.verdict_is(evaluation.Verdict.WRONG))
     places = {score.name: place for place, score in enumerate(scores[:_MOST_CLASSES])}
     cells = [
         (said, label, count)
@@ -130,7 +130,7 @@ def _classes(view: View, found: judgement.Judgement) -> None:
 
     def open_cell(_: int, point: int) -> None:
         said, label, _count = cells[point]
-        set_filter(judgement.cell(label, said, found.of), look="")
+        set_filter(evaluation.cell(label, said, found.of), look="")
 
     _plots.draw(figure, "confusion", f"Confusion matrix, accuracy {found.accuracy:.0%}", open_cell)
     more = f" The {_MOST_CLASSES} classes with the most labels." if len(scores) > _MOST_CLASSES else ""
@@ -148,7 +148,7 @@ def _classes(view: View, found: judgement.Judgement) -> None:
     _folders(view, found)
 
 
-def _numbers(view: View, found: judgement.Judgement) -> None:
+def _numbers(view: View, found: evaluation.Judgement) -> None:
     errors = found.number_errors()
     r2 = "none" if math.isnan(errors.r2) else f"{errors.r2:.4f}"
     facts({"MAE": f"{errors.mae:,.6g}", "RMSE": f"{errors.rmse:,.6g}", "Mean residual": f"{errors.bias:,.6g}", "R²": r2,
@@ -166,7 +166,7 @@ def _numbers(view: View, found: judgement.Judgement) -> None:
     _folders(view, found)
 
 
-def _folders(view: View, found: judgement.Judgement) -> None:
+def _folders(view: View, found: evaluation.Judgement) -> None:
     rows = found.by_folder(_MOST_ROWS)
     if len(rows) < 2:
         return
@@ -183,7 +183,7 @@ def _folders(view: View, found: judgement.Judgement) -> None:
         if chosen := st.session_state["error_folders"]["selection"]["rows"]:
             conditions = [Condition("Folder", Test.ONE_OF, (shown(rows[chosen[0]][0]),))]
             if not found.of_numbers:
-                conditions.append(Condition("Verdict", Test.ONE_OF, (judgement.Verdict.WRONG,)))
+                conditions.append(Condition("Verdict", Test.ONE_OF, (evaluation.Verdict.WRONG,)))
             set_filter(Filter(conditions=tuple(conditions)), look="")
 
     st.dataframe(

@@ -14,8 +14,8 @@ from pages._results_view import View, add, change, choose, follow, option_labels
 from pages._shared import plain, show_error, shown
 from services.errors import SettingsError
 from services.predictions.filters import Condition, Filter, Test
-from services.predictions.rows import Status
-from services.predictions.table import Kind
+from services.predictions.matching import Status
+from services.predictions.writer import Kind
 
 _FEW = 12  # values that are shown side by side; more are chosen from a list
 _MOST = 50

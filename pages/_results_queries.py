@@ -11,7 +11,7 @@ from pages._shared import plain
 from services.domain import counted
 from services.errors import SettingsError
 from services.predictions.filters import Condition, Test
-from services.predictions.table import Kind
+from services.predictions.writer import Kind
 
 _MOST_GROUPS = 1000
 _EXAMPLE = "SELECT Prediction, count(*) AS Rows\nFROM predictions\nGROUP BY 1\nORDER BY 2 DESC"

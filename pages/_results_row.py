@@ -11,8 +11,8 @@ from pages import _file_preview, _shared
 from pages._results_view import View, change, high
 from pages._shared import clipped, duration_in_words, facts, labelled, plain, shown, visible
 from services.errors import NotFound, SettingsError
-from services.origins import RowTrace
-from services.predictions.remarks import Remark, RowKey
+from services.predictions.annotations import Remark, RowKey
+from services.predictions.provenance import RowTrace
 
 _PREDICTION = 20_000  # characters shown
 _FEW = 12  # columns shown side by side; more are a table

@@ -11,9 +11,9 @@ from pages import _results_view
 from pages._results_view import PAGE, View, change, follow, high, in_words, option_labels, set_filter
 from pages._shared import clipped, plain, visible
 from services.domain import counted
-from services.predictions import comparison, judgement
+from services.predictions import comparison, evaluation
 from services.predictions.filters import PREDICTED, Condition, Filter, Order
-from services.predictions.rows import Status
+from services.predictions.matching import Status
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,7 +133,7 @@ def _default_columns(view: View) -> list[str]:
 
 def _joined() -> tuple[str, ...]:
     """The columns of what stands beside; a run's own may be called so where nothing does."""
-    return {"labels": judgement.JUDGED, "run": comparison.COMPARED}.get(_results_view.beside().partition(":")[0], ())
+    return {"labels": evaluation.JUDGED, "run": comparison.COMPARED}.get(_results_view.beside().partition(":")[0], ())
 
 
 def says_something(view: View, column: str) -> bool:
@@ -187,7 +187,7 @@ def for_cells(rows: pa.Table) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from services.predictions.table import text_array
+    from services.predictions.writer import text_array
 
     for place, name in enumerate(rows.column_names):
         column = rows.column(place)

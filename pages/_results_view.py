@@ -16,7 +16,7 @@ from services.errors import SettingsError
 from services.predictions.filters import Condition, Filter, Order, Test
 
 if TYPE_CHECKING:
-    from services.predictions.look import Predictions
+    from services.predictions.reader import Predictions
 
 PAGE = 100
 """Rows."""

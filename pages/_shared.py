@@ -23,7 +23,7 @@ from services.workspace import Workspace, chosen_workspace
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from services.predictions.look import Predictions
+    from services.predictions.reader import Predictions
 
 _Versioned = TypeVar("_Versioned", Model, Dataset)
 
@@ -62,9 +62,9 @@ def table_beside(run_id: str, beside: str) -> Predictions:
     from services.predictions.open_tables import open_predictions
 
     if what == "labels":
-        from services.predictions import judgement, label_file
+        from services.predictions import evaluation, label_file
 
-        return open_predictions(judgement.judge(table, label_file.labels_of(table.path.parent, id_), of).path)
+        return open_predictions(evaluation.judge(table, label_file.labels_of(table.path.parent, id_), of).path)
     from services.predictions import comparison
 
     return open_predictions(comparison.compare(opened.predictions(id_), table, id_, of).path)

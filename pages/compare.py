@@ -15,7 +15,7 @@ from services.predictions.filters import Filter
 if TYPE_CHECKING:
     from services.predictions.comparison import Comparison
     from services.predictions.drift import Drift
-    from services.predictions.look import Predictions
+    from services.predictions.reader import Predictions
 
 _MOST_ROWS = 200
 _MOST_CLASSES = 20  # in the chart

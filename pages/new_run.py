@@ -11,14 +11,14 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _run_there, _shared
+from pages import _compute_options, _shared
 from pages._shared import plain, script_label, shown
 from pages._submission import last_submission
-from services.cut import in_words
 from services.domain import RunRequest, counted
 from services.errors import SettingsError, StudioError
 from services.remote import remote_of
 from services.settings import TABLE, ParallelRunSettings
+from services.storage.mini_batch_plan import in_words
 from services.workspace import Capability
 
 NO_MODEL = "No model"
@@ -181,7 +181,7 @@ with section(3, "Scoring script", "entry_script"):
 
 with section(4, "Settings", "settings"):
     if remote:
-        compute_target = _run_there.choose_compute_target(remote, fields)
+        compute_target = _compute_options.choose_compute_target(remote, fields)
     values = settings_side_by_side([name for name, row in TABLE.items() if row.up_front])
     with st.expander("More settings", icon=":material/tune:"):
         folded = [name for name, row in TABLE.items() if not row.up_front]
@@ -189,10 +189,10 @@ with section(4, "Settings", "settings"):
             values |= settings_side_by_side(folded[first : first + 2])
         interpreters = {str(environment): environment for environment in workspace.environments()}
         words = "The Python that runs the workers. Others are registered by: python -m services environment register NAME PYTHON"
-        own = _run_there.MADE_FOR_IT if remote else OWN
+        own = _compute_options.MADE_FOR_IT if remote else OWN
         chosen = st.selectbox("Environment", [own, *interpreters], key="environment", help=words, persist_state="session")
         if remote:
-            _run_there.show_environment(remote, interpreters.get(chosen))
+            _compute_options.show_environment(remote, interpreters.get(chosen))
         words = "Take the output of an earlier run that was asked the same, instead of scoring again."
         allow_reuse = st.toggle("Reuse an earlier run's output", value=True, key="allow_reuse", help=words, persist_state="session")
         words = "What the scoring script finds in sys.argv, written as on a command line: --name value."

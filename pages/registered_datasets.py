@@ -13,12 +13,13 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages import _file_preview, _shared
 from pages._form import form_called
-from services import intake
 from services.domain import Dataset, TabularDataset, counted
 from services.errors import SettingsError
-from services.file_tree import size_in_words
+from services.intake import names
+from services.intake.tabular import PARQUET, first_rows
+from services.intake.uploads import extract_zip, store_uploads
 from services.remote import remote_of
-from services.tabular import PARQUET, first_rows
+from services.storage.file_tree import size_in_words
 from services.workspace import Capability
 
 REGISTERED, REGISTER = "Registered", "Register a dataset"
@@ -191,9 +192,9 @@ def files_to_register(source: str, path: str, uploads: list[UploadedFile]) -> It
         raise SettingsError("path", "nothing is uploaded", "Choose what to upload, and wait until it is.")
     with workspace.incoming() as folder:
         if source == ZIP:
-            intake.extract_zip(uploads[0], folder)
+            extract_zip(uploads[0], folder)
         else:
-            intake.store_uploads(((upload.name, upload) for upload in uploads), folder)
+            store_uploads(((upload.name, upload) for upload in uploads), folder)
         inside = list(folder.iterdir())
         yield inside[0] if source == FOLDER and len(inside) == 1 and inside[0].is_dir() else folder
 
@@ -245,7 +246,7 @@ def ask_for_dataset() -> None:
         fields |= {"type": st.container(), "partition_format": st.container()}
 
     def register() -> str:
-        intake.check_name("name", name)  # before a long upload is unpacked
+        names.check_name("name", name)  # before a long upload is unpacked
         about: dict[str, Any] = {"glob": glob.strip(), "description": description.strip(), "copy": copy, "type": TYPES[kind]}
         about["partition_format"] = partition_format.strip()
         with files_to_register(source, path, uploads) as folder:

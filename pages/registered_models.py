@@ -8,13 +8,13 @@ from typing import Any
 
 import streamlit as st
 
-from pages import _from_a_run, _shared
+from pages import _register_from_run, _shared
 from pages._form import form_called
-from services import intake
 from services.domain import Model, counted
 from services.errors import SettingsError
-from services.file_tree import size_in_words
+from services.intake import names, uploads
 from services.remote import remote_of
+from services.storage.file_tree import size_in_words
 from services.workspace import Capability
 
 REGISTERED, REGISTER = "Registered", "Register a model"
@@ -87,7 +87,7 @@ def show_details(model: Model) -> None:
                 if st.button("Use in a new run", key=f"use-{model.reference}", type="primary", icon=":material/play_circle:"):
                     _shared.open_new_run(model=model.reference)
                 if remote:
-                    _from_a_run.ask_deletion(remote, model)
+                    _register_from_run.ask_deletion(remote, model)
         else:
             ask_approval(model)
         if model.imports:
@@ -171,8 +171,8 @@ def ask_for_model() -> None:
         about: dict[str, Any] = {"description": description.strip(), "tags": tags_of(tags)}
         if upload:
             with workspace.incoming() as folder:
-                intake.store_uploads([(upload.name, upload)], folder)
-                return workspace.register_model(name, folder / intake.safe_relative_path(upload.name), **about).reference
+                uploads.store_uploads([(upload.name, upload)], folder)
+                return workspace.register_model(name, folder / names.safe_relative_path(upload.name), **about).reference
         if path.strip():
             return workspace.register_model(name, path.strip(), **about).reference
         raise SettingsError("path", "no model is chosen", "Choose the file that your training script saved, and wait until it is uploaded.")
@@ -191,7 +191,7 @@ form.made, from_run.made = form.made or from_run.made, ""
 form.show_made(REGISTERED)
 models = workspace.models()
 remote = remote_of(workspace)
-tabs = [REGISTERED, REGISTER, *([_from_a_run.TAB] if remote else [])]
+tabs = [REGISTERED, REGISTER, *([_register_from_run.TAB] if remote else [])]
 registered, register, *from_a_run = st.tabs(tabs, key="tab", bind="query-params", on_change="rerun")
 with registered:
     if registered.open:
@@ -201,4 +201,4 @@ with register:
 for tab in from_a_run:
     if tab.open and remote:
         with tab:
-            _from_a_run.ask(remote, from_run)
+            _register_from_run.ask(remote, from_run)

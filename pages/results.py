@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _results_panel, _results_row, _results_table, _results_take, _results_view, _shared
+from pages import _results_export, _results_panel, _results_row, _results_table, _results_view, _shared
 from pages._results_view import LOOKS, View, change, current, follow
 from pages._shared import clipped, local_time, plain, shown
 from services.domain import Run, RunStatus, counted
@@ -17,7 +17,7 @@ from services.errors import NotFound
 from services.predictions.filters import EVERY_FAILURE
 
 if TYPE_CHECKING:
-    from services.predictions.look import Predictions
+    from services.predictions.reader import Predictions
 
 workspace = _shared.workspace()
 # Where they don't fit side by side, the open row is there instead of the table that it was chosen in.
@@ -43,8 +43,8 @@ def results(run_id: str, was_active: bool) -> None:
                 nothing_yet(run)
                 return
             with taken:
-                _results_take.views(view)
-                _results_take.take(view)
+                _results_export.views(view)
+                _results_export.take(view)
             rows(view)
 
 

@@ -14,9 +14,9 @@ from pages import _pipelines, _shared
 from pages._shared import arrow_table, clipped, duration_in_words, plain, shown
 from pages._submission import last_submission
 from services.domain import Failure, Run, RunStatus, counted
-from services.file_tree import size_in_words
 from services.pipelines import pipelines_of
 from services.settings import TABLE, ParallelRunSettings
+from services.storage.file_tree import size_in_words
 from services.workspace import Capability
 
 MOST_RUNS = 1_000

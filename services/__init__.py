@@ -2,3 +2,8 @@
 
 Start reading at `workspace.py` (what can it do?), then `domain.py` (what is a run?) and `settings.py` (what does a setting mean?).
 """
+
+from pathlib import Path
+
+PROJECT_ROOT = Path(__file__).parents[1]
+"""The folder that holds `services`, `pages` and `batch_scripts`: where child processes find them."""

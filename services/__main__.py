@@ -10,8 +10,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from services import commands
-from services.command_line_output import Answer, error_lines, error_value, note
+from services.cli import commands
+from services.cli.output import Answer, error_lines, error_value, note
 from services.errors import StudioError, WorkspaceUnavailable
 from services.settings import TABLE, ParallelRunSettings
 from services.workspace import WORKSPACES, open_workspace

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from services import PROJECT_ROOT
 from services.domain import Dataset, Model
 from services.errors import StudioError
 from services.workspace import Workspace, open_workspace
@@ -40,9 +41,8 @@ class SampleMade:
 def make_sample(home: Path) -> SampleMade:
     """Make the sample in the local workspace at `home`, or find the one made before. Takes seconds. Raises StudioError."""
     command = [sys.executable, "-m", "services.sample", str(home.absolute())]
-    root = Path(__file__).parents[1]
     try:
-        child = subprocess.run(command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIME_OUT, check=False)
+        child = subprocess.run(command, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIME_OUT, check=False)
     except subprocess.TimeoutExpired as error:
         raise StudioError(f"The sample was not made within {_TIME_OUT} s.", "This machine may be very busy: try again later.") from error
     if child.returncode:

@@ -9,16 +9,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from services.azure.connection import Connection, SignIn, is_remembered, suggested
-from services.cut import Cut
+from services.connection import Connection, SignIn, is_remembered, suggested
 from services.domain import Dataset, DatasetFile, EntryScript, Environment, Failure, Model, Run, RunRequest
 from services.errors import SettingsError
 from services.settings import ParallelRunSettings
+from services.storage.mini_batch_plan import Cut
 
 if TYPE_CHECKING:
-    from services.origins import Origins, RowTrace
-    from services.predictions.look import Predictions
-    from services.predictions.remarks import RemarkStore, RowKey
+    from services.predictions.annotations import RemarkStore, RowKey
+    from services.predictions.provenance import Origins, RowTrace
+    from services.predictions.reader import Predictions
     from services.sample import SampleMade
 
 __all__ = [
@@ -184,7 +184,7 @@ def default_home() -> Path:
 
 def open_workspace(name: str = "local", home: str | Path | None = None) -> Workspace:
     """The workspace called `name`. `home` is where everything of this machine is kept; default: `default_home()`. Which `azure` one, and
-    how to sign in, is told by the surroundings: see `services.azure.connection.from_surroundings`.
+    how to sign in, is told by the surroundings: see `services.connection.from_surroundings`.
 
     Raises SettingsError for an unknown name, WorkspaceUnavailable where it can't be reached or written.
     """
@@ -194,8 +194,8 @@ def open_workspace(name: str = "local", home: str | Path | None = None) -> Works
 
         return LocalWorkspace(base)
     if name == "azure":
-        from services.azure.connection import from_surroundings
         from services.azure.workspace import AzureWorkspace
+        from services.connection import from_surroundings
 
         return AzureWorkspace(from_surroundings(), base, patient=True)
     raise SettingsError("workspace", f"there is no workspace called “{name}”", f"The workspaces are {', '.join(WORKSPACES)}.")
@@ -209,18 +209,18 @@ def chosen_workspace() -> Workspace:
     nobody: an Azure ML workspace signs in, in the background, where nobody is needed for it."""
     base = default_home()
     if is_remembered(base):
-        from services.azure import chosen
+        from services.azure import active_workspace
 
-        if workspace := chosen.of(base):
+        if workspace := active_workspace.of(base):
             return workspace
     return open_workspace("local", base)
 
 
 def choose_workspace(connection: Connection | None) -> None:
     """From now on the dashboard works in this workspace, which is signed in to in the background; None: in the local one."""
-    from services.azure import chosen
+    from services.azure import active_workspace
 
-    chosen.choose(default_home(), connection)
+    active_workspace.choose(default_home(), connection)
 
 
 def suggested_connection() -> dict[str, str]:

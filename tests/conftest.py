@@ -109,7 +109,7 @@ def runners() -> Iterator[tuple[int, list[bytes]]]:
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if words[1:2] == [b"-m"] and words[2] in (b"services.local.runner", b"services.azure.runner"):
+        if words[1:2] == [b"-m"] and words[2] in (b"services.local.runner", b"services.azure.runs.runner"):
             yield int(folder.name), words
 
 

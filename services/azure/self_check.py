@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.azure.listing import Listing
-from services.azure.lists import Lists
-from services.azure.session import Session
+from services.azure.auth.session import Session
+from services.azure.catalog.cached_list import Listing
+from services.azure.catalog.workspace_cache import Lists
 from services.domain import counted
 from services.errors import StudioError
 

@@ -21,17 +21,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services import incoming, intake
-from services.azure import cutting, environments, failed_items, origins, runs
-from services.azure.connection import Connection
-from services.azure.datasets import Datasets
-from services.azure.lists import Lists
-from services.azure.models import Models
-from services.azure.publishing import Publishing
-from services.azure.run_folder import RunPlan
+from services.azure.auth.session import Session
+from services.azure.catalog import environments, mini_batch_estimate
+from services.azure.catalog.datasets import Datasets
+from services.azure.catalog.models import Models
+from services.azure.catalog.workspace_cache import Lists
+from services.azure.runs import failed_items, operations, provenance
+from services.azure.runs.publishing import Publishing
+from services.azure.runs.run_folder import RunPlan
 from services.azure.self_check import checks
-from services.azure.session import Session
-from services.cut import Cut
+from services.connection import Connection
 from services.domain import (
     Dataset,
     DatasetFile,
@@ -43,19 +42,22 @@ from services.domain import (
     Run,
     RunRequest,
 )
-from services.entry_scripts import EntryScripts
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
-from services.file_tree import size_in_words
-from services.manifest import read_manifest
-from services.origins import Origins, RowTrace
-from services.predictions.remarks import RemarkStore, RowKey
+from services.intake import entry_scripts, names
+from services.intake.entry_scripts import EntryScripts
+from services.intake.staging import staging_folder
+from services.predictions.annotations import RemarkStore, RowKey
+from services.predictions.provenance import Origins, RowTrace
 from services.remote import ComputeTarget, ConnectionState, Datastore, TrainingRun
 from services.settings import ParallelRunSettings
-from services.store import Store
+from services.storage.file_tree import size_in_words
+from services.storage.manifest import read_manifest
+from services.storage.mini_batch_plan import Cut
+from services.storage.store import Store
 from services.workspace import Capability
 
 if TYPE_CHECKING:
-    from services.predictions.look import Predictions
+    from services.predictions.reader import Predictions
     from services.sample import SampleMade
 
 
@@ -89,7 +91,7 @@ class AzureWorkspace:
         self._session = Session(connection, self._tell, of_a_command=patient)
         self._scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
         self._models, self._datasets = Models(self._session), Datasets(self._session, self.home / "datasets")
-        self._runs = runs.Runs(self.home, self._store, self._session)
+        self._runs = operations.Runs(self.home, self._store, self._session)
         self.pipelines = Publishing(self.home, self._session, self._runs)
         self._lists = Lists(self._session, self.home / "lists", self._models, self._datasets, patient=patient)
 
@@ -107,7 +109,7 @@ class AzureWorkspace:
         return f"https://ml.azure.com/?wsid={workspace}" + (f"&tid={place.tenant_id}" if place.tenant_id else "")
 
     def incoming(self) -> AbstractContextManager[Path]:
-        return incoming.folder(self.home)
+        return staging_folder(self.home)
 
     # ---- the connection -----------------------------------------------------------------------------------------------------------
 
@@ -152,7 +154,7 @@ class AzureWorkspace:
     def register_model(
         self, name: str, path: str | Path, *, description: str = "", tags: Mapping[str, str] | None = None, approve: bool = False
     ) -> Model:
-        intake.check_name("name", name)
+        names.check_name("name", name)
         source = Path(path).expanduser().absolute()
         about: dict[str, Any] = {"description": description, "tags": tags or {}, "progress": self._moving(f"Uploading {name}")}
         return self._added_model(self._models.register(name, source, **about))
@@ -181,7 +183,7 @@ class AzureWorkspace:
     def register_model_from_run(
         self, name: str, experiment: str, run_id: str, path: str, *, description: str = "", tags: Mapping[str, str] | None = None
     ) -> Model:
-        intake.check_name("name", name)
+        names.check_name("name", name)
         if not path.strip():
             raise SettingsError("path", "no file of the run is chosen", "Choose one of its outputs, such as outputs/model.pkl.")
         return self._added_model(self._models.register_from_run(name, experiment, run_id, path, description=description, tags=tags or {}))
@@ -213,7 +215,7 @@ class AzureWorkspace:
         description: str = "",
         copy: bool = False,
     ) -> Dataset:
-        intake.check_name("name", name)
+        names.check_name("name", name)
         with self.incoming() as staging:
             about = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
             registered = self._datasets.register(name, path, **about, staging=staging, progress=self._moving(f"Uploading {name}"))
@@ -253,7 +255,7 @@ class AzureWorkspace:
         return environments.default()
 
     def register_environment(self, name: str, interpreter: str) -> Environment:
-        intake.check_name("name", name)
+        names.check_name("name", name)
         made = environments.register(self._session, name, Path(interpreter).expanduser().absolute())
         self._lists.environments.remove(lambda other: other.name == name)
         self._lists.environments.add(made)
@@ -262,7 +264,7 @@ class AzureWorkspace:
     # ---- runs -----------------------------------------------------------------------------------------------------------------------
 
     def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> Cut:
-        return cutting.cut([self._counted(dataset) for dataset in datasets], settings, self._datasets.files)
+        return mini_batch_estimate.cut([self._counted(dataset) for dataset in datasets], settings, self._datasets.files)
 
     def check(self, request: RunRequest) -> list[str]:
         return self._resolve(request)[2]
@@ -293,7 +295,7 @@ class AzureWorkspace:
         )
         cut = self.cut(datasets, request.settings)
         of_their_names = [other for other in self._lists.known(self._lists.models) if other.name in {model.name for model in models}]
-        warnings = runs.check(resolved, self.compute_targets(), of_their_names)
+        warnings = operations.check(resolved, self.compute_targets(), of_their_names)
         manifests = tuple(str(self._datasets.files(dataset)) for dataset in datasets if isinstance(dataset, FileDataset))
         files = [self._datasets.only_file(dataset) for dataset in datasets]
         plan = RunPlan(resolved, cut.item_count, manifests, file=files[0] if len(files) == 1 else "")
@@ -334,7 +336,7 @@ class AzureWorkspace:
 
     def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
         datasets = self.run(run_id).request.datasets
-        return origins.trace(self._runs.folder(run_id), key, lambda number, path: self.local_file(self.dataset(datasets[number]), path))
+        return provenance.trace(self._runs.folder(run_id), key, lambda number, path: self.local_file(self.dataset(datasets[number]), path))
 
     def origins(self, run_id: str) -> Origins:
         """As far as it is known here: nothing is asked of Azure for it, and what was deleted since is named still."""
@@ -344,7 +346,7 @@ class AzureWorkspace:
         named = run.request.environment
         known = (environment for environment in self.environments() if environment.reference == named)
         environment = next(known, None) if named else environments.default()
-        return origins.origins(run, self._runs.folder(run_id), models, environment)
+        return provenance.origins(run, self._runs.folder(run_id), models, environment)
 
     def predictions(self, run_id: str) -> Predictions:
         return self._runs.predictions(run_id)
@@ -365,4 +367,4 @@ def _check_script(script: Path) -> None:
         source = script.read_bytes()
     except OSError as error:
         raise NotFound(f"The scoring script {script} can't be read: {error.strerror or error}.", "Choose another script.") from error
-    intake.check_entry_script(source, script.name)
+    entry_scripts.check_entry_script(source, script.name)

@@ -17,11 +17,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from services.cut import Cut
 from services.domain import DatasetFile, MiniBatch, counted
+from services.intake.partition_format import PartitionFormat
 from services.local.run_folder import PlannedDataset
-from services.partition_format import PartitionFormat
 from services.settings import ParallelRunSettings
+from services.storage.mini_batch_plan import Cut
 
 
 def manifest_by_keys(manifest: Path, partition_format: str, keys: tuple[str, ...]) -> Path:

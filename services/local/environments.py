@@ -16,7 +16,7 @@ from pathlib import Path
 
 from services.domain import Environment, utc_now
 from services.errors import IntakeError, NotFound
-from services.local import installed
+from services.local import interpreter_probe
 from services.local.worker_process import passed_on
 
 ANSWERS_WITHIN = 30.0  # seconds: a first start on a network drive takes a while
@@ -58,7 +58,7 @@ def environment(name: str, version: int, interpreter: str) -> Environment:
     """What the interpreter says of itself now. Raises NotFound, and IntakeError where it does not run or is too old."""
     if interpreter == sys.executable and "PYTHONPATH" not in os.environ:
         python_version = "{}.{}.{}".format(*sys.version_info[:3])
-        packages = installed.packages()  # type: ignore[no-untyped-call]
+        packages = interpreter_probe.packages()  # type: ignore[no-untyped-call]
     else:
         python_version, packages = _asked(interpreter)
     return Environment(name, version, interpreter, python_version, packages, utc_now())
@@ -69,7 +69,7 @@ def _asked(interpreter: str) -> tuple[str, dict[str, str]]:
     answer = _answer(interpreter)
     lines = answer.decode("utf-8", "backslashreplace").splitlines()
     try:
-        said = json.loads(next(line for line in lines if line.startswith(installed.MARK)).removeprefix(installed.MARK))
+        said = json.loads(next(line for line in lines if line.startswith(interpreter_probe.MARK)).removeprefix(interpreter_probe.MARK))
     except (StopIteration, ValueError) as error:
         why = next(filter(None, map(str.strip, lines)), "it said nothing")
         raise IntakeError(f"{interpreter} did not answer as a Python interpreter does: {why[:200]}", _HINT) from error
@@ -81,7 +81,7 @@ def _asked(interpreter: str) -> tuple[str, dict[str, str]]:
 
 def _answer(interpreter: str) -> bytes:
     """What it prints, errors too; bounded in time and length, for it may be any program."""
-    command = [interpreter, installed.__file__]
+    command = [interpreter, interpreter_probe.__file__]
     try:
         asked = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=passed_on(),

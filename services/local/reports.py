@@ -6,8 +6,8 @@ import csv
 from pathlib import Path
 
 from services.domain import RunStatus, counted, utc_now
-from services.journal import Journal, Totals
 from services.local.run_folder import RunFolder
+from services.storage.journal import Journal, Totals
 
 _HEADER = (
     "mini_batch_id", "picked_count", "process", "start", "total", "succeeded", "failed", "elapsed_seconds", "run_method_seconds", "status",

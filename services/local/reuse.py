@@ -18,14 +18,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from services import file_tree
 from services.domain import Dataset, DatasetFile, Run, RunStatus, counted, utc_now
 from services.errors import IntakeError, StudioError
-from services.journal import Journal
 from services.local import reports
 from services.local.run_folder import RunFolder, RunPlan
-from services.manifest import manifest_line, read_manifest
-from services.store import Store
+from services.storage import file_tree
+from services.storage.journal import Journal
+from services.storage.manifest import manifest_line, read_manifest
+from services.storage.store import Store
 
 _SETTINGS = ("mini_batch_size", "partition_keys", "output_action", "append_row_file_name", "environment_variables")
 _MOST_FILES = 2_000  # beside a script, or in a source_directory: more take too long to compare at every submission

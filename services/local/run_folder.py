@@ -22,11 +22,11 @@ from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any
 
-from services import tabular
 from services.domain import Environment, RunRequest
 from services.errors import WorkspaceUnavailable
-from services.partition_format import PartitionFormat
-from services.run_process import RunPlace
+from services.intake import tabular
+from services.intake.partition_format import PartitionFormat
+from services.storage.run_process import RunPlace
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,18 @@ from typing import Any
 
 from filelock import FileLock
 
-from services import run_process
 from services.domain import MiniBatch, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
-from services.journal import AttemptStatus
-from services.local import approved, reuse, slots
+from services.local import approval, reuse, run_slots
 from services.local.batching import cut
-from services.local.ledger import Ledger
 from services.local.run_folder import RunFolder
-from services.local.runs import Runs
+from services.local.run_operations import Runs
+from services.local.run_progress import Ledger
 from services.local.worker_process import STAND_INS, Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
-from services.run_process import Outcome
-from services.store import Store
+from services.storage import run_process
+from services.storage.journal import AttemptStatus
+from services.storage.run_process import Outcome
+from services.storage.store import Store
 
 IMPORT_LIMIT = 300  # seconds: azureml alone can take 13 on a busy machine
 BEAT = 0.5  # seconds between signs of life
@@ -74,7 +74,7 @@ class Runner:
             slot = self._wait_for_a_slot()
             if slot:
                 self._open()
-                if changed := approved.what_changed(self._home, self._plan):
+                if changed := approval.what_changed(self._home, self._plan):
                     self._outcome = Outcome.failed("ChangedSinceApproval", changed)
                 else:
                     self._score()
@@ -99,7 +99,7 @@ class Runner:
         """Wait until it is this run's turn: runs start in the order they were submitted. None when it was canceled meanwhile."""
         runs = Runs(self._home, self._store)
         while True:
-            if not runs.any_before(self._run_id) and (slot := slots.take(self._home)):
+            if not runs.any_before(self._run_id) and (slot := run_slots.take(self._home)):
                 return slot
             self._store.update_run(self._run_id, status=RunStatus.QUEUED, heartbeat_at=utc_now())
             if self._store.cancel_requested(self._run_id):

@@ -25,8 +25,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services import datasets, file_tree, incoming, intake, model_files
-from services.cut import Cut
 from services.domain import (
     Dataset,
     DatasetFile,
@@ -39,20 +37,24 @@ from services.domain import (
     parse_reference,
     utc_now,
 )
-from services.entry_scripts import EntryScripts
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
-from services.local import environments, reuse, runs
+from services.intake import datasets, entry_scripts, model_files, names
+from services.intake.entry_scripts import EntryScripts
+from services.intake.staging import move_or_copy, staging_folder
+from services.local import environments, reuse, run_operations
 from services.local.batching import look_at_cut
 from services.local.run_folder import RunPlan
-from services.manifest import read_manifest
-from services.origins import Origins, RowTrace
-from services.predictions.remarks import RemarkStore, RowKey
+from services.predictions.annotations import RemarkStore, RowKey
+from services.predictions.provenance import Origins, RowTrace
 from services.settings import ParallelRunSettings
-from services.store import Store
+from services.storage import file_tree
+from services.storage.manifest import read_manifest
+from services.storage.mini_batch_plan import Cut
+from services.storage.store import Store
 from services.workspace import Capability
 
 if TYPE_CHECKING:
-    from services.predictions.look import Predictions
+    from services.predictions.reader import Predictions
     from services.sample import SampleMade
 
 _LOOKED_AT_BY_CHECK = 2_000  # files, some 10 ms: a page checks with every click
@@ -83,14 +85,14 @@ class LocalWorkspace:
             ) from error
         self._store, self.remarks = Store(self.home), RemarkStore(self.home)
         self._scripts = EntryScripts(self.home / "scripts", self._store.approved)
-        self._runs = runs.Runs(self.home, self._store)
+        self._runs = run_operations.Runs(self.home, self._store)
 
     @property
     def location(self) -> str:
         return str(self.home)
 
     def incoming(self) -> AbstractContextManager[Path]:
-        return incoming.folder(self.home)
+        return staging_folder(self.home)
 
     # ---- models ---------------------------------------------------------------------------------------------------------------
 
@@ -103,12 +105,12 @@ class LocalWorkspace:
     def register_model(
         self, name: str, path: str | Path, *, description: str = "", tags: Mapping[str, str] | None = None, approve: bool = False
     ) -> Model:
-        intake.check_name("name", name)
+        names.check_name("name", name)
         source = Path(path).expanduser().absolute()
         model_files.inspect_model(source)  # what can't be taken isn't copied either
         with self.incoming() as staging:
             staged = staging / source.name
-            incoming.bring(self.home, source, staged)
+            move_or_copy(self.home, source, staged)
             content = model_files.inspect_model(staged)  # of the very bytes that the hash is of
             sha256, size = file_tree.sha256_of(staged), file_tree.size_of(staged)
 
@@ -162,7 +164,7 @@ class LocalWorkspace:
         description: str = "",
         copy: bool = False,
     ) -> Dataset:
-        intake.check_name("name", name)
+        names.check_name("name", name)
         root = Path(path).expanduser().absolute()
         copy = copy or root.is_relative_to(self.home / "incoming")
         with self.incoming() as staging:
@@ -170,7 +172,7 @@ class LocalWorkspace:
                 files = staging / "files"
                 if not root.is_dir():
                     files.mkdir()
-                incoming.bring(self.home, root, files if root.is_dir() else files / root.name)
+                move_or_copy(self.home, root, files if root.is_dir() else files / root.name)
                 root = files
             found = datasets.look_over(root, glob, type, partition_format, staging)
 
@@ -222,7 +224,7 @@ class LocalWorkspace:
         return self._store.environments()
 
     def register_environment(self, name: str, interpreter: str) -> Environment:
-        intake.check_name("name", name)
+        names.check_name("name", name)
         found = environments.environment(name, 0, environments.interpreter_at(interpreter))
         made = self._store.add_environment(name, lambda version: replace(found, version=version))
         return self._store.environment(name, made.version)
@@ -241,8 +243,8 @@ class LocalWorkspace:
     # ---- runs -----------------------------------------------------------------------------------------------------------------
 
     def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> Cut:
-        runs.check_cut(datasets, settings)
-        return look_at_cut([runs.plan_dataset(dataset, settings.partition_keys) for dataset in datasets], settings)
+        run_operations.check_cut(datasets, settings)
+        return look_at_cut([run_operations.plan_dataset(dataset, settings.partition_keys) for dataset in datasets], settings)
 
     def check(self, request: RunRequest) -> list[str]:
         return self._resolve(request, look_at=_LOOKED_AT_BY_CHECK)[1]
@@ -258,7 +260,7 @@ class LocalWorkspace:
         datasets = [self.dataset(reference) for reference in request.datasets]
         models = [self.model(reference) for reference in request.models]
         self._runs.check_rerun(request)
-        runs.check_settings(request, datasets)
+        run_operations.check_settings(request, datasets)
         script = Path(request.entry_script).expanduser().absolute()
         self._check_script(script)
         for model in models:
@@ -272,7 +274,7 @@ class LocalWorkspace:
         warnings = [f"{dataset}: {sentence}" for dataset in datasets for sentence in self._change_warnings(dataset, look_at)]
         if request.compute_target:
             warnings.append(f"compute_target {request.compute_target} has no meaning here: the run uses this machine.")
-        plan = runs.make_plan(request, script, datasets, models, side_inputs, self._environment_now(request.environment))
+        plan = run_operations.make_plan(request, script, datasets, models, side_inputs, self._environment_now(request.environment))
         uncut = look_at_cut(plan.datasets, request.settings).notes
         return plan, [*warnings, *uncut, *self._runs.environment_warnings(plan)]
 
@@ -283,7 +285,7 @@ class LocalWorkspace:
             source = script.read_bytes()
         except OSError as error:
             raise NotFound(f"The scoring script {script} can't be read: {error.strerror or error}.", "Choose another script.") from error
-        intake.check_entry_script(source, script.name)
+        entry_scripts.check_entry_script(source, script.name)
         sha256 = hashlib.sha256(source).hexdigest()
         if script.is_relative_to(self.home / "scripts") and not self._store.approved(sha256):
             raise SettingsError(

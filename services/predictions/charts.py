@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from services.errors import SettingsError
 from services.predictions.filters import EVERY_PREDICTION, Filter, of_number, quoted
-from services.predictions.table import Kind
+from services.predictions.writer import Kind
 
 if TYPE_CHECKING:
     import pyarrow
 
-    from services.predictions.look import Predictions
+    from services.predictions.reader import Predictions
 
 
 def histogram(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from services.domain import Run
 from services.predictions.database import explained, pattern
 from services.predictions.drift import Drift, of_classes, of_numbers
+from services.predictions.evaluation import MOST_CLASSES, judged_column
 from services.predictions.filters import literal
 from services.predictions.join import (
     copy_beside,
@@ -30,10 +31,9 @@ from services.predictions.join import (
     text_of,
     writing,
 )
-from services.predictions.judgement import MOST_CLASSES, judged_column
-from services.predictions.look import Condition, Filter, Predictions, Test
-from services.predictions.rows import Status
-from services.predictions.table import Kind
+from services.predictions.matching import Status
+from services.predictions.reader import Condition, Filter, Predictions, Test
+from services.predictions.writer import Kind
 
 if TYPE_CHECKING:
     import duckdb

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from services.errors import SettingsError, WorkspaceUnavailable
 from services.predictions.filters import literal
-from services.predictions.table import FRAME
+from services.predictions.writer import FRAME
 
 if TYPE_CHECKING:
     import duckdb

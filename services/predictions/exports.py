@@ -14,15 +14,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from services.errors import SettingsError
+from services.predictions.annotations import Remarks, with_remarks
 from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order, quoted
-from services.predictions.remarks import Remarks, with_remarks
-from services.predictions.rows import Status
-from services.predictions.table import NUMBER, Kind, text_array
+from services.predictions.matching import Status
+from services.predictions.writer import NUMBER, Kind, text_array
 
 if TYPE_CHECKING:
     import pyarrow
 
-    from services.predictions.look import Predictions
+    from services.predictions.reader import Predictions
 
 EXCEL_ROWS = 1_048_575
 """As many as a sheet holds below its header."""

@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from services.errors import SettingsError
-from services.predictions.rows import Status
-from services.predictions.table import Kind, readable
+from services.predictions.matching import Status
+from services.predictions.writer import Kind, readable
 
 PREDICTED = (Status.SUCCEEDED, Status.UNMATCHED)
 

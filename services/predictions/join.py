@@ -20,7 +20,7 @@ from services.errors import WorkspaceUnavailable
 from services.predictions.database import pattern
 from services.predictions.filters import literal, quoted
 from services.predictions.selections import remove_table
-from services.predictions.table import Kind
+from services.predictions.writer import Kind
 
 if TYPE_CHECKING:
     import duckdb

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from services.predictions.look import Predictions
+from services.predictions.reader import Predictions
 from services.predictions.selections import table_identity
 
 _MOST = 4

@@ -14,7 +14,7 @@ from services.predictions.filters import literal, of_number, quoted
 if TYPE_CHECKING:
     import duckdb
 
-    from services.predictions.look import Predictions
+    from services.predictions.reader import Predictions
 
 _MEMORY = "1GB"
 _MOST_RANKED = 20_000

@@ -12,9 +12,9 @@ from typing import Any
 from services.errors import SettingsError
 from services.predictions.database import pattern
 from services.predictions.filters import TABLE_ORDER, Condition, Filter, Known, Order, Test, bound_of, condition, literal, of_number, quoted
-from services.predictions.look import Predictions
-from services.predictions.rows import Status
-from services.predictions.table import Kind
+from services.predictions.matching import Status
+from services.predictions.reader import Predictions
+from services.predictions.writer import Kind
 
 
 def sql(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> str:

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from services import PROJECT_ROOT
 from services.errors import SettingsError, WorkspaceUnavailable
 from services.predictions.database import connected, explained
-from services.predictions.table import readable
+from services.predictions.writer import readable
 
 if TYPE_CHECKING:
     import pyarrow
 
-    from services.predictions.look import Predictions
+    from services.predictions.reader import Predictions
 
 SECONDS = 10
 MEMORY = "256MB"
@@ -67,9 +68,8 @@ def _in_a_process(table: Predictions, query: str, limit: int, field: str, hint: 
     asked = {"file": str(table.file.absolute()), "path": str(table.path), "query": query, "limit": limit, "seconds": SECONDS}
     asked |= {"field": field, "hint": hint}
     given = json.dumps(asked).encode("ascii")
-    root = Path(__file__).parents[2]
     try:
-        child = subprocess.run(command, cwd=root, input=given, capture_output=True, timeout=SECONDS + _TO_START, check=False)
+        child = subprocess.run(command, cwd=PROJECT_ROOT, input=given, capture_output=True, timeout=SECONDS + _TO_START, check=False)
     except subprocess.TimeoutExpired as error:
         raise SettingsError(field, f"this takes longer than {SECONDS:g} seconds", "Ask for less.") from error
     if child.returncode == 0:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from services.azure.connection import from_surroundings
 from services.azure.workspace import AzureWorkspace
+from services.connection import from_surroundings
 
 
 @pytest.fixture

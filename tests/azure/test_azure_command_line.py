@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.__main__ import main
-from services.azure import throttling
+from services.azure.auth import throttling
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 PROJECT = Path(__file__).parents[2]

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from services.azure import tables
-from services.cut import in_words
+from services.azure.catalog import tables
 from services.domain import TabularDataset
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
+from services.intake.tabular import Table
 from services.settings import ParallelRunSettings
-from services.tabular import Table
+from services.storage.mini_batch_plan import in_words
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 UPLOADS = "PUT *.blob.core.windows.net*"

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.azure import blocks, downloads
+from services.azure.catalog import block_upload, downloads
 from services.azure.workspace import AzureWorkspace
 from services.errors import NotFound, StudioError
 
@@ -61,7 +61,7 @@ def test_the_two_calls_that_register_a_model_are_those_of_the_sdk_s_own(cloud):
 
 def test_a_model_s_arrival_is_told_piece_by_piece_and_one_that_breaks_off_registers_nothing(cloud, tmp_path, azure, monkeypatch, capsys):
     monkeypatch.setattr(downloads, "PIECE", 40_000)
-    monkeypatch.setattr(blocks, "PIECE", 40_000)
+    monkeypatch.setattr(block_upload, "PIECE", 40_000)
     monkeypatch.setattr("services.azure.workspace._SAY_EVERY", 0)
     content = random.Random(1).randbytes(100_000)
     (tmp_path / "model.bin").write_bytes(content)

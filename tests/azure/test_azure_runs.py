@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from services.azure import lending
-from services.azure.connection import SignIn, from_surroundings
+from services.azure.auth import token_relay
 from services.azure.workspace import AzureWorkspace
+from services.connection import SignIn, from_surroundings
 from services.domain import Run, RunRequest, RunStatus
-from services.entry_scripts import BUILT_IN
 from services.errors import SettingsError, StudioError
+from services.intake.entry_scripts import BUILT_IN
 from services.pipelines import Frequency, Recurrence
 from services.settings import ParallelRunSettings
 from services.workspace import open_workspace
@@ -157,7 +157,7 @@ def test_a_run_that_lasts_longer_than_a_person_s_token_is_lent_another(azure, su
             time.sleep(0.02)
         azure.service.confirm_device_code(cloud.state().message.rsplit(maxsplit=1)[-1])
 
-    monkeypatch.setattr(lending, "LOOK", 0.5)
+    monkeypatch.setattr(token_relay, "LOOK", 0.5)
     azure.service.set_token_seconds(3)
     person = threading.Thread(target=enter_the_code)
     person.start()

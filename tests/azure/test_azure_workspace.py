@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from services.azure import throttling
-from services.azure.connection import from_surroundings
+from services.azure.auth import throttling
 from services.azure.workspace import AzureWorkspace
+from services.connection import from_surroundings
 from services.domain import RunRequest
 from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable
 from services.settings import ParallelRunSettings
@@ -64,7 +64,7 @@ def test_a_run_that_names_no_environment_gets_this_program_s_own_versions(cloud)
     import joblib
     import sklearn
 
-    from services.azure.environments import sdk_default
+    from services.azure.catalog.environments import sdk_default
 
     shown, sent = cloud.default_environment(), sdk_default()
     assert shown.python_version == "3.11"
@@ -78,7 +78,7 @@ def test_a_run_that_names_no_environment_gets_this_program_s_own_versions(cloud)
 
 
 def test_an_environment_that_is_not_there_is_said_by_its_name(cloud):
-    from services.azure.environments import sdk_environment
+    from services.azure.catalog.environments import sdk_environment
 
     with pytest.raises(NotFound, match="ghost"):
         sdk_environment(cloud._session, "ghost")

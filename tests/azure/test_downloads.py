@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from services.azure import blocks, downloads
-from services.azure.translate import azure_errors
+from services.azure.auth.sdk_errors import azure_errors
+from services.azure.catalog import block_upload, downloads
 from services.errors import WorkspaceUnavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
@@ -144,13 +144,13 @@ def test_what_the_disk_has_no_room_for_is_not_begun(put, container, tmp_path, az
 
 
 def test_a_file_that_broke_off_on_its_way_up_goes_on_where_it_was(container, azure, tmp_path, monkeypatch):
-    monkeypatch.setattr(blocks, "PIECE", SIZE // 3)
+    monkeypatch.setattr(block_upload, "PIECE", SIZE // 3)
     content, arrived = random.Random(1).randbytes(SIZE), list[int]()
     (tmp_path / "big").write_bytes(content)
 
     def put() -> None:
         with open(tmp_path / "big", "rb") as file, azure_errors("It can't be sent"):
-            blocks.put(container.get_blob_client("up/big"), file, SIZE, hear)
+            block_upload.put(container.get_blob_client("up/big"), file, SIZE, hear)
 
     def hear(count: int) -> None:
         arrived.append(count)

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from services.azure import downloads, failures, leavings, pipeline, scored
-from services.azure.run_folder import RunFolder, RunPlan
+from services.azure.catalog import downloads
+from services.azure.runs import artifacts, failures, output_reader, pipeline
+from services.azure.runs.run_folder import RunFolder, RunPlan
 from services.domain import DatasetFile, RunRequest, RunStatus
 from services.errors import IntakeError, SettingsError
-from services.manifest import manifest_line
 from services.pipelines import PARAMETERS, Frequency, PipelineRun, Recurrence
 from services.settings import ParallelRunSettings
+from services.storage.manifest import manifest_line
 
 REQUEST = RunRequest(("digits:2",), ("rows:1",), "/scripts/score.py", compute_target="cpu-cluster")
 
@@ -108,7 +109,7 @@ def test_the_output_is_found_wherever_it_nests(tmp_path, nested):
     place = tmp_path / nested
     place.mkdir(parents=True, exist_ok=True)
     (place / "parallel_run_step.txt").write_text("a: 1\n")
-    assert leavings._root(tmp_path, "azureml/1234/inferences", "parallel_run_step.txt") == place
+    assert artifacts._root(tmp_path, "azureml/1234/inferences", "parallel_run_step.txt") == place
 
 
 def test_rows_that_begin_with_a_nodes_own_mount_point_find_their_files(folder, plan):
@@ -116,7 +117,7 @@ def test_rows_that_begin_with_a_nodes_own_mount_point_find_their_files(folder, p
     rows = ["/mnt/azureml/1/batch_data/c d.csv: x", "/mnt/azureml/2/batch_data/deep/b.csv: y", "a.csv: /z/a.csv"]
     (folder.output / "parallel_run_step.txt").write_text("\n".join(rows) + "\n")
     found = {}
-    for part in scored.scored(folder, plan(*names)):
+    for part in output_reader.scored(folder, plan(*names)):
         found |= dict(zip(part.read.files, part.read.predictions, strict=True))
     assert found == {"a.csv": "/z/a.csv", "deep/b.csv": "y", "c d.csv": "x"}
 
@@ -128,8 +129,8 @@ def test_rows_that_begin_with_a_nodes_own_mount_point_find_their_files(folder, p
 def test_rows_are_counted_without_a_header(folder, plan, text, arguments, count):
     (folder.output / "parallel_run_step.txt").write_text(text)
     its = plan("a", "b", arguments=arguments)
-    assert scored.count_rows(folder, its) == count
-    assert sum(text is not None for part in scored.scored(folder, its) for text in part.read.predictions) == count
+    assert output_reader.count_rows(folder, its) == count
+    assert sum(text is not None for part in output_reader.scored(folder, its) for text in part.read.predictions) == count
 
 
 def test_the_scripts_own_words_come_before_what_the_service_makes_of_them(folder):

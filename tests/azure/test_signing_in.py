@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from services.azure.connection import Connection, SignIn, from_surroundings
-from services.azure.datasets import Datasets
-from services.azure.lending import Borrowed
-from services.azure.models import Models
-from services.azure.session import AUDIENCE, Session
+from services.azure.auth.session import AUDIENCE, Session
+from services.azure.auth.token_relay import Borrowed
+from services.azure.catalog.datasets import Datasets
+from services.azure.catalog.models import Models
+from services.connection import Connection, SignIn, from_surroundings
 from services.errors import WorkspaceUnavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own

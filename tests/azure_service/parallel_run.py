@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from services.domain import Run, RunRequest, TabularDataset
 from services.errors import StudioError
+from services.intake.partition_format import PartitionFormat
 from services.local.workspace import LocalWorkspace
-from services.partition_format import PartitionFormat
 from services.settings import TABLE, ParallelRunSettings
 from tests.azure_service.routes import Refusal
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from services.domain import RunRequest
-from services.predictions.look import ScoredMiniBatch, make_table
+from services.predictions.reader import ScoredMiniBatch, make_table
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import settled
 

@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from services.azure.connection import from_surroundings
 from services.azure.workspace import AzureWorkspace
+from services.connection import from_surroundings
 from services.domain import RunRequest, RunStatus
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import dashboard, settled

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from services import command_line_output
-
 PROJECT = Path(__file__).parents[2]
 TUTORIAL_SCRIPT = PROJECT / "tests" / "scripts" / "tutorial_script.py"
 
@@ -190,7 +188,7 @@ def test_a_workspace_out_of_reach_exits_3(command, tmp_path):
 
 
 def test_a_run_whose_runner_is_killed_ends_the_wait_with_exit_code_1_and_the_way_to_resume_it(run, monkeypatch):
-    monkeypatch.setattr(command_line_output, "_PATIENCE", 0.1)
+    monkeypatch.setattr(output, "_PATIENCE", 0.1)
     said = run("--wait", "--json", script="import os\ndef run(mini_batch):\n    os.kill(os.getppid(), 9)\n    return []")
     assert (said.code, said.json["status"]) == (1, "NotResponding")
     assert f"resume {said.json['id']}" in said.err

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from services.cut import in_words
 from services.domain import RunRequest, RunStatus
 from services.errors import EntryScriptError, IntakeError, NotFound, SettingsError, WorkspaceUnavailable
-from services.predictions.remarks import Remark, RowKey
+from services.predictions.annotations import Remark, RowKey
 from services.remote import remote_of
 from services.settings import ParallelRunSettings
+from services.storage.mini_batch_plan import in_words
 from services.workspace import WORKSPACES, Capability, Workspace, open_workspace
 
 SCRIPT = "import os\ndef run(mini_batch): return [os.path.basename(path) + ': 1' for path in mini_batch]"

@@ -8,7 +8,7 @@ import pytest
 
 from services.domain import RunRequest, RunStatus
 from services.settings import ParallelRunSettings
-from tests.engine.left_behind import attempts, is_alive, printed, rows
+from tests.engine.run_artifacts import attempts, is_alive, printed, rows
 
 NAMES = """
     import os

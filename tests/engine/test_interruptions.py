@@ -11,7 +11,7 @@ from services.domain import RunRequest, RunStatus
 from services.errors import StudioError
 from services.local.run_folder import RunFolder
 from services.settings import ParallelRunSettings
-from tests.engine.left_behind import is_alive
+from tests.engine.run_artifacts import is_alive
 
 SLOW = """
     import os, time

@@ -7,10 +7,10 @@ from contextlib import closing
 import pytest
 
 from services.domain import RunRequest, RunStatus
-from services.journal import Journal
-from services.local import ledger
+from services.local import run_progress
 from services.local.run_folder import RunFolder
 from services.settings import ParallelRunSettings
+from services.storage.journal import Journal
 
 COLUMNS = [
     "mini_batch_id", "picked_count", "process", "start", "total", "succeeded", "failed", "elapsed_seconds", "run_method_seconds", "status",
@@ -140,7 +140,7 @@ TAMPERED = {
 def test_a_run_whose_sums_do_not_balance_does_not_read_completed(workspace, submit, finish, change):
     run = finish(workspace, submit(ONE_BAD.replace("0004", "9999")).id)
     folder = RunFolder(workspace.home, run.id)
-    book = ledger.Ledger(folder, folder.plan(), 6)
+    book = run_progress.Ledger(folder, folder.plan(), 6)
     assert book.verdict().status is RunStatus.COMPLETED
     with closing(sqlite3.connect(folder.path / "journal.db")) as journal, journal:
         journal.execute(change)

@@ -4,7 +4,7 @@ import hashlib
 from datetime import UTC, datetime
 
 from services.domain import RunRequest
-from services.predictions.look import EVERY_ROW, RowKey
+from services.predictions.reader import EVERY_ROW, RowKey
 from services.settings import ParallelRunSettings
 
 SAYS = """

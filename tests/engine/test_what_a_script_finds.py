@@ -1,7 +1,7 @@
 """What an entry script finds when it is called: arguments, environment, folders, modules, models, logs."""
 
 from services.domain import RunStatus
-from tests.engine.left_behind import printed, rows
+from tests.engine.run_artifacts import printed, rows
 
 NAMES = """
     import os

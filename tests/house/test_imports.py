@@ -32,11 +32,11 @@ def loaded_by(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     "statement",
     [
-        "import services.workspace, services.local.workspace, services.predictions.look, services.intake",
+        "import services.workspace, services.local.workspace, services.predictions.reader, services.intake",
         "from services.predictions import judgement, comparison, label_file, snippets",
         "import services.local.runner",
         "import services.__main__",
-        "import services.azure.workspace, services.azure.runner",
+        "import services.azure.workspace, services.azure.runs.runner",
         OPEN_AN_AZURE_WORKSPACE,
     ],
 )

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from services.domain import RunRequest, RunStatus, utc_now
-from services.store import Store
+from services.storage.store import Store
 
 HOSTILE = "![](http://x/y.png) :red[x] $x$ <b>bold</b>\nline"
 

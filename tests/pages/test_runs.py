@@ -5,12 +5,12 @@ from datetime import timedelta
 import numpy
 import pytest
 
-from services.azure.connection import Connection, SignIn
 from services.azure.workspace import AzureWorkspace
+from services.connection import Connection, SignIn
 from services.domain import FileDataset, RunRequest, RunStatus, TabularDataset, utc_now
 from services.local.run_folder import RunFolder
 from services.settings import ParallelRunSettings
-from services.store import Store
+from services.storage.store import Store
 
 RUNS = "runs.py"
 GOOD = (

@@ -10,9 +10,9 @@ import keyring
 import pytest
 from keyring.backend import KeyringBackend
 
-from services.azure import connection as connections
-from services.azure.connection import Connection, SignIn, from_surroundings, place_from_file, remembered, secret_of, suggested
-from services.azure.session import prepare_environment
+from services import connection as connections
+from services.azure.auth.session import prepare_environment
+from services.connection import Connection, SignIn, from_surroundings, place_from_file, remembered, secret_of, suggested
 from services.errors import SettingsError, WorkspaceUnavailable
 
 PLACE = {"subscription_id": "0000-aa", "resource_group": "rg", "workspace_name": "ws"}

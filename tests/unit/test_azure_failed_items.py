@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.azure import failed_items, scored
-from services.azure.run_folder import FilesAgain, RunFolder, RunPlan
-from services.cut import Cut
+from services.azure.runs import failed_items, output_reader
+from services.azure.runs.run_folder import FilesAgain, RunFolder, RunPlan
 from services.domain import FileDataset, Run, RunRequest, RunStatus
 from services.errors import StudioError
-from services.manifest import DatasetFile, manifest_line
-from services.predictions.look import Predictions
+from services.predictions.reader import Predictions
+from services.storage.manifest import DatasetFile, manifest_line
+from services.storage.mini_batch_plan import Cut
 
 FILES = ("a/1.csv", "a/2.csv", "b/1.csv", "b/deep/2.csv")
 ROOT = "azureml://datastores/workspaceblobstore/paths/rows"
@@ -83,7 +83,7 @@ def test_the_table_has_of_each_file_what_the_latest_run_made_of_it(ran):
     # A mount leaves out the folder that all files have in common; the node of a single file b/deep/2.csv has it at its top.
     ran("run-2", ["/mnt/y/a/2.csv: new", "/mnt/y/b/1.csv: new"], again=["a/2.csv", "b/1.csv", "b/deep/2.csv"], of="run-1")
     last = ran("run-3", ["/mnt/z/2.csv: newest"], again=["b/deep/2.csv"], of="run-2")
-    rows = Predictions(scored.make_table(last, last.plan())).page().to_pylist()
+    rows = Predictions(output_reader.make_table(last, last.plan())).page().to_pylist()
     assert [(row["File"], row["Prediction"], row["Attempts"], row["Worker"]) for row in rows] == [
         ("a/1.csv", "old", 1, "of run-1"),
         ("a/2.csv", "new", 2, "of run-2"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from services.azure.connection import Connection
-from services.azure.datasets import Datasets
-from services.azure.listing import Listing
-from services.azure.lists import Lists
-from services.azure.models import Models
-from services.azure.session import Session
+from services.azure.auth.session import Session
+from services.azure.catalog.cached_list import Listing
+from services.azure.catalog.datasets import Datasets
+from services.azure.catalog.models import Models
+from services.azure.catalog.workspace_cache import Lists
+from services.connection import Connection
 from services.domain import Environment, utc_now
 from services.errors import NotFound
 

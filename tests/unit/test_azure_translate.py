@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.azure.translate import azure_errors, message_of, retry_after, run_status, status_of, translated
+from services.azure.auth.sdk_errors import azure_errors, message_of, retry_after, run_status, status_of, translated
 from services.domain import RunStatus
 from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
 

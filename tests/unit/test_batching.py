@@ -6,8 +6,8 @@ from services.domain import DatasetFile
 from services.local import batching
 from services.local.batching import files_of
 from services.local.run_folder import PlannedDataset
-from services.manifest import manifest_line, read_manifest
 from services.settings import ParallelRunSettings
+from services.storage.manifest import manifest_line, read_manifest
 
 HOSTILE = ["a:b.csv", 'c,"d".csv', "=cmd|x.csv", "new\nline.csv", "ü/ñ.csv", os.fsdecode(b"bad\xff.csv"), "x" * 255]
 

@@ -7,7 +7,7 @@ import pytest
 
 from services.domain import Run, RunRequest, RunStatus
 from services.predictions.comparison import Change, changed, compare, fate, settings_that_differ
-from services.predictions.look import Predictions, ScoredMiniBatch, make_table
+from services.predictions.reader import Predictions, ScoredMiniBatch, make_table
 from services.settings import ParallelRunSettings
 
 

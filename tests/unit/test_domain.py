@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from services.cut import Cut, in_words
 from services.domain import Run, RunRequest, RunStatus, parse_reference, utc_now
 from services.errors import SettingsError
 from services.settings import ParallelRunSettings
+from services.storage.mini_batch_plan import Cut, in_words
 
 
 def settings(**values):

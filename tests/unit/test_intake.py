@@ -13,7 +13,9 @@ import pytest
 
 from services.domain import DatasetFile
 from services.errors import IntakeError, NotFound, SettingsError
-from services.intake import check_name, collect_files, extract_zip, safe_relative_path, store_uploads
+from services.intake.file_patterns import collect_files
+from services.intake.names import check_name, safe_relative_path
+from services.intake.uploads import extract_zip, store_uploads
 
 ODD_NAMES = [
     "cam_10:15.png", "a,b.csv", 'say "hi".csv', "it's.csv", "=cmd|' /C calc'!A0.csv", "two\nlines.csv", "a b.csv", "#1.csv", "🙂.csv",

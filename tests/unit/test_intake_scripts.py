@@ -3,7 +3,7 @@
 import pytest
 
 from services.errors import EntryScriptError
-from services.intake import check_entry_script
+from services.intake.entry_scripts import check_entry_script
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import math
 import pytest
 
 from services.errors import IntakeError, NotFound
-from services.predictions.judgement import Leftover, Verdict, cell, judge, verdict_is
+from services.predictions.evaluation import Leftover, Verdict, cell, judge, verdict_is
 from services.predictions.label_file import keep_labels, kept_labels, label_columns, labels_of
-from services.predictions.look import Predictions, ScoredMiniBatch, make_table
+from services.predictions.reader import Predictions, ScoredMiniBatch, make_table
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from services.errors import IntakeError, NotFound
-from services.file_tree import sha256_of, size_of
-from services.model_files import inspect_model
+from services.intake.model_files import inspect_model
+from services.storage.file_tree import sha256_of, size_of
 
 # Files as their own libraries write them (onnx 1.23, XGBoost 3.2, LightGBM 4.7), or their beginnings.
 ONNX = bytes.fromhex(

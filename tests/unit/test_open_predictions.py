@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from services.errors import NotFound
-from services.predictions.look import Filter, make_table
+from services.predictions.matching import ScoredMiniBatch
 from services.predictions.open_tables import open_predictions
-from services.predictions.rows import ScoredMiniBatch
+from services.predictions.reader import Filter, make_table
 from services.predictions.selections import remove_table
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from services.errors import SettingsError
-from services.partition_format import PartitionFormat
+from services.intake.partition_format import PartitionFormat
 
 
 @pytest.mark.parametrize(

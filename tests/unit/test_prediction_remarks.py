@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from services.errors import NotFound, SettingsError
-from services.predictions.remarks import Remark, RemarkStore, RowKey, SavedView
+from services.predictions.annotations import Remark, RemarkStore, RowKey, SavedView
 
 HOSTILE = "\"'; DROP TABLE remarks; -- \udcff\x00 🐈\n<b>"
 

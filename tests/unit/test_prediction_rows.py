@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.predictions.rows import AMBIGUOUS, NO_FILE, NO_ROW, ScoredMiniBatch, read_in_parts, read_rows
+from services.predictions.matching import AMBIGUOUS, NO_FILE, NO_ROW, ScoredMiniBatch, read_in_parts, read_rows
 
 ROOT = "/folder of the/dataset"
 

@@ -4,7 +4,7 @@ import pytest
 
 from services.predictions import snippets
 from services.predictions.filters import EVERY_ROW, Condition, Filter, Order, Test
-from services.predictions.look import Predictions, ScoredMiniBatch, make_table
+from services.predictions.reader import Predictions, ScoredMiniBatch, make_table
 
 FILTERS = [
     Filter(),

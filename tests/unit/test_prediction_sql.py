@@ -6,7 +6,7 @@ import pytest
 
 from services.errors import SettingsError
 from services.predictions import sql
-from services.predictions.look import Filter, Predictions, ScoredMiniBatch, make_table
+from services.predictions.reader import Filter, Predictions, ScoredMiniBatch, make_table
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
-from services.predictions.look import (
+from services.predictions.matching import NO_FILE, NO_ROW
+from services.predictions.reader import (
     COLUMNS,
     EVERY_FAILURE,
     EVERY_PREDICTION,
@@ -26,8 +27,7 @@ from services.predictions.look import (
     Status,
     make_table,
 )
-from services.predictions.rows import NO_FILE, NO_ROW
-from services.predictions.table import path_of
+from services.predictions.writer import path_of
 
 
 def mini_batch(items: Sequence[str], rows: Sequence[str], index: int = 0, error: str = "", attempts: int = 1) -> ScoredMiniBatch:
@@ -333,20 +333,20 @@ def test_a_condition_that_takes_all_the_memory_is_refused(table):
 
 
 def test_a_condition_that_takes_too_long_is_refused(table, monkeypatch):
-    monkeypatch.setattr("services.predictions.look.SECONDS_FOR_A_QUERY", 0.2)
+    monkeypatch.setattr("services.predictions.reader.SECONDS_FOR_A_QUERY", 0.2)
     endless = Filter(where="(SELECT count(*) FROM range(100000000000) a, range(100000) b) > 0")
     with pytest.raises(SettingsError, match="more time than it may"):
         Predictions(table.path).csv(endless)
 
 
 def test_pages_may_import_it_before_their_first_paint():
-    heavy = "import sys, services.predictions.look; print({'duckdb', 'pyarrow', 'numpy', 'pandas'} & set(sys.modules))"
+    heavy = "import sys, services.predictions.reader; print({'duckdb', 'pyarrow', 'numpy', 'pandas'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_making_and_asking_a_table_never_loads_pandas(tmp_path):
     script = (
-        "import sys, pathlib; from services.predictions.look import *; path = pathlib.Path(sys.argv[1])\n"
+        "import sys, pathlib; from services.predictions.reader import *; path = pathlib.Path(sys.argv[1])\n"
         """make_table([ScoredMiniBatch(0, ['a'], '/r', ['a: [1, {"x": 0.5, "day": "2026-01-01"}]'], 'w', 1, 0.1, '')], path)\n"""
         "make_table([ScoredMiniBatch(0, ['a', 'ü'], '/r', ['a: 1'], 'w', 1, 0.1, '')], path)\n"
         "p = Predictions(path); p.page(Filter(text='a', classes=('1',))); p.failed(); p.class_counts(); p.histogram(); b''.join(p.csv())\n"

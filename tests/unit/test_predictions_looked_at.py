@@ -10,7 +10,7 @@ import pytest
 
 from services.errors import NotFound, SettingsError
 from services.predictions import charts
-from services.predictions.look import (
+from services.predictions.reader import (
     EVERY_FAILURE,
     EVERY_PREDICTION,
     EVERY_ROW,

@@ -16,9 +16,9 @@ import pytest
 from pyarrow import parquet
 
 from services.errors import SettingsError
-from services.origins import Origins, provenance
 from services.predictions import exports
-from services.predictions.look import EVERY_ROW, Filter, Order, Predictions, Remark, RowKey, ScoredMiniBatch, make_table
+from services.predictions.provenance import Origins, provenance
+from services.predictions.reader import EVERY_ROW, Filter, Order, Predictions, Remark, RowKey, ScoredMiniBatch, make_table
 
 HOSTILE = [
     "plain", "", " ", "None", "nan", "NA", "null", "01", "1e5", "a,b", 'say "hi"', '"', '""', ",", "two\nlines", "two\r\nlines", "\r", "\n",

@@ -10,8 +10,8 @@ from datetime import datetime
 
 import pytest
 
-from services.predictions.judgement import judged_column
-from services.predictions.look import COLUMNS, Filter, Kind, Predictions, ScoredMiniBatch, make_table
+from services.predictions.evaluation import judged_column
+from services.predictions.reader import COLUMNS, Filter, Kind, Predictions, ScoredMiniBatch, make_table
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ PAIRS = [(ALIKE[(place + shift) % len(ALIKE)], different) for shift in (0, 3) fo
 
 @pytest.mark.parametrize(("rows", "different"), PAIRS, ids=lambda given: str(given)[:30])
 def test_what_comes_later_and_is_different_gives_the_table_that_it_gives_when_it_comes_first(tmp_path, monkeypatch, rows, different):
-    monkeypatch.setattr("services.predictions.table._ROWS_AT_A_TIME", 3)
+    monkeypatch.setattr("services.predictions.writer._ROWS_AT_A_TIME", 3)
     alike = [(f"f{number}", row) for number, row in enumerate(rows)]
     other = [("g0", different)]
     found = []

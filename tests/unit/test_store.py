@@ -8,8 +8,8 @@ import pytest
 
 from services.domain import Model, RunRequest, RunStatus, utc_now
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
-from services.journal import Attempt, AttemptStatus, Journal
-from services.store import _SCHEMA, Store
+from services.storage.journal import Attempt, AttemptStatus, Journal
+from services.storage.store import _SCHEMA, Store
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from services import tabular
 from services.domain import DatasetFile
 from services.errors import IntakeError
+from services.intake import tabular
 from services.local.batching import cut, look_at_cut, manifest_by_keys
 from services.local.run_folder import PlannedDataset
 from services.local.worker_inputs import FileInput, TabularInput
-from services.manifest import manifest_line
 from services.settings import ParallelRunSettings
+from services.storage.manifest import manifest_line
 
 
 @dataclass

@@ -1,0 +1,209 @@
+"""A signed-in workspace of the SDK: opened once, when it is first asked for. Used by the dashboard and by the process of a run."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from services.azure.auth import throttling
+from services.azure.auth.sdk_errors import azure_errors, retry_after, status_of
+from services.connection import Connection, SignIn
+from services.errors import WorkspaceUnavailable
+
+if TYPE_CHECKING:
+    from azureml.core import Workspace as SdkWorkspace
+    from azureml.core.authentication import AbstractAuthentication
+
+T = TypeVar("T")
+
+AUDIENCE = "https://management.core.windows.net/"
+"""What the SDK asks tokens for; the same one opens the workspace's own services."""
+
+# requests and MSAL read either spelling; rslex, which moves datasets, reads the first of each pair only. With a certificate authority that
+# it does not know, an upload hangs instead of failing.
+_SPELLINGS = (("https_proxy", "HTTPS_PROXY"), ("no_proxy", "NO_PROXY"), ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"))
+
+_THEIR_OWN = r"(azureml|azure|msrest|msrestazure|applicationinsights|ruamel|adal|msal|paramiko|knack)(\.|$)"
+"""The modules whose deprecations are nothing that we could mend."""
+
+_NOBODY = logging.NullHandler()
+
+
+class Session:
+    """Lazily one `azureml.core.Workspace`. Safe to use from several threads; cheap to make.
+
+    `tell` is called with what a person should know meanwhile: where to go for a device code sign-in, and what to type there; that Azure
+    is busy and is asked again, and "" once that is over.
+    """
+
+    def __init__(self, connection: Connection, tell: Callable[[str], None] = print, *, of_a_command: bool = False) -> None:
+        """`of_a_command`, a program of one thread for which somebody waits, it keeps from standard output what the SDK prints there, Python
+        and Rust, and a busy Azure ends it within a minute."""
+        self.connection = connection
+        self._of_a_command = of_a_command
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._workspace: SdkWorkspace | None = None
+        self._authentication: AbstractAuthentication | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._workspace is not None
+
+    @property
+    def workspace(self) -> SdkWorkspace:
+        """The SDK's workspace, signed in. Takes seconds the first time. Raises WorkspaceUnavailable."""
+        with self._lock:
+            if self._workspace is None:
+                self._workspace = self._open()
+            return self._workspace
+
+    def _open(self) -> SdkWorkspace:
+        prepare_environment()
+        place = self.connection
+        warnings.filterwarnings("ignore", module=_THEIR_OWN)
+        for name in ("azureml", "azure", "msrest", "msal"):  # they log what they raise, which Python prints where nobody listens
+            logging.getLogger(name).addHandler(_NOBODY)
+        if self._of_a_command:
+            throttling.shorten()
+        with self._told(), azure_errors(f"The workspace {place.location} can't be opened"):
+            try:
+                from azureml.core import Workspace as SdkWorkspace
+            except ImportError as error:
+                raise WorkspaceUnavailable(f"The Azure ML SDK is not there: {error}.", "Set the program up again: make setup.") from error
+            self._authentication = authentication(place, self._tell)
+            return SdkWorkspace.get(
+                place.workspace_name,
+                auth=self._authentication,
+                subscription_id=place.subscription_id,
+                resource_group=place.resource_group,
+            )
+
+    def _told(self) -> AbstractContextManager[None]:
+        return throttling.told(self._tell, throttling.MOST if self._of_a_command else math.inf)
+
+    @contextmanager
+    def asking(self, what: str, field: str = "") -> Iterator[SdkWorkspace]:
+        """The open workspace, to ask it something. What the SDK raises meanwhile is raised as ours: see `azure_errors`."""
+        with _silenced() if self._of_a_command else nullcontext(), self._told(), azure_errors(what, field):
+            try:
+                yield self.workspace
+            except Exception as error:
+                if status_of(error) == 401:  # a token that is not taken any more; the next question signs in anew
+                    self._workspace = None
+                raise
+
+    def patiently(self, what: str, ask: Callable[[SdkWorkspace], T], field: str = "") -> T:
+        """What `ask` returns of the open workspace, tried again where Azure is busy or out of reach. For those clients of the SDK that
+        don't try again by themselves, as most do."""
+        until = time.monotonic() + (throttling.MOST if self._of_a_command else math.inf)
+        for wait in (0.5, 2.0, 8.0, None):
+            try:
+                with self.asking(what, field) as workspace:
+                    return ask(workspace)
+            except WorkspaceUnavailable as error:
+                status = status_of(error.__cause__) if error.__cause__ else None
+                pause = min(60.0, (error.__cause__ and retry_after(error.__cause__)) or wait or 0.0)
+                if wait is None or status in (401, 403) or time.monotonic() + pause > until:
+                    raise
+                time.sleep(pause)
+        raise AssertionError
+
+    def lent(self) -> Connection:
+        """The connection for a process that can't ask a person: with an access token where only a person could get one."""
+        if not self.connection.sign_in.asks_a_person:
+            return self.connection
+        self.workspace  # noqa: B018 - signs in
+        assert self._authentication
+        return replace(self.connection, tokens={AUDIENCE: self._authentication._get_arm_token()})
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Nothing on standard output, whoever writes it in this process."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with open(os.devnull, "w", encoding="utf-8") as nothing:
+        os.dup2(nothing.fileno(), 1)
+        try:
+            with redirect_stdout(nothing):
+                yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def prepare_environment() -> None:
+    """Say the standard proxy and certificate variables in both spellings, for this process and those it starts."""
+    for first, second in _SPELLINGS:
+        for missing, given in ((first, second), (second, first)):
+            if os.environ.get(given) and not os.environ.get(missing):
+                os.environ[missing] = os.environ[given]
+
+
+def authentication(connection: Connection, tell_code: Callable[[str], None] = print) -> AbstractAuthentication:
+    """The SDK's authentication for this way of signing in.
+
+    A person's sign-in is azure-identity's, whose tokens stay in memory: the SDK's own InteractiveLoginAuthentication writes them to
+    ~/.azureml/auth, and its AzureCliAuthentication wants azure-cli installed in this very environment.
+    """
+    from azureml.core.authentication import MsiAuthentication, ServicePrincipalAuthentication
+
+    if connection.tokens:
+        return _token_authentication(lambda audience: connection.tokens.get(audience) or connection.tokens[AUDIENCE])
+    if connection.sign_in is SignIn.SERVICE_PRINCIPAL:
+        given = connection.with_secret()
+        if not given.secret:
+            text = f"There is no secret for the service principal {given.client_id}."
+            raise WorkspaceUnavailable(text, "Give it on the Connection page, or set AZURE_CLIENT_SECRET.")
+        return ServicePrincipalAuthentication(given.tenant_id, given.client_id, given.secret, cloud=_cloud())
+    if connection.sign_in is SignIn.MANAGED_IDENTITY:
+        return MsiAuthentication(cloud=_cloud(), identity_config={"client_id": connection.client_id} if connection.client_id else None)
+    credential = _credential(connection, tell_code)
+    return _token_authentication(lambda audience: credential.get_token(audience.rstrip("/") + "/.default").token)
+
+
+def _credential(connection: Connection, tell_code: Callable[[str], None]) -> Any:
+    from azure.identity import AzureCliCredential, DeviceCodeCredential, InteractiveBrowserCredential
+
+    tenant: dict[str, Any] = {"tenant_id": connection.tenant_id} if connection.tenant_id else {}
+    if connection.sign_in is SignIn.AZURE_CLI:
+        return AzureCliCredential(**tenant)
+    if connection.sign_in is SignIn.DEVICE_CODE:
+        return DeviceCodeCredential(
+            prompt_callback=lambda address, code, _until: tell_code(f"Open {address} and enter the code {code}"), timeout=600, **tenant
+        )
+    tell_code("A browser window opens on the machine where this program runs: sign in there.")
+    return InteractiveBrowserCredential(timeout=600, **tenant)
+
+
+def _cloud() -> str:
+    """Named, since the SDK would look it up on the web otherwise: AzureCloud, or the one that its own variable names."""
+    return os.environ.get("AZUREML_CURRENT_CLOUD", "AzureCloud")
+
+
+def _token_authentication(token: Callable[[str], str]) -> AbstractAuthentication:
+    from azureml.core.authentication import TokenAuthentication
+
+    class Tokens(TokenAuthentication):  # type: ignore[misc]
+        """TokenAuthentication lacks the two that other parts of the SDK ask for."""
+
+        def _get_azureml_client_token(self) -> str:
+            return token(AUDIENCE)
+
+        def get_token(self, *_scopes: object, **_more: object) -> Any:
+            from azureml.core.authentication import AccessToken, _get_exp_time
+
+            text = token(AUDIENCE)
+            return AccessToken(text, int(_get_exp_time(text)))
+
+    return Tokens(token, cloud=_cloud())

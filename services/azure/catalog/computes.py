@@ -1,0 +1,39 @@
+"""Where runs are sent and data is kept: compute targets with their state, size and node counts; datastores."""
+
+from __future__ import annotations
+
+from services.azure.auth.session import Session
+from services.remote import ComputeTarget, Datastore
+
+
+def compute_targets(session: Session) -> list[ComputeTarget]:
+    """Those a ParallelRunStep can be sent to first, by name."""
+    with session.asking("The compute targets can't be listed", "compute_target") as workspace:
+        found = []
+        for target in workspace.compute_targets.values():
+            scale, status = getattr(target, "scale_settings", None), getattr(target, "status", None)
+            allocation = getattr(status, "allocation_state", "") or ""
+            state = target.provisioning_state or "Unknown"
+            found.append(
+                ComputeTarget(
+                    name=target.name,
+                    type=target.type or type(target).__name__,
+                    state=f"{state}, {allocation.lower()}" if allocation and state == "Succeeded" else state,
+                    size=(getattr(target, "vm_size", None) or "").upper(),
+                    nodes=getattr(status, "current_node_count", None),
+                    min_nodes=getattr(scale, "minimum_node_count", None),
+                    max_nodes=getattr(scale, "maximum_node_count", None),
+                )
+            )
+    return sorted(found, key=lambda target: (not target.usable, target.name))
+
+
+def datastores(session: Session) -> list[Datastore]:
+    with session.asking("The datastores can't be listed") as workspace:
+        default = workspace.get_default_datastore().name
+        found = []
+        for store in workspace.datastores.values():
+            account, container = getattr(store, "account_name", None), getattr(store, "container_name", None)
+            location = " / ".join(filter(None, (account or getattr(store, "store_name", None), container)))
+            found.append(Datastore(store.name, store.datastore_type, location, store.name == default))
+    return sorted(found, key=lambda store: (not store.is_default, store.name))

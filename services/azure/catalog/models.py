@@ -1,0 +1,150 @@
+"""Registered models: from a path, from an upload, from the outputs of a training run; all versions of all; delete.
+
+What is only known where the file was (its kind, its SHA-256, its size) goes with the model as properties, which Azure ML never changes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.azure.auth.sdk_errors import azure_errors
+from services.azure.auth.session import Session
+from services.azure.catalog import model_upload
+from services.azure.catalog.downloads import Progress
+from services.domain import Model, parse_reference, utc_now
+from services.errors import StudioError
+from services.intake import model_files
+from services.remote import TrainingRun
+from services.storage import file_tree
+
+if TYPE_CHECKING:
+    from azureml.core import Model as SdkModel
+    from azureml.core import Run as SdkRun
+
+KIND, SHA256, SIZE, IMPORTS, REGISTRATION = (
+    f"batch_scoring_studio.{name}" for name in ("kind", "sha256", "size", "imports", "registration")
+)
+_MOST_IMPORTS = 100
+
+
+class Models:
+    """Those of one workspace."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def all(self) -> list[Model]:
+        """All versions of all models, newest first; the SDK asks page by page."""
+        with self._session.asking("The models can't be listed") as workspace:
+            from azureml.core import Model as SdkModel
+
+            found = [noun(model) for model in _without_twins(SdkModel.list(workspace, expand=False))]
+        return sorted(found, key=lambda model: (model.created_at, model.version), reverse=True)
+
+    def register(self, name: str, path: Path, *, description: str, tags: Mapping[str, str], progress: Progress = lambda *_: None) -> Model:
+        """What `Model.register` does: upload the file or folder, name it, count the version up.
+
+        `Model.register` itself refuses what isn't below the working folder of the whole process, which a dashboard of many threads can't
+        change, and says nothing until all is there; these are the calls that it consists of. `progress` is told the bytes that have
+        arrived, and of all.
+        """
+        content = model_files.inspect_model(path)
+        about = {KIND: content.kind, SHA256: file_tree.sha256_of(path), SIZE: str(file_tree.size_of(path))}
+        about[IMPORTS] = json.dumps([content.imports[:_MOST_IMPORTS], content.scanned_whole and len(content.imports) <= _MOST_IMPORTS])
+        with self._session.asking(f"Model {name} was not registered", "name") as workspace:
+            from azureml._restclient.assets_client import AssetsClient
+            from azureml.core import Model as SdkModel
+
+            artifacts = model_upload.upload(workspace, path, progress)
+            about[REGISTRATION] = artifacts  # named anew each time
+            asset = AssetsClient(workspace.service_context).create_asset(name, [{"prefix": artifacts}], None)
+            made = SdkModel._register_with_asset(workspace, name, asset.id, dict(tags), about, description or None, unpack=False)
+            with suppress(StudioError), azure_errors("The version before can't be deleted"):
+                for other in SdkModel.list(workspace, name, expand=False):
+                    its_own = (other.properties or {}).get(REGISTRATION) == artifacts
+                    if its_own and int(other.version) < int(made.version):  # its answer was lost and the SDK asked again: a twin
+                        other.delete()
+            return noun(made)
+
+    def delete(self, reference: str) -> None:
+        name, version = parse_reference(reference, "model")
+        with self._session.asking(f"Model {reference} was not deleted") as workspace:
+            from azureml.core import Model as SdkModel
+
+            SdkModel(workspace, name=name, version=version, expand=False).delete()
+
+    # ---- from a training run -----------------------------------------------------------------------------------------------------
+
+    def experiments(self) -> list[str]:
+        with self._session.asking("The experiments can't be listed") as workspace:
+            from azureml.core import Experiment
+
+            return [experiment.name for experiment in Experiment.list(workspace)]
+
+    def training_runs(self, experiment: str, limit: int) -> list[TrainingRun]:
+        found: list[TrainingRun] = []
+        with self._session.asking(f"The runs of experiment {experiment} can't be listed", "experiment") as workspace:
+            from azureml.core import Experiment
+
+            for run in Experiment(workspace, experiment, _create_in_cloud=False).get_runs():
+                if run.type != "azureml.PipelineRun":
+                    started = getattr(run, "_run_dto", {}).get("start_time_utc")
+                    found.append(TrainingRun(run.id, experiment, run.display_name or "", run.status, started))
+                if len(found) == limit:
+                    break
+        return found
+
+    def training_run_files(self, experiment: str, run_id: str) -> list[str]:
+        with self._session.asking(f"The files of run {run_id} can't be listed", "run"):
+            return sorted(self._run(experiment, run_id).get_file_names())
+
+    def register_from_run(self, name: str, experiment: str, run_id: str, path: str, *, description: str, tags: Mapping[str, str]) -> Model:
+        """`Run.register_model`. Its file is not on this machine, so its kind and SHA-256 are not known."""
+        with self._session.asking(f"Model {name} was not registered from run {run_id}", "path"):
+            made = self._run(experiment, run_id).register_model(name, model_path=path, tags=dict(tags), description=description or None)
+            return noun(made)
+
+    def _run(self, experiment: str, run_id: str) -> SdkRun:
+        from azureml.core import Experiment, Run
+
+        return Run(Experiment(self._session.workspace, experiment, _create_in_cloud=False), run_id)
+
+
+def _without_twins(models: Iterable[SdkModel]) -> list[SdkModel]:
+    """Of the versions that one registration made, since its answer was lost and it was asked for again, the last one: what it was told."""
+    kept: dict[object, SdkModel] = {}
+    for model in models:
+        one = (model.properties or {}).get(REGISTRATION) or model.id, model.name
+        if one not in kept or int(model.version) > int(kept[one].version):
+            kept[one] = model
+    return list(kept.values())
+
+
+def noun(model: SdkModel) -> Model:
+    """The SDK's model as ours. It runs there, not on this machine, so a run needs no approval of it here."""
+    properties: Mapping[str, Any] = model.properties or {}
+    framework = model.model_framework if model.model_framework not in (None, "Custom") else ""
+    elsewhere = f"{framework} model" if framework else "registered from a run" if model.run_id else "registered elsewhere"
+    try:
+        imports, whole = json.loads(properties.get(IMPORTS) or "[[], false]")
+    except ValueError:
+        imports, whole = [], False
+    size = str(properties.get(SIZE, ""))
+    return Model(
+        name=model.name,
+        version=int(model.version),
+        path=model.url or f"{model.name}:{model.version}",
+        size=int(size) if size.isdecimal() else None,
+        sha256=str(properties.get(SHA256, "")),
+        kind=str(properties.get(KIND, elsewhere)),
+        created_at=model.created_time or utc_now(),
+        description=model.description or "",
+        tags={str(key): str(value) for key, value in (model.tags or {}).items()},
+        needs_approval=False,
+        imports=tuple(map(str, imports)),
+        scanned_whole=bool(whole),
+    )

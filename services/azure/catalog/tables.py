@@ -1,0 +1,82 @@
+"""Tabular datasets as Azure ML has them: `Dataset.Tabular.from_delimited_files` and `from_parquet_files`.
+
+Azure ML reads CSV by a reader of its own (azureml-dataprep), which is here too. Before anything is sent it reads the files once: what it
+calls the columns is what a script will get, and a table of which it would read other rows is refused. The columns' types are said
+outright, as they were settled over all rows; left to itself, the SDK guesses them from the first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.errors import IntakeError
+from services.intake.tabular import CSV, PARQUET, Table
+
+if TYPE_CHECKING:
+    from azureml.data import TabularDataset as SdkTabularDataset
+
+MOST_TOLD = 4_000
+"""Characters of the columns that go along in a tag of the dataset; more of them are known on the machine that registered it."""
+
+
+def as_azure_reads(paths: Sequence[Path], table: Table) -> tuple[Table, bool]:
+    """The table with the columns that Azure ML makes of these files, and whether it has to look for line breaks within quotes.
+
+    Raises IntakeError where it makes other rows of them than there are.
+    """
+    if table.format == PARQUET:
+        return table, False
+    for multi_line in (False, True):
+        flow = _flow([str(path) for path in paths], multi_line)
+        names = [name for record in flow.take(1)._to_pyrecords() for name in record]
+        if len(names) != len(table.columns) or flow.keep_columns(names[0]).row_count != table.row_count:
+            continue
+        if multi_line and flow.filter(flow[names[0]].starts_with("\n")).row_count:  # an empty line, read as part of the next row
+            continue
+        types = (_AS_READ.get(dtype, dtype) for _, dtype in table.columns)
+        return replace(table, columns=tuple(zip(names, types, strict=True))), multi_line
+    text = "Azure ML’s own reader makes other rows of these CSV files than there are."
+    raise IntakeError(text, "Take empty lines and lone carriage returns out of the files, or use Parquet.")
+
+
+_AS_READ = {"uint64": "str"}
+"""Its integers end at 2**63; what is larger would be another number."""
+
+
+def _flow(paths: list[str], multi_line: bool) -> Any:
+    """What `from_delimited_files` builds, of files that it would not take: those of this machine."""
+    from azureml.data._dataprep_helper import dataprep
+    from azureml.data.dataset_type_definitions import PromoteHeadersBehavior
+
+    headers = PromoteHeadersBehavior.ALL_FILES_HAVE_SAME_HEADERS
+    return dataprep().read_csv(paths, verify_exists=False, infer_column_types=False, separator=",", header=headers, quoting=multi_line)
+
+
+def definition(source: Any, table: Table, *, multi_line: bool, partition_format: str | None) -> SdkTabularDataset:
+    """The SDK's dataset, not registered yet, of a path in a datastore or an address. Without columns of a CSV the SDK guesses: it then
+    reads the first rows, and raises what reading raises. Keys are texts, also those that look like numbers."""
+    from azureml.core import Dataset
+    from azureml.data.dataset_factory import DataType
+
+    if table.format == PARQUET:
+        return Dataset.Tabular.from_parquet_files(source, validate=False, partition_format=partition_format)
+    types = {"int64": DataType.to_long, "float64": DataType.to_float, "bool": DataType.to_bool, "object": DataType.to_bool}
+    keys = [] if table.columns else re.findall(r"\{(\w+)\}", partition_format or "")  # those with a colon are dates
+    set_types = {name: types.get(dtype, DataType.to_string)() for name, dtype in table.columns}
+    return Dataset.Tabular.from_delimited_files(
+        source,
+        validate=False,
+        infer_column_types=not table.columns,
+        set_column_types=set_types | {key: DataType.to_string() for key in keys} or None,
+        partition_format=partition_format,
+        support_multi_line=multi_line,
+    )
+
+
+def format_of(dataflow: str) -> str:
+    """`parquet` or `csv`, by what a dataset's definition says it is read by."""
+    return PARQUET if "read_parquet" in dataflow else CSV

@@ -1,0 +1,64 @@
+"""Why a run failed, by what Azure ML and the logs of ParallelRunStep say. Their names are those of Microsoft's page on debugging it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from services.azure.runs.run_folder import RunFolder
+from services.domain import Failure
+from services.storage.journal import AttemptStatus
+
+_TELL_WHY = ("job_error.txt", "user/error.txt", "user/error/*", "user/error/*/*", "job_result.txt")
+_MOST = 20_000  # characters of a log
+
+
+def reason(details: Mapping[str, Any], folder: RunFolder) -> tuple[str, str]:
+    """A code, and a text whose first line a person should see: what the script's own log says before what the service makes of it,
+    which is often no more than “SystemExit: 42”."""
+    told: Any = (details.get("error") or {}).get("error") or {}
+    code, message = str(told.get("code") or "Failed"), str(told.get("message") or "")
+    logged = next((text for pattern in _TELL_WHY for path in sorted(folder.logs.glob(pattern)) if (text := _text(path))), "")
+    if not logged:
+        return code, message or "Azure ML says that the run failed, and not why. Its page in Azure ML studio may."
+    return code, "\n".join(filter(None, (logged, f"Azure ML says: {message}" if message else "")))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")[:_MOST].strip() if path.is_file() else ""
+    except OSError:
+        return ""
+
+
+def attempts(folder: RunFolder, limit: int) -> list[Failure]:
+    """The attempts that failed or fell short, the latest first, where the log has the table of them. It names no files."""
+    table = folder.logs / "sys" / "job_report" / "processed_mini-batches.csv"
+    try:
+        with open(table, encoding="utf-8", errors="replace", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+    except OSError:
+        return []
+    failed = [row for row in rows if row.get("status", AttemptStatus.RUN_DONE) != AttemptStatus.RUN_DONE or _number(row, "failed")]
+    last = {row.get("mini_batch_id"): row for row in rows}
+    found = [
+        Failure(
+            mini_batch=_number(row, "mini_batch_id"),
+            attempt=_number(row, "picked_count"),
+            status=row.get("status") or "",
+            items=(),
+            items_failed=_number(row, "failed"),
+            final=row is last[row.get("mini_batch_id")],
+            worker=row.get("process") or "",
+            error=row.get("error_message") or "",
+        )
+        for row in failed[-limit:]
+    ]
+    return found[::-1]
+
+
+def _number(row: Mapping[str, str], name: str) -> int:
+    text = row.get(name) or ""
+    return int(text) if text.isdecimal() else 0

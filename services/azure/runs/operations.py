@@ -1,0 +1,200 @@
+"""The runs of an Azure ML workspace: submit, watch, cancel, resume, and read what they left. Carrying one is runner.py's; nothing here asks
+the network, but the sign-in that is lent to a runner."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import Timeout
+
+from services.azure.auth.session import Session
+from services.azure.auth.token_relay import Lender
+from services.azure.runs import failures, output_reader
+from services.azure.runs.run_folder import RunFolder, RunPlan
+from services.domain import Failure, Model, Run, RunRequest, RunStatus, utc_now
+from services.errors import NotFound, SettingsError, StudioError
+from services.pipelines import PARAMETERS, PipelineRun
+from services.remote import ComputeTarget
+from services.storage import run_process
+from services.storage.mini_batch_plan import Cut
+from services.storage.store import Store
+
+if TYPE_CHECKING:
+    from services.predictions.reader import Predictions
+
+_A_LOOK = 0.3  # seconds: somebody who looks whether the run is carried out holds its lock for less
+
+
+def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models: Sequence[Model]) -> list[str]:
+    """What Azure ML would refuse, said before anything is uploaded: raises SettingsError naming the field. Returns warnings, in words.
+
+    `models` are all there are of the chosen ones' names: `Model.get_model_path` gives a script the latest, if it names no version.
+    """
+    targets = {target.name: target for target in compute_targets}
+    usable = ", ".join(name for name, target in targets.items() if target.usable) or "none yet: make one in Azure ML studio"
+    if not request.compute_target:
+        raise SettingsError("compute_target", "no compute target is chosen", f"Choose the cluster that the run is sent to: {usable}.")
+    target = targets.get(request.compute_target)
+    if target is None or not target.usable:
+        why = "is not there" if target is None else f"can't be sent a run ({target.in_words()})"
+        raise SettingsError("compute_target", f"compute target “{request.compute_target}” {why}", f"Those that can: {usable}.")
+    nodes = request.settings.node_count
+    if target.max_nodes is not None and nodes > target.max_nodes:
+        text = f"{nodes} nodes are more than the {target.max_nodes} that {target.name} may have"
+        raise SettingsError("node_count", text, f"Give {target.max_nodes} or fewer, or let the cluster have more.")
+    script = Path(request.entry_script)
+    if request.source_directory and not script.is_relative_to(Path(request.source_directory).absolute()):
+        text = f"the scoring script {script} is not in the source directory"
+        raise SettingsError("source_directory", text, "Azure ML gets this one folder: give one that holds the script.")
+    warnings = []
+    if not request.source_directory and "__file__" in script.read_text("utf-8", "replace"):
+        sentence = f"{script.name} looks beside itself: Azure ML gets the Python files there, and others only by a source directory."
+        warnings.append(sentence)
+    latest = {model.name: max(each.version for each in models if each.name == model.name) for model in models}
+    chosen = [model for model in models if model.reference in request.models]
+    return warnings + [
+        f"{model} is not the latest version, {model.name}:{latest[model.name]}, which Model.get_model_path gives a script that names no "
+        "version. The built-in script names it."
+        for model in chosen
+        if model.version != latest[model.name]
+    ]
+
+
+class Runs:
+    """The runs of one home: `<home of this machine>/azure/<subscription>/<resource group>/<workspace>`."""
+
+    def __init__(self, home: Path, store: Store, session: Session) -> None:
+        self._home = home
+        self._store = store
+        self._session = session
+        self._lender = Lender(session.lent)
+
+    def submit(self, plan: RunPlan, cut: Cut, warnings: Sequence[str] = ()) -> Run:
+        """Record the run, then let go of it: a runner process carries it. A second one with its `submission_id` is the first.
+
+        Raises WorkspaceUnavailable.
+        """
+        lent = self._lent()
+        run_id = f"run-{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        folder = self.folder(run_id)
+        folder.create(plan)
+        unknown = dict.fromkeys(("items_succeeded", "items_failed", "mini_batches_done"))  # until Azure ML tells
+        unknown |= dict.fromkeys(("mini_batches_total", *(() if cut.item_count else ("items_total",)))) if cut.estimated else {}
+        run = self._store.insert_run(run_id, plan.request, cut.item_count, cut.mini_batch_count, tuple(warnings), **unknown)
+        if run.id != run_id:  # a second click
+            shutil.rmtree(folder.path, ignore_errors=True)
+        else:
+            self._start(run_id, lent)
+        return run
+
+    def _lent(self) -> str:
+        """How a runner signs in. Raises WorkspaceUnavailable."""
+        return self._session.lent().with_secret().to_pipe()
+
+    def _start(self, run_id: str, lent: str) -> None:
+        started = run_process.start(self.folder(run_id), "services.azure.runs.runner", self._home, told=lent, without="AZURE_CLIENT_SECRET")
+        if started and self._session.connection.sign_in.asks_a_person:
+            self._lender.add(started, lent)
+        elif started:
+            started.close()
+
+    def folder(self, run_id: str) -> RunFolder:
+        return RunFolder(self._home, run_id)
+
+    # ---- watching -------------------------------------------------------------------------------------------------------------
+
+    def all(self, limit: int) -> list[Run]:
+        return [self._as_it_is(run) for run in self._store.runs(limit)]
+
+    def one(self, run_id: str) -> Run:
+        return self._as_it_is(self._store.run(run_id))
+
+    def _as_it_is(self, run: Run) -> Run:
+        return run_process.as_it_is(run, self.folder(run.id), self._store)
+
+    def plan(self, run_id: str) -> RunPlan:
+        """What was asked. Raises NotFound."""
+        self._store.run(run_id)
+        return self.folder(run_id).plan()
+
+    def pipeline_run(self, run_id: str) -> PipelineRun | None:
+        """The run as its runner saw it last in Azure ML; None before it is there."""
+        self._store.run(run_id)
+        return self.folder(run_id).pipeline_run()
+
+    # ---- changing course ------------------------------------------------------------------------------------------------------
+
+    def cancel(self, run_id: str) -> Run:
+        """Ask for the run's end. Where nobody carries it, a runner is started to ask Azure ML; one that is not there yet ends at once."""
+        run = self.one(run_id)
+        if run.status.ended:
+            return run
+        self._store.request_cancel(run_id)
+        folder = self.folder(run_id)
+        with contextlib.suppress(Timeout), folder.locked(_A_LOOK):
+            if self._store.run(run_id).status.ended:
+                return self.one(run_id)
+            if folder.pipeline_run() is None and not folder.plan().published_id:  # of such a one Azure ML may know all the same
+                ended = {"error": "Canceled on request, before it was submitted.", "error_code": None, "workers": 0, "rate": None}
+                self._store.update_run(run_id, status=RunStatus.CANCELED, ended_at=utc_now(), **ended)
+            else:
+                self._start_again(run_id)
+        return self.one(run_id)
+
+    def resume(self, run_id: str) -> Run:
+        """Follow a run again that nobody follows any more. Raises StudioError for one that has ended, in Azure ML too."""
+        run = self.one(run_id)
+        if run.status.ended:
+            text = f"Run {run_id} is {run.status.lower()} in Azure ML; there is nothing to resume."
+            raise StudioError(text, "Rerun it to score everything again.")
+        try:
+            with self.folder(run_id).locked(_A_LOOK):
+                self._start_again(run_id)
+        except Timeout as error:
+            raise StudioError(f"Run {run_id} is being followed; there is nothing to resume.", "Cancel it first.") from error
+        return self._store.run(run_id)
+
+    def _start_again(self, run_id: str) -> None:
+        """To be called with the run's lock, for which the new runner waits."""
+        lent, status = self._lent(), RunStatus.QUEUED  # so that it isn't taken for gone before it is there
+        self._store.update_run(run_id, status=status, doing=None, error=None, error_code=None, heartbeat_at=utc_now())
+        self._start(run_id, lent)
+
+    # ---- what it left ---------------------------------------------------------------------------------------------------------
+
+    def failures(self, run_id: str, limit: int) -> list[Failure]:
+        self._store.run(run_id)
+        return failures.attempts(self.folder(run_id), limit)
+
+    def logs(self, run_id: str) -> dict[str, Path]:
+        self._store.run(run_id)
+        return self.folder(run_id).log_files()
+
+    def output(self, run_id: str) -> dict[str, Path]:
+        self._store.run(run_id)
+        return self.folder(run_id).output_files()
+
+    def predictions(self, run_id: str) -> Predictions:
+        """The typed table of the output. Azure ML writes it at the end: before that, it has no rows."""
+        from services.predictions.open_tables import open_predictions
+
+        run = self._store.run(run_id)
+        if run.request.settings.output_action == "summary_only":
+            raise NotFound(f"Run {run_id} has no rows: its script writes its own output.", "Download the output files instead.")
+        folder = self.folder(run_id)
+        return open_predictions(output_reader.make_table(folder, folder.plan()))
+
+
+def again(request: RunRequest, parameters: dict[str, str]) -> RunRequest:
+    """The request of a published pipeline's run: what was published, with other values of its parameters. Raises SettingsError."""
+    if unknown := sorted(set(parameters) - set(PARAMETERS)):
+        text = f"“{unknown[0]}” is no parameter of the pipeline"
+        raise SettingsError(unknown[0], text, f"Its parameters are {', '.join(PARAMETERS)}.")
+    given = request.settings.as_dict() | parameters
+    return replace(request, settings=type(request.settings).from_dict(given), submission_id="", rerun_of=None, failed_only=False)

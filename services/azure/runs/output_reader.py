@@ -1,0 +1,139 @@
+"""A run's rows, read back. Azure ML gives nothing but the text: which file went into which mini-batch isn't told, nor in which order they
+came out; so all rows are one mini-batch of all files, out of order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from services.azure.runs.run_folder import RunFolder, RunPlan
+from services.predictions import writer as predictions_table
+from services.predictions.matching import ScoredMiniBatch, read_in_parts, read_tables_in_parts
+from services.predictions.selections import remove_table
+
+_MOST_ROOTS = 100
+_PART_LINES, _PART_CHARACTERS = 50_000, 8_000_000
+
+
+def rows_file(folder: RunFolder, plan: RunPlan) -> Path:
+    return folder.output / plan.request.settings.append_row_file_name
+
+
+def count_rows(folder: RunFolder, plan: RunPlan) -> int:
+    """The rows of the output: one is an item that succeeded. Raises OSError where there are none to read."""
+    path, newlines, last = rows_file(folder, plan), 0, b""
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            newlines += chunk.count(b"\n")
+            last = chunk[-1:]
+    return max(0, newlines + (last not in (b"", b"\n")) - plan.request.wants_dataframe_header)
+
+
+def scored(folder: RunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
+    """All rows of a completed run with all its files: one mini-batch, in parts, so that memory doesn't grow with the output. They are in
+    the order of the output; the files that no row names come last. Raises OSError."""
+    lines = _lines(rows_file(folder, plan), skip=plan.request.wants_dataframe_header)
+    if plan.tabular:
+        read = read_tables_in_parts(plan.file, plan.item_count or 0, _parts(lines))
+    else:
+        items = plan.items()
+        read = read_in_parts(items, "/", _parts(_without_mount_points(lines, plan)))
+    part, before = ScoredMiniBatch(0, (), "/", (), "", 1, 0.0, ""), 0
+    for rows in read:
+        yield replace(part, rows=[text or "" for text in rows.predictions], read=rows, rows_before=before)
+        before += len(rows.files)
+
+
+def _lines(path: Path, *, skip: int) -> Iterator[str]:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file):
+            if number >= skip:
+                yield line.removesuffix(b"\n").decode("utf-8", "surrogateescape")
+
+
+def _parts(lines: Iterable[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    characters = 0
+    for line in lines:
+        part.append(line)
+        characters += len(line)
+        if len(part) == _PART_LINES or characters > _PART_CHARACTERS:
+            yield part
+            part, characters = [], 0
+    if part:
+        yield part
+
+
+def _without_mount_points(rows: Iterable[str], plan: RunPlan) -> Iterable[str]:
+    """The rows; one that begins with the path of a file where a node had it mounted (`/mnt/azureml/.../batch_data/a.csv: 1`) with the
+    file's own path instead. Each node may have had its own place, but few have many."""
+    known: dict[str, str] = {}
+    roots: dict[str, str] = {}
+    for row in rows:
+        if not row.startswith("/"):
+            yield row
+            continue
+        known = known or _mounted(plan)
+        root = next((root for root in roots if row.startswith(root)), None)
+        if root is None and len(roots) < _MOST_ROOTS and (found := _mount_point(row, known)):
+            root = found[0]
+            roots[root] = found[1]
+        yield row if root is None else roots[root] + row[len(root) :]
+
+
+def _mounted(plan: RunPlan) -> dict[str, str]:
+    """What is to be put before the name that a file has below its mount point, by that name. Of files that are named one by one a mount
+    leaves out the folder that they have in common (seen with azureml-dataprep 5.5)."""
+    known: dict[str, str] = {}
+    for paths in plan.paths() if plan.again else ():
+        common = os.path.commonpath([os.path.dirname(f"/{path}") for path in paths]).strip("/")
+        common = f"{common}/" if common else ""
+        known |= {path.removeprefix(common): common for path in paths}
+    return known | dict.fromkeys(plan.items(), "")
+
+
+def _mount_point(row: str, known: Mapping[str, str]) -> tuple[str, str] | None:
+    """What stands in the row before the name of a known file, its last `/` included; and what is to stand there instead."""
+    for begin in (place + 1 for place, character in enumerate(row) if character == "/"):
+        for end in range(begin + 1, len(row) + 1):
+            if (end == len(row) or row[end] in " :,;|\t") and row[begin:end] in known:
+                return row[:begin], known[row[begin:end]]
+    return None
+
+
+def _settled(folder: RunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
+    """What was scored in the run; of one of failed items only, before it what stands of the runs before."""
+    if not rows_file(folder, plan).is_file():
+        return
+    tries = {}
+    if plan.request.failed_only:
+        earlier, items = _before(folder, plan), frozenset(plan.items())
+        for one in _settled(earlier, earlier.plan()):
+            yield replace(one, worker=one.worker or f"of {earlier.path.name}", left_out=items.union(one.left_out))
+        tries = dict.fromkeys(items, _runs_before(folder, plan))
+    for one in scored(folder, plan):
+        yield replace(one, earlier_attempts=tries)
+
+
+def _before(folder: RunFolder, plan: RunPlan) -> RunFolder:
+    return RunFolder(folder.path.parents[1], str(plan.request.rerun_of))
+
+
+def _runs_before(folder: RunFolder, plan: RunPlan) -> int:
+    """How many runs scored the items before: each of them is among the items of all."""
+    before = _before(folder, plan) if plan.request.failed_only else None
+    return 1 + _runs_before(before, before.plan()) if before else 0
+
+
+def make_table(folder: RunFolder, plan: RunPlan) -> Path:
+    """The typed table of a completed run, made once: an empty one of a run that has no rows. Raises WorkspaceUnavailable."""
+    rows = rows_file(folder, plan)
+    table = folder.path / predictions_table.table_name(rows.stat().st_size if rows.is_file() else "none")
+    if not table.is_file():
+        predictions_table.make_table(_settled(folder, plan), table)
+        for path in folder.path.glob("predictions-*.parquet"):
+            if path != table:
+                remove_table(path)
+    return table

@@ -1,0 +1,199 @@
+"""A run as a pipeline of the SDK: built, validated, submitted. Only a run's own process does this, since ParallelRunStep puts the scoring
+script's folder at the front of `sys.path`.
+
+Submitted in two steps. `Experiment.submit` makes a pipeline run and starts it in one go, so that who loses the answer can't know what it
+started; here the id is noted between the two. The halves are the SDK's own (`Graph.submit` and `_AevaGraphProvider.submit` of
+azureml-pipeline-core 1.62, which gets no newer version).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.azure.auth.session import Session
+from services.azure.catalog import environments
+from services.azure.runs import failed_items
+from services.azure.runs.run_folder import RunFolder, RunPlan
+from services.domain import RunRequest, parse_reference
+from services.errors import StudioError
+from services.pipelines import PARAMETERS
+
+if TYPE_CHECKING:
+    from azureml.core import Workspace
+    from azureml.pipeline.core import Pipeline
+
+OUTPUT = "inferences"
+STEP = "batch-score"
+RUN_TAG = "batch_scoring_run"
+"""The tag of a pipeline run, and property of one of a published pipeline, that holds the id of the run here."""
+
+
+def build(session: Session, plan: RunPlan, folder: RunFolder) -> Pipeline:
+    """The pipeline of one ParallelRunStep. Raises StudioError where the SDK's `validate` finds fault; and what the SDK raises."""
+    from azureml.pipeline.core import Pipeline, PipelineData
+    from azureml.pipeline.steps import ParallelRunConfig, ParallelRunStep
+
+    workspace, request = session.workspace, plan.request
+    script = Path(request.entry_script)
+    source = Path(request.source_directory) if request.source_directory else snapshot_of(script, folder.source)
+    entry_script = script.relative_to(source).as_posix() if script.is_relative_to(source) else script.name
+    if plan.again:
+        datasets = [failed_items.sdk_dataset(workspace, files) for files in plan.again]
+    else:
+        datasets = [_dataset(workspace, reference) for reference in request.datasets]
+    inputs = [_named(dataset, number) for number, dataset in enumerate(datasets)]
+    side_inputs = [_side_input(workspace, reference, name) for name, reference in request.side_inputs.items()]
+    side_arguments = [word for side_input in side_inputs for word in (f"--{side_input.name}", side_input)]
+    with _own_search_path():
+        config = ParallelRunConfig(
+            **with_parameters(request.settings.as_dict() | {"mini_batch_size": mini_batch_size(plan)}),
+            environment=environments.sdk_environment(session, request.environment),
+            compute_target=workspace.compute_targets[request.compute_target],
+            source_directory=str(source),
+            entry_script=entry_script,
+        )
+        step = ParallelRunStep(
+            name=STEP,
+            parallel_run_config=config,
+            inputs=inputs,
+            side_inputs=side_inputs or None,
+            output=PipelineData(OUTPUT, datastore=workspace.get_default_datastore()),
+            arguments=[*model_arguments(request), *side_arguments, *request.arguments],
+            allow_reuse=request.allow_reuse and not request.rerun_of,
+        )
+        pipeline = Pipeline(workspace=workspace, steps=[step], description=request.title()[:200])
+        if faults := pipeline.validate():
+            raise StudioError(f"Azure ML would not take the pipeline: {'; '.join(map(str, faults))}", "Change the settings it names.")
+    return pipeline
+
+
+def mini_batch_size(plan: RunPlan) -> str | None:
+    """Said outright, since the value of a pipeline parameter needs a default: the SDK's own are 10 files and 1 MB."""
+    settings = plan.request.settings
+    return None if settings.partition_keys else settings.mini_batch_size or ("1MB" if plan.tabular else "10")
+
+
+def with_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, those that may be one as pipeline parameters of the same name. A list is one as its JSON."""
+    from azureml.pipeline.core import PipelineParameter
+
+    defaults = {name: json.dumps(value) if isinstance(value, list) else value for name, value in settings.items() if name in PARAMETERS}
+    return dict(settings) | {name: PipelineParameter(name, value) for name, value in defaults.items() if value is not None}
+
+
+def model_arguments(request: RunRequest) -> list[str]:
+    """How the chosen model is told to the script: there is no AZUREML_MODEL_DIR on Azure ML, and `Model.get_model_path` wants a name. The
+    built-in script reads both; the well-known ones pass over what they don't know."""
+    if not request.models or any(word.split("=")[0] == "--model-name" for word in request.arguments):
+        return []
+    name, version = parse_reference(request.models[0], "model")
+    return ["--model-name", name, *(["--model-version", str(version)] if version else [])]
+
+
+def snapshot_of(script: Path, target: Path) -> Path:
+    """The folder that Azure ML gets where the request names none: the script, the Python files beside it and the packages below it. Not
+    all of its folder: that may be anybody's home, with what is secret there."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    wanted = list(script.parent.glob("*.py"))
+    wanted += [path for package in script.parent.glob("*/__init__.py") for path in package.parent.rglob("*.py")]
+    for path in wanted:
+        if path.is_file() and path.stat().st_size < 1 << 20 and not path.name.startswith("."):
+            copy = target / path.relative_to(script.parent)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    shutil.copyfile(script, target / script.name)
+    return target
+
+
+def _dataset(workspace: Workspace, reference: str) -> Any:
+    from azureml.core import Dataset
+
+    name, version = parse_reference(reference, "dataset")
+    return Dataset.get_by_name(workspace, name, version=version or "latest")
+
+
+def _named(dataset: Any, number: int) -> Any:
+    named = dataset.as_named_input("batch_data" if number == 0 else f"batch_data_{number}")
+    return named.as_mount() if hasattr(dataset, "as_mount") else named
+
+
+def _side_input(workspace: Workspace, reference: str, name: str) -> Any:
+    from azureml.core import Dataset
+
+    dataset_name, version = parse_reference(reference, "side_inputs")
+    return Dataset.get_by_name(workspace, dataset_name, version=version or "latest").as_named_input(name).as_mount()
+
+
+@contextmanager
+def _own_search_path() -> Iterator[None]:
+    """Take the script's folder out of `sys.path` again, before anything else is imported from there by mistake."""
+    before = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+# ---- submitting ------------------------------------------------------------------------------------------------------------------
+
+
+def create_run(pipeline: Pipeline, experiment: str, tags: Mapping[str, str], *, regenerate_outputs: bool) -> str:
+    """Upload what the pipeline needs, and make a pipeline run that is not started yet; its id. One that is lost does nothing."""
+    pipeline._set_experiment_name(experiment)
+    with _own_search_path():
+        made = pipeline.graph._get_pipeline_run_creation_info_with_graph(regenerate_outputs=regenerate_outputs)
+    made.creation_info.tags = dict(tags)
+    return str(_calls(pipeline.graph._context).create_unsubmitted_pipeline_run_async(made, experiment_name=experiment).id)
+
+
+def start_run(workspace: Workspace, pipeline_run_id: str) -> None:
+    """Start a pipeline run that was made; does nothing where it was started."""
+    calls = _calls_of(workspace)
+    if not calls.get_pipeline_run_async(pipeline_run_id).is_submitted:
+        calls.submit_saved_pipeline_run_async(pipeline_run_id=pipeline_run_id)
+
+
+def published_run(workspace: Workspace, plan: RunPlan, run_id: str) -> str | None:
+    """The id of the pipeline run that this run of a published pipeline has already; None where it has none."""
+    known = _calls_of(workspace).get_pipeline_runs_by_pipeline_id_async(plan.published_id)
+    return next((str(each.id) for each in known if run_id in ((each.properties or {}).get(RUN_TAG), (each.tags or {}).get(RUN_TAG))), None)
+
+
+def run_published(workspace: Workspace, plan: RunPlan, run_id: str) -> str:
+    """Run a published pipeline for this run, or find the one that it has; its id. `PublishedPipeline.submit`, with a property to know it
+    by: making and starting are one call here, and an answer may be lost."""
+    from azureml.pipeline.core._restclients.aeva.models.pipeline_submission_info import PipelineSubmissionInfo
+
+    if known := published_run(workspace, plan, run_id):
+        return known
+    calls = _calls_of(workspace)
+    asked = PipelineSubmissionInfo(
+        experiment_name=plan.experiment,
+        description=plan.request.title()[:200],
+        run_source="SDK",
+        run_type="SDK",
+        parameter_assignments=dict(plan.parameters),
+        data_path_assignments={},
+        data_set_definition_value_assignments={},
+        tags={RUN_TAG: run_id},
+        properties={RUN_TAG: run_id},
+    )
+    calls._caller.config.retry_policy.retries = 0  # the SDK would send it again by itself, and start a second run
+    return str(calls.submit_pipeline_run_from_pipeline_async(plan.published_id, asked).id)
+
+
+def _calls(context: Any) -> Any:
+    return context.workflow_provider._service_caller
+
+
+def _calls_of(workspace: Workspace) -> Any:
+    from azureml.pipeline.core._aeva_provider import _AevaWorkflowProvider
+
+    return _AevaWorkflowProvider.create_service_caller(workspace, "placeholder")

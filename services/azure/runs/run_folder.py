@@ -1,0 +1,116 @@
+"""A run's folder in the home of an Azure ML workspace: what was asked, and what Azure ML said of it.
+
+```
+runs/<id>/
+  plan.json            what was asked, resolved: versions, experiment
+  pipeline_run.json    the pipeline run in Azure ML, from the moment that its id is known
+  source/              what the step's source_directory is, where the request names none
+  output.coming/       what is fetched of the output, until it is whole
+  output/              the files of the output `inferences`, once the run is completed
+  logs/                the step's logs
+  lock                 held by the runner; the system drops it when the runner dies
+```
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from services.domain import RunRequest, RunStatus
+from services.errors import WorkspaceUnavailable
+from services.pipelines import PipelineRun
+from services.storage.manifest import read_manifest
+from services.storage.run_process import RunPlace
+
+EXPERIMENT = "batch-scoring"
+"""The experiment that runs are submitted to."""
+
+
+@dataclass(frozen=True)
+class FilesAgain:
+    """Files of a dataset that are scored again: `paths` below `root`, a folder `azureml://datastores/NAME/paths/FOLDER`."""
+
+    root: str
+    partition_format: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """All that a runner needs to know but how to sign in. `manifests` are the lists of the datasets' files; none of tabular ones, whose
+    rows name no file: `file` is theirs, where there is one for all. Of a run of a published pipeline there are its id and the values of
+    its parameters; of one of failed items only these files are scored `again`."""
+
+    request: RunRequest
+    item_count: int | None
+    manifests: tuple[str, ...] = ()
+    experiment: str = EXPERIMENT
+    published_id: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    file: str = ""
+    again: tuple[FilesAgain, ...] = ()
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self) | {"request": json.loads(self.request.to_json())}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> RunPlan:
+        values = json.loads(text)
+        request = RunRequest.from_json(json.dumps(values["request"]))
+        again = tuple(FilesAgain(**each | {"paths": tuple(each["paths"])}) for each in values.get("again", ()))
+        return cls(**values | {"request": request, "manifests": tuple(values["manifests"]), "again": again})
+
+    @property
+    def tabular(self) -> bool:
+        return not self.manifests
+
+    def paths(self) -> list[list[str]]:
+        """The files of each dataset, by their path in it. Raises OSError where a list is gone."""
+        if self.again:
+            return [list(files.paths) for files in self.again]
+        return [[file.path for file in read_manifest(Path(manifest))] for manifest in self.manifests]
+
+    def items(self) -> list[str]:
+        """The files of all datasets."""
+        return [path for paths in self.paths() for path in paths]
+
+
+class RunFolder(RunPlace):
+    """The files in one run's folder."""
+
+    def __init__(self, home: Path, run_id: str) -> None:
+        super().__init__(home, run_id)
+        self.source = self.path / "source"
+        self.output_coming = self.path / "output.coming"
+        self._pipeline_run_file = self.path / "pipeline_run.json"
+
+    def create(self, plan: RunPlan) -> None:
+        """Make the folder and write the plan. Raises WorkspaceUnavailable where that isn't possible."""
+        self.make(plan.to_json())
+
+    def plan(self) -> RunPlan:
+        """What was asked. Raises WorkspaceUnavailable where it can't be read."""
+        try:
+            return RunPlan.from_json(self.plan_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise WorkspaceUnavailable(f"The run's plan, {self.plan_file}, can't be read: {error}.") from error
+
+    def pipeline_run(self) -> PipelineRun | None:
+        """What the runner noted last of the pipeline run; None before there is one."""
+        try:
+            values = json.loads(self._pipeline_run_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        times = {name: datetime.fromisoformat(values[name]) if values[name] else None for name in ("created_at", "ended_at")}
+        return PipelineRun(**values | times | {"status": RunStatus(values["status"])})
+
+    def note(self, pipeline_run: PipelineRun) -> None:
+        """Keep this, at once and as a whole. Raises OSError."""
+        partial = self._pipeline_run_file.with_suffix(".part")
+        partial.write_text(json.dumps(asdict(pipeline_run), default=datetime.isoformat), encoding="utf-8")
+        os.replace(partial, self._pipeline_run_file)

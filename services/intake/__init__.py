@@ -1,0 +1,1 @@
+"""What comes in from outside, checked: staging, uploads, archives, datasets, tables, entry scripts, model files."""

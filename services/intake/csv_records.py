@@ -1,0 +1,134 @@
+"""Where a CSV file can be cut: at the ends of its records, found as pandas finds them, in constant memory. Standard library only.
+
+A record may hold newlines in quotes. Lines of spaces and tabs are no records. The files are UTF-8, with or without a byte-order mark.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import operator
+import sys
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from services.domain import counted
+from services.errors import IntakeError
+from services.storage.file_tree import short
+
+_BLOCK = 1 << 20
+_LONGEST_RECORD = 1 << 24
+_BOM = b"\xef\xbb\xbf"
+_SENTINEL = "\0\n"  # no block holds a NUL
+_commas = operator.methodcaller("count", b",")
+
+
+class CsvFile:
+    """A CSV file, opened; `name` is what messages call it. Raises IntakeError for what is no CSV file, naming the record."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file = file
+        self._name = name
+        self._seen = 0  # records, the header counted
+        csv.field_size_limit(sys.maxsize)
+
+    def header(self) -> tuple[list[str], bytes]:
+        """The fields of the first record, and the bytes up to its end. To be called first, and once."""
+        content = b""
+        for block in self._blocks():
+            content += block
+            begin = 3 if content.startswith(_BOM) else 0
+            for end, fields in _records(content, begin):
+                if content[begin:end].strip(b" \t\r\n"):
+                    self._seen = 1
+                    self._file.seek(end)
+                    return [field.encode("latin-1").decode() for field in fields], content[:end]
+                begin = end
+            self._check_length(content)
+        raise self._refuse("has a quote that is never closed" if content.strip(_BOM + b" \t\r\n") else "is empty")
+
+    def pieces(self, columns: int, grain: int) -> Iterator[tuple[bytes, int]]:
+        """The rest of the file in pieces of about `grain` bytes, with the number of records in each, every one of so many columns."""
+        left = b""
+        for block in self._blocks():
+            content = left + block
+            if _is_plain(content, columns):
+                yield from self._plain_pieces(content, grain)
+                left = b""
+                continue
+            begin = last = rows = 0
+            for end, fields in _records(content, 0):
+                if content[last:end].strip(b" \t\r\n"):
+                    rows += 1
+                    self._seen += 1
+                    if len(fields) != columns:
+                        raise self._refuse(f"has {counted(len(fields), 'field')} in record {self._seen:,}, and its header has {columns:,}")
+                last = end
+                if end - begin >= grain:
+                    yield content[begin:end], rows
+                    begin, rows = end, 0
+            if last > begin:
+                yield content[begin:last], rows
+            left = content[last:]
+            self._check_length(left)
+        if left:
+            raise self._refuse(f"has a quote in record {self._seen + 1:,} that is never closed")
+
+    def _plain_pieces(self, content: bytes, grain: int) -> Iterator[tuple[bytes, int]]:
+        begin = 0
+        while begin < len(content):
+            end = content.find(b"\n", begin + grain - 1) + 1 or len(content)
+            rows = content.count(b"\n", begin, end) + (content[end - 1] != 0x0A)
+            yield content[begin:end], rows
+            self._seen += rows
+            begin = end
+
+    def _blocks(self) -> Iterator[bytes]:
+        """The file's content in blocks that end with a line."""
+        while block := self._file.read(_BLOCK):
+            if not block.endswith(b"\n"):
+                block += self._file.readline(_LONGEST_RECORD)
+                self._check_length(block, _BLOCK + _LONGEST_RECORD)
+            if b"\0" in block:
+                raise self._refuse("holds NUL characters: it is no text")
+            try:
+                block.decode()
+            except UnicodeDecodeError as error:
+                record = self._seen + block.count(b"\n", 0, error.start) + 1
+                raise self._refuse(f"holds a byte that is no UTF-8, at about record {record:,}", "Save it as UTF-8.") from error
+            yield block
+
+    def _check_length(self, content: bytes, limit: int = _LONGEST_RECORD) -> None:
+        if len(content) >= limit:
+            raise self._refuse(f"has a record {self._seen + 1:,} of more than {_LONGEST_RECORD >> 20} MB: is a quote never closed?")
+
+    def _refuse(self, why: str, hint: str = "Mend it, or choose a pattern that leaves it out, such as **/*.csv.") -> IntakeError:
+        return IntakeError(f"“{short(self._name)}” {why}.", hint)
+
+
+def _is_plain(content: bytes, columns: int) -> bool:
+    """Whether each line is a record of so many columns, by looking for commas only. Much faster than reading the records."""
+    if columns == 1 or b'"' in content or content.count(b"\r") != content.count(b"\r\n"):
+        return False
+    lines = content.split(b"\n")
+    if not lines[-1]:
+        del lines[-1]
+    return set(map(_commas, lines)) == {columns - 1}
+
+
+def _records(content: bytes, begin: int) -> Iterator[tuple[int, list[str]]]:
+    """The whole records of the content from `begin`: where each ends, and its fields, their bytes as characters."""
+    end, over = begin, False
+
+    def lines() -> Iterator[str]:
+        nonlocal end, over
+        for line in io.StringIO(content[begin:].decode("latin-1"), newline=""):
+            end += len(line)
+            yield line
+        over = True
+        yield _SENTINEL
+
+    for fields in csv.reader(lines()):
+        if over:
+            return  # the sentinel, or a record that the content's end cuts off and that has swallowed it
+        yield end, fields

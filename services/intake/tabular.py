@@ -1,0 +1,295 @@
+"""A tabular dataset, looked at once, when it is registered: its columns and their types, and where its files can be cut.
+
+`describe` is what a workspace calls. The work is done by `python -m services.intake.tabular ROOT FOLDER`, since pandas has no place in the
+dashboard's process. It writes FOLDER/manifest.jsonl, one JSON list for each slice, in order: `["relative/path", bytes, modified_ns, begin,
+end, rows]`. Of a CSV, begin and end are bytes of the file, and the header is in no slice; of a Parquet file, they are row groups.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from services import PROJECT_ROOT
+from services.domain import counted
+from services.errors import IntakeError, StudioError
+from services.intake.csv_records import CsvFile
+from services.storage.file_tree import reading, short
+
+if TYPE_CHECKING:
+    import pyarrow
+
+FILES, MANIFEST = "files.jsonl", "manifest.jsonl"
+CSV, PARQUET = "csv", "parquet"
+# What pandas 3 takes for a missing value. Older ones know fewer: the worker's pandas, whichever it is, is told these.
+MISSING = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None",
+    "n/a", "nan", "null",
+)  # fmt: skip
+
+_SLICES = 50_000
+_SMALLEST_SLICE, _LARGEST_SLICE = 1 << 8, 1 << 18  # bytes of a CSV
+_TYPED_AT_ONCE = 1 << 22  # bytes
+_HINT = "Choose files of one kind by a pattern, such as **/*.csv."
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the files of a tabular dataset have in common; `columns` are names and pandas types (see domain.TabularDataset)."""
+
+    format: str
+    columns: tuple[tuple[str, str], ...]
+    row_count: int | None
+
+
+def describe(root: Path, folder: Path) -> Table:
+    """Look at the files below `root` that `folder`/files.jsonl lists, and write the manifest beside it. Takes seconds and more.
+
+    Raises IntakeError naming the file and the record that keeps them from being one table.
+    """
+    command = [sys.executable, "-m", "services.intake.tabular", str(root.absolute()), str(folder.absolute())]
+    child = subprocess.run(command, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if child.returncode not in (0, 2):
+        last_words = child.stderr.decode(errors="replace").strip().split("\n")[-1] or f"its process ended with code {child.returncode}"
+        raise StudioError(f"The files could not be looked at: {last_words}", "This machine may be short of memory or disk space.")
+    said = json.loads(child.stdout.splitlines()[-1])
+    if child.returncode == 2:
+        raise IntakeError(said["message"], said["hint"])
+    return Table(said["format"], tuple((name, dtype) for name, dtype in said["columns"]), said["row_count"])
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of the dataset: its name relative to the root, where it is, and its time of modification in ns."""
+
+    name: str
+    path: Path
+    modified_ns: int
+
+    def slice_line(self, size: int, begin: int, end: int, rows: int) -> str:
+        return json.dumps([self.name, size, self.modified_ns, begin, end, rows]) + "\n"
+
+
+def first_rows(path: Path, count: int, most_columns: int = 100) -> pyarrow.Table:
+    """The first rows of a Parquet file, for people. Raises IntakeError."""
+    import pyarrow
+    from pyarrow import parquet
+
+    with _parquet_errors(path.name), parquet.ParquetFile(path, buffer_size=1 << 16) as opened:
+        columns = opened.schema_arrow.names[:most_columns]
+        batch = next(opened.iter_batches(batch_size=count, columns=columns), None)
+        return pyarrow.Table.from_batches([batch] if batch else [], opened.schema_arrow if batch is None else batch.schema)
+
+
+def look_at(root: Path, folder: Path) -> Table:
+    """As `describe`, but in this process, which loads pandas."""
+    with open(folder / FILES, encoding="ascii") as lines:
+        listed = [json.loads(line) for line in lines]
+    files = [_File(name, root / name, modified_ns) for name, _, modified_ns in listed]
+    with reading(files[0].path) as first:
+        is_parquet = first.read(4) == b"PAR1" or files[0].name.lower().endswith((".parquet", ".pq"))
+    with open(folder / MANIFEST, "w", encoding="ascii", newline="\n") as manifest:
+        if is_parquet:
+            table = _describe_parquet(files, manifest)
+        else:
+            total = sum(size for _, size, _ in listed)
+            table = _describe_csv(files, manifest, min(max(_SMALLEST_SLICE, total // _SLICES), _LARGEST_SLICE))
+    if not table.row_count:
+        raise IntakeError(f"There are no rows in {counted(len(files), 'file')}.", "Choose files that hold some.")
+    return table
+
+
+# ---- CSV -------------------------------------------------------------------------------------------------------------------------
+
+
+def _describe_csv(files: list[_File], manifest: TextIO, grain: int) -> Table:
+    header: list[str] = []
+    types: _TypesOfCsv | None = None
+    for file in files:
+        with reading(file.path) as opened:
+            csv_file = CsvFile(opened, file.name)
+            fields, start = csv_file.header()
+            if types is None:
+                header, types = fields, _TypesOfCsv(start)
+            elif fields != header:
+                raise _different(file.name, fields, files[0].name, header)
+            begin = len(start)
+            for piece, rows in csv_file.pieces(len(header), grain):
+                end = begin + len(piece)
+                if rows:
+                    manifest.write(file.slice_line(end - begin, begin, end, rows))
+                    types.see(piece, rows, file.name)
+                begin = end
+            types.end_line()
+    assert types is not None
+    return Table(CSV, types.settled(), types.row_count)
+
+
+class _TypesOfCsv:
+    """The types that pandas.read_csv would give the columns of all the records it is shown, were they one file.
+
+    They are told in parts, and each part has types of its own: what pandas says of the whole follows from the types of its parts.
+    """
+
+    def __init__(self, header: bytes) -> None:
+        import pandas
+
+        self._names = [str(name) for name in pandas.read_csv(io.BytesIO(header)).columns]
+        self._kinds: list[set[str]] = [set() for _ in self._names]
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = self._waiting_rows = 0
+        self.row_count = 0
+
+    def see(self, piece: bytes, rows: int, name: str) -> None:
+        """Whole records of the file called `name`."""
+        self._waiting.append(piece)
+        self._waiting_bytes += len(piece)
+        self._waiting_rows += rows
+        if self._waiting_bytes >= _TYPED_AT_ONCE:
+            self._look(name)
+
+    def end_line(self) -> None:
+        """A file is over; its last record may have no newline."""
+        if self._waiting and not self._waiting[-1].endswith((b"\n", b"\r")):
+            self._waiting.append(b"\n")
+
+    def settled(self) -> tuple[tuple[str, str], ...]:
+        if self._waiting:
+            self._look("the last file")
+        return tuple(zip(self._names, map(settled_type, self._kinds), strict=True))
+
+    def _look(self, name: str) -> None:
+        import pandas
+
+        content, rows = b"".join(self._waiting), self._waiting_rows
+        self._waiting.clear()
+        self._waiting_bytes = self._waiting_rows = 0
+        try:
+            frame = pandas.read_csv(
+                io.BytesIO(content), header=None, names=self._names, index_col=False, low_memory=False, keep_default_na=False,
+                na_values=list(MISSING),
+            )  # fmt: skip
+        except (pandas.errors.ParserError, ValueError) as error:
+            raise IntakeError(f"pandas can't read the records of “{short(name)}”, or of files before it: {error}.", "Mend them.") from error
+        if len(frame) != rows:
+            why = f"pandas reads {len(frame):,} records where there are {rows:,}, in “{short(name)}” or files before it."
+            raise IntakeError(why, "Look for quotes that are not closed.")
+        self.row_count += rows
+        for kinds, column in zip(self._kinds, frame.columns, strict=True):
+            kinds.update(_kinds_of(frame[column]))
+
+
+def _kinds_of(column: Any) -> set[str]:
+    import pandas
+
+    dtype = str(column.dtype)
+    if dtype == "int64":
+        return {"int64", "negative"} if (column < 0).any() else {"int64"}
+    if dtype == "float64":
+        there = column.dropna()
+        if len(there) == len(column) or (there % 1 != 0).any():
+            return {"float64"}
+        return {"missing", "int64"} if len(there) else {"missing"}
+    if dtype in ("bool", "uint64"):
+        return {dtype}
+    return {"object"} if pandas.api.types.infer_dtype(column, skipna=True) == "boolean" else {"str"}
+
+
+def settled_type(kinds: set[str]) -> str:
+    """The type of a whole column, from those of its parts; `missing` is a part without a value, `negative` one with a number below 0."""
+    if "str" in kinds:
+        return "str"
+    if kinds & {"bool", "object"}:
+        return "bool" if kinds == {"bool"} else "object" if kinds <= {"bool", "object", "missing"} else "str"
+    if "uint64" in kinds and "float64" not in kinds:  # a minus or a missing value among them leaves no type of numbers
+        return "uint64" if kinds <= {"uint64", "int64"} else "str"
+    return "int64" if kinds <= {"int64", "negative"} else "float64"
+
+
+# ---- Parquet ---------------------------------------------------------------------------------------------------------------------
+
+
+def _describe_parquet(files: list[_File], manifest: TextIO) -> Table:
+    import pyarrow
+    from pyarrow import parquet
+
+    schema = None
+    rows = 0
+    with_missing: set[str] = set()
+    for file in files:
+        with _parquet_errors(file.name), parquet.ParquetFile(file.path) as opened:
+            if schema is None:
+                schema = opened.schema_arrow
+                if len(set(schema.names)) < len(schema.names):
+                    raise IntakeError(f"“{short(file.name)}” has two columns of one name.", "Rename one of them.")
+                # An integer has no place for a missing value: pandas turns its column into another type.
+                turned = [each.name for each in schema if pyarrow.types.is_integer(each.type) or pyarrow.types.is_boolean(each.type)]
+            elif opened.schema_arrow.names != schema.names:
+                raise _different(file.name, opened.schema_arrow.names, files[0].name, schema.names)
+            elif opened.schema_arrow.types != schema.types:
+                raise _different(file.name, _typed(opened.schema_arrow), files[0].name, _typed(schema))
+            for number in range(opened.num_row_groups):
+                group = opened.metadata.row_group(number)
+                chunks = [group.column(index) for index in range(group.num_columns)]
+                if group.num_rows:
+                    size = sum(chunk.total_compressed_size for chunk in chunks)
+                    manifest.write(file.slice_line(size, number, number + 1, group.num_rows))
+                    rows += group.num_rows
+                known = {chunk.path_in_schema: chunk.statistics for chunk in chunks if chunk.is_stats_set}
+                for column in (column for column in turned if column not in with_missing):
+                    statistics = known.get(column)
+                    if statistics is not None and statistics.has_null_count:
+                        missing = statistics.null_count
+                    else:
+                        missing = opened.read_row_group(number, columns=[column]).column(column).null_count
+                    if missing:
+                        with_missing.add(column)
+    assert schema is not None
+    whole = schema.empty_table().to_pandas(ignore_metadata=True).dtypes
+    holed = pyarrow.table({name: pyarrow.nulls(1, schema.field(name).type) for name in with_missing}).to_pandas().dtypes
+    return Table(PARQUET, tuple((name, str(holed[name] if name in with_missing else whole[name])) for name in schema.names), rows)
+
+
+@contextmanager
+def _parquet_errors(name: str) -> Iterator[None]:
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise IntakeError(f"“{short(name)}” is no Parquet file, or it is damaged: {reason}.", _HINT) from error
+
+
+def _typed(schema: Any) -> list[str]:
+    return [f"{each.name} ({each.type})" for each in schema]
+
+
+def _different(name: str, columns: list[str], first_name: str, first_columns: list[str]) -> IntakeError:
+    """Which columns two files do not share."""
+    lacks = [column for column in first_columns if column not in columns]
+    has = [column for column in columns if column not in first_columns]
+    words = [f"{verb} {', '.join(f'“{short(c)}”' for c in some[:5])}" for verb, some in (("it lacks", lacks), ("it has", has)) if some]
+    difference = " and ".join(words) or "they are in another order"
+    return IntakeError(f"“{short(name)}” has other columns than “{short(first_name)}”: {difference}.", _HINT)
+
+
+def main() -> int:
+    try:
+        table = look_at(Path(sys.argv[1]), Path(sys.argv[2]))
+    except IntakeError as error:
+        print(json.dumps({"message": error.message, "hint": error.hint}))
+        return 2
+    print(json.dumps(asdict(table)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""What a run has scored, read back from its manifests, journal and rows: mini-batch by mini-batch, none but the present one held.
+
+The items of a *failed-only* run are those of an earlier run that failed there or have no row. Its predictions are the earlier run's with
+those items replaced, and their attempts are counted together.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import BinaryIO
+
+from services.domain import MiniBatch
+from services.errors import StudioError, WorkspaceUnavailable
+from services.local.batching import cut, items_of
+from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
+from services.predictions.matching import ScoredMiniBatch, Status, read_rows
+from services.storage.journal import Attempt, AttemptStatus, Journal
+
+_MOST_MAPPED = 32_000_000
+_AT_A_TIME = 1 << 18  # bytes of a manifest: a look at the disk lets the other thread in, and that takes its time
+_Attempts = dict[tuple[int, bytes], int]
+"""How often an item, by its dataset's number and its line of the manifest, was tried in earlier runs."""
+
+
+def worker_name(attempt: Attempt) -> str:
+    return f"node {attempt.node}, process{attempt.process:03}"
+
+
+@dataclass(frozen=True)
+class _MiniBatch:
+    """A mini-batch and what came of it: the attempt that settled it, or None and how often it was tried."""
+
+    batch: MiniBatch
+    dataset: PlannedDataset
+    settled: Attempt | None
+    tries: int
+    rows: mmap.mmap | bytes
+    columns: Mapping[int, str]
+    """Of the DataFrames that the run's mini-batches returned, by id: see Journal.columns."""
+    manifest: BinaryIO
+
+    def lines(self) -> list[bytes]:
+        """The lines of the manifest that it was cut from."""
+        self.manifest.seek(self.batch.offset)
+        return self.manifest.read(self.batch.length).splitlines(keepends=True)
+
+    def scored(self, earlier_attempts: Mapping[str, int]) -> ScoredMiniBatch:
+        attempt = self.settled
+        assert attempt is not None
+        return ScoredMiniBatch(
+            index=self.batch.index,
+            items=items_of(self.manifest, self.batch),
+            root=self.dataset.root,
+            rows=self._rows(attempt),
+            worker=worker_name(attempt),
+            attempts=attempt.attempt,
+            seconds=attempt.run_seconds,
+            error=attempt.error.partition("\n")[0],
+            items_are_rows=bool(self.dataset.format),
+            ended_at=attempt.started_at + attempt.elapsed,
+            columns="" if attempt.columns is None else self.columns[attempt.columns],
+            earlier_attempts=earlier_attempts,
+        )
+
+    def _rows(self, attempt: Attempt) -> list[str]:
+        text = self.rows[attempt.begin : attempt.end].decode("utf-8", "surrogateescape")
+        rows = text.split("\n")[:-1]
+        if 8 * len(rows) == len(attempt.row_ends):
+            return rows
+        return [self.rows[begin : end - 1].decode("utf-8", "surrogateescape") for begin, end in attempt.row_slices()]  # one holds a newline
+
+    def to_score_again(self) -> list[bytes]:
+        """The lines of the items that failed or have no row; all of them where that can't be told."""
+        if self.settled is None or self.settled.status != AttemptStatus.RUN_DONE:
+            return self.lines()
+        if not self.settled.failed:
+            return []
+        if self.dataset.format:
+            return self.lines()
+        read = read_rows(self.scored({}))
+        failed = {file for file, status in zip(read.files, read.each_status(), strict=True) if status is Status.FAILED}
+        told = len(failed) == self.settled.failed and Status.UNMATCHED not in read.each_status()
+        return [line for line in self.lines() if not told or json.loads(line)[0] in failed]
+
+
+def _mini_batches(folder: RunFolder, plan: RunPlan, *, settled_only: bool) -> Iterator[_MiniBatch]:
+    rows_file = folder.rows(plan)
+    with ExitStack() as open_files:
+        attempts: Iterator[Attempt] = iter(())
+        tries: dict[int, int] = {}
+        columns: dict[int, str] = {}
+        if folder.has_journal:
+            journal = open_files.enter_context(Journal(folder.path))
+            attempts, tries = journal.attempts(final_only=True, order="mini_batch"), {} if settled_only else journal.tries()
+        rows = open_files.enter_context(open(rows_file or os.devnull, "rb"))
+        content = mmap.mmap(rows.fileno(), 0, access=mmap.ACCESS_READ) if rows_file and rows_file.stat().st_size else b""
+        attempt = next(attempts, None)
+        manifests: list[BinaryIO] = [open_files.enter_context(open(dataset.manifest, "rb", _AT_A_TIME)) for dataset in plan.datasets]
+        read = 0
+        for batch in cut(plan.datasets, plan.request.settings):
+            dataset = plan.datasets[batch.dataset]
+            if attempt is not None and attempt.mini_batch == batch.index:
+                if attempt.columns is not None and attempt.columns not in columns:
+                    columns |= journal.columns()
+                yield _MiniBatch(batch, dataset, attempt, attempt.attempt, content, columns, manifests[batch.dataset])
+                read += attempt.end - attempt.begin
+                if read > _MOST_MAPPED and isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                    content.madvise(mmap.MADV_DONTNEED)  # else what was read counts as memory of this process
+                    read = 0
+                attempt = next(attempts, None)
+            elif not settled_only:
+                yield _MiniBatch(batch, dataset, None, tries.get(batch.index, 0), content, columns, manifests[batch.dataset])
+            if settled_only and attempt is None:
+                return
+
+
+# ---- failed items only -----------------------------------------------------------------------------------------------------------
+
+
+def narrowed(plan: RunPlan, earlier: RunFolder, folder: RunFolder) -> RunPlan:
+    """The plan of a failed-only run: its manifests, written into `folder`, hold the items of the earlier run that are to be scored again.
+
+    Raises StudioError where there are none, WorkspaceUnavailable where they can't be written.
+    """
+    before = earlier.plan()
+    manifests = [folder.path / f"manifest-{number}.jsonl" for number in range(len(before.datasets))]
+    counts = [0] * len(manifests)
+    try:
+        with ExitStack() as open_files:
+            writers = [open_files.enter_context(open(manifest, "wb")) for manifest in manifests]
+            for one in _mini_batches(earlier, before, settled_only=False):
+                lines = one.to_score_again()
+                writers[one.batch.dataset].writelines(lines)
+                counts[one.batch.dataset] += sum(json.loads(line)[5] for line in lines) if one.dataset.format else len(lines)
+    except OSError as error:
+        raise WorkspaceUnavailable(f"The failed items of {earlier.path.name} can't be listed: {error}.") from error
+    if not any(counts):
+        raise StudioError(f"Nothing failed in run {earlier.path.name}.", "Rerun it whole to score everything again.")
+    made = zip(before.datasets, manifests, counts, strict=True)
+    datasets = tuple(replace(dataset, manifest=str(manifest), item_count=count) for dataset, manifest, count in made)
+    return replace(plan, datasets=datasets)
+
+
+def chain(folder: RunFolder) -> list[tuple[RunFolder, RunPlan]]:
+    """The run, and before it the runs whose failed items it scored again: the first one first."""
+    found = [(folder, folder.plan())]
+    while found[0][1].request.failed_only:
+        before = folder.of(str(found[0][1].request.rerun_of))
+        found.insert(0, (before, before.plan()))
+    return found
+
+
+def settled(folder: RunFolder) -> Iterator[ScoredMiniBatch]:
+    """The settled mini-batches in their order, each with its items and rows; of a failed-only run those of the earlier runs first."""
+    runs = chain(folder)
+    tried: _Attempts = {}
+    for (before, plan), (_, after) in pairwise(runs):
+        yield from _kept(before, plan, after, tried)
+    for one in _mini_batches(*runs[-1], settled_only=True):
+        yield one.scored(_earlier_attempts(one, tried))
+
+
+def _kept(folder: RunFolder, plan: RunPlan, after: RunPlan, tried: _Attempts) -> Iterator[ScoredMiniBatch]:
+    """What stands of a run when a later one scored some of its items again; these go to `tried`."""
+    with ExitStack() as open_files:
+        again: list[BinaryIO] = [open_files.enter_context(open(dataset.manifest, "rb")) for dataset in after.datasets]
+        upcoming = [lines.readline() for lines in again]
+        for one in _mini_batches(folder, plan, settled_only=False):
+            number, replaced = one.batch.dataset, []
+            earlier_attempts = _earlier_attempts(one, tried)
+            lines = one.lines()
+            for line in lines:
+                if line == upcoming[number]:
+                    replaced.append(line)
+                    tried[number, line] = tried.get((number, line), 0) + one.tries
+                    upcoming[number] = again[number].readline()
+            if one.settled is not None and len(replaced) < len(lines):
+                yield replace(
+                    one.scored(earlier_attempts),
+                    worker=f"{worker_name(one.settled)} of {folder.path.name}",
+                    left_out=frozenset(json.loads(line)[0] for line in replaced),
+                )
+
+
+def _earlier_attempts(one: _MiniBatch, tried: _Attempts) -> Mapping[str, int]:
+    if not tried:
+        return {}
+    return {json.loads(line)[0]: count for line in one.lines() if (count := tried.get((one.batch.dataset, line)))}

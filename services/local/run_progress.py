@@ -1,0 +1,171 @@
+"""What came of each mini-batch: the rows, the journal that vouches for them, the sums, and when they end the run.
+
+Exactly once: the rows of a mini-batch are appended only when it succeeded, then its attempt is committed with the end of its rows. A
+runner that comes after a killed one cuts the output back to the last end noted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from services.domain import MiniBatch, RunStatus, counted, readable
+from services.local import reports
+from services.local.batching import files_of
+from services.local.run_folder import RunFolder, RunPlan
+from services.local.worker_process import Message, WorkerPlace
+from services.storage.journal import Attempt, AttemptStatus, Journal
+from services.storage.run_process import Outcome
+
+
+class Ledger:
+    """Opened where the run stands: nothing done yet, or what an earlier runner's journal says. Only one at a time has a run's folder."""
+
+    def __init__(self, folder: RunFolder, plan: RunPlan, mini_batches_total: int) -> None:
+        self._folder = folder
+        self._plan = plan
+        self._settings = plan.request.settings
+        self._items_total = sum(dataset.item_count for dataset in plan.datasets)
+        self.mini_batches_total = mini_batches_total
+        self.journal = Journal(folder.path, writable=True)
+        folder.take_back_rows(plan)
+        self._rows = open(folder.rows_file, "ab", buffering=0)  # noqa: SIM115 - open for the run's whole life
+        self.journal.forget_after(os.fstat(self._rows.fileno()).st_size)
+        self.totals = self.journal.totals()
+        self._rows.truncate(self.totals.output_end)
+        self._written_end = self.totals.output_end
+        self._tries = Counter({index: n % self._settings.run_max_try for index, n in self.journal.tries().items()})
+        self._unwritten_rows: list[bytes] = []
+        self._unwritten_attempts: list[Attempt] = []
+        self.first_failure = ""
+        self.warnings: list[str] = []
+
+    @property
+    def all_settled(self) -> bool:
+        return self.totals.mini_batches_done >= self.mini_batches_total
+
+    def scored(self, place: WorkerPlace, batch: MiniBatch, message: Message) -> None:
+        """run() returned: its rows are the output's, and a short return costs its items."""
+        answer = message.header
+        succeeded = min(answer["returned"], batch.item_count)
+        if answer["returned"] > batch.item_count:
+            self.warn(f"mini-batch {batch.index} returned {answer['returned']:,} rows for {counted(batch.item_count, 'item')}")
+        columns = self.journal.columns_id(json.dumps(answer["columns"])) if "columns" in answer else None
+        header = answer.get("header", "").encode("utf-8", "backslashreplace") if self.totals.output_end == 0 else b""
+        begin = self.totals.output_end + len(header)
+        self._unwritten_rows.append(header + message.rows)
+        self._settle(
+            Attempt(
+                batch.index, self._tries.pop(batch.index, 0) + 1, place.node, place.process, answer["started_at"], answer["elapsed"],
+                answer["run_seconds"], batch.item_count, succeeded, batch.item_count - succeeded, AttemptStatus.RUN_DONE, True,
+                begin, begin + len(message.rows), message.row_ends, columns,
+            )
+        )  # fmt: skip
+
+    def attempt_failed(self, place: WorkerPlace, batch: MiniBatch, status: AttemptStatus, told: dict[str, Any]) -> bool:
+        """Note a failed attempt. True when it was the last try: then all items of the mini-batch count as failed."""
+        self._tries[batch.index] += 1
+        final = self._tries[batch.index] >= self._settings.run_max_try
+        end = self.totals.output_end
+        attempt = Attempt(
+            batch.index, self._tries[batch.index], place.node, place.process, told["started_at"], told["elapsed"], told["run_seconds"],
+            batch.item_count, 0, batch.item_count, status, final, end, end,
+            error_type=told["error_type"], error=readable(f"{told['error']}\n{told.get('traceback', '')}".strip()),
+        )  # fmt: skip
+        if not self.first_failure:
+            names = [file.path for file in files_of(Path(self._plan.datasets[batch.dataset].manifest), batch)]
+            more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+            self.first_failure = f"The first: {told['error']} in mini-batch {batch.index}: {', '.join(names[:3])}{more}"
+        if final:
+            del self._tries[batch.index]
+            self._settle(attempt)
+        else:
+            self._unwritten_attempts.append(attempt)
+        return final
+
+    def _settle(self, attempt: Attempt) -> None:
+        self._unwritten_attempts.append(attempt)
+        self.totals.mini_batches_done += 1
+        self.totals.mini_batches_failed += attempt.status != AttemptStatus.RUN_DONE
+        self.totals.items_succeeded += attempt.succeeded
+        self.totals.items_failed += attempt.failed
+        self.totals.output_end = attempt.end
+
+    def write_down(self) -> None:
+        """The rows first, then, in one commit, the journal that vouches for them. Raises OSError or sqlite3.Error: disk full, say."""
+        if not self._unwritten_attempts:
+            return
+        waiting = memoryview(b"".join(self._unwritten_rows))
+        while waiting:
+            waiting = waiting[self._rows.write(waiting) or 0 :]
+        self._written_end = self.totals.output_end
+        self.journal.add(self._unwritten_attempts)
+        self._unwritten_rows.clear()
+        self._unwritten_attempts.clear()
+
+    def check_rows(self) -> None:
+        """Whether the rows written so far are still there. Raises OSError: somebody may have removed or cut the file."""
+        size = self._folder.rows_file.stat().st_size
+        if size != self._written_end:
+            raise OSError(f"{self._folder.rows_file} holds {size:,} bytes instead of the {self._written_end:,} that were written")
+
+    def exceeded(self, *, all_handed_out: bool) -> Outcome | None:
+        """The threshold that what failed so far exceeds, if any: each stops the run when *more* failed than it allows."""
+        totals, settings = self.totals, self._settings
+        share = 100 * totals.mini_batches_failed / max(1, self.mini_batches_total)
+        count, percent = settings.allowed_failed_count, settings.allowed_failed_percent
+        if 0 <= settings.error_threshold < totals.items_failed:
+            why = f"{counted(totals.items_failed, 'item')} failed, more than the error_threshold of {settings.error_threshold:,}."
+            return Outcome.failed("ErrorThresholdExceeded", f"{why} {self.first_failure}")
+        if count is not None and 0 <= count < totals.mini_batches_failed:
+            why = f"{counted(totals.mini_batches_failed, 'mini-batch')} failed, more than the allowed_failed_count of {count:,}."
+            return Outcome.failed("AllowedFailedCountExceeded", f"{why} {self.first_failure}")
+        if percent is not None and all_handed_out and share > percent:
+            why = f"{share:.3g} % of the mini-batches failed, more than the allowed_failed_percent of {percent:g}."
+            return Outcome.failed("AllowedFailedPercentExceeded", f"{why} {self.first_failure}")
+        return None
+
+    def verdict(self) -> Outcome:
+        """All mini-batches are settled: did the run complete? What was counted is compared with what is written down. Raises OSError."""
+        self.check_rows()
+        totals = self.journal.totals()
+        if totals != self.totals or totals.mini_batches_done != self.mini_batches_total:
+            return Outcome.failed("LedgerError", f"What was counted is not what is written down: {self.totals} and {totals}.")
+        if totals.items_succeeded + totals.items_failed != self._items_total:
+            sums = f"{totals.items_succeeded:,} succeeded and {totals.items_failed:,} failed do not make {self._items_total:,} items."
+            return Outcome.failed("LedgerError", sums)
+        if self._settings.output_action == "append_row" and totals.items_succeeded == 0:
+            why = "Every call of run() raised." if totals.mini_batches_failed else "Every call of run() returned nothing."
+            return Outcome.failed("NothingSucceeded", f"No item succeeded. {why} {self.first_failure}")
+        return Outcome(RunStatus.COMPLETED)
+
+    def close(self, status: RunStatus) -> None:
+        """Publish the rows of a completed run; keep those of any other as partial. Raises OSError."""
+        if self._unwritten_attempts:  # the disk was full: what the journal does not vouch for did not happen
+            self.totals = self.journal.totals()
+            self._rows.truncate(self.totals.output_end)
+        self._rows.close()
+        if self._settings.output_action == "summary_only":
+            self._folder.rows_file.unlink(missing_ok=True)
+        elif status is RunStatus.COMPLETED:
+            os.replace(self._folder.rows_file, self._folder.published_file(self._plan))
+        elif self.totals.output_end and self._folder.rows_file.exists():
+            os.replace(self._folder.rows_file, self._folder.partial_file(self._plan))
+
+    def report_progress(self, workers: int) -> None:
+        """Refresh what the logs say of a run that goes on. Where that can't be written it stays as it is."""
+        with suppress(OSError):
+            reports.write_progress(self._folder, self.totals, self._items_total, self.mini_batches_total, workers)
+
+    def report(self, outcome: Outcome) -> None:
+        """Write the reports of a run that ended. Raises OSError."""
+        reports.write(self._folder, self.journal, self._items_total, self.mini_batches_total, outcome.status, outcome.error)
+
+    def warn(self, sentence: str) -> None:
+        """Tell the person something that fails nothing. Said once, and twenty are enough."""
+        if len(self.warnings) < 20 and sentence not in self.warnings:
+            self.warnings.append(sentence)

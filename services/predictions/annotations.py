@@ -1,0 +1,148 @@
+"""What people keep: a note and a corrected label on a row, a view by its name. One SQLite file in a home, `remarks.db`.
+
+A row is known by its file, its mini-batch and its place there, so a remark stays where it is while a run goes on.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.domain import readable
+from services.errors import NotFound, SettingsError, WorkspaceUnavailable
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_SCHEMA = """
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS remarks (
+    run TEXT, file TEXT, mini_batch INTEGER, place INTEGER, note TEXT, label TEXT, PRIMARY KEY (run, file, mini_batch, place)
+);
+CREATE TABLE IF NOT EXISTS views (name TEXT PRIMARY KEY, state TEXT);
+COMMIT;
+"""
+_LONGEST_NOTE = 10_000
+_LONGEST_NAME = 100
+
+
+@dataclass(frozen=True)
+class RowKey:
+    """Which row it is, whatever else is scored later: its file, its mini-batch, and its place among the rows of that mini-batch."""
+
+    file: str
+    mini_batch: int
+    place: int
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> RowKey:
+        return cls(row["File"], row["Mini-batch"], row["Place"])
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What a person has to say on a row: a note, and the label that would have been right. Either may be empty."""
+
+    note: str = ""
+    label: str = ""
+
+
+Remarks = Mapping[RowKey, Remark]
+
+
+@dataclass(frozen=True)
+class SavedView:
+    """A way to look at results, by its name: the query of a URL, without the run."""
+
+    name: str
+    state: str
+
+
+class RemarkStore:
+    """The remarks and views of the home `home`. Cheap to make; safe to use from several threads and processes at once."""
+
+    def __init__(self, home: Path) -> None:
+        self._path = home / "remarks.db"
+
+    def remarks(self, run_id: str) -> dict[RowKey, Remark]:
+        """Every remark on a run's rows."""
+        with self._connected() as connection:
+            found = connection.execute("SELECT file, mini_batch, place, note, label FROM remarks WHERE run = ?", (readable(run_id),))
+            return {RowKey(file, mini_batch, place): Remark(note, label) for file, mini_batch, place, note, label in found}
+
+    def remark(self, run_id: str, key: RowKey, remark: Remark) -> None:
+        """Keep this remark on a row, in place of what is there; an empty one takes it away. Raises SettingsError("note", ...)."""
+        for field, text in vars(remark).items():
+            if len(text) > _LONGEST_NOTE:
+                raise SettingsError(field, f"this {field} has {len(text):,} characters", f"Keep it to {_LONGEST_NOTE:,}.")
+        row = (readable(run_id), readable(key.file), key.mini_batch, key.place)
+        with self._connected() as connection:
+            if remark == Remark():
+                connection.execute("DELETE FROM remarks WHERE (run, file, mini_batch, place) = (?, ?, ?, ?)", row)
+            else:
+                values = (*row, readable(remark.note), readable(remark.label))
+                connection.execute("INSERT OR REPLACE INTO remarks VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def views(self) -> list[SavedView]:
+        """By their names."""
+        with self._connected() as connection:
+            return [SavedView(*row) for row in connection.execute("SELECT name, state FROM views ORDER BY lower(name), name")]
+
+    def keep_view(self, view: SavedView) -> None:
+        """Keep a view, in place of one of its name. Raises SettingsError("view", ...) for a name that is empty or too long."""
+        name = " ".join(readable(view.name).split())
+        if not name or len(name) > _LONGEST_NAME:
+            raise SettingsError("view", f"a view needs a name of at most {_LONGEST_NAME} characters", "Give one.")
+        with self._connected() as connection:
+            connection.execute("INSERT OR REPLACE INTO views VALUES (?, ?)", (name, readable(view.state)))
+
+    def remove_view(self, name: str) -> None:
+        """Raises NotFound."""
+        with self._connected() as connection:
+            if not connection.execute("DELETE FROM views WHERE name = ?", (name,)).rowcount:
+                raise NotFound(f"There is no view called “{name}”.", "It may have been removed.")
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self._path, timeout=20, isolation_level=None)) as connection:
+                if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'views'").fetchone()[0]:
+                    connection.executescript(_SCHEMA)
+                yield connection
+        except sqlite3.Error as error:
+            raise WorkspaceUnavailable(
+                f"The notes and views, {self._path}, can't be used: {error}.",
+                "Check that the folder exists, can be written and that its disk is not full.",
+            ) from error
+
+
+def with_remarks(
+    columns: Sequence[str], batches: Iterator[pyarrow.RecordBatch], remarks: Remarks
+) -> tuple[list[str], Iterator[pyarrow.RecordBatch]]:
+    """The columns and rows, whose last three columns are file, mini-batch and place, with Note and Corrected label in place of these.
+    A column that is called so gets another name: see names_beside."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from services.predictions.join import names_beside
+    from services.predictions.writer import text_array
+
+    remarked = ("Note", "Corrected label")
+    names = [*names_beside(columns, remarked).values(), *remarked]
+    files = text_array(sorted({key.file for key in remarks}))
+
+    def added() -> Iterator[pyarrow.RecordBatch]:
+        for batch in batches:
+            *kept, file, mini_batch, place = batch.columns
+            texts: list[dict[int, str]] = [{}, {}]
+            for row in pc.indices_nonzero(pc.is_in(file.cast(pa.large_string()), files)).to_pylist():
+                remark = remarks.get(RowKey(file[row].as_py(), mini_batch[row].as_py(), place[row].as_py()), Remark())
+                texts[0][row], texts[1][row] = remark.note, remark.label
+            notes = [text_array([found.get(row) or None for row in range(len(batch))]) for found in texts]
+            yield pa.RecordBatch.from_arrays([*kept, *notes], names)
+
+    return names, added()

@@ -1,0 +1,297 @@
+"""Predictions beside true labels: how many are right, of which class and in which folder, and the rows behind each figure.
+
+A label belongs to the file whose path in the dataset it names, else to the only file of that name; nothing is guessed, and what belongs
+to nothing is listed. The joined rows are a table of predictions again, with the columns JUDGED beside the others: it is filtered, paged
+and exported like any. Precision, recall and F1 are scikit-learn's (`sklearn.metrics.precision_recall_fscore_support`, averages none).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.predictions.database import explained, pattern
+from services.predictions.filters import literal
+from services.predictions.join import (
+    copy_beside,
+    joined_by,
+    names_beside,
+    number_of,
+    parquet,
+    remove_stale,
+    scratch_database,
+    text_of,
+    writing,
+)
+from services.predictions.label_file import Labels
+from services.predictions.matching import Status
+from services.predictions.reader import Condition, Filter, Predictions, Test
+from services.predictions.writer import Kind
+
+if TYPE_CHECKING:
+    import duckdb
+
+JUDGED = ("Label", "Verdict", "Residual")
+"""The columns beside the table's own. Residual is prediction minus label, of numbers."""
+_PREDICTION_NAMES = ("prediction", "predictions", "predicted", "predicted_label", "label", "class", "y_pred", "pred")
+MOST_CLASSES = 50
+"""Of whole numbers in a column that predictions hold: so few are classes."""
+
+
+class Verdict(StrEnum):
+    """What a row's prediction is beside its label."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_LABEL = "no label"
+    NO_PREDICTION = "no prediction"
+
+
+class Leftover(StrEnum):
+    """Why a label belongs to no row."""
+
+    NO_FILE = "no file of the run has this name"
+    SEVERAL_FILES = "several files have this name: give the path"
+    CONTRADICTION = "it is there with different labels"
+    OVERRULED = "its file has another label by its path"
+    EMPTY = "the name or the label is empty"
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class: how often it is the label, how often predicted, how often both."""
+
+    name: str
+    labelled: int
+    predicted: int
+    correct: int
+
+    @property
+    def precision(self) -> float:
+        return self.correct / self.predicted if self.predicted else math.nan
+
+    @property
+    def recall(self) -> float:
+        return self.correct / self.labelled if self.labelled else math.nan
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.correct / (self.predicted + self.labelled) if self.predicted + self.labelled else math.nan
+
+
+@dataclass(frozen=True)
+class NumberErrors:
+    """Over the rows where both are numbers: mean absolute error, root of the mean squared error, mean residual, and the share of the
+    labels' variance that is explained (nan where they don't vary)."""
+
+    count: int
+    mae: float
+    rmse: float
+    bias: float
+    r2: float
+
+
+def judged_column(predictions: Predictions, asked: str = "") -> str:
+    """The column whose values are judged: `asked`, where there is one. Else of DataFrames, objects and lists the first that is called as
+    predictions are, for the prediction itself is then the whole row."""
+    further = predictions.further_columns
+    if asked in ("Prediction", *further):
+        return asked
+    if predictions.whole_column != "Prediction":
+        return "Prediction"
+    called = {re.sub(r" \d+$", "", name).casefold(): name for name in reversed(further)}
+    return next((called[name] for name in _PREDICTION_NAMES if name in called), "Prediction")
+
+
+def judge(predictions: Predictions, labels: Labels, of: str = "") -> Judgement:
+    """Join them, unless that was done already. Takes about 3 µs a row; memory stays constant. `of`: see judged_column.
+
+    Raises WorkspaceUnavailable where the joined table can't be written.
+    """
+    of = judged_column(predictions, of)
+    which = joined_by(labels.id, of)
+    target = predictions.path.with_name(f"judged-{which}-{predictions.path.stem}.parquet")
+    if not (target.is_file() and _leftovers_of(target).is_file()):
+        _join(predictions, labels, of, target)
+        remove_stale(target, f"judged-{which}-")
+        remove_stale(_leftovers_of(target), f"leftover-judged-{which}-")
+    kind = predictions.kind if of == "Prediction" else predictions.columns[of]
+    return Judgement(target, kind, names_beside(predictions.columns, JUDGED)[of])
+
+
+def _leftovers_of(judged: Path) -> Path:
+    return judged.with_name(f"leftover-{judged.name}")
+
+
+def _join(predictions: Predictions, labels: Labels, of: str, target: Path) -> None:
+    table = parquet(predictions.path)
+    with writing(target) as (database, unfinished), writing(_leftovers_of(target)) as (_, leftovers):
+        database.execute("SET preserve_insertion_order = false")
+        _give_labels(database, table, labels, leftovers)
+        database.execute(
+            "CREATE TEMP TABLE beside AS SELECT p.Label AS Label, try_cast(p.Label AS DOUBLE) AS n"
+            f" FROM {table} t LEFT JOIN pairs p ON p.File = t.File ORDER BY t.file_row_number"
+        )
+        said, number = text_of(of, "t."), number_of(of, "t.")
+        same = f"({said} = b.Label OR coalesce({number} = b.n, false))"
+        verdict = (
+            f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN {said} IS NULL THEN '{Verdict.NO_PREDICTION}'"
+            f" WHEN {same} THEN '{Verdict.CORRECT}' ELSE '{Verdict.WRONG}' END"
+        )
+        database.execute("SET preserve_insertion_order = true")
+        columns = {
+            "Label": (Kind.CATEGORY, "b.Label"),
+            "Verdict": (Kind.CATEGORY, verdict),
+            "Residual": (Kind.NUMBER, f"CASE WHEN isfinite(b.n) THEN {number} - b.n END"),
+        }
+        copy_beside(database, predictions.path, columns, "beside", unfinished)
+
+
+def _give_labels(database: duckdb.DuckDBPyConnection, table: str, labels: Labels, leftovers: Path) -> None:
+    """Make `pairs`, a label each for files by their path, and write the labels that are in none."""
+    usable = "NOT Contradicting AND Name <> '' AND Label <> ''"
+    database.execute(f"CREATE TEMP VIEW given AS FROM read_parquet({literal(pattern(labels.path))})")
+    database.execute(f"CREATE TEMP TABLE rest AS SELECT * FROM given ANTI JOIN {table} t ON t.File = given.Name")
+    base = "parse_filename(File, false, 'forward_slash')"
+    database.execute(
+        f"CREATE TEMP TABLE bases AS SELECT {base} AS base, min(File) AS File, min(File) <> max(File) AS several"
+        f" FROM {table} t SEMI JOIN rest ON rest.Name = {base} WHERE File <> '' GROUP BY 1"
+    )
+    database.execute(
+        "CREATE TEMP TABLE by_name AS SELECT bases.File AS File, rest.Name, rest.Label FROM rest JOIN bases ON rest.Name = bases.base"
+        " ANTI JOIN given ON given.Name = bases.File WHERE NOT several AND NOT Contradicting AND rest.Name <> '' AND Label <> ''"
+    )
+    database.execute(
+        f"CREATE TEMP VIEW pairs AS SELECT Name AS File, Label FROM given WHERE {usable} UNION ALL SELECT File, Label FROM by_name"
+    )
+    why = (
+        f"CASE WHEN Name = '' OR Label = '' THEN '{Leftover.EMPTY}' WHEN Contradicting THEN '{Leftover.CONTRADICTION}'"
+        f" WHEN bases.base IS NULL THEN '{Leftover.NO_FILE}' WHEN several THEN '{Leftover.SEVERAL_FILES}' ELSE '{Leftover.OVERRULED}' END"
+    )
+    database.execute(
+        f"COPY (SELECT Name, Label, {why} AS Why FROM (FROM rest UNION FROM given WHERE NOT ({usable})) r"
+        " LEFT JOIN bases ON base = Name ANTI JOIN by_name USING (Name) ORDER BY Why, Name)"
+        f" TO {literal(str(leftovers))} (FORMAT parquet)"
+    )
+
+
+class Judgement:
+    """What came of it, read from the joined table at `path`. Safe to use from several threads."""
+
+    def __init__(self, path: Path, kind: Kind, of: str = "Prediction") -> None:
+        self.path = path
+        self.of = of
+        """The column that is judged."""
+        self._said = text_of(of)
+        self._kind = kind
+
+    @cached_property
+    def verdicts(self) -> dict[Verdict, int]:
+        """How many rows of each verdict."""
+        found = dict(self._ask("SELECT Verdict, count(*) FROM judged GROUP BY 1"))
+        return {verdict: found.get(verdict, 0) for verdict in Verdict}
+
+    @property
+    def judged(self) -> int:
+        return self.verdicts[Verdict.CORRECT] + self.verdicts[Verdict.WRONG]
+
+    @property
+    def accuracy(self) -> float:
+        """Of the rows with a prediction and a label; nan where there are none."""
+        return self.verdicts[Verdict.CORRECT] / self.judged if self.judged else math.nan
+
+    @cached_property
+    def of_numbers(self) -> bool:
+        """Whether predictions and labels are quantities, so that errors have a size; else they are classes."""
+        if self._kind not in (Kind.NUMBER, Kind.WHOLE_NUMBER):
+            return False
+        few = f"SELECT count(DISTINCT {self._said}) <= {MOST_CLASSES} FROM judged"
+        if self.of != "Prediction" and self._kind is Kind.WHOLE_NUMBER and self._ask(few)[0][0]:
+            return False
+        return self._ask(f"SELECT count(Residual) * 2 > count(*) FROM judged WHERE {_JUDGED_ROWS}")[0][0] is True
+
+    def confusion(self, limit: int = 1000) -> list[tuple[str, str, int]]:
+        """(label, prediction, rows), the most frequent first."""
+        return self._ask(
+            f"SELECT Label, {self._said}, count(*) FROM judged WHERE {_JUDGED_ROWS} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {limit:d}"
+        )
+
+    def classes(self, limit: int = 1000) -> list[ClassScore]:
+        """Each class among labels or predictions, those with the most labels first."""
+        rows = self._ask(
+            f"WITH pairs AS (SELECT Label AS l, {self._said} AS p, Verdict AS v, count(*) AS n FROM judged WHERE {_JUDGED_ROWS}"
+            f" GROUP BY 1, 2, 3), spelled AS (SELECT l, CASE WHEN v = '{Verdict.CORRECT}' THEN l ELSE p END AS p, n FROM pairs)"
+            " SELECT name, sum(l), sum(p), sum(c) FROM (SELECT l AS name, n AS l, 0 AS p, 0 AS c FROM spelled"
+            " UNION ALL SELECT p, 0, n, 0 FROM spelled UNION ALL SELECT l, 0, 0, n FROM spelled WHERE l = p)"
+            f" GROUP BY 1 ORDER BY 2 DESC, 3 DESC, 1 LIMIT {limit:d}"
+        )
+        return [ClassScore(name, int(labelled), int(predicted), int(correct)) for name, labelled, predicted, correct in rows]
+
+    def by_folder(self, limit: int = 1000) -> list[tuple[str, int, int, float]]:
+        """(folder, judged rows, wrong ones, mean absolute error or nan), the folder with the most wrong ones first."""
+        rows = self._ask(
+            f"SELECT Folder AS folder, count(*), count(*) FILTER (Verdict = '{Verdict.WRONG}') AS wrong, avg(abs(Residual)) FROM judged"
+            f" WHERE {_JUDGED_ROWS} GROUP BY 1 ORDER BY {'4 DESC NULLS LAST' if self.of_numbers else '3 DESC'}, 2 DESC, 1 LIMIT {limit:d}"
+        )
+        return [(folder, count, wrong, math.nan if mae is None else mae) for folder, count, wrong, mae in rows]
+
+    def number_errors(self) -> NumberErrors:
+        count, mae, mse, bias, variance = self._ask(
+            "SELECT count(Residual), avg(abs(Residual)), avg(Residual * Residual), avg(Residual),"
+            f" var_pop({number_of(self.of)} - Residual) FILTER (Residual IS NOT NULL) FROM judged"
+        )[0]
+        if not count:
+            return NumberErrors(0, math.nan, math.nan, math.nan, math.nan)
+        return NumberErrors(count, mae, math.sqrt(mse), bias, 1 - mse / variance if variance else math.nan)
+
+    def residuals(self, bins: int = 40) -> list[tuple[float, float, int]]:
+        """A histogram: (lower, upper, rows), the greatest residual in the last one."""
+        least, greatest = self._ask("SELECT min(Residual), max(Residual) FROM judged")[0]
+        if least is None:
+            return []
+        width = (greatest - least) / bins
+        if not width or not math.isfinite(width) or not least + width > least:
+            return [(least, greatest, self._ask("SELECT count(Residual) FROM judged")[0][0])]
+        place = f"least(floor((Residual - {least!r}::DOUBLE) / {width!r}::DOUBLE), {bins - 1})::INTEGER"
+        counts = dict(self._ask(f"SELECT {place}, count(*) FROM judged WHERE Residual IS NOT NULL GROUP BY 1"))
+        return [(least + place * width, least + (place + 1) * width, counts.get(place, 0)) for place in range(bins)]
+
+    def leftovers(self, first: int = 0, count: int = 100) -> list[tuple[str, str, str]]:
+        """Labels that belong to no row: (name, label, why, as Leftover)."""
+        return self._ask(f"SELECT Name, Label, Why FROM leftovers LIMIT {count:d} OFFSET {first:d}")
+
+    def leftover_count(self) -> int:
+        return int(self._ask("SELECT count(*) FROM leftovers")[0][0])
+
+    @cached_property
+    def _database(self) -> duckdb.DuckDBPyConnection:
+        """One for all questions: making it takes longer than most answers."""
+        database = scratch_database(self.path)
+        database.execute(f"CREATE VIEW judged AS FROM read_parquet({literal(pattern(self.path))})")
+        database.execute(f"CREATE VIEW leftovers AS FROM read_parquet({literal(pattern(_leftovers_of(self.path)))})")
+        return database
+
+    def _ask(self, query: str) -> list[tuple[Any, ...]]:
+        with explained(self.path):
+            return self._database.cursor().execute(query).fetchall()
+
+
+_JUDGED_ROWS = f"Verdict IN ('{Verdict.CORRECT}', '{Verdict.WRONG}')"
+
+
+def cell(label: str, prediction: str, of: str = "Prediction") -> Filter:
+    """The rows of the joined table behind one cell of the confusion matrix."""
+    true = Condition("Label", Test.ONE_OF, (label,))
+    if of == "Prediction":
+        return Filter(classes=(prediction,), conditions=(true,))
+    return Filter(conditions=(true, Condition(of, Test.ONE_OF, (prediction,))))
+
+
+def verdict_is(verdict: Verdict) -> Filter:
+    """The rows of the joined table with this verdict, failed items among them."""
+    return Filter(conditions=(Condition("Verdict", Test.ONE_OF, (verdict,)),), statuses=tuple(Status))

@@ -1,0 +1,107 @@
+"""Where results come from: of one row its input, its tries, what its worker said; of a table the run and all that went into it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.domain import utc_now
+from services.errors import IntakeError, NotFound
+from services.storage.file_tree import reading
+
+if TYPE_CHECKING:
+    from services.predictions.filters import Filter, Order
+    from services.predictions.reader import Predictions
+
+
+@dataclass(frozen=True)
+class Try:
+    """One attempt at a row's mini-batch. `error` is a line for people, then the traceback; "" where it succeeded."""
+
+    attempt: int
+    status: str
+    worker: str
+    started_at: datetime
+    seconds: float
+    error: str
+
+
+@dataclass(frozen=True)
+class RowTrace:
+    """Of one row: `input` is its file, None where it is gone; `changed` says in a sentence that it is no longer what was scored, else "".
+    `log` are lines of its worker's own output: those that name the file, and those of the time when its mini-batch was scored."""
+
+    input: Path | None
+    changed: str
+    tries: tuple[Try, ...]
+    log: tuple[str, ...]
+
+    @property
+    def error(self) -> str:
+        """What the last try said; "" where it succeeded."""
+        return self.tries[-1].error if self.tries else ""
+
+
+@dataclass(frozen=True)
+class Origins:
+    """What went into a run. Models, datasets and the script are (what it is called, its SHA-256); a dataset's is that of the list of its
+    files with their sizes and times. `inputs` are the SHA-256s that its output depends on."""
+
+    run: str
+    title: str
+    status: str
+    submitted_at: datetime
+    ended_at: datetime | None
+    models: tuple[tuple[str, str], ...]
+    datasets: tuple[tuple[str, str], ...]
+    script: tuple[str, str]
+    settings: Mapping[str, Any]
+    python: str
+    packages: Mapping[str, str]
+    inputs: Mapping[str, str]
+    reused_from: str | None = None
+    rerun_of: str | None = None
+
+
+def provenance(
+    origins: Origins, table: Predictions, filter_: Filter, order: Order, columns: tuple[str, ...], file: str, sha256: str = ""
+) -> bytes:
+    """A small JSON file that goes with an export: what it is of, how it was filtered, how many rows it has. `sha256` is the export's."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    def version_of(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return ""
+
+    words = filter_.in_words() or "every prediction"
+    told = {
+        "file": {"name": file, "sha256": sha256, "columns": columns, "rows": table.count(filter_), "made_at": utc_now()},
+        "filter": {
+            "words": words,
+            "value": json.loads(filter_.to_text() or "{}"),
+            "order": asdict(order),
+        },
+        "table": {"rows": dict(table.row_counts), "prediction": table.kind, "columns": table.columns},
+        "run": {name: value for name, value in asdict(origins).items() if name not in ("models", "datasets", "script")},
+        "models": [{"name": name, "sha256": digest} for name, digest in origins.models],
+        "datasets": [{"name": name, "manifest_sha256": digest} for name, digest in origins.datasets],
+        "script": {"name": origins.script[0], "sha256": origins.script[1]},
+        "written_with": {package: version_of(package) for package in ("duckdb", "pyarrow", "xlsxwriter")},
+    }
+    return json.dumps(told, indent=1, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def sha256_of(path: Path) -> str:
+    """In hex; "" where it can't be read any more."""
+    try:
+        with reading(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (IntakeError, NotFound):
+        return ""
