@@ -55,7 +55,7 @@ def full_azure_home(home: Path) -> Path:
     home.mkdir()
     connection = replace(from_surroundings(), sign_in=SignIn.SERVICE_PRINCIPAL)
     connection.remember(home)
-    workspace = AzureWorkspace(connection, home, patient=True)
+    workspace = AzureWorkspace(connection, home, blocking=True)
     [model], [dataset] = workspace.models(), workspace.datasets()
     run = workspace.submit(replace(sample_run(model.reference, dataset.reference), compute_target="cpu-cluster"))
     while not run.status.ended:

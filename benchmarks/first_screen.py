@@ -16,7 +16,7 @@ from benchmarks.recorded_run import recorded_run
 from benchmarks.results import ROWS
 from benchmarks.table import Table, rounds
 from services.local import output_reader
-from services.predictions.reader import make_table
+from services.predictions.writer import make_table
 from tests.browser.dashboard import browser, dashboard
 
 BARE_PAGE = """import pyarrow as pa

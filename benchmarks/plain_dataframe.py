@@ -18,7 +18,7 @@ from benchmarks.pages import Bare
 from benchmarks.recorded_run import recorded_run
 from benchmarks.results import ROWS
 from services.local import output_reader
-from services.predictions.reader import make_table
+from services.predictions.writer import make_table
 from tests.browser.dashboard import browser
 
 PAGE = """import streamlit as st

@@ -22,9 +22,11 @@ from benchmarks.recorded_run import CLASSES, class_row, list_row, object_row, ow
 from benchmarks.table import Table, rounds
 from services.local import output_reader
 from services.local.run_folder import RunFolder
+from services.predictions.filters import EVERY_PREDICTION, Filter, Order
 from services.predictions.open_tables import open_predictions
-from services.predictions.reader import EVERY_PREDICTION, Filter, Order, Predictions, make_table
+from services.predictions.reader import Predictions
 from services.predictions.selections import folder_of
+from services.predictions.writer import make_table
 
 ROWS = int(os.environ.get("BENCH_ROWS") or 10_000_000)
 A_CLASS = Filter(classes=("cat",))

@@ -210,12 +210,12 @@ def soak(home: Path, minutes: float) -> list[str]:
         killed, wrong = disturb(home, name, PAUSE, until)
         wrong = wrong or audit(home, name, expected)
         in_all += killed
-        print(f"{name}: {ITEMS:,} items, killed {_in_words(killed)}: {'WRONG' if wrong else 'every row once'}", flush=True)
-    print(f"In all killed {_in_words(in_all)} over {number} runs.")
+        print(f"{name}: {ITEMS:,} items, killed {_describe(killed)}: {'WRONG' if wrong else 'every row once'}", flush=True)
+    print(f"In all killed {_describe(in_all)} over {number} runs.")
     return wrong
 
 
-def _in_words(killed: Counter[str]) -> str:
+def _describe(killed: Counter[str]) -> str:
     return ", ".join(f"{killed[kind]} × {kind}" for kind in KINDS)
 
 

@@ -79,7 +79,7 @@ def azure() -> None:
     with tempfile.TemporaryDirectory() as folder, AzureService(Path(folder) / "service", sample=True) as service, browser() as chromium:
         os.environ.update(service.environment())
         home = Path(folder) / "demo"
-        workspace = AzureWorkspace(from_surroundings(), full_azure_home(home), patient=True)
+        workspace = AzureWorkspace(from_surroundings(), full_azure_home(home), blocking=True)
         with dashboard(home) as server:
             page = chromium.new_context(viewport=SIZE, color_scheme="light").new_page()
             page.goto(f"{server.url}/connection")
@@ -101,11 +101,11 @@ def _runs(workspace: LocalWorkspace, model: str, dataset: str, folder: Path) -> 
     broken.write_text("def run(mini_batch):\n    raise ValueError('expected 65 columns, found 64')\n")
     failed = workspace.submit(RunRequest((), (dataset,), str(broken), ParallelRunSettings(run_max_try=1), name="Stricter columns"))
     _wait(workspace, failed.id, ended=True)
-    patient = folder / "patient_script.py"
-    patient.write_text(
+    blocking = folder / "patient_script.py"
+    blocking.write_text(
         "import os, time\ndef run(mini_batch):\n    time.sleep(0.6)\n    return [os.path.basename(f) + ': 1' for f in mini_batch]\n"
     )
-    slow = workspace.submit(RunRequest((), (dataset,), str(patient), ParallelRunSettings(), name="Nightly batch"))
+    slow = workspace.submit(RunRequest((), (dataset,), str(blocking), ParallelRunSettings(), name="Nightly batch"))
     _wait(workspace, slow.id, ended=False)
     return failed.id, slow.id
 

@@ -22,7 +22,7 @@ def choose_compute_target(remote: RemoteWorkspace, fields: dict[str, DeltaGenera
         "Compute target", list(targets), key="compute_target", help=words, bind="query-params", placeholder="no cluster is known",
     )  # fmt: skip
     if chosen:
-        st.caption(_shared.plain(targets[chosen].in_words()))
+        st.caption(_shared.plain(targets[chosen].describe()))
     fields["compute_target"] = st.container(gap="xsmall")
     return chosen
 

@@ -46,26 +46,26 @@ def predictions(request: Request) -> Response:
     try:
         from services.predictions import exports
         from services.predictions.filters import Filter, Order
-        from services.predictions.provenance import provenance
+        from services.predictions.provenance import provenance_file
 
         workspace = _shared.workspace()
         run = workspace.run(asked.get("run", ""))
         table = _shared.table_beside(run.id, asked.get("beside", ""))
         chosen, order = Filter.from_text(asked.get("filter", "")), Order.from_text(asked.get("sort", ""))
         columns = tuple(table.columns) if asked.get("columns") == "all" else tuple(exports.shown_columns(table))
-        remarks = workspace.remarks.remarks(run.id)
+        annotations = workspace.annotations.annotations(run.id)
         stem = exports.file_stem(run.title, chosen, order)
         if ending in (".csv", ".json"):
-            parts = exports.csv(table, chosen, order, columns, safe=bool(asked.get("safe")), remarks=remarks)
+            parts = exports.csv(table, chosen, order, columns, safe=bool(asked.get("safe")), annotations=annotations)
         elif ending == ".parquet":
-            parts = exports.parquet(table, chosen, order, columns, remarks=remarks)
+            parts = exports.parquet(table, chosen, order, columns, annotations=annotations)
         else:
-            parts = exports.excel(table, chosen, order, columns, remarks=remarks)
+            parts = exports.excel(table, chosen, order, columns, annotations=annotations)
         if ending == ".json":
             digest = hashlib.sha256()
             for part in parts:
                 digest.update(part)
-            told = provenance(workspace.origins(run.id), table, chosen, order, columns, f"{stem}.csv", digest.hexdigest())
+            told = provenance_file(workspace.provenance(run.id), table, chosen, order, columns, f"{stem}.csv", digest.hexdigest())
             return _streamed(iter([told]), f"{stem}.provenance.json", "application/json", len(told))
     except StudioError as error:
         return _refused(error)

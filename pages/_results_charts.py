@@ -15,7 +15,7 @@ from pages import _plots
 from pages._results_panel import choose_of, chosen_of
 from pages._results_view import View, add, choose, set_filter
 from services.predictions import charts
-from services.predictions.filters import Condition, Test
+from services.predictions.filters import Condition, Operator
 from services.predictions.writer import Kind
 
 CHARTS = ("Distribution", "Over folders", "Over time", "Two columns")
@@ -111,9 +111,9 @@ def _over_time(view: View, place: DeltaGenerator) -> None:
 
     def clicked(_: int, bar: int) -> None:
         begin = points[bar][0]
-        bounds = [Condition("Scored at", Test.FROM, (begin.isoformat(),))]
+        bounds = [Condition("Scored at", Operator.FROM, (begin.isoformat(),))]
         if begin != last:
-            bounds.append(Condition("Scored at", Test.TO, ((begin + width).isoformat(),)))
+            bounds.append(Condition("Scored at", Operator.TO, ((begin + width).isoformat(),)))
         add(view.filter, *bounds, look="")
 
     _plots.draw(_plots.line(points, title), "chart_time", f"{title} over the time of scoring", clicked)
@@ -138,7 +138,7 @@ def _two_columns(view: View, place: DeltaGenerator) -> None:
                 steps = sorted({float(cell[side]) for cell in cells})
                 half = min((b - a for a, b in itertools.pairwise(steps)), default=1.0) / 2
                 others = tuple(one for one in chosen.conditions if one.column != column)
-                bounds = (Condition(column, Test.FROM, (repr(value - half),)), Condition(column, Test.TO, (repr(value + half),)))
+                bounds = (Condition(column, Operator.FROM, (repr(value - half),)), Condition(column, Operator.TO, (repr(value + half),)))
                 chosen = replace(chosen, conditions=others + bounds)
             else:
                 chosen = choose_of(chosen, column, (str(value),))
@@ -153,13 +153,13 @@ def _between(view: View, column: str, lower: float, upper: float, last: bool) ->
     import math
 
     upper = upper if last else math.nextafter(upper, -math.inf)
-    add(view.filter, Condition(column, Test.FROM, (repr(lower),)), Condition(column, Test.TO, (repr(upper),)))
+    add(view.filter, Condition(column, Operator.FROM, (repr(lower),)), Condition(column, Operator.TO, (repr(upper),)))
 
 
 def _choose_value(view: View, column: str, value: Any) -> None:
     """This value too; one that was chosen, no more."""
     if value is None:
-        add(view.filter, Condition(column, Test.EMPTY))
+        add(view.filter, Condition(column, Operator.EMPTY))
         return
     chosen = chosen_of(view.filter, column)
     values = tuple(one for one in chosen if one != str(value)) if str(value) in chosen else (*chosen, str(value))

@@ -63,11 +63,11 @@ def _snippets(view: View) -> None:
 
 def views(view: View) -> None:
     """Keep the present view under a name; open one that was kept, on this run."""
-    remarks = _shared.workspace().remarks
+    annotations = _shared.workspace().annotations
     with st.popover("Views", icon=":material/bookmark:", key="views", on_change="rerun") as opened:
         if not opened.open:
             return
-        kept = {one.name: one.state for one in remarks.views()}
+        kept = {one.name: one.state for one in annotations.views()}
         labels = option_labels(kept, said=_shared.plain)
         for number, (name, state) in enumerate(kept.items()):
             with st.container(horizontal=True):
@@ -79,7 +79,7 @@ def views(view: View) -> None:
 
 def _keep() -> None:
     try:
-        _shared.workspace().remarks.keep_view(SavedView(st.session_state.view_name, urlencode(view_query())))
+        _shared.workspace().annotations.keep_view(SavedView(st.session_state.view_name, urlencode(view_query())))
         st.session_state.view_name = ""
     except StudioError as error:
         st.toast(_shared.plain(f"{error.message}. {error.hint}"), icon=":material/error:")
@@ -93,6 +93,6 @@ def _open(state: str) -> None:
 
 def _remove(name: str) -> None:
     try:
-        _shared.workspace().remarks.remove_view(name)
+        _shared.workspace().annotations.remove_view(name)
     except StudioError as error:
         st.toast(_shared.plain(error.message), icon=":material/error:")

@@ -13,7 +13,7 @@ from pages._results_view import COUNTED, View, beside, change, follow, high, opt
 from pages._shared import arrow_table, facts, plain, shown
 from services.errors import StudioError
 from services.predictions import evaluation, label_file
-from services.predictions.filters import Condition, Filter, Test
+from services.predictions.filters import Condition, Filter, Operator
 
 _MOST_CLASSES = 30  # on a side of the confusion matrix
 _MOST_ROWS = 1000
@@ -37,17 +37,17 @@ def labels(view: View) -> None:
     if chosen:
         predictions = _shared.workspace().predictions(view.run.id)
         if predictions.further_columns:
-            of = _judged_column(chosen, evaluation.judged_column(predictions, of), ["Prediction", *predictions.further_columns])
-        _judged(view, evaluation.judge(predictions, label_file.labels_of(folder, chosen), of))
+            of = _judged_column(chosen, evaluation.evaluated_column(predictions, of), ["Prediction", *predictions.further_columns])
+        _judged(view, evaluation.evaluate(predictions, label_file.labels_of(folder, chosen), of))
 
 
 def _judged_column(labels_id: str, of: str, names: list[str]) -> str:
     """Which column the labels are compared with, where predictions hold several."""
-    follow("judged_column", of)
+    follow("evaluated_column", of)
     words = option_labels(names)
     column: str = st.selectbox(
-        "Judged column", names, key="judged_column", format_func=lambda name: words.get(name, name),
-        on_change=lambda: change(beside=f"labels:{labels_id}:{st.session_state.judged_column}", filter="", row=""),
+        "Judged column", names, key="evaluated_column", format_func=lambda name: words.get(name, name),
+        on_change=lambda: change(beside=f"labels:{labels_id}:{st.session_state.evaluated_column}", filter="", row=""),
     )  # fmt: skip
     return column
 
@@ -82,7 +82,7 @@ def _give(view: View, folder: Path) -> None:
         _shared.show_error(error)
 
 
-def _judged(view: View, found: evaluation.Judgement) -> None:
+def _judged(view: View, found: evaluation.Evaluation) -> None:
     verdicts = found.verdicts
     if not found.judged:
         st.warning("No prediction has a label by this file.", icon=":material/warning:")
@@ -95,9 +95,9 @@ def _judged(view: View, found: evaluation.Judgement) -> None:
         for (word, count), verdict in zip(without.items(), (evaluation.Verdict.NO_LABEL, evaluation.Verdict.NO_PREDICTION), strict=True):
             if count:
                 _to_rows(f"{word}: {count:,}", evaluation.verdict_is(verdict))
-    if left := found.leftover_count():
+    if left := found.unmatched_label_count():
         with st.expander(f"Labels that belong to no row: {left:,}", icon=":material/link_off:"):
-            rows = found.leftovers(0, _MOST_ROWS)
+            rows = found.unmatched_labels(0, _MOST_ROWS)
             table = arrow_table({"Name": str, "Label": str, "Why": str}, rows)
             st.dataframe(table, lazy=False, hide_index=True, height=high(len(rows), 10), alt="Labels that belong to no row")
             if left > len(rows):
@@ -108,7 +108,7 @@ def _to_rows(words: str, chosen: Filter) -> None:
     st.button(plain(words), key=f"rows_{words}", icon=":material/table_rows:", on_click=set_filter, args=(chosen,), kwargs={"look": ""})
 
 
-def _classes(view: View, found: evaluation.Judgement) -> None:
+def _classes(view: View, found: evaluation.Evaluation) -> None:
     scores = found.classes(_MOST_ROWS)
     wrong = found.verdicts[evaluation.Verdict.WRONG]
     facts({"Accuracy": f"{found.accuracy:.2%}", "Judged": f"{found.judged:,}", "Wrong": f"{wrong:,}", "Classes": f"{len(scores):,}"})
@@ -148,7 +148,7 @@ def _classes(view: View, found: evaluation.Judgement) -> None:
     _folders(view, found)
 
 
-def _numbers(view: View, found: evaluation.Judgement) -> None:
+def _numbers(view: View, found: evaluation.Evaluation) -> None:
     errors = found.number_errors()
     r2 = "none" if math.isnan(errors.r2) else f"{errors.r2:.4f}"
     facts({"MAE": f"{errors.mae:,.6g}", "RMSE": f"{errors.rmse:,.6g}", "Mean residual": f"{errors.bias:,.6g}", "R²": r2,
@@ -159,14 +159,15 @@ def _numbers(view: View, found: evaluation.Judgement) -> None:
     def open_bin(_: int, bar: int) -> None:
         lower, upper, _count = bins[bar]
         set_filter(
-            Filter(conditions=tuple(Condition("Residual", t, (repr(v),)) for t, v in ((Test.FROM, lower), (Test.TO, upper)))), look=""
+            Filter(conditions=tuple(Condition("Residual", t, (repr(v),)) for t, v in ((Operator.FROM, lower), (Operator.TO, upper)))),
+            look="",
         )
 
     _plots.draw(_plots.histogram(bins, "Residual"), "residuals", "How the residuals spread", open_bin)
     _folders(view, found)
 
 
-def _folders(view: View, found: evaluation.Judgement) -> None:
+def _folders(view: View, found: evaluation.Evaluation) -> None:
     rows = found.by_folder(_MOST_ROWS)
     if len(rows) < 2:
         return
@@ -181,9 +182,9 @@ def _folders(view: View, found: evaluation.Judgement) -> None:
 
     def open_folder() -> None:
         if chosen := st.session_state["error_folders"]["selection"]["rows"]:
-            conditions = [Condition("Folder", Test.ONE_OF, (shown(rows[chosen[0]][0]),))]
+            conditions = [Condition("Folder", Operator.ONE_OF, (shown(rows[chosen[0]][0]),))]
             if not found.of_numbers:
-                conditions.append(Condition("Verdict", Test.ONE_OF, (evaluation.Verdict.WRONG,)))
+                conditions.append(Condition("Verdict", Operator.ONE_OF, (evaluation.Verdict.WRONG,)))
             set_filter(Filter(conditions=tuple(conditions)), look="")
 
     st.dataframe(

@@ -13,7 +13,7 @@ from pages._results_table import says_something
 from pages._results_view import View, add, change, choose, follow, option_labels, set_filter
 from pages._shared import plain, show_error, shown
 from services.errors import SettingsError
-from services.predictions.filters import Condition, Filter, Test
+from services.predictions.filters import Condition, Filter, Operator
 from services.predictions.matching import Status
 from services.predictions.writer import Kind
 
@@ -21,11 +21,11 @@ _FEW = 12  # values that are shown side by side; more are chosen from a list
 _MOST = 50
 _NUMBERS = (Kind.NUMBER, Kind.WHOLE_NUMBER)
 _TESTS = {
-    Kind.TEXT: [Test.CONTAINS, Test.STARTS, Test.GLOB, Test.ONE_OF, Test.EMPTY],
-    Kind.CATEGORY: [Test.ONE_OF, Test.CONTAINS, Test.STARTS, Test.GLOB, Test.EMPTY],
-    Kind.DATE: [Test.FROM, Test.TO, Test.EMPTY],
-    Kind.NUMBER: [Test.FROM, Test.TO, Test.EMPTY],
-    Kind.WHOLE_NUMBER: [Test.FROM, Test.TO, Test.ONE_OF, Test.EMPTY],
+    Kind.TEXT: [Operator.CONTAINS, Operator.STARTS, Operator.GLOB, Operator.ONE_OF, Operator.EMPTY],
+    Kind.CATEGORY: [Operator.ONE_OF, Operator.CONTAINS, Operator.STARTS, Operator.GLOB, Operator.EMPTY],
+    Kind.DATE: [Operator.FROM, Operator.TO, Operator.EMPTY],
+    Kind.NUMBER: [Operator.FROM, Operator.TO, Operator.EMPTY],
+    Kind.WHOLE_NUMBER: [Operator.FROM, Operator.TO, Operator.ONE_OF, Operator.EMPTY],
 }
 
 
@@ -57,7 +57,7 @@ def chosen_of(chosen: Filter, column: str) -> tuple[str, ...]:
         return chosen.classes
     if column == "Status":
         return tuple(map(str, chosen.statuses)) if chosen.statuses != Filter().statuses else ()  # Streamlit stumbles over an enum
-    return next((one.values for one in chosen.conditions if (one.column, one.test) == (column, Test.ONE_OF)), ())
+    return next((one.values for one in chosen.conditions if (one.column, one.test) == (column, Operator.ONE_OF)), ())
 
 
 def choose_of(chosen: Filter, column: str, values: tuple[str, ...]) -> Filter:
@@ -66,8 +66,8 @@ def choose_of(chosen: Filter, column: str, values: tuple[str, ...]) -> Filter:
         return replace(chosen, classes=values)
     if column == "Status":
         return replace(chosen, statuses=tuple(Status(value) for value in values) or Filter().statuses)
-    others = tuple(one for one in chosen.conditions if (one.column, one.test) != (column, Test.ONE_OF))
-    return replace(chosen, conditions=(*others, Condition(column, Test.ONE_OF, values)) if values else others)
+    others = tuple(one for one in chosen.conditions if (one.column, one.test) != (column, Operator.ONE_OF))
+    return replace(chosen, conditions=(*others, Condition(column, Operator.ONE_OF, values)) if values else others)
 
 
 def facet(view: View, column: str) -> None:
@@ -112,19 +112,19 @@ def threshold(view: View) -> None:
     if not bins or not bins[0][0] < bins[-1][1] < math.inf:
         return
     least, greatest = float(bins[0][0]), float(bins[-1][1])
-    reached = next((float(one.values[0]) for one in view.filter.conditions if (one.column, one.test) == (column, Test.FROM)), least)
+    reached = next((float(one.values[0]) for one in view.filter.conditions if (one.column, one.test) == (column, Operator.FROM)), least)
     key = f"threshold_{column}"
     follow(key, min(max(reached, least), greatest))
 
     def raise_it() -> None:
         value = st.session_state[key]
-        others = tuple(one for one in view.filter.conditions if (one.column, one.test) != (column, Test.FROM))
-        bound = () if value <= least else (Condition(column, Test.FROM, (repr(value),)),)
+        others = tuple(one for one in view.filter.conditions if (one.column, one.test) != (column, Operator.FROM))
+        bound = () if value <= least else (Condition(column, Operator.FROM, (repr(value),)),)
         set_filter(replace(view.filter, conditions=others + bound))
 
     step = 10.0 ** math.floor(math.log10((greatest - least) / 100))
     st.slider(plain(f"{name} at least"), least, greatest, key=key, step=step, on_change=raise_it)
-    others = tuple(one for one in view.filter.conditions if (one.column, one.test) != (column, Test.FROM))
+    others = tuple(one for one in view.filter.conditions if (one.column, one.test) != (column, Operator.FROM))
     below, above = view.table.reached(column, st.session_state[key], replace(view.filter, conditions=others))
     st.caption(f"{above:,} reach it, {below:,} don't.")
 
@@ -139,7 +139,7 @@ def by_any_column(view: View) -> None:
     kind = view.table.columns[column]
     test = st.selectbox("Test", _TESTS[kind], key=f"condition_test_{kind}", label_visibility="collapsed")
     values = _values(view, column, kind, test)
-    ready = test is Test.EMPTY or any(values)
+    ready = test is Operator.EMPTY or any(values)
     st.button("Add", key="add_condition", icon=":material/add:", disabled=not ready, on_click=_add, args=(view, column, test, values))
     st.divider()
     where = st.text_input("A condition in SQL", key="where", placeholder="length(Prediction) > 3 AND Attempts > 1")
@@ -153,11 +153,11 @@ def by_any_column(view: View) -> None:
             st.rerun()
 
 
-def _values(view: View, column: str, kind: Kind, test: Test) -> tuple[str, ...]:
-    if test is Test.EMPTY:
+def _values(view: View, column: str, kind: Kind, test: Operator) -> tuple[str, ...]:
+    if test is Operator.EMPTY:
         return ()
     key = f"condition_{column}_{test}"
-    if test is Test.ONE_OF:
+    if test is Operator.ONE_OF:
         known = [str(value) for value, _ in view.table.facet(column, view.filter, 1000) if value not in (None, "")]
         labels = option_labels(known)
         found = st.multiselect("Values", known, key=key, format_func=lambda value: labels.get(value, value), accept_new_options=True)
@@ -165,17 +165,17 @@ def _values(view: View, column: str, kind: Kind, test: Test) -> tuple[str, ...]:
     if kind is Kind.DATE:
         day: date | None = st.date_input("Day (UTC)", value=None, key=key)
         return (day.isoformat() if day else "",)
-    return (st.text_input("Value", key=key, placeholder={Test.GLOB: "part_0*/*.png"}.get(test, "")) or "",)
+    return (st.text_input("Value", key=key, placeholder={Operator.GLOB: "part_0*/*.png"}.get(test, "")) or "",)
 
 
-def _add(view: View, column: str, test: Test, values: tuple[str, ...]) -> None:
+def _add(view: View, column: str, test: Operator, values: tuple[str, ...]) -> None:
     condition = Condition(column, test, values)
     try:
         view.table.count(replace(view.filter, conditions=(*view.filter.conditions, condition)))
     except SettingsError as error:
         st.toast(plain(f"{error.message}. {error.hint}"), icon=":material/error:")
         return
-    if column == "Prediction" and test is Test.ONE_OF:
+    if column == "Prediction" and test is Operator.ONE_OF:
         set_filter(replace(view.filter, classes=tuple(dict.fromkeys((*view.filter.classes, *values)))))
     else:
         add(view.filter, condition)

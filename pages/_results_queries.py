@@ -10,7 +10,7 @@ from pages._results_view import COUNTED, View, add, change, choose, follow, high
 from pages._shared import plain
 from services.domain import counted
 from services.errors import SettingsError
-from services.predictions.filters import Condition, Test
+from services.predictions.filters import Condition, Operator
 from services.predictions.writer import Kind
 
 _MOST_GROUPS = 1000
@@ -34,7 +34,7 @@ def groups(view: View) -> None:
     def open_group() -> None:
         if chosen := st.session_state[key]["selection"]["rows"]:
             value = found.column(0)[chosen[0]].as_py()
-            condition = Condition(by, Test.EMPTY) if value is None else Condition(by, Test.ONE_OF, (str(value),))
+            condition = Condition(by, Operator.EMPTY) if value is None else Condition(by, Operator.ONE_OF, (str(value),))
             add(view.filter, condition, look="")
 
     st.dataframe(

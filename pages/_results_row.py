@@ -11,7 +11,7 @@ from pages import _file_preview, _shared
 from pages._results_view import View, change, high
 from pages._shared import clipped, duration_in_words, facts, labelled, plain, shown, visible
 from services.errors import NotFound, SettingsError
-from services.predictions.annotations import Remark, RowKey
+from services.predictions.annotations import Annotation, RowKey
 from services.predictions.provenance import RowTrace
 
 _PREDICTION = 20_000  # characters shown
@@ -118,15 +118,15 @@ def _input(trace: RowTrace) -> None:
 
 def _remark(view: View, values: dict[str, Any]) -> None:
     """A note and the label that would have been right, kept where the run is and exported with its rows."""
-    remarks, key = _shared.workspace().remarks, RowKey.of(values)
-    kept = remarks.remarks(view.run.id).get(key, Remark())
+    annotations, key = _shared.workspace().annotations, RowKey.of(values)
+    kept = annotations.annotations(view.run.id).get(key, Annotation())
     name = f"{view.run.id}_{key.mini_batch}_{key.place}_{key.file}"
     with st.form(f"remark_{name}", border=False):
         label = st.text_input("Corrected label", kept.label, key=f"label_{name}", placeholder="what would have been right")
         note = st.text_area("Note", kept.note, key=f"note_{name}", height=68)
         if st.form_submit_button("Keep", icon=":material/save:"):
             try:
-                remarks.remark(view.run.id, key, Remark(note.strip(), label.strip()))
+                annotations.annotation(view.run.id, key, Annotation(note.strip(), label.strip()))
                 st.toast("Kept. It is exported with the rows.", icon=":material/check_circle:")
             except SettingsError as error:
                 _shared.show_error(error)

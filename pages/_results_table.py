@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages import _results_view
-from pages._results_view import PAGE, View, change, follow, high, in_words, option_labels, set_filter
+from pages._results_view import PAGE, View, change, describe, follow, high, option_labels, set_filter
 from pages._shared import clipped, plain, visible
 from services.domain import counted
 from services.predictions import comparison, evaluation
@@ -66,7 +66,7 @@ def _parts(chosen: Filter) -> list[tuple[str, Filter]]:
         parts.append((f"Prediction ≥ {chosen.minimum:g}", replace(chosen, minimum=None)))
     if chosen.maximum is not None:
         parts.append((f"Prediction ≤ {chosen.maximum:g}", replace(chosen, maximum=None)))
-    parts += [(in_words(one), _without(chosen, one)) for one in chosen.conditions]
+    parts += [(describe(one), _without(chosen, one)) for one in chosen.conditions]
     if chosen.where:
         parts.append((f"where {chosen.where}", replace(chosen, where="")))
     return parts

@@ -13,7 +13,7 @@ from pages import _shared
 from pages._shared import clipped, shown, visible
 from services.domain import Run
 from services.errors import SettingsError
-from services.predictions.filters import Condition, Filter, Order, Test
+from services.predictions.filters import Condition, Filter, Operator, Order
 
 if TYPE_CHECKING:
     from services.predictions.reader import Predictions
@@ -138,18 +138,18 @@ def option_labels(values: Iterable[Any], counts: Mapping[Any, int] | None = None
     return labels
 
 
-def in_words(one: Condition) -> str:
+def describe(one: Condition) -> str:
     """`Folder: a, b`, `score ≥ 0.5`, `File contains cat`."""
     values = clipped(", ".join(one.values), _CHARACTERS)
     column = "Prediction" if one.column == "Number" else one.column
     match one.test:
-        case Test.ONE_OF:
+        case Operator.ONE_OF:
             return f"{column}: {values}"
-        case Test.FROM:
+        case Operator.FROM:
             return f"{column} ≥ {values}"
-        case Test.TO:
+        case Operator.TO:
             return f"{column} ≤ {values}"
-        case Test.EMPTY:
+        case Operator.EMPTY:
             return f"{column} is empty"
     return f"{column} {one.test} {values}"
 

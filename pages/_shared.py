@@ -64,7 +64,7 @@ def table_beside(run_id: str, beside: str) -> Predictions:
     if what == "labels":
         from services.predictions import evaluation, label_file
 
-        return open_predictions(evaluation.judge(table, label_file.labels_of(table.path.parent, id_), of).path)
+        return open_predictions(evaluation.evaluate(table, label_file.labels_of(table.path.parent, id_), of).path)
     from services.predictions import comparison
 
     return open_predictions(comparison.compare(opened.predictions(id_), table, id_, of).path)

@@ -67,7 +67,7 @@ def open_rows(chosen: Filter, newer: Run, older: str) -> None:
 def settings(older: Run, newer: Run) -> None:
     from services.predictions.comparison import settings_that_differ
 
-    then, now = (workspace.origins(run.id).inputs for run in (older, newer))
+    then, now = (workspace.provenance(run.id).inputs for run in (older, newer))
     differ = settings_that_differ(older, newer, then, now)
     st.subheader("Set differently", anchor=False)
     if not differ:
@@ -146,7 +146,7 @@ def mix(found: Comparison) -> None:
 
 def figures(drift: Drift) -> None:
     p_value = "below 1e-300" if drift.p_value == 0 else f"{drift.p_value:.3g}"
-    psi = "none" if math.isnan(drift.psi) else f"{drift.psi:.4f} ({drift.in_words})"
+    psi = "none" if math.isnan(drift.psi) else f"{drift.psi:.4f} ({drift.describe})"
     facts({"PSI": psi, drift.test: f"{drift.statistic:,.4g}", "p value": p_value})
     for warning in drift.warnings:
         st.warning(warning, icon=":material/warning:")

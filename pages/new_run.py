@@ -18,7 +18,7 @@ from services.domain import RunRequest, counted
 from services.errors import SettingsError, StudioError
 from services.remote import remote_of
 from services.settings import TABLE, ParallelRunSettings
-from services.storage.mini_batch_plan import in_words
+from services.storage.mini_batch_plan import describe
 from services.workspace import Capability
 
 NO_MODEL = "No model"
@@ -220,7 +220,7 @@ if not submitted and submission.is_recent and submission.run_id:
 with notes:
     if dataset and not wrong:
         with at_its_field(), nullcontext() if dataset.item_count else st.spinner("Counting its files …"):
-            st.markdown(f"**{plain(in_words(workspace.cut([dataset], settings), settings))}**")
+            st.markdown(f"**{plain(describe(workspace.cut([dataset], settings), settings))}**")
     if settings.error_threshold < 0:
         items = f"{dataset.item if dataset else 'item'}s"
         st.warning(f"Error threshold -1: the run goes on however many {items} fail.", icon=":material/warning:")

@@ -19,7 +19,7 @@ from services.intake import names
 from services.intake.tabular import PARQUET, first_rows
 from services.intake.uploads import extract_zip, store_uploads
 from services.remote import remote_of
-from services.storage.file_tree import size_in_words
+from services.storage.file_tree import format_size
 from services.workspace import Capability
 
 REGISTERED, REGISTER = "Registered", "Register a dataset"
@@ -89,7 +89,7 @@ def show_details(dataset: Dataset) -> None:
                 "Type": dataset.type,
                 **({"Rows": f"{dataset.row_count:,}"} if isinstance(dataset, TabularDataset) and dataset.row_count else {}),
                 "Files": f"{dataset.file_count:,}" if dataset.file_count else "not counted yet",
-                "Size": size_in_words(dataset.size),
+                "Size": format_size(dataset.size),
                 "Kept": kept(dataset),
                 "Pattern": dataset.glob,
                 **({"Partition format": dataset.partition_format} if dataset.partition_format else {}),

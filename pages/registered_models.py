@@ -14,7 +14,7 @@ from services.domain import Model, counted
 from services.errors import SettingsError
 from services.intake import names, uploads
 from services.remote import remote_of
-from services.storage.file_tree import size_in_words
+from services.storage.file_tree import format_size
 from services.workspace import Capability
 
 REGISTERED, REGISTER = "Registered", "Register a model"
@@ -70,7 +70,7 @@ def show_details(model: Model) -> None:
         _shared.facts(
             {
                 "Kind": model.kind,
-                "Size": size_in_words(model.size),
+                "Size": format_size(model.size),
                 "Registered": _shared.local_time(model.created_at),
                 **({"Approval": approval(model)} if Capability.APPROVAL in workspace.capabilities else {}),
                 **({} if "://" in model.path else {"File": Path(model.path).name}),

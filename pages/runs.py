@@ -16,7 +16,7 @@ from pages._submission import last_submission
 from services.domain import Failure, Run, RunStatus, counted
 from services.pipelines import pipelines_of
 from services.settings import TABLE, ParallelRunSettings
-from services.storage.file_tree import size_in_words
+from services.storage.file_tree import format_size
 from services.workspace import Capability
 
 MOST_RUNS = 1_000
@@ -311,7 +311,7 @@ def log(run: Run) -> None:
         return
     name = st.selectbox("Log", list(logs), key="log", label_visibility="collapsed")
     lines, size = last_lines(logs[name])
-    words = f"The last {LAST_LINES} lines of {size_in_words(size)}"
+    words = f"The last {LAST_LINES} lines of {format_size(size)}"
     st.caption(words if len(lines) == LAST_LINES else counted(len(lines), "line"))
     with st.container(height=420, border=False, autoscroll=True):
         st.code("\n".join(lines), language=None)

@@ -33,7 +33,7 @@ class ComputeTarget:
         """Whether a ParallelRunStep can be sent there: a cluster of Azure ML that is not failed or being deleted."""
         return self.max_nodes is not None and self.state not in ("Failed", "Deleting", "Canceled")
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         nodes = "" if self.max_nodes is None else f", {self.nodes or 0} of up to {self.max_nodes} nodes there now"
         return f"{self.type}, {self.size}{nodes}, {self.state}" if self.size else f"{self.type}{nodes}, {self.state}"
 

@@ -26,7 +26,7 @@ MODEL = "digits-classifier"
 DATASET = "digits-batch"
 MODEL_TAGS = {"sample": "handwritten digits"}
 DATASET_DESCRIPTION = "Sample: handwritten digits, 8 × 8 grey values in one row a file. The model has not seen them."
-_TIME_OUT = 300  # s; it takes about three
+_TIMEOUT_SECONDS = 300  # s; it takes about three
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,13 @@ def make_sample(home: Path) -> SampleMade:
     """Make the sample in the local workspace at `home`, or find the one made before. Takes seconds. Raises StudioError."""
     command = [sys.executable, "-m", "services.sample", str(home.absolute())]
     try:
-        child = subprocess.run(command, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIME_OUT, check=False)
+        child = subprocess.run(
+            command, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired as error:
-        raise StudioError(f"The sample was not made within {_TIME_OUT} s.", "This machine may be very busy: try again later.") from error
+        raise StudioError(
+            f"The sample was not made within {_TIMEOUT_SECONDS} s.", "This machine may be very busy: try again later."
+        ) from error
     if child.returncode:
         last_words = child.stderr.decode(errors="replace").strip().split("\n")[-1] or f"its process ended with code {child.returncode}"
         raise StudioError(f"The sample could not be made: {last_words}", "It needs scikit-learn and a folder that can be written.")

@@ -13,11 +13,11 @@ from services.connection import Connection, SignIn, is_remembered, suggested
 from services.domain import Dataset, DatasetFile, EntryScript, Environment, Failure, Model, Run, RunRequest
 from services.errors import SettingsError
 from services.settings import ParallelRunSettings
-from services.storage.mini_batch_plan import Cut
+from services.storage.mini_batch_plan import MiniBatchPlan
 
 if TYPE_CHECKING:
-    from services.predictions.annotations import RemarkStore, RowKey
-    from services.predictions.provenance import Origins, RowTrace
+    from services.predictions.annotations import AnnotationStore, RowKey
+    from services.predictions.provenance import Provenance, RowTrace
     from services.predictions.reader import Predictions
     from services.sample import SampleMade
 
@@ -51,7 +51,7 @@ class Workspace(Protocol):
     """Shown in the sidebar; such as `local`."""
     capabilities: frozenset[Capability]
 
-    remarks: RemarkStore
+    annotations: AnnotationStore
     """Notes and corrected labels on rows, and saved views."""
 
     @property
@@ -119,7 +119,7 @@ class Workspace(Protocol):
         """Keep a Python interpreter, 3.8 or newer, as the next version of `name`: its path, its environment's folder, or a command such
         as `python3`. It is run once, to say what is installed there."""
 
-    def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> Cut:
+    def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
         """How a run would cut these datasets into mini-batches. Raises SettingsError for settings that don't fit them. A verb, since only
         the workspace knows where their rows begin and which keys their paths have."""
 
@@ -161,7 +161,7 @@ class Workspace(Protocol):
     def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
         """Of one row, known by its key and its Worker: its input, its tries with their errors, its lines in the worker's log."""
 
-    def origins(self, run_id: str) -> Origins:
+    def provenance(self, run_id: str) -> Provenance:
         """What went into a run: models, datasets, script, versions, each by its SHA-256."""
 
     def predictions(self, run_id: str) -> Predictions:
@@ -197,7 +197,7 @@ def open_workspace(name: str = "local", home: str | Path | None = None) -> Works
         from services.azure.workspace import AzureWorkspace
         from services.connection import from_surroundings
 
-        return AzureWorkspace(from_surroundings(), base, patient=True)
+        return AzureWorkspace(from_surroundings(), base, blocking=True)
     raise SettingsError("workspace", f"there is no workspace called “{name}”", f"The workspaces are {', '.join(WORKSPACES)}.")
 
 

@@ -19,7 +19,7 @@ def of(base: Path) -> AzureWorkspace | None:
     """The one chosen last for this home; None where there is none. After a start it signs in by itself, if nobody has to be asked."""
     with _lock:
         if base not in _chosen and (connection := remembered(base)):
-            _chosen[base] = AzureWorkspace(connection, base, patient=False)
+            _chosen[base] = AzureWorkspace(connection, base, blocking=False)
             if not connection.sign_in.asks_a_person:
                 _chosen[base].open(after=_FIRST_PAINT)
         return _chosen.get(base)
@@ -32,7 +32,7 @@ def choose(base: Path, connection: Connection | None) -> None:
             forget(base)
             _chosen.pop(base, None)
             return
-        workspace = AzureWorkspace(connection, base, patient=False)
+        workspace = AzureWorkspace(connection, base, blocking=False)
         connection.remember(base)
         _chosen[base] = workspace
         workspace.open()

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from services.azure.auth.session import Session
-from services.azure.catalog.cached_list import Listing
-from services.azure.catalog.workspace_cache import Lists
+from services.azure.catalog.cached_list import CachedList
+from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.domain import counted
 from services.errors import StudioError
 
 
-def checks(home: Path, session: Session, lists: Lists) -> Iterator[tuple[str, bool, str]]:
+def checks(home: Path, session: Session, lists: WorkspaceCache) -> Iterator[tuple[str, bool, str]]:
     """Each as (what, whether it holds, detail in words). Asks the service for each, so it takes the time that takes."""
     free = shutil.disk_usage(home).free
     yield "Free disk space", free > 1 << 30, f"{free / 1e9:,.1f} GB for logs and outputs, in {home}"
@@ -24,7 +24,7 @@ def checks(home: Path, session: Session, lists: Lists) -> Iterator[tuple[str, bo
         yield "Signed in", False, f"{error.message} {error.hint}"
         return
     yield "Signed in", True, f"by {session.connection.sign_in}; the workspace is in {place}"
-    named: tuple[tuple[str, Listing[object], str], ...] = (
+    named: tuple[tuple[str, CachedList[object], str], ...] = (
         ("Models", lists.models, "model version"),  # type: ignore[assignment]
         ("Datasets", lists.datasets, "dataset version"),
         ("Environments", lists.environments, "environment"),

@@ -25,7 +25,7 @@ from services.azure.auth.session import Session
 from services.azure.catalog import environments, mini_batch_estimate
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
-from services.azure.catalog.workspace_cache import Lists
+from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.runs import failed_items, operations, provenance
 from services.azure.runs.publishing import Publishing
 from services.azure.runs.run_folder import RunPlan
@@ -46,13 +46,13 @@ from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.intake import entry_scripts, names
 from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import staging_folder
-from services.predictions.annotations import RemarkStore, RowKey
-from services.predictions.provenance import Origins, RowTrace
+from services.predictions.annotations import AnnotationStore, RowKey
+from services.predictions.provenance import Provenance, RowTrace
 from services.remote import ComputeTarget, ConnectionState, Datastore, TrainingRun
 from services.settings import ParallelRunSettings
-from services.storage.file_tree import size_in_words
+from services.storage.file_tree import format_size
 from services.storage.manifest import read_manifest
-from services.storage.mini_batch_plan import Cut
+from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store
 from services.workspace import Capability
 
@@ -67,14 +67,14 @@ _SAY_EVERY = 2.0  # seconds between two words on what arrives
 class AzureWorkspace:
     """Cheap to make: nothing is asked, and azureml not imported, before somebody needs it.
 
-    `patient` ones (the command line) fetch a list when it is asked for. The dashboard's are not: they answer with what is known, and
+    `blocking` ones (the command line) fetch a list when it is asked for. The dashboard's are not: they answer with what is known, and
     fetch in the background.
     """
 
     name = "azure"
     capabilities = frozenset({Capability.FAILED_ONLY, Capability.REMOTE, Capability.PIPELINES, Capability.RESUME, Capability.TABULAR})
 
-    def __init__(self, connection: Connection, base: Path, *, patient: bool) -> None:
+    def __init__(self, connection: Connection, base: Path, *, blocking: bool) -> None:
         """`base` is the local home, below which this workspace has its own. Raises WorkspaceUnavailable."""
         self.connection = connection
         self.home = connection.home(base.expanduser().absolute())
@@ -86,14 +86,14 @@ class AzureWorkspace:
                 f"The folder for this workspace, {self.home}, can't be made or written: {error.strerror or error}.",
                 "Choose another one by --home or BATCH_SCORING_HOME, or mend its permissions.",
             ) from error
-        self._patient = patient
-        self._store, self.remarks = Store(self.home), RemarkStore(self.home)
-        self._session = Session(connection, self._tell, of_a_command=patient)
+        self._blocking = blocking
+        self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
+        self._session = Session(connection, self._tell, of_a_command=blocking)
         self._scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
         self._models, self._datasets = Models(self._session), Datasets(self._session, self.home / "datasets")
-        self._runs = operations.Runs(self.home, self._store, self._session)
+        self._runs = operations.RunOperations(self.home, self._store, self._session)
         self.pipelines = Publishing(self.home, self._session, self._runs)
-        self._lists = Lists(self._session, self.home / "lists", self._models, self._datasets, patient=patient)
+        self._cache = WorkspaceCache(self._session, self.home / "lists", self._models, self._datasets, blocking=blocking)
 
     @property
     def location(self) -> str:
@@ -114,19 +114,19 @@ class AzureWorkspace:
     # ---- the connection -----------------------------------------------------------------------------------------------------------
 
     def state(self) -> ConnectionState:
-        return self._lists.state()
+        return self._cache.state()
 
     def open(self, after: float = 0) -> None:
         if not self._session.is_open:
-            self._lists.refresh(after)
+            self._cache.refresh(after)
 
     def refresh(self) -> None:
-        self._lists.refresh()
+        self._cache.refresh()
 
     def _tell(self, sentence: str) -> None:
         """What a person has to do to sign in by a device code, or what is waited for; "" once that is over."""
-        self._lists.say(sentence)
-        if self._patient and sentence:
+        self._cache.say(sentence)
+        if self._blocking and sentence:
             print(sentence, file=sys.stderr, flush=True)
 
     def _moving(self, what: str) -> Callable[[int, int], None]:
@@ -135,9 +135,9 @@ class AzureWorkspace:
 
         def tell(here: int, of: int) -> None:
             nonlocal said_at
-            sentence = f"{what}: {size_in_words(here)} of {size_in_words(of)}" if here < of else ""
-            self._lists.say(sentence)
-            if self._patient and sentence and time.monotonic() > said_at + _SAY_EVERY:
+            sentence = f"{what}: {format_size(here)} of {format_size(of)}" if here < of else ""
+            self._cache.say(sentence)
+            if self._blocking and sentence and time.monotonic() > said_at + _SAY_EVERY:
                 said_at = time.monotonic()
                 print(sentence, file=sys.stderr, flush=True)
 
@@ -146,10 +146,10 @@ class AzureWorkspace:
     # ---- models -------------------------------------------------------------------------------------------------------------------
 
     def models(self) -> list[Model]:
-        return self._lists.known(self._lists.models)
+        return self._cache.known(self._cache.models)
 
     def model(self, reference: str) -> Model:
-        return self._lists.one(self._lists.models, "model", reference)
+        return self._cache.one(self._cache.models, "model", reference)
 
     def register_model(
         self, name: str, path: str | Path, *, description: str = "", tags: Mapping[str, str] | None = None, approve: bool = False
@@ -160,7 +160,7 @@ class AzureWorkspace:
         return self._added_model(self._models.register(name, source, **about))
 
     def _added_model(self, model: Model) -> Model:
-        self._lists.models.add(model)
+        self._cache.models.add(model)
         return model
 
     def approve(self, sha256: str) -> None:
@@ -169,7 +169,7 @@ class AzureWorkspace:
     def delete_model(self, reference: str) -> None:
         model = self.model(reference)
         self._models.delete(model.reference)
-        self._lists.models.remove(lambda other: other.reference == model.reference)
+        self._cache.models.remove(lambda other: other.reference == model.reference)
 
     def experiments(self) -> list[str]:
         return self._models.experiments()
@@ -199,10 +199,10 @@ class AzureWorkspace:
     # ---- datasets -----------------------------------------------------------------------------------------------------------------
 
     def datasets(self) -> list[Dataset]:
-        return self._lists.known(self._lists.datasets)
+        return self._cache.known(self._cache.datasets)
 
     def dataset(self, reference: str) -> Dataset:
-        return self._lists.one(self._lists.datasets, "dataset", reference)
+        return self._cache.one(self._cache.datasets, "dataset", reference)
 
     def register_dataset(
         self,
@@ -219,14 +219,14 @@ class AzureWorkspace:
         with self.incoming() as staging:
             about = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
             registered = self._datasets.register(name, path, **about, staging=staging, progress=self._moving(f"Uploading {name}"))
-        self._lists.datasets.add(registered)
+        self._cache.datasets.add(registered)
         return registered
 
     def _counted(self, dataset: Dataset) -> Dataset:
         """With its files counted; of one registered elsewhere they are counted once."""
         counted = self._datasets.counted(dataset)
         if counted is not dataset:
-            self._lists.datasets.replace(lambda other: counted if other.reference == counted.reference else other)
+            self._cache.datasets.replace(lambda other: counted if other.reference == counted.reference else other)
         return counted
 
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
@@ -243,13 +243,13 @@ class AzureWorkspace:
     # ---- where runs go ------------------------------------------------------------------------------------------------------------
 
     def compute_targets(self) -> list[ComputeTarget]:
-        return self._lists.known(self._lists.compute_targets)
+        return self._cache.known(self._cache.compute_targets)
 
     def datastores(self) -> list[Datastore]:
-        return self._lists.known(self._lists.datastores)
+        return self._cache.known(self._cache.datastores)
 
     def environments(self) -> list[Environment]:
-        return self._lists.known(self._lists.environments)
+        return self._cache.known(self._cache.environments)
 
     def default_environment(self) -> Environment:
         return environments.default()
@@ -257,13 +257,13 @@ class AzureWorkspace:
     def register_environment(self, name: str, interpreter: str) -> Environment:
         names.check_name("name", name)
         made = environments.register(self._session, name, Path(interpreter).expanduser().absolute())
-        self._lists.environments.remove(lambda other: other.name == name)
-        self._lists.environments.add(made)
+        self._cache.environments.remove(lambda other: other.name == name)
+        self._cache.environments.add(made)
         return made
 
     # ---- runs -----------------------------------------------------------------------------------------------------------------------
 
-    def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> Cut:
+    def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
         return mini_batch_estimate.cut([self._counted(dataset) for dataset in datasets], settings, self._datasets.files)
 
     def check(self, request: RunRequest) -> list[str]:
@@ -273,7 +273,7 @@ class AzureWorkspace:
         plan, cut, warnings = self._resolve(request)
         return self._runs.submit(plan, cut, warnings)
 
-    def _resolve(self, request: RunRequest) -> tuple[RunPlan, Cut, list[str]]:
+    def _resolve(self, request: RunRequest) -> tuple[RunPlan, MiniBatchPlan, list[str]]:
         """The request with every reference as the version that it means now."""
         if request.source_directory and not Path(request.source_directory).is_dir():
             text = f"“{request.source_directory}” is no folder"
@@ -281,7 +281,7 @@ class AzureWorkspace:
         datasets = [self.dataset(reference) for reference in request.datasets]
         models = [self.model(reference) for reference in request.models]
         side_inputs = {name: self.dataset(reference).reference for name, reference in request.side_inputs.items()}
-        environment = self._lists.one(self._lists.environments, "environment", request.environment) if request.environment else None
+        environment = self._cache.one(self._cache.environments, "environment", request.environment) if request.environment else None
         script = Path(request.entry_script).expanduser().absolute()
         _check_script(script)
         resolved = replace(
@@ -294,14 +294,14 @@ class AzureWorkspace:
             environment=environment.reference if environment else None,
         )
         cut = self.cut(datasets, request.settings)
-        of_their_names = [other for other in self._lists.known(self._lists.models) if other.name in {model.name for model in models}]
+        of_their_names = [other for other in self._cache.known(self._cache.models) if other.name in {model.name for model in models}]
         warnings = operations.check(resolved, self.compute_targets(), of_their_names)
         manifests = tuple(str(self._datasets.files(dataset)) for dataset in datasets if isinstance(dataset, FileDataset))
         files = [self._datasets.only_file(dataset) for dataset in datasets]
         plan = RunPlan(resolved, cut.item_count, manifests, file=files[0] if len(files) == 1 else "")
         if request.failed_only:
             before = self.run(str(request.rerun_of))
-            plan, cut = failed_items.narrowed(plan, cut, before, self._runs.folder(before.id), datasets)
+            plan, cut = failed_items.restrict_to_failed(plan, cut, before, self._runs.folder(before.id), datasets)
         return plan, cut, [*warnings, *cut.notes]
 
     def runs(self, limit: int = 1000) -> list[Run]:
@@ -323,7 +323,7 @@ class AzureWorkspace:
         named = self._runs.plan(run_id).request.environment
         if not named:
             return environments.default()
-        return self._lists.one(self._lists.environments, "environment", named, known=True)  # a page asks at each look at the run
+        return self._cache.one(self._cache.environments, "environment", named, known=True)  # a page asks at each look at the run
 
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
         return self._runs.failures(run_id, limit)
@@ -338,7 +338,7 @@ class AzureWorkspace:
         datasets = self.run(run_id).request.datasets
         return provenance.trace(self._runs.folder(run_id), key, lambda number, path: self.local_file(self.dataset(datasets[number]), path))
 
-    def origins(self, run_id: str) -> Origins:
+    def provenance(self, run_id: str) -> Provenance:
         """As far as it is known here: nothing is asked of Azure for it, and what was deleted since is named still."""
         run = self.run(run_id)
         hashes = {model.reference: model.sha256 for model in self.models()}
@@ -346,7 +346,7 @@ class AzureWorkspace:
         named = run.request.environment
         known = (environment for environment in self.environments() if environment.reference == named)
         environment = next(known, None) if named else environments.default()
-        return provenance.origins(run, self._runs.folder(run_id), models, environment)
+        return provenance.provenance(run, self._runs.folder(run_id), models, environment)
 
     def predictions(self, run_id: str) -> Predictions:
         return self._runs.predictions(run_id)
@@ -357,7 +357,7 @@ class AzureWorkspace:
         raise WorkspaceUnavailable("The sample is made in the local workspace only.", "Switch to it on the Connection page.")
 
     def self_check(self) -> Iterable[tuple[str, bool, str]]:
-        return checks(self.home, self._session, self._lists)
+        return checks(self.home, self._session, self._cache)
 
 
 def _check_script(script: Path) -> None:

@@ -30,7 +30,7 @@ from services.domain import Run, RunRequest, RunStatus, TabularDataset, counted
 from services.errors import NotFound, SettingsError
 from services.remote import remote_of
 from services.settings import TABLE, ParallelRunSettings
-from services.storage.mini_batch_plan import in_words
+from services.storage.mini_batch_plan import describe
 from services.workspace import WORKSPACES, Workspace
 
 PROGRAM = "python -m services"
@@ -123,7 +123,7 @@ def _submitted(workspace: Workspace, run: Run, given: argparse.Namespace) -> Ans
         cut = workspace.cut([workspace.dataset(reference) for reference in run.request.datasets], run.request.settings)
         if run.request.failed_only:
             cut = replace(cut, item_count=run.items_total, mini_batch_count=run.mini_batches_total)
-        note(f"Submitted {run.id}: {in_words(cut, run.request.settings)}", *(f"Warning: {warning}" for warning in run.warnings))
+        note(f"Submitted {run.id}: {describe(cut, run.request.settings)}", *(f"Warning: {warning}" for warning in run.warnings))
         if run.reused_from or run.reuse_note:
             note(f"It took the output of {run.reused_from}, whose inputs are the same." if run.reused_from else str(run.reuse_note))
         if not given.wait:
@@ -204,7 +204,7 @@ def output(workspace: Workspace, given: argparse.Namespace) -> Answer:
 
 
 def predictions(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    from services.predictions.reader import Filter
+    from services.predictions.filters import Filter
 
     if given.json and given.to == "-":
         raise SettingsError("to", "the rows and the JSON object can't both be on standard output", "Give a file, or leave --json out.")

@@ -23,7 +23,7 @@ from services.storage.manifest import manifest_line
 
 
 @dataclass(frozen=True)
-class LookedOver:
+class DatasetInspection:
     """What was found. `lists` are the files to keep in the dataset's folder, the manifest first; `table` is None for a file dataset."""
 
     lists: tuple[Path, ...]
@@ -51,7 +51,7 @@ def check_type(type_: str) -> None:
         raise SettingsError("type", f"“{type_}” is no type of a dataset", "Choose file or tabular.")
 
 
-def look_over(root: Path, glob: str, type_: str, partition_format: str, staging: Path) -> LookedOver:
+def inspect_dataset(root: Path, glob: str, type_: str, partition_format: str, staging: Path) -> DatasetInspection:
     """The files below `root` that match `glob`, as a dataset of that type; its lists are written into `staging`.
 
     Raises SettingsError on `type` or `partition_format`, and whatever file_patterns.collect_files and tabular.describe raise.
@@ -75,7 +75,7 @@ def look_over(root: Path, glob: str, type_: str, partition_format: str, staging:
                 raise SettingsError("partition_format", text, "Call the key otherwise: it becomes a column of its own.")
     with open(lists[0], "rb") as manifest:
         sha256 = hashlib.file_digest(manifest, "sha256").hexdigest()
-    return LookedOver(tuple(lists), sha256, count, size, glob, partition_format, table)
+    return DatasetInspection(tuple(lists), sha256, count, size, glob, partition_format, table)
 
 
 def _check_keys(file: DatasetFile, keys: PartitionFormat, partition_format: str) -> None:
@@ -90,7 +90,7 @@ def list_of_files(dataset: Dataset) -> Path:
     return manifest.with_name(tabular.FILES) if isinstance(dataset, TabularDataset) else manifest
 
 
-def what_changed(root: str, file: DatasetFile) -> str | None:
+def changes_since_registration(root: str, file: DatasetFile) -> str | None:
     """A sentence where the file isn't what it was when it was registered."""
     try:
         now = os.stat(os.path.join(root, file.path))

@@ -88,7 +88,7 @@ def first_rows(path: Path, count: int, most_columns: int = 100) -> pyarrow.Table
         return pyarrow.Table.from_batches([batch] if batch else [], opened.schema_arrow if batch is None else batch.schema)
 
 
-def look_at(root: Path, folder: Path) -> Table:
+def inspect_table(root: Path, folder: Path) -> Table:
     """As `describe`, but in this process, which loads pandas."""
     with open(folder / FILES, encoding="ascii") as lines:
         listed = [json.loads(line) for line in lines]
@@ -283,7 +283,7 @@ def _different(name: str, columns: list[str], first_name: str, first_columns: li
 
 def main() -> int:
     try:
-        table = look_at(Path(sys.argv[1]), Path(sys.argv[2]))
+        table = inspect_table(Path(sys.argv[1]), Path(sys.argv[2]))
     except IntakeError as error:
         print(json.dumps({"message": error.message, "hint": error.hint}))
         return 2

@@ -9,7 +9,7 @@ from services.local.run_folder import RunPlan
 from services.storage import file_tree
 
 
-def what_changed(home: Path, plan: RunPlan) -> str | None:
+def changes_since_approval(home: Path, plan: RunPlan) -> str | None:
     """A sentence on the first model or uploaded script that is not what was registered, else None.
 
     A script that the caller named by its path is the caller's own: mending it before a resume is no fault.

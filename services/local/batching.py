@@ -21,7 +21,7 @@ from services.domain import DatasetFile, MiniBatch, counted
 from services.intake.partition_format import PartitionFormat
 from services.local.run_folder import PlannedDataset
 from services.settings import ParallelRunSettings
-from services.storage.mini_batch_plan import Cut
+from services.storage.mini_batch_plan import MiniBatchPlan
 
 
 def manifest_by_keys(manifest: Path, partition_format: str, keys: tuple[str, ...]) -> Path:
@@ -52,23 +52,23 @@ def cut(datasets: Iterable[PlannedDataset], settings: ParallelRunSettings) -> It
             index += 1
 
 
-def look_at_cut(datasets: Sequence[PlannedDataset], settings: ParallelRunSettings) -> Cut:
+def plan_mini_batches(datasets: Sequence[PlannedDataset], settings: ParallelRunSettings) -> MiniBatchPlan:
     """What `cut` comes to. Cheap for file datasets, and for others once it was looked at."""
     keys, tabular = settings.partition_keys, bool(datasets[0].format)
     size = settings.units_in_a_mini_batch(tabular=tabular)
     if not tabular and not keys:
-        return Cut.of_files((dataset.item_count for dataset in datasets), size)
+        return MiniBatchPlan.of_files((dataset.item_count for dataset in datasets), size)
     shapes = [_shape(dataset, keys, size, os.stat(dataset.manifest).st_mtime_ns) for dataset in datasets]
     count = sum(shape.mini_batches for shape in shapes)
     average = sum(shape.bytes for shape in shapes) // max(1, count)
     if keys:
         each = f", one for each {' and '.join(keys)}"
     elif size // 2 <= average <= size * 11 // 10:
-        each = f" of about {_bytes_in_words(size)}"
+        each = f" of about {_format_bytes(size)}"
     else:
-        each = f" of {_bytes_in_words(average)} on average"
+        each = f" of {_format_bytes(average)} on average"
     notes = tuple(note for shape in shapes for note in shape.notes)
-    return Cut("row" if tabular else "file", sum(dataset.item_count for dataset in datasets), count, each, notes)
+    return MiniBatchPlan("row" if tabular else "file", sum(dataset.item_count for dataset in datasets), count, each, notes)
 
 
 class _Shape(NamedTuple):
@@ -89,7 +89,7 @@ def _shape(dataset: PlannedDataset, keys: tuple[str, ...] | None, size: int, mod
             sizes = [each[1] for each in slices]
             total += sum(sizes)
             if max(sizes) > 2 * size:
-                uncut.append((path, len(sizes), _bytes_in_words(max(sizes))))
+                uncut.append((path, len(sizes), _format_bytes(max(sizes))))
     if not uncut:
         return _Shape(count, total, ())
     path, slice_count, largest = uncut[0]
@@ -103,7 +103,7 @@ def _shape(dataset: PlannedDataset, keys: tuple[str, ...] | None, size: int, mod
     return _Shape(count, total, (f"{note}{more}.",))
 
 
-def _bytes_in_words(size: int) -> str:
+def _format_bytes(size: int) -> str:
     """`1 MB`, `100 KB`, `1.5 GB`: 1024-based, as `mini_batch_size` is."""
     for unit, name in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")):
         if size >= unit:

@@ -17,7 +17,7 @@ from pathlib import Path
 from services.domain import Environment, utc_now
 from services.errors import IntakeError, NotFound
 from services.local import interpreter_probe
-from services.local.worker_process import passed_on
+from services.local.worker_process import sanitized_environment
 
 ANSWERS_WITHIN = 30.0  # seconds: a first start on a network drive takes a while
 _LONGEST_ANSWER = 8_000_000  # bytes
@@ -84,7 +84,7 @@ def _answer(interpreter: str) -> bytes:
     command = [interpreter, interpreter_probe.__file__]
     try:
         asked = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=passed_on(),
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=sanitized_environment(),
             cwd=tempfile.gettempdir(), start_new_session=True,
         )  # fmt: skip
     except OSError as error:

@@ -123,7 +123,7 @@ def _mini_batches(folder: RunFolder, plan: RunPlan, *, settled_only: bool) -> It
 # ---- failed items only -----------------------------------------------------------------------------------------------------------
 
 
-def narrowed(plan: RunPlan, earlier: RunFolder, folder: RunFolder) -> RunPlan:
+def restrict_to_failed(plan: RunPlan, earlier: RunFolder, folder: RunFolder) -> RunPlan:
     """The plan of a failed-only run: its manifests, written into `folder`, hold the items of the earlier run that are to be scored again.
 
     Raises StudioError where there are none, WorkspaceUnavailable where they can't be written.

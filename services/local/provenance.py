@@ -13,7 +13,7 @@ from services.local.output_reader import worker_name
 from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
 from services.local.worker_process import WorkerPlace
 from services.predictions.annotations import RowKey
-from services.predictions.provenance import Origins, RowTrace, Try, sha256_of
+from services.predictions.provenance import Provenance, RowAttempt, RowTrace, sha256_of
 from services.predictions.writer import path_of
 from services.storage.journal import Attempt, Journal
 
@@ -32,7 +32,9 @@ def trace(folder: RunFolder, key: RowKey, worker: str) -> RowTrace:
     if folder.has_journal:
         with Journal(folder.path) as journal:
             attempts = journal.attempts_at(key.mini_batch)
-    tries = [Try(a.attempt, a.status, worker_name(a), datetime.fromtimestamp(a.started_at, UTC), a.run_seconds, a.error) for a in attempts]
+    tries = [
+        RowAttempt(a.attempt, a.status, worker_name(a), datetime.fromtimestamp(a.started_at, UTC), a.run_seconds, a.error) for a in attempts
+    ]
     file = _input(plan, key)
     log = _log(folder, attempts[-1], Path(key.file).name) if attempts and worker_name(attempts[-1]) == own else ()
     return RowTrace(file, _changed(file, attempts), tuple(tries), tuple(log))
@@ -92,11 +94,11 @@ def _lines(path: Path) -> Iterator[str]:
         return  # a worker that said nothing has no such file
 
 
-def origins(run: Run, folder: RunFolder) -> Origins:
+def provenance(run: Run, folder: RunFolder) -> Provenance:
     """What went into this run."""
     plan = folder.plan()
     request = plan.request
-    return Origins(
+    return Provenance(
         run=run.id,
         title=run.title,
         status=run.status,

@@ -18,12 +18,12 @@ from services.domain import Dataset, Environment, Failure, Model, Run, RunReques
 from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
 from services.intake.partition_format import PartitionFormat
 from services.local import output_reader, provenance, reuse
-from services.local.batching import cut, files_of, look_at_cut, manifest_by_keys
+from services.local.batching import cut, files_of, manifest_by_keys, plan_mini_batches
 from services.local.environments import check_is_there, what_changed
 from services.local.output_reader import worker_name
 from services.local.run_folder import PlannedDataset, PlannedModel, RunFolder, RunPlan
 from services.predictions.annotations import RowKey
-from services.predictions.provenance import Origins, RowTrace
+from services.predictions.provenance import Provenance, RowTrace
 from services.predictions.writer import table_name
 from services.settings import ParallelRunSettings
 from services.storage import run_process
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from services.predictions.reader import Predictions
 
 _MOST_WORKERS = 64 * (os.cpu_count() or 1)
-_A_LOOK = 0.3  # seconds: somebody who looks whether the run is carried out holds its lock for less
-_LETS_GO = 5.0  # seconds: who has written down that a run ended lets go of its lock in less
-_REMADE_EVERY = 3.0  # seconds between two tables of partial results, and a second more for each megabyte that the last one has
+_LOCK_TIMEOUT_SECONDS = 0.3  # seconds: somebody who looks whether the run is carried out holds its lock for less
+_LOCK_RELEASE_SECONDS = 5.0  # seconds: who has written down that a run ended lets go of its lock in less
+_REBUILD_SECONDS = 3.0  # seconds between two tables of partial results, and a second more for each megabyte that the last one has
 _LARGE = 200_000  # items, half a second's work
 
 
@@ -114,7 +114,7 @@ def make_plan(
     )
 
 
-class Runs:
+class RunOperations:
     """The runs of one home."""
 
     def __init__(self, home: Path, store: Store) -> None:
@@ -131,12 +131,12 @@ class Runs:
         folder.create(plan)
         if plan.request.failed_only:
             try:
-                plan = output_reader.narrowed(plan, self._folder(str(plan.request.rerun_of)), folder)
+                plan = output_reader.restrict_to_failed(plan, self._folder(str(plan.request.rerun_of)), folder)
             except StudioError:
                 shutil.rmtree(folder.path, ignore_errors=True)
                 raise
             folder.create(plan)
-        cut_to = look_at_cut(plan.datasets, plan.request.settings)
+        cut_to = plan_mini_batches(plan.datasets, plan.request.settings)
         known = reuse.reused(self._store, folder, plan, changes)
         run = self._store.insert_run(run_id, plan.request, cut_to.item_count, cut_to.mini_batch_count, tuple(warnings), **known)
         if run.id != run_id:  # a second click
@@ -176,13 +176,13 @@ class Runs:
     # ---- watching -------------------------------------------------------------------------------------------------------------
 
     def all(self, limit: int) -> list[Run]:
-        return [self._as_it_is(run) for run in self._store.runs(limit)]
+        return [self._with_liveness(run) for run in self._store.runs(limit)]
 
     def one(self, run_id: str) -> Run:
-        return self._as_it_is(self._store.run(run_id))
+        return self._with_liveness(self._store.run(run_id))
 
-    def _as_it_is(self, run: Run) -> Run:
-        return run_process.as_it_is(run, self._folder(run.id), self._store)
+    def _with_liveness(self, run: Run) -> Run:
+        return run_process.with_liveness(run, self._folder(run.id), self._store)
 
     def any_before(self, run_id: str) -> bool:
         """Whether a run that was submitted before this one still waits for its turn."""
@@ -190,7 +190,7 @@ class Runs:
         mine = next(run for run in runs if run.id == run_id)
         older = (run for run in runs if (run.submitted_at, run.id) < (mine.submitted_at, mine.id))
         waiting = (RunStatus.NOT_STARTED, RunStatus.QUEUED)
-        return any(run.status in waiting and self._as_it_is(run).status in waiting for run in older)
+        return any(run.status in waiting and self._with_liveness(run).status in waiting for run in older)
 
     # ---- changing course ------------------------------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class Runs:
         if self.one(run_id).status.ended:
             return self.one(run_id)
         self._store.request_cancel(run_id)
-        with contextlib.suppress(Timeout), self._folder(run_id).locked(_A_LOOK):
+        with contextlib.suppress(Timeout), self._folder(run_id).locked(_LOCK_TIMEOUT_SECONDS):
             if not self._store.run(run_id).status.ended:
                 ended = {"error": "Canceled on request.", "error_code": None, "workers": 0, "rate": None}
                 self._store.update_run(run_id, status=RunStatus.CANCELED, ended_at=utc_now(), **ended)
@@ -213,7 +213,7 @@ class Runs:
         folder = self._folder(run_id)
         check_is_there(folder.plan().environment.interpreter)  # says so where the folder is gone
         try:
-            with folder.locked(_LETS_GO if run.status.ended else _A_LOOK):
+            with folder.locked(_LOCK_RELEASE_SECONDS if run.status.ended else _LOCK_TIMEOUT_SECONDS):
                 if run.status.ended and folder.has_journal:
                     with Journal(folder.path, writable=True) as journal:
                         journal.reopen_failed()
@@ -267,14 +267,14 @@ class Runs:
         self._store.run(run_id)
         return provenance.trace(self._folder(run_id), key, worker)
 
-    def origins(self, run_id: str) -> Origins:
-        return provenance.origins(self._store.run(run_id), self._folder(run_id))
+    def provenance(self, run_id: str) -> Provenance:
+        return provenance.provenance(self._store.run(run_id), self._folder(run_id))
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of what is settled by now, made again when there is more."""
         from services.predictions.open_tables import open_predictions
-        from services.predictions.reader import make_table
         from services.predictions.selections import remove_table
+        from services.predictions.writer import make_table
 
         run = self._store.run(run_id)
         if run.request.settings.output_action == "summary_only":
@@ -311,7 +311,7 @@ class Runs:
             older = sorted(folder.path.glob(table_name("*")), key=lambda path: path.stat().st_mtime)
             if older and not run.status.ended:
                 last = older[-1].stat()
-                if time.time() - last.st_mtime < _REMADE_EVERY + last.st_size / 1e6:
+                if time.time() - last.st_mtime < _REBUILD_SECONDS + last.st_size / 1e6:
                     return open_predictions(older[-1])
         return None
 

@@ -22,7 +22,7 @@ from services.storage.journal import Attempt, AttemptStatus, Journal
 from services.storage.run_process import Outcome
 
 
-class Ledger:
+class RunProgress:
     """Opened where the run stands: nothing done yet, or what an earlier runner's journal says. Only one at a time has a run's folder."""
 
     def __init__(self, folder: RunFolder, plan: RunPlan, mini_batches_total: int) -> None:

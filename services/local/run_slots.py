@@ -18,7 +18,7 @@ def limit() -> int:
     return int(named) if named.isdecimal() and int(named) > 0 else max(1, (os.cpu_count() or 1) // 2)
 
 
-def take(home: Path) -> FileLock | None:
+def acquire_run_slot(home: Path) -> FileLock | None:
     """A free slot, held until it is released or this process ends; None when all are taken. Raises OSError."""
     folder = home / "slots"
     folder.mkdir(exist_ok=True)

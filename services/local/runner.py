@@ -24,8 +24,8 @@ from services.errors import StudioError, WorkspaceUnavailable
 from services.local import approval, reuse, run_slots
 from services.local.batching import cut
 from services.local.run_folder import RunFolder
-from services.local.run_operations import Runs
-from services.local.run_progress import Ledger
+from services.local.run_operations import RunOperations
+from services.local.run_progress import RunProgress
 from services.local.worker_process import STAND_INS, Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
 from services.storage import run_process
 from services.storage.journal import AttemptStatus
@@ -33,11 +33,11 @@ from services.storage.run_process import Outcome
 from services.storage.store import Store
 
 IMPORT_LIMIT = 300  # seconds: azureml alone can take 13 on a busy machine
-BEAT = 0.5  # seconds between signs of life
+HEARTBEAT_SECONDS = 0.5  # seconds between signs of life
 REPORT = 2.0  # seconds between two states of logs/job_progress_overview.txt
-TURN = 0.2  # seconds between two looks whether it is this run's turn
+QUEUE_POLL_SECONDS = 0.2  # seconds between two looks whether it is this run's turn
 READ_AHEAD = 0.05  # seconds of work that may wait at a worker, so that it never waits for the runner
-NAP = 0.002  # seconds, at most, that answers may wait for each other
+COALESCE_SECONDS = 0.002  # seconds, at most, that answers may wait for each other
 
 
 class Runner:
@@ -50,7 +50,7 @@ class Runner:
         self._folder = RunFolder(home, run_id)
         self._plan = self._folder.plan()
         self._settings = self._plan.request.settings
-        self._ledger: Ledger
+        self._ledger: RunProgress
         self._selector = selectors.DefaultSelector()
         self._workers: list[WorkerProcess] = []
         self._again: deque[MiniBatch] = deque()
@@ -64,7 +64,7 @@ class Runner:
 
     # ---- from start to end ----------------------------------------------------------------------------------------------------
 
-    def carry_out(self) -> None:
+    def execute(self) -> None:
         """Do what is left of the run, and write down how it ended. A full disk or a lost folder is an outcome like others.
 
         Raises WorkspaceUnavailable where not even that can be written: the run then reads NotResponding.
@@ -74,7 +74,7 @@ class Runner:
             slot = self._wait_for_a_slot()
             if slot:
                 self._open()
-                if changed := approval.what_changed(self._home, self._plan):
+                if changed := approval.changes_since_approval(self._home, self._plan):
                     self._outcome = Outcome.failed("ChangedSinceApproval", changed)
                 else:
                     self._score()
@@ -97,15 +97,15 @@ class Runner:
 
     def _wait_for_a_slot(self) -> FileLock | None:
         """Wait until it is this run's turn: runs start in the order they were submitted. None when it was canceled meanwhile."""
-        runs = Runs(self._home, self._store)
+        runs = RunOperations(self._home, self._store)
         while True:
-            if not runs.any_before(self._run_id) and (slot := run_slots.take(self._home)):
+            if not runs.any_before(self._run_id) and (slot := run_slots.acquire_run_slot(self._home)):
                 return slot
             self._store.update_run(self._run_id, status=RunStatus.QUEUED, heartbeat_at=utc_now())
             if self._store.cancel_requested(self._run_id):
                 self._outcome = Outcome(RunStatus.CANCELED, None, "Canceled on request.")
                 return None
-            time.sleep(TURN)
+            time.sleep(QUEUE_POLL_SECONDS)
 
     def _open(self) -> None:
         """Find where the run stands, and what is left of it."""
@@ -113,7 +113,7 @@ class Runner:
         started_at = run.started_at or utc_now()
         fresh_start = {"status": RunStatus.RUNNING, "ended_at": None, "error_code": None, "error": None}
         self._store.update_run(self._run_id, **fresh_start, started_at=started_at, heartbeat_at=utc_now())
-        self._ledger = Ledger(self._folder, self._plan, run.mini_batches_total or 0)
+        self._ledger = RunProgress(self._folder, self._plan, run.mini_batches_total or 0)
         for warning in run.warnings:
             self._ledger.warn(warning)
         settled = self._ledger.journal.settled()
@@ -142,7 +142,9 @@ class Runner:
         for worker in self._workers:
             worker.flush()
         if nap := min((worker.seconds_of_work() for worker in self._workers), default=0.0) / 2:
-            time.sleep(min(NAP, nap))  # what then has come is heard, written down and handed out together, which costs far less
+            time.sleep(
+                min(COALESCE_SECONDS, nap)
+            )  # what then has come is heard, written down and handed out together, which costs far less
         for key, _ in self._selector.select(self._seconds_to_wait()):
             self._hear(key.data)
         self._check_clock()
@@ -269,7 +271,7 @@ class Runner:
             self._end(worker)
             return
         worker.end()  # so that its exit code is known
-        words = worker.fate_in_words()
+        words = worker.describe_exit()
         if worker.stage is Stage.READY and worker.queue:
             self._lost(worker, AttemptStatus.PROCESS_DIED, "WorkerDied", words)
         else:
@@ -372,9 +374,9 @@ class Runner:
             self._outcome = self._outcome or Outcome(RunStatus.CANCELED, None, "Canceled on request.")
         for worker in list(self._workers):
             worker.trim_logs()
-            if worker.fate() is not None:  # a child it left behind may hold its line open
+            if worker.exit_code() is not None:  # a child it left behind may hold its line open
                 self._hear(worker, last_words=True)
-        self._next_beat = now + BEAT
+        self._next_beat = now + HEARTBEAT_SECONDS
 
 
 def main() -> int:
@@ -382,9 +384,9 @@ def main() -> int:
         print(f"usage: python -m services.local.runner HOME RUN_ID, of a run that was submitted; not {sys.argv[1:]}", file=sys.stderr)
         return 2
     home, run_id = Path(sys.argv[1]), sys.argv[2]
-    if code := run_process.carry(RunFolder(home, run_id), Store(home), lambda: Runner(home, run_id).carry_out()):
+    if code := run_process.execute(RunFolder(home, run_id), Store(home), lambda: Runner(home, run_id).execute()):
         return code
-    Runs(home, Store(home)).make_large_table(run_id)
+    RunOperations(home, Store(home)).make_large_table(run_id)
     return 0
 
 

@@ -238,11 +238,11 @@ class WorkerProcess:
 
     # ---- living and dying -----------------------------------------------------------------------------------------------------
 
-    def fate(self) -> int | None:
+    def exit_code(self) -> int | None:
         """The exit code, or None while it lives."""
         return self._popen.poll()
 
-    def fate_in_words(self) -> str:
+    def describe_exit(self) -> str:
         """Why it is gone, for people."""
         code = self._popen.poll()
         if code is None:
@@ -300,7 +300,7 @@ def memory_limit(workers: int) -> int | None:
     return max(1_000_000_000, machine * 4 // 5 // workers)
 
 
-def passed_on() -> dict[str, str]:
+def sanitized_environment() -> dict[str, str]:
     """This process's environment without its credentials, and without what leads another interpreter to this one's modules."""
     return {
         name: value
@@ -313,7 +313,7 @@ def passed_on() -> dict[str, str]:
 
 def worker_environment(place: WorkerPlace, output: Path, own: dict[str, str], threads: int) -> dict[str, str]:
     """The environment of a worker: what is passed on, what Azure ML sets, and the run's own variables on top."""
-    environment = passed_on()
+    environment = sanitized_environment()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment.setdefault(name, str(threads))  # workers share the cores: their numeric libraries must not each take them all
     return environment | {

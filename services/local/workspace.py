@@ -42,14 +42,14 @@ from services.intake import datasets, entry_scripts, model_files, names
 from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import move_or_copy, staging_folder
 from services.local import environments, reuse, run_operations
-from services.local.batching import look_at_cut
+from services.local.batching import plan_mini_batches
 from services.local.run_folder import RunPlan
-from services.predictions.annotations import RemarkStore, RowKey
-from services.predictions.provenance import Origins, RowTrace
+from services.predictions.annotations import AnnotationStore, RowKey
+from services.predictions.provenance import Provenance, RowTrace
 from services.settings import ParallelRunSettings
 from services.storage import file_tree
 from services.storage.manifest import read_manifest
-from services.storage.mini_batch_plan import Cut
+from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store
 from services.workspace import Capability
 
@@ -57,8 +57,8 @@ if TYPE_CHECKING:
     from services.predictions.reader import Predictions
     from services.sample import SampleMade
 
-_LOOKED_AT_BY_CHECK = 2_000  # files, some 10 ms: a page checks with every click
-_LOOKED_AT_BY_SUBMIT = 100_000
+_FILES_CHECKED_ON_CHECK = 2_000  # files, some 10 ms: a page checks with every click
+_FILES_CHECKED_ON_SUBMIT = 100_000
 
 
 class LocalWorkspace:
@@ -83,9 +83,9 @@ class LocalWorkspace:
                 f"The workspace's folder, {self.home}, can't be made or written: {error.strerror or error}.",
                 "Choose another one by --home or BATCH_SCORING_HOME, or mend its permissions.",
             ) from error
-        self._store, self.remarks = Store(self.home), RemarkStore(self.home)
+        self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
         self._scripts = EntryScripts(self.home / "scripts", self._store.approved)
-        self._runs = run_operations.Runs(self.home, self._store)
+        self._runs = run_operations.RunOperations(self.home, self._store)
 
     @property
     def location(self) -> str:
@@ -174,7 +174,7 @@ class LocalWorkspace:
                     files.mkdir()
                 move_or_copy(self.home, root, files if root.is_dir() else files / root.name)
                 root = files
-            found = datasets.look_over(root, glob, type, partition_format, staging)
+            found = datasets.inspect_dataset(root, glob, type, partition_format, staging)
 
             def move_into_place(number: int) -> Dataset:
                 folder = self._version_folder("datasets", name, number)
@@ -209,14 +209,18 @@ class LocalWorkspace:
             found.insert(0, f"Only one in {step:,} of the {count:,} files was looked at for changes since it was registered.")
         return found
 
-    def _change_warnings(self, dataset: Dataset, look_at: int) -> list[str]:
-        found = self.changed_files(dataset, look_at)
+    def _change_warnings(self, dataset: Dataset, sample_limit: int) -> list[str]:
+        found = self.changed_files(dataset, sample_limit)
         more = [f"…and {len(found) - 5:,} files more."] if len(found) > 5 else []
-        return [] if look_at == _LOOKED_AT_BY_CHECK and len(found) == 1 and (dataset.file_count or 0) > look_at else found[:5] + more
+        return (
+            []
+            if sample_limit == _FILES_CHECKED_ON_CHECK and len(found) == 1 and (dataset.file_count or 0) > sample_limit
+            else found[:5] + more
+        )
 
     def _changes(self, dataset: Dataset, step: int = 1) -> Iterator[str]:
         looked_at = islice(self._manifest(dataset), 0, None, step)
-        return (sentence for file in looked_at if (sentence := datasets.what_changed(dataset.root, file)))
+        return (sentence for file in looked_at if (sentence := datasets.changes_since_registration(dataset.root, file)))
 
     # ---- environments ---------------------------------------------------------------------------------------------------------
 
@@ -242,21 +246,21 @@ class LocalWorkspace:
 
     # ---- runs -----------------------------------------------------------------------------------------------------------------
 
-    def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> Cut:
+    def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
         run_operations.check_cut(datasets, settings)
-        return look_at_cut([run_operations.plan_dataset(dataset, settings.partition_keys) for dataset in datasets], settings)
+        return plan_mini_batches([run_operations.plan_dataset(dataset, settings.partition_keys) for dataset in datasets], settings)
 
     def check(self, request: RunRequest) -> list[str]:
-        return self._resolve(request, look_at=_LOOKED_AT_BY_CHECK)[1]
+        return self._resolve(request, sample_limit=_FILES_CHECKED_ON_CHECK)[1]
 
     def submit(self, request: RunRequest) -> Run:
-        plan, warnings = self._resolve(request, look_at=_LOOKED_AT_BY_SUBMIT)
+        plan, warnings = self._resolve(request, sample_limit=_FILES_CHECKED_ON_SUBMIT)
         read = [self.dataset(reference) for reference in (*plan.request.datasets, *plan.request.side_inputs.values())]
         changes = (sentence for dataset in read for sentence in self._changes(dataset))
         inputs = {} if request.failed_only else reuse.inputs_of(plan, read)
         return self._runs.submit(replace(plan, inputs=inputs), warnings, changes)
 
-    def _resolve(self, request: RunRequest, look_at: int) -> tuple[RunPlan, list[str]]:
+    def _resolve(self, request: RunRequest, sample_limit: int) -> tuple[RunPlan, list[str]]:
         datasets = [self.dataset(reference) for reference in request.datasets]
         models = [self.model(reference) for reference in request.models]
         self._runs.check_rerun(request)
@@ -271,11 +275,11 @@ class LocalWorkspace:
                     f"Approve it here or on the Models page, or by: model approve {model}",
                 )
         side_inputs = {name: self.dataset(reference) for name, reference in request.side_inputs.items()}
-        warnings = [f"{dataset}: {sentence}" for dataset in datasets for sentence in self._change_warnings(dataset, look_at)]
+        warnings = [f"{dataset}: {sentence}" for dataset in datasets for sentence in self._change_warnings(dataset, sample_limit)]
         if request.compute_target:
             warnings.append(f"compute_target {request.compute_target} has no meaning here: the run uses this machine.")
         plan = run_operations.make_plan(request, script, datasets, models, side_inputs, self._environment_now(request.environment))
-        uncut = look_at_cut(plan.datasets, request.settings).notes
+        uncut = plan_mini_batches(plan.datasets, request.settings).notes
         return plan, [*warnings, *uncut, *self._runs.environment_warnings(plan)]
 
     def _check_script(self, script: Path) -> None:
@@ -324,8 +328,8 @@ class LocalWorkspace:
     def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
         return self._runs.trace(run_id, key, worker)
 
-    def origins(self, run_id: str) -> Origins:
-        return self._runs.origins(run_id)
+    def provenance(self, run_id: str) -> Provenance:
+        return self._runs.provenance(run_id)
 
     def predictions(self, run_id: str) -> Predictions:
         return self._runs.predictions(run_id)

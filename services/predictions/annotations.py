@@ -1,4 +1,4 @@
-"""What people keep: a note and a corrected label on a row, a view by its name. One SQLite file in a home, `remarks.db`.
+"""What people keep: a note and a corrected label on a row, a view by its name. One SQLite file in a home, `annotations.db`.
 
 A row is known by its file, its mini-batch and its place there, so a remark stays where it is while a run goes on.
 """
@@ -44,14 +44,14 @@ class RowKey:
 
 
 @dataclass(frozen=True)
-class Remark:
+class Annotation:
     """What a person has to say on a row: a note, and the label that would have been right. Either may be empty."""
 
     note: str = ""
     label: str = ""
 
 
-Remarks = Mapping[RowKey, Remark]
+Annotations = Mapping[RowKey, Annotation]
 
 
 @dataclass(frozen=True)
@@ -62,29 +62,29 @@ class SavedView:
     state: str
 
 
-class RemarkStore:
+class AnnotationStore:
     """The remarks and views of the home `home`. Cheap to make; safe to use from several threads and processes at once."""
 
     def __init__(self, home: Path) -> None:
         self._path = home / "remarks.db"
 
-    def remarks(self, run_id: str) -> dict[RowKey, Remark]:
+    def annotations(self, run_id: str) -> dict[RowKey, Annotation]:
         """Every remark on a run's rows."""
         with self._connected() as connection:
             found = connection.execute("SELECT file, mini_batch, place, note, label FROM remarks WHERE run = ?", (readable(run_id),))
-            return {RowKey(file, mini_batch, place): Remark(note, label) for file, mini_batch, place, note, label in found}
+            return {RowKey(file, mini_batch, place): Annotation(note, label) for file, mini_batch, place, note, label in found}
 
-    def remark(self, run_id: str, key: RowKey, remark: Remark) -> None:
+    def annotation(self, run_id: str, key: RowKey, annotation: Annotation) -> None:
         """Keep this remark on a row, in place of what is there; an empty one takes it away. Raises SettingsError("note", ...)."""
-        for field, text in vars(remark).items():
+        for field, text in vars(annotation).items():
             if len(text) > _LONGEST_NOTE:
                 raise SettingsError(field, f"this {field} has {len(text):,} characters", f"Keep it to {_LONGEST_NOTE:,}.")
         row = (readable(run_id), readable(key.file), key.mini_batch, key.place)
         with self._connected() as connection:
-            if remark == Remark():
+            if annotation == Annotation():
                 connection.execute("DELETE FROM remarks WHERE (run, file, mini_batch, place) = (?, ?, ?, ?)", row)
             else:
-                values = (*row, readable(remark.note), readable(remark.label))
+                values = (*row, readable(annotation.note), readable(annotation.label))
                 connection.execute("INSERT OR REPLACE INTO remarks VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def views(self) -> list[SavedView]:
@@ -120,8 +120,8 @@ class RemarkStore:
             ) from error
 
 
-def with_remarks(
-    columns: Sequence[str], batches: Iterator[pyarrow.RecordBatch], remarks: Remarks
+def with_annotations(
+    columns: Sequence[str], batches: Iterator[pyarrow.RecordBatch], annotations: Annotations
 ) -> tuple[list[str], Iterator[pyarrow.RecordBatch]]:
     """The columns and rows, whose last three columns are file, mini-batch and place, with Note and Corrected label in place of these.
     A column that is called so gets another name: see names_beside."""
@@ -133,15 +133,15 @@ def with_remarks(
 
     remarked = ("Note", "Corrected label")
     names = [*names_beside(columns, remarked).values(), *remarked]
-    files = text_array(sorted({key.file for key in remarks}))
+    files = text_array(sorted({key.file for key in annotations}))
 
     def added() -> Iterator[pyarrow.RecordBatch]:
         for batch in batches:
             *kept, file, mini_batch, place = batch.columns
             texts: list[dict[int, str]] = [{}, {}]
             for row in pc.indices_nonzero(pc.is_in(file.cast(pa.large_string()), files)).to_pylist():
-                remark = remarks.get(RowKey(file[row].as_py(), mini_batch[row].as_py(), place[row].as_py()), Remark())
-                texts[0][row], texts[1][row] = remark.note, remark.label
+                annotation = annotations.get(RowKey(file[row].as_py(), mini_batch[row].as_py(), place[row].as_py()), Annotation())
+                texts[0][row], texts[1][row] = annotation.note, annotation.label
             notes = [text_array([found.get(row) or None for row in range(len(batch))]) for found in texts]
             yield pa.RecordBatch.from_arrays([*kept, *notes], names)
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from services.domain import Run
 from services.predictions.database import explained, pattern
 from services.predictions.drift import Drift, of_classes, of_numbers
-from services.predictions.evaluation import MOST_CLASSES, judged_column
-from services.predictions.filters import literal
+from services.predictions.evaluation import MOST_CLASSES, evaluated_column
+from services.predictions.filters import Condition, Filter, Operator, literal
 from services.predictions.join import (
     copy_beside,
     joined_by,
@@ -32,7 +32,7 @@ from services.predictions.join import (
     writing,
 )
 from services.predictions.matching import Status
-from services.predictions.reader import Condition, Filter, Predictions, Test
+from services.predictions.reader import Predictions
 from services.predictions.writer import Kind
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ _CONTENTS = {
     "script": "scoring script", "files beside the script": "", "source_directory": "source directory", "model": "model",
     "dataset": "dataset", "environment": "environment",
 }  # fmt: skip
-"""What has a content of its own: its name among `Origins.inputs`, and what it is called below."""
+"""What has a content of its own: its name among `Provenance.inputs`, and what it is called below."""
 
 
 def settings_that_differ(
     older: Run, newer: Run, older_inputs: Mapping[str, str] | None = None, newer_inputs: Mapping[str, str] | None = None
 ) -> list[tuple[str, str, str]]:
     """(what, in the older run, in the newer one), of all that was asked for; and what is called the same but has another content, by the
-    beginning of its SHA-256: `Origins.inputs` of both."""
+    beginning of its SHA-256: `Provenance.inputs` of both."""
     whole_paths = older.request.script_name == newer.request.script_name  # then it is the folder that differs
     before, after = (_asked(run, run.request.entry_script if whole_paths else run.request.script_name) for run in (older, newer))
     names = [*before, *(name for name in after if name not in before)]
@@ -98,8 +98,8 @@ def comparable_columns(older: Predictions, newer: Predictions) -> list[str]:
 
 
 def compared_column(older: Predictions, newer: Predictions, asked: str = "") -> str:
-    """The column whose values are compared: the one that true labels would judge (see judged_column), where both runs have it."""
-    of = judged_column(newer, asked)
+    """The column whose values are compared: the one that true labels would judge (see evaluated_column), where both runs have it."""
+    of = evaluated_column(newer, asked)
     return of if of in comparable_columns(older, newer) else "Prediction"
 
 
@@ -243,16 +243,16 @@ class Comparison:
 
 def changed(before: str | None = None, now: str | None = None, of: str = "Prediction") -> Filter:
     """The rows of the joined table whose prediction changed; from `before` and to `now` where these are given."""
-    conditions = [Condition("Change", Test.ONE_OF, (Change.CHANGED,))]
+    conditions = [Condition("Change", Operator.ONE_OF, (Change.CHANGED,))]
     if before is not None:
-        conditions.append(Condition("Before", Test.ONE_OF, (before,)))
+        conditions.append(Condition("Before", Operator.ONE_OF, (before,)))
     if now is not None and of != "Prediction":
-        conditions.append(Condition(of, Test.ONE_OF, (now,)))
+        conditions.append(Condition(of, Operator.ONE_OF, (now,)))
         now = None
     return Filter(classes=() if now is None else (now,), conditions=tuple(conditions))
 
 
 def fate(change: Change) -> Filter:
     """The rows of the joined table with this fate, failed items among them where these can have it."""
-    chosen = Filter(conditions=(Condition("Change", Test.ONE_OF, (change,)),))
+    chosen = Filter(conditions=(Condition("Change", Operator.ONE_OF, (change,)),))
     return chosen if change in (Change.SAME, Change.CHANGED, Change.GAINED) else replace(chosen, statuses=tuple(Status))

@@ -33,7 +33,7 @@ class Drift:
     warnings: tuple[str, ...]
 
     @property
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """`stable`, `moved a little` or `shifted`, by the PSI."""
         return "stable" if self.psi < STABLE else "moved a little" if self.psi < SHIFTED else "shifted"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.predictions.database import explained, pattern
-from services.predictions.filters import literal
+from services.predictions.filters import Condition, Filter, Operator, literal
 from services.predictions.join import (
     copy_beside,
     joined_by,
@@ -30,7 +30,7 @@ from services.predictions.join import (
 )
 from services.predictions.label_file import Labels
 from services.predictions.matching import Status
-from services.predictions.reader import Condition, Filter, Predictions, Test
+from services.predictions.reader import Predictions
 from services.predictions.writer import Kind
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Verdict(StrEnum):
     NO_PREDICTION = "no prediction"
 
 
-class Leftover(StrEnum):
+class UnmatchedLabel(StrEnum):
     """Why a label belongs to no row."""
 
     NO_FILE = "no file of the run has this name"
@@ -96,7 +96,7 @@ class NumberErrors:
     r2: float
 
 
-def judged_column(predictions: Predictions, asked: str = "") -> str:
+def evaluated_column(predictions: Predictions, asked: str = "") -> str:
     """The column whose values are judged: `asked`, where there is one. Else of DataFrames, objects and lists the first that is called as
     predictions are, for the prediction itself is then the whole row."""
     further = predictions.further_columns
@@ -108,31 +108,31 @@ def judged_column(predictions: Predictions, asked: str = "") -> str:
     return next((called[name] for name in _PREDICTION_NAMES if name in called), "Prediction")
 
 
-def judge(predictions: Predictions, labels: Labels, of: str = "") -> Judgement:
-    """Join them, unless that was done already. Takes about 3 µs a row; memory stays constant. `of`: see judged_column.
+def evaluate(predictions: Predictions, labels: Labels, of: str = "") -> Evaluation:
+    """Join them, unless that was done already. Takes about 3 µs a row; memory stays constant. `of`: see evaluated_column.
 
     Raises WorkspaceUnavailable where the joined table can't be written.
     """
-    of = judged_column(predictions, of)
+    of = evaluated_column(predictions, of)
     which = joined_by(labels.id, of)
     target = predictions.path.with_name(f"judged-{which}-{predictions.path.stem}.parquet")
-    if not (target.is_file() and _leftovers_of(target).is_file()):
+    if not (target.is_file() and _unmatched_labels_of(target).is_file()):
         _join(predictions, labels, of, target)
         remove_stale(target, f"judged-{which}-")
-        remove_stale(_leftovers_of(target), f"leftover-judged-{which}-")
+        remove_stale(_unmatched_labels_of(target), f"leftover-judged-{which}-")
     kind = predictions.kind if of == "Prediction" else predictions.columns[of]
-    return Judgement(target, kind, names_beside(predictions.columns, JUDGED)[of])
+    return Evaluation(target, kind, names_beside(predictions.columns, JUDGED)[of])
 
 
-def _leftovers_of(judged: Path) -> Path:
+def _unmatched_labels_of(judged: Path) -> Path:
     return judged.with_name(f"leftover-{judged.name}")
 
 
 def _join(predictions: Predictions, labels: Labels, of: str, target: Path) -> None:
     table = parquet(predictions.path)
-    with writing(target) as (database, unfinished), writing(_leftovers_of(target)) as (_, leftovers):
+    with writing(target) as (database, unfinished), writing(_unmatched_labels_of(target)) as (_, unmatched_labels):
         database.execute("SET preserve_insertion_order = false")
-        _give_labels(database, table, labels, leftovers)
+        _give_labels(database, table, labels, unmatched_labels)
         database.execute(
             "CREATE TEMP TABLE beside AS SELECT p.Label AS Label, try_cast(p.Label AS DOUBLE) AS n"
             f" FROM {table} t LEFT JOIN pairs p ON p.File = t.File ORDER BY t.file_row_number"
@@ -152,7 +152,7 @@ def _join(predictions: Predictions, labels: Labels, of: str, target: Path) -> No
         copy_beside(database, predictions.path, columns, "beside", unfinished)
 
 
-def _give_labels(database: duckdb.DuckDBPyConnection, table: str, labels: Labels, leftovers: Path) -> None:
+def _give_labels(database: duckdb.DuckDBPyConnection, table: str, labels: Labels, unmatched_labels: Path) -> None:
     """Make `pairs`, a label each for files by their path, and write the labels that are in none."""
     usable = "NOT Contradicting AND Name <> '' AND Label <> ''"
     database.execute(f"CREATE TEMP VIEW given AS FROM read_parquet({literal(pattern(labels.path))})")
@@ -170,17 +170,18 @@ def _give_labels(database: duckdb.DuckDBPyConnection, table: str, labels: Labels
         f"CREATE TEMP VIEW pairs AS SELECT Name AS File, Label FROM given WHERE {usable} UNION ALL SELECT File, Label FROM by_name"
     )
     why = (
-        f"CASE WHEN Name = '' OR Label = '' THEN '{Leftover.EMPTY}' WHEN Contradicting THEN '{Leftover.CONTRADICTION}'"
-        f" WHEN bases.base IS NULL THEN '{Leftover.NO_FILE}' WHEN several THEN '{Leftover.SEVERAL_FILES}' ELSE '{Leftover.OVERRULED}' END"
+        f"CASE WHEN Name = '' OR Label = '' THEN '{UnmatchedLabel.EMPTY}' WHEN Contradicting THEN '{UnmatchedLabel.CONTRADICTION}'"
+        f" WHEN bases.base IS NULL THEN '{UnmatchedLabel.NO_FILE}' WHEN several THEN '{UnmatchedLabel.SEVERAL_FILES}'"
+        f" ELSE '{UnmatchedLabel.OVERRULED}' END"
     )
     database.execute(
         f"COPY (SELECT Name, Label, {why} AS Why FROM (FROM rest UNION FROM given WHERE NOT ({usable})) r"
         " LEFT JOIN bases ON base = Name ANTI JOIN by_name USING (Name) ORDER BY Why, Name)"
-        f" TO {literal(str(leftovers))} (FORMAT parquet)"
+        f" TO {literal(str(unmatched_labels))} (FORMAT parquet)"
     )
 
 
-class Judgement:
+class Evaluation:
     """What came of it, read from the joined table at `path`. Safe to use from several threads."""
 
     def __init__(self, path: Path, kind: Kind, of: str = "Prediction") -> None:
@@ -261,11 +262,11 @@ class Judgement:
         counts = dict(self._ask(f"SELECT {place}, count(*) FROM judged WHERE Residual IS NOT NULL GROUP BY 1"))
         return [(least + place * width, least + (place + 1) * width, counts.get(place, 0)) for place in range(bins)]
 
-    def leftovers(self, first: int = 0, count: int = 100) -> list[tuple[str, str, str]]:
+    def unmatched_labels(self, first: int = 0, count: int = 100) -> list[tuple[str, str, str]]:
         """Labels that belong to no row: (name, label, why, as Leftover)."""
         return self._ask(f"SELECT Name, Label, Why FROM leftovers LIMIT {count:d} OFFSET {first:d}")
 
-    def leftover_count(self) -> int:
+    def unmatched_label_count(self) -> int:
         return int(self._ask("SELECT count(*) FROM leftovers")[0][0])
 
     @cached_property
@@ -273,7 +274,7 @@ class Judgement:
         """One for all questions: making it takes longer than most answers."""
         database = scratch_database(self.path)
         database.execute(f"CREATE VIEW judged AS FROM read_parquet({literal(pattern(self.path))})")
-        database.execute(f"CREATE VIEW leftovers AS FROM read_parquet({literal(pattern(_leftovers_of(self.path)))})")
+        database.execute(f"CREATE VIEW leftovers AS FROM read_parquet({literal(pattern(_unmatched_labels_of(self.path)))})")
         return database
 
     def _ask(self, query: str) -> list[tuple[Any, ...]]:
@@ -286,12 +287,12 @@ _JUDGED_ROWS = f"Verdict IN ('{Verdict.CORRECT}', '{Verdict.WRONG}')"
 
 def cell(label: str, prediction: str, of: str = "Prediction") -> Filter:
     """The rows of the joined table behind one cell of the confusion matrix."""
-    true = Condition("Label", Test.ONE_OF, (label,))
+    true = Condition("Label", Operator.ONE_OF, (label,))
     if of == "Prediction":
         return Filter(classes=(prediction,), conditions=(true,))
-    return Filter(conditions=(true, Condition(of, Test.ONE_OF, (prediction,))))
+    return Filter(conditions=(true, Condition(of, Operator.ONE_OF, (prediction,))))
 
 
 def verdict_is(verdict: Verdict) -> Filter:
     """The rows of the joined table with this verdict, failed items among them."""
-    return Filter(conditions=(Condition("Verdict", Test.ONE_OF, (verdict,)),), statuses=tuple(Status))
+    return Filter(conditions=(Condition("Verdict", Operator.ONE_OF, (verdict,)),), statuses=tuple(Status))

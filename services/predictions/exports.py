@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from services.errors import SettingsError
-from services.predictions.annotations import Remarks, with_remarks
+from services.predictions.annotations import Annotations, with_annotations
 from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order, quoted
 from services.predictions.matching import Status
 from services.predictions.writer import NUMBER, Kind, text_array
@@ -50,12 +50,12 @@ def csv(
     columns: Sequence[str] = (),
     *,
     safe: bool = False,
-    remarks: Remarks | None = None,
+    annotations: Annotations | None = None,
 ) -> Iterator[bytes]:
     """A CSV file: UTF-8 without BOM, a header, lines that end in a newline, quotes (RFC 4180) where they are needed. `safe` puts a `'`
     before any text, numbers exempt, that a spreadsheet would take for a formula. It takes as long as its reader does; what can't be asked
     raises now, not in the middle."""
-    columns, batches = _batches(table, filter_, order, columns, remarks)
+    columns, batches = _batches(table, filter_, order, columns, annotations)
     head = _lines([text_array([column]) for column in columns], safe)
 
     def parts() -> Iterator[bytes]:
@@ -72,13 +72,13 @@ def parquet(
     order: Order = TABLE_ORDER,
     columns: Sequence[str] = (),
     *,
-    remarks: Remarks | None = None,
+    annotations: Annotations | None = None,
 ) -> Iterator[bytes]:
     """A Parquet file, compressed. Prediction is whole numbers or numbers where all predictions are."""
     import pyarrow as pa
     from pyarrow import parquet as format_
 
-    _, batches = _batches(table, filter_, order, columns, remarks, typed=True)
+    _, batches = _batches(table, filter_, order, columns, annotations, typed=True)
     first = next(batches)
 
     def parts() -> Iterator[bytes]:
@@ -98,7 +98,7 @@ def excel(
     order: Order = TABLE_ORDER,
     columns: Sequence[str] = (),
     *,
-    remarks: Remarks | None = None,
+    annotations: Annotations | None = None,
 ) -> Iterator[bytes]:
     """An Excel file of one sheet: texts as texts, never as formulas or links; numbers as numbers. Made on disk before the first part comes.
     Raises SettingsError("format", ...) for more than EXCEL_ROWS rows."""
@@ -107,7 +107,7 @@ def excel(
         raise SettingsError(
             "format", f"an Excel sheet holds {EXCEL_ROWS:,} rows, and these are {count:,}", "Filter them, or take CSV or Parquet."
         )
-    columns, batches = _batches(table, filter_, order, columns, remarks, typed=True)
+    columns, batches = _batches(table, filter_, order, columns, annotations, typed=True)
     file = tempfile.TemporaryFile(prefix="predictions-", suffix=".xlsx")  # noqa: SIM115 - closed when all is read
     _write_sheet(file, columns, batches)
     file.seek(0)
@@ -174,7 +174,7 @@ def _batches(
     filter_: Filter,
     order: Order,
     columns: Sequence[str],
-    remarks: Remarks | None,
+    annotations: Annotations | None,
     *,
     typed: bool = False,
 ) -> tuple[list[str], Iterator[pyarrow.RecordBatch]]:
@@ -185,13 +185,13 @@ def _batches(
             raise SettingsError("columns", f"this table has no column “{column}”", f"Its columns are {', '.join(table.columns)}.")
     told = _typed if typed else _written
     selected = ", ".join(told(table, column) for column in wanted)
-    if remarks:
+    if annotations:
         selected += ', File AS "key file", "Mini-batch" AS "key mini-batch", Place AS "key place"'
     if filter_.where:
         table.count(filter_)
     batches = table.batches(selected, filter_, order, _ROWS_AT_A_TIME)
-    if remarks:
-        return with_remarks(wanted, batches, remarks)
+    if annotations:
+        return with_annotations(wanted, batches, annotations)
     return wanted, batches
 
 
@@ -252,6 +252,6 @@ def _without_formulas(texts: Any) -> Any:
 def file_stem(title: str, filter_: Filter, order: Order = TABLE_ORDER) -> str:
     """A file name, without its ending, that says what is in it, good on every system: `digits on digits-batch 3 seven`."""
     direction = ("down" if order.descending else "up") if order.column else ""
-    words = [title, filter_.in_words(), f"by {order.column} {direction}" if direction else ""]
+    words = [title, filter_.describe(), f"by {order.column} {direction}" if direction else ""]
     stem = re.sub(r"[^\w\-.,()+= ]+", " ", " ".join(words))
     return " ".join(stem.split()).strip("-. ")[:120].strip("-. ") or "predictions"

@@ -16,7 +16,7 @@ from services.predictions.writer import Kind, readable
 PREDICTED = (Status.SUCCEEDED, Status.UNMATCHED)
 
 
-class Test(StrEnum):
+class Operator(StrEnum):
     """What a condition asks of a column's value."""
 
     __test__ = False  # pytest would collect it
@@ -43,7 +43,7 @@ class Condition:
     """One column's value, tested. `values` are the texts of ONE_OF, of which one must be the value, or the one of the other tests."""
 
     column: str
-    test: Test
+    test: Operator
     values: tuple[str, ...] = ()
 
 
@@ -86,7 +86,7 @@ class Filter:
             for name in ("classes", "statuses"):
                 if name in values:
                     values[name] = tuple(map(str, values[name]))
-            conditions = [Condition(str(column), Test(test), tuple(map(str, of))) for column, test, *of in values.pop("conditions", ())]
+            conditions = [Condition(str(column), Operator(test), tuple(map(str, of))) for column, test, *of in values.pop("conditions", ())]
             made = cls(**values, conditions=tuple(conditions))
             bounds = (made.minimum, made.maximum)
             right = all(isinstance(value, str) for value in (made.text, made.where))
@@ -96,7 +96,7 @@ class Filter:
         except (ValueError, TypeError, RecursionError) as error:
             raise SettingsError("filter", f"this filter can't be read: {error}", "Set it anew.") from error
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """For a file name and a provenance file: `cat, dog · File contains 7 · score from 0.5`. "" for every prediction."""
         words = [", ".join(self.classes), f"contains {self.text}" if self.text else ""]
         if self.minimum is not None or self.maximum is not None:
@@ -134,7 +134,7 @@ TABLE_ORDER = Order()
 
 
 @dataclass(frozen=True)
-class Known:
+class TableStatistics:
     """What is known of a table's values, so that less has to be looked at. `classes` are all its predictions, None where they are many;
     `lower_files` says that no file name has an upper-case letter; `statuses` are those that rows have; `failed_say_nothing` that exactly
     the items that failed have no prediction."""
@@ -146,7 +146,7 @@ class Known:
     failed_say_nothing: bool = False
 
 
-def condition(filter_: Filter, known: Known) -> tuple[str, dict[str, Any]]:
+def condition(filter_: Filter, known: TableStatistics) -> tuple[str, dict[str, Any]]:
     """A filter as a SQL condition over the table's columns, and the values of its parameters. Raises SettingsError("filter", ...), and
     duckdb.Error for a `where` that isn't one expression."""
     import duckdb
@@ -180,7 +180,7 @@ def condition(filter_: Filter, known: Known) -> tuple[str, dict[str, Any]]:
     return " AND ".join(conditions) or "true", values
 
 
-def _anywhere_in_file_or_prediction(text: str, known: Known) -> tuple[str, dict[str, Any]]:
+def _anywhere_in_file_or_prediction(text: str, known: TableStatistics) -> tuple[str, dict[str, Any]]:
     """A substring in any case. ILIKE takes twice as long as `contains`, so it is used where case can matter."""
     values: dict[str, Any] = {}
     if text == text.lower() == text.upper() or known.lower_files:
@@ -213,7 +213,7 @@ def leaves_predictions(filter_: Filter) -> bool:
     return set(filter_.statuses) >= set(PREDICTED)
 
 
-def keeps_order(filter_: Filter, known: Known) -> bool:
+def keeps_order(filter_: Filter, known: TableStatistics) -> bool:
     """Whether DuckDB gives the rows of this filter in the table's order by itself: where nothing in it is made a join of."""
     return not filter_.where and "(SELECT" not in condition(filter_, known)[0]
 
@@ -223,19 +223,19 @@ def _tested(asked: Condition, kind: Kind, name: str) -> tuple[str, dict[str, Any
     if asked.column == "Prediction":  # text in the table, of whatever kind
         type_ = "VARCHAR"
     text = column if type_ == "VARCHAR" else f"{column}::VARCHAR"
-    if asked.test is Test.EMPTY:
+    if asked.test is Operator.EMPTY:
         return f"({column} IS NULL OR {text} = '')", {}
-    if asked.test is Test.ONE_OF:
+    if asked.test is Operator.ONE_OF:
         return _one_of(column, type_, asked.values, name)
     if len(asked.values) != 1:
         raise SettingsError("filter", f"“{asked.column} {asked.test}” takes one value", "Give one.")
     value = readable(asked.values[0])
     match asked.test:
-        case Test.CONTAINS:
+        case Operator.CONTAINS:
             return f"{text} ILIKE ${name} ESCAPE '\\'", {name: _anywhere(value)}
-        case Test.STARTS:
+        case Operator.STARTS:
             return f"starts_with({text}, ${name})", {name: value}
-        case Test.GLOB:
+        case Operator.GLOB:
             return f"{text} GLOB ${name}", {name: value}
     operator, bound = bound_of(asked, kind, value)
     return f"{quoted(of_number(asked.column, kind))} {operator} ${name}", {name: bound}
@@ -248,9 +248,9 @@ def of_number(column: str, kind: Kind) -> str:
 
 def bound_of(asked: Condition, kind: Kind, value: str) -> tuple[str, Any]:
     """The operator and the typed value of FROM and TO. Raises SettingsError("filter", ...)."""
-    operator = ">=" if asked.test is Test.FROM else "<="
+    operator = ">=" if asked.test is Operator.FROM else "<="
     try:
-        if kind is Kind.DATE and asked.test is Test.TO and len(value) <= 10:
+        if kind is Kind.DATE and asked.test is Operator.TO and len(value) <= 10:
             return "<", datetime.combine(date.fromisoformat(value) + timedelta(days=1), datetime.min.time())
         if kind is Kind.DATE:
             return operator, datetime.fromisoformat(value)

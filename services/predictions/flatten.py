@@ -70,14 +70,14 @@ class _Column:
 
 
 @dataclass(frozen=True)
-class Unfolded:
+class Flattened:
     """The kinds of the columns that were added, by name, and how many more there would have been."""
 
     kinds: dict[str, Kind]
     left_out: int = 0
 
 
-def unfold(table: Path, metadata: dict[str, str], unfinished: Path, whole: str = "") -> Unfolded | None:
+def flatten(table: Path, metadata: dict[str, str], unfinished: Path, whole: str = "") -> Flattened | None:
     """Write the table again, to `unfinished`, with what its predictions hold as further columns; None where they hold nothing.
     `metadata` is what the table says of itself; it is added to. `whole` is the column with what was printed where the table has further
     columns already: these are left out. Raises duckdb.Error."""
@@ -111,7 +111,7 @@ def unfold(table: Path, metadata: dict[str, str], unfinished: Path, whole: str =
         )
     if spilled.exists():
         os.rmdir(spilled)
-    return Unfolded(kinds, left_out)
+    return Flattened(kinds, left_out)
 
 
 # ---- where the values are --------------------------------------------------------------------------------------------------------------

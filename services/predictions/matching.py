@@ -107,16 +107,16 @@ def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
     """Match rows with items. Every item is there at least once, every row exactly once."""
     items, rows = mini_batch.items, mini_batch.rows
     if mini_batch.items_are_rows and rows:
-        return _in_order(items, rows) if mini_batch.in_order else _in_any_order(items, rows)
+        return _match_in_order(items, rows) if mini_batch.in_order else _match_in_any_order(items, rows)
     if not rows:
         return ReadRows(items, [None] * len(items), _FAILED * len(items), [mini_batch.error or NO_ROW] * len(items))
     if len(rows) == len(items):
-        each = _each_in_its_place if mini_batch.in_order else _each_by_its_name
-        predictions = _each_says_its_file(mini_batch) if rows[0].startswith("{") else None
+        each = _match_by_position if mini_batch.in_order else _match_by_name
+        predictions = _match_by_json_key(mini_batch) if rows[0].startswith("{") else None
         predictions = predictions or each(mini_batch)
         if predictions is not None:
             return ReadRows(items, predictions, _SUCCEEDED * len(items), [None] * len(items))
-    return _looked_up(mini_batch)
+    return _match_by_lookup(mini_batch)
 
 
 def read_in_parts(items: Sequence[str], root: str, parts: Iterable[Sequence[str]]) -> Iterator[ReadRows]:
@@ -171,7 +171,7 @@ def _own_names(items: Sequence[str]) -> dict[str, int]:
     return {name: place for place, name in enumerate(names) if name not in twice}
 
 
-def _in_any_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
+def _match_in_any_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
     """Rows made of rows, of which nobody knows which is whose: their number alone says how many of the items have one, and only a file
     that is common to all is known."""
     lost = max(0, len(items) - len(rows))
@@ -181,7 +181,7 @@ def _in_any_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
     )
 
 
-def _in_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
+def _match_in_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
     """Rows made of rows: they name no file, and belong to the items in order; of other numbers of them only the common file is known."""
     if len(rows) == len(items):
         return ReadRows(items, rows, _SUCCEEDED * len(rows), [None] * len(rows))
@@ -208,7 +208,7 @@ def _spellings(mini_batch: ScoredMiniBatch) -> Iterator[list[str]]:
         yield [f"{root}\\{item}" for item in native]
 
 
-def _each_in_its_place(mini_batch: ScoredMiniBatch) -> list[str] | None:
+def _match_by_position(mini_batch: ScoredMiniBatch) -> list[str] | None:
     """The predictions where row i begins with the name of item i, all spelled and separated alike; else None. The fast way."""
     rows = mini_batch.rows
     for names in _spellings(mini_batch):
@@ -226,7 +226,7 @@ def _each_in_its_place(mini_batch: ScoredMiniBatch) -> list[str] | None:
     return None
 
 
-def _each_by_its_name(mini_batch: ScoredMiniBatch) -> list[str] | None:
+def _match_by_name(mini_batch: ScoredMiniBatch) -> list[str] | None:
     """The predictions where every item has one row, `<file's own name>: <prediction>`, in whatever order; else None. The fast way."""
     names = [item.rpartition("/")[2] for item in mini_batch.items]
     places = dict(zip(names, range(len(names)), strict=True))
@@ -242,7 +242,7 @@ def _each_by_its_name(mini_batch: ScoredMiniBatch) -> list[str] | None:
     return [prediction for prediction in predictions if prediction is not None]
 
 
-def _each_says_its_file(mini_batch: ScoredMiniBatch) -> list[str] | None:
+def _match_by_json_key(mini_batch: ScoredMiniBatch) -> list[str] | None:
     """The rows in the order of the items where each is a flat JSON object that names another item, all spelled alike; else None. The fast
     way: without escapes a quote is a delimiter, and with one brace a row and as many keys as rows nothing else can name a file."""
     text = "\n".join(mini_batch.rows)
@@ -268,7 +268,7 @@ def _each_says_its_file(mini_batch: ScoredMiniBatch) -> list[str] | None:
     return None
 
 
-def _looked_up(mini_batch: ScoredMiniBatch) -> ReadRows:
+def _match_by_lookup(mini_batch: ScoredMiniBatch) -> ReadRows:
     items, rows = mini_batch.items, mini_batch.rows
     places = _places(mini_batch)
     longest = max(map(len, places), default=0)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Try:
+class RowAttempt:
     """One attempt at a row's mini-batch. `error` is a line for people, then the traceback; "" where it succeeded."""
 
     attempt: int
@@ -38,7 +38,7 @@ class RowTrace:
 
     input: Path | None
     changed: str
-    tries: tuple[Try, ...]
+    tries: tuple[RowAttempt, ...]
     log: tuple[str, ...]
 
     @property
@@ -48,7 +48,7 @@ class RowTrace:
 
 
 @dataclass(frozen=True)
-class Origins:
+class Provenance:
     """What went into a run. Models, datasets and the script are (what it is called, its SHA-256); a dataset's is that of the list of its
     files with their sizes and times. `inputs` are the SHA-256s that its output depends on."""
 
@@ -68,8 +68,8 @@ class Origins:
     rerun_of: str | None = None
 
 
-def provenance(
-    origins: Origins, table: Predictions, filter_: Filter, order: Order, columns: tuple[str, ...], file: str, sha256: str = ""
+def provenance_file(
+    provenance: Provenance, table: Predictions, filter_: Filter, order: Order, columns: tuple[str, ...], file: str, sha256: str = ""
 ) -> bytes:
     """A small JSON file that goes with an export: what it is of, how it was filtered, how many rows it has. `sha256` is the export's."""
     from importlib.metadata import PackageNotFoundError, version
@@ -80,7 +80,7 @@ def provenance(
         except PackageNotFoundError:
             return ""
 
-    words = filter_.in_words() or "every prediction"
+    words = filter_.describe() or "every prediction"
     told = {
         "file": {"name": file, "sha256": sha256, "columns": columns, "rows": table.count(filter_), "made_at": utc_now()},
         "filter": {
@@ -89,10 +89,10 @@ def provenance(
             "order": asdict(order),
         },
         "table": {"rows": dict(table.row_counts), "prediction": table.kind, "columns": table.columns},
-        "run": {name: value for name, value in asdict(origins).items() if name not in ("models", "datasets", "script")},
-        "models": [{"name": name, "sha256": digest} for name, digest in origins.models],
-        "datasets": [{"name": name, "manifest_sha256": digest} for name, digest in origins.datasets],
-        "script": {"name": origins.script[0], "sha256": origins.script[1]},
+        "run": {name: value for name, value in asdict(provenance).items() if name not in ("models", "datasets", "script")},
+        "models": [{"name": name, "sha256": digest} for name, digest in provenance.models],
+        "datasets": [{"name": name, "manifest_sha256": digest} for name, digest in provenance.datasets],
+        "script": {"name": provenance.script[0], "sha256": provenance.script[1]},
         "written_with": {package: version_of(package) for package in ("duckdb", "pyarrow", "xlsxwriter")},
     }
     return json.dumps(told, indent=1, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

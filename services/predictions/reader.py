@@ -19,52 +19,29 @@ from typing import TYPE_CHECKING, Any
 
 from services.errors import NotFound, SettingsError
 from services.predictions import charts, exports, orders, sql
-from services.predictions.annotations import Remark, RowKey
+from services.predictions.annotations import RowKey
 from services.predictions.database import SECONDS_FOR_A_QUERY, connected, explained, pattern
 from services.predictions.filters import (
     EVERY_FAILURE,
     EVERY_PREDICTION,
     EVERY_ROW,
-    PREDICTED,
     TABLE_ORDER,
-    Condition,
     Filter,
-    Known,
     Order,
-    Test,
+    TableStatistics,
     condition,
     keeps_order,
     leaves_predictions,
     of_number,
     quoted,
 )
-from services.predictions.matching import ScoredMiniBatch, Status
+from services.predictions.matching import Status
 from services.predictions.selections import Kept, Selection, table_identity
-from services.predictions.writer import COLUMNS, Kind, make_table
+from services.predictions.writer import COLUMNS, Kind
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow
-
-__all__ = [
-    "COLUMNS",
-    "EVERY_FAILURE",
-    "EVERY_PREDICTION",
-    "EVERY_ROW",
-    "PREDICTED",
-    "TABLE_ORDER",
-    "Condition",
-    "Filter",
-    "Kind",
-    "Order",
-    "Predictions",
-    "Remark",
-    "RowKey",
-    "ScoredMiniBatch",
-    "Status",
-    "Test",
-    "make_table",
-]
 
 _MOST_ANSWERS = 64
 _MOST_CHARACTERS = 200_000  # of an answer that is kept
@@ -103,7 +80,7 @@ class Predictions:
         """The column with all that was printed: another than Prediction where a DataFrame has a column of that name."""
         classes = tuple(json.loads(told["classes"])) if "classes" in told else None
         statuses = tuple(status for status, count in self.row_counts.items() if count)
-        self._known = Known(self.columns, classes, "lower_files" in told, statuses, failed_say_nothing="whole" not in told)
+        self._known = TableStatistics(self.columns, classes, "lower_files" in told, statuses, failed_say_nothing="whole" not in told)
         self.identity = table_identity(self.file)
         """Another one than that of any table that was, or will be, at this path."""
         self._kept = Kept(path, self.file)

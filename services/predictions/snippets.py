@@ -11,7 +11,19 @@ from typing import Any
 
 from services.errors import SettingsError
 from services.predictions.database import pattern
-from services.predictions.filters import TABLE_ORDER, Condition, Filter, Known, Order, Test, bound_of, condition, literal, of_number, quoted
+from services.predictions.filters import (
+    TABLE_ORDER,
+    Condition,
+    Filter,
+    Operator,
+    Order,
+    TableStatistics,
+    bound_of,
+    condition,
+    literal,
+    of_number,
+    quoted,
+)
 from services.predictions.matching import Status
 from services.predictions.reader import Predictions
 from services.predictions.writer import Kind
@@ -19,7 +31,7 @@ from services.predictions.writer import Kind
 
 def sql(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> str:
     """One SELECT for DuckDB over the table's file. Raises SettingsError for a filter that doesn't fit the table."""
-    which, values = condition(replace(filter_, where=""), Known(table.columns))
+    which, values = condition(replace(filter_, where=""), TableStatistics(table.columns))
     which = re.sub(r"\$(\w+)", lambda found: _sql_value(values[found[1]]), which)
     if filter_.where:
         which += f" AND ({filter_.where}\n)"
@@ -35,7 +47,7 @@ def sql(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> str:
 
 def pandas(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> str:
     """A few lines of pandas; a condition in SQL is not pandas, and is only told."""
-    globs = any(one.test is Test.GLOB for one in filter_.conditions)
+    globs = any(one.test is Operator.GLOB for one in filter_.conditions)
     lines = [
         *(["import fnmatch", ""] if globs else []),
         "import pandas as pd",
@@ -69,19 +81,19 @@ def pandas(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> s
 
 def _mask(one: Condition, kind: Kind) -> str:
     column = f"rows[{one.column!r}]"
-    if one.test is Test.EMPTY:
+    if one.test is Operator.EMPTY:
         return f"{column}.isna() | ({column}.astype(str) == '')"
-    if one.test in (Test.FROM, Test.TO):
+    if one.test in (Operator.FROM, Operator.TO):
         operator, bound = bound_of(one, kind, one.values[0])
         return f"rows[{of_number(one.column, kind)!r}] {operator} {_python(bound)}"
     is_text = kind in (Kind.TEXT, Kind.CATEGORY) or one.column == "Prediction"
-    if one.test is Test.ONE_OF:
+    if one.test is Operator.ONE_OF:
         values = list(one.values) if is_text else _typed(one, kind)
         return f"{column}.isin([{', '.join(map(_python, values))}])"
     text, value = column if is_text else f"{column}.astype(str)", one.values[0]
-    if one.test is Test.CONTAINS:
+    if one.test is Operator.CONTAINS:
         return f"{text}.str.contains({value!r}, case=False, regex=False)"
-    if one.test is Test.STARTS:
+    if one.test is Operator.STARTS:
         return f"{text}.str.startswith({value!r})"
     return f"{text}.map(lambda text: isinstance(text, str) and fnmatch.fnmatchcase(text, {value!r}))"
 
@@ -91,7 +103,7 @@ def _typed(one: Condition, kind: Kind) -> list[Any]:
     typed = []
     for value in one.values:
         with suppress(SettingsError):
-            typed.append(bound_of(replace(one, test=Test.FROM), kind, value)[1])
+            typed.append(bound_of(replace(one, test=Operator.FROM), kind, value)[1])
     return typed
 
 

@@ -141,18 +141,18 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
         writer.add_key_value_metadata(metadata)
     if not done and (documents or any_frames or kind.any_structured):
         whole_column = documents.whole_column if documents else ""
-        _unfold(path, metadata | {"columns": json.dumps({name: kinds[name] for name in COLUMNS})}, whole_column)
+        _flatten(path, metadata | {"columns": json.dumps({name: kinds[name] for name in COLUMNS})}, whole_column)
 
 
-def _unfold(written: Path, metadata: dict[str, str], whole_column: str) -> None:
+def _flatten(written: Path, metadata: dict[str, str], whole_column: str) -> None:
     """Put what the predictions hold into columns of their own. Where that can't be done the table stays as it was written."""
     import duckdb
 
-    from services.predictions.flatten import unfold
+    from services.predictions.flatten import flatten
 
     unfinished = written.with_name(f"{written.name}.unfolded")
     try:
-        if unfold(written, metadata, unfinished, whole_column):
+        if flatten(written, metadata, unfinished, whole_column):
             os.replace(unfinished, written)
     except duckdb.Error as error:
         logging.getLogger(__name__).warning("the predictions were not unfolded into columns: %s", error)

@@ -121,7 +121,7 @@ def files_of(path: Path) -> list[tuple[str, str, int]]:
     return files
 
 
-def size_in_words(size: int | None) -> str:
+def format_size(size: int | None) -> str:
     """`812 bytes`, `1.2 MB`: how sizes are written for people everywhere, in steps of 1000, as tables show them; `–` for an unknown one."""
     if size is None:
         return "–"

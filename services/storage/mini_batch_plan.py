@@ -10,7 +10,7 @@ from services.settings import ParallelRunSettings
 
 
 @dataclass(frozen=True)
-class Cut:
+class MiniBatchPlan:
     """How the datasets of a run are cut into mini-batches. `item` is `file` or `row`; `each` says what one mini-batch is, after the number
     of them: ` of 5`, ` of about 1 MB`. `notes` are sentences on what can't be cut as asked; `on` says who works, where not this machine;
     `estimated` that somebody else cuts. Counts are None where they aren't known."""
@@ -24,13 +24,13 @@ class Cut:
     estimated: bool = False
 
     @classmethod
-    def of_files(cls, file_counts: Iterable[int], size: int) -> Cut:
+    def of_files(cls, file_counts: Iterable[int], size: int) -> MiniBatchPlan:
         """File datasets of so many files each, cut separately into mini-batches of `size` files."""
         counts = list(file_counts)
         return cls("file", sum(counts), sum(-(-count // size) for count in counts), f" of {size:,}")
 
 
-def in_words(cut: Cut, settings: ParallelRunSettings) -> str:
+def describe(cut: MiniBatchPlan, settings: ParallelRunSettings) -> str:
     """What a run will do, for a person: “912 files in 183 mini-batches of 5, on 4 workers; stops after the 11th failed file”."""
     total, item, threshold = cut.item_count, cut.item, settings.error_threshold
     each = cut.each if (cut.mini_batch_count or 0) > 1 else ""

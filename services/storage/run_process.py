@@ -68,12 +68,12 @@ class RunPlace:
     @contextmanager
     def locked(self, timeout: float) -> Iterator[None]:
         """Hold the lock. Raises Timeout where somebody else keeps it for so many seconds, WorkspaceUnavailable without a folder."""
-        if why := self.why_not_written():
+        if why := self.unwritable_reason():
             raise WorkspaceUnavailable(why, "Mend or bring back the folder, and try again.")
         with self.lock().acquire(timeout=timeout):
             yield
 
-    def why_not_written(self) -> str | None:
+    def unwritable_reason(self) -> str | None:
         """Why nobody can carry out a run here, in a sentence; None where the folder is as it should be."""
         if not self.path.is_dir():
             return f"The run's folder, {self.path}, is gone."
@@ -83,7 +83,7 @@ class RunPlace:
         except OSError as error:
             return f"The run's folder, {self.path}, can't be written: {error.strerror or error}."
 
-    def is_carried_out(self) -> bool:
+    def has_live_runner(self) -> bool:
         """Whether a living process holds the lock."""
         if not self.path.is_dir():
             return False  # asking for the lock would make it
@@ -139,7 +139,7 @@ def start(place: RunPlace, module: str, home: Path, *, told: str = "", without: 
     return runner.stdin
 
 
-def carry(place: RunPlace, store: Store, carry_out: Callable[[], None]) -> int:
+def execute(place: RunPlace, store: Store, execute: Callable[[], None]) -> int:
     """What a runner does: with the run's lock, carry it out where it hasn't ended. Returns the exit code. What went wrong and could not be
     written down is said on standard error: by its last line a NotResponding run is explained."""
     try:
@@ -150,14 +150,14 @@ def carry(place: RunPlace, store: Store, carry_out: Callable[[], None]) -> int:
     with lock:
         try:
             if not store.run(place.path.name).status.ended:
-                carry_out()
+                execute()
         except StudioError as error:
             print(f"{error.message} {error.hint}", file=sys.stderr)
             return 1
     return 0
 
 
-def as_it_is(run: Run, place: RunPlace, store: Store) -> Run:
+def with_liveness(run: Run, place: RunPlace, store: Store) -> Run:
     """The run as the store has it; but one that nobody carries out, though it hasn't ended, reads NotResponding."""
     if run.status.ended:
         return run
@@ -166,7 +166,7 @@ def as_it_is(run: Run, place: RunPlace, store: Store) -> Run:
     starting = run.status in before_its_runner and (runner is None or runner.poll() is None)
     if starting and now - (run.heartbeat_at or run.submitted_at) < _STARTING:
         return run
-    if place.is_carried_out():
+    if place.has_live_runner():
         if run.heartbeat_at is None or now - run.heartbeat_at <= _STALE:
             return run
         why = "Its runner is there but silent: the machine is overloaded or was asleep, or its disk does not answer."
@@ -174,13 +174,13 @@ def as_it_is(run: Run, place: RunPlace, store: Store) -> Run:
     run = store.run(run.id)  # it may have ended between the two looks
     if run.status.ended:
         return run
-    why = run.error or _why_nobody_carries_it_out(place)
+    why = run.error or _reason_for_no_runner(place)
     return replace(run, status=RunStatus.NOT_RESPONDING, error=why, workers=0, rate=None, doing=None)
 
 
-def _why_nobody_carries_it_out(place: RunPlace) -> str:
+def _reason_for_no_runner(place: RunPlace) -> str:
     """In words: what its runner said last, where it could not say so in the registry."""
-    if why := place.why_not_written():
+    if why := place.unwritable_reason():
         return why
     words = last_line(place.runner_log)
     if not words or words.startswith(_RUNNER_STARTED):

@@ -106,4 +106,4 @@ def finish_azure() -> Callable[..., str]:
 @pytest.fixture
 def cloud(azure, tmp_path, home) -> AzureWorkspace:
     """The test's own Azure ML workspace, as the command line has it."""
-    return AzureWorkspace(from_surroundings(tmp_path), home, patient=True)
+    return AzureWorkspace(from_surroundings(tmp_path), home, blocking=True)

@@ -12,7 +12,7 @@ from services.domain import TabularDataset
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.intake.tabular import Table
 from services.settings import ParallelRunSettings
-from services.storage.mini_batch_plan import in_words
+from services.storage.mini_batch_plan import describe
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 UPLOADS = "PUT *.blob.core.windows.net*"
@@ -29,7 +29,7 @@ def test_an_upload_that_never_arrives_whole_registers_nothing_and_names_the_file
     azure.service.fault(UPLOADS + "0001.csv*", swallow=True, count=None)
     with pytest.raises(WorkspaceUnavailable, match=r"1 of 3 files did not arrive whole.*0001\.csv: 0 of \d+ bytes"):
         cloud.register_dataset("d", csv_folder(3))
-    assert cloud._lists.datasets.fetch() == []
+    assert cloud._cache.datasets.fetch() == []
     assert list(cloud.home.glob("incoming/*")) == []
 
 
@@ -185,7 +185,7 @@ def test_a_table_is_registered_where_it_lies_without_reading_its_rows(cloud, tmp
     dataset = cloud.register_dataset("again", f"{place}/**/*.parquet", type="tabular")
     assert (dataset.format, dataset.row_count, dataset.file_count, dataset.in_place) == ("parquet", None, 2, True)
     keyed = cloud.register_dataset("keyed", f"{place}/**/*.parquet", type="tabular", partition_format="{month}/part.parquet")
-    words = in_words(cloud.cut([keyed], ParallelRunSettings(partition_keys=["month"])), ParallelRunSettings())
+    words = describe(cloud.cut([keyed], ParallelRunSettings(partition_keys=["month"])), ParallelRunSettings())
     assert words == "All rows, not counted yet, on 1 node; stops after the 11th failed row"
     with pytest.raises(SettingsError, match="no type"):
         cloud.register_dataset("again", place, type="image")

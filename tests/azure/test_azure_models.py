@@ -29,7 +29,7 @@ def test_a_model_registered_elsewhere_is_listed_with_what_is_known_of_it(cloud, 
 
 def test_what_is_known_of_a_model_goes_with_it_to_another_machine(cloud, model_file, tmp_path):
     made = cloud.register_model("m", model_file)
-    another = AzureWorkspace(cloud.connection, tmp_path / "another machine", patient=True)
+    another = AzureWorkspace(cloud.connection, tmp_path / "another machine", blocking=True)
     assert replace(another.model("m"), created_at=made.created_at) == made
 
 
@@ -73,14 +73,14 @@ def test_a_model_s_arrival_is_told_piece_by_piece_and_one_that_breaks_off_regist
     azure.service.fault("PUT *LocalUpload/*comp=block&*", count=None, status=403)
     with pytest.raises(StudioError):
         cloud.register_model("m", tmp_path / "model.bin")
-    assert [model.reference for model in cloud._lists.models.fetch()] == ["m:1"]
+    assert [model.reference for model in cloud._cache.models.fetch()] == ["m:1"]
 
 
 def test_a_lost_answer_of_the_registration_leaves_one_version_in_every_list(cloud, model_file, azure, tmp_path):
     azure.service.fault("POST *modelmanagement*/models", lost=True)
     azure.service.fault("DELETE *modelmanagement*/models/*", status=403)  # the twin can't be taken away
     made = cloud.register_model("m", model_file)
-    another = AzureWorkspace(cloud.connection, tmp_path / "another machine", patient=True)
+    another = AzureWorkspace(cloud.connection, tmp_path / "another machine", blocking=True)
     assert [model.reference for model in another.models()] == [made.reference] == ["m:2"]
 
 
@@ -89,7 +89,7 @@ def test_a_deleted_version_is_gone_and_the_others_stay(cloud, model_file):
         cloud.register_model("m", model_file)
     cloud.delete_model("m:2")
     assert [model.reference for model in cloud.models()] == ["m:1"]
-    assert [model.reference for model in cloud._lists.models.fetch()] == ["m:1"]
+    assert [model.reference for model in cloud._cache.models.fetch()] == ["m:1"]
     with pytest.raises(NotFound, match="m:2"):
         cloud.delete_model("m:2")
 

@@ -47,7 +47,7 @@ def waiting(gate: Path) -> str:
 def cloud(azure, tmp_path, home, request) -> AzureWorkspace:
     """The test's own Azure ML workspace, as the command line has it; or signed in to otherwise."""
     connection = replace(from_surroundings(tmp_path), **getattr(request, "param", {}))
-    return AzureWorkspace(connection, home, patient=True)
+    return AzureWorkspace(connection, home, blocking=True)
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_a_run_that_lasts_longer_than_a_person_s_token_is_lent_another(azure, su
             time.sleep(0.02)
         azure.service.confirm_device_code(cloud.state().message.rsplit(maxsplit=1)[-1])
 
-    monkeypatch.setattr(token_relay, "LOOK", 0.5)
+    monkeypatch.setattr(token_relay, "TOKEN_POLL_SECONDS", 0.5)
     azure.service.set_token_seconds(3)
     person = threading.Thread(target=enter_the_code)
     person.start()
@@ -198,7 +198,7 @@ def test_just_the_files_without_a_row_are_scored_again_and_the_table_has_both_ru
     second = score("new", "none", again=first.id)
     assert (second.items_total, second.items_succeeded, second.items_failed, second.mini_batches_done) == (2, 2, 0, 1)
     assert table(second) == {"a/1.csv": ("old", 1), "a/2.csv": ("old", 1), "b/1.csv": ("new", 2), "b/deep/2.csv": ("new", 2)}
-    assert [dataset.reference for dataset in cloud._lists.datasets.fetch()] == ["rows:1"]  # the two files are no dataset of their own
+    assert [dataset.reference for dataset in cloud._cache.datasets.fetch()] == ["rows:1"]  # the two files are no dataset of their own
 
 
 def test_a_run_that_fails_says_why_and_brings_its_logs(cloud, done):

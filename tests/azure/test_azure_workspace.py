@@ -23,7 +23,7 @@ MODELS = "GET *modelmanagement*/models*"
 @pytest.fixture
 def dashboard_s(azure, tmp_path, home):
     """The same as the dashboard has it: it answers with what is known."""
-    return lambda: AzureWorkspace(from_surroundings(tmp_path), home, patient=False)
+    return lambda: AzureWorkspace(from_surroundings(tmp_path), home, blocking=False)
 
 
 def wait_for(holds, seconds: float = 120) -> None:
@@ -50,7 +50,7 @@ def test_an_environment_is_made_from_a_conda_file(cloud, tmp_path):
     made = cloud.register_environment("mine", str(tmp_path / "conda.yml"))
     assert (made.reference, made.python_version, made.packages["scikit-learn"]) == ("mine:1", "3.11", "1.5.2")
     assert next(environment.name for environment in cloud.environments()) == "mine"
-    assert cloud._lists.environments.fetch()[0].packages == made.packages
+    assert cloud._cache.environments.fetch()[0].packages == made.packages
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "name: x\n", "a: [", "\x00", "dependencies: python"])
@@ -121,7 +121,7 @@ def test_the_self_check_says_what_holds_and_what_does_not(cloud, azure):
 def test_a_refusal_becomes_words_and_what_was_known_stays(cloud, azure, name, fault, kind, words):
     patterns = {"models": MODELS, "datasets": "GET *dataset/v1.0*", "compute_targets": "GET *computes*",
                 "environments": "GET *environments*", "datastores": "GET *datastore/v1.0*"}  # fmt: skip
-    listing = getattr(cloud._lists, name)
+    listing = getattr(cloud._cache, name)
     known = listing.fetch()
     azure.service.fault(patterns[name], count=None, **fault)
     with pytest.raises(kind, match=words) as refused:
@@ -136,7 +136,7 @@ def test_a_refusal_becomes_words_and_what_was_known_stays(cloud, azure, name, fa
 )
 def test_what_passes_is_waited_out(cloud, azure, name, pattern, fault):
     azure.service.fault(pattern, **fault)
-    getattr(cloud._lists, name).fetch()
+    getattr(cloud._cache, name).fetch()
     assert azure.service.count(pattern) >= 1
 
 
@@ -144,13 +144,13 @@ def test_a_token_that_is_not_taken_any_more_is_one_refusal_then_a_new_one_is_got
     cloud.models()
     azure.service.expire_tokens()
     with pytest.raises(WorkspaceUnavailable, match="expired"):
-        cloud._lists.models.fetch()
-    assert cloud._lists.models.fetch() == []
+        cloud._cache.models.fetch()
+    assert cloud._cache.models.fetch() == []
 
 
 def test_a_wrong_secret_is_said_and_not_shown(azure, tmp_path, monkeypatch):
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "wrong-secret-of-the-test")
-    wrong = AzureWorkspace(from_surroundings(tmp_path), tmp_path / "home", patient=True)
+    wrong = AzureWorkspace(from_surroundings(tmp_path), tmp_path / "home", blocking=True)
     with pytest.raises(WorkspaceUnavailable, match="can't be opened") as refused:
         wrong.models()
     assert "wrong-secret" not in refused.value.message + refused.value.hint
@@ -159,16 +159,16 @@ def test_a_wrong_secret_is_said_and_not_shown(azure, tmp_path, monkeypatch):
 def test_a_workspace_that_is_not_there_is_said_by_its_place(azure, tmp_path, monkeypatch):
     monkeypatch.setenv("AZURE_WORKSPACE_NAME", "ghost")
     with pytest.raises((WorkspaceUnavailable, NotFound), match="rg-batch / ghost can't be opened") as refused:
-        AzureWorkspace(from_surroundings(tmp_path), tmp_path / "home", patient=True).models()
+        AzureWorkspace(from_surroundings(tmp_path), tmp_path / "home", blocking=True).models()
     assert refused.value.hint == "Check the subscription, the resource group and the name of the workspace."
 
 
 def test_an_address_that_nobody_answers_at_is_out_of_reach(azure, tmp_path, monkeypatch):
-    cloud = AzureWorkspace(from_surroundings(tmp_path), tmp_path / "home", patient=True)
+    cloud = AzureWorkspace(from_surroundings(tmp_path), tmp_path / "home", blocking=True)
     cloud.models()
     azure.service.fault("GET *environments*", cut=True, count=None)
     with pytest.raises(WorkspaceUnavailable, match="could not be reached"):
-        cloud._lists.environments.fetch()
+        cloud._cache.environments.fetch()
 
 
 # ---- the dashboard's: nothing waits ------------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def test_files_are_listed_from_several_threads_at_once(cloud, csv_folder):
     datasets = [cloud.register_dataset(f"d{number}", csv_folder(number + 1, f"f{number}")) for number in range(4)]
     for dataset in datasets:
         Path(dataset.manifest).unlink()
-    inner = AzureWorkspace(cloud.connection, cloud.home.parents[3], patient=False)  # one that leaves standard output alone
+    inner = AzureWorkspace(cloud.connection, cloud.home.parents[3], blocking=False)  # one that leaves standard output alone
     inner._session.workspace  # noqa: B018 - signs in
     with ThreadPoolExecutor(4) as threads:
         counts = list(threads.map(lambda dataset: len(inner.dataset_files(dataset, 0, 99)), datasets))

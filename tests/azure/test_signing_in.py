@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from services.azure.auth.session import AUDIENCE, Session
-from services.azure.auth.token_relay import Borrowed
+from services.azure.auth.token_relay import TokenReceiver
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
 from services.connection import Connection, SignIn, from_surroundings
@@ -153,7 +153,7 @@ def test_a_borrowed_token_is_replaced_by_the_next_line_and_none_is_waited_for_on
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb", buffering=0) as lender, FileIO(reading) as told:
         lender.write(f"{replace(place, tokens={AUDIENCE: 'first'}).to_pipe()}\n".encode())
-        borrowed = Borrowed(told)
+        borrowed = TokenReceiver(told)
         kept = borrowed.connection.tokens
         assert kept[AUDIENCE] == "first"
         threading.Timer(0.05, lender.write, [f"{replace(place, tokens={AUDIENCE: 'second'}).to_pipe()}\n".encode()]).start()

@@ -19,7 +19,7 @@ from tests.azure_service.routes import Refusal
 if TYPE_CHECKING:
     from tests.azure_service.cloud import CloudWorkspace
 
-LOOK = 0.1  # seconds between two looks at the local run
+POLL_SECONDS = 0.1  # seconds between two looks at the local run
 LOGS = 1.0  # seconds between two uploads of logs while it runs
 
 
@@ -85,7 +85,7 @@ class Execution(threading.Thread):
         history.set_status(child, "Queued")
         since = time.monotonic()
         while (left := since + self._workspace.queue_seconds - time.monotonic()) > 0 and not self._cancelled.is_set():
-            self._cancelled.wait(min(left, LOOK))  # it may be told meanwhile to queue no longer
+            self._cancelled.wait(min(left, POLL_SECONDS))  # it may be told meanwhile to queue no longer
         if self._cancelled.is_set():
             history.set_status(child, "Canceled")
             return "Canceled", ""
@@ -110,9 +110,9 @@ class Execution(threading.Thread):
             if run.status is RunStatus.RUNNING:
                 history.set_status(child, "Running")
                 history.set_status(self._run["Id"], "Running")
-            if turns % round(LOGS / LOOK) == 0:
+            if turns % round(LOGS / POLL_SECONDS) == 0:
                 self._keep_logs(local, child, run)
-            if self._cancelled.wait(LOOK):
+            if self._cancelled.wait(POLL_SECONDS):
                 local.cancel()
                 run = local.ended()
                 break

@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import expect
 
 from services.domain import RunRequest
-from services.predictions.reader import ScoredMiniBatch, make_table
+from services.predictions.matching import ScoredMiniBatch
+from services.predictions.writer import make_table
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import settled
 

@@ -22,7 +22,7 @@ ECHO = """
 def test_a_completed_run_is_published_run_again_with_another_setting_and_scheduled(page, azure, home, csv_folder, entry_script, finish):
     connection = from_surroundings(home)
     connection.remember(home)
-    workspace = AzureWorkspace(connection, home, patient=True)
+    workspace = AzureWorkspace(connection, home, blocking=True)
     workspace.register_dataset("rows", csv_folder(7, "rows"))
     settings = ParallelRunSettings(mini_batch_size="3", process_count_per_node=1)
     request = RunRequest((), ("rows",), str(entry_script(ECHO)), settings, compute_target="cpu-cluster")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from services.cli import output
+
 PROJECT = Path(__file__).parents[2]
 TUTORIAL_SCRIPT = PROJECT / "tests" / "scripts" / "tutorial_script.py"
 

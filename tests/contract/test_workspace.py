@@ -8,10 +8,10 @@ import pytest
 
 from services.domain import RunRequest, RunStatus
 from services.errors import EntryScriptError, IntakeError, NotFound, SettingsError, WorkspaceUnavailable
-from services.predictions.annotations import Remark, RowKey
+from services.predictions.annotations import Annotation, RowKey
 from services.remote import remote_of
 from services.settings import ParallelRunSettings
-from services.storage.mini_batch_plan import in_words
+from services.storage.mini_batch_plan import describe
 from services.workspace import WORKSPACES, Capability, Workspace, open_workspace
 
 SCRIPT = "import os\ndef run(mini_batch): return [os.path.basename(path) + ': 1' for path in mini_batch]"
@@ -199,7 +199,7 @@ def words(workspace):
 
     def of(*datasets, **settings):
         given = ParallelRunSettings(process_count_per_node=1, error_threshold=-1, **settings)
-        return in_words(workspace.cut(datasets, given), given).partition(", on 1 ")[0]
+        return describe(workspace.cut(datasets, given), given).partition(", on 1 ")[0]
 
     return of
 
@@ -266,13 +266,13 @@ def test_a_row_leads_to_its_input_and_a_run_to_what_went_into_it(workspace, requ
     assert trace.input.read_bytes() == (csv_folder(6, "again") / "0003.csv").read_bytes()
     assert trace.changed == ""
     assert workspace.trace(run.id, replace(RowKey.of(row), file="not/there.csv"), "").input is None
-    origins = workspace.origins(run.id)
-    assert origins.models == (("m:1", model.sha256),)
-    assert [name for name, digest in origins.datasets if len(digest) == 64] == ["d:1"]
-    assert origins.script == ("script.py", hashlib.sha256(SCRIPT.encode()).hexdigest())
-    assert origins.packages["numpy"]
-    workspace.remarks.remark(run.id, RowKey.of(row), Remark("odd", "2"))
-    assert workspace.remarks.remarks(run.id) == {RowKey.of(row): Remark("odd", "2")}
+    provenance = workspace.provenance(run.id)
+    assert provenance.models == (("m:1", model.sha256),)
+    assert [name for name, digest in provenance.datasets if len(digest) == 64] == ["d:1"]
+    assert provenance.script == ("script.py", hashlib.sha256(SCRIPT.encode()).hexdigest())
+    assert provenance.packages["numpy"]
+    workspace.annotations.annotation(run.id, RowKey.of(row), Annotation("odd", "2"))
+    assert workspace.annotations.annotations(run.id) == {RowKey.of(row): Annotation("odd", "2")}
 
 
 def test_a_double_click_submits_once(workspace, request_for):

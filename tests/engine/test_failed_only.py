@@ -55,7 +55,7 @@ def rerun(workspace, finish):
 
 def table(workspace, run, *columns):
     """The rows of the table of predictions, failed items too, sorted."""
-    from services.predictions.reader import EVERY_FAILURE
+    from services.predictions.filters import EVERY_FAILURE
 
     predictions = workspace.predictions(run.id)
     rows = predictions.page(count=1000).to_pylist() + predictions.page(EVERY_FAILURE, count=1000).to_pylist()

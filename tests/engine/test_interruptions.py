@@ -191,7 +191,7 @@ def test_a_run_that_is_alive_or_completed_is_not_resumed(workspace, request_for,
 def test_two_runners_never_carry_out_one_run(workspace, request_for, finish, home):
     run = workspace.submit(request_for("import time\ndef run(mini_batch): time.sleep(600)"))
     finish(workspace, run.id, until=lambda run: run.workers == 2)
-    assert RunFolder(home, run.id).is_carried_out()
+    assert RunFolder(home, run.id).has_live_runner()
     second = subprocess.run([sys.executable, "-m", "services.local.runner", str(home), run.id], capture_output=True, text=True, check=False)
     assert second.returncode == 1
     assert "another" in second.stderr

@@ -140,7 +140,7 @@ TAMPERED = {
 def test_a_run_whose_sums_do_not_balance_does_not_read_completed(workspace, submit, finish, change):
     run = finish(workspace, submit(ONE_BAD.replace("0004", "9999")).id)
     folder = RunFolder(workspace.home, run.id)
-    book = run_progress.Ledger(folder, folder.plan(), 6)
+    book = run_progress.RunProgress(folder, folder.plan(), 6)
     assert book.verdict().status is RunStatus.COMPLETED
     with closing(sqlite3.connect(folder.path / "journal.db")) as journal, journal:
         journal.execute(change)

@@ -11,13 +11,13 @@ ROOT = Path(__file__).parents[2]
 HEAVY = {"pandas", "numpy", "pyarrow", "duckdb", "sklearn", "joblib", "azureml", "streamlit", "plotly"}
 LOCAL = ROOT / "services/local"
 WORKER = [LOCAL / "worker.py", LOCAL / "worker_inputs.py"]
-IN_THE_USERS_INTERPRETER = [*WORKER, LOCAL / "installed.py", *(LOCAL / "entry_script").rglob("*.py")]
+IN_THE_USERS_INTERPRETER = [*WORKER, LOCAL / "interpreter_probe.py", *(LOCAL / "entry_script").rglob("*.py")]
 
 OPEN_AN_AZURE_WORKSPACE = """
 import pathlib, tempfile
 from services.azure.workspace import AzureWorkspace
-from services.workspace import Connection
-workspace = AzureWorkspace(Connection("s", "r", "w"), pathlib.Path(tempfile.mkdtemp()), patient=False)
+from services.connection import Connection
+workspace = AzureWorkspace(Connection("s", "r", "w"), pathlib.Path(tempfile.mkdtemp()), blocking=False)
 workspace.models(), workspace.compute_targets(), workspace.state()
 """
 
@@ -32,8 +32,8 @@ def loaded_by(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     "statement",
     [
-        "import services.workspace, services.local.workspace, services.predictions.reader, services.intake",
-        "from services.predictions import judgement, comparison, label_file, snippets",
+        "import services.workspace, services.local.workspace, services.predictions.reader, services.intake.uploads",
+        "from services.predictions import evaluation, comparison, label_file, snippets",
         "import services.local.runner",
         "import services.__main__",
         "import services.azure.workspace, services.azure.runs.runner",

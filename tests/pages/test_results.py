@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from services.domain import RunStatus
-from services.predictions.filters import Condition, Filter, Test
+from services.predictions.filters import Condition, Filter, Operator
 from tests.pages.scripts import HALF_BAD, NUMBERS, SCRIPT, STOPS_AT_THREE, THREE_CLASSES
 
 RESULTS = "results.py"
@@ -81,7 +81,7 @@ def test_facets_count_under_the_other_filters_and_a_chip_takes_one_away(open_pag
 
 def test_the_whole_view_is_in_the_address(open_page, ended):
     run = ended(NUMBERS)
-    chosen = Filter(conditions=(Condition("Number", Test.FROM, ("0.5",)), Condition("File", Test.GLOB, ("000[4-9].csv",))))
+    chosen = Filter(conditions=(Condition("Number", Operator.FROM, ("0.5",)), Condition("File", Operator.GLOB, ("000[4-9].csv",))))
     app = open_page(RESULTS, run=run.id, filter=chosen.to_text(), sort="-Number", row="2", columns="File|Number")
     assert not app.exception
     assert list(table(app).columns) == ["File", "Number"]
@@ -91,7 +91,7 @@ def test_the_whole_view_is_in_the_address(open_page, ended):
 
 
 def test_a_link_to_a_filter_of_another_table_says_what_it_leaves_out(open_page, ended):
-    chosen = Filter(text="000", conditions=(Condition("score", Test.FROM, ("0.5",)),))
+    chosen = Filter(text="000", conditions=(Condition("score", Operator.FROM, ("0.5",)),))
     app = open_page(RESULTS, run=ended(THREE_CLASSES).id, filter=chosen.to_text(), sort="score")
     assert not app.exception
     assert "no column “score”" in words(app.error).replace("\\", "")
@@ -187,7 +187,7 @@ def test_a_view_is_kept_by_name_opened_on_another_run_and_removed(open_page, end
     assert list(table(other)["File"]) == ["0001.csv", "0004.csv", "0007.csv"]
     assert other.query_params["run"] == second.id
     other.button(key="remove_view_0").click().run()
-    assert workspace.remarks.views() == []
+    assert workspace.annotations.views() == []
 
 
 def test_a_filter_that_matches_nothing_says_so_and_is_cleared_by_one_click(open_page, ended):
@@ -244,9 +244,9 @@ def test_where_predictions_are_objects_their_label_is_judged_unless_another_colu
     app.text_input(key="labels_path").set_value(str(tmp_path / "truth.csv")).run()
     app.button(key="judge").click().run()
     assert not app.exception
-    assert app.selectbox(key="judged_column").value == "label"
+    assert app.selectbox(key="evaluated_column").value == "label"
     assert "50.00%" in words(app.text)
-    app.selectbox(key="judged_column").set_value("Prediction").run()
+    app.selectbox(key="evaluated_column").set_value("Prediction").run()
     assert not app.exception
     assert "0.00%" in words(app.text)
     assert app.query_params["beside"].endswith(":Prediction")

@@ -157,7 +157,7 @@ def test_a_running_run_is_watched_canceled_and_resumed(open_page, workspace, sta
 
 def test_a_run_that_nobody_carries_out_says_what_happened_and_resume_completes_it(open_page, home, workspace, ended, finish):
     run = ended(GOOD)
-    finish(workspace, run.id, until=lambda _: not RunFolder(home, run.id).is_carried_out())
+    finish(workspace, run.id, until=lambda _: not RunFolder(home, run.id).has_live_runner())
     Store(home).update_run(run.id, status=RunStatus.RUNNING, ended_at=None, heartbeat_at=utc_now() - timedelta(minutes=2))
     app = open_page(RUNS, run=run.id)
     assert "Nobody is carrying out this run" in words(app.warning)
@@ -209,9 +209,9 @@ def test_a_run_that_is_not_there_is_said(open_page):
 def test_what_failed_of_a_table_can_not_be_scored_again_where_nobody_tells_which_rows_that_is(open_page, home, tabular):
     connection = Connection("s", "g", "w", SignIn.DEVICE_CODE)  # nobody is asked before a person signs in
     connection.remember(home)
-    cloud = AzureWorkspace(connection, home, patient=False)
+    cloud = AzureWorkspace(connection, home, blocking=False)
     about = ("d", 1, "root", "**", False, 1, 9, "", "", utc_now())
-    cloud._lists.datasets.add(TabularDataset(*about, format="csv", columns=(), row_count=4) if tabular else FileDataset(*about))
+    cloud._cache.datasets.add(TabularDataset(*about, format="csv", columns=(), row_count=4) if tabular else FileDataset(*about))
     cloud._runs.folder("run-1").path.mkdir(parents=True)
     status = {"status": RunStatus.COMPLETED, "items_succeeded": 3, "items_failed": 1}
     Store(cloud.home).insert_run("run-1", RunRequest((), ("d:1",), "/s.py"), 4, 1, **status)

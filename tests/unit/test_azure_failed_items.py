@@ -11,7 +11,7 @@ from services.domain import FileDataset, Run, RunRequest, RunStatus
 from services.errors import StudioError
 from services.predictions.reader import Predictions
 from services.storage.manifest import DatasetFile, manifest_line
-from services.storage.mini_batch_plan import Cut
+from services.storage.mini_batch_plan import MiniBatchPlan
 
 FILES = ("a/1.csv", "a/2.csv", "b/1.csv", "b/deep/2.csv")
 ROOT = "azureml://datastores/workspaceblobstore/paths/rows"
@@ -37,13 +37,13 @@ def ran(home):
     return leave
 
 
-def narrowed(folder, dataset=DATASET, status=RunStatus.COMPLETED):
+def restrict_to_failed(folder, dataset=DATASET, status=RunStatus.COMPLETED):
     run = Run(folder.path.name, REQUEST, status, NOW)
-    return failed_items.narrowed(RunPlan(REQUEST, len(FILES)), Cut("file", len(FILES), 1), run, folder, [dataset])
+    return failed_items.restrict_to_failed(RunPlan(REQUEST, len(FILES)), MiniBatchPlan("file", len(FILES), 1), run, folder, [dataset])
 
 
 def test_the_files_without_a_row_are_those_to_score_again(ran):
-    plan, cut = narrowed(ran("run-1", ["/mnt/x/b/1.csv: 1", "/mnt/x/a/2.csv: 2"]))
+    plan, cut = restrict_to_failed(ran("run-1", ["/mnt/x/b/1.csv: 1", "/mnt/x/a/2.csv: 2"]))
     assert plan.again == (FilesAgain(ROOT, "", ("a/1.csv", "b/deep/2.csv")),)
     assert (plan.item_count, cut.item_count, cut.mini_batch_count) == (2, 2, 1)
 
@@ -62,20 +62,20 @@ def test_the_files_without_a_row_are_those_to_score_again(ran):
 )
 def test_where_it_is_not_told_what_failed_that_is_said(ran, rows, dataset, status, says):
     with pytest.raises(StudioError, match=says):
-        narrowed(ran("run-1", rows), dataset, status)
+        restrict_to_failed(ran("run-1", rows), dataset, status)
 
 
 def test_which_rows_of_a_table_failed_is_not_told(home):
     folder = RunFolder(home, "run-1")
     folder.create(RunPlan(REQUEST, 4))
     with pytest.raises(StudioError, match="rows of the table"):
-        narrowed(folder)
+        restrict_to_failed(folder)
 
 
 def test_more_files_than_can_be_named_one_by_one_are_refused(ran, monkeypatch):
     monkeypatch.setattr(failed_items, "MOST", 2)
     with pytest.raises(StudioError, match="3 files failed"):
-        narrowed(ran("run-1", ["a/1.csv: 1"]))
+        restrict_to_failed(ran("run-1", ["a/1.csv: 1"]))
 
 
 def test_the_table_has_of_each_file_what_the_latest_run_made_of_it(ran):

@@ -7,7 +7,9 @@ import pytest
 
 from services.domain import Run, RunRequest, RunStatus
 from services.predictions.comparison import Change, changed, compare, fate, settings_that_differ
-from services.predictions.reader import Predictions, ScoredMiniBatch, make_table
+from services.predictions.matching import ScoredMiniBatch
+from services.predictions.reader import Predictions
+from services.predictions.writer import make_table
 from services.settings import ParallelRunSettings
 
 
@@ -70,7 +72,7 @@ def test_drift_of_classes_is_scipys_chi_square(table):
     assert (drift.statistic, drift.p_value) == pytest.approx((found.statistic, found.pvalue))
     assert (drift.test, drift.warnings) == ("chi-square", ())
     assert drift.psi == pytest.approx(0.2747, abs=1e-4)
-    assert drift.in_words == "shifted"
+    assert drift.describe == "shifted"
 
 
 def test_drift_of_numbers_is_scipys_kolmogorov_smirnov(table):
@@ -87,7 +89,7 @@ def test_drift_of_numbers_is_scipys_kolmogorov_smirnov(table):
 def test_what_did_not_move_is_stable_and_too_few_rows_are_said(table):
     rows = [(f"{n}", ["cat", "dog"][n % 2]) for n in range(20)]
     drift = compare(table("older", rows), table("newer", rows), "run-1").drift()
-    assert (drift.psi, drift.in_words, drift.p_value) == (0.0, "stable", 1.0)
+    assert (drift.psi, drift.describe, drift.p_value) == (0.0, "stable", 1.0)
     assert "too few" in drift.warnings[0]
 
 

@@ -8,7 +8,7 @@ import pytest
 from services.domain import Run, RunRequest, RunStatus, parse_reference, utc_now
 from services.errors import SettingsError
 from services.settings import ParallelRunSettings
-from services.storage.mini_batch_plan import Cut, in_words
+from services.storage.mini_batch_plan import MiniBatchPlan, describe
 
 
 def settings(**values):
@@ -16,7 +16,7 @@ def settings(**values):
 
 
 def words_for(file_counts, given):
-    return in_words(Cut.of_files(file_counts, given.units_in_a_mini_batch(tabular=False)), given)
+    return describe(MiniBatchPlan.of_files(file_counts, given.units_in_a_mini_batch(tabular=False)), given)
 
 
 def test_a_run_says_what_it_will_do_in_words():

@@ -15,19 +15,10 @@ from typing import Any
 import pytest
 
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
-from services.predictions.matching import NO_FILE, NO_ROW
-from services.predictions.reader import (
-    COLUMNS,
-    EVERY_FAILURE,
-    EVERY_PREDICTION,
-    Filter,
-    Kind,
-    Predictions,
-    ScoredMiniBatch,
-    Status,
-    make_table,
-)
-from services.predictions.writer import path_of
+from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, Filter
+from services.predictions.matching import NO_FILE, NO_ROW, ScoredMiniBatch, Status
+from services.predictions.reader import Predictions
+from services.predictions.writer import COLUMNS, Kind, make_table, path_of
 
 
 def mini_batch(items: Sequence[str], rows: Sequence[str], index: int = 0, error: str = "", attempts: int = 1) -> ScoredMiniBatch:
@@ -346,7 +337,8 @@ def test_pages_may_import_it_before_their_first_paint():
 
 def test_making_and_asking_a_table_never_loads_pandas(tmp_path):
     script = (
-        "import sys, pathlib; from services.predictions.reader import *; path = pathlib.Path(sys.argv[1])\n"
+        "import sys, pathlib\nfrom services.predictions.filters import *\nfrom services.predictions.matching import *\n"
+        "from services.predictions.reader import *\nfrom services.predictions.writer import *\npath = pathlib.Path(sys.argv[1])\n"
         """make_table([ScoredMiniBatch(0, ['a'], '/r', ['a: [1, {"x": 0.5, "day": "2026-01-01"}]'], 'w', 1, 0.1, '')], path)\n"""
         "make_table([ScoredMiniBatch(0, ['a', 'ü'], '/r', ['a: 1'], 'w', 1, 0.1, '')], path)\n"
         "p = Predictions(path); p.page(Filter(text='a', classes=('1',))); p.failed(); p.class_counts(); p.histogram(); b''.join(p.csv())\n"

@@ -16,7 +16,7 @@ from pyarrow import parquet
 from services.domain import DatasetFile
 from services.errors import IntakeError
 from services.intake import tabular
-from services.local.batching import cut, look_at_cut, manifest_by_keys
+from services.local.batching import cut, manifest_by_keys, plan_mini_batches
 from services.local.run_folder import PlannedDataset
 from services.local.worker_inputs import FileInput, TabularInput
 from services.settings import ParallelRunSettings
@@ -60,7 +60,7 @@ def look_at(tmp_path):
         stats = {name: (root / name).stat() for name in sorted(files)}
         lines = [manifest_line(DatasetFile(name, stat.st_size, stat.st_mtime_ns)) for name, stat in stats.items()]
         (folder / tabular.FILES).write_bytes(b"".join(lines))
-        table = tabular.look_at(root, folder)
+        table = tabular.inspect_table(root, folder)
         manifest = str(folder / tabular.MANIFEST)
         return Looked(table, PlannedDataset("t:1", str(root), manifest, table.row_count, table.format, table.columns, partition_format))
 
@@ -249,7 +249,7 @@ def test_a_mini_batch_is_about_so_many_bytes_of_one_file(look_at):
 
 
 def cut_of(looked, size):
-    return look_at_cut([looked.dataset], ParallelRunSettings(mini_batch_size=size))
+    return plan_mini_batches([looked.dataset], ParallelRunSettings(mini_batch_size=size))
 
 
 def test_the_cut_is_told_before_the_run(look_at):
@@ -313,7 +313,7 @@ def test_several_keys_are_ordered_by_their_values(look_at):
         ("b", "10", 2),
         ("b", "2", 2),
     ]
-    found = look_at_cut([looked.dataset], ParallelRunSettings(partition_keys=["brand", "store"]))
+    found = plan_mini_batches([looked.dataset], ParallelRunSettings(partition_keys=["brand", "store"]))
     assert (found.mini_batch_count, found.each) == (4, ", one for each brand and store")
 
 

@@ -174,7 +174,7 @@ def message_of(error: BaseException) -> str:
         said = match[1]
     said = re.sub(r"^(\w+(Exception|Error):?\s*Message:|Request failed \(\d+\):)\s*", "", " ".join(said.split()))
     said = re.sub(r"\s*InnerException .*", "", said)
-    said = _unreached_in_words(said)
+    said = _describe_unreachable(said)
     said = re.sub(r"\b(sig|client_secret|AccountKey|access_token)=[^&\s\"']+", r"\1=…", said)
     said = re.sub(r"Bearer [\w.~+/=-]+", "Bearer …", said)
     return said if len(said) <= 500 else said[:499] + "…"
@@ -196,7 +196,7 @@ _WHY = (
 )
 
 
-def _unreached_in_words(said: str) -> str:
+def _describe_unreachable(said: str) -> str:
     """What urllib3 says of a connection is the text of its objects: the host, and why there is no answer from it, in words."""
     if not re.search(_BROKEN, said):
         return said

@@ -89,7 +89,7 @@ class Session:
             )
 
     def _told(self) -> AbstractContextManager[None]:
-        return throttling.told(self._tell, throttling.MOST if self._of_a_command else math.inf)
+        return throttling.notify_when_throttled(self._tell, throttling.MOST if self._of_a_command else math.inf)
 
     @contextmanager
     def asking(self, what: str, field: str = "") -> Iterator[SdkWorkspace]:
@@ -102,7 +102,7 @@ class Session:
                     self._workspace = None
                 raise
 
-    def patiently(self, what: str, ask: Callable[[SdkWorkspace], T], field: str = "") -> T:
+    def with_retries(self, what: str, ask: Callable[[SdkWorkspace], T], field: str = "") -> T:
         """What `ask` returns of the open workspace, tried again where Azure is busy or out of reach. For those clients of the SDK that
         don't try again by themselves, as most do."""
         until = time.monotonic() + (throttling.MOST if self._of_a_command else math.inf)

@@ -28,7 +28,7 @@ _ANSWERS = logging.getLogger("urllib3.connectionpool")
 places, urllib3 for one; all of them ask by it."""
 
 
-class _Word:
+class ThrottleNotifier:
     """Tells once that Azure is busy, where a question was answered so and no other answer came soon; and "" when it is over."""
 
     def __init__(self, tell: Callable[[str], None], most: float) -> None:
@@ -67,14 +67,14 @@ class _Word:
             self._timer, self._told = None, False
 
 
-_asking: ContextVar[_Word | None] = ContextVar("asking", default=None)
+_asking: ContextVar[ThrottleNotifier | None] = ContextVar("asking", default=None)
 """Who is told of what is asked here; of what a thread asks for another one, where it was started in that one's context."""
 
-_open: list[_Word] = []
+_open: list[ThrottleNotifier] = []
 """All who are told something now. The SDK lists models from threads of its own, which it starts in no context: those are heard by all."""
 
 
-def _listening() -> list[_Word]:
+def _listening() -> list[ThrottleNotifier]:
     word = _asking.get()
     return [word] if word else [*_open]
 
@@ -116,7 +116,7 @@ def shorten() -> None:
 
 
 @contextmanager
-def told(tell: Callable[[str], None], most: float = math.inf) -> Iterator[None]:
+def notify_when_throttled(tell: Callable[[str], None], most: float = math.inf) -> Iterator[None]:
     """Tell where what is asked meanwhile is refused for the time being, for longer than a moment. It is waited for as Azure asks, but no
     longer than `most` seconds."""
     if _asking.get():
@@ -127,7 +127,7 @@ def told(tell: Callable[[str], None], most: float = math.inf) -> Iterator[None]:
     _ANSWERS.setLevel(logging.DEBUG)
     _ANSWERS.propagate = False  # nobody else asked for this level
     _ANSWERS.addHandler(_LISTENER)  # once, however often
-    word = _Word(tell, most)
+    word = ThrottleNotifier(tell, most)
     before = _asking.set(word)
     _open.append(word)
     try:

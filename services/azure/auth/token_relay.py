@@ -17,11 +17,11 @@ from typing import IO
 from services.connection import Connection
 from services.errors import StudioError
 
-LOOK = 60.0
+TOKEN_POLL_SECONDS = 60.0
 """Seconds between two looks whether there is a new token. There is one in the last five minutes of the old one (MSAL's rule)."""
 
 
-class Lender:
+class TokenSender:
     """Tells the runners that were started here. `lent` gives the connection with the tokens of now, and is asked in a thread."""
 
     def __init__(self, lent: Callable[[], Connection]) -> None:
@@ -41,7 +41,7 @@ class Lender:
     def _lend(self) -> None:
         """Until no runner is left."""
         while True:
-            time.sleep(LOOK)
+            time.sleep(TOKEN_POLL_SECONDS)
             line = self._told
             with suppress(StudioError):  # out of reach for the moment, or the person has to sign in anew; the runner says so
                 line = self._lent().to_pipe()
@@ -64,7 +64,7 @@ def _tell(pipe: IO[bytes], line: str) -> bool:
     return True
 
 
-class Borrowed:
+class TokenReceiver:
     """The other end: how to sign in, as a runner was told, with tokens that a thread keeps up to date from its standard input."""
 
     def __init__(self, told: RawIOBase) -> None:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 NEVER = timedelta(days=36_500)
 
 
-class Listing(Generic[T]):
+class CachedList(Generic[T]):
     """The file is for the first look after a start, so that a page never waits for the network. Safe to use from several threads."""
 
     def __init__(self, path: Path, fetch: Callable[[], list[T]], load: Callable[[dict[str, Any]], T]) -> None:

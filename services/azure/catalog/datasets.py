@@ -25,7 +25,7 @@ from services.azure.catalog.listed_files import list_files, list_files_if_any
 from services.domain import Dataset, FileDataset, TabularDataset, utc_now
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.intake import datasets
-from services.intake.datasets import LookedOver
+from services.intake.datasets import DatasetInspection
 from services.intake.tabular import CSV, FILES, MANIFEST, PARQUET, Table
 from services.storage import file_tree
 from services.storage.manifest import manifest_line, read_manifest
@@ -143,7 +143,7 @@ class Datasets:
             found, source = self._found_in_place(str(path), type_, partition_format, staging)
             return self._register(name, source, found, str(path), staging, description, multi_line=False, uploaded=False)
         root = Path(path).expanduser().absolute()
-        found, multi_line = datasets.look_over(root, glob, type_, partition_format, staging), False
+        found, multi_line = datasets.inspect_dataset(root, glob, type_, partition_format, staging), False
         files = list(read_manifest(found.lists[-1]))
         if harmed := [file.path for file in files if set(file.path) & _HARMED]:
             text = (
@@ -161,7 +161,7 @@ class Datasets:
         place = f"azureml://datastores/{store.name}/paths/{target}"
         return self._register(name, (store, f"{target}/**"), found, place, staging, description, multi_line=multi_line, uploaded=True)
 
-    def _found_in_place(self, place: str, type_: str, partition_format: str, staging: Path) -> tuple[LookedOver, Any]:
+    def _found_in_place(self, place: str, type_: str, partition_format: str, staging: Path) -> tuple[DatasetInspection, Any]:
         """What lies there, its list written into `staging`, and the place as the SDK takes it."""
         with self._session.asking("The dataset was not registered", "path") as workspace:
             from azureml.core import Dataset as SdkDataset
@@ -183,10 +183,19 @@ class Datasets:
         lines = staging / (FILES if table else MANIFEST)
         lines.write_bytes(b"".join(map(manifest_line, files)))
         sha256, size = hashlib.sha256(lines.read_bytes()).hexdigest(), sum(file.size for file in files)
-        return LookedOver((lines,), sha256, len(files), size, "**", partition_format, table), source
+        return DatasetInspection((lines,), sha256, len(files), size, "**", partition_format, table), source
 
     def _register(
-        self, name: str, source: Any, found: LookedOver, place: str, staging: Path, description: str, *, multi_line: bool, uploaded: bool
+        self,
+        name: str,
+        source: Any,
+        found: DatasetInspection,
+        place: str,
+        staging: Path,
+        description: str,
+        *,
+        multi_line: bool,
+        uploaded: bool,
     ) -> Dataset:
         """Register what was found at `source`, and keep its lists."""
         with self._session.asking(f"Dataset {name} was not registered", "name" if uploaded else "path") as workspace:
@@ -305,7 +314,7 @@ class Datasets:
         return self._folder / name / str(version) / (FILES if tabular else MANIFEST)
 
 
-def _about(found: LookedOver, place: str, *, uploaded: bool) -> dict[str, Any]:
+def _about(found: DatasetInspection, place: str, *, uploaded: bool) -> dict[str, Any]:
     """What goes along in a tag: what Azure ML doesn't tell, and another machine would have to count."""
     about: dict[str, Any] = {"root": place, "glob": found.glob, "files": found.file_count, "bytes": found.size}
     about |= {"sha256": found.manifest_sha256} | ({"uploaded": True} if uploaded else {})

@@ -84,7 +84,7 @@ def environments(session: Session) -> list[Environment]:
 
         return [noun(environment) for environment in SdkEnvironment.list(workspace).values()]
 
-    found = session.patiently("The environments can't be listed", ask)
+    found = session.with_retries("The environments can't be listed", ask)
     return sorted(found, key=lambda one: (one.name.startswith(("AzureML-", "Microsoft")), one.name.lower()))
 
 

@@ -11,10 +11,10 @@ from services.errors import NotFound, SettingsError
 from services.intake.partition_format import PartitionFormat
 from services.settings import ParallelRunSettings
 from services.storage.manifest import read_manifest
-from services.storage.mini_batch_plan import Cut
+from services.storage.mini_batch_plan import MiniBatchPlan
 
 
-def cut(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Callable[[Dataset], Path]) -> Cut:
+def cut(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Callable[[Dataset], Path]) -> MiniBatchPlan:
     """`datasets` have their files counted; `list_of` tells where the list of one's files is. Raises SettingsError."""
     first, processes = datasets[0], settings.process_count_per_node
     for other in datasets:
@@ -31,26 +31,26 @@ def cut(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Cal
     )
 
 
-def _cut(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Callable[[Dataset], Path]) -> Cut:
+def _cut(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Callable[[Dataset], Path]) -> MiniBatchPlan:
     first, counts = datasets[0], [dataset.item_count for dataset in datasets]
     items = None if None in counts else sum(count or 0 for count in counts)
     if settings.partition_keys:
         batches = sum(_count_of_keys(dataset, settings.partition_keys, list_of) for dataset in datasets)
         each = f", one for each {' and '.join(settings.partition_keys)}"
-        return Cut(first.item, items, batches, each, estimated=not items)
+        return MiniBatchPlan(first.item, items, batches, each, estimated=not items)
     if not isinstance(first, TabularDataset):
-        return Cut.of_files((dataset.file_count or 0 for dataset in datasets), settings.units_in_a_mini_batch(tabular=False))
+        return MiniBatchPlan.of_files((dataset.file_count or 0 for dataset in datasets), settings.units_in_a_mini_batch(tabular=False))
     try:
         sizes = [file.size for dataset in datasets for file in read_manifest(list_of(dataset))]
     except NotFound:
         sizes = []
     if not sizes or not all(dataset.item_count for dataset in datasets):
         note = "How many rows and mini-batches there are is not known here: Azure ML cuts tabular datasets by bytes when it runs."
-        return Cut(first.item, None, None, "", (note,), estimated=True)
+        return MiniBatchPlan(first.item, None, None, "", (note,), estimated=True)
     units = settings.units_in_a_mini_batch(tabular=True)
     each = settings.mini_batch_size or ""
     each = f" of {counted(units, 'byte') if each.isdecimal() else each or '1MB'}"
-    return Cut(first.item, items, sum(max(1, -(-size // units)) for size in sizes), each, estimated=True)
+    return MiniBatchPlan(first.item, items, sum(max(1, -(-size // units)) for size in sizes), each, estimated=True)
 
 
 def _count_of_keys(dataset: Dataset, keys: tuple[str, ...], list_of: Callable[[Dataset], Path]) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from services.azure.auth.session import Session
 from services.azure.catalog import computes, environments
-from services.azure.catalog.cached_list import NEVER, Listing
+from services.azure.catalog.cached_list import NEVER, CachedList
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
 from services.domain import Dataset, Environment, FileDataset, Model, TabularDataset, parse_reference, utc_now
@@ -33,20 +33,20 @@ class _Versioned(Protocol):
 V = TypeVar("V", bound=_Versioned)
 
 
-class Lists:
-    """`patient` ones (the command line's) fetch a list when it is asked for. The dashboard's are not: they tell what is known, and fetch
+class WorkspaceCache:
+    """`blocking` ones (the command line's) fetch a list when it is asked for. The dashboard's are not: they tell what is known, and fetch
     in the background."""
 
-    def __init__(self, session: Session, folder: Path, models: Models, datasets: Datasets, *, patient: bool) -> None:
-        self._session, self._patient = session, patient
+    def __init__(self, session: Session, folder: Path, models: Models, datasets: Datasets, *, blocking: bool) -> None:
+        self._session, self._blocking = session, blocking
         self._background = threading.Lock()  # held while the thread is at work
         self._state = ConnectionState(False, False)
 
         def known_datasets() -> list[Dataset]:
             return datasets.all(self.datasets.known())
 
-        self.models = Listing(folder / "models.json", models.all, _model)
-        self.datasets: Listing[Dataset] = Listing(folder / "datasets.json", known_datasets, _dataset)
+        self.models = CachedList(folder / "models.json", models.all, _model)
+        self.datasets: CachedList[Dataset] = CachedList(folder / "datasets.json", known_datasets, _dataset)
 
         def known_environments() -> list[Environment]:  # when they were made isn't told: when they were first seen is
             seen = {(one.name, one.version): one.created_at for one in self.environments.known()}
@@ -54,11 +54,11 @@ class Lists:
                 replace(one, created_at=seen.get((one.name, one.version), one.created_at)) for one in environments.environments(session)
             ]
 
-        self.environments = Listing(folder / "environments.json", known_environments, lambda value: Environment(**value))
-        self.compute_targets = Listing(folder / "computes.json", lambda: computes.compute_targets(session), lambda v: ComputeTarget(**v))
-        self.datastores = Listing(folder / "datastores.json", lambda: computes.datastores(session), lambda v: Datastore(**v))
+        self.environments = CachedList(folder / "environments.json", known_environments, lambda value: Environment(**value))
+        self.compute_targets = CachedList(folder / "computes.json", lambda: computes.compute_targets(session), lambda v: ComputeTarget(**v))
+        self.datastores = CachedList(folder / "datastores.json", lambda: computes.datastores(session), lambda v: Datastore(**v))
 
-    def _all(self) -> tuple[Listing[Any], ...]:
+    def _all(self) -> tuple[CachedList[Any], ...]:
         return self.models, self.datasets, self.compute_targets, self.environments, self.datastores
 
     def state(self) -> ConnectionState:
@@ -95,14 +95,14 @@ class Lists:
             self._state = replace(self._state, opening=False, listing=False, message="", error=error)
             self._background.release()
 
-    def known(self, listing: Listing[T]) -> list[T]:
-        if self._patient:
+    def known(self, listing: CachedList[T]) -> list[T]:
+        if self._blocking:
             return listing.current(FRESH)
         if listing.age > FRESH and self._session.is_open and self._state.error is None:
             self.refresh()
         return listing.known()
 
-    def one(self, listing: Listing[V], noun: str, reference: str, *, known: bool = False) -> V:
+    def one(self, listing: CachedList[V], noun: str, reference: str, *, known: bool = False) -> V:
         """The thing of that reference. Where it is not known, what the service says now counts, unless `known`. Raises NotFound."""
         name, version = parse_reference(reference, noun)
         for ask in (False, True):

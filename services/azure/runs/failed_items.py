@@ -13,14 +13,16 @@ from services.azure.runs.run_folder import FilesAgain, RunFolder, RunPlan
 from services.domain import Dataset, Run, RunStatus, counted
 from services.errors import StudioError
 from services.predictions.matching import Status, read_rows
-from services.storage.mini_batch_plan import Cut
+from services.storage.mini_batch_plan import MiniBatchPlan
 
 MOST = 1_000
 """Files that a definition names one by one."""
 _WHOLE = "Rerun it whole."
 
 
-def narrowed(plan: RunPlan, cut: Cut, run: Run, folder: RunFolder, datasets: Sequence[Dataset]) -> tuple[RunPlan, Cut]:
+def restrict_to_failed(
+    plan: RunPlan, cut: MiniBatchPlan, run: Run, folder: RunFolder, datasets: Sequence[Dataset]
+) -> tuple[RunPlan, MiniBatchPlan]:
     """The plan and the cut for what failed in `run`, whose folder that is. Raises StudioError where nothing did, and where Azure ML's
     text doesn't tell what."""
     again = tuple(
@@ -31,7 +33,7 @@ def narrowed(plan: RunPlan, cut: Cut, run: Run, folder: RunFolder, datasets: Seq
     counts = [len(each.paths) for each in again]
     narrow = replace(cut, item_count=sum(counts), mini_batch_count=0, estimated=True)
     if not plan.request.settings.partition_keys:
-        narrow = replace(Cut.of_files(counts, plan.request.settings.units_in_a_mini_batch(tabular=False)), on=cut.on)
+        narrow = replace(MiniBatchPlan.of_files(counts, plan.request.settings.units_in_a_mini_batch(tabular=False)), on=cut.on)
     return replace(plan, again=again, item_count=sum(counts)), narrow
 
 

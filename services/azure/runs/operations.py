@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from filelock import Timeout
 
 from services.azure.auth.session import Session
-from services.azure.auth.token_relay import Lender
+from services.azure.auth.token_relay import TokenSender
 from services.azure.runs import failures, output_reader
 from services.azure.runs.run_folder import RunFolder, RunPlan
 from services.domain import Failure, Model, Run, RunRequest, RunStatus, utc_now
@@ -22,13 +22,13 @@ from services.errors import NotFound, SettingsError, StudioError
 from services.pipelines import PARAMETERS, PipelineRun
 from services.remote import ComputeTarget
 from services.storage import run_process
-from services.storage.mini_batch_plan import Cut
+from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store
 
 if TYPE_CHECKING:
     from services.predictions.reader import Predictions
 
-_A_LOOK = 0.3  # seconds: somebody who looks whether the run is carried out holds its lock for less
+_LOCK_TIMEOUT_SECONDS = 0.3  # seconds: somebody who looks whether the run is carried out holds its lock for less
 
 
 def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models: Sequence[Model]) -> list[str]:
@@ -42,7 +42,7 @@ def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models:
         raise SettingsError("compute_target", "no compute target is chosen", f"Choose the cluster that the run is sent to: {usable}.")
     target = targets.get(request.compute_target)
     if target is None or not target.usable:
-        why = "is not there" if target is None else f"can't be sent a run ({target.in_words()})"
+        why = "is not there" if target is None else f"can't be sent a run ({target.describe()})"
         raise SettingsError("compute_target", f"compute target “{request.compute_target}” {why}", f"Those that can: {usable}.")
     nodes = request.settings.node_count
     if target.max_nodes is not None and nodes > target.max_nodes:
@@ -66,16 +66,16 @@ def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models:
     ]
 
 
-class Runs:
+class RunOperations:
     """The runs of one home: `<home of this machine>/azure/<subscription>/<resource group>/<workspace>`."""
 
     def __init__(self, home: Path, store: Store, session: Session) -> None:
         self._home = home
         self._store = store
         self._session = session
-        self._lender = Lender(session.lent)
+        self._token_sender = TokenSender(session.lent)
 
-    def submit(self, plan: RunPlan, cut: Cut, warnings: Sequence[str] = ()) -> Run:
+    def submit(self, plan: RunPlan, cut: MiniBatchPlan, warnings: Sequence[str] = ()) -> Run:
         """Record the run, then let go of it: a runner process carries it. A second one with its `submission_id` is the first.
 
         Raises WorkspaceUnavailable.
@@ -100,7 +100,7 @@ class Runs:
     def _start(self, run_id: str, lent: str) -> None:
         started = run_process.start(self.folder(run_id), "services.azure.runs.runner", self._home, told=lent, without="AZURE_CLIENT_SECRET")
         if started and self._session.connection.sign_in.asks_a_person:
-            self._lender.add(started, lent)
+            self._token_sender.add(started, lent)
         elif started:
             started.close()
 
@@ -110,13 +110,13 @@ class Runs:
     # ---- watching -------------------------------------------------------------------------------------------------------------
 
     def all(self, limit: int) -> list[Run]:
-        return [self._as_it_is(run) for run in self._store.runs(limit)]
+        return [self._with_liveness(run) for run in self._store.runs(limit)]
 
     def one(self, run_id: str) -> Run:
-        return self._as_it_is(self._store.run(run_id))
+        return self._with_liveness(self._store.run(run_id))
 
-    def _as_it_is(self, run: Run) -> Run:
-        return run_process.as_it_is(run, self.folder(run.id), self._store)
+    def _with_liveness(self, run: Run) -> Run:
+        return run_process.with_liveness(run, self.folder(run.id), self._store)
 
     def plan(self, run_id: str) -> RunPlan:
         """What was asked. Raises NotFound."""
@@ -137,7 +137,7 @@ class Runs:
             return run
         self._store.request_cancel(run_id)
         folder = self.folder(run_id)
-        with contextlib.suppress(Timeout), folder.locked(_A_LOOK):
+        with contextlib.suppress(Timeout), folder.locked(_LOCK_TIMEOUT_SECONDS):
             if self._store.run(run_id).status.ended:
                 return self.one(run_id)
             if folder.pipeline_run() is None and not folder.plan().published_id:  # of such a one Azure ML may know all the same
@@ -154,7 +154,7 @@ class Runs:
             text = f"Run {run_id} is {run.status.lower()} in Azure ML; there is nothing to resume."
             raise StudioError(text, "Rerun it to score everything again.")
         try:
-            with self.folder(run_id).locked(_A_LOOK):
+            with self.folder(run_id).locked(_LOCK_TIMEOUT_SECONDS):
                 self._start_again(run_id)
         except Timeout as error:
             raise StudioError(f"Run {run_id} is being followed; there is nothing to resume.", "Cancel it first.") from error

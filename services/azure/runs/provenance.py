@@ -9,7 +9,7 @@ from services.azure.runs.run_folder import RunFolder
 from services.domain import Environment, Run
 from services.errors import StudioError
 from services.predictions.annotations import RowKey
-from services.predictions.provenance import Origins, RowTrace, sha256_of
+from services.predictions.provenance import Provenance, RowTrace, sha256_of
 from services.predictions.writer import path_of
 from services.storage.manifest import read_manifest
 
@@ -51,11 +51,11 @@ def _lines_that_name(name: str, folder: RunFolder) -> Iterator[str]:
                     return
 
 
-def origins(run: Run, folder: RunFolder, models: Iterable[tuple[str, str]], environment: Environment | None) -> Origins:
+def provenance(run: Run, folder: RunFolder, models: Iterable[tuple[str, str]], environment: Environment | None) -> Provenance:
     """What went into this run; `models` are references with their SHA-256, "" where it isn't known."""
     plan, request = folder.plan(), run.request
     manifests = [sha256_of(Path(manifest)) for manifest in plan.manifests] or [""] * len(request.datasets)
-    return Origins(
+    return Provenance(
         run=run.id,
         title=run.title,
         status=run.status,

@@ -13,12 +13,12 @@ from typing import Any
 from services.azure.auth.sdk_errors import moment, run_status
 from services.azure.auth.session import Session
 from services.azure.runs import pipeline
-from services.azure.runs.operations import Runs, again
+from services.azure.runs.operations import RunOperations, again
 from services.azure.runs.run_folder import EXPERIMENT, RunPlan
 from services.domain import Run, RunStatus, counted
 from services.errors import NotFound, SettingsError, StudioError
 from services.pipelines import PARAMETERS, PipelineRun, PublishedPipeline, Recurrence, Schedule
-from services.storage.mini_batch_plan import Cut
+from services.storage.mini_batch_plan import MiniBatchPlan
 
 _PIPELINE_RUN = "azureml.PipelineRun"
 
@@ -26,7 +26,7 @@ _PIPELINE_RUN = "azureml.PipelineRun"
 class Publishing:
     """The pipelines of one workspace. What a pipeline was published from is kept in `home`, since its graph does not tell it."""
 
-    def __init__(self, home: Path, session: Session, runs: Runs) -> None:
+    def __init__(self, home: Path, session: Session, runs: RunOperations) -> None:
         self._kept = home / "published"
         self._session = session
         self._runs = runs
@@ -176,11 +176,11 @@ class Publishing:
         )
 
 
-def _cut(plan: RunPlan) -> Cut:
+def _cut(plan: RunPlan) -> MiniBatchPlan:
     """As far as it is known without asking: of several datasets as if they were one."""
     if plan.tabular or plan.request.settings.partition_keys:
-        return Cut("row" if plan.tabular else "file", plan.item_count, None, estimated=True)
-    return Cut.of_files([plan.item_count or 0], plan.request.settings.units_in_a_mini_batch(tabular=False))
+        return MiniBatchPlan("row" if plan.tabular else "file", plan.item_count, None, estimated=True)
+    return MiniBatchPlan.of_files([plan.item_count or 0], plan.request.settings.units_in_a_mini_batch(tabular=False))
 
 
 def _as_sent(parameters: Mapping[str, str]) -> dict[str, str]:
@@ -208,10 +208,10 @@ def _seen(run: Any, experiment: str) -> PipelineRun:
 
 
 def _schedule(its: Any) -> Schedule:
-    return Schedule(its.id, its.name or "", its.pipeline_id or "", _in_words(its.recurrence), its.status == "Active")
+    return Schedule(its.id, its.name or "", its.pipeline_id or "", _describe(its.recurrence), its.status == "Active")
 
 
-def _in_words(recurrence: Any) -> str:
+def _describe(recurrence: Any) -> str:
     """A recurrence of the SDK, also one that this program would not make. Its attributes are there where they were told."""
     if recurrence is None:
         return "when its datastore changes"

@@ -22,23 +22,23 @@ from typing import Any, TypeVar
 from services.azure.auth import throttling
 from services.azure.auth.sdk_errors import azure_errors, moment, run_status, status_of
 from services.azure.auth.session import Session
-from services.azure.auth.token_relay import LOOK, Borrowed
+from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
 from services.azure.runs import artifacts, failures, output_reader, pipeline
 from services.azure.runs.run_folder import RunFolder
 from services.domain import RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
 from services.pipelines import PipelineRun
 from services.storage import run_process
-from services.storage.file_tree import size_in_words
+from services.storage.file_tree import format_size
 from services.storage.run_process import Outcome
 from services.storage.store import Store
 
-BEAT = 2.0  # seconds between signs of life
+HEARTBEAT_SECONDS = 2.0  # seconds between signs of life
 SOONEST, LATEST = 0.25, 10.0  # seconds between two looks at a run: longer, the longer nothing changes
 LOGS_SOONEST, LOGS_LATEST = 2.0, 20.0  # seconds between two looks at the logs while it runs
 MOST_LIVE_LOGS = 30
 PATIENCE = 30 * 60.0  # seconds that the service may be out of reach
-NEW_TOKEN = 1.5 * LOOK  # seconds that one may take to come, where tokens are lent
+NEW_TOKEN = 1.5 * TOKEN_POLL_SECONDS  # seconds that one may take to come, where tokens are lent
 REFUSALS = 3  # times that it may refuse a sign-in or a permission: one may be the service's own fault
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class LostSight(Exception):
 class Runner:
     """Carries one run. Use it once, holding the run's lock."""
 
-    def __init__(self, home: Path, run_id: str, borrowed: Borrowed) -> None:
+    def __init__(self, home: Path, run_id: str, borrowed: TokenReceiver) -> None:
         self._home = home
         self._run_id = run_id
         self._store = Store(home)
@@ -73,14 +73,14 @@ class Runner:
 
     # ---- from start to end ----------------------------------------------------------------------------------------------------
 
-    def carry(self) -> None:
+    def execute(self) -> None:
         """Do what is left of the run, and write down how it ended, or why it can't be followed any longer."""
         ended = threading.Event()
         heart = threading.Thread(target=self._beat, args=(ended,), daemon=True)  # a call of the SDK may take minutes
         heart.start()
         outcome: Outcome | None = None
         try:
-            outcome = self._carry()
+            outcome = self._execute()
         except Canceled as error:
             shutil.rmtree(self._folder.output_coming, ignore_errors=True)
             outcome = Outcome(RunStatus.CANCELED, None, f"Canceled on request{error}.")
@@ -99,17 +99,17 @@ class Runner:
             told = {"status": outcome.status, "error_code": outcome.error_code, "error": outcome.error, "workers": 0, "rate": None}
             self._store.update_run(self._run_id, **told, ended_at=self._ended_at(), heartbeat_at=utc_now())
 
-    def _carry(self) -> Outcome:
+    def _execute(self) -> Outcome:
         try:
             if self._known is None:
                 self._make()
             self._start()
         except StudioError as error:
-            return Outcome(RunStatus.FAILED, "NotSubmitted", _in_words(error))
+            return Outcome(RunStatus.FAILED, "NotSubmitted", _describe(error))
         try:
             return self._follow()
         except (NotFound, IntakeError) as error:
-            return Outcome(RunStatus.FAILED, type(error).__name__, _in_words(error))
+            return Outcome(RunStatus.FAILED, type(error).__name__, _describe(error))
 
     # ---- submit ---------------------------------------------------------------------------------------------------------------
 
@@ -118,19 +118,19 @@ class Runner:
         plan, tags = self._plan, {pipeline.RUN_TAG: self._run_id}
         self._end_if_canceled()
         self._store.update_run(self._run_id, status=RunStatus.NOT_STARTED, heartbeat_at=utc_now())
-        workspace = self._patiently("The workspace can't be opened", lambda: self._session.workspace)
+        workspace = self._with_retries("The workspace can't be opened", lambda: self._session.workspace)
         if plan.published_id:
             what = "The published pipeline can't be run"
-            made = self._patiently(what, lambda: pipeline.published_run(workspace, plan, self._run_id))
+            made = self._with_retries(what, lambda: pipeline.published_run(workspace, plan, self._run_id))
             if made is None:
                 self._end_if_canceled(surely=True)
-                made = self._patiently(what, lambda: pipeline.run_published(workspace, plan, self._run_id))
+                made = self._with_retries(what, lambda: pipeline.run_published(workspace, plan, self._run_id))
         else:
-            built = self._patiently("The pipeline can't be built", lambda: pipeline.build(self._session, plan, self._folder))
+            built = self._with_retries("The pipeline can't be built", lambda: pipeline.build(self._session, plan, self._folder))
             self._end_if_canceled()
             again = bool(plan.request.rerun_of)
             what = "The run can't be submitted"
-            made = self._patiently(what, lambda: pipeline.create_run(built, plan.experiment, tags, regenerate_outputs=again))
+            made = self._with_retries(what, lambda: pipeline.create_run(built, plan.experiment, tags, regenerate_outputs=again))
         if not plan.published_id:  # a made one that is never started does nothing
             self._end_if_canceled()
         self._note(PipelineRun(made, plan.experiment, RunStatus.NOT_STARTED, run_id=self._run_id))
@@ -144,9 +144,9 @@ class Runner:
     def _start(self) -> None:
         assert self._known
         made = self._known.id
-        workspace = self._patiently("The workspace can't be opened", lambda: self._session.workspace)
-        self._patiently("The run can't be started", lambda: pipeline.start_run(workspace, made))
-        self._run = self._patiently("The run can't be read", lambda: _pipeline_run(workspace, self._plan.experiment, made))
+        workspace = self._with_retries("The workspace can't be opened", lambda: self._session.workspace)
+        self._with_retries("The run can't be started", lambda: pipeline.start_run(workspace, made))
+        self._run = self._with_retries("The run can't be read", lambda: _pipeline_run(workspace, self._plan.experiment, made))
         self._note(replace(self._known, studio_url=self._run.get_portal_url()))
 
     # ---- follow ---------------------------------------------------------------------------------------------------------------
@@ -155,15 +155,15 @@ class Runner:
         wait, step, asked_to_end = SOONEST, None, False
         logs_wait, logs_at = LOGS_SOONEST, time.monotonic() + LOGS_SOONEST
         while True:
-            word = self._patiently("The run can't be read", self._run.get_status)
+            word = self._with_retries("The run can't be read", self._run.get_status)
             if step is None:
-                step = self._patiently("The run's step can't be read", self._step)
-            step_word = self._patiently("The run's step can't be read", step.get_status) if step else ""
+                step = self._with_retries("The run's step can't be read", self._step)
+            step_word = self._with_retries("The run's step can't be read", step.get_status) if step else ""
             changed = self._saw(word, step_word)
             if run_status(word).ended:
                 return self._fetch(run_status(word), step)
             if self._store.cancel_requested(self._run_id) and not asked_to_end:
-                self._patiently("The run can't be canceled", self._run.cancel)
+                self._with_retries("The run can't be canceled", self._run.cancel)
                 asked_to_end, changed = True, True
             if step and time.monotonic() >= logs_at:
                 with suppress(StudioError), azure_errors("The logs can't be fetched"):  # they are fetched again at the end
@@ -214,14 +214,14 @@ class Runner:
             self._note_progress()
         if status is RunStatus.CANCELED:
             return Outcome(status, None, "Canceled on request.")
-        details = self._patiently("The run can't be read", (step or self._run).get_details)
+        details = self._with_retries("The run can't be read", (step or self._run).get_details)
         self._note_times(details)
         if status is RunStatus.FAILED:
             return Outcome(status, *failures.reason(details, self._folder))
         if step:
             what = "The run's output can't be fetched"
             self._came(0, 0)
-            self._patiently(what, lambda: artifacts.fetch_output(step, self._plan, self._folder, self._came))
+            self._with_retries(what, lambda: artifacts.fetch_output(step, self._plan, self._folder, self._came))
             self._note_reuse(step)
         if self._plan.request.settings.output_action == "append_row":
             return self._counted()
@@ -234,12 +234,12 @@ class Runner:
         self._said_at = now
         if self._store.cancel_requested(self._run_id):
             raise Canceled(", while its output was fetched: it is completed in Azure ML, and the output is there")
-        self._say(f"Fetching the output: {size_in_words(here)} of {size_in_words(of)}" if of else "Fetching the output")
+        self._say(f"Fetching the output: {format_size(here)} of {format_size(of)}" if of else "Fetching the output")
 
     def _fetch_logs(self, step: Any) -> None:
         """A run without its logs is still a run."""
         try:
-            self._patiently("The run's logs can't be fetched", lambda: artifacts.fetch_logs(step, self._folder))
+            self._with_retries("The run's logs can't be fetched", lambda: artifacts.fetch_logs(step, self._folder))
         except (LostSight, StudioError) as error:
             self._warn(str(error))
 
@@ -264,7 +264,7 @@ class Runner:
         try:
             output_reader.make_table(self._folder, self._plan)
         except WorkspaceUnavailable as error:  # the output is here, and the table is made when somebody looks at it
-            self._warn(_in_words(error))
+            self._warn(_describe(error))
         return Outcome(RunStatus.COMPLETED)
 
     def _note_reuse(self, step: Any) -> None:
@@ -285,7 +285,7 @@ class Runner:
 
     # ---- the service, and signs of life ---------------------------------------------------------------------------------------
 
-    def _patiently(self, what: str, ask: Callable[[], T]) -> T:
+    def _with_retries(self, what: str, ask: Callable[[], T]) -> T:
         """What `ask` returns, asked again while the service is out of reach, busy or at fault, for half an hour.
 
         Raises LostSight when that doesn't help, or nobody may ask; the StudioError itself for a refusal of what was asked.
@@ -293,7 +293,7 @@ class Runner:
         began, wait, refused = time.monotonic(), 1.0, 0
         while True:
             try:
-                with throttling.told(self._say), azure_errors(what):
+                with throttling.notify_when_throttled(self._say), azure_errors(what):
                     answer = ask()
             except StudioError as error:
                 status = status_of(error.__cause__) if error.__cause__ else None
@@ -302,7 +302,7 @@ class Runner:
                     raise
                 refused += final or status in (401, 403)
                 if refused >= REFUSALS or time.monotonic() - began > PATIENCE:
-                    raise LostSight("LostSight", f"{_in_words(error)} {self._what_now()}") from error
+                    raise LostSight("LostSight", f"{_describe(error)} {self._what_now()}") from error
                 self._in_trouble = True
                 self._store.update_run(self._run_id, error_code=type(error).__name__, error=f"{error.message} It is asked again.")
                 print(f"{utc_now():%H:%M:%S} {error.message} Again in {wait:.0f} s.", file=sys.stderr, flush=True)
@@ -332,12 +332,12 @@ class Runner:
         self._folder.note(known)
 
     def _beat(self, ended: threading.Event) -> None:
-        while not ended.wait(BEAT):
+        while not ended.wait(HEARTBEAT_SECONDS):
             with suppress(WorkspaceUnavailable):
                 self._store.update_run(self._run_id, heartbeat_at=utc_now())
 
 
-def _in_words(error: StudioError) -> str:
+def _describe(error: StudioError) -> str:
     return " ".join(filter(None, (error.message, error.hint)))
 
 
@@ -359,11 +359,11 @@ def main() -> int:
         return 2
     home, run_id = Path(sys.argv[1]), sys.argv[2]
     try:
-        borrowed = Borrowed(FileIO(0, closefd=False))
+        borrowed = TokenReceiver(FileIO(0, closefd=False))
     except ValueError:
         print("how to sign in is told on standard input, by `resume` for one", file=sys.stderr)
         return 2
-    return run_process.carry(RunFolder(home, run_id), Store(home), lambda: Runner(home, run_id, borrowed).carry())
+    return run_process.execute(RunFolder(home, run_id), Store(home), lambda: Runner(home, run_id, borrowed).execute())
 
 
 if __name__ == "__main__":

@@ -10,21 +10,12 @@ import pytest
 
 from services.errors import NotFound, SettingsError
 from services.predictions import charts
-from services.predictions.reader import (
-    EVERY_FAILURE,
-    EVERY_PREDICTION,
-    EVERY_ROW,
-    Condition,
-    Filter,
-    Order,
-    Predictions,
-    RowKey,
-    ScoredMiniBatch,
-    Status,
-    Test,
-    make_table,
-)
+from services.predictions.annotations import RowKey
+from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, EVERY_ROW, Condition, Filter, Operator, Order
+from services.predictions.matching import ScoredMiniBatch, Status
+from services.predictions.reader import Predictions
 from services.predictions.selections import folder_of, remove_table
+from services.predictions.writer import make_table
 
 DAY = datetime(2026, 3, 1, 23, 59, tzinfo=UTC).timestamp()
 
@@ -78,7 +69,7 @@ def files(table, filter_=EVERY_PREDICTION, order=Order()):  # noqa: B008 - a val
     ],
 )
 def test_conditions_on_columns_leave_what_holds_for_all_of_them(table, conditions, found):
-    filter_ = Filter(conditions=tuple(Condition(column, Test(test), tuple(values)) for column, test, *values in conditions))
+    filter_ = Filter(conditions=tuple(Condition(column, Operator(test), tuple(values)) for column, test, *values in conditions))
     assert files(table, filter_) == found
     assert table.count(filter_) == len(found)
     assert table.count(Filter.from_text(filter_.to_text())) == len(found)
@@ -87,12 +78,12 @@ def test_conditions_on_columns_leave_what_holds_for_all_of_them(table, condition
 @pytest.mark.parametrize(
     "condition",
     [
-        Condition("nothing", Test.EMPTY),
-        Condition("score", Test.FROM, ("high",)),
-        Condition("score", Test.FROM, ()),
-        Condition("Scored at", Test.TO, ("yesterday",)),
-        Condition("Scored at", Test.TO, ("9999-12-31",)),
-        Condition("File", Test.CONTAINS, ("a", "b")),
+        Condition("nothing", Operator.EMPTY),
+        Condition("score", Operator.FROM, ("high",)),
+        Condition("score", Operator.FROM, ()),
+        Condition("Scored at", Operator.TO, ("yesterday",)),
+        Condition("Scored at", Operator.TO, ("9999-12-31",)),
+        Condition("File", Operator.CONTAINS, ("a", "b")),
     ],
 )
 def test_a_condition_that_does_not_fit_its_column_is_refused(table, condition):
@@ -111,7 +102,7 @@ def test_a_filter_in_a_url_that_nobody_wrote_is_refused(text):
 
 def test_filters_and_orders_survive_a_url():
     hostile = "\"'&=%, :\n\u202e<b>🐈"
-    filter_ = Filter(hostile, (hostile, ""), -1.5, 1e300, hostile, (Status.FAILED,), (Condition(hostile, Test.GLOB, (hostile,)),))
+    filter_ = Filter(hostile, (hostile, ""), -1.5, 1e300, hostile, (Status.FAILED,), (Condition(hostile, Operator.GLOB, (hostile,)),))
     assert Filter.from_text(filter_.to_text()) == filter_
     assert Filter.from_text("") == EVERY_PREDICTION
     assert EVERY_PREDICTION.to_text() == ""
@@ -120,7 +111,7 @@ def test_filters_and_orders_survive_a_url():
 
 
 def test_a_facet_counts_under_what_is_asked_of_the_other_columns(table):
-    cats = Condition("label", Test.ONE_OF, ("cat",))
+    cats = Condition("label", Operator.ONE_OF, ("cat",))
     assert table.facet("label", Filter(conditions=(cats,))) == [("cat", 2), ("dog", 2), ("", 1), ("Cat", 1)]
     assert table.facet("Folder", Filter(conditions=(cats,))) == [("a", 1), ("b", 1)]
     assert table.facet("Folder", EVERY_ROW, limit=1) == [("b", 3)]
@@ -248,7 +239,7 @@ def test_the_numbers_behind_charts_count_every_row_once(table):
     [
         Filter(classes=tuple("02468")),
         Filter(classes=("1",)),
-        Filter(text="1", conditions=(Condition("Place", Test.ONE_OF, tuple(map(str, range(50)))),)),
+        Filter(text="1", conditions=(Condition("Place", Operator.ONE_OF, tuple(map(str, range(50)))),)),
         Filter(where="Prediction IN (SELECT Prediction FROM predictions WHERE Place < 500 AND Prediction > '3')"),
     ],
 )
@@ -278,10 +269,10 @@ def test_predictions_that_are_numbers_are_compared_and_grouped_as_numbers(tmp_pa
     def found(test, *values):
         return files(table, Filter(conditions=(Condition("Prediction", test, values),)))
 
-    assert found(Test.FROM, "9.5") == ["0.csv", "4.csv"]
-    assert found(Test.TO, "9") == ["1.csv", "2.csv", "3.csv"]
-    assert found(Test.ONE_OF, "9", "100", "-1", "7") == ["1.csv", "3.csv", "4.csv"]
-    assert found(Test.ONE_OF, "9.0") == ["2.csv"]
+    assert found(Operator.FROM, "9.5") == ["0.csv", "4.csv"]
+    assert found(Operator.TO, "9") == ["1.csv", "2.csv", "3.csv"]
+    assert found(Operator.ONE_OF, "9", "100", "-1", "7") == ["1.csv", "3.csv", "4.csv"]
+    assert found(Operator.ONE_OF, "9.0") == ["2.csv"]
     assert table.grouped("Folder", "Prediction").to_pylist() == [{"Folder": "", "Rows": 5, "Mean": 25.5, "Least": -1.0, "Greatest": 100.0}]
     assert table.reached("Prediction", 9) == (1, 4)
     assert sum(count for *_, count in charts.two_columns(table, "Prediction", "Number")) == 5

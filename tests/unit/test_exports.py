@@ -17,8 +17,12 @@ from pyarrow import parquet
 
 from services.errors import SettingsError
 from services.predictions import exports
-from services.predictions.provenance import Origins, provenance
-from services.predictions.reader import EVERY_ROW, Filter, Order, Predictions, Remark, RowKey, ScoredMiniBatch, make_table
+from services.predictions.annotations import Annotation, RowKey
+from services.predictions.filters import EVERY_ROW, Filter, Order
+from services.predictions.matching import ScoredMiniBatch
+from services.predictions.provenance import Provenance, provenance_file
+from services.predictions.reader import Predictions
+from services.predictions.writer import make_table
 
 HOSTILE = [
     "plain", "", " ", "None", "nan", "NA", "null", "01", "1e5", "a,b", 'say "hi"', '"', '""', ",", "two\nlines", "two\r\nlines", "\r", "\n",
@@ -137,17 +141,17 @@ def test_more_rows_than_a_sheet_holds_are_refused_with_a_word_on_what_to_do(tabl
 
 def test_notes_and_corrected_labels_go_along(table_of):
     table = table_of(["cat", "dog", "cat"])
-    remarks = {RowKey("d/1.png", 0, 1): Remark('not "a" dog', "=wolf"), RowKey("d/1.png", 5, 1): Remark("another row's")}
-    rows = read(exports.csv(table, EVERY_ROW, remarks=remarks))
+    annotations = {RowKey("d/1.png", 0, 1): Annotation('not "a" dog', "=wolf"), RowKey("d/1.png", 5, 1): Annotation("another row's")}
+    rows = read(exports.csv(table, EVERY_ROW, annotations=annotations))
     assert rows == [
         ["File", "Prediction", "Note", "Corrected label"],
         ["d/0.png", "cat", "", ""],
         ["d/1.png", "dog", 'not "a" dog', "=wolf"],
         ["d/2.png", "cat", "", ""],
     ]
-    assert read(exports.csv(table, remarks=remarks, safe=True))[2][3] == "'=wolf"
+    assert read(exports.csv(table, annotations=annotations, safe=True))[2][3] == "'=wolf"
     noted = table_of(['{"Note": 1, "corrected label": 2, "note": 3}'])
-    assert read(exports.csv(noted, remarks=remarks))[0] == [
+    assert read(exports.csv(noted, annotations=annotations))[0] == [
         "File", "Prediction", "Note 3", "corrected label 2", "note 2", "Note", "Corrected label",
     ]  # fmt: skip
 
@@ -166,11 +170,11 @@ def test_the_provenance_tells_what_the_export_is_of(table_of):
     table = table_of(["cat", "dog", "cat"])
     filter_, columns = Filter(classes=("cat",)), ("File", "Prediction")
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    origins = Origins(
+    provenance = Provenance(
         "r1", "a run", "Completed", now, now, (("m:1", "aa"),), (("d:2", "bb"),), ("s.py", "cc"), {}, "3.11.7", {"numpy": "2"}, {}
     )
     content = b"".join(exports.csv(table, filter_, columns=columns))
-    told = json.loads(provenance(origins, table, filter_, Order(), columns, "x.csv", hashlib.sha256(content).hexdigest()))
+    told = json.loads(provenance_file(provenance, table, filter_, Order(), columns, "x.csv", hashlib.sha256(content).hexdigest()))
     assert told["file"]["rows"] == 2
     assert told["file"]["sha256"] == hashlib.sha256(content).hexdigest()
     assert told["filter"]["words"] == "cat"

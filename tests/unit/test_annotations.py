@@ -5,37 +5,37 @@ import threading
 import pytest
 
 from services.errors import NotFound, SettingsError
-from services.predictions.annotations import Remark, RemarkStore, RowKey, SavedView
+from services.predictions.annotations import Annotation, AnnotationStore, RowKey, SavedView
 
 HOSTILE = "\"'; DROP TABLE remarks; -- \udcff\x00 🐈\n<b>"
 
 
 @pytest.fixture
 def store(tmp_path):
-    return RemarkStore(tmp_path)
+    return AnnotationStore(tmp_path)
 
 
 def test_a_remark_stays_with_its_row_and_its_run_until_it_is_emptied(store, tmp_path):
     key, other = RowKey("a/1.png", 0, 1), RowKey("a/1.png", 1, 1)
-    store.remark("run-1", key, Remark("odd", "dog"))
-    store.remark("run-1", other, Remark(label="cat"))
-    store.remark("run-1", key, Remark("very odd", "dog"))
-    assert RemarkStore(tmp_path).remarks("run-1") == {key: Remark("very odd", "dog"), other: Remark("", "cat")}
-    assert store.remarks("run-2") == {}
-    store.remark("run-1", key, Remark())
-    assert list(store.remarks("run-1")) == [other]
+    store.annotation("run-1", key, Annotation("odd", "dog"))
+    store.annotation("run-1", other, Annotation(label="cat"))
+    store.annotation("run-1", key, Annotation("very odd", "dog"))
+    assert AnnotationStore(tmp_path).annotations("run-1") == {key: Annotation("very odd", "dog"), other: Annotation("", "cat")}
+    assert store.annotations("run-2") == {}
+    store.annotation("run-1", key, Annotation())
+    assert list(store.annotations("run-1")) == [other]
 
 
 def test_remarks_and_views_may_hold_anything(store):
-    store.remark(HOSTILE, RowKey(HOSTILE, 0, 0), Remark(HOSTILE, HOSTILE))
+    store.annotation(HOSTILE, RowKey(HOSTILE, 0, 0), Annotation(HOSTILE, HOSTILE))
     store.keep_view(SavedView(HOSTILE, HOSTILE))
-    assert len(store.remarks(HOSTILE)) == len(store.views()) == 1
+    assert len(store.annotations(HOSTILE)) == len(store.views()) == 1
 
 
 def test_a_remark_that_is_too_long_is_refused_at_its_field(store):
     for field in ("note", "label"):
         with pytest.raises(SettingsError) as refused:
-            store.remark("r", RowKey("a", 0, 0), Remark(**{field: "x" * 10_001}))
+            store.annotation("r", RowKey("a", 0, 0), Annotation(**{field: "x" * 10_001}))
         assert refused.value.field == field
 
 
@@ -54,11 +54,11 @@ def test_views_are_kept_by_name(store):
 
 def test_many_may_keep_remarks_at_once(store):
     def keep(number):
-        store.remark("r", RowKey("a", number, 0), Remark(str(number)))
+        store.annotation("r", RowKey("a", number, 0), Annotation(str(number)))
 
     threads = [threading.Thread(target=keep, args=(number,)) for number in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {key.mini_batch for key in store.remarks("r")} == set(range(20))
+    assert {key.mini_batch for key in store.annotations("r")} == set(range(20))

@@ -3,8 +3,10 @@
 import pytest
 
 from services.predictions import snippets
-from services.predictions.filters import EVERY_ROW, Condition, Filter, Order, Test
-from services.predictions.reader import Predictions, ScoredMiniBatch, make_table
+from services.predictions.filters import EVERY_ROW, Condition, Filter, Operator, Order
+from services.predictions.matching import ScoredMiniBatch
+from services.predictions.reader import Predictions
+from services.predictions.writer import make_table
 
 FILTERS = [
     Filter(),
@@ -13,17 +15,17 @@ FILTERS = [
     Filter(text="A/"),
     Filter(classes=("it's", "1.5")),
     Filter(minimum=1.0, maximum=2.5),
-    Filter(conditions=(Condition("File", Test.STARTS, ("b",)), Condition("Folder", Test.ONE_OF, ("b", "it's")))),
-    Filter(conditions=(Condition("File", Test.GLOB, ("?/*.csv",)),)),
-    Filter(conditions=(Condition("Number", Test.FROM, ("1.5",)), Condition("Number", Test.TO, ("2",)))),
-    Filter(conditions=(Condition("Mini-batch", Test.ONE_OF, ("1",)),)),
-    Filter(conditions=(Condition("Number", Test.EMPTY),)),
-    Filter(conditions=(Condition("Number", Test.FROM, ("007",)),)),
-    Filter(conditions=(Condition("Number", Test.TO, ("inf",)),)),
-    Filter(conditions=(Condition("Number", Test.ONE_OF, ("2", "3", "1.5", "x", "9")),)),
-    Filter(conditions=(Condition("Scored at", Test.TO, ("1970-01-01",)),)),
-    Filter(statuses=EVERY_ROW.statuses, conditions=(Condition("Error", Test.GLOB, ("b*",)),)),
-    Filter(conditions=(Condition("Worker", Test.CONTAINS, ("PROCESS000",)),)),
+    Filter(conditions=(Condition("File", Operator.STARTS, ("b",)), Condition("Folder", Operator.ONE_OF, ("b", "it's")))),
+    Filter(conditions=(Condition("File", Operator.GLOB, ("?/*.csv",)),)),
+    Filter(conditions=(Condition("Number", Operator.FROM, ("1.5",)), Condition("Number", Operator.TO, ("2",)))),
+    Filter(conditions=(Condition("Mini-batch", Operator.ONE_OF, ("1",)),)),
+    Filter(conditions=(Condition("Number", Operator.EMPTY),)),
+    Filter(conditions=(Condition("Number", Operator.FROM, ("007",)),)),
+    Filter(conditions=(Condition("Number", Operator.TO, ("inf",)),)),
+    Filter(conditions=(Condition("Number", Operator.ONE_OF, ("2", "3", "1.5", "x", "9")),)),
+    Filter(conditions=(Condition("Scored at", Operator.TO, ("1970-01-01",)),)),
+    Filter(statuses=EVERY_ROW.statuses, conditions=(Condition("Error", Operator.GLOB, ("b*",)),)),
+    Filter(conditions=(Condition("Worker", Operator.CONTAINS, ("PROCESS000",)),)),
 ]
 
 
@@ -68,7 +70,7 @@ def test_of_predictions_that_are_numbers_the_copied_code_knows_the_numbers(tmp_p
     rows = [f"{name}: {value}" for name, value in zip(names, values, strict=True)]
     make_table([ScoredMiniBatch(0, names, "/d", rows, "w", 1, 0.1, "")], tmp_path / "t.parquet")
     table = Predictions(tmp_path / "t.parquet")
-    filter_ = Filter(conditions=(Condition("Prediction", Test.FROM, ("0",)),))
+    filter_ = Filter(conditions=(Condition("Prediction", Operator.FROM, ("0",)),))
     for order, wanted in ((Order("Prediction"), "1304"), (Order("Prediction", descending=True), "4031")):
         assert "".join(name[0] for name in table.page(filter_, 0, 9, order).column("File").to_pylist()) == wanted
         found = duckdb.connect().execute(snippets.sql(table, filter_, order)).fetchall()

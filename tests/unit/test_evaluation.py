@@ -6,9 +6,11 @@ import math
 import pytest
 
 from services.errors import IntakeError, NotFound
-from services.predictions.evaluation import Leftover, Verdict, cell, judge, verdict_is
+from services.predictions.evaluation import UnmatchedLabel, Verdict, cell, evaluate, verdict_is
 from services.predictions.label_file import keep_labels, kept_labels, label_columns, labels_of
-from services.predictions.reader import Predictions, ScoredMiniBatch, make_table
+from services.predictions.matching import ScoredMiniBatch
+from services.predictions.reader import Predictions
+from services.predictions.writer import make_table
 
 
 @pytest.fixture
@@ -39,33 +41,33 @@ def labels(tmp_path):
     return make
 
 
-def verdicts(judgement):
+def verdicts(evaluation):
     """By file."""
-    rows = Predictions(judgement.path).page(verdict_is(Verdict.CORRECT), 0, 100).to_pylist()
+    rows = Predictions(evaluation.path).page(verdict_is(Verdict.CORRECT), 0, 100).to_pylist()
     for verdict in Verdict:
-        rows += Predictions(judgement.path).page(verdict_is(verdict), 0, 100).to_pylist()
+        rows += Predictions(evaluation.path).page(verdict_is(verdict), 0, 100).to_pylist()
     return {row["File"]: row["Verdict"] for row in rows}
 
 
 def test_a_label_belongs_to_the_file_at_its_path_else_to_the_only_file_of_its_name(table, labels):
     predictions = table({"a/0.png": "cat", "b/0.png": "dog", "b/1.png": "cat", "c.png": None, "d.png": "cat"})
-    judgement = judge(
+    evaluation = evaluate(
         predictions, labels([("a/0.png", "cat"), ("1.png", "dog"), ("./c.png", "cat"), ("0.png", "dog"), ("gone.png", "cat")])
     )
-    assert verdicts(judgement) == {
+    assert verdicts(evaluation) == {
         "a/0.png": "correct", "b/0.png": "no label", "b/1.png": "wrong", "c.png": "no prediction", "d.png": "no label",
     }  # fmt: skip
-    assert judgement.leftovers() == [("gone.png", "cat", Leftover.NO_FILE), ("0.png", "dog", Leftover.SEVERAL_FILES)]
-    assert (judgement.accuracy, judgement.leftover_count()) == (0.5, 2)
+    assert evaluation.unmatched_labels() == [("gone.png", "cat", UnmatchedLabel.NO_FILE), ("0.png", "dog", UnmatchedLabel.SEVERAL_FILES)]
+    assert (evaluation.accuracy, evaluation.unmatched_label_count()) == (0.5, 2)
 
 
 def test_labels_that_contradict_each_other_or_are_overruled_or_empty_are_listed_and_not_used(table, labels):
     predictions = table({"a/0.png": "cat", "1.png": "cat", "2.png": "cat", "3.png": "cat"})
     given = [("a/0.png", "cat"), ("0.png", "dog"), ("1.png", "cat"), ("1.png", "dog"), ("2.png", ""), ("3.png", "cat"), ("3.png", "cat")]
-    judgement = judge(predictions, labels(given))
-    assert verdicts(judgement) == {"a/0.png": "correct", "1.png": "no label", "2.png": "no label", "3.png": "correct"}
-    assert {(name, why) for name, _, why in judgement.leftovers()} == {
-        ("0.png", Leftover.OVERRULED), ("1.png", Leftover.CONTRADICTION), ("2.png", Leftover.EMPTY),
+    evaluation = evaluate(predictions, labels(given))
+    assert verdicts(evaluation) == {"a/0.png": "correct", "1.png": "no label", "2.png": "no label", "3.png": "correct"}
+    assert {(name, why) for name, _, why in evaluation.unmatched_labels()} == {
+        ("0.png", UnmatchedLabel.OVERRULED), ("1.png", UnmatchedLabel.CONTRADICTION), ("2.png", UnmatchedLabel.EMPTY),
     }  # fmt: skip
 
 
@@ -74,27 +76,27 @@ def test_precision_recall_and_the_confusion_matrix_are_scikit_learns(table, labe
 
     said = ["cat" if n % 3 else "dog" if n % 2 else "a bird" for n in range(60)]
     truth = ["cat" if n % 5 else "dog" if n % 4 else "fish" for n in range(60)]
-    judgement = judge(
+    evaluation = evaluate(
         table({f"f{n % 4}/{n}.png": value for n, value in enumerate(said)}), labels([(f"{n}.png", v) for n, v in enumerate(truth)])
     )
     names = sorted({*said, *truth})
     precision, recall, f1, support = precision_recall_fscore_support(truth, said, labels=names, zero_division=math.nan)
-    scores = {score.name: score for score in judgement.classes()}
+    scores = {score.name: score for score in evaluation.classes()}
     assert sorted(scores) == names
     for place, name in enumerate(names):
         score = scores[name]
         assert (score.precision, score.recall) == pytest.approx((precision[place], recall[place]), nan_ok=True)
         assert score.labelled == support[place]
         assert score.f1 == pytest.approx(0 if math.isnan(f1[place]) else f1[place])
-    assert judgement.accuracy == pytest.approx(accuracy_score(truth, said))
+    assert evaluation.accuracy == pytest.approx(accuracy_score(truth, said))
     matrix = confusion_matrix(truth, said, labels=names)
-    assert {(label, said): count for label, said, count in judgement.confusion()} == {
+    assert {(label, said): count for label, said, count in evaluation.confusion()} == {
         (names[i], names[j]): matrix[i][j] for i in range(len(names)) for j in range(len(names)) if matrix[i][j]
     }
-    label, prediction, count = judgement.confusion()[-1]
-    assert Predictions(judgement.path).count(cell(label, prediction)) == count
+    label, prediction, count = evaluation.confusion()[-1]
+    assert Predictions(evaluation.path).count(cell(label, prediction)) == count
     wrong = {f"f{n}": sum(truth[i] != said[i] for i in range(60) if i % 4 == n) for n in range(4)}
-    assert {folder: count for folder, _, count, _ in judgement.by_folder()} == wrong
+    assert {folder: count for folder, _, count, _ in evaluation.by_folder()} == wrong
 
 
 def test_numbers_get_errors_with_a_size(table, labels):
@@ -102,26 +104,26 @@ def test_numbers_get_errors_with_a_size(table, labels):
 
     said, truth = [n * 0.37 for n in range(120)], [n * 0.4 - 3 for n in range(120)]
     predictions = table({f"{n}.csv": repr(value) for n, value in enumerate(said)})
-    judgement = judge(predictions, labels([(f"{n}.csv", repr(value)) for n, value in enumerate(truth)]))
-    assert judgement.of_numbers
-    errors = judgement.number_errors()
+    evaluation = evaluate(predictions, labels([(f"{n}.csv", repr(value)) for n, value in enumerate(truth)]))
+    assert evaluation.of_numbers
+    errors = evaluation.number_errors()
     assert errors.mae == pytest.approx(mean_absolute_error(truth, said))
     assert errors.rmse == pytest.approx(mean_squared_error(truth, said) ** 0.5)
     assert errors.r2 == pytest.approx(r2_score(truth, said))
     assert errors.bias == pytest.approx(sum(said) / 120 - sum(truth) / 120)
-    bins = judgement.residuals(10)
+    bins = evaluation.residuals(10)
     assert (len(bins), sum(count for _, _, count in bins)) == (10, 120)
 
 
 def test_numbers_that_are_all_off_by_the_same_have_one_bar(table, labels):
-    judgement = judge(table({f"{n}.csv": n * 0.5 for n in range(100)}), labels([(f"{n}.csv", n * 0.5 + 1) for n in range(100)]))
-    assert judgement.residuals() == [(-1.0, -1.0, 100)]
+    evaluation = evaluate(table({f"{n}.csv": n * 0.5 for n in range(100)}), labels([(f"{n}.csv", n * 0.5 + 1) for n in range(100)]))
+    assert evaluation.residuals() == [(-1.0, -1.0, 100)]
 
 
 def test_classes_written_as_whole_numbers_match_labels_that_pandas_made_floats(table, labels):
-    judgement = judge(table({f"{n}.csv": n % 3 for n in range(9)}), labels([(f"{n}.csv", f"{n % 2}.0") for n in range(9)]))
-    assert judgement.verdicts[Verdict.CORRECT] == sum(n % 3 == n % 2 for n in range(9))
-    assert {score.name for score in judgement.classes()} == {"0", "1", "2"}
+    evaluation = evaluate(table({f"{n}.csv": n % 3 for n in range(9)}), labels([(f"{n}.csv", f"{n % 2}.0") for n in range(9)]))
+    assert evaluation.verdicts[Verdict.CORRECT] == sum(n % 3 == n % 2 for n in range(9))
+    assert {score.name for score in evaluation.classes()} == {"0", "1", "2"}
 
 
 HOSTILE = {
@@ -131,17 +133,17 @@ HOSTILE = {
 
 
 def test_hostile_names_and_labels_are_joined_as_they_are(table, labels):
-    judgement = judge(table(HOSTILE), labels(HOSTILE.items()))
-    assert judgement.verdicts[Verdict.CORRECT] == len(HOSTILE)
-    assert judgement.leftover_count() == 0
+    evaluation = evaluate(table(HOSTILE), labels(HOSTILE.items()))
+    assert evaluation.verdicts[Verdict.CORRECT] == len(HOSTILE)
+    assert evaluation.unmatched_label_count() == 0
     for value in HOSTILE.values():
-        assert Predictions(judgement.path).count(cell(value, value)) == 1
+        assert Predictions(evaluation.path).count(cell(value, value)) == 1
 
 
 def test_our_own_download_is_a_file_of_labels(table, tmp_path):
     predictions = table({"a/0.png": "cat", "b/0.png": "dog, of sorts"})
     (tmp_path / "down.csv").write_bytes(b"".join(predictions.csv()))
-    assert judge(predictions, keep_labels(tmp_path / "down.csv", "x", tmp_path)).accuracy == 1.0
+    assert evaluate(predictions, keep_labels(tmp_path / "down.csv", "x", tmp_path)).accuracy == 1.0
 
 
 def test_parquet_labels_are_read_with_their_types(table, tmp_path):
@@ -149,12 +151,12 @@ def test_parquet_labels_are_read_with_their_types(table, tmp_path):
 
     pd.DataFrame({"weight": [0.5, 0.5], "target": [1, 2], "path": ["0.csv", "1.csv"]}).to_parquet(tmp_path / "l.parquet")
     assert label_columns(tmp_path / "l.parquet").label == "target"
-    assert judge(table({"0.csv": 1, "1.csv": 1}), keep_labels(tmp_path / "l.parquet", "l", tmp_path)).accuracy == 0.5
+    assert evaluate(table({"0.csv": 1, "1.csv": 1}), keep_labels(tmp_path / "l.parquet", "l", tmp_path)).accuracy == 0.5
 
 
 def test_without_a_header_the_first_row_is_a_label_too(table, labels):
-    judgement = judge(table({"0.csv": "cat", "1.csv": "dog"}), labels([("0.csv", "cat"), ("1.csv", "dog")], header=None))
-    assert judgement.verdicts[Verdict.CORRECT] == 2
+    evaluation = evaluate(table({"0.csv": "cat", "1.csv": "dog"}), labels([("0.csv", "cat"), ("1.csv", "dog")], header=None))
+    assert evaluation.verdicts[Verdict.CORRECT] == 2
 
 
 def test_semicolons_and_a_byte_order_mark_are_understood(tmp_path):
@@ -188,10 +190,10 @@ def test_labels_are_kept_under_their_content_and_found_again(labels, tmp_path):
 
 def test_a_newer_table_is_judged_anew_and_the_older_judgement_removed(table, labels, tmp_path):
     given = labels([("a", "1"), ("b", "1")])
-    judge(table({"a": "1"}), given)
-    judgement = judge(table({"a": "1", "b": "1"}, "predictions-2.parquet"), given)
-    assert judgement.verdicts[Verdict.CORRECT] == 2
-    assert [path.name for path in tmp_path.glob("judged-*")] == [judgement.path.name]
+    evaluate(table({"a": "1"}), given)
+    evaluation = evaluate(table({"a": "1", "b": "1"}, "predictions-2.parquet"), given)
+    assert evaluation.verdicts[Verdict.CORRECT] == 2
+    assert [path.name for path in tmp_path.glob("judged-*")] == [evaluation.path.name]
 
 
 def test_of_predictions_that_hold_several_values_the_one_called_so_is_judged_or_the_one_asked_for(table, labels):
@@ -203,14 +205,14 @@ def test_of_predictions_that_hold_several_values_the_one_called_so_is_judged_or_
         }
     )
     kept = labels([("a.png", "cat"), ("b.png", "cat"), ("c.png", "cat")])
-    judgement = judge(predictions, kept)
-    assert verdicts(judgement) == {"a.png": "correct", "b.png": "wrong", "c.png": "no prediction"}
-    assert judgement.confusion() == [("cat", "cat", 1), ("cat", "dog", 1)]
-    joined = Predictions(judgement.path)  # its own Label stands beside the predictions' label
-    assert [row["File"] for row in joined.page(cell("cat", "dog", judgement.of)).to_pylist()] == ["b.png"]
+    evaluation = evaluate(predictions, kept)
+    assert verdicts(evaluation) == {"a.png": "correct", "b.png": "wrong", "c.png": "no prediction"}
+    assert evaluation.confusion() == [("cat", "cat", 1), ("cat", "dog", 1)]
+    joined = Predictions(evaluation.path)  # its own Label stands beside the predictions' label
+    assert [row["File"] for row in joined.page(cell("cat", "dog", evaluation.of)).to_pylist()] == ["b.png"]
     assert [(row["label 2"], row["Label"]) for row in joined.page().to_pylist()] == [("cat", "cat"), ("dog", "cat"), (None, "cat")]
-    assert judge(predictions, kept, "Prediction").accuracy == 0
+    assert evaluate(predictions, kept, "Prediction").accuracy == 0
 
     kept = labels([("a.png", "1"), ("b.png", "2"), ("c.png", "3")])
-    assert judge(predictions, kept, "score").number_errors().mae == 0.5
-    assert judge(predictions, kept, "seen").confusion() == [("1", "1", 1), ("2", "2", 1), ("3", "2", 1)]  # whole numbers, but few
+    assert evaluate(predictions, kept, "score").number_errors().mae == 0.5
+    assert evaluate(predictions, kept, "seen").confusion() == [("1", "1", 1), ("2", "2", 1), ("3", "2", 1)]  # whole numbers, but few

@@ -7,10 +7,11 @@ import sys
 import pytest
 
 from services.errors import NotFound
+from services.predictions.filters import Filter
 from services.predictions.matching import ScoredMiniBatch
 from services.predictions.open_tables import open_predictions
-from services.predictions.reader import Filter, make_table
 from services.predictions.selections import remove_table
+from services.predictions.writer import make_table
 
 
 def written(path, *predictions):

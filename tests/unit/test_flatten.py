@@ -10,8 +10,11 @@ from datetime import datetime
 
 import pytest
 
-from services.predictions.evaluation import judged_column
-from services.predictions.reader import COLUMNS, Filter, Kind, Predictions, ScoredMiniBatch, make_table
+from services.predictions.evaluation import evaluated_column
+from services.predictions.filters import Filter
+from services.predictions.matching import ScoredMiniBatch
+from services.predictions.reader import Predictions
+from services.predictions.writer import COLUMNS, Kind, make_table
 
 
 @pytest.fixture
@@ -127,7 +130,7 @@ def test_a_dataframes_own_column_called_prediction_is_the_prediction(table_of):
     assert further(table)[0] == {"score": 0.5, "Row": "7 0.5"}
     assert (table.kind, table.columns["Prediction"], table.whole_column) == (Kind.CATEGORY, Kind.CATEGORY, "Row")
     assert table.count(Filter(classes=("7",))) == 3
-    assert judged_column(table) == "Prediction"
+    assert evaluated_column(table) == "Prediction"
 
 
 def test_a_row_that_is_not_as_its_dataframe_keeps_its_whole_text_as_prediction(table_of):
@@ -135,7 +138,7 @@ def test_a_row_that_is_not_as_its_dataframe_keeps_its_whole_text_as_prediction(t
     table = table_of("0.5 a b", " a b", "1 2 3 4 5", columns=columns)
     assert [row["Prediction"] for row in table.page().to_pylist()] == ["0.5", None, "1 2 3 4 5"]
     assert [row["Row 2"] for row in further(table)] == ["0.5 a b", " a b", "1 2 3 4 5"]
-    assert (table.kind, judged_column(table)) == (Kind.TEXT, "Prediction")
+    assert (table.kind, evaluated_column(table)) == (Kind.TEXT, "Prediction")
     assert table.count() == 3
 
 
@@ -143,7 +146,7 @@ def test_a_key_called_prediction_is_the_prediction_and_the_row_as_printed_stands
     table = table_of('{"prediction": "cat", "score": 0.5}', '{"score": 1, "prediction": "007"}', '{"prediction": "NA", "score": null}')
     assert [row["Prediction"] for row in table.page().to_pylist()] == ["cat", "007", "NA"]
     assert further(table)[1] == {"score": 1.0, "Row": '{"score": 1, "prediction": "007"}'}
-    assert (table.whole_column, judged_column(table)) == ("Row", "Prediction")
+    assert (table.whole_column, evaluated_column(table)) == ("Row", "Prediction")
     numbers = table_of('{"Prediction": 2.0}', '{"Prediction": 0.5}', '{"Prediction": -1.25}')
     assert [(row["Prediction"], row["Number"]) for row in numbers.page().to_pylist()] == [("2.0", 2.0), ("0.5", 0.5), ("-1.25", -1.25)]
     assert numbers.kind is Kind.NUMBER

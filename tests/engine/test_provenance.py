@@ -4,7 +4,8 @@ import hashlib
 from datetime import UTC, datetime
 
 from services.domain import RunRequest
-from services.predictions.reader import EVERY_ROW, RowKey
+from services.predictions.annotations import RowKey
+from services.predictions.filters import EVERY_ROW
 from services.settings import ParallelRunSettings
 
 SAYS = """
@@ -51,8 +52,8 @@ def test_a_row_has_its_input_its_tries_and_its_lines_of_the_log(workspace, csv_f
     gone = workspace.trace(run.id, RowKey.of(rows[names[0]]), rows[names[0]]["Worker"])
     assert (gone.input, gone.changed) == (None, "The file is not there any more.")
 
-    origins = workspace.origins(run.id)
-    assert origins.datasets[0][0] == "d:1"
-    assert origins.datasets[0][1] == workspace.dataset("d").manifest_sha256
-    assert origins.script == (script.name, hashlib.sha256(script.read_bytes()).hexdigest())
-    assert origins.settings["mini_batch_size"] == "2"
+    provenance = workspace.provenance(run.id)
+    assert provenance.datasets[0][0] == "d:1"
+    assert provenance.datasets[0][1] == workspace.dataset("d").manifest_sha256
+    assert provenance.script == (script.name, hashlib.sha256(script.read_bytes()).hexdigest())
+    assert provenance.settings["mini_batch_size"] == "2"

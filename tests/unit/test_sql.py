@@ -6,7 +6,10 @@ import pytest
 
 from services.errors import SettingsError
 from services.predictions import sql
-from services.predictions.reader import Filter, Predictions, ScoredMiniBatch, make_table
+from services.predictions.filters import Filter
+from services.predictions.matching import ScoredMiniBatch
+from services.predictions.reader import Predictions
+from services.predictions.writer import make_table
 
 
 @pytest.fixture
