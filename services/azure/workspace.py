@@ -125,7 +125,7 @@ class AzureWorkspace:
 
     def _tell(self, sentence: str) -> None:
         """What a person has to do to sign in by a device code, or what is waited for; "" once that is over."""
-        self._cache.say(sentence)
+        self._cache.set_message(sentence)
         if self._blocking and sentence:
             print(sentence, file=sys.stderr, flush=True)
 
@@ -136,7 +136,7 @@ class AzureWorkspace:
         def tell(here: int, of: int) -> None:
             nonlocal said_at
             sentence = f"{what}: {format_size(here)} of {format_size(of)}" if here < of else ""
-            self._cache.say(sentence)
+            self._cache.set_message(sentence)
             if self._blocking and sentence and time.monotonic() > said_at + _SAY_EVERY:
                 said_at = time.monotonic()
                 print(sentence, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""A list of the workspace's: fetched, kept in memory and in a file, told with its age."""
+"""One list of the workspace's contents (models, say): fetched, kept in memory and in a file, with its age."""
 
 from __future__ import annotations
 
@@ -19,69 +19,90 @@ NEVER = timedelta(days=36_500)
 
 
 class CachedList(Generic[T]):
-    """The file is for the first look after a start, so that a page never waits for the network. Safe to use from several threads."""
+    """The file is for the first page after a start, which never waits for the network. Safe to use from several threads: one lock guards
+    the items and when they were fetched, another one is held by the thread that fetches, so that reading never waits for the service."""
 
     def __init__(self, path: Path, fetch: Callable[[], list[T]], load: Callable[[dict[str, Any]], T]) -> None:
-        self._path = path
-        self._fetch = fetch
-        self._load = load
+        """`fetch` asks the service; `load` makes an item of what `dataclasses.asdict` made of it."""
+        self._path, self._fetch, self._load = path, fetch, load
         self._fetching = threading.Lock()
-        self._things: list[T] | None = None
-        self.fetched_at: datetime | None = None
-        self.fetched_here = False
-        """Whether this process asked the service itself."""
+        self._lock = threading.Lock()
+        self._items: list[T] | None = None
+        self._fetched_at = utc_now() - NEVER
+        self._fetched_here = False  # whether this process asked the service itself
+        self._edits = 0
 
     @property
     def age(self) -> timedelta:
-        self.known()
-        return utc_now() - self.fetched_at if self.fetched_at else NEVER
+        """Since the service was asked, by this process or an earlier one; more than `NEVER` where none did."""
+        with self._lock:
+            self._read()
+            return utc_now() - self._fetched_at
 
     def known(self) -> list[T]:
-        """What is known without asking anybody; empty where nothing is."""
-        if self._things is None:
-            try:
-                kept = json.loads(self._path.read_text(encoding="utf-8"))
-                things, at = [self._load(_with_times(value)) for value in kept["things"]], datetime.fromisoformat(kept["at"])
-            except (OSError, ValueError, KeyError, TypeError):  # none, or of another version of this program
-                return []
-            if self._things is None:
-                self._things, self.fetched_at = things, at
-        return list(self._things)
+        """The items as far as they are known here, without asking the service; empty where nothing is known."""
+        with self._lock:
+            return list(self._read())
 
     def fetch(self) -> list[T]:
-        """Ask the service now. Raises what asking raises; what was known stays."""
+        """Ask the service now. Raises what `fetch` raises; what was known stays."""
         with self._fetching:
-            self._keep(self._fetch(), utc_now())
-            self.fetched_here = True
-        return self.known()
+            while True:
+                with self._lock:
+                    edits = self._edits
+                items = self._fetch()
+                with self._lock:
+                    if edits == self._edits:  # else something was registered or deleted meanwhile, which this answer may not have
+                        self._fetched_here = True
+                        self._keep(items, utc_now())
+                        return list(items)
 
     def current(self, max_age: timedelta) -> list[T]:
-        """What this process has fetched, no older than that."""
-        return self.known() if self.fetched_here and self.age < max_age else self.fetch()
+        """The items as this process fetched them, no longer ago than `max_age`. Raises as `fetch`."""
+        return self.known() if self._fetched_here and self.age < max_age else self.fetch()
 
-    def add(self, thing: T) -> None:
-        """What was just registered; the newest comes first."""
-        self._keep([thing, *self.known()], self.fetched_at or utc_now() - NEVER)
+    def add(self, item: T) -> None:
+        """Something just registered; the newest comes first."""
+        self._edit(lambda items: [item, *items])
 
-    def replace(self, other: Callable[[T], T]) -> None:
-        self._keep([other(thing) for thing in self.known()], self.fetched_at or utc_now() - NEVER)
+    def replace(self, changed: Callable[[T], T]) -> None:
+        self._edit(lambda items: [changed(item) for item in items])
 
-    def remove(self, gone: Callable[[T], bool]) -> None:
-        self._keep([thing for thing in self.known() if not gone(thing)], self.fetched_at or utc_now() - NEVER)
+    def remove(self, deleted: Callable[[T], bool]) -> None:
+        self._edit(lambda items: [item for item in items if not deleted(item)])
 
-    def _keep(self, things: list[T], at: datetime) -> None:
-        self._things, self.fetched_at = things, at
-        partial = self._path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        content = {"at": at.isoformat(), "things": [_value(thing) for thing in things]}
+    def _edit(self, edit: Callable[[list[T]], list[T]]) -> None:
+        with self._lock:
+            self._edits += 1
+            self._keep(edit(self._read()), self._fetched_at)
+
+    def _read(self) -> list[T]:
+        """The items, from the file where none are in memory. To be called with the lock held."""
+        if self._items is None:
+            try:
+                stored = json.loads(self._path.read_text(encoding="utf-8"))
+                self._items, self._fetched_at = (
+                    [self._load(_with_times(value)) for value in stored["things"]],
+                    datetime.fromisoformat(stored["at"]),
+                )
+            except (OSError, ValueError, KeyError, TypeError):  # none, or of another version of this program
+                return []
+        return self._items
+
+    def _keep(self, items: list[T], fetched_at: datetime) -> None:
+        """To be called with the lock held."""
+        self._items, self._fetched_at = items, fetched_at
+        partial = self._path.with_suffix(f".{os.getpid()}")
+        content = {"at": fetched_at.isoformat(), "things": [_value(item) for item in items]}
         with suppress(OSError):  # a full disk: it is known all the same, until the next start
             partial.write_text(json.dumps(content, default=datetime.isoformat), encoding="utf-8")
             os.replace(partial, self._path)
 
 
-def _value(thing: Any) -> dict[str, Any]:
-    return asdict(thing) | ({"type": thing.type} if isinstance(thing, Dataset) else {})
+def _value(item: Any) -> dict[str, Any]:
+    return asdict(item) | ({"type": item.type} if isinstance(item, Dataset) else {})
 
 
 def _with_times(value: dict[str, Any]) -> dict[str, Any]:
-    moment = value.get("created_at")
-    return value | {"created_at": datetime.fromisoformat(moment)} if moment else value
+    created_at = value.get("created_at")
+    return value | {"created_at": datetime.fromisoformat(created_at)} if created_at else value

@@ -1,4 +1,4 @@
-"""The lists of one workspace, and the one thread that signs in and fetches them for a dashboard."""
+"""The cached lists of one workspace, and the one thread that signs in and fetches them for a dashboard."""
 
 from __future__ import annotations
 
@@ -34,13 +34,17 @@ V = TypeVar("V", bound=_Versioned)
 
 
 class WorkspaceCache:
-    """`blocking` ones (the command line's) fetch a list when it is asked for. The dashboard's are not: they tell what is known, and fetch
-    in the background."""
+    """The lists of one workspace. Safe to use from several threads: one lock guards the state.
+
+    A `blocking` one (the command line's) fetches a list when it is asked for. The dashboard's is not: it answers with what is known, and
+    fetches in the background.
+    """
 
     def __init__(self, session: Session, folder: Path, models: Models, datasets: Datasets, *, blocking: bool) -> None:
         self._session, self._blocking = session, blocking
-        self._background = threading.Lock()  # held while the thread is at work
-        self._state = ConnectionState(False, False)
+        self._lock = threading.Lock()
+        self._state = ConnectionState(False, False)  # its `listing` says whether the thread is at work
+        self._refresh_again = False
 
         def known_datasets() -> list[Dataset]:
             return datasets.all(self.datasets.known())
@@ -48,10 +52,11 @@ class WorkspaceCache:
         self.models = CachedList(folder / "models.json", models.all, _model)
         self.datasets: CachedList[Dataset] = CachedList(folder / "datasets.json", known_datasets, _dataset)
 
-        def known_environments() -> list[Environment]:  # when they were made isn't told: when they were first seen is
-            seen = {(one.name, one.version): one.created_at for one in self.environments.known()}
+        def known_environments() -> list[Environment]:  # Azure ML does not say when one was made: `created_at` is when it was first seen
+            first_seen = {(known.name, known.version): known.created_at for known in self.environments.known()}
             return [
-                replace(one, created_at=seen.get((one.name, one.version), one.created_at)) for one in environments.environments(session)
+                replace(environment, created_at=first_seen.get((environment.name, environment.version), environment.created_at))
+                for environment in environments.environments(session)
             ]
 
         self.environments = CachedList(folder / "environments.json", known_environments, lambda value: Environment(**value))
@@ -64,53 +69,79 @@ class WorkspaceCache:
     def state(self) -> ConnectionState:
         oldest = max(listing.age for listing in self._all())
         listed_at = None if oldest > NEVER / 2 else utc_now() - oldest
-        return replace(self._state, is_open=self._session.is_open, listed_at=listed_at)
+        with self._lock:
+            return replace(self._state, is_open=self._session.is_open, listed_at=listed_at)
 
-    def say(self, message: str) -> None:
-        """What a person should know while something goes on."""
-        self._state = replace(self._state, message=message)
+    def set_message(self, message: str) -> None:
+        """What a person should know while something goes on; "" once that is over."""
+        self._update(message=message)
+
+    def _update(self, **changes: Any) -> None:
+        with self._lock:
+            self._state = replace(self._state, **changes)
 
     def refresh(self, after: float = 0) -> None:
-        """Sign in where that is to be done, and fetch all, in a thread, unless one is at it; `after` so many seconds."""
-        if self._background.acquire(blocking=False):
-            self._state = replace(self._state, opening=not self._session.is_open, listing=True, error=None, message="")
-            thread = threading.Timer(after, self._fetch)
-            thread.name, thread.daemon = "azure-lists", True
-            thread.start()
+        """Sign in where needed and fetch all lists, in a thread, `after` so many seconds. Where one is fetching them already, they are
+        fetched once more after it: what it has by now may be older than this call."""
+        with self._lock:
+            if self._state.listing:
+                self._refresh_again |= not self._state.opening
+                return
+            self._begin()
+        thread = threading.Timer(after, self._fetch)
+        thread.name, thread.daemon = "azure-lists", True
+        thread.start()
+
+    def _begin(self) -> None:
+        """To be called with the lock held."""
+        self._refresh_again = False
+        self._state = replace(self._state, opening=not self._session.is_open, listing=True, error=None, message="")
 
     def _fetch(self) -> None:
-        error: StudioError | None = None
+        while True:
+            error = self._fetch_all()
+            with self._lock:  # at once with the end of the thread: a refresh comes before it, or starts another thread
+                if not self._refresh_again:
+                    self._state = replace(self._state, opening=False, listing=False, message="", error=error)
+                    return
+                self._begin()
+
+    def _fetch_all(self) -> StudioError | None:
+        """Returns what went wrong."""
         try:
             self._session.workspace  # noqa: B018 - signs in
-            self._state = replace(self._state, opening=False, message="")
+            self._update(opening=False, message="")
             for listing in self._all():
                 changed = listing.known() != listing.fetch()
-                self._state = replace(self._state, lists=self._state.lists + 1, changes=self._state.changes + changed)
-        except StudioError as known:
-            error = known
-        except Exception as unknown:  # noqa: BLE001 - a thread has nobody else to tell
-            text = f"The workspace could not be opened: {type(unknown).__name__} {unknown}"
-            error = StudioError(text, "This is a fault of the program.")
-        finally:
-            self._state = replace(self._state, opening=False, listing=False, message="", error=error)
-            self._background.release()
+                with self._lock:
+                    self._state = replace(self._state, lists=self._state.lists + 1, changes=self._state.changes + changed)
+        except StudioError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - a thread has nobody else to tell
+            text = f"The workspace could not be opened: {type(error).__name__} {error}"
+            return StudioError(text, "This is a fault of the program.")
+        return None
 
     def known(self, listing: CachedList[T]) -> list[T]:
+        """The items of a list: of a blocking cache fetched within the last minute, else as far as they are known."""
         if self._blocking:
             return listing.current(FRESH)
-        if listing.age > FRESH and self._session.is_open and self._state.error is None:
+        with self._lock:
+            idle = not self._state.listing and self._state.error is None
+        if idle and self._session.is_open and listing.age > FRESH:
             self.refresh()
         return listing.known()
 
     def one(self, listing: CachedList[V], noun: str, reference: str, *, known: bool = False) -> V:
-        """The thing of that reference. Where it is not known, what the service says now counts, unless `known`. Raises NotFound."""
+        """The item of that reference, `name` (its latest version) or `name:version`. One that is not known here is looked for in the
+        service, unless `known`. Raises NotFound."""
         name, version = parse_reference(reference, noun)
-        for ask in (False, True):
-            if ask and (known or not self._session.is_open):
+        for from_service in (False, True):
+            if from_service and (known or not self._session.is_open):
                 break
-            things = listing.fetch() if ask else self.known(listing)
-            if found := [thing for thing in things if thing.name == name and version in (None, thing.version)]:
-                return max(found, key=lambda thing: thing.version)
+            items = listing.fetch() if from_service else self.known(listing)
+            if matches := [item for item in items if item.name == name and version in (None, item.version)]:
+                return max(matches, key=lambda item: item.version)
         raise NotFound(f"There is no {noun} called “{reference}”.", f"The {noun} list shows what is registered.")
 
 
