@@ -17,6 +17,7 @@ from services.domain import Failure, Run, RunStatus, counted
 from services.pipelines import pipelines_of
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.file_tree import format_size
+from services.storage.tail import tail
 from services.workspace import Capability
 
 MOST_RUNS = 1_000
@@ -310,21 +311,12 @@ def log(run: Run) -> None:
         st.caption("Nothing was logged." if run.status.ended else "Nothing is logged yet.")
         return
     name = st.selectbox("Log", list(logs), key="log", label_visibility="collapsed")
-    lines, size = last_lines(logs[name])
+    text, size = tail(logs[name], 400_000)
+    lines = [line[:2_000] for line in text.splitlines()[-LAST_LINES:]]
     words = f"The last {LAST_LINES} lines of {format_size(size)}"
     st.caption(words if len(lines) == LAST_LINES else counted(len(lines), "line"))
     with st.container(height=420, border=False, autoscroll=True):
         st.code("\n".join(lines), language=None)
-
-
-def last_lines(path: Path) -> tuple[list[str], int]:
-    """The last lines of a file of any size, each cut at 2,000 characters, and the file's size in bytes."""
-    window = 400_000
-    with open(path, "rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - window))
-        lines = file.read(window).decode("utf-8", "replace").splitlines()
-    return [line[:2_000] for line in lines[-LAST_LINES:]], size
 
 
 def settings_table(run: Run) -> None:

@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from services.errors import SettingsError, WorkspaceUnavailable
+from services.storage.atomic import write_atomically
 
 KEYRING_SERVICE = "batch-scoring-studio"
 _REMEMBERED = "connection.json"
@@ -96,9 +97,7 @@ class Connection:
         """Keep the choice, without anything secret."""
         kept = {name: value for name, value in asdict(self).items() if name not in ("secret", "tokens")}
         (base / "azure").mkdir(parents=True, exist_ok=True)
-        partial = base / "azure" / f".{_REMEMBERED}.{os.getpid()}"
-        partial.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-        os.replace(partial, base / "azure" / _REMEMBERED)
+        write_atomically(base / "azure" / _REMEMBERED, json.dumps(kept, indent=1))
 
     def keep_secret(self) -> None:
         """Put the service principal's secret into the system's keyring. Raises SettingsError where there is none."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from filelock import FileLock
 from services import PROJECT_ROOT
 from services.domain import Dataset, Model
 from services.errors import StudioError
+from services.storage.atomic import atomic_write
 from services.workspace import Workspace, open_workspace
 
 MODEL = "digits-classifier"
@@ -106,12 +106,10 @@ def _train_and_write(workspace: Workspace, work: Path, labels: Path, model: Mode
 
 
 def _write_labels(path: Path, rows: Iterable[tuple[str, int]]) -> None:
-    partial = path.with_suffix(".partial")
-    with open(partial, "w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("File", "Label"))
         writer.writerows(rows)
-    os.replace(partial, path)
 
 
 def main() -> int:

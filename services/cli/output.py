@@ -9,9 +9,8 @@ import json
 import os
 import sys
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +18,8 @@ from typing import Any, BinaryIO
 
 from services.domain import Dataset, Environment, Model, Run, RunStatus, counted
 from services.errors import EntryScriptError, SettingsError, StudioError
+from services.storage.atomic import atomic_write
+from services.storage.tail import tail
 from services.workspace import Workspace
 
 _LOOK_EVERY = 0.2  # seconds between two looks at a run that is waited for
@@ -265,19 +266,13 @@ def written_whole(target: Path) -> Iterator[BinaryIO]:
     What is there and no plain file, such as /dev/null or a pipe, is written to as it is.
     """
     place = Path(os.path.realpath(target))
-    unfinished = place.with_name(f".{uuid.uuid4().hex}.part")
     try:
         if place.exists() and not place.is_file():
             with open(place, "wb") as file:
                 yield file
             return
-        try:
-            with open(unfinished, "xb") as file:
-                yield file
-            os.replace(unfinished, place)
-        finally:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                unfinished.unlink()
+        with atomic_write(place) as temporary, open(temporary, "xb") as file:
+            yield file
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -288,12 +283,7 @@ def written_whole(target: Path) -> Iterator[BinaryIO]:
 def last_part(path: Path, limit: int = 1_000_000) -> str:
     """The text at the end of a file, at most `limit` bytes of it; undecodable bytes are escaped."""
     try:
-        with open(path, "rb") as file:
-            left_out = max(0, os.fstat(file.fileno()).st_size - limit)
-            file.seek(left_out)
-            content = file.read(limit)
+        text, size = tail(path, limit)
     except OSError as error:
         return f"(can't be read: {error.strerror or error})\n"
-    if left_out:
-        content = f"(only the last part of {left_out + limit:,} bytes)\n".encode() + content
-    return content.decode("utf-8", "backslashreplace")
+    return text if size <= limit else f"(only the last part of {size:,} bytes)\n{text}"

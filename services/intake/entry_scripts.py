@@ -8,10 +8,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
-import os
 import tokenize
 import traceback
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from services import PROJECT_ROOT
 from services.domain import EntryScript
 from services.errors import EntryScriptError, IntakeError, StudioError, WorkspaceUnavailable
 from services.intake.names import safe_relative_path
+from services.storage.atomic import write_atomically
 from services.storage.file_tree import format_size, short
 
 BUILT_IN = PROJECT_ROOT / "batch_scripts"
@@ -55,9 +54,7 @@ class EntryScripts:
         folder = self._folder / hashlib.sha256(content).hexdigest()
         try:
             folder.mkdir(exist_ok=True)
-            incoming = folder / f".{uuid.uuid4().hex}"
-            incoming.write_bytes(content)
-            os.replace(incoming, folder / safe.name)
+            write_atomically(folder / safe.name, content)
         except OSError as error:
             raise WorkspaceUnavailable(f"The script could not be kept in {folder}: {error.strerror or error}.") from error
         return self._script(folder / safe.name, "uploaded")

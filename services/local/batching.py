@@ -21,6 +21,7 @@ from services.domain import DatasetFile, MiniBatch, counted
 from services.intake.partition_format import PartitionFormat
 from services.local.run_folder import PlannedDataset
 from services.settings import ParallelRunSettings
+from services.storage.atomic import atomic_write
 from services.storage.mini_batch_plan import MiniBatchPlan
 
 
@@ -32,13 +33,8 @@ def manifest_by_keys(manifest: Path, partition_format: str, keys: tuple[str, ...
         values_of = _values_of(partition_format, keys)
         with open(manifest, "rb") as lines:
             ordered = sorted(lines, key=values_of)
-        unfinished = grouped.with_name(f".{grouped.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
-        try:
-            with open(unfinished, "xb") as file:
-                file.writelines(ordered)
-            os.replace(unfinished, grouped)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with atomic_write(grouped) as temporary, open(temporary, "xb") as file:
+            file.writelines(ordered)
     return grouped
 
 

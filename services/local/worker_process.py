@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from services.domain import MiniBatch
-from services.storage.run_process import last_line
+from services.storage.tail import last_line
 
 _FRAME = struct.Struct("<III")
 _WORKER = Path(__file__).with_name("worker.py")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -21,6 +20,7 @@ from services.predictions.database import pattern
 from services.predictions.filters import literal, quoted
 from services.predictions.selections import remove_table
 from services.predictions.writer import Kind
+from services.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     import duckdb
@@ -87,20 +87,19 @@ def writing(target: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
 
     Raises WorkspaceUnavailable where it can't be written or the tables can't be read.
     """
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
-        with closing(scratch_database(unfinished)) as database:
-            yield database, unfinished
-        os.replace(unfinished, target)
+        with atomic_write(target) as unfinished:
+            try:
+                with closing(scratch_database(unfinished)) as database:
+                    yield database, unfinished
+            finally:
+                shutil.rmtree(f"{unfinished}.spill", ignore_errors=True)
     except BaseException as error:
         if reason := duckdb_reason(error) or (str(error) if isinstance(error, OSError) else ""):
             raise WorkspaceUnavailable(
                 f"The tables can't be joined: {reason}", "Free some disk space, or open the run's results again; they are made anew."
             ) from error
         raise
-    finally:
-        unfinished.unlink(missing_ok=True)
-        shutil.rmtree(f"{unfinished}.spill", ignore_errors=True)
 
 
 def copy_beside(

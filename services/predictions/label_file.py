@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from services.errors import IntakeError, NotFound, WorkspaceUnavailable
 from services.predictions.database import pattern
 from services.predictions.filters import literal
 from services.predictions.join import duckdb_reason, parquet_notes, scratch_database
+from services.storage.atomic import atomic_write
 
 _FILE_NAMES = ("file", "path", "filename", "file name", "file_name", "relative path", "relative_path", "image", "item", "name", "id")
 _LABEL_NAMES = (
@@ -102,9 +102,8 @@ def keep_labels(source: Path, name: str, folder: Path, columns: LabelColumns | N
     id_ = hashlib.sha256(identity.encode()).hexdigest()[:12]
     target = folder / f"labels-{id_}.parquet"
     if not target.exists():
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
         try:
-            with closing(scratch_database(unfinished)) as database, _refused(source):
+            with atomic_write(target) as unfinished, closing(scratch_database(unfinished)) as database, _refused(source):
                 database.execute("SET preserve_insertion_order = false")
                 # 7.0, as pandas writes whole numbers beside a gap, is the class 7.
                 database.execute(
@@ -114,11 +113,8 @@ def keep_labels(source: Path, name: str, folder: Path, columns: LabelColumns | N
                     f" TO {literal(str(unfinished))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1,"
                     f" KV_METADATA {{name: {literal(json.dumps(name))}}})"
                 )
-            os.replace(unfinished, target)
         except OSError as error:
             raise WorkspaceUnavailable(f"The labels can't be kept in {folder}: {error.strerror or error}.") from error
-        finally:
-            unfinished.unlink(missing_ok=True)
     return _kept(target)
 
 

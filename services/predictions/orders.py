@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from services.predictions.database import pattern
 from services.predictions.filters import literal, of_number, quoted
+from services.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,11 +26,14 @@ def write_sorted(table: Predictions, column: str, path: Path, progress: Callable
     alike keep the table's order. Raises duckdb.Error and OSError."""
     import duckdb
 
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     key = sort_key(table, column)
     failed: list[Exception] = []
     done = threading.Event()
-    with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(path.parent / "spilled")}) as database:
+    spill = str(path.parent / "spilled")
+    with (
+        duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": spill}) as database,
+        atomic_write(path) as unfinished,
+    ):
 
         def write() -> None:
             try:
@@ -46,18 +49,14 @@ def write_sorted(table: Predictions, column: str, path: Path, progress: Callable
             finally:
                 done.set()
 
-        try:
-            writer = threading.Thread(target=write)
-            writer.start()
-            while not done.wait(_LOOK):
-                if progress:
-                    progress(min(1.0, max(0.0, database.query_progress() / 100)))
-            writer.join()
-            if failed:
-                raise failed[0]
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        writer = threading.Thread(target=write)
+        writer.start()
+        while not done.wait(_LOOK):
+            if progress:
+                progress(min(1.0, max(0.0, database.query_progress() / 100)))
+        writer.join()
+        if failed:
+            raise failed[0]
     if progress:
         progress(1.0)
 

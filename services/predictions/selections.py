@@ -16,6 +16,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from services.storage.atomic import atomic_write
 
 _MOST_SELECTIONS = 32
 _MOST_BYTES = 1_000_000_000
@@ -43,7 +46,7 @@ class Selection:
     def place(self, number: int) -> int | None:
         """Where this row is; None where the filter leaves it out."""
         with open(self.path, "rb") as file:
-            found = bisect_left(_Numbers(file.fileno(), self.count), number)
+            found = bisect_left(_Numbers(file, self.count), number)
         if self._read(found, found + 1) != array("I", [number]):
             return None
         valued = self._valued() if self.descending else 0
@@ -51,7 +54,7 @@ class Selection:
 
     def _valued(self) -> int:
         with open(self.path, "rb") as file:
-            return bisect_left(_Numbers(file.fileno(), self.count), self.first_empty)
+            return bisect_left(_Numbers(file, self.count), self.first_empty)
 
     def _read(self, first: int, last: int) -> array[int]:
         numbers = array("I")
@@ -67,14 +70,15 @@ class Selection:
 class _Numbers(Sequence[int]):
     """Row numbers in a file, for bisection."""
 
-    def __init__(self, file: int, count: int) -> None:
+    def __init__(self, file: BinaryIO, count: int) -> None:
         self._file, self._count = file, count
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return int.from_bytes(os.pread(self._file, 4, 4 * index), "little")
+        self._file.seek(4 * index)
+        return int.from_bytes(self._file.read(4), "little")
 
 
 class Kept:
@@ -105,14 +109,9 @@ class Kept:
         """Write a selection as a whole, and make room for it. What can't be asked raises before anything is written. Raises OSError."""
         first = next(parts, b"")
         path = self.place_for(what, ".rows")
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
-        try:
-            with open(unfinished, "xb") as file:
-                file.write(first)
-                file.writelines(parts)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with atomic_write(path) as unfinished, open(unfinished, "xb") as file:
+            file.write(first)
+            file.writelines(parts)
         self._make_room(path)
         return path
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from services.errors import WorkspaceUnavailable
 from services.predictions.matching import STATUSES, ReadRows, ScoredMiniBatch, Status, read_rows
+from services.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from services.predictions.json_columns import Documents
@@ -71,13 +72,9 @@ def make_table(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
 
     Raises WorkspaceUnavailable where it can't be written.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
-        try:
+        with atomic_write(path) as unfinished:
             _write(mini_batches, unfinished)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise WorkspaceUnavailable(
             f"The table of predictions, {path}, can't be written: {error.strerror or error}.",

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from services import PROJECT_ROOT
 from services.domain import Run, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
 from services.storage.store import Store
+from services.storage.tail import last_line
 
 _STARTING = timedelta(seconds=15)  # how long a runner may take to appear
 _STALE = timedelta(seconds=30)  # how long a runner may be silent
@@ -186,12 +187,3 @@ def _reason_for_no_runner(place: RunPlace) -> str:
     if not words or words.startswith(_RUNNER_STARTED):
         return "Its runner is gone: it was ended from outside, or the machine was started anew."
     return f"Its runner could not go on. {words}"
-
-
-def last_line(log: Path) -> str:
-    """The last line that says anything, at most 300 characters of it; nothing where the file can't be read."""
-    with suppress(OSError), open(log, "rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 2000))
-        lines = file.read().decode("utf-8", "replace").split("\n")
-        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
-    return ""

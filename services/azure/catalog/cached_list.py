@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from services.domain import Dataset, utc_now
+from services.storage.atomic import write_atomically
 
 T = TypeVar("T")
 NEVER = timedelta(days=36_500)
@@ -92,11 +92,9 @@ class CachedList(Generic[T]):
     def _keep(self, items: list[T], fetched_at: datetime) -> None:
         """To be called with the lock held."""
         self._items, self._fetched_at = items, fetched_at
-        partial = self._path.with_suffix(f".{os.getpid()}")
         content = {"at": fetched_at.isoformat(), "things": [_value(item) for item in items]}
         with suppress(OSError):  # a full disk: it is known all the same, until the next start
-            partial.write_text(json.dumps(content, default=datetime.isoformat), encoding="utf-8")
-            os.replace(partial, self._path)
+            write_atomically(self._path, json.dumps(content, default=datetime.isoformat))
 
 
 def _value(item: Any) -> dict[str, Any]:

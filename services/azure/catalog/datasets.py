@@ -28,6 +28,7 @@ from services.intake import datasets
 from services.intake.datasets import DatasetInspection
 from services.intake.tabular import CSV, FILES, MANIFEST, PARQUET, Table
 from services.storage import file_tree
+from services.storage.atomic import write_atomically
 from services.storage.manifest import manifest_line, read_manifest
 
 if TYPE_CHECKING:
@@ -224,9 +225,7 @@ class Datasets:
             if not path.exists():
                 files = list(list_files(self._as_files(dataset)))
                 path.parent.mkdir(parents=True, exist_ok=True)
-                unfinished = path.with_suffix(f".{os.getpid()}")
-                unfinished.write_bytes(b"".join(map(manifest_line, files)))
-                os.replace(unfinished, path)
+                write_atomically(path, b"".join(map(manifest_line, files)))
         return path
 
     def only_file(self, dataset: Dataset) -> str:

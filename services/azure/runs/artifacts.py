@@ -15,6 +15,7 @@ from typing import Any
 from services.azure.catalog import downloads
 from services.azure.runs.pipeline import OUTPUT
 from services.azure.runs.run_folder import RunFolder, RunPlan
+from services.storage.atomic import atomic_write
 
 _MOST_LOGS = 2_000
 _MOST_OF_A_LOG = 50_000_000  # bytes
@@ -88,10 +89,8 @@ def _root(coming: Path, path_on_datastore: str, rows_file: str) -> Path:
 
 def _keep(chunks: Iterator[bytes], target: Path, most: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    coming = target.with_name(f".{target.name}.coming")
-    with open(coming, "wb") as file:
+    with atomic_write(target) as coming, open(coming, "wb") as file:
         for chunk in chunks:
             file.write(chunk)
             if file.tell() > most:
                 break
-    os.replace(coming, target)

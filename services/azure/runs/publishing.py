@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
@@ -18,6 +17,7 @@ from services.azure.runs.run_folder import EXPERIMENT, RunPlan
 from services.domain import Run, RunStatus, counted
 from services.errors import NotFound, SettingsError, StudioError
 from services.pipelines import PARAMETERS, PipelineRun, PublishedPipeline, Recurrence, Schedule
+from services.storage.atomic import write_atomically
 from services.storage.mini_batch_plan import MiniBatchPlan
 
 _PIPELINE_RUN = "azureml.PipelineRun"
@@ -154,9 +154,7 @@ class Publishing:
 
     def _keep(self, pipeline_id: str, plan: RunPlan) -> None:
         self._kept.mkdir(exist_ok=True)
-        partial = self._kept / f".{pipeline_id}.part"
-        partial.write_text(plan.to_json(), encoding="utf-8")
-        os.replace(partial, self._path(pipeline_id))
+        write_atomically(self._path(pipeline_id), plan.to_json())
 
     def _plan(self, pipeline_id: str) -> RunPlan:
         try:

@@ -15,7 +15,6 @@ runs/<id>/
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -24,6 +23,7 @@ from pathlib import Path
 from services.domain import RunRequest, RunStatus
 from services.errors import WorkspaceUnavailable
 from services.pipelines import PipelineRun
+from services.storage.atomic import write_atomically
 from services.storage.manifest import read_manifest
 from services.storage.run_process import RunPlace
 
@@ -111,6 +111,4 @@ class RunFolder(RunPlace):
 
     def note(self, pipeline_run: PipelineRun) -> None:
         """Keep this, at once and as a whole. Raises OSError."""
-        partial = self._pipeline_run_file.with_suffix(".part")
-        partial.write_text(json.dumps(asdict(pipeline_run), default=datetime.isoformat), encoding="utf-8")
-        os.replace(partial, self._pipeline_run_file)
+        write_atomically(self._pipeline_run_file, json.dumps(asdict(pipeline_run), default=datetime.isoformat))
