@@ -13,8 +13,8 @@ from pathlib import Path
 import streamlit as st
 
 from pages import _shared
-from services.domain import counted
-from services.storage.file_tree import format_size
+from services import formats
+from services.formats import counted
 
 _PREVIEWED = 65536  # bytes read of a file that isn't an image
 _LARGEST_IMAGE = 3_000_000  # bytes; it is sent within the page
@@ -60,7 +60,7 @@ def _as_utf8(head: bytes) -> bytes:
 
 def _show_image(content: bytes, kind: str, size: int) -> None:
     if size > _LARGEST_IMAGE:
-        st.caption(f"An image of {format_size(size)}, which is too large to be shown here.")
+        st.caption(f"An image of {formats.size(size)}, which is too large to be shown here.")
     else:  # the browser decodes it, not this process
         st.image(f"data:image/{kind};base64,{base64.b64encode(content).decode()}", alt="The image in this file")
 
@@ -91,7 +91,7 @@ def _show_text(head: bytes, suffix: str, size: int, *, complete: bool) -> None:
     else:
         st.code("".join(lines[:200])[:8000], language=None, height=400 if len(lines) > 15 else "content")
     if cut_off:
-        st.caption(f"The beginning of {format_size(size)}.")
+        st.caption(f"The beginning of {formats.size(size)}.")
 
 
 def _dump(content: bytes) -> str:

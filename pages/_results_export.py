@@ -8,8 +8,8 @@ import streamlit as st
 
 from pages import _shared
 from pages._results_view import View, address, forget, option_labels, view_query
-from services.domain import counted
 from services.errors import StudioError
+from services.formats import counted
 from services.predictions.annotations import SavedView
 
 _EXCEL_ROWS = 1_048_575

@@ -8,8 +8,8 @@ from pages import _shared
 from pages._results_table import for_cells
 from pages._results_view import COUNTED, View, add, change, choose, follow, high
 from pages._shared import plain
-from services.domain import counted
 from services.errors import SettingsError
+from services.formats import counted
 from services.predictions.filters import Condition, Operator
 from services.predictions.writer import Kind
 

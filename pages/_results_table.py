@@ -10,7 +10,7 @@ import streamlit as st
 from pages import _results_view
 from pages._results_view import PAGE, View, change, describe, follow, high, option_labels, set_filter
 from pages._shared import clipped, plain, visible
-from services.domain import counted
+from services.formats import counted
 from services.predictions import comparison, evaluation
 from services.predictions.filters import PREDICTED, Condition, Filter, Order
 from services.predictions.matching import Status

@@ -10,7 +10,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages import _shared
-from services.domain import Run, RunStatus, counted, utc_now
+from services.domain import Run, RunStatus, utc_now
+from services.formats import counted
 from services.workspace import Capability
 
 RECENT = timedelta(days=7)

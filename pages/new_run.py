@@ -14,8 +14,9 @@ from streamlit.delta_generator import DeltaGenerator
 from pages import _compute_options, _shared
 from pages._shared import plain, script_label, shown
 from pages._submission import last_submission
-from services.domain import RunRequest, counted
+from services.domain import RunRequest
 from services.errors import SettingsError, StudioError
+from services.formats import counted
 from services.remote import remote_of
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.mini_batch_plan import describe

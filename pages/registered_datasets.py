@@ -13,13 +13,14 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages import _file_preview, _shared
 from pages._form import form_called
-from services.domain import Dataset, TabularDataset, counted
+from services import formats
+from services.domain import Dataset, TabularDataset
 from services.errors import SettingsError
+from services.formats import counted
 from services.intake import names
 from services.intake.tabular import PARQUET, first_rows
 from services.intake.uploads import extract_zip, store_uploads
 from services.remote import remote_of
-from services.storage.file_tree import format_size
 from services.workspace import Capability
 
 REGISTERED, REGISTER = "Registered", "Register a dataset"
@@ -89,7 +90,7 @@ def show_details(dataset: Dataset) -> None:
                 "Type": dataset.type,
                 **({"Rows": f"{dataset.row_count:,}"} if isinstance(dataset, TabularDataset) and dataset.row_count else {}),
                 "Files": f"{dataset.file_count:,}" if dataset.file_count else "not counted yet",
-                "Size": format_size(dataset.size),
+                "Size": formats.size(dataset.size),
                 "Kept": kept(dataset),
                 "Pattern": dataset.glob,
                 **({"Partition format": dataset.partition_format} if dataset.partition_format else {}),

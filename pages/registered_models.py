@@ -10,11 +10,12 @@ import streamlit as st
 
 from pages import _register_from_run, _shared
 from pages._form import form_called
-from services.domain import Model, counted
+from services import formats
+from services.domain import Model
 from services.errors import SettingsError
+from services.formats import counted
 from services.intake import names, uploads
 from services.remote import remote_of
-from services.storage.file_tree import format_size
 from services.workspace import Capability
 
 REGISTERED, REGISTER = "Registered", "Register a model"
@@ -70,7 +71,7 @@ def show_details(model: Model) -> None:
         _shared.facts(
             {
                 "Kind": model.kind,
-                "Size": format_size(model.size),
+                "Size": formats.size(model.size),
                 "Registered": _shared.local_time(model.created_at),
                 **({"Approval": approval(model)} if Capability.APPROVAL in workspace.capabilities else {}),
                 **({} if "://" in model.path else {"File": Path(model.path).name}),

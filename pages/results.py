@@ -12,8 +12,9 @@ from streamlit.delta_generator import DeltaGenerator
 from pages import _results_export, _results_panel, _results_row, _results_table, _results_view, _shared
 from pages._results_view import LOOKS, View, change, current, follow
 from pages._shared import clipped, local_time, plain, shown
-from services.domain import Run, RunStatus, counted
+from services.domain import Run, RunStatus
 from services.errors import NotFound
+from services.formats import counted
 from services.predictions.filters import EVERY_FAILURE
 
 if TYPE_CHECKING:

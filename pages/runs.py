@@ -13,10 +13,11 @@ import streamlit as st
 from pages import _pipelines, _shared
 from pages._shared import arrow_table, clipped, duration_in_words, plain, shown
 from pages._submission import last_submission
-from services.domain import Failure, Run, RunStatus, counted
+from services import formats
+from services.domain import Failure, Run, RunStatus
+from services.formats import counted
 from services.pipelines import pipelines_of
 from services.settings import TABLE, ParallelRunSettings
-from services.storage.file_tree import format_size
 from services.storage.tail import tail
 from services.workspace import Capability
 
@@ -313,7 +314,7 @@ def log(run: Run) -> None:
     name = st.selectbox("Log", list(logs), key="log", label_visibility="collapsed")
     text, size = tail(logs[name], 400_000)
     lines = [line[:2_000] for line in text.splitlines()[-LAST_LINES:]]
-    words = f"The last {LAST_LINES} lines of {format_size(size)}"
+    words = f"The last {LAST_LINES} lines of {formats.size(size)}"
     st.caption(words if len(lines) == LAST_LINES else counted(len(lines), "line"))
     with st.container(height=420, border=False, autoscroll=True):
         st.code("\n".join(lines), language=None)

@@ -362,11 +362,3 @@ def utc_now() -> datetime:
 def readable(text: str) -> str:
     """Text that can be stored and shown anywhere: the bytes of an undecodable file name written out, as `\\udcff`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def counted(count: int | None, noun: str) -> str:
-    """`1 file`, `1,234 files`; mini-batch and batch get their -es. None is an unknown number of them."""
-    plural = "es" if noun.endswith("ch") else "s"
-    if count is None:
-        return f"an unknown number of {noun}{plural}"
-    return f"{count:,} {noun}{'' if count == 1 else plural}"

@@ -6,17 +6,18 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from services import formats
 from services.azure.auth.session import Session
 from services.azure.catalog.cached_list import CachedList
 from services.azure.catalog.workspace_cache import WorkspaceCache
-from services.domain import counted
 from services.errors import StudioError
+from services.formats import counted
 
 
 def checks(home: Path, session: Session, lists: WorkspaceCache) -> Iterator[tuple[str, bool, str]]:
     """Each as (what, whether it holds, detail in words). Asks the service for each, so it takes the time that takes."""
     free = shutil.disk_usage(home).free
-    yield "Free disk space", free > 1 << 30, f"{free / 1e9:,.1f} GB for logs and outputs, in {home}"
+    yield "Free disk space", free > 1 << 30, f"{formats.size(free)} for logs and outputs, in {home}"
     try:
         with session.asking("You are not signed in") as workspace:
             place = workspace.location

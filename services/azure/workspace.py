@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from services import formats
 from services.azure.auth.session import Session
 from services.azure.catalog import environments, mini_batch_estimate
 from services.azure.catalog.datasets import Datasets
@@ -50,7 +51,6 @@ from services.predictions.annotations import AnnotationStore, RowKey
 from services.predictions.provenance import Provenance, RowTrace
 from services.remote import ComputeTarget, ConnectionState, Datastore, TrainingRun
 from services.settings import ParallelRunSettings
-from services.storage.file_tree import format_size
 from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store
@@ -135,7 +135,7 @@ class AzureWorkspace:
 
         def tell(here: int, of: int) -> None:
             nonlocal said_at
-            sentence = f"{what}: {format_size(here)} of {format_size(of)}" if here < of else ""
+            sentence = f"{what}: {formats.size(here)} of {formats.size(of)}" if here < of else ""
             self._cache.set_message(sentence)
             if self._blocking and sentence and time.monotonic() > said_at + _SAY_EVERY:
                 said_at = time.monotonic()

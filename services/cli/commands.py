@@ -1,4 +1,4 @@
-"""What each command of the command line does: a verb of the workspace, and an answer. The parser is in __main__.py."""
+"""The commands: each calls a verb of the workspace and returns an answer. The parser is in main.py."""
 
 from __future__ import annotations
 
@@ -26,44 +26,45 @@ from services.cli.output import (
     runs_lines,
     written_whole,
 )
-from services.domain import Run, RunRequest, RunStatus, TabularDataset, counted
+from services.domain import Run, RunRequest, RunStatus, TabularDataset
 from services.errors import NotFound, SettingsError
+from services.formats import counted
 from services.remote import remote_of
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.mini_batch_plan import describe
 from services.workspace import WORKSPACES, Workspace
 
 PROGRAM = "python -m services"
-INTERRUPTED = 130  # as a shell says it of a program ended by SIGINT
+INTERRUPTED = 130  # as shells report a program ended by SIGINT
 
 
 # ---- models, datasets, environments ----------------------------------------------------------------------------------------------
 
 
-def register_model(workspace: Workspace, given: argparse.Namespace) -> Answer:
+def register_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
     model = workspace.register_model(
-        given.name, given.path, description=given.description, tags=_pairs("tags", given.tag), approve=given.approve
+        args.name, args.path, description=args.description, tags=_pairs("tags", args.tag), approve=args.approve
     )
     lines = [f"Registered {model} ({model.kind}, {counted(model.size, 'byte')}, SHA-256 {model.sha256})"]
     if not model.usable:
-        lines.append(f"It is a program, and a run may use it once it is approved: {_command(given)} model approve {model}")
+        lines.append(f"This model can run code. Approve it before using it in a run: {_command(args)} model approve {model}")
     return Answer(model_value(model), lines)
 
 
-def list_models(workspace: Workspace, given: argparse.Namespace) -> Answer:
+def list_models(workspace: Workspace, args: argparse.Namespace) -> Answer:
     models = workspace.models()
     return Answer({"models": [model_value(model) for model in models]}, model_lines(models))
 
 
-def approve_model(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    model = workspace.model(given.model)
+def approve_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    model = workspace.model(args.model)
     workspace.approve(model.sha256)
     return Answer(model_value(workspace.model(model.reference)), [f"Approved {model}, SHA-256 {model.sha256}"])
 
 
-def register_dataset(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    about = {"type": given.type, "glob": given.glob, "partition_format": given.partition_format}
-    dataset = workspace.register_dataset(given.name, given.path, **about)
+def register_dataset(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    about = {"type": args.type, "glob": args.glob, "partition_format": args.partition_format}
+    dataset = workspace.register_dataset(args.name, args.path, **about)
     rows = f"{counted(dataset.row_count, 'row')} in " if isinstance(dataset, TabularDataset) else ""
     size = f"{rows}{counted(dataset.file_count, 'file')}, {counted(dataset.size, 'byte')}"
     columns = dataset.columns if isinstance(dataset, TabularDataset) else ()
@@ -71,84 +72,84 @@ def register_dataset(workspace: Workspace, given: argparse.Namespace) -> Answer:
     return Answer(dataset_value(dataset), lines)
 
 
-def list_datasets(workspace: Workspace, given: argparse.Namespace) -> Answer:
+def list_datasets(workspace: Workspace, args: argparse.Namespace) -> Answer:
     datasets = workspace.datasets()
     return Answer({"datasets": [dataset_value(dataset) for dataset in datasets]}, dataset_lines(datasets))
 
 
-def register_environment(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    environment = workspace.register_environment(given.name, given.python)
+def register_environment(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    environment = workspace.register_environment(args.name, args.python)
     size = f"Python {environment.python_version}, {counted(len(environment.packages), 'package')}"
     return Answer(environment_value(environment), [f"Registered {environment} ({size}, {environment.interpreter})"])
 
 
-def list_environments(workspace: Workspace, given: argparse.Namespace) -> Answer:
+def list_environments(workspace: Workspace, args: argparse.Namespace) -> Answer:
     environments = workspace.environments()
-    own = f"A run that names none uses this program’s own interpreter, {sys.executable}"
+    default = f"Default for runs without an environment: this program's own interpreter, {sys.executable}"
     if remote := remote_of(workspace):
         made = remote.default_environment()
         pins = ", ".join(f"{name} {version}" for name, version in made.packages.items())
-        own = f"A run that names none gets one made for it: Python {made.python_version}, {pins}"
-    lines = [*environment_lines(environments), own] if environments else [own]
+        default = f"Default for runs without an environment: one made for the run, with Python {made.python_version}, {pins}"
+    lines = [*environment_lines(environments), default]
     return Answer({"environments": [environment_value(environment) for environment in environments]}, lines)
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------------------
 
 
-def submit(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    settings = {name: getattr(given, name) for name in TABLE if getattr(given, name) is not None}
-    if given.environment_variables is not None:
-        settings["environment_variables"] = _pairs("environment_variables", given.environment_variables)
+def submit(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    settings = {name: getattr(args, name) for name in TABLE if getattr(args, name) is not None}
+    if args.environment_variables is not None:
+        settings["environment_variables"] = _pairs("environment_variables", args.environment_variables)
     request = RunRequest(
-        models=tuple(given.model),
-        datasets=tuple(given.dataset),
-        entry_script=_entry_script(workspace, given.entry_script),
+        models=tuple(args.model),
+        datasets=tuple(args.dataset),
+        entry_script=_entry_script(workspace, args.entry_script),
         settings=ParallelRunSettings.from_dict(settings),
-        source_directory=given.source_directory,
-        arguments=tuple(given.argument),
-        side_inputs=_pairs("side_inputs", given.side_input),
-        environment=given.environment,
-        compute_target=given.compute_target,
-        allow_reuse=given.allow_reuse == "on",
-        name=given.name,
+        source_directory=args.source_directory,
+        arguments=tuple(args.argument),
+        side_inputs=_pairs("side_inputs", args.side_input),
+        environment=args.environment,
+        compute_target=args.compute_target,
+        allow_reuse=args.allow_reuse == "on",
+        name=args.name,
     )
-    return _submitted(workspace, workspace.submit(request), given)
+    return _submitted(workspace, workspace.submit(request), args)
 
 
-def _submitted(workspace: Workspace, run: Run, given: argparse.Namespace) -> Answer:
-    """The id alone on standard output, for `$(...)`; or, after waiting, the same as `show`."""
-    follow_it, end_it = (f"{_command(given)} {verb} {run.id}" for verb in ("show", "cancel"))
+def _submitted(workspace: Workspace, run: Run, args: argparse.Namespace) -> Answer:
+    """The id alone on standard output, for `$(...)`; or, after waiting, what `show` returns."""
+    follow_command, cancel_command = (f"{_command(args)} {verb} {run.id}" for verb in ("show", "cancel"))
     try:
         cut = workspace.cut([workspace.dataset(reference) for reference in run.request.datasets], run.request.settings)
         if run.request.failed_only:
             cut = replace(cut, item_count=run.items_total, mini_batch_count=run.mini_batches_total)
         note(f"Submitted {run.id}: {describe(cut, run.request.settings)}", *(f"Warning: {warning}" for warning in run.warnings))
         if run.reused_from or run.reuse_note:
-            note(f"It took the output of {run.reused_from}, whose inputs are the same." if run.reused_from else str(run.reuse_note))
-        if not given.wait:
-            note(f"Follow it by: {follow_it}")
+            note(f"Reused the output of {run.reused_from}: its inputs are the same." if run.reused_from else str(run.reuse_note))
+        if not args.wait:
+            note(f"Follow it: {follow_command}")
             return Answer(run_value(run), [run.id])
         run = follow(workspace, run)
         if run.status is RunStatus.NOT_RESPONDING:
             note(
-                f"Nobody carries out the run any more. {run.error or ''}".rstrip(),
-                f"Carry on with it by: {_command(given)} resume {run.id}",
+                f"This run has no active runner. {run.error or ''}".rstrip(),
+                f"Resume it: {_command(args)} resume {run.id}",
             )
         code = 0 if run.status is RunStatus.COMPLETED else 1
     except KeyboardInterrupt:
-        note(f"The run goes on. Follow it by: {follow_it}", f"End it by: {end_it}")
+        note(f"The run continues. Follow it: {follow_command}", f"Cancel it: {cancel_command}")
         return Answer(run_value(workspace.run(run.id)), [run.id], INTERRUPTED)
     return _shown(workspace, run, code)
 
 
-def list_runs(workspace: Workspace, given: argparse.Namespace) -> Answer:
+def list_runs(workspace: Workspace, args: argparse.Namespace) -> Answer:
     runs = workspace.runs()
     return Answer({"runs": [run_value(run) for run in runs]}, runs_lines(runs))
 
 
-def show(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    return _shown(workspace, workspace.run(given.run))
+def show(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    return _shown(workspace, workspace.run(args.run))
 
 
 def _shown(workspace: Workspace, run: Run, code: int = 0) -> Answer:
@@ -156,25 +157,25 @@ def _shown(workspace: Workspace, run: Run, code: int = 0) -> Answer:
     return Answer(run_value(run, environment), run_lines(run, environment), code)
 
 
-def cancel(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    run = workspace.cancel(given.run)
+def cancel(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    run = workspace.cancel(args.run)
     return Answer(run_value(run), [f"{run.id}: {run.status}"])
 
 
-def resume(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    run = workspace.resume(given.run)
+def resume(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    run = workspace.resume(args.run)
     return Answer(run_value(run), [f"{run.id}: {run.status}"])
 
 
-def rerun(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    return _submitted(workspace, workspace.rerun(given.run, failed_only=given.failed_only), given)
+def rerun(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    return _submitted(workspace, workspace.rerun(args.run, failed_only=args.failed_only), args)
 
 
-def logs(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    found = workspace.logs(given.run)
-    if given.json:
-        return Answer({"logs": {name: last_part(path) for name, path in found.items()}})
-    return Answer({}, _log_lines(found))
+def logs(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    files = workspace.logs(args.run)
+    if args.json:
+        return Answer({"logs": {name: last_part(path) for name, path in files.items()}})
+    return Answer({}, _log_lines(files))
 
 
 def _log_lines(files: Mapping[str, Path]) -> Iterator[str]:
@@ -183,64 +184,64 @@ def _log_lines(files: Mapping[str, Path]) -> Iterator[str]:
         yield from last_part(path).splitlines()
 
 
-def output(workspace: Workspace, given: argparse.Namespace) -> Answer:
-    files = workspace.output(given.run)
-    folder = Path(given.to).expanduser()
+def output(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    files = workspace.output(args.run)
+    folder = Path(args.to).expanduser()
     for name, path in files.items():
         target = folder / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SettingsError("to", f"{target.parent} can't be made: {error.strerror or error}", "Give another folder.") from error
+            raise SettingsError("to", f"Cannot create {target.parent}: {error.strerror or error}", "Choose another folder.") from error
         try:
-            source = open(path, "rb")  # noqa: SIM115 - what can't be read is another error than what can't be written
+            source = open(path, "rb")  # noqa: SIM115 - reading and writing fail with different errors
         except OSError as error:
-            raise NotFound(f"The output {path} can't be read: {error.strerror or error}.", "Look at the run again.") from error
+            raise NotFound(f"Cannot read the output {path}: {error.strerror or error}.", "Check the run with show.") from error
         with source, written_whole(target) as copy:
             shutil.copyfileobj(source, copy)
     if not files:
-        note("The run has written no files.")
+        note("The run has no output files.")
     return Answer({"to": str(folder), "files": list(files)}, [str(folder / name) for name in files])
 
 
-def predictions(workspace: Workspace, given: argparse.Namespace) -> Answer:
+def predictions(workspace: Workspace, args: argparse.Namespace) -> Answer:
     from services.predictions.filters import Filter
 
-    if given.json and given.to == "-":
-        raise SettingsError("to", "the rows and the JSON object can't both be on standard output", "Give a file, or leave --json out.")
-    table, chosen = workspace.predictions(given.run), Filter(where=given.where)
-    if given.to == "-":
+    if args.json and args.to == "-":
+        raise SettingsError("to", "The rows and the JSON object can't both go to standard output", "Give a file, or omit --json.")
+    table, chosen = workspace.predictions(args.run), Filter(where=args.where)
+    if args.to == "-":
         sys.stdout.flush()
         sys.stdout.buffer.writelines(table.csv(chosen))
         return Answer({})
     parts = table.csv(chosen)
-    with written_whole(Path(given.to).expanduser()) as file:
+    with written_whole(Path(args.to).expanduser()) as file:
         file.writelines(parts)
     rows = table.count(chosen)
-    return Answer({"rows": rows, "to": given.to}, [f"Wrote {counted(rows, 'row')} to {given.to}"])
+    return Answer({"rows": rows, "to": args.to}, [f"Wrote {counted(rows, 'row')} to {args.to}"])
 
 
-# ---- what is given ---------------------------------------------------------------------------------------------------------------
+# ---- arguments -------------------------------------------------------------------------------------------------------------------
 
 
-def _pairs(field: str, given: Sequence[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given]
+def _pairs(field: str, texts: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
     for key, equals, value in pairs:
         if not key or not equals:
-            raise SettingsError(field, f"{field}: “{key}{equals}{value}” is no NAME=VALUE", "Write the name, =, and the value.")
+            raise SettingsError(field, f"{field}: “{key}{equals}{value}” is not NAME=VALUE", "Write NAME=VALUE.")
     return {key: value for key, _, value in pairs}
 
 
-def _entry_script(workspace: Workspace, given: str) -> str:
-    """The path of a scoring script; a bare name that is no file here is a built-in script's."""
-    path = Path(given).expanduser()
-    if path.name == given and not path.exists():
+def _entry_script(workspace: Workspace, name: str) -> str:
+    """The path of a scoring script; a bare name without such a file is that of a built-in script."""
+    path = Path(name).expanduser()
+    if path.name == name and not path.exists():
         built_in = {script.name: script.path for script in workspace.entry_scripts() if script.origin == "built-in"}
-        return built_in.get(given) or built_in.get(f"{given}.py") or str(path)
+        return built_in.get(name) or built_in.get(f"{name}.py") or str(path)
     return str(path)
 
 
-def _command(given: argparse.Namespace) -> str:
-    """How to call this program on the same workspace again."""
-    home = f" --home {shlex.quote(given.home)}" if given.home else ""
-    return PROGRAM + (f" --workspace {given.workspace}" if given.workspace != WORKSPACES[0] else "") + home
+def _command(args: argparse.Namespace) -> str:
+    """The command that calls this program on the same workspace again."""
+    home = f" --home {shlex.quote(args.home)}" if args.home else ""
+    return PROGRAM + (f" --workspace {args.workspace}" if args.workspace != WORKSPACES[0] else "") + home

@@ -1,4 +1,4 @@
-"""What the command line says: one JSON object for programs, short aligned lines for people, progress while it waits.
+"""What the command line prints: one JSON object for programs, short aligned lines for people, progress while it waits.
 
 Names from outside may hold anything, so whatever is printed for people has its control characters escaped.
 """
@@ -12,30 +12,32 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from services.domain import Dataset, Environment, Model, Run, RunStatus, counted
+from services import formats
+from services.domain import Dataset, Environment, Model, Run, RunStatus
 from services.errors import EntryScriptError, SettingsError, StudioError
+from services.formats import counted
 from services.storage.atomic import atomic_write
 from services.storage.tail import tail
 from services.workspace import Workspace
 
-_LOOK_EVERY = 0.2  # seconds between two looks at a run that is waited for
-_SAY_EVERY = 10.0  # seconds between two lines of progress where there is no terminal
-_PATIENCE = 10.0  # seconds that a waited-for run may be NotResponding
+_POLL_SECONDS = 0.2
+_PROGRESS_SECONDS = 10.0  # between two lines of progress where there is no terminal
+_NOT_RESPONDING_SECONDS = 10.0  # how long a run may be NotResponding before --wait gives up
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command has to say: `value` with --json, `lines` to a person; and the exit code."""
+    """What a command prints: `value` with --json, `lines` for a person; and its exit code."""
 
     value: dict[str, Any]
     lines: Iterable[str] = ()
     code: int = 0
 
-    def say(self, *, as_json: bool) -> None:
+    def print(self, *, as_json: bool) -> None:
         if as_json:
             print(json.dumps(self.value, default=_json_value))
             return
@@ -44,13 +46,13 @@ class Answer:
 
 
 def note(*lines: str) -> None:
-    """Tell a person something on standard error."""
+    """Print for a person, on standard error."""
     for line in lines:
         print(safe(line), file=sys.stderr, flush=True)
 
 
 def safe(text: str) -> str:
-    """One line that does nothing to a terminal but stand there: what isn't printable, lone surrogates too, is escaped as in Python."""
+    """Text that is safe for a terminal: what isn't printable, lone surrogates too, is escaped as in Python."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
@@ -58,7 +60,7 @@ def safe(text: str) -> str:
 
 def _json_value(value: Any) -> str:
     assert isinstance(value, datetime), value
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return formats.iso(value)
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------------------
@@ -83,8 +85,8 @@ def error_lines(error: StudioError) -> list[str]:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str | int | None]]) -> list[str]:
-    """Rows under a header, in columns as wide as they need; numbers to the right, None as unknown."""
-    cells = [header, *([f"{cell:,}" if isinstance(cell, int) else safe(cell or "unknown") for cell in row] for row in rows)]
+    """Rows under a header, in columns as wide as needed; numbers to the right, None as unknown."""
+    cells = [header, *([safe(cell or "unknown") if isinstance(cell, str) else formats.number(cell) for cell in row] for row in rows)]
     columns = list(zip(*cells, strict=True))
     alignments = [">" if any(isinstance(row[number], int) for row in rows) else "<" for number in range(len(header))]
     formats = [f"{alignment}{max(map(len, column))}" for alignment, column in zip(alignments, columns, strict=True)]
@@ -92,14 +94,14 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str | int | None]]) ->
 
 
 def _labelled(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """`Label   value` lines, aligned; an empty value is left out, further lines of one stand below its first."""
+    """`Label   value` lines, aligned; an empty value is left out, its further lines go below the first."""
     for label, value in pairs:
         for number, line in enumerate(value.rstrip().split("\n") if value else ()):
             yield f"{label if number == 0 else '':<16}{line}"
 
 
-def _moment(time_: datetime | None) -> str:
-    return f"{time_.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if time_ else ""
+def _utc(moment: datetime | None) -> str:
+    return formats.utc(moment) if moment else ""
 
 
 def model_value(model: Model) -> dict[str, Any]:
@@ -108,10 +110,10 @@ def model_value(model: Model) -> dict[str, Any]:
 
 
 def model_lines(models: list[Model]) -> list[str]:
-    def standing(model: Model) -> str:
+    def approved(model: Model) -> str:
         return "not needed" if not model.needs_approval else "yes" if model.approved else "no"
 
-    rows = [(m.reference, m.kind, standing(m), m.size, m.sha256[:12], _moment(m.created_at)) for m in models]
+    rows = [(m.reference, m.kind, approved(m), m.size, m.sha256[:12], _utc(m.created_at)) for m in models]
     return _table(("MODEL", "KIND", "APPROVED", "BYTES", "SHA-256", "REGISTERED"), rows)
 
 
@@ -124,7 +126,7 @@ def dataset_lines(datasets: list[Dataset]) -> list[str]:
     def items(dataset: Dataset) -> str:
         return "unknown" if dataset.item_count is None else counted(dataset.item_count, dataset.item)
 
-    rows = [(d.reference, items(d), d.file_count, d.size, _moment(d.created_at), d.root) for d in datasets]
+    rows = [(d.reference, items(d), d.file_count, d.size, _utc(d.created_at), d.root) for d in datasets]
     return _table(("DATASET", "ITEMS", "FILES", "BYTES", "REGISTERED", "FOLDER"), rows)
 
 
@@ -134,23 +136,23 @@ def environment_value(environment: Environment) -> dict[str, Any]:
 
 
 def environment_lines(environments: list[Environment]) -> list[str]:
-    rows = [(e.reference, e.python_version, len(e.packages), _moment(e.created_at), e.interpreter) for e in environments]
+    rows = [(e.reference, e.python_version, len(e.packages), _utc(e.created_at), e.interpreter) for e in environments]
     return _table(("ENVIRONMENT", "PYTHON", "PACKAGES", "REGISTERED", "INTERPRETER"), rows)
 
 
 def run_value(run: Run, environment: Environment | None = None) -> dict[str, Any]:
-    """A run by the names of domain.py: where it is, then what was asked. `environment` is what was asked for (a reference), or
-    where it is given what the run found there."""
-    where_it_is = {name: value for name, value in vars(run).items() if name != "request"}
-    asked = {name: value for name, value in vars(run.request).items() if name not in ("name", "submission_id")}
-    found = {} if environment is None else {"environment": environment_value(environment)}
+    """A run by the names of domain.py: its state, then its request. `environment` is the requested reference, or where it is given the
+    environment that the run uses."""
+    state = {name: value for name, value in vars(run).items() if name != "request"}
+    request = {name: value for name, value in vars(run.request).items() if name not in ("name", "submission_id")}
+    used = {} if environment is None else {"environment": environment_value(environment)}
     settings = {"settings": run.request.settings.as_dict()}
-    return {"id": run.id, "name": run.title} | where_it_is | {"seconds_left": run.seconds_left} | asked | settings | found
+    return {"id": run.id, "name": run.title} | state | {"seconds_left": run.seconds_left} | request | settings | used
 
 
 def run_lines(run: Run, environment: Environment) -> list[str]:
-    """Where a run is, for a person."""
-    took = f", after {timedelta(seconds=round(run.duration))}" if run.ended_at and run.duration is not None else ""
+    """The state and the request of a run, for a person."""
+    took = f", after {formats.duration(run.duration)}" if run.ended_at and run.duration is not None else ""
     return list(
         _labelled(
             (
@@ -168,9 +170,9 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
                 ("Datasets", ", ".join(run.request.datasets)),
                 ("Scoring script", safe(run.request.entry_script)),
                 ("Environment", safe(f"{environment}, Python {environment.python_version}, {environment.interpreter}")),
-                ("Submitted", _moment(run.submitted_at)),
-                ("Started", _moment(run.started_at)),
-                ("Ended", _moment(run.ended_at) + took),
+                ("Submitted", _utc(run.submitted_at)),
+                ("Started", _utc(run.started_at)),
+                ("Ended", _utc(run.ended_at) + took),
                 ("Reuse", safe(run.reuse_note or "")),
                 ("Warnings", "\n".join(map(safe, run.warnings))),
             )
@@ -179,49 +181,45 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
 
 
 def runs_lines(runs: list[Run]) -> list[str]:
-    rows = [(r.id, r.status, _items(r), _moment(r.submitted_at), r.title) for r in runs]
+    rows = [(r.id, r.status, _items(r), _utc(r.submitted_at), r.title) for r in runs]
     return _table(("RUN", "STATUS", "ITEMS", "SUBMITTED", "NAME"), rows)
 
 
 def _items(run: Run) -> str:
-    if run.items_succeeded is None:  # Azure ML tells no numbers before the end, and none at all of a summary_only run
-        return "unknown" if run.items_total is None else f"{run.items_total:,} in all, how many succeeded is unknown"
+    if run.items_succeeded is None:  # Azure ML reports no items before the end, and none at all for a summary_only run
+        return "unknown" if run.items_total is None else f"{run.items_total:,} in total, succeeded: unknown"
     skipped = f", {run.items_left:,} skipped" if run.status.ended and run.items_left else ""
-    return f"{run.items_succeeded:,} of {_number(run.items_total)} succeeded, {_number(run.items_failed)} failed{skipped}"
+    return f"{run.items_succeeded:,} of {formats.number(run.items_total)} succeeded, {formats.number(run.items_failed)} failed{skipped}"
 
 
 def _mini_batches(run: Run) -> str:
     if run.mini_batches_done is None:
         total = run.mini_batches_total
-        return "unknown" if total is None else f"{total:,} in all, how many are done is unknown"
-    return f"{run.mini_batches_done:,} of {_number(run.mini_batches_total)} done"
-
-
-def _number(count: int | None) -> str:
-    return "unknown" if count is None else f"{count:,}"
+        return "unknown" if total is None else f"{total:,} in total, done: unknown"
+    return f"{run.mini_batches_done:,} of {formats.number(run.mini_batches_total)} done"
 
 
 # ---- waiting for a run -----------------------------------------------------------------------------------------------------------
 
 
 def follow(workspace: Workspace, run: Run) -> Run:
-    """Show a run's progress on standard error until it has ended, or until nobody has carried it out for a while."""
+    """Show a run's progress on standard error until it has ended, or has had no runner for a while."""
     responding = time.monotonic()
     with _progress(run) as show:
         while not run.status.ended:
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_POLL_SECONDS)
             run = workspace.run(run.id)
             show(run)
             if run.status is not RunStatus.NOT_RESPONDING:
                 responding = time.monotonic()
-            elif time.monotonic() - responding > _PATIENCE:
+            elif time.monotonic() - responding > _NOT_RESPONDING_SECONDS:
                 break
     return run
 
 
 @contextmanager
 def _progress(run: Run) -> Iterator[Any]:
-    """Gives a function that shows where a run is: a bar on a terminal, else a line now and then."""
+    """Yields a function that shows the progress of a run: a bar on a terminal, else a line now and then."""
     if not sys.stderr.isatty():
         yield _Lines().show
         return
@@ -248,10 +246,10 @@ class _Lines:
     def show(self, run: Run) -> None:
         if run.status is self._status and time.monotonic() < self._next:
             return
-        self._status, self._next = run.status, time.monotonic() + _SAY_EVERY
+        self._status, self._next = run.status, time.monotonic() + _PROGRESS_SECONDS
         done, failed = (run.items_succeeded or 0) + (run.items_failed or 0), run.items_failed or 0
         counts = f"{done:,} of {counted(run.items_total, 'item')} done, {failed:,} failed"
-        if run.items_succeeded is None:  # Azure ML tells no more of the items while it scores
+        if run.items_succeeded is None:  # Azure ML reports only mini-batches while it scores
             counts = f"{run.mini_batches_done:,} of {counted(run.mini_batches_total, 'mini-batch')} done" if run.mini_batches_done else ""
         note(": ".join(filter(None, (run.status, "; ".join(filter(None, (counts, run.doing)))))))
 
@@ -261,9 +259,9 @@ class _Lines:
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[BinaryIO]:
-    """A file to write that is in place, in one step, when the block has ended well. Raises SettingsError on `to`.
+    """A file that replaces `target` in one step once the block succeeds. Raises SettingsError on `to`.
 
-    What is there and no plain file, such as /dev/null or a pipe, is written to as it is.
+    An existing target that is not a regular file, such as /dev/null or a pipe, is written to directly.
     """
     place = Path(os.path.realpath(target))
     try:
@@ -276,8 +274,8 @@ def written_whole(target: Path) -> Iterator[BinaryIO]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        reason = f"{target} can't be written: {error.strerror or error}"
-        raise SettingsError("to", reason, "Give another place, or make its folder first.") from error
+        reason = f"Cannot write {target}: {error.strerror or error}"
+        raise SettingsError("to", reason, "Choose another path, or create its folder first.") from error
 
 
 def last_part(path: Path, limit: int = 1_000_000) -> str:
@@ -285,5 +283,5 @@ def last_part(path: Path, limit: int = 1_000_000) -> str:
     try:
         text, size = tail(path, limit)
     except OSError as error:
-        return f"(can't be read: {error.strerror or error})\n"
+        return f"(cannot read it: {error.strerror or error})\n"
     return text if size <= limit else f"(only the last part of {size:,} bytes)\n{text}"

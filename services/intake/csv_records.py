@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from services.domain import counted
 from services.errors import IntakeError
+from services.formats import counted
 from services.storage.file_tree import short
 
 _BLOCK = 1 << 20

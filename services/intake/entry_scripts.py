@@ -13,12 +13,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from services import PROJECT_ROOT
+from services import PROJECT_ROOT, formats
 from services.domain import EntryScript
 from services.errors import EntryScriptError, IntakeError, StudioError, WorkspaceUnavailable
 from services.intake.names import safe_relative_path
 from services.storage.atomic import write_atomically
-from services.storage.file_tree import format_size, short
+from services.storage.file_tree import short
 
 BUILT_IN = PROJECT_ROOT / "batch_scripts"
 _LARGEST_SCRIPT = 1 << 20
@@ -85,7 +85,7 @@ def _parsed(source: bytes, name: str) -> ast.Module:
     if not source.strip():
         raise EntryScriptError(f"{short(name)} is empty.", "Choose the script that has init() and run(mini_batch).")
     if len(source) > _LARGEST_SCRIPT:
-        size = format_size(len(source))
+        size = formats.size(len(source))
         raise EntryScriptError(f"{short(name)} is {size}: no script.", "Keep what is not code in files beside the script.")
     if b"\0" in source:
         raise EntryScriptError(f"{short(name)} is no Python script: it holds NUL bytes.", "Save it as UTF-8 text.")

@@ -8,8 +8,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.domain import DatasetFile, counted
+from services.domain import DatasetFile
 from services.errors import IntakeError, SettingsError
+from services.formats import counted
 from services.storage.file_tree import file_stat, may_read, short, stat_of, walk
 
 

@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from services.domain import counted
 from services.errors import IntakeError
+from services.formats import counted
 from services.intake.pickle_scan import BROKEN, PickleScan, Stream, refused_by_pickle, scan_pickles
 from services.storage.file_tree import files_of
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from services import PROJECT_ROOT
-from services.domain import counted
 from services.errors import IntakeError, StudioError
+from services.formats import counted
 from services.intake.csv_records import CsvFile
 from services.storage.file_tree import reading, short
 

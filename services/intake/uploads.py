@@ -14,10 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from services.domain import counted
+from services import formats
 from services.errors import IntakeError
+from services.formats import counted
 from services.intake.names import safe_relative_path
-from services.storage.file_tree import format_size, is_junk, reading, short, stat_of
+from services.storage.file_tree import is_junk, reading, short, stat_of
 
 _CHUNK = 1 << 20
 _SMALL_ENOUGH = 1 << 20  # an archive that unpacks to less is no bomb, however well it is compressed
@@ -140,7 +141,7 @@ def extract_zip(
         members = _checked_members(opened, max_files, limit)
         needed, room = sum(member.file_size for _, member in members.values()), _room(into)
         if needed > room:
-            sizes = f"The zip unpacks to {format_size(needed)}, and the disk of {into} has {format_size(room)} left."
+            sizes = f"The zip unpacks to {formats.size(needed)}, and the disk of {into} has {formats.size(room)} left."
             raise IntakeError(sizes, "Make room first.")
         with _all_or_nothing(into) as create:
             for path, (name, member) in members.items():

@@ -17,7 +17,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from services.domain import DatasetFile, MiniBatch, counted
+from services import formats
+from services.domain import DatasetFile, MiniBatch
+from services.formats import counted
 from services.intake.partition_format import PartitionFormat
 from services.local.run_folder import PlannedDataset
 from services.settings import ParallelRunSettings
@@ -60,9 +62,9 @@ def plan_mini_batches(datasets: Sequence[PlannedDataset], settings: ParallelRunS
     if keys:
         each = f", one for each {' and '.join(keys)}"
     elif size // 2 <= average <= size * 11 // 10:
-        each = f" of about {_format_bytes(size)}"
+        each = f" of about {formats.mini_batch_size(size)}"
     else:
-        each = f" of {_format_bytes(average)} on average"
+        each = f" of {formats.mini_batch_size(average)} on average"
     notes = tuple(note for shape in shapes for note in shape.notes)
     return MiniBatchPlan("row" if tabular else "file", sum(dataset.item_count for dataset in datasets), count, each, notes)
 
@@ -85,7 +87,7 @@ def _shape(dataset: PlannedDataset, keys: tuple[str, ...] | None, size: int, mod
             sizes = [each[1] for each in slices]
             total += sum(sizes)
             if max(sizes) > 2 * size:
-                uncut.append((path, len(sizes), _format_bytes(max(sizes))))
+                uncut.append((path, len(sizes), formats.mini_batch_size(max(sizes))))
     if not uncut:
         return _Shape(count, total, ())
     path, slice_count, largest = uncut[0]
@@ -97,14 +99,6 @@ def _shape(dataset: PlannedDataset, keys: tuple[str, ...] | None, size: int, mod
         note = f"The Parquet file {path} has a row group of {largest}, which is one mini-batch"
     more = f"; {counted(len(uncut) - 1, 'more file')} can't be cut as asked either" if len(uncut) > 1 else ""
     return _Shape(count, total, (f"{note}{more}.",))
-
-
-def _format_bytes(size: int) -> str:
-    """`1 MB`, `100 KB`, `1.5 GB`: 1024-based, as `mini_batch_size` is."""
-    for unit, name in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")):
-        if size >= unit:
-            return f"{size / unit:.1f}".removesuffix(".0") + f" {name}"
-    return counted(size, "byte")
 
 
 def _ranges(dataset: PlannedDataset, keys: tuple[str, ...] | None, size: int) -> Iterator[tuple[int, int, int]]:

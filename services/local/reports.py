@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from services.domain import RunStatus, counted, utc_now
+from services import formats
+from services.domain import RunStatus, utc_now
+from services.formats import counted
 from services.local.run_folder import RunFolder
 from services.storage.journal import Journal, Totals
 
@@ -17,7 +19,7 @@ _HEADER = (
 
 def write_progress(folder: RunFolder, totals: Totals, items: int, mini_batches: int, workers: int) -> None:
     """Say where a run is that goes on: of so many items and mini-batches in all. Raises OSError where the folder can't be written."""
-    said = f"Running at {utc_now():%Y-%m-%d %H:%M:%S} UTC, {counted(workers, 'worker')}\n{_overview(totals, items, mini_batches, 'left')}"
+    said = f"Running at {formats.utc(utc_now())}, {counted(workers, 'worker')}\n{_overview(totals, items, mini_batches, 'left')}"
     _text(folder.logs / "job_progress_overview.txt", said)
 
 

@@ -18,8 +18,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from services.domain import Dataset, DatasetFile, Run, RunStatus, counted, utc_now
+from services import formats
+from services.domain import Dataset, DatasetFile, Run, RunStatus, utc_now
 from services.errors import IntakeError, StudioError
+from services.formats import counted
 from services.local import reports
 from services.local.run_folder import RunFolder, RunPlan
 from services.storage import file_tree
@@ -83,7 +85,7 @@ def _files_in(folder: Path, but: Path | None = None) -> str:
             if path.is_dir() or not stat.S_ISREG(path.stat().st_mode):
                 return f"{_NOT_COMPARED}{path} is no plain file"
             if size > _MOST_BYTES:
-                return f"{_NOT_COMPARED}{folder} holds more than {_MOST_BYTES // 1_000_000:,} MB"
+                return f"{_NOT_COMPARED}{folder} holds more than {formats.size(_MOST_BYTES)}"
             if path != but:
                 digest.update(json.dumps([path.relative_to(folder).as_posix(), file_tree.sha256_of(path)]).encode())
     except (OSError, StudioError) as error:

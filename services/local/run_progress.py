@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from services.domain import MiniBatch, RunStatus, counted, readable
+from services.domain import MiniBatch, RunStatus, readable
+from services.formats import counted
 from services.local import reports
 from services.local.batching import files_of
 from services.local.run_folder import RunFolder, RunPlan

@@ -25,6 +25,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from services import formats
 from services.domain import (
     Dataset,
     DatasetFile,
@@ -344,7 +345,7 @@ class LocalWorkspace:
     def self_check(self) -> Iterable[tuple[str, bool, str]]:
         usage = shutil.disk_usage(self.home)
         yield "Folder can be written", os.access(self.home, os.W_OK), str(self.home)
-        yield "Free disk space", usage.free > 1 << 30, f"{usage.free / 1e9:,.1f} GB of {usage.total / 1e9:,.1f} GB"
+        yield "Free disk space", usage.free > 1 << 30, f"{formats.size(usage.free)} of {formats.size(usage.total)}"
         yield "Python", True, f"{sys.version.split()[0]}, this program’s own: it runs the workers"
         for known in {known.name: known for known in reversed(self.environments())}.values():
             yield f"Environment {known}", os.access(known.interpreter, os.X_OK), f"Python {known.python_version}, {known.interpreter}"

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 
-from services.domain import counted
 from services.errors import IntakeError, NotFound
 
 _BY_EFFECTIVE_IDS = os.access in os.supports_effective_ids  # those that opening it goes by
@@ -119,19 +118,6 @@ def files_of(path: Path) -> list[tuple[str, str, int]]:
             raise IntakeError(f"“{short(relative)}” in the model's folder is a link to a folder.", "Put the folder itself there.")
         files.append((relative, entry.path, file.st_size))
     return files
-
-
-def format_size(size: int | None) -> str:
-    """`812 bytes`, `1.2 MB`: how sizes are written for people everywhere, in steps of 1000, as tables show them; `–` for an unknown one."""
-    if size is None:
-        return "–"
-    if size < 1000:
-        return counted(size, "byte")
-    value, units = size / 1000, iter(("kB", "MB", "GB", "TB"))
-    unit = next(units)
-    while value >= 999.95 and unit != "TB":
-        value, unit = value / 1000, next(units)
-    return f"{value:,.1f} {unit}"
 
 
 def size_of(path: Path) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from services.domain import counted
+from services import formats
+from services.formats import counted
 from services.settings import ParallelRunSettings
 
 
@@ -39,12 +40,8 @@ def describe(cut: MiniBatchPlan, settings: ParallelRunSettings) -> str:
     elif total is not None and threshold >= total:
         stop = f"never stops for failed {item}s: {threshold:,} may fail, and there are only {total:,}"
     else:
-        stop = f"stops after the {_ordinal(threshold + 1)} failed {item}"
+        stop = f"stops after the {formats.ordinal(threshold + 1)} failed {item}"
     batches = ("about " if cut.estimated and cut.mini_batch_count is not None else "") + counted(cut.mini_batch_count, "mini-batch")
     if cut.estimated and not total:
         return f"All {item}s, not counted yet, on {cut.on}; {stop}"
     return f"{counted(total, item)} in {batches}{each}, on {cut.on or counted(settings.worker_count, 'worker')}; {stop}"
-
-
-def _ordinal(number: int) -> str:
-    return f"{number:,}" + ("th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th"))

@@ -14,7 +14,7 @@ from typing import IO, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from services import PROJECT_ROOT
+from services import PROJECT_ROOT, formats
 from services.domain import Run, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
 from services.storage.store import Store
@@ -125,7 +125,7 @@ def start(place: RunPlace, module: str, home: Path, *, told: str = "", without: 
     environment = {name: value for name, value in os.environ.items() if name != without}
     try:
         with open(place.runner_log, "ab") as log:
-            log.write(f"{_RUNNER_STARTED} {utc_now():%Y-%m-%d %H:%M:%S} UTC\n".encode())
+            log.write(f"{_RUNNER_STARTED} {formats.utc(utc_now())}\n".encode())
             log.flush()
             given = {"cwd": PROJECT_ROOT, "env": environment, "stdin": stdin, "stdout": subprocess.DEVNULL, "stderr": log}
             runner: subprocess.Popen[bytes] = subprocess.Popen(command, **given, **detached)  # type: ignore[call-overload]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from services.__main__ import main
 from services.azure.auth import throttling
+from services.cli.main import main
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 PROJECT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ TUTORIAL_SCRIPT = PROJECT / "tests" / "scripts" / "tutorial_script.py"
 
 @pytest.fixture
 def command(azure, tmp_path, home, monkeypatch, capfd) -> Callable[..., tuple[int, dict, str]]:
-    """A command in a folder of its own: exit code, the one JSON object on standard output, what it said on standard error."""
+    """A command in a folder of its own: exit code, the one JSON object on standard output, what it result on standard error."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: object, **variables: str) -> tuple[int, dict, str]:
@@ -52,9 +52,9 @@ def test_the_tutorial_from_registering_to_the_csv(command, model_file, csv_folde
         "--compute-target",
         "cpu-cluster",
     )
-    code, value, said = command(*run, "--mini-batch-size", 3, "--error-threshold", -1, "--process-count-per-node", 1, "--wait")
-    assert code == 0, (value, said)
-    assert "7 files in 3 mini-batches of 3, on 1 node of 1 worker" in said
+    code, value, result = command(*run, "--mini-batch-size", 3, "--error-threshold", -1, "--process-count-per-node", 1, "--wait")
+    assert code == 0, (value, result)
+    assert "7 files in 3 mini-batches of 3, on 1 node of 1 worker" in result
     assert (value["status"], value["items_succeeded"], value["mini_batches_done"]) == ("Completed", 7, 3)
 
     code, shown, _ = command("show", value["id"])
@@ -99,20 +99,20 @@ def test_the_real_command_prints_one_json_object_and_nothing_of_the_sdk_s(azure,
     words = [sys.executable, "-m", "services", "--workspace", "azure", "--home", tmp_path / "home", "--json"]
     words += ["dataset", "register", "rows", csv_folder(2)]
     environment = {**os.environ, **azure.environment, "PYTHONWARNINGS": "default"}
-    said = subprocess.run(words, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False)
-    assert (said.returncode, json.loads(said.stdout)["reference"]) == (0, "rows:1"), said
+    result = subprocess.run(words, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False)
+    assert (result.returncode, json.loads(result.stdout)["reference"]) == (0, "rows:1"), result
 
 
 def test_of_a_refusal_there_are_our_words_and_not_the_sdk_s(azure, tmp_path, model_file):
     azure.service.fault("POST *modelmanagement*/models", status=400, message="No such luck.", count=None)
     words = [sys.executable, "-m", "services", "--workspace", "azure", "--home", tmp_path / "home", "model", "register", "m", model_file]
-    said = subprocess.run(
+    result = subprocess.run(
         words, cwd=PROJECT, env={**os.environ, **azure.environment}, capture_output=True, encoding="utf-8", timeout=120, check=False
     )
-    assert (said.returncode, said.stdout) == (2, "")
-    assert len(said.stderr.splitlines()) <= 2, said.stderr
-    assert "Model m was not registered" in said.stderr.splitlines()[0]
-    assert "No such luck." in said.stderr
+    assert (result.returncode, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) <= 2, result.stderr
+    assert "Model m was not registered" in result.stderr.splitlines()[0]
+    assert "No such luck." in result.stderr
 
 
 def test_that_azure_is_busy_is_told_while_it_is_asked_again(command, azure, model_file, monkeypatch):
@@ -121,9 +121,9 @@ def test_that_azure_is_busy_is_told_while_it_is_asked_again(command, azure, mode
     monkeypatch.setattr(throttling, "AFTER", 0.01)
     monkeypatch.setattr(clientbase, "DEFAULT_BACKOFF", 1)  # of 32 seconds
     azure.service.fault("POST *modelmanagement*/models", status=429, retry_after=2)
-    code, model, said = command("model", "register", "m", model_file)
+    code, model, result = command("model", "register", "m", model_file)
     assert (code, model["reference"]) == (0, "m:1")
-    assert said.count("Azure answers 429 Too Many Requests: it is asked again") == 1, said
+    assert result.count("Azure answers 429 Too Many Requests: it is asked again") == 1, result
     assert "it is asked again" not in command("model", "list")[2]
 
 
@@ -135,6 +135,6 @@ def test_who_waits_at_a_terminal_is_told_soon_that_azure_stays_busy(command, azu
     azure.service.fault(
         "GET *modelmanagement*/models*", status=429, retry_after=60, count=None
     )  # twelve minutes of them, as the SDK has it
-    code, said, _ = command("model", "list")
-    assert (code, said["error"]["type"]) == (3, "WorkspaceUnavailable")
-    assert said["error"]["hint"] == "Try again in some minutes."
+    code, result, _ = command("model", "list")
+    assert (code, result["error"]["type"]) == (3, "WorkspaceUnavailable")
+    assert result["error"]["hint"] == "Try again in some minutes."

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from services.__main__ import main
+from services.cli.main import main
 
 PROJECT = Path(__file__).parents[2]
 ECHO = """
@@ -26,7 +26,7 @@ ECHO = """
 
 @dataclass
 class Said:
-    """What a command said and how it ended."""
+    """What a command result and how it ended."""
 
     code: int
     out: str

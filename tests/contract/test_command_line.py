@@ -1,4 +1,4 @@
-"""The command line: the whole walk, exit codes, what is refused, and JSON on standard output only."""
+"""The command line: from registering to the CSV file, exit codes, invalid input, and JSON on standard output only."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ PROJECT = Path(__file__).parents[2]
 TUTORIAL_SCRIPT = PROJECT / "tests" / "scripts" / "tutorial_script.py"
 
 
-# ---- the whole walk ----------------------------------------------------------------------------------------------------------------
+# ---- from registering to the CSV -------------------------------------------------------------------------------------------------------
 
 
-def test_the_tutorial_script_runs_unmodified_from_registering_to_the_csv(real_command, model_file, csv_folder, tmp_path):
+def test_the_tutorial_script_runs_unmodified_to_the_csv(real_command, model_file, csv_folder, tmp_path):
     assert real_command("model", "register", "classification_model", model_file, "--approve").code == 0
     assert real_command("dataset", "register", "rows", csv_folder(7)).code == 0
 
     run = ["--model", "classification_model", "--dataset", "rows:1", "--entry-script", TUTORIAL_SCRIPT, "--process-count-per-node", 1]
-    said = real_command("run", *run, "--mini-batch-size", 3, "--error-threshold", -1, "--wait", "--json")
-    assert said.code == 0, said
-    assert (said.json["status"], said.json["items_succeeded"], said.json["mini_batches_done"]) == ("Completed", 7, 3)
+    result = real_command("run", *run, "--mini-batch-size", 3, "--error-threshold", -1, "--wait", "--json")
+    assert result.code == 0, result
+    assert (result.json["status"], result.json["items_succeeded"], result.json["mini_batches_done"]) == ("Completed", 7, 3)
 
-    assert real_command("output", said.json["id"], "--to", tmp_path / "out").code == 0
+    assert real_command("output", result.json["id"], "--to", tmp_path / "out").code == 0
     rows = (tmp_path / "out" / "parallel_run_step.txt").read_text().splitlines()
     assert sorted(rows) == [f"000{number}.csv: {number % 3}" for number in range(7)]
-    assert real_command("predictions", said.json["id"], "--to", tmp_path / "p.csv", "--where", "Prediction = '2'").code == 0
+    assert real_command("predictions", result.json["id"], "--to", tmp_path / "p.csv", "--where", "Prediction = '2'").code == 0
     assert (tmp_path / "p.csv").read_text() == "File,Prediction\n0002.csv,2\n0005.csv,2\n"
 
 
@@ -39,10 +39,12 @@ def test_the_built_in_script_is_found_by_its_bare_name(command, model_file, csv_
     monkeypatch.chdir(tmp_path)
     command("model", "register", "any-name", model_file, "--approve")
     command("dataset", "register", "rows", csv_folder(4))
-    one = ("--process-count-per-node", 1)
-    said = command("run", "--model", "any-name:1", "--dataset", "rows", "--entry-script", "batch_scoring_script", *one, "--wait", "--json")
-    assert said.code == 0, said
-    command("output", said.json["id"], "--to", ".")
+    one_process = ("--process-count-per-node", 1)
+    result = command(
+        "run", "--model", "any-name:1", "--dataset", "rows", "--entry-script", "batch_scoring_script", *one_process, "--wait", "--json"
+    )
+    assert result.code == 0, result
+    command("output", result.json["id"], "--to", ".")
     assert Path("parallel_run_step.txt").read_bytes() == b"0000.csv: 0\n0001.csv: 1\n0002.csv: 2\n0003.csv: 0\n"
 
 
@@ -60,19 +62,19 @@ def test_tables_are_registered_listed_and_scored(command, tmp_path, entry_script
 
     script = entry_script("def run(mini_batch): return [mini_batch.store.iloc[0]] * len(mini_batch)")
     run = ("run", "--dataset", "t", "--entry-script", script, "--process-count-per-node", 1, "--partition-keys", "store", "--wait")
-    said = command(*run)
-    assert "4 rows in 2 mini-batches, one for each store, on 1 worker; never stops for failed rows: 10 may fail" in said.err
-    assert (said.code, "4 of 4 succeeded" in said.out) == (0, True)
+    result = command(*run)
+    assert "4 rows in 2 mini-batches, one for each store, on 1 worker; never stops for failed rows: 10 may fail" in result.err
+    assert (result.code, "4 of 4 succeeded" in result.out) == (0, True)
     assert command(*run, "--mini-batch-size", "1kb", "--json").error["field"] == "partition_keys"
 
 
 # ---- exit codes, and JSON on standard output only --------------------------------------------------------------------------------------
 
 
-def test_a_completed_run_exits_0_and_show_prints_the_same_as_run_with_wait(command, run):
-    said = run("--wait", "--json", "--name", "first")
-    assert said.code == 0, said
-    value = said.json
+def test_a_completed_run_exits_0_and_show_prints_the_same(command, run):
+    result = run("--wait", "--json", "--name", "first")
+    assert result.code == 0, result
+    value = result.json
     assert value.items() >= {
         "name": "first", "status": "Completed", "error_code": None, "error": None, "items_total": 3, "items_succeeded": 3,
         "items_failed": 0, "mini_batches_total": 1, "mini_batches_done": 1, "warnings": [], "datasets": ["rows:1"], "models": [],
@@ -85,20 +87,22 @@ def test_a_completed_run_exits_0_and_show_prints_the_same_as_run_with_wait(comma
     assert command("runs", "--json").json == {"runs": [value | {"environment": None}]}  # the list leaves its many packages out
 
 
-def test_a_run_that_failed_exits_1_with_the_exception_s_type_and_message_but_showing_it_is_done(command, run):
-    said = run("--wait", "--json", "--run-max-try", 1, script="def run(mini_batch):\n    raise ValueError('the seventh column is missing')")
-    assert said.code == 1
-    assert said.json["status"] == "Failed"
-    assert said.json["error_code"]
-    assert "ValueError: the seventh column is missing" in said.json["error"]
-    assert (said.json["items_succeeded"], said.json["items_failed"]) == (0, 3)
-    shown = command("show", said.json["id"])
+def test_a_failed_run_exits_1_with_its_exception_and_show_exits_0(command, run):
+    result = run(
+        "--wait", "--json", "--run-max-try", 1, script="def run(mini_batch):\n    raise ValueError('the seventh column is missing')"
+    )
+    assert result.code == 1
+    assert result.json["status"] == "Failed"
+    assert result.json["error_code"]
+    assert "ValueError: the seventh column is missing" in result.json["error"]
+    assert (result.json["items_succeeded"], result.json["items_failed"]) == (0, 3)
+    shown = command("show", result.json["id"])
     assert shown.code == 0
     assert "ValueError: the seventh column is missing" in shown.out
 
 
 RUN = ("run", "--dataset", "d", "--entry-script", "batch_scoring_script")
-REFUSED = {
+INVALID = {
     "an unknown dataset": (("run", "--dataset", "none", "--entry-script", "batch_scoring_script"), "NotFound", None),
     "an unknown model": ((*RUN, "--model", "none"), "NotFound", None),
     "an unknown script": (("run", "--dataset", "d", "--entry-script", "none.py"), "NotFound", None),
@@ -151,8 +155,8 @@ def places(csv_folder, tmp_path) -> dict[str, Path]:
     return paths | {"csv": csv_folder(1)}
 
 
-@pytest.mark.parametrize(("arguments", "type_", "field"), REFUSED.values(), ids=REFUSED)
-def test_refused_input_exits_2_says_why_and_leaves_nothing_behind(command, places, arguments, type_, field):
+@pytest.mark.parametrize(("arguments", "type_", "field"), INVALID.values(), ids=INVALID)
+def test_invalid_input_exits_2_with_the_reason_and_changes_nothing(command, places, arguments, type_, field):
     command("dataset", "register", "d", places["csv"])
     arguments = [argument.format(**places) for argument in arguments]
     before = [command(*listing).json for listing in LISTINGS]
@@ -173,30 +177,30 @@ def test_refused_input_exits_2_says_why_and_leaves_nothing_behind(command, place
 
 
 def test_a_script_that_does_not_parse_is_shown_with_its_line(command, run):
-    said = run(script="def run(mini_batch):\n    retrun []")
-    assert said.code == 2
-    assert "script.py, line 2" in said.err
-    assert "    retrun []" in said.err
+    result = run(script="def run(mini_batch):\n    retrun []")
+    assert result.code == 2
+    assert "script.py, line 2" in result.err
+    assert "    retrun []" in result.err
 
 
-def test_a_workspace_out_of_reach_exits_3(command, tmp_path):
+def test_an_unavailable_workspace_exits_3(command, tmp_path):
     (tmp_path / "file").touch()
     for options in (("--home", tmp_path / "file" / "home"), ("--workspace", "azure")):
-        said = command("runs", *options, "--json")
-        assert (said.code, said.err, said.error["type"]) == (3, "", "WorkspaceUnavailable")
-        said = command("runs", *options)
-        assert (said.code, said.out) == (3, "")
-        assert said.err.startswith("Error: ")
+        result = command("runs", *options, "--json")
+        assert (result.code, result.err, result.error["type"]) == (3, "", "WorkspaceUnavailable")
+        result = command("runs", *options)
+        assert (result.code, result.out) == (3, "")
+        assert result.err.startswith("Error: ")
 
 
-def test_a_run_whose_runner_is_killed_ends_the_wait_with_exit_code_1_and_the_way_to_resume_it(run, monkeypatch):
-    monkeypatch.setattr(output, "_PATIENCE", 0.1)
-    said = run("--wait", "--json", script="import os\ndef run(mini_batch):\n    os.kill(os.getppid(), 9)\n    return []")
-    assert (said.code, said.json["status"]) == (1, "NotResponding")
-    assert f"resume {said.json['id']}" in said.err
+def test_a_killed_runner_ends_the_wait_with_1_and_how_to_resume(run, monkeypatch):
+    monkeypatch.setattr(output, "_NOT_RESPONDING_SECONDS", 0.1)
+    result = run("--wait", "--json", script="import os\ndef run(mini_batch):\n    os.kill(os.getppid(), 9)\n    return []")
+    assert (result.code, result.json["status"]) == (1, "NotResponding")
+    assert f"resume {result.json['id']}" in result.err
 
 
-def test_every_command_prints_one_json_object_and_nothing_else_on_standard_output(command, run, model_file, csv_folder, tmp_path):
+def test_every_command_prints_exactly_one_json_object(command, run, model_file, csv_folder, tmp_path):
     assert command("model", "register", "m", model_file, "--json").json.keys() >= {
         "name", "version", "sha256", "size", "kind", "approved", "needs_approval", "created_at",
     }  # fmt: skip
@@ -230,9 +234,9 @@ def test_a_closed_pipe_ends_quietly(started):
     assert process.returncode == 141
 
 
-def test_listing_runs_loads_nothing_that_is_slow_to_load(home):
+def test_listing_runs_imports_no_heavy_package(home):
     program = (
-        "import sys; from services.__main__ import main; main(sys.argv[1:]); "
+        "import sys; from services.cli.main import main; main(sys.argv[1:]); "
         "print(sorted({'pandas', 'numpy', 'duckdb', 'pyarrow', 'sklearn', 'streamlit', 'azureml', 'tqdm'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", program, "--home", home, "runs"], cwd=PROJECT, capture_output=True, text=True, check=True)

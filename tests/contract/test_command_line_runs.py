@@ -1,4 +1,4 @@
-"""The command line: what is given reaches the run, a run takes its course, and leaves something."""
+"""The command line: options reach the run; waiting, cancel, resume and rerun; outputs and logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.__main__ import main
+from services.cli.main import main
 from services.domain import RunStatus
 from services.settings import TABLE, ParallelRunSettings
 
@@ -23,7 +23,7 @@ WAIT_FOR_GATE = """
 """
 
 
-# ---- what is given reaches the run -----------------------------------------------------------------------------------------------------
+# ---- options reach the run -------------------------------------------------------------------------------------------------------------
 
 
 def test_every_setting_is_an_option_and_reaches_the_run(command, run, finish, workspace):
@@ -35,94 +35,94 @@ def test_every_setting_is_an_option_and_reaches_the_run(command, run, finish, wo
     assert given.keys() == TABLE.keys() - {"partition_keys"}
     plain = {name: value for name, value in given.items() if name != "environment_variables"}
     options = [text for name, value in plain.items() for text in (f"--{name.replace('_', '-')}", value)]
-    said = run(*options, "--environment-variable", "A=1=2", "--environment-variable=B=", "--json")
-    assert said.json["settings"] == given
-    finish(workspace, said.json["id"])
+    result = run(*options, "--environment-variable", "A=1=2", "--environment-variable=B=", "--json")
+    assert result.json["settings"] == given
+    finish(workspace, result.json["id"])
     assert run("--partition-keys", "store", "--partition-keys", "brand", "--json").error["field"] == "partition_keys"
 
 
-def test_the_help_of_run_tells_every_setting_with_its_default(capsys):
-    with pytest.raises(SystemExit) as left:
+def test_the_help_of_run_names_every_setting_with_its_default(capsys):
+    with pytest.raises(SystemExit) as exited:
         main(["run", "--help"])
-    assert left.value.code == 0
-    told = " ".join(capsys.readouterr().out.split())
+    assert exited.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
     for name in TABLE:
-        assert f"--{name.replace('_', '-').removesuffix('s')}" in told
+        assert f"--{name.replace('_', '-').removesuffix('s')}" in text
         default = ParallelRunSettings.default(name)
-        assert f"Default: {TABLE[name].unset if default is None else default}." in told
+        assert f"Default: {TABLE[name].unset if default is None else default}." in text
 
 
-def test_arguments_variables_and_side_inputs_reach_the_script_and_all_datasets_are_scored(command, run, csv_folder, tmp_path):
+def test_arguments_variables_and_side_inputs_reach_the_script(command, run, csv_folder, tmp_path):
     command("dataset", "register", "rows", csv_folder(3))
     command("dataset", "register", "more", csv_folder(2, "more"))
     command("dataset", "register", "labels", csv_folder(1, "labels"))
     (tmp_path / "modules").mkdir()
-    (tmp_path / "modules" / "beside_it.py").write_text("NAME = 'beside'\n")
+    (tmp_path / "modules" / "helper_module.py").write_text("NAME = 'imported'\n")
     script = """
         import argparse, os
-        import beside_it
+        import helper_module
         def init():
-            global given
+            global args
             parser = argparse.ArgumentParser()
             parser.add_argument("--labels")
             parser.add_argument("--flag", action="store_true")
             parser.add_argument("--word")
-            given, _ = parser.parse_known_args()
+            args, _ = parser.parse_known_args()
         def run(mini_batch):
-            words = f"{given.flag} {given.word} {os.environ['COLOUR']} {os.listdir(given.labels)} {beside_it.NAME}"
+            words = f"{args.flag} {args.word} {os.environ['COLOUR']} {os.listdir(args.labels)} {helper_module.NAME}"
             return [f"{os.path.basename(path)}: {words}" for path in mini_batch]
     """
-    said = run(
+    result = run(
         *("--dataset", "more:1", "--side-input", "labels=labels:1", "--environment-variable", "COLOUR=a=b"),
         *("--argument=--flag", "--argument=--word", "--argument", "w", "--source-directory", tmp_path / "modules", "--wait", "--json"),
         script=script,
     )
-    assert said.code == 0, said
-    assert said.json["datasets"] == ["rows:1", "more:1"]
-    assert said.json["items_succeeded"] == 5
-    command("output", said.json["id"], "--to", tmp_path)
+    assert result.code == 0, result
+    assert result.json["datasets"] == ["rows:1", "more:1"]
+    assert result.json["items_succeeded"] == 5
+    command("output", result.json["id"], "--to", tmp_path)
     words = {row.partition(": ")[2] for row in (tmp_path / "parallel_run_step.txt").read_text().splitlines()}
-    assert words == {"True w a=b ['0000.csv'] beside"}
+    assert words == {"True w a=b ['0000.csv'] imported"}
 
 
-def test_a_run_in_a_registered_environment_is_shown_with_what_was_installed_there(command, run):
+def test_a_run_in_a_registered_environment_is_shown_with_its_packages(command, run):
     registered = command("environment", "register", "mine", sys.executable, "--json").json
     waited = run("--environment", "mine", "--wait", "--json").json
     shown = command("show", waited["id"], "--json").json
     assert shown == waited
     assert shown["environment"] | {"created_at": None} == registered | {"created_at": None}
     assert shown["environment"]["packages"]["pytest"] == pytest.__version__
-    assert [one["environment"] for one in command("runs", "--json").json["runs"]] == ["mine:1"]
+    assert [shown["environment"] for shown in command("runs", "--json").json["runs"]] == ["mine:1"]
     assert f"mine:1, Python {registered['python_version']}, {sys.executable}" in command("show", waited["id"]).out
     assert "mine:1" in command("environment", "list").out
 
 
-def test_the_same_run_again_says_whose_output_it_took_unless_reuse_is_off(command, run):
+def test_the_same_run_again_names_the_run_it_reused_unless_reuse_is_off(command, run):
     first = run("--wait", "--json").json
     assert (first["reused_from"], first["reuse_note"], first["allow_reuse"]) == (None, None, True)
-    said = run("--wait", "--json")
-    assert (said.code, said.json["status"], said.json["reused_from"]) == (0, "Completed", first["id"])
-    assert f"It took the output of {first['id']}" in said.err
-    assert f"Reused from     {first['id']}\n" in command("show", said.json["id"]).out
+    result = run("--wait", "--json")
+    assert (result.code, result.json["status"], result.json["reused_from"]) == (0, "Completed", first["id"])
+    assert f"Reused the output of {first['id']}" in result.err
+    assert f"Reused from     {first['id']}\n" in command("show", result.json["id"]).out
     off = run("--wait", "--json", "--allow-reuse", "off").json
     assert (off["reused_from"], off["allow_reuse"]) == (None, False)
     changed = run("--argument=--a", "--wait", "--json").json
     assert changed["reuse_note"] == f"Not reused from {off['id']}: arguments changed."
 
 
-def test_rerun_failed_only_scores_what_failed_and_says_whose(command, run, finish, workspace, tmp_path):
-    mended = tmp_path / "mended"
+def test_rerun_failed_only_scores_the_failed_items(command, run, finish, workspace, tmp_path):
+    fixed = tmp_path / "fixed"
     script = f"""
         import os
         def run(mini_batch):
-            if mini_batch[0].endswith("0001.csv") and not os.path.exists({str(mended)!r}): raise ValueError
+            if mini_batch[0].endswith("0001.csv") and not os.path.exists({str(fixed)!r}): raise ValueError
             return [os.path.basename(path) for path in mini_batch]
     """
     old = run("--mini-batch-size", 1, "--run-max-try", 1, "--wait", "--json", script=script).json
-    mended.touch()
-    said = command("rerun", old["id"], "--failed-only")
-    assert "1 file in 1 mini-batch, on 1 worker" in said.err
-    rerun = finish(workspace, said.out.strip())
+    fixed.touch()
+    result = command("rerun", old["id"], "--failed-only")
+    assert "1 file in 1 mini-batch, on 1 worker" in result.err
+    rerun = finish(workspace, result.out.strip())
     shown = command("show", rerun.id, "--json").json
     assert (shown["rerun_of"], shown["failed_only"], shown["items_total"], shown["status"]) == (old["id"], True, 1, "Completed")
     assert f"Rerun of        {old['id']}, failed items only\n" in command("show", rerun.id).out
@@ -131,20 +131,20 @@ def test_rerun_failed_only_scores_what_failed_and_says_whose(command, run, finis
     assert (again.code, again.error["message"]) == (2, f"Nothing failed in run {rerun.id}.")
 
 
-def test_options_of_the_program_may_stand_before_or_after_the_command(home, capsys, monkeypatch):
+def test_program_options_are_allowed_before_or_after_the_command(home, capsys, monkeypatch):
     monkeypatch.delenv("BATCH_SCORING_HOME", raising=False)
-    said = []
+    result = []
     for arguments in (
         ["--json", "--home", home, "model", "list"],
         ["model", "--json", "--home", home, "list"],
         ["model", "list", "--home", home, "--json", "--workspace", "local"],
     ):
         assert main([str(argument) for argument in arguments]) == 0
-        said.append(capsys.readouterr().out)
-    assert said == ['{"models": []}\n'] * 3
+        result.append(capsys.readouterr().out)
+    assert result == ['{"models": []}\n'] * 3
 
 
-def test_the_home_is_where_the_environment_says_unless_it_is_given(home, tmp_path, capsys, monkeypatch):
+def test_the_home_comes_from_the_environment_unless_given(home, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("BATCH_SCORING_HOME", str(tmp_path / "named"))
     assert main(["runs", "--home", str(home)]) == 0
     assert not (tmp_path / "named").exists()
@@ -152,12 +152,12 @@ def test_the_home_is_where_the_environment_says_unless_it_is_given(home, tmp_pat
     assert (tmp_path / "named" / "studio.db").exists()
 
 
-def test_a_model_that_is_a_program_runs_only_once_it_is_approved(command, run, model_file):
-    said = command("model", "register", "m", model_file, "--description", "d", "--tag", "stage=test", "--tag", "owner=a=b")
-    assert "model approve m:1" in said.out
+def test_a_model_that_can_run_code_runs_only_once_approved(command, run, model_file):
+    result = command("model", "register", "m", model_file, "--description", "d", "--tag", "stage=test", "--tag", "owner=a=b")
+    assert "model approve m:1" in result.out
     model = command("model", "list", "--json").json["models"][0]
     assert (model["approved"], model["description"], model["tags"]) == (False, "d", {"stage": "test", "owner": "a=b"})
-    assert model["sha256"] in said.out
+    assert model["sha256"] in result.out
 
     refused = run("--model", "m", "--json")
     assert (refused.code, refused.error["type"]) == (2, "SettingsError")
@@ -167,15 +167,15 @@ def test_a_model_that_is_a_program_runs_only_once_it_is_approved(command, run, m
     assert run("--model", "m", "--wait").code == 0
 
 
-# ---- the course of a run ---------------------------------------------------------------------------------------------------------------
+# ---- waiting, cancel, resume, rerun ----------------------------------------------------------------------------------------------------
 
 
-def test_run_prints_the_id_alone_so_that_a_shell_can_keep_it(command, run, finish, workspace):
-    said = run()
-    assert said.code == 0
-    run_id = said.out.removesuffix("\n")
-    assert "3 files in 1 mini-batch" in said.err
-    assert f"show {run_id}" in said.err
+def test_run_prints_only_the_id_on_standard_output(command, run, finish, workspace):
+    result = run()
+    assert result.code == 0
+    run_id = result.out.removesuffix("\n")
+    assert "3 files in 1 mini-batch" in result.err
+    assert f"show {run_id}" in result.err
     assert finish(workspace, run_id).status is RunStatus.COMPLETED
 
 
@@ -194,9 +194,9 @@ def test_a_run_is_canceled_and_can_be_resumed_to_its_end(command, run, finish, w
 
 def test_a_completed_run_is_not_resumed(command, run):
     run_id = run("--wait", "--json").json["id"]
-    said = command("resume", run_id)
-    assert said.code == 2
-    assert "nothing to resume" in said.err
+    result = command("resume", run_id)
+    assert result.code == 2
+    assert "nothing to resume" in result.err
     assert command("show", run_id, "--json").json["status"] == "Completed"
 
 
@@ -212,7 +212,7 @@ def test_a_rerun_is_another_run_with_the_same_rows(command, run, finish, workspa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send to another process")
-def test_ctrl_c_while_waiting_leaves_the_run_going_on_and_says_how_to_follow_it(start_run, finish, workspace, tmp_path):
+def test_ctrl_c_while_waiting_leaves_the_run_running(start_run, finish, workspace, tmp_path):
     with start_run("--environment-variable", f"GATE={tmp_path / 'gate'}", "--json", script=WAIT_FOR_GATE) as process:
         while not process.stderr.readline().startswith(RunStatus.RUNNING):
             assert process.poll() is None
@@ -252,7 +252,7 @@ def test_progress_is_a_bar_on_a_terminal(start_run):
     assert "Completed" in out
 
 
-# ---- what a run left -------------------------------------------------------------------------------------------------------------------
+# ---- outputs and logs ------------------------------------------------------------------------------------------------------------------
 
 
 def test_predictions_are_written_whole_or_not_at_all(command, run, tmp_path):
@@ -276,7 +276,7 @@ def test_predictions_are_written_whole_or_not_at_all(command, run, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no /dev/null")
-def test_predictions_to_a_device_leave_it_a_device_and_to_a_link_leave_it_a_link(command, run, tmp_path):
+def test_predictions_to_a_device_or_a_link_leave_it_what_it_is(command, run, tmp_path):
     run_id = run("--wait", "--json").json["id"]
     assert command("predictions", run_id, "--to", "/dev/null").code == 0
     assert Path("/dev/null").is_char_device()
@@ -287,21 +287,21 @@ def test_predictions_to_a_device_leave_it_a_device_and_to_a_link_leave_it_a_link
     assert target.read_text().startswith("File,Prediction\n0000.csv,")
 
 
-def test_odd_file_names_come_through_to_the_csv_and_are_printed_harmlessly(command, entry_script, tmp_path):
+def test_odd_file_names_reach_the_csv_and_are_escaped_on_a_terminal(command, entry_script, tmp_path):
     script = entry_script("import os\ndef run(mini_batch):\n    return [os.path.basename(path) + ': x' for path in mini_batch]")
     names = ["=1+1.csv", 'a,"b": c.csv', "line\nbreak.csv", "ünï.csv"]
     folder = tmp_path / "odd\x1b[31m"
     folder.mkdir()
     for name in names:
         (folder / name).touch()
-    said = command("dataset", "register", "odd", folder)
-    assert "odd\\x1b[31m" in said.out
+    result = command("dataset", "register", "odd", folder)
+    assert "odd\\x1b[31m" in result.out
     assert "\x1b" not in command("dataset", "list").out
     named = ("--name", "\x1b]0;title\x07\udcff")
-    said = command("run", "--dataset", "odd", "--entry-script", script, "--process-count-per-node", 1, *named, "--wait")
-    assert said.code == 0
-    assert "\\x1b]0;title\\x07\\udcff" in said.out
-    assert "\x1b" not in said.out + command("runs").out
+    result = command("run", "--dataset", "odd", "--entry-script", script, "--process-count-per-node", 1, *named, "--wait")
+    assert result.code == 0
+    assert "\\x1b]0;title\\x07\\udcff" in result.out
+    assert "\x1b" not in result.out + command("runs").out
     (shown,) = command("runs", "--json").json["runs"]
     assert shown["name"] == "\x1b]0;title\x07\udcff"
 
@@ -310,7 +310,7 @@ def test_odd_file_names_come_through_to_the_csv_and_are_printed_harmlessly(comma
     assert written == 'File,Prediction\n=1+1.csv,x\n"a,""b"": c.csv",x\n"line\nbreak.csv",x\nünï.csv,x\n'
 
 
-def test_logs_are_printed_one_after_another_and_only_the_end_of_a_long_one(command, run):
+def test_logs_are_printed_in_turn_and_only_the_end_of_a_long_one(command, run):
     script = """
         def run(mini_batch):
             print("\\x1b[31mred")
@@ -318,22 +318,22 @@ def test_logs_are_printed_one_after_another_and_only_the_end_of_a_long_one(comma
             print("\\x1b[31mred")
             return mini_batch
     """
-    said = run("--wait", "--json", script=script)
-    printed = command("logs", said.json["id"]).out
+    result = run("--wait", "--json", script=script)
+    printed = command("logs", result.json["id"]).out
     assert "==> logs/job_result.txt <==\nCompleted\n" in printed
     assert "long long" in printed
     assert "\\x1b[31mred" in printed
     assert "\x1b" not in printed
     assert len(printed) < 1_100_000
-    logs = command("logs", said.json["id"], "--json").json["logs"]
+    logs = command("logs", result.json["id"], "--json").json["logs"]
     (stdout,) = (text for name, text in logs.items() if "/stdout/" in name)
     assert stdout.startswith("(only the last part of 1,500,0")
     assert stdout.endswith("long \n\x1b[31mred\n")
 
 
-def test_a_failed_run_s_rows_are_there_as_partial_output(command, run, tmp_path):
+def test_a_failed_run_keeps_its_rows_as_partial_output(command, run, tmp_path):
     source = "def run(mini_batch):\n    if '0002' in mini_batch[0]: raise ValueError('no')\n    return mini_batch"
-    said = run("--mini-batch-size", 1, "--error-threshold", 0, "--run-max-try", 1, "--wait", "--json", script=source)
-    assert said.code == 1
-    assert command("output", said.json["id"], "--to", tmp_path / "out").code == 0
+    result = run("--mini-batch-size", 1, "--error-threshold", 0, "--run-max-try", 1, "--wait", "--json", script=source)
+    assert result.code == 1
+    assert command("output", result.json["id"], "--to", tmp_path / "out").code == 0
     assert len((tmp_path / "out" / "parallel_run_step.partial.txt").read_text().splitlines()) == 2

@@ -18,8 +18,8 @@ from contextvars import copy_context
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from services import formats
 from services.errors import IntakeError, WorkspaceUnavailable
-from services.storage.file_tree import format_size
 
 PIECE = 4 << 20
 """Bytes asked for at a time: what the SDK's own blob client asks for."""
@@ -47,7 +47,7 @@ def fetch(container: Any, wanted: Mapping[Path, Any], progress: Progress) -> Non
     for folder in {path.parent for path in wanted}:
         folder.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(folder).free) < total - here:
-            what = f"{format_size(total - here)} are still to come, and the disk has {format_size(free)} left"
+            what = f"{formats.size(total - here)} are still to come, and the disk has {formats.size(free)} left"
             raise OSError(errno.ENOSPC, what, str(folder))
     sums, ended = Sum(here, total, progress), threading.Event()
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from services.domain import Dataset, TabularDataset, counted
+from services.domain import Dataset, TabularDataset
 from services.errors import NotFound, SettingsError
+from services.formats import counted
 from services.intake.partition_format import PartitionFormat
 from services.settings import ParallelRunSettings
 from services.storage.manifest import read_manifest

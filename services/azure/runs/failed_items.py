@@ -10,8 +10,9 @@ from typing import Any
 from services.azure.catalog.datasets import PLACE, for_azure
 from services.azure.runs.output_reader import rows_file, scored
 from services.azure.runs.run_folder import FilesAgain, RunFolder, RunPlan
-from services.domain import Dataset, Run, RunStatus, counted
+from services.domain import Dataset, Run, RunStatus
 from services.errors import StudioError
+from services.formats import counted
 from services.predictions.matching import Status, read_rows
 from services.storage.mini_batch_plan import MiniBatchPlan
 

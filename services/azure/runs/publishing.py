@@ -14,8 +14,9 @@ from services.azure.auth.session import Session
 from services.azure.runs import pipeline
 from services.azure.runs.operations import RunOperations, again
 from services.azure.runs.run_folder import EXPERIMENT, RunPlan
-from services.domain import Run, RunStatus, counted
+from services.domain import Run, RunStatus
 from services.errors import NotFound, SettingsError, StudioError
+from services.formats import counted
 from services.pipelines import PARAMETERS, PipelineRun, PublishedPipeline, Recurrence, Schedule
 from services.storage.atomic import write_atomically
 from services.storage.mini_batch_plan import MiniBatchPlan

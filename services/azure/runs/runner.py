@@ -19,6 +19,7 @@ from pathlib import Path
 from traceback import format_exc
 from typing import Any, TypeVar
 
+from services import formats
 from services.azure.auth import throttling
 from services.azure.auth.sdk_errors import azure_errors, moment, run_status, status_of
 from services.azure.auth.session import Session
@@ -29,7 +30,6 @@ from services.domain import RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
 from services.pipelines import PipelineRun
 from services.storage import run_process
-from services.storage.file_tree import format_size
 from services.storage.run_process import Outcome
 from services.storage.store import Store
 
@@ -188,7 +188,7 @@ class Runner:
             return False
         self._note(replace(self._known, status=status, step=step_word))
         with open(self._folder.logs / "azure_status.txt", "a", encoding="utf-8") as lines:
-            lines.write(f"{utc_now():%Y-%m-%d %H:%M:%S} UTC: pipeline run {word}{f', step {step_word}' if step_word else ''}\n")
+            lines.write(f"{formats.utc(utc_now())}: pipeline run {word}{f', step {step_word}' if step_word else ''}\n")
         if not status.ended:
             began = self._store.run(self._run_id).started_at or (utc_now() if status is RunStatus.RUNNING else None)
             self._store.update_run(self._run_id, status=status, started_at=began)
@@ -234,7 +234,7 @@ class Runner:
         self._said_at = now
         if self._store.cancel_requested(self._run_id):
             raise Canceled(", while its output was fetched: it is completed in Azure ML, and the output is there")
-        self._say(f"Fetching the output: {format_size(here)} of {format_size(of)}" if of else "Fetching the output")
+        self._say(f"Fetching the output: {formats.size(here)} of {formats.size(of)}" if of else "Fetching the output")
 
     def _fetch_logs(self, step: Any) -> None:
         """A run without its logs is still a run."""

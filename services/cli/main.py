@@ -1,0 +1,186 @@
+"""The command line's parser and its exit codes. `python -m services --help`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from services.cli import commands
+from services.cli.output import Answer, error_lines, error_value, note
+from services.errors import StudioError, WorkspaceUnavailable
+from services.settings import TABLE, ParallelRunSettings
+from services.workspace import WORKSPACES, open_workspace
+
+_CLOSED_PIPE = 141  # as shells report a program ended by SIGPIPE
+
+_EXIT_CODES = """\
+exit code:
+  0  success; with run --wait: the run Completed. show succeeds whatever the run's status
+  1  run --wait: the run ended otherwise, or has no active runner
+  2  invalid input: a wrong value, something that does not exist, an unusable file or script
+  3  the workspace is unavailable
+With --json, standard output is exactly one JSON object, {"error": {...}} for an error.
+"""
+
+
+class UsageError(StudioError):
+    """You: the command line can't be parsed."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises UsageError instead of exiting, and accepts no abbreviations: they break when an option is added."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"See {self.prog} --help")
+
+
+def _with_program_options(parser: argparse.ArgumentParser, *, outermost: bool = False) -> None:
+    """The options allowed before or after any command. Only the outermost parser has defaults: others would overwrite it."""
+
+    def add(flag: str, default: object, **more: Any) -> None:
+        parser.add_argument(flag, default=default if outermost else argparse.SUPPRESS, **more)
+
+    add("--workspace", "local", choices=WORKSPACES, help="local (the default) or azure")
+    add("--home", None, metavar="DIR", help="the data folder (default: BATCH_SCORING_HOME, else the user data folder)")
+    add("--json", False, action="store_true", help="print exactly one JSON object on standard output")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog=commands.PROGRAM, description="Batch predictions on this machine, and on Azure ML.", epilog=_EXIT_CODES)
+    _with_program_options(parser, outermost=True)
+    top = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def group(name: str, text: str) -> Any:
+        made = top.add_parser(name, help=text, description=text)
+        _with_program_options(made)
+        return made.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(of: Any, name: str, function: Callable[..., Answer], text: str, *positional: str) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = of.add_parser(name, help=text, description=text, epilog=_EXIT_CODES)
+        _with_program_options(made)
+        made.set_defaults(command=function)
+        for argument in positional:
+            made.add_argument(argument.lower(), metavar=argument)
+        return made
+
+    models = group("model", "Register, list and approve models.")
+    add = command(models, "register", commands.register_model, "Register a file or folder as the next version of a model.", "NAME", "PATH")
+    add.add_argument("--description", default="", metavar="T")
+    add.add_argument("--tag", action="append", default=[], metavar="K=V", help="repeatable")
+    add.add_argument("--approve", action="store_true", help="approve its SHA-256 at once, for a model that can run code")
+    command(models, "list", commands.list_models, "List all versions of all models.")
+    add = command(models, "approve", commands.approve_model, "Approve a model that can run code, so that runs may use it.")
+    add.add_argument("model", metavar="NAME:V")
+
+    datasets = group("dataset", "Register and list datasets.")
+    add = command(datasets, "register", commands.register_dataset, "Register the files of a folder, in place.", "NAME", "PATH")
+    add.add_argument("--glob", default="**", metavar="G", help="which files: *.csv at the top, **/*.csv at any depth (default: all)")
+    kinds = "file (the default): each file is one item; tabular: each row of a CSV or Parquet file is one item"
+    add.add_argument("--type", choices=("file", "tabular"), default="file", help=kinds)
+    add.add_argument("--partition-format", default="", metavar="F", help="which parts of a path are keys: {store}/{brand}/*.csv")
+    command(datasets, "list", commands.list_datasets, "List all versions of all datasets.")
+
+    environments = group("environment", "Register and list environments.")
+    command(
+        environments,
+        "register",
+        commands.register_environment,
+        "Register a Python interpreter, 3.8 or newer; on Azure ML a conda file.",
+        "NAME",
+        "PYTHON",
+    )
+    command(environments, "list", commands.list_environments, "List the environments.")
+
+    _with_request(command(top, "run", commands.submit, "Score datasets: submit a run."))
+    command(top, "runs", commands.list_runs, "List the runs, the newest first.")
+    command(top, "show", commands.show, "Show the state of a run.", "RUN")
+    command(top, "cancel", commands.cancel, "Cancel a run.", "RUN")
+    command(top, "resume", commands.resume, "Continue a run that did not complete.", "RUN")
+    add = command(top, "rerun", commands.rerun, "Submit a run's request again, as a new run.", "RUN")
+    only = "score only failed and unprocessed items; the predictions are the old run's with these replaced"
+    add.add_argument("--failed-only", action="store_true", help=only)
+    add.set_defaults(wait=False)
+    command(top, "logs", commands.logs, "Print a run's log files, the last 1 MB of each.", "RUN")
+    add = command(top, "output", commands.output, "Copy the files as the run wrote them: parallel_run_step.txt", "RUN")
+    add.add_argument("--to", required=True, metavar="DIR", help="created if missing")
+    add = command(top, "predictions", commands.predictions, "Write a run's predictions as CSV: File, Prediction.", "RUN")
+    add.add_argument("--to", required=True, metavar="FILE.csv", help="- is standard output")
+    add.add_argument("--where", default="", metavar="SQL", help="which rows, such as \"Prediction = '7'\"")
+    return parser
+
+
+def _with_request(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--dataset", action="append", required=True, metavar="NAME[:V]", help="what to score; repeatable")
+    add("--model", action="append", default=[], metavar="NAME[:V]", help="repeatable; without a version, the latest")
+    add("--entry-script", required=True, metavar="PATH", help="the scoring script; or a built-in one by name: batch_scoring_script")
+    add("--source-directory", metavar="DIR", help="the folder of the script's modules (default: the script's own)")
+    add(
+        "--environment",
+        metavar="NAME[:V]",
+        help="a registered one (default: this program's own; on Azure ML, one made for the run)",
+    )
+    add("--compute-target", metavar="NAME", help="the cluster on Azure ML; not used by the local workspace")
+    add("--argument", action="append", default=[], metavar="A", help="for the script; write --argument=--flag; repeatable")
+    add("--side-input", action="append", default=[], metavar="NAME=DATASET[:V]", help="a folder for every worker; repeatable")
+    reuse = "on (the default) reuses the output of an earlier run with the same inputs; off scores again"
+    add("--allow-reuse", choices=("on", "off"), default="on", help=reuse)
+    add("--name", default="", metavar="T", help="a title for the run")
+    add("--wait", action="store_true", help="wait for the end; progress on standard error. Ctrl-C does not stop the run")
+    settings = parser.add_argument_group("settings")
+    for name, setting in TABLE.items():
+        default = ParallelRunSettings.default(name)
+        text = f"{setting.help} Default: {setting.unset if default is None else default}.".replace("%", "%%")
+        flag = f"--{name.replace('_', '-')}"
+        if name == "environment_variables":
+            settings.add_argument("--environment-variable", dest=name, action="append", metavar="K=V", help=f"{text} Repeatable.")
+        elif name == "partition_keys":
+            settings.add_argument(flag, action="append", metavar="KEY", help=f"{text} Repeatable.")
+        else:
+            settings.add_argument(flag, metavar="|".join(setting.options) or ("V" if setting.minimum is None else "N"), help=text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. `--help` raises SystemExit, as argparse does."""
+    argv = sys.argv[1:] if argv is None else argv
+    as_json = "--json" in argv  # also if the rest can't be parsed
+    try:
+        args = _parser().parse_args(argv)
+        answer: Answer = args.command(open_workspace(args.workspace, args.home), args)
+    except StudioError as error:
+        answer = Answer(error_value(error), code=3 if isinstance(error, WorkspaceUnavailable) else 2)
+        if not as_json:
+            note(*error_lines(error))
+    except Exception as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        traceback.print_exc()
+        answer = Answer({"error": {"type": type(error).__name__, "message": str(error), "hint": "This is a bug in the program."}}, code=1)
+        if not as_json:
+            return answer.code
+    answer.print(as_json=as_json)
+    return answer.code
+
+
+def run() -> int:
+    """The whole process: `main`, its streams, Ctrl-C and closed pipes; the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        code = main()
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return commands.INTERRUPTED
+    except BrokenPipeError:  # the reader has closed it: `| head`. What is still buffered must not fail again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED_PIPE
