@@ -89,8 +89,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str | int | None]]) ->
     cells = [header, *([safe(cell or "unknown") if isinstance(cell, str) else formats.number(cell) for cell in row] for row in rows)]
     columns = list(zip(*cells, strict=True))
     alignments = [">" if any(isinstance(row[number], int) for row in rows) else "<" for number in range(len(header))]
-    formats = [f"{alignment}{max(map(len, column))}" for alignment, column in zip(alignments, columns, strict=True)]
-    return ["  ".join(map(format, line, formats)).rstrip() for line in cells]
+    specs = [f"{alignment}{max(map(len, column))}" for alignment, column in zip(alignments, columns, strict=True)]
+    return ["  ".join(map(format, line, specs)).rstrip() for line in cells]
 
 
 def _labelled(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
