@@ -60,8 +60,8 @@ def full_azure_home(home: Path) -> Path:
     run = workspace.submit(replace(sample_run(model.reference, dataset.reference), compute_target="cpu-cluster"))
     while not run.status.ended:
         time.sleep(0.1)
-        run = workspace.run(run.id)
+        run = workspace.runs.get(run.id)
     assert run.status is RunStatus.COMPLETED, run.error
-    workspace.predictions(run.id)
+    workspace.runs.predictions(run.id)
     workspace.environments(), workspace.compute_targets(), workspace.datastores()
     return home

@@ -31,8 +31,8 @@ OURS, BARE = "Results", "bare Streamlit, a table of 100 rows"
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="batch-scoring-bench-") as folder, browser() as chromium:
         workspace = full_home(Path(folder) / "home")
-        run = workspace.runs()[0].id
-        make_table(output_reader.settled(recorded_run(Path(folder) / "recorded", ROWS)), workspace.predictions(run).path)
+        run = workspace.runs.latest()[0].id
+        make_table(output_reader.settled(recorded_run(Path(folder) / "recorded", ROWS)), workspace.runs.predictions(run).path)
         bare = Bare(Path(folder), BARE_PAGE)
         screens = Table(f"first screen, {ROWS:,} rows", "s", 1)
         try:

@@ -85,7 +85,7 @@ def measure(workspace: LocalWorkspace, wanted: RunRequest) -> MeasuredRun:
     submitted_at = time.time()
     run = workspace.submit(wanted)
     runner, peak = None, None
-    while not _over(run := workspace.run(run.id)):
+    while not _over(run := workspace.runs.get(run.id)):
         runner = runner or runner_pid(run.id)
         peak = (_peak_memory(runner) if runner else None) or peak
         time.sleep(0.1)  # looking costs the run something too
@@ -109,7 +109,7 @@ def first_prediction(workspace: LocalWorkspace, wanted: RunRequest) -> float:
     while not any(path.is_file() and path.stat().st_size for path in rows_files) and time.perf_counter() < begin + 60:
         time.sleep(0.001)
     seconds = time.perf_counter() - begin
-    while not _over(run := workspace.run(run.id)):
+    while not _over(run := workspace.runs.get(run.id)):
         time.sleep(0.02)
     if run.status is not RunStatus.COMPLETED:
         raise RuntimeError(f"{run.status}: {run.error}")

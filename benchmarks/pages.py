@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, Page
 from services.domain import RunRequest
 from services.intake.entry_scripts import BUILT_IN
 from services.local.workspace import LocalWorkspace
+from services.sample import make_sample
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import Dashboard, browser, settled
 
@@ -91,11 +92,11 @@ def full_home(home: Path) -> LocalWorkspace:
     """A workspace with the sample and a completed run."""
     home.mkdir()
     workspace = LocalWorkspace(home)
-    sample = workspace.make_sample()
+    sample = make_sample(workspace.home)
     run = workspace.submit(sample_run(sample.model, sample.dataset))
-    while not workspace.run(run.id).status.ended:
+    while not workspace.runs.get(run.id).status.ended:
         time.sleep(0.1)
-    workspace.predictions(run.id)
+    workspace.runs.predictions(run.id)
     return workspace
 
 

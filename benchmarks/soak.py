@@ -76,16 +76,16 @@ def dashboard(home: Path, name: str, pause: float) -> None:
             if run.error:
                 print(f"  {name} reads {run.status}, and is resumed: {run.error.splitlines()[0]}", flush=True)
             try:
-                workspace.resume(run.id)
+                workspace.runs.resume(run.id)
             except StudioError as error:  # it came to life meanwhile
                 print(f"  {error.message}", flush=True)
-        workspace.runs()
-        workspace.failures(run.id)
-        workspace.output(run.id)
+        workspace.runs.latest()
+        workspace.runs.failures(run.id)
+        workspace.runs.output(run.id)
         if run.items_succeeded:
-            workspace.predictions(run.id).count()
+            workspace.runs.predictions(run.id).count()
         time.sleep(0.1)
-        run = workspace.run(run.id)
+        run = workspace.runs.get(run.id)
 
 
 def start_dashboard(home: Path, name: str, pause: float) -> subprocess.Popen[bytes]:
@@ -169,8 +169,8 @@ def kind_of(pid: int, home: Path) -> str | None:
 def audit(home: Path, name: str, expected: Counter[bytes]) -> list[str]:
     """What is wrong with the ended run of this name, in words: rows, journal, sums, processes that are left."""
     workspace = LocalWorkspace(home)
-    run = next(run for run in workspace.runs() if run.request.name == name)
-    output = workspace.output(run.id)["parallel_run_step.txt"]
+    run = next(run for run in workspace.runs.latest() if run.request.name == name)
+    output = workspace.runs.output(run.id)["parallel_run_step.txt"]
     rows, wrong = lines(output), []
     for what, difference in {"lost": expected - rows, "doubled or foreign": rows - expected}.items():
         if difference:
@@ -203,7 +203,7 @@ def soak(home: Path, minutes: float) -> list[str]:
     _, wrong = disturb(home, "undisturbed", 0, time.monotonic())
     if wrong:
         return wrong
-    expected = lines(workspace.output(workspace.runs()[0].id)["parallel_run_step.txt"])
+    expected = lines(workspace.runs.output(workspace.runs.latest()[0].id)["parallel_run_step.txt"])
     until, number, in_all = time.monotonic() + 60 * minutes, 0, Counter[str]()
     while time.monotonic() < until and not wrong:
         name, number = f"run {number + 1}", number + 1

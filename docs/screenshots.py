@@ -16,6 +16,7 @@ from services.domain import RunRequest
 from services.intake.entry_scripts import BUILT_IN
 from services.local.workspace import LocalWorkspace
 from services.predictions.label_file import keep_labels
+from services.sample import make_sample
 from services.settings import ParallelRunSettings
 from tests.azure_service import AzureService
 from tests.browser.dashboard import browser, dashboard, settled
@@ -35,7 +36,7 @@ def main() -> None:
             page.goto(server.url)
             _take(page, "home_empty", "Batch Scoring Studio")
             workspace = LocalWorkspace(home)
-            sample = workspace.make_sample()
+            sample = make_sample(workspace.home)
             failed, slow = _runs(workspace, sample.model, sample.dataset, Path(folder))
             page.goto(server.url)
             _take(page, "home", "Batch Scoring Studio")
@@ -51,11 +52,11 @@ def main() -> None:
             _take(page, "run_live", "Nightly batch")
             page.goto(f"{server.url}/runs?run={failed}")
             _take(page, "run_failed", "Stricter columns")
-            page.goto(f"{server.url}/results?run={workspace.runs()[-1].id}")
+            page.goto(f"{server.url}/results?run={workspace.runs.latest()[-1].id}")
             _take(page, "results", "Results")
-            page.goto(f"{server.url}/results?run={workspace.runs()[-1].id}&row=5")
+            page.goto(f"{server.url}/results?run={workspace.runs.latest()[-1].id}&row=5")
             _take(page, "results_row", "Results")
-            done = workspace.runs()[-1]
+            done = workspace.runs.latest()[-1]
             labels = _labels(workspace, done.id, Path(folder))
             page.goto(f"{server.url}/results?run={done.id}&look=True+labels&beside=labels:{labels}")
             _take(page, "results_labels", "Results")
@@ -68,9 +69,9 @@ def main() -> None:
             page.goto(f"{server.url}/connection")
             _take(page, "connection", "Connection")
             dark = chromium.new_context(viewport=SIZE, color_scheme="dark").new_page()
-            dark.goto(f"{server.url}/results?run={workspace.runs()[-1].id}")
+            dark.goto(f"{server.url}/results?run={workspace.runs.latest()[-1].id}")
             _take(dark, "results_dark", "Results")
-            workspace.cancel(slow)
+            workspace.runs.cancel(slow)
     azure()
 
 
@@ -88,8 +89,8 @@ def azure() -> None:
             _take(page, "azure_connection", "Connection")
             page.goto(f"{server.url}/new_run")
             _take(page, "azure_new_run", "New run")
-            page.goto(f"{server.url}/runs?run={workspace.runs()[0].id}")
-            _take(page, "azure_run", workspace.runs()[0].title)
+            page.goto(f"{server.url}/runs?run={workspace.runs.latest()[0].id}")
+            _take(page, "azure_run", workspace.runs.latest()[0].title)
 
 
 def _runs(workspace: LocalWorkspace, model: str, dataset: str, folder: Path) -> tuple[str, str]:
@@ -112,7 +113,7 @@ def _runs(workspace: LocalWorkspace, model: str, dataset: str, folder: Path) -> 
 
 def _labels(workspace: LocalWorkspace, run_id: str, folder: Path) -> str:
     """Labels that agree with most of a run's predictions; their id."""
-    table = workspace.predictions(run_id)
+    table = workspace.runs.predictions(run_id)
     rows = table.page(count=2000).to_pylist()
     labels = folder / "digits_truth.csv"
     lines = (f"{row['File']},{row['Prediction'] if number % 17 else '8'}" for number, row in enumerate(rows))
@@ -128,7 +129,7 @@ def _unsure(folder: Path) -> Path:
 
 
 def _wait(workspace: LocalWorkspace, run_id: str, *, ended: bool) -> None:
-    while not (workspace.run(run_id).status.ended if ended else (workspace.run(run_id).items_succeeded or 0) > 150):
+    while not (workspace.runs.get(run_id).status.ended if ended else (workspace.runs.get(run_id).items_succeeded or 0) > 150):
         time.sleep(0.1)
 
 

@@ -10,9 +10,10 @@ import streamlit as st
 
 from pages import _shared
 from pages._connection_strip import LOOK_EVERY
+from services.connection import Connection, SignIn
 from services.errors import SettingsError, StudioError
-from services.remote import RemoteWorkspace
-from services.workspace import Connection, SignIn, choose_workspace, suggested_connection
+from services.workspace import RemoteWorkspace
+from services.workspaces import choose_workspace, suggested_connection
 
 OF_THE_FILE = ("subscription_id", "resource_group", "workspace_name")
 FIELDS = {

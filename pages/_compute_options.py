@@ -9,7 +9,8 @@ from pages import _shared
 from services.domain import Environment
 from services.errors import StudioError
 from services.intake import names, uploads
-from services.remote import RemoteWorkspace
+from services.intake.staging import staging_folder
+from services.workspace import RemoteWorkspace
 
 MADE_FOR_IT = "made for the run"
 
@@ -41,7 +42,7 @@ def show_environment(remote: RemoteWorkspace, chosen: Environment | None) -> Non
                 st.error("Choose the conda file first.")
                 return
             try:
-                with st.spinner("Registering …"), remote.incoming() as folder:
+                with st.spinner("Registering …"), staging_folder(remote.home) as folder:
                     uploads.store_uploads([(upload.name, upload)], folder)
                     made = remote.register_environment(name.strip(), str(folder / names.safe_relative_path(upload.name)))
             except StudioError as error:

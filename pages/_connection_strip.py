@@ -5,7 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from pages import _shared
-from services.remote import ConnectionState, RemoteWorkspace
+from services.domain import ConnectionState
+from services.workspace import RemoteWorkspace
 
 LOOK_EVERY = 0.7  # seconds, while something goes on
 

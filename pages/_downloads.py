@@ -49,7 +49,7 @@ def predictions(request: Request) -> Response:
         from services.predictions.provenance import provenance_file
 
         workspace = _shared.workspace()
-        run = workspace.run(asked.get("run", ""))
+        run = workspace.runs.get(asked.get("run", ""))
         table = _shared.table_beside(run.id, asked.get("beside", ""))
         chosen, order = Filter.from_text(asked.get("filter", "")), Order.from_text(asked.get("sort", ""))
         columns = tuple(table.columns) if asked.get("columns") == "all" else tuple(exports.shown_columns(table))
@@ -65,7 +65,7 @@ def predictions(request: Request) -> Response:
             digest = hashlib.sha256()
             for part in parts:
                 digest.update(part)
-            told = provenance_file(workspace.provenance(run.id), table, chosen, order, columns, f"{stem}.csv", digest.hexdigest())
+            told = provenance_file(workspace.runs.provenance(run.id), table, chosen, order, columns, f"{stem}.csv", digest.hexdigest())
             return _streamed(iter([told]), f"{stem}.provenance.json", "application/json", len(told))
     except StudioError as error:
         return _refused(error)
@@ -77,7 +77,7 @@ def output_file(request: Request) -> Response:
     run_id = request.query_params.get("run", "")
     name = dict(parse_qsl(request.url.query, errors="surrogateescape")).get("name", "")  # it may hold bytes that are no UTF-8
     try:
-        path = _shared.workspace().output(run_id).get(name)
+        path = _shared.workspace().runs.output(run_id).get(name)
         if path is None:
             raise NotFound(f"Run {run_id} has no output file “{name}”.", "Its page lists what there is.")
         length = path.stat().st_size

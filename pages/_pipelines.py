@@ -1,5 +1,5 @@
 """The parts of Runs about pipelines: published ones, schedules, pipeline runs that this program did not start. For a workspace that has
-them; see services/pipelines.py."""
+them; see `services.workspace.PipelineService`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,9 @@ from streamlit.delta_generator import DeltaGenerator
 from pages import _shared
 from pages._shared import arrow_table, clipped, plain, shown
 from pages._submission import last_submission
-from services.domain import Run, RunStatus, utc_now
-from services.pipelines import (
-    WEEK_DAYS,
-    Frequency,
-    PipelineRun,
-    Pipelines,
-    PublishedPipeline,
-    Recurrence,
-    Schedule,
-)
+from services.domain import WEEK_DAYS, Frequency, PipelineRun, PublishedPipeline, Recurrence, Run, RunStatus, Schedule, utc_now
 from services.settings import TABLE
+from services.workspace import PipelineService
 
 T = TypeVar("T", PipelineRun, PublishedPipeline, Schedule, str)
 
@@ -31,7 +23,7 @@ MOST_RUNS = 100
 KEPT = 300  # seconds that a list is shown again without asking
 
 
-def tabs(pipelines: Pipelines, runs: Callable[[], None]) -> None:
+def tabs(pipelines: PipelineService, runs: Callable[[], None]) -> None:
     """The list of runs, and beside it what else the workspace has. Only the open tab is drawn, and asks."""
     views: dict[str, Callable[[], None]] = {
         "Runs": runs,
@@ -40,7 +32,7 @@ def tabs(pipelines: Pipelines, runs: Callable[[], None]) -> None:
         "In Azure ML": lambda: with_age(history_tab),
     }
 
-    def with_age(show: Callable[[Pipelines], None]) -> None:
+    def with_age(show: Callable[[PipelineService], None]) -> None:
         age = age_and_refresh()
         show(pipelines)
         tell_age(age)
@@ -87,7 +79,7 @@ def forget_lists() -> None:
 # ---- on a run's board --------------------------------------------------------------------------------------------------------------------
 
 
-def beside_actions(pipelines: Pipelines, run: Run) -> None:
+def beside_actions(pipelines: PipelineService, run: Run) -> None:
     """A run's page in Azure ML studio; and publishing it, once it has shown that it works."""
     known = pipelines.of(run.id)
     if known and run.status is RunStatus.COMPLETED:
@@ -97,7 +89,7 @@ def beside_actions(pipelines: Pipelines, run: Run) -> None:
         st.link_button("Open in studio", known.studio_url, icon=":material/open_in_new:")
 
 
-def where_it_is(pipelines: Pipelines, run: Run) -> None:
+def where_it_is(pipelines: PipelineService, run: Run) -> None:
     """Azure ML's own words for a run that goes on."""
     known = pipelines.of(run.id)
     if run.status.ended or run.status is RunStatus.NOT_RESPONDING:
@@ -110,7 +102,7 @@ def where_it_is(pipelines: Pipelines, run: Run) -> None:
         st.caption(plain(f"{known.status} in Azure ML{where}"))
 
 
-def publish_form(pipelines: Pipelines, run: Run) -> None:
+def publish_form(pipelines: PipelineService, run: Run) -> None:
     """In a popover, not a dialog: that one is closed, and what was typed lost, when news from Azure draws the page again."""
     st.caption("The same request, to be run again by its id, by a schedule, or by a POST to its address; also with other settings.")
     with st.form("publish", border=False):
@@ -127,7 +119,7 @@ def publish_form(pipelines: Pipelines, run: Run) -> None:
 # ---- published pipelines -----------------------------------------------------------------------------------------------------------------
 
 
-def published_tab(pipelines: Pipelines) -> None:
+def published_tab(pipelines: PipelineService) -> None:
     found = listed("published", pipelines.published)
     if not found:
         st.info("Nothing is published yet. A completed run has a button for it.", icon=":material/info:")
@@ -168,7 +160,7 @@ def parameter_inputs(published: PublishedPipeline, prefix: str) -> dict[str, str
     return given
 
 
-def run_form(pipelines: Pipelines, published: PublishedPipeline) -> None:
+def run_form(pipelines: PipelineService, published: PublishedPipeline) -> None:
     st.subheader("Run it again", anchor=False)
     if published.defaults is None:
         st.caption("In Azure ML studio.")
@@ -182,7 +174,7 @@ def run_form(pipelines: Pipelines, published: PublishedPipeline) -> None:
             st.switch_page("runs.py", query_params={"run": run.id})
 
 
-def schedule_form(pipelines: Pipelines, published: PublishedPipeline) -> None:
+def schedule_form(pipelines: PipelineService, published: PublishedPipeline) -> None:
     st.subheader("Schedule it", anchor=False)
     with st.form(f"schedule-{published.id}", border=False):
         name = st.text_input("Name", key=f"schedule-name-{published.id}", value=clipped(published.name, 60), max_chars=100)
@@ -206,7 +198,7 @@ def schedule_form(pipelines: Pipelines, published: PublishedPipeline) -> None:
 # ---- schedules and history ---------------------------------------------------------------------------------------------------------------
 
 
-def schedules_tab(pipelines: Pipelines) -> None:
+def schedules_tab(pipelines: PipelineService) -> None:
     found = listed("schedules", pipelines.schedules)
     if not found:
         st.info("There are no schedules. A published pipeline can be given one.", icon=":material/info:")
@@ -227,7 +219,7 @@ def schedules_tab(pipelines: Pipelines) -> None:
                 st.rerun()
 
 
-def history_tab(pipelines: Pipelines) -> None:
+def history_tab(pipelines: PipelineService) -> None:
     experiments = listed("experiments", pipelines.experiments)
     if not experiments:
         st.info("There are no experiments yet.", icon=":material/info:")

@@ -6,8 +6,8 @@ import streamlit as st
 
 from pages import _shared
 from pages._form import Form
-from services.domain import Model
-from services.remote import RemoteWorkspace, TrainingRun
+from services.domain import Model, TrainingRun
+from services.workspace import RemoteWorkspace
 
 TAB = "From a training run"
 _KEPT = 120  # seconds
@@ -29,9 +29,8 @@ def _files(location: str, experiment: str, run_id: str) -> list[str]:
 
 
 def _asked() -> RemoteWorkspace:
-    from services.remote import remote_of
 
-    remote = remote_of(_shared.workspace())
+    remote = _shared.workspace().remote
     assert remote
     return remote
 

@@ -12,6 +12,7 @@ from pages import _plots, _shared
 from pages._results_view import COUNTED, View, beside, change, follow, high, option_labels, set_filter
 from pages._shared import arrow_table, facts, plain, shown
 from services.errors import StudioError
+from services.intake.staging import staging_folder
 from services.predictions import evaluation, label_file
 from services.predictions.filters import Condition, Filter, Operator
 
@@ -21,7 +22,7 @@ _MOST_ROWS = 1000
 
 def labels(view: View) -> None:
     """Choose or give a file of labels; then what it says of the predictions."""
-    folder = _shared.workspace().predictions(view.run.id).path.parent
+    folder = _shared.workspace().runs.predictions(view.run.id).path.parent
     chosen, _, of = beside().removeprefix("labels:").partition(":") if beside().startswith("labels:") else ("", "", "")
     kept = label_file.kept_labels(folder)
     if kept:
@@ -35,7 +36,7 @@ def labels(view: View) -> None:
     with st.expander("Give a file of labels", expanded=not kept, icon=":material/add:"):
         _give(view, folder)
     if chosen:
-        predictions = _shared.workspace().predictions(view.run.id)
+        predictions = _shared.workspace().runs.predictions(view.run.id)
         if predictions.further_columns:
             of = _judged_column(chosen, evaluation.evaluated_column(predictions, of), ["Prediction", *predictions.further_columns])
         _judged(view, evaluation.evaluate(predictions, label_file.labels_of(folder, chosen), of))
@@ -59,7 +60,7 @@ def _give(view: View, folder: Path) -> None:
     if not (uploaded or path):
         return
     try:
-        with _shared.workspace().incoming() as incoming:
+        with staging_folder(_shared.workspace().home) as incoming:
             source, name = Path(path).expanduser(), Path(path).name
             if uploaded:
                 source, name = incoming / f"labels{Path(uploaded.name).suffix}", uploaded.name

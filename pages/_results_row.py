@@ -10,9 +10,9 @@ import streamlit as st
 from pages import _file_preview, _shared
 from pages._results_view import View, change, high
 from pages._shared import clipped, duration_in_words, facts, labelled, plain, shown, visible
+from services.domain import RowKey, RowTrace
 from services.errors import NotFound, SettingsError
-from services.predictions.annotations import Annotation, RowKey
-from services.predictions.provenance import RowTrace
+from services.predictions.annotations import Annotation
 
 _PREDICTION = 20_000  # characters shown
 _FEW = 12  # columns shown side by side; more are a table
@@ -42,7 +42,7 @@ def row(view: View) -> None:
             st.caption("Prediction: an empty text")
         if len(whole) > _PREDICTION:
             st.caption(f"The first {_PREDICTION:,} of {len(whole):,} characters.")
-    trace = _shared.workspace().trace(view.run.id, RowKey.of(values), values["Worker"] or "")
+    trace = _shared.workspace().runs.trace(view.run.id, RowKey.of(values), values["Worker"] or "")
     if values["Error"]:
         _error(values["Error"], trace)
     _further({name: str(values[name]) for name in view.table.further_columns if values[name] is not None})

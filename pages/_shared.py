@@ -17,8 +17,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from services.domain import Dataset, EntryScript, Model, Run, RunStatus, utc_now
 from services.errors import EntryScriptError, SettingsError, StudioError
-from services.remote import remote_of
-from services.workspace import Workspace, chosen_workspace
+from services.workspace import Workspace
+from services.workspaces import chosen_workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,7 +55,7 @@ def table_beside(run_id: str, beside: str) -> Predictions:
     """A run's table of predictions; with true labels (`labels:ID`, `labels:ID:COLUMN`) or another run's predictions (`run:ID`,
     `run:ID:COLUMN`) beside them, where asked."""
     opened = workspace()
-    table = opened.predictions(run_id)
+    table = opened.runs.predictions(run_id)
     what, id_, of = (*beside.split(":", 2), "", "")[:3]
     if what not in ("labels", "run"):
         return table
@@ -67,12 +67,12 @@ def table_beside(run_id: str, beside: str) -> Predictions:
         return open_predictions(evaluation.evaluate(table, label_file.labels_of(table.path.parent, id_), of).path)
     from services.predictions import comparison
 
-    return open_predictions(comparison.compare(opened.predictions(id_), table, id_, of).path)
+    return open_predictions(comparison.compare(opened.runs.predictions(id_), table, id_, of).path)
 
 
 def known_later() -> bool:
     """Whether the lists of this workspace, which is elsewhere, never came so far. Says so, for a page that has nothing to show."""
-    remote = remote_of(workspace())
+    remote = workspace().remote
     if remote is None or (state := remote.state()).listed_at:
         return False
     if state.opening or state.listing:

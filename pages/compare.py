@@ -67,7 +67,7 @@ def open_rows(chosen: Filter, newer: Run, older: str) -> None:
 def settings(older: Run, newer: Run) -> None:
     from services.predictions.comparison import settings_that_differ
 
-    then, now = (workspace.provenance(run.id).inputs for run in (older, newer))
+    then, now = (workspace.runs.provenance(run.id).inputs for run in (older, newer))
     differ = settings_that_differ(older, newer, then, now)
     st.subheader("Set differently", anchor=False)
     if not differ:
@@ -154,7 +154,7 @@ def figures(drift: Drift) -> None:
 
 
 _shared.title("Compare", "Two runs side by side: what was set differently, and what came out differently.")
-runs = {run.id: run for run in workspace.runs() if run.request.settings.output_action == "append_row"}
+runs = {run.id: run for run in workspace.runs.latest() if run.request.settings.output_action == "append_row"}
 if len(runs) < 2:
     st.info("It takes two runs to compare.", icon=":material/info:")
     st.page_link("new_run.py", label="Start a run", icon=":material/arrow_forward:")
@@ -168,7 +168,7 @@ with left:
     older = choose("Older run", "with", others, (same or list(others))[0])
 with _shared.errors_shown():
     settings(older, newer)
-    before, now = workspace.predictions(older.id), workspace.predictions(newer.id)
+    before, now = workspace.runs.predictions(older.id), workspace.runs.predictions(newer.id)
     column = choose_column(before, now)
     with st.spinner("Comparing the predictions", show_time=True):
         from services.predictions.comparison import compare

@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from pages import _azure_connection, _shared
-from services.remote import remote_of
-from services.workspace import Workspace, choose_workspace
+from services.workspace import Workspace
+from services.workspaces import choose_workspace
 
 CHOOSE = "BATCH_SCORING_HOME=/path/to/folder make run"
 CHOOSE_ON_WINDOWS = "$env:BATCH_SCORING_HOME = 'C:\\path\\to\\folder'; .venv\\Scripts\\python app.py"
@@ -41,7 +41,7 @@ _shared.title("Connection", "Which workspace keeps the models, datasets and runs
 workspace, remote = None, None
 with _shared.errors_shown():  # how to choose another is wanted most when this one can't be opened
     workspace = _shared.workspace()
-    remote = remote_of(workspace)
+    remote = workspace.remote
 now = AZURE if remote else HERE
 st.session_state.setdefault("where", now)
 where = st.segmented_control("Work in", [HERE, AZURE], key="where", required=True, label_visibility="collapsed")

@@ -30,7 +30,9 @@ def sample_button(**looks: Any) -> None:
     if st.button("Try it with a sample", key="sample", icon=":material/rocket_launch:", **looks):
         doing = "Training a small classifier of handwritten digits, and writing some 900 files to score …"
         with st.spinner(doing, show_time=True):
-            made = workspace.make_sample()
+            from services.sample import make_sample
+
+            made = make_sample(workspace.home)
         st.switch_page("new_run.py", query_params={"model": made.model, "dataset": made.dataset, "script": SCRIPT})
 
 
@@ -83,7 +85,7 @@ def show_attention() -> None:
     """What a person should look at; nothing where there is nothing."""
     bad_runs = list(runs_gone_wrong())[:MOST_ATTENTION]
     bad_models = [model for model in latest_models if not model.usable]
-    bad_scripts = [script for script in workspace.entry_scripts() if not script.approved]
+    bad_scripts = [script for script in workspace.scripts.all() if not script.approved]
     if not (bad_runs or bad_models or bad_scripts):
         return
     with section("Needs attention"):
@@ -106,7 +108,7 @@ def is_going_on(run: Run) -> bool:
 
 def show_running() -> None:
     """The runs that go on now. Drawn again every two seconds; the page around it when one starts or ends."""
-    now = [run for run in workspace.runs(LOOKED_AT) if is_going_on(run)]
+    now = [run for run in workspace.runs.latest(LOOKED_AT) if is_going_on(run)]
     if {run.id for run in now} != {run.id for run in recent if is_going_on(run)}:
         st.rerun()
     for run in now:
@@ -134,10 +136,10 @@ def show_latest() -> None:
 
 
 workspace = _shared.workspace()
-by_whom = "in an Azure ML workspace" if Capability.REMOTE in workspace.capabilities else "by worker processes on this machine"
+by_whom = "in an Azure ML workspace" if workspace.remote is not None else "by worker processes on this machine"
 _shared.title("Batch Scoring Studio", f"Predictions for many files at once, {by_whom}.")
 latest_models, latest_datasets = _shared.latest_versions(workspace.models()), _shared.latest_versions(workspace.datasets())
-recent = workspace.runs(LOOKED_AT)
+recent = workspace.runs.latest(LOOKED_AT)
 if not (latest_models or latest_datasets or recent):
     if not _shared.known_later():
         welcome()

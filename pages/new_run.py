@@ -17,7 +17,6 @@ from pages._submission import last_submission
 from services.domain import RunRequest
 from services.errors import SettingsError, StudioError
 from services.formats import counted
-from services.remote import remote_of
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.mini_batch_plan import describe
 from services.workspace import Capability
@@ -30,7 +29,7 @@ LABELS = {"model": "Model", "dataset": "Dataset", "entry_script": "Scoring scrip
 LABELS["compute_target"] = "Compute target"
 
 workspace = _shared.workspace()
-remote = remote_of(workspace)
+remote = workspace.remote
 compute_target: str | None = None
 fields: dict[str, DeltaGenerator] = {}
 wrong: list[str] = []
@@ -74,7 +73,7 @@ def take_script(uploader: str) -> None:
     """Keep what was uploaded and choose it. Runs before the page does, so it leaves an error for the page to show."""
     if upload := st.session_state[uploader]:
         try:
-            st.session_state.script = script_label(workspace.add_entry_script(upload.name, upload.getvalue()))
+            st.session_state.script = script_label(workspace.scripts.add(upload.name, upload.getvalue()))
         except StudioError as error:
             st.session_state.upload_error = error
 
@@ -121,8 +120,8 @@ def settings_side_by_side(names: list[str]) -> dict[str, Any]:
 
 def open_like(run_id: str) -> None:
     """Open this page again, with what a run was asked to do. Before the widgets are drawn."""
-    request = workspace.run(run_id).request
-    offered = {script.path: script_label(script) for script in workspace.entry_scripts()}
+    request = workspace.runs.get(run_id).request
+    offered = {script.path: script_label(script) for script in workspace.scripts.all()}
     chosen = {"model": next(iter(request.models), NO_MODEL), "dataset": request.datasets[0], "script": offered.get(request.entry_script)}
     st.switch_page("new_run.py", query_params={key: value for key, value in chosen.items() if value})
 
@@ -160,7 +159,7 @@ with section(2, "Dataset", "dataset"):
         size = counted(dataset.item_count, dataset.item) + in_files if dataset.item_count else "not counted yet"
         st.caption(plain(f"{size} · {'in place: ' + dataset.root if dataset.in_place else 'copied in'}"))
 
-scripts = {script_label(script): script for script in workspace.entry_scripts()}
+scripts = {script_label(script): script for script in workspace.scripts.all()}
 with section(3, "Scoring script", "entry_script"):
     script = scripts.get(choose("Scoring script", list(scripts), "script") or "")
     if script and script.docstring:
@@ -221,7 +220,7 @@ if not submitted and submission.is_recent and submission.run_id:
 with notes:
     if dataset and not wrong:
         with at_its_field(), nullcontext() if dataset.item_count else st.spinner("Counting its files …"):
-            st.markdown(f"**{plain(describe(workspace.cut([dataset], settings), settings))}**")
+            st.markdown(f"**{plain(describe(workspace.mini_batches([dataset], settings), settings))}**")
     if settings.error_threshold < 0:
         items = f"{dataset.item if dataset else 'item'}s"
         st.warning(f"Error threshold -1: the run goes on however many {items} fail.", icon=":material/warning:")

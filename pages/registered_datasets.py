@@ -18,10 +18,9 @@ from services.domain import Dataset, TabularDataset
 from services.errors import SettingsError
 from services.formats import counted
 from services.intake import names
+from services.intake.staging import staging_folder
 from services.intake.tabular import PARQUET, first_rows
 from services.intake.uploads import extract_zip, store_uploads
-from services.remote import remote_of
-from services.workspace import Capability
 
 REGISTERED, REGISTER = "Registered", "Register a dataset"
 FILES, FOLDER, ZIP, ON_THIS_MACHINE = "Files", "Folder", "Zip", "Folder on this machine"
@@ -107,7 +106,7 @@ def show_details(dataset: Dataset) -> None:
             if st.button("Use in a new run", key=f"use-{dataset.reference}", type="primary", icon=":material/play_circle:"):
                 _shared.open_new_run(dataset=dataset.reference)
             check = st.button("Check files", key=f"check-{dataset.reference}", icon=":material/fact_check:")
-        if check or ((dataset.file_count or 0) <= CHEAP_TO_CHECK and Capability.REMOTE not in workspace.capabilities):
+        if check or ((dataset.file_count or 0) <= CHEAP_TO_CHECK and workspace.remote is None):
             with st.spinner(f"Looking at {counted(dataset.file_count, 'file')} …"):
                 changed = workspace.changed_files(dataset, MOST_LOOKED_AT)
             show_changed(changed)
@@ -127,7 +126,7 @@ def show_changed(sentences: list[str]) -> None:
 @_shared.errors_shown()
 def browse_files(dataset: Dataset) -> None:
     """The list of files on the left, a page at a time; the beginning of the chosen one on the right."""
-    if Capability.REMOTE in workspace.capabilities:
+    if workspace.remote is not None:
         wanted = st.session_state.setdefault("files_wanted", set())
         if dataset.reference not in wanted:
             if st.button("Show its files", key=f"list-{dataset.reference}", icon=":material/list:"):
@@ -191,7 +190,7 @@ def files_to_register(source: str, path: str, uploads: list[UploadedFile]) -> It
         return
     if not uploads:
         raise SettingsError("path", "nothing is uploaded", "Choose what to upload, and wait until it is.")
-    with workspace.incoming() as folder:
+    with staging_folder(workspace.home) as folder:
         if source == ZIP:
             extract_zip(uploads[0], folder)
         else:
@@ -209,7 +208,7 @@ def ask_for_dataset() -> None:
     def proposing(field: str) -> dict[str, Any]:
         return {"key": form.key(field), "on_change": propose_name, "args": (field,)}
 
-    remote = remote_of(workspace)
+    remote = workspace.remote
     with where:
         sources = [FILES, FOLDER, ZIP, ON_THIS_MACHINE, *([IN_A_DATASTORE] if remote else [])]
         source = st.segmented_control("Where the files are", sources, key=form.key("source"), default=FILES, required=True, wrap=True)
@@ -237,10 +236,9 @@ def ask_for_dataset() -> None:
             name = form.ask_name()
         description = st.text_input("Description", key=form.key("description"), on_change="ignore", placeholder="optional")
         kind = next(iter(TYPES))
-        if Capability.TABULAR in workspace.capabilities:
-            words = "Tabular: the rows of CSV or Parquet files of the same columns, as a pandas DataFrame. All of them are read once, now"
-            words += ", unless they lie in a datastore." if remote else "."
-            kind = st.segmented_control("Type", TYPES, key=form.key("type"), default=kind, required=True, help=words)
+        words = "Tabular: the rows of CSV or Parquet files of the same columns, as a pandas DataFrame. All of them are read once, now"
+        words += ", unless they lie in a datastore." if remote else "."
+        kind = st.segmented_control("Type", TYPES, key=form.key("type"), default=kind, required=True, help=words)
         with st.expander("Partition format", icon=":material/folder_copy:"):
             words = "Which parts of a path are keys that `partition_keys` can name: `{store}/{brand}/*.csv`, `{when:yyyy/MM/dd}/part.csv`."
             partition_format = st.text_input("Partition format", key=form.key("partition_format"), on_change="ignore", help=words)

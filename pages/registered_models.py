@@ -15,7 +15,7 @@ from services.domain import Model
 from services.errors import SettingsError
 from services.formats import counted
 from services.intake import names, uploads
-from services.remote import remote_of
+from services.intake.staging import staging_folder
 from services.workspace import Capability
 
 REGISTERED, REGISTER = "Registered", "Register a model"
@@ -171,7 +171,7 @@ def ask_for_model() -> None:
     def register() -> str:
         about: dict[str, Any] = {"description": description.strip(), "tags": tags_of(tags)}
         if upload:
-            with workspace.incoming() as folder:
+            with staging_folder(workspace.home) as folder:
                 uploads.store_uploads([(upload.name, upload)], folder)
                 return workspace.register_model(name, folder / names.safe_relative_path(upload.name), **about).reference
         if path.strip():
@@ -191,7 +191,7 @@ form, from_run = form_called("model"), form_called("from-run")
 form.made, from_run.made = form.made or from_run.made, ""
 form.show_made(REGISTERED)
 models = workspace.models()
-remote = remote_of(workspace)
+remote = workspace.remote
 tabs = [REGISTERED, REGISTER, *([_register_from_run.TAB] if remote else [])]
 registered, register, *from_a_run = st.tabs(tabs, key="tab", bind="query-params", on_change="rerun")
 with registered:

@@ -29,7 +29,7 @@ _ROW_INSTEAD = """<style>@media (max-width: 640px) {
 
 def results(run_id: str, was_active: bool) -> None:
     with _shared.errors_shown():
-        run = workspace.run(run_id)
+        run = workspace.runs.get(run_id)
         if was_active and run.status.ended:
             st.rerun()
         taken = head(run)
@@ -154,13 +154,13 @@ def choose_run() -> None:
 
 
 _shared.title("Results", "What a run predicted for each file: filter it, judge it, take it away.")
-runs = {run.id: run for run in workspace.runs()}
+runs = {run.id: run for run in workspace.runs.latest()}
 if not runs:
     st.info("There are no runs yet, so there are no results.", icon=":material/info:")
     st.page_link("new_run.py", label="Start a run", icon=":material/arrow_forward:")
     st.stop()
 asked = st.query_params.get("run", next(iter(runs)))
-run = runs.get(asked) or workspace.run(asked)
+run = runs.get(asked) or workspace.runs.get(asked)
 st.session_state.chosen_run = run.id
 if "run" not in st.query_params:  # the address of what is seen is to show the same tomorrow
     st.query_params["run"] = run.id

@@ -16,7 +16,6 @@ from pages._submission import last_submission
 from services import formats
 from services.domain import Failure, Run, RunStatus
 from services.formats import counted
-from services.pipelines import pipelines_of
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.tail import tail
 from services.workspace import Capability
@@ -26,7 +25,7 @@ LAST_LINES = 200
 MOST_FILES = 1_000  # output files shown
 
 workspace = _shared.workspace()
-pipelines = pipelines_of(workspace)
+pipelines = workspace.pipelines
 
 
 def done(run: Run) -> int:
@@ -59,7 +58,7 @@ def open_run() -> None:
 
 def run_list() -> None:
     with _shared.errors_shown():
-        runs = workspace.runs(MOST_RUNS)
+        runs = workspace.runs.latest(MOST_RUNS)
         if not runs:
             st.info("There are no runs yet.", icon=":material/info:")
             st.page_link("new_run.py", label="Start the first one", icon=":material/arrow_forward:")
@@ -125,7 +124,7 @@ def run_table(runs: list[Run]) -> None:
 def board(run_id: str, was_active: bool) -> None:
     """Everything that changes while a run goes on. What stands outside is drawn once."""
     with _shared.errors_shown():
-        run = workspace.run(run_id)
+        run = workspace.runs.get(run_id)
         if was_active and run.status.ended:
             st.rerun()
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -154,16 +153,15 @@ def actions(run: Run) -> None:
         )
         words = f"Ends the run. {then}"
         if st.button("Cancel run", icon=":material/stop_circle:", key=f"cancel-{run.id}", help=words):
-            workspace.cancel(run.id)
+            workspace.runs.cancel(run.id)
             st.rerun()
     stopped = run.status in (RunStatus.FAILED, RunStatus.CANCELED)
-    needed = Capability.CARRY_ON if stopped else Capability.RESUME
-    if (stopped or run.status is RunStatus.NOT_RESPONDING) and needed in workspace.capabilities:
+    if run.status is RunStatus.NOT_RESPONDING or (stopped and Capability.CARRY_ON in workspace.capabilities):
         words = "Carries on where the run stopped. What is scored stays; what failed is tried again."
-        if needed is Capability.RESUME and pipelines:
+        if pipelines is not None:
             words = "Follows the run again, which goes on in Azure ML meanwhile; one that isn't there yet is submitted."
         if st.button("Resume", icon=":material/resume:", key=f"resume-{run.id}", help=words):
-            workspace.resume(run.id)
+            workspace.runs.resume(run.id)
             st.rerun()
     words = "The same request again, as a new run."
     if run.status.ended and st.button("Rerun", icon=":material/replay:", key=f"rerun-{run.id}", help=words):
@@ -173,11 +171,11 @@ def actions(run: Run) -> None:
     words = "A new run of just what failed or was not reached. Its results are this run's, with those replaced."
     words = words if told else "Azure ML does not tell which rows of a table failed: rerun it whole."
     some_failed = run.items_succeeded is not None and run.items_succeeded < (run.items_total or 0)
-    lacking = run.status.ended and some_failed and Capability.FAILED_ONLY in workspace.capabilities
+    lacking = run.status.ended and some_failed
     if lacking and st.button("Rerun failed only", icon=":material/rule:", key=f"rerun-failed-{run.id}", help=words, disabled=not told):
         rerun = last_submission().submit(workspace, run.request_again(failed_only=True))
         st.switch_page("runs.py", query_params={"run": rerun.id})
-    if pipelines:
+    if pipelines is not None:
         _pipelines.beside_actions(pipelines, run)
     label = "See results" if run.status.ended else "See results so far"
     if st.button(label, type="primary", icon=":material/table_chart:", key=f"results-{run.id}"):
@@ -267,7 +265,7 @@ def failures_of(run: Run) -> list[Failure]:
 @st.cache_data(ttl=5, max_entries=100, show_spinner=False)
 def _failures(run_id: str, as_of: str) -> list[Failure]:
     """Of a run over a million files they take a second to find, which is too long for every tick."""
-    return workspace.failures(run_id)
+    return workspace.runs.failures(run_id)
 
 
 def first_line(failure: Failure) -> str:
@@ -307,7 +305,7 @@ def failure_table(run: Run) -> None:
 
 
 def log(run: Run) -> None:
-    logs = {shown(name): path for name, path in workspace.logs(run.id).items() if path.exists() and path.stat().st_size}
+    logs = {shown(name): path for name, path in workspace.runs.logs(run.id).items() if path.exists() and path.stat().st_size}
     if not logs:
         st.caption("Nothing was logged." if run.status.ended else "Nothing is logged yet.")
         return
@@ -334,7 +332,7 @@ def settings_table(run: Run) -> None:
     table = arrow_table({"Setting": str, "Value": str, "Default, where it differs": str}, rows)
     st.dataframe(table, hide_index=True, lazy=False, height=rows_high(len(rows), 30), alt="What the run was asked to do")
     with _shared.errors_shown():
-        environment = workspace.run_environment(run.id)
+        environment = workspace.runs.environment(run.id)
         st.subheader("Environment")
         st.text(f"{environment}, Python {environment.python_version}, {environment.interpreter}")
         packages = arrow_table({"Package": str, "Version": str}, sorted(environment.packages.items()))
@@ -348,7 +346,7 @@ def in_text(value: object, unset: str) -> str:
 
 
 def output_table(run: Run) -> None:
-    output = workspace.output(run.id)
+    output = workspace.runs.output(run.id)
     if not output:
         st.caption("Nothing was written." if run.status.ended else "Nothing is written yet.")
         return
@@ -384,7 +382,7 @@ if chosen is None:
 else:
     if st.button("All runs", icon=":material/arrow_back:", type="tertiary"):
         st.switch_page("runs.py", query_params={})
-    run = workspace.run(chosen)
+    run = workspace.runs.get(chosen)
     _shared.title(plain(clipped(" ".join(run.title.split()), 150)), plain(f"{run.id} · submitted {_shared.local_time(run.submitted_at)}"))
     active = not run.status.ended
     st.fragment(board, run_every=1.0 if active else None)(run.id, active)

@@ -6,7 +6,6 @@ import streamlit as st
 
 from pages import _connection_strip, _shared
 from services.errors import StudioError
-from services.remote import remote_of
 
 # As text, so that it is served with the page: Streamlit fetches the picture of a page's own icon from the web.
 MARK = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#0f6e78"/>
@@ -35,7 +34,7 @@ st.logo(MARK, size="large")
 # What is chosen has the text's colour: the primary one, which is a button's ground too, is too dark for letters on a dark page.
 st.html("<style>button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color: inherit !important }</style>")
 with suppress(StudioError):  # which the page says
-    if remote := remote_of(_shared.workspace()):
+    if remote := _shared.workspace().remote:
         with st.sidebar:
             _connection_strip.show(remote)
 with _shared.errors_shown():

@@ -19,8 +19,10 @@ from filelock import FileLock
 from services import PROJECT_ROOT
 from services.domain import Dataset, Model
 from services.errors import StudioError
+from services.intake.staging import staging_folder
 from services.storage.atomic import atomic_write
-from services.workspace import Workspace, open_workspace
+from services.workspace import Workspace
+from services.workspaces import open_workspace
 
 MODEL = "digits-classifier"
 DATASET = "digits-batch"
@@ -63,7 +65,7 @@ def _make(home: Path) -> SampleMade:
     with FileLock(folder / ".lock"):  # pressed twice, or in two tabs
         model, dataset = _made_before(workspace)
         if not (model and dataset and labels.exists()):
-            with workspace.incoming() as work:
+            with staging_folder(workspace.home) as work:
                 model, dataset = _train_and_write(workspace, work, labels, model, dataset)
     return SampleMade(model.reference, dataset.reference, str(labels))
 

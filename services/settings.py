@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from services.errors import SettingsError
@@ -22,6 +22,15 @@ RESERVED_ARGUMENTS = (
     "mini_batch_size", "error_threshold", "allowed_failed_count", "allowed_failed_percent", "output", "output_action",
     "logging_level", "process_count_per_node", "run_invocation_timeout", "run_max_try", "append_row_file_name", "partition_keys",
 )  # fmt: skip
+
+PIPELINE_PARAMETERS = (
+    "mini_batch_size", "node_count", "process_count_per_node", "logging_level", "run_invocation_timeout", "run_max_try", "partition_keys",
+)  # fmt: skip
+"""The settings that a published pipeline can be run with others of: pipeline parameters, in ParallelRunConfig's docstring's list."""
+
+DEFAULT_FILE_MINI_BATCH = "10"
+DEFAULT_TABULAR_MINI_BATCH = "1MB"
+"""ParallelRunConfig's defaults: files for a FileDataset, approximate bytes for a TabularDataset."""
 
 _SIZE = re.compile(r"(\d+)(kb|mb|gb)?", re.IGNORECASE)
 _UNITS = {None: 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
@@ -138,7 +147,8 @@ class ParallelRunSettings:
         _whole(1, 1000), minimum=1, maximum=1000, unset="the number of cores")  # fmt: skip
     mini_batch_size: str | None = _row(
         None, "Mini-batch size", "How much run() gets in one call: a number of files (file dataset), or about so many bytes "
-        "such as 1MB (tabular dataset).", _size, up_front=True, unset="10 files or 1MB")  # fmt: skip
+        "such as 1MB (tabular dataset).", _size, up_front=True,
+        unset=f"{DEFAULT_FILE_MINI_BATCH} files or {DEFAULT_TABULAR_MINI_BATCH}")  # fmt: skip
     error_threshold: int = _row(
         10, "Error threshold", "How many items may fail before the run stops: it stops when more than this have failed. "
         "0 stops at the first, -1 never stops.", _whole(-1), minimum=-1, up_front=True)  # fmt: skip
@@ -204,9 +214,16 @@ class ParallelRunSettings:
         """Worker processes on this machine: `node_count` x `processes_per_node`."""
         return self.node_count * self.processes_per_node
 
+    def resolved(self, *, tabular: bool) -> ParallelRunSettings:
+        """With the mini-batch size that applies where none is set; the rest stays open where only the workspace knows (cores)."""
+        if self.mini_batch_size or self.partition_keys:
+            return self
+        return replace(self, mini_batch_size=DEFAULT_TABULAR_MINI_BATCH if tabular else DEFAULT_FILE_MINI_BATCH)
+
     def units_in_a_mini_batch(self, *, tabular: bool) -> int:
-        """`mini_batch_size` as a plain number, of bytes for a tabular dataset, else of files; 1 MB or 10 files where it isn't set."""
-        return size_in_units(self.mini_batch_size or ("1MB" if tabular else "10"))
+        """`mini_batch_size` as a plain number: of bytes for a tabular dataset, else of files."""
+        size = self.mini_batch_size or (DEFAULT_TABULAR_MINI_BATCH if tabular else DEFAULT_FILE_MINI_BATCH)
+        return size_in_units(size)
 
     @staticmethod
     def default(name: str) -> Any:

@@ -1,65 +1,80 @@
-"""THE SEAM. What a workspace can do, and `open_workspace()`, the only place that knows which one it is."""
+"""THE SEAM. What a workspace can do: protocols only. `services.workspaces` opens one; the implementations pass tests/contract.
+
+A missing thing raises NotFound, a refused file IntakeError, a refused value SettingsError on its field, a workspace out of reach
+WorkspaceUnavailable.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from services.connection import Connection, SignIn, is_remembered, suggested
-from services.domain import Dataset, DatasetFile, EntryScript, Environment, Failure, Model, Run, RunRequest
-from services.errors import SettingsError
+from services.domain import (
+    ComputeTarget,
+    ConnectionState,
+    Dataset,
+    DatasetFile,
+    Datastore,
+    Environment,
+    Failure,
+    Model,
+    PipelineRun,
+    Provenance,
+    PublishedPipeline,
+    Recurrence,
+    RowKey,
+    RowTrace,
+    Run,
+    RunRequest,
+    Schedule,
+    TrainingRun,
+)
+from services.intake.entry_scripts import EntryScripts
+from services.predictions.annotations import AnnotationStore
+from services.predictions.reader import Predictions
 from services.settings import ParallelRunSettings
 from services.storage.mini_batch_plan import MiniBatchPlan
-
-if TYPE_CHECKING:
-    from services.predictions.annotations import AnnotationStore, RowKey
-    from services.predictions.provenance import Provenance, RowTrace
-    from services.predictions.reader import Predictions
-    from services.sample import SampleMade
-
-__all__ = [
-    "WORKSPACES", "Capability", "Connection", "SignIn", "Workspace", "choose_workspace", "chosen_workspace", "default_home",
-    "open_workspace", "suggested_connection",
-]  # fmt: skip
-
-WORKSPACES = ("local", "azure")
 
 
 class Capability(StrEnum):
     """What only some workspaces do. A page asks by name: `Capability.APPROVAL in workspace.capabilities`."""
 
     APPROVAL = "approval of models and scripts by their SHA-256"
-    RESUME = "following a run again whose runner is gone"
-    SAMPLE = "making a sample model and dataset"
-    TABULAR = "datasets whose items are rows"
-    CARRY_ON = "carrying on with a run that failed or was canceled"
-    FAILED_ONLY = "scoring again just the items of a run that failed"
-    FAILED_ROWS = "the same of a table: telling which of its rows failed"
-    PIPELINES = "pipeline runs, published pipelines and schedules: see services/pipelines.py"
-    REMOTE = "signing in, compute targets, datastores, training runs: see services/remote.py"
+    SAMPLE = "making a sample model and dataset: see services/sample.py"
+    CARRY_ON = "resuming a run that failed or was canceled"
+    FAILED_ROWS = "scoring again just the failed rows of a table"
 
 
 class Workspace(Protocol):
-    """The verbs. Every implementation passes tests/contract. A missing thing raises NotFound, a refused file IntakeError,
-    a refused value SettingsError on its field, a workspace out of reach WorkspaceUnavailable."""
+    """Where models, datasets and runs are kept, and where runs are executed."""
 
     name: str
     """Shown in the sidebar; such as `local`."""
     capabilities: frozenset[Capability]
-
+    home: Path
+    """The folder on this machine that holds what the workspace keeps here."""
+    scripts: EntryScripts
+    """The entry scripts on offer, the built-in ones first."""
     annotations: AnnotationStore
     """Notes and corrected labels on rows, and saved views."""
 
     @property
+    def runs(self) -> Runs:
+        """Its runs."""
+
+    @property
+    def remote(self) -> RemoteWorkspace | None:
+        """What a workspace has that is not on this machine; None for one that is."""
+
+    @property
+    def pipelines(self) -> PipelineService | None:
+        """Its pipeline runs, endpoints and schedules; None where there are none."""
+
+    @property
     def location(self) -> str:
         """Where it is, for people: a folder, or subscription / resource group / workspace."""
-
-    def incoming(self) -> AbstractContextManager[Path]:
-        """A private folder for files that come from outside. What is registered from it is moved, the rest removed with it."""
 
     def models(self) -> list[Model]:
         """All versions of all models, newest first."""
@@ -74,12 +89,6 @@ class Workspace(Protocol):
 
     def approve(self, sha256: str) -> None:
         """Allow runs to execute the model or script with this content. A workspace without the capability does nothing."""
-
-    def entry_scripts(self) -> list[EntryScript]:
-        """The scripts on offer, the built-in one first."""
-
-    def add_entry_script(self, name: str, content: bytes) -> EntryScript:
-        """Keep an uploaded script, checked without running it. Raises EntryScriptError when it does not parse or has no `run`."""
 
     def datasets(self) -> list[Dataset]:
         """All versions of all datasets, newest first."""
@@ -98,58 +107,64 @@ class Workspace(Protocol):
         description: str = "",
         copy: bool = False,
     ) -> Dataset:
-        """Register the files below folder `path` (or the one file) that match `glob`: in place, or copied in. Of a `tabular` dataset all
-        rows are looked at, which takes its time. `partition_format` names the parts of each path that are keys: `{store}/{brand}/*.csv`.
+        """Register the files below folder `path` (or the one file) that match `glob`: in place, or copied in. All rows of a `tabular`
+        dataset are read, which takes its time. `partition_format` names the parts of each path that are keys: `{store}/{brand}/*.csv`.
         """
 
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         """`count` files of the manifest, from number `first`, in its order."""
 
     def local_file(self, dataset: Dataset, path: str) -> Path:
-        """A file of the dataset on this machine, to be looked at: where it lies, or a copy fetched of this one alone."""
+        """A file of the dataset on this machine: where it lies, or a copy of this one file, fetched now."""
 
     def changed_files(self, dataset: Dataset, limit: int = 20_000) -> list[str]:
-        """Sentences, one for each file that changed or vanished since it was registered; at most `limit` files are looked at,
-        evenly spread, and the first sentence says so."""
+        """Sentences, one for each file that changed or vanished since it was registered. At most `limit` files are checked, evenly
+        spread, and the first sentence says so."""
 
     def environments(self) -> list[Environment]:
-        """All versions of all registered environments, newest first. A run that names none uses this program's own interpreter."""
+        """All versions of all registered environments, newest first. A run that names none uses the workspace's default."""
 
     def register_environment(self, name: str, interpreter: str) -> Environment:
         """Keep a Python interpreter, 3.8 or newer, as the next version of `name`: its path, its environment's folder, or a command such
-        as `python3`. It is run once, to say what is installed there."""
+        as `python3`. It is run once, to list what is installed there."""
 
-    def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
-        """How a run would cut these datasets into mini-batches. Raises SettingsError for settings that don't fit them. A verb, since only
-        the workspace knows where their rows begin and which keys their paths have."""
+    def mini_batches(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
+        """How a run would divide these datasets into mini-batches. Raises SettingsError for settings that don't fit them."""
 
     def check(self, request: RunRequest) -> list[str]:
-        """Look a request over without submitting it. Raises as `submit` would; returns warnings, in words."""
+        """Validate a request without submitting it. Raises as `submit` would; returns warnings."""
 
     def submit(self, request: RunRequest) -> Run:
-        """Record the run and let go of it: a process of its own carries it out. The same `submission_id` submits once."""
-
-    def runs(self, limit: int = 1000) -> list[Run]:
-        """The newest runs first."""
-
-    def run(self, run_id: str) -> Run:
-        """One run as it is now."""
-
-    def cancel(self, run_id: str) -> Run:
-        """Ask for a run's end; at once where nobody is carrying it out. Ended runs stay as they are."""
-
-    def resume(self, run_id: str) -> Run:
-        """Carry on with a run that stopped short of Completed. Returns without waiting."""
-
-    def run_environment(self, run_id: str) -> Environment:
-        """The interpreter of a run, and what was installed there when it was submitted."""
-
-    def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
-        """Attempts that failed or returned fewer rows than items, the latest first."""
+        """Record the run and return: a process of its own executes it. The same `submission_id` submits once."""
 
     def rerun(self, run_id: str, *, failed_only: bool = False) -> Run:
         """Submit the same request again, as a new run; or only what failed or has no row in one that has ended. The predictions are then
         those of `run_id`, which stays as it is, with these items replaced."""
+
+    def self_check(self) -> Iterable[tuple[str, bool, str]]:
+        """What this workspace needs, each as (what, whether it holds, detail)."""
+
+
+class Runs(Protocol):
+    """The runs of a workspace: watched, canceled, resumed, and what they left."""
+
+    def latest(self, limit: int = 1000) -> list[Run]:
+        """The newest runs first."""
+
+    def get(self, run_id: str) -> Run:
+        """One run as it is now."""
+
+    def cancel(self, run_id: str) -> Run:
+        """Ask for a run's end; at once where it has no active runner. Ended runs stay as they are."""
+
+    def resume(self, run_id: str) -> Run:
+        """Continue a run that stopped short of Completed. Returns without waiting."""
+
+    def environment(self, run_id: str) -> Environment:
+        """The interpreter of a run, and what was installed there when it was submitted."""
+
+    def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
+        """Attempts that failed or returned fewer rows than items, the latest first."""
 
     def logs(self, run_id: str) -> dict[str, Path]:
         """The run's log files by their name in Azure's layout (`logs/job_error.txt`...), those for people first."""
@@ -159,7 +174,7 @@ class Workspace(Protocol):
         completed; and what the script wrote into its output folder."""
 
     def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
-        """Of one row, known by its key and its Worker: its input, its tries with their errors, its lines in the worker's log."""
+        """Of one row, known by its key and its Worker: its input, its attempts with their errors, its lines in the worker's log."""
 
     def provenance(self, run_id: str) -> Provenance:
         """What went into a run: models, datasets, script, versions, each by its SHA-256."""
@@ -167,62 +182,81 @@ class Workspace(Protocol):
     def predictions(self, run_id: str) -> Predictions:
         """The typed File / Prediction table of what the run has written by now."""
 
-    def make_sample(self) -> SampleMade:
-        """Train, register and write a small model and dataset to try things with; the same ones when called again."""
 
-    def self_check(self) -> Iterable[tuple[str, bool, str]]:
-        """What this workspace needs, each as (what, whether it holds, detail in words)."""
+class RemoteWorkspace(Workspace, Protocol):
+    """What only a workspace elsewhere has: signing in, lists with an age, compute targets, datastores, training runs. Whatever asks the
+    service raises WorkspaceUnavailable."""
 
+    def state(self) -> ConnectionState:
+        """How the connection is. At once."""
 
-def default_home() -> Path:
-    """`BATCH_SCORING_HOME`, else the platform's folder for a user's data."""
-    from platformdirs import user_data_path
+    def open(self) -> None:
+        """Sign in and fetch the lists, in the background, unless that is done or under way."""
 
-    named = os.environ.get("BATCH_SCORING_HOME")
-    return Path(named).expanduser() if named else user_data_path("batch-scoring-studio", appauthor=False)
+    def refresh(self) -> None:
+        """Fetch the lists anew, in the background."""
 
+    def compute_targets(self) -> list[ComputeTarget]:
+        """Those a run can be sent to first."""
 
-def open_workspace(name: str = "local", home: str | Path | None = None) -> Workspace:
-    """The workspace called `name`. `home` is where everything of this machine is kept; default: `default_home()`. Which `azure` one, and
-    how to sign in, is told by the surroundings: see `services.connection.from_surroundings`.
+    def datastores(self) -> list[Datastore]:
+        """The default one first."""
 
-    Raises SettingsError for an unknown name, WorkspaceUnavailable where it can't be reached or written.
-    """
-    base = Path(home) if home else default_home()
-    if name == "local":
-        from services.local.workspace import LocalWorkspace
+    def default_environment(self) -> Environment:
+        """What a run that names no environment gets there. At once."""
 
-        return LocalWorkspace(base)
-    if name == "azure":
-        from services.azure.workspace import AzureWorkspace
-        from services.connection import from_surroundings
+    def delete_model(self, reference: str) -> None:
+        """Remove one version of a model from the workspace."""
 
-        return AzureWorkspace(from_surroundings(), base, blocking=True)
-    raise SettingsError("workspace", f"there is no workspace called “{name}”", f"The workspaces are {', '.join(WORKSPACES)}.")
+    def experiments(self) -> list[str]:
+        """Names of the experiments, the one used last first."""
 
+    def training_runs(self, experiment: str, limit: int = 50) -> list[TrainingRun]:
+        """Runs of an experiment that are not pipelines, the newest first."""
 
-# ---- the dashboard's -------------------------------------------------------------------------------------------------------------
+    def training_run_files(self, experiment: str, run_id: str) -> list[str]:
+        """Names of the files that a run has left: `outputs/model.pkl`."""
 
+    def register_model_from_run(
+        self, name: str, experiment: str, run_id: str, path: str, *, description: str = "", tags: Mapping[str, str] | None = None
+    ) -> Model:
+        """`Run.register_model`: a file or folder of the run's outputs becomes the next version of `name`."""
 
-def chosen_workspace() -> Workspace:
-    """The workspace that the dashboard works in: the Azure ML one that was chosen on its Connection page, else the local one. Asks
-    nobody: an Azure ML workspace signs in, in the background, where nobody is needed for it."""
-    base = default_home()
-    if is_remembered(base):
-        from services.azure import active_workspace
-
-        if workspace := active_workspace.of(base):
-            return workspace
-    return open_workspace("local", base)
+    @property
+    def studio_link(self) -> str:
+        """The workspace in Azure ML studio."""
 
 
-def choose_workspace(connection: Connection | None) -> None:
-    """From now on the dashboard works in this workspace, which is signed in to in the background; None: in the local one."""
-    from services.azure import active_workspace
+class PipelineService(Protocol):
+    """The pipelines of a workspace. All but `of` ask the service; they raise NotFound, SettingsError and WorkspaceUnavailable."""
 
-    active_workspace.choose(default_home(), connection)
+    def of(self, run_id: str) -> PipelineRun | None:
+        """The pipeline run of a run, as the run's own process saw it last; None before it is submitted."""
 
+    def experiments(self) -> list[str]:
+        """The experiments of the workspace that are not archived, by name."""
 
-def suggested_connection() -> dict[str, str]:
-    """What to fill the form of a connection in with: what was chosen last, else what variables and a config.json name. No secret."""
-    return suggested(default_home())
+    def history(self, experiment: str, limit: int = 100) -> list[PipelineRun]:
+        """The newest pipeline runs of an experiment, whoever started them. Without those that were made when an answer was lost, and
+        never start: their run has another."""
+
+    def publish(self, run_id: str, name: str, description: str = "") -> PublishedPipeline:
+        """Publish what a run submitted, as a pipeline of its own."""
+
+    def published(self) -> list[PublishedPipeline]:
+        """The published pipelines, also those that are disabled."""
+
+    def set_published(self, pipeline_id: str, *, active: bool) -> None:
+        """Enable or disable a published pipeline."""
+
+    def submit(self, pipeline_id: str, parameters: Mapping[str, str], *, name: str = "", submission_id: str = "") -> Run:
+        """Run a published pipeline with these values of its parameters, as a run of this program."""
+
+    def schedules(self) -> list[Schedule]:
+        """The schedules, also those that are disabled."""
+
+    def schedule(self, pipeline_id: str, name: str, recurrence: Recurrence, parameters: Mapping[str, str]) -> Schedule:
+        """Run a published pipeline by the clock."""
+
+    def set_schedule(self, schedule_id: str, *, active: bool) -> None:
+        """Enable or disable a schedule."""

@@ -92,9 +92,11 @@ def finish() -> Callable[..., Run]:
 
     def wait(workspace: Workspace, run_id: str, until: Callable[[Run], object] = lambda run: run.status.ended, seconds: float = 180) -> Run:
         deadline = time.monotonic() + seconds
-        while not until(run := workspace.run(run_id)):
+        while not until(run := workspace.runs.get(run_id)):
             if time.monotonic() > deadline:
-                logs = "\n".join(f"{name}:\n{path.read_text('utf-8', 'replace')[-2000:]}" for name, path in workspace.logs(run_id).items())
+                logs = "\n".join(
+                    f"{name}:\n{path.read_text('utf-8', 'replace')[-2000:]}" for name, path in workspace.runs.logs(run_id).items()
+                )
                 pytest.fail(f"not so after {seconds} s: {run}\n{logs}")
             time.sleep(0.02)
         return run

@@ -16,49 +16,48 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services import formats
+from services import formats, submission
 from services.azure.auth.session import Session
 from services.azure.catalog import environments, mini_batch_estimate
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
 from services.azure.catalog.workspace_cache import WorkspaceCache
-from services.azure.runs import failed_items, operations, provenance
+from services.azure.runs import failed_items
+from services.azure.runs.azure_runs import AzureRuns, check
 from services.azure.runs.publishing import Publishing
 from services.azure.runs.run_folder import RunPlan
 from services.azure.self_check import checks
 from services.connection import Connection
 from services.domain import (
+    ComputeTarget,
+    ConnectionState,
     Dataset,
     DatasetFile,
-    EntryScript,
+    Datastore,
     Environment,
-    Failure,
     FileDataset,
     Model,
     Run,
     RunRequest,
+    TrainingRun,
 )
-from services.errors import NotFound, SettingsError, WorkspaceUnavailable
-from services.intake import entry_scripts, names
+from services.errors import SettingsError
+from services.intake import names
 from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import staging_folder
-from services.predictions.annotations import AnnotationStore, RowKey
-from services.predictions.provenance import Provenance, RowTrace
-from services.remote import ComputeTarget, ConnectionState, Datastore, TrainingRun
+from services.predictions.annotations import AnnotationStore
 from services.settings import ParallelRunSettings
+from services.storage.home import make_folders
 from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store
-from services.workspace import Capability
+from services.workspace import Capability, RemoteWorkspace
 
 if TYPE_CHECKING:
-    from services.predictions.reader import Predictions
-    from services.sample import SampleMade
+    pass
 
 
 _SAY_EVERY = 2.0  # seconds between two words on what arrives
@@ -72,28 +71,21 @@ class AzureWorkspace:
     """
 
     name = "azure"
-    capabilities = frozenset({Capability.FAILED_ONLY, Capability.REMOTE, Capability.PIPELINES, Capability.RESUME, Capability.TABULAR})
+    capabilities: frozenset[Capability] = frozenset()
 
     def __init__(self, connection: Connection, base: Path, *, blocking: bool) -> None:
         """`base` is the local home, below which this workspace has its own. Raises WorkspaceUnavailable."""
         self.connection = connection
         self.home = connection.home(base.expanduser().absolute())
-        try:
-            for folder in ("lists", "datasets", "scripts", "runs", "incoming"):
-                (self.home / folder).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WorkspaceUnavailable(
-                f"The folder for this workspace, {self.home}, can't be made or written: {error.strerror or error}.",
-                "Choose another one by --home or BATCH_SCORING_HOME, or mend its permissions.",
-            ) from error
+        make_folders(self.home, "lists", "datasets", "scripts", "runs", "incoming")
         self._blocking = blocking
         self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
         self._session = Session(connection, self._tell, of_a_command=blocking)
-        self._scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
+        self.scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
         self._models, self._datasets = Models(self._session), Datasets(self._session, self.home / "datasets")
-        self._runs = operations.RunOperations(self.home, self._store, self._session)
-        self.pipelines = Publishing(self.home, self._session, self._runs)
         self._cache = WorkspaceCache(self._session, self.home / "lists", self._models, self._datasets, blocking=blocking)
+        self.runs = AzureRuns(self.home, self._store, self._session, self._cache, self._local_file)
+        self.pipelines = Publishing(self.home, self._session, self.runs)
 
     @property
     def location(self) -> str:
@@ -108,8 +100,9 @@ class AzureWorkspace:
         )
         return f"https://ml.azure.com/?wsid={workspace}" + (f"&tid={place.tenant_id}" if place.tenant_id else "")
 
-    def incoming(self) -> AbstractContextManager[Path]:
-        return staging_folder(self.home)
+    @property
+    def remote(self) -> RemoteWorkspace:
+        return self
 
     # ---- the connection -----------------------------------------------------------------------------------------------------------
 
@@ -188,14 +181,6 @@ class AzureWorkspace:
             raise SettingsError("path", "no file of the run is chosen", "Choose one of its outputs, such as outputs/model.pkl.")
         return self._added_model(self._models.register_from_run(name, experiment, run_id, path, description=description, tags=tags or {}))
 
-    # ---- scoring scripts ----------------------------------------------------------------------------------------------------------
-
-    def entry_scripts(self) -> list[EntryScript]:
-        return self._scripts.all()
-
-    def add_entry_script(self, name: str, content: bytes) -> EntryScript:
-        return self._scripts.add(name, content)
-
     # ---- datasets -----------------------------------------------------------------------------------------------------------------
 
     def datasets(self) -> list[Dataset]:
@@ -216,7 +201,7 @@ class AzureWorkspace:
         copy: bool = False,
     ) -> Dataset:
         names.check_name("name", name)
-        with self.incoming() as staging:
+        with staging_folder(self.home) as staging:
             about = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
             registered = self._datasets.register(name, path, **about, staging=staging, progress=self._moving(f"Uploading {name}"))
         self._cache.datasets.add(registered)
@@ -232,6 +217,9 @@ class AzureWorkspace:
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         self._counted(dataset)
         return list(read_manifest(self._datasets.files(dataset), first, count))
+
+    def _local_file(self, reference: str, path: str) -> Path:
+        return self.local_file(self.dataset(reference), path)
 
     def local_file(self, dataset: Dataset, path: str) -> Path:
         return self._datasets.fetch(dataset, path, self._moving("Fetching the file"))
@@ -263,108 +251,41 @@ class AzureWorkspace:
 
     # ---- runs -----------------------------------------------------------------------------------------------------------------------
 
-    def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
-        return mini_batch_estimate.cut([self._counted(dataset) for dataset in datasets], settings, self._datasets.files)
+    def mini_batches(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
+        submission.check_mini_batches(datasets, settings)
+        return mini_batch_estimate.estimate([self._counted(dataset) for dataset in datasets], settings, self._datasets.files)
 
     def check(self, request: RunRequest) -> list[str]:
-        return self._resolve(request)[2]
+        return self._plan(request)[2]
 
     def submit(self, request: RunRequest) -> Run:
-        plan, cut, warnings = self._resolve(request)
-        return self._runs.submit(plan, cut, warnings)
-
-    def _resolve(self, request: RunRequest) -> tuple[RunPlan, MiniBatchPlan, list[str]]:
-        """The request with every reference as the version that it means now."""
-        if request.source_directory and not Path(request.source_directory).is_dir():
-            text = f"“{request.source_directory}” is no folder"
-            raise SettingsError("source_directory", text, "Give the folder of the script's modules.")
-        datasets = [self.dataset(reference) for reference in request.datasets]
-        models = [self.model(reference) for reference in request.models]
-        side_inputs = {name: self.dataset(reference).reference for name, reference in request.side_inputs.items()}
-        environment = self._cache.one(self._cache.environments, "environment", request.environment) if request.environment else None
-        script = Path(request.entry_script).expanduser().absolute()
-        _check_script(script)
-        resolved = replace(
-            request,
-            entry_script=str(script),
-            source_directory=str(Path(request.source_directory).absolute()) if request.source_directory else None,
-            datasets=tuple(dataset.reference for dataset in datasets),
-            models=tuple(model.reference for model in models),
-            side_inputs=side_inputs,
-            environment=environment.reference if environment else None,
-        )
-        cut = self.cut(datasets, request.settings)
-        of_their_names = [other for other in self._cache.known(self._cache.models) if other.name in {model.name for model in models}]
-        warnings = operations.check(resolved, self.compute_targets(), of_their_names)
-        manifests = tuple(str(self._datasets.files(dataset)) for dataset in datasets if isinstance(dataset, FileDataset))
-        files = [self._datasets.only_file(dataset) for dataset in datasets]
-        plan = RunPlan(resolved, cut.item_count, manifests, file=files[0] if len(files) == 1 else "")
-        if request.failed_only:
-            before = self.run(str(request.rerun_of))
-            plan, cut = failed_items.restrict_to_failed(plan, cut, before, self._runs.folder(before.id), datasets)
-        return plan, cut, [*warnings, *cut.notes]
-
-    def runs(self, limit: int = 1000) -> list[Run]:
-        return self._runs.all(limit)
-
-    def run(self, run_id: str) -> Run:
-        return self._runs.one(run_id)
-
-    def cancel(self, run_id: str) -> Run:
-        return self._runs.cancel(run_id)
-
-    def resume(self, run_id: str) -> Run:
-        return self._runs.resume(run_id)
+        return self.runs.submit(*self._plan(request))
 
     def rerun(self, run_id: str, *, failed_only: bool = False) -> Run:
-        return self.submit(self.run(run_id).request_again(failed_only=failed_only))
+        return self.submit(self.runs.get(run_id).request_again(failed_only=failed_only))
 
-    def run_environment(self, run_id: str) -> Environment:
-        named = self._runs.plan(run_id).request.environment
-        if not named:
-            return environments.default()
-        return self._cache.one(self._cache.environments, "environment", named, known=True)  # a page asks at each look at the run
-
-    def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
-        return self._runs.failures(run_id, limit)
-
-    def logs(self, run_id: str) -> dict[str, Path]:
-        return self._runs.logs(run_id)
-
-    def output(self, run_id: str) -> dict[str, Path]:
-        return self._runs.output(run_id)
-
-    def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
-        datasets = self.run(run_id).request.datasets
-        return provenance.trace(self._runs.folder(run_id), key, lambda number, path: self.local_file(self.dataset(datasets[number]), path))
-
-    def provenance(self, run_id: str) -> Provenance:
-        """As far as it is known here: nothing is asked of Azure for it, and what was deleted since is named still."""
-        run = self.run(run_id)
-        hashes = {model.reference: model.sha256 for model in self.models()}
-        models = [(reference, hashes.get(reference, "")) for reference in run.request.models]
-        named = run.request.environment
-        known = (environment for environment in self.environments() if environment.reference == named)
-        environment = next(known, None) if named else environments.default()
-        return provenance.provenance(run, self._runs.folder(run_id), models, environment)
-
-    def predictions(self, run_id: str) -> Predictions:
-        return self._runs.predictions(run_id)
+    def _plan(self, request: RunRequest) -> tuple[RunPlan, MiniBatchPlan, list[str]]:
+        environment = self._cache.one(self._cache.environments, "environment", request.environment) if request.environment else None
+        inputs = submission.Inputs(
+            [self.model(reference) for reference in request.models],
+            [self.dataset(reference) for reference in request.datasets],
+            {name: self.dataset(reference) for name, reference in request.side_inputs.items()},
+            environment,
+        )
+        resolved = submission.resolve(request, inputs, approval=False)
+        chosen = {model.name for model in inputs.models}
+        warnings = check(resolved, self.compute_targets(), [model for model in self.models() if model.name in chosen])
+        mini_batches = self.mini_batches(inputs.datasets, resolved.settings)
+        manifests = tuple(str(self._datasets.files(dataset)) for dataset in inputs.datasets if isinstance(dataset, FileDataset))
+        files = [self._datasets.only_file(dataset) for dataset in inputs.datasets]
+        plan = RunPlan(resolved, mini_batches.item_count, manifests, file=files[0] if len(files) == 1 else "")
+        if request.failed_only:
+            earlier = self.runs.get(str(request.rerun_of))
+            submission.check_failed_only(earlier)
+            plan, mini_batches = failed_items.restrict_to_failed(plan, mini_batches, earlier, self.runs.folder(earlier.id), inputs.datasets)
+        return plan, mini_batches, [*warnings, *mini_batches.notes]
 
     # ---- the rest -------------------------------------------------------------------------------------------------------------------
 
-    def make_sample(self) -> SampleMade:
-        raise WorkspaceUnavailable("The sample is made in the local workspace only.", "Switch to it on the Connection page.")
-
     def self_check(self) -> Iterable[tuple[str, bool, str]]:
         return checks(self.home, self._session, self._cache)
-
-
-def _check_script(script: Path) -> None:
-    try:
-        if not script.is_file():
-            raise NotFound(f"There is no scoring script {script}.", "Choose another script.")
-        source = script.read_bytes()
-    except OSError as error:
-        raise NotFound(f"The scoring script {script} can't be read: {error.strerror or error}.", "Choose another script.") from error
-    entry_scripts.check_entry_script(source, script.name)

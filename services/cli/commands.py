@@ -29,10 +29,10 @@ from services.cli.output import (
 from services.domain import Run, RunRequest, RunStatus, TabularDataset
 from services.errors import NotFound, SettingsError
 from services.formats import counted
-from services.remote import remote_of
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.mini_batch_plan import describe
-from services.workspace import WORKSPACES, Workspace
+from services.workspace import Workspace
+from services.workspaces import WORKSPACES
 
 PROGRAM = "python -m services"
 INTERRUPTED = 130  # as shells report a program ended by SIGINT
@@ -86,7 +86,7 @@ def register_environment(workspace: Workspace, args: argparse.Namespace) -> Answ
 def list_environments(workspace: Workspace, args: argparse.Namespace) -> Answer:
     environments = workspace.environments()
     default = f"Default for runs without an environment: this program's own interpreter, {sys.executable}"
-    if remote := remote_of(workspace):
+    if remote := workspace.remote:
         made = remote.default_environment()
         pins = ", ".join(f"{name} {version}" for name, version in made.packages.items())
         default = f"Default for runs without an environment: one made for the run, with Python {made.python_version}, {pins}"
@@ -121,7 +121,7 @@ def _submitted(workspace: Workspace, run: Run, args: argparse.Namespace) -> Answ
     """The id alone on standard output, for `$(...)`; or, after waiting, what `show` returns."""
     follow_command, cancel_command = (f"{_command(args)} {verb} {run.id}" for verb in ("show", "cancel"))
     try:
-        cut = workspace.cut([workspace.dataset(reference) for reference in run.request.datasets], run.request.settings)
+        cut = workspace.mini_batches([workspace.dataset(reference) for reference in run.request.datasets], run.request.settings)
         if run.request.failed_only:
             cut = replace(cut, item_count=run.items_total, mini_batch_count=run.mini_batches_total)
         note(f"Submitted {run.id}: {describe(cut, run.request.settings)}", *(f"Warning: {warning}" for warning in run.warnings))
@@ -139,31 +139,31 @@ def _submitted(workspace: Workspace, run: Run, args: argparse.Namespace) -> Answ
         code = 0 if run.status is RunStatus.COMPLETED else 1
     except KeyboardInterrupt:
         note(f"The run continues. Follow it: {follow_command}", f"Cancel it: {cancel_command}")
-        return Answer(run_value(workspace.run(run.id)), [run.id], INTERRUPTED)
+        return Answer(run_value(workspace.runs.get(run.id)), [run.id], INTERRUPTED)
     return _shown(workspace, run, code)
 
 
 def list_runs(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    runs = workspace.runs()
+    runs = workspace.runs.latest()
     return Answer({"runs": [run_value(run) for run in runs]}, runs_lines(runs))
 
 
 def show(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    return _shown(workspace, workspace.run(args.run))
+    return _shown(workspace, workspace.runs.get(args.run))
 
 
 def _shown(workspace: Workspace, run: Run, code: int = 0) -> Answer:
-    environment = workspace.run_environment(run.id)
+    environment = workspace.runs.environment(run.id)
     return Answer(run_value(run, environment), run_lines(run, environment), code)
 
 
 def cancel(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    run = workspace.cancel(args.run)
+    run = workspace.runs.cancel(args.run)
     return Answer(run_value(run), [f"{run.id}: {run.status}"])
 
 
 def resume(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    run = workspace.resume(args.run)
+    run = workspace.runs.resume(args.run)
     return Answer(run_value(run), [f"{run.id}: {run.status}"])
 
 
@@ -172,7 +172,7 @@ def rerun(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 
 def logs(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    files = workspace.logs(args.run)
+    files = workspace.runs.logs(args.run)
     if args.json:
         return Answer({"logs": {name: last_part(path) for name, path in files.items()}})
     return Answer({}, _log_lines(files))
@@ -185,7 +185,7 @@ def _log_lines(files: Mapping[str, Path]) -> Iterator[str]:
 
 
 def output(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    files = workspace.output(args.run)
+    files = workspace.runs.output(args.run)
     folder = Path(args.to).expanduser()
     for name, path in files.items():
         target = folder / name
@@ -209,7 +209,7 @@ def predictions(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
     if args.json and args.to == "-":
         raise SettingsError("to", "The rows and the JSON object can't both go to standard output", "Give a file, or omit --json.")
-    table, chosen = workspace.predictions(args.run), Filter(where=args.where)
+    table, chosen = workspace.runs.predictions(args.run), Filter(where=args.where)
     if args.to == "-":
         sys.stdout.flush()
         sys.stdout.buffer.writelines(table.csv(chosen))
@@ -236,7 +236,7 @@ def _entry_script(workspace: Workspace, name: str) -> str:
     """The path of a scoring script; a bare name without such a file is that of a built-in script."""
     path = Path(name).expanduser()
     if path.name == name and not path.exists():
-        built_in = {script.name: script.path for script in workspace.entry_scripts() if script.origin == "built-in"}
+        built_in = {script.name: script.path for script in workspace.scripts.all() if script.origin == "built-in"}
         return built_in.get(name) or built_in.get(f"{name}.py") or str(path)
     return str(path)
 

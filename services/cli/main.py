@@ -14,7 +14,7 @@ from services.cli import commands
 from services.cli.output import Answer, error_lines, error_value, note
 from services.errors import StudioError, WorkspaceUnavailable
 from services.settings import TABLE, ParallelRunSettings
-from services.workspace import WORKSPACES, open_workspace
+from services.workspaces import WORKSPACES, open_workspace
 
 _CLOSED_PIPE = 141  # as shells report a program ended by SIGPIPE
 

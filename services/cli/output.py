@@ -208,7 +208,7 @@ def follow(workspace: Workspace, run: Run) -> Run:
     with _progress(run) as show:
         while not run.status.ended:
             time.sleep(_POLL_SECONDS)
-            run = workspace.run(run.id)
+            run = workspace.runs.get(run.id)
             show(run)
             if run.status is not RunStatus.NOT_RESPONDING:
                 responding = time.monotonic()

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.domain import Run
+from services.domain import Provenance, RowAttempt, RowKey, RowTrace, Run
 from services.local.batching import cut
 from services.local.output_reader import worker_name
 from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
 from services.local.worker_process import WorkerPlace
-from services.predictions.annotations import RowKey
-from services.predictions.provenance import Provenance, RowAttempt, RowTrace, sha256_of
+from services.predictions.provenance import sha256_of
 from services.predictions.writer import path_of
 from services.storage.journal import Attempt, Journal
 

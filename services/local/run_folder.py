@@ -92,8 +92,8 @@ class RunPlan:
         values = {"output": str(output)} | settings.as_dict()
         if settings.partition_keys:
             values["partition_keys"] = json.dumps(settings.partition_keys)  # as the SDK
-        else:
-            values.setdefault("mini_batch_size", settings.units_in_a_mini_batch(tabular=bool(self.datasets[0].format)))
+        else:  # a number also where a size was given, as the SDK makes of it
+            values["mini_batch_size"] = settings.units_in_a_mini_batch(tabular=bool(self.datasets[0].format))
         values.pop("environment_variables", None)
         values.pop("node_count")
         own = [text for name, value in values.items() for text in (f"--{name}", str(value))]

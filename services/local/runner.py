@@ -21,15 +21,15 @@ from filelock import FileLock
 
 from services.domain import MiniBatch, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
-from services.local import approval, reuse, run_slots
+from services.local import approval, prediction_table, reuse, run_slots
 from services.local.batching import cut
 from services.local.run_folder import RunFolder
-from services.local.run_operations import RunOperations
 from services.local.run_progress import RunProgress
 from services.local.worker_process import STAND_INS, Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
 from services.storage import run_process
 from services.storage.journal import AttemptStatus
 from services.storage.run_process import Outcome
+from services.storage.runs import StoredRuns
 from services.storage.store import Store
 
 IMPORT_LIMIT = 300  # seconds: azureml alone can take 13 on a busy machine
@@ -97,7 +97,7 @@ class Runner:
 
     def _wait_for_a_slot(self) -> FileLock | None:
         """Wait until it is this run's turn: runs start in the order they were submitted. None when it was canceled meanwhile."""
-        runs = RunOperations(self._home, self._store)
+        runs = StoredRuns(self._home, self._store, RunFolder)
         while True:
             if not runs.any_before(self._run_id) and (slot := run_slots.acquire_run_slot(self._home)):
                 return slot
@@ -386,7 +386,7 @@ def main() -> int:
     home, run_id = Path(sys.argv[1]), sys.argv[2]
     if code := run_process.execute(RunFolder(home, run_id), Store(home), lambda: Runner(home, run_id).execute()):
         return code
-    RunOperations(home, Store(home)).make_large_table(run_id)
+    prediction_table.prepare_large_table(Store(home).run(run_id), RunFolder(home, run_id))
     return 0
 
 

@@ -18,46 +18,43 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services import formats
+from services import formats, submission
 from services.domain import (
     Dataset,
     DatasetFile,
-    EntryScript,
     Environment,
-    Failure,
     Model,
     Run,
     RunRequest,
     parse_reference,
     utc_now,
 )
-from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
-from services.intake import datasets, entry_scripts, model_files, names
+from services.errors import IntakeError, NotFound, SettingsError
+from services.intake import datasets, model_files, names
 from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import move_or_copy, staging_folder
-from services.local import environments, reuse, run_operations
+from services.local import environments, reuse, runs
 from services.local.batching import plan_mini_batches
 from services.local.run_folder import RunPlan
-from services.predictions.annotations import AnnotationStore, RowKey
-from services.predictions.provenance import Provenance, RowTrace
+from services.predictions.annotations import AnnotationStore
 from services.settings import ParallelRunSettings
 from services.storage import file_tree
+from services.storage.home import make_folders
 from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store
 from services.workspace import Capability
 
 if TYPE_CHECKING:
-    from services.predictions.reader import Predictions
-    from services.sample import SampleMade
+    pass
 
+_MOST_WORKERS = 64 * (os.cpu_count() or 1)
 _FILES_CHECKED_ON_CHECK = 2_000  # files, some 10 ms: a page checks with every click
 _FILES_CHECKED_ON_SUBMIT = 100_000
 
@@ -66,34 +63,21 @@ class LocalWorkspace:
     """The embedded default. Cheap to open; safe to open many times at once."""
 
     name = "local"
-    capabilities = frozenset(
-        {
-            Capability.APPROVAL, Capability.CARRY_ON, Capability.FAILED_ONLY, Capability.FAILED_ROWS, Capability.RESUME,
-            Capability.SAMPLE, Capability.TABULAR,
-        }
-    )  # fmt: skip
+    capabilities = frozenset({Capability.APPROVAL, Capability.CARRY_ON, Capability.FAILED_ROWS, Capability.SAMPLE})
+    remote = None
+    pipelines = None
 
     def __init__(self, home: Path) -> None:
         """Open the workspace in `home`, making it where there is none. Raises WorkspaceUnavailable."""
         self.home = home.expanduser().absolute()
-        try:
-            for folder in ("models", "datasets", "scripts", "runs", "incoming"):
-                (self.home / folder).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WorkspaceUnavailable(
-                f"The workspace's folder, {self.home}, can't be made or written: {error.strerror or error}.",
-                "Choose another one by --home or BATCH_SCORING_HOME, or mend its permissions.",
-            ) from error
+        make_folders(self.home, "models", "datasets", "scripts", "runs", "incoming")
         self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
-        self._scripts = EntryScripts(self.home / "scripts", self._store.approved)
-        self._runs = run_operations.RunOperations(self.home, self._store)
+        self.scripts = EntryScripts(self.home / "scripts", self._store.approved)
+        self.runs = runs.LocalRuns(self.home, self._store)
 
     @property
     def location(self) -> str:
         return str(self.home)
-
-    def incoming(self) -> AbstractContextManager[Path]:
-        return staging_folder(self.home)
 
     # ---- models ---------------------------------------------------------------------------------------------------------------
 
@@ -109,7 +93,7 @@ class LocalWorkspace:
         names.check_name("name", name)
         source = Path(path).expanduser().absolute()
         model_files.inspect_model(source)  # what can't be taken isn't copied either
-        with self.incoming() as staging:
+        with staging_folder(self.home) as staging:
             staged = staging / source.name
             move_or_copy(self.home, source, staged)
             content = model_files.inspect_model(staged)  # of the very bytes that the hash is of
@@ -138,14 +122,6 @@ class LocalWorkspace:
         folder.mkdir(parents=True)
         return folder
 
-    # ---- scoring scripts ------------------------------------------------------------------------------------------------------
-
-    def entry_scripts(self) -> list[EntryScript]:
-        return self._scripts.all()
-
-    def add_entry_script(self, name: str, content: bytes) -> EntryScript:
-        return self._scripts.add(name, content)
-
     # ---- datasets -------------------------------------------------------------------------------------------------------------
 
     def datasets(self) -> list[Dataset]:
@@ -168,7 +144,7 @@ class LocalWorkspace:
         names.check_name("name", name)
         root = Path(path).expanduser().absolute()
         copy = copy or root.is_relative_to(self.home / "incoming")
-        with self.incoming() as staging:
+        with staging_folder(self.home) as staging:
             if copy:
                 files = staging / "files"
                 if not root.is_dir():
@@ -247,100 +223,54 @@ class LocalWorkspace:
 
     # ---- runs -----------------------------------------------------------------------------------------------------------------
 
-    def cut(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
-        run_operations.check_cut(datasets, settings)
-        return plan_mini_batches([run_operations.plan_dataset(dataset, settings.partition_keys) for dataset in datasets], settings)
+    def mini_batches(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
+        submission.check_mini_batches(datasets, settings)
+        return plan_mini_batches([runs.plan_dataset(dataset, settings.partition_keys) for dataset in datasets], settings)
 
     def check(self, request: RunRequest) -> list[str]:
-        return self._resolve(request, sample_limit=_FILES_CHECKED_ON_CHECK)[1]
+        plan, warnings = self._plan(request, sample_limit=_FILES_CHECKED_ON_CHECK)
+        return [*warnings, *plan_mini_batches(plan.datasets, plan.request.settings).notes]
 
     def submit(self, request: RunRequest) -> Run:
-        plan, warnings = self._resolve(request, sample_limit=_FILES_CHECKED_ON_SUBMIT)
+        plan, warnings = self._plan(request, sample_limit=_FILES_CHECKED_ON_SUBMIT)
         read = [self.dataset(reference) for reference in (*plan.request.datasets, *plan.request.side_inputs.values())]
         changes = (sentence for dataset in read for sentence in self._changes(dataset))
         inputs = {} if request.failed_only else reuse.inputs_of(plan, read)
-        return self._runs.submit(replace(plan, inputs=inputs), warnings, changes)
+        return self.runs.submit(replace(plan, inputs=inputs), warnings, changes)
 
-    def _resolve(self, request: RunRequest, sample_limit: int) -> tuple[RunPlan, list[str]]:
-        datasets = [self.dataset(reference) for reference in request.datasets]
-        models = [self.model(reference) for reference in request.models]
-        self._runs.check_rerun(request)
-        run_operations.check_settings(request, datasets)
-        script = Path(request.entry_script).expanduser().absolute()
-        self._check_script(script)
-        for model in models:
-            if not model.usable:
-                raise SettingsError(
-                    "model",
-                    f"model {model} is a program ({model.kind}) and was not approved yet; its SHA-256 is {model.sha256}",
-                    f"Approve it here or on the Models page, or by: model approve {model}",
-                )
-        side_inputs = {name: self.dataset(reference) for name, reference in request.side_inputs.items()}
-        warnings = [f"{dataset}: {sentence}" for dataset in datasets for sentence in self._change_warnings(dataset, sample_limit)]
+    def rerun(self, run_id: str, *, failed_only: bool = False) -> Run:
+        return self.submit(self.runs.get(run_id).request_again(failed_only=failed_only))
+
+    def _plan(self, request: RunRequest, sample_limit: int) -> tuple[RunPlan, list[str]]:
+        if request.failed_only:
+            submission.check_failed_only(self.runs.get(str(request.rerun_of)))
+        if request.settings.worker_count > _MOST_WORKERS:
+            text = f"{request.settings.worker_count:,} worker processes are more than this machine should start"
+            raise SettingsError("node_count", text, f"Keep node count × processes per node at {_MOST_WORKERS:,} or fewer.")
+        inputs = submission.Inputs(
+            [self.model(reference) for reference in request.models],
+            [self.dataset(reference) for reference in request.datasets],
+            {name: self.dataset(reference) for name, reference in request.side_inputs.items()},
+            self._environment_now(request.environment),
+        )
+        resolved = submission.resolve(request, inputs, approval=True)
+        self._check_approval(Path(resolved.entry_script))
+        warnings = [f"{dataset}: {sentence}" for dataset in inputs.datasets for sentence in self._change_warnings(dataset, sample_limit)]
         if request.compute_target:
             warnings.append(f"compute_target {request.compute_target} has no meaning here: the run uses this machine.")
-        plan = run_operations.make_plan(request, script, datasets, models, side_inputs, self._environment_now(request.environment))
-        uncut = plan_mini_batches(plan.datasets, request.settings).notes
-        return plan, [*warnings, *uncut, *self._runs.environment_warnings(plan)]
+        plan = runs.make_plan(resolved, inputs)
+        return plan, [*warnings, *self.runs.environment_warnings(plan)]
 
-    def _check_script(self, script: Path) -> None:
-        try:
-            if not script.is_file():  # a device or a pipe would be read for ever
-                raise NotFound(f"There is no scoring script {script}.", "Choose another script.")
-            source = script.read_bytes()
-        except OSError as error:
-            raise NotFound(f"The scoring script {script} can't be read: {error.strerror or error}.", "Choose another script.") from error
-        entry_scripts.check_entry_script(source, script.name)
-        sha256 = hashlib.sha256(source).hexdigest()
-        if script.is_relative_to(self.home / "scripts") and not self._store.approved(sha256):
+    def _check_approval(self, script: Path) -> None:
+        if not script.is_relative_to(self.home / "scripts"):
+            return
+        sha256 = hashlib.sha256(submission.read_script(script)).hexdigest()
+        if not self._store.approved(sha256):
             raise SettingsError(
                 "entry_script",
                 f"the uploaded script {script.name} was not approved yet; its SHA-256 is {sha256}",
                 "A script is a program that runs on this machine: look at it, then approve it on the New run page.",
             )
-
-    def runs(self, limit: int = 1000) -> list[Run]:
-        return self._runs.all(limit)
-
-    def run(self, run_id: str) -> Run:
-        return self._runs.one(run_id)
-
-    def cancel(self, run_id: str) -> Run:
-        return self._runs.cancel(run_id)
-
-    def resume(self, run_id: str) -> Run:
-        return self._runs.resume(run_id)
-
-    def rerun(self, run_id: str, *, failed_only: bool = False) -> Run:
-        return self.submit(self.run(run_id).request_again(failed_only=failed_only))
-
-    def run_environment(self, run_id: str) -> Environment:
-        return self._runs.environment(run_id)
-
-    def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
-        return self._runs.failures(run_id, limit)
-
-    def logs(self, run_id: str) -> dict[str, Path]:
-        return self._runs.logs(run_id)
-
-    def output(self, run_id: str) -> dict[str, Path]:
-        return self._runs.output(run_id)
-
-    def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
-        return self._runs.trace(run_id, key, worker)
-
-    def provenance(self, run_id: str) -> Provenance:
-        return self._runs.provenance(run_id)
-
-    def predictions(self, run_id: str) -> Predictions:
-        return self._runs.predictions(run_id)
-
-    # ---- the rest -------------------------------------------------------------------------------------------------------------
-
-    def make_sample(self) -> SampleMade:
-        from services.sample import make_sample
-
-        return make_sample(self.home)
 
     def self_check(self) -> Iterable[tuple[str, bool, str]]:
         usage = shutil.disk_usage(self.home)

@@ -1,4 +1,4 @@
-"""What people keep: a note and a corrected label on a row, a view by its name. One SQLite file in a home, `annotations.db`.
+"""What people keep: a note and a corrected label on a row, a view by its name. One SQLite file in a home, `remarks.db`.
 
 A row is known by its file, its mini-batch and its place there, so a remark stays where it is while a run goes on.
 """
@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from services.domain import readable
+from services.domain import RowKey, readable
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 
 if TYPE_CHECKING:
@@ -28,19 +28,6 @@ COMMIT;
 """
 _LONGEST_NOTE = 10_000
 _LONGEST_NAME = 100
-
-
-@dataclass(frozen=True)
-class RowKey:
-    """Which row it is, whatever else is scored later: its file, its mini-batch, and its place among the rows of that mini-batch."""
-
-    file: str
-    mini_batch: int
-    place: int
-
-    @classmethod
-    def of(cls, row: Mapping[str, Any]) -> RowKey:
-        return cls(row["File"], row["Mini-batch"], row["Place"])
 
 
 @dataclass(frozen=True)

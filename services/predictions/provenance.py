@@ -4,68 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from services.domain import utc_now
+from services.domain import Provenance, utc_now
 from services.errors import IntakeError, NotFound
 from services.storage.file_tree import reading
 
 if TYPE_CHECKING:
     from services.predictions.filters import Filter, Order
     from services.predictions.reader import Predictions
-
-
-@dataclass(frozen=True)
-class RowAttempt:
-    """One attempt at a row's mini-batch. `error` is a line for people, then the traceback; "" where it succeeded."""
-
-    attempt: int
-    status: str
-    worker: str
-    started_at: datetime
-    seconds: float
-    error: str
-
-
-@dataclass(frozen=True)
-class RowTrace:
-    """Of one row: `input` is its file, None where it is gone; `changed` says in a sentence that it is no longer what was scored, else "".
-    `log` are lines of its worker's own output: those that name the file, and those of the time when its mini-batch was scored."""
-
-    input: Path | None
-    changed: str
-    tries: tuple[RowAttempt, ...]
-    log: tuple[str, ...]
-
-    @property
-    def error(self) -> str:
-        """What the last try said; "" where it succeeded."""
-        return self.tries[-1].error if self.tries else ""
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What went into a run. Models, datasets and the script are (what it is called, its SHA-256); a dataset's is that of the list of its
-    files with their sizes and times. `inputs` are the SHA-256s that its output depends on."""
-
-    run: str
-    title: str
-    status: str
-    submitted_at: datetime
-    ended_at: datetime | None
-    models: tuple[tuple[str, str], ...]
-    datasets: tuple[tuple[str, str], ...]
-    script: tuple[str, str]
-    settings: Mapping[str, Any]
-    python: str
-    packages: Mapping[str, str]
-    inputs: Mapping[str, str]
-    reused_from: str | None = None
-    rerun_of: str | None = None
 
 
 def provenance_file(

@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from services.domain import RowKey
 from services.errors import NotFound, SettingsError
 from services.predictions import charts, exports, orders, sql
-from services.predictions.annotations import RowKey
 from services.predictions.database import SECONDS_FOR_A_QUERY, connected, explained, pattern
 from services.predictions.filters import (
     EVERY_FAILURE,

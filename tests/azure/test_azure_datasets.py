@@ -114,9 +114,9 @@ def test_all_versions_of_a_dataset_registered_elsewhere_are_listed_and_its_files
     dataset = cloud.dataset("rows")
     assert (dataset.version, dataset.file_count) == (2, None)
     settings = ParallelRunSettings(mini_batch_size=2)
-    assert (cloud.cut([dataset], settings).item_count, cloud.dataset("rows").file_count) == (5, 5)
+    assert (cloud.mini_batches([dataset], settings).item_count, cloud.dataset("rows").file_count) == (5, 5)
     azure.service.clear()
-    cloud.cut([cloud.dataset("rows")], settings)
+    cloud.mini_batches([cloud.dataset("rows")], settings)
     assert azure.requests == []
 
 
@@ -145,7 +145,7 @@ def test_a_tabular_dataset_registered_elsewhere_is_listed_though_its_rows_are_no
     dataset = cloud.dataset("t")
     assert isinstance(dataset, TabularDataset)
     assert dataset.item == "row"
-    assert "cuts tabular datasets" in cloud.cut([dataset], ParallelRunSettings()).notes[0]
+    assert "cuts tabular datasets" in cloud.mini_batches([dataset], ParallelRunSettings()).notes[0]
     assert [file.path for file in cloud.dataset_files(dataset, 0, 9)] == ["t.csv"]
     assert cloud.local_file(dataset, "t.csv").read_text() == "a,b\n1,2\n"
 
@@ -185,7 +185,7 @@ def test_a_table_is_registered_where_it_lies_without_reading_its_rows(cloud, tmp
     dataset = cloud.register_dataset("again", f"{place}/**/*.parquet", type="tabular")
     assert (dataset.format, dataset.row_count, dataset.file_count, dataset.in_place) == ("parquet", None, 2, True)
     keyed = cloud.register_dataset("keyed", f"{place}/**/*.parquet", type="tabular", partition_format="{month}/part.parquet")
-    words = describe(cloud.cut([keyed], ParallelRunSettings(partition_keys=["month"])), ParallelRunSettings())
+    words = describe(cloud.mini_batches([keyed], ParallelRunSettings(partition_keys=["month"])), ParallelRunSettings())
     assert words == "All rows, not counted yet, on 1 node; stops after the 11th failed row"
     with pytest.raises(SettingsError, match="no type"):
         cloud.register_dataset("again", place, type="image")

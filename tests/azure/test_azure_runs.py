@@ -14,12 +14,11 @@ import pytest
 from services.azure.auth import token_relay
 from services.azure.workspace import AzureWorkspace
 from services.connection import SignIn, from_surroundings
-from services.domain import Run, RunRequest, RunStatus
+from services.domain import Frequency, Recurrence, Run, RunRequest, RunStatus
 from services.errors import SettingsError, StudioError
 from services.intake.entry_scripts import BUILT_IN
-from services.pipelines import Frequency, Recurrence
 from services.settings import ParallelRunSettings
-from services.workspace import open_workspace
+from services.workspaces import open_workspace
 from tests.conftest import runner_pid
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
@@ -72,7 +71,7 @@ def done(submit, cloud, finish) -> Callable[..., Run]:
 
 
 def rows_of(workspace, run: Run) -> list[bytes]:
-    return sorted(workspace.output(run.id)["parallel_run_step.txt"].read_bytes().splitlines())
+    return sorted(workspace.runs.output(run.id)["parallel_run_step.txt"].read_bytes().splitlines())
 
 
 def test_a_run_predicts_what_the_same_run_predicts_on_this_machine(cloud, workspace, model_file, csv_folder, finish):
@@ -98,13 +97,13 @@ def test_a_run_predicts_what_the_same_run_predicts_on_this_machine(cloud, worksp
 def test_a_run_leaves_its_logs_and_its_place_in_the_studio(cloud, done):
     run = done()
     assert run.status is RunStatus.COMPLETED, run.error
-    logs = cloud.logs(run.id)
+    logs = cloud.runs.logs(run.id)
     assert "7 of 7 items succeeded" in logs["logs/job_result.txt"].read_text()
     assert "pipeline run Finished, step Finished" in logs["logs/azure_status.txt"].read_text()
     known = cloud.pipelines.of(run.id)
     assert known.status is RunStatus.COMPLETED
     assert known.studio_url.startswith(f"https://ml.azure.com/runs/{known.id}?")
-    assert cloud.run_environment(run.id).python_version == "3.11"
+    assert cloud.runs.environment(run.id).python_version == "3.11"
 
 
 def test_a_run_tells_its_mini_batches_while_it_goes_on_and_ends_there_too_when_it_is_canceled(cloud, submit, finish, azure):
@@ -112,7 +111,7 @@ def test_a_run_tells_its_mini_batches_while_it_goes_on_and_ends_there_too_when_i
     going_on = finish(cloud, run.id, until=lambda run: run.mini_batches_done == 2)
     assert (going_on.status, going_on.mini_batches_total, going_on.items_succeeded) == (RunStatus.RUNNING, 3, None)
     assert round(going_on.share_done, 2) == 0.67
-    cloud.cancel(run.id)
+    cloud.runs.cancel(run.id)
     ended = finish(cloud, run.id)
     assert (ended.status, ended.error) == (RunStatus.CANCELED, "Canceled on request.")
     assert azure.service.count("DELETE *PipelineRuns/*/Execution") == 1
@@ -122,21 +121,21 @@ def test_a_run_whose_runner_is_killed_goes_on_and_is_followed_again(cloud, submi
     run = submit(waiting(tmp_path / "gate"))
     finish(cloud, run.id, until=lambda _: cloud.pipelines.of(run.id))
     assert kill_runner(cloud, run.id)
-    assert cloud.run(run.id).error.startswith("Its runner is gone: it was ended from outside")
-    assert cloud.resume(run.id).status is RunStatus.QUEUED
+    assert cloud.runs.get(run.id).error.startswith("Its runner is gone: it was ended from outside")
+    assert cloud.runs.resume(run.id).status is RunStatus.QUEUED
     (tmp_path / "gate").touch()
     ended = finish(cloud, run.id)
     assert (ended.status, ended.items_succeeded) == (RunStatus.COMPLETED, 7)
     assert azure.service.count("POST *PipelineRuns/Submit/*") == 1
     with pytest.raises(StudioError, match="nothing to resume"):
-        cloud.resume(run.id)
+        cloud.runs.resume(run.id)
 
 
 def test_a_run_without_a_runner_can_be_canceled(cloud, submit, finish, kill_runner):
     run = submit(slowly(600))
     finish(cloud, run.id, until=lambda _: cloud.pipelines.of(run.id))
     assert kill_runner(cloud, run.id)
-    cloud.cancel(run.id)
+    cloud.runs.cancel(run.id)
     assert finish(cloud, run.id).status is RunStatus.CANCELED
 
 
@@ -173,7 +172,7 @@ def test_a_double_click_is_one_run(cloud, submit, finish):
     first, second = (submit(submission_id="the same click") for _ in range(2))
     assert first.id == second.id
     assert finish(cloud, first.id).status is RunStatus.COMPLETED
-    assert len(cloud.runs()) == 1
+    assert len(cloud.runs.latest()) == 1
 
 
 def test_just_the_files_without_a_row_are_scored_again_and_the_table_has_both_runs(cloud, finish, tmp_path, entry_script):
@@ -191,7 +190,7 @@ def test_just_the_files_without_a_row_are_scored_again_and_the_table_has_both_ru
         return finish(cloud, cloud.submit(RunRequest((), ("rows",), script, settings, compute_target="cpu-cluster")).id)
 
     def table(run):
-        return {row["File"]: (row["Prediction"], row["Attempts"]) for row in cloud.predictions(run.id).page().to_pylist()}
+        return {row["File"]: (row["Prediction"], row["Attempts"]) for row in cloud.runs.predictions(run.id).page().to_pylist()}
 
     first = score("old", "/b/")
     assert (first.items_succeeded, first.items_failed) == (2, 2)
@@ -207,11 +206,11 @@ def test_a_run_that_fails_says_why_and_brings_its_logs(cloud, done):
     assert run.status is RunStatus.FAILED
     assert "no good: 000" in run.error
     assert "error_threshold" in run.error
-    failure = cloud.failures(run.id)[0]
+    failure = cloud.runs.failures(run.id)[0]
     assert (failure.status, failure.items_failed) == ("RUN_EXCEPTION", 3)
     assert "no good" in failure.error
-    assert not cloud.output(run.id)
-    assert cloud.predictions(run.id).count() == 0
+    assert not cloud.runs.output(run.id)
+    assert cloud.runs.predictions(run.id).count() == 0
 
 
 def test_what_goes_wrong_while_a_run_is_followed_is_waited_out(cloud, submit, finish, azure, tmp_path):
@@ -235,7 +234,7 @@ def test_a_run_that_may_not_be_read_any_more_is_left_to_itself_and_can_be_follow
     assert "You may not." in lost.error
     assert "goes on in Azure ML" in lost.error
     azure.service.clear()
-    cloud.resume(run.id)
+    cloud.runs.resume(run.id)
     (tmp_path / "gate").touch()
     assert finish(cloud, run.id).status is RunStatus.COMPLETED
 
@@ -266,7 +265,7 @@ def test_a_published_run_is_run_again_with_another_mini_batch_size(cloud, done, 
     again = finish(cloud, cloud.pipelines.submit(published.id, {"mini_batch_size": "1"}).id)
     assert again.status is RunStatus.COMPLETED, again.error
     assert rows_of(cloud, again) == rows_of(cloud, run)
-    assert "7 of 7 mini-batches done" in cloud.logs(again.id)["logs/job_result.txt"].read_text()
+    assert "7 of 7 mini-batches done" in cloud.runs.logs(again.id)["logs/job_result.txt"].read_text()
     assert again.request.settings.mini_batch_size == "1"
     assert azure.service.count("POST *PipelineSubmit/*") == 1
     assert len([each for each in cloud.pipelines.history("batch-scoring") if each.run_id == again.id]) == 1
@@ -312,7 +311,7 @@ def test_the_secret_is_told_to_the_runner_and_to_nobody_else(cloud, submit, fini
     assert pid
     for told in ("cmdline", "environ"):
         assert secret.encode() not in Path(f"/proc/{pid}/{told}").read_bytes()
-    cloud.cancel(run.id)
+    cloud.runs.cancel(run.id)
     finish(cloud, run.id)
     kept = [path for path in files_below(cloud.home) if secret.encode() in path.read_bytes()]
     assert kept == []
@@ -336,7 +335,7 @@ def test_modules_beside_the_script_go_along_and_shadow_nothing_of_the_runner(clo
     run = done("import utils\ndef run(mini_batch):\n    return [utils.label('ok')] * len(mini_batch)\n")
     assert run.status is RunStatus.COMPLETED, run.error
     assert rows_of(cloud, run) == [b"OK"] * 7
-    assert cloud.predictions(run.id).count() == 7  # rows that name no file are kept
+    assert cloud.runs.predictions(run.id).count() == 7  # rows that name no file are kept
 
 
 def test_the_rows_of_a_summary_only_run_are_what_its_script_wrote(cloud, done):
@@ -350,7 +349,7 @@ def test_the_rows_of_a_summary_only_run_are_what_its_script_wrote(cloud, done):
     """
     run = done(source, settings={"output_action": "summary_only"})
     assert run.status is RunStatus.COMPLETED, run.error
-    assert [path.read_text() for path in cloud.output(run.id).values()] == ["scored"] * 7
+    assert [path.read_text() for path in cloud.runs.output(run.id).values()] == ["scored"] * 7
 
 
 @pytest.mark.parametrize(
@@ -366,4 +365,4 @@ def test_what_azure_ml_would_refuse_is_said_at_its_field(cloud, submit, field, a
     with pytest.raises(SettingsError) as refused:
         submit(settings=settings, **asked)
     assert refused.value.field == field
-    assert not cloud.runs()
+    assert not cloud.runs.latest()

@@ -9,10 +9,9 @@ import pytest
 from services.azure.catalog import downloads
 from services.azure.runs import artifacts, failures, output_reader, pipeline
 from services.azure.runs.run_folder import RunFolder, RunPlan
-from services.domain import DatasetFile, RunRequest, RunStatus
+from services.domain import DatasetFile, Frequency, PipelineRun, Recurrence, RunRequest, RunStatus
 from services.errors import IntakeError, SettingsError
-from services.pipelines import PARAMETERS, Frequency, PipelineRun, Recurrence
-from services.settings import ParallelRunSettings
+from services.settings import PIPELINE_PARAMETERS, ParallelRunSettings
 from services.storage.manifest import manifest_line
 
 REQUEST = RunRequest(("digits:2",), ("rows:1",), "/scripts/score.py", compute_target="cpu-cluster")
@@ -50,10 +49,10 @@ def test_the_settings_that_may_be_pipeline_parameters_are_and_no_others():
     ).as_dict()
     told = pipeline.with_parameters(settings)
     parameters = {name: value.default_value for name, value in told.items() if isinstance(value, PipelineParameter)}
-    assert set(parameters) == set(PARAMETERS) - {"mini_batch_size"}
+    assert set(parameters) == set(PIPELINE_PARAMETERS) - {"mini_batch_size"}
     assert (parameters["node_count"], parameters["partition_keys"]) == (2, '["store", "brand"]')
     assert {name: value for name, value in told.items() if name not in parameters} == {
-        name: value for name, value in settings.items() if name not in PARAMETERS
+        name: value for name, value in settings.items() if name not in PIPELINE_PARAMETERS
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.sample import DATASET, MODEL, make_sample
-from services.workspace import open_workspace
+from services.workspaces import open_workspace
 from tests.azure_service.environments import CURATED
 
 if TYPE_CHECKING:

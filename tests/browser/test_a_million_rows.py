@@ -38,7 +38,7 @@ def run_of(workspace, csv_folder, entry_script, finish):
         script = entry_script("import os\ndef run(m): return [os.path.basename(p) + ': 1' for p in m]")
         settings = ParallelRunSettings()
         run = finish(workspace, workspace.submit(RunRequest((), ("d",), str(script), settings, name="Many")).id)
-        make_table(mini_batches, workspace.predictions(run.id).path)
+        make_table(mini_batches, workspace.runs.predictions(run.id).path)
         return run
 
     return make

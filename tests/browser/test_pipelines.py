@@ -52,5 +52,5 @@ def test_a_completed_run_is_published_run_again_with_another_setting_and_schedul
         expect(page.get_by_text("All its pipeline runs")).to_be_visible()
         settled(page)
     assert [schedule.active for schedule in workspace.pipelines.schedules()] == [False]
-    assert {each.run_id for each in workspace.pipelines.history("batch-scoring")} == {run.id for run in workspace.runs()}
-    assert len(workspace.runs()) == 2
+    assert {each.run_id for each in workspace.pipelines.history("batch-scoring")} == {run.id for run in workspace.runs.latest()}
+    assert len(workspace.runs.latest()) == 2

@@ -84,7 +84,7 @@ def test_a_killed_and_restarted_dashboard_shows_the_run_that_went_on(home, page,
     page.goto(f"{first.url}/runs?run={patient_run.id}")
     status(page, "Running")
     first.kill()
-    assert not workspace.run(patient_run.id).status.ended
+    assert not workspace.runs.get(patient_run.id).status.ended
     second = Dashboard(home, first.port)
     try:
         heading(page, "A patient run")  # the open tab finds its way back by itself
@@ -106,7 +106,7 @@ def test_a_second_tab_and_a_refresh_show_the_same_run_going_on(dashboard, page, 
     status(second, "Running")
     second.get_by_role("button", name="Cancel run").click()
     status(second, "Canceled")
-    assert workspace.run(patient_run.id).status is RunStatus.CANCELED
+    assert workspace.runs.get(patient_run.id).status is RunStatus.CANCELED
 
 
 def test_a_double_click_submits_once(dashboard, page, workspace, csv_folder):
@@ -114,7 +114,7 @@ def test_a_double_click_submits_once(dashboard, page, workspace, csv_folder):
     page.goto(f"{dashboard.url}/new_run?dataset=d:1")
     settled(page).get_by_role("button", name="Submit run").dblclick()
     expect(page.get_by_text(re.compile("^run-.*submitted"))).to_be_visible()
-    assert len(workspace.runs()) == 1
+    assert len(workspace.runs.latest()) == 1
 
 
 def test_a_wrong_setting_is_marked_at_its_field_and_nothing_is_submitted(dashboard, page, workspace, csv_folder):
@@ -126,7 +126,7 @@ def test_a_wrong_setting_is_marked_at_its_field_and_nothing_is_submitted(dashboa
     expect(page.get_by_text("“1.5MB” is not a size")).to_be_visible()
     page.get_by_role("button", name="Submit run").click()
     expect(page.get_by_text(re.compile("Nothing can be submitted"))).to_be_visible()
-    assert workspace.runs() == []
+    assert workspace.runs.latest() == []
 
 
 def test_names_from_outside_are_shown_as_text_and_fetch_nothing(dashboard, page, workspace, tmp_path, entry_script, finish):

@@ -223,7 +223,7 @@ def test_ctrl_c_while_waiting_leaves_the_run_running(start_run, finish, workspac
     assert f"show {run_id}" in err
     assert f"cancel {run_id}" in err
     assert "Traceback" not in err
-    assert not workspace.run(run_id).status.ended
+    assert not workspace.runs.get(run_id).status.ended
     (tmp_path / "gate").touch()
     assert finish(workspace, run_id).status is RunStatus.COMPLETED
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from services.domain import RunRequest, RunStatus
+from services.domain import RowKey, RunRequest, RunStatus
 from services.errors import EntryScriptError, IntakeError, NotFound, SettingsError, WorkspaceUnavailable
-from services.predictions.annotations import Annotation, RowKey
-from services.remote import remote_of
+from services.intake.staging import staging_folder
+from services.predictions.annotations import Annotation
 from services.settings import ParallelRunSettings
 from services.storage.mini_batch_plan import describe
-from services.workspace import WORKSPACES, Capability, Workspace, open_workspace
+from services.workspace import Capability, Workspace
+from services.workspaces import WORKSPACES, open_workspace
 
 SCRIPT = "import os\ndef run(mini_batch): return [os.path.basename(path) + ': 1' for path in mini_batch]"
 
@@ -28,7 +29,7 @@ def workspace(request, home) -> Workspace:
 def request_for(workspace, csv_folder, entry_script):
     def make(files=6, **values):
         workspace.register_dataset("d", csv_folder(files))
-        remote = remote_of(workspace)
+        remote = workspace.remote
         given = {
             "models": (),
             "datasets": ("d",),
@@ -199,7 +200,7 @@ def words(workspace):
 
     def of(*datasets, **settings):
         given = ParallelRunSettings(process_count_per_node=1, error_threshold=-1, **settings)
-        return describe(workspace.cut(datasets, given), given).partition(", on 1 ")[0]
+        return describe(workspace.mini_batches(datasets, given), given).partition(", on 1 ")[0]
 
     return of
 
@@ -213,7 +214,7 @@ def test_the_cut_of_datasets_is_told_without_a_run(workspace, tables, words):
 
 def test_the_cut_of_tables_is_told_in_rows(workspace, tables, words):
     rows = workspace.register_dataset("t", tables, type="tabular", partition_format="store={store}/part.csv")
-    remote = Capability.REMOTE in workspace.capabilities
+    remote = workspace.remote is not None
     assert words(rows) == ("4 rows in about 2 mini-batches of 1MB" if remote else "4 rows in 2 mini-batches of 10 bytes on average")
     small = "4 rows in about 4 mini-batches of 10 bytes" if remote else "4 rows in 2 mini-batches of about 10 bytes"
     assert words(rows, mini_batch_size=10) == small
@@ -228,7 +229,7 @@ def test_a_cut_that_does_not_fit_the_datasets_is_refused_at_its_field(workspace,
         ([rows], {"partition_keys": ["store"]}, "partition_keys"),
     ):
         with pytest.raises(SettingsError) as refused:
-            workspace.cut(datasets, ParallelRunSettings(**settings))
+            workspace.mini_batches(datasets, ParallelRunSettings(**settings))
         assert refused.value.field == field
 
 
@@ -237,9 +238,9 @@ def test_a_run_scores_every_row_once_into_the_output_and_the_predictions(workspa
     script = str(entry_script("def run(mini_batch): return [f'{n}!' for n in mini_batch.sold]", "rows.py"))
     run = finish(workspace, workspace.submit(request_for(datasets=("t",), entry_script=script)).id)
     assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_done) == (RunStatus.COMPLETED, 4, 4, 2)
-    assert sorted(workspace.output(run.id)["parallel_run_step.txt"].read_text().split()) == ["10!", "11!", "20!", "21!"]
-    table = workspace.predictions(run.id).page().to_pylist()
-    told = Capability.REMOTE not in workspace.capabilities  # which row of the output is of which file
+    assert sorted(workspace.runs.output(run.id)["parallel_run_step.txt"].read_text().split()) == ["10!", "11!", "20!", "21!"]
+    table = workspace.runs.predictions(run.id).page().to_pylist()
+    told = workspace.remote is None  # which row of the output is of which file
     assert sorted((row["File"], row["Prediction"]) for row in table) == [
         (f"store={store}/part.csv" if told else "", f"{store}{row}!") for store in (1, 2) for row in (0, 1)
     ]
@@ -248,25 +249,25 @@ def test_a_run_scores_every_row_once_into_the_output_and_the_predictions(workspa
 def test_a_run_scores_every_file_once_into_the_output_and_the_predictions(workspace, request_for, finish):
     run = finish(workspace, workspace.submit(request_for()).id)
     assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_done) == (RunStatus.COMPLETED, 6, 6, 3)
-    lines = workspace.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
+    lines = workspace.runs.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
     assert sorted(lines) == [f"{i:04}.csv: 1" for i in range(6)]
-    predictions = workspace.predictions(run.id)
+    predictions = workspace.runs.predictions(run.id)
     assert [(row["File"], row["Prediction"]) for row in predictions.page().to_pylist()] == [(f"{i:04}.csv", "1") for i in range(6)]
 
     by_an_earlier_version = predictions.path.rename(predictions.path.with_name("predictions-6.parquet"))
-    assert workspace.predictions(run.id).count() == 6
+    assert workspace.runs.predictions(run.id).count() == 6
     assert not by_an_earlier_version.exists()
 
 
 def test_a_row_leads_to_its_input_and_a_run_to_what_went_into_it(workspace, request_for, finish, model_file, csv_folder):
     model = workspace.register_model("m", model_file, approve=True)
     run = finish(workspace, workspace.submit(request_for(models=("m",))).id)
-    row = workspace.predictions(run.id).page().to_pylist()[3]
-    trace = workspace.trace(run.id, RowKey.of(row), row["Worker"] or "")
+    row = workspace.runs.predictions(run.id).page().to_pylist()[3]
+    trace = workspace.runs.trace(run.id, RowKey.of(row), row["Worker"] or "")
     assert trace.input.read_bytes() == (csv_folder(6, "again") / "0003.csv").read_bytes()
     assert trace.changed == ""
-    assert workspace.trace(run.id, replace(RowKey.of(row), file="not/there.csv"), "").input is None
-    provenance = workspace.provenance(run.id)
+    assert workspace.runs.trace(run.id, replace(RowKey.of(row), file="not/there.csv"), "").input is None
+    provenance = workspace.runs.provenance(run.id)
     assert provenance.models == (("m:1", model.sha256),)
     assert [name for name, digest in provenance.datasets if len(digest) == 64] == ["d:1"]
     assert provenance.script == ("script.py", hashlib.sha256(SCRIPT.encode()).hexdigest())
@@ -278,7 +279,7 @@ def test_a_row_leads_to_its_input_and_a_run_to_what_went_into_it(workspace, requ
 def test_a_double_click_submits_once(workspace, request_for):
     request = request_for(submission_id="one click")
     assert workspace.submit(request).id == workspace.submit(request).id
-    assert len(workspace.runs()) == 1
+    assert len(workspace.runs.latest()) == 1
 
 
 def test_rerun_is_a_new_run_of_the_same_request(workspace, request_for, finish):
@@ -291,7 +292,7 @@ def test_rerun_is_a_new_run_of_the_same_request(workspace, request_for, finish):
 def test_a_run_keeps_the_versions_it_was_submitted_with(workspace, request_for, csv_folder, finish):
     run = workspace.submit(request_for())
     workspace.register_dataset("d", csv_folder(2, "later"))
-    assert workspace.run(run.id).request.datasets == ("d:1",)
+    assert workspace.runs.get(run.id).request.datasets == ("d:1",)
     assert finish(workspace, workspace.rerun(run.id).id).items_total == 6
 
 
@@ -311,26 +312,26 @@ def test_a_run_keeps_the_versions_it_was_submitted_with(workspace, request_for, 
 def test_a_request_that_can_not_be_carried_out_is_refused_before_anything_is_submitted(workspace, request_for, values, error):
     with pytest.raises(error):
         workspace.submit(request_for(**values))
-    assert workspace.runs() == []
+    assert workspace.runs.latest() == []
 
 
 @pytest.mark.parametrize(("source", "words"), [("def run(:\n  pass", "line 1"), ("x = 1", "run")])
 def test_a_script_that_does_not_parse_or_has_no_run_is_refused(workspace, request_for, entry_script, source, words):
     with pytest.raises(EntryScriptError, match=words):
         workspace.submit(request_for(entry_script=str(entry_script(source, "bad.py"))))
-    assert workspace.runs() == []
+    assert workspace.runs.latest() == []
 
 
 def test_logs_name_each_file_in_azures_layout(workspace, request_for, finish):
     run = finish(workspace, workspace.submit(request_for()).id)
-    names = workspace.logs(run.id)
+    names = workspace.runs.logs(run.id)
     assert {"logs/job_error.txt", "logs/job_result.txt", "logs/user/stdout/0/process000.stdout.txt"} <= set(names)
 
 
-@pytest.mark.parametrize("verb", ["run", "cancel", "resume", "rerun", "logs", "output", "predictions", "failures", "run_environment"])
+@pytest.mark.parametrize("verb", ["get", "cancel", "resume", "logs", "output", "predictions", "failures", "environment", "provenance"])
 def test_a_run_that_is_not_there_is_said_by_its_id(workspace, verb):
     with pytest.raises(NotFound, match="run-of-nobody"):
-        getattr(workspace, verb)("run-of-nobody")
+        getattr(workspace.runs, verb)("run-of-nobody")
 
 
 def test_a_model_that_is_a_program_is_used_only_once_its_hash_is_approved(workspace, request_for, model_file, finish):
@@ -344,30 +345,30 @@ def test_a_model_that_is_a_program_is_used_only_once_its_hash_is_approved(worksp
 
 
 def test_an_uploaded_script_is_used_only_once_its_hash_is_approved(workspace, request_for, finish):
-    script = workspace.add_entry_script("mine.py", SCRIPT.encode())
+    script = workspace.scripts.add("mine.py", SCRIPT.encode())
     request = request_for(entry_script=script.path)
     if Capability.APPROVAL in workspace.capabilities:
         assert not script.approved
         with pytest.raises(SettingsError, match=script.sha256):
             workspace.submit(request)
     workspace.approve(script.sha256)
-    assert [(s.name, s.approved) for s in workspace.entry_scripts() if s.origin == "uploaded"] == [("mine.py", True)]
+    assert [(s.name, s.approved) for s in workspace.scripts.all() if s.origin == "uploaded"] == [("mine.py", True)]
     assert finish(workspace, workspace.submit(request).id).status is RunStatus.COMPLETED
 
 
 def test_the_built_in_script_is_offered_first_and_needs_no_approval(workspace):
-    first = workspace.entry_scripts()[0]
+    first = workspace.scripts.all()[0]
     assert (first.name, first.origin, first.approved) == ("batch_scoring_script.py", "built-in", True)
 
 
 @pytest.mark.parametrize("name", ["../evil.py", "/etc/evil.py", "script.txt", "", "a/b.py"])
 def test_an_uploaded_script_with_a_strange_name_is_refused(workspace, name):
     with pytest.raises(IntakeError):
-        workspace.add_entry_script(name, SCRIPT.encode())
+        workspace.scripts.add(name, SCRIPT.encode())
 
 
 def test_what_is_not_registered_from_the_incoming_folder_is_removed(workspace):
-    with workspace.incoming() as folder:
+    with staging_folder(workspace.home) as folder:
         (folder / "left.csv").write_text("1")
     assert not folder.exists()
 

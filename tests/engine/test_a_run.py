@@ -234,12 +234,12 @@ def test_summary_only_keeps_the_counts_and_what_the_script_wrote(workspace, scor
         output_action="summary_only",
     )
     assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 20)
-    assert sorted(workspace.output(run.id)) == [f"{i:04}.csv.out" for i in range(20)]
+    assert sorted(workspace.runs.output(run.id)) == [f"{i:04}.csv.out" for i in range(20)]
 
 
 def test_the_output_file_can_be_called_otherwise(workspace, score):
     run = score(NAMES, append_row_file_name="inferences.txt")
-    assert list(workspace.output(run.id)) == ["inferences.txt"]
+    assert list(workspace.runs.output(run.id)) == ["inferences.txt"]
 
 
 def test_a_dataframe_is_written_as_azure_writes_it(workspace, score):
@@ -250,7 +250,7 @@ def test_a_dataframe_is_written_as_azure_writes_it(workspace, score):
         """,
         3,
     )
-    (_, path), *_ = workspace.output(run.id).items()
+    (_, path), *_ = workspace.runs.output(run.id).items()
     assert path.read_text() == '"a b" 0.5\n"c""d" 1.0\n"e\nf" 2.25\n'
 
 
@@ -263,7 +263,7 @@ def test_hostile_names_and_values_reach_the_output_unharmed(workspace, entry_scr
     workspace.register_dataset("d", folder)
     request = RunRequest((), ("d",), str(entry_script(NAMES)), ParallelRunSettings(process_count_per_node=1))
     run = finish(workspace, workspace.submit(request).id)
-    content = workspace.output(run.id)["parallel_run_step.txt"].read_bytes()
+    content = workspace.runs.output(run.id)["parallel_run_step.txt"].read_bytes()
     assert content == b"".join(os.fsencode(name) + b"\n" for name in sorted(names))
 
 

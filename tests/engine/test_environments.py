@@ -60,11 +60,11 @@ def score(workspace, csv_folder, entry_script, finish):
 
 def lines(workspace, run):
     assert run.status is RunStatus.COMPLETED, run.error
-    return workspace.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
+    return workspace.runs.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
 
 
 def printed(workspace, run):
-    return workspace.logs(run.id)["logs/user/stdout/0/process000.stdout.txt"].read_text()
+    return workspace.runs.logs(run.id)["logs/user/stdout/0/process000.stdout.txt"].read_text()
 
 
 # ---- registered, used, recorded ----------------------------------------------------------------------------------------------------------
@@ -88,14 +88,14 @@ def test_what_an_interpreter_says_of_itself_is_registered_and_recorded_with_each
 
     install(python.parents[1], "pandas", "2.2.0")
     run = score(ONE_LINE, environment="pinned")
-    recorded = workspace.run_environment(run.id)
+    recorded = workspace.runs.environment(run.id)
     assert (recorded.reference, recorded.packages) == ("pinned:1", registered.packages | {"pandas": "2.2.0"})
     kept = json.loads((workspace.home / "runs" / run.id / "plan.json").read_text())["environment"]
     assert (kept["interpreter"], kept["python_version"], kept["packages"]["pandas"]) == (str(python), this, "2.2.0")
 
 
 def test_a_run_without_an_environment_records_this_programs_own(workspace, score):
-    recorded = workspace.run_environment(score(ONE_LINE).id)
+    recorded = workspace.runs.environment(score(ONE_LINE).id)
     assert (recorded.reference, recorded.interpreter) == ("", sys.executable)
     assert recorded.packages["pytest"] == pytest.__version__
 
@@ -140,7 +140,7 @@ def test_an_interpreter_that_is_gone_is_an_error_before_anything_is_submitted(wo
     with pytest.raises(NotFound, match=r"environment e:1 can't be used. There is no Python interpreter at") as caught:
         score(ONE_LINE, environment="e")
     assert caught.value.hint
-    assert workspace.runs() == []
+    assert workspace.runs.latest() == []
 
 
 def test_a_run_whose_interpreter_is_gone_is_not_resumed(workspace, score, venv):
@@ -149,8 +149,8 @@ def test_a_run_whose_interpreter_is_gone_is_not_resumed(workspace, score, venv):
     run = score("def run(mini_batch): raise ValueError", environment="e")
     python.unlink()
     with pytest.raises(NotFound, match="There is no Python interpreter at"):
-        workspace.resume(run.id)
-    assert workspace.run(run.id).status is RunStatus.FAILED
+        workspace.runs.resume(run.id)
+    assert workspace.runs.get(run.id).status is RunStatus.FAILED
 
 
 NO_PYTHON = {

@@ -57,7 +57,7 @@ def table(workspace, run, *columns):
     """The rows of the table of predictions, failed items too, sorted."""
     from services.predictions.filters import EVERY_FAILURE
 
-    predictions = workspace.predictions(run.id)
+    predictions = workspace.runs.predictions(run.id)
     rows = predictions.page(count=1000).to_pylist() + predictions.page(EVERY_FAILURE, count=1000).to_pylist()
     return sorted(tuple(row[column] for column in columns) for row in rows)
 
@@ -71,7 +71,7 @@ def names(*numbers):
 
 
 def scored(workspace, run):
-    return sorted(line.split(":")[0] for line in workspace.output(run.id)["parallel_run_step.txt"].read_text().splitlines())
+    return sorted(line.split(":")[0] for line in workspace.runs.output(run.id)["parallel_run_step.txt"].read_text().splitlines())
 
 
 # ---- what is scored, and the predictions -------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def test_just_the_items_that_failed_or_have_no_row_are_scored_again_and_replaced
     assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_total) == (RunStatus.COMPLETED, 7, 7, 2)
     assert scored(workspace, run) == again
     assert predicted(workspace, run) == {name: "new" if name in again else "old" for name in names(*range(20))}
-    assert workspace.predictions(run.id).failed().num_rows == 0
+    assert workspace.runs.predictions(run.id).failed().num_rows == 0
 
 
 def test_attempts_of_both_runs_are_counted_and_kept_rows_name_their_run(workspace, score, rerun, tell):
@@ -106,11 +106,11 @@ def test_attempts_of_both_runs_are_counted_and_kept_rows_name_their_run(workspac
 def test_the_old_run_stays_as_it_is(workspace, score, rerun, tell):
     tell(raise_=names(2))
     old = score()
-    before = (table(workspace, old, "File", "Prediction"), workspace.failures(old.id), scored(workspace, old))
+    before = (table(workspace, old, "File", "Prediction"), workspace.runs.failures(old.id), scored(workspace, old))
     tell("{}: new")
     rerun(old)
-    assert workspace.run(old.id) == old
-    assert (table(workspace, old, "File", "Prediction"), workspace.failures(old.id), scored(workspace, old)) == before
+    assert workspace.runs.get(old.id) == old
+    assert (table(workspace, old, "File", "Prediction"), workspace.runs.failures(old.id), scored(workspace, old)) == before
 
 
 def test_the_failed_items_of_a_failed_only_run_can_be_scored_again_and_so_on(workspace, score, rerun, tell):
@@ -138,7 +138,7 @@ def test_what_a_canceled_run_never_scored_has_no_row_and_is_scored(workspace, su
     tell(wait=names(12))
     old = submit(process_count_per_node=1, run_invocation_timeout=600)
     finish(workspace, old.id, until=lambda run: run.items_succeeded == 10)
-    workspace.cancel(old.id)
+    workspace.runs.cancel(old.id)
     old = finish(workspace, old.id)
     tell("{}: new")
     run = rerun(old)
@@ -196,7 +196,7 @@ def test_hostile_names_are_scored_again_by_their_own_bytes(workspace, entry_scri
     old = finish(workspace, workspace.submit(RunRequest((), ("d",), str(entry_script(source)), settings)).id)
     mended.touch()
     run = finish(workspace, workspace.rerun(old.id, failed_only=True).id)
-    content = workspace.output(run.id)["parallel_run_step.txt"].read_bytes()
+    content = workspace.runs.output(run.id)["parallel_run_step.txt"].read_bytes()
     assert content == b"".join(os.fsencode(folder / name) + b"\n" for name in sorted(hostile))
 
 
@@ -231,7 +231,7 @@ def test_rows_of_tables_are_scored_again_by_whole_mini_batches(workspace, entry_
     run = finish(workspace, workspace.rerun(old.id, failed_only=True).id)
     assert run.status is RunStatus.COMPLETED
     assert old.items_failed < run.items_total < 2500
-    every = workspace.predictions(run.id).page(count=10_000).to_pylist()
+    every = workspace.runs.predictions(run.id).page(count=10_000).to_pylist()
     assert sorted(row["Prediction"] for row in every) == [f"{name}{number:05}" for name in "ab" for number in range(4000)]
 
 
@@ -242,7 +242,7 @@ def test_it_is_recorded_whose_failed_items_a_run_scores(workspace, score, rerun,
     tell(raise_=names(2))
     old = score()
     tell()
-    request = workspace.run(rerun(old).id).request
+    request = workspace.runs.get(rerun(old).id).request
     assert (request.rerun_of, request.failed_only) == (old.id, True)
 
 
@@ -272,10 +272,10 @@ def test_a_failed_only_run_that_stopped_short_is_resumed_with_its_own_items(work
     tell("{}: new", wait=names(6))
     run = workspace.rerun(old.id, failed_only=True)
     finish(workspace, run.id, until=lambda run: run.items_succeeded == 5)
-    workspace.cancel(run.id)
+    workspace.runs.cancel(run.id)
     finish(workspace, run.id)
     tell("{}: new")
-    workspace.resume(run.id)
+    workspace.runs.resume(run.id)
     run = finish(workspace, run.id, until=lambda run: run.status is RunStatus.COMPLETED)
     assert scored(workspace, run) == names(*range(10))
 
@@ -289,7 +289,7 @@ def test_where_nothing_failed_there_is_nothing_to_score(workspace, score, tell):
     with pytest.raises(StudioError, match=f"Nothing failed in run {old.id}") as caught:
         workspace.rerun(old.id, failed_only=True)
     assert caught.value.hint
-    assert [run.id for run in workspace.runs()] == [path.name for path in (workspace.home / "runs").iterdir()] == [old.id]
+    assert [run.id for run in workspace.runs.latest()] == [path.name for path in (workspace.home / "runs").iterdir()] == [old.id]
 
 
 def test_the_failed_items_of_a_run_that_goes_on_are_not_known_yet(workspace, submit, tell, finish):
@@ -298,7 +298,7 @@ def test_the_failed_items_of_a_run_that_goes_on_are_not_known_yet(workspace, sub
     with pytest.raises(StudioError, match="has not ended") as caught:
         workspace.rerun(old.id, failed_only=True)
     assert "cancel" in caught.value.hint
-    workspace.cancel(old.id)
+    workspace.runs.cancel(old.id)
     finish(workspace, old.id)
 
 

@@ -44,30 +44,30 @@ def some_done(run):
 
 
 def lines(workspace, run_id):
-    return workspace.output(run_id)["parallel_run_step.txt"].read_text().splitlines()
+    return workspace.runs.output(run_id)["parallel_run_step.txt"].read_text().splitlines()
 
 
 def test_a_running_run_can_be_canceled_and_keeps_what_it_scored(workspace, request_for, finish):
     run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
-    assert workspace.cancel(run.id).status in (RunStatus.CANCEL_REQUESTED, RunStatus.CANCELED)
+    assert workspace.runs.cancel(run.id).status in (RunStatus.CANCEL_REQUESTED, RunStatus.CANCELED)
     run = finish(workspace, run.id)
     assert run.status is RunStatus.CANCELED
     assert 0 < run.items_succeeded < 60
-    kept = workspace.output(run.id)["parallel_run_step.partial.txt"].read_text().splitlines()
+    kept = workspace.runs.output(run.id)["parallel_run_step.partial.txt"].read_text().splitlines()
     assert len(kept) == run.items_succeeded
 
 
 def test_a_worker_stuck_in_a_call_is_ended_by_cancel(workspace, request_for, finish):
     run = workspace.submit(request_for("import time\ndef run(mini_batch): time.sleep(600)"))
     finish(workspace, run.id, until=lambda run: run.workers == 2)
-    workspace.cancel(run.id)
+    workspace.runs.cancel(run.id)
     assert finish(workspace, run.id).status is RunStatus.CANCELED
 
 
 def test_canceling_an_ended_run_changes_nothing(workspace, request_for, finish):
     run = finish(workspace, workspace.submit(request_for(files=4)).id)
-    assert workspace.cancel(run.id) == run
+    assert workspace.runs.cancel(run.id) == run
 
 
 def test_a_killed_runner_is_told_and_a_resumed_run_has_every_row_once(workspace, request_for, finish, kill_runner, gate):
@@ -75,7 +75,7 @@ def test_a_killed_runner_is_told_and_a_resumed_run_has_every_row_once(workspace,
     for least in (4, 8, 12):
         finish(workspace, run.id, until=lambda run, least=least: (run.items_succeeded or 0) >= least)
         assert kill_runner(workspace, run.id)
-        workspace.resume(run.id)
+        workspace.runs.resume(run.id)
     gate.touch()
     run = finish(workspace, run.id)
     assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 60)
@@ -99,10 +99,10 @@ def test_a_run_whose_end_can_not_be_written_down_reads_not_responding_and_says_w
     assert "Its runner could not go on." in run.error
     assert "studio.db, can't be used" in run.error
     with pytest.raises(StudioError, match="can't be used"):
-        workspace.resume(run.id)
+        workspace.runs.resume(run.id)
     (home / "studio.db-shm").rmdir()
     gate.touch()
-    workspace.resume(run.id)
+    workspace.runs.resume(run.id)
     assert finish(workspace, run.id).status is RunStatus.COMPLETED
     assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
 
@@ -111,11 +111,11 @@ def test_a_run_whose_folder_is_gone_says_so(workspace, request_for, finish, kill
     run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
     assert kill_runner(workspace, run.id)
-    assert "ended from outside" in workspace.run(run.id).error
+    assert "ended from outside" in workspace.runs.get(run.id).error
     (home / "runs" / run.id).rename(home / "elsewhere")
-    assert workspace.run(run.id).error.endswith("is gone.")
+    assert workspace.runs.get(run.id).error.endswith("is gone.")
     with pytest.raises(StudioError, match="can't be read"):
-        workspace.resume(run.id)
+        workspace.runs.resume(run.id)
     assert not (home / "runs" / run.id).exists()
 
 
@@ -132,16 +132,16 @@ def test_a_run_whose_runner_is_gone_is_canceled_at_once(workspace, request_for, 
     run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
     assert kill_runner(workspace, run.id)
-    assert workspace.cancel(run.id).status is RunStatus.CANCELED
+    assert workspace.runs.cancel(run.id).status is RunStatus.CANCELED
 
 
 def test_a_canceled_run_can_be_resumed_to_its_end(workspace, request_for, finish, gate):
     run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
-    workspace.cancel(run.id)
+    workspace.runs.cancel(run.id)
     finish(workspace, run.id)
     gate.touch()
-    workspace.resume(run.id)
+    workspace.runs.resume(run.id)
     run = finish(workspace, run.id)
     assert run.status is RunStatus.COMPLETED
     assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
@@ -158,7 +158,7 @@ def test_resume_tries_what_failed_anew(workspace, request_for, finish, tmp_path)
     run = finish(workspace, workspace.submit(request_for(source, files=10, error_threshold=0)).id)
     assert run.error_code == "ErrorThresholdExceeded"
     fixed.touch()
-    workspace.resume(run.id)
+    workspace.runs.resume(run.id)
     run = finish(workspace, run.id)
     assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 10, 0)
     assert len(lines(workspace, run.id)) == 10
@@ -167,11 +167,11 @@ def test_resume_tries_what_failed_anew(workspace, request_for, finish, tmp_path)
 def test_rows_deleted_under_a_stopped_run_are_scored_again(workspace, request_for, finish, gate):
     run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
-    workspace.cancel(run.id)
+    workspace.runs.cancel(run.id)
     finish(workspace, run.id)
     gate.touch()
-    workspace.output(run.id)["parallel_run_step.partial.txt"].unlink()
-    workspace.resume(run.id)
+    workspace.runs.output(run.id)["parallel_run_step.partial.txt"].unlink()
+    workspace.runs.resume(run.id)
     run = finish(workspace, run.id)
     assert run.status is RunStatus.COMPLETED
     assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
@@ -181,11 +181,11 @@ def test_a_run_that_is_alive_or_completed_is_not_resumed(workspace, request_for,
     run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
     with pytest.raises(StudioError, match="being carried out"):
-        workspace.resume(run.id)
+        workspace.runs.resume(run.id)
     gate.touch()
     finish(workspace, run.id)
     with pytest.raises(StudioError, match="nothing to resume"):
-        workspace.resume(run.id)
+        workspace.runs.resume(run.id)
 
 
 def test_two_runners_never_carry_out_one_run(workspace, request_for, finish, home):
@@ -195,7 +195,7 @@ def test_two_runners_never_carry_out_one_run(workspace, request_for, finish, hom
     second = subprocess.run([sys.executable, "-m", "services.local.runner", str(home), run.id], capture_output=True, text=True, check=False)
     assert second.returncode == 1
     assert "another" in second.stderr
-    workspace.cancel(run.id)
+    workspace.runs.cancel(run.id)
     finish(workspace, run.id)
 
 
@@ -232,11 +232,11 @@ def test_a_waiting_run_can_be_canceled_and_a_killed_one_frees_its_place(workspac
     request = request_for("import time\ndef run(mini_batch): time.sleep(600)", files=2)
     first, second = workspace.submit(request), workspace.submit(request)
     finish(workspace, second.id, until=lambda run: run.status is RunStatus.QUEUED)
-    workspace.cancel(second.id)
+    workspace.runs.cancel(second.id)
     assert finish(workspace, second.id).status is RunStatus.CANCELED
     third = workspace.submit(request)
     finish(workspace, first.id, until=lambda run: run.workers == 1)
     assert kill_runner(workspace, first.id)
     finish(workspace, third.id, until=lambda run: run.workers == 1)
-    workspace.cancel(third.id)
+    workspace.runs.cancel(third.id)
     finish(workspace, third.id)

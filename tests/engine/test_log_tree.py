@@ -42,11 +42,11 @@ def submit(workspace, csv_folder, entry_script):
 
 
 def log(workspace, run, name):
-    return workspace.logs(run.id)[name].read_text(encoding="utf-8")
+    return workspace.runs.logs(run.id)[name].read_text(encoding="utf-8")
 
 
 def attempts(workspace, run):
-    with open(workspace.logs(run.id)[ATTEMPTS], newline="", encoding="utf-8") as lines:
+    with open(workspace.runs.logs(run.id)[ATTEMPTS], newline="", encoding="utf-8") as lines:
         return list(csv.DictReader(lines))
 
 
@@ -66,7 +66,7 @@ def test_the_table_of_mini_batches_has_a_row_for_each_attempt_and_azures_columns
     failed = next(row for row in rows if row["status"] == "RUN_EXCEPTION")
     assert (failed["succeeded"], failed["failed"], failed["error_category"]) == ("0", "2", "ValueError")
     assert failed["error_message"] == "ValueError: =bad, row and more (script.py, line 4)"
-    assert f"logs/user/stdout/{failed['process']}.stdout.txt" in workspace.logs(run.id)
+    assert f"logs/user/stdout/{failed['process']}.stdout.txt" in workspace.runs.logs(run.id)
 
 
 def test_the_result_and_the_error_of_a_run_are_told_in_the_logs(workspace, submit, finish):
@@ -101,7 +101,7 @@ def test_the_overview_is_kept_fresh_while_a_run_goes_on(workspace, submit, finis
 def test_the_sums_of_a_canceled_run_balance(workspace, submit, finish, tmp_path):
     run = submit(WAITS.format(gate=str(tmp_path / "gate")))
     finish(workspace, run.id, until=lambda run: run.items_succeeded == 6)
-    workspace.cancel(run.id)
+    workspace.runs.cancel(run.id)
     run = finish(workspace, run.id)
     assert (run.items_succeeded, run.items_failed, run.items_left) == (6, 0, 6)
     assert "6 of 12 items succeeded, 0 failed, 6 skipped" in log(workspace, run, "logs/job_result.txt")
@@ -122,10 +122,10 @@ def test_rows_removed_under_a_run_stop_it_with_the_reason_and_it_can_be_resumed(
     assert str(rows) in run.error
     assert "resume" in run.error
     gate.touch()
-    workspace.resume(run.id)
+    workspace.runs.resume(run.id)
     run = finish(workspace, run.id)
     assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 12)
-    lines = workspace.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
+    lines = workspace.runs.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
     assert sorted(lines) == [f"{number:04}.csv" for number in range(12)]
 
 

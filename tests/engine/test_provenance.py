@@ -3,8 +3,7 @@
 import hashlib
 from datetime import UTC, datetime
 
-from services.domain import RunRequest
-from services.predictions.annotations import RowKey
+from services.domain import RowKey, RunRequest
 from services.predictions.filters import EVERY_ROW
 from services.settings import ParallelRunSettings
 
@@ -25,11 +24,11 @@ def test_a_row_has_its_input_its_tries_and_its_lines_of_the_log(workspace, csv_f
     script = entry_script(SAYS)
     settings = ParallelRunSettings(process_count_per_node=1, mini_batch_size=2, error_threshold=-1, run_max_try=2)
     run = finish(workspace, workspace.submit(RunRequest((), ("d",), str(script), settings)).id)
-    table = workspace.predictions(run.id)
+    table = workspace.runs.predictions(run.id)
     rows = {row["File"]: row for row in table.page(EVERY_ROW).to_pylist()}
     names = sorted(rows)
 
-    fine = workspace.trace(run.id, RowKey.of(rows[names[0]]), rows[names[0]]["Worker"])
+    fine = workspace.runs.trace(run.id, RowKey.of(rows[names[0]]), rows[names[0]]["Worker"])
     assert fine.input is not None
     assert fine.input.name == names[0].rpartition("/")[2]
     assert (fine.changed, fine.error, len(fine.tries)) == ("", "", 1)
@@ -37,7 +36,7 @@ def test_a_row_has_its_input_its_tries_and_its_lines_of_the_log(workspace, csv_f
     assert any("a mini-batch of 2" in line for line in fine.log)
     assert not any("another" in line for line in fine.log)  # 70000.csv is not 0000.csv
 
-    failed = workspace.trace(run.id, RowKey.of(rows[names[2]]), rows[names[2]]["Worker"])
+    failed = workspace.runs.trace(run.id, RowKey.of(rows[names[2]]), rows[names[2]]["Worker"])
     assert len(failed.tries) == 2
     assert failed.error.startswith("ValueError: no such colour")
     assert "Traceback" in failed.error
@@ -46,13 +45,14 @@ def test_a_row_has_its_input_its_tries_and_its_lines_of_the_log(workspace, csv_f
 
     fine.input.write_text("9,9\n", encoding="utf-8")
     assert (
-        workspace.trace(run.id, RowKey.of(rows[names[0]]), rows[names[0]]["Worker"]).changed == "The file was changed after it was scored."
+        workspace.runs.trace(run.id, RowKey.of(rows[names[0]]), rows[names[0]]["Worker"]).changed
+        == "The file was changed after it was scored."
     )
     fine.input.unlink()
-    gone = workspace.trace(run.id, RowKey.of(rows[names[0]]), rows[names[0]]["Worker"])
+    gone = workspace.runs.trace(run.id, RowKey.of(rows[names[0]]), rows[names[0]]["Worker"])
     assert (gone.input, gone.changed) == (None, "The file is not there any more.")
 
-    provenance = workspace.provenance(run.id)
+    provenance = workspace.runs.provenance(run.id)
     assert provenance.datasets[0][0] == "d:1"
     assert provenance.datasets[0][1] == workspace.dataset("d").manifest_sha256
     assert provenance.script == (script.name, hashlib.sha256(script.read_bytes()).hexdigest())

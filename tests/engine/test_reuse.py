@@ -42,7 +42,7 @@ def score(workspace, finish):
 
 
 def output(workspace, run):
-    return workspace.output(run.id)["parallel_run_step.txt"]
+    return workspace.runs.output(run.id)["parallel_run_step.txt"]
 
 
 def test_the_same_again_takes_the_earlier_output_and_completes_at_once(workspace, request_for, score):
@@ -54,21 +54,21 @@ def test_the_same_again_takes_the_earlier_output_and_completes_at_once(workspace
         assert getattr(again, name) == getattr(first, name)
     assert again.started_at == again.ended_at
     assert output(workspace, again).read_bytes() == output(workspace, first).read_bytes()
-    assert workspace.run(again.id) == again
+    assert workspace.runs.get(again.id) == again
 
 
 def test_a_reused_run_has_predictions_failures_and_logs_of_its_own(workspace, request_for, score):
     first = score(request_for())
     again = workspace.submit(request_for())
-    table, earlier = workspace.predictions(again.id), workspace.predictions(first.id)
+    table, earlier = workspace.runs.predictions(again.id), workspace.runs.predictions(first.id)
     assert table.page().to_pylist() == earlier.page().to_pylist()
     assert table.count() == 6
-    assert workspace.failures(again.id) == []
-    logs = workspace.logs(again.id)
+    assert workspace.runs.failures(again.id) == []
+    logs = workspace.runs.logs(again.id)
     assert logs["logs/job_result.txt"].read_text().splitlines()[0] == "Completed"
     assert f"Reused from {first.id}" in logs["logs/job_result.txt"].read_text()
     attempts = "logs/sys/job_report/processed_mini-batches.csv"
-    assert logs[attempts].read_text() == workspace.logs(first.id)[attempts].read_text()
+    assert logs[attempts].read_text() == workspace.runs.logs(first.id)[attempts].read_text()
 
 
 def test_who_changes_a_file_of_the_one_run_does_not_change_the_others(workspace, request_for, score):
@@ -94,8 +94,8 @@ def test_what_a_script_wrote_by_itself_is_taken_too(workspace, request_for, scor
     first = score(request)
     again = workspace.submit(request)
     assert again.reused_from == first.id
-    assert sorted(workspace.output(again.id)) == sorted(workspace.output(first.id)) == [f"deep/000{i}.csv" for i in range(6)]
-    assert workspace.output(again.id)["deep/0003.csv"].read_text() == "=1"
+    assert sorted(workspace.runs.output(again.id)) == sorted(workspace.runs.output(first.id)) == [f"deep/000{i}.csv" for i in range(6)]
+    assert workspace.runs.output(again.id)["deep/0003.csv"].read_text() == "=1"
 
 
 HARMLESS = {
@@ -290,4 +290,4 @@ def test_a_double_click_on_a_reused_run_is_one_run(workspace, request_for, score
     request = replace(request_for(), submission_id="one click")
     again = workspace.submit(request)
     assert workspace.submit(request) == again
-    assert len(workspace.runs()) == len(list((workspace.home / "runs").iterdir())) == 2
+    assert len(workspace.runs.latest()) == len(list((workspace.home / "runs").iterdir())) == 2

@@ -56,7 +56,7 @@ def score(workspace, submit, finish):
 
 
 def output(workspace, run):
-    return next(path for name, path in workspace.output(run.id).items() if name.startswith("parallel_run_step"))
+    return next(path for name, path in workspace.runs.output(run.id).items() if name.startswith("parallel_run_step"))
 
 
 def as_azure_writes(frame: pandas.DataFrame) -> str:
@@ -82,12 +82,12 @@ def test_a_mini_batch_is_a_dataframe_and_every_row_is_scored_once(workspace, tab
 
 
 def test_rows_know_the_file_they_came_from(workspace, score):
-    table = workspace.predictions(score("def run(mini_batch): return [f'{n}' for n in mini_batch.n]").id).page(count=ROWS).to_pylist()
+    table = workspace.runs.predictions(score("def run(mini_batch): return [f'{n}' for n in mini_batch.n]").id).page(count=ROWS).to_pylist()
     assert [(row["File"], row["Prediction"]) for row in table] == [(f"part-{n // 400}.csv", str(n)) for n in range(ROWS)]
 
 
 def test_a_dataframe_s_rows_with_newlines_in_their_cells_are_rows_still(workspace, tables, score):
-    table = workspace.predictions(score(ECHO).id).page(count=ROWS).to_pylist()
+    table = workspace.runs.predictions(score(ECHO).id).page(count=ROWS).to_pylist()
     assert [row["Prediction"] for row in table] == [as_azure_writes(whole(tables)[n : n + 1])[:-1] for n in range(ROWS)]
 
 
@@ -96,7 +96,7 @@ def test_a_short_return_costs_its_rows(workspace, score):
     assert run.status is RunStatus.COMPLETED
     assert 0 < run.items_failed < 100
     assert run.items_succeeded + run.items_failed == ROWS
-    predictions = workspace.predictions(run.id)
+    predictions = workspace.runs.predictions(run.id)
     assert predictions.failed(count=1).to_pylist()[0]["Error"] == "run() returned fewer rows than it got"
     assert predictions.page(count=1).to_pylist()[0]["Prediction"] == "one row"
 
@@ -104,7 +104,7 @@ def test_a_short_return_costs_its_rows(workspace, score):
 def test_a_failure_names_the_file_of_its_rows(workspace, score):
     run = score("def run(mini_batch): raise ValueError('no')", run_max_try=1)
     assert (run.items_failed, run.error_code) == (ROWS, "NothingSucceeded")
-    assert {failure.items for failure in workspace.failures(run.id)} == {("part-0.csv",), ("part-1.csv",), ("part-2.csv",)}
+    assert {failure.items for failure in workspace.runs.failures(run.id)} == {("part-0.csv",), ("part-1.csv",), ("part-2.csv",)}
 
 
 def test_the_error_threshold_counts_rows(score):
@@ -148,7 +148,7 @@ def test_a_file_that_was_changed_is_never_read_as_if_it_were_not(workspace, tabl
     (tables / "part-1.csv").write_bytes(content.replace(b"400,", b"4000,", 1))
     run = score(ECHO, run_max_try=1)
     assert (run.items_succeeded, run.items_failed) == (800, 400)
-    assert "part-1.csv was changed since it was registered; register the dataset again" in workspace.failures(run.id)[0].error
+    assert "part-1.csv was changed since it was registered; register the dataset again" in workspace.runs.failures(run.id)[0].error
     assert run.warnings == ("t:1: part-1.csv was changed since it was registered.",)
 
 
@@ -182,7 +182,7 @@ def test_lists_have_no_header(workspace, score):
 
 
 def test_the_header_is_no_row_of_the_predictions(workspace, score):
-    predictions = workspace.predictions(score("def run(mini_batch): return mini_batch[['n']]", arguments=HEADER).id)
+    predictions = workspace.runs.predictions(score("def run(mini_batch): return mini_batch[['n']]", arguments=HEADER).id)
     assert [row["Prediction"] for row in predictions.page(count=ROWS).to_pylist()] == list(map(str, range(ROWS)))
 
 
@@ -206,7 +206,7 @@ def test_rows_and_header_are_there_once_after_workers_and_runners_were_killed(wo
         finish(workspace, run.id, until=lambda run, least=least: run.status.ended or (run.items_succeeded or 0) >= least)
         if kill_runner(workspace, run.id):
             killed += 1
-            workspace.resume(run.id)
+            workspace.runs.resume(run.id)
     assert killed
     run = finish(workspace, run.id)
     assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, ROWS)
@@ -223,7 +223,7 @@ def test_a_header_that_was_written_and_not_vouched_for_is_written_anew(workspace
     folder.rows_file.write_text("n text\n1 torn")
     script = Path(folder.plan().request.entry_script)
     script.write_text("def run(mini_batch): return mini_batch[['n']]")
-    workspace.resume(run.id)
+    workspace.runs.resume(run.id)
     lines = output(workspace, finish(workspace, run.id)).read_text().splitlines()
     assert lines[0] == "n"
     assert Counter(map(int, lines[1:])) == Counter(range(ROWS))
@@ -281,10 +281,10 @@ def test_without_partition_keys_the_context_has_no_values(workspace, stores, sco
 def test_predictions_of_a_mini_batch_of_several_files_go_to_the_file_of_each_row(workspace, stores, score):
     workspace.register_dataset("s", stores, type="tabular", partition_format=FORMAT)
     run = score("def run(mini_batch): return list(mini_batch.store + mini_batch.brand)", datasets=("s",), partition_keys=["store"])
-    for row in workspace.predictions(run.id).page().to_pylist():
+    for row in workspace.runs.predictions(run.id).page().to_pylist():
         assert row["File"].split("/")[:2] == [f"store={row['Prediction'][0]}", row["Prediction"][1]]
     fewer = score("def run(mini_batch): return [len(mini_batch)]", datasets=("s",), partition_keys=["store"])
-    assert [row["File"] for row in workspace.predictions(fewer.id).page().to_pylist()] == [""] * 3
+    assert [row["File"] for row in workspace.runs.predictions(fewer.id).page().to_pylist()] == [""] * 3
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_a_script_that_prints_without_end_does_not_fill_the_disk(workspace, subm
         ).id,
     )
     assert run.status is RunStatus.COMPLETED
-    logs = [path for name, path in workspace.logs(run.id).items() if "stdout/" in name and path.stat().st_size]
+    logs = [path for name, path in workspace.runs.logs(run.id).items() if "stdout/" in name and path.stat().st_size]
     assert sum(path.stat().st_size for path in logs) < 80_000_000
     assert any("bytes were dropped here" in path.read_text() for path in logs)
     assert any(path.read_text().endswith("the end\n") for path in logs)
@@ -94,12 +94,12 @@ def test_a_run_that_can_not_write_its_rows_says_why_and_is_resumed_when_there_is
     assert "File too large" in run.error
     assert "resume the run" in run.error
     assert 0 < run.items_succeeded < 40
-    kept = workspace.output(run.id)["parallel_run_step.partial.txt"].read_text().splitlines()
+    kept = workspace.runs.output(run.id)["parallel_run_step.partial.txt"].read_text().splitlines()
     assert len(kept) == run.items_succeeded
-    workspace.resume(run.id)
+    workspace.runs.resume(run.id)
     run = finish(workspace, run.id)
     assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 40)
-    lines = workspace.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
+    lines = workspace.runs.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
     assert Counter(line[:8] for line in lines) == Counter(f"{i:04}.csv" for i in range(40))
 
 
@@ -142,7 +142,7 @@ def test_a_child_that_holds_the_line_open_does_not_keep_the_run_waiting(workspac
 def test_a_forked_child_that_comes_back_from_run_costs_nothing(workspace, submit, finish):
     run = finish(workspace, submit("import os\ndef run(mini_batch):\n    os.fork()\n    return mini_batch").id)
     assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 20, 0), run.error
-    assert len(workspace.output(run.id)["parallel_run_step.txt"].read_text().splitlines()) == 20
+    assert len(workspace.runs.output(run.id)["parallel_run_step.txt"].read_text().splitlines()) == 20
 
 
 @pytest.mark.parametrize("other", ['lambda: "noon"', 'lambda: float("nan")', "lambda: 0.0"])

@@ -50,7 +50,7 @@ def test_a_worker_works_in_a_private_folder_and_its_logs_are_kept(workspace, sco
         5,
     )
     assert run.status is RunStatus.COMPLETED, run.error
-    kept = [path for name, path in workspace.logs(run.id).items() if name.endswith("note.txt")]
+    kept = [path for name, path in workspace.runs.logs(run.id).items() if name.endswith("note.txt")]
     assert kept[0].read_text() == "kept"
 
 

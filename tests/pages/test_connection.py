@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.workspace import SignIn
+from services.connection import SignIn
 
 
 def test_it_says_where_the_workspace_is_and_that_all_it_needs_is_there(open_page, home):

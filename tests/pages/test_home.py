@@ -91,7 +91,7 @@ def test_a_run_that_goes_on_is_shown_with_its_progress(open_page, insert):
 
 def test_what_waits_for_approval_is_named_with_a_link_to_it(open_page, workspace, model_file):
     model = workspace.register_model("classifier", model_file)
-    script = workspace.add_entry_script("mine.py", b"def run(mini_batch): return mini_batch")
+    script = workspace.scripts.add("mine.py", b"def run(mini_batch): return mini_batch")
     app = open_page()
     assert headings(app)[0] == "Needs attention"
     assert {"classifier\\:1", "mine\\.py"} <= set(links(app))

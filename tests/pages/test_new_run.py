@@ -41,7 +41,7 @@ def test_an_empty_workspace_says_what_to_register_and_leads_there(open_page):
 
 def test_a_link_chooses_model_dataset_and_script(open_page, workspace, registered, csv_folder):
     workspace.register_dataset("newer", csv_folder(3, "newer"))
-    uploaded = workspace.add_entry_script("one.py", SCRIPT)
+    uploaded = workspace.scripts.add("one.py", SCRIPT)
     app = open_page(NEW_RUN, model="m:1", dataset="d:1", script=script_label(uploaded))
     assert [app.selectbox(key=key).value for key in ("model", "dataset", "script")] == ["m:1", "d:1", script_label(uploaded)]
 
@@ -104,7 +104,7 @@ def test_every_wrong_setting_is_marked_and_nothing_is_submitted(open_page, works
     for part in ("0 is out of range", "1\\.5MB", "nonsense", "No closing quotation"):
         assert part in errors
     assert review(app).error[0].value.startswith("Nothing can be submitted")
-    assert workspace.runs() == []
+    assert workspace.runs.latest() == []
     app.text_input(key="node_count").set_value("1")
     app.text_input(key="mini_batch_size").set_value("5")
     app.text_area(key="environment_variables").set_value("A=1")
@@ -117,7 +117,7 @@ def test_a_value_that_only_this_workspace_refuses_is_marked_too(open_page, works
     app.text_input(key="mini_batch_size").set_value("1MB").run()
     assert "is a size in bytes" in words(app.error)
     submit(app)
-    assert workspace.runs() == []
+    assert workspace.runs.latest() == []
 
 
 def test_a_model_that_is_a_program_runs_only_after_its_sha256_was_approved(open_page, workspace, registered, finish):
@@ -126,11 +126,11 @@ def test_a_model_that_is_a_program_runs_only_after_its_sha256_was_approved(open_
     assert model.sha256 in [code.value for code in app.code]
     submit(app)
     assert "was not approved yet" in words(app.error)
-    assert workspace.runs() == []
+    assert workspace.runs.latest() == []
     app.button(key=f"approve-{model.sha256}").click().run()
     assert model.sha256 not in [code.value for code in app.code]
     submit(app)
-    (run,) = workspace.runs()
+    (run,) = workspace.runs.latest()
     assert (run.request.models, finish(workspace, run.id).items_succeeded) == (("m:1",), 12)
 
 
@@ -144,7 +144,7 @@ def test_what_was_filled_in_is_what_runs_and_the_page_of_the_run_opens(open_page
     app.text_input(key="run_name").set_value(" :red[A] run ")
     submit(app)
     assert not app.exception
-    (run,) = workspace.runs()
+    (run,) = workspace.runs.latest()
     assert app.query_params["run"] == run.id
     assert "A\\] run" in app.header[0].value
     request = run.request
@@ -157,12 +157,12 @@ def test_what_was_filled_in_is_what_runs_and_the_page_of_the_run_opens(open_page
 def test_an_uploaded_script_is_shown_before_it_is_approved(open_page, workspace, registered):
     app = open_page(NEW_RUN, model="No model")
     app.file_uploader(key="uploaded_script").upload("one.py", SCRIPT).run()
-    (uploaded,) = [script for script in workspace.entry_scripts() if script.origin == "uploaded"]
+    (uploaded,) = [script for script in workspace.scripts.all() if script.origin == "uploaded"]
     assert app.selectbox(key="script").value == script_label(uploaded)
     assert {SCRIPT.decode().strip(), uploaded.sha256} <= {code.value for code in app.code}
     submit(app)
     assert "was not approved yet" in words(app.error)
-    assert workspace.runs() == []
+    assert workspace.runs.latest() == []
     app.button(key=f"approve-{uploaded.sha256}").click().run()
     assert not app.error
 
@@ -176,7 +176,7 @@ def test_an_uploaded_script_that_cannot_work_is_refused_with_the_reason(open_pag
     assert not app.exception
     assert said in words(app.error)
     assert app.selectbox(key="script").value == "batch_scoring_script.py"
-    assert all(script.origin == "built-in" for script in workspace.entry_scripts())
+    assert all(script.origin == "built-in" for script in workspace.scripts.all())
 
 
 def test_files_that_changed_since_they_were_registered_are_said_before_the_run_in_one_box(open_page, workspace, csv_folder):
@@ -207,7 +207,7 @@ def test_the_same_request_within_moments_is_one_run_and_later_it_is_another(work
     submission.submit(workspace, request)
     submission.at -= 60
     submission.submit(workspace, request)
-    runs = workspace.runs()
+    runs = workspace.runs.latest()
     assert len(runs) == 4
     for run in runs:
         finish(workspace, run.id)

@@ -31,7 +31,7 @@ def test_every_download_holds_what_is_shown_in_its_order(ended, download):
 def test_the_file_as_the_run_wrote_it_is_downloaded_and_no_other(ended, get, workspace):
     run = ended(THREE_CLASSES)
     status, headers, body = get(f"downloads/output?run={run.id}&name=parallel_run_step.txt")
-    assert (status, body) == (200, workspace.output(run.id)["parallel_run_step.txt"].read_bytes())
+    assert (status, body) == (200, workspace.runs.output(run.id)["parallel_run_step.txt"].read_bytes())
     assert headers["content-length"] == str(len(body))
     assert headers["content-disposition"] == "attachment; filename*=utf-8''parallel_run_step.txt"
     for name in ("../plan.json", "/etc/passwd", "..", "", "parallel_run_step.txt\0"):

@@ -300,7 +300,7 @@ def test_partial_results_of_a_running_run_are_shown_as_such(open_page, workspace
     assert not app.exception
     assert "Partial results, 8 of 10 files to go" in words(app.caption)
     assert list(table(app)["File"]) == ["0000.csv", "0001.csv"]
-    workspace.cancel(run.id)
+    workspace.runs.cancel(run.id)
     assert finish(workspace, run.id).status is RunStatus.CANCELED
 
 

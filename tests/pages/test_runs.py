@@ -169,7 +169,7 @@ def test_rerun_makes_a_new_run_and_opens_it(open_page, workspace, ended, finish)
     first = ended(GOOD, "again")
     app = open_page(RUNS, run=first.id)
     app.button(key=f"rerun-{first.id}").click().run()
-    newest, _ = workspace.runs()
+    newest, _ = workspace.runs.latest()
     assert (app.query_params["run"], newest.title) == (newest.id, "again")
     assert newest.id != first.id
     finish(workspace, newest.id)

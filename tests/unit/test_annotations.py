@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
+from services.domain import RowKey
 from services.errors import NotFound, SettingsError
-from services.predictions.annotations import Annotation, AnnotationStore, RowKey, SavedView
+from services.predictions.annotations import Annotation, AnnotationStore, SavedView
 
 HOSTILE = "\"'; DROP TABLE remarks; -- \udcff\x00 🐈\n<b>"
 

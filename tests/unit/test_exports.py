@@ -15,12 +15,13 @@ from xml.etree import ElementTree
 import pytest
 from pyarrow import parquet
 
+from services.domain import Provenance, RowKey
 from services.errors import SettingsError
 from services.predictions import exports
-from services.predictions.annotations import Annotation, RowKey
+from services.predictions.annotations import Annotation
 from services.predictions.filters import EVERY_ROW, Filter, Order
 from services.predictions.matching import ScoredMiniBatch
-from services.predictions.provenance import Provenance, provenance_file
+from services.predictions.provenance import provenance_file
 from services.predictions.reader import Predictions
 from services.predictions.writer import make_table
 

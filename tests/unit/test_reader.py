@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from services.domain import RowKey
 from services.errors import NotFound, SettingsError
 from services.predictions import charts
-from services.predictions.annotations import RowKey
 from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, EVERY_ROW, Condition, Filter, Operator, Order
 from services.predictions.matching import ScoredMiniBatch, Status
 from services.predictions.reader import Predictions

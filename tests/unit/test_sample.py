@@ -15,7 +15,7 @@ import pytest
 
 from services.errors import StudioError
 from services.sample import SampleMade, make_sample
-from services.workspace import open_workspace
+from services.workspaces import open_workspace
 
 ROOT = Path(__file__).parents[2]
 

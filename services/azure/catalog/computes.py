@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.azure.auth.session import Session
-from services.remote import ComputeTarget, Datastore
+from services.domain import ComputeTarget, Datastore
 
 
 def compute_targets(session: Session) -> list[ComputeTarget]:

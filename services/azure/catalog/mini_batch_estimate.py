@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.domain import Dataset, TabularDataset
-from services.errors import NotFound, SettingsError
+from services.errors import NotFound
 from services.formats import counted
 from services.intake.partition_format import PartitionFormat
 from services.settings import ParallelRunSettings
@@ -15,24 +15,16 @@ from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 
 
-def cut(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Callable[[Dataset], Path]) -> MiniBatchPlan:
-    """`datasets` have their files counted; `list_of` tells where the list of one's files is. Raises SettingsError."""
-    first, processes = datasets[0], settings.process_count_per_node
-    for other in datasets:
-        if other.type != first.type:
-            text = f"{first} is a {first.type} dataset and {other} a {other.type} dataset"
-            raise SettingsError("dataset", text, "Choose datasets of one type.")
-    size = settings.mini_batch_size
-    if size and not size.isdecimal() and not isinstance(first, TabularDataset):
-        text = f"“{size}” is a size in bytes, and {first} is a file dataset"
-        raise SettingsError("mini_batch_size", text, "Give a number of files, such as 10.")
+def estimate(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Callable[[Dataset], Path]) -> MiniBatchPlan:
+    """`datasets` fit the settings and have their files counted; `list_of` returns where the list of one's files is."""
+    processes = settings.process_count_per_node
     return replace(
-        _cut(datasets, settings, list_of),
+        _estimate(datasets, settings, list_of),
         on=counted(settings.node_count, "node") + (f" of {counted(processes, 'worker')}" if processes else ""),
     )
 
 
-def _cut(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Callable[[Dataset], Path]) -> MiniBatchPlan:
+def _estimate(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Callable[[Dataset], Path]) -> MiniBatchPlan:
     first, counts = datasets[0], [dataset.item_count for dataset in datasets]
     items = None if None in counts else sum(count or 0 for count in counts)
     if settings.partition_keys:
@@ -49,16 +41,11 @@ def _cut(datasets: Sequence[Dataset], settings: ParallelRunSettings, list_of: Ca
         note = "How many rows and mini-batches there are is not known here: Azure ML cuts tabular datasets by bytes when it runs."
         return MiniBatchPlan(first.item, None, None, "", (note,), estimated=True)
     units = settings.units_in_a_mini_batch(tabular=True)
-    each = settings.mini_batch_size or ""
-    each = f" of {counted(units, 'byte') if each.isdecimal() else each or '1MB'}"
+    size = settings.resolved(tabular=True).mini_batch_size or ""
+    each = f" of {counted(units, 'byte') if size.isdecimal() else size}"
     return MiniBatchPlan(first.item, items, sum(max(1, -(-size // units)) for size in sizes), each, estimated=True)
 
 
 def _count_of_keys(dataset: Dataset, keys: tuple[str, ...], list_of: Callable[[Dataset], Path]) -> int:
-    known = PartitionFormat.parse(dataset.partition_format).keys if dataset.partition_format else ()
-    if missing := [key for key in keys if key not in known]:
-        whose = f", whose keys are {', '.join(known)}" if known else ": it has no partition format"
-        text = f"“{missing[0]}” is no key of {dataset}{whose}"
-        raise SettingsError("partition_keys", text, "Leave the partition keys empty, or register it with a partition format.")
     value_of = PartitionFormat.parse(dataset.partition_format).values_of(keys)
     return len({str(value_of(file.path)) for file in read_manifest(list_of(dataset))})

@@ -13,9 +13,19 @@ from services.azure.catalog import computes, environments
 from services.azure.catalog.cached_list import NEVER, CachedList
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
-from services.domain import Dataset, Environment, FileDataset, Model, TabularDataset, parse_reference, utc_now
+from services.domain import (
+    ComputeTarget,
+    ConnectionState,
+    Dataset,
+    Datastore,
+    Environment,
+    FileDataset,
+    Model,
+    TabularDataset,
+    parse_reference,
+    utc_now,
+)
 from services.errors import NotFound, StudioError
-from services.remote import ComputeTarget, ConnectionState, Datastore
 
 FRESH = timedelta(seconds=60)
 """How old a list may be before it is fetched again."""

@@ -10,7 +10,7 @@ from typing import Any
 from services.azure.catalog.datasets import PLACE, for_azure
 from services.azure.runs.output_reader import rows_file, scored
 from services.azure.runs.run_folder import FilesAgain, RunFolder, RunPlan
-from services.domain import Dataset, Run, RunStatus
+from services.domain import Dataset, Run
 from services.errors import StudioError
 from services.formats import counted
 from services.predictions.matching import Status, read_rows
@@ -40,9 +40,6 @@ def restrict_to_failed(
 
 def _failed(run: Run, folder: RunFolder) -> list[list[str]]:
     """The paths of the items without a row, by dataset."""
-    if not run.status.ended:
-        advice = "Wait for its end, or cancel it." if run.status is not RunStatus.NOT_RESPONDING else "Resume it, or cancel it."
-        raise StudioError(f"Run {run.id} has not ended: which of its items fail isn't known yet.", advice)
     plan = folder.plan()
     if plan.tabular:
         raise StudioError(f"Which rows of the table failed in run {run.id} is not told by Azure ML.", _WHOLE)

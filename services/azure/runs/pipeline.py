@@ -22,7 +22,7 @@ from services.azure.runs import failed_items
 from services.azure.runs.run_folder import RunFolder, RunPlan
 from services.domain import RunRequest, parse_reference
 from services.errors import StudioError
-from services.pipelines import PARAMETERS
+from services.settings import PIPELINE_PARAMETERS
 
 if TYPE_CHECKING:
     from azureml.core import Workspace
@@ -75,15 +75,16 @@ def build(session: Session, plan: RunPlan, folder: RunFolder) -> Pipeline:
 
 def mini_batch_size(plan: RunPlan) -> str | None:
     """Said outright, since the value of a pipeline parameter needs a default: the SDK's own are 10 files and 1 MB."""
-    settings = plan.request.settings
-    return None if settings.partition_keys else settings.mini_batch_size or ("1MB" if plan.tabular else "10")
+    return plan.request.settings.resolved(tabular=plan.tabular).mini_batch_size
 
 
 def with_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, those that may be one as pipeline parameters of the same name. A list is one as its JSON."""
     from azureml.pipeline.core import PipelineParameter
 
-    defaults = {name: json.dumps(value) if isinstance(value, list) else value for name, value in settings.items() if name in PARAMETERS}
+    defaults = {
+        name: json.dumps(value) if isinstance(value, list) else value for name, value in settings.items() if name in PIPELINE_PARAMETERS
+    }
     return dict(settings) | {name: PipelineParameter(name, value) for name, value in defaults.items() if value is not None}
 
 

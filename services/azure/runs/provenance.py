@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from services.azure.runs.run_folder import RunFolder
-from services.domain import Environment, Run
+from services.domain import Environment, Provenance, RowKey, RowTrace, Run
 from services.errors import StudioError
-from services.predictions.annotations import RowKey
-from services.predictions.provenance import Provenance, RowTrace, sha256_of
+from services.predictions.provenance import sha256_of
 from services.predictions.writer import path_of
 from services.storage.manifest import read_manifest
 

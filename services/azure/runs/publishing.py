@@ -1,4 +1,4 @@
-"""Pipeline runs that are there, pipelines published as endpoints, schedules: `services.pipelines.Pipelines` by SDK v1."""
+"""Pipeline runs that are there, pipelines published as endpoints, schedules: `services.workspace.PipelineService` by SDK v1."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 from services.azure.auth.sdk_errors import moment, run_status
 from services.azure.auth.session import Session
 from services.azure.runs import pipeline
-from services.azure.runs.operations import RunOperations, again
+from services.azure.runs.azure_runs import AzureRuns, again
 from services.azure.runs.run_folder import EXPERIMENT, RunPlan
-from services.domain import Run, RunStatus
+from services.domain import PipelineRun, PublishedPipeline, Recurrence, Run, RunStatus, Schedule
 from services.errors import NotFound, SettingsError, StudioError
 from services.formats import counted
-from services.pipelines import PARAMETERS, PipelineRun, PublishedPipeline, Recurrence, Schedule
+from services.settings import PIPELINE_PARAMETERS
 from services.storage.atomic import write_atomically
 from services.storage.mini_batch_plan import MiniBatchPlan
 
@@ -27,7 +27,7 @@ _PIPELINE_RUN = "azureml.PipelineRun"
 class Publishing:
     """The pipelines of one workspace. What a pipeline was published from is kept in `home`, since its graph does not tell it."""
 
-    def __init__(self, home: Path, session: Session, runs: RunOperations) -> None:
+    def __init__(self, home: Path, session: Session, runs: AzureRuns) -> None:
         self._kept = home / "published"
         self._session = session
         self._runs = runs
@@ -169,7 +169,7 @@ class Publishing:
         if self._path(its.id).exists():
             plan = self._plan(its.id)
             values = plan.request.settings.as_dict() | {"mini_batch_size": pipeline.mini_batch_size(plan)}
-            defaults = {name: _text(values[name]) for name in PARAMETERS if values.get(name) is not None}
+            defaults = {name: _text(values[name]) for name in PIPELINE_PARAMETERS if values.get(name) is not None}
         return PublishedPipeline(
             its.id, its.name or "", its.description or "", its.version or "", its.status == "Active", its.endpoint or "", defaults
         )

@@ -20,9 +20,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from services.domain import RunRequest, RunStatus
+from services.domain import PipelineRun, RunRequest, RunStatus
 from services.errors import WorkspaceUnavailable
-from services.pipelines import PipelineRun
 from services.storage.atomic import write_atomically
 from services.storage.manifest import read_manifest
 from services.storage.run_process import RunPlace

@@ -26,9 +26,8 @@ from services.azure.auth.session import Session
 from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
 from services.azure.runs import artifacts, failures, output_reader, pipeline
 from services.azure.runs.run_folder import RunFolder
-from services.domain import RunStatus, utc_now
+from services.domain import PipelineRun, RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
-from services.pipelines import PipelineRun
 from services.storage import run_process
 from services.storage.run_process import Outcome
 from services.storage.store import Store

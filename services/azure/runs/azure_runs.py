@@ -4,9 +4,8 @@ the network, but the sign-in that is lent to a runner."""
 from __future__ import annotations
 
 import contextlib
-import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +14,29 @@ from filelock import Timeout
 
 from services.azure.auth.session import Session
 from services.azure.auth.token_relay import TokenSender
-from services.azure.runs import failures, output_reader
+from services.azure.catalog import environments
+from services.azure.catalog.workspace_cache import WorkspaceCache
+from services.azure.runs import failures, output_reader, provenance
 from services.azure.runs.run_folder import RunFolder, RunPlan
-from services.domain import Failure, Model, Run, RunRequest, RunStatus, utc_now
+from services.domain import (
+    ComputeTarget,
+    Environment,
+    Failure,
+    Model,
+    PipelineRun,
+    Provenance,
+    RowKey,
+    RowTrace,
+    Run,
+    RunRequest,
+    RunStatus,
+    utc_now,
+)
 from services.errors import NotFound, SettingsError, StudioError
-from services.pipelines import PARAMETERS, PipelineRun
-from services.remote import ComputeTarget
+from services.settings import PIPELINE_PARAMETERS
 from services.storage import run_process
 from services.storage.mini_batch_plan import MiniBatchPlan
+from services.storage.runs import StoredRuns
 from services.storage.store import Store
 
 if TYPE_CHECKING:
@@ -66,31 +80,36 @@ def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models:
     ]
 
 
-class RunOperations:
-    """The runs of one home: `<home of this machine>/azure/<subscription>/<resource group>/<workspace>`."""
+class AzureRuns(StoredRuns[RunFolder]):
+    """`services.workspace.Runs` of `<home of this machine>/azure/<subscription>/<resource group>/<workspace>`, and how a run gets there.
 
-    def __init__(self, home: Path, store: Store, session: Session) -> None:
-        self._home = home
-        self._store = store
+    `fetch(dataset, path)` brings a file of a dataset to this machine.
+    """
+
+    def __init__(self, home: Path, store: Store, session: Session, cache: WorkspaceCache, fetch: Callable[[str, str], Path]) -> None:
+        super().__init__(home, store, RunFolder)
         self._session = session
+        self._cache = cache
+        self._fetch = fetch
         self._token_sender = TokenSender(session.lent)
 
-    def submit(self, plan: RunPlan, cut: MiniBatchPlan, warnings: Sequence[str] = ()) -> Run:
-        """Record the run, then let go of it: a runner process carries it. A second one with its `submission_id` is the first.
+    def submit(self, plan: RunPlan, mini_batches: MiniBatchPlan, warnings: Sequence[str] = ()) -> Run:
+        """Record the run and return: a runner process follows it. A second one with its `submission_id` is the first.
 
         Raises WorkspaceUnavailable.
         """
         lent = self._lent()
-        run_id = f"run-{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        folder = self.folder(run_id)
+        folder = self._new_folder()
         folder.create(plan)
-        unknown = dict.fromkeys(("items_succeeded", "items_failed", "mini_batches_done"))  # until Azure ML tells
-        unknown |= dict.fromkeys(("mini_batches_total", *(() if cut.item_count else ("items_total",)))) if cut.estimated else {}
-        run = self._store.insert_run(run_id, plan.request, cut.item_count, cut.mini_batch_count, tuple(warnings), **unknown)
-        if run.id != run_id:  # a second click
+        unknown = dict.fromkeys(("items_succeeded", "items_failed", "mini_batches_done"))  # until Azure ML reports them
+        if mini_batches.estimated:
+            unknown |= dict.fromkeys(("mini_batches_total", *(() if mini_batches.item_count else ("items_total",))))
+        counts = (mini_batches.item_count, mini_batches.mini_batch_count)
+        run = self._store.insert_run(folder.path.name, plan.request, *counts, tuple(warnings), **unknown)
+        if run.id != folder.path.name:  # a second click
             shutil.rmtree(folder.path, ignore_errors=True)
         else:
-            self._start(run_id, lent)
+            self._start(run.id, lent)
         return run
 
     def _lent(self) -> str:
@@ -104,52 +123,36 @@ class RunOperations:
         elif started:
             started.close()
 
-    def folder(self, run_id: str) -> RunFolder:
-        return RunFolder(self._home, run_id)
-
-    # ---- watching -------------------------------------------------------------------------------------------------------------
-
-    def all(self, limit: int) -> list[Run]:
-        return [self._with_liveness(run) for run in self._store.runs(limit)]
-
-    def one(self, run_id: str) -> Run:
-        return self._with_liveness(self._store.run(run_id))
-
-    def _with_liveness(self, run: Run) -> Run:
-        return run_process.with_liveness(run, self.folder(run.id), self._store)
-
     def plan(self, run_id: str) -> RunPlan:
-        """What was asked. Raises NotFound."""
-        self._store.run(run_id)
+        """What was submitted. Raises NotFound."""
         return self.folder(run_id).plan()
 
     def pipeline_run(self, run_id: str) -> PipelineRun | None:
         """The run as its runner saw it last in Azure ML; None before it is there."""
-        self._store.run(run_id)
         return self.folder(run_id).pipeline_run()
 
     # ---- changing course ------------------------------------------------------------------------------------------------------
 
     def cancel(self, run_id: str) -> Run:
         """Ask for the run's end. Where nobody carries it, a runner is started to ask Azure ML; one that is not there yet ends at once."""
-        run = self.one(run_id)
+        run = self.get(run_id)
         if run.status.ended:
             return run
         self._store.request_cancel(run_id)
         folder = self.folder(run_id)
         with contextlib.suppress(Timeout), folder.locked(_LOCK_TIMEOUT_SECONDS):
             if self._store.run(run_id).status.ended:
-                return self.one(run_id)
+                return self.get(run_id)
             if folder.pipeline_run() is None and not folder.plan().published_id:  # of such a one Azure ML may know all the same
                 ended = {"error": "Canceled on request, before it was submitted.", "error_code": None, "workers": 0, "rate": None}
                 self._store.update_run(run_id, status=RunStatus.CANCELED, ended_at=utc_now(), **ended)
             else:
                 self._start_again(run_id)
-        return self.one(run_id)
+        return self.get(run_id)
 
     def resume(self, run_id: str) -> Run:
         """Follow a run again that nobody follows any more. Raises StudioError for one that has ended, in Azure ML too."""
-        run = self.one(run_id)
+        run = self.get(run_id)
         if run.status.ended:
             text = f"Run {run_id} is {run.status.lower()} in Azure ML; there is nothing to resume."
             raise StudioError(text, "Rerun it to score everything again.")
@@ -168,17 +171,28 @@ class RunOperations:
 
     # ---- what it left ---------------------------------------------------------------------------------------------------------
 
-    def failures(self, run_id: str, limit: int) -> list[Failure]:
-        self._store.run(run_id)
+    def environment(self, run_id: str) -> Environment:
+        name = self.plan(run_id).request.environment
+        if not name:
+            return environments.default()
+        return self._cache.one(self._cache.environments, "environment", name, known=True)  # a page asks at each look at the run
+
+    def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
         return failures.attempts(self.folder(run_id), limit)
 
-    def logs(self, run_id: str) -> dict[str, Path]:
-        self._store.run(run_id)
-        return self.folder(run_id).log_files()
+    def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
+        datasets = self.get(run_id).request.datasets
+        return provenance.trace(self.folder(run_id), key, lambda number, path: self._fetch(datasets[number], path))
 
-    def output(self, run_id: str) -> dict[str, Path]:
-        self._store.run(run_id)
-        return self.folder(run_id).output_files()
+    def provenance(self, run_id: str) -> Provenance:
+        """As far as it is known here: Azure is not asked for it, and what was deleted since is still named."""
+        run = self.get(run_id)
+        hashes = {model.reference: model.sha256 for model in self._cache.known(self._cache.models)}
+        models = [(reference, hashes.get(reference, "")) for reference in run.request.models]
+        name = run.request.environment
+        known = (environment for environment in self._cache.known(self._cache.environments) if environment.reference == name)
+        environment = next(known, None) if name else environments.default()
+        return provenance.provenance(run, self.folder(run_id), models, environment)
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of the output. Azure ML writes it at the end: before that, it has no rows."""
@@ -193,8 +207,8 @@ class RunOperations:
 
 def again(request: RunRequest, parameters: dict[str, str]) -> RunRequest:
     """The request of a published pipeline's run: what was published, with other values of its parameters. Raises SettingsError."""
-    if unknown := sorted(set(parameters) - set(PARAMETERS)):
+    if unknown := sorted(set(parameters) - set(PIPELINE_PARAMETERS)):
         text = f"“{unknown[0]}” is no parameter of the pipeline"
-        raise SettingsError(unknown[0], text, f"Its parameters are {', '.join(PARAMETERS)}.")
+        raise SettingsError(unknown[0], text, f"Its parameters are {', '.join(PIPELINE_PARAMETERS)}.")
     given = request.settings.as_dict() | parameters
     return replace(request, settings=type(request.settings).from_dict(given), submission_id="", rerun_of=None, failed_only=False)

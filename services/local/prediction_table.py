@@ -1,0 +1,76 @@
+"""The table of predictions of a local run: made from its rows and journal, and made again while the run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from services.domain import Run
+from services.errors import NotFound, StudioError, WorkspaceUnavailable
+from services.local import output_reader
+from services.local.run_folder import RunFolder
+from services.predictions.writer import table_name
+from services.storage.journal import Journal
+
+if TYPE_CHECKING:
+    from services.predictions.reader import Predictions
+
+_REBUILD_SECONDS = 3.0  # between two tables of partial results, and a second more for each megabyte that the last one has
+_LARGE = 200_000  # items, half a second's work
+
+
+def open_table(run: Run, folder: RunFolder) -> Predictions:
+    """The typed table of what is settled by now. Raises NotFound for a run without rows, WorkspaceUnavailable for a folder that can't
+    be written."""
+    from services.predictions.open_tables import open_predictions
+    from services.predictions.selections import remove_table
+    from services.predictions.writer import make_table
+
+    if run.request.settings.output_action == "summary_only":
+        raise NotFound(f"Run {run.id} has no rows: its script writes its own output.", "Download the output files instead.")
+    last = 0
+    for earlier, _ in output_reader.chain(folder):
+        if earlier.has_journal:
+            with Journal(earlier.path) as journal:
+                last += journal.last_seq()
+    table = folder.path / table_name(last)
+    if (existing := _existing_table(folder, table, run)) is not None:
+        return existing
+    try:
+        with FileLock(folder.path / "predictions.lock"):  # tabs that ask at once wait for one table
+            if (existing := _existing_table(folder, table, run)) is not None:
+                return existing
+            make_table(output_reader.settled(folder), table)
+            predictions = open_predictions(table)
+            for path in folder.path.glob("predictions-*.parquet"):
+                if path != table:
+                    remove_table(path)
+            return predictions
+    except OSError as error:
+        raise WorkspaceUnavailable(f"The run's folder, {folder.path}, can't be written: {error.strerror or error}.") from error
+
+
+def _existing_table(folder: RunFolder, table: Path, run: Run) -> Predictions | None:
+    """This table where it is made already, or of a run that goes on one that is fresh enough."""
+    from services.predictions.open_tables import open_predictions
+
+    with contextlib.suppress(FileNotFoundError, NotFound):  # another tab may have made a newer one and removed this
+        if table.is_file():
+            return open_predictions(table)
+        older = sorted(folder.path.glob(table_name("*")), key=lambda path: path.stat().st_mtime)
+        if older and not run.status.ended:
+            last = older[-1].stat()
+            if time.time() - last.st_mtime < _REBUILD_SECONDS + last.st_size / 1e6:
+                return open_predictions(older[-1])
+    return None
+
+
+def prepare_large_table(run: Run, folder: RunFolder) -> None:
+    """Make the table of a run that has ended before somebody asks for it, where that takes long. Never raises StudioError."""
+    if run.status.ended and (run.items_total or 0) >= _LARGE:
+        with contextlib.suppress(StudioError):
+            open_table(run, folder)

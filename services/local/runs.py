@@ -1,0 +1,187 @@
+"""The runs of the local workspace: submit, watch, cancel, resume, and read what they left. Carrying one out is runner.py's."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import Timeout
+
+from services.domain import (
+    Dataset,
+    Environment,
+    Failure,
+    Provenance,
+    RowKey,
+    RowTrace,
+    Run,
+    RunRequest,
+    RunStatus,
+    TabularDataset,
+    utc_now,
+)
+from services.errors import NotFound, StudioError
+from services.local import output_reader, prediction_table, provenance, reuse
+from services.local.batching import cut, files_of, manifest_by_keys, plan_mini_batches
+from services.local.environments import check_is_there, what_changed
+from services.local.output_reader import worker_name
+from services.local.run_folder import PlannedDataset, PlannedModel, RunFolder, RunPlan
+from services.storage import run_process
+from services.storage.journal import Journal
+from services.storage.runs import StoredRuns
+from services.storage.store import Store
+from services.submission import Inputs
+
+if TYPE_CHECKING:
+    from services.predictions.reader import Predictions
+
+_LOCK_TIMEOUT_SECONDS = 0.3  # seconds: somebody who looks whether the run is carried out holds its lock for less
+_LOCK_RELEASE_SECONDS = 5.0  # seconds: who has written down that a run ended lets go of its lock in less
+
+
+def plan_dataset(dataset: Dataset, keys: tuple[str, ...] | None) -> PlannedDataset:
+    """A dataset as a run reads it. Raises NotFound where its manifest is gone."""
+    planned = PlannedDataset(dataset.reference, dataset.root, dataset.manifest, dataset.item_count or 0, "", (), dataset.partition_format)
+    if isinstance(dataset, TabularDataset):
+        planned = replace(planned, format=dataset.format, columns=dataset.columns)
+    if not keys:
+        return planned
+    try:
+        return replace(planned, manifest=str(manifest_by_keys(Path(dataset.manifest), dataset.partition_format, keys)))
+    except OSError as error:
+        why = f"The list of files of dataset {dataset} can't be read or put in order: {error.strerror or error}."
+        raise NotFound(why, "Register the dataset again.") from error
+
+
+def make_plan(request: RunRequest, inputs: Inputs) -> RunPlan:
+    """What a runner needs to know of a resolved request: the files that its references mean now. Raises NotFound."""
+    assert inputs.environment, "a local run always has an interpreter"
+    return RunPlan(
+        request,
+        tuple(plan_dataset(dataset, request.settings.partition_keys) for dataset in inputs.datasets),
+        tuple(PlannedModel(m.name, m.version, m.path, m.sha256) for m in inputs.models),
+        {name: dataset.root for name, dataset in inputs.side_inputs.items()},
+        inputs.environment,
+    )
+
+
+class LocalRuns(StoredRuns[RunFolder]):
+    """`services.workspace.Runs` of one home, and how a run gets there."""
+
+    def __init__(self, home: Path, store: Store) -> None:
+        super().__init__(home, store, RunFolder)
+
+    def submit(self, plan: RunPlan, warnings: list[str], changes: Iterator[str]) -> Run:
+        """Record the run and return: a runner process executes it. At once completed where an earlier one can be reused.
+
+        `changes` are sentences on files of its datasets that changed since they were registered.
+        """
+        folder = self._new_folder()
+        folder.create(plan)
+        if plan.request.failed_only:
+            try:
+                plan = output_reader.restrict_to_failed(plan, self.folder(str(plan.request.rerun_of)), folder)
+            except StudioError:
+                shutil.rmtree(folder.path, ignore_errors=True)
+                raise
+            folder.create(plan)
+        mini_batches = plan_mini_batches(plan.datasets, plan.request.settings)
+        counts = (mini_batches.item_count, mini_batches.mini_batch_count)
+        known = reuse.reused(self._store, folder, plan, changes)
+        run = self._store.insert_run(folder.path.name, plan.request, *counts, (*warnings, *mini_batches.notes), **known)
+        if run.id != folder.path.name:  # a second click
+            shutil.rmtree(folder.path, ignore_errors=True)
+        elif not run.status.ended:
+            self._start(folder)
+        return run
+
+    def _start(self, folder: RunFolder) -> None:
+        run_process.start(folder, "services.local.runner", self._home)
+
+    def environment_warnings(self, plan: RunPlan) -> list[str]:
+        """What is installed otherwise than it was for the last such run that completed."""
+        before = self._store.last_completed(plan.request)
+        if before is None:
+            return []
+        with contextlib.suppress(StudioError):  # its folder may be gone
+            then = self.folder(before.id).plan().environment
+            if then.packages and (changes := what_changed(then, plan.environment)):
+                return [f"The environment is not that of {before.id}, the last such run that completed: {changes}."]
+        return []
+
+    # ---- changing course ------------------------------------------------------------------------------------------------------
+
+    def cancel(self, run_id: str) -> Run:
+        """Ask the runner for the end. Where there is none, the run is canceled here and now."""
+        if self.get(run_id).status.ended:
+            return self.get(run_id)
+        self._store.request_cancel(run_id)
+        with contextlib.suppress(Timeout), self.folder(run_id).locked(_LOCK_TIMEOUT_SECONDS):
+            if not self._store.run(run_id).status.ended:
+                ended = {"error": "Canceled on request.", "error_code": None, "workers": 0, "rate": None}
+                self._store.update_run(run_id, status=RunStatus.CANCELED, ended_at=utc_now(), **ended)
+        return self.get(run_id)
+
+    def resume(self, run_id: str) -> Run:
+        """Start a new runner on a run that stopped short. What is scored stays; what failed is tried anew."""
+        run = self.get(run_id)
+        if run.status is RunStatus.COMPLETED:
+            raise StudioError(f"Run {run_id} is completed; there is nothing to resume.", "Rerun it to score everything again.")
+        folder = self.folder(run_id)
+        check_is_there(folder.plan().environment.interpreter)  # says so where the folder is gone
+        try:
+            with folder.locked(_LOCK_RELEASE_SECONDS if run.status.ended else _LOCK_TIMEOUT_SECONDS):
+                if run.status.ended and folder.has_journal:
+                    with Journal(folder.path, writable=True) as journal:
+                        journal.reopen_failed()
+                self._store.clear_cancel(run_id)
+                fresh = {"ended_at": None, "error": None, "error_code": None, "heartbeat_at": utc_now()}
+                self._store.update_run(run_id, status=RunStatus.QUEUED, **fresh)
+                self._start(folder)
+        except Timeout as error:
+            raise StudioError(f"Run {run_id} is being carried out; there is nothing to resume.", "Cancel it first.") from error
+        return self._store.run(run_id)
+
+    # ---- what it left ---------------------------------------------------------------------------------------------------------
+
+    def environment(self, run_id: str) -> Environment:
+        return self.folder(run_id).plan().environment
+
+    def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
+        folder = self.folder(run_id)
+        if not folder.has_journal:
+            return []
+        with Journal(folder.path) as journal:
+            failed = journal.failures(limit)
+        wanted = {attempt.mini_batch for attempt in failed}
+        plan = folder.plan()
+        items = {}
+        for batch in cut(plan.datasets, plan.request.settings):
+            if batch.index in wanted:
+                items[batch.index] = tuple(file.path for file in files_of(Path(plan.datasets[batch.dataset].manifest), batch))
+                if len(items) == len(wanted):
+                    break
+        return [
+            Failure(a.mini_batch, a.attempt, a.status, items.get(a.mini_batch, ()), a.failed, bool(a.final), worker_name(a), a.error)
+            for a in failed
+        ]
+
+    def output(self, run_id: str) -> dict[str, Path]:
+        folder = self.folder(run_id)
+        found = folder.output_files()
+        if folder.rows_file.is_file() and folder.rows_file.stat().st_size:
+            found[folder.partial_file(folder.plan()).name] = folder.rows_file
+        return found
+
+    def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
+        return provenance.trace(self.folder(run_id), key, worker)
+
+    def provenance(self, run_id: str) -> Provenance:
+        return provenance.provenance(self._store.run(run_id), self.folder(run_id))
+
+    def predictions(self, run_id: str) -> Predictions:
+        return prediction_table.open_table(self._store.run(run_id), self.folder(run_id))

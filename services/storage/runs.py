@@ -1,0 +1,60 @@
+"""The runs of one home as its registry and their folders have them: what is the same for every workspace."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from services.domain import Run, RunStatus, utc_now
+from services.storage import run_process
+from services.storage.run_process import RunPlace
+from services.storage.store import Store
+
+F = TypeVar("F", bound=RunPlace)
+
+
+class StoredRuns(Generic[F]):
+    """`folder_of(home, run_id)` is how a workspace opens a run's folder. All raise NotFound for a run that the registry doesn't have."""
+
+    def __init__(self, home: Path, store: Store, folder_of: Callable[[Path, str], F]) -> None:
+        self._home = home
+        self._store = store
+        self._folder_of = folder_of
+
+    def latest(self, limit: int = 1000) -> list[Run]:
+        """The newest runs first, each as it is now: one without an active runner reads NotResponding."""
+        return [self._now(run) for run in self._store.runs(limit)]
+
+    def get(self, run_id: str) -> Run:
+        """One run as it is now."""
+        return self._now(self._store.run(run_id))
+
+    def logs(self, run_id: str) -> dict[str, Path]:
+        """The log files by their name in Azure's layout, those for people first."""
+        return self.folder(run_id).log_files()
+
+    def output(self, run_id: str) -> dict[str, Path]:
+        """The files in the output folder, by name."""
+        return self.folder(run_id).output_files()
+
+    def folder(self, run_id: str) -> F:
+        """The folder of a run that the registry has."""
+        self._store.run(run_id)
+        return self._folder_of(self._home, run_id)
+
+    def any_before(self, run_id: str) -> bool:
+        """Whether a run that was submitted before this one is still queued."""
+        runs = self._store.unended_runs()
+        this = next(run for run in runs if run.id == run_id)
+        older = (run for run in runs if (run.submitted_at, run.id) < (this.submitted_at, this.id))
+        waiting = (RunStatus.NOT_STARTED, RunStatus.QUEUED)
+        return any(run.status in waiting and self._now(run).status in waiting for run in older)
+
+    def _new_folder(self) -> F:
+        """The folder, not made yet, of a run that is about to be submitted."""
+        return self._folder_of(self._home, f"run-{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}")
+
+    def _now(self, run: Run) -> Run:
+        return run_process.with_liveness(run, self._folder_of(self._home, run.id), self._store)

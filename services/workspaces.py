@@ -1,0 +1,92 @@
+"""The workspaces there are: how one is opened, and which one the dashboard works in. The only module that knows the implementations."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.connection import Connection, forget, from_surroundings, is_remembered, remembered, suggested
+from services.errors import SettingsError
+from services.workspace import Workspace
+
+if TYPE_CHECKING:
+    from services.azure.workspace import AzureWorkspace
+
+WORKSPACES = ("local", "azure")
+
+_FIRST_PAINT_SECONDS = 1.5
+"""What the first page is given before an Azure ML workspace signs in: importing the SDK takes a second of this process, in which a page is
+drawn half as fast."""
+
+
+def default_home() -> Path:
+    """`BATCH_SCORING_HOME`, else the platform's folder for a user's data."""
+    from platformdirs import user_data_path
+
+    named = os.environ.get("BATCH_SCORING_HOME")
+    return Path(named).expanduser() if named else user_data_path("batch-scoring-studio", appauthor=False)
+
+
+def open_workspace(name: str = "local", home: str | Path | None = None) -> Workspace:
+    """The workspace called `name`. `home` is where everything on this machine is kept; default: `default_home()`. Which `azure` one, and
+    how to sign in, comes from the environment: see `services.connection.from_surroundings`.
+
+    Raises SettingsError for an unknown name, WorkspaceUnavailable where it can't be reached or written.
+    """
+    base = Path(home) if home else default_home()
+    if name == "local":
+        from services.local.workspace import LocalWorkspace
+
+        return LocalWorkspace(base)
+    if name == "azure":
+        from services.azure.workspace import AzureWorkspace
+
+        return AzureWorkspace(from_surroundings(), base, blocking=True)
+    raise SettingsError("workspace", f"there is no workspace called “{name}”", f"The workspaces are {', '.join(WORKSPACES)}.")
+
+
+# ---- the dashboard's -------------------------------------------------------------------------------------------------------------
+
+_remote: dict[Path, AzureWorkspace] = {}
+_lock = threading.Lock()
+
+
+def chosen_workspace() -> Workspace:
+    """The workspace that the dashboard works in: the Azure ML one that was chosen on its Connection page, else the local one. It is one
+    object for all tabs, so that there is one sign-in. After a start it signs in by itself, in the background, if nobody has to be asked."""
+    base = default_home()
+    if is_remembered(base):
+        from services.azure.workspace import AzureWorkspace
+
+        with _lock:
+            if base not in _remote and (connection := remembered(base)):
+                _remote[base] = AzureWorkspace(connection, base, blocking=False)
+                if not connection.sign_in.asks_a_person:
+                    _remote[base].open(after=_FIRST_PAINT_SECONDS)
+            if base in _remote:
+                return _remote[base]
+    return open_workspace("local", base)
+
+
+def choose_workspace(connection: Connection | None) -> None:
+    """From now on the dashboard works in this workspace, and signs in to it in the background; None: in the local one. What is kept on
+    disk holds no secret."""
+    base = default_home()
+    with _lock:
+        if connection is None:
+            forget(base)
+            _remote.pop(base, None)
+            return
+        from services.azure.workspace import AzureWorkspace
+
+        workspace = AzureWorkspace(connection, base, blocking=False)
+        connection.remember(base)
+        _remote[base] = workspace
+        workspace.open()
+
+
+def suggested_connection() -> dict[str, str]:
+    """What to fill the form of a connection in with: what was chosen last, else what variables and a config.json name. No secret."""
+    return suggested(default_home())
