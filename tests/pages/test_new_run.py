@@ -83,7 +83,7 @@ def test_the_review_tells_how_tables_are_cut_and_what_does_not_fit_them(open_pag
     app.text_input(key="partition_keys").set_value("store").run()
     assert "1,000 rows in 1 mini-batch, on" in words(review(app).markdown).replace("\\", "")
     app.text_input(key="partition_keys").set_value("town").run()
-    assert "“town” is no key of t:1" in words(app.error).replace("\\", "")
+    assert "“town” is not a key of t:1" in words(app.error).replace("\\", "")
 
 
 def test_a_threshold_that_never_stops_is_warned_about(open_page, registered):

@@ -212,7 +212,7 @@ def test_what_failed_of_a_table_can_not_be_scored_again_where_nobody_tells_which
     cloud = AzureWorkspace(connection, home, blocking=False)
     about = ("d", 1, "root", "**", False, 1, 9, "", "", utc_now())
     cloud._cache.datasets.add(TabularDataset(*about, format="csv", columns=(), row_count=4) if tabular else FileDataset(*about))
-    cloud._runs.folder("run-1").path.mkdir(parents=True)
+    (cloud.home / "runs" / "run-1").mkdir(parents=True)
     status = {"status": RunStatus.COMPLETED, "items_succeeded": 3, "items_failed": 1}
     Store(cloud.home).insert_run("run-1", RunRequest((), ("d:1",), "/s.py"), 4, 1, **status)
     app = open_page(RUNS, run="run-1")

@@ -55,7 +55,6 @@ def test_the_files_without_a_row_are_those_to_score_again(ran):
         (["1.csv: 1"], DATASET, RunStatus.COMPLETED, "Not every row"),
         (["good"], DATASET, RunStatus.COMPLETED, "Not every row"),
         (None, DATASET, RunStatus.FAILED, "left no rows"),
-        (["a/1.csv: 1"], DATASET, RunStatus.RUNNING, "has not ended"),
         (["a/1.csv: 1"], replace(DATASET, root=f"{ROOT}/*.csv"), RunStatus.COMPLETED, "no folder of a datastore"),
         (["a/1.csv: 1"], replace(DATASET, root="https://example.com/rows"), RunStatus.COMPLETED, "no folder of a datastore"),
     ],
