@@ -34,19 +34,19 @@ def reduced(imports: dict[str, set[str]]) -> dict[str, set[str]]:
     """Without the arrows that follow from others. There must be no cycle."""
 
     def reached(name: str) -> set[str]:
-        return imports[name].union(*map(reached, imports[name])) if imports[name] else set()
+        return imports[name].union(*map(reached, imports[name]))
 
-    return {
-        name: {other for other in others if not any(other in reached(via) for via in others - {other})} for name, others in imports.items()
-    }
+    def follows(other: str, others: set[str]) -> bool:
+        return any(other in reached(via) for via in others - {other})
+
+    return {name: {other for other in others if not follows(other, others)} for name, others in imports.items()}
 
 
 def drawing(title: str, imports: dict[str, set[str]], prefix: str) -> str:
     """A Mermaid flowchart, which code hosts draw as a picture."""
-    lines = [
-        f"{name.removeprefix(prefix)} --> {other.removeprefix(prefix)}" for name, others in imports.items() for other in sorted(others)
-    ]
-    return f"**{title}**\n\n```mermaid\nflowchart TD\n" + "".join(f"    {line}\n" for line in lines) + "```\n"
+    arrows = [(name.removeprefix(prefix), other.removeprefix(prefix)) for name, others in imports.items() for other in sorted(others)]
+    lines = "".join(f"    {name} --> {other}\n" for name, other in arrows)
+    return f"**{title}**\n\n```mermaid\nflowchart TD\n{lines}```\n"
 
 
 def drawings() -> str:

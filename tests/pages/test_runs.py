@@ -183,7 +183,7 @@ def test_of_a_huge_log_only_the_end_is_read(open_page, home, ended):
         log.write(b"\n" * 300 + b"the \xff last line\n")
     app = open_view(open_page, run, "Logs")
     app.selectbox(key="log").select("logs/job_error.txt").run()
-    assert app.code[0].value.endswith("the \ufffd last line")
+    assert app.code[0].value.endswith("the \\xff last line")
     assert "The last 200 lines of 1.1 GB" in words(app.caption)
 
 
