@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,17 @@ from services.workspace import Workspace
 from tests.azure_service.fixtures import azure, azure_service  # noqa: F401 - for all folders of tests
 
 CLASSES = 3
+
+# The tests start a thousand processes, each of which would compile the program anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first, so that no worker is left with one of them at the end."""
+    slow = ("browser", "azure", "contract", "engine", "pages")
+    items.sort(key=lambda item: slow.index(item.path.parent.name) if item.path.parent.name in slow else len(slow))
 
 
 def _row(number: int) -> list[float]:
@@ -91,14 +103,15 @@ def finish() -> Callable[..., Run]:
     """`finish(workspace, run_id)` waits until the run has ended and returns it: the one poller. `until` waits for something else."""
 
     def wait(workspace: Workspace, run_id: str, until: Callable[[Run], object] = lambda run: run.status.ended, seconds: float = 180) -> Run:
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         while not until(run := workspace.runs.get(run_id)):
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if waited > seconds:
                 logs = "\n".join(
                     f"{name}:\n{path.read_text('utf-8', 'replace')[-2000:]}" for name, path in workspace.runs.logs(run_id).items()
                 )
                 pytest.fail(f"not so after {seconds} s: {run}\n{logs}")
-            time.sleep(0.02)
+            time.sleep(min(max(waited / 20, 0.01), 0.1))
         return run
 
     return wait

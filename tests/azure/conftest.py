@@ -97,7 +97,7 @@ def finish_azure() -> Callable[..., str]:
         deadline = time.monotonic() + seconds
         while not holds(run):
             assert time.monotonic() < deadline, f"not so after {seconds} s: {run.get_details()}"
-            time.sleep(0.05)
+            time.sleep(0.1)
         return str(run.get_status())
 
     return wait
