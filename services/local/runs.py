@@ -1,4 +1,4 @@
-"""The runs of the local workspace: submit, watch, cancel, resume, and read what they left. Carrying one out is runner.py's."""
+"""The runs of the local workspace: submit, watch, cancel, resume, and read what they left. runner.py executes them."""
 
 from __future__ import annotations
 
@@ -32,15 +32,14 @@ from services.local.output_reader import worker_name
 from services.local.run_folder import PlannedDataset, PlannedModel, RunFolder, RunPlan
 from services.storage import run_process
 from services.storage.journal import Journal
-from services.storage.runs import StoredRuns
+from services.storage.runs import LOCK_TIMEOUT_SECONDS, StoredRuns
 from services.storage.store import Store
 from services.submission import Inputs
 
 if TYPE_CHECKING:
     from services.predictions.reader import Predictions
 
-_LOCK_TIMEOUT_SECONDS = 0.3  # seconds: somebody who looks whether the run is carried out holds its lock for less
-_LOCK_RELEASE_SECONDS = 5.0  # seconds: who has written down that a run ended lets go of its lock in less
+_LOCK_RELEASE_SECONDS = 5.0  # a runner that has recorded the end of its run releases the lock in less
 
 
 def plan_dataset(dataset: Dataset, keys: tuple[str, ...] | None) -> PlannedDataset:
@@ -90,51 +89,35 @@ class LocalRuns(StoredRuns[RunFolder]):
                 raise
             folder.create(plan)
         mini_batches = plan_mini_batches(plan.datasets, plan.request.settings)
-        counts = (mini_batches.item_count, mini_batches.mini_batch_count)
-        known = reuse.reused(self._store, folder, plan, changes)
-        run = self._store.insert_run(folder.path.name, plan.request, *counts, (*warnings, *mini_batches.notes), **known)
-        if run.id != folder.path.name:  # a second click
-            shutil.rmtree(folder.path, ignore_errors=True)
-        elif not run.status.ended:
-            self._start(folder)
-        return run
+        reused = reuse.reused(self._store, folder, plan, changes)
+        notes = (*warnings, *mini_batches.notes)
+        return self._record(folder, plan.request, mini_batches, notes, lambda: self._start(folder), **reused)
 
     def _start(self, folder: RunFolder) -> None:
         run_process.start(folder, "services.local.runner", self._home)
 
     def environment_warnings(self, plan: RunPlan) -> list[str]:
-        """What is installed otherwise than it was for the last such run that completed."""
-        before = self._store.last_completed(plan.request)
-        if before is None:
+        """Which packages differ from those of the last completed run of the same model, dataset and script."""
+        earlier = self._store.last_completed(plan.request)
+        if earlier is None:
             return []
         with contextlib.suppress(StudioError):  # its folder may be gone
-            then = self.folder(before.id).plan().environment
+            then = self.folder(earlier.id).plan().environment
             if then.packages and (changes := what_changed(then, plan.environment)):
-                return [f"The environment is not that of {before.id}, the last such run that completed: {changes}."]
+                return [f"The environment differs from that of {earlier.id}, the last such run that completed: {changes}."]
         return []
 
-    # ---- changing course ------------------------------------------------------------------------------------------------------
-
-    def cancel(self, run_id: str) -> Run:
-        """Ask the runner for the end. Where there is none, the run is canceled here and now."""
-        if self.get(run_id).status.ended:
-            return self.get(run_id)
-        self._store.request_cancel(run_id)
-        with contextlib.suppress(Timeout), self.folder(run_id).locked(_LOCK_TIMEOUT_SECONDS):
-            if not self._store.run(run_id).status.ended:
-                ended = {"error": "Canceled on request.", "error_code": None, "workers": 0, "rate": None}
-                self._store.update_run(run_id, status=RunStatus.CANCELED, ended_at=utc_now(), **ended)
-        return self.get(run_id)
+    # ---- resume ------------------------------------------------------------------------------------------------------
 
     def resume(self, run_id: str) -> Run:
-        """Start a new runner on a run that stopped short. What is scored stays; what failed is tried anew."""
+        """Start a new runner on a run that stopped short. Scored items are kept; failed ones are tried again."""
         run = self.get(run_id)
         if run.status is RunStatus.COMPLETED:
             raise StudioError(f"Run {run_id} is completed; there is nothing to resume.", "Rerun it to score everything again.")
         folder = self.folder(run_id)
-        check_is_there(folder.plan().environment.interpreter)  # says so where the folder is gone
+        check_is_there(folder.plan().environment.interpreter)  # raises where the folder is gone
         try:
-            with folder.locked(_LOCK_RELEASE_SECONDS if run.status.ended else _LOCK_TIMEOUT_SECONDS):
+            with folder.locked(_LOCK_RELEASE_SECONDS if run.status.ended else LOCK_TIMEOUT_SECONDS):
                 if run.status.ended and folder.has_journal:
                     with Journal(folder.path, writable=True) as journal:
                         journal.reopen_failed()
@@ -143,10 +126,10 @@ class LocalRuns(StoredRuns[RunFolder]):
                 self._store.update_run(run_id, status=RunStatus.QUEUED, **fresh)
                 self._start(folder)
         except Timeout as error:
-            raise StudioError(f"Run {run_id} is being carried out; there is nothing to resume.", "Cancel it first.") from error
+            raise StudioError(f"Run {run_id} has an active runner; there is nothing to resume.", "Cancel it first.") from error
         return self._store.run(run_id)
 
-    # ---- what it left ---------------------------------------------------------------------------------------------------------
+    # ---- what a run left ---------------------------------------------------------------------------------------------------------
 
     def environment(self, run_id: str) -> Environment:
         return self.folder(run_id).plan().environment

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from services.domain import Run, RunStatus, utc_now
+from filelock import Timeout
+
+from services.domain import Run, RunRequest, RunStatus, utc_now
 from services.storage import run_process
+from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.run_process import RunPlace
 from services.storage.store import Store
 
 F = TypeVar("F", bound=RunPlace)
+
+LOCK_TIMEOUT_SECONDS = 0.3
+"""Whoever only checks whether a run has a runner holds its lock for less."""
 
 
 class StoredRuns(Generic[F]):
@@ -44,6 +52,23 @@ class StoredRuns(Generic[F]):
         self._store.run(run_id)
         return self._folder_of(self._home, run_id)
 
+    def cancel(self, run_id: str) -> Run:
+        """Ask the runner to end the run; where it has no active runner, it is canceled here and now. Ended runs stay as they are."""
+        run = self.get(run_id)
+        if run.status.ended:
+            return run
+        self._store.request_cancel(run_id)
+        folder = self.folder(run_id)
+        with suppress(Timeout), folder.locked(LOCK_TIMEOUT_SECONDS):
+            if not self._store.run(run_id).status.ended:
+                self._cancel_without_runner(folder)
+        return self.get(run_id)
+
+    def _cancel_without_runner(self, folder: F, message: str = "Canceled on request.") -> None:
+        """To be called with the run's lock."""
+        ended = {"error": message, "error_code": None, "workers": 0, "rate": None}
+        self._store.update_run(folder.path.name, status=RunStatus.CANCELED, ended_at=utc_now(), **ended)
+
     def any_before(self, run_id: str) -> bool:
         """Whether a run that was submitted before this one is still queued."""
         runs = self._store.unended_runs()
@@ -55,6 +80,18 @@ class StoredRuns(Generic[F]):
     def _new_folder(self) -> F:
         """The folder, not made yet, of a run that is about to be submitted."""
         return self._folder_of(self._home, f"run-{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}")
+
+    def _record(
+        self, folder: F, request: RunRequest, plan: MiniBatchPlan, warnings: Iterable[str], start: Callable[[], None], **columns: Any
+    ) -> Run:
+        """Enter a run into the registry and start its runner, unless it has ended already. `columns` are further ones of the registry.
+        On a double click it is the first click's run, and this new folder is removed."""
+        run = self._store.insert_run(folder.path.name, request, plan.item_count, plan.mini_batch_count, tuple(warnings), **columns)
+        if run.id != folder.path.name:
+            shutil.rmtree(folder.path, ignore_errors=True)
+        elif not run.status.ended:
+            start()
+        return run
 
     def _now(self, run: Run) -> Run:
         return run_process.with_liveness(run, self._folder_of(self._home, run.id), self._store)

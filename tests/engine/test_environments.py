@@ -118,7 +118,7 @@ def test_other_versions_than_those_of_the_last_good_run_are_warned_about(workspa
     (packages / "scipy-1.0.dist-info").rename(packages / "scipy-1.0.gone")
     install(python.parents[1], "zarr", "3.0")
     assert score(ONE_LINE, environment="e").warnings == (
-        f"The environment is not that of {first.id}, the last such run that completed: numpy 1.26.4 → 2.1.0, scipy gone, zarr added.",
+        f"The environment differs from that of {first.id}, the last such run that completed: numpy 1.26.4 → 2.1.0, scipy gone, zarr added.",
     )
     assert score(ONE_LINE + "\n", environment="e").warnings == ()
 

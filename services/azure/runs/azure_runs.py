@@ -1,10 +1,8 @@
-"""The runs of an Azure ML workspace: submit, watch, cancel, resume, and read what they left. Carrying one is runner.py's; nothing here asks
-the network, but the sign-in that is lent to a runner."""
+"""The runs of an Azure ML workspace: submit, watch, cancel, resume, and read what they left. runner.py follows them; nothing here
+asks the network, but the sign-in that is passed to a runner."""
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,17 +34,15 @@ from services.errors import NotFound, SettingsError, StudioError
 from services.settings import PIPELINE_PARAMETERS
 from services.storage import run_process
 from services.storage.mini_batch_plan import MiniBatchPlan
-from services.storage.runs import StoredRuns
+from services.storage.runs import LOCK_TIMEOUT_SECONDS, StoredRuns
 from services.storage.store import Store
 
 if TYPE_CHECKING:
     from services.predictions.reader import Predictions
 
-_LOCK_TIMEOUT_SECONDS = 0.3  # seconds: somebody who looks whether the run is carried out holds its lock for less
-
 
 def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models: Sequence[Model]) -> list[str]:
-    """What Azure ML would refuse, said before anything is uploaded: raises SettingsError naming the field. Returns warnings, in words.
+    """What Azure ML would refuse, before anything is uploaded: raises SettingsError naming the field. Returns warnings.
 
     `models` are all there are of the chosen ones' names: `Model.get_model_path` gives a script the latest, if it names no version.
     """
@@ -68,7 +64,9 @@ def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models:
         raise SettingsError("source_directory", text, "Azure ML gets this one folder: give one that holds the script.")
     warnings = []
     if not request.source_directory and "__file__" in script.read_text("utf-8", "replace"):
-        sentence = f"{script.name} looks beside itself: Azure ML gets the Python files there, and others only by a source directory."
+        sentence = (
+            f"{script.name} opens files beside itself: Azure ML gets the Python files there, others only by a source directory."
+        )
         warnings.append(sentence)
     latest = {model.name: max(each.version for each in models if each.name == model.name) for model in models}
     chosen = [model for model in models if model.reference in request.models]
@@ -104,20 +102,14 @@ class AzureRuns(StoredRuns[RunFolder]):
         unknown = dict.fromkeys(("items_succeeded", "items_failed", "mini_batches_done"))  # until Azure ML reports them
         if mini_batches.estimated:
             unknown |= dict.fromkeys(("mini_batches_total", *(() if mini_batches.item_count else ("items_total",))))
-        counts = (mini_batches.item_count, mini_batches.mini_batch_count)
-        run = self._store.insert_run(folder.path.name, plan.request, *counts, tuple(warnings), **unknown)
-        if run.id != folder.path.name:  # a second click
-            shutil.rmtree(folder.path, ignore_errors=True)
-        else:
-            self._start(run.id, lent)
-        return run
+        return self._record(folder, plan.request, mini_batches, warnings, lambda: self._start(folder, lent), **unknown)
 
     def _lent(self) -> str:
         """How a runner signs in. Raises WorkspaceUnavailable."""
         return self._session.lent().with_secret().to_pipe()
 
-    def _start(self, run_id: str, lent: str) -> None:
-        started = run_process.start(self.folder(run_id), "services.azure.runs.runner", self._home, told=lent, without="AZURE_CLIENT_SECRET")
+    def _start(self, folder: RunFolder, lent: str) -> None:
+        started = run_process.start(folder, "services.azure.runs.runner", self._home, told=lent, without="AZURE_CLIENT_SECRET")
         if started and self._session.connection.sign_in.asks_a_person:
             self._token_sender.add(started, lent)
         elif started:
@@ -131,24 +123,14 @@ class AzureRuns(StoredRuns[RunFolder]):
         """The run as its runner saw it last in Azure ML; None before it is there."""
         return self.folder(run_id).pipeline_run()
 
-    # ---- changing course ------------------------------------------------------------------------------------------------------
+    # ---- cancel and resume ----------------------------------------------------------------------------------------------------
 
-    def cancel(self, run_id: str) -> Run:
-        """Ask for the run's end. Where nobody carries it, a runner is started to ask Azure ML; one that is not there yet ends at once."""
-        run = self.get(run_id)
-        if run.status.ended:
-            return run
-        self._store.request_cancel(run_id)
-        folder = self.folder(run_id)
-        with contextlib.suppress(Timeout), folder.locked(_LOCK_TIMEOUT_SECONDS):
-            if self._store.run(run_id).status.ended:
-                return self.get(run_id)
-            if folder.pipeline_run() is None and not folder.plan().published_id:  # of such a one Azure ML may know all the same
-                ended = {"error": "Canceled on request, before it was submitted.", "error_code": None, "workers": 0, "rate": None}
-                self._store.update_run(run_id, status=RunStatus.CANCELED, ended_at=utc_now(), **ended)
-            else:
-                self._start_again(run_id)
-        return self.get(run_id)
+    def _cancel_without_runner(self, folder: RunFolder, message: str = "Canceled on request, before it was submitted.") -> None:
+        """A run that Azure ML may know needs a runner once more, to cancel it there."""
+        if folder.pipeline_run() is None and not folder.plan().published_id:
+            super()._cancel_without_runner(folder, message)
+        else:
+            self._start_again(folder)
 
     def resume(self, run_id: str) -> Run:
         """Follow a run again that nobody follows any more. Raises StudioError for one that has ended, in Azure ML too."""
@@ -157,19 +139,20 @@ class AzureRuns(StoredRuns[RunFolder]):
             text = f"Run {run_id} is {run.status.lower()} in Azure ML; there is nothing to resume."
             raise StudioError(text, "Rerun it to score everything again.")
         try:
-            with self.folder(run_id).locked(_LOCK_TIMEOUT_SECONDS):
-                self._start_again(run_id)
+            folder = self.folder(run_id)
+            with folder.locked(LOCK_TIMEOUT_SECONDS):
+                self._start_again(folder)
         except Timeout as error:
             raise StudioError(f"Run {run_id} is being followed; there is nothing to resume.", "Cancel it first.") from error
         return self._store.run(run_id)
 
-    def _start_again(self, run_id: str) -> None:
+    def _start_again(self, folder: RunFolder) -> None:
         """To be called with the run's lock, for which the new runner waits."""
         lent, status = self._lent(), RunStatus.QUEUED  # so that it isn't taken for gone before it is there
-        self._store.update_run(run_id, status=status, doing=None, error=None, error_code=None, heartbeat_at=utc_now())
-        self._start(run_id, lent)
+        self._store.update_run(folder.path.name, status=status, doing=None, error=None, error_code=None, heartbeat_at=utc_now())
+        self._start(folder, lent)
 
-    # ---- what it left ---------------------------------------------------------------------------------------------------------
+    # ---- what a run left ---------------------------------------------------------------------------------------------------------
 
     def environment(self, run_id: str) -> Environment:
         name = self.plan(run_id).request.environment
@@ -208,7 +191,7 @@ class AzureRuns(StoredRuns[RunFolder]):
 def again(request: RunRequest, parameters: dict[str, str]) -> RunRequest:
     """The request of a published pipeline's run: what was published, with other values of its parameters. Raises SettingsError."""
     if unknown := sorted(set(parameters) - set(PIPELINE_PARAMETERS)):
-        text = f"“{unknown[0]}” is no parameter of the pipeline"
+        text = f"“{unknown[0]}” is not a parameter of the pipeline"
         raise SettingsError(unknown[0], text, f"Its parameters are {', '.join(PIPELINE_PARAMETERS)}.")
     given = request.settings.as_dict() | parameters
     return replace(request, settings=type(request.settings).from_dict(given), submission_id="", rerun_of=None, failed_only=False)
