@@ -35,7 +35,7 @@ class Submission:
 
     def submit(self, workspace: Workspace, request: RunRequest) -> Run:
         """Raises as `Workspace.submit` does."""
-        said = replace(request, submission_id="").to_json()
+        said = repr(replace(request, submission_id=""))
         return self.once(said, lambda submission_id: workspace.submit(replace(request, submission_id=submission_id)))
 
     def once(self, said: str, submit: Callable[[str], Run]) -> Run:

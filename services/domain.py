@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import pairwise
@@ -253,17 +252,6 @@ class RunRequest:
         """Whether the output begins with the column names of the DataFrames: `--append_row_dataframe_header True`, as on Azure."""
         words = [word for argument in self.arguments for word in argument.split("=", 1)]
         return any(name == "--append_row_dataframe_header" and value.lower() == "true" for name, value in pairwise(words))
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self) | {"settings": self.settings.as_dict()})
-
-    @classmethod
-    def from_json(cls, text: str) -> RunRequest:
-        values: dict[str, Any] = json.loads(text)
-        values["settings"] = ParallelRunSettings.from_dict(values["settings"])
-        for name in ("models", "datasets", "arguments"):
-            values[name] = tuple(values[name])
-        return cls(**values)
 
     @property
     def script_name(self) -> str:

@@ -27,6 +27,7 @@ from services.errors import WorkspaceUnavailable
 from services.intake import tabular
 from services.intake.partition_format import PartitionFormat
 from services.storage.run_process import RunPlace
+from services.storage.serialization import from_builtins, to_json
 
 
 @dataclass(frozen=True)
@@ -100,34 +101,16 @@ class RunPlan:
         inputs = [text for name, root in self.side_inputs.items() for text in (f"--{name}", root)]
         return own + inputs + list(self.request.arguments)
 
-    def to_json(self) -> str:
-        values = asdict(self) | {"request": json.loads(self.request.to_json())}
-        return json.dumps(values, indent=1, default=datetime.isoformat)
-
     @classmethod
     def from_json(cls, text: str) -> RunPlan:
+        """Also of a run of version 0.1. Raises ValueError, TypeError or KeyError for anything but a plan."""
         values: dict[str, Any] = json.loads(text)
-        return cls(
-            request=RunRequest.from_json(json.dumps(values["request"])),
-            datasets=tuple(_planned_dataset(one) for one in values["datasets"]),
-            models=tuple(PlannedModel(**one) for one in values["models"]),
-            side_inputs=values["side_inputs"],
-            environment=_environment(values),
-            inputs=values.get("inputs", {}),
-        )
-
-
-def _planned_dataset(values: dict[str, Any]) -> PlannedDataset:
-    if "file_count" in values:  # a run of version 0.1
-        values["item_count"] = values.pop("file_count")
-    return PlannedDataset(**values | {"columns": tuple(map(tuple, values.get("columns", ())))})
-
-
-def _environment(values: dict[str, Any]) -> Environment:
-    told = values.get("environment")
-    if told is None:  # a run of version 0.1, which noted the interpreter only
-        return Environment("", 0, values["interpreter"], "", {}, datetime.min)
-    return Environment(**told | {"created_at": datetime.fromisoformat(told["created_at"])})
+        for dataset in values["datasets"]:
+            if "file_count" in dataset:
+                dataset["item_count"] = dataset.pop("file_count")
+        if "interpreter" in values:
+            values["environment"] = Environment("", 0, values["interpreter"], "", {}, datetime.min)
+        return from_builtins(values, cls)
 
 
 class RunFolder(RunPlace):
@@ -145,7 +128,7 @@ class RunFolder(RunPlace):
 
     def create(self, plan: RunPlan) -> None:
         """Make the folder and write the plan. Raises WorkspaceUnavailable where that isn't possible."""
-        self.make(plan.to_json())
+        self.make(to_json(plan, indent=1))
 
     def plan(self) -> RunPlan:
         """What was asked. Raises WorkspaceUnavailable where it can't be read."""

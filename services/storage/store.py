@@ -19,17 +19,16 @@ from typing import Any, TypeVar
 from services.domain import (
     Dataset,
     Environment,
-    FileDataset,
     Model,
     Run,
     RunRequest,
     RunStatus,
-    TabularDataset,
     readable,
     reference,
     utc_now,
 )
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
+from services.storage.serialization import from_builtins, from_json, to_json
 
 # How many of these statements a registry has had is its user_version. New ones come last; none is ever changed.
 _SCHEMA = (
@@ -56,10 +55,6 @@ _RUN_COLUMNS = (
     "status", "started_at", "ended_at", "heartbeat_at", "items_total", "items_succeeded", "items_failed", "mini_batches_total",
     "mini_batches_done", "workers", "rate", "doing", "error_code", "error", "warnings", "reused_from",
 )  # fmt: skip
-_PLAIN_RUN_COLUMNS = (
-    "id", "items_total", "items_succeeded", "items_failed", "mini_batches_total", "mini_batches_done", "workers", "rate", "doing",
-    "error_code", "error", "reused_from", "reuse_note",
-)  # fmt: skip
 _Versioned = TypeVar("_Versioned", Model, Dataset, Environment)
 
 
@@ -78,19 +73,9 @@ def _subject(request: RunRequest) -> str | None:
     return json.dumps([request.script_name, [name.partition(":")[0] for name in request.datasets]])
 
 
-def _dataset(value: dict[str, Any]) -> Dataset:
-    if value.pop("type", FileDataset.type) == TabularDataset.type:
-        return TabularDataset(**value | {"columns": tuple(map(tuple, value["columns"]))})
-    return FileDataset(**value)
-
-
 def _schema_version(connection: sqlite3.Connection) -> int:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 class Store:
@@ -164,9 +149,7 @@ class Store:
                 raise SettingsError("name", f"“{name}” and the registered “{other[0]}” differ in case only", "Choose another name.")
             latest = connection.execute(f"SELECT max(version) FROM {table} WHERE name = ?", (name,)).fetchone()[0]
             thing = make((latest or 0) + 1)
-            values = vars(thing) | ({"type": thing.type} if isinstance(thing, Dataset) else {})
-            value = json.dumps({k: _text(v) if isinstance(v, datetime) else v for k, v in values.items()})
-            row = {"name": name, "version": thing.version, "created_at": _text(thing.created_at), "value": value}
+            row = {"name": name, "version": thing.version, "created_at": _text(thing.created_at), "value": to_json(thing)}
             if isinstance(thing, Model):
                 row["sha256"] = thing.sha256
             marks = ", ".join("?" * len(row))
@@ -176,15 +159,16 @@ class Store:
 
     def models(self, name: str | None = None, version: int | None = None) -> list[Model]:
         """Models, newest first; of one name and version where given. `approved` is as it is now."""
-        return [self._model(row) for row in self._select("models", name, version)]
+        rows = self._select("models", name, version)
+        return [from_builtins(json.loads(row["value"]) | {"approved": bool(row["approved"])}, Model) for row in rows]
 
     def datasets(self, name: str | None = None, version: int | None = None) -> list[Dataset]:
         """Datasets, newest first; of one name and version where given."""
-        return [_dataset(self._value(row)) for row in self._select("datasets", name, version)]
+        return [from_json(row["value"], Dataset) for row in self._select("datasets", name, version)]
 
     def environments(self, name: str | None = None, version: int | None = None) -> list[Environment]:
         """Environments, newest first; of one name and version where given."""
-        return [Environment(**self._value(row)) for row in self._select("environments", name, version)]
+        return [from_json(row["value"], Environment) for row in self._select("environments", name, version)]
 
     def model(self, name: str, version: int | None) -> Model:
         return self._one(self.models(name, version), "model", name, version)
@@ -211,15 +195,6 @@ class Store:
                 (name, version),
             ).fetchall()
 
-    @staticmethod
-    def _value(row: sqlite3.Row) -> dict[str, Any]:
-        value: dict[str, Any] = json.loads(row["value"])
-        return value | {"created_at": datetime.fromisoformat(value["created_at"])}
-
-    def _model(self, row: sqlite3.Row) -> Model:
-        value = self._value(row)
-        return Model(**value | {"approved": bool(row["approved"]), "imports": tuple(value["imports"])})
-
     def approve(self, sha256: str) -> None:
         with self._connected() as connection:
             connection.execute("INSERT OR IGNORE INTO approvals VALUES (?, ?)", (sha256, _text(utc_now())))
@@ -236,7 +211,7 @@ class Store:
         """Record a run, as NotStarted unless `columns` say otherwise. Where the request's `submission_id` was seen before, return that
         run instead."""
         row = {
-            "id": run_id, "submission_id": request.submission_id or None, "request": request.to_json(),
+            "id": run_id, "submission_id": request.submission_id or None, "request": to_json(request),
             "status": RunStatus.NOT_STARTED, "submitted_at": _text(utc_now()), "items_total": items,
             "mini_batches_total": mini_batches, "items_succeeded": 0, "items_failed": 0, "mini_batches_done": 0,
             "warnings": json.dumps(warnings), "subject": _subject(request),
@@ -305,9 +280,7 @@ class Store:
 
     @staticmethod
     def _run(row: sqlite3.Row) -> Run:
-        status = RunStatus(row["status"])
-        if row["cancel_requested"] and not status.ended:
-            status = RunStatus.CANCEL_REQUESTED
-        values: dict[str, Any] = {name: row[name] for name in _PLAIN_RUN_COLUMNS}
-        values |= {name: _time(row[name]) for name in ("submitted_at", "started_at", "ended_at", "heartbeat_at")}
-        return Run(request=RunRequest.from_json(row["request"]), status=status, warnings=tuple(json.loads(row["warnings"])), **values)
+        values = dict(row) | {"request": json.loads(row["request"]), "warnings": json.loads(row["warnings"])}
+        if row["cancel_requested"] and not RunStatus(row["status"]).ended:
+            values["status"] = RunStatus.CANCEL_REQUESTED
+        return from_builtins(values, Run)

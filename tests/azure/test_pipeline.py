@@ -13,6 +13,7 @@ from services.domain import DatasetFile, Frequency, PipelineRun, Recurrence, Run
 from services.errors import IntakeError, SettingsError
 from services.settings import PIPELINE_PARAMETERS, ParallelRunSettings
 from services.storage.manifest import manifest_line
+from services.storage.serialization import from_json, to_json
 
 REQUEST = RunRequest(("digits:2",), ("rows:1",), "/scripts/score.py", compute_target="cpu-cluster")
 
@@ -87,7 +88,7 @@ def test_only_python_files_go_along_with_a_script_whose_folder_nobody_named(tmp_
 
 def test_a_plan_and_a_pipeline_run_are_read_back_as_they_were_noted(folder, plan):
     noted = replace(plan("a.csv"), published_id="1", parameters={"mini_batch_size": "5"})
-    assert RunPlan.from_json(noted.to_json()) == noted
+    assert from_json(to_json(noted), RunPlan) == noted
     known = PipelineRun("1", "batch-scoring", RunStatus.QUEUED, step="Queued", run_id="run-1")
     assert folder.pipeline_run() is None
     folder.note(known)

@@ -11,6 +11,7 @@ from services.domain import RunRequest, RunStatus
 from services.errors import StudioError
 from services.local.run_folder import RunFolder
 from services.settings import ParallelRunSettings
+from services.storage.serialization import to_json
 from tests.engine.run_artifacts import is_alive
 
 SLOW = """
@@ -204,8 +205,9 @@ def test_a_run_outlives_the_process_that_submitted_it(workspace, request_for, fi
     script = f"""
 import os, signal
 from services.domain import RunRequest
-from services.workspace import open_workspace
-print(open_workspace("local", {str(home)!r}).submit(RunRequest.from_json({request.to_json()!r})).id, flush=True)
+from services.storage.serialization import from_json
+from services.workspaces import open_workspace
+print(open_workspace("local", {str(home)!r}).submit(from_json({to_json(request)!r}, RunRequest)).id, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     submitter = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -54,19 +54,6 @@ def test_a_reference_that_is_none_is_refused_at_its_field(text):
     assert refused.value.field == "model"
 
 
-def test_a_request_survives_the_trip_through_json():
-    request = RunRequest(
-        ("m:1", "n:2"),
-        ("d:3",),
-        "/x/score.py",
-        settings(node_count=2),
-        arguments=("--a", "b"),
-        side_inputs={"labels": "l:1"},
-        name="ünï\n'",
-    )
-    assert RunRequest.from_json(request.to_json()) == request
-
-
 @pytest.mark.parametrize("arguments", [("positional",), ("--mini_batch_size", "5"), ("--x", "1", "--output=/tmp")])
 def test_arguments_that_azure_refuses_are_refused_here(arguments):
     with pytest.raises(SettingsError) as refused:

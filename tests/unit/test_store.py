@@ -9,6 +9,7 @@ import pytest
 from services.domain import Model, RunRequest, RunStatus, utc_now
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.storage.journal import Attempt, AttemptStatus, Journal
+from services.storage.serialization import to_json
 from services.storage.store import _SCHEMA, Store
 
 
@@ -160,7 +161,7 @@ def test_a_registry_of_an_earlier_version_is_brought_up_to_date_and_keeps_what_i
             first_version.execute(statement)
     first_version.execute(
         "INSERT INTO runs (id, request, status, submitted_at) VALUES (?, ?, ?, ?)",
-        ("run-1", RunRequest((), ("d:1",), "/s.py").to_json(), "Completed", "2025-01-01T00:00:00+00:00"),
+        ("run-1", to_json(RunRequest((), ("d:1",), "/s.py")), "Completed", "2025-01-01T00:00:00+00:00"),
     )
     first_version.commit()
     first_version.close()

@@ -24,7 +24,7 @@ def environment(version: int) -> Environment:
 
 
 def environment_list(folder, fetch) -> CachedList[Environment]:
-    return CachedList(folder / "environments.json", fetch, lambda value: Environment(**value))
+    return CachedList(folder / "environments.json", fetch, Environment)
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from services.domain import Dataset, utc_now
+from services.domain import utc_now
 from services.storage.atomic import write_atomically
+from services.storage.serialization import from_builtins, to_builtins
 
 T = TypeVar("T")
 NEVER = timedelta(days=36_500)
@@ -22,9 +22,9 @@ class CachedList(Generic[T]):
     """The file is for the first page after a start, which never waits for the network. Safe to use from several threads: one lock guards
     the items and when they were fetched, another one is held by the thread that fetches, so that reading never waits for the service."""
 
-    def __init__(self, path: Path, fetch: Callable[[], list[T]], load: Callable[[dict[str, Any]], T]) -> None:
-        """`fetch` asks the service; `load` makes an item of what `dataclasses.asdict` made of it."""
-        self._path, self._fetch, self._load = path, fetch, load
+    def __init__(self, path: Path, fetch: Callable[[], list[T]], item_type: type[T]) -> None:
+        """`fetch` asks the service; the items are dataclasses."""
+        self._path, self._fetch, self._item_type = path, fetch, item_type
         self._fetching = threading.Lock()
         self._lock = threading.Lock()
         self._items: list[T] | None = None
@@ -81,10 +81,8 @@ class CachedList(Generic[T]):
         if self._items is None:
             try:
                 stored = json.loads(self._path.read_text(encoding="utf-8"))
-                self._items, self._fetched_at = (
-                    [self._load(_with_times(value)) for value in stored["things"]],
-                    datetime.fromisoformat(stored["at"]),
-                )
+                items = [from_builtins(values, self._item_type) for values in stored["things"]]
+                self._items, self._fetched_at = items, datetime.fromisoformat(stored["at"])
             except (OSError, ValueError, KeyError, TypeError):  # none, or of another version of this program
                 return []
         return self._items
@@ -92,15 +90,6 @@ class CachedList(Generic[T]):
     def _keep(self, items: list[T], fetched_at: datetime) -> None:
         """To be called with the lock held."""
         self._items, self._fetched_at = items, fetched_at
-        content = {"at": fetched_at.isoformat(), "things": [_value(item) for item in items]}
+        content = {"at": fetched_at.isoformat(), "things": [to_builtins(item) for item in items]}
         with suppress(OSError):  # a full disk: it is known all the same, until the next start
-            write_atomically(self._path, json.dumps(content, default=datetime.isoformat))
-
-
-def _value(item: Any) -> dict[str, Any]:
-    return asdict(item) | ({"type": item.type} if isinstance(item, Dataset) else {})
-
-
-def _with_times(value: dict[str, Any]) -> dict[str, Any]:
-    created_at = value.get("created_at")
-    return value | {"created_at": datetime.fromisoformat(created_at)} if created_at else value
+            write_atomically(self._path, json.dumps(content))

@@ -19,9 +19,7 @@ from services.domain import (
     Dataset,
     Datastore,
     Environment,
-    FileDataset,
     Model,
-    TabularDataset,
     parse_reference,
     utc_now,
 )
@@ -59,8 +57,8 @@ class WorkspaceCache:
         def known_datasets() -> list[Dataset]:
             return datasets.all(self.datasets.known())
 
-        self.models = CachedList(folder / "models.json", models.all, _model)
-        self.datasets: CachedList[Dataset] = CachedList(folder / "datasets.json", known_datasets, _dataset)
+        self.models = CachedList(folder / "models.json", models.all, Model)
+        self.datasets: CachedList[Dataset] = CachedList(folder / "datasets.json", known_datasets, Dataset)
 
         def known_environments() -> list[Environment]:  # Azure ML does not say when one was made: `created_at` is when it was first seen
             first_seen = {(known.name, known.version): known.created_at for known in self.environments.known()}
@@ -69,9 +67,9 @@ class WorkspaceCache:
                 for environment in environments.environments(session)
             ]
 
-        self.environments = CachedList(folder / "environments.json", known_environments, lambda value: Environment(**value))
-        self.compute_targets = CachedList(folder / "computes.json", lambda: computes.compute_targets(session), lambda v: ComputeTarget(**v))
-        self.datastores = CachedList(folder / "datastores.json", lambda: computes.datastores(session), lambda v: Datastore(**v))
+        self.environments = CachedList(folder / "environments.json", known_environments, Environment)
+        self.compute_targets = CachedList(folder / "computes.json", lambda: computes.compute_targets(session), ComputeTarget)
+        self.datastores = CachedList(folder / "datastores.json", lambda: computes.datastores(session), Datastore)
 
     def _all(self) -> tuple[CachedList[Any], ...]:
         return self.models, self.datasets, self.compute_targets, self.environments, self.datastores
@@ -153,13 +151,3 @@ class WorkspaceCache:
             if matches := [item for item in items if item.name == name and version in (None, item.version)]:
                 return max(matches, key=lambda item: item.version)
         raise NotFound(f"There is no {noun} called “{reference}”.", f"The {noun} list shows what is registered.")
-
-
-def _model(value: dict[str, Any]) -> Model:
-    return Model(**value | {"imports": tuple(value["imports"])})
-
-
-def _dataset(value: dict[str, Any]) -> Dataset:
-    if value.pop("type") == TabularDataset.type:
-        return TabularDataset(**value | {"columns": tuple(map(tuple, value["columns"]))})
-    return FileDataset(**value)

@@ -20,6 +20,7 @@ from services.formats import counted
 from services.settings import PIPELINE_PARAMETERS
 from services.storage.atomic import write_atomically
 from services.storage.mini_batch_plan import MiniBatchPlan
+from services.storage.serialization import from_json, to_json
 
 _PIPELINE_RUN = "azureml.PipelineRun"
 
@@ -155,11 +156,11 @@ class Publishing:
 
     def _keep(self, pipeline_id: str, plan: RunPlan) -> None:
         self._kept.mkdir(exist_ok=True)
-        write_atomically(self._path(pipeline_id), plan.to_json())
+        write_atomically(self._path(pipeline_id), to_json(plan, indent=1))
 
     def _plan(self, pipeline_id: str) -> RunPlan:
         try:
-            return RunPlan.from_json(self._path(pipeline_id).read_text(encoding="utf-8"))
+            return from_json(self._path(pipeline_id).read_bytes(), RunPlan)
         except (OSError, ValueError, TypeError, KeyError) as error:
             text = f"Pipeline {pipeline_id} was not published from here: which files it reads isn't known."
             raise StudioError(text, "Run it in Azure ML studio; the run is then listed among the pipeline runs.") from error

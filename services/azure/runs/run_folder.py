@@ -14,17 +14,16 @@ runs/<id>/
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.domain import PipelineRun, RunRequest, RunStatus
+from services.domain import PipelineRun, RunRequest
 from services.errors import WorkspaceUnavailable
 from services.storage.atomic import write_atomically
 from services.storage.manifest import read_manifest
 from services.storage.run_process import RunPlace
+from services.storage.serialization import from_json, to_json
 
 EXPERIMENT = "batch-scoring"
 """The experiment that runs are submitted to."""
@@ -54,16 +53,6 @@ class RunPlan:
     file: str = ""
     again: tuple[FilesAgain, ...] = ()
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self) | {"request": json.loads(self.request.to_json())}, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> RunPlan:
-        values = json.loads(text)
-        request = RunRequest.from_json(json.dumps(values["request"]))
-        again = tuple(FilesAgain(**each | {"paths": tuple(each["paths"])}) for each in values.get("again", ()))
-        return cls(**values | {"request": request, "manifests": tuple(values["manifests"]), "again": again})
-
     @property
     def tabular(self) -> bool:
         return not self.manifests
@@ -90,24 +79,22 @@ class RunFolder(RunPlace):
 
     def create(self, plan: RunPlan) -> None:
         """Make the folder and write the plan. Raises WorkspaceUnavailable where that isn't possible."""
-        self.make(plan.to_json())
+        self.make(to_json(plan, indent=1))
 
     def plan(self) -> RunPlan:
         """What was asked. Raises WorkspaceUnavailable where it can't be read."""
         try:
-            return RunPlan.from_json(self.plan_file.read_text(encoding="utf-8"))
+            return from_json(self.plan_file.read_bytes(), RunPlan)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise WorkspaceUnavailable(f"The run's plan, {self.plan_file}, can't be read: {error}.") from error
 
     def pipeline_run(self) -> PipelineRun | None:
         """What the runner noted last of the pipeline run; None before there is one."""
         try:
-            values = json.loads(self._pipeline_run_file.read_text(encoding="utf-8"))
+            return from_json(self._pipeline_run_file.read_bytes(), PipelineRun)
         except (OSError, ValueError):
             return None
-        times = {name: datetime.fromisoformat(values[name]) if values[name] else None for name in ("created_at", "ended_at")}
-        return PipelineRun(**values | times | {"status": RunStatus(values["status"])})
 
     def note(self, pipeline_run: PipelineRun) -> None:
         """Keep this, at once and as a whole. Raises OSError."""
-        write_atomically(self._pipeline_run_file, json.dumps(asdict(pipeline_run), default=datetime.isoformat))
+        write_atomically(self._pipeline_run_file, to_json(pipeline_run))
