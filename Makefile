@@ -52,12 +52,19 @@ check: lint types imports test  ## Lint, types, import rules, tests
 lint: setup
 	@$(python) -m ruff check
 	@$(python) -m ruff format --check
+	@.venv/bin/codespell
 
 types: setup
 	@$(python) -m mypy
 
 imports: setup
 	@.venv/bin/lint-imports --no-logo
+
+package: setup  ## The wheel, in dist: for uvx, uv tool install, pipx run or pip
+	@$(python) -m hatchling build -t wheel
+
+test-package: setup  ## The wheel installed with its dependencies in a fresh folder: the dashboard opened, the sample scored
+	@$(python) -m pytest tests/package --with-dependencies $(ARGS)
 
 bench: setup  ## How fast it is on this machine; ARGS=engines for one part. See docs/benchmarks.md
 	@$(python) -m benchmarks $(ARGS)
@@ -69,10 +76,10 @@ screenshots: setup  ## The pictures in the README, taken anew
 	@$(python) -m tests.browser.chromium
 	@$(python) -m docs.screenshots
 
-lock:  ## requirements.txt from requirements.in; needs uv. UPGRADE=1 for the newest versions
+lock:  ## requirements.txt from requirements.in and requirements-dev.in; needs uv. UPGRADE=1 for the newest versions
 	uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command 'make lock' \
-	    $(if $(UPGRADE),--upgrade) requirements.in --output-file requirements.txt
+	    $(if $(UPGRADE),--upgrade) requirements.in requirements-dev.in --output-file requirements.txt
 
 clean:  ## Remove .venv and what the tools left
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

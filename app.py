@@ -1,9 +1,6 @@
-"""The launcher: `python app.py`, or `streamlit run app.py`. The dashboard's frame is pages/shell.py."""
+"""The dashboard as an ASGI app: `python app.py` (launcher.py has its options), or `streamlit run app.py`. Its frame is pages/shell.py."""
 
-import argparse
 import contextlib
-import os
-import socket
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -14,11 +11,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from streamlit import cli_util
 
+import launcher
+from launcher import ADDRESS
 from pages import _downloads
 
-ADDRESS = "127.0.0.1"
 SECURITY_HEADERS = {
     # Images only from here: a file name shown as Markdown by mistake must not make the browser call somebody.
     "Content-Security-Policy": "frame-ancestors 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'self'",
@@ -57,12 +54,12 @@ class SameOrigin:
 
 
 @contextlib.asynccontextmanager
-async def announced(_app: st.App) -> AsyncGenerator[None, None]:
+async def announced(app: st.App) -> AsyncGenerator[None, None]:
     """Say where the dashboard is, and open a browser where there is one. The port listens already."""
     url = f"http://{ADDRESS}:{st.get_option('server.port')}"
     print(f"Batch Scoring Studio is at {url} (Ctrl-C ends it; runs go on)", flush=True)
     if not st.get_option("server.headless"):
-        cli_util.open_browser(url)
+        launcher.open_page(url, in_a_window=app.state.get("in_a_window", False))
     yield
 
 
@@ -83,33 +80,6 @@ app = st.App(
 )
 
 
-def free_port(first: int) -> int:
-    """The first port from `first` up that nobody listens on at 127.0.0.1. Ends the program when there is none."""
-    for port in range(first, 2**16):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            if os.name != "nt":  # there it would take a port that somebody listens on
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((ADDRESS, port))
-            return port
-    raise SystemExit(f"There is no free port from {first} up. Choose a lower one with --port.")
-
-
-def main() -> None:
-    """Choose the port and serve until Ctrl-C."""
-    from uvicorn.config import LOGGING_CONFIG
-
-    parser = argparse.ArgumentParser(prog="app.py", description="Batch Scoring Studio, in the browser.")
-    parser.add_argument("--port", type=int, default=8501, help="default: %(default)s; when taken, the next free one")
-    wanted: int = parser.parse_args().port
-    if not 0 <= wanted < 2**16:
-        parser.error(f"argument --port: {wanted} is no port; choose one from 1024 to 65535")
-    port = free_port(wanted)
-    if port != wanted:
-        print(f"Port {wanted} is taken; using {port}", flush=True)
-    LOGGING_CONFIG["loggers"]["uvicorn.error"]["level"] = "WARNING"  # its four lines of greeting say less than ours
-    with contextlib.suppress(KeyboardInterrupt):
-        app.run(config={"server.port": port})
-
-
 if __name__ == "__main__":
-    main()
+    sys.modules["app"] = sys.modules["__main__"]  # the launcher imports this module
+    sys.exit(launcher.main())

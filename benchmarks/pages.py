@@ -61,9 +61,9 @@ class Bare:
     """A Streamlit app with one heading a page, started as the dashboard is."""
 
     def __init__(self, folder: Path, page: str = BARE_PAGE) -> None:
-        import app
+        import launcher
 
-        self.port = app.free_port(8700)
+        self.port = launcher.free_port(8700)
         (folder / "bare.py").write_text(page)
         (folder / "bare_app.py").write_text(BARE_APP.replace("PORT", str(self.port)))
         (folder / ".streamlit").mkdir(exist_ok=True)

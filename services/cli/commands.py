@@ -7,9 +7,10 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from services import PROGRAM, sample
 from services.cli.output import (
     Answer,
     dataset_lines,
@@ -34,7 +35,6 @@ from services.storage.mini_batch_plan import describe
 from services.workspace import Workspace
 from services.workspaces import WORKSPACES
 
-PROGRAM = "python -m services"
 INTERRUPTED = 130  # as shells report a program ended by SIGINT
 
 
@@ -92,6 +92,15 @@ def list_environments(workspace: Workspace, args: argparse.Namespace) -> Answer:
         default = f"Default for runs without an environment: one made for the run, with Python {made.python_version}, {pins}"
     lines = [*environment_lines(environments), default]
     return Answer({"environments": [environment_value(environment) for environment in environments]}, lines)
+
+
+def make_sample(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    if workspace.remote is not None:
+        raise SettingsError("workspace", "the sample is made in the local workspace only", "Leave out --workspace.")
+    made = sample.make_sample(workspace.home)
+    run = f"{_command(args)} run --model {made.model} --dataset {made.dataset} --entry-script batch_scoring_script --wait"
+    lines = [f"Registered {made.model} and {made.dataset}; true labels: {made.labels}", f"Score it by: {run}"]
+    return Answer(asdict(made), lines)
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------------------

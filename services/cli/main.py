@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from services import PROGRAM
 from services.cli import commands
 from services.cli.output import Answer, error_lines, error_value, note
 from services.errors import StudioError, WorkspaceUnavailable
@@ -54,7 +55,7 @@ def _with_program_options(parser: argparse.ArgumentParser, *, outermost: bool = 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=commands.PROGRAM, description="Batch predictions on this machine, and on Azure ML.", epilog=_EXIT_CODES)
+    parser = _Parser(prog=PROGRAM, description="Batch predictions on this machine, and on Azure ML.", epilog=_EXIT_CODES)
     _with_program_options(parser, outermost=True)
     top = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command(environments, "list", commands.list_environments, "List the environments.")
 
+    command(top, "sample", commands.make_sample, "Make and register a sample: a classifier of handwritten digits, and files to score.")
     _with_request(command(top, "run", commands.submit, "Score datasets: submit a run."))
     command(top, "runs", commands.list_runs, "List the runs, the newest first.")
     command(top, "show", commands.show, "Show the state of a run.", "RUN")

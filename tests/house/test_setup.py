@@ -16,7 +16,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import app
+import launcher
+from hatch_build import runtime_requirements
+from services import __version__
 
 ROOT = Path(__file__).parents[2]
 UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw=="}
@@ -76,15 +78,15 @@ def clone(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_lock_pins_every_package_that_is_asked_for_at_a_version_that_was_asked_for():
+def test_the_lock_covers_what_is_asked_for():
     pins = {(canonicalize_name(pin.name), str(pin.specifier).removeprefix("==")) for pin in requirements("requirements.txt")}
-    for asked in requirements("requirements.in"):
+    for asked in requirements("requirements.in") + requirements("requirements-dev.in"):
         locked = [version for name, version in pins if name == canonicalize_name(asked.name)]
         assert locked, f"{asked} is not in the lock: make lock"
         assert all(asked.specifier.contains(version) for version in locked), f"{asked} is locked at {locked}: make lock"
 
 
-def test_the_lock_pins_one_version_of_everything_and_that_is_what_is_installed():
+def test_the_lock_pins_what_is_installed():
     here = [pin for pin in requirements("requirements.txt") if pin.marker is None or pin.marker.evaluate()]
     assert len({canonicalize_name(pin.name) for pin in here}) == len(here) > 100
     for pin in here:
@@ -92,7 +94,23 @@ def test_the_lock_pins_one_version_of_everything_and_that_is_what_is_installed()
         assert pin.specifier.contains(importlib.metadata.version(pin.name)), f"{pin} is not what .venv has: make setup"
 
 
-def test_set_up_is_at_once_and_silent_when_it_was_made_from_this_lock(clone: Path):
+def test_a_wheel_requires_what_the_program_needs_and_no_test_tool():
+    pins = [Requirement(line) for line in runtime_requirements((ROOT / "requirements.txt").read_text(encoding="utf-8"))]
+    required = {canonicalize_name(pin.name) for pin in pins if pin.marker is None or pin.marker.evaluate()}
+    # What the installed packages say that they require; the wheel goes by the lock's comments.
+    seen: set[tuple[str, str]] = set()
+    left = [(pin, "") for pin in requirements("requirements.in")]
+    while left:
+        pin, extra = left.pop()
+        if pin.marker is None or pin.marker.evaluate({"extra": extra}):
+            new = {(canonicalize_name(pin.name), wanted) for wanted in ("", *pin.extras)} - seen
+            seen |= new
+            left += [(Requirement(text), wanted) for name, wanted in new for text in importlib.metadata.requires(name) or []]
+    assert required == {name for name, _ in seen}
+    assert required & {canonicalize_name(pin.name) for pin in requirements("requirements-dev.in")} == set()
+
+
+def test_set_up_is_silent_where_it_was_made_from_this_lock(clone: Path):
     (clone / ".venv" / "bin").mkdir(parents=True)
     (clone / ".venv" / "bin" / "python").symlink_to(sys.executable)
     shutil.copy(clone / "requirements.txt", clone / ".venv" / "ready")
@@ -101,7 +119,7 @@ def test_set_up_is_at_once_and_silent_when_it_was_made_from_this_lock(clone: Pat
 
 
 @pytest.mark.parametrize("ready", [None, "", "another lock"])
-def test_set_up_does_not_take_a_half_made_or_outdated_venv_for_done(clone: Path, ready: str | None):
+def test_set_up_starts_anew_on_a_half_made_or_outdated_venv(clone: Path, ready: str | None):
     (clone / ".venv" / "bin").mkdir(parents=True)
     (clone / ".venv" / "bin" / "python").symlink_to(sys.executable)
     if ready is not None:
@@ -109,7 +127,7 @@ def test_set_up_does_not_take_a_half_made_or_outdated_venv_for_done(clone: Path,
     assert "needs Python 3.11 or 3.12, and there is none." in set_up(clone, str(clone / "bin")).stderr
 
 
-def test_set_up_refuses_a_python_for_which_the_lock_is_empty_and_makes_nothing(clone: Path):
+def test_set_up_refuses_a_python_the_lock_is_not_made_for(clone: Path):
     too_new = clone / "bin" / "python3"
     too_new.write_text('#!/bin/sh\ncase "$2" in *sys.exit*) exit 1 ;; esac\necho " (python3 is 3.13)"\n')
     too_new.chmod(0o755)
@@ -120,7 +138,7 @@ def test_set_up_refuses_a_python_for_which_the_lock_is_empty_and_makes_nothing(c
     assert not (clone / ".venv").exists()
 
 
-def test_set_up_says_what_to_install_where_python_comes_without_venv_as_on_debian(clone: Path):
+def test_set_up_says_what_to_install_where_venv_is_missing(clone: Path):
     bare = clone / "bin" / "python3.11"
     bare.write_text(f'#!/bin/sh\ncase "$2" in *ensurepip*) exit 1 ;; esac\nexec "{sys.executable}" "$@"\n')
     bare.chmod(0o755)
@@ -130,15 +148,44 @@ def test_set_up_says_what_to_install_where_python_comes_without_venv_as_on_debia
     assert not (clone / ".venv").exists()
 
 
-def test_a_free_port_is_taken_as_it_is_and_a_taken_one_gives_way_to_a_higher_one():
+def test_a_taken_port_gives_way_to_a_higher_one():
     with socket.create_server(("127.0.0.1", 0)) as listening:
         taken = listening.getsockname()[1]
-        chosen = app.free_port(taken)
+        chosen = launcher.free_port(taken)
         assert chosen > taken
-    assert app.free_port(taken) == taken
+    assert launcher.free_port(taken) == taken
 
 
-def test_the_dashboard_says_that_its_port_is_taken_and_ends_on_ctrl_c_without_a_traceback(tmp_path: Path):
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in for a browser is a shell script")
+@pytest.mark.parametrize(
+    ("name", "announced", "argument"),
+    [
+        ("microsoft-edge", "", "--app=http://localhost:1/"),
+        ("firefox", "An app window needs Chrome, Edge or Chromium", "http://localhost:1/"),
+    ],
+)
+def test_app_opens_a_window_or_says_what_it_needs(tmp_path: Path, name: str, announced: str, argument: str):
+    browser, called = tmp_path / name, tmp_path / "called"
+    os.mkfifo(called)
+    browser.write_text(f"#!/bin/sh\necho \"$@\" >'{called}'\n")
+    browser.chmod(0o755)
+    code = "import launcher; launcher.open_page('http://localhost:1/', in_a_window=True)"
+    environment = {"PATH": str(tmp_path), "BROWSER": f"{browser} %s"}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as opening:
+        assert called.read_text() == f"{argument}\n"
+        out, _ = opening.communicate(timeout=240)
+    assert (opening.returncode, out.startswith(announced), out == "") == (0, True, announced == "")
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--port", "70000"], 2), (["--port=x"], 2), (["rnu"], 2), (["--version"], 0)])
+def test_the_launcher_takes_its_own_options_and_the_commands(arguments: list[str], code: int):
+    command = [sys.executable, "-c", "import launcher, sys; sys.exit(launcher.main())", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ("" if code else f"batch-scoring-studio {__version__}\n")
+
+
+def test_the_dashboard_says_its_port_is_taken_and_ends_on_ctrl_c(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         taken = listening.getsockname()[1]
         dashboard, said = started(tmp_path, taken)
@@ -149,7 +196,7 @@ def test_the_dashboard_says_that_its_port_is_taken_and_ends_on_ctrl_c_without_a_
     assert (dashboard.returncode, rest) == (0, "")
 
 
-def test_the_dashboard_is_on_this_machine_only(port: int):
+def test_the_dashboard_listens_on_this_machine_only(port: int):
     assert answer(port).status == 200
     # Any of the loopback's other addresses stands for "every interface".
     for elsewhere in ("127.0.0.2", "::1"):
@@ -174,7 +221,7 @@ def test_a_foreign_host_is_refused_on_every_route(port: int, path: str, host: st
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:1", "null", ""])
-def test_a_page_from_elsewhere_gets_neither_an_answer_nor_a_websocket(port: int, origin: str):
+def test_a_page_from_elsewhere_gets_no_answer_and_no_websocket(port: int, origin: str):
     host = f"localhost:{port}"
     assert answer(port, Host=host, Origin=origin).status == 403
     assert answer(port, "/_stcore/stream", Host=host, Origin=origin, **UPGRADE).status == 403
