@@ -85,7 +85,7 @@ def test_a_run_predicts_what_the_same_run_predicts_on_this_machine(cloud, worksp
         run = finish(place, place.submit(request).id)
         assert run.status is RunStatus.COMPLETED, run.error
         ended.append(rows_of(place, run))
-        table = place.predictions(run.id)
+        table = place.runs.predictions(run.id)
         pages.append((table.kind, table.count(), sorted(row["Prediction"] for row in table.page().to_pylist())))
         assert (run.items_succeeded, run.items_failed, run.items_total) == (25, 0, 25)
         assert run.started_at

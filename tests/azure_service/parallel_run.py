@@ -151,10 +151,10 @@ class LocalRun:
         return ParallelRunSettings.from_dict(values | {"node_count": words.node_count, "environment_variables": variables})
 
     def now(self) -> Run:
-        return self._local.run(self._id)
+        return self._local.runs.get(self._id)
 
     def cancel(self) -> None:
-        self._local.cancel(self._id)
+        self._local.runs.cancel(self._id)
 
     def ended(self) -> Run:
         """Waits until it has."""
@@ -166,11 +166,11 @@ class LocalRun:
         return run
 
     def logs(self) -> dict[str, Path]:
-        return self._local.logs(self._id)
+        return self._local.runs.logs(self._id)
 
     def output(self) -> dict[str, Path]:
         """What the step leaves in its output: rows, and what the script wrote there itself."""
-        return self._local.output(self._id)
+        return self._local.runs.output(self._id)
 
 
 def _types_of(steps: list[dict[str, Any]]) -> dict[str, str]:
