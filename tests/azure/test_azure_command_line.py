@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.azure.auth import throttling
+from services.azure.auth import retry, throttling
 from services.cli.main import main
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
@@ -118,19 +118,19 @@ def test_of_a_refusal_there_are_our_words_and_not_the_sdk_s(azure, tmp_path, mod
 def test_that_azure_is_busy_is_told_while_it_is_asked_again(command, azure, model_file, monkeypatch):
     from azureml._restclient import clientbase
 
-    monkeypatch.setattr(throttling, "AFTER", 0.01)
+    monkeypatch.setattr(throttling, "NOTIFY_AFTER_SECONDS", 0.01)
     monkeypatch.setattr(clientbase, "DEFAULT_BACKOFF", 1)  # of 32 seconds
     azure.service.fault("POST *modelmanagement*/models", status=429, retry_after=2)
     code, model, result = command("model", "register", "m", model_file)
     assert (code, model["reference"]) == (0, "m:1")
-    assert result.count("Azure answers 429 Too Many Requests: it is asked again") == 1, result
-    assert "it is asked again" not in command("model", "list")[2]
+    assert result.count("Azure answers 429 Too Many Requests: retrying") == 1, result
+    assert "retrying" not in command("model", "list")[2]
 
 
 def test_who_waits_at_a_terminal_is_told_soon_that_azure_stays_busy(command, azure, monkeypatch):
     from azureml._restclient import clientbase
 
-    assert throttling.SHORT.keys() == {clientbase.DEFAULT_BACKOFF_ENV_VAR, clientbase.DEFAULT_503_BACKOFF_ENV_VAR}
+    assert retry.SDK_BACKOFF.keys() == {clientbase.DEFAULT_BACKOFF_ENV_VAR, clientbase.DEFAULT_503_BACKOFF_ENV_VAR}
     monkeypatch.setattr(clientbase, "DEFAULT_BACKOFF", 0)
     azure.service.fault(
         "GET *modelmanagement*/models*", status=429, retry_after=60, count=None

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.azure.catalog import tables
+from services.azure.catalog import tabular_datasets
 from services.domain import TabularDataset
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.intake.tabular import Table
@@ -170,7 +170,7 @@ def test_a_table_is_registered_with_the_columns_and_types_that_a_script_will_get
 def test_a_table_of_which_azure_would_make_other_rows_is_refused(tmp_path, content):
     (tmp_path / "t.csv").write_bytes(content.encode())
     with pytest.raises(IntakeError, match="makes other rows"):
-        tables.as_azure_reads([tmp_path / "t.csv"], Table("csv", (("a", "int64"), ("b", "str")), 2))
+        tabular_datasets.as_azure_reads([tmp_path / "t.csv"], Table("csv", (("a", "int64"), ("b", "str")), 2))
 
 
 def test_a_table_is_registered_where_it_lies_without_reading_its_rows(cloud, tmp_path):

@@ -192,7 +192,7 @@ def test_the_dashboard_s_workspace_answers_at_once_while_azure_does_not_answer(d
 def test_that_azure_is_busy_is_the_dashboard_s_message_until_it_is_over(dashboard_s, azure, model_file, monkeypatch):
     from azureml._restclient import clientbase
 
-    monkeypatch.setattr(throttling, "AFTER", 0.2)
+    monkeypatch.setattr(throttling, "NOTIFY_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(clientbase, "DEFAULT_BACKOFF", 1)  # of 32 seconds
     azure.service.fault("POST *modelmanagement*/models", status=429, count=None)
     workspace = dashboard_s()

@@ -23,7 +23,7 @@ SIZE = 1_000_000
 @pytest.fixture
 def container(ws, monkeypatch) -> Any:
     """The container of the workspace's datastore. A piece is a third of a blob and a bit."""
-    monkeypatch.setattr(downloads, "PIECE", SIZE // 3)
+    monkeypatch.setattr(downloads, "CHUNK_BYTES", SIZE // 3)
     store = ws.get_default_datastore()
     return store.blob_service.get_container_client(store.container_name)
 
@@ -93,7 +93,7 @@ def test_what_was_changed_meanwhile_is_fetched_from_its_beginning(put, fetch, tm
         if not changed:
             changed.append(put(seed=2))
 
-    with pytest.raises(WorkspaceUnavailable, match="was changed while it was fetched"):
+    with pytest.raises(WorkspaceUnavailable, match="was changed during the download"):
         fetch(change)
     assert fetch()[0] == (SIZE // 3, SIZE)
     assert what_is_here(tmp_path / "here") == {"out/rows.txt": digest(changed[0])}
@@ -144,7 +144,7 @@ def test_what_the_disk_has_no_room_for_is_not_begun(put, container, tmp_path, az
 
 
 def test_a_file_that_broke_off_on_its_way_up_goes_on_where_it_was(container, azure, tmp_path, monkeypatch):
-    monkeypatch.setattr(block_upload, "PIECE", SIZE // 3)
+    monkeypatch.setattr(block_upload, "CHUNK_BYTES", SIZE // 3)
     content, arrived = random.Random(1).randbytes(SIZE), list[int]()
     (tmp_path / "big").write_bytes(content)
 

@@ -91,7 +91,7 @@ def test_a_plan_and_a_pipeline_run_are_read_back_as_they_were_noted(folder, plan
     assert from_json(to_json(noted), RunPlan) == noted
     known = PipelineRun("1", "batch-scoring", RunStatus.QUEUED, step="Queued", run_id="run-1")
     assert folder.pipeline_run() is None
-    folder.note(known)
+    folder.save_pipeline_run(known)
     assert folder.pipeline_run() == known
 
 
@@ -101,7 +101,7 @@ def test_a_plan_and_a_pipeline_run_are_read_back_as_they_were_noted(folder, plan
 @pytest.mark.parametrize("name", ["../up.txt", "a/../../up.txt", "/etc/passwd", "a\\b", "", "a\0b"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(name):
     with pytest.raises(IntakeError):
-        downloads.inside(name)
+        downloads.relative_path(name)
 
 
 @pytest.mark.parametrize("nested", ["azureml/1234/inferences", "some/where/else/entirely", "."])

@@ -54,9 +54,9 @@ def test_the_files_without_a_row_are_those_to_score_again(ran):
         ([f"{path}: 1" for path in FILES], DATASET, RunStatus.COMPLETED, "Nothing failed"),
         (["1.csv: 1"], DATASET, RunStatus.COMPLETED, "Not every row"),
         (["good"], DATASET, RunStatus.COMPLETED, "Not every row"),
-        (None, DATASET, RunStatus.FAILED, "left no rows"),
-        (["a/1.csv: 1"], replace(DATASET, root=f"{ROOT}/*.csv"), RunStatus.COMPLETED, "no folder of a datastore"),
-        (["a/1.csv: 1"], replace(DATASET, root="https://example.com/rows"), RunStatus.COMPLETED, "no folder of a datastore"),
+        (None, DATASET, RunStatus.FAILED, "has no rows"),
+        (["a/1.csv: 1"], replace(DATASET, root=f"{ROOT}/*.csv"), RunStatus.COMPLETED, "not a folder of a datastore"),
+        (["a/1.csv: 1"], replace(DATASET, root="https://example.com/rows"), RunStatus.COMPLETED, "not a folder of a datastore"),
     ],
 )
 def test_where_it_is_not_told_what_failed_that_is_said(ran, rows, dataset, status, says):
@@ -72,7 +72,7 @@ def test_which_rows_of_a_table_failed_is_not_told(home):
 
 
 def test_more_files_than_can_be_named_one_by_one_are_refused(ran, monkeypatch):
-    monkeypatch.setattr(failed_items, "MOST", 2)
+    monkeypatch.setattr(failed_items, "MAX_FILES", 2)
     with pytest.raises(StudioError, match="3 files failed"):
         restrict_to_failed(ran("run-1", ["a/1.csv: 1"]))
 

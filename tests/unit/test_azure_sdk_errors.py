@@ -66,7 +66,7 @@ def test_a_service_exception_that_can_not_be_printed_is_translated_all_the_same(
         (service(403), WorkspaceUnavailable, "no permission", "AzureML Data Scientist"),
         (service(404), NotFound, "the service's words", "removed"),
         (service(409), StudioError, "the service's words", "look again"),
-        (service(429), WorkspaceUnavailable, "fewer requests", "some minutes"),
+        (service(429), WorkspaceUnavailable, "throttles", "some minutes"),
         (service(500), WorkspaceUnavailable, "answered 500", "status.azure.com"),
         (service(400, "mini_batch_size is odd"), StudioError, "mini_batch_size is odd", ""),
         (service(400, "The requested 9 nodes exceed the quota of 4"), SettingsError, "quota", "more quota"),
@@ -99,10 +99,13 @@ def test_what_the_sdk_raises_becomes_one_of_ours_with_what_to_do(error, kind, wo
             "ProxyError('Unable to connect to proxy', NewConnectionError('HTTPSConnection(host=a): [Errno 111] Connection refused'))",
             "the proxy does not answer.",
         ),
-        ("ProxyError('Unable to connect', OSError('Tunnel connection failed: 403 Forbidden'))", "the proxy refuses it with 403 Forbidden."),
+        (
+            "ProxyError('Unable to connect', OSError('Tunnel connection failed: 403 Forbidden'))",
+            "the proxy refuses the connection: 403 Forbidden.",
+        ),
         ("NewConnectionError('<urllib3.connection.HTTPSConnection object at 0x7f>: [Errno 101] Network is unreachable')", "Network is un"),
-        ("NameResolutionError(\"Failed to resolve 'x.ms' ([Errno -2] Name or service not known)\")", "its name is not known here."),
-        ("ReadTimeoutError('Read timed out. (read timeout=3)')", "no answer came in time."),
+        ("NameResolutionError(\"Failed to resolve 'x.ms' ([Errno -2] Name or service not known)\")", "its name can't be resolved."),
+        ("ReadTimeoutError('Read timed out. (read timeout=3)')", "timeout."),
         ("Something('new')", "there is no connection."),
     ],
 )
@@ -117,8 +120,8 @@ def test_why_nobody_was_reached_is_said_in_words_and_not_as_the_text_of_an_objec
 def test_a_refusal_that_stayed_is_told_as_one_also_where_urllib3_ended_the_tries():
     told = "HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded (Caused by ResponseError('too many {} error responses'))"
     busy, fault = (translated(requests.exceptions.RetryError(told.format(status)), "No") for status in (429, 503))
-    assert busy.message == "No: Azure asks for fewer requests, also after waiting."
-    assert fault.message == "No: Azure ML answered 503. x.ms: it answers 503 again and again."
+    assert busy.message == "No: Azure still throttles the requests after all retries."
+    assert fault.message == "No: Azure ML answered 503. x.ms: it keeps answering 503."
 
 
 def test_a_certificate_that_is_not_trusted_is_said_by_its_fault():

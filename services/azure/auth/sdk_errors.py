@@ -1,4 +1,4 @@
-"""Our nouns and the SDK's objects, each from the other; and the SDK's errors as ours, translated here and nowhere else.
+"""The SDK's run states, times and errors as ours: translated here and nowhere else.
 
 What the SDK raises was seen by making it fail: its own exceptions, msrest's, azure-core's, those of requests, of the Rust data access (as
 `ExecutionError`), and bare `Exception`.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import NamedTuple
 
 from services.domain import RunStatus
 from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
@@ -33,24 +35,83 @@ _STATUSES = {
 }
 
 
-def run_status(word: str) -> RunStatus:
-    """A status of a run, a pipeline run or a step run in the SDK's word; one that is not known is a run that goes on."""
-    known = _STATUSES.get(word)
+def run_status(sdk_status: str) -> RunStatus:
+    """The status of a run, a pipeline run or a step run as the SDK spells it; an unknown one is Running."""
+    known = _STATUSES.get(sdk_status)
     if known is None:
-        known = RunStatus(word) if word in list(RunStatus) else RunStatus.RUNNING
+        known = RunStatus(sdk_status) if sdk_status in list(RunStatus) else RunStatus.RUNNING
     return known
 
 
-def moment(text: str | None) -> datetime | None:
-    """A time as the service writes it: UTC where it doesn't say, with up to seven digits of a second; None for what is none."""
+def parse_time(text: str | None) -> datetime | None:
+    """A time as the service writes it: UTC where it doesn't say, with up to seven digits of a second; None for anything else."""
     try:
-        told = datetime.fromisoformat(text or "")
+        time = datetime.fromisoformat(text or "")
     except ValueError:
         return None
-    return told if told.tzinfo else told.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-# ---- errors ----------------------------------------------------------------------------------------------------------------------
+# ---- the table of errors ---------------------------------------------------------------------------------------------------------
+
+
+class _SdkError(NamedTuple):
+    """What is known of a foreign error: its message, the HTTP status, the class names of it and its causes, and the caller's `field`."""
+
+    message: str
+    status: int | None
+    types: set[str]
+    field: str
+
+    def says(self, pattern: str) -> bool:
+        return re.search(pattern, self.message, re.IGNORECASE | re.DOTALL) is not None
+
+
+_OF_THE_WORKSPACE = {"WorkspaceException", "ProjectSystemException"}
+_OF_THE_SIGN_IN = {
+    "AuthenticationException", "ClientAuthenticationError", "CredentialUnavailableError", "MsalServiceError", "AuthenticationError",
+}  # fmt: skip
+_UNREACHED = {
+    "ConnectionError", "ConnectTimeout", "ReadTimeout", "ProxyError", "Timeout", "NewConnectionError", "MaxRetryError", "ProtocolError",
+    "ServiceRequestError", "ServiceResponseError", "ClientRequestError", "ChunkedEncodingError", "ReadTimeoutError",
+}  # fmt: skip
+_WHERE_IT_IS = "Check the subscription, the resource group and the name of the workspace."
+
+# The condition (the first that holds counts), the error of ours, its message after `what:`, its hint. A SettingsError's field is the
+# caller's, else the compute target.
+_TABLE: tuple[tuple[Callable[[_SdkError], object], type[StudioError], str, str], ...] = (
+    (lambda e: e.says("Unable to get authority configuration"), WorkspaceUnavailable,  # MSAL's, whatever was answered there
+     "the sign-in service gave an unexpected answer.", "Try again, and check the tenant's id."),
+    (lambda e: e.says("quota"), SettingsError, "{message}", "Ask for more quota in the Azure portal, or use fewer nodes."),
+    (lambda e: e.says("ComputeTargetNotFound") or (e.field in ("", "compute_target") and e.says("compute") and e.says("not found")),
+     SettingsError, "{message}", "It may have been deleted: choose another compute target."),
+    (lambda e: e.types & {"SSLError", "SSLCertVerificationError"}, WorkspaceUnavailable,
+     "{message}", "Behind a proxy with a certificate of its own, name its CA file in SSL_CERT_FILE."),
+    (lambda e: e.status == 401 or e.types & _OF_THE_SIGN_IN, WorkspaceUnavailable,
+     "you are not signed in, or the sign-in has expired. {message}",
+     "Sign in again: on the Connection page, by az login, or by the AZURE_ variables."),
+    (lambda e: e.status == 403 or e.says("AuthorizationFailed"), WorkspaceUnavailable,
+     "you have no permission. {message}",
+     "Ask its owner for the role AzureML Data Scientist on the workspace, and for its storage account."),
+    (lambda e: e.status == 404 and e.types & _OF_THE_WORKSPACE, NotFound, "{message}", _WHERE_IT_IS),
+    (lambda e: e.status == 404 or e.types & {"ModelNotFoundException", "ExperimentNotFoundException"}, NotFound,
+     "{message}", "It may have been removed: look at the list again."),
+    (lambda e: e.types & _OF_THE_WORKSPACE and e.status is None, WorkspaceUnavailable, "{message}", _WHERE_IT_IS),
+    (lambda e: e.status == 409 and e.field, SettingsError, "{message}", "Choose another name."),
+    (lambda e: e.status == 409, StudioError, "{message}", "Somebody changed it at the same time: look again."),
+    (lambda e: e.status == 429, WorkspaceUnavailable,
+     "Azure still throttles the requests after all retries.", "Try again in some minutes."),
+    (lambda e: (e.status or 0) >= 500, WorkspaceUnavailable,
+     "Azure ML answered {status}. {message}", "Try again; status.azure.com lists outages."),
+    (lambda e: (e.status or 0) >= 400 and e.field, SettingsError, "{message}", ""),
+    (lambda e: (e.status or 0) >= 400, StudioError, "{message}", ""),
+    (lambda e: e.types & _UNREACHED, WorkspaceUnavailable,
+     "Azure ML could not be reached. {message}", "Check the network, and HTTPS_PROXY behind a proxy."),
+    (lambda e: True, StudioError, "{message}", ""),
+)  # fmt: skip
+
+
+# ---- translating -----------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -78,140 +139,126 @@ def _is_foreign(error: BaseException) -> bool:
 
 
 def translated(error: BaseException, what: str, field: str = "") -> StudioError:
-    """The error of ours that says the same, with what to do."""
-    said, status = message_of(error), status_of(error)
-    names = {type(each).__name__ for each in _chain(error)}
-    if "Unable to get authority configuration" in said:  # MSAL's, whatever was answered there
-        return WorkspaceUnavailable(f"{what}: the sign-in service did not answer as it should.", "Try again, and check the tenant's id.")
-    of_the_workspace = bool(names & {"WorkspaceException", "ProjectSystemException"})
-    lower = said.lower()
-    if "quota" in lower:
-        return SettingsError(field or "compute_target", f"{what}: {said}", "Ask for more quota in the Azure portal, or use fewer nodes.")
-    if "computetargetnotfound" in lower or ("compute" in lower and "not found" in lower and field in ("", "compute_target")):
-        return SettingsError("compute_target", f"{what}: {said}", "It may have been deleted: choose another compute target.")
-    if names & {"SSLError", "SSLCertVerificationError"}:
-        return WorkspaceUnavailable(f"{what}: {said}", "Is there a proxy with a certificate of its own? Name its CA file in SSL_CERT_FILE.")
-    if status == 401 or names & {
-        "AuthenticationException",
-        "ClientAuthenticationError",
-        "CredentialUnavailableError",
-        "MsalServiceError",
-        "AuthenticationError",
-    }:
-        text = f"{what}: you are not signed in, or the sign-in has expired. {said}"
-        return WorkspaceUnavailable(text.strip(), "Sign in again: on the Connection page, by az login, or by the AZURE_ variables.")
-    if status == 403 or "AuthorizationFailed" in said:
-        hint = "Ask its owner for the role AzureML Data Scientist on the workspace, and for its storage account."
-        return WorkspaceUnavailable(f"{what}: you have no permission. {said}".strip(), hint)
-    if status == 404 or names & {"ModelNotFoundException", "ExperimentNotFoundException"}:
-        hint = _WHERE_IT_IS if of_the_workspace else "It may have been removed: look at the list again."
-        return NotFound(f"{what}: {said or 'it is not there'}", hint)
-    if of_the_workspace and status is None:
-        return WorkspaceUnavailable(f"{what}: {said}", _WHERE_IT_IS)
-    if status == 409:
-        if field:
-            return SettingsError(field, f"{what}: {said}", "Choose another name.")
-        return StudioError(f"{what}: {said}", "Somebody changed it at the same time: look again.")
-    if status == 429:
-        return WorkspaceUnavailable(f"{what}: Azure asks for fewer requests, also after waiting.", "Try again in some minutes.")
-    if status is not None and status >= 500:
-        return WorkspaceUnavailable(f"{what}: Azure ML answered {status}. {said}".strip(), "Try again; status.azure.com tells of outages.")
-    if status is not None and status >= 400:
-        return SettingsError(field, f"{what}: {said}") if field else StudioError(f"{what}: {said}", "")
-    if names & _UNREACHED:
-        return WorkspaceUnavailable(f"{what}: Azure ML could not be reached. {said}", "Check the network, and HTTPS_PROXY behind a proxy.")
-    return StudioError(f"{what}: {said}", "")
+    """Our error for a foreign one, by the table. `what` and `field` as in `azure_errors`."""
+    foreign = _SdkError(message_of(error), status_of(error), {type(cause).__name__ for cause in _chain(error)}, field)
+    kind, text, hint = next(row[1:] for row in _TABLE if row[0](foreign))
+    message = f"{what}: {text.format(message=foreign.message, status=foreign.status)}".strip()
+    return SettingsError(field or "compute_target", message, hint) if issubclass(kind, SettingsError) else kind(message, hint)
 
 
-_WHERE_IT_IS = "Check the subscription, the resource group and the name of the workspace."
-_UNREACHED = {
-    "ConnectionError", "ConnectTimeout", "ReadTimeout", "ProxyError", "Timeout", "NewConnectionError", "MaxRetryError", "ProtocolError",
-    "ServiceRequestError", "ServiceResponseError", "ClientRequestError", "ChunkedEncodingError", "ReadTimeoutError",
-}  # fmt: skip
+class FailureKind(Enum):
+    """Whether it helps to ask again after an error: see retry.py."""
+
+    TRANSIENT = auto()
+    """Azure is busy, at fault or out of reach."""
+    EXPIRED = auto()
+    """The token is not accepted any more."""
+    REFUSED = auto()
+    """No permission, or a refusal without a reason."""
+    FINAL = auto()
+
+
+def failure_kind(error: StudioError) -> FailureKind:
+    """Of an error that was translated here."""
+    status = status_of(error)
+    if isinstance(error, WorkspaceUnavailable):
+        return {401: FailureKind.EXPIRED, 403: FailureKind.REFUSED}.get(status or 0, FailureKind.TRANSIENT)
+    return FailureKind.REFUSED if type(error) is StudioError and status is None else FailureKind.FINAL
+
+
+def is_sign_in_expired(error: BaseException) -> bool:
+    """Whether the service refused the token, though it may not have ended yet."""
+    return status_of(error) == 401
+
+
+def is_not_found(error: BaseException) -> bool:
+    """Whether there is no such thing in the service. Two kinds of errors carry no status: a bare Exception (`Environment.get`), and the
+    data access's ExecutionError."""
+    without_status = type(error).__name__ in ("Exception", "ExecutionError")
+    return status_of(error) == 404 or (without_status and re.search("not ?found", str(error), re.IGNORECASE) is not None)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error and those it came from, in the SDK's own way of keeping them and in Python's."""
     seen: set[int] = set()
-    waiting: list[object] = [error]
-    while waiting:
-        each = waiting.pop(0)
-        if isinstance(each, BaseException) and id(each) not in seen:
-            seen.add(id(each))
-            yield each
-            waiting += [getattr(each, "inner_exception", None), each.__cause__, each.__context__, *each.args]
+    pending: list[object] = [error]
+    while pending:
+        cause = pending.pop(0)
+        if isinstance(cause, BaseException) and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            pending += [getattr(cause, "inner_exception", None), cause.__cause__, cause.__context__, *cause.args]
 
 
 def retry_after(error: BaseException) -> float | None:
-    """How many seconds the service asks to wait before it is asked again; None where it does not say."""
-    for each in _chain(error):
-        said = getattr(getattr(each, "response", None), "headers", {}).get("Retry-After", "")
-        if str(said).replace(".", "", 1).isdecimal():
-            return float(said)
+    """The seconds of the answer's Retry-After header; None where there is none."""
+    for cause in _chain(error):
+        seconds = getattr(getattr(cause, "response", None), "headers", {}).get("Retry-After", "")
+        if str(seconds).replace(".", "", 1).isdecimal():
+            return float(seconds)
     return None
 
 
 def status_of(error: BaseException) -> int | None:
     """The HTTP status that an error came of, wherever it is kept; None where it came of none."""
-    for each in _chain(error):
-        for holder in (each, getattr(each, "response", None)):
+    for cause in _chain(error):
+        for holder in (cause, getattr(cause, "response", None)):
             status = getattr(holder, "status_code", None)
             if isinstance(status, int):
                 return status
-        if match := re.search(r"(?:Request failed \(|Response Code: |Code: |[Ss]tatus code:? |too many )(\d{3})\b", _text(each)):
+        if match := re.search(r"(?:Request failed \(|Response Code: |Code: |[Ss]tatus code:? |too many )(\d{3})\b", _text(cause)):
             return int(match[1])
     return None
 
 
 def message_of(error: BaseException) -> str:
-    """One line of what the service or the SDK said, with nothing secret in it."""
-    said = ""
-    for each in _chain(error):
-        inner = getattr(getattr(getattr(each, "error", None), "error", None), "message", None)  # the service's own words
-        said = inner if isinstance(inner, str) and inner else said or _answered(getattr(each, "response", None))
-    said = said or _text(error)
-    if match := re.search(r'"message":\s*"((?:[^"\\]|\\.)+)"', said):
-        said = match[1]
-    said = re.sub(r"^(\w+(Exception|Error):?\s*Message:|Request failed \(\d+\):)\s*", "", " ".join(said.split()))
-    said = re.sub(r"\s*InnerException .*", "", said)
-    said = _describe_unreachable(said)
-    said = re.sub(r"\b(sig|client_secret|AccountKey|access_token)=[^&\s\"']+", r"\1=…", said)
-    said = re.sub(r"Bearer [\w.~+/=-]+", "Bearer …", said)
-    return said if len(said) <= 500 else said[:499] + "…"
+    """The service's or the SDK's message in one line of at most 500 characters, with nothing secret in it."""
+    message = ""
+    for cause in _chain(error):
+        service_message = getattr(getattr(getattr(cause, "error", None), "error", None), "message", None)
+        message = service_message if isinstance(service_message, str) and service_message else message or _body_message(cause)
+    message = message or _text(error) or type(error).__name__
+    if match := re.search(r'"message":\s*"((?:[^"\\]|\\.)+)"', message):
+        message = match[1]
+    message = re.sub(r"^(\w+(Exception|Error):?\s*Message:|Request failed \(\d+\):)\s*", "", " ".join(message.split()))
+    message = re.sub(r"\s*InnerException .*", "", message)
+    message = _describe_unreachable(message)
+    message = re.sub(r"\b(sig|client_secret|AccountKey|access_token)=[^&\s\"']+", r"\1=…", message)
+    message = re.sub(r"Bearer [\w.~+/=-]+", "Bearer …", message)
+    return message if len(message) <= 500 else message[:499] + "…"
 
 
 _BROKEN = (
     r"HTTPS?Connection(?:Pool)?\(|ConnectionResetError\(|ProtocolError\(|RemoteDisconnected\(|Max retries exceeded|urllib3\.connection"
 )
-_WHY = (
-    (r"too many (\d{3}) error responses", "it answers {} again and again"),
-    (r"Tunnel connection failed: (\d{3}[^'\")]*)", "the proxy refuses it with {}"),
+_REASONS = (
+    (r"too many (\d{3}) error responses", "it keeps answering {}"),
+    (r"Tunnel connection failed: (\d{3}[^'\")]*)", "the proxy refuses the connection: {}"),
     (r"ProxyError", "the proxy does not answer"),
     (r"certificate verify failed: ([^('\"]*[^('\"\s])", "its certificate is not trusted: {}"),
-    (r"NameResolutionError|Failed to resolve|getaddrinfo failed|Name or service not known", "its name is not known here"),
-    (r"(?i)timed out|Timeout", "no answer came in time"),
+    (r"NameResolutionError|Failed to resolve|getaddrinfo failed|Name or service not known", "its name can't be resolved"),
+    (r"(?i)timed out|Timeout", "timeout"),
     (r"(?i)Connection refused", "it refuses the connection"),
-    (r"(?i)aborted|reset by peer|RemoteDisconnected|forcibly closed", "the connection broke off"),
+    (r"(?i)aborted|reset by peer|RemoteDisconnected|forcibly closed", "the connection was lost"),
     (r"(?:Errno|WinError) -?\d+\] ([^'\")]+)", "{}"),
 )
 
 
-def _describe_unreachable(said: str) -> str:
-    """What urllib3 says of a connection is the text of its objects: the host, and why there is no answer from it, in words."""
-    if not re.search(_BROKEN, said):
-        return said
-    found = next(
-        (words.format(*match.groups()) for pattern, words in _WHY if (match := re.search(pattern, said))), "there is no connection"
-    )
-    host = re.search(r"host='([^']+)'", said)
-    return f"{host[1] if host else 'Its address'}: {found}."
+def _describe_unreachable(message: str) -> str:
+    """What urllib3 says of a connection is the text of its objects: the host instead, and why it can't be reached."""
+    if not re.search(_BROKEN, message):
+        return message
+    matches = (text.format(*match.groups()) for pattern, text in _REASONS if (match := re.search(pattern, message)))
+    host = re.search(r"host='([^']+)'", message)
+    return f"{host[1] if host else 'Its address'}: {next(matches, 'there is no connection')}."
 
 
-def _answered(response: object) -> str:
+def _body_message(error: BaseException) -> str:
     """The message in the body of an answer, which not every client of the SDK reads: Pipelines' looks for `Error`, and it is `error`."""
     try:
-        told = {key.lower(): value for key, value in json.loads(getattr(response, "text", "") or "{}").items()}
-        return str({key.lower(): value for key, value in told["error"].items()}["message"] or "")
+        body = json.loads(getattr(getattr(error, "response", None), "text", "") or "{}")
+        details = {key.lower(): value for key, value in body.items()}["error"]
+        return str({key.lower(): value for key, value in details.items()}["message"] or "")
     except (ValueError, TypeError, KeyError, AttributeError):
         return ""
 

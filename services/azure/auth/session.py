@@ -1,21 +1,20 @@
-"""A signed-in workspace of the SDK: opened once, when it is first asked for. Used by the dashboard and by the process of a run."""
+"""A signed-in workspace of the SDK, opened once, when it is first used: by the dashboard, a command, or the runner of a run."""
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from services.azure.auth import throttling
-from services.azure.auth.sdk_errors import azure_errors, retry_after, status_of
+from services.azure.auth import retry
+from services.azure.auth.sdk_errors import azure_errors, is_sign_in_expired
+from services.azure.auth.throttling import notify_when_throttled
 from services.connection import Connection, SignIn
 from services.errors import WorkspaceUnavailable
 
@@ -33,24 +32,25 @@ AUDIENCE = "https://management.core.windows.net/"
 _SPELLINGS = (("https_proxy", "HTTPS_PROXY"), ("no_proxy", "NO_PROXY"), ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"))
 
 _THEIR_OWN = r"(azureml|azure|msrest|msrestazure|applicationinsights|ruamel|adal|msal|paramiko|knack)(\.|$)"
-"""The modules whose deprecations are nothing that we could mend."""
+"""The modules whose deprecation warnings nobody here can fix."""
 
 _NOBODY = logging.NullHandler()
 
 
 class Session:
-    """Lazily one `azureml.core.Workspace`. Safe to use from several threads; cheap to make.
+    """One `azureml.core.Workspace`, opened when it is first used. Safe to use from several threads; cheap to make.
 
-    `tell` is called with what a person should know meanwhile: where to go for a device code sign-in, and what to type there; that Azure
-    is busy and is asked again, and "" once that is over.
+    `notify` is called with what a person should know meanwhile: the address and code of a device code sign-in; that Azure is busy and the
+    call is retried, and "" once that is over.
     """
 
-    def __init__(self, connection: Connection, tell: Callable[[str], None] = print, *, of_a_command: bool = False) -> None:
-        """`of_a_command`, a program of one thread for which somebody waits, it keeps from standard output what the SDK prints there, Python
-        and Rust, and a busy Azure ends it within a minute."""
+    def __init__(self, connection: Connection, notify: Callable[[str], None] = print, *, of_a_command: bool = False) -> None:
+        """`of_a_command` is for a program of one thread that somebody waits for: what the SDK prints (Python and Rust) is kept from
+        standard output, and where Azure stays busy it gives up within a minute."""
         self.connection = connection
         self._of_a_command = of_a_command
-        self._tell = tell
+        self._policy = retry.COMMAND if of_a_command else retry.DASHBOARD
+        self._notify = notify
         self._lock = threading.Lock()
         self._workspace: SdkWorkspace | None = None
         self._authentication: AbstractAuthentication | None = None
@@ -74,13 +74,13 @@ class Session:
         for name in ("azureml", "azure", "msrest", "msal"):  # they log what they raise, which Python prints where nobody listens
             logging.getLogger(name).addHandler(_NOBODY)
         if self._of_a_command:
-            throttling.shorten()
-        with self._told(), azure_errors(f"The workspace {place.location} can't be opened"):
+            retry.shorten_sdk_backoff()
+        with self._throttle_notice(), azure_errors(f"The workspace {place.location} can't be opened"):
             try:
                 from azureml.core import Workspace as SdkWorkspace
             except ImportError as error:
                 raise WorkspaceUnavailable(f"The Azure ML SDK is not there: {error}.", "Set the program up again: make setup.") from error
-            self._authentication = authentication(place, self._tell)
+            self._authentication = authentication(place, self._notify)
             return SdkWorkspace.get(
                 place.workspace_name,
                 auth=self._authentication,
@@ -88,35 +88,30 @@ class Session:
                 resource_group=place.resource_group,
             )
 
-    def _told(self) -> AbstractContextManager[None]:
-        return throttling.notify_when_throttled(self._tell, throttling.MOST if self._of_a_command else math.inf)
+    def _throttle_notice(self) -> AbstractContextManager[None]:
+        return notify_when_throttled(self._notify, self._policy.max_seconds)
 
     @contextmanager
     def asking(self, what: str, field: str = "") -> Iterator[SdkWorkspace]:
-        """The open workspace, to ask it something. What the SDK raises meanwhile is raised as ours: see `azure_errors`."""
-        with _silenced() if self._of_a_command else nullcontext(), self._told(), azure_errors(what, field):
+        """The open workspace, for calls of the SDK, whose errors are raised as ours: see `azure_errors` for `what` and `field`."""
+        with _silenced() if self._of_a_command else nullcontext(), self._throttle_notice(), azure_errors(what, field):
             try:
                 yield self.workspace
             except Exception as error:
-                if status_of(error) == 401:  # a token that is not taken any more; the next question signs in anew
-                    self._workspace = None
+                if is_sign_in_expired(error):  # the next call signs in anew
+                    with self._lock:
+                        self._workspace = None
                 raise
 
-    def with_retries(self, what: str, ask: Callable[[SdkWorkspace], T], field: str = "") -> T:
-        """What `ask` returns of the open workspace, tried again where Azure is busy or out of reach. For those clients of the SDK that
-        don't try again by themselves, as most do."""
-        until = time.monotonic() + (throttling.MOST if self._of_a_command else math.inf)
-        for wait in (0.5, 2.0, 8.0, None):
-            try:
-                with self.asking(what, field) as workspace:
-                    return ask(workspace)
-            except WorkspaceUnavailable as error:
-                status = status_of(error.__cause__) if error.__cause__ else None
-                pause = min(60.0, (error.__cause__ and retry_after(error.__cause__)) or wait or 0.0)
-                if wait is None or status in (401, 403) or time.monotonic() + pause > until:
-                    raise
-                time.sleep(pause)
-        raise AssertionError
+    def with_retries(self, what: str, function: Callable[[SdkWorkspace], T], field: str = "") -> T:
+        """What `function` returns of the open workspace, retried where Azure is busy or out of reach. For those clients of the SDK that
+        don't retry by themselves, as most do. Raises as `asking`."""
+
+        def attempt() -> T:
+            with self.asking(what, field) as workspace:
+                return function(workspace)
+
+        return retry.call(self._policy, attempt)
 
     def lent(self) -> Connection:
         """The connection for a process that can't ask a person: with an access token where only a person could get one."""

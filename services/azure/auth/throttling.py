@@ -1,10 +1,9 @@
-"""A word on what the SDK waits out, and an end to it: where Azure is busy it asks again for minutes, and says nothing meanwhile."""
+"""Tells a person while Azure throttles, and ends the SDK's own retries in time: it retries for minutes, and says nothing meanwhile."""
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,87 +13,84 @@ from functools import cache
 from http.client import responses
 from typing import Any
 
-AFTER = 5.0
-"""Seconds that Azure is busy before a person is told."""
-MOST = 30.0
-"""Seconds that one is waited for as Azure asks (Retry-After) where somebody waits at a terminal."""
-SHORT = {"AZUREML_DEFAULT_BACKOFF": "4", "AZUREML_DEFAULT_503_BACKOFF": "4"}
-"""The SDK's own variables for its first wait, which it doubles twice: 28 seconds in all, instead of 224."""
+NOTIFY_AFTER_SECONDS = 5.0
+"""How long Azure throttles before a person is told."""
 
 _BUSY: dict[object, str] = {status: responses[status] for status in (429, 503)}
 
-_ANSWERS = logging.getLogger("urllib3.connectionpool")
-"""Where urllib3 notes each answer, for debugging: scheme, host, port, method, path, protocol, status, length. The SDK tries again in three
-places, urllib3 for one; all of them ask by it."""
+_RESPONSE_LOG = logging.getLogger("urllib3.connectionpool")
+"""Where urllib3 logs each response, at DEBUG: scheme, host, port, method, path, protocol, status, length. The SDK retries in three places,
+urllib3 is one of them; all send through it."""
 
 
 class ThrottleNotifier:
-    """Tells once that Azure is busy, where a question was answered so and no other answer came soon; and "" when it is over."""
+    """Notifies once where a request was throttled and no other response came soon; with "" when that is over."""
 
-    def __init__(self, tell: Callable[[str], None], most: float) -> None:
-        self._tell, self._telling = tell, threading.Lock()
+    def __init__(self, notify: Callable[[str], None], max_seconds: float) -> None:
+        self._notify, self._lock = notify, threading.Lock()
         self._timer: threading.Timer | None = None
-        self._most, self._since = most, math.inf
-        self._told = False
+        self._max_seconds, self._since = max_seconds, math.inf
+        self._notified = False
 
-    def heard(self, status: object) -> None:
+    def saw(self, status: object) -> None:
+        """The status of a response."""
         if status not in _BUSY:
             self.end()
         elif not self._timer:
             self._since = time.monotonic()
-            long = "which can take some minutes" if self._most == math.inf else "for a minute at most"
-            said = f"Azure answers {status} {_BUSY[status]}: it is asked again, {long}."
-            self._timer = threading.Timer(AFTER, self._say, [said])
+            how_long = "which can take some minutes" if self._max_seconds == math.inf else "for a minute at most"
+            message = f"Azure answers {status} {_BUSY[status]}: retrying, {how_long}."
+            self._timer = threading.Timer(NOTIFY_AFTER_SECONDS, self._throttled, [message])
             self._timer.daemon = True
             self._timer.start()
 
     def has_time_for(self, seconds: float) -> bool:
-        """Whether who asked waits so much longer."""
-        return not self._timer or time.monotonic() + seconds <= self._since + self._most
+        """Whether the caller waits so much longer."""
+        return not self._timer or time.monotonic() + seconds <= self._since + self._max_seconds
 
-    def _say(self, said: str) -> None:
-        with self._telling:
+    def _throttled(self, message: str) -> None:
+        with self._lock:
             if self._timer:
-                self._told = True
-                self._tell(said)
+                self._notified = True
+                self._notify(message)
 
     def end(self) -> None:
-        with self._telling:
+        with self._lock:
             if self._timer:
                 self._timer.cancel()
-            if self._told:
-                self._tell("")
-            self._timer, self._told = None, False
+            if self._notified:
+                self._notify("")
+            self._timer, self._notified = None, False
 
 
-_asking: ContextVar[ThrottleNotifier | None] = ContextVar("asking", default=None)
-"""Who is told of what is asked here; of what a thread asks for another one, where it was started in that one's context."""
+_current: ContextVar[ThrottleNotifier | None] = ContextVar("throttle_notifier", default=None)
+"""Of the requests sent in this context; a thread that was started in a copy of it has the same."""
 
 _open: list[ThrottleNotifier] = []
-"""All who are told something now. The SDK lists models from threads of its own, which it starts in no context: those are heard by all."""
+"""All that are open. The SDK lists models in threads of its own, started without a context: their responses go to all of these."""
 
 
-def _listening() -> list[ThrottleNotifier]:
-    word = _asking.get()
-    return [word] if word else [*_open]
+def _notifiers() -> list[ThrottleNotifier]:
+    notifier = _current.get()
+    return [notifier] if notifier else [*_open]
 
 
-class _Listener(logging.Handler):
-    """Hears all answers, each in the thread that asked for it."""
+class _ResponseHandler(logging.Handler):
+    """Gets every response, each in the thread that sent the request."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if isinstance(record.args, tuple) and len(record.args) == 8:
-            for each in _listening():
-                each.heard(record.args[6])
+            for notifier in _notifiers():
+                notifier.saw(record.args[6])
 
 
-_LISTENER = _Listener()
+_RESPONSE_HANDLER = _ResponseHandler()
 
 
 @cache
-def _hold_urllib3_to_it() -> None:
-    """urllib3 waits as long as a Retry-After says, for each question of the SDK thrice. Where who asked has no time for that, the refusal
-    is its answer. `Retry.increment` is where it ends its tries by itself; the SDK makes these objects in too many places to replace."""
+def _limit_urllib3_retries() -> None:
+    """urllib3 waits as long as Retry-After says, three times for each request of the SDK. Where the caller has no time for that, it gives
+    up at once. `Retry.increment` is where it does so by itself; the SDK makes these objects in too many places to replace them."""
     from urllib3 import Retry
     from urllib3.exceptions import MaxRetryError, ResponseError
 
@@ -102,37 +98,31 @@ def _hold_urllib3_to_it() -> None:
 
     def increment_in_time(self: Retry, method: Any = None, url: Any = None, response: Any = None, *more: Any, **named: Any) -> Retry:
         wait = (self.get_retry_after(response) if response else None) or 0.0
-        if not all(word.has_time_for(wait) for word in _listening()):
+        if not all(notifier.has_time_for(wait) for notifier in _notifiers()):
             raise MaxRetryError(named["_pool"], url, ResponseError(f"too many {response.status} error responses"))
         return increment(self, method, url, response, *more, **named)
 
     Retry.increment = increment_in_time  # type: ignore[assignment, method-assign]
 
 
-def shorten() -> None:
-    """Let the SDK wait less before it asks again, unless the variables say how long; to be called before it is imported."""
-    for name, seconds in SHORT.items():
-        os.environ.setdefault(name, seconds)
-
-
 @contextmanager
-def notify_when_throttled(tell: Callable[[str], None], most: float = math.inf) -> Iterator[None]:
-    """Tell where what is asked meanwhile is refused for the time being, for longer than a moment. It is waited for as Azure asks, but no
-    longer than `most` seconds."""
-    if _asking.get():
-        yield  # within another question, which tells already
+def notify_when_throttled(notify: Callable[[str], None], max_seconds: float = math.inf) -> Iterator[None]:
+    """Call `notify` where a request sent meanwhile is throttled for longer than a moment, and with "" when that is over. urllib3 waits for
+    no longer than `max_seconds`."""
+    if _current.get():
+        yield  # within another one, which notifies already
         return
-    if most < math.inf:
-        _hold_urllib3_to_it()
-    _ANSWERS.setLevel(logging.DEBUG)
-    _ANSWERS.propagate = False  # nobody else asked for this level
-    _ANSWERS.addHandler(_LISTENER)  # once, however often
-    word = ThrottleNotifier(tell, most)
-    before = _asking.set(word)
-    _open.append(word)
+    if max_seconds < math.inf:
+        _limit_urllib3_retries()
+    _RESPONSE_LOG.setLevel(logging.DEBUG)
+    _RESPONSE_LOG.propagate = False  # nobody else asked for this level
+    _RESPONSE_LOG.addHandler(_RESPONSE_HANDLER)  # once, however often
+    notifier = ThrottleNotifier(notify, max_seconds)
+    token = _current.set(notifier)
+    _open.append(notifier)
     try:
         yield
     finally:
-        _open.remove(word)
-        _asking.reset(before)
-        word.end()
+        _open.remove(notifier)
+        _current.reset(token)
+        notifier.end()

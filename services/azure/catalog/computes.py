@@ -1,4 +1,4 @@
-"""Where runs are sent and data is kept: compute targets with their state, size and node counts; datastores."""
+"""Compute targets, with their state, size and node counts, and datastores."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from services.domain import ComputeTarget, Datastore
 
 
 def compute_targets(session: Session) -> list[ComputeTarget]:
-    """Those a ParallelRunStep can be sent to first, by name."""
+    """Those that can run a ParallelRunStep first, then by name. Raises as `Session.asking`."""
     with session.asking("The compute targets can't be listed", "compute_target") as workspace:
-        found = []
+        targets = []
         for target in workspace.compute_targets.values():
             scale, status = getattr(target, "scale_settings", None), getattr(target, "status", None)
             allocation = getattr(status, "allocation_state", "") or ""
             state = target.provisioning_state or "Unknown"
-            found.append(
+            targets.append(
                 ComputeTarget(
                     name=target.name,
                     type=target.type or type(target).__name__,
@@ -25,15 +25,16 @@ def compute_targets(session: Session) -> list[ComputeTarget]:
                     max_nodes=getattr(scale, "maximum_node_count", None),
                 )
             )
-    return sorted(found, key=lambda target: (not target.usable, target.name))
+    return sorted(targets, key=lambda target: (not target.usable, target.name))
 
 
 def datastores(session: Session) -> list[Datastore]:
+    """The default one first, then by name. Raises as `Session.asking`."""
     with session.asking("The datastores can't be listed") as workspace:
         default = workspace.get_default_datastore().name
-        found = []
+        stores = []
         for store in workspace.datastores.values():
             account, container = getattr(store, "account_name", None), getattr(store, "container_name", None)
             location = " / ".join(filter(None, (account or getattr(store, "store_name", None), container)))
-            found.append(Datastore(store.name, store.datastore_type, location, store.name == default))
-    return sorted(found, key=lambda store: (not store.is_default, store.name))
+            stores.append(Datastore(store.name, store.datastore_type, location, store.name == default))
+    return sorted(stores, key=lambda store: (not store.is_default, store.name))

@@ -1,4 +1,4 @@
-"""Environments: curated and registered ones, one made from a conda file, and the one that a run gets which names none."""
+"""Environments: curated and registered ones, one made from a conda file, and the default of a run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from services.azure.auth.sdk_errors import is_not_found
 from services.azure.auth.session import Session
 from services.domain import Environment, parse_reference, utc_now
 from services.errors import IntakeError, NotFound
@@ -22,24 +23,24 @@ PYTHON = "3.11"
 """The SDK's own default, 3.8, is too old for today's scikit-learn."""
 _PINNED = ("scikit-learn", "numpy", "joblib", "pandas", "azureml-core", "azureml-dataset-runtime")
 _EXTRAS = {"azureml-dataset-runtime": "[fuse]"}
-_LARGEST_CONDA_FILE = 1_000_000
+_MAX_CONDA_FILE_BYTES = 1_000_000
 
 
 def default_packages() -> dict[str, str]:
-    """What a run gets which names no environment: this program's own versions, so that a model dumped here loads there."""
-    found = {}
+    """Of a run that names no environment, by name: this program's own versions, so that a model dumped here loads there; "" for any."""
+    packages = {}
     for name in _PINNED:
         try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # a smaller set-up; conda takes the newest
-            found[name] = ""
-    return found
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = ""
+    return packages
 
 
 def default_name() -> str:
-    """One name for one content: two versions of this program don't overwrite each other's."""
-    told = json.dumps([PYTHON, default_packages()], sort_keys=True)
-    return f"batch-scoring-studio-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    """By its content, so that two versions of this program don't overwrite each other's."""
+    content = json.dumps([PYTHON, default_packages()], sort_keys=True)
+    return f"batch-scoring-studio-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
 def default() -> Environment:
@@ -47,21 +48,20 @@ def default() -> Environment:
 
 
 def sdk_default() -> SdkEnvironment:
-    """The same, to be submitted with."""
+    """The default one, as the SDK takes it."""
     from azureml.core import Environment as SdkEnvironment
     from azureml.core.conda_dependencies import CondaDependencies
 
     pins = [f"{name}{_EXTRAS.get(name, '')}{f'=={number}' if number else ''}" for name, number in default_packages().items()]
-    made = SdkEnvironment(default_name())
+    environment = SdkEnvironment(default_name())
     conda = CondaDependencies.create(python_version=PYTHON, pip_packages=pins, pin_sdk_version=False)
-    for package in ("azureml-defaults",):  # the SDK adds it by itself; it wants an older Python's packages
-        conda.remove_pip_package(package)
-    made.python.conda_dependencies = conda
-    return made
+    conda.remove_pip_package("azureml-defaults")  # the SDK adds it; it wants an older Python's packages
+    environment.python.conda_dependencies = conda
+    return environment
 
 
 def sdk_environment(session: Session, reference: str | None) -> SdkEnvironment:
-    """The environment to submit a run with. Raises NotFound."""
+    """The environment to submit a run with: `name` or `name:version`, the default one for None. Raises NotFound."""
     if not reference:
         return sdk_default()
     name, number = parse_reference(reference, "environment")
@@ -71,25 +71,25 @@ def sdk_environment(session: Session, reference: str | None) -> SdkEnvironment:
         try:
             return SdkEnvironment.get(workspace, name, version=str(number) if number else None)
         except Exception as error:
-            if type(error) is Exception and "not found" in str(error).lower():  # a bare one, of a name that is not there
+            if is_not_found(error):
                 raise NotFound(f"There is no environment called “{reference}”.", "Choose another, or register it.") from error
             raise
 
 
 def environments(session: Session) -> list[Environment]:
-    """The latest version of each, the curated ones last."""
+    """The latest version of each, the curated ones last. Raises as `Session.asking`."""
 
-    def ask(workspace: Workspace) -> list[Environment]:
+    def list_latest(workspace: Workspace) -> list[Environment]:
         from azureml.core import Environment as SdkEnvironment
 
         return [noun(environment) for environment in SdkEnvironment.list(workspace).values()]
 
-    found = session.with_retries("The environments can't be listed", ask)
-    return sorted(found, key=lambda one: (one.name.startswith(("AzureML-", "Microsoft")), one.name.lower()))
+    latest = session.with_retries("The environments can't be listed", list_latest)
+    return sorted(latest, key=lambda environment: (environment.name.startswith(("AzureML-", "Microsoft")), environment.name.lower()))
 
 
 def register(session: Session, name: str, conda_file: Path) -> Environment:
-    """An environment of what a conda file lists. Raises IntakeError where it is none, NotFound where it is not there."""
+    """Register an environment from a conda file. Raises IntakeError for a file that is not one, NotFound for a missing one."""
     _check(conda_file)
     with session.asking(f"Environment {name} was not registered", "name") as workspace:
         from azureml.core import Environment as SdkEnvironment
@@ -104,17 +104,17 @@ def _check(path: Path) -> None:
     try:
         if not path.is_file():
             raise NotFound(f"There is no conda file {path}.", hint)
-        if path.stat().st_size > _LARGEST_CONDA_FILE:
+        if path.stat().st_size > _MAX_CONDA_FILE_BYTES:
             raise IntakeError(f"{path.name} is too large for a conda file.", hint)
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise IntakeError(f"{path.name} can't be read as a conda file: {' '.join(str(error).split())[:200]}", hint) from error
-    if not isinstance(told, dict) or not isinstance(told.get("dependencies"), list):
+    if not isinstance(content, dict) or not isinstance(content.get("dependencies"), list):
         raise IntakeError(f"{path.name} lists no dependencies.", hint)
 
 
 def noun(environment: SdkEnvironment) -> Environment:
-    """The SDK's environment as ours. `interpreter` says what it is built on."""
+    """The SDK's environment as ours. Its `interpreter` is what it is built on."""
     conda = environment.python.conda_dependencies
     lines: list[Any] = list((conda.as_dict() if hasattr(conda, "as_dict") else conda._conda_dependencies)["dependencies"]) if conda else []
     packages = _packages(lines)
@@ -133,10 +133,10 @@ def noun(environment: SdkEnvironment) -> Environment:
 
 def _packages(lines: Iterable[Any]) -> dict[str, str]:
     """Names and versions of a conda file's dependencies, pip's among them; "" where none is pinned."""
-    found: dict[str, str] = {}
+    packages: dict[str, str] = {}
     for line in lines:
         if isinstance(line, Mapping):
-            found |= _packages(line.get("pip") or [])
+            packages |= _packages(line.get("pip") or [])
         elif match := re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*(?:={1,2}|~=|>=)?\s*([^\s;,]*).*", str(line)):
-            found[match[1]] = match[2]
-    return found
+            packages[match[1]] = match[2]
+    return packages

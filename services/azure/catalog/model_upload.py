@@ -1,4 +1,4 @@
-"""A model's file or folder, uploaded as `Model.register` does it, but in pieces whose arrival is told."""
+"""A model's file or folder, uploaded as `Model.register` does it, but in blocks, with progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.azure.catalog import block_upload
-from services.azure.catalog.downloads import Progress, Sum
+from services.azure.catalog.downloads import Progress, ProgressCounter
 from services.domain import utc_now
 from services.errors import WorkspaceUnavailable
 from services.storage import file_tree
@@ -17,12 +17,12 @@ from services.storage import file_tree
 if TYPE_CHECKING:
     from azureml.core import Workspace
 
-_AT_ONCE = 4
+_PARALLEL_UPLOADS = 4
 
 
 def upload(workspace: Workspace, path: Path, progress: Progress) -> str:
-    """Where it is then, as `LocalUpload/<a new name>/<file or folder>`. A piece that does not arrive is sent again; where that does not
-    help, nothing is registered, and another try begins anew: Azure ML does not say whether an artifact may be written twice.
+    """Returns the artifact's path, `LocalUpload/<a new name>/<file or folder>`. The SDK retries each block; where that does not help,
+    nothing is registered, and the next upload starts anew: Azure ML does not say whether an artifact may be written twice.
 
     Raises WorkspaceUnavailable where a file did not arrive whole, and what the SDK raises.
     """
@@ -32,18 +32,18 @@ def upload(workspace: Workspace, path: Path, progress: Progress) -> str:
     origin, container = "LocalUpload", f"{utc_now():%y%m%dT%H%M%S}-{uuid.uuid4().hex}"
     files = {f"{path.name}/{name}" if path.is_dir() else path.name: Path(source) for name, source, _ in file_tree.files_of(path)}
     client = ArtifactsClient(workspace.service_context)
-    sums = Sum(0, file_tree.size_of(path), progress)
+    counter = ProgressCounter(0, file_tree.size_of(path), progress)
 
-    def one(name: str) -> None:
+    def upload_file(name: str) -> None:
         address = client.create_empty_artifacts(origin, container, [name]).artifact_content_information[name].content_uri
         blob, size = BlobClient.from_blob_url(address), files[name].stat().st_size
         with file_tree.reading(files[name]) as content:
-            block_upload.put(blob, content, size, sums.add)
-        if (there := blob.get_blob_properties().size) != size:
-            text = f"{name} did not arrive whole: {there:,} of {size:,} bytes are there."
+            block_upload.put(blob, content, size, counter.add)
+        if (arrived := blob.get_blob_properties().size) != size:
+            text = f"{name} did not arrive whole: {arrived:,} of {size:,} bytes are there."
             raise WorkspaceUnavailable(text, "Try again: nothing was registered.")
 
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="upload") as pool:
-        for each in [pool.submit(copy_context().run, one, name) for name in files]:
-            each.result()
+    with ThreadPoolExecutor(_PARALLEL_UPLOADS, thread_name_prefix="upload") as pool:
+        for future in [pool.submit(copy_context().run, upload_file, name) for name in files]:
+            future.result()
     return f"{origin}/{container}/{path.name}"

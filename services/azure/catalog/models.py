@@ -1,6 +1,6 @@
-"""Registered models: from a path, from an upload, from the outputs of a training run; all versions of all; delete.
+"""Models: registered from a path or from the outputs of a training run, listed, deleted.
 
-What is only known where the file was (its kind, its SHA-256, its size) goes with the model as properties, which Azure ML never changes.
+What only the machine with the file knows (kind, SHA-256, size, imports) is registered as properties, which Azure ML never changes.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 KIND, SHA256, SIZE, IMPORTS, REGISTRATION = (
     f"batch_scoring_studio.{name}" for name in ("kind", "sha256", "size", "imports", "registration")
 )
-_MOST_IMPORTS = 100
+_MAX_IMPORTS = 100
 
 
 class Models:
-    """Those of one workspace."""
+    """The models of one workspace. All methods raise as `Session.asking`."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -41,33 +41,33 @@ class Models:
         with self._session.asking("The models can't be listed") as workspace:
             from azureml.core import Model as SdkModel
 
-            found = [noun(model) for model in _without_twins(SdkModel.list(workspace, expand=False))]
-        return sorted(found, key=lambda model: (model.created_at, model.version), reverse=True)
+            models = [noun(model) for model in _without_duplicates(SdkModel.list(workspace, expand=False))]
+        return sorted(models, key=lambda model: (model.created_at, model.version), reverse=True)
 
     def register(self, name: str, path: Path, *, description: str, tags: Mapping[str, str], progress: Progress = lambda *_: None) -> Model:
-        """What `Model.register` does: upload the file or folder, name it, count the version up.
+        """Upload the file or folder and register it as the next version, by the calls that `Model.register` consists of.
 
-        `Model.register` itself refuses what isn't below the working folder of the whole process, which a dashboard of many threads can't
-        change, and says nothing until all is there; these are the calls that it consists of. `progress` is told the bytes that have
-        arrived, and of all.
+        `Model.register` itself refuses what isn't below the working folder of the process, which a dashboard of many threads can't change,
+        and reports no progress. `progress` gets the bytes that have arrived and the bytes in all. Raises IntakeError, NotFound too.
         """
         content = model_files.inspect_model(path)
-        about = {KIND: content.kind, SHA256: file_tree.sha256_of(path), SIZE: str(file_tree.size_of(path))}
-        about[IMPORTS] = json.dumps([content.imports[:_MOST_IMPORTS], content.scanned_whole and len(content.imports) <= _MOST_IMPORTS])
+        properties = {KIND: content.kind, SHA256: file_tree.sha256_of(path), SIZE: str(file_tree.size_of(path))}
+        all_imports = content.scanned_whole and len(content.imports) <= _MAX_IMPORTS
+        properties[IMPORTS] = json.dumps([content.imports[:_MAX_IMPORTS], all_imports])
         with self._session.asking(f"Model {name} was not registered", "name") as workspace:
             from azureml._restclient.assets_client import AssetsClient
             from azureml.core import Model as SdkModel
 
             artifacts = model_upload.upload(workspace, path, progress)
-            about[REGISTRATION] = artifacts  # named anew each time
+            properties[REGISTRATION] = artifacts  # a new path each time
             asset = AssetsClient(workspace.service_context).create_asset(name, [{"prefix": artifacts}], None)
-            made = SdkModel._register_with_asset(workspace, name, asset.id, dict(tags), about, description or None, unpack=False)
-            with suppress(StudioError), azure_errors("The version before can't be deleted"):
+            registered = SdkModel._register_with_asset(workspace, name, asset.id, dict(tags), properties, description or None, unpack=False)
+            with suppress(StudioError), azure_errors("The duplicate version can't be deleted"):
                 for other in SdkModel.list(workspace, name, expand=False):
-                    its_own = (other.properties or {}).get(REGISTRATION) == artifacts
-                    if its_own and int(other.version) < int(made.version):  # its answer was lost and the SDK asked again: a twin
+                    same = (other.properties or {}).get(REGISTRATION) == artifacts
+                    if same and int(other.version) < int(registered.version):  # its answer was lost, and the SDK registered it again
                         other.delete()
-            return noun(made)
+            return noun(registered)
 
     def delete(self, reference: str) -> None:
         name, version = parse_reference(reference, "model")
@@ -85,17 +85,18 @@ class Models:
             return [experiment.name for experiment in Experiment.list(workspace)]
 
     def training_runs(self, experiment: str, limit: int) -> list[TrainingRun]:
-        found: list[TrainingRun] = []
+        """The latest runs of an experiment that aren't pipeline runs, up to `limit`."""
+        runs: list[TrainingRun] = []
         with self._session.asking(f"The runs of experiment {experiment} can't be listed", "experiment") as workspace:
             from azureml.core import Experiment
 
             for run in Experiment(workspace, experiment, _create_in_cloud=False).get_runs():
                 if run.type != "azureml.PipelineRun":
                     started = getattr(run, "_run_dto", {}).get("start_time_utc")
-                    found.append(TrainingRun(run.id, experiment, run.display_name or "", run.status, started))
-                if len(found) == limit:
+                    runs.append(TrainingRun(run.id, experiment, run.display_name or "", run.status, started))
+                if len(runs) == limit:
                     break
-        return found
+        return runs
 
     def training_run_files(self, experiment: str, run_id: str) -> list[str]:
         with self._session.asking(f"The files of run {run_id} can't be listed", "run"):
@@ -104,8 +105,8 @@ class Models:
     def register_from_run(self, name: str, experiment: str, run_id: str, path: str, *, description: str, tags: Mapping[str, str]) -> Model:
         """`Run.register_model`. Its file is not on this machine, so its kind and SHA-256 are not known."""
         with self._session.asking(f"Model {name} was not registered from run {run_id}", "path"):
-            made = self._run(experiment, run_id).register_model(name, model_path=path, tags=dict(tags), description=description or None)
-            return noun(made)
+            run = self._run(experiment, run_id)
+            return noun(run.register_model(name, model_path=path, tags=dict(tags), description=description or None))
 
     def _run(self, experiment: str, run_id: str) -> SdkRun:
         from azureml.core import Experiment, Run
@@ -113,25 +114,25 @@ class Models:
         return Run(Experiment(self._session.workspace, experiment, _create_in_cloud=False), run_id)
 
 
-def _without_twins(models: Iterable[SdkModel]) -> list[SdkModel]:
-    """Of the versions that one registration made, since its answer was lost and it was asked for again, the last one: what it was told."""
-    kept: dict[object, SdkModel] = {}
+def _without_duplicates(models: Iterable[SdkModel]) -> list[SdkModel]:
+    """Of the versions that one registration made, since its answer was lost and the SDK retried, the last: the one that was returned."""
+    latest: dict[object, SdkModel] = {}
     for model in models:
-        one = (model.properties or {}).get(REGISTRATION) or model.id, model.name
-        if one not in kept or int(model.version) > int(kept[one].version):
-            kept[one] = model
-    return list(kept.values())
+        registration = (model.properties or {}).get(REGISTRATION) or model.id, model.name
+        if registration not in latest or int(model.version) > int(latest[registration].version):
+            latest[registration] = model
+    return list(latest.values())
 
 
 def noun(model: SdkModel) -> Model:
-    """The SDK's model as ours. It runs there, not on this machine, so a run needs no approval of it here."""
+    """The SDK's model as ours. It needs no approval: it is not loaded on this machine."""
     properties: Mapping[str, Any] = model.properties or {}
     framework = model.model_framework if model.model_framework not in (None, "Custom") else ""
     elsewhere = f"{framework} model" if framework else "registered from a run" if model.run_id else "registered elsewhere"
     try:
-        imports, whole = json.loads(properties.get(IMPORTS) or "[[], false]")
+        imports, all_imports = json.loads(properties.get(IMPORTS) or "[[], false]")
     except ValueError:
-        imports, whole = [], False
+        imports, all_imports = [], False
     size = str(properties.get(SIZE, ""))
     return Model(
         name=model.name,
@@ -145,5 +146,5 @@ def noun(model: SdkModel) -> Model:
         tags={str(key): str(value) for key, value in (model.tags or {}).items()},
         needs_approval=False,
         imports=tuple(map(str, imports)),
-        scanned_whole=bool(whole),
+        scanned_whole=bool(all_imports),
     )

@@ -1,6 +1,6 @@
-"""What a step run leaves in Azure ML, fetched into the run's folder: its logs and its output.
+"""The artifacts of a step run, downloaded into the run's folder: its logs and its output.
 
-Each lands under a name of its own first: no half of a file is taken for the whole.
+Each is written under another name first, so half of a file is never taken for the whole.
 """
 
 from __future__ import annotations
@@ -17,80 +17,80 @@ from services.azure.runs.pipeline import OUTPUT
 from services.azure.runs.run_folder import RunFolder, RunPlan
 from services.storage.atomic import atomic_write
 
-_MOST_LOGS = 2_000
-_MOST_OF_A_LOG = 50_000_000  # bytes
-_CHUNK = 1 << 20
+_MAX_LOGS = 2_000
+_MAX_LOG_BYTES = 50_000_000
+_CHUNK_BYTES = 1 << 20
 _PROGRESS = re.compile(rb"Processed (\d{1,12}) of (\d{1,12}) mini batches")
 
 
-def fetch_logs(step_run: Any, folder: RunFolder, *, most: int = _MOST_LOGS) -> None:
-    """The log files that `get_details` names, up to `most` of them, those for people first."""
+def fetch_logs(step_run: Any, folder: RunFolder, *, max_logs: int = _MAX_LOGS) -> None:
+    """Download the log files that `get_details` names, up to `max_logs` of them, those for people first. Raises requests' errors."""
     import requests
 
     addresses: Mapping[str, str] = step_run.get_details().get("logFiles") or {}
     names = sorted(addresses, key=lambda name: (not name.startswith(("logs/job_", "logs/user/", "user_logs/")), name))
     with requests.Session() as session:
-        for name in names[:most]:
-            target = folder.logs / downloads.inside(name.removeprefix("logs/"))
+        for name in names[:max_logs]:
+            target = folder.logs / downloads.relative_path(name.removeprefix("logs/"))
             with session.get(addresses[name], stream=True, timeout=60) as answer:
                 if answer.status_code == 404:  # listed, and not written yet
                     continue
                 answer.raise_for_status()
-                _keep(answer.iter_content(_CHUNK), target, _MOST_OF_A_LOG)
+                _write(answer.iter_content(_CHUNK_BYTES), target, _MAX_LOG_BYTES)
 
 
 def mini_batches_done(folder: RunFolder) -> tuple[int, int] | None:
-    """How many mini-batches are done, and of how many, by the fetched logs; None where these don't tell.
+    """The mini-batches done and the mini-batches in all, by the downloaded logs; None where these have no line of it.
 
     `logs/job_progress_overview.<time>.txt` has lines such as “2023-05-16T22:20:53.233813 Processed 4117 of 20000 mini batches in 5:02:14.
     Estimated remaining time 19:25:59.” (as in github.com/Azure/azure-sdk-for-python/issues/30421); after a failover there are several.
     """
     for overview in sorted(folder.logs.glob("job_progress_overview*.txt"), reverse=True):
-        if found := _PROGRESS.findall(overview.read_bytes()):
-            return int(found[-1][0]), int(found[-1][1])
+        if counts := _PROGRESS.findall(overview.read_bytes()):
+            return int(counts[-1][0]), int(counts[-1][1])
     return None
 
 
 def fetch_output(step_run: Any, plan: RunPlan, folder: RunFolder, progress: downloads.Progress) -> None:
-    """The files of the output, as the script's step wrote them. What had come when it broke off isn't fetched again. Raises as
+    """Download the files of the output. What had arrived when an earlier download broke off isn't fetched again. Raises as
     `downloads.fetch`.
 
-    The SDK's own `download` holds each file in memory, writes an empty one where it can't be had, and follows a name that leads out of the
-    folder; it is asked for what lies in no blob store only.
+    The SDK's own `download` holds each file in memory, writes an empty one where it can't read it, and follows a name that leads out of the
+    folder; it is used where the output is not in a blob store only.
     """
-    coming = folder.output_coming
+    incoming = folder.output_incoming
     reference = step_run.get_output_data(OUTPUT)
     below = reference.path_on_datastore or ""
-    shutil.rmtree(folder.output, ignore_errors=True)  # of an earlier try; there may be no room for both
+    shutil.rmtree(folder.output, ignore_errors=True)  # of an earlier download; there may be no room for both
     if service := getattr(reference.datastore, "blob_service", None):
         container = service.get_container_client(reference.datastore.container_name)
-        wanted = {coming / downloads.inside(blob.name): blob for blob in downloads.blobs_below(container, below)}
+        wanted = {incoming / downloads.relative_path(blob.name): blob for blob in downloads.blobs_below(container, below)}
         downloads.fetch(container, wanted, progress)
-        for path in coming.rglob("*"):
-            if path.is_file() and path not in wanted:  # the beginning of what is not there any more
+        for path in incoming.rglob("*"):
+            if path.is_file() and path not in wanted:  # the beginning of a blob that is gone
                 path.unlink()
     else:
-        reference.download(local_path=str(coming), overwrite=True, show_progress=False)
-    root = _root(coming, below, plan.request.settings.append_row_file_name)
+        reference.download(local_path=str(incoming), overwrite=True, show_progress=False)
+    root = _root(incoming, below, plan.request.settings.append_row_file_name)
     if root.is_dir():
         os.replace(root, folder.output)
     folder.output.mkdir(exist_ok=True)
-    shutil.rmtree(coming, ignore_errors=True)
+    shutil.rmtree(incoming, ignore_errors=True)
 
 
-def _root(coming: Path, path_on_datastore: str, rows_file: str) -> Path:
-    """The folder of the output among what came: the one it was asked for, or the one where the rows lie, wherever that is."""
-    asked = coming / path_on_datastore
-    if (asked / rows_file).is_file():
-        return asked
-    found = min((path for path in coming.rglob("*") if path.name == rows_file), key=lambda path: len(path.parts), default=None)
-    return found.parent if found else asked
+def _root(incoming: Path, path_on_datastore: str, rows_file: str) -> Path:
+    """The output's folder among the downloaded ones: the one of that path, or the one with the rows, however deep it nests."""
+    expected = incoming / path_on_datastore
+    if (expected / rows_file).is_file():
+        return expected
+    rows = min((path for path in incoming.rglob("*") if path.name == rows_file), key=lambda path: len(path.parts), default=None)
+    return rows.parent if rows else expected
 
 
-def _keep(chunks: Iterator[bytes], target: Path, most: int) -> None:
+def _write(chunks: Iterator[bytes], target: Path, max_bytes: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(target) as coming, open(coming, "wb") as file:
+    with atomic_write(target) as temporary, open(temporary, "wb") as file:
         for chunk in chunks:
             file.write(chunk)
-            if file.tell() > most:
+            if file.tell() > max_bytes:
                 break

@@ -64,9 +64,7 @@ def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models:
         raise SettingsError("source_directory", text, "Azure ML gets this one folder: give one that holds the script.")
     warnings = []
     if not request.source_directory and "__file__" in script.read_text("utf-8", "replace"):
-        sentence = (
-            f"{script.name} opens files beside itself: Azure ML gets the Python files there, others only by a source directory."
-        )
+        sentence = f"{script.name} opens files beside itself: Azure ML gets the Python files there, others only by a source directory."
         warnings.append(sentence)
     latest = {model.name: max(each.version for each in models if each.name == model.name) for model in models}
     chosen = [model for model in models if model.reference in request.models]

@@ -1,4 +1,4 @@
-"""Why a run failed, by what Azure ML and the logs of ParallelRunStep say. Their names are those of Microsoft's page on debugging it."""
+"""Why a run failed, by Azure ML and by the logs of ParallelRunStep, named as on Microsoft's page *how-to-debug-parallel-run-step*."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from services.azure.runs.run_folder import RunFolder
 from services.domain import Failure
 from services.storage.journal import AttemptStatus
 
-_TELL_WHY = ("job_error.txt", "user/error.txt", "user/error/*", "user/error/*/*", "job_result.txt")
-_MOST = 20_000  # characters of a log
+_ERROR_LOGS = ("job_error.txt", "user/error.txt", "user/error/*", "user/error/*/*", "job_result.txt")
+_MAX_CHARACTERS = 20_000  # of a log
 
 
 def reason(details: Mapping[str, Any], folder: RunFolder) -> tuple[str, str]:
-    """A code, and a text whose first line a person should see: what the script's own log says before what the service makes of it,
-    which is often no more than “SystemExit: 42”."""
-    told: Any = (details.get("error") or {}).get("error") or {}
-    code, message = str(told.get("code") or "Failed"), str(told.get("message") or "")
-    logged = next((text for pattern in _TELL_WHY for path in sorted(folder.logs.glob(pattern)) if (text := _text(path))), "")
+    """An error code, and a text whose first line a person should see: the script's own log comes before the service's message, which is
+    often no more than “SystemExit: 42”. `details` are the SDK's `Run.get_details`."""
+    error: Any = (details.get("error") or {}).get("error") or {}
+    code, message = str(error.get("code") or "Failed"), str(error.get("message") or "")
+    logged = next((text for pattern in _ERROR_LOGS for path in sorted(folder.logs.glob(pattern)) if (text := _text(path))), "")
     if not logged:
-        return code, message or "Azure ML says that the run failed, and not why. Its page in Azure ML studio may."
+        return code, message or "Azure ML reports that the run failed, without a reason. Its page in Azure ML studio may show one."
     return code, "\n".join(filter(None, (logged, f"Azure ML says: {message}" if message else "")))
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8", "replace")[:_MOST].strip() if path.is_file() else ""
+        return path.read_text("utf-8", "replace")[:_MAX_CHARACTERS].strip() if path.is_file() else ""
     except OSError:
         return ""
 
 
 def attempts(folder: RunFolder, limit: int) -> list[Failure]:
-    """The attempts that failed or fell short, the latest first, where the log has the table of them. It names no files."""
+    """The failed or incomplete attempts, the latest first, by the log's table of them; empty without one. It names no files."""
     table = folder.logs / "sys" / "job_report" / "processed_mini-batches.csv"
     try:
         with open(table, encoding="utf-8", errors="replace", newline="") as lines:
@@ -43,7 +43,7 @@ def attempts(folder: RunFolder, limit: int) -> list[Failure]:
         return []
     failed = [row for row in rows if row.get("status", AttemptStatus.RUN_DONE) != AttemptStatus.RUN_DONE or _number(row, "failed")]
     last = {row.get("mini_batch_id"): row for row in rows}
-    found = [
+    failures = [
         Failure(
             mini_batch=_number(row, "mini_batch_id"),
             attempt=_number(row, "picked_count"),
@@ -56,7 +56,7 @@ def attempts(folder: RunFolder, limit: int) -> list[Failure]:
         )
         for row in failed[-limit:]
     ]
-    return found[::-1]
+    return failures[::-1]
 
 
 def _number(row: Mapping[str, str], name: str) -> int:

@@ -1,5 +1,5 @@
-"""A run's rows, read back. Azure ML gives nothing but the text: which file went into which mini-batch isn't told, nor in which order they
-came out; so all rows are one mini-batch of all files, out of order."""
+"""A run's rows, read back. Azure ML's output is nothing but the text: which file was in which mini-batch is not known, nor the order of the
+mini-batches; so all rows are one mini-batch of all files, out of order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.predictions import writer as predictions_table
 from services.predictions.matching import ScoredMiniBatch, read_in_parts, read_tables_in_parts
 from services.predictions.selections import remove_table
 
-_MOST_ROOTS = 100
+_MAX_MOUNT_POINTS = 100
 _PART_LINES, _PART_CHARACTERS = 50_000, 8_000_000
 
 
@@ -22,7 +22,7 @@ def rows_file(folder: RunFolder, plan: RunPlan) -> Path:
 
 
 def count_rows(folder: RunFolder, plan: RunPlan) -> int:
-    """The rows of the output: one is an item that succeeded. Raises OSError where there are none to read."""
+    """The number of rows in the output, each of an item that succeeded. Raises OSError where the file can't be read."""
     path, newlines, last = rows_file(folder, plan), 0, b""
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
@@ -36,13 +36,12 @@ def scored(folder: RunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
     the order of the output; the files that no row names come last. Raises OSError."""
     lines = _lines(rows_file(folder, plan), skip=plan.request.wants_dataframe_header)
     if plan.tabular:
-        read = read_tables_in_parts(plan.file, plan.item_count or 0, _parts(lines))
+        parts = read_tables_in_parts(plan.file, plan.item_count or 0, _parts(lines))
     else:
-        items = plan.items()
-        read = read_in_parts(items, "/", _parts(_without_mount_points(lines, plan)))
-    part, before = ScoredMiniBatch(0, (), "/", (), "", 1, 0.0, ""), 0
-    for rows in read:
-        yield replace(part, rows=[text or "" for text in rows.predictions], read=rows, rows_before=before)
+        parts = read_in_parts(plan.items(), "/", _parts(_without_mount_points(lines, plan)))
+    mini_batch, before = ScoredMiniBatch(0, (), "/", (), "", 1, 0.0, ""), 0
+    for rows in parts:
+        yield replace(mini_batch, rows=[text or "" for text in rows.predictions], read=rows, rows_before=before)
         before += len(rows.files)
 
 
@@ -68,24 +67,23 @@ def _parts(lines: Iterable[str]) -> Iterator[list[str]]:
 
 def _without_mount_points(rows: Iterable[str], plan: RunPlan) -> Iterable[str]:
     """The rows; one that begins with the path of a file where a node had it mounted (`/mnt/azureml/.../batch_data/a.csv: 1`) with the
-    file's own path instead. Each node may have had its own place, but few have many."""
+    file's path in the dataset instead. Each node may have its own mount point, few have many."""
     known: dict[str, str] = {}
-    roots: dict[str, str] = {}
+    mount_points: dict[str, str] = {}
     for row in rows:
         if not row.startswith("/"):
             yield row
             continue
         known = known or _mounted(plan)
-        root = next((root for root in roots if row.startswith(root)), None)
-        if root is None and len(roots) < _MOST_ROOTS and (found := _mount_point(row, known)):
-            root = found[0]
-            roots[root] = found[1]
-        yield row if root is None else roots[root] + row[len(root) :]
+        mounted_at = next((path for path in mount_points if row.startswith(path)), None)
+        if mounted_at is None and len(mount_points) < _MAX_MOUNT_POINTS and (match := _mount_point(row, known)):
+            mounted_at, mount_points[match[0]] = match
+        yield row if mounted_at is None else mount_points[mounted_at] + row[len(mounted_at) :]
 
 
 def _mounted(plan: RunPlan) -> dict[str, str]:
-    """What is to be put before the name that a file has below its mount point, by that name. Of files that are named one by one a mount
-    leaves out the folder that they have in common (seen with azureml-dataprep 5.5)."""
+    """By a file's path below the mount point, the folder to put before it. Of files that are named one by one a mount leaves out the folder
+    that they have in common (seen with azureml-dataprep 5.5)."""
     known: dict[str, str] = {}
     for paths in plan.paths() if plan.again else ():
         common = os.path.commonpath([os.path.dirname(f"/{path}") for path in paths]).strip("/")
@@ -95,7 +93,7 @@ def _mounted(plan: RunPlan) -> dict[str, str]:
 
 
 def _mount_point(row: str, known: Mapping[str, str]) -> tuple[str, str] | None:
-    """What stands in the row before the name of a known file, its last `/` included; and what is to stand there instead."""
+    """What the row has before the path of a known file, its last `/` included; and the folder to put there instead."""
     for begin in (place + 1 for place, character in enumerate(row) if character == "/"):
         for end in range(begin + 1, len(row) + 1):
             if (end == len(row) or row[end] in " :,;|\t") and row[begin:end] in known:
@@ -104,17 +102,17 @@ def _mount_point(row: str, known: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def _settled(folder: RunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
-    """What was scored in the run; of one of failed items only, before it what stands of the runs before."""
+    """What was scored in the run; of a failed-only one, after what stands of the earlier runs."""
     if not rows_file(folder, plan).is_file():
         return
-    tries = {}
+    earlier_attempts = {}
     if plan.request.failed_only:
         earlier, items = _before(folder, plan), frozenset(plan.items())
-        for one in _settled(earlier, earlier.plan()):
-            yield replace(one, worker=one.worker or f"of {earlier.path.name}", left_out=items.union(one.left_out))
-        tries = dict.fromkeys(items, _runs_before(folder, plan))
-    for one in scored(folder, plan):
-        yield replace(one, earlier_attempts=tries)
+        for part in _settled(earlier, earlier.plan()):
+            yield replace(part, worker=part.worker or f"of {earlier.path.name}", left_out=items.union(part.left_out))
+        earlier_attempts = dict.fromkeys(items, _runs_before(folder, plan))
+    for part in scored(folder, plan):
+        yield replace(part, earlier_attempts=earlier_attempts)
 
 
 def _before(folder: RunFolder, plan: RunPlan) -> RunFolder:
@@ -122,7 +120,7 @@ def _before(folder: RunFolder, plan: RunPlan) -> RunFolder:
 
 
 def _runs_before(folder: RunFolder, plan: RunPlan) -> int:
-    """How many runs scored the items before: each of them is among the items of all."""
+    """How many earlier runs scored the items; all of them are among the items of each."""
     before = _before(folder, plan) if plan.request.failed_only else None
     return 1 + _runs_before(before, before.plan()) if before else 0
 

@@ -1,9 +1,9 @@
-"""A run as a pipeline of the SDK: built, validated, submitted. Only a run's own process does this, since ParallelRunStep puts the scoring
-script's folder at the front of `sys.path`.
+"""A run as a pipeline of the SDK: built, validated, submitted. Only a runner does this, since ParallelRunStep puts the scoring script's
+folder at the front of `sys.path`.
 
-Submitted in two steps. `Experiment.submit` makes a pipeline run and starts it in one go, so that who loses the answer can't know what it
-started; here the id is noted between the two. The halves are the SDK's own (`Graph.submit` and `_AevaGraphProvider.submit` of
-azureml-pipeline-core 1.62, which gets no newer version).
+It is submitted in two steps, and the id is stored between them: `Experiment.submit` creates and starts a pipeline run in one call, so where
+its answer is lost nobody knows what was started. The two are the SDK's own (`Graph.submit` and `_AevaGraphProvider.submit` of
+azureml-pipeline-core 1.62, the last version).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RUN_TAG = "batch_scoring_run"
 
 
 def build(session: Session, plan: RunPlan, folder: RunFolder) -> Pipeline:
-    """The pipeline of one ParallelRunStep. Raises StudioError where the SDK's `validate` finds fault; and what the SDK raises."""
+    """The pipeline of one ParallelRunStep. Raises StudioError for what the SDK's `validate` reports, and what the SDK raises."""
     from azureml.pipeline.core import Pipeline, PipelineData
     from azureml.pipeline.steps import ParallelRunConfig, ParallelRunStep
 
@@ -47,9 +47,11 @@ def build(session: Session, plan: RunPlan, folder: RunFolder) -> Pipeline:
         datasets = [failed_items.sdk_dataset(workspace, files) for files in plan.again]
     else:
         datasets = [_dataset(workspace, reference) for reference in request.datasets]
-    inputs = [_named(dataset, number) for number, dataset in enumerate(datasets)]
-    side_inputs = [_side_input(workspace, reference, name) for name, reference in request.side_inputs.items()]
-    side_arguments = [word for side_input in side_inputs for word in (f"--{side_input.name}", side_input)]
+    inputs = [_named_input(dataset, number) for number, dataset in enumerate(datasets)]
+    side_inputs = [
+        _dataset(workspace, reference, "side_inputs").as_named_input(name).as_mount() for name, reference in request.side_inputs.items()
+    ]
+    side_arguments = [argument for side_input in side_inputs for argument in (f"--{side_input.name}", side_input)]
     with _own_search_path():
         config = ParallelRunConfig(
             **with_parameters(request.settings.as_dict() | {"mini_batch_size": mini_batch_size(plan)}),
@@ -68,8 +70,8 @@ def build(session: Session, plan: RunPlan, folder: RunFolder) -> Pipeline:
             allow_reuse=request.allow_reuse and not request.rerun_of,
         )
         pipeline = Pipeline(workspace=workspace, steps=[step], description=request.title()[:200])
-        if faults := pipeline.validate():
-            raise StudioError(f"Azure ML would not take the pipeline: {'; '.join(map(str, faults))}", "Change the settings it names.")
+        if problems := pipeline.validate():
+            raise StudioError(f"The pipeline is not valid: {'; '.join(map(str, problems))}", "Change the settings it names.")
     return pipeline
 
 
@@ -79,7 +81,7 @@ def mini_batch_size(plan: RunPlan) -> str | None:
 
 
 def with_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, those that may be one as pipeline parameters of the same name. A list is one as its JSON."""
+    """The settings; those that may be pipeline parameters as ones of the same name, a list as JSON."""
     from azureml.pipeline.core import PipelineParameter
 
     defaults = {
@@ -89,22 +91,22 @@ def with_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def model_arguments(request: RunRequest) -> list[str]:
-    """How the chosen model is told to the script: there is no AZUREML_MODEL_DIR on Azure ML, and `Model.get_model_path` wants a name. The
-    built-in script reads both; the well-known ones pass over what they don't know."""
-    if not request.models or any(word.split("=")[0] == "--model-name" for word in request.arguments):
+    """The chosen model as the script's arguments: AZUREML_MODEL_DIR is not set on Azure ML, and `Model.get_model_path` needs a name. The
+    built-in script reads both; scripts with `parse_known_args` ignore what they don't know."""
+    if not request.models or any(argument.split("=")[0] == "--model-name" for argument in request.arguments):
         return []
     name, version = parse_reference(request.models[0], "model")
     return ["--model-name", name, *(["--model-version", str(version)] if version else [])]
 
 
 def snapshot_of(script: Path, target: Path) -> Path:
-    """The folder that Azure ML gets where the request names none: the script, the Python files beside it and the packages below it. Not
-    all of its folder: that may be anybody's home, with what is secret there."""
+    """The source_directory where the request names none: the script, the Python files beside it and the packages below it. Not all of the
+    script's folder, which may be somebody's home with secrets."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    wanted = list(script.parent.glob("*.py"))
-    wanted += [path for package in script.parent.glob("*/__init__.py") for path in package.parent.rglob("*.py")]
-    for path in wanted:
+    sources = list(script.parent.glob("*.py"))
+    sources += [path for package in script.parent.glob("*/__init__.py") for path in package.parent.rglob("*.py")]
+    for path in sources:
         if path.is_file() and path.stat().st_size < 1 << 20 and not path.name.startswith("."):
             copy = target / path.relative_to(script.parent)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -113,23 +115,16 @@ def snapshot_of(script: Path, target: Path) -> Path:
     return target
 
 
-def _dataset(workspace: Workspace, reference: str) -> Any:
+def _dataset(workspace: Workspace, reference: str, field: str = "dataset") -> Any:
     from azureml.core import Dataset
 
-    name, version = parse_reference(reference, "dataset")
+    name, version = parse_reference(reference, field)
     return Dataset.get_by_name(workspace, name, version=version or "latest")
 
 
-def _named(dataset: Any, number: int) -> Any:
+def _named_input(dataset: Any, number: int) -> Any:
     named = dataset.as_named_input("batch_data" if number == 0 else f"batch_data_{number}")
     return named.as_mount() if hasattr(dataset, "as_mount") else named
-
-
-def _side_input(workspace: Workspace, reference: str, name: str) -> Any:
-    from azureml.core import Dataset
-
-    dataset_name, version = parse_reference(reference, "side_inputs")
-    return Dataset.get_by_name(workspace, dataset_name, version=version or "latest").as_named_input(name).as_mount()
 
 
 @contextmanager
@@ -146,16 +141,16 @@ def _own_search_path() -> Iterator[None]:
 
 
 def create_run(pipeline: Pipeline, experiment: str, tags: Mapping[str, str], *, regenerate_outputs: bool) -> str:
-    """Upload what the pipeline needs, and make a pipeline run that is not started yet; its id. One that is lost does nothing."""
+    """Upload what the pipeline needs and create a pipeline run that is not started yet. Returns its id. One that is lost does nothing."""
     pipeline._set_experiment_name(experiment)
     with _own_search_path():
-        made = pipeline.graph._get_pipeline_run_creation_info_with_graph(regenerate_outputs=regenerate_outputs)
-    made.creation_info.tags = dict(tags)
-    return str(_calls(pipeline.graph._context).create_unsubmitted_pipeline_run_async(made, experiment_name=experiment).id)
+        creation = pipeline.graph._get_pipeline_run_creation_info_with_graph(regenerate_outputs=regenerate_outputs)
+    creation.creation_info.tags = dict(tags)
+    return str(_calls(pipeline.graph._context).create_unsubmitted_pipeline_run_async(creation, experiment_name=experiment).id)
 
 
 def start_run(workspace: Workspace, pipeline_run_id: str) -> None:
-    """Start a pipeline run that was made; does nothing where it was started."""
+    """Start a pipeline run that was created; does nothing where it was started already."""
     calls = _calls_of(workspace)
     if not calls.get_pipeline_run_async(pipeline_run_id).is_submitted:
         calls.submit_saved_pipeline_run_async(pipeline_run_id=pipeline_run_id)
@@ -163,19 +158,19 @@ def start_run(workspace: Workspace, pipeline_run_id: str) -> None:
 
 def published_run(workspace: Workspace, plan: RunPlan, run_id: str) -> str | None:
     """The id of the pipeline run that this run of a published pipeline has already; None where it has none."""
-    known = _calls_of(workspace).get_pipeline_runs_by_pipeline_id_async(plan.published_id)
-    return next((str(each.id) for each in known if run_id in ((each.properties or {}).get(RUN_TAG), (each.tags or {}).get(RUN_TAG))), None)
+    runs = _calls_of(workspace).get_pipeline_runs_by_pipeline_id_async(plan.published_id)
+    return next((str(run.id) for run in runs if run_id in ((run.properties or {}).get(RUN_TAG), (run.tags or {}).get(RUN_TAG))), None)
 
 
 def run_published(workspace: Workspace, plan: RunPlan, run_id: str) -> str:
-    """Run a published pipeline for this run, or find the one that it has; its id. `PublishedPipeline.submit`, with a property to know it
-    by: making and starting are one call here, and an answer may be lost."""
+    """Run a published pipeline for this run, unless it has a pipeline run already. Returns its id. It is `PublishedPipeline.submit` with a
+    property to find it by: creating and starting are one call here, whose answer may be lost."""
     from azureml.pipeline.core._restclients.aeva.models.pipeline_submission_info import PipelineSubmissionInfo
 
     if known := published_run(workspace, plan, run_id):
         return known
     calls = _calls_of(workspace)
-    asked = PipelineSubmissionInfo(
+    submission = PipelineSubmissionInfo(
         experiment_name=plan.experiment,
         description=plan.request.title()[:200],
         run_source="SDK",
@@ -186,8 +181,8 @@ def run_published(workspace: Workspace, plan: RunPlan, run_id: str) -> str:
         tags={RUN_TAG: run_id},
         properties={RUN_TAG: run_id},
     )
-    calls._caller.config.retry_policy.retries = 0  # the SDK would send it again by itself, and start a second run
-    return str(calls.submit_pipeline_run_from_pipeline_async(plan.published_id, asked).id)
+    calls._caller.config.retry_policy.retries = 0  # a retry of the SDK would start a second run
+    return str(calls.submit_pipeline_run_from_pipeline_async(plan.published_id, submission).id)
 
 
 def _calls(context: Any) -> Any:

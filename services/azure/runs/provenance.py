@@ -1,4 +1,4 @@
-"""Where a run's rows come from, as far as Azure ML tells: a row's file, what the logs say of it, and what went into the run."""
+"""Provenance of a run and its rows, as far as Azure ML has it: a row's file, the log lines that name it, the run's inputs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _MOST_LINES = 200
 
 
 def trace(folder: RunFolder, key: RowKey, fetch: Callable[[int, str], Path]) -> RowTrace:
-    """Of one row. `fetch(number, path)` brings a file of the run's dataset of that number here; it may raise StudioError. Azure ML tells
-    no attempts at a row, only what the logs name."""
+    """Of one row. `fetch(number, path)` downloads a file of the run's dataset of that number; it may raise StudioError. The attempts at a
+    row are not known, only the log lines that name its file."""
     if not key.file:
         return RowTrace(None, "", (), ())
     path = path_of(key.file)
@@ -51,7 +51,7 @@ def _lines_that_name(name: str, folder: RunFolder) -> Iterator[str]:
 
 
 def provenance(run: Run, folder: RunFolder, models: Iterable[tuple[str, str]], environment: Environment | None) -> Provenance:
-    """What went into this run; `models` are references with their SHA-256, "" where it isn't known."""
+    """The run's inputs; `models` are references with their SHA-256, "" where it isn't known."""
     plan, request = folder.plan(), run.request
     manifests = [sha256_of(Path(manifest)) for manifest in plan.manifests] or [""] * len(request.datasets)
     return Provenance(

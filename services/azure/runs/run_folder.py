@@ -1,11 +1,11 @@
-"""A run's folder in the home of an Azure ML workspace: what was asked, and what Azure ML said of it.
+"""A run's folder in the home of an Azure ML workspace: its plan, and the state of its pipeline run.
 
 ```
 runs/<id>/
-  plan.json            what was asked, resolved: versions, experiment
-  pipeline_run.json    the pipeline run in Azure ML, from the moment that its id is known
-  source/              what the step's source_directory is, where the request names none
-  output.coming/       what is fetched of the output, until it is whole
+  plan.json            the request, resolved: versions, experiment
+  pipeline_run.json    the pipeline run in Azure ML, as soon as its id is known
+  source/              the step's source_directory, where the request names none
+  output.coming/       the output while it is downloaded
   output/              the files of the output `inferences`, once the run is completed
   logs/                the step's logs
   lock                 held by the runner; the system drops it when the runner dies
@@ -74,7 +74,7 @@ class RunFolder(RunPlace):
     def __init__(self, home: Path, run_id: str) -> None:
         super().__init__(home, run_id)
         self.source = self.path / "source"
-        self.output_coming = self.path / "output.coming"
+        self.output_incoming = self.path / "output.coming"
         self._pipeline_run_file = self.path / "pipeline_run.json"
 
     def create(self, plan: RunPlan) -> None:
@@ -89,12 +89,12 @@ class RunFolder(RunPlace):
             raise WorkspaceUnavailable(f"The run's plan, {self.plan_file}, can't be read: {error}.") from error
 
     def pipeline_run(self) -> PipelineRun | None:
-        """What the runner noted last of the pipeline run; None before there is one."""
+        """The pipeline run as the runner saw it last; None before there is one."""
         try:
             return from_json(self._pipeline_run_file.read_bytes(), PipelineRun)
         except (OSError, ValueError):
             return None
 
-    def note(self, pipeline_run: PipelineRun) -> None:
-        """Keep this, at once and as a whole. Raises OSError."""
+    def save_pipeline_run(self, pipeline_run: PipelineRun) -> None:
+        """Raises OSError."""
         write_atomically(self._pipeline_run_file, to_json(pipeline_run))

@@ -1,8 +1,8 @@
 """Tabular datasets as Azure ML has them: `Dataset.Tabular.from_delimited_files` and `from_parquet_files`.
 
-Azure ML reads CSV by a reader of its own (azureml-dataprep), which is here too. Before anything is sent it reads the files once: what it
-calls the columns is what a script will get, and a table of which it would read other rows is refused. The columns' types are said
-outright, as they were settled over all rows; left to itself, the SDK guesses them from the first.
+Azure ML reads CSV with a reader of its own (azureml-dataprep), which is installed here too. Before an upload it reads the files once: a
+script will get the columns under its names, and a table of which it would read other rows is refused. The columns' types are set to those
+found over all rows; the SDK would guess them from the first.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from services.intake.tabular import CSV, PARQUET, Table
 if TYPE_CHECKING:
     from azureml.data import TabularDataset as SdkTabularDataset
 
-MOST_TOLD = 4_000
-"""Characters of the columns that go along in a tag of the dataset; more of them are known on the machine that registered it."""
+MAX_TAG = 4_000
+"""Characters of the columns in a tag of the dataset; more of them are known on the machine that registered it only."""
 
 
 def as_azure_reads(paths: Sequence[Path], table: Table) -> tuple[Table, bool]:
     """The table with the columns that Azure ML makes of these files, and whether it has to look for line breaks within quotes.
 
-    Raises IntakeError where it makes other rows of them than there are.
+    Raises IntakeError where it makes other rows of them.
     """
     if table.format == PARQUET:
         return table, False
@@ -37,18 +37,18 @@ def as_azure_reads(paths: Sequence[Path], table: Table) -> tuple[Table, bool]:
             continue
         if multi_line and flow.filter(flow[names[0]].starts_with("\n")).row_count:  # an empty line, read as part of the next row
             continue
-        types = (_AS_READ.get(dtype, dtype) for _, dtype in table.columns)
+        types = (_DTYPE_AS_READ.get(dtype, dtype) for _, dtype in table.columns)
         return replace(table, columns=tuple(zip(names, types, strict=True))), multi_line
-    text = "Azure ML’s own reader makes other rows of these CSV files than there are."
-    raise IntakeError(text, "Take empty lines and lone carriage returns out of the files, or use Parquet.")
+    text = "Azure ML would read other rows from these CSV files than they have."
+    raise IntakeError(text, "Remove empty lines and lone carriage returns from the files, or use Parquet.")
 
 
-_AS_READ = {"uint64": "str"}
-"""Its integers end at 2**63; what is larger would be another number."""
+_DTYPE_AS_READ = {"uint64": "str"}
+"""Its integers end at 2**63: a larger one would become another number."""
 
 
 def _flow(paths: list[str], multi_line: bool) -> Any:
-    """What `from_delimited_files` builds, of files that it would not take: those of this machine."""
+    """What `from_delimited_files` builds, of files that it does not accept: those of this machine."""
     from azureml.data._dataprep_helper import dataprep
     from azureml.data.dataset_type_definitions import PromoteHeadersBehavior
 
@@ -57,8 +57,8 @@ def _flow(paths: list[str], multi_line: bool) -> Any:
 
 
 def definition(source: Any, table: Table, *, multi_line: bool, partition_format: str | None) -> SdkTabularDataset:
-    """The SDK's dataset, not registered yet, of a path in a datastore or an address. Without columns of a CSV the SDK guesses: it then
-    reads the first rows, and raises what reading raises. Keys are texts, also those that look like numbers."""
+    """The SDK's dataset, not registered yet, of a path in a datastore or an https address. Where the columns of a CSV are not known the SDK
+    guesses them from its first rows, and raises what reading raises. Partition keys are strings, also those that look like numbers."""
     from azureml.core import Dataset
     from azureml.data.dataset_factory import DataType
 
@@ -78,5 +78,5 @@ def definition(source: Any, table: Table, *, multi_line: bool, partition_format:
 
 
 def format_of(dataflow: str) -> str:
-    """`parquet` or `csv`, by what a dataset's definition says it is read by."""
+    """`parquet` or `csv`, by the reader in a dataset's definition."""
     return PARQUET if "read_parquet" in dataflow else CSV

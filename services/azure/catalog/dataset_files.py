@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from services.azure.auth.sdk_errors import is_not_found
 from services.domain import DatasetFile
 
 if TYPE_CHECKING:
@@ -24,19 +25,17 @@ def list_files(dataset: SdkFileDataset) -> Iterator[DatasetFile]:
         records = flow._to_pyrecords()
     for record in records:
         properties = record["Properties"]
-        moment = properties.get("LastModifiedTime")
-        modified = int(moment.timestamp() * 1e9) if isinstance(moment, datetime) else 0
-        yield DatasetFile(str(record[portable_path]).lstrip("/"), int(properties["Size"]), modified)
+        modified_at = properties.get("LastModifiedTime")
+        modified_ns = int(modified_at.timestamp() * 1e9) if isinstance(modified_at, datetime) else 0
+        yield DatasetFile(str(record[portable_path]).lstrip("/"), int(properties["Size"]), modified_ns)
 
 
 def list_files_if_any(dataset: SdkFileDataset) -> list[DatasetFile]:
-    """As `list_files`; none where there is nothing at its place, which the SDK raises as an ExecutionError that names no place."""
-    from azureml.dataprep import ExecutionError
-
+    """As `list_files`; none where there is nothing at its path."""
     try:
         return list(list_files(dataset))
-    except ExecutionError as error:
-        if "NotFound" in str(error):
+    except Exception as error:
+        if is_not_found(error):
             return []
         raise
 
