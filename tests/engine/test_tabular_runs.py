@@ -289,7 +289,7 @@ def test_predictions_of_a_mini_batch_of_several_files_go_to_the_file_of_each_row
 
 @pytest.mark.parametrize(
     ("keys", "words"),
-    [(["town"], "“town” is not a key of s:1, whose partition format is store={store}/{brand}"), (["store", "x"], "“x” is not a key")],
+    [
         (["town"], "“town” is not a key of s:1, whose partition format is store={store}/{brand}/\\*.csv"),
         (["store", "x"], "“x” is not a key"),
     ],
