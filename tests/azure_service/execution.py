@@ -113,7 +113,7 @@ class Execution(threading.Thread):
             if turns % round(LOGS / POLL_SECONDS) == 0:
                 self._keep_logs(local, child, run)
             if self._cancelled.wait(POLL_SECONDS):
-                local.runs.cancel()
+                local.cancel()
                 run = local.ended()
                 break
             turns += 1
@@ -124,7 +124,7 @@ class Execution(threading.Thread):
         return run.status.value, run.error or ""
 
     def _keep_logs(self, local: LocalRun, child: str, run: Run) -> None:
-        for name, path in local.runs.logs().items():
+        for name, path in local.logs().items():
             if "job_progress_overview" in name:  # Azure ML's has other words, and a time in its name
                 continue
             self._workspace.history.add_log(child, name, path.read_bytes())
@@ -136,7 +136,7 @@ class Execution(threading.Thread):
 
     def _publish(self, local: LocalRun, node: str) -> None:
         for path in self._locations[node].values():
-            for name, file in local.runs.output().items():
+            for name, file in local.output().items():
                 self._workspace.blobs.put(self._workspace.container, f"{path}/{name}", file.read_bytes())
 
     # ---- what a step needs ----------------------------------------------------------------------------------------------------
