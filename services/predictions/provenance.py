@@ -4,17 +4,72 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.domain import Provenance, utc_now
+from services.domain import Environment, Provenance, Run, utc_now
 from services.errors import IntakeError, NotFound
 from services.storage.file_tree import reading
 
 if TYPE_CHECKING:
     from services.predictions.filters import Filter, Order
     from services.predictions.reader import Predictions
+
+
+MAX_LOG_LINES = 200
+"""Of the logs, about one row."""
+_MAX_LOG_CHARACTERS = 16_000_000
+
+
+def provenance_of(
+    run: Run,
+    models: Iterable[tuple[str, str]],
+    manifests: Iterable[str],
+    environment: Environment | None,
+    inputs: Mapping[str, str] | None = None,
+) -> Provenance:
+    """What went into a run. `models` are references with their SHA-256, "" where it isn't known; `manifests` are paths, one for each
+    dataset, or none; `inputs` are the SHA-256s that the output depends on."""
+    request = run.request
+    hashes = [sha256_of(Path(manifest)) for manifest in manifests] or [""] * len(request.datasets)
+    return Provenance(
+        run=run.id,
+        title=run.title,
+        status=run.status,
+        submitted_at=run.submitted_at,
+        ended_at=run.ended_at,
+        models=tuple(models),
+        datasets=tuple(zip(request.datasets, hashes, strict=False)),
+        script=(request.script_name, sha256_of(Path(request.entry_script))),
+        settings=request.settings.as_dict(),
+        python=environment.python_version if environment else "",
+        packages=environment.packages if environment else {},
+        inputs=inputs or {},
+        reused_from=run.reused_from,
+        rerun_of=request.rerun_of or None,
+    )
+
+
+def log_lines(path: Path) -> Iterator[str]:
+    """The lines of a log, up to 16 million characters of it; none where it can't be read."""
+    try:
+        with open(path, encoding="utf-8", errors="backslashreplace") as file:
+            read = 0
+            for line in file:
+                read += len(line)
+                if read > _MAX_LOG_CHARACTERS:
+                    return
+                yield line.rstrip("\n")
+    except OSError:
+        return
+
+
+def mention_of(name: str) -> re.Pattern[str]:
+    """Where a line of a log names a file: 1.csv is not named where 21.csv is."""
+    return re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])")
 
 
 def provenance_file(

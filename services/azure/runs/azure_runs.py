@@ -31,6 +31,7 @@ from services.domain import (
     utc_now,
 )
 from services.errors import NotFound, SettingsError, StudioError
+from services.predictions.provenance import provenance_of
 from services.settings import PIPELINE_PARAMETERS
 from services.storage import run_process
 from services.storage.mini_batch_plan import MiniBatchPlan
@@ -173,7 +174,7 @@ class AzureRuns(StoredRuns[RunFolder]):
         name = run.request.environment
         known = (environment for environment in self._cache.known(self._cache.environments) if environment.reference == name)
         environment = next(known, None) if name else environments.default()
-        return provenance.provenance(run, self.folder(run_id), models, environment)
+        return provenance_of(run, models, self.plan(run_id).manifests, environment)
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of the output. Azure ML writes it at the end: before that, it has no rows."""

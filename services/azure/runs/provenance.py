@@ -1,19 +1,17 @@
-"""Provenance of a run and its rows, as far as Azure ML has it: a row's file, the log lines that name it, the run's inputs."""
+"""Where a run's rows come from, as far as Azure ML has it: the file of a row, and the log lines that name it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from services.azure.runs.run_folder import RunFolder
-from services.domain import Environment, Provenance, RowKey, RowTrace, Run
+from services.domain import RowKey, RowTrace
 from services.errors import StudioError
-from services.predictions.provenance import sha256_of
+from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of
 from services.predictions.writer import path_of
 from services.storage.manifest import read_manifest
-
-_READ_OF_A_LOG = 16_000_000  # bytes
-_MOST_LINES = 200
 
 
 def trace(folder: RunFolder, key: RowKey, fetch: Callable[[int, str], Path]) -> RowTrace:
@@ -22,50 +20,15 @@ def trace(folder: RunFolder, key: RowKey, fetch: Callable[[int, str], Path]) -> 
     if not key.file:
         return RowTrace(None, "", (), ())
     path = path_of(key.file)
-    log = tuple(_lines_that_name(PurePosixPath(path).name, folder))
-    plan = folder.plan()
-    for number, manifest in enumerate(plan.manifests):
+    mention = mention_of(PurePosixPath(path).name)
+    mentions = (line for log in folder.log_files().values() for line in log_lines(log) if mention.search(line))
+    lines = tuple(islice(mentions, MAX_LOG_LINES))
+    for number, manifest in enumerate(folder.plan().manifests):
         try:
             if any(file.path == path for file in read_manifest(Path(manifest))):
-                return RowTrace(fetch(number, path), "", (), log)
+                return RowTrace(fetch(number, path), "", (), lines)
         except StudioError as error:
-            return RowTrace(None, f"The file can't be fetched. {error.message} {error.hint}".rstrip(), (), log)
+            return RowTrace(None, f"The file can't be fetched. {error.message} {error.hint}".rstrip(), (), lines)
         except OSError as error:
-            return RowTrace(None, f"The list of the dataset's files can't be read: {error.strerror or error}.", (), log)
-    return RowTrace(None, "The file is in none of the run's datasets.", (), log)
-
-
-def _lines_that_name(name: str, folder: RunFolder) -> Iterator[str]:
-    found = 0
-    for path in folder.log_files().values():
-        try:
-            text = path.read_bytes()[:_READ_OF_A_LOG].decode("utf-8", "backslashreplace")
-        except OSError:
-            continue
-        for line in text.splitlines() if name in text else ():
-            if name in line:
-                yield line
-                found += 1
-                if found >= _MOST_LINES:
-                    return
-
-
-def provenance(run: Run, folder: RunFolder, models: Iterable[tuple[str, str]], environment: Environment | None) -> Provenance:
-    """The run's inputs; `models` are references with their SHA-256, "" where it isn't known."""
-    plan, request = folder.plan(), run.request
-    manifests = [sha256_of(Path(manifest)) for manifest in plan.manifests] or [""] * len(request.datasets)
-    return Provenance(
-        run=run.id,
-        title=run.title,
-        status=run.status,
-        submitted_at=run.submitted_at,
-        ended_at=run.ended_at,
-        models=tuple(models),
-        datasets=tuple(zip(request.datasets, manifests, strict=False)),
-        script=(request.script_name, sha256_of(Path(request.entry_script))),
-        settings=request.settings.as_dict(),
-        python=environment.python_version if environment else "",
-        packages=environment.packages if environment else {},
-        inputs={},
-        rerun_of=request.rerun_of or None,
-    )
+            return RowTrace(None, f"The list of the dataset's files can't be read: {error.strerror or error}.", (), lines)
+    return RowTrace(None, "The file is in none of the run's datasets.", (), lines)
