@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.domain import FileDataset, Run, RunRequest, RunStatus
-from services.local.run_folder import RunFolder
+from services.local.run_folder import LocalRunFolder
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
 from services.storage.journal import Attempt, Journal
@@ -93,7 +93,7 @@ def measure(workspace: LocalWorkspace, wanted: RunRequest) -> MeasuredRun:
         raise RuntimeError(f"{run.status}: {run.error}")
     while runner_pid(run.id):  # it makes the table of a large run, after its end
         time.sleep(0.02)
-    folder = RunFolder(workspace.home, run.id)
+    folder = LocalRunFolder(workspace.home, run.id)
     with Journal(folder.path) as journal:
         attempts = list(journal.attempts())
     shutil.rmtree(folder.path)
@@ -104,7 +104,7 @@ def first_prediction(workspace: LocalWorkspace, wanted: RunRequest) -> float:
     """Seconds from the call of submit() to the first row in the output file. Raises RuntimeError where the run doesn't complete."""
     begin = time.perf_counter()
     run = workspace.submit(wanted)
-    folder = RunFolder(workspace.home, run.id)
+    folder = LocalRunFolder(workspace.home, run.id)
     rows_files = folder.rows_file, folder.published_file(folder.plan())
     while not any(path.is_file() and path.stat().st_size for path in rows_files) and time.perf_counter() < begin + 60:
         time.sleep(0.001)

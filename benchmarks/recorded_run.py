@@ -10,7 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from services.domain import Environment, RunRequest
-from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
+from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
 from services.settings import ParallelRunSettings
 from services.storage.journal import Attempt, AttemptStatus, Journal
 
@@ -45,9 +45,9 @@ def list_row(number: int) -> str:
     return f"image-{number:08}.png: [{score:.4f}, {1 - score:.4f}, {score / 2:.4f}]"
 
 
-def recorded_run(home: Path, count: int, row: Callable[[int], str] = class_row) -> RunFolder:
+def recorded_run(home: Path, count: int, row: Callable[[int], str] = class_row) -> LocalRunFolder:
     """Of so many files, with such rows; one mini-batch in a thousand failed."""
-    folder = RunFolder(home, f"recorded-{count}")
+    folder = LocalRunFolder(home, f"recorded-{count}")
     folder.path.mkdir(parents=True)
     manifest = folder.path / "manifest-0.jsonl"
     with open(manifest, "w", encoding="ascii") as lines:

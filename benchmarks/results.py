@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.recorded_run import CLASSES, class_row, list_row, object_row, own_object_row, recorded_run
 from benchmarks.table import Table, rounds
 from services.local import output_reader
-from services.local.run_folder import RunFolder
+from services.local.run_folder import LocalRunFolder
 from services.predictions.filters import EVERY_PREDICTION, Filter, Order
 from services.predictions.open_tables import open_predictions
 from services.predictions.reader import Predictions
@@ -70,7 +70,7 @@ def make(run: Path, table: Path) -> None:
     make_table([], table)  # what is imported counts with neither
     before = _begin()
     begin = time.perf_counter()
-    make_table(output_reader.settled(RunFolder(run.parent.parent, run.name)), table)
+    make_table(output_reader.settled(LocalRunFolder(run.parent.parent, run.name)), table)
     print(time.perf_counter() - begin, (_memory("VmHWM") - before) / 1e3)
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from benchmarks.measured_run import synthetic_dataset
 from services.domain import RunRequest, RunStatus
 from services.errors import StudioError
-from services.local.run_folder import RunFolder
+from services.local.run_folder import LocalRunFolder
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
 from services.storage.journal import Journal
@@ -125,7 +125,7 @@ def kill_one(home: Path, kind: str) -> bool:
             try:
                 if kind_of(pid, home) == kind:  # looked at again, now that its number can't become another's
                     if kind == "runner" and random.random() < 0.8:
-                        _wait_for_rows(RunFolder(home, words_of(pid)[-2].decode()).rows_file)
+                        _wait_for_rows(LocalRunFolder(home, words_of(pid)[-2].decode()).rows_file)
                     signal.pidfd_send_signal(held, signal.SIGKILL)
                     return True
             finally:
@@ -177,7 +177,7 @@ def audit(home: Path, name: str, expected: Counter[bytes]) -> list[str]:
             wrong.append(f"{name}: {difference.total():,} lines {what}, such as {next(iter(difference))!r}")
     if (run.items_succeeded, run.items_failed, run.mini_batches_done) != (ITEMS, 0, ITEMS // MINI_BATCH):
         wrong.append(f"{name}: {run.items_succeeded} succeeded, {run.items_failed} failed, {run.mini_batches_done} mini-batches done")
-    with Journal(RunFolder(home, run.id).path) as journal:
+    with Journal(LocalRunFolder(home, run.id).path) as journal:
         final = list(journal.attempts(final_only=True))
     if sorted(attempt.mini_batch for attempt in final) != list(range(ITEMS // MINI_BATCH)):
         wrong.append(f"{name}: the journal does not settle every mini-batch once")

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from services.domain import MiniBatch
 from services.errors import StudioError, WorkspaceUnavailable
 from services.local.batching import cut, items_of
-from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
+from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
 from services.predictions.matching import ScoredMiniBatch, Status, read_rows
 from services.storage.journal import Attempt, AttemptStatus, Journal
 
@@ -89,7 +89,7 @@ class _MiniBatch:
         return [line for line in self.lines() if not told or json.loads(line)[0] in failed]
 
 
-def _mini_batches(folder: RunFolder, plan: RunPlan, *, settled_only: bool) -> Iterator[_MiniBatch]:
+def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool) -> Iterator[_MiniBatch]:
     rows_file = folder.rows(plan)
     with ExitStack() as open_files:
         attempts: Iterator[Attempt] = iter(())
@@ -123,7 +123,7 @@ def _mini_batches(folder: RunFolder, plan: RunPlan, *, settled_only: bool) -> It
 # ---- failed items only -----------------------------------------------------------------------------------------------------------
 
 
-def restrict_to_failed(plan: RunPlan, earlier: RunFolder, folder: RunFolder) -> RunPlan:
+def restrict_to_failed(plan: RunPlan, earlier: LocalRunFolder, folder: LocalRunFolder) -> RunPlan:
     """The plan of a failed-only run: its manifests, written into `folder`, hold the items of the earlier run that are to be scored again.
 
     Raises StudioError where there are none, WorkspaceUnavailable where they can't be written.
@@ -147,7 +147,7 @@ def restrict_to_failed(plan: RunPlan, earlier: RunFolder, folder: RunFolder) -> 
     return replace(plan, datasets=datasets)
 
 
-def chain(folder: RunFolder) -> list[tuple[RunFolder, RunPlan]]:
+def chain(folder: LocalRunFolder) -> list[tuple[LocalRunFolder, RunPlan]]:
     """The run, and before it the runs whose failed items it scored again: the first one first."""
     found = [(folder, folder.plan())]
     while found[0][1].request.failed_only:
@@ -156,7 +156,7 @@ def chain(folder: RunFolder) -> list[tuple[RunFolder, RunPlan]]:
     return found
 
 
-def settled(folder: RunFolder) -> Iterator[ScoredMiniBatch]:
+def settled(folder: LocalRunFolder) -> Iterator[ScoredMiniBatch]:
     """The settled mini-batches in their order, each with its items and rows; of a failed-only run those of the earlier runs first."""
     runs = chain(folder)
     tried: _Attempts = {}
@@ -166,7 +166,7 @@ def settled(folder: RunFolder) -> Iterator[ScoredMiniBatch]:
         yield one.scored(_earlier_attempts(one, tried))
 
 
-def _kept(folder: RunFolder, plan: RunPlan, after: RunPlan, tried: _Attempts) -> Iterator[ScoredMiniBatch]:
+def _kept(folder: LocalRunFolder, plan: RunPlan, after: RunPlan, tried: _Attempts) -> Iterator[ScoredMiniBatch]:
     """What stands of a run when a later one scored some of its items again; these go to `tried`."""
     with ExitStack() as open_files:
         again: list[BinaryIO] = [open_files.enter_context(open(dataset.manifest, "rb")) for dataset in after.datasets]

@@ -12,7 +12,7 @@ from filelock import FileLock
 from services.domain import Run
 from services.errors import NotFound, StudioError, WorkspaceUnavailable
 from services.local import output_reader
-from services.local.run_folder import RunFolder
+from services.local.run_folder import LocalRunFolder
 from services.predictions.writer import table_name
 from services.storage.journal import Journal
 
@@ -23,7 +23,7 @@ _REBUILD_SECONDS = 3.0  # between two tables of partial results, and a second mo
 _LARGE = 200_000  # items, half a second's work
 
 
-def open_table(run: Run, folder: RunFolder) -> Predictions:
+def open_table(run: Run, folder: LocalRunFolder) -> Predictions:
     """The typed table of what is settled by now. Raises NotFound for a run without rows, WorkspaceUnavailable for a folder that can't
     be written."""
     from services.predictions.open_tables import open_predictions
@@ -54,7 +54,7 @@ def open_table(run: Run, folder: RunFolder) -> Predictions:
         raise WorkspaceUnavailable(f"The run's folder, {folder.path}, can't be written: {error.strerror or error}.") from error
 
 
-def _existing_table(folder: RunFolder, table: Path, run: Run) -> Predictions | None:
+def _existing_table(folder: LocalRunFolder, table: Path, run: Run) -> Predictions | None:
     """This table where it is made already, or of a run that goes on one that is fresh enough."""
     from services.predictions.open_tables import open_predictions
 
@@ -69,7 +69,7 @@ def _existing_table(folder: RunFolder, table: Path, run: Run) -> Predictions | N
     return None
 
 
-def prepare_large_table(run: Run, folder: RunFolder) -> None:
+def prepare_large_table(run: Run, folder: LocalRunFolder) -> None:
     """Make the table of a run that has ended before somebody asks for it, where that takes long. Never raises StudioError."""
     if run.status.ended and (run.items_total or 0) >= _LARGE:
         with contextlib.suppress(StudioError):

@@ -9,7 +9,7 @@ from pathlib import Path
 from services.domain import Provenance, RowAttempt, RowKey, RowTrace, Run
 from services.local.batching import cut
 from services.local.output_reader import worker_name
-from services.local.run_folder import PlannedDataset, RunFolder, RunPlan
+from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
 from services.local.worker_process import WorkerPlace
 from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of, provenance_of
 from services.predictions.writer import path_of
@@ -18,7 +18,7 @@ from services.storage.journal import Attempt, Journal
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) ")
 
 
-def trace(folder: RunFolder, key: RowKey, worker: str) -> RowTrace:
+def trace(folder: LocalRunFolder, key: RowKey, worker: str) -> RowTrace:
     """Of one row. A row that an earlier run scored has that run's name in `worker`."""
     own, _, earlier = worker.partition(" of ")
     if earlier:
@@ -58,7 +58,7 @@ def _changed(file: Path | None, attempts: list[Attempt]) -> str:
     return ""
 
 
-def _log(folder: RunFolder, attempt: Attempt, name: str) -> list[str]:
+def _log(folder: LocalRunFolder, attempt: Attempt, name: str) -> list[str]:
     """Lines of the worker's output that name the file, or that are of the time of the attempt."""
     place = WorkerPlace(attempt.node, attempt.process, folder.logs, folder.work)
     begin, end = attempt.started_at - 0.001, attempt.started_at + attempt.elapsed + 0.001
@@ -77,7 +77,7 @@ def _log(folder: RunFolder, attempt: Attempt, name: str) -> list[str]:
     return found
 
 
-def provenance(run: Run, folder: RunFolder) -> Provenance:
+def provenance(run: Run, folder: LocalRunFolder) -> Provenance:
     """What went into this run."""
     plan = folder.plan()
     models = [(f"{model.name}:{model.version}", model.sha256) for model in plan.models]

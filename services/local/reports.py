@@ -8,7 +8,7 @@ from pathlib import Path
 from services import formats
 from services.domain import RunStatus, utc_now
 from services.formats import counted
-from services.local.run_folder import RunFolder
+from services.local.run_folder import LocalRunFolder
 from services.storage.journal import Journal, Totals
 
 _HEADER = (
@@ -17,13 +17,15 @@ _HEADER = (
 )  # fmt: skip
 
 
-def write_progress(folder: RunFolder, totals: Totals, items: int, mini_batches: int, workers: int) -> None:
+def write_progress(folder: LocalRunFolder, totals: Totals, items: int, mini_batches: int, workers: int) -> None:
     """Say where a run is that goes on: of so many items and mini-batches in all. Raises OSError where the folder can't be written."""
     said = f"Running at {formats.utc(utc_now())}, {counted(workers, 'worker')}\n{_overview(totals, items, mini_batches, 'left')}"
     _text(folder.logs / "job_progress_overview.txt", said)
 
 
-def write(folder: RunFolder, journal: Journal, items: int, mini_batches: int, status: RunStatus, error: str | None, note: str = "") -> None:
+def write(
+    folder: LocalRunFolder, journal: Journal, items: int, mini_batches: int, status: RunStatus, error: str | None, note: str = ""
+) -> None:
     """Write all reports of a run that ended, of so many items and mini-batches in all. Raises OSError where they can't be written."""
     result = f"{status}\n{_overview(journal.totals(), items, mini_batches, 'skipped')}"
     _text(folder.logs / "job_progress_overview.txt", result)

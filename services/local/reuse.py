@@ -23,7 +23,7 @@ from services.domain import Dataset, DatasetFile, Run, RunStatus, utc_now
 from services.errors import IntakeError, StudioError
 from services.formats import counted
 from services.local import reports
-from services.local.run_folder import RunFolder, RunPlan
+from services.local.run_folder import LocalRunFolder, RunPlan
 from services.storage import file_tree
 from services.storage.journal import Journal
 from services.storage.manifest import manifest_line, read_manifest
@@ -108,7 +108,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 # ---- the earlier run -------------------------------------------------------------------------------------------------------------
 
 
-def reused(store: Store, folder: RunFolder, plan: RunPlan, changes: Iterator[str]) -> dict[str, Any]:
+def reused(store: Store, folder: LocalRunFolder, plan: RunPlan, changes: Iterator[str]) -> dict[str, Any]:
     """Put the output of an earlier run into `folder` where this one's would be the same. What the registry should know of the run.
 
     `changes` are sentences on files of its datasets that are not what they were when registered; the first one is enough.
@@ -131,7 +131,7 @@ def reused(store: Store, folder: RunFolder, plan: RunPlan, changes: Iterator[str
     return columns | done | ended | {"reused_from": earlier.id}
 
 
-def _earlier(store: Store, folder: RunFolder, plan: RunPlan, changes: Iterator[str]) -> tuple[Run | None, str | None]:
+def _earlier(store: Store, folder: LocalRunFolder, plan: RunPlan, changes: Iterator[str]) -> tuple[Run | None, str | None]:
     """The run to take the output from; else None, and why in words where there was a run to compare with."""
     before = store.last_completed(plan.request)
     if before is None:
@@ -152,7 +152,7 @@ def _earlier(store: Store, folder: RunFolder, plan: RunPlan, changes: Iterator[s
     return None, why_not or _what_differs(folder.of(before.id), plan)
 
 
-def _what_differs(before: RunFolder, plan: RunPlan) -> str | None:
+def _what_differs(before: LocalRunFolder, plan: RunPlan) -> str | None:
     try:
         then = before.plan().inputs
     except StudioError:
@@ -165,7 +165,7 @@ def _what_differs(before: RunFolder, plan: RunPlan) -> str | None:
 # ---- its output ------------------------------------------------------------------------------------------------------------------
 
 
-def note_output(folder: RunFolder) -> None:
+def note_output(folder: LocalRunFolder) -> None:
     """List the output files of a run that completes, so that it can be told later whether they are still what they were.
 
     Raises OSError. What is no plain file can't be copied: then there is no list, and the run is not reused.
@@ -181,7 +181,7 @@ def note_output(folder: RunFolder) -> None:
         folder.output_list.unlink()
 
 
-def _output_is_as_noted(folder: RunFolder) -> bool:
+def _output_is_as_noted(folder: LocalRunFolder) -> bool:
     try:
         for file in read_manifest(folder.output_list):
             now = (folder.output / file.path).stat()
@@ -192,7 +192,7 @@ def _output_is_as_noted(folder: RunFolder) -> bool:
     return folder.has_journal
 
 
-def _take_over(earlier: RunFolder, folder: RunFolder) -> None:
+def _take_over(earlier: LocalRunFolder, folder: LocalRunFolder) -> None:
     """Copy, not link: who changes a file of the one run must not change the other's."""
     for file in read_manifest(earlier.output_list):
         target = folder.output / file.path

@@ -26,7 +26,7 @@ from services.domain import Environment, RunRequest
 from services.errors import WorkspaceUnavailable
 from services.intake import tabular
 from services.intake.partition_format import PartitionFormat
-from services.storage.run_process import RunPlace
+from services.storage.run_folder import RunFolder
 from services.storage.serialization import from_builtins, to_json
 
 
@@ -113,7 +113,7 @@ class RunPlan:
         return from_builtins(values, cls)
 
 
-class RunFolder(RunPlace):
+class LocalRunFolder(RunFolder):
     """The paths in one run's folder, its plan and its lock."""
 
     def __init__(self, home: Path, run_id: str) -> None:
@@ -122,9 +122,9 @@ class RunFolder(RunPlace):
         self.output_list = self.path / "output.jsonl"
         self.work = self.path / "work"
 
-    def of(self, run_id: str) -> RunFolder:
+    def of(self, run_id: str) -> LocalRunFolder:
         """Another run's, in the same home."""
-        return RunFolder(self.path.parents[1], run_id)
+        return LocalRunFolder(self.path.parents[1], run_id)
 
     def create(self, plan: RunPlan) -> None:
         """Make the folder and write the plan. Raises WorkspaceUnavailable where that isn't possible."""

@@ -17,7 +17,7 @@ from services.domain import MiniBatch, RunStatus, readable
 from services.formats import counted
 from services.local import reports
 from services.local.batching import files_of
-from services.local.run_folder import RunFolder, RunPlan
+from services.local.run_folder import LocalRunFolder, RunPlan
 from services.local.worker_process import Message, WorkerPlace
 from services.storage.journal import Attempt, AttemptStatus, Journal
 from services.storage.run_process import Outcome
@@ -26,7 +26,7 @@ from services.storage.run_process import Outcome
 class RunProgress:
     """Opened where the run stands: nothing done yet, or what an earlier runner's journal says. Only one at a time has a run's folder."""
 
-    def __init__(self, folder: RunFolder, plan: RunPlan, mini_batches_total: int) -> None:
+    def __init__(self, folder: LocalRunFolder, plan: RunPlan, mini_batches_total: int) -> None:
         self._folder = folder
         self._plan = plan
         self._settings = plan.request.settings

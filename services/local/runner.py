@@ -23,7 +23,7 @@ from services.domain import MiniBatch, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
 from services.local import approval, prediction_table, reuse, run_slots
 from services.local.batching import cut
-from services.local.run_folder import RunFolder
+from services.local.run_folder import LocalRunFolder
 from services.local.run_progress import RunProgress
 from services.local.worker_process import STAND_INS, Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
 from services.storage import run_process
@@ -47,7 +47,7 @@ class Runner:
         self._home = home
         self._run_id = run_id
         self._store = Store(home)
-        self._folder = RunFolder(home, run_id)
+        self._folder = LocalRunFolder(home, run_id)
         self._plan = self._folder.plan()
         self._settings = self._plan.request.settings
         self._ledger: RunProgress
@@ -97,7 +97,7 @@ class Runner:
 
     def _wait_for_a_slot(self) -> FileLock | None:
         """Wait until it is this run's turn: runs start in the order they were submitted. None when it was canceled meanwhile."""
-        runs = StoredRuns(self._home, self._store, RunFolder)
+        runs = StoredRuns(self._home, self._store, LocalRunFolder)
         while True:
             if not runs.any_before(self._run_id) and (slot := run_slots.acquire_run_slot(self._home)):
                 return slot
@@ -380,13 +380,13 @@ class Runner:
 
 
 def main() -> int:
-    if len(sys.argv) != 3 or not (RunFolder(Path(sys.argv[1]), sys.argv[2]).plan_file.is_file()):
+    if len(sys.argv) != 3 or not (LocalRunFolder(Path(sys.argv[1]), sys.argv[2]).plan_file.is_file()):
         print(f"usage: python -m services.local.runner HOME RUN_ID, of a run that was submitted; not {sys.argv[1:]}", file=sys.stderr)
         return 2
     home, run_id = Path(sys.argv[1]), sys.argv[2]
-    if code := run_process.execute(RunFolder(home, run_id), Store(home), lambda: Runner(home, run_id).execute()):
+    if code := run_process.execute(LocalRunFolder(home, run_id), Store(home), lambda: Runner(home, run_id).execute()):
         return code
-    prediction_table.prepare_large_table(Store(home).run(run_id), RunFolder(home, run_id))
+    prediction_table.prepare_large_table(Store(home).run(run_id), LocalRunFolder(home, run_id))
     return 0
 
 

@@ -29,7 +29,7 @@ from services.local import output_reader, prediction_table, provenance, reuse
 from services.local.batching import cut, files_of, manifest_by_keys, plan_mini_batches
 from services.local.environments import check_is_there, what_changed
 from services.local.output_reader import worker_name
-from services.local.run_folder import PlannedDataset, PlannedModel, RunFolder, RunPlan
+from services.local.run_folder import LocalRunFolder, PlannedDataset, PlannedModel, RunPlan
 from services.storage import run_process
 from services.storage.journal import Journal
 from services.storage.runs import LOCK_TIMEOUT_SECONDS, StoredRuns
@@ -68,11 +68,11 @@ def make_plan(request: RunRequest, inputs: Inputs) -> RunPlan:
     )
 
 
-class LocalRuns(StoredRuns[RunFolder]):
+class LocalRuns(StoredRuns[LocalRunFolder]):
     """`services.workspace.Runs` of one home, and how a run gets there."""
 
     def __init__(self, home: Path, store: Store) -> None:
-        super().__init__(home, store, RunFolder)
+        super().__init__(home, store, LocalRunFolder)
 
     def submit(self, plan: RunPlan, warnings: list[str], changes: Iterator[str]) -> Run:
         """Record the run and return: a runner process executes it. At once completed where an earlier one can be reused.
@@ -93,7 +93,7 @@ class LocalRuns(StoredRuns[RunFolder]):
         notes = (*warnings, *mini_batches.notes)
         return self._record(folder, plan.request, mini_batches, notes, lambda: self._start(folder), **reused)
 
-    def _start(self, folder: RunFolder) -> None:
+    def _start(self, folder: LocalRunFolder) -> None:
         run_process.start(folder, "services.local.runner", self._home)
 
     def environment_warnings(self, plan: RunPlan) -> list[str]:

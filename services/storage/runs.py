@@ -14,10 +14,10 @@ from filelock import Timeout
 from services.domain import Run, RunRequest, RunStatus, utc_now
 from services.storage import run_process
 from services.storage.mini_batch_plan import MiniBatchPlan
-from services.storage.run_process import RunPlace
+from services.storage.run_folder import RunFolder
 from services.storage.store import Store
 
-F = TypeVar("F", bound=RunPlace)
+F = TypeVar("F", bound=RunFolder)
 
 LOCK_TIMEOUT_SECONDS = 0.3
 """Whoever only checks whether a run has a runner holds its lock for less."""

@@ -8,7 +8,7 @@ import pytest
 
 from services.azure.catalog import downloads
 from services.azure.runs import artifacts, failures, output_reader, pipeline
-from services.azure.runs.run_folder import RunFolder, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder, RunPlan
 from services.domain import DatasetFile, Frequency, PipelineRun, Recurrence, RunRequest, RunStatus
 from services.errors import IntakeError, SettingsError
 from services.settings import PIPELINE_PARAMETERS, ParallelRunSettings
@@ -19,9 +19,9 @@ REQUEST = RunRequest(("digits:2",), ("rows:1",), "/scripts/score.py", compute_ta
 
 
 @pytest.fixture
-def folder(tmp_path) -> RunFolder:
+def folder(tmp_path) -> AzureRunFolder:
     """A run's folder, its output and logs empty."""
-    made = RunFolder(tmp_path, "run-1")
+    made = AzureRunFolder(tmp_path, "run-1")
     made.create(RunPlan(REQUEST, 0))
     return made
 
@@ -139,7 +139,7 @@ def test_the_scripts_own_words_come_before_what_the_service_makes_of_them(folder
     (folder.logs / "user" / "error").mkdir(parents=True)
     (folder.logs / "user" / "error" / "process000.txt").write_text("ValueError: no good\n")
     assert failures.reason(details, folder) == ("UserError", "ValueError: no good\nAzure ML says: SystemExit: 42")
-    assert failures.reason({}, RunFolder(folder.path, "another"))[0] == "Failed"
+    assert failures.reason({}, AzureRunFolder(folder.path, "another"))[0] == "Failed"
 
 
 # ---- recurrence --------------------------------------------------------------------------------------------------------------------------

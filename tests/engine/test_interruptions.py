@@ -9,7 +9,7 @@ import pytest
 
 from services.domain import RunRequest, RunStatus
 from services.errors import StudioError
-from services.local.run_folder import RunFolder
+from services.local.run_folder import LocalRunFolder
 from services.settings import ParallelRunSettings
 from services.storage.serialization import to_json
 from tests.engine.run_artifacts import is_alive
@@ -97,7 +97,7 @@ def test_a_run_whose_end_can_not_be_written_down_reads_not_responding_and_says_w
     finish(workspace, run.id, until=some_done)
     finish(workspace, run.id, until=lambda _: make_unwritable(home / "studio.db"))
     run = finish(workspace, run.id, until=lambda run: run.status is RunStatus.NOT_RESPONDING)
-    assert "Its runner could not go on." in run.error
+    assert "Its runner failed." in run.error
     assert "studio.db, can't be used" in run.error
     with pytest.raises(StudioError, match="can't be used"):
         workspace.runs.resume(run.id)
@@ -181,7 +181,7 @@ def test_rows_deleted_under_a_stopped_run_are_scored_again(workspace, request_fo
 def test_a_run_that_is_alive_or_completed_is_not_resumed(workspace, request_for, finish, gate):
     run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
-    with pytest.raises(StudioError, match="being carried out"):
+    with pytest.raises(StudioError, match="has an active runner"):
         workspace.runs.resume(run.id)
     gate.touch()
     finish(workspace, run.id)
@@ -192,10 +192,10 @@ def test_a_run_that_is_alive_or_completed_is_not_resumed(workspace, request_for,
 def test_two_runners_never_carry_out_one_run(workspace, request_for, finish, home):
     run = workspace.submit(request_for("import time\ndef run(mini_batch): time.sleep(600)"))
     finish(workspace, run.id, until=lambda run: run.workers == 2)
-    assert RunFolder(home, run.id).has_live_runner()
+    assert LocalRunFolder(home, run.id).has_live_runner()
     second = subprocess.run([sys.executable, "-m", "services.local.runner", str(home), run.id], capture_output=True, text=True, check=False)
     assert second.returncode == 1
-    assert "another" in second.stderr
+    assert "already has an active runner" in second.stderr
     workspace.runs.cancel(run.id)
     finish(workspace, run.id)
 

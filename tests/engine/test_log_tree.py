@@ -8,7 +8,7 @@ import pytest
 
 from services.domain import RunRequest, RunStatus
 from services.local import run_progress
-from services.local.run_folder import RunFolder
+from services.local.run_folder import LocalRunFolder
 from services.settings import ParallelRunSettings
 from services.storage.journal import Journal
 
@@ -112,7 +112,7 @@ def test_rows_removed_under_a_run_stop_it_with_the_reason_and_it_can_be_resumed(
     gate = tmp_path / "gate"
     run = submit(WAITS.format(gate=str(gate)))
     finish(workspace, run.id, until=lambda run: run.items_succeeded == 6)
-    rows = RunFolder(workspace.home, run.id).rows_file
+    rows = LocalRunFolder(workspace.home, run.id).rows_file
     if spoil == "remove":
         rows.unlink()
     else:
@@ -139,7 +139,7 @@ TAMPERED = {
 @pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)
 def test_a_run_whose_sums_do_not_balance_does_not_read_completed(workspace, submit, finish, change):
     run = finish(workspace, submit(ONE_BAD.replace("0004", "9999")).id)
-    folder = RunFolder(workspace.home, run.id)
+    folder = LocalRunFolder(workspace.home, run.id)
     book = run_progress.RunProgress(folder, folder.plan(), 6)
     assert book.verdict().status is RunStatus.COMPLETED
     with closing(sqlite3.connect(folder.path / "journal.db")) as journal, journal:
@@ -152,7 +152,7 @@ def test_a_run_whose_sums_do_not_balance_does_not_read_completed(workspace, subm
 
 
 def test_a_journal_that_is_just_being_made_is_none_yet(tmp_path):
-    folder = RunFolder(tmp_path, "run")
+    folder = LocalRunFolder(tmp_path, "run")
     folder.path.mkdir(parents=True)
     (folder.path / "journal.db").touch()
     assert not folder.has_journal

@@ -13,7 +13,7 @@ import pytest
 
 from services.domain import RunRequest, RunStatus
 from services.errors import SettingsError
-from services.local.run_folder import RunFolder
+from services.local.run_folder import LocalRunFolder
 from services.settings import ParallelRunSettings
 
 ECHO = "def run(mini_batch): return mini_batch[['n', 'text']]"
@@ -219,7 +219,7 @@ def test_rows_and_header_are_there_once_after_workers_and_runners_were_killed(wo
 def test_a_header_that_was_written_and_not_vouched_for_is_written_anew(workspace, home, submit, finish):
     run = submit("def run(mini_batch): raise ValueError", arguments=HEADER, run_max_try=1)
     finish(workspace, run.id)
-    folder = RunFolder(home, run.id)
+    folder = LocalRunFolder(home, run.id)
     folder.rows_file.write_text("n text\n1 torn")
     script = Path(folder.plan().request.entry_script)
     script.write_text("def run(mini_batch): return mini_batch[['n']]")

@@ -8,7 +8,7 @@ import pytest
 from services.azure.workspace import AzureWorkspace
 from services.connection import Connection, SignIn
 from services.domain import FileDataset, RunRequest, RunStatus, TabularDataset, utc_now
-from services.local.run_folder import RunFolder
+from services.local.run_folder import LocalRunFolder
 from services.settings import ParallelRunSettings
 from services.storage.store import Store
 
@@ -157,7 +157,7 @@ def test_a_running_run_is_watched_canceled_and_resumed(open_page, workspace, sta
 
 def test_a_run_that_nobody_carries_out_says_what_happened_and_resume_completes_it(open_page, home, workspace, ended, finish):
     run = ended(GOOD)
-    finish(workspace, run.id, until=lambda _: not RunFolder(home, run.id).has_live_runner())
+    finish(workspace, run.id, until=lambda _: not LocalRunFolder(home, run.id).has_live_runner())
     Store(home).update_run(run.id, status=RunStatus.RUNNING, ended_at=None, heartbeat_at=utc_now() - timedelta(minutes=2))
     app = open_page(RUNS, run=run.id)
     assert "Nobody is carrying out this run" in words(app.warning)

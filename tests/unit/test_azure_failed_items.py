@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.azure.runs import failed_items, output_reader
-from services.azure.runs.run_folder import FilesAgain, RunFolder, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder, FilesAgain, RunPlan
 from services.domain import FileDataset, Run, RunRequest, RunStatus
 from services.errors import StudioError
 from services.predictions.reader import Predictions
@@ -27,7 +27,7 @@ def ran(home):
     manifest.write_bytes(b"".join(manifest_line(DatasetFile(path, 1, 0)) for path in FILES))
 
     def leave(name, rows, *, again=(), of=None):
-        folder = RunFolder(home, name)
+        folder = AzureRunFolder(home, name)
         request = replace(REQUEST, rerun_of=of, failed_only=bool(of))
         folder.create(RunPlan(request, len(FILES), (str(manifest),), again=(FilesAgain(ROOT, "", tuple(again)),) if again else ()))
         if rows is not None:
@@ -65,7 +65,7 @@ def test_where_it_is_not_told_what_failed_that_is_said(ran, rows, dataset, statu
 
 
 def test_which_rows_of_a_table_failed_is_not_told(home):
-    folder = RunFolder(home, "run-1")
+    folder = AzureRunFolder(home, "run-1")
     folder.create(RunPlan(REQUEST, 4))
     with pytest.raises(StudioError, match="rows of the table"):
         restrict_to_failed(folder)

@@ -14,7 +14,7 @@ from typing import Any
 
 from services.azure.catalog import downloads
 from services.azure.runs.pipeline import OUTPUT
-from services.azure.runs.run_folder import RunFolder, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder, RunPlan
 from services.storage.atomic import atomic_write
 
 _MAX_LOGS = 2_000
@@ -23,7 +23,7 @@ _CHUNK_BYTES = 1 << 20
 _PROGRESS = re.compile(rb"Processed (\d{1,12}) of (\d{1,12}) mini batches")
 
 
-def fetch_logs(step_run: Any, folder: RunFolder, *, max_logs: int = _MAX_LOGS) -> None:
+def fetch_logs(step_run: Any, folder: AzureRunFolder, *, max_logs: int = _MAX_LOGS) -> None:
     """Download the log files that `get_details` names, up to `max_logs` of them, those for people first. Raises requests' errors."""
     import requests
 
@@ -39,7 +39,7 @@ def fetch_logs(step_run: Any, folder: RunFolder, *, max_logs: int = _MAX_LOGS) -
                 _write(answer.iter_content(_CHUNK_BYTES), target, _MAX_LOG_BYTES)
 
 
-def mini_batches_done(folder: RunFolder) -> tuple[int, int] | None:
+def mini_batches_done(folder: AzureRunFolder) -> tuple[int, int] | None:
     """The mini-batches done and the mini-batches in all, by the downloaded logs; None where these have no line of it.
 
     `logs/job_progress_overview.<time>.txt` has lines such as “2023-05-16T22:20:53.233813 Processed 4117 of 20000 mini batches in 5:02:14.
@@ -51,7 +51,7 @@ def mini_batches_done(folder: RunFolder) -> tuple[int, int] | None:
     return None
 
 
-def fetch_output(step_run: Any, plan: RunPlan, folder: RunFolder, progress: downloads.Progress) -> None:
+def fetch_output(step_run: Any, plan: RunPlan, folder: AzureRunFolder, progress: downloads.Progress) -> None:
     """Download the files of the output. What had arrived when an earlier download broke off isn't fetched again. Raises as
     `downloads.fetch`.
 

@@ -15,7 +15,7 @@ from services.azure.auth.token_relay import TokenSender
 from services.azure.catalog import environments
 from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.runs import failures, output_reader, provenance
-from services.azure.runs.run_folder import RunFolder, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder, RunPlan
 from services.domain import (
     ComputeTarget,
     Environment,
@@ -77,14 +77,14 @@ def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models:
     ]
 
 
-class AzureRuns(StoredRuns[RunFolder]):
+class AzureRuns(StoredRuns[AzureRunFolder]):
     """`services.workspace.Runs` of `<home of this machine>/azure/<subscription>/<resource group>/<workspace>`, and how a run gets there.
 
     `fetch(dataset, path)` brings a file of a dataset to this machine.
     """
 
     def __init__(self, home: Path, store: Store, session: Session, cache: WorkspaceCache, fetch: Callable[[str, str], Path]) -> None:
-        super().__init__(home, store, RunFolder)
+        super().__init__(home, store, AzureRunFolder)
         self._session = session
         self._cache = cache
         self._fetch = fetch
@@ -107,8 +107,8 @@ class AzureRuns(StoredRuns[RunFolder]):
         """How a runner signs in. Raises WorkspaceUnavailable."""
         return self._session.lent().with_secret().to_pipe()
 
-    def _start(self, folder: RunFolder, lent: str) -> None:
-        started = run_process.start(folder, "services.azure.runs.runner", self._home, told=lent, without="AZURE_CLIENT_SECRET")
+    def _start(self, folder: AzureRunFolder, lent: str) -> None:
+        started = run_process.start(folder, "services.azure.runs.runner", self._home, input_line=lent, without="AZURE_CLIENT_SECRET")
         if started and self._session.connection.sign_in.asks_a_person:
             self._token_sender.add(started, lent)
         elif started:
@@ -124,7 +124,7 @@ class AzureRuns(StoredRuns[RunFolder]):
 
     # ---- cancel and resume ----------------------------------------------------------------------------------------------------
 
-    def _cancel_without_runner(self, folder: RunFolder, message: str = "Canceled on request, before it was submitted.") -> None:
+    def _cancel_without_runner(self, folder: AzureRunFolder, message: str = "Canceled on request, before it was submitted.") -> None:
         """A run that Azure ML may know needs a runner once more, to cancel it there."""
         if folder.pipeline_run() is None and not folder.plan().published_id:
             super()._cancel_without_runner(folder, message)
@@ -145,7 +145,7 @@ class AzureRuns(StoredRuns[RunFolder]):
             raise StudioError(f"Run {run_id} is being followed; there is nothing to resume.", "Cancel it first.") from error
         return self._store.run(run_id)
 
-    def _start_again(self, folder: RunFolder) -> None:
+    def _start_again(self, folder: AzureRunFolder) -> None:
         """To be called with the run's lock, for which the new runner waits."""
         lent, status = self._lent(), RunStatus.QUEUED  # so that it isn't taken for gone before it is there
         self._store.update_run(folder.path.name, status=status, doing=None, error=None, error_code=None, heartbeat_at=utc_now())

@@ -9,7 +9,7 @@ from typing import Any
 
 from services.azure.catalog.datasets import DATASTORE_PATH, azure_partition_format
 from services.azure.runs.output_reader import rows_file, scored
-from services.azure.runs.run_folder import FilesAgain, RunFolder, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder, FilesAgain, RunPlan
 from services.domain import Dataset, Run
 from services.errors import StudioError
 from services.formats import counted
@@ -22,7 +22,7 @@ _RERUN_ALL = "Rerun all items."
 
 
 def restrict_to_failed(
-    plan: RunPlan, cut: MiniBatchPlan, run: Run, folder: RunFolder, datasets: Sequence[Dataset]
+    plan: RunPlan, cut: MiniBatchPlan, run: Run, folder: AzureRunFolder, datasets: Sequence[Dataset]
 ) -> tuple[RunPlan, MiniBatchPlan]:
     """The plan and the mini-batches of the items that failed in `run`, whose folder that is. Raises StudioError where none did, and where
     the output does not tell which."""
@@ -38,7 +38,7 @@ def restrict_to_failed(
     return replace(plan, again=again, item_count=sum(counts)), narrow
 
 
-def _failed(run: Run, folder: RunFolder) -> list[list[str]]:
+def _failed(run: Run, folder: AzureRunFolder) -> list[list[str]]:
     """The paths of the failed items, by dataset."""
     plan = folder.plan()
     if plan.tabular:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from services.azure.runs.run_folder import RunFolder
+from services.azure.runs.run_folder import AzureRunFolder
 from services.domain import Failure
 from services.storage.journal import AttemptStatus
 
@@ -15,7 +15,7 @@ _ERROR_LOGS = ("job_error.txt", "user/error.txt", "user/error/*", "user/error/*/
 _MAX_CHARACTERS = 20_000  # of a log
 
 
-def reason(details: Mapping[str, Any], folder: RunFolder) -> tuple[str, str]:
+def reason(details: Mapping[str, Any], folder: AzureRunFolder) -> tuple[str, str]:
     """An error code, and a text whose first line a person should see: the script's own log comes before the service's message, which is
     often no more than “SystemExit: 42”. `details` are the SDK's `Run.get_details`."""
     error: Any = (details.get("error") or {}).get("error") or {}
@@ -33,7 +33,7 @@ def _text(path: Path) -> str:
         return ""
 
 
-def attempts(folder: RunFolder, limit: int) -> list[Failure]:
+def attempts(folder: AzureRunFolder, limit: int) -> list[Failure]:
     """The failed or incomplete attempts, the latest first, by the log's table of them; empty without one. It names no files."""
     table = folder.logs / "sys" / "job_report" / "processed_mini-batches.csv"
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from services.azure.runs.run_folder import RunFolder, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder, RunPlan
 from services.predictions import writer as predictions_table
 from services.predictions.matching import ScoredMiniBatch, read_in_parts, read_tables_in_parts
 from services.predictions.selections import remove_table
@@ -17,11 +17,11 @@ _MAX_MOUNT_POINTS = 100
 _PART_LINES, _PART_CHARACTERS = 50_000, 8_000_000
 
 
-def rows_file(folder: RunFolder, plan: RunPlan) -> Path:
+def rows_file(folder: AzureRunFolder, plan: RunPlan) -> Path:
     return folder.output / plan.request.settings.append_row_file_name
 
 
-def count_rows(folder: RunFolder, plan: RunPlan) -> int:
+def count_rows(folder: AzureRunFolder, plan: RunPlan) -> int:
     """The number of rows in the output, each of an item that succeeded. Raises OSError where the file can't be read."""
     path, newlines, last = rows_file(folder, plan), 0, b""
     with open(path, "rb") as file:
@@ -31,7 +31,7 @@ def count_rows(folder: RunFolder, plan: RunPlan) -> int:
     return max(0, newlines + (last not in (b"", b"\n")) - plan.request.wants_dataframe_header)
 
 
-def scored(folder: RunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
+def scored(folder: AzureRunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
     """All rows of a completed run with all its files: one mini-batch, in parts, so that memory doesn't grow with the output. They are in
     the order of the output; the files that no row names come last. Raises OSError."""
     lines = _lines(rows_file(folder, plan), skip=plan.request.wants_dataframe_header)
@@ -101,7 +101,7 @@ def _mount_point(row: str, known: Mapping[str, str]) -> tuple[str, str] | None:
     return None
 
 
-def _settled(folder: RunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
+def _settled(folder: AzureRunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
     """What was scored in the run; of a failed-only one, after what stands of the earlier runs."""
     if not rows_file(folder, plan).is_file():
         return
@@ -115,17 +115,17 @@ def _settled(folder: RunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
         yield replace(part, earlier_attempts=earlier_attempts)
 
 
-def _before(folder: RunFolder, plan: RunPlan) -> RunFolder:
-    return RunFolder(folder.path.parents[1], str(plan.request.rerun_of))
+def _before(folder: AzureRunFolder, plan: RunPlan) -> AzureRunFolder:
+    return AzureRunFolder(folder.path.parents[1], str(plan.request.rerun_of))
 
 
-def _runs_before(folder: RunFolder, plan: RunPlan) -> int:
+def _runs_before(folder: AzureRunFolder, plan: RunPlan) -> int:
     """How many earlier runs scored the items; all of them are among the items of each."""
     before = _before(folder, plan) if plan.request.failed_only else None
     return 1 + _runs_before(before, before.plan()) if before else 0
 
 
-def make_table(folder: RunFolder, plan: RunPlan) -> Path:
+def make_table(folder: AzureRunFolder, plan: RunPlan) -> Path:
     """The typed table of a completed run, made once: an empty one of a run that has no rows. Raises WorkspaceUnavailable."""
     rows = rows_file(folder, plan)
     table = folder.path / predictions_table.table_name(rows.stat().st_size if rows.is_file() else "none")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from services.azure.auth.session import Session
 from services.azure.catalog import environments
 from services.azure.runs import failed_items
-from services.azure.runs.run_folder import RunFolder, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder, RunPlan
 from services.domain import RunRequest, parse_reference
 from services.errors import StudioError
 from services.settings import PIPELINE_PARAMETERS
@@ -34,7 +34,7 @@ RUN_TAG = "batch_scoring_run"
 """The tag of a pipeline run, and property of one of a published pipeline, that holds the id of the run here."""
 
 
-def build(session: Session, plan: RunPlan, folder: RunFolder) -> Pipeline:
+def build(session: Session, plan: RunPlan, folder: AzureRunFolder) -> Pipeline:
     """The pipeline of one ParallelRunStep. Raises StudioError for what the SDK's `validate` reports, and what the SDK raises."""
     from azureml.pipeline.core import Pipeline, PipelineData
     from azureml.pipeline.steps import ParallelRunConfig, ParallelRunStep

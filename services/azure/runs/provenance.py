@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from services.azure.runs.run_folder import RunFolder
+from services.azure.runs.run_folder import AzureRunFolder
 from services.domain import RowKey, RowTrace
 from services.errors import StudioError
 from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of
@@ -14,7 +14,7 @@ from services.predictions.writer import path_of
 from services.storage.manifest import read_manifest
 
 
-def trace(folder: RunFolder, key: RowKey, fetch: Callable[[int, str], Path]) -> RowTrace:
+def trace(folder: AzureRunFolder, key: RowKey, fetch: Callable[[int, str], Path]) -> RowTrace:
     """Of one row. `fetch(number, path)` downloads a file of the run's dataset of that number; it may raise StudioError. The attempts at a
     row are not known, only the log lines that name its file."""
     if not key.file:

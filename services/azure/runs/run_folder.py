@@ -22,7 +22,7 @@ from services.domain import PipelineRun, RunRequest
 from services.errors import WorkspaceUnavailable
 from services.storage.atomic import write_atomically
 from services.storage.manifest import read_manifest
-from services.storage.run_process import RunPlace
+from services.storage.run_folder import RunFolder
 from services.storage.serialization import from_json, to_json
 
 EXPERIMENT = "batch-scoring"
@@ -68,7 +68,7 @@ class RunPlan:
         return [path for paths in self.paths() for path in paths]
 
 
-class RunFolder(RunPlace):
+class AzureRunFolder(RunFolder):
     """The files in one run's folder."""
 
     def __init__(self, home: Path, run_id: str) -> None:

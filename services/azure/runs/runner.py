@@ -26,7 +26,7 @@ from services.azure.auth.session import Session
 from services.azure.auth.throttling import notify_when_throttled
 from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
 from services.azure.runs import artifacts, failures, output_reader, pipeline
-from services.azure.runs.run_folder import RunFolder
+from services.azure.runs.run_folder import AzureRunFolder
 from services.domain import PipelineRun, RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
 from services.storage import run_process
@@ -61,7 +61,7 @@ class Runner:
         self._home = home
         self._run_id = run_id
         self._store = Store(home)
-        self._folder = RunFolder(home, run_id)
+        self._folder = AzureRunFolder(home, run_id)
         self._plan = self._folder.plan()
         self._token_receiver = token_receiver
         self._session = Session(token_receiver.connection, self._set_doing)
@@ -269,7 +269,7 @@ class Runner:
         reused = (step.properties or {}).get("azureml.reusedpipeline")
         if not reused:
             return
-        ours = (run.id for run in self._store.runs(1000) if _pipeline_run_id(RunFolder(self._home, run.id)) == reused)
+        ours = (run.id for run in self._store.runs(1000) if _pipeline_run_id(AzureRunFolder(self._home, run.id)) == reused)
         self._store.update_run(self._run_id, reused_from=next(ours, reused))
 
     def _note_times(self, details: dict[str, Any]) -> None:
@@ -344,13 +344,13 @@ def _pipeline_run(workspace: Any, experiment: str, pipeline_run_id: str) -> Any:
     return SdkPipelineRun(Experiment(workspace, experiment), pipeline_run_id)
 
 
-def _pipeline_run_id(folder: RunFolder) -> str:
+def _pipeline_run_id(folder: AzureRunFolder) -> str:
     known = folder.pipeline_run()
     return known.id if known else ""
 
 
 def main() -> int:
-    if len(sys.argv) != 3 or not (RunFolder(Path(sys.argv[1]), sys.argv[2]).plan_file.is_file()):
+    if len(sys.argv) != 3 or not (AzureRunFolder(Path(sys.argv[1]), sys.argv[2]).plan_file.is_file()):
         print(f"usage: python -m services.azure.runs.runner HOME RUN_ID, of a run that was submitted; not {sys.argv[1:]}", file=sys.stderr)
         return 2
     home, run_id = Path(sys.argv[1]), sys.argv[2]
@@ -359,7 +359,7 @@ def main() -> int:
     except ValueError:
         print("the connection is read from standard input; use `resume` to start a runner", file=sys.stderr)
         return 2
-    return run_process.execute(RunFolder(home, run_id), Store(home), lambda: Runner(home, run_id, token_receiver).execute())
+    return run_process.execute(AzureRunFolder(home, run_id), Store(home), lambda: Runner(home, run_id, token_receiver).execute())
 
 
 if __name__ == "__main__":
