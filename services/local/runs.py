@@ -91,7 +91,10 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
         mini_batches = plan_mini_batches(plan.datasets, plan.request.settings)
         reused = reuse.reused(self._store, folder, plan, changes)
         notes = (*warnings, *mini_batches.notes)
-        return self._record(folder, plan.request, mini_batches, notes, lambda: self._start(folder), **reused)
+        run, is_new = self._record(folder, plan.request, mini_batches, notes, **reused)
+        if is_new:
+            self._start(folder)
+        return run
 
     def _start(self, folder: LocalRunFolder) -> None:
         run_process.start(folder, "services.local.runner", self._home)

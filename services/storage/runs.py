@@ -81,17 +81,15 @@ class StoredRuns(Generic[F]):
         """The folder, not made yet, of a run that is about to be submitted."""
         return self._folder_of(self._home, f"run-{utc_now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}")
 
-    def _record(
-        self, folder: F, request: RunRequest, plan: MiniBatchPlan, warnings: Iterable[str], start: Callable[[], None], **columns: Any
-    ) -> Run:
-        """Enter a run into the registry and start its runner, unless it has ended already. `columns` are further ones of the registry.
-        On a double click it is the first click's run, and this new folder is removed."""
-        run = self._store.insert_run(folder.path.name, request, plan.item_count, plan.mini_batch_count, tuple(warnings), **columns)
+    def _record(self, folder: F, request: RunRequest, plan: MiniBatchPlan, warnings: Iterable[str], **columns: Any) -> tuple[Run, bool]:
+        """Enter a run into the registry; `columns` are further ones of it. And whether its runner is to be started: not where the run has
+        ended already, nor on a double click, which gives the first click's run and removes this new folder."""
+        counts = (plan.item_count, plan.mini_batch_count)
+        run = self._store.insert_run(folder.path.name, request, *counts, tuple(warnings), **columns)
         if run.id != folder.path.name:
             shutil.rmtree(folder.path, ignore_errors=True)
-        elif not run.status.ended:
-            start()
-        return run
+            return run, False
+        return run, not run.status.ended
 
     def _now(self, run: Run) -> Run:
         return run_process.with_liveness(run, self._folder_of(self._home, run.id), self._store)

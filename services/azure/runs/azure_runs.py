@@ -101,7 +101,10 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         unknown = dict.fromkeys(("items_succeeded", "items_failed", "mini_batches_done"))  # until Azure ML reports them
         if mini_batches.estimated:
             unknown |= dict.fromkeys(("mini_batches_total", *(() if mini_batches.item_count else ("items_total",))))
-        return self._record(folder, plan.request, mini_batches, warnings, lambda: self._start(folder, lent), **unknown)
+        run, is_new = self._record(folder, plan.request, mini_batches, warnings, **unknown)
+        if is_new:
+            self._start(folder, lent)
+        return run
 
     def _lent(self) -> str:
         """How a runner signs in. Raises WorkspaceUnavailable."""
