@@ -23,7 +23,7 @@ def parse_reference(text: str, field_name: str) -> tuple[str, int | None]:
     """`name` or `name:version` as (name, version or None for the latest). Raises SettingsError on `field_name`."""
     name, colon, version = text.partition(":")
     if not name or (colon and not (version.isdecimal() and len(version) <= 9)):
-        raise SettingsError(field_name, f"“{text}” is no NAME or NAME:VERSION", "Write for example digits-classifier:1.")
+        raise SettingsError(field_name, f"“{text}” is not NAME or NAME:VERSION", "Write for example digits-classifier:1.")
     return name, int(version) if colon else None
 
 
@@ -67,7 +67,7 @@ class Dataset:
     """One version of a registered dataset: its files, in the order of their paths, for ever. An item is what counts in a run.
 
     `root` is the absolute folder that the relative paths start from. `in_place` is False where the workspace holds a copy. The keys of
-    `partition_format` are parts of each path; it is empty where there are none. Counts are None where nobody has counted yet.
+    `partition_format` are parts of each path; it is empty where there are none. Counts are None where they aren't known yet.
     """
 
     type: ClassVar[str]
@@ -307,7 +307,7 @@ class Run:
 
     @property
     def share_done(self) -> float | None:
-        """From 0 to 1: of the items, or of the mini-batches where items are told at the end only; None where nothing is known."""
+        """From 0 to 1: of the items, or of the mini-batches where items are reported at the end only; None where neither is known."""
         if self.items_succeeded is None:
             return (self.mini_batches_done or 0) / self.mini_batches_total if self.mini_batches_total and self.mini_batches_done else None
         return (self.items_succeeded + (self.items_failed or 0)) / self.items_total if self.items_total else None
@@ -373,7 +373,7 @@ class RowAttempt:
 
 @dataclass(frozen=True)
 class RowTrace:
-    """Of one row: `input` is its file, None where it is gone; `changed` says in a sentence that it is no longer what was scored, else "".
+    """Of one row: `input` is its file, None where it is gone; `changed` is a sentence where it is no longer what was scored, else "".
     `log` are lines of its worker's own output: those that name the file, and those of the time when its mini-batch was scored."""
 
     input: Path | None
@@ -533,11 +533,11 @@ class Recurrence:
 
     def __post_init__(self) -> None:
         if self.interval < 1:
-            raise SettingsError("interval", f"every {self.interval} {self.frequency.lower()}s is no interval", "Give 1 or more.")
+            raise SettingsError("interval", f"every {self.interval} {self.frequency.lower()}s is not an interval", "Give 1 or more.")
         if self.time_of_day:
             hour, _, minute = self.time_of_day.partition(":")
             if not (hour.isdecimal() and minute.isdecimal() and int(hour) < 24 and int(minute) < 60):
-                raise SettingsError("time_of_day", f"“{self.time_of_day}” is no time of day", "Write it as 06:30, in UTC.")
+                raise SettingsError("time_of_day", f"“{self.time_of_day}” is not a time of day", "Write it as 06:30, in UTC.")
 
     def __str__(self) -> str:
         unit = self.frequency.lower()

@@ -112,7 +112,7 @@ def _file_name(name: str, value: Any) -> str:
     text = str(value)
     bad = sorted(set(text) & _FORBIDDEN_IN_FILE_NAME | {c for c in text if ord(c) < 32})
     if not text.strip() or text in (".", "..") or bad or len(text.encode("utf-8", "replace")) > 200:
-        why = f"“{text}” holds {' '.join(map(repr, bad))}" if bad else f"“{text}” is no file name"
+        why = f"“{text}” holds {' '.join(map(repr, bad))}" if bad else f"“{text}” is not a file name"
         raise _refuse(name, why, 'Give a plain file name without ~ " # % & * : < > ? / \\ { | }.')
     return text
 
@@ -127,7 +127,7 @@ def _keys(name: str, value: Any) -> tuple[str, ...]:
 def _variables(name: str, value: Any) -> dict[str, str]:
     for key, text in dict(value).items():
         if not isinstance(key, str) or not key or "=" in key or "\0" in key + str(text):
-            raise _refuse(name, f"“{key}” is no name of an environment variable", "Write NAME=value.")
+            raise _refuse(name, f"“{key}” is not the name of an environment variable", "Write NAME=value.")
     return {key: str(text) for key, text in dict(value).items()}
 
 
@@ -190,7 +190,7 @@ class ParallelRunSettings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ParallelRunSettings:
-        """The settings of a mapping of names to values (texts are fine). Raises SettingsError for a name that is no setting."""
+        """The settings of a mapping of names to values (texts are fine). Raises SettingsError for a name that is not a setting."""
         unknown = sorted(set(values) - set(TABLE))
         if unknown:
             raise SettingsError(unknown[0], f"there is no setting called {unknown[0]}", f"The settings are {', '.join(TABLE)}.")

@@ -60,11 +60,11 @@ if TYPE_CHECKING:
     pass
 
 
-_SAY_EVERY = 2.0  # seconds between two words on what arrives
+_PROGRESS_SECONDS = 2.0  # between two lines of progress on standard error
 
 
 class AzureWorkspace:
-    """Cheap to make: nothing is asked, and azureml not imported, before somebody needs it.
+    """Cheap to make: nothing is requested, and azureml not imported, before it is needed.
 
     `blocking` ones (the command line) fetch a list when it is asked for. The dashboard's are not: they answer with what is known, and
     fetch in the background.
@@ -80,7 +80,7 @@ class AzureWorkspace:
         make_folders(self.home, "lists", "datasets", "scripts", "runs", "incoming")
         self._blocking = blocking
         self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
-        self._session = Session(connection, self._tell, of_a_command=blocking)
+        self._session = Session(connection, self._show_message, of_a_command=blocking)
         self.scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
         self._models, self._datasets = Models(self._session), Datasets(self._session, self.home / "datasets")
         self._cache = WorkspaceCache(self._session, self.home / "lists", self._models, self._datasets, blocking=blocking)
@@ -116,25 +116,25 @@ class AzureWorkspace:
     def refresh(self) -> None:
         self._cache.refresh()
 
-    def _tell(self, sentence: str) -> None:
-        """What a person has to do to sign in by a device code, or what is waited for; "" once that is over."""
+    def _show_message(self, sentence: str) -> None:
+        """Show what a person has to do to sign in by a device code, or what is waited for; "" once that is over."""
         self._cache.set_message(sentence)
         if self._blocking and sentence:
             print(sentence, file=sys.stderr, flush=True)
 
-    def _moving(self, what: str) -> Callable[[int, int], None]:
-        """Tells how much has arrived of what goes to Azure or comes from there; on standard error every few seconds."""
-        said_at = time.monotonic()
+    def _progress(self, what: str) -> Callable[[int, int], None]:
+        """Shows how much of a transfer has arrived: to the dashboard, and on standard error every few seconds."""
+        shown_at = time.monotonic()
 
-        def tell(here: int, of: int) -> None:
-            nonlocal said_at
+        def show(here: int, of: int) -> None:
+            nonlocal shown_at
             sentence = f"{what}: {formats.size(here)} of {formats.size(of)}" if here < of else ""
             self._cache.set_message(sentence)
-            if self._blocking and sentence and time.monotonic() > said_at + _SAY_EVERY:
-                said_at = time.monotonic()
+            if self._blocking and sentence and time.monotonic() > shown_at + _PROGRESS_SECONDS:
+                shown_at = time.monotonic()
                 print(sentence, file=sys.stderr, flush=True)
 
-        return tell
+        return show
 
     # ---- models -------------------------------------------------------------------------------------------------------------------
 
@@ -149,7 +149,7 @@ class AzureWorkspace:
     ) -> Model:
         names.check_name("name", name)
         source = Path(path).expanduser().absolute()
-        about: dict[str, Any] = {"description": description, "tags": tags or {}, "progress": self._moving(f"Uploading {name}")}
+        about: dict[str, Any] = {"description": description, "tags": tags or {}, "progress": self._progress(f"Uploading {name}")}
         return self._added_model(self._models.register(name, source, **about))
 
     def _added_model(self, model: Model) -> Model:
@@ -203,7 +203,7 @@ class AzureWorkspace:
         names.check_name("name", name)
         with staging_folder(self.home) as staging:
             about = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
-            registered = self._datasets.register(name, path, **about, staging=staging, progress=self._moving(f"Uploading {name}"))
+            registered = self._datasets.register(name, path, **about, staging=staging, progress=self._progress(f"Uploading {name}"))
         self._cache.datasets.add(registered)
         return registered
 
@@ -222,10 +222,10 @@ class AzureWorkspace:
         return self.local_file(self.dataset(reference), path)
 
     def local_file(self, dataset: Dataset, path: str) -> Path:
-        return self._datasets.fetch(dataset, path, self._moving("Fetching the file"))
+        return self._datasets.fetch(dataset, path, self._progress("Fetching the file"))
 
     def changed_files(self, dataset: Dataset, limit: int = 20_000) -> list[str]:
-        """By their sizes: one list is asked for, no content."""
+        """By their sizes: one list is requested, no content."""
         return list(self._datasets.changes(dataset))[:limit]
 
     # ---- where runs go ------------------------------------------------------------------------------------------------------------

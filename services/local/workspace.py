@@ -183,7 +183,7 @@ class LocalWorkspace:
         step = max(1, -(-count // limit))
         found = list(self._changes(dataset, step))
         if step > 1:
-            found.insert(0, f"Only one in {step:,} of the {count:,} files was looked at for changes since it was registered.")
+            found.insert(0, f"Only one in {step:,} of the {count:,} files was checked for changes since it was registered.")
         return found
 
     def _change_warnings(self, dataset: Dataset, sample_limit: int) -> list[str]:
@@ -196,8 +196,8 @@ class LocalWorkspace:
         )
 
     def _changes(self, dataset: Dataset, step: int = 1) -> Iterator[str]:
-        looked_at = islice(self._manifest(dataset), 0, None, step)
-        return (sentence for file in looked_at if (sentence := datasets.changes_since_registration(dataset.root, file)))
+        sample = islice(self._manifest(dataset), 0, None, step)
+        return (sentence for file in sample if (sentence := datasets.changes_since_registration(dataset.root, file)))
 
     # ---- environments ---------------------------------------------------------------------------------------------------------
 

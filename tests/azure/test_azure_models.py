@@ -62,7 +62,7 @@ def test_the_two_calls_that_register_a_model_are_those_of_the_sdk_s_own(cloud):
 def test_a_model_s_arrival_is_told_piece_by_piece_and_one_that_breaks_off_registers_nothing(cloud, tmp_path, azure, monkeypatch, capsys):
     monkeypatch.setattr(downloads, "CHUNK_BYTES", 40_000)
     monkeypatch.setattr(block_upload, "CHUNK_BYTES", 40_000)
-    monkeypatch.setattr("services.azure.workspace._SAY_EVERY", 0)
+    monkeypatch.setattr("services.azure.workspace._PROGRESS_SECONDS", 0)
     content = random.Random(1).randbytes(100_000)
     (tmp_path / "model.bin").write_bytes(content)
     made = cloud.register_model("m", tmp_path / "model.bin")
