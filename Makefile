@@ -3,7 +3,7 @@
 
 python := .venv/bin/python
 
-.PHONY: help setup run test test-azure check lint types imports bench soak screenshots lock clean
+.PHONY: help setup run test test-azure check lint types imports bench soak screenshots map lock clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -75,6 +75,9 @@ soak: setup  ## Kills at random for MINUTES=3: is every row still there exactly 
 screenshots: setup  ## The pictures in the README, taken anew
 	@$(python) -m tests.browser.chromium
 	@$(python) -m docs.screenshots
+
+map: setup  ## The map and the import graphs in docs/architecture.md, made anew from the code
+	@$(python) -m docs.house_map
 
 lock:  ## requirements.txt from requirements.in and requirements-dev.in; needs uv. UPGRADE=1 for the newest versions
 	uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command 'make lock' \

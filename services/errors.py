@@ -1,4 +1,4 @@
-"""The error tree, sorted by who can mend the fault.
+"""The error tree, sorted by who can fix the fault.
 
 Every error carries a message (what happened, to which thing) and a hint (what to do next); both are shown, a traceback is not.
 How a run *ended* is never an exception: it is `Run.status`, `Run.error_code` and `Run.error`.

@@ -1,19 +1,21 @@
-"""The import graph in docs/architecture.md, drawn from the code: `make graph`. With --check it only says whether the picture is current.
+"""The map and the import graphs in docs/architecture.md, made from the code: `make map`. With --check it only says whether they are so.
 
-An arrow is at least one import, those inside functions and those for types included. An arrow that follows from others is left out: the
-rooms then stand in the order that the layers in pyproject.toml ask for.
+The map has the first sentence of each module's docstring. An arrow is at least one import, those inside functions and those for types
+included. An arrow that follows from others is left out: the rooms then stand in the order that the layers in pyproject.toml ask for.
 """
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import grimp
 
-DOCUMENT = Path(__file__).with_name("architecture.md")
-BEGIN, END = "<!-- import graph: begin -->\n", "<!-- import graph: end -->\n"
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs" / "architecture.md"
 ROOMS = ("services.predictions", "services.local", "services.azure")
 
 
@@ -67,13 +69,33 @@ def _modules(graph: grimp.ImportGraph, room: str) -> list[str]:
     return [name for name in graph.find_descendants(room) if not graph.find_children(name) and "entry_script." not in name]
 
 
+def module_map() -> str:
+    """A list of every room with its modules, each with the first sentence of its docstring."""
+    lines = []
+    for room in sorted({path.parent for name in ("services", "pages", "batch_scripts") for path in (ROOT / name).rglob("*.py")}):
+        if "entry_script" in room.parts:
+            continue  # what entry scripts import: not this program's modules
+        init = room / "__init__.py"
+        lines.append(f"\n**`{room.relative_to(ROOT).as_posix()}/`** {_summary(init) if init.exists() else ''}".rstrip() + "\n")
+        lines += [f"- `{path.name}` {_summary(path)}" for path in sorted(room.glob("*.py")) if path != init]
+    return "\n".join(lines).strip() + "\n"
+
+
+def _summary(path: Path) -> str:
+    text = " ".join((ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0].split())
+    return re.split(r"(?<=[^.]\.)\s+(?=[A-Z`])", text, maxsplit=1)[0]
+
+
 def document() -> str:
-    """docs/architecture.md with the drawings as they are now."""
+    """docs/architecture.md with the parts that are made from the code as they are now."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    return f"{text[: text.index(BEGIN) + len(BEGIN)]}\n{drawings()}\n{text[text.index(END) :]}"
+    for part, made in (("map", module_map()), ("import graph", drawings())):
+        begin, end = f"<!-- {part}: begin -->\n", f"<!-- {part}: end -->\n"
+        text = f"{text[: text.index(begin) + len(begin)]}\n{made}\n{text[text.index(end) :]}"
+    return text
 
 
 if __name__ == "__main__":
     if "--check" in sys.argv:
-        sys.exit(0 if document() == DOCUMENT.read_text(encoding="utf-8") else "docs/architecture.md is not current: run `make graph`")
+        sys.exit(0 if document() == DOCUMENT.read_text(encoding="utf-8") else "docs/architecture.md is not current: run `make map`")
     DOCUMENT.write_text(document(), encoding="utf-8")
