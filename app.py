@@ -1,6 +1,8 @@
 """The dashboard as an ASGI app: `python app.py` (launcher.py has its options), or `streamlit run app.py`. Its frame is pages/shell.py."""
 
 import contextlib
+import logging
+import platform
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -15,6 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import launcher
 from launcher import ADDRESS
 from pages import _downloads
+from services import log
+from services.workspaces import default_home
+
+logger = logging.getLogger(__name__)
 
 SECURITY_HEADERS = {
     # Images only from here: a file name shown as Markdown by mistake must not make the browser call somebody.
@@ -56,11 +62,16 @@ class SameOrigin:
 @contextlib.asynccontextmanager
 async def announced(app: st.App) -> AsyncGenerator[None, None]:
     """Say where the dashboard is, and open a browser where there is one. The port listens already."""
+    home = default_home()
+    log.to_dashboard_file(home, "streamlit.error_util", "uvicorn.error")  # where a bug in a page, or in a route, is logged
+    log.log_uncaught(show=True)
     url = f"http://{ADDRESS}:{st.get_option('server.port')}"
     print(f"Batch Scoring Studio is at {url} (Ctrl-C ends it; runs go on)", flush=True)
     if not st.get_option("server.headless"):
         launcher.open_page(url, in_a_window=app.state.get("in_a_window", False))
+    logger.info("Dashboard at %s, home %s, Python %s on %s", url, home, platform.python_version(), sys.platform)
     yield
+    logger.info("Dashboard ended")
 
 
 # Streamlit puts this folder first in sys.path for each run of a page and takes it out again, unless it is there already. A thread that

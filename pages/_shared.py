@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from services.domain import Dataset, EntryScript, Model, Run, RunStatus, utc_now
-from services.errors import EntryScriptError, SettingsError, StudioError
+from services.errors import EntryScriptError, SettingsError, StudioError, WorkspaceUnavailable
 from services.workspace import Workspace
 from services.workspaces import chosen_workspace
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from services.predictions.reader import Predictions
+
+logger = logging.getLogger(__name__)
 
 _Versioned = TypeVar("_Versioned", Model, Dataset)
 
@@ -159,6 +162,8 @@ def clipped(text: str, length: int) -> str:
 
 def show_error(error: StudioError, where: DeltaGenerator | None = None) -> None:
     """What happened, and below it what to do next."""
+    if isinstance(error, WorkspaceUnavailable):
+        logger.warning("%s", error, exc_info=error)
     box = (where or st).container()
     box.error(plain(error.message) + (f"  \n{plain(error.hint)}" if error.hint else ""), icon=":material/error:")
     if isinstance(error, EntryScriptError) and error.traceback:

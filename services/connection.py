@@ -7,7 +7,6 @@ never on disk, on a command line, in a log or on a page.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from services import environment_variables
 from services.errors import SettingsError, WorkspaceUnavailable
 from services.storage.atomic import write_atomically
 
@@ -132,7 +132,7 @@ _VARIABLE = {
 
 def secret_of(tenant_id: str, client_id: str) -> str:
     """The secret of a service principal, from the environment where it is that one's, else from the keyring; "" where neither has it."""
-    if os.environ.get("AZURE_CLIENT_ID", client_id) == client_id and (secret := os.environ.get("AZURE_CLIENT_SECRET")):
+    if environment_variables.value("AZURE_CLIENT_ID") in ("", client_id) and (secret := environment_variables.value("AZURE_CLIENT_SECRET")):
         return secret
     with suppress(Exception):
         import keyring
@@ -163,14 +163,14 @@ def from_surroundings(start: Path | None = None) -> Connection:
     `config.json`; the service principal of AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, else the Azure CLI where it is
     signed in, else interactively. Raises WorkspaceUnavailable where no workspace is named.
     """
-    named = {name: os.environ.get(_VARIABLE[name], "") for name in ("subscription_id", "resource_group", "workspace_name")}
+    named = {name: environment_variables.value(_VARIABLE[name]) for name in ("subscription_id", "resource_group", "workspace_name")}
     place = named if all(named.values()) else place_from_file(start) | {name: value for name, value in named.items() if value}
     if set(place) < set(named):
         missing = ", ".join(_VARIABLE[name] for name in named if name not in place)
         text = f"No Azure ML workspace is named: {missing} is not set, and there is no config.json."
         raise WorkspaceUnavailable(text, _HOW_TO_NAME)
     where = (place["subscription_id"], place["resource_group"], place["workspace_name"])
-    tenant, client, secret = (os.environ.get(_VARIABLE[name], "") for name in ("tenant_id", "client_id", "secret"))
+    tenant, client, secret = (environment_variables.value(_VARIABLE[name]) for name in ("tenant_id", "client_id", "secret"))
     if tenant and client and (secret := secret or secret_of(tenant, client)):
         return Connection(*where, sign_in=SignIn.SERVICE_PRINCIPAL, tenant_id=tenant, client_id=client, secret=secret)
     sign_in = SignIn.AZURE_CLI if _azure_cli_is_signed_in() else SignIn.INTERACTIVE
@@ -195,7 +195,7 @@ def _azure_cli_is_signed_in() -> bool:
 def suggested(base: Path) -> dict[str, str]:
     """What to fill a form in with: what was chosen last, else what the surroundings name; never a secret. What was chosen may lack what
     another way to sign in asks for: that is the surroundings' too."""
-    named = {name: os.environ.get(variable, "") for name, variable in _VARIABLE.items() if name != "secret"}
+    named = {name: environment_variables.value(variable) for name, variable in _VARIABLE.items() if name != "secret"}
     named = {name: value for name, value in named.items() if value}
     if known := remembered(base):
         return named | {name: value for name, value in asdict(known).items() if value and name not in ("secret", "tokens")}
@@ -203,7 +203,8 @@ def suggested(base: Path) -> dict[str, str]:
         place = place_from_file()
     except SettingsError:
         place = {}
-    by_variables = SignIn.SERVICE_PRINCIPAL if "client_id" in named and os.environ.get("AZURE_CLIENT_SECRET") else SignIn.INTERACTIVE
+    has_secret = "client_id" in named and environment_variables.value("AZURE_CLIENT_SECRET")
+    by_variables = SignIn.SERVICE_PRINCIPAL if has_secret else SignIn.INTERACTIVE
     return place | named | {"sign_in": by_variables}
 
 

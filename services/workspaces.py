@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from services import environment_variables
 from services.connection import Connection, forget, from_surroundings, is_remembered, remembered, suggested
 from services.errors import SettingsError
 from services.workspace import Workspace
@@ -25,7 +25,7 @@ def default_home() -> Path:
     """`BATCH_SCORING_HOME`, else the platform's folder for a user's data."""
     from platformdirs import user_data_path
 
-    named = os.environ.get("BATCH_SCORING_HOME")
+    named = environment_variables.value("BATCH_SCORING_HOME")
     return Path(named).expanduser() if named else user_data_path("batch-scoring-studio", appauthor=False)
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-from services import PROGRAM
+from services import PROGRAM, log
 from services.cli import commands
 from services.cli.output import Answer, error_lines, error_value, note
 from services.errors import StudioError, WorkspaceUnavailable
 from services.settings import TABLE, ParallelRunSettings
-from services.workspaces import WORKSPACES, open_workspace
+from services.workspaces import WORKSPACES, default_home, open_workspace
+
+logger = logging.getLogger(__name__)
 
 _CLOSED_PIPE = 141  # as shells report a program ended by SIGPIPE
 
@@ -156,14 +160,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in argv  # also if the rest can't be parsed
     try:
         args = _parser().parse_args(argv)
+        log.to_dashboard_file(Path(args.home) if args.home else default_home())
         answer: Answer = args.command(open_workspace(args.workspace, args.home), args)
     except StudioError as error:
+        if isinstance(error, WorkspaceUnavailable):
+            logger.warning("%s", error, exc_info=error)
         answer = Answer(error_value(error), code=3 if isinstance(error, WorkspaceUnavailable) else 2)
         if not as_json:
             note(*error_lines(error))
-    except Exception as error:
-        if isinstance(error, BrokenPipeError):
-            raise
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # a bug: with --json it is reported as one object too
+        logger.exception("A command failed: %s: %s", type(error).__name__, error)
         traceback.print_exc()
         answer = Answer({"error": {"type": type(error).__name__, "message": str(error), "hint": "This is a bug in the program."}}, code=1)
         if not as_json:

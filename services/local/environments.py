@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from services import environment_variables
 from services.domain import Environment, utc_now
 from services.errors import IntakeError, NotFound
 from services.local import interpreter_probe
@@ -56,7 +57,7 @@ def check_is_there(interpreter: str) -> None:
 
 def environment(name: str, version: int, interpreter: str) -> Environment:
     """What the interpreter says of itself now. Raises NotFound, and IntakeError where it does not run or is too old."""
-    if interpreter == sys.executable and "PYTHONPATH" not in os.environ:
+    if interpreter == sys.executable and not environment_variables.value("PYTHONPATH"):
         python_version = "{}.{}.{}".format(*sys.version_info[:3])
         packages = interpreter_probe.packages()  # type: ignore[no-untyped-call]
     else:

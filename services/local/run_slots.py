@@ -11,11 +11,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from services import environment_variables
+
 
 def limit() -> int:
     """How many runs may go on at once."""
-    named = os.environ.get("BATCH_SCORING_RUNS_AT_ONCE", "")
-    return int(named) if named.isdecimal() and int(named) > 0 else max(1, (os.cpu_count() or 1) // 2)
+    return environment_variables.number("BATCH_SCORING_RUNS_AT_ONCE") or max(1, (os.cpu_count() or 1) // 2)
 
 
 def acquire_run_slot(home: Path) -> FileLock | None:

@@ -6,6 +6,7 @@ these is a small method below, in that order. What a run may rely on is in docs/
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import sqlite3
@@ -19,6 +20,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from services import log
 from services.domain import MiniBatch, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
 from services.local import approval, prediction_table, reuse, run_slots
@@ -31,6 +33,8 @@ from services.storage.journal import AttemptStatus
 from services.storage.run_process import Outcome
 from services.storage.runs import StoredRuns
 from services.storage.store import Store
+
+logger = logging.getLogger("services.local.runner")  # __name__ is __main__
 
 IMPORT_LIMIT = 300  # seconds: azureml alone can take 13 on a busy machine
 HEARTBEAT_SECONDS = 0.5  # seconds between signs of life
@@ -50,6 +54,7 @@ class Runner:
         self._folder = LocalRunFolder(home, run_id)
         self._plan = self._folder.plan()
         self._settings = self._plan.request.settings
+        log.hide(*(self._settings.environment_variables or {}).values())
         self._ledger: RunProgress
         self._selector = selectors.DefaultSelector()
         self._workers: list[WorkerProcess] = []
@@ -82,10 +87,12 @@ class Runner:
                 self._outcome = self._ledger.verdict()
                 self._shut_down_workers()
         except (OSError, sqlite3.Error, WorkspaceUnavailable) as error:
+            logger.exception("The run's files could not be written or read: %s", error)
             message = error.message if isinstance(error, StudioError) else f"{type(error).__name__}: {error}."
             what = f"The run's files could not be written or read. {message} Make room or mend the folder, then resume the run."
             self._outcome = Outcome.failed("StorageError", what)
-        except Exception as error:  # noqa: BLE001 - the runner's edge: a run must end with a reason, also where the fault is ours
+        except Exception as error:  # the runner's edge: a run must end with a reason, also where the fault is ours
+            logger.exception("A fault of the program: %s: %s", type(error).__name__, error)
             what = f"{type(error).__name__}: {error}. This is a fault of the program, not of the script."
             self._outcome = Outcome.failed("InternalError", what, format_exc())
         finally:
@@ -158,6 +165,7 @@ class Runner:
             try:
                 self._ledger.close(outcome.status)
             except (OSError, sqlite3.Error) as error:
+                logger.exception("The output could not be closed: %s", error)
                 if outcome.status is RunStatus.COMPLETED:
                     what = f"The output could not be published: {error}. Mend the folder, then resume the run."
                     outcome = Outcome.failed("StorageError", what)
@@ -166,6 +174,7 @@ class Runner:
                 if outcome.status is RunStatus.COMPLETED:
                     reuse.note_output(self._folder)
             except OSError as error:  # a report that can't be written must not hide how the run ended
+                logger.warning("The reports could not be written", exc_info=error)
                 self._ledger.warn(f"the reports under logs/ could not be written: {error}")
             self._store.update_run(self._run_id, **self._counts())
             self._ledger.journal.close()
@@ -178,6 +187,7 @@ class Runner:
         try:
             messages, closed = worker.receive()
         except ValueError:
+            logger.warning("Worker %s sent what is not a message: it is replaced", worker.place)
             messages, closed = [], True  # the script wrote into the worker's line: it can't be trusted any more
         for message in messages:
             if worker not in self._workers:
@@ -279,6 +289,7 @@ class Runner:
 
     def _lost(self, worker: WorkerProcess, status: AttemptStatus, error_type: str, error: str) -> None:
         """Charge the attempt that the worker was on, and put another in its place."""
+        logger.warning("Worker %s is replaced: %s at mini-batch %d", worker.place, status, worker.queue[0].index)
         seconds = time.monotonic() - worker.since
         told = {"error_type": error_type, "error": error, "started_at": time.time() - seconds, "elapsed": seconds, "run_seconds": seconds}
         self._attempt_failed(worker, worker.answered(), status, told)
@@ -288,6 +299,7 @@ class Runner:
         node = worker.place.node
         self._start_failures[node] += 1
         limit = 3 * self._settings.processes_per_node
+        logger.warning("Worker %s did not start, %d of %d tries: %s", worker.place, self._start_failures[node], limit, why)
         if self._start_failures[node] >= limit:
             self._outcome = self._outcome or Outcome.failed(
                 "EntryScriptError", f"Workers could not start, after {limit} tries on node {node}: {why}.", traceback
@@ -344,6 +356,7 @@ class Runner:
         own["BATCH_SCORING_LOGGING_LEVEL"] = self._settings.logging_level
         if self._plan.models:
             own["AZUREML_MODEL_DIR"] = str(Path(self._plan.models[0].path).parent)
+        logger.info("Starting worker %s", place)
         worker = WorkerProcess(place, self._plan.environment.interpreter, worker_environment(place, self._folder.output, own, threads))
         worker.place_models([Path(model.path) for model in self._plan.models])
         self._workers.append(worker)
@@ -383,6 +396,8 @@ def main() -> int:
     if len(sys.argv) != 3 or not (LocalRunFolder(Path(sys.argv[1]), sys.argv[2]).plan_file.is_file()):
         print(f"usage: python -m services.local.runner HOME RUN_ID, of a run that was submitted; not {sys.argv[1:]}", file=sys.stderr)
         return 2
+    log.to_stderr()
+    log.log_uncaught(show=False)
     home, run_id = Path(sys.argv[1]), sys.argv[2]
     if code := run_process.execute(LocalRunFolder(home, run_id), Store(home), lambda: Runner(home, run_id).execute()):
         return code

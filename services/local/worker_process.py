@@ -18,6 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from services import environment_variables
 from services.domain import MiniBatch
 from services.storage.tail import last_line
 
@@ -27,7 +28,6 @@ STAND_INS = Path(__file__).with_name("entry_script")
 
 # A worker runs other people's code: it gets no credentials that happen to be in the environment. Its own come by `environment_variables`.
 _SECRET_PREFIXES = ("AZURE_", "ARM_", "AWS_", "GOOGLE_", "GCP_", "MSI_", "IDENTITY_")
-_SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY", "ACCESS_KEY", "CONNECTION_STRING")
 
 _DEEPEST_QUEUE = 64  # mini-batches
 _LONGEST_LOG = 50_000_000  # bytes
@@ -74,6 +74,9 @@ class WorkerPlace:
     process: int
     logs: Path
     work: Path
+
+    def __str__(self) -> str:
+        return f"{self.node}/{self.agent_name}"
 
     @property
     def agent_name(self) -> str:
@@ -290,9 +293,8 @@ class WorkerProcess:
 def memory_limit(workers: int) -> int | None:
     """Bytes of memory of its own that each of `workers` may take: its share of four fifths of this machine's, or what
     `BATCH_SCORING_WORKER_MEMORY` says (in MB). None where the system tells nothing."""
-    named = os.environ.get("BATCH_SCORING_WORKER_MEMORY", "")
-    if named.isdecimal():
-        return int(named) * 1_000_000
+    if megabytes := environment_variables.number("BATCH_SCORING_WORKER_MEMORY"):
+        return megabytes * 1_000_000
     try:
         machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -306,7 +308,7 @@ def sanitized_environment() -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if not name.upper().startswith(_SECRET_PREFIXES)
-        and not any(word in name.upper() for word in _SECRET_WORDS)
+        and not environment_variables.is_secret(name)
         and name not in ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "__PYVENV_LAUNCHER__")
     }
 

@@ -19,7 +19,7 @@ class RunFolder:
         self.path = home / "runs" / run_id
         self.output = self.path / "output"
         self.logs = self.path / "logs"
-        self.runner_log = self.logs / "runner.txt"
+        self.runner_log = self.logs / "sys" / "runner.log"
         self.plan_file = self.path / "plan.json"
 
     def make(self, plan: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,16 +16,17 @@ from typing import IO, NamedTuple
 
 from filelock import Timeout
 
-from services import PROJECT_ROOT, formats
+from services import PROJECT_ROOT, log
 from services.domain import Run, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
 from services.storage.run_folder import RunFolder
 from services.storage.store import Store
-from services.storage.tail import last_line
+from services.storage.tail import tail
+
+logger = logging.getLogger(__name__)
 
 _STARTING = timedelta(seconds=15)  # how long a runner may take to appear
 _STALE = timedelta(seconds=30)  # how long a runner may be silent
-_RUNNER_STARTED = "Runner started"
 
 # Nobody waits for a runner, but a child that ended stays a zombie until its parent polls it: kept here and polled now and then.
 _started: list[tuple[str, subprocess.Popen[bytes]]] = []
@@ -44,7 +48,7 @@ def start(folder: RunFolder, module: str, home: Path, *, input_line: str = "", w
     """Start `python -m module HOME RUN_ID` on the run, detached: it outlives this process.
 
     `input_line` is written to its standard input, which is then returned, to be closed or written more to. `without` names an environment
-    variable that it doesn't get. Its standard error is its log, whose last line explains why a runner is gone; its standard output is
+    variable that it doesn't get. Its standard error is its log, whose last error explains why a runner is gone; its standard output is
     discarded, because the Azure SDK prints there. Raises WorkspaceUnavailable.
     """
     _started[:] = [(run, runner) for run, runner in _started if runner.poll() is None]
@@ -56,10 +60,11 @@ def start(folder: RunFolder, module: str, home: Path, *, input_line: str = "", w
     stdin = subprocess.PIPE if input_line else subprocess.DEVNULL
     environment = {name: value for name, value in os.environ.items() if name != without}
     try:
-        with open(folder.runner_log, "ab") as log:
-            log.write(f"{_RUNNER_STARTED} {formats.utc(utc_now())}\n".encode())
-            log.flush()
-            given = {"cwd": PROJECT_ROOT, "env": environment, "stdin": stdin, "stdout": subprocess.DEVNULL, "stderr": log}
+        folder.runner_log.parent.mkdir(exist_ok=True)
+        with open(folder.runner_log, "ab") as runner_log:
+            runner_log.write(log.line(__name__, "Starting a runner"))
+            runner_log.flush()
+            given = {"cwd": PROJECT_ROOT, "env": environment, "stdin": stdin, "stdout": subprocess.DEVNULL, "stderr": runner_log}
             runner: subprocess.Popen[bytes] = subprocess.Popen(command, **given, **detached)  # type: ignore[call-overload]
         if runner.stdin:
             runner.stdin.write(f"{input_line}\n".encode())
@@ -69,25 +74,27 @@ def start(folder: RunFolder, module: str, home: Path, *, input_line: str = "", w
             f"The run's process could not be started: {error.strerror or error}.", "Resume the run later."
         ) from error
     _started.append((folder.path.name, runner))
+    logger.info("Started runner %d of %s", runner.pid, folder.path.name)
     return runner.stdin
 
 
 def execute(folder: RunFolder, store: Store, execute: Callable[[], None]) -> int:
     """Execute the run, holding its lock, unless it has ended. Returns the exit code of the runner.
 
-    An error that could not be recorded is printed on standard error: the last line there explains a NotResponding run.
+    An error that could not be recorded is logged: the last one in the log explains a NotResponding run.
     """
     try:
         lock = folder.lock().acquire(timeout=5)
     except Timeout:
-        print(f"{folder.path.name} already has an active runner", file=sys.stderr)
+        logger.error("%s already has an active runner", folder.path.name)
         return 1
     with lock:
         try:
             if not store.run(folder.path.name).status.ended:
+                logger.info("Executing %s, Python %s on %s", folder.path.name, platform.python_version(), sys.platform)
                 execute()
         except StudioError as error:
-            print(f"{error.message} {error.hint}", file=sys.stderr)
+            logger.exception("%s %s", error.message, error.hint)
             return 1
     return 0
 
@@ -114,10 +121,10 @@ def with_liveness(run: Run, folder: RunFolder, store: Store) -> Run:
 
 
 def _reason_for_no_runner(folder: RunFolder) -> str:
-    """A sentence: what is wrong with the folder, or the last line of the runner's log."""
+    """A sentence: what is wrong with the folder, or the last error in the runner's log."""
     if reason := folder.unwritable_reason():
         return reason
-    message = last_line(folder.runner_log)
-    if not message or message.startswith(_RUNNER_STARTED):
-        return "Its runner is gone: it was ended from outside, or the machine was restarted."
-    return f"Its runner failed. {message}"
+    with suppress(OSError):
+        if error := log.last_error(tail(folder.runner_log, 50_000)[0]):
+            return f"Its runner failed. {error[:300]}"
+    return "Its runner is gone: it was ended from outside, or the machine was restarted."

@@ -8,6 +8,7 @@ process, not against power loss.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ from services.domain import (
 )
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.storage.serialization import from_builtins, from_json, to_json
+
+logger = logging.getLogger(__name__)
 
 # How many of these statements a registry has had is its user_version. New ones come last; none is ever changed.
 _SCHEMA = (
@@ -155,6 +158,7 @@ class Store:
             marks = ", ".join("?" * len(row))
             connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
             connection.execute("COMMIT")
+        logger.info("Registered %s in %s", reference(name, thing.version), table)
         return thing
 
     def models(self, name: str | None = None, version: int | None = None) -> list[Model]:
@@ -198,6 +202,7 @@ class Store:
     def approve(self, sha256: str) -> None:
         with self._connected() as connection:
             connection.execute("INSERT OR IGNORE INTO approvals VALUES (?, ?)", (sha256, _text(utc_now())))
+        logger.info("Approved %s", sha256)
 
     def approved(self, sha256: str) -> bool:
         with self._connected() as connection:
@@ -222,6 +227,8 @@ class Store:
             if seen is None:
                 connection.execute(f"INSERT INTO runs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
             connection.execute("COMMIT")
+        if seen is None:
+            logger.info("Recorded %s as %s: %s mini-batches", run_id, row["status"], mini_batches)
         return self.run(seen["id"] if seen else run_id)
 
     def update_run(self, run_id: str, **columns: Any) -> None:
@@ -230,10 +237,13 @@ class Store:
         assignments = ", ".join(f"{name} = ?" for name in columns)
         with self._connected() as connection:
             connection.execute(f"UPDATE runs SET {assignments} WHERE id = ?", (*map(_text, columns.values()), run_id))
+        if columns.get("ended_at"):
+            logger.info("%s ended: %s %s", run_id, columns.get("status", ""), columns.get("error_code") or "")
 
     def request_cancel(self, run_id: str) -> None:
         with self._connected() as connection:
             connection.execute("UPDATE runs SET cancel_requested = 1 WHERE id = ?", (run_id,))
+        logger.info("Cancel of %s requested", run_id)
 
     def clear_cancel(self, run_id: str) -> None:
         with self._connected() as connection:

@@ -5,6 +5,7 @@ Most clients of the SDK retry by themselves; this is for the calls that don't, a
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -16,6 +17,8 @@ from services.azure.auth.sdk_errors import FailureKind, failure_kind, retry_afte
 from services.errors import StudioError
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 LONGEST_WAIT = 60.0
 """Seconds between two attempts, at most."""
@@ -67,4 +70,5 @@ def call(policy: RetryPolicy, function: Callable[[], T], wait: Callable[[StudioE
             exhausted = attempts >= policy.max_attempts or time.monotonic() + seconds > started + policy.max_seconds
             if kind is FailureKind.FINAL or refusals >= policy.max_refusals or exhausted:
                 raise
+            logger.warning("%s Retrying in %.1f s.", error.message, seconds, exc_info=error if attempts == 1 else None)
             wait(error, seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -12,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, redi
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from services import environment_variables
 from services.azure.auth import retry
 from services.azure.auth.sdk_errors import azure_errors, is_sign_in_expired
 from services.azure.auth.throttling import notify_when_throttled
@@ -33,8 +33,6 @@ _SPELLINGS = (("https_proxy", "HTTPS_PROXY"), ("no_proxy", "NO_PROXY"), ("SSL_CE
 
 _THEIR_OWN = r"(azureml|azure|msrest|msrestazure|applicationinsights|ruamel|adal|msal|paramiko|knack)(\.|$)"
 """The modules whose deprecation warnings nobody here can fix."""
-
-_NOBODY = logging.NullHandler()
 
 
 class Session:
@@ -71,8 +69,6 @@ class Session:
         prepare_environment()
         place = self.connection
         warnings.filterwarnings("ignore", module=_THEIR_OWN)
-        for name in ("azureml", "azure", "msrest", "msal"):  # they log what they raise, which Python prints where nobody listens
-            logging.getLogger(name).addHandler(_NOBODY)
         if self._of_a_command:
             retry.shorten_sdk_backoff()
         with self._throttle_notice(), azure_errors(f"The workspace {place.location} can't be opened"):
@@ -141,8 +137,8 @@ def prepare_environment() -> None:
     """Say the standard proxy and certificate variables in both spellings, for this process and those it starts."""
     for first, second in _SPELLINGS:
         for missing, given in ((first, second), (second, first)):
-            if os.environ.get(given) and not os.environ.get(missing):
-                os.environ[missing] = os.environ[given]
+            if environment_variables.value(given) and not environment_variables.value(missing):
+                os.environ[missing] = environment_variables.value(given)
 
 
 def authentication(connection: Connection, tell_code: Callable[[str], None] = print) -> AbstractAuthentication:
@@ -183,7 +179,7 @@ def _credential(connection: Connection, tell_code: Callable[[str], None]) -> Any
 
 def _cloud() -> str:
     """Named, since the SDK would look it up on the web otherwise: AzureCloud, or the one that its own variable names."""
-    return os.environ.get("AZUREML_CURRENT_CLOUD", "AzureCloud")
+    return environment_variables.value("AZUREML_CURRENT_CLOUD") or "AzureCloud"
 
 
 def _token_authentication(token: Callable[[str], str]) -> AbstractAuthentication:

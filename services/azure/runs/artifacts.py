@@ -32,6 +32,8 @@ def fetch_logs(step_run: Any, folder: AzureRunFolder, *, max_logs: int = _MAX_LO
     with requests.Session() as session:
         for name in names[:max_logs]:
             target = folder.logs / downloads.relative_path(name.removeprefix("logs/"))
+            if target == folder.runner_log:  # our own runner's, which is still writing it
+                continue
             with session.get(addresses[name], stream=True, timeout=60) as answer:
                 if answer.status_code == 404:  # listed, and not written yet
                     continue

@@ -6,6 +6,7 @@ run's id is in the run's folder before the run is started.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import threading
@@ -19,7 +20,7 @@ from pathlib import Path
 from traceback import format_exc
 from typing import Any, TypeVar
 
-from services import formats
+from services import formats, log
 from services.azure.auth import retry
 from services.azure.auth.sdk_errors import FailureKind, azure_errors, failure_kind, is_sign_in_expired, parse_time, run_status
 from services.azure.auth.session import Session
@@ -32,6 +33,8 @@ from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavail
 from services.storage import run_process
 from services.storage.run_process import Outcome
 from services.storage.store import Store
+
+logger = logging.getLogger("services.azure.runs.runner")  # __name__ is __main__
 
 HEARTBEAT_SECONDS = 2.0
 MIN_POLL_SECONDS, MAX_POLL_SECONDS = 0.25, 10.0  # of the status: longer, the longer nothing changes
@@ -63,6 +66,8 @@ class Runner:
         self._store = Store(home)
         self._folder = AzureRunFolder(home, run_id)
         self._plan = self._folder.plan()
+        log.hide(*(self._plan.request.settings.environment_variables or {}).values())
+        log.hide(token_receiver.connection.secret, *token_receiver.connection.tokens.values())
         self._token_receiver = token_receiver
         self._session = Session(token_receiver.connection, self._set_doing)
         self._known = self._folder.pipeline_run()
@@ -83,11 +88,14 @@ class Runner:
             shutil.rmtree(self._folder.output_incoming, ignore_errors=True)
             outcome = Outcome(RunStatus.CANCELED, None, f"Canceled on request{error}.")
         except LostSight as error:
+            logger.exception("%s", error)
             self._store.update_run(self._run_id, error_code=error.code, error=str(error))
         except OSError as error:
+            logger.exception("The run's files can't be written or read: %s", error)
             text = f"The run's files can't be written or read: {error}. Free disk space or fix its permissions, then resume the run."
             self._store.update_run(self._run_id, error_code="StorageError", error=text)
-        except Exception as error:  # noqa: BLE001 - the runner's edge: a run must have a reason, also where the fault is ours
+        except Exception as error:  # the runner's edge: a run must have a reason, also where the fault is ours
+            logger.exception("A fault of the program: %s: %s", type(error).__name__, error)
             text = f"{type(error).__name__}: {error}. This is a fault of the program, not of the script.\n{format_exc()}"
             outcome = Outcome(RunStatus.FAILED, "InternalError", text)
         ended.set()
@@ -103,10 +111,12 @@ class Runner:
                 self._create()
             self._start()
         except StudioError as error:
+            logger.exception("Not submitted: %s", error)
             return Outcome(RunStatus.FAILED, "NotSubmitted", _describe(error))
         try:
             return self._follow()
         except (NotFound, IntakeError) as error:
+            logger.exception("%s", error)
             return Outcome(RunStatus.FAILED, type(error).__name__, _describe(error))
 
     # ---- submit ---------------------------------------------------------------------------------------------------------------
@@ -307,7 +317,6 @@ class Runner:
     def _wait_to_retry(self, error: StudioError, seconds: float) -> None:
         self._in_trouble = True
         self._store.update_run(self._run_id, error_code=type(error).__name__, error=f"{error.message} Retrying.")
-        print(f"{utc_now():%H:%M:%S} {error.message} Retrying in {seconds:.0f} s.", file=sys.stderr, flush=True)
         if not (is_sign_in_expired(error) and self._token_receiver.wait(NEW_TOKEN_SECONDS)):
             self._sleep(seconds)
         self._end_if_canceled()
@@ -353,11 +362,13 @@ def main() -> int:
     if len(sys.argv) != 3 or not (AzureRunFolder(Path(sys.argv[1]), sys.argv[2]).plan_file.is_file()):
         print(f"usage: python -m services.azure.runs.runner HOME RUN_ID, of a run that was submitted; not {sys.argv[1:]}", file=sys.stderr)
         return 2
+    log.to_stderr()
+    log.log_uncaught(show=False)
     home, run_id = Path(sys.argv[1]), sys.argv[2]
     try:
         token_receiver = TokenReceiver(FileIO(0, closefd=False))
     except ValueError:
-        print("the connection is read from standard input; use `resume` to start a runner", file=sys.stderr)
+        logger.error("The connection is read from standard input; use `resume` to start a runner")
         return 2
     return run_process.execute(AzureRunFolder(home, run_id), Store(home), lambda: Runner(home, run_id, token_receiver).execute())
 

@@ -1,0 +1,110 @@
+"""Every environment variable that this program reads, sets or passes on: one table. docs/environment_variables.md is made from it.
+
+`value()` and `number()` are the only readers. An entry script and its stand-ins read their own, since they import nothing of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cache
+from typing import NamedTuple
+
+logger = logging.getLogger(__name__)
+
+
+class Variable(NamedTuple):
+    """What a variable means. `default` and `read_by` are for people."""
+
+    default: str
+    meaning: str
+    read_by: str
+
+
+PROGRAM = {
+    "BATCH_SCORING_HOME": Variable(
+        "the platform's folder for a user's data", "The folder of everything that is kept on this machine.", "dashboard, command line"
+    ),
+    "BATCH_SCORING_LOG_LEVEL": Variable(
+        "`INFO`",
+        "How much the program's log tells: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.",
+        "dashboard, command line, runner",
+    ),
+    "BATCH_SCORING_RUNS_AT_ONCE": Variable("half the number of cores", "How many local runs go on at once; others are queued.", "runner"),
+    "BATCH_SCORING_WORKER_MEMORY": Variable(
+        "its share of four fifths of this machine's", "MB of memory that one local worker process may take.", "runner"
+    ),
+}
+
+AZURE = {
+    "AZURE_SUBSCRIPTION_ID": Variable("of config.json", "The subscription of the Azure ML workspace.", "command line; Connection page"),
+    "AZURE_RESOURCE_GROUP": Variable("of config.json", "The resource group of the workspace.", "command line; Connection page"),
+    "AZURE_WORKSPACE_NAME": Variable("of config.json", "The name of the workspace.", "command line; Connection page"),
+    "AZURE_TENANT_ID": Variable("none", "The tenant to sign in to.", "command line; Connection page"),
+    "AZURE_CLIENT_ID": Variable("none", "The service principal to sign in as.", "command line; Connection page"),
+    "AZURE_CLIENT_SECRET": Variable(
+        "of the system's keyring", "The service principal's secret. It is passed on to no other process.", "dashboard, command line"
+    ),
+    "AZUREML_CURRENT_CLOUD": Variable("`AzureCloud`", "Which Azure cloud to sign in to.", "whatever signs in"),
+    "AZUREML_DEFAULT_BACKOFF": Variable("`4` in a command", "Seconds of the SDK's first wait where Azure answers 429.", "Azure ML SDK"),
+    "AZUREML_DEFAULT_503_BACKOFF": Variable("`4` in a command", "The same where it answers 503.", "Azure ML SDK"),
+    "https_proxy": Variable("`HTTPS_PROXY`", "The proxy to Azure.", "Azure ML SDK"),
+    "HTTPS_PROXY": Variable("`https_proxy`", "The proxy to Azure.", "Azure ML SDK"),
+    "no_proxy": Variable("`NO_PROXY`", "Hosts to reach without the proxy.", "Azure ML SDK"),
+    "NO_PROXY": Variable("`no_proxy`", "Hosts to reach without the proxy.", "Azure ML SDK"),
+    "SSL_CERT_FILE": Variable("`REQUESTS_CA_BUNDLE`", "Certificate authorities to trust.", "Azure ML SDK"),
+    "REQUESTS_CA_BUNDLE": Variable("`SSL_CERT_FILE`", "Certificate authorities to trust.", "Azure ML SDK"),
+}
+
+ENTRY_SCRIPT = {
+    "AZUREML_MODEL_DIR": Variable("unset without a model", "The folder of the run's first model.", "entry script"),
+    "AZUREML_BI_OUTPUT_PATH": Variable("set by the runner", "The run's output folder, shared by all workers.", "entry script"),
+    "BATCH_SCORING_LOGGING_LEVEL": Variable("the run's `logging_level`", "The level of `EntryScript().logger`.", "azureml_user"),
+    "BATCH_SCORING_ENTRY_SCRIPT_LOG": Variable("set by the runner", "The file of `EntryScript().logger`.", "azureml_user"),
+    "BATCH_SCORING_LOG_DIR": Variable("set by the runner", "`EntryScript().log_dir`.", "azureml_user"),
+    "BATCH_SCORING_WORKING_DIR": Variable("set by the runner", "`EntryScript().working_dir`.", "azureml_user"),
+    "BATCH_SCORING_AGENT_NAME": Variable("set by the runner", "`EntryScript().agent_name`: `process000` and so on.", "azureml_user"),
+    "OMP_NUM_THREADS": Variable("the worker's share of the cores", "Threads of numeric libraries.", "OpenMP"),
+    "OPENBLAS_NUM_THREADS": Variable("the worker's share of the cores", "Threads of numeric libraries.", "OpenBLAS"),
+    "MKL_NUM_THREADS": Variable("the worker's share of the cores", "Threads of numeric libraries.", "MKL"),
+    "PYTHONPATH": Variable("none", "Not passed on: another interpreter must not find this one's modules.", "Python"),
+}
+
+DEVELOPMENT = {
+    "AZURE_COMPUTE_TARGET": Variable("none", "The cluster of `make test-azure`.", "tests/azure_live.py"),
+    "CHROMIUM": Variable("the first browser found", "The browser of the tests.", "tests/browser"),
+    "BENCH_PYTHON": Variable("this interpreter", "The interpreter of the programs compared with.", "benchmarks"),
+    "BENCH_ROUNDS": Variable("of each benchmark", "How often everything is measured.", "benchmarks"),
+    "BENCH_ROWS": Variable("`10000000`", "How many predictions the benchmarks of results have.", "benchmarks"),
+    "SOAK_PAUSE": Variable("set by `make soak`", "The mean duration of a mini-batch, in seconds.", "benchmarks/soak.py"),
+}
+
+TABLE = PROGRAM | AZURE | ENTRY_SCRIPT | DEVELOPMENT
+
+_SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY", "ACCESS_KEY", "CONNECTION_STRING")
+
+
+def value(name: str) -> str:
+    """What the variable is set to; "" where it is not set. KeyError for one that is not in the table."""
+    TABLE[name]
+    return os.environ.get(name, "")
+
+
+def number(name: str) -> int | None:
+    """The same as a whole number of at least 1; None where it is not set, or is something else, which the log says."""
+    text = value(name)
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    if text:
+        _warn_once(f"{name} is “{text}”, not a whole number of at least 1. Its default is used: {TABLE[name].default}.")
+    return None
+
+
+@cache
+def _warn_once(sentence: str) -> None:
+    logger.warning("%s", sentence)
+
+
+def is_secret(name: str) -> bool:
+    """Whether the name says that its value is a credential: it is not passed on to entry scripts, and never logged."""
+    return any(word in name.upper() for word in _SECRET_WORDS)

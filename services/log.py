@@ -1,0 +1,187 @@
+"""The program's own log: one line a record, nothing secret, and never a reason to fail.
+
+The dashboard and commands share `<home>/logs/dashboard.log`. A runner logs to its standard error, which its run keeps as
+`logs/sys/runner.log`: what Python itself says when it can't even start stands there too. Records of other libraries from WARNING up.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+from services import environment_variables
+
+MAX_BYTES, BACKUP_COUNT = 1_000_000, 4
+"""Of dashboard.log: five files of a megabyte each."""
+_OURS = ("services", "pages", "app", "__main__")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)s [%(process)d] %(name)s: %(message)s"
+_HEADER = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z (?P<level>[A-Z]+) \[\d+\] \S+: (?P<message>.*)"
+_LONGEST_RECORD = 20_000  # characters
+_MOST_A_MINUTE = 30
+
+logger = logging.getLogger(__name__)
+
+
+def to_dashboard_file(home: Path, *also: str) -> None:
+    """From now on this process logs to dashboard.log of `home`. `also` are loggers that don't propagate, whose errors belong there."""
+    handler = _SharedFileHandler(home / "logs" / "dashboard.log")
+    _configure(handler)
+    for name in also:
+        logging.getLogger(name).addHandler(handler)
+
+
+def to_stderr() -> None:
+    """From now on this process, a runner, logs to its standard error."""
+    _configure(logging.StreamHandler())
+    logging.captureWarnings(True)
+
+
+def _configure(handler: logging.Handler) -> None:
+    handler.setFormatter(_Formatter())
+    handler.addFilter(_Throttle())
+    root = logging.getLogger()
+    for earlier in [each for each in root.handlers if isinstance(each.formatter, _Formatter)]:
+        root.removeHandler(earlier)  # a process logs to one place
+    root.addHandler(handler)
+    hide(*(value for name, value in os.environ.items() if environment_variables.is_secret(name)))
+    wanted = environment_variables.value("BATCH_SCORING_LOG_LEVEL").upper() or "INFO"
+    for name in _OURS:
+        logging.getLogger(name).setLevel(wanted if wanted in _LEVELS else "INFO")
+    if wanted not in _LEVELS:
+        logger.warning("BATCH_SCORING_LOG_LEVEL is “%s”, not one of %s. INFO is used.", wanted, ", ".join(_LEVELS))
+
+
+def log_uncaught(*, show: bool) -> None:
+    """From now on log what nobody catches, in threads too. `show`: say it on standard error as well, as Python does."""
+
+    def uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+        if issubclass(kind, Exception):
+            logger.critical("Uncaught %s: %s", kind.__name__, error, exc_info=(kind, error or kind(), trace))
+        if show and kind is not SystemExit:
+            sys.__excepthook__(kind, error or kind(), trace)
+
+    sys.excepthook = uncaught
+    threading.excepthook = lambda args: uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def line(name: str, message: str) -> bytes:
+    """A record of level INFO as it stands in a log, with its line end."""
+    record = logging.makeLogRecord({"name": name, "levelname": "INFO", "msg": message})
+    return f"{_Formatter().format(record)}\n".encode()
+
+
+# ---- secrets ---------------------------------------------------------------------------------------------------------------------
+
+_hidden: set[str] = set()
+_SHORTEST_HIDDEN = 6
+_NAME = (
+    r"(?:sig|[\w-]{0,40}(?:secret|password|passwd|pwd|token|signature|account_?key|access_?key|api[-_]?key|authorization|"
+    r"client_assertion|credential|connection_?string)(?:[-_]\w{1,20})?)"
+)
+_PATTERNS = (
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), "***"),  # a JSON web token
+    (re.compile(r"(?i)\b(bearer|basic|sharedkey|sharedaccesssignature)\s+[^\s\"',;]{6,}"), r"\1 ***"),
+    (re.compile(rf"(?i)\b({_NAME}[\"']?\s*[=:]\s*)(?:b?\"[^\"]*\"|b?'[^']*'|(?!(?:bearer|basic|sharedkey)\b)[^\s&;,\"'}}]+)"), r"\1***"),
+    (re.compile(r"(://[^\s/:@]+:)[^\s@]+@"), r"\1***@"),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), "***"),
+)
+
+
+def hide(*secrets: str) -> None:
+    """Log `***` in the place of these from now on. Short ones stay: `1` or `true` stands everywhere."""
+    _hidden.update(secret for secret in secrets if len(secret) >= _SHORTEST_HIDDEN)
+
+
+def redacted(text: str) -> str:
+    """The text without what was hidden, and without what looks like a token, a key, a password or a signature."""
+    for secret in sorted(_hidden, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+# ---- lines -----------------------------------------------------------------------------------------------------------------------
+
+
+class _Formatter(logging.Formatter):
+    """In UTC; what is secret left out; further lines of a record are indented, so that no text from outside looks like a record."""
+
+    converter = staticmethod(time.gmtime)
+
+    def __init__(self) -> None:
+        super().__init__(_FORMAT, "%Y-%m-%d %H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if len(text) > _LONGEST_RECORD:  # the cause stands first, and last in a traceback
+            text = f"{text[: _LONGEST_RECORD // 2]}\n...\n{text[-_LONGEST_RECORD // 2 :]}"
+        return "\n  ".join(redacted(text).encode("utf-8", "backslashreplace").decode().splitlines())
+
+
+class _Throttle(logging.Filter):
+    """At most so many records a minute from one line of the program: a script that crashes at each mini-batch must not fill the disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: dict[tuple[str, int], int] = {}
+        self._since = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.created - self._since >= 60:
+            self._since, self._counts = record.created, {}
+        place = (record.pathname, record.lineno)
+        count = self._counts[place] = self._counts.get(place, 0) + 1
+        if count == _MOST_A_MINUTE:
+            record.msg = f"{record.msg} (more like this within a minute are left out)"
+        return count <= _MOST_A_MINUTE
+
+
+class _SharedFileHandler(logging.handlers.RotatingFileHandler):
+    """A rotating file that several processes write: locked and opened for each record, so that any of them may rename it.
+
+    Where it can't be written (a full disk, a read-only home) the record is lost, and nothing else happens.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, maxBytes=MAX_BYTES, backupCount=BACKUP_COUNT, encoding="utf-8", errors="backslashreplace", delay=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from filelock import FileLock
+
+        path = Path(self.baseFilename)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_suffix(".lock"), timeout=2):
+                super().emit(record)
+                self._close_stream()
+        except Exception:  # noqa: BLE001 - the log must not stop what it tells about
+            self._close_stream()
+
+    def _close_stream(self) -> None:
+        if stream := self.stream:
+            self.stream = None  # type: ignore[assignment]
+            stream.close()
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing: standard error is a person's terminal."""
+
+
+def last_error(lines: str) -> str:
+    """Why the process that wrote these last lines of a log ended: its last error, or what Python said of it; "" where it logged no error
+    last, and so was ended from outside."""
+    for line in reversed(lines.splitlines()):
+        if line.strip() and not line.startswith(" "):
+            record = re.fullmatch(_HEADER, line)
+            if record is None:
+                return line.strip()
+            return record["message"] if record["level"] in ("ERROR", "CRITICAL") else ""
+    return ""
