@@ -5,11 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from pages import _azure_connection, _shared
+from services import INSTALLED
 from services.workspace import Workspace
 from services.workspaces import choose_workspace
 
-CHOOSE = "BATCH_SCORING_HOME=/path/to/folder make run"
-CHOOSE_ON_WINDOWS = "$env:BATCH_SCORING_HOME = 'C:\\path\\to\\folder'; .venv\\Scripts\\python app.py"
+START, START_ON_WINDOWS = ("batch-scoring-studio",) * 2 if INSTALLED else ("make run", r".venv\Scripts\python app.py")
+CHOOSE = f"BATCH_SCORING_HOME=/path/to/folder {START}"
+CHOOSE_ON_WINDOWS = f"$env:BATCH_SCORING_HOME = 'C:\\path\\to\\folder'; {START_ON_WINDOWS}"
 HERE, AZURE = "This machine", "Azure ML"
 
 

@@ -14,6 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pages import _compute_options, _shared
 from pages._shared import plain, script_label, shown
 from pages._submission import last_submission
+from services import PROGRAM
 from services.domain import RunRequest
 from services.errors import SettingsError, StudioError
 from services.formats import counted
@@ -188,7 +189,7 @@ with section(4, "Settings", "settings"):
         for first in range(0, len(folded), 2):
             values |= settings_side_by_side(folded[first : first + 2])
         interpreters = {str(environment): environment for environment in workspace.environments()}
-        words = "The Python that runs the workers. Others are registered by: python -m services environment register NAME PYTHON"
+        words = f"The Python that runs the workers. Others are registered by: {PROGRAM} environment register NAME PYTHON"
         own = _compute_options.MADE_FOR_IT if remote else OWN
         chosen = st.selectbox("Environment", [own, *interpreters], key="environment", help=words, persist_state="session")
         if remote:
