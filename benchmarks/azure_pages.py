@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.pages import PAGES, REPEATS, first_paint, full_home, opened, row, sample_run, switch
 from services.azure.workspace import AzureWorkspace
-from services.connection import SignIn, from_surroundings
+from services.connection import SignIn, from_environment
 from services.domain import RunStatus
 from tests.azure_service import AzureService
 from tests.browser.dashboard import Dashboard, browser
@@ -53,7 +53,7 @@ def main() -> None:
 def full_azure_home(home: Path) -> Path:
     """A home that works in the stand-in's workspace, whose sample was run once."""
     home.mkdir()
-    connection = replace(from_surroundings(), sign_in=SignIn.SERVICE_PRINCIPAL)
+    connection = replace(from_environment(), sign_in=SignIn.SERVICE_PRINCIPAL)
     connection.remember(home)
     workspace = AzureWorkspace(connection, home, blocking=True)
     [model], [dataset] = workspace.models(), workspace.datasets()

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from benchmarks.azure_pages import full_azure_home
 from services.azure.workspace import AzureWorkspace
-from services.connection import from_surroundings
+from services.connection import from_environment
 from services.domain import RunRequest
 from services.intake.entry_scripts import BUILT_IN
 from services.local.workspace import LocalWorkspace
@@ -80,7 +80,7 @@ def azure() -> None:
     with tempfile.TemporaryDirectory() as folder, AzureService(Path(folder) / "service", sample=True) as service, browser() as chromium:
         os.environ.update(service.environment())
         home = Path(folder) / "demo"
-        workspace = AzureWorkspace(from_surroundings(), full_azure_home(home), blocking=True)
+        workspace = AzureWorkspace(from_environment(), full_azure_home(home), blocking=True)
         with dashboard(home) as server:
             page = chromium.new_context(viewport=SIZE, color_scheme="light").new_page()
             page.goto(f"{server.url}/connection")

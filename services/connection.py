@@ -25,7 +25,7 @@ _REMEMBERED = "connection.json"
 
 
 class SignIn(StrEnum):
-    """The ways to sign in, by what they are called on Microsoft's pages."""
+    """The ways to sign in, by their names on Microsoft's pages."""
 
     INTERACTIVE = "interactive"
     DEVICE_CODE = "device code"
@@ -35,14 +35,14 @@ class SignIn(StrEnum):
 
     @property
     def asks_a_person(self) -> bool:
-        """Whether signing in needs somebody at a browser, so that a process of its own can't do it by itself."""
+        """Whether signing in needs somebody at a browser, so that a runner can't do it by itself."""
         return self in (SignIn.INTERACTIVE, SignIn.DEVICE_CODE)
 
 
 @dataclass(frozen=True)
 class Connection:
     """A workspace and a way to sign in to it. `client_id` and `secret` are the service principal's; `client_id` alone may name a
-    user-assigned managed identity. `tokens` are access tokens by audience, lent to a process that can't ask anybody."""
+    user-assigned managed identity. `tokens` are access tokens by audience, for a runner that can't ask anybody."""
 
     subscription_id: str
     resource_group: str
@@ -57,18 +57,18 @@ class Connection:
         for name, label in (
             ("subscription_id", "subscription"),
             ("resource_group", "resource group"),
-            ("workspace_name", "name of the workspace"),
+            ("workspace_name", "workspace name"),
         ):
             value = getattr(self, name).strip()
             object.__setattr__(self, name, value)
             if not value:
                 raise SettingsError(name, f"no {label} is given", "The workspace's page in Azure ML studio shows it; so does config.json.")
             if not re.fullmatch(r"[-\w.()]{1,90}", value):  # it becomes part of an address and of a folder's name
-                raise SettingsError(name, f"“{value[:100]}” is no {label}", "Only letters, digits, - _ . ( ) may be in it.")
+                raise SettingsError(name, f"“{value[:100]}” is not a {label}", "Use letters, digits and - _ . ( ) only.")
         if self.sign_in is SignIn.SERVICE_PRINCIPAL:
             for name, label in (("tenant_id", "tenant"), ("client_id", "client id")):
                 if not getattr(self, name):
-                    text = f"a service principal signs in by tenant, client id and secret; the {label} is missing"
+                    text = f"a service principal needs tenant, client id and secret: the {label} is missing"
                     raise SettingsError(name, text, f"Give it here, or set {_VARIABLE[name]}.")
 
     @property
@@ -77,13 +77,13 @@ class Connection:
         return f"{self.subscription_id} / {self.resource_group} / {self.workspace_name}"
 
     def home(self, base: Path) -> Path:
-        """The folder, below the local home `base`, of what is kept here of this workspace: its registry and its runs."""
+        """This workspace's own home below the local home `base`: its registry, its runs."""
         return base / "azure" / self.subscription_id.lower() / self.resource_group.lower() / self.workspace_name.lower()
 
-    # ---- to a process that carries out a run -----------------------------------------------------------------------------------
+    # ---- to a runner --------------------------------------------------------------------------------------------------------
 
     def to_pipe(self) -> str:
-        """One line of JSON with all of it, the secret too: for the standard input of a process of our own, and nothing else."""
+        """One line of JSON with everything, the secret too: for a runner's standard input only."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -107,7 +107,7 @@ class Connection:
         try:
             keyring.set_password(KEYRING_SERVICE, self._keyring_user, self.secret)
         except KeyringError as error:
-            raise SettingsError("secret", f"the keyring did not take it: {error}", "Set AZURE_CLIENT_SECRET instead.") from error
+            raise SettingsError("secret", f"the keyring can't store it: {error}", "Set AZURE_CLIENT_SECRET instead.") from error
 
     def with_secret(self) -> Connection:
         """With the secret from the environment or the keyring, where it has none of its own."""
@@ -141,30 +141,30 @@ def secret_of(tenant_id: str, client_id: str) -> str:
     return ""
 
 
-def place_from_file(start: Path | None = None) -> dict[str, str]:
-    """Subscription, resource group and name from the `config.json` that `Workspace.from_config` would find: in `start` or a folder above
-    it, there or in `.azureml/` or `aml_config/`; {} where there is none. Raises SettingsError for one that can't be read."""
+def read_config_json(start: Path | None = None) -> dict[str, str]:
+    """Subscription, resource group and name from the `config.json` that the SDK's `Workspace.from_config` would find: in `start` or a
+    folder above it, there or in `.azureml/` or `aml_config/`; {} where there is none. Raises SettingsError for one that can't be read."""
     folder = (start or Path.cwd()).absolute()
     for parent in (folder, *folder.parents):
         for place in (".azureml", "aml_config", ""):
             path = parent / place / "config.json"
             if path.is_file():
                 try:
-                    told = json.loads(path.read_text(encoding="utf-8"))
-                    return {name: str(told[name]) for name in ("subscription_id", "resource_group", "workspace_name")}
+                    values = json.loads(path.read_text(encoding="utf-8"))
+                    return {name: str(values[name]) for name in ("subscription_id", "resource_group", "workspace_name")}
                 except (OSError, ValueError, KeyError, TypeError) as error:
                     text = f"{path} does not name a workspace: {type(error).__name__} {error}"
-                    raise SettingsError("workspace", text, "Download it anew from the workspace's page in Azure ML studio.") from error
+                    raise SettingsError("workspace", text, "Download it again from the workspace's page in Azure ML studio.") from error
     return {}
 
 
-def from_surroundings(start: Path | None = None) -> Connection:
+def from_environment(start: Path | None = None) -> Connection:
     """The workspace and sign-in of the command line: AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZURE_WORKSPACE_NAME, else a
     `config.json`; the service principal of AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, else the Azure CLI where it is
     signed in, else interactively. Raises WorkspaceUnavailable where no workspace is named.
     """
     named = {name: environment_variables.value(_VARIABLE[name]) for name in ("subscription_id", "resource_group", "workspace_name")}
-    place = named if all(named.values()) else place_from_file(start) | {name: value for name, value in named.items() if value}
+    place = named if all(named.values()) else read_config_json(start) | {name: value for name, value in named.items() if value}
     if set(place) < set(named):
         missing = ", ".join(_VARIABLE[name] for name in named if name not in place)
         text = f"No Azure ML workspace is named: {missing} is not set, and there is no config.json."
@@ -181,26 +181,25 @@ _HOW_TO_NAME = "Set AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZURE_WORKSP
 
 
 def _azure_cli_is_signed_in() -> bool:
-    """Whether `az` is there and somebody is signed in; it says so from its own files."""
+    """Whether `az` is installed and somebody is signed in. It reads its own files, not the network."""
     az = shutil.which("az")
     if az is None:
         return False
     try:
-        asked = subprocess.run([az, "account", "show"], capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False)
-        return asked.returncode == 0
+        az_show = subprocess.run([az, "account", "show"], capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False)
+        return az_show.returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
 
 
 def suggested(base: Path) -> dict[str, str]:
-    """What to fill a form in with: what was chosen last, else what the surroundings name; never a secret. What was chosen may lack what
-    another way to sign in asks for: that is the surroundings' too."""
+    """The values to fill the connection form with: what was chosen last, and where that has nothing the environment's; never a secret."""
     named = {name: environment_variables.value(variable) for name, variable in _VARIABLE.items() if name != "secret"}
     named = {name: value for name, value in named.items() if value}
     if known := remembered(base):
         return named | {name: value for name, value in asdict(known).items() if value and name not in ("secret", "tokens")}
     try:
-        place = place_from_file()
+        place = read_config_json()
     except SettingsError:
         place = {}
     has_secret = "client_id" in named and environment_variables.value("AZURE_CLIENT_SECRET")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services import environment_variables
-from services.connection import Connection, forget, from_surroundings, is_remembered, remembered, suggested
+from services.connection import Connection, forget, from_environment, is_remembered, remembered, suggested
 from services.errors import SettingsError
 from services.workspace import Workspace
 
@@ -31,7 +31,7 @@ def default_home() -> Path:
 
 def open_workspace(name: str = "local", home: str | Path | None = None) -> Workspace:
     """The workspace called `name`. `home` is where everything on this machine is kept; default: `default_home()`. Which `azure` one, and
-    how to sign in, comes from the environment: see `services.connection.from_surroundings`.
+    how to sign in, comes from the environment: see `services.connection.from_environment`.
 
     Raises SettingsError for an unknown name, WorkspaceUnavailable where it can't be reached or written.
     """
@@ -43,7 +43,7 @@ def open_workspace(name: str = "local", home: str | Path | None = None) -> Works
     if name == "azure":
         from services.azure.workspace import AzureWorkspace
 
-        return AzureWorkspace(from_surroundings(), base, blocking=True)
+        return AzureWorkspace(from_environment(), base, blocking=True)
     raise SettingsError("workspace", f"there is no workspace called “{name}”", f"The workspaces are {', '.join(WORKSPACES)}.")
 
 

@@ -1,4 +1,4 @@
-"""What a run in this workspace needs, each looked at: signing in, every list, a cluster to send runs to."""
+"""Self-check of an Azure ML workspace: sign-in, every list, a cluster that runs can be sent to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.formats import counted
 
 
 def checks(home: Path, session: Session, lists: WorkspaceCache) -> Iterator[tuple[str, bool, str]]:
-    """Each as (what, whether it holds, detail in words). Asks the service for each, so it takes the time that takes."""
+    """Each as (name, whether it passed, details). They ask the service, so they take seconds."""
     free = shutil.disk_usage(home).free
     yield "Free disk space", free > 1 << 30, f"{formats.size(free)} for logs and outputs, in {home}"
     try:
@@ -42,4 +42,4 @@ def checks(home: Path, session: Session, lists: WorkspaceCache) -> Iterator[tupl
         yield "Compute targets", False, f"{error.message} {error.hint}"
         return
     detail = "; ".join(f"{target.name} ({target.size}, up to {target.max_nodes} nodes)" for target in usable)
-    yield "Compute targets", bool(usable), detail or "no cluster: make one in Azure ML studio, under Compute"
+    yield "Compute targets", bool(usable), detail or "no cluster: create one in Azure ML studio, under Compute"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from services.azure.workspace import AzureWorkspace
-from services.connection import from_surroundings
+from services.connection import from_environment
 
 
 @pytest.fixture
@@ -106,4 +106,4 @@ def finish_azure() -> Callable[..., str]:
 @pytest.fixture
 def cloud(azure, tmp_path, home) -> AzureWorkspace:
     """The test's own Azure ML workspace, as the command line has it."""
-    return AzureWorkspace(from_surroundings(tmp_path), home, blocking=True)
+    return AzureWorkspace(from_environment(tmp_path), home, blocking=True)

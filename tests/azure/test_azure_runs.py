@@ -13,7 +13,7 @@ import pytest
 
 from services.azure.auth import token_relay
 from services.azure.workspace import AzureWorkspace
-from services.connection import SignIn, from_surroundings
+from services.connection import SignIn, from_environment
 from services.domain import Frequency, Recurrence, Run, RunRequest, RunStatus
 from services.errors import SettingsError, StudioError
 from services.intake.entry_scripts import BUILT_IN
@@ -45,7 +45,7 @@ def waiting(gate: Path) -> str:
 @pytest.fixture
 def cloud(azure, tmp_path, home, request) -> AzureWorkspace:
     """The test's own Azure ML workspace, as the command line has it; or signed in to otherwise."""
-    connection = replace(from_surroundings(tmp_path), **getattr(request, "param", {}))
+    connection = replace(from_environment(tmp_path), **getattr(request, "param", {}))
     return AzureWorkspace(connection, home, blocking=True)
 
 

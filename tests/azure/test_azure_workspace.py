@@ -11,7 +11,7 @@ import pytest
 
 from services.azure.auth import throttling
 from services.azure.workspace import AzureWorkspace
-from services.connection import from_surroundings
+from services.connection import from_environment
 from services.domain import RunRequest
 from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable
 from services.settings import ParallelRunSettings
@@ -23,7 +23,7 @@ MODELS = "GET *modelmanagement*/models*"
 @pytest.fixture
 def dashboard_s(azure, tmp_path, home):
     """The same as the dashboard has it: it answers with what is known."""
-    return lambda: AzureWorkspace(from_surroundings(tmp_path), home, blocking=False)
+    return lambda: AzureWorkspace(from_environment(tmp_path), home, blocking=False)
 
 
 def wait_for(holds, seconds: float = 120) -> None:
@@ -150,7 +150,7 @@ def test_a_token_that_is_not_taken_any_more_is_one_refusal_then_a_new_one_is_got
 
 def test_a_wrong_secret_is_said_and_not_shown(azure, tmp_path, monkeypatch):
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "wrong-secret-of-the-test")
-    wrong = AzureWorkspace(from_surroundings(tmp_path), tmp_path / "home", blocking=True)
+    wrong = AzureWorkspace(from_environment(tmp_path), tmp_path / "home", blocking=True)
     with pytest.raises(WorkspaceUnavailable, match="can't be opened") as refused:
         wrong.models()
     assert "wrong-secret" not in refused.value.message + refused.value.hint
@@ -159,12 +159,12 @@ def test_a_wrong_secret_is_said_and_not_shown(azure, tmp_path, monkeypatch):
 def test_a_workspace_that_is_not_there_is_said_by_its_place(azure, tmp_path, monkeypatch):
     monkeypatch.setenv("AZURE_WORKSPACE_NAME", "ghost")
     with pytest.raises((WorkspaceUnavailable, NotFound), match="rg-batch / ghost can't be opened") as refused:
-        AzureWorkspace(from_surroundings(tmp_path), tmp_path / "home", blocking=True).models()
+        AzureWorkspace(from_environment(tmp_path), tmp_path / "home", blocking=True).models()
     assert refused.value.hint == "Check the subscription, the resource group and the name of the workspace."
 
 
 def test_an_address_that_nobody_answers_at_is_out_of_reach(azure, tmp_path, monkeypatch):
-    cloud = AzureWorkspace(from_surroundings(tmp_path), tmp_path / "home", blocking=True)
+    cloud = AzureWorkspace(from_environment(tmp_path), tmp_path / "home", blocking=True)
     cloud.models()
     azure.service.fault("GET *environments*", cut=True, count=None)
     with pytest.raises(WorkspaceUnavailable, match="could not be reached"):

@@ -57,14 +57,6 @@ def test_the_settings_that_may_be_pipeline_parameters_are_and_no_others():
     }
 
 
-@pytest.mark.parametrize(
-    ("given", "tabular", "size"),
-    [({}, False, "10"), ({}, True, "1MB"), ({"mini_batch_size": "7"}, False, "7"), ({"partition_keys": "a"}, False, None)],
-)
-def test_a_mini_batch_size_is_always_said_since_a_parameter_needs_a_default(given, tabular, size):
-    assert pipeline.mini_batch_size(RunPlan(replace(REQUEST, settings=ParallelRunSettings(**given)), 1, () if tabular else ("m",))) == size
-
-
 def test_the_chosen_model_is_told_to_the_script_unless_the_person_names_one():
     assert pipeline.model_arguments(REQUEST) == ["--model-name", "digits", "--model-version", "2"]
     assert pipeline.model_arguments(replace(REQUEST, arguments=("--model-name", "other"))) == []

@@ -19,7 +19,7 @@ from services.azure.auth.session import AUDIENCE, Session
 from services.azure.auth.token_relay import TokenReceiver
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
-from services.connection import Connection, SignIn, from_surroundings
+from services.connection import Connection, SignIn, from_environment
 from services.errors import WorkspaceUnavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 @pytest.fixture
 def place(azure, tmp_path) -> Connection:
     """The test's workspace, without a sign-in, and none in the surroundings."""
-    return replace(from_surroundings(tmp_path), secret="", client_id="", sign_in=SignIn.AZURE_CLI)
+    return replace(from_environment(tmp_path), secret="", client_id="", sign_in=SignIn.AZURE_CLI)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def token(azure) -> str:
 
 
 def test_a_service_principal(azure, works, tmp_path):
-    assert works(Session(from_surroundings(tmp_path)))
+    assert works(Session(from_environment(tmp_path)))
 
 
 def test_a_device_code_is_told_to_the_person_and_its_token_lent_to_the_run_s_process(place, works, azure):
@@ -76,7 +76,7 @@ def test_a_device_code_is_told_to_the_person_and_its_token_lent_to_the_run_s_pro
     assert works(session)
     assert len(told) == 1
     assert told[0].startswith("Open https://microsoft.com/devicelogin and enter the code ")
-    lent = Connection.from_pipe(session.lent().to_pipe())
+    lent = Connection.from_pipe(session.runner_connection().to_pipe())
     assert works(Session(lent, lambda sentence: pytest.fail(f"it asked: {sentence}")))
     written = [path.read_text(errors="replace") for path in Path(os.environ["HOME"]).rglob("*") if path.is_file()]
     assert not [text for text in written if next(iter(lent.tokens.values())) in text]

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from services.azure.workspace import AzureWorkspace
-from services.connection import from_surroundings
+from services.connection import from_environment
 from services.domain import RunRequest, RunStatus
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import dashboard, settled
@@ -20,7 +20,7 @@ ECHO = """
 
 @pytest.mark.filterwarnings("ignore")  # the SDK's own
 def test_a_completed_run_is_published_run_again_with_another_setting_and_scheduled(page, azure, home, csv_folder, entry_script, finish):
-    connection = from_surroundings(home)
+    connection = from_environment(home)
     connection.remember(home)
     workspace = AzureWorkspace(connection, home, blocking=True)
     workspace.register_dataset("rows", csv_folder(7, "rows"))

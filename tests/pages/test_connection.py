@@ -51,7 +51,7 @@ def test_where_azure_ml_is_chosen_it_says_that_support_for_sdk_v1_has_ended(azur
     ("sign_in", "filled", "words"),
     [
         ("Azure CLI", {}, "no subscription is given"),
-        ("Azure CLI", {"subscription_id": "s", "resource_group": "a/b"}, "“a/b” is no resource group"),
+        ("Azure CLI", {"subscription_id": "s", "resource_group": "a/b"}, "“a/b” is not a resource group"),
         ("service principal", {"subscription_id": "s", "resource_group": "g", "workspace_name": "w"}, "the tenant is missing"),
         (
             "service principal",

@@ -12,7 +12,7 @@ from keyring.backend import KeyringBackend
 
 from services import connection as connections
 from services.azure.auth.session import prepare_environment
-from services.connection import Connection, SignIn, from_surroundings, place_from_file, remembered, secret_of, suggested
+from services.connection import Connection, SignIn, from_environment, read_config_json, remembered, secret_of, suggested
 from services.errors import SettingsError, WorkspaceUnavailable
 
 PLACE = {"subscription_id": "0000-aa", "resource_group": "rg", "workspace_name": "ws"}
@@ -63,7 +63,7 @@ def az(tmp_path, code: int) -> None:
 
 def test_the_workspace_is_named_by_variables(surroundings):
     name_the_workspace(surroundings)
-    assert from_surroundings().location == "0000-aa / rg / ws"
+    assert from_environment().location == "0000-aa / rg / ws"
 
 
 @pytest.mark.parametrize("folder", [".", ".azureml", "aml_config"])
@@ -71,40 +71,40 @@ def test_else_by_the_config_json_that_the_sdk_would_find(surroundings, tmp_path,
     (tmp_path / folder).mkdir(exist_ok=True)
     (tmp_path / folder / "config.json").write_text(json.dumps(PLACE))
     (tmp_path / "deep" / "er").mkdir(parents=True)
-    assert place_from_file(tmp_path / "deep" / "er") == PLACE
-    assert from_surroundings().location == "0000-aa / rg / ws"
+    assert read_config_json(tmp_path / "deep" / "er") == PLACE
+    assert from_environment().location == "0000-aa / rg / ws"
     name_the_workspace(surroundings)
     surroundings.setenv("AZURE_WORKSPACE_NAME", "another")
-    assert from_surroundings().workspace_name == "another"
+    assert from_environment().workspace_name == "another"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"subscription_id": "x"}', "\x00"])
 def test_a_config_json_that_names_no_workspace_is_refused_by_its_path(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(SettingsError, match=r"config\.json"):
-        from_surroundings()
+        from_environment()
 
 
 def test_without_either_it_says_how_to_name_one():
     with pytest.raises(WorkspaceUnavailable, match="AZURE_SUBSCRIPTION_ID") as refused:
-        from_surroundings()
+        from_environment()
     assert "config.json" in refused.value.hint
 
 
 def test_the_sign_in_is_a_service_principal_s_else_the_azure_cli_s_else_a_person_s(surroundings, tmp_path):
     name_the_workspace(surroundings)
-    assert from_surroundings().sign_in is SignIn.INTERACTIVE
+    assert from_environment().sign_in is SignIn.INTERACTIVE
     az(tmp_path, 0)
-    assert from_surroundings().sign_in is SignIn.AZURE_CLI
+    assert from_environment().sign_in is SignIn.AZURE_CLI
     for name, value in zip(("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET"), (*PRINCIPAL.values(), SECRET), strict=True):
         surroundings.setenv(f"AZURE_{name}", value)
-    assert from_surroundings().sign_in is SignIn.SERVICE_PRINCIPAL
+    assert from_environment().sign_in is SignIn.SERVICE_PRINCIPAL
 
 
 def test_an_azure_cli_where_nobody_is_signed_in_does_not_count(surroundings, tmp_path):
     name_the_workspace(surroundings)
     az(tmp_path, 1)
-    assert from_surroundings().sign_in is SignIn.INTERACTIVE
+    assert from_environment().sign_in is SignIn.INTERACTIVE
 
 
 @pytest.mark.parametrize("name", PLACE)

@@ -94,3 +94,11 @@ def test_the_azure_sdk_takes_every_setting_by_its_name():
     parameters = {argument.arg for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.FunctionDef)
                   and node.name == "__init__" for argument in node.args.args}  # fmt: skip
     assert set(TABLE) <= parameters
+
+
+@pytest.mark.parametrize(
+    ("given", "tabular", "size"),
+    [({}, False, "10"), ({}, True, "1MB"), ({"mini_batch_size": "7"}, False, "7"), ({"partition_keys": "a"}, False, None)],
+)
+def test_the_default_mini_batch_size_is_that_of_the_dataset_s_type(given, tabular, size):
+    assert ParallelRunSettings(**given).resolved(tabular=tabular).mini_batch_size == size

@@ -109,8 +109,8 @@ class Session:
 
         return retry.call(self._policy, attempt)
 
-    def lent(self) -> Connection:
-        """The connection for a process that can't ask a person: with an access token where only a person could get one."""
+    def runner_connection(self) -> Connection:
+        """The connection for a runner, which can't ask a person: with an access token where only a person could get one."""
         if not self.connection.sign_in.asks_a_person:
             return self.connection
         self.workspace  # noqa: B018 - signs in
@@ -120,29 +120,29 @@ class Session:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Nothing on standard output, whoever writes it in this process."""
+    """Nothing reaches standard output, whoever writes to it in this process."""
     sys.stdout.flush()
-    kept = os.dup(1)
-    with open(os.devnull, "w", encoding="utf-8") as nothing:
-        os.dup2(nothing.fileno(), 1)
+    stdout = os.dup(1)
+    with open(os.devnull, "w", encoding="utf-8") as devnull:
+        os.dup2(devnull.fileno(), 1)
         try:
-            with redirect_stdout(nothing):
+            with redirect_stdout(devnull):
                 yield
         finally:
-            os.dup2(kept, 1)
-            os.close(kept)
+            os.dup2(stdout, 1)
+            os.close(stdout)
 
 
 def prepare_environment() -> None:
-    """Say the standard proxy and certificate variables in both spellings, for this process and those it starts."""
+    """Set the standard proxy and certificate variables in both spellings, for this process and its children."""
     for first, second in _SPELLINGS:
         for missing, given in ((first, second), (second, first)):
             if environment_variables.value(given) and not environment_variables.value(missing):
                 os.environ[missing] = environment_variables.value(given)
 
 
-def authentication(connection: Connection, tell_code: Callable[[str], None] = print) -> AbstractAuthentication:
-    """The SDK's authentication for this way of signing in.
+def authentication(connection: Connection, notify: Callable[[str], None] = print) -> AbstractAuthentication:
+    """The SDK's authentication for this way of signing in. `notify` gets what the person has to do. Raises WorkspaceUnavailable.
 
     A person's sign-in is azure-identity's, whose tokens stay in memory: the SDK's own InteractiveLoginAuthentication writes them to
     ~/.azureml/auth, and its AzureCliAuthentication wants azure-cli installed in this very environment.
@@ -152,18 +152,18 @@ def authentication(connection: Connection, tell_code: Callable[[str], None] = pr
     if connection.tokens:
         return _token_authentication(lambda audience: connection.tokens.get(audience) or connection.tokens[AUDIENCE])
     if connection.sign_in is SignIn.SERVICE_PRINCIPAL:
-        given = connection.with_secret()
-        if not given.secret:
-            text = f"There is no secret for the service principal {given.client_id}."
+        principal = connection.with_secret()
+        if not principal.secret:
+            text = f"There is no secret for the service principal {principal.client_id}."
             raise WorkspaceUnavailable(text, "Give it on the Connection page, or set AZURE_CLIENT_SECRET.")
-        return ServicePrincipalAuthentication(given.tenant_id, given.client_id, given.secret, cloud=_cloud())
+        return ServicePrincipalAuthentication(principal.tenant_id, principal.client_id, principal.secret, cloud=_cloud())
     if connection.sign_in is SignIn.MANAGED_IDENTITY:
         return MsiAuthentication(cloud=_cloud(), identity_config={"client_id": connection.client_id} if connection.client_id else None)
-    credential = _credential(connection, tell_code)
+    credential = _credential(connection, notify)
     return _token_authentication(lambda audience: credential.get_token(audience.rstrip("/") + "/.default").token)
 
 
-def _credential(connection: Connection, tell_code: Callable[[str], None]) -> Any:
+def _credential(connection: Connection, notify: Callable[[str], None]) -> Any:
     from azure.identity import AzureCliCredential, DeviceCodeCredential, InteractiveBrowserCredential
 
     tenant: dict[str, Any] = {"tenant_id": connection.tenant_id} if connection.tenant_id else {}
@@ -171,14 +171,14 @@ def _credential(connection: Connection, tell_code: Callable[[str], None]) -> Any
         return AzureCliCredential(**tenant)
     if connection.sign_in is SignIn.DEVICE_CODE:
         return DeviceCodeCredential(
-            prompt_callback=lambda address, code, _until: tell_code(f"Open {address} and enter the code {code}"), timeout=600, **tenant
+            prompt_callback=lambda address, code, _until: notify(f"Open {address} and enter the code {code}"), timeout=600, **tenant
         )
-    tell_code("A browser window opens on the machine where this program runs: sign in there.")
+    notify("A browser window opens on the machine where this program runs: sign in there.")
     return InteractiveBrowserCredential(timeout=600, **tenant)
 
 
 def _cloud() -> str:
-    """Named, since the SDK would look it up on the web otherwise: AzureCloud, or the one that its own variable names."""
+    """AzureCloud, or the one in the SDK's own variable. Given explicitly, since the SDK would look it up on the web."""
     return environment_variables.value("AZUREML_CURRENT_CLOUD") or "AzureCloud"
 
 

@@ -1,7 +1,7 @@
-"""A person's sign-in, lent to the processes that carry runs: they can't ask anybody, and an access token lasts about an hour.
+"""A person's access tokens relayed to runners: these can't ask anybody, and a token lasts about an hour.
 
-Each gets its tokens as lines on its standard input, a new one before the last ends, for as long as whoever signed in is there; never by a
-file, a command line or a variable. What renews a token, azure-identity's refresh token, stays in the memory of this process.
+A runner gets them as lines on its standard input, a new one before the last expires, as long as this process runs; never by a file, a
+command line or a variable. azure-identity's refresh token, which renews them, stays in the memory of this process.
 """
 
 from __future__ import annotations
@@ -18,42 +18,43 @@ from services.connection import Connection
 from services.errors import StudioError
 
 TOKEN_POLL_SECONDS = 60.0
-"""Seconds between two looks whether there is a new token. There is one in the last five minutes of the old one (MSAL's rule)."""
+"""Between two checks for a new token. There is one in the last five minutes of the old one (MSAL's rule)."""
 
 
 class TokenSender:
-    """Tells the runners that were started here. `lent` gives the connection with the tokens of now, and is asked in a thread."""
+    """Sends tokens to the runners that were started here. `connection` returns the connection with current tokens; it is called in a
+    thread and may raise StudioError."""
 
-    def __init__(self, lent: Callable[[], Connection]) -> None:
-        self._lent = lent
+    def __init__(self, connection: Callable[[], Connection]) -> None:
+        self._connection = connection
         self._lock = threading.Lock()
         self._pipes: list[IO[bytes]] = []
-        self._told = ""
+        self._line = ""
 
-    def add(self, runner: IO[bytes], told: str) -> None:
-        """A runner that was started, by its standard input, and the line that it was told."""
+    def add(self, pipe: IO[bytes], line: str) -> None:
+        """The standard input of a runner that was started, and the line that it got already."""
         with self._lock:
-            self._pipes.append(runner)
-            self._told = told
+            self._pipes.append(pipe)
+            self._line = line
             if len(self._pipes) == 1:
-                threading.Thread(target=self._lend, name="azure-lender", daemon=True).start()
+                threading.Thread(target=self._send, name="token-sender", daemon=True).start()
 
-    def _lend(self) -> None:
+    def _send(self) -> None:
         """Until no runner is left."""
         while True:
             time.sleep(TOKEN_POLL_SECONDS)
-            line = self._told
-            with suppress(StudioError):  # out of reach for the moment, or the person has to sign in anew; the runner says so
-                line = self._lent().to_pipe()
+            line = self._line
+            with suppress(StudioError):  # Azure can't be reached, or the person has to sign in again: the runner reports it
+                line = self._connection().to_pipe()
             with self._lock:
-                self._pipes = [pipe for pipe in self._pipes if _tell(pipe, line if line != self._told else "")]
-                self._told = line
+                self._pipes = [pipe for pipe in self._pipes if _write(pipe, line if line != self._line else "")]
+                self._line = line
                 if not self._pipes:
                     return
 
 
-def _tell(pipe: IO[bytes], line: str) -> bool:
-    """Write a line, an empty one where there is no news; whether anybody reads it still."""
+def _write(pipe: IO[bytes], line: str) -> bool:
+    """Write a line, an empty one where there is no new token. Returns whether the runner still reads."""
     try:
         pipe.write(f"{line}\n".encode())
         pipe.flush()
@@ -65,29 +66,28 @@ def _tell(pipe: IO[bytes], line: str) -> bool:
 
 
 class TokenReceiver:
-    """The other end: how to sign in, as a runner was told, with tokens that a thread keeps up to date from its standard input."""
+    """A runner's end: its connection, with tokens that a thread updates from its standard input."""
 
-    def __init__(self, told: RawIOBase) -> None:
-        """`told` is not buffered: a thread that waits for a buffer's lock keeps Python from ending. Raises ValueError where nothing is
-        told."""
-        self._told = told
-        self._news = threading.Event()
-        connection = Connection.from_pipe(told.readline().decode())
+    def __init__(self, stdin: RawIOBase) -> None:
+        """`stdin` is unbuffered: a thread that waits for a buffer's lock keeps Python from ending. Raises ValueError where it is empty."""
+        self._stdin = stdin
+        self._updated = threading.Event()
+        connection = Connection.from_pipe(stdin.readline().decode())
         self._tokens = dict(connection.tokens)
         self.connection = replace(connection, tokens=self._tokens)
-        self._ended = not self._tokens
+        self._closed = not self._tokens
         if self._tokens:
-            threading.Thread(target=self._read, name="borrowed", daemon=True).start()
+            threading.Thread(target=self._receive, name="token-receiver", daemon=True).start()
 
-    def _read(self) -> None:
-        while line := self._told.readline():
+    def _receive(self) -> None:
+        while line := self._stdin.readline():
             if line.strip():
                 self._tokens.update(Connection.from_pipe(line.decode()).tokens)
-                self._news.set()
-        self._ended = True
-        self._news.set()
+                self._updated.set()
+        self._closed = True
+        self._updated.set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for a new token; whether there is one. At once where nobody is there any more to lend it."""
-        self._news.clear()
-        return not self._ended and self._news.wait(seconds) and not self._ended
+        """Wait for a new token. Returns whether there is one, at once where the sender is gone."""
+        self._updated.clear()
+        return not self._closed and self._updated.wait(seconds) and not self._closed

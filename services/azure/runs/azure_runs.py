@@ -67,7 +67,7 @@ def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models:
     if not request.source_directory and "__file__" in script.read_text("utf-8", "replace"):
         sentence = f"{script.name} opens files beside itself: Azure ML gets the Python files there, others only by a source directory."
         warnings.append(sentence)
-    latest = {model.name: max(each.version for each in models if each.name == model.name) for model in models}
+    latest = {model.name: max(other.version for other in models if other.name == model.name) for model in models}
     chosen = [model for model in models if model.reference in request.models]
     return warnings + [
         f"{model} is not the latest version, {model.name}:{latest[model.name]}, which Model.get_model_path gives a script that names no "
@@ -88,14 +88,14 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         self._session = session
         self._cache = cache
         self._fetch = fetch
-        self._token_sender = TokenSender(session.lent)
+        self._token_sender = TokenSender(session.runner_connection)
 
     def submit(self, plan: RunPlan, mini_batches: MiniBatchPlan, warnings: Sequence[str] = ()) -> Run:
         """Record the run and return: a runner process follows it. A second one with its `submission_id` is the first.
 
         Raises WorkspaceUnavailable.
         """
-        lent = self._lent()
+        connection = self._connection_line()
         folder = self._new_folder()
         folder.create(plan)
         unknown = dict.fromkeys(("items_succeeded", "items_failed", "mini_batches_done"))  # until Azure ML reports them
@@ -103,17 +103,17 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
             unknown |= dict.fromkeys(("mini_batches_total", *(() if mini_batches.item_count else ("items_total",))))
         run, is_new = self._record(folder, plan.request, mini_batches, warnings, **unknown)
         if is_new:
-            self._start(folder, lent)
+            self._start(folder, connection)
         return run
 
-    def _lent(self) -> str:
-        """How a runner signs in. Raises WorkspaceUnavailable."""
-        return self._session.lent().with_secret().to_pipe()
+    def _connection_line(self) -> str:
+        """What a runner reads first from its standard input. Raises WorkspaceUnavailable."""
+        return self._session.runner_connection().with_secret().to_pipe()
 
-    def _start(self, folder: AzureRunFolder, lent: str) -> None:
-        started = run_process.start(folder, "services.azure.runs.runner", self._home, input_line=lent, without="AZURE_CLIENT_SECRET")
+    def _start(self, folder: AzureRunFolder, connection: str) -> None:
+        started = run_process.start(folder, "services.azure.runs.runner", self._home, input_line=connection, without="AZURE_CLIENT_SECRET")
         if started and self._session.connection.sign_in.asks_a_person:
-            self._token_sender.add(started, lent)
+            self._token_sender.add(started, connection)
         elif started:
             started.close()
 
@@ -150,9 +150,9 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
 
     def _start_again(self, folder: AzureRunFolder) -> None:
         """To be called with the run's lock, for which the new runner waits."""
-        lent, status = self._lent(), RunStatus.QUEUED  # so that it isn't taken for gone before it is there
+        connection, status = self._connection_line(), RunStatus.QUEUED  # which gives its runner time to start
         self._store.update_run(folder.path.name, status=status, doing=None, error=None, error_code=None, heartbeat_at=utc_now())
-        self._start(folder, lent)
+        self._start(folder, connection)
 
     # ---- what a run left ---------------------------------------------------------------------------------------------------------
 

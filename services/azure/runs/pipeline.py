@@ -54,7 +54,7 @@ def build(session: Session, plan: RunPlan, folder: AzureRunFolder) -> Pipeline:
     side_arguments = [argument for side_input in side_inputs for argument in (f"--{side_input.name}", side_input)]
     with _own_search_path():
         config = ParallelRunConfig(
-            **with_parameters(request.settings.as_dict() | {"mini_batch_size": mini_batch_size(plan)}),
+            **with_parameters(request.settings.resolved(tabular=plan.tabular).as_dict()),
             environment=environments.sdk_environment(session, request.environment),
             compute_target=workspace.compute_targets[request.compute_target],
             source_directory=str(source),
@@ -73,11 +73,6 @@ def build(session: Session, plan: RunPlan, folder: AzureRunFolder) -> Pipeline:
         if problems := pipeline.validate():
             raise StudioError(f"The pipeline is not valid: {'; '.join(map(str, problems))}", "Change the settings it names.")
     return pipeline
-
-
-def mini_batch_size(plan: RunPlan) -> str | None:
-    """Said outright, since the value of a pipeline parameter needs a default: the SDK's own are 10 files and 1 MB."""
-    return plan.request.settings.resolved(tabular=plan.tabular).mini_batch_size
 
 
 def with_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -167,7 +167,7 @@ class Publishing:
         defaults = None
         if self._path(sdk_pipeline.id).exists():
             plan = self._plan(sdk_pipeline.id)
-            values = plan.request.settings.as_dict() | {"mini_batch_size": pipeline.mini_batch_size(plan)}
+            values = plan.request.settings.resolved(tabular=plan.tabular).as_dict()
             defaults = {name: _text(values[name]) for name in PIPELINE_PARAMETERS if values.get(name) is not None}
         return PublishedPipeline(
             id=sdk_pipeline.id,
