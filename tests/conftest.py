@@ -40,16 +40,23 @@ def _row(number: int) -> list[float]:
     return [float(number % CLASSES), number % 7 / 10, -(number % 5) / 10]
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """An empty folder of its own for a workspace. Runs that still go on there when the test ends are ended with it."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    yield folder
+@contextlib.contextmanager
+def home_in(folder: Path) -> Iterator[Path]:
+    """An empty home in the folder. Runs that still go on there in the end are ended with it."""
+    home = folder / "home"
+    home.mkdir()
+    yield home
     for pid, words in runners():
-        if words[3].startswith(os.fsencode(folder)):
+        if words[3].startswith(os.fsencode(home)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home of the test's own, for a workspace."""
+    with home_in(tmp_path) as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -98,7 +105,7 @@ def entry_script(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def finish() -> Callable[..., Run]:
     """`finish(workspace, run_id)` waits until the run has ended and returns it: the one poller. `until` waits for something else."""
 

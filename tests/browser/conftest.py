@@ -1,12 +1,14 @@
-"""A dashboard on a home of its own for each test, and pages of one Chromium."""
+"""A home, a dashboard and a window of one Chromium for the tests of a file, and a page for each test. A dashboard takes a second to start,
+and the second page of a window a third of what the first takes. A test that needs a home of its own starts its own dashboard."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.browser import dashboard as started
+from tests.conftest import home_in
 
 
 @pytest.fixture(scope="session")
@@ -15,22 +17,36 @@ def chromium() -> Iterator[Browser]:
         yield opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with home_in(tmp_path_factory.mktemp("browser")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
 def dashboard(home: Path) -> Iterator[started.Dashboard]:
     with started.dashboard(home) as server:
         yield server
 
 
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    """A page in a window of its own. What its console says is wrong fails the test."""
+@pytest.fixture(scope="module")
+def window(chromium: Browser) -> Iterator[BrowserContext]:
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     context.set_default_timeout(started.A_LOADED_MACHINE_NEEDS)
-    opened = context.new_page()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(window: BrowserContext) -> Iterator[Page]:
+    """An empty page. What its console says is wrong fails the test."""
+    opened = window.new_page()
     complaints: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on("request", lambda request: None if "127.0.0.1" in request.url or request.url.startswith(("data:", "blob:"))
               else complaints.append(f"asked the web for {request.url}"))  # fmt: skip
     yield opened
-    context.close()
+    for one in window.pages:
+        one.close()
+    window.clear_cookies()
     assert complaints == []

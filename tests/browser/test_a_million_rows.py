@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from services.domain import RunRequest
+from services.local.workspace import LocalWorkspace
 from services.predictions.matching import ScoredMiniBatch
 from services.predictions.writer import make_table
 from services.settings import ParallelRunSettings
@@ -29,19 +30,24 @@ HOSTILE = {
 }
 
 
-@pytest.fixture
-def run_of(workspace, csv_folder, entry_script, finish):
-    """`run_of(mini_batches)` is a completed run whose table holds these."""
+def completed(home, folder, finish, mini_batches):
+    """A completed run whose table holds these mini-batches."""
+    folder.mkdir()
+    (folder / "1.csv").write_text("1\n")
+    (folder / "script.py").write_text("import os\ndef run(m): return [os.path.basename(p) + ': 1' for p in m]")
+    workspace = LocalWorkspace(home)
+    workspace.register_dataset("d", folder / "1.csv")
+    settings = ParallelRunSettings(process_count_per_node=1)
+    request = RunRequest((), ("d",), str(folder / "script.py"), settings, name="Many", allow_reuse=False)
+    run = finish(workspace, workspace.submit(request).id)
+    make_table(mini_batches, workspace.runs.predictions(run.id).path)
+    return run
 
-    def make(mini_batches):
-        workspace.register_dataset("d", csv_folder(1))
-        script = entry_script("import os\ndef run(m): return [os.path.basename(p) + ': 1' for p in m]")
-        settings = ParallelRunSettings()
-        run = finish(workspace, workspace.submit(RunRequest((), ("d",), str(script), settings, name="Many")).id)
-        make_table(mini_batches, workspace.runs.predictions(run.id).path)
-        return run
 
-    return make
+@pytest.fixture(scope="module")
+def million(home, tmp_path_factory, finish):
+    """A completed run of a million predictions."""
+    return completed(home, tmp_path_factory.mktemp("million") / "d", finish, a_million())
 
 
 def name(place):
@@ -62,9 +68,8 @@ def downloaded(page):
     return download.value.path().read_text("utf-8")
 
 
-def test_a_million_rows_are_filtered_paged_opened_charted_and_downloaded(dashboard, page, run_of):
-    run = run_of(a_million())
-    page.goto(f"{dashboard.url}/results?run={run.id}")
+def test_a_million_rows_are_filtered_paged_opened_charted_and_downloaded(dashboard, page, million):
+    page.goto(f"{dashboard.url}/results?run={million.id}")
     expect(page.get_by_text("1,000,000 predictions", exact=True)).to_be_visible()
 
     page.get_by_role("searchbox", name="Contains").fill("99.csv")
@@ -101,9 +106,8 @@ def test_a_million_rows_are_filtered_paged_opened_charted_and_downloaded(dashboa
     page.keyboard.press("Escape")
 
 
-def test_a_click_on_a_bar_filters_by_it(dashboard, page, run_of):
-    run = run_of(a_million())
-    page.goto(f"{dashboard.url}/results?run={run.id}&look=Charts")
+def test_a_click_on_a_bar_filters_by_it(dashboard, page, million):
+    page.goto(f"{dashboard.url}/results?run={million.id}&look=Charts")
     bar = settled(page).locator(".plotly .bars .point path").nth(1)
     expect(bar).to_be_visible()
     page.wait_for_function("document.querySelector('.js-plotly-plot')._ev?.listenerCount('plotly_selected')")  # drawn, and listening
@@ -113,9 +117,10 @@ def test_a_click_on_a_bar_filters_by_it(dashboard, page, run_of):
     assert "filter=" in page.url
 
 
-def test_hostile_names_and_values_fetch_nothing_and_survive_the_trip_to_csv(dashboard, page, run_of):
+def test_hostile_names_and_values_fetch_nothing_and_survive_the_trip_to_csv(dashboard, page, home, tmp_path, finish):
     rows = [f"{name}: {value}" for name, value in HOSTILE.items()]
-    run = run_of([ScoredMiniBatch(0, list(HOSTILE), "/d", rows, "![](http://example.com/w.png)", 1, 0.1, "")])
+    hostile = ScoredMiniBatch(0, list(HOSTILE), "/d", rows, "![](http://example.com/w.png)", 1, 0.1, "")
+    run = completed(home, tmp_path / "d", finish, [hostile])
     for look in (
         "Table",
         "Charts",

@@ -14,8 +14,16 @@ from playwright.sync_api import Page, expect
 from tests.azure_service.fixtures import Azure
 from tests.browser import dashboard as started
 from tests.browser.dashboard import Dashboard, settled
+from tests.conftest import home_in
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A test's own: it begins with nobody signed in."""
+    with home_in(tmp_path) as folder:
+        yield folder
 
 
 @pytest.fixture

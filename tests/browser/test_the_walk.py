@@ -9,8 +9,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from services.domain import RunRequest, RunStatus
+from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import Dashboard, settled
+from tests.browser.dashboard import dashboard as dashboard_on
+from tests.conftest import home_in
 
 WAITS = """
     import os, time
@@ -39,8 +42,16 @@ def downloaded(page: Page, folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def test_from_the_empty_home_to_the_filtered_csv_every_file_is_there_once(dashboard, page, workspace, tmp_path):
-    page.goto(dashboard.url)
+@pytest.fixture
+def own_dashboard(tmp_path):
+    """On a home of the test's own, `home` in its folder, which is empty."""
+    with home_in(tmp_path) as home, dashboard_on(home) as server:
+        yield server
+
+
+def test_from_the_empty_home_to_the_filtered_csv_every_file_is_there_once(own_dashboard, page, tmp_path):
+    workspace = LocalWorkspace(tmp_path / "home")
+    page.goto(own_dashboard.url)
     page.get_by_role("button", name="Try it with a sample").click()
     heading(page, "New run")
     expect(page.get_by_text(re.compile("899 files in 90 mini-batches of 10"))).to_be_visible()
@@ -110,23 +121,23 @@ def test_a_second_tab_and_a_refresh_show_the_same_run_going_on(dashboard, page, 
 
 
 def test_a_double_click_submits_once(dashboard, page, workspace, csv_folder):
-    workspace.register_dataset("d", csv_folder(4))
-    page.goto(f"{dashboard.url}/new_run?dataset=d:1")
+    workspace.register_dataset("double", csv_folder(4))
+    page.goto(f"{dashboard.url}/new_run?dataset=double:1")
     settled(page).get_by_role("button", name="Submit run").dblclick()
     expect(page.get_by_text(re.compile("^run-.*submitted"))).to_be_visible()
-    assert len(workspace.runs.latest()) == 1
+    assert [run.request.datasets for run in workspace.runs.latest()].count(("double:1",)) == 1
 
 
 def test_a_wrong_setting_is_marked_at_its_field_and_nothing_is_submitted(dashboard, page, workspace, csv_folder):
-    workspace.register_dataset("d", csv_folder(4))
-    page.goto(f"{dashboard.url}/new_run?dataset=d:1")
+    workspace.register_dataset("wrong", csv_folder(4))
+    page.goto(f"{dashboard.url}/new_run?dataset=wrong:1")
     size = settled(page).get_by_role("textbox", name="Mini-batch size")
     size.fill("1.5MB")
     size.press("Enter")
     expect(page.get_by_text("“1.5MB” is not a size")).to_be_visible()
     page.get_by_role("button", name="Submit run").click()
     expect(page.get_by_text(re.compile("Nothing can be submitted"))).to_be_visible()
-    assert workspace.runs.latest() == []
+    assert ("wrong:1",) not in [run.request.datasets for run in workspace.runs.latest()]
 
 
 def test_names_from_outside_are_shown_as_text_and_fetch_nothing(dashboard, page, workspace, tmp_path, entry_script, finish):
@@ -142,11 +153,11 @@ def test_names_from_outside_are_shown_as_text_and_fetch_nothing(dashboard, page,
     ]
     for name in names:
         (folder / name).write_text("1\n")
-    workspace.register_dataset("d", folder)
+    workspace.register_dataset("hostile", folder)
     script = entry_script("import os\ndef run(m): return [os.path.basename(p) + ': ![](http://example.com/p.png)' for p in m]")
-    request = RunRequest((), ("d",), str(script), ParallelRunSettings(), name="![x](http://example.com/n.png) <b>bold</b> :red[x]")
+    request = RunRequest((), ("hostile",), str(script), ParallelRunSettings(), name="![x](http://example.com/n.png) <b>bold</b> :red[x]")
     run = finish(workspace, workspace.submit(request).id)
-    for path in (f"results?run={run.id}", f"runs?run={run.id}", "runs", "datasets?dataset=d:1", ""):
+    for path in (f"results?run={run.id}", f"runs?run={run.id}", "runs", "datasets?dataset=hostile:1", ""):
         page.goto(f"{dashboard.url}/{path}")
         settled(page)
         expect(page.get_by_role("heading").first).to_be_visible()
@@ -156,26 +167,27 @@ def test_names_from_outside_are_shown_as_text_and_fetch_nothing(dashboard, page,
     assert sorted(row["File"] for row in rows) == sorted(names)
 
 
-@pytest.mark.parametrize(("path", "field", "chosen"), [("models?model=m:1", "Model", "m:1"), ("datasets?dataset=d:1", "Dataset", "d:1")])
-def test_what_is_registered_is_one_click_away_from_a_new_run(dashboard, page, workspace, csv_folder, model_file, path, field, chosen):
-    workspace.register_model("m", model_file, approve=True)
-    workspace.register_model("n", model_file)
-    workspace.register_dataset("d", csv_folder(3))
-    workspace.register_dataset("e", csv_folder(3, "other"))
-    page.goto(f"{dashboard.url}/{path}")
+@pytest.mark.parametrize(("path", "field"), [("models?model", "Model"), ("datasets?dataset", "Dataset")])
+def test_what_is_registered_is_one_click_away_from_a_new_run(dashboard, page, workspace, csv_folder, model_file, path, field):
+    first, later = f"first-{field}", f"later-{field}"
+    workspace.register_model(first, model_file, approve=True)
+    workspace.register_model(later, model_file)
+    workspace.register_dataset(first, csv_folder(3))
+    workspace.register_dataset(later, csv_folder(3, "other"))
+    page.goto(f"{dashboard.url}/{path}={first}:1")
     settled(page).get_by_role("button", name="Use in a new run").click()
     heading(page, "New run")
-    expect(page.get_by_role("combobox", name=field)).to_have_value(chosen)
+    expect(page.get_by_role("combobox", name=field)).to_have_value(f"{first}:1")
 
 
 def test_back_from_a_submitted_run_shows_what_was_submitted(dashboard, page, workspace, csv_folder):
-    workspace.register_dataset("d", csv_folder(3))
-    workspace.register_dataset("later", csv_folder(4, "later"))
-    page.goto(f"{dashboard.url}/new_run?dataset=d:1")
+    workspace.register_dataset("submitted", csv_folder(3))
+    workspace.register_dataset("newer", csv_folder(4, "newer"))
+    page.goto(f"{dashboard.url}/new_run?dataset=submitted:1")
     settled(page).get_by_role("button", name="Submit run").click()
     status(page, "Completed|Failed")
     page.wait_for_timeout(2500)  # a double click's second half would lead back to the run
     page.go_back()
     heading(page, "New run")
-    expect(page.get_by_role("combobox", name="Dataset")).to_have_value("d:1")
+    expect(page.get_by_role("combobox", name="Dataset")).to_have_value("submitted:1")
     expect(page.get_by_text("3 files in 1 mini-batch")).to_be_visible()
