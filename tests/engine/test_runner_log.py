@@ -55,10 +55,10 @@ def test_a_bug_in_the_runner_leaves_its_traceback_and_the_run_its_cause(score, r
 
 
 def test_a_bug_before_the_run_is_read_is_why_its_runner_is_gone(submit, workspace, finish, runner_log, break_runner):
-    break_runner("from services.local.run_folder import RunFolder\nRunFolder.plan = lambda self: 1 / 0\n")
+    break_runner("from services.local.run_folder import LocalRunFolder\nLocalRunFolder.plan = lambda self: 1 / 0\n")
     run = finish(workspace, submit(NAMES).id, until=lambda run: run.status is RunStatus.NOT_RESPONDING)
     assert run.error == "Its runner failed. Uncaught ZeroDivisionError: division by zero"
-    assert "RunFolder.plan = lambda self: 1 / 0" in runner_log(run)
+    assert "LocalRunFolder.plan = lambda self: 1 / 0" in runner_log(run)
 
 
 def test_a_runner_that_can_not_be_imported_says_why(submit, workspace, finish, runner_log, break_runner):
