@@ -41,11 +41,14 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     program = "batch-scoring-studio" if INSTALLED else "python app.py"
-    epilog = f"With a command it is the command line, as listed below: {program} COMMAND --help"
     parser = argparse.ArgumentParser(
-        program, description="Batch Scoring Studio, in the browser.", epilog=epilog, add_help=False, allow_abbrev=False
+        prog=program,
+        usage=f"{program} [--port PORT] [--app] | --version | COMMAND ...",
+        description="Batch Scoring Studio in the browser; with a COMMAND the command line, whose help is below.",
+        add_help=False,
+        allow_abbrev=False,
     )
-    parser.add_argument("-h", "--help", action="store_true", help="show this help and leave")
+    parser.add_argument("-h", "--help", action="store_true", help="show this help and exit")
     parser.add_argument("--port", type=int, default=8501, help="default: %(default)s; when taken, the next free one")
     parser.add_argument("--app", action="store_true", help="in a window of its own, by Chrome, Edge or Chromium")
     parser.add_argument("--version", action="version", version=f"batch-scoring-studio {__version__}")
