@@ -23,10 +23,11 @@ from filelock import FileLock
 from services import log
 from services.domain import MiniBatch, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
-from services.local import approval, prediction_table, reuse, run_slots
+from services.local import approval, prediction_table, reuse
 from services.local.batching import cut
 from services.local.run_folder import LocalRunFolder
 from services.local.run_progress import RunProgress
+from services.local.run_slots import RunSlots
 from services.local.worker_process import STAND_INS, Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
 from services.storage import run_process
 from services.storage.journal import AttemptStatus
@@ -39,7 +40,8 @@ logger = logging.getLogger("services.local.runner")  # __name__ is __main__
 IMPORT_LIMIT = 300  # seconds: azureml alone can take 13 on a busy machine
 HEARTBEAT_SECONDS = 0.5  # seconds between signs of life
 REPORT = 2.0  # seconds between two states of logs/job_progress_overview.txt
-QUEUE_POLL_SECONDS = 0.2  # seconds between two looks whether it is this run's turn
+QUEUE_POLL_SECONDS = 1.0  # between two checks of a queued run for its turn, unless a slot is released before, and for its cancel
+QUEUE_HEARTBEAT_SECONDS = 5.0  # between two heartbeats of a queued run
 READ_AHEAD = 0.05  # seconds of work that may wait at a worker, so that it never waits for the runner
 COALESCE_SECONDS = 0.002  # seconds, at most, that answers may wait for each other
 
@@ -104,15 +106,22 @@ class Runner:
 
     def _wait_for_a_slot(self) -> FileLock | None:
         """Wait until it is this run's turn: runs start in the order they were submitted. None when it was canceled meanwhile."""
-        runs = StoredRuns(self._home, self._store, LocalRunFolder)
+        runs, slots = StoredRuns(self._home, self._store, LocalRunFolder), RunSlots(self._home)
+        next_heartbeat = 0.0
         while True:
-            if not runs.any_before(self._run_id) and (slot := run_slots.acquire_run_slot(self._home)):
+            is_next = not runs.any_before(self._run_id)
+            if is_next and (slot := slots.acquire()):
                 return slot
-            self._store.update_run(self._run_id, status=RunStatus.QUEUED, heartbeat_at=utc_now())
+            if time.monotonic() >= next_heartbeat:
+                self._store.update_run(self._run_id, status=RunStatus.QUEUED, heartbeat_at=utc_now())
+                next_heartbeat = time.monotonic() + QUEUE_HEARTBEAT_SECONDS
             if self._store.cancel_requested(self._run_id):
                 self._outcome = Outcome(RunStatus.CANCELED, None, "Canceled on request.")
                 return None
-            time.sleep(QUEUE_POLL_SECONDS)
+            if is_next:
+                slots.wait(QUEUE_POLL_SECONDS)
+            else:
+                time.sleep(QUEUE_POLL_SECONDS)
 
     def _open(self) -> None:
         """Find where the run stands, and what is left of it."""
