@@ -69,7 +69,7 @@ def test_the_tutorial_from_registering_to_the_csv(command, model_file, csv_folde
     assert (code, "logs/job_result.txt" in logs["logs"] or bool(logs["logs"])) == (0, True)
 
 
-def test_refused_input_exits_2_and_a_workspace_out_of_reach_3(command, csv_folder, azure):
+def test_refused_input_exits_2_and_an_unreachable_workspace_3(command, csv_folder, azure):
     assert command("dataset", "register", "rows", csv_folder(2))[0] == 0
     run = ("run", "--dataset", "rows", "--entry-script", "batch_scoring_script")
     for options, field in (
@@ -95,7 +95,7 @@ def test_the_workspace_is_found_by_its_config_json(command, azure, tmp_path):
     assert (code, value) == (0, {"models": []})
 
 
-def test_the_real_command_prints_one_json_object_and_nothing_of_the_sdk_s(azure, tmp_path, csv_folder):
+def test_a_command_prints_one_json_object_and_nothing_from_the_sdk(azure, tmp_path, csv_folder):
     words = [sys.executable, "-m", "services", "--workspace", "azure", "--home", tmp_path / "home", "--json"]
     words += ["dataset", "register", "rows", csv_folder(2)]
     environment = {**os.environ, **azure.environment, "PYTHONWARNINGS": "default"}
@@ -103,7 +103,7 @@ def test_the_real_command_prints_one_json_object_and_nothing_of_the_sdk_s(azure,
     assert (result.returncode, json.loads(result.stdout)["reference"]) == (0, "rows:1"), result
 
 
-def test_of_a_refusal_there_are_our_words_and_not_the_sdk_s(azure, tmp_path, model_file):
+def test_a_refusal_is_printed_without_the_sdk_s_output(azure, tmp_path, model_file):
     azure.service.fault("POST *modelmanagement*/models", status=400, message="No such luck.", count=None)
     words = [sys.executable, "-m", "services", "--workspace", "azure", "--home", tmp_path / "home", "model", "register", "m", model_file]
     result = subprocess.run(
@@ -115,7 +115,7 @@ def test_of_a_refusal_there_are_our_words_and_not_the_sdk_s(azure, tmp_path, mod
     assert "No such luck." in result.stderr
 
 
-def test_that_azure_is_busy_is_told_while_it_is_asked_again(command, azure, model_file, monkeypatch):
+def test_a_throttled_command_says_that_it_retries(command, azure, model_file, monkeypatch):
     from azureml._restclient import clientbase
 
     monkeypatch.setattr(throttling, "NOTIFY_AFTER_SECONDS", 0.01)
@@ -127,7 +127,7 @@ def test_that_azure_is_busy_is_told_while_it_is_asked_again(command, azure, mode
     assert "retrying" not in command("model", "list")[2]
 
 
-def test_who_waits_at_a_terminal_is_told_soon_that_azure_stays_busy(command, azure, monkeypatch):
+def test_a_command_gives_up_soon_where_azure_stays_busy(command, azure, monkeypatch):
     from azureml._restclient import clientbase
 
     assert retry.SDK_BACKOFF.keys() == {clientbase.DEFAULT_BACKOFF_ENV_VAR, clientbase.DEFAULT_503_BACKOFF_ENV_VAR}

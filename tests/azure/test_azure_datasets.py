@@ -18,14 +18,14 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 UPLOADS = "PUT *.blob.core.windows.net*"
 
 
-def test_an_upload_that_the_sdk_swallows_is_sent_again(cloud, azure, csv_folder):
+def test_an_upload_error_that_the_sdk_swallows_is_retried(cloud, azure, csv_folder):
     azure.service.fault(UPLOADS + "0001.csv*", swallow=True)
     dataset = cloud.register_dataset("d", csv_folder(3))
     assert cloud.changed_files(dataset) == []
     assert dataset.size == sum(file.size for file in cloud.dataset_files(dataset, 0, 9))
 
 
-def test_an_upload_that_never_arrives_whole_registers_nothing_and_names_the_file(cloud, azure, csv_folder):
+def test_an_incomplete_upload_registers_nothing(cloud, azure, csv_folder):
     azure.service.fault(UPLOADS + "0001.csv*", swallow=True, count=None)
     with pytest.raises(WorkspaceUnavailable, match=r"1 of 3 files did not arrive whole.*0001\.csv: 0 of \d+ bytes"):
         cloud.register_dataset("d", csv_folder(3))
@@ -33,7 +33,7 @@ def test_an_upload_that_never_arrives_whole_registers_nothing_and_names_the_file
     assert list(cloud.home.glob("incoming/*")) == []
 
 
-def test_an_upload_that_broke_off_goes_on_where_it_was(cloud, azure, csv_folder):
+def test_an_upload_that_broke_off_is_continued(cloud, azure, csv_folder):
     folder = csv_folder(5)
     azure.service.fault(UPLOADS + "0003.csv*", swallow=True, count=None)
     with pytest.raises(WorkspaceUnavailable):
@@ -55,7 +55,7 @@ def test_other_content_of_the_same_size_is_another_upload(cloud, csv_folder):
     assert cloud.local_file(cloud.dataset("d:1"), "0000.csv").read_bytes() == before
 
 
-def test_names_that_are_hard_on_addresses_arrive_unharmed(cloud, tmp_path):
+def test_names_with_special_characters_arrive_unchanged(cloud, tmp_path):
     names = [
         "ü ñ.csv",
         "a,b;c.csv",
@@ -78,7 +78,7 @@ def test_names_that_are_hard_on_addresses_arrive_unharmed(cloud, tmp_path):
 
 
 @pytest.mark.parametrize("sign", '"%&*:<>?|')
-def test_a_name_that_the_sdk_would_change_is_refused_before_anything_is_sent(cloud, azure, tmp_path, sign):
+def test_a_name_that_the_sdk_would_change_is_refused(cloud, azure, tmp_path, sign):
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / f"a{sign}b.csv").write_text("x")
     azure.service.clear()
@@ -87,26 +87,26 @@ def test_a_name_that_the_sdk_would_change_is_refused_before_anything_is_sent(clo
     assert azure.requests == []
 
 
-def test_a_dataset_is_registered_where_it_lies(cloud, csv_folder):
+def test_a_dataset_is_registered_in_place(cloud, csv_folder):
     cloud.register_dataset("d", csv_folder(4))
     place = cloud.dataset("d").root
     dataset = cloud.register_dataset("again", place + "/**")
     assert (dataset.file_count, dataset.in_place, dataset.root) == (4, True, place + "/**")
-    with pytest.raises(SettingsError, match="no place") as refused:
+    with pytest.raises(SettingsError, match="not a path in a datastore") as refused:
         cloud.register_dataset("none", "azureml://somewhere")
     assert refused.value.field == "path"
 
 
 @pytest.mark.parametrize("path", ["nothing/here", "nothing/here/**", "nothing/rows.csv"])
-def test_a_place_where_nothing_lies_is_refused_by_its_name(cloud, path):
+def test_an_empty_datastore_path_is_refused(cloud, path):
     place = f"azureml://datastores/workspaceblobstore/paths/{path}"
     with pytest.raises(IntakeError) as refused:
         cloud.register_dataset("none", place)
     assert refused.value.message == f"There is no file at {place}."
-    assert "spelled" in refused.value.hint
+    assert "spelling" in refused.value.hint
 
 
-def test_all_versions_of_a_dataset_registered_elsewhere_are_listed_and_its_files_counted_once(cloud, ws, rows, azure, tmp_path):
+def test_all_versions_of_a_dataset_registered_elsewhere_are_listed(cloud, ws, rows, azure, tmp_path):
     rows.register(ws, "rows", create_new_version=True)
     azure.service.set_page_size(1, azure.workspace)
     versions = cloud.datasets()
@@ -120,7 +120,7 @@ def test_all_versions_of_a_dataset_registered_elsewhere_are_listed_and_its_files
     assert azure.requests == []
 
 
-def test_the_preview_of_a_file_fetches_that_file_alone(cloud, ws, rows, azure):
+def test_the_preview_of_a_file_downloads_that_file_only(cloud, ws, rows, azure):
     dataset = cloud.dataset("rows")
     cloud.dataset_files(dataset, 0, 1)
     azure.service.clear()
@@ -134,7 +134,7 @@ def test_the_preview_of_a_file_fetches_that_file_alone(cloud, ws, rows, azure):
         cloud.local_file(dataset, "none")
 
 
-def test_a_tabular_dataset_registered_elsewhere_is_listed_though_its_rows_are_not_counted(cloud, ws, tmp_path):
+def test_a_tabular_dataset_registered_elsewhere_is_listed(cloud, ws, tmp_path):
     from azureml.core import Dataset
 
     (tmp_path / "t").mkdir()
@@ -150,7 +150,7 @@ def test_a_tabular_dataset_registered_elsewhere_is_listed_though_its_rows_are_no
     assert cloud.local_file(dataset, "t.csv").read_text() == "a,b\n1,2\n"
 
 
-def test_a_table_is_registered_with_the_columns_and_types_that_a_script_will_get(cloud, ws, tmp_path):
+def test_a_table_is_registered_with_the_columns_that_a_script_gets(cloud, ws, tmp_path):
     from azureml.core import Dataset
 
     (tmp_path / "t.csv").write_text('a,a, c,,u,d\n1,"x\ny",True,,18446744073709551615,2026-01-02\n2,NA,False,1.5,7,2026-01-03\n')
@@ -167,13 +167,13 @@ def test_a_table_is_registered_with_the_columns_and_types_that_a_script_will_get
 
 @pytest.mark.usefixtures("ws")  # imports the SDK
 @pytest.mark.parametrize("content", ["a,b\n1,x\n  \n2,y\n", 'a,b\n1,"x\ny"\n\n2,y\n', "a,b\r1,x\r2,y\r"])
-def test_a_table_of_which_azure_would_make_other_rows_is_refused(tmp_path, content):
+def test_a_table_that_azure_reads_differently_is_refused(tmp_path, content):
     (tmp_path / "t.csv").write_bytes(content.encode())
-    with pytest.raises(IntakeError, match="makes other rows"):
+    with pytest.raises(IntakeError, match="would read other rows"):
         tabular_datasets.as_azure_reads([tmp_path / "t.csv"], Table("csv", (("a", "int64"), ("b", "str")), 2))
 
 
-def test_a_table_is_registered_where_it_lies_without_reading_its_rows(cloud, tmp_path):
+def test_a_table_is_registered_in_place_without_reading_its_rows(cloud, tmp_path):
     import pyarrow
     from pyarrow import parquet
 

@@ -17,7 +17,7 @@ from services.errors import NotFound, StudioError
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 
 
-def test_a_model_registered_elsewhere_is_listed_with_what_is_known_of_it(cloud, ws, tmp_path):
+def test_a_model_registered_elsewhere_is_listed(cloud, ws, tmp_path):
     from azureml.core import Model
 
     (tmp_path / "m.bin").write_bytes(b"x")
@@ -27,13 +27,13 @@ def test_a_model_registered_elsewhere_is_listed_with_what_is_known_of_it(cloud, 
     assert (model.description, dict(model.tags), model.usable) == ("text", {"a": "b"}, True)
 
 
-def test_what_is_known_of_a_model_goes_with_it_to_another_machine(cloud, model_file, tmp_path):
+def test_a_model_s_properties_are_known_on_another_machine(cloud, model_file, tmp_path):
     made = cloud.register_model("m", model_file)
     another = AzureWorkspace(cloud.connection, tmp_path / "another machine", blocking=True)
     assert replace(another.model("m"), created_at=made.created_at) == made
 
 
-def test_models_are_registered_from_anywhere_at_once_and_the_working_folder_stays(cloud, tmp_path):
+def test_models_are_registered_in_parallel_from_any_folder(cloud, tmp_path):
     """`Model.register` takes what is below the working folder only, which is the whole process's."""
     before = os.getcwd()
     places = [tmp_path / f"folder {number}" / f"My model ({number}).bin" for number in range(4)]
@@ -48,7 +48,7 @@ def test_models_are_registered_from_anywhere_at_once_and_the_working_folder_stay
     assert os.getcwd() == before
 
 
-def test_the_two_calls_that_register_a_model_are_those_of_the_sdk_s_own(cloud):
+def test_a_model_is_registered_by_the_sdk_s_own_two_calls(cloud):
     from azureml.core import Model
 
     source = inspect.getsource(Model.register)
@@ -59,7 +59,7 @@ def test_the_two_calls_that_register_a_model_are_those_of_the_sdk_s_own(cloud):
     assert "model = Model._register_with_asset(workspace, model_name, asset_id, tags, properties, description," in source
 
 
-def test_a_model_s_arrival_is_told_piece_by_piece_and_one_that_breaks_off_registers_nothing(cloud, tmp_path, azure, monkeypatch, capsys):
+def test_a_model_s_upload_shows_progress_and_registers_all_or_nothing(cloud, tmp_path, azure, monkeypatch, capsys):
     monkeypatch.setattr(downloads, "CHUNK_BYTES", 40_000)
     monkeypatch.setattr(block_upload, "CHUNK_BYTES", 40_000)
     monkeypatch.setattr("services.azure.workspace._PROGRESS_SECONDS", 0)
@@ -76,7 +76,7 @@ def test_a_model_s_arrival_is_told_piece_by_piece_and_one_that_breaks_off_regist
     assert [model.reference for model in cloud._cache.models.fetch()] == ["m:1"]
 
 
-def test_a_lost_answer_of_the_registration_leaves_one_version_in_every_list(cloud, model_file, azure, tmp_path):
+def test_a_lost_answer_of_a_registration_leaves_one_version(cloud, model_file, azure, tmp_path):
     azure.service.fault("POST *modelmanagement*/models", lost=True)
     azure.service.fault("DELETE *modelmanagement*/models/*", status=403)  # the twin can't be taken away
     made = cloud.register_model("m", model_file)

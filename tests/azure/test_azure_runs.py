@@ -74,7 +74,7 @@ def rows_of(workspace, run: Run) -> list[bytes]:
     return sorted(workspace.runs.output(run.id)["parallel_run_step.txt"].read_bytes().splitlines())
 
 
-def test_a_run_predicts_what_the_same_run_predicts_on_this_machine(cloud, workspace, model_file, csv_folder, finish):
+def test_a_run_predicts_the_same_as_on_this_machine(cloud, workspace, model_file, csv_folder, finish):
     files, script = csv_folder(25), str(BUILT_IN / "batch_scoring_script.py")
     ended, pages = [], []
     for place in (workspace, cloud):
@@ -94,7 +94,7 @@ def test_a_run_predicts_what_the_same_run_predicts_on_this_machine(cloud, worksp
     assert pages[0] == pages[1]
 
 
-def test_a_run_leaves_its_logs_and_its_place_in_the_studio(cloud, done):
+def test_a_run_leaves_its_logs_and_a_link_to_the_studio(cloud, done):
     run = done()
     assert run.status is RunStatus.COMPLETED, run.error
     logs = cloud.runs.logs(run.id)
@@ -106,7 +106,7 @@ def test_a_run_leaves_its_logs_and_its_place_in_the_studio(cloud, done):
     assert cloud.runs.environment(run.id).python_version == "3.11"
 
 
-def test_a_run_tells_its_mini_batches_while_it_goes_on_and_ends_there_too_when_it_is_canceled(cloud, submit, finish, azure):
+def test_a_running_run_shows_its_mini_batches_and_is_canceled_there_too(cloud, submit, finish, azure):
     run = submit(slowly("600 * ('0006' in mini_batch[0])"))
     going_on = finish(cloud, run.id, until=lambda run: run.mini_batches_done == 2)
     assert (going_on.status, going_on.mini_batches_total, going_on.items_succeeded) == (RunStatus.RUNNING, 3, None)
@@ -117,7 +117,7 @@ def test_a_run_tells_its_mini_batches_while_it_goes_on_and_ends_there_too_when_i
     assert azure.service.count("DELETE *PipelineRuns/*/Execution") == 1
 
 
-def test_a_run_whose_runner_is_killed_goes_on_and_is_followed_again(cloud, submit, finish, kill_runner, azure, tmp_path):
+def test_a_run_goes_on_without_its_runner_and_is_resumed(cloud, submit, finish, kill_runner, azure, tmp_path):
     run = submit(waiting(tmp_path / "gate"))
     finish(cloud, run.id, until=lambda _: cloud.pipelines.of(run.id))
     assert kill_runner(cloud, run.id)
@@ -149,7 +149,7 @@ def test_a_lost_answer_of_the_submission_starts_no_second_run(cloud, done, azure
 
 
 @pytest.mark.parametrize("cloud", [{"sign_in": SignIn.DEVICE_CODE}], indirect=True)
-def test_a_run_that_lasts_longer_than_a_person_s_token_is_lent_another(azure, submit, cloud, finish, monkeypatch):
+def test_a_run_longer_than_a_person_s_token_gets_another(azure, submit, cloud, finish, monkeypatch):
     def enter_the_code() -> None:
         deadline = time.monotonic() + 150
         while "enter the code" not in cloud.state().message and time.monotonic() < deadline:
@@ -175,7 +175,7 @@ def test_a_double_click_is_one_run(cloud, submit, finish):
     assert len(cloud.runs.latest()) == 1
 
 
-def test_just_the_files_without_a_row_are_scored_again_and_the_table_has_both_runs(cloud, finish, tmp_path, entry_script):
+def test_only_failed_files_are_rerun_and_the_table_has_both_runs(cloud, finish, tmp_path, entry_script):
     for name in ("a/1.csv", "a/2.csv", "b/1.csv", "b/deep/2.csv"):
         (tmp_path / "rows" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "rows" / name).write_text(name)
@@ -200,7 +200,7 @@ def test_just_the_files_without_a_row_are_scored_again_and_the_table_has_both_ru
     assert [dataset.reference for dataset in cloud._cache.datasets.fetch()] == ["rows:1"]  # the two files are no dataset of their own
 
 
-def test_a_run_that_fails_says_why_and_brings_its_logs(cloud, done):
+def test_a_failed_run_shows_its_cause_and_its_logs(cloud, done):
     raises = "def run(mini_batch):\n    raise ValueError('no good: ' + mini_batch[0][-8:])\n"
     run = done(raises, settings={"error_threshold": 2, "run_max_try": 1})
     assert run.status is RunStatus.FAILED
@@ -213,7 +213,7 @@ def test_a_run_that_fails_says_why_and_brings_its_logs(cloud, done):
     assert cloud.runs.predictions(run.id).count() == 0
 
 
-def test_what_goes_wrong_while_a_run_is_followed_is_waited_out(cloud, submit, finish, azure, tmp_path):
+def test_errors_while_a_run_is_followed_are_retried(cloud, submit, finish, azure, tmp_path):
     run = submit(waiting(tmp_path / "gate"))
     finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
     faults = [{"status": 401}, {"status": 403}, {"status": 429, "retry_after": 1}, {"status": 500}, {"cut": True}]
@@ -226,7 +226,7 @@ def test_what_goes_wrong_while_a_run_is_followed_is_waited_out(cloud, submit, fi
     assert {401, 403, 429, 500, 0} <= set(answers)
 
 
-def test_a_run_that_may_not_be_read_any_more_is_left_to_itself_and_can_be_followed_again(cloud, submit, finish, azure, tmp_path):
+def test_a_run_that_can_not_be_read_any_more_can_be_resumed(cloud, submit, finish, azure, tmp_path):
     run = submit(waiting(tmp_path / "gate"))
     finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
     azure.service.fault("GET *pipelines*PipelineRuns/*", count=None, status=403, code="AuthorizationFailed", message="You may not.")
@@ -239,7 +239,7 @@ def test_a_run_that_may_not_be_read_any_more_is_left_to_itself_and_can_be_follow
     assert finish(cloud, run.id).status is RunStatus.COMPLETED
 
 
-def test_what_the_service_refuses_of_a_submission_ends_the_run_and_starts_nothing(cloud, done, azure):
+def test_a_refused_submission_fails_the_run_and_starts_nothing(cloud, done, azure):
     azure.service.fault("POST *PipelineRuns/Unsubmitted/*", count=None, status=400, code="UserError", message="The quota is used up.")
     run = done()
     assert (run.status, run.error_code) == (RunStatus.FAILED, "NotSubmitted")
@@ -247,7 +247,7 @@ def test_what_the_service_refuses_of_a_submission_ends_the_run_and_starts_nothin
     assert azure.service.count("POST *PipelineRuns/Submit/*") == 0
 
 
-def test_the_same_run_takes_the_earlier_output_unless_that_is_switched_off(cloud, submit, done, finish):
+def test_the_same_run_reuses_the_earlier_output_if_allowed(cloud, submit, done, finish):
     first = done()
     again = done()
     submitted = submit(allow_reuse=False), submit(rerun_of=first.id)
@@ -256,7 +256,7 @@ def test_the_same_run_takes_the_earlier_output_unless_that_is_switched_off(cloud
     assert rows_of(cloud, first) == rows_of(cloud, again) == rows_of(cloud, anew) == rows_of(cloud, rerun)
 
 
-def test_a_published_run_is_run_again_with_another_mini_batch_size(cloud, done, finish, azure):
+def test_a_published_pipeline_runs_with_another_mini_batch_size(cloud, done, finish, azure):
     run = done()
     published = cloud.pipelines.publish(run.id, "nightly", "every night")
     assert (published.active, published.defaults["mini_batch_size"]) == (True, "3")
@@ -303,7 +303,7 @@ def test_the_history_has_the_runs_that_somebody_else_started(cloud, done, ws, tm
     assert {each.status for each in cloud.pipelines.history("batch-scoring")} == {RunStatus.COMPLETED}
 
 
-def test_the_secret_is_told_to_the_runner_and_to_nobody_else(cloud, submit, finish):
+def test_the_secret_reaches_the_runner_and_nothing_else(cloud, submit, finish):
     secret = os.environ["AZURE_CLIENT_SECRET"]
     run = submit(slowly(600))
     finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
@@ -321,7 +321,7 @@ def files_below(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
 
 
-def test_an_output_that_does_not_come_whole_is_fetched_again(cloud, done, azure):
+def test_an_incomplete_output_is_downloaded_again(cloud, done, azure):
     azure.service.fault("GET *inferences/parallel_run_step.txt*", status=403, code="AuthorizationFailure", message="Not now.")
     run = done()
     assert (run.status, run.error) == (RunStatus.COMPLETED, None)
@@ -329,7 +329,7 @@ def test_an_output_that_does_not_come_whole_is_fetched_again(cloud, done, azure)
     assert azure.service.count("GET *inferences/parallel_run_step.txt*") > 1
 
 
-def test_modules_beside_the_script_go_along_and_shadow_nothing_of_the_runner(cloud, done, entry_script):
+def test_modules_beside_the_script_are_uploaded_and_shadow_nothing(cloud, done, entry_script):
     entry_script("def label(text): return text.upper()\n", "utils.py")
     entry_script("raise RuntimeError('not for the runner')\n", "services.py")
     run = done("import utils\ndef run(mini_batch):\n    return [utils.label('ok')] * len(mini_batch)\n")
@@ -361,7 +361,7 @@ def test_the_rows_of_a_summary_only_run_are_what_its_script_wrote(cloud, done):
         ("source_directory", {"source_directory": "/proc"}, {}),
     ],
 )
-def test_what_azure_ml_would_refuse_is_said_at_its_field(cloud, submit, field, asked, settings):
+def test_a_value_that_azure_ml_would_refuse_is_refused_at_its_field(cloud, submit, field, asked, settings):
     with pytest.raises(SettingsError) as refused:
         submit(settings=settings, **asked)
     assert refused.value.field == field

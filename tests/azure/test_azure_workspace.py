@@ -36,7 +36,7 @@ def wait_for(holds, seconds: float = 120) -> None:
 # ---- where runs go -----------------------------------------------------------------------------------------------------------------
 
 
-def test_clusters_and_datastores_are_told_with_what_a_person_chooses_by(cloud):
+def test_compute_targets_and_datastores_are_listed_with_their_details(cloud):
     cpu = next(target for target in cloud.compute_targets() if target.name == "cpu-cluster")
     assert (cpu.type, cpu.size, cpu.nodes, cpu.max_nodes, cpu.usable) == ("AmlCompute", "STANDARD_DS3_V2", 0, 4, True)
     assert next((store.name, store.is_default) for store in cloud.datastores()) == ("workspaceblobstore", True)
@@ -54,13 +54,13 @@ def test_an_environment_is_made_from_a_conda_file(cloud, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "name: x\n", "a: [", "\x00", "dependencies: python"])
-def test_what_is_no_conda_file_is_refused(cloud, tmp_path, text):
+def test_a_file_that_is_not_a_conda_file_is_refused(cloud, tmp_path, text):
     (tmp_path / "conda.yml").write_text(text)
     with pytest.raises(IntakeError, match=r"conda\.yml"):
         cloud.register_environment("mine", str(tmp_path / "conda.yml"))
 
 
-def test_a_run_that_names_no_environment_gets_this_program_s_own_versions(cloud):
+def test_the_default_environment_has_this_program_s_versions(cloud):
     import joblib
     import sklearn
 
@@ -77,14 +77,14 @@ def test_a_run_that_names_no_environment_gets_this_program_s_own_versions(cloud)
     assert sent.name == shown.name
 
 
-def test_an_environment_that_is_not_there_is_said_by_its_name(cloud):
+def test_a_missing_environment_is_not_found(cloud):
     from services.azure.catalog.environments import sdk_environment
 
     with pytest.raises(NotFound, match="ghost"):
         sdk_environment(cloud._session, "ghost")
 
 
-def test_what_can_not_run_there_is_refused_at_its_field_before_anything_is_sent(cloud, azure, csv_folder, entry_script):
+def test_a_request_that_can_not_run_is_refused_before_anything_is_sent(cloud, azure, csv_folder, entry_script):
     cloud.register_dataset("d", csv_folder(2))
     script = str(entry_script("def run(mini_batch): return mini_batch"))
     cloud.compute_targets()
@@ -96,7 +96,7 @@ def test_what_can_not_run_there_is_refused_at_its_field_before_anything_is_sent(
     assert not [seen for seen in azure.requests if "POST" in seen.line]
 
 
-def test_the_self_check_says_what_holds_and_what_does_not(cloud, azure):
+def test_the_self_check_shows_what_passes_and_what_fails(cloud, azure):
     assert all(holds for _, holds, _ in cloud.self_check())
     azure.service.fault("GET *computes*", status=403, message="no reader role", count=None)
     checks = {what: (holds, detail) for what, holds, detail in cloud.self_check()}
@@ -118,7 +118,7 @@ def test_the_self_check_says_what_holds_and_what_does_not(cloud, azure):
     ],
 )
 @pytest.mark.parametrize("name", ["models", "datasets", "compute_targets", "environments", "datastores"])
-def test_a_refusal_becomes_words_and_what_was_known_stays(cloud, azure, name, fault, kind, words):
+def test_a_refused_list_raises_our_error_and_keeps_what_was_known(cloud, azure, name, fault, kind, words):
     patterns = {"models": MODELS, "datasets": "GET *dataset/v1.0*", "compute_targets": "GET *computes*",
                 "environments": "GET *environments*", "datastores": "GET *datastore/v1.0*"}  # fmt: skip
     listing = getattr(cloud._cache, name)
@@ -134,13 +134,13 @@ def test_a_refusal_becomes_words_and_what_was_known_stays(cloud, azure, name, fa
 @pytest.mark.parametrize(
     ("name", "pattern"), [("models", MODELS), ("datasets", "GET *dataset/v1.0*"), ("environments", "GET *environments*")]
 )
-def test_what_passes_is_waited_out(cloud, azure, name, pattern, fault):
+def test_transient_errors_are_retried(cloud, azure, name, pattern, fault):
     azure.service.fault(pattern, **fault)
     getattr(cloud._cache, name).fetch()
     assert azure.service.count(pattern) >= 1
 
 
-def test_a_token_that_is_not_taken_any_more_is_one_refusal_then_a_new_one_is_got(cloud, azure):
+def test_a_refused_token_is_replaced_at_the_next_call(cloud, azure):
     cloud.models()
     azure.service.expire_tokens()
     with pytest.raises(WorkspaceUnavailable, match="expired"):
@@ -148,7 +148,7 @@ def test_a_token_that_is_not_taken_any_more_is_one_refusal_then_a_new_one_is_got
     assert cloud._cache.models.fetch() == []
 
 
-def test_a_wrong_secret_is_said_and_not_shown(azure, tmp_path, monkeypatch):
+def test_a_wrong_secret_is_reported_and_not_shown(azure, tmp_path, monkeypatch):
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "wrong-secret-of-the-test")
     wrong = AzureWorkspace(from_environment(tmp_path), tmp_path / "home", blocking=True)
     with pytest.raises(WorkspaceUnavailable, match="can't be opened") as refused:
@@ -156,14 +156,14 @@ def test_a_wrong_secret_is_said_and_not_shown(azure, tmp_path, monkeypatch):
     assert "wrong-secret" not in refused.value.message + refused.value.hint
 
 
-def test_a_workspace_that_is_not_there_is_said_by_its_place(azure, tmp_path, monkeypatch):
+def test_a_missing_workspace_is_named(azure, tmp_path, monkeypatch):
     monkeypatch.setenv("AZURE_WORKSPACE_NAME", "ghost")
     with pytest.raises((WorkspaceUnavailable, NotFound), match="rg-batch / ghost can't be opened") as refused:
         AzureWorkspace(from_environment(tmp_path), tmp_path / "home", blocking=True).models()
     assert refused.value.hint == "Check the subscription, the resource group and the name of the workspace."
 
 
-def test_an_address_that_nobody_answers_at_is_out_of_reach(azure, tmp_path, monkeypatch):
+def test_a_cut_connection_is_reported_as_unreachable(azure, tmp_path, monkeypatch):
     cloud = AzureWorkspace(from_environment(tmp_path), tmp_path / "home", blocking=True)
     cloud.models()
     azure.service.fault("GET *environments*", cut=True, count=None)
@@ -174,7 +174,7 @@ def test_an_address_that_nobody_answers_at_is_out_of_reach(azure, tmp_path, monk
 # ---- the dashboard's: nothing waits ------------------------------------------------------------------------------------------------
 
 
-def test_the_dashboard_s_workspace_answers_at_once_while_azure_does_not_answer(dashboard_s, cloud, azure, model_file):
+def test_the_dashboard_answers_at_once_while_azure_does_not(dashboard_s, cloud, azure, model_file):
     cloud.register_model("m", model_file)
     azure.service.fault("* https://*", held=True, count=None)
     workspace = dashboard_s()
@@ -189,7 +189,7 @@ def test_the_dashboard_s_workspace_answers_at_once_while_azure_does_not_answer(d
     assert [model.reference for model in workspace.models()] == ["m:1"]
 
 
-def test_that_azure_is_busy_is_the_dashboard_s_message_until_it_is_over(dashboard_s, azure, model_file, monkeypatch):
+def test_the_dashboard_shows_a_message_while_azure_throttles(dashboard_s, azure, model_file, monkeypatch):
     from azureml._restclient import clientbase
 
     monkeypatch.setattr(throttling, "NOTIFY_AFTER_SECONDS", 0.2)
@@ -210,7 +210,7 @@ def test_that_azure_is_busy_is_the_dashboard_s_message_until_it_is_over(dashboar
     assert workspace.state().message == ""
 
 
-def test_after_a_start_the_lists_are_those_of_before_with_their_age(dashboard_s, model_file):
+def test_after_a_start_the_cached_lists_have_their_age(dashboard_s, model_file):
     first = dashboard_s()
     first.open()
     wait_for(lambda: first.state().lists == 5)
@@ -223,7 +223,7 @@ def test_after_a_start_the_lists_are_those_of_before_with_their_age(dashboard_s,
     assert not second.state().is_open
 
 
-def test_what_goes_wrong_in_the_background_is_told_by_the_state(dashboard_s, azure):
+def test_an_error_in_the_background_is_in_the_state(dashboard_s, azure):
     azure.service.fault(MODELS, status=403, count=None)
     workspace = dashboard_s()
     workspace.open()
@@ -235,7 +235,7 @@ def test_what_goes_wrong_in_the_background_is_told_by_the_state(dashboard_s, azu
     assert workspace.state().error is None
 
 
-def test_lists_are_fetched_by_one_thread_however_many_ask(dashboard_s, azure):
+def test_lists_are_fetched_by_one_thread(dashboard_s, azure):
     azure.service.fault("* https://*", held=True, count=None)
     workspace = dashboard_s()
     for _ in range(5):
@@ -249,7 +249,7 @@ def test_lists_are_fetched_by_one_thread_however_many_ask(dashboard_s, azure):
 # ---- what the SDK does beside ------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_that_the_sdk_prints_reaches_standard_output(cloud, csv_folder, model_file, capfd):
+def test_nothing_from_the_sdk_reaches_standard_output(cloud, csv_folder, model_file, capfd):
     cloud.register_model("m", model_file)
     dataset = cloud.register_dataset("d", csv_folder(2))
     cloud.local_file(dataset, "0000.csv")

@@ -67,7 +67,7 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def test_a_download_that_broke_off_goes_on_where_it_was(put, fetch, azure, tmp_path):
+def test_a_download_that_broke_off_is_continued(put, fetch, azure, tmp_path):
     content = put()
     pieces = "GET *out/rows.txt*"
 
@@ -85,7 +85,7 @@ def test_a_download_that_broke_off_goes_on_where_it_was(put, fetch, azure, tmp_p
     assert azure.service.count(pieces) == 3  # of the four pieces
 
 
-def test_what_was_changed_meanwhile_is_fetched_from_its_beginning(put, fetch, tmp_path):
+def test_a_blob_changed_meanwhile_is_downloaded_from_its_beginning(put, fetch, tmp_path):
     put()
     changed: list[bytes] = []
 
@@ -99,7 +99,7 @@ def test_what_was_changed_meanwhile_is_fetched_from_its_beginning(put, fetch, tm
     assert what_is_here(tmp_path / "here") == {"out/rows.txt": digest(changed[0])}
 
 
-def test_many_files_empty_ones_among_them_arrive_and_are_counted_together(put, container, fetch, tmp_path):
+def test_many_files_share_one_progress(put, container, fetch, tmp_path):
     wanted = {name: digest(put(name, seed)) for seed, name in enumerate(("out/a", "out/b/ö c[1].txt", "out/" + "é" * 100))}
     container.upload_blob("out/empty", b"", overwrite=True)
     container.upload_blob("out/b", b"", overwrite=True)  # stands for the folder
@@ -107,7 +107,7 @@ def test_many_files_empty_ones_among_them_arrive_and_are_counted_together(put, c
     assert what_is_here(tmp_path / "here") == wanted | {"out/empty": digest(b"")}
 
 
-def test_what_is_not_of_the_md5_that_azure_tells_is_not_taken(put, fetch, tmp_path):
+def test_a_download_with_another_md5_is_refused(put, fetch, tmp_path):
     content = put()
     with pytest.raises(WorkspaceUnavailable, match="MD5"):
         fetch(lambda here, of: _spoil(tmp_path / "here/out") if here == of else None)
@@ -121,7 +121,7 @@ def _spoil(folder: Path) -> None:
         file.write(b"spoiled")
 
 
-def test_a_full_disk_is_said_and_what_has_come_stays(put, fetch, tmp_path):
+def test_a_full_disk_is_reported_and_what_arrived_stays(put, fetch, tmp_path):
     """The limit on a file's size stands in for it: a write fails in the same place, with the like error."""
     content, limits = put(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE // 2, limits[1]))
@@ -134,7 +134,7 @@ def test_a_full_disk_is_said_and_what_has_come_stays(put, fetch, tmp_path):
     assert what_is_here(tmp_path / "here") == {"out/rows.txt": digest(content)}
 
 
-def test_what_the_disk_has_no_room_for_is_not_begun(put, container, tmp_path, azure):
+def test_a_download_without_disk_space_is_not_started(put, container, tmp_path, azure):
     put()
     (blob,) = downloads.blobs_below(container, "out/")
     blob.size = 10**18
@@ -143,7 +143,7 @@ def test_what_the_disk_has_no_room_for_is_not_begun(put, container, tmp_path, az
     assert azure.service.count("GET *out/rows.txt*") == 0
 
 
-def test_a_file_that_broke_off_on_its_way_up_goes_on_where_it_was(container, azure, tmp_path, monkeypatch):
+def test_a_large_file_s_upload_that_broke_off_is_continued(container, azure, tmp_path, monkeypatch):
     monkeypatch.setattr(block_upload, "CHUNK_BYTES", SIZE // 3)
     content, arrived = random.Random(1).randbytes(SIZE), list[int]()
     (tmp_path / "big").write_bytes(content)

@@ -24,7 +24,7 @@ def test_a_refusal_reaches_the_caller_once(ws, azure, status):
     assert [seen.status for seen in azure.requests if "/models" in seen.line] == [status, 200]
 
 
-def test_what_can_be_tried_again_is_tried_again_by_the_sdk(ws, azure):
+def test_the_sdk_retries_transient_errors(ws, azure):
     azure.service.fault(MODELS, status=429, retry_after=1)
     azure.service.fault(MODELS, status=500)
     azure.service.fault(MODELS, cut=True)
@@ -32,7 +32,7 @@ def test_what_can_be_tried_again_is_tried_again_by_the_sdk(ws, azure):
     assert [seen.status for seen in azure.requests if "/models" in seen.line] == [429, 500, 0, 200]
 
 
-def test_a_lost_answer_had_its_effect(ws, azure):
+def test_a_request_with_a_lost_answer_had_its_effect(ws, azure):
     from azureml.core import Model
 
     Path("model.pkl").write_bytes(b"a model")
@@ -41,7 +41,7 @@ def test_a_lost_answer_had_its_effect(ws, azure):
     assert models(ws) == ["clf:2", "clf:1"]
 
 
-def test_a_slow_answer_comes_late(ws, azure):
+def test_a_slow_answer_arrives_late(ws, azure):
     azure.service.fault(MODELS, seconds=0.5)
     azure.service.clear()
     assert models(ws) == []
@@ -51,7 +51,7 @@ def test_a_slow_answer_comes_late(ws, azure):
     assert second - first >= 0.3
 
 
-def test_a_swallowed_upload_leaves_an_empty_blob_and_the_sdk_says_nothing(ws, azure):
+def test_a_swallowed_upload_error_leaves_an_empty_blob(ws, azure):
     from azureml.core import Dataset
 
     Path("files").mkdir()
@@ -63,7 +63,7 @@ def test_a_swallowed_upload_leaves_an_empty_blob_and_the_sdk_says_nothing(ws, az
     assert {path.name: path.read_text() for path in Path("there").iterdir()} == {"0.csv": "0\n", "1.csv": "", "2.csv": "2\n"}
 
 
-def test_a_token_that_is_no_longer_taken_is_refused(ws, azure):
+def test_an_expired_token_is_refused(ws, azure):
     assert models(ws) == []
     azure.service.expire_tokens()
     with pytest.raises(Exception, match="token has expired"):
@@ -82,7 +82,7 @@ def test_an_unknown_workspace_and_a_wrong_secret_are_refused(azure):
         Workspace.get(azure.workspace, auth=ServicePrincipalAuthentication(*who, "wrong"), **where)
 
 
-def test_lists_come_in_pages_and_the_sdk_reads_them_all(ws, azure):
+def test_the_sdk_reads_all_pages_of_a_list(ws, azure):
     from azureml.core import Dataset, Environment, Experiment, Model
 
     azure.service.set_page_size(1, azure.workspace)
@@ -106,7 +106,7 @@ def test_lists_come_in_pages_and_the_sdk_reads_them_all(ws, azure):
     assert found == {"models": 3, "datasets": 3, "environments": 4, "runs": 3}
 
 
-def test_what_the_stand_in_does_not_play_is_named(azure_service, ws, azure):
+def test_an_unsupported_request_is_named(azure_service, ws, azure):
     import requests
 
     answer = requests.get("https://westeurope.api.azureml.ms/nobody/knows", headers=ws._auth.get_authentication_header(), timeout=60)
@@ -117,7 +117,7 @@ def test_what_the_stand_in_does_not_play_is_named(azure_service, ws, azure):
     azure_service.clear()  # else this very test would fail
 
 
-def test_a_torn_download_is_taken_up_again_or_refused_and_never_half_a_file(ws, azure):
+def test_a_cut_download_is_continued_or_refused(ws, azure):
     from azureml.core import Dataset
 
     content = bytes(range(256)) * 4_000
@@ -130,7 +130,7 @@ def test_a_torn_download_is_taken_up_again_or_refused_and_never_half_a_file(ws, 
     assert azure.service.count("GET *large.bin*") == 2
 
 
-def test_a_cluster_comes_and_goes(ws, azure):
+def test_a_cluster_is_added_and_removed(ws, azure):
     azure.service.set_compute("new", azure.workspace, max_nodes=7)
     azure.service.remove_compute("gpu-cluster", azure.workspace)
     found = {name: target.scale_settings.maximum_node_count for name, target in ws.compute_targets.items()}

@@ -42,7 +42,7 @@ def plan(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_settings_that_may_be_pipeline_parameters_are_and_no_others():
+def test_exactly_the_allowed_settings_are_pipeline_parameters():
     from azureml.pipeline.core import PipelineParameter
 
     settings = ParallelRunSettings(
@@ -57,13 +57,13 @@ def test_the_settings_that_may_be_pipeline_parameters_are_and_no_others():
     }
 
 
-def test_the_chosen_model_is_told_to_the_script_unless_the_person_names_one():
+def test_the_chosen_model_is_an_argument_of_the_script():
     assert pipeline.model_arguments(REQUEST) == ["--model-name", "digits", "--model-version", "2"]
     assert pipeline.model_arguments(replace(REQUEST, arguments=("--model-name", "other"))) == []
     assert pipeline.model_arguments(replace(REQUEST, models=())) == []
 
 
-def test_only_python_files_go_along_with_a_script_whose_folder_nobody_named(tmp_path):
+def test_only_python_files_beside_a_script_are_uploaded(tmp_path):
     home = tmp_path / "anybodys home"
     for name in ("score.py", "helper.py", "labels.txt", "package/__init__.py", "package/deep/part.py", ".env", ".secret.py", "id_rsa",
                  "photos/1.jpg", "other/notes.py"):  # fmt: skip
@@ -78,7 +78,7 @@ def test_only_python_files_go_along_with_a_script_whose_folder_nobody_named(tmp_
 # ---- what is noted -----------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_plan_and_a_pipeline_run_are_read_back_as_they_were_noted(folder, plan):
+def test_a_plan_and_a_pipeline_run_are_read_back_unchanged(folder, plan):
     noted = replace(plan("a.csv"), published_id="1", parameters={"mini_batch_size": "5"})
     assert from_json(to_json(noted), RunPlan) == noted
     known = PipelineRun("1", "batch-scoring", RunStatus.QUEUED, step="Queued", run_id="run-1")
@@ -104,7 +104,7 @@ def test_the_output_is_found_wherever_it_nests(tmp_path, nested):
     assert artifacts._root(tmp_path, "azureml/1234/inferences", "parallel_run_step.txt") == place
 
 
-def test_rows_that_begin_with_a_nodes_own_mount_point_find_their_files(folder, plan):
+def test_rows_with_a_node_s_mount_point_find_their_files(folder, plan):
     names = ("a.csv", "deep/b.csv", "c d.csv")
     rows = ["/mnt/azureml/1/batch_data/c d.csv: x", "/mnt/azureml/2/batch_data/deep/b.csv: y", "a.csv: /z/a.csv"]
     (folder.output / "parallel_run_step.txt").write_text("\n".join(rows) + "\n")
@@ -125,7 +125,7 @@ def test_rows_are_counted_without_a_header(folder, plan, text, arguments, count)
     assert sum(text is not None for part in output_reader.scored(folder, its) for text in part.read.predictions) == count
 
 
-def test_the_scripts_own_words_come_before_what_the_service_makes_of_them(folder):
+def test_the_script_s_error_comes_before_the_service_s_message(folder):
     details = {"error": {"error": {"code": "UserError", "message": "SystemExit: 42"}}}
     assert failures.reason(details, folder) == ("UserError", "SystemExit: 42")
     (folder.logs / "user" / "error").mkdir(parents=True)
@@ -137,7 +137,7 @@ def test_the_scripts_own_words_come_before_what_the_service_makes_of_them(folder
 # ---- recurrence --------------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_recurrence_is_said_in_words_and_refused_where_it_is_none():
+def test_a_recurrence_is_described_or_refused():
     assert str(Recurrence(Frequency.WEEK, 2, "06:30", ("Monday", "Friday"))) == "every 2 weeks on Monday, Friday at 06:30 UTC"
     assert str(Recurrence(Frequency.DAY)) == "every day"
     wrong = [("interval", {"interval": 0}), ("time_of_day", {"time_of_day": "25:00"}), ("time_of_day", {"time_of_day": "noon"})]

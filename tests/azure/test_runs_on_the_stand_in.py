@@ -27,7 +27,7 @@ def rows_of(run, folder="results"):
     return sorted(found.read_text().splitlines())
 
 
-def test_a_pipeline_is_scored_and_its_rows_and_logs_come_back(ws, pipeline, finish_azure):
+def test_a_pipeline_s_rows_and_logs_are_downloaded(ws, pipeline, finish_azure):
     from azureml.core import Experiment
 
     run = submit(ws, pipeline(), tags={"studio": "1"})
@@ -42,7 +42,7 @@ def test_a_pipeline_is_scored_and_its_rows_and_logs_come_back(ws, pipeline, fini
     assert ws.get_run(run.id).experiment.name == "exp"
 
 
-def test_a_step_that_may_be_reused_takes_the_earlier_output(ws, azure, pipeline, finish_azure):
+def test_a_step_reuses_the_earlier_output(ws, azure, pipeline, finish_azure):
     first = submit(ws, pipeline("def run(b):\n    return b\n", allow_reuse=True))
     assert finish_azure(first) == "Finished"
     again = submit(ws, pipeline("def run(b):\n    return b\n", allow_reuse=True))
@@ -51,7 +51,7 @@ def test_a_step_that_may_be_reused_takes_the_earlier_output(ws, azure, pipeline,
     assert rows_of(again, "again") == rows_of(first, "first")
 
 
-def test_a_run_whose_script_raises_fails_and_says_why(ws, pipeline, finish_azure):
+def test_a_run_whose_script_raises_fails_with_its_cause(ws, pipeline, finish_azure):
     script = "def run(mini_batch):\n    raise ValueError('no such colour')\n"
     run = submit(ws, pipeline(script, run_max_try=1))
     assert finish_azure(run) == "Failed"
@@ -61,7 +61,7 @@ def test_a_run_whose_script_raises_fails_and_says_why(ws, pipeline, finish_azure
     assert "no such colour" in step.get_details_with_logs()["logFiles"]["logs/job_error.txt"]
 
 
-def test_a_run_is_queued_runs_and_is_cancelled(ws, azure, pipeline, finish_azure):
+def test_a_run_is_queued_running_and_canceled(ws, azure, pipeline, finish_azure):
     azure.service.set_queue_seconds(600, azure.workspace)
     run = submit(ws, pipeline("import time\ndef run(b):\n    time.sleep(600)\n"))
     finish_azure(run, until=lambda run: [child.get_status() for child in run.get_children()] == ["Queued"])
@@ -79,7 +79,7 @@ def test_a_step_gets_no_more_nodes_than_its_cluster_has(ws, pipeline, finish_azu
     assert words is None or words in step_of(run).get_details()["error"]["error"]["message"]
 
 
-def test_pipeline_parameters_arrive_and_so_do_arguments_variables_and_side_inputs(ws, rows, pipeline, finish_azure):
+def test_a_script_gets_parameters_arguments_and_side_inputs(ws, rows, pipeline, finish_azure):
     from azureml.pipeline.core import PipelineParameter
 
     script = """

@@ -65,7 +65,7 @@ def test_a_service_principal(azure, works, tmp_path):
     assert works(Session(from_environment(tmp_path)))
 
 
-def test_a_device_code_is_told_to_the_person_and_its_token_lent_to_the_run_s_process(place, works, azure):
+def test_a_device_code_signs_in_and_its_token_is_relayed_to_runners(place, works, azure):
     told: list[str] = []
 
     def tell(sentence: str) -> None:
@@ -131,7 +131,7 @@ def test_a_managed_identity(place, works, managed_identity):
     assert all("client_id=of-the-user" in question for question in managed_identity)
 
 
-def test_an_azure_cli_where_nobody_is_signed_in_is_said(place, tmp_path, monkeypatch):
+def test_an_azure_cli_without_a_sign_in_is_reported(place, tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "az").write_text("#!/bin/sh\necho 'ERROR: Please run az login to setup account.' >&2\nexit 1\n")
     (tmp_path / "bin" / "az").chmod(stat.S_IRWXU)
@@ -141,7 +141,7 @@ def test_an_azure_cli_where_nobody_is_signed_in_is_said(place, tmp_path, monkeyp
     assert "az login" in refused.value.message + refused.value.hint
 
 
-def test_without_a_secret_a_service_principal_is_not_even_tried(place, azure):
+def test_a_service_principal_without_a_secret_is_not_tried(place, azure):
     azure.service.clear()
     session = Session(replace(place, sign_in=SignIn.SERVICE_PRINCIPAL, client_id="somebody"))
     with pytest.raises(WorkspaceUnavailable, match="no secret for the service principal somebody"):
@@ -149,7 +149,7 @@ def test_without_a_secret_a_service_principal_is_not_even_tried(place, azure):
     assert azure.requests == []
 
 
-def test_a_borrowed_token_is_replaced_by_the_next_line_and_none_is_waited_for_once_the_lender_is_gone(place):
+def test_a_runner_s_token_is_replaced_while_its_sender_is_there(place):
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb", buffering=0) as lender, FileIO(reading) as told:
         lender.write(f"{replace(place, tokens={AUDIENCE: 'first'}).to_pipe()}\n".encode())

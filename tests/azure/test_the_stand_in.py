@@ -35,7 +35,7 @@ def test_a_model_of_many_files_is_registered_as_a_folder(ws):
     assert sorted(path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file()) == ["MLmodel", "parts/one.bin"]
 
 
-def test_a_file_dataset_is_uploaded_registered_and_downloaded_byte_for_byte(ws):
+def test_a_file_dataset_is_uploaded_and_downloaded_unchanged(ws):
     from azureml.core import Dataset
 
     files = {"a b.csv": b"1,2\n", "ü.csv": b"", "deep/large.bin": bytes(range(256)) * 40_000}
@@ -53,7 +53,7 @@ def test_a_file_dataset_is_uploaded_registered_and_downloaded_byte_for_byte(ws):
     assert {name: (Path("there") / name).read_bytes() for name in files} == files
 
 
-def test_a_name_that_is_taken_is_refused_unless_a_new_version_is_asked_for(ws):
+def test_a_taken_name_is_refused_unless_for_a_new_version(ws):
     from azureml.core import Dataset
 
     Path("files").mkdir()

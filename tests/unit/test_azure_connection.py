@@ -67,7 +67,7 @@ def test_the_workspace_is_named_by_variables(surroundings):
 
 
 @pytest.mark.parametrize("folder", [".", ".azureml", "aml_config"])
-def test_else_by_the_config_json_that_the_sdk_would_find(surroundings, tmp_path, folder):
+def test_the_workspace_is_named_by_the_sdk_s_config_json(surroundings, tmp_path, folder):
     (tmp_path / folder).mkdir(exist_ok=True)
     (tmp_path / folder / "config.json").write_text(json.dumps(PLACE))
     (tmp_path / "deep" / "er").mkdir(parents=True)
@@ -79,19 +79,19 @@ def test_else_by_the_config_json_that_the_sdk_would_find(surroundings, tmp_path,
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"subscription_id": "x"}', "\x00"])
-def test_a_config_json_that_names_no_workspace_is_refused_by_its_path(tmp_path, text):
+def test_an_invalid_config_json_is_refused_by_its_path(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(SettingsError, match=r"config\.json"):
         from_environment()
 
 
-def test_without_either_it_says_how_to_name_one():
+def test_without_a_workspace_the_error_says_how_to_name_one():
     with pytest.raises(WorkspaceUnavailable, match="AZURE_SUBSCRIPTION_ID") as refused:
         from_environment()
     assert "config.json" in refused.value.hint
 
 
-def test_the_sign_in_is_a_service_principal_s_else_the_azure_cli_s_else_a_person_s(surroundings, tmp_path):
+def test_the_sign_in_is_by_secret_else_azure_cli_else_interactive(surroundings, tmp_path):
     name_the_workspace(surroundings)
     assert from_environment().sign_in is SignIn.INTERACTIVE
     az(tmp_path, 0)
@@ -101,7 +101,7 @@ def test_the_sign_in_is_a_service_principal_s_else_the_azure_cli_s_else_a_person
     assert from_environment().sign_in is SignIn.SERVICE_PRINCIPAL
 
 
-def test_an_azure_cli_where_nobody_is_signed_in_does_not_count(surroundings, tmp_path):
+def test_an_azure_cli_without_a_sign_in_is_ignored(surroundings, tmp_path):
     name_the_workspace(surroundings)
     az(tmp_path, 1)
     assert from_environment().sign_in is SignIn.INTERACTIVE
@@ -109,7 +109,7 @@ def test_an_azure_cli_where_nobody_is_signed_in_does_not_count(surroundings, tmp
 
 @pytest.mark.parametrize("name", PLACE)
 @pytest.mark.parametrize("value", ["", "  ", "a/b", "../x", "a b", "<b>", "x" * 91, "a\nb"])
-def test_a_place_that_is_none_is_refused_at_its_field(name, value):
+def test_an_invalid_workspace_is_refused_at_its_field(name, value):
     with pytest.raises(SettingsError) as refused:
         Connection(**PLACE | {name: value})
     assert refused.value.field == name
@@ -133,7 +133,7 @@ def test_a_secret_is_neither_shown_nor_written_to_disk(tmp_path):
     assert SECRET not in str(suggested(tmp_path))
 
 
-def test_the_form_is_filled_in_with_what_was_chosen_and_what_that_lacked_with_what_the_variables_name(surroundings, tmp_path):
+def test_the_form_suggests_what_was_chosen_then_the_variables(surroundings, tmp_path):
     for name in ("TENANT_ID", "CLIENT_ID", "WORKSPACE_NAME"):
         surroundings.setenv(f"AZURE_{name}", "of the environment")
     Connection(**PLACE, sign_in=SignIn.MANAGED_IDENTITY, client_id="of the machine").remember(tmp_path)
@@ -141,7 +141,7 @@ def test_the_form_is_filled_in_with_what_was_chosen_and_what_that_lacked_with_wh
     assert suggested(tmp_path) == chosen | {"tenant_id": "of the environment"}
 
 
-def test_the_secret_is_found_again_in_the_keyring_or_in_the_environment(surroundings):
+def test_the_secret_is_in_the_keyring_or_the_environment(surroundings):
     connection = Connection(**PLACE, sign_in=SignIn.SERVICE_PRINCIPAL, **PRINCIPAL, secret=SECRET)
     assert secret_of(**PRINCIPAL) == ""
     connection.keep_secret()
@@ -152,7 +152,7 @@ def test_the_secret_is_found_again_in_the_keyring_or_in_the_environment(surround
     assert secret_of(**PRINCIPAL) == SECRET
 
 
-def test_a_process_of_ours_gets_all_of_it_over_its_pipe():
+def test_a_runner_gets_the_whole_connection_over_its_pipe():
     connection = Connection(**PLACE, sign_in=SignIn.SERVICE_PRINCIPAL, **PRINCIPAL, secret=SECRET, tokens={"audience": "token"})
     line = connection.to_pipe()
     assert "\n" not in line
@@ -165,7 +165,7 @@ def test_each_workspace_has_a_home_of_its_own(tmp_path):
     assert Connection(**PLACE | {"workspace_name": "WS"}).home(tmp_path) == Connection(**PLACE).home(tmp_path)  # as Azure has it
 
 
-def test_what_was_chosen_is_forgotten_on_request(tmp_path):
+def test_the_chosen_workspace_is_forgotten_on_request(tmp_path):
     Connection(**PLACE).remember(tmp_path)
     assert connections.is_remembered(tmp_path)
     connections.forget(tmp_path)
@@ -173,7 +173,7 @@ def test_what_was_chosen_is_forgotten_on_request(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"sign_in": "magic"}', "[]"])
-def test_a_memory_that_can_not_be_read_is_none(tmp_path, content):
+def test_an_unreadable_remembered_connection_is_ignored(tmp_path, content):
     (tmp_path / "azure").mkdir()
     (tmp_path / "azure" / "connection.json").write_text(content)
     assert remembered(tmp_path) is None
@@ -182,7 +182,7 @@ def test_a_memory_that_can_not_be_read_is_none(tmp_path, content):
 @pytest.mark.parametrize(
     ("given", "also"), [("HTTPS_PROXY", "https_proxy"), ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), ("no_proxy", "NO_PROXY")]
 )
-def test_proxy_and_certificate_variables_are_said_in_the_spelling_of_whoever_reads_them(surroundings, given, also):
+def test_proxy_and_certificate_variables_are_set_in_both_spellings(surroundings, given, also):
     for name in ("HTTPS_PROXY", "https_proxy", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "no_proxy", "NO_PROXY"):
         surroundings.delenv(name, raising=False)
     surroundings.setenv(given, "http://127.0.0.1:1")

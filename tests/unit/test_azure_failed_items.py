@@ -42,7 +42,7 @@ def restrict_to_failed(folder, dataset=DATASET, status=RunStatus.COMPLETED):
     return failed_items.restrict_to_failed(RunPlan(REQUEST, len(FILES)), MiniBatchPlan("file", len(FILES), 1), run, folder, [dataset])
 
 
-def test_the_files_without_a_row_are_those_to_score_again(ran):
+def test_the_files_without_a_row_are_rerun(ran):
     plan, cut = restrict_to_failed(ran("run-1", ["/mnt/x/b/1.csv: 1", "/mnt/x/a/2.csv: 2"]))
     assert plan.again == (FilesAgain(ROOT, "", ("a/1.csv", "b/deep/2.csv")),)
     assert (plan.item_count, cut.item_count, cut.mini_batch_count) == (2, 2, 1)
@@ -59,25 +59,25 @@ def test_the_files_without_a_row_are_those_to_score_again(ran):
         (["a/1.csv: 1"], replace(DATASET, root="https://example.com/rows"), RunStatus.COMPLETED, "not a folder of a datastore"),
     ],
 )
-def test_where_it_is_not_told_what_failed_that_is_said(ran, rows, dataset, status, says):
+def test_a_rerun_is_refused_where_the_failed_files_are_not_known(ran, rows, dataset, status, says):
     with pytest.raises(StudioError, match=says):
         restrict_to_failed(ran("run-1", rows), dataset, status)
 
 
-def test_which_rows_of_a_table_failed_is_not_told(home):
+def test_the_failed_rows_of_a_table_are_not_known(home):
     folder = AzureRunFolder(home, "run-1")
     folder.create(RunPlan(REQUEST, 4))
     with pytest.raises(StudioError, match="rows of the table"):
         restrict_to_failed(folder)
 
 
-def test_more_files_than_can_be_named_one_by_one_are_refused(ran, monkeypatch):
+def test_too_many_failed_files_are_refused(ran, monkeypatch):
     monkeypatch.setattr(failed_items, "MAX_FILES", 2)
     with pytest.raises(StudioError, match="3 files failed"):
         restrict_to_failed(ran("run-1", ["a/1.csv: 1"]))
 
 
-def test_the_table_has_of_each_file_what_the_latest_run_made_of_it(ran):
+def test_the_table_has_the_latest_run_of_each_file(ran):
     ran("run-1", ["/mnt/x/a/1.csv: old"])
     # A mount leaves out the folder that all files have in common; the node of a single file b/deep/2.csv has it at its top.
     ran("run-2", ["/mnt/y/a/2.csv: new", "/mnt/y/b/1.csv: new"], again=["a/2.csv", "b/1.csv", "b/deep/2.csv"], of="run-1")

@@ -50,7 +50,7 @@ def service(status: int, message: str = "the service's words", **error: Any) -> 
     return ServiceException(ErrorResponseException(Deserializer(classes), answered(status, body)))
 
 
-def test_a_service_exception_that_can_not_be_printed_is_translated_all_the_same():
+def test_an_unprintable_service_exception_is_translated():
     error = service(403, details=None)
     with pytest.raises(TypeError):
         str(error)
@@ -85,7 +85,7 @@ def test_a_service_exception_that_can_not_be_printed_is_translated_all_the_same(
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )  # fmt: skip
-def test_what_the_sdk_raises_becomes_one_of_ours_with_what_to_do(error, kind, words, hint):
+def test_an_sdk_error_becomes_ours_with_a_hint(error, kind, words, hint):
     ours = translated(error, "It can't be done")
     assert type(ours) is kind
     assert words in ours.message
@@ -109,7 +109,7 @@ def test_what_the_sdk_raises_becomes_one_of_ours_with_what_to_do(error, kind, wo
         ("Something('new')", "there is no connection."),
     ],
 )
-def test_why_nobody_was_reached_is_said_in_words_and_not_as_the_text_of_an_object(why, words):
+def test_the_reason_for_no_connection_is_plain_text(why, words):
     told = f"HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded with url: /datasets?a=b (Caused by {why})"
     ours = translated(requests.exceptions.ProxyError(told), "The datasets can't be listed")
     assert ours.message.startswith(f"The datasets can't be listed: Azure ML could not be reached. x.ms: {words}")
@@ -117,21 +117,21 @@ def test_why_nobody_was_reached_is_said_in_words_and_not_as_the_text_of_an_objec
     assert "Error" not in ours.message
 
 
-def test_a_refusal_that_stayed_is_told_as_one_also_where_urllib3_ended_the_tries():
+def test_a_status_is_known_where_urllib3_ended_the_retries():
     told = "HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded (Caused by ResponseError('too many {} error responses'))"
     busy, fault = (translated(requests.exceptions.RetryError(told.format(status)), "No") for status in (429, 503))
     assert busy.message == "No: Azure still throttles the requests after all retries."
     assert fault.message == "No: Azure ML answered 503. x.ms: it keeps answering 503."
 
 
-def test_a_certificate_that_is_not_trusted_is_said_by_its_fault():
+def test_an_untrusted_certificate_is_reported_with_its_problem():
     why = "SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1000)')"
     told = f"HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded with url: / (Caused by SSLError({why}))"
     ours = translated(requests.exceptions.SSLError(told), "No")
     assert ours.message == "No: x.ms: its certificate is not trusted: self-signed certificate."
 
 
-def test_a_refusal_belongs_to_the_field_whose_value_it_is_of():
+def test_a_refused_value_is_an_error_at_its_field():
     for status in (400, 409):
         ours = translated(service(status, "taken"), "Model m was not registered", "name")
         assert isinstance(ours, SettingsError)
@@ -145,7 +145,7 @@ def test_nothing_secret_is_shown_of_an_error():
     assert "https://st.blob.core.windows.net/c/f" in said
 
 
-def test_a_long_error_is_one_line_of_some_length():
+def test_a_long_error_is_cut_to_one_line():
     said = message_of(UserErrorException("words\n" * 1_000))
     assert len(said) == 500
     assert "\n" not in said
@@ -159,19 +159,19 @@ def test_the_status_is_found_wherever_it_is_kept():
     assert [status_of(error) for error in kept] == [418, 418, 418, None]
 
 
-def test_how_long_to_wait_is_what_the_service_says():
+def test_retry_after_is_read_from_the_answer():
     assert retry_after(HttpOperationError(Deserializer(), answered(429, Retry_After="7"))) == 7.0
     assert retry_after(HttpOperationError(Deserializer(), answered(429))) is None
 
 
-def test_what_is_our_own_fault_is_not_dressed_up_as_azure_s():
+def test_our_own_errors_are_not_translated():
     with pytest.raises(ZeroDivisionError), azure_errors("It can't be done"):
         1 / 0  # noqa: B018
     with pytest.raises(NotFound, match="ours"), azure_errors("It can't be done"):
         raise NotFound("ours")
 
 
-def test_a_bare_exception_out_of_the_sdk_is_translated():
+def test_a_bare_exception_from_the_sdk_is_translated():
     with pytest.raises(StudioError, match=r"^It can't be done: "), azure_errors("It can't be done"):
         Environment.from_conda_specification("x", "/no/such/file.yml")
 
@@ -184,5 +184,5 @@ def test_a_bare_exception_out_of_the_sdk_is_translated():
         ("Preparing", RunStatus.QUEUED), ("CancelRequested", RunStatus.CANCEL_REQUESTED), ("SomethingNew", RunStatus.RUNNING),
     ],
 )  # fmt: skip
-def test_a_status_is_translated_at_the_border(word, status):
+def test_the_sdk_s_statuses_are_translated(word, status):
     assert run_status(word) is status

@@ -49,12 +49,8 @@ class Canceled(Exception):
     """The run was canceled where Azure ML need not be asked: before it was submitted, or after it completed there."""
 
 
-class LostSight(Exception):
+class ConnectionLost(Exception):
     """The run goes on in Azure ML, and this process can't follow it any longer. The text says why, and what to do."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class Runner:
@@ -87,9 +83,9 @@ class Runner:
         except Canceled as error:
             shutil.rmtree(self._folder.output_incoming, ignore_errors=True)
             outcome = Outcome(RunStatus.CANCELED, None, f"Canceled on request{error}.")
-        except LostSight as error:
+        except ConnectionLost as error:
             logger.exception("%s", error)
-            self._store.update_run(self._run_id, error_code=error.code, error=str(error))
+            self._store.update_run(self._run_id, error_code="ConnectionLost", error=str(error))
         except OSError as error:
             logger.exception("The run's files can't be written or read: %s", error)
             text = f"The run's files can't be written or read: {error}. Free disk space or fix its permissions, then resume the run."
@@ -247,7 +243,7 @@ class Runner:
         """Where that fails the run has a warning: its output is more important."""
         try:
             self._with_retries("The run's logs can't be fetched", lambda: artifacts.fetch_logs(step, self._folder))
-        except (LostSight, StudioError) as error:
+        except (ConnectionLost, StudioError) as error:
             self._warn(str(error))
 
     def _warn(self, sentence: str) -> None:
@@ -295,7 +291,7 @@ class Runner:
     def _with_retries(self, what: str, function: Callable[[], T]) -> T:
         """What `function` returns, retried by the runner's policy.
 
-        Raises LostSight where that doesn't help, or the sign-in or a permission is refused; the StudioError itself for what Azure ML
+        Raises ConnectionLost where that doesn't help, or the sign-in or a permission is refused; the StudioError itself for what Azure ML
         refuses to do.
         """
 
@@ -308,7 +304,7 @@ class Runner:
         except StudioError as error:
             if failure_kind(error) is FailureKind.FINAL:
                 raise
-            raise LostSight("LostSight", f"{_describe(error)} {self._what_now()}") from error
+            raise ConnectionLost(f"{_describe(error)} {self._what_now()}") from error
         if self._in_trouble:
             self._store.update_run(self._run_id, error_code=None, error=None)
             self._in_trouble = False
