@@ -23,7 +23,7 @@ from services.workspaces import default_home
 logger = logging.getLogger(__name__)
 
 SECURITY_HEADERS = {
-    # Images only from here: a file name shown as Markdown by mistake must not make the browser call somebody.
+    # Images only from here: a file name shown as Markdown by mistake must not make the browser contact a server.
     "Content-Security-Policy": "frame-ancestors 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'self'",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
@@ -31,7 +31,7 @@ SECURITY_HEADERS = {
 
 
 class SecurityHeaders:
-    """Streamlit sends no security headers of its own. Plain ASGI, so that what streams keeps streaming."""
+    """Adds security headers, of which Streamlit sends none. Plain ASGI, so that streamed responses keep streaming."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -46,7 +46,7 @@ class SecurityHeaders:
 
 
 class SameOrigin:
-    """Refuse what a page from elsewhere asks. Streamlit would refuse its WebSocket too, but first look up our public address on the web."""
+    """Rejects requests of pages of another origin. Streamlit would reject their WebSockets too, but first look up our public address."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -54,19 +54,19 @@ class SameOrigin:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope) if scope["type"] in ("http", "websocket") else Headers()
         if "origin" in headers and headers["origin"].partition("://")[2] != headers.get("host"):
-            await PlainTextResponse("This page may not ask for that", status_code=403)(scope, receive, send)
+            await PlainTextResponse("Requests from another origin are not allowed", status_code=403)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
 
 @contextlib.asynccontextmanager
 async def announced(app: st.App) -> AsyncGenerator[None, None]:
-    """Say where the dashboard is, and open a browser where there is one. The port listens already."""
+    """Print the URL, and open a browser where there is one. The port listens already."""
     home = default_home()
     log.to_dashboard_file(home, "streamlit.error_util", "uvicorn.error")  # where a bug in a page, or in a route, is logged
     log.log_uncaught(show=True)
     url = f"http://{ADDRESS}:{st.get_option('server.port')}"
-    print(f"Batch Scoring Studio is at {url} (Ctrl-C ends it; runs go on)", flush=True)
+    print(f"Batch Scoring Studio is at {url} (Ctrl-C stops it; runs continue)", flush=True)
     if not st.get_option("server.headless"):
         launcher.open_page(url, in_a_window=app.state.get("in_a_window", False))
     logger.info("Dashboard at %s, home %s, Python %s on %s", url, home, platform.python_version(), sys.platform)
@@ -75,7 +75,7 @@ async def announced(app: st.App) -> AsyncGenerator[None, None]:
 
 
 # Streamlit puts this folder first in sys.path for each run of a page and takes it out again, unless it is there already. A thread that
-# imports something at that moment (Azure ML's SDK, which takes seconds) passes over one entry, and may not find what is installed.
+# imports something at that moment (Azure ML's SDK takes seconds) skips one entry and may not find an installed package.
 sys.path.append(str(Path(__file__).parent / "pages"))
 
 app = st.App(

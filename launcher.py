@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this help and exit")
-    parser.add_argument("--port", type=int, default=8501, help="default: %(default)s; when taken, the next free one")
+    parser.add_argument("--port", type=int, default=8501, help="default: %(default)s; when in use, the next free one")
     parser.add_argument("--app", action="store_true", help="in a window of its own, by Chrome, Edge or Chromium")
     parser.add_argument("--version", action="version", version=f"batch-scoring-studio {__version__}")
     return parser
@@ -69,13 +69,13 @@ def _dashboard(arguments: list[str]) -> int:
         parser.error(f"argument --port: {options.port} is not a port; choose one from 1024 to 65535")
     port = free_port(options.port)
     if port != options.port:
-        print(f"Port {options.port} is taken; using {port}", flush=True)
+        print(f"Port {options.port} is in use; using {port}", flush=True)
 
     from uvicorn.config import LOGGING_CONFIG
 
     from app import app
 
-    LOGGING_CONFIG["loggers"]["uvicorn.error"]["level"] = "WARNING"  # its four lines of greeting say less than ours
+    LOGGING_CONFIG["loggers"]["uvicorn.error"]["level"] = "WARNING"  # instead of its startup messages, ours
     app.state["in_a_window"] = options.app
     sys.argv = [str(PROJECT_ROOT / "app.py")]  # beside it Streamlit looks for .streamlit/config.toml and pages/shell.py
     with contextlib.suppress(KeyboardInterrupt):
@@ -84,14 +84,14 @@ def _dashboard(arguments: list[str]) -> int:
 
 
 def free_port(first: int) -> int:
-    """The first port from `first` up that nobody listens on at 127.0.0.1. Ends the program when there is none."""
+    """The first free port of 127.0.0.1 from `first` up. Exits the program when there is none."""
     for port in range(first, 2**16):
         with contextlib.suppress(OSError), socket.socket() as probe:
-            if os.name != "nt":  # there it would take a port that somebody listens on
+            if os.name != "nt":  # there it would allow a port that is in use
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((ADDRESS, port))
             return port
-    raise SystemExit(f"There is no free port from {first} up. Choose a lower one with --port.")
+    raise SystemExit(f"No free port from {first} up. Choose a lower one with --port.")
 
 
 # ---- a window of its own ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Routes that stream files to the browser: what is filtered on the results page, and the files as a run wrote them."""
+"""Routes that stream files to the browser: the filtered rows of the Results page, and the output files of a run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from pages import _shared
+from pages import _joined_table
 from services.errors import NotFound, StudioError
+from services.workspaces import chosen_workspace
 
 _PART = 1 << 18
 
@@ -37,26 +38,27 @@ def _refused(error: StudioError) -> Response:
 
 
 def predictions(request: Request) -> Response:
-    """GET /downloads/predictions.ENDING?run=ID&filter=...&sort=...&beside=...&columns=all&safe=1: what is filtered, in its order.
+    """GET /downloads/predictions.ENDING?run=ID&filter=...&sort=...&beside=...&columns=all&safe=1: the filtered rows in their order.
 
-    `csv`, `parquet`, `xlsx`; `json` tells the provenance of that CSV file. The last four are what the Results page has in its own URL.
+    ENDING is `csv`, `parquet`, `xlsx`, or `json` for the provenance of that CSV file. `filter`, `sort`, `beside` and `columns` are as in
+    the URL of the Results page.
     """
-    asked = request.query_params
+    query = request.query_params
     ending = f".{request.path_params['ending']}"
     try:
         from services.predictions import exports
         from services.predictions.filters import Filter, Order
         from services.predictions.provenance import provenance_file
 
-        workspace = _shared.workspace()
-        run = workspace.runs.get(asked.get("run", ""))
-        table = _shared.table_beside(run.id, asked.get("beside", ""))
-        chosen, order = Filter.from_text(asked.get("filter", "")), Order.from_text(asked.get("sort", ""))
-        columns = tuple(table.columns) if asked.get("columns") == "all" else tuple(exports.shown_columns(table))
+        workspace = chosen_workspace()
+        run = workspace.runs.get(query.get("run", ""))
+        table = _joined_table.joined_table(run.id, query.get("beside", ""))
+        chosen, order = Filter.from_text(query.get("filter", "")), Order.from_text(query.get("sort", ""))
+        columns = tuple(table.columns) if query.get("columns") == "all" else tuple(exports.shown_columns(table))
         annotations = workspace.annotations.annotations(run.id)
         stem = exports.file_stem(run.title, chosen, order)
         if ending in (".csv", ".json"):
-            parts = exports.csv(table, chosen, order, columns, safe=bool(asked.get("safe")), annotations=annotations)
+            parts = exports.csv(table, chosen, order, columns, safe=bool(query.get("safe")), annotations=annotations)
         elif ending == ".parquet":
             parts = exports.parquet(table, chosen, order, columns, annotations=annotations)
         else:
@@ -65,33 +67,33 @@ def predictions(request: Request) -> Response:
             digest = hashlib.sha256()
             for part in parts:
                 digest.update(part)
-            told = provenance_file(workspace.runs.provenance(run.id), table, chosen, order, columns, f"{stem}.csv", digest.hexdigest())
-            return _streamed(iter([told]), f"{stem}.provenance.json", "application/json", len(told))
+            content = provenance_file(workspace.runs.provenance(run.id), table, chosen, order, columns, f"{stem}.csv", digest.hexdigest())
+            return _streamed(iter([content]), f"{stem}.provenance.json", "application/json", len(content))
     except StudioError as error:
         return _refused(error)
     return _streamed(parts, stem + ending, exports.MEDIA_TYPES[ending])
 
 
 def output_file(request: Request) -> Response:
-    """GET /downloads/output?run=ID&name=parallel_run_step.txt: a file as the run wrote it. Only names that the run lists are served."""
+    """GET /downloads/output?run=ID&name=parallel_run_step.txt: a file as the run wrote it. Serves only names that the run lists."""
     run_id = request.query_params.get("run", "")
-    name = dict(parse_qsl(request.url.query, errors="surrogateescape")).get("name", "")  # it may hold bytes that are no UTF-8
+    name = dict(parse_qsl(request.url.query, errors="surrogateescape")).get("name", "")  # it may hold bytes that are not UTF-8
     try:
-        path = _shared.workspace().runs.output(run_id).get(name)
+        path = chosen_workspace().runs.output(run_id).get(name)
         if path is None:
-            raise NotFound(f"Run {run_id} has no output file “{name}”.", "Its page lists what there is.")
+            raise NotFound(f"Run {run_id} has no output file “{name}”.", "The run page lists its files.")
         length = path.stat().st_size
         parts = _parts(path, length)
     except StudioError as error:
         return _refused(error)
     except OSError as error:
-        return _refused(NotFound(f"“{name}” can't be read: {error.strerror or error}."))
+        return _refused(NotFound(f"Cannot read “{name}”: {error.strerror or error}."))
     return _streamed(parts, Path(name).name, "application/octet-stream", length)
 
 
 def _parts(path: Path, length: int) -> Iterator[bytes]:
-    """The first `length` bytes: a running run's file grows meanwhile. Opened at once, since it is moved when the run ends."""
-    file = open(path, "rb")  # noqa: SIM115 - closed when all is read
+    """The first `length` bytes: the file of an active run grows. Opened at once, since it is moved when the run ends."""
+    file = open(path, "rb")  # noqa: SIM115 - closed after reading
 
     def read() -> Iterator[bytes]:
         with file:

@@ -1,5 +1,5 @@
-"""Charts that a click filters by. Plotly reads names as HTML and would make one bar of two names shown alike: it gets numbers, and the
-names apart, escaped."""
+"""Charts that filter on a click. Plotly reads names as HTML and would merge two bars whose names look alike, so it gets positions, and the
+escaped names apart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages._shared import visible
+from pages._text import visible
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -19,24 +19,24 @@ _CHARACTERS = 24  # of a name on an axis
 _LABELLED = 14  # squares a side that have their count written in
 
 
-def named(name: Any) -> str:
-    """A name from outside, on an axis."""
+def axis_label(name: Any) -> str:
+    """A name from outside, for an axis."""
     text = visible(" ".join(str("(empty)" if name in (None, "") else name).split()))
     return escape(text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}…", quote=False)
 
 
-def bars(counts: Sequence[tuple[Any, int]], strong: Sequence[Any] = ()) -> go.Figure:
-    """A bar lying for each name; where some are chosen, these are stronger."""
+def bars(counts: Sequence[tuple[Any, int]], selected: Sequence[Any] = ()) -> go.Figure:
+    """A horizontal bar for each (name, count); the `selected` ones stand out."""
     import plotly.graph_objects as go
 
     places, figures = list(range(len(counts))), [count for _, count in counts]
     bar = go.Bar(
-        y=places, x=figures, orientation="h", marker={"opacity": [1.0 if not strong or name in strong else 0.3 for name, _ in counts]},
-        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 0.3}},  # else Plotly stumbles over the opacities above
+        y=places, x=figures, orientation="h", marker={"opacity": [1.0 if not selected or name in selected else 0.3 for name, _ in counts]},
+        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 0.3}},  # or Plotly fails on the opacities above
         text=[f"{n:,}" for n in figures], textposition="outside", cliponaxis=False,
-        hovertext=[f"{named(name)}: {n:,}" for name, n in counts], hoverinfo="text",  # without it a click isn't told either
+        hovertext=[f"{axis_label(name)}: {n:,}" for name, n in counts], hoverinfo="text",  # needed for clicks too
     )  # fmt: skip
-    ticks = {"tickvals": places, "ticktext": [named(name) for name, _ in counts], "autorange": "reversed", "showgrid": False}
+    ticks = {"tickvals": places, "ticktext": [axis_label(name) for name, _ in counts], "autorange": "reversed", "showgrid": False}
     layout = {"height": 60 + 30 * len(counts), "bargap": 0.3, "yaxis": ticks, "xaxis": {"rangemode": "tozero", "tickformat": ","}}
     return go.Figure(bar, layout)
 
@@ -45,26 +45,26 @@ def histogram(bins: Sequence[tuple[float, float, int]], title: str) -> go.Figure
     """A bar for each (lower, upper, count)."""
     import plotly.graph_objects as go
 
-    words = [f"{low:,.6g} to {high:,.6g}: {count:,}" for low, high, count in bins]
+    hover = [f"{low:,.6g} to {high:,.6g}: {count:,}" for low, high, count in bins]
     width = (bins[0][1] - bins[0][0]) or 1.0
-    bar = go.Bar(x=[(low + high) / 2 for low, high, _ in bins], y=[n for *_, n in bins], width=width, hovertext=words, hoverinfo="text")
-    axes = {"xaxis": {"title": named(title)}, "yaxis": {"title": "Rows", "tickformat": ","}}
+    bar = go.Bar(x=[(low + high) / 2 for low, high, _ in bins], y=[n for *_, n in bins], width=width, hovertext=hover, hoverinfo="text")
+    axes = {"xaxis": {"title": axis_label(title)}, "yaxis": {"title": "Rows", "tickformat": ","}}
     return go.Figure(bar, {"height": 360, "bargap": 0} | axes)
 
 
 def stacked(names: Sequence[Any], parts: Sequence[tuple[Any, Sequence[int]]]) -> go.Figure:
-    """For each name a lying bar of several parts, each (what it is, how much of it each name has)."""
+    """A stacked horizontal bar for each name, of parts (name, its counts in the order of `names`)."""
     import plotly.graph_objects as go
 
     places = list(range(len(names)))
     traces = [
         go.Bar(
-            y=places, x=list(figures), orientation="h", name=named(part),
-            hovertext=[f"{named(part)}: {n:,}" for n in figures], hoverinfo="text",
+            y=places, x=list(figures), orientation="h", name=axis_label(part),
+            hovertext=[f"{axis_label(part)}: {n:,}" for n in figures], hoverinfo="text",
         )
         for part, figures in parts
     ]  # fmt: skip
-    ticks = {"tickvals": places, "ticktext": list(map(named, names)), "autorange": "reversed", "showgrid": False}
+    ticks = {"tickvals": places, "ticktext": list(map(axis_label, names)), "autorange": "reversed", "showgrid": False}
     layout = {"height": 110 + 26 * len(names), "barmode": "stack", "bargap": 0.25, "yaxis": ticks, "xaxis": {"tickformat": ","}}
     return go.Figure(traces, layout | {"legend": {"orientation": "h", "traceorder": "normal", "y": 1.02, "yanchor": "bottom"}})
 
@@ -74,12 +74,12 @@ def line(points: Sequence[tuple[Any, float]], title: str) -> go.Figure:
     import plotly.graph_objects as go
 
     bar = go.Bar(x=[x for x, _ in points], y=[y for _, y in points])
-    return go.Figure(bar, {"height": 360, "xaxis": {"title": "Scored at (UTC)"}, "yaxis": {"title": named(title), "tickformat": ","}})
+    return go.Figure(bar, {"height": 360, "xaxis": {"title": "Scored at (UTC)"}, "yaxis": {"title": axis_label(title), "tickformat": ","}})
 
 
 def squares(cells: Sequence[tuple[Any, Any, int]], x_title: str, y_title: str, *, marked: bool = False) -> go.Figure:
-    """(x, y, count) as squares, darker where there are more. Numbers stand where they are, names in the order in which they come. Of a
-    heatmap Plotly tells no clicks. `marked`: squares of equal names, the right ones, have a frame."""
+    """(x, y, count) as squares, darker with the count: numbers by value, names in order. Not a heatmap, for which Plotly reports no clicks.
+    `marked` outlines the squares whose x and y are equal."""
     import plotly.graph_objects as go
 
     xs, ys = _axis([x for x, _, _ in cells]), _axis([y for _, y, _ in cells])
@@ -93,37 +93,37 @@ def squares(cells: Sequence[tuple[Any, Any, int]], x_title: str, y_title: str, *
     frames = [2 if marked and x == y else 0 for x, y, _ in cells]
     dots = go.Scatter(
         x=xs[0], y=ys[0], mode="markers+text" if labelled else "markers", text=[f"{n:,}" for n in counts] if labelled else None,
-        hovertext=[f"{named(x)} · {named(y)}: {n:,}" for x, y, n in cells], hoverinfo="text",
+        hovertext=[f"{axis_label(x)} · {axis_label(y)}: {n:,}" for x, y, n in cells], hoverinfo="text",
         marker={
             "symbol": "square", "size": size, "opacity": opacities, "line": {"width": frames, "color": ink},
         },
         textfont={"color": ink}, selected={"marker": {"opacity": 0.9}, "textfont": {"color": ink}},
         unselected={"marker": {"opacity": 0.2}, "textfont": {"color": ink}},
     )  # fmt: skip
-    layout = {"height": max(280, min(600, 120 + down * (size + 4))), "xaxis": {"title": named(x_title)} | xs[1]}
-    return go.Figure(dots, layout | {"yaxis": {"title": named(y_title)} | ys[1]})
+    layout = {"height": max(280, min(600, 120 + down * (size + 4))), "xaxis": {"title": axis_label(x_title)} | xs[1]}
+    return go.Figure(dots, layout | {"yaxis": {"title": axis_label(y_title)} | ys[1]})
 
 
 def _axis(values: Sequence[Any]) -> tuple[list[float], dict[str, Any]]:
-    """Where these values stand, and the axis for it."""
+    """The positions of these values, and their axis."""
     if all(isinstance(value, int | float) for value in values):
         return [float(value) for value in values], {}
     names = list(dict.fromkeys(values))
     places = {name: float(place) for place, name in enumerate(names)}
-    axis = {"tickvals": list(places.values()), "ticktext": list(map(named, names)), "showgrid": False, "zeroline": False}
+    axis = {"tickvals": list(places.values()), "ticktext": list(map(axis_label, names)), "showgrid": False, "zeroline": False}
     return [places[value] for value in values], axis
 
 
 def draw(figure: go.Figure, key: str, alt: str, clicked: Callable[[int, int], None] | None = None) -> None:
-    """Show it. `clicked` is called with the number of the trace and of its point that was clicked."""
+    """Show the figure. `clicked` is called with the numbers of the trace and of its point."""
     figure.update_layout(margin={"l": 8, "r": 48, "t": 8, "b": 8}, dragmode=False)
-    words: dict[str, Any] = {"key": key, "config": {"displayModeBar": False}, "alt": alt}
+    options: dict[str, Any] = {"key": key, "config": {"displayModeBar": False}, "alt": alt}
     if clicked is None:
-        st.plotly_chart(figure, **words)
+        st.plotly_chart(figure, **options)
         return
 
     def choose() -> None:
         if points := st.session_state[key]["selection"]["points"]:
             clicked(points[0].get("curve_number", 0), points[0].get("point_index", points[0].get("point_number", 0)))
 
-    st.plotly_chart(figure, on_select=choose, selection_mode="points", **words)
+    st.plotly_chart(figure, on_select=choose, selection_mode="points", **options)

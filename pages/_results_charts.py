@@ -1,4 +1,4 @@
-"""Results: charts of what is filtered; a click on a bar filters by it."""
+"""Results: charts of the filtered rows; a click on a bar filters by it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _distribution(view: View, place: DeltaGenerator) -> None:
     if view.table.columns[column] in _NUMBERS:
         bins = view.table.histogram(view.filter, 40, column)
         if bins:
-            alt = f"How {column} spreads, from {bins[0][0]:,g} to {bins[-1][1]:,g}"
+            alt = f"Distribution of {column}, from {bins[0][0]:,g} to {bins[-1][1]:,g}"
             _plots.draw(
                 _plots.histogram(bins, column),
                 "chart_numbers",
@@ -56,10 +56,10 @@ def _distribution(view: View, place: DeltaGenerator) -> None:
                 lambda _, bar: _between(view, column, *bins[bar][:2], bar == len(bins) - 1),
             )
         else:
-            st.info("There are no numbers in what is filtered.", icon=":material/info:")
+            st.info("No numbers in the filtered rows.", icon=":material/info:")
         return
     counts = view.table.facet(column, view.filter, _MOST_BARS)
-    alt = f"Rows for each {column}, most of them {_plots.named(counts[0][0]) if counts else 'none'}"
+    alt = f"Rows by {column}, most frequent: {_plots.axis_label(counts[0][0]) if counts else 'none'}"
     _plots.draw(
         _plots.bars(counts, chosen_of(view.filter, column)), "chart", alt, lambda _, bar: _choose_value(view, column, counts[bar][0])
     )
@@ -71,20 +71,20 @@ def _over_folders(view: View, place: DeltaGenerator) -> None:
     if _numeric(view):
         rows = charts.over_folders(view.table, view.filter, limit=_MOST_BARS).to_pylist()
         means = [(row["Folder"], row["Mean"]) for row in rows if row["Mean"] is not None]
-        st.markdown("**Mean prediction in each folder**, of those with the most rows")
+        st.markdown("**Mean prediction by folder**, for the folders with the most rows")
         figure = _plots.bars([(name, 0) for name, _ in means])
         figure.update_traces(
             x=[mean for _, mean in means], text=[f"{mean:,.4g}" for _, mean in means], hovertext=[f"{mean:,.6g}" for _, mean in means]
         )
         _plots.draw(figure, "chart_folders", "Mean prediction by folder", lambda _, bar: _choose_value(view, "Folder", means[bar][0]))
         return
-    found = charts.classes_over_folders(view.table, view.filter, _MOST_FOLDERS, _MOST_CLASSES)
+    class_counts = charts.classes_over_folders(view.table, view.filter, _MOST_FOLDERS, _MOST_CLASSES)
     sums: dict[str, int] = {}
-    for folder, _, count in found:
+    for folder, _, count in class_counts:
         sums[folder] = sums.get(folder, 0) + count
     folders = sorted(sums, key=lambda folder: (-sums[folder], folder))
-    classes = list(dict.fromkeys(name for _, name, _ in sorted(found, key=lambda one: -one[2])))
-    counts = {(folder, name): count for folder, name, count in found}
+    classes = list(dict.fromkeys(name for _, name, _ in sorted(class_counts, key=lambda row: -row[2])))
+    counts = {(folder, name): count for folder, name, count in class_counts}
     parts = [(name, [counts.get((folder, name), 0) for folder in folders]) for name in classes]
 
     def clicked(trace: int, bar: int) -> None:
@@ -98,16 +98,16 @@ def _over_folders(view: View, place: DeltaGenerator) -> None:
 
 
 def _over_time(view: View, place: DeltaGenerator) -> None:
-    found = charts.over_time(view.table, view.filter, _BINS)
-    if not found:
-        st.info("It isn't known when these rows were scored.", icon=":material/info:")
+    bins = charts.over_time(view.table, view.filter, _BINS)
+    if not bins:
+        st.info("The scoring times of these rows are unknown.", icon=":material/info:")
         return
-    points: list[tuple[Any, float]] = [(begin, count) for begin, count, _ in found]
+    points: list[tuple[Any, float]] = [(begin, count) for begin, count, _ in bins]
     title = "Rows"
     if _numeric(view) and place.toggle("Mean prediction", key="chart_mean"):
-        points, title = [(begin, mean) for begin, _, mean in found if mean is not None], "Mean prediction"
-    last = found[-1][0]
-    width = min((later[0] - earlier[0] for earlier, later in itertools.pairwise(found)), default=timedelta(seconds=1))
+        points, title = [(begin, mean) for begin, _, mean in bins if mean is not None], "Mean prediction"
+    last = bins[-1][0]
+    width = min((later[0] - earlier[0] for earlier, later in itertools.pairwise(bins)), default=timedelta(seconds=1))
 
     def clicked(_: int, bar: int) -> None:
         begin = points[bar][0]
@@ -122,12 +122,12 @@ def _over_time(view: View, place: DeltaGenerator) -> None:
 def _two_columns(view: View, place: DeltaGenerator) -> None:
     names = list(view.table.columns)
     with place:
-        x = choose("Across", "x", names, "Number" if _numeric(view) else "Prediction")
-        y = choose("Up", "y", names, (view.table.further_columns or ["Folder"])[0])
+        x = choose("Horizontal", "x", names, "Number" if _numeric(view) else "Prediction")
+        y = choose("Vertical", "y", names, (view.table.further_columns or ["Folder"])[0])
     numeric = {name: view.table.columns[name] in _NUMBERS for name in (x, y)}
     cells = [(a, b, n) for a, b, n in charts.two_columns(view.table, x, y, view.filter, 30) if a is not None and b is not None]
     if not cells:
-        st.info("There is nothing in both columns.", icon=":material/info:")
+        st.info("No rows have values in both columns.", icon=":material/info:")
         return
 
     def clicked(_: int, point: int) -> None:
@@ -137,7 +137,7 @@ def _two_columns(view: View, place: DeltaGenerator) -> None:
             if numeric[column] and not isinstance(value, str):
                 steps = sorted({float(cell[side]) for cell in cells})
                 half = min((b - a for a, b in itertools.pairwise(steps)), default=1.0) / 2
-                others = tuple(one for one in chosen.conditions if one.column != column)
+                others = tuple(c for c in chosen.conditions if c.column != column)
                 bounds = (Condition(column, Operator.FROM, (repr(value - half),)), Condition(column, Operator.TO, (repr(value + half),)))
                 chosen = replace(chosen, conditions=others + bounds)
             else:
@@ -145,11 +145,11 @@ def _two_columns(view: View, place: DeltaGenerator) -> None:
         set_filter(chosen, look="")
 
     _plots.draw(_plots.squares(cells, x, y), "chart_two", f"{x} and {y} against each other", clicked)
-    st.caption("Darker squares have more rows; a click shows them.")
+    st.caption("Darker squares have more rows. Click one to show its rows.")
 
 
 def _between(view: View, column: str, lower: float, upper: float, last: bool) -> None:
-    """From `lower` to just below `upper`; of the last bin, to its end."""
+    """Filter from `lower` to just below `upper`; in the last bin, to `upper`."""
     import math
 
     upper = upper if last else math.nextafter(upper, -math.inf)
@@ -157,10 +157,10 @@ def _between(view: View, column: str, lower: float, upper: float, last: bool) ->
 
 
 def _choose_value(view: View, column: str, value: Any) -> None:
-    """This value too; one that was chosen, no more."""
+    """Add this value to the filter, or remove it."""
     if value is None:
         add(view.filter, Condition(column, Operator.EMPTY))
         return
     chosen = chosen_of(view.filter, column)
-    values = tuple(one for one in chosen if one != str(value)) if str(value) in chosen else (*chosen, str(value))
+    values = tuple(other for other in chosen if other != str(value)) if str(value) in chosen else (*chosen, str(value))
     set_filter(choose_of(view.filter, column, values))

@@ -1,4 +1,4 @@
-"""Results: the panel beside the table. Facets with their counts, a threshold, and a filter by any column."""
+"""Results: the filter panel. Facets with their counts, a threshold, and a condition on any column."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import streamlit as st
 
-from pages._results_table import says_something
+from pages import _errors
+from pages._results_table import has_values
 from pages._results_view import View, add, change, choose, follow, option_labels, set_filter
-from pages._shared import plain, show_error, shown
+from pages._text import displayable, escape
 from services.errors import SettingsError
 from services.predictions.filters import Condition, Filter, Operator
 from services.predictions.matching import Status
@@ -20,7 +21,7 @@ from services.predictions.writer import Kind
 _FEW = 12  # values that are shown side by side; more are chosen from a list
 _MOST = 50
 _NUMBERS = (Kind.NUMBER, Kind.WHOLE_NUMBER)
-_TESTS = {
+_OPERATORS = {
     Kind.TEXT: [Operator.CONTAINS, Operator.STARTS, Operator.GLOB, Operator.ONE_OF, Operator.EMPTY],
     Kind.CATEGORY: [Operator.ONE_OF, Operator.CONTAINS, Operator.STARTS, Operator.GLOB, Operator.EMPTY],
     Kind.DATE: [Operator.FROM, Operator.TO, Operator.EMPTY],
@@ -43,7 +44,7 @@ def panel(view: View) -> None:
         if opened.open:
             facet(view, "Mini-batch")
             facet(view, "Worker")
-    with st.expander("Filter by a column", icon=":material/filter_alt:", key="by_column", on_change="rerun") as opened:
+    with st.expander("Filter by column", icon=":material/filter_alt:", key="by_column", on_change="rerun") as opened:
         if opened.open:
             by_any_column(view)
 
@@ -52,26 +53,26 @@ def panel(view: View) -> None:
 
 
 def chosen_of(chosen: Filter, column: str) -> tuple[str, ...]:
-    """The values of this column that are filtered by."""
+    """The values of this column that the filter selects."""
     if column == "Prediction":
         return chosen.classes
     if column == "Status":
-        return tuple(map(str, chosen.statuses)) if chosen.statuses != Filter().statuses else ()  # Streamlit stumbles over an enum
-    return next((one.values for one in chosen.conditions if (one.column, one.test) == (column, Operator.ONE_OF)), ())
+        return tuple(map(str, chosen.statuses)) if chosen.statuses != Filter().statuses else ()  # Streamlit fails on an enum
+    return next((c.values for c in chosen.conditions if (c.column, c.test) == (column, Operator.ONE_OF)), ())
 
 
 def choose_of(chosen: Filter, column: str, values: tuple[str, ...]) -> Filter:
-    """The same filter, with these values of the column; none of them: with all."""
+    """The same filter with these values of the column; without values, with all."""
     if column == "Prediction":
         return replace(chosen, classes=values)
     if column == "Status":
         return replace(chosen, statuses=tuple(Status(value) for value in values) or Filter().statuses)
-    others = tuple(one for one in chosen.conditions if (one.column, one.test) != (column, Operator.ONE_OF))
+    others = tuple(c for c in chosen.conditions if (c.column, c.test) != (column, Operator.ONE_OF))
     return replace(chosen, conditions=(*others, Condition(column, Operator.ONE_OF, values)) if values else others)
 
 
 def facet(view: View, column: str) -> None:
-    """The most frequent values with their counts; those that are filtered by are chosen."""
+    """The most frequent values with their counts; those in the filter are selected."""
     counts = {str(value): count for value, count in view.table.facet(column, view.filter, _MOST) if value is not None}
     chosen = chosen_of(view.filter, column)
     counts |= dict.fromkeys((value for value in chosen if value not in counts), 0)
@@ -80,30 +81,30 @@ def facet(view: View, column: str) -> None:
     key = f"facet_{column}"
     follow(key, list(chosen))
     few = len(counts) <= _FEW
-    labels = option_labels(counts, counts, plain if few else shown)
+    labels = option_labels(counts, counts, escape if few else displayable)
 
     def choose_values() -> None:
         set_filter(choose_of(view.filter, column, tuple(st.session_state[key] or ())))
 
-    words: dict[str, Any] = {
-        "label": plain(column), "options": list(counts), "key": key, "format_func": lambda value: labels.get(value, value),
+    options: dict[str, Any] = {
+        "label": escape(column), "options": list(counts), "key": key, "format_func": lambda value: labels.get(value, value),
         "on_change": choose_values,
     }  # fmt: skip
     if few:
-        st.pills(selection_mode="multi", wrap=True, **words)
+        st.pills(selection_mode="multi", wrap=True, **options)
     else:
-        st.multiselect(placeholder=f"all, the {_MOST} most frequent listed" if len(counts) >= _MOST else "all", **words)
+        st.multiselect(placeholder=f"all (the {_MOST} most frequent are listed)" if len(counts) >= _MOST else "all", **options)
 
 
 # ---- threshold -------------------------------------------------------------------------------------------------------------------
 
 
 def threshold(view: View) -> None:
-    """A slider over a column of numbers: how many rows reach it, and only these."""
+    """A slider over a column of numbers: counts the rows at or above it, and filters by it."""
     scores = [name for name in view.table.further_columns if view.table.columns[name] in _NUMBERS]
     if view.table.kind in _NUMBERS:
         scores.insert(0, "Number")
-    scores = [name for name in scores if says_something(view, name)]  # two classes have no difference
+    scores = [name for name in scores if has_values(view, name)]  # two classes have no difference
     if not scores:
         return
     column = choose("Threshold on", "of", scores, scores[0]) if len(scores) > 1 else scores[0]
@@ -112,21 +113,21 @@ def threshold(view: View) -> None:
     if not bins or not bins[0][0] < bins[-1][1] < math.inf:
         return
     least, greatest = float(bins[0][0]), float(bins[-1][1])
-    reached = next((float(one.values[0]) for one in view.filter.conditions if (one.column, one.test) == (column, Operator.FROM)), least)
+    reached = next((float(c.values[0]) for c in view.filter.conditions if (c.column, c.test) == (column, Operator.FROM)), least)
     key = f"threshold_{column}"
     follow(key, min(max(reached, least), greatest))
 
-    def raise_it() -> None:
+    def set_threshold() -> None:
         value = st.session_state[key]
-        others = tuple(one for one in view.filter.conditions if (one.column, one.test) != (column, Operator.FROM))
+        others = tuple(c for c in view.filter.conditions if (c.column, c.test) != (column, Operator.FROM))
         bound = () if value <= least else (Condition(column, Operator.FROM, (repr(value),)),)
         set_filter(replace(view.filter, conditions=others + bound))
 
     step = 10.0 ** math.floor(math.log10((greatest - least) / 100))
-    st.slider(plain(f"{name} at least"), least, greatest, key=key, step=step, on_change=raise_it)
-    others = tuple(one for one in view.filter.conditions if (one.column, one.test) != (column, Operator.FROM))
+    st.slider(escape(f"{name} at least"), least, greatest, key=key, step=step, on_change=set_threshold)
+    others = tuple(c for c in view.filter.conditions if (c.column, c.test) != (column, Operator.FROM))
     below, above = view.table.reached(column, st.session_state[key], replace(view.filter, conditions=others))
-    st.caption(f"{above:,} reach it, {below:,} don't.")
+    st.caption(f"{above:,} at or above, {below:,} below.")
 
 
 # ---- any column ------------------------------------------------------------------------------------------------------------------
@@ -137,17 +138,17 @@ def by_any_column(view: View) -> None:
     labels = option_labels(names)
     column = st.selectbox("Column", names, key="condition_column", format_func=lambda name: labels.get(name, name))
     kind = view.table.columns[column]
-    test = st.selectbox("Test", _TESTS[kind], key=f"condition_test_{kind}", label_visibility="collapsed")
+    test = st.selectbox("Operator", _OPERATORS[kind], key=f"condition_test_{kind}", label_visibility="collapsed")
     values = _values(view, column, kind, test)
     ready = test is Operator.EMPTY or any(values)
     st.button("Add", key="add_condition", icon=":material/add:", disabled=not ready, on_click=_add, args=(view, column, test, values))
     st.divider()
-    where = st.text_input("A condition in SQL", key="where", placeholder="length(Prediction) > 3 AND Attempts > 1")
-    if st.button("Use it", key="add_where", icon=":material/add:", disabled=not where):
+    where = st.text_input("SQL condition", key="where", placeholder="length(Prediction) > 3 AND Attempts > 1")
+    if st.button("Apply", key="add_where", icon=":material/add:", disabled=not where):
         try:
             view.table.count(replace(view.filter, where=where))
         except SettingsError as error:
-            show_error(error)
+            _errors.show(error)
         else:
             set_filter(replace(view.filter, where=where))
             st.rerun()
@@ -160,8 +161,8 @@ def _values(view: View, column: str, kind: Kind, test: Operator) -> tuple[str, .
     if test is Operator.ONE_OF:
         known = [str(value) for value, _ in view.table.facet(column, view.filter, 1000) if value not in (None, "")]
         labels = option_labels(known)
-        found = st.multiselect("Values", known, key=key, format_func=lambda value: labels.get(value, value), accept_new_options=True)
-        return tuple(found)
+        values = st.multiselect("Values", known, key=key, format_func=lambda value: labels.get(value, value), accept_new_options=True)
+        return tuple(values)
     if kind is Kind.DATE:
         day: date | None = st.date_input("Day (UTC)", value=None, key=key)
         return (day.isoformat() if day else "",)
@@ -173,7 +174,7 @@ def _add(view: View, column: str, test: Operator, values: tuple[str, ...]) -> No
     try:
         view.table.count(replace(view.filter, conditions=(*view.filter.conditions, condition)))
     except SettingsError as error:
-        st.toast(plain(f"{error.message}. {error.hint}"), icon=":material/error:")
+        st.toast(escape(f"{error.message}. {error.hint}"), icon=":material/error:")
         return
     if column == "Prediction" and test is Operator.ONE_OF:
         set_filter(replace(view.filter, classes=tuple(dict.fromkeys((*view.filter.classes, *values)))))

@@ -1,4 +1,4 @@
-"""Results: what is filtered, a page of it in the chosen order; a click opens a row."""
+"""Results: the filtered rows in the chosen order, a page at a time; a click opens a row."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages import _results_view
-from pages._results_view import PAGE, View, change, describe, follow, high, option_labels, set_filter
-from pages._shared import clipped, plain, visible
+from pages import _results_view, _tables
+from pages._results_view import PAGE, View, change, describe, follow, option_labels, set_filter
+from pages._text import escape, truncate, visible
 from services.formats import counted
 from services.predictions import comparison, evaluation
 from services.predictions.filters import PREDICTED, Condition, Filter, Order
@@ -24,25 +24,25 @@ _OF_FAILED = ["Error", "Mini-batch", "Worker", "Attempts"]
 
 
 def search(view: View) -> None:
-    """The text that file or prediction contain."""
+    """A search in file and prediction."""
     follow("text", view.filter.text)
     st.text_input(
-        "Contains", key="text", type="search", label_visibility="collapsed", live="300ms", placeholder="File or prediction has", width=270,
+        "Search", key="text", type="search", label_visibility="collapsed", live="300ms", placeholder="Search file or prediction", width=270,
         on_change=lambda: set_filter(replace(view.filter, text=st.session_state.text or "")),
     )  # fmt: skip
 
 
-def filtered_by(view: View, found: int) -> None:
-    """How many rows there are, and a button for each thing that is filtered by, which takes it away."""
+def filtered_by(view: View, count: int) -> None:
+    """The number of rows, and a button for each part of the filter, which removes it."""
     total = view.table.count(Filter())
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        every = counted(total, "prediction")
-        words = f"**{found:,}** of {every}" if set(view.filter.statuses) <= set(PREDICTED) else f"**{counted(found, 'row')}**"
-        st.markdown(f"**{every}**" if view.filter == Filter() else words, width="content")
-        for number, (words, without) in enumerate(_parts(view.filter)):
+        predictions = counted(total, "prediction")
+        rows = f"**{count:,}** of {predictions}" if set(view.filter.statuses) <= set(PREDICTED) else f"**{counted(count, 'row')}**"
+        st.markdown(f"**{predictions}**" if view.filter == Filter() else rows, width="content")
+        for number, (part, without) in enumerate(_parts(view.filter)):
             st.button(
-                plain(clipped(words, 60)), key=f"without_{number}", icon=":material/close:", on_click=set_filter, args=(without,),
-                help="Filter by this no more",
+                escape(truncate(part, 60)), key=f"without_{number}", icon=":material/close:", on_click=set_filter, args=(without,),
+                help="Remove this filter",
             )  # fmt: skip
         if view.filter != Filter():
             st.button("Clear filters", type="tertiary", icon=":material/filter_alt_off:", on_click=set_filter, args=(Filter(),))
@@ -55,32 +55,32 @@ def filtered_by(view: View, found: int) -> None:
 
 
 def _parts(chosen: Filter) -> list[tuple[str, Filter]]:
-    """(in words, the filter without it) of each thing that is filtered by."""
+    """(description, the filter without it) of each part of the filter."""
     parts = [(f"contains {chosen.text}", replace(chosen, text=""))] if chosen.text else []
     if chosen.classes:
         parts.append((f"Prediction: {', '.join(chosen.classes)}", replace(chosen, classes=())))
     if chosen.statuses != Filter().statuses:
-        words = "with what failed" if set(chosen.statuses) == set(Status) else f"Status: {', '.join(chosen.statuses)}"
-        parts.append((words, replace(chosen, statuses=Filter().statuses)))
+        text = "including failed" if set(chosen.statuses) == set(Status) else f"Status: {', '.join(chosen.statuses)}"
+        parts.append((text, replace(chosen, statuses=Filter().statuses)))
     if chosen.minimum is not None:
         parts.append((f"Prediction ≥ {chosen.minimum:g}", replace(chosen, minimum=None)))
     if chosen.maximum is not None:
         parts.append((f"Prediction ≤ {chosen.maximum:g}", replace(chosen, maximum=None)))
-    parts += [(describe(one), _without(chosen, one)) for one in chosen.conditions]
+    parts += [(describe(condition), _without(chosen, condition)) for condition in chosen.conditions]
     if chosen.where:
         parts.append((f"where {chosen.where}", replace(chosen, where="")))
     return parts
 
 
 def _without(chosen: Filter, condition: Condition) -> Filter:
-    return replace(chosen, conditions=tuple(one for one in chosen.conditions if one != condition))
+    return replace(chosen, conditions=tuple(other for other in chosen.conditions if other != condition))
 
 
 def order_and_columns(view: View) -> list[str]:
-    """The widgets for what order rows come in and which columns are shown; returns the columns."""
+    """The widgets for the order of the rows and the columns to show; returns the columns."""
     names = list(view.table.columns)
     default = _default_columns(view)
-    asked = _named_in(st.query_params.get("columns", ""), names)
+    columns = _split_names(st.query_params.get("columns", ""), names)
     with st.popover("Sort and columns", icon=":material/swap_vert:"):
         options = [_RUN_ORDER, *names]
         follow("sort_by", view.order.column or _RUN_ORDER)
@@ -93,36 +93,36 @@ def order_and_columns(view: View) -> list[str]:
 
         labels = option_labels(options)
         st.selectbox("Sort by", options, key="sort_by", format_func=lambda name: labels.get(name, name), on_change=sort)
-        st.toggle("Greatest first", key="descending", on_change=sort, disabled=not view.order.column)
-        follow("columns_shown", asked or default)
+        st.toggle("Descending", key="descending", on_change=sort, disabled=not view.order.column)
+        follow("columns_shown", columns or default)
 
         def show() -> None:
             chosen = st.session_state.columns_shown
             change(columns="" if chosen == default else "|".join(chosen))
 
         st.multiselect("Columns", names, key="columns_shown", format_func=lambda name: labels.get(name, name), on_change=show)
-    return asked or default
+    return columns or default
 
 
-def _named_in(text: str, names: list[str]) -> list[str]:
-    """Those of these names that stand in `a|b|c`; a name may have a `|` of its own."""
-    found = []
+def _split_names(text: str, names: list[str]) -> list[str]:
+    """The names in `a|b|c`; a name may itself contain `|`."""
+    result = []
     while text:
         name = max((name for name in names if f"{text}|".startswith(f"{name}|")), key=len, default="")
-        found += [name] if name else []
+        result += [name] if name else []
         text = text.removeprefix(name)[1:] if name else text.partition("|")[2]
-    return found
+    return result
 
 
 def _default_columns(view: View) -> list[str]:
-    joined = _joined()
-    beside = [name for name in view.table.further_columns if name in joined]
-    unfolded = [name for name in view.table.further_columns if name not in beside]
-    beside = [name for name in beside if says_something(view, name)]
-    shown = ["File", "Prediction", *beside, *unfolded]
-    if unfolded and view.table.whole_column == "Prediction":  # all that was printed says again what the columns say
-        shown = ["File", *beside, *unfolded, "Prediction"]
-    if view.filter.statuses == (Status.FAILED,):  # what was to be predicted is empty
+    joined = _joined_columns()
+    added = [name for name in view.table.further_columns if name in joined]
+    flattened = [name for name in view.table.further_columns if name not in added]
+    added = [name for name in added if has_values(view, name)]
+    shown = ["File", "Prediction", *added, *flattened]
+    if flattened and view.table.whole_column == "Prediction":  # the printed text repeats the columns
+        shown = ["File", *added, *flattened, "Prediction"]
+    if view.filter.statuses == (Status.FAILED,):  # its prediction columns are empty
         shown = ["File", *(name for name in shown if name in joined), *_OF_FAILED]
     elif Status.FAILED in view.filter.statuses:
         shown += _OF_FAILED
@@ -131,33 +131,33 @@ def _default_columns(view: View) -> list[str]:
     return shown
 
 
-def _joined() -> tuple[str, ...]:
-    """The columns of what stands beside; a run's own may be called so where nothing does."""
-    return {"labels": evaluation.JUDGED, "run": comparison.COMPARED}.get(_results_view.beside().partition(":")[0], ())
+def _joined_columns() -> tuple[str, ...]:
+    """The columns of the joined labels or run. Where nothing is joined, the run's own may have these names."""
+    return {"labels": evaluation.JUDGED, "run": comparison.COMPARED}.get(_results_view.joined().partition(":")[0], ())
 
 
-def says_something(view: View, column: str) -> bool:
-    """What stands beside classes has no residuals and no differences."""
-    return column not in _joined()[-1:] or view.table.holds(column)
+def has_values(view: View, column: str) -> bool:
+    """Joined classes have no residuals and no differences."""
+    return column not in _joined_columns()[-1:] or view.table.holds(column)
 
 
 def prepared(view: View) -> None:
-    """Sort, where that wasn't done yet, and say how far it is."""
+    """Sort, unless that was done before, and show the progress."""
     if not view.table.is_prepared(view.order):
-        words = plain(f"Sorting by {view.order.column}, once")
-        bar = st.progress(0.0, words)
+        text = escape(f"Sorting by {view.order.column}, once…")
+        bar = st.progress(0.0, text)
 
         def progress(share: float) -> None:
-            bar.progress(share, words)
+            bar.progress(share, text)
 
         view.table.prepare(view.order, progress)
         bar.empty()
 
 
-def table(view: View, found: int, columns: list[str]) -> None:
-    """The page of rows, and the way to the others."""
+def table(view: View, count: int, columns: list[str]) -> None:
+    """One page of rows, and the pagination."""
     slot = st.container()
-    pages = -(-found // PAGE)
+    pages = -(-count // PAGE)
     page = min(view.page, pages)
     follow("page", page)
     if pages > 1:
@@ -177,13 +177,13 @@ def table(view: View, found: int, columns: list[str]) -> None:
         st.session_state[key] = marked
     slot.dataframe(
         for_cells(rows), key=key, on_select=open_row, selection_mode=["single-row", "single-cell"], hide_index=True,
-        height=high(rows.num_rows, 15), selection_default=marked, alt="Files and their predictions",
+        height=_tables.height(rows.num_rows, 15), selection_default=marked, alt="Files and their predictions",
     )  # type: ignore[call-overload]  # fmt: skip
-    slot.caption(f"Rows {first + 1:,} to {first + rows.num_rows:,} of {found:,}. A click opens a row.")
+    slot.caption(f"Rows {first + 1:,} to {first + rows.num_rows:,} of {count:,}. Click a row to open it.")
 
 
 def for_cells(rows: pa.Table) -> pa.Table:
-    """Texts of a table cut to what a cell can show (10 kB in each of a hundred rows is a megabyte to send), and `visible`."""
+    """The table with its texts truncated to what a cell can show (10 kB in each of a hundred rows is a megabyte to send) and `visible`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,4 +1,4 @@
-"""What the Results page shows: all of it is in the URL, and only there. Callbacks change the URL; the widgets follow it."""
+"""The state of the Results page: all of it is in the URL, and only there. Callbacks change the URL; the widgets follow it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from pages import _shared
-from pages._shared import clipped, shown, visible
+from pages import _errors
+from pages._text import displayable, truncate, visible
 from services.domain import Run
 from services.errors import SettingsError
 from services.predictions.filters import Condition, Filter, Operator, Order
@@ -18,16 +18,15 @@ from services.predictions.filters import Condition, Filter, Operator, Order
 if TYPE_CHECKING:
     from services.predictions.reader import Predictions
 
-PAGE = 100
-"""Rows."""
-LOOKS = ("Table", "Charts", "Groups", "SQL", "True labels")
-_CHARACTERS = 40
-_OF_THIS_PAGE = ("filter", "sort", "page", "row", "look", "beside", "columns", "chart", "x", "y", "by", "of", "sql")
+PAGE = 100  # rows
+MODES = ("Table", "Charts", "Groups", "SQL", "True labels")
+_CHARACTERS = 40  # of a label
+_URL_NAMES = ("filter", "sort", "page", "row", "look", "beside", "columns", "chart", "x", "y", "by", "of", "sql")
 
 
 @dataclass(frozen=True)
 class View:
-    """A table as it is looked at. `row` is the place of the open row in what is filtered, or None."""
+    """A table, filtered and sorted. `row` is the position of the open row in it, or None."""
 
     run: Run
     table: Predictions
@@ -38,53 +37,53 @@ class View:
 
     @property
     def query(self) -> dict[str, str]:
-        """What a download is asked for: the run, the filter, the order, the column beside."""
-        asked = {"run": self.run.id, "filter": self.filter.to_text(), "sort": self.order.to_text(), "beside": beside()}
-        return {name: value for name, value in asked.items() if value}
+        """The query of a download: the run, the filter, the order, what is joined."""
+        query = {"run": self.run.id, "filter": self.filter.to_text(), "sort": self.order.to_text(), "beside": joined()}
+        return {name: value for name, value in query.items() if value}
 
 
 def current(run: Run, table: Predictions) -> View:
-    """What the URL asks for. What it asks for in vain is said and left out."""
+    """The view in the URL. What is invalid in it is shown as an error and left out."""
     chosen, order = Filter(), Order()
     try:
         chosen = Filter.from_text(st.query_params.get("filter", ""))
-        if gone := [one.column for one in chosen.conditions if one.column not in table.columns]:
-            chosen = replace(chosen, conditions=tuple(one for one in chosen.conditions if one.column not in gone))
-            raise SettingsError("filter", f"this table has no column “{gone[0]}”", "What is filtered by it is left out.")
+        if gone := [condition.column for condition in chosen.conditions if condition.column not in table.columns]:
+            chosen = replace(chosen, conditions=tuple(c for c in chosen.conditions if c.column not in gone))
+            raise SettingsError("filter", f"This table has no column “{gone[0]}”", "The filter by it is left out.")
         order = Order.from_text(st.query_params.get("sort", ""))
         if order.column and order.column not in table.columns:
             order = Order()
     except SettingsError as error:
-        _shared.show_error(error)
-    return View(run, table, chosen, order, _number("page") or 1, _place())
+        _errors.show(error)
+    return View(run, table, chosen, order, _number("page") or 1, _row())
 
 
-def beside() -> str:
-    """What stands beside the predictions: `labels:ID`, `labels:ID:COLUMN`, `run:ID`, `run:ID:COLUMN`, or nothing."""
+def joined() -> str:
+    """What is joined to the predictions: `labels:ID`, `labels:ID:COLUMN`, `run:ID`, `run:ID:COLUMN`, or nothing."""
     return st.query_params.get("beside", "")
 
 
-def look() -> str:
-    asked = st.query_params.get("look", "")
-    return asked if asked in LOOKS else LOOKS[0]
+def mode() -> str:
+    value = st.query_params.get("look", "")
+    return value if value in MODES else MODES[0]
 
 
 def _number(name: str) -> int | None:
-    asked = st.query_params.get(name, "")
-    return int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 12 and int(asked) else None
+    text = st.query_params.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 12 and int(text) else None
 
 
-def _place() -> int | None:
-    asked = _number("row")
-    return None if asked is None else asked - 1
+def _row() -> int | None:
+    number = _number("row")
+    return None if number is None else number - 1
 
 
 # ---- changes, for callbacks ------------------------------------------------------------------------------------------------------
 
 
-def change(**asked: str) -> None:
-    """Put these into the URL; what is empty leaves it."""
-    for name, value in asked.items():
+def change(**query: str) -> None:
+    """Put these into the URL; an empty value removes its name."""
+    for name, value in query.items():
         if value:
             st.query_params[name] = value
         else:
@@ -92,25 +91,25 @@ def change(**asked: str) -> None:
 
 
 def set_filter(chosen: Filter, **others: str) -> None:
-    """Filter by this, from the first page on, with no row open."""
+    """Filter by this, back on the first page and with no row open."""
     change(filter=chosen.to_text(), page="", row="", **others)
 
 
 def add(chosen: Filter, *conditions: Condition, **others: str) -> None:
-    """Filter by these too. Of a column's tests that can't both say something, the later one stands."""
-    new = {(one.column, one.test) for one in conditions}
-    kept = tuple(one for one in chosen.conditions if (one.column, one.test) not in new)
+    """Filter by these too. A condition replaces an earlier one with the same column and operator."""
+    new = {(condition.column, condition.test) for condition in conditions}
+    kept = tuple(condition for condition in chosen.conditions if (condition.column, condition.test) not in new)
     set_filter(replace(chosen, conditions=kept + conditions), **others)
 
 
 def forget() -> None:
-    """Everything but the run: another run's view would hide what nobody asked to hide."""
-    for name in _OF_THIS_PAGE:
+    """Drop everything but the run from the URL: the filters of one run would hide rows of another."""
+    for name in _URL_NAMES:
         st.query_params.pop(name, None)
 
 
 def follow(key: str, value: Any) -> None:
-    """Give a widget the value that the URL has. One that has it is left alone: a person may be typing there."""
+    """Give a widget the value in the URL. One that has it is left alone: a person may be typing there."""
     if st.session_state.get(key) != value:
         st.session_state[key] = value
 
@@ -120,17 +119,19 @@ def kept_in_url(name: str, key: str) -> Callable[[], None]:
     return lambda: change(**{name: str(st.session_state[key] or "")})
 
 
-# ---- words -----------------------------------------------------------------------------------------------------------------------
+# ---- widgets ---------------------------------------------------------------------------------------------------------------------
 
 
-def option_labels(values: Iterable[Any], counts: Mapping[Any, int] | None = None, said: Callable[[str], str] = shown) -> dict[Any, str]:
-    """Values from outside as labels of a widget's options, no two alike: what it gives back is found by its label. `said` is `plain` for
-    widgets that read Markdown (buttons, pills); the lists of others show it as it is."""
+def option_labels(
+    values: Iterable[Any], counts: Mapping[Any, int] | None = None, escape: Callable[[str], str] = displayable
+) -> dict[Any, str]:
+    """Unique labels for values from outside, since a widget finds its value by the label. `escape` is for widgets that read Markdown
+    (buttons, pills)."""
     labels: dict[Any, str] = {}
     taken: set[str] = set()
     for value in values:
-        text = "(empty)" if value in ("", None) else clipped(visible(" ".join(str(value).split()) or repr(value)), _CHARACTERS)
-        label = said(text) + (f" · {counts[value]:,}" if counts else "")
+        text = "(empty)" if value in ("", None) else truncate(visible(" ".join(str(value).split()) or repr(value)), _CHARACTERS)
+        label = escape(text) + (f" · {counts[value]:,}" if counts else "")
         while label in taken:
             label += "\u2060"
         taken.add(label)
@@ -138,11 +139,11 @@ def option_labels(values: Iterable[Any], counts: Mapping[Any, int] | None = None
     return labels
 
 
-def describe(one: Condition) -> str:
+def describe(condition: Condition) -> str:
     """`Folder: a, b`, `score ≥ 0.5`, `File contains cat`."""
-    values = clipped(", ".join(one.values), _CHARACTERS)
-    column = "Prediction" if one.column == "Number" else one.column
-    match one.test:
+    values = truncate(", ".join(condition.values), _CHARACTERS)
+    column = "Prediction" if condition.column == "Number" else condition.column
+    match condition.test:
         case Operator.ONE_OF:
             return f"{column}: {values}"
         case Operator.FROM:
@@ -151,35 +152,32 @@ def describe(one: Condition) -> str:
             return f"{column} ≤ {values}"
         case Operator.EMPTY:
             return f"{column} is empty"
-    return f"{column} {one.test} {values}"
+    return f"{column} {condition.test} {values}"
 
 
 def address(path: str, query: Mapping[str, str], **more: str) -> str:
     return f"{path}?{urlencode({**query, **more})}"
 
 
-def high(rows: int, most: int) -> int:
-    """The height of a table of so many rows, in pixels."""
-    return min(rows, most) * 35 + 38
+COUNT_COLUMNS = dict.fromkeys(
+    ("Rows", "Labelled", "Predicted", "Correct", "Evaluated", "Wrong"), st.column_config.NumberColumn(format="localized")
+)
+"""The column types of counts: 12,345 rather than 12345."""
 
 
-COUNTED = dict.fromkeys(("Rows", "Labelled", "Predicted", "Correct", "Judged", "Wrong"), st.column_config.NumberColumn(format="localized"))
-"""Of tables with such columns: 12,345 rather than 12345."""
-
-
-def choose(label: str, name: str, options: Sequence[str], default: str, **words: Any) -> str:
+def choose(label: str, name: str, options: Sequence[str], default: str, **more: Any) -> str:
     """A selectbox whose value is in the URL as `name`. The options may come from outside."""
-    asked = st.query_params.get(name, "")
+    value = st.query_params.get(name, "")
     key = f"chosen_{name}"
-    follow(key, asked if asked in options else default)
+    follow(key, value if value in options else default)
     labels = option_labels(options)
     chosen: str = st.selectbox(
-        label, options, key=key, format_func=lambda option: labels.get(option, str(option)), on_change=kept_in_url(name, key), **words
+        label, options, key=key, format_func=lambda option: labels.get(option, str(option)), on_change=kept_in_url(name, key), **more
     )
     return chosen
 
 
 def view_query() -> dict[str, str]:
-    """The query of this view, on any run: not the page, nor the open row, nor what stands beside."""
+    """The query of this view, for any run: without the page, the open row and what is joined."""
     of_this_run = ("page", "row", "beside")
-    return {name: st.query_params[name] for name in _OF_THIS_PAGE if name in st.query_params and name not in of_this_run}
+    return {name: st.query_params[name] for name in _URL_NAMES if name in st.query_params and name not in of_this_run}

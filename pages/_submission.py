@@ -1,4 +1,4 @@
-"""Submitting once. Used by the New run page and by Rerun."""
+"""Submitting once, however often a button is clicked. Used by New run, Rerun and published pipelines."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ DOUBLE_CLICK = 2.0  # seconds
 
 @dataclass
 class Submission:
-    """What this session submitted last.
+    """The last submission of this session.
 
-    A double click comes as two runs of the page in overlapping threads, and the end of one may take the other's click away. So the same
-    request within seconds is the same submission, and the page goes to its run whether or not it saw the click. One object, because
-    writing to the session state is a place where Streamlit interrupts a run, and changing an attribute is none.
+    A double click runs the page twice in overlapping threads, and the end of one may swallow the other's click. So the same request
+    within seconds is the same submission, and the page goes to its run whether or not it saw the click. One object, because Streamlit
+    may interrupt a run where it writes to the session state, but not where it changes an attribute.
     """
 
-    said: str = ""
+    request: str = ""
     id: str = ""
     at: float = float("-inf")
     run_id: str = ""
@@ -35,13 +35,13 @@ class Submission:
 
     def submit(self, workspace: Workspace, request: RunRequest) -> Run:
         """Raises as `Workspace.submit` does."""
-        said = repr(replace(request, submission_id=""))
-        return self.once(said, lambda submission_id: workspace.submit(replace(request, submission_id=submission_id)))
+        request_text = repr(replace(request, submission_id=""))
+        return self.once(request_text, lambda submission_id: workspace.submit(replace(request, submission_id=submission_id)))
 
-    def once(self, said: str, submit: Callable[[str], Run]) -> Run:
-        """What `submit` makes of a submission id; the same id for who says the same again within seconds."""
-        if said != self.said or not self.is_recent:
-            self.said, self.id, self.run_id = said, uuid.uuid4().hex, ""
+    def once(self, request: str, submit: Callable[[str], Run]) -> Run:
+        """The run that `submit` returns for a submission id, which is the same for the same request within seconds."""
+        if request != self.request or not self.is_recent:
+            self.request, self.id, self.run_id = request, uuid.uuid4().hex, ""
         self.at = time.monotonic()
         run = submit(self.id)
         self.at, self.run_id = time.monotonic(), run.id
@@ -50,5 +50,5 @@ class Submission:
 
 def last_submission() -> Submission:
     """This session's."""
-    kept: Submission = st.session_state.setdefault("submission", Submission())
-    return kept
+    submission: Submission = st.session_state.setdefault("submission", Submission())
+    return submission

@@ -11,9 +11,9 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _compute_options, _shared
-from pages._shared import plain, script_label, shown
+from pages import _compute_options, _errors, _format, _layout, _workspace
 from pages._submission import last_submission
+from pages._text import displayable, escape
 from services import PROGRAM
 from services.domain import RunRequest
 from services.errors import SettingsError, StudioError
@@ -21,29 +21,30 @@ from services.formats import counted
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.mini_batch_plan import describe
 from services.workspace import Capability
+from services.workspaces import chosen_workspace
 
 NO_MODEL = "No model"
-OWN = "this program’s own"
+OWN = "this program's own"
 LABELS = {"model": "Model", "dataset": "Dataset", "entry_script": "Scoring script", "arguments": "Arguments"} | {
     name: row.label for name, row in TABLE.items()
 }
 LABELS["compute_target"] = "Compute target"
 
-workspace = _shared.workspace()
+workspace = chosen_workspace()
 remote = workspace.remote
 compute_target: str | None = None
 fields: dict[str, DeltaGenerator] = {}
-wrong: list[str] = []
+invalid: list[str] = []
 
 
 @contextmanager
 def at_its_field() -> Iterator[None]:
-    """Show an error where it belongs, and note the field: the review says what keeps the run from being submitted."""
-    with _shared.errors_at_their_fields(fields):
+    """Show an error at its field, and note the field for the review."""
+    with _errors.at_their_fields(fields):
         try:
             yield
         except SettingsError as error:
-            wrong.append(LABELS.get(error.field, error.field))
+            invalid.append(LABELS.get(error.field, error.field))
             raise
 
 
@@ -54,27 +55,27 @@ def section(number: int, title: str, field: str) -> DeltaGenerator:
 
 
 def choose(label: str, options: list[str], key: str) -> str | None:
-    """One of the options, kept in the URL. What the URL asks for and isn't there is said, never replaced in silence."""
+    """One of the options, kept in the URL. Warns where the URL names one that does not exist."""
     wanted = st.query_params.get(key)
     if wanted and wanted not in options:
-        st.warning(plain(f"There is no “{wanted[:200]}” any more. Choose another."), icon=":material/link_off:")
+        st.warning(escape(f"“{wanted[:200]}” no longer exists. Choose another."), icon=":material/link_off:")
     return st.selectbox(label, options, key=key, bind="query-params", label_visibility="collapsed")
 
 
 def ask_approval(noun: str, warning: str, sha256: str) -> None:
-    """Say what using this means, and name the content by its full SHA-256."""
-    st.warning(f"{warning} Approve it only if you trust where it comes from.", icon=":material/gpp_maybe:")
-    _shared.labelled("SHA-256 of what you approve", sha256)
+    """Warn what using this means; name the content by its full SHA-256."""
+    st.warning(f"{warning} Approve it only if you trust its source.", icon=":material/gpp_maybe:")
+    _layout.labelled("SHA-256 of the approved content", sha256)
     if st.button(f"Approve this {noun}", icon=":material/verified_user:", key=f"approve-{sha256}"):
         workspace.approve(sha256)
         st.rerun()
 
 
-def take_script(uploader: str) -> None:
-    """Keep what was uploaded and choose it. Runs before the page does, so it leaves an error for the page to show."""
+def store_script(uploader: str) -> None:
+    """Store the uploaded script and choose it. Runs before the page does, so it leaves an error for the page to show."""
     if upload := st.session_state[uploader]:
         try:
-            st.session_state.script = script_label(workspace.scripts.add(upload.name, upload.getvalue()))
+            st.session_state.script = _workspace.script_label(workspace.scripts.add(upload.name, upload.getvalue()))
         except StudioError as error:
             st.session_state.upload_error = error
 
@@ -84,7 +85,7 @@ def variables(text: str | None) -> dict[str, str] | None:
     for number, line in enumerate((text or "").splitlines(), 1):
         name, equals, value = line.strip().partition("=")
         if line.strip() and not equals:
-            raise SettingsError("environment_variables", f"line {number}, “{line.strip()[:100]}”, has no =", "Write NAME=value.")
+            raise SettingsError("environment_variables", f"Line {number}, “{line.strip()[:100]}”, has no =", "Write NAME=value.")
         if line.strip():
             pairs[name.strip()] = value
     return pairs or None
@@ -94,91 +95,93 @@ def arguments(text: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(text))
     except ValueError as error:
-        raise SettingsError("arguments", f"the arguments can't be read: {error}", "Close every quote.") from error
+        raise SettingsError("arguments", f"The arguments can't be parsed: {error}", "Close every quote.") from error
 
 
 def setting(name: str) -> Any:
-    """The widget of one setting. A number is typed as text: a number field would round it, or keep an older value, without a word."""
-    words = ParallelRunSettings.widget(name) | {"persist_state": "session"}
+    """The widget of one setting. A number is typed as text: a number field would round it, or keep an older value, silently."""
+    options = ParallelRunSettings.widget(name) | {"persist_state": "session"}
     if name == "environment_variables":
-        return st.text_area(height=68, **words)
+        return st.text_area(height=68, **options)
     if TABLE[name].options:
-        return st.selectbox(**words)
-    value = words["value"]
-    words = {key: word for key, word in words.items() if key not in ("min_value", "max_value", "step")}
-    return st.text_input(**words | {"value": "" if value is None else str(value)})
+        return st.selectbox(**options)
+    value = options["value"]
+    options = {key: option for key, option in options.items() if key not in ("min_value", "max_value", "step")}
+    return st.text_input(**options | {"value": "" if value is None else str(value)})
 
 
 def settings_side_by_side(names: list[str]) -> dict[str, Any]:
-    """These settings in one row, and below it room for what is wrong with them."""
-    given = {}
+    """These settings in one row, and a place for their errors below it."""
+    values = {}
     for name, column in zip(names, st.columns(len(names)), strict=True):
         with column:
-            given[name] = setting(name)
+            values[name] = setting(name)
     fields.update(dict.fromkeys(names, st.container(gap="xsmall")))
-    return given
+    return values
 
 
 def open_like(run_id: str) -> None:
-    """Open this page again, with what a run was asked to do. Before the widgets are drawn."""
+    """Open this page again with the request of a run. To be called before the widgets are drawn."""
     request = workspace.runs.get(run_id).request
-    offered = {script.path: script_label(script) for script in workspace.scripts.all()}
+    offered = {script.path: _workspace.script_label(script) for script in workspace.scripts.all()}
     chosen = {"model": next(iter(request.models), NO_MODEL), "dataset": request.datasets[0], "script": offered.get(request.entry_script)}
     st.switch_page("new_run.py", query_params={key: value for key, value in chosen.items() if value})
 
 
-_shared.title("New run", "Score every file of a dataset with a model and a script.")
+_layout.title("New run", "Score a dataset with a model and a scoring script.")
 form, review = st.columns([5, 3], gap="medium")
 
-if like := st.query_params.get("run"):  # also what the browser's Back leads to after a submission
+if like := st.query_params.get("run"):  # also where the browser's Back goes after a submission
     open_like(like)
-for key, value in st.session_state.pop("chosen_for_new_run", {}).items():
+for key, value in st.session_state.pop("choices_for_new_run", {}).items():
     st.session_state[key] = value
 
 models = {model.reference: model for model in workspace.models()}
 with section(1, "Model", "model"):
-    if not models and not _shared.known_later():
-        st.info("No model is registered yet. A script that needs none can run all the same.", icon=":material/info:")
-        words = "Register a model"
-        st.page_link("registered_models.py", label=words, icon=":material/arrow_forward:", query_params={"tab": words})
+    if not models and not _workspace.not_listed_yet():
+        st.info("No models registered yet. A script that needs no model can run without.", icon=":material/info:")
+        label = "Register a model"
+        st.page_link("registered_models.py", label=label, icon=":material/arrow_forward:", query_params={"tab": label})
     model = models.get(choose("Model", [*models, NO_MODEL], "model") or NO_MODEL)
     if model:
-        st.caption(plain(f"{model.kind} · registered {_shared.local_time(model.created_at)}"))
+        st.caption(escape(f"{model.kind} · registered {_format.local_time(model.created_at)}"))
     if model and not model.usable and Capability.APPROVAL in workspace.capabilities:
         imports = f" It imports {'' if model.scanned_whole else 'at least '}{', '.join(model.imports[:20])}." if model.imports else ""
-        ask_approval("model", plain(f"{model} is a program, {model.kind}: a run executes it with your rights.{imports}"), model.sha256)
+        ask_approval(
+            "model", escape(f"{model} ({model.kind}) can run code: a run executes it with your permissions.{imports}"), model.sha256
+        )
 
 datasets = {dataset.reference: dataset for dataset in workspace.datasets()}
 with section(2, "Dataset", "dataset"):
-    if not datasets and not _shared.known_later():
-        st.info("No dataset is registered yet: it says which files to score.", icon=":material/info:")
-        words = "Register a dataset"
-        st.page_link("registered_datasets.py", label=words, icon=":material/arrow_forward:", query_params={"tab": words})
+    if not datasets and not _workspace.not_listed_yet():
+        st.info("No datasets registered yet. A dataset lists the files to score.", icon=":material/info:")
+        label = "Register a dataset"
+        st.page_link("registered_datasets.py", label=label, icon=":material/arrow_forward:", query_params={"tab": label})
     dataset = datasets.get(choose("Dataset", list(datasets), "dataset") or "") if datasets else None
     if dataset:
         in_files = f" in {counted(dataset.file_count, 'file')}" if dataset.type == "tabular" else ""
         size = counted(dataset.item_count, dataset.item) + in_files if dataset.item_count else "not counted yet"
-        st.caption(plain(f"{size} · {'in place: ' + dataset.root if dataset.in_place else 'copied in'}"))
+        st.caption(escape(f"{size} · {'in place: ' + dataset.root if dataset.in_place else 'copied in'}"))
 
-scripts = {script_label(script): script for script in workspace.scripts.all()}
+scripts = {_workspace.script_label(script): script for script in workspace.scripts.all()}
 with section(3, "Scoring script", "entry_script"):
     script = scripts.get(choose("Scoring script", list(scripts), "script") or "")
     if script and script.docstring:
-        st.caption(plain(script.docstring.strip().splitlines()[0][:300]))
+        st.caption(escape(script.docstring.strip().splitlines()[0][:300]))
     if script and not script.approved and Capability.APPROVAL in workspace.capabilities:
-        with st.expander("What it does", expanded=True, icon=":material/code:"):
-            st.code(shown(Path(script.path).read_text("utf-8", errors="replace")), language="python", height=260)
-        ask_approval("script", plain(f"{script.name} is a program: a run executes it with your rights. Read it first."), script.sha256)
+        with st.expander("Source", expanded=True, icon=":material/code:"):
+            st.code(displayable(Path(script.path).read_text("utf-8", errors="replace")), language="python", height=260)
+        ask_approval("script", escape(f"A run executes {script.name} with your permissions. Read it first."), script.sha256)
     with st.expander("Upload a script", icon=":material/upload:"):
         st.file_uploader(
-            "A Python file with init() and run(mini_batch). It is checked, not executed.",
+            "Python file with init() and run(mini_batch); checked, not executed",
             type="py",
             key="uploaded_script",
-            on_change=take_script,
+            on_change=store_script,
             args=("uploaded_script",),
         )
         if "upload_error" in st.session_state:
-            _shared.show_error(st.session_state.pop("upload_error"))
+            _errors.show(st.session_state.pop("upload_error"))
 
 with section(4, "Settings", "settings"):
     if remote:
@@ -189,24 +192,24 @@ with section(4, "Settings", "settings"):
         for first in range(0, len(folded), 2):
             values |= settings_side_by_side(folded[first : first + 2])
         interpreters = {str(environment): environment for environment in workspace.environments()}
-        words = f"The Python that runs the workers. Others are registered by: {PROGRAM} environment register NAME PYTHON"
-        own = _compute_options.MADE_FOR_IT if remote else OWN
-        chosen = st.selectbox("Environment", [own, *interpreters], key="environment", help=words, persist_state="session")
+        help_text = f"The Python that runs the workers. Register others with: {PROGRAM} environment register NAME PYTHON"
+        default = _compute_options.MADE_FOR_IT if remote else OWN
+        chosen = st.selectbox("Environment", [default, *interpreters], key="environment", help=help_text, persist_state="session")
         if remote:
             _compute_options.show_environment(remote, interpreters.get(chosen))
-        words = "Take the output of an earlier run that was asked the same, instead of scoring again."
-        allow_reuse = st.toggle("Reuse an earlier run's output", value=True, key="allow_reuse", help=words, persist_state="session")
-        words = "What the scoring script finds in sys.argv, written as on a command line: --name value."
-        line = st.text_input("Arguments", key="arguments", help=words, placeholder="none", persist_state="session")
+        help_text = "Reuse the output of an earlier run with the same model, dataset, script and settings instead of scoring again."
+        allow_reuse = st.toggle("Reuse an earlier run's output", value=True, key="allow_reuse", help=help_text, persist_state="session")
+        help_text = "Passed to the scoring script in sys.argv, written as on a command line: --name value."
+        line = st.text_input("Arguments", key="arguments", help=help_text, placeholder="none", persist_state="session")
         fields["arguments"] = st.container()
 
-good: dict[str, Any] = {}
+valid: dict[str, Any] = {}
 for field, value in values.items():
     with at_its_field():
         checked = variables(value) if field == "environment_variables" else value
         ParallelRunSettings.from_dict({field: checked})
-        good[field] = checked
-settings = ParallelRunSettings.from_dict(good)
+        valid[field] = checked
+settings = ParallelRunSettings.from_dict(valid)
 
 with review.container(border=True, key="section-review"):
     st.subheader("Review", icon=":material/counter_5:", anchor=False)
@@ -219,12 +222,12 @@ if not submitted and submission.is_recent and submission.run_id:
     st.switch_page("runs.py", query_params={"run": submission.run_id})
 
 with notes:
-    if dataset and not wrong:
-        with at_its_field(), nullcontext() if dataset.item_count else st.spinner("Counting its files …"):
-            st.markdown(f"**{plain(describe(workspace.mini_batches([dataset], settings), settings))}**")
+    if dataset and not invalid:
+        with at_its_field(), nullcontext() if dataset.item_count else st.spinner("Counting files…"):
+            st.markdown(f"**{escape(describe(workspace.mini_batches([dataset], settings), settings))}**")
     if settings.error_threshold < 0:
         items = f"{dataset.item if dataset else 'item'}s"
-        st.warning(f"Error threshold -1: the run goes on however many {items} fail.", icon=":material/warning:")
+        st.warning(f"Error threshold -1: the run continues however many {items} fail.", icon=":material/warning:")
     if submitted or (dataset and script):
         with at_its_field():
             request = RunRequest(
@@ -238,11 +241,11 @@ with notes:
                 allow_reuse=allow_reuse,
                 name=(name or "").strip(),
             )
-            ready = not wrong and dataset and script and script.approved and (not model or model.usable)
-            if submitted and not wrong:
+            ready = not invalid and dataset and script and script.approved and (not model or model.usable)
+            if submitted and not invalid:
                 run = submission.submit(workspace, request)
                 st.switch_page("runs.py", query_params={"run": run.id})
-            elif ready and (sentences := workspace.check(request)):
-                st.warning("\n\n".join(map(plain, sentences)), icon=":material/warning:")
-    if wrong:
-        st.error(f"Nothing can be submitted before this is mended: {plain(', '.join(wrong))}.", icon=":material/error:")
+            elif ready and (warnings := workspace.check(request)):
+                st.warning("\n\n".join(map(escape, warnings)), icon=":material/warning:")
+    if invalid:
+        st.error(f"Fix these fields before submitting: {escape(', '.join(invalid))}.", icon=":material/error:")

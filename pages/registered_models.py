@@ -1,4 +1,4 @@
-"""Models: what is registered and whether a run may use it; registering another."""
+"""Models: the registered ones and their approval; registering another."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import streamlit as st
 
-from pages import _register_from_run, _shared
-from pages._form import form_called
+from pages import _format, _layout, _register_from_run, _tables, _workspace
+from pages._forms import form_called
+from pages._text import displayable
 from services import formats
 from services.domain import Model
 from services.errors import SettingsError
@@ -17,6 +18,7 @@ from services.formats import counted
 from services.intake import names, uploads
 from services.intake.staging import staging_folder
 from services.workspace import Capability
+from services.workspaces import chosen_workspace
 
 REGISTERED, REGISTER = "Registered", "Register a model"
 UPLOAD, ON_THIS_MACHINE = "Upload a file", "On this machine"
@@ -29,25 +31,25 @@ def approval(model: Model) -> str:
 def show_models() -> None:
     """The newest version of each model in a table, and below it one version in full."""
     if not models:
-        if _shared.known_later():
+        if _workspace.not_listed_yet():
             return
-        st.info("No model is registered yet. Register the file that your training script saved.", icon=":material/model_training:")
+        st.info("No models registered yet. Register the file your training script saved.", icon=":material/model_training:")
         return
     table_place = st.container()
     references = [model.reference for model in models]
-    _shared.say_if_gone("model", references)
+    _workspace.warn_if_gone("model", references)
     chosen = st.selectbox("Model and version", references, key="model", bind="query-params", width=420)
     model = models[references.index(chosen)]
     with table_place:
-        latest = _shared.latest_versions(models)
+        latest = _workspace.latest_versions(models)
         show_table(latest, [other.name for other in latest].index(model.name))
     show_details(model)
 
 
 def show_table(rows: list[Model], position: int) -> None:
     columns = {"Model": str, "Version": int, "Kind": str, "Size": int, "Registered": datetime, "Approval": str}
-    table = _shared.arrow_table(columns, [(m.name, m.version, m.kind, m.size or None, m.created_at, approval(m)) for m in rows])
-    _shared.choosing_table(
+    table = _tables.arrow(columns, [(m.name, m.version, m.kind, m.size or None, m.created_at, approval(m)) for m in rows])
+    _tables.choosing(
         table if Capability.APPROVAL in workspace.capabilities else table.drop_columns(["Approval"]),
         "model",
         [model.reference for model in rows],
@@ -57,22 +59,22 @@ def show_table(rows: list[Model], position: int) -> None:
             "Version": st.column_config.NumberColumn(width=65),
             "Kind": st.column_config.TextColumn(width=190),
             "Size": st.column_config.NumberColumn(format="bytes", width=90),
-            "Registered": _shared.time_column(),
+            "Registered": _tables.time_column(),
             "Approval": st.column_config.TextColumn(width=110),
         },
     )
 
 
 def show_details(model: Model) -> None:
-    """One version: what it is, whether it may be used, its other versions."""
+    """One version: its properties, its approval, its other versions."""
     with st.container(border=True):
         if model.description:
-            st.text(_shared.shown(model.description))
-        _shared.facts(
+            st.text(displayable(model.description))
+        _layout.facts(
             {
                 "Kind": model.kind,
                 "Size": formats.size(model.size),
-                "Registered": _shared.local_time(model.created_at),
+                "Registered": _format.local_time(model.created_at),
                 **({"Approval": approval(model)} if Capability.APPROVAL in workspace.capabilities else {}),
                 **({} if "://" in model.path else {"File": Path(model.path).name}),
             }
@@ -80,21 +82,21 @@ def show_details(model: Model) -> None:
         if model.tags:
             with st.container(gap=None):
                 st.caption("Tags")
-                st.text(_shared.shown("\n".join(f"{name} = {value}" if value else name for name, value in model.tags.items())))
+                st.text(displayable("\n".join(f"{name} = {value}" if value else name for name, value in model.tags.items())))
         if model.usable or Capability.APPROVAL not in workspace.capabilities:
             if model.sha256:
-                _shared.labelled("SHA-256", model.sha256)
+                _layout.labelled("SHA-256", model.sha256)
             with st.container(horizontal=True):
                 if st.button("Use in a new run", key=f"use-{model.reference}", type="primary", icon=":material/play_circle:"):
-                    _shared.open_new_run(model=model.reference)
+                    _workspace.open_new_run(model=model.reference)
                 if remote:
                     _register_from_run.ask_deletion(remote, model)
         else:
             ask_approval(model)
         if model.imports:
             at_least = "" if model.scanned_whole else "at least "
-            with st.expander(f"Loading it would import {at_least}{counted(len(model.imports), 'name')}", icon=":material/data_object:"):
-                st.code(_shared.shown("\n".join(model.imports)), language=None, height=220 if len(model.imports) > 8 else "content")
+            with st.expander(f"Imports when loaded: {at_least}{counted(len(model.imports), 'name')}", icon=":material/data_object:"):
+                st.code(displayable("\n".join(model.imports)), language=None, height=220 if len(model.imports) > 8 else "content")
         versions = [other for other in models if other.name == model.name]
         if len(versions) > 1:
             with st.expander(f"All {len(versions)} versions", icon=":material/history:"):
@@ -102,13 +104,12 @@ def show_details(model: Model) -> None:
 
 
 def ask_approval(model: Model) -> None:
-    """The one consent that lets runs execute this content. The button's key names it: a click means what was shown with it."""
+    """The consent that lets runs execute this content. The button's key names it: a click approves only what was shown with it."""
     st.warning(
-        "This model is a program: a run that loads it executes whatever is in it, with your rights. "
-        "Approve it only if you trust where it comes from.",
+        "This model can run code: a run that loads it executes its content with your permissions. Approve it only if you trust its source.",
         icon=":material/gpp_maybe:",
     )
-    _shared.labelled("SHA-256 of what you approve", model.sha256)
+    _layout.labelled("SHA-256 of the approved content", model.sha256)
     if st.button(f"Approve {model.sha256[:12]}…", key=f"approve-{model.sha256}", type="primary", icon=":material/verified_user:"):
         workspace.approve(model.sha256)
         st.rerun()
@@ -117,13 +118,13 @@ def ask_approval(model: Model) -> None:
 def show_versions(versions: list[Model]) -> None:
     columns = {"Version": int, "Registered": datetime, "Size": int, "Approval": str, "SHA-256": str, "Description": str}
     st.dataframe(
-        _shared.arrow_table(columns, [(m.version, m.created_at, m.size, approval(m), m.sha256, m.description) for m in versions]),
+        _tables.arrow(columns, [(m.version, m.created_at, m.size, approval(m), m.sha256, m.description) for m in versions]),
         key="versions",
         lazy=False,
         alt="All versions of this model",
         column_config={
             "Version": st.column_config.NumberColumn(width=70),
-            "Registered": _shared.time_column(),
+            "Registered": _tables.time_column(),
             "Size": st.column_config.NumberColumn(format="bytes", width=90),
             "SHA-256": st.column_config.TextColumn(width=200),
         },
@@ -135,7 +136,7 @@ def tags_of(text: str) -> dict[str, str]:
     for line in filter(None, map(str.strip, text.splitlines())):
         name, equals, value = line.partition("=")
         if not equals or not name.strip():
-            raise SettingsError("tags", f"“{line[:100]}” is no tag", "Write one NAME=VALUE on each line.")
+            raise SettingsError("tags", f"“{line[:100]}” is not a tag", "Write one NAME=VALUE per line.")
         tags[name.strip()] = value.strip()
     return tags
 
@@ -147,46 +148,43 @@ def propose_name(field: str) -> None:
 
 
 def ask_for_model() -> None:
-    """The form: where the model is, and what it is to be called."""
-    where, what = st.columns([5, 4], gap="large")
+    """The form: the source of the model, and the name to register."""
+    source_column, name_column = st.columns([5, 4], gap="large")
     upload, path = None, ""
-    with where:
-        source = st.segmented_control("Where it is", [UPLOAD, ON_THIS_MACHINE], key=form.key("source"), default=UPLOAD, required=True)
+    with source_column:
+        source = st.segmented_control("Source", [UPLOAD, ON_THIS_MACHINE], key=form.key("source"), default=UPLOAD, required=True)
         place = st.container()
         if source == UPLOAD:
             upload = place.file_uploader("Model file", key=form.key("upload"), on_change=propose_name, args=("upload",))
         else:
-            proposing: dict[str, Any] = {"on_change": propose_name, "args": ("path",)}
-            hint = "/home/me/models/model.joblib"
-            path = place.text_input("Path of a file or folder", key=form.key("path"), placeholder=hint, **proposing)
-        st.caption("What kind of model it is, is told from its content. It is never loaded in the dashboard.")
-    with what:
+            options: dict[str, Any] = {"on_change": propose_name, "args": ("path",), "placeholder": "/home/me/models/model.joblib"}
+            path = place.text_input("Path of a file or folder", key=form.key("path"), **options)
+        st.caption("The kind of model is detected from its content. The dashboard never loads it.")
+    with name_column:
         fields = {"path": place, "name": st.container(), "description": st.container(), "tags": st.container()}
-        asked: dict[str, Any] = {"on_change": "ignore", "placeholder": "optional"}
+        optional: dict[str, Any] = {"on_change": "ignore", "placeholder": "optional"}
         with fields["name"]:
             name = form.ask_name()
-        description = fields["description"].text_input("Description", key=form.key("description"), **asked)
-        tags = fields["tags"].text_area("Tags", key=form.key("tags"), height=80, help="One NAME=VALUE a line.", **asked)
+        description = fields["description"].text_input("Description", key=form.key("description"), **optional)
+        tags = fields["tags"].text_area("Tags", key=form.key("tags"), height=80, help="One NAME=VALUE per line.", **optional)
 
     def register() -> str:
-        about: dict[str, Any] = {"description": description.strip(), "tags": tags_of(tags)}
+        options: dict[str, Any] = {"description": description.strip(), "tags": tags_of(tags)}
         if upload:
             with staging_folder(workspace.home) as folder:
                 uploads.store_uploads([(upload.name, upload)], folder)
-                return workspace.register_model(name, folder / names.safe_relative_path(upload.name), **about).reference
+                return workspace.register_model(name, folder / names.safe_relative_path(upload.name), **options).reference
         if path.strip():
-            return workspace.register_model(name, path.strip(), **about).reference
-        raise SettingsError("path", "no model is chosen", "Choose the file that your training script saved, and wait until it is uploaded.")
+            return workspace.register_model(name, path.strip(), **options).reference
+        raise SettingsError("path", "No model is chosen", "Choose the file your training script saved and wait for the upload to finish.")
 
     progress = (lambda: remote.state().message) if remote else None
-    form.submit("Register model", "Copying it in, looking at what it is, and computing its SHA-256 …", register, progress=progress)
+    form.submit("Register model", "Copying, inspecting and hashing the model…", register, progress=progress)
     form.show_error(fields, place)
 
 
-_shared.title(
-    "Models", "What makes the predictions. Register a trained model once; each registration under the same name is a new version."
-)
-workspace = _shared.workspace()
+_layout.title("Models", "Trained models. Registering one under an existing name adds a version.")
+workspace = chosen_workspace()
 form, from_run = form_called("model"), form_called("from-run")
 form.made, from_run.made = form.made or from_run.made, ""
 form.show_made(REGISTERED)

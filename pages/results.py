@@ -1,4 +1,4 @@
-"""Results: what a run predicted: filter it, chart it, judge it, look at single rows, take it away. All of it deep-linked."""
+"""Results: the predictions of a run: filter, chart, evaluate, inspect single rows, download. All of it is in the URL."""
 
 from __future__ import annotations
 
@@ -9,111 +9,127 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _results_export, _results_panel, _results_row, _results_table, _results_view, _shared
-from pages._results_view import LOOKS, View, change, current, follow
-from pages._shared import clipped, local_time, plain, shown
+from pages import (
+    _errors,
+    _format,
+    _joined_table,
+    _layout,
+    _results_export,
+    _results_panel,
+    _results_row,
+    _results_table,
+    _results_view,
+    _workspace,
+)
+from pages._results_view import MODES, View, change, current, follow
+from pages._text import displayable, escape, truncate
 from services.domain import Run, RunStatus
 from services.errors import NotFound
 from services.formats import counted
 from services.predictions.filters import EVERY_FAILURE
+from services.workspaces import chosen_workspace
 
 if TYPE_CHECKING:
     from services.predictions.reader import Predictions
 
-workspace = _shared.workspace()
-# Where they don't fit side by side, the open row is there instead of the table that it was chosen in.
+workspace = chosen_workspace()
+JOINING = {"labels": "Joining labels…", "run": "Joining the other run…"}
+# On a narrow window the open row replaces the table in which it was chosen.
 _ROW_INSTEAD = """<style>@media (max-width: 640px) {
   .st-key-rows_and_panel:has(.st-key-close_row) > * > * > [data-testid=stColumn]:first-child { display: none }
 }</style>"""
 
 
 def results(run_id: str, was_active: bool) -> None:
-    with _shared.errors_shown():
+    with _errors.shown():
         run = workspace.runs.get(run_id)
         if was_active and run.status.ended:
             st.rerun()
-        taken = head(run)
+        downloads = head(run)
         if run.request.settings.output_action != "append_row":
-            st.info("This run is summary_only: its script wrote its own output. The run's page lists it.", icon=":material/info:")
+            st.info("This run is summary_only: the script wrote its own output, listed on the run page.", icon=":material/info:")
             return
+        joining = JOINING.get(_results_view.joined().partition(":")[0])
         with st.skeleton(height=400):
-            with st.spinner("Joining what stands beside", show_time=True) if _results_view.beside() else nullcontext():
+            with st.spinner(joining, show_time=True) if joining else nullcontext():
                 table = opened(run)
             view = current(run, table)
             if not sum(table.row_counts.values()):
-                nothing_yet(run)
+                no_predictions(run)
                 return
-            with taken:
+            with downloads:
                 _results_export.views(view)
-                _results_export.take(view)
+                _results_export.downloads(view)
             rows(view)
 
 
 def opened(run: Run) -> Predictions:
-    """The run's table with what the URL wants beside it; without, where that is gone."""
-    beside = _results_view.beside()
+    """The run's table, joined as the URL says; alone, where the labels or the other run no longer exist."""
+    joined = _results_view.joined()
     try:
-        return _shared.table_beside(run.id, beside)
+        return _joined_table.joined_table(run.id, joined)
     except NotFound as error:
-        if not beside:
+        if not joined:
             raise
-        change(beside="")  # a download of what is seen now must not ask for it either
-        noun = "The true labels" if beside.startswith("labels:") else "The run that was to stand beside"
-        st.warning(plain(f"{noun} of this address are gone: {error.message} What follows is without."), icon=":material/link_off:")
-        return _shared.table_beside(run.id, "")
+        change(beside="")  # so that downloads match what is shown
+        noun = "The true labels" if joined.startswith("labels:") else "The other run"
+        st.warning(
+            escape(f"{noun} in this URL can't be joined: {error.message} Showing the predictions alone."), icon=":material/link_off:"
+        )
+        return _joined_table.joined_table(run.id, "")
 
 
 def head(run: Run) -> DeltaGenerator:
-    """The run in a line; returns where its downloads go."""
+    """The run in one line; returns the place of its downloads."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        _shared.status_badge(run)
+        _layout.status_badge(run)
         if not run.status.ended:
-            left = f"{run.items_left or 0:,} of {counted(run.items_total or 0, _shared.item_of(run))} to go"
-            partial = f"Partial results, {left}. They are read again every few seconds."
-            st.caption("Its results come when it has ended." if run.items_left is None else partial, width="content")
+            left = f"{run.items_left or 0:,} of {counted(run.items_total or 0, _workspace.item_of(run))} left"
+            partial = f"Partial results, {left}. Refreshed every few seconds."
+            st.caption("Results appear when the run ends." if run.items_left is None else partial, width="content")
         st.space("stretch")
         if st.button("Open run", icon=":material/list_alt:", key="open_run"):
             st.switch_page("runs.py", query_params={"run": run.id})
-        if st.button("Compare", icon=":material/compare_arrows:", key="compare", help="Beside another run"):
+        if st.button("Compare", icon=":material/compare_arrows:", key="compare", help="Compare with another run"):
             st.switch_page("compare.py", query_params={"run": run.id})
         if run.status is RunStatus.COMPLETED and run.request.settings.output_action == "append_row":
             name = run.request.settings.append_row_file_name
             address = f"downloads/output?{urlencode({'run': run.id, 'name': name})}"
-            st.link_button(plain(name), address, icon=":material/description:", help="What run() returned, a row a line.")
+            st.link_button(escape(name), address, icon=":material/description:", help="The rows that run() returned, one a line.")
         return st.container(horizontal=True, width="content")
 
 
-def nothing_yet(run: Run) -> None:
+def no_predictions(run: Run) -> None:
     if run.status.ended:
-        st.info("This run predicted nothing. Its page says why.", icon=":material/info:")
+        st.info("No predictions. The run page shows the reason.", icon=":material/info:")
     else:
-        st.info("Nothing is predicted yet. This page fills by itself.", icon=":material/hourglass_empty:")
+        st.info("No predictions yet. This page refreshes by itself.", icon=":material/hourglass_empty:")
 
 
 def rows(view: View) -> None:
-    """The rows as the URL asks for them, and beside them the panel, or the open row."""
+    """The rows as the URL says, next to the filter panel or the open row."""
     left, right = st.container(key="rows_and_panel").columns([5, 3], gap="medium")
     st.html(_ROW_INSTEAD)
     with left:
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            follow("look", _results_view.look())
-            look = st.segmented_control(
-                "Look at it as", LOOKS, key="look", required=True, label_visibility="collapsed",
-                on_change=lambda: change(look=st.session_state.look if st.session_state.look != LOOKS[0] else "", row=""),
+            follow("look", _results_view.mode())
+            mode = st.segmented_control(
+                "View as", MODES, key="look", required=True, label_visibility="collapsed",
+                on_change=lambda: change(look=st.session_state.look if st.session_state.look != MODES[0] else "", row=""),
             )  # fmt: skip
         with st.container(horizontal=True, vertical_alignment="bottom"):
             _results_table.search(view)
             columns = _results_table.order_and_columns(view)
-        with st.spinner("Filtering", show_time=True):
-            found = view.table.count(view.filter)
-        _results_table.filtered_by(view, found)
-        if not found:
-            none_match(view)
-        elif look == "Table":
+        with st.spinner("Filtering…", show_time=True):
+            count = view.table.count(view.filter)
+        _results_table.filtered_by(view, count)
+        if not count:
+            no_rows(view)
+        elif mode == "Table":
             _results_table.prepared(view)
-            _results_table.table(view, found, columns)
+            _results_table.table(view, count, columns)
         else:
-            other_look(view, look or "")
+            show_mode(view, mode or "")
     with right:
         if view.row is not None:
             _results_row.row(view)
@@ -121,31 +137,31 @@ def rows(view: View) -> None:
             _results_panel.panel(view)
 
 
-def none_match(view: View) -> None:
+def no_rows(view: View) -> None:
     if view.table.count():
-        st.info("No prediction matches these filters.", icon=":material/filter_alt:")
+        st.info("No predictions match these filters.", icon=":material/filter_alt:")
     else:
         failed = view.table.count(EVERY_FAILURE)
-        st.info(f"Nothing is predicted: {counted(failed, 'item')} failed.", icon=":material/info:")
+        st.info(f"No predictions: {counted(failed, 'item')} failed.", icon=":material/info:")
         st.button(
-            "Show them with their errors", key="show_failures", icon=":material/error:", on_click=_results_view.set_filter,
+            "Show the errors", key="show_failures", icon=":material/error:", on_click=_results_view.set_filter,
             args=(EVERY_FAILURE,),
         )  # fmt: skip
 
 
-def other_look(view: View, look: str) -> None:
-    """What needs Plotly, or a person's SQL: imported when it is looked at."""
+def show_mode(view: View, mode: str) -> None:
+    """A mode other than the table, imported when it is shown: some need Plotly."""
     from pages import _results_charts, _results_labels, _results_queries
 
     {
         "Charts": _results_charts.show_charts, "Groups": _results_queries.groups, "SQL": _results_queries.sql,
         "True labels": _results_labels.labels,
-    }[look](view)  # fmt: skip
+    }[mode](view)  # fmt: skip
 
 
 def label(run: Run) -> str:
-    """No two alike: what a selectbox gives back is found by its label."""
-    return shown(f"{clipped(' '.join(run.title.split()), 100)} · {local_time(run.submitted_at)} · {run.id[-6:]}")
+    """Unique: a selectbox finds its value by the label."""
+    return displayable(f"{truncate(' '.join(run.title.split()), 100)} · {_format.local_time(run.submitted_at)} · {run.id[-6:]}")
 
 
 def choose_run() -> None:
@@ -153,18 +169,18 @@ def choose_run() -> None:
     st.query_params["run"] = st.session_state.chosen_run
 
 
-_shared.title("Results", "What a run predicted for each file: filter it, judge it, take it away.")
+_layout.title("Results", "The predictions of a run: filter, chart, evaluate, download.")
 runs = {run.id: run for run in workspace.runs.latest()}
 if not runs:
-    st.info("There are no runs yet, so there are no results.", icon=":material/info:")
+    st.info("No runs yet.", icon=":material/info:")
     st.page_link("new_run.py", label="Start a run", icon=":material/arrow_forward:")
     st.stop()
-asked = st.query_params.get("run", next(iter(runs)))
-run = runs.get(asked) or workspace.runs.get(asked)
+run_id = st.query_params.get("run", next(iter(runs)))
+run = runs.get(run_id) or workspace.runs.get(run_id)
 st.session_state.chosen_run = run.id
-if "run" not in st.query_params:  # the address of what is seen is to show the same tomorrow
+if "run" not in st.query_params:  # the URL must show the same run tomorrow
     st.query_params["run"] = run.id
-labels = {run.id: label(run)} | {run_id: label(other) for run_id, other in runs.items()}
+labels = {run.id: label(run)} | {id_: label(other) for id_, other in runs.items()}
 st.selectbox("Run", list(labels), format_func=labels.__getitem__, key="chosen_run", on_change=choose_run, label_visibility="collapsed")
 active = not run.status.ended
 st.fragment(results, run_every=3.0 if active else None)(run.id, active)

@@ -1,13 +1,14 @@
-"""The frame: lists the pages, runs one. Never imported: it is the main script."""
+"""The frame: the list of pages, of which it runs one. Streamlit's main script, never imported."""
 
 from contextlib import suppress
 
 import streamlit as st
 
-from pages import _connection_strip, _shared
+from pages import _connection_strip, _errors
 from services.errors import StudioError
+from services.workspaces import chosen_workspace
 
-# As text, so that it is served with the page: Streamlit fetches the picture of a page's own icon from the web.
+# Inline, so that it is served with the page: Streamlit fetches icons given as emoji from the web.
 MARK = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#0f6e78"/>
 <path d="M7 10h10M7 16h7M7 22h7" stroke="#fff" stroke-width="3" stroke-linecap="round" opacity=".7"/>
 <path d="m17 20 3.5 3.5L26 14" fill="none" stroke="#fff" stroke-width="3.4" stroke-linecap="round" stroke-linejoin="round"/></svg>"""
@@ -31,11 +32,11 @@ page = st.navigation(
 )
 st.set_page_config(page_title=f"{page.title} · Batch Scoring Studio")
 st.logo(MARK, size="large")
-# What is chosen has the text's colour: the primary one, which is a button's ground too, is too dark for letters on a dark page.
+# Selected tabs and options have the text color: the primary color, also the background of buttons, is too dark on a dark page.
 st.html("<style>button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color: inherit !important }</style>")
-with suppress(StudioError):  # which the page says
-    if remote := _shared.workspace().remote:
+with suppress(StudioError):  # the page shows it
+    if remote := chosen_workspace().remote:
         with st.sidebar:
             _connection_strip.show(remote)
-with _shared.errors_shown():
+with _errors.shown():
     page.run()

@@ -192,7 +192,7 @@ def test_the_dashboard_says_its_port_is_taken_and_ends_on_ctrl_c(tmp_path: Path)
     using = ADDRESS.findall(said[-1])[0]
     dashboard.send_signal(signal.SIGINT)
     rest, _ = dashboard.communicate(timeout=240)
-    assert said[0] == f"Port {taken} is taken; using {using}\n"
+    assert said[0] == f"Port {taken} is in use; using {using}\n"
     assert (dashboard.returncode, rest) == (0, "")
 
 

@@ -45,7 +45,7 @@ def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppT
 
 @pytest.fixture
 def start(workspace: LocalWorkspace, csv_folder: Callable[..., Path], entry_script: Callable[..., Path]) -> Callable[..., Run]:
-    """`start(source, files=10)` submits a run over so many files, two a mini-batch. A module may have its own in its place."""
+    """`start(source, files=10)` submits a run over `files` files, two per mini-batch. A module may override it."""
 
     def submit(source: str, files: int = 10, name: str = "", **settings: object) -> Run:
         if not workspace.datasets():
@@ -64,11 +64,11 @@ def ended(start: Callable[..., Run], finish: Callable[..., Run], workspace: Loca
 
 @pytest.fixture
 def get(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[int, dict[str, str], bytes]]:
-    """`get(address)` asks the download routes; returns status, headers and body."""
+    """`get(url)` requests a download route; returns status, headers and body."""
     monkeypatch.setenv("BATCH_SCORING_HOME", str(home))
 
-    def ask(address: str) -> tuple[int, dict[str, str], bytes]:
-        path, query = urlsplit(address).path, urlsplit(address).query
+    def request(url: str) -> tuple[int, dict[str, str], bytes]:
+        path, query = urlsplit(url).path, urlsplit(url).query
         scope = {
             "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1", "method": "GET", "scheme": "http",
             "path": f"/{path}", "raw_path": path.encode(), "query_string": query.encode(), "headers": [], "root_path": "",
@@ -85,10 +85,10 @@ def get(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[in
         headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:])
 
-    return ask
+    return request
 
 
 @pytest.fixture
 def download(get: Callable[[str], tuple[int, dict[str, str], bytes]]) -> Callable[..., tuple[int, dict[str, str], bytes]]:
-    """`download(run, "parquet", sort="File")` gets a run's predictions from the address that the page makes."""
-    return lambda run, ending="csv", **asked: get(f"downloads/predictions.{ending}?{urlencode({'run': run.id} | asked)}")
+    """`download(run, "parquet", sort="File")` gets a run's predictions from the URL that the page makes."""
+    return lambda run, ending="csv", **query: get(f"downloads/predictions.{ending}?{urlencode({'run': run.id} | query)}")

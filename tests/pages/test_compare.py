@@ -16,7 +16,7 @@ SCRIPT = """
 
 @pytest.fixture
 def ended(workspace, csv_folder, entry_script, finish):
-    """`ended("cat", files=10)` is a completed run whose script says this, an expression over `path`, of each file."""
+    """`ended("cat", files=10)` is a completed run whose script returns this expression over `path` for each file."""
 
     def run(prediction, name="", **settings):
         if not workspace.datasets():
@@ -32,27 +32,27 @@ def words(elements):
     return " ".join(str(element.value) for element in elements)
 
 
-def test_one_run_is_not_enough_and_the_page_says_so(open_page, ended):
+def test_comparing_takes_two_runs(open_page, ended):
     ended("1")
     app = open_page(COMPARE)
     assert not app.exception
     assert "two runs" in words(app.info)
 
 
-def test_two_runs_show_what_was_set_and_what_came_out_differently(open_page, ended):
+def test_two_runs_show_different_settings_and_predictions(open_page, ended):
     older = ended("{'cat' if path[-5] != '7' else 'dog'}", mini_batch_size="5")
     newer = ended("{'cat' if path[-5] != '2' else '![](http://x)'}", mini_batch_size="3", name="![](http://x) :red[x]")
     app = open_page(COMPARE, run=newer.id, **{"with": older.id})
     assert not app.exception
     differ = app.dataframe[0].value
-    assert "mini_batch_size" in list(differ["What"])
-    assert list(differ[differ["What"] == "mini_batch_size"]["In the newer run"]) == ["3"]
+    assert "mini_batch_size" in list(differ["Setting"])
+    assert list(differ[differ["Setting"] == "mini_batch_size"]["Newer run"]) == ["3"]
     changes = app.dataframe[1].value
     assert sorted(zip(changes["From"], changes["To"], changes["Rows"], strict=True)) == [("cat", "![](http://x)", 1), ("dog", "cat", 1)]
     assert "too few" in words(app.warning)
 
 
-def test_the_changed_rows_open_beside_the_older_predictions(open_page, ended):
+def test_the_changed_rows_open_with_the_older_predictions(open_page, ended):
     older, newer = ended("cat"), ended("{'cat' if path[-5] != '2' else 'dog'}")
     app = open_page(COMPARE, run=newer.id, **{"with": older.id})
     app.button(key="rows_Changed: 1").click().run()
@@ -63,14 +63,14 @@ def test_the_changed_rows_open_beside_the_older_predictions(open_page, ended):
     assert Filter.from_text(app.query_params["filter"]).conditions[0].column == "Change"
 
 
-def test_numbers_are_compared_by_their_spread(open_page, ended):
+def test_numbers_are_compared_by_their_distribution(open_page, ended):
     older, newer = ended("{int(path[-8:-4]) * 0.5}"), ended("{int(path[-8:-4]) * 1.5}")
     app = open_page(COMPARE, run=newer.id, **{"with": older.id})
     assert not app.exception
     assert "Kolmogorov" in words(app.caption)
 
 
-def test_a_run_that_is_gone_is_replaced_by_one_that_is_there(open_page, ended):
+def test_a_missing_run_in_the_url_is_replaced_by_an_existing_one(open_page, ended):
     ended("cat")
     ended("dog")
     app = open_page(COMPARE, run="nope", **{"with": "../../x"})
@@ -78,11 +78,11 @@ def test_a_run_that_is_gone_is_replaced_by_one_that_is_there(open_page, ended):
     assert len(app.selectbox) == 2
 
 
-def test_the_compared_column_is_chosen_and_stays_in_the_address_of_its_rows(open_page, ended):
+def test_the_compared_column_is_in_the_url_of_its_rows(open_page, ended):
     older, newer = ended("{dict(label='cat', score=0.5)}"), ended("{dict(label='cat', score=0.25)}")
     app = open_page(COMPARE, run=newer.id, **{"with": older.id})
     assert not app.exception
-    column = next(one for one in app.selectbox if one.label == "Compared column")
+    column = next(box for box in app.selectbox if box.label == "Compared column")
     assert (column.value, [button.label for button in app.button]) == ("label", [])
     column.select("score").run()
     assert app.query_params["column"] == "score"
@@ -92,8 +92,8 @@ def test_the_compared_column_is_chosen_and_stays_in_the_address_of_its_rows(open
     assert set(app.dataframe[0].value["Change"]) == {"changed"}
 
 
-def test_predictions_of_another_structure_are_compared_whole_and_the_page_says_so(open_page, ended):
+def test_predictions_of_different_structure_are_compared_as_texts(open_page, ended):
     older, newer = ended("cat"), ended("{dict(label='cat', score=0.25)}")
     app = open_page(COMPARE, run=newer.id, **{"with": older.id})
     assert not app.exception
-    assert "compared whole" in words(app.info)
+    assert "compared as whole texts" in words(app.info)

@@ -5,7 +5,7 @@ import pytest
 from services.connection import SignIn
 
 
-def test_it_says_where_the_workspace_is_and_that_all_it_needs_is_there(open_page, home):
+def test_it_shows_the_location_and_the_checks(open_page, home):
     app = open_page("connection.py")
     assert not app.exception
     assert app.code[0].value == str(home)
@@ -15,12 +15,12 @@ def test_it_says_where_the_workspace_is_and_that_all_it_needs_is_there(open_page
     assert app.success
 
 
-def test_it_says_how_to_choose_another_folder(open_page):
+def test_it_shows_how_to_choose_another_folder(open_page):
     app = open_page("connection.py")
     assert any("BATCH_SCORING_HOME=" in block.value for block in app.code)
 
 
-def test_a_workspace_that_cannot_be_opened_still_shows_how_to_choose_another(open_page, home):
+def test_a_broken_workspace_still_shows_how_to_choose_another(open_page, home):
     home.rmdir()
     home.write_text("a file where the folder should be")
     app = open_page("connection.py")
@@ -43,12 +43,12 @@ def azure_form(open_page, monkeypatch, tmp_path):
     return app
 
 
-def test_where_azure_ml_is_chosen_it_says_that_support_for_sdk_v1_has_ended(azure_form):
+def test_azure_ml_warns_that_support_for_sdk_v1_has_ended(azure_form):
     assert any("ended on 2026-06-30" in warning.value for warning in azure_form.warning)
 
 
 @pytest.mark.parametrize(
-    ("sign_in", "filled", "words"),
+    ("sign_in", "values", "message"),
     [
         ("Azure CLI", {}, "no subscription is given"),
         ("Azure CLI", {"subscription_id": "s", "resource_group": "a/b"}, "“a/b” is not a resource group"),
@@ -56,16 +56,16 @@ def test_where_azure_ml_is_chosen_it_says_that_support_for_sdk_v1_has_ended(azur
         (
             "service principal",
             {"subscription_id": "s", "resource_group": "g", "workspace_name": "w", "tenant_id": "t", "client_id": "c"},
-            "there is no secret",
+            "The secret is missing",
         ),
     ],
 )
-def test_a_form_that_names_no_workspace_is_refused_at_its_field_and_nothing_is_chosen(azure_form, home, sign_in, filled, words):
+def test_an_incomplete_connection_is_rejected_at_its_field(azure_form, home, sign_in, values, message):
     app = azure_form
     app.selectbox(key="azure-sign_in").set_value(SignIn(sign_in)).run()
-    for name, value in filled.items():
+    for name, value in values.items():
         app.text_input(key=f"azure-{name}").set_value(value)
     app.button(key="connect").click().run()
     assert not app.exception
-    assert words in app.error[0].value.replace("\\", "")
+    assert message in app.error[0].value.replace("\\", "")
     assert not (home / "azure").exists()

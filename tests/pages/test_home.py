@@ -35,19 +35,19 @@ def headings(app) -> list[str]:
     return [heading.value for heading in app.subheader]
 
 
-def test_an_empty_workspace_is_welcomed_with_three_steps_and_a_sample(open_page):
+def test_an_empty_workspace_shows_three_steps_and_a_sample(open_page):
     app = open_page()
     assert not app.exception
     assert [step.value.split("**")[1] for step in app.markdown if "**" in step.value] == [
         "1. Register a model",
         "2. Register a dataset",
-        "3. Run and look",
+        "3. Run and explore",
     ]
     assert app.button(key="sample").label == "Try it with a sample"
     assert links(app) == ["Register your own model", "Register your own dataset"]
 
 
-def test_the_sample_is_made_once_and_opens_a_run_filled_in_with_it(open_page, workspace):
+def test_the_sample_is_made_once_and_fills_in_a_new_run(open_page, workspace):
     app = open_page()
     app.button(key="sample").click().run(timeout=120)
     assert not app.exception
@@ -73,14 +73,14 @@ def test_a_failed_run_needs_attention_until_the_same_completes(open_page, insert
     assert any(text.startswith("100 items scored") for text in texts(app))
 
 
-def test_a_run_whose_process_is_gone_needs_attention(open_page, insert):
+def test_a_run_without_a_live_runner_needs_attention(open_page, insert):
     insert("r1", "june", status=RunStatus.RUNNING, heartbeat_at=utc_now() - timedelta(minutes=5))
     app = open_page()
     assert headings(app) == ["Needs attention", "Latest runs"]
     assert any("is gone." in text for text in texts(app))
 
 
-def test_a_run_that_goes_on_is_shown_with_its_progress(open_page, insert):
+def test_an_active_run_is_shown_with_its_progress(open_page, insert):
     insert("r1", "june", items_succeeded=40, items_failed=2, heartbeat_at=utc_now() + timedelta(minutes=5))  # a page may take its time
     app = open_page()
     assert not app.exception
@@ -89,7 +89,7 @@ def test_a_run_that_goes_on_is_shown_with_its_progress(open_page, insert):
     assert app.progress[0].value == 42
 
 
-def test_what_waits_for_approval_is_named_with_a_link_to_it(open_page, workspace, model_file):
+def test_what_needs_approval_is_named_with_a_link(open_page, workspace, model_file):
     model = workspace.register_model("classifier", model_file)
     script = workspace.scripts.add("mine.py", b"def run(mini_batch): return mini_batch")
     app = open_page()
@@ -103,7 +103,7 @@ def test_what_waits_for_approval_is_named_with_a_link_to_it(open_page, workspace
     assert "Needs attention" not in headings(app)
 
 
-def test_a_newer_version_that_may_be_used_needs_no_attention(open_page, workspace, model_file, tmp_path):
+def test_a_newer_usable_version_needs_no_attention(open_page, workspace, model_file, tmp_path):
     workspace.register_model("classifier", model_file)
     path = tmp_path / "tree.txt"
     path.write_bytes(b"tree\nversion=v4\n")
@@ -122,7 +122,7 @@ def test_names_and_errors_from_outside_are_shown_as_text(open_page, insert):
         assert "<b>" not in label
 
 
-def test_the_sample_stays_at_hand_in_a_full_workspace(open_page, workspace, csv_folder):
+def test_the_sample_is_offered_in_a_full_workspace_too(open_page, workspace, csv_folder):
     workspace.register_dataset("orders", csv_folder(2))
     app = open_page()
     assert {"0 models", "1 dataset"} <= set(links(app))

@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
-from pages._shared import script_label
 from pages._submission import Submission
+from pages._workspace import script_label
 from services.domain import RunRequest
 
 NEW_RUN = "new_run.py"
@@ -30,10 +30,10 @@ def submit(app):
     return app.button(key="submit").click().run()
 
 
-def test_an_empty_workspace_says_what_to_register_and_leads_there(open_page):
+def test_an_empty_workspace_links_to_registering(open_page):
     app = open_page(NEW_RUN)
     assert not app.exception
-    assert [info.value.split(":")[0].split(".")[0] for info in app.info] == ["No model is registered yet", "No dataset is registered yet"]
+    assert [info.value.split(".")[0] for info in app.info] == ["No models registered yet", "No datasets registered yet"]
     assert [link.value for link in app.page_link] == ["Register a model", "Register a dataset"]
     submit(app)
     assert "no dataset is chosen" in words(app.error)
@@ -53,32 +53,32 @@ def test_without_a_link_the_newest_is_chosen(open_page, workspace, registered, c
     assert chosen == ["m:1", "newer:1", "batch_scoring_script.py"]
 
 
-def test_what_a_link_asks_for_and_is_gone_is_said(open_page, registered):
+def test_a_link_to_what_no_longer_exists_warns(open_page, registered):
     app = open_page(NEW_RUN, model="gone:7", dataset=":red[x]", script="../../etc/passwd")
     assert not app.exception
-    assert words(app.warning).count("any more") == 3
+    assert words(app.warning).count("no longer exists") == 3
     assert app.selectbox(key="model").value == "m:1"
 
 
-def test_the_review_says_in_words_what_the_run_will_do(open_page, registered):
+def test_the_review_describes_the_run(open_page, registered):
     app = open_page(NEW_RUN, model="No model")
     app.text_input(key="mini_batch_size").set_value("5")
     app.text_input(key="node_count").set_value("2")
     app.text_input(key="process_count_per_node").set_value("2")
     app.text_input(key="error_threshold").set_value("0").run()
-    told = words(review(app).markdown).strip("*").replace("\\", "")
-    assert told == "12 files in 3 mini-batches of 5, on 4 workers; stops after the 1st failed file"
+    text = words(review(app).markdown).strip("*").replace("\\", "")
+    assert text == "12 files in 3 mini-batches of 5, on 4 workers; stops after the 1st failed file"
 
 
-def test_the_review_tells_how_tables_are_cut_and_what_does_not_fit_them(open_page, workspace, tmp_path):
+def test_the_review_describes_mini_batches_of_rows(open_page, workspace, tmp_path):
     (tmp_path / "store=1").mkdir()
     (tmp_path / "store=1" / "part.csv").write_text("a,b\n" + "1,2\n" * 1000)
     workspace.register_dataset("t", tmp_path, type="tabular", glob="*/part.csv", partition_format="store={store}/part.csv")
     app = open_page(NEW_RUN, model="No model")
     app.text_input(key="mini_batch_size").set_value("1kb").run()
-    told = words(review(app).markdown).replace("\\", "")
-    assert told.startswith("**1,000 rows in 4 mini-batches of about 1 KB, on ")
-    assert told.endswith("stops after the 11th failed row**")
+    text = words(review(app).markdown).replace("\\", "")
+    assert text.startswith("**1,000 rows in 4 mini-batches of about 1 KB, on ")
+    assert text.endswith("stops after the 11th failed row**")
     app.text_input(key="mini_batch_size").set_value("")
     app.text_input(key="partition_keys").set_value("store").run()
     assert "1,000 rows in 1 mini-batch, on" in words(review(app).markdown).replace("\\", "")
@@ -92,7 +92,7 @@ def test_a_threshold_that_never_stops_is_warned_about(open_page, registered):
     assert "however many files fail" in words(review(app).warning)
 
 
-def test_every_wrong_setting_is_marked_and_nothing_is_submitted(open_page, workspace, registered):
+def test_every_invalid_setting_is_marked_and_nothing_is_submitted(open_page, workspace, registered):
     app = open_page(NEW_RUN, model="No model")
     app.text_input(key="node_count").set_value("0")
     app.text_input(key="mini_batch_size").set_value("1.5MB")
@@ -103,7 +103,7 @@ def test_every_wrong_setting_is_marked_and_nothing_is_submitted(open_page, works
     errors = words(app.error)
     for part in ("0 is out of range", "1\\.5MB", "nonsense", "No closing quotation"):
         assert part in errors
-    assert review(app).error[0].value.startswith("Nothing can be submitted")
+    assert review(app).error[0].value.startswith("Fix these fields before submitting: ")
     assert workspace.runs.latest() == []
     app.text_input(key="node_count").set_value("1")
     app.text_input(key="mini_batch_size").set_value("5")
@@ -112,7 +112,7 @@ def test_every_wrong_setting_is_marked_and_nothing_is_submitted(open_page, works
     assert not app.error
 
 
-def test_a_value_that_only_this_workspace_refuses_is_marked_too(open_page, workspace, registered):
+def test_a_value_that_only_the_workspace_rejects_is_marked_too(open_page, workspace, registered):
     app = open_page(NEW_RUN, model="No model")
     app.text_input(key="mini_batch_size").set_value("1MB").run()
     assert "is a size in bytes" in words(app.error)
@@ -120,7 +120,7 @@ def test_a_value_that_only_this_workspace_refuses_is_marked_too(open_page, works
     assert workspace.runs.latest() == []
 
 
-def test_a_model_that_is_a_program_runs_only_after_its_sha256_was_approved(open_page, workspace, registered, finish):
+def test_a_model_that_can_run_code_runs_only_after_approval(open_page, workspace, registered, finish):
     model, _ = registered
     app = open_page(NEW_RUN)
     assert model.sha256 in [code.value for code in app.code]
@@ -134,7 +134,7 @@ def test_a_model_that_is_a_program_runs_only_after_its_sha256_was_approved(open_
     assert (run.request.models, finish(workspace, run.id).items_succeeded) == (("m:1",), 12)
 
 
-def test_what_was_filled_in_is_what_runs_and_the_page_of_the_run_opens(open_page, workspace, registered, finish):
+def test_the_form_is_what_runs_and_the_page_of_the_run_opens(open_page, workspace, registered, finish):
     app = open_page(NEW_RUN, model="No model", dataset="d:1")
     app.file_uploader(key="uploaded_script").upload("one.py", SCRIPT).run()
     app.button(key=f"approve-{hashlib.sha256(SCRIPT).hexdigest()}").click().run()
@@ -168,18 +168,18 @@ def test_an_uploaded_script_is_shown_before_it_is_approved(open_page, workspace,
 
 
 @pytest.mark.parametrize(
-    ("source", "said"), [(b"def run(:", "line 1"), (b"x = 1", "run"), (b"\xff\xfe\x00", "broken")], ids=["syntax", "no run", "bytes"]
+    ("source", "reason"), [(b"def run(:", "line 1"), (b"x = 1", "run"), (b"\xff\xfe\x00", "broken")], ids=["syntax", "no run", "bytes"]
 )
-def test_an_uploaded_script_that_cannot_work_is_refused_with_the_reason(open_page, workspace, source, said):
+def test_an_invalid_uploaded_script_is_rejected_with_the_reason(open_page, workspace, source, reason):
     app = open_page(NEW_RUN)
     app.file_uploader(key="uploaded_script").upload("broken.py", source).run()
     assert not app.exception
-    assert said in words(app.error)
+    assert reason in words(app.error)
     assert app.selectbox(key="script").value == "batch_scoring_script.py"
     assert all(script.origin == "built-in" for script in workspace.scripts.all())
 
 
-def test_files_that_changed_since_they_were_registered_are_said_before_the_run_in_one_box(open_page, workspace, csv_folder):
+def test_files_changed_since_registration_are_listed_in_one_warning(open_page, workspace, csv_folder):
     folder = csv_folder(3)
     workspace.register_dataset("d", folder)
     (folder / "0001.csv").write_text("other content")
@@ -189,7 +189,7 @@ def test_files_that_changed_since_they_were_registered_are_said_before_the_run_i
     assert "0002\\.csv is gone" in warning.value
 
 
-def test_settings_survive_a_look_at_another_page(open_page, registered):
+def test_settings_survive_a_visit_to_another_page(open_page, registered):
     app = open_page(NEW_RUN)
     app.text_input(key="mini_batch_size").set_value("7").run()
     app.switch_page("connection.py").run()
@@ -197,7 +197,7 @@ def test_settings_survive_a_look_at_another_page(open_page, registered):
     assert app.text_input(key="mini_batch_size").value == "7"
 
 
-def test_the_same_request_within_moments_is_one_run_and_later_it_is_another(workspace, csv_folder, entry_script, finish):
+def test_a_request_repeated_within_seconds_is_one_run(workspace, csv_folder, entry_script, finish):
     workspace.register_dataset("d", csv_folder(2))
     request = RunRequest((), ("d",), str(entry_script(SCRIPT.decode())))
     submission = Submission()

@@ -38,10 +38,10 @@ def register(app):
 def test_an_empty_workspace_says_what_a_dataset_is(open_page):
     app = open_page(DATASETS)
     assert not app.exception
-    assert "No dataset is registered yet" in app.info[0].value
+    assert "No datasets registered yet" in app.info[0].value
 
 
-def test_many_uploaded_files_are_registered_once_then_chosen_and_the_form_is_empty_again(open_page, workspace):
+def test_uploaded_files_are_registered_once_and_chosen(open_page, workspace):
     app = open_page(DATASETS, tab="Register a dataset")
     for name in ("b.csv", "a, 'quoted'.csv", "=cmd.csv"):
         app.file_uploader(key="dataset-files-0").upload(name, b"1,2\n")
@@ -54,7 +54,7 @@ def test_many_uploaded_files_are_registered_once_then_chosen_and_the_form_is_emp
     assert app.selectbox(key="dataset").value == "orders:1"
     assert "Registered" in app.toast[0].value
     assert app.text_input(key="dataset-name-1").value == ""
-    with pytest.raises(KeyError):  # what a second click would press
+    with pytest.raises(KeyError):  # the button of a second click
         app.button(key="dataset-submit-0")
     app.run()
     assert len(workspace.datasets()) == 1
@@ -83,7 +83,7 @@ def test_a_zip_is_unpacked_and_gives_the_name(open_page, workspace):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (zipped({"good.csv": b"1\n", "../outside.csv": b"1\n"}), "leads out of its folder"),
         (zipped({"/outside.csv": b"1\n"}), "is an absolute path"),
@@ -91,11 +91,11 @@ def test_a_zip_is_unpacked_and_gives_the_name(open_page, workspace):
         (b"PK\x03\x04 no zip at all", "no zip archive"),
     ],
 )
-def test_a_bad_zip_is_refused_and_leaves_nothing_behind(open_page, workspace, home, content, says):
+def test_a_bad_zip_is_rejected_and_leaves_no_files(open_page, workspace, home, content, message):
     app = open_form(open_page, "Zip")
     app.file_uploader(key="dataset-zip-0").upload("bad.zip", content).run()
     register(app)
-    assert says in app.error[0].value.replace("\\", "")
+    assert message in app.error[0].value.replace("\\", "")
     assert workspace.datasets() == []
     assert list((home / "incoming").iterdir()) == []
     assert list(home.parent.rglob("outside.csv")) == []
@@ -121,10 +121,10 @@ def test_a_folder_on_this_machine_can_be_copied_in(open_page, workspace, csv_fol
     assert not workspace.dataset("csv").in_place
 
 
-TABULAR = "Tabular: run() gets rows"
+TABULAR = "Each row is one item"
 
 
-def test_tables_are_registered_with_their_keys_and_shown_with_their_columns(open_page, workspace, tmp_path):
+def test_tables_are_registered_with_their_keys_and_columns(open_page, workspace, tmp_path):
     for store in (1, 2):
         (tmp_path / "sales" / f"store={store}").mkdir(parents=True)
         (tmp_path / "sales" / f"store={store}" / "part.csv").write_text("sold,*name*\n1,a\n2.5,b\n")
@@ -156,14 +156,14 @@ def test_the_first_rows_of_a_parquet_file_are_shown(open_page, workspace, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("content", "partition_format", "says"),
+    ("content", "partition_format", "message"),
     [
         (b"a,b\n1\n", "", "has 1 field in record 2"),
         (b"a,b\n1,2\n", "{store", "has a single"),
         (b"a,b\n1,2\n", "{b}.csv", "the files have a column “b”"),
     ],
 )
-def test_files_that_are_no_table_are_refused_with_the_reason(open_page, workspace, tmp_path, *, content, partition_format, says):
+def test_files_that_are_not_tables_are_rejected_with_the_reason(open_page, workspace, tmp_path, *, content, partition_format, message):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "x.csv").write_bytes(content)
     app = open_form(open_page, "Folder on this machine")
@@ -172,49 +172,49 @@ def test_files_that_are_no_table_are_refused_with_the_reason(open_page, workspac
     app.text_input(key="dataset-partition_format-0").set_value(partition_format)
     register(app)
     assert not app.exception
-    assert says in app.error[0].value.replace("\\", "")
+    assert message in app.error[0].value.replace("\\", "")
     assert workspace.datasets() == []
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "says"),
+    ("field", "value", "message"),
     [
         ("name", "no:name", "is no name that Azure ML takes"),
         ("glob", "../*", "is no pattern of files"),
         ("glob", "", "is no pattern of files"),
         ("glob", "*.parquet", "none of which matches"),
-        ("path", "", "no folder is chosen"),
+        ("path", "", "No folder is given"),
         ("path", "/there/is/no/such/folder", "There is no file or folder"),
     ],
 )
-def test_a_wrong_value_is_said_and_nothing_is_registered(open_page, workspace, csv_folder, *, field, value, says):
+def test_an_invalid_value_is_reported_and_nothing_registered(open_page, workspace, csv_folder, *, field, value, message):
     app = open_form(open_page, "Folder on this machine")
     app.text_input(key="dataset-path-0").set_value(str(csv_folder(2))).run()
     app.text_input(key=f"dataset-{field}-0").set_value(value)
     register(app)
     assert not app.exception
-    assert says in app.error[0].value.replace("\\", "")
+    assert message in app.error[0].value.replace("\\", "")
     assert workspace.datasets() == []
 
 
-def test_a_form_without_files_is_refused(open_page):
+def test_a_form_without_files_is_rejected(open_page):
     app = open_page(DATASETS, tab="Register a dataset")
     app.text_input(key="dataset-name-0").set_value("orders")
     register(app)
-    assert "nothing is uploaded" in app.error[0].value
+    assert "No files are uploaded" in app.error[0].value
 
 
-def test_files_that_changed_or_vanished_are_said_by_name(open_page, workspace, csv_folder):
+def test_changed_and_missing_files_are_listed(open_page, workspace, csv_folder):
     folder = csv_folder(3)
     workspace.register_dataset("orders", folder)
     app = open_page(DATASETS)
     assert not app.warning
     app.button(key="check-orders:1").click().run()
-    assert app.success[0].value == "All files were looked at: none has changed since it was registered."
+    assert app.success[0].value == "No changes since registration (all files checked)."
     (folder / "0001.csv").write_text("changed")
     (folder / "0002.csv").unlink()
     app.run()
-    assert "Not all files are what they were" in app.warning[0].value
+    assert "Files have changed since registration" in app.warning[0].value
     assert any("0001.csv was changed" in block.value and "0002.csv is gone" in block.value for block in app.code)
 
 
@@ -253,17 +253,17 @@ def test_an_image_is_previewed_by_its_content(open_page, workspace, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
-        (bytes(range(256)) * 8, "A binary file, 2,048 bytes."),
-        (b"", "An empty file."),
-        (PNG + b"\0" * 3_000_000, "An image of 3.0 MB, which is too large to be shown here."),
+        (bytes(range(256)) * 8, "Binary file, 2,048 bytes."),
+        (b"", "Empty file."),
+        (PNG + b"\0" * 3_000_000, "Image of 3.0 MB, too large for a preview."),
     ],
 )
-def test_what_cannot_be_previewed_is_said_in_words(open_page, workspace, tmp_path, content, says):
+def test_a_file_without_a_preview_is_described(open_page, workspace, tmp_path, content, message):
     (tmp_path / "in").mkdir()
     app = preview(open_page, workspace, tmp_path / "in", "file", content)
-    assert says in [caption.value for caption in app.caption]
+    assert message in [caption.value for caption in app.caption]
     assert not app.get("image")
 
 
@@ -274,7 +274,7 @@ def test_a_table_saved_on_windows_is_previewed_as_a_table(open_page, workspace, 
     assert app.dataframe[-1].value.to_dict("list") == {"größe": ["1"], "name": ["ä"]}
 
 
-def test_a_text_is_previewed_as_text_and_a_long_one_is_cut(open_page, workspace, tmp_path):
+def test_a_text_is_previewed_and_a_long_one_truncated(open_page, workspace, tmp_path):
     (tmp_path / "in").mkdir()
     text = "# not a heading ![](http://x)\n" * 10_000
     app = preview(open_page, workspace, tmp_path / "in", "readme.md", text.encode())
@@ -284,16 +284,16 @@ def test_a_text_is_previewed_as_text_and_a_long_one_is_cut(open_page, workspace,
     assert "The beginning of 300.0 kB." in [caption.value for caption in app.caption]
 
 
-def test_a_file_that_vanished_or_became_a_pipe_is_said_and_not_waited_for(open_page, workspace, csv_folder):
+def test_a_missing_file_or_a_pipe_is_reported_without_waiting(open_page, workspace, csv_folder):
     folder = csv_folder(1)
     workspace.register_dataset("orders", folder)
     (folder / "0000.csv").unlink()
     app = open_page(DATASETS)
-    assert any("can't be read" in warning.value.replace("\\", "") for warning in app.warning)
+    assert any("Cannot read" in warning.value.replace("\\", "") for warning in app.warning)
     if sys.platform != "win32":
         os.mkfifo(folder / "0000.csv")
         app.run()
-        assert any("no plain file any more" in warning.value for warning in app.warning)
+        assert any("no longer a regular file" in warning.value for warning in app.warning)
 
 
 def test_a_dataset_whose_list_of_files_is_gone_says_what_to_do(open_page, workspace, csv_folder):
@@ -305,7 +305,7 @@ def test_a_dataset_whose_list_of_files_is_gone_says_what_to_do(open_page, worksp
     assert app.selectbox(key="dataset").value == "orders:1"
 
 
-def test_a_long_list_of_files_comes_in_pages_of_100(open_page, workspace, csv_folder):
+def test_a_long_list_of_files_has_pages_of_100(open_page, workspace, csv_folder):
     workspace.register_dataset("orders", csv_folder(250))
     app = open_page(DATASETS)
     assert app.dataframe[1].value["File"].tolist() == [f"{number:04}.csv" for number in range(100)]
@@ -316,7 +316,7 @@ def test_a_long_list_of_files_comes_in_pages_of_100(open_page, workspace, csv_fo
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
-def test_hostile_file_names_are_shown_as_they_are(open_page, workspace, tmp_path):
+def test_hostile_file_names_are_shown_as_text(open_page, workspace, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     names = ["![](http:x)", ":red[x]", "$x$", "<b>b<b>", "=cmd", "two\nlines", "a,b\"c'", "x" * 250]
@@ -331,7 +331,7 @@ def test_hostile_file_names_are_shown_as_they_are(open_page, workspace, tmp_path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS and Windows have no file names of odd bytes")
-def test_a_file_name_of_odd_bytes_is_shown_with_a_mark(open_page, workspace, tmp_path):
+def test_undecodable_bytes_in_a_file_name_are_marked(open_page, workspace, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / os.fsdecode(b"odd\xff.csv")).write_text("1,2\n")
     workspace.register_dataset("odd", tmp_path / "in")
@@ -348,5 +348,5 @@ def test_a_link_opens_the_version_it_names(open_page, workspace, csv_folder):
     app = open_page(DATASETS, dataset="orders:1")
     assert app.selectbox(key="dataset").value == "orders:1"
     app = open_page(DATASETS, dataset="gone:7")
-    assert "There is no" in app.warning[0].value
+    assert "no longer exists" in app.warning[0].value
     assert app.selectbox(key="dataset").value == "orders:2"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pages._form import Form
+from pages._forms import Form
 from services.local.workspace import LocalWorkspace
 
 MODELS = "registered_models.py"
-TREE = b"tree\nversion=v4\n"  # LightGBM's own beginning; no program
+TREE = b"tree\nversion=v4\n"  # a LightGBM text model, which can't run code
 HOSTILE = ["![](http://x/y.png)", ":red[x]", "$x$", "<b>bold</b>", "two\nlines", "=cmd()", "x" * 300]
 
 
@@ -34,10 +34,10 @@ def tree(tmp_path: Path) -> Path:
 def test_an_empty_workspace_says_what_to_register(open_page):
     app = open_page(MODELS)
     assert not app.exception
-    assert "No model is registered yet" in app.info[0].value
+    assert "No models registered yet" in app.info[0].value
 
 
-def test_an_upload_is_registered_once_then_chosen_and_the_form_is_empty_again(open_page, workspace):
+def test_an_upload_is_registered_once_and_chosen(open_page, workspace):
     app = open_page(MODELS, tab="Register a model")
     app.file_uploader(key="model-upload-0").upload("My model (2).txt", TREE).run()
     assert app.text_input(key="model-name-0").placeholder == "My-model-2"
@@ -56,14 +56,14 @@ def test_an_upload_is_registered_once_then_chosen_and_the_form_is_empty_again(op
     assert app.session_state["tab"] == "Registered"
     assert "Registered" in app.toast[0].value
     assert app.text_input(key="model-name-1").value == ""
-    with pytest.raises(KeyError):  # what a second click would press
+    with pytest.raises(KeyError):  # the button of a second click
         app.button(key="model-submit-0")
     app.run()
     assert len(workspace.models()) == 1
     assert not app.toast
 
 
-def test_a_second_click_waits_for_the_first_ones_work_and_does_not_do_it_again():
+def test_a_second_click_waits_for_the_work_of_the_first():
     form, begun, may_end, done = Form("model"), threading.Event(), threading.Event(), []
 
     def work() -> str:
@@ -96,7 +96,7 @@ def test_a_path_on_this_machine_is_registered_as_the_next_version(open_page, wor
     assert tree.read_bytes() == TREE
 
 
-def test_a_name_that_a_person_wrote_is_not_replaced_by_a_proposal(open_page):
+def test_a_typed_name_is_not_replaced_by_a_proposal(open_page):
     app = open_page(MODELS, tab="Register a model")
     app.text_input(key="model-name-0").set_value("mine")
     app.file_uploader(key="model-upload-0").upload("other.txt", TREE).run()
@@ -104,22 +104,22 @@ def test_a_name_that_a_person_wrote_is_not_replaced_by_a_proposal(open_page):
 
 
 @pytest.mark.parametrize(
-    ("name", "tags", "says"),
+    ("name", "tags", "message"),
     [
         ("", "", "a name is needed"),
         ("![](x)", "", r"\!\[\]\(x\)"),
         ("x" * 300, "", "is no name that Azure ML takes"),
-        ("good", "no equals sign", "is no tag"),
+        ("good", "no equals sign", "is not a tag"),
     ],
 )
-def test_a_wrong_value_is_said_and_nothing_is_registered(open_page, workspace, home, *, name, tags, says):
+def test_an_invalid_value_is_reported_and_nothing_registered(open_page, workspace, home, *, name, tags, message):
     app = open_page(MODELS, tab="Register a model")
     app.file_uploader(key="model-upload-0").upload("模型.txt", TREE).run()
     app.text_input(key="model-name-0").set_value(name)
     app.text_area(key="model-tags-0").set_value(tags)
     app.button(key="model-submit-0").click().run()
     assert not app.exception
-    assert says in app.error[0].value
+    assert message in app.error[0].value
     assert workspace.models() == []
     assert list((home / "incoming").iterdir()) == []
     app.text_input(key="model-name-0").set_value("good")
@@ -129,11 +129,11 @@ def test_a_wrong_value_is_said_and_nothing_is_registered(open_page, workspace, h
     assert not app.error
 
 
-def test_a_missing_or_empty_model_is_refused(open_page, workspace, tmp_path):
+def test_a_missing_or_empty_model_is_rejected(open_page, workspace, tmp_path):
     app = open_page(MODELS, tab="Register a model")
     app.text_input(key="model-name-0").set_value("m")
     app.button(key="model-submit-0").click().run()
-    assert "no model is chosen" in app.error[0].value
+    assert "No model is chosen" in app.error[0].value
     app.segmented_control(key="model-source-0").set_value("On this machine").run()
     app.text_input(key="model-path-0").set_value(str(tmp_path / "nothing.joblib")).run()
     app.button(key="model-submit-0").click().run()
@@ -146,7 +146,7 @@ def test_a_missing_or_empty_model_is_refused(open_page, workspace, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../../outside.txt", "/etc/outside.txt", "a/../../outside.txt"])
-def test_an_upload_whose_name_leads_elsewhere_is_refused_and_leaves_nothing_behind(open_page, workspace, home, name):
+def test_an_upload_with_a_path_outside_is_rejected(open_page, workspace, home, name):
     app = open_page(MODELS, tab="Register a model")
     app.file_uploader(key="model-upload-0").upload(name, TREE).run()
     app.text_input(key="model-name-0").set_value("m")
@@ -157,26 +157,26 @@ def test_an_upload_whose_name_leads_elsewhere_is_refused_and_leaves_nothing_behi
     assert list((home / "incoming").iterdir()) == []
 
 
-def test_a_program_is_never_loaded_and_is_approved_by_its_sha256(open_page, workspace, tmp_path):
-    went_off = tmp_path / "went-off"
+def test_a_model_that_can_run_code_is_never_loaded_by_the_page(open_page, workspace, tmp_path):
+    executed = tmp_path / "executed"
     app = open_page(MODELS, tab="Register a model")
-    app.file_uploader(key="model-upload-0").upload("bomb.pkl", pickle.dumps(Bomb(went_off))).run()
+    app.file_uploader(key="model-upload-0").upload("bomb.pkl", pickle.dumps(Bomb(executed))).run()
     app.button(key="model-submit-0").click().run()
     (model,) = workspace.models()
     assert not model.usable
     assert any(block.value == model.sha256 for block in app.code)
-    assert any("Path" in block.value for block in app.code), "what loading it would import"
-    assert "is a program" in app.warning[0].value
+    assert any("Path" in block.value for block in app.code), "its imports"
+    assert "can run code" in app.warning[0].value
     button = app.button(key=f"approve-{model.sha256}")
     assert button.label == f"Approve {model.sha256[:12]}…"
     button.click().run()
     assert workspace.models()[0].usable
     assert not app.warning
     assert app.button(key="use-bomb:1")
-    assert not went_off.exists()
+    assert not executed.exists()
 
 
-def test_a_link_opens_the_version_it_names_and_says_when_that_is_gone(open_page, workspace, tree):
+def test_a_link_opens_its_version_or_warns_that_it_is_gone(open_page, workspace, tree):
     for _ in range(2):
         workspace.register_model("tree", tree)
     app = open_page(MODELS, model="tree:1")
@@ -208,7 +208,7 @@ def test_text_from_outside_is_shown_as_text(open_page, workspace, tree):
         assert ":red[" not in markdown.value
 
 
-def test_a_description_of_megabytes_is_no_trouble(open_page, workspace, tree):
+def test_a_description_of_megabytes_is_shown(open_page, workspace, tree):
     for _ in range(2):
         workspace.register_model("m", tree, description="x" * 2_000_000)
     app = open_page(MODELS)

@@ -11,24 +11,24 @@ from services.predictions.filters import Filter
 from tests.pages.scripts import NUMBERS, THREE_CLASSES
 
 
-def test_every_download_holds_what_is_shown_in_its_order(ended, download):
+def test_every_download_has_the_shown_rows_in_order(ended, download):
     import pandas as pd
 
     run = ended(NUMBERS)
-    asked = {"filter": Filter(text="000").to_text(), "sort": "-Number"}
-    wanted = [f"000{n}.csv" for n in range(9, -1, -1)]
-    assert list(pd.read_csv(io.BytesIO(download(run, **asked)[2]))["File"]) == wanted
-    parquet = pd.read_parquet(io.BytesIO(download(run, "parquet", **asked, columns="all")[2]))
-    assert list(parquet["File"]) == wanted
+    query = {"filter": Filter(text="000").to_text(), "sort": "-Number"}
+    expected = [f"000{n}.csv" for n in range(9, -1, -1)]
+    assert list(pd.read_csv(io.BytesIO(download(run, **query)[2]))["File"]) == expected
+    parquet = pd.read_parquet(io.BytesIO(download(run, "parquet", **query, columns="all")[2]))
+    assert list(parquet["File"]) == expected
     assert "Mini-batch" in parquet.columns
-    status, _, body = download(run, "xlsx", **asked)
+    status, _, body = download(run, "xlsx", **query)
     assert (status, body[:2]) == (200, b"PK")
-    told = json.loads(download(run, "json", **asked)[2])
-    assert told["file"]["rows"] == 10
-    assert told["file"]["sha256"] == hashlib.sha256(download(run, **asked)[2]).hexdigest()
+    provenance = json.loads(download(run, "json", **query)[2])
+    assert provenance["file"]["rows"] == 10
+    assert provenance["file"]["sha256"] == hashlib.sha256(download(run, **query)[2]).hexdigest()
 
 
-def test_the_file_as_the_run_wrote_it_is_downloaded_and_no_other(ended, get, workspace):
+def test_only_output_files_of_the_run_are_downloaded(ended, get, workspace):
     run = ended(THREE_CLASSES)
     status, headers, body = get(f"downloads/output?run={run.id}&name=parallel_run_step.txt")
     assert (status, body) == (200, workspace.runs.output(run.id)["parallel_run_step.txt"].read_bytes())
@@ -40,7 +40,7 @@ def test_the_file_as_the_run_wrote_it_is_downloaded_and_no_other(ended, get, wor
 
 @pytest.mark.parametrize("path", ["predictions.csv", "output"])
 @pytest.mark.parametrize("run", ["nope", "../../x", "", "%ED%B3%BF"])
-def test_a_download_of_an_unknown_run_is_refused_in_words(get, workspace, path, run):
+def test_a_download_of_an_unknown_run_is_not_found(get, workspace, path, run):
     status, headers, body = get(f"downloads/{path}?run={run}&name=x")
     assert (status, headers["content-type"]) == (404, "text/plain; charset=utf-8")
     assert b"There is no run" in body

@@ -22,20 +22,20 @@ def table(app, position=0):
 
 
 def links(app):
-    """The addresses of the open Download menu, by their label."""
+    """The URLs of the open Download menu, by their label."""
     app.session_state["take"] = True
     app.run()
     return {link.value: link.url for link in app.link_button}
 
 
-def test_without_runs_the_page_says_so_and_leads_to_a_new_one(open_page):
+def test_without_runs_the_page_links_to_a_new_one(open_page):
     app = open_page(RESULTS)
     assert not app.exception
-    assert "no results" in words(app.info)
+    assert "No runs yet" in words(app.info)
     assert [link.value for link in app.page_link] == ["Start a run"]
 
 
-def test_predictions_are_shown_in_pages_of_a_hundred_and_counted(open_page, ended):
+def test_predictions_are_counted_and_shown_in_pages_of_a_hundred(open_page, ended):
     run = ended(THREE_CLASSES, files=230, mini_batch_size="50")
     app = open_page(RESULTS, run=run.id)
     assert not app.exception
@@ -54,14 +54,14 @@ def test_text_and_facets_filter_the_table_and_the_download(open_page, ended, dow
     app.text_input(key="text").set_value("2.CSV").run()
     app.get_by_key("facet_Prediction").set_value(["class 0", "class 1"]).run()
     assert not app.exception
-    wanted = [name for name in (f"{n:04}.csv" for n in range(230) if n % 3 < 2) if "2.csv" in name]
-    assert list(table(app)["File"]) == wanted
-    assert f"**{len(wanted)}** of 230 predictions" in words(app.markdown)
+    expected = [name for name in (f"{n:04}.csv" for n in range(230) if n % 3 < 2) if "2.csv" in name]
+    assert list(table(app)["File"]) == expected
+    assert f"**{len(expected)}** of 230 predictions" in words(app.markdown)
     chosen = Filter(text="2.CSV", classes=("class 0", "class 1"))
     assert Filter.from_text(app.query_params["filter"]) == chosen
     status, headers, body = download(run, filter=chosen.to_text())
     rows = list(csv.DictReader(io.StringIO(body.decode())))
-    assert (status, [row["File"] for row in rows]) == (200, wanted)
+    assert (status, [row["File"] for row in rows]) == (200, expected)
     assert {row["Prediction"] for row in rows} == {"class 0", "class 1"}
     assert headers["content-encoding"] == "identity"
     assert headers["x-content-type-options"] == "nosniff"
@@ -69,7 +69,7 @@ def test_text_and_facets_filter_the_table_and_the_download(open_page, ended, dow
     assert headers["content-disposition"].startswith("attachment; filename*=utf-8''")
 
 
-def test_facets_count_under_the_other_filters_and_a_chip_takes_one_away(open_page, ended):
+def test_facets_count_under_the_other_filters(open_page, ended):
     app = open_page(RESULTS, run=ended(THREE_CLASSES, files=30).id, filter=Filter(text="000", classes=("class 1",)).to_text())
     assert list(table(app)["File"]) == ["0001.csv", "0004.csv", "0007.csv"]
     assert [option.content for option in app.get_by_key("facet_Prediction").proto.options] == ["class 0 · 4", "class 1 · 3", "class 2 · 3"]
@@ -79,7 +79,7 @@ def test_facets_count_under_the_other_filters_and_a_chip_takes_one_away(open_pag
     assert Filter.from_text(app.query_params["filter"]) == Filter(text="000")
 
 
-def test_the_whole_view_is_in_the_address(open_page, ended):
+def test_the_whole_view_is_in_the_url(open_page, ended):
     run = ended(NUMBERS)
     chosen = Filter(conditions=(Condition("Number", Operator.FROM, ("0.5",)), Condition("File", Operator.GLOB, ("000[4-9].csv",))))
     app = open_page(RESULTS, run=run.id, filter=chosen.to_text(), sort="-Number", row="2", columns="File|Number")
@@ -90,7 +90,7 @@ def test_the_whole_view_is_in_the_address(open_page, ended):
     assert "0008.csv" in words(app.code)
 
 
-def test_a_link_to_a_filter_of_another_table_says_what_it_leaves_out(open_page, ended):
+def test_a_filter_by_a_missing_column_is_reported_and_left_out(open_page, ended):
     chosen = Filter(text="000", conditions=(Condition("score", Operator.FROM, ("0.5",)),))
     app = open_page(RESULTS, run=ended(THREE_CLASSES).id, filter=chosen.to_text(), sort="score")
     assert not app.exception
@@ -111,11 +111,11 @@ def test_a_mangled_link_still_opens_the_table(open_page, ended):
         assert not app.exception, query
         assert len(table(app)) == 10, query
         if "gone" in query.get("beside", ""):
-            assert "gone" in words(app.warning), query
+            assert "can't be joined" in words(app.warning).replace("\\", ""), query
             assert "beside" not in app.query_params, query
 
 
-def test_a_row_shows_its_input_its_neighbours_and_keeps_a_remark_that_is_exported(open_page, ended, download):
+def test_a_row_shows_its_input_and_keeps_an_annotation(open_page, ended, download):
     run = ended(THREE_CLASSES)
     app = open_page(RESULTS, run=run.id, row="1")
     assert "0000.csv" in words(app.code)
@@ -124,7 +124,7 @@ def test_a_row_shows_its_input_its_neighbours_and_keeps_a_remark_that_is_exporte
     assert "0001.csv" in words(app.code)
     next(field for field in app.text_input if field.label == "Corrected label").set_value("=owl")
     next(field for field in app.text_area if field.label == "Note").set_value("![](http://x)")
-    next(button for button in app.button if button.label == "Keep").click().run()
+    next(button for button in app.button if button.label == "Save").click().run()
     assert not app.exception
     rows = list(csv.DictReader(io.StringIO(download(run)[2].decode())))
     assert (rows[1]["Corrected label"], rows[1]["Note"]) == ("=owl", "![](http://x)")
@@ -133,14 +133,14 @@ def test_a_row_shows_its_input_its_neighbours_and_keeps_a_remark_that_is_exporte
     assert "row" not in app.query_params
 
 
-def test_what_nobody_would_see_is_shown_as_signs_and_downloaded_as_it_is(open_page, ended, download):
+def test_invisible_characters_are_made_visible_and_downloaded_unchanged(open_page, ended, download):
     run = ended(
         "def run(mini_batch):\n    return ['0000.csv: \u202etac\\x00 ', '0001.csv: ', '0002.csv: a\\r\\nb']", files=3, mini_batch_size="3"
     )
     app = open_page(RESULTS, run=run.id)
     assert list(table(app)["Prediction"]) == ["[U+202E]tac[U+0000] ", "", "a[U+000D]↵b"]
     assert "[U+202E]tac[U+0000]␣" in words(open_page(RESULTS, run=run.id, row="1").code)
-    assert "an empty text" in words(open_page(RESULTS, run=run.id, row="2").caption)
+    assert "empty text" in words(open_page(RESULTS, run=run.id, row="2").caption)
     rows = csv.reader(io.StringIO(download(run)[2].decode(), newline=""))
     assert [row[1] for row in rows][1:] == ["\u202etac\x00 ", "", "a\r\nb"]
 
@@ -152,27 +152,27 @@ def test_a_failed_row_shows_its_error_with_the_traceback(open_page, ended):
     assert "Traceback" in words(app.code)
 
 
-def test_the_menu_offers_every_format_and_the_same_as_code(open_page, ended):
+def test_the_download_menu_offers_every_format(open_page, ended):
     run = ended(THREE_CLASSES)
-    found = links(open_page(RESULTS, run=run.id, filter=Filter(text="000").to_text()))
-    assert {"CSV", "Parquet", "Excel", "Provenance"} <= set(found)
-    assert parse_qs(urlsplit(found["CSV"]).query) == {"run": [run.id], "filter": [Filter(text="000").to_text()]}
+    urls = links(open_page(RESULTS, run=run.id, filter=Filter(text="000").to_text()))
+    assert {"CSV", "Parquet", "Excel", "Provenance"} <= set(urls)
+    assert parse_qs(urlsplit(urls["CSV"]).query) == {"run": [run.id], "filter": [Filter(text="000").to_text()]}
 
 
-def test_sorting_and_grouping_and_sql_come_from_the_page(open_page, ended):
+def test_groups_and_sql_are_read_from_the_url(open_page, ended):
     run = ended(THREE_CLASSES, files=30)
     app = open_page(RESULTS, run=run.id, look="Groups")
-    assert list(table(app)) == ["Prediction", "Rows"]  # nothing has a mean here
+    assert list(table(app)) == ["Prediction", "Rows"]  # no numbers here
     assert list(table(app)["Rows"]) == [10, 10, 10]
     assert "Mini-batch" in app.selectbox(key="chosen_by").options  # a list of options reads no Markdown
-    asked = open_page(RESULTS, run=run.id, look="SQL", sql="SELECT max(File) AS last FROM predictions")
-    assert table(asked)["last"][0] == "0029.csv"
+    answer = open_page(RESULTS, run=run.id, look="SQL", sql="SELECT max(File) AS last FROM predictions")
+    assert table(answer)["last"][0] == "0029.csv"
     refused = open_page(RESULTS, run=run.id, look="SQL", sql="COPY predictions TO 'x.csv'")
     assert not refused.exception
     assert "no single SELECT" in words(refused.error)
 
 
-def test_a_view_is_kept_by_name_opened_on_another_run_and_removed(open_page, ended, workspace):
+def test_a_view_is_saved_opened_on_another_run_and_removed(open_page, ended, workspace):
     first, second = ended(THREE_CLASSES, name="first"), ended(THREE_CLASSES, name="second")
     app = open_page(RESULTS, run=first.id, filter=Filter(classes=("class 1",)).to_text(), page="1")
     app.session_state["views"] = True
@@ -191,10 +191,10 @@ def test_a_view_is_kept_by_name_opened_on_another_run_and_removed(open_page, end
     assert workspace.annotations.views() == []
 
 
-def test_a_filter_that_matches_nothing_says_so_and_is_cleared_by_one_click(open_page, ended):
+def test_a_filter_that_matches_nothing_is_cleared_by_one_click(open_page, ended):
     run = ended(THREE_CLASSES)
     app = open_page(RESULTS, run=run.id, filter=Filter(text="no such thing").to_text())
-    assert "No prediction matches" in words(app.info)
+    assert "No predictions match" in words(app.info)
     next(button for button in app.button if button.label == "Clear filters").click().run()
     assert not app.exception
     assert len(table(app)) == 10
@@ -220,7 +220,7 @@ def test_failed_items_are_a_click_away_with_their_errors(open_page, ended):
     assert ":red[odd] one" in table(app)["Error"][0]
 
 
-def test_labels_judge_the_predictions_and_a_cell_is_a_filter(open_page, ended, tmp_path):
+def test_labels_evaluate_the_predictions_and_filter_them(open_page, ended, tmp_path):
     (tmp_path / "truth.csv").write_text("file,label\n" + "".join(f"{n:04}.csv,class {n % 2}\n" for n in range(9)) + "gone.csv,x\n")
     run = ended(THREE_CLASSES)
     app = open_page(RESULTS, run=run.id, look="True labels")
@@ -236,7 +236,7 @@ def test_labels_judge_the_predictions_and_a_cell_is_a_filter(open_page, ended, t
     assert len(table(app)) == 9 - right
 
 
-def test_where_predictions_are_objects_their_label_is_judged_unless_another_column_is_chosen(open_page, ended, tmp_path):
+def test_of_objects_their_label_is_evaluated_or_the_chosen_column(open_page, ended, tmp_path):
     values = "label=['cat', 'dog'][number % 2], score=number / 7, Change=number, more=[0] * 30, **{'x|y': 1}"
     objects = SCRIPT.format(prediction=f"{{dict({values})}}", before="")
     (tmp_path / "truth.csv").write_text("file,label\n" + "".join(f"{n:04}.csv,cat\n" for n in range(10)))
@@ -253,7 +253,7 @@ def test_where_predictions_are_objects_their_label_is_judged_unless_another_colu
     assert "0.00%" in words(app.text)
     assert app.query_params["beside"].endswith(":Prediction")
     app.segmented_control(key="look").set_value("Table").run()
-    assert list(table(app))[:6] == ["File", "Label", "Verdict", "label 2", "score", "Change"]  # what it prints as comes last
+    assert list(table(app))[:6] == ["File", "Label", "Verdict", "label 2", "score", "Change"]  # the printed text comes last
     app.query_params |= {"row": "2", "columns": "gone|x|y|File"}
     assert not app.run().exception
     assert list(table(app)) == ["x|y", "File"]
@@ -270,7 +270,7 @@ def test_items_in_no_folder_are_a_facet_too(open_page, workspace, csv_folder, en
     assert list(table(app)["File"]) == ["0000.csv", "0001.csv"]
 
 
-def test_a_file_that_holds_no_labels_is_refused_where_it_is_given(open_page, ended, tmp_path):
+def test_a_file_without_labels_is_rejected(open_page, ended, tmp_path):
     (tmp_path / "one.csv").write_text("one\ncolumn\n")
     app = open_page(RESULTS, run=ended(THREE_CLASSES).id, look="True labels")
     app.text_input(key="labels_path").set_value(str(tmp_path / "one.csv")).run()
@@ -280,33 +280,33 @@ def test_a_file_that_holds_no_labels_is_refused_where_it_is_given(open_page, end
     assert "be read" in words(app.error)
 
 
-def test_a_run_that_predicted_nothing_says_so(open_page, ended):
+def test_a_run_without_predictions_shows_its_errors(open_page, ended):
     app = open_page(RESULTS, run=ended("def run(mini_batch): return []\n").id)
     assert not app.exception
-    assert "Nothing is predicted" in words(app.info)
+    assert "No predictions: 10 items failed" in words(app.info)
     assert "Failed: 10" in [button.label for button in app.button]
     app.button(key="show_failures").click().run()
     assert (len(table(app)), "Error" in table(app)) == (10, True)
 
 
-def test_a_run_that_keeps_its_own_output_says_where_that_is(open_page, ended):
+def test_a_summary_only_run_points_to_its_output(open_page, ended):
     app = open_page(RESULTS, run=ended("def run(mini_batch): return mini_batch\n", output_action="summary_only").id)
     assert not app.exception
     assert "wrote its own output" in words(app.info)
 
 
-def test_partial_results_of_a_running_run_are_shown_as_such(open_page, workspace, start, finish):
+def test_partial_results_of_an_active_run_are_marked(open_page, workspace, start, finish):
     run = start(STOPS_AT_THREE)
     finish(workspace, run.id, until=lambda run: run.items_succeeded)
     app = open_page(RESULTS, run=run.id)
     assert not app.exception
-    assert "Partial results, 8 of 10 files to go" in words(app.caption)
+    assert "Partial results, 8 of 10 files left" in words(app.caption)
     assert list(table(app)["File"]) == ["0000.csv", "0001.csv"]
     workspace.runs.cancel(run.id)
     assert finish(workspace, run.id).status is RunStatus.CANCELED
 
 
-def test_another_run_is_shown_without_the_filters_of_the_one_before(open_page, ended):
+def test_another_run_is_shown_without_the_previous_filters(open_page, ended):
     first, second = ended(THREE_CLASSES, name="first"), ended(THREE_CLASSES, name="second")
     app = open_page(RESULTS, run=first.id, filter=Filter(text="0004").to_text())
     assert len(table(app)) == 1
@@ -316,7 +316,7 @@ def test_another_run_is_shown_without_the_filters_of_the_one_before(open_page, e
     assert len(table(app)) == 10
 
 
-def test_without_a_run_in_the_address_the_newest_is_shown(open_page, ended):
+def test_without_a_run_in_the_url_the_newest_is_shown(open_page, ended):
     ended(THREE_CLASSES, name="first")
     newest = ended(THREE_CLASSES, name="![](http://x) :red[x]\nlong" * 40)
     app = open_page(RESULTS)
@@ -324,7 +324,7 @@ def test_without_a_run_in_the_address_the_newest_is_shown(open_page, ended):
     assert app.selectbox(key="chosen_run").value == newest.id
 
 
-def test_a_run_that_is_not_there_is_said(open_page, ended):
+def test_an_unknown_run_is_an_error(open_page, ended):
     ended(THREE_CLASSES)
     app = open_page(RESULTS, run="nope")
     assert not app.exception

@@ -49,14 +49,14 @@ def open_view(open_page, run, view):
     return open_page(RUNS, run=run.id, view=view)
 
 
-def test_without_runs_the_page_says_so_and_leads_to_a_new_one(open_page):
+def test_without_runs_the_page_links_to_a_new_one(open_page):
     app = open_page(RUNS)
     assert not app.exception
-    assert "no runs yet" in words(app.info)
-    assert [link.value for link in app.page_link] == ["Start the first one"]
+    assert "No runs yet" in words(app.info)
+    assert [link.value for link in app.page_link] == ["Start a run"]
 
 
-def test_the_list_shows_every_run_the_newest_first_and_filters(open_page, ended):
+def test_the_list_shows_runs_newest_first_and_filters(open_page, ended):
     ended(GOOD, "first")
     ended(BAD, "second", error_threshold=0)
     ended(GOOD, HOSTILE)
@@ -73,13 +73,13 @@ def test_the_list_shows_every_run_the_newest_first_and_filters(open_page, ended)
     assert listed(app) == ["second"]
 
 
-def test_filters_of_the_list_are_in_its_address(open_page, ended):
+def test_filters_of_the_list_are_in_the_url(open_page, ended):
     ended(GOOD, "first")
     ended(GOOD, "second")
     assert listed(open_page(RUNS, name="sec", status="Completed")) == ["second"]
 
 
-def test_a_completed_run_shows_its_figures_and_all_of_its_views(open_page, ended):
+def test_a_completed_run_shows_its_metrics_and_all_tabs(open_page, ended):
     run = ended(GOOD, HOSTILE)
     app = open_page(RUNS, run=run.id)
     assert not app.exception
@@ -87,21 +87,21 @@ def test_a_completed_run_shows_its_figures_and_all_of_its_views(open_page, ended
     assert {"Succeeded": "10", "Failed": "0", "Skipped": "0"}.items() <= figures(app).items()
     assert app.progress[0].value == 100
     assert "5 of 5 mini-batches done" in words(app.caption)
-    assert "Nothing has failed" in words(app.caption)
+    assert "No failures" in words(app.caption)
     assert {"Rerun", "See results"} <= {button.label for button in app.button}
     logs = open_view(open_page, run, "Logs")
     assert "10 items succeeded" in words(logs.code)
     printed = [name for name in logs.selectbox(key="log").options if "stdout" in name]
     assert "scored 2" in words(logs.selectbox(key="log").select(printed[0]).run().code)
-    asked, installed = (table.value for table in open_view(open_page, run, "Settings").dataframe)
-    assert dict(zip(asked["Setting"], asked["Value"], strict=True))["Mini-batch size"] == "2"
+    settings, installed = (table.value for table in open_view(open_page, run, "Settings").dataframe)
+    assert dict(zip(settings["Setting"], settings["Value"], strict=True))["Mini-batch size"] == "2"
     assert dict(zip(installed["Package"], installed["Version"], strict=True))["numpy"] == numpy.__version__
     output = open_view(open_page, run, "Output")
     assert output.link_button[0].url == f"downloads/output?run={run.id}&name=parallel_run_step.txt"
     assert list(output.dataframe[0].value["File"]) == ["parallel_run_step.txt"]
 
 
-def test_a_failed_run_says_first_what_failed_then_shows_the_traceback(open_page, ended):
+def test_a_failed_run_shows_the_cause_then_the_traceback(open_page, ended):
     run = ended(BAD, error_threshold=0)
     app = open_page(RUNS, run=run.id)
     assert not app.exception
@@ -109,7 +109,7 @@ def test_a_failed_run_says_first_what_failed_then_shows_the_traceback(open_page,
     failures = app.dataframe[0].value
     assert list(failures["Mini-batch"]) == [1]
     assert list(failures["Files"]) == ["0002.csv, 0003.csv"]
-    assert list(failures["Then"]) == ["counted as failed"]
+    assert list(failures["Result"]) == ["counted as failed"]
     assert "Traceback" in words(app.code)
     assert "first failed file stops" in words(app.caption)
     assert {"Resume", "Rerun"} <= {button.label for button in app.button}
@@ -121,16 +121,16 @@ def test_a_script_that_does_not_import_shows_its_traceback(open_page, ended):
     assert "nothing\\_of\\_this\\_name" in app.error[0].value
     assert "Traceback" in words(app.code)
     assert "Install it in the run's environment" in words(app.caption)
-    assert "No mini-batch failed: what ended the run is said above." in words(app.caption)
+    assert "No mini-batch failed. See above for what ended the run." in words(app.caption)
 
 
-def test_where_a_script_left_files_out_without_raising_the_way_to_its_log_is_told(open_page, ended):
+def test_a_short_return_points_to_the_log(open_page, ended):
     app = open_page(RUNS, run=ended("def run(mini_batch): return mini_batch[:1]\n").id)
     assert "returned no row for 1 item" in words(app.code)
-    assert "is under Logs" in words(app.code)
+    assert "under Logs" in words(app.code)
 
 
-def test_the_failures_that_are_allowed_are_counted_down(open_page, ended):
+def test_allowed_failures_are_counted_down(open_page, ended):
     app = open_page(RUNS, run=ended(BAD, error_threshold=5).id)
     assert "2 of 5 allowed failures used" in words(app.caption)
     assert "2 files failed" in app.warning[0].value
@@ -138,7 +138,7 @@ def test_the_failures_that_are_allowed_are_counted_down(open_page, ended):
     assert "Failures never stop this run" in words(open_page(RUNS, run=ended(BAD, error_threshold=-1).id).caption)
 
 
-def test_a_running_run_is_watched_canceled_and_resumed(open_page, workspace, start, finish, tmp_path):
+def test_an_active_run_is_canceled_and_resumed(open_page, workspace, start, finish, tmp_path):
     run = start(WAITS, environment_variables={"GO": str(tmp_path / "go")})
     finish(workspace, run.id, until=lambda run: run.status is RunStatus.RUNNING)
     app = open_page(RUNS, run=run.id)
@@ -155,12 +155,12 @@ def test_a_running_run_is_watched_canceled_and_resumed(open_page, workspace, sta
     assert finish(workspace, run.id).items_succeeded == 10
 
 
-def test_a_run_that_nobody_carries_out_says_what_happened_and_resume_completes_it(open_page, home, workspace, ended, finish):
+def test_a_run_without_a_runner_is_completed_by_resume(open_page, home, workspace, ended, finish):
     run = ended(GOOD)
     finish(workspace, run.id, until=lambda _: not LocalRunFolder(home, run.id).has_live_runner())
     Store(home).update_run(run.id, status=RunStatus.RUNNING, ended_at=None, heartbeat_at=utc_now() - timedelta(minutes=2))
     app = open_page(RUNS, run=run.id)
-    assert "Nobody is carrying out this run" in words(app.warning)
+    assert "This run has no active runner" in words(app.warning)
     app.button(key=f"resume-{run.id}").click().run()
     assert finish(workspace, run.id).status is RunStatus.COMPLETED
 
@@ -175,7 +175,7 @@ def test_rerun_makes_a_new_run_and_opens_it(open_page, workspace, ended, finish)
     finish(workspace, newest.id)
 
 
-def test_of_a_huge_log_only_the_end_is_read(open_page, home, ended):
+def test_only_the_end_of_a_huge_log_is_read(open_page, home, ended):
     run = ended(GOOD)
     with open(home / "runs" / run.id / "logs" / "job_error.txt", "wb") as log:
         log.truncate(1 << 30)  # takes no room on the disk
@@ -187,7 +187,7 @@ def test_of_a_huge_log_only_the_end_is_read(open_page, home, ended):
     assert "The last 200 lines of 1.1 GB" in words(app.caption)
 
 
-def test_files_of_odd_bytes_are_listed(open_page, home, workspace, ended, tmp_path):
+def test_output_files_with_undecodable_names_are_listed(open_page, home, workspace, ended, tmp_path):
     run = ended(GOOD)
     try:
         (home / "runs" / run.id / "output" / "odd\udcff.csv").write_text("x")
@@ -198,7 +198,7 @@ def test_files_of_odd_bytes_are_listed(open_page, home, workspace, ended, tmp_pa
     assert "odd\ufffd.csv" in list(app.dataframe[0].value["File"])
 
 
-def test_a_run_that_is_not_there_is_said(open_page):
+def test_an_unknown_run_is_an_error(open_page):
     app = open_page(RUNS, run="<b>nope</b>")
     assert not app.exception
     assert "There is no run" in words(app.error)
@@ -206,16 +206,16 @@ def test_a_run_that_is_not_there_is_said(open_page):
 
 
 @pytest.mark.parametrize("tabular", [False, True])
-def test_what_failed_of_a_table_can_not_be_scored_again_where_nobody_tells_which_rows_that_is(open_page, home, tabular):
-    connection = Connection("s", "g", "w", SignIn.DEVICE_CODE)  # nobody is asked before a person signs in
+def test_rerun_failed_only_is_disabled_where_failed_rows_are_unknown(open_page, home, tabular):
+    connection = Connection("s", "g", "w", SignIn.DEVICE_CODE)  # sends no request before a person signs in
     connection.remember(home)
     cloud = AzureWorkspace(connection, home, blocking=False)
-    about = ("d", 1, "root", "**", False, 1, 9, "", "", utc_now())
-    cloud._cache.datasets.add(TabularDataset(*about, format="csv", columns=(), row_count=4) if tabular else FileDataset(*about))
+    columns = ("d", 1, "root", "**", False, 1, 9, "", "", utc_now())
+    cloud._cache.datasets.add(TabularDataset(*columns, format="csv", columns=(), row_count=4) if tabular else FileDataset(*columns))
     (cloud.home / "runs" / "run-1").mkdir(parents=True)
     status = {"status": RunStatus.COMPLETED, "items_succeeded": 3, "items_failed": 1}
     Store(cloud.home).insert_run("run-1", RunRequest((), ("d:1",), "/s.py"), 4, 1, **status)
     app = open_page(RUNS, run="run-1")
     assert not app.exception
     button = app.button(key="rerun-failed-run-1")
-    assert (button.disabled, "rerun it whole" in button.help) == (tabular, tabular)
+    assert (button.disabled, "Rerun all of it" in button.help) == (tabular, tabular)

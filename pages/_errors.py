@@ -1,0 +1,45 @@
+"""Errors, each shown once: at its field where it has one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from pages._text import displayable, escape
+from services.errors import EntryScriptError, SettingsError, StudioError, WorkspaceUnavailable
+
+logger = logging.getLogger(__name__)
+
+
+def show(error: StudioError, place: DeltaGenerator | None = None) -> None:
+    """The message, below it the hint; a script's traceback."""
+    if isinstance(error, WorkspaceUnavailable):
+        logger.warning("%s", error, exc_info=error)
+    box = (place or st).container()
+    box.error(escape(error.message) + (f"  \n{escape(error.hint)}" if error.hint else ""), icon=":material/error:")
+    if isinstance(error, EntryScriptError) and error.traceback:
+        box.code(displayable(error.traceback), language=None)
+
+
+@contextmanager
+def shown() -> Iterator[None]:
+    """Show a StudioError in place of the rest of the block. Any other exception is a bug and looks like one."""
+    try:
+        yield
+    except StudioError as error:
+        show(error)
+
+
+@contextmanager
+def at_their_fields(fields: Mapping[str, DeltaGenerator]) -> Iterator[None]:
+    """Show a SettingsError in the container of its field, any other StudioError here."""
+    try:
+        yield
+    except SettingsError as error:
+        show(error, fields.get(error.field))
+    except StudioError as error:
+        show(error)

@@ -1,0 +1,73 @@
+"""Tables for `st.dataframe`, made without pandas."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages._text import displayable
+from services import formats
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ARROW_TYPES = {str: "string", int: "int64", float: "float64", bool: "bool_", datetime: "timestamp"}
+
+
+def arrow(columns: Mapping[str, type], rows: Iterable[Sequence[Any]]) -> pa.Table:
+    """Rows for `st.dataframe`, each with a str, int, float, bool, datetime or None for each of `columns`.
+
+    Built so that pandas isn't imported, which takes a second the first time: `pa.array` imports it, pyarrow's JSON reader does not;
+    nor does `st.dataframe` for such a table, if it has `on_select` or `lazy=False`.
+    """
+    import pyarrow as pa
+    from pyarrow import json as arrow_json
+
+    types = [pa.timestamp("ms", "UTC") if kind is datetime else getattr(pa, _ARROW_TYPES[kind])() for kind in columns.values()]
+    schema = pa.schema(list(zip(columns, types, strict=True)))
+    content = "\n".join(json.dumps(dict(zip(columns, map(_as_json, row), strict=True))) for row in rows).encode()
+    if not content:
+        return schema.empty_table()
+    options = arrow_json.ReadOptions(use_threads=False, block_size=len(content))  # a row must not be longer than a block
+    return arrow_json.read_json(io.BytesIO(content), options, arrow_json.ParseOptions(explicit_schema=schema))
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return formats.iso(value)
+    return displayable(value) if isinstance(value, str) else value
+
+
+def height(rows: int, most: int) -> int:
+    """The height in pixels of a table of `rows` rows that scrolls from `most` rows on."""
+    return min(rows, most) * 35 + 38
+
+
+def time_column() -> Any:
+    """The column type of a moment, in the time zone of the browser."""
+    return st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=st.context.timezone, width=140)
+
+
+def choosing(table: pa.Table, key: str, values: Sequence[str], position: int, columns: Mapping[str, Any]) -> None:
+    """A table in which a click on a row chooses `values[row]` in the widget `key`. The row at `position`, the chosen one, is marked.
+
+    Draw it after that widget: to have it above, put it into a container made before.
+    """
+    table_key = f"{key}-table"
+
+    def choose() -> None:
+        if rows := st.session_state[table_key]["selection"]["rows"]:
+            st.session_state[key] = values[rows[0]]
+
+    marked = {"selection": {"rows": [position], "columns": [], "cells": []}}
+    if table_key in st.session_state and st.session_state[table_key]["selection"]["rows"] != [position]:
+        st.session_state[table_key] = marked
+    st.dataframe(
+        table, key=table_key, on_select=choose, selection_mode="single-row-required", selection_default=marked, column_config=columns,
+        height="content" if table.num_rows <= 8 else 300, alt=f"Registered: choose a {key}", placeholder="",
+    )  # type: ignore[call-overload]  # fmt: skip

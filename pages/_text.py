@@ -1,0 +1,37 @@
+"""Text from outside (file names, labels, messages), made safe to show."""
+
+from __future__ import annotations
+
+import re
+
+_INVISIBLE = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]|\r(?!\n)"
+"""Control characters, direction marks, characters of no width; not the joiners of emoji and of Arabic."""
+
+
+def displayable(text: str) -> str:
+    """The text as it can be sent to the browser: what isn't valid in it (a file name of undecodable bytes) becomes �."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def visible(text: str, *, lines: bool = True) -> str:
+    """The text with invisible characters, and those that reverse what follows, written out: `↵`, `[U+202E]`. Where it is shown in
+    `lines`, its line ends and tabs stay."""
+
+    def written_out(match: re.Match[str]) -> str:
+        return {"\n": "↵", "\t": "→"}.get(match[0], f"[U+{ord(match[0]):04X}]")
+
+    return re.sub(_INVISIBLE if lines else rf"[\t\r\n]|{_INVISIBLE}", written_out, text)
+
+
+def escape(text: str) -> str:
+    """The text for a place where Streamlit takes Markdown: nothing in it formats, links or fetches.
+
+    An address becomes a link even when it is escaped, unless an invisible character interrupts it.
+    """
+    unlinked = re.sub(r"(:(?=//)|www(?=\.)|@)", "\\1\u2060", displayable(visible(text)), flags=re.IGNORECASE)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked).replace("\n", "  \n")
+
+
+def truncate(text: str, length: int) -> str:
+    """At most `length` characters, the last an ellipsis where some are left out."""
+    return text if len(text) <= length else text[: length - 1] + "…"

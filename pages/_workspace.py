@@ -1,0 +1,86 @@
+"""What several pages show of the workspace, and how its models, datasets and scripts are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import streamlit as st
+
+from pages import _tables
+from pages._text import escape
+from services.domain import Dataset, EntryScript, Model, Run
+from services.workspaces import chosen_workspace
+
+_Versioned = TypeVar("_Versioned", Model, Dataset)
+
+
+def forget_choices() -> None:
+    """Drop what was chosen in one workspace when another is opened."""
+    for name in ("model", "dataset", "script", "environment", "compute_target", "submission", "pipeline_lists", "where"):
+        st.session_state.pop(name, None)
+    st.query_params.clear()
+
+
+def not_listed_yet() -> bool:
+    """Whether the lists of a remote workspace have never arrived, which this then says. For a page that has nothing to show."""
+    remote = chosen_workspace().remote
+    if remote is None or (state := remote.state()).listed_at:
+        return False
+    if state.opening or state.listing:
+        st.info("Loading workspace contents…", icon=":material/hourglass_top:")
+    else:
+        st.info("Sign in to see models and datasets.", icon=":material/lock:")
+        st.page_link("connection.py", label="Connection", icon=":material/arrow_forward:")
+    return True
+
+
+def latest_versions(things: Iterable[_Versioned]) -> list[_Versioned]:
+    """The highest version of each name; the names in the order in which they come first."""
+    latest: dict[str, _Versioned] = {}
+    for thing in things:
+        latest[thing.name] = max(thing, latest.get(thing.name, thing), key=lambda versioned: versioned.version)
+    return list(latest.values())
+
+
+def item_of(run: Run) -> str:
+    """What one item of this run is: a `file`, a `row` of a tabular dataset, or an `item` where no list has the dataset."""
+    scored = run.request.datasets[0]
+    return next((dataset.item for dataset in chosen_workspace().datasets() if dataset.reference == scored), "item")
+
+
+def open_new_run(**choices: str) -> None:
+    """Go to the New run page with these choices: `model`, `dataset`, `script`. Not by its URL: a page may not set what it has bound."""
+    st.session_state.choices_for_new_run = choices
+    st.switch_page("new_run.py", query_params={})
+
+
+def script_label(script: EntryScript) -> str:
+    """A scoring script's name in widgets and in the URL. Uploaded ones of one name are told apart by their content."""
+    return script.name if script.origin == "built-in" else f"{script.name} · {script.sha256[:8]}"
+
+
+def warn_if_gone(key: str, values: Sequence[str]) -> None:
+    """Warn that what the URL names does not exist, before the widget `key` drops it."""
+    wanted = st.query_params.get(key, "")
+    if ":" in wanted and wanted not in values:
+        st.warning(escape(f"“{wanted[:200]}” no longer exists."), icon=":material/link_off:")
+
+
+def show_self_check(checks: Sequence[tuple[str, bool, str]]) -> None:
+    """The checks of a workspace: each its name, whether it passed, and the details."""
+    failed = [name for name, passed, _ in checks if not passed]
+    if failed:
+        st.warning(f"Failed checks: {escape(', '.join(failed))}.", icon=":material/warning:")
+    else:
+        st.success("All checks passed.", icon=":material/check_circle:")
+    rows = [(name, "ok" if passed else "failed", details) for name, passed, details in checks]
+    widths = {"Check": 160, "Result": 80, "Details": 540}
+    st.dataframe(
+        _tables.arrow(dict.fromkeys(widths, str), rows),
+        key="self-check",
+        lazy=False,
+        height="content",
+        alt="The checks of this workspace",
+        column_config={name: st.column_config.TextColumn(width=width) for name, width in widths.items()},
+    )
