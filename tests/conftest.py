@@ -31,7 +31,7 @@ sys.dont_write_bytecode = False
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slow ones first, so that no worker is left with one of them at the end."""
-    slow = ("browser", "azure", "contract", "engine", "pages")
+    slow = ("browser", "azure", "contract", "engine", "package", "pages")
     items.sort(key=lambda item: slow.index(item.path.parent.name) if item.path.parent.name in slow else len(slow))
 
 
