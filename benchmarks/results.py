@@ -22,10 +22,11 @@ from benchmarks.recorded_run import CLASSES, class_row, list_row, object_row, ow
 from benchmarks.table import Table, rounds
 from services.local import output_reader
 from services.local.run_folder import LocalRunFolder
+from services.predictions import exports
 from services.predictions.filters import EVERY_PREDICTION, Filter, Order
 from services.predictions.open_tables import open_predictions
 from services.predictions.reader import Predictions
-from services.predictions.selections import folder_of
+from services.predictions.table_file import cache_folder
 from services.predictions.writer import make_table
 
 ROWS = int(os.environ.get("BENCH_ROWS") or 10_000_000)
@@ -89,7 +90,7 @@ def _timed(question: Callable[[], object]) -> float:
 def _ask(path: Path) -> None:
     measured, orders = Table("ours", "ms", 1e3), Table("preparing another order", "s", 1)
     for number in rounds():
-        shutil.rmtree(folder_of(path), ignore_errors=True)
+        shutil.rmtree(cache_folder(path), ignore_errors=True)
         _ask_once(Predictions(path), measured)
         if number < 2:
             _order_once(Predictions(path), measured, orders)
@@ -145,7 +146,7 @@ def export(path: Path) -> None:
     table.page(A_CLASS)
     before = _begin()
     begin = time.perf_counter()
-    size = sum(map(len, table.csv(EVERY_PREDICTION)))
+    size = sum(map(len, exports.csv(table, EVERY_PREDICTION)))
     print(time.perf_counter() - begin, (_memory("VmHWM") - before) / 1e3, size / 1e6)
 
 
@@ -165,7 +166,7 @@ def _peers(path: Path) -> None:
     """The same questions to pandas and to plain Python. They have read the exported file first, which is told apart."""
     exported = path.with_suffix(".csv")
     with open(exported, "wb") as file:
-        file.writelines(Predictions(path).csv())
+        file.writelines(exports.csv(Predictions(path)))
     for name, peer in {PANDAS: _pandas, PLAIN: _plain}.items():
         measured = Table(name, "ms", 1e3)
         for _ in rounds(1):

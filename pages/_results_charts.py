@@ -15,8 +15,8 @@ from pages import _plots
 from pages._results_panel import choose_of, chosen_of
 from pages._results_view import View, add, choose, set_filter
 from services.predictions import charts
+from services.predictions.columns import Kind
 from services.predictions.filters import Condition, Operator
-from services.predictions.writer import Kind
 
 CHARTS = ("Distribution", "Over folders", "Over time", "Two columns")
 _MOST_BARS = 25
@@ -46,7 +46,7 @@ def _distribution(view: View, place: DeltaGenerator) -> None:
     if column == "Prediction" and _numeric(view):
         column = "Number"
     if view.table.columns[column] in _NUMBERS:
-        bins = view.table.histogram(view.filter, 40, column)
+        bins = charts.histogram(view.table, view.filter, 40, column)
         if bins:
             alt = f"Distribution of {column}, from {bins[0][0]:,g} to {bins[-1][1]:,g}"
             _plots.draw(
@@ -69,7 +69,7 @@ def _distribution(view: View, place: DeltaGenerator) -> None:
 
 def _over_folders(view: View, place: DeltaGenerator) -> None:
     if _numeric(view):
-        rows = charts.over_folders(view.table, view.filter, limit=_MOST_BARS).to_pylist()
+        rows = view.table.grouped("Folder", filter_=view.filter, limit=_MOST_BARS).to_pylist()
         means = [(row["Folder"], row["Mean"]) for row in rows if row["Mean"] is not None]
         st.markdown("**Mean prediction by folder**, for the folders with the most rows")
         figure = _plots.bars([(name, 0) for name, _ in means])

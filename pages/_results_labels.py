@@ -90,7 +90,7 @@ def _add_labels(view: View, folder: Path) -> None:
 
 def _evaluation(view: View, result: evaluation.Evaluation) -> None:
     verdicts = result.verdicts
-    if not result.judged:
+    if not result.evaluated:
         st.warning("This file has no label for any prediction.", icon=":material/warning:")
     elif result.of_numbers:
         _numbers(view, result)
@@ -118,7 +118,7 @@ def _classes(view: View, result: evaluation.Evaluation) -> None:
     scores = result.classes(_MOST_ROWS)
     wrong = result.verdicts[evaluation.Verdict.WRONG]
     _layout.facts(
-        {"Accuracy": f"{result.accuracy:.2%}", "Evaluated": f"{result.judged:,}", "Wrong": f"{wrong:,}", "Classes": f"{len(scores):,}"}
+        {"Accuracy": f"{result.accuracy:.2%}", "Evaluated": f"{result.evaluated:,}", "Wrong": f"{wrong:,}", "Classes": f"{len(scores):,}"}
     )
     if wrong:
         _to_rows(f"Wrong: {wrong:,}", evaluation.verdict_is(evaluation.Verdict.WRONG))

@@ -14,9 +14,9 @@ from pages._results_table import has_values
 from pages._results_view import View, add, change, choose, follow, option_labels, set_filter
 from pages._text import displayable, escape
 from services.errors import SettingsError
+from services.predictions import charts
+from services.predictions.columns import Kind, Status
 from services.predictions.filters import Condition, Filter, Operator
-from services.predictions.matching import Status
-from services.predictions.writer import Kind
 
 _FEW = 12  # values that are shown side by side; more are chosen from a list
 _MOST = 50
@@ -58,7 +58,7 @@ def chosen_of(chosen: Filter, column: str) -> tuple[str, ...]:
         return chosen.classes
     if column == "Status":
         return tuple(map(str, chosen.statuses)) if chosen.statuses != Filter().statuses else ()  # Streamlit fails on an enum
-    return next((c.values for c in chosen.conditions if (c.column, c.test) == (column, Operator.ONE_OF)), ())
+    return next((c.values for c in chosen.conditions if (c.column, c.operator) == (column, Operator.ONE_OF)), ())
 
 
 def choose_of(chosen: Filter, column: str, values: tuple[str, ...]) -> Filter:
@@ -67,7 +67,7 @@ def choose_of(chosen: Filter, column: str, values: tuple[str, ...]) -> Filter:
         return replace(chosen, classes=values)
     if column == "Status":
         return replace(chosen, statuses=tuple(Status(value) for value in values) or Filter().statuses)
-    others = tuple(c for c in chosen.conditions if (c.column, c.test) != (column, Operator.ONE_OF))
+    others = tuple(c for c in chosen.conditions if (c.column, c.operator) != (column, Operator.ONE_OF))
     return replace(chosen, conditions=(*others, Condition(column, Operator.ONE_OF, values)) if values else others)
 
 
@@ -109,23 +109,23 @@ def threshold(view: View) -> None:
         return
     column = choose("Threshold on", "of", scores, scores[0]) if len(scores) > 1 else scores[0]
     name = "Prediction" if column == "Number" else column
-    bins = view.table.histogram(Filter(), 1, column)
+    bins = charts.histogram(view.table, Filter(), 1, column)
     if not bins or not bins[0][0] < bins[-1][1] < math.inf:
         return
     least, greatest = float(bins[0][0]), float(bins[-1][1])
-    reached = next((float(c.values[0]) for c in view.filter.conditions if (c.column, c.test) == (column, Operator.FROM)), least)
+    reached = next((float(c.values[0]) for c in view.filter.conditions if (c.column, c.operator) == (column, Operator.FROM)), least)
     key = f"threshold_{column}"
     follow(key, min(max(reached, least), greatest))
 
     def set_threshold() -> None:
         value = st.session_state[key]
-        others = tuple(c for c in view.filter.conditions if (c.column, c.test) != (column, Operator.FROM))
+        others = tuple(c for c in view.filter.conditions if (c.column, c.operator) != (column, Operator.FROM))
         bound = () if value <= least else (Condition(column, Operator.FROM, (repr(value),)),)
         set_filter(replace(view.filter, conditions=others + bound))
 
     step = 10.0 ** math.floor(math.log10((greatest - least) / 100))
     st.slider(escape(f"{name} at least"), least, greatest, key=key, step=step, on_change=set_threshold)
-    others = tuple(c for c in view.filter.conditions if (c.column, c.test) != (column, Operator.FROM))
+    others = tuple(c for c in view.filter.conditions if (c.column, c.operator) != (column, Operator.FROM))
     below, above = view.table.reached(column, st.session_state[key], replace(view.filter, conditions=others))
     st.caption(f"{above:,} at or above, {below:,} below.")
 

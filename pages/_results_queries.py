@@ -10,8 +10,8 @@ from pages._results_view import COUNT_COLUMNS, View, add, change, choose, follow
 from pages._text import escape
 from services.errors import SettingsError
 from services.formats import counted
+from services.predictions.columns import Kind
 from services.predictions.filters import Condition, Operator
-from services.predictions.writer import Kind
 
 _MOST_GROUPS = 1000
 _EXAMPLE = "SELECT Prediction, count(*) AS Rows\nFROM predictions\nGROUP BY 1\nORDER BY 2 DESC"

@@ -12,8 +12,8 @@ from pages._results_view import PAGE, View, change, describe, follow, option_lab
 from pages._text import escape, truncate, visible
 from services.formats import counted
 from services.predictions import comparison, evaluation
+from services.predictions.columns import Status
 from services.predictions.filters import PREDICTED, Condition, Filter, Order
-from services.predictions.matching import Status
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,7 +133,7 @@ def _default_columns(view: View) -> list[str]:
 
 def _joined_columns() -> tuple[str, ...]:
     """The columns of the joined labels or run. Where nothing is joined, the run's own may have these names."""
-    return {"labels": evaluation.JUDGED, "run": comparison.COMPARED}.get(_results_view.joined().partition(":")[0], ())
+    return {"labels": evaluation.EVALUATED, "run": comparison.COMPARED}.get(_results_view.joined().partition(":")[0], ())
 
 
 def has_values(view: View, column: str) -> bool:
@@ -187,7 +187,7 @@ def for_cells(rows: pa.Table) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from services.predictions.writer import text_array
+    from services.predictions.arrays import text_array
 
     for place, name in enumerate(rows.column_names):
         column = rows.column(place)

@@ -97,8 +97,8 @@ def set_filter(chosen: Filter, **others: str) -> None:
 
 def add(chosen: Filter, *conditions: Condition, **others: str) -> None:
     """Filter by these too. A condition replaces an earlier one with the same column and operator."""
-    new = {(condition.column, condition.test) for condition in conditions}
-    kept = tuple(condition for condition in chosen.conditions if (condition.column, condition.test) not in new)
+    new = {(condition.column, condition.operator) for condition in conditions}
+    kept = tuple(condition for condition in chosen.conditions if (condition.column, condition.operator) not in new)
     set_filter(replace(chosen, conditions=kept + conditions), **others)
 
 
@@ -143,7 +143,7 @@ def describe(condition: Condition) -> str:
     """`Folder: a, b`, `score ≥ 0.5`, `File contains cat`."""
     values = truncate(", ".join(condition.values), _CHARACTERS)
     column = "Prediction" if condition.column == "Number" else condition.column
-    match condition.test:
+    match condition.operator:
         case Operator.ONE_OF:
             return f"{column}: {values}"
         case Operator.FROM:
@@ -152,7 +152,7 @@ def describe(condition: Condition) -> str:
             return f"{column} ≤ {values}"
         case Operator.EMPTY:
             return f"{column} is empty"
-    return f"{column} {condition.test} {values}"
+    return f"{column} {condition.operator} {values}"
 
 
 def address(path: str, query: Mapping[str, str], **more: str) -> str:

@@ -79,7 +79,7 @@ def settings(older: Run, newer: Run) -> None:
 
 
 def changes(comparison: Comparison, older: str, newer: Run) -> None:
-    from services.predictions.comparison import Change, changed, fate
+    from services.predictions.comparison import Change, change_is, changed
 
     st.subheader("Changed predictions", anchor=False)
     counts = comparison.changes
@@ -89,7 +89,7 @@ def changes(comparison: Comparison, older: str, newer: Run) -> None:
     with st.container(horizontal=True):
         for change in (Change.CHANGED, Change.GAINED, Change.LOST, Change.NEW):
             if counts[change]:
-                to_rows(f"{change.capitalize()}: {counts[change]:,}", fate(change), newer, older)
+                to_rows(f"{change.capitalize()}: {counts[change]:,}", change_is(change), newer, older)
     if comparison.gone:
         with st.expander(f"Only in the older run: {comparison.gone:,}", icon=":material/link_off:"):
             rows = comparison.gone_rows(0, _MOST_ROWS)

@@ -214,6 +214,7 @@ def output(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 
 def predictions(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    from services.predictions import exports
     from services.predictions.filters import Filter
 
     if args.json and args.to == "-":
@@ -221,9 +222,9 @@ def predictions(workspace: Workspace, args: argparse.Namespace) -> Answer:
     table, chosen = workspace.runs.predictions(args.run), Filter(where=args.where)
     if args.to == "-":
         sys.stdout.flush()
-        sys.stdout.buffer.writelines(table.csv(chosen))
+        sys.stdout.buffer.writelines(exports.csv(table, chosen))
         return Answer({})
-    parts = table.csv(chosen)
+    parts = exports.csv(table, chosen)
     with written_whole(Path(args.to).expanduser()) as file:
         file.writelines(parts)
     rows = table.count(chosen)

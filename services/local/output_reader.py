@@ -19,7 +19,8 @@ from services.domain import MiniBatch
 from services.errors import StudioError, WorkspaceUnavailable
 from services.local.batching import cut, items_of
 from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
-from services.predictions.matching import ScoredMiniBatch, Status, read_rows
+from services.predictions.columns import Status
+from services.predictions.matching import ScoredMiniBatch, read_rows
 from services.storage.journal import Attempt, AttemptStatus, Journal
 
 _MOST_MAPPED = 32_000_000

@@ -27,7 +27,7 @@ def open_table(run: Run, folder: LocalRunFolder) -> Predictions:
     """The typed table of what is settled by now. Raises NotFound for a run without rows, WorkspaceUnavailable for a folder that can't
     be written."""
     from services.predictions.open_tables import open_predictions
-    from services.predictions.selections import remove_table
+    from services.predictions.table_file import remove_table
     from services.predictions.writer import make_table
 
     if run.request.settings.output_action == "summary_only":

@@ -11,8 +11,8 @@ from services.local.batching import cut
 from services.local.output_reader import worker_name
 from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
 from services.local.worker_process import WorkerPlace
+from services.predictions.columns import path_of
 from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of, provenance_of
-from services.predictions.writer import path_of
 from services.storage.journal import Attempt, Journal
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) ")

@@ -1,6 +1,6 @@
 """What people keep: a note and a corrected label on a row, a view by its name. One SQLite file in a home, `remarks.db`.
 
-A row is known by its file, its mini-batch and its place there, so a remark stays where it is while a run goes on.
+A row is known by its file, its mini-batch and its place there, so an annotation stays where it is while a run goes on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from services.domain import RowKey, readable
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
+from services.predictions.arrays import text_array
+from services.predictions.columns import names_beside
 
 if TYPE_CHECKING:
     import pyarrow
@@ -50,19 +52,19 @@ class SavedView:
 
 
 class AnnotationStore:
-    """The remarks and views of the home `home`. Cheap to make; safe to use from several threads and processes at once."""
+    """The annotations and views of the home `home`. Cheap to make; safe to use from several threads and processes at once."""
 
     def __init__(self, home: Path) -> None:
         self._path = home / "remarks.db"
 
     def annotations(self, run_id: str) -> dict[RowKey, Annotation]:
-        """Every remark on a run's rows."""
+        """Every annotation on a run's rows."""
         with self._connected() as connection:
-            found = connection.execute("SELECT file, mini_batch, place, note, label FROM remarks WHERE run = ?", (readable(run_id),))
-            return {RowKey(file, mini_batch, place): Annotation(note, label) for file, mini_batch, place, note, label in found}
+            rows = connection.execute("SELECT file, mini_batch, place, note, label FROM remarks WHERE run = ?", (readable(run_id),))
+            return {RowKey(file, mini_batch, place): Annotation(note, label) for file, mini_batch, place, note, label in rows}
 
     def annotation(self, run_id: str, key: RowKey, annotation: Annotation) -> None:
-        """Keep this remark on a row, in place of what is there; an empty one takes it away. Raises SettingsError("note", ...)."""
+        """Keep this annotation on a row, in place of what is there; an empty one removes it. Raises SettingsError("note", ...)."""
         for field, text in vars(annotation).items():
             if len(text) > _LONGEST_NOTE:
                 raise SettingsError(field, f"this {field} has {len(text):,} characters", f"Keep it to {_LONGEST_NOTE:,}.")
@@ -115,21 +117,18 @@ def with_annotations(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from services.predictions.join import names_beside
-    from services.predictions.writer import text_array
-
-    remarked = ("Note", "Corrected label")
-    names = [*names_beside(columns, remarked).values(), *remarked]
+    added = ("Note", "Corrected label")
+    names = [*names_beside(columns, added).values(), *added]
     files = text_array(sorted({key.file for key in annotations}))
 
-    def added() -> Iterator[pyarrow.RecordBatch]:
+    def annotated() -> Iterator[pyarrow.RecordBatch]:
         for batch in batches:
-            *kept, file, mini_batch, place = batch.columns
+            *others, file, mini_batch, place = batch.columns
             texts: list[dict[int, str]] = [{}, {}]
             for row in pc.indices_nonzero(pc.is_in(file.cast(pa.large_string()), files)).to_pylist():
                 annotation = annotations.get(RowKey(file[row].as_py(), mini_batch[row].as_py(), place[row].as_py()), Annotation())
                 texts[0][row], texts[1][row] = annotation.note, annotation.label
-            notes = [text_array([found.get(row) or None for row in range(len(batch))]) for found in texts]
-            yield pa.RecordBatch.from_arrays([*kept, *notes], names)
+            notes = [text_array([by_row.get(row) or None for row in range(len(batch))]) for by_row in texts]
+            yield pa.RecordBatch.from_arrays([*others, *notes], names)
 
-    return names, added()
+    return names, annotated()

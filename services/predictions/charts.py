@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from services.errors import SettingsError
-from services.predictions.filters import EVERY_PREDICTION, Filter, of_number, quoted
-from services.predictions.writer import Kind
-
-if TYPE_CHECKING:
-    import pyarrow
-
-    from services.predictions.reader import Predictions
+from services.predictions.columns import NUMERIC
+from services.predictions.filters import EVERY_PREDICTION, Filter
+from services.predictions.reader import Predictions
 
 
 def histogram(
@@ -21,7 +16,7 @@ def histogram(
 ) -> list[tuple[float, float, int]]:
     """At most `bins` bins of equal width from the least number to the greatest: (lower, upper, count), the greatest in the last one.
     Whole numbers get bins that hold equally many of them. Empty where there are no numbers."""
-    x = _number(table, column)
+    x = table.number_name(column)
     least, greatest, whole = table.rows(f"min({x}), max({x}), bool_and({x} = trunc({x}))", filter_)[0]
     if least is None:
         return []
@@ -33,32 +28,28 @@ def histogram(
     if not least + width > least:
         bins, width = 1, greatest - least or 1.0
     place = _bin(x, "least", "width", "last")
-    found = dict(table.rows(f"{place}, count({x})", filter_, "GROUP BY 1", least=least, width=width, last=bins - 1))
-    return [(least + place * width, least + (place + 1) * width, found.get(place, 0)) for place in range(bins)]
-
-
-def over_folders(table: Predictions, filter_: Filter = EVERY_PREDICTION, of: str = "Number", limit: int = 50) -> pyarrow.Table:
-    """The folders with the most rows: Folder, Rows, Mean, Least, Greatest of the column `of`; see Predictions.grouped."""
-    return table.grouped("Folder", of, filter_, limit)
+    counts = dict(table.rows(f"{place}, count({x})", filter_, "GROUP BY 1", least=least, width=width, last=bins - 1))
+    return [(least + place * width, least + (place + 1) * width, counts.get(place, 0)) for place in range(bins)]
 
 
 def classes_over_folders(
     table: Predictions, filter_: Filter = EVERY_PREDICTION, folders: int = 30, classes: int = 10
 ) -> list[tuple[str, str | None, int]]:
     """How many rows of each folder have each class: (folder, class, count), of the folders and classes with the most rows."""
-    which = "Folder IN (SELECT unnest($folders)) AND Prediction IN (SELECT unnest($classes))"
-    wanted = {
-        "folders": [folder for folder, _ in table.rows("Folder, count(*)", filter_, f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {folders:d}")],
+    most_frequent = f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {folders:d}"
+    values = {
+        "folders": [folder for folder, _ in table.rows("Folder, count(*)", filter_, most_frequent)],
         "classes": [name for name, _ in table.class_counts(filter_, classes)],
     }
-    return table.rows("Folder, Prediction, count(*)", filter_, f"AND {which} GROUP BY ALL ORDER BY 1, 3 DESC, 2", **wanted)
+    among = "Folder IN (SELECT unnest($folders)) AND Prediction IN (SELECT unnest($classes))"
+    return table.rows("Folder, Prediction, count(*)", filter_, f"AND {among} GROUP BY ALL ORDER BY 1, 3 DESC, 2", **values)
 
 
 def over_time(
     table: Predictions, filter_: Filter = EVERY_PREDICTION, bins: int = 60, of: str = "Number"
 ) -> list[tuple[datetime, int, float | None]]:
     """When rows were scored (UTC), in bins of equal length that hold some: (beginning, count, mean of the column `of`)."""
-    x = _number(table, of)
+    x = table.number_name(of)
     first, last = table.rows('epoch(min("Scored at")), epoch(max("Scored at"))', filter_)[0]
     if first is None:
         return []
@@ -77,9 +68,9 @@ def two_columns(
     conditions = ""
     expressions = []
     for name, column in (("x", x), ("y", y)):
-        quoted_name = _known(table, column)
-        if table.columns[column] in (Kind.NUMBER, Kind.WHOLE_NUMBER):
-            quoted_name = _number(table, column)
+        quoted_name = table.column_name(column)
+        if table.columns[column] in NUMERIC:
+            quoted_name = table.number_name(column)
             least, greatest = table.rows(f"min({quoted_name})::DOUBLE, max({quoted_name})::DOUBLE", filter_)[0]
             if least is None:
                 return []
@@ -101,16 +92,3 @@ def two_columns(
 def _bin(value: str, least: str, width: str, last: str) -> str:
     # Halves: the whole range may be no double.
     return f"least(floor(({value} / 2 - ${least} / 2) / (${width} / 2)), ${last})::INTEGER"
-
-
-def _known(table: Predictions, column: str) -> str:
-    if column not in table.columns:
-        raise SettingsError("column", f"this table has no column “{column}”", f"Its columns are {', '.join(table.columns)}.")
-    return quoted(column)
-
-
-def _number(table: Predictions, column: str) -> str:
-    _known(table, column)
-    if table.columns[column] not in (Kind.NUMBER, Kind.WHOLE_NUMBER):
-        raise SettingsError("column", f"“{column}” holds no numbers", "Choose a column of numbers.")
-    return quoted(of_number(column, table.columns[column]))

@@ -2,7 +2,7 @@
 
 The rows of the newer run get the older one's prediction of the same file beside them; that is a table of predictions again, with the
 columns COMPARED. A file with several rows is compared row by row, in their order. Where predictions hold several values, one column of
-theirs is compared: a score that moved in its last digit is no changed class.
+theirs is compared: a score that moved in its last digit is not a changed class.
 """
 
 from __future__ import annotations
@@ -15,25 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.domain import Run
-from services.predictions.database import explained, pattern
-from services.predictions.drift import Drift, of_classes, of_numbers
-from services.predictions.evaluation import MOST_CLASSES, evaluated_column
-from services.predictions.filters import Condition, Filter, Operator, literal
+from services.predictions.columns import MOST_CLASSES, NUMERIC, Kind, Status, literal, names_beside, parquet_file
+from services.predictions.database import scratch_database, translated_errors
+from services.predictions.drift import Drift, drift_of_classes, drift_of_numbers
+from services.predictions.evaluation import evaluated_column
+from services.predictions.filters import Condition, Filter, Operator
 from services.predictions.join import (
     copy_beside,
     joined_by,
-    names_beside,
     number_of,
-    parquet,
     remove_stale,
     same_files_in_order,
-    scratch_database,
     text_of,
     writing,
 )
-from services.predictions.matching import Status
 from services.predictions.reader import Predictions
-from services.predictions.writer import Kind
 
 if TYPE_CHECKING:
     import duckdb
@@ -41,7 +37,6 @@ if TYPE_CHECKING:
 COMPARED = ("Before", "Change", "Difference")
 """The columns beside the table's own: the older run's prediction, what became of it, and now minus before, of numbers."""
 _MOST_CLASSES = 1000
-_NUMBERS = (Kind.NUMBER, Kind.WHOLE_NUMBER)
 
 
 class Change(StrEnum):
@@ -59,26 +54,28 @@ _CONTENTS = {
     "script": "scoring script", "files beside the script": "", "source_directory": "source directory", "model": "model",
     "dataset": "dataset", "environment": "environment",
 }  # fmt: skip
-"""What has a content of its own: its name among `Provenance.inputs`, and what it is called below."""
+"""What has content of its own: its name among `Provenance.inputs`, and what it is called below."""
 
 
 def settings_that_differ(
     older: Run, newer: Run, older_inputs: Mapping[str, str] | None = None, newer_inputs: Mapping[str, str] | None = None
 ) -> list[tuple[str, str, str]]:
-    """(what, in the older run, in the newer one), of all that was asked for; and what is called the same but has another content, by the
+    """(what, in the older run, in the newer one), of all of the request; and what is called the same but has other content, by the
     beginning of its SHA-256: `Provenance.inputs` of both."""
     whole_paths = older.request.script_name == newer.request.script_name  # then it is the folder that differs
-    before, after = (_asked(run, run.request.entry_script if whole_paths else run.request.script_name) for run in (older, newer))
+    before, after = (_configuration(run, run.request.entry_script if whole_paths else run.request.script_name) for run in (older, newer))
     names = [*before, *(name for name in after if name not in before)]
     differ = [(name, before.get(name, ""), after.get(name, "")) for name in names if before.get(name, "") != after.get(name, "")]
-    told, then, now = {name for name, _, _ in differ}, older_inputs or {}, newer_inputs or {}
-    others = (name for name, asked in _CONTENTS.items() if asked not in told and name in then and name in now and then[name] != now[name])
-    return differ + [(f"content of the {name}", then[name][:8], now[name][:8]) for name in others]
+    renamed, then, now = {name for name, _, _ in differ}, older_inputs or {}, newer_inputs or {}
+    changed_contents = [
+        name for name, part in _CONTENTS.items() if part not in renamed and name in then and name in now and then[name] != now[name]
+    ]
+    return differ + [(f"content of the {name}", then[name][:8], now[name][:8]) for name in changed_contents]
 
 
-def _asked(run: Run, script: str) -> dict[str, str]:
+def _configuration(run: Run, script: str) -> dict[str, str]:
     request = run.request
-    asked: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "model": ", ".join(request.models),
         "dataset": ", ".join(request.datasets),
         "scoring script": script,
@@ -89,7 +86,7 @@ def _asked(run: Run, script: str) -> dict[str, str]:
         **{f"side input {name}": reference for name, reference in request.side_inputs.items()},
         **request.settings.as_dict(),
     }
-    return {name: str(value) for name, value in asked.items() if value not in ("", None)}
+    return {name: str(value) for name, value in parts.items() if value not in ("", None)}
 
 
 def comparable_columns(older: Predictions, newer: Predictions) -> list[str]:
@@ -97,9 +94,9 @@ def comparable_columns(older: Predictions, newer: Predictions) -> list[str]:
     return ["Prediction", *(name for name in newer.further_columns if name in older.further_columns)]
 
 
-def compared_column(older: Predictions, newer: Predictions, asked: str = "") -> str:
-    """The column whose values are compared: the one that true labels would judge (see evaluated_column), where both runs have it."""
-    of = evaluated_column(newer, asked)
+def compared_column(older: Predictions, newer: Predictions, wish: str = "") -> str:
+    """The column whose values are compared: the one that true labels would evaluate (see evaluated_column), where both runs have it."""
+    of = evaluated_column(newer, wish)
     return of if of in comparable_columns(older, newer) else "Prediction"
 
 
@@ -108,13 +105,13 @@ def compare(older: Predictions, newer: Predictions, older_id: str, of: str = "")
     constant. `of`: see compared_column. Raises WorkspaceUnavailable where the joined table can't be written.
     """
     of = compared_column(older, newer, of)
-    which = joined_by(older_id, of)
-    target = newer.path.with_name(f"compared-{which}-{older.path.stem}-{newer.path.stem}.parquet")
+    beginning = f"compared-{joined_by(older_id, of)}-"
+    target = newer.path.with_name(f"{beginning}{older.path.stem}-{newer.path.stem}.parquet")
     if not (target.is_file() and _gone_of(target).is_file()):
         with writing(target) as (database, unfinished), writing(_gone_of(target)) as (_, gone):
             _join(database, older.path, newer.path, of, unfinished, gone)
-        remove_stale(target, f"compared-{which}-")
-        remove_stale(_gone_of(target), f"gone-compared-{which}-")
+        remove_stale(target, beginning)
+        remove_stale(_gone_of(target), f"gone-{beginning}")
     return Comparison(target, older, newer, of)
 
 
@@ -124,15 +121,15 @@ def _gone_of(compared: Path) -> Path:
 
 
 def _join(database: duckdb.DuckDBPyConnection, older: Path, newer: Path, of: str, target: Path, gone: Path) -> None:
-    wanted = f"File, {text_of(of)} AS p, {number_of(of)} AS n, true AS there"
-    said, number = text_of(of, "t."), number_of(of, "t.")
+    columns_before = f"File, {text_of(of)} AS p, {number_of(of)} AS n, true AS there"
+    text, number = text_of(of, "t."), number_of(of, "t.")
     if same_files_in_order(database, older, newer):
-        database.execute(f"CREATE TEMP VIEW beside AS SELECT {wanted} FROM {parquet(older)}")
+        database.execute(f"CREATE TEMP VIEW beside AS SELECT {columns_before} FROM {parquet_file(older)}")
         database.execute("CREATE TEMP VIEW only_older AS SELECT File, p AS Before FROM beside WHERE false")
     else:
         database.execute("SET preserve_insertion_order = false")
         database.execute(f"CREATE TEMP VIEW now AS {_keyed(database, newer, 'File')}")
-        database.execute(f"CREATE TEMP VIEW before AS {_keyed(database, older, wanted)}")
+        database.execute(f"CREATE TEMP VIEW before AS {_keyed(database, older, columns_before)}")
         database.execute(
             "CREATE TEMP TABLE beside AS SELECT b.p, b.n, b.there FROM now LEFT JOIN before b ON b.File = now.File AND b.key = now.key"
             " ORDER BY now.row"
@@ -142,9 +139,9 @@ def _join(database: duckdb.DuckDBPyConnection, older: Path, newer: Path, of: str
             " ANTI JOIN now ON now.File = b.File AND now.key = b.key ORDER BY row"
         )
     change = (
-        f"CASE WHEN b.there IS NULL THEN '{Change.NEW}' WHEN {said} IS NULL AND b.p IS NULL THEN '{Change.NEITHER}'"
-        f" WHEN {said} IS NULL THEN '{Change.LOST}' WHEN b.p IS NULL THEN '{Change.GAINED}'"
-        f" WHEN {said} = b.p OR coalesce({number} = b.n, false) THEN '{Change.SAME}' ELSE '{Change.CHANGED}' END"
+        f"CASE WHEN b.there IS NULL THEN '{Change.NEW}' WHEN {text} IS NULL AND b.p IS NULL THEN '{Change.NEITHER}'"
+        f" WHEN {text} IS NULL THEN '{Change.LOST}' WHEN b.p IS NULL THEN '{Change.GAINED}'"
+        f" WHEN {text} = b.p OR coalesce({number} = b.n, false) THEN '{Change.SAME}' ELSE '{Change.CHANGED}' END"
     )
     database.execute(f"COPY (FROM only_older) TO {literal(str(gone))} (FORMAT parquet)")
     database.execute("SET preserve_insertion_order = true")
@@ -154,13 +151,13 @@ def _join(database: duckdb.DuckDBPyConnection, older: Path, newer: Path, of: str
 
 def _keyed(database: duckdb.DuckDBPyConnection, table: Path, columns: str) -> str:
     """A query of the table's rows; `key` tells the rows of one file apart."""
-    count, distinct = database.execute(f"SELECT count(*), count(DISTINCT hash(File)) FROM {parquet(table)}").fetchall()[0]
+    count, distinct = database.execute(f"SELECT count(*), count(DISTINCT hash(File)) FROM {parquet_file(table)}").fetchall()[0]
     key = "1" if count == distinct else "row_number() OVER (PARTITION BY File ORDER BY file_row_number)"
-    return f"SELECT {columns}, {key} AS key, file_row_number AS row FROM {parquet(table)}"
+    return f"SELECT {columns}, {key} AS key, file_row_number AS row FROM {parquet_file(table, row_numbers=True)}"
 
 
 class Comparison:
-    """What came of it, read from the joined table at `path`. Safe to use from several threads."""
+    """The result, read from the joined table at `path`. Safe to use from several threads."""
 
     def __init__(self, path: Path, older: Predictions, newer: Predictions, of: str = "Prediction") -> None:
         self.path = path
@@ -170,22 +167,22 @@ class Comparison:
 
     @cached_property
     def changes(self) -> dict[Change, int]:
-        """How many rows of the newer run have each fate."""
-        found = dict(self._ask("SELECT Change, count(*) FROM compared GROUP BY 1"))
-        return {change: found.get(change, 0) for change in Change}
+        """How many rows of the newer run have each Change."""
+        counts = dict(self._query("SELECT Change, count(*) FROM compared GROUP BY 1"))
+        return {change: counts.get(change, 0) for change in Change}
 
     @cached_property
     def gone(self) -> int:
         """How many rows only the older run has."""
-        return int(self._ask("SELECT count(*) FROM gone")[0][0])
+        return int(self._query("SELECT count(*) FROM gone")[0][0])
 
     def gone_rows(self, first: int = 0, count: int = 100) -> list[tuple[str, str | None]]:
         """Those rows: (file, the older run's prediction)."""
-        return self._ask(f"SELECT File, Before FROM gone LIMIT {count:d} OFFSET {first:d}")
+        return self._query(f"SELECT File, Before FROM gone LIMIT {count:d} OFFSET {first:d}")
 
     def transitions(self, limit: int = 100) -> list[tuple[str, str, int]]:
         """(from, to, rows) of the changed predictions, the most frequent first."""
-        return self._ask(
+        return self._query(
             f"SELECT Before, {text_of(self.of)}, count(*) FROM compared WHERE Change = '{Change.CHANGED}'"
             f" GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {limit:d}"
         )
@@ -193,7 +190,7 @@ class Comparison:
     @property
     def of_numbers(self) -> bool:
         """Whether both runs predicted quantities."""
-        return self._kinds[0] in _NUMBERS and self._kinds[1] in _NUMBERS
+        return self._kinds[0] in NUMERIC and self._kinds[1] in NUMERIC
 
     @cached_property
     def _kinds(self) -> tuple[Kind, Kind]:
@@ -202,13 +199,13 @@ class Comparison:
             return self._older.kind, self._newer.kind
         kinds = self._older.columns[self._own], self._newer.columns[self._own]
         both = "(SELECT Prediction FROM older UNION ALL SELECT Prediction FROM newer)"
-        if {*kinds} == {Kind.WHOLE_NUMBER} and self._ask(f"SELECT count(DISTINCT Prediction) <= {MOST_CLASSES} FROM {both}")[0][0]:
+        if {*kinds} == {Kind.WHOLE_NUMBER} and self._query(f"SELECT count(DISTINCT Prediction) <= {MOST_CLASSES} FROM {both}")[0][0]:
             return Kind.CATEGORY, Kind.CATEGORY
         return kinds
 
     def class_mix(self, limit: int = _MOST_CLASSES) -> list[tuple[str, int, int]]:
         """(class, rows in the older run, rows in the newer one), the most frequent first."""
-        return self._ask(
+        return self._query(
             "SELECT Prediction, sum(b)::BIGINT, sum(n)::BIGINT FROM (SELECT Prediction, 1 AS b, 0 AS n FROM older"
             " UNION ALL SELECT Prediction, 0, 1 FROM newer) WHERE Prediction IS NOT NULL"
             f" GROUP BY 1 ORDER BY greatest(sum(b), sum(n)) DESC, 1 LIMIT {limit:d}"
@@ -217,27 +214,27 @@ class Comparison:
     def drift(self) -> Drift | None:
         """Whether the predictions as a whole moved. None for texts of all sorts, or where one run has numbers and the other classes."""
         if self.of_numbers:
-            return of_numbers(self._ask)
-        if {*self._kinds} & {*_NUMBERS, Kind.TEXT} and self._kinds[0] is not self._kinds[1]:
+            return drift_of_numbers(self._query)
+        if {*self._kinds} & {*NUMERIC, Kind.TEXT} and self._kinds[0] is not self._kinds[1]:
             return None
         mix = self.class_mix(_MOST_CLASSES + 1)
-        return of_classes(mix) if 0 < len(mix) <= _MOST_CLASSES else None
+        return drift_of_classes(mix) if 0 < len(mix) <= _MOST_CLASSES else None
 
     @cached_property
     def _database(self) -> duckdb.DuckDBPyConnection:
-        """One for all questions: making it takes longer than most answers."""
+        """One for all queries: making it takes longer than most of them."""
         own = f"SELECT {text_of(self._own)} AS Prediction, {number_of(self._own)} AS Number "
-        places: Sequence[tuple[str, str, Path]] = (
+        views: Sequence[tuple[str, str, Path]] = (
             ("compared", "", self.path), ("gone", "", _gone_of(self.path)),
             ("older", own, self._older.path), ("newer", own, self._newer.path),
         )  # fmt: skip
         database = scratch_database(self.path)
-        for name, selected, path in places:
-            database.execute(f"CREATE VIEW {name} AS {selected}FROM read_parquet({literal(pattern(path))})")
+        for name, selected, path in views:
+            database.execute(f"CREATE VIEW {name} AS {selected}FROM {parquet_file(path)}")
         return database
 
-    def _ask(self, query: str) -> list[tuple[Any, ...]]:
-        with explained(self.path):
+    def _query(self, query: str) -> list[tuple[Any, ...]]:
+        with translated_errors(self.path):
             return self._database.cursor().execute(query).fetchall()
 
 
@@ -252,7 +249,7 @@ def changed(before: str | None = None, now: str | None = None, of: str = "Predic
     return Filter(classes=() if now is None else (now,), conditions=tuple(conditions))
 
 
-def fate(change: Change) -> Filter:
-    """The rows of the joined table with this fate, failed items among them where these can have it."""
+def change_is(change: Change) -> Filter:
+    """The rows of the joined table with this Change, failed items among them where these can have it."""
     chosen = Filter(conditions=(Condition("Change", Operator.ONE_OF, (change,)),))
     return chosen if change in (Change.SAME, Change.CHANGED, Change.GAINED) else replace(chosen, statuses=tuple(Status))

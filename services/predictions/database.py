@@ -1,33 +1,27 @@
-"""DuckDB over one table of predictions: a locked database in memory that sees this table and no other file."""
+"""DuckDB: for a person's queries a locked database in memory that sees one table and no other file, for our own a scratch database."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.errors import SettingsError, WorkspaceUnavailable
-from services.predictions.filters import literal
-from services.predictions.writer import FRAME
+from services.predictions.columns import FRAME, glob_escaped, literal, parquet_file
 
 if TYPE_CHECKING:
     import duckdb
 
 SECONDS_FOR_A_QUERY = 30
 MEMORY = "512MB"
-_PERFECT = "20"  # bits: groups of so many whole numbers, such as mini-batches, are counted in an array instead of a hash table
+_SCRATCH_MEMORY = "400MB"
+_PERFECT_HASH_BITS = "20"  # groups of so many whole numbers, such as mini-batches, are counted in an array instead of a hash table
 
 
-def pattern(file: Path) -> str:
-    """The file for DuckDB, which takes `[`, `*` and `?` for wildcards."""
-    return re.sub(r"([*?\[])", r"[\1]", str(file.absolute()))
-
-
-def connected(file: Path, seconds: float = 0, memory: str = MEMORY) -> duckdb.DuckDBPyConnection:
-    """A database in memory that has the table as `predictions`, sees no other file, and can't be told otherwise. A query ends after so many
-    seconds (0: never) or when it wants more memory."""
+def connect(file: Path, seconds: float = 0, memory: str = MEMORY) -> duckdb.DuckDBPyConnection:
+    """A database in memory that has the table as `predictions`, and with the number of each row (`file_row_number`, from 0) as `numbered`.
+    It sees no other file, and can't be configured otherwise. A query ends after so many seconds (0: never) or when it wants more memory."""
     import duckdb
 
     database = duckdb.connect(
@@ -38,22 +32,23 @@ def connected(file: Path, seconds: float = 0, memory: str = MEMORY) -> duckdb.Du
             "autoload_known_extensions": "false",
             "autoinstall_known_extensions": "false",
             "python_enable_replacements": "false",
-            "perfect_ht_threshold": _PERFECT,
+            "perfect_ht_threshold": _PERFECT_HASH_BITS,
         }
     )
-    database.execute(f"SET allowed_paths = [{literal(pattern(file))}, {literal(str(file.absolute()))}]")
+    database.execute(f"SET allowed_paths = [{literal(glob_escaped(file))}, {literal(str(file.absolute()))}]")
     database.execute("SET parquet_metadata_cache = true")
     database.execute("SET enable_external_access = false")
-    shown = f"COLUMNS(lambda name: name <> {literal(FRAME.strip(chr(34)))})"
-    database.execute(f"CREATE VIEW predictions AS SELECT {shown} FROM read_parquet({literal(pattern(file))})")
-    database.execute(f"CREATE VIEW numbered AS SELECT {shown} FROM read_parquet({literal(pattern(file))}, file_row_number = true)")
+    shown = f"COLUMNS(lambda name: name <> {literal(FRAME)})"
+    database.execute(f"CREATE VIEW predictions AS SELECT {shown} FROM {parquet_file(file)}")
+    database.execute(f"CREATE VIEW numbered AS SELECT {shown} FROM {parquet_file(file, row_numbers=True)}")
     database.execute("SET lock_configuration = true")
     return database
 
 
 @contextmanager
-def explained(path: Path, field: str = "", hint: str = "") -> Iterator[None]:
-    """What DuckDB says, as an error of ours: about the person's SQL in `field` where there is some, else about the table."""
+def translated_errors(path: Path, field: str = "", hint: str = "") -> Iterator[None]:
+    """DuckDB's errors as SettingsError(field, ...) about a person's SQL where `field` says that there is some, else as WorkspaceUnavailable
+    about the table at `path`."""
     import duckdb
 
     try:
@@ -61,11 +56,43 @@ def explained(path: Path, field: str = "", hint: str = "") -> Iterator[None]:
     except (duckdb.Error, OSError) as error:
         reason = str(error).splitlines()[0]
         if field and isinstance(error, duckdb.InterruptException | duckdb.OutOfMemoryException):
-            what = "time" if isinstance(error, duckdb.InterruptException) else "memory"
-            raise SettingsError(field, f"this takes more {what} than it may", "Ask for less.") from error
+            limit = "time" if isinstance(error, duckdb.InterruptException) else "memory"
+            raise SettingsError(field, f"the query exceeded its {limit} limit", "Narrow it.") from error
         if field and not isinstance(error, duckdb.IOException):
             noun = "condition" if field == "where" else "query"
-            raise SettingsError(field, f"this {noun} can't be used: {reason}", hint) from error
+            raise SettingsError(field, f"this {noun} failed: {reason}", hint) from error
         raise WorkspaceUnavailable(
             f"The table of predictions, {path}, can't be read: {reason}", "Open the run's results again; they are made anew."
         ) from error
+
+
+def scratch_database(beside: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """A database in memory for SQL of our own, to be closed. It may read and write files; it spills into a folder beside `beside`."""
+    import duckdb
+
+    spill = "" if beside is None else str(beside.with_name(f"{beside.name}.spill"))
+    return duckdb.connect(
+        config={
+            "memory_limit": _SCRATCH_MEMORY,
+            "temp_directory": spill,
+            "autoload_known_extensions": "false",
+            "autoinstall_known_extensions": "false",
+            "python_enable_replacements": "false",
+        }
+    )
+
+
+def duckdb_reason(error: BaseException | None) -> str:
+    """The message of DuckDB's error in one line, or "" for an error of another kind."""
+    import duckdb
+
+    if not isinstance(error, duckdb.Error):
+        return ""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:300]
+
+
+def parquet_notes(database: duckdb.DuckDBPyConnection, path: Path) -> dict[str, str]:
+    """The texts kept in a Parquet file's footer, by name."""
+    query = f"SELECT decode(key), decode(value) FROM parquet_kv_metadata({literal(glob_escaped(path))})"
+    return dict(database.execute(query).fetchall())

@@ -1,7 +1,7 @@
-"""Predictions beside true labels: how many are right, of which class and in which folder, and the rows behind each figure.
+"""Predictions evaluated against true labels: how many are right, of which class and in which folder, and the rows behind each figure.
 
 A label belongs to the file whose path in the dataset it names, else to the only file of that name; nothing is guessed, and what belongs
-to nothing is listed. The joined rows are a table of predictions again, with the columns JUDGED beside the others: it is filtered, paged
+to nothing is listed. The joined rows are a table of predictions again, with the columns EVALUATED beside the others: it is filtered, paged
 and exported like any. Precision, recall and F1 are scikit-learn's (`sklearn.metrics.precision_recall_fscore_support`, averages none).
 """
 
@@ -15,36 +15,30 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.predictions.database import explained, pattern
-from services.predictions.filters import Condition, Filter, Operator, literal
+from services.predictions.columns import MOST_CLASSES, NUMERIC, Kind, Status, literal, names_beside, parquet_file
+from services.predictions.database import scratch_database, translated_errors
+from services.predictions.filters import Condition, Filter, Operator
 from services.predictions.join import (
     copy_beside,
     joined_by,
-    names_beside,
     number_of,
-    parquet,
     remove_stale,
-    scratch_database,
     text_of,
     writing,
 )
 from services.predictions.label_file import Labels
-from services.predictions.matching import Status
 from services.predictions.reader import Predictions
-from services.predictions.writer import Kind
 
 if TYPE_CHECKING:
     import duckdb
 
-JUDGED = ("Label", "Verdict", "Residual")
+EVALUATED = ("Label", "Verdict", "Residual")
 """The columns beside the table's own. Residual is prediction minus label, of numbers."""
 _PREDICTION_NAMES = ("prediction", "predictions", "predicted", "predicted_label", "label", "class", "y_pred", "pred")
-MOST_CLASSES = 50
-"""Of whole numbers in a column that predictions hold: so few are classes."""
 
 
 class Verdict(StrEnum):
-    """What a row's prediction is beside its label."""
+    """What a row's prediction is compared with its label."""
 
     CORRECT = "correct"
     WRONG = "wrong"
@@ -96,16 +90,16 @@ class NumberErrors:
     r2: float
 
 
-def evaluated_column(predictions: Predictions, asked: str = "") -> str:
-    """The column whose values are judged: `asked`, where there is one. Else of DataFrames, objects and lists the first that is called as
-    predictions are, for the prediction itself is then the whole row."""
+def evaluated_column(predictions: Predictions, wish: str = "") -> str:
+    """The column whose values are evaluated: `wish`, where there is such a column. Else of DataFrames, objects and lists the first that is
+    called as predictions are, for the prediction itself is then the whole row."""
     further = predictions.further_columns
-    if asked in ("Prediction", *further):
-        return asked
+    if wish in ("Prediction", *further):
+        return wish
     if predictions.whole_column != "Prediction":
         return "Prediction"
-    called = {re.sub(r" \d+$", "", name).casefold(): name for name in reversed(further)}
-    return next((called[name] for name in _PREDICTION_NAMES if name in called), "Prediction")
+    by_name = {re.sub(r" \d+$", "", name).casefold(): name for name in reversed(further)}
+    return next((by_name[name] for name in _PREDICTION_NAMES if name in by_name), "Prediction")
 
 
 def evaluate(predictions: Predictions, labels: Labels, of: str = "") -> Evaluation:
@@ -114,22 +108,22 @@ def evaluate(predictions: Predictions, labels: Labels, of: str = "") -> Evaluati
     Raises WorkspaceUnavailable where the joined table can't be written.
     """
     of = evaluated_column(predictions, of)
-    which = joined_by(labels.id, of)
-    target = predictions.path.with_name(f"judged-{which}-{predictions.path.stem}.parquet")
+    beginning = f"judged-{joined_by(labels.id, of)}-"
+    target = predictions.path.with_name(f"{beginning}{predictions.path.stem}.parquet")
     if not (target.is_file() and _unmatched_labels_of(target).is_file()):
         _join(predictions, labels, of, target)
-        remove_stale(target, f"judged-{which}-")
-        remove_stale(_unmatched_labels_of(target), f"leftover-judged-{which}-")
+        remove_stale(target, beginning)
+        remove_stale(_unmatched_labels_of(target), f"leftover-{beginning}")
     kind = predictions.kind if of == "Prediction" else predictions.columns[of]
-    return Evaluation(target, kind, names_beside(predictions.columns, JUDGED)[of])
+    return Evaluation(target, kind, names_beside(predictions.columns, EVALUATED)[of])
 
 
-def _unmatched_labels_of(judged: Path) -> Path:
-    return judged.with_name(f"leftover-{judged.name}")
+def _unmatched_labels_of(evaluated: Path) -> Path:
+    return evaluated.with_name(f"leftover-{evaluated.name}")
 
 
 def _join(predictions: Predictions, labels: Labels, of: str, target: Path) -> None:
-    table = parquet(predictions.path)
+    table = parquet_file(predictions.path, row_numbers=True)
     with writing(target) as (database, unfinished), writing(_unmatched_labels_of(target)) as (_, unmatched_labels):
         database.execute("SET preserve_insertion_order = false")
         _give_labels(database, table, labels, unmatched_labels)
@@ -137,10 +131,10 @@ def _join(predictions: Predictions, labels: Labels, of: str, target: Path) -> No
             "CREATE TEMP TABLE beside AS SELECT p.Label AS Label, try_cast(p.Label AS DOUBLE) AS n"
             f" FROM {table} t LEFT JOIN pairs p ON p.File = t.File ORDER BY t.file_row_number"
         )
-        said, number = text_of(of, "t."), number_of(of, "t.")
-        same = f"({said} = b.Label OR coalesce({number} = b.n, false))"
+        text, number = text_of(of, "t."), number_of(of, "t.")
+        same = f"({text} = b.Label OR coalesce({number} = b.n, false))"
         verdict = (
-            f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN {said} IS NULL THEN '{Verdict.NO_PREDICTION}'"
+            f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN {text} IS NULL THEN '{Verdict.NO_PREDICTION}'"
             f" WHEN {same} THEN '{Verdict.CORRECT}' ELSE '{Verdict.WRONG}' END"
         )
         database.execute("SET preserve_insertion_order = true")
@@ -155,77 +149,80 @@ def _join(predictions: Predictions, labels: Labels, of: str, target: Path) -> No
 def _give_labels(database: duckdb.DuckDBPyConnection, table: str, labels: Labels, unmatched_labels: Path) -> None:
     """Make `pairs`, a label each for files by their path, and write the labels that are in none."""
     usable = "NOT Contradicting AND Name <> '' AND Label <> ''"
-    database.execute(f"CREATE TEMP VIEW given AS FROM read_parquet({literal(pattern(labels.path))})")
-    database.execute(f"CREATE TEMP TABLE rest AS SELECT * FROM given ANTI JOIN {table} t ON t.File = given.Name")
+    database.execute(f"CREATE TEMP VIEW given AS FROM {parquet_file(labels.path)}")
+    database.execute(f"CREATE TEMP TABLE unmatched AS SELECT * FROM given ANTI JOIN {table} t ON t.File = given.Name")
     base = "parse_filename(File, false, 'forward_slash')"
     database.execute(
         f"CREATE TEMP TABLE bases AS SELECT {base} AS base, min(File) AS File, min(File) <> max(File) AS several"
-        f" FROM {table} t SEMI JOIN rest ON rest.Name = {base} WHERE File <> '' GROUP BY 1"
+        f" FROM {table} t SEMI JOIN unmatched ON unmatched.Name = {base} WHERE File <> '' GROUP BY 1"
     )
     database.execute(
-        "CREATE TEMP TABLE by_name AS SELECT bases.File AS File, rest.Name, rest.Label FROM rest JOIN bases ON rest.Name = bases.base"
-        " ANTI JOIN given ON given.Name = bases.File WHERE NOT several AND NOT Contradicting AND rest.Name <> '' AND Label <> ''"
+        "CREATE TEMP TABLE by_name AS SELECT bases.File AS File, unmatched.Name, unmatched.Label FROM unmatched"
+        " JOIN bases ON unmatched.Name = bases.base ANTI JOIN given ON given.Name = bases.File"
+        " WHERE NOT several AND NOT Contradicting AND unmatched.Name <> '' AND Label <> ''"
     )
     database.execute(
         f"CREATE TEMP VIEW pairs AS SELECT Name AS File, Label FROM given WHERE {usable} UNION ALL SELECT File, Label FROM by_name"
     )
-    why = (
+    reason = (
         f"CASE WHEN Name = '' OR Label = '' THEN '{UnmatchedLabel.EMPTY}' WHEN Contradicting THEN '{UnmatchedLabel.CONTRADICTION}'"
         f" WHEN bases.base IS NULL THEN '{UnmatchedLabel.NO_FILE}' WHEN several THEN '{UnmatchedLabel.SEVERAL_FILES}'"
         f" ELSE '{UnmatchedLabel.OVERRULED}' END"
     )
     database.execute(
-        f"COPY (SELECT Name, Label, {why} AS Why FROM (FROM rest UNION FROM given WHERE NOT ({usable})) r"
+        f"COPY (SELECT Name, Label, {reason} AS Why FROM (FROM unmatched UNION FROM given WHERE NOT ({usable})) r"
         " LEFT JOIN bases ON base = Name ANTI JOIN by_name USING (Name) ORDER BY Why, Name)"
         f" TO {literal(str(unmatched_labels))} (FORMAT parquet)"
     )
 
 
 class Evaluation:
-    """What came of it, read from the joined table at `path`. Safe to use from several threads."""
+    """The result, read from the joined table at `path`. Safe to use from several threads."""
 
     def __init__(self, path: Path, kind: Kind, of: str = "Prediction") -> None:
         self.path = path
         self.of = of
-        """The column that is judged."""
-        self._said = text_of(of)
+        """The column that is evaluated."""
+        self._value = text_of(of)
         self._kind = kind
 
     @cached_property
     def verdicts(self) -> dict[Verdict, int]:
         """How many rows of each verdict."""
-        found = dict(self._ask("SELECT Verdict, count(*) FROM judged GROUP BY 1"))
-        return {verdict: found.get(verdict, 0) for verdict in Verdict}
+        counts = dict(self._query("SELECT Verdict, count(*) FROM evaluated GROUP BY 1"))
+        return {verdict: counts.get(verdict, 0) for verdict in Verdict}
 
     @property
-    def judged(self) -> int:
+    def evaluated(self) -> int:
+        """How many rows have a prediction and a label."""
         return self.verdicts[Verdict.CORRECT] + self.verdicts[Verdict.WRONG]
 
     @property
     def accuracy(self) -> float:
-        """Of the rows with a prediction and a label; nan where there are none."""
-        return self.verdicts[Verdict.CORRECT] / self.judged if self.judged else math.nan
+        """The share of `evaluated` that is correct, 0 to 1; nan where there are none."""
+        return self.verdicts[Verdict.CORRECT] / self.evaluated if self.evaluated else math.nan
 
     @cached_property
     def of_numbers(self) -> bool:
         """Whether predictions and labels are quantities, so that errors have a size; else they are classes."""
-        if self._kind not in (Kind.NUMBER, Kind.WHOLE_NUMBER):
+        if self._kind not in NUMERIC:
             return False
-        few = f"SELECT count(DISTINCT {self._said}) <= {MOST_CLASSES} FROM judged"
-        if self.of != "Prediction" and self._kind is Kind.WHOLE_NUMBER and self._ask(few)[0][0]:
+        few = f"SELECT count(DISTINCT {self._value}) <= {MOST_CLASSES} FROM evaluated"
+        if self.of != "Prediction" and self._kind is Kind.WHOLE_NUMBER and self._query(few)[0][0]:
             return False
-        return self._ask(f"SELECT count(Residual) * 2 > count(*) FROM judged WHERE {_JUDGED_ROWS}")[0][0] is True
+        return self._query(f"SELECT count(Residual) * 2 > count(*) FROM evaluated WHERE {_EVALUATED_ROWS}")[0][0] is True
 
     def confusion(self, limit: int = 1000) -> list[tuple[str, str, int]]:
         """(label, prediction, rows), the most frequent first."""
-        return self._ask(
-            f"SELECT Label, {self._said}, count(*) FROM judged WHERE {_JUDGED_ROWS} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {limit:d}"
+        return self._query(
+            f"SELECT Label, {self._value}, count(*) FROM evaluated WHERE {_EVALUATED_ROWS}"
+            f" GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {limit:d}"
         )
 
     def classes(self, limit: int = 1000) -> list[ClassScore]:
         """Each class among labels or predictions, those with the most labels first."""
-        rows = self._ask(
-            f"WITH pairs AS (SELECT Label AS l, {self._said} AS p, Verdict AS v, count(*) AS n FROM judged WHERE {_JUDGED_ROWS}"
+        rows = self._query(
+            f"WITH pairs AS (SELECT Label AS l, {self._value} AS p, Verdict AS v, count(*) AS n FROM evaluated WHERE {_EVALUATED_ROWS}"
             f" GROUP BY 1, 2, 3), spelled AS (SELECT l, CASE WHEN v = '{Verdict.CORRECT}' THEN l ELSE p END AS p, n FROM pairs)"
             " SELECT name, sum(l), sum(p), sum(c) FROM (SELECT l AS name, n AS l, 0 AS p, 0 AS c FROM spelled"
             " UNION ALL SELECT p, 0, n, 0 FROM spelled UNION ALL SELECT l, 0, 0, n FROM spelled WHERE l = p)"
@@ -234,17 +231,18 @@ class Evaluation:
         return [ClassScore(name, int(labelled), int(predicted), int(correct)) for name, labelled, predicted, correct in rows]
 
     def by_folder(self, limit: int = 1000) -> list[tuple[str, int, int, float]]:
-        """(folder, judged rows, wrong ones, mean absolute error or nan), the folder with the most wrong ones first."""
-        rows = self._ask(
-            f"SELECT Folder AS folder, count(*), count(*) FILTER (Verdict = '{Verdict.WRONG}') AS wrong, avg(abs(Residual)) FROM judged"
-            f" WHERE {_JUDGED_ROWS} GROUP BY 1 ORDER BY {'4 DESC NULLS LAST' if self.of_numbers else '3 DESC'}, 2 DESC, 1 LIMIT {limit:d}"
+        """(folder, evaluated rows, wrong ones, mean absolute error or nan), the folder with the most wrong ones first."""
+        rows = self._query(
+            f"SELECT Folder AS folder, count(*), count(*) FILTER (Verdict = '{Verdict.WRONG}') AS wrong, avg(abs(Residual)) FROM evaluated"
+            f" WHERE {_EVALUATED_ROWS} GROUP BY 1"
+            f" ORDER BY {'4 DESC NULLS LAST' if self.of_numbers else '3 DESC'}, 2 DESC, 1 LIMIT {limit:d}"
         )
         return [(folder, count, wrong, math.nan if mae is None else mae) for folder, count, wrong, mae in rows]
 
     def number_errors(self) -> NumberErrors:
-        count, mae, mse, bias, variance = self._ask(
+        count, mae, mse, bias, variance = self._query(
             "SELECT count(Residual), avg(abs(Residual)), avg(Residual * Residual), avg(Residual),"
-            f" var_pop({number_of(self.of)} - Residual) FILTER (Residual IS NOT NULL) FROM judged"
+            f" var_pop({number_of(self.of)} - Residual) FILTER (Residual IS NOT NULL) FROM evaluated"
         )[0]
         if not count:
             return NumberErrors(0, math.nan, math.nan, math.nan, math.nan)
@@ -252,37 +250,37 @@ class Evaluation:
 
     def residuals(self, bins: int = 40) -> list[tuple[float, float, int]]:
         """A histogram: (lower, upper, rows), the greatest residual in the last one."""
-        least, greatest = self._ask("SELECT min(Residual), max(Residual) FROM judged")[0]
+        least, greatest = self._query("SELECT min(Residual), max(Residual) FROM evaluated")[0]
         if least is None:
             return []
         width = (greatest - least) / bins
         if not width or not math.isfinite(width) or not least + width > least:
-            return [(least, greatest, self._ask("SELECT count(Residual) FROM judged")[0][0])]
+            return [(least, greatest, self._query("SELECT count(Residual) FROM evaluated")[0][0])]
         place = f"least(floor((Residual - {least!r}::DOUBLE) / {width!r}::DOUBLE), {bins - 1})::INTEGER"
-        counts = dict(self._ask(f"SELECT {place}, count(*) FROM judged WHERE Residual IS NOT NULL GROUP BY 1"))
+        counts = dict(self._query(f"SELECT {place}, count(*) FROM evaluated WHERE Residual IS NOT NULL GROUP BY 1"))
         return [(least + place * width, least + (place + 1) * width, counts.get(place, 0)) for place in range(bins)]
 
     def unmatched_labels(self, first: int = 0, count: int = 100) -> list[tuple[str, str, str]]:
-        """Labels that belong to no row: (name, label, why, as Leftover)."""
-        return self._ask(f"SELECT Name, Label, Why FROM leftovers LIMIT {count:d} OFFSET {first:d}")
+        """Labels that belong to no row: (name, label, the UnmatchedLabel)."""
+        return self._query(f"SELECT Name, Label, Why FROM unmatched_labels LIMIT {count:d} OFFSET {first:d}")
 
     def unmatched_label_count(self) -> int:
-        return int(self._ask("SELECT count(*) FROM leftovers")[0][0])
+        return int(self._query("SELECT count(*) FROM unmatched_labels")[0][0])
 
     @cached_property
     def _database(self) -> duckdb.DuckDBPyConnection:
-        """One for all questions: making it takes longer than most answers."""
+        """One for all queries: making it takes longer than most of them."""
         database = scratch_database(self.path)
-        database.execute(f"CREATE VIEW judged AS FROM read_parquet({literal(pattern(self.path))})")
-        database.execute(f"CREATE VIEW leftovers AS FROM read_parquet({literal(pattern(_unmatched_labels_of(self.path)))})")
+        database.execute(f"CREATE VIEW evaluated AS FROM {parquet_file(self.path)}")
+        database.execute(f"CREATE VIEW unmatched_labels AS FROM {parquet_file(_unmatched_labels_of(self.path))}")
         return database
 
-    def _ask(self, query: str) -> list[tuple[Any, ...]]:
-        with explained(self.path):
+    def _query(self, query: str) -> list[tuple[Any, ...]]:
+        with translated_errors(self.path):
             return self._database.cursor().execute(query).fetchall()
 
 
-_JUDGED_ROWS = f"Verdict IN ('{Verdict.CORRECT}', '{Verdict.WRONG}')"
+_EVALUATED_ROWS = f"Verdict IN ('{Verdict.CORRECT}', '{Verdict.WRONG}')"
 
 
 def cell(label: str, prediction: str, of: str = "Prediction") -> Filter:

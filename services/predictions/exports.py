@@ -1,4 +1,4 @@
-"""What can be taken away of a table: exactly the filtered rows, in the shown order, as CSV, Parquet or Excel, in parts.
+"""A table exported: exactly the filtered rows, in the shown order, as CSV, Parquet or Excel, in parts.
 
 None of it is ever whole in memory, but for the file name and the notes. Excel's file is made on disk first: it can't be streamed.
 """
@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from services.errors import SettingsError
 from services.predictions.annotations import Annotations, with_annotations
-from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order, quoted
-from services.predictions.matching import Status
-from services.predictions.writer import NUMBER, Kind, text_array
+from services.predictions.arrays import text_array
+from services.predictions.columns import NUMBER, Kind, Status, quoted
+from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order
+from services.predictions.reader import Predictions
 
 if TYPE_CHECKING:
     import pyarrow
-
-    from services.predictions.reader import Predictions
 
 EXCEL_ROWS = 1_048_575
 """As many as a sheet holds below its header."""
@@ -33,13 +32,13 @@ MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
-_ROWS_AT_A_TIME = 65_536
-_PART = 1 << 20
+_BATCH_ROWS = 65_536
+_PART_BYTES = 1 << 20
 _FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
 
 
 def shown_columns(table: Predictions) -> list[str]:
-    """What is exported unless asked otherwise: File, Prediction, and what predictions were unfolded into."""
+    """What is exported unless asked otherwise: File, Prediction, and what predictions were flattened into."""
     return ["File", "Prediction", *table.further_columns]
 
 
@@ -53,8 +52,8 @@ def csv(
     annotations: Annotations | None = None,
 ) -> Iterator[bytes]:
     """A CSV file: UTF-8 without BOM, a header, lines that end in a newline, quotes (RFC 4180) where they are needed. `safe` puts a `'`
-    before any text, numbers exempt, that a spreadsheet would take for a formula. It takes as long as its reader does; what can't be asked
-    raises now, not in the middle."""
+    before any text, numbers exempt, that a spreadsheet would take for a formula. It streams at its reader's pace; a query that fails raises
+    now, not in the middle."""
     columns, batches = _batches(table, filter_, order, columns, annotations)
     head = _lines([text_array([column]) for column in columns], safe)
 
@@ -82,12 +81,12 @@ def parquet(
     first = next(batches)
 
     def parts() -> Iterator[bytes]:
-        written = _Written()
-        with format_.ParquetWriter(pa.PythonFile(written, "w"), first.schema, compression="zstd", compression_level=1) as writer:
+        sink = _Sink()
+        with format_.ParquetWriter(pa.PythonFile(sink, "w"), first.schema, compression="zstd", compression_level=1) as writer:
             for batch in batches:
                 writer.write_batch(batch)
-                yield written.taken()
-        yield written.taken()
+                yield sink.take()
+        yield sink.take()
 
     return parts()
 
@@ -114,7 +113,7 @@ def excel(
 
     def parts() -> Iterator[bytes]:
         with file:
-            while part := file.read(_PART):
+            while part := file.read(_PART_BYTES):
                 yield part
 
     return parts()
@@ -148,7 +147,7 @@ def _write_sheet(file: Any, columns: Sequence[str], batches: Iterator[pyarrow.Re
     book.close()
 
 
-class _Written(io.RawIOBase):
+class _Sink(io.RawIOBase):
     """Collects what a writer writes until it is taken."""
 
     def __init__(self) -> None:
@@ -161,7 +160,7 @@ class _Written(io.RawIOBase):
         self._parts.append(bytes(content))
         return len(self._parts[-1])
 
-    def taken(self) -> bytes:
+    def take(self) -> bytes:
         parts, self._parts = self._parts, []
         return b"".join(parts)
 
@@ -178,24 +177,24 @@ def _batches(
     *,
     typed: bool = False,
 ) -> tuple[list[str], Iterator[pyarrow.RecordBatch]]:
-    """The columns and the rows. With remarks, Note and Corrected label are columns too."""
-    wanted = list(columns) or shown_columns(table)
-    for column in wanted:
+    """The columns and the rows. With annotations, Note and Corrected label are columns too."""
+    names = list(columns) or shown_columns(table)
+    for column in names:
         if column not in table.columns:
             raise SettingsError("columns", f"this table has no column “{column}”", f"Its columns are {', '.join(table.columns)}.")
-    told = _typed if typed else _written
-    selected = ", ".join(told(table, column) for column in wanted)
+    expression = _typed if typed else _printed
+    selected = ", ".join(expression(table, column) for column in names)
     if annotations:
         selected += ', File AS "key file", "Mini-batch" AS "key mini-batch", Place AS "key place"'
     if filter_.where:
         table.count(filter_)
-    batches = table.batches(selected, filter_, order, _ROWS_AT_A_TIME)
+    batches = table.batches(selected, filter_, order, _BATCH_ROWS)
     if annotations:
-        return with_annotations(wanted, batches, annotations)
-    return wanted, batches
+        return with_annotations(names, batches, annotations)
+    return names, batches
 
 
-def _written(table: Predictions, column: str) -> str:
+def _printed(table: Predictions, column: str) -> str:
     """For a text file: a date as `2026-01-31`; where a column has times as well, `2026-01-31T10:30:00`."""
     name = quoted(column)
     if table.columns[column] is not Kind.DATE:
@@ -223,7 +222,7 @@ def _lines(columns: Sequence[Any], safe: bool) -> bytes:
     plain = io.BytesIO()
     try:
         table = pa.RecordBatch.from_arrays(list(columns), [str(place) for place in range(len(columns))])
-        format_.write_csv(table, plain, format_.WriteOptions(include_header=False, quoting_style="none", batch_size=_ROWS_AT_A_TIME))
+        format_.write_csv(table, plain, format_.WriteOptions(include_header=False, quoting_style="none", batch_size=_BATCH_ROWS))
         return plain.getvalue()
     except pa.ArrowInvalid:
         pass
@@ -252,6 +251,6 @@ def _without_formulas(texts: Any) -> Any:
 def file_stem(title: str, filter_: Filter, order: Order = TABLE_ORDER) -> str:
     """A file name, without its ending, that says what is in it, good on every system: `digits on digits-batch 3 seven`."""
     direction = ("down" if order.descending else "up") if order.column else ""
-    words = [title, filter_.describe(), f"by {order.column} {direction}" if direction else ""]
-    stem = re.sub(r"[^\w\-.,()+= ]+", " ", " ".join(words))
+    parts = [title, filter_.describe(), f"by {order.column} {direction}" if direction else ""]
+    stem = re.sub(r"[^\w\-.,()+= ]+", " ", " ".join(parts))
     return " ".join(stem.split()).strip("-. ")[:120].strip("-. ") or "predictions"

@@ -1,46 +1,37 @@
-"""Tables of predictions with a column from elsewhere beside them: true labels, or another run's predictions. The SQL of judging.
+"""Tables of predictions with a column from elsewhere beside them: true labels, or another run's predictions.
 
-Nothing but this program's own SQL runs on these connections; they may read and write files, and spill to disk beside the table, so that
-ten million rows are joined within a fixed amount of memory.
+They are joined in scratch databases, which spill to disk beside the table: ten million rows within a fixed amount of memory.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.errors import WorkspaceUnavailable
-from services.predictions.database import pattern
-from services.predictions.filters import literal, quoted
-from services.predictions.selections import remove_table
-from services.predictions.writer import Kind
+from services.predictions.columns import Kind, literal, names_beside, parquet_file, quoted
+from services.predictions.database import duckdb_reason, parquet_notes, scratch_database
+from services.predictions.table_file import remove_table
 from services.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     import duckdb
 
-_MEMORY = "400MB"
 _PARQUET = "FORMAT parquet, COMPRESSION lz4_raw"
 
 
-def parquet(path: Path) -> str:
-    """The file as a relation, with the number of each row, from 0, as `file_row_number`."""
-    return f"read_parquet({literal(pattern(path))}, file_row_number = true)"
-
-
 def text_of(column: str, table: str = "") -> str:
-    """SQL: what a row says in this column; `table` is such as `t.`."""
+    """SQL: a column's value as text; `table` is such as `t.`."""
     return f"{table}{quoted(column)}::VARCHAR"
 
 
 def number_of(column: str, table: str = "") -> str:
-    """SQL: the same as a number, null where it is none."""
+    """SQL: the same as a number, null where it is not one."""
     return f"{table}Number" if column == "Prediction" else f"try_cast({text_of(column, table)} AS DOUBLE)"
 
 
@@ -49,41 +40,9 @@ def joined_by(id_: str, column: str) -> str:
     return id_ if column == "Prediction" else f"{id_}.{hashlib.sha256(column.encode()).hexdigest()[:8]}"
 
 
-def scratch_database(beside: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """A database in memory for SQL of our own, to be closed. It spills into a folder beside the file `beside`."""
-    import duckdb
-
-    spill = "" if beside is None else str(beside.with_name(f"{beside.name}.spill"))
-    return duckdb.connect(
-        config={
-            "memory_limit": _MEMORY,
-            "temp_directory": spill,
-            "autoload_known_extensions": "false",
-            "autoinstall_known_extensions": "false",
-            "python_enable_replacements": "false",
-        }
-    )
-
-
-def duckdb_reason(error: BaseException | None) -> str:
-    """What DuckDB says in one line, or an empty string for an error of another kind."""
-    import duckdb
-
-    if not isinstance(error, duckdb.Error):
-        return ""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300]
-
-
-def parquet_notes(database: duckdb.DuckDBPyConnection, path: Path) -> dict[str, str]:
-    """The texts kept in a Parquet file's footer, by name."""
-    query = f"SELECT decode(key), decode(value) FROM parquet_kv_metadata({literal(pattern(path))})"
-    return dict(database.execute(query).fetchall())
-
-
 @contextmanager
 def writing(target: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
-    """A scratch database and an unfinished file; what is in that at the end is put in place at `target`.
+    """A scratch database and an unfinished file, which is put in place at `target` at the end.
 
     Raises WorkspaceUnavailable where it can't be written or the tables can't be read.
     """
@@ -115,32 +74,21 @@ def copy_beside(
     renamed = ", ".join(f"{quoted(name)} AS {quoted(new)}" for name, new in names.items() if new != name)
     own = f"t.* RENAME ({renamed})" if renamed else "t.*"
     added = ", ".join(f"{sql} AS {name}" for name, (_, sql) in columns.items())
-    told = ", ".join(f"{literal(name)}: {literal(value)}" for name, value in notes.items())
+    metadata = ", ".join(f"{literal(name)}: {literal(value)}" for name, value in notes.items())
     database.execute(
-        f"COPY (SELECT {own}, {added} FROM read_parquet({literal(pattern(table))}) t POSITIONAL JOIN {beside} b)"
-        f" TO {literal(str(target))} ({_PARQUET}, KV_METADATA {{{told}}})"
+        f"COPY (SELECT {own}, {added} FROM {parquet_file(table)} t POSITIONAL JOIN {beside} b)"
+        f" TO {literal(str(target))} ({_PARQUET}, KV_METADATA {{{metadata}}})"
     )
 
 
-def names_beside(names: Collection[str], added: Collection[str]) -> dict[str, str]:
-    """What a table's columns are called where these are added: `label` is `label 2` beside `Label`, for SQL knows no case."""
-    new = {name.lower() for name in added}
-    taken = new | {name.lower() for name in names}
-    called = {}
-    for name in names:
-        spellings = (f"{name} {number}" for number in itertools.count(2))
-        called[name] = next(one for one in spellings if one.lower() not in taken) if name.lower() in new else name
-        taken.add(called[name].lower())
-    return called
-
-
-def same_files_in_order(database: duckdb.DuckDBPyConnection, one: Path, other: Path) -> bool:
-    """Whether two tables hold the same files in the same order, so that row n of one belongs to row n of the other."""
-    counts = [database.execute(f"SELECT count(*) FROM {parquet(path)}").fetchall()[0][0] for path in (one, other)]
+def same_files_in_order(database: duckdb.DuckDBPyConnection, first: Path, second: Path) -> bool:
+    """Whether two tables hold the same files in the same order, so that row n of the first belongs to row n of the second."""
+    counts = [database.execute(f"SELECT count(*) FROM {parquet_file(path)}").fetchall()[0][0] for path in (first, second)]
     if counts[0] != counts[1]:
         return False
     query = (
-        f"SELECT bool_and(a.File = b.File) FROM (SELECT File FROM {parquet(one)}) a POSITIONAL JOIN (SELECT File FROM {parquet(other)}) b"
+        f"SELECT bool_and(a.File = b.File) FROM (SELECT File FROM {parquet_file(first)}) a"
+        f" POSITIONAL JOIN (SELECT File FROM {parquet_file(second)}) b"
     )
     return database.execute(query).fetchall()[0][0] is not False
 

@@ -15,18 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.errors import IntakeError, NotFound, WorkspaceUnavailable
-from services.predictions.database import pattern
-from services.predictions.filters import literal
-from services.predictions.join import duckdb_reason, parquet_notes, scratch_database
+from services.predictions.columns import glob_escaped, literal, parquet_file, quoted
+from services.predictions.database import duckdb_reason, parquet_notes, scratch_database
 from services.storage.atomic import atomic_write
+from services.storage.file_tree import sha256_of
 
 _FILE_NAMES = ("file", "path", "filename", "file name", "file_name", "relative path", "relative_path", "image", "item", "name", "id")
 _LABEL_NAMES = (
     "label", "true label", "true_label", "corrected label", "truth", "ground truth", "ground_truth", "actual", "target", "class", "y_true",
     "y", "labels", "expected", "value", "prediction",
 )  # fmt: skip
-_HEAD = 1 << 16  # bytes
-_CHUNK = 1 << 20  # bytes
+_HEAD_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -54,15 +53,15 @@ class Labels:
 
 
 def label_columns(source: Path) -> LabelColumns:
-    """What columns a file of labels has. Raises IntakeError where it is no such file."""
+    """What columns a file of labels has. Raises IntakeError where it is not such a file."""
     try:
         with open(source, "rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise IntakeError(f"The labels, {source}, can't be read: {error.strerror or error}.", "Give another file.") from error
     if head.startswith(b"PAR1"):
-        with closing(scratch_database()) as database, _refused(source):
-            names = tuple(row[0] for row in database.execute(f"DESCRIBE FROM read_parquet({literal(pattern(source))})").fetchall())
+        with closing(scratch_database()) as database, _translated_errors(source):
+            names = tuple(row[0] for row in database.execute(f"DESCRIBE FROM {parquet_file(source)}").fetchall())
         return _chosen(source, names)
     if b"\0" in head:
         raise IntakeError(
@@ -82,11 +81,11 @@ def label_columns(source: Path) -> LabelColumns:
 
 def _chosen(source: Path, names: tuple[str, ...], delimiter: str = "", has_header: bool = True) -> LabelColumns:
     if len(names) < 2:
-        raise IntakeError(f"“{source.name}” has fewer than two columns.", "Each row is to hold a file's name or path, and its label.")
-    spelled = {name.strip().casefold(): name for name in reversed(names)}
-    file = next((spelled[name] for name in _FILE_NAMES if name in spelled), names[0])
+        raise IntakeError(f"“{source.name}” has fewer than two columns.", "Each row holds a file's name or path, and its label.")
+    by_name = {name.strip().casefold(): name for name in reversed(names)}
+    file = next((by_name[name] for name in _FILE_NAMES if name in by_name), names[0])
     others = [name for name in names if name != file]
-    label = next((spelled[name] for name in _LABEL_NAMES if spelled.get(name) in others), others[0])
+    label = next((by_name[name] for name in _LABEL_NAMES if by_name.get(name) in others), others[0])
     return LabelColumns(names, file, label, delimiter, has_header)
 
 
@@ -98,12 +97,12 @@ def keep_labels(source: Path, name: str, folder: Path, columns: LabelColumns | N
     chosen = columns or label_columns(source)
     if chosen.file not in chosen.names or chosen.label not in chosen.names or chosen.file == chosen.label:
         raise IntakeError(f"“{name}” has no two such columns.", f"Its columns are {', '.join(chosen.names)[:500]}.")
-    identity = f"{_sha256(source)} {chosen.names.index(chosen.file)} {chosen.names.index(chosen.label)} {chosen.has_header}"
+    identity = f"{sha256_of(source)} {chosen.names.index(chosen.file)} {chosen.names.index(chosen.label)} {chosen.has_header}"
     id_ = hashlib.sha256(identity.encode()).hexdigest()[:12]
     target = folder / f"labels-{id_}.parquet"
     if not target.exists():
         try:
-            with atomic_write(target) as unfinished, closing(scratch_database(unfinished)) as database, _refused(source):
+            with atomic_write(target) as unfinished, closing(scratch_database(unfinished)) as database, _translated_errors(source):
                 database.execute("SET preserve_insertion_order = false")
                 # 7.0, as pandas writes whole numbers beside a gap, is the class 7.
                 database.execute(
@@ -115,57 +114,45 @@ def keep_labels(source: Path, name: str, folder: Path, columns: LabelColumns | N
                 )
         except OSError as error:
             raise WorkspaceUnavailable(f"The labels can't be kept in {folder}: {error.strerror or error}.") from error
-    return _kept(target)
+    return _labels_at(target)
 
 
 def kept_labels(folder: Path) -> list[Labels]:
     """All that is kept in a folder, the latest first."""
     paths = sorted(folder.glob("labels-*.parquet"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return [_kept(path) for path in paths]
+    return [_labels_at(path) for path in paths]
 
 
 def labels_of(folder: Path, id_: str) -> Labels:
     """The labels with this id. Raises NotFound."""
-    if found := next((path for path in folder.glob("labels-*.parquet") if path.stem == f"labels-{id_}"), None):
-        return _kept(found)
-    raise NotFound("These labels are not there any more.", "Give the file of labels again.")
+    if path := next((path for path in folder.glob("labels-*.parquet") if path.stem == f"labels-{id_}"), None):
+        return _labels_at(path)
+    raise NotFound("These labels were removed.", "Give the file of labels again.")
 
 
-def _kept(path: Path) -> Labels:
-    with closing(scratch_database()) as database, _refused(path):
+def _labels_at(path: Path) -> Labels:
+    with closing(scratch_database()) as database, _translated_errors(path):
         name = json.loads(parquet_notes(database, path).get("name", '""'))
-        count = database.execute(f"SELECT count(*) FROM read_parquet({literal(pattern(path))})").fetchall()[0][0]
+        count = database.execute(f"SELECT count(*) FROM {parquet_file(path)}").fetchall()[0][0]
     return Labels(path.stem.removeprefix("labels-"), path, name, count)
 
 
 def _rows(source: Path, columns: LabelColumns) -> str:
     """The relation with the columns n and l."""
-    place = literal(pattern(source))
     if not columns.delimiter:
-        file, label = ('"' + name.replace('"', '""') + '"' for name in (columns.file, columns.label))
-        return f"(SELECT {file}::VARCHAR AS n, {label}::VARCHAR AS l FROM read_parquet({place}))"
+        file, label = map(quoted, (columns.file, columns.label))
+        return f"(SELECT {file}::VARCHAR AS n, {label}::VARCHAR AS l FROM {parquet_file(source)})"
     types = ", ".join(f"c{number}: 'VARCHAR'" for number in range(len(columns.names)))
     file, label = (f"c{columns.names.index(name)}" for name in (columns.file, columns.label))
     return (
-        f"(SELECT {file} AS n, {label} AS l FROM read_csv({place}, auto_detect = false, columns = {{{types}}},"
+        f"(SELECT {file} AS n, {label} AS l FROM read_csv({literal(glob_escaped(source))}, auto_detect = false, columns = {{{types}}},"
         f""" delim = {literal(columns.delimiter)}, quote = '"', escape = '"', header = {str(columns.has_header).lower()}))"""
     )
 
 
-def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while part := file.read(_CHUNK):
-                found.update(part)
-    except OSError as error:
-        raise IntakeError(f"The labels, {path}, can't be read: {error.strerror or error}.", "Give another file.") from error
-    return found.hexdigest()
-
-
 @contextmanager
-def _refused(source: Path) -> Iterator[None]:
-    """What DuckDB says of a file of labels, as an IntakeError."""
+def _translated_errors(source: Path) -> Iterator[None]:
+    """DuckDB's errors about a file of labels, as IntakeError."""
     try:
         yield
     except Exception as error:

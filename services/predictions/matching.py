@@ -13,7 +13,8 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+
+from services.predictions.columns import FILE_KEYS, STATUSES, Status, is_file_key
 
 
 @dataclass(frozen=True)
@@ -50,24 +51,13 @@ class ScoredMiniBatch:
     """Of a mini-batch that comes in parts, the rows of `read` in those before."""
 
 
-class Status(StrEnum):
-    """What became of a row of the table: a prediction of a file, a file without one, or a row that names no file."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    UNMATCHED = "unmatched"
-
-
-STATUSES = tuple(Status)
 _SUCCEEDED, _FAILED, _UNMATCHED = (bytes([STATUSES.index(status)]) for status in Status)
 
 NO_ROW = "no row names this file"
 FEWER = "run() returned fewer rows than it got"
 MORE = "run() returned more rows than it got"
 NO_FILE = "this row names no file of its mini-batch"
-FILE_KEYS = ("file", "path")
-"""Of a JSON object, in any case: whose row it is, where that is the name of an item of the mini-batch."""
-_FILE_SAID = re.compile(rf'"(?:{"|".join(FILE_KEYS)})"\s*:\s*"([^"]*)"', re.IGNORECASE)
+_FILE_KEY = re.compile(rf'"(?:{"|".join(FILE_KEYS)})"\s*:\s*"([^"]*)"', re.IGNORECASE)
 AMBIGUOUS = "several files of the mini-batch have this name, and the rows don't tell which is whose: print the path instead of the name"
 
 
@@ -95,7 +85,7 @@ class ReadRows:
         )
 
 
-_LOST_AT_A_TIME = 100_000
+_MISSING_PART = 100_000
 
 # The tutorial's `: ` takes one space, so that a prediction's own leading space survives; the others take all the spaces there are.
 _SEPARATOR = re.compile(r": | : |[:,;|\t] *| +")
@@ -111,9 +101,9 @@ def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
     if not rows:
         return ReadRows(items, [None] * len(items), _FAILED * len(items), [mini_batch.error or NO_ROW] * len(items))
     if len(rows) == len(items):
-        each = _match_by_position if mini_batch.in_order else _match_by_name
+        match = _match_by_position if mini_batch.in_order else _match_by_name
         predictions = _match_by_json_key(mini_batch) if rows[0].startswith("{") else None
-        predictions = predictions or each(mini_batch)
+        predictions = predictions or match(mini_batch)
         if predictions is not None:
             return ReadRows(items, predictions, _SUCCEEDED * len(items), [None] * len(items))
     return _match_by_lookup(mini_batch)
@@ -146,19 +136,19 @@ def read_in_parts(items: Sequence[str], root: str, parts: Iterable[Sequence[str]
             statuses += _UNMATCHED if owner is None else _SUCCEEDED
             errors.append(None if owner is not None else AMBIGUOUS if candidates else NO_FILE)
         yield ReadRows(files, predictions, bytes(statuses), errors)
-    left = [place for place, has_row in enumerate(named) if not has_row]
-    whys = [AMBIGUOUS if place in ambiguous else NO_ROW for place in left]
-    yield ReadRows([items[place] for place in left], [None] * len(left), _FAILED * len(left), whys)
+    unnamed = [place for place, has_row in enumerate(named) if not has_row]
+    reasons = [AMBIGUOUS if place in ambiguous else NO_ROW for place in unnamed]
+    yield ReadRows([items[place] for place in unnamed], [None] * len(unnamed), _FAILED * len(unnamed), reasons)
 
 
 def read_tables_in_parts(file: str, item_count: int, parts: Iterable[Sequence[str]]) -> Iterator[ReadRows]:
-    """The same of rows made of rows, of which nobody knows which is whose; `file` is what all are of, or ""."""
+    """The same of rows made of rows, of which it is not known which is whose; `file` is what all are of, or ""."""
     total = 0
     for rows in parts:
         total += len(rows)
         yield ReadRows([file] * len(rows), rows, _SUCCEEDED * len(rows), [None] * len(rows))
-    for lost in range(total, item_count, _LOST_AT_A_TIME):
-        count = min(_LOST_AT_A_TIME, item_count - lost)
+    for missing in range(total, item_count, _MISSING_PART):
+        count = min(_MISSING_PART, item_count - missing)
         yield ReadRows([file] * count, [None] * count, _FAILED * count, [FEWER] * count)
 
 
@@ -172,12 +162,15 @@ def _own_names(items: Sequence[str]) -> dict[str, int]:
 
 
 def _match_in_any_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
-    """Rows made of rows, of which nobody knows which is whose: their number alone says how many of the items have one, and only a file
+    """Rows made of rows, of which it is not known which is whose: their number alone says how many of the items have one, and only a file
     that is common to all is known."""
-    lost = max(0, len(items) - len(rows))
+    missing = max(0, len(items) - len(rows))
     file = items[0] if len(set(items)) == 1 else ""
     return ReadRows(
-        [file] * (len(rows) + lost), [*rows, *[None] * lost], _SUCCEEDED * len(rows) + _FAILED * lost, [None] * len(rows) + [FEWER] * lost
+        [file] * (len(rows) + missing),
+        [*rows, *[None] * missing],
+        _SUCCEEDED * len(rows) + _FAILED * missing,
+        [None] * len(rows) + [FEWER] * missing,
     )
 
 
@@ -186,13 +179,13 @@ def _match_in_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
     if len(rows) == len(items):
         return ReadRows(items, rows, _SUCCEEDED * len(rows), [None] * len(rows))
     file = items[0] if len(set(items)) == 1 else ""
-    lost = max(0, len(items) - len(rows))
-    status, why = (_SUCCEEDED, None) if file else (_UNMATCHED, FEWER if lost else MORE)
+    missing = max(0, len(items) - len(rows))
+    status, reason = (_SUCCEEDED, None) if file else (_UNMATCHED, FEWER if missing else MORE)
     return ReadRows(
-        [file] * (len(rows) + lost),
-        [*rows, *([None] * lost)],
-        status * len(rows) + _FAILED * lost,
-        [why] * len(rows) + [FEWER] * lost,
+        [file] * (len(rows) + missing),
+        [*rows, *([None] * missing)],
+        status * len(rows) + _FAILED * missing,
+        [reason] * len(rows) + [FEWER] * missing,
     )
 
 
@@ -251,20 +244,20 @@ def _match_by_json_key(mini_batch: ScoredMiniBatch) -> list[str] | None:
         return None
     if sum(map(text.casefold().count, (f'"{key}"' for key in FILE_KEYS))) != count:
         return None
-    if first := _FILE_SAID.match(mini_batch.rows[0], 1):  # most print it there
+    if first := _FILE_KEY.match(mini_batch.rows[0], 1):  # most print it there
         before = mini_batch.rows[0][: first.start(1)]
         for names in _spellings(mini_batch):
             if all(map(str.startswith, mini_batch.rows, [f'{before}{name}"' for name in names])):
                 return list(mini_batch.rows)
-    said = [found and found[1] for found in map(_FILE_SAID.search, mini_batch.rows)]
-    if any(names == said for names in _spellings(mini_batch)):
+    keys = [match and match[1] for match in map(_FILE_KEY.search, mini_batch.rows)]
+    if any(names == keys for names in _spellings(mini_batch)):
         return list(mini_batch.rows)
     for names in _spellings(mini_batch):
         places = dict(zip(names, range(count), strict=True))
         if len(places) < count:  # the first spelling, so that a path is never taken for a name
             return None
-        if places.keys() == {*said}:
-            return [row for _, row in sorted(zip(map(places.__getitem__, filter(None, said)), mini_batch.rows, strict=True))]
+        if places.keys() == {*keys}:
+            return [row for _, row in sorted(zip(map(places.__getitem__, filter(None, keys)), mini_batch.rows, strict=True))]
     return None
 
 
@@ -273,18 +266,18 @@ def _match_by_lookup(mini_batch: ScoredMiniBatch) -> ReadRows:
     places = _places(mini_batch)
     longest = max(map(len, places), default=0)
     separators = _ONE_SPACE if mini_batch.columns else _SEPARATOR
-    found = [_longest_name(row, places, longest, separators) for row in rows]
+    beginnings = [_longest_name(row, places, longest, separators) for row in rows]
     equally_many = mini_batch.in_order and len(rows) == len(items)
-    if equally_many and not any(found) and not all(_named_within(row, places) for row in rows):
+    if equally_many and not any(beginnings) and not all(_named_within(row, places) for row in rows):
         return ReadRows(items, rows, _SUCCEEDED * len(items), [None] * len(items))
-    found = [beginning or _named_within(row, places) for row, beginning in zip(rows, found, strict=True)]
-    named = [(row, beginning[0]) for row, beginning in enumerate(found) if beginning]
+    beginnings = [beginning or _named_within(row, places) for row, beginning in zip(rows, beginnings, strict=True)]
+    named = [(row, beginning[0]) for row, beginning in enumerate(beginnings) if beginning]
     owners = dict(zip([row for row, _ in named], _owners(named, places, mini_batch.in_order, equally_many), strict=True))
 
     predictions: dict[int, list[str]] = {}
     unmatched: list[tuple[str, str | None, bytes, str | None]] = []
     errors: dict[int, str] = {}
-    for number, (row, beginning) in enumerate(zip(rows, found, strict=True)):
+    for number, (row, beginning) in enumerate(zip(rows, beginnings, strict=True)):
         owner = owners.get(number)
         if beginning is not None and owner is not None:
             predictions.setdefault(owner, []).append(beginning[1])
@@ -329,14 +322,14 @@ def _named_within(row: str, places: Mapping[str, object]) -> tuple[str, str] | N
         keys = json.loads(row)
     except (ValueError, RecursionError):
         return None
-    names = [value for key, value in keys.items() if key.casefold() in FILE_KEYS and isinstance(value, str) and value in places]
+    names = [value for key, value in keys.items() if is_file_key(key) and isinstance(value, str) and value in places]
     return (names[0], row) if len({*names}) == 1 else None
 
 
 def _owners(
     named: Sequence[tuple[int, str]], places: Mapping[str, Sequence[int]], in_order: bool, equally_many: bool
 ) -> Sequence[int | None]:
-    """The item that each row (its number, the name it begins with) belongs to; None where nothing tells.
+    """The item that each row (its number, the name it begins with) belongs to; None where that is unknown.
 
     Same-named files of several folders are told apart by the order of the rows: where the earliest and the latest item that a row can
     have are one. With as many rows as items, a row may be taken to be in its own place.

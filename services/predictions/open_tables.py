@@ -9,13 +9,13 @@ import threading
 from pathlib import Path
 
 from services.predictions.reader import Predictions
-from services.predictions.selections import table_identity
+from services.predictions.table_file import table_identity
 
 _MOST = 4
 
 _lock = threading.Lock()
-_kept: dict[Path, Predictions] = {}
-"""The one that was asked for last is the last one."""
+_tables: dict[Path, Predictions] = {}
+"""The latest used is last."""
 
 
 def open_predictions(path: Path) -> Predictions:
@@ -24,14 +24,14 @@ def open_predictions(path: Path) -> Predictions:
     Raises NotFound where there is no table, WorkspaceUnavailable where it can't be read.
     """
     with _lock:
-        for other in [other for other, table in _kept.items() if table.identity != table_identity(other)]:
-            del _kept[other]  # replaced or removed: its room on the disk is free when nobody has it any more
-        if path in _kept:
-            _kept[path] = found = _kept.pop(path)
-            return found
+        for other in [other for other, table in _tables.items() if table.identity != table_identity(other)]:
+            del _tables[other]  # replaced or removed: its room on the disk is free when nobody has it any more
+        if path in _tables:
+            _tables[path] = table = _tables.pop(path)
+            return table
     opened = Predictions(path)
     with _lock:
-        _kept[path] = opened
-        for eldest in list(_kept)[:-_MOST]:
-            del _kept[eldest]
+        _tables[path] = opened
+        for eldest in list(_tables)[:-_MOST]:
+            del _tables[eldest]
     return opened

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from services.domain import Environment, Provenance, Run, utc_now
 from services.errors import IntakeError, NotFound
-from services.storage.file_tree import reading
-
-if TYPE_CHECKING:
-    from services.predictions.filters import Filter, Order
-    from services.predictions.reader import Predictions
-
+from services.predictions.filters import Filter, Order
+from services.predictions.reader import Predictions
+from services.storage import file_tree
 
 MAX_LOG_LINES = 200
 """Of the logs, about one row."""
@@ -34,7 +29,7 @@ def provenance_of(
     """What went into a run. `models` are references with their SHA-256, "" where it isn't known; `manifests` are paths, one for each
     dataset, or none; `inputs` are the SHA-256s that the output depends on."""
     request = run.request
-    hashes = [sha256_of(Path(manifest)) for manifest in manifests] or [""] * len(request.datasets)
+    hashes = [_sha256_of(Path(manifest)) for manifest in manifests] or [""] * len(request.datasets)
     return Provenance(
         run=run.id,
         title=run.title,
@@ -43,7 +38,7 @@ def provenance_of(
         ended_at=run.ended_at,
         models=tuple(models),
         datasets=tuple(zip(request.datasets, hashes, strict=False)),
-        script=(request.script_name, sha256_of(Path(request.entry_script))),
+        script=(request.script_name, _sha256_of(Path(request.entry_script))),
         settings=request.settings.as_dict(),
         python=environment.python_version if environment else "",
         packages=environment.packages if environment else {},
@@ -84,11 +79,10 @@ def provenance_file(
         except PackageNotFoundError:
             return ""
 
-    words = filter_.describe() or "every prediction"
-    told = {
+    content = {
         "file": {"name": file, "sha256": sha256, "columns": columns, "rows": table.count(filter_), "made_at": utc_now()},
         "filter": {
-            "words": words,
+            "words": filter_.describe() or "every prediction",
             "value": json.loads(filter_.to_text() or "{}"),
             "order": asdict(order),
         },
@@ -99,13 +93,12 @@ def provenance_file(
         "script": {"name": provenance.script[0], "sha256": provenance.script[1]},
         "written_with": {package: version_of(package) for package in ("duckdb", "pyarrow", "xlsxwriter")},
     }
-    return json.dumps(told, indent=1, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    return json.dumps(content, indent=1, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def sha256_of(path: Path) -> str:
+def _sha256_of(path: Path) -> str:
     """In hex; "" where it can't be read any more."""
     try:
-        with reading(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_tree.sha256_of(path)
     except (IntakeError, NotFound):
         return ""

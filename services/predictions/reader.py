@@ -1,8 +1,8 @@
 """A run's output as a typed table: pages of it in any order, counts, facets, groups, single rows. The same for every workspace.
 
-Each reader has a locked database of its own in memory that sees the run's table and no other file (database.py). A filter
-becomes a file of row numbers and a page is a slice of it; another order is a sorted copy of the table (selections.py, orders.py).
-Charts are in charts.py, what can be taken away in exports.py, SQL in sql.py.
+Each reader has a locked database of its own in memory that sees the run's table and no other file (`database`). A filter becomes a file
+of row numbers and a page is a slice of it (`row_selection`); another order is a sorted copy of the table (`sorted_copies`); both are kept
+beside the table (`table_cache`). What stands on this: `charts`, `exports`, `sql`, `snippets`, `evaluation`, `comparison`.
 DuckDB and pyarrow take 0.3 s to import, so they are imported where they are used: pages import this on the way to their first paint.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from services.domain import RowKey
 from services.errors import NotFound, SettingsError
-from services.predictions import charts, exports, orders, sql
-from services.predictions.database import SECONDS_FOR_A_QUERY, connected, explained, pattern
+from services.predictions import query_process, sorted_copies
+from services.predictions.columns import COLUMNS, NUMERIC, Kind, Status, glob_escaped, number_column, quoted
+from services.predictions.database import SECONDS_FOR_A_QUERY, connect, translated_errors
 from services.predictions.filters import (
     EVERY_FAILURE,
     EVERY_PREDICTION,
@@ -30,81 +31,67 @@ from services.predictions.filters import (
     Order,
     TableStatistics,
     condition,
+    includes_predictions,
     keeps_order,
-    leaves_predictions,
-    of_number,
-    quoted,
 )
-from services.predictions.matching import Status
-from services.predictions.selections import Kept, Selection, table_identity
-from services.predictions.writer import COLUMNS, Kind
+from services.predictions.row_selection import RowSelection, ascending_numbers, count_rows
+from services.predictions.table_cache import TableCache
+from services.predictions.table_file import TableLink, table_identity
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow
 
 _MOST_ANSWERS = 64
-_MOST_CHARACTERS = 200_000  # of an answer that is kept
+_MOST_ANSWER_CHARACTERS = 200_000
 _MOST_ORDERS = 3  # open at once
+_PART_BYTES, _PART_ROWS = 64_000_000, 122_880
 
 
 class Predictions:
     """The table at `path` as it is when opened; a new table may be put in its place meanwhile.
 
-    Safe to use from several threads. Every question raises SettingsError("where", ...) for a condition that can't be answered within the
+    Safe to use from several threads. Every query raises SettingsError("where", ...) for a condition that can't be answered within the
     limits of time and memory, SettingsError("filter", ...) for a filter that doesn't fit the columns, SettingsError("order", ...) for an
-    order by a column that isn't there, WorkspaceUnavailable when the table can't be read.
+    order by a column that isn't there, SettingsError("column", ...) for a column that isn't there or has no numbers, WorkspaceUnavailable
+    when the table can't be read.
     """
 
     def __init__(self, path: Path) -> None:
         """Raises NotFound where there is no table, WorkspaceUnavailable where it can't be read."""
         self.path = path
-        self.file = self._held()
+        link = TableLink(path)
+        weakref.finalize(self, link.release)
+        self.file = link.path
+        """The file of this very table, as long as this object lives."""
         self._info = self.file.stat()
-        with explained(path):
-            self._databases = {"": connected(self.file, SECONDS_FOR_A_QUERY)}
-            found = self._databases[""].sql(
+        with translated_errors(path):
+            self._databases = {"": connect(self.file, SECONDS_FOR_A_QUERY)}
+            query = (
                 "SELECT decode(key), decode(value) FROM parquet_kv_metadata($file)"
-                " WHERE decode(key) IN ('kind', 'columns', 'rows', 'left_out', 'classes', 'lower_files', 'whole')",
-                params={"file": pattern(self.file)},
+                " WHERE decode(key) IN ('kind', 'columns', 'rows', 'left_out', 'classes', 'lower_files', 'whole')"
             )
-            told = dict(found.fetchall())
-        self.kind = Kind(told.get("kind", Kind.TEXT))
-        self.columns: dict[str, Kind] = {name: Kind(kind) for name, kind in json.loads(told["columns"]).items()}
-        """Every column with what its values are: COLUMNS, then those that DataFrames, objects and lists were unfolded into."""
-        self.row_counts: dict[str, int] = json.loads(told["rows"])
+            notes = dict(self._databases[""].execute(query, {"file": glob_escaped(self.file)}).fetchall())
+        self.kind = Kind(notes.get("kind", Kind.TEXT))
+        self.columns: dict[str, Kind] = {name: Kind(kind) for name, kind in json.loads(notes["columns"]).items()}
+        """Every column with what its values are: COLUMNS, then those that DataFrames, objects and lists were flattened into."""
+        self.row_counts: dict[str, int] = json.loads(notes["rows"])
         """How many rows of the whole table have each Status."""
-        self.columns_left_out = int(told.get("left_out", 0))
-        """How many more columns the predictions could have been unfolded into."""
-        self.whole_column = told.get("whole", "Prediction")
+        self.columns_left_out = int(notes.get("left_out", 0))
+        """How many more columns the predictions could have been flattened into."""
+        self.whole_column = notes.get("whole", "Prediction")
         """The column with all that was printed: another than Prediction where a DataFrame has a column of that name."""
-        classes = tuple(json.loads(told["classes"])) if "classes" in told else None
+        classes = tuple(json.loads(notes["classes"])) if "classes" in notes else None
         statuses = tuple(status for status, count in self.row_counts.items() if count)
-        self._known = TableStatistics(self.columns, classes, "lower_files" in told, statuses, failed_say_nothing="whole" not in told)
+        self._statistics = TableStatistics(self.columns, classes, "lower_files" in notes, statuses, null_means_failed="whole" not in notes)
         self.identity = table_identity(self.file)
         """Another one than that of any table that was, or will be, at this path."""
-        self._kept = Kept(path, self.file)
+        self._cache = TableCache(path, self.file)
         self._answers: dict[str, list[tuple[Any, ...]]] = {}
-
-    def _held(self) -> Path:
-        """A second name for the file, as long as this object lives: DuckDB opens it for every step of a query, and would mix two tables."""
-        held = self.path.with_name(f".{self.path.name}.{os.getpid()}-{os.urandom(4).hex()}.open")
-        while not held.exists():
-            try:
-                os.link(self.path, held)
-            except FileNotFoundError as error:
-                if not self.path.is_file():  # else it was replaced just now
-                    raise NotFound(
-                        f"There is no table of predictions at {self.path}.", "It may have been removed. Open the run again."
-                    ) from error
-            except OSError:
-                return self.path  # no hard links here, or a folder that can't be written, where nothing is replaced either
-        weakref.finalize(self, held.unlink, missing_ok=True)
-        return held
 
     def holds(self, column: str) -> bool:
         """Whether any row has a value there."""
-        return bool(self.rows(f"count({self._name(column)}) > 0", EVERY_ROW)[0][0])
+        return bool(self.rows(f"count({self.column_name(column)}) > 0", EVERY_ROW)[0][0])
 
     @property
     def is_current(self) -> bool:
@@ -116,33 +103,34 @@ class Predictions:
 
     @property
     def further_columns(self) -> list[str]:
-        """The columns that DataFrames, JSON objects and lists were unfolded into."""
+        """The columns that DataFrames, JSON objects and lists were flattened into."""
         return [name for name in self.columns if name not in COLUMNS]
 
     # ---- rows ----------------------------------------------------------------------------------------------------------------
 
     def count(self, filter_: Filter = EVERY_PREDICTION) -> int:
-        """How many rows there are."""
-        return sum(map(self._count_of, filter_.statuses)) if _by_status_only(filter_) else self._selected(filter_, TABLE_ORDER).count
+        """How many rows the filter selects."""
+        return sum(map(self._count_of, filter_.statuses)) if _by_status_only(filter_) else self._selection(filter_, TABLE_ORDER).count
 
     def page(self, filter_: Filter = EVERY_PREDICTION, first: int = 0, count: int = 100, order: Order = TABLE_ORDER) -> pyarrow.Table:
-        """`count` rows from place `first`, with all of `columns`. An order by a column is prepared where it wasn't (see `prepare`)."""
+        """Up to `count` rows from place `first` (from 0), with all of `columns`. An order by a column is prepared where it wasn't (see
+        `prepare`)."""
         import pyarrow as pa
 
-        if not order.column and self._leaves_all(filter_):
+        if not order.column and self._selects_all(filter_):
             numbers: Sequence[int] = range(first, min(first + count, self.count(filter_)))
         else:
-            numbers = self._selected(filter_, order).numbers(first, count)
+            numbers = self._selection(filter_, order).numbers(first, count)
         low, high = min(numbers, default=0), max(numbers, default=-1)
-        which = f"file_row_number BETWEEN {low} AND {high}"
+        where = f"file_row_number BETWEEN {low} AND {high}"
         if high - low >= len(numbers):
-            which += f" AND file_row_number IN ({', '.join(map(str, numbers))})"
-        with explained(self.path):
-            rows = self._database(order).cursor().sql(f"FROM numbered WHERE {which} ORDER BY file_row_number").to_arrow_table()
+            where += f" AND file_row_number IN ({', '.join(map(str, numbers))})"
+        with translated_errors(self.path):
+            rows = self._database(order).cursor().sql(f"FROM numbered WHERE {where} ORDER BY file_row_number").to_arrow_table()
         if order.descending:
             places = {number: place for place, number in enumerate(sorted(numbers))}
-            wanted = [places[number] for number in numbers]
-            rows = pa.concat_tables([rows.slice(place, 1) for place in wanted]) if wanted else rows
+            slices = [rows.slice(places[number], 1) for number in numbers]
+            rows = pa.concat_tables(slices) if slices else rows
         return rows.select(list(self.columns))
 
     def failed(self, first: int = 0, count: int = 100) -> pyarrow.Table:
@@ -151,40 +139,41 @@ class Predictions:
 
     def row(self, place: int, filter_: Filter = EVERY_PREDICTION, order: Order = TABLE_ORDER) -> dict[str, Any]:
         """The row at this place of what is filtered, by column; previous and next are place - 1 and + 1. Raises NotFound."""
-        found: list[dict[str, Any]] = self.page(filter_, place, 1, order).to_pylist() if place >= 0 else []
-        if not found:
+        rows: list[dict[str, Any]] = self.page(filter_, place, 1, order).to_pylist() if place >= 0 else []
+        if not rows:
             raise NotFound("There is no such row in what is filtered.", "Go back to the table.")
-        return found[0]
+        return rows[0]
 
     def place(self, key: RowKey, filter_: Filter = EVERY_PREDICTION, order: Order = TABLE_ORDER) -> int | None:
-        """Where this row is in what is filtered; None where it isn't."""
+        """Where this row is in what is filtered, from 0; None where it isn't."""
         query = 'SELECT file_row_number FROM numbered WHERE File = $file AND "Mini-batch" = $mini_batch AND Place = $place'
-        with explained(self.path):
-            found = self._database(order).cursor().sql(query, params=vars(key)).fetchall()
-        return self._selected(filter_, order).place(found[0][0]) if found else None
+        with translated_errors(self.path):
+            numbers = self._database(order).cursor().sql(query, params=vars(key)).fetchall()
+        return self._selection(filter_, order).place(numbers[0][0]) if numbers else None
 
     # ---- orders --------------------------------------------------------------------------------------------------------------
 
     def is_prepared(self, order: Order) -> bool:
         """Whether pages in this order come at once."""
-        return not order.column or self._sorted(order).is_file()
+        return not order.column or self._sorted_copy(order).is_file()
 
     def prepare(self, order: Order, progress: Callable[[float], None] | None = None) -> None:
-        """Sort a copy of the table by this column, once for both directions; `progress` is told from 0 to 1."""
+        """Sort a copy of the table by this column, once for both directions; `progress` is called with 0 to 1."""
         if not self.is_prepared(order):
-            with explained(self.path):
-                orders.write_sorted(self, order.column, self._kept.place_for(order.column, ".parquet"), progress)
+            column, path = number_column(order.column, self.kind), self._cache.writable_path(order.column, ".parquet")
+            with translated_errors(self.path):
+                sorted_copies.write_sorted(self.file, column, path, progress)
 
-    def _sorted(self, order: Order) -> Path:
+    def _sorted_copy(self, order: Order) -> Path:
         if order.column not in self.columns:
             raise SettingsError("order", f"this table has no column “{order.column}”", f"Its columns are {', '.join(self.columns)}.")
-        return self._kept.found(order.column, ".parquet")
+        return self._cache.path(order.column, ".parquet")
 
     def _database(self, order: Order) -> duckdb.DuckDBPyConnection:
         if (database := self._databases.get(order.column)) is None:
             self.prepare(order)
-            with explained(self.path):
-                self._databases[order.column] = database = connected(self._sorted(order), SECONDS_FOR_A_QUERY)
+            with translated_errors(self.path):
+                self._databases[order.column] = database = connect(self._sorted_copy(order), SECONDS_FOR_A_QUERY)
             for eldest in list(self._databases)[1:-_MOST_ORDERS]:
                 self._databases.pop(eldest, None)
         return database
@@ -192,13 +181,15 @@ class Predictions:
     # ---- counts --------------------------------------------------------------------------------------------------------------
 
     def facet(self, column: str, filter_: Filter = EVERY_PREDICTION, limit: int = 50) -> list[tuple[Any, int]]:
-        """The most frequent values of a column with their counts, under the filter but for what it asks of this very column."""
+        """The most frequent values of a column with their counts, under the filter without its conditions on this very column."""
         filter_, having = filter_.without(column), ""
-        if column == "Prediction" and self._known.failed_say_nothing and leaves_predictions(filter_):
+        if column == "Prediction" and self._statistics.null_means_failed and includes_predictions(filter_):
             if Status.FAILED not in filter_.statuses:
                 having = "HAVING Prediction IS NOT NULL"
             filter_ = replace(filter_, statuses=tuple(Status))  # then one column less is read
-        return self.rows(f"{self._name(column)}, count(*)", filter_, f"GROUP BY 1 {having} ORDER BY 2 DESC, 1 LIMIT $limit", limit=limit)
+        return self.rows(
+            f"{self.column_name(column)}, count(*)", filter_, f"GROUP BY 1 {having} ORDER BY 2 DESC, 1 LIMIT $limit", limit=limit
+        )
 
     def class_counts(self, filter_: Filter = EVERY_PREDICTION, limit: int = 100) -> list[tuple[str, int]]:
         """The most frequent predictions, with their counts."""
@@ -207,32 +198,112 @@ class Predictions:
     def grouped(self, by: str, of: str = "", filter_: Filter = EVERY_PREDICTION, limit: int = 1000) -> pyarrow.Table:
         """A row for each value of the column `by`, the most frequent first: it, Rows, and of the column `of` (numbers) Mean, Least and
         Greatest. `of` "" is the prediction's number."""
-        of = self._number(of or "Number")
-        measures = f"count(*) AS Rows, avg({of}) AS Mean, min({of}) AS Least, max({of}) AS Greatest"
-        with self.explained(filter_):
-            query = f"{self._name(by)}, {measures}"
-            return self.ask(query, filter_, "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $limit", limit=limit).to_arrow_table()
+        number = self.number_name(of or "Number")
+        measures = f"count(*) AS Rows, avg({number}) AS Mean, min({number}) AS Least, max({number}) AS Greatest"
+        columns, rest = f"{self.column_name(by)}, {measures}", "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $limit"
+        with self._translated_errors(filter_):
+            return self._query(columns, filter_, rest, limit=limit).to_arrow_table()
 
     def reached(self, column: str, threshold: float, filter_: Filter = EVERY_PREDICTION) -> tuple[int, int]:
         """How many rows have less than this in a column of numbers, and how many at least this."""
-        name = self._number(column)
-        found = self.rows(
-            f"count({name}) FILTER ({name} < $threshold), count({name}) FILTER ({name} >= $threshold)", filter_, threshold=threshold
-        )
-        return found[0][0], found[0][1]
+        name = self.number_name(column)
+        counts = f"count({name}) FILTER ({name} < $threshold), count({name}) FILTER ({name} >= $threshold)"
+        below, at_least = self.rows(counts, filter_, threshold=threshold)[0]
+        return below, at_least
 
-    def histogram(self, filter_: Filter = EVERY_PREDICTION, bins: int = 40, column: str = "Number") -> list[tuple[float, float, int]]:
-        """See charts.histogram."""
-        return charts.histogram(self, filter_, bins, column)
+    # ---- SQL over what is filtered, for charts and exports ---------------------------------------------------------------------
 
-    def csv(self, filter_: Filter = EVERY_PREDICTION, order: Order = TABLE_ORDER) -> Iterator[bytes]:
-        """See exports.csv."""
-        return exports.csv(self, filter_, order)
+    def column_name(self, column: str) -> str:
+        """The column in SQL. Raises SettingsError("column", ...) where there is none."""
+        if column not in self.columns:
+            raise SettingsError("column", f"this table has no column “{column}”", f"Its columns are {', '.join(self.columns)}.")
+        return quoted(column)
 
-    # ---- for the other rooms -------------------------------------------------------------------------------------------------
+    def number_name(self, column: str) -> str:
+        """The column's numbers in SQL. Raises SettingsError("column", ...) where it has none."""
+        name = self.column_name(column)
+        if self.columns[column] not in NUMERIC:
+            raise SettingsError("column", f"“{column}” holds no numbers", "Choose a column of numbers.")
+        return name if column != "Prediction" else quoted("Number")
 
-    def explained(self, filter_: Filter) -> Any:
-        return explained(self.path, "where" if filter_.where else "", self._hint)
+    def rows(self, columns: str, filter_: Filter, rest: str = "", **values: Any) -> list[tuple[Any, ...]]:
+        """A short answer to `SELECT columns ... WHERE filter_ rest`, with these values of its parameters. It is kept for the next time:
+        the rows of an open table don't change."""
+        key = repr((columns, filter_, rest, values))
+        if (answer := self._answers.get(key)) is None:
+            with self._translated_errors(filter_):
+                query, bound = self._select(columns, filter_, rest)
+                answer = self._databases[""].cursor().execute(query, bound | values).fetchall()  # a relation is planned twice: 1 ms
+            if len(repr(answer)) <= _MOST_ANSWER_CHARACTERS:
+                self._answers[key] = answer
+                for eldest in list(self._answers)[:-_MOST_ANSWERS]:
+                    self._answers.pop(eldest, None)
+        return list(answer)
+
+    def batches(self, columns: str, filter_: Filter, order: Order, rows_at_a_time: int) -> Iterator[pyarrow.RecordBatch]:
+        """These SQL expressions over what is filtered, in this order, as a stream: nothing is kept, and time isn't limited. The first
+        batch is empty and has the columns."""
+        self._database(order)
+        database = connect(self._sorted_copy(order) if order.column else self.file)
+        with self._translated_errors(filter_):
+            if order.descending or not keeps_order(filter_, self._statistics):
+                return self._in_parts(database, columns, filter_, order)
+            reader = self._query(columns, filter_, database=database).to_arrow_reader(rows_at_a_time)
+        return self._stream(database, reader, filter_)
+
+    def _stream(
+        self, database: duckdb.DuckDBPyConnection, reader: pyarrow.RecordBatchReader, filter_: Filter
+    ) -> Iterator[pyarrow.RecordBatch]:
+        with closing(database), self._translated_errors(filter_):
+            yield _no_rows(reader.schema)
+            yield from reader
+
+    def _in_parts(self, database: duckdb.DuckDBPyConnection, columns: str, filter_: Filter, order: Order) -> Iterator[pyarrow.RecordBatch]:
+        """Ranges of row numbers, each put in order by itself: backwards as far as there are values, then forwards."""
+        total = sum(self.row_counts.values())
+        valued = sorted_copies.first_empty(self._sorted_copy(order)) if order.descending else 0
+        nothing = self._query(columns, filter_, "LIMIT 0", database).to_arrow_table()
+        within = "AND file_row_number >= $low AND file_row_number < $high ORDER BY file_row_number"
+        with closing(database), self._translated_errors(filter_):
+            yield _no_rows(nothing.schema)
+            size = self._rows_in_a_part()
+            for high in range(valued, 0, -size):
+                bounds = {"low": max(0, high - size), "high": high}
+                yield from self._query(columns, filter_, f"{within} DESC", database, **bounds).to_arrow_table().to_batches()
+            for low in range(valued, total, size):
+                bounds = {"low": low, "high": min(total, low + size)}
+                yield from self._query(columns, filter_, within, database, **bounds).to_arrow_table().to_batches()
+
+    def _rows_in_a_part(self) -> int:
+        """As many as make about _PART_BYTES, but no more than a row group has."""
+        query = "SELECT sum(total_uncompressed_size) FROM parquet_metadata($file)"
+        size = self._databases[""].cursor().sql(query, params={"file": glob_escaped(self.file)}).fetchall()[0][0] or 1
+        return int(max(1000, min(_PART_ROWS, sum(self.row_counts.values()) * _PART_BYTES // size)))
+
+    # ---- queries -------------------------------------------------------------------------------------------------------------
+
+    def _query(
+        self, columns: str, filter_: Filter, rest: str = "", database: duckdb.DuckDBPyConnection | None = None, **values: Any
+    ) -> duckdb.DuckDBPyRelation:
+        """A relation of these SQL expressions over what is filtered, in the table's order."""
+        query, bound = self._select(columns, filter_, rest)
+        return (database or self._databases[""].cursor()).sql(query, params=bound | values)
+
+    def _select(self, columns: str, filter_: Filter, rest: str) -> tuple[str, dict[str, Any]]:
+        where, bound = condition(filter_, self._statistics)
+        if filter_.where:
+            self._try(filter_.where)
+        return f"SELECT {columns} FROM numbered WHERE {where} {rest}", bound
+
+    def _try(self, where: str) -> None:
+        """A person's condition is run once where its time and memory are limited, before anything here is queried by it."""
+        key = f"where\0{where}"
+        if not self._cache.path(key, ".tried").exists():
+            query_process.try_condition(self.file, self.path, where, self._hint)
+            self._cache.writable_path(key, ".tried").touch()
+
+    def _translated_errors(self, filter_: Filter) -> Any:
+        return translated_errors(self.path, "where" if filter_.where else "", self._hint)
 
     @property
     def _hint(self) -> str:
@@ -240,132 +311,29 @@ class Predictions:
         as_text = f" A date is compared with '2026-01-31'; as a text it is {dates[0]}::VARCHAR." if dates else ""
         return "Write SQL over " + ", ".join(map(quoted, self.columns)) + f"; for example: Prediction = 'cat'.{as_text}"
 
-    def _try(self, where: str) -> None:
-        """A person's condition is asked once where its time and memory are limited, before anything here is asked by it."""
-        what = f"where\0{where}"
-        if not self._kept.found(what, ".tried").exists():
-            sql.try_condition(self, where, self._hint)
-            self._kept.place_for(what, ".tried").touch()
-
-    def ask(
-        self, columns: str, filter_: Filter, rest: str = "", database: duckdb.DuckDBPyConnection | None = None, **values: Any
-    ) -> duckdb.DuckDBPyRelation:
-        """A relation of these expressions over what is filtered, in the table's order."""
-        query, bound = self._query(columns, filter_, rest)
-        return (database or self._databases[""].cursor()).sql(query, params=bound | values)
-
-    def _query(self, columns: str, filter_: Filter, rest: str) -> tuple[str, dict[str, Any]]:
-        which, bound = condition(filter_, self._known)
-        if filter_.where:
-            self._try(filter_.where)
-        return f"SELECT {columns} FROM numbered WHERE {which} {rest}", bound
-
-    def batches(self, columns: str, filter_: Filter, order: Order, rows_at_a_time: int) -> Iterator[pyarrow.RecordBatch]:
-        """These expressions over what is filtered, in this order, by and by: none of it is kept, and time isn't limited. The
-        first batch is empty and has the columns."""
-        self._database(order)
-        database = connected(self._sorted(order) if order.column else self.file)
-        with self.explained(filter_):
-            if order.descending or not keeps_order(filter_, self._known):
-                return self._in_parts(database, columns, filter_, order)
-            found = self.ask(columns, filter_, database=database).to_arrow_reader(rows_at_a_time)
-        return self._each(database, found, filter_)
-
-    def _each(
-        self, database: duckdb.DuckDBPyConnection, found: pyarrow.RecordBatchReader, filter_: Filter
-    ) -> Iterator[pyarrow.RecordBatch]:
-        with closing(database), self.explained(filter_):
-            yield _no_rows(found.schema)
-            yield from found
-
-    def _in_parts(self, database: duckdb.DuckDBPyConnection, columns: str, filter_: Filter, order: Order) -> Iterator[pyarrow.RecordBatch]:
-        """Ranges of row numbers, each put in order by itself: backwards as far as there are values, then forwards."""
-        total = sum(self.row_counts.values())
-        valued = orders.first_empty(self._sorted(order)) if order.descending else 0
-        nothing = self.ask(columns, filter_, "LIMIT 0", database).to_arrow_table()
-        within = "AND file_row_number >= $low AND file_row_number < $high ORDER BY file_row_number"
-        with closing(database), self.explained(filter_):
-            yield _no_rows(nothing.schema)
-            size = self._rows_in_a_part()
-            for high in range(valued, 0, -size):
-                bounds = {"low": max(0, high - size), "high": high}
-                yield from self.ask(columns, filter_, f"{within} DESC", database, **bounds).to_arrow_table().to_batches()
-            for low in range(valued, total, size):
-                bounds = {"low": low, "high": min(total, low + size)}
-                yield from self.ask(columns, filter_, within, database, **bounds).to_arrow_table().to_batches()
-
-    def _rows_in_a_part(self) -> int:
-        """As many as make about 64 MB, but no more than a row group has."""
-        query = "SELECT sum(total_uncompressed_size) FROM parquet_metadata($file)"
-        size = self._databases[""].cursor().sql(query, params={"file": pattern(self.file)}).fetchall()[0][0] or 1
-        return int(max(1000, min(122_880, sum(self.row_counts.values()) * 64_000_000 // size)))
-
-    def rows(self, columns: str, filter_: Filter, rest: str = "", **values: Any) -> list[tuple[Any, ...]]:
-        """A short answer, kept for the next time: the rows of an open table don't change."""
-        asked = repr((columns, filter_, rest, values))
-        if (found := self._answers.get(asked)) is None:
-            with self.explained(filter_):
-                query, bound = self._query(columns, filter_, rest)
-                found = self._databases[""].cursor().execute(query, bound | values).fetchall()  # a relation is planned twice: 1 ms
-            if len(repr(found)) <= _MOST_CHARACTERS:
-                self._answers[asked] = found
-                for eldest in list(self._answers)[:-_MOST_ANSWERS]:
-                    self._answers.pop(eldest, None)
-        return list(found)
-
-    def _name(self, column: str) -> str:
-        if column not in self.columns:
-            raise SettingsError("column", f"this table has no column “{column}”", f"Its columns are {', '.join(self.columns)}.")
-        return quoted(column)
-
-    def _number(self, column: str) -> str:
-        self._name(column)
-        if self.columns[column] not in (Kind.NUMBER, Kind.WHOLE_NUMBER):
-            raise SettingsError("column", f"“{column}” holds no numbers", "Choose a column of numbers.")
-        return quoted(of_number(column, self.columns[column]))
-
     def _count_of(self, status: str) -> int:
         return self.row_counts.get(Status(status), 0)
 
-    def _leaves_all(self, filter_: Filter) -> bool:
+    def _selects_all(self, filter_: Filter) -> bool:
         return _by_status_only(filter_) and self.count(filter_) == sum(self.row_counts.values())
 
-    def _selected(self, filter_: Filter, order: Order) -> Selection:
+    def _selection(self, filter_: Filter, order: Order) -> RowSelection:
         database = self._database(order)
-        what = f"{order.column}\0{filter_.to_text()}"
-        path = self._kept.found(what, ".rows")
+        key = f"{order.column}\0{filter_.to_text()}"
+        path = self._cache.path(key, ".rows")
         if not path.is_file():
-            with self.explained(filter_):
-                reader = self.ask("file_row_number::UINTEGER", filter_, database=database.cursor()).to_arrow_reader(1 << 16)
-                path = self._kept.write(what, _ascending(reader))
+            with self._translated_errors(filter_):
+                reader = self._query("file_row_number::UINTEGER", filter_, database=database.cursor()).to_arrow_reader(1 << 16)
+                path = self._cache.write_selection(key, ascending_numbers(reader))
         total = sum(self.row_counts.values())
-        first_empty = orders.first_empty(self._sorted(order)) if order.descending else total
-        return Selection(path, path.stat().st_size // 4, first_empty, order.descending)
+        first_empty = sorted_copies.first_empty(self._sorted_copy(order)) if order.descending else total
+        return RowSelection(path, count_rows(path), first_empty, order.descending)
 
 
 def _no_rows(schema: pyarrow.Schema) -> pyarrow.RecordBatch:
     import pyarrow as pa
 
     return pa.RecordBatch.from_arrays([pa.nulls(0, column.type) for column in schema], schema=schema)
-
-
-def _ascending(batches: Iterable[pyarrow.RecordBatch]) -> Iterator[memoryview]:
-    """The row numbers in these batches, little-endian, in their order even where DuckDB lost it."""
-    import numpy as np
-
-    parts: list[Any] = [np.empty(0, np.dtype("<u4"))]
-    last = -1
-    sorted_ = True
-    for batch in batches:
-        column = batch.column(0)
-        if len(column):
-            numbers = np.frombuffer(column.buffers()[1], "<u4")[column.offset : column.offset + len(column)]  # without pandas
-            sorted_ = sorted_ and int(numbers[0]) > last and bool((numbers[1:] > numbers[:-1]).all())
-            last = int(numbers[-1])
-            parts.append(numbers)
-    if not sorted_:
-        parts = [np.sort(np.concatenate(parts))]
-    yield from (memoryview(part).cast("B") for part in parts)
 
 
 def _by_status_only(filter_: Filter) -> bool:

@@ -169,7 +169,7 @@ def test_groups_and_sql_are_read_from_the_url(open_page, ended):
     assert table(answer)["last"][0] == "0029.csv"
     refused = open_page(RESULTS, run=run.id, look="SQL", sql="COPY predictions TO 'x.csv'")
     assert not refused.exception
-    assert "no single SELECT" in words(refused.error)
+    assert "only a single SELECT" in words(refused.error)
 
 
 def test_a_view_is_saved_opened_on_another_run_and_removed(open_page, ended, workspace):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.domain import Run, RunRequest, RunStatus
-from services.predictions.comparison import Change, changed, compare, fate, settings_that_differ
+from services.predictions.comparison import Change, change_is, changed, compare, settings_that_differ
 from services.predictions.matching import ScoredMiniBatch
 from services.predictions.reader import Predictions
 from services.predictions.writer import make_table
@@ -39,7 +39,7 @@ def test_each_row_is_compared_with_the_older_runs_of_the_same_file(table):
     assert comparison.transitions() == [("cat", "dog", 1)]
     rows = Predictions(comparison.path)
     assert [row["File"] for row in rows.page(changed("cat", "dog")).to_pylist()] == ["b"]
-    assert [row["File"] for row in rows.page(fate(Change.LOST)).to_pylist()] == ["d"]
+    assert [row["File"] for row in rows.page(change_is(Change.LOST)).to_pylist()] == ["d"]
 
 
 def test_runs_over_the_same_files_in_the_same_order_are_compared_row_by_row(table):
@@ -141,7 +141,9 @@ def test_where_only_one_run_has_several_rows_of_a_file_the_others_are_compared_a
     older = table("older", [("b", "1"), ("a", "1"), ("c", "1")])
     newer = table("newer", [("a", "1"), ("a", "2"), ("b", "2")])
     comparison = compare(older, newer, "run-1")
-    assert {fate: count for fate, count in comparison.changes.items() if count} == {Change.SAME: 1, Change.CHANGED: 1, Change.NEW: 1}
+    assert {change: count for change, count in comparison.changes.items() if count} == {
+        Change.SAME: 1, Change.CHANGED: 1, Change.NEW: 1,
+    }  # fmt: skip
     assert comparison.gone_rows() == [("c", "1")]
 
 

@@ -10,11 +10,13 @@ from datetime import datetime
 
 import pytest
 
+from services.predictions import exports
+from services.predictions.columns import COLUMNS, Kind
 from services.predictions.evaluation import evaluated_column
 from services.predictions.filters import Filter
 from services.predictions.matching import ScoredMiniBatch
 from services.predictions.reader import Predictions
-from services.predictions.writer import COLUMNS, Kind, make_table
+from services.predictions.writer import make_table
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ def test_hostile_keys_are_columns_that_can_be_asked(table_of):
     for name in names:
         assert sum(count for _, count in table.facet(name)) == 3
         assert table.grouped("Prediction", name).num_rows == 3
-    lines = list(csv.reader(io.StringIO(b"".join(table.csv()).decode(), newline="")))
+    lines = list(csv.reader(io.StringIO(b"".join(exports.csv(table)).decode(), newline="")))
     assert lines[0] == ["File", "Prediction", *names]
     assert lines[3][2:] == ["2"] * len(keys)
 
@@ -186,7 +188,7 @@ PAIRS = [(ALIKE[(place + shift) % len(ALIKE)], different) for shift in (0, 3) fo
 
 @pytest.mark.parametrize(("rows", "different"), PAIRS, ids=lambda given: str(given)[:30])
 def test_what_comes_later_and_is_different_gives_the_table_that_it_gives_when_it_comes_first(tmp_path, monkeypatch, rows, different):
-    monkeypatch.setattr("services.predictions.writer._ROWS_AT_A_TIME", 3)
+    monkeypatch.setattr("services.predictions.writer._ROW_GROUP_ROWS", 3)
     alike = [(f"f{number}", row) for number, row in enumerate(rows)]
     other = [("g0", different)]
     found = []

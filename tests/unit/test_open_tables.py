@@ -10,7 +10,7 @@ from services.errors import NotFound
 from services.predictions.filters import Filter
 from services.predictions.matching import ScoredMiniBatch
 from services.predictions.open_tables import open_predictions
-from services.predictions.selections import remove_table
+from services.predictions.table_file import remove_table
 from services.predictions.writer import make_table
 
 

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
+from services.predictions import charts, exports
+from services.predictions.columns import COLUMNS, Kind, Status, path_of
 from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, Filter
-from services.predictions.matching import NO_FILE, NO_ROW, ScoredMiniBatch, Status
+from services.predictions.matching import NO_FILE, NO_ROW, ScoredMiniBatch
 from services.predictions.reader import Predictions
-from services.predictions.writer import COLUMNS, Kind, make_table, path_of
+from services.predictions.writer import make_table
 
 
 def mini_batch(items: Sequence[str], rows: Sequence[str], index: int = 0, error: str = "", attempts: int = 1) -> ScoredMiniBatch:
@@ -46,7 +48,7 @@ def table(table_of: Callable[..., Predictions]) -> Predictions:
 
 
 def csv_of(predictions: Predictions, filter_: Filter = EVERY_PREDICTION) -> list[list[str]]:
-    text = b"".join(predictions.csv(filter_)).decode()
+    text = b"".join(exports.csv(predictions, filter_)).decode()
     return list(csv.reader(io.StringIO(text, newline=""), strict=True))
 
 
@@ -82,7 +84,7 @@ def test_what_failed_is_asked_for_by_name(table):
 
 def test_a_table_of_nothing_answers_with_nothing(table_of):
     empty = table_of()
-    assert (empty.count(), all_of(empty), empty.class_counts(), empty.histogram(), csv_of(empty)) == (
+    assert (empty.count(), all_of(empty), empty.class_counts(), charts.histogram(empty), csv_of(empty)) == (
         0,
         [],
         [],
@@ -143,7 +145,7 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_
     with pytest.raises(WorkspaceUnavailable, match="No space left"):
         make_table(stops_halfway(), tmp_path / "predictions.parquet")
     assert Predictions(tmp_path / "predictions.parquet").count() == table.count()
-    assert [path.name for path in tmp_path.iterdir() if path.suffix not in (".open", ".kept")] == ["predictions.parquet"]
+    assert [path.name for path in tmp_path.iterdir() if path.suffix not in (".open", ".lock", ".kept")] == ["predictions.parquet"]
 
 
 def test_a_missing_or_damaged_table_is_said_to_be_so(tmp_path):
@@ -178,7 +180,7 @@ def test_a_table_that_is_replaced_while_it_is_read_stays_as_it_was_opened(tmp_pa
     def look() -> None:
         while not done.is_set():
             predictions = Predictions(path)
-            seen.append((predictions.count(), sum(part.count(b"\n") for part in predictions.csv()) - 1))
+            seen.append((predictions.count(), sum(part.count(b"\n") for part in exports.csv(predictions)) - 1))
 
     reader = threading.Thread(target=look)
     reader.start()
@@ -231,20 +233,20 @@ def numbers(table_of: Callable[..., Predictions], texts: Sequence[str]) -> Predi
 
 def test_a_histogram_counts_every_number_once(table_of):
     predictions = numbers(table_of, [str(n / 100) for n in range(1001)] + ["none"])
-    bins = predictions.histogram(bins=10)
+    bins = charts.histogram(predictions, bins=10)
     assert [count for *_, count in bins] == [100] * 9 + [101]
     assert (bins[0][0], bins[-1][1]) == (0, 10)
-    assert sum(count for *_, count in predictions.histogram(Filter(minimum=2, maximum=3))) == 101
+    assert sum(count for *_, count in charts.histogram(predictions, Filter(minimum=2, maximum=3))) == 101
 
 
 def test_a_histogram_of_whole_numbers_has_bins_of_equally_many(table_of):
-    assert numbers(table_of, ["1", "2", "2", "4"]).histogram() == [(1, 2, 1), (2, 3, 2), (3, 4, 0), (4, 5, 1)]
-    assert {count for *_, count in numbers(table_of, [str(n) for n in range(-60, 60)]).histogram()} == {3}
+    assert charts.histogram(numbers(table_of, ["1", "2", "2", "4"])) == [(1, 2, 1), (2, 3, 2), (3, 4, 0), (4, 5, 1)]
+    assert {count for *_, count in charts.histogram(numbers(table_of, [str(n) for n in range(-60, 60)]))} == {3}
 
 
 @pytest.mark.parametrize("texts", [["5"], ["0.1", "0.1"], ["-1.7e308", "1.7e308", "0"], ["0", "5e-324"], ["1e300", "1e300"]])
 def test_a_histogram_of_extreme_numbers_loses_none(table_of, texts):
-    bins = numbers(table_of, texts).histogram()
+    bins = charts.histogram(numbers(table_of, texts))
     assert sum(count for *_, count in bins) == len(texts)
     assert all(lower <= upper for lower, upper, _ in bins)
 
@@ -270,7 +272,7 @@ def test_every_prediction_and_every_name_survives_the_trip_to_csv_and_back(table
 
 def test_csv_is_plain_where_nothing_needs_quotes(table_of):
     predictions = table_of(mini_batch(["a b.png", "c,d.png"], ["a b.png: 7", "c,d.png: it's"]))
-    assert b"".join(predictions.csv()) == b'File,Prediction\na b.png,7\n"c,d.png",it\'s\n'
+    assert b"".join(exports.csv(predictions)) == b'File,Prediction\na b.png,7\n"c,d.png",it\'s\n'
 
 
 def test_undecodable_names_are_shown_with_their_bytes(table_of):
@@ -316,23 +318,23 @@ def test_a_condition_that_is_wrong_or_reaches_out_is_refused(table, tmp_path, co
     assert table.count() == 5
 
 
-@pytest.mark.parametrize("verb", ["count", "page", "csv", "class_counts"])
-def test_every_verb_refuses_a_wrong_condition(table, verb):
+@pytest.mark.parametrize("query", [Predictions.count, Predictions.page, exports.csv, Predictions.class_counts])
+def test_every_query_refuses_a_wrong_condition(table, query):
     with pytest.raises(SettingsError) as refused:
-        getattr(table, verb)(Filter(where="Prediktion = 'cat'"))
+        query(table, Filter(where="Prediktion = 'cat'"))
     assert refused.value.field == "where"
 
 
 def test_a_condition_that_takes_all_the_memory_is_refused(table):
-    with pytest.raises(SettingsError, match="more memory than it may"):
+    with pytest.raises(SettingsError, match="exceeded its memory limit"):
         table.count(Filter(where="(SELECT len(list(range)) FROM range(1000000000)) > 0"))
 
 
 def test_a_condition_that_takes_too_long_is_refused(table, monkeypatch):
     monkeypatch.setattr("services.predictions.reader.SECONDS_FOR_A_QUERY", 0.2)
     endless = Filter(where="(SELECT count(*) FROM range(100000000000) a, range(100000) b) > 0")
-    with pytest.raises(SettingsError, match="more time than it may"):
-        Predictions(table.path).csv(endless)
+    with pytest.raises(SettingsError, match="exceeded its time limit"):
+        exports.csv(Predictions(table.path), endless)
 
 
 def test_pages_may_import_it_before_their_first_paint():
@@ -343,10 +345,12 @@ def test_pages_may_import_it_before_their_first_paint():
 def test_making_and_asking_a_table_never_loads_pandas(tmp_path):
     script = (
         "import sys, pathlib\nfrom services.predictions.filters import *\nfrom services.predictions.matching import *\n"
-        "from services.predictions.reader import *\nfrom services.predictions.writer import *\npath = pathlib.Path(sys.argv[1])\n"
+        "from services.predictions.reader import *\nfrom services.predictions.writer import *\n"
+        "from services.predictions import charts, exports\npath = pathlib.Path(sys.argv[1])\n"
         """make_table([ScoredMiniBatch(0, ['a'], '/r', ['a: [1, {"x": 0.5, "day": "2026-01-01"}]'], 'w', 1, 0.1, '')], path)\n"""
         "make_table([ScoredMiniBatch(0, ['a', 'ü'], '/r', ['a: 1'], 'w', 1, 0.1, '')], path)\n"
-        "p = Predictions(path); p.page(Filter(text='a', classes=('1',))); p.failed(); p.class_counts(); p.histogram(); b''.join(p.csv())\n"
+        "p = Predictions(path); p.page(Filter(text='a', classes=('1',))); p.failed(); p.class_counts()\n"
+        "charts.histogram(p); b''.join(exports.csv(p))\n"
         "print('pandas' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", script, tmp_path / "t.parquet"], capture_output=True, text=True, check=True)

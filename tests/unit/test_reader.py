@@ -11,10 +11,11 @@ import pytest
 from services.domain import RowKey
 from services.errors import NotFound, SettingsError
 from services.predictions import charts
+from services.predictions.columns import Status
 from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, EVERY_ROW, Condition, Filter, Operator, Order
-from services.predictions.matching import ScoredMiniBatch, Status
+from services.predictions.matching import ScoredMiniBatch
 from services.predictions.reader import Predictions
-from services.predictions.selections import folder_of, remove_table
+from services.predictions.table_file import cache_folder, remove_table
 from services.predictions.writer import make_table
 
 DAY = datetime(2026, 3, 1, 23, 59, tzinfo=UTC).timestamp()
@@ -194,12 +195,12 @@ def test_what_is_kept_beside_a_table_goes_with_it_and_never_serves_another(table
     filter_ = Filter(text="cat")
     assert table.count(filter_) == 3
     files(table, order=Order("score"))
-    assert folder_of(table.path).is_dir()
+    assert cache_folder(table.path).is_dir()
     make_table([scored(0, ["cat.png"], ["cat.png: cat"])], table.path)
     assert Predictions(table.path).count(filter_) == 1
     assert table.count(filter_) == 3
     remove_table(table.path)
-    assert not folder_of(table.path).exists()
+    assert not cache_folder(table.path).exists()
 
 
 # ---- single rows -----------------------------------------------------------------------------------------------------------------------
@@ -221,8 +222,8 @@ def test_a_row_has_neighbours_within_the_filter_and_a_key_that_finds_it_again(ta
 
 
 def test_the_numbers_behind_charts_count_every_row_once(table):
-    assert sum(count for *_, count in table.histogram(column="score")) == 5
-    assert charts.over_folders(table, of="score").to_pylist()[0]["Rows"] == 2
+    assert sum(count for *_, count in charts.histogram(table, column="score")) == 5
+    assert table.grouped("Folder", "score").to_pylist()[0]["Rows"] == 2
     assert sum(count for *_, count in charts.classes_over_folders(table)) == 6
     over_time = charts.over_time(table, of="score")
     assert [(count, mean) for _, count, mean in over_time] == [(3, pytest.approx(0.5)), (2, 0.5), (1, 0.7)]

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from services.errors import SettingsError
-from services.predictions import sql
+from services.predictions import query_process, sql
 from services.predictions.filters import Filter
 from services.predictions.matching import ScoredMiniBatch
 from services.predictions.reader import Predictions
@@ -53,10 +53,10 @@ def test_anything_else_is_refused_at_its_field_and_does_nothing(table, tmp_path,
 
 
 def test_a_query_that_takes_too_much_time_or_memory_is_ended(table, monkeypatch):
-    with pytest.raises(SettingsError, match="more memory than it may"):
+    with pytest.raises(SettingsError, match="exceeded its memory limit"):
         sql.ask(table, "SELECT len(list(range)) FROM range(1000000000)")
-    monkeypatch.setattr(sql, "SECONDS", 0.2)
-    with pytest.raises(SettingsError, match="more time than it may"):
+    monkeypatch.setattr(query_process, "SECONDS", 0.2)
+    with pytest.raises(SettingsError, match="exceeded its time limit"):
         sql.ask(table, "SELECT count(*) FROM range(100000000000) a, range(100000) b")
 
 
@@ -76,8 +76,8 @@ def test_one_call_that_takes_gigabytes_takes_none_here(table, much):
 
 
 def test_one_call_that_can_not_be_interrupted_is_ended_with_its_process(table, monkeypatch):
-    monkeypatch.setattr(sql, "SECONDS", 0.2)
-    monkeypatch.setattr(sql, "_TO_START", 2)
+    monkeypatch.setattr(query_process, "SECONDS", 0.2)
+    monkeypatch.setattr(query_process, "_START_SECONDS", 2)
     with pytest.raises(SettingsError, match=r"longer than 0\.2 seconds"):
         sql.ask(table, "SELECT lpad('x', 2000000000, 'y')")
 

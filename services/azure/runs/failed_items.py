@@ -13,7 +13,8 @@ from services.azure.runs.run_folder import AzureRunFolder, FilesAgain, RunPlan
 from services.domain import Dataset, Run
 from services.errors import StudioError
 from services.formats import counted
-from services.predictions.matching import Status, read_rows
+from services.predictions.columns import Status
+from services.predictions.matching import read_rows
 from services.storage.mini_batch_plan import MiniBatchPlan
 
 MAX_FILES = 1_000

@@ -11,7 +11,7 @@ from pathlib import Path
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
 from services.predictions import writer as predictions_table
 from services.predictions.matching import ScoredMiniBatch, read_in_parts, read_tables_in_parts
-from services.predictions.selections import remove_table
+from services.predictions.table_file import remove_table
 
 _MAX_MOUNT_POINTS = 100
 _PART_LINES, _PART_CHARACTERS = 50_000, 8_000_000

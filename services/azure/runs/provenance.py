@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from services.azure.runs.run_folder import AzureRunFolder
 from services.domain import RowKey, RowTrace
 from services.errors import StudioError
+from services.predictions.columns import path_of
 from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of
-from services.predictions.writer import path_of
 from services.storage.manifest import read_manifest
 
 

@@ -7,29 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.predictions.database import pattern
-from services.predictions.filters import literal, of_number, quoted
+from services.predictions.columns import literal, parquet_file, quoted
 from services.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     import duckdb
 
-    from services.predictions.reader import Predictions
-
 _MEMORY = "1GB"
 _MOST_RANKED = 20_000
-_LOOK = 0.1  # seconds between two words on progress
+_PROGRESS_SECONDS = 0.1  # between two reports of progress
 
 
-def write_sorted(table: Predictions, column: str, path: Path, progress: Callable[[float], None] | None) -> None:
-    """Write the table's rows sorted by this column as another table at `path`, in its place as a whole. Rows without a value are last; rows
-    alike keep the table's order. Raises duckdb.Error and OSError."""
+def write_sorted(file: Path, column: str, path: Path, progress: Callable[[float], None] | None) -> None:
+    """Write the rows of a table's `file` sorted by this column as another table at `path`, in its place as a whole. Rows without a value
+    are last; equal rows keep the table's order. `progress` is called with 0 to 1. Raises duckdb.Error and OSError."""
     import duckdb
 
-    key = sort_key(table, column)
+    key = quoted(column)
     failed: list[Exception] = []
     done = threading.Event()
-    spill = str(path.parent / "spilled")
+    spill = str(path.parent / "spill")
     with (
         duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": spill}) as database,
         atomic_write(path) as unfinished,
@@ -37,7 +34,7 @@ def write_sorted(table: Predictions, column: str, path: Path, progress: Callable
 
         def write() -> None:
             try:
-                source = f"read_parquet({literal(pattern(table.file))}, file_row_number = true)"
+                source = parquet_file(file, row_numbers=True)
                 order = _ranked(database, source, key)
                 empty = database.sql(f"SELECT count(*) FROM {source} WHERE {key} IS NULL").fetchall()[0][0]
                 database.execute(
@@ -51,7 +48,7 @@ def write_sorted(table: Predictions, column: str, path: Path, progress: Callable
 
         writer = threading.Thread(target=write)
         writer.start()
-        while not done.wait(_LOOK):
+        while not done.wait(_PROGRESS_SECONDS):
             if progress:
                 progress(min(1.0, max(0.0, database.query_progress() / 100)))
         writer.join()
@@ -70,11 +67,6 @@ def _ranked(database: duckdb.DuckDBPyConnection, source: str, key: str) -> str:
         return key
     database.execute(f"CREATE TYPE ranked AS ENUM (SELECT DISTINCT {key} FROM {source} WHERE {key} IS NOT NULL ORDER BY 1)")
     return f"{key}::ranked"
-
-
-def sort_key(table: Predictions, column: str) -> str:
-    """Predictions that are numbers are sorted as numbers."""
-    return quoted(of_number(column, table.kind))
 
 
 def first_empty(path: Path) -> int:

@@ -1,0 +1,186 @@
+"""The vocabulary of a table of predictions: its columns, what their values are, limits, names, patterns, and how SQL spells them.
+
+Everything else in this package stands on it; it imports nothing of the package. The rules that decide what a value is stand here once:
+`json_columns` follows them in Arrow, `flatten` in SQL (see docs/decisions/0004).
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Collection, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+COLUMNS = (
+    "File", "Prediction", "Number", "Status", "Error", "Mini-batch", "Worker", "Attempts", "Seconds", "Folder", "Place", "Scored at",
+)  # fmt: skip
+"""Of every table. Number is the prediction where it is one; Place its place among the rows of its mini-batch; Scored at is UTC."""
+FRAME = ".columns"
+"""The column beside them that says which DataFrame a row is of, as JSON. It is shown to nobody."""
+ROW = "Row"
+"""The column with all that was printed, where a part of it is the prediction."""
+
+
+class Status(StrEnum):
+    """What became of a row of the table: a prediction of a file, a file without one, or a row that names no file."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNMATCHED = "unmatched"
+
+
+STATUSES = tuple(Status)
+
+
+class Kind(StrEnum):
+    """What the values of a column are, all of them."""
+
+    WHOLE_NUMBER = "whole number"
+    NUMBER = "number"
+    CATEGORY = "category"
+    TEXT = "text"
+    DATE = "date"
+    """Date and time, UTC. Never the kind of the predictions themselves."""
+
+
+NUMERIC = (Kind.NUMBER, Kind.WHOLE_NUMBER)
+
+# ---- what a value is ---------------------------------------------------------------------------------------------------------------------
+
+WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
+NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
+"""A number as a person or a program writes it: `007`, `+1` and `nan` are text."""
+ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?$"
+FOLDERS = r"(?s)^.*/"
+"""All of a path before the file's own name."""
+
+MOST_CLASSES = 50
+"""Distinct values of a category, at most; and no more than half as many as there are values."""
+MOST_CLASS_CHARACTERS = 100_000
+"""Of all classes together: whoever opens the table reads them."""
+MOST_COLUMNS = 100
+"""As many columns as predictions are flattened into."""
+MOST_IN_A_LIST = 50
+MOST_NESTED = 4
+"""Levels of objects and lists within each other."""
+_LONGEST_NAME = 200  # characters of a column's name
+
+
+def is_category(distinct: int, count: int) -> bool:
+    """Whether `count` values, of which `distinct` are different, are classes."""
+    return distinct <= min(MOST_CLASSES, count / 2)
+
+
+# ---- dicts and lists as Python prints them -----------------------------------------------------------------------------------------------
+
+NOT_REPR = r'["\\]'
+"""A text with one of these is not turned into JSON: without them a quote is a delimiter wherever it is."""
+REPR_TO_JSON = (
+    (r'(": ?|[\[,] ?)np\.\w+\(([^()]*)\)', r"\1\2", "np."),
+    (r'": (?:None|nan)([,}])', r'": null\1', "n"),
+    (r'": True([,}])', r'": true\1', "True"),
+    (r'": False([,}])', r'": false\1', "False"),
+)
+"""What is replaced after the quotes, by what, and a sign that it may be there."""
+PLAIN_REPR_TO_JSON = ((r"\b(None|nan)\b", "null", "n"), (r"\bTrue\b", "true", "True"), (r"\bFalse\b", "false", "False"))
+"""The same where nothing is between quotes, as in a list of numbers."""
+
+# ---- names -------------------------------------------------------------------------------------------------------------------------------
+
+FILE_KEYS = ("file", "path")
+"""Of a JSON object, in any case: whose row it is, where that is the name of an item of the mini-batch."""
+
+
+def is_file_key(name: str) -> bool:
+    """Whether a key of a JSON object may name its row's file."""
+    return name.casefold() in FILE_KEYS
+
+
+def prediction_place(names: Sequence[str]) -> int | None:
+    """The place of the only one of these names that is Prediction, in any case."""
+    places = [place for place, name in enumerate(names) if name.casefold() == "prediction"]
+    return places[0] if len(places) == 1 else None
+
+
+def unique_names(names: Sequence[str]) -> Iterator[str]:
+    """The same as names that columns of a table can have: none empty, none twice, in any case, none of the table's own."""
+    taken = {name.lower() for name in (*COLUMNS, FRAME, "file_row_number")}
+    for place, given in enumerate(names, 1):
+        base = "".join(character if character.isprintable() else " " for character in given).strip()[:_LONGEST_NAME] or f"column {place}"
+        name = next(name for name in _numbered(base) if name.lower() not in taken)
+        taken.add(name.lower())
+        yield name
+
+
+def names_beside(names: Collection[str], added: Collection[str]) -> dict[str, str]:
+    """What a table's columns are called where these are added: `label` is `label 2` beside `Label`, since SQL ignores case."""
+    new = {name.lower() for name in added}
+    taken = new | {name.lower() for name in names}
+    renamed = {}
+    for name in names:
+        renamed[name] = next(free for free in _numbered(name) if free.lower() not in taken) if name.lower() in new else name
+        taken.add(renamed[name].lower())
+    return renamed
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name} {number}" for number in itertools.count(2))
+
+
+# ---- paths and text that is not UTF-8 ----------------------------------------------------------------------------------------------------
+
+_ESCAPED = r"x5c|x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2}"
+
+
+def readable(text: str) -> str:
+    r"""Undecodable bytes, which Python keeps as lone surrogates, as `\xff`: a table and a CSV file are UTF-8."""
+    try:
+        encoded = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        encoded = text.encode("utf-8", "backslashreplace")
+    return encoded.decode("utf-8", "backslashreplace")
+
+
+def file_text(path: str) -> str:
+    r"""A path as it is in the column File once it is `readable`: a backslash in it that would read as such a byte is `\x5c` there."""
+    return re.sub(rf"\\(?={_ESCAPED})", r"\\x5c", path)
+
+
+def path_of(file: str) -> str:
+    """The path that the column File holds, with lone surrogates where it is not UTF-8."""
+
+    def character(escaped: re.Match[str]) -> str:
+        code = int(escaped[1][1:], 16)
+        return "\\" if code == ord("\\") else chr(code if escaped[1][0] == "u" else 0xDC00 + code)
+
+    return re.sub(rf"\\({_ESCAPED})", character, file)
+
+
+# ---- SQL ---------------------------------------------------------------------------------------------------------------------------------
+
+
+def quoted(name: str) -> str:
+    """A column's name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text in SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def number_column(column: str, kind: Kind) -> str:
+    """The column to compare and to sort by: predictions that are numbers have theirs beside their text."""
+    return "Number" if column == "Prediction" and kind in NUMERIC else column
+
+
+def glob_escaped(path: Path) -> str:
+    """The absolute path for DuckDB, which takes `[`, `*` and `?` for wildcards."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path.absolute()))
+
+
+def parquet_file(path: Path, *, row_numbers: bool = False) -> str:
+    """The Parquet file as a relation in SQL; with the number of each row, from 0, as `file_row_number` if `row_numbers`."""
+    return f"read_parquet({literal(glob_escaped(path))}{', file_row_number = true' * row_numbers})"

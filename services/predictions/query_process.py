@@ -1,0 +1,116 @@
+"""A person's own SQL over one table in a process of its own: read only, with limits on time, memory and the answer's size.
+
+DuckDB's own limits leave out what one function call takes: `repeat('x', 1000000000)` is several gigabytes and can't be interrupted. So the
+system limits the process. What it is asked and what it refuses is JSON, its answer an Arrow stream.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services import PROJECT_ROOT
+from services.errors import SettingsError, WorkspaceUnavailable
+from services.predictions.columns import readable
+from services.predictions.database import connect, translated_errors
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SECONDS = 10
+MEMORY = "256MB"
+_START_SECONDS = 5  # more, for a process to start on a busy machine
+_PROCESS_BYTES = 512 * 1024**2  # more than it has when it begins: what DuckDB doesn't count
+_MOST_ANSWER_BYTES = 16 * 1024**2  # it is sent to a browser
+_ANSWER = '"the answer"'
+_REFUSED = 2  # exit code; the reason is on standard error
+
+
+def run_query(file: Path, table: Path, query: str, limit: int, field: str, hint: str) -> pyarrow.Table:
+    """The first `limit` rows of this query over the views of `database.connect(file)`; `table` is how messages call the file.
+
+    Raises SettingsError(field, ...) with `hint` for a query that fails or exceeds a limit, WorkspaceUnavailable for a table that can't be
+    read.
+    """
+    import pyarrow as pa
+
+    command = [sys.executable, "-m", "services.predictions.query_process"]
+    request = {"file": str(file.absolute()), "table": str(table), "query": query, "limit": limit, "seconds": SECONDS}
+    message = json.dumps(request | {"field": field, "hint": hint}).encode("ascii")
+    timeout = SECONDS + _START_SECONDS
+    try:
+        child = subprocess.run(command, cwd=PROJECT_ROOT, input=message, capture_output=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise SettingsError(field, f"the query takes longer than {SECONDS:g} seconds", "Narrow it.") from error
+    if child.returncode == 0:
+        return pa.ipc.open_stream(child.stdout).read_all()
+    with suppress(ValueError):
+        if child.returncode == _REFUSED:
+            refusal = json.loads(child.stderr)
+            raise SettingsError(**refusal) if refusal.get("field") else WorkspaceUnavailable(**refusal)
+    if child.returncode == 1 and b"MemoryError" not in child.stderr:  # a traceback of its own: a fault of ours
+        raise RuntimeError(child.stderr.decode(errors="replace"))
+    raise SettingsError(field, "the query exceeded its memory limit", "Narrow it.")
+
+
+def try_condition(file: Path, table: Path, where: str, hint: str) -> None:
+    """Raises SettingsError("where", ...) for a condition over the table's rows that fails or exceeds a limit. It must be one expression by
+    itself."""
+    run_query(file, table, f"SELECT count(*) FROM numbered WHERE ({readable(where)}\n)", 1, "where", hint)
+
+
+# ---- in the process ----------------------------------------------------------------------------------------------------------------------
+
+
+def _answer(request: dict[str, Any]) -> pyarrow.Table:
+    with (
+        closing(connect(Path(request["file"]), request["seconds"], MEMORY)) as database,
+        translated_errors(Path(request["table"]), request["field"], request["hint"]),
+    ):
+        _limit_memory()
+        database.execute(f"CREATE TEMP VIEW {_ANSWER} AS {request['query']}")
+        rows = database.sql(f"FROM {_ANSWER} LIMIT {request['limit']:d}").to_arrow_table()
+    if rows.nbytes > _MOST_ANSWER_BYTES:
+        raise SettingsError(
+            request["field"], f"the answer has more than {_MOST_ANSWER_BYTES >> 20} MB", "Select fewer rows, or less of each."
+        )
+    return rows
+
+
+def _limit_memory() -> None:
+    """Not on Windows; macOS doesn't count all of it."""
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    used = 0
+    with suppress(OSError):
+        used = int(Path("/proc/self/statm").read_text("ascii").split()[5]) * resource.getpagesize()  # data and stacks
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit = used + _PROCESS_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def main() -> int:
+    import pyarrow as pa
+
+    try:
+        rows = _answer(json.load(sys.stdin))
+    except SettingsError as error:
+        sys.stderr.write(json.dumps({"field": error.field, "message": error.message, "hint": error.hint}))
+        return _REFUSED
+    except WorkspaceUnavailable as error:
+        sys.stderr.write(json.dumps({"message": error.message, "hint": error.hint}))
+        return _REFUSED
+    with pa.ipc.new_stream(sys.stdout.buffer, rows.schema) as stream:
+        stream.write_table(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
