@@ -96,18 +96,18 @@ def test_the_workspace_is_found_by_its_config_json(command, azure, tmp_path):
 
 
 def test_a_command_prints_one_json_object_and_nothing_from_the_sdk(azure, tmp_path, csv_folder):
-    words = [sys.executable, "-m", "services", "--workspace", "azure", "--home", tmp_path / "home", "--json"]
-    words += ["dataset", "register", "rows", csv_folder(2)]
+    command = [sys.executable, "-m", "services", "--workspace", "azure", "--home", tmp_path / "home", "--json"]
+    command += ["dataset", "register", "rows", csv_folder(2)]
     environment = {**os.environ, **azure.environment, "PYTHONWARNINGS": "default"}
-    result = subprocess.run(words, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False)
+    result = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False)
     assert (result.returncode, json.loads(result.stdout)["reference"]) == (0, "rows:1"), result
 
 
 def test_a_refusal_is_printed_without_the_sdk_s_output(azure, tmp_path, model_file):
     azure.service.fault("POST *modelmanagement*/models", status=400, message="No such luck.", count=None)
-    words = [sys.executable, "-m", "services", "--workspace", "azure", "--home", tmp_path / "home", "model", "register", "m", model_file]
+    command = [sys.executable, "-m", "services", "--workspace", "azure", "--home", tmp_path / "home", "model", "register", "m", model_file]
     result = subprocess.run(
-        words, cwd=PROJECT, env={**os.environ, **azure.environment}, capture_output=True, encoding="utf-8", timeout=120, check=False
+        command, cwd=PROJECT, env={**os.environ, **azure.environment}, capture_output=True, encoding="utf-8", timeout=120, check=False
     )
     assert (result.returncode, result.stdout) == (2, "")
     assert len(result.stderr.splitlines()) <= 2, result.stderr

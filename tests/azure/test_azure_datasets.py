@@ -185,8 +185,8 @@ def test_a_table_is_registered_in_place_without_reading_its_rows(cloud, tmp_path
     dataset = cloud.register_dataset("again", f"{place}/**/*.parquet", type="tabular")
     assert (dataset.format, dataset.row_count, dataset.file_count, dataset.in_place) == ("parquet", None, 2, True)
     keyed = cloud.register_dataset("keyed", f"{place}/**/*.parquet", type="tabular", partition_format="{month}/part.parquet")
-    words = describe(cloud.mini_batches([keyed], ParallelRunSettings(partition_keys=["month"])), ParallelRunSettings())
-    assert words == "All rows, not counted yet, on 1 node; stops after the 11th failed row"
+    text = describe(cloud.mini_batches([keyed], ParallelRunSettings(partition_keys=["month"])), ParallelRunSettings())
+    assert text == "All rows, not counted yet, on 1 node; stops after the 11th failed row"
     with pytest.raises(SettingsError, match="no type"):
         cloud.register_dataset("again", place, type="image")
 

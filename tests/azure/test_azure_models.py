@@ -28,9 +28,9 @@ def test_a_model_registered_elsewhere_is_listed(cloud, ws, tmp_path):
 
 
 def test_a_model_s_properties_are_known_on_another_machine(cloud, model_file, tmp_path):
-    made = cloud.register_model("m", model_file)
+    model = cloud.register_model("m", model_file)
     another = AzureWorkspace(cloud.connection, tmp_path / "another machine", blocking=True)
-    assert replace(another.model("m"), created_at=made.created_at) == made
+    assert replace(another.model("m"), created_at=model.created_at) == model
 
 
 def test_models_are_registered_in_parallel_from_any_folder(cloud, tmp_path):
@@ -42,9 +42,9 @@ def test_models_are_registered_in_parallel_from_any_folder(cloud, tmp_path):
         place.write_bytes(b"%d" % number * 100)
     with ThreadPoolExecutor(4) as threads:
         names = (place.parent.name.replace(" ", "-") for place in places)
-        made = list(threads.map(lambda name, place: cloud._models.register(name, place, description="", tags={}), names, places))
-    assert [model.size for model in made] == [100] * 4
-    assert len({model.sha256 for model in made}) == 4
+        models = list(threads.map(lambda name, place: cloud._models.register(name, place, description="", tags={}), names, places))
+    assert [model.size for model in models] == [100] * 4
+    assert len({model.sha256 for model in models}) == 4
     assert os.getcwd() == before
 
 

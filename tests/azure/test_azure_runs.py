@@ -54,12 +54,12 @@ def submit(cloud, csv_folder, entry_script) -> Callable[..., Run]:
     """`submit(source)`: a run of a scoring script over dataset `rows` of seven files, in mini-batches of three."""
     files = csv_folder(7, "rows")
 
-    def start(source: str = ECHO, *, settings: dict[str, object] | None = None, **asked: object) -> Run:
+    def start(source: str = ECHO, *, settings: dict[str, object] | None = None, **request_values: object) -> Run:
         if not cloud.datasets():
             cloud.register_dataset("rows", files)
-        given = {"mini_batch_size": "3", "process_count_per_node": 1, "run_invocation_timeout": 600} | (settings or {})
-        request = RunRequest((), ("rows",), str(entry_script(source)), ParallelRunSettings(**given), compute_target="cpu-cluster")
-        return cloud.submit(RunRequest(**{**vars(request), **asked}))
+        values = {"mini_batch_size": "3", "process_count_per_node": 1, "run_invocation_timeout": 600} | (settings or {})
+        request = RunRequest((), ("rows",), str(entry_script(source)), ParallelRunSettings(**values), compute_target="cpu-cluster")
+        return cloud.submit(RunRequest(**{**vars(request), **request_values}))
 
     return start
 
@@ -67,7 +67,7 @@ def submit(cloud, csv_folder, entry_script) -> Callable[..., Run]:
 @pytest.fixture
 def done(submit, cloud, finish) -> Callable[..., Run]:
     """As `submit`, waited for."""
-    return lambda *given, **asked: finish(cloud, submit(*given, **asked).id)
+    return lambda *args, **request_values: finish(cloud, submit(*args, **request_values).id)
 
 
 def rows_of(workspace, run: Run) -> list[bytes]:
@@ -100,9 +100,9 @@ def test_a_run_leaves_its_logs_and_a_link_to_the_studio(cloud, done):
     logs = cloud.runs.logs(run.id)
     assert "7 of 7 items succeeded" in logs["logs/job_result.txt"].read_text()
     assert "pipeline run Finished, step Finished" in logs["logs/azure_status.txt"].read_text()
-    known = cloud.pipelines.of(run.id)
-    assert known.status is RunStatus.COMPLETED
-    assert known.studio_url.startswith(f"https://ml.azure.com/runs/{known.id}?")
+    pipeline_run = cloud.pipelines.of(run.id)
+    assert pipeline_run.status is RunStatus.COMPLETED
+    assert pipeline_run.studio_url.startswith(f"https://ml.azure.com/runs/{pipeline_run.id}?")
     assert cloud.runs.environment(run.id).python_version == "3.11"
 
 
@@ -144,7 +144,7 @@ def test_a_lost_answer_of_the_submission_starts_no_second_run(cloud, done, azure
     azure.service.fault(call, lost=True)
     run = done()
     assert run.status is RunStatus.COMPLETED, run.error
-    assert [each.id for each in cloud.pipelines.history("batch-scoring")] == [cloud.pipelines.of(run.id).id]
+    assert [run_there.id for run_there in cloud.pipelines.history("batch-scoring")] == [cloud.pipelines.of(run.id).id]
     assert azure.service.count("POST *PipelineRuns/Unsubmitted/*") == (2 if "Unsubmitted" in call else 1)
 
 
@@ -182,8 +182,8 @@ def test_only_failed_files_are_rerun_and_the_table_has_both_runs(cloud, finish, 
     cloud.register_dataset("rows", tmp_path / "rows")
     source = "def run(mini_batch): return [path + ': {}' for path in mini_batch if '{}' not in path]"
 
-    def score(word, skipped, *, again=""):
-        script = str(entry_script(source.format(word, skipped)))
+    def score(prediction, skipped, *, again=""):
+        script = str(entry_script(source.format(prediction, skipped)))
         if again:
             return finish(cloud, cloud.rerun(again, failed_only=True).id)
         settings = ParallelRunSettings(error_threshold=-1, process_count_per_node=1)
@@ -268,23 +268,23 @@ def test_a_published_pipeline_runs_with_another_mini_batch_size(cloud, done, fin
     assert "7 of 7 mini-batches done" in cloud.runs.logs(again.id)["logs/job_result.txt"].read_text()
     assert again.request.settings.mini_batch_size == "1"
     assert azure.service.count("POST *PipelineSubmit/*") == 1
-    assert len([each for each in cloud.pipelines.history("batch-scoring") if each.run_id == again.id]) == 1
+    assert len([pipeline_run for pipeline_run in cloud.pipelines.history("batch-scoring") if pipeline_run.run_id == again.id]) == 1
     with pytest.raises(SettingsError) as refused:
         cloud.pipelines.submit(published.id, {"error_threshold": "1"})
     assert refused.value.field == "error_threshold"
     cloud.pipelines.set_published(published.id, active=False)
-    assert [each.active for each in cloud.pipelines.published()] == [False]
+    assert [pipeline.active for pipeline in cloud.pipelines.published()] == [False]
 
 
 def test_a_published_pipeline_is_scheduled_and_the_schedule_disabled(cloud, done):
     published = cloud.pipelines.publish(done().id, "nightly")
     weekly = Recurrence(Frequency.WEEK, 2, "06:30", ("Monday", "Friday"))
-    made = cloud.pipelines.schedule(published.id, "early", weekly, {"mini_batch_size": "5"})
-    assert (made.name, made.recurrence, made.active) == ("early", str(weekly), True)
-    cloud.pipelines.set_schedule(made.id, active=False)
-    assert [(each.id, each.active) for each in cloud.pipelines.schedules()] == [(made.id, False)]
-    cloud.pipelines.set_schedule(made.id, active=True)
-    assert [each.active for each in cloud.pipelines.schedules()] == [True]
+    schedule = cloud.pipelines.schedule(published.id, "early", weekly, {"mini_batch_size": "5"})
+    assert (schedule.name, schedule.recurrence, schedule.active) == ("early", str(weekly), True)
+    cloud.pipelines.set_schedule(schedule.id, active=False)
+    assert [(listed.id, listed.active) for listed in cloud.pipelines.schedules()] == [(schedule.id, False)]
+    cloud.pipelines.set_schedule(schedule.id, active=True)
+    assert [listed.active for listed in cloud.pipelines.schedules()] == [True]
     assert cloud.pipelines.schedule(published.id, "daily", Recurrence(Frequency.DAY), {}).recurrence == "every day"
 
 
@@ -294,13 +294,15 @@ def test_the_history_has_the_runs_that_somebody_else_started(cloud, done, ws, tm
     run = done()
     published = cloud.pipelines.publish(run.id, "shared")
     theirs = PublishedPipeline.get(ws, published.id).submit(ws, "batch-scoring")
-    found = {each.id: each for each in cloud.pipelines.history("batch-scoring")}
-    assert (found[theirs.id].run_id, found[cloud.pipelines.of(run.id).id].run_id) == ("", run.id)
+    history = {pipeline_run.id: pipeline_run for pipeline_run in cloud.pipelines.history("batch-scoring")}
+    assert (history[theirs.id].run_id, history[cloud.pipelines.of(run.id).id].run_id) == ("", run.id)
     elsewhere = open_workspace("azure", tmp_path / "another-home").pipelines.history("batch-scoring")
-    assert {(each.title, each.run_id) for each in elsewhere} == {(each.title, "") for each in found.values()}
+    assert {(pipeline_run.title, pipeline_run.run_id) for pipeline_run in elsewhere} == {
+        (pipeline_run.title, "") for pipeline_run in history.values()
+    }
     assert cloud.pipelines.experiments() == ["batch-scoring"]
     theirs.wait_for_completion(show_output=False)
-    assert {each.status for each in cloud.pipelines.history("batch-scoring")} == {RunStatus.COMPLETED}
+    assert {pipeline_run.status for pipeline_run in cloud.pipelines.history("batch-scoring")} == {RunStatus.COMPLETED}
 
 
 def test_the_secret_reaches_the_runner_and_nothing_else(cloud, submit, finish):
@@ -309,12 +311,12 @@ def test_the_secret_reaches_the_runner_and_nothing_else(cloud, submit, finish):
     finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
     pid = runner_pid(run.id)
     assert pid
-    for told in ("cmdline", "environ"):
-        assert secret.encode() not in Path(f"/proc/{pid}/{told}").read_bytes()
+    for name in ("cmdline", "environ"):
+        assert secret.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
     cloud.runs.cancel(run.id)
     finish(cloud, run.id)
-    kept = [path for path in files_below(cloud.home) if secret.encode() in path.read_bytes()]
-    assert kept == []
+    files = [path for path in files_below(cloud.home) if secret.encode() in path.read_bytes()]
+    assert files == []
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -353,7 +355,7 @@ def test_the_rows_of_a_summary_only_run_are_what_its_script_wrote(cloud, done):
 
 
 @pytest.mark.parametrize(
-    ("field", "asked", "settings"),
+    ("field", "values", "settings"),
     [
         ("compute_target", {"compute_target": None}, {}),
         ("compute_target", {"compute_target": "nowhere"}, {}),
@@ -361,8 +363,8 @@ def test_the_rows_of_a_summary_only_run_are_what_its_script_wrote(cloud, done):
         ("source_directory", {"source_directory": "/proc"}, {}),
     ],
 )
-def test_a_value_that_azure_ml_would_refuse_is_refused_at_its_field(cloud, submit, field, asked, settings):
+def test_a_value_that_azure_ml_would_refuse_is_refused_at_its_field(cloud, submit, field, values, settings):
     with pytest.raises(SettingsError) as refused:
-        submit(settings=settings, **asked)
+        submit(settings=settings, **values)
     assert refused.value.field == field
     assert not cloud.runs.latest()

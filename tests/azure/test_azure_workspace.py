@@ -109,7 +109,7 @@ def test_the_self_check_shows_what_passes_and_what_fails(cloud, azure):
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind", "words"),
+    ("fault", "kind", "message"),
     [
         ({"status": 401}, WorkspaceUnavailable, "you are not signed in, or the sign-in has expired"),
         ({"status": 403, "code": "AuthorizationFailed"}, WorkspaceUnavailable, "you have no permission"),
@@ -118,13 +118,13 @@ def test_the_self_check_shows_what_passes_and_what_fails(cloud, azure):
     ],
 )
 @pytest.mark.parametrize("name", ["models", "datasets", "compute_targets", "environments", "datastores"])
-def test_a_refused_list_raises_our_error_and_keeps_what_was_known(cloud, azure, name, fault, kind, words):
+def test_a_refused_list_raises_our_error_and_keeps_what_was_known(cloud, azure, name, fault, kind, message):
     patterns = {"models": MODELS, "datasets": "GET *dataset/v1.0*", "compute_targets": "GET *computes*",
                 "environments": "GET *environments*", "datastores": "GET *datastore/v1.0*"}  # fmt: skip
     listing = getattr(cloud._cache, name)
     known = listing.fetch()
     azure.service.fault(patterns[name], count=None, **fault)
-    with pytest.raises(kind, match=words) as refused:
+    with pytest.raises(kind, match=message) as refused:
         listing.fetch()
     assert refused.value.message.startswith(f"The {name.replace('_', ' ')} can't be listed: ")
     assert listing.known() == known

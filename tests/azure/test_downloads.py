@@ -32,17 +32,17 @@ def container(ws, monkeypatch) -> Any:
 def fetch(container, tmp_path) -> Callable[..., list[tuple[int, int]]]:
     """`fetch(progress)` brings what is below out/ to the folder `here`; returns what was told of it."""
 
-    def bring(progress: downloads.Progress = lambda here, of: None) -> list[tuple[int, int]]:
-        told: list[tuple[int, int]] = []
+    def bring(progress: downloads.Progress = lambda done, total: None) -> list[tuple[int, int]]:
+        progress_calls: list[tuple[int, int]] = []
 
-        def hear(here: int, of: int) -> None:
-            told.append((here, of))
-            progress(here, of)
+        def hear(done: int, total: int) -> None:
+            progress_calls.append((done, total))
+            progress(done, total)
 
         wanted = {tmp_path / "here" / blob.name: blob for blob in downloads.blobs_below(container, "out/")}
         with azure_errors("It can't be fetched"):
             downloads.fetch(container, wanted, hear)
-        return told
+        return progress_calls
 
     return bring
 
@@ -79,9 +79,9 @@ def test_a_download_that_broke_off_is_continued(put, fetch, azure, tmp_path):
         fetch(cut_after_the_first)
     assert not (tmp_path / "here/out/rows.txt").exists()
     azure.service.clear()
-    told = fetch()
+    progress_calls = fetch()
     assert what_is_here(tmp_path / "here") == {"out/rows.txt": digest(content)}
-    assert told[0] == (SIZE // 3 * 2, SIZE)
+    assert progress_calls[0] == (SIZE // 3 * 2, SIZE)
     assert azure.service.count(pieces) == 3  # of the four pieces
 
 

@@ -102,8 +102,8 @@ def test_the_sdk_reads_all_pages_of_a_list(ws, azure):
     assert len(Experiment.list(ws)) == 1
     assert len(list(Experiment(ws, "many").get_runs())) == 3
     lists = {"models": "*/models?*", "datasets": "*/datasets?*", "environments": "*/environments/*", "runs": "*/runs:query"}
-    found = {name: azure.service.count(pattern) for name, pattern in lists.items()}
-    assert found == {"models": 3, "datasets": 3, "environments": 4, "runs": 3}
+    counts = {name: azure.service.count(pattern) for name, pattern in lists.items()}
+    assert counts == {"models": 3, "datasets": 3, "environments": 4, "runs": 3}
 
 
 def test_an_unsupported_request_is_named(azure_service, ws, azure):
@@ -133,8 +133,8 @@ def test_a_cut_download_is_continued_or_refused(ws, azure):
 def test_a_cluster_is_added_and_removed(ws, azure):
     azure.service.set_compute("new", azure.workspace, max_nodes=7)
     azure.service.remove_compute("gpu-cluster", azure.workspace)
-    found = {name: target.scale_settings.maximum_node_count for name, target in ws.compute_targets.items()}
-    assert found == {"cpu-cluster": 4, "new": 7}
+    clusters = {name: target.scale_settings.maximum_node_count for name, target in ws.compute_targets.items()}
+    assert clusters == {"cpu-cluster": 4, "new": 7}
 
 
 def test_a_person_signs_in_by_a_device_code(azure):

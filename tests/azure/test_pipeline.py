@@ -21,19 +21,19 @@ REQUEST = RunRequest(("digits:2",), ("rows:1",), "/scripts/score.py", compute_ta
 @pytest.fixture
 def folder(tmp_path) -> AzureRunFolder:
     """A run's folder, its output and logs empty."""
-    made = AzureRunFolder(tmp_path, "run-1")
-    made.create(RunPlan(REQUEST, 0))
-    return made
+    folder = AzureRunFolder(tmp_path, "run-1")
+    folder.create(RunPlan(REQUEST, 0))
+    return folder
 
 
 @pytest.fixture
 def plan(tmp_path):
     """`plan("a.csv", "b/c.csv")`: of a run over these files."""
 
-    def make(*names: str, **asked: object) -> RunPlan:
+    def make(*names: str, **request_values: object) -> RunPlan:
         manifest = tmp_path / "manifest.jsonl"
         manifest.write_bytes(b"".join(manifest_line(DatasetFile(name, 1, 0)) for name in names))
-        return RunPlan(replace(REQUEST, **asked), len(names), (str(manifest),))
+        return RunPlan(replace(REQUEST, **request_values), len(names), (str(manifest),))
 
     return make
 
@@ -48,11 +48,11 @@ def test_exactly_the_allowed_settings_are_pipeline_parameters():
     settings = ParallelRunSettings(
         node_count=2, process_count_per_node=3, partition_keys=("store", "brand"), error_threshold=5, environment_variables={"A": "1"}
     ).as_dict()
-    told = pipeline.with_parameters(settings)
-    parameters = {name: value.default_value for name, value in told.items() if isinstance(value, PipelineParameter)}
+    configured = pipeline.with_parameters(settings)
+    parameters = {name: value.default_value for name, value in configured.items() if isinstance(value, PipelineParameter)}
     assert set(parameters) == set(PIPELINE_PARAMETERS) - {"mini_batch_size"}
     assert (parameters["node_count"], parameters["partition_keys"]) == (2, '["store", "brand"]')
-    assert {name: value for name, value in told.items() if name not in parameters} == {
+    assert {name: value for name, value in configured.items() if name not in parameters} == {
         name: value for name, value in settings.items() if name not in PIPELINE_PARAMETERS
     }
 
@@ -81,10 +81,10 @@ def test_only_python_files_beside_a_script_are_uploaded(tmp_path):
 def test_a_plan_and_a_pipeline_run_are_read_back_unchanged(folder, plan):
     noted = replace(plan("a.csv"), published_id="1", parameters={"mini_batch_size": "5"})
     assert from_json(to_json(noted), RunPlan) == noted
-    known = PipelineRun("1", "batch-scoring", RunStatus.QUEUED, step="Queued", run_id="run-1")
+    pipeline_run = PipelineRun("1", "batch-scoring", RunStatus.QUEUED, step="Queued", run_id="run-1")
     assert folder.pipeline_run() is None
-    folder.save_pipeline_run(known)
-    assert folder.pipeline_run() == known
+    folder.save_pipeline_run(pipeline_run)
+    assert folder.pipeline_run() == pipeline_run
 
 
 # ---- what came back ----------------------------------------------------------------------------------------------------------------------
@@ -108,10 +108,10 @@ def test_rows_with_a_node_s_mount_point_find_their_files(folder, plan):
     names = ("a.csv", "deep/b.csv", "c d.csv")
     rows = ["/mnt/azureml/1/batch_data/c d.csv: x", "/mnt/azureml/2/batch_data/deep/b.csv: y", "a.csv: /z/a.csv"]
     (folder.output / "parallel_run_step.txt").write_text("\n".join(rows) + "\n")
-    found = {}
+    predictions = {}
     for part in output_reader.scored(folder, plan(*names)):
-        found |= dict(zip(part.read.files, part.read.predictions, strict=True))
-    assert found == {"a.csv": "/z/a.csv", "deep/b.csv": "y", "c d.csv": "x"}
+        predictions |= dict(zip(part.read.files, part.read.predictions, strict=True))
+    assert predictions == {"a.csv": "/z/a.csv", "deep/b.csv": "y", "c d.csv": "x"}
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,9 @@ def test_rows_with_a_node_s_mount_point_find_their_files(folder, plan):
 )
 def test_rows_are_counted_without_a_header(folder, plan, text, arguments, count):
     (folder.output / "parallel_run_step.txt").write_text(text)
-    its = plan("a", "b", arguments=arguments)
-    assert output_reader.count_rows(folder, its) == count
-    assert sum(text is not None for part in output_reader.scored(folder, its) for text in part.read.predictions) == count
+    run_plan = plan("a", "b", arguments=arguments)
+    assert output_reader.count_rows(folder, run_plan) == count
+    assert sum(text is not None for part in output_reader.scored(folder, run_plan) for text in part.read.predictions) == count
 
 
 def test_the_script_s_error_comes_before_the_service_s_message(folder):
@@ -141,7 +141,7 @@ def test_a_recurrence_is_described_or_refused():
     assert str(Recurrence(Frequency.WEEK, 2, "06:30", ("Monday", "Friday"))) == "every 2 weeks on Monday, Friday at 06:30 UTC"
     assert str(Recurrence(Frequency.DAY)) == "every day"
     wrong = [("interval", {"interval": 0}), ("time_of_day", {"time_of_day": "25:00"}), ("time_of_day", {"time_of_day": "noon"})]
-    for field, given in wrong:
+    for field, values in wrong:
         with pytest.raises(SettingsError) as refused:
-            Recurrence(Frequency.DAY, **given)
+            Recurrence(Frequency.DAY, **values)
         assert refused.value.field == field

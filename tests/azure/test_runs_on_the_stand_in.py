@@ -21,10 +21,10 @@ def step_of(run):
 def rows_of(run, folder="results"):
     """The rows as `download` leaves them, wherever it nests them."""
     step_of(run).get_output_data("inferences").download(folder)
-    (found,) = Path(folder).rglob("parallel_run_step.txt")
-    assert found.relative_to(folder).parts[0] == "azureml"
-    assert found.parent.name == "inferences"
-    return sorted(found.read_text().splitlines())
+    (rows,) = Path(folder).rglob("parallel_run_step.txt")
+    assert rows.relative_to(folder).parts[0] == "azureml"
+    assert rows.parent.name == "inferences"
+    return sorted(rows.read_text().splitlines())
 
 
 def test_a_pipeline_s_rows_and_logs_are_downloaded(ws, pipeline, finish_azure):
@@ -38,7 +38,9 @@ def test_a_pipeline_s_rows_and_logs_are_downloaded(ws, pipeline, finish_azure):
     logs = step.get_details_with_logs()["logFiles"]
     assert "5 of 5 items succeeded" in logs["logs/job_result.txt"]
     assert "the model says m1" in step.get_stdout_log()
-    assert [(found.id, found.status, found.tags) for found in Experiment(ws, "exp").get_runs()] == [(run.id, "Completed", {"studio": "1"})]
+    assert [(listed.id, listed.status, listed.tags) for listed in Experiment(ws, "exp").get_runs()] == [
+        (run.id, "Completed", {"studio": "1"})
+    ]
     assert ws.get_run(run.id).experiment.name == "exp"
 
 
@@ -72,11 +74,11 @@ def test_a_run_is_queued_running_and_canceled(ws, azure, pipeline, finish_azure)
     assert [child.get_status() for child in run.get_children()] == ["Canceled"]
 
 
-@pytest.mark.parametrize(("nodes", "words"), [(4, None), (5, "asks for 5 nodes")])
-def test_a_step_gets_no_more_nodes_than_its_cluster_has(ws, pipeline, finish_azure, nodes, words):
+@pytest.mark.parametrize(("nodes", "message"), [(4, None), (5, "asks for 5 nodes")])
+def test_a_step_gets_no_more_nodes_than_its_cluster_has(ws, pipeline, finish_azure, nodes, message):
     run = submit(ws, pipeline("def run(b):\n    return b\n", node_count=nodes))
-    assert finish_azure(run) == ("Failed" if words else "Finished")
-    assert words is None or words in step_of(run).get_details()["error"]["error"]["message"]
+    assert finish_azure(run) == ("Failed" if message else "Finished")
+    assert message is None or message in step_of(run).get_details()["error"]["error"]["message"]
 
 
 def test_a_script_gets_parameters_arguments_and_side_inputs(ws, rows, pipeline, finish_azure):
@@ -88,13 +90,13 @@ def run(mini_batch):
     side = sys.argv[sys.argv.index("--side") + 1]
     return [f"{len(mini_batch)} {os.environ['COLOUR']} {sys.argv[sys.argv.index('--flag') + 1]} {len(os.listdir(side))}"] * len(mini_batch)
 """
-    made = pipeline(
+    parallel_run = pipeline(
         script,
         mini_batch_size=PipelineParameter("mini_batch_size", "2"),
         environment_variables={"COLOUR": "blue"},
         arguments=["--flag", "a b", "--side", rows.as_named_input("side").as_mount()],
     )
-    run = submit(ws, made, pipeline_parameters={"mini_batch_size": "3"})
+    run = submit(ws, parallel_run, pipeline_parameters={"mini_batch_size": "3"})
     assert finish_azure(run) == "Finished"
     assert rows_of(run) == ["2 blue a b 5"] * 2 + ["3 blue a b 5"] * 3
 
@@ -107,9 +109,9 @@ def test_a_training_run_s_output_is_registered_as_a_model(ws):
     run.log("accuracy", 0.9)
     run.upload_file("outputs/model.pkl", "model.pkl")
     run.complete()
-    (found,) = Experiment(ws, "train").get_runs()
-    assert (found.status, found.get_file_names()) == ("Completed", ["outputs/model.pkl"])
-    model = found.register_model("trained", model_path="outputs/model.pkl", tags={"from": "run"})
+    (finished,) = Experiment(ws, "train").get_runs()
+    assert (finished.status, finished.get_file_names()) == ("Completed", ["outputs/model.pkl"])
+    model = finished.register_model("trained", model_path="outputs/model.pkl", tags={"from": "run"})
     assert (model.id, model.run_id) == ("trained:1", run.id)
     assert Path(Model(ws, "trained").download("there")).read_bytes() == b"trained"
 
@@ -121,12 +123,12 @@ def test_a_published_pipeline_is_run_with_other_parameters_and_disabled(ws, pipe
     import requests
     from azureml.pipeline.core import PipelineParameter, PipelineRun, PublishedPipeline
 
-    made = pipeline(COUNTING, mini_batch_size=PipelineParameter("mini_batch_size", "2"))
-    published = made.publish("scoring", description="for tests", version="1")
+    parallel_run = pipeline(COUNTING, mini_batch_size=PipelineParameter("mini_batch_size", "2"))
+    published = parallel_run.publish("scoring", description="for tests", version="1")
     run = submit(ws, published, pipeline_parameters={"mini_batch_size": "4"})
     assert finish_azure(run) == "Finished"
     assert rows_of(run) == ["1", "4", "4", "4", "4"]
-    assert [one.id for one in PublishedPipeline.list(ws)] == [published.id]
+    assert [listed.id for listed in PublishedPipeline.list(ws)] == [published.id]
 
     body = {"ExperimentName": "by-rest", "ParameterAssignments": {"mini_batch_size": "5"}}
     answer = requests.post(published.endpoint, headers=ws._auth.get_authentication_header(), json=body, timeout=60)
@@ -136,7 +138,7 @@ def test_a_published_pipeline_is_run_with_other_parameters_and_disabled(ws, pipe
 
     published.disable()
     assert PublishedPipeline.list(ws) == []
-    assert [one.status for one in PublishedPipeline.list(ws, active_only=False)] == ["Disabled"]
+    assert [listed.status for listed in PublishedPipeline.list(ws, active_only=False)] == ["Disabled"]
     with pytest.raises(Exception, match="Bad Request") as refused:
         submit(ws, published)
     assert "disabled" in refused.value.response.text
@@ -154,16 +156,18 @@ def test_a_schedule_is_made_listed_disabled_enabled_and_fires(ws, azure, pipelin
     published = pipeline(COUNTING).publish("scoring", description="", version="1")
     weekly = ScheduleRecurrence(frequency="Week", interval=1, week_days=["Monday"], hours=[6], minutes=[0])
     schedule = Schedule.create(ws, "weekly", published.id, "scheduled", recurrence=weekly)
-    assert [(one.id, one.status, one.recurrence.week_days) for one in Schedule.list(ws)] == [(schedule.id, "Active", ["Monday"])]
+    assert [(listed.id, listed.status, listed.recurrence.week_days) for listed in Schedule.list(ws)] == [
+        (schedule.id, "Active", ["Monday"])
+    ]
     schedule.disable()
     assert Schedule.list(ws) == []
     schedule.enable()
-    assert [one.id for one in Schedule.get_schedules_for_pipeline_id(ws, published.id)] == [schedule.id]
+    assert [listed.id for listed in Schedule.get_schedules_for_pipeline_id(ws, published.id)] == [schedule.id]
     fired = azure.service.fire_schedule(schedule.id, azure.workspace)
     run = PipelineRun.get(ws, fired)
     assert finish_azure(run) == "Finished"
     assert schedule.get_last_pipeline_run().id == fired
-    assert [one.id for one in schedule.get_pipeline_runs()] == [fired]
+    assert [listed.id for listed in schedule.get_pipeline_runs()] == [fired]
 
 
 def test_tabular_datasets_are_scored_by_rows(ws, pipeline, finish_azure):

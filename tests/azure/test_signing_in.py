@@ -66,20 +66,20 @@ def test_a_service_principal(azure, works, tmp_path):
 
 
 def test_a_device_code_signs_in_and_its_token_is_relayed_to_runners(place, works, azure):
-    told: list[str] = []
+    messages: list[str] = []
 
     def tell(sentence: str) -> None:
-        told.append(sentence)
+        messages.append(sentence)
         azure.service.confirm_device_code(sentence.rsplit(maxsplit=1)[-1])
 
     session = Session(replace(place, sign_in=SignIn.DEVICE_CODE), tell)
     assert works(session)
-    assert len(told) == 1
-    assert told[0].startswith("Open https://microsoft.com/devicelogin and enter the code ")
-    lent = Connection.from_pipe(session.runner_connection().to_pipe())
-    assert works(Session(lent, lambda sentence: pytest.fail(f"it asked: {sentence}")))
+    assert len(messages) == 1
+    assert messages[0].startswith("Open https://microsoft.com/devicelogin and enter the code ")
+    relayed = Connection.from_pipe(session.runner_connection().to_pipe())
+    assert works(Session(relayed, lambda sentence: pytest.fail(f"it asked: {sentence}")))
     written = [path.read_text(errors="replace") for path in Path(os.environ["HOME"]).rglob("*") if path.is_file()]
-    assert not [text for text in written if next(iter(lent.tokens.values())) in text]
+    assert not [text for text in written if next(iter(relayed.tokens.values())) in text]
 
 
 def test_a_person_at_a_browser(place, works, monkeypatch):
@@ -95,9 +95,9 @@ def test_a_person_at_a_browser(place, works, monkeypatch):
 
 def test_the_azure_cli_wherever_it_is_installed(place, works, token, tmp_path, monkeypatch):
     """`AzureCliAuthentication` of the SDK wants azure-cli in its own environment; people have it as a program."""
-    said = {"accessToken": token, "expiresOn": "2099-01-01 00:00:00.000000", "subscription": "s", "tenant": "t", "tokenType": "Bearer"}
+    answer = {"accessToken": token, "expiresOn": "2099-01-01 00:00:00.000000", "subscription": "s", "tenant": "t", "tokenType": "Bearer"}
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "az").write_text(f"#!/bin/sh\necho {shlex.quote(json.dumps(said))}\n")
+    (tmp_path / "bin" / "az").write_text(f"#!/bin/sh\necho {shlex.quote(json.dumps(answer))}\n")
     (tmp_path / "bin" / "az").chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     assert works(Session(place))
@@ -106,11 +106,11 @@ def test_the_azure_cli_wherever_it_is_installed(place, works, token, tmp_path, m
 @pytest.fixture
 def managed_identity(token, monkeypatch) -> Iterator[list[str]]:
     """What a virtual machine in Azure has at a local address; the questions it was asked."""
-    asked: list[str] = []
+    requests_seen: list[str] = []
 
     class Endpoint(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            requests_seen.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
@@ -122,7 +122,7 @@ def managed_identity(token, monkeypatch) -> Iterator[list[str]]:
     with HTTPServer(("127.0.0.1", 0), Endpoint) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("MSI_ENDPOINT", f"http://127.0.0.1:{server.server_port}/oauth2/token")
-        yield asked
+        yield requests_seen
         server.shutdown()
 
 
@@ -151,14 +151,14 @@ def test_a_service_principal_without_a_secret_is_not_tried(place, azure):
 
 def test_a_runner_s_token_is_replaced_while_its_sender_is_there(place):
     reading, writing = os.pipe()
-    with os.fdopen(writing, "wb", buffering=0) as lender, FileIO(reading) as told:
-        lender.write(f"{replace(place, tokens={AUDIENCE: 'first'}).to_pipe()}\n".encode())
-        borrowed = TokenReceiver(told)
-        kept = borrowed.connection.tokens
-        assert kept[AUDIENCE] == "first"
-        threading.Timer(0.05, lender.write, [f"{replace(place, tokens={AUDIENCE: 'second'}).to_pipe()}\n".encode()]).start()
-        assert borrowed.wait(20)
-        assert kept[AUDIENCE] == "second"
-        threading.Timer(0.05, lender.close).start()
-        assert not borrowed.wait(20)
-        assert not borrowed.wait(20)
+    with os.fdopen(writing, "wb", buffering=0) as sender, FileIO(reading) as stdin:
+        sender.write(f"{replace(place, tokens={AUDIENCE: 'first'}).to_pipe()}\n".encode())
+        receiver = TokenReceiver(stdin)
+        tokens = receiver.connection.tokens
+        assert tokens[AUDIENCE] == "first"
+        threading.Timer(0.05, sender.write, [f"{replace(place, tokens={AUDIENCE: 'second'}).to_pipe()}\n".encode()]).start()
+        assert receiver.wait(20)
+        assert tokens[AUDIENCE] == "second"
+        threading.Timer(0.05, sender.close).start()
+        assert not receiver.wait(20)
+        assert not receiver.wait(20)

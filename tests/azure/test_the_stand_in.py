@@ -31,8 +31,8 @@ def test_a_model_of_many_files_is_registered_as_a_folder(ws):
     Path("model/MLmodel").write_text("flavors")
     Path("model/parts/one.bin").write_bytes(bytes(1000))
     Model.register(ws, "model", "folder")
-    there = Path(Model(ws, "folder").download("there"))
-    assert sorted(path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file()) == ["MLmodel", "parts/one.bin"]
+    folder = Path(Model(ws, "folder").download("there"))
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == ["MLmodel", "parts/one.bin"]
 
 
 def test_a_file_dataset_is_uploaded_and_downloaded_unchanged(ws):
@@ -47,9 +47,9 @@ def test_a_file_dataset_is_uploaded_and_downloaded_unchanged(ws):
     uploaded = Dataset.File.upload_directory("files", target, show_progress=False)
     assert [uploaded.register(ws, "rows", create_new_version=True).version for _ in (1, 2)] == [1, 2]
     assert "rows" in list(ws.datasets.keys())
-    found = Dataset.get_by_name(ws, "rows")
-    assert sorted(found.to_path()) == sorted(f"/{name}" for name in files)
-    found.download("there", overwrite=True)
+    dataset = Dataset.get_by_name(ws, "rows")
+    assert sorted(dataset.to_path()) == sorted(f"/{name}" for name in files)
+    dataset.download("there", overwrite=True)
     assert {name: (Path("there") / name).read_bytes() for name in files} == files
 
 
@@ -68,8 +68,11 @@ def test_the_workspace_has_datastores_clusters_and_environments(ws):
     from azureml.core import Environment
 
     assert ws.get_default_datastore().name in ws.datastores
-    found = {name: (it.vm_size, it.scale_settings.maximum_node_count, it.provisioning_state) for name, it in ws.compute_targets.items()}
-    assert found == {"cpu-cluster": ("STANDARD_DS3_V2", 4, "Succeeded"), "gpu-cluster": ("STANDARD_NC6S_V3", 2, "Succeeded")}
+    clusters = {
+        name: (target.vm_size, target.scale_settings.maximum_node_count, target.provisioning_state)
+        for name, target in ws.compute_targets.items()
+    }
+    assert clusters == {"cpu-cluster": ("STANDARD_DS3_V2", 4, "Succeeded"), "gpu-cluster": ("STANDARD_NC6S_V3", 2, "Succeeded")}
     Environment("mine").register(ws)
     assert Environment.get(ws, "mine").version == "1"
     assert set(ws.environments) == {"AzureML-sklearn-1.5", "mine"}

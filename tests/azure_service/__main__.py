@@ -16,9 +16,9 @@ from tests.azure_service.service import PROJECT, AzureService
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.azure_service", description="A stand-in of Azure ML, with a sample workspace.")
     parser.add_argument("folder", type=Path, nargs="?", help="where it keeps everything (default: a folder that is gone at its end)")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        folder = asked.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="azure-ml-")))
+        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="azure-ml-")))
         print("Starting a stand-in of Azure ML, with a sample workspace…", flush=True)
         service = stack.enter_context(AzureService(folder.absolute(), sample=True))
         told = service.environment() | {"BATCH_SCORING_HOME": str(folder.absolute() / "dashboard")}

@@ -78,19 +78,19 @@ class Application:
             return _refused_by(fault).reply(request)
         if fault and fault.swallow:
             request.body = b""
-        found = self._cloud.find(request)
-        if found is None:
+        match = self._cloud.find(request)
+        if match is None:
             self._watch.does_not_know(request.line)
             return Refusal(404, "UnknownRoute", f"The stand-in has no route {request.line}").reply(request)
         try:
-            answer = self._cloud.answer(request, found)
+            answer = self._cloud.answer(request, match)
         except Refusal as refusal:
             return refusal.reply(request)
         except Exception:  # noqa: BLE001 - the edge: a fault of the stand-in itself fails the test that met it, by name
-            words = format_exc()
-            logging.getLogger(__name__).error("%s\n%s", request.line, words)
-            self._watch.does_not_know(f"{request.line} failed:\n{words}")
-            return Refusal(400, "StandInFailed", words.strip().rpartition("\n")[2]).reply(request)
+            traceback = format_exc()
+            logging.getLogger(__name__).error("%s\n%s", request.line, traceback)
+            self._watch.does_not_know(f"{request.line} failed:\n{traceback}")
+            return Refusal(400, "StandInFailed", traceback.strip().rpartition("\n")[2]).reply(request)
         return answer if isinstance(answer, Reply) else Reply(answer)
 
 

@@ -54,7 +54,7 @@ class Artifacts:
 
     @route("POST", "/artifact/v2.0{ws}/artifacts/batch/metadata/{origin}/{container}")
     def announce(self, request: Request, origin: str, container: str) -> dict[str, Any]:
-        paths = [one["path"] for one in request.json["paths"]]
+        paths = [item["path"] for item in request.json["paths"]]
         return {
             "artifacts": {path: self._announce(origin, container, path) for path in paths},
             "artifactContentInformation": {path: self._located(f"{origin}/{container}/{path}", "rcw") for path in paths},

@@ -169,8 +169,8 @@ class Blobs:
         blocks = self._blocks.get((container, name))
         if blocks is None:
             self.blob(container, name)
-        told = "".join(f"<Block><Name>{escape(id_)}</Name><Size>{len(block)}</Size></Block>" for id_, block in (blocks or {}).items())
-        text = f'<?xml version="1.0" encoding="utf-8"?><BlockList><UncommittedBlocks>{told}</UncommittedBlocks></BlockList>'
+        items = "".join(f"<Block><Name>{escape(id_)}</Name><Size>{len(block)}</Size></Block>" for id_, block in (blocks or {}).items())
+        text = f'<?xml version="1.0" encoding="utf-8"?><BlockList><UncommittedBlocks>{items}</UncommittedBlocks></BlockList>'
         return Reply(text.encode(), 200, _headers(), "application/xml")
 
     @route("DELETE", "/{container}/{name*}", host="blob")

@@ -129,18 +129,18 @@ class Cloud:
     def find(self, request: Request) -> Found | None:
         return self._routes.find(request.method, host_kind(request.host), request.path)
 
-    def answer(self, request: Request, found: Found) -> Any:
+    def answer(self, request: Request, match: Found) -> Any:
         """What the route's method returns. Raises Refusal."""
         if host_kind(request.host) not in ("login", "blob") and request.path != "/discovery":
             self.identity.check(request)
         room: Any = self
         if request.workspace:
             subscription, group, name = request.workspace
-            known = self.workspaces.get(name)
-            if known is None or subscription != SUBSCRIPTION or group.lower() != GROUP:
+            workspace = self.workspaces.get(name)
+            if workspace is None or subscription != SUBSCRIPTION or group.lower() != GROUP:
                 raise not_found("Workspace", name)
-            room = known
-        return getattr(getattr(room, found.room), found.method)(request, **found.arguments)
+            room = workspace
+        return getattr(getattr(room, match.room), match.method)(request, **match.arguments)
 
 
 def host_kind(host: str) -> str:

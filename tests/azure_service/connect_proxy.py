@@ -29,12 +29,12 @@ class ConnectProxy:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             method, target = head.split(" ")[:2]
             host = target.rpartition(":")[0].lower()
-            if method == "CONNECT" and any(fnmatchcase(host, known) for known in HOSTS):
-                there, back = await asyncio.open_connection(*self._target)
+            if method == "CONNECT" and any(fnmatchcase(host, pattern) for pattern in HOSTS):
+                upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
+                await asyncio.gather(_pass_on(reader, upstream_writer), _pass_on(upstream_reader, writer))
             else:
-                if not any(fnmatchcase(host, known) for known in QUIETLY_REFUSED):
+                if not any(fnmatchcase(host, pattern) for pattern in QUIETLY_REFUSED):
                     self._unknown(f"{method} {target}")
                 writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 await writer.drain()

@@ -32,9 +32,9 @@ class DatasetFiles:
     @property
     def partition_format(self) -> str:
         """From its first key on, since Azure matches the end of a path; empty where there is none."""
-        for one in self.transformations:
-            if found := one.get("extract_columns_from_partition_format"):
-                text = str(found["partition_format"])
+        for step in self.transformations:
+            if extraction := step.get("extract_columns_from_partition_format"):
+                text = str(extraction["partition_format"])
                 return text[text.rfind("/", 0, text.index("{")) + 1 :]
         return ""
 
@@ -72,21 +72,21 @@ class Datasets:
     def register(self, name: str, kind: str, dataflow: str, **values: Any) -> dict[str, Any]:
         """The next version under that name. `values` may be description, tags, properties, saved (an id)."""
         with self._lock:
-            known = self._versions.setdefault(name, [])
+            versions = self._versions.setdefault(name, [])
             saved = values.get("saved") or self.save(kind, dataflow, values.get("properties"))["id"]
-            etag, made = f'"{uuid.uuid4()}"', now()
+            etag, created = f'"{uuid.uuid4()}"', now()
             state = {"state": "active", "deprecatedBy": None, "etag": etag}
             latest = {
-                "datasetId": known[0]["datasetId"] if known else str(uuid.uuid4()),
-                "versionId": str(len(known) + 1),
+                "datasetId": versions[0]["datasetId"] if versions else str(uuid.uuid4()),
+                "versionId": str(len(versions) + 1),
                 "datasetDefinitionState": state,
                 "dataflow": dataflow,
                 "dataPath": None,
                 "partitionFormatInPath": None,
                 "notes": "",
                 "etag": etag,
-                "createdTime": made,
-                "modifiedTime": made,
+                "createdTime": created,
+                "modifiedTime": created,
                 "fileType": "Unknown",
                 "properties": values.get("properties") or {},
                 "savedDatasetId": saved,
@@ -94,8 +94,8 @@ class Datasets:
             dataset = {
                 "datasetId": latest["datasetId"],
                 "datasetState": state,
-                "createdTime": made,
-                "modifiedTime": made,
+                "createdTime": created,
+                "modifiedTime": created,
                 "etag": etag,
                 "name": name,
                 "description": values.get("description"),
@@ -105,7 +105,7 @@ class Datasets:
                 "datasetType": kind,
                 "latest": latest,
             }
-            known.append(dataset)
+            versions.append(dataset)
         return dataset
 
     def register_folder(self, name: str, path: str, **values: Any) -> dict[str, Any]:
@@ -121,14 +121,14 @@ class Datasets:
         """The files of a saved dataset as they are now. Raises Refusal for none such."""
         saved = self._get_saved(saved_id)
         flow = yaml.safe_load(_dataflow(saved["dataflowJson"]))
-        found = [file for place in flow["paths"] for uri in place.values() for file in self._files_at(uri)]
+        files = [file for place in flow["paths"] for uri in place.values() for file in self._files_at(uri)]
         if len(flow["paths"]) > 1:  # a mount leaves out the folder that all have in common
-            common = len(os.path.commonpath([os.path.dirname(f"/{blob}") for _, blob, _ in found]).rstrip("/"))
-            found = [(container, blob, f"/{blob}"[common + 1 :]) for container, blob, _ in found]
+            common = len(os.path.commonpath([os.path.dirname(f"/{blob}") for _, blob, _ in files]).rstrip("/"))
+            files = [(container, blob, f"/{blob}"[common + 1 :]) for container, blob, _ in files]
         steps = flow.get("transformations", [])
         for step in steps:
-            found = found[: step.get("take", len(found))]
-        return DatasetFiles(saved["datasetType"], found, steps)
+            files = files[: step.get("take", len(files))]
+        return DatasetFiles(saved["datasetType"], files, steps)
 
     def saved_id(self, dataset: str, version: str | None = None) -> str:
         """The saved dataset of a registered one, by its id. Raises Refusal for none such."""
@@ -160,8 +160,8 @@ class Datasets:
 
     @route("POST", "/dataset/v1.0{ws}/datasets")
     def create(self, request: Request) -> dict[str, Any]:
-        given = request.json
-        name, latest = given["name"], given["latest"]
+        body = request.json
+        name, latest = body["name"], body["latest"]
         if self._versions.get(name) and request.asked("ifExistsOk").lower() != "true":
             raise Refusal(409, "DatasetAlreadyExists", f"A dataset with the name {name} already exists.")
         saved = latest.get("savedDatasetId")
@@ -170,12 +170,12 @@ class Datasets:
                 what = f"{known['name']}:{known['latest']['versionId']}"
                 raise Refusal(400, "UserError", f"The saved dataset {saved} has been registered as {what} (name:version).")
         values = {
-            "description": given.get("description"),
-            "tags": given.get("tags"),
+            "description": body.get("description"),
+            "tags": body.get("tags"),
             "properties": latest.get("properties"),
             "saved": saved,
         }
-        return self.register(name, given["datasetType"], latest["dataflow"], **values)
+        return self.register(name, body["datasetType"], latest["dataflow"], **values)
 
     @route("GET", "/dataset/v1.0{ws}/datasets")
     def list(self, request: Request) -> dict[str, Any]:
@@ -193,13 +193,13 @@ class Datasets:
 
     @route("GET", "/dataset/v1.0{ws}/datasets/query/savedDatasetId={saved}")
     def by_saved(self, request: Request, saved: str) -> dict[str, Any]:
-        found = [v for versions in self._versions.values() for v in versions if v["latest"]["savedDatasetId"] == saved]
-        return paged(found, request, self._workspace.page_size, "continuationToken", "continuationToken")
+        matches = [v for versions in self._versions.values() for v in versions if v["latest"]["savedDatasetId"] == saved]
+        return paged(matches, request, self._workspace.page_size, "continuationToken", "continuationToken")
 
     @route("GET", "/dataset/v1.0{ws}/datasets/{dataset}/definitions")
     def versions(self, request: Request, dataset: str) -> dict[str, Any]:
-        found = [v["latest"] for versions in self._versions.values() for v in versions if v["datasetId"] == dataset]
-        return paged(found, request, self._workspace.page_size, "continuationToken", "continuationToken")
+        matches = [v["latest"] for versions in self._versions.values() for v in versions if v["datasetId"] == dataset]
+        return paged(matches, request, self._workspace.page_size, "continuationToken", "continuationToken")
 
     @route("GET", "/dataset/v1.0{ws}/datasets/{dataset}/definitions/{version}")
     def one_version(self, request: Request, dataset: str, version: str) -> dict[str, Any]:
@@ -210,12 +210,12 @@ class Datasets:
 
     @route("PUT", "/dataset/v1.0{ws}/datasets/{dataset}")
     def change(self, request: Request, dataset: str) -> dict[str, Any]:
-        found = [v for versions in self._versions.values() for v in versions if v["datasetId"] == dataset]
-        if not found:
+        matches = [v for versions in self._versions.values() for v in versions if v["datasetId"] == dataset]
+        if not matches:
             raise not_found("Dataset", dataset)
-        for known in found:
-            known.update({key: request.json[key] for key in ("description", "tags") if key in request.json}, modifiedTime=now())
-        return found[-1]
+        for version in matches:
+            version.update({key: request.json[key] for key in ("description", "tags") if key in request.json}, modifiedTime=now())
+        return matches[-1]
 
     @route("DELETE", "/dataset/v1.0{ws}/datasets/{name}")
     def unregister(self, request: Request, name: str) -> Reply:
@@ -225,8 +225,8 @@ class Datasets:
 
     @route("POST", "/dataset/v1.0{ws}/saveddatasets")
     def ensure_saved(self, request: Request) -> dict[str, Any]:
-        given = request.json
-        return self.save(given["datasetType"], given["dataflowJson"], given.get("properties"))
+        body = request.json
+        return self.save(body["datasetType"], body["dataflowJson"], body.get("properties"))
 
     @route("GET", "/dataset/v1.0{ws}/saveddatasets/{saved}")
     def get_saved(self, request: Request, saved: str) -> dict[str, Any]:
@@ -258,5 +258,5 @@ def _dataflow(text: str) -> str:
 
 def _glob(pattern: str) -> str:
     """As a regular expression: `**/` any folders, `**` anything, `*` and `?` within a name."""
-    found = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(found.get(part, re.escape(part)) for part in re.split(r"(\*\*/|\*\*|\*|\?)", pattern))
+    patterns = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(patterns.get(part, re.escape(part)) for part in re.split(r"(\*\*/|\*\*|\*|\?)", pattern))

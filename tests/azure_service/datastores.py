@@ -70,15 +70,15 @@ class Datastores:
     @route("POST", "/datastore/v1.0{ws}/datastores")
     def register(self, request: Request) -> dict[str, Any]:
         """A container of the stand-in, made when there is none, whatever credentials it is registered with."""
-        given = request.json
-        if given["name"] in self._containers and request.asked("createIfNotExists").lower() != "true":
-            raise Refusal(400, "UserError", f"Another datastore with name {given['name']} already exists.")
-        section = given.get("azureStorageSection") or {}
-        if given["dataStoreType"] != "AzureBlob":
+        body = request.json
+        if body["name"] in self._containers and request.asked("createIfNotExists").lower() != "true":
+            raise Refusal(400, "UserError", f"Another datastore with name {body['name']} already exists.")
+        section = body.get("azureStorageSection") or {}
+        if body["dataStoreType"] != "AzureBlob":
             raise Refusal(400, "UserError", "Only blob containers are played here.")
-        self._containers[given["name"]] = f"{section['accountName']}/{section['containerName']}"
-        self._workspace.blobs.make_container(self._containers[given["name"]])
-        return self._described(given["name"])
+        self._containers[body["name"]] = f"{section['accountName']}/{section['containerName']}"
+        self._workspace.blobs.make_container(self._containers[body["name"]])
+        return self._described(body["name"])
 
     @route("DELETE", "/datastore/v1.0{ws}/datastores/{name}")
     def delete(self, request: Request, name: str) -> Reply:

@@ -24,20 +24,20 @@ class Environments:
 
     def register(self, name: str, definition: dict[str, Any]) -> dict[str, Any]:
         """The next version; the latest one again when nothing in it changed, as the service does."""
-        given = {key[:1].lower() + key[1:]: value for key, value in definition.items() if key.lower() != "version"} | {"name": name}
+        values = {key[:1].lower() + key[1:]: value for key, value in definition.items() if key.lower() != "version"} | {"name": name}
         with self._lock:
-            known = self._versions.setdefault(name, [])
-            if not known or {key: value for key, value in known[-1].items() if key != "version"} != given:
-                known.append(given | {"version": str(len(known) + 1)})
-            return known[-1]
+            versions = self._versions.setdefault(name, [])
+            if not versions or {key: value for key, value in versions[-1].items() if key != "version"} != values:
+                versions.append(values | {"version": str(len(versions) + 1)})
+            return versions[-1]
 
     def get_version(self, name: str, version: str | None = None) -> dict[str, Any]:
         """Raises Refusal where there is none."""
-        known = self._versions.get(name, [])
-        found = [one for one in known if one["version"] == version] if version else known[-1:]
-        if not found:
+        versions = self._versions.get(name, [])
+        matches = [environment for environment in versions if environment["version"] == version] if version else versions[-1:]
+        if not matches:
             raise Refusal(404, "UserError", f"Environment {name}{f':{version}' if version else ''} not found.")
-        return found[0]
+        return matches[0]
 
     @route("GET", "/environment/v1.0{ws}/environments/")
     def list(self, request: Request) -> dict[str, Any]:

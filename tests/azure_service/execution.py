@@ -71,17 +71,17 @@ class Execution(threading.Thread):
             "azureml.nodeid": node["Id"],
             "azureml.pipelinerunid": self._run["Id"],
         }
-        words = {"runType": "azureml.StepRun", "name": module["Name"], "displayName": module["Name"], "tags": of, "properties": properties}
-        return words | {"target": StepWords(node, module, {}).parameters.get("Target")}
+        values = {"runType": "azureml.StepRun", "name": module["Name"], "displayName": module["Name"], "tags": of, "properties": properties}
+        return values | {"target": StepWords(node, module, {}).parameters.get("Target")}
 
     def _carry_out(self, node: dict[str, Any]) -> tuple[str, str]:
         """Returns the step's status in the end, and what went wrong."""
         history, child = self._workspace.history, self._children[node["Id"]]
-        words = StepWords(node, self._modules[node["ModuleId"]], self._run["ParameterAssignments"])
-        earlier = self._earlier(node, words)
+        step = StepWords(node, self._modules[node["ModuleId"]], self._run["ParameterAssignments"])
+        earlier = self._earlier(node, step)
         if earlier:
             return self._reuse(node, earlier)
-        self._locations[node["Id"]] = {name: f"azureml/{child}/{name}" for name in words.outputs}
+        self._locations[node["Id"]] = {name: f"azureml/{child}/{name}" for name in step.outputs}
         history.set_status(child, "Queued")
         since = time.monotonic()
         while (left := since + self._workspace.queue_seconds - time.monotonic()) > 0 and not self._cancelled.is_set():
@@ -91,15 +91,15 @@ class Execution(threading.Thread):
             return "Canceled", ""
         folder = self._workspace.folder / "runs" / child
         try:
-            self._check_target(words)
-            local = LocalRun(self._workspace, words, self._inputs(node), folder)
+            self._check_target(step)
+            local = LocalRun(self._workspace, step, self._inputs(node), folder)
         except (Refusal, StudioError) as error:
             history.set_status(child, "Failed", str(error))
             return "Failed", str(error)
         status, error = self._follow(local, child)
         if status == "Completed":
             self._publish(local, node["Id"])
-            self._workspace.completed[self._key(node, words)] = (child, self._locations[node["Id"]])
+            self._workspace.completed[self._key(node, step)] = (child, self._locations[node["Id"]])
         history.set_status(child, status, error)
         shutil.rmtree(folder, ignore_errors=True)
         return status, error
@@ -141,21 +141,21 @@ class Execution(threading.Thread):
 
     # ---- what a step needs ----------------------------------------------------------------------------------------------------
 
-    def _check_target(self, words: StepWords) -> None:
-        target = words.parameters.get("Target", "")
+    def _check_target(self, step: StepWords) -> None:
+        target = step.parameters.get("Target", "")
         most = self._workspace.computes.max_nodes(target)
-        if words.node_count > most:
-            raise Refusal(400, "UserError", f"The step asks for {words.node_count} nodes; compute target {target} has {most} at most.")
+        if step.node_count > most:
+            raise Refusal(400, "UserError", f"The step asks for {step.node_count} nodes; compute target {target} has {most} at most.")
 
     def _inputs(self, node: dict[str, Any]) -> dict[str, str]:
         """The saved dataset at each input port."""
-        found = {}
-        datasets = {one["Id"]: one["DataSetDefinition"] for one in self._graph.get("DatasetNodes") or []}
+        inputs = {}
+        datasets = {dataset["Id"]: dataset["DataSetDefinition"] for dataset in self._graph.get("DatasetNodes") or []}
         for edge in self._graph.get("Edges") or []:
-            there, here = edge["SourceOutputPort"], edge["DestinationInputPort"]
-            if here["NodeId"] == node["Id"] and there["NodeId"] in datasets:
-                found[here["PortName"]] = self._saved_id(datasets[there["NodeId"]])
-        return found
+            source, target = edge["SourceOutputPort"], edge["DestinationInputPort"]
+            if target["NodeId"] == node["Id"] and source["NodeId"] in datasets:
+                inputs[target["PortName"]] = self._saved_id(datasets[source["NodeId"]])
+        return inputs
 
     def _saved_id(self, definition: dict[str, Any]) -> str:
         assigned = self._run["DataSetDefinitionValueAssignments"].get(definition.get("ParameterName") or "")
@@ -166,13 +166,13 @@ class Execution(threading.Thread):
 
     # ---- reuse ----------------------------------------------------------------------------------------------------------------
 
-    def _key(self, node: dict[str, Any], words: StepWords) -> str:
-        return json.dumps([node["ModuleId"], words.arguments, sorted(self._inputs(node).items())])
+    def _key(self, node: dict[str, Any], step: StepWords) -> str:
+        return json.dumps([node["ModuleId"], step.arguments, sorted(self._inputs(node).items())])
 
-    def _earlier(self, node: dict[str, Any], words: StepWords) -> tuple[str, dict[str, str]] | None:
+    def _earlier(self, node: dict[str, Any], step: StepWords) -> tuple[str, dict[str, str]] | None:
         """The completed child run, with its outputs' places, that this one would repeat; where the step may be reused."""
         may = self._modules[node["ModuleId"]]["IsDeterministic"] and not node.get("RegenerateOutput")
-        return self._workspace.completed.get(self._key(node, words)) if may else None
+        return self._workspace.completed.get(self._key(node, step)) if may else None
 
     def _reuse(self, node: dict[str, Any], earlier: tuple[str, dict[str, str]]) -> tuple[str, str]:
         child = self._workspace.history.run(self._children[node["Id"]])
@@ -195,14 +195,14 @@ class Execution(threading.Thread):
     def outputs(self, node: str) -> dict[str, Any]:
         """Where a step's outputs are, as NodeOutput."""
         account, _, container = self._workspace.container.partition("/")
-        found = {}
+        outputs = {}
         for name, path in self._locations.get(node, {}).items():
             place = {"Container": container, "SasToken": None, "Uri": None, "Account": account, "RelativePath": path}
             reference = {"Type": "AzureBlob", "AzureBlobReference": place | {"AmlDataStoreName": DEFAULT}}
             location = {"StorageType": "DataReference", "StorageId": None, "Uri": None, "DataReference": reference}
             sizes = {"LogicalSizeInBytes": 1, "PhysicalSizeInBytes": 1, "Hash": None}
-            found[name] = {"DataTypeId": "AnyFile", "DataLocation": location} | sizes
-        return found
+            outputs[name] = {"DataTypeId": "AnyFile", "DataLocation": location} | sizes
+        return outputs
 
     def log(self, node: str, kind: str) -> bytes:
         """STDOUT, STDERR or JobLog of a step: of all its workers, one after the other."""

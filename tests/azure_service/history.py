@@ -33,7 +33,7 @@ class History:
     def experiment(self, name: str) -> dict[str, Any]:
         """The experiment of that name, made when there is none."""
         with self._lock:
-            made = {
+            run = {
                 "experimentId": str(uuid.uuid4()),
                 "name": name,
                 "description": "",
@@ -41,7 +41,7 @@ class History:
                 "tags": {},
                 "archivedTime": None,
             }
-            return self._experiments.setdefault(name, made)
+            return self._experiments.setdefault(name, run)
 
     def add_run(self, experiment: str, run_id: str, parent: str | None = None, **values: Any) -> dict[str, Any]:
         """A new run, NotStarted."""
@@ -150,28 +150,32 @@ class History:
     @route("PATCH", "/history/v1.0{ws}/experimentids/{identity}")
     def change_experiment(self, request: Request, identity: str) -> dict[str, Any]:
         experiment = self.experiment_by_id(request, identity)
-        given = request.json
-        experiment["tags"] |= given.get("tags") or {}
-        if given.get("description") is not None:
-            experiment["description"] = given["description"]
-        if given.get("archive") is not None:
-            experiment["archivedTime"] = now() if given["archive"] else None
+        body = request.json
+        experiment["tags"] |= body.get("tags") or {}
+        if body.get("description") is not None:
+            experiment["description"] = body["description"]
+        if body.get("archive") is not None:
+            experiment["archivedTime"] = now() if body["archive"] else None
         return experiment
 
     @route("POST", "/history/v1.0{ws}/experiments:query")
     def experiments(self, request: Request) -> dict[str, Any]:
-        asked = request.json or {}
-        items = [one for one in self._experiments.values() if not one["archivedTime"] or asked.get("viewType") != "ActiveOnly"]
-        return self._page(items, asked.get("top"), asked.get("continuationToken"))
+        body = request.json or {}
+        items = [
+            experiment
+            for experiment in self._experiments.values()
+            if not experiment["archivedTime"] or body.get("viewType") != "ActiveOnly"
+        ]
+        return self._page(items, body.get("top"), body.get("continuationToken"))
 
     # ---- runs -----------------------------------------------------------------------------------------------------------------
 
     @route("POST", "/history/v1.0{ws}/experiments/{experiment}/runs:query")
     def query(self, request: Request, experiment: str) -> dict[str, Any]:
-        asked = request.json or {}
-        wanted = run_filter(asked.get("filter"))
-        found = in_order([run for run in self._of_experiment(experiment) if wanted(run)], asked.get("orderby"))
-        return self._page(found, asked.get("top"), asked.get("continuationToken"))
+        body = request.json or {}
+        wanted = run_filter(body.get("filter"))
+        runs = in_order([run for run in self._of_experiment(experiment) if wanted(run)], body.get("orderby"))
+        return self._page(runs, body.get("top"), body.get("continuationToken"))
 
     @route("GET", "/history/v1.0{ws}/runs/{run_id}")
     def get_run(self, request: Request, run_id: str) -> dict[str, Any]:
@@ -222,14 +226,14 @@ class History:
     @route("GET", "/history/v1.0{ws}/experiments/{experiment}/runs/{run_id}/children")
     def get_children(self, request: Request, experiment: str, run_id: str) -> dict[str, Any]:
         self.run(run_id)
-        found = in_order(self.children(run_id), request.asked("$orderby") or None)
-        return self._page(found, int(request.asked("$top", "0")), request.asked("$continuationToken"))
+        runs = in_order(self.children(run_id), request.asked("$orderby") or None)
+        return self._page(runs, int(request.asked("$top", "0")), request.asked("$continuationToken"))
 
     @route("GET", "/history/v1.0{ws}/experiments/{experiment}/runs/{run_id}/details")
     def details(self, request: Request, experiment: str, run_id: str) -> dict[str, Any]:
         run = self.run(run_id)
-        kept = ("runId", "target", "status", "startTimeUtc", "endTimeUtc", "error", "warnings", "properties", "runDefinition")
-        return {key: run[key] for key in kept} | {
+        names = ("runId", "target", "status", "startTimeUtc", "endTimeUtc", "error", "warnings", "properties", "runDefinition")
+        return {key: run[key] for key in names} | {
             "services": {},
             "inputDatasets": [],
             "outputDatasets": [],
@@ -253,8 +257,8 @@ class History:
 
     @route("POST", "/metric/v2.0{ws}/runs/{run_id}/list")
     def metrics(self, request: Request, run_id: str) -> dict[str, Any]:
-        told = [{"metricKey": {"name": one["name"]}, "columns": one["columns"]} for one in self._metrics.get(run_id, [])]
-        return {"value": told, "continuationToken": None}
+        metrics = [{"metricKey": {"name": metric["name"]}, "columns": metric["columns"]} for metric in self._metrics.get(run_id, [])]
+        return {"value": metrics, "continuationToken": None}
 
     @route("POST", "/metric/v2.0{ws}/runs/{run_id}/full")
     def full_metric(self, request: Request, run_id: str) -> dict[str, Any]:

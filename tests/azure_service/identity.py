@@ -48,29 +48,29 @@ class Identity:
         """Raises Refusal unless the request bears a token of ours that has not expired."""
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self._valid_until.get(token, 0) < time.time():
-            words = "Bearer token not provided." if not token else "The access token has expired or is not valid."
+            message = "Bearer token not provided." if not token else "The access token has expired or is not valid."
             challenge = f'Bearer authorization_uri="https://login.microsoftonline.com/{TENANT}", error="invalid_token"'
-            raise Refusal(401, "AuthenticationFailed", words, {"WWW-Authenticate": challenge})
+            raise Refusal(401, "AuthenticationFailed", message, {"WWW-Authenticate": challenge})
 
     @route("GET", "/common/discovery/instance", host="login")
     def instances(self, request: Request) -> dict[str, Any]:
-        here = "login.microsoftonline.com"
+        host = "login.microsoftonline.com"
         return {
-            "tenant_discovery_endpoint": f"https://{here}/common/.well-known/openid-configuration",
+            "tenant_discovery_endpoint": f"https://{host}/common/.well-known/openid-configuration",
             "api-version": "1.1",
-            "metadata": [{"preferred_network": here, "preferred_cache": here, "aliases": [here]}],
+            "metadata": [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}],
         }
 
     @route("GET", "/{tenant}/v2.0/.well-known/openid-configuration", host="login")
     def openid(self, request: Request, tenant: str) -> dict[str, str]:
         if tenant not in (TENANT, "organizations", "common"):
             raise Refusal(400, "invalid_tenant", f"AADSTS90002: Tenant '{tenant}' not found.")
-        here = f"https://login.microsoftonline.com/{tenant}"
+        authority = f"https://login.microsoftonline.com/{tenant}"
         return {
-            "token_endpoint": f"{here}/oauth2/v2.0/token",
-            "authorization_endpoint": f"{here}/oauth2/v2.0/authorize",
-            "device_authorization_endpoint": f"{here}/oauth2/v2.0/devicecode",
-            "issuer": f"{here}/v2.0",
+            "token_endpoint": f"{authority}/oauth2/v2.0/token",
+            "authorization_endpoint": f"{authority}/oauth2/v2.0/authorize",
+            "device_authorization_endpoint": f"{authority}/oauth2/v2.0/devicecode",
+            "issuer": f"{authority}/v2.0",
         }
 
     @route("POST", "/{tenant}/oauth2/v2.0/token", host="login")
@@ -115,9 +115,9 @@ class Identity:
     def device_code(self, request: Request, tenant: str) -> dict[str, Any]:
         page, code = "https://microsoft.com/devicelogin", uuid.uuid4().hex[:9].upper()
         self._device_codes[code] = uuid.uuid4().hex
-        words = f"To sign in, use a web browser to open the page {page} and enter the code {code} to authenticate."
+        message = f"To sign in, use a web browser to open the page {page} and enter the code {code} to authenticate."
         times = {"expires_in": 900, "interval": 1}
-        return {"user_code": code, "device_code": self._device_codes[code], "verification_uri": page, "message": words} | times
+        return {"user_code": code, "device_code": self._device_codes[code], "verification_uri": page, "message": message} | times
 
     def confirm_device_code(self, code: str) -> None:
         """What a person does who enters the code on that page."""
@@ -156,8 +156,13 @@ class Identity:
     @route("GET", f"{_IN_SUBSCRIPTION}/resources", host="management")
     def resources(self, request: Request, subscription: str) -> dict[str, Any]:
         """What `Workspace.list` asks for: the workspaces, by a filter that asks for no other kind."""
-        kept = ("id", "name", "type", "location", "tags")
-        return {"value": [{key: told[key] for key in kept} for told in (one.described() for one in self._cloud.workspaces.values())]}
+        names = ("id", "name", "type", "location", "tags")
+        return {
+            "value": [
+                {key: description[key] for key in names}
+                for description in (workspace.described() for workspace in self._cloud.workspaces.values())
+            ]
+        }
 
     @route("GET", f"{_IN_SUBSCRIPTION}/providers/Microsoft.MachineLearningServices/locations/{{region}}/vmSizes", host="management")
     def sizes(self, request: Request, subscription: str, region: str) -> dict[str, Any]:
@@ -178,5 +183,5 @@ def _token(claims: dict[str, Any]) -> str:
     return ".".join((_encoded({"alg": "none", "typ": "JWT"}), _encoded(claims), "c2ln"))
 
 
-def _refused(error: str, words: str, status: int = 400) -> Reply:
-    return Reply({"error": error, "error_description": words, "error_codes": [], "correlation_id": str(uuid.uuid4())}, status)
+def _refused(error: str, message: str, status: int = 400) -> Reply:
+    return Reply({"error": error, "error_description": message, "error_codes": [], "correlation_id": str(uuid.uuid4())}, status)

@@ -47,12 +47,12 @@ class Models:
 
     def files(self, model: dict[str, Any]) -> dict[str, bytes]:
         """What the model consists of: contents by path, which starts with the name of its file or folder."""
-        found: dict[str, bytes] = {}
+        files: dict[str, bytes] = {}
         for artifact in self._assets[model["url"].rpartition("/")[2]]["artifacts"]:
             prefix = artifact["prefix"].rstrip("/")
             for name in self._workspace.artifacts.below(prefix):
-                found[name[len(prefix.rpartition("/")[0]) + 1 :]] = self._workspace.artifacts.content(name)
-        return found
+                files[name[len(prefix.rpartition("/")[0]) + 1 :]] = self._workspace.artifacts.content(name)
+        return files
 
     @route("POST", "/modelmanagement/v1.0{ws}/assets")
     def create_asset(self, request: Request) -> dict[str, Any]:
@@ -75,22 +75,22 @@ class Models:
 
     @route("GET", "/modelmanagement/v1.0{ws}/models")
     def list(self, request: Request) -> dict[str, Any]:
-        found = self.all()
+        models = self.all()
         if name := request.asked("name"):
-            found = [model for model in found if model["name"] == name]
+            models = [model for model in models if model["name"] == name]
         if run := request.asked("runId"):
-            found = [model for model in found if model.get("runId") == run]
+            models = [model for model in models if model.get("runId") == run]
         if version := request.asked("version"):
-            found = [model for model in found if str(model["version"]) == version]
+            models = [model for model in models if str(model["version"]) == version]
         for tag in filter(None, request.asked("tags").split(",")):
             key, has_value, value = tag.partition("=")
-            found = [m for m in found if key in m["kvTags"] and (not has_value or m["kvTags"][key] == value)]
+            models = [m for m in models if key in m["kvTags"] and (not has_value or m["kvTags"][key] == value)]
         if request.asked("latestVersionOnly").lower() == "true":
-            found = [next(group) for _, group in itertools.groupby(sorted(found, key=_newest), key=lambda model: model["name"])]
-        asked = int(request.asked("count", "0"))
-        if not asked:
-            return paged(found, request, self._workspace.page_size, "$skipToken", "nextLink")
-        return paged(found, request, min(asked, self._workspace.page_size), "$skipToken", "nextLink")
+            models = [next(group) for _, group in itertools.groupby(sorted(models, key=_newest), key=lambda model: model["name"])]
+        count = int(request.asked("count", "0"))
+        if not count:
+            return paged(models, request, self._workspace.page_size, "$skipToken", "nextLink")
+        return paged(models, request, min(count, self._workspace.page_size), "$skipToken", "nextLink")
 
     @route("GET", "/modelmanagement/v1.0{ws}/models/{model}")
     def get(self, request: Request, model: str) -> dict[str, Any]:
@@ -100,17 +100,17 @@ class Models:
 
     @route("PATCH", "/modelmanagement/v1.0{ws}/models/{model}")
     def change(self, request: Request, model: str) -> dict[str, Any]:
-        known = self.get(request, model)
+        stored = self.get(request, model)
         for change in request.json:
             field, _, key = change["path"].removeprefix("/").partition("/")
             if not key:
-                known[field] = change.get("value")
+                stored[field] = change.get("value")
             elif change["op"] == "remove":
-                known[field].pop(key, None)
+                stored[field].pop(key, None)
             else:
-                known[field][key] = change["value"]
-        known["modifiedTime"] = now()
-        return known
+                stored[field][key] = change["value"]
+        stored["modifiedTime"] = now()
+        return stored
 
     @route("DELETE", "/modelmanagement/v1.0{ws}/models/{model}")
     def delete(self, request: Request, model: str) -> Reply:

@@ -35,27 +35,27 @@ class StepWords:
     @cached_property
     def parameters(self) -> dict[str, str]:
         """The node's parameters by name, pipeline parameters filled in (ValueType 1)."""
-        defaults = {one["Name"]: one.get("DefaultValue") for one in self._module["StructuredInterface"]["Parameters"]}
-        for one in self._node["ModuleParameters"]:
-            value = one.get("Value")
-            if one["ValueType"] in ("1", "GraphParameterName"):
-                value = self._assigned.get(value, defaults.get(one["Name"]))
-            defaults[one["Name"]] = value if value is not None else defaults.get(one["Name"])
+        defaults = {parameter["Name"]: parameter.get("DefaultValue") for parameter in self._module["StructuredInterface"]["Parameters"]}
+        for parameter in self._node["ModuleParameters"]:
+            value = parameter.get("Value")
+            if parameter["ValueType"] in ("1", "GraphParameterName"):
+                value = self._assigned.get(value, defaults.get(parameter["Name"]))
+            defaults[parameter["Name"]] = value if value is not None else defaults.get(parameter["Name"])
         return {name: str(value) for name, value in defaults.items() if value is not None}
 
     @cached_property
     def arguments(self) -> list[tuple[str, str]]:
         """The command line as (kind, text): `Literal`, or `Input` and `Output` with the port's name."""
-        found = []
-        for one in self._module["StructuredInterface"]["Arguments"]:
-            kind, value = one["ValueType"], one["Value"]
+        arguments = []
+        for argument in self._module["StructuredInterface"]["Arguments"]:
+            kind, value = argument["ValueType"], argument["Value"]
             if kind == "Parameter":
-                found.append(("Literal", self.parameters.get(value, "")))
+                arguments.append(("Literal", self.parameters.get(value, "")))
             elif value.startswith(_SIDE_INPUT):
-                found.append(("Input", value.removeprefix(_SIDE_INPUT)))
+                arguments.append(("Input", value.removeprefix(_SIDE_INPUT)))
             else:
-                found.append((kind, value))
-        return found
+                arguments.append((kind, value))
+        return arguments
 
     @property
     def runtime(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class StepWords:
 
     @property
     def outputs(self) -> list[str]:
-        return [one["Name"] for one in self._module["StructuredInterface"]["Outputs"] if not one.get("SkipProcessing")]
+        return [output["Name"] for output in self._module["StructuredInterface"]["Outputs"] if not output.get("SkipProcessing")]
 
     @property
     def snapshot(self) -> str:
@@ -78,13 +78,13 @@ class StepWords:
         own: dict[str, str] = {}
         inputs: list[str] = []
         others: list[tuple[str, str]] = []
-        words = iter(self.arguments)
-        for kind, text in words:
+        arguments = iter(self.arguments)
+        for kind, text in arguments:
             name = text.removeprefix("--")
             if kind == "Literal" and (name in TABLE or name in _OF_THE_RUNTIME):
-                own[name] = next(words)[1]
+                own[name] = next(arguments)[1]
             elif kind == "Literal" and name.startswith(("input_fds_", "input_ds_")):
-                inputs.append(next(words)[1])
+                inputs.append(next(arguments)[1])
             else:
                 others.append((kind, text))
         return own, inputs, others
@@ -93,22 +93,22 @@ class StepWords:
 class LocalRun:
     """A step, submitted to a local workspace in `folder`. Raises Refusal or StudioError where it can't be."""
 
-    def __init__(self, workspace: CloudWorkspace, words: StepWords, inputs: dict[str, str], folder: Path) -> None:
-        if "scoring_module_name" not in words.split()[0]:
+    def __init__(self, workspace: CloudWorkspace, step: StepWords, inputs: dict[str, str], folder: Path) -> None:
+        if "scoring_module_name" not in step.split()[0]:
             raise Refusal(400, "UserError", "The stand-in carries out steps of the kind ParallelRunStep only.")
         self._local = LocalWorkspace(folder / "home")
         self._cloud, self._folder = workspace, folder
         source = folder / "source"
-        workspace.snapshots.write(words.snapshot, source)
+        workspace.snapshots.write(step.snapshot, source)
         self._write_models()
-        own, ports, others = words.split()
+        own, ports, others = step.split()
         side = {port: name for (_, name), (kind, port) in pairwise(others) if kind == "Input"}
         datasets = {port: self._dataset(port, saved) for port, saved in inputs.items()}
         request = RunRequest(
             models=(),
             datasets=tuple(datasets[port] for port in ports),
             entry_script=str(source / own["scoring_module_name"]),
-            settings=self._settings(own, words),
+            settings=self._settings(own, step),
             source_directory=str(source),
             arguments=tuple(_user_arguments(others)),
             side_inputs={name.removeprefix("--"): datasets[port] for port, name in side.items()},
@@ -118,37 +118,39 @@ class LocalRun:
 
     def _dataset(self, port: str, saved: str) -> str:
         """Registers what is at an input port; returns the local reference."""
-        found = self._cloud.datasets.files(saved)
-        if not found.files:
+        files = self._cloud.datasets.files(saved)
+        if not files.files:
             raise Refusal(400, "UserError", f"The dataset at input {port} has no files.")
-        types = _types_of(found.transformations)
+        types = _types_of(files.transformations)
         folder = self._folder / "inputs" / port
-        found.write(self._cloud.blobs, folder)
+        files.write(self._cloud.blobs, folder)
         name = f"input-{len(self._local.datasets()) + 1}"
-        made = self._local.register_dataset(name, folder, type=found.type, partition_format=found.partition_format)
-        keys = PartitionFormat.parse(found.partition_format).keys if found.partition_format else ()
+        dataset = self._local.register_dataset(name, folder, type=files.type, partition_format=files.partition_format)
+        keys = PartitionFormat.parse(files.partition_format).keys if files.partition_format else ()
         types = {column: type_ for column, type_ in types.items() if column not in keys or type_ != "string"}
-        if isinstance(made, TabularDataset) and types.items() - {(name, _AZURE_TYPES.get(dtype, "string")) for name, dtype in made.columns}:
-            raise Refusal(400, "UserError", f"The stand-in gives columns the types that pandas does, {made.columns}, not {types}.")
-        return made.reference
+        if isinstance(dataset, TabularDataset) and types.items() - {
+            (name, _AZURE_TYPES.get(dtype, "string")) for name, dtype in dataset.columns
+        }:
+            raise Refusal(400, "UserError", f"The stand-in gives columns the types that pandas does, {dataset.columns}, not {types}.")
+        return dataset.reference
 
     def _write_models(self) -> None:
         """All models of the workspace under their own versions, where `_settings` lets Model.get_model_path look."""
-        for told in self._cloud.models.all():
-            for name, content in self._cloud.models.files(told).items():
-                path = self._folder / "azureml-models" / told["name"] / str(told["version"]) / name
+        for model in self._cloud.models.all():
+            for name, content in self._cloud.models.files(model).items():
+                path = self._folder / "azureml-models" / model["name"] / str(model["version"]) / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
 
-    def _settings(self, own: dict[str, str], words: StepWords) -> ParallelRunSettings:
+    def _settings(self, own: dict[str, str], step: StepWords) -> ParallelRunSettings:
         values: dict[str, Any] = {name: text for name, text in own.items() if name in TABLE}
         if keys := values.get("partition_keys"):
             values["partition_keys"] = json.loads(keys)
             values.pop("mini_batch_size", None)
-        given = {name: text for name, text in (words.runtime.get("environmentVariables") or {}).items() if text is not None}
+        variables_given = {name: text for name, text in (step.runtime.get("environmentVariables") or {}).items() if text is not None}
         # On Azure a script finds its models by Model.get_model_path alone, and there is no AZUREML_MODEL_DIR.
-        variables = given | {"AML_APP_ROOT": str(self._folder)}
-        return ParallelRunSettings.from_dict(values | {"node_count": words.node_count, "environment_variables": variables})
+        variables = variables_given | {"AML_APP_ROOT": str(self._folder)}
+        return ParallelRunSettings.from_dict(values | {"node_count": step.node_count, "environment_variables": variables})
 
     def now(self) -> Run:
         return self._local.runs.get(self._id)
@@ -177,20 +179,20 @@ def _types_of(steps: list[dict[str, Any]]) -> dict[str, str]:
     """The types that a dataflow gives its columns. Raises Refusal for steps that the local runtime has nothing for."""
     types = {}
     for step in steps:
-        ((verb, words),) = step.items()
+        ((verb, value),) = step.items()
         if verb == "convert_column_types":
-            types = {one["columns"]: one["column_type"] for one in words}
-        elif verb == "read_delimited" and (words["header"], words["delimiter"]) != ("all_files_same_headers", ","):
+            types = {conversion["columns"]: conversion["column_type"] for conversion in value}
+        elif verb == "read_delimited" and (value["header"], value["delimiter"]) != ("all_files_same_headers", ","):
             raise Refusal(400, "UserError", "The stand-in reads delimited files with commas and a header only.")
         elif verb not in _PLAYED:
             raise Refusal(400, "UserError", f"The stand-in does not play the step {verb} of a dataset.")
     return types
 
 
-def _user_arguments(words: list[tuple[str, str]]) -> list[str]:
+def _user_arguments(arguments: list[tuple[str, str]]) -> list[str]:
     """Those that are no side input: the local workspace passes these itself."""
-    kept = []
-    for (kind, text), following in zip(words, [*words[1:], ("", "")], strict=False):
+    user_arguments = []
+    for (kind, text), following in zip(arguments, [*arguments[1:], ("", "")], strict=False):
         if kind == "Literal" and following[0] != "Input":
-            kept.append(text)
-    return kept
+            user_arguments.append(text)
+    return user_arguments

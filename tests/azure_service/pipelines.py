@@ -23,8 +23,8 @@ _STEP_STATUS = {"Completed": "Finished", "CancelRequested": "Running", "Preparin
 
 def entity(identity: str | None = None, **values: Any) -> dict[str, Any]:
     """What all things of this service have, in its PascalCase."""
-    made = {"Id": identity or str(uuid.uuid4()), "Etag": f'"{uuid.uuid4()}"', "CreatedDate": now(), "LastModifiedDate": now()}
-    return made | {"EntityStatus": "0"} | values
+    entity = {"Id": identity or str(uuid.uuid4()), "Etag": f'"{uuid.uuid4()}"', "CreatedDate": now(), "LastModifiedDate": now()}
+    return entity | {"EntityStatus": "0"} | values
 
 
 class Pipelines:
@@ -52,7 +52,7 @@ class Pipelines:
     def make_run(self, graph: str, experiment: str, creation: dict[str, Any], **values: Any) -> dict[str, Any]:
         """A run of that graph that is not submitted yet. `creation` are the SDK's words on it; `values` more of its fields."""
         nodes = self._graph(graph)["graph"]["ModuleNodes"]
-        given = {one["Name"]: one.get("DefaultValue") for one in self.interface(graph).get("Parameters") or []}
+        given = {parameter["Name"]: parameter.get("DefaultValue") for parameter in self.interface(graph).get("Parameters") or []}
         given |= creation.get("ParameterAssignments") or {}
         properties = {"azureml.runsource": "azureml.PipelineRun", "azureml.pipelineComponent": "pipelinerun"}
         properties |= {key: str(value) for key, value in (creation.get("Properties") or {}).items()}
@@ -101,10 +101,10 @@ class Pipelines:
 
     def described(self, run: dict[str, Any]) -> dict[str, Any]:
         """The run with its status of now."""
-        told = self._workspace.history.run(run["Id"])
-        code = _PIPELINE_STATUS.get(told["status"], told["status"])
+        state = self._workspace.history.run(run["Id"])
+        code = _PIPELINE_STATUS.get(state["status"], state["status"])
         return run | {
-            "Status": {"StatusCode": code, "StatusDetail": None, "CreationTime": run["CreatedDate"], "EndTime": told["endTimeUtc"]},
+            "Status": {"StatusCode": code, "StatusDetail": None, "CreationTime": run["CreatedDate"], "EndTime": state["endTimeUtc"]},
             "HasErrors": code == "Failed",
         }
 
@@ -161,9 +161,9 @@ class Pipelines:
 
     @route("POST", "/pipelines/v1.0{ws}/PipelineRuns/Unsubmitted/CreationInfoWithGraph")
     def create(self, request: Request) -> dict[str, Any]:
-        given = request.json
-        graph = self.keep_graph(given["Graph"], given.get("GraphInterface"))
-        return self.described(self.make_run(graph, request.asked("experimentName"), given["CreationInfo"]))
+        body = request.json
+        graph = self.keep_graph(body["Graph"], body.get("GraphInterface"))
+        return self.described(self.make_run(graph, request.asked("experimentName"), body["CreationInfo"]))
 
     @route("POST", "/pipelines/v1.0{ws}/PipelineRuns/Submit/{run_id}")
     def submit_created(self, request: Request, run_id: str) -> Reply:
@@ -234,13 +234,14 @@ def _with_interface(module: dict[str, Any]) -> dict[str, Any]:
     posted = module["StructuredInterface"]
 
     def parameters(name: str) -> list[dict[str, Any]]:
-        return [{key: one.get(key) for key in ("Name", "DefaultValue", "IsOptional")} for one in posted.get(name) or []]
+        return [{key: parameter.get(key) for key in ("Name", "DefaultValue", "IsOptional")} for parameter in posted.get(name) or []]
 
     ports = {
         "Inputs": [
-            {"Name": one["Name"], "DataTypesIds": one["DataTypeIdsList"], "IsOptional": one["IsOptional"]} for one in posted["Inputs"] or []
+            {"Name": port["Name"], "DataTypesIds": port["DataTypeIdsList"], "IsOptional": port["IsOptional"]}
+            for port in posted["Inputs"] or []
         ],
-        "Outputs": [{"Name": one["Name"], "DataTypeId": one["DataTypeId"]} for one in posted["Outputs"] or []],
+        "Outputs": [{"Name": port["Name"], "DataTypeId": port["DataTypeId"]} for port in posted["Outputs"] or []],
     }
     interface = {"Parameters": parameters("Parameters"), "MetadataParameters": parameters("MetadataParameters"), "Ports": ports}
     return {"Data": module, "Interface": interface}

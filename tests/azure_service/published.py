@@ -23,15 +23,15 @@ class Published:
 
     def fire(self, schedule: str) -> str:
         """Let a schedule's time come: returns the id of the pipeline run. Raises Refusal where it is disabled."""
-        known = self._schedule(schedule)
-        _must_be_active(known, "Schedule")
-        return str(self._submit(known["PipelineId"], known["PipelineSubmissionInfo"], ScheduleId=schedule)["Id"])
+        values = self._schedule(schedule)
+        _must_be_active(values, "Schedule")
+        return str(self._submit(values["PipelineId"], values["PipelineSubmissionInfo"], ScheduleId=schedule)["Id"])
 
     def _submit(self, pipeline: str, creation: dict[str, Any], **values: Any) -> dict[str, Any]:
         known = self._pipeline(pipeline)
         _must_be_active(known, "Pipeline")
         pipelines = self._workspace.pipelines
-        known_names = {one["Name"] for one in pipelines.interface(known["GraphId"]).get("Parameters") or []}
+        known_names = {parameter["Name"] for parameter in pipelines.interface(known["GraphId"]).get("Parameters") or []}
         if unknown := sorted(set(creation.get("ParameterAssignments") or {}) - known_names):
             raise Refusal(400, "UserError", f"Pipeline {pipeline} has no parameters called {unknown}.")
         defaults = known["DataSetDefinitionValueAssignments"]
@@ -57,18 +57,18 @@ class Published:
 
     @route("POST", "/pipelines/v1.0{ws}/Pipelines/Create")
     def publish(self, request: Request) -> dict[str, Any]:
-        given = request.json
+        body = request.json
         pipeline = entity(
-            Name=given["Name"],
-            Description=given.get("Description"),
-            Version=given.get("Version"),
-            GraphId=self._workspace.pipelines.keep_graph(given["Graph"], given.get("GraphInterface")),
-            TotalRunSteps=len(given["Graph"]["ModuleNodes"]),
-            ParameterAssignments=given.get("ParameterAssignments") or {},
-            DataSetDefinitionValueAssignments=given.get("DataSetDefinitionValueAssignments") or {},
-            ContinueRunOnStepFailure=given.get("ContinueRunOnStepFailure"),
-            Properties=given.get("Properties") or {},
-            EnableNotification=given.get("EnableNotification"),
+            Name=body["Name"],
+            Description=body.get("Description"),
+            Version=body.get("Version"),
+            GraphId=self._workspace.pipelines.keep_graph(body["Graph"], body.get("GraphInterface")),
+            TotalRunSteps=len(body["Graph"]["ModuleNodes"]),
+            ParameterAssignments=body.get("ParameterAssignments") or {},
+            DataSetDefinitionValueAssignments=body.get("DataSetDefinitionValueAssignments") or {},
+            ContinueRunOnStepFailure=body.get("ContinueRunOnStepFailure"),
+            Properties=body.get("Properties") or {},
+            EnableNotification=body.get("EnableNotification"),
         )
         pipeline["Url"] = f"{API}/pipelines/v1.0{self._workspace.path}/PipelineRuns/PipelineSubmit/{pipeline['Id']}"
         self._pipelines[pipeline["Id"]] = pipeline
@@ -117,10 +117,10 @@ class Published:
 
     @route("PUT", "/pipelines/v1.0{ws}/Schedules/{schedule}")
     def change_schedule(self, request: Request, schedule: str) -> dict[str, Any]:
-        known = self._schedule(schedule)
-        kept = {key: known[key] for key in ("Id", "PipelineId", "CreatedDate", "ScheduleType", "ProvisioningStatus")}
-        known.update(request.json | kept | {"LastModifiedDate": now()})
-        return known
+        values = self._schedule(schedule)
+        description = {key: values[key] for key in ("Id", "PipelineId", "CreatedDate", "ScheduleType", "ProvisioningStatus")}
+        values.update(request.json | description | {"LastModifiedDate": now()})
+        return values
 
     @route("GET", "/pipelines/v1.0{ws}/Schedules/Pipeline/{pipeline}")
     def schedules_of(self, request: Request, pipeline: str) -> list[dict[str, Any]]:
@@ -132,22 +132,22 @@ class Published:
 
     @route("GET", "/pipelines/v1.0{ws}/PipelineRuns/Schedule/{schedule}/Last")
     def last_run_of_schedule(self, request: Request, schedule: str) -> dict[str, Any]:
-        found = self.runs_of_schedule(request, schedule)
-        if not found:
+        runs = self.runs_of_schedule(request, schedule)
+        if not runs:
             raise not_found("Pipeline run of schedule", schedule)
-        return found[0]
+        return runs[0]
 
 
-def _status(known: dict[str, Any]) -> str:
-    return _STATUS.get(known["EntityStatus"], known["EntityStatus"])
+def _status(values: dict[str, Any]) -> str:
+    return _STATUS.get(values["EntityStatus"], values["EntityStatus"])
 
 
-def _must_be_active(known: dict[str, Any], what: str) -> None:
-    if _status(known) != "Active":
-        raise Refusal(400, "UserError", f"{what} {known['Id']} is {_status(known).lower()}.")
+def _must_be_active(values: dict[str, Any], what: str) -> None:
+    if _status(values) != "Active":
+        raise Refusal(400, "UserError", f"{what} {values['Id']} is {_status(values).lower()}.")
 
 
 def _wanted(things: dict[str, dict[str, Any]], request: Request) -> list[dict[str, Any]]:
     """All, or those that are active where only these are asked for."""
     every = request.asked("activeOnly").lower() == "false"
-    return [known for known in things.values() if every or _status(known) == "Active"]
+    return [values for values in things.values() if every or _status(values) == "Active"]

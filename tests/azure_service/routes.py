@@ -54,7 +54,7 @@ class Request:
 
     def asked(self, name: str, default: str = "") -> str:
         """A query parameter, whatever its case."""
-        return next((values[0] for known, values in self.query.items() if known.lower() == name.lower()), default)
+        return next((values[0] for key, values in self.query.items() if key.lower() == name.lower()), default)
 
 
 @dataclass
@@ -162,6 +162,6 @@ def paged(items: Iterable[Any], request: Request, page_size: int, token: str, li
         if link == "nextLink":
             subscription, group, name = request.workspace or ("", "", "")
             home = f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices/workspaces/{name}"
-            kept = "".join(f"{key}={values[0]}&" for key, values in request.query.items() if key.lower() != token.lower())
-            page[link] = f"https://{request.host}{request.path.replace('{ws}', home)}?{kept}{token}={following}"
+            query = "".join(f"{key}={values[0]}&" for key, values in request.query.items() if key.lower() != token.lower())
+            page[link] = f"https://{request.host}{request.path.replace('{ws}', home)}?{query}{token}={following}"
     return page

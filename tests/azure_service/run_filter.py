@@ -34,7 +34,7 @@ def run_filter(text: str | None) -> Callable[[Run], bool]:
         parts = _split(text, operator)
         if len(parts) > 1:
             filters = [run_filter(part) for part in parts]
-            return lambda run: joined(one(run) for one in filters)
+            return lambda run: joined(condition(run) for condition in filters)
     return _comparison(text)
 
 

@@ -20,14 +20,14 @@ def put_sample(workspace: CloudWorkspace, folder: Path) -> None:
     """Register the digits model and dataset and an environment in `workspace`, and keep a training run that made the model. Takes
     seconds the first time."""
     home = folder / "sample"
-    made = make_sample(home)
+    sample = make_sample(home)
     local = open_workspace("local", home)
-    model, dataset = local.model(made.model), local.dataset(made.dataset)
+    model, dataset = local.model(sample.model), local.dataset(sample.dataset)
     path = Path(model.path)
     run = _train(workspace, path)
     url = workspace.models.add_asset(MODEL, [f"ExperimentRun/{run['dataContainerId']}/outputs/{path.name}"])
-    words = {"description": model.description, "kvTags": dict(model.tags), "framework": "ScikitLearn", "mimeType": "application/json"}
-    workspace.models.register({"name": MODEL, "url": url, "runId": run["runId"], "experimentName": EXPERIMENT} | words)
+    values = {"description": model.description, "kvTags": dict(model.tags), "framework": "ScikitLearn", "mimeType": "application/json"}
+    workspace.models.register({"name": MODEL, "url": url, "runId": run["runId"], "experimentName": EXPERIMENT} | values)
     for file in local.dataset_files(dataset, 0, dataset.file_count):
         workspace.blobs.put(workspace.container, f"digits/{file.path}", (Path(dataset.root) / file.path).read_bytes())
     workspace.datasets.register_folder(DATASET, "digits", description=dataset.description)

@@ -99,10 +99,10 @@ async def _serve(folder: Path, orders: TextIO, answers: TextIO) -> None:
     while line := await loop.run_in_executor(None, orders.readline):
         order = json.loads(line)
         try:
-            told = {"answer": await loop.run_in_executor(None, lambda: getattr(server, order.pop("verb"))(**order))}  # noqa: B023
+            answer = {"answer": await loop.run_in_executor(None, lambda: getattr(server, order.pop("verb"))(**order))}  # noqa: B023
         except Exception as error:  # noqa: BLE001 - the edge: who gave the order is told
-            told = {"error": repr(error)}
-        print(json.dumps(told), file=answers, flush=True)
+            answer = {"error": repr(error)}
+        print(json.dumps(answer), file=answers, flush=True)
     server.stop()
 
 

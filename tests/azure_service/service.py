@@ -145,7 +145,7 @@ class AzureService:
             line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"The stand-in ended with exit code {self._process.wait()}")
-        told = json.loads(line)
-        if "error" in told:
-            raise RuntimeError(f"The stand-in could not {verb}: {told['error']}")
-        return told["answer"]
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(f"The stand-in could not {verb}: {answer['error']}")
+        return answer["answer"]

@@ -58,26 +58,26 @@ class Snapshots:
     def create(self, request: Request, snapshot: str) -> dict[str, Any]:
         from urllib.parse import unquote, urlsplit
 
-        given = request.json
-        parent = given.get("ParentSnapshotId") or _NONE
+        body = request.json
+        parent = body.get("ParentSnapshotId") or _NONE
         if parent not in self._known:
             raise Refusal(400, "UserError", f"The parent snapshot {parent} was not found.")
         files = dict(self._known[parent])
-        for node in given["FileRevisionList"]["FileNodes"]:
+        for node in body["FileRevisionList"]["FileNodes"]:
             blob = unquote(urlsplit(node["BlobUri"]).path).split("/", 2)[2]
             files[node["FullName"].replace("\\", "/")] = (self._workspace.snapshot_container, blob)
-        wanted = set(_paths(given["DirTreeNode"]))
+        wanted = set(_paths(body["DirTreeNode"]))
         if missing := sorted(wanted - set(files)):
             raise Refusal(400, "UserError", f"Files of the snapshot were not uploaded: {missing}")
         self._known[snapshot] = {path: blob for path, blob in files.items() if path in wanted}
-        self._documents[snapshot] = {"id": snapshot, "root": given["DirTreeNode"], "tags": {}, "createdBy": {"userName": "Stand-in"}}
+        self._documents[snapshot] = {"id": snapshot, "root": body["DirTreeNode"], "tags": {}, "createdBy": {"userName": "Stand-in"}}
         return self._documents[snapshot]
 
 
 def _paths(node: dict[str, Any], folder: str = "") -> list[str]:
     """The files in a tree."""
-    found: list[str] = []
+    paths: list[str] = []
     for name, child in node["children"].items():
         path = f"{folder}{name}"
-        found += [path] if child["type"] == "File" else _paths(child, path + "/")
-    return found
+        paths += [path] if child["type"] == "File" else _paths(child, path + "/")
+    return paths

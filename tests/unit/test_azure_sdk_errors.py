@@ -60,7 +60,7 @@ def test_an_unprintable_service_exception_is_translated():
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "words", "hint"),
+    ("error", "kind", "message", "hint"),
     [
         (service(401), WorkspaceUnavailable, "not signed in", "Sign in again"),
         (service(403), WorkspaceUnavailable, "no permission", "AzureML Data Scientist"),
@@ -85,15 +85,15 @@ def test_an_unprintable_service_exception_is_translated():
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )  # fmt: skip
-def test_an_sdk_error_becomes_ours_with_a_hint(error, kind, words, hint):
+def test_an_sdk_error_becomes_ours_with_a_hint(error, kind, message, hint):
     ours = translated(error, "It can't be done")
     assert type(ours) is kind
-    assert words in ours.message
+    assert message in ours.message
     assert hint in ours.hint
 
 
 @pytest.mark.parametrize(
-    ("why", "words"),
+    ("why", "reason"),
     [
         (
             "ProxyError('Unable to connect to proxy', NewConnectionError('HTTPSConnection(host=a): [Errno 111] Connection refused'))",
@@ -109,25 +109,25 @@ def test_an_sdk_error_becomes_ours_with_a_hint(error, kind, words, hint):
         ("Something('new')", "there is no connection."),
     ],
 )
-def test_the_reason_for_no_connection_is_plain_text(why, words):
-    told = f"HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded with url: /datasets?a=b (Caused by {why})"
-    ours = translated(requests.exceptions.ProxyError(told), "The datasets can't be listed")
-    assert ours.message.startswith(f"The datasets can't be listed: Azure ML could not be reached. x.ms: {words}")
+def test_the_reason_for_no_connection_is_plain_text(why, reason):
+    text = f"HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded with url: /datasets?a=b (Caused by {why})"
+    ours = translated(requests.exceptions.ProxyError(text), "The datasets can't be listed")
+    assert ours.message.startswith(f"The datasets can't be listed: Azure ML could not be reached. x.ms: {reason}")
     assert "(" not in ours.message
     assert "Error" not in ours.message
 
 
 def test_a_status_is_known_where_urllib3_ended_the_retries():
-    told = "HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded (Caused by ResponseError('too many {} error responses'))"
-    busy, fault = (translated(requests.exceptions.RetryError(told.format(status)), "No") for status in (429, 503))
+    text = "HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded (Caused by ResponseError('too many {} error responses'))"
+    busy, fault = (translated(requests.exceptions.RetryError(text.format(status)), "No") for status in (429, 503))
     assert busy.message == "No: Azure still throttles the requests after all retries."
     assert fault.message == "No: Azure ML answered 503. x.ms: it keeps answering 503."
 
 
 def test_an_untrusted_certificate_is_reported_with_its_problem():
     why = "SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (_ssl.c:1000)')"
-    told = f"HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded with url: / (Caused by SSLError({why}))"
-    ours = translated(requests.exceptions.SSLError(told), "No")
+    text = f"HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded with url: / (Caused by SSLError({why}))"
+    ours = translated(requests.exceptions.SSLError(text), "No")
     assert ours.message == "No: x.ms: its certificate is not trusted: self-signed certificate."
 
 
@@ -140,23 +140,23 @@ def test_a_refused_value_is_an_error_at_its_field():
 
 def test_nothing_secret_is_shown_of_an_error():
     error = UserErrorException(f"Failed to read {SIGNED} with Bearer eyJ0.eyJ1.c2ln and client_secret=hunter2 or AccountKey=k==;x")
-    said = message_of(error)
-    assert not [secret for secret in ("Abc%2Bdef", "eyJ0", "hunter2", "k==") if secret in said]
-    assert "https://st.blob.core.windows.net/c/f" in said
+    message = message_of(error)
+    assert not [secret for secret in ("Abc%2Bdef", "eyJ0", "hunter2", "k==") if secret in message]
+    assert "https://st.blob.core.windows.net/c/f" in message
 
 
 def test_a_long_error_is_cut_to_one_line():
-    said = message_of(UserErrorException("words\n" * 1_000))
-    assert len(said) == 500
-    assert "\n" not in said
+    message = message_of(UserErrorException("words\n" * 1_000))
+    assert len(message) == 500
+    assert "\n" not in message
 
 
 def test_the_status_is_found_wherever_it_is_kept():
     inner = HttpOperationError(Deserializer(), answered(418))
     outer = RuntimeError("outer")
     outer.__cause__ = inner
-    kept = [inner, outer, UserErrorException("x", inner_exception=inner), ValueError("x")]
-    assert [status_of(error) for error in kept] == [418, 418, 418, None]
+    errors = [inner, outer, UserErrorException("x", inner_exception=inner), ValueError("x")]
+    assert [status_of(error) for error in errors] == [418, 418, 418, None]
 
 
 def test_retry_after_is_read_from_the_answer():
@@ -177,12 +177,12 @@ def test_a_bare_exception_from_the_sdk_is_translated():
 
 
 @pytest.mark.parametrize(
-    ("word", "status"),
+    ("sdk_status", "status"),
     [
         ("Finished", RunStatus.COMPLETED), ("Completed", RunStatus.COMPLETED), ("NotStarted", RunStatus.NOT_STARTED),
         ("Running", RunStatus.RUNNING), ("Failed", RunStatus.FAILED), ("Canceled", RunStatus.CANCELED), ("Queued", RunStatus.QUEUED),
         ("Preparing", RunStatus.QUEUED), ("CancelRequested", RunStatus.CANCEL_REQUESTED), ("SomethingNew", RunStatus.RUNNING),
     ],
 )  # fmt: skip
-def test_the_sdk_s_statuses_are_translated(word, status):
-    assert run_status(word) is status
+def test_the_sdk_s_statuses_are_translated(sdk_status, status):
+    assert run_status(sdk_status) is status

@@ -14,6 +14,7 @@ from dataclasses import replace
 from io import RawIOBase
 from typing import IO
 
+from services import log
 from services.connection import Connection
 from services.errors import StudioError
 
@@ -82,7 +83,9 @@ class TokenReceiver:
     def _receive(self) -> None:
         while line := self._stdin.readline():
             if line.strip():
-                self._tokens.update(Connection.from_pipe(line.decode()).tokens)
+                tokens = Connection.from_pipe(line.decode()).tokens
+                log.hide(*tokens.values())
+                self._tokens.update(tokens)
                 self._updated.set()
         self._closed = True
         self._updated.set()
