@@ -242,7 +242,7 @@ def show_outcome(run: Run) -> None:
         first, _, rest = run.error.partition("\n")
         st.error(escape(truncate(first, 1_000)), icon=":material/error:")
         traceback(rest, most=300)
-        if "ModuleNotFoundError" in first:
+        if "ModuleNotFoundError" in (run.error_code, *(failure.error_type for failure in failures_of(run))):
             st.caption(
                 "Install it in the run's environment (see Settings), or choose another environment under More settings of a new run."
             )

@@ -342,6 +342,11 @@ class Failure:
     error: str
     """First the line a person should see, then the traceback; empty for a short return."""
 
+    @property
+    def error_type(self) -> str:
+        """The exception's class, with which its line begins: `ValueError`; empty for a short return."""
+        return self.error.partition("\n")[0].partition(":")[0]
+
 
 # ---- where a prediction comes from ------------------------------------------------------------------------------------------------
 

@@ -221,11 +221,11 @@ class Runner:
         if told["failed"] == "shutdown":
             self._ledger.warn(f"shutdown() raised {told['error']}")
         elif told["failed"] == "import" and not self._imported:
-            self._outcome = self._outcome or Outcome.failed(
-                "EntryScriptError", f"The scoring script can't be imported. {told['error']}", told["traceback"]
-            )
+            error = f"The scoring script can't be imported. {told['error']}"
+            self._outcome = self._outcome or Outcome.failed(_error_code(told["error_type"]), error, told["traceback"])
         else:
-            self._failed_to_start(worker, f"{told['failed']} raised {told['error']}", told["traceback"])
+            code = _error_code(told["error_type"])
+            self._failed_to_start(worker, f"{told['failed']} raised {told['error']}", told["traceback"], code)
 
     def _answered(self, worker: WorkerProcess, message: Message) -> None:
         if self._outcome is not None:
@@ -282,7 +282,7 @@ class Runner:
                 self._end(worker)
             else:
                 limit = IMPORT_LIMIT if worker.stage is Stage.IMPORT else self._settings.run_invocation_timeout
-                self._failed_to_start(worker, f"{worker.stage.value} took longer than {limit} s", "")
+                self._failed_to_start(worker, f"{worker.stage.value} took longer than {limit} s")
 
     def _died(self, worker: WorkerProcess) -> None:
         """A worker's line is closed, or its process is gone: only the attempt it was on is lost."""
@@ -294,7 +294,7 @@ class Runner:
         if worker.stage is Stage.READY and worker.queue:
             self._lost(worker, AttemptStatus.PROCESS_DIED, "WorkerDied", words)
         else:
-            self._failed_to_start(worker, f"{words} in {worker.stage.value}", "")
+            self._failed_to_start(worker, f"{words} in {worker.stage.value}")
 
     def _lost(self, worker: WorkerProcess, status: AttemptStatus, error_type: str, error: str) -> None:
         """Charge the attempt that the worker was on, and put another in its place."""
@@ -304,15 +304,14 @@ class Runner:
         self._attempt_failed(worker, worker.answered(), status, told)
         self._replace(worker)
 
-    def _failed_to_start(self, worker: WorkerProcess, why: str, traceback: str) -> None:
+    def _failed_to_start(self, worker: WorkerProcess, why: str, traceback: str = "", code: str = "EntryScriptError") -> None:
         node = worker.place.node
         self._start_failures[node] += 1
         limit = 3 * self._settings.processes_per_node
         logger.warning("Worker %s did not start, %d of %d tries: %s", worker.place, self._start_failures[node], limit, why)
         if self._start_failures[node] >= limit:
-            self._outcome = self._outcome or Outcome.failed(
-                "EntryScriptError", f"Workers could not start, after {limit} tries on node {node}: {why}.", traceback
-            )
+            error = f"Workers could not start, after {limit} tries on node {node}: {why}."
+            self._outcome = self._outcome or Outcome.failed(code, error, traceback)
         self._replace(worker)
 
     def _replace(self, worker: WorkerProcess) -> None:
@@ -399,6 +398,11 @@ class Runner:
             if worker.exit_code() is not None:  # a child it left behind may hold its line open
                 self._hear(worker, last_words=True)
         self._next_beat = now + HEARTBEAT_SECONDS
+
+
+def _error_code(error_type: str) -> str:
+    """A missing module has a code of its own: it is fixed in the environment, not in the script."""
+    return error_type if error_type == "ModuleNotFoundError" else "EntryScriptError"
 
 
 def main() -> int:

@@ -75,7 +75,7 @@ def test_a_neighbour_may_be_called_like_a_part_of_the_runtime(workspace, score, 
 
 def test_nothing_of_the_runtime_can_be_imported_by_mistake(score):
     run = score("import batching\ndef run(mini_batch): return mini_batch", 1)
-    assert run.error_code == "EntryScriptError"
+    assert run.error_code == "ModuleNotFoundError"
 
 
 def test_azureml_user_parallel_run_works(workspace, score):
