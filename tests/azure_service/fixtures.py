@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from services.azure.auth.session import skip_stack_traces
 from tests.azure_service.faults import Seen
 from tests.azure_service.service import AzureService
 
@@ -35,6 +37,11 @@ class Azure:
 def azure_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureService]:
     """The stand-in, started once. Tests take `azure`."""
     with AzureService(tmp_path_factory.mktemp("azure")) as service:
+        with pytest.MonkeyPatch.context() as variables, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the SDK's own
+            for name, value in service.environment().items():
+                variables.setenv(name, value)
+            skip_stack_traces()  # also for tests that use the SDK without us
         yield service
 
 

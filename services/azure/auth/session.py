@@ -74,6 +74,8 @@ class Session:
         with self._throttle_notice(), azure_errors(f"The workspace {place.location} can't be opened"):
             try:
                 from azureml.core import Workspace as SdkWorkspace
+
+                skip_stack_traces()
             except ImportError as error:
                 raise WorkspaceUnavailable(f"The Azure ML SDK is not there: {error}.", "Set the program up again: make setup.") from error
             self._authentication = authentication(place, self._notify)
@@ -131,6 +133,14 @@ def _silenced() -> Iterator[None]:
         finally:
             os.dup2(stdout, 1)
             os.close(stdout)
+
+
+def skip_stack_traces() -> None:
+    """The SDK's data access notes the stack of each of its calls for telemetry that goes nowhere. That takes about 20 ms, longer than most
+    calls: where a frame belongs to no module, as below `python -m`, it looks through all that are loaded."""
+    from azureml.dataprep.api._loggerfactory import _LoggerFactory
+
+    _LoggerFactory.get_stack = staticmethod(lambda limit=3, start=1: "")
 
 
 def prepare_environment() -> None:
