@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl, quote
@@ -12,9 +13,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from pages import _joined_table
+from pages import _errors, _joined_table
 from services.errors import NotFound, StudioError
 from services.workspaces import chosen_workspace
+
+logger = logging.getLogger(__name__)
 
 _PART = 1 << 18
 
@@ -33,6 +36,7 @@ def _streamed(parts: Iterator[bytes], name: str, media_type: str, length: int | 
 
 
 def _refused(error: StudioError) -> Response:
+    _errors.log_unavailable(error)
     text = f"{error.message}\n{error.hint}\n"
     return PlainTextResponse(text.encode("utf-8", "backslashreplace"), status_code=404 if isinstance(error, NotFound) else 400)
 
@@ -87,6 +91,7 @@ def output_file(request: Request) -> Response:
     except StudioError as error:
         return _refused(error)
     except OSError as error:
+        logger.warning("An output file can't be read", exc_info=error)
         return _refused(NotFound(f"Cannot read “{name}”: {error.strerror or error}."))
     return _streamed(parts, Path(name).name, "application/octet-stream", length)
 

@@ -15,10 +15,15 @@ from services.errors import EntryScriptError, SettingsError, StudioError, Worksp
 logger = logging.getLogger(__name__)
 
 
-def show(error: StudioError, place: DeltaGenerator | None = None) -> None:
-    """The message, below it the hint; a script's traceback."""
+def log_unavailable(error: StudioError) -> None:
+    """Most errors a person fixes at once: the log is for a workspace that can't be reached or written."""
     if isinstance(error, WorkspaceUnavailable):
         logger.warning("%s", error, exc_info=error)
+
+
+def show(error: StudioError, place: DeltaGenerator | None = None) -> None:
+    """The message, below it the hint; a script's traceback."""
+    log_unavailable(error)
     box = (place or st).container()
     box.error(escape(error.message) + (f"  \n{escape(error.hint)}" if error.hint else ""), icon=":material/error:")
     if isinstance(error, EntryScriptError) and error.traceback:

@@ -84,6 +84,7 @@ def _keep() -> None:
         chosen_workspace().annotations.keep_view(SavedView(st.session_state.view_name, urlencode(view_query())))
         st.session_state.view_name = ""
     except StudioError as error:
+        _errors.log_unavailable(error)
         st.toast(escape(f"{error.message}. {error.hint}"), icon=":material/error:")
 
 
@@ -97,4 +98,5 @@ def _remove(name: str) -> None:
     try:
         chosen_workspace().annotations.remove_view(name)
     except StudioError as error:
+        _errors.log_unavailable(error)
         st.toast(escape(error.message), icon=":material/error:")

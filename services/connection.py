@@ -7,18 +7,20 @@ never on disk, on a command line, in a log or on a page.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from services import environment_variables
+from services import environment_variables, log
 from services.errors import SettingsError, WorkspaceUnavailable
 from services.storage.atomic import write_atomically
+
+logger = logging.getLogger(__name__)
 
 KEYRING_SERVICE = "batch-scoring-studio"
 _REMEMBERED = "connection.json"
@@ -134,11 +136,12 @@ def secret_of(tenant_id: str, client_id: str) -> str:
     """The secret of a service principal, from the environment where it is that one's, else from the keyring; "" where neither has it."""
     if environment_variables.value("AZURE_CLIENT_ID") in ("", client_id) and (secret := environment_variables.value("AZURE_CLIENT_SECRET")):
         return secret
-    with suppress(Exception):
+    kept = None
+    with log.suppress(logger, "The keyring can't be read", Exception):  # each of its backends has errors of its own
         import keyring
 
-        return keyring.get_password(KEYRING_SERVICE, f"{tenant_id}/{client_id}") or ""
-    return ""
+        kept = keyring.get_password(KEYRING_SERVICE, f"{tenant_id}/{client_id}")
+    return kept or ""
 
 
 def read_config_json(start: Path | None = None) -> dict[str, str]:

@@ -13,6 +13,8 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -70,6 +72,15 @@ def log_uncaught(*, show: bool) -> None:
 
     sys.excepthook = uncaught
     threading.excepthook = lambda args: uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+@contextmanager
+def suppress(to: logging.Logger, message: str, *errors: type[Exception]) -> Iterator[None]:
+    """`contextlib.suppress`, for what is done without where it fails, and nobody is told: the log is, with the traceback."""
+    try:
+        yield
+    except errors as error:
+        to.warning("%s: %s", message, error, exc_info=error, stacklevel=3)
 
 
 def line(name: str, message: str) -> bytes:

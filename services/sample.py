@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -23,6 +24,8 @@ from services.intake.staging import staging_folder
 from services.storage.atomic import atomic_write
 from services.workspace import Workspace
 from services.workspaces import open_workspace
+
+logger = logging.getLogger(__name__)
 
 MODEL = "digits-classifier"
 DATASET = "digits-batch"
@@ -52,6 +55,7 @@ def make_sample(home: Path) -> SampleMade:
             f"The sample was not made within {_TIMEOUT_SECONDS} s.", "This machine may be very busy: try again later."
         ) from error
     if child.returncode:
+        logger.error("The sample could not be made:\n%s", child.stderr.decode(errors="replace"))
         last_words = child.stderr.decode(errors="replace").strip().split("\n")[-1] or f"its process ended with code {child.returncode}"
         raise StudioError(f"The sample could not be made: {last_words}", "It needs scikit-learn and a folder that can be written.")
     return SampleMade(**json.loads(child.stdout.splitlines()[-1]))

@@ -53,7 +53,7 @@ def _all_or_nothing(into: Path) -> Iterator[Callable[[str, PurePosixPath], Binar
     try:
         need(root)
         yield create
-    except BaseException as error:
+    except BaseException as error:  # Ctrl-C too leaves nothing behind; it is raised again
         for path in reversed(made):
             with suppress(OSError):
                 os.rmdir(path) if os.path.isdir(path) else os.unlink(path)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from services import log
 from services.domain import Run
 from services.errors import NotFound, StudioError, WorkspaceUnavailable
 from services.local import output_reader
@@ -18,6 +20,8 @@ from services.storage.journal import Journal
 
 if TYPE_CHECKING:
     from services.predictions.reader import Predictions
+
+logger = logging.getLogger(__name__)
 
 _REBUILD_SECONDS = 3.0  # between two tables of partial results, and a second more for each megabyte that the last one has
 _LARGE = 200_000  # items, half a second's work
@@ -72,5 +76,5 @@ def _existing_table(folder: LocalRunFolder, table: Path, run: Run) -> Prediction
 def prepare_large_table(run: Run, folder: LocalRunFolder) -> None:
     """Make the table of a run that has ended before somebody asks for it, where that takes long. Never raises StudioError."""
     if run.status.ended and (run.items_total or 0) >= _LARGE:
-        with contextlib.suppress(StudioError):
+        with log.suppress(logger, "The table of predictions can't be made yet", StudioError):
             open_table(run, folder)

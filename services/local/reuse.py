@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -28,6 +29,8 @@ from services.storage import file_tree
 from services.storage.journal import Journal
 from services.storage.manifest import manifest_line, read_manifest
 from services.storage.store import Store
+
+logger = logging.getLogger(__name__)
 
 _SETTINGS = ("mini_batch_size", "partition_keys", "output_action", "append_row_file_name", "environment_variables")
 _MOST_FILES = 2_000  # beside a script, or in a source_directory: more take too long to compare at every submission
@@ -122,6 +125,7 @@ def reused(store: Store, folder: LocalRunFolder, plan: RunPlan, changes: Iterato
     try:
         _take_over(folder.of(earlier.id), folder)
     except (OSError, sqlite3.Error, StudioError) as error:
+        logger.warning("The output of %s could not be copied", earlier.id, exc_info=error)
         shutil.rmtree(folder.output, ignore_errors=True)
         folder.create(plan)
         return columns | {"reuse_note": f"The output of {earlier.id} could not be copied: {error}"}

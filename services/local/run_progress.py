@@ -7,12 +7,13 @@ runner that comes after a killed one cuts the output back to the last end noted.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from services import log
 from services.domain import MiniBatch, RunStatus, readable
 from services.formats import counted
 from services.local import reports
@@ -21,6 +22,8 @@ from services.local.run_folder import LocalRunFolder, RunPlan
 from services.local.worker_process import Message, WorkerPlace
 from services.storage.journal import Attempt, AttemptStatus, Journal
 from services.storage.run_process import Outcome
+
+logger = logging.getLogger(__name__)
 
 
 class RunProgress:
@@ -159,7 +162,7 @@ class RunProgress:
 
     def report_progress(self, workers: int) -> None:
         """Refresh what the logs say of a run that goes on. Where that can't be written it stays as it is."""
-        with suppress(OSError):
+        with log.suppress(logger, "The progress report can't be written", OSError):
             reports.write_progress(self._folder, self.totals, self._items_total, self.mini_batches_total, workers)
 
     def report(self, outcome: Outcome) -> None:

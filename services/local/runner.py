@@ -108,6 +108,7 @@ class Runner:
         """Wait until it is this run's turn: runs start in the order they were submitted. None when it was canceled meanwhile."""
         runs, slots = StoredRuns(self._home, self._store, LocalRunFolder), RunSlots(self._home)
         next_heartbeat = 0.0
+        logger.info("Waiting for its turn")
         while True:
             is_next = not runs.any_before(self._run_id)
             if is_next and (slot := slots.acquire()):

@@ -53,7 +53,7 @@ def writing(target: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
                     yield database, unfinished
             finally:
                 shutil.rmtree(f"{unfinished}.spill", ignore_errors=True)
-    except BaseException as error:
+    except Exception as error:  # duckdb, which takes long to import, is not imported to name its errors
         if reason := duckdb_reason(error) or (str(error) if isinstance(error, OSError) else ""):
             raise WorkspaceUnavailable(
                 f"The tables can't be joined: {reason}", "Free some disk space, or open the run's results again; they are made anew."

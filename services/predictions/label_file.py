@@ -155,7 +155,7 @@ def _translated_errors(source: Path) -> Iterator[None]:
     """DuckDB's errors about a file of labels, as IntakeError."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # duckdb, which takes long to import, is not imported to name its errors
         if reason := duckdb_reason(error):
             raise IntakeError(
                 f"“{source.name}” can't be read as a file of labels: {reason}",

@@ -44,7 +44,7 @@ _PREVIEWED = 1000  # rows, for a first sign of JSON
 _FAILED = STATUSES.index(Status.FAILED)
 _FILE_NAME = r"(?s)/?[^/]*$"
 _STRUCTURED = r"(?s)^\s*[\[{].*[\]}]\s*$"
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def table_name(what: object) -> str:
@@ -136,7 +136,7 @@ def _rewrite_flat(table: Path, metadata: dict[str, str], whole_column: str) -> N
         if flatten(table, metadata, unfinished, whole_column):
             os.replace(unfinished, table)
     except duckdb.Error as error:
-        _logger.warning("The predictions were not flattened into columns: %s", error)
+        logger.warning("The predictions were not flattened into columns: %s", error, exc_info=error)
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -218,3 +218,14 @@ def test_a_variable_that_is_not_in_the_table_can_not_be_read():
     with pytest.raises(KeyError):
         environment_variables.value("HOME_OF_NOBODY")
     assert environment_variables.value("BATCH_SCORING_HOME") == os.environ.get("BATCH_SCORING_HOME", "")
+
+
+def test_what_is_suppressed_is_logged_with_its_place(dashboard_log):
+    with log.suppress(logger, "The list can't be kept", OSError):
+        raise OSError(28, "No space left on device")
+    text = dashboard_log.read_text()
+    assert "WARNING" in text.splitlines()[0]
+    assert "services.test: The list can't be kept: [Errno 28] No space left on device" in text
+    assert "test_what_is_suppressed_is_logged_with_its_place" in text
+    with pytest.raises(ValueError, match="another"), log.suppress(logger, "No", OSError):
+        raise ValueError("another")

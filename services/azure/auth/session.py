@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from azureml.core.authentication import AbstractAuthentication
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 AUDIENCE = "https://management.core.windows.net/"
 """What the SDK asks tokens for; the same one opens the workspace's own services."""
@@ -79,12 +82,14 @@ class Session:
             except ImportError as error:
                 raise WorkspaceUnavailable(f"The Azure ML SDK is not there: {error}.", "Set the program up again: make setup.") from error
             self._authentication = authentication(place, self._notify)
-            return SdkWorkspace.get(
+            opened = SdkWorkspace.get(
                 place.workspace_name,
                 auth=self._authentication,
                 subscription_id=place.subscription_id,
                 resource_group=place.resource_group,
             )
+            logger.info("Signed in to %s by %s", place.location, place.sign_in)
+            return opened
 
     def _throttle_notice(self) -> AbstractContextManager[None]:
         return notify_when_throttled(self._notify, self._policy.max_seconds)
@@ -95,7 +100,7 @@ class Session:
         with _silenced() if self._of_a_command else nullcontext(), self._throttle_notice(), azure_errors(what, field):
             try:
                 yield self.workspace
-            except Exception as error:
+            except Exception as error:  # whatever class of the SDK: it is raised again
                 if is_sign_in_expired(error):  # the next call signs in anew
                     with self._lock:
                         self._workspace = None

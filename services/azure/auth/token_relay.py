@@ -6,6 +6,7 @@ command line or a variable. azure-identity's refresh token, which renews them, s
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from typing import IO
 from services import log
 from services.connection import Connection
 from services.errors import StudioError
+
+logger = logging.getLogger(__name__)
 
 TOKEN_POLL_SECONDS = 60.0
 """Between two checks for a new token. There is one in the last five minutes of the old one (MSAL's rule)."""
@@ -45,7 +48,7 @@ class TokenSender:
         while True:
             time.sleep(TOKEN_POLL_SECONDS)
             line = self._line
-            with suppress(StudioError):  # Azure can't be reached, or the person has to sign in again: the runner reports it
+            with log.suppress(logger, "No new token for the runners", StudioError):  # the runner reports it to the person
                 line = self._connection().to_pipe()
             with self._lock:
                 self._pipes = [pipe for pipe in self._pipes if _write(pipe, line if line != self._line else "")]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from services import log
 from services.domain import utc_now
 from services.storage.atomic import write_atomically
 from services.storage.serialization import from_builtins, to_builtins
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 NEVER = timedelta(days=36_500)
 
 
@@ -91,5 +94,5 @@ class CachedList(Generic[T]):
         """To be called with the lock held."""
         self._items, self._fetched_at = items, fetched_at
         content = {"at": fetched_at.isoformat(), "things": [to_builtins(item) for item in items]}
-        with suppress(OSError):  # a full disk: it is known all the same, until the next start
+        with log.suppress(logger, "The list can't be kept", OSError):  # a full disk: it is known all the same, until the next start
             write_atomically(self._path, json.dumps(content))

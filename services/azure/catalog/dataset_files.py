@@ -34,7 +34,7 @@ def list_files_if_any(dataset: SdkFileDataset) -> list[DatasetFile]:
     """As `list_files`; none where there is nothing at its path."""
     try:
         return list(list_files(dataset))
-    except Exception as error:
+    except Exception as error:  # its class is dataprep's, which is not imported to name it
         if is_not_found(error):
             return []
         raise

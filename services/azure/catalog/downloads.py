@@ -56,7 +56,7 @@ def fetch(container: Any, wanted: Mapping[Path, Any], progress: Progress) -> Non
         try:
             if not stopped.is_set():
                 _fetch(container, wanted[path], incomplete[path], counter, stopped)
-        except BaseException:
+        except BaseException:  # Ctrl-C too ends the others; it is raised again
             stopped.set()
             raise
 

@@ -70,7 +70,7 @@ def sdk_environment(session: Session, reference: str | None) -> SdkEnvironment:
 
         try:
             return SdkEnvironment.get(workspace, name, version=str(number) if number else None)
-        except Exception as error:
+        except Exception as error:  # the SDK raises a plain one
             if is_not_found(error):
                 raise NotFound(f"There is no environment called “{reference}”.", "Choose another, or register it.") from error
             raise

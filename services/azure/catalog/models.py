@@ -6,11 +6,12 @@ What only the machine with the file knows (kind, SHA-256, size, imports) is regi
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from services import log
 from services.azure.auth.sdk_errors import azure_errors
 from services.azure.auth.session import Session
 from services.azure.catalog import model_upload
@@ -23,6 +24,8 @@ from services.storage import file_tree
 if TYPE_CHECKING:
     from azureml.core import Model as SdkModel
     from azureml.core import Run as SdkRun
+
+logger = logging.getLogger(__name__)
 
 KIND, SHA256, SIZE, IMPORTS, REGISTRATION = (
     f"batch_scoring_studio.{name}" for name in ("kind", "sha256", "size", "imports", "registration")
@@ -62,7 +65,7 @@ class Models:
             properties[REGISTRATION] = artifacts  # a new path each time
             asset = AssetsClient(workspace.service_context).create_asset(name, [{"prefix": artifacts}], None)
             registered = SdkModel._register_with_asset(workspace, name, asset.id, dict(tags), properties, description or None, unpack=False)
-            with suppress(StudioError), azure_errors("The duplicate version can't be deleted"):
+            with log.suppress(logger, "A duplicate stays", StudioError), azure_errors("The duplicate version can't be deleted"):
                 for other in SdkModel.list(workspace, name, expand=False):
                     same = (other.properties or {}).get(REGISTRATION) == artifacts
                     if same and int(other.version) < int(registered.version):  # its answer was lost, and the SDK registered it again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -29,6 +30,8 @@ FRESH = timedelta(seconds=60)
 """How old a list may be before it is fetched again."""
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class _Versioned(Protocol):
@@ -124,8 +127,10 @@ class WorkspaceCache:
                 with self._lock:
                     self._state = replace(self._state, lists=self._state.lists + 1, changes=self._state.changes + changed)
         except StudioError as error:
+            logger.warning("The lists can't be fetched: %s", error, exc_info=error)
             return error
-        except Exception as error:  # noqa: BLE001 - a thread has nobody else to tell
+        except Exception as error:  # a thread has nobody else to tell
+            logger.exception("The lists can't be fetched: a bug")
             text = f"The workspace could not be opened: {type(error).__name__} {error}"
             return StudioError(text, "This is a fault of the program.")
         return None

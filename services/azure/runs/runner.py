@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from io import FileIO
@@ -169,7 +168,7 @@ class Runner:
                 self._with_retries("The run can't be canceled", self._run.cancel)
                 cancel_sent, changed = True, True
             if step and time.monotonic() >= logs_at:
-                with suppress(StudioError), azure_errors("The logs can't be fetched"):  # they are fetched again at the end
+                with log.suppress(logger, "Later", StudioError), azure_errors("The logs can't be fetched"):  # they are fetched at the end
                     artifacts.fetch_logs(step, self._folder, max_logs=MAX_LIVE_LOGS)
                 self._note_progress()
                 logs_wait = min(MAX_LOG_POLL_SECONDS, logs_wait * 1.5)
@@ -247,6 +246,7 @@ class Runner:
             self._warn(str(error))
 
     def _warn(self, sentence: str) -> None:
+        logger.warning("%s", sentence, exc_info=True)
         run = self._store.run(self._run_id)
         self._store.update_run(self._run_id, warnings=(*run.warnings, sentence))
 
@@ -334,7 +334,7 @@ class Runner:
 
     def _send_heartbeats(self, ended: threading.Event) -> None:
         while not ended.wait(HEARTBEAT_SECONDS):
-            with suppress(WorkspaceUnavailable):
+            with log.suppress(logger, "The heartbeat can't be written", WorkspaceUnavailable):
                 self._store.update_run(self._run_id, heartbeat_at=utc_now())
 
 
