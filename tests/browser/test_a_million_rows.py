@@ -68,11 +68,11 @@ def downloaded(page):
     return download.value.path().read_text("utf-8")
 
 
-def test_a_million_rows_are_filtered_paged_opened_charted_and_downloaded(dashboard, page, million):
+def test_a_million_rows_are_filtered_paged_opened_and_downloaded(dashboard, page, million):
     page.goto(f"{dashboard.url}/results?run={million.id}")
     expect(page.get_by_text("1,000,000 predictions", exact=True)).to_be_visible()
 
-    page.get_by_role("searchbox", name="Contains").fill("99.csv")
+    page.get_by_role("searchbox", name="Search").fill("99.csv")
     expect(page.get_by_text("10,000 of 1,000,000 predictions")).to_be_visible()
     page.get_by_role("button", name=re.compile("^owl · 3,333")).click()
     expect(page.get_by_text("3,333 of 1,000,000 predictions")).to_be_visible()
@@ -89,12 +89,12 @@ def test_a_million_rows_are_filtered_paged_opened_charted_and_downloaded(dashboa
     page.get_by_role("button", name="Previous", exact=True).click()
     expect(page.get_by_test_id("stCode").first).to_have_text(name(owls[place - 2]))
     expect(page).to_have_url(re.compile(rf"row={place - 1}\b"))
-    again = page.context.new_page()  # the address alone leads a colleague to the same row
+    again = page.context.new_page()  # the URL opens the same row for a colleague
     again.goto(page.url)
     expect(again.get_by_text(f"Row {place - 1:,} of 3,333")).to_be_visible()
     again.close()
     wide = page.viewport_size
-    page.set_viewport_size({"width": 420, "height": 900})  # where there is no room for both, the row is there instead of the table
+    page.set_viewport_size({"width": 420, "height": 900})  # without room for both, the row replaces the table
     expect(page.get_by_test_id("stDataFrame").first).to_be_hidden()
     page.get_by_role("button", name="Close", exact=True).click()
     expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
@@ -117,7 +117,7 @@ def test_a_click_on_a_bar_filters_by_it(dashboard, page, million):
     assert "filter=" in page.url
 
 
-def test_hostile_names_and_values_fetch_nothing_and_survive_the_trip_to_csv(dashboard, page, home, tmp_path, finish):
+def test_hostile_names_and_values_reach_the_csv_and_fetch_nothing(dashboard, page, home, tmp_path, finish):
     rows = [f"{name}: {value}" for name, value in HOSTILE.items()]
     hostile = ScoredMiniBatch(0, list(HOSTILE), "/d", rows, "![](http://example.com/w.png)", 1, 0.1, "")
     run = completed(home, tmp_path / "d", finish, [hostile])

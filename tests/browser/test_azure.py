@@ -52,10 +52,10 @@ def connect(page: Page, dashboard: Dashboard) -> None:
     expect(page.get_by_text("Lists as of ")).to_be_visible()
 
 
-def test_from_signing_in_to_the_downloaded_table_and_back_to_this_machine(dashboard, page, azure, model_file, csv_folder, tmp_path):
+def test_from_signing_in_to_the_downloaded_table(dashboard, page, azure, model_file, csv_folder, tmp_path):
     connect(page, dashboard)
     page.get_by_role("button", name="Check everything").click()
-    expect(page.get_by_text("Everything that this workspace needs is there.")).to_be_visible()
+    expect(page.get_by_text("All checks passed.")).to_be_visible()
 
     page.goto(f"{dashboard.url}/models?tab=Register+a+model")
     page.locator("input[type=file]").first.set_input_files(model_file)
@@ -73,7 +73,7 @@ def test_from_signing_in_to_the_downloaded_table_and_back_to_this_machine(dashbo
     page.get_by_role("textbox", name="Name").first.fill("rows")
     page.get_by_role("button", name="Register dataset").click()
     expect(page.get_by_role("combobox", name="Dataset and version")).to_have_value("rows:1")
-    page.get_by_role("button", name="Show its files").click()
+    page.get_by_role("button", name="Show files").click()
     expect(page.get_by_test_id("stCode").filter(has_text="0000.csv")).to_be_visible()  # not the table's cell, which is drawn
 
     page.goto(f"{dashboard.url}/new_run?model=classifier:1&dataset=rows:1&compute_target=cpu-cluster")
@@ -101,13 +101,13 @@ def test_from_signing_in_to_the_downloaded_table_and_back_to_this_machine(dashbo
     page.goto(f"{dashboard.url}/connection")
     page.get_by_role("radio", name="This machine").click()
     page.get_by_role("button", name="Work on this machine").click()
-    expect(page.get_by_text("All of it lies in one folder of this machine")).to_be_visible()
+    expect(page.get_by_text("Everything is kept in one folder on this machine")).to_be_visible()
     page.goto(f"{dashboard.url}/runs")
     heading(page, "Runs")
     expect(page.get_by_text("classifier:1 on rows:1")).to_have_count(0)
 
 
-def test_every_page_paints_with_what_was_known_while_azure_does_not_answer(page, azure, home):
+def test_every_page_paints_while_azure_does_not_answer(page, azure, home):
     with started.dashboard(home) as first:
         connect(page, first)
     azure.service.fault("* https://*", held=True, count=None)
@@ -123,12 +123,12 @@ def test_every_page_paints_with_what_was_known_while_azure_does_not_answer(page,
         ):
             page.locator(f"[data-testid=stSidebarNav] a[href$='/{name}']").click()
             heading(page, title)
-            expect(page.get_by_text("Signing in …")).to_be_visible()
+            expect(page.get_by_text("Signing in…")).to_be_visible()
         expect(page.get_by_text("AmlCompute, STANDARD_DS3_V2")).to_be_visible()
         azure.service.clear()
 
 
-def test_a_refused_sign_in_is_said_and_another_can_be_tried(dashboard, page, azure):
+def test_after_a_failed_sign_in_another_can_be_tried(dashboard, page, azure):
     page.goto(f"{dashboard.url}/connection")
     page.get_by_role("radio", name="Azure ML").click()
     expect(page.get_by_role("button", name="Connect")).to_be_visible()
@@ -138,7 +138,7 @@ def test_a_refused_sign_in_is_said_and_another_can_be_tried(dashboard, page, azu
     expect(settled(page).get_by_text("Invalid client secret provided").filter(visible=True).first).to_be_visible()
     assert "a-wrong-secret" not in page.content()
     page.get_by_role("link", name="Models").click()
-    expect(page.get_by_text("What is in this workspace is known once you are signed in.")).to_be_visible()
+    expect(page.get_by_text("Sign in to see models and datasets.")).to_be_visible()
     page.get_by_test_id("stSidebarNav").get_by_role("link", name="Connection").click()
     heading(page, "Connection")
     page.get_by_text("Choose another workspace").click()
@@ -148,6 +148,6 @@ def test_a_refused_sign_in_is_said_and_another_can_be_tried(dashboard, page, azu
     way.press("Enter")
     expect(page.get_by_role("textbox", name="Client id")).to_have_count(0)
     page.get_by_role("button", name="Connect").press("Enter")
-    expect(page.get_by_role("link", name="Open the page for it")).to_have_attribute("href", "https://microsoft.com/devicelogin")
+    expect(page.get_by_role("link", name="Open the sign-in page")).to_have_attribute("href", "https://microsoft.com/devicelogin")
     azure.service.confirm_device_code(page.get_by_test_id("stMain").get_by_test_id("stCode").last.inner_text().strip())
     expect(page.get_by_text("Signed in.", exact=True)).to_be_visible()

@@ -19,7 +19,7 @@ ECHO = """
 
 
 @pytest.mark.filterwarnings("ignore")  # the SDK's own
-def test_a_completed_run_is_published_run_again_with_another_setting_and_scheduled(page, azure, home, csv_folder, entry_script, finish):
+def test_a_completed_run_is_published_run_again_and_scheduled(page, azure, home, csv_folder, entry_script, finish):
     connection = from_environment(home)
     connection.remember(home)
     workspace = AzureWorkspace(connection, home, blocking=True)
@@ -35,7 +35,7 @@ def test_a_completed_run_is_published_run_again_with_another_setting_and_schedul
         page.get_by_role("button", name="Publish").click()
         page.get_by_role("textbox", name="Name").fill("nightly *digits*")
         page.get_by_role("button", name="Publish pipeline").click()
-        expect(page.get_by_text("Run it again")).to_be_visible()
+        expect(page.get_by_text("Run again")).to_be_visible()
         expect(page.get_by_role("combobox", name="Pipeline")).to_have_value(re.compile(r"^nightly \*digits\* · "))
 
         page.get_by_role("textbox", name="Mini-batch size").first.fill("2")
@@ -44,13 +44,13 @@ def test_a_completed_run_is_published_run_again_with_another_setting_and_schedul
 
         page.goto(f"{server.url}/runs?list=Published+pipelines")
         page.get_by_role("button", name="Schedule", exact=True).click()
-        expect(page.get_by_text("It is run every day.")).to_be_visible()
+        expect(page.get_by_text("Scheduled every day.")).to_be_visible()
         page.get_by_role("tab", name="Schedules").click()
         page.get_by_role("button", name="Disable").click()
         expect(page.get_by_role("button", name="Enable")).to_be_visible()
         page.goto(f"{server.url}/runs?list=In+Azure+ML")
-        expect(page.get_by_text("All its pipeline runs")).to_be_visible()
+        expect(page.get_by_text("All pipeline runs of this experiment")).to_be_visible()
         settled(page)
     assert [schedule.active for schedule in workspace.pipelines.schedules()] == [False]
-    assert {each.run_id for each in workspace.pipelines.history("batch-scoring")} == {run.id for run in workspace.runs.latest()}
+    assert {run.run_id for run in workspace.pipelines.history("batch-scoring")} == {run.id for run in workspace.runs.latest()}
     assert len(workspace.runs.latest()) == 2

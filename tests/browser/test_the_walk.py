@@ -1,4 +1,4 @@
-"""What a person does, in a real browser on the real dashboard: from the empty home to the downloaded CSV, and through its accidents."""
+"""The dashboard in a real browser: from the empty home to the downloaded CSV, interruptions, invalid input, hostile names."""
 
 import csv
 import re
@@ -49,7 +49,7 @@ def own_dashboard(tmp_path):
         yield server
 
 
-def test_from_the_empty_home_to_the_filtered_csv_every_file_is_there_once(own_dashboard, page, tmp_path):
+def test_from_the_empty_home_to_the_filtered_csv(own_dashboard, page, tmp_path):
     workspace = LocalWorkspace(tmp_path / "home")
     page.goto(own_dashboard.url)
     page.get_by_role("button", name="Try it with a sample").click()
@@ -71,14 +71,14 @@ def test_from_the_empty_home_to_the_filtered_csv_every_file_is_there_once(own_da
     sevens = downloaded(page, tmp_path)
     assert [row["Prediction"] for row in sevens] == ["7"] * of_sevens
 
-    again = page.context.new_page()  # the address alone leads a colleague to the same table
+    again = page.context.new_page()  # the URL opens the same table for a colleague
     again.goto(page.url)
     expect(again.get_by_text(f"{of_sevens} of 899 predictions")).to_be_visible()
 
 
 @pytest.fixture
 def gate(tmp_path):
-    """Until this file is made a patient run gets no further than the half of its files."""
+    """Until this file exists a patient run stops at half of its files."""
     return tmp_path / "gate"
 
 
@@ -90,7 +90,7 @@ def patient_run(workspace, csv_folder, entry_script, gate):
     return workspace.submit(RunRequest((), ("d",), str(script), settings, name="A patient run"))
 
 
-def test_a_killed_and_restarted_dashboard_shows_the_run_that_went_on(home, page, workspace, patient_run, gate, finish):
+def test_a_killed_and_restarted_dashboard_shows_the_active_run(home, page, workspace, patient_run, gate, finish):
     first = Dashboard(home)
     page.goto(f"{first.url}/runs?run={patient_run.id}")
     status(page, "Running")
@@ -98,7 +98,7 @@ def test_a_killed_and_restarted_dashboard_shows_the_run_that_went_on(home, page,
     assert not workspace.runs.get(patient_run.id).status.ended
     second = Dashboard(home, first.port)
     try:
-        heading(page, "A patient run")  # the open tab finds its way back by itself
+        heading(page, "A patient run")  # the open tab reconnects by itself
         gate.touch()
         run = finish(workspace, patient_run.id)
         assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 80)
@@ -107,7 +107,7 @@ def test_a_killed_and_restarted_dashboard_shows_the_run_that_went_on(home, page,
         second.kill()
 
 
-def test_a_second_tab_and_a_refresh_show_the_same_run_going_on(dashboard, page, patient_run, workspace):
+def test_a_second_tab_and_a_reload_show_the_same_active_run(dashboard, page, patient_run, workspace):
     page.goto(f"{dashboard.url}/runs")
     settled(page)
     second = page.context.new_page()
@@ -128,7 +128,7 @@ def test_a_double_click_submits_once(dashboard, page, workspace, csv_folder):
     assert [run.request.datasets for run in workspace.runs.latest()].count(("double:1",)) == 1
 
 
-def test_a_wrong_setting_is_marked_at_its_field_and_nothing_is_submitted(dashboard, page, workspace, csv_folder):
+def test_an_invalid_setting_is_marked_and_nothing_is_submitted(dashboard, page, workspace, csv_folder):
     workspace.register_dataset("wrong", csv_folder(4))
     page.goto(f"{dashboard.url}/new_run?dataset=wrong:1")
     size = settled(page).get_by_role("textbox", name="Mini-batch size")
@@ -136,11 +136,11 @@ def test_a_wrong_setting_is_marked_at_its_field_and_nothing_is_submitted(dashboa
     size.press("Enter")
     expect(page.get_by_text("“1.5MB” is not a size")).to_be_visible()
     page.get_by_role("button", name="Submit run").click()
-    expect(page.get_by_text(re.compile("Nothing can be submitted"))).to_be_visible()
+    expect(page.get_by_text(re.compile("Fix these fields before submitting"))).to_be_visible()
     assert ("wrong:1",) not in [run.request.datasets for run in workspace.runs.latest()]
 
 
-def test_names_from_outside_are_shown_as_text_and_fetch_nothing(dashboard, page, workspace, tmp_path, entry_script, finish):
+def test_names_from_outside_are_shown_as_text(dashboard, page, workspace, tmp_path, entry_script, finish):
     folder = tmp_path / "hostile"
     folder.mkdir()
     names = [
@@ -168,7 +168,7 @@ def test_names_from_outside_are_shown_as_text_and_fetch_nothing(dashboard, page,
 
 
 @pytest.mark.parametrize(("path", "field"), [("models?model", "Model"), ("datasets?dataset", "Dataset")])
-def test_what_is_registered_is_one_click_away_from_a_new_run(dashboard, page, workspace, csv_folder, model_file, path, field):
+def test_a_registered_version_is_one_click_from_a_new_run(dashboard, page, workspace, csv_folder, model_file, path, field):
     first, later = f"first-{field}", f"later-{field}"
     workspace.register_model(first, model_file, approve=True)
     workspace.register_model(later, model_file)
@@ -180,13 +180,13 @@ def test_what_is_registered_is_one_click_away_from_a_new_run(dashboard, page, wo
     expect(page.get_by_role("combobox", name=field)).to_have_value(f"{first}:1")
 
 
-def test_back_from_a_submitted_run_shows_what_was_submitted(dashboard, page, workspace, csv_folder):
+def test_back_from_a_submitted_run_shows_its_request(dashboard, page, workspace, csv_folder):
     workspace.register_dataset("submitted", csv_folder(3))
     workspace.register_dataset("newer", csv_folder(4, "newer"))
     page.goto(f"{dashboard.url}/new_run?dataset=submitted:1")
     settled(page).get_by_role("button", name="Submit run").click()
     status(page, "Completed|Failed")
-    page.wait_for_timeout(2500)  # a double click's second half would lead back to the run
+    page.wait_for_timeout(2500)  # within the time of a double click the page would go to the run
     page.go_back()
     heading(page, "New run")
     expect(page.get_by_role("combobox", name="Dataset")).to_have_value("submitted:1")
