@@ -61,7 +61,7 @@ def section(title: str) -> DeltaGenerator:
 def line(name: str, details: str, *, page: str, query: dict[str, str], badge: tuple[str, str, str]) -> None:
     """A badge (label, color, icon), a link to the page, and details."""
     label, color, icon = badge
-    left, middle, right = st.columns([3, 7, 7], vertical_alignment="center", gap="small")
+    left, middle, right = st.columns([5, 8, 8], vertical_alignment="center", gap="small")
     left.badge(label, color=color, icon=icon)  # type: ignore[arg-type]
     options: dict[str, Any] = {"icon": ":material/chevron_right:", "icon_position": "right", "help": ""}
     middle.page_link(page, label=escape(truncate(name, 80)), query_params=query, **options)

@@ -129,7 +129,7 @@ def open_like(run_id: str) -> None:
 
 
 _layout.title("New run", "Score a dataset with a model and a scoring script.")
-form, review = st.columns([5, 3], gap="medium")
+form, review = st.container(key="form_and_review").columns([5, 3], gap="medium")
 
 if like := st.query_params.get("run"):  # also where the browser's Back goes after a submission
     open_like(like)
@@ -161,7 +161,7 @@ with section(2, "Dataset", "dataset"):
     if dataset:
         in_files = f" in {counted(dataset.file_count, 'file')}" if dataset.type == "tabular" else ""
         size = counted(dataset.item_count, dataset.item) + in_files if dataset.item_count else "not counted yet"
-        st.caption(escape(f"{size} · {'in place: ' + dataset.root if dataset.in_place else 'copied in'}"))
+        st.caption(escape(f"{size} · {'in place: ' + dataset.root if dataset.in_place else 'copied'}"))
 
 scripts = {_workspace.script_label(script): script for script in workspace.scripts.all()}
 with section(3, "Scoring script", "entry_script"):

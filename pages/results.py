@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 workspace = chosen_workspace()
 JOINING = {"labels": "Joining labels…", "run": "Joining the other run…"}
-# On a narrow window the open row replaces the table in which it was chosen.
-_ROW_INSTEAD = """<style>@media (max-width: 640px) {
+# In a narrow window the open row replaces the table in which it was chosen.
+_ROW_INSTEAD = """<style>@media (max-width: 1100px) {
   .st-key-rows_and_panel:has(.st-key-close_row) > * > * > [data-testid=stColumn]:first-child { display: none }
 }</style>"""
 

@@ -12,6 +12,15 @@ from services.workspaces import chosen_workspace
 MARK = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#0f6e78"/>
 <path d="M7 10h10M7 16h7M7 22h7" stroke="#fff" stroke-width="3" stroke-linecap="round" opacity=".7"/>
 <path d="m17 20 3.5 3.5L26 14" fill="none" stroke="#fff" stroke-width="3.4" stroke-linecap="round" stroke-linejoin="round"/></svg>"""
+STYLE = """<style>
+/* Selected tabs and options in the text color: the primary color, also the background of buttons, is too dark on a dark page. */
+button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color: inherit !important }
+/* A narrow window has smaller margins, and the second column below the first. */
+@media (max-width: 1100px) {
+  [data-testid=stMainBlockContainer] { padding-left: 1.5rem; padding-right: 1.5rem }
+  :is(.st-key-form_and_review, .st-key-rows_and_panel) > * > * > [data-testid=stColumn] { min-width: 100% }
+}
+</style>"""
 
 st.set_page_config(page_title="Batch Scoring Studio", page_icon=MARK, layout="wide")
 page = st.navigation(
@@ -32,8 +41,7 @@ page = st.navigation(
 )
 st.set_page_config(page_title=f"{page.title} · Batch Scoring Studio")
 st.logo(MARK, size="large")
-# Selected tabs and options have the text color: the primary color, also the background of buttons, is too dark on a dark page.
-st.html("<style>button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color: inherit !important }</style>")
+st.html(STYLE)
 with suppress(StudioError):  # the page shows it
     if remote := chosen_workspace().remote:
         with st.sidebar:
