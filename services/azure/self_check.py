@@ -19,7 +19,7 @@ def checks(home: Path, session: Session, lists: WorkspaceCache) -> Iterator[tupl
     free = shutil.disk_usage(home).free
     yield "Free disk space", free > 1 << 30, f"{formats.size(free)} for logs and outputs, in {home}"
     try:
-        with session.asking("You are not signed in") as workspace:
+        with session.sdk_calls("You are not signed in") as workspace:
             place = workspace.location
     except StudioError as error:
         yield "Signed in", False, f"{error.message} {error.hint}"

@@ -26,8 +26,8 @@ from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
 from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.runs import failed_items
+from services.azure.runs.azure_pipelines import AzurePipelines
 from services.azure.runs.azure_runs import AzureRuns, check
-from services.azure.runs.publishing import Publishing
 from services.azure.runs.run_folder import RunPlan
 from services.azure.self_check import checks
 from services.connection import Connection
@@ -85,7 +85,7 @@ class AzureWorkspace:
         self._models, self._datasets = Models(self._session), Datasets(self._session, self.home / "datasets")
         self._cache = WorkspaceCache(self._session, self.home / "lists", self._models, self._datasets, blocking=blocking)
         self.runs = AzureRuns(self.home, self._store, self._session, self._cache, self._local_file)
-        self.pipelines = Publishing(self.home, self._session, self.runs)
+        self.pipelines = AzurePipelines(self.home, self._session, self.runs)
 
     @property
     def location(self) -> str:
@@ -142,7 +142,7 @@ class AzureWorkspace:
         return self._cache.known(self._cache.models)
 
     def model(self, reference: str) -> Model:
-        return self._cache.one(self._cache.models, "model", reference)
+        return self._cache.find(self._cache.models, "model", reference)
 
     def register_model(
         self, name: str, path: str | Path, *, description: str = "", tags: Mapping[str, str] | None = None, approve: bool = False
@@ -187,7 +187,7 @@ class AzureWorkspace:
         return self._cache.known(self._cache.datasets)
 
     def dataset(self, reference: str) -> Dataset:
-        return self._cache.one(self._cache.datasets, "dataset", reference)
+        return self._cache.find(self._cache.datasets, "dataset", reference)
 
     def register_dataset(
         self,
@@ -209,14 +209,14 @@ class AzureWorkspace:
 
     def _counted(self, dataset: Dataset) -> Dataset:
         """With its files counted; of one registered elsewhere they are counted once."""
-        counted = self._datasets.counted(dataset)
+        counted = self._datasets.with_file_count(dataset)
         if counted is not dataset:
             self._cache.datasets.replace(lambda other: counted if other.reference == counted.reference else other)
         return counted
 
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         self._counted(dataset)
-        return list(read_manifest(self._datasets.files(dataset), first, count))
+        return list(read_manifest(self._datasets.file_list(dataset), first, count))
 
     def _local_file(self, reference: str, path: str) -> Path:
         return self.local_file(self.dataset(reference), path)
@@ -253,7 +253,7 @@ class AzureWorkspace:
 
     def mini_batches(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
         submission.check_mini_batches(datasets, settings)
-        return mini_batch_estimate.estimate([self._counted(dataset) for dataset in datasets], settings, self._datasets.files)
+        return mini_batch_estimate.estimate([self._counted(dataset) for dataset in datasets], settings, self._datasets.file_list)
 
     def check(self, request: RunRequest) -> list[str]:
         return self._plan(request)[2]
@@ -265,7 +265,7 @@ class AzureWorkspace:
         return self.submit(self.runs.get(run_id).request_again(failed_only=failed_only))
 
     def _plan(self, request: RunRequest) -> tuple[RunPlan, MiniBatchPlan, list[str]]:
-        environment = self._cache.one(self._cache.environments, "environment", request.environment) if request.environment else None
+        environment = self._cache.find(self._cache.environments, "environment", request.environment) if request.environment else None
         inputs = submission.Inputs(
             [self.model(reference) for reference in request.models],
             [self.dataset(reference) for reference in request.datasets],
@@ -276,7 +276,7 @@ class AzureWorkspace:
         chosen = {model.name for model in inputs.models}
         warnings = check(resolved, self.compute_targets(), [model for model in self.models() if model.name in chosen])
         mini_batches = self.mini_batches(inputs.datasets, resolved.settings)
-        manifests = tuple(str(self._datasets.files(dataset)) for dataset in inputs.datasets if isinstance(dataset, FileDataset))
+        manifests = tuple(str(self._datasets.file_list(dataset)) for dataset in inputs.datasets if isinstance(dataset, FileDataset))
         files = [self._datasets.only_file(dataset) for dataset in inputs.datasets]
         plan = RunPlan(resolved, mini_batches.item_count, manifests, file=files[0] if len(files) == 1 else "")
         if request.failed_only:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.azure.runs import failed_items, output_reader
-from services.azure.runs.run_folder import AzureRunFolder, FilesAgain, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder, FailedFiles, RunPlan
 from services.domain import FileDataset, Run, RunRequest, RunStatus
 from services.errors import StudioError
 from services.predictions.reader import Predictions
@@ -29,7 +29,7 @@ def ran(home):
     def leave(name, rows, *, again=(), of=None):
         folder = AzureRunFolder(home, name)
         request = replace(REQUEST, rerun_of=of, failed_only=bool(of))
-        folder.create(RunPlan(request, len(FILES), (str(manifest),), again=(FilesAgain(ROOT, "", tuple(again)),) if again else ()))
+        folder.create(RunPlan(request, len(FILES), (str(manifest),), again=(FailedFiles(ROOT, "", tuple(again)),) if again else ()))
         if rows is not None:
             (folder.output / "parallel_run_step.txt").write_text("".join(f"{row}\n" for row in rows))
         return folder
@@ -44,7 +44,7 @@ def restrict_to_failed(folder, dataset=DATASET, status=RunStatus.COMPLETED):
 
 def test_the_files_without_a_row_are_rerun(ran):
     plan, cut = restrict_to_failed(ran("run-1", ["/mnt/x/b/1.csv: 1", "/mnt/x/a/2.csv: 2"]))
-    assert plan.again == (FilesAgain(ROOT, "", ("a/1.csv", "b/deep/2.csv")),)
+    assert plan.again == (FailedFiles(ROOT, "", ("a/1.csv", "b/deep/2.csv")),)
     assert (plan.item_count, cut.item_count, cut.mini_batch_count) == (2, 2, 1)
 
 

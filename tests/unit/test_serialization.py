@@ -36,7 +36,7 @@ PLAN = RunPlan(
     Environment("e", 1, "/py", "3.11.9", {"pandas": "2.2.3"}, MOMENT),
     {"script": "cd"},
 )
-AZURE_PLAN = azure_run_folder.RunPlan(REQUEST, 3, ("/m.jsonl",), again=(azure_run_folder.FilesAgain("azureml://x", "", ("a.csv",)),))
+AZURE_PLAN = azure_run_folder.RunPlan(REQUEST, 3, ("/m.jsonl",), again=(azure_run_folder.FailedFiles("azureml://x", "", ("a.csv",)),))
 MODEL = Model("m", 1, "/p", 5, "ab", "pickle", MOMENT, tags={"a": "b"}, imports=("os.system",))
 FILES = FileDataset("f", 1, "/r", "**", True, 2, 9, "/m", "aa", MOMENT)
 TABLE = TabularDataset("t", 1, "/r", "**", True, 2, 9, "/m", "aa", MOMENT, columns=(("a", "int64"),), row_count=7)

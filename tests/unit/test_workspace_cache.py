@@ -77,11 +77,11 @@ def test_an_unknown_version_is_fetched_unless_the_known_will_do(cache, tmp_path)
     answers = [[environment(1)], [environment(1), environment(2)]]
     listing = environment_list(tmp_path, lambda: answers.pop(0))
     listing.fetch()
-    assert cache.one(listing, "environment", "e", known=True).version == 1
+    assert cache.find(listing, "environment", "e", known=True).version == 1
     with pytest.raises(NotFound):
-        cache.one(listing, "environment", "e:2", known=True)
+        cache.find(listing, "environment", "e:2", known=True)
     assert len(answers) == 1
-    assert cache.one(listing, "environment", "e:2").version == 2
+    assert cache.find(listing, "environment", "e:2").version == 2
 
 
 # ---- several threads ---------------------------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ class Session:
         return notify_when_throttled(self._notify, self._policy.max_seconds)
 
     @contextmanager
-    def asking(self, what: str, field: str = "") -> Iterator[SdkWorkspace]:
+    def sdk_calls(self, what: str, field: str = "") -> Iterator[SdkWorkspace]:
         """The open workspace, for calls of the SDK, whose errors are raised as ours: see `azure_errors` for `what` and `field`."""
         with _silenced() if self._of_a_command else nullcontext(), self._throttle_notice(), azure_errors(what, field):
             try:
@@ -108,10 +108,10 @@ class Session:
 
     def with_retries(self, what: str, function: Callable[[SdkWorkspace], T], field: str = "") -> T:
         """What `function` returns of the open workspace, retried where Azure is busy or out of reach. For those clients of the SDK that
-        don't retry by themselves, as most do. Raises as `asking`."""
+        don't retry by themselves, as most do. Raises as `sdk_calls`."""
 
         def attempt() -> T:
-            with self.asking(what, field) as workspace:
+            with self.sdk_calls(what, field) as workspace:
                 return function(workspace)
 
         return retry.call(self._policy, attempt)

@@ -7,8 +7,8 @@ from services.domain import ComputeTarget, Datastore
 
 
 def compute_targets(session: Session) -> list[ComputeTarget]:
-    """Those that can run a ParallelRunStep first, then by name. Raises as `Session.asking`."""
-    with session.asking("The compute targets can't be listed", "compute_target") as workspace:
+    """Those that can run a ParallelRunStep first, then by name. Raises as `Session.sdk_calls`."""
+    with session.sdk_calls("The compute targets can't be listed", "compute_target") as workspace:
         targets = []
         for target in workspace.compute_targets.values():
             scale, status = getattr(target, "scale_settings", None), getattr(target, "status", None)
@@ -29,8 +29,8 @@ def compute_targets(session: Session) -> list[ComputeTarget]:
 
 
 def datastores(session: Session) -> list[Datastore]:
-    """The default one first, then by name. Raises as `Session.asking`."""
-    with session.asking("The datastores can't be listed") as workspace:
+    """The default one first, then by name. Raises as `Session.sdk_calls`."""
+    with session.sdk_calls("The datastores can't be listed") as workspace:
         default = workspace.get_default_datastore().name
         stores = []
         for store in workspace.datastores.values():

@@ -61,7 +61,7 @@ class Datasets:
         """
         by_reference = {dataset.reference: dataset for dataset in known}
         listed: list[Dataset] = []
-        with self._session.asking("The datasets can't be listed") as workspace:
+        with self._session.sdk_calls("The datasets can't be listed") as workspace:
             from azureml.data._dataset_rest_helper import _custom_headers, _make_request, _restclient
 
             where = (workspace.subscription_id, workspace.resource_group, workspace.name)
@@ -156,7 +156,7 @@ class Datasets:
             raise IntakeError(text, "Rename it, or upload it with another tool and register the dataset in place.")
         base = root if root.is_dir() else root.parent
         target = f"batch-scoring-studio/{name}/{content_of(base, files)[:16]}"
-        with self._session.asking(f"Dataset {name} was not registered", "name") as workspace:
+        with self._session.sdk_calls(f"Dataset {name} was not registered", "name") as workspace:
             if inspection.table:
                 table, multi_line = tabular_datasets.as_azure_reads([base / file.path for file in files], inspection.table)
                 inspection = replace(inspection, table=table)
@@ -167,7 +167,7 @@ class Datasets:
 
     def _inspect_in_place(self, uri: str, type_: str, partition_format: str, staging: Path) -> tuple[DatasetInspection, Any]:
         """What lies at `uri`, its list written into `staging`, and the path as the SDK takes it."""
-        with self._session.asking("The dataset was not registered", "path") as workspace:
+        with self._session.sdk_calls("The dataset was not registered", "path") as workspace:
             from azureml.core import Dataset as SdkDataset
             from azureml.core import Datastore
 
@@ -202,7 +202,7 @@ class Datasets:
         uploaded: bool,
     ) -> Dataset:
         """Register what lies at `source`, and keep its lists."""
-        with self._session.asking(f"Dataset {name} was not registered", "name" if uploaded else "path") as workspace:
+        with self._session.sdk_calls(f"Dataset {name} was not registered", "name" if uploaded else "path") as workspace:
             from azureml.core import Dataset as SdkDataset
 
             partition_format = azure_partition_format(inspection.partition_format)
@@ -220,7 +220,7 @@ class Datasets:
 
     # ---- their files ------------------------------------------------------------------------------------------------------------------
 
-    def files(self, dataset: Dataset) -> Path:
+    def file_list(self, dataset: Dataset) -> Path:
         """The path of the list of the dataset's files (names and sizes), fetched once. Raises NotFound, WorkspaceUnavailable."""
         path = self._list_file(dataset.name, dataset.version, tabular=isinstance(dataset, TabularDataset))
         with self._listing[dataset.reference]:
@@ -232,14 +232,14 @@ class Datasets:
 
     def only_file(self, dataset: Dataset) -> str:
         """The path of the dataset's one file; "" where there are more, or they aren't counted."""
-        return next(read_manifest(self.files(dataset))).path if dataset.file_count == 1 else ""
+        return next(read_manifest(self.file_list(dataset))).path if dataset.file_count == 1 else ""
 
-    def counted(self, dataset: Dataset) -> Dataset:
+    def with_file_count(self, dataset: Dataset) -> Dataset:
         """The same with its files counted, where they weren't yet and can be."""
         if dataset.file_count:
             return dataset
         try:
-            count, size, sha256 = self._counts(self.files(dataset))
+            count, size, sha256 = self._counts(self.file_list(dataset))
         except NotFound:
             return dataset
         return replace(dataset, file_count=count, size=size, manifest_sha256=sha256)
@@ -254,7 +254,7 @@ class Datasets:
     def changes(self, dataset: Dataset) -> Iterator[str]:
         """A sentence for each file that is gone or changed its size since it was registered. Lists the files anew, once."""
         sizes = {file.path: file.size for file in list_files(self._as_files(dataset))}
-        for file in read_manifest(self.files(dataset)):
+        for file in read_manifest(self.file_list(dataset)):
             if file.path not in sizes:
                 yield f"{file.path} is gone since it was registered."
             elif sizes[file.path] != file.size:
@@ -263,7 +263,7 @@ class Datasets:
     def fetch(self, dataset: Dataset, path: str, progress: Progress) -> Path:
         """Download one file, whole; `progress` gets the bytes that have arrived and the bytes in all. Raises NotFound,
         WorkspaceUnavailable."""
-        files = list(read_manifest(self.files(dataset)))
+        files = list(read_manifest(self.file_list(dataset)))
         number, size = next(((number, file.size) for number, file in enumerate(files) if file.path == path), (-1, 0))
         if number < 0:
             raise NotFound(f"There is no file “{path}” in dataset {dataset}.", "The dataset's page lists its files.")
@@ -272,7 +272,7 @@ class Datasets:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             if not target.is_file():
-                with self._session.asking(f"{path} could not be fetched") as workspace:
+                with self._session.sdk_calls(f"{path} could not be fetched") as workspace:
                     self._download(workspace, dataset, path, (number, len(files), size), target, progress)
         return target
 
@@ -301,7 +301,7 @@ class Datasets:
 
     def _as_files(self, dataset: Dataset) -> SdkFileDataset:
         """The SDK's file dataset of it, or of the files that a tabular one's rows are in. Raises NotFound where these aren't known."""
-        with self._session.asking(f"Dataset {dataset} can't be opened") as workspace:
+        with self._session.sdk_calls(f"Dataset {dataset} can't be opened") as workspace:
             from azureml.core import Dataset as SdkDataset
             from azureml.core import Datastore
 

@@ -65,7 +65,7 @@ def sdk_environment(session: Session, reference: str | None) -> SdkEnvironment:
     if not reference:
         return sdk_default()
     name, number = parse_reference(reference, "environment")
-    with session.asking(f"Environment {reference} can't be read", "environment") as workspace:
+    with session.sdk_calls(f"Environment {reference} can't be read", "environment") as workspace:
         from azureml.core import Environment as SdkEnvironment
 
         try:
@@ -77,7 +77,7 @@ def sdk_environment(session: Session, reference: str | None) -> SdkEnvironment:
 
 
 def environments(session: Session) -> list[Environment]:
-    """The latest version of each, the curated ones last. Raises as `Session.asking`."""
+    """The latest version of each, the curated ones last. Raises as `Session.sdk_calls`."""
 
     def list_latest(workspace: Workspace) -> list[Environment]:
         from azureml.core import Environment as SdkEnvironment
@@ -91,7 +91,7 @@ def environments(session: Session) -> list[Environment]:
 def register(session: Session, name: str, conda_file: Path) -> Environment:
     """Register an environment from a conda file. Raises IntakeError for a file that is not one, NotFound for a missing one."""
     _check(conda_file)
-    with session.asking(f"Environment {name} was not registered", "name") as workspace:
+    with session.sdk_calls(f"Environment {name} was not registered", "name") as workspace:
         from azureml.core import Environment as SdkEnvironment
 
         return noun(SdkEnvironment.from_conda_specification(name, str(conda_file)).register(workspace))

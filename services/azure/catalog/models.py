@@ -34,14 +34,14 @@ _MAX_IMPORTS = 100
 
 
 class Models:
-    """The models of one workspace. All methods raise as `Session.asking`."""
+    """The models of one workspace. All methods raise as `Session.sdk_calls`."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def all(self) -> list[Model]:
         """All versions of all models, newest first; the SDK asks page by page."""
-        with self._session.asking("The models can't be listed") as workspace:
+        with self._session.sdk_calls("The models can't be listed") as workspace:
             from azureml.core import Model as SdkModel
 
             models = [noun(model) for model in _without_duplicates(SdkModel.list(workspace, expand=False))]
@@ -57,7 +57,7 @@ class Models:
         properties = {KIND: content.kind, SHA256: file_tree.sha256_of(path), SIZE: str(file_tree.size_of(path))}
         all_imports = content.scanned_whole and len(content.imports) <= _MAX_IMPORTS
         properties[IMPORTS] = json.dumps([content.imports[:_MAX_IMPORTS], all_imports])
-        with self._session.asking(f"Model {name} was not registered", "name") as workspace:
+        with self._session.sdk_calls(f"Model {name} was not registered", "name") as workspace:
             from azureml._restclient.assets_client import AssetsClient
             from azureml.core import Model as SdkModel
 
@@ -74,7 +74,7 @@ class Models:
 
     def delete(self, reference: str) -> None:
         name, version = parse_reference(reference, "model")
-        with self._session.asking(f"Model {reference} was not deleted") as workspace:
+        with self._session.sdk_calls(f"Model {reference} was not deleted") as workspace:
             from azureml.core import Model as SdkModel
 
             SdkModel(workspace, name=name, version=version, expand=False).delete()
@@ -82,7 +82,7 @@ class Models:
     # ---- from a training run -----------------------------------------------------------------------------------------------------
 
     def experiments(self) -> list[str]:
-        with self._session.asking("The experiments can't be listed") as workspace:
+        with self._session.sdk_calls("The experiments can't be listed") as workspace:
             from azureml.core import Experiment
 
             return [experiment.name for experiment in Experiment.list(workspace)]
@@ -90,7 +90,7 @@ class Models:
     def training_runs(self, experiment: str, limit: int) -> list[TrainingRun]:
         """The latest runs of an experiment that aren't pipeline runs, up to `limit`."""
         runs: list[TrainingRun] = []
-        with self._session.asking(f"The runs of experiment {experiment} can't be listed", "experiment") as workspace:
+        with self._session.sdk_calls(f"The runs of experiment {experiment} can't be listed", "experiment") as workspace:
             from azureml.core import Experiment
 
             for run in Experiment(workspace, experiment, _create_in_cloud=False).get_runs():
@@ -102,12 +102,12 @@ class Models:
         return runs
 
     def training_run_files(self, experiment: str, run_id: str) -> list[str]:
-        with self._session.asking(f"The files of run {run_id} can't be listed", "run"):
+        with self._session.sdk_calls(f"The files of run {run_id} can't be listed", "run"):
             return sorted(self._run(experiment, run_id).get_file_names())
 
     def register_from_run(self, name: str, experiment: str, run_id: str, path: str, *, description: str, tags: Mapping[str, str]) -> Model:
         """`Run.register_model`. Its file is not on this machine, so its kind and SHA-256 are not known."""
-        with self._session.asking(f"Model {name} was not registered from run {run_id}", "path"):
+        with self._session.sdk_calls(f"Model {name} was not registered from run {run_id}", "path"):
             run = self._run(experiment, run_id)
             return noun(run.register_model(name, model_path=path, tags=dict(tags), description=description or None))
 

@@ -145,7 +145,7 @@ class WorkspaceCache:
             self.refresh()
         return listing.known()
 
-    def one(self, listing: CachedList[V], noun: str, reference: str, *, known: bool = False) -> V:
+    def find(self, listing: CachedList[V], noun: str, reference: str, *, known: bool = False) -> V:
         """The item of that reference, `name` (its latest version) or `name:version`. One that is not known here is looked for in the
         service, unless `known`. Raises NotFound."""
         name, version = parse_reference(reference, noun)

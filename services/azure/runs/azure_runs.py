@@ -160,7 +160,7 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         name = self.plan(run_id).request.environment
         if not name:
             return environments.default()
-        return self._cache.one(self._cache.environments, "environment", name, known=True)  # a page asks at each look at the run
+        return self._cache.find(self._cache.environments, "environment", name, known=True)  # a page asks at each look at the run
 
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
         return failures.attempts(self.folder(run_id), limit)
@@ -190,8 +190,8 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         return open_predictions(output_reader.make_table(folder, folder.plan()))
 
 
-def again(request: RunRequest, parameters: dict[str, str]) -> RunRequest:
-    """The request of a published pipeline's run: what was published, with other values of its parameters. Raises SettingsError."""
+def with_pipeline_parameters(request: RunRequest, parameters: dict[str, str]) -> RunRequest:
+    """A published pipeline's request with other values of its parameters. Raises SettingsError."""
     if unknown := sorted(set(parameters) - set(PIPELINE_PARAMETERS)):
         text = f"“{unknown[0]}” is not a parameter of the pipeline"
         raise SettingsError(unknown[0], text, f"Its parameters are {', '.join(PIPELINE_PARAMETERS)}.")

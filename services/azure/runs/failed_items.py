@@ -9,7 +9,7 @@ from typing import Any
 
 from services.azure.catalog.datasets import DATASTORE_PATH, azure_partition_format
 from services.azure.runs.output_reader import rows_file, scored
-from services.azure.runs.run_folder import AzureRunFolder, FilesAgain, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder, FailedFiles, RunPlan
 from services.domain import Dataset, Run
 from services.errors import StudioError
 from services.formats import counted
@@ -28,7 +28,7 @@ def restrict_to_failed(
     """The plan and the mini-batches of the items that failed in `run`, whose folder that is. Raises StudioError where none did, and where
     the output does not tell which."""
     again = tuple(
-        FilesAgain(_root(dataset), dataset.partition_format, tuple(paths))
+        FailedFiles(_root(dataset), dataset.partition_format, tuple(paths))
         for dataset, paths in zip(datasets, _failed(run, folder), strict=True)
         if paths
     )
@@ -70,7 +70,7 @@ def _root(dataset: Dataset) -> str:
     return root
 
 
-def sdk_dataset(workspace: Any, files: FilesAgain) -> Any:
+def sdk_dataset(workspace: Any, files: FailedFiles) -> Any:
     """The SDK's file dataset of these files, not registered."""
     from azureml.core import Dataset as SdkDataset
     from azureml.core import Datastore

@@ -30,7 +30,7 @@ EXPERIMENT = "batch-scoring"
 
 
 @dataclass(frozen=True)
-class FilesAgain:
+class FailedFiles:
     """Files of a dataset that are scored again: `paths` below `root`, a folder `azureml://datastores/NAME/paths/FOLDER`."""
 
     root: str
@@ -51,7 +51,7 @@ class RunPlan:
     published_id: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     file: str = ""
-    again: tuple[FilesAgain, ...] = ()
+    again: tuple[FailedFiles, ...] = ()
 
     @property
     def tabular(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from services.azure.auth.sdk_errors import parse_time, run_status
 from services.azure.auth.session import Session
 from services.azure.runs import pipeline
-from services.azure.runs.azure_runs import AzureRuns, again
+from services.azure.runs.azure_runs import AzureRuns, with_pipeline_parameters
 from services.azure.runs.run_folder import EXPERIMENT, RunPlan
 from services.domain import PipelineRun, PublishedPipeline, Recurrence, Run, RunStatus, Schedule
 from services.errors import NotFound, SettingsError, StudioError
@@ -25,7 +25,7 @@ from services.storage.serialization import from_json, to_json
 _PIPELINE_RUN = "azureml.PipelineRun"
 
 
-class Publishing:
+class AzurePipelines:
     """The pipelines of one workspace. The plan that a pipeline was published from is kept in `home`: the service does not store it."""
 
     def __init__(self, home: Path, session: Session, runs: AzureRuns) -> None:
@@ -39,14 +39,14 @@ class Publishing:
         return self._runs.pipeline_run(run_id)
 
     def experiments(self) -> list[str]:
-        with self._session.asking("The experiments can't be listed") as workspace:
+        with self._session.sdk_calls("The experiments can't be listed") as workspace:
             from azureml.core import Experiment
 
             names = [str(experiment.name) for experiment in Experiment.list(workspace)]
         return sorted(names, key=lambda name: (name != EXPERIMENT, name.lower()))
 
     def history(self, experiment: str, limit: int = 100) -> list[PipelineRun]:
-        with self._session.asking(f"The runs of experiment {experiment} can't be listed") as workspace:
+        with self._session.sdk_calls(f"The runs of experiment {experiment} can't be listed") as workspace:
             from azureml.core import Experiment
             from azureml.core.run import Run as SdkRun
 
@@ -78,7 +78,7 @@ class Publishing:
         plan, known = self._runs.plan(run_id), self._runs.pipeline_run(run_id)
         if known is None:
             raise StudioError(f"Run {run_id} is not in Azure ML yet: there is nothing to publish.", "Wait until it is queued.")
-        with self._session.asking(f"The pipeline of run {run_id} can't be published", "name") as workspace:
+        with self._session.sdk_calls(f"The pipeline of run {run_id} can't be published", "name") as workspace:
             from azureml.core import Experiment
             from azureml.pipeline.core import PipelineRun as SdkPipelineRun
 
@@ -88,14 +88,14 @@ class Publishing:
         return self._published(sdk_pipeline)
 
     def published(self) -> list[PublishedPipeline]:
-        with self._session.asking("The published pipelines can't be listed") as workspace:
+        with self._session.sdk_calls("The published pipelines can't be listed") as workspace:
             from azureml.pipeline.core import PublishedPipeline as SdkPublishedPipeline
 
             pipelines = [self._published(pipeline) for pipeline in SdkPublishedPipeline.list(workspace, active_only=False)]
         return sorted(pipelines, key=lambda pipeline: (not pipeline.active, pipeline.name.lower()))
 
     def set_published(self, pipeline_id: str, *, active: bool) -> None:
-        with self._session.asking(f"The published pipeline {pipeline_id} can't be changed") as workspace:
+        with self._session.sdk_calls(f"The published pipeline {pipeline_id} can't be changed") as workspace:
             from azureml.pipeline.core import PublishedPipeline as SdkPublishedPipeline
 
             sdk_pipeline = SdkPublishedPipeline.get(workspace, pipeline_id)
@@ -104,14 +104,14 @@ class Publishing:
     def submit(self, pipeline_id: str, parameters: Mapping[str, str], *, name: str = "", submission_id: str = "") -> Run:
         plan = self._plan(pipeline_id)
         given = _without_blank(parameters)
-        request = replace(again(plan.request, given), name=name or plan.request.name, submission_id=submission_id)
+        request = replace(with_pipeline_parameters(plan.request, given), name=name or plan.request.name, submission_id=submission_id)
         plan = replace(plan, request=request, published_id=pipeline_id, parameters=_for_azure(given))
         return self._runs.submit(plan, _cut(plan))
 
     # ---- schedules ------------------------------------------------------------------------------------------------------------
 
     def schedules(self) -> list[Schedule]:
-        with self._session.asking("The schedules can't be listed") as workspace:
+        with self._session.sdk_calls("The schedules can't be listed") as workspace:
             from azureml.pipeline.core import Schedule as SdkSchedule
 
             schedules = [_schedule(schedule) for schedule in SdkSchedule.list(workspace, active_only=False)]
@@ -121,8 +121,8 @@ class Publishing:
         given = _without_blank(parameters)
         plan = self._plan(pipeline_id) if given or self._path(pipeline_id).exists() else None
         if plan:
-            again(plan.request, given)
-        with self._session.asking(f"The schedule {name} can't be made", "name") as workspace:
+            with_pipeline_parameters(plan.request, given)
+        with self._session.sdk_calls(f"The schedule {name} can't be made", "name") as workspace:
             from azureml.pipeline.core import Schedule as SdkSchedule
             from azureml.pipeline.core import ScheduleRecurrence
 
@@ -139,7 +139,7 @@ class Publishing:
             return _schedule(schedule)
 
     def set_schedule(self, schedule_id: str, *, active: bool) -> None:
-        with self._session.asking(f"The schedule {schedule_id} can't be changed") as workspace:
+        with self._session.sdk_calls(f"The schedule {schedule_id} can't be changed") as workspace:
             from azureml.pipeline.core import Schedule as SdkSchedule
 
             schedule = SdkSchedule.get(workspace, schedule_id)
