@@ -9,7 +9,8 @@ from pages import _errors
 from pages._text import escape, truncate
 from services.domain import Environment
 from services.errors import StudioError
-from services.intake import names, uploads
+from services.file_names import safe_relative_path
+from services.intake import uploads
 from services.intake.staging import staging_folder
 from services.workspace import RemoteWorkspace
 
@@ -45,7 +46,7 @@ def show_environment(remote: RemoteWorkspace, chosen: Environment | None) -> Non
             try:
                 with st.spinner("Registering…"), staging_folder(remote.home) as folder:
                     uploads.store_uploads([(upload.name, upload)], folder)
-                    registered = remote.register_environment(name.strip(), str(folder / names.safe_relative_path(upload.name)))
+                    registered = remote.register_environment(name.strip(), str(folder / safe_relative_path(upload.name)))
             except StudioError as error:
                 _errors.show(error)
             else:

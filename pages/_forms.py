@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pages import _errors
 from pages._text import escape
 from services.errors import StudioError
+from services.file_names import proposed_name
 
 
 @dataclass
@@ -97,13 +97,6 @@ class Form:
         """
         if self.error:
             _errors.show(self.error, fields.get(getattr(self.error, "field", ""), otherwise))
-
-
-def proposed_name(file_name: str) -> str:
-    """A valid name from that of a file or folder: `My model (2).joblib` gives `My-model-2`."""
-    stem = re.split(r"[/\\]", file_name.strip().rstrip("/\\"))[-1]
-    stem = stem.rsplit(".", 1)[0] or stem
-    return re.sub(r"[^a-zA-Z0-9._-]+", "-", stem).strip("-._")[:100]
 
 
 def form_called(name: str) -> Form:

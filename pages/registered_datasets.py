@@ -17,8 +17,8 @@ from pages._text import displayable
 from services import formats
 from services.domain import Dataset, TabularDataset
 from services.errors import SettingsError
+from services.file_names import check_name
 from services.formats import counted
-from services.intake import names
 from services.intake.staging import staging_folder
 from services.intake.tabular import PARQUET, first_rows
 from services.intake.uploads import extract_zip, store_uploads
@@ -247,7 +247,7 @@ def ask_for_dataset() -> None:
         fields |= {"type": st.container(), "partition_format": st.container()}
 
     def register() -> str:
-        names.check_name("name", name)  # before unpacking a long upload
+        check_name("name", name)  # before unpacking a long upload
         options: dict[str, Any] = {"glob": glob.strip(), "description": description.strip(), "copy": copy, "type": TYPES[kind]}
         options["partition_format"] = partition_format.strip()
         with files_to_register(source, path, uploads) as folder:

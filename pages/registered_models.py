@@ -14,8 +14,9 @@ from pages._text import displayable
 from services import formats
 from services.domain import Model
 from services.errors import SettingsError
+from services.file_names import safe_relative_path
 from services.formats import counted
-from services.intake import names, uploads
+from services.intake import uploads
 from services.intake.staging import staging_folder
 from services.workspace import Capability
 from services.workspaces import chosen_workspace
@@ -173,7 +174,7 @@ def ask_for_model() -> None:
         if upload:
             with staging_folder(workspace.home) as folder:
                 uploads.store_uploads([(upload.name, upload)], folder)
-                return workspace.register_model(name, folder / names.safe_relative_path(upload.name), **options).reference
+                return workspace.register_model(name, folder / safe_relative_path(upload.name), **options).reference
         if path.strip():
             return workspace.register_model(name, path.strip(), **options).reference
         raise SettingsError("path", "No model is chosen", "Choose the file your training script saved and wait for the upload to finish.")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from services.errors import SettingsError
+from services.file_names import check_file_name
 
 OUTPUT_ACTIONS = ("append_row", "summary_only")
 LOGGING_LEVELS = ("WARNING", "INFO", "DEBUG")
@@ -34,7 +35,6 @@ DEFAULT_TABULAR_MINI_BATCH = "1MB"
 
 _SIZE = re.compile(r"(\d+)(kb|mb|gb)?", re.IGNORECASE)
 _UNITS = {None: 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
-_FORBIDDEN_IN_FILE_NAME = set('~"#%&*:<>?/\\{|}')
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,7 @@ def _choice(*options: str) -> Callable[[str, Any], str]:
 
 
 def _file_name(name: str, value: Any) -> str:
-    text = str(value)
-    bad = sorted(set(text) & _FORBIDDEN_IN_FILE_NAME | {c for c in text if ord(c) < 32})
-    if not text.strip() or text in (".", "..") or bad or len(text.encode("utf-8", "replace")) > 200:
-        why = f"“{text}” holds {' '.join(map(repr, bad))}" if bad else f"“{text}” is not a file name"
-        raise _refuse(name, why, 'Give a plain file name without ~ " # % & * : < > ? / \\ { | }.')
-    return text
+    return check_file_name(name, str(value))
 
 
 def _keys(name: str, value: Any) -> tuple[str, ...]:

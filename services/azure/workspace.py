@@ -45,7 +45,7 @@ from services.domain import (
     TrainingRun,
 )
 from services.errors import SettingsError
-from services.intake import names
+from services.file_names import check_name
 from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import staging_folder
 from services.predictions.annotations import AnnotationStore
@@ -147,7 +147,7 @@ class AzureWorkspace:
     def register_model(
         self, name: str, path: str | Path, *, description: str = "", tags: Mapping[str, str] | None = None, approve: bool = False
     ) -> Model:
-        names.check_name("name", name)
+        check_name("name", name)
         source = Path(path).expanduser().absolute()
         about: dict[str, Any] = {"description": description, "tags": tags or {}, "progress": self._progress(f"Uploading {name}")}
         return self._added_model(self._models.register(name, source, **about))
@@ -176,7 +176,7 @@ class AzureWorkspace:
     def register_model_from_run(
         self, name: str, experiment: str, run_id: str, path: str, *, description: str = "", tags: Mapping[str, str] | None = None
     ) -> Model:
-        names.check_name("name", name)
+        check_name("name", name)
         if not path.strip():
             raise SettingsError("path", "no file of the run is chosen", "Choose one of its outputs, such as outputs/model.pkl.")
         return self._added_model(self._models.register_from_run(name, experiment, run_id, path, description=description, tags=tags or {}))
@@ -200,7 +200,7 @@ class AzureWorkspace:
         description: str = "",
         copy: bool = False,
     ) -> Dataset:
-        names.check_name("name", name)
+        check_name("name", name)
         with staging_folder(self.home) as staging:
             about = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
             registered = self._datasets.register(name, path, **about, staging=staging, progress=self._progress(f"Uploading {name}"))
@@ -243,7 +243,7 @@ class AzureWorkspace:
         return environments.default()
 
     def register_environment(self, name: str, interpreter: str) -> Environment:
-        names.check_name("name", name)
+        check_name("name", name)
         made = environments.register(self._session, name, Path(interpreter).expanduser().absolute())
         self._cache.environments.remove(lambda other: other.name == name)
         self._cache.environments.add(made)

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from services.errors import IntakeError
+from services.file_names import short
 from services.formats import counted
-from services.storage.file_tree import short
 
 _BLOCK = 1 << 20
 _LONGEST_RECORD = 1 << 24

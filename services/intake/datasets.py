@@ -16,9 +16,9 @@ from pathlib import Path
 
 from services.domain import Dataset, DatasetFile, FileDataset, TabularDataset, utc_now
 from services.errors import IntakeError, SettingsError
+from services.file_names import short
 from services.intake import file_patterns, tabular
 from services.intake.partition_format import PartitionFormat
-from services.storage.file_tree import short
 from services.storage.manifest import manifest_line
 
 

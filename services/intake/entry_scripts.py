@@ -16,9 +16,8 @@ from pathlib import Path
 from services import PROJECT_ROOT, formats
 from services.domain import EntryScript
 from services.errors import EntryScriptError, IntakeError, StudioError, WorkspaceUnavailable
-from services.intake.names import safe_relative_path
+from services.file_names import safe_relative_path, short
 from services.storage.atomic import write_atomically
-from services.storage.file_tree import short
 
 BUILT_IN = PROJECT_ROOT / "batch_scripts"
 _LARGEST_SCRIPT = 1 << 20

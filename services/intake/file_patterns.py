@@ -10,8 +10,9 @@ from pathlib import Path
 
 from services.domain import DatasetFile
 from services.errors import IntakeError, SettingsError
+from services.file_names import short
 from services.formats import counted
-from services.storage.file_tree import file_stat, may_read, short, stat_of, walk
+from services.storage.file_tree import file_stat, may_read, stat_of, walk
 
 
 def collect_files(root: Path, glob: str) -> Iterator[DatasetFile]:

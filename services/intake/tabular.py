@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from services import PROJECT_ROOT
 from services.errors import IntakeError, StudioError
+from services.file_names import short
 from services.formats import counted
 from services.intake.csv_records import CsvFile
-from services.storage.file_tree import reading, short
+from services.storage.file_tree import reading
 
 if TYPE_CHECKING:
     import pyarrow

@@ -16,9 +16,9 @@ from typing import BinaryIO
 
 from services import formats
 from services.errors import IntakeError
+from services.file_names import is_junk, safe_relative_path, short
 from services.formats import counted
-from services.intake.names import safe_relative_path
-from services.storage.file_tree import is_junk, reading, short, stat_of
+from services.storage.file_tree import reading, stat_of
 
 _CHUNK = 1 << 20
 _SMALL_ENOUGH = 1 << 20  # an archive that unpacks to less is no bomb, however well it is compressed

@@ -36,7 +36,8 @@ from services.domain import (
     utc_now,
 )
 from services.errors import IntakeError, NotFound, SettingsError
-from services.intake import datasets, model_files, names
+from services.file_names import check_name
+from services.intake import datasets, model_files
 from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import move_or_copy, staging_folder
 from services.local import environments, reuse, runs
@@ -90,7 +91,7 @@ class LocalWorkspace:
     def register_model(
         self, name: str, path: str | Path, *, description: str = "", tags: Mapping[str, str] | None = None, approve: bool = False
     ) -> Model:
-        names.check_name("name", name)
+        check_name("name", name)
         source = Path(path).expanduser().absolute()
         model_files.inspect_model(source)  # what can't be taken isn't copied either
         with staging_folder(self.home) as staging:
@@ -141,7 +142,7 @@ class LocalWorkspace:
         description: str = "",
         copy: bool = False,
     ) -> Dataset:
-        names.check_name("name", name)
+        check_name("name", name)
         root = Path(path).expanduser().absolute()
         copy = copy or root.is_relative_to(self.home / "incoming")
         with staging_folder(self.home) as staging:
@@ -205,7 +206,7 @@ class LocalWorkspace:
         return self._store.environments()
 
     def register_environment(self, name: str, interpreter: str) -> Environment:
-        names.check_name("name", name)
+        check_name("name", name)
         found = environments.environment(name, 0, environments.interpreter_at(interpreter))
         made = self._store.add_environment(name, lambda version: replace(found, version=version))
         return self._store.environment(name, made.version)

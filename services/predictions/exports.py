@@ -6,13 +6,13 @@ None of it is ever whole in memory, but for the file name and the notes. Excel's
 from __future__ import annotations
 
 import io
-import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from services import file_names
 from services.errors import SettingsError
 from services.predictions.annotations import Annotations, with_annotations
 from services.predictions.arrays import text_array
@@ -252,5 +252,4 @@ def file_stem(title: str, filter_: Filter, order: Order = TABLE_ORDER) -> str:
     """A file name, without its ending, that says what is in it, good on every system: `digits on digits-batch 3 seven`."""
     direction = ("down" if order.descending else "up") if order.column else ""
     parts = [title, filter_.describe(), f"by {order.column} {direction}" if direction else ""]
-    stem = re.sub(r"[^\w\-.,()+= ]+", " ", " ".join(parts))
-    return " ".join(stem.split()).strip("-. ")[:120].strip("-. ") or "predictions"
+    return file_names.file_stem(" ".join(parts)) or "predictions"

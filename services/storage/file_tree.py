@@ -12,19 +12,9 @@ from operator import itemgetter
 from pathlib import Path
 
 from services.errors import IntakeError, NotFound
+from services.file_names import is_junk, short
 
 _BY_EFFECTIVE_IDS = os.access in os.supports_effective_ids  # those that opening it goes by
-_JUNK = {".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", "__MACOSX"}
-
-
-def is_junk(name: str) -> bool:
-    """What file browsers, Jupyter and Office leave in folders, and nobody means to score."""
-    return name in _JUNK or name.startswith("~$")
-
-
-def short(name: str) -> str:
-    """A name from outside, short enough for a message."""
-    return name if len(name) <= 120 else f"{name[:80]}…{name[-30:]}"
 
 
 def stat_of(path: Path) -> os.stat_result:

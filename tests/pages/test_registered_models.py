@@ -108,7 +108,7 @@ def test_a_typed_name_is_not_replaced_by_a_proposal(open_page):
     [
         ("", "", "a name is needed"),
         ("![](x)", "", r"\!\[\]\(x\)"),
-        ("x" * 300, "", "is no name that Azure ML takes"),
+        ("x" * 300, "", "is not a name that Azure ML takes"),
         ("good", "no equals sign", "is not a tag"),
     ],
 )

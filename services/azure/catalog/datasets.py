@@ -24,10 +24,10 @@ from services.azure.catalog.dataset_upload import content_of, upload
 from services.azure.catalog.downloads import Progress
 from services.domain import Dataset, FileDataset, TabularDataset, utc_now
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
+from services.file_names import short
 from services.intake import datasets
 from services.intake.datasets import DatasetInspection
 from services.intake.tabular import CSV, FILES, MANIFEST, PARQUET, Table
-from services.storage import file_tree
 from services.storage.atomic import write_atomically
 from services.storage.manifest import manifest_line, read_manifest
 
@@ -152,7 +152,7 @@ class Datasets:
         files = list(read_manifest(inspection.lists[-1]))
         if refused := [file.path for file in files if set(file.path) & _ESCAPED_BY_SDK]:
             characters = " ".join(sorted(_ESCAPED_BY_SDK))
-            text = f"“{file_tree.short(refused[0])}” can't be uploaded under its name: the SDK changes {characters} in a name."
+            text = f"“{short(refused[0])}” can't be uploaded under its name: the SDK changes {characters} in a name."
             raise IntakeError(text, "Rename it, or upload it with another tool and register the dataset in place.")
         base = root if root.is_dir() else root.parent
         target = f"batch-scoring-studio/{name}/{content_of(base, files)[:16]}"

@@ -1,0 +1,90 @@
+"""Rules for names: of what is registered, of files that come in from outside, of files that are written."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import PurePosixPath, PureWindowsPath
+
+from services.errors import IntakeError, SettingsError
+
+# They can't be folders there, and a home may be copied to such a machine.
+_RESERVED_BY_WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_JUNK = {".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", "__MACOSX"}
+_REFUSED_BY_AZURE = '~ " # % & * : < > ? / \\ { | }'
+
+
+def short(name: str) -> str:
+    """A name from outside, short enough for a message."""
+    return name if len(name) <= 120 else f"{name[:80]}…{name[-30:]}"
+
+
+def is_junk(name: str) -> bool:
+    """Whether file browsers, Jupyter or Office leave files of this name in folders, which nobody means to score."""
+    return name in _JUNK or name.startswith("~$")
+
+
+def check_name(field: str, name: str) -> str:
+    """`name` as it may be given to a model, dataset or environment; Azure ML's rule (azureml-core,
+    `_model_management._util.model_name_validation`).
+
+    Raises SettingsError on `field`.
+    """
+    if not re.fullmatch(r"[a-zA-Z0-9]([a-zA-Z0-9._-]{0,253}[a-zA-Z0-9_-])?", name) or _RESERVED_BY_WINDOWS.fullmatch(name):
+        raise SettingsError(
+            field,
+            f"“{short(name)}” is not a name that Azure ML takes" if name else "a name is needed",
+            "Use letters, digits, - _ and . only, begin with a letter or digit, don't end with a dot, 255 characters at most.",
+        )
+    return name
+
+
+def proposed_name(file_name: str) -> str:
+    """A name that `check_name` takes, from that of a file or folder: `My model (2).joblib` gives `My-model-2`."""
+    stem = re.split(r"[/\\]", file_name.strip().rstrip("/\\"))[-1]
+    stem = stem.rsplit(".", 1)[0] or stem
+    return re.sub(r"[^a-zA-Z0-9._-]+", "-", stem).strip("-._")[:100]
+
+
+def check_file_name(field: str, name: str) -> str:
+    """`name` as it may be given to an output file: `append_row_file_name`'s rule (azureml-pipeline-steps).
+
+    Raises SettingsError on `field`.
+    """
+    refused = sorted(set(name) & set(_REFUSED_BY_AZURE.split()) | {character for character in name if ord(character) < 32})
+    if not name.strip() or name in (".", "..") or refused or len(name.encode("utf-8", "replace")) > 200:
+        reason = f"“{name}” holds {' '.join(map(repr, refused))}" if refused else f"“{name}” is not a file name"
+        raise SettingsError(field, f"{field}: {reason}", f"Give a plain file name without {_REFUSED_BY_AZURE}.")
+    return name
+
+
+def file_stem(text: str) -> str:
+    """A file name without its ending, good on every system; empty where nothing of the text can be in one."""
+    return " ".join(re.sub(r"[^\w\-.,()+= ]+", " ", text).split()).strip("-. ")[:120].strip("-. ")
+
+
+def safe_relative_path(name: str) -> PurePosixPath:
+    """The name of an upload or of an archive's member as a path that stays inside the folder it is put in.
+
+    `/` separates folders. A backslash does not: on Linux and macOS it is a letter like any other, and what Windows makes of it is
+    refused there; only `..` and absolute names are refused in either reading. Raises IntakeError.
+    """
+
+    def refuse(reason: str) -> IntakeError:
+        return IntakeError(f"The file name “{short(name)}” {reason}, so nothing was taken.", "Rename the file and try again.")
+
+    if "\0" in name:
+        raise refuse("holds a NUL character")
+    if name.startswith(("/", "\\")) or re.match(r"[a-zA-Z]:($|[/\\])", name):
+        raise refuse("is an absolute path")
+    if ".." in re.split(r"[/\\]", name):
+        raise refuse("leads out of its folder by “..”")
+    path = PurePosixPath(name)
+    if not path.parts:
+        raise refuse("is empty")
+    for part in path.parts:
+        if len(part.encode("utf-8", "surrogatepass")) > 255:
+            raise refuse("is longer than 255 bytes")
+        if sys.platform == "win32" and (set(part) & set('<>:"|?*\\') or PureWindowsPath(part).is_reserved()):
+            raise refuse("can't be written on Windows")
+    return path
