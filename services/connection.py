@@ -1,6 +1,6 @@
-"""Which Azure ML workspace, and how to sign in. Plain values: nothing here imports azureml or asks the network.
+"""Which Azure ML workspace, and how to sign in. Plain values: nothing here imports azureml or uses the network.
 
-A secret is in the memory of this process, in its environment, in the system's keyring, or on a pipe to the process that carries out a run;
+A secret is in the memory of this process, in its environment, in the system's keyring, or on a pipe to a runner;
 never on disk, on a command line, in a log or on a page.
 """
 

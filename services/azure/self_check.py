@@ -15,7 +15,7 @@ from services.formats import counted
 
 
 def checks(home: Path, session: Session, lists: WorkspaceCache) -> Iterator[tuple[str, bool, str]]:
-    """Each as (name, whether it passed, details). They ask the service, so they take seconds."""
+    """Each as (name, whether it passed, details). They call the service, which takes seconds."""
     free = shutil.disk_usage(home).free
     yield "Free disk space", free > 1 << 30, f"{formats.size(free)} for logs and outputs, in {home}"
     try:

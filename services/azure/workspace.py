@@ -3,11 +3,11 @@
 ```
 <home of this machine>/azure/<subscription>/<resource group>/<workspace>/
   studio.db                     the registry: runs
-  lists/<list>.json             what was listed last, for the first look after a start
+  lists/<list>.json             the cached lists, for the first page after a start
   datasets/<name>/<version>/    manifest.jsonl: names and sizes of a dataset's files; of a tabular one files.jsonl
   scripts/<sha256>/             uploaded scoring scripts
   runs/<id>/                    see run_folder.py
-  incoming/                     what is just coming in
+  incoming/                     staging: what is being registered
 ```
 """
 
@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from services import formats, submission
 from services.azure.auth.session import Session
@@ -56,17 +56,13 @@ from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store
 from services.workspace import Capability, RemoteWorkspace
 
-if TYPE_CHECKING:
-    pass
-
-
 _PROGRESS_SECONDS = 2.0  # between two lines of progress on standard error
 
 
 class AzureWorkspace:
     """Cheap to make: nothing is requested, and azureml not imported, before it is needed.
 
-    `blocking` ones (the command line) fetch a list when it is asked for. The dashboard's are not: they answer with what is known, and
+    `blocking` ones (the command line) fetch a list when it is needed. The dashboard's are not: they answer with what is known, and
     fetch in the background.
     """
 

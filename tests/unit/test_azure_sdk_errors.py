@@ -65,7 +65,7 @@ def test_an_unprintable_service_exception_is_translated():
         (service(401), WorkspaceUnavailable, "not signed in", "Sign in again"),
         (service(403), WorkspaceUnavailable, "no permission", "AzureML Data Scientist"),
         (service(404), NotFound, "the service's words", "removed"),
-        (service(409), StudioError, "the service's words", "look again"),
+        (service(409), StudioError, "the service's words", "refresh"),
         (service(429), WorkspaceUnavailable, "throttles", "some minutes"),
         (service(500), WorkspaceUnavailable, "answered 500", "status.azure.com"),
         (service(400, "mini_batch_size is odd"), StudioError, "mini_batch_size is odd", ""),

@@ -1,1 +1,1 @@
-"""Signing in to Azure ML: the session, a person's tokens on their way to a runner, waiting when Azure is busy, the SDK's errors as ours."""
+"""Signing in to Azure ML: the session, tokens relayed to runners, retries and throttling, the SDK's errors as ours."""

@@ -1,4 +1,4 @@
-"""The retry policy: after which failures Azure is asked again, how often, and after which waits.
+"""The retry policy: which failures are retried, how often, and after which waits.
 
 Most clients of the SDK retry by themselves; this is for the calls that don't, and it says how long the others may (see throttling.py).
 """
@@ -37,7 +37,7 @@ class RetryPolicy:
 
 
 DASHBOARD = RetryPolicy(max_attempts=4)
-COMMAND = replace(DASHBOARD, max_seconds=30.0)  # somebody waits at a terminal
+COMMAND = replace(DASHBOARD, max_seconds=30.0)  # a person waits at the terminal
 RUNNER = RetryPolicy(first_wait=1.0, factor=2.0, max_seconds=30 * 60.0, max_refusals=3)  # one refusal may be the service's own fault
 UPLOAD = RetryPolicy(first_wait=0.0, max_attempts=3)
 

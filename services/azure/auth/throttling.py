@@ -1,4 +1,4 @@
-"""Tells a person while Azure throttles, and ends the SDK's own retries in time: it retries for minutes, and says nothing meanwhile."""
+"""Notifies a person while Azure throttles, and limits the SDK's own retries, which go on for minutes without any message."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from http.client import responses
 from typing import Any
 
 NOTIFY_AFTER_SECONDS = 5.0
-"""How long Azure throttles before a person is told."""
+"""How long Azure throttles before a person is notified."""
 
 _BUSY: dict[object, str] = {status: responses[status] for status in (429, 503)}
 

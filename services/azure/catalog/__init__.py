@@ -1,1 +1,1 @@
-"""What an Azure ML workspace holds: models, datasets, computes, environments, and what was listed last."""
+"""What an Azure ML workspace contains: models, datasets, environments, compute targets and datastores; and their cached lists."""

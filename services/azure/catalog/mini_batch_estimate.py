@@ -1,4 +1,4 @@
-"""How the datasets of a run are cut into mini-batches, as far as it can be told before Azure ML does it."""
+"""How the datasets of a run are cut into mini-batches, as far as that is known before Azure ML does it."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ V = TypeVar("V", bound=_Versioned)
 class WorkspaceCache:
     """The lists of one workspace. Safe to use from several threads: one lock guards the state.
 
-    A `blocking` one (the command line's) fetches a list when it is asked for. The dashboard's is not: it answers with what is known, and
+    A `blocking` one (the command line's) fetches a list when it is needed. The dashboard's is not: it answers with what is known, and
     fetches in the background.
     """
 
@@ -129,7 +129,7 @@ class WorkspaceCache:
         except StudioError as error:
             logger.warning("The lists can't be fetched: %s", error, exc_info=error)
             return error
-        except Exception as error:  # a thread has nobody else to tell
+        except Exception as error:  # only the state can show it
             logger.exception("The lists can't be fetched: a bug")
             text = f"The workspace could not be opened: {type(error).__name__} {error}"
             return StudioError(text, "This is a fault of the program.")

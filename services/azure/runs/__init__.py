@@ -1,1 +1,1 @@
-"""Runs on Azure ML: the pipeline, the runner that follows it, what a step leaves."""
+"""Runs on Azure ML: the pipeline, the runner that follows it, its artifacts."""

@@ -1,5 +1,5 @@
 """The runs of an Azure ML workspace: submit, watch, cancel, resume, and read what they left. runner.py follows them; nothing here
-asks the network, but the sign-in that is passed to a runner."""
+uses the network but the sign-in, whose token a runner gets."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models:
 class AzureRuns(StoredRuns[AzureRunFolder]):
     """`services.workspace.Runs` of `<home of this machine>/azure/<subscription>/<resource group>/<workspace>`, and how a run gets there.
 
-    `fetch(dataset, path)` brings a file of a dataset to this machine.
+    `fetch(dataset, path)` downloads a file of a dataset.
     """
 
     def __init__(self, home: Path, store: Store, session: Session, cache: WorkspaceCache, fetch: Callable[[str, str], Path]) -> None:
@@ -135,7 +135,7 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
             self._start_again(folder)
 
     def resume(self, run_id: str) -> Run:
-        """Follow a run again that nobody follows any more. Raises StudioError for one that has ended, in Azure ML too."""
+        """Follow a run again that has no active runner. Raises StudioError for one that has ended, in Azure ML too."""
         run = self.get(run_id)
         if run.status.ended:
             text = f"Run {run_id} is {run.status.lower()} in Azure ML; there is nothing to resume."

@@ -82,7 +82,7 @@ class AzureRunFolder(RunFolder):
         self.make(to_json(plan, indent=1))
 
     def plan(self) -> RunPlan:
-        """What was asked. Raises WorkspaceUnavailable where it can't be read."""
+        """The plan. Raises WorkspaceUnavailable where it can't be read."""
         try:
             return from_json(self.plan_file.read_bytes(), RunPlan)
         except (OSError, ValueError, TypeError, KeyError) as error:
