@@ -16,6 +16,7 @@ from services.domain import RowKey, readable
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.predictions.arrays import text_array
 from services.predictions.columns import names_beside
+from services.storage.sqlite import connect
 
 if TYPE_CHECKING:
     import pyarrow
@@ -98,7 +99,7 @@ class AnnotationStore:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(sqlite3.connect(self._path, timeout=20, isolation_level=None)) as connection:
+            with closing(connect(self._path)) as connection:
                 if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'views'").fetchone()[0]:
                     connection.executescript(_SCHEMA)
                 yield connection

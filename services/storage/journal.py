@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from services.errors import WorkspaceUnavailable
+from services.storage.sqlite import connect
 
 
 class AttemptStatus(StrEnum):
@@ -103,12 +104,9 @@ class Journal:
     def __init__(self, run_folder: Path, *, writable: bool = False) -> None:
         self.path = run_folder / "journal.db"
         try:
+            self._connection = connect(self.path, read_only=not writable)
             if writable:
-                self._connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
                 self._connection.executescript(_SCHEMA + "PRAGMA synchronous=NORMAL;")
-            else:
-                uri = f"{self.path.absolute().as_uri()}?mode=ro"
-                self._connection = sqlite3.connect(uri, uri=True, timeout=20, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise WorkspaceUnavailable(f"The run's journal, {self.path}, can't be opened: {error}.") from error
 
@@ -129,7 +127,7 @@ class Journal:
 
     def copy_to(self, run_folder: Path) -> None:
         """Write a copy of what is noted into another run's folder. Raises sqlite3.Error."""
-        with closing(sqlite3.connect(run_folder / self.path.name)) as copy:
+        with closing(connect(run_folder / self.path.name)) as copy:
             self._connection.backup(copy)
 
     def forget_after(self, end: int) -> None:

@@ -30,6 +30,7 @@ from services.domain import (
 )
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.storage.serialization import from_builtins, from_json, to_json
+from services.storage.sqlite import connect
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class Store:
             connection.close()
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+        connection = connect(self.path)
         try:
             _schema_version(connection)
         except sqlite3.OperationalError as error:
@@ -120,8 +121,7 @@ class Store:
             if error.sqlite_errorname != "SQLITE_CANTOPEN" or not os.access(self.path, os.R_OK):
                 raise
             # A disk that turned read-only has no room for SQLite's own files: what stands there can be shown still.
-            uri = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
-            return sqlite3.connect(uri, uri=True, isolation_level=None)
+            return connect(self.path, immutable=True)
         return connection
 
     def _unavailable(self, error: sqlite3.Error) -> WorkspaceUnavailable:
