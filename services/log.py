@@ -101,7 +101,7 @@ _PATTERNS = (
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), "***"),  # a JSON web token
     (re.compile(r"(?i)\b(bearer|basic|sharedkey|sharedaccesssignature)\s+[^\s\"',;]{6,}"), r"\1 ***"),
     (re.compile(rf"(?i)\b({_NAME}[\"']?\s*[=:]\s*)(?:b?\"[^\"]*\"|b?'[^']*'|(?!(?:bearer|basic|sharedkey)\b)[^\s&;,\"'}}]+)"), r"\1***"),
-    (re.compile(r"(://[^\s/:@]+:)[^\s@]+@"), r"\1***@"),
+    (re.compile(r"(://[^\s/:@]{1,100}:)[^\s@]{1,200}@"), r"\1***@"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), "***"),
 )
 

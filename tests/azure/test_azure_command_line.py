@@ -69,7 +69,7 @@ def test_the_tutorial_from_registering_to_the_csv(command, model_file, csv_folde
     assert (code, "logs/job_result.txt" in logs["logs"] or bool(logs["logs"])) == (0, True)
 
 
-def test_refused_input_exits_2_and_an_unreachable_workspace_3(command, csv_folder, azure):
+def test_refused_input_exits_2_and_an_unreachable_workspace_3(command, csv_folder, azure, home):
     assert command("dataset", "register", "rows", csv_folder(2))[0] == 0
     run = ("run", "--dataset", "rows", "--entry-script", "batch_scoring_script")
     for options, field in (
@@ -79,8 +79,11 @@ def test_refused_input_exits_2_and_an_unreachable_workspace_3(command, csv_folde
     ):
         code, value, _ = command(*run, *options)
         assert (code, value["error"]["type"], value["error"]["field"]) == (2, "SettingsError", field)
-    code, value, _ = command("model", "list", AZURE_CLIENT_SECRET="wrong")
+    code, value, _ = command("model", "list", AZURE_CLIENT_SECRET="wrong-secret-of-the-test")
     assert (code, value["error"]["type"]) == (3, "WorkspaceUnavailable")
+    log = (home / "logs" / "dashboard.log").read_text(encoding="utf-8")
+    assert "WorkspaceUnavailable" in log
+    assert "wrong-secret-of-the-test" not in log
     code, value, _ = command("model", "list", AZURE_SUBSCRIPTION_ID="")
     assert (code, value["error"]["type"]) == (3, "WorkspaceUnavailable")
     assert "AZURE_SUBSCRIPTION_ID" in value["error"]["message"]

@@ -330,6 +330,7 @@ class Runner:
 
     def _save(self, pipeline_run: PipelineRun) -> None:
         self._known = pipeline_run
+        logger.info("Pipeline run %s is %s, its step %s", pipeline_run.id, pipeline_run.status, pipeline_run.step or "not there yet")
         self._folder.save_pipeline_run(pipeline_run)
 
     def _send_heartbeats(self, ended: threading.Event) -> None:
