@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -21,6 +23,8 @@ from services.predictions.filters import (
     condition_with,
 )
 from services.predictions.reader import Predictions
+
+_GLOB_PARTS = re.compile(rb"(?s)\\(.)|\[(!?)(.[^\]]*)\]|(.)")
 
 
 def sql(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> str:
@@ -42,7 +46,7 @@ def pandas(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> s
     """A few lines of pandas, which leave the rows in `rows`; a condition in SQL is not pandas, and is only a comment."""
     any_glob = any(condition.operator is Operator.GLOB for condition in filter_.conditions)
     lines = [
-        *(["import fnmatch", ""] if any_glob else []),
+        *(["import re", ""] if any_glob else []),
         "import pandas as pd",
         "",
         f"rows = pd.read_parquet({str(table.path.absolute())!r})",
@@ -88,7 +92,26 @@ def _mask(condition: Condition, kind: Kind) -> str:
         return f"{text}.str.contains({value!r}, case=False, regex=False)"
     if condition.operator is Operator.STARTS:
         return f"{text}.str.startswith({value!r})"
-    return f"{text}.map(lambda text: isinstance(text, str) and fnmatch.fnmatchcase(text, {value!r}))"
+    return f"{text}.map(lambda text: isinstance(text, str) and bool(re.fullmatch({_glob_as_regex(value)!r}, text.encode())))"
+
+
+def _glob_as_regex(glob: str) -> bytes:
+    """DuckDB's GLOB, which compares bytes and takes a backslash for an escape, as a regular expression."""
+    regex = b"(?s)"
+    for escaped, negated, members, other in _GLOB_PARTS.findall(glob.encode()):
+        if members:
+            ranges = [rb"\x%02x-\x%02x" % (low, high or low) for low, high in _ranges(members) if low <= (high or low)]
+            regex += b"[" + b"^" * bool(negated) + b"".join(ranges) + b"]" if ranges else b"." if negated else b"(?!)"
+        elif other in (b"\\", b"["):  # nothing to escape, no end: nothing matches
+            regex += b"(?!)"
+        else:
+            regex += {b"*": b".*", b"?": b"."}.get(other, re.escape(escaped or other))
+    return regex
+
+
+def _ranges(members: bytes) -> Iterator[tuple[int, int | None]]:
+    for low, high in re.findall(rb"(?s)(.)(?:-(.))?", members):
+        yield low[0], high[0] if high else None
 
 
 def _typed_values(condition: Condition, kind: Kind) -> list[Any]:

@@ -1,5 +1,7 @@
 """A filter as code: what a person copies finds the same rows in the same order."""
 
+import json
+
 import pytest
 
 from services.predictions import snippets
@@ -76,3 +78,73 @@ def test_of_predictions_that_are_numbers_the_copied_code_knows_the_numbers(tmp_p
         found = duckdb.connect().execute(snippets.sql(table, filter_, order)).fetchall()
         exec(snippets.pandas(table, filter_, order), code := {})
         assert "".join(row[0][0] for row in found) == "".join(name[0] for name in code["rows"]["File"]) == wanted
+
+
+HOSTILE_NAMES = [
+    "US$price", "_id.$oid", "$value_0", "$text", "it's", 'a "b"', "a\\b", "{0}", "%s", "rows", "pd", "select", "größe 1", "-- x", "?",
+    "a;b",
+]  # fmt: skip
+HOSTILE_VALUES = ["$value_0", "it's", "100%_", '"', "\\", "größe", "US$5", "[a]*"]
+HOSTILE_GLOBS = [
+    "*",
+    "?",
+    "??",
+    "\\",
+    "\\\\",
+    "[a]*",
+    "\\[a]\\*",
+    "[",
+    "[a",
+    "[]]",
+    "[!a]*",
+    "[^a]*",
+    "[$-a]*",
+    "[z-a]*",
+    "g*??*e",
+    "gr?ße",
+    "*%_",
+    "",
+]
+OPERATORS = [Operator.CONTAINS, Operator.STARTS, Operator.ONE_OF, Operator.FROM, Operator.TO]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """Each hostile name as a column of texts and, with `n ` before it, as one of numbers."""
+    rows = [
+        {name: HOSTILE_VALUES[(place + row) % len(HOSTILE_VALUES)] for place, name in enumerate(HOSTILE_NAMES)}
+        | {f"n {name}": row * 1.5 for name in HOSTILE_NAMES}
+        for row in range(8)
+    ]
+    names = [f"{row}.csv" for row in range(8)]
+    path = tmp_path_factory.mktemp("hostile") / "t.parquet"
+    lines = [f"{name}: {json.dumps(row)}" for name, row in zip(names, rows, strict=True)]
+    make_table([ScoredMiniBatch(0, names, "/d", lines, "w", 1, 0.1, "")], path)
+    return Predictions(path)
+
+
+def check(table, filter_, order):
+    """The table's own filter, the copied SQL and the copied pandas give the same rows in the same order."""
+    import duckdb
+
+    expected = table.page(filter_, 0, 100, order).column("File").to_pylist()
+    rows = duckdb.connect().execute(snippets.sql(table, filter_, order)).fetchall()
+    exec(snippets.pandas(table, filter_, order), code := {})
+    assert [row[0] for row in rows] == list(code["rows"]["File"]) == expected
+
+
+@pytest.mark.parametrize("place", range(len(HOSTILE_NAMES)), ids=HOSTILE_NAMES)
+def test_the_copied_code_works_for_a_column_of_any_name(hostile, place):
+    name, values = HOSTILE_NAMES[place], HOSTILE_VALUES[place % 8 :] + HOSTILE_VALUES[: place % 8]
+    assert {name, f"n {name}"} <= set(hostile.columns)
+    conditions = [Condition(name, operator, (value,)) for operator, value in zip(OPERATORS, values, strict=False)]
+    conditions += [Condition(name, Operator.EMPTY), Condition(name, Operator.ONE_OF, tuple(values[1:6]))]
+    conditions += [Condition(f"n {name}", Operator.FROM, ("4.5",)), Condition(f"n {name}", Operator.ONE_OF, ("3.0", "$", "6"))]
+    for condition in conditions:
+        check(hostile, Filter(conditions=(condition, Condition("File", Operator.CONTAINS, (".csv",)))), Order(f"n {name}"))
+    check(hostile, Filter(), Order(name, descending=True))
+
+
+@pytest.mark.parametrize("glob", HOSTILE_GLOBS)
+def test_the_copied_code_reads_a_glob_as_the_table_does(hostile, glob):
+    check(hostile, Filter(conditions=(Condition("US$price", Operator.GLOB, (glob,)),)), Order())
