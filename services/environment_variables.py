@@ -27,7 +27,7 @@ PROGRAM = {
     ),
     "BATCH_SCORING_LOG_LEVEL": Variable(
         "`INFO`",
-        "How much the program's log tells: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.",
+        "The level of the program's log: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.",
         "dashboard, command line, runner",
     ),
     "BATCH_SCORING_RUNS_AT_ONCE": Variable("half the number of cores", "How many local runs go on at once; others are queued.", "runner"),
@@ -91,7 +91,7 @@ def value(name: str) -> str:
 
 
 def number(name: str) -> int | None:
-    """The same as a whole number of at least 1; None where it is not set, or is something else, which the log says."""
+    """The value as a whole number of at least 1; None where it is not set. Any other value is logged as a warning and counts as not set."""
     text = value(name)
     if text.isdecimal() and int(text) > 0:
         return int(text)

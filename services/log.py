@@ -1,11 +1,12 @@
-"""The program's own log: one line a record, nothing secret, and never a reason to fail.
+"""The program's own log: no secrets in it, and a log that can't be written never stops the program.
 
-The dashboard and commands share `<home>/logs/dashboard.log`. A runner logs to its standard error, which its run keeps as
-`logs/sys/runner.log`: what Python itself says when it can't even start stands there too. Records of other libraries from WARNING up.
+The dashboard and commands share `<home>/logs/dashboard.log`. A runner logs to its standard error, which is `logs/sys/runner.log` of its
+run: so a traceback of Python itself, from an import that failed, is there too. Other libraries are logged from WARNING up.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import logging.handlers
 import os
@@ -42,6 +43,8 @@ def to_dashboard_file(home: Path, *also: str) -> None:
 
 def to_stderr() -> None:
     """From now on this process, a runner, logs to its standard error."""
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
     _configure(logging.StreamHandler())
     logging.captureWarnings(True)
 
@@ -62,7 +65,7 @@ def _configure(handler: logging.Handler) -> None:
 
 
 def log_uncaught(*, show: bool) -> None:
-    """From now on log what nobody catches, in threads too. `show`: say it on standard error as well, as Python does."""
+    """From now on log uncaught exceptions, also those of threads. `show`: print them on standard error too, as Python does."""
 
     def uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
         if issubclass(kind, Exception):
@@ -76,7 +79,7 @@ def log_uncaught(*, show: bool) -> None:
 
 @contextmanager
 def suppress(to: logging.Logger, message: str, *errors: type[Exception]) -> Iterator[None]:
-    """`contextlib.suppress`, for what is done without where it fails, and nobody is told: the log is, with the traceback."""
+    """`contextlib.suppress` that logs a warning with the traceback: for optional steps whose failure no person is shown."""
     try:
         yield
     except errors as error:
@@ -107,12 +110,12 @@ _PATTERNS = (
 
 
 def hide(*secrets: str) -> None:
-    """Log `***` in the place of these from now on. Short ones stay: `1` or `true` stands everywhere."""
+    """Log `***` instead of these values from now on. Short ones are logged: `1` and `true` occur everywhere."""
     _hidden.update(secret for secret in secrets if len(secret) >= _SHORTEST_HIDDEN)
 
 
 def redacted(text: str) -> str:
-    """The text without what was hidden, and without what looks like a token, a key, a password or a signature."""
+    """The text without hidden values, and without what looks like a token, a key, a password or a signature."""
     for secret in sorted(_hidden, key=len, reverse=True):
         text = text.replace(secret, "***")
     for pattern, replacement in _PATTERNS:
@@ -124,7 +127,7 @@ def redacted(text: str) -> str:
 
 
 class _Formatter(logging.Formatter):
-    """In UTC; what is secret left out; further lines of a record are indented, so that no text from outside looks like a record."""
+    """UTC, secrets redacted, and the further lines of a record indented, so that no text from outside looks like a record."""
 
     converter = staticmethod(time.gmtime)
 
@@ -139,7 +142,7 @@ class _Formatter(logging.Formatter):
 
 
 class _Throttle(logging.Filter):
-    """At most so many records a minute from one line of the program: a script that crashes at each mini-batch must not fill the disk."""
+    """At most 30 records a minute from one line of the program: a script that crashes at each mini-batch must not fill the disk."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +155,7 @@ class _Throttle(logging.Filter):
         place = (record.pathname, record.lineno)
         count = self._counts[place] = self._counts.get(place, 0) + 1
         if count == _MOST_A_MINUTE:
-            record.msg = f"{record.msg} (more like this within a minute are left out)"
+            record.msg = f"{record.msg} (more of these within a minute are left out)"
         return count <= _MOST_A_MINUTE
 
 
@@ -183,12 +186,12 @@ class _SharedFileHandler(logging.handlers.RotatingFileHandler):
             stream.close()
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Say nothing: standard error is a person's terminal."""
+        """Print nothing: standard error is a person's terminal."""
 
 
 def last_error(lines: str) -> str:
-    """Why the process that wrote these last lines of a log ended: its last error, or what Python said of it; "" where it logged no error
-    last, and so was ended from outside."""
+    """Why the process that wrote these lines, the end of a log, is gone: the message of its last record where that is an error, or Python's
+    own last line; "" where its last record is not an error: it was ended from outside."""
     for line in reversed(lines.splitlines()):
         if line.strip() and not line.startswith(" "):
             record = re.fullmatch(_HEADER, line)

@@ -124,7 +124,7 @@ def test_a_flood_from_one_line_is_cut(dashboard_log):
     logger.error("something else")
     lines = dashboard_log.read_text().splitlines()
     assert len(lines) == log._MOST_A_MINUTE + 1
-    assert lines[-2].endswith("(more like this within a minute are left out)")
+    assert lines[-2].endswith("(more of these within a minute are left out)")
 
 
 @pytest.mark.parametrize(("level", "lines"), [("", 3), ("DEBUG", 4), ("info", 3), ("ERROR", 1)])
