@@ -21,7 +21,7 @@ MODELS = "GET *modelmanagement*/models*"
 
 
 @pytest.fixture
-def dashboard_s(azure, tmp_path, home):
+def dashboard_workspace(azure, tmp_path, home):
     """The same as the dashboard has it: it answers with what is known."""
     return lambda: AzureWorkspace(from_environment(tmp_path), home, blocking=False)
 
@@ -174,12 +174,19 @@ def test_a_cut_connection_is_reported_as_unreachable(azure, tmp_path, monkeypatc
 # ---- the dashboard's: nothing waits ------------------------------------------------------------------------------------------------
 
 
-def test_the_dashboard_answers_at_once_while_azure_does_not(dashboard_s, cloud, azure, model_file):
+def test_the_dashboard_answers_at_once_while_azure_does_not(dashboard_workspace, cloud, azure, model_file):
     cloud.register_model("m", model_file)
     azure.service.fault("* https://*", held=True, count=None)
-    workspace = dashboard_s()
+    workspace = dashboard_workspace()
     workspace.open()
-    for verb in (workspace.models, workspace.datasets, workspace.compute_targets, workspace.environments, workspace.runs, workspace.state):
+    for verb in (
+        workspace.models,
+        workspace.datasets,
+        workspace.compute_targets,
+        workspace.environments,
+        workspace.runs.latest,
+        workspace.state,
+    ):
         verb()
     assert workspace.state().opening
     azure.service.clear()
@@ -189,13 +196,13 @@ def test_the_dashboard_answers_at_once_while_azure_does_not(dashboard_s, cloud, 
     assert [model.reference for model in workspace.models()] == ["m:1"]
 
 
-def test_the_dashboard_shows_a_message_while_azure_throttles(dashboard_s, azure, model_file, monkeypatch):
+def test_the_dashboard_shows_a_message_while_azure_throttles(dashboard_workspace, azure, model_file, monkeypatch):
     from azureml._restclient import clientbase
 
     monkeypatch.setattr(throttling, "NOTIFY_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(clientbase, "DEFAULT_BACKOFF", 1)  # of 32 seconds
     azure.service.fault("POST *modelmanagement*/models", status=429, count=None)
-    workspace = dashboard_s()
+    workspace = dashboard_workspace()
     with ThreadPoolExecutor(1) as thread:
         registered = thread.submit(workspace.register_model, "m", model_file)
         wait_for(lambda: "Azure answers 429 Too Many Requests" in workspace.state().message)
@@ -210,12 +217,12 @@ def test_the_dashboard_shows_a_message_while_azure_throttles(dashboard_s, azure,
     assert workspace.state().message == ""
 
 
-def test_after_a_start_the_cached_lists_have_their_age(dashboard_s, model_file):
-    first = dashboard_s()
+def test_after_a_start_the_cached_lists_have_their_age(dashboard_workspace, model_file):
+    first = dashboard_workspace()
     first.open()
     wait_for(lambda: first.state().lists == 5)
     listed_at = first.state().listed_at
-    second = dashboard_s()
+    second = dashboard_workspace()
     assert [target.name for target in second.compute_targets()] == ["cpu-cluster", "gpu-cluster"]
     assert listed_at
     assert second.state().listed_at
@@ -223,9 +230,9 @@ def test_after_a_start_the_cached_lists_have_their_age(dashboard_s, model_file):
     assert not second.state().is_open
 
 
-def test_an_error_in_the_background_is_in_the_state(dashboard_s, azure):
+def test_an_error_in_the_background_is_in_the_state(dashboard_workspace, azure):
     azure.service.fault(MODELS, status=403, count=None)
-    workspace = dashboard_s()
+    workspace = dashboard_workspace()
     workspace.open()
     wait_for(lambda: workspace.state().error)
     assert "no permission" in workspace.state().error.message
@@ -235,9 +242,9 @@ def test_an_error_in_the_background_is_in_the_state(dashboard_s, azure):
     assert workspace.state().error is None
 
 
-def test_lists_are_fetched_by_one_thread(dashboard_s, azure):
+def test_lists_are_fetched_by_one_thread(dashboard_workspace, azure):
     azure.service.fault("* https://*", held=True, count=None)
-    workspace = dashboard_s()
+    workspace = dashboard_workspace()
     for _ in range(5):
         workspace.refresh()
     azure.service.clear()
