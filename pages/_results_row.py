@@ -128,7 +128,7 @@ def _annotation(view: View, values: dict[str, Any]) -> None:
         note = st.text_area("Note", kept.note, key=f"note_{name}", height=68)
         if st.form_submit_button("Save", icon=":material/save:"):
             try:
-                annotations.annotation(view.run.id, key, Annotation(note.strip(), label.strip()))
+                annotations.annotate(view.run.id, key, Annotation(note.strip(), label.strip()))
                 st.toast("Saved. Exports of this run include it.", icon=":material/check_circle:")
             except SettingsError as error:
                 _errors.show(error)

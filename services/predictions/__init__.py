@@ -1,1 +1,2 @@
-"""A run's output as a typed table: table.py makes it, look.py reads it, the others stand on these two."""
+"""A run's output as a typed table. From the bottom up: columns (the vocabulary); matching (which row is whose) and the two ways of
+flattening a prediction; writer and reader; what stands on these: exports, charts, SQL, evaluation, comparison, drift, annotations."""

@@ -64,7 +64,7 @@ class AnnotationStore:
             rows = connection.execute("SELECT file, mini_batch, place, note, label FROM remarks WHERE run = ?", (readable(run_id),))
             return {RowKey(file, mini_batch, place): Annotation(note, label) for file, mini_batch, place, note, label in rows}
 
-    def annotation(self, run_id: str, key: RowKey, annotation: Annotation) -> None:
+    def annotate(self, run_id: str, key: RowKey, annotation: Annotation) -> None:
         """Keep this annotation on a row, in place of what is there; an empty one removes it. Raises SettingsError("note", ...)."""
         for field, text in vars(annotation).items():
             if len(text) > _LONGEST_NOTE:

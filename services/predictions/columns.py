@@ -17,7 +17,7 @@ COLUMNS = (
 )  # fmt: skip
 """Of every table. Number is the prediction where it is one; Place its place among the rows of its mini-batch; Scored at is UTC."""
 FRAME = ".columns"
-"""The column beside them that says which DataFrame a row is of, as JSON. It is shown to nobody."""
+"""The column beside them that says which DataFrame a row is of, as JSON. It is never shown."""
 ROW = "Row"
 """The column with all that was printed, where a part of it is the prediction."""
 

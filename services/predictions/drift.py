@@ -2,7 +2,7 @@
 
 PSI is the sum over bins of (new share - old share) × ln(new / old); below 0.1 reads as stable, above 0.25 as a shift (the usual reading
 in credit scoring). Classes get Pearson's chi-square test (`scipy.stats.chi2_contingency`), numbers the two-sample Kolmogorov-Smirnov
-test (`scipy.stats.ks_2samp`; its statistic is found by DuckDB, of a sample where there are many).
+test (`scipy.stats.ks_2samp`; its statistic is computed by DuckDB, of a sample where there are many).
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
 
 
 def shown_columns(table: Predictions) -> list[str]:
-    """What is exported unless asked otherwise: File, Prediction, and what predictions were flattened into."""
+    """What is exported by default: File, Prediction, and what predictions were flattened into."""
     return ["File", "Prediction", *table.further_columns]
 
 

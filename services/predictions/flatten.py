@@ -45,7 +45,7 @@ from services.predictions.columns import (
 if TYPE_CHECKING:
     import duckdb
 
-_SAMPLED = 10_000  # rows whose values are looked at first
+_SAMPLED = 10_000  # rows that are tested first
 _MEMORY = "256MB"
 _WHOLE = quoted("whole row")
 _LONE_SURROGATES = r"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(\\)(u[dD][89a-fA-F][0-9a-fA-F]{2}|x[0-9a-f]{2})"

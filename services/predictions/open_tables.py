@@ -1,6 +1,6 @@
-"""Tables of predictions that stay open from one question to the next: opening one takes longer than most questions.
+"""Tables of predictions that stay open from one query to the next: opening one takes longer than most queries.
 
-Whoever has a table keeps it open; here the last few are kept for those who come again: the next rerun of a page, another tab.
+The last few are kept for the next rerun of a page, or another tab.
 """
 
 from __future__ import annotations

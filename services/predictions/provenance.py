@@ -1,4 +1,4 @@
-"""Where results come from: of one row its input, its tries, what its worker said; of a table the run and all that went into it."""
+"""Where results come from: of one row the lines of logs that name it; of a table the run and all that went into it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A person's own SQL over one table in a process of its own: read only, with limits on time, memory and the answer's size.
 
 DuckDB's own limits leave out what one function call takes: `repeat('x', 1000000000)` is several gigabytes and can't be interrupted. So the
-system limits the process. What it is asked and what it refuses is JSON, its answer an Arrow stream.
+system limits the process. The request and a refusal are JSON, the answer an Arrow stream.
 """
 
 from __future__ import annotations

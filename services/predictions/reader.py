@@ -141,7 +141,7 @@ class Predictions:
         """The row at this place of what is filtered, by column; previous and next are place - 1 and + 1. Raises NotFound."""
         rows: list[dict[str, Any]] = self.page(filter_, place, 1, order).to_pylist() if place >= 0 else []
         if not rows:
-            raise NotFound("There is no such row in what is filtered.", "Go back to the table.")
+            raise NotFound("The filter selects no row at this place.", "Go back to the table.")
         return rows[0]
 
     def place(self, key: RowKey, filter_: Filter = EVERY_PREDICTION, order: Order = TABLE_ORDER) -> int | None:

@@ -272,7 +272,7 @@ def test_a_row_leads_to_its_input_and_a_run_to_what_went_into_it(workspace, requ
     assert [name for name, digest in provenance.datasets if len(digest) == 64] == ["d:1"]
     assert provenance.script == ("script.py", hashlib.sha256(SCRIPT.encode()).hexdigest())
     assert provenance.packages["numpy"]
-    workspace.annotations.annotation(run.id, RowKey.of(row), Annotation("odd", "2"))
+    workspace.annotations.annotate(run.id, RowKey.of(row), Annotation("odd", "2"))
     assert workspace.annotations.annotations(run.id) == {RowKey.of(row): Annotation("odd", "2")}
 
 

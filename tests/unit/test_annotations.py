@@ -18,17 +18,17 @@ def store(tmp_path):
 
 def test_a_remark_stays_with_its_row_and_its_run_until_it_is_emptied(store, tmp_path):
     key, other = RowKey("a/1.png", 0, 1), RowKey("a/1.png", 1, 1)
-    store.annotation("run-1", key, Annotation("odd", "dog"))
-    store.annotation("run-1", other, Annotation(label="cat"))
-    store.annotation("run-1", key, Annotation("very odd", "dog"))
+    store.annotate("run-1", key, Annotation("odd", "dog"))
+    store.annotate("run-1", other, Annotation(label="cat"))
+    store.annotate("run-1", key, Annotation("very odd", "dog"))
     assert AnnotationStore(tmp_path).annotations("run-1") == {key: Annotation("very odd", "dog"), other: Annotation("", "cat")}
     assert store.annotations("run-2") == {}
-    store.annotation("run-1", key, Annotation())
+    store.annotate("run-1", key, Annotation())
     assert list(store.annotations("run-1")) == [other]
 
 
 def test_remarks_and_views_may_hold_anything(store):
-    store.annotation(HOSTILE, RowKey(HOSTILE, 0, 0), Annotation(HOSTILE, HOSTILE))
+    store.annotate(HOSTILE, RowKey(HOSTILE, 0, 0), Annotation(HOSTILE, HOSTILE))
     store.keep_view(SavedView(HOSTILE, HOSTILE))
     assert len(store.annotations(HOSTILE)) == len(store.views()) == 1
 
@@ -36,7 +36,7 @@ def test_remarks_and_views_may_hold_anything(store):
 def test_a_remark_that_is_too_long_is_refused_at_its_field(store):
     for field in ("note", "label"):
         with pytest.raises(SettingsError) as refused:
-            store.annotation("r", RowKey("a", 0, 0), Annotation(**{field: "x" * 10_001}))
+            store.annotate("r", RowKey("a", 0, 0), Annotation(**{field: "x" * 10_001}))
         assert refused.value.field == field
 
 
@@ -55,7 +55,7 @@ def test_views_are_kept_by_name(store):
 
 def test_many_may_keep_remarks_at_once(store):
     def keep(number):
-        store.annotation("r", RowKey("a", number, 0), Annotation(str(number)))
+        store.annotate("r", RowKey("a", number, 0), Annotation(str(number)))
 
     threads = [threading.Thread(target=keep, args=(number,)) for number in range(20)]
     for thread in threads:

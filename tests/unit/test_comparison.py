@@ -42,7 +42,7 @@ def test_each_row_is_compared_with_the_older_runs_of_the_same_file(table):
     assert [row["File"] for row in rows.page(change_is(Change.LOST)).to_pylist()] == ["d"]
 
 
-def test_runs_over_the_same_files_in_the_same_order_are_compared_row_by_row(table):
+def test_the_same_files_in_the_same_order_are_compared_row_by_row(table):
     rows = [(f"{n % 3}.csv", str(n)) for n in range(9)]
     comparison = compare(table("older", rows), table("newer", [*rows[:8], ("2.csv", "80")]), "run-1")
     assert comparison.changes[Change.SAME] == 8
@@ -123,21 +123,21 @@ def test_what_is_called_the_same_but_has_another_content_is_told():
 
 
 @pytest.mark.parametrize(("script", "told"), [("/a/t.py", ("s.py", "t.py")), ("/b/s.py", ("/a/s.py", "/b/s.py"))])
-def test_scripts_are_told_by_their_names_and_by_their_folders_only_where_these_differ(script, told):
+def test_scripts_of_one_name_are_told_apart_by_their_folders(script, told):
     request = RunRequest(("m:1",), ("d:1",), "/a/s.py")
     older = Run("run-1", request, RunStatus.COMPLETED, datetime.now(UTC))
     newer = replace(older, id="run-2", request=replace(request, entry_script=script))
     assert settings_that_differ(older, newer) == [("scoring script", *told)]
 
 
-def test_a_column_called_as_one_beside_it_keeps_its_values_under_another_name(table):
+def test_a_column_of_a_joined_columns_name_gets_another_name(table):
     older = table("older", [("a", '{"change": 1, "before": "x"}')])
     newer = table("newer", [("a", '{"change": 2, "before": "y"}')])
     rows = Predictions(compare(older, newer, "run-1").path).page().to_pylist()
     assert [(row["change 2"], row["Change"], row["before 2"]) for row in rows] == [(2, Change.CHANGED, "y")]
 
 
-def test_where_only_one_run_has_several_rows_of_a_file_the_others_are_compared_all_the_same(table):
+def test_a_file_with_several_rows_in_one_run_only_is_compared_too(table):
     older = table("older", [("b", "1"), ("a", "1"), ("c", "1")])
     newer = table("newer", [("a", "1"), ("a", "2"), ("b", "2")])
     comparison = compare(older, newer, "run-1")
@@ -147,7 +147,7 @@ def test_where_only_one_run_has_several_rows_of_a_file_the_others_are_compared_a
     assert comparison.gone_rows() == [("c", "1")]
 
 
-def test_of_predictions_with_several_values_the_one_that_predicts_is_compared(table):
+def test_of_several_values_the_one_that_predicts_is_compared(table):
     older = table("older", [(f"{n}", f'{{"score": 0.5{n}, "label": {n % 2}}}') for n in range(8)])
     newer = table("newer", [(f"{n}", f'{{"score": 0.6{n}, "label": {int(n == 2) or n % 2}}}') for n in range(8)])
     comparison = compare(older, newer, "run-1")

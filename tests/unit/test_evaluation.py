@@ -50,7 +50,7 @@ def verdicts(evaluation):
     return {row["File"]: row["Verdict"] for row in rows}
 
 
-def test_a_label_belongs_to_the_file_at_its_path_else_to_the_only_file_of_its_name(table, labels):
+def test_a_label_belongs_to_its_path_else_to_the_only_file_of_its_name(table, labels):
     predictions = table({"a/0.png": "cat", "b/0.png": "dog", "b/1.png": "cat", "c.png": None, "d.png": "cat"})
     evaluation = evaluate(
         predictions, labels([("a/0.png", "cat"), ("1.png", "dog"), ("./c.png", "cat"), ("0.png", "dog"), ("gone.png", "cat")])
@@ -62,7 +62,7 @@ def test_a_label_belongs_to_the_file_at_its_path_else_to_the_only_file_of_its_na
     assert (evaluation.accuracy, evaluation.unmatched_label_count()) == (0.5, 2)
 
 
-def test_labels_that_contradict_each_other_or_are_overruled_or_empty_are_listed_and_not_used(table, labels):
+def test_contradicting_overruled_and_empty_labels_are_listed_not_used(table, labels):
     predictions = table({"a/0.png": "cat", "1.png": "cat", "2.png": "cat", "3.png": "cat"})
     given = [("a/0.png", "cat"), ("0.png", "dog"), ("1.png", "cat"), ("1.png", "dog"), ("2.png", ""), ("3.png", "cat"), ("3.png", "cat")]
     evaluation = evaluate(predictions, labels(given))
@@ -121,7 +121,7 @@ def test_numbers_that_are_all_off_by_the_same_have_one_bar(table, labels):
     assert evaluation.residuals() == [(-1.0, -1.0, 100)]
 
 
-def test_classes_written_as_whole_numbers_match_labels_that_pandas_made_floats(table, labels):
+def test_whole_numbers_match_labels_that_pandas_made_floats(table, labels):
     evaluation = evaluate(table({f"{n}.csv": n % 3 for n in range(9)}), labels([(f"{n}.csv", f"{n % 2}.0") for n in range(9)]))
     assert evaluation.verdicts[Verdict.CORRECT] == sum(n % 3 == n % 2 for n in range(9))
     assert {score.name for score in evaluation.classes()} == {"0", "1", "2"}
@@ -189,7 +189,7 @@ def test_labels_are_kept_under_their_content_and_found_again(labels, tmp_path):
         labels_of(tmp_path, "../x")
 
 
-def test_a_newer_table_is_judged_anew_and_the_older_judgement_removed(table, labels, tmp_path):
+def test_a_newer_table_is_evaluated_anew_and_the_older_result_removed(table, labels, tmp_path):
     given = labels([("a", "1"), ("b", "1")])
     evaluate(table({"a": "1"}), given)
     evaluation = evaluate(table({"a": "1", "b": "1"}, "predictions-2.parquet"), given)
@@ -197,7 +197,7 @@ def test_a_newer_table_is_judged_anew_and_the_older_judgement_removed(table, lab
     assert [path.name for path in tmp_path.glob("judged-*")] == [evaluation.path.name]
 
 
-def test_of_predictions_that_hold_several_values_the_one_called_so_is_judged_or_the_one_asked_for(table, labels):
+def test_of_several_values_the_chosen_or_the_predicted_one_is_evaluated(table, labels):
     predictions = table(
         {
             "a.png": '{"label": "cat", "score": 0.5, "seen": 1}',

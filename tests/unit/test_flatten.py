@@ -117,7 +117,7 @@ def test_hostile_keys_are_columns_that_can_be_asked(table_of):
     assert lines[3][2:] == ["2"] * len(keys)
 
 
-def test_more_values_than_a_table_should_have_columns_stay_in_the_prediction_and_are_counted(table_of):
+def test_values_beyond_the_most_columns_stay_in_the_prediction(table_of):
     table = table_of(json.dumps({f"k{number}": number for number in range(130)}))
     assert len(table.further_columns) == 100
     assert table.columns_left_out == 30
@@ -135,7 +135,7 @@ def test_a_dataframes_own_column_called_prediction_is_the_prediction(table_of):
     assert evaluated_column(table) == "Prediction"
 
 
-def test_a_row_that_is_not_as_its_dataframe_keeps_its_whole_text_as_prediction(table_of):
+def test_a_row_unlike_its_dataframe_keeps_its_whole_text_as_prediction(table_of):
     columns = [("file", "str"), ("Prediction", "float64"), ("Row", "str"), ("label", "str")]
     table = table_of("0.5 a b", " a b", "1 2 3 4 5", columns=columns)
     assert [row["Prediction"] for row in table.page().to_pylist()] == ["0.5", None, "1 2 3 4 5"]
@@ -144,7 +144,7 @@ def test_a_row_that_is_not_as_its_dataframe_keeps_its_whole_text_as_prediction(t
     assert table.count() == 3
 
 
-def test_a_key_called_prediction_is_the_prediction_and_the_row_as_printed_stands_beside_it(table_of):
+def test_a_key_called_prediction_is_the_prediction_beside_the_whole_row(table_of):
     table = table_of('{"prediction": "cat", "score": 0.5}', '{"score": 1, "prediction": "007"}', '{"prediction": "NA", "score": null}')
     assert [row["Prediction"] for row in table.page().to_pylist()] == ["cat", "007", "NA"]
     assert further(table)[1] == {"score": 1.0, "Row": '{"score": 1, "prediction": "007"}'}
@@ -187,7 +187,7 @@ PAIRS = [(ALIKE[(place + shift) % len(ALIKE)], different) for shift in (0, 3) fo
 
 
 @pytest.mark.parametrize(("rows", "different"), PAIRS, ids=lambda given: str(given)[:30])
-def test_what_comes_later_and_is_different_gives_the_table_that_it_gives_when_it_comes_first(tmp_path, monkeypatch, rows, different):
+def test_a_row_of_another_shape_gives_the_same_table_first_or_last(tmp_path, monkeypatch, rows, different):
     monkeypatch.setattr("services.predictions.writer._ROW_GROUP_ROWS", 3)
     alike = [(f"f{number}", row) for number, row in enumerate(rows)]
     other = [("g0", different)]

@@ -50,7 +50,7 @@ def read_back(items: Sequence[str], rows: Sequence[str]) -> list[tuple[str, str 
 )
 @pytest.mark.parametrize("spelled", ["by its name", "by its relative path", "by its absolute path"])
 @pytest.mark.parametrize("among", ["alone", "after a failed one"])
-def test_a_row_gives_its_prediction_however_it_spells_and_separates_its_file(name, row, prediction, spelled, among):
+def test_a_prediction_is_found_however_its_file_is_spelled_and_separated(name, row, prediction, spelled, among):
     items = ["some/folder/" + name] if among == "alone" else ["some/other.txt", "some/folder/" + name]
     path = {"by its name": "", "by its relative path": "some/folder/", "by its absolute path": f"{ROOT}/some/folder/"}[spelled]
     row = f'"{path}{row[1:]}' if row.startswith('"') else path + row
@@ -76,7 +76,7 @@ def test_files_of_the_same_name_in_two_folders_get_a_row_each():
     assert read_back(["x/0", "x/1", "y/0"], ["1: b", "0: a", "0: c"]) == [("x/0", "a"), ("x/1", "b"), ("y/0", "c")]
 
 
-def test_a_short_return_leaves_same_named_files_their_own_rows_where_the_order_tells():
+def test_in_a_short_return_the_order_tells_same_named_files_apart():
     items = ["x/0", "x/1", "y/0", "y/1"]
     assert read_back(items, ["1: b", "0: c", "1: d"]) == [("x/0", None), ("x/1", "b"), ("y/0", "c"), ("y/1", "d")]
 
@@ -150,7 +150,7 @@ def test_a_name_that_goes_on_after_a_colon_is_not_cut_at_it():
     ]  # fmt: skip
 
 
-def test_rows_in_no_order_are_never_given_to_one_of_two_files_of_the_same_name():
+def test_rows_out_of_order_are_not_given_to_one_of_two_same_named_files():
     items = ["a/1.csv", "b/1.csv", "c.csv"]
     assert out_of_order(items, ["1.csv: x", "1.csv: y", "c.csv: z"]) == [
         ("a/1.csv", None, AMBIGUOUS), ("b/1.csv", None, AMBIGUOUS), ("c.csv", "z", None),
@@ -164,14 +164,14 @@ def test_rows_in_no_order_that_name_no_file_belong_to_none():
     ]  # fmt: skip
 
 
-def test_rows_made_of_rows_in_no_order_keep_their_predictions_without_a_file():
+def test_tabular_rows_out_of_order_keep_their_predictions_without_a_file():
     read = read_rows(replace(mini_batch([""] * 3, ["x", "y"]), in_order=False, items_are_rows=True))
     assert (read.predictions, [status.value for status in read.each_status()]) == (["x", "y", None], ["succeeded", "succeeded", "failed"])
 
 
 @pytest.mark.parametrize("key", ["file", "File", "path"])
 @pytest.mark.parametrize("folder", ["", "x/", f"{ROOT}/x/"])
-def test_a_json_object_is_of_the_file_it_names_where_another_item_was_skipped(key, folder):
+def test_a_json_object_is_of_the_file_it_names_after_a_skipped_item(key, folder):
     rows = [f'{{"{key}": "{folder}c.png", "label": "cat"}}', f'{{"label": "dog", "{key}": "{folder}a.png"}}']
     assert read_back(["x/a.png", "x/b.png", "x/c.png"], rows) == [("x/a.png", rows[1]), ("x/b.png", None), ("x/c.png", rows[0])]
 
@@ -195,7 +195,7 @@ def test_a_json_object_that_names_a_file_of_several_folders_is_of_neither():
     assert read_back(["x/a.png", "y/a.png"], ['{"file": "a.png"}']) == [("x/a.png", None), ("y/a.png", None), ("", '{"file": "a.png"}')]
 
 
-def test_json_objects_that_all_name_their_files_are_matched_by_it_not_by_their_order():
+def test_json_objects_that_name_their_files_are_matched_by_name_not_order():
     rows = ['{"file": "b.png", "label": 1}', '{"file": "a.png", "label": 2}']
     assert read_back(["a.png", "b.png"], rows) == [("a.png", rows[1]), ("b.png", rows[0])]
     rows = ['{"file": "b.png"}', '{"file": "z.png"}']

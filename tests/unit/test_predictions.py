@@ -137,7 +137,7 @@ def test_a_table_of_many_row_groups_keeps_its_order_and_its_kind(table_of):
     assert [int(row[1]) for row in csv_of(predictions)[1:]] == list(range(150_000))
 
 
-def test_a_table_that_cannot_be_written_leaves_the_old_one_and_nothing_else(tmp_path, table):
+def test_a_failed_write_leaves_the_old_table_and_nothing_else(tmp_path, table):
     def stops_halfway():
         yield mini_batch(["a"], ["a: 1"])
         raise OSError(28, "No space left on device")

@@ -206,7 +206,7 @@ def test_what_is_kept_beside_a_table_goes_with_it_and_never_serves_another(table
 # ---- single rows -----------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_row_has_neighbours_within_the_filter_and_a_key_that_finds_it_again(table):
+def test_a_row_has_neighbours_in_the_filter_and_a_key_that_finds_it(table):
     dogs = Filter(text="dog")
     assert [table.row(place, dogs)["File"] for place in (0, 1)] == ["a/2.png", "top.png"]
     for place in (-1, 2):
