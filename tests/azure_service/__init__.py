@@ -1,6 +1,6 @@
 """A loopback stand-in of the Azure ML service: the unmodified SDK v1 reaches it over HTTPS, and it scores submitted runs for real.
 
-Start reading in service.py, from the side of who uses it; then cloud.py, what it plays. `python -m tests.azure_service` starts it by
+Start reading in service.py, from the side of who uses it; then cloud.py, what it supports. `python -m tests.azure_service` starts it by
 hand. What it answers follows the deserialisers of azureml-core 1.61 and azureml-pipeline-core 1.62; no answer of Azure itself was
 compared, so error texts and rare fields are guesses.
 """

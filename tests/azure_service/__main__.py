@@ -21,8 +21,8 @@ def main() -> None:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="azure-ml-")))
         print("Starting a stand-in of Azure ML, with a sample workspace…", flush=True)
         service = stack.enter_context(AzureService(folder.absolute(), sample=True))
-        told = service.environment() | {"BATCH_SCORING_HOME": str(folder.absolute() / "dashboard")}
-        variables = " \\\n    ".join(f"{name}={shlex.quote(value)}" for name, value in told.items())
+        environment = service.environment() | {"BATCH_SCORING_HOME": str(folder.absolute() / "dashboard")}
+        variables = " \\\n    ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
         print(f"The workspace is {service.workspace}. In another terminal, in {PROJECT}, open the dashboard on it:\n")
         print(f"env {variables} \\\n    .venv/bin/python app.py\n")
         print("Its Connection page is filled in then: sign in as a service principal. Or, with the same variables, the command line:\n")
@@ -32,7 +32,7 @@ def main() -> None:
             signal.pause()
         print("\nEnding.", flush=True)
         for line in service.unknown_routes:
-            print(f"It was asked for what it doesn’t play: {line}", file=sys.stderr)
+            print(f"Unsupported request: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The application: one call in, watched, with its fault if there is one, to its room and back."""
+"""The application: one call in, watched, with its fault if there is one, to its handler and back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CuttableProtocol(H11Protocol):
 
 
 class Application:
-    """An ASGI application. Rooms are asked in a pool of threads, since they may ask this very server."""
+    """An ASGI application. Handlers are asked in a pool of threads, since they may ask this very server."""
 
     def __init__(self, cloud: Cloud, watch: Watch) -> None:
         self._cloud, self._watch = cloud, watch

@@ -47,7 +47,7 @@ class Blobs:
         self._blocks: dict[tuple[str, str], dict[str, bytes]] = {}
         self._lock = threading.Lock()
 
-    # ---- for the other rooms --------------------------------------------------------------------------------------------------
+    # ---- for the other handlers --------------------------------------------------------------------------------------------------
 
     def make_container(self, container: str) -> None:
         with self._lock:

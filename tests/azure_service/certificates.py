@@ -1,4 +1,4 @@
-"""A private certificate authority and the certificate of every host the SDK asks for. Made anew for each service."""
+"""A private certificate authority and the certificate of every host the SDK asks for. Made for each service."""
 
 from __future__ import annotations
 

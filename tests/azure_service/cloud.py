@@ -1,4 +1,4 @@
-"""All that the stand-in plays: identity and blob storage for all, and any number of workspaces, each with rooms of its own."""
+"""Everything that the stand-in supports: identity and blob storage for all, and any number of workspaces, each with handlers of its own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CloudWorkspace:
     """One workspace. `path` is what `{ws}` stands for in routes; blobs of its default datastore are in `container`, artifacts in
     `artifact_container`."""
 
-    rooms: ClassVar[dict[str, type]] = {
+    handlers: ClassVar[dict[str, type]] = {
         "resource": Resource,
         "artifacts": Artifacts,
         "computes": Computes,
@@ -106,14 +106,14 @@ class CloudWorkspace:
 
 
 class Cloud:
-    """Everything, and how a request finds its room. `complain` is told where the stand-in itself fails outside of a request."""
+    """Everything, and how a request finds its handler. `complain` is called where the stand-in itself fails outside of a request."""
 
     def __init__(self, folder: Path, complain: Callable[[str], None]) -> None:
         self._folder, self._complain = folder, complain
         self.blobs = Blobs(folder / "blobs", page_size=5000)
         self.identity = Identity(self)
         self.workspaces: dict[str, CloudWorkspace] = {}
-        self._routes = Routes({"identity": Identity, "blobs": Blobs} | CloudWorkspace.rooms)
+        self._routes = Routes({"identity": Identity, "blobs": Blobs} | CloudWorkspace.handlers)
 
     def workspace(self, name: str) -> CloudWorkspace:
         """The workspace of that name, made when there is none."""
@@ -133,14 +133,14 @@ class Cloud:
         """What the route's method returns. Raises Refusal."""
         if host_kind(request.host) not in ("login", "blob") and request.path != "/discovery":
             self.identity.check(request)
-        room: Any = self
+        owner: Any = self
         if request.workspace:
             subscription, group, name = request.workspace
             workspace = self.workspaces.get(name)
             if workspace is None or subscription != SUBSCRIPTION or group.lower() != GROUP:
                 raise not_found("Workspace", name)
-            room = workspace
-        return getattr(getattr(room, match.room), match.method)(request, **match.arguments)
+            owner = workspace
+        return getattr(getattr(owner, match.handler), match.method)(request, **match.arguments)
 
 
 def host_kind(host: str) -> str:

@@ -13,7 +13,7 @@ QUIETLY_REFUSED = ("dc.services.visualstudio.com", "*.in.applicationinsights.azu
 
 
 class ConnectProxy:
-    """`unknown` is told of a host that the stand-in doesn't play."""
+    """`unknown` is called with a host that the stand-in doesn't support."""
 
     def __init__(self, target: tuple[str, int], unknown: Callable[[str], None]) -> None:
         self._target, self._unknown = target, unknown

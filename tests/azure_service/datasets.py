@@ -56,7 +56,7 @@ class Datasets:
         self._versions: dict[str, list[dict[str, Any]]] = {}  # by name
         self._saved: dict[str, dict[str, Any]] = {}  # by id
 
-    # ---- for the other rooms --------------------------------------------------------------------------------------------------
+    # ---- for the other handlers --------------------------------------------------------------------------------------------------
 
     def save(self, kind: str, dataflow: str, properties: dict[str, Any] | None = None) -> dict[str, Any]:
         saved = {

@@ -53,7 +53,7 @@ class Execution(threading.Thread):
             child = history.add_run(self._run["RunHistoryExperimentName"], str(uuid.uuid4()), identity, **self._described(node))
             self._children[node["Id"]] = child["runId"]
         for node in self._graph["ModuleNodes"]:
-            status, error = self._carry_out(node)
+            status, error = self._execute(node)
             if status != "Completed":
                 history.set_status(identity, status, error)
                 return
@@ -74,7 +74,7 @@ class Execution(threading.Thread):
         values = {"runType": "azureml.StepRun", "name": module["Name"], "displayName": module["Name"], "tags": of, "properties": properties}
         return values | {"target": StepWords(node, module, {}).parameters.get("Target")}
 
-    def _carry_out(self, node: dict[str, Any]) -> tuple[str, str]:
+    def _execute(self, node: dict[str, Any]) -> tuple[str, str]:
         """Returns the step's status in the end, and what went wrong."""
         history, child = self._workspace.history, self._children[node["Id"]]
         step = StepWords(node, self._modules[node["ModuleId"]], self._run["ParameterAssignments"])
@@ -85,7 +85,7 @@ class Execution(threading.Thread):
         history.set_status(child, "Queued")
         since = time.monotonic()
         while (left := since + self._workspace.queue_seconds - time.monotonic()) > 0 and not self._cancelled.is_set():
-            self._cancelled.wait(min(left, POLL_SECONDS))  # it may be told meanwhile to queue no longer
+            self._cancelled.wait(min(left, POLL_SECONDS))  # the queue may be shortened meanwhile
         if self._cancelled.is_set():
             history.set_status(child, "Canceled")
             return "Canceled", ""

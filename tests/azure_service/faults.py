@@ -1,4 +1,4 @@
-"""Faults that the stand-in was told to answer with, and the list of what it was asked."""
+"""Faults that the stand-in answers with on request, and the list of its requests."""
 
 from __future__ import annotations
 

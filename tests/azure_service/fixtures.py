@@ -19,7 +19,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Azure:
-    """The stand-in as one test has it: its own workspace, and the service that plays it."""
+    """The stand-in as one test has it: its own workspace, and the service behind it."""
 
     service: AzureService
     workspace: str
@@ -47,7 +47,7 @@ def azure_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureSer
 
 @pytest.fixture
 def azure(azure_service: AzureService, monkeypatch: pytest.MonkeyPatch) -> Iterator[Azure]:
-    """The stand-in with an empty workspace for this test, and this process led to it. Whatever it was asked that it doesn't play fails
+    """The stand-in with an empty workspace for this test, and this process led to it. Whatever it was asked that it doesn't support fails
     the test, by name."""
     azure_service.clear()
     own = Azure(azure_service, f"ws-{next(_numbers)}")
@@ -61,4 +61,4 @@ def azure(azure_service: AzureService, monkeypatch: pytest.MonkeyPatch) -> Itera
         if thread.name == "azure-lists":  # what it still asks is not of the next test
             thread.join(60)
     if unknown:
-        pytest.fail("The stand-in does not play, or failed at:\n" + "\n".join(unknown), pytrace=False)
+        pytest.fail("The stand-in does not support these requests, or failed:\n" + "\n".join(unknown), pytrace=False)

@@ -1,4 +1,4 @@
-"""Run history: experiments, their runs of every kind, and what runs told: tags, properties, metrics, the end."""
+"""Run history: experiments, their runs of every kind, and what runs reported: tags, properties, metrics, the end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class History:
         self._logs: dict[str, dict[str, str]] = {}  # by run id: name -> blob in the artifact container
         self._metrics: dict[str, list[dict[str, Any]]] = {}
 
-    # ---- for the other rooms --------------------------------------------------------------------------------------------------
+    # ---- for the other handlers --------------------------------------------------------------------------------------------------
 
     def experiment(self, name: str) -> dict[str, Any]:
         """The experiment of that name, made when there is none."""

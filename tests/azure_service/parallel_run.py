@@ -95,7 +95,7 @@ class LocalRun:
 
     def __init__(self, workspace: CloudWorkspace, step: StepWords, inputs: dict[str, str], folder: Path) -> None:
         if "scoring_module_name" not in step.split()[0]:
-            raise Refusal(400, "UserError", "The stand-in carries out steps of the kind ParallelRunStep only.")
+            raise Refusal(400, "UserError", "The stand-in executes steps of the kind ParallelRunStep only.")
         self._local = LocalWorkspace(folder / "home")
         self._cloud, self._folder = workspace, folder
         source = folder / "source"
@@ -185,7 +185,7 @@ def _types_of(steps: list[dict[str, Any]]) -> dict[str, str]:
         elif verb == "read_delimited" and (value["header"], value["delimiter"]) != ("all_files_same_headers", ","):
             raise Refusal(400, "UserError", "The stand-in reads delimited files with commas and a header only.")
         elif verb not in _PLAYED:
-            raise Refusal(400, "UserError", f"The stand-in does not play the step {verb} of a dataset.")
+            raise Refusal(400, "UserError", f"The stand-in does not support the step {verb} of a dataset.")
     return types
 
 

@@ -38,7 +38,7 @@ class Pipelines:
         self._runs: dict[str, dict[str, Any]] = {}
         self._executions: dict[str, Execution] = {}
 
-    # ---- for the other rooms --------------------------------------------------------------------------------------------------
+    # ---- for the other handlers --------------------------------------------------------------------------------------------------
 
     def keep_graph(self, graph: dict[str, Any], interface: dict[str, Any] | None) -> str:
         """The id of a graph that was posted."""

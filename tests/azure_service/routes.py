@@ -1,4 +1,4 @@
-"""What a route of the stand-in is: a method of a room, marked by `@route`. Requests, replies and refusals travel as the values below."""
+"""What a route of the stand-in is: a method of a handler, marked by `@route`. Requests, replies and refusals travel as the values below."""
 
 from __future__ import annotations
 
@@ -111,27 +111,27 @@ def route(method: str, template: str, host: str = "api") -> Callable[[Callable[.
 
 @dataclass(frozen=True)
 class Found:
-    """The room, the method's name and its arguments for a request."""
+    """The handler, the method's name and its arguments for a request."""
 
-    room: str
+    handler: str
     method: str
     arguments: dict[str, str]
 
 
 class Routes:
-    """All routes of all rooms."""
+    """All routes of all handlers."""
 
-    def __init__(self, rooms: Mapping[str, type]) -> None:
+    def __init__(self, handlers: Mapping[str, type]) -> None:
         self._table: list[tuple[str, str, re.Pattern[str], str, str]] = []
-        for room, kind in rooms.items():
+        for handler, kind in handlers.items():
             for name, function in vars(kind).items():
                 for method, template, host in getattr(function, "routes", ()):
-                    self._table.append((method, host, _pattern(template), room, name))
+                    self._table.append((method, host, _pattern(template), handler, name))
 
     def find(self, method: str, host: str, path: str) -> Found | None:
-        for its_method, its_host, pattern, room, name in self._table:
+        for its_method, its_host, pattern, handler, name in self._table:
             if (its_method, its_host) == (method, host) and (match := pattern.fullmatch(path)):
-                return Found(room, name, {key: unquote(value) for key, value in match.groupdict().items()})
+                return Found(handler, name, {key: unquote(value) for key, value in match.groupdict().items()})
         return None
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.azure_service.server FOLDER`: the stand-in as a process of its own, told what to do by lines of JSON on its standard
+"""`python -m tests.azure_service.server FOLDER`: the stand-in as a process of its own, controlled by lines of JSON on its standard
 input: `{"verb": ..., arguments}`, each answered by a line. It ends when its input does, so it never outlives who started it.
 """
 
@@ -100,7 +100,7 @@ async def _serve(folder: Path, orders: TextIO, answers: TextIO) -> None:
         order = json.loads(line)
         try:
             answer = {"answer": await loop.run_in_executor(None, lambda: getattr(server, order.pop("verb"))(**order))}  # noqa: B023
-        except Exception as error:  # noqa: BLE001 - the edge: who gave the order is told
+        except Exception as error:  # noqa: BLE001 - the edge: the caller gets the error
             answer = {"error": repr(error)}
         print(json.dumps(answer), file=answers, flush=True)
     server.stop()
@@ -110,7 +110,7 @@ def main() -> None:
     orders, answers = sys.stdin, sys.stdout
     sys.stdout = sys.stderr  # nothing but answers goes there
     asyncio.run(_serve(Path(sys.argv[1]), orders, answers))
-    os._exit(0)  # whatever threads are still answering somebody who is gone
+    os._exit(0)  # whatever threads are still answering a closed connection
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ class AzureService:
 
     @property
     def unknown_routes(self) -> list[str]:
-        """What was asked that the stand-in doesn't play, or failed at itself. A test that used it should find this empty at its end."""
+        """What was asked that the stand-in doesn't support, or failed at itself. A test that used it should find this empty at its end."""
         return [str(line) for line in self._ask("unknown_routes")]
 
     def expire_tokens(self) -> None:

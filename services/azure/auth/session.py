@@ -58,6 +58,7 @@ class Session:
 
     @property
     def is_open(self) -> bool:
+        """Whether somebody is signed in, without waiting for who is just signing in."""
         return self._workspace is not None
 
     @property

@@ -7,7 +7,7 @@ from services.domain import ComputeTarget, Datastore
 
 
 def compute_targets(session: Session) -> list[ComputeTarget]:
-    """Those that can run a ParallelRunStep first, then by name. Raises as `Session.sdk_calls`."""
+    """Those that can run a ParallelRunStep first, then by name; by `Workspace.compute_targets`. Raises as `Session.sdk_calls`."""
     with session.sdk_calls("The compute targets can't be listed", "compute_target") as workspace:
         targets = []
         for target in workspace.compute_targets.values():
@@ -29,7 +29,7 @@ def compute_targets(session: Session) -> list[ComputeTarget]:
 
 
 def datastores(session: Session) -> list[Datastore]:
-    """The default one first, then by name. Raises as `Session.sdk_calls`."""
+    """The default one first, then by name; by `Workspace.datastores`. Raises as `Session.sdk_calls`."""
     with session.sdk_calls("The datastores can't be listed") as workspace:
         default = workspace.get_default_datastore().name
         stores = []

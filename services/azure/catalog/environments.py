@@ -44,6 +44,7 @@ def default_name() -> str:
 
 
 def default() -> Environment:
+    """The environment of a run that names none. Azure ML builds it when the first run needs it."""
     return Environment(default_name(), 0, "made for the run", PYTHON, default_packages(), utc_now())
 
 

@@ -73,6 +73,7 @@ class Models:
             return noun(registered)
 
     def delete(self, reference: str) -> None:
+        """One version, by `azureml.core.Model.delete`."""
         name, version = parse_reference(reference, "model")
         with self._session.sdk_calls(f"Model {reference} was not deleted") as workspace:
             from azureml.core import Model as SdkModel
@@ -82,6 +83,7 @@ class Models:
     # ---- from a training run -----------------------------------------------------------------------------------------------------
 
     def experiments(self) -> list[str]:
+        """The names of all experiments, by `azureml.core.Experiment.list`."""
         with self._session.sdk_calls("The experiments can't be listed") as workspace:
             from azureml.core import Experiment
 
@@ -102,6 +104,7 @@ class Models:
         return runs
 
     def training_run_files(self, experiment: str, run_id: str) -> list[str]:
+        """The files that a run uploaded, by `Run.get_file_names`: relative paths such as `outputs/model.pkl`."""
         with self._session.sdk_calls(f"The files of run {run_id} can't be listed", "run"):
             return sorted(self._run(experiment, run_id).get_file_names())
 

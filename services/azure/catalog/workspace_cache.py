@@ -78,6 +78,7 @@ class WorkspaceCache:
         return self.models, self.datasets, self.compute_targets, self.environments, self.datastores
 
     def state(self) -> ConnectionState:
+        """The connection as it is now, without waiting for anything."""
         oldest = max(listing.age for listing in self._all())
         listed_at = None if oldest > NEVER / 2 else utc_now() - oldest
         with self._lock:

@@ -26,7 +26,11 @@ _PIPELINE_RUN = "azureml.PipelineRun"
 
 
 class AzurePipelines:
-    """The pipelines of one workspace. The plan that a pipeline was published from is kept in `home`: the service does not store it."""
+    """`services.workspace.PipelineService` by `PipelineRun`, `PublishedPipeline` and `Schedule` of azureml.pipeline.core. All methods that
+    call the service raise as `Session.sdk_calls`.
+
+    The plan that a pipeline was published from is kept in `home`: the service does not store it.
+    """
 
     def __init__(self, home: Path, session: Session, runs: AzureRuns) -> None:
         self._folder = home / "published"

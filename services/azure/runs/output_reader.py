@@ -18,6 +18,7 @@ _PART_LINES, _PART_CHARACTERS = 50_000, 8_000_000
 
 
 def rows_file(folder: AzureRunFolder, plan: RunPlan) -> Path:
+    """The downloaded `append_row_file_name`; there is none under `summary_only`, or before the run is completed."""
     return folder.output / plan.request.settings.append_row_file_name
 
 

@@ -55,6 +55,7 @@ class RunPlan:
 
     @property
     def tabular(self) -> bool:
+        """Whether an item is a row, not a file."""
         return not self.manifests
 
     def paths(self) -> list[list[str]]:
