@@ -3,7 +3,7 @@
 
 python := .venv/bin/python
 
-.PHONY: help setup run test test-azure check lint types imports bench soak screenshots map lock clean
+.PHONY: help setup run test quick test-azure check lint types imports bench soak screenshots map lock clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ run: setup  ## The dashboard, on http://127.0.0.1:8501 or the next free port; PO
 test: setup  ## All tests, those in a real browser included; ARGS='-k name' to choose
 	@$(python) -m tests.browser.chromium
 	@$(python) -m pytest -n 3 --dist worksteal $(ARGS)
+
+quick: setup  ## The tests that take under a minute together: no browser, no Azure, no engine
+	@$(python) -m pytest -n 3 --dist worksteal -m 'not slow' $(ARGS)
 
 test-azure: setup  ## The walk on a real Azure ML workspace, named by AZURE_SUBSCRIPTION_ID and the like; AZURE_COMPUTE_TARGET is its cluster
 	@$(python) -m tests.azure_live

@@ -17,6 +17,8 @@ from services.errors import StudioError
 from services.sample import SampleMade, make_sample
 from services.workspaces import open_workspace
 
+pytestmark = pytest.mark.slow  # each trains the model in a process of its own
+
 ROOT = Path(__file__).parents[2]
 
 
