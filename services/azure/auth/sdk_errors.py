@@ -122,7 +122,7 @@ def azure_errors(what: str, field: str = "") -> Iterator[None]:
         yield
     except StudioError:
         raise
-    except Exception as error:
+    except Exception as error:  # of whatever class of the SDK: a bug of ours is raised again as it is
         if not _is_foreign(error):
             raise
         raise translated(error, what, field) from error
