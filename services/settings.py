@@ -135,49 +135,50 @@ class ParallelRunSettings:
     """The settings of one run, checked. Raises SettingsError naming the field; unknown names raise TypeError as any dataclass does."""
 
     node_count: int = _row(
-        1, "Node count", "How many nodes work on the run. Here a node is a group of worker processes on this machine; "
-        "on Azure ML a machine of the cluster.", _whole(1, 1000), minimum=1, maximum=1000, up_front=True)  # fmt: skip
+        1, "Node count", "The number of nodes. On this machine a node is a group of worker processes; on Azure ML a machine of "
+        "the cluster.", _whole(1, 1000), minimum=1, maximum=1000, up_front=True)  # fmt: skip
     process_count_per_node: int | None = _row(
-        None, "Processes per node", "How many worker processes each node starts. Workers = node count × processes per node.",
+        None, "Processes per node", "Worker processes per node. Workers = node count × processes per node.",
         _whole(1, 1000), minimum=1, maximum=1000, unset="the number of cores")  # fmt: skip
     mini_batch_size: str | None = _row(
-        None, "Mini-batch size", "How much run() gets in one call: a number of files (file dataset), or about so many bytes "
-        "such as 1MB (tabular dataset).", _size, up_front=True,
+        None, "Mini-batch size", "The input of one run() call: a number of files (file dataset), or an approximate "
+        "size such as 1MB (tabular dataset).", _size, up_front=True,
         unset=f"{DEFAULT_FILE_MINI_BATCH} files or {DEFAULT_TABULAR_MINI_BATCH}")  # fmt: skip
     error_threshold: int = _row(
-        10, "Error threshold", "How many items may fail before the run stops: it stops when more than this have failed. "
-        "0 stops at the first, -1 never stops.", _whole(-1), minimum=-1, up_front=True)  # fmt: skip
+        10, "Error threshold", "The run stops when more items than this have failed. 0 stops at the first, "
+        "-1 never stops.", _whole(-1), minimum=-1, up_front=True)  # fmt: skip
     allowed_failed_count: int | None = _row(
         None, "Allowed failed mini-batches", "The run stops when more mini-batches than this have failed. -1 never stops.",
         _whole(-1), minimum=-1, unset="not checked")  # fmt: skip
     allowed_failed_percent: float | None = _row(
-        None, "Allowed failed mini-batches, %", "The run stops when more than this share of the mini-batches has failed; checked "
+        None, "Allowed failed mini-batches (%)", "The run stops when more than this share of the mini-batches has failed; checked "
         "once all are handed out.", _percent, minimum=0.0, maximum=100.0, unset="not checked")  # fmt: skip
     output_action: str = _row(
-        "append_row", "Output action", "append_row: what run() returns becomes rows of one file. summary_only: the script writes its "
-        "own output, only the counts are kept.", _choice(*OUTPUT_ACTIONS), options=OUTPUT_ACTIONS)  # fmt: skip
+        "append_row", "Output action", "append_row: the rows that run() returns are written to one file. summary_only: the script writes "
+        "its own output; only the counts are kept.", _choice(*OUTPUT_ACTIONS), options=OUTPUT_ACTIONS)  # fmt: skip
     append_row_file_name: str = _row(
         "parallel_run_step.txt", "Output file name", "The file that append_row writes.", _file_name)  # fmt: skip
     run_invocation_timeout: int = _row(
-        60, "Time-out of a call, s", "How long one call of run(), or of init(), may take. A worker that takes longer is ended and "
+        60, "Timeout per run() call (seconds)", "The time limit of one run() or init() call. A worker that exceeds it is stopped and "
         "replaced, and the mini-batch is tried again.", _whole(1), minimum=1)  # fmt: skip
     run_max_try: int = _row(
-        3, "Tries per mini-batch", "How often a mini-batch is tried in all before its items count as failed.", _whole(1, 100),
+        3, "Tries per mini-batch", "Attempts per mini-batch before its items count as failed.", _whole(1, 100),
         minimum=1, maximum=100)  # fmt: skip
     logging_level: str = _row(
-        "INFO", "Logging level", "How much the scoring script's log tells.", _choice(*LOGGING_LEVELS), options=LOGGING_LEVELS)  # fmt: skip
+        "INFO", "Logging level", "The lowest level of the scoring script's log.", _choice(*LOGGING_LEVELS),
+        options=LOGGING_LEVELS)  # fmt: skip
     partition_keys: tuple[str, ...] | None = _row(
-        None, "Partition keys", "All data with the same values of these keys makes one mini-batch. Excludes a mini-batch size.",
+        None, "Partition keys", "All items with equal values of these keys are one mini-batch. Excludes a mini-batch size.",
         _keys, unset="not partitioned")  # fmt: skip
     environment_variables: dict[str, str] | None = _row(  # noqa: RUF009 - the row is made once, as a field is
-        None, "Environment variables", "Set for the scoring script, one NAME=value a line.", _variables, unset="none")  # fmt: skip
+        None, "Environment variables", "Set for the scoring script, one NAME=value per line.", _variables, unset="none")  # fmt: skip
 
     def __post_init__(self) -> None:
         for name, setting in TABLE.items():
             value = getattr(self, name)
             if value is None or (isinstance(value, str) and not value.strip() and setting.unset):
                 if not setting.unset:
-                    raise _refuse(name, "a value is needed", setting.help)
+                    raise _refuse(name, "a value is required", setting.help)
                 value = None
             else:
                 value = setting.check(name, value)
@@ -188,7 +189,7 @@ class ParallelRunSettings:
         """The settings of a mapping of names to values (texts are fine). Raises SettingsError for a name that is not a setting."""
         unknown = sorted(set(values) - set(TABLE))
         if unknown:
-            raise SettingsError(unknown[0], f"there is no setting called {unknown[0]}", f"The settings are {', '.join(TABLE)}.")
+            raise SettingsError(unknown[0], f"There is no setting called {unknown[0]}", f"The settings are {', '.join(TABLE)}.")
         return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
@@ -229,16 +230,16 @@ class ParallelRunSettings:
     def widget(name: str) -> dict[str, Any]:
         """Label, default, help and range of one setting, as keyword arguments of the Streamlit widget that fits it."""
         setting, default = TABLE[name], ParallelRunSettings.default(name)
-        words: dict[str, Any] = {"label": setting.label, "help": f"{setting.help}  \n`{name}`", "key": name}
+        options: dict[str, Any] = {"label": setting.label, "help": f"{setting.help}  \n`{name}`", "key": name}
         if setting.unset:
-            words["placeholder"] = setting.unset
+            options["placeholder"] = setting.unset
         if setting.options:
-            return words | {"options": list(setting.options), "index": setting.options.index(default)}
+            return options | {"options": list(setting.options), "index": setting.options.index(default)}
         if setting.minimum is not None:
             step = 1.0 if isinstance(setting.minimum, float) else 1  # Streamlit wants all of one number type
             bounds = {"min_value": setting.minimum, "max_value": setting.maximum, "step": step}
-            return words | {"value": default} | {k: v for k, v in bounds.items() if v is not None}
-        return words | {"value": default or ""}
+            return options | {"value": default} | {k: v for k, v in bounds.items() if v is not None}
+        return options | {"value": default or ""}
 
 
 TABLE: dict[str, Setting] = {f.name: f.metadata["setting"] for f in fields(ParallelRunSettings)}

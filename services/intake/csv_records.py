@@ -24,7 +24,7 @@ _commas = operator.methodcaller("count", b",")
 
 
 class CsvFile:
-    """A CSV file, opened; `name` is what messages call it. Raises IntakeError for what is no CSV file, naming the record."""
+    """A CSV file, opened; `name` is what messages call it. Raises IntakeError for what is not a CSV file, naming the record."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
@@ -90,12 +90,12 @@ class CsvFile:
                 block += self._file.readline(_LONGEST_RECORD)
                 self._check_length(block, _BLOCK + _LONGEST_RECORD)
             if b"\0" in block:
-                raise self._refuse("holds NUL characters: it is no text")
+                raise self._refuse("contains NUL characters: it is not text")
             try:
                 block.decode()
             except UnicodeDecodeError as error:
                 record = self._seen + block.count(b"\n", 0, error.start) + 1
-                raise self._refuse(f"holds a byte that is no UTF-8, at about record {record:,}", "Save it as UTF-8.") from error
+                raise self._refuse(f"has a byte that is not UTF-8, at about record {record:,}", "Save it as UTF-8.") from error
             yield block
 
     def _check_length(self, content: bytes, limit: int = _LONGEST_RECORD) -> None:

@@ -48,7 +48,7 @@ class DatasetInspection:
 def check_type(type_: str) -> None:
     """Raises SettingsError on `type`."""
     if type_ not in (FileDataset.type, TabularDataset.type):
-        raise SettingsError("type", f"“{type_}” is no type of a dataset", "Choose file or tabular.")
+        raise SettingsError("type", f"“{type_}” is not a type of dataset", "Choose file or tabular.")
 
 
 def inspect_dataset(root: Path, glob: str, type_: str, partition_format: str, staging: Path) -> DatasetInspection:

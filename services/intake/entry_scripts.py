@@ -48,7 +48,7 @@ class EntryScripts:
         """Keep an uploaded script. Raises IntakeError for its name, EntryScriptError for what is in it."""
         safe = safe_relative_path(name)
         if len(safe.parts) != 1 or safe.suffix != ".py":
-            raise IntakeError(f"“{name}” is no Python script.", "Choose a file whose name ends in .py.")
+            raise IntakeError(f"“{name}” is not a Python script.", "Choose a file whose name ends in .py.")
         check_entry_script(content, safe.name)
         folder = self._folder / hashlib.sha256(content).hexdigest()
         try:
@@ -87,7 +87,7 @@ def _parsed(source: bytes, name: str) -> ast.Module:
         size = formats.size(len(source))
         raise EntryScriptError(f"{short(name)} is {size}: no script.", "Keep what is not code in files beside the script.")
     if b"\0" in source:
-        raise EntryScriptError(f"{short(name)} is no Python script: it holds NUL bytes.", "Save it as UTF-8 text.")
+        raise EntryScriptError(f"{short(name)} is not a Python script: it contains NUL bytes.", "Save it as UTF-8 text.")
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
         text = source.decode(encoding)

@@ -48,7 +48,7 @@ def _pattern(glob: str) -> re.Pattern[str]:
     """`glob` as a regular expression for relative paths."""
     segments = [segment for segment in glob.split("/") if segment != "."]
     if not segments or not glob or glob.startswith("/") or ".." in segments:
-        raise SettingsError("glob", f"“{short(glob)}” is no pattern of files in the folder", "Write for example ** or *.csv.")
+        raise SettingsError("glob", f"“{short(glob)}” is not a pattern of files in the folder", "Write for example ** or *.csv.")
     *folders, last = segments
     if last in ("**", ""):
         folders, last = [*folders, "**"], "*"

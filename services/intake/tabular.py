@@ -266,7 +266,7 @@ def _parquet_errors(name: str) -> Iterator[None]:
         yield
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
-        raise IntakeError(f"“{short(name)}” is no Parquet file, or it is damaged: {reason}.", _HINT) from error
+        raise IntakeError(f"“{short(name)}” is not a Parquet file, or it is damaged: {reason}.", _HINT) from error
 
 
 def _typed(schema: Any) -> list[str]:

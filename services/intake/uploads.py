@@ -21,7 +21,7 @@ from services.formats import counted
 from services.storage.file_tree import reading, stat_of
 
 _CHUNK = 1 << 20
-_SMALL_ENOUGH = 1 << 20  # an archive that unpacks to less is no bomb, however well it is compressed
+_SMALL_ENOUGH = 1 << 20  # an archive that unpacks to less can't be a bomb
 _DAMAGED = (zipfile.BadZipFile, EOFError, ValueError, struct.error, zlib.error, lzma.LZMAError, OSError)
 
 
@@ -136,7 +136,7 @@ def extract_zip(
     try:
         opened = zipfile.ZipFile(archive)
     except (*_DAMAGED, NotImplementedError) as error:
-        raise IntakeError(f"This is no zip archive, or it is cut off or damaged: {error}.", "Make the zip again.") from error
+        raise IntakeError(f"This is not a zip archive, or it is truncated or damaged: {error}.", "Create the zip again.") from error
     with opened:
         members = _checked_members(opened, max_files, limit)
         needed, room = sum(member.file_size for _, member in members.values()), _room(into)
@@ -163,7 +163,7 @@ def _chunks(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> Ite
     except NotImplementedError as error:
         raise IntakeError(f"“{short(name)}” in the zip can't be unpacked here: {error}.", "Make the zip with the usual deflate.") from error
     except _DAMAGED as error:
-        raise IntakeError(f"“{short(name)}” in the zip is damaged: {error}.", "Make the zip again.") from error
+        raise IntakeError(f"“{short(name)}” in the zip is damaged: {error}.", "Create the zip again.") from error
 
 
 def _too_much(name: str) -> IntakeError:

@@ -86,7 +86,7 @@ def _files_in(folder: Path, but: Path | None = None) -> str:
             info = path.lstat()
             size += info.st_size
             if path.is_dir() or not stat.S_ISREG(path.stat().st_mode):
-                return f"{_NOT_COMPARED}{path} is no plain file"
+                return f"{_NOT_COMPARED}{path} is not a regular file"
             if size > _MOST_BYTES:
                 return f"{_NOT_COMPARED}{folder} holds more than {formats.size(_MOST_BYTES)}"
             if path != but:
@@ -142,15 +142,15 @@ def _earlier(store: Store, folder: LocalRunFolder, plan: RunPlan, changes: Itera
         return None, None
     for name, value in plan.inputs.items():
         if value.startswith(_NOT_COMPARED):
-            return None, f"Not reused, since the {name} can't be compared: {value.removeprefix(_NOT_COMPARED)}."
+            return None, f"Scored anew: the {name} can't be compared: {value.removeprefix(_NOT_COMPARED)}."
     why_not = None
     for run in store.completed_with(key_of(plan.inputs)):
         if run.items_failed:
-            why_not = why_not or f"Not reused from {run.id}: {counted(run.items_failed, 'item')} failed there."
+            why_not = why_not or f"Scored anew: {counted(run.items_failed, 'item')} failed in {run.id}."
         elif not _output_is_as_noted(folder.of(run.id)):
-            why_not = why_not or f"Not reused from {run.id}: its output was changed or removed."
+            why_not = why_not or f"Scored anew: the output of {run.id} was changed or removed."
         elif change := next(changes, None):
-            return None, f"Not reused from {run.id}. {change}"
+            return None, f"Scored anew: {change}"
         else:
             return run, None
     return None, why_not or _what_differs(folder.of(before.id), plan)
@@ -162,8 +162,8 @@ def _what_differs(before: LocalRunFolder, plan: RunPlan) -> str | None:
     except StudioError:
         return None
     changed = [name for name in {**then, **plan.inputs} if then.get(name) != plan.inputs.get(name)]
-    words = " and ".join(filter(None, (", ".join(changed[:-1]), *changed[-1:])))
-    return f"Not reused from {before.path.name}: {words} changed." if then and changed else None
+    names = " and ".join(filter(None, (", ".join(changed[:-1]), *changed[-1:])))
+    return f"Scored anew: {names} changed since {before.path.name}." if then and changed else None
 
 
 # ---- its output ------------------------------------------------------------------------------------------------------------------
@@ -172,14 +172,14 @@ def _what_differs(before: LocalRunFolder, plan: RunPlan) -> str | None:
 def note_output(folder: LocalRunFolder) -> None:
     """List the output files of a run that completes, so that it can be told later whether they are still what they were.
 
-    Raises OSError. What is no plain file can't be copied: then there is no list, and the run is not reused.
+    Raises OSError. What is not a regular file can't be copied: then there is no list, and the run is not reused.
     """
     try:
         with open(folder.output_list, "wb") as lines:
             for relative, entry in file_tree.walk(folder.output, junk=True):
                 info = entry.stat()
                 if not stat.S_ISREG(info.st_mode):
-                    raise IntakeError(f"{relative} is no plain file")
+                    raise IntakeError(f"{relative} is not a regular file")
                 lines.write(manifest_line(DatasetFile(relative, info.st_size, info.st_mtime_ns)))
     except IntakeError:
         folder.output_list.unlink()
@@ -206,6 +206,6 @@ def _take_over(earlier: LocalRunFolder, folder: LocalRunFolder) -> None:
         journal.copy_to(folder.path)
     note_output(folder)
     with Journal(folder.path) as journal:
-        note = f"Reused from {earlier.path.name}, whose logs tell how it was scored."
+        note = f"Reused from {earlier.path.name}. For how it was scored, see the logs of that run."
         totals = journal.totals()
         reports.write(folder, journal, totals.items_succeeded, totals.mini_batches_done, RunStatus.COMPLETED, None, note)

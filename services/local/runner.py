@@ -91,7 +91,7 @@ class Runner:
         except (OSError, sqlite3.Error, WorkspaceUnavailable) as error:
             logger.exception("The run's files could not be written or read: %s", error)
             message = error.message if isinstance(error, StudioError) else f"{type(error).__name__}: {error}."
-            what = f"The run's files could not be written or read. {message} Make room or mend the folder, then resume the run."
+            what = f"The run's files could not be written or read. {message} Free disk space or fix the folder, then resume the run."
             self._outcome = Outcome.failed("StorageError", what)
         except Exception as error:  # the runner's edge: a run must end with a reason, also where the fault is ours
             logger.exception("A fault of the program: %s: %s", type(error).__name__, error)

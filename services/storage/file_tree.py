@@ -76,7 +76,7 @@ def file_stat(entry: os.DirEntry[str], relative: str) -> os.stat_result | None:
     if stat.S_ISDIR(info.st_mode):
         return None
     if not stat.S_ISREG(info.st_mode):
-        raise IntakeError(f"“{short(relative)}” is no plain file.", "Remove it, or choose a pattern that leaves it out.")
+        raise IntakeError(f"“{short(relative)}” is not a regular file.", "Remove it, or choose a pattern that leaves it out.")
     if info.st_mode & 0o444 != 0o444 and not may_read(entry.path):  # saves a system call for most files
         raise IntakeError(f"The file “{short(relative)}” can't be read: permission denied.", "Allow reading it, or leave it out.")
     return info

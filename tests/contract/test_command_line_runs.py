@@ -107,7 +107,7 @@ def test_the_same_run_again_names_the_run_it_reused_unless_reuse_is_off(command,
     off = run("--wait", "--json", "--allow-reuse", "off").json
     assert (off["reused_from"], off["allow_reuse"]) == (None, False)
     changed = run("--argument=--a", "--wait", "--json").json
-    assert changed["reuse_note"] == f"Not reused from {off['id']}: arguments changed."
+    assert changed["reuse_note"] == f"Scored anew: arguments changed since {off['id']}."
 
 
 def test_rerun_failed_only_scores_the_failed_items(command, run, finish, workspace, tmp_path):

@@ -176,7 +176,7 @@ def test_a_tabular_dataset_can_be_one_file_or_copied_in(workspace, tables):
 @pytest.mark.parametrize(
     ("values", "error", "words"),
     [
-        ({"type": "image"}, SettingsError, "“image” is no type of a dataset"),
+        ({"type": "image"}, SettingsError, "“image” is not a type of dataset"),
         ({"partition_format": "{store"}, SettingsError, "has a single {"),
         ({"type": "tabular", "partition_format": "store={name}/part.csv"}, SettingsError, "the files have a column “name”"),
         ({"partition_format": "{store}.csv"}, None, ""),

@@ -165,13 +165,13 @@ def test_a_changed_input_is_scored_anew_and_named(workspace, request_for, score,
     first = score(request_for())
     run = score(request_for(**change(workspace, tmp_path, csv_folder)))
     assert (run.status, run.reused_from) == (RunStatus.COMPLETED, None)
-    assert run.reuse_note == f"Not reused from {first.id}: {name} changed."
+    assert run.reuse_note == f"Scored anew: {name} changed since {first.id}."
 
 
 def test_several_changed_inputs_are_all_named(workspace, request_for, score):
     first = score(request_for())
     run = score(request_for(arguments=("--b",), settings={"mini_batch_size": 1}))
-    assert run.reuse_note == f"Not reused from {first.id}: arguments and mini_batch_size changed."
+    assert run.reuse_note == f"Scored anew: arguments and mini_batch_size changed since {first.id}."
 
 
 def test_going_back_to_earlier_inputs_finds_that_earlier_run(workspace, request_for, score):
@@ -216,7 +216,7 @@ def test_a_run_with_failed_items_is_not_reused(workspace, request_for, score):
     """
     first = score(request_for(fails, settings={"run_max_try": 1}))
     run = score(request_for(fails))
-    assert (run.reused_from, run.reuse_note) == (None, f"Not reused from {first.id}: 2 items failed there.")
+    assert (run.reused_from, run.reuse_note) == (None, f"Scored anew: 2 items failed in {first.id}.")
 
 
 def test_only_completed_runs_are_reused(workspace, request_for, score):
@@ -230,7 +230,7 @@ def test_an_earlier_output_that_is_not_what_it_was_is_not_reused(workspace, requ
     first = score(request_for())
     spoil(output(workspace, first))
     run = score(request_for())
-    assert (run.reused_from, run.reuse_note) == (None, f"Not reused from {first.id}: its output was changed or removed.")
+    assert (run.reused_from, run.reuse_note) == (None, f"Scored anew: the output of {first.id} was changed or removed.")
     assert output(workspace, run).read_text().count("\n") == 6
 
 
@@ -243,18 +243,18 @@ def test_a_reused_run_can_be_reused_where_the_first_ones_output_is_gone(workspac
 
 
 def test_files_that_changed_since_they_were_registered_are_scored_again(workspace, request_for, score, tmp_path):
-    first = score(request_for())
+    score(request_for())
     (tmp_path / "csv" / "0004.csv").write_text("something else\n")
     run = score(request_for())
     assert (run.reused_from, run.items_succeeded) == (None, 6)
-    assert run.reuse_note == f"Not reused from {first.id}. 0004.csv was changed since it was registered."
+    assert run.reuse_note == "Scored anew: 0004.csv was changed since it was registered."
     assert "something else" in output(workspace, run).read_text()
 
 
 def test_a_side_inputs_changed_files_count_as_well(request_for, score, tmp_path):
-    first = score(request_for())
+    score(request_for())
     (tmp_path / "labels" / "0000.csv").unlink()
-    assert score(request_for()).reuse_note == f"Not reused from {first.id}. 0000.csv is gone since it was registered."
+    assert score(request_for()).reuse_note == "Scored anew: 0000.csv is gone since it was registered."
 
 
 def test_a_folder_too_large_to_compare_is_said_and_not_reused(request_for, score, monkeypatch, tmp_path):
@@ -265,7 +265,7 @@ def test_a_folder_too_large_to_compare_is_said_and_not_reused(request_for, score
     assert first.reuse_note is None
     run = score(request_for())
     assert run.reused_from is None
-    assert run.reuse_note == f"Not reused, since the source_directory can't be compared: {tmp_path / 'source'} holds more than 3 files."
+    assert run.reuse_note == f"Scored anew: the source_directory can't be compared: {tmp_path / 'source'} holds more than 3 files."
 
 
 def test_what_python_compiled_and_hidden_folders_are_no_inputs(workspace, request_for, score, tmp_path):

@@ -88,7 +88,7 @@ def test_a_zip_is_unpacked_and_gives_the_name(open_page, workspace):
         (zipped({"good.csv": b"1\n", "../outside.csv": b"1\n"}), "leads out of its folder"),
         (zipped({"/outside.csv": b"1\n"}), "is an absolute path"),
         (zipped({}), "holds no files"),
-        (b"PK\x03\x04 no zip at all", "no zip archive"),
+        (b"PK\x03\x04 no zip at all", "not a zip archive"),
     ],
 )
 def test_a_bad_zip_is_rejected_and_leaves_no_files(open_page, workspace, home, content, message):
@@ -152,7 +152,7 @@ def test_the_first_rows_of_a_parquet_file_are_shown(open_page, workspace, tmp_pa
     assert app.dataframe[3].value["n"].tolist() == list(range(20))
     (tmp_path / "in" / "a.parquet").write_bytes(b"PAR1")
     app.run()
-    assert "is no Parquet file" in app.error[0].value
+    assert "is not a Parquet file" in app.error[0].value
 
 
 @pytest.mark.parametrize(
@@ -180,8 +180,8 @@ def test_files_that_are_not_tables_are_rejected_with_the_reason(open_page, works
     ("field", "value", "message"),
     [
         ("name", "no:name", "is not a name that Azure ML takes"),
-        ("glob", "../*", "is no pattern of files"),
-        ("glob", "", "is no pattern of files"),
+        ("glob", "../*", "is not a pattern of files"),
+        ("glob", "", "is not a pattern of files"),
         ("glob", "*.parquet", "none of which matches"),
         ("path", "", "No folder is given"),
         ("path", "/there/is/no/such/folder", "There is no file or folder"),

@@ -166,13 +166,13 @@ REFUSED = {
     "no rows": ({"a.csv": b"x\n", "b.csv": b"x\n\n"}, "There are no rows in 2 files."),
     "an open quote": ({"a.csv": b'x,y\n1,2\n3,"4\n5,6\n'}, "“a.csv” has a quote in record 3 that is never closed."),
     "an open quote in the header": ({"a.csv": b'"x,y\n1,2\n'}, "“a.csv” has a quote that is never closed."),
-    "bytes that are no UTF-8": ({"a.csv": b"x,y\n1,2\n3,\xff\n"}, "“a.csv” holds a byte that is no UTF-8, at about record 3."),
-    "a binary file": ({"a.csv": b"x,y\n1,\0\n"}, "“a.csv” holds NUL characters: it is no text."),
-    "text among Parquet": ({"a.parquet": parquet_file(pandas.DataFrame({"x": [1]})), "b.csv": b"x\n1\n"}, "“b.csv” is no Parquet file"),
-    "Parquet in name only": ({"a.parquet": b"x\n1\n"}, "“a.parquet” is no Parquet file"),
+    "bytes that are not UTF-8": ({"a.csv": b"x,y\n1,2\n3,\xff\n"}, "“a.csv” has a byte that is not UTF-8, at about record 3."),
+    "a binary file": ({"a.csv": b"x,y\n1,\0\n"}, "“a.csv” contains NUL characters: it is not text."),
+    "text among Parquet": ({"a.parquet": parquet_file(pandas.DataFrame({"x": [1]})), "b.csv": b"x\n1\n"}, "“b.csv” is not a Parquet file"),
+    "Parquet in name only": ({"a.parquet": b"x\n1\n"}, "“a.parquet” is not a Parquet file"),
     "a damaged Parquet file": (
         {"a.parquet": parquet_file(pandas.DataFrame({"x": [1]}))[:-3]},
-        "“a.parquet” is no Parquet file, or it is damaged",
+        "“a.parquet” is not a Parquet file, or it is damaged",
     ),
     "another type": (
         {"a.parquet": parquet_file(pandas.DataFrame({"x": [1]})), "b.parquet": parquet_file(pandas.DataFrame({"x": [1.5]}))},
