@@ -96,7 +96,7 @@ def _train_and_write(workspace: Workspace, work: Path, labels: Path, model: Mode
         model = workspace.register_model(
             MODEL,
             work / "digits_classifier.joblib",
-            description=f"Sample: tells handwritten digits apart. Learned from {len(seen)} of them; right on {accuracy:.1%} of the others.",
+            description=f"Sample: a classifier of handwritten digits, trained on {len(seen)} images; {accuracy:.1%} correct on the others.",
             tags=MODEL_TAGS,
             approve=True,
         )
