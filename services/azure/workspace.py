@@ -23,7 +23,7 @@ from services import formats, submission
 from services.azure.auth.session import Session
 from services.azure.catalog import environments, mini_batch_estimate
 from services.azure.catalog.datasets import Datasets
-from services.azure.catalog.models import Models
+from services.azure.catalog.models import Models, experiments
 from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.runs import failed_items
 from services.azure.runs.azure_pipelines import AzurePipelines
@@ -161,7 +161,7 @@ class AzureWorkspace:
         self._cache.models.remove(lambda other: other.reference == model.reference)
 
     def experiments(self) -> list[str]:
-        return self._models.experiments()
+        return experiments(self._session)
 
     def training_runs(self, experiment: str, limit: int = 50) -> list[TrainingRun]:
         return self._models.training_runs(experiment, limit)

@@ -82,13 +82,6 @@ class Models:
 
     # ---- from a training run -----------------------------------------------------------------------------------------------------
 
-    def experiments(self) -> list[str]:
-        """The names of all experiments, by `azureml.core.Experiment.list`."""
-        with self._session.sdk_calls("The experiments can't be listed") as workspace:
-            from azureml.core import Experiment
-
-            return [experiment.name for experiment in Experiment.list(workspace)]
-
     def training_runs(self, experiment: str, limit: int) -> list[TrainingRun]:
         """The latest runs of an experiment that aren't pipeline runs, up to `limit`."""
         runs: list[TrainingRun] = []
@@ -118,6 +111,14 @@ class Models:
         from azureml.core import Experiment, Run
 
         return Run(Experiment(self._session.workspace, experiment, _create_in_cloud=False), run_id)
+
+
+def experiments(session: Session) -> list[str]:
+    """The names of all experiments, by `azureml.core.Experiment.list`. Raises as `Session.sdk_calls`."""
+    with session.sdk_calls("The experiments can't be listed") as workspace:
+        from azureml.core import Experiment
+
+        return [str(experiment.name) for experiment in Experiment.list(workspace)]
 
 
 def _without_duplicates(models: Iterable[SdkModel]) -> list[SdkModel]:

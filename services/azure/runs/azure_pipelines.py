@@ -11,6 +11,7 @@ from typing import Any
 
 from services.azure.auth.sdk_errors import parse_time, run_status
 from services.azure.auth.session import Session
+from services.azure.catalog.models import experiments
 from services.azure.runs import pipeline
 from services.azure.runs.azure_runs import AzureRuns, with_pipeline_parameters
 from services.azure.runs.run_folder import EXPERIMENT, RunPlan
@@ -43,11 +44,7 @@ class AzurePipelines:
         return self._runs.pipeline_run(run_id)
 
     def experiments(self) -> list[str]:
-        with self._session.sdk_calls("The experiments can't be listed") as workspace:
-            from azureml.core import Experiment
-
-            names = [str(experiment.name) for experiment in Experiment.list(workspace)]
-        return sorted(names, key=lambda name: (name != EXPERIMENT, name.lower()))
+        return sorted(experiments(self._session), key=lambda name: (name != EXPERIMENT, name.lower()))
 
     def history(self, experiment: str, limit: int = 100) -> list[PipelineRun]:
         with self._session.sdk_calls(f"The runs of experiment {experiment} can't be listed") as workspace:
