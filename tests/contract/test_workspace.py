@@ -3,10 +3,11 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from services.domain import RowKey, RunRequest, RunStatus
+from services.domain import RowKey, Run, RunRequest, RunStatus
 from services.errors import EntryScriptError, IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.intake.staging import staging_folder
 from services.predictions.annotations import Annotation
@@ -25,21 +26,60 @@ def workspace(request, home) -> Workspace:
     return open_workspace(request.param, home)
 
 
+def request_of(workspace, **values) -> RunRequest:
+    remote = workspace.remote
+    given = {
+        "models": (),
+        "datasets": ("d",),
+        "settings": ParallelRunSettings(mini_batch_size=2, process_count_per_node=1),
+        "compute_target": remote.compute_targets()[0].name if remote else None,
+    }
+    return RunRequest(**given | values)
+
+
 @pytest.fixture
 def request_for(workspace, csv_folder, entry_script):
+    """`request_for(setting=value, ...)`: a request to score dataset `d`, of six files unless said."""
+
     def make(files=6, **values):
         workspace.register_dataset("d", csv_folder(files))
-        remote = workspace.remote
-        given = {
-            "models": (),
-            "datasets": ("d",),
-            "entry_script": str(entry_script(SCRIPT)),
-            "settings": ParallelRunSettings(mini_batch_size=2, process_count_per_node=1),
-            "compute_target": remote.compute_targets()[0].name if remote else None,
-        }
-        return RunRequest(**given | values)
+        return request_of(workspace, **{"entry_script": str(entry_script(SCRIPT))} | values)
 
     return make
+
+
+class Completed(NamedTuple):
+    workspace: Workspace
+    run: Run
+
+
+@pytest.fixture(scope="session")
+def completed_runs() -> dict[str, Completed]:
+    """What `completed` has made so far."""
+    return {}
+
+
+@pytest.fixture(params=WORKSPACES)
+def completed(request, completed_runs, tmp_path_factory, monkeypatch, model_file, finish) -> Completed:
+    """A completed run of six files and a model, the same one for all tests that only look at it."""
+    if request.param == "azure":
+        service = request.getfixturevalue("azure_service")
+        service.add_workspace("completed")
+        for name, value in service.environment("completed").items():
+            monkeypatch.setenv(name, value)
+    if request.param not in completed_runs:
+        folder = tmp_path_factory.mktemp("completed")
+        workspace = open_workspace(request.param, folder / "home")
+        workspace.register_model("m", model_file, approve=True)
+        (folder / "files").mkdir()
+        for number in range(6):
+            (folder / "files" / f"{number:04}.csv").write_text(f"{number}\n")
+        workspace.register_dataset("d", folder / "files")
+        script = folder / "script.py"
+        script.write_text(SCRIPT)
+        run = workspace.submit(request_of(workspace, models=("m",), entry_script=str(script), submission_id="one click"))
+        completed_runs[request.param] = Completed(workspace, finish(workspace, run.id))
+    return completed_runs[request.param]
 
 
 def test_a_registered_model_is_a_copy_with_its_hash_size_and_kind(workspace, model_file):
@@ -246,54 +286,65 @@ def test_a_run_scores_every_row_once_into_the_output_and_the_predictions(workspa
     ]
 
 
-def test_a_run_scores_every_file_once_into_the_output_and_the_predictions(workspace, request_for, finish):
-    run = finish(workspace, workspace.submit(request_for()).id)
+def test_a_run_scores_every_file_once_into_the_output_and_the_predictions(completed):
+    workspace, run = completed
     assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_done) == (RunStatus.COMPLETED, 6, 6, 3)
     lines = workspace.runs.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
     assert sorted(lines) == [f"{i:04}.csv: 1" for i in range(6)]
-    predictions = workspace.runs.predictions(run.id)
-    assert [(row["File"], row["Prediction"]) for row in predictions.page().to_pylist()] == [(f"{i:04}.csv", "1") for i in range(6)]
+    rows = workspace.runs.predictions(run.id).page().to_pylist()
+    assert [(row["File"], row["Prediction"]) for row in rows] == [(f"{i:04}.csv", "1") for i in range(6)]
 
-    by_an_earlier_version = predictions.path.rename(predictions.path.with_name("predictions-6.parquet"))
+
+def test_a_table_of_an_earlier_version_is_made_anew(completed):
+    workspace, run = completed
+    path = workspace.runs.predictions(run.id).path
+    by_an_earlier_version = path.rename(path.with_name("predictions-6.parquet"))
     assert workspace.runs.predictions(run.id).count() == 6
     assert not by_an_earlier_version.exists()
 
 
-def test_a_row_leads_to_its_input_and_a_run_to_what_went_into_it(workspace, request_for, finish, model_file, csv_folder):
-    model = workspace.register_model("m", model_file, approve=True)
-    run = finish(workspace, workspace.submit(request_for(models=("m",))).id)
+def test_a_row_leads_to_its_input(completed):
+    workspace, run = completed
     row = workspace.runs.predictions(run.id).page().to_pylist()[3]
     trace = workspace.runs.trace(run.id, RowKey.of(row), row["Worker"] or "")
-    assert trace.input.read_bytes() == (csv_folder(6, "again") / "0003.csv").read_bytes()
-    assert trace.changed == ""
+    assert (trace.input.read_bytes(), trace.changed) == (b"3\n", "")
     assert workspace.runs.trace(run.id, replace(RowKey.of(row), file="not/there.csv"), "").input is None
+
+
+def test_a_run_leads_to_what_went_into_it(completed, model_file):
+    workspace, run = completed
     provenance = workspace.runs.provenance(run.id)
-    assert provenance.models == (("m:1", model.sha256),)
+    assert provenance.models == (("m:1", hashlib.sha256(model_file.read_bytes()).hexdigest()),)
     assert [name for name, digest in provenance.datasets if len(digest) == 64] == ["d:1"]
     assert provenance.script == ("script.py", hashlib.sha256(SCRIPT.encode()).hexdigest())
     assert provenance.packages["numpy"]
+
+
+def test_a_row_keeps_its_annotation(completed):
+    workspace, run = completed
+    row = workspace.runs.predictions(run.id).page().to_pylist()[3]
     workspace.annotations.annotate(run.id, RowKey.of(row), Annotation("odd", "2"))
     assert workspace.annotations.annotations(run.id) == {RowKey.of(row): Annotation("odd", "2")}
 
 
-def test_a_double_click_submits_once(workspace, request_for):
-    request = request_for(submission_id="one click")
-    assert workspace.submit(request).id == workspace.submit(request).id
-    assert len(workspace.runs.latest()) == 1
+def test_logs_name_each_file_in_azures_layout(completed):
+    names = completed.workspace.runs.logs(completed.run.id)
+    assert {"logs/job_error.txt", "logs/job_result.txt", "logs/user/stdout/0/process000.stdout.txt"} <= set(names)
 
 
-def test_rerun_is_a_new_run_of_the_same_request(workspace, request_for, finish):
-    first = finish(workspace, workspace.submit(request_for(submission_id="one click")).id)
+def test_a_double_click_submits_once(completed):
+    workspace, run = completed
+    before = len(workspace.runs.latest())
+    assert workspace.submit(replace(run.request, datasets=("d",))).id == run.id
+    assert len(workspace.runs.latest()) == before
+
+
+def test_a_rerun_is_a_new_run_of_the_versions_that_were_submitted(completed, csv_folder, finish):
+    workspace, first = completed
+    workspace.register_dataset("d", csv_folder(2, "later"))
     second = finish(workspace, workspace.rerun(first.id).id)
     assert second.id != first.id
-    assert (second.status, second.items_succeeded) == (RunStatus.COMPLETED, 6)
-
-
-def test_a_run_keeps_the_versions_it_was_submitted_with(workspace, request_for, csv_folder, finish):
-    run = workspace.submit(request_for())
-    workspace.register_dataset("d", csv_folder(2, "later"))
-    assert workspace.runs.get(run.id).request.datasets == ("d:1",)
-    assert finish(workspace, workspace.rerun(run.id).id).items_total == 6
+    assert (second.status, second.items_succeeded, second.request.datasets) == (RunStatus.COMPLETED, 6, ("d:1",))
 
 
 @pytest.mark.parametrize(
@@ -320,12 +371,6 @@ def test_a_script_that_does_not_parse_or_has_no_run_is_refused(workspace, reques
     with pytest.raises(EntryScriptError, match=words):
         workspace.submit(request_for(entry_script=str(entry_script(source, "bad.py"))))
     assert workspace.runs.latest() == []
-
-
-def test_logs_name_each_file_in_azures_layout(workspace, request_for, finish):
-    run = finish(workspace, workspace.submit(request_for()).id)
-    names = workspace.runs.logs(run.id)
-    assert {"logs/job_error.txt", "logs/job_result.txt", "logs/user/stdout/0/process000.stdout.txt"} <= set(names)
 
 
 @pytest.mark.parametrize("verb", ["get", "cancel", "resume", "logs", "output", "predictions", "failures", "environment", "provenance"])
