@@ -30,7 +30,7 @@ def container(ws, monkeypatch) -> Any:
 
 @pytest.fixture
 def fetch(container, tmp_path) -> Callable[..., list[tuple[int, int]]]:
-    """`fetch(progress)` brings what is below out/ to the folder `here`; returns what was told of it."""
+    """`fetch(progress)` brings what is below out/ to the folder `here`; returns the calls of its progress."""
 
     def bring(progress: downloads.Progress = lambda done, total: None) -> list[tuple[int, int]]:
         progress_calls: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""The pieces of an Azure ML run, each by itself: what the SDK is told, what goes along, what came back."""
+"""The parts of an Azure ML run, each by itself: what the SDK gets, what is uploaded, what is downloaded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def plan(tmp_path):
     return make
 
 
-# ---- what the SDK is told ----------------------------------------------------------------------------------------------------------------
+# ---- what the SDK gets -------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,4 +1,4 @@
-"""The unmodified SDK submits pipelines to the stand-in, which carries out their ParallelRunSteps for real."""
+"""The unmodified SDK submits pipelines to the stand-in, which executes their ParallelRunSteps for real."""
 
 from pathlib import Path
 
