@@ -102,8 +102,8 @@ class CsvFile:
         if len(content) >= limit:
             raise self._refuse(f"has a record {self._seen + 1:,} of more than {_LONGEST_RECORD >> 20} MB: is a quote never closed?")
 
-    def _refuse(self, why: str, hint: str = "Mend it, or choose a pattern that leaves it out, such as **/*.csv.") -> IntakeError:
-        return IntakeError(f"“{short(self._name)}” {why}.", hint)
+    def _refuse(self, reason: str, hint: str = "Fix it, or choose a pattern that leaves it out, such as **/*.csv.") -> IntakeError:
+        return IntakeError(f"“{short(self._name)}” {reason}.", hint)
 
 
 def _is_plain(content: bytes, columns: int) -> bool:

@@ -93,7 +93,7 @@ def _parsed(source: bytes, name: str) -> ast.Module:
         text = source.decode(encoding)
     except UnicodeDecodeError as error:
         line = source.count(b"\n", 0, error.start) + 1
-        raise EntryScriptError(f"{short(name)}, line {line}: these bytes are no {error.encoding} text.", "Save it as UTF-8.") from error
+        raise EntryScriptError(f"{short(name)}, line {line}: these bytes are not {error.encoding} text.", "Save it as UTF-8.") from error
     except (SyntaxError, LookupError, UnicodeError) as error:
         raise EntryScriptError(f"{short(name)} can't be decoded: {error}.", "Save it as UTF-8.") from error
     try:
@@ -101,9 +101,9 @@ def _parsed(source: bytes, name: str) -> ast.Module:
         compile(tree, "script", "exec", dont_inherit=True)  # finds what parsing lets pass, such as a return outside a function
     except SyntaxError as error:
         shown = "".join(traceback.format_exception_only(error))
-        raise EntryScriptError(f"{short(name)}, line {error.lineno}: {error.msg}.", "Mend the script.", traceback=shown) from error
+        raise EntryScriptError(f"{short(name)}, line {error.lineno}: {error.msg}.", "Fix the script.", traceback=shown) from error
     except (RecursionError, MemoryError, ValueError, OverflowError) as error:
-        raise EntryScriptError(f"{short(name)} is too deeply nested to be a script.", "Mend the script.") from error
+        raise EntryScriptError(f"{short(name)} is too deeply nested to be a script.", "Fix the script.") from error
     return tree
 
 

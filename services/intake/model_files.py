@@ -84,9 +84,9 @@ def _content(opened: Callable[[], BinaryIO], size: int, scan: PickleScan, *, nes
         return _zip_content(opened, scan)
     if pickled := _compressed(head, opened, scan) or _pickled(head, opened, scan):
         return pickled
-    found = (None if nested else _elsewhere_a_program(opened, size)) or _without_code(head, opened, size, scan) or ("unknown", True)
-    scan.whole &= not found[1]  # a program that is no pickle may import what can't be listed
-    return found
+    kind = (None if nested else _elsewhere_a_program(opened, size)) or _without_code(head, opened, size, scan) or ("unknown", True)
+    scan.whole &= not kind[1]  # a program that is no pickle may import what can't be listed
+    return kind
 
 
 # ---- formats that are programs ---------------------------------------------------------------------------------------------------

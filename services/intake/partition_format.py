@@ -31,8 +31,8 @@ class PartitionFormat:
     def parse(cls, text: str) -> PartitionFormat:
         """Raises SettingsError on `partition_format`, saying what is wrong with it."""
 
-        def refuse(why: str) -> SettingsError:
-            return SettingsError("partition_format", f"the partition format “{text[:200]}” {why}", _HINT)
+        def refuse(reason: str) -> SettingsError:
+            return SettingsError("partition_format", f"the partition format “{text[:200]}” {reason}", _HINT)
 
         keys: list[str] = []
         date_key = ""
@@ -65,10 +65,10 @@ class PartitionFormat:
 
     def values(self, path: str) -> dict[str, str] | None:
         """The keys' values in a relative path, a date as `2026-01-31T00:00:00`; None where the path isn't of this format."""
-        found = re.search(self.pattern, f"/{path}", re.DOTALL)
-        if found is None:
+        match = re.search(self.pattern, f"/{path}", re.DOTALL)
+        if match is None:
             return None
-        groups = found.groupdict()
+        groups = match.groupdict()
         values = {key: groups[f"k{number}"] for number, key in enumerate(self.keys) if key != self.date_key}
         if self.date_key:
             numbers = [int(groups.get(part) or least) for part, least in zip(_DATE_PARTS, (1, 1, 1, 0, 0, 0), strict=True)]
@@ -85,9 +85,9 @@ class PartitionFormat:
         groups = [group for key in keys for group in (parts if key == self.date_key else (f"k{self.keys.index(key)}",))]
 
         def values_of(path: str) -> object:
-            found = search(f"/{path}")
-            assert found, path  # registration refuses such a file
-            return found.group(*groups)
+            match = search(f"/{path}")
+            assert match, path  # registration refuses such a file
+            return match.group(*groups)
 
         return values_of
 

@@ -60,10 +60,10 @@ def describe(root: Path, folder: Path) -> Table:
     if child.returncode not in (0, 2):
         last_words = child.stderr.decode(errors="replace").strip().split("\n")[-1] or f"its process ended with code {child.returncode}"
         raise StudioError(f"The files could not be looked at: {last_words}", "This machine may be short of memory or disk space.")
-    said = json.loads(child.stdout.splitlines()[-1])
+    answer = json.loads(child.stdout.splitlines()[-1])
     if child.returncode == 2:
-        raise IntakeError(said["message"], said["hint"])
-    return Table(said["format"], tuple((name, dtype) for name, dtype in said["columns"]), said["row_count"])
+        raise IntakeError(answer["message"], answer["hint"])
+    return Table(answer["format"], tuple((name, dtype) for name, dtype in answer["columns"]), answer["row_count"])
 
 
 @dataclass(frozen=True)
@@ -178,10 +178,10 @@ class _TypesOfCsv:
                 na_values=list(MISSING),
             )  # fmt: skip
         except (pandas.errors.ParserError, ValueError) as error:
-            raise IntakeError(f"pandas can't read the records of “{short(name)}”, or of files before it: {error}.", "Mend them.") from error
+            raise IntakeError(f"pandas can't read the records of “{short(name)}”, or of files before it: {error}.", "Fix them.") from error
         if len(frame) != rows:
-            why = f"pandas reads {len(frame):,} records where there are {rows:,}, in “{short(name)}” or files before it."
-            raise IntakeError(why, "Look for quotes that are not closed.")
+            reason = f"pandas reads {len(frame):,} records where there are {rows:,}, in “{short(name)}” or files before it."
+            raise IntakeError(reason, "Look for quotes that are not closed.")
         self.row_count += rows
         for kinds, column in zip(self._kinds, frame.columns, strict=True):
             kinds.update(_kinds_of(frame[column]))
@@ -231,7 +231,7 @@ def _describe_parquet(files: list[_File], manifest: TextIO) -> Table:
                 if len(set(schema.names)) < len(schema.names):
                     raise IntakeError(f"“{short(file.name)}” has two columns of one name.", "Rename one of them.")
                 # An integer has no place for a missing value: pandas turns its column into another type.
-                turned = [each.name for each in schema if pyarrow.types.is_integer(each.type) or pyarrow.types.is_boolean(each.type)]
+                turned = [field.name for field in schema if pyarrow.types.is_integer(field.type) or pyarrow.types.is_boolean(field.type)]
             elif opened.schema_arrow.names != schema.names:
                 raise _different(file.name, opened.schema_arrow.names, files[0].name, schema.names)
             elif opened.schema_arrow.types != schema.types:
@@ -270,15 +270,17 @@ def _parquet_errors(name: str) -> Iterator[None]:
 
 
 def _typed(schema: Any) -> list[str]:
-    return [f"{each.name} ({each.type})" for each in schema]
+    return [f"{field.name} ({field.type})" for field in schema]
 
 
 def _different(name: str, columns: list[str], first_name: str, first_columns: list[str]) -> IntakeError:
     """Which columns two files do not share."""
     lacks = [column for column in first_columns if column not in columns]
     has = [column for column in columns if column not in first_columns]
-    words = [f"{verb} {', '.join(f'“{short(c)}”' for c in some[:5])}" for verb, some in (("it lacks", lacks), ("it has", has)) if some]
-    difference = " and ".join(words) or "they are in another order"
+    differences = [
+        f"{verb} {', '.join(f'“{short(c)}”' for c in some[:5])}" for verb, some in (("it lacks", lacks), ("it has", has)) if some
+    ]
+    difference = " and ".join(differences) or "they are in another order"
     return IntakeError(f"“{short(name)}” has other columns than “{short(first_name)}”: {difference}.", _HINT)
 
 

@@ -95,17 +95,19 @@ def _checked_members(archive: zipfile.ZipFile, max_files: int, max_bytes: int) -
     for member in archive.infolist():
         name = _member_name(member)
         path, mode = safe_relative_path(name), member.external_attr >> 16
-        why = None
+        reason = None
         if stat.S_ISLNK(mode):
-            why = "is a link"
+            reason = "is a link"
         elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            why = "is a device, not a file"
+            reason = "is a device, not a file"
         elif member.flag_bits & 0x41:
-            why = "is encrypted"
+            reason = "is encrypted"
         elif path in members:
-            why = "is there twice"
-        if why:
-            raise IntakeError(f"“{short(name)}” in the zip {why}, so nothing was taken.", "Make a zip of plain files, without a password.")
+            reason = "is there twice"
+        if reason:
+            raise IntakeError(
+                f"“{short(name)}” in the zip {reason}, so nothing was taken.", "Make a zip of plain files, without a password."
+            )
         if not name.endswith("/") and not any(map(is_junk, path.parts)):
             members[path] = name, member
             max_bytes -= member.file_size
@@ -142,7 +144,7 @@ def extract_zip(
         needed, room = sum(member.file_size for _, member in members.values()), _room(into)
         if needed > room:
             sizes = f"The zip unpacks to {formats.size(needed)}, and the disk of {into} has {formats.size(room)} left."
-            raise IntakeError(sizes, "Make room first.")
+            raise IntakeError(sizes, "Free some disk space first.")
         with _all_or_nothing(into) as create:
             for path, (name, member) in members.items():
                 with create(name, path) as target:

@@ -12,16 +12,16 @@ from services.storage import file_tree
 def changes_since_approval(home: Path, plan: RunPlan) -> str | None:
     """A sentence on the first model or uploaded script that is not what was registered, else None.
 
-    A script that the caller named by its path is the caller's own: mending it before a resume is no fault.
+    A script that the caller named by its path is the caller's own: changing it before a resume is allowed.
     """
     for model in plan.models:
         if _sha256(Path(model.path)) != model.sha256:
-            what = f"Model {model.name}:{model.version} is not what was registered: its SHA-256 is no longer {model.sha256}."
-            return f"{what} Register the model again, look at it, and approve it."
+            message = f"Model {model.name}:{model.version} is not what was registered: its SHA-256 is no longer {model.sha256}."
+            return f"{message} Register the model again, look at it, and approve it."
     script = Path(plan.request.entry_script)
     if script.is_relative_to(home / "scripts") and _sha256(script) != script.parent.name:
-        what = f"The uploaded script {script.name} is not what was approved: its SHA-256 is no longer {script.parent.name}."
-        return f"{what} Upload it again."
+        message = f"The uploaded script {script.name} is not what was approved: its SHA-256 is no longer {script.parent.name}."
+        return f"{message} Upload it again."
     return None
 
 

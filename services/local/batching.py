@@ -84,7 +84,7 @@ def _shape(dataset: PlannedDataset, keys: tuple[str, ...] | None, size: int, mod
     total, uncut = 0, []
     with open(dataset.manifest, "rb") as lines:
         for path, slices in groupby(map(json.loads, lines), key=itemgetter(0)):
-            sizes = [each[1] for each in slices]
+            sizes = [slice_[1] for slice_ in slices]
             total += sum(sizes)
             if max(sizes) > 2 * size:
                 uncut.append((path, len(sizes), formats.mini_batch_size(max(sizes))))

@@ -1,4 +1,4 @@
-"""Environments: the Python interpreters that run workers. What is installed in one is never guessed at: it is asked."""
+"""Environments: the Python interpreters that run workers. What is installed in one is never guessed at: the interpreter is asked."""
 
 from __future__ import annotations
 
@@ -70,21 +70,21 @@ def _asked(interpreter: str) -> tuple[str, dict[str, str]]:
     answer = _answer(interpreter)
     lines = answer.decode("utf-8", "backslashreplace").splitlines()
     try:
-        said = json.loads(next(line for line in lines if line.startswith(interpreter_probe.MARK)).removeprefix(interpreter_probe.MARK))
+        values = json.loads(next(line for line in lines if line.startswith(interpreter_probe.MARK)).removeprefix(interpreter_probe.MARK))
     except (StopIteration, ValueError) as error:
-        why = next(filter(None, map(str.strip, lines)), "it said nothing")
-        raise IntakeError(f"{interpreter} did not answer as a Python interpreter does: {why[:200]}", _HINT) from error
-    if tuple(map(int, said["python_version"].split(".")[:2])) < _OLDEST:
+        reason = next(filter(None, map(str.strip, lines)), "it printed nothing")
+        raise IntakeError(f"{interpreter} did not respond as a Python interpreter: {reason[:200]}", _HINT) from error
+    if tuple(map(int, values["python_version"].split(".")[:2])) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
-        raise IntakeError(f"{interpreter} is Python {said['python_version']}, and workers need {oldest} or newer.", _HINT)
-    return said["python_version"], said["packages"]
+        raise IntakeError(f"{interpreter} is Python {values['python_version']}, and workers need {oldest} or newer.", _HINT)
+    return values["python_version"], values["packages"]
 
 
 def _answer(interpreter: str) -> bytes:
     """What it prints, errors too; bounded in time and length, for it may be any program."""
     command = [interpreter, interpreter_probe.__file__]
     try:
-        asked = subprocess.Popen(
+        process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=sanitized_environment(),
             cwd=tempfile.gettempdir(), start_new_session=True,
         )  # fmt: skip
@@ -94,29 +94,29 @@ def _answer(interpreter: str) -> bytes:
     def end_it() -> None:
         with suppress(ProcessLookupError, PermissionError):
             if os.name == "posix":
-                os.killpg(asked.pid, signal.SIGKILL)  # what it started may hold its output open
+                os.killpg(process.pid, signal.SIGKILL)  # what it started may hold its output open
             else:
-                asked.kill()
+                process.kill()
 
     begin = time.monotonic()
     clock = threading.Timer(ANSWERS_WITHIN, end_it)
     clock.start()
-    assert asked.stdout
+    assert process.stdout
     try:
-        with asked.stdout:
-            answer = asked.stdout.read(_LONGEST_ANSWER)
+        with process.stdout:
+            answer = process.stdout.read(_LONGEST_ANSWER)
     finally:
         clock.cancel()
         clock.join()
         end_it()
-        asked.wait()
+        process.wait()
     if time.monotonic() - begin >= ANSWERS_WITHIN:
         raise IntakeError(f"{interpreter} did not answer within {ANSWERS_WITHIN:g} seconds.", _HINT)
     return answer
 
 
 def what_changed(before: Environment, now: Environment) -> str:
-    """The versions that differ, in words; "" where none does: `Python 3.9.18 → 3.11.7, numpy 1.26.4 → 2.1.0, scipy added`."""
+    """The versions that differ, as text; "" where none does: `Python 3.9.18 → 3.11.7, numpy 1.26.4 → 2.1.0, scipy added`."""
     changes = []
     if before.python_version != now.python_version:
         changes.append(f"Python {before.python_version} → {now.python_version}")

@@ -10,18 +10,18 @@ MARK = "installed: "
 
 
 def packages():
-    """Names and versions of the packages of this interpreter by their own metadata; of a name that is there twice, the one found first."""
+    """Versions of this interpreter's packages by name, as their metadata has them; of a name that is there twice, the one found first."""
     from importlib.metadata import distributions
 
-    found = {}
+    versions = {}
     for distribution in distributions():
-        told = {}
+        metadata = {}
         for line in _metadata(distribution).partition("\n\n")[0].splitlines():
             key, _, value = line.partition(":")
-            told.setdefault(key, value.strip())
-        if told.get("Name"):
-            found.setdefault(told["Name"], told.get("Version", ""))
-    return found
+            metadata.setdefault(key, value.strip())
+        if metadata.get("Name"):
+            versions.setdefault(metadata["Name"], metadata.get("Version", ""))
+    return versions
 
 
 def _metadata(distribution):
@@ -40,10 +40,10 @@ def main():
     sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
     import json
 
-    said = {"python_version": "%d.%d.%d" % sys.version_info[:3]}  # noqa: UP031 - Python 2 as well
+    answer = {"python_version": "%d.%d.%d" % sys.version_info[:3]}  # noqa: UP031 - Python 2 as well
     if sys.version_info >= (3, 8):  # noqa: UP036 - and older ones
-        said["packages"] = packages()
-    sys.stdout.write("\n" + MARK + json.dumps(said) + "\n")
+        answer["packages"] = packages()
+    sys.stdout.write("\n" + MARK + json.dumps(answer) + "\n")
 
 
 if __name__ == "__main__":

@@ -86,8 +86,8 @@ class _MiniBatch:
             return self.lines()
         read = read_rows(self.scored({}))
         failed = {file for file, status in zip(read.files, read.each_status(), strict=True) if status is Status.FAILED}
-        told = len(failed) == self.settled.failed and Status.UNMATCHED not in read.each_status()
-        return [line for line in self.lines() if not told or json.loads(line)[0] in failed]
+        complete = len(failed) == self.settled.failed and Status.UNMATCHED not in read.each_status()
+        return [line for line in self.lines() if not complete or json.loads(line)[0] in failed]
 
 
 def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool) -> Iterator[_MiniBatch]:
@@ -135,10 +135,10 @@ def restrict_to_failed(plan: RunPlan, earlier: LocalRunFolder, folder: LocalRunF
     try:
         with ExitStack() as open_files:
             writers = [open_files.enter_context(open(manifest, "wb")) for manifest in manifests]
-            for one in _mini_batches(earlier, before, settled_only=False):
-                lines = one.to_score_again()
-                writers[one.batch.dataset].writelines(lines)
-                counts[one.batch.dataset] += sum(json.loads(line)[5] for line in lines) if one.dataset.format else len(lines)
+            for mini_batch in _mini_batches(earlier, before, settled_only=False):
+                lines = mini_batch.to_score_again()
+                writers[mini_batch.batch.dataset].writelines(lines)
+                counts[mini_batch.batch.dataset] += sum(json.loads(line)[5] for line in lines) if mini_batch.dataset.format else len(lines)
     except OSError as error:
         raise WorkspaceUnavailable(f"The failed items of {earlier.path.name} can't be listed: {error}.") from error
     if not any(counts):
@@ -150,11 +150,11 @@ def restrict_to_failed(plan: RunPlan, earlier: LocalRunFolder, folder: LocalRunF
 
 def chain(folder: LocalRunFolder) -> list[tuple[LocalRunFolder, RunPlan]]:
     """The run, and before it the runs whose failed items it scored again: the first one first."""
-    found = [(folder, folder.plan())]
-    while found[0][1].request.failed_only:
-        before = folder.of(str(found[0][1].request.rerun_of))
-        found.insert(0, (before, before.plan()))
-    return found
+    runs = [(folder, folder.plan())]
+    while runs[0][1].request.failed_only:
+        before = folder.of(str(runs[0][1].request.rerun_of))
+        runs.insert(0, (before, before.plan()))
+    return runs
 
 
 def settled(folder: LocalRunFolder) -> Iterator[ScoredMiniBatch]:
@@ -163,8 +163,8 @@ def settled(folder: LocalRunFolder) -> Iterator[ScoredMiniBatch]:
     tried: _Attempts = {}
     for (before, plan), (_, after) in pairwise(runs):
         yield from _kept(before, plan, after, tried)
-    for one in _mini_batches(*runs[-1], settled_only=True):
-        yield one.scored(_earlier_attempts(one, tried))
+    for mini_batch in _mini_batches(*runs[-1], settled_only=True):
+        yield mini_batch.scored(_earlier_attempts(mini_batch, tried))
 
 
 def _kept(folder: LocalRunFolder, plan: RunPlan, after: RunPlan, tried: _Attempts) -> Iterator[ScoredMiniBatch]:
@@ -172,24 +172,24 @@ def _kept(folder: LocalRunFolder, plan: RunPlan, after: RunPlan, tried: _Attempt
     with ExitStack() as open_files:
         again: list[BinaryIO] = [open_files.enter_context(open(dataset.manifest, "rb")) for dataset in after.datasets]
         upcoming = [lines.readline() for lines in again]
-        for one in _mini_batches(folder, plan, settled_only=False):
-            number, replaced = one.batch.dataset, []
-            earlier_attempts = _earlier_attempts(one, tried)
-            lines = one.lines()
+        for mini_batch in _mini_batches(folder, plan, settled_only=False):
+            number, replaced = mini_batch.batch.dataset, []
+            earlier_attempts = _earlier_attempts(mini_batch, tried)
+            lines = mini_batch.lines()
             for line in lines:
                 if line == upcoming[number]:
                     replaced.append(line)
-                    tried[number, line] = tried.get((number, line), 0) + one.tries
+                    tried[number, line] = tried.get((number, line), 0) + mini_batch.tries
                     upcoming[number] = again[number].readline()
-            if one.settled is not None and len(replaced) < len(lines):
+            if mini_batch.settled is not None and len(replaced) < len(lines):
                 yield replace(
-                    one.scored(earlier_attempts),
-                    worker=f"{worker_name(one.settled)} of {folder.path.name}",
+                    mini_batch.scored(earlier_attempts),
+                    worker=f"{worker_name(mini_batch.settled)} of {folder.path.name}",
                     left_out=frozenset(json.loads(line)[0] for line in replaced),
                 )
 
 
-def _earlier_attempts(one: _MiniBatch, tried: _Attempts) -> Mapping[str, int]:
+def _earlier_attempts(mini_batch: _MiniBatch, tried: _Attempts) -> Mapping[str, int]:
     if not tried:
         return {}
-    return {json.loads(line)[0]: count for line in one.lines() if (count := tried.get((one.batch.dataset, line)))}
+    return {json.loads(line)[0]: count for line in mini_batch.lines() if (count := tried.get((mini_batch.batch.dataset, line)))}

@@ -46,8 +46,8 @@ def _input(plan: RunPlan, key: RowKey) -> Path | None:
 def _dataset(plan: RunPlan, mini_batch: int) -> PlannedDataset:
     if len(plan.datasets) == 1:
         return plan.datasets[0]
-    found = (batch for batch in cut(plan.datasets, plan.request.settings) if batch.index == mini_batch)
-    return plan.datasets[next(found).dataset]
+    batches = (batch for batch in cut(plan.datasets, plan.request.settings) if batch.index == mini_batch)
+    return plan.datasets[next(batches).dataset]
 
 
 def _changed(file: Path | None, attempts: list[Attempt]) -> str:
@@ -63,7 +63,7 @@ def _log(folder: LocalRunFolder, attempt: Attempt, name: str) -> list[str]:
     place = WorkerPlace(attempt.node, attempt.process, folder.logs, folder.work)
     begin, end = attempt.started_at - 0.001, attempt.started_at + attempt.elapsed + 0.001
     mention = mention_of(name) if name else None
-    found: list[str] = []
+    lines: list[str] = []
     for kind, ending in (("stdout", "stdout.txt"), ("stderr", "stderr.txt")):
         within = False
         for line in log_lines(place.log(kind, ending)):
@@ -71,10 +71,10 @@ def _log(folder: LocalRunFolder, attempt: Attempt, name: str) -> list[str]:
                 at = datetime.strptime(time[1], "%Y-%m-%d %H:%M:%S").timestamp() + int(time[2]) / 1000
                 within = begin <= at <= end
             if within or (mention and mention.search(line)):
-                found.append(line)
-                if len(found) >= MAX_LOG_LINES:
-                    return found
-    return found
+                lines.append(line)
+                if len(lines) >= MAX_LOG_LINES:
+                    return lines
+    return lines
 
 
 def provenance(run: Run, folder: LocalRunFolder) -> Provenance:

@@ -19,8 +19,8 @@ _HEADER = (
 
 def write_progress(folder: LocalRunFolder, totals: Totals, items: int, mini_batches: int, workers: int) -> None:
     """Say where a run is that goes on: of so many items and mini-batches in all. Raises OSError where the folder can't be written."""
-    said = f"Running at {formats.utc(utc_now())}, {counted(workers, 'worker')}\n{_overview(totals, items, mini_batches, 'left')}"
-    _text(folder.logs / "job_progress_overview.txt", said)
+    text = f"Running at {formats.utc(utc_now())}, {counted(workers, 'worker')}\n{_overview(totals, items, mini_batches, 'left')}"
+    _text(folder.logs / "job_progress_overview.txt", text)
 
 
 def write(

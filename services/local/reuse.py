@@ -51,7 +51,7 @@ def inputs_of(plan: RunPlan, read: Sequence[Dataset]) -> dict[str, str]:
     datasets = [asdict(dataset) | {"reference": "", "manifest": ""} for dataset in plan.datasets]
     side_inputs = sorted(plan.side_inputs.items())
     settings = request.settings.as_dict()
-    found = {
+    values = {
         "dataset": [datasets, manifests[: len(datasets)]],
         "model": [(model.name, Path(model.path).name, model.sha256) for model in plan.models],
         "script": (script.name, hashlib.sha256(script.read_bytes()).hexdigest()),
@@ -60,7 +60,7 @@ def inputs_of(plan: RunPlan, read: Sequence[Dataset]) -> dict[str, str]:
         "environment": (plan.environment.interpreter, plan.environment.python_version, sorted(plan.environment.packages.items())),
         **{name: settings.get(name) for name in _SETTINGS},
     }
-    inputs = {name: hashlib.sha256(json.dumps(value).encode()).hexdigest() for name, value in found.items()}
+    inputs = {name: hashlib.sha256(json.dumps(value).encode()).hexdigest() for name, value in values.items()}
     if request.source_directory:
         inputs["source_directory"] = _files_in(Path(request.source_directory))
     if not (request.source_directory and script.is_relative_to(request.source_directory)):
@@ -136,7 +136,7 @@ def reused(store: Store, folder: LocalRunFolder, plan: RunPlan, changes: Iterato
 
 
 def _earlier(store: Store, folder: LocalRunFolder, plan: RunPlan, changes: Iterator[str]) -> tuple[Run | None, str | None]:
-    """The run to take the output from; else None, and why in words where there was a run to compare with."""
+    """The run to take the output from; else None, and why, in a sentence, where there was a run to compare with."""
     before = store.last_completed(plan.request)
     if before is None:
         return None, None

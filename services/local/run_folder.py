@@ -1,9 +1,9 @@
-"""A run's folder in the local home: where everything of the run lies, what was asked, and who carries it out.
+"""A run's folder in the local home, and its plan: what a runner needs to know.
 
 ```
 runs/<id>/
-  plan.json       what was asked, resolved: folders, manifests, model files
-  journal.db      what became of each mini-batch
+  plan.json       the resolved request: folders, manifests, model files
+  journal.db      the attempts at each mini-batch
   rows.partial    the rows so far; moved to output/<append_row_file_name> when the run completes
   output/         AZUREML_BI_OUTPUT_PATH
   output.jsonl    the files there when the run completed, as lines of a manifest
@@ -45,8 +45,8 @@ class PlannedDataset:
     def for_worker(self) -> dict[str, Any]:
         """What a worker needs to know to read its mini-batches."""
         partition = asdict(PartitionFormat.parse(self.partition_format)) if self.partition_format else None
-        told = {"root": self.root, "manifest": self.manifest, "format": self.format, "columns": self.columns, "partition": partition}
-        return told | {"missing": tabular.MISSING}
+        values = {"root": self.root, "manifest": self.manifest, "format": self.format, "columns": self.columns, "partition": partition}
+        return values | {"missing": tabular.MISSING}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class RunPlan:
     """What the output depends on, each by its SHA-256: see reuse.py."""
 
     def for_worker(self, output: Path) -> dict[str, Any]:
-        """What a worker is told of the run before it starts; `output` is the folder the script may write into."""
+        """What a worker needs to know of the run before it starts; `output` is the folder the script may write into."""
         script, append_row = self.request.entry_script, self.request.settings.output_action == "append_row"
         folder = str(Path(script).parent)
         return {
@@ -131,7 +131,7 @@ class LocalRunFolder(RunFolder):
         self.make(to_json(plan, indent=1))
 
     def plan(self) -> RunPlan:
-        """What was asked. Raises WorkspaceUnavailable where it can't be read."""
+        """The run's plan. Raises WorkspaceUnavailable where it can't be read."""
         try:
             return RunPlan.from_json(self.plan_file.read_text(encoding="utf-8"))
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -162,7 +162,7 @@ class LocalRunFolder(RunFolder):
         return None
 
     def take_back_rows(self, plan: RunPlan) -> None:
-        """Before a run is carried on: bring what was kept or published back under the working name."""
+        """Before a run is resumed: move the partial or published rows back to the working name."""
         for path in (self.partial_file(plan), self.published_file(plan)):
             if not self.rows_file.exists() and path.exists():
                 os.replace(path, self.rows_file)

@@ -1,7 +1,7 @@
-"""What came of each mini-batch: the rows, the journal that vouches for them, the sums, and when they end the run.
+"""The progress of a run: its rows, the journal that vouches for them, the totals, and the thresholds that end it.
 
 Exactly once: the rows of a mini-batch are appended only when it succeeded, then its attempt is committed with the end of its rows. A
-runner that comes after a killed one cuts the output back to the last end noted.
+runner that follows a killed one truncates the output to the last end in the journal.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class RunProgress:
-    """Opened where the run stands: nothing done yet, or what an earlier runner's journal says. Only one at a time has a run's folder."""
+    """Starts from what the journal of an earlier runner has, if there was one. Only one at a time may be open on a run's folder."""
 
     def __init__(self, folder: LocalRunFolder, plan: RunPlan, mini_batches_total: int) -> None:
         self._folder = folder
@@ -70,20 +70,20 @@ class RunProgress:
             )
         )  # fmt: skip
 
-    def attempt_failed(self, place: WorkerPlace, batch: MiniBatch, status: AttemptStatus, told: dict[str, Any]) -> bool:
-        """Note a failed attempt. True when it was the last try: then all items of the mini-batch count as failed."""
+    def attempt_failed(self, place: WorkerPlace, batch: MiniBatch, status: AttemptStatus, failure: dict[str, Any]) -> bool:
+        """Record a failed attempt. True when it was the last try: then all items of the mini-batch count as failed."""
         self._tries[batch.index] += 1
         final = self._tries[batch.index] >= self._settings.run_max_try
         end = self.totals.output_end
         attempt = Attempt(
-            batch.index, self._tries[batch.index], place.node, place.process, told["started_at"], told["elapsed"], told["run_seconds"],
-            batch.item_count, 0, batch.item_count, status, final, end, end,
-            error_type=told["error_type"], error=readable(f"{told['error']}\n{told.get('traceback', '')}".strip()),
+            batch.index, self._tries[batch.index], place.node, place.process, failure["started_at"], failure["elapsed"],
+            failure["run_seconds"], batch.item_count, 0, batch.item_count, status, final, end, end,
+            error_type=failure["error_type"], error=readable(f"{failure['error']}\n{failure.get('traceback', '')}".strip()),
         )  # fmt: skip
         if not self.first_failure:
             names = [file.path for file in files_of(Path(self._plan.datasets[batch.dataset].manifest), batch)]
             more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-            self.first_failure = f"The first: {told['error']} in mini-batch {batch.index}: {', '.join(names[:3])}{more}"
+            self.first_failure = f"The first: {failure['error']} in mini-batch {batch.index}: {', '.join(names[:3])}{more}"
         if final:
             del self._tries[batch.index]
             self._settle(attempt)
@@ -100,7 +100,7 @@ class RunProgress:
         self.totals.output_end = attempt.end
 
     def write_down(self) -> None:
-        """The rows first, then, in one commit, the journal that vouches for them. Raises OSError or sqlite3.Error: disk full, say."""
+        """The rows first, then, in one commit, the journal that vouches for them. Raises OSError or sqlite3.Error, of a full disk, say."""
         if not self._unwritten_attempts:
             return
         waiting = memoryview(b"".join(self._unwritten_rows))
@@ -112,29 +112,29 @@ class RunProgress:
         self._unwritten_attempts.clear()
 
     def check_rows(self) -> None:
-        """Whether the rows written so far are still there. Raises OSError: somebody may have removed or cut the file."""
+        """Raises OSError where the rows written so far are not all there: the file may have been removed or truncated."""
         size = self._folder.rows_file.stat().st_size
         if size != self._written_end:
             raise OSError(f"{self._folder.rows_file} holds {size:,} bytes instead of the {self._written_end:,} that were written")
 
     def exceeded(self, *, all_handed_out: bool) -> Outcome | None:
-        """The threshold that what failed so far exceeds, if any: each stops the run when *more* failed than it allows."""
+        """The outcome where the failures so far exceed a threshold: each stops the run when *more* failed than it allows."""
         totals, settings = self.totals, self._settings
         share = 100 * totals.mini_batches_failed / max(1, self.mini_batches_total)
         count, percent = settings.allowed_failed_count, settings.allowed_failed_percent
         if 0 <= settings.error_threshold < totals.items_failed:
-            why = f"{counted(totals.items_failed, 'item')} failed, more than the error_threshold of {settings.error_threshold:,}."
-            return Outcome.failed("ErrorThresholdExceeded", f"{why} {self.first_failure}")
+            reason = f"{counted(totals.items_failed, 'item')} failed, more than the error_threshold of {settings.error_threshold:,}."
+            return Outcome.failed("ErrorThresholdExceeded", f"{reason} {self.first_failure}")
         if count is not None and 0 <= count < totals.mini_batches_failed:
-            why = f"{counted(totals.mini_batches_failed, 'mini-batch')} failed, more than the allowed_failed_count of {count:,}."
-            return Outcome.failed("AllowedFailedCountExceeded", f"{why} {self.first_failure}")
+            reason = f"{counted(totals.mini_batches_failed, 'mini-batch')} failed, more than the allowed_failed_count of {count:,}."
+            return Outcome.failed("AllowedFailedCountExceeded", f"{reason} {self.first_failure}")
         if percent is not None and all_handed_out and share > percent:
-            why = f"{share:.3g} % of the mini-batches failed, more than the allowed_failed_percent of {percent:g}."
-            return Outcome.failed("AllowedFailedPercentExceeded", f"{why} {self.first_failure}")
+            reason = f"{share:.3g} % of the mini-batches failed, more than the allowed_failed_percent of {percent:g}."
+            return Outcome.failed("AllowedFailedPercentExceeded", f"{reason} {self.first_failure}")
         return None
 
     def verdict(self) -> Outcome:
-        """All mini-batches are settled: did the run complete? What was counted is compared with what is written down. Raises OSError."""
+        """How the run ended, once all mini-batches are settled; the totals are compared with the journal's. Raises OSError."""
         self.check_rows()
         totals = self.journal.totals()
         if totals != self.totals or totals.mini_batches_done != self.mini_batches_total:
@@ -143,8 +143,8 @@ class RunProgress:
             sums = f"{totals.items_succeeded:,} succeeded and {totals.items_failed:,} failed do not make {self._items_total:,} items."
             return Outcome.failed("LedgerError", sums)
         if self._settings.output_action == "append_row" and totals.items_succeeded == 0:
-            why = "Every call of run() raised." if totals.mini_batches_failed else "Every call of run() returned nothing."
-            return Outcome.failed("NothingSucceeded", f"No item succeeded. {why} {self.first_failure}")
+            reason = "Every call of run() raised." if totals.mini_batches_failed else "Every call of run() returned nothing."
+            return Outcome.failed("NothingSucceeded", f"No item succeeded. {reason} {self.first_failure}")
         return Outcome(RunStatus.COMPLETED)
 
     def close(self, status: RunStatus) -> None:
@@ -161,7 +161,7 @@ class RunProgress:
             os.replace(self._folder.rows_file, self._folder.partial_file(self._plan))
 
     def report_progress(self, workers: int) -> None:
-        """Refresh what the logs say of a run that goes on. Where that can't be written it stays as it is."""
+        """Update the progress overview in the logs of a running run. Where it can't be written it stays as it is."""
         with log.suppress(logger, "The progress report can't be written", OSError):
             reports.write_progress(self._folder, self.totals, self._items_total, self.mini_batches_total, workers)
 
@@ -170,6 +170,6 @@ class RunProgress:
         reports.write(self._folder, self.journal, self._items_total, self.mini_batches_total, outcome.status, outcome.error)
 
     def warn(self, sentence: str) -> None:
-        """Tell the person something that fails nothing. Said once, and twenty are enough."""
+        """Add a warning, which fails nothing: each once, and twenty at most."""
         if len(self.warnings) < 20 and sentence not in self.warnings:
             self.warnings.append(sentence)

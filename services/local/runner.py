@@ -1,7 +1,7 @@
-"""`python -m services.local.runner HOME RUN_ID`: carries out one run, and survives the dashboard.
+"""`python -m services.local.runner HOME RUN_ID`: executes one run, and survives the dashboard.
 
-One process, one loop: hear what the workers say, look at the clock, write down what came, hand out more, show a sign of life. Each of
-these is a small method below, in that order. What a run may rely on is in docs/contract.md.
+One process, one loop: receive the workers' messages, check their deadlines, write down what was scored, hand out more mini-batches, send a
+heartbeat. Each of these is a small method below, in that order. What a run may rely on is in docs/contract.md.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from services.storage.store import Store
 
 logger = logging.getLogger("services.local.runner")  # __name__ is __main__
 
-IMPORT_LIMIT = 300  # seconds: azureml alone can take 13 on a busy machine
-HEARTBEAT_SECONDS = 0.5  # seconds between signs of life
-REPORT = 2.0  # seconds between two states of logs/job_progress_overview.txt
+IMPORT_TIMEOUT_SECONDS = 300  # azureml alone can take 13 on a busy machine
+HEARTBEAT_SECONDS = 0.5  # between two heartbeats
+REPORT_SECONDS = 2.0  # between two versions of logs/job_progress_overview.txt
 QUEUE_POLL_SECONDS = 1.0  # between two checks of a queued run for its turn, unless a slot is released before, and for its cancel
 QUEUE_HEARTBEAT_SECONDS = 5.0  # between two heartbeats of a queued run
-READ_AHEAD = 0.05  # seconds of work that may wait at a worker, so that it never waits for the runner
-COALESCE_SECONDS = 0.002  # seconds, at most, that answers may wait for each other
+READ_AHEAD_SECONDS = 0.05  # of work that may be queued at a worker, so that it never waits for the runner
+COALESCE_SECONDS = 0.002  # that answers may wait for each other, at most
 
 
 class Runner:
-    """Carries out one run. Use it once, holding the run's lock."""
+    """Executes one run. Use it once, holding the run's lock."""
 
     def __init__(self, home: Path, run_id: str) -> None:
         self._home = home
@@ -57,16 +57,16 @@ class Runner:
         self._plan = self._folder.plan()
         self._settings = self._plan.request.settings
         log.hide(*(self._settings.environment_variables or {}).values())
-        self._ledger: RunProgress
+        self._progress: RunProgress
         self._selector = selectors.DefaultSelector()
         self._workers: list[WorkerProcess] = []
-        self._again: deque[MiniBatch] = deque()
-        self._fresh: Iterator[MiniBatch] = iter(())
+        self._retries: deque[MiniBatch] = deque()
+        self._untried: Iterator[MiniBatch] = iter(())
         self._all_handed_out = False
         self._imported = False
         self._start_failures: Counter[int] = Counter()
         self._outcome: Outcome | None = None
-        self._next_beat = self._next_report = 0.0
+        self._next_heartbeat = self._next_report = 0.0
         self._pace: deque[tuple[float, int]] = deque(maxlen=20)
 
     # ---- from start to end ----------------------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ class Runner:
         """
         slot = None
         try:
-            slot = self._wait_for_a_slot()
+            slot = self._wait_for_slot()
             if slot:
                 self._open()
                 if changed := approval.changes_since_approval(self._home, self._plan):
@@ -86,7 +86,7 @@ class Runner:
                 else:
                     self._score()
             if self._outcome is None:
-                self._outcome = self._ledger.verdict()
+                self._outcome = self._progress.verdict()
                 self._shut_down_workers()
         except (OSError, sqlite3.Error, WorkspaceUnavailable) as error:
             logger.exception("The run's files could not be written or read: %s", error)
@@ -104,7 +104,7 @@ class Runner:
         if slot:
             slot.release()
 
-    def _wait_for_a_slot(self) -> FileLock | None:
+    def _wait_for_slot(self) -> FileLock | None:
         """Wait until it is this run's turn: runs start in the order they were submitted. None when it was canceled meanwhile."""
         runs, slots = StoredRuns(self._home, self._store, LocalRunFolder), RunSlots(self._home)
         next_heartbeat = 0.0
@@ -125,22 +125,22 @@ class Runner:
                 time.sleep(QUEUE_POLL_SECONDS)
 
     def _open(self) -> None:
-        """Find where the run stands, and what is left of it."""
+        """Find what is done of the run, and what is left."""
         run = self._store.run(self._run_id)
         started_at = run.started_at or utc_now()
         fresh_start = {"status": RunStatus.RUNNING, "ended_at": None, "error_code": None, "error": None}
         self._store.update_run(self._run_id, **fresh_start, started_at=started_at, heartbeat_at=utc_now())
-        self._ledger = RunProgress(self._folder, self._plan, run.mini_batches_total or 0)
+        self._progress = RunProgress(self._folder, self._plan, run.mini_batches_total or 0)
         for warning in run.warnings:
-            self._ledger.warn(warning)
-        settled = self._ledger.journal.settled()
+            self._progress.warn(warning)
+        settled = self._progress.journal.settled()
         every = cut(self._plan.datasets, self._settings)
-        self._fresh = (batch for batch in every if batch.index >= len(settled) or not settled[batch.index])
+        self._untried = (batch for batch in every if batch.index >= len(settled) or not settled[batch.index])
 
     def _score(self) -> None:
         """The loop: until every mini-batch is settled, or something ends the run early."""
-        self._outcome = self._ledger.exceeded(all_handed_out=False)
-        left = self._ledger.mini_batches_total - self._ledger.totals.mini_batches_done
+        self._outcome = self._progress.exceeded(all_handed_out=False)
+        left = self._progress.mini_batches_total - self._progress.totals.mini_batches_done
         places = (
             WorkerPlace(node, process, self._folder.logs, self._folder.work)
             for process in range(self._settings.processes_per_node)
@@ -148,92 +148,92 @@ class Runner:
         )
         for place, _ in zip(places, range(left), strict=False):
             self._start_worker(place)
-        while self._outcome is None and not self._ledger.all_settled:
-            self._listen()
-            self._ledger.write_down()
+        while self._outcome is None and not self._progress.all_settled:
+            self._wait_for_messages()
+            self._progress.write_down()
             self._hand_out()
-        self._ledger.write_down()
+        self._progress.write_down()
 
-    def _listen(self) -> None:
-        """One turn of the loop: send what waits, hear who has something to say, look at the clock, show a sign of life."""
+    def _wait_for_messages(self) -> None:
+        """One pass of the loop: flush what is queued for the workers, receive their messages, check deadlines, send a heartbeat."""
         for worker in self._workers:
             worker.flush()
-        if nap := min((worker.seconds_of_work() for worker in self._workers), default=0.0) / 2:
+        if delay := min((worker.seconds_of_work() for worker in self._workers), default=0.0) / 2:
             time.sleep(
-                min(COALESCE_SECONDS, nap)
-            )  # what then has come is heard, written down and handed out together, which costs far less
+                min(COALESCE_SECONDS, delay)
+            )  # what has arrived by then is received, written down and handed out together, which costs far less
         for key, _ in self._selector.select(self._seconds_to_wait()):
-            self._hear(key.data)
+            self._receive(key.data)
         self._check_clock()
-        if time.monotonic() >= self._next_beat:
-            self._beat()
+        if time.monotonic() >= self._next_heartbeat:
+            self._heartbeat()
 
     def _close(self, outcome: Outcome | None) -> None:
-        """Publish the rows or keep them as partial, then say how the run ended. The last word is the registry's."""
+        """Publish the rows or keep them as partial, then record how the run ended; the registry comes last."""
         assert outcome is not None
-        if hasattr(self, "_ledger"):
+        if hasattr(self, "_progress"):
             try:
-                self._ledger.close(outcome.status)
+                self._progress.close(outcome.status)
             except (OSError, sqlite3.Error) as error:
                 logger.exception("The output could not be closed: %s", error)
                 if outcome.status is RunStatus.COMPLETED:
-                    what = f"The output could not be published: {error}. Mend the folder, then resume the run."
+                    what = f"The output could not be published: {error}. Fix the folder's permissions, then resume the run."
                     outcome = Outcome.failed("StorageError", what)
             try:
-                self._ledger.report(outcome)
+                self._progress.report(outcome)
                 if outcome.status is RunStatus.COMPLETED:
                     reuse.note_output(self._folder)
             except OSError as error:  # a report that can't be written must not hide how the run ended
                 logger.warning("The reports could not be written", exc_info=error)
-                self._ledger.warn(f"the reports under logs/ could not be written: {error}")
+                self._progress.warn(f"the reports under logs/ could not be written: {error}")
             self._store.update_run(self._run_id, **self._counts())
-            self._ledger.journal.close()
+            self._progress.journal.close()
         ended = {"status": outcome.status, "error_code": outcome.error_code, "error": outcome.error, "workers": 0, "rate": None}
         self._store.update_run(self._run_id, **ended, ended_at=utc_now(), heartbeat_at=utc_now())
 
     # ---- a message came -------------------------------------------------------------------------------------------------------
 
-    def _hear(self, worker: WorkerProcess, *, last_words: bool = False) -> None:
+    def _receive(self, worker: WorkerProcess, *, has_exited: bool = False) -> None:
         try:
             messages, closed = worker.receive()
         except ValueError:
             logger.warning("Worker %s sent what is not a message: it is replaced", worker.place)
-            messages, closed = [], True  # the script wrote into the worker's line: it can't be trusted any more
+            messages, closed = [], True  # the script wrote to the worker's socket: it can't be trusted any more
         for message in messages:
             if worker not in self._workers:
                 return
             if "mini_batch" in message.header:
                 self._answered(worker, message)
             elif "passed" in message.header:
-                self._passed(worker, message.header["passed"])
+                self._step_passed(worker, message.header["passed"])
             else:
-                self._failed_step(worker, message.header)
-        if (closed or last_words) and worker in self._workers:
+                self._step_failed(worker, message.header)
+        if (closed or has_exited) and worker in self._workers:
             self._died(worker)
 
-    def _passed(self, worker: WorkerProcess, step: str) -> None:
+    def _step_passed(self, worker: WorkerProcess, step: str) -> None:
         if step == "import":
             self._imported = True
             worker.enter(Stage.INIT)
         elif step == "init":
             worker.enter(Stage.READY)
 
-    def _failed_step(self, worker: WorkerProcess, told: dict[str, Any]) -> None:
-        if told["failed"] == "shutdown":
-            self._ledger.warn(f"shutdown() raised {told['error']}")
-        elif told["failed"] == "import" and not self._imported:
-            error = f"The scoring script can't be imported. {told['error']}"
-            self._outcome = self._outcome or Outcome.failed(_error_code(told["error_type"]), error, told["traceback"])
+    def _step_failed(self, worker: WorkerProcess, failure: dict[str, Any]) -> None:
+        if failure["failed"] == "shutdown":
+            self._progress.warn(f"shutdown() raised {failure['error']}")
+        elif failure["failed"] == "import" and not self._imported:
+            error = f"The scoring script can't be imported. {failure['error']}"
+            self._outcome = self._outcome or Outcome.failed(_error_code(failure["error_type"]), error, failure["traceback"])
         else:
-            code = _error_code(told["error_type"])
-            self._failed_to_start(worker, f"{told['failed']} raised {told['error']}", told["traceback"], code)
+            code = _error_code(failure["error_type"])
+            self._failed_to_start(worker, f"{failure['failed']} raised {failure['error']}", failure["traceback"], code)
 
     def _answered(self, worker: WorkerProcess, message: Message) -> None:
         if self._outcome is not None:
-            return  # what ended the run is the last that counts
+            return  # nothing counts after what ended the run
         answer = message.header
         if not worker.queue or worker.queue[0].index != answer["mini_batch"]:
-            self._died(worker)  # not its own words: a child that the script forked speaks on its line
+            self._died(worker)  # not its own message: a child that the script forked writes to its socket
             return
         batch = worker.answered()
         worker.note_pace(answer["elapsed"])
@@ -242,30 +242,30 @@ class Runner:
             if answer["error_type"] == "MemoryError":  # what it leaked goes with it
                 self._replace(worker)
         else:
-            self._ledger.scored(worker.place, batch, message)
+            self._progress.scored(worker.place, batch, message)
             if answer["returned"] < batch.item_count:
                 self._check_thresholds()
 
-    def _attempt_failed(self, worker: WorkerProcess, batch: MiniBatch, status: AttemptStatus, told: dict[str, Any]) -> None:
-        if self._ledger.attempt_failed(worker.place, batch, status, told):
+    def _attempt_failed(self, worker: WorkerProcess, batch: MiniBatch, status: AttemptStatus, failure: dict[str, Any]) -> None:
+        if self._progress.attempt_failed(worker.place, batch, status, failure):
             self._check_thresholds()
         else:
-            self._again.append(batch)
+            self._retries.append(batch)
 
     def _check_thresholds(self) -> None:
-        self._outcome = self._outcome or self._ledger.exceeded(all_handed_out=self._all_handed_out)
+        self._outcome = self._outcome or self._progress.exceeded(all_handed_out=self._all_handed_out)
 
     # ---- the clock, and workers that are gone ---------------------------------------------------------------------------------
 
     def _deadline(self, worker: WorkerProcess) -> float | None:
         if worker.stage is Stage.READY and not worker.queue:
             return None
-        limit = IMPORT_LIMIT if worker.stage is Stage.IMPORT else self._settings.run_invocation_timeout
+        limit = IMPORT_TIMEOUT_SECONDS if worker.stage is Stage.IMPORT else self._settings.run_invocation_timeout
         return worker.since + limit
 
     def _seconds_to_wait(self) -> float:
         deadlines = [deadline for worker in self._workers if (deadline := self._deadline(worker)) is not None]
-        return max(0.0, min([self._next_beat, *deadlines]) - time.monotonic())
+        return max(0.0, min([self._next_heartbeat, *deadlines]) - time.monotonic())
 
     def _check_clock(self) -> None:
         now = time.monotonic()
@@ -279,39 +279,45 @@ class Runner:
                     worker, AttemptStatus.RUN_TIMEOUT, "TimeoutError", f"run() took longer than the run_invocation_timeout of {limit} s"
                 )
             elif worker.stage is Stage.SHUTDOWN:
-                self._ledger.warn(f"shutdown() took longer than {self._settings.run_invocation_timeout} s")
+                self._progress.warn(f"shutdown() took longer than {self._settings.run_invocation_timeout} s")
                 self._end(worker)
             else:
-                limit = IMPORT_LIMIT if worker.stage is Stage.IMPORT else self._settings.run_invocation_timeout
+                limit = IMPORT_TIMEOUT_SECONDS if worker.stage is Stage.IMPORT else self._settings.run_invocation_timeout
                 self._failed_to_start(worker, f"{worker.stage.value} took longer than {limit} s")
 
     def _died(self, worker: WorkerProcess) -> None:
-        """A worker's line is closed, or its process is gone: only the attempt it was on is lost."""
+        """A worker's socket is closed, or its process is gone: only the attempt it was on is lost."""
         if worker.stage is Stage.SHUTDOWN:
             self._end(worker)
             return
         worker.end()  # so that its exit code is known
-        words = worker.describe_exit()
+        reason = worker.describe_exit()
         if worker.stage is Stage.READY and worker.queue:
-            self._lost(worker, AttemptStatus.PROCESS_DIED, "WorkerDied", words)
+            self._lost(worker, AttemptStatus.PROCESS_DIED, "WorkerDied", reason)
         else:
-            self._failed_to_start(worker, f"{words} in {worker.stage.value}")
+            self._failed_to_start(worker, f"{reason} in {worker.stage.value}")
 
     def _lost(self, worker: WorkerProcess, status: AttemptStatus, error_type: str, error: str) -> None:
         """Charge the attempt that the worker was on, and put another in its place."""
         logger.warning("Worker %s is replaced: %s at mini-batch %d", worker.place, status, worker.queue[0].index)
         seconds = time.monotonic() - worker.since
-        told = {"error_type": error_type, "error": error, "started_at": time.time() - seconds, "elapsed": seconds, "run_seconds": seconds}
-        self._attempt_failed(worker, worker.answered(), status, told)
+        failure = {
+            "error_type": error_type,
+            "error": error,
+            "started_at": time.time() - seconds,
+            "elapsed": seconds,
+            "run_seconds": seconds,
+        }
+        self._attempt_failed(worker, worker.answered(), status, failure)
         self._replace(worker)
 
-    def _failed_to_start(self, worker: WorkerProcess, why: str, traceback: str = "", code: str = "EntryScriptError") -> None:
+    def _failed_to_start(self, worker: WorkerProcess, reason: str, traceback: str = "", code: str = "EntryScriptError") -> None:
         node = worker.place.node
         self._start_failures[node] += 1
         limit = 3 * self._settings.processes_per_node
-        logger.warning("Worker %s did not start, %d of %d tries: %s", worker.place, self._start_failures[node], limit, why)
+        logger.warning("Worker %s did not start, %d of %d tries: %s", worker.place, self._start_failures[node], limit, reason)
         if self._start_failures[node] >= limit:
-            error = f"Workers could not start, after {limit} tries on node {node}: {why}."
+            error = f"Workers could not start, after {limit} tries on node {node}: {reason}."
             self._outcome = self._outcome or Outcome.failed(code, error, traceback)
         self._replace(worker)
 
@@ -326,7 +332,7 @@ class Runner:
             return
         self._workers.remove(worker)
         self._selector.unregister(worker.socket)
-        self._again.extendleft(reversed(worker.queue))
+        self._retries.extendleft(reversed(worker.queue))
         worker.queue.clear()
         worker.end()
         worker.keep_logs()
@@ -339,19 +345,19 @@ class Runner:
             else:
                 self._end(worker)
         while self._workers:
-            self._listen()
+            self._wait_for_messages()
 
     # ---- hand out, start, show a sign of life ---------------------------------------------------------------------------------
 
     def _hand_out(self) -> None:
         if self._outcome is not None:
             return
-        room = {worker: worker.room(READ_AHEAD) for worker in self._workers}
+        room = {worker: worker.room(READ_AHEAD_SECONDS) for worker in self._workers}
         for turn in range(max(room.values(), default=0)):  # one each in turn, so that the last ones are shared
             for worker, places in room.items():
                 if turn >= places:
                     continue
-                batch = self._again.popleft() if self._again else next(self._fresh, None)
+                batch = self._retries.popleft() if self._retries else next(self._untried, None)
                 if batch is None:
                     if not self._all_handed_out:
                         self._all_handed_out = True
@@ -375,30 +381,30 @@ class Runner:
 
     def _counts(self) -> dict[str, Any]:
         return {
-            "items_succeeded": self._ledger.totals.items_succeeded,
-            "items_failed": self._ledger.totals.items_failed,
-            "mini_batches_done": self._ledger.totals.mini_batches_done,
-            "warnings": tuple(self._ledger.warnings),
+            "items_succeeded": self._progress.totals.items_succeeded,
+            "items_failed": self._progress.totals.items_failed,
+            "mini_batches_done": self._progress.totals.mini_batches_done,
+            "warnings": tuple(self._progress.warnings),
         }
 
-    def _beat(self) -> None:
-        """A sign of life, and a look at whether somebody asked for the end."""
-        now, done = time.monotonic(), self._ledger.totals.items_succeeded + self._ledger.totals.items_failed
+    def _heartbeat(self) -> None:
+        """Record a heartbeat and the counts, and check for a cancel and for workers that have exited."""
+        now, done = time.monotonic(), self._progress.totals.items_succeeded + self._progress.totals.items_failed
         self._pace.append((now, done))
         since, before = self._pace[0]
         rate = (done - before) / (now - since) if now > since else None
         self._store.update_run(self._run_id, **self._counts(), heartbeat_at=utc_now(), workers=len(self._workers), rate=rate)
-        self._ledger.check_rows()
+        self._progress.check_rows()
         if now >= self._next_report:
-            self._next_report = now + REPORT
-            self._ledger.report_progress(len(self._workers))
+            self._next_report = now + REPORT_SECONDS
+            self._progress.report_progress(len(self._workers))
         if self._store.cancel_requested(self._run_id):
             self._outcome = self._outcome or Outcome(RunStatus.CANCELED, None, "Canceled on request.")
         for worker in list(self._workers):
             worker.trim_logs()
-            if worker.exit_code() is not None:  # a child it left behind may hold its line open
-                self._hear(worker, last_words=True)
-        self._next_beat = now + HEARTBEAT_SECONDS
+            if worker.exit_code() is not None:  # a child it left behind may hold its socket open
+                self._receive(worker, has_exited=True)
+        self._next_heartbeat = now + HEARTBEAT_SECONDS
 
 
 def _error_code(error_type: str) -> str:

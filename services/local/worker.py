@@ -1,4 +1,4 @@
-"""One worker process: `init()` once, `run(mini_batch)` until told to stop. Started by the runner with the run's own interpreter.
+"""One worker process: `init()` once, `run(mini_batch)` until it is stopped. Started by the runner with the run's own interpreter.
 
 Standard library only, and Python 3.8 or newer, since that interpreter is the user's; rows of a tabular dataset are read with the
 pandas (and pyarrow, for Parquet) that is installed there. It talks to the runner over a socket, so the script may do to stdin, stdout
@@ -29,7 +29,7 @@ TEXT_LIMIT = 20000  # characters of a traceback that are kept
 
 
 class Channel:
-    """The runner's end of the line. `receive` blocks; it returns None when the runner is gone."""
+    """The socket to the runner. `receive` blocks; it returns None when the runner is gone."""
 
     def __init__(self, connection):
         self._connection = connection
@@ -149,7 +149,7 @@ class Worker:
         self._script = None
 
     def work(self):
-        """Carry out the runner's commands until `stop`, or until the runner is gone."""
+        """Execute the runner's commands until `stop`, or until the runner is gone."""
         if not self._step("import", self._import) or not self._step("init", lambda: self._script.call("init")):
             return
         while True:
@@ -163,9 +163,9 @@ class Worker:
                 self._score(*mini_batch)
 
     def _import(self):
-        for told in self._datasets:
-            manifest = open(told["manifest"], "rb")  # noqa: SIM115 - kept for the worker's life
-            self._inputs.append(TabularInput(told, manifest) if told["format"] else FileInput(told, manifest))
+        for dataset in self._datasets:
+            manifest = open(dataset["manifest"], "rb")  # noqa: SIM115 - kept for the worker's life
+            self._inputs.append(TabularInput(dataset, manifest) if dataset["format"] else FileInput(dataset, manifest))
         self._script = Script(self._script_path)
 
     def _keys(self, source, entry):
@@ -179,7 +179,7 @@ class Worker:
         try:
             function()
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a script is a failure like any other
-            self._channel.send({"failed": name, **_told(error)})
+            self._channel.send({"failed": name, **_described(error)})
             return False
         self._channel.send({"passed": name})
         return True
@@ -206,13 +206,13 @@ class Worker:
             if not self._append_row:
                 rows = ends = b""
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a script is a failure like any other
-            answer.update(_told(error))
+            answer.update(_described(error))
         answer["run_seconds"] = seconds
         answer["elapsed"] = perf_counter() - begin
         self._channel.send(answer, rows, ends)
 
 
-def _told(error):
+def _described(error):
     """An exception as it travels: its type, one line, and the traceback from the script's own frame on."""
     own = os.path.abspath(__file__)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if os.path.abspath(frame.filename) != own]

@@ -19,10 +19,10 @@ class MiniBatchContext:
 class FileInput:
     """A dataset of the run. A mini-batch of it is a list of absolute paths."""
 
-    def __init__(self, told, manifest):
-        self.root = told["root"]
+    def __init__(self, dataset, manifest):
+        self.root = dataset["root"]
         self._manifest = manifest
-        self._partition = told["partition"]
+        self._partition = dataset["partition"]
 
     def entries(self, offset, length):
         """What the manifest's bytes [offset, offset + length) list: relative paths."""
@@ -40,27 +40,27 @@ class FileInput:
         """The values of the partition keys in a relative path: texts, and a datetime where the format has a date."""
         if self._partition is None:
             return {}
-        found = re.search(self._partition["pattern"], "/" + path, re.DOTALL).groupdict()
+        values_found = re.search(self._partition["pattern"], "/" + path, re.DOTALL).groupdict()
         date_key = self._partition["date_key"]
-        values = {key: found[f"k{place}"] for place, key in enumerate(self._partition["keys"]) if key != date_key}
+        values = {key: values_found[f"k{place}"] for place, key in enumerate(self._partition["keys"]) if key != date_key}
         if date_key:
             parts = (("yyyy", 1), ("MM", 1), ("dd", 1), ("HH", 0), ("mm", 0), ("ss", 0))
-            values[date_key] = datetime.datetime(*(int(found.get(part) or least) for part, least in parts))
+            values[date_key] = datetime.datetime(*(int(values_found.get(part) or least) for part, least in parts))
         return values
 
 
 class TabularInput(FileInput):
     """A tabular dataset of the run. A mini-batch of it is a DataFrame, with the columns and types that were settled at registration."""
 
-    def __init__(self, told, manifest):
-        super().__init__(told, manifest)
-        self._read = {"csv": self._read_csv, "parquet": self._read_parquet}[told["format"]]
-        self._types = dict(told["columns"])
-        self._missing = list(told["missing"])
+    def __init__(self, dataset, manifest):
+        super().__init__(dataset, manifest)
+        self._read = {"csv": self._read_csv, "parquet": self._read_parquet}[dataset["format"]]
+        self._types = dict(dataset["columns"])
+        self._missing = list(dataset["missing"])
         try:
             import pandas
 
-            if told["format"] == "parquet":
+            if dataset["format"] == "parquet":
                 import pyarrow.parquet
 
                 self._parquet = pyarrow.parquet

@@ -1,4 +1,4 @@
-"""The runner's side of one worker process: start it, send it mini-batches, read what it says, end it and all it started."""
+"""The runner's side of one worker process: start it, send it mini-batches, read its messages, end it and all it started."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ _KEPT_OF_A_LONG_LOG = 1_000_000
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"no worker says {constant}")
+    raise ValueError(f"no worker sends {constant}")
 
 
 _parsed = json.JSONDecoder(parse_constant=_refuse).raw_decode  # json.loads() looks for an encoding and for blanks at both ends first
 
 
 def parsed_header(text: bytes | bytearray) -> dict[str, Any]:
-    """The header of a message. Raises ValueError for what no worker says: then somebody else speaks on its line."""
-    told, _ = _parsed(text.decode("ascii"))
-    if not isinstance(told, dict):
-        raise ValueError(f"no worker says {told!r}")
-    return told
+    """The header of a message. Raises ValueError for what no worker sends: then another process writes to its socket."""
+    header, _ = _parsed(text.decode("ascii"))
+    if not isinstance(header, dict):
+        raise ValueError(f"no worker sends {header!r}")
+    return header
 
 
 class Stage(Enum):
@@ -233,8 +233,8 @@ class WorkerProcess:
             end = end_of_rows + row_ends
             if len(incoming) < end:
                 break
-            told = parsed_header(incoming[begin:end_of_header])
-            yield Message(told, bytes(incoming[end_of_header:end_of_rows]), bytes(incoming[end_of_rows:end]))
+            header = parsed_header(incoming[begin:end_of_header])
+            yield Message(header, bytes(incoming[end_of_header:end_of_rows]), bytes(incoming[end_of_rows:end]))
             position = end
         if position:
             del incoming[:position]
@@ -246,15 +246,15 @@ class WorkerProcess:
         return self._popen.poll()
 
     def describe_exit(self) -> str:
-        """Why it is gone, for people."""
+        """Why the process is gone, in part of a sentence."""
         code = self._popen.poll()
         if code is None:
             return "the worker closed its line"
         if code < 0:
             with contextlib.suppress(ValueError):
                 return f"the worker was ended by signal {signal.Signals(-code).name}"
-        words = last_line(self.place.log("stderr", "stderr.txt"))  # an interpreter that can't start says why there
-        return f"the worker exited with code {code}{words and f': {words}'}"
+        message = last_line(self.place.log("stderr", "stderr.txt"))  # an interpreter that can't start prints the reason there
+        return f"the worker exited with code {code}{message and f': {message}'}"
 
     def end(self) -> None:
         """End it at once, with whatever it started in its own session, and forget its line. Once: its number may be another's later."""
@@ -292,7 +292,7 @@ class WorkerProcess:
 
 def memory_limit(workers: int) -> int | None:
     """Bytes of memory of its own that each of `workers` may take: its share of four fifths of this machine's, or what
-    `BATCH_SCORING_WORKER_MEMORY` says (in MB). None where the system tells nothing."""
+    `BATCH_SCORING_WORKER_MEMORY` says (in MB). None where the system doesn't report its memory."""
     if megabytes := environment_variables.number("BATCH_SCORING_WORKER_MEMORY"):
         return megabytes * 1_000_000
     try:

@@ -1,1 +1,1 @@
-"""What a home keeps: the registry, a journal for each run, run folders and who executes them, manifests, mini-batch plans."""
+"""What a home stores: the registry, run folders with their journals and the processes that execute them, manifests, mini-batch plans."""

@@ -24,7 +24,7 @@ def stat_of(path: Path) -> os.stat_result:
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise NotFound(f"There is no file or folder {short(str(path))}.", "Check the path.") from error
     except OSError as error:
-        raise IntakeError(f"{short(str(path))} can't be looked at: {error.strerror or error}.", "Check its permissions.") from error
+        raise IntakeError(f"{short(str(path))} can't be accessed: {error.strerror or error}.", "Check its permissions.") from error
     if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
         raise IntakeError(f"{path} is neither a file nor a folder.", "Choose a file or a folder.")
     return info
@@ -46,15 +46,15 @@ def walk(root: Path, *, junk: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
     def listed(folder: str, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
         try:
             with os.scandir(folder) as entries:
-                found = [
+                paths = [
                     (f"{prefix}{entry.name}/" if entry.is_dir(follow_symlinks=False) else prefix + entry.name, entry)
                     for entry in entries
                     if junk or not is_junk(entry.name)
                 ]
         except OSError as error:
             raise IntakeError(f"The folder {short(folder)} can't be read: {error.strerror}.", "Check its permissions.") from error
-        found.sort(key=itemgetter(0), reverse=True)  # "a/" and "a.csv" in the order that "a/b" and "a.csv" have
-        return found
+        paths.sort(key=itemgetter(0), reverse=True)  # "a/" and "a.csv" in the order that "a/b" and "a.csv" have
+        return paths
 
     pending = listed(str(root), "")
     while pending:
@@ -71,7 +71,7 @@ def file_stat(entry: os.DirEntry[str], relative: str) -> os.stat_result | None:
         info = entry.stat()
     except OSError as error:
         raise IntakeError(
-            f"The file “{short(relative)}” can't be read: {error.strerror}.", "Mend it, or choose a pattern that leaves it out."
+            f"The file “{short(relative)}” can't be read: {error.strerror}.", "Fix it, or choose a pattern that leaves it out."
         ) from error
     if stat.S_ISDIR(info.st_mode):
         return None

@@ -1,4 +1,4 @@
-"""A run's journal: what became of every attempt at a mini-batch. The truth a killed run is resumed from.
+"""A run's journal: every attempt at a mini-batch and how it ended. A killed run is resumed from it.
 
 One SQLite file in the run's folder, appended to by the run's own process only, one commit for each of its wake-ups. The rows of a
 mini-batch are in the output file before its attempt is committed here; on resume the output is cut back to the last `end` noted, so
@@ -126,7 +126,7 @@ class Journal:
         self._connection.execute("COMMIT")
 
     def copy_to(self, run_folder: Path) -> None:
-        """Write a copy of what is noted into another run's folder. Raises sqlite3.Error."""
+        """Write a copy of the journal into another run's folder. Raises sqlite3.Error."""
         with closing(connect(run_folder / self.path.name)) as copy:
             self._connection.backup(copy)
 
@@ -135,19 +135,19 @@ class Journal:
         self._connection.execute('DELETE FROM attempts WHERE "end" > ?', (end,))
 
     def reopen_failed(self) -> None:
-        """Unsettle the mini-batches that failed, so that they are tried anew; what was tried stays noted."""
+        """Unsettle the mini-batches that failed, so that they are tried again; their attempts stay in the journal."""
         self._connection.execute("""UPDATE attempts SET "final" = 0 WHERE "final" AND status <> 'RUN_DONE'""")
 
     def last_seq(self) -> int:
-        """Grows with every attempt noted: what was made from the journal is current while this stands."""
-        found: int | None = self._connection.execute("SELECT max(seq) FROM attempts").fetchone()[0]
-        return found or 0
+        """Grows with every attempt added: what was made from the journal is current while it stays the same."""
+        seq: int | None = self._connection.execute("SELECT max(seq) FROM attempts").fetchone()[0]
+        return seq or 0
 
     def columns_id(self, value: str) -> int:
         """The id under which these DataFrame columns and types (JSON) are kept."""
         self._connection.execute("INSERT OR IGNORE INTO columns (value) VALUES (?)", (value,))
-        found: int = self._connection.execute("SELECT id FROM columns WHERE value = ?", (value,)).fetchone()[0]
-        return found
+        columns_id: int = self._connection.execute("SELECT id FROM columns WHERE value = ?", (value,)).fetchone()[0]
+        return columns_id
 
     def columns(self) -> dict[int, str]:
         """DataFrame columns and types (JSON) by id."""
@@ -165,11 +165,11 @@ class Journal:
         bytes_of_one = f"length(row_ends) + length(error) + {_AN_ATTEMPT}"
         sizes = self._connection.execute(f"SELECT seq, {bytes_of_one} FROM attempts{where} ORDER BY mini_batch, seq").fetchall()
         so_far = accumulate(size for _, size in sizes)
-        for _, several in groupby(zip(sizes, so_far, strict=True), lambda one: one[1] // _AT_A_TIME):
+        for _, several in groupby(zip(sizes, so_far, strict=True), lambda row: row[1] // _AT_A_TIME):
             numbers = [seq for (seq, _), _ in several]
             query = f"SELECT seq, {_COLUMNS} FROM attempts WHERE seq IN ({', '.join(map(str, numbers))})"
-            found = {seq: Attempt(*row) for seq, *row in self._connection.execute(query)}
-            yield from (found[seq] for seq in numbers if seq in found)
+            attempts = {seq: Attempt(*row) for seq, *row in self._connection.execute(query)}
+            yield from (attempts[seq] for seq in numbers if seq in attempts)
 
     def attempts_at(self, mini_batch: int) -> list[Attempt]:
         """At one mini-batch, the first one first."""

@@ -1,4 +1,4 @@
-"""How the datasets of a run are cut into mini-batches, and how that is said."""
+"""How the datasets of a run are divided into mini-batches, and the sentence that describes it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from services.settings import ParallelRunSettings
 @dataclass(frozen=True)
 class MiniBatchPlan:
     """How the datasets of a run are cut into mini-batches. `item` is `file` or `row`; `each` says what one mini-batch is, after the number
-    of them: ` of 5`, ` of about 1 MB`. `notes` are sentences on what can't be cut as asked; `on` says who works, where not this machine;
-    `estimated` that somebody else cuts. Counts are None where they aren't known."""
+    of them: ` of 5`, ` of about 1 MB`. `notes` are sentences on what can't be cut to the size; `on` names the workers where they aren't on
+    this machine; `estimated`: the counts are not exact, because the service cuts. Counts are None where they aren't known."""
 
     item: str
     item_count: int | None

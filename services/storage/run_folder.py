@@ -73,9 +73,9 @@ class RunFolder:
     def log_files(self) -> dict[str, Path]:
         """The log files by their name in Azure's layout (`logs/job_error.txt`...), those for people first."""
         first = ("job_error.txt", "job_result.txt", "job_progress_overview.txt", "user")
-        found = [path.relative_to(self.logs) for path in self.logs.rglob("*") if path.is_file()]
-        found.sort(key=lambda path: (first.index(path.parts[0]) if path.parts[0] in first else len(first), path))
-        return {f"logs/{path.as_posix()}": self.logs / path for path in found}
+        names = [path.relative_to(self.logs) for path in self.logs.rglob("*") if path.is_file()]
+        names.sort(key=lambda path: (first.index(path.parts[0]) if path.parts[0] in first else len(first), path))
+        return {f"logs/{path.as_posix()}": self.logs / path for path in names}
 
     def output_files(self) -> dict[str, Path]:
         """The files in the output folder, by their path there."""

@@ -175,20 +175,20 @@ class Store:
         return [from_json(row["value"], Environment) for row in self._select("environments", name, version)]
 
     def model(self, name: str, version: int | None) -> Model:
-        return self._one(self.models(name, version), "model", name, version)
+        return self._latest(self.models(name, version), "model", name, version)
 
     def dataset(self, name: str, version: int | None) -> Dataset:
-        return self._one(self.datasets(name, version), "dataset", name, version)
+        return self._latest(self.datasets(name, version), "dataset", name, version)
 
     def environment(self, name: str, version: int | None) -> Environment:
-        return self._one(self.environments(name, version), "environment", name, version)
+        return self._latest(self.environments(name, version), "environment", name, version)
 
     @staticmethod
-    def _one(found: list[_Versioned], noun: str, name: str, version: int | None) -> _Versioned:
-        if not found:
+    def _latest(things: list[_Versioned], noun: str, name: str, version: int | None) -> _Versioned:
+        if not things:
             wanted = name if version is None else reference(name, version)
             raise NotFound(f"There is no {noun} called “{wanted}”.", f"The {noun} list shows what is registered.")
-        return max(found, key=lambda thing: thing.version)
+        return max(things, key=lambda thing: thing.version)
 
     def _select(self, table: str, name: str | None, version: int | None) -> list[sqlite3.Row]:
         approved = ", EXISTS (SELECT 1 FROM approvals a WHERE a.sha256 = t.sha256) AS approved" if table == "models" else ""

@@ -1,4 +1,4 @@
-"""The end of a text file of any size: what a log said last."""
+"""The end of a text file of any size: the last lines of a log."""
 
 from __future__ import annotations
 

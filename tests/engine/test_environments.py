@@ -154,10 +154,10 @@ def test_a_run_whose_interpreter_is_gone_is_not_resumed(workspace, score, venv):
 
 
 NO_PYTHON = {
-    "one that says nothing": ("#!/bin/sh\n", "did not answer as a Python interpreter does: it said nothing"),
-    "one that says something else": ("#!/bin/sh\necho hello; echo 'installed: {'\n", "did not answer as a Python interpreter does: hello"),
+    "one that says nothing": ("#!/bin/sh\n", "did not respond as a Python interpreter: it printed nothing"),
+    "one that says something else": ("#!/bin/sh\necho hello; echo 'installed: {'\n", "did not respond as a Python interpreter: hello"),
     "one that fails": ("#!/bin/sh\necho no libpython >&2; exit 127\n", "no libpython"),
-    "one that never stops talking": ("#!/bin/sh\nexec yes\n", "did not answer as a Python interpreter does: y"),
+    "one that never stops talking": ("#!/bin/sh\nexec yes\n", "did not respond as a Python interpreter: y"),
     "one that is too old": (
         "#!/bin/sh\necho 'installed: {\"python_version\": \"3.7.16\"}'\n",
         "is Python 3.7.16, and workers need 3.8 or newer",
