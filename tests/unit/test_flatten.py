@@ -203,3 +203,12 @@ def test_a_row_of_another_shape_gives_the_same_table_first_or_last(tmp_path, mon
         shown = table.page().select(["File", "Prediction", "Number", *sorted(table.further_columns)]).to_pylist()
         found.append((sorted(shown, key=lambda row: row["File"]), table.columns, table.whole_column, table.kind))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("rows", ALIKE, ids=lambda rows: rows[0][:30])
+def test_arrow_and_duckdb_flatten_rows_alike(table_of, rows):
+    table = table_of(*rows)
+    in_arrow = table.page().to_pylist(), kinds(table), table.whole_column
+    table = table_of(*rows, " {")  # a text that may be a document: that is left to DuckDB
+    in_duckdb = table.page().slice(0, len(rows)).to_pylist(), kinds(table), table.whole_column
+    assert in_arrow == in_duckdb
