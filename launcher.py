@@ -77,7 +77,7 @@ def _dashboard(arguments: list[str]) -> int:
 
     LOGGING_CONFIG["loggers"]["uvicorn.error"]["level"] = "WARNING"  # instead of its startup messages, ours
     app.state["in_a_window"] = options.app
-    sys.argv = [str(PROJECT_ROOT / "app.py")]  # beside it Streamlit looks for .streamlit/config.toml and pages/shell.py
+    sys.argv = [str(PROJECT_ROOT / "app.py")]  # next to it Streamlit looks for .streamlit/config.toml and pages/shell.py
     with contextlib.suppress(KeyboardInterrupt):
         app.run(config={"server.port": port})
     return 0

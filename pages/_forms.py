@@ -26,7 +26,7 @@ class Form:
 
     name: str
     number: int = 0
-    made: str = ""
+    registered: str = ""
     """The reference of what was registered, until the page has shown it."""
     proposed: str = ""
     """The name to take where the field is left empty."""
@@ -60,7 +60,7 @@ class Form:
                     self.once(due, work)
                 else:
                     self._once_with_progress(due, work, progress)
-        if self.made:
+        if self.registered:
             st.rerun()
 
     def _once_with_progress(self, number: int, work: Callable[[], str], progress: Callable[[], str]) -> None:
@@ -78,17 +78,17 @@ class Form:
             if number == self.number:
                 self.error = None
                 try:
-                    self.made = work()
+                    self.registered = work()
                     self.number, self.proposed = self.number + 1, ""
                 except StudioError as error:
                     self.error = error
 
-    def show_made(self, tab: str) -> None:
+    def show_registered(self, tab: str) -> None:
         """Once after the work: open `tab` and choose there what was registered. To be called before the tabs are drawn."""
-        if self.made:
-            st.session_state["tab"], st.session_state[self.name] = tab, self.made
-            st.toast(f"Registered **{escape(self.made)}**", icon=":material/check_circle:")
-            self.made = ""
+        if self.registered:
+            st.session_state["tab"], st.session_state[self.name] = tab, self.registered
+            st.toast(f"Registered **{escape(self.registered)}**", icon=":material/check_circle:")
+            self.registered = ""
 
     def show_error(self, fields: Mapping[str, DeltaGenerator], otherwise: DeltaGenerator) -> None:
         """The error of the last attempt, at its field where it has one.

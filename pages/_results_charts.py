@@ -144,7 +144,7 @@ def _two_columns(view: View, place: DeltaGenerator) -> None:
                 chosen = choose_of(chosen, column, (str(value),))
         set_filter(chosen, look="")
 
-    _plots.draw(_plots.squares(cells, x, y), "chart_two", f"{x} and {y} against each other", clicked)
+    _plots.draw(_plots.squares(cells, x, y), "chart_two", f"{x} by {y}", clicked)
     st.caption("Darker squares have more rows. Click one to show its rows.")
 
 

@@ -121,11 +121,11 @@ def _input(trace: RowTrace) -> None:
 def _annotation(view: View, values: dict[str, Any]) -> None:
     """A note and the correct label, kept with the run and exported with its rows."""
     annotations, key = chosen_workspace().annotations, RowKey.of(values)
-    kept = annotations.annotations(view.run.id).get(key, Annotation())
+    annotation = annotations.annotations(view.run.id).get(key, Annotation())
     name = f"{view.run.id}_{key.mini_batch}_{key.place}_{key.file}"
     with st.form(f"annotation_{name}", border=False):
-        label = st.text_input("Corrected label", kept.label, key=f"label_{name}", placeholder="the correct label")
-        note = st.text_area("Note", kept.note, key=f"note_{name}", height=68)
+        label = st.text_input("Corrected label", annotation.label, key=f"label_{name}", placeholder="the correct label")
+        note = st.text_area("Note", annotation.note, key=f"note_{name}", height=68)
         if st.form_submit_button("Save", icon=":material/save:"):
             try:
                 annotations.annotate(view.run.id, key, Annotation(note.strip(), label.strip()))

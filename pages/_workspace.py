@@ -62,9 +62,9 @@ def script_label(script: EntryScript) -> str:
 
 def warn_if_gone(key: str, values: Sequence[str]) -> None:
     """Warn that what the URL names does not exist, before the widget `key` drops it."""
-    wanted = st.query_params.get(key, "")
-    if ":" in wanted and wanted not in values:
-        st.warning(escape(f"“{wanted[:200]}” no longer exists."), icon=":material/link_off:")
+    value = st.query_params.get(key, "")
+    if ":" in value and value not in values:
+        st.warning(escape(f"“{value[:200]}” no longer exists."), icon=":material/link_off:")
 
 
 def show_self_check(checks: Sequence[tuple[str, bool, str]]) -> None:

@@ -56,9 +56,9 @@ def section(number: int, title: str, field: str) -> DeltaGenerator:
 
 def choose(label: str, options: list[str], key: str) -> str | None:
     """One of the options, kept in the URL. Warns where the URL names one that does not exist."""
-    wanted = st.query_params.get(key)
-    if wanted and wanted not in options:
-        st.warning(escape(f"“{wanted[:200]}” no longer exists. Choose another."), icon=":material/link_off:")
+    value = st.query_params.get(key)
+    if value and value not in options:
+        st.warning(escape(f"“{value[:200]}” no longer exists. Choose another."), icon=":material/link_off:")
     return st.selectbox(label, options, key=key, bind="query-params", label_visibility="collapsed")
 
 

@@ -261,7 +261,7 @@ def ask_for_dataset() -> None:
 _layout.title("Datasets", "The files to score, or the rows in them. A version always means the same files.")
 workspace = chosen_workspace()
 form = form_called("dataset")
-form.show_made(REGISTERED)
+form.show_registered(REGISTERED)
 datasets = workspace.datasets()
 registered, register = st.tabs([REGISTERED, REGISTER], key="tab", bind="query-params", on_change="rerun")
 with registered:

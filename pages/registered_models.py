@@ -187,8 +187,8 @@ def ask_for_model() -> None:
 _layout.title("Models", "Trained models. Registering one under an existing name adds a version.")
 workspace = chosen_workspace()
 form, from_run = form_called("model"), form_called("from-run")
-form.made, from_run.made = form.made or from_run.made, ""
-form.show_made(REGISTERED)
+form.registered, from_run.registered = form.registered or from_run.registered, ""
+form.show_registered(REGISTERED)
 models = workspace.models()
 remote = workspace.remote
 tabs = [REGISTERED, REGISTER, *([_register_from_run.TAB] if remote else [])]

@@ -87,19 +87,19 @@ def list_environments(workspace: Workspace, args: argparse.Namespace) -> Answer:
     environments = workspace.environments()
     default = f"Default for runs without an environment: this program's own interpreter, {sys.executable}"
     if remote := workspace.remote:
-        made = remote.default_environment()
-        pins = ", ".join(f"{name} {version}" for name, version in made.packages.items())
-        default = f"Default for runs without an environment: one made for the run, with Python {made.python_version}, {pins}"
+        environment = remote.default_environment()
+        pins = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
+        default = f"Default for runs without an environment: one made for the run, with Python {environment.python_version}, {pins}"
     lines = [*environment_lines(environments), default]
     return Answer({"environments": [environment_value(environment) for environment in environments]}, lines)
 
 
 def make_sample(workspace: Workspace, args: argparse.Namespace) -> Answer:
     if workspace.remote is not None:
-        raise SettingsError("workspace", "the sample is made in the local workspace only", "Leave out --workspace.")
+        raise SettingsError("workspace", "The sample is available in the local workspace only", "Omit --workspace.")
     made = sample.make_sample(workspace.home)
     run = f"{_command(args)} run --model {made.model} --dataset {made.dataset} --entry-script batch_scoring_script --wait"
-    lines = [f"Registered {made.model} and {made.dataset}; true labels: {made.labels}", f"Score it by: {run}"]
+    lines = [f"Registered {made.model} and {made.dataset}; true labels: {made.labels}", f"Score it: {run}"]
     return Answer(asdict(made), lines)
 
 

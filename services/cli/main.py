@@ -64,17 +64,17 @@ def _parser() -> argparse.ArgumentParser:
     top = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def group(name: str, text: str) -> Any:
-        made = top.add_parser(name, help=text, description=text)
-        _with_program_options(made)
-        return made.add_subparsers(metavar="COMMAND", required=True)
+        group_parser = top.add_parser(name, help=text, description=text)
+        _with_program_options(group_parser)
+        return group_parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(of: Any, name: str, function: Callable[..., Answer], text: str, *positional: str) -> argparse.ArgumentParser:
-        made: argparse.ArgumentParser = of.add_parser(name, help=text, description=text, epilog=_EXIT_CODES)
-        _with_program_options(made)
-        made.set_defaults(command=function)
+        command_parser: argparse.ArgumentParser = of.add_parser(name, help=text, description=text, epilog=_EXIT_CODES)
+        _with_program_options(command_parser)
+        command_parser.set_defaults(command=function)
         for argument in positional:
-            made.add_argument(argument.lower(), metavar=argument)
-        return made
+            command_parser.add_argument(argument.lower(), metavar=argument)
+        return command_parser
 
     models = group("model", "Register, list and approve models.")
     add = command(models, "register", commands.register_model, "Register a file or folder as the next version of a model.", "NAME", "PATH")

@@ -67,7 +67,7 @@ def _json_value(value: Any) -> str:
 
 
 def error_value(error: StudioError) -> dict[str, Any]:
-    """An error as --json prints it. `field` is null but for a refused value; a script's traceback is there where it has one."""
+    """An error as --json prints it. `field` is null except for an invalid value; `traceback` only where a script raised."""
     field = error.field if isinstance(error, SettingsError) else None
     value = {"type": type(error).__name__, "message": error.message, "hint": error.hint, "field": field}
     if isinstance(error, EntryScriptError) and error.traceback:
