@@ -70,7 +70,7 @@ def test_a_second_parameter_gets_the_mini_batch_context(workspace, score):
 
 
 @pytest.mark.parametrize("value", ["None", "{'a': 1}", "'text'", "(x for x in mini_batch)", "5"])
-def test_anything_but_a_list_a_tuple_or_a_dataframe_fails_and_names_its_type(score, value):
+def test_another_return_type_fails_the_attempt_and_is_named(score, value):
     run = score(f"def run(mini_batch): return {value}", 2, run_max_try=1)
     assert (run.status, run.error_code) == (RunStatus.FAILED, "NothingSucceeded")
     assert "run() must return a list, a tuple or a pandas DataFrame, not " in run.error

@@ -78,7 +78,7 @@ def test_a_run_is_carried_out_by_its_environments_interpreter(workspace, score, 
     assert lines(workspace, run) == [str(python.parents[1])] * 2
 
 
-def test_what_an_interpreter_says_of_itself_is_registered_and_recorded_with_each_run(workspace, score, venv):
+def test_an_environment_is_recorded_with_each_run(workspace, score, venv):
     python = venv(numpy="1.26.4", Scikit_learn="1.4.0")
     registered = workspace.register_environment("pinned", str(python))
     this = "{}.{}.{}".format(*sys.version_info[:3])
@@ -133,7 +133,7 @@ def test_an_environment_is_named_by_its_folder_or_by_a_command_as_well(workspace
 # ---- refused -----------------------------------------------------------------------------------------------------------------------------
 
 
-def test_an_interpreter_that_is_gone_is_an_error_before_anything_is_submitted(workspace, score, venv):
+def test_a_missing_interpreter_is_an_error_before_submission(workspace, score, venv):
     python = venv()
     workspace.register_environment("e", str(python))
     python.unlink()
@@ -204,7 +204,7 @@ def test_a_name_that_is_no_name_is_refused(workspace):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell script")
-def test_an_interpreter_that_is_asked_gets_no_credentials_and_none_of_our_modules(workspace, tmp_path, monkeypatch):
+def test_a_probed_interpreter_gets_no_credentials_and_no_modules_of_ours(workspace, tmp_path, monkeypatch):
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "s3cret")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     note = tmp_path / "note"
@@ -241,9 +241,7 @@ def two_versions(workspace, tmp_path):
     return ("classifier:1", "classifier:2")
 
 
-def test_model_paths_and_the_run_context_come_from_the_real_sdk_where_it_is_installed(
-    workspace, csv_folder, entry_script, finish, two_versions
-):
+def test_the_real_sdk_wins_where_it_is_installed(workspace, csv_folder, entry_script, finish, two_versions):
     workspace.register_dataset("d", csv_folder(1))
     source = USES_THE_SDK + "    import azureml.core\n    assert 'site-packages' in azureml.core.__file__, azureml.core.__file__\n"
     request = RunRequest(two_versions, ("d",), str(entry_script(source)), ParallelRunSettings(process_count_per_node=1))

@@ -77,7 +77,7 @@ def scored(workspace, run):
 # ---- what is scored, and the predictions -------------------------------------------------------------------------------------------------
 
 
-def test_just_the_items_that_failed_or_have_no_row_are_scored_again_and_replaced(workspace, score, rerun, tell):
+def test_only_items_that_failed_or_have_no_row_are_scored_again(workspace, score, rerun, tell):
     tell(raise_=names(2), short=names(8, 19))
     old = score()
     assert (old.status, old.items_succeeded, old.items_failed) == (RunStatus.COMPLETED, 13, 7)
@@ -113,7 +113,7 @@ def test_the_old_run_stays_as_it_is(workspace, score, rerun, tell):
     assert (table(workspace, old, "File", "Prediction"), workspace.runs.failures(old.id), scored(workspace, old)) == before
 
 
-def test_the_failed_items_of_a_failed_only_run_can_be_scored_again_and_so_on(workspace, score, rerun, tell):
+def test_a_failed_only_run_can_be_rerun_failed_only(workspace, score, rerun, tell):
     tell("{}: 1", raise_=names(2), short=names(8))
     first = score()
     tell("{}: 2", raise_=names(3), short=names(8))
@@ -146,7 +146,7 @@ def test_what_a_canceled_run_never_scored_has_no_row_and_is_scored(workspace, su
     assert predicted(workspace, run) == {name: "old" if name < "0010" else "new" for name in names(*range(20))}
 
 
-def test_where_it_can_not_be_told_which_row_is_missing_the_whole_mini_batch_is_scored_and_replaced(workspace, score, rerun, tell):
+def test_a_mini_batch_with_an_unknown_missing_row_is_scored_whole(workspace, score, rerun, tell):
     tell("no name", short=names(7))
     old = score(10)
     assert old.items_failed == 1
@@ -200,7 +200,7 @@ def test_hostile_names_are_scored_again_by_their_own_bytes(workspace, entry_scri
     assert content == b"".join(os.fsencode(folder / name) + b"\n" for name in sorted(hostile))
 
 
-def test_a_script_that_writes_its_own_output_is_given_whole_mini_batches_again(score, rerun, tell):
+def test_summary_only_scores_whole_mini_batches_again(score, rerun, tell):
     tell(short=names(7))
     old = score(output_action="summary_only")
     tell()
@@ -266,7 +266,7 @@ def test_a_failed_only_run_is_never_what_another_run_reuses(workspace, score, su
     assert (run.reused_from, run.items_total) == (None, 20)
 
 
-def test_a_failed_only_run_that_stopped_short_is_resumed_with_its_own_items(workspace, score, tell, finish):
+def test_a_failed_only_run_is_resumed_with_its_own_items(workspace, score, tell, finish):
     tell(raise_=names(2, 7))
     old = score()
     tell("{}: new", wait=names(6))

@@ -92,7 +92,7 @@ def make_unwritable(registry):
     return True
 
 
-def test_a_run_whose_end_can_not_be_written_down_reads_not_responding_and_says_why(workspace, request_for, finish, home, gate):
+def test_a_run_whose_end_can_not_be_recorded_reads_not_responding(workspace, request_for, finish, home, gate):
     run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
     finish(workspace, run.id, until=lambda _: make_unwritable(home / "studio.db"))

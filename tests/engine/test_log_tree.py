@@ -50,7 +50,7 @@ def attempts(workspace, run):
         return list(csv.DictReader(lines))
 
 
-def test_the_table_of_mini_batches_has_a_row_for_each_attempt_and_azures_columns(workspace, submit, finish):
+def test_the_mini_batch_report_has_a_row_for_each_attempt(workspace, submit, finish):
     run = finish(workspace, submit(ONE_BAD, run_max_try=2, node_count=2).id)
     rows = attempts(workspace, run)
     assert list(rows[0]) == COLUMNS
@@ -108,7 +108,7 @@ def test_the_sums_of_a_canceled_run_balance(workspace, submit, finish, tmp_path)
 
 
 @pytest.mark.parametrize("spoil", ["remove", "cut"])
-def test_rows_removed_under_a_run_stop_it_with_the_reason_and_it_can_be_resumed(workspace, submit, finish, tmp_path, spoil):
+def test_a_run_whose_rows_are_removed_fails_and_can_be_resumed(workspace, submit, finish, tmp_path, spoil):
     gate = tmp_path / "gate"
     run = submit(WAITS.format(gate=str(gate)))
     finish(workspace, run.id, until=lambda run: run.items_succeeded == 6)

@@ -188,7 +188,7 @@ def test_the_header_is_no_row_of_the_predictions(workspace, score):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the runner in /proc")
 @pytest.mark.parametrize("arguments", [HEADER, ()], ids=["with a header", "without"])
-def test_rows_and_header_are_there_once_after_workers_and_runners_were_killed(workspace, home, submit, finish, kill_runner, arguments):
+def test_rows_and_header_are_there_once_after_kills(workspace, home, submit, finish, kill_runner, arguments):
     source = """
         import os, signal, time
         def run(mini_batch):
@@ -247,7 +247,7 @@ def stores(tmp_path):
 FORMAT = "store={store}/{brand}/*.csv"
 
 
-def test_rows_of_the_same_keys_make_one_mini_batch_whose_context_names_them(workspace, stores, score):
+def test_rows_of_the_same_keys_make_one_mini_batch(workspace, stores, score):
     workspace.register_dataset("s", stores, type="tabular", partition_format=FORMAT)
     source = """
         import json
@@ -278,7 +278,7 @@ def test_without_partition_keys_the_context_has_no_values(workspace, stores, sco
     assert set(output(workspace, run).read_text().splitlines()) == {"None"}
 
 
-def test_predictions_of_a_mini_batch_of_several_files_go_to_the_file_of_each_row(workspace, stores, score):
+def test_each_prediction_goes_to_the_file_of_its_row(workspace, stores, score):
     workspace.register_dataset("s", stores, type="tabular", partition_format=FORMAT)
     run = score("def run(mini_batch): return list(mini_batch.store + mini_batch.brand)", datasets=("s",), partition_keys=["store"])
     for row in workspace.runs.predictions(run.id).page().to_pylist():

@@ -81,7 +81,7 @@ def test_a_script_that_ignores_signals_is_ended_all_the_same(workspace, submit, 
     assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 15, 5)
 
 
-def test_a_run_that_can_not_write_its_rows_says_why_and_is_resumed_when_there_is_room(workspace, submit, finish):
+def test_a_run_on_a_full_disk_fails_and_can_be_resumed(workspace, submit, finish):
     """The limit on a file's size stands in for a full disk: a write fails in the same place, with the like error."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
@@ -146,7 +146,7 @@ def test_a_forked_child_that_comes_back_from_run_costs_nothing(workspace, submit
 
 
 @pytest.mark.parametrize("other", ['lambda: "noon"', 'lambda: float("nan")', "lambda: 0.0"])
-def test_a_script_that_puts_other_clocks_and_another_json_in_place_changes_only_its_own(submit, finish, workspace, other):
+def test_a_script_that_replaces_clocks_and_json_changes_only_its_own(submit, finish, workspace, other):
     source = f"""
         import json, time
         def run(mini_batch):

@@ -98,7 +98,7 @@ def test_the_syntax_error_itself_is_kept_as_the_traceback():
         '# -*- coding: latin-1 -*-\n"""Scores café."""\ndef run(m): return m'.encode("latin-1"),
     ],
 )
-def test_the_docstring_is_returned_in_whatever_encoding_the_script_declares(source):
+def test_the_docstring_is_read_in_the_declared_encoding(source):
     assert check_entry_script(source, "score.py") == "Scores café."
 
 

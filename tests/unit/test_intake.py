@@ -70,7 +70,7 @@ def test_uploads_are_stored_under_their_names_with_their_folders(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../../etc/x.csv", "/etc/x.csv", "a.csv", "./a.csv", "a.csv/b.csv", "sub"])
-def test_a_refused_upload_takes_all_others_with_it_and_leaves_what_was_there(tmp_path, name):
+def test_a_refused_upload_refuses_all_and_changes_nothing(tmp_path, name):
     into = tmp_path / "into"
     into.mkdir()
     (into / "kept").write_bytes(b"kept")
@@ -144,7 +144,7 @@ def test_a_zip_is_unpacked_with_its_folders_and_without_junk(tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name in LEADING_OUT + ABSOLUTE if name])
-def test_a_zip_with_names_that_lead_elsewhere_is_refused_and_leaves_nothing_behind(tmp_path, name):
+def test_a_zip_with_names_that_lead_elsewhere_is_refused(tmp_path, name):
     message = refused(zipped(tmp_path / "a.zip", ("fine.csv", b"1"), (name, b"2")), tmp_path / "into")
     assert name in message
     assert sorted(os.listdir(tmp_path)) == ["a.zip"]
@@ -198,7 +198,7 @@ def test_a_zip_with_a_damaged_member_is_refused_by_its_name(tmp_path, compressio
     assert "broken.csv" in refused(io.BytesIO(bytes(damaged)), tmp_path / "into")
 
 
-def test_a_thousandfold_expansion_is_refused_and_small_repetitive_files_pass(tmp_path):
+def test_a_zip_bomb_is_refused_but_small_repetitive_files_pass(tmp_path):
     bomb = zipped(tmp_path / "bomb.zip", ("fine.csv", b"1"), ("zeros.csv", bytes(20_000_000)))
     assert bomb.stat().st_size < 25_000
     assert "zeros.csv" in refused(bomb, tmp_path / "into")
@@ -215,7 +215,7 @@ def test_a_zip_that_says_it_is_smaller_than_it_is_is_refused(tmp_path):
     assert "zeros.csv" in refused(path, tmp_path / "into")
 
 
-def test_a_zip_that_the_disk_has_no_room_for_is_refused_before_anything_is_written(tmp_path):
+def test_a_zip_larger_than_the_free_space_is_refused_at_once(tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("huge.csv", b"1")
@@ -332,7 +332,7 @@ def test_odd_names_come_through_even_those_that_are_no_utf8(tmp_path):
     assert set(paths(tmp_path)) == {*ODD_NAMES, "caf\udce9.csv"}
 
 
-def test_what_file_browsers_leave_behind_is_left_out_and_other_hidden_files_are_not(tmp_path):
+def test_junk_files_are_left_out_and_other_hidden_files_are_not(tmp_path):
     junk = [".DS_Store", "a/Thumbs.db", "~$book.xlsx", ".ipynb_checkpoints/a.csv", "__MACOSX/x"]
     made(tmp_path, ".hidden.csv", ".data/a.csv", *junk)
     assert paths(tmp_path) == [".data/a.csv", ".hidden.csv"]

@@ -129,7 +129,7 @@ def test_failed_mini_batches_can_be_reopened_and_keep_their_history(tmp_path):
         assert len(list(journal.attempts())) == 2
 
 
-def test_attempts_are_read_in_the_order_of_their_mini_batches_however_many_rows_each_has(tmp_path):
+def test_attempts_are_read_in_the_order_of_their_mini_batches(tmp_path):
     ends = {3: bytes(8), 0: bytes(200_000), 2: b"", 1: bytes(70_000)}
     with Journal(tmp_path, writable=True) as journal:
         journal.add(attempt(index)._replace(row_ends=of) for index, of in ends.items())
@@ -155,7 +155,7 @@ def test_a_journal_can_be_read_while_it_is_written(tmp_path):
         assert reader.totals().mini_batches_done == 1
 
 
-def test_a_registry_of_an_earlier_version_is_brought_up_to_date_and_keeps_what_it_holds(tmp_path):
+def test_a_registry_of_an_earlier_version_is_migrated(tmp_path):
     with sqlite3.connect(tmp_path / "studio.db") as first_version:
         for statement in _SCHEMA[:4]:
             first_version.execute(statement)

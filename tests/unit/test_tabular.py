@@ -295,7 +295,7 @@ def test_slices_that_do_not_follow_each_other_are_read_apart(look_at):
 STORES = {f"store={store}/{brand}/{part}.csv": f"v\n{store}{part}\n".encode() for store in (2, 10) for brand in "ab" for part in (1, 2)}
 
 
-def test_all_rows_with_the_same_keys_are_one_mini_batch_and_the_keys_are_columns(look_at):
+def test_rows_with_the_same_keys_are_one_mini_batch_with_key_columns(look_at):
     looked = look_at(STORES, "store={store}/{brand}/*.csv")
     frames = list(looked.mini_batches(partition_keys=["brand"]))
     assert [frame.columns.tolist() for frame in frames] == [["v", "store", "brand"]] * 2
