@@ -93,7 +93,7 @@ def test_a_registered_model_is_a_copy_with_its_hash_size_and_kind(workspace, mod
     assert workspace.models() == [model]
 
 
-def test_registering_again_counts_the_version_up(workspace, model_file):
+def test_registering_again_increments_the_version(workspace, model_file):
     workspace.register_model("m", model_file)
     workspace.register_model("m", model_file)
     assert [model.reference for model in workspace.models()] == ["m:2", "m:1"]
@@ -112,7 +112,7 @@ def test_a_folder_can_be_a_model(workspace, model_file, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "../a", ".", "a:1", "ü", "x" * 300, "<b>"])
-def test_a_name_that_azure_would_refuse_is_refused_at_its_field(workspace, model_file, csv_folder, name):
+def test_an_invalid_name_is_rejected_at_its_field(workspace, model_file, csv_folder, name):
     for register, path in ((workspace.register_model, model_file), (workspace.register_dataset, csv_folder(1, f"f{len(name)}"))):
         with pytest.raises(SettingsError) as refused:
             register(name, path)
@@ -120,7 +120,7 @@ def test_a_name_that_azure_would_refuse_is_refused_at_its_field(workspace, model
     assert workspace.models() == []
 
 
-def test_a_model_file_that_is_missing_or_empty_is_refused_by_name_and_leaves_nothing(workspace, tmp_path):
+def test_a_missing_or_empty_model_is_rejected_by_name(workspace, tmp_path):
     (tmp_path / "empty.pkl").touch()
     with pytest.raises(IntakeError, match=r"empty\.pkl"):
         workspace.register_model("m", tmp_path / "empty.pkl")
@@ -129,7 +129,7 @@ def test_a_model_file_that_is_missing_or_empty_is_refused_by_name_and_leaves_not
     assert workspace.models() == []
 
 
-def test_a_dataset_is_the_same_files_in_the_same_order_for_ever(workspace, csv_folder):
+def test_a_dataset_is_always_the_same_files_in_the_same_order(workspace, csv_folder):
     folder = csv_folder(5)
     first = workspace.register_dataset("d", folder)
     (folder / "0000-and-a-half.csv").write_text("1\n")
@@ -147,14 +147,14 @@ def test_a_glob_chooses_the_files_of_a_dataset(workspace, csv_folder):
         workspace.register_dataset("d", folder, glob="*.png")
 
 
-def test_a_folder_without_files_is_refused(workspace, tmp_path):
+def test_a_folder_without_files_is_rejected(workspace, tmp_path):
     (tmp_path / "hollow").mkdir()
     with pytest.raises(IntakeError, match="hollow"):
         workspace.register_dataset("d", tmp_path / "hollow")
     assert workspace.datasets() == []
 
 
-def test_files_that_changed_or_vanished_are_said_where_they_are_read_in_place(workspace, csv_folder):
+def test_changed_and_missing_files_read_in_place_are_listed(workspace, csv_folder):
     folder = csv_folder(4)
     dataset = workspace.register_dataset("d", folder)
     assert workspace.changed_files(dataset) == []
@@ -224,7 +224,7 @@ def test_a_tabular_dataset_can_be_one_file_or_copied_in(workspace, tables):
         ({"type": "tabular", "glob": "**/*.png"}, IntakeError, "none of which matches"),
     ],
 )
-def test_what_is_no_such_dataset_is_refused_and_leaves_nothing(workspace, tables, values, error, words):
+def test_an_invalid_dataset_is_rejected_and_leaves_nothing(workspace, tables, values, error, words):
     if error is None:
         assert workspace.register_dataset("t", tables, **values).partition_format == values["partition_format"]
         return
@@ -245,14 +245,14 @@ def words(workspace):
     return of
 
 
-def test_the_cut_of_datasets_is_told_without_a_run(workspace, tables, words):
+def test_mini_batches_of_files_are_counted_without_a_run(workspace, tables, words):
     files = workspace.register_dataset("f", tables, partition_format="store={store}/part.csv")
     assert words(files) == "2 files in 1 mini-batch"
     assert words(files, files, mini_batch_size=1) == "4 files in 4 mini-batches of 1"
     assert words(files, partition_keys=["store"]) == "2 files in 2 mini-batches, one for each store"
 
 
-def test_the_cut_of_tables_is_told_in_rows(workspace, tables, words):
+def test_mini_batches_of_tables_are_counted_in_rows(workspace, tables, words):
     rows = workspace.register_dataset("t", tables, type="tabular", partition_format="store={store}/part.csv")
     remote = workspace.remote is not None
     assert words(rows) == ("4 rows in about 2 mini-batches of 1MB" if remote else "4 rows in 2 mini-batches of 10 bytes on average")
@@ -261,7 +261,7 @@ def test_the_cut_of_tables_is_told_in_rows(workspace, tables, words):
     assert words(rows, partition_keys="store") == "4 rows in 2 mini-batches, one for each store"
 
 
-def test_a_cut_that_does_not_fit_the_datasets_is_refused_at_its_field(workspace, tables):
+def test_an_unsuitable_mini_batch_size_is_rejected_at_its_field(workspace, tables):
     files, rows = workspace.register_dataset("f", tables), workspace.register_dataset("t", tables, type="tabular")
     for datasets, settings, field in (
         ([files, rows], {}, "dataset"),
@@ -273,7 +273,7 @@ def test_a_cut_that_does_not_fit_the_datasets_is_refused_at_its_field(workspace,
         assert refused.value.field == field
 
 
-def test_a_run_scores_every_row_once_into_the_output_and_the_predictions(workspace, request_for, tables, entry_script, finish):
+def test_a_run_scores_every_row_once(workspace, request_for, tables, entry_script, finish):
     workspace.register_dataset("t", tables, type="tabular")
     script = str(entry_script("def run(mini_batch): return [f'{n}!' for n in mini_batch.sold]", "rows.py"))
     run = finish(workspace, workspace.submit(request_for(datasets=("t",), entry_script=script)).id)
@@ -286,7 +286,7 @@ def test_a_run_scores_every_row_once_into_the_output_and_the_predictions(workspa
     ]
 
 
-def test_a_run_scores_every_file_once_into_the_output_and_the_predictions(completed):
+def test_a_run_scores_every_file_once(completed):
     workspace, run = completed
     assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_done) == (RunStatus.COMPLETED, 6, 6, 3)
     lines = workspace.runs.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
@@ -295,7 +295,7 @@ def test_a_run_scores_every_file_once_into_the_output_and_the_predictions(comple
     assert [(row["File"], row["Prediction"]) for row in rows] == [(f"{i:04}.csv", "1") for i in range(6)]
 
 
-def test_a_table_of_an_earlier_version_is_made_anew(completed):
+def test_a_table_of_an_earlier_version_is_made_again(completed):
     workspace, run = completed
     path = workspace.runs.predictions(run.id).path
     by_an_earlier_version = path.rename(path.with_name("predictions-6.parquet"))
@@ -360,26 +360,26 @@ def test_a_rerun_is_a_new_run_of_the_versions_that_were_submitted(completed, csv
         ({"environment": "ghost"}, NotFound),
     ],
 )
-def test_a_request_that_can_not_be_carried_out_is_refused_before_anything_is_submitted(workspace, request_for, values, error):
+def test_an_invalid_request_is_rejected_before_submission(workspace, request_for, values, error):
     with pytest.raises(error):
         workspace.submit(request_for(**values))
     assert workspace.runs.latest() == []
 
 
 @pytest.mark.parametrize(("source", "words"), [("def run(:\n  pass", "line 1"), ("x = 1", "run")])
-def test_a_script_that_does_not_parse_or_has_no_run_is_refused(workspace, request_for, entry_script, source, words):
+def test_a_script_that_does_not_parse_or_has_no_run_is_rejected(workspace, request_for, entry_script, source, words):
     with pytest.raises(EntryScriptError, match=words):
         workspace.submit(request_for(entry_script=str(entry_script(source, "bad.py"))))
     assert workspace.runs.latest() == []
 
 
 @pytest.mark.parametrize("verb", ["get", "cancel", "resume", "logs", "output", "predictions", "failures", "environment", "provenance"])
-def test_a_run_that_is_not_there_is_said_by_its_id(workspace, verb):
+def test_an_unknown_run_is_not_found_by_its_id(workspace, verb):
     with pytest.raises(NotFound, match="run-of-nobody"):
         getattr(workspace.runs, verb)("run-of-nobody")
 
 
-def test_a_model_that_is_a_program_is_used_only_once_its_hash_is_approved(workspace, request_for, model_file, finish):
+def test_a_model_that_can_run_code_is_used_only_once_approved(workspace, request_for, model_file, finish):
     model = workspace.register_model("m", model_file)
     request = request_for(models=("m",))
     if Capability.APPROVAL in workspace.capabilities:
@@ -389,7 +389,7 @@ def test_a_model_that_is_a_program_is_used_only_once_its_hash_is_approved(worksp
     assert finish(workspace, workspace.submit(request).id).status is RunStatus.COMPLETED
 
 
-def test_an_uploaded_script_is_used_only_once_its_hash_is_approved(workspace, request_for, finish):
+def test_an_uploaded_script_is_used_only_once_approved(workspace, request_for, finish):
     script = workspace.scripts.add("mine.py", SCRIPT.encode())
     request = request_for(entry_script=script.path)
     if Capability.APPROVAL in workspace.capabilities:
@@ -407,23 +407,23 @@ def test_the_built_in_script_is_offered_first_and_needs_no_approval(workspace):
 
 
 @pytest.mark.parametrize("name", ["../evil.py", "/etc/evil.py", "script.txt", "", "a/b.py"])
-def test_an_uploaded_script_with_a_strange_name_is_refused(workspace, name):
+def test_an_uploaded_script_with_an_invalid_name_is_rejected(workspace, name):
     with pytest.raises(IntakeError):
         workspace.scripts.add(name, SCRIPT.encode())
 
 
-def test_what_is_not_registered_from_the_incoming_folder_is_removed(workspace):
+def test_files_left_in_the_staging_folder_are_removed(workspace):
     with staging_folder(workspace.home) as folder:
         (folder / "left.csv").write_text("1")
     assert not folder.exists()
 
 
-def test_a_home_that_can_not_be_written_is_out_of_reach(tmp_path):
+def test_a_home_that_cannot_be_written_is_unavailable(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(WorkspaceUnavailable, match="file"):
         open_workspace("local", tmp_path / "file" / "home")
 
 
-def test_an_unknown_workspace_is_refused_by_name(home):
+def test_an_unknown_workspace_is_rejected_by_name(home):
     with pytest.raises(SettingsError, match="moon"):
         open_workspace("moon", home)
