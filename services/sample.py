@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 MODEL = "digits-classifier"
 DATASET = "digits-batch"
 MODEL_TAGS = {"sample": "handwritten digits"}
-DATASET_DESCRIPTION = "Sample: handwritten digits, 8 × 8 grey values in one row a file. The model has not seen them."
+DATASET_DESCRIPTION = "Sample: handwritten digits, 8 × 8 gray values in one row per file, not used for training."
 _TIMEOUT_SECONDS = 300  # s; it takes about three
 
 
