@@ -240,10 +240,10 @@ class AzureWorkspace:
 
     def register_environment(self, name: str, interpreter: str) -> Environment:
         check_name("name", name)
-        made = environments.register(self._session, name, Path(interpreter).expanduser().absolute())
+        environment = environments.register(self._session, name, Path(interpreter).expanduser().absolute())
         self._cache.environments.remove(lambda other: other.name == name)
-        self._cache.environments.add(made)
-        return made
+        self._cache.environments.add(environment)
+        return environment
 
     # ---- runs -----------------------------------------------------------------------------------------------------------------------
 

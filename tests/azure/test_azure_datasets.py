@@ -187,7 +187,7 @@ def test_a_table_is_registered_in_place_without_reading_its_rows(cloud, tmp_path
     keyed = cloud.register_dataset("keyed", f"{place}/**/*.parquet", type="tabular", partition_format="{month}/part.parquet")
     text = describe(cloud.mini_batches([keyed], ParallelRunSettings(partition_keys=["month"])), ParallelRunSettings())
     assert text == "All rows, not counted yet, on 1 node; stops after the 11th failed row"
-    with pytest.raises(SettingsError, match="no type"):
+    with pytest.raises(SettingsError, match="not a type"):
         cloud.register_dataset("again", place, type="image")
 
 

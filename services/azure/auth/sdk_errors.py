@@ -37,10 +37,7 @@ _STATUSES = {
 
 def run_status(sdk_status: str) -> RunStatus:
     """The status of a run, a pipeline run or a step run as the SDK spells it; an unknown one is Running."""
-    known = _STATUSES.get(sdk_status)
-    if known is None:
-        known = RunStatus(sdk_status) if sdk_status in list(RunStatus) else RunStatus.RUNNING
-    return known
+    return _STATUSES.get(sdk_status) or (RunStatus(sdk_status) if sdk_status in list(RunStatus) else RunStatus.RUNNING)
 
 
 def parse_time(text: str | None) -> datetime | None:

@@ -31,10 +31,9 @@ def compute_targets(session: Session) -> list[ComputeTarget]:
 def datastores(session: Session) -> list[Datastore]:
     """The default one first, then by name; by `Workspace.datastores`. Raises as `Session.sdk_calls`."""
     with session.sdk_calls("The datastores can't be listed") as workspace:
-        default = workspace.get_default_datastore().name
-        stores = []
+        default, stores = workspace.get_default_datastore().name, []
         for store in workspace.datastores.values():
-            account, container = getattr(store, "account_name", None), getattr(store, "container_name", None)
-            location = " / ".join(filter(None, (account or getattr(store, "store_name", None), container)))
+            account, lake, container = (getattr(store, name, None) for name in ("account_name", "store_name", "container_name"))
+            location = " / ".join(filter(None, (account or lake, container)))
             stores.append(Datastore(store.name, store.datastore_type, location, store.name == default))
     return sorted(stores, key=lambda store: (not store.is_default, store.name))

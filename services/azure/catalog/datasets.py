@@ -146,7 +146,7 @@ class Datasets:
         datasets.check_type(type_)
         if re.match(r"(azureml|https?)://", str(path)):
             inspection, source = self._inspect_in_place(str(path), type_, partition_format, staging)
-            return self._register(name, source, inspection, str(path), staging, description, multi_line=False, uploaded=False)
+            return self._register(name, source, inspection, str(path), description, multi_line=False, uploaded=False)
         root = Path(path).expanduser().absolute()
         inspection, multi_line = datasets.inspect_dataset(root, glob, type_, partition_format, staging), False
         files = list(read_manifest(inspection.lists[-1]))
@@ -163,7 +163,7 @@ class Datasets:
             store = workspace.get_default_datastore()
             upload(base, files, store, target, staging, progress)
         uri = f"azureml://datastores/{store.name}/paths/{target}"
-        return self._register(name, (store, f"{target}/**"), inspection, uri, staging, description, multi_line=multi_line, uploaded=True)
+        return self._register(name, (store, f"{target}/**"), inspection, uri, description, multi_line=multi_line, uploaded=True)
 
     def _inspect_in_place(self, uri: str, type_: str, partition_format: str, staging: Path) -> tuple[DatasetInspection, Any]:
         """What lies at `uri`, its list written into `staging`, and the path as the SDK takes it."""
@@ -190,16 +190,7 @@ class Datasets:
         return DatasetInspection((manifest,), sha256, len(files), size or 0, "**", partition_format, table), source
 
     def _register(
-        self,
-        name: str,
-        source: Any,
-        inspection: DatasetInspection,
-        uri: str,
-        staging: Path,
-        description: str,
-        *,
-        multi_line: bool,
-        uploaded: bool,
+        self, name: str, source: Any, inspection: DatasetInspection, uri: str, description: str, *, multi_line: bool, uploaded: bool
     ) -> Dataset:
         """Register what lies at `source`, and keep its lists."""
         with self._session.sdk_calls(f"Dataset {name} was not registered", "name" if uploaded else "path") as workspace:

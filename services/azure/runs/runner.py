@@ -67,6 +67,7 @@ class Runner:
         self._session = Session(token_receiver.connection, self._set_doing)
         self._known = self._folder.pipeline_run()
         self._in_trouble = False
+        self._ended_at: datetime | None = None  # in Azure ML
         self._doing, self._progress_at = "", 0.0
 
     # ---- from start to end ----------------------------------------------------------------------------------------------------
@@ -98,7 +99,7 @@ class Runner:
         self._set_doing("")
         if outcome:
             changes = {"status": outcome.status, "error_code": outcome.error_code, "error": outcome.error, "workers": 0, "rate": None}
-            self._store.update_run(self._run_id, **changes, ended_at=self._ended_at(), heartbeat_at=utc_now())
+            self._store.update_run(self._run_id, **changes, ended_at=self._ended_at or utc_now(), heartbeat_at=utc_now())
 
     def _execute(self) -> Outcome:
         try:
@@ -159,7 +160,7 @@ class Runner:
         while True:
             sdk_status = self._with_retries("The run can't be read", self._run.get_status)
             if step is None:
-                step = self._with_retries("The run's step can't be read", self._step)
+                step = self._with_retries("The run's step can't be read", lambda: next(iter(self._run.get_steps()), None))
             step_status = self._with_retries("The run's step can't be read", step.get_status) if step else ""
             changed = self._update_status(sdk_status, step_status)
             if run_status(sdk_status).ended:
@@ -175,10 +176,6 @@ class Runner:
                 logs_at = time.monotonic() + logs_wait
             wait = MIN_POLL_SECONDS if changed else min(MAX_POLL_SECONDS, wait * 1.3)
             self._sleep(wait)
-
-    def _step(self) -> Any:
-        """The pipeline run's one step run; None before there is one."""
-        return next(iter(self._run.get_steps()), None)
 
     def _update_status(self, sdk_status: str, step_status: str) -> bool:
         """Store the run's status; returns whether it changed. The run is queued while its step is."""
@@ -217,7 +214,9 @@ class Runner:
         if status is RunStatus.CANCELED:
             return Outcome(status, None, "Canceled on request.")
         details = self._with_retries("The run can't be read", (step or self._run).get_details)
-        self._note_times(details)
+        self._ended_at = parse_time(details.get("endTimeUtc"))
+        if started_at := parse_time(details.get("startTimeUtc")):
+            self._store.update_run(self._run_id, started_at=started_at)
         if status is RunStatus.FAILED:
             return Outcome(status, *failures.reason(details, self._folder))
         if step:
@@ -275,16 +274,9 @@ class Runner:
         reused = (step.properties or {}).get("azureml.reusedpipeline")
         if not reused:
             return
-        ours = (run.id for run in self._store.runs(1000) if _pipeline_run_id(AzureRunFolder(self._home, run.id)) == reused)
+        known = ((run.id, AzureRunFolder(self._home, run.id).pipeline_run()) for run in self._store.runs(1000))
+        ours = (run_id for run_id, pipeline_run in known if pipeline_run and pipeline_run.id == reused)
         self._store.update_run(self._run_id, reused_from=next(ours, reused))
-
-    def _note_times(self, details: dict[str, Any]) -> None:
-        started_at, self._ended = parse_time(details.get("startTimeUtc")), parse_time(details.get("endTimeUtc"))
-        if started_at:
-            self._store.update_run(self._run_id, started_at=started_at)
-
-    def _ended_at(self) -> datetime:
-        return getattr(self, "_ended", None) or utc_now()
 
     # ---- retries and heartbeats ---------------------------------------------------------------------------------------
 
@@ -348,11 +340,6 @@ def _pipeline_run(workspace: Any, experiment: str, pipeline_run_id: str) -> Any:
     from azureml.pipeline.core import PipelineRun as SdkPipelineRun
 
     return SdkPipelineRun(Experiment(workspace, experiment), pipeline_run_id)
-
-
-def _pipeline_run_id(folder: AzureRunFolder) -> str:
-    known = folder.pipeline_run()
-    return known.id if known else ""
 
 
 def main() -> int:
