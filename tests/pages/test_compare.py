@@ -22,7 +22,7 @@ def ended(workspace, csv_folder, entry_script, finish):
         if not workspace.datasets():
             workspace.register_dataset("d", csv_folder(10))
         script = entry_script(SCRIPT.format(prediction=prediction), f"script_{len(workspace.runs.latest())}.py")
-        request = RunRequest((), ("d",), str(script), ParallelRunSettings(**settings), name=name)
+        request = RunRequest((), ("d",), str(script), ParallelRunSettings(**{"process_count_per_node": 1} | settings), name=name)
         return finish(workspace, workspace.submit(request).id)
 
     return run
