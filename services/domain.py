@@ -435,7 +435,7 @@ class ComputeTarget:
         return self.max_nodes is not None and self.state not in ("Failed", "Deleting", "Canceled")
 
     def describe(self) -> str:
-        nodes = "" if self.max_nodes is None else f", {self.nodes or 0} of up to {self.max_nodes} nodes there now"
+        nodes = "" if self.max_nodes is None else f", {self.nodes or 0} of at most {self.max_nodes} nodes running"
         return f"{self.type}, {self.size}{nodes}, {self.state}" if self.size else f"{self.type}{nodes}, {self.state}"
 
 

@@ -70,7 +70,7 @@ def settings_that_differ(
     changed_contents = [
         name for name, part in _CONTENTS.items() if part not in renamed and name in then and name in now and then[name] != now[name]
     ]
-    return differ + [(f"content of the {name}", then[name][:8], now[name][:8]) for name in changed_contents]
+    return differ + [(f"content of the {name.replace('beside', 'next to')}", then[name][:8], now[name][:8]) for name in changed_contents]
 
 
 def _configuration(run: Run, script: str) -> dict[str, str]:
