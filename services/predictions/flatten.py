@@ -41,6 +41,7 @@ from services.predictions.columns import (
     quoted,
     unique_names,
 )
+from services.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     import duckdb
@@ -72,8 +73,8 @@ class _Column:
     """Which list it is of, if of one: numbers in it are of one kind."""
 
 
-def flatten(table: Path, metadata: dict[str, str], unfinished: Path, whole: str = "") -> bool:
-    """Write the table again, to `unfinished`, with what its predictions hold as further columns; False where they hold nothing.
+def flatten(table: Path, metadata: dict[str, str], whole: str = "") -> None:
+    """Write the table again with what its predictions hold as further columns, where they hold any.
 
     `metadata` is the table's own; it is added to. `whole` is the column with what was printed where the table has further columns
     already: these are left out. Raises duckdb.Error.
@@ -88,7 +89,7 @@ def flatten(table: Path, metadata: dict[str, str], unfinished: Path, whole: str 
         database.execute(f"CREATE VIEW written AS SELECT {selected} FROM {parquet_file(table)}")
         source, columns = _frames(database) or _json(database) or ("FROM written" if whole else "", [])
         if not source:
-            return False
+            return
         left_out = max(0, len(columns) - MOST_COLUMNS)
         columns = columns[:MOST_COLUMNS]
         names = list(unique_names([column.name for column in columns]))
@@ -102,13 +103,13 @@ def flatten(table: Path, metadata: dict[str, str], unfinished: Path, whole: str 
             _describe_predictions(database, source, metadata)
         further = "".join(f", {_cast(column, kinds[name])} AS {quoted(name)}" for name, column in zip(names, columns, strict=True))
         notes = ", ".join(f"{name}: {literal(value)}" for name, value in metadata.items())
-        database.execute(
-            f"COPY (SELECT {', '.join(map(quoted, COLUMNS))}{further} FROM ({source})) TO {literal(str(unfinished))}"
-            f" (FORMAT parquet, COMPRESSION lz4_raw, KV_METADATA {{{notes}}})"
-        )
+        with atomic_write(table) as unfinished:
+            database.execute(
+                f"COPY (SELECT {', '.join(map(quoted, COLUMNS))}{further} FROM ({source})) TO {literal(str(unfinished))}"
+                f" (FORMAT parquet, COMPRESSION lz4_raw, KV_METADATA {{{notes}}})"
+            )
     if spill.exists():
         os.rmdir(spill)
-    return True
 
 
 # ---- where the values are --------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -131,14 +130,10 @@ def _rewrite_flat(table: Path, metadata: dict[str, str], whole_column: str) -> N
     """Put what the predictions hold into columns of their own. Where that can't be done the table stays as it was written."""
     import duckdb
 
-    unfinished = table.with_name(f"{table.name}.flat")
     try:
-        if flatten(table, metadata, unfinished, whole_column):
-            os.replace(unfinished, table)
+        flatten(table, metadata, whole_column)
     except duckdb.Error as error:
         logger.warning("The predictions were not flattened into columns: %s", error, exc_info=error)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _kind_of(type_: Any) -> Kind:
