@@ -94,9 +94,9 @@ def comparable_columns(older: Predictions, newer: Predictions) -> list[str]:
     return ["Prediction", *(name for name in newer.further_columns if name in older.further_columns)]
 
 
-def compared_column(older: Predictions, newer: Predictions, wish: str = "") -> str:
+def compared_column(older: Predictions, newer: Predictions, preferred: str = "") -> str:
     """The column whose values are compared: the one that true labels would evaluate (see evaluated_column), where both runs have it."""
-    of = evaluated_column(newer, wish)
+    of = evaluated_column(newer, preferred)
     return of if of in comparable_columns(older, newer) else "Prediction"
 
 

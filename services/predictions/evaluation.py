@@ -90,12 +90,12 @@ class NumberErrors:
     r2: float
 
 
-def evaluated_column(predictions: Predictions, wish: str = "") -> str:
-    """The column whose values are evaluated: `wish`, where there is such a column. Else of DataFrames, objects and lists the first that is
-    called as predictions are, for the prediction itself is then the whole row."""
+def evaluated_column(predictions: Predictions, preferred: str = "") -> str:
+    """The column whose values are evaluated: `preferred`, where there is such a column. Else of DataFrames, objects and lists the first
+    that is called as predictions are, for the prediction itself is then the whole row."""
     further = predictions.further_columns
-    if wish in ("Prediction", *further):
-        return wish
+    if preferred in ("Prediction", *further):
+        return preferred
     if predictions.whole_column != "Prediction":
         return "Prediction"
     by_name = {re.sub(r" \d+$", "", name).casefold(): name for name in reversed(further)}

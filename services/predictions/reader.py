@@ -9,7 +9,6 @@ DuckDB and pyarrow take 0.3 s to import, so they are imported where they are use
 from __future__ import annotations
 
 import json
-import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -23,7 +22,6 @@ from services.predictions import query_process, sorted_copies
 from services.predictions.columns import COLUMNS, NUMERIC, Kind, Status, glob_escaped, number_column, quoted
 from services.predictions.database import SECONDS_FOR_A_QUERY, connect, translated_errors
 from services.predictions.filters import (
-    EVERY_FAILURE,
     EVERY_PREDICTION,
     EVERY_ROW,
     TABLE_ORDER,
@@ -64,7 +62,6 @@ class Predictions:
         weakref.finalize(self, link.release)
         self.file = link.path
         """The file of this very table, as long as this object lives."""
-        self._info = self.file.stat()
         with translated_errors(path):
             self._databases = {"": connect(self.file, SECONDS_FOR_A_QUERY)}
             query = (
@@ -92,14 +89,6 @@ class Predictions:
     def holds(self, column: str) -> bool:
         """Whether any row has a value there."""
         return bool(self.rows(f"count({self.column_name(column)}) > 0", EVERY_ROW)[0][0])
-
-    @property
-    def is_current(self) -> bool:
-        """Whether this is still the table at `path`: neither removed nor replaced. This object answers from the old one then."""
-        try:
-            return os.path.samestat(self._info, now := self.path.stat()) and self._info.st_mtime_ns == now.st_mtime_ns
-        except OSError:
-            return False
 
     @property
     def further_columns(self) -> list[str]:
@@ -132,10 +121,6 @@ class Predictions:
             slices = [rows.slice(places[number], 1) for number in numbers]
             rows = pa.concat_tables(slices) if slices else rows
         return rows.select(list(self.columns))
-
-    def failed(self, first: int = 0, count: int = 100) -> pyarrow.Table:
-        """The items that have no prediction, with their error, as `page` gives them."""
-        return self.page(EVERY_FAILURE, first, count)
 
     def row(self, place: int, filter_: Filter = EVERY_PREDICTION, order: Order = TABLE_ORDER) -> dict[str, Any]:
         """The row at this place of what is filtered, by column; previous and next are place - 1 and + 1. Raises NotFound."""

@@ -8,6 +8,7 @@ import pytest
 
 from services.domain import RunRequest, RunStatus
 from services.errors import NotFound, SettingsError, StudioError
+from services.predictions.filters import EVERY_FAILURE
 from services.settings import ParallelRunSettings
 
 SCRIPT = """
@@ -55,8 +56,6 @@ def rerun(workspace, finish):
 
 def table(workspace, run, *columns):
     """The rows of the table of predictions, failed items too, sorted."""
-    from services.predictions.filters import EVERY_FAILURE
-
     predictions = workspace.runs.predictions(run.id)
     rows = predictions.page(count=1000).to_pylist() + predictions.page(EVERY_FAILURE, count=1000).to_pylist()
     return sorted(tuple(row[column] for column in columns) for row in rows)
@@ -87,7 +86,7 @@ def test_only_items_that_failed_or_have_no_row_are_scored_again(workspace, score
     assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_total) == (RunStatus.COMPLETED, 7, 7, 2)
     assert scored(workspace, run) == again
     assert predicted(workspace, run) == {name: "new" if name in again else "old" for name in names(*range(20))}
-    assert workspace.runs.predictions(run.id).failed().num_rows == 0
+    assert workspace.runs.predictions(run.id).page(EVERY_FAILURE).num_rows == 0
 
 
 def test_attempts_of_both_runs_are_counted_and_kept_rows_name_their_run(workspace, score, rerun, tell):

@@ -14,6 +14,7 @@ import pytest
 from services.domain import RunRequest, RunStatus
 from services.errors import SettingsError
 from services.local.run_folder import LocalRunFolder
+from services.predictions.filters import EVERY_FAILURE
 from services.settings import ParallelRunSettings
 
 ECHO = "def run(mini_batch): return mini_batch[['n', 'text']]"
@@ -97,7 +98,7 @@ def test_a_short_return_costs_its_rows(workspace, score):
     assert 0 < run.items_failed < 100
     assert run.items_succeeded + run.items_failed == ROWS
     predictions = workspace.runs.predictions(run.id)
-    assert predictions.failed(count=1).to_pylist()[0]["Error"] == "run() returned fewer rows than it got"
+    assert predictions.page(EVERY_FAILURE, count=1).to_pylist()[0]["Error"] == "run() returned fewer rows than it got"
     assert predictions.page(count=1).to_pylist()[0]["Prediction"] == "one row"
 
 
