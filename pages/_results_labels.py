@@ -39,9 +39,8 @@ def labels(view: View) -> None:
     if chosen:
         predictions = chosen_workspace().runs.predictions(view.run.id)
         if predictions.further_columns:
-            column = _evaluated_column(
-                chosen, evaluation.evaluated_column(predictions, column), ["Prediction", *predictions.further_columns]
-            )
+            names = ["Prediction", *predictions.further_columns]
+            column = _evaluated_column(chosen, evaluation.evaluated_column(predictions, column), names)
         _evaluation(view, evaluation.evaluate(predictions, label_file.labels_of(folder, chosen), column))
 
 
@@ -57,9 +56,7 @@ def _evaluated_column(labels_id: str, column: str, names: list[str]) -> str:
 
 
 def _add_labels(view: View, folder: Path) -> None:
-    st.caption(
-        "CSV or Parquet with a file name or path and its label in each row. For a large file, give its path instead of uploading it."
-    )
+    st.caption("CSV or Parquet with a file name or path and its label in each row. For a large file, give its path instead.")
     uploaded = st.file_uploader("Labels", type=["csv", "tsv", "txt", "parquet"], key="labels_upload", label_visibility="collapsed")
     path = st.text_input("Or its path on this machine", key="labels_path", placeholder="/data/labels.csv")
     if not (uploaded or path):

@@ -46,7 +46,7 @@ def welcome() -> None:
                 st.markdown(f"{icon} **{number}. {title}**")
                 st.caption(text)
     if Capability.SAMPLE in workspace.capabilities:
-        st.markdown("No model at hand? The sample has a small classifier and images of handwritten digits to score.")
+        st.markdown("No model at hand? The sample has a small classifier and files of handwritten digits to score.")
         sample_button(type="primary")
     with st.container(horizontal=True):
         st.page_link("registered_models.py", label="Register your own model", query_params={"tab": "Register a model"})
@@ -93,25 +93,13 @@ def show_attention() -> None:
     with section("Needs attention"):
         for run in failed_runs:
             run_line(run, (run.error or "This run has no active runner. It can be resumed.").partition("\n")[0])
-        badge = ("Not approved", "orange", ":material/gpp_maybe:")
+        badge, approve = ("Not approved", "orange", ":material/gpp_maybe:"), "Approve it to use it in runs."
         for model in unapproved_models[:MOST_ATTENTION]:
-            line(
-                model.reference,
-                "Approve this model to use it in runs.",
-                page="registered_models.py",
-                query={"model": model.reference},
-                badge=badge,
-            )
+            line(model.reference, approve, page="registered_models.py", query={"model": model.reference}, badge=badge)
         if len(unapproved_models) > MOST_ATTENTION:
             st.caption(f"{counted(len(unapproved_models) - MOST_ATTENTION, 'more model')} on the Models page.")
         for script in unapproved_scripts[:MOST_ATTENTION]:
-            line(
-                script.name,
-                "Approve this script to use it in runs.",
-                page="new_run.py",
-                query={"script": _workspace.script_label(script)},
-                badge=badge,
-            )
+            line(script.name, approve, page="new_run.py", query={"script": _workspace.script_label(script)}, badge=badge)
 
 
 def is_active(run: Run) -> bool:
