@@ -27,7 +27,6 @@ CLASSES = 3
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-
 _SLOWEST_FIRST = ("browser", "package", "azure", "contract", "engine", "pages")
 _SLOW_FIXTURES = {"azure", "real_command", "start_run", "run", "finish"}
 
@@ -36,9 +35,9 @@ _SLOW_FIXTURES = {"azure", "real_command", "start_run", "run", "finish"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slow folders first, so that no worker is left with a long test at the end; what `make quick` leaves out is marked slow."""
     for item in items:
-        folder, asked = item.path.parent.name, set(getattr(item, "fixturenames", ()))
+        folder, fixtures = item.path.parent.name, set(getattr(item, "fixturenames", ()))
         on_azure = "azure" in getattr(getattr(item, "callspec", None), "params", {}).values()
-        if folder in ("browser", "package", "azure", "engine") or (folder == "contract" and (on_azure or asked & _SLOW_FIXTURES)):
+        if folder in ("browser", "package", "azure", "engine") or (folder == "contract" and (on_azure or fixtures & _SLOW_FIXTURES)):
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: (*_SLOWEST_FIRST, item.path.parent.name).index(item.path.parent.name))
 
@@ -50,14 +49,16 @@ def _row(number: int) -> list[float]:
 
 @contextlib.contextmanager
 def home_in(folder: Path) -> Iterator[Path]:
-    """An empty home in the folder. Runs that still go on there in the end are ended with it."""
+    """An empty home in the folder. Runners that are still at work there at the end are killed."""
     home = folder / "home"
     home.mkdir()
-    yield home
-    for pid, words in runners():
-        if words[3].startswith(os.fsencode(home)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    try:
+        yield home
+    finally:
+        for pid, command in runners():
+            if command[3].startswith(os.fsencode(home)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def csv_folder(tmp_path: Path) -> Callable[..., Path]:
-    """`csv_folder(n)` makes a folder of `n` CSV files of one row each, `0000.csv` and so on; `csv_folder(n, "name")` calls it so."""
+    """`csv_folder(n)` makes a folder of `n` CSV files of one row each, `0000.csv` and so on; `csv_folder(n, "name")` names it."""
 
     def make(count: int, name: str = "csv") -> Path:
         folder = tmp_path / name
@@ -102,7 +103,7 @@ def csv_folder(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def entry_script(tmp_path: Path) -> Callable[..., Path]:
-    """`entry_script(source)` writes a scoring script; the source may be indented. `entry_script(source, "name.py")` calls it so."""
+    """`entry_script(source)` writes a scoring script; the source may be indented. `entry_script(source, "name.py")` names it."""
 
     def write(source: str, name: str = "script.py") -> Path:
         path = tmp_path / "scripts" / name
@@ -115,7 +116,7 @@ def entry_script(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def finish() -> Callable[..., Run]:
-    """`finish(workspace, run_id)` waits until the run has ended and returns it: the one poller. `until` waits for something else."""
+    """`finish(workspace, run_id)` waits for the run's end and returns the run; with `until`, for another condition."""
 
     def wait(workspace: Workspace, run_id: str, until: Callable[[Run], object] = lambda run: run.status.ended, seconds: float = 180) -> Run:
         began = time.monotonic()
@@ -125,7 +126,7 @@ def finish() -> Callable[..., Run]:
                 logs = "\n".join(
                     f"{name}:\n{path.read_text('utf-8', 'replace')[-2000:]}" for name, path in workspace.runs.logs(run_id).items()
                 )
-                pytest.fail(f"not so after {seconds} s: {run}\n{logs}")
+                pytest.fail(f"timed out after {seconds} s: {run}\n{logs}")
             time.sleep(min(max(waited / 20, 0.01), 0.1))
         return run
 
@@ -136,21 +137,21 @@ def runners() -> Iterator[tuple[int, list[bytes]]]:
     """The runners on this machine: number and command line, which is `python -m services.local.runner HOME RUN_ID`."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
+            command = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if words[1:2] == [b"-m"] and words[2] in (b"services.local.runner", b"services.azure.runs.runner"):
-            yield int(folder.name), words
+        if command[1:2] == [b"-m"] and command[2] in (b"services.local.runner", b"services.azure.runs.runner"):
+            yield int(folder.name), command
 
 
 def runner_pid(run_id: str) -> int | None:
     """The runner of this run; None while there is none."""
-    return next((pid for pid, words in runners() if run_id.encode() in words), None)
+    return next((pid for pid, command in runners() if run_id.encode() in command), None)
 
 
 @pytest.fixture
 def kill_runner(finish: Callable[..., Run]) -> Callable[[Workspace, str], bool]:
-    """`kill_runner(workspace, run_id)` does what `kill -9` does, and waits until the run says so. False where the run ended before."""
+    """`kill_runner(workspace, run_id)` is `kill -9`, and waits until the run is NotResponding. False where the run ended before."""
     if not Path("/proc/self/cmdline").exists():
         pytest.skip("finds the runner in /proc")
 

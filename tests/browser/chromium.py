@@ -17,7 +17,7 @@ APPLICATIONS = (
     r"C:\Program Files\Google\Chrome\Application\chrome.exe",
     r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",
 )
-ASK_PLAYWRIGHT = "from playwright.sync_api import sync_playwright as s\nwith s() as p: print(p.chromium.executable_path)"
+PLAYWRIGHTS_OWN = "from playwright.sync_api import sync_playwright as s\nwith s() as p: print(p.chromium.executable_path)"
 DOWNLOAD_SECONDS = 300
 WHAT_TO_INSTALL = """\
 The browser tests need Chromium or Google Chrome, and there is none. Install one:
@@ -36,7 +36,7 @@ def candidates() -> Iterator[str]:
     yield from NAMES
     yield from APPLICATIONS
     # In a process of its own: Playwright does not start twice in one.
-    yield subprocess.run([sys.executable, "-c", ASK_PLAYWRIGHT], capture_output=True, text=True, timeout=60, check=False).stdout.strip()
+    yield subprocess.run([sys.executable, "-c", PLAYWRIGHTS_OWN], capture_output=True, text=True, timeout=60, check=False).stdout.strip()
 
 
 def runs(path: str) -> bool:
@@ -102,7 +102,7 @@ def main() -> None:
     named = os.environ.get("CHROMIUM")
     found = executable() or (None if named else install())
     if found is None:
-        sys.exit(f"CHROMIUM is “{named}”, which is no browser that starts." if named else WHAT_TO_INSTALL)
+        sys.exit(f"CHROMIUM is “{named}”, which is not a browser that starts." if named else WHAT_TO_INSTALL)
     print(f"Browser: {found}", flush=True)
 
 

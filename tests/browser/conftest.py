@@ -32,21 +32,21 @@ def dashboard(home: Path) -> Iterator[started.Dashboard]:
 @pytest.fixture(scope="module")
 def window(chromium: Browser) -> Iterator[BrowserContext]:
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(started.A_LOADED_MACHINE_NEEDS)
+    context.set_default_timeout(started.TIMEOUT_MS)
     yield context
     context.close()
 
 
 @pytest.fixture
 def page(window: BrowserContext) -> Iterator[Page]:
-    """An empty page. What its console says is wrong fails the test."""
+    """An empty page. An error in its console, or a request to the web, fails the test."""
     opened = window.new_page()
-    complaints: list[str] = []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.on("request", lambda request: None if "127.0.0.1" in request.url or request.url.startswith(("data:", "blob:"))
-              else complaints.append(f"asked the web for {request.url}"))  # fmt: skip
+              else errors.append(f"requested {request.url}"))  # fmt: skip
     yield opened
-    for one in window.pages:
-        one.close()
+    for each in window.pages:
+        each.close()
     window.clear_cookies()
-    assert complaints == []
+    assert errors == []

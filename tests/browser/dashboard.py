@@ -20,14 +20,14 @@ from tests.browser import chromium
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = {
-    # Without these a Chromium looks for its maker's hosts on the web, and none runs as root.
+    # Without these Chromium connects to its maker's hosts, and does not run as root.
     "args": [
         "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
         "--disable-component-update", "--disable-sync",
     ],
 }  # fmt: skip
-A_LOADED_MACHINE_NEEDS = 120_000  # milliseconds, at most, for anything that a page is to show or do
-expect.set_options(timeout=A_LOADED_MACHINE_NEEDS)
+TIMEOUT_MS = 120_000  # for anything that a page shows or does: a loaded machine needs it
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 class Dashboard:
@@ -37,13 +37,13 @@ class Dashboard:
         environment = os.environ | {"BATCH_SCORING_HOME": str(home), "STREAMLIT_SERVER_HEADLESS": "true"}
         command = [sys.executable, str(ROOT / "app.py"), "--port", str(port)]
         self._process = subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        said = []
+        output = []
         for line in self._process.stdout or ():
-            said.append(line)
-            if found := re.search(r"at (http://127\.0\.0\.1:(\d+)) ", line):
-                self.url, self.port = found[1], int(found[2])
+            output.append(line)
+            if address := re.search(r"at (http://127\.0\.0\.1:(\d+)) ", line):
+                self.url, self.port = address[1], int(address[2])
                 return
-        raise AssertionError("The dashboard did not start:\n" + "".join(said))
+        raise AssertionError("The dashboard did not start:\n" + "".join(output))
 
     @property
     def pid(self) -> int:
@@ -68,11 +68,11 @@ def dashboard(home: Path) -> Iterator[Dashboard]:
 @contextmanager
 def browser() -> Iterator[Browser]:
     """A headless Chromium of its own."""
-    found = chromium.executable()
-    if found is None:
+    executable = chromium.executable()
+    if executable is None:
         raise AssertionError(chromium.WHAT_TO_INSTALL)
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=str(found), args=LAUNCH["args"])
+        opened = playwright.chromium.launch(executable_path=str(executable), args=LAUNCH["args"])
         try:
             yield opened
         finally:

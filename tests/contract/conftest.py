@@ -25,8 +25,8 @@ ECHO = """
 
 
 @dataclass
-class Said:
-    """What a command result and how it ended."""
+class Result:
+    """A command's exit code and output."""
 
     code: int
     out: str
@@ -44,13 +44,13 @@ class Said:
 
 
 @pytest.fixture
-def command(home, capsys) -> Callable[..., Said]:
+def command(home, capsys) -> Callable[..., Result]:
     """`command("runs", "--json")` in this process, on the workspace in `home`."""
 
-    def call(*arguments: object) -> Said:
+    def call(*arguments: object) -> Result:
         capsys.readouterr()
         code = main(["--home", str(home), *map(str, arguments)])
-        return Said(code, *capsys.readouterr())
+        return Result(code, *capsys.readouterr())
 
     return call
 
@@ -70,22 +70,22 @@ def started(home) -> Callable[..., subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def real_command(started) -> Callable[..., Said]:
+def real_command(started) -> Callable[..., Result]:
     """The real command, waited for."""
 
-    def call(*arguments: object) -> Said:
+    def call(*arguments: object) -> Result:
         with started(*arguments) as process:
             out, err = process.communicate(timeout=240)
-        return Said(process.returncode, out, err)
+        return Result(process.returncode, out, err)
 
     return call
 
 
 @pytest.fixture
-def run(command, csv_folder, entry_script) -> Callable[..., Said]:
+def run(command, csv_folder, entry_script) -> Callable[..., Result]:
     """`run(option, ..., script=source)`: a run of a small script over dataset `rows`, of three files unless that is registered already."""
 
-    def call(*options: object, script: str = ECHO) -> Said:
+    def call(*options: object, script: str = ECHO) -> Result:
         if not command("dataset", "list", "--json").json["datasets"]:
             assert command("dataset", "register", "rows", csv_folder(3)).code == 0
         few = ("--process-count-per-node", 1)
