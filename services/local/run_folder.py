@@ -89,12 +89,10 @@ class RunPlan:
 
     def script_arguments(self, output: Path) -> list[str]:
         """What the script finds in sys.argv: the runtime's own by their reserved names, then the side inputs, then the user's."""
-        settings = self.request.settings
+        settings = self.request.settings.resolved(tabular=bool(self.datasets[0].format))
         values = {"output": str(output)} | settings.as_dict()
         if settings.partition_keys:
             values["partition_keys"] = json.dumps(settings.partition_keys)  # as the SDK
-        else:  # a number also where a size was given, as the SDK makes of it
-            values["mini_batch_size"] = settings.units_in_a_mini_batch(tabular=bool(self.datasets[0].format))
         values.pop("environment_variables", None)
         values.pop("node_count")
         own = [text for name, value in values.items() for text in (f"--{name}", str(value))]
