@@ -43,7 +43,7 @@ def started(home: Path, port: int) -> tuple[subprocess.Popen[str], list[str]]:
     raise AssertionError("".join(said))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     dashboard, said = started(tmp_path_factory.mktemp("home"), 0)
     yield int(ADDRESS.findall(said[-1])[0])

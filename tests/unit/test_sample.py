@@ -22,12 +22,12 @@ pytestmark = pytest.mark.slow  # each trains the model in a process of its own
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def sample_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def asked(sample_home: Path) -> dict[str, Any]:
     """What a fresh process has after it asked for the sample: what was `made`, and the `modules` it loaded."""
     program = """
@@ -40,7 +40,7 @@ print(json.dumps({"made": vars(make_sample(pathlib.Path(sys.argv[1]))), "modules
     return answer
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def made(asked: dict[str, Any]) -> SampleMade:
     return SampleMade(**asked["made"])
 

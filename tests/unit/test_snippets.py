@@ -108,7 +108,7 @@ HOSTILE_GLOBS = [
 OPERATORS = [Operator.CONTAINS, Operator.STARTS, Operator.ONE_OF, Operator.FROM, Operator.TO]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hostile(tmp_path_factory):
     """Each hostile name as a column of texts and, with `n ` before it, as one of numbers."""
     rows = [
