@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.domain import FileDataset, Run, RunRequest, RunStatus
+from services.domain import Dataset, FileDataset, Run, RunRequest, RunStatus
 from services.local.run_folder import LocalRunFolder
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
@@ -132,7 +132,7 @@ def synthetic_dataset(home: Path, name: str, count: int) -> str:
         now = datetime.now(UTC)
         return FileDataset(name, version, str(home / "nowhere"), "**", True, count, 100 * count, str(folder / "manifest.jsonl"), "", now)
 
-    return Store(home).add_dataset(name, make).reference
+    return Store(home).add(Dataset, name, make).reference
 
 
 def runner_pid(run_id: str) -> int | None:

@@ -17,7 +17,7 @@ from services import formats
 from services.domain import Failure, Run, RunStatus
 from services.formats import counted
 from services.settings import TABLE, ParallelRunSettings
-from services.storage.tail import tail
+from services.storage.file_tree import tail
 from services.workspace import Capability
 from services.workspaces import chosen_workspace
 

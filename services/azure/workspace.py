@@ -50,7 +50,7 @@ from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import staging_folder
 from services.predictions.annotations import AnnotationStore
 from services.settings import ParallelRunSettings
-from services.storage.home import make_folders
+from services.storage.file_tree import make_folders
 from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store

@@ -21,7 +21,7 @@ from services.domain import Dataset, Environment, Model, Run, RunStatus
 from services.errors import EntryScriptError, SettingsError, StudioError
 from services.formats import counted
 from services.storage.atomic import atomic_write
-from services.storage.tail import tail
+from services.storage.file_tree import tail
 from services.workspace import Workspace
 
 _POLL_SECONDS = 0.2

@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 
 from services import environment_variables
 from services.domain import MiniBatch
-from services.storage.tail import last_line
+from services.storage.file_tree import last_line
 
 _FRAME = struct.Struct("<III")
 _WORKER = Path(__file__).with_name("worker.py")

@@ -46,7 +46,7 @@ from services.local.run_folder import RunPlan
 from services.predictions.annotations import AnnotationStore
 from services.settings import ParallelRunSettings
 from services.storage import file_tree
-from services.storage.home import make_folders
+from services.storage.file_tree import make_folders
 from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store
@@ -83,10 +83,10 @@ class LocalWorkspace:
     # ---- models ---------------------------------------------------------------------------------------------------------------
 
     def models(self) -> list[Model]:
-        return self._store.models()
+        return self._store.all(Model)
 
     def model(self, reference: str) -> Model:
-        return self._store.model(*parse_reference(reference, "model"))
+        return self._store.get(Model, *parse_reference(reference, "model"))
 
     def register_model(
         self, name: str, path: str | Path, *, description: str = "", tags: Mapping[str, str] | None = None, approve: bool = False
@@ -111,8 +111,8 @@ class LocalWorkspace:
 
             if approve:
                 self._store.approve(sha256)
-            added = self._store.add_model(name, move_into_place)
-        return self._store.model(name, added.version)
+            added = self._store.add(Model, name, move_into_place)
+        return self._store.get(Model, name, added.version)
 
     def approve(self, sha256: str) -> None:
         self._store.approve(sha256)
@@ -126,10 +126,10 @@ class LocalWorkspace:
     # ---- datasets -------------------------------------------------------------------------------------------------------------
 
     def datasets(self) -> list[Dataset]:
-        return self._store.datasets()
+        return self._store.all(Dataset)
 
     def dataset(self, reference: str) -> Dataset:
-        return self._store.dataset(*parse_reference(reference, "dataset"))
+        return self._store.get(Dataset, *parse_reference(reference, "dataset"))
 
     def register_dataset(
         self,
@@ -163,7 +163,7 @@ class LocalWorkspace:
                 final_root = folder / "files" if copy else root if root.is_dir() else root.parent
                 return found.dataset(name, number, final_root, folder, in_place=not copy, description=description)
 
-            return self._store.add_dataset(name, move_into_place)
+            return self._store.add(Dataset, name, move_into_place)
 
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         return list(self._manifest(dataset, first, count))
@@ -203,19 +203,19 @@ class LocalWorkspace:
     # ---- environments ---------------------------------------------------------------------------------------------------------
 
     def environments(self) -> list[Environment]:
-        return self._store.environments()
+        return self._store.all(Environment)
 
     def register_environment(self, name: str, interpreter: str) -> Environment:
         check_name("name", name)
         found = environments.environment(name, 0, environments.interpreter_at(interpreter))
-        made = self._store.add_environment(name, lambda version: replace(found, version=version))
-        return self._store.environment(name, made.version)
+        made = self._store.add(Environment, name, lambda version: replace(found, version=version))
+        return self._store.get(Environment, name, made.version)
 
     def _environment_now(self, reference: str | None) -> Environment:
         """What is installed now in the environment of that reference, or in this program's own."""
         if not reference:
             return environments.environment("", 0, sys.executable)
-        known = self._store.environment(*parse_reference(reference, "environment"))
+        known = self._store.get(Environment, *parse_reference(reference, "environment"))
         try:
             return environments.environment(known.name, known.version, known.interpreter)
         except (NotFound, IntakeError) as error:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.domain import RowKey, readable
-from services.errors import NotFound, SettingsError, WorkspaceUnavailable
+from services.errors import NotFound, SettingsError
 from services.predictions.arrays import text_array
 from services.predictions.columns import names_beside
-from services.storage.sqlite import connect
+from services.storage.sqlite import connect, translated_errors
 
 if TYPE_CHECKING:
     import pyarrow
@@ -98,16 +98,10 @@ class AnnotationStore:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(connect(self._path)) as connection:
-                if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'views'").fetchone()[0]:
-                    connection.executescript(_SCHEMA)
-                yield connection
-        except sqlite3.Error as error:
-            raise WorkspaceUnavailable(
-                f"The notes and views, {self._path}, can't be used: {error}.",
-                "Check that the folder exists, can be written and that its disk is not full.",
-            ) from error
+        with translated_errors(self._path, "The notes and views"), closing(connect(self._path)) as connection:
+            if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'views'").fetchone()[0]:
+                connection.executescript(_SCHEMA)
+            yield connection
 
 
 def with_annotations(

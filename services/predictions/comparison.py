@@ -20,15 +20,7 @@ from services.predictions.database import scratch_database, translated_errors
 from services.predictions.drift import Drift, drift_of_classes, drift_of_numbers
 from services.predictions.evaluation import evaluated_column
 from services.predictions.filters import Condition, Filter, Operator
-from services.predictions.join import (
-    copy_beside,
-    joined_by,
-    number_of,
-    remove_stale,
-    same_files_in_order,
-    text_of,
-    writing,
-)
+from services.predictions.join import copy_beside, joined_by, number_of, remove_stale, same_files_in_order, text_of, writing
 from services.predictions.reader import Predictions
 
 if TYPE_CHECKING:

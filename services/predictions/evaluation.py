@@ -18,14 +18,7 @@ from typing import TYPE_CHECKING, Any
 from services.predictions.columns import MOST_CLASSES, NUMERIC, Kind, Status, literal, names_beside, parquet_file
 from services.predictions.database import scratch_database, translated_errors
 from services.predictions.filters import Condition, Filter, Operator
-from services.predictions.join import (
-    copy_beside,
-    joined_by,
-    number_of,
-    remove_stale,
-    text_of,
-    writing,
-)
+from services.predictions.join import copy_beside, joined_by, number_of, remove_stale, text_of, writing
 from services.predictions.label_file import Labels
 from services.predictions.reader import Predictions
 

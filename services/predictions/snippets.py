@@ -12,16 +12,7 @@ from typing import Any
 
 from services.errors import SettingsError
 from services.predictions.columns import Kind, Status, literal, number_column, parquet_file, quoted
-from services.predictions.filters import (
-    TABLE_ORDER,
-    Condition,
-    Filter,
-    Operator,
-    Order,
-    TableStatistics,
-    bound_of,
-    condition_with,
-)
+from services.predictions.filters import TABLE_ORDER, Condition, Filter, Operator, Order, TableStatistics, bound_of, condition_with
 from services.predictions.reader import Predictions
 
 _GLOB_PARTS = re.compile(rb"(?s)\\(.)|\[(!?)(.[^\]]*)\]|(.)")

@@ -1,4 +1,4 @@
-"""Files and folders on this machine: what is there, in which order, how large, and the SHA-256 that a person consents to."""
+"""Files and folders on this machine: what is there, in which order, how large, how it ends, and the SHA-256 that a person consents to."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
 
-from services.errors import IntakeError, NotFound
+from services.errors import IntakeError, NotFound, WorkspaceUnavailable
 from services.file_names import is_junk, short
 
 _BY_EFFECTIVE_IDS = os.access in os.supports_effective_ids  # those that opening it goes by
@@ -127,3 +127,34 @@ def sha256_of(path: Path) -> str:
         return digest(files[0][1])
     lines = (f"{relative}\0{digest(name)}\n".encode("utf-8", "surrogatepass") for relative, name, _ in files)
     return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def make_folders(home: Path, *names: str) -> None:
+    """Make these folders below `home`, which is made too. Raises WorkspaceUnavailable."""
+    try:
+        for name in names:
+            (home / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkspaceUnavailable(
+            f"The workspace's folder, {home}, can't be made or written: {error.strerror or error}.",
+            "Choose another one by --home or BATCH_SCORING_HOME, or fix its permissions.",
+        ) from error
+
+
+def tail(path: Path, limit: int) -> tuple[str, int]:
+    """The text at the end of a file, at most `limit` bytes of it, and the file's size in bytes. Undecodable bytes are escaped.
+
+    Raises OSError.
+    """
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - limit))
+        return file.read(limit).decode("utf-8", "backslashreplace"), size
+
+
+def last_line(path: Path) -> str:
+    """The last line that says anything, at most 300 characters of it; empty where the file can't be read."""
+    with suppress(OSError):
+        lines = tail(path, 2000)[0].split("\n")
+        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+    return ""

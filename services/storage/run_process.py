@@ -19,9 +19,9 @@ from filelock import Timeout
 from services import PROJECT_ROOT, log
 from services.domain import Run, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
+from services.storage.file_tree import tail
 from services.storage.run_folder import RunFolder
 from services.storage.store import Store
-from services.storage.tail import tail
 
 logger = logging.getLogger(__name__)
 

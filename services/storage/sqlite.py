@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from services.errors import WorkspaceUnavailable
 
 BUSY_TIMEOUT_SECONDS = 20.0
 
@@ -15,3 +19,14 @@ def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> 
         return sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
     uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
     return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+@contextmanager
+def translated_errors(path: Path, what: str) -> Iterator[None]:
+    """SQLite's errors as WorkspaceUnavailable about the file at `path`; `what` is the beginning of a sentence, such as `The notes`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise WorkspaceUnavailable(
+            f"{what}, {path}, can't be used: {error}.", "Check that the folder exists, can be written and that its disk is not full."
+        ) from error

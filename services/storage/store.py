@@ -12,25 +12,15 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from services.domain import (
-    Dataset,
-    Environment,
-    Model,
-    Run,
-    RunRequest,
-    RunStatus,
-    readable,
-    reference,
-    utc_now,
-)
-from services.errors import NotFound, SettingsError, WorkspaceUnavailable
-from services.storage.serialization import from_builtins, from_json, to_json
-from services.storage.sqlite import connect
+from services.domain import Dataset, Environment, Model, Run, RunRequest, RunStatus, readable, reference, utc_now
+from services.errors import NotFound, SettingsError
+from services.storage.serialization import from_builtins, to_json
+from services.storage.sqlite import connect, translated_errors
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +49,7 @@ _RUN_COLUMNS = (
     "status", "started_at", "ended_at", "heartbeat_at", "items_total", "items_succeeded", "items_failed", "mini_batches_total",
     "mini_batches_done", "workers", "rate", "doing", "error_code", "error", "warnings", "reused_from",
 )  # fmt: skip
-_Versioned = TypeVar("_Versioned", Model, Dataset, Environment)
+_Versioned = TypeVar("_Versioned", bound=Model | Dataset | Environment)
 
 
 def _text(value: Any) -> Any:
@@ -99,18 +89,15 @@ class Store:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         """A connection in autocommit; what is one step is wrapped in BEGIN IMMEDIATE by its caller."""
-        try:
-            connection = self._open()
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
-        try:
+        with translated_errors(self.path, "The workspace's registry"), closing(self._open()) as connection:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA synchronous=NORMAL")
             yield connection
-        except sqlite3.DatabaseError as error:
-            raise self._unavailable(error) from error
-        finally:
-            connection.close()
+
+    def _execute(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        """All rows of the answer to one statement."""
+        with self._connected() as connection:
+            return connection.execute(query, values).fetchall()
 
     def _open(self) -> sqlite3.Connection:
         connection = connect(self.path)
@@ -124,27 +111,11 @@ class Store:
             return connect(self.path, immutable=True)
         return connection
 
-    def _unavailable(self, error: sqlite3.Error) -> WorkspaceUnavailable:
-        return WorkspaceUnavailable(
-            f"The workspace's registry, {self.path}, can't be used: {error}.",
-            "Check that the folder exists, can be written and that its disk is not full.",
-        )
-
     # ---- models, datasets and environments -----------------------------------------------------------------------------------
 
-    def add_model(self, name: str, make: Callable[[int], Model]) -> Model:
+    def add(self, cls: type[_Versioned], name: str, make: Callable[[int], _Versioned]) -> _Versioned:
         """Count the version up and insert what `make(version)` returns, as one step. `make` moves the files into place."""
-        return self._add("models", name, make)
-
-    def add_dataset(self, name: str, make: Callable[[int], Dataset]) -> Dataset:
-        """As `add_model`, for datasets."""
-        return self._add("datasets", name, make)
-
-    def add_environment(self, name: str, make: Callable[[int], Environment]) -> Environment:
-        """As `add_model`, for environments."""
-        return self._add("environments", name, make)
-
-    def _add(self, table: str, name: str, make: Callable[[int], _Versioned]) -> _Versioned:
+        table = f"{cls.__name__.lower()}s"
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
             other = connection.execute(f"SELECT name FROM {table} WHERE lower(name) = lower(?1) AND name <> ?1", (name,)).fetchone()
@@ -161,52 +132,30 @@ class Store:
         logger.info("Registered %s in %s", reference(name, thing.version), table)
         return thing
 
-    def models(self, name: str | None = None, version: int | None = None) -> list[Model]:
-        """Models, newest first; of one name and version where given. `approved` is as it is now."""
-        rows = self._select("models", name, version)
-        return [from_builtins(json.loads(row["value"]) | {"approved": bool(row["approved"])}, Model) for row in rows]
+    def all(self, cls: type[_Versioned], name: str | None = None, version: int | None = None) -> list[_Versioned]:
+        """The models, datasets or environments, newest first; of one name and version where given. `approved` is as it is now."""
+        approved = "EXISTS (SELECT 1 FROM approvals a WHERE a.sha256 = t.sha256)" if cls is Model else "false"
+        rows = self._execute(
+            f"SELECT value, {approved} FROM {cls.__name__}s t WHERE (?1 IS NULL OR name = ?1) AND (?2 IS NULL OR version = ?2)"
+            " ORDER BY created_at DESC, name, version DESC",
+            name,
+            version,
+        )
+        return [from_builtins(json.loads(value) | {"approved": bool(approved)}, cls) for value, approved in rows]
 
-    def datasets(self, name: str | None = None, version: int | None = None) -> list[Dataset]:
-        """Datasets, newest first; of one name and version where given."""
-        return [from_json(row["value"], Dataset) for row in self._select("datasets", name, version)]
-
-    def environments(self, name: str | None = None, version: int | None = None) -> list[Environment]:
-        """Environments, newest first; of one name and version where given."""
-        return [from_json(row["value"], Environment) for row in self._select("environments", name, version)]
-
-    def model(self, name: str, version: int | None) -> Model:
-        return self._latest(self.models(name, version), "model", name, version)
-
-    def dataset(self, name: str, version: int | None) -> Dataset:
-        return self._latest(self.datasets(name, version), "dataset", name, version)
-
-    def environment(self, name: str, version: int | None) -> Environment:
-        return self._latest(self.environments(name, version), "environment", name, version)
-
-    @staticmethod
-    def _latest(things: list[_Versioned], noun: str, name: str, version: int | None) -> _Versioned:
-        if not things:
-            wanted = name if version is None else reference(name, version)
-            raise NotFound(f"There is no {noun} called “{wanted}”.", f"The {noun} list shows what is registered.")
-        return max(things, key=lambda thing: thing.version)
-
-    def _select(self, table: str, name: str | None, version: int | None) -> list[sqlite3.Row]:
-        approved = ", EXISTS (SELECT 1 FROM approvals a WHERE a.sha256 = t.sha256) AS approved" if table == "models" else ""
-        with self._connected() as connection:
-            return connection.execute(
-                f"SELECT t.value{approved} FROM {table} t WHERE (?1 IS NULL OR name = ?1) AND (?2 IS NULL OR version = ?2)"
-                " ORDER BY created_at DESC, name, version DESC",
-                (name, version),
-            ).fetchall()
+    def get(self, cls: type[_Versioned], name: str, version: int | None) -> _Versioned:
+        """One of them: the latest version where none is given. Raises NotFound."""
+        if found := self.all(cls, name, version):
+            return max(found, key=lambda thing: thing.version)
+        noun, wanted = cls.__name__.lower(), name if version is None else reference(name, version)
+        raise NotFound(f"There is no {noun} called “{wanted}”.", f"The {noun} list shows what is registered.")
 
     def approve(self, sha256: str) -> None:
-        with self._connected() as connection:
-            connection.execute("INSERT OR IGNORE INTO approvals VALUES (?, ?)", (sha256, _text(utc_now())))
+        self._execute("INSERT OR IGNORE INTO approvals VALUES (?, ?)", sha256, _text(utc_now()))
         logger.info("Approved %s", sha256)
 
     def approved(self, sha256: str) -> bool:
-        with self._connected() as connection:
-            return connection.execute("SELECT 1 FROM approvals WHERE sha256 = ?", (sha256,)).fetchone() is not None
+        return bool(self._execute("SELECT 1 FROM approvals WHERE sha256 = ?", sha256))
 
     # ---- runs ----------------------------------------------------------------------------------------------------------------
 
@@ -235,58 +184,45 @@ class Store:
         """Write what the run's own process knows. Names are `Run`'s."""
         assert columns.keys() <= set(_RUN_COLUMNS), columns
         assignments = ", ".join(f"{name} = ?" for name in columns)
-        with self._connected() as connection:
-            connection.execute(f"UPDATE runs SET {assignments} WHERE id = ?", (*map(_text, columns.values()), run_id))
+        self._execute(f"UPDATE runs SET {assignments} WHERE id = ?", *map(_text, columns.values()), run_id)
         if columns.get("ended_at"):
             logger.info("%s ended: %s %s", run_id, columns.get("status", ""), columns.get("error_code") or "")
 
     def request_cancel(self, run_id: str) -> None:
-        with self._connected() as connection:
-            connection.execute("UPDATE runs SET cancel_requested = 1 WHERE id = ?", (run_id,))
+        self._execute("UPDATE runs SET cancel_requested = 1 WHERE id = ?", run_id)
         logger.info("Cancel of %s requested", run_id)
 
     def clear_cancel(self, run_id: str) -> None:
-        with self._connected() as connection:
-            connection.execute("UPDATE runs SET cancel_requested = 0 WHERE id = ?", (run_id,))
+        self._execute("UPDATE runs SET cancel_requested = 0 WHERE id = ?", run_id)
 
     def cancel_requested(self, run_id: str) -> bool:
-        with self._connected() as connection:
-            row = connection.execute("SELECT cancel_requested FROM runs WHERE id = ?", (run_id,)).fetchone()
-            return bool(row and row[0])
+        return bool(self._execute("SELECT 1 FROM runs WHERE id = ? AND cancel_requested", run_id))
 
     def run(self, run_id: str) -> Run:
         """One run. Raises NotFound."""
-        with self._connected() as connection:
-            row = connection.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
-        if row is None:
-            raise NotFound(f"There is no run “{run_id}”.", "The runs list shows what there is.")
-        return self._run(row)
+        if rows := self._execute("SELECT * FROM runs WHERE id = ?", run_id):
+            return self._run(rows[0])
+        raise NotFound(f"There is no run “{run_id}”.", "The runs list shows what there is.")
 
     def runs(self, limit: int) -> list[Run]:
         """The newest runs first."""
-        with self._connected() as connection:
-            rows = connection.execute("SELECT * FROM runs ORDER BY submitted_at DESC, id DESC LIMIT ?", (limit,)).fetchall()
-        return [self._run(row) for row in rows]
+        return [self._run(row) for row in self._execute("SELECT * FROM runs ORDER BY submitted_at DESC, id DESC LIMIT ?", limit)]
 
     def last_completed(self, request: RunRequest) -> Run | None:
         """The newest completed run of the same script over the same datasets, by their names."""
         query = "SELECT * FROM runs WHERE subject = ? AND status = ? ORDER BY submitted_at DESC, id DESC LIMIT 1"
-        with self._connected() as connection:
-            row = connection.execute(query, (_subject(request), RunStatus.COMPLETED)).fetchone()
-        return self._run(row) if row else None
+        return next((self._run(row) for row in self._execute(query, _subject(request), RunStatus.COMPLETED)), None)
 
     def completed_with(self, reuse_key: str | None) -> list[Run]:
         """The completed runs that have this key, those that were scored before those that were reused, the newest first."""
         query = "SELECT * FROM runs WHERE reuse_key = ? AND status = ? ORDER BY reused_from IS NOT NULL, submitted_at DESC, id DESC"
-        with self._connected() as connection:
-            return [self._run(row) for row in connection.execute(query, (reuse_key, RunStatus.COMPLETED))]
+        return [self._run(row) for row in self._execute(query, reuse_key, RunStatus.COMPLETED)]
 
     def unended_runs(self) -> list[Run]:
         """The runs that have not ended, the oldest first."""
         marks = [status.value for status in RunStatus if status.ended]
-        with self._connected() as connection:
-            query = f"SELECT * FROM runs WHERE status NOT IN ({', '.join('?' * len(marks))}) ORDER BY submitted_at, id"
-            return [self._run(row) for row in connection.execute(query, marks)]
+        query = f"SELECT * FROM runs WHERE status NOT IN ({', '.join('?' * len(marks))}) ORDER BY submitted_at, id"
+        return [self._run(row) for row in self._execute(query, *marks)]
 
     @staticmethod
     def _run(row: sqlite3.Row) -> Run:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.azure.runs import run_folder as azure_run_folder
-from services.domain import Environment, FileDataset, Model, PipelineRun, RunRequest, RunStatus, TabularDataset
+from services.domain import Dataset, Environment, FileDataset, Model, PipelineRun, RunRequest, RunStatus, TabularDataset
 from services.errors import SettingsError
 from services.local.run_folder import PlannedDataset, PlannedModel, RunPlan
 from services.settings import ParallelRunSettings
@@ -127,9 +127,9 @@ def test_a_registry_of_version_0_1_is_read(tmp_path: Path):
             "INSERT INTO runs (id, request, status, submitted_at) VALUES ('r', ?, 'Completed', ?)", (REQUEST_0_1, MOMENT.isoformat())
         )
     connection.close()
-    assert store.models() == [MODEL]
-    assert store.datasets() == [FILES, TABLE]
-    assert store.environments() == [ENVIRONMENT]
+    assert store.all(Model) == [MODEL]
+    assert store.all(Dataset) == [FILES, TABLE]
+    assert store.all(Environment) == [ENVIRONMENT]
     run = store.run("r")
     assert (run.request, run.status, run.submitted_at, run.warnings, run.workers) == (REQUEST, RunStatus.COMPLETED, MOMENT, (), 0)
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from services.domain import Model, RunRequest, RunStatus, utc_now
+from services.domain import Environment, Model, RunRequest, RunStatus, utc_now
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.storage.journal import Attempt, AttemptStatus, Journal
 from services.storage.serialization import to_json
@@ -19,8 +19,8 @@ def store(tmp_path):
 
 
 def add_model(store, name="m", sha256="abc"):
-    return store.add_model(
-        name, lambda version: Model(name, version, f"/{version}", 1, sha256, "pickle", utc_now(), imports=("os.system",))
+    return store.add(
+        Model, name, lambda version: Model(name, version, f"/{version}", 1, sha256, "pickle", utc_now(), imports=("os.system",))
     )
 
 
@@ -39,15 +39,15 @@ def test_a_failed_registration_takes_no_version(store):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        store.add_model("m", fail)
+        store.add(Model, "m", fail)
     assert add_model(store).version == 1
 
 
 def test_a_name_without_a_version_means_the_latest(store):
     add_model(store)
     add_model(store)
-    assert store.model("m", None).version == 2
-    assert store.model("m", 1).version == 1
+    assert store.get(Model, "m", None).version == 2
+    assert store.get(Model, "m", 1).version == 1
 
 
 def test_two_names_that_differ_in_case_only_are_refused(store):
@@ -58,7 +58,7 @@ def test_two_names_that_differ_in_case_only_are_refused(store):
 
 def test_what_is_not_there_is_said_by_name(store):
     with pytest.raises(NotFound, match="ghost:7"):
-        store.model("ghost", 7)
+        store.get(Model, "ghost", 7)
     with pytest.raises(NotFound, match="run-x"):
         store.run("run-x")
 
@@ -67,7 +67,7 @@ def test_an_approval_is_of_the_content_not_of_the_name(store):
     add_model(store, "m", "aaa")
     add_model(store, "n", "bbb")
     store.approve("aaa")
-    assert {model.name: model.approved for model in store.models()} == {"m": True, "n": False}
+    assert {model.name: model.approved for model in store.all(Model)} == {"m": True, "n": False}
 
 
 def test_the_same_submission_makes_one_run(store):
@@ -167,7 +167,7 @@ def test_a_registry_of_an_earlier_version_is_migrated(tmp_path):
     first_version.close()
     store = Store(tmp_path)
     assert [run.id for run in store.runs(10)] == ["run-1"]
-    assert store.environments() == []
+    assert store.all(Environment) == []
     assert [run.id for run in Store(tmp_path).runs(10)] == ["run-1"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.storage.tail import last_line, tail
+from services.storage.file_tree import last_line, tail
 
 
 def test_a_short_file_is_read_whole(tmp_path: Path):
