@@ -1,4 +1,4 @@
-"""The Azure ML half of Connection: choose a workspace, sign in, check it."""
+"""The Azure ML half of Connection: choose a workspace, sign in, check it; and the strip in the sidebar of every page."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 import streamlit as st
 
 from pages import _errors, _tables, _workspace
-from pages._connection_strip import REFRESH_SECONDS
-from pages._text import displayable, escape
+from pages._text import ago, displayable, escape, truncate
 from services.connection import Connection, SignIn
+from services.domain import ConnectionState
 from services.errors import SettingsError, StudioError
 from services.workspace import RemoteWorkspace
 from services.workspaces import choose_workspace, suggested_connection
 
+REFRESH_SECONDS = 0.7  # while it signs in or lists
 CONFIG_FIELDS = ("subscription_id", "resource_group", "workspace_name")
 FIELDS = {
     SignIn.INTERACTIVE: ("tenant_id",),
@@ -172,3 +173,43 @@ def connect() -> None:
         return
     state["azure-secret-number"] = number + 1  # the field is empty again
     _workspace.forget_choices()
+
+
+# ---- the sidebar ---------------------------------------------------------------------------------------------------------------------
+
+
+def show_strip(remote: RemoteWorkspace) -> None:
+    """The workspace's name, whether it is signed in, and the age of its lists."""
+    state = remote.state()
+    busy = state.opening or state.listing
+    st.fragment(_strip, run_every=REFRESH_SECONDS if busy else None)(remote, state)
+
+
+def _strip(remote: RemoteWorkspace, before: ConnectionState) -> None:
+    """Redraws the whole page only when something changed, so as not to interrupt clicks."""
+    state = remote.state()
+    changed = (state.changes, state.is_open, state.error) != (before.changes, before.is_open, before.error)
+    if changed and not (state.opening or state.listing):
+        st.rerun()
+    with st.container(border=True, gap="xsmall", key="connection-strip"):
+        st.badge("Azure ML", icon=":material/cloud:", color="blue")
+        st.text(displayable(remote.location.rpartition(" / ")[2]))
+        if state.opening:
+            st.caption(":material/hourglass_top: Signing in…")
+        elif state.error:
+            message = state.error.message.replace(remote.location, remote.location.rpartition(" / ")[2])
+            st.caption(f":material/error: {escape(truncate(message, 120))}")
+        elif not state.is_open:
+            st.caption(":material/lock: Not signed in")
+        if state.message:
+            st.info(escape(state.message))
+        if state.listing and not state.opening:
+            st.caption(":material/sync: Loading lists…")
+        elif state.listed_at:
+            st.caption(f"Lists as of {ago(state.listed_at)}")
+        if not (state.opening or state.listing):
+            if state.is_open and st.button("Refresh", key="refresh-lists", icon=":material/refresh:", type="tertiary"):
+                remote.refresh()
+                st.rerun()
+            if not state.is_open:
+                st.page_link("connection.py", label="Sign in", icon=":material/login:")

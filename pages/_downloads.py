@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from pages import _errors, _joined_table
+from pages import _errors, _workspace
 from services.errors import NotFound, StudioError
 from services.workspaces import chosen_workspace
 
@@ -56,7 +56,7 @@ def predictions(request: Request) -> Response:
 
         workspace = chosen_workspace()
         run = workspace.runs.get(query.get("run", ""))
-        table = _joined_table.joined_table(run.id, query.get("beside", ""))
+        table = _workspace.joined_table(run.id, query.get("beside", ""))
         chosen, order = Filter.from_text(query.get("filter", "")), Order.from_text(query.get("sort", ""))
         columns = tuple(table.columns) if query.get("columns") == "all" else tuple(exports.shown_columns(table))
         annotations = workspace.annotations.annotations(run.id)

@@ -1,18 +1,26 @@
-"""The form that registers a model or a dataset: once, however often its button is clicked."""
+"""What a click starts is done once, however often a button is clicked: registering a model or a dataset, submitting a run."""
 
 from __future__ import annotations
 
 import threading
+import time
+import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages import _errors
 from pages._text import escape
+from services.domain import Run, RunRequest
 from services.errors import StudioError
 from services.file_names import proposed_name
+from services.workspace import RemoteWorkspace, Workspace
+from services.workspaces import chosen_workspace
+
+DOUBLE_CLICK = 2.0  # seconds
 
 
 @dataclass
@@ -40,6 +48,23 @@ class Form:
         """Propose a name from what was chosen, for an empty `name` field."""
         self.proposed = proposed_name(file_name)
 
+    def proposing(self, widget: str) -> dict[str, Any]:
+        """The options of a widget (a path, an upload, the upload of a folder) from whose value a name is proposed."""
+        key = self.key(widget)
+
+        def propose() -> None:
+            match st.session_state[key]:
+                case None | "" | []:
+                    pass
+                case str(path):
+                    self.propose(path)
+                case [first, *_]:
+                    self.propose(first.name.split("/")[0] + "/")
+                case upload:
+                    self.propose(upload.name)
+
+        return {"key": key, "on_change": propose}
+
     def ask_name(self) -> str:
         """The field `name`; returns its value, or the proposal. That is a placeholder: filled in, it would replace what a person has typed
         meanwhile, of which the server learns later."""
@@ -47,29 +72,37 @@ class Form:
         name = st.text_input("Name", key=self.key("name"), on_change="ignore", placeholder=self.proposed, help=help_text)
         return name.strip() or self.proposed
 
-    def submit(
-        self, label: str, activity: str, work: Callable[[], str], *, key: str = "submit", progress: Callable[[], str] | None = None
-    ) -> None:
-        """The button and, when it is pressed, the work, which returns the reference of what it registered. `progress` describes it."""
-        number = self.number
-        pressed = st.button(label, key=self.key(key), type="primary", icon=":material/add:")
+    def ask_description(self) -> str:
+        text = st.text_input("Description", key=self.key("description"), on_change="ignore", placeholder="optional")
+        return text.strip()
+
+    def submit(self, label: str, activity: str, work: Callable[[], str], fields: Mapping[str, DeltaGenerator]) -> None:
+        """The button and, when it is pressed, the work, which returns the reference of what it registered. A remote workspace says how far
+        it is. The error of the last attempt is shown at its field, one without at `path`.
+
+        It stays until the next attempt: if it vanished by itself, the button would move from under the pointer.
+        """
+        number, remote = self.number, chosen_workspace().remote
+        pressed = st.button(label, key=self.key("submit"), type="primary", icon=":material/add:")
         if pressed or self.lock.locked():
             with st.spinner(activity, show_time=True):
                 due = number if pressed else -1
-                if progress is None:
-                    self.once(due, work)
+                if remote:
+                    self._once_with_progress(due, work, remote)
                 else:
-                    self._once_with_progress(due, work, progress)
+                    self.once(due, work)
         if self.registered:
             st.rerun()
+        if self.error:
+            _errors.show(self.error, fields.get(getattr(self.error, "field", ""), fields["path"]))
 
-    def _once_with_progress(self, number: int, work: Callable[[], str], progress: Callable[[], str]) -> None:
+    def _once_with_progress(self, number: int, work: Callable[[], str], remote: RemoteWorkspace) -> None:
         """The work in a thread of its own, while this one shows its progress."""
         worker = threading.Thread(target=self.once, args=(number, work))
         worker.start()
         place = st.empty()
         while worker.is_alive():
-            place.caption(escape(progress()))
+            place.caption(escape(remote.state().message))
             worker.join(0.3)
 
     def once(self, number: int, work: Callable[[], str]) -> None:
@@ -90,16 +123,47 @@ class Form:
             st.toast(f"Registered **{escape(self.registered)}**", icon=":material/check_circle:")
             self.registered = ""
 
-    def show_error(self, fields: Mapping[str, DeltaGenerator], otherwise: DeltaGenerator) -> None:
-        """The error of the last attempt, at its field where it has one.
-
-        It stays until the next attempt: if it vanished by itself, the button would move from under the pointer.
-        """
-        if self.error:
-            _errors.show(self.error, fields.get(getattr(self.error, "field", ""), otherwise))
-
 
 def form_called(name: str) -> Form:
     """This session's form of that name."""
     form: Form = st.session_state.setdefault(f"form-{name}", Form(name))
     return form
+
+
+@dataclass
+class Submission:
+    """The last submission of this session.
+
+    A double click runs the page twice in overlapping threads, and the end of one may swallow the other's click. So the same request
+    within seconds is the same submission, and the page goes to its run whether or not it saw the click. One object, because Streamlit
+    may interrupt a run where it writes to the session state, but not where it changes an attribute.
+    """
+
+    request: str = ""
+    id: str = ""
+    at: float = float("-inf")
+    run_id: str = ""
+
+    @property
+    def is_recent(self) -> bool:
+        return time.monotonic() - self.at < DOUBLE_CLICK
+
+    def submit(self, workspace: Workspace, request: RunRequest) -> Run:
+        """Raises as `Workspace.submit` does."""
+        request_text = repr(replace(request, submission_id=""))
+        return self.once(request_text, lambda submission_id: workspace.submit(replace(request, submission_id=submission_id)))
+
+    def once(self, request: str, submit: Callable[[str], Run]) -> Run:
+        """The run that `submit` returns for a submission id, which is the same for the same request within seconds."""
+        if request != self.request or not self.is_recent:
+            self.request, self.id, self.run_id = request, uuid.uuid4().hex, ""
+        self.at = time.monotonic()
+        run = submit(self.id)
+        self.at, self.run_id = time.monotonic(), run.id
+        return run
+
+
+def last_submission() -> Submission:
+    """This session's."""
+    submission: Submission = st.session_state.setdefault("submission", Submission())
+    return submission

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _errors, _format, _layout, _tables
-from pages._submission import last_submission
-from pages._text import displayable, escape, truncate
+from pages import _errors, _layout, _tables
+from pages._forms import last_submission
+from pages._text import ago, displayable, escape, truncate
 from services.domain import WEEK_DAYS, Frequency, PipelineRun, PublishedPipeline, Recurrence, Run, RunStatus, Schedule, utc_now
 from services.settings import TABLE
 from services.workspace import PipelineService
@@ -65,7 +65,7 @@ def age_and_refresh() -> DeltaGenerator:
 
 
 def show_age(age: DeltaGenerator) -> None:
-    age.caption(f"As of {_format.ago(min(at for at, _ in st.session_state.pipeline_lists.values()))}")
+    age.caption(f"As of {ago(min(at for at, _ in st.session_state.pipeline_lists.values()))}")
 
 
 def forget_lists() -> None:

@@ -1,8 +1,14 @@
-"""Text from outside (file names, labels, messages), made safe to show."""
+"""Text to show: what comes from outside (file names, labels, messages) made safe, moments in the time zone of the browser."""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import streamlit as st
+
+from services.domain import utc_now
 
 _INVISIBLE = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]|\r(?!\n)"
 """Control characters, direction marks, characters of no width; not the joiners of emoji and of Arabic."""
@@ -35,3 +41,22 @@ def escape(text: str) -> str:
 def truncate(text: str, length: int) -> str:
     """At most `length` characters, the last an ellipsis where some are left out."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def ago(moment: datetime) -> str:
+    """`just now`, `5 min ago`, `3 h ago`; the date once that is more than a day."""
+    seconds = (utc_now() - moment).total_seconds()
+    if seconds >= 86400:
+        return local_time(moment)
+    if seconds < 60:
+        return "just now"
+    return f"{int(seconds // 60)} min ago" if seconds < 3600 else f"{int(seconds // 3600)} h ago"
+
+
+def local_time(moment: datetime) -> str:
+    """`2026-03-01 14:05`."""
+    try:
+        zone = ZoneInfo(st.context.timezone) if st.context.timezone else None
+    except (ZoneInfoNotFoundError, ValueError):
+        zone = None
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M}"

@@ -1,16 +1,19 @@
-"""What several pages show of the workspace, and how its models, datasets and scripts are chosen."""
+"""What several pages show of the workspace, and how its models, datasets and scripts are chosen, a run's predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
 
-from pages import _tables
+from pages import _layout, _tables
 from pages._text import escape
 from services.domain import Dataset, EntryScript, Model, Run
 from services.workspaces import chosen_workspace
+
+if TYPE_CHECKING:
+    from services.predictions.reader import Predictions
 
 _Versioned = TypeVar("_Versioned", Model, Dataset)
 
@@ -60,11 +63,27 @@ def script_label(script: EntryScript) -> str:
     return script.name if script.origin == "built-in" else f"{script.name} · {script.sha256[:8]}"
 
 
-def warn_if_gone(key: str, values: Sequence[str]) -> None:
-    """Warn that what the URL names does not exist, before the widget `key` drops it."""
-    value = st.query_params.get(key, "")
-    if ":" in value and value not in values:
-        st.warning(escape(f"“{value[:200]}” no longer exists."), icon=":material/link_off:")
+def choose_version(key: str, versions: list[_Versioned], show_table: Callable[[list[_Versioned], int], None]) -> _Versioned:
+    """One of all versions of all models or datasets, by the widget `key`. Above it, `show_table` gets the latest versions and the position
+    of the chosen one's name."""
+    table_place, references = st.container(), [version.reference for version in versions]
+    in_url = st.query_params.get(key, "")
+    if ":" in in_url and in_url not in references:  # the widget drops it
+        st.warning(escape(f"“{in_url[:200]}” no longer exists."), icon=":material/link_off:")
+    chosen = st.selectbox(f"{key.capitalize()} and version", references, key=key, bind="query-params", width=420)
+    version, latest = versions[references.index(chosen)], latest_versions(versions)
+    with table_place:
+        show_table(latest, [other.name for other in latest].index(version.name))
+    return version
+
+
+def ask_approval(warning: str, sha256: str, label: str, **options: Any) -> None:
+    """The consent that lets runs execute this content. The button's key names it: a click approves only what was shown with it."""
+    st.warning(f"{warning} Approve it only if you trust its source.", icon=":material/gpp_maybe:")
+    _layout.labelled("SHA-256 of the approved content", sha256)
+    if st.button(label, key=f"approve-{sha256}", icon=":material/verified_user:", **options):
+        chosen_workspace().approve(sha256)
+        st.rerun()
 
 
 def show_self_check(checks: Sequence[tuple[str, bool, str]]) -> None:
@@ -84,3 +103,22 @@ def show_self_check(checks: Sequence[tuple[str, bool, str]]) -> None:
         alt="The checks of this workspace",
         column_config={name: st.column_config.TextColumn(width=width) for name, width in widths.items()},
     )
+
+
+def joined_table(run_id: str, joined: str) -> Predictions:
+    """The predictions of a run; `joined` adds true labels (`labels:ID`, `labels:ID:COLUMN`) or another run's predictions (`run:ID`,
+    `run:ID:COLUMN`)."""
+    workspace = chosen_workspace()
+    table = workspace.runs.predictions(run_id)
+    what, id_, column = (*joined.split(":", 2), "", "")[:3]
+    if what not in ("labels", "run"):
+        return table
+    from services.predictions.open_tables import open_predictions
+
+    if what == "labels":
+        from services.predictions import evaluation, label_file
+
+        return open_predictions(evaluation.evaluate(table, label_file.labels_of(table.path.parent, id_), column).path)
+    from services.predictions import comparison
+
+    return open_predictions(comparison.compare(workspace.runs.predictions(id_), table, id_, column).path)

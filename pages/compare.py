@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages import _errors, _format, _layout, _results_view, _tables
-from pages._text import displayable, escape, truncate
+from pages import _errors, _layout, _results_view, _tables
+from pages._text import displayable, escape, local_time, truncate
 from services.domain import Run
 from services.predictions.filters import Filter
 from services.workspaces import chosen_workspace
@@ -25,7 +25,7 @@ workspace = chosen_workspace()
 
 
 def label(run: Run) -> str:
-    return displayable(f"{truncate(' '.join(run.title.split()), 80)} · {_format.local_time(run.submitted_at)} · {run.id[-6:]}")
+    return displayable(f"{truncate(' '.join(run.title.split()), 80)} · {local_time(run.submitted_at)} · {run.id[-6:]}")
 
 
 def choose(label_text: str, name: str, runs: dict[str, Run], default: str) -> Run:

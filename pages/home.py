@@ -9,8 +9,8 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _format, _layout, _workspace
-from pages._text import escape, truncate
+from pages import _layout, _workspace
+from pages._text import ago, escape, truncate
 from services import formats
 from services.domain import Run, RunStatus, utc_now
 from services.formats import counted
@@ -132,7 +132,7 @@ def show_latest() -> None:
         for run in ended:
             scored = f"{counted(run.items_succeeded, 'item')} scored" if run.items_succeeded else "no items scored"
             failed = f" · {run.items_failed:,} failed" if run.items_failed else ""
-            run_line(run, f"{scored}{failed} · {_format.ago(run.submitted_at)}", "results.py")
+            run_line(run, f"{scored}{failed} · {ago(run.submitted_at)}", "results.py")
 
 
 workspace = chosen_workspace()

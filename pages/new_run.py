@@ -11,20 +11,23 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _compute_options, _errors, _format, _layout, _workspace
-from pages._submission import last_submission
-from pages._text import displayable, escape
+from pages import _errors, _layout, _workspace
+from pages._forms import last_submission
+from pages._text import displayable, escape, local_time, truncate
 from services import PROGRAM
-from services.domain import RunRequest
+from services.domain import Environment, RunRequest
 from services.errors import SettingsError, StudioError
+from services.file_names import safe_relative_path
 from services.formats import counted
+from services.intake import uploads
+from services.intake.staging import staging_folder
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.mini_batch_plan import describe
-from services.workspace import Capability
+from services.workspace import Capability, RemoteWorkspace
 from services.workspaces import chosen_workspace
 
 NO_MODEL = "No model"
-OWN = "this program's own"
+OWN, MADE_FOR_IT = "this program's own", "made for the run"
 LABELS = {"model": "Model", "dataset": "Dataset", "entry_script": "Scoring script", "arguments": "Arguments"} | {
     name: row.label for name, row in TABLE.items()
 }
@@ -60,15 +63,6 @@ def choose(label: str, options: list[str], key: str) -> str | None:
     if value and value not in options:
         st.warning(escape(f"“{value[:200]}” no longer exists. Choose another."), icon=":material/link_off:")
     return st.selectbox(label, options, key=key, bind="query-params", label_visibility="collapsed")
-
-
-def ask_approval(noun: str, warning: str, sha256: str) -> None:
-    """Warn what using this means; name the content by its full SHA-256."""
-    st.warning(f"{warning} Approve it only if you trust its source.", icon=":material/gpp_maybe:")
-    _layout.labelled("SHA-256 of the approved content", sha256)
-    if st.button(f"Approve this {noun}", icon=":material/verified_user:", key=f"approve-{sha256}"):
-        workspace.approve(sha256)
-        st.rerun()
 
 
 def store_script(uploader: str) -> None:
@@ -120,6 +114,43 @@ def settings_side_by_side(names: list[str]) -> dict[str, Any]:
     return values
 
 
+def choose_compute_target(remote: RemoteWorkspace) -> str | None:
+    """A usable compute target. Errors of the field `compute_target` go below it."""
+    targets = {target.name: target for target in remote.compute_targets() if target.usable}
+    help_text = "The cluster that executes the run, on as many nodes as Node count says."
+    chosen = st.selectbox(
+        "Compute target", list(targets), key="compute_target", help=help_text, bind="query-params", placeholder="no clusters found",
+    )  # fmt: skip
+    if chosen:
+        st.caption(escape(targets[chosen].describe()))
+    fields["compute_target"] = st.container(gap="xsmall")
+    return chosen
+
+
+def show_environment(remote: RemoteWorkspace, chosen: Environment | None) -> None:
+    """The interpreter and packages of the run; and a way to register others."""
+    environment = chosen or remote.default_environment()
+    pins = ", ".join(f"{name} {number}".strip() for name, number in environment.packages.items()) or "the packages of its image"
+    python = f"Python {environment.python_version}" if environment.python_version else environment.interpreter
+    st.caption(escape(f"{python} with {truncate(pins, 400)}"))
+    with st.popover("From a conda file", icon=":material/upload:"):
+        name = st.text_input("Name", key="environment_name", placeholder="batch-env", on_change="ignore")
+        upload = st.file_uploader("Conda file", type=["yml", "yaml"], key="environment_file", on_change="ignore")
+        if st.button("Register environment", key="register-environment", icon=":material/add:"):
+            if upload is None:
+                st.error("Choose a conda file first.")
+                return
+            try:
+                with st.spinner("Registering…"), staging_folder(remote.home) as folder:
+                    uploads.store_uploads([(upload.name, upload)], folder)
+                    registered = remote.register_environment(name.strip(), str(folder / safe_relative_path(upload.name)))
+            except StudioError as error:
+                _errors.show(error)
+            else:
+                st.toast(f"Registered **{escape(str(registered))}**. Choose it above.", icon=":material/check_circle:")
+                st.rerun()
+
+
 def open_like(run_id: str) -> None:
     """Open this page again with the request of a run. To be called before the widgets are drawn."""
     request = workspace.runs.get(run_id).request
@@ -144,12 +175,11 @@ with section(1, "Model", "model"):
         st.page_link("registered_models.py", label=label, icon=":material/arrow_forward:", query_params={"tab": label})
     model = models.get(choose("Model", [*models, NO_MODEL], "model") or NO_MODEL)
     if model:
-        st.caption(escape(f"{model.kind} · registered {_format.local_time(model.created_at)}"))
+        st.caption(escape(f"{model.kind} · registered {local_time(model.created_at)}"))
     if model and not model.usable and Capability.APPROVAL in workspace.capabilities:
         imports = f" It imports {'' if model.scanned_whole else 'at least '}{', '.join(model.imports[:20])}." if model.imports else ""
-        ask_approval(
-            "model", escape(f"{model} ({model.kind}) can run code: a run executes it with your permissions.{imports}"), model.sha256
-        )
+        warning = f"{model} ({model.kind}) can run code: a run executes it with your permissions.{imports}"
+        _workspace.ask_approval(escape(warning), model.sha256, "Approve this model")
 
 datasets = {dataset.reference: dataset for dataset in workspace.datasets()}
 with section(2, "Dataset", "dataset"):
@@ -171,7 +201,8 @@ with section(3, "Scoring script", "entry_script"):
     if script and not script.approved and Capability.APPROVAL in workspace.capabilities:
         with st.expander("Source", expanded=True, icon=":material/code:"):
             st.code(displayable(Path(script.path).read_text("utf-8", errors="replace")), language="python", height=260)
-        ask_approval("script", escape(f"A run executes {script.name} with your permissions. Read it first."), script.sha256)
+        warning = escape(f"A run executes {script.name} with your permissions. Read it first.")
+        _workspace.ask_approval(warning, script.sha256, "Approve this script")
     with st.expander("Upload a script", icon=":material/upload:"):
         st.file_uploader(
             "Python file with init() and run(mini_batch); checked, not executed",
@@ -185,7 +216,7 @@ with section(3, "Scoring script", "entry_script"):
 
 with section(4, "Settings", "settings"):
     if remote:
-        compute_target = _compute_options.choose_compute_target(remote, fields)
+        compute_target = choose_compute_target(remote)
     values = settings_side_by_side([name for name, row in TABLE.items() if row.up_front])
     with st.expander("More settings", icon=":material/tune:"):
         folded = [name for name, row in TABLE.items() if not row.up_front]
@@ -193,10 +224,10 @@ with section(4, "Settings", "settings"):
             values |= settings_side_by_side(folded[first : first + 2])
         interpreters = {str(environment): environment for environment in workspace.environments()}
         help_text = f"The Python that runs the workers. Register others with: {PROGRAM} environment register NAME PYTHON"
-        default = _compute_options.MADE_FOR_IT if remote else OWN
+        default = MADE_FOR_IT if remote else OWN
         chosen = st.selectbox("Environment", [default, *interpreters], key="environment", help=help_text, persist_state="session")
         if remote:
-            _compute_options.show_environment(remote, interpreters.get(chosen))
+            show_environment(remote, interpreters.get(chosen))
         help_text = "Reuse the output of an earlier run with the same model, dataset, script and settings instead of scoring again."
         allow_reuse = st.toggle("Reuse an earlier run's output", value=True, key="allow_reuse", help=help_text, persist_state="session")
         help_text = "Passed to the scoring script in sys.argv, written as on a command line: --name value."

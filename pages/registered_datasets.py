@@ -11,9 +11,9 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from pages import _errors, _file_preview, _format, _layout, _tables, _workspace
+from pages import _errors, _file_preview, _layout, _tables, _workspace
 from pages._forms import form_called
-from pages._text import displayable
+from pages._text import displayable, local_time
 from services import formats
 from services.domain import Dataset, TabularDataset
 from services.errors import SettingsError
@@ -41,14 +41,7 @@ def show_datasets() -> None:
             return
         st.info("No datasets registered yet. A dataset lists the files to score.", icon=":material/folder_open:")
         return
-    table_place = st.container()
-    references = [dataset.reference for dataset in datasets]
-    _workspace.warn_if_gone("dataset", references)
-    chosen = st.selectbox("Dataset and version", references, key="dataset", bind="query-params", width=420)
-    dataset = datasets[references.index(chosen)]
-    with table_place:
-        latest = _workspace.latest_versions(datasets)
-        show_table(latest, [other.name for other in latest].index(dataset.name))
+    dataset = _workspace.choose_version("dataset", datasets, show_table)
     show_details(dataset)
     st.fragment(browse_files)(dataset)
 
@@ -95,7 +88,7 @@ def show_details(dataset: Dataset) -> None:
                 "Storage": storage(dataset),
                 "Pattern": dataset.glob,
                 **({"Partition format": dataset.partition_format} if dataset.partition_format else {}),
-                "Registered": _format.local_time(dataset.created_at),
+                "Registered": local_time(dataset.created_at),
             }
         )
         if isinstance(dataset, TabularDataset) and dataset.columns:
@@ -169,14 +162,6 @@ def browse_files(dataset: Dataset) -> None:
                 _file_preview.show_file(path)
 
 
-def propose_name(field: str) -> None:
-    chosen = st.session_state[form.key(field)]
-    if chosen and field == "folder":
-        form.propose(chosen[0].name.split("/")[0] + "/")
-    elif chosen:
-        form.propose(chosen if field == "path" else chosen.name)
-
-
 @contextmanager
 def files_to_register(source: str, path: str, uploads: list[UploadedFile]) -> Iterator[Path | str]:
     """What to register: the folder on this machine, the path in a datastore, or the temporary folder of the uploads."""
@@ -206,10 +191,6 @@ def ask_for_dataset() -> None:
     source_column, name_column = st.columns([5, 4], gap="large")
     path, glob, copy = "", "**", False
     uploads: list[UploadedFile] = []
-
-    def proposing(field: str) -> dict[str, Any]:
-        return {"key": form.key(field), "on_change": propose_name, "args": (field,)}
-
     remote = workspace.remote
     with source_column:
         sources = [FILES, FOLDER, ZIP, ON_THIS_MACHINE, *([IN_A_DATASTORE] if remote else [])]
@@ -218,15 +199,15 @@ def ask_for_dataset() -> None:
         if source == FILES:
             uploads = place.file_uploader("Files to upload", key=form.key("files"), accept_multiple_files=True, on_change="ignore")
         elif source == FOLDER:
-            uploads = place.file_uploader("Folder to upload", accept_multiple_files="directory", **proposing("folder"))
+            uploads = place.file_uploader("Folder to upload", accept_multiple_files="directory", **form.proposing("folder"))
         elif source == ZIP:
-            upload = place.file_uploader("Zip to upload", type="zip", **proposing("zip"))
+            upload = place.file_uploader("Zip to upload", type="zip", **form.proposing("zip"))
             uploads = [upload] if upload else []
         elif source == IN_A_DATASTORE:
             hint = "azureml://datastores/workspaceblobstore/paths/orders/**"
-            path = place.text_input("Path in a datastore, or an https URL", placeholder=hint, **proposing("place"))
+            path = place.text_input("Path in a datastore, or an https URL", placeholder=hint, **form.proposing("place"))
         else:
-            path = place.text_input("Path of the folder", placeholder="/home/me/orders", **proposing("path"))
+            path = place.text_input("Path of the folder", placeholder="/home/me/orders", **form.proposing("path"))
             help_text = "Otherwise runs read the files in place."
             copy = bool(remote) or place.toggle("Copy the files into the workspace", key=form.key("copy"), help=help_text)
         if source not in (FILES, IN_A_DATASTORE):
@@ -236,7 +217,7 @@ def ask_for_dataset() -> None:
         fields = {"path": place, "glob": pattern, "name": st.container()}
         with fields["name"]:
             name = form.ask_name()
-        description = st.text_input("Description", key=form.key("description"), on_change="ignore", placeholder="optional")
+        description = form.ask_description()
         kind = next(iter(TYPES))
         help_text = "run() gets file paths, or the rows of CSV or Parquet files with equal columns as a pandas DataFrame. "
         help_text += "Registering reads all rows once" + (", except in a datastore." if remote else ".")
@@ -248,14 +229,12 @@ def ask_for_dataset() -> None:
 
     def register() -> str:
         check_name("name", name)  # before unpacking a long upload
-        options: dict[str, Any] = {"glob": glob.strip(), "description": description.strip(), "copy": copy, "type": TYPES[kind]}
+        options: dict[str, Any] = {"glob": glob.strip(), "description": description, "copy": copy, "type": TYPES[kind]}
         options["partition_format"] = partition_format.strip()
         with files_to_register(source, path, uploads) as folder:
             return workspace.register_dataset(name, folder, **options).reference
 
-    progress = (lambda: remote.state().message) if remote else None
-    form.submit("Register dataset", "Listing and checking the files…", register, progress=progress)
-    form.show_error(fields, place)
+    form.submit("Register dataset", "Listing and checking the files…", register, fields)
 
 
 _layout.title("Datasets", "The files to score, or the rows in them. A version always means the same files.")

@@ -8,20 +8,21 @@ from typing import Any
 
 import streamlit as st
 
-from pages import _format, _layout, _register_from_run, _tables, _workspace
-from pages._forms import form_called
-from pages._text import displayable
+from pages import _layout, _tables, _workspace
+from pages._forms import Form, form_called
+from pages._text import displayable, escape, local_time
 from services import formats
-from services.domain import Model
+from services.domain import Model, TrainingRun
 from services.errors import SettingsError
 from services.file_names import safe_relative_path
 from services.formats import counted
 from services.intake import uploads
 from services.intake.staging import staging_folder
-from services.workspace import Capability
+from services.workspace import Capability, RemoteWorkspace
 from services.workspaces import chosen_workspace
 
-REGISTERED, REGISTER = "Registered", "Register a model"
+REGISTERED, REGISTER, FROM_A_RUN = "Registered", "Register a model", "From a training run"
+CACHE_SECONDS = 120
 UPLOAD, ON_THIS_MACHINE = "Upload a file", "On this machine"
 
 
@@ -36,15 +37,7 @@ def show_models() -> None:
             return
         st.info("No models registered yet. Register the file your training script saved.", icon=":material/model_training:")
         return
-    table_place = st.container()
-    references = [model.reference for model in models]
-    _workspace.warn_if_gone("model", references)
-    chosen = st.selectbox("Model and version", references, key="model", bind="query-params", width=420)
-    model = models[references.index(chosen)]
-    with table_place:
-        latest = _workspace.latest_versions(models)
-        show_table(latest, [other.name for other in latest].index(model.name))
-    show_details(model)
+    show_details(_workspace.choose_version("model", models, show_table))
 
 
 def show_table(rows: list[Model], position: int) -> None:
@@ -75,7 +68,7 @@ def show_details(model: Model) -> None:
             {
                 "Kind": model.kind,
                 "Size": formats.size(model.size),
-                "Registered": _format.local_time(model.created_at),
+                "Registered": local_time(model.created_at),
                 **({"Approval": approval(model)} if Capability.APPROVAL in workspace.capabilities else {}),
                 **({} if "://" in model.path else {"File": Path(model.path).name}),
             }
@@ -91,9 +84,10 @@ def show_details(model: Model) -> None:
                 if st.button("Use in a new run", key=f"use-{model.reference}", type="primary", icon=":material/play_circle:"):
                     _workspace.open_new_run(model=model.reference)
                 if remote:
-                    _register_from_run.ask_deletion(remote, model)
+                    ask_deletion(remote, model)
         else:
-            ask_approval(model)
+            warning = "This model can run code: a run that loads it executes its content with your permissions."
+            _workspace.ask_approval(warning, model.sha256, f"Approve {model.sha256[:12]}…", type="primary")
         if model.imports:
             at_least = "" if model.scanned_whole else "at least "
             with st.expander(f"Imports when loaded: {at_least}{counted(len(model.imports), 'name')}", icon=":material/data_object:"):
@@ -104,16 +98,15 @@ def show_details(model: Model) -> None:
                 show_versions(versions)
 
 
-def ask_approval(model: Model) -> None:
-    """The consent that lets runs execute this content. The button's key names it: a click approves only what was shown with it."""
-    st.warning(
-        "This model can run code: a run that loads it executes its content with your permissions. Approve it only if you trust its source.",
-        icon=":material/gpp_maybe:",
-    )
-    _layout.labelled("SHA-256 of the approved content", model.sha256)
-    if st.button(f"Approve {model.sha256[:12]}…", key=f"approve-{model.sha256}", type="primary", icon=":material/verified_user:"):
-        workspace.approve(model.sha256)
-        st.rerun()
+def ask_deletion(remote: RemoteWorkspace, model: Model) -> None:
+    """Deleting can't be undone, so it takes a confirmation."""
+    with st.popover("Delete", icon=":material/delete:"):
+        st.markdown(f"Delete **{escape(model.reference)}** from the workspace for everyone? Runs that used it are kept.")
+        if st.button("Delete model", key=f"delete-{model.reference}", type="primary", icon=":material/delete_forever:"):
+            with st.spinner("Deleting…"):
+                remote.delete_model(model.reference)
+            st.toast(f"Deleted **{escape(model.reference)}**", icon=":material/delete:")
+            st.rerun()
 
 
 def show_versions(versions: list[Model]) -> None:
@@ -142,12 +135,6 @@ def tags_of(text: str) -> dict[str, str]:
     return tags
 
 
-def propose_name(field: str) -> None:
-    chosen = st.session_state[form.key(field)]
-    if chosen:
-        form.propose(chosen if field == "path" else chosen.name)
-
-
 def ask_for_model() -> None:
     """The form: the source of the model, and the name to register."""
     source_column, name_column = st.columns([5, 4], gap="large")
@@ -156,21 +143,21 @@ def ask_for_model() -> None:
         source = st.segmented_control("Source", [UPLOAD, ON_THIS_MACHINE], key=form.key("source"), default=UPLOAD, required=True)
         place = st.container()
         if source == UPLOAD:
-            upload = place.file_uploader("Model file", key=form.key("upload"), on_change=propose_name, args=("upload",))
+            upload = place.file_uploader("Model file", **form.proposing("upload"))
         else:
-            options: dict[str, Any] = {"on_change": propose_name, "args": ("path",), "placeholder": "/home/me/models/model.joblib"}
-            path = place.text_input("Path of a file or folder", key=form.key("path"), **options)
+            path = place.text_input("Path of a file or folder", placeholder="/home/me/models/model.joblib", **form.proposing("path"))
         st.caption("The kind of model is detected from its content. The dashboard never loads it.")
     with name_column:
         fields = {"path": place, "name": st.container(), "description": st.container(), "tags": st.container()}
-        optional: dict[str, Any] = {"on_change": "ignore", "placeholder": "optional"}
         with fields["name"]:
             name = form.ask_name()
-        description = fields["description"].text_input("Description", key=form.key("description"), **optional)
-        tags = fields["tags"].text_area("Tags", key=form.key("tags"), height=80, help="One NAME=VALUE per line.", **optional)
+        with fields["description"]:
+            description = form.ask_description()
+        help_text = "One NAME=VALUE per line."
+        tags = fields["tags"].text_area("Tags", key=form.key("tags"), height=80, help=help_text, on_change="ignore", placeholder="optional")
 
     def register() -> str:
-        options: dict[str, Any] = {"description": description.strip(), "tags": tags_of(tags)}
+        options: dict[str, Any] = {"description": description, "tags": tags_of(tags)}
         if upload:
             with staging_folder(workspace.home) as folder:
                 uploads.store_uploads([(upload.name, upload)], folder)
@@ -179,10 +166,61 @@ def ask_for_model() -> None:
             return workspace.register_model(name, path.strip(), **options).reference
         raise SettingsError("path", "No model is chosen", "Choose the file your training script saved and wait for the upload to finish.")
 
-    progress = (lambda: remote.state().message) if remote else None
-    form.submit("Register model", "Copying, inspecting and hashing the model…", register, progress=progress)
-    form.show_error(fields, place)
+    form.submit("Register model", "Copying, inspecting and hashing the model…", register, fields)
 
+
+# ---- from a training run -----------------------------------------------------------------------------------------------------------------
+
+
+@st.cache_data(ttl=CACHE_SECONDS, max_entries=50, show_spinner="Loading experiments…")
+def experiments_of(location: str, _remote: RemoteWorkspace) -> list[str]:
+    return _remote.experiments()
+
+
+@st.cache_data(ttl=CACHE_SECONDS, max_entries=50, show_spinner="Loading runs…")
+def runs_of(location: str, experiment: str, _remote: RemoteWorkspace) -> list[TrainingRun]:
+    return _remote.training_runs(experiment)
+
+
+@st.cache_data(ttl=CACHE_SECONDS, max_entries=50, show_spinner="Loading files…")
+def files_of(location: str, experiment: str, run_id: str, _remote: RemoteWorkspace) -> list[str]:
+    return _remote.training_run_files(experiment, run_id)
+
+
+def ask_for_run(remote: RemoteWorkspace, form: Form) -> None:
+    """Experiment, run, file; then the name to register."""
+    source_column, name_column = st.columns([5, 4], gap="large")
+    with source_column:
+        experiments = experiments_of(remote.location, remote)
+        if not experiments:
+            st.info("No experiments in this workspace yet.", icon=":material/science:")
+            return
+        experiment = st.selectbox("Experiment", experiments, key="from-experiment")
+        runs = runs_of(remote.location, experiment, remote) if experiment else []
+        if not runs:
+            st.info("No training runs in this experiment.", icon=":material/science:")
+            return
+        run = st.selectbox("Run", runs, key="from-run", format_func=lambda run: displayable(str(run)))
+        files = files_of(remote.location, run.experiment, run.id, remote) if run else []
+        outputs = [name for name in files if name.startswith("outputs/")] or files
+        folders = sorted({name.rpartition("/")[0] for name in outputs if name.count("/") > 1})
+        path = st.selectbox("Output file or folder", [*outputs, *folders], key="from-path", accept_new_options=True)
+    with name_column:
+        fields = {"name": st.container(), "path": source_column, "run": source_column}
+        form.propose(path or "")
+        with fields["name"]:
+            name = form.ask_name()
+        description = form.ask_description()
+
+    def register() -> str:
+        assert run
+        model = remote.register_model_from_run(name, run.experiment, run.id, path or "", description=description)
+        return model.reference
+
+    form.submit("Register model", "Registering the model from the run…", register, fields)
+
+
+# ---- the page ----------------------------------------------------------------------------------------------------------------------------
 
 _layout.title("Models", "Trained models. Registering one under an existing name adds a version.")
 workspace = chosen_workspace()
@@ -191,7 +229,7 @@ form.registered, from_run.registered = form.registered or from_run.registered, "
 form.show_registered(REGISTERED)
 models = workspace.models()
 remote = workspace.remote
-tabs = [REGISTERED, REGISTER, *([_register_from_run.TAB] if remote else [])]
+tabs = [REGISTERED, REGISTER, *([FROM_A_RUN] if remote else [])]
 registered, register, *from_a_run = st.tabs(tabs, key="tab", bind="query-params", on_change="rerun")
 with registered:
     if registered.open:
@@ -201,4 +239,4 @@ with register:
 for tab in from_a_run:
     if tab.open and remote:
         with tab:
-            _register_from_run.ask(remote, from_run)
+            ask_for_run(remote, from_run)

@@ -9,20 +9,9 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import (
-    _errors,
-    _format,
-    _joined_table,
-    _layout,
-    _results_export,
-    _results_panel,
-    _results_row,
-    _results_table,
-    _results_view,
-    _workspace,
-)
+from pages import _errors, _layout, _results_export, _results_panel, _results_row, _results_table, _results_view, _workspace
 from pages._results_view import MODES, View, change, current, follow
-from pages._text import displayable, escape, truncate
+from pages._text import displayable, escape, local_time, truncate
 from services.domain import Run, RunStatus
 from services.errors import NotFound
 from services.formats import counted
@@ -67,7 +56,7 @@ def opened(run: Run) -> Predictions:
     """The run's table, joined as the URL says; alone, where the labels or the other run no longer exist."""
     joined = _results_view.joined()
     try:
-        return _joined_table.joined_table(run.id, joined)
+        return _workspace.joined_table(run.id, joined)
     except NotFound as error:
         if not joined:
             raise
@@ -76,7 +65,7 @@ def opened(run: Run) -> Predictions:
         st.warning(
             escape(f"{noun} in this URL can't be joined: {error.message} Showing the predictions alone."), icon=":material/link_off:"
         )
-        return _joined_table.joined_table(run.id, "")
+        return _workspace.joined_table(run.id, "")
 
 
 def head(run: Run) -> DeltaGenerator:
@@ -161,7 +150,7 @@ def show_mode(view: View, mode: str) -> None:
 
 def label(run: Run) -> str:
     """Unique: a selectbox finds its value by the label."""
-    return displayable(f"{truncate(' '.join(run.title.split()), 100)} · {_format.local_time(run.submitted_at)} · {run.id[-6:]}")
+    return displayable(f"{truncate(' '.join(run.title.split()), 100)} · {local_time(run.submitted_at)} · {run.id[-6:]}")
 
 
 def choose_run() -> None:

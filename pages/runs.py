@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from pages import _errors, _format, _layout, _pipelines, _tables, _workspace
-from pages._submission import last_submission
-from pages._text import displayable, escape, truncate
+from pages import _errors, _layout, _pipelines, _tables, _workspace
+from pages._forms import last_submission
+from pages._text import displayable, escape, local_time, truncate
 from services import formats
 from services.domain import Failure, Run, RunStatus
 from services.formats import counted
@@ -215,7 +215,7 @@ def budget(run: Run) -> str:
 def show_outcome(run: Run) -> None:
     """What a person should see first: how the run ended, or what fails while it is active."""
     if run.status is RunStatus.NOT_RESPONDING:
-        seen = f" Last seen at {_format.local_time(run.heartbeat_at)}." if run.heartbeat_at else ""
+        seen = f" Last seen at {local_time(run.heartbeat_at)}." if run.heartbeat_at else ""
         hint = "Scored items are kept. Resume continues; nothing is scored twice."
         if pipelines is not None:
             hint = "" if run.error else "Resume follows it again."  # an error of its runner says what to do
@@ -386,8 +386,6 @@ else:
     if st.button("All runs", icon=":material/arrow_back:", type="tertiary"):
         st.switch_page("runs.py", query_params={})
     run = workspace.runs.get(chosen)
-    _layout.title(
-        escape(truncate(" ".join(run.title.split()), 150)), escape(f"{run.id} · submitted {_format.local_time(run.submitted_at)}")
-    )
+    _layout.title(escape(truncate(" ".join(run.title.split()), 150)), escape(f"{run.id} · submitted {local_time(run.submitted_at)}"))
     active = not run.status.ended
     st.fragment(board, run_every=1.0 if active else None)(run.id, active)

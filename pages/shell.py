@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import streamlit as st
 
-from pages import _connection_strip, _errors
+from pages import _azure_connection, _errors
 from services.errors import StudioError
 from services.workspaces import chosen_workspace
 
@@ -45,6 +45,6 @@ st.html(STYLE)
 with suppress(StudioError):  # the page shows it
     if remote := chosen_workspace().remote:
         with st.sidebar:
-            _connection_strip.show(remote)
+            _azure_connection.show_strip(remote)
 with _errors.shown():
     page.run()

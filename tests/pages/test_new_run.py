@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from pages._submission import Submission
+from pages._forms import Submission
 from pages._workspace import script_label
 from services.domain import RunRequest
 
