@@ -28,15 +28,28 @@ def parse_reference(text: str, field_name: str) -> tuple[str, int | None]:
 
 
 @dataclass(frozen=True)
-class Model:
+class _Registered:
+    """One version of what is registered under a name."""
+
+    name: str
+    version: int
+
+    @property
+    def reference(self) -> str:
+        return reference(self.name, self.version)
+
+    def __str__(self) -> str:
+        return self.reference
+
+
+@dataclass(frozen=True)
+class Model(_Registered):
     """One version of a registered model. `path` is its file or folder in the workspace; `size` in bytes, None where it isn't known.
 
     `kind` says what the content is (never the extension); `imports` are the modules a pickle would import on load.
     A model that is a program (`needs_approval`) may be used by a run only once its `sha256` is `approved`.
     """
 
-    name: str
-    version: int
     path: str
     size: int | None
     sha256: str
@@ -51,19 +64,12 @@ class Model:
     """False where `imports` may lack some: the file was too large, or not to be read to its end."""
 
     @property
-    def reference(self) -> str:
-        return reference(self.name, self.version)
-
-    @property
     def usable(self) -> bool:
         return self.approved or not self.needs_approval
 
-    def __str__(self) -> str:
-        return self.reference
-
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(_Registered):
     """One version of a registered dataset: its files, in the order of their paths, for ever. An item is what counts in a run.
 
     `root` is the absolute folder that the relative paths start from. `in_place` is False where the workspace holds a copy. The keys of
@@ -73,8 +79,6 @@ class Dataset:
     type: ClassVar[str]
     item: ClassVar[str]
 
-    name: str
-    version: int
     root: str
     glob: str
     in_place: bool
@@ -87,27 +91,15 @@ class Dataset:
     partition_format: str = ""
 
     @property
-    def reference(self) -> str:
-        return reference(self.name, self.version)
-
-    @property
     def item_count(self) -> int | None:
-        raise NotImplementedError
-
-    def __str__(self) -> str:
-        return self.reference
+        return self.file_count
 
 
 @dataclass(frozen=True)
 class FileDataset(Dataset):
     """Its items are its files; a mini-batch is a list of their paths."""
 
-    type = "file"
-    item = "file"
-
-    @property
-    def item_count(self) -> int | None:
-        return self.file_count
+    type = item = "file"
 
 
 @dataclass(frozen=True)
@@ -155,14 +147,12 @@ class EntryScript:
 
 
 @dataclass(frozen=True)
-class Environment:
+class Environment(_Registered):
     """One version of a registered environment: a Python interpreter that runs the workers, and what is installed there.
 
     `packages` are versions by name, as the interpreter itself said at `created_at`. This program's own has the name "" and version 0.
     """
 
-    name: str
-    version: int
     interpreter: str
     python_version: str
     packages: Mapping[str, str]

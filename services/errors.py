@@ -6,6 +6,9 @@ How a run *ended* is never an exception: it is `Run.status`, `Run.error_code` an
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 
 class StudioError(Exception):
     """Something a person can act on. `message` says what happened to which thing, `hint` what to do next (may be empty)."""
@@ -42,3 +45,12 @@ class EntryScriptError(StudioError):
 
 class WorkspaceUnavailable(StudioError):
     """The world: a folder that can't be written, an SDK that is missing, no network, no permission."""
+
+
+@contextmanager
+def os_errors_as(kind: Callable[[str, str], StudioError], message: str, hint: str = "") -> Iterator[None]:
+    """Raise an OSError of the block as an error of this kind: `message`, a colon and the system's reason."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{message}: {error.strerror or error}.", hint) from error

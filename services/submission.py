@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.domain import Dataset, Environment, Model, Run, RunRequest, RunStatus
-from services.errors import NotFound, SettingsError, StudioError
+from services.errors import NotFound, SettingsError, StudioError, os_errors_as
 from services.intake.entry_scripts import check_entry_script
 from services.intake.partition_format import PartitionFormat
 from services.settings import ParallelRunSettings
@@ -89,9 +89,7 @@ def check_failed_only(earlier: Run) -> None:
 
 def read_script(script: Path) -> bytes:
     """The bytes of a scoring script. Raises NotFound where there is no such file, or it can't be read."""
-    try:
+    with os_errors_as(NotFound, f"The scoring script {script} can't be read", "Choose another script."):
         if not script.is_file():  # reading a device or a pipe would never end
             raise NotFound(f"There is no scoring script {script}.", "Choose another script.")
         return script.read_bytes()
-    except OSError as error:
-        raise NotFound(f"The scoring script {script} can't be read: {error.strerror or error}.", "Choose another script.") from error

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from services import PROJECT_ROOT, formats
 from services.domain import EntryScript
-from services.errors import EntryScriptError, IntakeError, StudioError, WorkspaceUnavailable
+from services.errors import EntryScriptError, IntakeError, StudioError, WorkspaceUnavailable, os_errors_as
 from services.file_names import safe_relative_path, short
 from services.storage.atomic import write_atomically
 
@@ -51,11 +51,9 @@ class EntryScripts:
             raise IntakeError(f"“{name}” is not a Python script.", "Choose a file whose name ends in .py.")
         check_entry_script(content, safe.name)
         folder = self._folder / hashlib.sha256(content).hexdigest()
-        try:
+        with os_errors_as(WorkspaceUnavailable, f"The script could not be kept in {folder}"):
             folder.mkdir(exist_ok=True)
             write_atomically(folder / safe.name, content)
-        except OSError as error:
-            raise WorkspaceUnavailable(f"The script could not be kept in {folder}: {error.strerror or error}.") from error
         return self._script(folder / safe.name, "uploaded")
 
 

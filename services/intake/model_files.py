@@ -18,12 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from services.errors import IntakeError
+from services.errors import IntakeError, os_errors_as
 from services.formats import counted
 from services.intake.pickle_scan import BROKEN, PickleScan, Stream, refused_by_pickle, scan_pickles
 from services.storage.file_tree import files_of
 
 _MAX_FILES = 10_000
+_Opener = Callable[[], BinaryIO]
 _END_MISSING = ", the end is missing"
 _PLAIN_NUMPY_HEADER = re.compile(
     rb"\{'descr': '[<>|=]?[?biufcSUVmM]\d*(\[\d*\w+\])?', 'fortran_order': (True|False), 'shape': \([\d, ]*\), *\} *\n"
@@ -53,12 +54,8 @@ def inspect_model(path: Path) -> ModelContent:
         what = "is empty" if path.is_file() else "holds only empty files"
         raise IntakeError(f"The model “{path.name}” {what}.", "Choose the file that your training script saved.")
     scan = PickleScan()
-    contents = []
-    try:
-        for _, name, size in files[:_MAX_FILES]:
-            contents.append(_content(cast("Callable[[], BinaryIO]", partial(open, name, "rb")), size, scan))
-    except OSError as error:
-        raise IntakeError(f"The model “{path.name}” can't be read: {error.strerror or error}.") from error
+    with os_errors_as(IntakeError, f"The model “{path.name}” can't be read"):
+        contents = [_content(cast(_Opener, partial(open, name, "rb")), size, scan) for _, name, size in files[:_MAX_FILES]]
     if path.is_dir():
         return _together("folder", contents, len(files), scan)
     kind, needs_approval = contents[0]
@@ -74,7 +71,7 @@ def _together(noun: str, contents: list[tuple[str, bool]], count: int, scan: Pic
     return ModelContent(f"{noun}: {named}, {counted(count, 'file')}", needs_approval, tuple(sorted(scan.imports)), scan.whole)
 
 
-def _content(opened: Callable[[], BinaryIO], size: int, scan: PickleScan, *, nested: bool = False) -> tuple[str, bool]:
+def _content(opened: _Opener, size: int, scan: PickleScan, *, nested: bool = False) -> tuple[str, bool]:
     """Kind and `needs_approval` of one file, or of one member of an archive (`nested`). Raises OSError where it can't be read."""
     if size == 0:
         return "empty file", False
@@ -123,7 +120,7 @@ _COMPRESSIONS: tuple[tuple[bytes, str, Callable[[BinaryIO], Any]], ...] = (
 """joblib's own prefixes: what it takes for compressed, so do we."""
 
 
-def _compressed(head: bytes, opened: Callable[[], BinaryIO], scan: PickleScan) -> tuple[str, bool] | None:
+def _compressed(head: bytes, opened: _Opener, scan: PickleScan) -> tuple[str, bool] | None:
     """A pickle that joblib compressed, or something else that is compressed."""
     if head.startswith((b"\x04\x22\x4d\x18", b"ZF")):
         scan.whole = False
@@ -146,7 +143,7 @@ def _compressed(head: bytes, opened: Callable[[], BinaryIO], scan: PickleScan) -
     return None
 
 
-def _pickled(head: bytes, opened: Callable[[], BinaryIO], scan: PickleScan) -> tuple[str, bool] | None:
+def _pickled(head: bytes, opened: _Opener, scan: PickleScan) -> tuple[str, bool] | None:
     """A pickle, of joblib or another, by the opcodes it starts with."""
     if refused_by_pickle(head):
         return None
@@ -165,7 +162,7 @@ def _pickled(head: bytes, opened: Callable[[], BinaryIO], scan: PickleScan) -> t
     return f"pickle{missing}", True
 
 
-def _zip_content(opened: Callable[[], BinaryIO], scan: PickleScan) -> tuple[str, bool]:
+def _zip_content(opened: _Opener, scan: PickleScan) -> tuple[str, bool]:
     """A zip: of skops, Keras or PyTorch, or an archive of files that are looked at one by one."""
     try:
         with opened() as source, zipfile.ZipFile(source) as archive:
@@ -178,10 +175,8 @@ def _zip_content(opened: Callable[[], BinaryIO], scan: PickleScan) -> tuple[str,
                 return "Keras zip", True
             torch = any(name.endswith("/data.pkl") for name in members)
             looked_at = [name for name in members if not torch or name.endswith(".pkl")][:_MAX_FILES]
-            contents = []
-            for name in looked_at:
-                opener = cast("Callable[[], BinaryIO]", partial(archive.open, members[name]))
-                contents.append(_content(opener, members[name].file_size, scan, nested=True))
+            opened_members = [(cast(_Opener, partial(archive.open, members[name])), members[name].file_size) for name in looked_at]
+            contents = [_content(opener, size, scan, nested=True) for opener, size in opened_members]
             if torch:
                 return "PyTorch zip (pickle inside)", True
             together = _together("zip archive", contents, len(members), scan)
@@ -191,7 +186,7 @@ def _zip_content(opened: Callable[[], BinaryIO], scan: PickleScan) -> tuple[str,
         return "zip archive (damaged or encrypted)", True
 
 
-def _elsewhere_a_program(opened: Callable[[], BinaryIO], size: int) -> tuple[str, bool] | None:
+def _elsewhere_a_program(opened: _Opener, size: int) -> tuple[str, bool] | None:
     """What loaders find elsewhere than at a file's beginning: HDF5 at 0, 512, 1024, 2048... bytes, the contents of a zip at the end."""
     with opened() as source:
         for start in (0, *(1 << power for power in range(9, size.bit_length()))):
@@ -204,7 +199,7 @@ def _elsewhere_a_program(opened: Callable[[], BinaryIO], size: int) -> tuple[str
 # ---- formats without a program ---------------------------------------------------------------------------------------------------
 
 
-def _without_code(head: bytes, opened: Callable[[], BinaryIO], size: int, scan: PickleScan) -> tuple[str, bool] | None:
+def _without_code(head: bytes, opened: _Opener, size: int, scan: PickleScan) -> tuple[str, bool] | None:
     """Formats that hold numbers only; `head` is one that joblib and pickle refuse, so that no loader takes it for a program."""
     if re.match(rb'\s*\{\s*"learner"\s*:', head):
         return "XGBoost JSON", False

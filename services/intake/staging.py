@@ -9,38 +9,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.errors import IntakeError, WorkspaceUnavailable
+from services.errors import IntakeError, WorkspaceUnavailable, os_errors_as
 
 
 @contextmanager
 def staging_folder(home: Path) -> Iterator[Path]:
     """A folder of its own, removed at the end with what is still in it. Raises WorkspaceUnavailable for a home that can't be used."""
     made = home / "incoming" / uuid.uuid4().hex
-    try:
+    with os_errors_as(WorkspaceUnavailable, f"Nothing can be written to {made.parent}"):
         made.mkdir()
-    except OSError as error:
-        raise WorkspaceUnavailable(f"Nothing can be written to {made.parent}: {error.strerror or error}.") from error
+    hint = "Check the free disk space and who may write there; nothing was registered."
     try:
-        yield made
-    except OSError as error:
-        raise WorkspaceUnavailable(
-            f"The workspace's folder, {home}, could not be written or read: {error.strerror or error}.",
-            "Check the free disk space and who may write there; nothing was registered.",
-        ) from error
+        with os_errors_as(WorkspaceUnavailable, f"The workspace's folder, {home}, could not be written or read", hint):
+            yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
 
 def move_or_copy(home: Path, source: Path, target: Path) -> None:
     """Move what lies in this home's own incoming folder, copy anything else."""
-    try:
+    with os_errors_as(IntakeError, f"“{source}” could not be copied in", "Check the file and the free disk space."):
         if source.is_relative_to(home / "incoming"):
             os.replace(source, target)
         elif source.is_dir():
             shutil.copytree(source, target)
         else:
             shutil.copyfile(source, target)
-    except OSError as error:
-        raise IntakeError(
-            f"“{source}” could not be copied in: {error.strerror or error}.", "Check the file and the free disk space."
-        ) from error

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from services import environment_variables
 from services.domain import Environment, utc_now
-from services.errors import IntakeError, NotFound
+from services.errors import IntakeError, NotFound, os_errors_as
 from services.local import interpreter_probe
 from services.local.worker_process import sanitized_environment
 
@@ -83,13 +83,11 @@ def _asked(interpreter: str) -> tuple[str, dict[str, str]]:
 def _answer(interpreter: str) -> bytes:
     """What it prints, errors too; bounded in time and length, for it may be any program."""
     command = [interpreter, interpreter_probe.__file__]
-    try:
+    with os_errors_as(IntakeError, f"{interpreter} does not run", _HINT):
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=sanitized_environment(),
             cwd=tempfile.gettempdir(), start_new_session=True,
         )  # fmt: skip
-    except OSError as error:
-        raise IntakeError(f"{interpreter} does not run: {error.strerror or error}.", _HINT) from error
 
     def end_it() -> None:
         with suppress(ProcessLookupError, PermissionError):

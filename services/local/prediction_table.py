@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from services import log
 from services.domain import Run
-from services.errors import NotFound, StudioError, WorkspaceUnavailable
+from services.errors import NotFound, StudioError, WorkspaceUnavailable, os_errors_as
 from services.local import output_reader
 from services.local.run_folder import LocalRunFolder
 from services.predictions.writer import table_name
@@ -44,18 +44,18 @@ def open_table(run: Run, folder: LocalRunFolder) -> Predictions:
     table = folder.path / table_name(last)
     if (existing := _existing_table(folder, table, run)) is not None:
         return existing
-    try:
-        with FileLock(folder.path / "predictions.lock"):  # tabs that ask at once wait for one table
-            if (existing := _existing_table(folder, table, run)) is not None:
-                return existing
-            make_table(output_reader.settled(folder), table)
-            predictions = open_predictions(table)
-            for path in folder.path.glob("predictions-*.parquet"):
-                if path != table:
-                    remove_table(path)
-            return predictions
-    except OSError as error:
-        raise WorkspaceUnavailable(f"The run's folder, {folder.path}, can't be written: {error.strerror or error}.") from error
+    with (
+        os_errors_as(WorkspaceUnavailable, f"The run's folder, {folder.path}, can't be written"),
+        FileLock(folder.path / "predictions.lock"),  # tabs that ask at once wait for one table
+    ):
+        if (existing := _existing_table(folder, table, run)) is not None:
+            return existing
+        make_table(output_reader.settled(folder), table)
+        predictions = open_predictions(table)
+        for path in folder.path.glob("predictions-*.parquet"):
+            if path != table:
+                remove_table(path)
+        return predictions
 
 
 def _existing_table(folder: LocalRunFolder, table: Path, run: Run) -> Predictions | None:

@@ -11,20 +11,8 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from services.domain import (
-    Dataset,
-    Environment,
-    Failure,
-    Provenance,
-    RowKey,
-    RowTrace,
-    Run,
-    RunRequest,
-    RunStatus,
-    TabularDataset,
-    utc_now,
-)
-from services.errors import NotFound, StudioError
+from services.domain import Dataset, Environment, Failure, Provenance, RowKey, RowTrace, Run, RunRequest, RunStatus, TabularDataset, utc_now
+from services.errors import NotFound, StudioError, os_errors_as
 from services.local import output_reader, prediction_table, provenance, reuse
 from services.local.batching import cut, files_of, manifest_by_keys, plan_mini_batches
 from services.local.environments import check_is_there, what_changed
@@ -49,11 +37,8 @@ def plan_dataset(dataset: Dataset, keys: tuple[str, ...] | None) -> PlannedDatas
         planned = replace(planned, format=dataset.format, columns=dataset.columns)
     if not keys:
         return planned
-    try:
+    with os_errors_as(NotFound, f"The list of files of dataset {dataset} can't be read or put in order", "Register the dataset again."):
         return replace(planned, manifest=str(manifest_by_keys(Path(dataset.manifest), dataset.partition_format, keys)))
-    except OSError as error:
-        why = f"The list of files of dataset {dataset} can't be read or put in order: {error.strerror or error}."
-        raise NotFound(why, "Register the dataset again.") from error
 
 
 def make_plan(request: RunRequest, inputs: Inputs) -> RunPlan:

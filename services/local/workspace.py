@@ -22,20 +22,10 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from services import formats, submission
-from services.domain import (
-    Dataset,
-    DatasetFile,
-    Environment,
-    Model,
-    Run,
-    RunRequest,
-    parse_reference,
-    utc_now,
-)
-from services.errors import IntakeError, NotFound, SettingsError
+from services.domain import Dataset, DatasetFile, Environment, Model, Run, RunRequest, parse_reference, utc_now
+from services.errors import IntakeError, NotFound, SettingsError, os_errors_as
 from services.file_names import check_name
 from services.intake import datasets, model_files
 from services.intake.entry_scripts import EntryScripts
@@ -51,9 +41,6 @@ from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store
 from services.workspace import Capability
-
-if TYPE_CHECKING:
-    pass
 
 _MOST_WORKERS = 64 * (os.cpu_count() or 1)
 _FILES_CHECKED_ON_CHECK = 2_000  # files, some 10 ms: a page checks with every click
@@ -172,12 +159,8 @@ class LocalWorkspace:
         return Path(dataset.root, path)
 
     def _manifest(self, dataset: Dataset, first: int = 0, count: int | None = None) -> Iterator[DatasetFile]:
-        try:
+        with os_errors_as(NotFound, f"The list of files of dataset {dataset} is gone", "Register the dataset again."):
             yield from read_manifest(datasets.list_of_files(dataset), first, count)
-        except OSError as error:
-            raise NotFound(
-                f"The list of files of dataset {dataset} is gone: {error.strerror or error}.", "Register the dataset again."
-            ) from error
 
     def changed_files(self, dataset: Dataset, limit: int = 20_000) -> list[str]:
         count = dataset.file_count or 0
@@ -189,12 +172,9 @@ class LocalWorkspace:
 
     def _change_warnings(self, dataset: Dataset, sample_limit: int) -> list[str]:
         found = self.changed_files(dataset, sample_limit)
-        more = [f"…and {len(found) - 5:,} files more."] if len(found) > 5 else []
-        return (
-            []
-            if sample_limit == _FILES_CHECKED_ON_CHECK and len(found) == 1 and (dataset.file_count or 0) > sample_limit
-            else found[:5] + more
-        )
+        if sample_limit == _FILES_CHECKED_ON_CHECK and len(found) == 1 and (dataset.file_count or 0) > sample_limit:
+            return []
+        return found[:5] + ([f"…and {len(found) - 5:,} files more."] if len(found) > 5 else [])
 
     def _changes(self, dataset: Dataset, step: int = 1) -> Iterator[str]:
         sample = islice(self._manifest(dataset), 0, None, step)
