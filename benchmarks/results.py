@@ -146,7 +146,7 @@ def export(path: Path) -> None:
     table.page(A_CLASS)
     before = _begin()
     begin = time.perf_counter()
-    size = sum(map(len, exports.csv(table, EVERY_PREDICTION)))
+    size = sum(map(len, exports.export(".csv", table, EVERY_PREDICTION)))
     print(time.perf_counter() - begin, (_memory("VmHWM") - before) / 1e3, size / 1e6)
 
 
@@ -166,7 +166,7 @@ def _peers(path: Path) -> None:
     """The same questions to pandas and to plain Python. They have read the exported file first, which is told apart."""
     exported = path.with_suffix(".csv")
     with open(exported, "wb") as file:
-        file.writelines(exports.csv(Predictions(path)))
+        file.writelines(exports.export(".csv", Predictions(path)))
     for name, peer in {PANDAS: _pandas, PLAIN: _plain}.items():
         measured = Table(name, "ms", 1e3)
         for _ in rounds(1):

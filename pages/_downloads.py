@@ -61,12 +61,8 @@ def predictions(request: Request) -> Response:
         columns = tuple(table.columns) if query.get("columns") == "all" else tuple(exports.shown_columns(table))
         annotations = workspace.annotations.annotations(run.id)
         stem = exports.file_stem(run.title, chosen, order)
-        if ending in (".csv", ".json"):
-            parts = exports.csv(table, chosen, order, columns, safe=bool(query.get("safe")), annotations=annotations)
-        elif ending == ".parquet":
-            parts = exports.parquet(table, chosen, order, columns, annotations=annotations)
-        else:
-            parts = exports.excel(table, chosen, order, columns, annotations=annotations)
+        format_ = ".csv" if ending == ".json" else ending
+        parts = exports.export(format_, table, chosen, order, columns, safe=bool(query.get("safe")), annotations=annotations)
         if ending == ".json":
             digest = hashlib.sha256()
             for part in parts:

@@ -222,9 +222,9 @@ def predictions(workspace: Workspace, args: argparse.Namespace) -> Answer:
     table, chosen = workspace.runs.predictions(args.run), Filter(where=args.where)
     if args.to == "-":
         sys.stdout.flush()
-        sys.stdout.buffer.writelines(exports.csv(table, chosen))
+        sys.stdout.buffer.writelines(exports.export(".csv", table, chosen))
         return Answer({})
-    parts = exports.csv(table, chosen)
+    parts = exports.export(".csv", table, chosen)
     with written_whole(Path(args.to).expanduser()) as file:
         file.writelines(parts)
     rows = table.count(chosen)

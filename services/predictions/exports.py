@@ -42,7 +42,8 @@ def shown_columns(table: Predictions) -> list[str]:
     return ["File", "Prediction", *table.further_columns]
 
 
-def csv(
+def export(
+    ending: str,
     table: Predictions,
     filter_: Filter = EVERY_PREDICTION,
     order: Order = TABLE_ORDER,
@@ -51,70 +52,62 @@ def csv(
     safe: bool = False,
     annotations: Annotations | None = None,
 ) -> Iterator[bytes]:
-    """A CSV file: UTF-8 without BOM, a header, lines that end in a newline, quotes (RFC 4180) where they are needed. `safe` puts a `'`
-    before any text, numbers exempt, that a spreadsheet would take for a formula. It streams at its reader's pace; a query that fails raises
-    now, not in the middle."""
-    columns, batches = _batches(table, filter_, order, columns, annotations)
-    head = _lines([text_array([column]) for column in columns], safe)
+    """A file of the format that `ending` names (see MEDIA_TYPES), in parts, at its reader's pace. A query that fails raises now, not in the
+    middle. With annotations, Note and Corrected label are columns too.
 
-    def parts() -> Iterator[bytes]:
-        yield head
-        for batch in batches:
-            yield _lines(batch.columns, safe)
-
-    return parts()
-
-
-def parquet(
-    table: Predictions,
-    filter_: Filter = EVERY_PREDICTION,
-    order: Order = TABLE_ORDER,
-    columns: Sequence[str] = (),
-    *,
-    annotations: Annotations | None = None,
-) -> Iterator[bytes]:
-    """A Parquet file, compressed. Prediction is whole numbers or numbers where all predictions are."""
-    import pyarrow as pa
-    from pyarrow import parquet as format_
-
-    _, batches = _batches(table, filter_, order, columns, annotations, typed=True)
-    first = next(batches)
-
-    def parts() -> Iterator[bytes]:
-        sink = _Sink()
-        with format_.ParquetWriter(pa.PythonFile(sink, "w"), first.schema, compression="zstd", compression_level=1) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-                yield sink.take()
-        yield sink.take()
-
-    return parts()
-
-
-def excel(
-    table: Predictions,
-    filter_: Filter = EVERY_PREDICTION,
-    order: Order = TABLE_ORDER,
-    columns: Sequence[str] = (),
-    *,
-    annotations: Annotations | None = None,
-) -> Iterator[bytes]:
-    """An Excel file of one sheet: texts as texts, never as formulas or links; numbers as numbers. Made on disk before the first part comes.
-    Raises SettingsError("format", ...) for more than EXCEL_ROWS rows."""
-    count = table.count(filter_)
-    if count > EXCEL_ROWS:
+    CSV: UTF-8 without BOM, a header, lines that end in a newline, quotes (RFC 4180) where they are needed. `safe` puts a `'` before any
+    text, numbers exempt, that a spreadsheet would take for a formula. Parquet: compressed; Prediction is whole numbers or numbers where all
+    predictions are. Excel: one sheet, texts as texts, never as formulas or links; made on disk before the first part comes.
+    Raises SettingsError("columns", ...) for a column that isn't there, SettingsError("format", ...) for more than EXCEL_ROWS in a sheet.
+    """
+    if ending == ".xlsx" and (count := table.count(filter_)) > EXCEL_ROWS:
         raise SettingsError(
             "format", f"an Excel sheet holds {EXCEL_ROWS:,} rows, and these are {count:,}", "Filter them, or take CSV or Parquet."
         )
-    columns, batches = _batches(table, filter_, order, columns, annotations, typed=True)
+    names = list(columns) or shown_columns(table)
+    for column in names:
+        if column not in table.columns:
+            raise SettingsError("columns", f"this table has no column “{column}”", f"Its columns are {', '.join(table.columns)}.")
+    expression = _printed if ending == ".csv" else _typed
+    selected = ", ".join(expression(table, column) for column in names)
+    if annotations:
+        selected += ', File AS "key file", "Mini-batch" AS "key mini-batch", Place AS "key place"'
+    if filter_.where:
+        table.count(filter_)
+    batches = table.batches(selected, filter_, order, _BATCH_ROWS)
+    if annotations:
+        names, batches = with_annotations(names, batches, annotations)
+    if ending == ".csv":
+        return _csv(names, batches, safe)
+    return _parquet(next(batches).schema, batches) if ending == ".parquet" else _excel(names, batches)
+
+
+def _csv(names: Sequence[str], batches: Iterator[pyarrow.RecordBatch], safe: bool) -> Iterator[bytes]:
+    yield _lines([text_array([name]) for name in names], safe)
+    for batch in batches:
+        yield _lines(batch.columns, safe)
+
+
+def _parquet(schema: pyarrow.Schema, batches: Iterator[pyarrow.RecordBatch]) -> Iterator[bytes]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    sink = _Sink()
+    with parquet.ParquetWriter(pa.PythonFile(sink, "w"), schema, compression="zstd", compression_level=1) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            yield sink.take()
+    yield sink.take()
+
+
+def _excel(names: Sequence[str], batches: Iterator[pyarrow.RecordBatch]) -> Iterator[bytes]:
     file = tempfile.TemporaryFile(prefix="predictions-", suffix=".xlsx")  # noqa: SIM115 - closed when all is read
-    _write_sheet(file, columns, batches)
+    _write_sheet(file, names, batches)
     file.seek(0)
 
     def parts() -> Iterator[bytes]:
         with file:
-            while part := file.read(_PART_BYTES):
-                yield part
+            yield from iter(lambda: file.read(_PART_BYTES), b"")
 
     return parts()
 
@@ -166,32 +159,6 @@ class _Sink(io.RawIOBase):
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------------------------
-
-
-def _batches(
-    table: Predictions,
-    filter_: Filter,
-    order: Order,
-    columns: Sequence[str],
-    annotations: Annotations | None,
-    *,
-    typed: bool = False,
-) -> tuple[list[str], Iterator[pyarrow.RecordBatch]]:
-    """The columns and the rows. With annotations, Note and Corrected label are columns too."""
-    names = list(columns) or shown_columns(table)
-    for column in names:
-        if column not in table.columns:
-            raise SettingsError("columns", f"this table has no column “{column}”", f"Its columns are {', '.join(table.columns)}.")
-    expression = _typed if typed else _printed
-    selected = ", ".join(expression(table, column) for column in names)
-    if annotations:
-        selected += ', File AS "key file", "Mini-batch" AS "key mini-batch", Place AS "key place"'
-    if filter_.where:
-        table.count(filter_)
-    batches = table.batches(selected, filter_, order, _BATCH_ROWS)
-    if annotations:
-        return with_annotations(names, batches, annotations)
-    return names, batches
 
 
 def _printed(table: Predictions, column: str) -> str:

@@ -143,7 +143,7 @@ def test_hostile_names_and_labels_are_joined_as_they_are(table, labels):
 
 def test_our_own_download_is_a_file_of_labels(table, tmp_path):
     predictions = table({"a/0.png": "cat", "b/0.png": "dog, of sorts"})
-    (tmp_path / "down.csv").write_bytes(b"".join(exports.csv(predictions)))
+    (tmp_path / "down.csv").write_bytes(b"".join(exports.export(".csv", predictions)))
     assert evaluate(predictions, keep_labels(tmp_path / "down.csv", "x", tmp_path)).accuracy == 1.0
 
 

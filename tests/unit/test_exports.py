@@ -81,15 +81,15 @@ def test_hostile_names_and_values_survive_csv_and_parquet_in_any_order(hostile, 
     expected = list(zip(names, HOSTILE, strict=True))
     if order.column:
         expected.sort(key=lambda row: row[order.column == "Prediction"], reverse=order.descending)
-    assert [tuple(row) for row in read(exports.csv(table, order=order))[1:]] == expected
-    rows = parquet.read_table(io.BytesIO(b"".join(exports.parquet(table, order=order)))).to_pylist()
+    assert [tuple(row) for row in read(exports.export(".csv", table, order=order))[1:]] == expected
+    rows = parquet.read_table(io.BytesIO(b"".join(exports.export(".parquet", table, order=order)))).to_pylist()
     assert [(row["File"], row["Prediction"]) for row in rows] == expected
 
 
 def test_excel_shows_hostile_values_as_the_texts_they_are(hostile):
     table, names = hostile
-    content = b"".join(exports.excel(table))
-    assert content == b"".join(exports.excel(table))
+    content = b"".join(exports.export(".xlsx", table))
+    assert content == b"".join(exports.export(".xlsx", table))
     rows = sheet_of(content)
     assert rows[0] == ["File", "Prediction"]
     expected = [[name, text] for name, text in zip(names, HOSTILE, strict=True)]
@@ -103,14 +103,18 @@ def _one_line_end(cell):
 
 def test_numbers_are_typed_in_parquet_and_excel_and_as_printed_in_csv(table_of):
     table = table_of(["1.50", "2e3", "-7.0"])
-    assert [row[1] for row in read(exports.csv(table))] == ["Prediction", "1.50", "2e3", "-7.0"]
-    assert parquet.read_table(io.BytesIO(b"".join(exports.parquet(table)))).column("Prediction").to_pylist() == [1.5, 2000.0, -7.0]
-    assert [row[1] for row in sheet_of(b"".join(exports.excel(table)))] == ["Prediction", 1.5, 2000, -7]
+    assert [row[1] for row in read(exports.export(".csv", table))] == ["Prediction", "1.50", "2e3", "-7.0"]
+    assert parquet.read_table(io.BytesIO(b"".join(exports.export(".parquet", table)))).column("Prediction").to_pylist() == [
+        1.5,
+        2000.0,
+        -7.0,
+    ]
+    assert [row[1] for row in sheet_of(b"".join(exports.export(".xlsx", table)))] == ["Prediction", 1.5, 2000, -7]
 
 
 def test_safe_csv_marks_what_a_spreadsheet_would_run_and_nothing_else(hostile):
     table, _ = hostile
-    safe = [row[1] for row in read(exports.csv(table, safe=True))[1:]]
+    safe = [row[1] for row in read(exports.export(".csv", table, safe=True))[1:]]
     changed = [text for text, escaped in zip(HOSTILE, safe, strict=True) if escaped != text]
     assert changed == ["\r", "\n", "\ttab", "=cmd|' calc'!A0", "+1", "-a", "@x", "＝1"]
     assert all(escaped in (text, f"'{text}") for text, escaped in zip(HOSTILE, safe, strict=True))
@@ -118,24 +122,24 @@ def test_safe_csv_marks_what_a_spreadsheet_would_run_and_nothing_else(hostile):
 
 def test_only_what_is_filtered_is_taken_with_the_columns_asked_for(table_of):
     table = table_of(["cat", "dog", "cat"])
-    assert read(exports.csv(table, Filter(classes=("cat",)), Order("File", True), ("File", "Place"))) == [
+    assert read(exports.export(".csv", table, Filter(classes=("cat",)), Order("File", True), ("File", "Place"))) == [
         ["File", "Place"],
         ["d/2.png", "2"],
         ["d/0.png", "0"],
     ]
     with pytest.raises(SettingsError):
-        exports.csv(table, columns=("nothing",))
+        exports.export(".csv", table, columns=("nothing",))
     with pytest.raises(SettingsError):
-        exports.parquet(table, Filter(where="nothing = 1"))
-    assert read(exports.csv(table, Filter(text="no such"))) == [["File", "Prediction"]]
-    empty = parquet.read_table(io.BytesIO(b"".join(exports.parquet(table, Filter(text="no such")))))
+        exports.export(".parquet", table, Filter(where="nothing = 1"))
+    assert read(exports.export(".csv", table, Filter(text="no such"))) == [["File", "Prediction"]]
+    empty = parquet.read_table(io.BytesIO(b"".join(exports.export(".parquet", table, Filter(text="no such")))))
     assert (empty.num_rows, empty.column_names) == (0, ["File", "Prediction"])
 
 
 def test_more_rows_than_a_sheet_holds_are_refused_with_advice(table_of, monkeypatch):
     monkeypatch.setattr(exports, "EXCEL_ROWS", 2)
     with pytest.raises(SettingsError) as refused:
-        exports.excel(table_of(["a", "b", "c"]))
+        exports.export(".xlsx", table_of(["a", "b", "c"]))
     assert refused.value.field == "format"
     assert "CSV or Parquet" in refused.value.hint
 
@@ -143,16 +147,16 @@ def test_more_rows_than_a_sheet_holds_are_refused_with_advice(table_of, monkeypa
 def test_notes_and_corrected_labels_go_along(table_of):
     table = table_of(["cat", "dog", "cat"])
     annotations = {RowKey("d/1.png", 0, 1): Annotation('not "a" dog', "=wolf"), RowKey("d/1.png", 5, 1): Annotation("another row's")}
-    rows = read(exports.csv(table, EVERY_ROW, annotations=annotations))
+    rows = read(exports.export(".csv", table, EVERY_ROW, annotations=annotations))
     assert rows == [
         ["File", "Prediction", "Note", "Corrected label"],
         ["d/0.png", "cat", "", ""],
         ["d/1.png", "dog", 'not "a" dog', "=wolf"],
         ["d/2.png", "cat", "", ""],
     ]
-    assert read(exports.csv(table, annotations=annotations, safe=True))[2][3] == "'=wolf"
+    assert read(exports.export(".csv", table, annotations=annotations, safe=True))[2][3] == "'=wolf"
     noted = table_of(['{"Note": 1, "corrected label": 2, "note": 3}'])
-    assert read(exports.csv(noted, annotations=annotations))[0] == [
+    assert read(exports.export(".csv", noted, annotations=annotations))[0] == [
         "File", "Prediction", "Note 3", "corrected label 2", "note 2", "Note", "Corrected label",
     ]  # fmt: skip
 
@@ -174,7 +178,7 @@ def test_the_provenance_tells_what_the_export_is_of(table_of):
     provenance = Provenance(
         "r1", "a run", "Completed", now, now, (("m:1", "aa"),), (("d:2", "bb"),), ("s.py", "cc"), {}, "3.11.7", {"numpy": "2"}, {}
     )
-    content = b"".join(exports.csv(table, filter_, columns=columns))
+    content = b"".join(exports.export(".csv", table, filter_, columns=columns))
     told = json.loads(provenance_file(provenance, table, filter_, Order(), columns, "x.csv", hashlib.sha256(content).hexdigest()))
     assert told["file"]["rows"] == 2
     assert told["file"]["sha256"] == hashlib.sha256(content).hexdigest()
@@ -189,6 +193,6 @@ def test_the_provenance_tells_what_the_export_is_of(table_of):
 def test_dates_are_written_as_dates_and_times_as_iso(table_of):
     rows = [{"day": "2026-01-31", "at": "2026-01-31T00:00:00"}, {"day": "1810-05-05", "at": "2026-01-31T10:30:00.25"}]
     table = table_of([json.dumps(row) for row in rows])
-    _, *written = read(exports.csv(table, columns=("day", "at")))
+    _, *written = read(exports.export(".csv", table, columns=("day", "at")))
     assert written == [["2026-01-31", "2026-01-31T00:00:00"], ["1810-05-05", "2026-01-31T10:30:00.25"]]
-    assert "1810-05-05T00:00:00" in sheet_of(b"".join(exports.excel(table, columns=("day",))))[2]
+    assert "1810-05-05T00:00:00" in sheet_of(b"".join(exports.export(".xlsx", table, columns=("day",))))[2]

@@ -112,7 +112,7 @@ def test_hostile_keys_are_columns_that_can_be_asked(table_of):
     for name in names:
         assert sum(count for _, count in table.facet(name)) == 3
         assert table.grouped("Prediction", name).num_rows == 3
-    lines = list(csv.reader(io.StringIO(b"".join(exports.csv(table)).decode(), newline="")))
+    lines = list(csv.reader(io.StringIO(b"".join(exports.export(".csv", table)).decode(), newline="")))
     assert lines[0] == ["File", "Prediction", *names]
     assert lines[3][2:] == ["2"] * len(keys)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def table(table_of: Callable[..., Predictions]) -> Predictions:
 
 
 def csv_of(predictions: Predictions, filter_: Filter = EVERY_PREDICTION) -> list[list[str]]:
-    text = b"".join(exports.csv(predictions, filter_)).decode()
+    text = b"".join(exports.export(".csv", predictions, filter_)).decode()
     return list(csv.reader(io.StringIO(text, newline=""), strict=True))
 
 
@@ -179,7 +180,7 @@ def test_a_table_that_is_replaced_while_it_is_read_stays_as_it_was_opened(tmp_pa
     def look() -> None:
         while not done.is_set():
             predictions = Predictions(path)
-            seen.append((predictions.count(), sum(part.count(b"\n") for part in exports.csv(predictions)) - 1))
+            seen.append((predictions.count(), sum(part.count(b"\n") for part in exports.export(".csv", predictions)) - 1))
 
     reader = threading.Thread(target=look)
     reader.start()
@@ -270,7 +271,7 @@ def test_every_prediction_and_every_name_survives_the_trip_to_csv_and_back(table
 
 def test_csv_is_plain_where_nothing_needs_quotes(table_of):
     predictions = table_of(mini_batch(["a b.png", "c,d.png"], ["a b.png: 7", "c,d.png: it's"]))
-    assert b"".join(exports.csv(predictions)) == b'File,Prediction\na b.png,7\n"c,d.png",it\'s\n'
+    assert b"".join(exports.export(".csv", predictions)) == b'File,Prediction\na b.png,7\n"c,d.png",it\'s\n'
 
 
 def test_undecodable_names_are_shown_with_their_bytes(table_of):
@@ -316,7 +317,7 @@ def test_a_condition_that_is_wrong_or_reaches_out_is_refused(table, tmp_path, co
     assert table.count() == 5
 
 
-@pytest.mark.parametrize("query", [Predictions.count, Predictions.page, exports.csv, Predictions.class_counts])
+@pytest.mark.parametrize("query", [Predictions.count, Predictions.page, partial(exports.export, ".csv"), Predictions.class_counts])
 def test_every_query_refuses_a_wrong_condition(table, query):
     with pytest.raises(SettingsError) as refused:
         query(table, Filter(where="Prediktion = 'cat'"))
@@ -332,7 +333,7 @@ def test_a_condition_that_takes_too_long_is_refused(table, monkeypatch):
     monkeypatch.setattr("services.predictions.reader.SECONDS_FOR_A_QUERY", 0.2)
     endless = Filter(where="(SELECT count(*) FROM range(100000000000) a, range(100000) b) > 0")
     with pytest.raises(SettingsError, match="exceeded its time limit"):
-        exports.csv(Predictions(table.path), endless)
+        exports.export(".csv", Predictions(table.path), endless)
 
 
 def test_pages_may_import_it_before_their_first_paint():
@@ -348,7 +349,7 @@ def test_making_and_asking_a_table_never_loads_pandas(tmp_path):
         """make_table([ScoredMiniBatch(0, ['a'], '/r', ['a: [1, {"x": 0.5, "day": "2026-01-01"}]'], 'w', 1, 0.1, '')], path)\n"""
         "make_table([ScoredMiniBatch(0, ['a', 'ü'], '/r', ['a: 1'], 'w', 1, 0.1, '')], path)\n"
         "p = Predictions(path); p.page(Filter(text='a', classes=('1',))); p.page(EVERY_FAILURE); p.class_counts()\n"
-        "charts.histogram(p); b''.join(exports.csv(p))\n"
+        "charts.histogram(p); b''.join(exports.export('.csv', p))\n"
         "print('pandas' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", script, tmp_path / "t.parquet"], capture_output=True, text=True, check=True)
