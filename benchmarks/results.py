@@ -24,8 +24,7 @@ from services.local import output_reader
 from services.local.run_folder import LocalRunFolder
 from services.predictions import exports
 from services.predictions.filters import EVERY_PREDICTION, Filter, Order
-from services.predictions.open_tables import open_predictions
-from services.predictions.reader import Predictions
+from services.predictions.reader import Predictions, open_predictions
 from services.predictions.table_file import cache_folder
 from services.predictions.writer import make_table
 

@@ -54,11 +54,9 @@ def sql(view: View) -> None:
     st.caption(escape("Columns: " + ", ".join(view.table.columns)) + ". The query reads the whole table; filters do not apply.")
     if not (submitted or "sql" in st.query_params):
         return
-    from services.predictions import sql
-
     try:
         with st.spinner("Running the query…", show_time=True):
-            answer = sql.ask(view.table, query or "")
+            answer = view.table.ask(query or "")
     except SettingsError as error:
         _errors.show(error)
         return

@@ -187,7 +187,7 @@ def for_cells(rows: pa.Table) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from services.predictions.arrays import text_array
+    from services.predictions.columns import text_array
 
     for place, name in enumerate(rows.column_names):
         column = rows.column(place)

@@ -113,7 +113,7 @@ def joined_table(run_id: str, joined: str) -> Predictions:
     what, id_, column = (*joined.split(":", 2), "", "")[:3]
     if what not in ("labels", "run"):
         return table
-    from services.predictions.open_tables import open_predictions
+    from services.predictions.reader import open_predictions
 
     if what == "labels":
         from services.predictions import evaluation, label_file

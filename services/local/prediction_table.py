@@ -30,7 +30,7 @@ _LARGE = 200_000  # items, half a second's work
 def open_table(run: Run, folder: LocalRunFolder) -> Predictions:
     """The typed table of what is settled by now. Raises NotFound for a run without rows, WorkspaceUnavailable for a folder that can't
     be written."""
-    from services.predictions.open_tables import open_predictions
+    from services.predictions.reader import open_predictions
     from services.predictions.table_file import remove_table
     from services.predictions.writer import make_table
 
@@ -60,7 +60,7 @@ def open_table(run: Run, folder: LocalRunFolder) -> Predictions:
 
 def _existing_table(folder: LocalRunFolder, table: Path, run: Run) -> Predictions | None:
     """This table where it is made already, or of a run that goes on one that is fresh enough."""
-    from services.predictions.open_tables import open_predictions
+    from services.predictions.reader import open_predictions
 
     with contextlib.suppress(FileNotFoundError, NotFound):  # another tab may have made a newer one and removed this
         if table.is_file():

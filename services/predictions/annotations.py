@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from services.domain import RowKey, readable
 from services.errors import NotFound, SettingsError
-from services.predictions.arrays import text_array
-from services.predictions.columns import names_beside
+from services.predictions.columns import names_beside, text_array
 from services.storage.sqlite import connect, translated_errors
 
 if TYPE_CHECKING:

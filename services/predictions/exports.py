@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from services import file_names
 from services.errors import SettingsError
 from services.predictions.annotations import Annotations, with_annotations
-from services.predictions.arrays import text_array
-from services.predictions.columns import NUMBER, Kind, Status, quoted
+from services.predictions.columns import NUMBER, Kind, Status, quoted, text_array
 from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order
 from services.predictions.reader import Predictions
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.predictions.arrays import numbers_in, text_array, whole_number
 from services.predictions.columns import (
     FOLDERS,
     ISO_DATE,
@@ -29,8 +28,11 @@ from services.predictions.columns import (
     Kind,
     is_category,
     is_file_key,
+    numbers_in,
     prediction_place,
+    text_array,
     unique_names,
+    whole_number,
 )
 
 _SAMPLED = 10_000  # documents that a schema is made of

@@ -1,25 +1,26 @@
 """A run's output as a typed table: pages of it in any order, counts, facets, groups, single rows. The same for every workspace.
 
 Each reader has a locked database of its own in memory that sees the run's table and no other file (`database`). A filter becomes a file
-of row numbers and a page is a slice of it (`row_selection`); another order is a sorted copy of the table (`sorted_copies`); both are kept
-beside the table (`table_cache`). What stands on this: `charts`, `exports`, `sql`, `snippets`, `evaluation`, `comparison`.
+of row numbers and a page is a slice of it; another order is a sorted copy of the table; both are kept
+beside the table (`table_cache`). What stands on this: `charts`, `exports`, `snippets`, `evaluation`, `comparison`.
 DuckDB and pyarrow take 0.3 s to import, so they are imported where they are used: pages import this on the way to their first paint.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from services.domain import RowKey
 from services.errors import NotFound, SettingsError
-from services.predictions import query_process, sorted_copies
-from services.predictions.columns import COLUMNS, NUMERIC, Kind, Status, glob_escaped, number_column, quoted
+from services.predictions import query_process
+from services.predictions.columns import COLUMNS, NUMERIC, Kind, Status, glob_escaped, number_column, quoted, readable
 from services.predictions.database import SECONDS_FOR_A_QUERY, connect, translated_errors
 from services.predictions.filters import (
     EVERY_PREDICTION,
@@ -32,8 +33,7 @@ from services.predictions.filters import (
     includes_predictions,
     keeps_order,
 )
-from services.predictions.row_selection import RowSelection, ascending_numbers, count_rows
-from services.predictions.table_cache import TableCache
+from services.predictions.table_cache import RowSelection, TableCache, ascending_numbers, count_rows, first_empty, write_sorted
 from services.predictions.table_file import TableLink, table_identity
 
 if TYPE_CHECKING:
@@ -43,7 +43,40 @@ if TYPE_CHECKING:
 _MOST_ANSWERS = 64
 _MOST_ANSWER_CHARACTERS = 200_000
 _MOST_ORDERS = 3  # open at once
+_MOST_OPEN_TABLES = 4
 _PART_BYTES, _PART_ROWS = 64_000_000, 122_880
+_SQL_HINT = "Write one SELECT over predictions; for example: SELECT Prediction, count(*) FROM predictions GROUP BY 1."
+
+_lock = threading.Lock()
+_open_tables: dict[Path, Predictions] = {}
+"""The latest used is last."""
+
+
+def open_predictions(path: Path) -> Predictions:
+    """The table that is at `path` now, open. The same object as long as no other table is put in its place: opening one takes longer than
+    most queries, so the last few are kept for the next rerun of a page, or another tab.
+
+    Raises NotFound where there is no table, WorkspaceUnavailable where it can't be read.
+    """
+    with _lock:
+        for other in [other for other, table in _open_tables.items() if table.identity != table_identity(other)]:
+            del _open_tables[other]  # replaced or removed: its room on the disk is free when nobody has it any more
+        if path in _open_tables:
+            _open_tables[path] = table = _open_tables.pop(path)
+            return table
+    opened = Predictions(path)
+    with _lock:
+        _open_tables[path] = opened
+        for eldest in list(_open_tables)[:-_MOST_OPEN_TABLES]:
+            del _open_tables[eldest]
+    return opened
+
+
+class Answer(NamedTuple):
+    """The first rows of an answer; `cut_off` where there are more."""
+
+    rows: pyarrow.Table
+    cut_off: bool
 
 
 class Predictions:
@@ -99,7 +132,9 @@ class Predictions:
 
     def count(self, filter_: Filter = EVERY_PREDICTION) -> int:
         """How many rows the filter selects."""
-        return sum(map(self._count_of, filter_.statuses)) if _by_status_only(filter_) else self._selection(filter_, TABLE_ORDER).count
+        if _by_status_only(filter_):
+            return sum(self.row_counts.get(Status(status), 0) for status in filter_.statuses)
+        return self._selection(filter_, TABLE_ORDER).count
 
     def page(self, filter_: Filter = EVERY_PREDICTION, first: int = 0, count: int = 100, order: Order = TABLE_ORDER) -> pyarrow.Table:
         """Up to `count` rows from place `first` (from 0), with all of `columns`. An order by a column is prepared where it wasn't (see
@@ -147,7 +182,7 @@ class Predictions:
         if not self.is_prepared(order):
             column, path = number_column(order.column, self.kind), self._cache.writable_path(order.column, ".parquet")
             with translated_errors(self.path):
-                sorted_copies.write_sorted(self.file, column, path, progress)
+                write_sorted(self.file, column, path, progress)
 
     def _sorted_copy(self, order: Order) -> Path:
         if order.column not in self.columns:
@@ -195,6 +230,19 @@ class Predictions:
         counts = f"count({name}) FILTER ({name} < $threshold), count({name}) FILTER ({name} >= $threshold)"
         below, at_least = self.rows(counts, filter_, threshold=threshold)[0]
         return below, at_least
+
+    def ask(self, query: str, limit: int = 1000) -> Answer:
+        """The first `limit` rows of a person's own SELECT over `predictions`. Raises SettingsError("sql", ...) for what is not a single
+        SELECT, fails, or exceeds the limits of time, memory and the answer's size."""
+        import duckdb
+
+        query = readable(query)
+        with closing(duckdb.connect()) as database, translated_errors(self.path, "sql", _SQL_HINT):
+            statements = database.extract_statements(query)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise SettingsError("sql", "only a single SELECT statement is allowed", _SQL_HINT)
+        rows = query_process.run_query(self.file, self.path, query, limit + 1, "sql", _SQL_HINT)
+        return Answer(rows.slice(0, limit), rows.num_rows > limit)
 
     # ---- SQL over what is filtered, for charts and exports ---------------------------------------------------------------------
 
@@ -246,7 +294,7 @@ class Predictions:
     def _in_parts(self, database: duckdb.DuckDBPyConnection, columns: str, filter_: Filter, order: Order) -> Iterator[pyarrow.RecordBatch]:
         """Ranges of row numbers, each put in order by itself: backwards as far as there are values, then forwards."""
         total = sum(self.row_counts.values())
-        valued = sorted_copies.first_empty(self._sorted_copy(order)) if order.descending else 0
+        valued = first_empty(self._sorted_copy(order)) if order.descending else 0
         nothing = self._query(columns, filter_, "LIMIT 0", database).to_arrow_table()
         within = "AND file_row_number >= $low AND file_row_number < $high ORDER BY file_row_number"
         with closing(database), self._translated_errors(filter_):
@@ -296,9 +344,6 @@ class Predictions:
         as_text = f" A date is compared with '2026-01-31'; as a text it is {dates[0]}::VARCHAR." if dates else ""
         return "Write SQL over " + ", ".join(map(quoted, self.columns)) + f"; for example: Prediction = 'cat'.{as_text}"
 
-    def _count_of(self, status: str) -> int:
-        return self.row_counts.get(Status(status), 0)
-
     def _selects_all(self, filter_: Filter) -> bool:
         return _by_status_only(filter_) and self.count(filter_) == sum(self.row_counts.values())
 
@@ -311,8 +356,8 @@ class Predictions:
                 reader = self._query("file_row_number::UINTEGER", filter_, database=database.cursor()).to_arrow_reader(1 << 16)
                 path = self._cache.write_selection(key, ascending_numbers(reader))
         total = sum(self.row_counts.values())
-        first_empty = sorted_copies.first_empty(self._sorted_copy(order)) if order.descending else total
-        return RowSelection(path, count_rows(path), first_empty, order.descending)
+        valued = first_empty(self._sorted_copy(order)) if order.descending else total
+        return RowSelection(path, count_rows(path), valued, order.descending)
 
 
 def _no_rows(schema: pyarrow.Schema) -> pyarrow.RecordBatch:

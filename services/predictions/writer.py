@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from services.errors import WorkspaceUnavailable
-from services.predictions.arrays import number_array, numbers_in, text_array
 from services.predictions.columns import (
     COLUMNS,
     FRAME,
@@ -29,6 +28,9 @@ from services.predictions.columns import (
     Status,
     file_text,
     is_category,
+    number_array,
+    numbers_in,
+    text_array,
 )
 from services.predictions.flatten import flatten
 from services.predictions.json_columns import JsonColumns, detect_json_columns

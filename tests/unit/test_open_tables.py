@@ -10,8 +10,7 @@ import pytest
 from services.errors import NotFound
 from services.predictions.filters import Filter
 from services.predictions.matching import ScoredMiniBatch
-from services.predictions.open_tables import open_predictions
-from services.predictions.reader import Predictions
+from services.predictions.reader import Predictions, open_predictions
 from services.predictions.table_file import remove_table
 from services.predictions.writer import make_table
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from services.errors import SettingsError
-from services.predictions import query_process, sql
+from services.predictions import query_process
 from services.predictions.filters import Filter
 from services.predictions.matching import ScoredMiniBatch
 from services.predictions.reader import Predictions
@@ -22,12 +22,12 @@ def table(tmp_path):
 
 
 def test_a_select_is_answered_up_to_a_number_of_rows(table):
-    answer = sql.ask(table, "SELECT Prediction, count(*) AS n FROM predictions GROUP BY 1 ORDER BY 1;  -- all")
+    answer = table.ask("SELECT Prediction, count(*) AS n FROM predictions GROUP BY 1 ORDER BY 1;  -- all")
     assert answer.rows.to_pylist() == [{"Prediction": str(number), "n": 1000} for number in range(3)]
     assert not answer.cut_off
-    answer = sql.ask(table, "FROM predictions", limit=10)
+    answer = table.ask("FROM predictions", limit=10)
     assert (answer.rows.num_rows, answer.cut_off) == (10, True)
-    assert sql.ask(table, "WITH few AS (FROM predictions LIMIT 2) SELECT * FROM few").rows.num_rows == 2
+    assert table.ask("WITH few AS (FROM predictions LIMIT 2) SELECT * FROM few").rows.num_rows == 2
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_anything_else_is_refused_at_its_field_and_does_nothing(table, tmp_path,
     (tmp_path / "secret.csv").write_text("secret\n1\n", encoding="utf-8")
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(SettingsError) as refused:
-        sql.ask(table, query.replace("{folder}", str(tmp_path)))
+        table.ask(query.replace("{folder}", str(tmp_path)))
     assert refused.value.field == "sql"
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert table.count() == 3000
@@ -54,10 +54,10 @@ def test_anything_else_is_refused_at_its_field_and_does_nothing(table, tmp_path,
 
 def test_a_query_that_takes_too_much_time_or_memory_is_ended(table, monkeypatch):
     with pytest.raises(SettingsError, match="exceeded its memory limit"):
-        sql.ask(table, "SELECT len(list(range)) FROM range(1000000000)")
+        table.ask("SELECT len(list(range)) FROM range(1000000000)")
     monkeypatch.setattr(query_process, "SECONDS", 0.2)
     with pytest.raises(SettingsError, match="exceeded its time limit"):
-        sql.ask(table, "SELECT count(*) FROM range(100000000000) a, range(100000) b")
+        table.ask("SELECT count(*) FROM range(100000000000) a, range(100000) b")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system doesn't limit all of a process's memory")
@@ -67,7 +67,7 @@ def test_one_call_that_takes_gigabytes_takes_none_here(table, much):
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(SettingsError, match=r"memory|Memory") as refused:
-        sql.ask(table, f"SELECT length({much}) FROM predictions")
+        table.ask(f"SELECT length({much}) FROM predictions")
     assert refused.value.field == "sql"
     with pytest.raises(SettingsError, match=r"memory|Memory") as refused:
         table.count(Filter(where=f"length({much}) > 1"))
@@ -79,9 +79,9 @@ def test_one_call_that_can_not_be_interrupted_is_ended_with_its_process(table, m
     monkeypatch.setattr(query_process, "SECONDS", 0.2)
     monkeypatch.setattr(query_process, "_START_SECONDS", 2)
     with pytest.raises(SettingsError, match=r"longer than 0\.2 seconds"):
-        sql.ask(table, "SELECT lpad('x', 2000000000, 'y')")
+        table.ask("SELECT lpad('x', 2000000000, 'y')")
 
 
 def test_an_answer_too_large_to_be_shown_is_refused(table):
     with pytest.raises(SettingsError, match="more than 16 MB"):
-        sql.ask(table, "SELECT repeat(File, 4000) FROM predictions")
+        table.ask("SELECT repeat(File, 4000) FROM predictions")

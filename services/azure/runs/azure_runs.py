@@ -181,7 +181,7 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of the output. Azure ML writes it at the end: before that, it has no rows."""
-        from services.predictions.open_tables import open_predictions
+        from services.predictions.reader import open_predictions
 
         run = self._store.run(run_id)
         if run.request.settings.output_action == "summary_only":
