@@ -10,11 +10,11 @@ import streamlit as st
 
 from pages import _errors, _tables, _workspace
 from pages._text import ago, displayable, escape, truncate
-from services.connection import Connection, SignIn
+from services.connection import Connection, SignIn, suggested
 from services.domain import ConnectionState
 from services.errors import SettingsError, StudioError
 from services.workspace import RemoteWorkspace
-from services.workspaces import choose_workspace, suggested_connection
+from services.workspaces import choose_workspace, default_home
 
 REFRESH_SECONDS = 0.7  # while it signs in or lists
 CONFIG_FIELDS = ("subscription_id", "resource_group", "workspace_name")
@@ -114,7 +114,7 @@ def read_config() -> None:
 
 
 def ask_for_workspace() -> None:
-    known = suggested_connection()
+    known = suggested(default_home())
     fields: dict[str, Any] = {}
 
     def text(name: str, label: str, **more: Any) -> None:

@@ -217,8 +217,7 @@ def is_remembered(base: Path) -> bool:
 def remembered(base: Path) -> Connection | None:
     """The connection chosen last; None where there is none."""
     try:
-        values = json.loads((base / "azure" / _REMEMBERED).read_text(encoding="utf-8"))
-        return Connection(**values | {"sign_in": SignIn(values["sign_in"])})
+        return Connection.from_pipe((base / "azure" / _REMEMBERED).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError, SettingsError):
         return None
 

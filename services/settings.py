@@ -43,7 +43,7 @@ class Setting:
 
     label: str
     help: str
-    check: Callable[[str, Any], Any]
+    check: Callable[[str, Any, Setting], Any]
     minimum: float | None = None
     maximum: float | None = None
     options: tuple[str, ...] = ()
@@ -56,21 +56,18 @@ def _refuse(name: str, message: str, hint: str = "") -> SettingsError:
     return SettingsError(name, f"{name}: {message}", hint)
 
 
-def _whole(minimum: int, maximum: int | None = None) -> Callable[[str, Any], int]:
-    def check(name: str, value: Any) -> int:
-        text = str(value).strip()
-        if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d{1,18}(\.0+)?", text):
-            raise _refuse(name, f"“{value}” is not a whole number", f"Give a whole number, {minimum} or more.")
-        number = int(text.split(".")[0])
-        if number < minimum or (maximum is not None and number > maximum):
-            bounds = f"between {minimum} and {maximum}" if maximum is not None else f"{minimum} or more"
-            raise _refuse(name, f"{number} is out of range", f"Give a whole number, {bounds}.")
-        return number
-
-    return check
+def _whole(name: str, value: Any, row: Setting) -> int:
+    text = str(value).strip()
+    if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d{1,18}(\.0+)?", text):
+        raise _refuse(name, f"“{value}” is not a whole number", f"Give a whole number, {row.minimum} or more.")
+    number = int(text.split(".")[0])
+    if (row.minimum is not None and number < row.minimum) or (row.maximum is not None and number > row.maximum):
+        bounds = f"between {row.minimum} and {row.maximum}" if row.maximum is not None else f"{row.minimum} or more"
+        raise _refuse(name, f"{number} is out of range", f"Give a whole number, {bounds}.")
+    return number
 
 
-def _percent(name: str, value: Any) -> float:
+def _percent(name: str, value: Any, _row: Setting) -> float:
     try:
         number = float(str(value))
     except ValueError:
@@ -87,7 +84,7 @@ def size_in_units(value: str | int) -> int:
     return int(match[1]) * _UNITS[match[2].lower() if match[2] else None]
 
 
-def _size(name: str, value: Any) -> str:
+def _size(name: str, value: Any, _row: Setting) -> str:
     text = str(value).strip()
     hint = "Give a number of files, such as 10, or for tabular data a size such as 100KB or 1MB."
     if isinstance(value, bool) or not _SIZE.fullmatch(text) or len(text) > 18:
@@ -97,36 +94,33 @@ def _size(name: str, value: Any) -> str:
     return text
 
 
-def _choice(*options: str) -> Callable[[str, Any], str]:
-    by_folded = {option.casefold(): option for option in options}
-
-    def check(name: str, value: Any) -> str:
-        if str(value).casefold() not in by_folded:
-            raise _refuse(name, f"“{value}” is not one of {', '.join(options)}", f"Choose one of {', '.join(options)}.")
-        return by_folded[str(value).casefold()]
-
-    return check
+def _choice(name: str, value: Any, row: Setting) -> str:
+    for option in row.options:
+        if str(value).casefold() == option.casefold():
+            return option
+    options = ", ".join(row.options)
+    raise _refuse(name, f"“{value}” is not one of {options}", f"Choose one of {options}.")
 
 
-def _file_name(name: str, value: Any) -> str:
+def _file_name(name: str, value: Any, _row: Setting) -> str:
     return check_file_name(name, str(value))
 
 
-def _keys(name: str, value: Any) -> tuple[str, ...]:
+def _keys(name: str, value: Any, _row: Setting) -> tuple[str, ...]:
     keys = tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(value)
     if not keys or not all(isinstance(key, str) and key for key in keys):
         raise _refuse(name, "no key is named", "Name one or more keys of the dataset's partition format.")
     return keys
 
 
-def _variables(name: str, value: Any) -> dict[str, str]:
+def _variables(name: str, value: Any, _row: Setting) -> dict[str, str]:
     for key, text in dict(value).items():
         if not isinstance(key, str) or not key or "=" in key or "\0" in key + str(text):
             raise _refuse(name, f"“{key}” is not the name of an environment variable", "Write NAME=value.")
     return {key: str(text) for key, text in dict(value).items()}
 
 
-def _row(default: Any, label: str, help: str, check: Callable[[str, Any], Any], **row: Any) -> Any:  # noqa: A002
+def _row(default: Any, label: str, help: str, check: Callable[[str, Any, Setting], Any], **row: Any) -> Any:  # noqa: A002
     return field(default=default, metadata={"setting": Setting(label, help, check, **row)})
 
 
@@ -136,37 +130,35 @@ class ParallelRunSettings:
 
     node_count: int = _row(
         1, "Node count", "The number of nodes. On this machine a node is a group of worker processes; on Azure ML a machine of "
-        "the cluster.", _whole(1, 1000), minimum=1, maximum=1000, up_front=True)  # fmt: skip
+        "the cluster.", _whole, minimum=1, maximum=1000, up_front=True)  # fmt: skip
     process_count_per_node: int | None = _row(
         None, "Processes per node", "Worker processes per node. Workers = node count × processes per node.",
-        _whole(1, 1000), minimum=1, maximum=1000, unset="the number of cores")  # fmt: skip
+        _whole, minimum=1, maximum=1000, unset="the number of cores")  # fmt: skip
     mini_batch_size: str | None = _row(
         None, "Mini-batch size", "The input of one run() call: a number of files (file dataset), or an approximate "
         "size such as 1MB (tabular dataset).", _size, up_front=True,
         unset=f"{DEFAULT_FILE_MINI_BATCH} files or {DEFAULT_TABULAR_MINI_BATCH}")  # fmt: skip
     error_threshold: int = _row(
         10, "Error threshold", "The run stops when more items than this have failed. 0 stops at the first, "
-        "-1 never stops.", _whole(-1), minimum=-1, up_front=True)  # fmt: skip
+        "-1 never stops.", _whole, minimum=-1, up_front=True)  # fmt: skip
     allowed_failed_count: int | None = _row(
         None, "Allowed failed mini-batches", "The run stops when more mini-batches than this have failed. -1 never stops.",
-        _whole(-1), minimum=-1, unset="not checked")  # fmt: skip
+        _whole, minimum=-1, unset="not checked")  # fmt: skip
     allowed_failed_percent: float | None = _row(
         None, "Allowed failed mini-batches (%)", "The run stops when more than this share of the mini-batches has failed; checked "
         "once all are handed out.", _percent, minimum=0.0, maximum=100.0, unset="not checked")  # fmt: skip
     output_action: str = _row(
         "append_row", "Output action", "append_row: the rows that run() returns are written to one file. summary_only: the script writes "
-        "its own output; only the counts are kept.", _choice(*OUTPUT_ACTIONS), options=OUTPUT_ACTIONS)  # fmt: skip
+        "its own output; only the counts are kept.", _choice, options=OUTPUT_ACTIONS)  # fmt: skip
     append_row_file_name: str = _row(
         "parallel_run_step.txt", "Output file name", "The file that append_row writes.", _file_name)  # fmt: skip
     run_invocation_timeout: int = _row(
         60, "Timeout per run() call (seconds)", "The time limit of one run() or init() call. A worker that exceeds it is stopped and "
-        "replaced, and the mini-batch is tried again.", _whole(1), minimum=1)  # fmt: skip
+        "replaced, and the mini-batch is tried again.", _whole, minimum=1)  # fmt: skip
     run_max_try: int = _row(
-        3, "Tries per mini-batch", "Attempts per mini-batch before its items count as failed.", _whole(1, 100),
-        minimum=1, maximum=100)  # fmt: skip
+        3, "Tries per mini-batch", "Attempts per mini-batch before its items count as failed.", _whole, minimum=1, maximum=100)  # fmt: skip
     logging_level: str = _row(
-        "INFO", "Logging level", "The lowest level of the scoring script's log.", _choice(*LOGGING_LEVELS),
-        options=LOGGING_LEVELS)  # fmt: skip
+        "INFO", "Logging level", "The lowest level of the scoring script's log.", _choice, options=LOGGING_LEVELS)  # fmt: skip
     partition_keys: tuple[str, ...] | None = _row(
         None, "Partition keys", "All items with equal values of these keys are one mini-batch. Excludes a mini-batch size.",
         _keys, unset="not partitioned")  # fmt: skip
@@ -181,7 +173,7 @@ class ParallelRunSettings:
                     raise _refuse(name, "a value is required", setting.help)
                 value = None
             else:
-                value = setting.check(name, value)
+                value = setting.check(name, value, setting)
             object.__setattr__(self, name, value)
 
     @classmethod

@@ -11,26 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from services.domain import (
-    ComputeTarget,
-    ConnectionState,
-    Dataset,
-    DatasetFile,
-    Datastore,
-    Environment,
-    Failure,
-    Model,
-    PipelineRun,
-    Provenance,
-    PublishedPipeline,
-    Recurrence,
-    RowKey,
-    RowTrace,
-    Run,
-    RunRequest,
-    Schedule,
-    TrainingRun,
-)
+from services import domain
 from services.intake.entry_scripts import EntryScripts
 from services.predictions.annotations import AnnotationStore
 from services.predictions.reader import Predictions
@@ -76,24 +57,24 @@ class Workspace(Protocol):
     def location(self) -> str:
         """Where it is, for people: a folder, or subscription / resource group / workspace."""
 
-    def models(self) -> list[Model]:
+    def models(self) -> list[domain.Model]:
         """All versions of all models, newest first."""
 
-    def model(self, reference: str) -> Model:
+    def model(self, reference: str) -> domain.Model:
         """One model by `name` (its latest version) or `name:version`."""
 
     def register_model(
         self, name: str, path: str | Path, *, description: str = "", tags: Mapping[str, str] | None = None, approve: bool = False
-    ) -> Model:
+    ) -> domain.Model:
         """Copy a file or folder in as the next version of `name`. `approve` approves its SHA-256 at once."""
 
     def approve(self, sha256: str) -> None:
         """Allow runs to execute the model or script with this content. A workspace without the capability does nothing."""
 
-    def datasets(self) -> list[Dataset]:
+    def datasets(self) -> list[domain.Dataset]:
         """All versions of all datasets, newest first."""
 
-    def dataset(self, reference: str) -> Dataset:
+    def dataset(self, reference: str) -> domain.Dataset:
         """One dataset by `name` (its latest version) or `name:version`."""
 
     def register_dataset(
@@ -106,38 +87,38 @@ class Workspace(Protocol):
         partition_format: str = "",
         description: str = "",
         copy: bool = False,
-    ) -> Dataset:
+    ) -> domain.Dataset:
         """Register the files below folder `path` (or the one file) that match `glob`: in place, or copied in. All rows of a `tabular`
         dataset are read, which takes its time. `partition_format` names the parts of each path that are keys: `{store}/{brand}/*.csv`.
         """
 
-    def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
+    def dataset_files(self, dataset: domain.Dataset, first: int, count: int) -> list[domain.DatasetFile]:
         """`count` files of the manifest, from number `first`, in its order."""
 
-    def local_file(self, dataset: Dataset, path: str) -> Path:
+    def local_file(self, dataset: domain.Dataset, path: str) -> Path:
         """A file of the dataset on this machine: where it lies, or a copy of this one file, fetched now."""
 
-    def changed_files(self, dataset: Dataset, limit: int = 20_000) -> list[str]:
+    def changed_files(self, dataset: domain.Dataset, limit: int = 20_000) -> list[str]:
         """Sentences, one for each file that changed or vanished since it was registered. At most `limit` files are checked, evenly
         spread, and the first sentence says so."""
 
-    def environments(self) -> list[Environment]:
+    def environments(self) -> list[domain.Environment]:
         """All versions of all registered environments, newest first. A run that names none uses the workspace's default."""
 
-    def register_environment(self, name: str, interpreter: str) -> Environment:
+    def register_environment(self, name: str, interpreter: str) -> domain.Environment:
         """Keep a Python interpreter, 3.8 or newer, as the next version of `name`: its path, its environment's folder, or a command such
         as `python3`. It is run once, to list what is installed there."""
 
-    def mini_batches(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
+    def mini_batches(self, datasets: Sequence[domain.Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
         """How a run would divide these datasets into mini-batches. Raises SettingsError for settings that don't fit them."""
 
-    def check(self, request: RunRequest) -> list[str]:
+    def check(self, request: domain.RunRequest) -> list[str]:
         """Validate a request without submitting it. Raises as `submit` would; returns warnings."""
 
-    def submit(self, request: RunRequest) -> Run:
+    def submit(self, request: domain.RunRequest) -> domain.Run:
         """Record the run and return: a process of its own executes it. The same `submission_id` submits once."""
 
-    def rerun(self, run_id: str, *, failed_only: bool = False) -> Run:
+    def rerun(self, run_id: str, *, failed_only: bool = False) -> domain.Run:
         """Submit the same request again, as a new run; or only what failed or has no row in one that has ended. The predictions are then
         those of `run_id`, which stays as it is, with these items replaced."""
 
@@ -148,22 +129,22 @@ class Workspace(Protocol):
 class Runs(Protocol):
     """The runs of a workspace: watched, canceled, resumed, and what they left."""
 
-    def latest(self, limit: int = 1000) -> list[Run]:
+    def latest(self, limit: int = 1000) -> list[domain.Run]:
         """The newest runs first."""
 
-    def get(self, run_id: str) -> Run:
+    def get(self, run_id: str) -> domain.Run:
         """One run as it is now."""
 
-    def cancel(self, run_id: str) -> Run:
+    def cancel(self, run_id: str) -> domain.Run:
         """Ask for a run's end; at once where it has no active runner. Ended runs stay as they are."""
 
-    def resume(self, run_id: str) -> Run:
+    def resume(self, run_id: str) -> domain.Run:
         """Continue a run that stopped short of Completed. Returns without waiting."""
 
-    def environment(self, run_id: str) -> Environment:
+    def environment(self, run_id: str) -> domain.Environment:
         """The interpreter of a run, and what was installed there when it was submitted."""
 
-    def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
+    def failures(self, run_id: str, limit: int = 100) -> list[domain.Failure]:
         """Attempts that failed or returned fewer rows than items, the latest first."""
 
     def logs(self, run_id: str) -> dict[str, Path]:
@@ -173,10 +154,10 @@ class Runs(Protocol):
         """The files as the run wrote them, by name: `parallel_run_step.txt`, or `parallel_run_step.partial.txt` where it has not
         completed; and what the script wrote into its output folder."""
 
-    def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
+    def trace(self, run_id: str, key: domain.RowKey, worker: str) -> domain.RowTrace:
         """Of one row, known by its key and its Worker: its input, its attempts with their errors, its lines in the worker's log."""
 
-    def provenance(self, run_id: str) -> Provenance:
+    def provenance(self, run_id: str) -> domain.Provenance:
         """What went into a run: models, datasets, script, versions, each by its SHA-256."""
 
     def predictions(self, run_id: str) -> Predictions:
@@ -187,7 +168,7 @@ class RemoteWorkspace(Workspace, Protocol):
     """What only a workspace elsewhere has: signing in, lists with an age, compute targets, datastores, training runs. Whatever asks the
     service raises WorkspaceUnavailable."""
 
-    def state(self) -> ConnectionState:
+    def state(self) -> domain.ConnectionState:
         """How the connection is. At once."""
 
     def open(self) -> None:
@@ -196,13 +177,13 @@ class RemoteWorkspace(Workspace, Protocol):
     def refresh(self) -> None:
         """Fetch the lists anew, in the background."""
 
-    def compute_targets(self) -> list[ComputeTarget]:
+    def compute_targets(self) -> list[domain.ComputeTarget]:
         """Those a run can be sent to first."""
 
-    def datastores(self) -> list[Datastore]:
+    def datastores(self) -> list[domain.Datastore]:
         """The default one first."""
 
-    def default_environment(self) -> Environment:
+    def default_environment(self) -> domain.Environment:
         """What a run that names no environment gets there. At once."""
 
     def delete_model(self, reference: str) -> None:
@@ -211,7 +192,7 @@ class RemoteWorkspace(Workspace, Protocol):
     def experiments(self) -> list[str]:
         """Names of the experiments, the one used last first."""
 
-    def training_runs(self, experiment: str, limit: int = 50) -> list[TrainingRun]:
+    def training_runs(self, experiment: str, limit: int = 50) -> list[domain.TrainingRun]:
         """Runs of an experiment that are not pipelines, the newest first."""
 
     def training_run_files(self, experiment: str, run_id: str) -> list[str]:
@@ -219,7 +200,7 @@ class RemoteWorkspace(Workspace, Protocol):
 
     def register_model_from_run(
         self, name: str, experiment: str, run_id: str, path: str, *, description: str = "", tags: Mapping[str, str] | None = None
-    ) -> Model:
+    ) -> domain.Model:
         """`Run.register_model`: a file or folder of the run's outputs becomes the next version of `name`."""
 
     @property
@@ -230,32 +211,32 @@ class RemoteWorkspace(Workspace, Protocol):
 class PipelineService(Protocol):
     """The pipelines of a workspace. All but `of` ask the service; they raise NotFound, SettingsError and WorkspaceUnavailable."""
 
-    def of(self, run_id: str) -> PipelineRun | None:
+    def of(self, run_id: str) -> domain.PipelineRun | None:
         """The pipeline run of a run, as the run's own process saw it last; None before it is submitted."""
 
     def experiments(self) -> list[str]:
         """The experiments of the workspace that are not archived, by name."""
 
-    def history(self, experiment: str, limit: int = 100) -> list[PipelineRun]:
+    def history(self, experiment: str, limit: int = 100) -> list[domain.PipelineRun]:
         """The newest pipeline runs of an experiment, whoever started them. Without those that were made when an answer was lost, and
         never start: their run has another."""
 
-    def publish(self, run_id: str, name: str, description: str = "") -> PublishedPipeline:
+    def publish(self, run_id: str, name: str, description: str = "") -> domain.PublishedPipeline:
         """Publish what a run submitted, as a pipeline of its own."""
 
-    def published(self) -> list[PublishedPipeline]:
+    def published(self) -> list[domain.PublishedPipeline]:
         """The published pipelines, also those that are disabled."""
 
     def set_published(self, pipeline_id: str, *, active: bool) -> None:
         """Enable or disable a published pipeline."""
 
-    def submit(self, pipeline_id: str, parameters: Mapping[str, str], *, name: str = "", submission_id: str = "") -> Run:
+    def submit(self, pipeline_id: str, parameters: Mapping[str, str], *, name: str = "", submission_id: str = "") -> domain.Run:
         """Run a published pipeline with these values of its parameters, as a run of this program."""
 
-    def schedules(self) -> list[Schedule]:
+    def schedules(self) -> list[domain.Schedule]:
         """The schedules, also those that are disabled."""
 
-    def schedule(self, pipeline_id: str, name: str, recurrence: Recurrence, parameters: Mapping[str, str]) -> Schedule:
+    def schedule(self, pipeline_id: str, name: str, recurrence: domain.Recurrence, parameters: Mapping[str, str]) -> domain.Schedule:
         """Run a published pipeline by the clock."""
 
     def set_schedule(self, schedule_id: str, *, active: bool) -> None:

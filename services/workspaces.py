@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services import environment_variables
-from services.connection import Connection, forget, from_environment, is_remembered, remembered, suggested
+from services.connection import Connection, forget, from_environment, is_remembered, remembered
 from services.errors import SettingsError
 from services.workspace import Workspace
 
@@ -85,8 +85,3 @@ def choose_workspace(connection: Connection | None) -> None:
         connection.remember(base)
         _remote[base] = workspace
         workspace.open()
-
-
-def suggested_connection() -> dict[str, str]:
-    """What to fill the form of a connection in with: what was chosen last, else what variables and a config.json name. No secret."""
-    return suggested(default_home())

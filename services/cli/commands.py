@@ -6,27 +6,13 @@ import argparse
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from services import PROGRAM, sample
-from services.cli.output import (
-    Answer,
-    dataset_lines,
-    dataset_value,
-    environment_lines,
-    environment_value,
-    follow,
-    last_part,
-    model_lines,
-    model_value,
-    note,
-    run_lines,
-    run_value,
-    runs_lines,
-    written_whole,
-)
+from services.cli import output
+from services.cli.output import Answer, note
 from services.domain import Run, RunRequest, RunStatus, TabularDataset
 from services.errors import NotFound, SettingsError
 from services.formats import counted
@@ -48,18 +34,18 @@ def register_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
     lines = [f"Registered {model} ({model.kind}, {counted(model.size, 'byte')}, SHA-256 {model.sha256})"]
     if not model.usable:
         lines.append(f"This model can run code. Approve it before using it in a run: {_command(args)} model approve {model}")
-    return Answer(model_value(model), lines)
+    return Answer(output.model_value(model), lines)
 
 
 def list_models(workspace: Workspace, args: argparse.Namespace) -> Answer:
     models = workspace.models()
-    return Answer({"models": [model_value(model) for model in models]}, model_lines(models))
+    return Answer({"models": [output.model_value(model) for model in models]}, output.model_lines(models))
 
 
 def approve_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
     model = workspace.model(args.model)
     workspace.approve(model.sha256)
-    return Answer(model_value(workspace.model(model.reference)), [f"Approved {model}, SHA-256 {model.sha256}"])
+    return Answer(output.model_value(workspace.model(model.reference)), [f"Approved {model}, SHA-256 {model.sha256}"])
 
 
 def register_dataset(workspace: Workspace, args: argparse.Namespace) -> Answer:
@@ -69,18 +55,18 @@ def register_dataset(workspace: Workspace, args: argparse.Namespace) -> Answer:
     size = f"{rows}{counted(dataset.file_count, 'file')}, {counted(dataset.size, 'byte')}"
     columns = dataset.columns if isinstance(dataset, TabularDataset) else ()
     lines = [f"Registered {dataset} ({size}, in {dataset.root})", *(f"  {name}: {dtype}" for name, dtype in columns)]
-    return Answer(dataset_value(dataset), lines)
+    return Answer(output.dataset_value(dataset), lines)
 
 
 def list_datasets(workspace: Workspace, args: argparse.Namespace) -> Answer:
     datasets = workspace.datasets()
-    return Answer({"datasets": [dataset_value(dataset) for dataset in datasets]}, dataset_lines(datasets))
+    return Answer({"datasets": [output.dataset_value(dataset) for dataset in datasets]}, output.dataset_lines(datasets))
 
 
 def register_environment(workspace: Workspace, args: argparse.Namespace) -> Answer:
     environment = workspace.register_environment(args.name, args.python)
     size = f"Python {environment.python_version}, {counted(len(environment.packages), 'package')}"
-    return Answer(environment_value(environment), [f"Registered {environment} ({size}, {environment.interpreter})"])
+    return Answer(output.environment_value(environment), [f"Registered {environment} ({size}, {environment.interpreter})"])
 
 
 def list_environments(workspace: Workspace, args: argparse.Namespace) -> Answer:
@@ -90,8 +76,8 @@ def list_environments(workspace: Workspace, args: argparse.Namespace) -> Answer:
         environment = remote.default_environment()
         pins = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
         default = f"Default for runs without an environment: one made for the run, with Python {environment.python_version}, {pins}"
-    lines = [*environment_lines(environments), default]
-    return Answer({"environments": [environment_value(environment) for environment in environments]}, lines)
+    lines = [*output.environment_lines(environments), default]
+    return Answer({"environments": [output.environment_value(environment) for environment in environments]}, lines)
 
 
 def make_sample(workspace: Workspace, args: argparse.Namespace) -> Answer:
@@ -138,23 +124,20 @@ def _submitted(workspace: Workspace, run: Run, args: argparse.Namespace) -> Answ
             note(f"Reused the output of {run.reused_from}: its inputs are the same." if run.reused_from else str(run.reuse_note))
         if not args.wait:
             note(f"Follow it: {follow_command}")
-            return Answer(run_value(run), [run.id])
-        run = follow(workspace, run)
+            return Answer(output.run_value(run), [run.id])
+        run = output.follow(workspace, run)
         if run.status is RunStatus.NOT_RESPONDING:
-            note(
-                f"This run has no active runner. {run.error or ''}".rstrip(),
-                f"Resume it: {_command(args)} resume {run.id}",
-            )
+            note(f"This run has no active runner. {run.error or ''}".rstrip(), f"Resume it: {_command(args)} resume {run.id}")
         code = 0 if run.status is RunStatus.COMPLETED else 1
     except KeyboardInterrupt:
         note(f"The run continues. Follow it: {follow_command}", f"Cancel it: {cancel_command}")
-        return Answer(run_value(workspace.runs.get(run.id)), [run.id], INTERRUPTED)
+        return Answer(output.run_value(workspace.runs.get(run.id)), [run.id], INTERRUPTED)
     return _shown(workspace, run, code)
 
 
 def list_runs(workspace: Workspace, args: argparse.Namespace) -> Answer:
     runs = workspace.runs.latest()
-    return Answer({"runs": [run_value(run) for run in runs]}, runs_lines(runs))
+    return Answer({"runs": [output.run_value(run) for run in runs]}, output.runs_lines(runs))
 
 
 def show(workspace: Workspace, args: argparse.Namespace) -> Answer:
@@ -163,17 +146,17 @@ def show(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 def _shown(workspace: Workspace, run: Run, code: int = 0) -> Answer:
     environment = workspace.runs.environment(run.id)
-    return Answer(run_value(run, environment), run_lines(run, environment), code)
+    return Answer(output.run_value(run, environment), output.run_lines(run, environment), code)
 
 
 def cancel(workspace: Workspace, args: argparse.Namespace) -> Answer:
     run = workspace.runs.cancel(args.run)
-    return Answer(run_value(run), [f"{run.id}: {run.status}"])
+    return Answer(output.run_value(run), [f"{run.id}: {run.status}"])
 
 
 def resume(workspace: Workspace, args: argparse.Namespace) -> Answer:
     run = workspace.runs.resume(args.run)
-    return Answer(run_value(run), [f"{run.id}: {run.status}"])
+    return Answer(output.run_value(run), [f"{run.id}: {run.status}"])
 
 
 def rerun(workspace: Workspace, args: argparse.Namespace) -> Answer:
@@ -183,17 +166,11 @@ def rerun(workspace: Workspace, args: argparse.Namespace) -> Answer:
 def logs(workspace: Workspace, args: argparse.Namespace) -> Answer:
     files = workspace.runs.logs(args.run)
     if args.json:
-        return Answer({"logs": {name: last_part(path) for name, path in files.items()}})
-    return Answer({}, _log_lines(files))
+        return Answer({"logs": {name: output.last_part(path) for name, path in files.items()}})
+    return Answer({}, (line for name, path in files.items() for line in (f"==> {name} <==", *output.last_part(path).splitlines())))
 
 
-def _log_lines(files: Mapping[str, Path]) -> Iterator[str]:
-    for name, path in files.items():
-        yield f"==> {name} <=="
-        yield from last_part(path).splitlines()
-
-
-def output(workspace: Workspace, args: argparse.Namespace) -> Answer:
+def copy_output(workspace: Workspace, args: argparse.Namespace) -> Answer:
     files = workspace.runs.output(args.run)
     folder = Path(args.to).expanduser()
     for name, path in files.items():
@@ -206,7 +183,7 @@ def output(workspace: Workspace, args: argparse.Namespace) -> Answer:
             source = open(path, "rb")  # noqa: SIM115 - reading and writing fail with different errors
         except OSError as error:
             raise NotFound(f"Cannot read the output {path}: {error.strerror or error}.", "Check the run with show.") from error
-        with source, written_whole(target) as copy:
+        with source, output.written_whole(target) as copy:
             shutil.copyfileobj(source, copy)
     if not files:
         note("The run has no output files.")
@@ -225,7 +202,7 @@ def predictions(workspace: Workspace, args: argparse.Namespace) -> Answer:
         sys.stdout.buffer.writelines(exports.export(".csv", table, chosen))
         return Answer({})
     parts = exports.export(".csv", table, chosen)
-    with written_whole(Path(args.to).expanduser()) as file:
+    with output.written_whole(Path(args.to).expanduser()) as file:
         file.writelines(parts)
     rows = table.count(chosen)
     return Answer({"rows": rows, "to": args.to}, [f"Wrote {counted(rows, 'row')} to {args.to}"])

@@ -94,14 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     command(datasets, "list", commands.list_datasets, "List all versions of all datasets.")
 
     environments = group("environment", "Register and list environments.")
-    command(
-        environments,
-        "register",
-        commands.register_environment,
-        "Register a Python interpreter, 3.8 or newer; on Azure ML a conda file.",
-        "NAME",
-        "PYTHON",
-    )
+    text = "Register a Python interpreter, 3.8 or newer; on Azure ML a conda file."
+    command(environments, "register", commands.register_environment, text, "NAME", "PYTHON")
     command(environments, "list", commands.list_environments, "List the environments.")
 
     command(top, "sample", commands.make_sample, "Make and register a sample: a classifier of handwritten digits, and files to score.")
@@ -115,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--failed-only", action="store_true", help=only)
     add.set_defaults(wait=False)
     command(top, "logs", commands.logs, "Print a run's log files, the last 1 MB of each.", "RUN")
-    add = command(top, "output", commands.output, "Copy the files as the run wrote them: parallel_run_step.txt", "RUN")
+    add = command(top, "output", commands.copy_output, "Copy the files as the run wrote them: parallel_run_step.txt", "RUN")
     add.add_argument("--to", required=True, metavar="DIR", help="created if missing")
     add = command(top, "predictions", commands.predictions, "Write a run's predictions as CSV: File, Prediction.", "RUN")
     add.add_argument("--to", required=True, metavar="FILE.csv", help="- is standard output")
@@ -129,11 +123,7 @@ def _with_request(parser: argparse.ArgumentParser) -> None:
     add("--model", action="append", default=[], metavar="NAME[:V]", help="repeatable; without a version, the latest")
     add("--entry-script", required=True, metavar="PATH", help="the scoring script; or a built-in one by name: batch_scoring_script")
     add("--source-directory", metavar="DIR", help="the folder of the script's modules (default: the script's own)")
-    add(
-        "--environment",
-        metavar="NAME[:V]",
-        help="a registered one (default: this program's own; on Azure ML, one made for the run)",
-    )
+    add("--environment", metavar="NAME[:V]", help="a registered one (default: this program's own; on Azure ML, one made for the run)")
     add("--compute-target", metavar="NAME", help="the cluster on Azure ML; not used by the local workspace")
     add("--argument", action="append", default=[], metavar="A", help="for the script; write --argument=--flag; repeatable")
     add("--side-input", action="append", default=[], metavar="NAME=DATASET[:V]", help="a folder for every worker; repeatable")

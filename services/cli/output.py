@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -218,10 +218,10 @@ def follow(workspace: Workspace, run: Run) -> Run:
 
 
 @contextmanager
-def _progress(run: Run) -> Iterator[Any]:
+def _progress(run: Run) -> Iterator[Callable[[Run], None]]:
     """Yields a function that shows the progress of a run: a bar on a terminal, else a line now and then."""
     if not sys.stderr.isatty():
-        yield _Lines().show
+        yield _line_now_and_then()
         return
     from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -236,22 +236,23 @@ def _progress(run: Run) -> Iterator[Any]:
         yield show
 
 
-class _Lines:
-    """Progress in lines: when the status changes, and every few seconds."""
+def _line_now_and_then() -> Callable[[Run], None]:
+    """A function that prints a run's progress when its status changes, and every few seconds."""
+    status: RunStatus | None = None
+    due = 0.0
 
-    def __init__(self) -> None:
-        self._status: RunStatus | None = None
-        self._next = 0.0
-
-    def show(self, run: Run) -> None:
-        if run.status is self._status and time.monotonic() < self._next:
+    def show(run: Run) -> None:
+        nonlocal status, due
+        if run.status is status and time.monotonic() < due:
             return
-        self._status, self._next = run.status, time.monotonic() + _PROGRESS_SECONDS
+        status, due = run.status, time.monotonic() + _PROGRESS_SECONDS
         done, failed = (run.items_succeeded or 0) + (run.items_failed or 0), run.items_failed or 0
         counts = f"{done:,} of {counted(run.items_total, 'item')} done, {failed:,} failed"
         if run.items_succeeded is None:  # Azure ML reports only mini-batches while it scores
             counts = f"{run.mini_batches_done:,} of {counted(run.mini_batches_total, 'mini-batch')} done" if run.mini_batches_done else ""
         note(": ".join(filter(None, (run.status, "; ".join(filter(None, (counts, run.doing)))))))
+
+    return show
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------------------

@@ -23,9 +23,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from services.domain import Environment, RunRequest
-from services.errors import WorkspaceUnavailable
+from services.errors import StudioError, WorkspaceUnavailable
 from services.intake import tabular
 from services.intake.partition_format import PartitionFormat
+from services.storage import file_tree
 from services.storage.run_folder import RunFolder
 from services.storage.serialization import from_builtins, to_json
 
@@ -99,6 +100,21 @@ class RunPlan:
         inputs = [text for name, root in self.side_inputs.items() for text in (f"--{name}", root)]
         return own + inputs + list(self.request.arguments)
 
+    def changes_since_approval(self, home: Path) -> str | None:
+        """A sentence on the first model or uploaded script whose bytes are not those that were registered, else None.
+
+        A script that the caller named by its path is the caller's own: changing it before a resume is allowed.
+        """
+        for model in self.models:
+            if _sha256(Path(model.path)) != model.sha256:
+                message = f"Model {model.name}:{model.version} is not what was registered: its SHA-256 is no longer {model.sha256}."
+                return f"{message} Register the model again, look at it, and approve it."
+        script = Path(self.request.entry_script)
+        if script.is_relative_to(home / "scripts") and _sha256(script) != script.parent.name:
+            message = f"The uploaded script {script.name} is not what was approved: its SHA-256 is no longer {script.parent.name}."
+            return f"{message} Upload it again."
+        return None
+
     @classmethod
     def from_json(cls, text: str) -> RunPlan:
         """Also of a run of version 0.1. Raises ValueError, TypeError or KeyError for anything but a plan."""
@@ -109,6 +125,13 @@ class RunPlan:
         if "interpreter" in values:
             values["environment"] = Environment("", 0, values["interpreter"], "", {}, datetime.min)
         return from_builtins(values, cls)
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return file_tree.sha256_of(path)
+    except StudioError:
+        return None  # gone is changed, too
 
 
 class LocalRunFolder(RunFolder):

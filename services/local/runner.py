@@ -23,7 +23,7 @@ from filelock import FileLock
 from services import log
 from services.domain import MiniBatch, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
-from services.local import approval, prediction_table, reuse
+from services.local import prediction_table, reuse
 from services.local.batching import cut
 from services.local.run_folder import LocalRunFolder
 from services.local.run_progress import RunProgress
@@ -81,7 +81,7 @@ class Runner:
             slot = self._wait_for_slot()
             if slot:
                 self._open()
-                if changed := approval.changes_since_approval(self._home, self._plan):
+                if changed := self._plan.changes_since_approval(self._home):
                     self._outcome = Outcome.failed("ChangedSinceApproval", changed)
                 else:
                     self._score()
@@ -301,14 +301,8 @@ class Runner:
         """Charge the attempt that the worker was on, and put another in its place."""
         logger.warning("Worker %s is replaced: %s at mini-batch %d", worker.place, status, worker.queue[0].index)
         seconds = time.monotonic() - worker.since
-        failure = {
-            "error_type": error_type,
-            "error": error,
-            "started_at": time.time() - seconds,
-            "elapsed": seconds,
-            "run_seconds": seconds,
-        }
-        self._attempt_failed(worker, worker.answered(), status, failure)
+        times = {"started_at": time.time() - seconds, "elapsed": seconds, "run_seconds": seconds}
+        self._attempt_failed(worker, worker.answered(), status, {"error_type": error_type, "error": error} | times)
         self._replace(worker)
 
     def _failed_to_start(self, worker: WorkerProcess, reason: str, traceback: str = "", code: str = "EntryScriptError") -> None:

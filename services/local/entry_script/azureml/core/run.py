@@ -20,40 +20,26 @@ class Run:
         return _OfflineRun(**kwargs)
 
 
+def _logs(kind):
+    def log(self, name, value, description=None):
+        print(f"Attempted to log {kind} metric {name}:\n{value}")
+
+    return log
+
+
 class _OfflineRun:
     def __init__(self, parent_logger=None, run_id=None, **kwargs):
-        self._run_id = run_id or f"OfflineRun_{uuid.uuid4()}"
+        self.id = run_id or f"OfflineRun_{uuid.uuid4()}"
 
-    @property
-    def id(self):
-        return self._run_id
-
-    def log(self, name, value, description=""):
-        _emit("scalar", name, value)
-
-    def log_list(self, name, value, description=""):
-        _emit("list", name, value)
-
-    def log_table(self, name, value, description=""):
-        _emit("table", name, value)
+    log, log_list, log_table = _logs("scalar"), _logs("list"), _logs("table")
+    log_residuals, log_predictions = _logs("residual"), _logs("predictions")
+    log_accuracy_table, log_confusion_matrix = _logs("accuracy_table"), _logs("confusion_matrix")
 
     def log_row(self, name, description=None, **kwargs):
-        _emit("row", name, kwargs)
+        _logs("row")(self, name, kwargs)
 
     def log_image(self, name, path=None, plot=None, description=""):
-        _emit("image", name, plot or path)
-
-    def log_residuals(self, name, value, description=None):
-        _emit("residual", name, value)
-
-    def log_predictions(self, name, value, description=None):
-        _emit("predictions", name, value)
-
-    def log_accuracy_table(self, name, value, description=None):
-        _emit("accuracy_table", name, value)
-
-    def log_confusion_matrix(self, name, value, description=None):
-        _emit("confusion_matrix", name, value)
+        _logs("image")(self, name, plot or path)
 
     def upload_folder(self, name, path, datastore_name=None):
         print(f"Attempted to track folder {name} at {path}")
@@ -79,11 +65,10 @@ class _OfflineRun:
     def complete(self):
         pass
 
+    cancel = complete
+
     def fail(self, error_details=None, error_code=None):
         print(f"Run failed with error code {error_code}:\n{error_details}")
-
-    def cancel(self):
-        pass
 
     def flush(self):
         print(f"Attempted to flush run with id {self.id}")
@@ -94,7 +79,3 @@ class _OfflineRun:
 
     def __exit__(self, exit_type, value, traceback):
         print(f"[STOP] Run {self.id} context")
-
-
-def _emit(kind, name, value):
-    print(f"Attempted to log {kind} metric {name}:\n{value}")
