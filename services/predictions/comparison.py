@@ -7,20 +7,19 @@ theirs is compared: a score that moved in its last digit is not a changed class.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.domain import Run
 from services.predictions.columns import MOST_CLASSES, NUMERIC, Kind, Status, literal, names_beside, parquet_file
-from services.predictions.database import scratch_database, translated_errors
 from services.predictions.drift import Drift, drift_of_classes, drift_of_numbers
 from services.predictions.evaluation import evaluated_column
 from services.predictions.filters import Condition, Filter, Operator
-from services.predictions.join import copy_beside, joined_by, number_of, remove_stale, same_files_in_order, text_of, writing
+from services.predictions.join import JoinedTable, copy_beside, join_once, joined_by, number_of, same_files_in_order, text_of
 from services.predictions.reader import Predictions
 
 if TYPE_CHECKING:
@@ -99,11 +98,7 @@ def compare(older: Predictions, newer: Predictions, older_id: str, of: str = "")
     of = compared_column(older, newer, of)
     beginning = f"compared-{joined_by(older_id, of)}-"
     target = newer.path.with_name(f"{beginning}{older.path.stem}-{newer.path.stem}.parquet")
-    if not (target.is_file() and _gone_of(target).is_file()):
-        with writing(target) as (database, unfinished), writing(_gone_of(target)) as (_, gone):
-            _join(database, older.path, newer.path, of, unfinished, gone)
-        remove_stale(target, beginning)
-        remove_stale(_gone_of(target), f"gone-{beginning}")
+    join_once(target, beginning, _gone_of(target), partial(_join, older.path, newer.path, of))
     return Comparison(target, older, newer, of)
 
 
@@ -112,7 +107,7 @@ def _gone_of(compared: Path) -> Path:
     return compared.with_name(f"gone-{compared.name}")
 
 
-def _join(database: duckdb.DuckDBPyConnection, older: Path, newer: Path, of: str, target: Path, gone: Path) -> None:
+def _join(older: Path, newer: Path, of: str, database: duckdb.DuckDBPyConnection, target: Path, gone: Path) -> None:
     columns_before = f"File, {text_of(of)} AS p, {number_of(of)} AS n, true AS there"
     text, number = text_of(of, "t."), number_of(of, "t.")
     if same_files_in_order(database, older, newer):
@@ -148,11 +143,13 @@ def _keyed(database: duckdb.DuckDBPyConnection, table: Path, columns: str) -> st
     return f"SELECT {columns}, {key} AS key, file_row_number AS row FROM {parquet_file(table, row_numbers=True)}"
 
 
-class Comparison:
+class Comparison(JoinedTable):
     """The result, read from the joined table at `path`. Safe to use from several threads."""
 
-    def __init__(self, path: Path, older: Predictions, newer: Predictions, of: str = "Prediction") -> None:
-        self.path = path
+    def __init__(self, path: Path, older: Predictions, newer: Predictions, of: str) -> None:
+        own = f"SELECT {text_of(of)} AS Prediction, {number_of(of)} AS Number FROM"
+        views = {"compared": f"FROM {parquet_file(path)}", "gone": f"FROM {parquet_file(_gone_of(path))}"}
+        super().__init__(path, views | {"older": f"{own} {parquet_file(older.path)}", "newer": f"{own} {parquet_file(newer.path)}"})
         self._older, self._newer, self._own = older, newer, of
         self.of = names_beside(newer.columns, COMPARED)[of]
         """The column that is compared, as the joined table calls it."""
@@ -211,23 +208,6 @@ class Comparison:
             return None
         mix = self.class_mix(_MOST_CLASSES + 1)
         return drift_of_classes(mix) if 0 < len(mix) <= _MOST_CLASSES else None
-
-    @cached_property
-    def _database(self) -> duckdb.DuckDBPyConnection:
-        """One for all queries: making it takes longer than most of them."""
-        own = f"SELECT {text_of(self._own)} AS Prediction, {number_of(self._own)} AS Number "
-        views: Sequence[tuple[str, str, Path]] = (
-            ("compared", "", self.path), ("gone", "", _gone_of(self.path)),
-            ("older", own, self._older.path), ("newer", own, self._newer.path),
-        )  # fmt: skip
-        database = scratch_database(self.path)
-        for name, selected, path in views:
-            database.execute(f"CREATE VIEW {name} AS {selected}FROM {parquet_file(path)}")
-        return database
-
-    def _query(self, query: str) -> list[tuple[Any, ...]]:
-        with translated_errors(self.path):
-            return self._database.cursor().execute(query).fetchall()
 
 
 def changed(before: str | None = None, now: str | None = None, of: str = "Prediction") -> Filter:

@@ -82,12 +82,8 @@ def scratch_database(beside: Path | None = None) -> duckdb.DuckDBPyConnection:
     )
 
 
-def duckdb_reason(error: BaseException | None) -> str:
-    """The message of DuckDB's error in one line, or "" for an error of another kind."""
-    import duckdb
-
-    if not isinstance(error, duckdb.Error):
-        return ""
+def reason_of(error: Exception) -> str:
+    """The message of DuckDB's error in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:300]
 

@@ -11,14 +11,13 @@ import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from services.predictions.columns import MOST_CLASSES, NUMERIC, Kind, Status, literal, names_beside, parquet_file
-from services.predictions.database import scratch_database, translated_errors
 from services.predictions.filters import Condition, Filter, Operator
-from services.predictions.join import copy_beside, joined_by, number_of, remove_stale, text_of, writing
+from services.predictions.join import JoinedTable, copy_beside, join_once, joined_by, number_of, text_of
 from services.predictions.label_file import Labels
 from services.predictions.reader import Predictions
 
@@ -103,10 +102,7 @@ def evaluate(predictions: Predictions, labels: Labels, of: str = "") -> Evaluati
     of = evaluated_column(predictions, of)
     beginning = f"judged-{joined_by(labels.id, of)}-"
     target = predictions.path.with_name(f"{beginning}{predictions.path.stem}.parquet")
-    if not (target.is_file() and _unmatched_labels_of(target).is_file()):
-        _join(predictions, labels, of, target)
-        remove_stale(target, beginning)
-        remove_stale(_unmatched_labels_of(target), f"leftover-{beginning}")
+    join_once(target, beginning, _unmatched_labels_of(target), partial(_join, predictions.path, labels, of))
     kind = predictions.kind if of == "Prediction" else predictions.columns[of]
     return Evaluation(target, kind, names_beside(predictions.columns, EVALUATED)[of])
 
@@ -115,28 +111,23 @@ def _unmatched_labels_of(evaluated: Path) -> Path:
     return evaluated.with_name(f"leftover-{evaluated.name}")
 
 
-def _join(predictions: Predictions, labels: Labels, of: str, target: Path) -> None:
-    table = parquet_file(predictions.path, row_numbers=True)
-    with writing(target) as (database, unfinished), writing(_unmatched_labels_of(target)) as (_, unmatched_labels):
-        database.execute("SET preserve_insertion_order = false")
-        _give_labels(database, table, labels, unmatched_labels)
-        database.execute(
-            "CREATE TEMP TABLE beside AS SELECT p.Label AS Label, try_cast(p.Label AS DOUBLE) AS n"
-            f" FROM {table} t LEFT JOIN pairs p ON p.File = t.File ORDER BY t.file_row_number"
-        )
-        text, number = text_of(of, "t."), number_of(of, "t.")
-        same = f"({text} = b.Label OR coalesce({number} = b.n, false))"
-        verdict = (
-            f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN {text} IS NULL THEN '{Verdict.NO_PREDICTION}'"
-            f" WHEN {same} THEN '{Verdict.CORRECT}' ELSE '{Verdict.WRONG}' END"
-        )
-        database.execute("SET preserve_insertion_order = true")
-        columns = {
-            "Label": (Kind.CATEGORY, "b.Label"),
-            "Verdict": (Kind.CATEGORY, verdict),
-            "Residual": (Kind.NUMBER, f"CASE WHEN isfinite(b.n) THEN {number} - b.n END"),
-        }
-        copy_beside(database, predictions.path, columns, "beside", unfinished)
+def _join(predictions: Path, labels: Labels, of: str, database: duckdb.DuckDBPyConnection, target: Path, unmatched_labels: Path) -> None:
+    table = parquet_file(predictions, row_numbers=True)
+    database.execute("SET preserve_insertion_order = false")
+    _give_labels(database, table, labels, unmatched_labels)
+    database.execute(
+        "CREATE TEMP TABLE beside AS SELECT p.Label AS Label, try_cast(p.Label AS DOUBLE) AS n"
+        f" FROM {table} t LEFT JOIN pairs p ON p.File = t.File ORDER BY t.file_row_number"
+    )
+    text, number = text_of(of, "t."), number_of(of, "t.")
+    verdict = (
+        f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN {text} IS NULL THEN '{Verdict.NO_PREDICTION}'"
+        f" WHEN {text} = b.Label OR coalesce({number} = b.n, false) THEN '{Verdict.CORRECT}' ELSE '{Verdict.WRONG}' END"
+    )
+    database.execute("SET preserve_insertion_order = true")
+    residual = f"CASE WHEN isfinite(b.n) THEN {number} - b.n END"
+    columns = {"Label": (Kind.CATEGORY, "b.Label"), "Verdict": (Kind.CATEGORY, verdict), "Residual": (Kind.NUMBER, residual)}
+    copy_beside(database, predictions, columns, "beside", target)
 
 
 def _give_labels(database: duckdb.DuckDBPyConnection, table: str, labels: Labels, unmatched_labels: Path) -> None:
@@ -169,11 +160,12 @@ def _give_labels(database: duckdb.DuckDBPyConnection, table: str, labels: Labels
     )
 
 
-class Evaluation:
+class Evaluation(JoinedTable):
     """The result, read from the joined table at `path`. Safe to use from several threads."""
 
-    def __init__(self, path: Path, kind: Kind, of: str = "Prediction") -> None:
-        self.path = path
+    def __init__(self, path: Path, kind: Kind, of: str) -> None:
+        tables = {"evaluated": path, "unmatched_labels": _unmatched_labels_of(path)}
+        super().__init__(path, {name: f"FROM {parquet_file(table)}" for name, table in tables.items()})
         self.of = of
         """The column that is evaluated."""
         self._value = text_of(of)
@@ -259,18 +251,6 @@ class Evaluation:
 
     def unmatched_label_count(self) -> int:
         return int(self._query("SELECT count(*) FROM unmatched_labels")[0][0])
-
-    @cached_property
-    def _database(self) -> duckdb.DuckDBPyConnection:
-        """One for all queries: making it takes longer than most of them."""
-        database = scratch_database(self.path)
-        database.execute(f"CREATE VIEW evaluated AS FROM {parquet_file(self.path)}")
-        database.execute(f"CREATE VIEW unmatched_labels AS FROM {parquet_file(_unmatched_labels_of(self.path))}")
-        return database
-
-    def _query(self, query: str) -> list[tuple[Any, ...]]:
-        with translated_errors(self.path):
-            return self._database.cursor().execute(query).fetchall()
 
 
 _EVALUATED_ROWS = f"Verdict IN ('{Verdict.CORRECT}', '{Verdict.WRONG}')"

@@ -16,31 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.predictions.columns import (
-    COLUMNS,
-    FOLDERS,
-    FRAME,
-    ISO_DATE,
-    MOST_CLASS_CHARACTERS,
-    MOST_CLASSES,
-    MOST_COLUMNS,
-    MOST_IN_A_LIST,
-    MOST_NESTED,
-    NOT_REPR,
-    NUMBER,
-    PLAIN_REPR_TO_JSON,
-    REPR_TO_JSON,
-    ROW,
-    WHOLE,
-    Kind,
-    is_category,
-    is_file_key,
-    literal,
-    parquet_file,
-    prediction_place,
-    quoted,
-    unique_names,
-)
+from services.predictions import columns as rules
+from services.predictions.columns import COLUMNS, FRAME, ROW, Kind, literal, parquet_file, quoted, unique_names
 from services.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -90,8 +67,8 @@ def flatten(table: Path, metadata: dict[str, str], whole: str = "") -> None:
         source, columns = _frames(database) or _json(database) or ("FROM written" if whole else "", [])
         if not source:
             return
-        left_out = max(0, len(columns) - MOST_COLUMNS)
-        columns = columns[:MOST_COLUMNS]
+        left_out = max(0, len(columns) - rules.MOST_COLUMNS)
+        columns = columns[: rules.MOST_COLUMNS]
         names = list(unique_names([column.name for column in columns]))
         kinds = dict(zip(names, _kinds(database, source, columns), strict=True))
         metadata["columns"] = json.dumps(json.loads(metadata["columns"]) | kinds)
@@ -156,7 +133,7 @@ def _frames(database: duckdb.DuckDBPyConnection) -> tuple[str, list[_Column]] | 
 
 def _with_prediction(source: str, columns: list[_Column], prediction: str) -> tuple[str, list[_Column]]:
     """With this SQL as the prediction, and the row as it was printed as one more of the columns."""
-    columns.insert(MOST_COLUMNS - 1, _Column(ROW, _WHOLE, numeric=False, date=False))
+    columns.insert(rules.MOST_COLUMNS - 1, _Column(ROW, _WHOLE, numeric=False, date=False))
     return f"SELECT * REPLACE ({prediction} AS Prediction), Prediction AS {_WHOLE} FROM ({source})", columns
 
 
@@ -166,14 +143,14 @@ def _describe_predictions(database: duckdb.DuckDBPyConnection, source: str, meta
     (kind,) = _kinds(database, f"{source} WHERE Status = 'succeeded'", [prediction])
     counts = f"SELECT count(Prediction), count(DISTINCT Prediction) FROM ({source}) WHERE Status = 'succeeded'"
     count, distinct = database.sql(counts).fetchall()[0]
-    if kind is not Kind.NUMBER and is_category(distinct, count):
+    if kind is not Kind.NUMBER and rules.is_category(distinct, count):
         kind = Kind.CATEGORY
     metadata["kind"] = str(kind)
     metadata["columns"] = json.dumps(json.loads(metadata["columns"]) | {"Prediction": kind})
-    query = f"SELECT DISTINCT Prediction FROM ({source}) WHERE Prediction IS NOT NULL LIMIT {MOST_CLASSES + 1}"
+    query = f"SELECT DISTINCT Prediction FROM ({source}) WHERE Prediction IS NOT NULL LIMIT {rules.MOST_CLASSES + 1}"
     classes = sorted(name for (name,) in database.sql(query).fetchall())
     metadata.pop("classes", None)
-    if len(classes) <= MOST_CLASSES and sum(map(len, classes)) <= MOST_CLASS_CHARACTERS:
+    if len(classes) <= rules.MOST_CLASSES and sum(map(len, classes)) <= rules.MOST_CLASS_CHARACTERS:
         metadata["classes"] = json.dumps(classes)
 
 
@@ -201,7 +178,7 @@ def _json(database: duckdb.DuckDBPyConnection) -> tuple[str, list[_Column]] | No
         _Column(".".join(map(str, path)), f'"values"[{place}]', list=tuple(key if isinstance(key, str) else None for key in path))
         for place, path in enumerate(paths, 1)
     ]
-    place = prediction_place([str(path[0]) if len(path) == 1 else "" for path in paths])
+    place = rules.prediction_place([str(path[0]) if len(path) == 1 else "" for path in paths])
     if place is None:
         return f'SELECT * EXCLUDE (document), {plain} AS "values" FROM ({source})', columns
     del columns[place]
@@ -221,10 +198,10 @@ def _repr_as_json() -> str:
             as_json = f"regexp_replace({as_json}, {literal(python)}, {literal(replacement)}, 'g')"
         return f"CASE WHEN regexp_matches(Prediction, {signs}) THEN {as_json} ELSE {text} END"
 
-    between_quotes = replaced(f"replace(Prediction, {literal(chr(39))}, {literal(chr(34))})", REPR_TO_JSON)
-    plain = replaced("Prediction", PLAIN_REPR_TO_JSON)
+    between_quotes = replaced(f"replace(Prediction, {literal(chr(39))}, {literal(chr(34))})", rules.REPR_TO_JSON)
+    plain = replaced("Prediction", rules.PLAIN_REPR_TO_JSON)
     as_json = f"CASE WHEN contains(Prediction, {literal(chr(39))}) THEN {between_quotes} ELSE {plain} END"
-    return f"CASE WHEN NOT regexp_matches(Prediction, {literal(NOT_REPR)}) THEN {as_json} END"
+    return f"CASE WHEN NOT regexp_matches(Prediction, {literal(rules.NOT_REPR)}) THEN {as_json} END"
 
 
 def _pointer(path: _Path) -> str:
@@ -233,10 +210,10 @@ def _pointer(path: _Path) -> str:
 
 def _is_file(database: duckdb.DuckDBPyConnection, source: str, path: _Path) -> bool:
     """Whether what is there is just the row's file, by its path or name: a column that the table has already."""
-    if len(path) > 1 or not is_file_key(str(path[0])):
+    if len(path) > 1 or not rules.is_file_key(str(path[0])):
         return False
     value = f"json_extract_string(document, {_pointer(path)})"
-    own_name = f"regexp_replace(File, {literal(FOLDERS)}, '')"
+    own_name = f"regexp_replace(File, {literal(rules.FOLDERS)}, '')"
     return _aggregates(database, source, [f"count({value}) FILTER (File <> '' AND {value} <> File AND {value} <> {own_name})"]) == (0,)
 
 
@@ -249,21 +226,21 @@ def _paths(database: duckdb.DuckDBPyConnection, source: str) -> Sequence[_Path]:
     lists: list[int] = []
 
     def longest(path: _Path) -> int:
-        if len(lists) < 2 * MOST_COLUMNS:
+        if len(lists) < 2 * rules.MOST_COLUMNS:
             lists.extend(database.sql(f"SELECT max(json_array_length(document, {_pointer(path)})) FROM ({source})").fetchall()[0])
-            return min(lists[-1] or 0, MOST_IN_A_LIST)
+            return min(lists[-1] or 0, rules.MOST_IN_A_LIST)
         return 0
 
-    return list(itertools.islice(_leaves([json.loads(shape) for shape, _ in shapes], (), longest), 2 * MOST_COLUMNS))
+    return list(itertools.islice(_leaves([json.loads(shape) for shape, _ in shapes], (), longest), 2 * rules.MOST_COLUMNS))
 
 
 def _leaves(shapes: Sequence[Any], path: _Path, longest: Callable[[_Path], int]) -> Iterator[_Path]:
     """Under this path, where the documents have these shapes. A null is a value where there are no others."""
     nested = [shape for shape in shapes if isinstance(shape, dict | list)]
     plain = any(isinstance(shape, str) and shape != "NULL" for shape in shapes)
-    if path and (plain or not nested or len(path) == MOST_NESTED):
+    if path and (plain or not nested or len(path) == rules.MOST_NESTED):
         yield path
-    if len(path) == MOST_NESTED:
+    if len(path) == rules.MOST_NESTED:
         return
     objects, lists = [shape for shape in nested if isinstance(shape, dict)], [shape for shape in nested if isinstance(shape, list)]
     for key in dict.fromkeys(key for shape in objects for key in shape):
@@ -283,8 +260,8 @@ def _kinds(database: duckdb.DuckDBPyConnection, source: str, columns: Sequence[_
         expressions += [
             f"count({value})",
             f"count({value}) FILTER ({column.numeric} AND {_is_number(value)})",
-            f"count({value}) FILTER ({column.numeric} AND regexp_matches({value}, {literal(WHOLE)}))",
-            f"count({value}) FILTER ({column.date} AND regexp_matches({value}, {literal(ISO_DATE)}) AND {_date(value)} IS NOT NULL)",
+            f"count({value}) FILTER ({column.numeric} AND regexp_matches({value}, {literal(rules.WHOLE)}))",
+            f"count({value}) FILTER ({column.date} AND regexp_matches({value}, {literal(rules.ISO_DATE)}) AND {_date(value)} IS NOT NULL)",
             f"approx_count_distinct({value})",
         ]
     counts = _aggregates(database, f"{source} LIMIT {_SAMPLED}", expressions)
@@ -307,7 +284,7 @@ def _kinds(database: duckdb.DuckDBPyConnection, source: str, columns: Sequence[_
         elif count and dates == count:
             yield Kind.DATE
         else:
-            yield Kind.CATEGORY if is_category(distinct, count) else Kind.TEXT
+            yield Kind.CATEGORY if rules.is_category(distinct, count) else Kind.TEXT
 
 
 def _number(value: str) -> str:
@@ -315,7 +292,7 @@ def _number(value: str) -> str:
 
 
 def _is_number(value: str) -> str:
-    return f"(regexp_matches({value}, {literal(NUMBER)}) AND isfinite(TRY_CAST({value} AS DOUBLE)))"
+    return f"(regexp_matches({value}, {literal(rules.NUMBER)}) AND isfinite(TRY_CAST({value} AS DOUBLE)))"
 
 
 def _date(value: str) -> str:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.errors import WorkspaceUnavailable
 from services.predictions.columns import Kind, literal, names_beside, parquet_file, quoted
-from services.predictions.database import duckdb_reason, parquet_notes, scratch_database
+from services.predictions.database import parquet_notes, reason_of, scratch_database, translated_errors
 from services.predictions.table_file import remove_table
 from services.storage.atomic import atomic_write
 
@@ -40,25 +41,31 @@ def joined_by(id_: str, column: str) -> str:
     return id_ if column == "Prediction" else f"{id_}.{hashlib.sha256(column.encode()).hexdigest()[:8]}"
 
 
-@contextmanager
-def writing(target: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
-    """A scratch database and an unfinished file, which is put in place at `target` at the end.
+def join_once(target: Path, beginning: str, rest: Path, join: Callable[[duckdb.DuckDBPyConnection, Path, Path], None]) -> None:
+    """Call `join` with a scratch database and two unfinished files, which are put in place at `target` and `rest` at the end; unless both
+    are there. What was joined from earlier tables of partial results, whose names have the same `beginning`, is removed.
 
-    Raises WorkspaceUnavailable where it can't be written or the tables can't be read.
+    Raises WorkspaceUnavailable where they can't be written or the tables can't be read.
     """
+    import duckdb
+
+    if target.is_file() and rest.is_file():
+        return
     try:
-        with atomic_write(target) as unfinished:
+        with atomic_write(target) as unfinished, atomic_write(rest) as unfinished_rest:
             try:
                 with closing(scratch_database(unfinished)) as database:
-                    yield database, unfinished
+                    join(database, unfinished, unfinished_rest)
             finally:
                 shutil.rmtree(f"{unfinished}.spill", ignore_errors=True)
-    except Exception as error:  # duckdb, which takes long to import, is not imported to name its errors
-        if reason := duckdb_reason(error) or (str(error) if isinstance(error, OSError) else ""):
-            raise WorkspaceUnavailable(
-                f"The tables can't be joined: {reason}", "Free some disk space, or open the run's results again; they are made anew."
-            ) from error
-        raise
+    except (duckdb.Error, OSError) as error:
+        raise WorkspaceUnavailable(
+            f"The tables can't be joined: {reason_of(error)}", "Free some disk space, or open the run's results again; they are made anew."
+        ) from error
+    for path in target.parent.iterdir():
+        stale = path.name.removeprefix(rest.name.removesuffix(target.name)).startswith(beginning)
+        if stale and path.suffix == target.suffix and path not in (target, rest):
+            remove_table(path)
 
 
 def copy_beside(
@@ -93,8 +100,21 @@ def same_files_in_order(database: duckdb.DuckDBPyConnection, first: Path, second
     return database.execute(query).fetchall()[0][0] is not False
 
 
-def remove_stale(target: Path, beginning: str) -> None:
-    """Remove what was joined from earlier tables of partial results: files beside `target` whose names begin alike."""
-    for path in target.parent.iterdir():
-        if path.name.startswith(beginning) and path.suffix == target.suffix and path != target:
-            remove_table(path)
+class JoinedTable:
+    """What was joined, read from the table at `path`; `views` is SQL by the names of queries. Safe to use from several threads."""
+
+    def __init__(self, path: Path, views: Mapping[str, str]) -> None:
+        self.path = path
+        self._views = views
+
+    @cached_property
+    def _database(self) -> duckdb.DuckDBPyConnection:
+        """One for all queries: making it takes longer than most of them."""
+        database = scratch_database(self.path)
+        for name, sql in self._views.items():
+            database.execute(f"CREATE VIEW {name} AS {sql}")
+        return database
+
+    def _query(self, query: str) -> list[tuple[Any, ...]]:
+        with translated_errors(self.path):
+            return self._database.cursor().execute(query).fetchall()

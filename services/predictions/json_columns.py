@@ -13,27 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.predictions.columns import (
-    FOLDERS,
-    ISO_DATE,
-    MOST_CLASSES,
-    MOST_COLUMNS,
-    MOST_IN_A_LIST,
-    MOST_NESTED,
-    NOT_REPR,
-    PLAIN_REPR_TO_JSON,
-    REPR_TO_JSON,
-    ROW,
-    WHOLE,
-    Kind,
-    is_category,
-    is_file_key,
-    numbers_in,
-    prediction_place,
-    text_array,
-    unique_names,
-    whole_number,
-)
+from services.predictions import columns as rules
+from services.predictions.columns import ROW, Kind, numbers_in, text_array, unique_names, whole_number
 
 _SAMPLED = 10_000  # documents that a schema is made of
 _MOST_BYTES = 1 << 30
@@ -60,13 +41,13 @@ class JsonColumn:
 
     def observe(self, values: Any) -> None:
         self.count += len(values) - values.null_count
-        if self.kind is Kind.TEXT and len(self.classes) <= MOST_CLASSES:
-            self.classes.update(values.unique().drop_null().slice(0, MOST_CLASSES + 1).to_pylist())
+        if self.kind is Kind.TEXT and len(self.classes) <= rules.MOST_CLASSES:
+            self.classes.update(values.unique().drop_null().slice(0, rules.MOST_CLASSES + 1).to_pylist())
 
     @property
     def final_kind(self) -> Kind:
         """When all values were observed: a text of few values is a category."""
-        return Kind.CATEGORY if self.kind is Kind.TEXT and is_category(len(self.classes), self.count) else self.kind
+        return Kind.CATEGORY if self.kind is Kind.TEXT and rules.is_category(len(self.classes), self.count) else self.kind
 
 
 @dataclass
@@ -167,17 +148,17 @@ def _detect(lines: Any, files: Any, bracket: str, is_repr: bool) -> JsonColumns:
     import pyarrow as pa
 
     step = max(1, len(lines) // _SAMPLED)
-    schema = _schema([lines[place].as_py() for place in range(0, len(lines), step)], MOST_NESTED + (bracket == "["))
+    schema = _schema([lines[place].as_py() for place in range(0, len(lines), step)], rules.MOST_NESTED + (bracket == "["))
     table = _parsed(lines, schema)
     detected = JsonColumns(bracket, is_repr, schema, {})
     paths = [path for name in schema.names for path in _paths(table, (name,), detected.list_lengths)]
-    if not 0 < len(paths) < MOST_COLUMNS:
+    if not 0 < len(paths) < rules.MOST_COLUMNS:
         raise _SchemaMismatch
     for path in paths:
-        if len(path) == 1 and is_file_key(str(path[0])) and bracket == "{" and _are_files(_values(table, path), files):
+        if len(path) == 1 and rules.is_file_key(str(path[0])) and bracket == "{" and _are_files(_values(table, path), files):
             detected.file = path
     paths = [path for path in paths if path != detected.file]
-    place = prediction_place(["" if len(path) > 1 or bracket == "[" else str(path[0]) for path in paths])
+    place = rules.prediction_place(["" if len(path) > 1 or bracket == "[" else str(path[0]) for path in paths])
     detected.values = [_column(path, _values(table, path)) for path in paths]
     if place is not None:
         detected.prediction, detected.row = detected.values[place], JsonColumn((), Kind.TEXT, pa.large_string())
@@ -227,7 +208,7 @@ def _paths(table: Any, path: _Path, list_lengths: dict[_Path, int]) -> Iterator[
             yield from _paths(table, (*path, inner.name), list_lengths)
     elif pa.types.is_list(values.type):
         list_lengths[path] = pc.max(pc.list_value_length(values)).as_py() or 0
-        if list_lengths[path] > MOST_IN_A_LIST:
+        if list_lengths[path] > rules.MOST_IN_A_LIST:
             raise _SchemaMismatch
         for place in range(list_lengths[path]):
             yield from _paths(table, (*path, place), list_lengths)
@@ -247,7 +228,7 @@ def _column(path: _Path, values: Any) -> JsonColumn:
                 _typed(values, kind)
                 return JsonColumn(path, kind, type_)
     values = _texts(values)
-    if values.null_count < len(values) and pc.all(pc.match_substring_regex(values, ISO_DATE)).as_py():
+    if values.null_count < len(values) and pc.all(pc.match_substring_regex(values, rules.ISO_DATE)).as_py():
         raise _SchemaMismatch  # it may be one that pyarrow can't read
     few = 2 * len(values.unique()) <= len(values)
     return JsonColumn(path, Kind.TEXT, pa.dictionary(pa.int32(), text) if few else text, empty=values.null_count == len(values))
@@ -274,11 +255,11 @@ def _lines(texts: Any, is_document: Any, bracket: str, is_repr: bool) -> Any:
     empty, before, after, nothing = text_array([bracket + _CLOSING[bracket], '{"list":' * is_list, "}" * is_list + "\n", ""])
     documents = pc.if_else(is_document, texts, empty)
     if is_repr:
-        if pc.any(pc.match_substring_regex(documents, NOT_REPR)).as_py():
+        if pc.any(pc.match_substring_regex(documents, rules.NOT_REPR)).as_py():
             raise _SchemaMismatch
         in_quotes = pc.any(pc.match_substring(documents, "'")).as_py()
         documents = pc.replace_substring(documents, "'", '"')
-        for python, replacement, sign in REPR_TO_JSON if in_quotes else PLAIN_REPR_TO_JSON:
+        for python, replacement, sign in rules.REPR_TO_JSON if in_quotes else rules.PLAIN_REPR_TO_JSON:
             if pc.any(pc.match_substring(documents, sign)).as_py():
                 documents = pc.replace_substring_regex(documents, python, replacement)
     return pc.binary_join_element_wise(before, documents, after, nothing)
@@ -323,7 +304,7 @@ def _are_files(values: Any, files: Any) -> bool:
     same = pc.or_kleene(pc.equal(values, files), pc.equal(files, nothing))
     if pc.all(same, skip_nulls=False).as_py() is True:
         return True
-    same = pc.or_kleene(same, pc.equal(values, pc.replace_substring_regex(files, FOLDERS, "")))
+    same = pc.or_kleene(same, pc.equal(values, pc.replace_substring_regex(files, rules.FOLDERS, "")))
     return pc.all(same).as_py() is True
 
 
@@ -365,7 +346,7 @@ def _typed(values: Any, kind: Kind) -> Any:
         raise _SchemaMismatch
     if kind is Kind.NUMBER and (numbers := numbers_in(_texts(values))).null_count == values.null_count:
         return numbers
-    expected = {Kind.WHOLE_NUMBER: WHOLE, Kind.DATE: ISO_DATE}.get(kind)
+    expected = {Kind.WHOLE_NUMBER: rules.WHOLE, Kind.DATE: rules.ISO_DATE}.get(kind)
     if expected is None or pc.all(pc.match_substring_regex(values, expected)).as_py() is False:
         raise _SchemaMismatch
     if kind is Kind.WHOLE_NUMBER:

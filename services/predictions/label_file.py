@@ -16,7 +16,7 @@ from pathlib import Path
 
 from services.errors import IntakeError, NotFound, WorkspaceUnavailable
 from services.predictions.columns import glob_escaped, literal, parquet_file, quoted
-from services.predictions.database import duckdb_reason, parquet_notes, scratch_database
+from services.predictions.database import parquet_notes, reason_of, scratch_database
 from services.storage.atomic import atomic_write
 from services.storage.file_tree import sha256_of
 
@@ -153,12 +153,12 @@ def _rows(source: Path, columns: LabelColumns) -> str:
 @contextmanager
 def _translated_errors(source: Path) -> Iterator[None]:
     """DuckDB's errors about a file of labels, as IntakeError."""
+    import duckdb
+
     try:
         yield
-    except Exception as error:  # duckdb, which takes long to import, is not imported to name its errors
-        if reason := duckdb_reason(error):
-            raise IntakeError(
-                f"“{source.name}” can't be read as a file of labels: {reason}",
-                "Save it as CSV (UTF-8) or Parquet, each row with as many fields as the first.",
-            ) from error
-        raise
+    except duckdb.Error as error:
+        raise IntakeError(
+            f"“{source.name}” can't be read as a file of labels: {reason_of(error)}",
+            "Save it as CSV (UTF-8) or Parquet, each row with as many fields as the first.",
+        ) from error

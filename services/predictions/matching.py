@@ -97,7 +97,7 @@ def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
     """Match rows with items. Every item is there at least once, every row exactly once."""
     items, rows = mini_batch.items, mini_batch.rows
     if mini_batch.items_are_rows and rows:
-        return _match_in_order(items, rows) if mini_batch.in_order else _match_in_any_order(items, rows)
+        return _match_by_number(items, rows, mini_batch.in_order)
     if not rows:
         return ReadRows(items, [None] * len(items), _FAILED * len(items), [mini_batch.error or NO_ROW] * len(items))
     if len(rows) == len(items):
@@ -161,29 +161,17 @@ def _own_names(items: Sequence[str]) -> dict[str, int]:
     return {name: place for place, name in enumerate(names) if name not in twice}
 
 
-def _match_in_any_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
-    """Rows made of rows, of which it is not known which is whose: their number alone says how many of the items have one, and only a file
-    that is common to all is known."""
+def _match_by_number(items: Sequence[str], rows: Sequence[str], in_order: bool) -> ReadRows:
+    """Rows made of rows, which name no file: as many as items, in their order, are theirs one by one. Else their number alone says how many
+    of the items have one, and only a file that is common to all is known."""
+    if in_order and len(rows) == len(items):
+        return ReadRows(items, rows, _SUCCEEDED * len(rows), [None] * len(rows))
     missing = max(0, len(items) - len(rows))
     file = items[0] if len(set(items)) == 1 else ""
+    status, reason = (_SUCCEEDED, None) if file or not in_order else (_UNMATCHED, FEWER if missing else MORE)
     return ReadRows(
         [file] * (len(rows) + missing),
         [*rows, *[None] * missing],
-        _SUCCEEDED * len(rows) + _FAILED * missing,
-        [None] * len(rows) + [FEWER] * missing,
-    )
-
-
-def _match_in_order(items: Sequence[str], rows: Sequence[str]) -> ReadRows:
-    """Rows made of rows: they name no file, and belong to the items in order; of other numbers of them only the common file is known."""
-    if len(rows) == len(items):
-        return ReadRows(items, rows, _SUCCEEDED * len(rows), [None] * len(rows))
-    file = items[0] if len(set(items)) == 1 else ""
-    missing = max(0, len(items) - len(rows))
-    status, reason = (_SUCCEEDED, None) if file else (_UNMATCHED, FEWER if missing else MORE)
-    return ReadRows(
-        [file] * (len(rows) + missing),
-        [*rows, *([None] * missing)],
         status * len(rows) + _FAILED * missing,
         [reason] * len(rows) + [FEWER] * missing,
     )

@@ -19,20 +19,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from services.domain import RowKey
 from services.errors import NotFound, SettingsError
-from services.predictions import query_process
+from services.predictions import filters, query_process
 from services.predictions.columns import COLUMNS, NUMERIC, Kind, Status, glob_escaped, number_column, quoted, readable
 from services.predictions.database import SECONDS_FOR_A_QUERY, connect, translated_errors
-from services.predictions.filters import (
-    EVERY_PREDICTION,
-    EVERY_ROW,
-    TABLE_ORDER,
-    Filter,
-    Order,
-    TableStatistics,
-    condition,
-    includes_predictions,
-    keeps_order,
-)
+from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order, TableStatistics
 from services.predictions.table_cache import RowSelection, TableCache, ascending_numbers, count_rows, first_empty, write_sorted
 from services.predictions.table_file import TableLink, table_identity
 
@@ -203,7 +193,7 @@ class Predictions:
     def facet(self, column: str, filter_: Filter = EVERY_PREDICTION, limit: int = 50) -> list[tuple[Any, int]]:
         """The most frequent values of a column with their counts, under the filter without its conditions on this very column."""
         filter_, having = filter_.without(column), ""
-        if column == "Prediction" and self._statistics.null_means_failed and includes_predictions(filter_):
+        if column == "Prediction" and self._statistics.null_means_failed and filters.includes_predictions(filter_):
             if Status.FAILED not in filter_.statuses:
                 having = "HAVING Prediction IS NOT NULL"
             filter_ = replace(filter_, statuses=tuple(Status))  # then one column less is read
@@ -279,7 +269,7 @@ class Predictions:
         self._database(order)
         database = connect(self._sorted_copy(order) if order.column else self.file)
         with self._translated_errors(filter_):
-            if order.descending or not keeps_order(filter_, self._statistics):
+            if order.descending or not filters.keeps_order(filter_, self._statistics):
                 return self._in_parts(database, columns, filter_, order)
             reader = self._query(columns, filter_, database=database).to_arrow_reader(rows_at_a_time)
         return self._stream(database, reader, filter_)
@@ -323,7 +313,7 @@ class Predictions:
         return (database or self._databases[""].cursor()).sql(query, params=bound | values)
 
     def _select(self, columns: str, filter_: Filter, rest: str) -> tuple[str, dict[str, Any]]:
-        where, bound = condition(filter_, self._statistics)
+        where, bound = filters.condition(filter_, self._statistics)
         if filter_.where:
             self._try(filter_.where)
         return f"SELECT {columns} FROM numbered WHERE {where} {rest}", bound

@@ -17,21 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from services.errors import WorkspaceUnavailable
-from services.predictions.columns import (
-    COLUMNS,
-    FRAME,
-    MOST_CLASS_CHARACTERS,
-    MOST_CLASSES,
-    STATUSES,
-    WHOLE,
-    Kind,
-    Status,
-    file_text,
-    is_category,
-    number_array,
-    numbers_in,
-    text_array,
-)
+from services.predictions import columns as rules
+from services.predictions.columns import COLUMNS, FRAME, STATUSES, Kind, Status, file_text, number_array, numbers_in, text_array
 from services.predictions.flatten import flatten
 from services.predictions.json_columns import JsonColumns, detect_json_columns
 from services.predictions.matching import ReadRows, ScoredMiniBatch, read_rows
@@ -266,7 +253,7 @@ class _KindInference:
 
     count: int = 0
     distinct: set[str] = field(default_factory=set)
-    """Predictions of succeeded items; MOST_CLASSES and a few more, at most."""
+    """Predictions of succeeded items; rules.MOST_CLASSES and a few more, at most."""
     all_whole: bool = True
     all_numbers: bool = True
     any_structured: bool = False
@@ -278,9 +265,9 @@ class _KindInference:
         """The names of a row group's files in one text, and its distinct predictions."""
         self.lower_files = self.lower_files and files == files.lower()
         if self.classes is not None:
-            self.classes.update(predictions.slice(0, MOST_CLASSES + 1).to_pylist())
-            many = max(len(predictions), len(self.classes)) > MOST_CLASSES
-            if many or sum(map(len, self.classes)) > MOST_CLASS_CHARACTERS:
+            self.classes.update(predictions.slice(0, rules.MOST_CLASSES + 1).to_pylist())
+            many = max(len(predictions), len(self.classes)) > rules.MOST_CLASSES
+            if many or sum(map(len, self.classes)) > rules.MOST_CLASS_CHARACTERS:
                 self.classes = None
 
     def observe(self, predictions: Any) -> None:
@@ -289,15 +276,15 @@ class _KindInference:
 
         distinct = predictions.unique().dictionary_decode()
         self.count += len(predictions)
-        if len(self.distinct) <= MOST_CLASSES:
-            self.distinct.update(distinct.slice(0, MOST_CLASSES + 1).to_pylist())
+        if len(self.distinct) <= rules.MOST_CLASSES:
+            self.distinct.update(distinct.slice(0, rules.MOST_CLASSES + 1).to_pylist())
         self.any_structured = self.any_structured or pc.any(pc.match_substring_regex(distinct, _STRUCTURED)).as_py() is True
         self.all_numbers = self.all_numbers and numbers_in(distinct).null_count == 0
-        self.all_whole = self.all_whole and pc.all(pc.match_substring_regex(distinct, WHOLE)).as_py() is not False
+        self.all_whole = self.all_whole and pc.all(pc.match_substring_regex(distinct, rules.WHOLE)).as_py() is not False
 
     @property
     def kind(self) -> Kind:
-        if self.count and is_category(len(self.distinct), self.count) and (self.all_whole or not self.all_numbers):
+        if self.count and rules.is_category(len(self.distinct), self.count) and (self.all_whole or not self.all_numbers):
             return Kind.CATEGORY
         if self.count and self.all_numbers:
             return Kind.WHOLE_NUMBER if self.all_whole else Kind.NUMBER

@@ -194,11 +194,8 @@ class Journal:
 
     def tries(self) -> dict[int, int]:
         """How many attempts each mini-batch that isn't settled has had."""
-        return dict(
-            self._connection.execute(
-                'SELECT mini_batch, count(*) FROM attempts GROUP BY mini_batch HAVING NOT max("final")',
-            )
-        )
+        query = 'SELECT mini_batch, count(*) FROM attempts GROUP BY mini_batch HAVING NOT max("final")'
+        return dict(self._connection.execute(query))
 
     def totals(self) -> Totals:
         row = self._connection.execute(
