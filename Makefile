@@ -3,7 +3,7 @@
 
 python := .venv/bin/python
 
-.PHONY: help setup run test quick test-azure check lint types imports bench soak screenshots map lock clean
+.PHONY: help setup run test quick test-azure check lint types imports package test-package bench soak screenshots map lock clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'

@@ -198,8 +198,9 @@ def predictions(workspace: Workspace, args: argparse.Namespace) -> Answer:
         raise SettingsError("to", "The rows and the JSON object can't both go to standard output", "Give a file, or omit --json.")
     table, chosen = workspace.runs.predictions(args.run), Filter(where=args.where)
     if args.to == "-":
-        sys.stdout.flush()
-        sys.stdout.buffer.writelines(exports.export(".csv", table, chosen))
+        for part in exports.export(".csv", table, chosen):
+            with output.stdout_writable():
+                sys.stdout.buffer.write(part)
         return Answer({})
     parts = exports.export(".csv", table, chosen)
     with output.written_whole(Path(args.to).expanduser()) as file:

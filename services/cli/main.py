@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 from services import PROGRAM, log
 from services.cli import commands
-from services.cli.output import Answer, error_lines, error_value, note
-from services.errors import StudioError, WorkspaceUnavailable
+from services.cli.output import Answer, error_lines, error_value, note, stdout_writable
+from services.errors import SettingsError, StudioError, WorkspaceUnavailable
 from services.settings import TABLE, ParallelRunSettings
 from services.workspaces import WORKSPACES, default_home, open_workspace
 
@@ -166,7 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         answer = Answer({"error": {"type": type(error).__name__, "message": str(error), "hint": "This is a bug in the program."}}, code=1)
         if not as_json:
             return answer.code
-    answer.print(as_json=as_json)
+    with stdout_writable():
+        answer.print(as_json=as_json)
     return answer.code
 
 
@@ -177,10 +178,21 @@ def run() -> int:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         code = main()
-        sys.stdout.flush()
+        with stdout_writable():
+            sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         return commands.INTERRUPTED
-    except BrokenPipeError:  # the reader has closed it: `| head`. What is still buffered must not fail again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has closed it: `| head`
+        _discard_stdout()
         return _CLOSED_PIPE
+    except SettingsError as error:  # of stdout_writable
+        note(*error_lines(error))
+        _discard_stdout()
+        return 2
+
+
+def _discard_stdout() -> None:
+    """What is still buffered must not fail again when Python ends."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

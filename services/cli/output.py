@@ -5,6 +5,7 @@ Names from outside may hold anything, so whatever is printed for people has its 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -43,6 +44,19 @@ class Answer:
             return
         for line in self.lines:
             print(safe(line))
+
+
+@contextmanager
+def stdout_writable() -> Iterator[None]:
+    """Raises SettingsError("to", ...) where the block can't write standard output: a full disk. A closed pipe stays a BrokenPipeError."""
+    try:
+        if sys.stdout is None:  # as Python has it where it was started without one: `>&-`
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise SettingsError("to", f"Cannot write standard output: {error.strerror or error}", "Redirect it elsewhere.") from error
 
 
 def note(*lines: str) -> None:

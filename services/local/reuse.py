@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,14 @@ def key_of(inputs: dict[str, str]) -> str | None:
     if not inputs or any(value.startswith(_NOT_COMPARED) for value in inputs.values()):
         return None
     return hashlib.sha256(json.dumps(sorted(inputs.items())).encode()).hexdigest()
+
+
+def _as_version_0_1_noted(plan: RunPlan) -> dict[str, str]:
+    """The inputs of this run as a home of version 0.1 holds them: a plan had no mini-batch size there where the default applied."""
+    settings = plan.request.settings
+    if settings != replace(settings, mini_batch_size=None).resolved(tabular=bool(plan.datasets[0].format)):
+        return plan.inputs
+    return plan.inputs | {"mini_batch_size": hashlib.sha256(json.dumps(None).encode()).hexdigest()}
 
 
 def _files_in(folder: Path, but: Path | None = None) -> str:
@@ -144,7 +152,8 @@ def _earlier(store: Store, folder: LocalRunFolder, plan: RunPlan, changes: Itera
         if value.startswith(_NOT_COMPARED):
             return None, f"Scored anew: the {name} can't be compared: {value.removeprefix(_NOT_COMPARED)}."
     why_not = None
-    for run in store.completed_with(key_of(plan.inputs)):
+    keys = dict.fromkeys(key_of(inputs) for inputs in (plan.inputs, _as_version_0_1_noted(plan)))
+    for run in (run for key in keys for run in store.completed_with(key)):
         if run.items_failed:
             why_not = why_not or f"Scored anew: {counted(run.items_failed, 'item')} failed in {run.id}."
         elif not _output_is_as_noted(folder.of(run.id)):
@@ -161,7 +170,8 @@ def _what_differs(before: LocalRunFolder, plan: RunPlan) -> str | None:
         then = before.plan().inputs
     except StudioError:
         return None
-    changed = [name for name in {**then, **plan.inputs} if then.get(name) != plan.inputs.get(name)]
+    now, or_now = plan.inputs, _as_version_0_1_noted(plan)
+    changed = [name for name in {**then, **now} if then.get(name) not in (now.get(name), or_now.get(name))]
     names = " and ".join(filter(None, (", ".join(changed[:-1]), *changed[-1:])))
     return f"Scored anew: {names} changed since {before.path.name}." if then and changed else None
 

@@ -97,7 +97,7 @@ class Store:
     def _execute(self, query: str, *values: Any) -> list[sqlite3.Row]:
         """All rows of the answer to one statement."""
         with self._connected() as connection:
-            return connection.execute(query, values).fetchall()
+            return connection.execute(query, tuple(map(_text, values))).fetchall()
 
     def _open(self) -> sqlite3.Connection:
         connection = connect(self.path)
@@ -151,7 +151,7 @@ class Store:
         raise NotFound(f"There is no {noun} called “{wanted}”.", f"The {noun} list shows what is registered.")
 
     def approve(self, sha256: str) -> None:
-        self._execute("INSERT OR IGNORE INTO approvals VALUES (?, ?)", sha256, _text(utc_now()))
+        self._execute("INSERT OR IGNORE INTO approvals VALUES (?, ?)", sha256, utc_now())
         logger.info("Approved %s", sha256)
 
     def approved(self, sha256: str) -> bool:
@@ -184,7 +184,7 @@ class Store:
         """Write what the run's own process knows. Names are `Run`'s."""
         assert columns.keys() <= set(_RUN_COLUMNS), columns
         assignments = ", ".join(f"{name} = ?" for name in columns)
-        self._execute(f"UPDATE runs SET {assignments} WHERE id = ?", *map(_text, columns.values()), run_id)
+        self._execute(f"UPDATE runs SET {assignments} WHERE id = ?", *columns.values(), run_id)
         if columns.get("ended_at"):
             logger.info("%s ended: %s %s", run_id, columns.get("status", ""), columns.get("error_code") or "")
 

@@ -234,6 +234,30 @@ def test_a_closed_pipe_ends_quietly(started):
     assert process.returncode == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_a_full_disk_behind_standard_output_is_an_error_of_one_sentence(started):
+    with open("/dev/full", "w") as full, started("runs", "--json", stdout=full) as process:
+        assert process.stderr.read() == "Error: Cannot write standard output: No space left on device\n  Redirect it elsewhere.\n"
+    assert process.returncode == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell's >&-")
+def test_without_standard_output_a_command_says_so(home):
+    command = f"'{sys.executable}' -m services --home '{home}' runs >&-"
+    ran = subprocess.run(["sh", "-c", command], cwd=PROJECT, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, ran.stderr.splitlines()[0]) == (2, "Error: Cannot write standard output: Bad file descriptor")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("show", "\udcff"), ("model", "approve", "\udcff"), ("run", "--dataset", "\udcff", "--entry-script", "batch_scoring_script")],
+)
+def test_a_name_that_is_no_utf8_is_a_name_that_does_not_exist(command, arguments):
+    result = command(*arguments, "--json")
+    assert (result.code, result.error["type"]) == (2, "NotFound")
+    assert result.error["message"].endswith("“\udcff”.")
+
+
 def test_listing_runs_imports_no_heavy_package(home):
     program = (
         "import sys; from services.cli.main import main; main(sys.argv[1:]); "

@@ -188,6 +188,17 @@ def test_the_same_content_under_another_version_is_the_same(workspace, request_f
     assert (again.reused_from, again.request.models, again.request.datasets) == (first.id, ("m:2",), ("d:2",))
 
 
+@pytest.mark.parametrize("given", [None, 10])
+def test_a_run_of_version_0_1_with_the_default_mini_batch_size_is_reused(workspace, request_for, score, given, monkeypatch):
+    monkeypatch.setattr(ParallelRunSettings, "resolved", lambda settings, tabular: settings)  # as that version kept a request
+    first = score(request_for(settings={"mini_batch_size": None}))
+    monkeypatch.undo()
+    again = workspace.submit(request_for(settings={"mini_batch_size": given}))
+    assert again.reused_from == first.id
+    other = workspace.submit(request_for(settings={"mini_batch_size": given}, arguments=("--a", "2")))
+    assert other.reuse_note == f"Scored anew: arguments changed since {again.id}."
+
+
 def test_a_first_run_has_nothing_to_say_about_reuse(request_for, score):
     run = score(request_for())
     assert (run.reused_from, run.reuse_note) == (None, None)
