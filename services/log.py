@@ -7,6 +7,7 @@ run: so a traceback of Python itself, from an import that failed, is there too. 
 from __future__ import annotations
 
 import io
+import json
 import logging
 import logging.handlers
 import os
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import quote, quote_plus
 
 from services import environment_variables
 
@@ -28,6 +30,7 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)s [%(process)d] %(name)s: %(message)s"
 _HEADER = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z (?P<level>[A-Z]+) \[\d+\] \S+: (?P<message>.*)"
 _LONGEST_RECORD = 20_000  # characters
+_LONGEST_SECRET = 10_000
 _MOST_A_MINUTE = 30
 
 logger = logging.getLogger(__name__)
@@ -102,16 +105,26 @@ _NAME = (
 )
 _PATTERNS = (
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), "***"),  # a JSON web token
+    (re.compile(r"(?i)(\bauthorization\\?[\"']?\s*[=:]\s*\\?[\"']?)[\w-]+ [^\s\"',;\\]+"), r"\1***"),
+    (re.compile(rf"(?i)(?<![\w-])(--?{_NAME}[\"']?,?\s+[\"']?)(?!-)[^\s\"',]+"), r"\1***"),  # of a command: --api-key VALUE
+    (re.compile(rf"(?i)\b({_NAME}\\[\"']\s*:\s*\\[\"'])[^\"'\\]+"), r"\1***"),  # JSON within JSON
+    (re.compile(rf"(?i)(?:\b|(?<=%[0-9a-f][0-9a-f]))({_NAME}%3D)[^\s&%\"']+"), r"\1***"),  # a URL within a URL
     (re.compile(r"(?i)\b(bearer|basic|sharedkey|sharedaccesssignature)\s+[^\s\"',;]{6,}"), r"\1 ***"),
     (re.compile(rf"(?i)\b({_NAME}[\"']?\s*[=:]\s*)(?:b?\"[^\"]*\"|b?'[^']*'|(?!(?:bearer|basic|sharedkey)\b)[^\s&;,\"'}}]+)"), r"\1***"),
-    (re.compile(r"(://[^\s/:@]{1,100}:)[^\s@]{1,200}@"), r"\1***@"),
+    (re.compile(r"(://[^\s/:@]{0,100}:)[^\s@]{1,200}@(?:[^\s/@]{0,100}@)?"), r"\1***@"),
+    (re.compile(r"(?i)(\bhttps?://)[^\s/:@]{6,200}@"), r"\1***@"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), "***"),
 )
 
 
 def hide(*secrets: str) -> None:
-    """Log `***` instead of these values from now on. Short ones are logged: `1` and `true` occur everywhere."""
-    _hidden.update(secret for secret in secrets if len(secret) >= _SHORTEST_HIDDEN)
+    """Log `***` instead of these values from now on, also where they are quoted by Python or JSON or stand in a URL. Short ones are logged:
+    `1` and `true` occur everywhere."""
+    for secret in secrets:
+        if len(secret) >= _SHORTEST_HIDDEN:
+            _hidden.update(
+                (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], quote(secret), quote(secret, safe=""), quote_plus(secret))
+            )
 
 
 def redacted(text: str) -> str:
@@ -135,9 +148,9 @@ class _Formatter(logging.Formatter):
         super().__init__(_FORMAT, "%Y-%m-%d %H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        if len(text) > _LONGEST_RECORD:  # the cause stands first, and last in a traceback
-            text = f"{text[: _LONGEST_RECORD // 2]}\n...\n{text[-_LONGEST_RECORD // 2 :]}"
+        text, half = super().format(record), _LONGEST_RECORD // 2
+        if len(text) > _LONGEST_RECORD:  # the cause stands first, and last in a traceback. Half a secret must not look like none
+            text = f"{redacted(text[: half + _LONGEST_SECRET])[:half]}\n...\n{redacted(text[-half - _LONGEST_SECRET :])[-half:]}"
         return "\n  ".join(redacted(text).encode("utf-8", "backslashreplace").decode().splitlines())
 
 

@@ -1,10 +1,13 @@
 """The program's own log: nothing secret in it, and never a reason to fail."""
 
+import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -49,6 +52,11 @@ logger = logging.getLogger("services.test")
         "db_password='{}'",
         "postgres://anna:{}@host/db",
         "Authorization: SharedKey {}",
+        "Authorization: Token {}",
+        "Command '['python', '--api-key', '{}', '--n', '1']' timed out",
+        "python --db-password {} --n 1",
+        "https://proxy/?to=https%3A%2F%2Fa.blob%2Fx%3Fsig%3D{}",
+        r'"body": "{{\"client_secret\": \"{}\"}}"',
         "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----",
     ],
 )
@@ -56,6 +64,11 @@ def test_what_looks_like_a_secret_is_not_logged(text):
     secret = "Zm9vYmFy/K8xk+s3cret=="
     assert secret not in log.redacted(text.format(secret))
     assert "***" in log.redacted(text.format(secret))
+
+
+def test_what_stands_before_a_host_is_not_logged():
+    assert log.redacted("postgres://anna:pass@word@host/db") == "postgres://anna:***@host/db"
+    assert log.redacted("https://ghp_token123@host/x") == "https://***@host/x"
 
 
 def test_a_token_is_not_logged_wherever_it_stands():
@@ -79,6 +92,21 @@ def test_what_is_no_secret_stays(text):
 def test_a_hidden_value_is_not_logged_and_a_short_one_hides_nothing():
     log.hide("correct horse", "1")
     assert log.redacted("run 1 said correct horse") == "run 1 said ***"
+
+
+@pytest.mark.parametrize("write", [str, repr, json.dumps, quote, quote_plus])
+def test_a_hidden_value_is_not_logged_in_any_spelling(write):
+    secret = 'it\'s "a\\b" & ü/1'
+    log.hide(secret)
+    assert log.redacted(f"is {write(secret)}").strip("\"'") in ("is ***", "is '***", 'is "***')
+
+
+@pytest.mark.parametrize("before", range(9_950, 10_000, 7))
+def test_a_secret_where_a_long_record_is_cut_is_not_logged_in_part(dashboard_log, before):
+    log.hide("correct horse battery")
+    logger.info("%s?sig=%s %s", "x" * before, "Q" * 2_000, "y" * 9_000)
+    logger.info("%s correct horse battery %s", "x" * before, "y" * 9_950)
+    assert not {"Q", "corr", "tery"} & set(re.findall("Q|corr|tery", dashboard_log.read_text()))
 
 
 def test_secrets_in_the_environment_are_not_logged(tmp_path, monkeypatch):
@@ -172,6 +200,7 @@ def test_a_full_disk_is_no_error(tmp_path, capfd):
 WRITE = """
 import logging, sys
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 from services import log
 log.MAX_BYTES, log.BACKUP_COUNT, log._MOST_A_MINUTE = 5_000, 100, 10_000
 log.to_dashboard_file(Path(sys.argv[1]))
