@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 SECONDS_FOR_A_QUERY = 30
 MEMORY = "512MB"
 _SCRATCH_MEMORY = "400MB"
+_NOTHING_BY_ITSELF = {
+    "autoload_known_extensions": "false",
+    "autoinstall_known_extensions": "false",
+    "python_enable_replacements": "false",
+}
 _PERFECT_HASH_BITS = "20"  # groups of so many whole numbers, such as mini-batches, are counted in an array instead of a hash table
 
 
@@ -29,9 +34,7 @@ def connect(file: Path, seconds: float = 0, memory: str = MEMORY) -> duckdb.Duck
             "memory_limit": memory,
             "temp_directory": "",
             "max_execution_time": str(int(seconds * 1000)),
-            "autoload_known_extensions": "false",
-            "autoinstall_known_extensions": "false",
-            "python_enable_replacements": "false",
+            **_NOTHING_BY_ITSELF,
             "perfect_ht_threshold": _PERFECT_HASH_BITS,
         }
     )
@@ -71,15 +74,7 @@ def scratch_database(beside: Path | None = None) -> duckdb.DuckDBPyConnection:
     import duckdb
 
     spill = "" if beside is None else str(beside.with_name(f"{beside.name}.spill"))
-    return duckdb.connect(
-        config={
-            "memory_limit": _SCRATCH_MEMORY,
-            "temp_directory": spill,
-            "autoload_known_extensions": "false",
-            "autoinstall_known_extensions": "false",
-            "python_enable_replacements": "false",
-        }
-    )
+    return duckdb.connect(config={"memory_limit": _SCRATCH_MEMORY, "temp_directory": spill, **_NOTHING_BY_ITSELF})
 
 
 def reason_of(error: Exception) -> str:

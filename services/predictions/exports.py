@@ -64,9 +64,8 @@ def export(
             "format", f"an Excel sheet holds {EXCEL_ROWS:,} rows, and these are {count:,}", "Filter them, or take CSV or Parquet."
         )
     names = list(columns) or shown_columns(table)
-    for column in names:
-        if column not in table.columns:
-            raise SettingsError("columns", f"this table has no column “{column}”", f"Its columns are {', '.join(table.columns)}.")
+    for name in names:
+        table.column_name(name, "columns")
     expression = _printed if ending == ".csv" else _typed
     selected = ", ".join(expression(table, column) for column in names)
     if annotations:
@@ -100,26 +99,15 @@ def _parquet(schema: pyarrow.Schema, batches: Iterator[pyarrow.RecordBatch]) -> 
 
 
 def _excel(names: Sequence[str], batches: Iterator[pyarrow.RecordBatch]) -> Iterator[bytes]:
-    file = tempfile.TemporaryFile(prefix="predictions-", suffix=".xlsx")  # noqa: SIM115 - closed when all is read
-    _write_sheet(file, names, batches)
-    file.seek(0)
-
-    def parts() -> Iterator[bytes]:
-        with file:
-            yield from iter(lambda: file.read(_PART_BYTES), b"")
-
-    return parts()
-
-
-def _write_sheet(file: Any, columns: Sequence[str], batches: Iterator[pyarrow.RecordBatch]) -> None:
     import xlsxwriter
 
+    file = tempfile.TemporaryFile(prefix="predictions-", suffix=".xlsx")  # noqa: SIM115 - closed when all is read
     book = xlsxwriter.Workbook(file, {"constant_memory": True, "strings_to_urls": False, "strings_to_formulas": False})
     book.set_properties({"created": datetime(2000, 1, 1, tzinfo=UTC).replace(tzinfo=None)})  # the same rows make the same file
     sheet = book.add_worksheet("Predictions")
     sheet.freeze_panes(1, 0)
     day = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
-    for place, column in enumerate(columns):
+    for place, column in enumerate(names):
         sheet.write_string(0, place, column[:EXCEL_CHARACTERS])
     row = 0
     for batch in batches:
@@ -137,6 +125,13 @@ def _write_sheet(file: Any, columns: Sequence[str], batches: Iterator[pyarrow.Re
                 elif value is not None:
                     sheet.write(row, place, value)
     book.close()
+    file.seek(0)
+
+    def parts() -> Iterator[bytes]:
+        with file:
+            yield from iter(lambda: file.read(_PART_BYTES), b"")
+
+    return parts()
 
 
 class _Sink(io.RawIOBase):

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.errors import IntakeError, NotFound, WorkspaceUnavailable
+from services.errors import IntakeError, NotFound, WorkspaceUnavailable, os_errors_as
 from services.predictions.columns import glob_escaped, literal, parquet_file, quoted
 from services.predictions.database import parquet_notes, reason_of, scratch_database
 from services.storage.atomic import atomic_write
@@ -54,11 +54,8 @@ class Labels:
 
 def label_columns(source: Path) -> LabelColumns:
     """What columns a file of labels has. Raises IntakeError where it is not such a file."""
-    try:
-        with open(source, "rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise IntakeError(f"The labels, {source}, can't be read: {error.strerror or error}.", "Give another file.") from error
+    with os_errors_as(IntakeError, f"The labels, {source}, can't be read", "Give another file."), open(source, "rb") as file:
+        head = file.read(_HEAD_BYTES)
     if head.startswith(b"PAR1"):
         with closing(scratch_database()) as database, _translated_errors(source):
             names = tuple(row[0] for row in database.execute(f"DESCRIBE FROM {parquet_file(source)}").fetchall())
@@ -101,19 +98,21 @@ def keep_labels(source: Path, name: str, folder: Path, columns: LabelColumns | N
     id_ = hashlib.sha256(identity.encode()).hexdigest()[:12]
     target = folder / f"labels-{id_}.parquet"
     if not target.exists():
-        try:
-            with atomic_write(target) as unfinished, closing(scratch_database(unfinished)) as database, _translated_errors(source):
-                database.execute("SET preserve_insertion_order = false")
-                # 7.0, as pandas writes whole numbers beside a gap, is the class 7.
-                database.execute(
-                    f"COPY (SELECT regexp_replace(trim(coalesce(n, '')), '^(\\./)+', '') AS Name, coalesce(min(l), '') AS Label,"
-                    f" min(l) IS DISTINCT FROM max(l) AS Contradicting FROM (SELECT n, nullif(regexp_replace(trim(l),"
-                    rf" '^(-?\d+)\.0+$', '\1'), '') AS l FROM {_rows(source, chosen)}) GROUP BY 1)"
-                    f" TO {literal(str(unfinished))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1,"
-                    f" KV_METADATA {{name: {literal(json.dumps(name))}}})"
-                )
-        except OSError as error:
-            raise WorkspaceUnavailable(f"The labels can't be kept in {folder}: {error.strerror or error}.") from error
+        with (
+            os_errors_as(WorkspaceUnavailable, f"The labels can't be kept in {folder}"),
+            atomic_write(target) as unfinished,
+            closing(scratch_database(unfinished)) as database,
+            _translated_errors(source),
+        ):
+            database.execute("SET preserve_insertion_order = false")
+            # 7.0, as pandas writes whole numbers beside a gap, is the class 7.
+            database.execute(
+                f"COPY (SELECT regexp_replace(trim(coalesce(n, '')), '^(\\./)+', '') AS Name, coalesce(min(l), '') AS Label,"
+                f" min(l) IS DISTINCT FROM max(l) AS Contradicting FROM (SELECT n, nullif(regexp_replace(trim(l),"
+                rf" '^(-?\d+)\.0+$', '\1'), '') AS l FROM {_rows(source, chosen)}) GROUP BY 1)"
+                f" TO {literal(str(unfinished))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1,"
+                f" KV_METADATA {{name: {literal(json.dumps(name))}}})"
+            )
     return _labels_at(target)
 
 

@@ -101,11 +101,8 @@ def main() -> int:
 
     try:
         rows = _answer(json.load(sys.stdin))
-    except SettingsError as error:
-        sys.stderr.write(json.dumps({"field": error.field, "message": error.message, "hint": error.hint}))
-        return _REFUSED
-    except WorkspaceUnavailable as error:
-        sys.stderr.write(json.dumps({"message": error.message, "hint": error.hint}))
+    except (SettingsError, WorkspaceUnavailable) as error:
+        sys.stderr.write(json.dumps(vars(error)))
         return _REFUSED
     with pa.ipc.new_stream(sys.stdout.buffer, rows.schema) as stream:
         stream.write_table(rows)

@@ -175,8 +175,7 @@ class Predictions:
                 write_sorted(self.file, column, path, progress)
 
     def _sorted_copy(self, order: Order) -> Path:
-        if order.column not in self.columns:
-            raise SettingsError("order", f"this table has no column “{order.column}”", f"Its columns are {', '.join(self.columns)}.")
+        self.column_name(order.column, "order")
         return self._cache.path(order.column, ".parquet")
 
     def _database(self, order: Order) -> duckdb.DuckDBPyConnection:
@@ -236,10 +235,10 @@ class Predictions:
 
     # ---- SQL over what is filtered, for charts and exports ---------------------------------------------------------------------
 
-    def column_name(self, column: str) -> str:
-        """The column in SQL. Raises SettingsError("column", ...) where there is none."""
+    def column_name(self, column: str, field: str = "column") -> str:
+        """The column in SQL. Raises SettingsError(field, ...) where there is none."""
         if column not in self.columns:
-            raise SettingsError("column", f"this table has no column “{column}”", f"Its columns are {', '.join(self.columns)}.")
+            raise SettingsError(field, f"this table has no column “{column}”", f"Its columns are {', '.join(self.columns)}.")
         return quoted(column)
 
     def number_name(self, column: str) -> str:

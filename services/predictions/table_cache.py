@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tempfile
-from array import array
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +25,7 @@ if TYPE_CHECKING:
 
 _MOST_SELECTIONS = 32
 _MOST_BYTES = 1_000_000_000
-_ROW_NUMBER_BYTES = 4
+_ROW_NUMBER = "<u4"
 _SORTING_MEMORY = "1GB"
 _MOST_RANKED = 20_000
 _PROGRESS_SECONDS = 0.1  # between two reports of progress
@@ -111,7 +107,7 @@ class RowSelection:
     def place(self, number: int) -> int | None:
         """The place of this row, from 0; None where the filter leaves it out."""
         place = self._bisect(number)
-        if self._read(place, place + 1) != array("I", [number]):
+        if self._read(place, place + 1) != [number]:
             return None
         valued = self._valued() if self.descending else 0
         return valued - 1 - place if place < valued else place
@@ -120,50 +116,36 @@ class RowSelection:
         return self._bisect(self.first_empty)
 
     def _bisect(self, number: int) -> int:
-        with open(self.path, "rb") as file:
-            return bisect_left(_Numbers(file, self.count), number)
+        import numpy as np
 
-    def _read(self, first: int, last: int) -> array[int]:
-        numbers = array("I")
-        if last > first:
-            with open(self.path, "rb") as file:
-                file.seek(_ROW_NUMBER_BYTES * first)
-                numbers.frombytes(file.read(_ROW_NUMBER_BYTES * (last - first)))
-            if sys.byteorder == "big":
-                numbers.byteswap()
+        if not self.count:
+            return 0
+        numbers = np.memmap(self.path, _ROW_NUMBER, "r")
+        return int(np.searchsorted(numbers, numbers.dtype.type(number)))  # of another type all of them would be converted
+
+    def _read(self, first: int, last: int) -> list[int]:
+        import numpy as np
+
+        numbers: list[int] = np.fromfile(self.path, _ROW_NUMBER, max(0, last - first), offset=4 * first).tolist()
         return numbers
-
-
-class _Numbers(Sequence[int]):
-    """Row numbers in a file, for bisection."""
-
-    def __init__(self, file: BufferedReader, count: int) -> None:
-        self._file, self._count = file, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        self._file.seek(_ROW_NUMBER_BYTES * index)
-        return int.from_bytes(self._file.read(_ROW_NUMBER_BYTES), "little")
 
 
 def count_rows(path: Path) -> int:
     """How many row numbers are in the file. Raises OSError."""
-    return os.stat(path).st_size // _ROW_NUMBER_BYTES
+    return os.stat(path).st_size // 4
 
 
 def ascending_numbers(batches: Iterable[pyarrow.RecordBatch]) -> Iterator[memoryview]:
     """The row numbers (uint32) in these batches as the bytes of a selection, ascending even where DuckDB lost the order."""
     import numpy as np
 
-    parts: list[Any] = [np.empty(0, np.dtype("<u4"))]
+    parts: list[Any] = [np.empty(0, np.dtype(_ROW_NUMBER))]
     last = -1
     is_sorted = True
     for batch in batches:
         column = batch.column(0)
         if len(column):
-            numbers = np.frombuffer(column.buffers()[1], "<u4")[column.offset : column.offset + len(column)]  # without pandas
+            numbers = np.frombuffer(column.buffers()[1], _ROW_NUMBER)[column.offset : column.offset + len(column)]  # without pandas
             is_sorted = is_sorted and int(numbers[0]) > last and bool((numbers[1:] > numbers[:-1]).all())
             last = int(numbers[-1])
             parts.append(numbers)

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from services.errors import WorkspaceUnavailable
+from services.errors import WorkspaceUnavailable, os_errors_as
 from services.predictions import columns as rules
 from services.predictions.columns import COLUMNS, FRAME, STATUSES, Kind, Status, file_text, number_array, numbers_in, text_array
 from services.predictions.flatten import flatten
@@ -45,14 +45,12 @@ def make_table(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
 
     Raises WorkspaceUnavailable where it can't be written.
     """
-    try:
-        with atomic_write(path) as unfinished:
-            _write(mini_batches, unfinished)
-    except OSError as error:
-        raise WorkspaceUnavailable(
-            f"The table of predictions, {path}, can't be written: {error.strerror or error}.",
-            "Check that the folder exists, can be written and that its disk is not full.",
-        ) from error
+    hint = "Check that the folder exists, can be written and that its disk is not full."
+    with (
+        os_errors_as(WorkspaceUnavailable, f"The table of predictions, {path}, can't be written", hint),
+        atomic_write(path) as unfinished,
+    ):
+        _write(mini_batches, unfinished)
 
 
 def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
 
-from services.errors import IntakeError, NotFound, WorkspaceUnavailable
+from services.errors import IntakeError, NotFound, WorkspaceUnavailable, os_errors_as
 from services.file_names import is_junk, short
 
 _BY_EFFECTIVE_IDS = os.access in os.supports_effective_ids  # those that opening it goes by
@@ -33,26 +33,21 @@ def stat_of(path: Path) -> os.stat_result:
 @contextmanager
 def reading(path: Path | str) -> Iterator[io.BufferedReader]:
     """The file at `path`, opened. Raises IntakeError where that or reading fails."""
-    try:
-        with open(path, "rb") as opened:
-            yield opened
-    except OSError as error:
-        raise IntakeError(f"{short(str(path))} can't be read: {error.strerror or error}.", "Check its permissions.") from error
+    with os_errors_as(IntakeError, f"{short(str(path))} can't be read", "Check its permissions."), open(path, "rb") as opened:
+        yield opened
 
 
 def walk(root: Path, *, junk: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """What isn't a folder below `root`, with its path relative to it, in the order of those paths. Links to folders are not followed."""
 
     def listed(folder: str, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
-        try:
-            with os.scandir(folder) as entries:
-                paths = [
-                    (f"{prefix}{entry.name}/" if entry.is_dir(follow_symlinks=False) else prefix + entry.name, entry)
-                    for entry in entries
-                    if junk or not is_junk(entry.name)
-                ]
-        except OSError as error:
-            raise IntakeError(f"The folder {short(folder)} can't be read: {error.strerror}.", "Check its permissions.") from error
+        unreadable = f"The folder {short(folder)} can't be read"
+        with os_errors_as(IntakeError, unreadable, "Check its permissions."), os.scandir(folder) as entries:
+            paths = [
+                (f"{prefix}{entry.name}/" if entry.is_dir(follow_symlinks=False) else prefix + entry.name, entry)
+                for entry in entries
+                if junk or not is_junk(entry.name)
+            ]
         paths.sort(key=itemgetter(0), reverse=True)  # "a/" and "a.csv" in the order that "a/b" and "a.csv" have
         return paths
 
@@ -131,14 +126,10 @@ def sha256_of(path: Path) -> str:
 
 def make_folders(home: Path, *names: str) -> None:
     """Make these folders below `home`, which is made too. Raises WorkspaceUnavailable."""
-    try:
+    hint = "Choose another one by --home or BATCH_SCORING_HOME, or fix its permissions."
+    with os_errors_as(WorkspaceUnavailable, f"The workspace's folder, {home}, can't be made or written", hint):
         for name in names:
             (home / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkspaceUnavailable(
-            f"The workspace's folder, {home}, can't be made or written: {error.strerror or error}.",
-            "Choose another one by --home or BATCH_SCORING_HOME, or fix its permissions.",
-        ) from error
 
 
 def tail(path: Path, limit: int) -> tuple[str, int]:

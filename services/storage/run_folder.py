@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from services.errors import WorkspaceUnavailable
+from services.errors import WorkspaceUnavailable, os_errors_as
 from services.storage.atomic import write_atomically
 
 
@@ -24,15 +24,11 @@ class RunFolder:
 
     def make(self, plan: str) -> None:
         """Make the folder, with the plan in it. Raises WorkspaceUnavailable where that isn't possible."""
-        try:
+        hint = "Free some disk space, or check who may write there."
+        with os_errors_as(WorkspaceUnavailable, f"The run's folder, {self.path}, can't be written", hint):
             for folder in (self.path, self.output, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.plan_file, plan)
-        except OSError as error:
-            raise WorkspaceUnavailable(
-                f"The run's folder, {self.path}, can't be written: {error.strerror or error}.",
-                "Free some disk space, or check who may write there.",
-            ) from error
 
     def lock(self) -> FileLock:
         """The lock that the run's runner holds. Not inherited by workers; released by the system when its holder dies."""
@@ -60,15 +56,13 @@ class RunFolder:
         """Whether a living process holds the lock."""
         if not self.path.is_dir():
             return False  # asking for the lock would create it
-        lock = self.lock()
         try:
-            lock.acquire(timeout=0)
+            with self.lock().acquire(timeout=0):
+                return False
         except Timeout:
             return True
         except OSError:
             return False  # the folder is gone or can't be written
-        lock.release()
-        return False
 
     def log_files(self) -> dict[str, Path]:
         """The log files by their name in Azure's layout (`logs/job_error.txt`...), those for people first."""

@@ -18,7 +18,7 @@ from filelock import Timeout
 
 from services import PROJECT_ROOT, log
 from services.domain import Run, RunStatus, utc_now
-from services.errors import StudioError, WorkspaceUnavailable
+from services.errors import StudioError, WorkspaceUnavailable, os_errors_as
 from services.storage.file_tree import tail
 from services.storage.run_folder import RunFolder
 from services.storage.store import Store
@@ -59,7 +59,7 @@ def start(folder: RunFolder, module: str, home: Path, *, input_line: str = "", w
     command = [sys.executable, "-m", module, str(home), folder.path.name]
     stdin = subprocess.PIPE if input_line else subprocess.DEVNULL
     environment = {name: value for name, value in os.environ.items() if name != without}
-    try:
+    with os_errors_as(WorkspaceUnavailable, "The run's process could not be started", "Resume the run later."):
         folder.runner_log.parent.mkdir(exist_ok=True)
         with open(folder.runner_log, "ab") as runner_log:
             runner_log.write(log.line(__name__, "Starting a runner"))
@@ -69,10 +69,6 @@ def start(folder: RunFolder, module: str, home: Path, *, input_line: str = "", w
         if runner.stdin:
             runner.stdin.write(f"{input_line}\n".encode())
             runner.stdin.flush()
-    except OSError as error:
-        raise WorkspaceUnavailable(
-            f"The run's process could not be started: {error.strerror or error}.", "Resume the run later."
-        ) from error
     _started.append((folder.path.name, runner))
     logger.info("Started runner %d of %s", runner.pid, folder.path.name)
     return runner.stdin
