@@ -76,7 +76,8 @@ def flatten(table: Path, metadata: dict[str, str], whole: str = "") -> None:
         if whole_rows := [name for name, column in zip(names, columns, strict=True) if column.value == _WHOLE]:
             metadata["whole"] = whole_rows[0]
         if whole not in ("", "Prediction") or whole_rows:
-            source = f"SELECT * REPLACE ({_number('Prediction')} AS Number) FROM ({source})"
+            number = f"CASE WHEN {_is_number('Prediction')} THEN TRY_CAST(Prediction AS DOUBLE) END"
+            source = f"SELECT * REPLACE ({number} AS Number) FROM ({source})"
             _describe_predictions(database, source, metadata)
         further = "".join(f", {_cast(column, kinds[name])} AS {quoted(name)}" for name, column in zip(names, columns, strict=True))
         notes = ", ".join(f"{name}: {literal(value)}" for name, value in metadata.items())
@@ -285,10 +286,6 @@ def _kinds(database: duckdb.DuckDBPyConnection, source: str, columns: Sequence[_
             yield Kind.DATE
         else:
             yield Kind.CATEGORY if rules.is_category(distinct, count) else Kind.TEXT
-
-
-def _number(value: str) -> str:
-    return f"CASE WHEN {_is_number(value)} THEN TRY_CAST({value} AS DOUBLE) END"
 
 
 def _is_number(value: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +97,7 @@ class Predictions:
         """Every column with what its values are: COLUMNS, then those that DataFrames, objects and lists were flattened into."""
         self.row_counts: dict[str, int] = json.loads(notes["rows"])
         """How many rows of the whole table have each Status."""
+        self._total = sum(self.row_counts.values())
         self.columns_left_out = int(notes.get("left_out", 0))
         """How many more columns the predictions could have been flattened into."""
         self.whole_column = notes.get("whole", "Prediction")
@@ -131,7 +132,7 @@ class Predictions:
         `prepare`)."""
         import pyarrow as pa
 
-        if not order.column and self._selects_all(filter_):
+        if not order.column and _by_status_only(filter_) and self.count(filter_) == self._total:
             numbers: Sequence[int] = range(first, min(first + count, self.count(filter_)))
         else:
             numbers = self._selection(filter_, order).numbers(first, count)
@@ -269,38 +270,34 @@ class Predictions:
         database = connect(self._sorted_copy(order) if order.column else self.file)
         with self._translated_errors(filter_):
             if order.descending or not filters.keeps_order(filter_, self._statistics):
-                return self._in_parts(database, columns, filter_, order)
+                schema = self._query(columns, filter_, "LIMIT 0", database).to_arrow_table().schema
+                return self._stream(database, schema, self._in_parts(database, columns, filter_, order), filter_)
             reader = self._query(columns, filter_, database=database).to_arrow_reader(rows_at_a_time)
-        return self._stream(database, reader, filter_)
+        return self._stream(database, reader.schema, reader, filter_)
 
     def _stream(
-        self, database: duckdb.DuckDBPyConnection, reader: pyarrow.RecordBatchReader, filter_: Filter
+        self, database: duckdb.DuckDBPyConnection, schema: pyarrow.Schema, batches: Iterable[pyarrow.RecordBatch], filter_: Filter
     ) -> Iterator[pyarrow.RecordBatch]:
+        import pyarrow as pa
+
         with closing(database), self._translated_errors(filter_):
-            yield _no_rows(reader.schema)
-            yield from reader
+            yield pa.RecordBatch.from_arrays([pa.nulls(0, column.type) for column in schema], schema=schema)
+            yield from batches
 
     def _in_parts(self, database: duckdb.DuckDBPyConnection, columns: str, filter_: Filter, order: Order) -> Iterator[pyarrow.RecordBatch]:
         """Ranges of row numbers, each put in order by itself: backwards as far as there are values, then forwards."""
-        total = sum(self.row_counts.values())
-        valued = first_empty(self._sorted_copy(order)) if order.descending else 0
-        nothing = self._query(columns, filter_, "LIMIT 0", database).to_arrow_table()
-        within = "AND file_row_number >= $low AND file_row_number < $high ORDER BY file_row_number"
-        with closing(database), self._translated_errors(filter_):
-            yield _no_rows(nothing.schema)
-            size = self._rows_in_a_part()
-            for high in range(valued, 0, -size):
-                bounds = {"low": max(0, high - size), "high": high}
-                yield from self._query(columns, filter_, f"{within} DESC", database, **bounds).to_arrow_table().to_batches()
-            for low in range(valued, total, size):
-                bounds = {"low": low, "high": min(total, low + size)}
-                yield from self._query(columns, filter_, within, database, **bounds).to_arrow_table().to_batches()
+        valued, size = first_empty(self._sorted_copy(order)) if order.descending else 0, self._rows_in_a_part()
+        backwards = [(max(0, high - size), high, "DESC") for high in range(valued, 0, -size)]
+        forwards = [(low, min(self._total, low + size), "") for low in range(valued, self._total, size)]
+        for low, high, direction in backwards + forwards:
+            rest = f"AND file_row_number >= $low AND file_row_number < $high ORDER BY file_row_number {direction}"
+            yield from self._query(columns, filter_, rest, database, low=low, high=high).to_arrow_table().to_batches()
 
     def _rows_in_a_part(self) -> int:
         """As many as make about _PART_BYTES, but no more than a row group has."""
         query = "SELECT sum(total_uncompressed_size) FROM parquet_metadata($file)"
         size = self._databases[""].cursor().sql(query, params={"file": glob_escaped(self.file)}).fetchall()[0][0] or 1
-        return int(max(1000, min(_PART_ROWS, sum(self.row_counts.values()) * _PART_BYTES // size)))
+        return int(max(1000, min(_PART_ROWS, self._total * _PART_BYTES // size)))
 
     # ---- queries -------------------------------------------------------------------------------------------------------------
 
@@ -333,9 +330,6 @@ class Predictions:
         as_text = f" A date is compared with '2026-01-31'; as a text it is {dates[0]}::VARCHAR." if dates else ""
         return "Write SQL over " + ", ".join(map(quoted, self.columns)) + f"; for example: Prediction = 'cat'.{as_text}"
 
-    def _selects_all(self, filter_: Filter) -> bool:
-        return _by_status_only(filter_) and self.count(filter_) == sum(self.row_counts.values())
-
     def _selection(self, filter_: Filter, order: Order) -> RowSelection:
         database = self._database(order)
         key = f"{order.column}\0{filter_.to_text()}"
@@ -344,15 +338,8 @@ class Predictions:
             with self._translated_errors(filter_):
                 reader = self._query("file_row_number::UINTEGER", filter_, database=database.cursor()).to_arrow_reader(1 << 16)
                 path = self._cache.write_selection(key, ascending_numbers(reader))
-        total = sum(self.row_counts.values())
-        valued = first_empty(self._sorted_copy(order)) if order.descending else total
+        valued = first_empty(self._sorted_copy(order)) if order.descending else self._total
         return RowSelection(path, count_rows(path), valued, order.descending)
-
-
-def _no_rows(schema: pyarrow.Schema) -> pyarrow.RecordBatch:
-    import pyarrow as pa
-
-    return pa.RecordBatch.from_arrays([pa.nulls(0, column.type) for column in schema], schema=schema)
 
 
 def _by_status_only(filter_: Filter) -> bool:

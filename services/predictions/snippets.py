@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -91,18 +90,14 @@ def _glob_as_regex(glob: str) -> bytes:
     regex = b"(?s)"
     for escaped, negated, members, other in _GLOB_PARTS.findall(glob.encode()):
         if members:
-            ranges = [rb"\x%02x-\x%02x" % (low, high or low) for low, high in _ranges(members) if low <= (high or low)]
+            ends = [(low[0], (high or low)[0]) for low, high in re.findall(rb"(?s)(.)(?:-(.))?", members)]
+            ranges = [rb"\x%02x-\x%02x" % (low, high) for low, high in ends if low <= high]
             regex += b"[" + b"^" * bool(negated) + b"".join(ranges) + b"]" if ranges else b"." if negated else b"(?!)"
         elif other in (b"\\", b"["):  # nothing to escape, no end: nothing matches
             regex += b"(?!)"
         else:
             regex += {b"*": b".*", b"?": b"."}.get(other, re.escape(escaped or other))
     return regex
-
-
-def _ranges(members: bytes) -> Iterator[tuple[int, int | None]]:
-    for low, high in re.findall(rb"(?s)(.)(?:-(.))?", members):
-        yield low[0], high[0] if high else None
 
 
 def _typed_values(condition: Condition, kind: Kind) -> list[Any]:

@@ -99,7 +99,7 @@ class RowSelection:
         last = min(first + count, self.count)
         if not self.descending:
             return self._read(first, last)
-        valued = self._valued()
+        valued = self._bisect(self.first_empty)
         head = self._read(max(0, valued - min(last, valued)), max(0, valued - first))
         head.reverse()
         return head + self._read(max(first, valued), last) if last > valued else head
@@ -109,11 +109,8 @@ class RowSelection:
         place = self._bisect(number)
         if self._read(place, place + 1) != [number]:
             return None
-        valued = self._valued() if self.descending else 0
+        valued = self._bisect(self.first_empty) if self.descending else 0
         return valued - 1 - place if place < valued else place
-
-    def _valued(self) -> int:
-        return self._bisect(self.first_empty)
 
     def _bisect(self, number: int) -> int:
         import numpy as np

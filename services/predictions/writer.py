@@ -109,18 +109,13 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
         metadata["columns"] = json.dumps(kinds)
         writer.add_key_value_metadata(metadata)
     if not flat and (json_columns or any_frames or kind.any_structured):
-        whole_column = json_columns.whole_column if json_columns else ""
-        _rewrite_flat(path, metadata | {"columns": json.dumps({name: kinds[name] for name in COLUMNS})}, whole_column)
+        import duckdb
 
-
-def _rewrite_flat(table: Path, metadata: dict[str, str], whole_column: str) -> None:
-    """Put what the predictions hold into columns of their own. Where that can't be done the table stays as it was written."""
-    import duckdb
-
-    try:
-        flatten(table, metadata, whole_column)
-    except duckdb.Error as error:
-        logger.warning("The predictions were not flattened into columns: %s", error, exc_info=error)
+        metadata["columns"] = json.dumps({name: kinds[name] for name in COLUMNS})
+        try:
+            flatten(path, metadata, json_columns.whole_column if json_columns else "")
+        except duckdb.Error as error:  # then the table stays as it was written
+            logger.warning("The predictions were not flattened into columns: %s", error, exc_info=error)
 
 
 def _kind_of(type_: Any) -> Kind:
