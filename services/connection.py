@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -56,11 +57,7 @@ class Connection:
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        for name, label in (
-            ("subscription_id", "subscription"),
-            ("resource_group", "resource group"),
-            ("workspace_name", "workspace name"),
-        ):
+        for name, label in _PLACE.items():
             value = getattr(self, name).strip()
             object.__setattr__(self, name, value)
             if not value:
@@ -122,6 +119,9 @@ class Connection:
         return f"{self.tenant_id}/{self.client_id}"
 
 
+_PLACE = {"subscription_id": "subscription", "resource_group": "resource group", "workspace_name": "workspace name"}
+"""What names a workspace, with a word for people."""
+
 _VARIABLE = {
     "subscription_id": "AZURE_SUBSCRIPTION_ID",
     "resource_group": "AZURE_RESOURCE_GROUP",
@@ -154,7 +154,7 @@ def read_config_json(start: Path | None = None) -> dict[str, str]:
             if path.is_file():
                 try:
                     values = json.loads(path.read_text(encoding="utf-8"))
-                    return {name: str(values[name]) for name in ("subscription_id", "resource_group", "workspace_name")}
+                    return {name: str(values[name]) for name in _PLACE}
                 except (OSError, ValueError, KeyError, TypeError) as error:
                     text = f"{path} does not name a workspace: {type(error).__name__} {error}"
                     raise SettingsError("workspace", text, "Download it again from the workspace's page in Azure ML studio.") from error
@@ -166,12 +166,13 @@ def from_environment(start: Path | None = None) -> Connection:
     `config.json`; the service principal of AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, else the Azure CLI where it is
     signed in, else interactively. Raises WorkspaceUnavailable where no workspace is named.
     """
-    named = {name: environment_variables.value(_VARIABLE[name]) for name in ("subscription_id", "resource_group", "workspace_name")}
+    named = {name: environment_variables.value(_VARIABLE[name]) for name in _PLACE}
     place = named if all(named.values()) else read_config_json(start) | {name: value for name, value in named.items() if value}
     if set(place) < set(named):
         missing = ", ".join(_VARIABLE[name] for name in named if name not in place)
         text = f"No Azure ML workspace is named: {missing} is not set, and there is no config.json."
-        raise WorkspaceUnavailable(text, _HOW_TO_NAME)
+        hint = "Set AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZURE_WORKSPACE_NAME, or put the workspace's config.json here."
+        raise WorkspaceUnavailable(text, hint)
     where = (place["subscription_id"], place["resource_group"], place["workspace_name"])
     tenant, client, secret = (environment_variables.value(_VARIABLE[name]) for name in ("tenant_id", "client_id", "secret"))
     if tenant and client and (secret := secret or secret_of(tenant, client)):
@@ -180,19 +181,13 @@ def from_environment(start: Path | None = None) -> Connection:
     return Connection(*where, sign_in=sign_in, tenant_id=tenant)
 
 
-_HOW_TO_NAME = "Set AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZURE_WORKSPACE_NAME, or put the workspace's config.json here."
-
-
 def _azure_cli_is_signed_in() -> bool:
     """Whether `az` is installed and somebody is signed in. It reads its own files, not the network."""
-    az = shutil.which("az")
-    if az is None:
-        return False
-    try:
-        az_show = subprocess.run([az, "account", "show"], capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False)
-        return az_show.returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+    with suppress(OSError, subprocess.TimeoutExpired):
+        if az := shutil.which("az"):
+            az_show = subprocess.run([az, "account", "show"], capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False)
+            return az_show.returncode == 0
+    return False
 
 
 def suggested(base: Path) -> dict[str, str]:
@@ -201,10 +196,9 @@ def suggested(base: Path) -> dict[str, str]:
     named = {name: value for name, value in named.items() if value}
     if known := remembered(base):
         return named | {name: value for name, value in asdict(known).items() if value and name not in ("secret", "tokens")}
-    try:
+    place: dict[str, str] = {}
+    with suppress(SettingsError):
         place = read_config_json()
-    except SettingsError:
-        place = {}
     has_secret = "client_id" in named and environment_variables.value("AZURE_CLIENT_SECRET")
     by_variables = SignIn.SERVICE_PRINCIPAL if has_secret else SignIn.INTERACTIVE
     return place | named | {"sign_in": by_variables}

@@ -6,6 +6,7 @@ run: so a traceback of Python itself, from an import that failed, is there too. 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -16,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote, quote_plus
@@ -80,7 +80,7 @@ def log_uncaught(*, show: bool) -> None:
     threading.excepthook = lambda args: uncaught(args.exc_type, args.exc_value, args.exc_traceback)
 
 
-@contextmanager
+@contextlib.contextmanager
 def suppress(to: logging.Logger, message: str, *errors: type[Exception]) -> Iterator[None]:
     """`contextlib.suppress` that logs a warning with the traceback: for optional steps whose failure no person is shown."""
     try:
@@ -185,18 +185,11 @@ class _SharedFileHandler(logging.handlers.RotatingFileHandler):
         from filelock import FileLock
 
         path = Path(self.baseFilename)
-        try:
+        with contextlib.suppress(Exception):  # the log must not stop what it tells about
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_suffix(".lock"), timeout=2):
                 super().emit(record)
-                self._close_stream()
-        except Exception:  # noqa: BLE001 - the log must not stop what it tells about
-            self._close_stream()
-
-    def _close_stream(self) -> None:
-        if stream := self.stream:
-            self.stream = None  # type: ignore[assignment]
-            stream.close()
+                self.close()  # the next record opens it again
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Print nothing: standard error is a person's terminal."""

@@ -6,12 +6,10 @@ dashboard's process.
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from services import PROJECT_ROOT
 from services.domain import Dataset, Model
 from services.errors import StudioError
 from services.intake.staging import staging_folder
-from services.storage.atomic import atomic_write
+from services.storage.atomic import write_atomically
 from services.workspace import Workspace
 from services.workspaces import open_workspace
 
@@ -107,15 +105,9 @@ def _train_and_write(workspace: Workspace, work: Path, labels: Path, model: Mode
         for name, pixels in zip(names, unseen.astype(int).tolist(), strict=True):
             (files / name).write_text(",".join(map(str, pixels)) + "\n", encoding="ascii")
         dataset = workspace.register_dataset(DATASET, files, description=DATASET_DESCRIPTION, copy=True)
-    _write_labels(labels, zip(names, unseen_digits.tolist(), strict=True))
+    lines = ["File,Label", *(f"{name},{digit}" for name, digit in zip(names, unseen_digits.tolist(), strict=True))]
+    write_atomically(labels, "\n".join(lines) + "\n")
     return model, dataset
-
-
-def _write_labels(path: Path, rows: Iterable[tuple[str, int]]) -> None:
-    with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("File", "Label"))
-        writer.writerows(rows)
 
 
 def main() -> int:

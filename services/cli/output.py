@@ -107,11 +107,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str | int | None]]) ->
     return ["  ".join(map(format, line, specs)).rstrip() for line in cells]
 
 
-def _labelled(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _labelled(*pairs: tuple[str, str]) -> list[str]:
     """`Label   value` lines, aligned; an empty value is left out, its further lines go below the first."""
-    for label, value in pairs:
-        for number, line in enumerate(value.rstrip().split("\n") if value else ()):
-            yield f"{label if number == 0 else '':<16}{line}"
+    split = [(label, value.rstrip().split("\n")) for label, value in pairs if value]
+    return [f"{'' if number else label:<16}{line}" for label, lines in split for number, line in enumerate(lines)]
 
 
 def _utc(moment: datetime | None) -> str:
@@ -167,30 +166,26 @@ def run_value(run: Run, environment: Environment | None = None) -> dict[str, Any
 def run_lines(run: Run, environment: Environment) -> list[str]:
     """The state and the request of a run, for a person."""
     took = f", after {formats.duration(run.duration)}" if run.ended_at and run.duration is not None else ""
-    return list(
-        _labelled(
-            (
-                ("Run", run.id),
-                ("Name", safe(run.title)),
-                ("Status", run.status + (f" ({run.error_code})" if run.error_code else "")),
-                ("Doing", run.doing or ""),
-                ("Error", run.error or ""),
-                ("Rerun of", (run.request.rerun_of or "") + (", failed items only" if run.request.failed_only else "")),
-                ("Reused from", run.reused_from or ""),
-                ("Items", _items(run)),
-                ("Mini-batches", _mini_batches(run)),
-                ("Workers", f"{run.workers:,}" if run.workers else ""),
-                ("Models", ", ".join(run.request.models)),
-                ("Datasets", ", ".join(run.request.datasets)),
-                ("Scoring script", safe(run.request.entry_script)),
-                ("Environment", safe(f"{environment}, Python {environment.python_version}, {environment.interpreter}")),
-                ("Submitted", _utc(run.submitted_at)),
-                ("Started", _utc(run.started_at)),
-                ("Ended", _utc(run.ended_at) + took),
-                ("Reuse", safe(run.reuse_note or "")),
-                ("Warnings", "\n".join(map(safe, run.warnings))),
-            )
-        )
+    return _labelled(
+        ("Run", run.id),
+        ("Name", safe(run.title)),
+        ("Status", run.status + (f" ({run.error_code})" if run.error_code else "")),
+        ("Doing", run.doing or ""),
+        ("Error", run.error or ""),
+        ("Rerun of", (run.request.rerun_of or "") + (", failed items only" if run.request.failed_only else "")),
+        ("Reused from", run.reused_from or ""),
+        ("Items", _items(run)),
+        ("Mini-batches", _mini_batches(run)),
+        ("Workers", f"{run.workers:,}" if run.workers else ""),
+        ("Models", ", ".join(run.request.models)),
+        ("Datasets", ", ".join(run.request.datasets)),
+        ("Scoring script", safe(run.request.entry_script)),
+        ("Environment", safe(f"{environment}, Python {environment.python_version}, {environment.interpreter}")),
+        ("Submitted", _utc(run.submitted_at)),
+        ("Started", _utc(run.started_at)),
+        ("Ended", _utc(run.ended_at) + took),
+        ("Reuse", safe(run.reuse_note or "")),
+        ("Warnings", "\n".join(map(safe, run.warnings))),
     )
 
 

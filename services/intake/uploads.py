@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from services import formats
-from services.errors import IntakeError
+from services.errors import IntakeError, os_errors_as
 from services.file_names import is_junk, safe_relative_path, short
 from services.formats import counted
 from services.storage.file_tree import reading, stat_of
@@ -50,18 +50,15 @@ def _all_or_nothing(into: Path) -> Iterator[Callable[[str, PurePosixPath], Binar
         return created
 
     root = os.path.abspath(into)
-    try:
-        need(root)
-        yield create
-    except BaseException as error:  # Ctrl-C too leaves nothing behind; it is raised again
-        for path in reversed(made):
-            with suppress(OSError):
-                os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
-        if isinstance(error, OSError):
-            raise IntakeError(
-                f"Writing to {into} failed: {error.strerror or error}.", "Check that the disk has room and that the folder may be written."
-            ) from error
-        raise
+    with os_errors_as(IntakeError, f"Writing to {into} failed", "Check that the disk has room and that the folder may be written."):
+        try:
+            need(root)
+            yield create
+        except BaseException:  # Ctrl-C too leaves nothing behind; it is raised again
+            for path in reversed(made):
+                with suppress(OSError):
+                    os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+            raise
 
 
 def store_uploads(files: Iterable[tuple[str, BinaryIO]], into: Path) -> int:

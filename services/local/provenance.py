@@ -64,9 +64,9 @@ def _log(folder: LocalRunFolder, attempt: Attempt, name: str) -> list[str]:
     begin, end = attempt.started_at - 0.001, attempt.started_at + attempt.elapsed + 0.001
     mention = mention_of(name) if name else None
     lines: list[str] = []
-    for kind, ending in (("stdout", "stdout.txt"), ("stderr", "stderr.txt")):
+    for kind in ("stdout", "stderr"):
         within = False
-        for line in log_lines(place.log(kind, ending)):
+        for line in log_lines(place.log(kind)):
             if time := _TIME.match(line):
                 at = datetime.strptime(time[1], "%Y-%m-%d %H:%M:%S").timestamp() + int(time[2]) / 1000
                 within = begin <= at <= end

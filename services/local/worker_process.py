@@ -82,7 +82,9 @@ class WorkerPlace:
     def agent_name(self) -> str:
         return f"process{self.process:03}"
 
-    def log(self, kind: str, ending: str) -> Path:
+    def log(self, kind: str) -> Path:
+        """Of `kind` stdout, stderr or entry_script_log."""
+        ending = "log.txt" if kind == "entry_script_log" else f"{kind}.txt"
         return self.logs / "user" / kind / str(self.node) / f"{self.agent_name}.{ending}"
 
     @property
@@ -103,15 +105,11 @@ class WorkerProcess:
         self._incoming = bytearray()
         self._outgoing = bytearray()
         self._ended = False
-        for log in (place.log("stdout", "stdout.txt"), place.log("stderr", "stderr.txt")):
+        for log in (place.log("stdout"), place.log("stderr")):
             log.parent.mkdir(parents=True, exist_ok=True)
         place.working_folder.mkdir(parents=True, exist_ok=True)
         self.socket, theirs = socket.socketpair()
-        with (
-            theirs,
-            open(place.log("stdout", "stdout.txt"), "ab") as stdout,
-            open(place.log("stderr", "stderr.txt"), "ab") as stderr,
-        ):
+        with theirs, open(place.log("stdout"), "ab") as stdout, open(place.log("stderr"), "ab") as stderr:
             self._popen = self._start(interpreter, environment, theirs, stdout, stderr)
         self.socket.setblocking(False)
 
@@ -253,7 +251,7 @@ class WorkerProcess:
         if code < 0:
             with contextlib.suppress(ValueError):
                 return f"the worker was ended by signal {signal.Signals(-code).name}"
-        message = last_line(self.place.log("stderr", "stderr.txt"))  # an interpreter that can't start prints the reason there
+        message = last_line(self.place.log("stderr"))  # an interpreter that can't start prints the reason there
         return f"the worker exited with code {code}{message and f': {message}'}"
 
     def end(self) -> None:
@@ -275,7 +273,7 @@ class WorkerProcess:
 
     def trim_logs(self) -> None:
         """Keep a script that prints without end from filling the disk: the beginning of its output stays, and what it prints next."""
-        for path in (self.place.log("stdout", "stdout.txt"), self.place.log("stderr", "stderr.txt")):
+        for path in (self.place.log("stdout"), self.place.log("stderr")):
             if path.exists() and (size := path.stat().st_size) > _LONGEST_LOG:
                 os.truncate(path, _KEPT_OF_A_LONG_LOG)
                 with open(path, "ab") as log:  # the worker appends, so what it prints next comes after this line
@@ -321,7 +319,7 @@ def worker_environment(place: WorkerPlace, output: Path, own: dict[str, str], th
     return environment | {
         "AZUREML_BI_OUTPUT_PATH": str(output),
         "BATCH_SCORING_LOG_DIR": str(place.logs / "user"),
-        "BATCH_SCORING_ENTRY_SCRIPT_LOG": str(place.log("entry_script_log", "log.txt")),
+        "BATCH_SCORING_ENTRY_SCRIPT_LOG": str(place.log("entry_script_log")),
         "BATCH_SCORING_WORKING_DIR": str(place.working_folder),
         "BATCH_SCORING_AGENT_NAME": place.agent_name,
         **own,
