@@ -104,7 +104,7 @@ class Connection:
         from keyring.errors import KeyringError
 
         try:
-            keyring.set_password(KEYRING_SERVICE, self._keyring_user, self.secret)
+            keyring.set_password(KEYRING_SERVICE, f"{self.tenant_id}/{self.client_id}", self.secret)
         except KeyringError as error:
             raise SettingsError("secret", f"the keyring can't store it: {error}", "Set AZURE_CLIENT_SECRET instead.") from error
 
@@ -113,10 +113,6 @@ class Connection:
         if self.sign_in is not SignIn.SERVICE_PRINCIPAL or self.secret:
             return self
         return replace(self, secret=secret_of(self.tenant_id, self.client_id))
-
-    @property
-    def _keyring_user(self) -> str:
-        return f"{self.tenant_id}/{self.client_id}"
 
 
 _PLACE = {"subscription_id": "subscription", "resource_group": "resource group", "workspace_name": "workspace name"}
@@ -209,7 +205,6 @@ def is_remembered(base: Path) -> bool:
 
 
 def remembered(base: Path) -> Connection | None:
-    """The connection chosen last; None where there is none."""
     try:
         return Connection.from_pipe((base / "azure" / _REMEMBERED).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError, SettingsError):

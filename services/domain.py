@@ -36,7 +36,7 @@ class _Registered:
 
     @property
     def reference(self) -> str:
-        return reference(self.name, self.version)
+        return reference(self.name, self.version) if self.version else self.name
 
     def __str__(self) -> str:
         return self.reference
@@ -157,10 +157,6 @@ class Environment(_Registered):
     python_version: str
     packages: Mapping[str, str]
     created_at: datetime
-
-    @property
-    def reference(self) -> str:
-        return reference(self.name, self.version) if self.name and self.version else self.name
 
     def __str__(self) -> str:
         return self.reference or "this program’s own"

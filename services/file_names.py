@@ -31,11 +31,9 @@ def check_name(field: str, name: str) -> str:
     Raises SettingsError on `field`.
     """
     if not re.fullmatch(r"[a-zA-Z0-9]([a-zA-Z0-9._-]{0,253}[a-zA-Z0-9_-])?", name) or _RESERVED_BY_WINDOWS.fullmatch(name):
-        raise SettingsError(
-            field,
-            f"“{short(name)}” is not a name that Azure ML takes" if name else "a name is needed",
-            "Use letters, digits, - _ and . only, begin with a letter or digit, don't end with a dot, 255 characters at most.",
-        )
+        reason = f"“{short(name)}” is not a name that Azure ML takes" if name else "a name is needed"
+        hint = "Use letters, digits, - _ and . only, begin with a letter or digit, don't end with a dot, 255 characters at most."
+        raise SettingsError(field, reason, hint)
     return name
 
 

@@ -49,12 +49,12 @@ def make_sample(home: Path) -> SampleMade:
             command, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise StudioError(
-            f"The sample was not made within {_TIMEOUT_SECONDS} s.", "This machine may be very busy: try again later."
-        ) from error
+        text = f"The sample was not made within {_TIMEOUT_SECONDS} s."
+        raise StudioError(text, "This machine may be very busy: try again later.") from error
     if child.returncode:
-        logger.error("The sample could not be made:\n%s", child.stderr.decode(errors="replace"))
-        last_words = child.stderr.decode(errors="replace").strip().split("\n")[-1] or f"its process ended with code {child.returncode}"
+        errors = child.stderr.decode(errors="replace")
+        logger.error("The sample could not be made:\n%s", errors)
+        last_words = errors.strip().split("\n")[-1] or f"its process ended with code {child.returncode}"
         raise StudioError(f"The sample could not be made: {last_words}", "It needs scikit-learn and a folder that can be written.")
     return SampleMade(**json.loads(child.stdout.splitlines()[-1]))
 

@@ -56,18 +56,18 @@ def _refuse(name: str, message: str, hint: str = "") -> SettingsError:
     return SettingsError(name, f"{name}: {message}", hint)
 
 
-def _whole(name: str, value: Any, row: Setting) -> int:
+def _whole(name: str, value: Any, setting: Setting) -> int:
     text = str(value).strip()
     if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d{1,18}(\.0+)?", text):
-        raise _refuse(name, f"“{value}” is not a whole number", f"Give a whole number, {row.minimum} or more.")
+        raise _refuse(name, f"“{value}” is not a whole number", f"Give a whole number, {setting.minimum} or more.")
     number = int(text.split(".")[0])
-    if (row.minimum is not None and number < row.minimum) or (row.maximum is not None and number > row.maximum):
-        bounds = f"between {row.minimum} and {row.maximum}" if row.maximum is not None else f"{row.minimum} or more"
+    if (setting.minimum is not None and number < setting.minimum) or (setting.maximum is not None and number > setting.maximum):
+        bounds = f"between {setting.minimum} and {setting.maximum}" if setting.maximum is not None else f"{setting.minimum} or more"
         raise _refuse(name, f"{number} is out of range", f"Give a whole number, {bounds}.")
     return number
 
 
-def _percent(name: str, value: Any, _row: Setting) -> float:
+def _percent(name: str, value: Any, _setting: Setting) -> float:
     try:
         number = float(str(value))
     except ValueError:
@@ -84,7 +84,7 @@ def size_in_units(value: str | int) -> int:
     return int(match[1]) * _UNITS[match[2].lower() if match[2] else None]
 
 
-def _size(name: str, value: Any, _row: Setting) -> str:
+def _size(name: str, value: Any, _setting: Setting) -> str:
     text = str(value).strip()
     hint = "Give a number of files, such as 10, or for tabular data a size such as 100KB or 1MB."
     if isinstance(value, bool) or not _SIZE.fullmatch(text) or len(text) > 18:
@@ -94,26 +94,26 @@ def _size(name: str, value: Any, _row: Setting) -> str:
     return text
 
 
-def _choice(name: str, value: Any, row: Setting) -> str:
-    for option in row.options:
+def _choice(name: str, value: Any, setting: Setting) -> str:
+    for option in setting.options:
         if str(value).casefold() == option.casefold():
             return option
-    options = ", ".join(row.options)
+    options = ", ".join(setting.options)
     raise _refuse(name, f"“{value}” is not one of {options}", f"Choose one of {options}.")
 
 
-def _file_name(name: str, value: Any, _row: Setting) -> str:
+def _file_name(name: str, value: Any, _setting: Setting) -> str:
     return check_file_name(name, str(value))
 
 
-def _keys(name: str, value: Any, _row: Setting) -> tuple[str, ...]:
+def _keys(name: str, value: Any, _setting: Setting) -> tuple[str, ...]:
     keys = tuple(value.replace(",", " ").split()) if isinstance(value, str) else tuple(value)
     if not keys or not all(isinstance(key, str) and key for key in keys):
         raise _refuse(name, "no key is named", "Name one or more keys of the dataset's partition format.")
     return keys
 
 
-def _variables(name: str, value: Any, _row: Setting) -> dict[str, str]:
+def _variables(name: str, value: Any, _setting: Setting) -> dict[str, str]:
     for key, text in dict(value).items():
         if not isinstance(key, str) or not key or "=" in key or "\0" in key + str(text):
             raise _refuse(name, f"“{key}” is not the name of an environment variable", "Write NAME=value.")
@@ -215,7 +215,6 @@ class ParallelRunSettings:
 
     @staticmethod
     def default(name: str) -> Any:
-        """The default of one setting."""
         return next(f.default for f in fields(ParallelRunSettings) if f.name == name)
 
     @staticmethod

@@ -40,11 +40,8 @@ def resolve(request: RunRequest, inputs: Inputs, *, approval: bool) -> RunReques
     check_entry_script(read_script(script), script.name)
     for model in inputs.models if approval else ():
         if not model.usable:
-            raise SettingsError(
-                "model",
-                f"model {model} is a program ({model.kind}) and was not approved yet; its SHA-256 is {model.sha256}",
-                f"Approve it here or on the Models page, or by: model approve {model}",
-            )
+            text = f"model {model} is a program ({model.kind}) and was not approved yet; its SHA-256 is {model.sha256}"
+            raise SettingsError("model", text, f"Approve it here or on the Models page, or by: model approve {model}")
     return replace(
         request,
         settings=request.settings.resolved(tabular=inputs.datasets[0].type == "tabular"),

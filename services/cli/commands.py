@@ -14,7 +14,7 @@ from services import PROGRAM, sample
 from services.cli import output
 from services.cli.output import Answer, note
 from services.domain import Run, RunRequest, RunStatus, TabularDataset
-from services.errors import NotFound, SettingsError
+from services.errors import NotFound, SettingsError, os_errors_as
 from services.formats import counted
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.mini_batch_plan import describe
@@ -179,10 +179,8 @@ def copy_output(workspace: Workspace, args: argparse.Namespace) -> Answer:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SettingsError("to", f"Cannot create {target.parent}: {error.strerror or error}", "Choose another folder.") from error
-        try:
+        with os_errors_as(NotFound, f"Cannot read the output {path}", "Check the run with show."):
             source = open(path, "rb")  # noqa: SIM115 - reading and writing fail with different errors
-        except OSError as error:
-            raise NotFound(f"Cannot read the output {path}: {error.strerror or error}.", "Check the run with show.") from error
         with source, output.written_whole(target) as copy:
             shutil.copyfileobj(source, copy)
     if not files:

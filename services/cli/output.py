@@ -90,7 +90,6 @@ def error_value(error: StudioError) -> dict[str, Any]:
 
 
 def error_lines(error: StudioError) -> list[str]:
-    """An error as a person reads it."""
     traceback = error.traceback.rstrip().split("\n") if isinstance(error, EntryScriptError) and error.traceback else []
     return [f"Error: {error.message}", *(f"  {line}" for line in traceback), *([f"  {error.hint}"] if error.hint else [])]
 
@@ -164,7 +163,6 @@ def run_value(run: Run, environment: Environment | None = None) -> dict[str, Any
 
 
 def run_lines(run: Run, environment: Environment) -> list[str]:
-    """The state and the request of a run, for a person."""
     took = f", after {formats.duration(run.duration)}" if run.ended_at and run.duration is not None else ""
     return _labelled(
         ("Run", run.id),

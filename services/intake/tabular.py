@@ -274,7 +274,6 @@ def _typed(schema: Any) -> list[str]:
 
 
 def _different(name: str, columns: list[str], first_name: str, first_columns: list[str]) -> IntakeError:
-    """Which columns two files do not share."""
     lacks = [column for column in first_columns if column not in columns]
     has = [column for column in columns if column not in first_columns]
     differences = [

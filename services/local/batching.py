@@ -1,8 +1,8 @@
 """A dataset's manifest, and how it is cut into mini-batches. Pure: the same manifest and settings give the same cut for ever.
 
 A manifest is a text file, one JSON list a line, ASCII only, in the order of the paths. A file dataset's lists files: `["relative/path",
-size, modified_ns]`. A tabular dataset's lists slices of files: `["relative/path", bytes, modified_ns, begin, end, rows]` (see
-services/tabular.py). A mini-batch is a range of its bytes, so neither the runner nor a message to a worker ever holds file names.
+size, modified_ns]`; a tabular dataset's lists slices of files (see intake/tabular.py). A mini-batch is a range of its bytes, so neither
+the runner nor a message to a worker ever holds file names.
 """
 
 from __future__ import annotations

@@ -45,11 +45,7 @@ def interpreter_at(given: str) -> str:
 
 def check_is_there(interpreter: str) -> None:
     """Raises NotFound where there is no such file, IntakeError where it can't be executed."""
-    try:
-        is_file = Path(interpreter).is_file()
-    except (OSError, ValueError):
-        is_file = False
-    if not is_file:
+    if not os.path.isfile(interpreter):
         raise NotFound(f"There is no Python interpreter at {interpreter}.", _HINT)
     if not os.access(interpreter, os.X_OK):
         raise IntakeError(f"{interpreter} can't be executed.", "Allow executing it, or give another interpreter.")

@@ -15,7 +15,7 @@ from services.domain import Run
 from services.errors import NotFound, StudioError, WorkspaceUnavailable, os_errors_as
 from services.local import output_reader
 from services.local.run_folder import LocalRunFolder
-from services.predictions.writer import table_name
+from services.predictions.writer import make_table, table_name
 from services.storage.journal import Journal
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ def open_table(run: Run, folder: LocalRunFolder) -> Predictions:
     be written."""
     from services.predictions.reader import open_predictions
     from services.predictions.table_file import remove_table
-    from services.predictions.writer import make_table
 
     if run.request.settings.output_action == "summary_only":
         raise NotFound(f"Run {run.id} has no rows: its script writes its own output.", "Download the output files instead.")

@@ -78,7 +78,6 @@ def _log(folder: LocalRunFolder, attempt: Attempt, name: str) -> list[str]:
 
 
 def provenance(run: Run, folder: LocalRunFolder) -> Provenance:
-    """What went into this run."""
     plan = folder.plan()
     models = [(f"{model.name}:{model.version}", model.sha256) for model in plan.models]
     return provenance_of(run, models, [dataset.manifest for dataset in plan.datasets], plan.environment, plan.inputs)

@@ -14,6 +14,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from services import formats
 from services.domain import Dataset, DatasetFile, Run, RunStatus, utc_now
 from services.errors import IntakeError, StudioError
 from services.formats import counted
+from services.intake.datasets import changes_since_registration
 from services.local import reports
 from services.local.run_folder import LocalRunFolder, RunPlan
 from services.storage import file_tree
@@ -196,14 +198,10 @@ def note_output(folder: LocalRunFolder) -> None:
 
 
 def _output_is_as_noted(folder: LocalRunFolder) -> bool:
-    try:
-        for file in read_manifest(folder.output_list):
-            now = (folder.output / file.path).stat()
-            if (now.st_size, now.st_mtime_ns) != (file.size, file.modified_ns):
-                return False
-    except (OSError, ValueError):
-        return False
-    return folder.has_journal
+    with suppress(OSError, ValueError):
+        files = read_manifest(folder.output_list)
+        return folder.has_journal and not any(changes_since_registration(str(folder.output), file) for file in files)
+    return False
 
 
 def _take_over(earlier: LocalRunFolder, folder: LocalRunFolder) -> None:

@@ -28,7 +28,7 @@ from services.intake import tabular
 from services.intake.partition_format import PartitionFormat
 from services.storage import file_tree
 from services.storage.run_folder import RunFolder
-from services.storage.serialization import from_builtins, to_json
+from services.storage.serialization import from_builtins
 
 
 @dataclass(frozen=True)
@@ -146,10 +146,6 @@ class LocalRunFolder(RunFolder):
     def of(self, run_id: str) -> LocalRunFolder:
         """Another run's, in the same home."""
         return LocalRunFolder(self.path.parents[1], run_id)
-
-    def create(self, plan: RunPlan) -> None:
-        """Make the folder and write the plan. Raises WorkspaceUnavailable where that isn't possible."""
-        self.make(to_json(plan, indent=1))
 
     def plan(self) -> RunPlan:
         """The run's plan. Raises WorkspaceUnavailable where it can't be read."""

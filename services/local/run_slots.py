@@ -22,7 +22,6 @@ except ImportError:  # Windows, where no lock can be waited for without asking a
 
 
 def limit() -> int:
-    """How many runs may go on at once."""
     return environment_variables.number("BATCH_SCORING_RUNS_AT_ONCE") or max(1, (os.cpu_count() or 1) // 2)
 
 

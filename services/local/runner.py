@@ -158,10 +158,9 @@ class Runner:
         """One pass of the loop: flush what is queued for the workers, receive their messages, check deadlines, send a heartbeat."""
         for worker in self._workers:
             worker.flush()
+        # What arrives until then is received, written down and handed out together, which costs far less.
         if delay := min((worker.seconds_of_work() for worker in self._workers), default=0.0) / 2:
-            time.sleep(
-                min(COALESCE_SECONDS, delay)
-            )  # what has arrived by then is received, written down and handed out together, which costs far less
+            time.sleep(min(COALESCE_SECONDS, delay))
         for key, _ in self._selector.select(self._seconds_to_wait()):
             self._receive(key.data)
         self._check_clock()
@@ -274,10 +273,8 @@ class Runner:
             if deadline is None or now < deadline:
                 continue
             if worker.stage is Stage.READY:
-                limit = self._settings.run_invocation_timeout
-                self._lost(
-                    worker, AttemptStatus.RUN_TIMEOUT, "TimeoutError", f"run() took longer than the run_invocation_timeout of {limit} s"
-                )
+                text = f"run() took longer than the run_invocation_timeout of {self._settings.run_invocation_timeout} s"
+                self._lost(worker, AttemptStatus.RUN_TIMEOUT, "TimeoutError", text)
             elif worker.stage is Stage.SHUTDOWN:
                 self._progress.warn(f"shutdown() took longer than {self._settings.run_invocation_timeout} s")
                 self._end(worker)

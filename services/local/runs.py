@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
@@ -18,14 +17,12 @@ from services.local.batching import cut, files_of, manifest_by_keys, plan_mini_b
 from services.local.environments import check_is_there, what_changed
 from services.local.output_reader import worker_name
 from services.local.run_folder import LocalRunFolder, PlannedDataset, PlannedModel, RunPlan
+from services.predictions.reader import Predictions
 from services.storage import run_process
 from services.storage.journal import Journal
 from services.storage.runs import LOCK_TIMEOUT_SECONDS, StoredRuns
 from services.storage.store import Store
 from services.submission import Inputs
-
-if TYPE_CHECKING:
-    from services.predictions.reader import Predictions
 
 _LOCK_RELEASE_SECONDS = 5.0  # a runner that has recorded the end of its run releases the lock in less
 

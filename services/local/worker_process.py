@@ -240,7 +240,6 @@ class WorkerProcess:
     # ---- living and dying -----------------------------------------------------------------------------------------------------
 
     def exit_code(self) -> int | None:
-        """The exit code, or None while it lives."""
         return self._popen.poll()
 
     def describe_exit(self) -> str:

@@ -247,11 +247,9 @@ class LocalWorkspace:
             return
         sha256 = hashlib.sha256(submission.read_script(script)).hexdigest()
         if not self._store.approved(sha256):
-            raise SettingsError(
-                "entry_script",
-                f"the uploaded script {script.name} was not approved yet; its SHA-256 is {sha256}",
-                "A script is a program that runs on this machine: look at it, then approve it on the New run page.",
-            )
+            text = f"the uploaded script {script.name} was not approved yet; its SHA-256 is {sha256}"
+            hint = "A script is a program that runs on this machine: look at it, then approve it on the New run page."
+            raise SettingsError("entry_script", text, hint)
 
     def self_check(self) -> Iterable[tuple[str, bool, str]]:
         usage = shutil.disk_usage(self.home)

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from services.errors import WorkspaceUnavailable, os_errors_as
 from services.storage.atomic import write_atomically
+from services.storage.serialization import to_json
 
 
 class RunFolder:
@@ -22,13 +23,13 @@ class RunFolder:
         self.runner_log = self.logs / "sys" / "runner.log"
         self.plan_file = self.path / "plan.json"
 
-    def make(self, plan: str) -> None:
-        """Make the folder, with the plan in it. Raises WorkspaceUnavailable where that isn't possible."""
+    def create(self, plan: object) -> None:
+        """Make the folder and write the plan, a dataclass. Raises WorkspaceUnavailable where that isn't possible."""
         hint = "Free some disk space, or check who may write there."
         with os_errors_as(WorkspaceUnavailable, f"The run's folder, {self.path}, can't be written", hint):
             for folder in (self.path, self.output, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.plan_file, plan)
+            write_atomically(self.plan_file, to_json(plan, indent=1))
 
     def lock(self) -> FileLock:
         """The lock that the run's runner holds. Not inherited by workers; released by the system when its holder dies."""

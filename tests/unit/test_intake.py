@@ -14,7 +14,7 @@ import pytest
 from services.domain import DatasetFile
 from services.errors import IntakeError, NotFound, SettingsError
 from services.file_names import check_name, safe_relative_path
-from services.intake.file_patterns import collect_files
+from services.intake.datasets import collect_files
 from services.intake.uploads import extract_zip, store_uploads
 
 ODD_NAMES = [

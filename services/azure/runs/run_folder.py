@@ -78,10 +78,6 @@ class AzureRunFolder(RunFolder):
         self.output_incoming = self.path / "output.coming"
         self._pipeline_run_file = self.path / "pipeline_run.json"
 
-    def create(self, plan: RunPlan) -> None:
-        """Make the folder and write the plan. Raises WorkspaceUnavailable where that isn't possible."""
-        self.make(to_json(plan, indent=1))
-
     def plan(self) -> RunPlan:
         """The plan. Raises WorkspaceUnavailable where it can't be read."""
         try:

@@ -10,12 +10,11 @@ import os
 class EntryScript:
     """A singleton: the logger, folders and name of this worker process."""
 
-    _instance = None
+    _instance = _logger = None
 
     def __new__(cls):
         if cls._instance is None:
             cls._instance = super().__new__(cls)
-            cls._instance._logger = None
         return cls._instance
 
     @property
