@@ -162,13 +162,14 @@ if len(runs) < 2:
     st.info("Comparing takes two runs.", icon=":material/info:")
     st.page_link("new_run.py", label="Start a run", icon=":material/arrow_forward:")
     st.stop()
-left, right = st.columns(2)
-with right:
+older_place, newer_place = st.container(), st.container()  # each as wide as the page: a run's id stands last in its label
+with newer_place:
     newer = choose("Newer run", "run", runs, next(iter(runs)))
 others = {run_id: run for run_id, run in runs.items() if run_id != newer.id}
-same = [run_id for run_id, run in others.items() if run.request.datasets == newer.request.datasets]
-with left:
-    older = choose("Older run", "with", others, (same or list(others))[0])
+same = [run for run in others.values() if run.request.datasets == newer.request.datasets]
+earlier = [run for run in same if run.submitted_at <= newer.submitted_at]
+with older_place:
+    older = choose("Older run", "with", others, (earlier or same or list(others.values()))[0].id)
 with _errors.shown():
     settings(older, newer)
     before, now = workspace.runs.predictions(older.id), workspace.runs.predictions(newer.id)

@@ -180,6 +180,7 @@ class _SharedFileHandler(logging.handlers.RotatingFileHandler):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, maxBytes=MAX_BYTES, backupCount=BACKUP_COUNT, encoding="utf-8", errors="backslashreplace", delay=True)
+        self._failed = False
 
     def emit(self, record: logging.LogRecord) -> None:
         from filelock import FileLock
@@ -188,11 +189,18 @@ class _SharedFileHandler(logging.handlers.RotatingFileHandler):
         with contextlib.suppress(Exception):  # the log must not stop what it tells about
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_suffix(".lock"), timeout=2):
+                whole_records = path.stat().st_size if path.exists() else 0
+                self._failed = False
                 super().emit(record)
-                self.close()  # the next record opens it again
+                try:
+                    self.close()  # the next record opens it again
+                finally:
+                    if self._failed and path.stat().st_size > whole_records:
+                        os.truncate(path, whole_records)  # else the next record would go on in the middle of a line
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Print nothing: standard error is a person's terminal."""
+        self._failed = True
 
 
 def last_error(lines: str) -> str:

@@ -52,6 +52,14 @@ def test_two_runs_show_different_settings_and_predictions(open_page, ended):
     assert "too few" in words(app.warning)
 
 
+def test_a_run_is_compared_with_the_one_before_it(open_page, ended):
+    first, second, third = ended("1"), ended("2"), ended("3")
+    for newer, older in ((third, second), (second, first), (first, third)):
+        app = open_page(COMPARE, run=newer.id)
+        assert not app.exception
+        assert [picker.value for picker in app.selectbox[:2]] == [older.id, newer.id]
+
+
 def test_the_changed_rows_open_with_the_older_predictions(open_page, ended):
     older, newer = ended("cat"), ended("{'cat' if path[-5] != '2' else 'dog'}")
     app = open_page(COMPARE, run=newer.id, **{"with": older.id})

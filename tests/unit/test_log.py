@@ -197,6 +197,21 @@ def test_a_full_disk_is_no_error(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="there is no limit on the size of a file")
+def test_a_record_that_did_not_fit_leaves_no_half_line(dashboard_log):
+    import resource
+
+    logger.error("first")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (dashboard_log.stat().st_size + 100, hard))
+    try:
+        logger.error("lost " * 2_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    logger.error("second")
+    assert [line.rpartition(" ")[2] for line in dashboard_log.read_text().splitlines()] == ["first", "second"]
+
+
 WRITE = """
 import logging, sys
 from pathlib import Path
