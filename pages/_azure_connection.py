@@ -91,10 +91,9 @@ def show_contents(remote: RemoteWorkspace) -> None:
     targets = remote.compute_targets()
     columns = {"Compute target": str, "Type": str, "Size": str, "State": str, "Nodes now": int, "Max nodes": int}
     rows = [(target.name, target.type, target.size, target.state, target.nodes, target.max_nodes) for target in targets]
-    st.dataframe(_tables.arrow(columns, rows), key="compute-targets", lazy=False, hide_index=True, alt="Compute targets")
+    _tables.show(columns, rows, "Compute targets", key="compute-targets")
     stores = [(store.name, store.type, store.location, "default" if store.is_default else "") for store in remote.datastores()]
-    table = _tables.arrow(dict.fromkeys(("Datastore", "Type", "Location", " "), str), stores)
-    st.dataframe(table, key="datastores", lazy=False, hide_index=True, alt="Datastores")
+    _tables.show(dict.fromkeys(("Datastore", "Type", "Location", " "), str), stores, "Datastores", key="datastores")
 
 
 # ---- another workspace -----------------------------------------------------------------------------------------------------------------

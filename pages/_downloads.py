@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl, quote
 
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -48,7 +47,7 @@ def predictions(request: Request) -> Response:
     the URL of the Results page.
     """
     query = request.query_params
-    ending = f".{request.path_params['ending']}"
+    ending = Path(request.url.path).suffix
     try:
         from services.predictions import exports
         from services.predictions.filters import Filter, Order
@@ -106,18 +105,7 @@ def _parts(path: Path, length: int) -> Iterator[bytes]:
     return read()
 
 
-class _Ending(Convertor[str]):
-    regex = "csv|parquet|xlsx|json"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("ending", _Ending())
 ROUTES = [
-    Route("/downloads/predictions.{ending:ending}", predictions, methods=["GET"]),
+    *(Route(f"/downloads/predictions.{ending}", predictions, methods=["GET"]) for ending in ("csv", "parquet", "xlsx", "json")),
     Route("/downloads/output", output_file, methods=["GET"]),
 ]

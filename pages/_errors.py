@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages._text import displayable, escape
-from services.errors import EntryScriptError, SettingsError, StudioError, WorkspaceUnavailable
+from services.errors import EntryScriptError, StudioError, WorkspaceUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -35,16 +35,5 @@ def shown() -> Iterator[None]:
     """Show a StudioError in place of the rest of the block. Any other exception is a bug and looks like one."""
     try:
         yield
-    except StudioError as error:
-        show(error)
-
-
-@contextmanager
-def at_their_fields(fields: Mapping[str, DeltaGenerator]) -> Iterator[None]:
-    """Show a SettingsError in the container of its field, any other StudioError here."""
-    try:
-        yield
-    except SettingsError as error:
-        show(error, fields.get(error.field))
     except StudioError as error:
         show(error)

@@ -82,7 +82,8 @@ class Form:
 
         It stays until the next attempt: if it vanished by itself, the button would move from under the pointer.
         """
-        number, remote = self.number, chosen_workspace().remote
+        remote = chosen_workspace().remote
+        number = self.number
         pressed = st.button(label, key=self.key("submit"), type="primary", icon=":material/add:")
         if pressed or self.lock.locked():
             with st.spinner(activity, show_time=True):

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from pages import _errors, _layout, _tables
 from pages._forms import last_submission
@@ -34,9 +33,14 @@ def tabs(pipelines: PipelineService, runs: Callable[[], None]) -> None:
     }
 
     def with_age(show: Callable[[PipelineService], None]) -> None:
-        age = age_and_refresh()
+        """The lists with their age, known once they are loaded, and a button that loads them again."""
+        with st.container(horizontal=True, vertical_alignment="center"):
+            age = st.empty()
+            st.space("stretch")
+            if st.button("Refresh", icon=":material/refresh:", key="refresh-pipelines", type="tertiary"):
+                forget_lists()
         show(pipelines)
-        show_age(age)
+        age.caption(f"As of {ago(min(at for at, _ in st.session_state.pipeline_lists.values()))}")
 
     for tab, show in zip(st.tabs(list(views), key="list", on_change="rerun", bind="query-params"), views.values(), strict=True):
         if tab.open:
@@ -54,23 +58,19 @@ def listed(name: str, load: Callable[[], Sequence[T]]) -> Sequence[T]:
     return cache[key][1]
 
 
-def age_and_refresh() -> DeltaGenerator:
-    """A button that reloads the lists; returns the place where `show_age` shows their age once they are loaded."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        age = st.empty()
-        st.space("stretch")
-        if st.button("Refresh", icon=":material/refresh:", key="refresh-pipelines", type="tertiary"):
-            forget_lists()
-    return age
-
-
-def show_age(age: DeltaGenerator) -> None:
-    age.caption(f"As of {ago(min(at for at, _ in st.session_state.pipeline_lists.values()))}")
-
-
 def forget_lists() -> None:
     """Load the lists again when they are next shown."""
     st.session_state.pop("pipeline_lists", None)
+
+
+def toggle(key: str, change: Callable[..., None], id_: str, *, active: bool, icon: str | None = None) -> None:
+    """A button that disables or enables a pipeline or a schedule."""
+    action = "Disable" if active else "Enable"
+    if st.button(action, key=key, icon=icon):
+        with st.spinner(f"{action[:-1]}ing…"):
+            change(id_, active=not active)
+        forget_lists()
+        st.rerun()
 
 
 # ---- on a run's page ---------------------------------------------------------------------------------------------------------------------
@@ -131,12 +131,8 @@ def published_tab(pipelines: PipelineService) -> None:
         _tables.choosing(_tables.arrow(columns, rows), "pipeline", list(by_id), list(by_id).index(chosen.id), {})
     _layout.labelled("Endpoint (POST)", chosen.endpoint)
     with st.container(horizontal=True):
-        action = "Disable" if chosen.active else "Enable"
-        if st.button(action, key=f"toggle-{chosen.id}", icon=":material/toggle_off:" if chosen.active else ":material/toggle_on:"):
-            with st.spinner(f"{action[:-1]}ing…"):
-                pipelines.set_published(chosen.id, active=not chosen.active)
-            forget_lists()
-            st.rerun()
+        icon = ":material/toggle_off:" if chosen.active else ":material/toggle_on:"
+        toggle(f"toggle-{chosen.id}", pipelines.set_published, chosen.id, active=chosen.active, icon=icon)
     if chosen.defaults is None:
         st.caption("Published by another program, so its inputs are unknown here. Schedule it here, or run it in Azure ML studio.")
     if chosen.active:
@@ -208,12 +204,7 @@ def schedules_tab(pipelines: PipelineService) -> None:
                 st.caption(escape(f"{schedule.recurrence} · {names.get(schedule.pipeline_id, schedule.pipeline_id)}"))
             st.space("stretch")
             st.badge("active" if schedule.active else "disabled", color="green" if schedule.active else "gray")
-            action = "Disable" if schedule.active else "Enable"
-            if st.button(action, key=f"schedule-{schedule.id}"):
-                with st.spinner(f"{action[:-1]}ing…"):
-                    pipelines.set_schedule(schedule.id, active=not schedule.active)
-                forget_lists()
-                st.rerun()
+            toggle(f"schedule-{schedule.id}", pipelines.set_schedule, schedule.id, active=schedule.active)
 
 
 def history_tab(pipelines: PipelineService) -> None:
@@ -234,18 +225,6 @@ def history_tab(pipelines: PipelineService) -> None:
          run.ended_at, run.id)
         for run in history
     ]  # fmt: skip
-    link = st.column_config.LinkColumn
-    config: dict[str, Any] = {
-        "Started": _tables.time_column(),
-        "Ended": _tables.time_column(),
-        "Here": link(display_text="Run"),
-        "Studio": link(display_text="Studio"),
-    }
-    st.dataframe(
-        _tables.arrow(columns, rows),
-        hide_index=True,
-        lazy=False,
-        placeholder="",
-        column_config=config,
-        alt="Pipeline runs in Azure ML",
-    )
+    config = dict.fromkeys(("Started", "Ended"), _tables.time_column())
+    config |= {"Here": st.column_config.LinkColumn(display_text="Run"), "Studio": st.column_config.LinkColumn(display_text="Studio")}
+    _tables.show(columns, rows, "Pipeline runs in Azure ML", placeholder="", column_config=config)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _CHARACTERS = 24  # of a name on an axis
+LEGEND = {"orientation": "h", "traceorder": "normal", "y": 1.02, "yanchor": "bottom"}
 _LABELLED = 14  # squares a side that have their count written in
 
 
@@ -25,19 +26,24 @@ def axis_label(name: Any) -> str:
     return escape(text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}…", quote=False)
 
 
+def names_axis(names: Sequence[Any]) -> dict[str, Any]:
+    """The y axis of horizontal bars with these names, from the top; `tickvals` are their positions."""
+    return {"tickvals": list(range(len(names))), "ticktext": list(map(axis_label, names)), "autorange": "reversed", "showgrid": False}
+
+
 def bars(counts: Sequence[tuple[Any, int]], selected: Sequence[Any] = ()) -> go.Figure:
     """A horizontal bar for each (name, count); the `selected` ones stand out."""
     import plotly.graph_objects as go
 
-    places, figures = list(range(len(counts))), [count for _, count in counts]
+    axis, figures = names_axis([name for name, _ in counts]), [count for _, count in counts]
     bar = go.Bar(
-        y=places, x=figures, orientation="h", marker={"opacity": [1.0 if not selected or name in selected else 0.3 for name, _ in counts]},
+        y=axis["tickvals"], x=figures, orientation="h",
+        marker={"opacity": [1.0 if not selected or name in selected else 0.3 for name, _ in counts]},
         selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 0.3}},  # or Plotly fails on the opacities above
         text=[f"{n:,}" for n in figures], textposition="outside", cliponaxis=False,
         hovertext=[f"{axis_label(name)}: {n:,}" for name, n in counts], hoverinfo="text",  # needed for clicks too
     )  # fmt: skip
-    ticks = {"tickvals": places, "ticktext": [axis_label(name) for name, _ in counts], "autorange": "reversed", "showgrid": False}
-    layout = {"height": 60 + 30 * len(counts), "bargap": 0.3, "yaxis": ticks, "xaxis": {"rangemode": "tozero", "tickformat": ","}}
+    layout = {"height": 60 + 30 * len(counts), "bargap": 0.3, "yaxis": axis, "xaxis": {"rangemode": "tozero", "tickformat": ","}}
     return go.Figure(bar, layout)
 
 
@@ -56,17 +62,16 @@ def stacked(names: Sequence[Any], parts: Sequence[tuple[Any, Sequence[int]]]) ->
     """A stacked horizontal bar for each name, of parts (name, its counts in the order of `names`)."""
     import plotly.graph_objects as go
 
-    places = list(range(len(names)))
+    axis = names_axis(names)
     traces = [
         go.Bar(
-            y=places, x=list(figures), orientation="h", name=axis_label(part),
+            y=axis["tickvals"], x=list(figures), orientation="h", name=axis_label(part),
             hovertext=[f"{axis_label(part)}: {n:,}" for n in figures], hoverinfo="text",
         )
         for part, figures in parts
     ]  # fmt: skip
-    ticks = {"tickvals": places, "ticktext": list(map(axis_label, names)), "autorange": "reversed", "showgrid": False}
-    layout = {"height": 110 + 26 * len(names), "barmode": "stack", "bargap": 0.25, "yaxis": ticks, "xaxis": {"tickformat": ","}}
-    return go.Figure(traces, layout | {"legend": {"orientation": "h", "traceorder": "normal", "y": 1.02, "yanchor": "bottom"}})
+    layout = {"height": 110 + 26 * len(names), "barmode": "stack", "bargap": 0.25, "yaxis": axis, "xaxis": {"tickformat": ","}}
+    return go.Figure(traces, layout | {"legend": LEGEND})
 
 
 def line(points: Sequence[tuple[Any, float]], title: str) -> go.Figure:

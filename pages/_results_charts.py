@@ -1,8 +1,9 @@
-"""Results: charts of the filtered rows; a click on a bar filters by it."""
+"""Results: charts of the filtered rows, and rows grouped by a column, where a click filters; SQL queries."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -11,28 +12,33 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _plots
+from pages import _errors, _plots, _tables
 from pages._results_panel import choose_of, chosen_of
-from pages._results_view import View, add, choose, set_filter
+from pages._results_table import for_cells
+from pages._results_view import COUNT_COLUMNS, View, add, change, choose, follow, set_filter
+from pages._text import escape
+from services.errors import SettingsError
+from services.formats import counted
 from services.predictions import charts
 from services.predictions.columns import Kind
 from services.predictions.filters import Condition, Operator
 
-CHARTS = ("Distribution", "Over folders", "Over time", "Two columns")
 _MOST_BARS = 25
 _BINS = 60
 _MOST_FOLDERS = 30
 _MOST_CLASSES = 10
+_MOST_GROUPS = 1000
+_EXAMPLE = "SELECT Prediction, count(*) AS Rows\nFROM predictions\nGROUP BY 1\nORDER BY 2 DESC"
 _NUMBERS = (Kind.NUMBER, Kind.WHOLE_NUMBER)
 
 
 def show_charts(view: View) -> None:
     left, right = st.columns(2)
-    with left:
-        chart = choose("Chart", "chart", CHARTS, CHARTS[0])
     drawn: dict[str, Callable[[View, DeltaGenerator], None]] = {
         "Distribution": _distribution, "Over folders": _over_folders, "Over time": _over_time, "Two columns": _two_columns,
     }  # fmt: skip
+    with left:
+        chart = choose("Chart", "chart", list(drawn), "Distribution")
     drawn[chart](view, right)
 
 
@@ -48,13 +54,8 @@ def _distribution(view: View, place: DeltaGenerator) -> None:
     if view.table.columns[column] in _NUMBERS:
         bins = charts.histogram(view.table, view.filter, 40, column)
         if bins:
-            alt = f"Distribution of {column}, from {bins[0][0]:,g} to {bins[-1][1]:,g}"
-            _plots.draw(
-                _plots.histogram(bins, column),
-                "chart_numbers",
-                alt,
-                lambda _, bar: _between(view, column, *bins[bar][:2], bar == len(bins) - 1),
-            )
+            figure, alt = _plots.histogram(bins, column), f"Distribution of {column}, from {bins[0][0]:,g} to {bins[-1][1]:,g}"
+            _plots.draw(figure, "chart_numbers", alt, lambda _, bar: _between(view, column, *bins[bar][:2], bar == len(bins) - 1))
         else:
             st.info("No numbers in the filtered rows.", icon=":material/info:")
         return
@@ -150,8 +151,6 @@ def _two_columns(view: View, place: DeltaGenerator) -> None:
 
 def _between(view: View, column: str, lower: float, upper: float, last: bool) -> None:
     """Filter from `lower` to just below `upper`; in the last bin, to `upper`."""
-    import math
-
     upper = upper if last else math.nextafter(upper, -math.inf)
     add(view.filter, Condition(column, Operator.FROM, (repr(lower),)), Condition(column, Operator.TO, (repr(upper),)))
 
@@ -164,3 +163,53 @@ def _choose_value(view: View, column: str, value: Any) -> None:
     chosen = chosen_of(view.filter, column)
     values = tuple(other for other in chosen if other != str(value)) if str(value) in chosen else (*chosen, str(value))
     set_filter(choose_of(view.filter, column, values))
+
+
+# ---- groups and SQL --------------------------------------------------------------------------------------------------------------
+
+
+def groups(view: View) -> None:
+    """The rows of each value, with mean, minimum and maximum of a column of numbers. A click on a group filters by it."""
+    names = list(view.table.columns)
+    numbers = [name for name in names if view.table.columns[name] in _NUMBERS]
+    left, right = st.columns(2)
+    with left:
+        by = choose("Group by", "by", names, "Folder" if view.table.kind is not Kind.CATEGORY else "Prediction")
+    with right:
+        column = choose("Statistics of", "x", numbers, "Number")
+    rows = view.table.grouped(by, column, view.filter, _MOST_GROUPS)
+    if not view.table.holds(column):
+        rows = rows.select([0, 1])
+    key = f"groups_{by}_{column}"
+
+    def open_group() -> None:
+        if chosen := st.session_state[key]["selection"]["rows"]:
+            value = rows.column(0)[chosen[0]].as_py()
+            condition = Condition(by, Operator.EMPTY) if value is None else Condition(by, Operator.ONE_OF, (str(value),))
+            add(view.filter, condition, look="")
+
+    st.dataframe(
+        for_cells(rows), key=key, on_select=open_group, selection_mode="single-row", hide_index=True,
+        height=_tables.height(rows.num_rows, 15), column_config=COUNT_COLUMNS, alt="Rows by group",
+    )  # fmt: skip
+    count = f"The {_MOST_GROUPS:,} largest groups" if rows.num_rows == _MOST_GROUPS else counted(rows.num_rows, "group")
+    st.caption(f"{count}. Select a group to show its rows.")
+
+
+def sql(view: View) -> None:
+    """One SELECT over the whole table, read only, within ten seconds and 256 MB."""
+    follow("sql_text", st.query_params.get("sql", "") or _EXAMPLE)
+    with st.form("sql", border=False):
+        query = st.text_area("One SELECT over predictions", key="sql_text", height=140)
+        submitted = st.form_submit_button("Run", icon=":material/play_arrow:", on_click=lambda: change(sql=st.session_state.sql_text))
+    st.caption(escape("Columns: " + ", ".join(view.table.columns)) + ". The query reads the whole table; filters do not apply.")
+    if not (submitted or "sql" in st.query_params):
+        return
+    try:
+        with st.spinner("Running the query…", show_time=True):
+            answer = view.table.ask(query or "")
+    except SettingsError as error:
+        _errors.show(error)
+        return
+    st.dataframe(for_cells(answer.rows), lazy=False, hide_index=True, height=_tables.height(answer.rows.num_rows, 15), alt="Query result")
+    st.caption(f"{'The first ' if answer.cut_off else ''}{counted(answer.rows.num_rows, 'row')}.")

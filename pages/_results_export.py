@@ -33,20 +33,13 @@ def downloads(view: View) -> None:
             st.caption(f"An Excel sheet holds at most {_EXCEL_ROWS:,} rows. Filter the rows first.")
         else:
             _link("Excel", view, "xlsx", **more)
-        _link(
-            "Provenance",
-            view,
-            "json",
-            **more,
-            help="Run, model, dataset, script, versions, filter, counts and hashes of these rows.",
-        )
+        _link("Provenance", view, "json", help="Run, model, dataset, script, versions, filter, counts and hashes of these rows.", **more)
         _snippets(view)
 
 
 def _link(label: str, view: View, ending: str, help: str | None = None, **more: str) -> None:  # noqa: A002 - as Streamlit calls it
-    st.link_button(
-        label, address(f"downloads/predictions.{ending}", view.query, **more), icon=":material/download:", width="stretch", help=help
-    )
+    url = address(f"downloads/predictions.{ending}", view.query, **more)
+    st.link_button(label, url, icon=":material/download:", width="stretch", help=help)
 
 
 def _snippets(view: View) -> None:

@@ -68,14 +68,10 @@ def _add_labels(view: View, folder: Path) -> None:
                 source, name = incoming / f"labels{Path(uploaded.name).suffix}", uploaded.name
                 source.write_bytes(uploaded.getbuffer())
             columns = label_file.label_columns(source)
-            label_of = option_labels(columns.names)
+            names, format_name = columns.names, option_labels(columns.names).__getitem__
             left, right = st.columns(2)
-            file = left.selectbox(
-                "File column", columns.names, columns.names.index(columns.file), key="labels_file", format_func=label_of.__getitem__
-            )
-            label = right.selectbox(
-                "Label column", columns.names, columns.names.index(columns.label), key="labels_label", format_func=label_of.__getitem__
-            )
+            file = left.selectbox("File column", names, names.index(columns.file), key="labels_file", format_func=format_name)
+            label = right.selectbox("Label column", names, names.index(columns.label), key="labels_label", format_func=format_name)
             if st.button("Evaluate", type="primary", icon=":material/check:", key="judge"):
                 with st.spinner("Reading labels…", show_time=True):
                     added = label_file.keep_labels(source, name, folder, replace(columns, file=file, label=label))
@@ -86,23 +82,20 @@ def _add_labels(view: View, folder: Path) -> None:
 
 
 def _evaluation(view: View, result: evaluation.Evaluation) -> None:
-    verdicts = result.verdicts
     if not result.evaluated:
         st.warning("This file has no label for any prediction.", icon=":material/warning:")
     elif result.of_numbers:
         _numbers(view, result)
     else:
         _classes(view, result)
-    without = {"No label": verdicts[evaluation.Verdict.NO_LABEL], "No prediction": verdicts[evaluation.Verdict.NO_PREDICTION]}
     with st.container(horizontal=True):
-        for (name, count), verdict in zip(without.items(), (evaluation.Verdict.NO_LABEL, evaluation.Verdict.NO_PREDICTION), strict=True):
-            if count:
-                _to_rows(f"{name}: {count:,}", evaluation.verdict_is(verdict))
+        for verdict in (evaluation.Verdict.NO_LABEL, evaluation.Verdict.NO_PREDICTION):
+            if count := result.verdicts[verdict]:
+                _to_rows(f"{verdict.capitalize()}: {count:,}", evaluation.verdict_is(verdict))
     if unmatched := result.unmatched_label_count():
         with st.expander(f"Labels without a row: {unmatched:,}", icon=":material/link_off:"):
             rows = result.unmatched_labels(0, _MOST_ROWS)
-            table = _tables.arrow({"Name": str, "Label": str, "Why": str}, rows)
-            st.dataframe(table, lazy=False, hide_index=True, height=_tables.height(len(rows), 10), alt="Labels without a row")
+            _tables.show({"Name": str, "Label": str, "Why": str}, rows, "Labels without a row", most=10)
             if unmatched > len(rows):
                 st.caption(f"The first {len(rows):,} of them.")
 
@@ -146,10 +139,8 @@ def _classes(view: View, result: evaluation.Evaluation) -> None:
         (s.name, s.labelled, s.predicted, s.correct, *(None if math.isnan(v) else v for v in (s.precision, s.recall, s.f1))) for s in scores
     ]
     percent = st.column_config.NumberColumn(format="percent")
-    st.dataframe(
-        _tables.arrow(columns, rows), lazy=False, hide_index=True, height=_tables.height(len(rows), 12),
-        alt="Precision and recall by class", column_config=COUNT_COLUMNS | dict.fromkeys(("Precision", "Recall", "F1"), percent),
-    )  # fmt: skip
+    config = COUNT_COLUMNS | dict.fromkeys(("Precision", "Recall", "F1"), percent)
+    _tables.show(columns, rows, "Precision and recall by class", most=12, column_config=config)
     _folders(view, result)
 
 
@@ -180,10 +171,8 @@ def _folders(view: View, result: evaluation.Evaluation) -> None:
     if result.of_numbers:
         table = _tables.arrow({"Folder": str, "Evaluated": int, "MAE": float}, [(folder, count, mae) for folder, count, _, mae in rows])
     else:
-        table = _tables.arrow(
-            {"Folder": str, "Evaluated": int, "Wrong": int, "Error": float},
-            [(folder, count, wrong, wrong / count) for folder, count, wrong, _ in rows],
-        )
+        cells = [(folder, count, wrong, wrong / count) for folder, count, wrong, _ in rows]
+        table = _tables.arrow({"Folder": str, "Evaluated": int, "Wrong": int, "Error": float}, cells)
 
     def open_folder() -> None:
         if chosen := st.session_state["error_folders"]["selection"]["rows"]:

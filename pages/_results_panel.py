@@ -117,15 +117,15 @@ def threshold(view: View) -> None:
     key = f"threshold_{column}"
     follow(key, min(max(reached, least), greatest))
 
+    others = tuple(c for c in view.filter.conditions if (c.column, c.operator) != (column, Operator.FROM))
+
     def set_threshold() -> None:
         value = st.session_state[key]
-        others = tuple(c for c in view.filter.conditions if (c.column, c.operator) != (column, Operator.FROM))
         bound = () if value <= least else (Condition(column, Operator.FROM, (repr(value),)),)
         set_filter(replace(view.filter, conditions=others + bound))
 
     step = 10.0 ** math.floor(math.log10((greatest - least) / 100))
     st.slider(escape(f"{name} at least"), least, greatest, key=key, step=step, on_change=set_threshold)
-    others = tuple(c for c in view.filter.conditions if (c.column, c.operator) != (column, Operator.FROM))
     below, above = view.table.reached(column, st.session_state[key], replace(view.filter, conditions=others))
     st.caption(f"{above:,} at or above, {below:,} below.")
 

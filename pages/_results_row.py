@@ -90,10 +90,8 @@ def _indented(content: str) -> str:
 def _further(values: dict[str, str]) -> None:
     """The flattened and the joined columns of the row."""
     if len(values) > _FEW:
-        table = _tables.arrow(
-            {"Column": str, "Value": str}, [(name, truncate(_with_spaces(value, lines=False), 2000)) for name, value in values.items()]
-        )
-        st.dataframe(table, lazy=False, hide_index=True, height=_tables.height(len(values), 8), alt="The columns of this row")
+        rows = [(name, truncate(_with_spaces(value, lines=False), 2000)) for name, value in values.items()]
+        _tables.show({"Column": str, "Value": str}, rows, "The columns of this row", most=8)
     elif values:
         _layout.facts({name: _with_spaces(value) for name, value in values.items()})
 

@@ -55,7 +55,8 @@ def current(run: Run, table: Predictions) -> View:
             order = Order()
     except SettingsError as error:
         _errors.show(error)
-    return View(run, table, chosen, order, _number("page") or 1, _row())
+    row = _number("row")
+    return View(run, table, chosen, order, _number("page") or 1, None if row is None else row - 1)
 
 
 def joined() -> str:
@@ -71,11 +72,6 @@ def mode() -> str:
 def _number(name: str) -> int | None:
     text = st.query_params.get(name, "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 12 and int(text) else None
-
-
-def _row() -> int | None:
-    number = _number("row")
-    return None if number is None else number - 1
 
 
 # ---- changes, for callbacks ------------------------------------------------------------------------------------------------------
@@ -112,11 +108,6 @@ def follow(key: str, value: Any) -> None:
     """Give a widget the value in the URL. One that has it is left alone: a person may be typing there."""
     if st.session_state.get(key) != value:
         st.session_state[key] = value
-
-
-def kept_in_url(name: str, key: str) -> Callable[[], None]:
-    """A callback that puts a widget's value into the URL."""
-    return lambda: change(**{name: str(st.session_state[key] or "")})
 
 
 # ---- widgets ---------------------------------------------------------------------------------------------------------------------
@@ -165,15 +156,16 @@ COUNT_COLUMNS = dict.fromkeys(
 """The column types of counts: 12,345 rather than 12345."""
 
 
-def choose(label: str, name: str, options: Sequence[str], default: str, **more: Any) -> str:
+def choose(label: str, name: str, options: Sequence[str], default: str) -> str:
     """A selectbox whose value is in the URL as `name`. The options may come from outside."""
     value = st.query_params.get(name, "")
     key = f"chosen_{name}"
     follow(key, value if value in options else default)
     labels = option_labels(options)
     chosen: str = st.selectbox(
-        label, options, key=key, format_func=lambda option: labels.get(option, str(option)), on_change=kept_in_url(name, key), **more
-    )
+        label, options, key=key, format_func=lambda option: labels.get(option, str(option)),
+        on_change=lambda: change(**{name: str(st.session_state[key] or "")}),
+    )  # fmt: skip
     return chosen
 
 

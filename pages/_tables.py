@@ -43,6 +43,13 @@ def _as_json(value: Any) -> Any:
     return displayable(value) if isinstance(value, str) else value
 
 
+def show(columns: Mapping[str, type], rows: Sequence[Sequence[Any]], alt: str, most: int | None = None, **options: Any) -> None:
+    """A table to read: as `arrow`, whole or scrolling from `most` rows on, with the `options` of `st.dataframe`."""
+    if most is not None:
+        options["height"] = height(len(rows), most)
+    st.dataframe(arrow(columns, rows), lazy=False, hide_index=True, alt=alt, **options)
+
+
 def height(rows: int, most: int) -> int:
     """The height in pixels of a table of `rows` rows that scrolls from `most` rows on."""
     return min(rows, most) * 35 + 38

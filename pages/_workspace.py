@@ -95,14 +95,9 @@ def show_self_check(checks: Sequence[tuple[str, bool, str]]) -> None:
         st.success("All checks passed.", icon=":material/check_circle:")
     rows = [(name, "ok" if passed else "failed", details) for name, passed, details in checks]
     widths = {"Check": 160, "Result": 80, "Details": 540}
-    st.dataframe(
-        _tables.arrow(dict.fromkeys(widths, str), rows),
-        key="self-check",
-        lazy=False,
-        height="content",
-        alt="The checks of this workspace",
-        column_config={name: st.column_config.TextColumn(width=width) for name, width in widths.items()},
-    )
+    config = {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
+    columns = dict.fromkeys(widths, str)
+    _tables.show(columns, rows, "The checks of this workspace", key="self-check", height="content", column_config=config)
 
 
 def joined_table(run_id: str, joined: str) -> Predictions:

@@ -33,8 +33,7 @@ def choose(label_text: str, name: str, runs: dict[str, Run], default: str) -> Ru
     run_id = st.query_params.get(name, "")
     value = run_id if run_id in runs else default
     key = f"compare_{name}"
-    if st.session_state.get(key) != value:
-        st.session_state[key] = value
+    _results_view.follow(key, value)
     labels = {run_id: label(run) for run_id, run in runs.items()}
 
     def chosen() -> None:
@@ -75,7 +74,7 @@ def settings(older: Run, newer: Run) -> None:
         st.caption(f"None: the runs have the same model, dataset, script and settings{contents}.")
         return
     columns = {"Setting": str, "Older run": str, "Newer run": str}
-    st.dataframe(_tables.arrow(columns, differ), lazy=False, hide_index=True, height="content", alt="Configuration differences")
+    _tables.show(columns, differ, "Configuration differences", height="content")
 
 
 def changes(comparison: Comparison, older: str, newer: Run) -> None:
@@ -93,7 +92,7 @@ def changes(comparison: Comparison, older: str, newer: Run) -> None:
     if comparison.gone:
         with st.expander(f"Only in the older run: {comparison.gone:,}", icon=":material/link_off:"):
             rows = comparison.gone_rows(0, _MOST_ROWS)
-            st.dataframe(_tables.arrow({"File": str, "Before": str}, rows), lazy=False, hide_index=True, alt="Rows only in the older run")
+            _tables.show({"File": str, "Before": str}, rows, "Rows only in the older run")
             if comparison.gone > len(rows):
                 st.caption(f"The first {len(rows):,} of them.")
     transitions = [] if comparison.of_numbers else comparison.transitions(_MOST_ROWS)
@@ -125,24 +124,18 @@ def mix(comparison: Comparison) -> None:
 
         from pages import _plots
 
-        places = list(range(len(counts)))
+        axis = _plots.names_axis([name for name, *_ in counts])
         older_shares, newer_shares = [(old, old / before) for _, old, _ in counts], [(new, new / now) for *_, new in counts]
         bars = [
             go.Bar(
-                y=places, x=[share for _, share in shares], orientation="h", name=name, hoverinfo="text",
+                y=axis["tickvals"], x=[share for _, share in shares], orientation="h", name=name, hoverinfo="text",
                 hovertext=[f"{count:,} ({share:.1%})" for count, share in shares],
             )
             for shares, name in ((older_shares, "older run"), (newer_shares, "newer run"))
         ]  # fmt: skip
-        ticks = {
-            "tickvals": places,
-            "ticktext": [_plots.axis_label(name) for name, *_ in counts],
-            "autorange": "reversed",
-            "showgrid": False,
-        }
-        layout = {"height": 110 + 40 * len(counts), "barmode": "group", "yaxis": ticks, "xaxis": {"tickformat": ".0%"}}
-        legend = {"legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"}}
-        _plots.draw(go.Figure(bars, layout | legend), "class_mix", "The share of each class in both runs")
+        layout = {"height": 110 + 40 * len(counts), "barmode": "group", "yaxis": axis, "xaxis": {"tickformat": ".0%"}}
+        figure = go.Figure(bars, layout | {"legend": _plots.LEGEND})
+        _plots.draw(figure, "class_mix", "The share of each class in both runs")
         if len(counts) == _MOST_CLASSES:
             st.caption(f"The {_MOST_CLASSES} most frequent predictions.")
 

@@ -28,10 +28,8 @@ from services.workspaces import chosen_workspace
 
 NO_MODEL = "No model"
 OWN, MADE_FOR_IT = "this program's own", "made for the run"
-LABELS = {"model": "Model", "dataset": "Dataset", "entry_script": "Scoring script", "arguments": "Arguments"} | {
-    name: row.label for name, row in TABLE.items()
-}
-LABELS["compute_target"] = "Compute target"
+LABELS = {"model": "Model", "dataset": "Dataset", "entry_script": "Scoring script", "arguments": "Arguments"}
+LABELS |= {name: row.label for name, row in TABLE.items()} | {"compute_target": "Compute target"}
 
 workspace = chosen_workspace()
 remote = workspace.remote
@@ -42,13 +40,14 @@ invalid: list[str] = []
 
 @contextmanager
 def at_its_field() -> Iterator[None]:
-    """Show an error at its field, and note the field for the review."""
-    with _errors.at_their_fields(fields):
-        try:
-            yield
-        except SettingsError as error:
-            invalid.append(LABELS.get(error.field, error.field))
-            raise
+    """Show a SettingsError at its field, and note the field for the review; any other StudioError here."""
+    try:
+        yield
+    except SettingsError as error:
+        invalid.append(LABELS.get(error.field, error.field))
+        _errors.show(error, fields.get(error.field))
+    except StudioError as error:
+        _errors.show(error)
 
 
 def section(number: int, title: str, field: str) -> DeltaGenerator:
@@ -65,9 +64,9 @@ def choose(label: str, options: list[str], key: str) -> str | None:
     return st.selectbox(label, options, key=key, bind="query-params", label_visibility="collapsed")
 
 
-def store_script(uploader: str) -> None:
+def store_script() -> None:
     """Store the uploaded script and choose it. Runs before the page does, so it leaves an error for the page to show."""
-    if upload := st.session_state[uploader]:
+    if upload := st.session_state.uploaded_script:
         try:
             st.session_state.script = _workspace.script_label(workspace.scripts.add(upload.name, upload.getvalue()))
         except StudioError as error:
@@ -204,13 +203,8 @@ with section(3, "Scoring script", "entry_script"):
         warning = escape(f"A run executes {script.name} with your permissions. Read it first.")
         _workspace.ask_approval(warning, script.sha256, "Approve this script")
     with st.expander("Upload a script", icon=":material/upload:"):
-        st.file_uploader(
-            "Python file with init() and run(mini_batch); checked, not executed",
-            type="py",
-            key="uploaded_script",
-            on_change=store_script,
-            args=("uploaded_script",),
-        )
+        text = "Python file with init() and run(mini_batch); checked, not executed"
+        st.file_uploader(text, type="py", key="uploaded_script", on_change=store_script)
         if "upload_error" in st.session_state:
             _errors.show(st.session_state.pop("upload_error"))
 

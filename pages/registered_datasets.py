@@ -50,13 +50,13 @@ def storage(dataset: Dataset) -> str:
     return "in place" if dataset.in_place else "copied"
 
 
+def row_count(dataset: Dataset) -> int | None:
+    return dataset.row_count or None if isinstance(dataset, TabularDataset) else None
+
+
 def show_table(rows: list[Dataset], position: int) -> None:
     columns = {"Dataset": str, "Version": int, "Files": int, "Rows": int, "Size": int, "Storage": str, "Registered": datetime}
-    row_counts = [dataset.row_count or None if isinstance(dataset, TabularDataset) else None for dataset in rows]
-    cells = [
-        (d.name, d.version, d.file_count or None, count, d.size or None, storage(d), d.created_at)
-        for d, count in zip(rows, row_counts, strict=True)
-    ]
+    cells = [(d.name, d.version, d.file_count or None, row_count(d), d.size or None, storage(d), d.created_at) for d in rows]
     _tables.choosing(
         _tables.arrow(columns, cells),
         "dataset",
@@ -82,7 +82,7 @@ def show_details(dataset: Dataset) -> None:
         _layout.facts(
             {
                 "Type": dataset.type,
-                **({"Rows": f"{dataset.row_count:,}"} if isinstance(dataset, TabularDataset) and dataset.row_count else {}),
+                **({"Rows": f"{row_count(dataset):,}"} if row_count(dataset) else {}),
                 "Files": f"{dataset.file_count:,}" if dataset.file_count else "not counted yet",
                 "Size": formats.size(dataset.size),
                 "Storage": storage(dataset),
@@ -93,9 +93,8 @@ def show_details(dataset: Dataset) -> None:
         )
         if isinstance(dataset, TabularDataset) and dataset.columns:
             with st.expander(counted(len(dataset.columns), "column"), icon=":material/view_column:"):
-                names = [(displayable(name), dtype) for name, dtype in dataset.columns]
-                table = _tables.arrow({"Column": str, "Type": str}, names)
-                st.dataframe(table, lazy=False, height=300 if len(names) > 8 else "content", alt="Columns and their types")
+                size = 300 if len(dataset.columns) > 8 else "content"
+                _tables.show({"Column": str, "Type": str}, dataset.columns, "Columns and their types", height=size)
         _layout.labelled("Folder", dataset.root)
         with st.container(horizontal=True):
             if st.button("Use in a new run", key=f"use-{dataset.reference}", type="primary", icon=":material/play_circle:"):

@@ -111,18 +111,14 @@ def ask_deletion(remote: RemoteWorkspace, model: Model) -> None:
 
 def show_versions(versions: list[Model]) -> None:
     columns = {"Version": int, "Registered": datetime, "Size": int, "Approval": str, "SHA-256": str, "Description": str}
-    st.dataframe(
-        _tables.arrow(columns, [(m.version, m.created_at, m.size, approval(m), m.sha256, m.description) for m in versions]),
-        key="versions",
-        lazy=False,
-        alt="All versions of this model",
-        column_config={
-            "Version": st.column_config.NumberColumn(width=70),
-            "Registered": _tables.time_column(),
-            "Size": st.column_config.NumberColumn(format="bytes", width=90),
-            "SHA-256": st.column_config.TextColumn(width=200),
-        },
-    )
+    rows = [(m.version, m.created_at, m.size, approval(m), m.sha256, m.description) for m in versions]
+    config = {
+        "Version": st.column_config.NumberColumn(width=70),
+        "Registered": _tables.time_column(),
+        "Size": st.column_config.NumberColumn(format="bytes", width=90),
+        "SHA-256": st.column_config.TextColumn(width=200),
+    }
+    _tables.show(columns, rows, "All versions of this model", key="versions", column_config=config)
 
 
 def tags_of(text: str) -> dict[str, str]:

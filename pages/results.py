@@ -62,9 +62,8 @@ def opened(run: Run) -> Predictions:
             raise
         change(beside="")  # so that downloads match what is shown
         noun = "The true labels" if joined.startswith("labels:") else "The other run"
-        st.warning(
-            escape(f"{noun} in this URL can't be joined: {error.message} Showing the predictions alone."), icon=":material/link_off:"
-        )
+        text = f"{noun} in this URL can't be joined: {error.message} Showing the predictions alone."
+        st.warning(escape(text), icon=":material/link_off:")
         return _workspace.joined_table(run.id, "")
 
 
@@ -140,10 +139,10 @@ def no_rows(view: View) -> None:
 
 def show_mode(view: View, mode: str) -> None:
     """A mode other than the table, imported when it is shown: some need Plotly."""
-    from pages import _results_charts, _results_labels, _results_queries
+    from pages import _results_charts, _results_labels
 
     {
-        "Charts": _results_charts.show_charts, "Groups": _results_queries.groups, "SQL": _results_queries.sql,
+        "Charts": _results_charts.show_charts, "Groups": _results_charts.groups, "SQL": _results_charts.sql,
         "True labels": _results_labels.labels,
     }[mode](view)  # fmt: skip
 

@@ -71,9 +71,7 @@ def run_list() -> None:
         matches = [run for run in runs if run.status in (statuses or present) and query in f"{run.title} {run.id}".casefold()]
         st.session_state.listed_runs = [run.id for run in matches]
         newest = f"the newest {MOST_RUNS:,} runs" if len(runs) == MOST_RUNS else counted(len(runs), "run")
-        st.caption(
-            f"{len(matches):,} of {newest} · click one to open it" if len(matches) < len(runs) else f"{newest} · click one to open it"
-        )
+        st.caption((f"{len(matches):,} of " if len(matches) < len(runs) else "") + f"{newest} · click one to open it")
         if matches:
             run_table(matches)
 
@@ -219,18 +217,15 @@ def show_outcome(run: Run) -> None:
         hint = "Scored items are kept. Resume continues; nothing is scored twice."
         if pipelines is not None:
             hint = "" if run.error else "Resume follows it again."  # an error of its runner says what to do
-        st.warning(
-            f"This run has no active runner. {escape(truncate(run.error or '', 1_000))}{seen} {hint}", icon=":material/heart_broken:"
-        )
+        reason = escape(truncate(run.error or "", 1_000))
+        st.warning(f"This run has no active runner. {reason}{seen} {hint}", icon=":material/heart_broken:")
     if run.status is RunStatus.QUEUED and not pipelines:
         st.info("Queued. Runs start in the order they were submitted.", icon=":material/schedule:")
     if run.warnings:
         st.warning("\n\n".join(escape(truncate(warning, 1_000)) for warning in run.warnings), icon=":material/warning:")
     if run.reused_from:
-        st.info(
-            escape(f"Reused the output of {run.reused_from}, which had the same inputs. Nothing was scored again."),
-            icon=":material/recycling:",
-        )
+        text = f"Reused the output of {run.reused_from}, which had the same inputs. Nothing was scored again."
+        st.info(escape(text), icon=":material/recycling:")
     elif run.reuse_note:
         st.caption(escape(truncate(run.reuse_note, 1_000)))
     if run.request.rerun_of:
@@ -243,15 +238,12 @@ def show_outcome(run: Run) -> None:
         st.error(escape(truncate(first, 1_000)), icon=":material/error:")
         traceback(rest, most=300)
         if "ModuleNotFoundError" in (run.error_code, *(failure.error_type for failure in failures_of(run))):
-            st.caption(
-                "Install it in the run's environment (see Settings), or choose another environment under More settings of a new run."
-            )
+            advice = "Install it in the run's environment (see Settings), or choose another environment under More settings of a new run."
+            st.caption(advice)
     elif run.items_failed and (failures := failures_of(run)):
         so_far = "" if run.status.ended else " so far"
-        count = f"{counted(run.items_failed, _workspace.item_of(run))} failed{so_far}"
-        st.warning(
-            escape(f"{count}, the latest in mini-batch {failures[0].mini_batch}: {first_line(failures[0])}"), icon=":material/error:"
-        )
+        count, latest = f"{counted(run.items_failed, _workspace.item_of(run))} failed{so_far}", failures[0]
+        st.warning(escape(f"{count}, the latest in mini-batch {latest.mini_batch}: {first_line(latest)}"), icon=":material/error:")
 
 
 def traceback(text: str, most: int) -> None:
@@ -331,14 +323,12 @@ def settings_table(run: Run) -> None:
     for name, row in TABLE.items():
         value, default = getattr(settings, name), ParallelRunSettings.default(name)
         rows.append((row.label, format_setting(value, row.unset), format_setting(default, row.unset) if value != default else ""))
-    table = _tables.arrow({"Setting": str, "Value": str, "Default, if different": str}, rows)
-    st.dataframe(table, hide_index=True, lazy=False, height=_tables.height(len(rows), 30), alt="The request of this run")
+    _tables.show({"Setting": str, "Value": str, "Default, if different": str}, rows, "The request of this run", most=30)
     with _errors.shown():
         environment = workspace.runs.environment(run.id)
         st.subheader("Environment")
         st.text(f"{environment}, Python {environment.python_version}, {environment.interpreter}")
-        packages = _tables.arrow({"Package": str, "Version": str}, sorted(environment.packages.items()))
-        st.dataframe(packages, hide_index=True, lazy=False, height=_tables.height(len(environment.packages), 10), alt="Installed packages")
+        _tables.show({"Package": str, "Version": str}, sorted(environment.packages.items()), "Installed packages", most=10)
 
 
 def format_setting(value: object, unset: str) -> str:
@@ -355,24 +345,14 @@ def output_table(run: Run) -> None:
     addresses = {
         name: f"downloads/output?{urlencode({'run': run.id, 'name': name}, errors='surrogateescape')}" for name in list(output)[:MOST_FILES]
     }
-    stem = Path(run.request.settings.append_row_file_name).stem
+    stem, help_text = Path(run.request.settings.append_row_file_name).stem, "The rows that run() returned, one a line."
     if rows_file := next((name for name in addresses if name.startswith(stem)), None):
-        st.link_button(
-            escape(rows_file), addresses[rows_file], icon=":material/download:", help="The rows that run() returned, one a line."
-        )
+        st.link_button(escape(rows_file), addresses[rows_file], icon=":material/download:", help=help_text)
     st.caption(f"{counted(len(output), 'file')} as the run wrote them" + f", the first {MOST_FILES:,} shown" * (len(output) > MOST_FILES))
     rows = [(name, output[name].stat().st_size if output[name].exists() else None, address) for name, address in addresses.items()]
-    st.dataframe(
-        _tables.arrow({"File": str, "Size": int, "Link": str}, rows),
-        hide_index=True,
-        lazy=False,
-        height=_tables.height(len(rows), 15),
-        alt="Output files",
-        column_config={
-            "Size": st.column_config.NumberColumn(format="bytes"),
-            "Link": st.column_config.LinkColumn("", display_text="Download"),
-        },
-    )
+    column = st.column_config
+    config = {"Size": column.NumberColumn(format="bytes"), "Link": column.LinkColumn("", display_text="Download")}
+    _tables.show({"File": str, "Size": int, "Link": str}, rows, "Output files", most=15, column_config=config)
 
 
 # ---- the page ----------------------------------------------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 KEYRING_SERVICE = "batch-scoring-studio"
 _REMEMBERED = "connection.json"
+_PLACE = {"subscription_id": "subscription", "resource_group": "resource group", "workspace_name": "workspace name"}
+"""The fields that say which workspace, as messages call them."""
 
 
 class SignIn(StrEnum):
@@ -87,16 +89,19 @@ class Connection:
 
     @classmethod
     def from_pipe(cls, line: str) -> Connection:
+        """What `to_pipe` or `remember` wrote. Raises ValueError, KeyError, TypeError or SettingsError for anything else."""
         values = json.loads(line)
         return cls(**values | {"sign_in": SignIn(values["sign_in"])})
 
     # ---- from one start of the dashboard to the next ----------------------------------------------------------------------------
 
+    def without_secrets(self) -> dict[str, str]:
+        return {name: value for name, value in asdict(self).items() if name not in ("secret", "tokens")}
+
     def remember(self, base: Path) -> None:
         """Keep the choice, without anything secret."""
-        kept = {name: value for name, value in asdict(self).items() if name not in ("secret", "tokens")}
         (base / "azure").mkdir(parents=True, exist_ok=True)
-        write_atomically(base / "azure" / _REMEMBERED, json.dumps(kept, indent=1))
+        write_atomically(base / "azure" / _REMEMBERED, json.dumps(self.without_secrets(), indent=1))
 
     def keep_secret(self) -> None:
         """Put the service principal's secret into the system's keyring. Raises SettingsError where there is none."""
@@ -191,7 +196,7 @@ def suggested(base: Path) -> dict[str, str]:
     named = {name: environment_variables.value(variable) for name, variable in _VARIABLE.items() if name != "secret"}
     named = {name: value for name, value in named.items() if value}
     if known := remembered(base):
-        return named | {name: value for name, value in asdict(known).items() if value and name not in ("secret", "tokens")}
+        return named | {name: value for name, value in known.without_secrets().items() if value}
     place: dict[str, str] = {}
     with suppress(SettingsError):
         place = read_config_json()
