@@ -13,39 +13,28 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 from services import formats, submission
 from services.azure.auth.session import Session
-from services.azure.catalog import environments, mini_batch_estimate
+from services.azure.catalog import environments
 from services.azure.catalog.datasets import Datasets
-from services.azure.catalog.models import Models, experiments
+from services.azure.catalog.models import Models
 from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.runs import failed_items
 from services.azure.runs.azure_pipelines import AzurePipelines
-from services.azure.runs.azure_runs import AzureRuns, check
+from services.azure.runs.azure_runs import AzureRuns
 from services.azure.runs.run_folder import RunPlan
-from services.azure.self_check import checks
 from services.connection import Connection
-from services.domain import (
-    ComputeTarget,
-    ConnectionState,
-    Dataset,
-    DatasetFile,
-    Datastore,
-    Environment,
-    FileDataset,
-    Model,
-    Run,
-    RunRequest,
-    TrainingRun,
-)
-from services.errors import SettingsError
+from services.domain import ComputeTarget, Dataset, DatasetFile, Datastore, Environment, FileDataset, Model, Run, RunRequest
+from services.errors import SettingsError, StudioError
 from services.file_names import check_name
+from services.formats import counted
 from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import staging_folder
 from services.predictions.annotations import AnnotationStore
@@ -80,8 +69,13 @@ class AzureWorkspace:
         self.scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
         self._models, self._datasets = Models(self._session), Datasets(self._session, self.home / "datasets")
         self._cache = WorkspaceCache(self._session, self.home / "lists", self._models, self._datasets, blocking=blocking)
-        self.runs = AzureRuns(self.home, self._store, self._session, self._cache, self._local_file)
+        self.runs = AzureRuns(
+            self.home, self._store, self._session, self._cache, lambda reference, path: self.local_file(self.dataset(reference), path)
+        )
         self.pipelines = AzurePipelines(self.home, self._session, self.runs)
+        self.state, self.refresh, self.default_environment = self._cache.state, self._cache.refresh, environments.default
+        self.experiments, self.training_runs = self._models.experiments, self._models.training_runs
+        self.training_run_files = self._models.training_run_files
 
     @property
     def location(self) -> str:
@@ -102,15 +96,9 @@ class AzureWorkspace:
 
     # ---- the connection -----------------------------------------------------------------------------------------------------------
 
-    def state(self) -> ConnectionState:
-        return self._cache.state()
-
     def open(self, after: float = 0) -> None:
         if not self._session.is_open:
             self._cache.refresh(after)
-
-    def refresh(self) -> None:
-        self._cache.refresh()
 
     def _show_message(self, sentence: str) -> None:
         """Show what a person has to do to sign in by a device code, or what is waited for; "" once that is over."""
@@ -146,11 +134,7 @@ class AzureWorkspace:
         check_name("name", name)
         source = Path(path).expanduser().absolute()
         about: dict[str, Any] = {"description": description, "tags": tags or {}, "progress": self._progress(f"Uploading {name}")}
-        return self._added_model(self._models.register(name, source, **about))
-
-    def _added_model(self, model: Model) -> Model:
-        self._cache.models.add(model)
-        return model
+        return self._cache.models.add(self._models.register(name, source, **about))
 
     def approve(self, sha256: str) -> None:
         """Nothing is executed on this machine, so there is nothing to approve."""
@@ -160,22 +144,14 @@ class AzureWorkspace:
         self._models.delete(model.reference)
         self._cache.models.remove(lambda other: other.reference == model.reference)
 
-    def experiments(self) -> list[str]:
-        return experiments(self._session)
-
-    def training_runs(self, experiment: str, limit: int = 50) -> list[TrainingRun]:
-        return self._models.training_runs(experiment, limit)
-
-    def training_run_files(self, experiment: str, run_id: str) -> list[str]:
-        return self._models.training_run_files(experiment, run_id)
-
     def register_model_from_run(
         self, name: str, experiment: str, run_id: str, path: str, *, description: str = "", tags: Mapping[str, str] | None = None
     ) -> Model:
         check_name("name", name)
         if not path.strip():
             raise SettingsError("path", "no file of the run is chosen", "Choose one of its outputs, such as outputs/model.pkl.")
-        return self._added_model(self._models.register_from_run(name, experiment, run_id, path, description=description, tags=tags or {}))
+        model = self._models.register_from_run(name, experiment, run_id, path, description=description, tags=tags or {})
+        return self._cache.models.add(model)
 
     # ---- datasets -----------------------------------------------------------------------------------------------------------------
 
@@ -200,8 +176,7 @@ class AzureWorkspace:
         with staging_folder(self.home) as staging:
             about = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
             registered = self._datasets.register(name, path, **about, staging=staging, progress=self._progress(f"Uploading {name}"))
-        self._cache.datasets.add(registered)
-        return registered
+        return self._cache.datasets.add(registered)
 
     def _counted(self, dataset: Dataset) -> Dataset:
         """With its files counted; of one registered elsewhere they are counted once."""
@@ -213,9 +188,6 @@ class AzureWorkspace:
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         self._counted(dataset)
         return list(read_manifest(self._datasets.file_list(dataset), first, count))
-
-    def _local_file(self, reference: str, path: str) -> Path:
-        return self.local_file(self.dataset(reference), path)
 
     def local_file(self, dataset: Dataset, path: str) -> Path:
         return self._datasets.fetch(dataset, path, self._progress("Fetching the file"))
@@ -235,21 +207,17 @@ class AzureWorkspace:
     def environments(self) -> list[Environment]:
         return self._cache.known(self._cache.environments)
 
-    def default_environment(self) -> Environment:
-        return environments.default()
-
     def register_environment(self, name: str, interpreter: str) -> Environment:
         check_name("name", name)
         environment = environments.register(self._session, name, Path(interpreter).expanduser().absolute())
         self._cache.environments.remove(lambda other: other.name == name)
-        self._cache.environments.add(environment)
-        return environment
+        return self._cache.environments.add(environment)
 
     # ---- runs -----------------------------------------------------------------------------------------------------------------------
 
     def mini_batches(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
         submission.check_mini_batches(datasets, settings)
-        return mini_batch_estimate.estimate([self._counted(dataset) for dataset in datasets], settings, self._datasets.file_list)
+        return self._datasets.mini_batches([self._counted(dataset) for dataset in datasets], settings)
 
     def check(self, request: RunRequest) -> list[str]:
         return self._plan(request)[2]
@@ -270,7 +238,7 @@ class AzureWorkspace:
         )
         resolved = submission.resolve(request, inputs, approval=False)
         chosen = {model.name for model in inputs.models}
-        warnings = check(resolved, self.compute_targets(), [model for model in self.models() if model.name in chosen])
+        warnings = _check(resolved, self.compute_targets(), [model for model in self.models() if model.name in chosen])
         mini_batches = self.mini_batches(inputs.datasets, resolved.settings)
         manifests = tuple(str(self._datasets.file_list(dataset)) for dataset in inputs.datasets if isinstance(dataset, FileDataset))
         files = [self._datasets.only_file(dataset) for dataset in inputs.datasets]
@@ -283,5 +251,67 @@ class AzureWorkspace:
 
     # ---- the rest -------------------------------------------------------------------------------------------------------------------
 
-    def self_check(self) -> Iterable[tuple[str, bool, str]]:
-        return checks(self.home, self._session, self._cache)
+    def self_check(self) -> Iterator[tuple[str, bool, str]]:
+        """It calls the service, which takes seconds."""
+        free = shutil.disk_usage(self.home).free
+        yield "Free disk space", free > 1 << 30, f"{formats.size(free)} for logs and outputs, in {self.home}"
+        try:
+            with self._session.sdk_calls("You are not signed in") as workspace:
+                place = workspace.location
+        except StudioError as error:
+            yield "Signed in", False, f"{error.message} {error.hint}"
+            return
+        yield "Signed in", True, f"by {self.connection.sign_in}; the workspace is in {place}"
+        named: tuple[tuple[str, Callable[[], Sized], str], ...] = (
+            ("Models", self._cache.models.fetch, "model version"),
+            ("Datasets", self._cache.datasets.fetch, "dataset version"),
+            ("Environments", self._cache.environments.fetch, "environment"),
+            ("Datastores", self._cache.datastores.fetch, "datastore"),
+        )
+        for what, fetch, noun in named:
+            try:
+                yield what, True, counted(len(fetch()), noun)
+            except StudioError as error:
+                yield what, False, f"{error.message} {error.hint}"
+        try:
+            usable = [target for target in self._cache.compute_targets.fetch() if target.usable]
+        except StudioError as error:
+            yield "Compute targets", False, f"{error.message} {error.hint}"
+            return
+        detail = "; ".join(f"{target.name} ({target.size}, up to {target.max_nodes} nodes)" for target in usable)
+        yield "Compute targets", bool(usable), detail or "no cluster: create one in Azure ML studio, under Compute"
+
+
+def _check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models: Sequence[Model]) -> list[str]:
+    """What Azure ML would refuse, before anything is uploaded: raises SettingsError naming the field. Returns warnings.
+
+    `models` are all there are of the chosen ones' names: `Model.get_model_path` gives a script the latest, if it names no version.
+    """
+    targets = {target.name: target for target in compute_targets}
+    usable = ", ".join(name for name, target in targets.items() if target.usable) or "none yet: make one in Azure ML studio"
+    if not request.compute_target:
+        raise SettingsError("compute_target", "no compute target is chosen", f"Choose the cluster that the run is sent to: {usable}.")
+    target = targets.get(request.compute_target)
+    if target is None or not target.usable:
+        why = "is not there" if target is None else f"can't be sent a run ({target.describe()})"
+        raise SettingsError("compute_target", f"compute target “{request.compute_target}” {why}", f"Those that can: {usable}.")
+    nodes = request.settings.node_count
+    if target.max_nodes is not None and nodes > target.max_nodes:
+        text = f"{nodes} nodes are more than the {target.max_nodes} that {target.name} may have"
+        raise SettingsError("node_count", text, f"Give {target.max_nodes} or fewer, or let the cluster have more.")
+    script = Path(request.entry_script)
+    if request.source_directory and not script.is_relative_to(Path(request.source_directory).absolute()):
+        text = f"the scoring script {script} is not in the source directory"
+        raise SettingsError("source_directory", text, "Azure ML gets this one folder: give one that holds the script.")
+    warnings = []
+    if not request.source_directory and "__file__" in script.read_text("utf-8", "replace"):
+        sentence = f"{script.name} opens files beside itself: Azure ML gets the Python files there, others only by a source directory."
+        warnings.append(sentence)
+    latest = {model.name: max(other.version for other in models if other.name == model.name) for model in models}
+    chosen = [model for model in models if model.reference in request.models]
+    return warnings + [
+        f"{model} is not the latest version, {model.name}:{latest[model.name]}, which Model.get_model_path gives a script that names no "
+        "version. The built-in script names it."
+        for model in chosen
+        if model.version != latest[model.name]
+    ]

@@ -23,7 +23,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from services.domain import Environment, RunRequest
-from services.errors import StudioError, WorkspaceUnavailable
+from services.errors import StudioError
 from services.intake import tabular
 from services.intake.partition_format import PartitionFormat
 from services.storage import file_tree
@@ -116,7 +116,7 @@ class RunPlan:
         return None
 
     @classmethod
-    def from_json(cls, text: str) -> RunPlan:
+    def from_json(cls, text: str | bytes) -> RunPlan:
         """Also of a run of version 0.1. Raises ValueError, TypeError or KeyError for anything but a plan."""
         values: dict[str, Any] = json.loads(text)
         for dataset in values["datasets"]:
@@ -134,11 +134,11 @@ def _sha256(path: Path) -> str | None:
         return None  # gone is changed, too
 
 
-class LocalRunFolder(RunFolder):
+class LocalRunFolder(RunFolder[RunPlan]):
     """The paths in one run's folder, its plan and its lock."""
 
     def __init__(self, home: Path, run_id: str) -> None:
-        super().__init__(home, run_id)
+        super().__init__(home, run_id, RunPlan.from_json)
         self.rows_file = self.path / "rows.partial"
         self.output_list = self.path / "output.jsonl"
         self.work = self.path / "work"
@@ -146,13 +146,6 @@ class LocalRunFolder(RunFolder):
     def of(self, run_id: str) -> LocalRunFolder:
         """Another run's, in the same home."""
         return LocalRunFolder(self.path.parents[1], run_id)
-
-    def plan(self) -> RunPlan:
-        """The run's plan. Raises WorkspaceUnavailable where it can't be read."""
-        try:
-            return RunPlan.from_json(self.plan_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise WorkspaceUnavailable(f"The run's plan, {self.plan_file}, can't be read: {error}.") from error
 
     @property
     def has_journal(self) -> bool:

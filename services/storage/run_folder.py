@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -12,24 +13,35 @@ from services.errors import WorkspaceUnavailable, os_errors_as
 from services.storage.atomic import write_atomically
 from services.storage.serialization import to_json
 
+P = TypeVar("P")
 
-class RunFolder:
-    """The paths in the folder of one run, its plan as text, and its lock."""
 
-    def __init__(self, home: Path, run_id: str) -> None:
+class RunFolder(Generic[P]):
+    """The paths in the folder of one run, its plan, and its lock."""
+
+    def __init__(self, home: Path, run_id: str, parse_plan: Callable[[bytes], P]) -> None:
+        """`parse_plan` makes a plan of its JSON. It may raise ValueError, TypeError or KeyError."""
+        self._parse_plan = parse_plan
         self.path = home / "runs" / run_id
         self.output = self.path / "output"
         self.logs = self.path / "logs"
         self.runner_log = self.logs / "sys" / "runner.log"
         self.plan_file = self.path / "plan.json"
 
-    def create(self, plan: object) -> None:
-        """Make the folder and write the plan, a dataclass. Raises WorkspaceUnavailable where that isn't possible."""
+    def create(self, plan: P) -> None:
+        """Make the folder, with the plan in it. Raises WorkspaceUnavailable where that isn't possible."""
         hint = "Free some disk space, or check who may write there."
         with os_errors_as(WorkspaceUnavailable, f"The run's folder, {self.path}, can't be written", hint):
             for folder in (self.path, self.output, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.plan_file, to_json(plan, indent=1))
+
+    def plan(self) -> P:
+        """The plan. Raises WorkspaceUnavailable where it can't be read."""
+        try:
+            return self._parse_plan(self.plan_file.read_bytes())
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise WorkspaceUnavailable(f"The run's plan, {self.plan_file}, can't be read: {error}.") from error
 
     def lock(self) -> FileLock:
         """The lock that the run's runner holds. Not inherited by workers; released by the system when its holder dies."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from filelock import Timeout
 
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
         return cls(RunStatus.FAILED, code, "\n".join(filter(None, (error.strip(), traceback))))
 
 
-def start(folder: RunFolder, module: str, home: Path, *, input_line: str = "", without: str = "") -> IO[bytes] | None:
+def start(folder: RunFolder[Any], module: str, home: Path, *, input_line: str = "", without: str = "") -> IO[bytes] | None:
     """Start `python -m module HOME RUN_ID` on the run, detached: it outlives this process.
 
     `input_line` is written to its standard input, which is then returned, to be closed or written more to. `without` names an environment
@@ -74,7 +74,7 @@ def start(folder: RunFolder, module: str, home: Path, *, input_line: str = "", w
     return runner.stdin
 
 
-def execute(folder: RunFolder, store: Store, execute: Callable[[], None]) -> int:
+def execute(folder: RunFolder[Any], store: Store, execute: Callable[[], None]) -> int:
     """Execute the run, holding its lock, unless it has ended. Returns the exit code of the runner.
 
     An error that could not be recorded is logged: the last one in the log explains a NotResponding run.
@@ -95,7 +95,7 @@ def execute(folder: RunFolder, store: Store, execute: Callable[[], None]) -> int
     return 0
 
 
-def with_liveness(run: Run, folder: RunFolder, store: Store) -> Run:
+def with_liveness(run: Run, folder: RunFolder[Any], store: Store) -> Run:
     """The run as the registry has it; one that hasn't ended and has no active runner reads NotResponding."""
     if run.status.ended:
         return run
@@ -116,7 +116,7 @@ def with_liveness(run: Run, folder: RunFolder, store: Store) -> Run:
     return replace(run, status=RunStatus.NOT_RESPONDING, error=error, workers=0, rate=None, doing=None)
 
 
-def _reason_for_no_runner(folder: RunFolder) -> str:
+def _reason_for_no_runner(folder: RunFolder[Any]) -> str:
     """A sentence: what is wrong with the folder, or the last error in the runner's log."""
     if reason := folder.unwritable_reason():
         return reason

@@ -17,7 +17,7 @@ from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.run_folder import RunFolder
 from services.storage.store import Store
 
-F = TypeVar("F", bound=RunFolder)
+F = TypeVar("F", bound=RunFolder[Any])
 
 LOCK_TIMEOUT_SECONDS = 0.3
 """Whoever only checks whether a run has a runner holds its lock for less."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.azure.catalog import block_upload, downloads
+from services.azure.catalog import downloads, uploads
 from services.azure.workspace import AzureWorkspace
 from services.errors import NotFound, StudioError
 
@@ -42,7 +42,7 @@ def test_models_are_registered_in_parallel_from_any_folder(cloud, tmp_path):
         place.write_bytes(b"%d" % number * 100)
     with ThreadPoolExecutor(4) as threads:
         names = (place.parent.name.replace(" ", "-") for place in places)
-        models = list(threads.map(lambda name, place: cloud._models.register(name, place, description="", tags={}), names, places))
+        models = list(threads.map(cloud.register_model, names, places))
     assert [model.size for model in models] == [100] * 4
     assert len({model.sha256 for model in models}) == 4
     assert os.getcwd() == before
@@ -61,7 +61,7 @@ def test_a_model_is_registered_by_the_sdk_s_own_two_calls(cloud):
 
 def test_a_model_s_upload_shows_progress_and_registers_all_or_nothing(cloud, tmp_path, azure, monkeypatch, capsys):
     monkeypatch.setattr(downloads, "CHUNK_BYTES", 40_000)
-    monkeypatch.setattr(block_upload, "CHUNK_BYTES", 40_000)
+    monkeypatch.setattr(uploads, "CHUNK_BYTES", 40_000)
     monkeypatch.setattr("services.azure.workspace._PROGRESS_SECONDS", 0)
     content = random.Random(1).randbytes(100_000)
     (tmp_path / "model.bin").write_bytes(content)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from services.azure.auth.sdk_errors import azure_errors
-from services.azure.catalog import block_upload, downloads
+from services.azure.catalog import downloads, uploads
 from services.errors import WorkspaceUnavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
@@ -144,13 +144,13 @@ def test_a_download_without_disk_space_is_not_started(put, container, tmp_path, 
 
 
 def test_a_large_file_s_upload_that_broke_off_is_continued(container, azure, tmp_path, monkeypatch):
-    monkeypatch.setattr(block_upload, "CHUNK_BYTES", SIZE // 3)
+    monkeypatch.setattr(uploads, "CHUNK_BYTES", SIZE // 3)
     content, arrived = random.Random(1).randbytes(SIZE), list[int]()
     (tmp_path / "big").write_bytes(content)
 
     def put() -> None:
         with open(tmp_path / "big", "rb") as file, azure_errors("It can't be sent"):
-            block_upload.put(container.get_blob_client("up/big"), file, SIZE, hear)
+            uploads.put_blob(container.get_blob_client("up/big"), file, SIZE, hear)
 
     def hear(count: int) -> None:
         arrived.append(count)

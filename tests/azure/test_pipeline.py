@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from services.azure.catalog import downloads
-from services.azure.runs import artifacts, failures, output_reader, pipeline
+from services.azure.runs import artifacts, output_reader, pipeline
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
 from services.domain import DatasetFile, Frequency, PipelineRun, Recurrence, RunRequest, RunStatus
 from services.errors import IntakeError, SettingsError
@@ -127,11 +127,11 @@ def test_rows_are_counted_without_a_header(folder, plan, text, arguments, count)
 
 def test_the_script_s_error_comes_before_the_service_s_message(folder):
     details = {"error": {"error": {"code": "UserError", "message": "SystemExit: 42"}}}
-    assert failures.reason(details, folder) == ("UserError", "SystemExit: 42")
+    assert artifacts.reason(details, folder) == ("UserError", "SystemExit: 42")
     (folder.logs / "user" / "error").mkdir(parents=True)
     (folder.logs / "user" / "error" / "process000.txt").write_text("ValueError: no good\n")
-    assert failures.reason(details, folder) == ("UserError", "ValueError: no good\nAzure ML says: SystemExit: 42")
-    assert failures.reason({}, AzureRunFolder(folder.path, "another"))[0] == "Failed"
+    assert artifacts.reason(details, folder) == ("UserError", "ValueError: no good\nAzure ML says: SystemExit: 42")
+    assert artifacts.reason({}, AzureRunFolder(folder.path, "another"))[0] == "Failed"
 
 
 # ---- recurrence --------------------------------------------------------------------------------------------------------------------------

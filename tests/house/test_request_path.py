@@ -51,4 +51,4 @@ def test_a_request_never_turns_back_up_on_its_way_to_the_runner(workspace, csv_f
     assert ("local.runs", "storage.run_process") in calls
     assert [call for call in calls if rank[call[0].split(".")[0]] > rank[call[1].split(".")[0]]] == []
     upper = {module for call in calls for module in call if module.split(".")[0] in ("local", "submission")}
-    assert upper == {"local.workspace", "submission", "local.runs", "local.run_folder", "local.reuse"}
+    assert upper == {"local.workspace", "submission", "local.runs", "local.reuse"}

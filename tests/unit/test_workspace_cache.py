@@ -10,10 +10,9 @@ import pytest
 
 from services.azure.auth.session import Session
 from services.azure.catalog import workspace_cache
-from services.azure.catalog.cached_list import CachedList
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
-from services.azure.catalog.workspace_cache import WorkspaceCache
+from services.azure.catalog.workspace_cache import CachedList, WorkspaceCache
 from services.connection import Connection
 from services.domain import Environment, utc_now
 from services.errors import NotFound

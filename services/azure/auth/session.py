@@ -107,12 +107,12 @@ class Session:
                         self._workspace = None
                 raise
 
-    def with_retries(self, what: str, function: Callable[[SdkWorkspace], T], field: str = "") -> T:
+    def with_retries(self, what: str, function: Callable[[SdkWorkspace], T]) -> T:
         """What `function` returns of the open workspace, retried where Azure is busy or out of reach. For those clients of the SDK that
         don't retry by themselves, as most do. Raises as `sdk_calls`."""
 
         def attempt() -> T:
-            with self.sdk_calls(what, field) as workspace:
+            with self.sdk_calls(what) as workspace:
                 return function(workspace)
 
         return retry.call(self._policy, attempt)
@@ -157,7 +157,7 @@ def prepare_environment() -> None:
                 os.environ[missing] = environment_variables.value(given)
 
 
-def authentication(connection: Connection, notify: Callable[[str], None] = print) -> AbstractAuthentication:
+def authentication(connection: Connection, notify: Callable[[str], None]) -> AbstractAuthentication:
     """The SDK's authentication for this way of signing in. `notify` gets what the person has to do. Raises WorkspaceUnavailable.
 
     A person's sign-in is azure-identity's, whose tokens stay in memory: the SDK's own InteractiveLoginAuthentication writes them to

@@ -9,7 +9,7 @@ import re
 import shutil
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,18 +18,22 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from services.azure.auth.session import Session
-from services.azure.catalog import downloads, tabular_datasets
-from services.azure.catalog.dataset_files import list_files, list_files_if_any
-from services.azure.catalog.dataset_upload import content_of, upload
+from services.azure.catalog import downloads, sdk_datasets
 from services.azure.catalog.downloads import Progress
+from services.azure.catalog.sdk_datasets import list_files, list_files_if_any
+from services.azure.catalog.uploads import content_of, upload_files
 from services.domain import Dataset, FileDataset, TabularDataset, utc_now
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.file_names import short
+from services.formats import counted
 from services.intake import datasets
 from services.intake.datasets import DatasetInspection
+from services.intake.partition_format import PartitionFormat
 from services.intake.tabular import CSV, FILES, MANIFEST, PARQUET, Table
+from services.settings import ParallelRunSettings
 from services.storage.atomic import write_atomically
 from services.storage.manifest import manifest_line, read_manifest
+from services.storage.mini_batch_plan import MiniBatchPlan
 
 if TYPE_CHECKING:
     from azureml.core import Workspace
@@ -106,7 +110,7 @@ class Datasets:
         kind: Any = FileDataset
         if tabular:
             columns = tuple((str(name), str(dtype)) for name, dtype in tag.get("columns", ()))
-            table_format = tag.get("format") or tabular_datasets.format_of(definition.dataflow or "")
+            table_format = tag.get("format") or sdk_datasets.format_of(definition.dataflow or "")
             kind = partial(TabularDataset, format=table_format, columns=columns, row_count=tag.get("rows"))
         dataset: Dataset = kind(
             name=registered.name,
@@ -158,10 +162,10 @@ class Datasets:
         target = f"batch-scoring-studio/{name}/{content_of(base, files)[:16]}"
         with self._session.sdk_calls(f"Dataset {name} was not registered", "name") as workspace:
             if inspection.table:
-                table, multi_line = tabular_datasets.as_azure_reads([base / file.path for file in files], inspection.table)
+                table, multi_line = sdk_datasets.as_azure_reads([base / file.path for file in files], inspection.table)
                 inspection = replace(inspection, table=table)
             store = workspace.get_default_datastore()
-            upload(base, files, store, target, staging, progress)
+            upload_files(base, files, store, target, staging, progress)
         uri = f"azureml://datastores/{store.name}/paths/{target}"
         return self._register(name, (store, f"{target}/**"), inspection, uri, description, multi_line=multi_line, uploaded=True)
 
@@ -198,7 +202,7 @@ class Datasets:
 
             partition_format = azure_partition_format(inspection.partition_format)
             if inspection.table:
-                dataset = tabular_datasets.definition(source, inspection.table, multi_line=multi_line, partition_format=partition_format)
+                dataset = sdk_datasets.definition(source, inspection.table, multi_line=multi_line, partition_format=partition_format)
             else:
                 dataset = SdkDataset.File.from_files(source, validate=False, partition_format=partition_format)
             tags = {TAG: json.dumps(_tag(inspection, uri, uploaded=uploaded))}
@@ -307,6 +311,39 @@ class Datasets:
     def _list_file(self, name: str, version: int, *, tabular: bool = False) -> Path:
         return self._folder / name / str(version) / (FILES if tabular else MANIFEST)
 
+    # ---- their mini-batches -----------------------------------------------------------------------------------------------------------
+
+    def mini_batches(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
+        """How a run cuts them, as far as that is known before Azure ML does it. They fit the settings and have their files counted."""
+        processes = settings.process_count_per_node
+        on = counted(settings.node_count, "node") + (f" of {counted(processes, 'worker')}" if processes else "")
+        return replace(self._mini_batches(datasets, settings), on=on)
+
+    def _mini_batches(self, datasets: Sequence[Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
+        first, counts = datasets[0], [dataset.item_count for dataset in datasets]
+        items = None if None in counts else sum(count or 0 for count in counts)
+        if settings.partition_keys:
+            batches = sum(self._count_of_keys(dataset, settings.partition_keys) for dataset in datasets)
+            each = f", one for each {' and '.join(settings.partition_keys)}"
+            return MiniBatchPlan(first.item, items, batches, each, estimated=not items)
+        if not isinstance(first, TabularDataset):
+            return MiniBatchPlan.of_files((dataset.file_count or 0 for dataset in datasets), settings.units_in_a_mini_batch(tabular=False))
+        try:
+            sizes = [file.size for dataset in datasets for file in read_manifest(self.file_list(dataset))]
+        except NotFound:
+            sizes = []
+        if not sizes or not all(dataset.item_count for dataset in datasets):
+            note = "How many rows and mini-batches there are is not known here: Azure ML cuts tabular datasets by bytes when it runs."
+            return MiniBatchPlan(first.item, None, None, "", (note,), estimated=True)
+        units = settings.units_in_a_mini_batch(tabular=True)
+        size = settings.resolved(tabular=True).mini_batch_size or ""
+        each = f" of {counted(units, 'byte') if size.isdecimal() else size}"
+        return MiniBatchPlan(first.item, items, sum(max(1, -(-size // units)) for size in sizes), each, estimated=True)
+
+    def _count_of_keys(self, dataset: Dataset, keys: tuple[str, ...]) -> int:
+        value_of = PartitionFormat.parse(dataset.partition_format).values_of(keys)
+        return len({str(value_of(file.path)) for file in read_manifest(self.file_list(dataset))})
+
 
 def _tag(inspection: DatasetInspection, uri: str, *, uploaded: bool) -> dict[str, Any]:
     """What Azure ML doesn't store, and another machine would have to count."""
@@ -315,7 +352,7 @@ def _tag(inspection: DatasetInspection, uri: str, *, uploaded: bool) -> dict[str
     tag |= {"partition_format": inspection.partition_format} if inspection.partition_format else {}
     if inspection.table:
         tag |= {"format": inspection.table.format, "rows": inspection.table.row_count}
-        tag |= {"columns": inspection.table.columns} if len(json.dumps(inspection.table.columns)) <= tabular_datasets.MAX_TAG else {}
+        tag |= {"columns": inspection.table.columns} if len(json.dumps(inspection.table.columns)) <= sdk_datasets.MAX_TAG else {}
     return tag
 
 

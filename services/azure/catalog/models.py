@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from services import log
 from services.azure.auth.sdk_errors import azure_errors
 from services.azure.auth.session import Session
-from services.azure.catalog import model_upload
 from services.azure.catalog.downloads import Progress
+from services.azure.catalog.uploads import upload_model
 from services.domain import Model, TrainingRun, parse_reference, utc_now
 from services.errors import StudioError
 from services.intake import model_files
@@ -47,7 +47,7 @@ class Models:
             models = [noun(model) for model in _without_duplicates(SdkModel.list(workspace, expand=False))]
         return sorted(models, key=lambda model: (model.created_at, model.version), reverse=True)
 
-    def register(self, name: str, path: Path, *, description: str, tags: Mapping[str, str], progress: Progress = lambda *_: None) -> Model:
+    def register(self, name: str, path: Path, *, description: str, tags: Mapping[str, str], progress: Progress) -> Model:
         """Upload the file or folder and register it as the next version, by the calls that `Model.register` consists of.
 
         `Model.register` itself refuses what isn't below the working folder of the process, which a dashboard of many threads can't change,
@@ -61,7 +61,7 @@ class Models:
             from azureml._restclient.assets_client import AssetsClient
             from azureml.core import Model as SdkModel
 
-            artifacts = model_upload.upload(workspace, path, progress)
+            artifacts = upload_model(workspace, path, progress)
             properties[REGISTRATION] = artifacts  # a new path each time
             asset = AssetsClient(workspace.service_context).create_asset(name, [{"prefix": artifacts}], None)
             registered = SdkModel._register_with_asset(workspace, name, asset.id, dict(tags), properties, description or None, unpack=False)
@@ -82,7 +82,14 @@ class Models:
 
     # ---- from a training run -----------------------------------------------------------------------------------------------------
 
-    def training_runs(self, experiment: str, limit: int) -> list[TrainingRun]:
+    def experiments(self) -> list[str]:
+        """The names of all experiments, by `azureml.core.Experiment.list`."""
+        with self._session.sdk_calls("The experiments can't be listed") as workspace:
+            from azureml.core import Experiment
+
+            return [str(experiment.name) for experiment in Experiment.list(workspace)]
+
+    def training_runs(self, experiment: str, limit: int = 50) -> list[TrainingRun]:
         """The latest runs of an experiment that aren't pipeline runs, up to `limit`."""
         runs: list[TrainingRun] = []
         with self._session.sdk_calls(f"The runs of experiment {experiment} can't be listed", "experiment") as workspace:
@@ -111,14 +118,6 @@ class Models:
         from azureml.core import Experiment, Run
 
         return Run(Experiment(self._session.workspace, experiment, _create_in_cloud=False), run_id)
-
-
-def experiments(session: Session) -> list[str]:
-    """The names of all experiments, by `azureml.core.Experiment.list`. Raises as `Session.sdk_calls`."""
-    with session.sdk_calls("The experiments can't be listed") as workspace:
-        from azureml.core import Experiment
-
-        return [str(experiment.name) for experiment in Experiment.list(workspace)]
 
 
 def _without_duplicates(models: Iterable[SdkModel]) -> list[SdkModel]:

@@ -1,47 +1,116 @@
-"""The cached lists of one workspace, and the one thread that signs in and fetches them for a dashboard."""
+"""The cached lists of one workspace, and the one thread that signs in and fetches them for a dashboard. Compute targets and datastores,
+which are only listed, are read here."""
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
+from services import log
 from services.azure.auth.session import Session
-from services.azure.catalog import computes, environments
-from services.azure.catalog.cached_list import NEVER, CachedList
+from services.azure.catalog import environments
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
-from services.domain import (
-    ComputeTarget,
-    ConnectionState,
-    Dataset,
-    Datastore,
-    Environment,
-    Model,
-    parse_reference,
-    utc_now,
-)
+from services.domain import ComputeTarget, ConnectionState, Dataset, Datastore, Environment, Model, parse_reference, utc_now
 from services.errors import NotFound, StudioError
+from services.storage.atomic import write_atomically
+from services.storage.serialization import from_builtins, to_builtins
 
 FRESH = timedelta(seconds=60)
 """How old a list may be before it is fetched again."""
 
+NEVER = timedelta(days=36_500)
+
 T = TypeVar("T")
+V = TypeVar("V", Model, Dataset, Environment)
 
 logger = logging.getLogger(__name__)
 
 
-class _Versioned(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def version(self) -> int: ...
+class CachedList(Generic[T]):
+    """One list of the workspace's contents (models, say): fetched, kept in memory and in a file, with its age.
 
+    The file is for the first page after a start, which never waits for the network. Safe to use from several threads: one lock guards
+    the items and when they were fetched, another one is held by the thread that fetches, so that reading never waits for the service."""
 
-V = TypeVar("V", bound=_Versioned)
+    def __init__(self, path: Path, fetch: Callable[[], list[T]], item_type: type[T]) -> None:
+        """`fetch` asks the service; the items are dataclasses."""
+        self._path, self._fetch, self._item_type = path, fetch, item_type
+        self._fetching = threading.Lock()
+        self._lock = threading.Lock()
+        self._items: list[T] | None = None
+        self._fetched_at = utc_now() - NEVER
+        self._fetched_here = False  # whether this process asked the service itself
+        self._edits = 0
+
+    @property
+    def age(self) -> timedelta:
+        """Since the service was asked, by this process or an earlier one; more than `NEVER` where none did."""
+        with self._lock:
+            self._read()
+            return utc_now() - self._fetched_at
+
+    def known(self) -> list[T]:
+        """The items as far as they are known here, without asking the service; empty where nothing is known."""
+        with self._lock:
+            return list(self._read())
+
+    def fetch(self) -> list[T]:
+        """Ask the service now. Raises what `fetch` raises; what was known stays."""
+        with self._fetching:
+            while True:
+                with self._lock:
+                    edits = self._edits
+                items = self._fetch()
+                with self._lock:
+                    if edits == self._edits:  # else something was registered or deleted meanwhile, which this answer may not have
+                        self._fetched_here = True
+                        self._keep(items, utc_now())
+                        return list(items)
+
+    def current(self, max_age: timedelta) -> list[T]:
+        """The items as this process fetched them, no longer ago than `max_age`. Raises as `fetch`."""
+        return self.known() if self._fetched_here and self.age < max_age else self.fetch()
+
+    def add(self, item: T) -> T:
+        """Something just registered, which it returns; the newest comes first."""
+        self._edit(lambda items: [item, *items])
+        return item
+
+    def replace(self, changed: Callable[[T], T]) -> None:
+        self._edit(lambda items: [changed(item) for item in items])
+
+    def remove(self, deleted: Callable[[T], bool]) -> None:
+        self._edit(lambda items: [item for item in items if not deleted(item)])
+
+    def _edit(self, edit: Callable[[list[T]], list[T]]) -> None:
+        with self._lock:
+            self._edits += 1
+            self._keep(edit(self._read()), self._fetched_at)
+
+    def _read(self) -> list[T]:
+        """The items, from the file where none are in memory. To be called with the lock held."""
+        if self._items is None:
+            try:
+                stored = json.loads(self._path.read_text(encoding="utf-8"))
+                items = [from_builtins(values, self._item_type) for values in stored["things"]]
+                self._items, self._fetched_at = items, datetime.fromisoformat(stored["at"])
+            except (OSError, ValueError, KeyError, TypeError):  # none, or of another version of this program
+                return []
+        return self._items
+
+    def _keep(self, items: list[T], fetched_at: datetime) -> None:
+        """To be called with the lock held."""
+        self._items, self._fetched_at = items, fetched_at
+        content = {"at": fetched_at.isoformat(), "things": [to_builtins(item) for item in items]}
+        with log.suppress(logger, "The list can't be kept", OSError):  # a full disk: it is known all the same, until the next start
+            write_atomically(self._path, json.dumps(content))
 
 
 class WorkspaceCache:
@@ -71,8 +140,8 @@ class WorkspaceCache:
             ]
 
         self.environments = CachedList(folder / "environments.json", known_environments, Environment)
-        self.compute_targets = CachedList(folder / "computes.json", lambda: computes.compute_targets(session), ComputeTarget)
-        self.datastores = CachedList(folder / "datastores.json", lambda: computes.datastores(session), Datastore)
+        self.compute_targets = CachedList(folder / "computes.json", lambda: compute_targets(session), ComputeTarget)
+        self.datastores = CachedList(folder / "datastores.json", lambda: datastores(session), Datastore)
 
     def _all(self) -> tuple[CachedList[Any], ...]:
         return self.models, self.datasets, self.compute_targets, self.environments, self.datastores
@@ -157,3 +226,36 @@ class WorkspaceCache:
             if matches := [item for item in items if item.name == name and version in (None, item.version)]:
                 return max(matches, key=lambda item: item.version)
         raise NotFound(f"There is no {noun} called “{reference}”.", f"The {noun} list shows what is registered.")
+
+
+def compute_targets(session: Session) -> list[ComputeTarget]:
+    """Those that can run a ParallelRunStep first, then by name; by `Workspace.compute_targets`. Raises as `Session.sdk_calls`."""
+    with session.sdk_calls("The compute targets can't be listed", "compute_target") as workspace:
+        targets = []
+        for target in workspace.compute_targets.values():
+            scale, status = getattr(target, "scale_settings", None), getattr(target, "status", None)
+            allocation = getattr(status, "allocation_state", "") or ""
+            state = target.provisioning_state or "Unknown"
+            targets.append(
+                ComputeTarget(
+                    name=target.name,
+                    type=target.type or type(target).__name__,
+                    state=f"{state}, {allocation.lower()}" if allocation and state == "Succeeded" else state,
+                    size=(getattr(target, "vm_size", None) or "").upper(),
+                    nodes=getattr(status, "current_node_count", None),
+                    min_nodes=getattr(scale, "minimum_node_count", None),
+                    max_nodes=getattr(scale, "maximum_node_count", None),
+                )
+            )
+    return sorted(targets, key=lambda target: (not target.usable, target.name))
+
+
+def datastores(session: Session) -> list[Datastore]:
+    """The default one first, then by name; by `Workspace.datastores`. Raises as `Session.sdk_calls`."""
+    with session.sdk_calls("The datastores can't be listed") as workspace:
+        default, stores = workspace.get_default_datastore().name, []
+        for store in workspace.datastores.values():
+            account, lake, container = (getattr(store, name, None) for name in ("account_name", "store_name", "container_name"))
+            location = " / ".join(filter(None, (account or lake, container)))
+            stores.append(Datastore(store.name, store.datastore_type, location, store.name == default))
+    return sorted(stores, key=lambda store: (not store.is_default, store.name))

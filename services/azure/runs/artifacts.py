@@ -1,10 +1,12 @@
-"""The artifacts of a step run, downloaded into the run's folder: its logs and its output.
+"""The artifacts of a step run: its logs and its output, downloaded into the run's folder; and why it failed, by its logs.
 
-Each is written under another name first, so half of a file is never taken for the whole.
+Each is written under another name first, so half of a file is never taken for the whole. The logs are those of ParallelRunStep, named as on
+Microsoft's page *how-to-debug-parallel-run-step*.
 """
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -15,11 +17,15 @@ from typing import Any
 from services.azure.catalog import downloads
 from services.azure.runs.pipeline import OUTPUT
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
+from services.domain import Failure
 from services.storage.atomic import atomic_write
+from services.storage.journal import AttemptStatus
 
 _MAX_LOGS = 2_000
 _MAX_LOG_BYTES = 50_000_000
 _CHUNK_BYTES = 1 << 20
+_ERROR_LOGS = ("job_error.txt", "user/error.txt", "user/error/*", "user/error/*/*", "job_result.txt")
+_MAX_CHARACTERS = 20_000  # of a log
 _PROGRESS = re.compile(rb"Processed (\d{1,12}) of (\d{1,12}) mini batches")
 
 
@@ -96,3 +102,55 @@ def _write(chunks: Iterator[bytes], target: Path, max_bytes: int) -> None:
             file.write(chunk)
             if file.tell() > max_bytes:
                 break
+
+
+# ---- failures --------------------------------------------------------------------------------------------------------
+
+
+def reason(details: Mapping[str, Any], folder: AzureRunFolder) -> tuple[str, str]:
+    """An error code, and a text whose first line a person should see: the script's own log comes before the service's message, which is
+    often no more than “SystemExit: 42”. `details` are the SDK's `Run.get_details`."""
+    error: Any = (details.get("error") or {}).get("error") or {}
+    code, message = str(error.get("code") or "Failed"), str(error.get("message") or "")
+    logged = next((text for pattern in _ERROR_LOGS for path in sorted(folder.logs.glob(pattern)) if (text := _log_text(path))), "")
+    if not logged:
+        return code, message or "Azure ML reports that the run failed, without a reason. Its page in Azure ML studio may show one."
+    return code, "\n".join(filter(None, (logged, f"Azure ML says: {message}" if message else "")))
+
+
+def _log_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")[:_MAX_CHARACTERS].strip() if path.is_file() else ""
+    except OSError:
+        return ""
+
+
+def failed_attempts(folder: AzureRunFolder, limit: int) -> list[Failure]:
+    """The failed or incomplete attempts, the latest first, by the log's table of them; empty without one. It names no files."""
+    table = folder.logs / "sys" / "job_report" / "processed_mini-batches.csv"
+    try:
+        with open(table, encoding="utf-8", errors="replace", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+    except OSError:
+        return []
+    failed = [row for row in rows if row.get("status", AttemptStatus.RUN_DONE) != AttemptStatus.RUN_DONE or _number(row, "failed")]
+    last = {row.get("mini_batch_id"): row for row in rows}
+    failures = [
+        Failure(
+            mini_batch=_number(row, "mini_batch_id"),
+            attempt=_number(row, "picked_count"),
+            status=row.get("status") or "",
+            items=(),
+            items_failed=_number(row, "failed"),
+            final=row is last[row.get("mini_batch_id")],
+            worker=row.get("process") or "",
+            error=row.get("error_message") or "",
+        )
+        for row in failed[-limit:]
+    ]
+    return failures[::-1]
+
+
+def _number(row: Mapping[str, str], name: str) -> int:
+    text = row.get(name) or ""
+    return int(text) if text.isdecimal() else 0

@@ -11,11 +11,11 @@ from typing import Any
 
 from services.azure.auth.sdk_errors import parse_time, run_status
 from services.azure.auth.session import Session
-from services.azure.catalog.models import experiments
+from services.azure.catalog.models import Models
 from services.azure.runs import pipeline
-from services.azure.runs.azure_runs import AzureRuns, with_pipeline_parameters
+from services.azure.runs.azure_runs import AzureRuns
 from services.azure.runs.run_folder import EXPERIMENT, RunPlan
-from services.domain import PipelineRun, PublishedPipeline, Recurrence, Run, RunStatus, Schedule
+from services.domain import PipelineRun, PublishedPipeline, Recurrence, Run, RunRequest, RunStatus, Schedule
 from services.errors import NotFound, SettingsError, StudioError
 from services.formats import counted
 from services.settings import PIPELINE_PARAMETERS
@@ -44,7 +44,7 @@ class AzurePipelines:
         return self._runs.pipeline_run(run_id)
 
     def experiments(self) -> list[str]:
-        return sorted(experiments(self._session), key=lambda name: (name != EXPERIMENT, name.lower()))
+        return sorted(Models(self._session).experiments(), key=lambda name: (name != EXPERIMENT, name.lower()))
 
     def history(self, experiment: str, limit: int = 100) -> list[PipelineRun]:
         with self._session.sdk_calls(f"The runs of experiment {experiment} can't be listed") as workspace:
@@ -80,12 +80,10 @@ class AzurePipelines:
         if known is None:
             raise StudioError(f"Run {run_id} is not in Azure ML yet: there is nothing to publish.", "Wait until it is queued.")
         with self._session.sdk_calls(f"The pipeline of run {run_id} can't be published", "name") as workspace:
-            from azureml.core import Experiment
-            from azureml.pipeline.core import PipelineRun as SdkPipelineRun
-
-            sdk_run = SdkPipelineRun(Experiment(workspace, known.experiment), known.id)
+            sdk_run = pipeline.sdk_run(workspace, known.experiment, known.id)
             sdk_pipeline = sdk_run.publish_pipeline(name=name.strip(), description=description, version="1.0")
-        self._save_plan(sdk_pipeline.id, plan)
+        self._folder.mkdir(exist_ok=True)
+        write_atomically(self._path(sdk_pipeline.id), to_json(plan, indent=1))
         return self._published(sdk_pipeline)
 
     def published(self) -> list[PublishedPipeline]:
@@ -105,7 +103,7 @@ class AzurePipelines:
     def submit(self, pipeline_id: str, parameters: Mapping[str, str], *, name: str = "", submission_id: str = "") -> Run:
         plan = self._plan(pipeline_id)
         given = _without_blank(parameters)
-        request = replace(with_pipeline_parameters(plan.request, given), name=name or plan.request.name, submission_id=submission_id)
+        request = replace(_with_parameters(plan.request, given), name=name or plan.request.name, submission_id=submission_id)
         plan = replace(plan, request=request, published_id=pipeline_id, parameters=_for_azure(given))
         return self._runs.submit(plan, _cut(plan))
 
@@ -122,7 +120,7 @@ class AzurePipelines:
         given = _without_blank(parameters)
         plan = self._plan(pipeline_id) if given or self._path(pipeline_id).exists() else None
         if plan:
-            with_pipeline_parameters(plan.request, given)
+            _with_parameters(plan.request, given)
         with self._session.sdk_calls(f"The schedule {name} can't be made", "name") as workspace:
             from azureml.pipeline.core import Schedule as SdkSchedule
             from azureml.pipeline.core import ScheduleRecurrence
@@ -153,10 +151,6 @@ class AzurePipelines:
             raise NotFound(f"There is no published pipeline “{pipeline_id}”.", "The list shows what there is.")
         return self._folder / f"{pipeline_id}.json"
 
-    def _save_plan(self, pipeline_id: str, plan: RunPlan) -> None:
-        self._folder.mkdir(exist_ok=True)
-        write_atomically(self._path(pipeline_id), to_json(plan, indent=1))
-
     def _plan(self, pipeline_id: str) -> RunPlan:
         try:
             return from_json(self._path(pipeline_id).read_bytes(), RunPlan)
@@ -186,6 +180,15 @@ def _cut(plan: RunPlan) -> MiniBatchPlan:
     if plan.tabular or plan.request.settings.partition_keys:
         return MiniBatchPlan("row" if plan.tabular else "file", plan.item_count, None, estimated=True)
     return MiniBatchPlan.of_files([plan.item_count or 0], plan.request.settings.units_in_a_mini_batch(tabular=False))
+
+
+def _with_parameters(request: RunRequest, parameters: dict[str, str]) -> RunRequest:
+    """A published pipeline's request with other values of its parameters. Raises SettingsError."""
+    if unknown := sorted(set(parameters) - set(PIPELINE_PARAMETERS)):
+        text = f"“{unknown[0]}” is not a parameter of the pipeline"
+        raise SettingsError(unknown[0], text, f"Its parameters are {', '.join(PIPELINE_PARAMETERS)}.")
+    given = request.settings.as_dict() | parameters
+    return replace(request, settings=type(request.settings).from_dict(given), submission_id="", rerun_of=None, failed_only=False)
 
 
 def _without_blank(parameters: Mapping[str, str]) -> dict[str, str]:

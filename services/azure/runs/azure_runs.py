@@ -4,8 +4,8 @@ uses the network but the sign-in, whose token a runner gets."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from filelock import Timeout
@@ -14,67 +14,20 @@ from services.azure.auth.session import Session
 from services.azure.auth.token_relay import TokenSender
 from services.azure.catalog import environments
 from services.azure.catalog.workspace_cache import WorkspaceCache
-from services.azure.runs import failures, output_reader, provenance
+from services.azure.runs import artifacts, output_reader
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
-from services.domain import (
-    ComputeTarget,
-    Environment,
-    Failure,
-    Model,
-    PipelineRun,
-    Provenance,
-    RowKey,
-    RowTrace,
-    Run,
-    RunRequest,
-    RunStatus,
-    utc_now,
-)
-from services.errors import NotFound, SettingsError, StudioError
-from services.predictions.provenance import provenance_of
-from services.settings import PIPELINE_PARAMETERS
+from services.domain import Environment, Failure, PipelineRun, Provenance, RowKey, RowTrace, Run, RunStatus, utc_now
+from services.errors import NotFound, StudioError
+from services.predictions.columns import path_of
+from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of, provenance_of
 from services.storage import run_process
+from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.runs import LOCK_TIMEOUT_SECONDS, StoredRuns
 from services.storage.store import Store
 
 if TYPE_CHECKING:
     from services.predictions.reader import Predictions
-
-
-def check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models: Sequence[Model]) -> list[str]:
-    """What Azure ML would refuse, before anything is uploaded: raises SettingsError naming the field. Returns warnings.
-
-    `models` are all there are of the chosen ones' names: `Model.get_model_path` gives a script the latest, if it names no version.
-    """
-    targets = {target.name: target for target in compute_targets}
-    usable = ", ".join(name for name, target in targets.items() if target.usable) or "none yet: make one in Azure ML studio"
-    if not request.compute_target:
-        raise SettingsError("compute_target", "no compute target is chosen", f"Choose the cluster that the run is sent to: {usable}.")
-    target = targets.get(request.compute_target)
-    if target is None or not target.usable:
-        why = "is not there" if target is None else f"can't be sent a run ({target.describe()})"
-        raise SettingsError("compute_target", f"compute target “{request.compute_target}” {why}", f"Those that can: {usable}.")
-    nodes = request.settings.node_count
-    if target.max_nodes is not None and nodes > target.max_nodes:
-        text = f"{nodes} nodes are more than the {target.max_nodes} that {target.name} may have"
-        raise SettingsError("node_count", text, f"Give {target.max_nodes} or fewer, or let the cluster have more.")
-    script = Path(request.entry_script)
-    if request.source_directory and not script.is_relative_to(Path(request.source_directory).absolute()):
-        text = f"the scoring script {script} is not in the source directory"
-        raise SettingsError("source_directory", text, "Azure ML gets this one folder: give one that holds the script.")
-    warnings = []
-    if not request.source_directory and "__file__" in script.read_text("utf-8", "replace"):
-        sentence = f"{script.name} opens files beside itself: Azure ML gets the Python files there, others only by a source directory."
-        warnings.append(sentence)
-    latest = {model.name: max(other.version for other in models if other.name == model.name) for model in models}
-    chosen = [model for model in models if model.reference in request.models]
-    return warnings + [
-        f"{model} is not the latest version, {model.name}:{latest[model.name]}, which Model.get_model_path gives a script that names no "
-        "version. The built-in script names it."
-        for model in chosen
-        if model.version != latest[model.name]
-    ]
 
 
 class AzureRuns(StoredRuns[AzureRunFolder]):
@@ -163,11 +116,25 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         return self._cache.find(self._cache.environments, "environment", name, known=True)  # a page asks at each look at the run
 
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
-        return failures.attempts(self.folder(run_id), limit)
+        return artifacts.failed_attempts(self.folder(run_id), limit)
 
     def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
-        datasets = self.get(run_id).request.datasets
-        return provenance.trace(self.folder(run_id), key, lambda number, path: self._fetch(datasets[number], path))
+        """The attempts at a row are not known, only the log lines that name its file."""
+        if not key.file:
+            return RowTrace(None, "", (), ())
+        folder, path = self.folder(run_id), path_of(key.file)
+        mention = mention_of(PurePosixPath(path).name)
+        mentions = (line for log in folder.log_files().values() for line in log_lines(log) if mention.search(line))
+        lines = tuple(islice(mentions, MAX_LOG_LINES))
+        for dataset, manifest in zip(self.get(run_id).request.datasets, folder.plan().manifests, strict=False):
+            try:
+                if any(file.path == path for file in read_manifest(Path(manifest))):
+                    return RowTrace(self._fetch(dataset, path), "", (), lines)
+            except StudioError as error:
+                return RowTrace(None, f"The file can't be fetched. {error.message} {error.hint}".rstrip(), (), lines)
+            except OSError as error:
+                return RowTrace(None, f"The list of the dataset's files can't be read: {error.strerror or error}.", (), lines)
+        return RowTrace(None, "The file is in none of the run's datasets.", (), lines)
 
     def provenance(self, run_id: str) -> Provenance:
         """As far as it is known here: Azure is not asked for it, and what was deleted since is still named."""
@@ -188,12 +155,3 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
             raise NotFound(f"Run {run_id} has no rows: its script writes its own output.", "Download the output files instead.")
         folder = self.folder(run_id)
         return open_predictions(output_reader.make_table(folder, folder.plan()))
-
-
-def with_pipeline_parameters(request: RunRequest, parameters: dict[str, str]) -> RunRequest:
-    """A published pipeline's request with other values of its parameters. Raises SettingsError."""
-    if unknown := sorted(set(parameters) - set(PIPELINE_PARAMETERS)):
-        text = f"“{unknown[0]}” is not a parameter of the pipeline"
-        raise SettingsError(unknown[0], text, f"Its parameters are {', '.join(PIPELINE_PARAMETERS)}.")
-    given = request.settings.as_dict() | parameters
-    return replace(request, settings=type(request.settings).from_dict(given), submission_id="", rerun_of=None, failed_only=False)

@@ -151,6 +151,13 @@ def start_run(workspace: Workspace, pipeline_run_id: str) -> None:
         calls.submit_saved_pipeline_run_async(pipeline_run_id=pipeline_run_id)
 
 
+def sdk_run(workspace: Any, experiment: str, pipeline_run_id: str) -> Any:
+    from azureml.core import Experiment
+    from azureml.pipeline.core import PipelineRun as SdkPipelineRun
+
+    return SdkPipelineRun(Experiment(workspace, experiment), pipeline_run_id)
+
+
 def published_run(workspace: Workspace, plan: RunPlan, run_id: str) -> str | None:
     """The id of the pipeline run that this run of a published pipeline has already; None where it has none."""
     runs = _calls_of(workspace).get_pipeline_runs_by_pipeline_id_async(plan.published_id)

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from services.domain import PipelineRun, RunRequest
-from services.errors import WorkspaceUnavailable
 from services.storage.atomic import write_atomically
 from services.storage.manifest import read_manifest
 from services.storage.run_folder import RunFolder
@@ -69,21 +69,14 @@ class RunPlan:
         return [path for paths in self.paths() for path in paths]
 
 
-class AzureRunFolder(RunFolder):
+class AzureRunFolder(RunFolder[RunPlan]):
     """The files in one run's folder."""
 
     def __init__(self, home: Path, run_id: str) -> None:
-        super().__init__(home, run_id)
+        super().__init__(home, run_id, partial(from_json, cls=RunPlan))
         self.source = self.path / "source"
         self.output_incoming = self.path / "output.coming"
         self._pipeline_run_file = self.path / "pipeline_run.json"
-
-    def plan(self) -> RunPlan:
-        """The plan. Raises WorkspaceUnavailable where it can't be read."""
-        try:
-            return from_json(self.plan_file.read_bytes(), RunPlan)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise WorkspaceUnavailable(f"The run's plan, {self.plan_file}, can't be read: {error}.") from error
 
     def pipeline_run(self) -> PipelineRun | None:
         """The pipeline run as the runner saw it last; None before there is one."""

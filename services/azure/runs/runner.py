@@ -25,7 +25,7 @@ from services.azure.auth.sdk_errors import FailureKind, azure_errors, failure_ki
 from services.azure.auth.session import Session
 from services.azure.auth.throttling import notify_when_throttled
 from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
-from services.azure.runs import artifacts, failures, output_reader, pipeline
+from services.azure.runs import artifacts, output_reader, pipeline
 from services.azure.runs.run_folder import AzureRunFolder
 from services.domain import PipelineRun, RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
@@ -149,7 +149,7 @@ class Runner:
         pipeline_run_id = self._known.id
         workspace = self._with_retries("The workspace can't be opened", lambda: self._session.workspace)
         self._with_retries("The run can't be started", lambda: pipeline.start_run(workspace, pipeline_run_id))
-        self._run = self._with_retries("The run can't be read", lambda: _pipeline_run(workspace, self._plan.experiment, pipeline_run_id))
+        self._run = self._with_retries("The run can't be read", lambda: pipeline.sdk_run(workspace, self._plan.experiment, pipeline_run_id))
         self._save(replace(self._known, studio_url=self._run.get_portal_url()))
 
     # ---- follow ---------------------------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ class Runner:
         if started_at := parse_time(details.get("startTimeUtc")):
             self._store.update_run(self._run_id, started_at=started_at)
         if status is RunStatus.FAILED:
-            return Outcome(status, *failures.reason(details, self._folder))
+            return Outcome(status, *artifacts.reason(details, self._folder))
         if step:
             what = "The run's output can't be fetched"
             self._report_progress(0, 0)
@@ -296,7 +296,10 @@ class Runner:
         except StudioError as error:
             if failure_kind(error) is FailureKind.FINAL:
                 raise
-            raise ConnectionLost(f"{_describe(error)} {self._what_now()}") from error
+            advice = "The run goes on in Azure ML. Resume it to follow it again."
+            if self._known is None:
+                advice = "Nothing was submitted. Resume the run to submit it once this is fixed."
+            raise ConnectionLost(f"{_describe(error)} {advice}") from error
         if self._in_trouble:
             self._store.update_run(self._run_id, error_code=None, error=None)
             self._in_trouble = False
@@ -308,11 +311,6 @@ class Runner:
         if not (is_sign_in_expired(error) and self._token_receiver.wait(NEW_TOKEN_SECONDS)):
             self._sleep(seconds)
         self._end_if_canceled()
-
-    def _what_now(self) -> str:
-        if self._known is None:
-            return "Nothing was submitted. Resume the run to submit it once this is fixed."
-        return "The run goes on in Azure ML. Resume it to follow it again."
 
     def _set_doing(self, doing: str) -> None:
         """What this process is doing, for who looks at the run; "" once that is over."""
@@ -333,13 +331,6 @@ class Runner:
 
 def _describe(error: StudioError) -> str:
     return " ".join(filter(None, (error.message, error.hint)))
-
-
-def _pipeline_run(workspace: Any, experiment: str, pipeline_run_id: str) -> Any:
-    from azureml.core import Experiment
-    from azureml.pipeline.core import PipelineRun as SdkPipelineRun
-
-    return SdkPipelineRun(Experiment(workspace, experiment), pipeline_run_id)
 
 
 def main() -> int:
