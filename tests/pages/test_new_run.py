@@ -6,6 +6,7 @@ import pytest
 
 from pages._forms import Submission
 from pages._workspace import script_label
+from services.connection import Connection, SignIn
 from services.domain import RunRequest
 
 NEW_RUN = "new_run.py"
@@ -211,3 +212,11 @@ def test_a_request_repeated_within_seconds_is_one_run(workspace, csv_folder, ent
     assert len(runs) == 4
     for run in runs:
         finish(workspace, run.id)
+
+
+def test_a_new_run_asks_a_remote_workspace_for_its_compute_target(open_page, home):
+    Connection("s", "g", "w", SignIn.DEVICE_CODE).remember(home)
+    app = open_page("new_run.py")
+    assert not app.exception
+    assert app.selectbox(key="compute_target").options == []
+    assert app.selectbox(key="environment").options == ["made for the run"]

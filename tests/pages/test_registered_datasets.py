@@ -10,6 +10,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from services.connection import Connection, SignIn
+
 DATASETS = "registered_datasets.py"
 PNG = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 
@@ -350,3 +352,12 @@ def test_a_link_opens_the_version_it_names(open_page, workspace, csv_folder):
     app = open_page(DATASETS, dataset="gone:7")
     assert "no longer exists" in app.warning[0].value
     assert app.selectbox(key="dataset").value == "orders:2"
+
+
+def test_a_path_in_a_datastore_proposes_the_name(open_page, home):
+    Connection("s", "g", "w", SignIn.DEVICE_CODE).remember(home)  # sends no request before a person signs in
+    app = open_page(DATASETS, tab="Register a dataset")
+    app.segmented_control(key="dataset-source-0").set_value("In a datastore").run()
+    app.text_input(key="dataset-place-0").set_value("azureml://datastores/store/paths/orders").run()
+    assert not app.exception
+    assert app.text_input(key="dataset-name-0").placeholder == "orders"

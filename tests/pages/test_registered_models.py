@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from pages._forms import Form
+from services.azure.catalog.models import Models
+from services.connection import Connection, SignIn
+from services.domain import Model, TrainingRun, utc_now
 from services.local.workspace import LocalWorkspace
 
 MODELS = "registered_models.py"
@@ -245,3 +248,18 @@ def test_tables_are_drawn_without_importing_pandas(home, tree):
         check=True,
     )
     assert done.stdout.split() == ["False"]
+
+
+def test_a_model_is_registered_from_the_outputs_of_a_training_run(open_page, home, monkeypatch):
+    Connection("s", "g", "w", SignIn.DEVICE_CODE).remember(home)  # sends no request before a person signs in
+    monkeypatch.setattr(Models, "experiments", lambda _: ["e"])
+    monkeypatch.setattr(Models, "training_runs", lambda _, experiment, limit=50: [TrainingRun("r", experiment, "first", "Completed", None)])
+    monkeypatch.setattr(Models, "training_run_files", lambda *_: ["outputs/model.pkl", "logs/a.txt"])
+    made = Model("model", 1, "azureml://r", None, "", "registered from a run", utc_now(), "", {}, needs_approval=False)
+    monkeypatch.setattr(Models, "register_from_run", lambda *_, **__: made)
+    app = open_page(MODELS, tab="From a training run")
+    assert app.selectbox(key="from-path").options == ["outputs/model.pkl"]
+    assert app.text_input(key="from-run-name-0").placeholder == "model"
+    app.button(key="from-run-submit-0").click().run()
+    assert not app.exception
+    assert app.selectbox(key="model").value == "model:1"
