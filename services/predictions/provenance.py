@@ -71,13 +71,7 @@ def provenance_file(
     provenance: Provenance, table: Predictions, filter_: Filter, order: Order, columns: tuple[str, ...], file: str, sha256: str = ""
 ) -> bytes:
     """A small JSON file that goes with an export: what it is of, how it was filtered, how many rows it has. `sha256` is the export's."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    def version_of(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return ""
+    from importlib.metadata import version
 
     content = {
         "file": {"name": file, "sha256": sha256, "columns": columns, "rows": table.count(filter_), "made_at": utc_now()},
@@ -91,7 +85,7 @@ def provenance_file(
         "models": [{"name": name, "sha256": digest} for name, digest in provenance.models],
         "datasets": [{"name": name, "manifest_sha256": digest} for name, digest in provenance.datasets],
         "script": {"name": provenance.script[0], "sha256": provenance.script[1]},
-        "written_with": {package: version_of(package) for package in ("duckdb", "pyarrow", "xlsxwriter")},
+        "written_with": {package: version(package) for package in ("duckdb", "pyarrow", "xlsxwriter")},
     }
     return json.dumps(content, indent=1, default=str, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 

@@ -17,13 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from services.domain import RowKey
 from services.errors import NotFound, SettingsError
 from services.predictions import filters, query_process
 from services.predictions.columns import COLUMNS, NUMERIC, Kind, Status, glob_escaped, number_column, quoted, readable
 from services.predictions.database import SECONDS_FOR_A_QUERY, connect, translated_errors
 from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order, TableStatistics
-from services.predictions.table_cache import RowSelection, TableCache, ascending_numbers, count_rows, first_empty, write_sorted
+from services.predictions.table_cache import TableCache, ascending_numbers, count_rows, first_empty, numbers_at, write_sorted
 from services.predictions.table_file import TableLink, table_identity
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ class Predictions:
         """How many rows the filter selects."""
         if _by_status_only(filter_):
             return sum(self.row_counts.get(Status(status), 0) for status in filter_.statuses)
-        return self._selection(filter_, TABLE_ORDER).count
+        return count_rows(self._selection(filter_, TABLE_ORDER))
 
     def page(self, filter_: Filter = EVERY_PREDICTION, first: int = 0, count: int = 100, order: Order = TABLE_ORDER) -> pyarrow.Table:
         """Up to `count` rows from place `first` (from 0), with all of `columns`. An order by a column is prepared where it wasn't (see
@@ -135,7 +134,8 @@ class Predictions:
         if not order.column and _by_status_only(filter_) and self.count(filter_) == self._total:
             numbers: Sequence[int] = range(first, min(first + count, self.count(filter_)))
         else:
-            numbers = self._selection(filter_, order).numbers(first, count)
+            selection = self._selection(filter_, order)
+            numbers = numbers_at(selection, first, count, self._valued(order))
         low, high = min(numbers, default=0), max(numbers, default=-1)
         where = f"file_row_number BETWEEN {low} AND {high}"
         if high - low >= len(numbers):
@@ -154,13 +154,6 @@ class Predictions:
         if not rows:
             raise NotFound("The filter selects no row at this place.", "Go back to the table.")
         return rows[0]
-
-    def place(self, key: RowKey, filter_: Filter = EVERY_PREDICTION, order: Order = TABLE_ORDER) -> int | None:
-        """Where this row is in what is filtered, from 0; None where it isn't."""
-        query = 'SELECT file_row_number FROM numbered WHERE File = $file AND "Mini-batch" = $mini_batch AND Place = $place'
-        with translated_errors(self.path):
-            numbers = self._database(order).cursor().sql(query, params=vars(key)).fetchall()
-        return self._selection(filter_, order).place(numbers[0][0]) if numbers else None
 
     # ---- orders --------------------------------------------------------------------------------------------------------------
 
@@ -286,7 +279,7 @@ class Predictions:
 
     def _in_parts(self, database: duckdb.DuckDBPyConnection, columns: str, filter_: Filter, order: Order) -> Iterator[pyarrow.RecordBatch]:
         """Ranges of row numbers, each put in order by itself: backwards as far as there are values, then forwards."""
-        valued, size = first_empty(self._sorted_copy(order)) if order.descending else 0, self._rows_in_a_part()
+        valued, size = self._valued(order), self._rows_in_a_part()
         backwards = [(max(0, high - size), high, "DESC") for high in range(valued, 0, -size)]
         forwards = [(low, min(self._total, low + size), "") for low in range(valued, self._total, size)]
         for low, high, direction in backwards + forwards:
@@ -330,7 +323,7 @@ class Predictions:
         as_text = f" A date is compared with '2026-01-31'; as a text it is {dates[0]}::VARCHAR." if dates else ""
         return "Write SQL over " + ", ".join(map(quoted, self.columns)) + f"; for example: Prediction = 'cat'.{as_text}"
 
-    def _selection(self, filter_: Filter, order: Order) -> RowSelection:
+    def _selection(self, filter_: Filter, order: Order) -> Path:
         database = self._database(order)
         key = f"{order.column}\0{filter_.to_text()}"
         path = self._cache.path(key, ".rows")
@@ -338,8 +331,11 @@ class Predictions:
             with self._translated_errors(filter_):
                 reader = self._query("file_row_number::UINTEGER", filter_, database=database.cursor()).to_arrow_reader(1 << 16)
                 path = self._cache.write_selection(key, ascending_numbers(reader))
-        valued = first_empty(self._sorted_copy(order)) if order.descending else self._total
-        return RowSelection(path, count_rows(path), valued, order.descending)
+        return path
+
+    def _valued(self, order: Order) -> int:
+        """How many rows come backwards."""
+        return first_empty(self._sorted_copy(order)) if order.descending else 0
 
 
 def _by_status_only(filter_: Filter) -> bool:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,52 +83,23 @@ class TableCache:
 # ---- selections --------------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class RowSelection:
-    """The `count` row numbers in the file at `path`. `first_empty` is the number of the first row that has no value in the column it is
-    ordered by."""
-
-    path: Path
-    count: int
-    first_empty: int
-    descending: bool
-
-    def numbers(self, first: int, count: int) -> Sequence[int]:
-        """The row numbers at these places of the order: descending, what has a value comes backwards, then what has none."""
-        last = min(first + count, self.count)
-        if not self.descending:
-            return self._read(first, last)
-        valued = self._bisect(self.first_empty)
-        head = self._read(max(0, valued - min(last, valued)), max(0, valued - first))
-        head.reverse()
-        return head + self._read(max(first, valued), last) if last > valued else head
-
-    def place(self, number: int) -> int | None:
-        """The place of this row, from 0; None where the filter leaves it out."""
-        place = self._bisect(number)
-        if self._read(place, place + 1) != [number]:
-            return None
-        valued = self._bisect(self.first_empty) if self.descending else 0
-        return valued - 1 - place if place < valued else place
-
-    def _bisect(self, number: int) -> int:
-        import numpy as np
-
-        if not self.count:
-            return 0
-        numbers = np.memmap(self.path, _ROW_NUMBER, "r")
-        return int(np.searchsorted(numbers, numbers.dtype.type(number)))  # of another type all of them would be converted
-
-    def _read(self, first: int, last: int) -> list[int]:
-        import numpy as np
-
-        numbers: list[int] = np.fromfile(self.path, _ROW_NUMBER, max(0, last - first), offset=4 * first).tolist()
-        return numbers
-
-
 def count_rows(path: Path) -> int:
     """How many row numbers are in the file. Raises OSError."""
     return os.stat(path).st_size // 4
+
+
+def numbers_at(path: Path, first: int, count: int, valued: int) -> list[int]:
+    """The row numbers at these places of the selection at `path`. Those below `valued` are first, and backwards: so an order descends in
+    which rows without a value are last, as they stand."""
+    import numpy as np
+
+    if not count_rows(path):
+        return []  # an empty file can't be mapped
+    numbers = np.memmap(path, _ROW_NUMBER, "r")
+    split = int(np.searchsorted(numbers, numbers.dtype.type(valued)))  # of another type all of them would be converted
+    last = first + count
+    rest = numbers[split:][max(0, first - split) : max(0, last - split)]
+    return [*numbers[:split][::-1][first:last].tolist(), *rest.tolist()]
 
 
 def ascending_numbers(batches: Iterable[pyarrow.RecordBatch]) -> Iterator[memoryview]:
