@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from services.errors import WorkspaceUnavailable
-from services.storage.sqlite import connect
+from services.storage.sqlite import connect, connect_readable
 
 
 class AttemptStatus(StrEnum):
@@ -104,7 +104,7 @@ class Journal:
     def __init__(self, run_folder: Path, *, writable: bool = False) -> None:
         self.path = run_folder / "journal.db"
         try:
-            self._connection = connect(self.path, read_only=not writable)
+            self._connection = connect(self.path) if writable else connect_readable(self.path)
             if writable:
                 self._connection.executescript(_SCHEMA + "PRAGMA synchronous=NORMAL;")
         except sqlite3.Error as error:

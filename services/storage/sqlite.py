@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,19 @@ def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> 
         return sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
     uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
     return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def connect_readable(path: Path, *, read_only: bool = True) -> sqlite3.Connection:
+    """`connect`, and on a disk that turned read-only, where there is no room for SQLite's own files, to what stands in the file."""
+    connection = connect(path, read_only=read_only)
+    try:
+        connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if error.sqlite_errorname != "SQLITE_CANTOPEN" or not os.access(path, os.R_OK):
+            raise
+        return connect(path, immutable=True)
+    return connection
 
 
 @contextmanager

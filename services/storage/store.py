@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -20,7 +19,7 @@ from typing import Any, TypeVar
 from services.domain import Dataset, Environment, Model, Run, RunRequest, RunStatus, readable, reference, utc_now
 from services.errors import NotFound, SettingsError
 from services.storage.serialization import from_builtins, to_json
-from services.storage.sqlite import connect, translated_errors
+from services.storage.sqlite import connect_readable, translated_errors
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ class Store:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         """A connection in autocommit; what is one step is wrapped in BEGIN IMMEDIATE by its caller."""
-        with translated_errors(self.path, "The workspace's registry"), closing(self._open()) as connection:
+        with translated_errors(self.path, "The workspace's registry"), closing(connect_readable(self.path, read_only=False)) as connection:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA synchronous=NORMAL")
             yield connection
@@ -98,18 +97,6 @@ class Store:
         """All rows of the answer to one statement."""
         with self._connected() as connection:
             return connection.execute(query, tuple(map(_text, values))).fetchall()
-
-    def _open(self) -> sqlite3.Connection:
-        connection = connect(self.path)
-        try:
-            _schema_version(connection)
-        except sqlite3.OperationalError as error:
-            connection.close()
-            if error.sqlite_errorname != "SQLITE_CANTOPEN" or not os.access(self.path, os.R_OK):
-                raise
-            # A disk that turned read-only has no room for SQLite's own files: what stands there can be shown still.
-            return connect(self.path, immutable=True)
-        return connection
 
     # ---- models, datasets and environments -----------------------------------------------------------------------------------
 

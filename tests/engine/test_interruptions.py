@@ -108,6 +108,19 @@ def test_a_run_whose_end_can_not_be_recorded_reads_not_responding(workspace, req
     assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
 
 
+def test_predictions_can_be_read_on_a_disk_that_turned_read_only(workspace, request_for, finish, home, gate):
+    gate.touch()
+    run = finish(workspace, workspace.submit(request_for()).id)
+    assert workspace.runs.predictions(run.id).count() == 60
+    journal = home / "runs" / run.id / "journal.db"
+    for extension in ("-shm", "-wal"):
+        own = journal.with_name(f"{journal.name}{extension}")
+        own.unlink(missing_ok=True)
+        own.mkdir()  # as on such a disk, SQLite finds no place for it
+    assert workspace.runs.predictions(run.id).count() == 60
+    assert workspace.runs.failures(run.id) == []
+
+
 def test_a_run_whose_folder_is_gone_says_so(workspace, request_for, finish, kill_runner, home):
     run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
