@@ -26,10 +26,7 @@ def is_junk(name: str) -> bool:
 
 def check_name(field: str, name: str) -> str:
     """`name` as it may be given to a model, dataset or environment; Azure ML's rule (azureml-core,
-    `_model_management._util.model_name_validation`).
-
-    Raises SettingsError on `field`.
-    """
+    `_model_management._util.model_name_validation`). Raises SettingsError on `field`."""
     if not re.fullmatch(r"[a-zA-Z0-9]([a-zA-Z0-9._-]{0,253}[a-zA-Z0-9_-])?", name) or _RESERVED_BY_WINDOWS.fullmatch(name):
         reason = f"“{short(name)}” is not a name that Azure ML takes" if name else "a name is needed"
         hint = "Use letters, digits, - _ and . only, begin with a letter or digit, don't end with a dot, 255 characters at most."
@@ -45,10 +42,8 @@ def proposed_name(file_name: str) -> str:
 
 
 def check_file_name(field: str, name: str) -> str:
-    """`name` as it may be given to an output file: `append_row_file_name`'s rule (azureml-pipeline-steps).
-
-    Raises SettingsError on `field`.
-    """
+    """`name` as it may be given to an output file: `append_row_file_name`'s rule (azureml-pipeline-steps). Raises SettingsError on
+    `field`."""
     refused = sorted(set(name) & set(_REFUSED_BY_AZURE.split()) | {character for character in name if ord(character) < 32})
     if not name.strip() or name in (".", "..") or refused or len(name.encode("utf-8", "replace")) > 200:
         reason = f"“{name}” holds {' '.join(map(repr, refused))}" if refused else f"“{name}” is not a file name"

@@ -28,10 +28,8 @@ class Inputs:
 
 
 def resolve(request: RunRequest, inputs: Inputs, *, approval: bool) -> RunRequest:
-    """The request as it is executed. `approval`: whether the workspace executes models on this machine, so that they need it.
-
-    Raises SettingsError naming the field, NotFound for a script that is not there, EntryScriptError for one that can't be run.
-    """
+    """The request as it is executed. `approval`: whether the workspace executes models on this machine, so that they need it. Raises
+    SettingsError naming the field, NotFound for a script that is not there, EntryScriptError for one that can't be run."""
     check_mini_batches(inputs.datasets, request.settings)
     source = Path(request.source_directory).absolute() if request.source_directory else None
     if source and not source.is_dir():

@@ -31,10 +31,8 @@ def default_home() -> Path:
 
 def open_workspace(name: str = "local", home: str | Path | None = None) -> Workspace:
     """The workspace called `name`. `home` is where everything on this machine is kept; default: `default_home()`. Which `azure` one, and
-    how to sign in, comes from the environment: see `services.connection.from_environment`.
-
-    Raises SettingsError for an unknown name, WorkspaceUnavailable where it can't be reached or written.
-    """
+    how to sign in, comes from the environment: see `services.connection.from_environment`. Raises SettingsError for an unknown name,
+    WorkspaceUnavailable where it can't be reached or written."""
     base = Path(home) if home else default_home()
     if name == "local":
         from services.local.workspace import LocalWorkspace

@@ -40,7 +40,7 @@ class Answer:
 
     def print(self, *, as_json: bool) -> None:
         if as_json:
-            print(json.dumps(self.value, default=_json_value))
+            print(json.dumps(self.value, default=formats.iso))
             return
         for line in self.lines:
             print(safe(line))
@@ -70,11 +70,6 @@ def safe(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
-
-
-def _json_value(value: Any) -> str:
-    assert isinstance(value, datetime), value
-    return formats.iso(value)
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------------------

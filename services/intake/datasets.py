@@ -58,10 +58,8 @@ def check_type(type_: str) -> None:
 
 
 def inspect_dataset(root: Path, glob: str, type_: str, partition_format: str, staging: Path) -> DatasetInspection:
-    """The files below `root` that match `glob`, as a dataset of that type; its lists are written into `staging`.
-
-    Raises SettingsError on `type` or `partition_format`, and whatever collect_files and tabular.describe raise.
-    """
+    """The files below `root` that match `glob`, as a dataset of that type; its lists are written into `staging`. Raises SettingsError on
+    `type` or `partition_format`, and whatever collect_files and tabular.describe raise."""
     check_type(type_)
     keys = PartitionFormat.parse(partition_format) if partition_format else None
     lists = [staging / tabular.MANIFEST] if type_ == FileDataset.type else [staging / tabular.MANIFEST, staging / tabular.FILES]

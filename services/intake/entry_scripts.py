@@ -58,10 +58,8 @@ class EntryScripts:
 
 
 def check_entry_script(source: bytes, name: str) -> str:
-    """The docstring of a scoring script that parses and has a `run` which can be called with a mini-batch. It is not executed.
-
-    Raises EntryScriptError with the line and what to do.
-    """
+    """The docstring of a scoring script that parses and has a `run` which can be called with a mini-batch. It is not executed. Raises
+    EntryScriptError with the line and what to do."""
     tree = _parsed(source, name)
     bindings = list(_bindings_of_run(tree))
     hint = "Define run(mini_batch) at the top level: it gets a list of file paths and returns one element for each."

@@ -45,10 +45,8 @@ class ModelContent:
 
 
 def inspect_model(path: Path) -> ModelContent:
-    """What the file or folder at `path` is. Reads it, never loads it; bounded in memory and time whatever it holds.
-
-    Raises NotFound where there is nothing, IntakeError where it is empty, can't be read, or is no file or folder.
-    """
+    """What the file or folder at `path` is. Reads it, never loads it; bounded in memory and time whatever it holds. Raises NotFound where
+    there is nothing, IntakeError where it is empty, can't be read, or is no file or folder."""
     files = files_of(path)
     if not any(size for _, _, size in files):
         what = "is empty" if path.is_file() else "holds only empty files"

@@ -51,10 +51,8 @@ class Table:
 
 
 def describe(root: Path, folder: Path) -> Table:
-    """Look at the files below `root` that `folder`/files.jsonl lists, and write the manifest beside it. Takes seconds and more.
-
-    Raises IntakeError naming the file and the record that keeps them from being one table.
-    """
+    """Look at the files below `root` that `folder`/files.jsonl lists, and write the manifest beside it. Takes seconds and more. Raises
+    IntakeError naming the file and the record that keeps them from being one table."""
     command = [sys.executable, "-m", "services.intake.tabular", str(root.absolute()), str(folder.absolute())]
     child = subprocess.run(command, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if child.returncode not in (0, 2):

@@ -62,10 +62,8 @@ def _all_or_nothing(into: Path) -> Iterator[Callable[[str, PurePosixPath], Binar
 
 
 def store_uploads(files: Iterable[tuple[str, BinaryIO]], into: Path) -> int:
-    """Write uploads, each a name as the browser gave it and an open file, below `into`; how many. All of them, or none.
-
-    Raises IntakeError for a name that leads elsewhere, for two files of one name, and where writing fails.
-    """
+    """Write uploads, each a name as the browser gave it and an open file, below `into`; how many. All of them, or none. Raises IntakeError
+    for a name that leads elsewhere, for two files of one name, and where writing fails."""
     count = 0
     with _all_or_nothing(into) as create:
         for name, source in files:

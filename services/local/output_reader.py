@@ -126,9 +126,7 @@ def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool) 
 
 def restrict_to_failed(plan: RunPlan, earlier: LocalRunFolder, folder: LocalRunFolder) -> RunPlan:
     """The plan of a failed-only run: its manifests, written into `folder`, hold the items of the earlier run that are to be scored again.
-
-    Raises StudioError where there are none, WorkspaceUnavailable where they can't be written.
-    """
+    Raises StudioError where there are none, WorkspaceUnavailable where they can't be written."""
     before = earlier.plan()
     manifests = [folder.path / f"manifest-{number}.jsonl" for number in range(len(before.datasets))]
     counts = [0] * len(manifests)

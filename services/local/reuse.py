@@ -182,10 +182,8 @@ def _what_differs(before: LocalRunFolder, plan: RunPlan) -> str | None:
 
 
 def note_output(folder: LocalRunFolder) -> None:
-    """List the output files of a run that completes, so that it can be told later whether they are still what they were.
-
-    Raises OSError. What is not a regular file can't be copied: then there is no list, and the run is not reused.
-    """
+    """List the output files of a run that completes, so that it can be told later whether they are still what they were. Raises OSError.
+    What is not a regular file can't be copied: then there is no list, and the run is not reused."""
     try:
         with open(folder.output_list, "wb") as lines:
             for relative, entry in file_tree.walk(folder.output, junk=True):

@@ -21,10 +21,6 @@ except ImportError:  # Windows, where no lock can be waited for without asking a
     fcntl = None  # type: ignore[assignment]
 
 
-def limit() -> int:
-    return environment_variables.number("BATCH_SCORING_RUNS_AT_ONCE") or max(1, (os.cpu_count() or 1) // 2)
-
-
 class RunSlots:
     """The slots of a home, for a runner that needs one."""
 
@@ -53,7 +49,8 @@ class RunSlots:
             self._released.clear()
 
     def _paths(self) -> list[Path]:
-        return [self._folder / f"{number}.lock" for number in range(limit())]
+        limit = environment_variables.number("BATCH_SCORING_RUNS_AT_ONCE") or max(1, (os.cpu_count() or 1) // 2)
+        return [self._folder / f"{number}.lock" for number in range(limit)]
 
     def _watch(self, path: Path) -> None:
         with suppress(OSError), open(path, "ab") as file:

@@ -72,10 +72,8 @@ class Runner:
     # ---- from start to end ----------------------------------------------------------------------------------------------------
 
     def execute(self) -> None:
-        """Do what is left of the run, and write down how it ended. A full disk or a lost folder is an outcome like others.
-
-        Raises WorkspaceUnavailable where not even that can be written: the run then reads NotResponding.
-        """
+        """Do what is left of the run, and write down how it ended. A full disk or a lost folder is an outcome like others. Raises
+        WorkspaceUnavailable where not even that can be written: the run then reads NotResponding."""
         slot = None
         try:
             slot = self._wait_for_slot()
