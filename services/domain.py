@@ -224,9 +224,8 @@ class RunRequest:
         if self.failed_only and not self.rerun_of:
             raise SettingsError("failed_only", "no run is named whose failed items to score again", "Name the run.")
         if self.arguments and not self.arguments[0].startswith("-"):
-            raise SettingsError(
-                "arguments", f"the first argument, “{self.arguments[0]}”, does not start with -", "Write --name value, as for argparse."
-            )
+            text = f"the first argument, “{self.arguments[0]}”, does not start with -"
+            raise SettingsError("arguments", text, "Write --name value, as for argparse.")
         for argument in self.arguments:
             if argument.startswith("--") and argument[2:].split("=")[0] in RESERVED_ARGUMENTS:
                 raise SettingsError("arguments", f"{argument} is reserved by ParallelRunStep", "Choose another argument name.")

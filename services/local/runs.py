@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from filelock import Timeout
@@ -127,14 +128,10 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
             failed = journal.failures(limit)
         wanted = {attempt.mini_batch for attempt in failed}
         plan = folder.plan()
-        items = {}
-        for batch in cut(plan.datasets, plan.request.settings):
-            if batch.index in wanted:
-                items[batch.index] = tuple(file.path for file in files_of(Path(plan.datasets[batch.dataset].manifest), batch))
-                if len(items) == len(wanted):
-                    break
+        batches = islice((batch for batch in cut(plan.datasets, plan.request.settings) if batch.index in wanted), len(wanted))
+        paths = {b.index: tuple(file.path for file in files_of(Path(plan.datasets[b.dataset].manifest), b)) for b in batches}
         return [
-            Failure(a.mini_batch, a.attempt, a.status, items.get(a.mini_batch, ()), a.failed, bool(a.final), worker_name(a), a.error)
+            Failure(a.mini_batch, a.attempt, a.status, paths.get(a.mini_batch, ()), a.failed, bool(a.final), worker_name(a), a.error)
             for a in failed
         ]
 
