@@ -250,7 +250,7 @@ def test_tables_are_drawn_without_importing_pandas(home, tree):
     assert done.stdout.split() == ["False"]
 
 
-def test_a_model_is_registered_from_the_outputs_of_a_training_run(open_page, home, monkeypatch):
+def test_the_page_registers_a_model_from_a_training_run(open_page, home, monkeypatch):
     Connection("s", "g", "w", SignIn.DEVICE_CODE).remember(home)  # sends no request before a person signs in
     monkeypatch.setattr(Models, "experiments", lambda _: ["e"])
     monkeypatch.setattr(Models, "training_runs", lambda _, experiment, limit=50: [TrainingRun("r", experiment, "first", "Completed", None)])
