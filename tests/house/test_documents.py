@@ -98,3 +98,13 @@ def test_every_test_that_a_document_names_is_there(document):
     assert named
     written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     assert [name for name in named if f"def {name}(" not in written] == []
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "docs/decisions/*.md"])
+def test_every_module_that_a_document_names_is_there(document):
+    folders = ("services", "pages", "batch_scripts", "benchmarks", "tests", "docs")
+    modules = ["/" + path.relative_to(ROOT).as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    modules += ["/" + path.name for path in ROOT.glob("*.py")]
+    for path in ROOT.glob(document):
+        named = set(re.findall(r"`([a-z0-9_/]+\.py)`", path.read_text(encoding="utf-8")))
+        assert sorted(name for name in named if not any(module.endswith(f"/{name}") for module in modules)) == [], path.name
