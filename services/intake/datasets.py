@@ -1,4 +1,4 @@
-"""A dataset, looked over before it is registered: its files, its keys, its rows; and the lists that are kept of them.
+"""A dataset, inspected before it is registered: its files, its keys, its rows; and the lists that are kept of them.
 
 ```
 <home>/datasets/<name>/<version>/

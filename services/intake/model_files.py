@@ -1,4 +1,4 @@
-"""What a model's files are, told by their content, and what they would import if someone loaded them. Nothing here is ever loaded.
+"""What a model's files are, recognized by their content, and what they would import if someone loaded them. Nothing here is ever loaded.
 
 A list of imports is information, no verdict: scanners were seen to call hostile models clean. What protects is consent, by SHA-256, and
 a process of its own. So a model needs approval unless every file of it is of a format that holds no program and that pickle would refuse.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import house_map
 from services import environment_variables
 from services.settings import TABLE, ParallelRunSettings
 
@@ -108,3 +109,7 @@ def test_every_module_that_a_document_names_is_there(document):
     for path in ROOT.glob(document):
         named = set(re.findall(r"`([a-z0-9_/]+\.py)`", path.read_text(encoding="utf-8")))
         assert sorted(name for name in named if not any(module.endswith(f"/{name}") for module in modules)) == [], path.name
+
+
+def test_the_map_and_the_import_graphs_are_as_the_code_is():
+    assert house_map.document() == house_map.DOCUMENT.read_text(encoding="utf-8"), "run `make map`"
