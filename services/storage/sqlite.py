@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,20 @@ def connect_readable(path: Path, *, read_only: bool = True) -> sqlite3.Connectio
             raise
         return connect(path, immutable=True)
     return connection
+
+
+def use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch the file to WAL, so that readers don't wait for a writer. SQLite itself does not wait here for whoever opens the file at the
+    same moment. Raises sqlite3.Error."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 @contextmanager

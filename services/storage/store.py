@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from services.domain import Dataset, Environment, Model, Run, RunRequest, RunStatus, readable, reference, utc_now
 from services.errors import NotFound, SettingsError
 from services.storage.serialization import from_builtins, to_json
-from services.storage.sqlite import connect_readable, translated_errors
+from services.storage.sqlite import connect_readable, translated_errors, use_write_ahead_log
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Store:
         self.path = home / "studio.db"
         with self._connected() as connection:
             if _schema_version(connection) < len(_SCHEMA):
-                connection.execute("PRAGMA journal_mode=WAL")
+                use_write_ahead_log(connection)
                 connection.execute("BEGIN IMMEDIATE")
                 for statement in _SCHEMA[_schema_version(connection) :]:
                     connection.execute(statement)
