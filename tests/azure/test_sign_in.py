@@ -82,6 +82,17 @@ def test_a_device_code_signs_in_and_its_token_is_relayed_to_runners(place, works
     assert not [text for text in written if next(iter(relayed.tokens.values())) in text]
 
 
+def test_a_token_that_can_not_be_renewed_for_runners_is_an_error_of_ours(place, works, azure):
+    azure.service.set_token_seconds(3)  # so short that it is renewed at each use
+    session = Session(
+        replace(place, sign_in=SignIn.DEVICE_CODE), lambda text: azure.service.confirm_device_code(text.rsplit(maxsplit=1)[-1])
+    )
+    assert works(session)
+    azure.service.fault("POST *oauth2*token*", status=400, code="invalid_grant", count=None)
+    with pytest.raises(WorkspaceUnavailable, match="access token"):
+        session.runner_connection()
+
+
 def test_a_person_at_a_browser(place, works, monkeypatch):
     import requests
 

@@ -54,8 +54,8 @@ class Completed(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def completed_runs() -> dict[str, Completed]:
-    """What `completed` has made so far."""
+def completed_runs() -> dict[str, tuple[Path, Run]]:
+    """What `completed` has made so far: a home and the run in it."""
     return {}
 
 
@@ -78,8 +78,9 @@ def completed(request, completed_runs, tmp_path_factory, monkeypatch, model_file
         script = folder / "script.py"
         script.write_text(SCRIPT)
         run = workspace.submit(request_of(workspace, models=("m",), entry_script=str(script), submission_id="one click"))
-        completed_runs[request.param] = Completed(workspace, finish(workspace, run.id))
-    return completed_runs[request.param]
+        completed_runs[request.param] = folder / "home", finish(workspace, run.id)
+    home, run = completed_runs[request.param]
+    return Completed(open_workspace(request.param, home), run)  # another test may have ended the sign-in of an open one
 
 
 def test_a_registered_model_is_a_copy_with_its_hash_size_and_kind(workspace, model_file):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -81,7 +82,8 @@ def get(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[in
         async def send(message):
             sent.append(message)
 
-        asyncio.run(Starlette(routes=ROUTES)(scope, receive, send))
+        with ThreadPoolExecutor(1) as thread:  # a browser of another test file keeps an event loop in this one
+            thread.submit(lambda: asyncio.run(Starlette(routes=ROUTES)(scope, receive, send))).result()
         headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:])
 

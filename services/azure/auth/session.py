@@ -118,12 +118,13 @@ class Session:
         return retry.call(self._policy, attempt)
 
     def runner_connection(self) -> Connection:
-        """The connection for a runner, which can't ask a person: with an access token where only a person could get one."""
+        """The connection for a runner, which can't ask a person: with an access token where only a person could get one. Raises
+        WorkspaceUnavailable."""
         if not self.connection.sign_in.asks_a_person:
             return self.connection
-        self.workspace  # noqa: B018 - signs in
-        assert self._authentication
-        return replace(self.connection, tokens={AUDIENCE: self._authentication._get_arm_token()})
+        with self.sdk_calls("There is no access token for the run"):
+            assert self._authentication
+            return replace(self.connection, tokens={AUDIENCE: self._authentication._get_arm_token()})
 
 
 @contextmanager
