@@ -27,19 +27,16 @@ CLASSES = 3
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-_SLOWEST_FIRST = ("browser", "package", "azure", "contract", "engine", "pages")
-_SLOW_FIXTURES = {"azure", "real_command", "start_run", "run", "finish"}
+_SLOW = ("browser", "package", "azure", "contract", "engine")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slow folders first, so that no worker is left with a long test at the end; what `make quick` leaves out is marked slow."""
     for item in items:
-        folder, fixtures = item.path.parent.name, set(getattr(item, "fixturenames", ()))
-        on_azure = "azure" in getattr(getattr(item, "callspec", None), "params", {}).values()
-        if folder in ("browser", "package", "azure", "engine") or (folder == "contract" and (on_azure or fixtures & _SLOW_FIXTURES)):
+        if item.path.parent.name in _SLOW:
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: (*_SLOWEST_FIRST, item.path.parent.name).index(item.path.parent.name))
+    items.sort(key=lambda item: (*_SLOW, "pages", item.path.parent.name).index(item.path.parent.name))
 
 
 def _row(number: int) -> list[float]:

@@ -47,6 +47,7 @@ def test_an_empty_workspace_shows_three_steps_and_a_sample(open_page):
     assert links(app) == ["Register your own model", "Register your own dataset"]
 
 
+@pytest.mark.slow
 def test_the_sample_is_made_once_and_fills_in_a_new_run(open_page, workspace):
     app = open_page()
     app.button(key="sample").click().run(timeout=120)

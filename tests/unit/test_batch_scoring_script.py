@@ -27,6 +27,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+pytestmark = pytest.mark.slow  # scikit-learn's models, in processes of their own
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "batch_scripts" / "batch_scoring_script.py"
 TUTORIAL = ROOT / "tests" / "scripts" / "tutorial_script.py"

@@ -155,6 +155,7 @@ def test_a_truncated_model_says_that_its_scan_is_incomplete(tmp_path):
 
 
 @pytest.mark.parametrize(("megabytes", "whole"), [(200, True), (300, False)])
+@pytest.mark.slow
 def test_a_long_string_in_a_pickle_is_skipped_without_memory(tmp_path, megabytes, whole):
     path, packer = tmp_path / "bomb", zlib.compressobj(9)
     with open(path, "wb") as file:
@@ -170,6 +171,7 @@ def test_a_long_string_in_a_pickle_is_skipped_without_memory(tmp_path, megabytes
     assert peak < 10 * 2**20
 
 
+@pytest.mark.slow
 def test_a_bomb_of_instructions_is_given_up_on(tmp_path):
     content = inspect_model(written(tmp_path / "bomb", zlib.compress(b"\x80\x04" + b"N0" * 50_000_000 + b"N.")))
     assert (content.needs_approval, content.scanned_whole) == (True, False)

@@ -329,6 +329,7 @@ def test_a_condition_that_takes_all_the_memory_is_refused(table):
         table.count(Filter(where="(SELECT len(list(range)) FROM range(1000000000)) > 0"))
 
 
+@pytest.mark.slow
 def test_a_condition_that_takes_too_long_is_refused(table, monkeypatch):
     monkeypatch.setattr("services.predictions.reader.SECONDS_FOR_A_QUERY", 0.2)
     endless = Filter(where="(SELECT count(*) FROM range(100000000000) a, range(100000) b) > 0")

@@ -239,6 +239,7 @@ def test_the_numbers_behind_charts_count_every_row_once(table):
         Filter(where="Prediction IN (SELECT Prediction FROM predictions WHERE Place < 500 AND Prediction > '3')"),
     ],
 )
+@pytest.mark.slow
 def test_rows_stay_in_their_order_whatever_a_filter_is_made_of(tmp_path, filter_):
     names = [[f"{index}/{place}.png" for place in range(1000)] for index in range(20)]
     make_table(

@@ -10,6 +10,8 @@ from services.predictions.matching import ScoredMiniBatch
 from services.predictions.reader import Predictions
 from services.predictions.writer import make_table
 
+pytestmark = pytest.mark.slow  # hundreds of filters, each as SQL and as pandas
+
 FILTERS = [
     Filter(),
     EVERY_ROW,

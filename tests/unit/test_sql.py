@@ -11,6 +11,8 @@ from services.predictions.matching import ScoredMiniBatch
 from services.predictions.reader import Predictions
 from services.predictions.writer import make_table
 
+pytestmark = pytest.mark.slow  # each asks a process of its own
+
 
 @pytest.fixture
 def table(tmp_path):
