@@ -57,6 +57,7 @@ def azure(azure_service: AzureService, monkeypatch: pytest.MonkeyPatch) -> Itera
     yield own
     unknown = azure_service.unknown_routes
     azure_service.clear()
+    azure_service.set_token_seconds(3600)
     for thread in threading.enumerate():
         if thread.name == "azure-lists":  # what it still asks is not of the next test
             thread.join(60)
