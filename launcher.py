@@ -98,7 +98,7 @@ def free_port(first: int) -> int:
 
 
 def open_page(url: str, *, in_a_window: bool) -> None:
-    """Show the dashboard to the person: in an app window where one is asked for and can be had, else in the default browser."""
+    """Show the dashboard to the person: in an app window where that is requested and possible, else in the default browser."""
     if in_a_window:
         for browser in app_browsers():
             with contextlib.suppress(OSError):  # it is not a browser, or not for this machine: the next one may be
