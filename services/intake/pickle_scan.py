@@ -9,6 +9,7 @@ import os
 import pickletools
 import re
 import struct
+import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -225,6 +226,10 @@ def _argument(opcode: pickletools.OpcodeInfo, stream: Stream) -> Any:
         return None
     if opcode.name in ("GLOBAL", "INST"):
         return [stream.readline()[:-1].decode("utf-8", "replace") for _ in range(2)]
+    if opcode.name == "STRING":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's: an escape in a foreign file that it doesn't know
+            return opcode.arg.reader(stream)  # type: ignore[arg-type]
     if opcode.arg.n not in _LENGTH_BYTES:
         return opcode.arg.reader(stream)  # type: ignore[arg-type]
     length = int.from_bytes(stream.read(_LENGTH_BYTES[opcode.arg.n]), "little")

@@ -272,6 +272,12 @@ def test_a_damaged_or_nested_zip_needs_approval(tmp_path):
     assert inspect_model(zipped(tmp_path / "nested", {"inner.zip": zipped(tmp_path / "b", {"m": ONNX}).read_bytes()})).needs_approval
 
 
+def test_a_text_with_an_escape_unknown_to_python_is_scanned_without_a_warning(tmp_path):
+    found = inspect_model(written(tmp_path / "model.pkl", b"S'\\}'\n0cos\nsystem\n(S'ls'\ntR."))
+    assert "os.system" in found.imports
+    assert found.needs_approval
+
+
 @pytest.mark.parametrize(
     ("kind", "content"),
     [
