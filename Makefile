@@ -3,7 +3,7 @@
 
 python := .venv/bin/python
 
-.PHONY: help setup run test quick test-azure check lint types imports package test-package bench soak screenshots map lock clean
+.PHONY: help setup run test quick test-azure check lint types imports package test-package test-properties bench soak screenshots map lock clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ package: setup  ## The wheel, in dist: for uvx, uv tool install, pipx run or pip
 
 test-package: setup  ## The wheel installed with its dependencies in a fresh folder: the dashboard opened, the sample scored
 	@$(python) -m pytest tests/package --with-dependencies $(ARGS)
+
+test-properties: setup  ## The property tests with new examples, two thousand of each
+	@$(python) -m pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile=many --timeout 1800 $(ARGS)
 
 bench: setup  ## How fast it is on this machine; ARGS=engines for one part. See docs/benchmarks.md
 	@$(python) -m benchmarks $(ARGS)

@@ -15,6 +15,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from hypothesis import settings
 
 from services.domain import Run, RunStatus
 from services.local.workspace import LocalWorkspace
@@ -26,6 +27,11 @@ CLASSES = 3
 # The tests start a thousand processes, each of which would compile the program anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Property tests: the same examples in every run, so that a change is what a failure comes from; `make test-properties` looks for new ones.
+settings.register_profile("many", deadline=None, database=None, max_examples=2000, print_blob=True)
+settings.register_profile("the same", settings.get_profile("many"), max_examples=50, derandomize=True)
+settings.load_profile("the same")
 
 _SLOW = ("browser", "package", "azure", "contract", "engine")
 
