@@ -40,6 +40,7 @@ def panel(view: View) -> None:
         if view.table.columns[name] is Kind.CATEGORY and not numeric_label:
             facet(view, name)
     facet(view, "Folder")
+    facet(view, "Matched by")
     with st.expander("Mini-batch and worker", icon=":material/filter_list:", key="more_facets", on_change="rerun") as opened:
         if opened.open:
             facet(view, "Mini-batch")

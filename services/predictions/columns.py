@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 COLUMNS = (
-    "File", "Prediction", "Number", "Status", "Error", "Mini-batch", "Worker", "Attempts", "Seconds", "Folder", "Place", "Scored at",
+    "File", "Prediction", "Number", "Status", "Matched by", "Error", "Mini-batch", "Worker", "Attempts", "Seconds", "Folder", "Place",
+    "Scored at",
 )  # fmt: skip
 """Of every table. Number is the prediction where it is one; Place its place among the rows of its mini-batch; Scored at is UTC."""
 FRAME = ".columns"
@@ -33,6 +34,21 @@ class Status(StrEnum):
 
 
 STATUSES = tuple(Status)
+
+
+class MatchedBy(StrEnum):
+    """How it is known which file a row is of. A failed item has no row, and none of these."""
+
+    NAME = "name"
+    """The row names the file."""
+    ORDER = "order"
+    """No row of the mini-batch names a file, and there are as many as items."""
+    ONLY_FILE = "only file"
+    """The mini-batch is of that file alone."""
+    NOT_MATCHED = "not matched"
+
+
+WAYS_OF_MATCHING = tuple(MatchedBy)
 
 
 class Kind(StrEnum):

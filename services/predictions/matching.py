@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.predictions.columns import FILE_KEYS, STATUSES, Status, is_file_key
+from services.predictions.columns import FILE_KEYS, STATUSES, WAYS_OF_MATCHING, MatchedBy, Status, is_file_key
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class ScoredMiniBatch:
 
 
 _SUCCEEDED, _FAILED, _UNMATCHED = (bytes([STATUSES.index(status)]) for status in Status)
+_BY_NAME, _BY_ORDER, _ONLY_FILE, _NOT_MATCHED = (bytes([WAYS_OF_MATCHING.index(way)]) for way in MatchedBy)
+_NO_WAY = bytes([len(WAYS_OF_MATCHING)])  # of a failed item
 
 NO_ROW = "no row names this file"
 FEWER = "run() returned fewer rows than it got"
@@ -63,13 +65,15 @@ AMBIGUOUS = "several files of the mini-batch have this name, and the rows don't 
 
 @dataclass(frozen=True)
 class ReadRows:
-    """Four columns of equal length, in the order of the items: file (relative path, "" when unmatched), prediction (None when failed),
-    status (a byte: its place in STATUSES), error (None when there is none)."""
+    """Five columns of equal length, in the order of the items: file (relative path, "" when unmatched), prediction (None when failed),
+    status (a byte: its place in STATUSES), error (None when there is none), how the file is known (a byte: its place in WAYS_OF_MATCHING;
+    of a failed item the place after the last)."""
 
     files: Sequence[str]
     predictions: Sequence[str | None]
     statuses: bytes
     errors: Sequence[str | None]
+    matched_by: bytes
 
     def each_status(self) -> list[Status]:
         return [STATUSES[place] for place in self.statuses]
@@ -82,6 +86,7 @@ class ReadRows:
             [self.predictions[number] for number in kept],
             bytes(self.statuses[number] for number in kept),
             [self.errors[number] for number in kept],
+            bytes(self.matched_by[number] for number in kept),
         )
 
 
@@ -99,13 +104,13 @@ def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
     if mini_batch.items_are_rows and rows:
         return _match_by_number(items, rows, mini_batch.in_order)
     if not rows:
-        return ReadRows(items, [None] * len(items), _FAILED * len(items), [mini_batch.error or NO_ROW] * len(items))
+        return ReadRows(items, [None] * len(items), _FAILED * len(items), [mini_batch.error or NO_ROW] * len(items), _NO_WAY * len(items))
     if len(rows) == len(items):
         match = _match_by_position if mini_batch.in_order else _match_by_name
         predictions = _match_by_json_key(mini_batch) if rows[0].startswith("{") else None
         predictions = predictions or match(mini_batch)
         if predictions is not None:
-            return ReadRows(items, predictions, _SUCCEEDED * len(items), [None] * len(items))
+            return ReadRows(items, predictions, _SUCCEEDED * len(items), [None] * len(items), _BY_NAME * len(items))
     return _match_by_lookup(mini_batch)
 
 
@@ -116,6 +121,7 @@ def read_in_parts(items: Sequence[str], root: str, parts: Iterable[Sequence[str]
     named, ambiguous, longest = bytearray(len(items)), set[int](), 0
     for rows in parts:
         files, predictions, statuses, errors = list[str](), list[str | None](), bytearray(), list[str | None]()
+        matched_by = bytearray()
         for row in rows:
             name, separator, prediction = row.partition(": ")
             owner, candidates = own.get(name) if separator else None, list[int]()
@@ -134,11 +140,12 @@ def read_in_parts(items: Sequence[str], root: str, parts: Iterable[Sequence[str]
             files.append("" if owner is None else items[owner])
             predictions.append(prediction)
             statuses += _UNMATCHED if owner is None else _SUCCEEDED
+            matched_by += _NOT_MATCHED if owner is None else _BY_NAME
             errors.append(None if owner is not None else AMBIGUOUS if candidates else NO_FILE)
-        yield ReadRows(files, predictions, bytes(statuses), errors)
+        yield ReadRows(files, predictions, bytes(statuses), errors, bytes(matched_by))
     unnamed = [place for place, has_row in enumerate(named) if not has_row]
     reasons = [AMBIGUOUS if place in ambiguous else NO_ROW for place in unnamed]
-    yield ReadRows([items[place] for place in unnamed], [None] * len(unnamed), _FAILED * len(unnamed), reasons)
+    yield ReadRows([items[place] for place in unnamed], [None] * len(unnamed), _FAILED * len(unnamed), reasons, _NO_WAY * len(unnamed))
 
 
 def read_tables_in_parts(file: str, item_count: int, parts: Iterable[Sequence[str]]) -> Iterator[ReadRows]:
@@ -146,10 +153,11 @@ def read_tables_in_parts(file: str, item_count: int, parts: Iterable[Sequence[st
     total = 0
     for rows in parts:
         total += len(rows)
-        yield ReadRows([file] * len(rows), rows, _SUCCEEDED * len(rows), [None] * len(rows))
+        way = _ONLY_FILE if file else _NOT_MATCHED
+        yield ReadRows([file] * len(rows), rows, _SUCCEEDED * len(rows), [None] * len(rows), way * len(rows))
     for missing in range(total, item_count, _MISSING_PART):
         count = min(_MISSING_PART, item_count - missing)
-        yield ReadRows([file] * count, [None] * count, _FAILED * count, [FEWER] * count)
+        yield ReadRows([file] * count, [None] * count, _FAILED * count, [FEWER] * count, _NO_WAY * count)
 
 
 def _own_names(items: Sequence[str]) -> dict[str, int]:
@@ -165,7 +173,7 @@ def _match_by_number(items: Sequence[str], rows: Sequence[str], in_order: bool) 
     """Rows made of rows, which name no file: as many as items, in their order, are theirs one by one. Else their number alone says how many
     of the items have one, and only a file that is common to all is known."""
     if in_order and len(rows) == len(items):
-        return ReadRows(items, rows, _SUCCEEDED * len(rows), [None] * len(rows))
+        return ReadRows(items, rows, _SUCCEEDED * len(rows), [None] * len(rows), _BY_ORDER * len(rows))
     missing = max(0, len(items) - len(rows))
     file = items[0] if len(set(items)) == 1 else ""
     status, reason = (_SUCCEEDED, None) if file or not in_order else (_UNMATCHED, FEWER if missing else MORE)
@@ -174,6 +182,7 @@ def _match_by_number(items: Sequence[str], rows: Sequence[str], in_order: bool) 
         [*rows, *[None] * missing],
         status * len(rows) + _FAILED * missing,
         [reason] * len(rows) + [FEWER] * missing,
+        (_ONLY_FILE if file else _NOT_MATCHED) * len(rows) + _NO_WAY * missing,
     )
 
 
@@ -257,7 +266,7 @@ def _match_by_lookup(mini_batch: ScoredMiniBatch) -> ReadRows:
     beginnings = [_longest_name(row, places, longest, separators) for row in rows]
     equally_many = mini_batch.in_order and len(rows) == len(items)
     if equally_many and not any(beginnings) and not all(_named_within(row, places) for row in rows):
-        return ReadRows(items, rows, _SUCCEEDED * len(items), [None] * len(items))
+        return ReadRows(items, rows, _SUCCEEDED * len(items), [None] * len(items), _BY_ORDER * len(items))
     beginnings = [beginning or _named_within(row, places) for row, beginning in zip(rows, beginnings, strict=True)]
     named = [(row, beginning[0]) for row, beginning in enumerate(beginnings) if beginning]
     owners = dict(zip([row for row, _ in named], _owners(named, places, mini_batch.in_order, equally_many), strict=True))
@@ -279,7 +288,8 @@ def _match_by_lookup(mini_batch: ScoredMiniBatch) -> ReadRows:
         else:
             table.append((item, None, _FAILED, mini_batch.error or errors.get(place, NO_ROW)))
     files, texts, statuses, reasons = zip(*table, *unmatched, strict=True)
-    return ReadRows(files, texts, b"".join(statuses), reasons)
+    ways = dict(zip((_SUCCEEDED, _FAILED, _UNMATCHED), (_BY_NAME, _NO_WAY, _NOT_MATCHED), strict=True))
+    return ReadRows(files, texts, b"".join(statuses), reasons, b"".join(map(ways.__getitem__, statuses)))
 
 
 def _places(mini_batch: ScoredMiniBatch) -> dict[str, list[int]]:

@@ -18,13 +18,15 @@ from typing import Any, cast
 
 from services.errors import WorkspaceUnavailable, os_errors_as
 from services.predictions import columns as rules
-from services.predictions.columns import COLUMNS, FRAME, STATUSES, Kind, Status, file_text, number_array, numbers_in, text_array
+from services.predictions.columns import (
+    COLUMNS, FRAME, STATUSES, WAYS_OF_MATCHING, Kind, Status, file_text, number_array, numbers_in, text_array,
+)  # fmt: skip
 from services.predictions.flatten import flatten
 from services.predictions.json_columns import JsonColumns, detect_json_columns
 from services.predictions.matching import ReadRows, ScoredMiniBatch, read_rows
 from services.storage.atomic import atomic_write
 
-_FORMAT = 3
+_FORMAT = 4
 """To be raised when tables of the same rows become others."""
 _ROW_GROUP_ROWS = 122_880
 _ROW_GROUP_CHARACTERS = 32_000_000
@@ -60,7 +62,8 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
 
     texts, whole = pa.dictionary(pa.int32(), pa.large_string()), pa.int64()
     types = (
-        pa.large_string(), texts, pa.float64(), texts, texts, whole, texts, whole, pa.float64(), texts, pa.int32(), pa.timestamp("us"),
+        pa.large_string(), texts, pa.float64(), texts, texts, texts, whole, texts, whole, pa.float64(), texts, pa.int32(),
+        pa.timestamp("us"),
     )  # fmt: skip
     columns = dict(zip(COLUMNS, types, strict=True))
     kinds = {name: _kind_of(type_) for name, type_ in columns.items()}
@@ -136,6 +139,7 @@ class _RowGroup:
     predictions: list[str] = field(default_factory=list)
     """Of failed items "" here."""
     statuses: bytearray = field(default_factory=bytearray)
+    matched_by: bytearray = field(default_factory=bytearray)
     errors: dict[int, str] = field(default_factory=dict)
     """By row."""
     mini_batches: list[tuple[int, str, int, float, float]] = field(default_factory=list)
@@ -155,6 +159,7 @@ class _RowGroup:
         present = [text or "" for text in rows.predictions] if _FAILED in rows.statuses else rows.predictions
         self.predictions += cast("Sequence[str]", present)
         self.statuses += rows.statuses
+        self.matched_by += rows.matched_by
         self.mini_batches.append((mini_batch.index, mini_batch.worker, mini_batch.attempts, mini_batch.seconds, mini_batch.ended_at))
         self.row_counts.append(len(rows.files))
         self.rows_before.append(mini_batch.rows_before)
@@ -215,6 +220,9 @@ class _RowGroup:
             predictions if json_columns and not json_columns.prediction else encoded,
             numbers_in(encoded.dictionary).take(encoded.indices),
             pa.DictionaryArray.from_arrays(number_array(statuses, pa.int8()).cast(pa.int32()), text_array(STATUSES)),
+            text_array([*WAYS_OF_MATCHING, None])
+            .dictionary_encode()
+            .take(number_array(np.frombuffer(self.matched_by, np.int8), pa.int8())),
             text_array(list(errors)).dictionary_encode().take(number_array(error_of_rows, pa.int64())),
             number_array(np.array(indices, np.int64)[mini_batch], pa.int64()),
             text_array(workers).dictionary_encode().take(number_array(mini_batch, pa.int64())),

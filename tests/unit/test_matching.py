@@ -101,7 +101,7 @@ def test_rows_that_hold_only_predictions_belong_to_the_files_in_order():
 
 def test_rows_that_name_no_file_are_kept_and_the_files_have_failed():
     read = read_rows(mini_batch(["a", "b"], ["12 done"]))
-    assert read == type(read)(("a", "b", ""), (None, None, "12 done"), bytes([1, 1, 2]), (NO_ROW, NO_ROW, NO_FILE))
+    assert read == type(read)(("a", "b", ""), (None, None, "12 done"), bytes([1, 1, 2]), (NO_ROW, NO_ROW, NO_FILE), bytes([4, 4, 3]))
 
 
 def test_several_rows_of_one_file_are_all_kept_with_it():

@@ -18,7 +18,7 @@ import pytest
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.predictions import charts, exports
 from services.predictions.columns import COLUMNS, Kind, Status, path_of
-from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, Filter
+from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, Condition, Filter, Operator
 from services.predictions.matching import NO_FILE, NO_ROW, ScoredMiniBatch
 from services.predictions.reader import Predictions
 from services.predictions.writer import make_table
@@ -74,6 +74,20 @@ def test_the_table_has_every_file_with_its_prediction_or_its_error(table):
     ]
     assert [row["Attempts"] for row in everything] == [1, 1, 2, 2, 2, 3, 1]
     assert everything[5] | {"Mini-batch": 2, "Worker": "node 0, process000", "Seconds": 0.25} == everything[5]
+
+
+def test_a_row_says_how_it_was_matched_and_is_filtered_by_it(table_of):
+    table = table_of(
+        mini_batch(["a", "b"], ["cat", "dog"]), mini_batch(["c", "d"], ["d: cat", "hello"], index=1), mini_batch(["e"], [], index=2),
+    )  # fmt: skip
+    everything = all_of(table, Filter(statuses=tuple(Status)))
+    assert [(row["File"], row["Matched by"]) for row in everything] == [
+        ("a", "order"), ("b", "order"), ("c", None), ("d", "name"), ("", "not matched"), ("e", None),
+    ]  # fmt: skip
+    by_order = Filter(conditions=(Condition("Matched by", Operator.ONE_OF, ("order",)),))
+    assert csv_of(table, by_order) == [["File", "Prediction"], ["a", "cat"], ["b", "dog"]]
+    assert table.count(Filter(where="\"Matched by\" = 'not matched'")) == 1
+    assert table.facet("Matched by") == [("order", 2), ("name", 1), ("not matched", 1)]
 
 
 def test_what_failed_is_asked_for_by_name(table):
