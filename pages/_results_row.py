@@ -51,7 +51,8 @@ def row(view: View) -> None:
     _input(trace)
     _layout.facts(
         {
-            "Status": values["Status"], "Matched by": values["Matched by"] or "nothing: it has no row", "Mini-batch": f"{values['Mini-batch']:,}", "Worker": values["Worker"] or "unknown",
+            "Status": values["Status"], "Matched by": values["Matched by"] or "no row",
+            "Mini-batch": f"{values['Mini-batch']:,}", "Worker": values["Worker"] or "unknown",
             "Attempts": str(values["Attempts"]), "run() time": formats.duration(values["Seconds"] or 0.0),
         }
     )  # fmt: skip

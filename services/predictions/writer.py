@@ -18,9 +18,7 @@ from typing import Any, cast
 
 from services.errors import WorkspaceUnavailable, os_errors_as
 from services.predictions import columns as rules
-from services.predictions.columns import (
-    COLUMNS, FRAME, STATUSES, WAYS_OF_MATCHING, Kind, Status, file_text, number_array, numbers_in, text_array,
-)  # fmt: skip
+from services.predictions.columns import COLUMNS, FRAME, STATUSES, Kind, Status, file_text, number_array, numbers_in, text_array
 from services.predictions.flatten import flatten
 from services.predictions.json_columns import JsonColumns, detect_json_columns
 from services.predictions.matching import ReadRows, ScoredMiniBatch, read_rows
@@ -198,6 +196,7 @@ class _RowGroup:
 
         statuses = np.frombuffer(bytes(self.statuses), np.int8)
         succeeded = pc.cast(number_array(statuses == STATUSES.index(Status.SUCCEEDED), pa.uint8()), pa.bool_())
+        matched_by = number_array(np.frombuffer(self.matched_by, np.int8), pa.int8())
         files, predictions = self.texts
         further: list[Any] = []
         if json_columns:
@@ -220,9 +219,7 @@ class _RowGroup:
             predictions if json_columns and not json_columns.prediction else encoded,
             numbers_in(encoded.dictionary).take(encoded.indices),
             pa.DictionaryArray.from_arrays(number_array(statuses, pa.int8()).cast(pa.int32()), text_array(STATUSES)),
-            text_array([*WAYS_OF_MATCHING, None])
-            .dictionary_encode()
-            .take(number_array(np.frombuffer(self.matched_by, np.int8), pa.int8())),
+            text_array([*rules.WAYS_OF_MATCHING, None]).dictionary_encode().take(matched_by),
             text_array(list(errors)).dictionary_encode().take(number_array(error_of_rows, pa.int64())),
             number_array(np.array(indices, np.int64)[mini_batch], pa.int64()),
             text_array(workers).dictionary_encode().take(number_array(mini_batch, pa.int64())),
