@@ -2,8 +2,9 @@
 
 The rows are those of the well-known tutorial script, which calls `np.genfromtxt` and `predict` for each file. This one reads every
 file of the mini-batch once, parses them together and calls `predict` once, which is tens of times faster. A file that can't be read,
-or whose row the model refuses, fails alone: it is missing from what run() returns, and the log says which and why. A missing field
-is NaN, as it is there; it's for the model to take it or refuse it.
+or whose row the model refuses, fails alone: it is missing from what run() returns, and the log says which and why. An empty field is
+NaN, as it is there; it's for the model to take it or refuse it, and the log says how many there were. A field that holds something else
+than a number (`n/a`) fails its file; with the argument `--missing-as-nan` it is NaN too.
 
 Where `predict` gives real numbers out of sums of products (a linear regression, a neural network), the last digit of one depends on
 how many rows are summed together: such a model predicts row by row, so that every digit is as the tutorial script prints it, unless the
@@ -14,6 +15,7 @@ The model is the one in the folder `AZUREML_MODEL_DIR`; without that variable, o
 """
 
 import argparse
+import codecs
 import logging
 import os
 
@@ -22,6 +24,7 @@ import numpy as np
 
 MODEL_NAME = "classification_model"  # what the tutorial registers
 MODEL_SUFFIXES = (".joblib", ".pkl", ".pickle")
+COMPRESSED = (".gz", ".bz2", ".xz")  # what np.genfromtxt unpacks by itself
 PLAIN = b"0123456789.,+-eE"  # of these bytes float() and genfromtxt think alike
 ARROW_PAYS_FROM = 2048  # numbers in a mini-batch: with fewer, pyarrow's 0.1 ms a call, and 30 ms for its import, save too little
 PIECE = 65536  # bytes read at a time
@@ -33,17 +36,19 @@ log = logging.getLogger(__name__)
 
 def init():
     """Load the model. Raises FileNotFoundError or ValueError naming what was found instead."""
-    global model, one_by_one  # noqa: PLW0603 - this is how an entry script keeps what init() made
+    global model, one_by_one, missing_as_nan  # noqa: PLW0603 - this is how an entry script keeps what init() made
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--model-name")
     parser.add_argument("--model-version", type=int)
     parser.add_argument("--predict-at-once", action="store_true")
+    parser.add_argument("--missing-as-nan", action="store_true")
     arguments, _ = parser.parse_known_args()  # the runtime passes arguments of its own
     path = model_file(model_place(arguments.model_name, arguments.model_version))
     model = joblib.load(path)
     if not hasattr(model, "predict"):
         raise ValueError(f"{path} holds a {type(model).__name__}, which has no predict()")
     one_by_one = sums_products(model) and not arguments.predict_at_once
+    missing_as_nan = arguments.missing_as_nan
 
 
 def sums_products(model):
@@ -64,7 +69,7 @@ def run(mini_batch):
             texts.append(read(path))
             paths.append(path)
         except OSError as error:
-            failed(path, error)
+            failed(path, unreadable(error))
     rows = parse_together(texts)
     if rows is None:
         return score_apart(paths, texts)
@@ -96,7 +101,7 @@ def model_file(place):
 
 
 def read(path):
-    """The file's content without blank ends of lines. By system calls: half the time of open()."""
+    """The file's content without a byte-order mark and blank ends of lines. By system calls: half the time of open()."""
     handle = os.open(path, READ_ONLY)
     try:
         content = piece = os.read(handle, PIECE)
@@ -105,7 +110,7 @@ def read(path):
             content += piece
     finally:
         os.close(handle)
-    return content.rstrip(b" \r\n")
+    return (content[3:] if content[:3] == codecs.BOM_UTF8 else content).rstrip(b" \r\n")
 
 
 def parse_together(texts):
@@ -137,27 +142,81 @@ def parse_with_arrow(lines):
         parse_options=csv.ParseOptions(ignore_empty_lines=False),
         convert_options=csv.ConvertOptions(column_types={"number": float64()}),
     )
+    if table.column(0).null_count:
+        raise ValueError("a field is empty")
     return np.array(table.column(0).to_numpy())  # a copy, since pyarrow's own can't be written to
 
 
 def parse_alone(path, text):
-    """One file as a matrix of one row, as the tutorial script reads it."""
+    """One file as a matrix of one row, as the tutorial script reads it, and how many of its fields are NaN. Raises ValueError saying what
+    keeps it from being a row of numbers."""
     if text and not text.translate(None, PLAIN):
+        fields = text.split(b",")
         try:
-            return np.array([[float(field) if field else np.nan for field in text.split(b",")]])
+            return np.array([[float(field) if field else np.nan for field in fields]]), fields.count(b"")
         except ValueError:
             pass
-    return np.genfromtxt(path, delimiter=",").reshape(1, -1)
+    if path.lower().endswith(COMPRESSED):
+        row = np.genfromtxt(path, delimiter=",").reshape(1, -1)
+        return row, np.isnan(row).sum()
+    lines = [line for line in lines_of(text) if line]
+    if not lines:
+        raise ValueError("it holds comments only" if text else "it is empty")
+    table = [line.split(",") for line in lines]
+    widths = [len(fields) for fields in table]
+    if len(set(widths)) > 1:
+        raise ValueError(f"its rows differ in length: {widths[0]} fields, then {next(w for w in widths if w != widths[0])}")
+    row = np.genfromtxt(lines, delimiter=",", encoding="utf-8").reshape(1, -1)
+    if not missing_as_nan:
+        check_numbers(table)
+    return row, np.isnan(row).sum()
+
+
+def lines_of(text):
+    """The lines of a file up to their comments, by any line end, as genfromtxt takes them. Raises ValueError for what is not UTF-8."""
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("it is UTF-16 text, not UTF-8")
+    try:
+        decoded = text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 text: byte 0x{text[error.start]:02x} at position {error.start}") from None
+    return [line.split("#")[0].strip(" ") for line in decoded.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+
+
+def check_numbers(table):
+    """Raises ValueError where fields are neither a number nor empty; `table` is one list of texts for each row of the file."""
+    odd = [(row, column) for row, fields in enumerate(table) for column, field in enumerate(fields) if not is_number_or_empty(field)]
+    if not odd:
+        return
+    width = len(table[0])
+    if len(table) > 1 and odd[:width] == [(0, column) for column in range(width)]:
+        raise ValueError("it begins with a header row; one row of numbers is expected")
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if any(separator in table[row][column].strip() for row, column in odd):
+            raise ValueError(f"its fields are separated by {name}, not by commas")
+    places = ", ".join(str(column + 1) if len(table) == 1 else f"{column + 1} of row {row + 1}" for row, column in odd[:5])
+    verb, columns = ("is not a number", "column") if len(odd) == 1 else ("are not numbers", "columns")
+    raise ValueError(f"{len(odd)} of {width * len(table)} fields {verb}: {columns} {places}{', ...' if len(odd) > 5 else ''}")
+
+
+def is_number_or_empty(field):
+    try:
+        float(field.strip() or "nan")
+    except ValueError:
+        return False
+    return True
 
 
 def score_apart(paths, texts):
     """run() for files of which some are odd: each is read by itself, and those of one length are scored together."""
-    stacks = {}
+    stacks, missing = {}, {}
     for position, (path, text) in enumerate(zip(paths, texts)):  # noqa: B905 - Python 3.8 has no strict=
         try:
-            row = parse_alone(path, text)
+            row, missing[position] = parse_alone(path, text)
+        except ValueError as error:
+            failed(path, str(error).split("\n")[0])
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a file costs that file alone
-            failed(path, error)
+            failed(path, f"{type(error).__name__}: {error}".split("\n")[0])
         else:
             stacks.setdefault(row.shape[1], []).append((position, row))
     lines = {}
@@ -165,7 +224,12 @@ def score_apart(paths, texts):
         positions = [position for position, _ in stack]
         rows = np.concatenate([row for _, row in stack])
         lines.update(zip(positions, score(rows, [paths[position] for position in positions])))  # noqa: B905
-    return [lines[position] for position in sorted(lines) if lines[position] is not None]
+    scored = [position for position in sorted(lines) if lines[position] is not None]
+    holed = [missing[position] for position in scored if missing[position]]
+    if holed:
+        kind = "empty or not numbers" if missing_as_nan else "empty"
+        log.warning("%d of %d files were scored with fields that are %s, %d in all, read as NaN", len(holed), len(scored), kind, sum(holed))
+    return [lines[position] for position in scored]
 
 
 def score(rows, paths):
@@ -174,7 +238,7 @@ def score(rows, paths):
         try:
             return [f"{os.path.basename(paths[0])}: {model.predict(rows)[0]}"]
         except Exception as error:  # noqa: BLE001 - a model may raise anything
-            failed(paths[0], error, rows[0])
+            failed(paths[0], refusal(paths[0], error, rows[0]))
             return [None]
     if not one_by_one:
         try:
@@ -199,11 +263,27 @@ def plain_values(predictions):
     return predictions.tolist() if same else predictions
 
 
-def failed(path, error, row=None):
+def failed(path, reason):
     """Say in the log which file failed, and why."""
-    reason = f"{type(error).__name__}: {error}".split("\n")[0]
-    if row is not None and row.size == 0:
-        reason = "it holds no number"
-    elif row is not None and np.isnan(row).any():
-        reason += f" ({np.isnan(row).sum()} of its {row.size} fields are missing or no numbers)"
     log.warning("%r failed: %s", path, reason)
+
+
+def unreadable(error):
+    """Why a file can't be read, in words."""
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder, not a file"
+    if isinstance(error, FileNotFoundError):
+        return "it is not there"
+    return f"it can't be read: {error.strerror or error}"
+
+
+def refusal(path, error, row):
+    """Why the model refuses a row, in words: by what is odd about the row where that is known, else by what the model says."""
+    takes = getattr(model, "n_features_in_", None)
+    if takes is not None and row.size != takes:
+        rows = read(path).count(b"\n") + 1
+        shape = f"{row.size} fields" if rows == 1 else f"{rows} rows, {row.size} fields in all"
+        return f"it has {shape}, and the model takes {takes}"
+    reason = f"{type(error).__name__}: {error}".split("\n")[0]
+    missing = np.isnan(row).sum()
+    return f"{reason} ({missing} of {row.size} fields {'is' if missing == 1 else 'are'} NaN)" if missing else reason
