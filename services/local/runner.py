@@ -28,7 +28,7 @@ from services.local.batching import cut
 from services.local.run_folder import LocalRunFolder
 from services.local.run_progress import RunProgress
 from services.local.run_slots import RunSlots
-from services.local.worker_process import STAND_INS, Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
+from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
 from services.storage import run_process
 from services.storage.journal import AttemptStatus
 from services.storage.run_process import Outcome
@@ -274,7 +274,8 @@ class Runner:
                 text = f"run() took longer than the run_invocation_timeout of {self._settings.run_invocation_timeout} s"
                 self._lost(worker, AttemptStatus.RUN_TIMEOUT, "TimeoutError", text)
             elif worker.stage is Stage.SHUTDOWN:
-                self._progress.warn(f"shutdown() took longer than {self._settings.run_invocation_timeout} s")
+                limit = self._settings.run_invocation_timeout
+                self._progress.warn(f"shutdown() and the end of its process (atexit, open files) took longer than {limit} s")
                 self._end(worker)
             else:
                 limit = IMPORT_TIMEOUT_SECONDS if worker.stage is Stage.IMPORT else self._settings.run_invocation_timeout
@@ -365,7 +366,7 @@ class Runner:
         worker.place_models([Path(model.path) for model in self._plan.models])
         self._workers.append(worker)
         self._selector.register(worker.socket, selectors.EVENT_READ, worker)
-        limits = {"memory_limit": memory_limit(self._settings.worker_count), "stand_ins": [str(STAND_INS)]}
+        limits = {"memory_limit": memory_limit(self._settings.worker_count)}
         worker.send(self._plan.for_worker(self._folder.output) | limits)
 
     def _counts(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ and stderr what it likes. Messages either way are a JSON header and two binary p
 """
 
 import array
-import contextlib
+import importlib.machinery
 import importlib.util
 import inspect
 import itertools
@@ -22,10 +22,24 @@ import traceback
 from json import dumps, loads
 from time import perf_counter, sleep, time
 
-from worker_inputs import FileInput, MiniBatchContext, TabularInput
+if __name__ != "__mp_main__":  # processes that the script's multiprocessing spawns execute this file again, without its folder on sys.path
+    from worker_inputs import FileInput, MiniBatchContext, TabularInput
 
 FRAME = struct.Struct("<III")  # lengths of: JSON header, rows, row ends
 TEXT_LIMIT = 20000  # characters of a traceback that are kept
+STAND_INS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "entry_script")
+
+
+class StandInFinder:
+    """Finds azureml_user, and azureml.core where nothing else finds it, in `STAND_INS`. Last on `sys.meta_path`, it hides no real package;
+    and it is asked too where another package has an `azureml/__init__.py` that knows only its own folder."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        parent, _, _ = name.rpartition(".")
+        if name.partition(".")[0] not in ("azureml", "azureml_user"):
+            return None
+        return importlib.machinery.PathFinder.find_spec(name, [os.path.join(STAND_INS, *parent.split("."))], target)
 
 
 class Channel:
@@ -273,6 +287,13 @@ def _connection(argument):
     return socket.fromshare(bytes.fromhex(sys.stdin.readline().strip()))
 
 
+def _end_pools():
+    """In place of `threading._shutdown`, which waits for every thread: one that the script left running must not keep the run waiting.
+    Pools of concurrent.futures are ended as Python ends them; before 3.9 they do that themselves."""
+    for function in reversed(getattr(threading, "_threading_atexits", ())):
+        function()
+
+
 def main():
     connection, runner_pid = sys.argv[1], int(sys.argv[2])
     _die_with_the_runner(runner_pid)
@@ -288,17 +309,15 @@ def main():
         stream.reconfigure(line_buffering=True, errors="backslashreplace")
     logging.basicConfig(level=config["logging_level"], stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     del sys.modules["worker_inputs"]  # a script may have a neighbour of this name
-    # In place of this file's folder: the script's neighbours first, what stands in for Azure's own packages last.
-    sys.path[0:1] = config["paths"]
-    sys.path.extend(config["stand_ins"])
+    sys.path[0:1] = config["paths"]  # the script's neighbours, in place of this file's folder
+    sys.meta_path.append(StandInFinder)
     sys.argv[:] = config["argv"]
     Worker(channel, config).work()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # the script closed it
-            stream.flush()
-    logging.shutdown()
-    os._exit(0)  # threads that the script left running must not keep the run waiting
+    line.detach()  # it stays open until this process is gone, which the runner takes for its end
+    threading._shutdown = _end_pools
 
 
+if __name__ == "__mp_main__":
+    sys.meta_path.append(StandInFinder)
 if __name__ == "__main__":
-    main()
+    main()  # then Python ends as it always does: atexit is called, and files that are open are written out

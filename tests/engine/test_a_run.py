@@ -1,5 +1,6 @@
 """What a run keeps of ParallelRunStep's contract: real runners, real workers, real files."""
 
+import gzip
 import os
 import sys
 from collections import Counter
@@ -291,6 +292,63 @@ def test_a_script_may_do_to_its_streams_and_folder_what_it_likes(score):
         """
     )
     assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 20), run.error
+
+
+def test_what_a_script_left_open_is_written_and_atexit_called(workspace, score):
+    run = score(
+        """
+        import atexit, gzip, os
+        def init():
+            global plain, packed
+            folder = os.path.join(os.environ["AZUREML_BI_OUTPUT_PATH"], str(os.getpid()))
+            plain, packed = open(folder + ".txt", "w"), gzip.open(folder + ".gz", "wt")
+            atexit.register(lambda: open(folder + ".end", "w").write("called"))
+        def run(mini_batch):
+            plain.write("one\\n"), packed.write("one\\n")
+            return mini_batch
+        """,
+        process_count_per_node=1,
+        output_action="summary_only",
+    )
+    assert (run.status, run.warnings) == (RunStatus.COMPLETED, ())
+    left = {path.suffix: path for path in workspace.runs.output(run.id).values()}
+    assert left[".txt"].read_text() == "one\n" * 4
+    assert gzip.decompress(left[".gz"].read_bytes()) == b"one\n" * 4
+    assert left[".end"].read_text() == "called"
+
+
+def test_a_process_that_does_not_end_is_killed_after_a_calls_time(score):
+    run = score("import atexit, time\natexit.register(time.sleep, 600)\ndef run(m): return m", 1, run_invocation_timeout=1)
+    assert run.status is RunStatus.COMPLETED
+    assert run.warnings == ("shutdown() and the end of its process (atexit, open files) took longer than 1 s",)
+
+
+POOLS = {
+    "multiprocessing, spawn": "multiprocessing.get_context('spawn').Pool(2)",
+    "ProcessPoolExecutor, forkserver": "ProcessPoolExecutor(2, mp_context=multiprocessing.get_context('forkserver'))",
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no forkserver on Windows")
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_a_script_may_use_pools_of_processes(workspace, score, pool):
+    run = score(
+        f"""
+        import multiprocessing, os
+        from concurrent.futures import ProcessPoolExecutor
+        from azureml_user.parallel_run import EntryScript
+        def init():
+            global pool
+            pool = {pool}
+        def name(path): return os.path.basename(path) + EntryScript.__name__
+        def run(mini_batch): return list(pool.map(name, mini_batch))
+        """,
+        2,
+        process_count_per_node=1,
+        run_invocation_timeout=30,
+    )
+    assert (run.status, run.warnings) == (RunStatus.COMPLETED, ()), run.error
+    assert rows(workspace, run)[1] == ["0000.csvEntryScript", "0001.csvEntryScript"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the process in /proc")

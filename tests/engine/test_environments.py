@@ -12,7 +12,6 @@ import pytest
 from services.domain import RunRequest, RunStatus
 from services.errors import IntakeError, NotFound, SettingsError, StudioError
 from services.local import environments
-from services.local.worker_process import STAND_INS
 from services.settings import ParallelRunSettings
 
 ONE_LINE = "import sys\ndef run(mini_batch): return [sys.prefix] * len(mini_batch)"
@@ -281,6 +280,7 @@ OTHER_PACKAGES = {
         "stand-in",
     ),
     "packages that share azureml as a namespace": (None, "mlflow", "stand-in"),
+    "a package that has azureml for itself, as azureml-ai-monitoring": ("REAL = True", "ai", "stand-in"),
     "a real azureml.core": ("__path__ = __import__('pkgutil').extend_path(__path__, __name__)", "core", "real"),
     "a real azureml.core in a namespace": (None, "core", "real"),
 }
@@ -294,12 +294,24 @@ def test_what_stands_in_hides_no_real_package(tmp_path, init, package, which):
         (tmp_path / "azureml" / "__init__.py").write_text(init)
     code = f"""
 import sys
-sys.path.insert(0, {str(tmp_path)!r})
-sys.path.append({str(STAND_INS)!r})
+sys.path.insert(0, {str(Path(environments.__file__).parent)!r})
+from worker import StandInFinder
+sys.path[0] = {str(tmp_path)!r}
+sys.meta_path.append(StandInFinder)
 import azureml.core, azureml.{package}
 assert azureml.{package}.REAL
 print("stand-in" if "Model" in vars(azureml.core) else "real")
 """
     said = subprocess.run([sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == which
-    assert not (Path(STAND_INS) / "azureml" / "__init__.py").exists()
+
+
+def test_the_stand_in_is_found_beside_a_package_that_has_azureml_for_itself(workspace, score, venv):
+    python = venv()
+    package = next(python.parents[1].glob("**/site-packages")) / "azureml"
+    (package / "ai").mkdir(parents=True)
+    for folder in (package, package / "ai"):
+        (folder / "__init__.py").write_text("REAL = True")
+    workspace.register_environment("small", str(python))
+    run = score("import azureml.ai\nfrom azureml.core import Model\ndef run(m): return [Model.__module__] * 2", environment="small")
+    assert lines(workspace, run) == ["azureml.core.model"] * 2

@@ -1,7 +1,7 @@
 """What stands in for azureml-core where the run's interpreter lacks it: `Model.get_model_path` and `Run.get_context`, nothing else.
 
-It stands last on `sys.path`, so the real one wins. Its parent folder has no __init__.py on purpose: with one, it would hide real packages
-of the `azureml` namespace. Standard library only and Python 3.8 or newer.
+The worker finds it after everything else, so the real one wins. Its parent folder has no __init__.py, as a part of a namespace. Standard
+library only and Python 3.8 or newer.
 """
 
 from .model import Model
