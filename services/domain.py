@@ -249,7 +249,8 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run is. Counts that aren't known yet are None; times are UTC. `workers` are those alive now; `rate` is items per second;
+    """Where a run is. Counts that aren't known yet are None; times are UTC. `stopped_at` is when a run that is resumed, but not running
+    again yet, stopped; `paused_seconds` how long it was stopped in all. `workers` are those alive now; `rate` is items per second;
     `doing` what its process is at beside scoring, in words. `reused_from` is the run whose output it took instead of scoring;
     `reuse_note` says why it took none, though there were others."""
 
@@ -260,6 +261,8 @@ class Run:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     heartbeat_at: datetime | None = None
+    stopped_at: datetime | None = None
+    paused_seconds: float = 0.0
     items_total: int | None = None
     items_succeeded: int | None = None
     items_failed: int | None = None
@@ -306,11 +309,11 @@ class Run:
 
     @property
     def duration(self) -> float | None:
-        """Seconds from start to end, or to now while it runs."""
+        """Seconds from start to end, or to now while it runs, without those between a stop and the resume."""
         if self.started_at is None:
             return None
-        end = self.ended_at or (self.heartbeat_at if self.status is RunStatus.NOT_RESPONDING else None) or utc_now()
-        return max(0.0, (end - self.started_at).total_seconds())
+        end = self.stopped_at or self.ended_at or (self.heartbeat_at if self.status is RunStatus.NOT_RESPONDING else None) or utc_now()
+        return max(0.0, (end - self.started_at).total_seconds() - self.paused_seconds)
 
 
 @dataclass(frozen=True)

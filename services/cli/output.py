@@ -154,7 +154,9 @@ def run_value(run: Run, environment: Environment | None = None) -> dict[str, Any
     request = {name: value for name, value in vars(run.request).items() if name not in ("name", "submission_id")}
     used = {} if environment is None else {"environment": environment_value(environment)}
     settings = {"settings": run.request.settings.as_dict()}
-    return {"id": run.id, "name": run.title} | state | {"seconds_left": run.seconds_left} | request | settings | used
+    return (
+        {"id": run.id, "name": run.title} | state | {"duration": run.duration, "seconds_left": run.seconds_left} | request | settings | used
+    )
 
 
 def run_lines(run: Run, environment: Environment) -> list[str]:

@@ -125,9 +125,12 @@ class Runner:
     def _open(self) -> None:
         """Find what is done of the run, and what is left."""
         run = self._store.run(self._run_id)
-        started_at = run.started_at or utc_now()
-        fresh_start = {"status": RunStatus.RUNNING, "ended_at": None, "error_code": None, "error": None}
-        self._store.update_run(self._run_id, **fresh_start, started_at=started_at, heartbeat_at=utc_now())
+        now = utc_now()
+        paused = run.paused_seconds
+        if run.started_at and run.stopped_at:
+            paused += (now - run.stopped_at).total_seconds()
+        times = {"started_at": run.started_at or now, "stopped_at": None, "paused_seconds": paused, "ended_at": None, "heartbeat_at": now}
+        self._store.update_run(self._run_id, status=RunStatus.RUNNING, error_code=None, error=None, **times)
         self._progress = RunProgress(self._folder, self._plan, run.mini_batches_total or 0)
         for warning in run.warnings:
             self._progress.warn(warning)

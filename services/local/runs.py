@@ -108,7 +108,8 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
                     with Journal(folder.path, writable=True) as journal:
                         journal.reopen_failed()
                 self._store.clear_cancel(run_id)
-                fresh = {"ended_at": None, "error": None, "error_code": None, "heartbeat_at": utc_now()}
+                stopped_at = run.stopped_at or run.ended_at or run.heartbeat_at
+                fresh = {"stopped_at": stopped_at, "ended_at": None, "error": None, "error_code": None, "heartbeat_at": utc_now()}
                 self._store.update_run(run_id, status=RunStatus.QUEUED, **fresh)
                 self._start(folder)
         except Timeout as error:

@@ -42,11 +42,13 @@ _SCHEMA = (
     "ALTER TABLE runs ADD COLUMN reuse_note TEXT",
     "CREATE INDEX runs_by_reuse_key ON runs (reuse_key)",
     "ALTER TABLE runs ADD COLUMN doing TEXT",
+    "ALTER TABLE runs ADD COLUMN stopped_at TEXT",
+    "ALTER TABLE runs ADD COLUMN paused_seconds REAL DEFAULT 0",
 )
 
 _RUN_COLUMNS = (
-    "status", "started_at", "ended_at", "heartbeat_at", "items_total", "items_succeeded", "items_failed", "mini_batches_total",
-    "mini_batches_done", "workers", "rate", "doing", "error_code", "error", "warnings", "reused_from",
+    "status", "started_at", "ended_at", "heartbeat_at", "stopped_at", "paused_seconds", "items_total", "items_succeeded", "items_failed",
+    "mini_batches_total", "mini_batches_done", "workers", "rate", "doing", "error_code", "error", "warnings", "reused_from",
 )  # fmt: skip
 _Versioned = TypeVar("_Versioned", bound=Model | Dataset | Environment)
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 
@@ -12,6 +13,7 @@ from services.errors import StudioError
 from services.local.run_folder import LocalRunFolder
 from services.settings import ParallelRunSettings
 from services.storage.serialization import to_json
+from services.storage.store import Store
 from tests.engine.run_artifacts import is_alive
 
 SLOW = """
@@ -21,6 +23,7 @@ SLOW = """
         while "0040" <= os.path.basename(mini_batch[0]) and not os.path.exists({gate!r}): time.sleep(0.01)
         return [os.path.basename(path) for path in mini_batch]
 """
+FAILS = "def run(mini_batch): open({gate!r}); return mini_batch"
 
 
 @pytest.fixture
@@ -159,6 +162,28 @@ def test_a_canceled_run_can_be_resumed_to_its_end(workspace, request_for, finish
     run = finish(workspace, run.id)
     assert run.status is RunStatus.COMPLETED
     assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
+
+
+def an_hour_ago(workspace, run):
+    """Let the run have happened an hour earlier."""
+    times = {name: getattr(run, name) for name in ("started_at", "ended_at", "heartbeat_at")}
+    Store(workspace.home).update_run(run.id, **{name: time - timedelta(hours=1) for name, time in times.items() if time})
+
+
+@pytest.mark.parametrize("end", ["canceled", "killed", "failed"])
+def test_the_duration_leaves_out_the_pause_before_a_resume(workspace, request_for, finish, kill_runner, gate, end):
+    run = workspace.submit(request_for(FAILS, error_threshold=0) if end == "failed" else request_for())
+    if end != "failed":
+        finish(workspace, run.id, until=some_done)
+        workspace.runs.cancel(run.id) if end == "canceled" else kill_runner(workspace, run.id)
+    stopped = finish(workspace, run.id, until=lambda run: run.status.ended or run.status is RunStatus.NOT_RESPONDING)
+    an_hour_ago(workspace, stopped)
+    gate.touch()
+    workspace.runs.resume(run.id)
+    run = finish(workspace, run.id)
+    assert (run.status, run.started_at) == (RunStatus.COMPLETED, stopped.started_at - timedelta(hours=1))
+    assert 3600 - 600 < run.paused_seconds < 3600 + 600
+    assert stopped.duration <= run.duration < 600
 
 
 def test_resume_tries_what_failed_anew(workspace, request_for, finish, tmp_path):

@@ -95,3 +95,11 @@ def test_a_run_that_does_not_respond_stops_growing_older():
         "r", RunRequest((), ("d:1",), "/x.py"), RunStatus.NOT_RESPONDING, start, started_at=start, heartbeat_at=start + timedelta(seconds=9)
     )
     assert run.duration == 9
+
+
+def test_a_resumed_run_ages_again_only_once_it_is_running():
+    start = utc_now() - timedelta(hours=5)
+    run = Run("r", RunRequest((), ("d:1",), "/x.py"), RunStatus.QUEUED, start, started_at=start, stopped_at=start + timedelta(seconds=7))
+    assert run.duration == 7
+    ended = replace(run, status=RunStatus.COMPLETED, stopped_at=None, paused_seconds=60.0, ended_at=start + timedelta(seconds=70))
+    assert ended.duration == 10
