@@ -48,9 +48,9 @@ def _numeric(view: View) -> bool:
 
 def _distribution(view: View, place: DeltaGenerator) -> None:
     with place:
-        column = choose("Column", "x", list(view.table.columns), "Number" if _numeric(view) else "Prediction")
+        column = choose("Column", "x", list(view.table.columns), view.table.own["Number"] if _numeric(view) else "Prediction")
     if column == "Prediction" and _numeric(view):
-        column = "Number"
+        column = view.table.own["Number"]
     if view.table.columns[column] in _NUMBERS:
         bins = charts.histogram(view.table, view.filter, 40, column)
         if bins:
@@ -61,23 +61,22 @@ def _distribution(view: View, place: DeltaGenerator) -> None:
         return
     counts = view.table.facet(column, view.filter, _MOST_BARS)
     alt = f"Rows by {column}, most frequent: {_plots.axis_label(counts[0][0]) if counts else 'none'}"
-    _plots.draw(
-        _plots.bars(counts, chosen_of(view.filter, column)), "chart", alt, lambda _, bar: _choose_value(view, column, counts[bar][0])
-    )
+    _plots.draw(_plots.bars(counts, chosen_of(view, column)), "chart", alt, lambda _, bar: _choose_value(view, column, counts[bar][0]))
     if len(counts) == _MOST_BARS:
         st.caption(f"The {_MOST_BARS} most frequent values.")
 
 
 def _over_folders(view: View, place: DeltaGenerator) -> None:
+    folder_column = view.table.own["Folder"]
     if _numeric(view):
-        rows = view.table.grouped("Folder", filter_=view.filter, limit=_MOST_BARS).to_pylist()
-        means = [(row["Folder"], row["Mean"]) for row in rows if row["Mean"] is not None]
+        rows = view.table.grouped(folder_column, filter_=view.filter, limit=_MOST_BARS).to_pylist()
+        means = [(row[folder_column], row["Mean"]) for row in rows if row["Mean"] is not None]
         st.markdown("**Mean prediction by folder**, for the folders with the most rows")
         figure = _plots.bars([(name, 0) for name, _ in means])
         figure.update_traces(
             x=[mean for _, mean in means], text=[f"{mean:,.4g}" for _, mean in means], hovertext=[f"{mean:,.6g}" for _, mean in means]
         )
-        _plots.draw(figure, "chart_folders", "Mean prediction by folder", lambda _, bar: _choose_value(view, "Folder", means[bar][0]))
+        _plots.draw(figure, "chart_folders", "Mean prediction by folder", lambda _, bar: _choose_value(view, folder_column, means[bar][0]))
         return
     class_counts = charts.classes_over_folders(view.table, view.filter, _MOST_FOLDERS, _MOST_CLASSES)
     sums: dict[str, int] = {}
@@ -90,8 +89,8 @@ def _over_folders(view: View, place: DeltaGenerator) -> None:
 
     def clicked(trace: int, bar: int) -> None:
         name = classes[trace]
-        chosen = choose_of(view.filter, "Prediction", () if name is None else (name,))
-        set_filter(choose_of(chosen, "Folder", (folders[bar],)), look="")
+        chosen = choose_of(view, "Prediction", () if name is None else (name,))
+        set_filter(choose_of(view, folder_column, (folders[bar],), chosen), look="")
 
     _plots.draw(_plots.stacked(folders, parts), "chart_stacked", "Classes in each folder", clicked)
     if len(classes) == _MOST_CLASSES or len(folders) == _MOST_FOLDERS:
@@ -112,9 +111,10 @@ def _over_time(view: View, place: DeltaGenerator) -> None:
 
     def clicked(_: int, bar: int) -> None:
         begin = points[bar][0]
-        bounds = [Condition("Scored at", Operator.FROM, (begin.isoformat(),))]
+        scored_at = view.table.own["Scored at"]
+        bounds = [Condition(scored_at, Operator.FROM, (begin.isoformat(),))]
         if begin != last:
-            bounds.append(Condition("Scored at", Operator.TO, ((begin + width).isoformat(),)))
+            bounds.append(Condition(scored_at, Operator.TO, ((begin + width).isoformat(),)))
         add(view.filter, *bounds, look="")
 
     _plots.draw(_plots.line(points, title), "chart_time", f"{title} over the time of scoring", clicked)
@@ -123,8 +123,8 @@ def _over_time(view: View, place: DeltaGenerator) -> None:
 def _two_columns(view: View, place: DeltaGenerator) -> None:
     names = list(view.table.columns)
     with place:
-        x = choose("Horizontal", "x", names, "Number" if _numeric(view) else "Prediction")
-        y = choose("Vertical", "y", names, (view.table.further_columns or ["Folder"])[0])
+        x = choose("Horizontal", "x", names, view.table.own["Number"] if _numeric(view) else "Prediction")
+        y = choose("Vertical", "y", names, (view.table.further_columns or [view.table.own["Folder"]])[0])
     numeric = {name: view.table.columns[name] in _NUMBERS for name in (x, y)}
     cells = [(a, b, n) for a, b, n in charts.two_columns(view.table, x, y, view.filter, 30) if a is not None and b is not None]
     if not cells:
@@ -142,7 +142,7 @@ def _two_columns(view: View, place: DeltaGenerator) -> None:
                 bounds = (Condition(column, Operator.FROM, (repr(value - half),)), Condition(column, Operator.TO, (repr(value + half),)))
                 chosen = replace(chosen, conditions=others + bounds)
             else:
-                chosen = choose_of(chosen, column, (str(value),))
+                chosen = choose_of(view, column, (str(value),), chosen)
         set_filter(chosen, look="")
 
     _plots.draw(_plots.squares(cells, x, y), "chart_two", f"{x} by {y}", clicked)
@@ -160,9 +160,9 @@ def _choose_value(view: View, column: str, value: Any) -> None:
     if value is None:
         add(view.filter, Condition(column, Operator.EMPTY))
         return
-    chosen = chosen_of(view.filter, column)
+    chosen = chosen_of(view, column)
     values = tuple(other for other in chosen if other != str(value)) if str(value) in chosen else (*chosen, str(value))
-    set_filter(choose_of(view.filter, column, values))
+    set_filter(choose_of(view, column, values))
 
 
 # ---- groups and SQL --------------------------------------------------------------------------------------------------------------
@@ -174,9 +174,9 @@ def groups(view: View) -> None:
     numbers = [name for name in names if view.table.columns[name] in _NUMBERS]
     left, right = st.columns(2)
     with left:
-        by = choose("Group by", "by", names, "Folder" if view.table.kind is not Kind.CATEGORY else "Prediction")
+        by = choose("Group by", "by", names, view.table.own["Folder"] if view.table.kind is not Kind.CATEGORY else "Prediction")
     with right:
-        column = choose("Statistics of", "x", numbers, "Number")
+        column = choose("Statistics of", "x", numbers, view.table.own["Number"])
     rows = view.table.grouped(by, column, view.filter, _MOST_GROUPS)
     if not view.table.holds(column):
         rows = rows.select([0, 1])

@@ -176,7 +176,7 @@ def _folders(view: View, result: evaluation.Evaluation) -> None:
 
     def open_folder() -> None:
         if chosen := st.session_state["error_folders"]["selection"]["rows"]:
-            conditions = [Condition("Folder", Operator.ONE_OF, (displayable(rows[chosen[0]][0]),))]
+            conditions = [Condition(view.table.own["Folder"], Operator.ONE_OF, (displayable(rows[chosen[0]][0]),))]
             if not result.of_numbers:
                 conditions.append(Condition("Verdict", Operator.ONE_OF, (evaluation.Verdict.WRONG,)))
             set_filter(Filter(conditions=tuple(conditions)), look="")

@@ -31,20 +31,21 @@ _OPERATORS = {
 
 
 def panel(view: View) -> None:
+    own = view.table.own
     threshold(view)
     facet(view, "Prediction") if view.table.kind is Kind.CATEGORY else None
     if sum(1 for count in view.table.row_counts.values() if count) > 1:
-        facet(view, "Status")
+        facet(view, own["Status"])
     for name in view.table.further_columns:
         numeric_label = name in ("Label", "Before") and view.table.kind in _NUMBERS
         if view.table.columns[name] is Kind.CATEGORY and not numeric_label:
             facet(view, name)
-    facet(view, "Folder")
-    facet(view, "Matched by")
+    facet(view, own["Folder"])
+    facet(view, own["Matched by"])
     with st.expander("Mini-batch and worker", icon=":material/filter_list:", key="more_facets", on_change="rerun") as opened:
         if opened.open:
-            facet(view, "Mini-batch")
-            facet(view, "Worker")
+            facet(view, own["Mini-batch"])
+            facet(view, own["Worker"])
     with st.expander("Filter by column", icon=":material/filter_alt:", key="by_column", on_change="rerun") as opened:
         if opened.open:
             by_any_column(view)
@@ -53,20 +54,22 @@ def panel(view: View) -> None:
 # ---- facets ----------------------------------------------------------------------------------------------------------------------
 
 
-def chosen_of(chosen: Filter, column: str) -> tuple[str, ...]:
-    """The values of this column that the filter selects."""
+def chosen_of(view: View, column: str) -> tuple[str, ...]:
+    """The values of this column that the view's filter selects."""
+    chosen = view.filter
     if column == "Prediction":
         return chosen.classes
-    if column == "Status":
+    if column == view.table.own["Status"]:
         return tuple(map(str, chosen.statuses)) if chosen.statuses != Filter().statuses else ()  # Streamlit fails on an enum
     return next((c.values for c in chosen.conditions if (c.column, c.operator) == (column, Operator.ONE_OF)), ())
 
 
-def choose_of(chosen: Filter, column: str, values: tuple[str, ...]) -> Filter:
-    """The same filter with these values of the column; without values, with all."""
+def choose_of(view: View, column: str, values: tuple[str, ...], chosen: Filter | None = None) -> Filter:
+    """The view's filter, or another, with these values of the column; without values, with all."""
+    chosen = view.filter if chosen is None else chosen
     if column == "Prediction":
         return replace(chosen, classes=values)
-    if column == "Status":
+    if column == view.table.own["Status"]:
         return replace(chosen, statuses=tuple(Status(value) for value in values) or Filter().statuses)
     others = tuple(c for c in chosen.conditions if (c.column, c.operator) != (column, Operator.ONE_OF))
     return replace(chosen, conditions=(*others, Condition(column, Operator.ONE_OF, values)) if values else others)
@@ -75,7 +78,7 @@ def choose_of(chosen: Filter, column: str, values: tuple[str, ...]) -> Filter:
 def facet(view: View, column: str) -> None:
     """The most frequent values with their counts; those in the filter are selected."""
     counts = {str(value): count for value, count in view.table.facet(column, view.filter, _MOST) if value is not None}
-    chosen = chosen_of(view.filter, column)
+    chosen = chosen_of(view, column)
     counts |= dict.fromkeys((value for value in chosen if value not in counts), 0)
     if len(counts) < 2 and not chosen:
         return
@@ -85,7 +88,7 @@ def facet(view: View, column: str) -> None:
     labels = option_labels(counts, counts, escape if few else displayable)
 
     def choose_values() -> None:
-        set_filter(choose_of(view.filter, column, tuple(st.session_state[key] or ())))
+        set_filter(choose_of(view, column, tuple(st.session_state[key] or ())))
 
     options: dict[str, Any] = {
         "label": escape(column), "options": list(counts), "key": key, "format_func": lambda value: labels.get(value, value),
@@ -104,12 +107,12 @@ def threshold(view: View) -> None:
     """A slider over a column of numbers: counts the rows at or above it, and filters by it."""
     scores = [name for name in view.table.further_columns if view.table.columns[name] in _NUMBERS]
     if view.table.kind in _NUMBERS:
-        scores.insert(0, "Number")
+        scores.insert(0, view.table.own["Number"])
     scores = [name for name in scores if has_values(view, name)]  # two classes have no difference
     if not scores:
         return
     column = choose("Threshold on", "of", scores, scores[0]) if len(scores) > 1 else scores[0]
-    name = "Prediction" if column == "Number" else column
+    name = "Prediction" if column == view.table.own["Number"] else column
     bins = charts.histogram(view.table, Filter(), 1, column)
     if not bins or not bins[0][0] < bins[-1][1] < math.inf:
         return

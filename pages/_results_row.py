@@ -44,19 +44,20 @@ def row(view: View) -> None:
             st.caption("Prediction: empty text")
         if len(text) > _PREDICTION:
             st.caption(f"The first {_PREDICTION:,} of {len(text):,} characters.")
-    trace = chosen_workspace().runs.trace(view.run.id, RowKey.of(values), values["Worker"] or "")
-    if values["Error"]:
-        _error(values["Error"], trace)
+    own = {name: values[actual] for name, actual in view.table.own.items()}
+    trace = chosen_workspace().runs.trace(view.run.id, RowKey.of(own), own["Worker"] or "")
+    if own["Error"]:
+        _error(own["Error"], trace)
     _further({name: str(values[name]) for name in view.table.further_columns if values[name] is not None})
     _input(trace)
     _layout.facts(
         {
-            "Status": values["Status"], "Matched by": values["Matched by"] or "no row",
-            "Mini-batch": f"{values['Mini-batch']:,}", "Worker": values["Worker"] or "unknown",
-            "Attempts": str(values["Attempts"]), "run() time": formats.duration(values["Seconds"] or 0.0),
+            "Status": own["Status"], "Matched by": own["Matched by"] or "no row",
+            "Mini-batch": f"{own['Mini-batch']:,}", "Worker": own["Worker"] or "unknown",
+            "Attempts": str(own["Attempts"]), "run() time": formats.duration(own["Seconds"] or 0.0),
         }
     )  # fmt: skip
-    _annotation(view, values)
+    _annotation(view, own)
     with st.expander(f"Log lines: {len(trace.log)}", icon=":material/subject:", key="row_log"):
         if trace.log:
             st.code(displayable("\n".join(truncate(line, 1000) for line in trace.log)), language=None, wrap_lines=True)
@@ -117,9 +118,9 @@ def _input(trace: RowTrace) -> None:
         _file_preview.show_file(trace.input)
 
 
-def _annotation(view: View, values: dict[str, Any]) -> None:
+def _annotation(view: View, own: dict[str, Any]) -> None:
     """A note and the correct label, kept with the run and exported with its rows."""
-    annotations, key = chosen_workspace().annotations, RowKey.of(values)
+    annotations, key = chosen_workspace().annotations, RowKey.of(own)
     annotation = annotations.annotations(view.run.id).get(key, Annotation())
     name = f"{view.run.id}_{key.mini_batch}_{key.place}_{key.file}"
     with st.form(f"annotation_{name}", border=False):

@@ -39,7 +39,7 @@ def filtered_by(view: View, count: int) -> None:
         predictions = counted(total, "prediction")
         rows = f"**{count:,}** of {predictions}" if set(view.filter.statuses) <= set(PREDICTED) else f"**{counted(count, 'row')}**"
         st.markdown(f"**{predictions}**" if view.filter == Filter() else rows, width="content")
-        for number, (part, without) in enumerate(_parts(view.filter)):
+        for number, (part, without) in enumerate(_parts(view)):
             st.button(
                 escape(truncate(part, 60)), key=f"without_{number}", icon=":material/close:", on_click=set_filter, args=(without,),
                 help="Remove this filter",
@@ -54,8 +54,9 @@ def filtered_by(view: View, count: int) -> None:
             )  # fmt: skip
 
 
-def _parts(chosen: Filter) -> list[tuple[str, Filter]]:
+def _parts(view: View) -> list[tuple[str, Filter]]:
     """(description, the filter without it) of each part of the filter."""
+    chosen = view.filter
     parts = [(f"contains {chosen.text}", replace(chosen, text=""))] if chosen.text else []
     if chosen.classes:
         parts.append((f"Prediction: {', '.join(chosen.classes)}", replace(chosen, classes=())))
@@ -66,7 +67,7 @@ def _parts(chosen: Filter) -> list[tuple[str, Filter]]:
         parts.append((f"Prediction ≥ {chosen.minimum:g}", replace(chosen, minimum=None)))
     if chosen.maximum is not None:
         parts.append((f"Prediction ≤ {chosen.maximum:g}", replace(chosen, maximum=None)))
-    parts += [(describe(condition), _without(chosen, condition)) for condition in chosen.conditions]
+    parts += [(describe(condition, view.table.own), _without(chosen, condition)) for condition in chosen.conditions]
     if chosen.where:
         parts.append((f"where {chosen.where}", replace(chosen, where="")))
     return parts
@@ -119,14 +120,16 @@ def _default_columns(view: View) -> list[str]:
     added = [name for name in view.table.further_columns if name in joined]
     flattened = [name for name in view.table.further_columns if name not in added]
     added = [name for name in added if has_values(view, name)]
+    own = view.table.own
+    of_failed = [own[name] for name in _OF_FAILED]
     shown = ["File", "Prediction", *added, *flattened]
     if flattened and view.table.whole_column == "Prediction":  # the printed text repeats the columns
         shown = ["File", *added, *flattened, "Prediction"]
     if view.filter.statuses == (Status.FAILED,):  # its prediction columns are empty
-        shown = ["File", *(name for name in shown if name in joined), *_OF_FAILED]
+        shown = ["File", *(name for name in shown if name in joined), *of_failed]
     elif Status.FAILED in view.filter.statuses:
-        shown += _OF_FAILED
-    if view.order.column not in ("", "Number", *shown):
+        shown += of_failed
+    if view.order.column not in ("", own["Number"], *shown):
         shown.append(view.order.column)
     return shown
 

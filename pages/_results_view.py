@@ -130,10 +130,10 @@ def option_labels(
     return labels
 
 
-def describe(condition: Condition) -> str:
-    """`Folder: a, b`, `score ≥ 0.5`, `File contains cat`."""
+def describe(condition: Condition, own: Mapping[str, str]) -> str:
+    """`Folder: a, b`, `score ≥ 0.5`, `File contains cat`. `own` is what the table's own columns are called in it."""
     values = truncate(", ".join(condition.values), _CHARACTERS)
-    column = "Prediction" if condition.column == "Number" else condition.column
+    column = "Prediction" if condition.column == own["Number"] else condition.column
     match condition.operator:
         case Operator.ONE_OF:
             return f"{column}: {values}"

@@ -6,17 +6,15 @@ import math
 from datetime import datetime
 from typing import Any
 
-from services.predictions.columns import NUMERIC
+from services.predictions.columns import NUMERIC, quoted
 from services.predictions.filters import EVERY_PREDICTION, Filter
 from services.predictions.reader import Predictions
 
 
-def histogram(
-    table: Predictions, filter_: Filter = EVERY_PREDICTION, bins: int = 40, column: str = "Number"
-) -> list[tuple[float, float, int]]:
+def histogram(table: Predictions, filter_: Filter = EVERY_PREDICTION, bins: int = 40, column: str = "") -> list[tuple[float, float, int]]:
     """At most `bins` bins of equal width from the least number to the greatest: (lower, upper, count), the greatest in the last one.
-    Whole numbers get bins that hold equally many of them. Empty where there are no numbers."""
-    x = table.number_name(column)
+    Whole numbers get bins that hold equally many of them. Empty where there are no numbers. `column` "" is the prediction's number."""
+    x = table.number_name(column or table.own["Number"])
     least, greatest, whole = table.rows(f"min({x}), max({x}), bool_and({x} = trunc({x}))", filter_)[0]
     if least is None:
         return []
@@ -36,25 +34,27 @@ def classes_over_folders(
     table: Predictions, filter_: Filter = EVERY_PREDICTION, folders: int = 30, classes: int = 10
 ) -> list[tuple[str, str | None, int]]:
     """How many rows of each folder have each class: (folder, class, count), of the folders and classes with the most rows."""
+    in_folder = quoted(table.own["Folder"])
     most_frequent = f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {folders:d}"
     values = {
-        "folders": [folder for folder, _ in table.rows("Folder, count(*)", filter_, most_frequent)],
+        "folders": [folder for folder, _ in table.rows(f"{in_folder}, count(*)", filter_, most_frequent)],
         "classes": [name for name, _ in table.class_counts(filter_, classes)],
     }
-    among = "Folder IN (SELECT unnest($folders)) AND Prediction IN (SELECT unnest($classes))"
-    return table.rows("Folder, Prediction, count(*)", filter_, f"AND {among} GROUP BY ALL ORDER BY 1, 3 DESC, 2", **values)
+    among = f"{in_folder} IN (SELECT unnest($folders)) AND Prediction IN (SELECT unnest($classes))"
+    return table.rows(f"{in_folder}, Prediction, count(*)", filter_, f"AND {among} GROUP BY ALL ORDER BY 1, 3 DESC, 2", **values)
 
 
 def over_time(
-    table: Predictions, filter_: Filter = EVERY_PREDICTION, bins: int = 60, of: str = "Number"
+    table: Predictions, filter_: Filter = EVERY_PREDICTION, bins: int = 60, of: str = ""
 ) -> list[tuple[datetime, int, float | None]]:
-    """When rows were scored (UTC), in bins of equal length that hold some: (beginning, count, mean of the column `of`)."""
-    x = table.number_name(of)
-    first, last = table.rows('epoch(min("Scored at")), epoch(max("Scored at"))', filter_)[0]
+    """When rows were scored (UTC), in bins of equal length that hold some: (beginning, count, mean of the column `of`). `of` "" is the
+    prediction's number."""
+    x, scored_at = table.number_name(of or table.own["Number"]), quoted(table.own["Scored at"])
+    first, last = table.rows(f"epoch(min({scored_at})), epoch(max({scored_at}))", filter_)[0]
     if first is None:
         return []
     width = max((last - first) / bins, 0.001)
-    place = _bin('epoch("Scored at")', "first", "width", "last")
+    place = _bin(f"epoch({scored_at})", "first", "width", "last")
     query = f"make_timestamp((($first + {place} * $width) * 1000000)::BIGINT), count(*), avg({x})"
     return table.rows(query, filter_, "GROUP BY 1 ORDER BY 1", first=first, width=width, last=bins - 1)
 

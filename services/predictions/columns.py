@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -121,9 +121,28 @@ def prediction_place(names: Sequence[str]) -> int | None:
     return places[0] if len(places) == 1 else None
 
 
+_FIXED = ("File", "Prediction", FRAME, "file_row_number")
+"""Names that no column of a person's can have. File and Prediction say whose a row is and what was predicted, whatever else is there."""
+
+
+def own_names(names: Sequence[str]) -> dict[str, str]:
+    """What COLUMNS and ROW are called beside columns of these names, a person's, which come first: `Status` is `Run status` beside
+    `status`, since SQL ignores case."""
+    taken = {name.lower() for name in (*_FIXED, *COLUMNS, ROW, *names)}
+    given = {name.lower() for name in names}
+    own = {}
+    for name in (*COLUMNS, ROW):
+        if name in _FIXED or name.lower() not in given:
+            own[name] = name
+        else:
+            own[name] = next(free for free in _numbered(f"Run {name.lower()}") if free.lower() not in taken)
+            taken.add(own[name].lower())
+    return own
+
+
 def unique_names(names: Sequence[str]) -> Iterator[str]:
-    """The same as names that columns of a table can have: none empty, none twice, in any case, none of the table's own."""
-    taken = {name.lower() for name in (*COLUMNS, FRAME, "file_row_number")}
+    """The same as names that columns of a table can have: none empty, none twice, in any case, none of those that are fixed."""
+    taken = {name.lower() for name in _FIXED}
     for place, given in enumerate(names, 1):
         base = "".join(character if character.isprintable() else " " for character in given).strip()[:_LONGEST_NAME] or f"column {place}"
         name = next(name for name in _numbered(base) if name.lower() not in taken)
@@ -189,9 +208,9 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def number_column(column: str, kind: Kind) -> str:
-    """The column to compare and to sort by: predictions that are numbers have theirs beside their text."""
-    return "Number" if column == "Prediction" and kind in NUMERIC else column
+def number_column(column: str, kind: Kind, own: Mapping[str, str]) -> str:
+    """The column to compare and to sort by: predictions that are numbers have theirs beside their text. `own`: see own_names."""
+    return own["Number"] if column == "Prediction" and kind in NUMERIC else column
 
 
 def glob_escaped(path: Path) -> str:

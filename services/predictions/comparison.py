@@ -98,7 +98,7 @@ def compare(older: Predictions, newer: Predictions, older_id: str, of: str = "")
     of = compared_column(older, newer, of)
     beginning = f"compared-{joined_by(older_id, of)}-"
     target = newer.path.with_name(f"{beginning}{older.path.stem}-{newer.path.stem}.parquet")
-    join_once(target, beginning, _gone_of(target), partial(_join, older.path, newer.path, of))
+    join_once(target, beginning, _gone_of(target), partial(_join, older, newer, of))
     return Comparison(target, older, newer, of)
 
 
@@ -107,16 +107,16 @@ def _gone_of(compared: Path) -> Path:
     return compared.with_name(f"gone-{compared.name}")
 
 
-def _join(older: Path, newer: Path, of: str, database: duckdb.DuckDBPyConnection, target: Path, gone: Path) -> None:
-    columns_before = f"File, {text_of(of)} AS p, {number_of(of)} AS n, true AS there"
-    text, number = text_of(of, "t."), number_of(of, "t.")
-    if same_files_in_order(database, older, newer):
-        database.execute(f"CREATE TEMP VIEW beside AS SELECT {columns_before} FROM {parquet_file(older)}")
+def _join(older: Predictions, newer: Predictions, of: str, database: duckdb.DuckDBPyConnection, target: Path, gone: Path) -> None:
+    columns_before = f"File, {text_of(of)} AS p, {number_of(of, older.own)} AS n, true AS there"
+    text, number = text_of(of, "t."), number_of(of, newer.own, "t.")
+    if same_files_in_order(database, older.path, newer.path):
+        database.execute(f"CREATE TEMP VIEW beside AS SELECT {columns_before} FROM {parquet_file(older.path)}")
         database.execute("CREATE TEMP VIEW only_older AS SELECT File, p AS Before FROM beside WHERE false")
     else:
         database.execute("SET preserve_insertion_order = false")
-        database.execute(f"CREATE TEMP VIEW now AS {_keyed(database, newer, 'File')}")
-        database.execute(f"CREATE TEMP VIEW before AS {_keyed(database, older, columns_before)}")
+        database.execute(f"CREATE TEMP VIEW now AS {_keyed(database, newer.path, 'File')}")
+        database.execute(f"CREATE TEMP VIEW before AS {_keyed(database, older.path, columns_before)}")
         database.execute(
             "CREATE TEMP TABLE beside AS SELECT b.p, b.n, b.there FROM now LEFT JOIN before b ON b.File = now.File AND b.key = now.key"
             " ORDER BY now.row"
@@ -133,7 +133,7 @@ def _join(older: Path, newer: Path, of: str, database: duckdb.DuckDBPyConnection
     database.execute(f"COPY (FROM only_older) TO {literal(str(gone))} (FORMAT parquet)")
     database.execute("SET preserve_insertion_order = true")
     columns = {"Before": (Kind.CATEGORY, "b.p"), "Change": (Kind.CATEGORY, change), "Difference": (Kind.NUMBER, f"{number} - b.n")}
-    copy_beside(database, newer, columns, "beside", target)
+    copy_beside(database, newer.path, columns, "beside", target)
 
 
 def _keyed(database: duckdb.DuckDBPyConnection, table: Path, columns: str) -> str:
@@ -147,9 +147,11 @@ class Comparison(JoinedTable):
     """The result, read from the joined table at `path`. Safe to use from several threads."""
 
     def __init__(self, path: Path, older: Predictions, newer: Predictions, of: str) -> None:
-        own = f"SELECT {text_of(of)} AS Prediction, {number_of(of)} AS Number FROM"
         views = {"compared": f"FROM {parquet_file(path)}", "gone": f"FROM {parquet_file(_gone_of(path))}"}
-        super().__init__(path, views | {"older": f"{own} {parquet_file(older.path)}", "newer": f"{own} {parquet_file(newer.path)}"})
+        for name, table in (("older", older), ("newer", newer)):
+            compared = f"{text_of(of)} AS Prediction, {number_of(of, table.own)} AS Number"
+            views[name] = f"SELECT {compared} FROM {parquet_file(table.path)}"
+        super().__init__(path, views)
         self._older, self._newer, self._own = older, newer, of
         self.of = names_beside(newer.columns, COMPARED)[of]
         """The column that is compared, as the joined table calls it."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.predictions.columns import MOST_CLASSES, NUMERIC, Kind, Status, literal, names_beside, parquet_file
+from services.predictions.columns import MOST_CLASSES, NUMERIC, Kind, Status, literal, names_beside, parquet_file, quoted
 from services.predictions.filters import Condition, Filter, Operator
 from services.predictions.join import JoinedTable, copy_beside, join_once, joined_by, number_of, text_of
 from services.predictions.label_file import Labels
@@ -102,24 +103,26 @@ def evaluate(predictions: Predictions, labels: Labels, of: str = "") -> Evaluati
     of = evaluated_column(predictions, of)
     beginning = f"judged-{joined_by(labels.id, of)}-"
     target = predictions.path.with_name(f"{beginning}{predictions.path.stem}.parquet")
-    join_once(target, beginning, _unmatched_labels_of(target), partial(_join, predictions.path, labels, of))
+    join_once(target, beginning, _unmatched_labels_of(target), partial(_join, predictions, labels, of))
     kind = predictions.kind if of == "Prediction" else predictions.columns[of]
-    return Evaluation(target, kind, names_beside(predictions.columns, EVALUATED)[of])
+    return Evaluation(target, kind, names_beside(predictions.columns, EVALUATED)[of], predictions.own)
 
 
 def _unmatched_labels_of(evaluated: Path) -> Path:
     return evaluated.with_name(f"leftover-{evaluated.name}")
 
 
-def _join(predictions: Path, labels: Labels, of: str, database: duckdb.DuckDBPyConnection, target: Path, unmatched_labels: Path) -> None:
-    table = parquet_file(predictions, row_numbers=True)
+def _join(
+    predictions: Predictions, labels: Labels, of: str, database: duckdb.DuckDBPyConnection, target: Path, unmatched_labels: Path
+) -> None:
+    table = parquet_file(predictions.path, row_numbers=True)
     database.execute("SET preserve_insertion_order = false")
     _give_labels(database, table, labels, unmatched_labels)
     database.execute(
         "CREATE TEMP TABLE beside AS SELECT p.Label AS Label, try_cast(p.Label AS DOUBLE) AS n"
         f" FROM {table} t LEFT JOIN pairs p ON p.File = t.File ORDER BY t.file_row_number"
     )
-    text, number = text_of(of, "t."), number_of(of, "t.")
+    text, number = text_of(of, "t."), number_of(of, predictions.own, "t.")
     verdict = (
         f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN {text} IS NULL THEN '{Verdict.NO_PREDICTION}'"
         f" WHEN {text} = b.Label OR coalesce({number} = b.n, false) THEN '{Verdict.CORRECT}' ELSE '{Verdict.WRONG}' END"
@@ -127,7 +130,7 @@ def _join(predictions: Path, labels: Labels, of: str, database: duckdb.DuckDBPyC
     database.execute("SET preserve_insertion_order = true")
     residual = f"CASE WHEN isfinite(b.n) THEN {number} - b.n END"
     columns = {"Label": (Kind.CATEGORY, "b.Label"), "Verdict": (Kind.CATEGORY, verdict), "Residual": (Kind.NUMBER, residual)}
-    copy_beside(database, predictions, columns, "beside", target)
+    copy_beside(database, predictions.path, columns, "beside", target)
 
 
 def _give_labels(database: duckdb.DuckDBPyConnection, table: str, labels: Labels, unmatched_labels: Path) -> None:
@@ -163,13 +166,14 @@ def _give_labels(database: duckdb.DuckDBPyConnection, table: str, labels: Labels
 class Evaluation(JoinedTable):
     """The result, read from the joined table at `path`. Safe to use from several threads."""
 
-    def __init__(self, path: Path, kind: Kind, of: str) -> None:
+    def __init__(self, path: Path, kind: Kind, of: str, own: Mapping[str, str]) -> None:
         tables = {"evaluated": path, "unmatched_labels": _unmatched_labels_of(path)}
         super().__init__(path, {name: f"FROM {parquet_file(table)}" for name, table in tables.items()})
         self.of = of
         """The column that is evaluated."""
         self._value = text_of(of)
         self._kind = kind
+        self._own = own
 
     @cached_property
     def verdicts(self) -> dict[Verdict, int]:
@@ -217,17 +221,17 @@ class Evaluation(JoinedTable):
 
     def by_folder(self, limit: int = 1000) -> list[tuple[str, int, int, float]]:
         """(folder, evaluated rows, wrong ones, mean absolute error or nan), the folder with the most wrong ones first."""
+        order = "4 DESC NULLS LAST" if self.of_numbers else "3 DESC"
         rows = self._query(
-            f"SELECT Folder AS folder, count(*), count(*) FILTER (Verdict = '{Verdict.WRONG}') AS wrong, avg(abs(Residual)) FROM evaluated"
-            f" WHERE {_EVALUATED_ROWS} GROUP BY 1"
-            f" ORDER BY {'4 DESC NULLS LAST' if self.of_numbers else '3 DESC'}, 2 DESC, 1 LIMIT {limit:d}"
+            f"SELECT {quoted(self._own['Folder'])} AS folder, count(*), count(*) FILTER (Verdict = '{Verdict.WRONG}') AS wrong,"
+            f" avg(abs(Residual)) FROM evaluated WHERE {_EVALUATED_ROWS} GROUP BY 1 ORDER BY {order}, 2 DESC, 1 LIMIT {limit:d}"
         )
         return [(folder, count, wrong, math.nan if mae is None else mae) for folder, count, wrong, mae in rows]
 
     def number_errors(self) -> NumberErrors:
         count, mae, mse, bias, variance = self._query(
             "SELECT count(Residual), avg(abs(Residual)), avg(Residual * Residual), avg(Residual),"
-            f" var_pop({number_of(self.of)} - Residual) FILTER (Residual IS NOT NULL) FROM evaluated"
+            f" var_pop({number_of(self.of, self._own)} - Residual) FILTER (Residual IS NOT NULL) FROM evaluated"
         )[0]
         if not count:
             return NumberErrors(0, math.nan, math.nan, math.nan, math.nan)

@@ -69,7 +69,8 @@ def export(
     expression = _printed if ending == ".csv" else _typed
     selected = ", ".join(expression(table, column) for column in names)
     if annotations:
-        selected += ', File AS "key file", "Mini-batch" AS "key mini-batch", Place AS "key place"'
+        mini_batch, place = (quoted(table.own[name]) for name in ("Mini-batch", "Place"))
+        selected += f', File AS "key file", {mini_batch} AS "key mini-batch", {place} AS "key place"'
     if filter_.where:
         table.count(filter_)
     batches = table.batches(selected, filter_, order, _BATCH_ROWS)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from services.errors import SettingsError
-from services.predictions.columns import NUMERIC, Kind, Status, literal, number_column, quoted, readable
+from services.predictions.columns import COLUMNS, NUMERIC, Kind, Status, literal, number_column, quoted, readable
 
 PREDICTED = (Status.SUCCEEDED, Status.UNMATCHED)
 
@@ -62,11 +62,9 @@ class Filter:
     conditions: tuple[Condition, ...] = ()
 
     def without(self, column: str) -> Filter:
-        """The same without its conditions on this column: what a facet counts under."""
+        """The same without its conditions on this column: what a facet counts under. The statuses stay."""
         others = replace(self, conditions=tuple(condition for condition in self.conditions if condition.column != column))
-        if column == "Prediction":
-            return replace(others, classes=())
-        return replace(others, statuses=tuple(Status)) if column == "Status" else others
+        return replace(others, classes=()) if column == "Prediction" else others
 
     def to_text(self) -> str:
         """JSON for a URL or a saved view; "" for every prediction."""
@@ -144,6 +142,8 @@ class TableStatistics:
     lower_files: bool = False
     statuses: tuple[str, ...] = tuple(Status)
     null_means_failed: bool = False
+    own: Mapping[str, str] = field(default_factory=lambda: dict(zip(COLUMNS, COLUMNS, strict=True)))
+    """What the table's own columns are called in it: see own_names."""
 
 
 Bind = Callable[[str, Any], str]
@@ -169,19 +169,21 @@ def condition_with(bind: Bind, filter_: Filter, statistics: TableStatistics) -> 
     conditions = []
     any_status = set(filter_.statuses) >= set(statistics.statuses)
     if not any_status and not (filter_.classes and statistics.null_means_failed and includes_predictions(filter_)):
-        conditions.append(f"Status IN ({', '.join(literal(Status(status)) for status in filter_.statuses) or 'NULL'})")
+        conditions.append(
+            f"{quoted(statistics.own['Status'])} IN ({', '.join(literal(Status(status)) for status in filter_.statuses) or 'NULL'})"
+        )
     if filter_.text:
         conditions.append(_in_file_or_prediction(bind, readable(filter_.text), statistics))
     if filter_.classes:
         conditions.append(_one_of(bind, "Prediction", "VARCHAR", filter_.classes, "classes"))
     for name, operator in (("minimum", ">="), ("maximum", "<=")):
         if (bound := getattr(filter_, name)) is not None:
-            conditions.append(f"Number {operator} {bind(name, bound)}")
+            conditions.append(f"{quoted(statistics.own['Number'])} {operator} {bind(name, bound)}")
     for number, column_condition in enumerate(filter_.conditions):
         if (kind := statistics.columns.get(column_condition.column)) is None:
             names = ", ".join(statistics.columns)
             raise SettingsError("filter", f"this table has no column “{column_condition.column}”", f"Its columns are {names}.")
-        conditions.append(_column_condition(bind, column_condition, kind, f"value_{number}"))
+        conditions.append(_column_condition(bind, column_condition, kind, statistics.own, f"value_{number}"))
     if filter_.where:
         where = readable(filter_.where)
         duckdb.SQLExpression(where)  # raises unless it is one expression by itself: no `1=1) UNION SELECT (...`
@@ -225,7 +227,7 @@ def keeps_order(filter_: Filter, statistics: TableStatistics) -> bool:
     return not filter_.where and "(SELECT" not in condition(filter_, statistics)[0]
 
 
-def _column_condition(bind: Bind, condition: Condition, kind: Kind, name: str) -> str:
+def _column_condition(bind: Bind, condition: Condition, kind: Kind, own: Mapping[str, str], name: str) -> str:
     column, type_ = quoted(condition.column), _SQL_TYPES.get(kind, "VARCHAR")
     if condition.column == "Prediction":  # text in the table, of whatever kind
         type_ = "VARCHAR"
@@ -245,7 +247,7 @@ def _column_condition(bind: Bind, condition: Condition, kind: Kind, name: str) -
         case Operator.GLOB:
             return f"{text} GLOB {bind(name, value)}"
     sign, bound = bound_of(condition, kind, value)
-    return f"{quoted(number_column(condition.column, kind))} {sign} {bind(name, bound)}"
+    return f"{quoted(number_column(condition.column, kind, own))} {sign} {bind(name, bound)}"
 
 
 def bound_of(condition: Condition, kind: Kind, value: str) -> tuple[str, Any]:

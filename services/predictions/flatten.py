@@ -11,13 +11,13 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.predictions import columns as rules
-from services.predictions.columns import COLUMNS, FRAME, ROW, Kind, literal, parquet_file, quoted, unique_names
+from services.predictions.columns import COLUMNS, FRAME, ROW, Kind, literal, own_names, parquet_file, quoted, unique_names
 from services.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -50,40 +50,43 @@ class _Column:
     """Which list it is of, if of one: numbers in it are of one kind."""
 
 
-def flatten(table: Path, metadata: dict[str, str], whole: str = "") -> None:
+def flatten(table: Path, metadata: dict[str, str], own: Mapping[str, str], whole: str = "") -> None:
     """Write the table again with what its predictions hold as further columns, where they hold any.
 
-    `metadata` is the table's own; it is added to. `whole` is the column with what was printed where the table has further columns
-    already: these are left out. Raises duckdb.Error.
+    `metadata` is the table's own; it is added to. `own` is what COLUMNS are called in the table as it is written (see own_names), `whole`
+    the column with what was printed where the table has further columns already: these are left out. Raises duckdb.Error.
     """
     import duckdb
 
     spill = table.with_name(f"{table.name}.spill")
     with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(spill)}) as database:
-        selected = ", ".join(quoted(name) for name in (*COLUMNS, FRAME))
-        if whole:
-            selected = selected.replace(quoted("Prediction"), f"{quoted(whole)} AS Prediction")
+        written = {name: own[name] for name in COLUMNS} | {FRAME: FRAME, "Prediction": whole or "Prediction"}
+        selected = ", ".join(f"{quoted(actual)} AS {quoted(name)}" for name, actual in written.items())
         database.execute(f"CREATE VIEW written AS SELECT {selected} FROM {parquet_file(table)}")
         source, columns = _frames(database) or _json(database) or ("FROM written" if whole else "", [])
         if not source:
             return
         left_out = max(0, len(columns) - rules.MOST_COLUMNS)
         columns = columns[: rules.MOST_COLUMNS]
-        names = list(unique_names([column.name for column in columns]))
-        kinds = dict(zip(names, _kinds(database, source, columns), strict=True))
-        metadata["columns"] = json.dumps(json.loads(metadata["columns"]) | kinds)
-        metadata["left_out"] = str(left_out)
-        if whole_rows := [name for name, column in zip(names, columns, strict=True) if column.value == _WHOLE]:
-            metadata["whole"] = whole_rows[0]
-        if whole not in ("", "Prediction") or whole_rows:
+        unique = unique_names([column.name for column in columns if column.value != _WHOLE])
+        own = own_names(given := list(unique))
+        given.reverse()
+        names = [own[ROW] if column.value == _WHOLE else given.pop() for column in columns]
+        if whole not in ("", "Prediction") or own[ROW] in names:
             number = f"CASE WHEN {_is_number('Prediction')} THEN TRY_CAST(Prediction AS DOUBLE) END"
             source = f"SELECT * REPLACE ({number} AS Number) FROM ({source})"
             _describe_predictions(database, source, metadata)
-        further = "".join(f", {_cast(column, kinds[name])} AS {quoted(name)}" for name, column in zip(names, columns, strict=True))
+        kinds = dict(zip(names, _kinds(database, source, columns), strict=True))
+        metadata["columns"] = json.dumps({own[name]: kind for name, kind in json.loads(metadata["columns"]).items()} | kinds)
+        metadata |= {"left_out": str(left_out), "own": json.dumps({name: own[name] for name in COLUMNS})}
+        if own[ROW] in names:
+            metadata["whole"] = own[ROW]
+        final = [f"{quoted(name)} AS {quoted(own[name])}" for name in COLUMNS]
+        final += [f"{_cast(column, kinds[name])} AS {quoted(name)}" for name, column in zip(names, columns, strict=True)]
         notes = ", ".join(f"{name}: {literal(value)}" for name, value in metadata.items())
         with atomic_write(table) as unfinished:
             database.execute(
-                f"COPY (SELECT {', '.join(map(quoted, COLUMNS))}{further} FROM ({source})) TO {literal(str(unfinished))}"
+                f"COPY (SELECT {', '.join(final)} FROM ({source})) TO {literal(str(unfinished))}"
                 f" (FORMAT parquet, COMPRESSION lz4_raw, KV_METADATA {{{notes}}})"
             )
     if spill.exists():

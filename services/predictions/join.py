@@ -31,9 +31,9 @@ def text_of(column: str, table: str = "") -> str:
     return f"{table}{quoted(column)}::VARCHAR"
 
 
-def number_of(column: str, table: str = "") -> str:
-    """SQL: the same as a number, null where it is not one."""
-    return f"{table}Number" if column == "Prediction" else f"try_cast({text_of(column, table)} AS DOUBLE)"
+def number_of(column: str, own: Mapping[str, str], table: str = "") -> str:
+    """SQL: the same as a number, null where it is not one. `own` is what the table's own columns are called in it."""
+    return table + quoted(own["Number"]) if column == "Prediction" else f"try_cast({text_of(column, table)} AS DOUBLE)"
 
 
 def joined_by(id_: str, column: str) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from services.predictions import columns as rules
-from services.predictions.columns import ROW, Kind, numbers_in, text_array, unique_names, whole_number
+from services.predictions.columns import ROW, Kind, numbers_in, own_names, text_array, unique_names, whole_number
 
 _SAMPLED = 10_000  # documents that a schema is made of
 _MOST_BYTES = 1 << 30
@@ -64,6 +64,8 @@ class JsonColumns:
     prediction: JsonColumn | None = None
     file: _Path = ()
     """Where they only repeat which file they are of."""
+    own: Mapping[str, str] = field(default_factory=dict)
+    """What the table's own columns are called beside these: see own_names."""
     row: JsonColumn | None = None
     """All that was printed, where a part of it is the prediction."""
     matches: bool = True
@@ -162,9 +164,13 @@ def _detect(lines: Any, files: Any, bracket: str, is_repr: bool) -> JsonColumns:
     detected.values = [_column(path, _values(table, path)) for path in paths]
     if place is not None:
         detected.prediction, detected.row = detected.values[place], JsonColumn((), Kind.TEXT, pa.large_string())
-    names = [".".join(map(str, column.path[bracket == "[" :])) or ROW for column in detected.columns]
-    for column, name in zip(detected.columns, unique_names(names), strict=True):
+    beside = [column for column in detected.values if column is not detected.prediction]
+    names = list(unique_names([".".join(map(str, column.path[bracket == "[" :])) for column in beside]))
+    for column, name in zip(beside, names, strict=True):
         column.name = name
+    detected.own = own_names(names)
+    if detected.row:
+        detected.row.name = detected.own[ROW]
     return detected
 
 

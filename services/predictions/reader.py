@@ -88,12 +88,14 @@ class Predictions:
             self._databases = {"": connect(self.file, SECONDS_FOR_A_QUERY)}
             query = (
                 "SELECT decode(key), decode(value) FROM parquet_kv_metadata($file)"
-                " WHERE decode(key) IN ('kind', 'columns', 'rows', 'left_out', 'classes', 'lower_files', 'whole')"
+                " WHERE decode(key) IN ('kind', 'columns', 'rows', 'left_out', 'classes', 'lower_files', 'whole', 'own')"
             )
             notes = dict(self._databases[""].execute(query, {"file": glob_escaped(self.file)}).fetchall())
         self.kind = Kind(notes.get("kind", Kind.TEXT))
         self.columns: dict[str, Kind] = {name: Kind(kind) for name, kind in json.loads(notes["columns"]).items()}
-        """Every column with what its values are: COLUMNS, then those that DataFrames, objects and lists were flattened into."""
+        """Every column with what its values are: the table's own, then those that DataFrames, objects and lists were flattened into."""
+        self.own: dict[str, str] = dict(zip(COLUMNS, COLUMNS, strict=True)) | json.loads(notes.get("own", "{}"))
+        """What each of COLUMNS is called in this table: `Status` is `Run status` where a person's column has that name."""
         self.row_counts: dict[str, int] = json.loads(notes["rows"])
         """How many rows of the whole table have each Status."""
         self._total = sum(self.row_counts.values())
@@ -103,7 +105,9 @@ class Predictions:
         """The column with all that was printed: another than Prediction where a DataFrame has a column of that name."""
         classes = tuple(json.loads(notes["classes"])) if "classes" in notes else None
         statuses = tuple(status for status, count in self.row_counts.items() if count)
-        self._statistics = TableStatistics(self.columns, classes, "lower_files" in notes, statuses, null_means_failed="whole" not in notes)
+        self._statistics = TableStatistics(
+            self.columns, classes, "lower_files" in notes, statuses, null_means_failed="whole" not in notes, own=self.own
+        )
         self.identity = table_identity(self.file)
         """Another one than that of any table that was, or will be, at this path."""
         self._cache = TableCache(path, self.file)
@@ -116,7 +120,7 @@ class Predictions:
     @property
     def further_columns(self) -> list[str]:
         """The columns that DataFrames, JSON objects and lists were flattened into."""
-        return [name for name in self.columns if name not in COLUMNS]
+        return [name for name in self.columns if name not in self.own.values()]
 
     # ---- rows ----------------------------------------------------------------------------------------------------------------
 
@@ -164,7 +168,7 @@ class Predictions:
     def prepare(self, order: Order, progress: Callable[[float], None] | None = None) -> None:
         """Sort a copy of the table by this column, once for both directions; `progress` is called with 0 to 1."""
         if not self.is_prepared(order):
-            column, path = number_column(order.column, self.kind), self._cache.writable_path(order.column, ".parquet")
+            column, path = number_column(order.column, self.kind, self.own), self._cache.writable_path(order.column, ".parquet")
             with translated_errors(self.path):
                 write_sorted(self.file, column, path, progress)
 
@@ -186,6 +190,8 @@ class Predictions:
     def facet(self, column: str, filter_: Filter = EVERY_PREDICTION, limit: int = 50) -> list[tuple[Any, int]]:
         """The most frequent values of a column with their counts, under the filter without its conditions on this very column."""
         filter_, having = filter_.without(column), ""
+        if column == self.own["Status"]:
+            filter_ = replace(filter_, statuses=tuple(Status))
         if column == "Prediction" and self._statistics.null_means_failed and filters.includes_predictions(filter_):
             if Status.FAILED not in filter_.statuses:
                 having = "HAVING Prediction IS NOT NULL"
@@ -201,7 +207,7 @@ class Predictions:
     def grouped(self, by: str, of: str = "", filter_: Filter = EVERY_PREDICTION, limit: int = 1000) -> pyarrow.Table:
         """A row for each value of the column `by`, the most frequent first: it, Rows, and of the column `of` (numbers) Mean, Least and
         Greatest. `of` "" is the prediction's number."""
-        number = self.number_name(of or "Number")
+        number = self.number_name(of or self.own["Number"])
         measures = f"count(*) AS Rows, avg({number}) AS Mean, min({number}) AS Least, max({number}) AS Greatest"
         columns, rest = f"{self.column_name(by)}, {measures}", "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $limit"
         with self._translated_errors(filter_):
@@ -240,7 +246,7 @@ class Predictions:
         name = self.column_name(column)
         if self.columns[column] not in NUMERIC:
             raise SettingsError("column", f"“{column}” holds no numbers", "Choose a column of numbers.")
-        return name if column != "Prediction" else quoted("Number")
+        return name if column != "Prediction" else quoted(self.own["Number"])
 
     def rows(self, columns: str, filter_: Filter, rest: str = "", **values: Any) -> list[tuple[Any, ...]]:
         """A short answer to `SELECT columns ... WHERE filter_ rest`, with these values of its parameters. It is kept for the next time:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -19,12 +20,12 @@ _GLOB_PARTS = re.compile(rb"(?s)\\(.)|\[(!?)(.[^\]]*)\]|(.)")
 
 def sql(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> str:
     """One SELECT for DuckDB over the table's file. Raises SettingsError for a filter that doesn't fit the table."""
-    where = condition_with(lambda _, value: _sql_value(value), replace(filter_, where=""), TableStatistics(table.columns))
+    where = condition_with(lambda _, value: _sql_value(value), replace(filter_, where=""), TableStatistics(table.columns, own=table.own))
     if filter_.where:
         where += f" AND ({filter_.where}\n)"
     by = "file_row_number"
     if order.column:
-        column = quoted(number_column(order.column, table.columns[order.column]))
+        column = quoted(number_column(order.column, table.columns[order.column], table.own))
         by = f"{column} NULLS LAST, file_row_number"
         if order.descending:  # backwards, but rows without a value are last as they stand
             by = f"{column} DESC NULLS LAST, CASE WHEN {column} IS NULL THEN file_row_number ELSE -file_row_number END"
@@ -41,23 +42,23 @@ def pandas(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> s
         "",
         f"rows = pd.read_parquet({str(table.path.absolute())!r})",
     ]
-    masks = []
+    masks, number = [], table.own["Number"]
     if set(filter_.statuses) != set(Status):
-        masks.append(f'rows["Status"].isin({[str(status) for status in filter_.statuses]})')
+        masks.append(f"rows[{table.own['Status']!r}].isin({[str(status) for status in filter_.statuses]})")
     if filter_.text:
         masks.append(
             " | ".join(f'rows["{name}"].str.contains({filter_.text!r}, case=False, regex=False)' for name in ("File", "Prediction"))
         )
     if filter_.classes:
         masks.append(f'rows["Prediction"].isin({list(filter_.classes)})')
-    masks += [f'rows["Number"] >= {filter_.minimum!r}'] if filter_.minimum is not None else []
-    masks += [f'rows["Number"] <= {filter_.maximum!r}'] if filter_.maximum is not None else []
-    masks += [_mask(condition, table.columns[condition.column]) for condition in filter_.conditions]
+    masks += [f"rows[{number!r}] >= {filter_.minimum!r}"] if filter_.minimum is not None else []
+    masks += [f"rows[{number!r}] <= {filter_.maximum!r}"] if filter_.maximum is not None else []
+    masks += [_mask(condition, table.columns[condition.column], table.own) for condition in filter_.conditions]
     lines += [f"rows = rows[{mask}]" for mask in masks]
     if filter_.where:
         lines.append(f"# and in SQL: {' '.join(filter_.where.split())}")
     if order.column:
-        by = number_column(order.column, table.columns[order.column])
+        by = number_column(order.column, table.columns[order.column], table.own)
         if order.descending:
             lines.append(f"valued = rows[{by!r}].notna()")
             lines.append(f"rows = pd.concat([rows[valued].sort_values({by!r}, kind='stable')[::-1], rows[~valued]])")
@@ -66,13 +67,13 @@ def pandas(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> s
     return "\n".join(lines)
 
 
-def _mask(condition: Condition, kind: Kind) -> str:
+def _mask(condition: Condition, kind: Kind, own: Mapping[str, str]) -> str:
     column = f"rows[{condition.column!r}]"
     if condition.operator is Operator.EMPTY:
         return f"{column}.isna() | ({column}.astype(str) == '')"
     if condition.operator in (Operator.FROM, Operator.TO):
         sign, bound = bound_of(condition, kind, condition.values[0])
-        return f"rows[{number_column(condition.column, kind)!r}] {sign} {_python_value(bound)}"
+        return f"rows[{number_column(condition.column, kind, own)!r}] {sign} {_python_value(bound)}"
     is_text = kind in (Kind.TEXT, Kind.CATEGORY) or condition.column == "Prediction"
     if condition.operator is Operator.ONE_OF:
         values = list(condition.values) if is_text else _typed_values(condition, kind)

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from services.errors import WorkspaceUnavailable, os_errors_as
 from services.predictions import columns as rules
-from services.predictions.columns import COLUMNS, FRAME, STATUSES, Kind, Status, file_text, number_array, numbers_in, text_array
+from services.predictions.columns import COLUMNS, FRAME, STATUSES, Kind, Status, file_text, number_array, numbers_in, own_names, text_array
 from services.predictions.flatten import flatten
 from services.predictions.json_columns import JsonColumns, detect_json_columns
 from services.predictions.matching import ReadRows, ScoredMiniBatch, read_rows
@@ -63,12 +63,13 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
         pa.large_string(), texts, pa.float64(), texts, texts, texts, whole, texts, whole, pa.float64(), texts, pa.int32(),
         pa.timestamp("us"),
     )  # fmt: skip
-    columns = dict(zip(COLUMNS, types, strict=True))
-    kinds = {name: _kind_of(type_) for name, type_ in columns.items()}
     kind, counts, any_frames = _KindInference(), Counter[str](), False
     groups = _row_groups(mini_batches)
     first = next(groups, _RowGroup())
     json_columns = first.json_columns()
+    own = json_columns.own if json_columns else own_names(())
+    columns = {own[name]: type_ for name, type_ in zip(COLUMNS, types, strict=True)}
+    kinds = {name: _kind_of(type_) for name, type_ in columns.items()}
     if json_columns:
         columns["Prediction"] = texts if json_columns.prediction else pa.large_string()
         columns |= {column.name: column.type_ for column in json_columns.columns}
@@ -106,15 +107,15 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
         flat = json_columns is not None and json_columns.complete and not any_frames
         if json_columns and flat:
             kinds |= {column.name: column.final_kind for column in json_columns.columns}
-            metadata |= {"whole": json_columns.whole_column}
+            metadata |= {"whole": json_columns.whole_column, "own": json.dumps({name: own[name] for name in COLUMNS})}
         metadata["columns"] = json.dumps(kinds)
         writer.add_key_value_metadata(metadata)
     if not flat and (json_columns or any_frames or kind.any_structured):
         import duckdb
 
-        metadata["columns"] = json.dumps({name: kinds[name] for name in COLUMNS})
+        metadata["columns"] = json.dumps({name: kinds[own[name]] for name in COLUMNS})
         try:
-            flatten(path, metadata, json_columns.whole_column if json_columns else "")
+            flatten(path, metadata, own, json_columns.whole_column if json_columns else "")
         except duckdb.Error as error:  # then the table stays as it was written
             logger.warning("The predictions were not flattened into columns: %s", error, exc_info=error)
 

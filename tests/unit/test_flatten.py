@@ -10,10 +10,12 @@ from datetime import datetime
 
 import pytest
 
-from services.predictions import exports
+from services.domain import RowKey
+from services.predictions import charts, exports
+from services.predictions.annotations import Annotation
 from services.predictions.columns import COLUMNS, Kind
 from services.predictions.evaluation import evaluated_column
-from services.predictions.filters import Filter
+from services.predictions.filters import Condition, Filter, Operator, Order
 from services.predictions.matching import ScoredMiniBatch
 from services.predictions.reader import Predictions
 from services.predictions.writer import make_table
@@ -117,6 +119,51 @@ def test_hostile_keys_are_columns_that_can_be_asked(table_of):
     assert lines[3][2:] == ["2"] * len(keys)
 
 
+OWN_NAMES = [name for name in COLUMNS if name not in ("File", "Prediction")]
+
+
+@pytest.mark.parametrize("way", ["json", "json read twice", "printed", "DataFrame"])
+@pytest.mark.parametrize("spelled", [str, str.lower, str.upper])
+def test_a_persons_columns_keep_their_names_and_ours_give_way(table_of, way, spelled):
+    names = [*map(spelled, OWN_NAMES), "row", "Run status"]
+    values = [dict.fromkeys(names, number) | {"prediction": 0.5} for number in range(4)]
+    if way == "DataFrame":
+        rows = [" ".join(map(str, value.values())) for value in values]
+        table = table_of(*rows, columns=[("file", "str"), *((name, "int64") for name in [*names, "prediction"])])
+    else:
+        printed = [str(value) if way == "printed" else json.dumps(value) for value in values]
+        table = table_of(*printed, *(['{"other": 1, "prediction": "x"}'] if "twice" in way else []))
+    assert set(names) < set(table.columns)
+    assert table.own["Status"] == "Run status 2"
+    assert table.own["Mini-batch"] == "Run mini-batch"
+    assert table.whole_column == "Run row"
+    row = table.row(3)
+    assert [row[name] for name in names] == [3] * len(names)
+    assert (row["File"], row["Prediction"], row[table.own["Number"]]) == ("f3", "0.5", 0.5)
+    assert row["Run status 2"] == "succeeded"
+    assert set(table.columns) == {"File", "Prediction", *names, *table.own.values(), "Run row"} | ({"other"} if "twice" in way else set())
+
+
+def test_everything_that_reads_a_table_knows_its_own_columns_names(table_of):
+    names = ["status", "NUMBER", "Folder", "mini-batch", "place", "scored at", "worker"]
+    table = table_of(*[json.dumps(dict.fromkeys(names, number) | {"prediction": number / 4}) for number in range(4)])
+    assert table.count(Filter(where="status > 1")) == 2
+    assert table.count(Filter(where="\"Run status\" = 'succeeded'")) == 4
+    assert table.count(Filter(minimum=0.5)) == table.count(Filter(conditions=(Condition("Prediction", Operator.FROM, ("0.5",)),))) == 2
+    assert table.count(Filter(statuses=("failed",), minimum=0.5)) == 0
+    assert table.facet("Run status") == [("succeeded", 4)]
+    assert table.grouped("Run folder").to_pylist()[0]["Mean"] == 0.375
+    assert charts.histogram(table)[-1][1] == 0.75
+    assert sum(count for _, count, _ in charts.over_time(table)) == 4
+    assert sum(count for *_, count in charts.classes_over_folders(table)) == 4
+    assert table.page(order=Order("Prediction", descending=True)).column("status").to_pylist() == [3, 2, 1, 0]
+    lines = b"".join(exports.export(".csv", table, annotations={})).decode().splitlines()
+    assert lines[0] == "File,Prediction,status,NUMBER,Folder,mini-batch,place,scored at,worker,Row"
+    key = RowKey("f2", 0, 2)
+    lines = b"".join(exports.export(".csv", table, annotations={key: Annotation("odd", "cat")})).decode().splitlines()
+    assert [line.endswith(",odd,cat") for line in lines[1:]] == [False, False, True, False]
+
+
 def test_values_beyond_the_most_columns_stay_in_the_prediction(table_of):
     table = table_of(json.dumps({f"k{number}": number for number in range(130)}))
     assert len(table.further_columns) == 100
@@ -139,7 +186,7 @@ def test_a_row_unlike_its_dataframe_keeps_its_whole_text_as_prediction(table_of)
     columns = [("file", "str"), ("Prediction", "float64"), ("Row", "str"), ("label", "str")]
     table = table_of("0.5 a b", " a b", "1 2 3 4 5", columns=columns)
     assert [row["Prediction"] for row in table.page().to_pylist()] == ["0.5", None, "1 2 3 4 5"]
-    assert [row["Row 2"] for row in further(table)] == ["0.5 a b", " a b", "1 2 3 4 5"]
+    assert [(row["Row"], row["Run row"]) for row in further(table)] == [("a", "0.5 a b"), ("a", " a b"), (None, "1 2 3 4 5")]
     assert (table.kind, evaluated_column(table)) == (Kind.TEXT, "Prediction")
     assert table.count() == 3
 
