@@ -18,6 +18,8 @@ import argparse
 import codecs
 import logging
 import os
+import pickle
+import re
 
 import joblib
 import numpy as np
@@ -25,6 +27,17 @@ import numpy as np
 MODEL_NAME = "classification_model"  # what the tutorial registers
 MODEL_SUFFIXES = (".joblib", ".pkl", ".pickle")
 COMPRESSED = (".gz", ".bz2", ".xz")  # what np.genfromtxt unpacks by itself
+OTHER_KINDS = (
+    (rb"version https://git-lfs", "a Git LFS pointer; the model itself was not downloaded (git lfs pull does)"),
+    (rb"\s*<(!doctype|html|head|body)", "an HTML page"),
+    (rb"\x08[\x01-\x20][\x12\x3a]", "an ONNX model, for onnxruntime"),
+    (rb'\s*\{\s*"learner"|\{[iUIlL]\x00*\x07learner|binf', "an XGBoost model, for xgboost's load_model"),
+    (rb"tree\r?\nversion=", "a LightGBM model, for lightgbm.Booster"),
+    (rb"CBM1", "a CatBoost model, for catboost's load_model"),
+    (rb"\x89HDF\r\n", "an HDF5 file such as Keras writes, for keras.models.load_model"),
+    (rb"PK\x03\x04", "a zip archive such as Keras, PyTorch and skops write"),
+    (rb"\x93NUMPY", "a NumPy array"),
+)  # by how a file begins; looked at only where joblib refuses it
 PLAIN = b"0123456789.,+-eE"  # of these bytes float() and genfromtxt think alike
 ARROW_PAYS_FROM = 2048  # numbers in a mini-batch: with fewer, pyarrow's 0.1 ms a call, and 30 ms for its import, save too little
 PIECE = 65536  # bytes read at a time
@@ -35,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 def init():
-    """Load the model. Raises FileNotFoundError or ValueError naming what was found instead."""
+    """Load the model. Raises FileNotFoundError, UnpicklingError or ValueError naming what was found instead."""
     global model, one_by_one, missing_as_nan  # noqa: PLW0603 - this is how an entry script keeps what init() made
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--model-name")
@@ -44,11 +57,28 @@ def init():
     parser.add_argument("--missing-as-nan", action="store_true")
     arguments, _ = parser.parse_known_args()  # the runtime passes arguments of its own
     path = model_file(model_place(arguments.model_name, arguments.model_version))
-    model = joblib.load(path)
+    model = load(path)
     if not hasattr(model, "predict"):
         raise ValueError(f"{path} holds a {type(model).__name__}, which has no predict()")
     one_by_one = sums_products(model) and not arguments.predict_at_once
     missing_as_nan = arguments.missing_as_nan
+
+
+def load(path):
+    """The model in a file of joblib or pickle. Raises UnpicklingError saying what the file is where it is of another kind."""
+    try:
+        return joblib.load(path)
+    except ImportError:
+        raise  # a package is missing, which the error names
+    except Exception as error:
+        with open(path, "rb") as opened:
+            head = opened.read(200).lstrip(codecs.BOM_UTF8)
+        kind = next((kind for pattern, kind in OTHER_KINDS if re.match(pattern, head, re.IGNORECASE)), None)
+        if kind is None and isinstance(error, KeyError):  # pickle's way to say that a byte is no instruction of its
+            kind = f"nothing that joblib or pickle have written: it begins with {head[:8]!r}"
+        if kind is None:
+            raise
+        raise pickle.UnpicklingError(f"{os.path.basename(path)} can't be loaded by joblib: it is {kind}") from error
 
 
 def sums_products(model):

@@ -23,6 +23,7 @@ from services.intake import uploads
 from services.intake.staging import staging_folder
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.mini_batch_plan import describe
+from services.submission import check_fits_script
 from services.workspace import Capability, RemoteWorkspace
 from services.workspaces import chosen_workspace
 
@@ -266,6 +267,7 @@ with notes:
                 allow_reuse=allow_reuse,
                 name=(name or "").strip(),
             )
+            check_fits_script(Path(request.entry_script), [model] if model else [], [dataset] if dataset else [], request.arguments)
             ready = not invalid and dataset and script and script.approved and (not model or model.usable)
             if submitted and not invalid:
                 run = submission.submit(workspace, request)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from services.domain import Dataset, Environment, Model, Run, RunRequest, RunStatus
 from services.errors import NotFound, SettingsError, StudioError, os_errors_as
-from services.intake.entry_scripts import check_entry_script
+from services.intake.entry_scripts import JOBLIB_SCRIPT, check_entry_script
+from services.intake.model_files import joblib_loads
 from services.intake.partition_format import PartitionFormat
 from services.settings import ParallelRunSettings
 
@@ -36,6 +37,7 @@ def resolve(request: RunRequest, inputs: Inputs, *, approval: bool) -> RunReques
         raise SettingsError("source_directory", f"“{request.source_directory}” is not a folder", "Give the folder of the script's modules.")
     script = Path(request.entry_script).expanduser().absolute()
     check_entry_script(read_script(script), script.name)
+    check_fits_script(script, inputs.models, inputs.datasets, request.arguments)
     for model in inputs.models if approval else ():
         if not model.usable:
             text = f"model {model} is a program ({model.kind}) and was not approved yet; its SHA-256 is {model.sha256}"
@@ -71,6 +73,25 @@ def check_mini_batches(datasets: Sequence[Dataset], settings: ParallelRunSetting
             if key not in keys:
                 text = f"“{key}” is not a key of {dataset}, whose partition format is {dataset.partition_format}"
                 raise SettingsError("partition_keys", text, f"Its keys are {', '.join(keys)}.")
+
+
+def check_fits_script(script: Path, models: Sequence[Model], datasets: Sequence[Dataset], arguments: Sequence[str] = ()) -> None:
+    """Whether the built-in script can score these datasets with the first of these models, as far as that is known without loading it;
+    of another script nothing is known. Raises SettingsError on `model` or `dataset`."""
+    if script != JOBLIB_SCRIPT:
+        return
+    for dataset in datasets:
+        if dataset.type == "tabular":
+            text = f"{dataset} is a tabular dataset, and {script.name} reads files of one row of numbers"
+            raise SettingsError("dataset", text, "Use a script whose run() takes a DataFrame, or a file dataset.")
+    named = any(argument.split("=")[0] == "--model-name" for argument in arguments)
+    for model in models[:1] if not named else ():
+        if joblib_loads(model.kind) is False:
+            kind = "of no known kind" if model.kind == "unknown" else f"of the kind “{model.kind}”"
+            text = f"model {model} is {kind}, and {script.name} loads models of joblib and pickle only"
+            raise SettingsError(
+                "model", text, "Use a script that loads this kind, or save the fitted model by joblib.dump and register that."
+            )
 
 
 def check_failed_only(earlier: Run) -> None:

@@ -20,6 +20,8 @@ from services.file_names import safe_relative_path, short
 from services.storage.atomic import write_atomically
 
 BUILT_IN = PROJECT_ROOT / "batch_scripts"
+JOBLIB_SCRIPT = BUILT_IN / "batch_scoring_script.py"
+"""Scores files with a model that joblib loads."""
 _LARGEST_SCRIPT = 1 << 20
 
 
@@ -31,7 +33,7 @@ class EntryScripts:
         self._approved = approved
 
     def all(self) -> list[EntryScript]:
-        built_in = sorted(BUILT_IN.glob("[!_]*.py"), key=lambda path: (path.name != "batch_scoring_script.py", path.name))
+        built_in = sorted(BUILT_IN.glob("[!_]*.py"), key=lambda path: (path != JOBLIB_SCRIPT, path.name))
         uploaded = sorted(self._folder.glob("*/*.py"), key=lambda path: path.stat().st_mtime, reverse=True)
         return [self._script(path, "built-in") for path in built_in] + [self._script(path, "uploaded") for path in uploaded]
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from services.errors import IntakeError, os_errors_as
+from services.file_names import short
 from services.formats import counted
 from services.intake.pickle_scan import BROKEN, PickleScan, Stream, refused_by_pickle, scan_pickles
 from services.storage.file_tree import files_of
@@ -26,6 +27,9 @@ from services.storage.file_tree import files_of
 _MAX_FILES = 10_000
 _Opener = Callable[[], BinaryIO]
 _END_MISSING = ", the end is missing"
+_ANOTHER_LOADERS = re.compile(
+    r"ONNX|XGBoost|LightGBM|CatBoost|HDF5|Keras|PyTorch|skops|safetensors|NumPy|zip archive|Git LFS pointer|HTML page|unknown|empty file"
+)
 _PLAIN_NUMPY_HEADER = re.compile(
     rb"\{'descr': '[<>|=]?[?biufcSUVmM]\d*(\[\d*\w+\])?', 'fortran_order': (True|False), 'shape': \([\d, ]*\), *\} *\n"
 )
@@ -44,9 +48,19 @@ class ModelContent:
     scanned_whole: bool = True
 
 
+_NO_MODEL = {
+    "Git LFS pointer": (
+        "a Git LFS pointer: its content was not downloaded",
+        "Run git lfs pull in its repository; choose it again.",
+    ),
+    "HTML page": ("an HTML page, such as a sign-in or error page saved in its place", "Download the model again, and check how it begins."),
+}
+"""What is registered by mistake in place of a model, and what to do."""
+
+
 def inspect_model(path: Path) -> ModelContent:
     """What the file or folder at `path` is. Reads it, never loads it; bounded in memory and time whatever it holds. Raises NotFound where
-    there is nothing, IntakeError where it is empty, can't be read, or is no file or folder."""
+    there is nothing, IntakeError where it is empty, can't be read, is no file or folder, or certainly no model."""
     files = files_of(path)
     if not any(size for _, _, size in files):
         what = "is empty" if path.is_file() else "holds only empty files"
@@ -57,7 +71,20 @@ def inspect_model(path: Path) -> ModelContent:
     if path.is_dir():
         return _together("folder", contents, len(files), scan)
     kind, needs_approval = contents[0]
+    if kind in _NO_MODEL:
+        what, hint = _NO_MODEL[kind]
+        raise IntakeError(f"“{short(path.name)}” is not a model but {what}.", hint)
     return ModelContent(kind, needs_approval, tuple(sorted(scan.imports)), scan.whole)
+
+
+def joblib_loads(kind: str) -> bool | None:
+    """Whether `joblib.load` takes a model of this `ModelContent.kind`; None where the kind doesn't tell, as for a folder of several."""
+    if kind.startswith(("joblib", "pickle")):
+        return True
+    kinds = kind.removeprefix("folder: ")
+    if not _ANOTHER_LOADERS.match(kinds) or (kinds != kind and re.search(r"(^|, )(joblib|pickle|…)", kinds)):
+        return None
+    return False
 
 
 def _together(noun: str, contents: list[tuple[str, bool]], count: int, scan: PickleScan) -> ModelContent:
@@ -205,6 +232,14 @@ def _without_code(head: bytes, opened: _Opener, size: int, scan: PickleScan) -> 
         return "XGBoost UBJSON", False
     if re.match(rb"tree\r?\nversion=v\d", head):
         return "LightGBM text", False
+    if head.startswith(b"version https://git-lfs.github.com/spec/"):
+        return "Git LFS pointer", False
+    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)\b", head, re.IGNORECASE):
+        return "HTML page", False
+    if head.startswith(b"binf"):
+        return "XGBoost binary", True
+    if head.startswith(b"CBM1"):
+        return "CatBoost", True
     if head.startswith(b"\x93NUMPY"):
         start = 10 if head[6:7] == b"\x01" else 12
         if _PLAIN_NUMPY_HEADER.fullmatch(head, start, start + int.from_bytes(head[8:start], "little")):

@@ -135,6 +135,17 @@ def test_a_model_that_can_run_code_runs_only_after_approval(open_page, workspace
     assert (run.request.models, finish(workspace, run.id).items_succeeded) == (("m:1",), 12)
 
 
+def test_a_model_for_another_script_is_said_before_it_is_approved_or_submitted(open_page, workspace, registered, tmp_path):
+    (tmp_path / "model.pkl").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
+    workspace.register_model("keras", tmp_path / "model.pkl")
+    app = open_page(NEW_RUN, model="keras:1")
+    assert "keras:1 is of the kind “HDF5 / Keras”, and batch_scoring_script.py loads models of joblib and pickle only" in words(app.error).replace("\\", "")
+    assert "Fix these fields before submitting: Model." in words(app.error)
+    assert not workspace.runs.latest()
+    app.selectbox(key="model").select("m:1").run()
+    assert not app.error
+
+
 def test_the_form_is_what_runs_and_the_page_of_the_run_opens(open_page, workspace, registered, finish):
     app = open_page(NEW_RUN, model="No model", dataset="d:1")
     app.file_uploader(key="uploaded_script").upload("one.py", SCRIPT).run()

@@ -7,6 +7,7 @@ import bz2
 import importlib.util
 import logging
 import os
+import pickle
 import random
 import re
 import subprocess
@@ -424,6 +425,34 @@ def test_a_folder_without_just_one_model_is_refused_naming_what_is_there(files: 
 def test_what_has_no_predict_is_no_model(script: Any) -> None:
     with pytest.raises(ValueError, match="holds a dict"):
         script({"coefficients": 1})
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 12\n", "a Git LFS pointer"),
+        (b"\xef\xbb\xbf<!DOCTYPE html><html>", "an HTML page"),
+        (bytes.fromhex("080e120574657374733a610a110a0158"), "an ONNX model"),
+        (b'{"learner":{"attributes":{}}}', "an XGBoost model"),
+        (b"{L\0\0\0\0\0\0\0\x07learner{", "an XGBoost model"),
+        (b"tree\nversion=v4\n", "a LightGBM model"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(64), "an HDF5 file"),
+        (b"PK\x03\x04" + bytes(64), "a zip archive"),
+        (b"version 1", "nothing that joblib or pickle have written: it begins with b'version '"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_what_it_is(content: bytes, what: str, tmp_path: Path) -> None:
+    (path,) = write(tmp_path, **{"model.pkl": content})
+    with pytest.raises(pickle.UnpicklingError, match=re.escape(f"model.pkl can't be loaded by joblib: it is {what}")):
+        imported(SCRIPT).load(path)
+
+
+def test_a_model_of_joblib_that_is_cut_off_keeps_joblibs_own_error(tmp_path: Path) -> None:
+    joblib.dump(MODELS["whole numbers"], tmp_path / "model.joblib")
+    (path,) = write(tmp_path, half=(tmp_path / "model.joblib").read_bytes()[:300])
+    with pytest.raises(Exception, match=r".") as error:
+        imported(SCRIPT).load(path)
+    assert "can't be loaded by joblib" not in str(error.value)
 
 
 def test_a_named_model_and_a_run_without_a_model_folder_ask_azure_ml(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from services.errors import IntakeError, NotFound
-from services.intake.model_files import inspect_model
+from services.intake.model_files import inspect_model, joblib_loads
 from services.storage.file_tree import sha256_of, size_of
 
 # Files as their own libraries write them (onnx 1.23, XGBoost 3.2, LightGBM 4.7), or their beginnings.
@@ -29,6 +29,9 @@ XGBOOST_JSON = b'{"learner":{"attributes":{},"feature_names":[],"gradient_booste
 XGBOOST_UBJSON = b"{L\0\0\0\0\0\0\0\x07learner{L\0\0\0\0\0\0\0\x0aattributes{}}}"
 LIGHTGBM = b"tree\nversion=v4\nnum_class=3\nnum_tree_per_iteration=3\n"
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(64)
+
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 12345\n"
 
 
 def safetensors(header: bytes = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}') -> bytes:
@@ -249,6 +252,43 @@ def test_zips_are_told_apart_by_what_is_in_them(tmp_path):
     assert not inspect_model(zipped(tmp_path / "e", {"model.onnx": ONNX})).needs_approval
     mixed = {"1.npy": b"...", "schema.json": schema, "m/data.pkl": hostile}
     assert inspect_model(zipped(tmp_path / "f", mixed)).needs_approval
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (LFS_POINTER, "a Git LFS pointer"),
+        (b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "an HTML page"),
+        (b"\xef\xbb\xbf\n <HTML lang='en'>", "an HTML page"),
+    ],
+)
+def test_what_is_certainly_no_model_is_refused_with_what_it_is(tmp_path, content, what):
+    with pytest.raises(IntakeError, match=f"“model.pkl” is not a model but {what}") as refused:
+        inspect_model(written(tmp_path / "model.pkl", content))
+    assert refused.value.hint
+    (tmp_path / "folder").mkdir()
+    written(tmp_path / "folder" / "model.pkl", content)
+    assert what.split(" ", 1)[1] in inspect_model(tmp_path / "folder").kind
+
+
+def test_the_kind_tells_whether_joblib_loads_it(tmp_path):
+    contents = {"onnx": ONNX, "json": XGBOOST_JSON, "ubj": XGBOOST_UBJSON, "bin": b"binf" + bytes(60), "txt": LIGHTGBM, "h5": HDF5}
+    contents |= {"cbm": b"CBM1" + bytes(80), "safetensors": safetensors(), "text": b"just some text\n"}
+    for name, content in contents.items():
+        assert joblib_loads(inspect_model(written(tmp_path / name, content)).kind) is False, name
+    zipped(tmp_path / "zip", {"model.pkl": pickle.dumps({})})
+    assert joblib_loads(inspect_model(tmp_path / "zip").kind) is False
+    for compress in (0, 3, "xz"):
+        joblib.dump(fitted(), tmp_path / "model", compress=compress)
+        assert joblib_loads(inspect_model(tmp_path / "model").kind) is True
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    written(folder / "notes", b"text")
+    written(folder / "model.txt", LIGHTGBM)
+    assert joblib_loads(inspect_model(folder).kind) is False
+    written(folder / "model.pkl", pickle.dumps({}))
+    assert joblib_loads(inspect_model(folder).kind) is None
+    assert joblib_loads("registered elsewhere") is None
 
 
 @pytest.mark.parametrize("compress", [0, 3])

@@ -9,6 +9,7 @@ import pytest
 from services import submission
 from services.domain import FileDataset, Model, Run, RunRequest, RunStatus, TabularDataset, utc_now
 from services.errors import EntryScriptError, NotFound, SettingsError, StudioError
+from services.intake.entry_scripts import JOBLIB_SCRIPT
 from services.settings import ParallelRunSettings
 from services.submission import Inputs
 
@@ -84,3 +85,26 @@ def test_failed_items_are_scored_again_only_where_some_are_known(script, status,
     with pytest.raises(StudioError, match=reason):
         submission.check_failed_only(Run("r", request, status, utc_now(), items_total=4, items_succeeded=succeeded))
     submission.check_failed_only(Run("r", request, RunStatus.COMPLETED, utc_now(), items_total=4, items_succeeded=3))
+
+
+@pytest.mark.parametrize("kind", ["LightGBM text", "HDF5 / Keras", "XGBoost JSON", "unknown", "folder: Git LFS pointer, unknown, 2 files"])
+def test_a_model_that_joblib_does_not_load_is_refused_for_the_built_in_script(kind):
+    with pytest.raises(SettingsError, match=r"m:2 is of .* and batch_scoring_script\.py loads models of joblib and pickle only") as refused:
+        resolve(JOBLIB_SCRIPT, models=[replace(MODEL, kind=kind)])  # before it is asked whether the model is approved
+    assert refused.value.field == "model"
+
+
+def test_a_model_that_may_fit_the_built_in_script_is_let_through(script):
+    approved = replace(MODEL, approved=True)
+    for kind in ("joblib (zlib-compressed pickle)", "pickle", "folder: ONNX, joblib (pickle), 2 files", "registered elsewhere"):
+        resolve(JOBLIB_SCRIPT, models=[replace(approved, kind=kind)])
+    other = replace(approved, kind="ONNX")
+    resolve(script, models=[other])
+    resolve(JOBLIB_SCRIPT, models=[approved, other])
+    resolve(JOBLIB_SCRIPT, models=[other, approved], arguments=("--model-name", "second"))
+
+
+def test_the_built_in_script_is_refused_for_tables():
+    with pytest.raises(SettingsError, match="t:1 is a tabular dataset") as refused:
+        resolve(JOBLIB_SCRIPT, datasets=[ROWS], models=[replace(MODEL, approved=True)])
+    assert refused.value.field == "dataset"
