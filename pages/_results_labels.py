@@ -11,6 +11,7 @@ import streamlit as st
 from pages import _errors, _layout, _plots, _tables
 from pages._results_view import COUNT_COLUMNS, View, change, follow, joined, option_labels, set_filter
 from pages._text import displayable, escape
+from services import formats
 from services.errors import StudioError
 from services.intake.staging import staging_folder
 from services.predictions import evaluation, label_file
@@ -108,7 +109,12 @@ def _classes(view: View, result: evaluation.Evaluation) -> None:
     scores = result.classes(_MOST_ROWS)
     wrong = result.verdicts[evaluation.Verdict.WRONG]
     _layout.facts(
-        {"Accuracy": f"{result.accuracy:.2%}", "Evaluated": f"{result.evaluated:,}", "Wrong": f"{wrong:,}", "Classes": f"{len(scores):,}"}
+        {
+            "Accuracy": formats.percent(result.accuracy),
+            "Evaluated": f"{result.evaluated:,}",
+            "Wrong": f"{wrong:,}",
+            "Classes": f"{len(scores):,}",
+        }
     )
     if wrong:
         _to_rows(f"Wrong: {wrong:,}", evaluation.verdict_is(evaluation.Verdict.WRONG))
@@ -130,16 +136,16 @@ def _classes(view: View, result: evaluation.Evaluation) -> None:
         predicted, label, _ = cells[point]
         set_filter(evaluation.cell(label, predicted, result.of), look="")
 
-    _plots.draw(figure, "confusion", f"Confusion matrix, accuracy {result.accuracy:.0%}", open_cell)
+    _plots.draw(figure, "confusion", f"Confusion matrix, accuracy {formats.percent(result.accuracy)}", open_cell)
     more = f" Only the {_MOST_CLASSES} classes with the most labels." if len(scores) > _MOST_CLASSES else ""
     st.caption("Outlined cells are correct. Click a cell to show its rows." + more)
     st.markdown("**Classes**")
     columns = {"Class": str, "Labelled": int, "Predicted": int, "Correct": int, "Precision": float, "Recall": float, "F1": float}
     rows = [
-        (s.name, s.labelled, s.predicted, s.correct, *(None if math.isnan(v) else v for v in (s.precision, s.recall, s.f1))) for s in scores
+        (s.name, s.labelled, s.predicted, s.correct, *(None if math.isnan(v) else 100 * v for v in (s.precision, s.recall, s.f1)))
+        for s in scores
     ]
-    percent = st.column_config.NumberColumn(format="percent")
-    config = COUNT_COLUMNS | dict.fromkeys(("Precision", "Recall", "F1"), percent)
+    config = COUNT_COLUMNS | dict.fromkeys(("Precision", "Recall", "F1"), _tables.percent_column())
     _tables.show(columns, rows, "Precision and recall by class", most=12, column_config=config)
     _folders(view, result)
 
@@ -167,11 +173,11 @@ def _folders(view: View, result: evaluation.Evaluation) -> None:
     rows = result.by_folder(_MOST_ROWS)
     if len(rows) < 2:
         return
-    st.markdown("**Error by folder**")
+    st.markdown("**Error by folder**, the largest first")
     if result.of_numbers:
         table = _tables.arrow({"Folder": str, "Evaluated": int, "MAE": float}, [(folder, count, mae) for folder, count, _, mae in rows])
     else:
-        cells = [(folder, count, wrong, wrong / count) for folder, count, wrong, _ in rows]
+        cells = [(folder, count, wrong, 100 * wrong / count) for folder, count, wrong, _ in rows]
         table = _tables.arrow({"Folder": str, "Evaluated": int, "Wrong": int, "Error": float}, cells)
 
     def open_folder() -> None:
@@ -183,5 +189,5 @@ def _folders(view: View, result: evaluation.Evaluation) -> None:
 
     st.dataframe(
         table, key="error_folders", on_select=open_folder, selection_mode="single-row", hide_index=True, alt="Error by folder",
-        height=_tables.height(len(rows), 10), column_config=COUNT_COLUMNS | {"Error": st.column_config.NumberColumn(format="percent")},
+        height=_tables.height(len(rows), 10), column_config=COUNT_COLUMNS | {"Error": _tables.percent_column()},
     )  # fmt: skip

@@ -60,6 +60,11 @@ def time_column() -> Any:
     return st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=st.context.timezone, width=140)
 
 
+def percent_column() -> Any:
+    """The column type of percentages, from 0 to 100, written as `formats.percent` does."""
+    return st.column_config.NumberColumn(format="%.2f%%")
+
+
 def choosing(table: pa.Table, key: str, values: Sequence[str], position: int, columns: Mapping[str, Any]) -> None:
     """A table in which a click on a row chooses `values[row]` in the widget `key`. The row at `position`, the chosen one, is marked.
 

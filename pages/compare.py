@@ -9,12 +9,24 @@ import streamlit as st
 
 from pages import _errors, _layout, _results_view, _tables
 from pages._text import displayable, escape, local_time, truncate
+from services import formats
 from services.domain import Run
+from services.predictions.comparison import (
+    Change,
+    Comparison,
+    change_is,
+    changed,
+    comparable_columns,
+    compare,
+    compared_column,
+    is_before,
+    likely_pair,
+    settings_that_differ,
+)
 from services.predictions.filters import Filter
 from services.workspaces import chosen_workspace
 
 if TYPE_CHECKING:
-    from services.predictions.comparison import Comparison
     from services.predictions.drift import Drift
     from services.predictions.reader import Predictions
 
@@ -28,24 +40,31 @@ def label(run: Run) -> str:
     return displayable(f"{truncate(' '.join(run.title.split()), 80)} · {local_time(run.submitted_at)} · {run.id[-6:]}")
 
 
-def choose(label_text: str, name: str, runs: dict[str, Run], default: str) -> Run:
+def chosen_pair(runs: dict[str, Run]) -> tuple[Run, Run]:
+    """(older, newer) of the runs in the URL, in whichever order they stand there; what is missing is chosen."""
+    newer, older = (runs.get(st.query_params.get(name, "")) for name in ("run", "with"))
+    if newer is None or older is None or newer is older:
+        return likely_pair(list(runs.values()), newer or older)
+    return (older, newer) if is_before(older, newer) else (newer, older)
+
+
+def choose(label_text: str, name: str, offered: list[Run], chosen: Run) -> None:
     """A run, in the URL as `name`."""
-    run_id = st.query_params.get(name, "")
-    value = run_id if run_id in runs else default
+    st.query_params[name] = chosen.id
     key = f"compare_{name}"
-    _results_view.follow(key, value)
-    labels = {run_id: label(run) for run_id, run in runs.items()}
+    _results_view.follow(key, chosen.id)
+    labels = {run.id: label(run) for run in offered}
 
-    def chosen() -> None:
-        st.query_params[name] = st.session_state[key]
+    def choose_it() -> None:
+        st.query_params[name] = run_id = st.session_state[key]
+        if name == "run" and not is_before(older, runs[run_id]):  # the older one follows
+            st.query_params["with"] = likely_pair([run for run in runs.values() if not is_before(runs[run_id], run)], runs[run_id])[0].id
 
-    return runs[st.selectbox(label_text, list(runs), key=key, format_func=lambda run_id: labels.get(run_id, str(run_id)), on_change=chosen)]
+    st.selectbox(label_text, list(labels), key=key, format_func=lambda run_id: labels.get(run_id, str(run_id)), on_change=choose_it)
 
 
 def choose_column(older: Predictions, newer: Predictions) -> str:
     """The column to compare, where predictions hold several; in the URL as `column`."""
-    from services.predictions.comparison import comparable_columns, compared_column
-
     names = comparable_columns(older, newer)
     if len(names) == 1 and (older.further_columns or newer.further_columns):
         st.info("The predictions of these runs have different columns, so they are compared as whole texts.", icon=":material/info:")
@@ -64,26 +83,25 @@ def open_rows(chosen: Filter, newer: Run, older: str) -> None:
 
 
 def settings(older: Run, newer: Run) -> None:
-    from services.predictions.comparison import settings_that_differ
-
     older_inputs, newer_inputs = (workspace.runs.provenance(run.id).inputs for run in (older, newer))
     differ = settings_that_differ(older, newer, older_inputs, newer_inputs)
+    unknown = "" if older_inputs and newer_inputs else "Whether they had the same contents isn't known."
     st.subheader("Configuration differences", anchor=False)
     if not differ:
-        contents = ", with the same contents" if older_inputs and newer_inputs else ""
-        st.caption(f"None: the runs have the same model, dataset, script and settings{contents}.")
+        same = "None: the runs have the same model, dataset, script and settings"
+        st.caption(f"{same}. {unknown}" if unknown else f"{same}, with the same contents.")
         return
     columns = {"Setting": str, "Older run": str, "Newer run": str}
     _tables.show(columns, differ, "Configuration differences", height="content")
+    if unknown:
+        st.caption(unknown)
 
 
 def changes(comparison: Comparison, older: str, newer: Run) -> None:
-    from services.predictions.comparison import Change, change_is, changed
-
     st.subheader("Changed predictions", anchor=False)
     counts = comparison.changes
     both = counts[Change.SAME] + counts[Change.CHANGED]
-    share = f"{counts[Change.CHANGED] / both:.2%}" if both else "none"
+    share = formats.percent(counts[Change.CHANGED] / both) if both else "none"
     _layout.facts({"In both": f"{both:,}", "Changed": f"{counts[Change.CHANGED]:,}", "Share": share})
     with st.container(horizontal=True):
         for change in (Change.CHANGED, Change.GAINED, Change.LOST, Change.NEW):
@@ -129,7 +147,7 @@ def mix(comparison: Comparison) -> None:
         bars = [
             go.Bar(
                 y=axis["tickvals"], x=[share for _, share in shares], orientation="h", name=name, hoverinfo="text",
-                hovertext=[f"{count:,} ({share:.1%})" for count, share in shares],
+                hovertext=[f"{count:,} ({formats.percent(share)})" for count, share in shares],
             )
             for shares, name in ((older_shares, "older run"), (newer_shares, "newer run"))
         ]  # fmt: skip
@@ -155,21 +173,14 @@ if len(runs) < 2:
     st.info("Comparing takes two runs.", icon=":material/info:")
     st.page_link("new_run.py", label="Start a run", icon=":material/arrow_forward:")
     st.stop()
-older_place, newer_place = st.container(), st.container()  # each as wide as the page: a run's id stands last in its label
-with newer_place:
-    newer = choose("Newer run", "run", runs, next(iter(runs)))
-others = {run_id: run for run_id, run in runs.items() if run_id != newer.id}
-same = [run for run in others.values() if run.request.datasets == newer.request.datasets]
-earlier = [run for run in same if run.submitted_at <= newer.submitted_at]
-with older_place:
-    older = choose("Older run", "with", others, (earlier or same or list(others.values()))[0].id)
+older, newer = chosen_pair(runs)
+choose("Older run", "with", [run for run in runs.values() if is_before(run, newer)], older)
+choose("Newer run", "run", list(runs.values())[:-1], newer)
 with _errors.shown():
     settings(older, newer)
     before, now = workspace.runs.predictions(older.id), workspace.runs.predictions(newer.id)
     column = choose_column(before, now)
     with st.spinner("Comparing predictions…", show_time=True):
-        from services.predictions.comparison import compare
-
         comparison = compare(before, now, older.id, column)
     changes(comparison, f"{older.id}:{column}" if column else older.id, newer)
     mix(comparison)

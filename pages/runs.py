@@ -180,7 +180,7 @@ def figures(run: Run) -> None:
     if counts_known or run.share_done is not None:
         share = run.share_done or 0.0
         count = f"{processed(run):,} of {total}" if counts_known else f"{run.mini_batches_done:,} of {batches}"
-        st.progress(share, f"{count} · {int(share * 100)} %")
+        st.progress(share, f"{count} · {int(share * 100)}%")
     duration = "–" if run.duration is None else formats.duration(run.duration)
     metrics = {
         "Succeeded": f"{run.items_succeeded:,}" if counts_known else "–",

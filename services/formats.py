@@ -23,6 +23,11 @@ def counted(count: int | None, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else plural}"
 
 
+def percent(share: float) -> str:
+    """`92.28%`: a share from 0 to 1, always with two decimals, so that the same share reads the same everywhere."""
+    return f"{share:.2%}"
+
+
 def size(count: int | None) -> str:
     """`812 bytes`, `1.2 MB`: bytes in steps of 1000, as Streamlit's tables show them; `–` for an unknown size."""
     if count is None:

@@ -95,13 +95,19 @@ def list_of_files(dataset: Dataset) -> Path:
 
 def changes_since_registration(root: str, file: DatasetFile) -> str | None:
     """A sentence where the file isn't what it was when it was registered."""
+    now = present_state(root, file)
+    if now is None:
+        return f"{file.path} is gone since it was registered."
+    return None if now == (file.size, file.modified_ns) else f"{file.path} was changed since it was registered."
+
+
+def present_state(root: str, file: DatasetFile) -> tuple[int, int] | None:
+    """Its size and modification time (ns) now; None where it is gone."""
     try:
         now = os.stat(os.path.join(root, file.path))
     except OSError:
-        return f"{file.path} is gone since it was registered."
-    if (now.st_size, now.st_mtime_ns) != (file.size, file.modified_ns):
-        return f"{file.path} was changed since it was registered."
-    return None
+        return None
+    return now.st_size, now.st_mtime_ns
 
 
 # ---- files by a pattern ----------------------------------------------------------------------------------------------------------

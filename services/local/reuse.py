@@ -24,7 +24,7 @@ from services import formats
 from services.domain import Dataset, DatasetFile, Run, RunStatus, utc_now
 from services.errors import IntakeError, StudioError
 from services.formats import counted
-from services.intake.datasets import changes_since_registration
+from services.intake.datasets import changes_since_registration, list_of_files, present_state
 from services.local import reports
 from services.local.run_folder import LocalRunFolder, RunPlan
 from services.storage import file_tree
@@ -38,6 +38,7 @@ _SETTINGS = ("mini_batch_size", "partition_keys", "output_action", "append_row_f
 _MOST_FILES = 2_000  # beside a script, or in a source_directory: more take too long to compare at every submission
 _MOST_BYTES = 200_000_000
 _NOT_COMPARED = "not compared: "
+_CHANGED_FILES = "changed files"
 
 
 # ---- what the output depends on --------------------------------------------------------------------------------------------------
@@ -68,6 +69,20 @@ def inputs_of(plan: RunPlan, read: Sequence[Dataset]) -> dict[str, str]:
     if not (request.source_directory and script.is_relative_to(request.source_directory)):
         inputs["files beside the script"] = _files_in(script.parent, but=script)
     return inputs
+
+
+def changed_files(datasets: Sequence[Dataset], most: int) -> dict[str, str]:
+    """A further input of a run where files of its datasets are not what they were when registered: their sizes and times now, by their
+    SHA-256. At most `most` files of a dataset are looked at, evenly spread."""
+    digest, found = hashlib.sha256(), False
+    for dataset in (dataset for dataset in datasets if dataset.in_place):
+        step = max(1, -(-(dataset.file_count or 0) // most))
+        for file in islice(read_manifest(list_of_files(dataset)), 0, None, step):
+            state = present_state(dataset.root, file)
+            if state != (file.size, file.modified_ns):
+                found = True
+                digest.update(json.dumps([dataset.reference, file.path, state]).encode())
+    return {_CHANGED_FILES: digest.hexdigest()} if found else {}
 
 
 def key_of(inputs: dict[str, str]) -> str | None:
@@ -153,6 +168,8 @@ def _earlier(store: Store, folder: LocalRunFolder, plan: RunPlan, changes: Itera
     for name, value in plan.inputs.items():
         if value.startswith(_NOT_COMPARED):
             return None, f"Scored anew: the {name} can't be compared: {value.removeprefix(_NOT_COMPARED)}."
+    if _CHANGED_FILES in plan.inputs and (change := next(changes, None)):
+        return None, f"Scored anew: {change}"
     why_not = None
     keys = dict.fromkeys(key_of(inputs) for inputs in (plan.inputs, _as_version_0_1_noted(plan)))
     for run in (run for key in keys for run in store.completed_with(key)):

@@ -217,6 +217,9 @@ class LocalWorkspace:
         read = [self.dataset(reference) for reference in (*plan.request.datasets, *plan.request.side_inputs.values())]
         changes = (sentence for dataset in read for sentence in self._changes(dataset))
         inputs = {} if request.failed_only else reuse.inputs_of(plan, read)
+        may_have_changed = read if warnings else read[len(plan.request.datasets) :]  # a changed file of a dataset comes with a warning
+        if inputs:
+            inputs |= reuse.changed_files(may_have_changed, _FILES_CHECKED_ON_SUBMIT)
         return self.runs.submit(replace(plan, inputs=inputs), warnings, changes)
 
     def rerun(self, run_id: str, *, failed_only: bool = False) -> Run:

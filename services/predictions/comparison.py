@@ -7,14 +7,15 @@ theirs is compared: a score that moved in its last digit is not a changed class.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.domain import Run
+from services.domain import Run, RunStatus
 from services.predictions.columns import MOST_CLASSES, NUMERIC, Kind, Status, literal, names_beside, parquet_file
 from services.predictions.drift import Drift, drift_of_classes, drift_of_numbers
 from services.predictions.evaluation import evaluated_column
@@ -43,25 +44,68 @@ class Change(StrEnum):
 
 _CONTENTS = {
     "script": "scoring script", "files beside the script": "", "source_directory": "source directory", "model": "model",
-    "dataset": "dataset", "environment": "environment",
+    "dataset": "dataset", "side_inputs": "", "environment": "environment",
 }  # fmt: skip
 """What has content of its own: its name among `Provenance.inputs`, and what it is called below."""
+_CHANGED_FILES = "changed files"
+"""The input that a run has only where files of its datasets were not what they were when registered."""
+
+
+def likely_pair(runs: Sequence[Run], of: Run | None = None) -> tuple[Run, Run]:
+    """(older, newer) of at least two runs, the newest first: those that a person most likely wants to compare, or that run and the most
+    alike one. Runs over the same dataset come before others, completed ones before others, then those with the same script and model, and
+    at last the newest. An earlier run comes before a later one."""
+    if of is None:
+        with_rows = [run for run in runs if run.status is RunStatus.COMPLETED] or runs
+        of = next((run for run in with_rows if any(_alike(run, other) for other in with_rows if other is not run)), with_rows[0])
+    others = [run for run in runs if run.id != of.id]
+    best = max(others, key=lambda other: (*_likeness(of, other), is_before(other, of)))  # max takes the first, the newest, of equals
+    return (best, of) if is_before(best, of) else (of, best)
+
+
+def is_before(run: Run, other: Run) -> bool:
+    """Whether it is the older of the two."""
+    return (run.submitted_at, run.id) < (other.submitted_at, other.id)
+
+
+def _alike(run: Run, other: Run) -> bool:
+    return run.request.datasets == other.request.datasets and run.request.script_name == other.request.script_name
+
+
+def _likeness(run: Run, other: Run) -> tuple[bool, ...]:
+    a, b = run.request, other.request
+    same = (a.script_name == b.script_name, a.models == b.models)
+    return (a.datasets == b.datasets, other.status is RunStatus.COMPLETED, bool(other.items_succeeded), *same)
 
 
 def settings_that_differ(
     older: Run, newer: Run, older_inputs: Mapping[str, str] | None = None, newer_inputs: Mapping[str, str] | None = None
 ) -> list[tuple[str, str, str]]:
     """(what, in the older run, in the newer one), of all of the request; and what is called the same but has other content, by the
-    beginning of its SHA-256: `Provenance.inputs` of both."""
+    beginning of its SHA-256, or can't be compared: `Provenance.inputs` of both."""
     whole_paths = older.request.script_name == newer.request.script_name  # then it is the folder that differs
     before, after = (_configuration(run, run.request.entry_script if whole_paths else run.request.script_name) for run in (older, newer))
     names = [*before, *(name for name in after if name not in before)]
     differ = [(name, before.get(name, ""), after.get(name, "")) for name in names if before.get(name, "") != after.get(name, "")]
     renamed, then, now = {name for name, _, _ in differ}, older_inputs or {}, newer_inputs or {}
-    changed_contents = [
-        name for name, part in _CONTENTS.items() if part not in renamed and name in then and name in now and then[name] != now[name]
-    ]
-    return differ + [(f"content of the {name.replace('beside', 'next to')}", then[name][:8], now[name][:8]) for name in changed_contents]
+    for name, part in _CONTENTS.items():
+        comparable = part not in renamed and name in then and name in now
+        if comparable and (then[name] != now[name] or not _is_digest(now[name])):
+            what = name.replace("beside", "next to").replace("_", " ")
+            differ.append((f"content of the {what}", _short_digest(then[name]), _short_digest(now[name])))
+    if "dataset" not in renamed and then.get(_CHANGED_FILES) != now.get(_CHANGED_FILES):
+        states = [_short_digest(inputs.get(_CHANGED_FILES, "none")) for inputs in (then, now)]
+        differ.append(("files of the dataset, changed since it was registered", *states))
+    return differ
+
+
+def _is_digest(value: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{64}", value) is not None
+
+
+def _short_digest(value: str) -> str:
+    """The beginning of a SHA-256; the whole reason where there is none."""
+    return value[:8] if _is_digest(value) else value
 
 
 def _configuration(run: Run, script: str) -> dict[str, str]:

@@ -220,8 +220,9 @@ class Evaluation(JoinedTable):
         return [ClassScore(name, int(labelled), int(predicted), int(correct)) for name, labelled, predicted, correct in rows]
 
     def by_folder(self, limit: int = 1000) -> list[tuple[str, int, int, float]]:
-        """(folder, evaluated rows, wrong ones, mean absolute error or nan), the folder with the most wrong ones first."""
-        order = "4 DESC NULLS LAST" if self.of_numbers else "3 DESC"
+        """(folder, evaluated rows, wrong ones, mean absolute error or nan), the one with the largest share of
+        wrong rows, or the largest mean, first."""
+        order = "4 DESC NULLS LAST" if self.of_numbers else "wrong / count(*) DESC"
         rows = self._query(
             f"SELECT {quoted(self._own['Folder'])} AS folder, count(*), count(*) FILTER (Verdict = '{Verdict.WRONG}') AS wrong,"
             f" avg(abs(Residual)) FROM evaluated WHERE {_EVALUATED_ROWS} GROUP BY 1 ORDER BY {order}, 2 DESC, 1 LIMIT {limit:d}"

@@ -1,5 +1,6 @@
 """allow_reuse: what an earlier run scored is taken instead of scoring again, only where nothing that matters has changed."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -260,6 +261,17 @@ def test_files_that_changed_since_they_were_registered_are_scored_again(workspac
     assert (run.reused_from, run.items_succeeded) == (None, 6)
     assert run.reuse_note == "Scored anew: 0004.csv was changed since it was registered."
     assert "something else" in output(workspace, run).read_text()
+
+
+def test_the_output_of_changed_files_is_not_that_of_restored_ones(request_for, score, tmp_path):
+    file = tmp_path / "csv" / "0004.csv"
+    as_registered, content = file.stat(), file.read_bytes()
+    file.write_text("something else\n")
+    first = score(request_for())
+    file.write_bytes(content)
+    os.utime(file, ns=(as_registered.st_atime_ns, as_registered.st_mtime_ns))
+    run = score(request_for())
+    assert (run.reused_from, run.reuse_note) == (None, f"Scored anew: changed files changed since {first.id}.")
 
 
 def test_a_side_inputs_changed_files_count_as_well(request_for, score, tmp_path):

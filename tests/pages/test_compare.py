@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from services.domain import RunRequest
@@ -52,12 +54,42 @@ def test_two_runs_show_different_settings_and_predictions(open_page, ended):
     assert "too few" in words(app.warning)
 
 
-def test_a_run_is_compared_with_the_one_before_it(open_page, ended):
-    first, second, third = ended("1"), ended("2"), ended("3")
-    for newer, older in ((third, second), (second, first), (first, third)):
-        app = open_page(COMPARE, run=newer.id)
-        assert not app.exception
-        assert [picker.value for picker in app.selectbox[:2]] == [older.id, newer.id]
+def chosen(app):
+    """(older, newer) as they stand on the page."""
+    assert not app.exception
+    return tuple(picker.value for picker in app.selectbox[:2])
+
+
+def test_the_older_run_is_always_the_one_submitted_before(open_page, ended):
+    first, second, third = (ended(text).id for text in "123")
+    for given, pair in (
+        ({}, (second, third)), ({"run": second}, (first, second)), ({"run": first}, (first, third)),
+        ({"run": first, "with": second}, (first, second)), ({"run": third, "with": first}, (first, third)),
+    ):  # fmt: skip
+        app = open_page(COMPARE, **given)
+        assert chosen(app) == pair
+        assert (app.query_params["with"], app.query_params["run"]) == pair
+
+
+def test_a_newer_run_may_be_chosen_that_is_older_than_the_other(open_page, ended):
+    first, second, third = (ended(text).id for text in "123")
+    app = open_page(COMPARE, run=third, **{"with": second})
+    app.selectbox[1].select(second).run()
+    assert chosen(app) == (first, second)
+    app.selectbox[1].select(third).run()
+    assert chosen(app) == (first, third)
+
+
+def test_a_file_changed_between_two_runs_is_a_difference(open_page, ended, finish, workspace):
+    older = ended("1")
+    (Path(workspace.datasets()[0].root) / "0003.csv").write_text("1,2,3,4")
+    newer, same = (finish(workspace, workspace.rerun(older.id).id) for _ in "12")
+    app = open_page(COMPARE, run=newer.id, **{"with": older.id})
+    differ = app.dataframe[0].value
+    assert list(differ["Setting"]) == ["files of the dataset, changed since it was registered"]
+    assert list(differ["Older run"]) == ["none"]
+    app = open_page(COMPARE, run=same.id, **{"with": newer.id})
+    assert "with the same contents" in words(app.caption)
 
 
 def test_the_changed_rows_open_with_the_older_predictions(open_page, ended):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.domain import Run, RunRequest, RunStatus
-from services.predictions.comparison import Change, change_is, changed, compare, settings_that_differ
+from services.predictions.comparison import Change, change_is, changed, compare, likely_pair, settings_that_differ
 from services.predictions.matching import ScoredMiniBatch
 from services.predictions.reader import Predictions
 from services.predictions.writer import make_table
@@ -171,3 +171,26 @@ def test_the_compared_column_is_the_one_that_is_asked_for(table, asked, test):
 def test_a_column_that_only_one_run_has_is_not_compared(table):
     older, newer = table("older", [("a", "cat"), ("b", "cat")]), table("newer", [("a", '{"label": "cat"}'), ("b", "cat")])
     assert compare(older, newer, "run-1", "label").of == "Prediction"
+
+
+def test_the_pair_to_compare_is_of_one_dataset_and_script_and_completed():
+    def run(day, status=RunStatus.COMPLETED, dataset="d:1", script="/a.py"):
+        request = RunRequest((), (dataset,), script)
+        return Run(f"r{day}", request, status, datetime(2026, 1, day, tzinfo=UTC), items_succeeded=int(status is RunStatus.COMPLETED))
+
+    def names(runs, of=None):
+        return tuple(run.id for run in likely_pair(runs, of))
+
+    canceled_of_another = run(9, RunStatus.CANCELED, script="/b.py")
+    runs = [canceled_of_another, run(8, dataset="e:1"), run(7, script="/b.py"), run(6), run(5, RunStatus.FAILED), run(4), run(3)]
+    assert names(runs) == ("r4", "r6")
+    assert names(runs, runs[2]) == ("r6", "r7")
+    assert names(runs, runs[-1]) == ("r3", "r6")
+    assert names(runs[:2]) == ("r8", "r9")
+
+
+def test_contents_that_can_not_be_compared_are_a_difference():
+    run = Run("r", RunRequest((), ("d:1",), "/a.py"), RunStatus.COMPLETED, datetime(2026, 1, 1, tzinfo=UTC))
+    reason = "not compared: /a holds more than 2,000 files"
+    inputs = {"script": "a" * 64, "files beside the script": reason}
+    assert settings_that_differ(run, run, inputs, inputs) == [("content of the files next to the script", reason, reason)]

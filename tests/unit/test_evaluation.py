@@ -97,7 +97,10 @@ def test_precision_recall_and_the_confusion_matrix_are_scikit_learns(table, labe
     label, prediction, count = evaluation.confusion()[-1]
     assert Predictions(evaluation.path).count(cell(label, prediction)) == count
     wrong = {f"f{n}": sum(truth[i] != said[i] for i in range(60) if i % 4 == n) for n in range(4)}
-    assert {folder: count for folder, _, count, _ in evaluation.by_folder()} == wrong
+    folders = evaluation.by_folder()
+    assert {folder: count for folder, _, count, _ in folders} == wrong
+    shares = [count / evaluated for _, evaluated, count, _ in folders]
+    assert shares == sorted(shares, reverse=True)
 
 
 def test_numbers_get_errors_with_a_size(table, labels):
