@@ -13,6 +13,9 @@ from typing import Any, ClassVar
 from services.errors import SettingsError, StudioError
 from services.settings import RESERVED_ARGUMENTS, ParallelRunSettings
 
+EXPERIMENT = "batch-scoring"
+"""The experiment that runs belong to."""
+
 
 def reference(name: str, version: int) -> str:
     """How a version of a model or dataset is written everywhere: `name:version`."""

@@ -63,6 +63,9 @@ ENTRY_SCRIPT = {
     "BATCH_SCORING_ENTRY_SCRIPT_LOG": Variable("set by the runner", "The file of `EntryScript().logger`.", "azureml_user"),
     "BATCH_SCORING_LOG_DIR": Variable("set by the runner", "`EntryScript().log_dir`.", "azureml_user"),
     "BATCH_SCORING_WORKING_DIR": Variable("set by the runner", "`EntryScript().working_dir`.", "azureml_user"),
+    "BATCH_SCORING_RUN_FACTS": Variable(
+        "set by the runner", "The file from which `Run.get_context()` and `Model.list` answer.", "azureml_user"
+    ),
     "BATCH_SCORING_AGENT_NAME": Variable("set by the runner", "`EntryScript().agent_name`: `process000` and so on.", "azureml_user"),
     "OMP_NUM_THREADS": Variable("the worker's share of the cores", "Threads of numeric libraries.", "OpenMP"),
     "OPENBLAS_NUM_THREADS": Variable("the worker's share of the cores", "Threads of numeric libraries.", "OpenBLAS"),

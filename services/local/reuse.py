@@ -56,7 +56,7 @@ def inputs_of(plan: RunPlan, read: Sequence[Dataset]) -> dict[str, str]:
     settings = request.settings.as_dict()
     values = {
         "dataset": [datasets, manifests[: len(datasets)]],
-        "model": [(model.name, Path(model.path).name, model.sha256) for model in plan.models],
+        "model": [(model.name, Path(model.path).name, model.sha256, *sorted(model.tags.items())) for model in plan.models],
         "script": (script.name, hashlib.sha256(script.read_bytes()).hexdigest()),
         "arguments": request.arguments,
         "side_inputs": [side_inputs, manifests[len(datasets) :]],

@@ -8,7 +8,7 @@ runs/<id>/
   output/         AZUREML_BI_OUTPUT_PATH
   output.jsonl    the files there when the run completed, as lines of a manifest
   logs/           Azure's log tree
-  work/           the workers' private folders, while it runs
+  work/           the workers' private folders, while it runs; run.json, from which azureml_user answers
   lock            held by the runner; the system drops it when the runner dies
 ```
 """
@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any
 
-from services.domain import Environment, RunRequest
+from services.domain import EXPERIMENT, Environment, RunRequest
 from services.errors import StudioError
 from services.intake import tabular
 from services.intake.partition_format import PartitionFormat
@@ -58,6 +59,9 @@ class PlannedModel:
     version: int
     path: str
     sha256: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,16 @@ class RunPlan:
             "paths": [self.request.source_directory or folder, folder],
             "argv": [script, *self.script_arguments(output)],
         }
+
+    def facts(self, run_id: str) -> dict[str, Any]:
+        """What `Run.get_context()` and `Model.list` answer from in a script: see entry_script/azureml_user/local_run.py."""
+        newest_first = sorted(self.models, key=lambda m: (m.created_at.timestamp() if m.created_at else 0, m.version), reverse=True)
+        models = [
+            {"name": m.name, "version": m.version, "tags": dict(m.tags), "description": m.description}
+            | {"created_time": m.created_at.isoformat() if m.created_at else None}
+            for m in newest_first
+        ]
+        return {"id": run_id, "experiment": EXPERIMENT, "workspace": "local", "models": models, "side_inputs": self.side_inputs}
 
     def script_arguments(self, output: Path) -> list[str]:
         """What the script finds in sys.argv: the runtime's own by their reserved names, then the side inputs, then the user's."""
@@ -142,6 +156,7 @@ class LocalRunFolder(RunFolder[RunPlan]):
         self.rows_file = self.path / "rows.partial"
         self.output_list = self.path / "output.jsonl"
         self.work = self.path / "work"
+        self.facts_file = self.work / "run.json"
 
     def of(self, run_id: str) -> LocalRunFolder:
         """Another run's, in the same home."""

@@ -6,6 +6,7 @@ heartbeat. Each of these is a small method below, in that order. What a run may 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import selectors
@@ -30,6 +31,7 @@ from services.local.run_progress import RunProgress
 from services.local.run_slots import RunSlots
 from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
 from services.storage import run_process
+from services.storage.atomic import write_atomically
 from services.storage.journal import AttemptStatus
 from services.storage.run_process import Outcome
 from services.storage.runs import StoredRuns
@@ -141,6 +143,8 @@ class Runner:
     def _score(self) -> None:
         """The loop: until every mini-batch is settled, or something ends the run early."""
         self._outcome = self._progress.exceeded(all_handed_out=False)
+        self._folder.work.mkdir(exist_ok=True)
+        write_atomically(self._folder.facts_file, json.dumps(self._plan.facts(self._run_id)))
         left = self._progress.mini_batches_total - self._progress.totals.mini_batches_done
         places = (
             WorkerPlace(node, process, self._folder.logs, self._folder.work)
@@ -365,7 +369,7 @@ class Runner:
         if self._plan.models:
             own["AZUREML_MODEL_DIR"] = str(Path(self._plan.models[0].path).parent)
         logger.info("Starting worker %s", place)
-        worker = WorkerProcess(place, self._plan.environment.interpreter, worker_environment(place, self._folder.output, own, threads))
+        worker = WorkerProcess(place, self._plan.environment.interpreter, worker_environment(place, self._folder, own, threads))
         worker.place_models([Path(model.path) for model in self._plan.models])
         self._workers.append(worker)
         self._selector.register(worker.socket, selectors.EVENT_READ, worker)

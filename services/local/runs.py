@@ -45,7 +45,7 @@ def make_plan(request: RunRequest, inputs: Inputs) -> RunPlan:
     return RunPlan(
         request,
         tuple(plan_dataset(dataset, request.settings.partition_keys) for dataset in inputs.datasets),
-        tuple(PlannedModel(m.name, m.version, m.path, m.sha256) for m in inputs.models),
+        tuple(PlannedModel(m.name, m.version, m.path, m.sha256, m.tags, m.description, m.created_at) for m in inputs.models),
         {name: dataset.root for name, dataset in inputs.side_inputs.items()},
         inputs.environment,
     )

@@ -42,6 +42,29 @@ class StandInFinder:
         return importlib.machinery.PathFinder.find_spec(name, [os.path.join(STAND_INS, *parent.split("."))], target)
 
 
+class SdkFinder:
+    """Finds the real azureml-core like any module; what asks a workspace there is then given the run's own answers, and nothing else is
+    touched. First on `sys.meta_path`."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name not in ("azureml.core.model", "azureml.core.run"):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None or spec.origin.startswith(STAND_INS):
+            return None
+        execute = spec.loader.exec_module
+
+        def execute_and_add(module):
+            from azureml_user.local_run import ADDITIONS
+
+            execute(module)
+            ADDITIONS[name](module)
+
+        spec.loader.exec_module = execute_and_add
+        return spec
+
+
 class Channel:
     """The socket to the runner. `receive` blocks; it returns None when the runner is gone."""
 
@@ -287,6 +310,11 @@ def _connection(argument):
     return socket.fromshare(bytes.fromhex(sys.stdin.readline().strip()))
 
 
+def _add_finders():
+    sys.meta_path.insert(0, SdkFinder)
+    sys.meta_path.append(StandInFinder)
+
+
 def _end_pools():
     """In place of `threading._shutdown`, which waits for every thread: one that the script left running must not keep the run waiting.
     Pools of concurrent.futures are ended as Python ends them; before 3.9 they do that themselves."""
@@ -310,7 +338,7 @@ def main():
     logging.basicConfig(level=config["logging_level"], stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     del sys.modules["worker_inputs"]  # a script may have a neighbour of this name
     sys.path[0:1] = config["paths"]  # the script's neighbours, in place of this file's folder
-    sys.meta_path.append(StandInFinder)
+    _add_finders()
     sys.argv[:] = config["argv"]
     Worker(channel, config).work()
     line.detach()  # it stays open until this process is gone, which the runner takes for its end
@@ -318,6 +346,6 @@ def main():
 
 
 if __name__ == "__mp_main__":
-    sys.meta_path.append(StandInFinder)
+    _add_finders()
 if __name__ == "__main__":
     main()  # then Python ends as it always does: atexit is called, and files that are open are written out

@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple
 
 from services import environment_variables
 from services.domain import MiniBatch
+from services.local.run_folder import LocalRunFolder
 from services.storage.file_tree import last_line
 
 _FRAME = struct.Struct("<III")
@@ -309,13 +310,14 @@ def sanitized_environment() -> dict[str, str]:
     }
 
 
-def worker_environment(place: WorkerPlace, output: Path, own: dict[str, str], threads: int) -> dict[str, str]:
+def worker_environment(place: WorkerPlace, folder: LocalRunFolder, own: dict[str, str], threads: int) -> dict[str, str]:
     """The environment of a worker: what is passed on, what Azure ML sets, and the run's own variables on top."""
     environment = sanitized_environment()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment.setdefault(name, str(threads))  # workers share the cores: their numeric libraries must not each take them all
     return environment | {
-        "AZUREML_BI_OUTPUT_PATH": str(output),
+        "AZUREML_BI_OUTPUT_PATH": str(folder.output),
+        "BATCH_SCORING_RUN_FACTS": str(folder.facts_file),
         "BATCH_SCORING_LOG_DIR": str(place.logs / "user"),
         "BATCH_SCORING_ENTRY_SCRIPT_LOG": str(place.log("entry_script_log")),
         "BATCH_SCORING_WORKING_DIR": str(place.working_folder),

@@ -236,7 +236,7 @@ USES_THE_SDK = """
 def two_versions(workspace, tmp_path):
     for text in ("old", "new"):
         (tmp_path / "model.txt").write_text(text)
-        workspace.register_model("classifier", tmp_path / "model.txt", approve=True)
+        workspace.register_model("classifier", tmp_path / "model.txt", approve=True, tags={"stage": text})
     return ("classifier:1", "classifier:2")
 
 
@@ -257,6 +257,60 @@ def test_an_interpreter_without_the_sdk_gets_the_same_from_what_stands_in(worksp
     run = finish(workspace, workspace.submit(request).id)
     assert lines(workspace, run) == ["_OfflineRun azureml-models/classifier/2/model.txt old new"]
     assert "Attempted to log scalar metric started:\n1" in printed(workspace, run)
+
+
+ASKS_THE_WORKSPACE = """
+    import os
+    from azureml.core import Model, Run
+    def said(function, *args, **kwargs):
+        try: return function(*args, **kwargs)
+        except Exception as error: return " ".join(f"{type(error).__name__}: {error}".split())
+    def run(mini_batch):
+        run, online = Run.get_context(), Run.get_context(allow_offline=False)
+        ws = online.experiment.workspace
+        model = Model(ws, "classifier")
+        copies = [model.download("here"), model.download("here", exist_ok=True), open("here/model.txt").read()]
+        return [
+            (run.experiment.name, ws.name, run.get_status(), run.parent.id in os.getcwd(), run.parent.parent, dict(run.input_datasets)),
+            [(m.id, m.tags["stage"], type(m) is Model) for m in Model.list(ws)],
+            [m.id for m in Model.list(ws, "classifier", tags=[["stage", "old"]])],
+            [m.id for m in Model.list(ws, tags=["stage"], latest=True)],
+            [m.id for m in Model.list(ws, name="ghost")],
+            (model.version, Model(ws, id="classifier:1").tags, list(ws.models), copies),
+            [Model.get_model_path("classifier"), Model.get_model_path("classifier", _workspace=ws)],
+            said(Model, ws, "ghost"),
+            said(model.download, "here"),
+            said(lambda: ws.get_default_datastore()),
+            said(lambda: online.get_secret("name")),
+        ]
+"""
+
+
+@pytest.mark.parametrize("sdk", ["the real SDK", "the stand-in"])
+def test_a_script_may_ask_the_runs_workspace_for_its_models(workspace, csv_folder, entry_script, finish, two_versions, venv, sdk):
+    folder = csv_folder(1)
+    workspace.register_dataset("d", folder)
+    environment = workspace.register_environment("small", str(venv())).reference if sdk == "the stand-in" else None
+    settings = ParallelRunSettings(process_count_per_node=1)
+    request = RunRequest(
+        two_versions, ("d",), str(entry_script(ASKS_THE_WORKSPACE)), settings, side_inputs={"ref": "d"}, environment=environment
+    )
+    run = finish(workspace, workspace.submit(request).id)
+    answers = lines(workspace, run)
+    assert answers[:7] == [
+        str(("batch-scoring", "local", "Running", True, None, {"ref": str(folder)})),
+        "[('classifier:2', 'new', True), ('classifier:1', 'old', True)]",
+        "['classifier:1']",
+        "['classifier:2']",
+        "[]",
+        "(2, {'stage': 'old'}, ['classifier'], ['here/model.txt', 'here/model.txt', 'new'])",
+        "['azureml-models/classifier/2/model.txt', 'azureml-models/classifier/2/model.txt']",
+    ]
+    no_model = "this run has no model ghost; its models: classifier:2, classifier:1. Choose it as a model of the run."
+    not_here = "has no meaning here: this run is executed on this machine, not by Azure ML"
+    assert no_model in answers[7]
+    assert "File already exists. To overwrite, set exist_ok to True." in answers[8]
+    assert answers[9:] == [f"AttributeError: Workspace.get_default_datastore {not_here}", f"AttributeError: Run.get_secret {not_here}"]
 
 
 def test_a_model_that_the_run_does_not_have_is_said_by_its_name(workspace, score, venv):

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 HEAVY = {"pandas", "numpy", "pyarrow", "duckdb", "sklearn", "joblib", "azureml", "streamlit", "plotly"}
 LOCAL = ROOT / "services/local"
 WORKER = [LOCAL / "worker.py", LOCAL / "worker_inputs.py"]
+OURS = {"worker", "worker_inputs", "azureml_user"}
 IN_THE_USERS_INTERPRETER = [*WORKER, LOCAL / "interpreter_probe.py", *(LOCAL / "entry_script").rglob("*.py")]
 
 OPEN_AN_AZURE_WORKSPACE = """
@@ -57,7 +58,7 @@ def test_the_worker_needs_the_standard_library_of_python_3_8_only(path):
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 0}
-    foreign = {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names) - {worker.stem for worker in WORKER}
+    foreign = {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names) - OURS
     if path in WORKER:  # it reads tabular data with what that interpreter has
         at_the_top = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
         foreign -= {"pandas", "pyarrow"} - at_the_top

@@ -14,8 +14,8 @@ from services.azure.auth.session import Session
 from services.azure.catalog.models import Models
 from services.azure.runs import pipeline
 from services.azure.runs.azure_runs import AzureRuns
-from services.azure.runs.run_folder import EXPERIMENT, RunPlan
-from services.domain import PipelineRun, PublishedPipeline, Recurrence, Run, RunRequest, RunStatus, Schedule
+from services.azure.runs.run_folder import RunPlan
+from services.domain import EXPERIMENT, PipelineRun, PublishedPipeline, Recurrence, Run, RunRequest, RunStatus, Schedule
 from services.errors import NotFound, SettingsError, StudioError
 from services.formats import counted
 from services.settings import PIPELINE_PARAMETERS

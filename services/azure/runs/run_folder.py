@@ -19,14 +19,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from services.domain import PipelineRun, RunRequest
+from services.domain import EXPERIMENT, PipelineRun, RunRequest
 from services.storage.atomic import write_atomically
 from services.storage.manifest import read_manifest
 from services.storage.run_folder import RunFolder
 from services.storage.serialization import from_json, to_json
-
-EXPERIMENT = "batch-scoring"
-"""The experiment that runs are submitted to."""
 
 
 @dataclass(frozen=True)

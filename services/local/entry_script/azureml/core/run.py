@@ -2,9 +2,7 @@
 
 import uuid
 
-
-class RunEnvironmentException(Exception):
-    """There is no run of Azure ML here."""
+from azureml_user.local_run import RunAnswers
 
 
 class Run:
@@ -12,11 +10,7 @@ class Run:
 
     @classmethod
     def get_context(cls, allow_offline=True, used_for_context_manager=False, **kwargs):
-        """The run as a script sees it off Azure."""
-        if not allow_offline:
-            raise RunEnvironmentException(
-                "Could not load a submitted run, and allow_offline is False: this run is not carried out by Azure ML."
-            )
+        """The run as a script sees it off Azure, whatever `allow_offline` says: it is a run, though of this machine."""
         return _OfflineRun(**kwargs)
 
 
@@ -27,7 +21,7 @@ def _logs(kind):
     return log
 
 
-class _OfflineRun:
+class _OfflineRun(RunAnswers):
     def __init__(self, parent_logger=None, run_id=None, **kwargs):
         self.id = run_id or f"OfflineRun_{uuid.uuid4()}"
 
