@@ -139,8 +139,9 @@ def test_a_model_for_another_script_is_said_before_it_is_approved_or_submitted(o
     (tmp_path / "model.pkl").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
     workspace.register_model("keras", tmp_path / "model.pkl")
     app = open_page(NEW_RUN, model="keras:1")
-    assert "keras:1 is of the kind “HDF5 / Keras”, and batch_scoring_script.py loads models of joblib and pickle only" in words(app.error).replace("\\", "")
-    assert "Fix these fields before submitting: Model." in words(app.error)
+    said = words(app.error).replace("\\", "")
+    assert "keras:1 is of the kind “HDF5 / Keras”, and batch_scoring_script.py loads models of joblib and pickle only" in said
+    assert "Fix these fields before submitting: Model." in said
     assert not workspace.runs.latest()
     app.selectbox(key="model").select("m:1").run()
     assert not app.error
