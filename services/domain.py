@@ -339,6 +339,31 @@ class Failure:
         return self.error.partition("\n")[0].partition(":")[0]
 
 
+@dataclass(frozen=True)
+class FailedItem:
+    """An item without a prediction. `item` is its path in the dataset, "" where it isn't known which one has none; of a table's row the
+    path of its file. `cause` is the sentence on this very item; `attempt` how often it was tried, all in all."""
+
+    item: str
+    cause: str
+    mini_batch: int
+    attempt: int
+    worker: str
+
+
+@dataclass(frozen=True)
+class FailureCause:
+    """Failed items whose sentences differ in names and numbers only. `cause` is that sentence where all have the same, else with `…` for
+    what differs; `share` is of all failed items, from 0 to 1; `example` is one of the items."""
+
+    cause: str
+    count: int
+    share: float
+    example: str
+    template: str
+    """What the table's column Cause has for all of them."""
+
+
 # ---- where a prediction comes from ------------------------------------------------------------------------------------------------
 
 

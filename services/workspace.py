@@ -147,6 +147,13 @@ class Runs(Protocol):
     def failures(self, run_id: str, limit: int = 100) -> list[domain.Failure]:
         """Attempts that failed or returned fewer rows than items, the latest first."""
 
+    def failed_items(self, run_id: str, *, cause: str | None = None, first: int = 0, count: int = 100) -> list[domain.FailedItem]:
+        """`count` of the items that failed by now, from number `first`, in the order of the table; with `cause` (a FailureCause's `cause`
+        or `template`) just those of this one."""
+
+    def failure_causes(self, run_id: str, limit: int = 100) -> list[domain.FailureCause]:
+        """The items that failed by now by their cause: the `limit` most frequent ones, the first one first."""
+
     def logs(self, run_id: str) -> dict[str, Path]:
         """The run's log files by their name in Azure's layout (`logs/job_error.txt`...), those for people first."""
 

@@ -21,6 +21,7 @@ from services.storage.mini_batch_plan import describe
 from services.workspace import Workspace
 from services.workspaces import WORKSPACES
 
+_MOST_FAILURES = 1_000_000
 INTERRUPTED = 130  # as shells report a program ended by SIGINT
 
 
@@ -161,6 +162,15 @@ def resume(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 def rerun(workspace: Workspace, args: argparse.Namespace) -> Answer:
     return _submitted(workspace, workspace.rerun(args.run, failed_only=args.failed_only), args)
+
+
+def failures(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    runs = workspace.runs
+    if args.by_cause:
+        causes = runs.failure_causes(args.run)
+        return Answer({"causes": [output.cause_value(cause) for cause in causes]}, output.cause_lines(causes))
+    items = runs.failed_items(args.run, count=_MOST_FAILURES)
+    return Answer({"failures": [asdict(item) for item in items]}, output.failure_lines(items))
 
 
 def logs(workspace: Workspace, args: argparse.Namespace) -> Answer:

@@ -108,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     only = "score only failed and unprocessed items; the predictions are the old run's with these replaced"
     add.add_argument("--failed-only", action="store_true", help=only)
     add.set_defaults(wait=False)
+    add = command(top, "failures", commands.failures, "List a run's failed items, each with its cause.", "RUN")
+    add.add_argument("--by-cause", action="store_true", help="the causes instead, with the number of items of each")
     command(top, "logs", commands.logs, "Print a run's log files, the last 1 MB of each.", "RUN")
     add = command(top, "output", commands.copy_output, "Copy the files as the run wrote them: parallel_run_step.txt", "RUN")
     add.add_argument("--to", required=True, metavar="DIR", help="created if missing")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from services import formats
-from services.domain import Dataset, Environment, Model, Run, RunStatus
+from services.domain import Dataset, Environment, FailedItem, FailureCause, Model, Run, RunStatus
 from services.errors import EntryScriptError, SettingsError, StudioError
 from services.formats import counted
 from services.storage.atomic import atomic_write
@@ -187,6 +187,21 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
 def runs_lines(runs: list[Run]) -> list[str]:
     rows = [(r.id, r.status, _items(r), _utc(r.submitted_at), r.title) for r in runs]
     return _table(("RUN", "STATUS", "ITEMS", "SUBMITTED", "NAME"), rows)
+
+
+def cause_value(cause: FailureCause) -> dict[str, Any]:
+    """`share` is of all failed items, from 0 to 1."""
+    return {"cause": cause.cause, "count": cause.count, "share": cause.share, "example": cause.example}
+
+
+def cause_lines(causes: list[FailureCause]) -> list[str]:
+    rows = [(cause.count, f"{cause.share:.1%}", cause.cause, cause.example) for cause in causes]
+    return _table(("ITEMS", "SHARE", "CAUSE", "EXAMPLE"), rows)
+
+
+def failure_lines(items: list[FailedItem]) -> list[str]:
+    rows = [(item.item, item.mini_batch, item.attempt, item.worker, item.cause) for item in items]
+    return _table(("ITEM", "MINI-BATCH", "ATTEMPT", "WORKER", "CAUSE"), rows)
 
 
 def _items(run: Run) -> str:

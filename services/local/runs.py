@@ -11,7 +11,21 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from services.domain import Dataset, Environment, Failure, Provenance, RowKey, RowTrace, Run, RunRequest, RunStatus, TabularDataset, utc_now
+from services.domain import (
+    Dataset,
+    Environment,
+    FailedItem,
+    Failure,
+    FailureCause,
+    Provenance,
+    RowKey,
+    RowTrace,
+    Run,
+    RunRequest,
+    RunStatus,
+    TabularDataset,
+    utc_now,
+)  # fmt: skip
 from services.errors import NotFound, StudioError, os_errors_as
 from services.local import output_reader, prediction_table, provenance, reuse
 from services.local.batching import cut, files_of, manifest_by_keys, plan_mini_batches
@@ -135,6 +149,16 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
             Failure(a.mini_batch, a.attempt, a.status, paths.get(a.mini_batch, ()), a.failed, bool(a.final), worker_name(a), a.error)
             for a in failed
         ]
+
+    def failed_items(self, run_id: str, *, cause: str | None = None, first: int = 0, count: int = 100) -> list[FailedItem]:
+        from services.predictions import failures
+
+        return failures.failed_items(self.predictions(run_id), cause, first, count)
+
+    def failure_causes(self, run_id: str, limit: int = 100) -> list[FailureCause]:
+        from services.predictions import failures
+
+        return failures.failure_causes(self.predictions(run_id), limit)
 
     def output(self, run_id: str) -> dict[str, Path]:
         folder = self.folder(run_id)

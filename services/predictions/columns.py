@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 COLUMNS = (
-    "File", "Prediction", "Number", "Status", "Matched by", "Error", "Mini-batch", "Worker", "Attempts", "Seconds", "Folder", "Place",
-    "Scored at",
+    "File", "Prediction", "Number", "Status", "Matched by", "Error", "Cause", "Mini-batch", "Worker", "Attempts", "Seconds", "Folder",
+    "Place", "Scored at",
 )  # fmt: skip
-"""Of every table. Number is the prediction where it is one; Place its place among the rows of its mini-batch; Scored at is UTC."""
+"""Of every table. Number is the prediction where it is one; Cause is the Error without names and
+numbers, by which failures are grouped; Place its place among the rows of its mini-batch; Scored at is UTC."""
 FRAME = ".columns"
 """The column beside them that says which DataFrame a row is of, as JSON. It is never shown."""
 ROW = "Row"

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from services.errors import WorkspaceUnavailable, os_errors_as
 from services.predictions import columns as rules
+from services.predictions.causes import template
 from services.predictions.columns import COLUMNS, FRAME, STATUSES, Kind, Status, file_text, number_array, numbers_in, own_names, text_array
 from services.predictions.flatten import flatten
 from services.predictions.json_columns import JsonColumns, detect_json_columns
@@ -60,8 +61,8 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
 
     texts, whole = pa.dictionary(pa.int32(), pa.large_string()), pa.int64()
     types = (
-        pa.large_string(), texts, pa.float64(), texts, texts, texts, whole, texts, whole, pa.float64(), texts, pa.int32(),
-        pa.timestamp("us"),
+        pa.large_string(), texts, pa.float64(), texts, texts, texts, texts, whole, texts, whole, pa.float64(), texts,
+        pa.int32(), pa.timestamp("us"),
     )  # fmt: skip
     kind, counts, any_frames = _KindInference(), Counter[str](), False
     groups = _row_groups(mini_batches)
@@ -141,6 +142,8 @@ class _RowGroup:
     matched_by: bytearray = field(default_factory=bytearray)
     errors: dict[int, str] = field(default_factory=dict)
     """By row."""
+    causes: dict[int, str] = field(default_factory=dict)
+    """By row, the template of its error."""
     mini_batches: list[tuple[int, str, int, float, float]] = field(default_factory=list)
     row_counts: list[int] = field(default_factory=list)
     rows_before: list[int] = field(default_factory=list)
@@ -153,7 +156,10 @@ class _RowGroup:
             attempts = enumerate(map(mini_batch.earlier_attempts.get, rows.files), len(self.files))
             self.earlier_attempts |= {row: count for row, count in attempts if count}
         if any(rows.errors):
-            self.errors |= {row: error for row, error in enumerate(rows.errors, len(self.files)) if error}
+            templates = _templates(rows)
+            for row, error in enumerate(rows.errors, len(self.files)):
+                if error:
+                    self.errors[row], self.causes[row] = error, templates[error]
         self.files += rows.files
         present = [text or "" for text in rows.predictions] if _FAILED in rows.statuses else rows.predictions
         self.predictions += cast("Sequence[str]", present)
@@ -211,9 +217,6 @@ class _RowGroup:
         if self.earlier_attempts:
             attempts_of_rows[list(self.earlier_attempts)] += list(self.earlier_attempts.values())
         ends = np.cumsum(self.row_counts)
-        errors = {error: code for code, error in enumerate(dict.fromkeys([None, *self.errors.values()]))}
-        error_of_rows = np.zeros(len(self.files), np.int64)
-        error_of_rows[list(self.errors)] = [errors[error] for error in self.errors.values()]
         places = np.arange(len(self.files)) - (ends - self.row_counts - self.rows_before)[mini_batch]
         return [
             files,
@@ -221,7 +224,8 @@ class _RowGroup:
             numbers_in(encoded.dictionary).take(encoded.indices),
             pa.DictionaryArray.from_arrays(number_array(statuses, pa.int8()).cast(pa.int32()), text_array(STATUSES)),
             text_array([*rules.WAYS_OF_MATCHING, None]).dictionary_encode().take(matched_by),
-            text_array(list(errors)).dictionary_encode().take(number_array(error_of_rows, pa.int64())),
+            self._sparse(self.errors),
+            self._sparse(self.causes),
             number_array(np.array(indices, np.int64)[mini_batch], pa.int64()),
             text_array(workers).dictionary_encode().take(number_array(mini_batch, pa.int64())),
             number_array(attempts_of_rows, pa.int64()),
@@ -232,6 +236,25 @@ class _RowGroup:
             *further,
             text_array(self.frames).dictionary_encode().take(number_array(mini_batch, pa.int64())),
         ]
+
+    def _sparse(self, texts: dict[int, str]) -> Any:
+        """The array of texts that few rows have, by row."""
+        import numpy as np
+        import pyarrow as pa
+
+        codes = {text: code for code, text in enumerate(dict.fromkeys([None, *texts.values()]))}
+        code_of_rows = np.zeros(len(self.files), np.int64)
+        code_of_rows[list(texts)] = [codes[text] for text in texts.values()]
+        return text_array(list(codes)).dictionary_encode().take(number_array(code_of_rows, pa.int64()))
+
+
+def _templates(rows: ReadRows) -> dict[str, str]:
+    """By error, without the names of the items that have it."""
+    files: dict[str, list[str]] = {}
+    for file, error in zip(rows.files, rows.errors, strict=True):
+        if error:
+            files.setdefault(error, []).append(file)
+    return {error: template(error, names) for error, names in files.items()}
 
 
 def _row_groups(mini_batches: Iterable[ScoredMiniBatch]) -> Iterator[_RowGroup]:

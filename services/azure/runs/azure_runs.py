@@ -16,7 +16,19 @@ from services.azure.catalog import environments
 from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.runs import artifacts, output_reader
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
-from services.domain import Environment, Failure, PipelineRun, Provenance, RowKey, RowTrace, Run, RunStatus, utc_now
+from services.domain import (
+    Environment,
+    FailedItem,
+    Failure,
+    FailureCause,
+    PipelineRun,
+    Provenance,
+    RowKey,
+    RowTrace,
+    Run,
+    RunStatus,
+    utc_now,
+)
 from services.errors import NotFound, StudioError
 from services.predictions.columns import path_of
 from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of, provenance_of
@@ -117,6 +129,16 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
 
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
         return artifacts.failed_attempts(self.folder(run_id), limit)
+
+    def failed_items(self, run_id: str, *, cause: str | None = None, first: int = 0, count: int = 100) -> list[FailedItem]:
+        from services.predictions import failures
+
+        return failures.failed_items(self.predictions(run_id), cause, first, count)
+
+    def failure_causes(self, run_id: str, limit: int = 100) -> list[FailureCause]:
+        from services.predictions import failures
+
+        return failures.failure_causes(self.predictions(run_id), limit)
 
     def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
         """The attempts at a row are not known, only the log lines that name its file."""

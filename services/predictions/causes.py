@@ -1,0 +1,386 @@
+"""Why an item failed: what was said about it while its mini-batch ran, else a sentence of ours that names it. Plain functions on strings.
+
+A line counts only for an item that has no row, and only where the same text, names and numbers taken out (`template`), isn't also said of
+items that succeeded: progress is printed of every item, and is nobody's cause. Of what is left, the best source counts (`SOURCES`), and of
+that the first line.
+
+Standard library only, and Python 3.8 or newer: a worker loads this file in the run's own interpreter. Nothing of this package is imported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict, namedtuple
+from functools import lru_cache
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+SOURCES = ("exception", "ERROR", "WARNING", "warnings", "stderr", "INFO", "print")
+"""Where a line comes from, the best first; the last two are equally good. `exception` is a traceback that was logged or printed."""
+
+_RANKS = {source: min(rank, SOURCES.index("INFO")) for rank, source in enumerate(SOURCES)}
+_AT_ERROR = _RANKS["WARNING"]
+"""What names no item may still be about all items of a mini-batch: from this rank up."""
+
+_MOST_CHARACTERS = 1_000
+"""Of a line; also of what names are looked for in."""
+_MOST_LINES = 2_000
+"""Of those that a stream, or a logger, says while one mini-batch runs; half from the beginning, half from the end."""
+_MOST_TEMPLATES = 500
+"""That one worker reports of items that succeeded."""
+
+Line = namedtuple("Line", "source text")
+"""What was said at once: `source` is one of SOURCES, `text` one line for people, at most 1,000 characters."""
+# A NamedTuple of typing would take its import with it.
+
+GAP = "…"
+"""What stands in a template for a name or a number."""
+
+_HASH = re.compile(r"0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,12})*")
+"""Also an address, a UUID."""
+_NUMBER = re.compile(r"[0-9]+(?:[.,:][0-9]+)*")
+_REST_OF_A_NUMBER = re.compile(rf"(?<={GAP})(?:, ?|; ?| and | |[eE])?[-+]?{GAP}|(?<!\w)[-+]+(?={GAP})")
+"""A sign, an exponent, the further parts of a date, the further numbers of a list."""
+_WORD = re.compile(r"""[^\s"'`()\[\]{}<>,;:=|*!?]+""")
+_ODD = re.compile(r"""[\s"'`()\[\]{}<>,;:=|*!?]|\.$""")
+"""What a file's name may hold that ends a word."""
+_WITH_AN_ENDING = re.compile(r"\.\w*[A-Za-z]\w*$")
+_BEFORE_A_NAME = frozenset(" \t\r\n\"'`([{<=,;:|")
+
+
+# ---- templates ---------------------------------------------------------------------------------------------------------------------------
+
+
+def template(text: str, names: Iterable[str] = ()) -> str:
+    """The text without what differs from item to item: these names, as paths or base names, and all numbers, each as `…`."""
+    for name in names:
+        base = name[name.rfind("/") + 1 :]
+        text = _without_name(text, base)
+        if not base.isprintable() or "\\" in base or "'" in base:
+            text = _without_name(text, repr(base)[1:-1])
+    return _without_numbers(text)
+
+
+@lru_cache(maxsize=10_000)  # most texts are the same without the names
+def _without_numbers(text: str) -> str:
+    if _HASH.search(text):
+        text = _HASH.sub(lambda match: GAP if any(map(str.isdigit, match.group())) else match.group(), text)
+    text = _NUMBER.sub(GAP, text)
+    return _REST_OF_A_NUMBER.sub("", text) if GAP in text else text
+
+
+def _without_name(text: str, base: str) -> str:
+    at = text.find(base) if base else -1
+    while at >= 0:
+        begin, end = at, at + len(base)
+        inside = (begin > 0 and text[begin - 1].isalnum() and base[0].isalnum()) or (end < len(text) and text[end].isalnum())
+        if inside:
+            at = text.find(base, end)
+            continue
+        begin = _begin_of_path(text, begin)
+        text = text[:begin] + GAP + text[end:]
+        at = text.find(base, begin + 1)
+    return text
+
+
+def _begin_of_path(text: str, at: int) -> int:
+    """Where the path begins whose base name is at `at`."""
+    begin = at
+    if begin and text[begin - 1] in "/\\":
+        while begin and text[begin - 1] not in _BEFORE_A_NAME:
+            begin -= 1
+        if begin > 1 and text[begin - 1] == ":" and text[begin - 2].isalpha() and not text[begin - 3 : begin - 2].isalnum():
+            begin -= 2  # C:
+    return begin
+
+
+# ---- which items a line names ------------------------------------------------------------------------------------------------------------
+
+
+class Names:
+    """The items of a mini-batch (relative paths, `/` between folders), found in lines by their path, whatever is before it, or base name.
+
+    A name without an ending, such as `7` or `cat`, counts with a folder before it or in quotes only: else it may be any word.
+    """
+
+    def __init__(self, items: Sequence[str]) -> None:
+        self._items = items
+        self._places: dict[str, list[int]] = {}
+        self._odd: dict[str, str] = {}  # by how it may be printed
+        for place, item in enumerate(items):
+            base = item[item.rfind("/") + 1 :]
+            for name in {item, base}:
+                self._places.setdefault(name, []).append(place)
+            if _ODD.search(base) or not base.isprintable() or "\\" in base:
+                for printed in {base, repr(base)[1:-1]}:
+                    self._odd[printed] = base
+        self._odd_endings = {name[-1] for name in self._odd}
+        self._longest_odd = max(map(len, self._odd), default=0)
+
+    def mentions(self, text: str) -> Iterator[tuple[int, int, Sequence[int]]]:
+        """Where in the text an item is named: first character, the one after the last, places of the items that may be meant."""
+        for match in _WORD.finditer(text, 0, _MOST_CHARACTERS * 4):
+            word = match.group().rstrip(".")
+            path = word.replace("\\", "/").lstrip("/") if "\\" in word or word[0] == "/" else word
+            quoted = match.start() > 0 and text[match.start() - 1] in "\"'`"
+            while path:
+                places = self._places.get(path)
+                if places and (quoted or "/" in word or "\\" in word or _WITH_AN_ENDING.search(path)):
+                    end = match.start() + len(word)
+                    yield _begin_of_path(text, end - len(path.rpartition("/")[2])), end, places
+                    break
+                path = path.partition("/")[2]
+        if self._odd:
+            yield from self._odd_mentions(text)
+
+    def _odd_mentions(self, text: str) -> Iterator[tuple[int, int, Sequence[int]]]:
+        """Names that hold blanks, quotes and the like: what ends as one of them is looked up from each place where a name may begin."""
+        text = text[: _MOST_CHARACTERS * 4]
+        begins = [0] + [place + 1 for place, character in enumerate(text) if not character.isalnum()]
+        taken = 0
+        for end in (place + 1 for place, character in enumerate(text) if character in self._odd_endings):
+            if end < len(text) and text[end].isalnum():
+                continue
+            for begin in begins:
+                if taken <= begin < end and end - begin <= self._longest_odd and text[begin:end] in self._odd:
+                    taken = end
+                    first = _begin_of_path(text, begin)
+                    base = self._odd[text[begin:end]]
+                    places = self._places[base]
+                    folder = text[first:begin].replace("\\", "/").lstrip("/")
+                    while folder:
+                        if folder + base in self._places:
+                            places = self._places[folder + base]
+                            break
+                        folder = folder.partition("/")[2]
+                    yield first, end, places
+                    break
+
+    def named_in(self, text: str) -> set[int]:
+        """The places of the items that the text names; of all items of one name where it doesn't say of which folder."""
+        return {place for _, _, places in self.mentions(text) for place in places}
+
+    def shortened(self, text: str) -> str:
+        """The text without the folders of this machine before the items that it names."""
+        for begin, end, places in sorted(self.mentions(text), reverse=True):
+            named = text[begin:end]
+            item = self._items[places[0]]
+            if len(places) == 1 and len(named) > len(item) and named.replace("\\", "/").endswith("/" + item):
+                text = text[:begin] + item + text[end:]
+        return text
+
+    def template(self, text: str) -> str:
+        """The text's template, all items that it names taken out."""
+        return template(text, [self._items[place] for place in self.named_in(text)])
+
+
+# ---- lines out of what was printed -------------------------------------------------------------------------------------------------------
+
+_LEVELS = {
+    "CRITICAL": "ERROR", "FATAL": "ERROR", "ERROR": "ERROR", "WARNING": "WARNING", "WARN": "WARNING",
+    "INFO": "INFO", "NOTICE": "INFO", "DEBUG": "INFO", "TRACE": "INFO",
+}  # fmt: skip
+_LEVEL = re.compile(
+    r"""(?P<before>[^A-Za-z]*|[^A-Za-z]*\d[\dT:.,Z\s\])|/-]*[\s|:\[(-]+[\w.\[\]|:\s-]{0,60}?)\b"""
+    rf"""(?P<level>{"|".join(_LEVELS)})\b[\])>]*[\s:|-]*(?P<message>.*)""",
+    re.DOTALL,
+)
+"""A line as loggers write it: a time or nothing, perhaps the logger's name, the level, the message."""
+_TIME = re.compile(r"^\W*\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?Z?[\s|]*")
+_WARNING = re.compile(r"^(?P<place>.*?):\d+: (?P<message>\w*(?:Warning|Deprecation)\w*: .*)", re.DOTALL)
+"""A warning as Python's module warnings prints it."""
+_TRACEBACK = "Traceback (most recent call last):"
+_EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?::\s|$)")
+
+
+def lines_of(text: str, source: str) -> list[Line]:
+    """What a stream or a log file says, as lines: `source` is `stderr` or `print`, for what doesn't say its level itself.
+
+    Indented lines belong to the one before. Of a traceback the last line is kept, the exception; after a logger's message it is the rest
+    of that.
+    """
+    lines: list[Line] = []
+    rows = _bounded(text.splitlines())
+    number = 0
+    while number < len(rows):
+        row, number = rows[number], number + 1
+        if row.strip() == "":
+            continue
+        bare = _TIME.sub("", row).strip()
+        if bare.endswith(_TRACEBACK):
+            exception, number = _end_of_traceback(rows, number)
+            before = bare[: -len(_TRACEBACK)].strip(" |:")
+            if exception:
+                lines.append(Line("exception", one_line(f"{before}: {exception}" if before else exception)))
+            continue
+        more = number
+        while more < len(rows) and rows[more][:1] in " \t" and rows[more].strip() and more - number < 20:
+            more += 1
+        line = _line("\n".join(rows[number - 1 : more]), source)
+        number = more
+        if line.source in ("ERROR", "WARNING", "INFO") and number < len(rows) and rows[number].strip() == _TRACEBACK:
+            exception, number = _end_of_traceback(rows, number + 1)
+            if exception:
+                line = with_exception(line, exception)
+        lines.append(line)
+    return lines
+
+
+def _line(text: str, source: str) -> Line:
+    if warning := _WARNING.match(text):
+        return Line("warnings", one_line(warning.group("message").split("\n")[0]))
+    level = _LEVEL.match(text)
+    if level and level.group("message").strip():
+        return Line(_LEVELS[level.group("level")], one_line(level.group("message")))
+    return Line(source, one_line(text))
+
+
+def with_exception(line: Line, exception: str) -> Line:
+    """A logger's line with the exception that was logged with it: `can't read a.csv: ValueError: no header`."""
+    exception = one_line(exception)
+    said = exception in line.text or (": " in exception and exception.partition(": ")[2] in line.text)
+    return line if said else Line(line.source, one_line(f"{line.text.rstrip(' .:')}: {exception}"))
+
+
+def _end_of_traceback(rows: Sequence[str], number: int) -> tuple[str, int]:
+    """The exception that the traceback ends with, and the number of the row after it. Of a chain of them the last."""
+    exception = ""
+    while number < len(rows):
+        row = rows[number]
+        if row.strip() and not row[:1].isspace() and not row.strip().endswith(_TRACEBACK):
+            if row.startswith(("During handling of the above exception", "The above exception was the direct cause")):
+                exception = ""
+            elif exception:
+                break
+            elif _EXCEPTION.match(row):
+                exception = row.strip()
+            else:
+                break
+        elif not row.strip() and exception and not _goes_on(rows, number):
+            break
+        number += 1
+    return exception, number
+
+
+def _goes_on(rows: Sequence[str], number: int) -> bool:
+    following = next((row for row in rows[number : number + 3] if row.strip()), "")
+    return following.startswith(("During handling of the above exception", "The above exception was the direct cause"))
+
+
+def _bounded(rows: list[str]) -> list[str]:
+    return rows if len(rows) <= _MOST_LINES else rows[: _MOST_LINES // 2] + rows[-_MOST_LINES // 2 :]
+
+
+def one_line(text: str) -> str:
+    """Without line breaks, and no longer than a line of a table may be."""
+    text = " ".join(text[: _MOST_CHARACTERS * 4].split())
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + GAP
+
+
+# ---- what is reported of a mini-batch ----------------------------------------------------------------------------------------------------
+
+
+class SaidLines:
+    """What a worker reports of the lines that its script says: those that may be about an item without a row, with their mini-batch; of
+    all others their templates, each once."""
+
+    def __init__(self) -> None:
+        self._reported: set[str] = set()
+
+    def report(self, lines: Iterable[Line], items: Sequence[str], rows: str, returned: int) -> tuple[list[Line], list[str]]:
+        """The lines to keep with the mini-batch, and the templates said of items that succeeded and not reported before.
+
+        `rows` is all that run() returned, as text; `returned` the number of its rows. An item that the rows name has one. Where they name
+        none, as many rows as items are all items'; and of fewer, what is said of more items than are missing is said of one that has a row.
+        """
+        names = Names(items)
+        named_lines: list[tuple[Line, set[int], str]] = []
+        for line in lines:
+            places = names.named_in(line.text)
+            pattern = template(line.text, [items[place] for place in places])
+            if pattern not in self._reported:
+                named_lines.append((line, places, pattern))
+        if not named_lines:
+            return [], []
+        rows_name_items = any(items[place][items[place].rfind("/") + 1 :] in rows for place in range(len(items)))
+        about: dict[str, set[int]] = defaultdict(set)
+        for _, places, pattern in named_lines:
+            about[pattern] |= places
+        missing = len(items) - returned
+
+        def succeeded(place: int) -> bool:
+            return items[place][items[place].rfind("/") + 1 :] in rows if rows_name_items else missing <= 0
+
+        new: list[str] = []
+        kept: list[Line] = []
+        for line, places, pattern in named_lines:
+            if pattern in self._reported:
+                continue
+            if any(map(succeeded, places)) or (not places and missing <= 0) or len(about[pattern]) > max(missing, 0) > 0 < returned:
+                if len(self._reported) < _MOST_TEMPLATES:
+                    self._reported.add(pattern)
+                    new.append(pattern)
+            elif missing > 0 or (places and rows_name_items):
+                kept.append(line)
+        return kept, new
+
+
+# ---- the cause of each item --------------------------------------------------------------------------------------------------------------
+
+
+def causes_of_items(
+    lines: Sequence[Line], items: Sequence[str], without_row: Collection[int], said_of_succeeded: Collection[str] = ()
+) -> dict[int, str]:
+    """What was said of each item that has no row, by its place among `items`; nothing of those of whom nothing was said.
+
+    `lines` are said while the mini-batch ran, `said_of_succeeded` are templates that were said of items that succeeded, anywhere in the
+    run. A line that names no item is about those without a row where it is an error or a warning, nothing else like it was said, and no
+    item of the mini-batch has a row, or as many such lines were said as items have none.
+    """
+    names, missing = Names(items), set(without_row)
+    excluded = set(said_of_succeeded)
+    about: list[tuple[int, set[int], str, Line]] = []
+    for line in lines:
+        places = names.named_in(line.text)
+        pattern = template(line.text, [items[place] for place in places])
+        if places - missing:
+            excluded.add(pattern)
+        about.append((_RANKS.get(line.source, len(SOURCES)), places, pattern, line))
+    about.sort(key=lambda entry: entry[0])
+    causes: dict[int, str] = {}
+    unnamed: dict[str, list[str]] = defaultdict(list)
+    for rank, places, pattern, line in about:
+        if pattern in excluded:
+            continue
+        text = names.shortened(line.text)
+        for place in places:
+            causes.setdefault(place, text)
+        if not places and rank <= _AT_ERROR:
+            unnamed[pattern].append(text)
+    rest = sorted(missing - causes.keys())
+    if len(unnamed) == 1 and rest:
+        (texts,) = unnamed.values()
+        if len(set(texts)) == 1 and (len(missing) == len(items) or len(texts) == len(rest)):
+            causes.update(dict.fromkeys(rest, texts[0]))
+    return causes
+
+
+def no_row(item: str, returned: int, item_count: int, mini_batch: int) -> str:
+    """Our sentence on an item of which nothing was said: `run() returned 3 rows for 4 files in mini-batch 1; without a row: p1.csv`."""
+    return f"{_returned(returned)} for {_counted(item_count, 'file')} in mini-batch {mini_batch}; without a row: {item}"
+
+
+def no_row_of_table(file: str, returned: int, item_count: int, mini_batch: int) -> str:
+    """The same on a row of a table, of which only the file is known."""
+    of = f" of {file}" if file else ""
+    return f"{_returned(returned)} for {_counted(item_count, 'row')}{of} in mini-batch {mini_batch}; which row has none is not known"
+
+
+def _returned(count: int) -> str:
+    return f"run() returned {_counted(count, 'row') if count else 'no rows'}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,35 @@
+"""The failed items of a table, each with its cause, and the causes with their counts. The same for every workspace."""
+
+from __future__ import annotations
+
+from services.domain import FailedItem, FailureCause
+from services.predictions.columns import Status, path_of, quoted
+from services.predictions.filters import EVERY_FAILURE, Condition, Filter, Operator
+from services.predictions.reader import Predictions
+
+
+def failed_items(table: Predictions, cause: str | None = None, first: int = 0, count: int = 100) -> list[FailedItem]:
+    """See `services.workspace.Runs.failed_items`."""
+    own, filter_ = table.own, EVERY_FAILURE
+    if cause is not None:
+        filter_ = Filter(statuses=(Status.FAILED,), conditions=(Condition(own["Cause"], Operator.ONE_OF, (_template(table, cause),)),))
+    names = [own[name] for name in ("File", "Error", "Mini-batch", "Attempts", "Worker")]
+    columns = table.page(filter_, first, count).select(names).to_pydict()
+    return [FailedItem(path_of(file), *rest) for file, *rest in zip(*columns.values(), strict=True)]
+
+
+def failure_causes(table: Predictions, limit: int = 100) -> list[FailureCause]:
+    """See `services.workspace.Runs.failure_causes`."""
+    failed = table.row_counts.get(Status.FAILED, 0)
+    cause, error = quoted(table.own["Cause"]), quoted(table.own["Error"])
+    columns = f"{cause}, count(*), min({error}), max({error}), arg_min(File, file_row_number)"
+    groups = table.rows(columns, EVERY_FAILURE, "GROUP BY 1 ORDER BY 2 DESC, min(file_row_number) LIMIT $limit", limit=limit)
+    return [
+        FailureCause(least if least == greatest else template, count, count / failed, path_of(example), template)
+        for template, count, least, greatest, example in groups
+    ]
+
+
+def _template(table: Predictions, cause: str) -> str:
+    """The template of the group that is called so."""
+    return next((group.template for group in failure_causes(table) if group.cause == cause), cause)

@@ -1,0 +1,150 @@
+"""Why an item failed: lines out of what was printed, which items they name, and which of them is a cause."""
+
+import pytest
+
+from services.predictions.causes import Line, Names, SaidLines, causes_of_items, lines_of, no_row, template
+
+CHAINED = """\
+ERROR: p4.csv can't be read
+Traceback (most recent call last):
+  File "x.py", line 1
+KeyError: 1
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "x.py", line 2
+OSError: 2
+after
+"""
+FILES = ("p1.csv", "p2.csv", "p3.csv", "p4.csv")
+
+
+# ---- templates ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "expected"),
+    [
+        ("X has 9 features, but 12 are expected", (), "X has … features, but … are expected"),
+        ("/data/in/a/p1.csv: bad", ("a/p1.csv",), "…: bad"),
+        (r"C:\in\p1.csv: bad", ("p1.csv",), "…: bad"),
+        (r"can't read 'a\nb.csv'", ("a\nb.csv",), "can't read '…'"),
+        ("data.csv is not a.csv", ("a.csv",), "data.csv is not …"),
+        ("at 0x7f3a, in 3f2b6c1e-aaaa-bbbb-cccc-1234567890ab", (), "at …, in …"),
+        ("[0.1, 0.25, -3e-05]", (), "[…]"),
+        ("2026-11-29 10:00:01 p1.csv, p2.csv", ("p1.csv", "p2.csv"), "…"),
+    ],
+)
+def test_a_template_has_no_names_and_no_numbers(text, names, expected):
+    assert template(text, names) == expected
+
+
+# ---- names -------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("/mnt/data/d/p1.csv: bad", {"d/p1.csv"}),
+        ("p1.csv is bad.", {"d/p1.csv", "e/p1.csv"}),
+        ("('e/p1.csv', 'a b (1).csv')", {"e/p1.csv", "a b (1).csv"}),
+        (r"C:\in\e\p1.csv", {"e/p1.csv"}),
+        ("the cat sat", set()),
+        ("the file 'cat' is empty", {"cat"}),
+        ("sp1.csv and p1.csvx", set()),
+        ("p9.csv", set()),
+    ],
+)
+def test_a_line_names_items_by_path_or_base_name(text, named):
+    items = ["d/p1.csv", "e/p1.csv", "a b (1).csv", "cat"]
+    assert {items[place] for place in Names(items).named_in(text)} == named
+
+
+def test_folders_of_the_machine_are_left_out():
+    assert Names(["d/p1.csv"]).shortened("'/home/me/in/d/p1.csv' failed: empty") == "'d/p1.csv' failed: empty"
+
+
+# ---- lines -------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("plain\n  goes on\nnext\n", [("stderr", "plain goes on"), ("stderr", "next")]),
+        ("2026-11-29 12:00:00,123 WARNING root: p1.csv is empty\n", [("WARNING", "root: p1.csv is empty")]),
+        ("[2026-01-01 10:00:00,1] [12] [mod] ERROR - p5.csv broke\n", [("ERROR", "p5.csv broke")]),
+        ("ERROR:root:p5.csv broke", [("ERROR", "root:p5.csv broke")]),
+        ("There was an ERROR in p1.csv", [("stderr", "There was an ERROR in p1.csv")]),
+        ('/x/y.py:12: UserWarning: p3.csv is odd\n  warnings.warn("x")\n', [("warnings", "UserWarning: p3.csv is odd")]),
+        ('Traceback (most recent call last):\n  File "x.py", line 1, in f\n    g()\nValueError: bad\n', [("exception", "ValueError: bad")]),
+        (CHAINED, [("ERROR", "p4.csv can't be read: OSError: 2"), ("stderr", "after")]),
+    ],
+)
+def test_what_a_stream_says_becomes_lines(text, lines):
+    assert lines_of(text, "stderr") == lines
+
+
+def test_a_gigabyte_of_lines_is_read_at_both_ends():
+    lines = lines_of("\n".join(map(str, range(1_000_000))), "print")
+    assert len(lines) == 2_000
+    assert (lines[0].text, lines[-1].text) == ("0", "999999")
+
+
+# ---- causes ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_source_counts_and_of_it_the_first_line():
+    lines = [
+        Line("print", "p1.csv: printed"), Line("stderr", "p1.csv: on stderr"), Line("ERROR", "p1.csv: the error"),
+        Line("ERROR", "p1.csv: again"), Line("warnings", "UserWarning: p2.csv"), Line("WARNING", "p2.csv: the warning"),
+    ]  # fmt: skip
+    assert causes_of_items(lines, FILES, {0, 1, 2}) == {0: "p1.csv: the error", 1: "p2.csv: the warning"}
+
+
+def test_a_line_of_an_item_that_has_a_row_is_no_cause():
+    progress = [Line("INFO", f"scoring {name} ({number} of 4)") for number, name in enumerate(FILES)]
+    assert causes_of_items(progress, FILES, {1}) == {}
+    assert causes_of_items([*progress, Line("print", "p2.csv is empty")], FILES, {1}) == {1: "p2.csv is empty"}
+
+
+def test_progress_said_of_succeeded_items_elsewhere_is_no_cause():
+    assert causes_of_items([Line("print", "scoring p1.csv")], ("p1.csv",), {0}, {"scoring …"}) == {}
+
+
+def test_an_error_that_names_no_item_is_about_a_mini_batch_without_rows():
+    error = [Line("ERROR", "the batch has 9 columns"), Line("INFO", "loading")]
+    assert causes_of_items(error, FILES, {0, 1, 2, 3}) == dict.fromkeys(range(4), "the batch has 9 columns")
+    assert causes_of_items(error, FILES, {2, 3}) == {}
+    assert causes_of_items(error, FILES, {3}) == {3: "the batch has 9 columns"}
+    assert causes_of_items([*error, Line("ERROR", "something else")], FILES, {0, 1, 2, 3}) == {}
+
+
+def test_our_sentence_names_the_item():
+    assert no_row("p1.csv", 3, 4, 1) == "run() returned 3 rows for 4 files in mini-batch 1; without a row: p1.csv"
+    assert no_row("p1.csv", 0, 1, 7) == "run() returned no rows for 1 file in mini-batch 7; without a row: p1.csv"
+
+
+# ---- reports of a worker -----------------------------------------------------------------------------------------------------------------
+
+
+def report(said, lines, rows, returned, items=FILES):
+    return said.report([Line("print", text) for text in lines], items, rows, returned)
+
+
+def test_what_is_said_of_succeeded_items_is_reported_once():
+    said = SaidLines()
+    rows = "p1.csv: 1\np2.csv: 1\np3.csv: 1\np4.csv: 1\n"
+    assert report(said, ["scoring p1.csv", "scoring p2.csv"], rows, 4) == ([], ["scoring …"])
+    assert report(said, ["scoring p3.csv", "done"], rows, 4) == ([], ["done"])
+    assert report(said, ["scoring p1.csv", "p1.csv is empty"], "p2.csv: 1\n", 1) == ([("print", "p1.csv is empty")], [])
+
+
+def test_an_item_without_a_row_is_seen_among_as_many_rows_as_items():
+    kept, templates = report(SaidLines(), ["p2.csv can't be read"], "p1.csv: 1\np1.csv: 2\np3.csv: 1\np3.csv: 2\n", 4)
+    assert (kept, templates) == ([("print", "p2.csv can't be read")], [])
+
+
+def test_rows_without_names_tell_progress_by_its_number():
+    kept, templates = report(SaidLines(), [*(f"scoring {name}" for name in FILES), "p2.csv is empty"], "0.1\n0.2\n0.3\n", 3)
+    assert (kept, templates) == ([("print", "p2.csv is empty")], ["scoring …"])
