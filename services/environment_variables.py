@@ -30,6 +30,7 @@ PROGRAM = {
         "The level of the program's log: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`.",
         "dashboard, command line, runner",
     ),
+    "BATCH_SCORING_IMPORT_TIMEOUT": Variable("`300`", "Seconds that a local worker may take to import the scoring script.", "runner"),
     "BATCH_SCORING_RUNS_AT_ONCE": Variable("half the number of cores", "How many local runs go on at once; others are queued.", "runner"),
     "BATCH_SCORING_WORKER_MEMORY": Variable(
         "its share of four fifths of this machine's", "MB of memory that one local worker process may take.", "runner"

@@ -13,7 +13,7 @@ import selectors
 import sqlite3
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from pathlib import Path
 from traceback import format_exc
@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from services import log
+from services import environment_variables, log
 from services.domain import MiniBatch, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
 from services.local import prediction_table, reuse
@@ -67,6 +67,8 @@ class Runner:
         self._all_handed_out = False
         self._imported = False
         self._start_failures: Counter[int] = Counter()
+        self._permanent_failures: defaultdict[int, dict[int, str]] = defaultdict(dict)
+        self._import_timeout = environment_variables.number("BATCH_SCORING_IMPORT_TIMEOUT") or IMPORT_TIMEOUT_SECONDS
         self._outcome: Outcome | None = None
         self._next_heartbeat = self._next_report = 0.0
         self._pace: deque[tuple[float, int]] = deque(maxlen=20)
@@ -220,6 +222,7 @@ class Runner:
             self._imported = True
             worker.enter(Stage.INIT)
         elif step == "init":
+            self._permanent_failures[worker.place.node].pop(worker.place.process, None)
             worker.enter(Stage.READY)
 
     def _step_failed(self, worker: WorkerProcess, failure: dict[str, Any]) -> None:
@@ -230,7 +233,8 @@ class Runner:
             self._outcome = self._outcome or Outcome.failed(_error_code(failure["error_type"]), error, failure["traceback"])
         else:
             code = _error_code(failure["error_type"])
-            self._failed_to_start(worker, f"{failure['failed']} raised {failure['error']}", failure["traceback"], code)
+            reason = f"{failure['failed']} raised {failure['error']}"
+            self._failed_to_start(worker, reason, failure["traceback"], code, permanent=failure["permanent"])
 
     def _answered(self, worker: WorkerProcess, message: Message) -> None:
         if self._outcome is not None:
@@ -264,7 +268,7 @@ class Runner:
     def _deadline(self, worker: WorkerProcess) -> float | None:
         if worker.stage is Stage.READY and not worker.queue:
             return None
-        limit = IMPORT_TIMEOUT_SECONDS if worker.stage is Stage.IMPORT else self._settings.run_invocation_timeout
+        limit = self._import_timeout if worker.stage is Stage.IMPORT else self._settings.run_invocation_timeout
         return worker.since + limit
 
     def _seconds_to_wait(self) -> float:
@@ -284,9 +288,12 @@ class Runner:
                 limit = self._settings.run_invocation_timeout
                 self._progress.warn(f"shutdown() and the end of its process (atexit, open files) took longer than {limit} s")
                 self._end(worker)
+            elif worker.stage is Stage.IMPORT:
+                limit = f"{self._import_timeout} s, the limit that BATCH_SCORING_IMPORT_TIMEOUT sets"
+                self._failed_to_start(worker, f"importing the scoring script took longer than {limit}")
             else:
-                limit = IMPORT_TIMEOUT_SECONDS if worker.stage is Stage.IMPORT else self._settings.run_invocation_timeout
-                self._failed_to_start(worker, f"{worker.stage.value} took longer than {limit} s")
+                text = f"init() took longer than the run_invocation_timeout of {self._settings.run_invocation_timeout} s"
+                self._failed_to_start(worker, text)
 
     def _died(self, worker: WorkerProcess) -> None:
         """A worker's socket is closed, or its process is gone: only the attempt it was on is lost."""
@@ -308,15 +315,24 @@ class Runner:
         self._attempt_failed(worker, worker.answered(), status, {"error_type": error_type, "error": error} | times)
         self._replace(worker)
 
-    def _failed_to_start(self, worker: WorkerProcess, reason: str, traceback: str = "", code: str = "EntryScriptError") -> None:
+    def _failed_to_start(
+        self, worker: WorkerProcess, reason: str, traceback: str = "", code: str = "EntryScriptError", *, permanent: bool = False
+    ) -> None:
         node = worker.place.node
         self._start_failures[node] += 1
-        limit = 3 * self._settings.processes_per_node
-        logger.warning("Worker %s did not start, %d of %d tries: %s", worker.place, self._start_failures[node], limit, reason)
-        if self._start_failures[node] >= limit:
-            error = f"Workers could not start, after {limit} tries on node {node}: {reason}."
+        tries, limit = self._start_failures[node], 3 * self._settings.processes_per_node
+        logger.warning("Worker %s did not start, %d of %d tries: %s", worker.place, tries, limit, reason)
+        if permanent:
+            self._permanent_failures[node][worker.place.process] = reason
+        if tries >= limit or self._never_starts(node):
+            error = f"Workers could not start, after {tries} tries on node {node}: {reason}."
             self._outcome = self._outcome or Outcome.failed(code, error, traceback)
         self._replace(worker)
+
+    def _never_starts(self, node: int) -> bool:
+        """Whether every process of the node failed for one permanent reason, and more than once in all: more tries change nothing."""
+        reasons, processes = self._permanent_failures[node], {worker.place.process for worker in self._workers if worker.place.node == node}
+        return self._start_failures[node] >= 2 and reasons.keys() == processes and len(set(reasons.values())) == 1
 
     def _replace(self, worker: WorkerProcess) -> None:
         self._end(worker)

@@ -216,7 +216,7 @@ class Worker:
         try:
             function()
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a script is a failure like any other
-            self._channel.send({"failed": name, **_described(error)})
+            self._channel.send({"failed": name, "permanent": _is_permanent(error), **_described(error)})
             return False
         self._channel.send({"passed": name})
         return True
@@ -269,6 +269,19 @@ def _described(error):
     if len(text) > TEXT_LIMIT:
         text = text[: TEXT_LIMIT // 2] + "\n...\n" + text[-TEXT_LIMIT // 2 :]
     return {"error_type": name, "error": line[:2000] + where, "traceback": text}
+
+
+def _is_permanent(error):
+    """Whether a step would fail in the same way in another process: what can't be imported or parsed, sys.exit(), an unreadable model."""
+    unpickling_error = getattr(sys.modules.get("pickle"), "UnpicklingError", ImportError)
+    if isinstance(error, (ImportError, SyntaxError, SystemExit, unpickling_error)):
+        return True
+    if isinstance(error, (OSError, MemoryError)):
+        return False
+    if str(error).startswith(("Ran out of input", "Can't get attribute")):  # of pickle where it is written in C, and has no frames
+        return True
+    readers = ("pickle", "joblib.numpy_pickle", "joblib.numpy_pickle_utils", "joblib.numpy_pickle_compat", "cloudpickle", "dill._dill")
+    return any(frame.f_globals.get("__name__") in readers for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _die_with_the_runner(runner_pid):

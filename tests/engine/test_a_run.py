@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import sys
 from collections import Counter
 
@@ -221,7 +222,48 @@ def test_a_script_that_does_not_import_fails_the_run_before_any_mini_batch(works
 def test_an_init_that_keeps_failing_ends_the_run(score):
     run = score("def init(): raise OSError('no model')\ndef run(mini_batch): return mini_batch")
     assert (run.status, run.error_code) == (RunStatus.FAILED, "EntryScriptError")
-    assert "init raised OSError: no model (script.py, line 1)" in run.error
+    assert "Workers could not start, after 6 tries on node 0: init raised OSError: no model (script.py, line 1)" in run.error
+
+
+CAN_NEVER_WORK = {
+    "a missing module": ("import ghost", "ModuleNotFoundError: No module named 'ghost'"),
+    "a syntax error": ("exec('a b')", "SyntaxError: invalid syntax"),
+    "an exit": ("import sys; sys.exit('no arguments')", "SystemExit: no arguments"),
+    "an empty pickle": ("import pickle; pickle.loads(b'')", "EOFError: Ran out of input"),
+    "a pickle of a class that is gone": ("import pickle; pickle.loads(b'cos\\nghost\\n.')", "AttributeError: Can't get attribute 'ghost'"),
+    "a model of another kind": ("import io, joblib; joblib.load(io.BytesIO(b'version'))", "KeyError: 118"),
+}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("source", "words"), CAN_NEVER_WORK.values(), ids=CAN_NEVER_WORK)
+def test_an_init_that_can_never_work_ends_the_run_at_once(score, source, words, processes):
+    run = score(f"def init(): {source}\ndef run(mini_batch): return mini_batch", 10, process_count_per_node=processes)
+    tries, reason = re.match(r"Workers could not start, after (\d) tries on node 0: init raised (.*)", run.error).groups()
+    assert 2 <= int(tries) < 3 * processes
+    assert reason.startswith(words)
+
+
+def test_an_init_that_works_in_one_process_is_tried_again_in_the_others(score):
+    run = score(
+        """
+        import os, time
+        def init():
+            if os.environ["BATCH_SCORING_AGENT_NAME"] == "process001":
+                import ghost
+        def run(mini_batch):
+            time.sleep(1)
+            return mini_batch
+        """
+    )
+    assert "Workers could not start, after 6 tries on node 0: init raised ModuleNotFoundError" in run.error
+
+
+def test_a_script_that_hangs_on_import_is_given_up_after_its_limit(score, monkeypatch):
+    monkeypatch.setenv("BATCH_SCORING_IMPORT_TIMEOUT", "1")
+    run = score("import time\ntime.sleep(600)\ndef run(mini_batch): return mini_batch", process_count_per_node=1)
+    assert run.status is RunStatus.FAILED
+    assert "importing the scoring script took longer than 1 s, the limit that BATCH_SCORING_IMPORT_TIMEOUT sets" in run.error
 
 
 def test_summary_only_keeps_the_counts_and_what_the_script_wrote(workspace, score):
