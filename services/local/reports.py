@@ -12,8 +12,8 @@ from services.local.run_folder import LocalRunFolder
 from services.storage.journal import Journal, Totals
 
 _HEADER = (
-    "mini_batch_id", "picked_count", "process", "start", "total", "succeeded", "failed", "elapsed_seconds", "run_method_seconds", "status",
-    "error_category", "error_message",
+    "Mini-batch Id", "Picked Count", "Process", "Start Time", "Total", "Succeeded", "Failed", "Elapsed Seconds", "Run Method Seconds",
+    "Status", "Error Category", "Error Message",
 )  # fmt: skip
 
 

@@ -38,13 +38,16 @@ class DatasetFiles:
                 return text[text.rfind("/", 0, text.index("{")) + 1 :]
         return ""
 
-    def write(self, blobs: Blobs, folder: Path) -> None:
-        """The files, below `folder`."""
+    def write(self, blobs: Blobs, folder: Path) -> list[str]:
+        """The files, below `folder`; returns their paths there, in order."""
+        paths = []
         depth = len(self.partition_format.split("/")) if self.partition_format else 0
         for container, blob, path in self.files:
-            target = folder / ("/".join(blob.split("/")[-depth:]) if depth else path)
+            target = folder / ("/".join(blob.split("/")[-depth:]) if depth else path.lstrip("/"))
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(blobs.get(container, blob))
+            paths.append(target.relative_to(folder).as_posix())
+        return sorted(paths)
 
 
 class Datasets:

@@ -1,4 +1,4 @@
-"""A submitted pipeline run, carried out for real: its ParallelRunStep becomes a run of the local workspace, in a home of its own."""
+"""A submitted pipeline run, carried out for real: its ParallelRunStep is a process of its own, whose logs and output are kept."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ import uuid
 from traceback import format_exc
 from typing import TYPE_CHECKING, Any
 
-from services.domain import Run, RunStatus, utc_now
-from services.errors import StudioError
 from tests.azure_service.datastores import DEFAULT
-from tests.azure_service.parallel_run import LocalRun, StepWords
+from tests.azure_service.parallel_run import StepRun, StepWords
 from tests.azure_service.routes import Refusal
 
 if TYPE_CHECKING:
     from tests.azure_service.cloud import CloudWorkspace
 
-POLL_SECONDS = 0.1  # seconds between two looks at the local run
+POLL_SECONDS = 0.1  # seconds between two looks at the step
 LOGS = 1.0  # seconds between two uploads of logs while it runs
 
 
@@ -92,52 +90,41 @@ class Execution(threading.Thread):
         folder = self._workspace.folder / "runs" / child
         try:
             self._check_target(step)
-            local = LocalRun(self._workspace, step, self._inputs(node), folder)
-        except (Refusal, StudioError) as error:
+            running = StepRun(self._workspace, step, self._inputs(node), folder)
+        except Refusal as error:
             history.set_status(child, "Failed", str(error))
             return "Failed", str(error)
-        status, error = self._follow(local, child)
+        status, error = self._follow(running, child)
         if status == "Completed":
-            self._publish(local, node["Id"])
+            self._publish(running, node["Id"])
             self._workspace.completed[self._key(node, step)] = (child, self._locations[node["Id"]])
         history.set_status(child, status, error)
         shutil.rmtree(folder, ignore_errors=True)
         return status, error
 
-    def _follow(self, local: LocalRun, child: str) -> tuple[str, str]:
-        history, turns = self._workspace.history, 0
-        while not (run := local.now()).status.ended:
-            if run.status is RunStatus.RUNNING:
-                history.set_status(child, "Running")
-                history.set_status(self._run["Id"], "Running")
+    def _follow(self, step: StepRun, child: str) -> tuple[str, str]:
+        turns = 0
+        for run_id in (child, self._run["Id"]):
+            self._workspace.history.set_status(run_id, "Running")
+        while step.running:
             if turns % round(LOGS / POLL_SECONDS) == 0:
-                self._keep_logs(local, child, run)
+                self._keep_logs(step, child)
             if self._cancelled.wait(POLL_SECONDS):
-                local.cancel()
-                run = local.ended()
-                break
+                step.cancel()
+                self._keep_logs(step, child)
+                return "Canceled", ""
             turns += 1
-        if run.status is RunStatus.COMPLETED and run.started_at:  # a run shorter than one look was running, too
-            history.set_status(child, "Running")
-            history.set_status(self._run["Id"], "Running")
-        self._keep_logs(local, child, run)
-        return run.status.value, run.error or ""
+        self._keep_logs(step, child)
+        return ("Completed", "") if step.succeeded else ("Failed", step.error)
 
-    def _keep_logs(self, local: LocalRun, child: str, run: Run) -> None:
-        for name, path in local.logs().items():
-            if "job_progress_overview" in name:  # Azure ML's has other words, and a time in its name
-                continue
-            self._workspace.history.add_log(child, name, path.read_bytes())
-        done = f"{run.mini_batches_done} of {run.mini_batches_total} mini batches in 0:00:01. Estimated remaining time 0:00:01."
-        overview = f"logs/job_progress_overview.{run.submitted_at:%Y%m%d%H}.txt"
-        self._workspace.history.add_log(child, overview, f"{utc_now():%Y-%m-%dT%H:%M:%S.%f} Processed {done}\n".encode())
-        seen = f"{utc_now():%Y-%m-%d %H:%M:%S} {run.status}: {run.items_succeeded or 0} succeeded, {run.items_failed or 0} failed items.\n"
-        self._workspace.history.add_log(child, "user_logs/std_log_0.txt", (seen + (run.error or "")).encode())
+    def _keep_logs(self, step: StepRun, child: str) -> None:
+        for name, content in step.logs().items():
+            self._workspace.history.add_log(child, name, content)
 
-    def _publish(self, local: LocalRun, node: str) -> None:
+    def _publish(self, step: StepRun, node: str) -> None:
         for path in self._locations[node].values():
-            for name, file in local.output().items():
-                self._workspace.blobs.put(self._workspace.container, f"{path}/{name}", file.read_bytes())
+            for name, content in step.output().items():
+                self._workspace.blobs.put(self._workspace.container, f"{path}/{name}", content)
 
     # ---- what a step needs ----------------------------------------------------------------------------------------------------
 

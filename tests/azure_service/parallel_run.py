@@ -1,29 +1,32 @@
-"""What a ParallelRunStep's module and node say, and the local run that does it."""
+"""What a ParallelRunStep's module and node say, and the process that does it: step/driver.py, which shares no code with the program."""
 
 from __future__ import annotations
 
 import json
-import time
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.domain import Run, RunRequest, TabularDataset
-from services.errors import StudioError
-from services.intake.partition_format import PartitionFormat
-from services.local.workspace import LocalWorkspace
-from services.settings import TABLE, ParallelRunSettings
 from tests.azure_service.routes import Refusal
 
 if TYPE_CHECKING:
     from tests.azure_service.cloud import CloudWorkspace
 
+PROJECT = Path(__file__).parents[2]
+DRIVER_LOG = "user_logs/std_log_0.txt"
+_SETTINGS = (
+    "mini_batch_size", "error_threshold", "allowed_failed_count", "allowed_failed_percent", "output_action", "append_row_file_name",
+    "logging_level", "process_count_per_node", "run_invocation_timeout", "run_max_try", "partition_keys",
+)  # fmt: skip
 _OF_THE_RUNTIME = ("client_sdk_version", "create_snapshot_at_runtime", "scoring_module_name", "output")
 _SIDE_INPUT = "DatasetConsumptionConfig:"
 _PLAYED = ("read_delimited", "read_parquet", "extract_columns_from_partition_format", "take")
-_AZURE_TYPES = {"int64": "int", "float64": "float", "bool": "boolean", "object": "boolean"}
-_END = 60  # seconds that a cancelled run may take
 
 
 class StepWords:
@@ -81,7 +84,7 @@ class StepWords:
         arguments = iter(self.arguments)
         for kind, text in arguments:
             name = text.removeprefix("--")
-            if kind == "Literal" and (name in TABLE or name in _OF_THE_RUNTIME):
+            if kind == "Literal" and (name in _SETTINGS or name in _OF_THE_RUNTIME):
                 own[name] = next(arguments)[1]
             elif kind == "Literal" and name.startswith(("input_fds_", "input_ds_")):
                 inputs.append(next(arguments)[1])
@@ -90,93 +93,137 @@ class StepWords:
         return own, inputs, others
 
 
-class LocalRun:
-    """A step, submitted to a local workspace in `folder`. Raises Refusal or StudioError where it can't be."""
+class StepRun:
+    """A step that is carried out in `folder`, by a process of its own. Raises Refusal where it can't be."""
 
     def __init__(self, workspace: CloudWorkspace, step: StepWords, inputs: dict[str, str], folder: Path) -> None:
-        if "scoring_module_name" not in step.split()[0]:
+        own, ports, _ = step.split()
+        if "scoring_module_name" not in own:
             raise Refusal(400, "UserError", "The stand-in executes steps of the kind ParallelRunStep only.")
-        self._local = LocalWorkspace(folder / "home")
         self._cloud, self._folder = workspace, folder
-        source = folder / "source"
-        workspace.snapshots.write(step.snapshot, source)
+        self._logs, self._output = folder / "logs", folder / "output"
+        for made in (self._logs, self._output):
+            made.mkdir(parents=True)
+        workspace.snapshots.write(step.snapshot, folder / "source")
         self._write_models()
-        own, ports, others = step.split()
-        side = {port: name for (_, name), (kind, port) in pairwise(others) if kind == "Input"}
-        datasets = {port: self._dataset(port, saved) for port, saved in inputs.items()}
-        request = RunRequest(
-            models=(),
-            datasets=tuple(datasets[port] for port in ports),
-            entry_script=str(source / own["scoring_module_name"]),
-            settings=self._settings(own, step),
-            source_directory=str(source),
-            arguments=tuple(_user_arguments(others)),
-            side_inputs={name.removeprefix("--"): datasets[port] for port, name in side.items()},
-            allow_reuse=False,
-        )
-        self._id = self._local.submit(request).id
+        places = {port: self._place(port, saved) for port, saved in inputs.items()}
+        arguments = [self._argument(kind, text, places) for kind, text in step.arguments]
+        words = " ".join(arguments)
+        document = {
+            "source": str(folder / "source"),
+            "script": own["scoring_module_name"],
+            "arguments": arguments,
+            "settings": {name: text for name, text in own.items() if name in _SETTINGS},
+            "node_count": step.node_count,
+            "datasets": [places[port] for port in ports],
+            "environment": self._environment(step),
+            "dataframe_header": re.search(r"--append_row_dataframe_header[ =]true\b", words, re.IGNORECASE) is not None,
+            "logs": str(self._logs),
+            "output": str(self._output),
+        }
+        (folder / "step.json").write_text(json.dumps(document))
+        (self._logs / "user_logs").mkdir()
+        with open(self._logs / DRIVER_LOG, "w", encoding="utf-8") as said:
+            command = [sys.executable, "-m", "tests.azure_service.step.driver", str(folder / "step.json")]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT, cwd=PROJECT, start_new_session=True
+            )
 
-    def _dataset(self, port: str, saved: str) -> str:
-        """Registers what is at an input port; returns the local reference."""
+    def _place(self, port: str, saved: str) -> dict[str, Any]:
+        """Mounts what is at an input port: writes its files, and says how they are read."""
         files = self._cloud.datasets.files(saved)
         if not files.files:
             raise Refusal(400, "UserError", f"The dataset at input {port} has no files.")
-        types = _types_of(files.transformations)
         folder = self._folder / "inputs" / port
-        files.write(self._cloud.blobs, folder)
-        name = f"input-{len(self._local.datasets()) + 1}"
-        dataset = self._local.register_dataset(name, folder, type=files.type, partition_format=files.partition_format)
-        keys = PartitionFormat.parse(files.partition_format).keys if files.partition_format else ()
-        types = {column: type_ for column, type_ in types.items() if column not in keys or type_ != "string"}
-        if isinstance(dataset, TabularDataset) and types.items() - {
-            (name, _AZURE_TYPES.get(dtype, "string")) for name, dtype in dataset.columns
-        }:
-            raise Refusal(400, "UserError", f"The stand-in gives columns the types that pandas does, {dataset.columns}, not {types}.")
-        return dataset.reference
+        paths = files.write(self._cloud.blobs, folder)
+        pattern = _partition_pattern(files.partition_format)
+        return {
+            "name": port,
+            "root": str(folder),
+            "files": paths,
+            "tabular": files.type == "tabular",
+            "parquet": any("read_parquet" in step for step in files.transformations),
+            "types": _types_of(files.transformations),
+            "keys": [_keys(pattern, path) for path in paths],
+        }
+
+    def _argument(self, kind: str, text: str, places: dict[str, dict[str, Any]]) -> str:
+        if kind == "Input":
+            return str(places[text]["root"])
+        return str(self._output) if kind == "Output" else text
 
     def _write_models(self) -> None:
-        """All models of the workspace under their own versions, where `_settings` lets Model.get_model_path look."""
+        """All models of the workspace under their own versions, where Model.get_model_path looks."""
         for model in self._cloud.models.all():
             for name, content in self._cloud.models.files(model).items():
                 path = self._folder / "azureml-models" / model["name"] / str(model["version"]) / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
 
-    def _settings(self, own: dict[str, str], step: StepWords) -> ParallelRunSettings:
-        values: dict[str, Any] = {name: text for name, text in own.items() if name in TABLE}
-        if keys := values.get("partition_keys"):
-            values["partition_keys"] = json.loads(keys)
-            values.pop("mini_batch_size", None)
-        variables_given = {name: text for name, text in (step.runtime.get("environmentVariables") or {}).items() if text is not None}
-        # On Azure a script finds its models by Model.get_model_path alone, and there is no AZUREML_MODEL_DIR.
-        variables = variables_given | {"AML_APP_ROOT": str(self._folder)}
-        return ParallelRunSettings.from_dict(values | {"node_count": step.node_count, "environment_variables": variables})
+    def _environment(self, step: StepWords) -> dict[str, str]:
+        """On Azure a script finds its models by Model.get_model_path alone: there is no AZUREML_MODEL_DIR."""
+        given = {name: text for name, text in (step.runtime.get("environmentVariables") or {}).items() if text is not None}
+        machine = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
+        paths = {"HOME": str(self._folder), "AML_APP_ROOT": str(self._folder), "AZUREML_BI_OUTPUT_PATH": str(self._output)}
+        return machine | {"PYTHONUNBUFFERED": "1"} | given | paths
 
-    def now(self) -> Run:
-        return self._local.runs.get(self._id)
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def succeeded(self) -> bool:
+        return self._process.wait() == 0
 
     def cancel(self) -> None:
-        self._local.runs.cancel(self._id)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
-    def ended(self) -> Run:
-        """Waits until it has."""
-        deadline = time.monotonic() + _END
-        while not (run := self.now()).status.ended:
-            if time.monotonic() > deadline:
-                raise StudioError(f"Run {self._id} did not end within {_END} s.")
-            time.sleep(0.05)
-        return run
+    @property
+    def error(self) -> str:
+        """What the run's `error.message` says of a step that failed: never the cause."""
+        text = (self._logs / DRIVER_LOG).read_text("utf-8", "replace")
+        trace = text[text.rfind("Traceback") :].strip()
+        code = self._process.wait()
+        return (
+            f"Execution failed. User process '/azureml-envs/azureml_0123456789abcdef/bin/python' exited with status code {code}. "
+            f"Please check log file '{DRIVER_LOG}' for error details. Error: {trace}"
+        )
 
-    def logs(self) -> dict[str, Path]:
-        return self._local.runs.logs(self._id)
+    def logs(self) -> dict[str, bytes]:
+        return _files_below(self._logs)
 
-    def output(self) -> dict[str, Path]:
+    def output(self) -> dict[str, bytes]:
         """What the step leaves in its output: rows, and what the script wrote there itself."""
-        return self._local.runs.output(self._id)
+        return _files_below(self._output)
+
+
+def _files_below(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _partition_pattern(partition_format: str) -> re.Pattern[str] | None:
+    """The keys of a path, as groups. Raises Refusal for dates."""
+    if not partition_format:
+        return None
+    if ":" in partition_format:
+        raise Refusal(400, "UserError", "The stand-in supports no dates in a partition format.")
+    text = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^./\\\\]+)", re.escape(partition_format)).replace(r"\*", ".*?")
+    return re.compile(text + "$")
+
+
+def _keys(pattern: re.Pattern[str] | None, path: str) -> dict[str, str]:
+    if pattern is None:
+        return {}
+    match = pattern.search(path)
+    if match is None:
+        raise Refusal(400, "UserError", f"{path} is not of the dataset's partition format.")
+    return match.groupdict()
 
 
 def _types_of(steps: list[dict[str, Any]]) -> dict[str, str]:
-    """The types that a dataflow gives its columns. Raises Refusal for steps that the local runtime has nothing for."""
+    """The types that a dataflow gives its columns. Raises Refusal for steps that the stand-in has nothing for."""
     types = {}
     for step in steps:
         ((verb, value),) = step.items()
@@ -186,13 +233,4 @@ def _types_of(steps: list[dict[str, Any]]) -> dict[str, str]:
             raise Refusal(400, "UserError", "The stand-in reads delimited files with commas and a header only.")
         elif verb not in _PLAYED:
             raise Refusal(400, "UserError", f"The stand-in does not support the step {verb} of a dataset.")
-    return types
-
-
-def _user_arguments(arguments: list[tuple[str, str]]) -> list[str]:
-    """Those that are no side input: the local workspace passes these itself."""
-    user_arguments = []
-    for (kind, text), following in zip(arguments, [*arguments[1:], ("", "")], strict=False):
-        if kind == "Literal" and following[0] != "Input":
-            user_arguments.append(text)
-    return user_arguments
+    return {name: type_ if isinstance(type_, str) else next(iter(type_)) for name, type_ in types.items()}

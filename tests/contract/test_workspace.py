@@ -277,7 +277,8 @@ def test_an_unsuitable_mini_batch_size_is_rejected_at_its_field(workspace, table
 def test_a_run_scores_every_row_once(workspace, request_for, tables, entry_script, finish):
     workspace.register_dataset("t", tables, type="tabular")
     script = str(entry_script("def run(mini_batch): return [f'{n}!' for n in mini_batch.sold]", "rows.py"))
-    run = finish(workspace, workspace.submit(request_for(datasets=("t",), entry_script=script)).id)
+    settings = ParallelRunSettings(mini_batch_size="1KB", process_count_per_node=1)
+    run = finish(workspace, workspace.submit(request_for(datasets=("t",), entry_script=script, settings=settings)).id)
     assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_done) == (RunStatus.COMPLETED, 4, 4, 2)
     assert sorted(workspace.runs.output(run.id)["parallel_run_step.txt"].read_text().split()) == ["10!", "11!", "20!", "21!"]
     table = workspace.runs.predictions(run.id).page().to_pylist()

@@ -88,7 +88,7 @@ def test_a_raise_is_tried_again_and_then_its_items_fail(workspace, score):
         """
     )
     assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 15, 5)
-    assert [(row["picked_count"], row["status"]) for row in attempts(workspace, run) if row["mini_batch_id"] == "0"] == [
+    assert [(row["Picked Count"], row["Status"]) for row in attempts(workspace, run) if row["Mini-batch Id"] == "0"] == [
         ("1", "RUN_EXCEPTION"),
         ("2", "RUN_EXCEPTION"),
         ("3", "RUN_EXCEPTION"),
@@ -132,15 +132,15 @@ def test_a_worker_that_dies_or_hangs_costs_only_the_attempt_it_was_on(workspace,
         run_max_try=2,
     )
     assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 15, 5)
-    failed = [row for row in attempts(workspace, run) if row["status"] != "RUN_DONE"]
-    assert [(row["mini_batch_id"], row["status"]) for row in failed] == [("1", status)] * 2
+    failed = [row for row in attempts(workspace, run) if row["Status"] != "RUN_DONE"]
+    assert [(row["Mini-batch Id"], row["Status"]) for row in failed] == [("1", status)] * 2
     assert len(rows(workspace, run)[1]) == 15
 
 
 def test_a_short_return_costs_its_items_and_is_not_tried_again(workspace, score):
     run = score("def run(mini_batch): return mini_batch[:3]")
     assert (run.status, run.items_succeeded, run.items_failed) == (RunStatus.COMPLETED, 12, 8)
-    assert all(row["picked_count"] == "1" for row in attempts(workspace, run))
+    assert all(row["Picked Count"] == "1" for row in attempts(workspace, run))
 
 
 def test_more_rows_than_files_is_a_warning(workspace, score):

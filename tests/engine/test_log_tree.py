@@ -13,8 +13,8 @@ from services.settings import ParallelRunSettings
 from services.storage.journal import Journal
 
 COLUMNS = [
-    "mini_batch_id", "picked_count", "process", "start", "total", "succeeded", "failed", "elapsed_seconds", "run_method_seconds", "status",
-    "error_category", "error_message",
+    "Mini-batch Id", "Picked Count", "Process", "Start Time", "Total", "Succeeded", "Failed", "Elapsed Seconds", "Run Method Seconds",
+    "Status", "Error Category", "Error Message",
 ]  # fmt: skip
 ATTEMPTS = "logs/sys/job_report/processed_mini-batches.csv"
 ONE_BAD = """
@@ -55,18 +55,18 @@ def test_the_mini_batch_report_has_a_row_for_each_attempt(workspace, submit, fin
     rows = attempts(workspace, run)
     assert list(rows[0]) == COLUMNS
     assert len(rows) == 6 + 1
-    assert [(row["picked_count"], row["status"]) for row in rows if row["mini_batch_id"] == "2"] == [
+    assert [(row["Picked Count"], row["Status"]) for row in rows if row["Mini-batch Id"] == "2"] == [
         ("1", "RUN_EXCEPTION"),
         ("2", "RUN_EXCEPTION"),
     ]
-    done = next(row for row in rows if row["mini_batch_id"] == "0")
-    assert (done["total"], done["succeeded"], done["failed"], done["status"], done["error_category"]) == ("2", "2", "0", "RUN_DONE", "")
-    assert {row["process"] for row in rows} <= {"0/process000", "1/process000"}
-    assert float(done["elapsed_seconds"]) >= float(done["run_method_seconds"]) >= 0
-    failed = next(row for row in rows if row["status"] == "RUN_EXCEPTION")
-    assert (failed["succeeded"], failed["failed"], failed["error_category"]) == ("0", "2", "ValueError")
-    assert failed["error_message"] == "ValueError: =bad, row and more (script.py, line 4)"
-    assert f"logs/user/stdout/{failed['process']}.stdout.txt" in workspace.runs.logs(run.id)
+    done = next(row for row in rows if row["Mini-batch Id"] == "0")
+    assert (done["Total"], done["Succeeded"], done["Failed"], done["Status"], done["Error Category"]) == ("2", "2", "0", "RUN_DONE", "")
+    assert {row["Process"] for row in rows} <= {"0/process000", "1/process000"}
+    assert float(done["Elapsed Seconds"]) >= float(done["Run Method Seconds"]) >= 0
+    failed = next(row for row in rows if row["Status"] == "RUN_EXCEPTION")
+    assert (failed["Succeeded"], failed["Failed"], failed["Error Category"]) == ("0", "2", "ValueError")
+    assert failed["Error Message"] == "ValueError: =bad, row and more (script.py, line 4)"
+    assert f"logs/user/stdout/{failed['Process']}.stdout.txt" in workspace.runs.logs(run.id)
 
 
 def test_the_result_and_the_error_of_a_run_are_told_in_the_logs(workspace, submit, finish):

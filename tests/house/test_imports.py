@@ -1,6 +1,7 @@
 """What really loads in a fresh process, and what the parts that run elsewhere may rely on."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +69,11 @@ def test_the_worker_needs_the_standard_library_of_python_3_8_only(path):
 @pytest.mark.parametrize("path", sorted((ROOT / "batch_scripts").glob("*.py")), ids=lambda path: path.name)
 def test_an_entry_script_imports_nothing_of_ours(path):
     assert not any(f"import {room}" in path.read_text() or f"from {room}" in path.read_text() for room in ("services", "pages", "app"))
+
+
+def test_a_step_on_the_stand_in_of_azure_ml_shares_no_code_with_the_program():
+    rooms = ("services", "pages", "app", "batch_scripts")
+    paths = [path for path in (ROOT / "tests/azure_service").rglob("*.py") if path.name not in ("fixtures.py", "sample.py")]
+    assert len(paths) > 20
+    sharing = [path.name for path in paths if re.search(rf"^\s*(?:from|import) (?:{'|'.join(rooms)})\b", path.read_text(), re.MULTILINE)]
+    assert sharing == []

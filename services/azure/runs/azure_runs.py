@@ -14,7 +14,7 @@ from services.azure.auth.session import Session
 from services.azure.auth.token_relay import TokenSender
 from services.azure.catalog import environments
 from services.azure.catalog.workspace_cache import WorkspaceCache
-from services.azure.runs import artifacts, output_reader
+from services.azure.runs import job_logs, output_reader
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
 from services.domain import (
     Environment,
@@ -128,7 +128,7 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         return self._cache.find(self._cache.environments, "environment", name, known=True)  # a page asks at each look at the run
 
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
-        return artifacts.failed_attempts(self.folder(run_id), limit)
+        return job_logs.failed_attempts(self.folder(run_id).logs, limit)
 
     def failed_items(self, run_id: str, *, cause: str | None = None, first: int = 0, count: int = 100) -> list[FailedItem]:
         from services.predictions import failures

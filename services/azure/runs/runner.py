@@ -25,7 +25,7 @@ from services.azure.auth.sdk_errors import FailureKind, azure_errors, failure_ki
 from services.azure.auth.session import Session
 from services.azure.auth.throttling import notify_when_throttled
 from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
-from services.azure.runs import artifacts, output_reader, pipeline
+from services.azure.runs import artifacts, job_logs, output_reader, pipeline
 from services.azure.runs.run_folder import AzureRunFolder
 from services.domain import PipelineRun, RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
@@ -194,7 +194,7 @@ class Runner:
         return True
 
     def _note_progress(self) -> None:
-        if progress := artifacts.mini_batches_done(self._folder):
+        if progress := job_logs.mini_batches_done(self._folder.logs):
             self._store.update_run(self._run_id, mini_batches_done=progress[0], mini_batches_total=progress[1])
 
     def _sleep(self, seconds: float) -> None:
@@ -218,7 +218,7 @@ class Runner:
         if started_at := parse_time(details.get("startTimeUtc")):
             self._store.update_run(self._run_id, started_at=started_at)
         if status is RunStatus.FAILED:
-            return Outcome(status, *artifacts.reason(details, self._folder))
+            return Outcome(status, *job_logs.reason(details, self._folder.logs))
         if step:
             what = "The run's output can't be fetched"
             self._report_progress(0, 0)
@@ -259,7 +259,7 @@ class Runner:
         if total:  # else the number of rows in the dataset is not known
             counts = {"items_succeeded": min(rows, total), "items_failed": max(0, total - rows)}
         run = self._store.run(self._run_id)
-        if artifacts.mini_batches_done(self._folder) is None and run.mini_batches_total:
+        if job_logs.mini_batches_done(self._folder.logs) is None and run.mini_batches_total:
             counts["mini_batches_done"] = run.mini_batches_total
         self._store.update_run(self._run_id, **counts)
         self._set_doing("Making the table of predictions")

@@ -1,0 +1,232 @@
+"""A step's logs, as ParallelRunStep writes them on Azure ML, read: why it failed, which attempts did, how far it is.
+
+Names and shapes are those of Microsoft's pages *how-to-debug-parallel-run-step* and *how-to-tune-performance-of-parallel-run-step*, and of
+logs in public issues. They change from version to version: a column counts by its name in any spelling, and what isn't known here is passed
+over.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.domain import Failure
+from services.storage.journal import AttemptStatus
+
+_ERROR_LOGS = ("job_error*.txt", "user/error*.txt", "user/error/**/*", "user_logs/std_log*.txt", "azureml-logs/70_driver_log*.txt")
+"""Where tracebacks are, the script's own first; of the driver's output there is only what went wrong at the start."""
+_MAX_BYTES = 5_000_000  # of a log, its end
+_MAX_CHARACTERS = 20_000  # of an error
+_PROGRESS = re.compile(rb"Processed (\d{1,12}) of (\d{1,12}) mini batches")
+_TIME = re.compile(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?(?:[:|] ?| )?")
+_TRACEBACK = "Traceback (most recent call last):"
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:: .*|:)?$", re.DOTALL)
+_NO_CAUSE = re.compile(r"SystemExit: -?\d+$")  # the driver's own, at the end of every step that failed
+
+
+# ---- tracebacks ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Traceback:
+    """One that stands in a log: whole, without the log's time stamps, and its last exception: `ValueError: no such colour`."""
+
+    text: str
+    exception: str
+
+
+def tracebacks(log: str) -> list[Traceback]:
+    """Those in a log, each once, in the order in which they stand there; exceptions that were raised while others were handled are one."""
+    found: dict[str, Traceback] = {}
+    lines = [_TIME.sub("", line) for line in log.splitlines()]
+    stamped = [line != stripped for line, stripped in zip(log.splitlines(), lines, strict=True)]
+    place = 0
+    while place < len(lines):
+        begin = lines[place].find(_TRACEBACK)
+        if begin < 0:
+            place += 1
+            continue
+        end = _end(lines, stamped, place)
+        text = "\n".join([lines[place][begin:], *lines[place + 1 : end]]).strip()
+        exception = _exception(text)
+        if exception and not _NO_CAUSE.match(exception):
+            found.setdefault(text, Traceback(text, exception))
+        place = end
+    return list(found.values())
+
+
+def _end(lines: list[str], stamped: list[bool], begin: int) -> int:
+    """The line after the traceback that begins there, and after those that are chained to it."""
+    place, raised = begin + 1, False
+    while place < len(lines):
+        line = lines[place]
+        if raised and (stamped[place] or _TRACEBACK in line):
+            break
+        if raised and not line.strip():
+            following = next((number for number in range(place, len(lines)) if lines[number].strip()), len(lines))
+            if following == len(lines) or stamped[following] or not _is_chained(lines[following]):
+                break
+            place = following
+            raised = False
+        raised = raised or (line[:1] not in ("", " ", "\t") and _TRACEBACK not in line and not _is_chained(line))
+        place += 1
+    return place
+
+
+def _is_chained(line: str) -> bool:
+    return line.startswith(("During handling of the above exception", "The above exception was the direct cause"))
+
+
+def _exception(text: str) -> str:
+    """The last line of a traceback that names an exception, with the lines that follow it."""
+    lines = text[text.rfind(_TRACEBACK) :].splitlines()
+    for place, line in enumerate(lines[1:], 1):
+        if line[:1] not in ("", " ", "\t") and _EXCEPTION.match(line):
+            return "\n".join(lines[place:]).strip()
+    return ""
+
+
+# ---- why a run failed ------------------------------------------------------------------------------------------------
+
+
+def reason(details: Mapping[str, Any], logs: Path) -> tuple[str, str]:
+    """An error code, and a text whose first line a person should see: the script's last exception comes before the service's message, which
+    is often no more than “SystemExit: 42”. `details` are the SDK's `Run.get_details`, `logs` the folder of the downloaded logs."""
+    error: Any = (details.get("error") or {}).get("error") or {}
+    code, message = str(error.get("code") or "Failed"), str(error.get("message") or "")
+    said = f"Azure ML says: {message}" if message else ""
+    for pattern in _ERROR_LOGS:
+        found = list(dict.fromkeys(one for path in _files(logs, pattern) for one in tracebacks(_text(path))))
+        if found:
+            headline = " ".join(found[-1].exception.split())
+            return code, "\n\n".join(filter(None, (headline, *reversed([one.text for one in found]), said)))[:_MAX_CHARACTERS]
+    result = next((text for path in _files(logs, "job_result*.txt") if (text := _without_times(_text(path)))), "")
+    no_reason = "Azure ML reports that the run failed, without a reason. Its page in Azure ML studio may show one."
+    return code, "\n\n".join(filter(None, (result, said)))[:_MAX_CHARACTERS] or no_reason
+
+
+def _files(logs: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in logs.glob(pattern) if path.is_file())
+
+
+def _text(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - _MAX_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _without_times(text: str) -> str:
+    return "\n".join(_TIME.sub("", line) for line in text.strip().splitlines())
+
+
+# ---- the table of attempts -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class JobAttempt:
+    """A row of `processed_mini-batches.csv`: an attempt at a mini-batch. `total` is None where the table doesn't say."""
+
+    mini_batch: int
+    attempt: int
+    process: str
+    total: int | None
+    failed: int
+    status: str
+    category: str
+    message: str
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status in ("", AttemptStatus.RUN_DONE) and not self.message
+
+
+def attempts(logs: Path) -> list[JobAttempt]:
+    """The attempts at mini-batches, in the order of the table; none without one. Its rows of other events have no mini-batch."""
+    table = next(iter(_files(logs, "sys/job_report/processed_mini-batches*.csv")), None)
+    try:
+        with open(table or logs / "none", encoding="utf-8", errors="replace", newline="") as lines:
+            rows = [_normalized(row) for row in csv.DictReader(lines)]
+    except (OSError, csv.Error):
+        return []
+    found = []
+    for row in rows:
+        number = _number(row, "minibatchid")
+        if number is None:
+            continue
+        total, succeeded, failed = (_number(row, name) for name in ("total", "succeeded", "failed"))
+        if failed is None:
+            failed = total - succeeded if total is not None and succeeded is not None else 0
+        said = {"status": row.get("status", ""), "category": row.get("errorcategory", ""), "message": row.get("errormessage", "")}
+        found.append(JobAttempt(number, _number(row, "pickedcount") or 1, row.get("process", ""), total, failed, **said))
+    return found
+
+
+def failed_attempts(logs: Path, limit: int) -> list[Failure]:
+    """The failed or incomplete attempts, the latest first, by the table of them; empty without one. It names no files."""
+    every = attempts(logs)
+    last = {attempt.mini_batch: attempt for attempt in every}
+    traces = {one.exception: one.text for path in _files(logs, "job_error*.txt") for one in tracebacks(_text(path))}
+    failed = [attempt for attempt in every if not attempt.succeeded or attempt.failed]
+    return [
+        Failure(
+            mini_batch=attempt.mini_batch,
+            attempt=attempt.attempt,
+            status=attempt.status,
+            items=(),
+            items_failed=attempt.failed,
+            final=attempt is last[attempt.mini_batch],
+            worker=attempt.process,
+            error=_with_traceback(attempt, traces),
+        )
+        for attempt in reversed(failed[-limit:])
+    ]
+
+
+def _with_traceback(attempt: JobAttempt, traces: Mapping[str, str]) -> str:
+    """What the table says of it, the exception's type first; then its traceback, where a log has one of the same words."""
+    said = attempt.message
+    if said and attempt.category and attempt.category not in said:
+        said = f"{attempt.category}: {said}"
+    trace = next((text for exception, text in traces.items() if said and exception.endswith(attempt.message)), "")
+    return "\n".join(filter(None, (said, trace)))
+
+
+def _normalized(row: Mapping[Any, Any]) -> dict[str, str]:
+    """By the letters of each column's name: `Mini-batch Id` and `mini_batch_id` are one. “N/A” is nothing."""
+    texts = ((re.sub(r"[^a-z]", "", name.lower()), value.strip()) for name, value in row.items() if name and isinstance(value, str))
+    return {name: "" if value == "N/A" else value for name, value in texts}
+
+
+def _number(row: Mapping[str, str], name: str) -> int | None:
+    text = row.get(name, "").removesuffix(".0")
+    return int(text) if text.isdecimal() else None
+
+
+# ---- progress --------------------------------------------------------------------------------------------------------
+
+
+def mini_batches_done(logs: Path) -> tuple[int, int] | None:
+    """The mini-batches done and the mini-batches in all, by the downloaded logs; None where these have no line of it.
+
+    `logs/job_progress_overview.<time>.txt` has lines such as “2023-05-16T22:20:53.233813 Processed 4117 of 20000 mini batches in 5:02:14.
+    Estimated remaining time 19:25:59.” (as in github.com/Azure/azure-sdk-for-python/issues/30421); after a failover there are several.
+    """
+    for overview in sorted(logs.glob("job_progress_overview*.txt"), reverse=True):
+        if counts := _PROGRESS.findall(overview.read_bytes()):
+            return int(counts[-1][0]), int(counts[-1][1])
+    return None
+
+
+def lines_said(logs: Path) -> Iterator[tuple[Path, str]]:
+    """The lines that the script said, each with the log that has it, without time stamps."""
+    for folder in ("user/stderr", "user/entry_script_log", "user/stdout"):
+        for path in _files(logs, f"{folder}/**/*"):
+            for line in _text(path).splitlines():
+                yield path, _TIME.sub("", line)

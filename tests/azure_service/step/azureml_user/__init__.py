@@ -1,0 +1,1 @@
+"""The package that ParallelRunStep puts beside an entry script."""
