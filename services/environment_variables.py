@@ -1,6 +1,7 @@
 """Every environment variable that this program reads, sets or passes on: one table. docs/environment_variables.md is made from it.
 
-`value()` and `number()` are the only readers. An entry script and its stand-ins read their own, since they import nothing of ours.
+`value()`, `value_if_set()` and `number()` are the only readers. An entry script and its stand-ins read their own, since they import nothing
+of ours.
 """
 
 from __future__ import annotations
@@ -68,6 +69,9 @@ ENTRY_SCRIPT = {
         "set by the runner", "The file from which `Run.get_context()` and `Model.list` answer.", "azureml_user"
     ),
     "BATCH_SCORING_AGENT_NAME": Variable("set by the runner", "`EntryScript().agent_name`: `process000` and so on.", "azureml_user"),
+    "CUDA_VISIBLE_DEVICES": Variable(
+        "all GPUs that Linux shows", "Which GPUs runs may use. Each worker gets one of them, further workers none.", "runner, CUDA"
+    ),
     "OMP_NUM_THREADS": Variable("the worker's share of the cores", "Threads of numeric libraries.", "OpenMP"),
     "OPENBLAS_NUM_THREADS": Variable("the worker's share of the cores", "Threads of numeric libraries.", "OpenBLAS"),
     "MKL_NUM_THREADS": Variable("the worker's share of the cores", "Threads of numeric libraries.", "MKL"),
@@ -92,6 +96,12 @@ def value(name: str) -> str:
     """What the variable is set to; "" where it is not set. KeyError for one that is not in the table."""
     TABLE[name]
     return os.environ.get(name, "")
+
+
+def value_if_set(name: str) -> str | None:
+    """What the variable is set to, also to nothing where that has a meaning of its own; None where it is not set."""
+    TABLE[name]
+    return os.environ.get(name)
 
 
 def number(name: str) -> int | None:

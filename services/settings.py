@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from services import gpus
 from services.errors import SettingsError
 from services.file_names import check_file_name
 
@@ -133,7 +134,7 @@ class ParallelRunSettings:
         "the cluster.", _whole, minimum=1, maximum=1000, up_front=True)  # fmt: skip
     process_count_per_node: int | None = _row(
         None, "Processes per node", "Worker processes per node. Workers = node count × processes per node.",
-        _whole, minimum=1, maximum=1000, unset="the number of cores")  # fmt: skip
+        _whole, minimum=1, maximum=1000, unset="the number of cores; 1 with a GPU")  # fmt: skip
     mini_batch_size: str | None = _row(
         None, "Mini-batch size", "The input of one run() call: a number of files (file dataset), or an approximate "
         "size such as 1MB (tabular dataset).", _size, up_front=True,
@@ -194,8 +195,8 @@ class ParallelRunSettings:
 
     @property
     def processes_per_node(self) -> int:
-        """`process_count_per_node`, or the number of this machine's cores when it isn't set."""
-        return self.process_count_per_node or os.cpu_count() or 1
+        """`process_count_per_node`; when it isn't set, 1 on a machine with GPUs (DOC), else the number of its cores."""
+        return self.process_count_per_node or (1 if gpus.visible() else os.cpu_count()) or 1
 
     @property
     def worker_count(self) -> int:

@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from services import environment_variables, log
+from services import environment_variables, gpus, log
 from services.domain import MiniBatch, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
 from services.local import prediction_table, reuse
@@ -68,6 +68,7 @@ class Runner:
         self._imported = False
         self._start_failures: Counter[int] = Counter()
         self._permanent_failures: defaultdict[int, dict[int, str]] = defaultdict(dict)
+        self._gpus = gpus.visible()
         self._import_timeout = environment_variables.number("BATCH_SCORING_IMPORT_TIMEOUT") or IMPORT_TIMEOUT_SECONDS
         self._outcome: Outcome | None = None
         self._next_heartbeat = self._next_report = 0.0
@@ -289,8 +290,8 @@ class Runner:
                 self._progress.warn(f"shutdown() and the end of its process (atexit, open files) took longer than {limit} s")
                 self._end(worker)
             elif worker.stage is Stage.IMPORT:
-                limit = f"{self._import_timeout} s, the limit that BATCH_SCORING_IMPORT_TIMEOUT sets"
-                self._failed_to_start(worker, f"importing the scoring script took longer than {limit}")
+                setting = f"{self._import_timeout} s, the limit that BATCH_SCORING_IMPORT_TIMEOUT sets"
+                self._failed_to_start(worker, f"importing the scoring script took longer than {setting}")
             else:
                 text = f"init() took longer than the run_invocation_timeout of {self._settings.run_invocation_timeout} s"
                 self._failed_to_start(worker, text)
@@ -380,7 +381,8 @@ class Runner:
 
     def _start_worker(self, place: WorkerPlace) -> None:
         threads = max(1, (os.cpu_count() or 1) // self._settings.worker_count)
-        own = dict(self._settings.environment_variables or {})
+        number = place.process * self._settings.node_count + place.node  # the nodes share this machine, and its GPUs
+        own = gpus.of_worker(number, self._gpus) | (self._settings.environment_variables or {})
         own["BATCH_SCORING_LOGGING_LEVEL"] = self._settings.logging_level
         if self._plan.models:
             own["AZUREML_MODEL_DIR"] = str(Path(self._plan.models[0].path).parent)

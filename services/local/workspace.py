@@ -23,7 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 
-from services import formats, submission
+from services import formats, gpus, submission
 from services.domain import Dataset, DatasetFile, Environment, Model, Run, RunRequest, parse_reference, utc_now
 from services.errors import IntakeError, NotFound, SettingsError, os_errors_as
 from services.file_names import check_name
@@ -261,7 +261,10 @@ class LocalWorkspace:
         yield "Python", True, f"{sys.version.split()[0]}, this program’s own: it runs the workers"
         for known in {known.name: known for known in reversed(self.environments())}.values():
             yield f"Environment {known}", os.access(known.interpreter, os.X_OK), f"Python {known.python_version}, {known.interpreter}"
-        yield "Cores", True, f"{os.cpu_count()}: the default number of worker processes of a run"
+        default = "the default number of worker processes of a run"
+        yield "Cores", True, f"{os.cpu_count()}" + ("" if (found := gpus.visible()) else f": {default}")
+        if found:
+            yield "GPUs", True, f"{', '.join(found)}: each worker gets one; {default} is 1"
         for package in ("scikit-learn", "numpy", "pandas", "joblib", "azureml-core"):
             try:
                 yield package, True, version(package)

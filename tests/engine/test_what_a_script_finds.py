@@ -130,3 +130,38 @@ def test_prints_and_logging_land_in_that_workers_files(workspace, score):
     assert printed(workspace, run) == "printed\n"
     assert "INFO root: logged" in printed(workspace, run, "stderr")
     assert "not shown" not in printed(workspace, run, "stderr")
+
+
+def test_each_worker_gets_one_gpu_and_its_replacement_the_same(workspace, score, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-8f6a")
+    run = score(
+        """
+        import os, pathlib, time
+        agent, out = os.environ["BATCH_SCORING_AGENT_NAME"], pathlib.Path(os.environ["AZUREML_BI_OUTPUT_PATH"])
+        def run(mini_batch):
+            (out / agent).touch()
+            while len(list(out.glob("process*"))) < 3: time.sleep(0.01)
+            try: (out / f"died {agent}").touch(exist_ok=False)
+            except FileExistsError: return [f"{agent} {os.environ['CUDA_VISIBLE_DEVICES']}"] * len(mini_batch)
+            os._exit(1)
+        """,
+        30,
+        process_count_per_node=3,
+    )
+    assert run.status is RunStatus.COMPLETED, run.error
+    assert {*rows(workspace, run)[1]} <= {"process000 4", "process001 GPU-8f6a", "process002 "}
+    assert sum(name.startswith("died") for name in workspace.runs.output(run.id)) == 3
+
+
+def test_one_process_is_the_default_on_a_machine_with_a_gpu(workspace, score, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    run = score("import os\ndef run(m): return [os.environ['CUDA_VISIBLE_DEVICES']] * len(m)", process_count_per_node=None)
+    assert {*rows(workspace, run)[1]} == {"0"}
+    assert len([name for name in workspace.runs.logs(run.id) if "user/stdout/" in name]) == 1
+
+
+def test_the_runs_own_choice_of_gpus_wins(workspace, score, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    own = {"CUDA_VISIBLE_DEVICES": "0,1"}
+    run = score("import os\ndef run(m): return [os.environ['CUDA_VISIBLE_DEVICES']] * len(m)", environment_variables=own)
+    assert {*rows(workspace, run)[1]} == {"0,1"}
