@@ -66,8 +66,8 @@ def inspect_dataset(root: Path, glob: str, type_: str, partition_format: str, st
     count = size = 0
     with open(lists[-1], "wb") as lines:
         for file in collect_files(root, glob):
-            if keys:
-                _check_keys(file, keys, partition_format)
+            if keys and keys.values(file.path) is None:
+                raise keys.mismatch(file.path)
             lines.write(manifest_line(file))
             count, size = count + 1, size + file.size
     table = None
@@ -80,12 +80,6 @@ def inspect_dataset(root: Path, glob: str, type_: str, partition_format: str, st
     with open(lists[0], "rb") as manifest:
         sha256 = hashlib.file_digest(manifest, "sha256").hexdigest()
     return DatasetInspection(tuple(lists), sha256, count, size, glob, partition_format, table)
-
-
-def _check_keys(file: DatasetFile, keys: PartitionFormat, partition_format: str) -> None:
-    if keys.values(file.path) is None:
-        text = f"The path “{short(file.path)}” is not of the partition format “{short(partition_format)}”."
-        raise IntakeError(text, "The format goes from the first key to the end of the path; a key’s value holds no / and no dot.")
 
 
 def list_of_files(dataset: Dataset) -> Path:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.errors import SettingsError
+from services.errors import IntakeError, SettingsError
+from services.file_names import short
 
 _DATE_PARTS = {"yyyy": 4, "MM": 2, "dd": 2, "HH": 2, "mm": 2, "ss": 2}
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|(\*)|([{}])|([^{}*]+)")
@@ -26,6 +27,7 @@ class PartitionFormat:
     keys: tuple[str, ...]
     date_key: str
     pattern: str
+    text: str
 
     @classmethod
     def parse(cls, text: str) -> PartitionFormat:
@@ -36,8 +38,8 @@ class PartitionFormat:
 
         keys: list[str] = []
         date_key = ""
-        parts: list[str] = []
-        for token in _TOKEN.finditer(text):
+        parts = ["/"]  # a format begins with a whole folder or file name, as on Azure ML: `{v}/x.csv` never takes the 2 of `v1.2/x.csv`
+        for token in _TOKEN.finditer(text.lstrip("/")):
             key, star, bracket, literal = token.groups()
             if bracket:
                 raise refuse(f"has a single {bracket}")
@@ -61,7 +63,7 @@ class PartitionFormat:
             raise refuse(f"has the key “{date_key}” twice")
         if not keys and not date_key:
             raise refuse("names no key")
-        return cls((*keys, *([date_key] if date_key else [])), date_key, "".join(parts) + r"\Z")
+        return cls((*keys, *([date_key] if date_key else [])), date_key, "".join(parts) + r"\Z", text)
 
     def values(self, path: str) -> dict[str, str] | None:
         """The keys' values in a relative path, a date as `2026-01-31T00:00:00`; None where the path isn't of this format."""
@@ -78,15 +80,23 @@ class PartitionFormat:
                 return None
         return values
 
+    def mismatch(self, path: str) -> IntakeError:
+        """The error of a path that isn't of this format."""
+        text = f"The path “{short(path)}” is not of the partition format “{short(self.text)}”."
+        rule = r"The format goes from a whole folder name to the end of the path, and a key’s value ends at a dot, slash or backslash."
+        return IntakeError(text, f"{rule} Rename the folder, or change the format.")
+
     def values_of(self, keys: Iterable[str]) -> Callable[[str], object]:
-        """A function that tells the values of some keys in a path of this format, to be sorted and compared: a million in seconds."""
+        """A function that tells the values of some keys in a path of this format, to be sorted and compared: a million in seconds. It
+        raises IntakeError for a path that is not, of a dataset that an earlier version took."""
         search = re.compile(self.pattern, re.DOTALL).search
         parts = [part for part in _DATE_PARTS if f"(?P<{part}>" in self.pattern]
         groups = [group for key in keys for group in (parts if key == self.date_key else (f"k{self.keys.index(key)}",))]
 
         def values_of(path: str) -> object:
             match = search(f"/{path}")
-            assert match, path  # registration refuses such a file
+            if match is None:
+                raise self.mismatch(path)
             return match.group(*groups)
 
         return values_of

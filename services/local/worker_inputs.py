@@ -40,7 +40,11 @@ class FileInput:
         """The values of the partition keys in a relative path: texts, and a datetime where the format has a date."""
         if self._partition is None:
             return {}
-        values_found = re.search(self._partition["pattern"], "/" + path, re.DOTALL).groupdict()
+        match = re.search(self._partition["pattern"], "/" + path, re.DOTALL)
+        if match is None:  # of a dataset that an earlier version took
+            format_, rule = self._partition["text"], "a key's value ends at a dot, slash or backslash"
+            raise ValueError(f"the path {path} is not of the partition format {format_}: {rule}; register the dataset again")
+        values_found = match.groupdict()
         date_key = self._partition["date_key"]
         values = {key: values_found[f"k{place}"] for place, key in enumerate(self._partition["keys"]) if key != date_key}
         if date_key:

@@ -1,8 +1,10 @@
 """Runs over tabular datasets, and over partitions of either kind: real workers, every row once, whatever happens."""
 
+import contextlib
 import csv
 import io
 import json
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -12,7 +14,7 @@ import pandas
 import pytest
 
 from services.domain import RunRequest, RunStatus
-from services.errors import SettingsError
+from services.errors import IntakeError, SettingsError
 from services.local.run_folder import LocalRunFolder
 from services.predictions.filters import EVERY_FAILURE
 from services.settings import ParallelRunSettings
@@ -286,6 +288,19 @@ def test_each_prediction_goes_to_the_file_of_its_row(workspace, stores, score):
         assert row["File"].split("/")[:2] == [f"store={row['Prediction'][0]}", row["Prediction"][1]]
     fewer = score("def run(mini_batch): return [len(mini_batch)]", datasets=("s",), partition_keys=["store"])
     assert [row["File"] for row in workspace.runs.predictions(fewer.id).page().to_pylist()] == [""] * 3
+
+
+def test_a_path_that_an_earlier_version_took_is_refused_with_the_rule(workspace, tmp_path, submit, score):
+    (tmp_path / "versions" / "v1.2").mkdir(parents=True)
+    (tmp_path / "versions" / "v1.2" / "part.csv").write_text("n\n1\n")
+    workspace.register_dataset("s", tmp_path / "versions", type="tabular", partition_format="{major}.{minor}/part.csv")
+    with contextlib.closing(sqlite3.connect(workspace.home / "studio.db")) as store, store:
+        changed = store.execute("UPDATE datasets SET value = replace(value, '{major}.{minor}', '{version}')").rowcount
+    assert changed == 1
+    with pytest.raises(IntakeError, match=r"“v1.2/part.csv” is not of the partition format “{version}/part.csv”"):
+        submit(ECHO, datasets=("s",), partition_keys=["version"])
+    run = score("def run(mini_batch): return list(mini_batch.version)", datasets=("s",))
+    assert "a key's value ends at a dot, slash or backslash; register the dataset again" in run.error
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Partition formats mean what they mean in azureml-core."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.errors import SettingsError
+from services.errors import IntakeError, SettingsError
 from services.intake.partition_format import PartitionFormat
 
 
@@ -20,7 +22,12 @@ from services.intake.partition_format import PartitionFormat
         ("{t:yyyyMMdd_HHmmss}.csv", "20260131_235959.csv", {"t": "2026-01-31T23:59:59"}),
         ("{t:yyyy}/{d}.csv", "2026/x.csv", {"d": "x", "t": "2026-01-01T00:00:00"}),
         ("{a}/x.csv", "new\nline ü/x.csv", {"a": "new\nline ü"}),
-        ("{a}.csv", "a.b.csv", {"a": "b"}),
+        ("{a}.csv", "a.b.csv", None),
+        ("{version}/part.csv", "v1.2/part.csv", None),
+        ("data/{version}/part.csv", "data/v1.2/part.csv", None),
+        ("{version}/part.csv", "v1\\2/part.csv", None),
+        ("store={store}/x.csv", "all/oldstore=3/x.csv", None),
+        ("{t:yyyy}/x.csv", "12026/x.csv", None),
         ("{store}/part.csv", "part.csv", None),
         ("{store}/part.csv", "10/part.csv.gz", None),
         ("{store}/part+csv", "10/partttcsv", None),
@@ -31,6 +38,20 @@ def test_the_values_of_a_path(text, path, values):
     found = PartitionFormat.parse(text).values(path)
     assert found == values
     assert found is None or list(found) == list(PartitionFormat.parse(text).keys)
+
+
+def test_a_path_that_is_not_of_the_format_is_refused_with_the_rule():
+    values_of = PartitionFormat.parse("{version}/part.csv").values_of(["version"])
+    with pytest.raises(IntakeError) as refused:
+        values_of("v1.2/part.csv")
+    assert refused.value.message == "The path “v1.2/part.csv” is not of the partition format “{version}/part.csv”."
+    assert "a key’s value ends at a dot, slash or backslash" in refused.value.hint
+
+
+@given(st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1))
+def test_a_key_for_a_folder_is_that_whole_folders_name_or_none(name):
+    found = PartitionFormat.parse("{key}/part.csv").values(f"{name}/part.csv")
+    assert found == (None if set(name) & set(".\\") else {"key": name})
 
 
 @pytest.mark.parametrize(
