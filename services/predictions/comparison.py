@@ -94,8 +94,8 @@ def settings_that_differ(
             what = name.replace("beside", "next to").replace("_", " ")
             differ.append((f"content of the {what}", _short_digest(then[name]), _short_digest(now[name])))
     if "dataset" not in renamed and then.get(_CHANGED_FILES) != now.get(_CHANGED_FILES):
-        states = [_short_digest(inputs.get(_CHANGED_FILES, "none")) for inputs in (then, now)]
-        differ.append(("files of the dataset, changed since it was registered", *states))
+        before_state, state = (_short_digest(inputs.get(_CHANGED_FILES, "none")) for inputs in (then, now))
+        differ.append(("files of the dataset, changed since it was registered", before_state, state))
     return differ
 
 
