@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -39,6 +39,8 @@ class Form:
     proposed: str = ""
     """The name to take where the field is left empty."""
     error: StudioError | None = None
+    attempted: dict[str, Any] = field(default_factory=dict)
+    """The values of the widgets at the last attempt."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def key(self, widget: str) -> str:
@@ -65,26 +67,32 @@ class Form:
 
         return {"key": key, "on_change": propose}
 
+    @property
+    def on_change(self) -> Literal["ignore"] | None:
+        """For the fields: the page runs when one was changed only while an error is shown, which may be corrected."""
+        return None if self.error else "ignore"
+
     def ask_name(self) -> str:
         """The field `name`; returns its value, or the proposal. That is a placeholder: filled in, it would replace what a person has typed
         meanwhile, of which the server learns later."""
         help_text = "An existing name gets a new version. Leave it empty to use the proposed name."
-        name = st.text_input("Name", key=self.key("name"), on_change="ignore", placeholder=self.proposed, help=help_text)
+        name = st.text_input("Name", key=self.key("name"), on_change=self.on_change, placeholder=self.proposed, help=help_text)
         return name.strip() or self.proposed
 
     def ask_description(self) -> str:
-        text = st.text_input("Description", key=self.key("description"), on_change="ignore", placeholder="optional")
+        text = st.text_input("Description", key=self.key("description"), on_change=self.on_change, placeholder="optional")
         return text.strip()
 
     def submit(self, label: str, activity: str, work: Callable[[], str], fields: Mapping[str, DeltaGenerator]) -> None:
         """The button and, when it is pressed, the work, which returns the reference of what it registered. A remote workspace says how far
-        it is. The error of the last attempt is shown at its field, one without at `path`.
-
-        It stays until the next attempt: if it vanished by itself, the button would move from under the pointer.
+        it is. The error of the last attempt is shown at its field, one without at `path`, until that is corrected. Its room stays until the
+        next attempt: otherwise the button would move from under the pointer.
         """
         remote = chosen_workspace().remote
         number = self.number
         pressed = st.button(label, key=self.key("submit"), type="primary", icon=":material/add:")
+        if pressed:
+            self.attempted = self._values()
         if pressed or self.lock.locked():
             with st.spinner(activity, show_time=True):
                 due = number if pressed else -1
@@ -95,7 +103,21 @@ class Form:
         if self.registered:
             st.rerun()
         if self.error:
-            _errors.show(self.error, fields.get(getattr(self.error, "field", ""), fields["path"]))
+            name = getattr(self.error, "field", "path")
+            place = fields.get(name, fields["path"])
+            _errors.show(self.error, place.container(key=f"corrected-{self.name}") if self._is_corrected(name) else place)
+
+    def _values(self) -> dict[str, Any]:
+        """What is in the form's widgets."""
+        keys = (str(key) for key in st.session_state)
+        mine = (key for key in keys if key.startswith(f"{self.name}-") and key.endswith(f"-{self.number}") and key != self.key("submit"))
+        return {key: st.session_state[key] for key in mine}
+
+    def _is_corrected(self, field_name: str) -> bool:
+        """Whether the field was changed since the last attempt; where it has no widget of its own name, any field."""
+        now, key = self._values(), self.key(field_name)
+        keys = [key] if key in self.attempted else {**self.attempted, **now}
+        return any(now.get(key) != self.attempted.get(key) for key in keys)
 
     def _once_with_progress(self, number: int, work: Callable[[], str], remote: RemoteWorkspace) -> None:
         """The work in a thread of its own, while this one shows its progress."""

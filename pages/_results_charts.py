@@ -15,7 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pages import _errors, _plots, _tables
 from pages._results_panel import choose_of, chosen_of
 from pages._results_table import for_cells
-from pages._results_view import COUNT_COLUMNS, View, add, change, choose, follow, set_filter
+from pages._results_view import COUNTS, View, add, change, choose, follow, set_filter
 from pages._text import escape
 from services.errors import SettingsError
 from services.formats import counted
@@ -190,7 +190,7 @@ def groups(view: View) -> None:
 
     st.dataframe(
         for_cells(rows), key=key, on_select=open_group, selection_mode="single-row", hide_index=True,
-        height=_tables.height(rows.num_rows, 15), column_config=COUNT_COLUMNS, alt="Rows by group",
+        height=_tables.height(rows.num_rows, 15), column_config=_tables.number_columns(rows, COUNTS), alt="Rows by group",
     )  # fmt: skip
     count = f"The {_MOST_GROUPS:,} largest groups" if rows.num_rows == _MOST_GROUPS else counted(rows.num_rows, "group")
     st.caption(f"{count}. Select a group to show its rows.")

@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from pages import _errors, _layout, _plots, _tables
-from pages._results_view import COUNT_COLUMNS, View, change, follow, joined, option_labels, set_filter
+from pages._results_view import COUNTS, View, change, follow, joined, option_labels, set_filter
 from pages._text import displayable, escape
 from services import formats
 from services.errors import StudioError
@@ -145,8 +145,8 @@ def _classes(view: View, result: evaluation.Evaluation) -> None:
         (s.name, s.labelled, s.predicted, s.correct, *(None if math.isnan(v) else 100 * v for v in (s.precision, s.recall, s.f1)))
         for s in scores
     ]
-    config = COUNT_COLUMNS | dict.fromkeys(("Precision", "Recall", "F1"), _tables.percent_column())
-    _tables.show(columns, rows, "Precision and recall by class", most=12, column_config=config)
+    config = dict.fromkeys(("Precision", "Recall", "F1"), _tables.percent_column())
+    _tables.show(columns, rows, "Precision and recall by class", most=12, counts=COUNTS, column_config=config)
     _folders(view, result)
 
 
@@ -189,5 +189,5 @@ def _folders(view: View, result: evaluation.Evaluation) -> None:
 
     st.dataframe(
         table, key="error_folders", on_select=open_folder, selection_mode="single-row", hide_index=True, alt="Error by folder",
-        height=_tables.height(len(rows), 10), column_config=COUNT_COLUMNS | {"Error": _tables.percent_column()},
+        height=_tables.height(len(rows), 10), column_config=_tables.number_columns(table, COUNTS) | {"Error": _tables.percent_column()},
     )  # fmt: skip

@@ -167,7 +167,7 @@ def table(view: View, count: int, columns: list[str]) -> None:
         st.pagination(pages, key="page", on_change=lambda: change(page=str(st.session_state.page), row=""))
     first = (page - 1) * PAGE
     rows = view.table.page(view.filter, first, PAGE, view.order).select(columns)
-    key = f"predictions_{view.run.id}_{page}_{hash((view.filter, view.order)):x}"
+    key = f"paged-predictions_{view.run.id}_{page}_{hash((view.filter, view.order)):x}"
 
     def open_row() -> None:
         chosen = st.session_state[key]["selection"]
@@ -181,6 +181,7 @@ def table(view: View, count: int, columns: list[str]) -> None:
     slot.dataframe(
         for_cells(rows), key=key, on_select=open_row, selection_mode=["single-row", "single-cell"], hide_index=True,
         height=_tables.height(rows.num_rows, 15), selection_default=marked, alt="Files and their predictions",
+        column_config=_tables.number_columns(rows),
     )  # type: ignore[call-overload]  # fmt: skip
     slot.caption(f"Rows {first + 1:,} to {first + rows.num_rows:,} of {count:,}. Click a row to open it.")
 

@@ -150,10 +150,8 @@ def address(path: str, query: Mapping[str, str], **more: str) -> str:
     return f"{path}?{urlencode({**query, **more})}"
 
 
-COUNT_COLUMNS = dict.fromkeys(
-    ("Rows", "Labelled", "Predicted", "Correct", "Evaluated", "Wrong"), st.column_config.NumberColumn(format="localized")
-)
-"""The column types of counts: 12,345 rather than 12345."""
+COUNTS = ("Rows", "Labelled", "Predicted", "Correct", "Evaluated", "Wrong")
+"""Columns of counts, written 12,345 instead of 12345."""
 
 
 def choose(label: str, name: str, options: Sequence[str], default: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from services import formats
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_LONGEST_NUMBER = 24  # characters
 _ARROW_TYPES = {str: "string", int: "int64", float: "float64", bool: "bool_", datetime: "timestamp"}
 
 
@@ -43,11 +44,20 @@ def _as_json(value: Any) -> Any:
     return displayable(value) if isinstance(value, str) else value
 
 
-def show(columns: Mapping[str, type], rows: Sequence[Sequence[Any]], alt: str, most: int | None = None, **options: Any) -> None:
+def show(
+    columns: Mapping[str, type],
+    rows: Sequence[Sequence[Any]],
+    alt: str,
+    most: int | None = None,
+    counts: Collection[str] = (),
+    **options: Any,
+) -> None:
     """A table to read: as `arrow`, whole or scrolling from `most` rows on, with the `options` of `st.dataframe`."""
     if most is not None:
         options["height"] = height(len(rows), most)
-    st.dataframe(arrow(columns, rows), lazy=False, hide_index=True, alt=alt, **options)
+    table = arrow(columns, rows)
+    options["column_config"] = number_columns(table, counts) | options.get("column_config", {})
+    st.dataframe(table, lazy=False, hide_index=True, alt=alt, **options)
 
 
 def height(rows: int, most: int) -> int:
@@ -60,9 +70,30 @@ def time_column() -> Any:
     return st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=st.context.timezone, width=140)
 
 
+def number_columns(table: pa.Table, counts: Collection[str] = ()) -> dict[str, Any]:
+    """The types of the columns of numbers, each as wide as its longest number; `counts` are written 186,329 instead of 186329.
+
+    By itself a table is as wide as what its first rows held when it was first drawn. A longer number is cut at its left end: 186,329 would
+    read 86,329.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = {}
+    for name, kind in zip(table.column_names, table.schema.types, strict=True):
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+            continue
+        ends = pc.min_max(table[name]).as_py().values()
+        decimals = 0 if pa.types.is_integer(kind) else 4  # as many are shown
+        longest = max(len(f"{end:,.{decimals}f}") for end in (*ends, 0) if end is not None)
+        width = 20 + 8 * max(len(displayable(name)), min(longest, _LONGEST_NUMBER))
+        columns[name] = st.column_config.NumberColumn(format="localized" if name in counts else None, width=width)
+    return columns
+
+
 def percent_column() -> Any:
     """The column type of percentages, from 0 to 100, written as `formats.percent` does."""
-    return st.column_config.NumberColumn(format="%.2f%%")
+    return st.column_config.NumberColumn(format="%.2f%%", width=90)
 
 
 def choosing(table: pa.Table, key: str, values: Sequence[str], position: int, columns: Mapping[str, Any]) -> None:

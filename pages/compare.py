@@ -118,7 +118,7 @@ def changes(comparison: Comparison, older: str, newer: Run) -> None:
         table = _tables.arrow({"From": str, "To": str, "Rows": int}, transitions)
         picked = st.dataframe(
             table, key="transitions", on_select="rerun", selection_mode="single-row", hide_index=True,
-            column_config=_results_view.COUNT_COLUMNS, height=_tables.height(len(transitions), 10), alt="Changed predictions",
+            column_config=_tables.number_columns(table, ["Rows"]), height=_tables.height(len(transitions), 10), alt="Changed predictions",
         )  # fmt: skip
         st.caption("Select a line to show its rows." + (f" The {_MOST_ROWS} most frequent." if len(transitions) == _MOST_ROWS else ""))
         if selected := picked["selection"]["rows"]:

@@ -55,7 +55,7 @@ def welcome() -> None:
 
 def section(title: str) -> DeltaGenerator:
     st.subheader(title, anchor=False)
-    return st.container(border=True, gap="xsmall")
+    return st.container(border=True, gap="xsmall", key=f"lines-{title}")
 
 
 def line(name: str, details: str, *, page: str, query: dict[str, str], badge: tuple[str, str, str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from services.intake import uploads
 from services.intake.staging import staging_folder
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.mini_batch_plan import describe
-from services.submission import check_fits_script
+from services.submission import check_fits_script, propose
 from services.workspace import Capability, RemoteWorkspace
 from services.workspaces import chosen_workspace
 
 NO_MODEL = "No model"
+RUNS_LOOKED_AT = 50  # for a model and a dataset that go together
 OWN, MADE_FOR_IT = "this program's own", "made for the run"
 LABELS = {"model": "Model", "dataset": "Dataset", "entry_script": "Scoring script", "arguments": "Arguments"}
 LABELS |= {name: row.label for name, row in TABLE.items()} | {"compute_target": "Compute target"}
@@ -57,12 +58,21 @@ def section(number: int, title: str, field: str) -> DeltaGenerator:
     return fields[field]
 
 
-def choose(label: str, options: list[str], key: str) -> str | None:
-    """One of the options, kept in the URL. Warns where the URL names one that does not exist."""
+def choose(label: str, options: list[str], key: str, proposed: str | None) -> str | None:
+    """One of the options, kept in the URL; at first the proposed one. Warns where the URL names one that does not exist."""
     value = st.query_params.get(key)
     if value and value not in options:
         st.warning(escape(f"“{value[:200]}” no longer exists. Choose another."), icon=":material/link_off:")
-    return st.selectbox(label, options, key=key, bind="query-params", label_visibility="collapsed")
+    if st.session_state.get(key, value) not in options and proposed in options:
+        st.session_state[key] = proposed
+    text = f"Choose a {label.lower()}"
+    return st.selectbox(label, options, None, key=key, bind="query-params", label_visibility="collapsed", placeholder=text)
+
+
+def chosen_already(key: str, options: Collection[str]) -> str | None:
+    """What the session or the URL has for the widget `key`, where there is such an option."""
+    value = st.session_state.get(key) or st.query_params.get(key)
+    return value if value in options else None
 
 
 def store_script() -> None:
@@ -168,12 +178,22 @@ for key, value in st.session_state.pop("choices_for_new_run", {}).items():
     st.session_state[key] = value
 
 models = {model.reference: model for model in workspace.models()}
+datasets = {dataset.reference: dataset for dataset in workspace.datasets()}
+scripts = {_workspace.script_label(script): script for script in workspace.scripts.all()}
+given_model, given_dataset = chosen_already("model", [*models, NO_MODEL]), chosen_already("dataset", datasets)
+proposal = propose(
+    workspace.runs.latest(RUNS_LOOKED_AT), list(models.values()), list(datasets.values()),
+    model="" if given_model == NO_MODEL else given_model, dataset=given_dataset,
+)  # fmt: skip
 with section(1, "Model", "model"):
-    if not models and not _workspace.not_listed_yet():
+    none_registered = not models and not _workspace.not_listed_yet()
+    if none_registered:
         st.info("No models registered yet. A script that needs no model can run without.", icon=":material/info:")
         label = "Register a model"
         st.page_link("registered_models.py", label=label, icon=":material/arrow_forward:", query_params={"tab": label})
-    model = models.get(choose("Model", [*models, NO_MODEL], "model") or NO_MODEL)
+    without = none_registered or proposal.model == ""
+    chosen_model = choose("Model", [*models, NO_MODEL], "model", NO_MODEL if without else proposal.model)
+    model = models.get(chosen_model or "")
     if model:
         st.caption(escape(f"{model.kind} · registered {local_time(model.created_at)}"))
     if model and not model.usable and Capability.APPROVAL in workspace.capabilities:
@@ -181,21 +201,20 @@ with section(1, "Model", "model"):
         warning = f"{model} ({model.kind}) can run code: a run executes it with your permissions.{imports}"
         _workspace.ask_approval(escape(warning), model.sha256, "Approve this model")
 
-datasets = {dataset.reference: dataset for dataset in workspace.datasets()}
 with section(2, "Dataset", "dataset"):
     if not datasets and not _workspace.not_listed_yet():
         st.info("No datasets registered yet. A dataset lists the files to score.", icon=":material/info:")
         label = "Register a dataset"
         st.page_link("registered_datasets.py", label=label, icon=":material/arrow_forward:", query_params={"tab": label})
-    dataset = datasets.get(choose("Dataset", list(datasets), "dataset") or "") if datasets else None
+    dataset = datasets.get(choose("Dataset", list(datasets), "dataset", proposal.dataset) or "") if datasets else None
     if dataset:
         in_files = f" in {counted(dataset.file_count, 'file')}" if dataset.type == "tabular" else ""
         size = counted(dataset.item_count, dataset.item) + in_files if dataset.item_count else "not counted yet"
         st.caption(escape(f"{size} · {'in place: ' + dataset.root if dataset.in_place else 'copied'}"))
 
-scripts = {_workspace.script_label(script): script for script in workspace.scripts.all()}
 with section(3, "Scoring script", "entry_script"):
-    script = scripts.get(choose("Scoring script", list(scripts), "script") or "")
+    proposed_script = next((label for label, script in scripts.items() if script.path == proposal.entry_script), next(iter(scripts), None))
+    script = scripts.get(choose("Scoring script", list(scripts), "script", proposed_script) or "")
     if script and script.docstring:
         st.caption(escape(script.docstring.strip().splitlines()[0][:300]))
     if script and not script.approved and Capability.APPROVAL in workspace.capabilities:
@@ -254,8 +273,10 @@ with notes:
     if settings.error_threshold < 0:
         items = f"{dataset.item if dataset else 'item'}s"
         st.warning(f"Error threshold -1: the run continues however many {items} fail.", icon=":material/warning:")
-    if submitted or (dataset and script):
+    if submitted or (dataset and script and chosen_model):
         with at_its_field():
+            if not chosen_model:
+                raise SettingsError("model", "No model is chosen", f"Choose one, or “{NO_MODEL}” for a script that needs none.")
             request = RunRequest(
                 models=(model.reference,) if model else (),
                 datasets=(dataset.reference,) if dataset else (),

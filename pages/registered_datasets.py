@@ -140,7 +140,7 @@ def browse_files(dataset: Dataset) -> None:
             st.caption(f"Files {first + 1:,} to {first + len(files):,} of {dataset.file_count:,}")
     state = table_place.dataframe(
         _tables.arrow({"File": str, "Size": int}, [(file.path, file.size) for file in files]),
-        key=f"files-{dataset.reference}-{page}",
+        key=f"paged-files-{dataset.reference}-{page}",
         on_select="rerun",
         selection_mode="single-row-required",
         height=420 if len(files) > 11 else "content",
@@ -187,7 +187,7 @@ def files_to_register(source: str, path: str, uploads: list[UploadedFile]) -> It
 
 def ask_for_dataset() -> None:
     """The form: the source of the files, a pattern, and the name to register."""
-    source_column, name_column = st.columns([5, 4], gap="large")
+    source_column, name_column = st.container(key="form_in_two").columns([5, 4], gap="large")
     path, glob, copy = "", "**", False
     uploads: list[UploadedFile] = []
     remote = workspace.remote
@@ -196,7 +196,7 @@ def ask_for_dataset() -> None:
         source = st.segmented_control("Source", sources, key=form.key("source"), default=FILES, required=True, wrap=True)
         place, pattern = st.container(), st.container()
         if source == FILES:
-            uploads = place.file_uploader("Files to upload", key=form.key("files"), accept_multiple_files=True, on_change="ignore")
+            uploads = place.file_uploader("Files to upload", key=form.key("files"), accept_multiple_files=True, on_change=form.on_change)
         elif source == FOLDER:
             uploads = place.file_uploader("Folder to upload", accept_multiple_files="directory", **form.proposing("folder"))
         elif source == ZIP:
@@ -211,7 +211,7 @@ def ask_for_dataset() -> None:
             copy = bool(remote) or place.toggle("Copy the files into the workspace", key=form.key("copy"), help=help_text)
         if source not in (FILES, IN_A_DATASTORE):
             help_text = "`**` matches every file, `*.csv` the CSV files at the top, `**/*.csv` those at any depth."
-            glob = pattern.text_input("Pattern", "**", key=form.key("glob"), on_change="ignore", help=help_text)
+            glob = pattern.text_input("Pattern", "**", key=form.key("glob"), on_change=form.on_change, help=help_text)
     with name_column:
         fields = {"path": place, "glob": pattern, "name": st.container()}
         with fields["name"]:
@@ -220,10 +220,10 @@ def ask_for_dataset() -> None:
         kind = next(iter(TYPES))
         help_text = "run() gets file paths, or the rows of CSV or Parquet files with equal columns as a pandas DataFrame. "
         help_text += "Registering reads all rows once" + (", except in a datastore." if remote else ".")
-        kind = st.segmented_control("Type", TYPES, key=form.key("type"), default=kind, required=True, help=help_text)
+        kind = st.segmented_control("Type", TYPES, key=form.key("type"), default=kind, required=True, wrap=True, help=help_text)
         with st.expander("Partition format", icon=":material/folder_copy:"):
             help_text = "The parts of a path that `partition_keys` can name: `{store}/{brand}/*.csv`, `{when:yyyy/MM/dd}/part.csv`."
-            partition_format = st.text_input("Partition format", key=form.key("partition_format"), on_change="ignore", help=help_text)
+            partition_format = st.text_input("Partition format", key=form.key("partition_format"), on_change=form.on_change, help=help_text)
         fields |= {"type": st.container(), "partition_format": st.container()}
 
     def register() -> str:

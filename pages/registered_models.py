@@ -133,7 +133,7 @@ def tags_of(text: str) -> dict[str, str]:
 
 def ask_for_model() -> None:
     """The form: the source of the model, and the name to register."""
-    source_column, name_column = st.columns([5, 4], gap="large")
+    source_column, name_column = st.container(key="form_in_two").columns([5, 4], gap="large")
     upload, path = None, ""
     with source_column:
         source = st.segmented_control("Source", [UPLOAD, ON_THIS_MACHINE], key=form.key("source"), default=UPLOAD, required=True)
@@ -149,17 +149,18 @@ def ask_for_model() -> None:
             name = form.ask_name()
         with fields["description"]:
             description = form.ask_description()
-        help_text = "One NAME=VALUE per line."
-        tags = fields["tags"].text_area("Tags", key=form.key("tags"), height=80, help=help_text, on_change="ignore", placeholder="optional")
+        with fields["tags"]:
+            options: dict[str, Any] = {"key": form.key("tags"), "on_change": form.on_change, "placeholder": "optional"}
+            tags = st.text_area("Tags", height=80, help="One NAME=VALUE per line.", **options)
 
     def register() -> str:
-        options: dict[str, Any] = {"description": description, "tags": tags_of(tags)}
+        given: dict[str, Any] = {"description": description, "tags": tags_of(tags)}
         if upload:
             with staging_folder(workspace.home) as folder:
                 uploads.store_uploads([(upload.name, upload)], folder)
-                return workspace.register_model(name, folder / safe_relative_path(upload.name), **options).reference
+                return workspace.register_model(name, folder / safe_relative_path(upload.name), **given).reference
         if path.strip():
-            return workspace.register_model(name, path.strip(), **options).reference
+            return workspace.register_model(name, path.strip(), **given).reference
         raise SettingsError("path", "No model is chosen", "Choose the file your training script saved and wait for the upload to finish.")
 
     form.submit("Register model", "Copying, inspecting and hashing the model…", register, fields)
@@ -185,7 +186,7 @@ def files_of(location: str, experiment: str, run_id: str, _remote: RemoteWorkspa
 
 def ask_for_run(remote: RemoteWorkspace, form: Form) -> None:
     """Experiment, run, file; then the name to register."""
-    source_column, name_column = st.columns([5, 4], gap="large")
+    source_column, name_column = st.container(key="form_in_two_of_a_run").columns([5, 4], gap="large")
     with source_column:
         experiments = experiments_of(remote.location, remote)
         if not experiments:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 workspace = chosen_workspace()
 JOINING = {"labels": "Joining labels…", "run": "Joining the other run…"}
 # In a narrow window the open row replaces the table in which it was chosen.
-_ROW_INSTEAD = """<style>@media (max-width: 1100px) {
+_ROW_INSTEAD = """<style>@media (max-width: 1200px) {
   .st-key-rows_and_panel:has(.st-key-close_row) > * > * > [data-testid=stColumn]:first-child { display: none }
 }</style>"""
 

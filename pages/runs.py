@@ -93,6 +93,7 @@ def run_table(runs: list[Run]) -> None:
             for run in runs
         ],
     )  # fmt: skip
+    columns_of_numbers = _tables.number_columns(table, ("Succeeded", "Failed", "Left", "Items/s"))
     table = table.set_column(0, "Status", compute.split_pattern(table["Status"], ","))  # a list is shown as a badge
     column = st.column_config
     st.dataframe(
@@ -108,7 +109,7 @@ def run_table(runs: list[Run]) -> None:
             "Status": column.MultiselectColumn(options=list(_layout.BADGES), color=[color for color, _ in _layout.BADGES.values()]),
             "Run": column.TextColumn(width=240),
             "Progress": column.ProgressColumn(format="percent", min_value=0, max_value=1, width=110),
-            **{name: column.NumberColumn(format="localized") for name in ("Succeeded", "Failed", "Left", "Items/s")},
+            **{name: columns_of_numbers[name] for name in ("Succeeded", "Failed", "Left", "Items/s")},
             "Submitted": _tables.time_column(),
         },
     )

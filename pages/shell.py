@@ -15,10 +15,25 @@ MARK = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect widt
 STYLE = """<style>
 /* Selected tabs and options in the text color: the primary color, also the background of buttons, is too dark on a dark page. */
 button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color: inherit !important }
-/* A narrow window has smaller margins, and the second column below the first. */
-@media (max-width: 1100px) {
+/* A page of rows has no toolbar and no search by Ctrl-F: they would download and search this page only, and say nothing of the others. */
+[class*=st-key-paged-] :is([data-testid=stElementToolbar], .gdg-search-bar) { display: none }
+/* In the text color, because Streamlit's colors for these have a contrast below 4.5: highlighted code, a slider's value, left-out pages. */
+[data-testid=stCode] .token, [data-testid=stSliderThumbValue], [data-testid=stPaginationEllipsis] { color: inherit !important }
+/* Where the keyboard is: a color with a contrast above 3 on light and dark pages. */
+:is(a, button, summary, [role=tab], [role=slider]):focus-visible, label:has(input:focus-visible) {
+  outline: 2px solid #1d8a96 !important; outline-offset: 2px
+}
+/* The ? beside a label: 24 px to click, in the room of 16. */
+[data-testid=stTooltipHoverTarget] > [aria-label^="Help for"] {
+  min-width: 24px; min-height: 24px; margin: -4px; display: inline-flex; align-items: center; justify-content: center
+}
+/* An error whose field was corrected leaves its room until the next attempt, so that nothing moves from under the pointer. */
+[class*=st-key-corrected-] { visibility: hidden }
+/* A narrow window has smaller margins, and the second column below the first; on Home the details below the name. */
+@media (max-width: 1200px) {
   [data-testid=stMainBlockContainer] { padding-left: 1.5rem; padding-right: 1.5rem }
-  :is(.st-key-form_and_review, .st-key-rows_and_panel) > * > * > [data-testid=stColumn] { min-width: 100% }
+  :is(.st-key-form_and_review, .st-key-rows_and_panel, [class*=st-key-form_in_two]) > * > * > [data-testid=stColumn],
+  [class*=st-key-lines-] [data-testid=stColumn]:last-child { min-width: 100% }
 }
 </style>"""
 

@@ -94,6 +94,40 @@ def check_fits_script(script: Path, models: Sequence[Model], datasets: Sequence[
             )
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """What is chosen at first: references, and the path of a script. None where nothing tells; `model` is "" for a run without one."""
+
+    model: str | None
+    dataset: str | None
+    entry_script: str | None = None
+
+
+def propose(
+    runs: Sequence[Run], models: Sequence[Model], datasets: Sequence[Dataset], *, model: str | None = None, dataset: str | None = None
+) -> Proposal:
+    """A model and a dataset that go together: those of the newest of `runs` that scored something, each in its newest version, with its
+    script. Where a `model` or a `dataset` is chosen already, of the newest such run with that. Without such a run the only ones there are.
+    """
+    latest_models, latest_datasets = _latest(models), _latest(datasets)
+    for run in runs:
+        names = [reference.partition(":")[0] for reference in (next(iter(run.request.models), ""), run.request.datasets[0])]
+        wanted = [None if chosen is None else chosen.partition(":")[0] for chosen in (model, dataset)]
+        is_there = (not names[0] or names[0] in latest_models) and names[1] in latest_datasets
+        if run.items_succeeded and is_there and all(want in (None, name) for want, name in zip(wanted, names, strict=True)):
+            return Proposal(latest_models.get(names[0], ""), latest_datasets[names[1]], run.request.entry_script)
+    return Proposal(_only(latest_models), _only(latest_datasets))
+
+
+def _latest(things: Sequence[Model] | Sequence[Dataset]) -> dict[str, str]:
+    """The reference of the newest version of each name."""
+    return {thing.name: thing.reference for thing in sorted(things, key=lambda thing: thing.version)}
+
+
+def _only(references: dict[str, str]) -> str | None:
+    return next(iter(references.values())) if len(references) == 1 else None
+
+
 def check_failed_only(earlier: Run) -> None:
     """Whether the failed items of an earlier run can be scored again. Raises StudioError."""
     if not earlier.status.ended:

@@ -27,6 +27,7 @@ from services import formats, gpus, submission
 from services.domain import Dataset, DatasetFile, Environment, Model, Run, RunRequest, parse_reference, utc_now
 from services.errors import IntakeError, NotFound, SettingsError, os_errors_as
 from services.file_names import check_name
+from services.formats import counted
 from services.intake import datasets, model_files
 from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import move_or_copy, staging_folder
@@ -240,6 +241,11 @@ class LocalWorkspace:
         resolved = submission.resolve(request, inputs, approval=True)
         self._check_approval(Path(resolved.entry_script))
         warnings = [f"{dataset}: {sentence}" for dataset in inputs.datasets for sentence in self._change_warnings(dataset, sample_limit)]
+        if request.settings.worker_count > 2 * (cores := os.cpu_count() or 1):
+            warnings.append(
+                f"{request.settings.worker_count:,} worker processes share {counted(cores, 'core')}, and each loads the model: more of them"
+                " than cores only help a script that waits, as for a network. Lower the node count or the processes per node."
+            )
         if request.compute_target:
             warnings.append(f"compute_target {request.compute_target} has no meaning here: the run uses this machine.")
         plan = runs.make_plan(resolved, inputs)

@@ -122,7 +122,7 @@ def test_a_second_tab_and_a_reload_show_the_same_active_run(dashboard, page, pat
 
 def test_a_double_click_submits_once(dashboard, page, workspace, csv_folder):
     workspace.register_dataset("double", csv_folder(4))
-    page.goto(f"{dashboard.url}/new_run?dataset=double:1")
+    page.goto(f"{dashboard.url}/new_run?model=No+model&dataset=double:1")
     settled(page).get_by_role("button", name="Submit run").dblclick()
     expect(page.get_by_text(re.compile("^run-.*submitted"))).to_be_visible()
     assert [run.request.datasets for run in workspace.runs.latest()].count(("double:1",)) == 1
@@ -130,7 +130,7 @@ def test_a_double_click_submits_once(dashboard, page, workspace, csv_folder):
 
 def test_an_invalid_setting_is_marked_and_nothing_is_submitted(dashboard, page, workspace, csv_folder):
     workspace.register_dataset("wrong", csv_folder(4))
-    page.goto(f"{dashboard.url}/new_run?dataset=wrong:1")
+    page.goto(f"{dashboard.url}/new_run?model=No+model&dataset=wrong:1")
     size = settled(page).get_by_role("textbox", name="Mini-batch size")
     size.fill("1.5MB")
     size.press("Enter")
@@ -183,7 +183,7 @@ def test_a_registered_version_is_one_click_from_a_new_run(dashboard, page, works
 def test_back_from_a_submitted_run_shows_its_request(dashboard, page, workspace, csv_folder):
     workspace.register_dataset("submitted", csv_folder(3))
     workspace.register_dataset("newer", csv_folder(4, "newer"))
-    page.goto(f"{dashboard.url}/new_run?dataset=submitted:1")
+    page.goto(f"{dashboard.url}/new_run?model=No+model&dataset=submitted:1")
     settled(page).get_by_role("button", name="Submit run").click()
     status(page, "Completed|Failed")
     page.wait_for_timeout(2500)  # within the time of a double click the page would go to the run

@@ -47,11 +47,35 @@ def test_a_link_chooses_model_dataset_and_script(open_page, workspace, registere
     assert [app.selectbox(key=key).value for key in ("model", "dataset", "script")] == ["m:1", "d:1", script_label(uploaded)]
 
 
-def test_without_a_link_the_newest_is_chosen(open_page, workspace, registered, csv_folder):
+def test_without_a_link_what_a_run_scored_together_is_chosen(open_page, workspace, registered, model_file, csv_folder, finish):
+    def chosen(**query):
+        app = open_page(NEW_RUN, **query)
+        assert not app.exception
+        return [app.selectbox(key=key).value for key in ("model", "dataset", "script")]
+
+    assert chosen() == ["m:1", "d:1", "batch_scoring_script.py"]
+    other = workspace.register_model("other", model_file, approve=True)
     workspace.register_dataset("newer", csv_folder(3, "newer"))
-    app = open_page(NEW_RUN)
-    chosen = [app.selectbox(key=key).value for key in ("model", "dataset", "script")]
-    assert chosen == ["m:1", "newer:1", "batch_scoring_script.py"]
+    assert chosen() == [None, None, "batch_scoring_script.py"]
+    script = workspace.scripts.add("one.py", SCRIPT)
+    workspace.approve(script.sha256)
+    assert finish(workspace, workspace.submit(RunRequest((other.reference,), ("d:1",), script.path)).id).items_succeeded
+    workspace.register_dataset("d", csv_folder(2, "again"))
+    assert chosen() == ["other:1", "d:2", script_label(script)]
+    assert chosen(dataset="newer:1") == [None, "newer:1", "batch_scoring_script.py"]
+
+
+def test_nothing_is_submitted_before_a_model_is_chosen(open_page, workspace, registered, model_file):
+    workspace.register_model("other", model_file, approve=True)
+    app = submit(open_page(NEW_RUN))
+    assert "No model is chosen" in words(app.error)
+    assert workspace.runs.latest() == []
+
+
+def test_more_processes_than_cores_are_warned_about(open_page, registered):
+    app = open_page(NEW_RUN, model="No model")
+    app.text_input(key="node_count").set_value("50").run()
+    assert "worker processes share" in words(review(app).warning)
 
 
 def test_a_link_to_what_no_longer_exists_warns(open_page, registered):

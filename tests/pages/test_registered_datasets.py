@@ -103,6 +103,26 @@ def test_a_bad_zip_is_rejected_and_leaves_no_files(open_page, workspace, home, c
     assert list(home.parent.rglob("outside.csv")) == []
 
 
+def test_an_error_is_hidden_once_its_field_is_corrected(open_page, csv_folder):
+    def hidden(app):
+        return [error.value for error in app.container(key="corrected-dataset").error]
+
+    app = open_form(open_page, "Folder on this machine")
+    app.text_input(key="dataset-path-0").set_value(str(csv_folder(1))).run()
+    app.text_input(key="dataset-name-0").set_value("no name!")
+    register(app)
+    refused = app.error[0].value
+    with pytest.raises(KeyError):
+        hidden(app)
+    app.text_input(key="dataset-description-0").set_value("another field").run()
+    with pytest.raises(KeyError):
+        hidden(app)
+    app.text_input(key="dataset-name-0").set_value("a-name").run()
+    assert hidden(app) == [refused]
+    register(app)
+    assert not app.error
+
+
 def test_a_folder_on_this_machine_is_registered_in_place_by_a_pattern(open_page, workspace, csv_folder):
     folder = csv_folder(3, "orders of june")
     (folder / "notes.txt").write_text("none")
