@@ -106,6 +106,19 @@ def test_a_run_leaves_its_logs_and_a_link_to_the_studio(cloud, done):
     assert cloud.runs.environment(run.id).python_version == "3.11"
 
 
+def test_the_output_is_described_as_in_the_tutorial(cloud, done, ws):
+    from azureml.core import Experiment
+    from azureml.pipeline.core import PipelineRun
+
+    pipeline_run = cloud.pipelines.of(done().id)
+    service = PipelineRun(
+        Experiment(ws, pipeline_run.experiment), pipeline_run.id
+    )._context.workflow_provider.graph_provider._service_caller
+    (node,) = service.get_graph_async(service.get_pipeline_run_async(pipeline_run.id).graph_id).module_nodes
+    (output,) = (setting for setting in node.module_output_settings if setting.name == "inferences")
+    assert (output.path_on_compute, output.data_store_name) == ("results", "workspaceblobstore")
+
+
 def test_a_running_run_shows_its_mini_batches_and_is_canceled_there_too(cloud, submit, finish, azure):
     run = submit(slowly("600 * ('0006' in mini_batch[0])"))
     going_on = finish(cloud, run.id, until=lambda run: run.mini_batches_done == 2)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from azureml.pipeline.core import Pipeline
 
 OUTPUT = "inferences"
+OUTPUT_FOLDER = "results"
+"""The output's folder on a node, as in Microsoft's tutorial. A mounted output needs none; the service notes it."""
 STEP = "batch-score"
 RUN_TAG = "batch_scoring_run"
 """The tag of a pipeline run, and property of one of a published pipeline, that holds the id of the run here."""
@@ -65,7 +67,7 @@ def build(session: Session, plan: RunPlan, folder: AzureRunFolder) -> Pipeline:
             parallel_run_config=config,
             inputs=inputs,
             side_inputs=side_inputs or None,
-            output=PipelineData(OUTPUT, datastore=workspace.get_default_datastore()),
+            output=PipelineData(OUTPUT, datastore=workspace.get_default_datastore(), output_path_on_compute=OUTPUT_FOLDER),
             arguments=[*model_arguments(request), *side_arguments, *request.arguments],
             allow_reuse=request.allow_reuse and not request.rerun_of,
         )
