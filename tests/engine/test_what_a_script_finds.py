@@ -1,6 +1,10 @@
 """What an entry script finds when it is called: arguments, environment, folders, modules, models, logs."""
 
-from services.domain import RunStatus
+import re
+from pathlib import Path
+
+from services.domain import RunRequest, RunStatus
+from services.settings import ParallelRunSettings
 from tests.engine.run_artifacts import printed, rows
 
 NAMES = """
@@ -25,6 +29,24 @@ def test_arguments_come_after_the_reserved_ones_for_parse_known_args(workspace, 
         arguments=("--label", "two words"),
     )
     assert rows(workspace, run)[1] == ["5 -1 two words"]
+
+
+def test_the_documented_example_of_arguments_works(workspace, csv_folder, entry_script, finish):
+    section = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8").partition("### Arguments and folders")[2]
+    example = section.partition("```python")[2].partition("```")[0]
+    labels = csv_folder(0, "labels")
+    (labels / "names.txt").write_text("cat dog")
+    workspace.register_dataset("class-names", labels)
+    workspace.register_dataset("d", csv_folder(1))
+    printed_arguments = example + "\nimport sys\nprint(*sys.argv[1::2])\n"
+    settings = ParallelRunSettings(process_count_per_node=1, allowed_failed_count=1, allowed_failed_percent=5)
+    arguments, side_inputs = ("--threshold", "0.8"), {"labels": "class-names"}
+    request = RunRequest((), ("d",), str(entry_script(printed_arguments)), settings, arguments=arguments, side_inputs=side_inputs)
+    run = finish(workspace, workspace.submit(request).id)
+    assert rows(workspace, run)[1] == ["0000.csv: cat"]
+    assert workspace.runs.output(run.id)["0000.csv.note"].read_text() == "threshold 0.8"
+    documented = set(re.findall(r"`--(\w+)`", section.partition("With `")[0])) - {"NAME"}
+    assert {*printed(workspace, run).split(), "--partition_keys"} == {f"--{name}" for name in documented} | {"--labels", "--threshold"}
 
 
 def test_the_environment_holds_the_runs_variables_and_no_credentials(workspace, score, monkeypatch):
