@@ -114,9 +114,14 @@ def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
     return _match_by_lookup(mini_batch)
 
 
-def read_in_parts(items: Sequence[str], root: str, parts: Iterable[Sequence[str]]) -> Iterator[ReadRows]:
+def failed_rows(files: Sequence[str], errors: Sequence[str | None]) -> ReadRows:
+    """Of items that failed."""
+    return ReadRows(files, [None] * len(files), _FAILED * len(files), errors, _NO_WAY * len(files))
+
+
+def read_in_parts(items: Sequence[str], root: str, parts: Iterable[Sequence[str]], columns: str = "") -> Iterator[ReadRows]:
     """As `read_rows` of rows that are out of order, but some at a time, as they come; the items that no row names are last. Memory grows
-    with the items and the largest part, not with the rows."""
+    with the items and the largest part, not with the rows. `columns` as in `ScoredMiniBatch`."""
     own, places, quoted = _own_names(items), dict[str, list[int]](), False
     named, ambiguous, longest = bytearray(len(items)), set[int](), 0
     for rows in parts:
@@ -130,7 +135,7 @@ def read_in_parts(items: Sequence[str], root: str, parts: Iterable[Sequence[str]
                     quoted = quoted or row.startswith('"')
                     places = _places(ScoredMiniBatch(0, items, root, ('"',) if quoted else (), "", 0, 0.0, ""))
                     longest = max(map(len, places), default=0)
-                beginning = _longest_name(row, places, longest, _SEPARATOR) or _named_within(row, places)
+                beginning = _longest_name(row, places, longest, _ONE_SPACE if columns else _SEPARATOR) or _named_within(row, places)
                 candidates = places[beginning[0]] if beginning else []
                 owner, prediction = (candidates[0], beginning[1]) if beginning and len(candidates) == 1 else (None, row)
             if owner is None:
@@ -145,7 +150,7 @@ def read_in_parts(items: Sequence[str], root: str, parts: Iterable[Sequence[str]
         yield ReadRows(files, predictions, bytes(statuses), errors, bytes(matched_by))
     unnamed = [place for place, has_row in enumerate(named) if not has_row]
     reasons = [AMBIGUOUS if place in ambiguous else NO_ROW for place in unnamed]
-    yield ReadRows([items[place] for place in unnamed], [None] * len(unnamed), _FAILED * len(unnamed), reasons, _NO_WAY * len(unnamed))
+    yield failed_rows([items[place] for place in unnamed], reasons)
 
 
 def read_tables_in_parts(file: str, item_count: int, parts: Iterable[Sequence[str]]) -> Iterator[ReadRows]:

@@ -132,7 +132,7 @@ def test_attempts_are_read_whatever_the_spelling_of_the_columns(logs, table):
         (1, 1, "RUN_EXCEPTION", 3, False),
     ]
     headline, *trace = failures[-1].error.splitlines()
-    assert headline.casefold() == "valueerror: no such colour: 3.csv"
+    assert headline.casefold() == "valueerror: no such colour: 3.csv (score.py, line 14)"
     assert "\n".join(trace) == TRACE
     assert [one.mini_batch for one in job_logs.failed_attempts(folder, 1)] == [2]
 

@@ -176,4 +176,4 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         if run.request.settings.output_action == "summary_only":
             raise NotFound(f"Run {run_id} has no rows: its script writes its own output.", "Download the output files instead.")
         folder = self.folder(run_id)
-        return open_predictions(output_reader.make_table(folder, folder.plan()))
+        return open_predictions(output_reader.make_table(folder, folder.plan(), failed=run.status is RunStatus.FAILED))

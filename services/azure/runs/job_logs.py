@@ -11,10 +11,11 @@ import csv
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from services.domain import Failure
+from services.predictions.causes import Line, lines_of, one_line
 from services.storage.journal import AttemptStatus
 
 _ERROR_LOGS = ("job_error*.txt", "user/error*.txt", "user/error/**/*", "user_logs/std_log*.txt", "azureml-logs/70_driver_log*.txt")
@@ -23,8 +24,18 @@ _MAX_BYTES = 5_000_000  # of a log, its end
 _MAX_CHARACTERS = 20_000  # of an error
 _PROGRESS = re.compile(rb"Processed (\d{1,12}) of (\d{1,12}) mini batches")
 _TIME = re.compile(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?(?:[:|] ?| )?")
+_SAID = (
+    ("user/error/**/*", "stderr"), ("user/stderr/**/*", "stderr"), ("user/entry_script_log/**/*", "print"), ("user/stdout/**/*", "print"),
+)  # fmt: skip
+"""The logs of what the script says, and what a line is that doesn't say its level."""
+_MAX_LINES, _PART_LINES = 200_000, 1_000
+_LOGGER = re.compile(r"^(DEBUG|INFO|WARNING|ERROR|CRITICAL):[\w.]+:", re.MULTILINE)
+"""How a line begins by Python's `logging.basicConfig()`: level, logger."""
+_NUMBERS = re.compile(r"\|(DEBUG|INFO|WARNING|ERROR|CRITICAL)\|(?:\d+\|)+", re.MULTILINE)
+"""How it goes on after the time in logs of ParallelRunStep: level, process, thread."""
 _TRACEBACK = "Traceback (most recent call last):"
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:: .*|:)?$", re.DOTALL)
+_PLACE = re.compile(r'^ +File "(.+)", line (\d+)', re.MULTILINE)
 _NO_CAUSE = re.compile(r"SystemExit: -?\d+$")  # the driver's own, at the end of every step that failed
 
 
@@ -37,6 +48,14 @@ class Traceback:
 
     text: str
     exception: str
+
+    @property
+    def sentence(self) -> str:
+        """Its exception in one line, with the place that raised it, as a worker of this machine words it."""
+        places = _PLACE.findall(self.text[self.text.rfind(_TRACEBACK) :])
+        file, number = places[-1] if places else ("", "")
+        where = f" ({PureWindowsPath(file).name}, line {number})" if places else ""
+        return one_line(self.exception) + where
 
 
 def tracebacks(log: str) -> list[Traceback]:
@@ -93,20 +112,21 @@ def _exception(text: str) -> str:
 # ---- why a run failed ------------------------------------------------------------------------------------------------
 
 
-def reason(details: Mapping[str, Any], logs: Path) -> tuple[str, str]:
+def reason(details: Mapping[str, Any], logs: Path, cause: str = "") -> tuple[str, str]:
     """An error code, and a text whose first line a person should see: the script's last exception comes before the service's message, which
-    is often no more than “SystemExit: 42”. `details` are the SDK's `Run.get_details`, `logs` the folder of the downloaded logs."""
+    is often no more than “SystemExit: 42”. `details` are the SDK's `Run.get_details`, `logs` the folder of the downloaded logs, `cause` is
+    why most items failed, for a run without an exception."""
     error: Any = (details.get("error") or {}).get("error") or {}
     code, message = str(error.get("code") or "Failed"), str(error.get("message") or "")
     said = f"Azure ML says: {message}" if message else ""
     for pattern in _ERROR_LOGS:
         found = list(dict.fromkeys(one for path in _files(logs, pattern) for one in tracebacks(_text(path))))
         if found:
-            headline = " ".join(found[-1].exception.split())
+            headline = one_line(found[-1].exception)
             return code, "\n\n".join(filter(None, (headline, *reversed([one.text for one in found]), said)))[:_MAX_CHARACTERS]
     result = next((text for path in _files(logs, "job_result*.txt") if (text := _without_times(_text(path)))), "")
     no_reason = "Azure ML reports that the run failed, without a reason. Its page in Azure ML studio may show one."
-    return code, "\n\n".join(filter(None, (result, said)))[:_MAX_CHARACTERS] or no_reason
+    return code, "\n\n".join(filter(None, (cause, result, said)))[:_MAX_CHARACTERS] or no_reason
 
 
 def _files(logs: Path, pattern: str) -> list[Path]:
@@ -168,11 +188,19 @@ def attempts(logs: Path) -> list[JobAttempt]:
     return found
 
 
+def item_counts(logs: Path) -> tuple[int, int] | None:
+    """The items that succeeded and that failed, by the last attempt at each mini-batch; None where the table doesn't tell."""
+    last = {attempt.mini_batch: attempt for attempt in attempts(logs)}.values()
+    if not last or any(attempt.total is None for attempt in last):
+        return None
+    failed = sum(attempt.failed for attempt in last)
+    return sum(attempt.total or 0 for attempt in last) - failed, failed
+
+
 def failed_attempts(logs: Path, limit: int) -> list[Failure]:
     """The failed or incomplete attempts, the latest first, by the table of them; empty without one. It names no files."""
-    every = attempts(logs)
+    every, sentences = attempts(logs), Sentences(logs)
     last = {attempt.mini_batch: attempt for attempt in every}
-    traces = {one.exception: one.text for path in _files(logs, "job_error*.txt") for one in tracebacks(_text(path))}
     failed = [attempt for attempt in every if not attempt.succeeded or attempt.failed]
     return [
         Failure(
@@ -183,19 +211,16 @@ def failed_attempts(logs: Path, limit: int) -> list[Failure]:
             items_failed=attempt.failed,
             final=attempt is last[attempt.mini_batch],
             worker=attempt.process,
-            error=_with_traceback(attempt, traces),
+            error=sentences.in_full(attempt),
         )
         for attempt in reversed(failed[-limit:])
     ]
 
 
-def _with_traceback(attempt: JobAttempt, traces: Mapping[str, str]) -> str:
-    """What the table says of it, the exception's type first; then its traceback, where a log has one of the same words."""
-    said = attempt.message
-    if said and attempt.category and attempt.category not in said:
-        said = f"{attempt.category}: {said}"
-    trace = next((text for exception, text in traces.items() if said and exception.endswith(attempt.message)), "")
-    return "\n".join(filter(None, (said, trace)))
+def _with_category(attempt: JobAttempt) -> str:
+    """The table's own words, the exception's type first."""
+    said, category = " ".join(attempt.message.split()), attempt.category
+    return f"{category}: {said}" if said and category and not said.startswith(category) else said
 
 
 def _normalized(row: Mapping[Any, Any]) -> dict[str, str]:
@@ -224,9 +249,55 @@ def mini_batches_done(logs: Path) -> tuple[int, int] | None:
     return None
 
 
-def lines_said(logs: Path) -> Iterator[tuple[Path, str]]:
-    """The lines that the script said, each with the log that has it, without time stamps."""
-    for folder in ("user/stderr", "user/entry_script_log", "user/stdout"):
-        for path in _files(logs, f"{folder}/**/*"):
-            for line in _text(path).splitlines():
-                yield path, _TIME.sub("", line)
+# ---- what the script said --------------------------------------------------------------------------------------------
+
+
+def lines_said(logs: Path) -> list[Line]:
+    """What the script said, of each log the lines in their order."""
+    lines: list[Line] = []
+    for pattern, source in _SAID:
+        for path in _files(logs, pattern):
+            text = _LOGGER.sub(r"\1: ", _NUMBERS.sub(r"\1: ", _text(path)))
+            for part in _parts(text):
+                lines += lines_of(part, source)
+            if len(lines) > _MAX_LINES:
+                return lines
+    return lines
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Of so many lines that none is left out of what `lines_of` reads at once; an indented line stays with those before."""
+    part: list[str] = []
+    for line in text.splitlines():
+        if len(part) >= _PART_LINES and line[:1].strip() and not part[-1].startswith((" ", "\t")):
+            yield "\n".join(part)
+            part = []
+        part.append(line)
+    yield "\n".join(part)
+
+
+class Sentences:
+    """What is said of attempts that raised, worded as on this machine: `ValueError: no such colour (score.py, line 4)`."""
+
+    def __init__(self, logs: Path) -> None:
+        texts = (_text(path) for pattern in _ERROR_LOGS[:3] for path in _files(logs, pattern))
+        self._tracebacks = {one.exception: one for text in texts for one in tracebacks(text)}
+
+    def of(self, attempt: JobAttempt) -> str:
+        one = self._traceback(attempt)
+        if one:
+            return one.sentence
+        said = _with_category(attempt)
+        return said or f"Mini-batch {attempt.mini_batch} failed: {attempt.status}"
+
+    def in_full(self, attempt: JobAttempt) -> str:
+        """The sentence, then the traceback; "" of an attempt that returned."""
+        one = self._traceback(attempt)
+        return "\n".join(filter(None, (one.sentence, one.text))) if one else _with_category(attempt)
+
+    def _traceback(self, attempt: JobAttempt) -> Traceback | None:
+        """The one of the attempt's words; the table may hold a part of them only."""
+        said = " ".join(attempt.message.split())
+        exact = (f"{attempt.category}: {attempt.message}", attempt.message)
+        found = next((self._tracebacks[text] for text in exact if text in self._tracebacks), None)
+        return found or next((one for text, one in self._tracebacks.items() if said and said in " ".join(text.split())), None)

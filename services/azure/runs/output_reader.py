@@ -3,18 +3,31 @@ mini-batches; so all rows are one mini-batch of all files, out of order."""
 
 from __future__ import annotations
 
+import csv
+import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
 
+from services.azure.runs.item_causes import Cause, causes_without_output, causes_without_row
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
 from services.predictions import writer as predictions_table
-from services.predictions.matching import ScoredMiniBatch, read_in_parts, read_tables_in_parts
+from services.predictions.causes import template
+from services.predictions.columns import ISO_DATE, NUMBER
+from services.predictions.matching import NO_ROW, ReadRows, ScoredMiniBatch, failed_rows, read_in_parts, read_tables_in_parts
 from services.predictions.table_file import remove_table
 
 _MAX_MOUNT_POINTS = 100
 _PART_LINES, _PART_CHARACTERS = 50_000, 8_000_000
+_SAMPLED_ROWS = 2_000
+_NOT_OF_A_FRAME = re.compile(r"^[\[{(]|[:,;|]$")
+"""The first word of rows that are JSON, or that print a name before the prediction."""
+_TYPED = re.compile(rf"{NUMBER}|{ISO_DATE}|True|False|nan|-?inf")
 
 
 def rows_file(folder: AzureRunFolder, plan: RunPlan) -> Path:
@@ -35,15 +48,63 @@ def count_rows(folder: AzureRunFolder, plan: RunPlan) -> int:
 def scored(folder: AzureRunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
     """All rows of a completed run with all its files: one mini-batch, in parts, so that memory doesn't grow with the output. They are in
     the order of the output; the files that no row names come last. Raises OSError."""
+    columns = _columns(rows_file(folder, plan), header=plan.request.wants_dataframe_header)
     lines = _lines(rows_file(folder, plan), skip=plan.request.wants_dataframe_header)
     if plan.tabular:
         parts = read_tables_in_parts(plan.file, plan.item_count or 0, _parts(lines))
     else:
-        parts = read_in_parts(plan.items(), "/", _parts(_without_mount_points(lines, plan)))
-    mini_batch, before = ScoredMiniBatch(0, (), "/", (), "", 1, 0.0, ""), 0
+        parts = read_in_parts(plan.items(), "/", _parts(_without_mount_points(lines, plan)), columns)
+    whole, before = ScoredMiniBatch(0, (), "/", (), "", 1, 0.0, "", columns=columns), 0
     for rows in parts:
-        yield replace(mini_batch, rows=[text or "" for text in rows.predictions], read=rows, rows_before=before)
+        if not plan.tabular and NO_ROW in rows.errors:
+            yield from _without_row(folder, plan, rows)
+        else:
+            yield replace(whole, rows=[text or "" for text in rows.predictions], read=rows, rows_before=before)
         before += len(rows.files)
+
+
+def _without_row(folder: AzureRunFolder, plan: RunPlan, rows: ReadRows) -> Iterator[ScoredMiniBatch]:
+    """Failed items with their causes, by mini-batch where that is known."""
+    items = plan.items()
+    places = {item: place for place, item in enumerate(items)}
+    unexplained = [places[file] for file, error in zip(rows.files, rows.errors, strict=True) if error == NO_ROW]
+    causes = causes_without_row(plan, folder.logs, items, unexplained, NO_ROW)
+    explained = {places[file]: error for file, error in zip(rows.files, rows.errors, strict=True) if error not in (None, NO_ROW)}
+    yield from _failed(
+        items, sorted([*causes, *(Cause(place, error or "") for place, error in explained.items())], key=attrgetter("place"))
+    )
+
+
+def main_cause(folder: AzureRunFolder, plan: RunPlan) -> str:
+    """Why most of the items failed that are known to have, in a run without output; "" where that isn't known."""
+    if plan.tabular:
+        return ""
+    items, groups = plan.items(), defaultdict[str, list[str]](list)
+    for cause in causes_without_output(plan, folder.logs, items):
+        groups[template(cause.text, (items[cause.place],))].append(cause.text)
+    most, texts = max(groups.items(), key=lambda group: len(group[1]), default=("", [""]))
+    return texts[0] if len(set(texts)) == 1 else most
+
+
+def _failed(items: Sequence[str], causes: Iterable[Cause]) -> Iterator[ScoredMiniBatch]:
+    for (mini_batch, attempt, process), some in groupby(causes, attrgetter("mini_batch", "attempt", "process")):
+        group = list(some)
+        files, errors = [items[cause.place] for cause in group], [cause.text for cause in group]
+        yield ScoredMiniBatch(mini_batch, (), "/", (), process, attempt, 0.0, "", read=failed_rows(files, errors))
+
+
+def _columns(path: Path, *, header: bool) -> str:
+    """The columns of DataFrames, as `ScoredMiniBatch.columns`, where the rows are theirs: written by `to_csv(sep=" ")`, all with equally
+    many fields. Names are those of the header; values tell the types. "" where the first rows tell that they are something else."""
+    rows = list(csv.reader(islice(_lines(path, skip=False), _SAMPLED_ROWS), delimiter=" "))
+    names = rows.pop(0) if header and rows else []
+    if not names:
+        if len({len(row) for row in rows}) != 1 or len(rows[0]) < 2 or any(_NOT_OF_A_FRAME.search(row[0]) for row in rows):
+            return ""
+        if not any(all(_TYPED.fullmatch(value) for value in values if value) and any(values) for values in zip(*rows, strict=True)):
+            return ""  # words of a sentence
+        names = [""] * len(rows[0])
+    return json.dumps([[name, ""] for name in names])
 
 
 def _lines(path: Path, *, skip: int) -> Iterator[str]:
@@ -102,9 +163,13 @@ def _mount_point(row: str, known: Mapping[str, str]) -> tuple[str, str] | None:
     return None
 
 
-def _settled(folder: AzureRunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
-    """What was scored in the run; of a failed-only one, after what stands of the earlier runs."""
+def _settled(folder: AzureRunFolder, plan: RunPlan, *, failed: bool = False) -> Iterator[ScoredMiniBatch]:
+    """What was scored in the run; of a failed-only one, after what stands of the earlier runs. A run that `failed` has no output, but items
+    that are known to have failed."""
     if not rows_file(folder, plan).is_file():
+        if failed and not plan.tabular:
+            every = plan.items()
+            yield from _failed(every, causes_without_output(plan, folder.logs, every))
         return
     earlier_attempts = {}
     if plan.request.failed_only:
@@ -126,12 +191,13 @@ def _runs_before(folder: AzureRunFolder, plan: RunPlan) -> int:
     return 1 + _runs_before(before, before.plan()) if before else 0
 
 
-def make_table(folder: AzureRunFolder, plan: RunPlan) -> Path:
-    """The typed table of a completed run, made once: an empty one of a run that has no rows. Raises WorkspaceUnavailable."""
+def make_table(folder: AzureRunFolder, plan: RunPlan, *, failed: bool = False) -> Path:
+    """The typed table of a run that is completed or `failed`, made once: an empty one of a run of which nothing is known yet. Raises
+    WorkspaceUnavailable."""
     rows = rows_file(folder, plan)
-    table = folder.path / predictions_table.table_name(rows.stat().st_size if rows.is_file() else "none")
+    table = folder.path / predictions_table.table_name(rows.stat().st_size if rows.is_file() else "failed" if failed else "none")
     if not table.is_file():
-        predictions_table.make_table(_settled(folder, plan), table)
+        predictions_table.make_table(_settled(folder, plan, failed=failed), table)
         for path in folder.path.glob("predictions-*.parquet"):
             if path != table:
                 remove_table(path)

@@ -218,7 +218,8 @@ class Runner:
         if started_at := parse_time(details.get("startTimeUtc")):
             self._store.update_run(self._run_id, started_at=started_at)
         if status is RunStatus.FAILED:
-            return Outcome(status, *job_logs.reason(details, self._folder.logs))
+            self._note_items()
+            return Outcome(status, *job_logs.reason(details, self._folder.logs, output_reader.main_cause(self._folder, self._plan)))
         if step:
             what = "The run's output can't be fetched"
             self._report_progress(0, 0)
@@ -226,7 +227,13 @@ class Runner:
             self._note_reuse(step)
         if self._plan.request.settings.output_action == "append_row":
             return self._count_rows()
-        return Outcome(status)  # how many items succeeded is not known
+        self._note_items()
+        return Outcome(status)
+
+    def _note_items(self) -> None:
+        """How many items succeeded and failed by the step's own table of attempts; they stay unknown without one."""
+        if counts := job_logs.item_counts(self._folder.logs):
+            self._store.update_run(self._run_id, items_succeeded=counts[0], items_failed=counts[1])
 
     def _report_progress(self, done: int, total: int) -> None:
         """The bytes of the output. Raises Canceled where a cancel is requested: the run has ended in Azure ML."""

@@ -1,0 +1,139 @@
+"""Which items of a step on Azure ML failed, and why, by its output and its logs: the cause of each, as on this machine.
+
+Azure ML reports no item. What is known: the items that no row of the output names; what the script said; and of each mini-batch how many
+items went in and came out. Files are cut in their order into mini-batches of the size that was asked for; that this is so counts as known
+only where it fits all that the table of attempts says.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.azure.runs import job_logs
+from services.azure.runs.job_logs import JobAttempt
+from services.azure.runs.run_folder import RunPlan
+from services.predictions.causes import Line, Names, causes_of_items, no_row, template
+
+_LOUD = ("exception", "ERROR", "WARNING", "warnings")
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why the item at `place` failed. Its mini-batch is 0 and its process "" where they aren't known."""
+
+    place: int
+    text: str
+    mini_batch: int = 0
+    attempt: int = 1
+    process: str = ""
+
+
+@dataclass(frozen=True)
+class _MiniBatch:
+    places: range
+    last: JobAttempt
+
+    @property
+    def raised(self) -> bool:
+        return not self.last.succeeded
+
+    @property
+    def returned(self) -> int:
+        return len(self.places) - self.last.failed
+
+    def cause(self, place: int, text: str) -> Cause:
+        return Cause(place, text, self.last.mini_batch, self.last.attempt, self.last.process)
+
+
+def causes_without_row(plan: RunPlan, logs: Path, items: Sequence[str], without_row: Sequence[int], otherwise: str) -> list[Cause]:
+    """Of a completed step, why each of these items has no row: their places, in order. `otherwise` is the sentence where nothing tells."""
+    if not without_row:
+        return []
+    attempts, sentences = job_logs.attempts(logs), job_logs.Sentences(logs)
+    mini_batches = _mini_batches(plan, attempts)
+    if not _fits(mini_batches, without_row):
+        mini_batches = []
+    of_place = {place: mini_batch for mini_batch in mini_batches for place in mini_batch.places}
+    said = causes_of_items(job_logs.lines_said(logs), items, without_row)
+    raised = [] if mini_batches else [attempt for attempt in _last(attempts).values() if not attempt.succeeded]
+    left = len(without_row) - len(said)
+    texts = {template(sentence): sentence for sentence in map(sentences.of, raised)}
+    common = next(iter(texts.values())) if len(texts) == 1 and left == sum(attempt.failed for attempt in raised) else ""
+
+    def cause(place: int) -> Cause:
+        mini_batch = of_place.get(place)
+        if mini_batch is None:
+            return Cause(place, said.get(place) or common or otherwise)
+        if mini_batch.raised:
+            return mini_batch.cause(place, sentences.of(mini_batch.last))
+        sentence = no_row(items[place], mini_batch.returned, len(mini_batch.places), mini_batch.last.mini_batch)
+        return mini_batch.cause(place, said.get(place) or sentence)
+
+    return [cause(place) for place in without_row]
+
+
+def causes_without_output(plan: RunPlan, logs: Path, items: Sequence[str]) -> list[Cause]:
+    """The same of a step that failed and so has no output: of the items that are known to have failed, in order."""
+    attempts, sentences = job_logs.attempts(logs), job_logs.Sentences(logs)
+    failed = sum(attempt.failed for attempt in _last(attempts).values())
+    lines = job_logs.lines_said(logs)
+    mini_batches = _mini_batches(plan, attempts)
+    if not mini_batches:
+        said = causes_of_items([line for line in lines if line.source in _LOUD], items, range(len(items)))
+        return [Cause(place, text) for place, text in sorted(said.items())] if len(said) <= failed else []
+    incomplete = [mini_batch for mini_batch in mini_batches if mini_batch.last.failed]
+    without_row = [place for mini_batch in incomplete for place in mini_batch.places]
+    said = causes_of_items(lines, items, without_row, _said_of_too_many(lines, items, incomplete))
+    return sorted(_of_incomplete(incomplete, said, sentences), key=lambda cause: cause.place)
+
+
+def _of_incomplete(mini_batches: Collection[_MiniBatch], said: dict[int, str], sentences: job_logs.Sentences) -> Iterator[Cause]:
+    for mini_batch in mini_batches:
+        if mini_batch.raised:
+            yield from (mini_batch.cause(place, sentences.of(mini_batch.last)) for place in mini_batch.places)
+            continue
+        named = [place for place in mini_batch.places if place in said]
+        if len(named) <= mini_batch.last.failed:  # else it is said of items that have a row, too
+            yield from (mini_batch.cause(place, said[place]) for place in named)
+
+
+def _said_of_too_many(lines: Sequence[Line], items: Sequence[str], mini_batches: Collection[_MiniBatch]) -> set[str]:
+    """The templates of what was said of more items of a mini-batch than it has failed ones: of items that have a row, too."""
+    names, about = Names(items), defaultdict[tuple[str, int], set[int]](set)
+    of_place = {place: mini_batch for mini_batch in mini_batches for place in mini_batch.places}
+    for line in lines:
+        for place in names.named_in(line.text) & of_place.keys():
+            about[template(line.text, [items[place]]), of_place[place].last.mini_batch].add(place)
+    failed = {mini_batch.last.mini_batch: mini_batch.last.failed for mini_batch in mini_batches}
+    return {pattern for (pattern, mini_batch), places in about.items() if len(places) > failed[mini_batch]}
+
+
+def _last(attempts: Sequence[JobAttempt]) -> dict[int, JobAttempt]:
+    """The attempt that counts, by mini-batch."""
+    return {attempt.mini_batch: attempt for attempt in attempts}
+
+
+def _mini_batches(plan: RunPlan, attempts: Sequence[JobAttempt]) -> list[_MiniBatch]:
+    """The mini-batches that were tried, with their items; none where the table of attempts contradicts the cut."""
+    settings = plan.request.settings
+    if plan.tabular or settings.partition_keys:
+        return []
+    size, begin, cut = settings.units_in_a_mini_batch(tabular=False), 0, list[range]()
+    for paths in plan.paths():
+        end = begin + len(paths)
+        cut += [range(first, min(first + size, end)) for first in range(begin, end, size)]
+        begin = end
+    last = _last(attempts)
+    if any(index >= len(cut) or attempt.total not in (None, len(cut[index])) for index, attempt in last.items()):
+        return []
+    return [_MiniBatch(cut[index], attempt) for index, attempt in sorted(last.items())]
+
+
+def _fits(mini_batches: Sequence[_MiniBatch], without_row: Sequence[int]) -> bool:
+    """Whether as many items of each mini-batch have a row as it returned."""
+    missing = set(without_row)
+    counts = [(sum(place in missing for place in mini_batch.places), mini_batch.last.failed) for mini_batch in mini_batches]
+    return sum(count for count, _ in counts) == len(missing) and all(count == failed for count, failed in counts)
