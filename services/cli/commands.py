@@ -29,12 +29,10 @@ INTERRUPTED = 130  # as shells report a program ended by SIGINT
 
 
 def register_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    model = workspace.register_model(
-        args.name, args.path, description=args.description, tags=_pairs("tags", args.tag), approve=args.approve
-    )
+    model = workspace.register_model(args.name, args.path, description=args.description, tags=pairs("tags", args.tag), approve=args.approve)
     lines = [f"Registered {model} ({model.kind}, {counted(model.size, 'byte')}, SHA-256 {model.sha256})"]
     if not model.usable:
-        lines.append(f"This model can run code. Approve it before using it in a run: {_command(args)} model approve {model}")
+        lines.append(f"This model can run code. Approve it before using it in a run: {program_command(args)} model approve {model}")
     return Answer(output.model_value(model), lines)
 
 
@@ -85,7 +83,7 @@ def make_sample(workspace: Workspace, args: argparse.Namespace) -> Answer:
     if workspace.remote is not None:
         raise SettingsError("workspace", "The sample is available in the local workspace only", "Omit --workspace.")
     made = sample.make_sample(workspace.home)
-    run = f"{_command(args)} run --model {made.model} --dataset {made.dataset} --entry-script batch_scoring_script --wait"
+    run = f"{program_command(args)} run --model {made.model} --dataset {made.dataset} --entry-script batch_scoring_script --wait"
     lines = [f"Registered {made.model} and {made.dataset}; true labels: {made.labels}", f"Score it: {run}"]
     return Answer(asdict(made), lines)
 
@@ -96,7 +94,7 @@ def make_sample(workspace: Workspace, args: argparse.Namespace) -> Answer:
 def submit(workspace: Workspace, args: argparse.Namespace) -> Answer:
     settings = {name: getattr(args, name) for name in TABLE if getattr(args, name) is not None}
     if args.environment_variables is not None:
-        settings["environment_variables"] = _pairs("environment_variables", args.environment_variables)
+        settings["environment_variables"] = pairs("environment_variables", args.environment_variables)
     request = RunRequest(
         models=tuple(args.model),
         datasets=tuple(args.dataset),
@@ -104,18 +102,18 @@ def submit(workspace: Workspace, args: argparse.Namespace) -> Answer:
         settings=ParallelRunSettings.from_dict(settings),
         source_directory=args.source_directory,
         arguments=tuple(args.argument),
-        side_inputs=_pairs("side_inputs", args.side_input),
+        side_inputs=pairs("side_inputs", args.side_input),
         environment=args.environment,
         compute_target=args.compute_target,
         allow_reuse=args.allow_reuse == "on",
         name=args.name,
     )
-    return _submitted(workspace, workspace.submit(request), args)
+    return submitted(workspace, workspace.submit(request), args)
 
 
-def _submitted(workspace: Workspace, run: Run, args: argparse.Namespace) -> Answer:
+def submitted(workspace: Workspace, run: Run, args: argparse.Namespace) -> Answer:
     """The id alone on standard output, for `$(...)`; or, after waiting, what `show` returns."""
-    follow_command, cancel_command = (f"{_command(args)} {verb} {run.id}" for verb in ("show", "cancel"))
+    follow_command, cancel_command = (f"{program_command(args)} {verb} {run.id}" for verb in ("show", "cancel"))
     try:
         cut = workspace.mini_batches([workspace.dataset(reference) for reference in run.request.datasets], run.request.settings)
         if run.request.failed_only:
@@ -128,7 +126,7 @@ def _submitted(workspace: Workspace, run: Run, args: argparse.Namespace) -> Answ
             return Answer(output.run_value(run), [run.id])
         run = output.follow(workspace, run)
         if run.status is RunStatus.NOT_RESPONDING:
-            note(f"This run has no active runner. {run.error or ''}".rstrip(), f"Resume it: {_command(args)} resume {run.id}")
+            note(f"This run has no active runner. {run.error or ''}".rstrip(), f"Resume it: {program_command(args)} resume {run.id}")
         code = 0 if run.status is RunStatus.COMPLETED else 1
     except KeyboardInterrupt:
         note(f"The run continues. Follow it: {follow_command}", f"Cancel it: {cancel_command}")
@@ -161,7 +159,7 @@ def resume(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 
 def rerun(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    return _submitted(workspace, workspace.rerun(args.run, failed_only=args.failed_only), args)
+    return submitted(workspace, workspace.rerun(args.run, failed_only=args.failed_only), args)
 
 
 def failures(workspace: Workspace, args: argparse.Namespace) -> Answer:
@@ -220,7 +218,7 @@ def predictions(workspace: Workspace, args: argparse.Namespace) -> Answer:
 # ---- arguments -------------------------------------------------------------------------------------------------------------------
 
 
-def _pairs(field: str, texts: Sequence[str]) -> dict[str, str]:
+def pairs(field: str, texts: Sequence[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in texts]
     for key, equals, value in pairs:
         if not key or not equals:
@@ -237,7 +235,7 @@ def _entry_script(workspace: Workspace, name: str) -> str:
     return str(path)
 
 
-def _command(args: argparse.Namespace) -> str:
+def program_command(args: argparse.Namespace) -> str:
     """The command that calls this program on the same workspace again."""
     home = f" --home {shlex.quote(args.home)}" if args.home else ""
     return PROGRAM + (f" --workspace {args.workspace}" if args.workspace != WORKSPACES[0] else "") + home

@@ -14,9 +14,11 @@ from typing import Any, NoReturn
 
 from services import PROGRAM, log
 from services.cli import commands
+from services.cli import remote_commands as remote
 from services.cli.output import Answer, error_lines, error_value, note, stdout_writable
+from services.domain import EXPERIMENT, WEEK_DAYS, Frequency
 from services.errors import SettingsError, StudioError, WorkspaceUnavailable
-from services.settings import TABLE, ParallelRunSettings
+from services.settings import PIPELINE_PARAMETERS, TABLE, ParallelRunSettings
 from services.workspaces import WORKSPACES, default_home, open_workspace
 
 logger = logging.getLogger(__name__)
@@ -25,8 +27,8 @@ _CLOSED_PIPE = 141  # as shells report a program ended by SIGPIPE
 
 _EXIT_CODES = """\
 exit code:
-  0  success; with run --wait: the run Completed. show succeeds whatever the run's status
-  1  run --wait: the run ended otherwise, or has no active runner
+  0  success; with --wait: the run Completed. show succeeds whatever the run's status
+  1  --wait: the run ended otherwise, or has no active runner
   2  invalid input: a wrong value, something that does not exist, an unusable file or script
   3  the workspace is unavailable
 With --json, standard output is exactly one JSON object, {"error": {...}} for an error.
@@ -76,14 +78,38 @@ def _parser() -> argparse.ArgumentParser:
             command_parser.add_argument(argument.lower(), metavar=argument)
         return command_parser
 
-    models = group("model", "Register, list and approve models.")
+    def on_azure(of: Any, name: str, function: Callable[..., Answer], text: str, *positional: str) -> argparse.ArgumentParser:
+        return command(of, name, function, f"{text} On Azure ML only.", *positional)
+
+    def with_description(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--description", default="", metavar="T")
+
+    def with_tags(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--tag", action="append", default=[], metavar="K=V", help="repeatable")
+
+    def with_parameters(parser: argparse.ArgumentParser) -> None:
+        names = ", ".join(PIPELINE_PARAMETERS)
+        parser.add_argument("--parameter", action="append", default=[], metavar="K=V", help=f"other values of {names}; repeatable")
+
+    models = group("model", "Register, list, approve and delete models.")
     add = command(models, "register", commands.register_model, "Register a file or folder as the next version of a model.", "NAME", "PATH")
-    add.add_argument("--description", default="", metavar="T")
-    add.add_argument("--tag", action="append", default=[], metavar="K=V", help="repeatable")
+    with_description(add)
+    with_tags(add)
     add.add_argument("--approve", action="store_true", help="approve its SHA-256 at once, for a model that can run code")
     command(models, "list", commands.list_models, "List all versions of all models.")
     add = command(models, "approve", commands.approve_model, "Approve a model that can run code, so that runs may use it.")
     add.add_argument("model", metavar="NAME:V")
+    text = "Register a file or folder of a training run's outputs as the next version of a model."
+    add = on_azure(models, "register-from-run", remote.register_model_from_run, text, "NAME", "EXPERIMENT", "RUN", "PATH")
+    with_description(add)
+    with_tags(add)
+    add = on_azure(models, "delete", remote.delete_model, "Delete one version of a model.")
+    add.add_argument("model", metavar="NAME:V")
+
+    experiments = group("experiment", "The experiments of Azure ML and their training runs, to register a model from.")
+    on_azure(experiments, "list", remote.list_experiments, "List the experiments.")
+    on_azure(experiments, "runs", remote.list_training_runs, "List the training runs of an experiment, the newest first.", "EXPERIMENT")
+    on_azure(experiments, "files", remote.list_training_run_files, "List the files of a training run's outputs.", "EXPERIMENT", "RUN")
 
     datasets = group("dataset", "Register and list datasets.")
     add = command(datasets, "register", commands.register_dataset, "Register the files of a folder, in place.", "NAME", "PATH")
@@ -98,6 +124,34 @@ def _parser() -> argparse.ArgumentParser:
     command(environments, "register", commands.register_environment, text, "NAME", "PYTHON")
     command(environments, "list", commands.list_environments, "List the environments.")
 
+    pipelines = group("pipeline", "Publish runs as pipelines of Azure ML, and run these again.")
+    add = on_azure(pipelines, "publish", remote.publish, "Publish what a run submitted, as a pipeline of its own.", "RUN")
+    add.add_argument("--name", required=True, metavar="T")
+    with_description(add)
+    on_azure(pipelines, "list", remote.list_pipelines, "List the published pipelines.")
+    add = on_azure(pipelines, "run", remote.run_pipeline, "Run a published pipeline, with other values of its parameters.", "PIPELINE")
+    with_parameters(add)
+    add.add_argument("--name", default="", metavar="T", help="a title for the run")
+    _with_wait(add)
+    add = on_azure(pipelines, "history", remote.history, "List the pipeline runs of an experiment, whoever started them.")
+    add.add_argument("--experiment", default=EXPERIMENT, metavar="E", help="default: %(default)s")
+    for verb, active in (("enable", True), ("disable", False)):
+        text = f"{verb.capitalize()} a published pipeline."
+        on_azure(pipelines, verb, remote.set_pipeline, text, "PIPELINE").set_defaults(active=active)
+
+    schedules = group("schedule", "Run published pipelines of Azure ML by the clock.")
+    on_azure(schedules, "list", remote.list_schedules, "List the schedules.")
+    add = on_azure(schedules, "create", remote.create_schedule, "Run a published pipeline by the clock.", "PIPELINE")
+    add.add_argument("--name", required=True, metavar="T")
+    add.add_argument("--every", required=True, choices=[frequency.lower() for frequency in Frequency])
+    add.add_argument("--interval", default="1", metavar="N", help="every N of them (default: 1)")
+    add.add_argument("--at", default="", metavar="HH:MM", help="the time of day in UTC, of days and weeks")
+    add.add_argument("--on", action="append", default=[], choices=WEEK_DAYS, help="the day, of weeks; repeatable")
+    with_parameters(add)
+    for verb, active in (("enable", True), ("disable", False)):
+        text = f"{verb.capitalize()} a schedule."
+        on_azure(schedules, verb, remote.set_schedule, text, "SCHEDULE").set_defaults(active=active)
+
     command(top, "sample", commands.make_sample, "Make and register a sample: a classifier of handwritten digits, and files to score.")
     _with_request(command(top, "run", commands.submit, "Score datasets: submit a run."))
     command(top, "runs", commands.list_runs, "List the runs, the newest first.")
@@ -107,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     add = command(top, "rerun", commands.rerun, "Submit a run's request again, as a new run.", "RUN")
     only = "score only failed and unprocessed items; the predictions are the old run's with these replaced"
     add.add_argument("--failed-only", action="store_true", help=only)
-    add.set_defaults(wait=False)
+    _with_wait(add)
     add = command(top, "failures", commands.failures, "List a run's failed items, each with its cause.", "RUN")
     add.add_argument("--by-cause", action="store_true", help="the causes instead, with the number of items of each")
     command(top, "logs", commands.logs, "Print a run's log files, the last 1 MB of each.", "RUN")
@@ -117,6 +171,10 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--to", required=True, metavar="FILE.csv", help="- is standard output")
     add.add_argument("--where", default="", metavar="SQL", help="which rows, such as \"Prediction = '7'\"")
     return parser
+
+
+def _with_wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--wait", action="store_true", help="wait for the end; progress on standard error. Ctrl-C does not stop the run")
 
 
 def _with_request(parser: argparse.ArgumentParser) -> None:
@@ -132,7 +190,7 @@ def _with_request(parser: argparse.ArgumentParser) -> None:
     reuse = "on (the default) reuses the output of an earlier run with the same inputs; off scores again"
     add("--allow-reuse", choices=("on", "off"), default="on", help=reuse)
     add("--name", default="", metavar="T", help="a title for the run")
-    add("--wait", action="store_true", help="wait for the end; progress on standard error. Ctrl-C does not stop the run")
+    _with_wait(parser)
     settings = parser.add_argument_group("settings")
     for name, setting in TABLE.items():
         default = ParallelRunSettings.default(name)

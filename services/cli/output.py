@@ -92,7 +92,7 @@ def error_lines(error: StudioError) -> list[str]:
 # ---- models, datasets, runs ------------------------------------------------------------------------------------------------------
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str | int | None]]) -> list[str]:
+def table(header: Sequence[str], rows: Sequence[Sequence[str | int | None]]) -> list[str]:
     """Rows under a header, in columns as wide as needed; numbers to the right, None as unknown."""
     cells = [header, *([safe(cell or "unknown") if isinstance(cell, str) else formats.number(cell) for cell in row] for row in rows)]
     columns = list(zip(*cells, strict=True))
@@ -107,7 +107,7 @@ def _labelled(*pairs: tuple[str, str]) -> list[str]:
     return [f"{'' if number else label:<16}{line}" for label, lines in split for number, line in enumerate(lines)]
 
 
-def _utc(moment: datetime | None) -> str:
+def utc(moment: datetime | None) -> str:
     return formats.utc(moment) if moment else ""
 
 
@@ -120,8 +120,8 @@ def model_lines(models: list[Model]) -> list[str]:
     def approved(model: Model) -> str:
         return "not needed" if not model.needs_approval else "yes" if model.approved else "no"
 
-    rows = [(m.reference, m.kind, approved(m), m.size, m.sha256[:12], _utc(m.created_at)) for m in models]
-    return _table(("MODEL", "KIND", "APPROVED", "BYTES", "SHA-256", "REGISTERED"), rows)
+    rows = [(m.reference, m.kind, approved(m), m.size, m.sha256[:12], utc(m.created_at)) for m in models]
+    return table(("MODEL", "KIND", "APPROVED", "BYTES", "SHA-256", "REGISTERED"), rows)
 
 
 def dataset_value(dataset: Dataset) -> dict[str, Any]:
@@ -133,8 +133,8 @@ def dataset_lines(datasets: list[Dataset]) -> list[str]:
     def items(dataset: Dataset) -> str:
         return "unknown" if dataset.item_count is None else counted(dataset.item_count, dataset.item)
 
-    rows = [(d.reference, items(d), d.file_count, d.size, _utc(d.created_at), d.root) for d in datasets]
-    return _table(("DATASET", "ITEMS", "FILES", "BYTES", "REGISTERED", "FOLDER"), rows)
+    rows = [(d.reference, items(d), d.file_count, d.size, utc(d.created_at), d.root) for d in datasets]
+    return table(("DATASET", "ITEMS", "FILES", "BYTES", "REGISTERED", "FOLDER"), rows)
 
 
 def environment_value(environment: Environment) -> dict[str, Any]:
@@ -143,8 +143,8 @@ def environment_value(environment: Environment) -> dict[str, Any]:
 
 
 def environment_lines(environments: list[Environment]) -> list[str]:
-    rows = [(e.reference, e.python_version, len(e.packages), _utc(e.created_at), e.interpreter) for e in environments]
-    return _table(("ENVIRONMENT", "PYTHON", "PACKAGES", "REGISTERED", "INTERPRETER"), rows)
+    rows = [(e.reference, e.python_version, len(e.packages), utc(e.created_at), e.interpreter) for e in environments]
+    return table(("ENVIRONMENT", "PYTHON", "PACKAGES", "REGISTERED", "INTERPRETER"), rows)
 
 
 def run_value(run: Run, environment: Environment | None = None) -> dict[str, Any]:
@@ -176,17 +176,17 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
         ("Datasets", ", ".join(run.request.datasets)),
         ("Scoring script", safe(run.request.entry_script)),
         ("Environment", safe(f"{environment}, Python {environment.python_version}, {environment.interpreter}")),
-        ("Submitted", _utc(run.submitted_at)),
-        ("Started", _utc(run.started_at)),
-        ("Ended", _utc(run.ended_at) + took),
+        ("Submitted", utc(run.submitted_at)),
+        ("Started", utc(run.started_at)),
+        ("Ended", utc(run.ended_at) + took),
         ("Reuse", safe(run.reuse_note or "")),
         ("Warnings", "\n".join(map(safe, run.warnings))),
     )
 
 
 def runs_lines(runs: list[Run]) -> list[str]:
-    rows = [(r.id, r.status, _items(r), _utc(r.submitted_at), r.title) for r in runs]
-    return _table(("RUN", "STATUS", "ITEMS", "SUBMITTED", "NAME"), rows)
+    rows = [(r.id, r.status, _items(r), utc(r.submitted_at), r.title) for r in runs]
+    return table(("RUN", "STATUS", "ITEMS", "SUBMITTED", "NAME"), rows)
 
 
 def cause_value(cause: FailureCause) -> dict[str, Any]:
@@ -196,12 +196,12 @@ def cause_value(cause: FailureCause) -> dict[str, Any]:
 
 def cause_lines(causes: list[FailureCause]) -> list[str]:
     rows = [(cause.count, f"{cause.share:.1%}", cause.cause, cause.example) for cause in causes]
-    return _table(("ITEMS", "SHARE", "CAUSE", "EXAMPLE"), rows)
+    return table(("ITEMS", "SHARE", "CAUSE", "EXAMPLE"), rows)
 
 
 def failure_lines(items: list[FailedItem]) -> list[str]:
     rows = [(item.item, item.mini_batch, item.attempt, item.worker, item.cause) for item in items]
-    return _table(("ITEM", "MINI-BATCH", "ATTEMPT", "WORKER", "CAUSE"), rows)
+    return table(("ITEM", "MINI-BATCH", "ATTEMPT", "WORKER", "CAUSE"), rows)
 
 
 def _items(run: Run) -> str:

@@ -69,6 +69,57 @@ def test_the_tutorial_from_registering_to_the_csv(command, model_file, csv_folde
     assert (code, "logs/job_result.txt" in logs["logs"] or bool(logs["logs"])) == (0, True)
 
 
+def test_a_run_is_published_run_again_and_scheduled(command, csv_folder, entry_script):
+    command("dataset", "register", "rows", csv_folder(4))
+    script = entry_script("def run(mini_batch): return [1] * len(mini_batch)")
+    options = ("--compute-target", "cpu-cluster", "--mini-batch-size", 2, "--process-count-per-node", 1, "--wait")
+    code, run, said = command("run", "--dataset", "rows", "--entry-script", script, *options)
+    assert (code, run["status"]) == (0, "Completed"), (run, said)
+
+    code, published, _ = command("pipeline", "publish", run["id"], "--name", "nightly", "--description", "every night")
+    assert (code, published["name"], published["active"], published["defaults"]["mini_batch_size"]) == (0, "nightly", True, "2")
+    assert command("pipeline", "list")[1] == {"pipelines": [published]}
+    code, again, said = command("pipeline", "run", published["id"], "--parameter", "mini_batch_size=1", "--name", "again", "--wait")
+    assert (code, again["status"], again["mini_batches_done"], again["name"]) == (0, "Completed", 4, "again"), (again, said)
+    history = command("pipeline", "history")[1]["pipeline_runs"]
+    assert [pipeline_run["run_id"] for pipeline_run in history] == [again["id"], run["id"]]
+
+    weekly = ("--every", "week", "--interval", 2, "--at", "06:30", "--on", "Monday")
+    code, schedule, _ = command("schedule", "create", published["id"], "--name", "early", *weekly)
+    assert (code, schedule["name"], schedule["recurrence"]) == (0, "early", "every 2 weeks on Monday at 06:30 UTC")
+    assert command("schedule", "disable", schedule["id"])[1] == {"id": schedule["id"], "active": False}
+    assert command("schedule", "list")[1] == {"schedules": [schedule | {"active": False}]}
+    assert command("schedule", "enable", schedule["id"])[0] == 0
+    assert command("pipeline", "disable", published["id"])[1] == {"id": published["id"], "active": False}
+    for invalid, field in (
+        (("pipeline", "run", published["id"], "--parameter", "error_threshold=1"), "error_threshold"),
+        (("schedule", "create", published["id"], "--name", "x", "--every", "day", "--at", "25:00"), "time_of_day"),
+        (("schedule", "create", published["id"], "--name", "x", "--every", "day", "--interval", "0"), "interval"),
+        (("pipeline", "publish", run["id"], "--name", " "), "name"),
+    ):
+        code, value, _ = command(*invalid)
+        assert (code, value["error"]["field"]) == (2, field)
+
+
+def test_a_model_is_registered_from_a_training_run_and_deleted(command, ws, tmp_path):
+    from azureml.core import Experiment
+
+    (tmp_path / "m.pkl").write_bytes(b"weights")
+    training = Experiment(ws, "train").start_logging(snapshot_directory=None)
+    training.upload_file("outputs/m.pkl", str(tmp_path / "m.pkl"))
+    training.complete()
+    assert command("experiment", "list")[1] == {"experiments": ["train"]}
+    assert [run["id"] for run in command("experiment", "runs", "train")[1]["training_runs"]] == [training.id]
+    assert command("experiment", "files", "train", training.id)[1] == {"files": ["outputs/m.pkl"]}
+    code, model, _ = command("model", "register-from-run", "m", "train", training.id, "outputs/m.pkl", "--tag", "by=train")
+    assert (code, model["reference"], model["tags"]) == (0, "m:1", {"by": "train"})
+    code, value, _ = command("model", "delete", "m")
+    assert (code, value["error"]["field"]) == (2, "model")
+    assert command("model", "delete", "m:1")[:2] == (0, {"deleted": "m:1"})
+    assert command("model", "list")[1] == {"models": []}
+    assert command("model", "delete", "m:1")[1]["error"]["type"] == "NotFound"
+
+
 def test_refused_input_exits_2_and_an_unreachable_workspace_3(command, csv_folder, azure, home):
     assert command("dataset", "register", "rows", csv_folder(2))[0] == 0
     run = ("run", "--dataset", "rows", "--entry-script", "batch_scoring_script")

@@ -7,6 +7,7 @@ import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC
 
 import pytest
 
@@ -104,7 +105,7 @@ def test_a_model_is_registered_from_the_outputs_of_a_training_run(cloud, ws, tmp
 
     assert cloud.experiments() == ["train"]
     (found,) = cloud.training_runs("train")
-    assert (found.id, found.status) == (run.id, "Completed")
+    assert (found.id, found.status, found.started_at.tzinfo) == (run.id, "Completed", UTC)
     assert cloud.training_run_files("train", run.id) == ["outputs/m.pkl"]
     model = cloud.register_model_from_run("m", "train", run.id, "outputs/m.pkl", description="best", tags={"by": "train"})
     assert (model.reference, model.kind, model.description, dict(model.tags)) == ("m:1", "registered from a run", "best", {"by": "train"})

@@ -110,6 +110,14 @@ def test_the_same_run_again_names_the_run_it_reused_unless_reuse_is_off(command,
     assert changed["reuse_note"] == f"Scored anew: arguments changed since {off['id']}."
 
 
+def test_rerun_waits_as_run_does(command, run):
+    old = run("--wait", "--json").json
+    waited = command("rerun", old["id"], "--wait", "--json")
+    assert (waited.code, waited.json["status"], waited.json["rerun_of"]) == (0, "Completed", old["id"])
+    failed = run("--wait", "--json", script="def run(mini_batch): raise ValueError").json
+    assert command("rerun", failed["id"], "--wait").code == 1
+
+
 def test_rerun_failed_only_scores_the_failed_items(command, run, finish, workspace, tmp_path):
     fixed = tmp_path / "fixed"
     script = f"""

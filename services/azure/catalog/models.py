@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services import log
-from services.azure.auth.sdk_errors import azure_errors
+from services.azure.auth.sdk_errors import azure_errors, parse_time
 from services.azure.auth.session import Session
 from services.azure.catalog.downloads import Progress
 from services.azure.catalog.uploads import upload_model
@@ -97,7 +97,7 @@ class Models:
 
             for run in Experiment(workspace, experiment, _create_in_cloud=False).get_runs():
                 if run.type != "azureml.PipelineRun":
-                    started = getattr(run, "_run_dto", {}).get("start_time_utc")
+                    started = parse_time(getattr(run, "_run_dto", {}).get("start_time_utc"))
                     runs.append(TrainingRun(run.id, experiment, run.display_name or "", run.status, started))
                 if len(runs) == limit:
                     break
