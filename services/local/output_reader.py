@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -19,9 +19,10 @@ from services.domain import MiniBatch
 from services.errors import StudioError, WorkspaceUnavailable
 from services.local.batching import cut, items_of
 from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
+from services.predictions.causes import Line
 from services.predictions.columns import Status
 from services.predictions.matching import ScoredMiniBatch, read_rows
-from services.storage.journal import Attempt, AttemptStatus, Journal
+from services.storage.journal import Attempt, AttemptStatus, Journal, Said
 
 _MOST_MAPPED = 32_000_000
 _AT_A_TIME = 1 << 18  # bytes of a manifest: a look at the disk lets the other thread in, and that takes its time
@@ -45,6 +46,10 @@ class _MiniBatch:
     columns: Mapping[int, str]
     """Of the DataFrames that the run's mini-batches returned, by id: see Journal.columns."""
     manifest: BinaryIO
+    said: Sequence[Line] = ()
+    """Of what the script said while it ran, that which may be the cause of an item without a row."""
+    said_of_succeeded: frozenset[str] = frozenset()
+    """Templates of what was said of items that succeeded, anywhere in the run."""
 
     def lines(self) -> list[bytes]:
         """The lines of the manifest that it was cut from."""
@@ -67,6 +72,8 @@ class _MiniBatch:
             ended_at=attempt.started_at + attempt.elapsed,
             columns="" if attempt.columns is None else self.columns[attempt.columns],
             earlier_attempts=earlier_attempts,
+            said=self.said,
+            said_of_succeeded=self.said_of_succeeded,
         )
 
     def _rows(self, attempt: Attempt) -> list[str]:
@@ -96,12 +103,15 @@ def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool) 
         attempts: Iterator[Attempt] = iter(())
         tries: dict[int, int] = {}
         columns: dict[int, str] = {}
+        said: Iterator[Said] = iter(())
+        said_of_succeeded: frozenset[str] = frozenset()
         if folder.has_journal:
             journal = open_files.enter_context(Journal(folder.path))
             attempts, tries = journal.attempts(final_only=True, order="mini_batch"), {} if settled_only else journal.tries()
+            said, said_of_succeeded = journal.said(), journal.said_of_succeeded()
         rows = open_files.enter_context(open(rows_file or os.devnull, "rb"))
         content = mmap.mmap(rows.fileno(), 0, access=mmap.ACCESS_READ) if rows_file and rows_file.stat().st_size else b""
-        attempt = next(attempts, None)
+        attempt, lines = next(attempts, None), next(said, None)
         manifests: list[BinaryIO] = [open_files.enter_context(open(dataset.manifest, "rb", _AT_A_TIME)) for dataset in plan.datasets]
         read = 0
         for batch in cut(plan.datasets, plan.request.settings):
@@ -109,7 +119,13 @@ def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool) 
             if attempt is not None and attempt.mini_batch == batch.index:
                 if attempt.columns is not None and attempt.columns not in columns:
                     columns |= journal.columns()
-                yield _MiniBatch(batch, dataset, attempt, attempt.attempt, content, columns, manifests[batch.dataset])
+                while lines is not None and (lines.mini_batch, lines.attempt) < (attempt.mini_batch, attempt.attempt):
+                    lines = next(said, None)
+                own = lines is not None and (lines.mini_batch, lines.attempt) == (attempt.mini_batch, attempt.attempt)
+                yield _MiniBatch(
+                    batch, dataset, attempt, attempt.attempt, content, columns, manifests[batch.dataset],
+                    [Line(*line) for line in lines.lines] if own and lines else (), said_of_succeeded,
+                )  # fmt: skip
                 read += attempt.end - attempt.begin
                 if read > _MOST_MAPPED and isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
                     content.madvise(mmap.MADV_DONTNEED)  # else what was read counts as memory of this process

@@ -20,10 +20,13 @@ from services.local import reports
 from services.local.batching import files_of
 from services.local.run_folder import LocalRunFolder, RunPlan
 from services.local.worker_process import Message, WorkerPlace
-from services.storage.journal import Attempt, AttemptStatus, Journal
+from services.storage.journal import Attempt, AttemptStatus, Journal, Said
 from services.storage.run_process import Outcome
 
 logger = logging.getLogger(__name__)
+
+_MOST_BYTES_OF_SAID = 200_000_000
+"""Of what was said of items without a row, in the journal."""
 
 
 class RunProgress:
@@ -45,6 +48,9 @@ class RunProgress:
         self._tries = Counter({index: n % self._settings.run_max_try for index, n in self.journal.tries().items()})
         self._unwritten_rows: list[bytes] = []
         self._unwritten_attempts: list[Attempt] = []
+        self._unwritten_said: list[Said] = []
+        self._bytes_of_said = 0
+        self._unwritten_templates: list[str] = []
         self.first_failure = ""
         self.warnings: list[str] = []
 
@@ -58,6 +64,8 @@ class RunProgress:
         succeeded = min(answer["returned"], batch.item_count)
         if answer["returned"] > batch.item_count:
             self.warn(f"mini-batch {batch.index} returned {answer['returned']:,} rows for {counted(batch.item_count, 'item')}")
+        if "said" in answer or "said_of_succeeded" in answer:
+            self._note_lines(batch, answer)
         columns = self.journal.columns_id(json.dumps(answer["columns"])) if "columns" in answer else None
         header = answer.get("header", "").encode("utf-8", "backslashreplace") if self.totals.output_end == 0 else b""
         begin = self.totals.output_end + len(header)
@@ -69,6 +77,12 @@ class RunProgress:
                 begin, begin + len(message.rows), message.row_ends, columns,
             )
         )  # fmt: skip
+
+    def _note_lines(self, batch: MiniBatch, answer: dict[str, Any]) -> None:
+        """What the script said that may be the cause of an item without a row."""
+        if "said" in answer and self._bytes_of_said < _MOST_BYTES_OF_SAID:
+            self._unwritten_said.append(Said(batch.index, self._tries.get(batch.index, 0) + 1, answer["said"]))
+        self._unwritten_templates += answer.get("said_of_succeeded", ())
 
     def attempt_failed(self, place: WorkerPlace, batch: MiniBatch, status: AttemptStatus, failure: dict[str, Any]) -> bool:
         """Record a failed attempt. True when it was the last try: then all items of the mini-batch count as failed."""
@@ -107,9 +121,11 @@ class RunProgress:
         while waiting:
             waiting = waiting[self._rows.write(waiting) or 0 :]
         self._written_end = self.totals.output_end
-        self.journal.add(self._unwritten_attempts)
+        self._bytes_of_said += self.journal.add(self._unwritten_attempts, self._unwritten_said, self._unwritten_templates)
         self._unwritten_rows.clear()
         self._unwritten_attempts.clear()
+        self._unwritten_said.clear()
+        self._unwritten_templates.clear()
 
     def check_rows(self) -> None:
         """Raises OSError where the rows written so far are not all there: the file may have been removed or truncated."""

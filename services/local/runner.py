@@ -391,8 +391,9 @@ class Runner:
         worker.place_models([Path(model.path) for model in self._plan.models])
         self._workers.append(worker)
         self._selector.register(worker.socket, selectors.EVENT_READ, worker)
-        limits = {"memory_limit": memory_limit(self._settings.worker_count)}
-        worker.send(self._plan.for_worker(self._folder.output) | limits)
+        streams = [str(place.log("stdout")), str(place.log("stderr"))]
+        here = {"memory_limit": memory_limit(self._settings.worker_count), "streams": streams}
+        worker.send(self._plan.for_worker(self._folder.output) | here)
 
     def _counts(self) -> dict[str, Any]:
         return {

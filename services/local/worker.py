@@ -23,11 +23,13 @@ from json import dumps, loads
 from time import perf_counter, sleep, time
 
 if __name__ != "__mp_main__":  # processes that the script's multiprocessing spawns execute this file again, without its folder on sys.path
+    from script_output import ScriptOutput
     from worker_inputs import FileInput, MiniBatchContext, TabularInput
 
 FRAME = struct.Struct("<III")  # lengths of: JSON header, rows, row ends
 TEXT_LIMIT = 20000  # characters of a traceback that are kept
 STAND_INS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "entry_script")
+CAUSES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "predictions", "causes.py")
 
 
 class StandInFinder:
@@ -175,8 +177,10 @@ def _rows_of_frame(frame):
 class Worker:
     """One worker process, from its first message to its last."""
 
-    def __init__(self, channel, config):
+    def __init__(self, channel, config, output):
         self._channel = channel
+        self._output = output
+        self._causes = self._said = None
         self._datasets = config["datasets"]
         self._partition_keys = config["partition_keys"]
         self._script_path = config["entry_script"]
@@ -189,6 +193,7 @@ class Worker:
         """Execute the runner's commands until `stop`, or until the runner is gone."""
         if not self._step("import", self._import) or not self._step("init", lambda: self._script.call("init")):
             return
+        self._output.forget()
         while True:
             command = self._channel.receive()
             if command is None:
@@ -240,13 +245,30 @@ class Worker:
                 answer["columns"] = columns
                 if self._wants_header:
                     answer["header"] = result.iloc[:0].to_csv(sep=" ", index=False).replace(os.linesep, "\n")
+            missing = source.item_count(entries) - answer["returned"]
+            if missing > 0 or self._output.has_lines(seconds):
+                answer.update(self._said_of(source, entries, rows, missing))
             if not self._append_row:
                 rows = ends = b""
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a script is a failure like any other
             answer.update(_described(error))
+            self._output.forget()
         answer["run_seconds"] = seconds
         answer["elapsed"] = perf_counter() - begin
         self._channel.send(answer, rows, ends)
+
+    def _said_of(self, source, entries, rows, missing):
+        """What the script said in this call of run(), as far as it may be the cause of an item without a row."""
+        if self._causes is None:
+            spec = importlib.util.spec_from_file_location("causes", CAUSES)
+            self._causes = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(self._causes)
+            self._said = self._causes.SaidLines()
+        lines = self._output.lines(self._causes, missing=missing > 0)
+        if not lines:
+            return {}
+        kept, templates = self._said.report(lines, source.names(entries), rows.decode("utf-8", "surrogateescape"), missing)
+        return {name: value for name, value in (("said", kept), ("said_of_succeeded", templates)) if value}
 
 
 def _described(error):
@@ -346,14 +368,15 @@ def main():
     if config is None:
         return
     _limit_memory(config["memory_limit"])
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    output = ScriptOutput(config["streams"])
+    output.listen()
     logging.basicConfig(level=config["logging_level"], stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    del sys.modules["worker_inputs"]  # a script may have a neighbour of this name
+    for module in ("worker_inputs", "script_output"):
+        del sys.modules[module]  # a script may have a neighbour of this name
     sys.path[0:1] = config["paths"]  # the script's neighbours, in place of this file's folder
     _add_finders()
     sys.argv[:] = config["argv"]
-    Worker(channel, config).work()
+    Worker(channel, config, output).work()
     line.detach()  # it stays open until this process is gone, which the runner takes for its end
     threading._shutdown = _end_pools
 

@@ -32,6 +32,15 @@ class FileInput:
             return lines.decode("ascii").split('"')[1::2]
         return [entry[0] for entry in _parsed(lines)]
 
+    @staticmethod
+    def item_count(entries):
+        return len(entries)
+
+    @staticmethod
+    def names(entries):
+        """What the items of a mini-batch are called."""
+        return entries
+
     def mini_batch(self, paths):
         prefix, sep = os.path.join(self.root, ""), os.sep
         return [prefix + path for path in paths] if sep == "/" else [prefix + path.replace("/", sep) for path in paths]
@@ -75,6 +84,14 @@ class TabularInput(FileInput):
     def entries(self, offset, length):
         self._manifest.seek(offset)
         return _parsed(self._manifest.read(length))
+
+    @staticmethod
+    def item_count(entries):
+        return sum(rows for _, _, _, _, _, rows in entries)
+
+    @staticmethod
+    def names(entries):
+        return []  # a row has no name
 
     def mini_batch(self, entries):
         following = [entries[:1]]

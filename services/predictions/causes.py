@@ -21,13 +21,23 @@ SOURCES = ("exception", "ERROR", "WARNING", "warnings", "stderr", "INFO", "print
 """Where a line comes from, the best first; the last two are equally good. `exception` is a traceback that was logged or printed."""
 
 _RANKS = {source: min(rank, SOURCES.index("INFO")) for rank, source in enumerate(SOURCES)}
+
+
+def _rank(line: Line) -> int:
+    return _RANKS.get(line.source, len(SOURCES))
+
+
 _AT_ERROR = _RANKS["WARNING"]
 """What names no item may still be about all items of a mini-batch: from this rank up."""
 
 _MOST_CHARACTERS = 1_000
 """Of a line; also of what names are looked for in."""
-_MOST_LINES = 2_000
-"""Of those that a stream, or a logger, says while one mini-batch runs; half from the beginning, half from the end."""
+_MOST_LINES = 50_000
+"""Of a stream or a log file; half from the beginning, half from the end."""
+_MOST_KEPT_CHARACTERS = 4_000_000
+"""Of the lines that are kept with a mini-batch, in all."""
+_MOST_OF_AN_ITEM = 20
+"""Lines that are kept, of those about one item, or of none."""
 _MOST_TEMPLATES = 500
 """That one worker reports of items that succeeded."""
 
@@ -289,42 +299,53 @@ class SaidLines:
     def __init__(self) -> None:
         self._reported: set[str] = set()
 
-    def report(self, lines: Iterable[Line], items: Sequence[str], rows: str, returned: int) -> tuple[list[Line], list[str]]:
+    def report(self, lines: Iterable[Line], items: Sequence[str], rows: str, missing: int) -> tuple[list[Line], list[str]]:
         """The lines to keep with the mini-batch, and the templates said of items that succeeded and not reported before.
 
-        `rows` is all that run() returned, as text; `returned` the number of its rows. An item that the rows name has one. Where they name
-        none, as many rows as items are all items'; and of fewer, what is said of more items than are missing is said of one that has a row.
+        `items` are the files of the mini-batch (none where its items are rows of a table), `rows` is what run() returned, as text,
+        `missing` how many rows fewer than items these are. An item that a row names has one. Where no row names any, all have one if none
+        is missing; else what is said of more items than are missing is said of one that has a row.
         """
         names = Names(items)
-        named_lines: list[tuple[Line, set[int], str]] = []
+        new_lines: list[tuple[Line, set[int], str]] = []
+        about: dict[str, set[int]] = defaultdict(set)
         for line in lines:
             places = names.named_in(line.text)
             pattern = template(line.text, [items[place] for place in places])
             if pattern not in self._reported:
-                named_lines.append((line, places, pattern))
-        if not named_lines:
+                new_lines.append((line, places, pattern))
+                about[pattern] |= places
+        if not new_lines:
             return [], []
-        rows_name_items = any(items[place][items[place].rfind("/") + 1 :] in rows for place in range(len(items)))
-        about: dict[str, set[int]] = defaultdict(set)
-        for _, places, pattern in named_lines:
-            about[pattern] |= places
-        missing = len(items) - returned
+        with_row: set[int] = set().union(*map(names.named_in, rows.splitlines())) if any(about.values()) else set()
+        progress = dict.fromkeys(
+            pattern for _, places, pattern in new_lines if self._is_progress(places, about[pattern], with_row, missing)
+        )
+        templates = list(progress)[: _MOST_TEMPLATES - len(self._reported)]
+        self._reported.update(templates)
+        return _bounded_lines([(line, places) for line, places, pattern in new_lines if pattern not in progress]), templates
 
-        def succeeded(place: int) -> bool:
-            return items[place][items[place].rfind("/") + 1 :] in rows if rows_name_items else missing <= 0
+    @staticmethod
+    def _is_progress(places: set[int], all_places: set[int], with_row: set[int], missing: int) -> bool:
+        """Whether this line, and others like it of `all_places`, are certainly said of an item that has a row."""
+        if with_row and places:
+            return bool(places & with_row)
+        return missing <= 0 or len(all_places) > missing
 
-        new: list[str] = []
-        kept: list[Line] = []
-        for line, places, pattern in named_lines:
-            if pattern in self._reported:
-                continue
-            if any(map(succeeded, places)) or (not places and missing <= 0) or len(about[pattern]) > max(missing, 0) > 0 < returned:
-                if len(self._reported) < _MOST_TEMPLATES:
-                    self._reported.add(pattern)
-                    new.append(pattern)
-            elif missing > 0 or (places and rows_name_items):
-                kept.append(line)
-        return kept, new
+
+def _bounded_lines(lines: Sequence[tuple[Line, set[int]]]) -> list[Line]:
+    """A few of each item, the best ones, and not too much in all."""
+    kept: list[tuple[int, Line]] = []
+    seen: dict[int, int] = defaultdict(int)
+    characters = 0
+    for number, (line, places) in sorted(enumerate(lines), key=lambda entry: _rank(entry[1][0])):
+        if all(seen[place] >= _MOST_OF_AN_ITEM for place in places or {-1}) or characters > _MOST_KEPT_CHARACTERS:
+            continue
+        for place in places or {-1}:
+            seen[place] += 1
+        characters += len(line.text)
+        kept.append((number, line))
+    return [line for _, line in sorted(kept, key=lambda entry: entry[0])]
 
 
 # ---- the cause of each item --------------------------------------------------------------------------------------------------------------
@@ -347,7 +368,7 @@ def causes_of_items(
         pattern = template(line.text, [items[place] for place in places])
         if places - missing:
             excluded.add(pattern)
-        about.append((_RANKS.get(line.source, len(SOURCES)), places, pattern, line))
+        about.append((_rank(line), places, pattern, line))
     about.sort(key=lambda entry: entry[0])
     causes: dict[int, str] = {}
     unnamed: dict[str, list[str]] = defaultdict(list)
@@ -365,6 +386,23 @@ def causes_of_items(
         if len(set(texts)) == 1 and (len(missing) == len(items) or len(texts) == len(rest)):
             causes.update(dict.fromkeys(rest, texts[0]))
     return causes
+
+
+def causes_of_rows(lines: Sequence[Line], missing: int, item_count: int, said_of_succeeded: Collection[str] = ()) -> list[str]:
+    """The same of a table's rows, which have no names: what was said of each of the `missing` ones, in its order, or nothing.
+
+    That is what there are as many lines of as rows are missing, all of one template; or, where no row succeeded, the only thing that was
+    said at the level of a warning or above.
+    """
+    said: dict[tuple[int, str], list[str]] = defaultdict(list)
+    for line in lines:
+        if (pattern := template(line.text)) not in said_of_succeeded:
+            said[_rank(line), pattern].append(line.text)
+    for _, texts in sorted(said.items(), key=lambda entry: entry[0][0]):
+        if len(texts) == missing:
+            return texts
+    serious = [texts for (rank, _), texts in said.items() if rank <= _AT_ERROR]
+    return [serious[0][0]] * missing if missing == item_count and len(serious) == 1 and len(set(serious[0])) == 1 else []
 
 
 def no_row(item: str, returned: int, item_count: int, mini_batch: int) -> str:

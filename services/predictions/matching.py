@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from services.predictions.causes import Line
 from services.predictions.columns import FILE_KEYS, STATUSES, WAYS_OF_MATCHING, MatchedBy, Status, is_file_key
 
 
@@ -49,6 +50,10 @@ class ScoredMiniBatch:
     """The rows matched with items, where that was done: of a mini-batch that comes in parts, the part's."""
     rows_before: int = 0
     """Of a mini-batch that comes in parts, the rows of `read` in those before."""
+    said: Sequence[Line] = ()
+    """What the script said while it ran, as far as it may be the cause of an item without a row."""
+    said_of_succeeded: Collection[str] = ()
+    """Templates of what was said of items that succeeded, anywhere in the run: see `causes`."""
 
 
 _SUCCEEDED, _FAILED, _UNMATCHED = (bytes([STATUSES.index(status)]) for status in Status)

@@ -20,6 +20,7 @@ from services.errors import WorkspaceUnavailable, os_errors_as
 from services.predictions import columns as rules
 from services.predictions.causes import template
 from services.predictions.columns import COLUMNS, FRAME, STATUSES, Kind, Status, file_text, number_array, numbers_in, own_names, text_array
+from services.predictions.explanations import with_causes
 from services.predictions.flatten import flatten
 from services.predictions.json_columns import JsonColumns, detect_json_columns
 from services.predictions.matching import ReadRows, ScoredMiniBatch, read_rows
@@ -260,7 +261,7 @@ def _templates(rows: ReadRows) -> dict[str, str]:
 def _row_groups(mini_batches: Iterable[ScoredMiniBatch]) -> Iterator[_RowGroup]:
     group = _RowGroup()
     for mini_batch in mini_batches:
-        rows = mini_batch.read or read_rows(mini_batch)
+        rows = mini_batch.read or with_causes(read_rows(mini_batch), mini_batch)
         group.add(mini_batch, rows.without(mini_batch.left_out) if mini_batch.left_out else rows)
         if len(group.files) >= _ROW_GROUP_ROWS or group.characters >= _ROW_GROUP_CHARACTERS:
             yield group

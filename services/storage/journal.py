@@ -7,15 +7,17 @@ rows are there exactly once.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate, groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from services.errors import WorkspaceUnavailable
 from services.storage.sqlite import connect, connect_readable
@@ -67,12 +69,22 @@ class Attempt(NamedTuple):
             begin = self.begin + end
 
 
+class Said(NamedTuple):
+    """What the script said during an attempt that left items without a row: `lines` are pairs (source, text), see predictions/causes.py."""
+
+    mini_batch: int
+    attempt: int
+    lines: Sequence[Sequence[str]]
+
+
 _COLUMNS = ", ".join(f'"{name}"' for name in Attempt._fields)
 # The tables come in one commit before anything else, so that a reader who finds a file that isn't empty finds them.
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS attempts (seq INTEGER PRIMARY KEY, {_COLUMNS});
 CREATE TABLE IF NOT EXISTS columns (id INTEGER PRIMARY KEY, value TEXT UNIQUE);
+CREATE TABLE IF NOT EXISTS said (mini_batch INTEGER, attempt INTEGER, lines BLOB, PRIMARY KEY (mini_batch, attempt)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS said_of_succeeded (template TEXT PRIMARY KEY) WITHOUT ROWID;
 COMMIT;
 PRAGMA journal_mode=WAL;
 """
@@ -119,11 +131,18 @@ class Journal:
     def close(self) -> None:
         self._connection.close()
 
-    def add(self, attempts: Iterable[Attempt]) -> None:
-        """Append attempts in one commit."""
+    def add(self, attempts: Iterable[Attempt], said: Sequence[Said] = (), said_of_succeeded: Sequence[str] = ()) -> int:
+        """Append attempts in one commit, with what was said during them, and the templates that were said of items that succeeded. Returns
+        the bytes that the lines take."""
+        packed = [(line.mini_batch, line.attempt, zlib.compress(json.dumps(line.lines).encode("ascii"), 1)) for line in said]
         self._connection.execute("BEGIN")
         self._connection.executemany(_INSERT, attempts)
+        if packed:
+            self._connection.executemany("INSERT OR REPLACE INTO said VALUES (?, ?, ?)", packed)
+        if said_of_succeeded:
+            self._connection.executemany("INSERT OR IGNORE INTO said_of_succeeded VALUES (?)", [(text,) for text in said_of_succeeded])
         self._connection.execute("COMMIT")
+        return sum(len(lines) for _, _, lines in packed)
 
     def copy_to(self, run_folder: Path) -> None:
         """Write a copy of the journal into another run's folder. Raises sqlite3.Error."""
@@ -132,6 +151,7 @@ class Journal:
 
     def forget_after(self, end: int) -> None:
         """Unsettle the mini-batches whose rows lie beyond byte `end` of the output, so that they are scored again."""
+        self._connection.execute('DELETE FROM said WHERE mini_batch IN (SELECT mini_batch FROM attempts WHERE "end" > ?)', (end,))
         self._connection.execute('DELETE FROM attempts WHERE "end" > ?', (end,))
 
     def reopen_failed(self) -> None:
@@ -170,6 +190,21 @@ class Journal:
             query = f"SELECT seq, {_COLUMNS} FROM attempts WHERE seq IN ({', '.join(map(str, numbers))})"
             attempts = {seq: Attempt(*row) for seq, *row in self._connection.execute(query)}
             yield from (attempts[seq] for seq in numbers if seq in attempts)
+
+    def said(self) -> Iterator[Said]:
+        """What was said during attempts that left items without a row, in the order of mini-batches and attempts."""
+        for mini_batch, attempt, lines in self._rows_of("said", "mini_batch, attempt, lines", "ORDER BY mini_batch, attempt"):
+            yield Said(mini_batch, attempt, json.loads(zlib.decompress(lines)))
+
+    def said_of_succeeded(self) -> frozenset[str]:
+        """The templates of lines that were said of items that succeeded."""
+        return frozenset(template for (template,) in self._rows_of("said_of_succeeded", "template"))
+
+    def _rows_of(self, table: str, columns: str, rest: str = "") -> Iterator[tuple[Any, ...]]:
+        """Of a table that a journal of an earlier version doesn't have."""
+        if self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
+            for row in self._connection.execute(f"SELECT {columns} FROM {table} {rest}"):  # noqa: UP028 - it may be left half-way
+                yield row
 
     def attempts_at(self, mini_batch: int) -> list[Attempt]:
         """At one mini-batch, the first one first."""

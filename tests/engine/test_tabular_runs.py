@@ -100,7 +100,9 @@ def test_a_short_return_costs_its_rows(workspace, score):
     assert 0 < run.items_failed < 100
     assert run.items_succeeded + run.items_failed == ROWS
     predictions = workspace.runs.predictions(run.id)
-    assert predictions.page(EVERY_FAILURE, count=1).to_pylist()[0]["Error"] == "run() returned fewer rows than it got"
+    error = predictions.page(EVERY_FAILURE, count=1).to_pylist()[0]["Error"]
+    count = run.items_failed + 1
+    assert error == f"run() returned 1 row for {count} rows of part-0.csv in mini-batch 0; which row has none is not known"
     assert predictions.page(count=1).to_pylist()[0]["Prediction"] == "one row"
 
 

@@ -11,9 +11,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HEAVY = {"pandas", "numpy", "pyarrow", "duckdb", "sklearn", "joblib", "azureml", "streamlit", "plotly"}
 LOCAL = ROOT / "services/local"
-WORKER = [LOCAL / "worker.py", LOCAL / "worker_inputs.py"]
-OURS = {"worker", "worker_inputs", "azureml_user"}
-IN_THE_USERS_INTERPRETER = [*WORKER, LOCAL / "interpreter_probe.py", *(LOCAL / "entry_script").rglob("*.py")]
+WORKER = [LOCAL / "worker.py", LOCAL / "worker_inputs.py", LOCAL / "script_output.py"]
+OURS = {"worker", "worker_inputs", "script_output", "azureml_user"}
+CAUSES = ROOT / "services/predictions/causes.py"
+IN_THE_USERS_INTERPRETER = [*WORKER, CAUSES, LOCAL / "interpreter_probe.py", *(LOCAL / "entry_script").rglob("*.py")]
 
 OPEN_AN_AZURE_WORKSPACE = """
 import pathlib, tempfile
@@ -54,7 +55,7 @@ def test_a_run_of_a_page_leaves_sys_path_alone_for_a_thread_that_imports():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-@pytest.mark.parametrize("path", IN_THE_USERS_INTERPRETER, ids=lambda path: str(path.relative_to(LOCAL)))
+@pytest.mark.parametrize("path", IN_THE_USERS_INTERPRETER, ids=lambda path: path.name)
 def test_the_worker_needs_the_standard_library_of_python_3_8_only(path):
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.predictions.causes import Line, Names, SaidLines, causes_of_items, lines_of, no_row, template
+from services.predictions.causes import Line, Names, SaidLines, causes_of_items, causes_of_rows, lines_of, no_row, template
 
 CHAINED = """\
 ERROR: p4.csv can't be read
@@ -85,10 +85,10 @@ def test_what_a_stream_says_becomes_lines(text, lines):
     assert lines_of(text, "stderr") == lines
 
 
-def test_a_gigabyte_of_lines_is_read_at_both_ends():
-    lines = lines_of("\n".join(map(str, range(1_000_000))), "print")
-    assert len(lines) == 2_000
-    assert (lines[0].text, lines[-1].text) == ("0", "999999")
+def test_of_very_many_lines_both_ends_are_read():
+    lines = lines_of("\n".join(map(str, range(100_000))), "print")
+    assert len(lines) == 50_000
+    assert (lines[0].text, lines[-1].text) == ("0", "99999")
 
 
 # ---- causes ------------------------------------------------------------------------------------------------------------------------------
@@ -120,6 +120,13 @@ def test_an_error_that_names_no_item_is_about_a_mini_batch_without_rows():
     assert causes_of_items([*error, Line("ERROR", "something else")], FILES, {0, 1, 2, 3}) == {}
 
 
+def test_rows_of_a_table_have_a_line_each_or_none():
+    lines = [Line("WARNING", "row 3: negative age"), Line("WARNING", "row 7: negative age"), Line("print", "loaded")]
+    assert causes_of_rows(lines, 2, 10) == ["row 3: negative age", "row 7: negative age"]
+    assert causes_of_rows(lines, 3, 10) == []
+    assert causes_of_rows([Line("ERROR", "9 columns"), *lines[2:]], 3, 3, {"loaded"}) == ["9 columns"] * 3
+
+
 def test_our_sentence_names_the_item():
     assert no_row("p1.csv", 3, 4, 1) == "run() returned 3 rows for 4 files in mini-batch 1; without a row: p1.csv"
     assert no_row("p1.csv", 0, 1, 7) == "run() returned no rows for 1 file in mini-batch 7; without a row: p1.csv"
@@ -128,23 +135,23 @@ def test_our_sentence_names_the_item():
 # ---- reports of a worker -----------------------------------------------------------------------------------------------------------------
 
 
-def report(said, lines, rows, returned, items=FILES):
-    return said.report([Line("print", text) for text in lines], items, rows, returned)
+def report(said, lines, rows, missing=0):
+    return said.report([Line("print", text) for text in lines], FILES, rows, missing)
 
 
 def test_what_is_said_of_succeeded_items_is_reported_once():
     said = SaidLines()
     rows = "p1.csv: 1\np2.csv: 1\np3.csv: 1\np4.csv: 1\n"
-    assert report(said, ["scoring p1.csv", "scoring p2.csv"], rows, 4) == ([], ["scoring …"])
-    assert report(said, ["scoring p3.csv", "done"], rows, 4) == ([], ["done"])
-    assert report(said, ["scoring p1.csv", "p1.csv is empty"], "p2.csv: 1\n", 1) == ([("print", "p1.csv is empty")], [])
+    assert report(said, ["scoring p1.csv", "scoring p2.csv"], rows) == ([], ["scoring …"])
+    assert report(said, ["scoring p3.csv", "done"], rows) == ([], ["done"])
+    assert report(said, ["scoring p1.csv", "p1.csv is empty"], "p2.csv: 1\n", 3) == ([("print", "p1.csv is empty")], [])
 
 
 def test_an_item_without_a_row_is_seen_among_as_many_rows_as_items():
-    kept, templates = report(SaidLines(), ["p2.csv can't be read"], "p1.csv: 1\np1.csv: 2\np3.csv: 1\np3.csv: 2\n", 4)
+    kept, templates = report(SaidLines(), ["p2.csv can't be read"], "p1.csv: 1\np1.csv: 2\np3.csv: 1\np3.csv: 2\n")
     assert (kept, templates) == ([("print", "p2.csv can't be read")], [])
 
 
 def test_rows_without_names_tell_progress_by_its_number():
-    kept, templates = report(SaidLines(), [*(f"scoring {name}" for name in FILES), "p2.csv is empty"], "0.1\n0.2\n0.3\n", 3)
+    kept, templates = report(SaidLines(), [*(f"scoring {name}" for name in FILES), "p2.csv is empty"], "0.1\n0.2\n0.3\n", 1)
     assert (kept, templates) == ([("print", "p2.csv is empty")], ["scoring …"])

@@ -19,7 +19,7 @@ from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.predictions import charts, exports
 from services.predictions.columns import COLUMNS, Kind, Status, path_of
 from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, Condition, Filter, Operator
-from services.predictions.matching import NO_FILE, NO_ROW, ScoredMiniBatch
+from services.predictions.matching import NO_FILE, ScoredMiniBatch
 from services.predictions.reader import Predictions
 from services.predictions.writer import make_table
 
@@ -67,7 +67,7 @@ def test_the_table_has_every_file_with_its_prediction_or_its_error(table):
         ("a/1.png", "cat", "succeeded", None),
         ("a/2.png", "dog", "succeeded", None),
         ("a/3.png", "cat", "succeeded", None),
-        ("b/1.png", None, "failed", NO_ROW),
+        ("b/1.png", None, "failed", "run() returned 2 rows for 2 files in mini-batch 1; without a row: b/1.png"),
         ("", "hello", "unmatched", NO_FILE),
         ("b/2.png", None, "failed", "ValueError: no such colour"),
         ("B/ü.png", "cat", "succeeded", None),
