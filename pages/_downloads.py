@@ -57,7 +57,7 @@ def predictions(request: Request) -> Response:
         run = workspace.runs.get(query.get("run", ""))
         table = _workspace.joined_table(run.id, query.get("beside", ""))
         chosen, order = Filter.from_text(query.get("filter", "")), Order.from_text(query.get("sort", ""))
-        columns = tuple(table.columns) if query.get("columns") == "all" else tuple(exports.shown_columns(table))
+        columns = tuple(table.columns) if query.get("columns") == "all" else tuple(exports.shown_columns(table, chosen))
         annotations = workspace.annotations.annotations(run.id)
         stem = exports.file_stem(run.title, chosen, order)
         format_ = ".csv" if ending == ".json" else ending

@@ -20,6 +20,7 @@ from services.predictions.filters import Condition, Filter, Operator
 
 _FEW = 12  # values that are shown side by side; more are chosen from a list
 _MOST = 50
+_CHARACTERS, _CHARACTERS_OF_A_CAUSE = 40, 120  # of a value's label
 _NUMBERS = (Kind.NUMBER, Kind.WHOLE_NUMBER)
 _OPERATORS = {
     Kind.TEXT: [Operator.CONTAINS, Operator.STARTS, Operator.GLOB, Operator.ONE_OF, Operator.EMPTY],
@@ -36,6 +37,7 @@ def panel(view: View) -> None:
     facet(view, "Prediction") if view.table.kind is Kind.CATEGORY else None
     if sum(1 for count in view.table.row_counts.values() if count) > 1:
         facet(view, own["Status"])
+    causes(view)
     for name in view.table.further_columns:
         numeric_label = name in ("Label", "Before") and view.table.kind in _NUMBERS
         if view.table.columns[name] is Kind.CATEGORY and not numeric_label:
@@ -75,20 +77,29 @@ def choose_of(view: View, column: str, values: tuple[str, ...], chosen: Filter |
     return replace(chosen, conditions=(*others, Condition(column, Operator.ONE_OF, values)) if values else others)
 
 
-def facet(view: View, column: str) -> None:
-    """The most frequent values with their counts; those in the filter are selected."""
-    counts = {str(value): count for value, count in view.table.facet(column, view.filter, _MOST) if value is not None}
+def causes(view: View) -> None:
+    """A facet of why rows failed, whether failed rows are shown or not: choosing a cause shows the rows that failed for it."""
+    if view.table.row_counts.get(Status.FAILED):
+        facet(view, view.table.own["Cause"], statuses=(Status.FAILED,), least=1, characters=_CHARACTERS_OF_A_CAUSE)
+
+
+def facet(view: View, column: str, *, statuses: tuple[Status, ...] | None = None, least: int = 2, characters: int = _CHARACTERS) -> None:
+    """The most frequent values with their counts, where there are at least so many; those in the filter are selected. With `statuses`, of
+    rows in these, to which choosing a value turns."""
+    counted_in = view.filter if statuses is None else replace(view.filter, statuses=statuses)
+    counts = {str(value): count for value, count in view.table.facet(column, counted_in, _MOST) if value is not None}
     chosen = chosen_of(view, column)
     counts |= dict.fromkeys((value for value in chosen if value not in counts), 0)
-    if len(counts) < 2 and not chosen:
+    if len(counts) < least and not chosen:
         return
     key = f"facet_{column}"
     follow(key, list(chosen))
     few = len(counts) <= _FEW
-    labels = option_labels(counts, counts, escape if few else displayable)
+    labels = option_labels(counts, counts, escape if few else displayable, characters)
 
     def choose_values() -> None:
-        set_filter(choose_of(view, column, tuple(st.session_state[key] or ())))
+        values = tuple(st.session_state[key] or ())
+        set_filter(choose_of(view, column, values, counted_in if values else view.filter))
 
     options: dict[str, Any] = {
         "label": escape(column), "options": list(counts), "key": key, "format_func": lambda value: labels.get(value, value),

@@ -13,6 +13,7 @@ from pages._text import escape, truncate, visible
 from services.formats import counted
 from services.predictions import comparison, evaluation
 from services.predictions.columns import Status
+from services.predictions.exports import OF_FAILURES
 from services.predictions.filters import PREDICTED, Condition, Filter, Order
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _MOST_CELLS = 2_000  # characters of a text that are sent for a cell
 _RUN_ORDER = "the run's order"
-_OF_FAILED = ["Error", "Mini-batch", "Worker", "Attempts"]
 
 
 def search(view: View) -> None:
@@ -121,7 +121,7 @@ def _default_columns(view: View) -> list[str]:
     flattened = [name for name in view.table.further_columns if name not in added]
     added = [name for name in added if has_values(view, name)]
     own = view.table.own
-    of_failed = [own[name] for name in _OF_FAILED]
+    of_failed = [own[name] for name in OF_FAILURES]
     shown = ["File", "Prediction", *added, *flattened]
     if flattened and view.table.whole_column == "Prediction":  # the printed text repeats the columns
         shown = ["File", *added, *flattened, "Prediction"]

@@ -114,14 +114,17 @@ def follow(key: str, value: Any) -> None:
 
 
 def option_labels(
-    values: Iterable[Any], counts: Mapping[Any, int] | None = None, escape: Callable[[str], str] = displayable
+    values: Iterable[Any],
+    counts: Mapping[Any, int] | None = None,
+    escape: Callable[[str], str] = displayable,
+    characters: int = _CHARACTERS,
 ) -> dict[Any, str]:
     """Unique labels for values from outside, since a widget finds its value by the label. `escape` is for widgets that read Markdown
     (buttons, pills)."""
     labels: dict[Any, str] = {}
     taken: set[str] = set()
     for value in values:
-        text = "(empty)" if value in ("", None) else truncate(visible(" ".join(str(value).split()) or repr(value)), _CHARACTERS)
+        text = "(empty)" if value in ("", None) else truncate(visible(" ".join(str(value).split()) or repr(value)), characters)
         label = escape(text) + (f" · {counts[value]:,}" if counts else "")
         while label in taken:
             label += "\u2060"

@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from pages import _errors, _layout, _pipelines, _tables, _workspace
+from pages import _errors, _layout, _pipelines, _run_failures, _tables, _workspace
 from pages._forms import last_submission
 from pages._text import displayable, escape, local_time, truncate
 from services import formats
-from services.domain import Failure, Run, RunStatus
+from services.domain import Run, RunStatus
 from services.formats import counted
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.file_tree import tail
@@ -134,7 +134,7 @@ def board(run_id: str, was_active: bool) -> None:
         if run.doing:
             st.caption(f":material/sync: {escape(run.doing)}")
         show_outcome(run)
-        views = {"Failures": failure_table, "Logs": log, "Settings": settings_table, "Output": output_table}
+        views = {"Failures": _run_failures.show_failures, "Logs": log, "Settings": settings_table, "Output": output_table}
         for tab, show in zip(st.tabs(list(views), key="view", on_change="rerun", bind="query-params"), views.values(), strict=True):
             if tab.open:
                 with tab:
@@ -237,66 +237,12 @@ def show_outcome(run: Run) -> None:
     elif run.error and run.status is not RunStatus.NOT_RESPONDING:
         first, _, rest = run.error.partition("\n")
         st.error(escape(truncate(first, 1_000)), icon=":material/error:")
-        traceback(rest, most=300)
-        if "ModuleNotFoundError" in (run.error_code, *(failure.error_type for failure in failures_of(run))):
+        _run_failures.traceback(rest, most=300)
+        if "ModuleNotFoundError" in (run.error_code, *(failure.error_type for failure in _run_failures.failures_of(run))):
             advice = "Install it in the run's environment (see Settings), or choose another environment under More settings of a new run."
             st.caption(advice)
-    elif run.items_failed and (failures := failures_of(run)):
-        so_far = "" if run.status.ended else " so far"
-        count, latest = f"{counted(run.items_failed, _workspace.item_of(run))} failed{so_far}", failures[0]
-        st.warning(escape(f"{count}, the latest in mini-batch {latest.mini_batch}: {first_line(latest)}"), icon=":material/error:")
-
-
-def traceback(text: str, most: int) -> None:
-    """As high as the text, up to `most` pixels."""
-    if text := text.strip("\n"):
-        st.code(displayable(text), language=None, height=min(most, 56 + 22 * text.count("\n")))
-
-
-def failures_of(run: Run) -> list[Failure]:
-    return _failures(run.id, f"{run.status} {run.ended_at}")
-
-
-@st.cache_data(ttl=5, max_entries=100, show_spinner=False)
-def _failures(run_id: str, as_of: str) -> list[Failure]:
-    """Cached: finding them takes a second in a run over a million files, too long for every refresh."""
-    return workspace.runs.failures(run_id)
-
-
-def first_line(failure: Failure) -> str:
-    return truncate(failure.error.partition("\n")[0], 1_000) or f"run() returned no row for {counted(failure.items_failed, 'item')}"
-
-
-def failure_table(run: Run) -> None:
-    failures = failures_of(run)
-    if not failures:
-        ended = "No mini-batch failed. See above for what ended the run." if run.status is RunStatus.FAILED else "No failures."
-        st.caption(ended if run.status.ended else "No failures so far.")
-        return
-    latest = "The latest 100 failed" if len(failures) == 100 else "Failed"
-    st.caption(f"{latest} or incomplete attempts, newest first. Click one for its traceback.")
-    columns = {"Mini-batch": int, "Error": str, "Files": str, "Worker": str, "Attempt": int, "Failed": int, "Result": str}
-    rows = [
-        (
-            failure.mini_batch, first_line(failure), truncate(", ".join(failure.items[:100]), 1_000), failure.worker, failure.attempt,
-            failure.items_failed, "counted as failed" if failure.final else "tried again",
-        )
-        for failure in failures
-    ]  # fmt: skip
-    picked = st.dataframe(
-        _tables.arrow(columns, rows),
-        key="failures_table",
-        on_select="rerun",
-        selection_mode="single-cell",
-        hide_index=True,
-        height=_tables.height(len(failures), 8),
-        alt="Failed or incomplete attempts",
-        column_config={"Error": st.column_config.TextColumn(width=290), "Files": st.column_config.TextColumn(width=140)},
-    )
-    cells = picked.selection.cells
-    chosen = failures[cells[0][0]] if cells and cells[0][0] < len(failures) else failures[0]
-    st.caption(escape(f"Mini-batch {chosen.mini_batch}, attempt {chosen.attempt}, {chosen.worker}"))
-    traceback(chosen.error or f"{first_line(chosen)}\nFor the output of the script, see the file of this worker under Logs.", most=400)
+    elif run.items_failed:
+        _run_failures.show_causes_in_a_line(run)
 
 
 def log(run: Run) -> None:

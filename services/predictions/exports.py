@@ -16,7 +16,7 @@ from services import file_names
 from services.errors import SettingsError
 from services.predictions.annotations import Annotations, with_annotations
 from services.predictions.columns import NUMBER, Kind, Status, quoted, text_array
-from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order
+from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order
 from services.predictions.reader import Predictions
 
 if TYPE_CHECKING:
@@ -31,13 +31,17 @@ MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
+OF_FAILURES = ("Error", "Cause", "Mini-batch", "Worker", "Attempts")
+"""The columns that a failed item has values in."""
 _BATCH_ROWS = 65_536
 _PART_BYTES = 1 << 20
 _FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
 
 
-def shown_columns(table: Predictions) -> list[str]:
-    """What is exported by default: File, Prediction, and what predictions were flattened into."""
+def shown_columns(table: Predictions, filter_: Filter = EVERY_PREDICTION) -> list[str]:
+    """What is exported by default: File, Prediction, and what predictions were flattened into; of failures only, why and where."""
+    if filter_.statuses == EVERY_FAILURE.statuses:
+        return ["File", *(table.own[name] for name in OF_FAILURES)]
     return ["File", "Prediction", *table.further_columns]
 
 
@@ -63,7 +67,7 @@ def export(
         raise SettingsError(
             "format", f"an Excel sheet holds {EXCEL_ROWS:,} rows, and these are {count:,}", "Filter them, or take CSV or Parquet."
         )
-    names = list(columns) or shown_columns(table)
+    names = list(columns) or shown_columns(table, filter_)
     for name in names:
         table.column_name(name, "columns")
     expression = _printed if ending == ".csv" else _typed

@@ -16,7 +16,11 @@ RUNS = "runs.py"
 GOOD = (
     "import os\ndef run(mini_batch):\n    print('scored', len(mini_batch))\n    return [f'{os.path.basename(p)}: 1' for p in mini_batch]\n"
 )
-BAD = "def run(mini_batch):\n    if '0003' in str(mini_batch): raise ValueError('three is <b>bad</b>')\n    return mini_batch\n"
+BAD = """
+    def run(mini_batch):
+        if "0003" in str(mini_batch): raise ValueError("three is <b>bad</b>")
+        return [f"{path[-8:]}: 1" for path in mini_batch]
+"""
 WAITS = "import os, time\ndef run(mini_batch):\n    while not os.path.exists(os.environ['GO']): time.sleep(0.01)\n    return mini_batch\n"
 HOSTILE = "![](http://x) :red[x] $x$ <b>bold</b>\nsecond line"
 
@@ -106,11 +110,16 @@ def test_a_failed_run_shows_the_cause_then_the_traceback(open_page, ended):
     app = open_page(RUNS, run=run.id)
     assert not app.exception
     assert "three is \\<b\\>bad" in app.error[0].value
-    failures = app.dataframe[0].value
-    assert list(failures["Mini-batch"]) == [1]
-    assert list(failures["Files"]) == ["0002.csv, 0003.csv"]
-    assert list(failures["Result"]) == ["counted as failed"]
     assert "Traceback" in words(app.code)
+    causes, items, attempts = (table.value for table in app.dataframe[:3])
+    assert list(causes["Files"]) == [2]
+    assert list(causes["Share"]) == [100]
+    assert "three is <b>bad</b>" in causes["Cause"][0]
+    assert list(items["File"]) == ["0002.csv", "0003.csv"]
+    assert "three is <b>bad</b>" in items["Error"][1]
+    assert list(items["Mini-batch"]) == [1, 1]
+    assert list(attempts["Files"]) == ["0002.csv, 0003.csv"]
+    assert list(attempts["Result"]) == ["counted as failed"]
     assert "first failed file stops" in words(app.caption)
     assert {"Resume", "Rerun"} <= {button.label for button in app.button}
 
@@ -122,6 +131,47 @@ def test_a_script_that_does_not_import_shows_its_traceback(open_page, ended):
     assert "Traceback" in words(app.code)
     assert "Install it in the run's environment" in words(app.caption)
     assert "No mini-batch failed. See above for what ended the run." in words(app.caption)
+
+
+def test_failures_are_downloaded_as_csv_in_one_click(open_page, ended, get):
+    app = open_page(RUNS, run=ended(BAD, error_threshold=-1).id)
+    assert "2 × ValueError: three is" in app.warning[0].value.replace("\\", "")
+    (link,) = (link for link in app.link_button if link.label == "Failures as CSV")
+    status, _, body = get(link.url)
+    header, *lines = body.decode().splitlines()
+    assert (status, header) == (200, "File,Error,Cause,Mini-batch,Worker,Attempts")
+    assert [line.split(",")[0] for line in lines] == ["0002.csv", "0003.csv"]
+    assert "three is <b>bad</b>" in lines[0]
+
+
+def test_the_failed_items_open_in_results(open_page, ended):
+    run = ended(BAD, error_threshold=-1)
+    app = open_page(RUNS, run=run.id)
+    app.button(key=f"failed-in-results-{run.id}").click().run()
+    assert not app.exception
+    assert list(app.dataframe[0].value["File"]) == ["0002.csv", "0003.csv"]
+
+
+def test_many_causes_are_named_by_the_first_three_with_their_items(open_page, ended):
+    script = """
+        def run(mini_batch):
+            if mini_batch[0].endswith("0008.csv"): return ["0008.csv: 1", "0009.csv: 1"]
+            raise ValueError({"0": "one", "2": "two", "4": "three", "6": "four"}[mini_batch[0][-5]])
+    """
+    app = open_page(RUNS, run=ended(script, error_threshold=-1).id)
+    assert not app.exception
+    assert "and 1 more cause" in app.warning[0].value
+    assert "for 4 causes" in words(app.markdown)
+
+
+def test_where_no_cause_is_known_that_is_said(open_page, ended, workspace):
+    run = ended(BAD, error_threshold=-1, output_action="summary_only")
+    for file in (workspace.home / "runs" / run.id).glob("journal.db*"):
+        file.unlink()
+    app = open_page(RUNS, run=run.id)
+    assert not app.exception
+    assert "2 files failed. Which ones and why was not reported" in app.warning[0].value.replace("\\", "")
+    assert "No failures" not in words(app.caption)
 
 
 def test_a_short_return_points_to_the_log(open_page, ended):
