@@ -13,7 +13,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages import _errors, _file_preview, _layout, _tables, _workspace
 from pages._forms import form_called
-from pages._text import displayable, local_time
+from pages._text import displayable, escape, local_time
 from services import formats
 from services.domain import Dataset, TabularDataset
 from services.errors import SettingsError
@@ -21,12 +21,13 @@ from services.file_names import check_name
 from services.formats import counted
 from services.intake.staging import staging_folder
 from services.intake.tabular import PARQUET, first_rows
-from services.intake.uploads import extract_zip, store_uploads
+from services.intake.uploads import store_uploads
 from services.workspaces import chosen_workspace
 
 REGISTERED, REGISTER = "Registered", "Register a dataset"
-FILES, FOLDER, ZIP, ON_THIS_MACHINE = "Files", "Folder", "Zip", "Folder on this machine"
+FILES, FOLDER, ARCHIVE, ON_THIS_MACHINE = "Files", "Folder", "Archive", "Folder on this machine"
 IN_A_DATASTORE = "In a datastore"
+ARCHIVE_TYPES = ["zip", "tar", "tar.gz", "tgz", "tar.zst", "tzst"]
 TYPES = {"Each file is one item": "file", "Each row is one item": "tabular"}
 PAGE = 100  # files
 FIRST_ROWS = 20  # of a Parquet file
@@ -88,9 +89,12 @@ def show_details(dataset: Dataset) -> None:
                 "Storage": storage(dataset),
                 "Pattern": dataset.glob,
                 **({"Partition format": dataset.partition_format} if dataset.partition_format else {}),
+                **({"Left out": dataset.describe_left_out()} if dataset.left_out else {}),
                 "Registered": local_time(dataset.created_at),
             }
         )
+        for note in dataset.notes:
+            st.caption(escape(note))
         if isinstance(dataset, TabularDataset) and dataset.columns:
             with st.expander(counted(len(dataset.columns), "column"), icon=":material/view_column:"):
                 size = 300 if len(dataset.columns) > 8 else "content"
@@ -104,9 +108,21 @@ def show_details(dataset: Dataset) -> None:
             with st.spinner(f"Checking {counted(dataset.file_count, 'file')}…"):
                 changed = workspace.changed_files(dataset, MOST_CHECKED)
             show_changed(changed)
+            show_empty([file.path for file in workspace.dataset_files(dataset, 0, MOST_CHECKED) if file.size == 0])
             if check and not changed:
                 scope = "all files" if (dataset.file_count or 0) <= MOST_CHECKED else f"{MOST_CHECKED:,} evenly spread files"
-                st.success(f"No changes since registration ({scope} checked).", icon=":material/check_circle:")
+                compared = "Sizes and times are" if workspace.remote is None else "Sizes are"
+                text = (
+                    f"{compared} the same as at registration ({scope}). Contents are not checked: a run says which files can't be scored."
+                )
+                st.info(text, icon=":material/fact_check:")
+
+
+def show_empty(paths: list[str]) -> None:
+    if paths:
+        verb = "is" if len(paths) == 1 else "are"
+        st.warning(f"{counted(len(paths), 'file')} {verb} empty.", icon=":material/warning:")
+        st.code(displayable("\n".join(paths[:MOST_CHANGES])), language=None, height=200 if len(paths) > 7 else "content")
 
 
 def show_changed(changes: list[str]) -> None:
@@ -177,12 +193,10 @@ def files_to_register(source: str, path: str, uploads: list[UploadedFile]) -> It
     if not uploads:
         raise SettingsError("path", "No files are uploaded", "Choose files and wait for the upload to finish.")
     with staging_folder(workspace.home) as folder:
-        if source == ZIP:
-            extract_zip(uploads[0], folder)
-        else:
-            store_uploads(((upload.name, upload) for upload in uploads), folder)
+        store_uploads(((upload.name, upload) for upload in uploads), folder)
         inside = list(folder.iterdir())
-        yield inside[0] if source == FOLDER and len(inside) == 1 and inside[0].is_dir() else folder
+        is_whole = source == ARCHIVE or (source == FOLDER and len(inside) == 1 and inside[0].is_dir())
+        yield inside[0] if is_whole else folder
 
 
 def ask_for_dataset() -> None:
@@ -192,15 +206,15 @@ def ask_for_dataset() -> None:
     uploads: list[UploadedFile] = []
     remote = workspace.remote
     with source_column:
-        sources = [FILES, FOLDER, ZIP, ON_THIS_MACHINE, *([IN_A_DATASTORE] if remote else [])]
+        sources = [FILES, FOLDER, ARCHIVE, ON_THIS_MACHINE, *([IN_A_DATASTORE] if remote else [])]
         source = st.segmented_control("Source", sources, key=form.key("source"), default=FILES, required=True, wrap=True)
         place, pattern = st.container(), st.container()
         if source == FILES:
             uploads = place.file_uploader("Files to upload", key=form.key("files"), accept_multiple_files=True, on_change=form.on_change)
         elif source == FOLDER:
             uploads = place.file_uploader("Folder to upload", accept_multiple_files="directory", **form.proposing("folder"))
-        elif source == ZIP:
-            upload = place.file_uploader("Zip to upload", type="zip", **form.proposing("zip"))
+        elif source == ARCHIVE:
+            upload = place.file_uploader("Archive to upload", type=ARCHIVE_TYPES, **form.proposing("archive"))
             uploads = [upload] if upload else []
         elif source == IN_A_DATASTORE:
             hint = "azureml://datastores/workspaceblobstore/paths/orders/**"

@@ -77,7 +77,12 @@ class Dataset(_Registered):
 
     `root` is the absolute folder that the relative paths start from. `in_place` is False where the workspace holds a copy. The keys of
     `partition_format` are parts of each path; it is empty where there are none. Counts are None where they aren't known yet.
+
+    `left_out` counts what was there and is no file of the dataset, by kind: names (`.DS_Store`) or patterns of them (`._*`), folders with
+    a `/`, and `LINKED_FOLDERS`. `notes` are sentences on what was found when it was registered.
     """
+
+    LINKED_FOLDERS: ClassVar[str] = "links to folders"
 
     type: ClassVar[str]
     item: ClassVar[str]
@@ -92,10 +97,17 @@ class Dataset(_Registered):
     created_at: datetime
     description: str = ""
     partition_format: str = ""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def item_count(self) -> int | None:
         return self.file_count
+
+    def describe_left_out(self) -> str:
+        """What was left out, the most frequent first: `4 (3 × ._*, 1 × .DS_Store)`; "" where nothing was."""
+        kinds = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
+        return f"{sum(self.left_out.values()):,} ({', '.join(f'{count:,} × {kind}' for kind, count in kinds)})" if kinds else ""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,13 @@ from services.errors import IntakeError, SettingsError
 
 # They can't be folders there, and a home may be copied to such a machine.
 _RESERVED_BY_WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_JUNK = {".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", "__MACOSX"}
+_JUNK = {
+    ".ds_store", ".spotlight-v100", ".trashes", ".fseventsd", ".temporaryitems", ".appledouble", "__macosx",  # macOS
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information",  # Windows
+    "@eadir", ".ipynb_checkpoints",  # Synology, Jupyter
+}  # fmt: skip
+_JUNK_PATTERNS = {"._*": re.compile(r"\._.+"), "~$*": re.compile(r"~\$.*"), ".~lock.*#": re.compile(r"\.~lock\..*#")}
+_DEEPEST = 100  # folders in each other
 _REFUSED_BY_AZURE = '~ " # % & * : < > ? / \\ { | }'
 
 
@@ -19,9 +25,20 @@ def short(name: str) -> str:
     return name if len(name) <= 120 else f"{name[:80]}…{name[-30:]}"
 
 
-def is_junk(name: str) -> bool:
-    """Whether file browsers, Jupyter or Office leave files of this name in folders, which nobody means to score."""
-    return name in _JUNK or name.startswith("~$")
+def junk_kind(name: str) -> str:
+    """The name, or a pattern of it (`._*`), of what file browsers, Jupyter or Office leave in folders and nobody means to score; "" for
+    anything else."""
+    if name.casefold() in _JUNK:
+        return name
+    if name[:1] not in (".", "~"):
+        return ""
+    return next((pattern for pattern, matcher in _JUNK_PATTERNS.items() if matcher.fullmatch(name)), "")
+
+
+def hidden_kind(name: str) -> str:
+    """`_*` or `.*` for a name that Spark and Hive take for no part of a table (`_SUCCESS`, `.part-0.crc`); "" for any other. A key of a
+    partition (`_store=1`) is one (Spark's `HadoopFSUtils.shouldFilterOutPathName`)."""
+    return ".*" if name.startswith(".") else "_*" if name.startswith("_") and "=" not in name else ""
 
 
 def check_name(field: str, name: str) -> str:
@@ -37,7 +54,7 @@ def check_name(field: str, name: str) -> str:
 def proposed_name(file_name: str) -> str:
     """A name that `check_name` takes, from that of a file or folder: `My model (2).joblib` gives `My-model-2`."""
     stem = re.split(r"[/\\]", file_name.strip().rstrip("/\\"))[-1]
-    stem = stem.rsplit(".", 1)[0] or stem
+    stem = (stem.rsplit(".", 1)[0] or stem).removesuffix(".tar")
     return re.sub(r"[^a-zA-Z0-9._-]+", "-", stem).strip("-._")[:100]
 
 
@@ -75,6 +92,8 @@ def safe_relative_path(name: str) -> PurePosixPath:
     path = PurePosixPath(name)
     if not path.parts:
         raise refuse("is empty")
+    if len(path.parts) > _DEEPEST:
+        raise refuse(f"is in more than {_DEEPEST} folders, one in the other")
     for part in path.parts:
         if len(part.encode("utf-8", "surrogatepass")) > 255:
             raise refuse("is longer than 255 bytes")

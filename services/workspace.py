@@ -87,8 +87,10 @@ class Workspace(Protocol):
         partition_format: str = "",
         description: str = "",
         copy: bool = False,
+        keep_archive: bool = False,
     ) -> domain.Dataset:
-        """Register the files below folder `path` (or the one file) that match `glob`: in place, or copied in. All rows of a `tabular`
+        """Register the files below folder `path` (or the one file) that match `glob`: in place, or copied in. An archive (`.zip`, `.tar`,
+        `.tar.gz`, `.tar.zst`) is unpacked, and its files are copied in, unless `keep_archive` makes it one file. All rows of a `tabular`
         dataset are read, which takes its time. `partition_format` names the parts of each path that are keys: `{store}/{brand}/*.csv`.
         """
 

@@ -171,10 +171,12 @@ class AzureWorkspace:
         partition_format: str = "",
         description: str = "",
         copy: bool = False,
+        keep_archive: bool = False,
     ) -> Dataset:
         check_name("name", name)
         with staging_folder(self.home) as staging:
-            about = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
+            about: dict[str, Any] = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
+            about["keep_archive"] = keep_archive
             registered = self._datasets.register(name, path, **about, staging=staging, progress=self._progress(f"Uploading {name}"))
         return self._cache.datasets.add(registered)
 

@@ -49,11 +49,13 @@ def approve_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 def register_dataset(workspace: Workspace, args: argparse.Namespace) -> Answer:
     about = {"type": args.type, "glob": args.glob, "partition_format": args.partition_format}
-    dataset = workspace.register_dataset(args.name, args.path, **about)
+    dataset = workspace.register_dataset(args.name, args.path, **about, keep_archive=args.keep_archive)
     rows = f"{counted(dataset.row_count, 'row')} in " if isinstance(dataset, TabularDataset) else ""
     size = f"{rows}{counted(dataset.file_count, 'file')}, {counted(dataset.size, 'byte')}"
     columns = dataset.columns if isinstance(dataset, TabularDataset) else ()
     lines = [f"Registered {dataset} ({size}, in {dataset.root})", *(f"  {name}: {dtype}" for name, dtype in columns)]
+    lines += [f"Left out: {dataset.describe_left_out()}"] if dataset.left_out else []
+    lines += dataset.notes
     return Answer(output.dataset_value(dataset), lines)
 
 

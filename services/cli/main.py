@@ -112,11 +112,14 @@ def _parser() -> argparse.ArgumentParser:
     on_azure(experiments, "files", remote.list_training_run_files, "List the files of a training run's outputs.", "EXPERIMENT", "RUN")
 
     datasets = group("dataset", "Register and list datasets.")
-    add = command(datasets, "register", commands.register_dataset, "Register the files of a folder, in place.", "NAME", "PATH")
+    add = command(
+        datasets, "register", commands.register_dataset, "Register the files of a folder, in place, or of an archive.", "NAME", "PATH"
+    )
     add.add_argument("--glob", default="**", metavar="G", help="which files: *.csv at the top, **/*.csv at any depth (default: all)")
     kinds = "file (the default): each file is one item; tabular: each row of a CSV or Parquet file is one item"
     add.add_argument("--type", choices=("file", "tabular"), default="file", help=kinds)
     add.add_argument("--partition-format", default="", metavar="F", help="which parts of a path are keys: {store}/{brand}/*.csv")
+    add.add_argument("--keep-archive", action="store_true", help="a zip, tar, tar.gz or tar.zst is one item: don't unpack it")
     command(datasets, "list", commands.list_datasets, "List all versions of all datasets.")
 
     environments = group("environment", "Register and list environments.")

@@ -1,6 +1,7 @@
 """Where a CSV file can be cut: at the ends of its records, found as pandas finds them, in constant memory. Standard library only.
 
-A record may hold newlines in quotes. Lines of spaces and tabs are no records. The files are UTF-8, with or without a byte-order mark.
+A record may hold newlines in quotes. Lines of spaces and tabs are no records. The files are UTF-8, with or without a byte-order mark; lines
+end with LF, CRLF or CR.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import operator
+import os
 import sys
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -20,6 +22,23 @@ _BLOCK = 1 << 20
 _LONGEST_RECORD = 1 << 24
 _BOM = b"\xef\xbb\xbf"
 _SENTINEL = "\0\n"  # no block holds a NUL
+_OTHERS = {
+    b"\x1f\x8b": ("is compressed by gzip", "Unpack it first (gunzip)"),
+    b"\x28\xb5\x2f\xfd": ("is compressed by zstd", "Unpack it first (unzstd)"),
+    b"PK\x03\x04": ("is a zip archive or an Excel workbook", "Unpack it, or save its sheet as CSV"),
+    b"PAR1": ("is a Parquet file, and others are not", "Choose files of one kind by a pattern, such as **/*.parquet"),
+    b"\xff\xfe": ("is UTF-16 text", "Save it as UTF-8"),
+    b"\xfe\xff": ("is UTF-16 text", "Save it as UTF-8"),
+}
+"""How files begin that are often taken for CSV, and what to do."""
+_AS_FILES = "; or register the files with “Each file is one item”: the scoring script then reads them itself."
+_SEPARATORS = {
+    ";": (
+        "semicolons",
+        "Save it with commas between fields and points in numbers, such as by pandas: read_csv(sep=';', decimal=',').to_csv()",
+    ),
+    "\t": ("tabs", "Save it with commas between fields, such as by pandas: read_csv(sep='\\t').to_csv()"),
+}
 _commas = operator.methodcaller("count", b",")
 
 
@@ -34,6 +53,11 @@ class CsvFile:
 
     def header(self) -> tuple[list[str], bytes]:
         """The fields of the first record, and the bytes up to its end. To be called first, and once."""
+        begins = self._file.read(4)
+        self._file.seek(0)
+        for magic, (what, hint) in _OTHERS.items():
+            if begins.startswith(magic):
+                raise self._refuse(what, hint + _AS_FILES)
         content = b""
         for block in self._blocks():
             content += block
@@ -42,18 +66,28 @@ class CsvFile:
                 if content[begin:end].strip(b" \t\r\n"):
                     self._seen = 1
                     self._file.seek(end)
+                    if len(fields) == 1:
+                        self._check_separator(fields[0], content[end : end + _BLOCK])
                     return [field.encode("latin-1").decode() for field in fields], content[:end]
                 begin = end
             self._check_length(content)
         raise self._refuse("has a quote that is never closed" if content.strip(_BOM + b" \t\r\n") else "is empty")
+
+    def _check_separator(self, header: str, following: bytes) -> None:
+        """Refuse a file whose header is one field that holds as many of another separator as the next line."""
+        line = (following.lstrip(b"\r\n").splitlines() or [b""])[0].decode("latin-1")
+        for separator, (name, hint) in _SEPARATORS.items():
+            if 0 < header.count(separator) == line.count(separator):
+                raise self._refuse(f"has its fields separated by {name}, not by commas", hint + _AS_FILES)
 
     def pieces(self, columns: int, grain: int) -> Iterator[tuple[bytes, int]]:
         """The rest of the file in pieces of about `grain` bytes, with the number of records in each, every one of so many columns."""
         left = b""
         for block in self._blocks():
             content = left + block
-            if _is_plain(content, columns):
-                yield from self._plain_pieces(content, grain)
+            by_lf = content if b"\n" in content else content.replace(b"\r", b"\n")
+            if _is_plain(by_lf, columns):
+                yield from self._plain_pieces(by_lf, grain)
                 left = b""
                 continue
             begin = last = rows = 0
@@ -86,7 +120,10 @@ class CsvFile:
     def _blocks(self) -> Iterator[bytes]:
         """The file's content in blocks that end with a line."""
         while block := self._file.read(_BLOCK):
-            if not block.endswith(b"\n"):
+            if b"\n" not in block and (end := block.rfind(b"\r") + 1):  # lines end with CR, as in old files of the Mac
+                self._file.seek(end - len(block), os.SEEK_CUR)
+                block = block[:end]
+            elif not block.endswith(b"\n"):
                 block += self._file.readline(_LONGEST_RECORD)
                 self._check_length(block, _BLOCK + _LONGEST_RECORD)
             if b"\0" in block:

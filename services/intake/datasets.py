@@ -14,15 +14,17 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.domain import Dataset, DatasetFile, FileDataset, TabularDataset, utc_now
 from services.errors import IntakeError, SettingsError
-from services.file_names import short
+from services.file_names import hidden_kind, junk_kind, short
 from services.formats import counted
 from services.intake import tabular
+from services.intake.archives import Unpacked, extract_archive, is_archive
 from services.intake.partition_format import PartitionFormat
 from services.storage.file_tree import file_stat, may_read, stat_of, walk
 from services.storage.manifest import manifest_line
@@ -39,22 +41,38 @@ class DatasetInspection:
     glob: str
     partition_format: str
     table: tabular.Table | None
+    left_out: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+    def unpacked_from(self, archive: Unpacked | None) -> DatasetInspection:
+        """The same, with what was left out when its files were unpacked."""
+        if archive is None:
+            return self
+        return replace(self, left_out=dict(archive.left_out + Counter(self.left_out)), notes=archive.notes + self.notes)
 
     def dataset(self, name: str, version: int, root: Path, folder: Path, *, in_place: bool, description: str) -> Dataset:
         """The dataset, its lists being in `folder` by now."""
         common = (
             name, version, str(root), self.glob, in_place, self.file_count, self.size, str(folder / tabular.MANIFEST),
-            self.manifest_sha256, utc_now(), description, self.partition_format,
+            self.manifest_sha256, utc_now(), description, self.partition_format, self.left_out, self.notes,
         )  # fmt: skip
         if self.table is None:
             return FileDataset(*common)
         return TabularDataset(*common, self.table.format, self.table.columns, self.table.row_count)
 
 
+_NOT_FOLLOWED = "Links to folders are not followed: to score what is in them, register the folder itself, or put it in the link's place."
+
+
 def check_type(type_: str) -> None:
     """Raises SettingsError on `type`."""
     if type_ not in (FileDataset.type, TabularDataset.type):
         raise SettingsError("type", f"“{type_}” is not a type of dataset", "Choose file or tabular.")
+
+
+def unpack_archive(root: Path, staging: Path) -> Unpacked | None:
+    """Unpack `root` into `staging`/files where it is an archive, by its name; None where it is none. Raises as `extract_archive`."""
+    return extract_archive(root, staging / "files") if is_archive(root) else None
 
 
 def inspect_dataset(root: Path, glob: str, type_: str, partition_format: str, staging: Path) -> DatasetInspection:
@@ -64,8 +82,9 @@ def inspect_dataset(root: Path, glob: str, type_: str, partition_format: str, st
     keys = PartitionFormat.parse(partition_format) if partition_format else None
     lists = [staging / tabular.MANIFEST] if type_ == FileDataset.type else [staging / tabular.MANIFEST, staging / tabular.FILES]
     count = size = 0
+    left_out: Counter[str] = Counter()
     with open(lists[-1], "wb") as lines:
-        for file in collect_files(root, glob):
+        for file in collect_files(root, glob, left_out, hidden=type_ == FileDataset.type):
             if keys and keys.values(file.path) is None:
                 raise keys.mismatch(file.path)
             lines.write(manifest_line(file))
@@ -79,7 +98,10 @@ def inspect_dataset(root: Path, glob: str, type_: str, partition_format: str, st
                 raise SettingsError("partition_format", text, "Call the key otherwise: it becomes a column of its own.")
     with open(lists[0], "rb") as manifest:
         sha256 = hashlib.file_digest(manifest, "sha256").hexdigest()
-    return DatasetInspection(tuple(lists), sha256, count, size, glob, partition_format, table)
+    notes = (_NOT_FOLLOWED,) if left_out[Dataset.LINKED_FOLDERS] else ()
+    return DatasetInspection(
+        tuple(lists), sha256, count, size, glob, partition_format, table, dict(+left_out), notes + (table.notes if table else ())
+    )
 
 
 def list_of_files(dataset: Dataset) -> Path:
@@ -107,12 +129,13 @@ def present_state(root: str, file: DatasetFile) -> tuple[int, int] | None:
 # ---- files by a pattern ----------------------------------------------------------------------------------------------------------
 
 
-def collect_files(root: Path, glob: str) -> Iterator[DatasetFile]:
+def collect_files(root: Path, glob: str, left_out: Counter[str] | None = None, *, hidden: bool = True) -> Iterator[DatasetFile]:
     """The files of folder `root` whose relative path matches `glob`, sorted by it; or `root` itself where it is one file.
 
     In a pattern `*`, `?` and `[...]` stay within one name and `**` stands for any number of folders, none included: `*.csv` are the files
     at the top, `**/*.csv` those anywhere, `2026/**` all below one folder. Case counts. Links to files are followed, links to folders
-    are not, and what file browsers and Jupyter leave behind is no file of the dataset.
+    are not, and what file browsers and Jupyter leave behind is no file of the dataset; nor are, without `hidden`, names that begin with `_`
+    or `.`. What matches and is left out so is counted in `left_out` by its kind (see domain.Dataset), a folder as one.
 
     While it is read, raises NotFound where there is no `root`, SettingsError on `glob` for a pattern that is none, and IntakeError for an
     empty folder, for one without a match, and for a file or folder that can't be read.
@@ -124,16 +147,30 @@ def collect_files(root: Path, glob: str) -> Iterator[DatasetFile]:
             raise IntakeError(f"{root} can't be read: permission denied.", "Allow reading it.")
         yield DatasetFile(root.name, info.st_size, info.st_mtime_ns)
         return
+    left_out = Counter() if left_out is None else left_out
+
+    def leave_out(path: str) -> bool:
+        folder = path.endswith("/")
+        name = path.rstrip("/").rpartition("/")[2]
+        kind = junk_kind(name) or (not hidden and hidden_kind(name)) or ""
+        if kind and (folder or matches(path)):
+            left_out[f"{kind}/" if folder else kind] += 1
+        return bool(kind)
+
     seen = matched = 0
-    for relative, entry in walk(root, junk=False):
+    for relative, entry in walk(root, leave_out):
         if not matches(relative):
             seen += 1
         elif file := file_stat(entry, relative):
             matched += 1
             yield DatasetFile(relative, file.st_size, file.st_mtime_ns)
+        else:
+            left_out[Dataset.LINKED_FOLDERS] += 1
     if not matched:
         holds = f"holds {counted(seen, 'file')}, none of which matches {glob}" if seen else "holds no files"
-        raise IntakeError(f"The folder {root} {holds}.", "Choose another folder or pattern; **/*.csv means CSV files at any depth.")
+        besides = f"; {left_out.total():,} left out ({', '.join(left_out)})" if left_out else ""
+        text = f"The folder {root} {holds}{besides}."
+        raise IntakeError(text, "Choose another folder or pattern; **/*.csv means CSV files at any depth.")
 
 
 def _pattern(glob: str) -> re.Pattern[str]:

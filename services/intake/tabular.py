@@ -7,13 +7,16 @@ end, rows]`. Of a CSV, begin and end are bytes of the file, and the header is in
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -38,16 +41,21 @@ MISSING = (
 _SLICES = 50_000
 _SMALLEST_SLICE, _LARGEST_SLICE = 1 << 8, 1 << 18  # bytes of a CSV
 _TYPED_AT_ONCE = 1 << 22  # bytes
+_NUMBERS = ("int64", "uint64", "float64")
+_LEADING_ZERO = re.compile(rb'(?:^|[,\n])"?0[0-9]')
+_MOST_ZEROS = 5_000  # looked at in what is typed at once
 _HINT = "Choose files of one kind by a pattern, such as **/*.csv."
 
 
 @dataclass(frozen=True)
 class Table:
-    """What the files of a tabular dataset have in common; `columns` are names and pandas types (see domain.TabularDataset)."""
+    """What the files of a tabular dataset have in common; `columns` are names and pandas types (see domain.TabularDataset). `notes` are
+    sentences on what a person may not expect of them."""
 
     format: str
     columns: tuple[tuple[str, str], ...]
     row_count: int | None
+    notes: tuple[str, ...] = ()
 
 
 def describe(root: Path, folder: Path) -> Table:
@@ -61,7 +69,8 @@ def describe(root: Path, folder: Path) -> Table:
     answer = json.loads(child.stdout.splitlines()[-1])
     if child.returncode == 2:
         raise IntakeError(answer["message"], answer["hint"])
-    return Table(answer["format"], tuple((name, dtype) for name, dtype in answer["columns"]), answer["row_count"])
+    columns = tuple((name, dtype) for name, dtype in answer["columns"])
+    return Table(answer["format"], columns, answer["row_count"], tuple(answer["notes"]))
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,8 @@ def _describe_csv(files: list[_File], manifest: TextIO, grain: int) -> Table:
                 begin = end
             types.end_line()
     assert types is not None
-    return Table(CSV, types.settled(), types.row_count)
+    columns = types.settled()
+    return Table(CSV, columns, types.row_count, types.notes(columns))
 
 
 class _TypesOfCsv:
@@ -144,6 +154,7 @@ class _TypesOfCsv:
         self._kinds: list[set[str]] = [set() for _ in self._names]
         self._waiting: list[bytes] = []
         self._waiting_bytes = self._waiting_rows = 0
+        self._leading_zeros: dict[int, str] = {}  # by the column's number, an example
         self.row_count = 0
 
     def see(self, piece: bytes, rows: int, name: str) -> None:
@@ -183,6 +194,32 @@ class _TypesOfCsv:
         self.row_count += rows
         for kinds, column in zip(self._kinds, frame.columns, strict=True):
             kinds.update(_kinds_of(frame[column]))
+        self._look_for_leading_zeros(content)
+
+    def _look_for_leading_zeros(self, content: bytes) -> None:
+        if b"\n" not in content:
+            content = content.replace(b"\r", b"\n")
+        for match in islice(_LEADING_ZERO.finditer(content), _MOST_ZEROS):
+            begin = content.rfind(b"\n", 0, match.start() + 1) + 1
+            number = content.count(b",", begin, match.end())
+            if number in self._leading_zeros or number >= len(self._names):
+                continue
+            end = content.find(b"\n", match.end())
+            line = content[begin : end if end >= 0 else len(content)].decode("utf-8", "replace").rstrip("\r")
+            fields = next(csv.reader([line]), [])
+            if len(fields) == len(self._names):
+                for number, field in enumerate(fields):
+                    if re.match(r"0\d", field):
+                        self._leading_zeros.setdefault(number, field)
+
+    def notes(self, columns: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+        """What is lost without a word otherwise."""
+        lost = [(columns[number][0], example) for number, example in self._leading_zeros.items() if columns[number][1] in _NUMBERS]
+        named = ", ".join(f"“{short(name)}” ({short(example)})" for name, example in lost[:5]) + (", …" if len(lost) > 5 else "")
+        text = f"Leading zeros are lost in {counted(len(lost), 'column')} read as numbers: {named}."
+        return (
+            (f"{text} To keep them, register the files with “Each file is one item”: the script then reads them itself.",) if lost else ()
+        )
 
 
 def _kinds_of(column: Any) -> set[str]:
@@ -233,7 +270,7 @@ def _describe_parquet(files: list[_File], manifest: TextIO) -> Table:
             elif opened.schema_arrow.names != schema.names:
                 raise _different(file.name, opened.schema_arrow.names, files[0].name, schema.names)
             elif opened.schema_arrow.types != schema.types:
-                raise _different(file.name, _typed(opened.schema_arrow), files[0].name, _typed(schema))
+                raise _differently_typed(file.name, opened.schema_arrow, files[0].name, schema)
             for number in range(opened.num_row_groups):
                 group = opened.metadata.row_group(number)
                 chunks = [group.column(index) for index in range(group.num_columns)]
@@ -253,7 +290,18 @@ def _describe_parquet(files: list[_File], manifest: TextIO) -> Table:
     assert schema is not None
     whole = schema.empty_table().to_pandas(ignore_metadata=True).dtypes
     holed = pyarrow.table({name: pyarrow.nulls(1, schema.field(name).type) for name in with_missing}).to_pandas().dtypes
-    return Table(PARQUET, tuple((name, str(holed[name] if name in with_missing else whole[name])) for name in schema.names), rows)
+    columns = tuple((name, str(holed[name] if name in with_missing else whole[name])) for name in schema.names)
+    return Table(PARQUET, columns, rows, _index_notes(schema))
+
+
+def _index_notes(schema: pyarrow.Schema) -> tuple[str, ...]:
+    """Of the index that pandas wrote into the files as a column."""
+    indices = [name for name in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str) and name in schema.names]
+    if not indices:
+        return ()
+    named = ", ".join(f"“{short(name)}”" for name in indices)
+    verb = "is the index" if len(indices) == 1 else "are the index"
+    return (f"{named} {verb} of the pandas DataFrame, and a column like others here: to_parquet(index=False) leaves it out.",)
 
 
 @contextmanager
@@ -267,8 +315,14 @@ def _parquet_errors(name: str) -> Iterator[None]:
         raise IntakeError(f"“{short(name)}” is not a Parquet file, or it is damaged: {reason}.", _HINT) from error
 
 
-def _typed(schema: Any) -> list[str]:
-    return [f"{field.name} ({field.type})" for field in schema]
+def _differently_typed(name: str, schema: pyarrow.Schema, first_name: str, first: pyarrow.Schema) -> IntakeError:
+    pairs = [(field, other) for field, other in zip(schema, first, strict=True) if field.type != other.type]
+    field, other = pairs[0]
+    more = f", and {len(pairs) - 1} more of its columns differ" if len(pairs) > 1 else ""
+    text = f"Column “{short(field.name)}” is {field.type} in “{short(name)}” and {other.type} in “{short(first_name)}”{more}."
+    return IntakeError(
+        text, f"Write all files with the same types, such as by astype({{'{short(field.name)}': '{other.type}'}}) in pandas."
+    )
 
 
 def _different(name: str, columns: list[str], first_name: str, first_columns: list[str]) -> IntakeError:

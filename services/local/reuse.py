@@ -203,7 +203,7 @@ def note_output(folder: LocalRunFolder) -> None:
     What is not a regular file can't be copied: then there is no list, and the run is not reused."""
     try:
         with open(folder.output_list, "wb") as lines:
-            for relative, entry in file_tree.walk(folder.output, junk=True):
+            for relative, entry in file_tree.walk(folder.output):
                 info = entry.stat()
                 if not stat.S_ISREG(info.st_mode):
                     raise IntakeError(f"{relative} is not a regular file")

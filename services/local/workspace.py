@@ -129,18 +129,22 @@ class LocalWorkspace:
         partition_format: str = "",
         description: str = "",
         copy: bool = False,
+        keep_archive: bool = False,
     ) -> Dataset:
         check_name("name", name)
         root = Path(path).expanduser().absolute()
-        copy = copy or root.is_relative_to(self.home / "incoming")
         with staging_folder(self.home) as staging:
-            if copy:
-                files = staging / "files"
+            files = staging / "files"
+            archive = None if keep_archive else datasets.unpack_archive(root, staging)
+            copy = copy or archive is not None or root.is_relative_to(self.home / "incoming")
+            if archive:
+                root = files
+            elif copy:
                 if not root.is_dir():
                     files.mkdir()
                 move_or_copy(self.home, root, files if root.is_dir() else files / root.name)
                 root = files
-            found = datasets.inspect_dataset(root, glob, type, partition_format, staging)
+            found = datasets.inspect_dataset(root, glob, type, partition_format, staging).unpacked_from(archive)
 
             def move_into_place(number: int) -> Dataset:
                 folder = self._version_folder("datasets", name, number)

@@ -6,13 +6,13 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
 
 from services.errors import IntakeError, NotFound, WorkspaceUnavailable, os_errors_as
-from services.file_names import is_junk, short
+from services.file_names import short
 
 _BY_EFFECTIVE_IDS = os.access in os.supports_effective_ids  # those that opening it goes by
 
@@ -37,17 +37,15 @@ def reading(path: Path | str) -> Iterator[io.BufferedReader]:
         yield opened
 
 
-def walk(root: Path, *, junk: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """What isn't a folder below `root`, with its path relative to it, in the order of those paths. Links to folders are not followed."""
+def walk(root: Path, leave_out: Callable[[str], bool] = lambda path: False) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """What isn't a folder below `root`, with its path relative to it, in the order of those paths. Links to folders are not followed.
+    `leave_out` gets each relative path, that of a folder with `/` at its end."""
 
     def listed(folder: str, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
         unreadable = f"The folder {short(folder)} can't be read"
         with os_errors_as(IntakeError, unreadable, "Check its permissions."), os.scandir(folder) as entries:
-            paths = [
-                (f"{prefix}{entry.name}/" if entry.is_dir(follow_symlinks=False) else prefix + entry.name, entry)
-                for entry in entries
-                if junk or not is_junk(entry.name)
-            ]
+            paths = [(f"{prefix}{entry.name}/" if entry.is_dir(follow_symlinks=False) else prefix + entry.name, entry) for entry in entries]
+        paths = [(path, entry) for path, entry in paths if not leave_out(path)]
         paths.sort(key=itemgetter(0), reverse=True)  # "a/" and "a.csv" in the order that "a/b" and "a.csv" have
         return paths
 
@@ -97,7 +95,7 @@ def files_of(path: Path) -> list[tuple[str, str, int]]:
     if stat.S_ISREG(info.st_mode):
         return [(path.name, str(path), info.st_size)]
     files = []
-    for relative, entry in walk(path, junk=True):
+    for relative, entry in walk(path):
         file = file_stat(entry, relative)
         if file is None:
             raise IntakeError(f"“{short(relative)}” in the model's folder is a link to a folder.", "Put the folder itself there.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from datetime import datetime
@@ -66,6 +67,50 @@ def test_tables_are_registered_listed_and_scored(command, tmp_path, entry_script
     assert "4 rows in 2 mini-batches, one for each store, on 1 worker; never stops for failed rows: 10 may fail" in result.err
     assert (result.code, "4 of 4 succeeded" in result.out) == (0, True)
     assert command(*run, "--mini-batch-size", "1kb", "--json").error["field"] == "partition_keys"
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar", "gztar"])
+def test_an_archive_is_unpacked_and_says_what_it_left_out(command, csv_folder, tmp_path, ending):
+    folder = csv_folder(3)
+    for name in ("._0000.csv", "._0001.csv", ".DS_Store"):
+        (folder / name).write_bytes(b"x")
+    archive = shutil.make_archive(str(tmp_path / "files"), ending, folder)
+    result = command("dataset", "register", "d", archive)
+    assert (result.code, result.out.splitlines()[1]) == (0, "Left out: 3 (2 × ._*, 1 × .DS_Store)")
+    value = command("dataset", "register", "d", archive, "--json").json
+    assert (value["file_count"], value["in_place"], value["left_out"]) == (3, False, {"._*": 2, ".DS_Store": 1})
+    kept = command("dataset", "register", "whole", archive, "--keep-archive", "--json").json
+    assert (kept["file_count"], kept["size"], kept["left_out"]) == (1, os.path.getsize(archive), {})
+
+
+def test_a_folder_says_what_it_left_out_and_what_is_not_followed(command, csv_folder):
+    folder = csv_folder(2)
+    (folder / "@eaDir").mkdir()
+    (folder / "thumbs.db").touch()
+    (folder / "linked").symlink_to(csv_folder(1, "elsewhere"))
+    lines = command("dataset", "register", "d", folder).out.splitlines()
+    assert lines[1] == "Left out: 3 (1 × @eaDir/, 1 × links to folders, 1 × thumbs.db)"
+    assert lines[2].startswith("Links to folders are not followed: ")
+    value = command("dataset", "list", "--json").json["datasets"][0]
+    assert value["left_out"] == {"@eaDir/": 1, "links to folders": 1, "thumbs.db": 1}
+    assert value["notes"] == [lines[2]]
+
+
+def test_a_folder_of_spark_is_a_table_and_a_lost_zero_is_said(command, tmp_path):
+    folder = tmp_path / "spark"
+    (folder / "_temporary").mkdir(parents=True)
+    for name, content in {"part-0.csv": b"zip,n\n00501,1\n", "_SUCCESS": b"", ".part-0.csv.crc": b"crc\0"}.items():
+        (folder / name).write_bytes(content)
+    lines = command("dataset", "register", "t", folder, "--type", "tabular").out.splitlines()
+    assert lines[3] == "Left out: 3 (1 × .*, 1 × _*, 1 × _*/)"
+    assert lines[4].startswith("Leading zeros are lost in 1 column read as numbers: “zip” (00501).")
+
+
+def test_an_archive_that_cannot_be_unpacked_names_the_way_out(command, tmp_path):
+    (tmp_path / "files.7z").write_bytes(b"7z")
+    result = command("dataset", "register", "d", tmp_path / "files.7z")
+    assert (result.code, "--keep-archive" in result.err) == (2, True)
+    assert command("dataset", "register", "d", tmp_path / "files.7z", "--keep-archive").code == 0
 
 
 # ---- exit codes, and JSON on standard output only --------------------------------------------------------------------------------------

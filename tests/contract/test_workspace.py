@@ -1,6 +1,7 @@
 """What every workspace promises, in the words of `services/workspace.py`. The Azure one is asked through the unmodified SDK."""
 
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -182,6 +183,18 @@ def test_one_file_can_be_a_dataset(workspace, csv_folder, copy):
     dataset = workspace.register_dataset("d", csv_folder(3) / "0001.csv", copy=copy)
     assert [file.path for file in workspace.dataset_files(dataset, 0, 9)] == ["0001.csv"]
     assert workspace.changed_files(dataset) == []
+
+
+def test_an_archive_is_unpacked_unless_it_is_meant_as_one_file(workspace, csv_folder, tmp_path):
+    folder = csv_folder(3)
+    (folder / "._0000.csv").write_bytes(b"x")
+    archive = shutil.make_archive(str(tmp_path / "files"), "gztar", folder)
+    dataset = workspace.register_dataset("d", archive)
+    assert [file.path for file in workspace.dataset_files(dataset, 0, 9)] == ["0000.csv", "0001.csv", "0002.csv"]
+    assert (dataset.in_place, dataset.left_out) == (False, {"._*": 1})
+    assert replace(workspace.dataset("d"), created_at=dataset.created_at) == dataset
+    kept = workspace.register_dataset("kept", archive, keep_archive=True)
+    assert [file.path for file in workspace.dataset_files(kept, 0, 9)] == ["files.tar.gz"]
 
 
 @pytest.fixture

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import sys
+import tarfile
 import zipfile
 from base64 import b64decode, b64encode
 
 import pyarrow
 import pytest
+from backports import zstd
 from pyarrow import parquet
 
 from services.connection import Connection, SignIn
+from tests.broken_files import write_files
 
 DATASETS = "registered_datasets.py"
 PNG = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
@@ -76,8 +80,8 @@ def test_an_uploaded_folder_is_the_root_and_gives_the_name(open_page, workspace)
 
 
 def test_a_zip_is_unpacked_and_gives_the_name(open_page, workspace):
-    app = open_form(open_page, "Zip")
-    app.file_uploader(key="dataset-zip-0").upload("june.zip", zipped({"a.csv": b"1\n", "b/c.csv": b"2\n"})).run()
+    app = open_form(open_page, "Archive")
+    app.file_uploader(key="dataset-archive-0").upload("june.zip", zipped({"a.csv": b"1\n", "b/c.csv": b"2\n"})).run()
     assert app.text_input(key="dataset-name-0").placeholder == "june"
     register(app)
     assert not app.exception
@@ -94,8 +98,8 @@ def test_a_zip_is_unpacked_and_gives_the_name(open_page, workspace):
     ],
 )
 def test_a_bad_zip_is_rejected_and_leaves_no_files(open_page, workspace, home, content, message):
-    app = open_form(open_page, "Zip")
-    app.file_uploader(key="dataset-zip-0").upload("bad.zip", content).run()
+    app = open_form(open_page, "Archive")
+    app.file_uploader(key="dataset-archive-0").upload("bad.zip", content).run()
     register(app)
     assert message in app.error[0].value.replace("\\", "")
     assert workspace.datasets() == []
@@ -232,12 +236,53 @@ def test_changed_and_missing_files_are_listed(open_page, workspace, csv_folder):
     app = open_page(DATASETS)
     assert not app.warning
     app.button(key="check-orders:1").click().run()
-    assert app.success[0].value == "No changes since registration (all files checked)."
+    assert not app.success  # a check of sizes and times is no praise of what is in the files
+    (checked,) = (info.value for info in app.info)
+    assert checked.startswith("Sizes and times are the same as at registration (all files). Contents are not checked")
     (folder / "0001.csv").write_text("changed")
     (folder / "0002.csv").unlink()
     app.run()
     assert "Files have changed since registration" in app.warning[0].value
     assert any("0001.csv was changed" in block.value and "0002.csv is gone" in block.value for block in app.code)
+
+
+def test_a_check_of_broken_files_says_which_are_empty_and_does_not_praise_the_others(open_page, workspace, tmp_path):
+    workspace.register_dataset("orders", write_files(tmp_path / "files"))
+    app = open_page(DATASETS)
+    app.button(key="check-orders:1").click().run()
+    assert [warning.value for warning in app.warning] == ["1 file is empty."]
+    assert "order_0063.csv" in [block.value for block in app.code]
+    assert not app.success
+    assert "Contents are not checked: a run says which files can't be scored." in app.info[0].value
+
+
+@pytest.mark.parametrize("ending", [".tar.gz", ".tar.zst"])
+def test_an_uploaded_tar_is_unpacked_and_says_what_it_left_out(open_page, workspace, ending):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name in ("a.csv", "b/c.csv", "b/._c.csv", "._a.csv", ".DS_Store"):
+            info = tarfile.TarInfo(name)
+            info.size = 2
+            archive.addfile(info, io.BytesIO(b"1\n"))
+    pack = zstd.compress if ending == ".tar.zst" else gzip.compress
+    app = open_form(open_page, "Archive")
+    app.file_uploader(key="dataset-archive-0").upload(f"june{ending}", pack(packed.getvalue())).run()
+    assert app.text_input(key="dataset-name-0").placeholder == "june"
+    register(app)
+    assert not app.exception
+    dataset = workspace.dataset("june")
+    assert paths_of(workspace, dataset) == ["a.csv", "b/c.csv"]
+    app = open_page(DATASETS, dataset="june:1")
+    assert "3 (2 × ._*, 1 × .DS_Store)" in [text.value for text in app.text]
+
+
+def test_a_folder_with_links_says_what_it_left_out_and_the_way_out(open_page, workspace, csv_folder):
+    folder = csv_folder(2)
+    (folder / "linked").symlink_to(csv_folder(1, "elsewhere"))
+    workspace.register_dataset("orders", folder)
+    app = open_page(DATASETS)
+    assert "1 (1 × links to folders)" in [text.value for text in app.text]
+    assert any("Links to folders are not followed" in caption.value for caption in app.caption)
 
 
 def preview(open_page, workspace, folder, name: str, content: bytes):

@@ -1,21 +1,20 @@
-"""What comes in from outside: names, uploads, zips, folders of files, entry scripts."""
+"""What comes in from outside: names, uploads, folders of files."""
 
 import io
 import os
-import stat
 import tempfile
-import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from services.domain import DatasetFile
+from services.domain import Dataset, DatasetFile
 from services.errors import IntakeError, NotFound, SettingsError
 from services.file_names import check_name, safe_relative_path
 from services.intake.datasets import collect_files
-from services.intake.uploads import extract_zip, store_uploads
+from services.intake.uploads import store_uploads
 
 ODD_NAMES = [
     "cam_10:15.png", "a,b.csv", 'say "hi".csv', "it's.csv", "=cmd|' /C calc'!A0.csv", "two\nlines.csv", "a b.csv", "#1.csv", "🙂.csv",
@@ -50,6 +49,12 @@ def test_other_names_are_refused_at_their_field(name):
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_file_names_that_are_only_odd_come_through_unharmed(name):
     assert str(safe_relative_path(name)) == name
+
+
+def test_a_file_in_five_thousand_folders_is_refused_in_words():
+    with pytest.raises(IntakeError, match="is in more than 100 folders, one in the other"):
+        safe_relative_path("a/" * 5_000 + "b.csv")
+    assert safe_relative_path("a/" * 99 + "b.csv")
 
 
 @pytest.mark.parametrize("name", LEADING_OUT + ABSOLUTE + NO_NAMES)
@@ -108,144 +113,6 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(IntakeError, match="file"):
         store_uploads([("a", io.BytesIO(b"1"))], tmp_path / "file" / "into")
-
-
-# ---- zips ------------------------------------------------------------------------------------------------------------------------
-
-
-def zipped(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in members:
-            archive.writestr(name, content)
-    return path
-
-
-def member(name: str, mode: int = 0, system: int = 3) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name)
-    info.external_attr, info.create_system = mode << 16, system
-    return info
-
-
-def refused(archive: Path | io.BytesIO, into: Path, **limits: int) -> str:
-    """The message of the refusal; that nothing was left behind is checked."""
-    with pytest.raises(IntakeError) as caught:
-        extract_zip(archive, into, **limits)
-    assert not into.exists()
-    return caught.value.message
-
-
-def test_a_zip_is_unpacked_with_its_folders_and_without_junk(tmp_path):
-    files = {name: name.encode() * 99 for name in ODD_NAMES}
-    junk = [("__MACOSX/._a", b"x"), ("sub/.DS_Store", b"x"), ("Thumbs.db", b"x"), ("sub/", b""), ("empty folder/", b"")]
-    path = zipped(tmp_path / "a.zip", *files.items(), *junk)
-    assert extract_zip(path, tmp_path / "into") == len(files)
-    assert found_in(tmp_path / "into") == files
-    assert extract_zip(io.BytesIO(path.read_bytes()), tmp_path / "again") == len(files)
-
-
-@pytest.mark.parametrize("name", [name for name in LEADING_OUT + ABSOLUTE if name])
-def test_a_zip_with_names_that_lead_elsewhere_is_refused(tmp_path, name):
-    message = refused(zipped(tmp_path / "a.zip", ("fine.csv", b"1"), (name, b"2")), tmp_path / "into")
-    assert name in message
-    assert sorted(os.listdir(tmp_path)) == ["a.zip"]
-
-
-def test_a_zip_with_a_nul_in_a_name_is_refused(tmp_path):
-    content = zipped(tmp_path / "a.zip", ("aXb.csv", b"1")).read_bytes().replace(b"aXb", b"a\0b")
-    assert "NUL" in refused(io.BytesIO(content), tmp_path / "into")
-
-
-@pytest.mark.parametrize(
-    ("mode", "why"), [(stat.S_IFLNK | 0o777, "link"), (stat.S_IFCHR | 0o666, "device"), (stat.S_IFIFO | 0o666, "device")]
-)
-def test_a_zip_with_links_or_devices_is_refused(tmp_path, mode, why):
-    message = refused(zipped(tmp_path / "a.zip", ("fine", b"1"), (member("passwords", mode), b"/etc/passwd")), tmp_path / "into")
-    assert "passwords" in message
-    assert why in message
-
-
-def test_a_zip_with_one_name_twice_is_refused(tmp_path):
-    with pytest.warns(UserWarning, match="Duplicate"):
-        path = zipped(tmp_path / "a.zip", ("a.csv", b"1"), ("a.csv", b"2"))
-    assert "a.csv" in refused(path, tmp_path / "into")
-    assert "a.csv" in refused(zipped(tmp_path / "b.zip", ("a.csv", b"1"), ("./a.csv", b"2")), tmp_path / "into")
-    assert "a.csv" in refused(zipped(tmp_path / "c.zip", ("a.csv", b"1"), ("a.csv/b", b"2")), tmp_path / "into")
-
-
-def test_an_encrypted_zip_is_refused(tmp_path):
-    content = bytearray(zipped(tmp_path / "a.zip", ("secret.csv", b"1")).read_bytes())
-    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        content[content.index(signature) + flags] |= 1
-    assert "“secret.csv” in the zip is encrypted" in refused(io.BytesIO(bytes(content)), tmp_path / "into")
-
-
-def test_what_is_no_zip_or_only_part_of_one_is_refused(tmp_path):
-    whole = zipped(tmp_path / "a.zip", ("a.csv", os.urandom(5000))).read_bytes()
-    for content in (b"", b"a,b\n1,2\n", whole[:-30], whole[: len(whole) // 2], whole[2000:]):
-        assert "zip" in refused(io.BytesIO(content), tmp_path / "into")
-    with pytest.raises(NotFound, match=r"gone\.zip"):
-        extract_zip(tmp_path / "gone.zip", tmp_path / "into")
-    assert "folder" in refused(tmp_path, tmp_path / "into")
-
-
-@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_zip_with_a_damaged_member_is_refused_by_its_name(tmp_path, compression):
-    content = os.urandom(4000)
-    path = zipped(tmp_path / "a.zip", ("fine.csv", b"1"), ("broken.csv", content), compression=compression)
-    damaged = bytearray(path.read_bytes())
-    start = damaged.index(b"broken.csv") + 1000
-    damaged[start : start + 500] = bytes(500)
-    assert "broken.csv" in refused(io.BytesIO(bytes(damaged)), tmp_path / "into")
-
-
-def test_a_zip_bomb_is_refused_but_small_repetitive_files_pass(tmp_path):
-    bomb = zipped(tmp_path / "bomb.zip", ("fine.csv", b"1"), ("zeros.csv", bytes(20_000_000)))
-    assert bomb.stat().st_size < 25_000
-    assert "zeros.csv" in refused(bomb, tmp_path / "into")
-    fine = zipped(tmp_path / "fine.zip", ("ones.csv", b"1,1,1,1\n" * 100_000))
-    assert fine.stat().st_size * 200 < 800_000
-    assert extract_zip(fine, tmp_path / "into") == 1
-
-
-def test_a_zip_that_says_it_is_smaller_than_it_is_is_refused(tmp_path):
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("zeros.csv", bytes(5_000_000))
-        archive.filelist[0].file_size = 10
-    assert "zeros.csv" in refused(path, tmp_path / "into")
-
-
-def test_a_zip_larger_than_the_free_space_is_refused_at_once(tmp_path):
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("huge.csv", b"1")
-        archive.filelist[0].file_size = 1 << 50
-    assert "disk" in refused(path, tmp_path / "into", max_bytes=1 << 60, max_ratio=1 << 50)
-    assert "huge.csv" in refused(path, tmp_path / "into")
-
-
-def test_limits_on_files_and_bytes_hold(tmp_path):
-    path = zipped(tmp_path / "a.zip", *((f"{i}.csv", b"12345") for i in range(10)))
-    assert "10 files" in refused(path, tmp_path / "into", max_files=9)
-    refused(path, tmp_path / "into", max_bytes=49)
-    assert extract_zip(path, tmp_path / "into", max_files=10, max_bytes=50) == 10
-
-
-def test_a_zip_without_files_is_refused(tmp_path):
-    assert "no files" in refused(zipped(tmp_path / "a.zip", ("folder/", b""), (".DS_Store", b"x")), tmp_path / "into")
-
-
-def test_backslashes_separate_folders_in_a_zip_of_an_old_windows_tool_only(tmp_path):
-    extract_zip(zipped(tmp_path / "a.zip", (member("sub\\a.csv", system=0), b"1")), tmp_path / "windows")
-    assert found_in(tmp_path / "windows") == {"sub/a.csv": b"1"}
-    extract_zip(zipped(tmp_path / "b.zip", (member("sub\\a.csv"), b"1")), tmp_path / "unix")
-    assert found_in(tmp_path / "unix") == {"sub\\a.csv": b"1"}
-
-
-def test_names_in_utf8_that_macos_does_not_flag_are_read_as_utf8(tmp_path):
-    content = zipped(tmp_path / "a.zip", ("xxxx.csv", b"1")).read_bytes().replace(b"xxxx", "🙂".encode())
-    extract_zip(io.BytesIO(content), tmp_path / "into")
-    assert found_in(tmp_path / "into") == {"🙂.csv": b"1"}
 
 
 # ---- folders ---------------------------------------------------------------------------------------------------------------------
@@ -332,17 +199,54 @@ def test_odd_names_come_through_even_those_that_are_no_utf8(tmp_path):
     assert set(paths(tmp_path)) == {*ODD_NAMES, "caf\udce9.csv"}
 
 
-def test_junk_files_are_left_out_and_other_hidden_files_are_not(tmp_path):
-    junk = [".DS_Store", "a/Thumbs.db", "~$book.xlsx", ".ipynb_checkpoints/a.csv", "__MACOSX/x"]
-    made(tmp_path, ".hidden.csv", ".data/a.csv", *junk)
-    assert paths(tmp_path) == [".data/a.csv", ".hidden.csv"]
+JUNK = {
+    ".DS_Store": ".DS_Store", "a/Thumbs.db": "Thumbs.db", "a/thumbs.db": "thumbs.db", "b/desktop.ini": "desktop.ini",
+    "~$book.xlsx": "~$*", "._a.csv": "._*", "a/._b.csv": "._*", ".~lock.orders.ods#": ".~lock.*#",
+    ".ipynb_checkpoints/a.csv": ".ipynb_checkpoints/", "__MACOSX/x": "__MACOSX/", "__MACOSX/y": "__MACOSX/", "a/@eaDir/x": "@eaDir/",
+    "b/@eaDir/x/y": "@eaDir/", ".Trashes/501/a.csv": ".Trashes/", "$RECYCLE.BIN/a.csv": "$RECYCLE.BIN/",
+}  # fmt: skip
+"""Names of junk, and the kind it is counted as."""
+LEFT_OUT = Counter(dict.fromkeys(JUNK.values(), 1)) + Counter({"._*": 1, "@eaDir/": 1})
+
+
+def test_junk_is_left_out_and_counted_and_other_hidden_files_are_not(tmp_path):
+    made(tmp_path, ".hidden.csv", ".data/a.csv", "_a.csv", ".~lock.csv", "~a.csv", "._", *JUNK)
+    left_out: Counter[str] = Counter()
+    assert [file.path for file in collect_files(tmp_path, "**", left_out)] == [
+        "._", ".data/a.csv", ".hidden.csv", ".~lock.csv", "_a.csv", "~a.csv",
+    ]  # fmt: skip
+    assert left_out == LEFT_OUT
+
+
+def test_a_file_that_a_pattern_leaves_out_is_not_counted_as_left_out(tmp_path):
+    made(tmp_path, "a.csv", ".DS_Store", "._a.csv", "sub/._b.csv")
+    left_out: Counter[str] = Counter()
+    assert [file.path for file in collect_files(tmp_path, "*.csv", left_out)] == ["a.csv"]
+    assert left_out == {"._*": 1}
+
+
+def test_a_folder_of_nothing_but_junk_says_what_it_left_out(tmp_path):
+    made(tmp_path, ".DS_Store", "._a.csv", "._b.csv")
+    with pytest.raises(IntakeError, match=r"holds no files; 3 left out \(.*\._\*"):
+        paths(tmp_path)
+
+
+def test_of_tables_what_spark_writes_beside_them_is_left_out(tmp_path):
+    spark = ["_SUCCESS", "._SUCCESS.crc", ".part-0.parquet.crc", "_temporary/0/part-1.parquet", ".hive/part-1.parquet", "_committed_7"]
+    made(tmp_path, "part-0.parquet", "_store=1/part-2.parquet", *spark)
+    left_out: Counter[str] = Counter()
+    found = [file.path for file in collect_files(tmp_path, "**", left_out, hidden=False)]
+    assert found == ["_store=1/part-2.parquet", "part-0.parquet"]
+    assert left_out == {"_*": 2, "._*": 1, ".*": 1, "_*/": 1, ".*/": 1}
 
 
 def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path):
     made(tmp_path, "elsewhere/real.csv", "root/a.csv")
     (tmp_path / "root" / "link.csv").symlink_to(tmp_path / "elsewhere" / "real.csv")
     (tmp_path / "root" / "loop").symlink_to(tmp_path / "root")
-    assert paths(tmp_path / "root") == ["a.csv", "link.csv"]
+    left_out: Counter[str] = Counter()
+    assert [file.path for file in collect_files(tmp_path / "root", "**", left_out)] == ["a.csv", "link.csv"]
+    assert left_out == {Dataset.LINKED_FOLDERS: 1}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pandas
 import pyarrow
 import pytest
+from backports import zstd
 from pyarrow import parquet
 
 from services.domain import DatasetFile
@@ -176,8 +178,23 @@ REFUSED = {
     ),
     "another type": (
         {"a.parquet": parquet_file(pandas.DataFrame({"x": [1]})), "b.parquet": parquet_file(pandas.DataFrame({"x": [1.5]}))},
-        "“b.parquet” has other columns than “a.parquet”: it lacks “x (int64)” and it has “x (double)”.",
+        "Column “x” is double in “b.parquet” and int64 in “a.parquet”.",
     ),
+    "numbers of two widths": (
+        {
+            "a.parquet": parquet_file(pandas.DataFrame({"x": [1], "y": [1]}, dtype="int64")),
+            "b.parquet": parquet_file(pandas.DataFrame({"x": [1], "y": [1]}, dtype="int32")),
+        },
+        "Column “x” is int32 in “b.parquet” and int64 in “a.parquet”, and 1 more of its columns differ.",
+    ),
+    "UTF-16": ({"a.csv": "x,y\n1,2\n".encode("utf-16")}, "“a.csv” is UTF-16 text."),
+    "gzip": ({"a.csv": b"x\n1\n", "b.csv.gz": gzip.compress(b"x\n1\n")}, "“b.csv.gz” is compressed by gzip."),
+    "zstd": ({"a.csv.zst": zstd.compress(b"x\n1\n")}, "“a.csv.zst” is compressed by zstd."),
+    "a workbook": ({"a.xlsx": b"PK\x03\x04" + bytes(60)}, "“a.xlsx” is a zip archive or an Excel workbook."),
+    "Parquet among text": ({"a.csv": b"x\n1\n", "b.parquet": parquet_file(pandas.DataFrame({"x": [1]}))}, "“b.parquet” is a Parquet file"),
+    "semicolons": ({"a.csv": b"x;y\n1;2\n"}, "“a.csv” has its fields separated by semicolons, not by commas."),
+    "semicolons and decimal commas": ({"a.csv": b"x;y\r\n1,5;2,5\r\n"}, "“a.csv” has its fields separated by semicolons, not by commas."),
+    "tabs": ({"a.csv": b"x\ty\tz\n\n1\t2\t3\n"}, "“a.csv” has its fields separated by tabs, not by commas."),
 }
 
 
@@ -194,6 +211,71 @@ def test_a_refusal_crosses_from_the_process_that_looks(tmp_path):
     (tmp_path / tabular.FILES).write_bytes(manifest_line(DatasetFile("ü,\n.csv", 6, 0)))
     with pytest.raises(IntakeError, match="has 1 field in record 2"):
         tabular.describe(tmp_path, tmp_path)
+
+
+def test_a_column_of_texts_with_semicolons_is_one_column(look_at):
+    looked = look_at({"a.csv": b"note; free text\nplain\nwith; one\n"})
+    assert looked.table.columns == (("note; free text", "str"),)
+
+
+@pytest.mark.parametrize("rows", [3, pytest.param(20_000, marks=pytest.mark.slow)], ids=["few", "18 MB"])
+@pytest.mark.parametrize("text", [b"x" * 900, b'"' + b"x" * 898 + b'"'], ids=["plain", "quoted"])
+def test_lines_that_end_with_cr_alone_are_records(look_at, rows, text):
+    looked = look_at({"a.csv": b"n,t\r" + (b"123,%b\r" % text) * rows + b"4,end"})
+    assert looked.table.row_count == rows + 1
+    assert looked.table.columns == (("n", "int64"), ("t", "str"))
+    last = list(looked.mini_batches(mini_batch_size="1MB"))[-1]
+    assert last.iloc[-1].tolist() == [4, "end"]
+
+
+def test_line_ends_may_be_mixed_and_quoted(look_at):
+    quoted = "\r" * 2_000_000  # more than a block of them
+    looked = look_at({"a.csv": f'n,t\r1,"{quoted}"\r\n2,y\n3,"z\r\nz"\r'.encode()})
+    frame = pandas.concat(looked.mini_batches())
+    assert frame["n"].tolist() == [1, 2, 3]
+    assert frame["t"].tolist() == [quoted, "y", "z\r\nz"]
+
+
+# ---- what is said of a table -------------------------------------------------------------------------------------------------------
+
+ZEROS = "Leading zeros are lost in 1 column read as numbers: “zip” (00501)."
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"zip,n\n00501,1\n10115,2\n",
+        b"n,zip\n1,10115\n2,00501",
+        b'n,zip\r\n1,"00501"\r\n',
+        b"n,zip\r1,00501\r",
+        b"n,zip\n" + b"1,10115\n" * 900_000 + b"1,00501\n" + b"2,\n",
+    ],
+    ids=["first", "last", "quoted", "CR", "late and with a missing value"],
+)
+def test_leading_zeros_that_are_lost_are_said_with_an_example(look_at, content):
+    (note,) = look_at({"a.csv": content}).table.notes
+    assert note.startswith(ZEROS)
+    assert "register the files with “Each file is one item”" in note
+
+
+def test_leading_zeros_that_stay_are_not_mentioned(look_at):
+    looked = look_at({"a.csv": b'zip,time,share,text\n00501,00:15,0.5,"a,01"\nD-1,01:15,-0.5,b\n0,0,0,0\n'})
+    assert looked.table.notes == ()
+    assert dict(looked.table.columns)["zip"] == "str"
+
+
+def test_an_index_that_pandas_wrote_is_said(look_at):
+    frame = pandas.DataFrame({"x": [1, 2]}, index=[3, 4])
+    (note,) = look_at({"a.parquet": parquet_file(frame)}).table.notes
+    assert note.startswith("“__index_level_0__” is the index of the pandas DataFrame, and a column like others here")
+
+
+def test_what_is_said_of_a_table_crosses_from_the_process_that_looks(tmp_path):
+    content = b"zip,n\n00501,1\n"
+    (tmp_path / "a.csv").write_bytes(content)
+    (tmp_path / tabular.FILES).write_bytes(manifest_line(DatasetFile("a.csv", len(content), 0)))
+    (note,) = tabular.describe(tmp_path, tmp_path).notes
+    assert note.startswith(ZEROS)
 
 
 # ---- Parquet -------------------------------------------------------------------------------------------------------------------------
@@ -228,6 +310,10 @@ def test_the_index_that_pandas_wrote_is_a_column_like_others(look_at):
         {"x": [1, 2], "id": [7, 8]},
         {"x": [3], "id": [9]},
     ]
+
+
+def test_a_parquet_file_without_an_index_has_nothing_to_be_said(look_at):
+    assert look_at({"a.parquet": parquet_file(pandas.DataFrame({"x": [1, 2]}))}).table.notes == ()
 
 
 def test_row_groups_without_rows_are_passed_over(look_at):

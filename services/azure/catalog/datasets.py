@@ -125,6 +125,8 @@ class Datasets:
             created_at=definition.created_time or registered.created_time or utc_now(),
             description=registered.description or "",
             partition_format=str(tag.get("partition_format", "")),
+            left_out={str(what): int(count) for what, count in tag.get("left_out", {}).items()},
+            notes=tuple(map(str, tag.get("notes", ()))),
         )
         return dataset
 
@@ -139,11 +141,13 @@ class Datasets:
         glob: str,
         partition_format: str,
         description: str,
+        keep_archive: bool,
         staging: Path,
         progress: Progress,
     ) -> Dataset:
-        """Upload the files of a folder of this machine and register them; or register files in place, in a datastore as
-        `azureml://datastores/NAME/paths/PATH` or at an https address: then no row is read, so how many there are is not known.
+        """Upload the files of a folder of this machine, or of an archive, which is unpacked first, and register them; or register files in
+        place, in a datastore as `azureml://datastores/NAME/paths/PATH` or at an https address: then no row is read, so how many there are
+        is not known.
 
         Raises SettingsError, IntakeError, WorkspaceUnavailable.
         """
@@ -152,7 +156,9 @@ class Datasets:
             inspection, source = self._inspect_in_place(str(path), type_, partition_format, staging)
             return self._register(name, source, inspection, str(path), description, multi_line=False, uploaded=False)
         root = Path(path).expanduser().absolute()
-        inspection, multi_line = datasets.inspect_dataset(root, glob, type_, partition_format, staging), False
+        archive = None if keep_archive else datasets.unpack_archive(root, staging)
+        root = staging / "files" if archive else root
+        inspection, multi_line = datasets.inspect_dataset(root, glob, type_, partition_format, staging).unpacked_from(archive), False
         files = list(read_manifest(inspection.lists[-1]))
         if refused := [file.path for file in files if set(file.path) & _ESCAPED_BY_SDK]:
             characters = " ".join(sorted(_ESCAPED_BY_SDK))
@@ -191,7 +197,7 @@ class Datasets:
         manifest = staging / (FILES if table else MANIFEST)
         manifest.write_bytes(b"".join(map(manifest_line, files)))
         _, size, sha256 = self._counts(manifest)
-        return DatasetInspection((manifest,), sha256, len(files), size or 0, "**", partition_format, table), source
+        return DatasetInspection((manifest,), sha256, len(files), size or 0, "**", partition_format, table, {}), source
 
     def _register(
         self, name: str, source: Any, inspection: DatasetInspection, uri: str, description: str, *, multi_line: bool, uploaded: bool
@@ -350,6 +356,8 @@ def _tag(inspection: DatasetInspection, uri: str, *, uploaded: bool) -> dict[str
     tag: dict[str, Any] = {"root": uri, "glob": inspection.glob, "files": inspection.file_count, "bytes": inspection.size}
     tag |= {"sha256": inspection.manifest_sha256} | ({"uploaded": True} if uploaded else {})
     tag |= {"partition_format": inspection.partition_format} if inspection.partition_format else {}
+    tag |= {"left_out": inspection.left_out} if inspection.left_out else {}
+    tag |= {"notes": inspection.notes} if inspection.notes else {}
     if inspection.table:
         tag |= {"format": inspection.table.format, "rows": inspection.table.row_count}
         tag |= {"columns": inspection.table.columns} if len(json.dumps(inspection.table.columns)) <= sdk_datasets.MAX_TAG else {}
