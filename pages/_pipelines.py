@@ -94,7 +94,7 @@ def show_azure_status(pipelines: PipelineService, run: Run) -> None:
     if pipeline_run is None:
         st.caption("Submitting: the pipeline is built and its files are uploaded.")
     else:
-        queued = pipeline_run.status is RunStatus.QUEUED
+        queued = pipeline_run.status == RunStatus.QUEUED
         where = ": waiting for nodes of the cluster." if queued else ", which reports the number of scored items at the end."
         st.caption(escape(f"{pipeline_run.status} in Azure ML{where}"))
 

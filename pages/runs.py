@@ -149,7 +149,7 @@ def actions(run: Run) -> None:
             workspace.runs.cancel(run.id)
             st.rerun()
     stopped = run.status in (RunStatus.FAILED, RunStatus.CANCELED)
-    if run.status is RunStatus.NOT_RESPONDING or (stopped and Capability.CARRY_ON in workspace.capabilities):
+    if run.status is RunStatus.NOT_RESPONDING or run.never_submitted or (stopped and Capability.CARRY_ON in workspace.capabilities):
         help_text = "Continues where the run stopped. Scored items are kept; failed ones are tried again."
         if pipelines is not None:
             help_text = "Follows the run in Azure ML again; submits it if it isn't there yet."

@@ -262,6 +262,10 @@ class RunRequest:
         return self.name or f"{', '.join(self.models) or self.script_name} on {', '.join(self.datasets)}"
 
 
+NOT_SUBMITTED = "NotSubmitted"
+"""The error code of a run that its workspace's service never got."""
+
+
 @dataclass(frozen=True)
 class Run:
     """Where a run is. Counts that aren't known yet are None; times are UTC. `stopped_at` is when a run that is resumed, but not running
@@ -301,6 +305,11 @@ class Run:
     @property
     def title(self) -> str:
         return self.request.title()
+
+    @property
+    def never_submitted(self) -> bool:
+        """Whether it failed before the service got it: resuming submits it."""
+        return self.status is RunStatus.FAILED and self.error_code == NOT_SUBMITTED
 
     @property
     def items_left(self) -> int | None:
@@ -511,12 +520,13 @@ class ConnectionState:
 
 @dataclass(frozen=True)
 class PipelineRun:
-    """A pipeline run as the service has it, whoever started it. `run_id` is that of this program's own run, "" of any other; `step` says
-    where its one step is, in the service's word; `studio_url` is its page in Azure ML studio."""
+    """A pipeline run as the service has it, whoever started it. `status` is a RunStatus, or the service's own word where that is none;
+    `run_id` is that of this program's own run, "" of any other; `step` says where its one step is, in the service's word; `studio_url` is
+    its page in Azure ML studio."""
 
     id: str
     experiment: str
-    status: RunStatus
+    status: str
     title: str = ""
     step: str = ""
     studio_url: str = ""

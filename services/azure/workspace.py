@@ -72,7 +72,7 @@ class AzureWorkspace:
         self.runs = AzureRuns(
             self.home, self._store, self._session, self._cache, lambda reference, path: self.local_file(self.dataset(reference), path)
         )
-        self.pipelines = AzurePipelines(self.home, self._session, self.runs)
+        self.pipelines = AzurePipelines(self.home, self._session, self.runs, lambda request: _newer_models(request, self.models()))
         self.state, self.refresh, self.default_environment = self._cache.state, self._cache.refresh, environments.default
         self.experiments, self.training_runs = self._models.experiments, self._models.training_runs
         self.training_run_files = self._models.training_run_files
@@ -309,11 +309,15 @@ def _check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models
     if not request.source_directory and "__file__" in script.read_text("utf-8", "replace"):
         sentence = f"{script.name} opens files beside itself: Azure ML gets the Python files there, others only by a source directory."
         warnings.append(sentence)
+    return warnings + _newer_models(request, models)
+
+
+def _newer_models(request: RunRequest, models: Sequence[Model]) -> list[str]:
+    """A sentence for each model of the request of which there is a later version."""
     latest = {model.name: max(other.version for other in models if other.name == model.name) for model in models}
-    chosen = [model for model in models if model.reference in request.models]
-    return warnings + [
+    return [
         f"{model} is not the latest version, {model.name}:{latest[model.name]}, which Model.get_model_path gives a script that names no "
         "version. The built-in script names it."
-        for model in chosen
-        if model.version != latest[model.name]
+        for model in models
+        if model.reference in request.models and model.version != latest[model.name]
     ]

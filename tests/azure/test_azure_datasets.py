@@ -193,3 +193,17 @@ def test_a_table_is_registered_in_place_without_reading_its_rows(cloud, tmp_path
 
 def test_the_sdk_s_own_list_of_datasets_is_always_empty(ws, rows):
     assert (list(ws.datasets), list(ws.datasets.keys())) == ([], ["rows"])
+
+
+@pytest.mark.parametrize("call", ["PUT *blob.core*", "GET *blob.core*comp=list*"])
+def test_an_upload_that_storage_refuses_says_what_and_who_can_grant_it(cloud, csv_folder, azure, call):
+    message = "This request is not authorized to perform this operation using this permission."
+    azure.service.fault(call, count=None, status=403, code="AuthorizationPermissionMismatch", message=message)
+    with pytest.raises(WorkspaceUnavailable) as refused:  # exit code 3
+        cloud.register_dataset("rows", csv_folder(2))
+    assert refused.value.message.startswith("Dataset rows was not registered: the storage account refuses it. ")
+    assert message in refused.value.message
+    assert "Err(" not in refused.value.message
+    assert "session_id" not in refused.value.message
+    assert "Storage Blob Data Contributor" in refused.value.hint
+    assert cloud.datasets() == []

@@ -261,6 +261,40 @@ def test_a_refused_submission_fails_the_run_and_starts_nothing(cloud, done, azur
     assert azure.service.count("POST *PipelineRuns/Submit/*") == 0
 
 
+def test_a_run_that_may_not_be_submitted_reads_so_and_is_submitted_later(cloud, submit, finish, azure):
+    refusal = {"status": 403, "code": "AuthorizationFailed", "message": "You may not perform action write."}
+    azure.service.fault("POST *PipelineRuns/Unsubmitted/*", count=None, **refusal)
+    run = finish(cloud, submit().id)
+    assert (run.status, run.error_code) == (RunStatus.FAILED, "NotSubmitted")
+    assert "you have no permission. You may not perform action write." in run.error
+    assert run.error.endswith("Nothing was submitted. Resume the run to submit it once this is fixed.")
+    azure.service.clear()
+    cloud.runs.resume(run.id)
+    ended = finish(cloud, run.id)
+    assert (ended.status, ended.items_succeeded, ended.error) == (RunStatus.COMPLETED, 7, None)
+
+
+def test_a_status_that_is_not_known_is_shown_as_it_is(cloud, submit, finish, azure):
+    run = submit(slowly(600))
+    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    there = cloud.pipelines.of(run.id).id
+    azure.service.set_run_status(there, "Hibernating", azure.workspace)
+    finish(cloud, run.id, until=lambda _: cloud.pipelines.of(run.id).status == "Hibernating")
+    assert [listed.status for listed in cloud.pipelines.history("batch-scoring")] == ["Hibernating"]
+    azure.service.set_run_status(there, "TimeoutExceeded", azure.workspace, ended=True)
+    ended = finish(cloud, run.id)
+    assert (ended.status, ended.error.splitlines()[0]) == (RunStatus.FAILED, "Azure ML ended the run as TimeoutExceeded.")
+
+
+def test_a_published_pipeline_warns_of_a_newer_model(cloud, done, finish, model_file):
+    cloud.register_model("clf", model_file)
+    published = cloud.pipelines.publish(done(models=("clf:1",)).id, "nightly")
+    cloud.register_model("clf", model_file)
+    again = cloud.pipelines.submit(published.id, {})
+    assert [warning for warning in again.warnings if warning.startswith("clf:1 is not the latest version, clf:2, which")]
+    finish(cloud, again.id)
+
+
 def test_the_same_run_reuses_the_earlier_output_if_allowed(cloud, submit, done, finish):
     first = done()
     again = done()
@@ -366,6 +400,7 @@ def test_the_rows_of_a_summary_only_run_are_what_its_script_wrote(cloud, done):
     run = done(source, settings={"output_action": "summary_only"})
     assert run.status is RunStatus.COMPLETED, run.error
     assert [path.read_text() for path in cloud.runs.output(run.id).values()] == ["scored"] * 7
+    assert (run.items_succeeded, run.items_failed, run.mini_batches_done) == (7, 0, 3)
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,10 @@ def test_the_default_environment_has_this_program_s_versions(cloud):
     assert (shown.packages["scikit-learn"], shown.packages["joblib"]) == (sklearn.__version__, joblib.__version__)
     lines = sent.python.conda_dependencies.serialize_to_string()
     assert "python=3.11" in lines
+    assert shown.packages["setuptools"] == "<82"  # azureml-core imports pkg_resources
     for package, number in shown.packages.items():
-        assert f"- {package}{'[fuse]' if package == 'azureml-dataset-runtime' else ''}=={number}" in lines
+        pin = number if number.startswith("<") else f"=={number}"
+        assert f"- {package}{'[fuse]' if package == 'azureml-dataset-runtime' else ''}{pin}" in lines
     assert "azureml-defaults" not in lines
     assert sent.name == shown.name
 

@@ -85,6 +85,9 @@ class Server:
     def set_queue_seconds(self, workspace: str, seconds: float) -> None:
         self.cloud.workspaces[workspace].queue_seconds = seconds
 
+    def set_run_status(self, workspace: str, run: str, status: str, ended: bool) -> None:
+        self.cloud.workspaces[workspace].pipelines.say_status(run, status, ended=ended)
+
     def fire_schedule(self, workspace: str, schedule: str) -> str:
         return self.cloud.workspaces[workspace].published.fire(schedule)
 

@@ -132,6 +132,10 @@ class AzureService:
         """How long a step is Queued before it runs, one that is Queued now as well; 0 at first."""
         self._ask("set_queue_seconds", workspace=workspace or self.workspace, seconds=seconds)
 
+    def set_run_status(self, run: str, status: str, workspace: str = "", *, ended: bool = False) -> None:
+        """Let a pipeline run say this word, whatever its steps do; with `ended`, say that it has, and cancel what it executes."""
+        self._ask("set_run_status", workspace=workspace or self.workspace, run=run, status=status, ended=ended)
+
     def fire_schedule(self, schedule: str, workspace: str = "") -> str:
         """Let the time of a schedule come, by its id; returns the id of the pipeline run. Schedules don't fire by the clock here."""
         return str(self._ask("fire_schedule", workspace=workspace or self.workspace, schedule=schedule))

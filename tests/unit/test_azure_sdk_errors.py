@@ -65,6 +65,12 @@ def test_an_unprintable_service_exception_is_translated():
         (service(401), WorkspaceUnavailable, "not signed in", "Sign in again"),
         (service(403), WorkspaceUnavailable, "no permission", "AzureML Data Scientist"),
         (service(404), NotFound, "the service's words", "removed"),
+        (service(403, "KeyBasedAuthenticationNotPermitted"), WorkspaceUnavailable, "takes no keys", "Storage Blob Data Contributor"),
+        (service(403, "AuthorizationPermissionMismatch"), WorkspaceUnavailable, "storage account refuses", "Storage Blob Data Contributor"),
+        (service(403, "AuthorizationFailed: The client does not have authorization to perform action 'write'"), WorkspaceUnavailable,
+         "no permission", "AzureML Data Scientist"),
+        (UserErrorException('There is already a dataset registered under name "d". Specify `create_new_version=True` to register the '
+         "dataset as a new version."), SettingsError, "another dataset of this name", "another name"),
         (service(409), StudioError, "the service's words", "refresh"),
         (service(429), WorkspaceUnavailable, "throttles", "some minutes"),
         (service(500), WorkspaceUnavailable, "answered 500", "status.azure.com"),
@@ -181,7 +187,7 @@ def test_a_bare_exception_from_the_sdk_is_translated():
     [
         ("Finished", RunStatus.COMPLETED), ("Completed", RunStatus.COMPLETED), ("NotStarted", RunStatus.NOT_STARTED),
         ("Running", RunStatus.RUNNING), ("Failed", RunStatus.FAILED), ("Canceled", RunStatus.CANCELED), ("Queued", RunStatus.QUEUED),
-        ("Preparing", RunStatus.QUEUED), ("CancelRequested", RunStatus.CANCEL_REQUESTED), ("SomethingNew", RunStatus.RUNNING),
+        ("Preparing", RunStatus.QUEUED), ("CancelRequested", RunStatus.CANCEL_REQUESTED), ("SomethingNew", "SomethingNew"),
     ],
 )  # fmt: skip
 def test_the_sdk_s_statuses_are_translated(sdk_status, status):

@@ -35,9 +35,9 @@ _STATUSES = {
 }
 
 
-def run_status(sdk_status: str) -> RunStatus:
-    """The status of a run, a pipeline run or a step run as the SDK spells it; an unknown one is Running."""
-    return _STATUSES.get(sdk_status) or (RunStatus(sdk_status) if sdk_status in list(RunStatus) else RunStatus.RUNNING)
+def run_status(sdk_status: str) -> str:
+    """The RunStatus of a run, a pipeline run or a step run as the SDK spells it; a word that isn't known stays that word."""
+    return _STATUSES.get(sdk_status) or (RunStatus(sdk_status) if sdk_status in list(RunStatus) else sdk_status)
 
 
 def parse_time(text: str | None) -> datetime | None:
@@ -72,6 +72,7 @@ _UNREACHED = {
     "ConnectionError", "ConnectTimeout", "ReadTimeout", "ProxyError", "Timeout", "NewConnectionError", "MaxRetryError", "ProtocolError",
     "ServiceRequestError", "ServiceResponseError", "ClientRequestError", "ChunkedEncodingError", "ReadTimeoutError",
 }  # fmt: skip
+_OF_STORAGE = r"access the stream|AuthorizationPermissionMismatch|AuthorizationFailure|AuthenticationFailed|not authorized to perform this"
 _WHERE_IT_IS = "Check the subscription, the resource group and the name of the workspace."
 
 # The condition (the first that holds counts), the error of ours, its message after `what:`, its hint. A SettingsError's field is the
@@ -87,6 +88,11 @@ _TABLE: tuple[tuple[Callable[[_SdkError], object], type[StudioError], str, str],
     (lambda e: e.status == 401 or e.types & _OF_THE_SIGN_IN, WorkspaceUnavailable,
      "you are not signed in, or the sign-in has expired. {message}",
      "Sign in again: on the Connection page, by az login, or by the AZURE_ variables."),
+    (lambda e: e.status == 403 and e.says("KeyBasedAuthenticationNotPermitted|key.based authentication is not permitted"),
+     WorkspaceUnavailable, "the storage account takes no keys, by its owner's policy, and the datastore signs in by one. {message}",
+     "Ask its owner to allow keys; or the workspace's owner for a datastore of identities, and the role Storage Blob Data Contributor."),
+    (lambda e: e.status == 403 and e.says(_OF_STORAGE), WorkspaceUnavailable, "the storage account refuses it. {message}",
+     "Ask its owner for the role Storage Blob Data Contributor, and whether it allows keys, and this machine through its firewall."),
     (lambda e: e.status == 403 or e.says("AuthorizationFailed"), WorkspaceUnavailable,
      "you have no permission. {message}",
      "Ask its owner for the role AzureML Data Scientist on the workspace, and for its storage account."),
@@ -94,6 +100,9 @@ _TABLE: tuple[tuple[Callable[[_SdkError], object], type[StudioError], str, str],
     (lambda e: e.status == 404 or e.types & {"ModelNotFoundException", "ExperimentNotFoundException"}, NotFound,
      "{message}", "It may have been removed: refresh the list."),
     (lambda e: e.types & _OF_THE_WORKSPACE and e.status is None, WorkspaceUnavailable, "{message}", _WHERE_IT_IS),
+    (lambda e: e.says("create_new_version"), SettingsError,
+     "the workspace has another dataset of this name, and took no new version of it.",
+     "Choose another name. If it was registered at this moment, refresh the list and try again."),
     (lambda e: e.status == 409 and e.field, SettingsError, "{message}", "Choose another name."),
     (lambda e: e.status == 409, StudioError, "{message}", "It was changed at the same time: refresh and try again."),
     (lambda e: e.status == 429, WorkspaceUnavailable,
@@ -205,6 +214,8 @@ def status_of(error: BaseException) -> int | None:
                 return status
         if match := re.search(r"(?:Request failed \(|Response Code: |Code: |[Ss]tatus code:? |too many )(\d{3})\b", _text(cause)):
             return int(match[1])
+        if "Authentication failed when trying to access the stream" in _text(cause):  # the data access's, of any refusal of storage
+            return 403
     return None
 
 
@@ -219,6 +230,8 @@ def message_of(error: BaseException) -> str:
         message = match[1]
     message = re.sub(r"^(\w+(Exception|Error):?\s*Message:|Request failed \(\d+\):)\s*", "", " ".join(message.split()))
     message = re.sub(r"\s*InnerException .*", "", message)
+    message = re.sub(r"\s*For troubleshooting help, see: \S+(?: session_id=\S+)?", "", message)  # the data access's, with empty parts
+    message = re.sub(r'\s*\b(?:Err|Ok)\((?:""|([^()]*))\)', lambda part: f" {part[1]}" if part[1] else "", message)
     message = _describe_unreachable(message)
     message = re.sub(r"\b(sig|client_secret|AccountKey|access_token)=[^&\s\"']+", r"\1=…", message)
     message = re.sub(r"Bearer [\w.~+/=-]+", "Bearer …", message)

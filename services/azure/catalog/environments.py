@@ -22,19 +22,22 @@ if TYPE_CHECKING:
 PYTHON = "3.11"
 """The SDK's own default, 3.8, is too old for today's scikit-learn."""
 _PINNED = ("scikit-learn", "numpy", "joblib", "pandas", "azureml-core", "azureml-dataset-runtime")
+_BELOW = {"setuptools": "82"}
+"""azureml-core imports pkg_resources, which later ones lack: the step would end with SystemExit 42."""
 _EXTRAS = {"azureml-dataset-runtime": "[fuse]"}
 _MAX_CONDA_FILE_BYTES = 1_000_000
 
 
 def default_packages() -> dict[str, str]:
-    """Of a run that names no environment, by name: this program's own versions, so that a model dumped here loads there; "" for any."""
+    """Of a run that names no environment, by name: this program's own versions, so that a model dumped here loads there; "" for any, `<82`
+    for one below that."""
     packages = {}
     for name in _PINNED:
         try:
             packages[name] = version(name)
         except PackageNotFoundError:
             packages[name] = ""
-    return packages
+    return packages | {name: f"<{number}" for name, number in _BELOW.items()}
 
 
 def default_name() -> str:
@@ -53,7 +56,10 @@ def sdk_default() -> SdkEnvironment:
     from azureml.core import Environment as SdkEnvironment
     from azureml.core.conda_dependencies import CondaDependencies
 
-    pins = [f"{name}{_EXTRAS.get(name, '')}{f'=={number}' if number else ''}" for name, number in default_packages().items()]
+    pins = [
+        f"{name}{_EXTRAS.get(name, '')}{number if number[:1] == '<' else f'=={number}' if number else ''}"
+        for name, number in default_packages().items()
+    ]
     environment = SdkEnvironment(default_name())
     conda = CondaDependencies.create(python_version=PYTHON, pip_packages=pins, pin_sdk_version=False)
     conda.remove_pip_package("azureml-defaults")  # the SDK adds it; it wants an older Python's packages

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from services.azure.auth import retry
+from services.azure.auth.sdk_errors import status_of
 from services.azure.catalog.downloads import CHUNK_BYTES, Progress, ProgressCounter
 from services.azure.catalog.sdk_datasets import sizes_below
 from services.domain import DatasetFile, utc_now
@@ -106,7 +107,9 @@ def upload_files(base: Path, files: list[DatasetFile], store: Any, target: str, 
         shutil.rmtree(staging / "part")
         uploaded = sizes_below(store, target)
         if incomplete := missing(part):
-            first = incomplete[0]
+            first = min(incomplete, key=lambda file: file.size)
+            if service:
+                _check_allowed(service.get_blob_client(store.container_name, f"{target}/{first.path}"), base / first.path)
             sizes = f"{first.path}: {uploaded.get(first.path, 0):,} of {first.size:,} bytes are there"
             text = f"{len(incomplete):,} of {len(files):,} files did not arrive whole, also after retries ({sizes})."
             raise WorkspaceUnavailable(text, "Try again: what has arrived is not sent again. Is the storage account reachable from here?")
@@ -123,6 +126,16 @@ def upload_files(base: Path, files: list[DatasetFile], store: Any, target: str, 
     for part in list(_parts(missing(files))):
         retry.call(retry.UPLOAD, partial(upload_part, part))
         counter.add(sum(file.size for file in part))
+
+
+def _check_allowed(blob: Any, file: Path) -> None:
+    """Raise what the storage account answers where it refuses this file: the SDK does not tell."""
+    try:
+        with file_tree.reading(file) as content:
+            put_blob(blob, content, file.stat().st_size, lambda _: None)
+    except Exception as error:
+        if status_of(error) == 403:
+            raise
 
 
 def _parts(files: Iterable[DatasetFile]) -> Iterator[list[DatasetFile]]:

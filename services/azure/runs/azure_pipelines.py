@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -33,8 +33,10 @@ class AzurePipelines:
     The plan that a pipeline was published from is kept in `home`: the service does not store it.
     """
 
-    def __init__(self, home: Path, session: Session, runs: AzureRuns) -> None:
+    def __init__(self, home: Path, session: Session, runs: AzureRuns, warnings_of: Callable[[RunRequest], Sequence[str]]) -> None:
+        """`warnings_of` are those of a request that goes to the service again, as things are there now."""
         self._folder = home / "published"
+        self._warnings_of = warnings_of
         self._session = session
         self._runs = runs
 
@@ -66,7 +68,7 @@ class AzurePipelines:
 
     def _is_duplicate(self, run: PipelineRun) -> bool:
         """Whether it was created for a run of ours that has another pipeline run: the answer with its id was lost, and it never starts."""
-        if not run.run_id or run.status is not RunStatus.NOT_STARTED:
+        if not run.run_id or run.status != RunStatus.NOT_STARTED:
             return False
         known = self._runs.pipeline_run(run.run_id)
         return known is not None and known.id != run.id
@@ -105,7 +107,7 @@ class AzurePipelines:
         given = _without_blank(parameters)
         request = replace(_with_parameters(plan.request, given), name=name or plan.request.name, submission_id=submission_id)
         plan = replace(plan, request=request, published_id=pipeline_id, parameters=_for_azure(given))
-        return self._runs.submit(plan, _cut(plan))
+        return self._runs.submit(plan, _cut(plan), self._warnings_of(request))
 
     # ---- schedules ------------------------------------------------------------------------------------------------------------
 

@@ -100,9 +100,9 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
             self._start_again(folder)
 
     def resume(self, run_id: str) -> Run:
-        """Follow a run again that has no active runner. Raises StudioError for one that has ended, in Azure ML too."""
+        """Follow a run again that has no active runner, or submit one that never was. Raises StudioError for one that has ended."""
         run = self.get(run_id)
-        if run.status.ended:
+        if run.status.ended and not run.never_submitted:
             text = f"Run {run_id} is {run.status.lower()} in Azure ML; there is nothing to resume."
             raise StudioError(text, "Rerun it to score everything again.")
         try:
@@ -116,7 +116,9 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
     def _start_again(self, folder: AzureRunFolder) -> None:
         """To be called with the run's lock, for which the new runner waits."""
         connection, status = self._connection_line(), RunStatus.QUEUED  # which gives its runner time to start
-        self._store.update_run(folder.path.name, status=status, doing=None, error=None, error_code=None, heartbeat_at=utc_now())
+        self._store.update_run(
+            folder.path.name, status=status, doing=None, error=None, error_code=None, ended_at=None, heartbeat_at=utc_now()
+        )
         self._start(folder, connection)
 
     # ---- what a run left ---------------------------------------------------------------------------------------------------------

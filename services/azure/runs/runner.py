@@ -27,7 +27,7 @@ from services.azure.auth.throttling import notify_when_throttled
 from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
 from services.azure.runs import artifacts, job_logs, output_reader, pipeline
 from services.azure.runs.run_folder import AzureRunFolder
-from services.domain import PipelineRun, RunStatus, utc_now
+from services.domain import NOT_SUBMITTED, PipelineRun, RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
 from services.storage import run_process
 from services.storage.run_process import Outcome
@@ -85,7 +85,10 @@ class Runner:
             outcome = Outcome(RunStatus.CANCELED, None, f"Canceled on request{error}.")
         except ConnectionLost as error:
             logger.exception("%s", error)
-            self._store.update_run(self._run_id, error_code="ConnectionLost", error=str(error))
+            if self._known is None and not self._plan.published_id:  # of a published pipeline only Azure ML knows whether it runs
+                outcome = Outcome(RunStatus.FAILED, NOT_SUBMITTED, str(error))
+            else:
+                self._store.update_run(self._run_id, error_code="ConnectionLost", error=str(error))
         except OSError as error:
             logger.exception("The run's files can't be written or read: %s", error)
             text = f"The run's files can't be written or read: {error}. Free disk space or fix its permissions, then resume the run."
@@ -108,7 +111,7 @@ class Runner:
             self._start()
         except StudioError as error:
             logger.exception("Not submitted: %s", error)
-            return Outcome(RunStatus.FAILED, "NotSubmitted", _describe(error))
+            return Outcome(RunStatus.FAILED, NOT_SUBMITTED, _describe(error))
         try:
             return self._follow()
         except (NotFound, IntakeError) as error:
@@ -163,8 +166,8 @@ class Runner:
                 step = self._with_retries("The run's step can't be read", lambda: next(iter(self._run.get_steps()), None))
             step_status = self._with_retries("The run's step can't be read", step.get_status) if step else ""
             changed = self._update_status(sdk_status, step_status)
-            if run_status(sdk_status).ended:
-                return self._fetch(run_status(sdk_status), step)
+            if ended := self._ended(sdk_status):
+                return self._fetch(ended, step)
             if self._store.cancel_requested(self._run_id) and not cancel_sent:
                 self._with_retries("The run can't be canceled", self._run.cancel)
                 cancel_sent, changed = True, True
@@ -177,18 +180,26 @@ class Runner:
             wait = MIN_POLL_SECONDS if changed else min(MAX_POLL_SECONDS, wait * 1.3)
             self._sleep(wait)
 
+    def _ended(self, sdk_status: str) -> RunStatus | None:
+        """How the run ended; None while it hasn't. Of a status that isn't known here its end tells."""
+        status = run_status(sdk_status)
+        if isinstance(status, RunStatus):
+            return status if status.ended else None
+        details = self._with_retries("The run can't be read", self._run.get_details)
+        return RunStatus.FAILED if details.get("endTimeUtc") else None
+
     def _update_status(self, sdk_status: str, step_status: str) -> bool:
         """Store the run's status; returns whether it changed. The run is queued while its step is."""
         assert self._known
         status = run_status(sdk_status)
-        if status is RunStatus.RUNNING and (not step_status or run_status(step_status) in (RunStatus.QUEUED, RunStatus.NOT_STARTED)):
+        if status == RunStatus.RUNNING and (not step_status or run_status(step_status) in (RunStatus.QUEUED, RunStatus.NOT_STARTED)):
             status = RunStatus.QUEUED
         if (status, step_status) == (self._known.status, self._known.step):
             return False
         self._save(replace(self._known, status=status, step=step_status))
         with open(self._folder.logs / "azure_status.txt", "a", encoding="utf-8") as lines:
             lines.write(f"{formats.utc(utc_now())}: pipeline run {sdk_status}{f', step {step_status}' if step_status else ''}\n")
-        if not status.ended:
+        if isinstance(status, RunStatus) and not status.ended:
             started_at = self._store.run(self._run_id).started_at or (utc_now() if status is RunStatus.RUNNING else None)
             self._store.update_run(self._run_id, status=status, started_at=started_at)
         return True
@@ -219,7 +230,10 @@ class Runner:
             self._store.update_run(self._run_id, started_at=started_at)
         if status is RunStatus.FAILED:
             self._note_items()
-            return Outcome(status, *job_logs.reason(details, self._folder.logs, output_reader.main_cause(self._folder, self._plan)))
+            code, reason = job_logs.reason(details, self._folder.logs, output_reader.main_cause(self._folder, self._plan))
+            if self._known and self._known.status not in list(RunStatus):
+                reason = f"Azure ML ended the run as {self._known.status}.\n{reason}"
+            return Outcome(status, code, reason)
         if step:
             what = "The run's output can't be fetched"
             self._report_progress(0, 0)
