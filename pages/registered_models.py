@@ -17,6 +17,7 @@ from services.errors import SettingsError
 from services.file_names import safe_relative_path
 from services.formats import counted
 from services.intake import uploads
+from services.intake.model_files import may_be_model
 from services.intake.staging import staging_folder
 from services.workspace import Capability, RemoteWorkspace
 from services.workspaces import chosen_workspace
@@ -201,7 +202,10 @@ def ask_for_run(remote: RemoteWorkspace, form: Form) -> None:
         files = files_of(remote.location, run.experiment, run.id, remote) if run else []
         outputs = [name for name in files if name.startswith("outputs/")] or files
         folders = sorted({name.rpartition("/")[0] for name in outputs if name.count("/") > 1})
-        path = st.selectbox("Output file or folder", [*outputs, *folders], key="from-path", accept_new_options=True)
+        choices = sorted([*outputs, *folders], key=lambda name: not may_be_model(name, outputs))
+        first = 0 if choices and may_be_model(choices[0], outputs) else None
+        options: dict[str, Any] = {"index": first, "placeholder": "Choose the model", "accept_new_options": True}
+        path = st.selectbox("Output file or folder", choices, key="from-path", **options)
     with name_column:
         fields = {"name": st.container(), "path": source_column, "run": source_column}
         form.propose(path or "")

@@ -12,7 +12,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from services.intake.pickle_scan import BROKEN, PickleScan, Stream, refused_by_p
 from services.storage.file_tree import files_of
 
 _MAX_FILES = 10_000
+_MODEL_NAMES = re.compile(r"\.(pkl|pickle|joblib|onnx|pt|pth|h5|hdf5|keras|skops|safetensors|ubj|cbm|npz|bin|zip)$", re.IGNORECASE)
 _Opener = Callable[[], BinaryIO]
 _END_MISSING = ", the end is missing"
 _ANOTHER_LOADERS = re.compile(
@@ -33,6 +34,12 @@ _ANOTHER_LOADERS = re.compile(
 _PLAIN_NUMPY_HEADER = re.compile(
     rb"\{'descr': '[<>|=]?[?biufcSUVmM]\d*(\[\d*\w+\])?', 'fortran_order': (True|False), 'shape': \([\d, ]*\), *\} *\n"
 )
+
+
+def may_be_model(name: str, files: Collection[str] = ()) -> bool:
+    """Whether what is called so may be a model, where nothing but names is known: a file by its ending, a folder of these `files` by the
+    MLmodel file in it."""
+    return _MODEL_NAMES.search(name) is not None or f"{name}/MLmodel" in files
 
 
 @dataclass(frozen=True)

@@ -250,6 +250,24 @@ def test_tables_are_drawn_without_importing_pandas(home, tree):
     assert done.stdout.split() == ["False"]
 
 
+@pytest.mark.parametrize(
+    ("files", "chosen"),
+    [
+        (["outputs/metrics.json", "outputs/model.joblib", "outputs/notes.txt"], "outputs/model.joblib"),
+        (["outputs/metrics.json", "outputs/net/MLmodel", "outputs/net/weights.dat"], "outputs/net"),
+        (["outputs/metrics.json", "outputs/notes.txt"], None),
+    ],
+)
+def test_of_a_training_run_the_model_is_proposed_and_nothing_else(open_page, home, monkeypatch, files, chosen):
+    Connection("s", "g", f"w{len(files[1])}", SignIn.DEVICE_CODE).remember(home)  # what is listed of a workspace is cached
+    monkeypatch.setattr(Models, "experiments", lambda _: ["e"])
+    monkeypatch.setattr(Models, "training_runs", lambda _, experiment, limit=50: [TrainingRun("r", experiment, "", "Completed", None)])
+    monkeypatch.setattr(Models, "training_run_files", lambda *_: files)
+    app = open_page(MODELS, tab="From a training run")
+    assert app.selectbox(key="from-path").value == chosen
+    assert sorted(set(files) - set(app.selectbox(key="from-path").options)) == []
+
+
 def test_the_page_registers_a_model_from_a_training_run(open_page, home, monkeypatch):
     Connection("s", "g", "w", SignIn.DEVICE_CODE).remember(home)  # sends no request before a person signs in
     monkeypatch.setattr(Models, "experiments", lambda _: ["e"])
