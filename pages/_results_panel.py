@@ -15,7 +15,7 @@ from pages._results_view import View, add, change, choose, follow, option_labels
 from pages._text import displayable, escape
 from services.errors import SettingsError
 from services.predictions import charts
-from services.predictions.columns import Kind, Status
+from services.predictions.columns import CLASSES, Kind, Status
 from services.predictions.filters import Condition, Filter, Operator
 
 _FEW = 12  # values that are shown side by side; more are chosen from a list
@@ -25,6 +25,7 @@ _NUMBERS = (Kind.NUMBER, Kind.WHOLE_NUMBER)
 _OPERATORS = {
     Kind.TEXT: [Operator.CONTAINS, Operator.STARTS, Operator.GLOB, Operator.ONE_OF, Operator.EMPTY],
     Kind.CATEGORY: [Operator.ONE_OF, Operator.CONTAINS, Operator.STARTS, Operator.GLOB, Operator.EMPTY],
+    Kind.TRUTH_VALUE: [Operator.ONE_OF, Operator.EMPTY],
     Kind.DATE: [Operator.FROM, Operator.TO, Operator.EMPTY],
     Kind.NUMBER: [Operator.FROM, Operator.TO, Operator.EMPTY],
     Kind.WHOLE_NUMBER: [Operator.FROM, Operator.TO, Operator.ONE_OF, Operator.EMPTY],
@@ -40,7 +41,7 @@ def panel(view: View) -> None:
     causes(view)
     for name in view.table.further_columns:
         numeric_label = name in ("Label", "Before") and view.table.kind in _NUMBERS
-        if view.table.columns[name] is Kind.CATEGORY and not numeric_label:
+        if view.table.columns[name] in CLASSES and not numeric_label:
             facet(view, name)
     facet(view, own["Folder"])
     facet(view, own["Matched by"])
@@ -124,6 +125,9 @@ def threshold(view: View) -> None:
         return
     column = choose("Threshold on", "of", scores, scores[0]) if len(scores) > 1 else scores[0]
     name = "Prediction" if column == view.table.own["Number"] else column
+    if view.table.exact.get(column, "BIGINT") != "BIGINT" or (column == view.table.own["Number"] and column in view.table.exact):
+        _exact_threshold(view, column, name)
+        return
     bins = charts.histogram(view.table, Filter(), 1, column)
     if not bins or not bins[0][0] < bins[-1][1] < math.inf:
         return
@@ -143,6 +147,25 @@ def threshold(view: View) -> None:
     st.slider(escape(f"{name} at least"), least, greatest, key=key, step=step, on_change=set_threshold)
     below, above = view.table.reached(column, st.session_state[key], replace(view.filter, conditions=others))
     st.caption(f"{above:,} at or above, {below:,} below.")
+
+
+def _exact_threshold(view: View, column: str, name: str) -> None:
+    """A text field in the slider's place, for numbers with more digits than a slider has."""
+    others = tuple(c for c in view.filter.conditions if (c.column, c.operator) != (column, Operator.FROM))
+    key = f"exact_threshold_{column}"
+    follow(key, next((c.values[0] for c in view.filter.conditions if (c.column, c.operator) == (column, Operator.FROM)), ""))
+
+    def set_threshold() -> None:
+        value = str(st.session_state[key] or "").strip()
+        chosen = replace(view.filter, conditions=others + ((Condition(column, Operator.FROM, (value,)),) if value else ()))
+        try:
+            view.table.count(chosen)
+        except SettingsError as error:
+            st.toast(escape(f"{error.message}. {error.hint}"), icon=":material/error:")
+            return
+        set_filter(chosen)
+
+    st.text_input(escape(f"{name} at least"), key=key, on_change=set_threshold)
 
 
 # ---- any column ------------------------------------------------------------------------------------------------------------------

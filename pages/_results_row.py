@@ -14,6 +14,7 @@ from services import formats
 from services.domain import RowKey, RowTrace
 from services.errors import NotFound, SettingsError
 from services.predictions.annotations import Annotation
+from services.predictions.columns import printed
 from services.workspaces import chosen_workspace
 
 _PREDICTION = 20_000  # characters shown
@@ -48,7 +49,7 @@ def row(view: View) -> None:
     trace = chosen_workspace().runs.trace(view.run.id, RowKey.of(own), own["Worker"] or "")
     if own["Error"]:
         _error(own["Error"], trace)
-    _further({name: str(values[name]) for name in view.table.further_columns if values[name] is not None})
+    _further({name: printed(values[name]) for name in view.table.further_columns if values[name] is not None})
     _input(trace)
     _layout.facts(
         {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -19,6 +19,7 @@ from services.predictions.filters import PREDICTED, Condition, Filter, Order
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_LARGEST_IN_A_BROWSER = 2**53
 _MOST_CELLS = 2_000  # characters of a text that are sent for a cell
 _RUN_ORDER = "the run's order"
 
@@ -179,23 +180,52 @@ def table(view: View, count: int, columns: list[str]) -> None:
     if key in st.session_state and st.session_state[key] != marked:
         st.session_state[key] = marked
     slot.dataframe(
-        for_cells(rows), key=key, on_select=open_row, selection_mode=["single-row", "single-cell"], hide_index=True,
+        for_cells(rows, digits=True), key=key, on_select=open_row, selection_mode=["single-row", "single-cell"], hide_index=True,
         height=_tables.height(rows.num_rows, 15), selection_default=marked, alt="Files and their predictions",
-        column_config=_tables.number_columns(rows),
+        column_config=_tables.number_columns(rows) | numbers_on_the_right(rows),
     )  # type: ignore[call-overload]  # fmt: skip
     slot.caption(f"Rows {first + 1:,} to {first + rows.num_rows:,} of {count:,}. Click a row to open it.")
 
 
-def for_cells(rows: pa.Table) -> pa.Table:
-    """The table with its texts truncated to what a cell can show (10 kB in each of a hundred rows is a megabyte to send) and `visible`."""
+def for_cells(rows: pa.Table, *, digits: bool = False) -> pa.Table:
+    """The table with its texts truncated to what a cell can show (10 kB in each of a hundred rows is a megabyte to send) and `visible`.
+
+    What a browser can't hold, numbers with more digits than doubles have, is text; with `digits` every number with a fraction is, as it
+    was printed, and so are truth values.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from services.predictions.columns import text_array
+    from services.predictions.columns import printed, text_array
 
     for place, name in enumerate(rows.column_names):
         column = rows.column(place)
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             texts = pc.utf8_slice_codeunits(column, 0, _MOST_CELLS).to_pylist()
             rows = rows.set_column(place, name, text_array([text and visible(text, lines=False) for text in texts]))
+        elif _is_beyond_the_browser(column) or (digits and (pa.types.is_floating(column.type) or pa.types.is_boolean(column.type))):
+            values = [None if value is None else printed(value) for value in column.to_pylist()]
+            rows = rows.set_column(place, name, text_array(values))
     return rows
+
+
+def _is_beyond_the_browser(column: pa.ChunkedArray) -> bool:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_integer(column.type):
+        return any(abs(end.as_py() or 0) > _LARGEST_IN_A_BROWSER for end in pc.min_max(column).values())
+    return bool(pa.types.is_decimal(column.type))
+
+
+def numbers_on_the_right(rows: pa.Table) -> dict[str, Any]:
+    """The column types of numbers that `for_cells` makes texts of."""
+    import pyarrow as pa
+
+    columns = {}
+    for name, before, after in zip(rows.column_names, rows.columns, for_cells(rows, digits=True).columns, strict=True):
+        is_number = pa.types.is_floating(before.type) or pa.types.is_integer(before.type) or pa.types.is_decimal(before.type)
+        if is_number and pa.types.is_large_string(after.type):
+            longest = max(len(text or "") for text in [name, *after.to_pylist()])
+            columns[name] = st.column_config.TextColumn(alignment="right", width=20 + 8 * longest)
+    return columns

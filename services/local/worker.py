@@ -19,7 +19,11 @@ import threading
 import traceback
 
 # By their names: a script that puts others in their place, as those who freeze the clock do, changes nothing here.
+from datetime import date
+from decimal import Decimal
 from json import dumps, loads
+from math import isnan
+from numbers import Real
 from time import perf_counter, sleep, time
 
 if __name__ != "__mp_main__":  # processes that the script's multiprocessing spawns execute this file again, without its folder on sys.path
@@ -133,7 +137,7 @@ def as_rows(result):
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(result, pandas.DataFrame):
         rows = _rows_of_frame(result)
-        columns = [[str(name), str(dtype)] for name, dtype in zip(result.columns, result.dtypes)]  # noqa: B905 - Python 3.8
+        columns = [[str(name), _kind_of(values)] for name, values in result.items()]
     elif isinstance(result, (list, tuple)):
         rows = [str(item) for item in result]
         columns = None
@@ -151,6 +155,33 @@ def as_rows(result):
     if sys.byteorder == "big":
         ends.byteswap()
     return encoded, ends.tobytes(), len(rows), columns
+
+
+def _kind_of(column):
+    """What the values of a DataFrame's column are: `number`, `date`, `truth value`, `text`, or `empty` where it has none.
+
+    By the values where the type doesn't say it, for an object or a category may be anything.
+    """
+    if hasattr(column.dtype, "categories"):
+        column = column.dtype.categories
+    kind = getattr(column.dtype, "kind", "O")
+    if kind in _KINDS:
+        return _KINDS[kind]
+    if kind != "O" or str(column.dtype) in ("string", "str"):
+        return "text"
+    types = {type(value) for value in column.tolist() if not (type(value) is float and isnan(value))}
+    types = {type_ for type_ in types if type_.__name__ not in ("NoneType", "NAType", "NaTType")}
+    if not types:
+        return "empty"
+    if all(issubclass(type_, bool) or type_.__name__ in ("bool_", "bool") for type_ in types):
+        return "truth value"
+    if all(issubclass(type_, (Real, Decimal)) and not issubclass(type_, bool) for type_ in types):
+        return "number"
+    return "date" if all(issubclass(type_, date) for type_ in types) else "text"
+
+
+_KINDS = dict.fromkeys("iuf", "number")
+_KINDS.update(b="truth value", M="date")  # by NumPy's letters; extension types have these too
 
 
 def _encoded(row):

@@ -14,7 +14,7 @@ from services.predictions.reader import Predictions
 def histogram(table: Predictions, filter_: Filter = EVERY_PREDICTION, bins: int = 40, column: str = "") -> list[tuple[float, float, int]]:
     """At most `bins` bins of equal width from the least number to the greatest: (lower, upper, count), the greatest in the last one.
     Whole numbers get bins that hold equally many of them. Empty where there are no numbers. `column` "" is the prediction's number."""
-    x = table.number_name(column or table.own["Number"])
+    x = table.finite_name(column or table.own["Number"])
     least, greatest, whole = table.rows(f"min({x}), max({x}), bool_and({x} = trunc({x}))", filter_)[0]
     if least is None:
         return []
@@ -25,7 +25,7 @@ def histogram(table: Predictions, filter_: Filter = EVERY_PREDICTION, bins: int 
         bins = int((greatest - least) // width) + 1
     if not least + width > least:
         bins, width = 1, greatest - least or 1.0
-    place = _bin(x, "least", "width", "last")
+    place = _bin(f"({x})", "least", "width", "last")
     counts = dict(table.rows(f"{place}, count({x})", filter_, "GROUP BY 1", least=least, width=width, last=bins - 1))
     return [(least + place * width, least + (place + 1) * width, counts.get(place, 0)) for place in range(bins)]
 
@@ -49,7 +49,7 @@ def over_time(
 ) -> list[tuple[datetime, int, float | None]]:
     """When rows were scored (UTC), in bins of equal length that hold some: (beginning, count, mean of the column `of`). `of` "" is the
     prediction's number."""
-    x, scored_at = table.number_name(of or table.own["Number"]), quoted(table.own["Scored at"])
+    x, scored_at = table.finite_name(of or table.own["Number"]), quoted(table.own["Scored at"])
     first, last = table.rows(f"epoch(min({scored_at})), epoch(max({scored_at}))", filter_)[0]
     if first is None:
         return []
@@ -70,7 +70,7 @@ def two_columns(
     for name, column in (("x", x), ("y", y)):
         quoted_name = table.column_name(column)
         if table.columns[column] in NUMERIC:
-            quoted_name = table.number_name(column)
+            quoted_name = f"({table.finite_name(column)})"
             least, greatest = table.rows(f"min({quoted_name})::DOUBLE, max({quoted_name})::DOUBLE", filter_)[0]
             if least is None:
                 return []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -61,16 +62,27 @@ class Kind(StrEnum):
     TEXT = "text"
     DATE = "date"
     """Date and time, UTC. Never the kind of the predictions themselves."""
+    TRUTH_VALUE = "truth value"
+    """True or False. Never the kind of the predictions themselves."""
 
 
 NUMERIC = (Kind.NUMBER, Kind.WHOLE_NUMBER)
+CLASSES = (Kind.CATEGORY, Kind.TRUTH_VALUE)
+"""The kinds of columns that have few values."""
 
 # ---- what a value is ---------------------------------------------------------------------------------------------------------------------
 
-WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
-NUMBER = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
-"""A number as a person or a program writes it: `007`, `+1` and `nan` are text."""
-ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?$"
+MOST_DIGITS = 38
+"""Of a number that is kept exactly, where a double would lose some: as many as Parquet's decimals have."""
+WHOLE = rf"^-?(0|[1-9][0-9]{{0,{MOST_DIGITS - 1}}})$"
+NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$"
+"""A number as a person or a program writes it: `007` and `+1` are text."""
+NOT_FINITE = r"^(?i:nan|-?inf(inity)?)$"
+"""Numbers too, where others of the column are numbers."""
+MANY_DIGITS = r"^-?([0-9]{16,}$|(0\.0*)?[1-9](\.?[0-9]){17})"
+"""Numbers that a double may not hold: whole ones beyond 2^53, and those with more than the 17 digits that doubles are printed with."""
+ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6}0*)?)?(Z|[+-]\d{2}:\d{2})?)?$"
+"""Down to a microsecond."""
 FOLDERS = r"(?s)^.*/"
 """All of a path before the file's own name."""
 
@@ -91,18 +103,34 @@ def is_category(distinct: int, count: int) -> bool:
     return distinct <= min(MOST_CLASSES, count / 2)
 
 
+def printed(value: object) -> str:
+    """A value of the table as Python prints it; a decimal with all its digits, but no zeros at their end."""
+    if isinstance(value, Decimal):
+        return re.sub(r"(\.[0-9]+?)0+$", r"\1", f"{value:f}")
+    return str(value)
+
+
 # ---- dicts and lists as Python prints them -----------------------------------------------------------------------------------------------
 
 NOT_REPR = r'["\\]'
 """A text with one of these is not turned into JSON: without them a quote is a delimiter wherever it is."""
 REPR_TO_JSON = (
     (r'(": ?|[\[,] ?)np\.\w+\(([^()]*)\)', r"\1\2", "np."),
-    (r'": (?:None|nan)([,}])', r'": null\1', "n"),
+    (r'": None([,}])', r'": null\1', "None"),
+    (r'": nan([,}])', r'": NaN\1', "nan"),
+    (r'": (-?)inf([,}])', r'": \1Infinity\2', "inf"),
     (r'": True([,}])', r'": true\1', "True"),
     (r'": False([,}])', r'": false\1', "False"),
 )
 """What is replaced after the quotes, by what, and a sign that it may be there."""
-PLAIN_REPR_TO_JSON = ((r"\b(None|nan)\b", "null", "n"), (r"\bTrue\b", "true", "True"), (r"\bFalse\b", "false", "False"))
+PLAIN_REPR_TO_JSON = (
+    (r"\bnp\.(?:float|int|uint)\w+\(([^()]*)\)", r"\1", "np."),
+    (r"\bNone\b", "null", "None"),
+    (r"\bnan\b", "NaN", "nan"),
+    (r"\binf\b", "Infinity", "inf"),
+    (r"\bTrue\b", "true", "True"),
+    (r"\bFalse\b", "false", "False"),
+)
 """The same where nothing is between quotes, as in a list of numbers."""
 
 # ---- names -------------------------------------------------------------------------------------------------------------------------------
@@ -265,9 +293,14 @@ def whole_number(value: int) -> Any:
 
 
 def numbers_in(texts: Any) -> Any:
-    """The texts that are numbers (see NUMBER) and finite as doubles; null for any other."""
+    """The texts that are numbers (NUMBER and finite as doubles, or NOT_FINITE), as doubles; null for any other."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    numbers = pc.if_else(pc.match_substring_regex(texts, NUMBER), texts, pa.nulls(len(texts), texts.type)).cast(pa.float64())
-    return pc.if_else(pc.is_finite(numbers), numbers, pa.nulls(len(texts), numbers.type))
+    def matching(regex: str) -> Any:
+        return pc.if_else(pc.match_substring_regex(texts, regex), texts, nothing).cast(pa.float64())
+
+    nothing = pa.nulls(len(texts), texts.type)
+    numbers = matching(NUMBER)
+    numbers = pc.if_else(pc.is_finite(numbers), numbers, pa.nulls(len(texts), numbers.type))
+    return pc.coalesce(numbers, matching(NOT_FINITE)) if numbers.null_count > texts.null_count else numbers

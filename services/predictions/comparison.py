@@ -20,7 +20,7 @@ from services.predictions.columns import MOST_CLASSES, NUMERIC, Kind, Status, li
 from services.predictions.drift import Drift, drift_of_classes, drift_of_numbers
 from services.predictions.evaluation import evaluated_column
 from services.predictions.filters import Condition, Filter, Operator
-from services.predictions.join import JoinedTable, copy_beside, join_once, joined_by, number_of, same_files_in_order, text_of
+from services.predictions.join import JoinedTable, copy_beside, join_once, joined_by, number_of, same_files_in_order, same_number, text_of
 from services.predictions.reader import Predictions
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ def _gone_of(compared: Path) -> Path:
 
 
 def _join(older: Predictions, newer: Predictions, of: str, database: duckdb.DuckDBPyConnection, target: Path, gone: Path) -> None:
-    columns_before = f"File, {text_of(of)} AS p, {number_of(of, older.own)} AS n, true AS there"
-    text, number = text_of(of, "t."), number_of(of, newer.own, "t.")
+    columns_before = f"File, {text_of(of, older.columns[of])} AS p, {number_of(of, older.own)} AS n, true AS there"
+    text, number = text_of(of, newer.columns[of], "t."), number_of(of, newer.own, "t.")
     if same_files_in_order(database, older.path, newer.path):
         database.execute(f"CREATE TEMP VIEW beside AS SELECT {columns_before} FROM {parquet_file(older.path)}")
         database.execute("CREATE TEMP VIEW only_older AS SELECT File, p AS Before FROM beside WHERE false")
@@ -172,7 +172,7 @@ def _join(older: Predictions, newer: Predictions, of: str, database: duckdb.Duck
     change = (
         f"CASE WHEN b.there IS NULL THEN '{Change.NEW}' WHEN {text} IS NULL AND b.p IS NULL THEN '{Change.NEITHER}'"
         f" WHEN {text} IS NULL THEN '{Change.LOST}' WHEN b.p IS NULL THEN '{Change.GAINED}'"
-        f" WHEN {text} = b.p OR coalesce({number} = b.n, false) THEN '{Change.SAME}' ELSE '{Change.CHANGED}' END"
+        f" WHEN {text} = b.p OR {same_number(text, number, 'b.p', 'b.n')} THEN '{Change.SAME}' ELSE '{Change.CHANGED}' END"
     )
     database.execute(f"COPY (FROM only_older) TO {literal(str(gone))} (FORMAT parquet)")
     database.execute("SET preserve_insertion_order = true")
@@ -193,7 +193,7 @@ class Comparison(JoinedTable):
     def __init__(self, path: Path, older: Predictions, newer: Predictions, of: str) -> None:
         views = {"compared": f"FROM {parquet_file(path)}", "gone": f"FROM {parquet_file(_gone_of(path))}"}
         for name, table in (("older", older), ("newer", newer)):
-            compared = f"{text_of(of)} AS Prediction, {number_of(of, table.own)} AS Number"
+            compared = f"{text_of(of, table.columns[of])} AS Prediction, {number_of(of, table.own)} AS Number"
             views[name] = f"SELECT {compared} FROM {parquet_file(table.path)}"
         super().__init__(path, views)
         self._older, self._newer, self._own = older, newer, of
@@ -218,7 +218,7 @@ class Comparison(JoinedTable):
     def transitions(self, limit: int = 100) -> list[tuple[str, str, int]]:
         """(from, to, rows) of the changed predictions, the most frequent first."""
         return self._query(
-            f"SELECT Before, {text_of(self.of)}, count(*) FROM compared WHERE Change = '{Change.CHANGED}'"
+            f"SELECT Before, {text_of(self.of, self._newer.columns[self._own])}, count(*) FROM compared WHERE Change = '{Change.CHANGED}'"
             f" GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {limit:d}"
         )
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from services.predictions.columns import MOST_CLASSES, NUMERIC, Kind, Status, literal, names_beside, parquet_file, quoted
 from services.predictions.filters import Condition, Filter, Operator
-from services.predictions.join import JoinedTable, copy_beside, join_once, joined_by, number_of, text_of
+from services.predictions.join import JoinedTable, copy_beside, join_once, joined_by, number_of, same_number, text_of
 from services.predictions.label_file import Labels
 from services.predictions.reader import Predictions
 
@@ -122,10 +122,10 @@ def _join(
         "CREATE TEMP TABLE beside AS SELECT p.Label AS Label, try_cast(p.Label AS DOUBLE) AS n"
         f" FROM {table} t LEFT JOIN pairs p ON p.File = t.File ORDER BY t.file_row_number"
     )
-    text, number = text_of(of, "t."), number_of(of, predictions.own, "t.")
+    text, number = text_of(of, predictions.columns[of], "t."), number_of(of, predictions.own, "t.")
     verdict = (
         f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN {text} IS NULL THEN '{Verdict.NO_PREDICTION}'"
-        f" WHEN {text} = b.Label OR coalesce({number} = b.n, false) THEN '{Verdict.CORRECT}' ELSE '{Verdict.WRONG}' END"
+        f" WHEN {text} = b.Label OR {same_number(text, number, 'b.Label', 'b.n')} THEN '{Verdict.CORRECT}' ELSE '{Verdict.WRONG}' END"
     )
     database.execute("SET preserve_insertion_order = true")
     residual = f"CASE WHEN isfinite(b.n) THEN {number} - b.n END"
@@ -171,7 +171,7 @@ class Evaluation(JoinedTable):
         super().__init__(path, {name: f"FROM {parquet_file(table)}" for name, table in tables.items()})
         self.of = of
         """The column that is evaluated."""
-        self._value = text_of(of)
+        self._value = text_of(of, kind)
         self._kind = kind
         self._own = own
 

@@ -6,17 +6,24 @@ None of it is ever whole in memory, but for the file name and the notes. Excel's
 from __future__ import annotations
 
 import io
+import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from services import file_names
 from services.errors import SettingsError
 from services.predictions.annotations import Annotations, with_annotations
+<<<<<<< HEAD
 from services.predictions.columns import NUMBER, Kind, Status, quoted, text_array
 from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order
+=======
+from services.predictions.columns import NUMBER, NUMERIC, Kind, Status, quoted, text_array
+from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order
+>>>>>>> 9fdd24d (Columns are what their values are over the whole run: exact numbers, infinity, truth values, printed Python, extension types)
 from services.predictions.reader import Predictions
 
 if TYPE_CHECKING:
@@ -60,7 +67,8 @@ def export(
 
     CSV: UTF-8 without BOM, a header, lines that end in a newline, quotes (RFC 4180) where they are needed. `safe` puts a `'` before any
     text, numbers exempt, that a spreadsheet would take for a formula. Parquet: compressed; Prediction is whole numbers or numbers where all
-    predictions are. Excel: one sheet, texts as texts, never as formulas or links; made on disk before the first part comes.
+    predictions are. Excel: one sheet, texts as texts, never as formulas or links, and numbers that it can't hold as texts; made on disk
+    before the first part comes.
     Raises SettingsError("columns", ...) for a column that isn't there, SettingsError("format", ...) for more than EXCEL_ROWS in a sheet.
     """
     if ending == ".xlsx" and (count := table.count(filter_)) > EXCEL_ROWS:
@@ -125,7 +133,9 @@ def _excel(names: Sequence[str], batches: Iterator[pyarrow.RecordBatch]) -> Iter
                     sheet.write_string(row, place, value.isoformat())
                 elif isinstance(value, datetime):
                     sheet.write_datetime(row, place, value, day)
-                elif isinstance(value, int) and abs(value) > 10**15:  # Excel keeps 15 digits
+                elif isinstance(value, Decimal):
+                    sheet.write_string(row, place, f"{value:f}")
+                elif _is_beyond_excel(value):
                     sheet.write_string(row, place, str(value))
                 elif value is not None:
                     sheet.write(row, place, value)
@@ -137,6 +147,11 @@ def _excel(names: Sequence[str], batches: Iterator[pyarrow.RecordBatch]) -> Iter
             yield from iter(lambda: file.read(_PART_BYTES), b"")
 
     return parts()
+
+
+def _is_beyond_excel(value: object) -> bool:
+    """Excel keeps 15 digits, and knows neither nan nor infinity."""
+    return (isinstance(value, int) and abs(value) > 10**15) or (isinstance(value, float) and not math.isfinite(value))
 
 
 class _Sink(io.RawIOBase):
@@ -161,17 +176,31 @@ class _Sink(io.RawIOBase):
 
 
 def _printed(table: Predictions, column: str) -> str:
-    """For a text file: a date as `2026-01-31`; where a column has times as well, `2026-01-31T10:30:00`."""
-    name = quoted(column)
-    if table.columns[column] is not Kind.DATE:
+    """For a text file: numbers and truth values as Python prints them, a date as `2026-01-31`; where a column has times as well,
+    `2026-01-31T10:30:00`."""
+    name, kind = quoted(column), table.columns[column]
+    if column != "Prediction" and kind is Kind.NUMBER:
+        return f"{printed_number(name, table.exact.get(column, 'DOUBLE'))} AS {name}"
+    if kind is Kind.TRUTH_VALUE:
+        return f"CASE WHEN {name} THEN 'True' WHEN NOT {name} THEN 'False' END AS {name}"
+    if kind is not Kind.DATE:
         return name
     only_dates = table.rows(f"bool_and({name} = date_trunc('day', {name}))", EVERY_ROW)[0][0]
     return f"{name}::DATE AS {name}" if only_dates else f"replace({name}::VARCHAR, ' ', 'T') AS {name}"
 
 
+def printed_number(name: str, type_: str) -> str:
+    """SQL: numbers as Python prints them: `3.0`, `1e-05`; decimals with all their digits, but no zeros at their end."""
+    text = f"{name}::VARCHAR"
+    if not type_.startswith("DECIMAL"):
+        return text
+    return f"regexp_replace({text}, '(\\.[0-9]+?)0+$', '\\1')"
+
+
 def _typed(table: Predictions, column: str) -> str:
-    type_ = {Kind.WHOLE_NUMBER: "BIGINT", Kind.NUMBER: "DOUBLE"}.get(table.kind) if column == "Prediction" else None
-    name = quoted(column)
+    type_, name = None, quoted(column)
+    if column == "Prediction" and table.kind in NUMERIC:
+        type_ = table.exact.get(table.own["Number"], "BIGINT" if table.kind is Kind.WHOLE_NUMBER else "DOUBLE")
     return name if type_ is None or table.row_counts.get(Status.UNMATCHED) else f"CAST({name} AS {type_}) AS {name}"
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from enum import StrEnum
 from typing import Any
 
@@ -32,7 +35,8 @@ class Operator(StrEnum):
 
 
 _MOST_COMPARED = 3  # values
-_SQL_TYPES = {Kind.WHOLE_NUMBER: "HUGEINT", Kind.NUMBER: "DOUBLE", Kind.DATE: "TIMESTAMP"}
+_EXACT_CHARACTERS = 16  # of a number that a double is sure to hold
+_SQL_TYPES = {Kind.WHOLE_NUMBER: "HUGEINT", Kind.NUMBER: "DOUBLE", Kind.DATE: "TIMESTAMP", Kind.TRUTH_VALUE: "BOOLEAN"}
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,8 @@ class TableStatistics:
     null_means_failed: bool = False
     own: Mapping[str, str] = field(default_factory=lambda: dict(zip(COLUMNS, COLUMNS, strict=True)))
     """What the table's own columns are called in it: see own_names."""
+    exact: Mapping[str, str] = field(default_factory=dict)
+    """The SQL types of the columns whose numbers are kept with digits that doubles would lose: BIGINT, or such as DECIMAL(38, 20)."""
 
 
 Bind = Callable[[str, Any], str]
@@ -178,12 +184,12 @@ def condition_with(bind: Bind, filter_: Filter, statistics: TableStatistics) -> 
         conditions.append(_one_of(bind, "Prediction", "VARCHAR", filter_.classes, "classes"))
     for name, operator in (("minimum", ">="), ("maximum", "<=")):
         if (bound := getattr(filter_, name)) is not None:
-            conditions.append(f"{quoted(statistics.own['Number'])} {operator} {bind(name, bound)}")
+            conditions.append(_bounded(bind, statistics.own["Number"], operator, bound, statistics, name))
     for number, column_condition in enumerate(filter_.conditions):
         if (kind := statistics.columns.get(column_condition.column)) is None:
             names = ", ".join(statistics.columns)
             raise SettingsError("filter", f"this table has no column “{column_condition.column}”", f"Its columns are {names}.")
-        conditions.append(_column_condition(bind, column_condition, kind, statistics.own, f"value_{number}"))
+        conditions.append(_column_condition(bind, column_condition, kind, statistics, f"value_{number}"))
     if filter_.where:
         where = readable(filter_.where)
         duckdb.SQLExpression(where)  # raises unless it is one expression by itself: no `1=1) UNION SELECT (...`
@@ -227,8 +233,35 @@ def keeps_order(filter_: Filter, statistics: TableStatistics) -> bool:
     return not filter_.where and "(SELECT" not in condition(filter_, statistics)[0]
 
 
-def _column_condition(bind: Bind, condition: Condition, kind: Kind, own: Mapping[str, str], name: str) -> str:
+def _bounded(bind: Bind, column: str, sign: str, bound: Any, statistics: TableStatistics, name: str) -> str:
+    """SQL: the values that reach a bound. `nan`, which DuckDB takes for the greatest number, reaches none."""
+    value = quoted(column)
+    if type_ := statistics.exact.get(column):
+        exact = exact_bound(sign, bound, type_)
+        if exact.is_infinite():
+            return f"({value} IS NOT NULL AND {str((exact > 0) == (sign == '<=')).lower()})"
+        return f"{value} {sign} CAST({bind(name, f'{exact:f}')} AS {type_})"
+    if isinstance(bound, Decimal):
+        bound = float(bound)
+    not_nan = f" AND NOT isnan({value})" if sign == ">=" and statistics.columns.get(column) is Kind.NUMBER else ""
+    return f"{value} {sign} {bind(name, bound)}{not_nan}"
+
+
+def exact_bound(sign: str, bound: Any, type_: str) -> Decimal:
+    """A bound as a value of this SQL type, BIGINT or DECIMAL, so that the same numbers reach it; infinite where all or none do."""
+    digits, decimals = (19, 0) if type_ == "BIGINT" else map(int, re.findall(r"\d+", type_))
+    with localcontext(prec=1000):
+        exact = Decimal(str(bound))
+        if exact.is_finite():
+            exact = exact.quantize(Decimal(1).scaleb(-decimals), ROUND_CEILING if sign == ">=" else ROUND_FLOOR)
+        largest = Decimal(2**63 - 1) if type_ == "BIGINT" else Decimal(10) ** (digits - decimals) - Decimal(1).scaleb(-decimals)
+        return exact if abs(exact) <= largest else Decimal("Infinity").copy_sign(exact)
+
+
+def _column_condition(bind: Bind, condition: Condition, kind: Kind, statistics: TableStatistics, name: str) -> str:
     column, type_ = quoted(condition.column), _SQL_TYPES.get(kind, "VARCHAR")
+    if statistics.exact.get(condition.column, "").startswith("DECIMAL"):
+        type_ = statistics.exact[condition.column]
     if condition.column == "Prediction":  # text in the table, of whatever kind
         type_ = "VARCHAR"
     text = column if type_ == "VARCHAR" else f"{column}::VARCHAR"
@@ -247,7 +280,7 @@ def _column_condition(bind: Bind, condition: Condition, kind: Kind, own: Mapping
         case Operator.GLOB:
             return f"{text} GLOB {bind(name, value)}"
     sign, bound = bound_of(condition, kind, value)
-    return f"{quoted(number_column(condition.column, kind, own))} {sign} {bind(name, bound)}"
+    return _bounded(bind, number_column(condition.column, kind, statistics.own), sign, bound, statistics, name)
 
 
 def bound_of(condition: Condition, kind: Kind, value: str) -> tuple[str, Any]:
@@ -259,8 +292,12 @@ def bound_of(condition: Condition, kind: Kind, value: str) -> tuple[str, Any]:
         if kind is Kind.DATE:
             return sign, datetime.fromisoformat(value)
         if kind in NUMERIC:
-            return sign, int(value) if value.lstrip("-").isdecimal() else float(value)
-    except (ValueError, OverflowError) as error:
+            if value.lstrip("-").isdecimal():
+                return sign, int(value)
+            if math.isnan(number := float(value)):
+                raise ValueError(value)
+            return sign, Decimal(value) if len(value) > _EXACT_CHARACTERS else number
+    except (ValueError, ArithmeticError) as error:
         noun = "date" if kind is Kind.DATE else "number"
         raise SettingsError("filter", f"“{value}” is not a {noun}, as {condition.column} has", f"Give a {noun}.") from error
     return sign, value

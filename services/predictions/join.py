@@ -23,17 +23,25 @@ from services.storage.atomic import atomic_write
 if TYPE_CHECKING:
     import duckdb
 
+_FEW_CHARACTERS = 17
 _PARQUET = "FORMAT parquet, COMPRESSION lz4_raw"
 
 
-def text_of(column: str, table: str = "") -> str:
-    """SQL: a column's value as text; `table` is such as `t.`."""
-    return f"{table}{quoted(column)}::VARCHAR"
+def text_of(column: str, kind: Kind, table: str = "") -> str:
+    """SQL: a column's value as text, a truth value as Python spells it; `table` is such as `t.`."""
+    name = table + quoted(column)
+    return f"CASE WHEN {name} THEN 'True' WHEN NOT {name} THEN 'False' END" if kind is Kind.TRUTH_VALUE else f"{name}::VARCHAR"
 
 
 def number_of(column: str, own: Mapping[str, str], table: str = "") -> str:
-    """SQL: the same as a number, null where it is not one. `own` is what the table's own columns are called in it."""
-    return table + quoted(own["Number"]) if column == "Prediction" else f"try_cast({text_of(column, table)} AS DOUBLE)"
+    """SQL: the same as a number, null where it is not a finite one. `own` is what the table's own columns are called in it."""
+    number = f"try_cast({table}{quoted(own['Number'] if column == 'Prediction' else column)}::VARCHAR AS DOUBLE)"
+    return f"CASE WHEN isfinite({number}) THEN {number} END"
+
+
+def same_number(text: str, number: str, other_text: str, other_number: str) -> str:
+    """SQL: whether two values are one number that is spelled in two ways, such as 7 and 7.0. Of many digits doubles don't tell."""
+    return f"coalesce({number} = {other_number} AND greatest(length({text}), length({other_text})) < {_FEW_CHARACTERS}, false)"
 
 
 def joined_by(id_: str, column: str) -> str:

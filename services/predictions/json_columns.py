@@ -9,16 +9,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from services.predictions import columns as rules
-from services.predictions.columns import ROW, Kind, numbers_in, own_names, text_array, unique_names, whole_number
+from services.predictions.columns import ROW, Kind, own_names, text_array, unique_names, whole_number
 
 _SAMPLED = 10_000  # documents that a schema is made of
 _MOST_BYTES = 1 << 30
 _CLOSING = {"{": "}", "[": "]"}
+_BEYOND_DOUBLES = 2.0**53
 _Path = tuple[str | int, ...]
 
 
@@ -62,6 +65,8 @@ class JsonColumns:
     """How long each of their lists may be."""
     values: Sequence[JsonColumn] = ()
     prediction: JsonColumn | None = None
+    prediction_is_text: bool = False
+    """Whether it stands between quotes: `"7"` is no number."""
     file: _Path = ()
     """Where they only repeat which file they are of."""
     own: Mapping[str, str] = field(default_factory=dict)
@@ -159,13 +164,16 @@ def _detect(lines: Any, files: Any, bracket: str, is_repr: bool) -> JsonColumns:
     for path in paths:
         if len(path) == 1 and rules.is_file_key(str(path[0])) and bracket == "{" and _are_files(_values(table, path), files):
             detected.file = path
-    paths = [path for path in paths if path != detected.file]
+    all_paths, paths = paths, [path for path in paths if path != detected.file]
     place = rules.prediction_place(["" if len(path) > 1 or bracket == "[" else str(path[0]) for path in paths])
     detected.values = [_column(path, _values(table, path)) for path in paths]
     if place is not None:
         detected.prediction, detected.row = detected.values[place], JsonColumn((), Kind.TEXT, pa.large_string())
+        detected.prediction_is_text = pa.types.is_string(_values(table, detected.prediction.path).type)
     beside = [column for column in detected.values if column is not detected.prediction]
-    names = list(unique_names([".".join(map(str, column.path[bracket == "[" :])) for column in beside]))
+    places = {path: place for place, path in enumerate(all_paths, 1)}
+    given = [".".join(map(str, column.path[bracket == "[" :])) or f"column {places[column.path]}" for column in beside]
+    names = list(unique_names(given))
     for column, name in zip(beside, names, strict=True):
         column.name = name
     detected.own = own_names(names)
@@ -182,10 +190,17 @@ def _schema(lines: Sequence[str], deepest: int) -> Any:
     import pyarrow as pa
 
     try:
-        fields = _type([json.loads(line) for line in lines], deepest)
+        fields = _type([json.loads(line, parse_float=_float) for line in lines], deepest)
     except (ValueError, RecursionError) as error:
         raise _SchemaMismatch from error
     return pa.schema(list(fields))
+
+
+def _float(spelled: str) -> float:
+    """Raises _SchemaMismatch for one with more digits than a double holds."""
+    if len(spelled) > 17 and re.match(rules.MANY_DIGITS, spelled):
+        raise _SchemaMismatch
+    return float(spelled)
 
 
 def _type(values: Sequence[Any], deepest: int) -> Any:
@@ -223,12 +238,15 @@ def _paths(table: Any, path: _Path, list_lengths: dict[_Path, int]) -> Iterator[
 
 
 def _column(path: _Path, values: Any) -> JsonColumn:
-    """By the rules of `columns`: numbers and dates may be texts, where all of them are."""
+    """By the rules of `columns`: of texts, dates alone are more than that."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     text = pa.large_string()
-    for kind, type_ in {Kind.WHOLE_NUMBER: pa.int64(), Kind.NUMBER: pa.float64(), Kind.DATE: pa.timestamp("us")}.items():
+    types = {
+        Kind.WHOLE_NUMBER: pa.int64(), Kind.NUMBER: pa.float64(), Kind.DATE: pa.timestamp("us"), Kind.TRUTH_VALUE: pa.bool_(),
+    }  # fmt: skip
+    for kind, type_ in types.items():
         with contextlib.suppress(_SchemaMismatch):
             if values.null_count < len(values):
                 _typed(values, kind)
@@ -315,8 +333,12 @@ def _are_files(values: Any, files: Any) -> bool:
 
 
 def _texts(values: Any) -> Any:
+    """Plain values as texts, truth values as Python prints them."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
+    if pa.types.is_boolean(values.type):
+        return pc.if_else(values, *text_array(["True", "False"]))
     return values.cast(pa.large_string())
 
 
@@ -343,20 +365,17 @@ def _typed(values: Any, kind: Kind) -> Any:
     if kind is Kind.TEXT:
         return _texts(values)
     if pa.types.is_floating(values.type) and kind is Kind.NUMBER:
-        return pc.if_else(pc.is_finite(values), values, pa.nulls(len(values), values.type))
-    if pa.types.is_integer(values.type) and kind is Kind.WHOLE_NUMBER:
-        if any(abs(end.as_py() or 0) >= 10**18 for end in pc.min_max(values).values()):
-            raise _SchemaMismatch
+        if any(_BEYOND_DOUBLES <= abs(end.as_py() or 0) < math.inf for end in pc.min_max(values).values()):
+            raise _SchemaMismatch  # it may be a whole number, of which a digit is lost
         return values
-    if not pa.types.is_string(values.type):
+    if (pa.types.is_integer(values.type), kind) == (True, Kind.WHOLE_NUMBER):
+        return values
+    if (pa.types.is_boolean(values.type), kind) == (True, Kind.TRUTH_VALUE):
+        return values
+    if not pa.types.is_string(values.type) or kind is not Kind.DATE:
         raise _SchemaMismatch
-    if kind is Kind.NUMBER and (numbers := numbers_in(_texts(values))).null_count == values.null_count:
-        return numbers
-    expected = {Kind.WHOLE_NUMBER: rules.WHOLE, Kind.DATE: rules.ISO_DATE}.get(kind)
-    if expected is None or pc.all(pc.match_substring_regex(values, expected)).as_py() is False:
+    if pc.all(pc.match_substring_regex(values, rules.ISO_DATE)).as_py() is False:
         raise _SchemaMismatch
-    if kind is Kind.WHOLE_NUMBER:
-        return values.cast(pa.int64())
     for zone in (None, "UTC"):
         with contextlib.suppress(pa.ArrowInvalid):
             return values.cast(pa.timestamp("us", zone)).cast(pa.timestamp("us"))

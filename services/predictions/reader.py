@@ -99,6 +99,8 @@ class Predictions:
         self.row_counts: dict[str, int] = json.loads(notes["rows"])
         """How many rows of the whole table have each Status."""
         self._total = sum(self.row_counts.values())
+        self.exact = self._exact_columns()
+        """The SQL types of the columns whose numbers are kept with digits that doubles would lose: BIGINT, or such as DECIMAL(38,20)."""
         self.columns_left_out = int(notes.get("left_out", 0))
         """How many more columns the predictions could have been flattened into."""
         self.whole_column = notes.get("whole", "Prediction")
@@ -106,12 +108,18 @@ class Predictions:
         classes = tuple(json.loads(notes["classes"])) if "classes" in notes else None
         statuses = tuple(status for status, count in self.row_counts.items() if count)
         self._statistics = TableStatistics(
-            self.columns, classes, "lower_files" in notes, statuses, null_means_failed="whole" not in notes, own=self.own
+            self.columns, classes, "lower_files" in notes, statuses, null_means_failed="whole" not in notes, own=self.own, exact=self.exact
         )
         self.identity = table_identity(self.file)
         """Another one than that of any table that was, or will be, at this path."""
         self._cache = TableCache(path, self.file)
         self._answers: dict[str, list[tuple[Any, ...]]] = {}
+
+    def _exact_columns(self) -> dict[str, str]:
+        with translated_errors(self.path):
+            types = dict(self._databases[""].execute("SELECT column_name, column_type FROM (DESCRIBE predictions)").fetchall())
+        candidates = {name for name in self.further_columns if self.columns[name] in NUMERIC} | {self.own["Number"]}
+        return {name: type_ for name, type_ in types.items() if name in candidates and type_ != "DOUBLE"}
 
     def holds(self, column: str) -> bool:
         """Whether any row has a value there."""
@@ -208,6 +216,8 @@ class Predictions:
         """A row for each value of the column `by`, the most frequent first: it, Rows, and of the column `of` (numbers) Mean, Least and
         Greatest. `of` "" is the prediction's number."""
         number = self.number_name(of or self.own["Number"])
+        if (of or self.own["Number"]) not in self.exact:
+            number = f"CASE WHEN NOT isnan({number}) THEN {number} END"
         measures = f"count(*) AS Rows, avg({number}) AS Mean, min({number}) AS Least, max({number}) AS Greatest"
         columns, rest = f"{self.column_name(by)}, {measures}", "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $limit"
         with self._translated_errors(filter_):
@@ -215,7 +225,7 @@ class Predictions:
 
     def reached(self, column: str, threshold: float, filter_: Filter = EVERY_PREDICTION) -> tuple[int, int]:
         """How many rows have less than this in a column of numbers, and how many at least this."""
-        name = self.number_name(column)
+        name = self.finite_name(column)
         counts = f"count({name}) FILTER ({name} < $threshold), count({name}) FILTER ({name} >= $threshold)"
         below, at_least = self.rows(counts, filter_, threshold=threshold)[0]
         return below, at_least
@@ -247,6 +257,12 @@ class Predictions:
         if self.columns[column] not in NUMERIC:
             raise SettingsError("column", f"“{column}” holds no numbers", "Choose a column of numbers.")
         return name if column != "Prediction" else quoted(self.own["Number"])
+
+    def finite_name(self, column: str) -> str:
+        """SQL: the column's finite numbers, as doubles; null for others. Raises as `number_name`."""
+        name = f"{self.number_name(column)}::DOUBLE"
+        exact = (self.own["Number"] if column == "Prediction" else column) in self.exact
+        return name if exact or self.columns[column] is Kind.WHOLE_NUMBER else f"CASE WHEN isfinite({name}) THEN {name} END"
 
     def rows(self, columns: str, filter_: Filter, rest: str = "", **values: Any) -> list[tuple[Any, ...]]:
         """A short answer to `SELECT columns ... WHERE filter_ rest`, with these values of its parameters. It is kept for the next time:

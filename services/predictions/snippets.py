@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from services.errors import SettingsError
 from services.predictions.columns import Kind, Status, literal, number_column, parquet_file, quoted
-from services.predictions.filters import TABLE_ORDER, Condition, Filter, Operator, Order, TableStatistics, bound_of, condition_with
+from services.predictions.filters import (
+    TABLE_ORDER,
+    Condition,
+    Filter,
+    Operator,
+    Order,
+    TableStatistics,
+    bound_of,
+    condition_with,
+    exact_bound,
+)
 from services.predictions.reader import Predictions
 
 _GLOB_PARTS = re.compile(rb"(?s)\\(.)|\[(!?)(.[^\]]*)\]|(.)")
@@ -20,7 +30,9 @@ _GLOB_PARTS = re.compile(rb"(?s)\\(.)|\[(!?)(.[^\]]*)\]|(.)")
 
 def sql(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> str:
     """One SELECT for DuckDB over the table's file. Raises SettingsError for a filter that doesn't fit the table."""
-    where = condition_with(lambda _, value: _sql_value(value), replace(filter_, where=""), TableStatistics(table.columns, own=table.own))
+    where = condition_with(
+        lambda _, value: _sql_value(value), replace(filter_, where=""), TableStatistics(table.columns, own=table.own, exact=table.exact)
+    )
     if filter_.where:
         where += f" AND ({filter_.where}\n)"
     by = "file_row_number"
@@ -51,9 +63,11 @@ def pandas(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> s
         )
     if filter_.classes:
         masks.append(f'rows["Prediction"].isin({list(filter_.classes)})')
-    masks += [f"rows[{number!r}] >= {filter_.minimum!r}"] if filter_.minimum is not None else []
-    masks += [f"rows[{number!r}] <= {filter_.maximum!r}"] if filter_.maximum is not None else []
-    masks += [_mask(condition, table.columns[condition.column], table.own) for condition in filter_.conditions]
+    bounds = ((">=", filter_.minimum), ("<=", filter_.maximum))
+    masks += [_reaches(number, sign, bound, table.exact.get(number, "")) for sign, bound in bounds if bound is not None]
+    masks += [_mask(condition, table.columns[condition.column], table) for condition in filter_.conditions]
+    if any("Decimal(" in mask for mask in masks):
+        lines.insert(0, "from decimal import Decimal")
     lines += [f"rows = rows[{mask}]" for mask in masks]
     if filter_.where:
         lines.append(f"# and in SQL: {' '.join(filter_.where.split())}")
@@ -67,13 +81,14 @@ def pandas(table: Predictions, filter_: Filter, order: Order = TABLE_ORDER) -> s
     return "\n".join(lines)
 
 
-def _mask(condition: Condition, kind: Kind, own: Mapping[str, str]) -> str:
+def _mask(condition: Condition, kind: Kind, table: Predictions) -> str:
     column = f"rows[{condition.column!r}]"
     if condition.operator is Operator.EMPTY:
         return f"{column}.isna() | ({column}.astype(str) == '')"
     if condition.operator in (Operator.FROM, Operator.TO):
         sign, bound = bound_of(condition, kind, condition.values[0])
-        return f"rows[{number_column(condition.column, kind, own)!r}] {sign} {_python_value(bound)}"
+        name = number_column(condition.column, kind, table.own)
+        return _reaches(name, sign, bound, table.exact.get(name, ""))
     is_text = kind in (Kind.TEXT, Kind.CATEGORY) or condition.column == "Prediction"
     if condition.operator is Operator.ONE_OF:
         values = list(condition.values) if is_text else _typed_values(condition, kind)
@@ -84,6 +99,19 @@ def _mask(condition: Condition, kind: Kind, own: Mapping[str, str]) -> str:
     if condition.operator is Operator.STARTS:
         return f"{text}.str.startswith({value!r})"
     return f"{text}.map(lambda text: isinstance(text, str) and bool(re.fullmatch({_glob_as_regex(value)!r}, text.encode())))"
+
+
+def _reaches(name: str, sign: str, bound: Any, type_: str) -> str:
+    """Values up to a bound, or from it on; `type_` is the SQL type of numbers that are kept exactly."""
+    column = f"rows[{name!r}]"
+    if not type_ or not isinstance(bound, int | float | Decimal):
+        return f"{column} {sign} {_python_value(float(bound) if isinstance(bound, Decimal) else bound)}"
+    exact = exact_bound(sign, bound, type_)
+    if exact.is_infinite():
+        return f"{column}.notna() & {(exact > 0) == (sign == '<=')}"
+    if type_ == "BIGINT":
+        return f"{column} {sign} {exact:f}"
+    return f"{column}.map(lambda value: value is not None and value {sign} Decimal({f'{exact:f}'!r}))"
 
 
 def _glob_as_regex(glob: str) -> bytes:
@@ -103,6 +131,8 @@ def _glob_as_regex(glob: str) -> bytes:
 
 def _typed_values(condition: Condition, kind: Kind) -> list[Any]:
     """The values that can be values of such a column."""
+    if kind is Kind.TRUTH_VALUE:
+        return [value.lower() == "true" for value in condition.values if value.lower() in ("true", "false")]
     typed = []
     for value in condition.values:
         with suppress(SettingsError):
@@ -121,6 +151,6 @@ def _sql_value(value: Any) -> str:
         return f"[{', '.join(map(_sql_value, value))}]"
     if isinstance(value, float) and not math.isfinite(value):
         return f"'{value}'::DOUBLE"
-    if isinstance(value, datetime):
-        return literal(value.isoformat())
+    if isinstance(value, datetime | Decimal):
+        return literal(str(value))
     return literal(value) if isinstance(value, str) else repr(value)

@@ -19,8 +19,25 @@ from typing import Any, cast
 from services.errors import WorkspaceUnavailable, os_errors_as
 from services.predictions import columns as rules
 from services.predictions.causes import template
+<<<<<<< HEAD
 from services.predictions.columns import COLUMNS, FRAME, STATUSES, Kind, Status, file_text, number_array, numbers_in, own_names, text_array
 from services.predictions.explanations import with_causes
+=======
+from services.predictions.columns import (
+    COLUMNS,
+    FRAME,
+    NUMERIC,
+    STATUSES,
+    Kind,
+    Status,
+    file_text,
+    number_array,
+    numbers_in,
+    own_names,
+    text_array,
+    whole_number,
+)  # fmt: skip
+>>>>>>> 9fdd24d (Columns are what their values are over the whole run: exact numbers, infinity, truth values, printed Python, extension types)
 from services.predictions.flatten import flatten
 from services.predictions.json_columns import JsonColumns, detect_json_columns
 from services.predictions.matching import ReadRows, ScoredMiniBatch, read_rows
@@ -33,7 +50,7 @@ _ROW_GROUP_CHARACTERS = 32_000_000
 _PREVIEWED = 1000  # rows, for a first sign of JSON
 _FAILED = STATUSES.index(Status.FAILED)
 _FILE_NAME = r"(?s)/?[^/]*$"
-_STRUCTURED = r"(?s)^\s*[\[{].*[\]}]\s*$"
+_STRUCTURED = r"(?s)^\s*([\[{(]|[A-Za-z_][\w.]*\().*[\])}]\s*$"
 logger = logging.getLogger(__name__)
 
 
@@ -65,8 +82,9 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
         pa.large_string(), texts, pa.float64(), texts, texts, texts, texts, whole, texts, whole, pa.float64(), texts,
         pa.int32(), pa.timestamp("us"),
     )  # fmt: skip
-    kind, counts, any_frames = _KindInference(), Counter[str](), False
-    groups = _row_groups(mini_batches)
+    kind, counts = _KindInference(), Counter[str]()
+    frames: dict[str, int] = {}
+    groups = _row_groups(mini_batches, frames)
     first = next(groups, _RowGroup())
     json_columns = first.json_columns()
     own = json_columns.own if json_columns else own_names(())
@@ -97,7 +115,6 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
                 writing.result()
             writing = thread.submit(write, rows)
             counts.update({status: rows.statuses.count(place) for place, status in enumerate(STATUSES)})
-            any_frames = any_frames or any(rows.frames)
         if writing:
             writing.result()
         kinds["Prediction"] = kind.kind
@@ -106,18 +123,18 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
             metadata["classes"] = json.dumps(sorted(kind.classes))
         if kind.lower_files:
             metadata["lower_files"] = "true"
-        flat = json_columns is not None and json_columns.complete and not any_frames
+        flat = json_columns is not None and json_columns.complete and not frames and kind.exact
         if json_columns and flat:
             kinds |= {column.name: column.final_kind for column in json_columns.columns}
             metadata |= {"whole": json_columns.whole_column, "own": json.dumps({name: own[name] for name in COLUMNS})}
         metadata["columns"] = json.dumps(kinds)
         writer.add_key_value_metadata(metadata)
-    if not flat and (json_columns or any_frames or kind.any_structured):
+    if not flat and (json_columns or frames or kind.any_structured or not kind.exact):
         import duckdb
 
         metadata["columns"] = json.dumps({name: kinds[own[name]] for name in COLUMNS})
         try:
-            flatten(path, metadata, own, json_columns.whole_column if json_columns else "")
+            flatten(path, metadata, own, list(frames), json_columns.whole_column if json_columns else "", exact=kind.exact)
         except duckdb.Error as error:  # then the table stays as it was written
             logger.warning("The predictions were not flattened into columns: %s", error, exc_info=error)
 
@@ -149,10 +166,11 @@ class _RowGroup:
     row_counts: list[int] = field(default_factory=list)
     rows_before: list[int] = field(default_factory=list)
     frames: list[str | None] = field(default_factory=list)
+    """Of each mini-batch the number of its DataFrame's columns among all of the table's, None where run() returned a list."""
     earlier_attempts: dict[int, int] = field(default_factory=dict)
     characters: int = 0
 
-    def add(self, mini_batch: ScoredMiniBatch, rows: ReadRows) -> None:
+    def add(self, mini_batch: ScoredMiniBatch, rows: ReadRows, frames: dict[str, int]) -> None:
         if mini_batch.earlier_attempts:
             attempts = enumerate(map(mini_batch.earlier_attempts.get, rows.files), len(self.files))
             self.earlier_attempts |= {row: count for row, count in attempts if count}
@@ -169,7 +187,7 @@ class _RowGroup:
         self.mini_batches.append((mini_batch.index, mini_batch.worker, mini_batch.attempts, mini_batch.seconds, mini_batch.ended_at))
         self.row_counts.append(len(rows.files))
         self.rows_before.append(mini_batch.rows_before)
-        self.frames.append(mini_batch.columns or None)
+        self.frames.append(str(frames.setdefault(mini_batch.columns, len(frames))) if mini_batch.columns else None)
         self.characters += sum(map(len, mini_batch.rows))
 
     def json_columns(self) -> JsonColumns | None:
@@ -210,7 +228,9 @@ class _RowGroup:
         if json_columns:
             predictions, further = json_columns.split(predictions, files, succeeded)
         encoded = predictions.dictionary_encode()
-        kind.observe(encoded.filter(succeeded))
+        is_text = json_columns is not None and json_columns.matches and json_columns.prediction_is_text
+        numbers = pa.nulls(len(encoded.dictionary), pa.float64()) if is_text else numbers_in(encoded.dictionary)
+        kind.observe(encoded.filter(succeeded), is_text=is_text)
         kind.observe_all(self.all_files, encoded.dictionary)
         indices, workers, attempts, seconds, ended_at = zip(*self.mini_batches, strict=True)
         mini_batch = np.repeat(np.arange(len(self.row_counts)), self.row_counts)
@@ -222,7 +242,7 @@ class _RowGroup:
         return [
             files,
             predictions if json_columns and not json_columns.prediction else encoded,
-            numbers_in(encoded.dictionary).take(encoded.indices),
+            numbers.take(encoded.indices),
             pa.DictionaryArray.from_arrays(number_array(statuses, pa.int8()).cast(pa.int32()), text_array(STATUSES)),
             text_array([*rules.WAYS_OF_MATCHING, None]).dictionary_encode().take(matched_by),
             self._sparse(self.errors),
@@ -258,16 +278,32 @@ def _templates(rows: ReadRows) -> dict[str, str]:
     return {error: template(error, names) for error, names in files.items()}
 
 
-def _row_groups(mini_batches: Iterable[ScoredMiniBatch]) -> Iterator[_RowGroup]:
+def _row_groups(mini_batches: Iterable[ScoredMiniBatch], frames: dict[str, int]) -> Iterator[_RowGroup]:
+    """`frames` are the columns of their DataFrames, as JSON, with the number of each; those that come are added."""
     group = _RowGroup()
     for mini_batch in mini_batches:
+<<<<<<< HEAD
         rows = mini_batch.read or with_causes(read_rows(mini_batch), mini_batch)
         group.add(mini_batch, rows.without(mini_batch.left_out) if mini_batch.left_out else rows)
+=======
+        rows = mini_batch.read or read_rows(mini_batch)
+        group.add(mini_batch, rows.without(mini_batch.left_out) if mini_batch.left_out else rows, frames)
+>>>>>>> 9fdd24d (Columns are what their values are over the whole run: exact numbers, infinity, truth values, printed Python, extension types)
         if len(group.files) >= _ROW_GROUP_ROWS or group.characters >= _ROW_GROUP_CHARACTERS:
             yield group
             group = _RowGroup()
     if group.files:
         yield group
+
+
+def _any_many_digits(numbers: Any) -> bool:
+    """Whether a double may not hold one of these texts. Few need a look at their digits: see `flatten`."""
+    import pyarrow.compute as pc
+
+    length = pc.binary_length(numbers)
+    long = pc.or_(pc.greater(length, whole_number(19)), pc.invert(pc.starts_with(numbers, "0.")))
+    numbers = numbers.filter(pc.and_(pc.greater(length, whole_number(15)), long))
+    return pc.any(pc.match_substring_regex(numbers, rules.MANY_DIGITS)).as_py() is True
 
 
 @dataclass
@@ -279,6 +315,8 @@ class _KindInference:
     """Predictions of succeeded items; rules.MOST_CLASSES and a few more, at most."""
     all_whole: bool = True
     all_numbers: bool = True
+    any_finite: bool = False
+    many_digits: bool = False
     any_structured: bool = False
     classes: set[str] | None = field(default_factory=set)
     """All predictions, of unmatched rows too; None where they are many, or long."""
@@ -293,8 +331,8 @@ class _KindInference:
             if many or sum(map(len, self.classes)) > rules.MOST_CLASS_CHARACTERS:
                 self.classes = None
 
-    def observe(self, predictions: Any) -> None:
-        """The predictions of a row group's succeeded items."""
+    def observe(self, predictions: Any, *, is_text: bool = False) -> None:
+        """The predictions of a row group's succeeded items; those that are text, whatever they look like, if `is_text`."""
         import pyarrow.compute as pc
 
         distinct = predictions.unique().dictionary_decode()
@@ -302,13 +340,21 @@ class _KindInference:
         if len(self.distinct) <= rules.MOST_CLASSES:
             self.distinct.update(distinct.slice(0, rules.MOST_CLASSES + 1).to_pylist())
         self.any_structured = self.any_structured or pc.any(pc.match_substring_regex(distinct, _STRUCTURED)).as_py() is True
-        self.all_numbers = self.all_numbers and numbers_in(distinct).null_count == 0
-        self.all_whole = self.all_whole and pc.all(pc.match_substring_regex(distinct, rules.WHOLE)).as_py() is not False
+        self.all_numbers = self.all_numbers and not is_text and (numbers := numbers_in(distinct)).null_count == 0
+        self.all_whole = self.all_whole and not is_text and pc.all(pc.match_substring_regex(distinct, rules.WHOLE)).as_py() is not False
+        if self.all_numbers:
+            self.any_finite = self.any_finite or pc.any(pc.is_finite(numbers)).as_py() is True
+            self.many_digits = self.many_digits or _any_many_digits(distinct)
+
+    @property
+    def exact(self) -> bool:
+        """Whether doubles hold the predictions, where these are numbers."""
+        return not (self.many_digits and self.kind in NUMERIC)
 
     @property
     def kind(self) -> Kind:
         if self.count and rules.is_category(len(self.distinct), self.count) and (self.all_whole or not self.all_numbers):
             return Kind.CATEGORY
-        if self.count and self.all_numbers:
+        if self.count and self.all_numbers and self.any_finite:
             return Kind.WHOLE_NUMBER if self.all_whole else Kind.NUMBER
         return Kind.TEXT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import subprocess
 import sys
@@ -122,13 +123,15 @@ def test_a_table_of_nothing_answers_with_nothing(table_of):
         (["1", "2", "3", "004"], Kind.TEXT),
         (["1", "2", "3", "+4"], Kind.TEXT),
         (["1", "2", "3", "NA"], Kind.TEXT),
-        (["1.5", "2.5", "3.5", "nan"], Kind.TEXT),
+        (["1.5", "2.5", "-inf", "nan"], Kind.NUMBER),
+        (["nan", "inf", "Infinity"], Kind.TEXT),
         (["1.5", "2.5", "3.5", " 4"], Kind.TEXT),
         (["1.5", "2.5", "3.5", "1e999"], Kind.TEXT),
         (["1.5", "2.5", "3.5", ""], Kind.TEXT),
         (["1", "2", "3", "4\n"], Kind.TEXT),
         (["1", "2", "3", "١"], Kind.TEXT),
-        (["1", "2", "3", "12345678901234567890"], Kind.TEXT),
+        (["1", "2", "3", "12345678901234567890"], Kind.WHOLE_NUMBER),
+        (["1", "2", "3", "1" * 39], Kind.NUMBER),
     ],
 )
 def test_the_kind_of_the_predictions_is_decided_over_all_of_them(table_of, predictions, kind):
@@ -140,7 +143,7 @@ def test_only_numbers_have_a_number_and_each_prediction_stays_as_printed(table_o
     texts = ["7", "007", "1.50", "-1e3", "inf", "None", "", "0x10", "1_000", "1,5"]
     rows = all_of(table_of(mini_batch([f"f{n}" for n in range(10)], [f"f{n}: {text}" for n, text in enumerate(texts)])))
     assert [row["Prediction"] for row in rows] == texts
-    assert [row["Number"] for row in rows] == [7, None, 1.5, -1000, *[None] * 6]
+    assert [row["Number"] for row in rows] == [7, None, 1.5, -1000, math.inf, *[None] * 5]
 
 
 def test_a_table_of_many_row_groups_keeps_its_order_and_its_kind(table_of):
