@@ -259,7 +259,10 @@ def _end_of_traceback(rows: Sequence[str], number: int) -> tuple[str, int]:
     exception = ""
     while number < len(rows):
         row = rows[number]
-        if row.strip() and not row[:1].isspace() and not row.strip().endswith(_TRACEBACK):
+        if row.strip().endswith(_TRACEBACK):
+            if exception:
+                break
+        elif row.strip() and not row[:1].isspace():
             if row.startswith(("During handling of the above exception", "The above exception was the direct cause")):
                 exception = ""
             elif exception:

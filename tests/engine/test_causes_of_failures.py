@@ -2,22 +2,11 @@
 
 import pytest
 
-from services.predictions.filters import EVERY_FAILURE
-from tests.failing_scripts import FAILING_SCRIPTS, FILES, PRINTS_PROGRESS
+from tests.failing_scripts import FILES, PRINTS_PROGRESS
 
 
 def causes(workspace, run):
     return {failed.item: failed.cause for failed in workspace.runs.failed_items(run.id)}
-
-
-@pytest.mark.parametrize("script", FAILING_SCRIPTS.values(), ids=FAILING_SCRIPTS)
-def test_a_failed_item_has_what_the_script_said_of_it(workspace, score, script):
-    run = score(script.source, FILES, mini_batch_size=2)
-    assert causes(workspace, run) == script.causes
-    (group,) = workspace.runs.failure_causes(run.id)
-    assert (group.template, group.count, group.share, group.example) == (script.template, 2, 1.0, "0003.csv")
-    rows = workspace.runs.predictions(run.id).page(EVERY_FAILURE).to_pylist()
-    assert [(row["File"], row["Error"], row["Cause"]) for row in rows] == [(*item, script.template) for item in script.causes.items()]
 
 
 def test_progress_said_in_other_mini_batches_is_no_cause(workspace, score):

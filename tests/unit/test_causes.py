@@ -78,6 +78,7 @@ def test_folders_of_the_machine_are_left_out():
         ("There was an ERROR in p1.csv", [("stderr", "There was an ERROR in p1.csv")]),
         ('/x/y.py:12: UserWarning: p3.csv is odd\n  warnings.warn("x")\n', [("warnings", "UserWarning: p3.csv is odd")]),
         ('Traceback (most recent call last):\n  File "x.py", line 1, in f\n    g()\nValueError: bad\n', [("exception", "ValueError: bad")]),
+        (2 * 'Traceback (most recent call last):\n  File "x.py", line 1, in f\nValueError: bad\n', 2 * [("exception", "ValueError: bad")]),
         (CHAINED, [("ERROR", "p4.csv can't be read: OSError: 2"), ("stderr", "after")]),
     ],
 )
