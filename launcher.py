@@ -18,7 +18,7 @@ from pathlib import Path
 from services import INSTALLED, PROJECT_ROOT, __version__
 
 ADDRESS = "127.0.0.1"
-_OF_THE_DASHBOARD = ("--app", "--port", "--version", "--help", "-h")
+_OF_THE_DASHBOARD = ("--app", "--no-token", "--port", "--version", "--help", "-h")
 _ON_PATH = (
     "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge", "microsoft-edge-stable", "msedge", "chromium", "chromium-browser",
 )  # fmt: skip
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     program = "batch-scoring-studio" if INSTALLED else "python app.py"
     parser = argparse.ArgumentParser(
         prog=program,
-        usage=f"{program} [--port PORT] [--app] | --version | COMMAND ...",
+        usage=f"{program} [--port PORT] [--app] [--no-token] | --version | COMMAND ...",
         description="Batch Scoring Studio in the browser; with a COMMAND the command line, whose help is below.",
         add_help=False,
         allow_abbrev=False,
@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-h", "--help", action="store_true", help="show this help and exit")
     parser.add_argument("--port", type=int, default=8501, help="default: %(default)s; when in use, the next free one")
     parser.add_argument("--app", action="store_true", help="in a window of its own, by Chrome, Edge or Chromium")
+    parser.add_argument("--no-token", action="store_true", help="let every user of this machine in, who can then run programs as you")
     parser.add_argument("--version", action="version", version=f"batch-scoring-studio {__version__}")
     return parser
 
@@ -73,9 +74,10 @@ def _dashboard(arguments: list[str]) -> int:
 
     from uvicorn.config import LOGGING_CONFIG
 
-    from app import app
+    from app import access, app
 
     LOGGING_CONFIG["loggers"]["uvicorn.error"]["level"] = "WARNING"  # instead of its startup messages, ours
+    access.required = not options.no_token
     app.state["in_a_window"] = options.app
     sys.argv = [str(PROJECT_ROOT / "app.py")]  # next to it Streamlit looks for .streamlit/config.toml and pages/shell.py
     with contextlib.suppress(KeyboardInterrupt):
@@ -98,7 +100,10 @@ def free_port(first: int) -> int:
 
 
 def open_page(url: str, *, in_a_window: bool) -> None:
-    """Show the dashboard to the person: in an app window where that is requested and possible, else in the default browser."""
+    """Show the page at `url` to the person: in an app window where that is requested and possible, else in the default browser.
+
+    Every user of the machine can read `url`, on the browser's command line.
+    """
     if in_a_window:
         for browser in app_browsers():
             with contextlib.suppress(OSError):  # it is not a browser, or not for this machine: the next one may be

@@ -35,7 +35,7 @@ def main() -> None:
         row("first paint", there, here, "this machine")
         far, near = Dashboard(azure), Dashboard(local.home)
         try:
-            pages = [opened(chromium, dashboard.url) for dashboard in (far, near)]
+            pages = [opened(chromium, dashboard) for dashboard in (far, near)]
             for name in PAGES:
                 seconds: tuple[list[float], list[float]] = ([], [])
                 for repeat in range(ROUNDS + 1):

@@ -17,7 +17,7 @@ from benchmarks.results import ROWS
 from benchmarks.table import Table, rounds
 from services.local import output_reader
 from services.predictions.writer import make_table
-from tests.browser.dashboard import browser, dashboard
+from tests.browser.dashboard import Dashboard, browser, dashboard
 
 BARE_PAGE = """import pyarrow as pa
 import streamlit as st
@@ -37,21 +37,22 @@ def main() -> None:
         screens = Table(f"first screen, {ROWS:,} rows", "s", 1)
         try:
             with dashboard(workspace.home) as server:
-                addresses = {OURS: f"{server.url}/results?run={run}", BARE: bare.url}
-                for address in addresses.values():  # the first time, a server imports what it needs
-                    _seconds(chromium, address)
+                screens_of: dict[str, tuple[Dashboard | Bare, str]] = {OURS: (server, f"/results?run={run}"), BARE: (bare, "/")}
+                for screen in screens_of.values():  # the first time, a server imports what it needs
+                    _seconds(chromium, *screen)
                 for _ in rounds():
-                    for name, address in addresses.items():
-                        screens.add(name, _seconds(chromium, address))
+                    for name, screen in screens_of.items():
+                        screens.add(name, _seconds(chromium, *screen))
         finally:
             bare.kill()
         screens.show(times_bare=lambda number, name: f"{number(name) / number(BARE):.2f}")
 
 
-def _seconds(chromium: Browser, address: str) -> float:
+def _seconds(chromium: Browser, server: Dashboard | Bare, path: str) -> float:
     page = chromium.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    server.admit(page.context)
     begin = time.perf_counter()
-    page.goto(address, wait_until="commit")
+    page.goto(server.url + path, wait_until="commit")
     wait_with_every_frame(page, "document.querySelector('[data-testid=data-grid-canvas]')")
     seconds = time.perf_counter() - begin
     page.context.close()

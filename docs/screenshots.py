@@ -33,7 +33,7 @@ def main() -> None:
         home.mkdir()
         with dashboard(home) as server:
             page = chromium.new_context(viewport=SIZE, color_scheme="light").new_page()
-            page.goto(server.url)
+            page.goto(server.address)
             _take(page, "home_empty", "Batch Scoring Studio")
             workspace = LocalWorkspace(home)
             sample = make_sample(workspace.home)
@@ -69,6 +69,7 @@ def main() -> None:
             page.goto(f"{server.url}/connection")
             _take(page, "connection", "Connection")
             dark = chromium.new_context(viewport=SIZE, color_scheme="dark").new_page()
+            server.admit(dark.context)
             dark.goto(f"{server.url}/results?run={workspace.runs.latest()[-1].id}")
             _take(dark, "results_dark", "Results")
             workspace.runs.cancel(slow)
@@ -83,6 +84,7 @@ def azure() -> None:
         workspace = AzureWorkspace(from_environment(), full_azure_home(home), blocking=True)
         with dashboard(home) as server:
             page = chromium.new_context(viewport=SIZE, color_scheme="light").new_page()
+            server.admit(page.context)
             page.goto(f"{server.url}/connection")
             expect(page.get_by_text("Signed in.", exact=True)).to_be_visible(timeout=120_000)
             expect(page.get_by_text("Lists as of just now")).to_be_visible(timeout=120_000)

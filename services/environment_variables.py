@@ -1,7 +1,7 @@
 """Every environment variable that this program reads, sets or passes on: one table. docs/environment_variables.md is made from it.
 
-`value()`, `value_if_set()` and `number()` are the only readers. An entry script and its stand-ins read their own, since they import nothing
-of ours.
+`value()`, `value_if_set()`, `number()` and `take()` are the only readers. An entry script and its stand-ins read their own: they import
+nothing of ours.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ PROGRAM = {
     ),
     "BATCH_SCORING_IMPORT_TIMEOUT": Variable("`300`", "Seconds that a local worker may take to import the scoring script.", "runner"),
     "BATCH_SCORING_RUNS_AT_ONCE": Variable("half the number of cores", "How many local runs go on at once; others are queued.", "runner"),
+    "BATCH_SCORING_TOKEN": Variable(
+        "a new one at each start",
+        "The token of the dashboard's address: at least 16 letters, digits and `-` `.` `_` `~`. It is passed on to no other process.",
+        "dashboard",
+    ),
     "BATCH_SCORING_WORKER_MEMORY": Variable(
         "its share of four fifths of this machine's", "MB of memory that one local worker process may take.", "runner"
     ),
@@ -102,6 +107,13 @@ def value_if_set(name: str) -> str | None:
     """What the variable is set to, also to nothing where that has a meaning of its own; None where it is not set."""
     TABLE[name]
     return os.environ.get(name)
+
+
+def take(name: str) -> str:
+    """The value; from now on this process doesn't have it, nor does any that it starts."""
+    found = value(name)
+    os.environ.pop(name, None)
+    return found
 
 
 def number(name: str) -> int | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from services import PROGRAM, log
+from services import PROGRAM, environment_variables, log
 from services.cli import commands
 from services.cli import remote_commands as remote
 from services.cli.output import Answer, error_lines, error_value, note, stdout_writable
@@ -236,6 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> int:
     """The whole process: `main`, its streams, Ctrl-C and closed pipes; the exit code."""
+    environment_variables.take("BATCH_SCORING_TOKEN")  # the dashboard's: no business of a run that this command starts
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -26,7 +26,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file, text as UTF-8, by `atomic_write`. Raises OSError."""
+def write_atomically(path: Path, content: str | bytes, *, private: bool = False) -> None:
+    """Write a whole file, text as UTF-8, by `atomic_write`. `private`: no other user can read it, not for a moment. Raises OSError."""
     with atomic_write(path) as temporary:
+        if private:
+            temporary.touch(mode=0o600)
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -38,13 +38,15 @@ def window(chromium: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def page(window: BrowserContext) -> Iterator[Page]:
-    """An empty page. An error in its console, or a request to the web, fails the test."""
+def page(window: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """An empty page, which may open the file's dashboard. An error in its console, or a request to the web, fails the test."""
     opened = window.new_page()
+    if "dashboard" in request.fixturenames:
+        request.getfixturevalue("dashboard").admit(window)
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("request", lambda request: None if "127.0.0.1" in request.url or request.url.startswith(("data:", "blob:"))
-              else errors.append(f"requested {request.url}"))  # fmt: skip
+    opened.on("request", lambda asked: None if "127.0.0.1" in asked.url or asked.url.startswith(("data:", "blob:", "file:"))
+              else errors.append(f"requested {asked.url}"))  # fmt: skip
     yield opened
     for each in window.pages:
         each.close()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser import chromium
 
@@ -31,7 +31,7 @@ expect.set_options(timeout=TIMEOUT_MS)
 
 
 class Dashboard:
-    """A started server. `url` is where it is; `port` 0 takes any free one."""
+    """A started server. `url` is where it is, `address` the one with its token that the terminal shows; `port` 0 takes any free one."""
 
     def __init__(self, home: Path, port: int = 0) -> None:
         environment = os.environ | {"BATCH_SCORING_HOME": str(home), "STREAMLIT_SERVER_HEADLESS": "true"}
@@ -40,10 +40,14 @@ class Dashboard:
         output = []
         for line in self._process.stdout or ():
             output.append(line)
-            if address := re.search(r"at (http://127\.0\.0\.1:(\d+)) ", line):
-                self.url, self.port = address[1], int(address[2])
+            if at := re.search(r"at ((http://127\.0\.0\.1:(\d+))/\?token=\S+) ", line):
+                self.address, self.url, self.port = at[1], at[2], int(at[3])
                 return
         raise AssertionError("The dashboard did not start:\n" + "".join(output))
+
+    def admit(self, context: BrowserContext) -> None:
+        """Let the pages of this window in, as the address in the terminal does."""
+        context.request.get(self.address, max_redirects=0)
 
     @property
     def pid(self) -> int:

@@ -109,10 +109,11 @@ def test_from_signing_in_to_the_downloaded_table(dashboard, page, azure, model_f
 
 def test_every_page_paints_while_azure_does_not_answer(page, azure, home):
     with started.dashboard(home) as first:
+        first.admit(page.context)
         connect(page, first)
     azure.service.fault("* https://*", held=True, count=None)
     with started.dashboard(home) as again:
-        page.goto(again.url)
+        page.goto(again.address)
         heading(page, "Batch Scoring Studio")
         for name, title in (
             ("models", "Models"),

@@ -29,6 +29,7 @@ def test_a_completed_run_is_published_run_again_and_scheduled(page, azure, home,
     run = finish(workspace, workspace.submit(request).id)
     assert run.status is RunStatus.COMPLETED, run.error
     with dashboard(home) as server:
+        server.admit(page.context)
         page.goto(f"{server.url}/runs?run={run.id}")
         studio = page.get_by_role("link", name="Open in studio")
         expect(studio).to_have_attribute("href", re.compile(r"^https://ml\.azure\.com/runs/"))

@@ -51,7 +51,7 @@ def own_dashboard(tmp_path):
 
 def test_from_the_empty_home_to_the_filtered_csv(own_dashboard, page, tmp_path):
     workspace = LocalWorkspace(tmp_path / "home")
-    page.goto(own_dashboard.url)
+    page.goto(own_dashboard.address)
     page.get_by_role("button", name="Try it with a sample").click()
     heading(page, "New run")
     expect(page.get_by_text(re.compile("899 files in 90 mini-batches of 10"))).to_be_visible()
@@ -92,11 +92,13 @@ def patient_run(workspace, csv_folder, entry_script, gate):
 
 def test_a_killed_and_restarted_dashboard_shows_the_active_run(home, page, workspace, patient_run, gate, finish):
     first = Dashboard(home)
+    first.admit(page.context)
     page.goto(f"{first.url}/runs?run={patient_run.id}")
     status(page, "Running")
     first.kill()
     assert not workspace.runs.get(patient_run.id).status.ended
     second = Dashboard(home, first.port)
+    second.admit(page.context)  # as the page does that it opens
     try:
         heading(page, "A patient run")  # the open tab reconnects by itself
         gate.touch()

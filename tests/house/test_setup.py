@@ -1,15 +1,12 @@
-"""The two commands: the lock, `make setup`, and the launcher on a real port."""
+"""The two commands: the lock, `make setup`, and what the launcher takes."""
 
 import importlib.metadata
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -21,42 +18,11 @@ from hatch_build import runtime_requirements
 from services import __version__
 
 ROOT = Path(__file__).parents[2]
-UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw=="}
-ADDRESS = re.compile(r"at http://127\.0\.0\.1:(\d+) ")
 
 
 def requirements(name: str) -> list[Requirement]:
     lines = (line.split(" #")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
     return [Requirement(line) for line in lines if line and not line.startswith("#")]
-
-
-def started(home: Path, port: int) -> tuple[subprocess.Popen[str], list[str]]:
-    """The dashboard in a process of its own, and what it said up to its address."""
-    environment = os.environ | {"BATCH_SCORING_HOME": str(home), "STREAMLIT_SERVER_HEADLESS": "true"}
-    command = [sys.executable, str(ROOT / "app.py"), "--port", str(port)]
-    dashboard = subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    said = []
-    for line in dashboard.stdout or []:
-        said.append(line)
-        if ADDRESS.search(line):
-            return dashboard, said
-    raise AssertionError("".join(said))
-
-
-@pytest.fixture(scope="session")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    dashboard, said = started(tmp_path_factory.mktemp("home"), 0)
-    yield int(ADDRESS.findall(said[-1])[0])
-    dashboard.kill()
-    dashboard.communicate()
-
-
-def answer(port: int, path: str = "/", **headers: str) -> HTTPResponse:
-    connection = HTTPConnection("127.0.0.1", port, timeout=120)
-    connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
-    response = connection.getresponse()
-    connection.close()
-    return response
 
 
 def set_up(folder: Path, path: str) -> subprocess.CompletedProcess[str]:
@@ -183,46 +149,3 @@ def test_the_launcher_takes_its_own_options_and_the_commands(arguments: list[str
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert done.stdout == ("" if code else f"batch-scoring-studio {__version__}\n")
-
-
-def test_the_dashboard_says_its_port_is_taken_and_ends_on_ctrl_c(tmp_path: Path):
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        taken = listening.getsockname()[1]
-        dashboard, said = started(tmp_path, taken)
-    using = ADDRESS.findall(said[-1])[0]
-    dashboard.send_signal(signal.SIGINT)
-    rest, _ = dashboard.communicate(timeout=240)
-    assert said[0] == f"Port {taken} is in use; using {using}\n"
-    assert (dashboard.returncode, rest) == (0, "")
-
-
-def test_the_dashboard_listens_on_this_machine_only(port: int):
-    assert answer(port).status == 200
-    # Any of the loopback's other addresses stands for "every interface".
-    for elsewhere in ("127.0.0.2", "::1"):
-        with pytest.raises(OSError, match=r"refused|assign|unreachable|timed out|not supported|host"):
-            socket.create_connection((elsewhere, port), timeout=1)
-
-
-@pytest.mark.parametrize("path", ["/", "/runs", "/_stcore/health", "/nowhere/at/all.js"])
-def test_every_answer_carries_the_security_headers(port: int, path: str):
-    response = answer(port, path)
-    assert "frame-ancestors 'self'" in (response.getheader("Content-Security-Policy") or "")
-    assert "img-src 'self' data: blob:" in (response.getheader("Content-Security-Policy") or "")
-    assert response.getheader("X-Content-Type-Options") == "nosniff"
-    assert response.getheader("Referrer-Policy") == "same-origin"
-
-
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8501", "192.168.0.1", ""])
-@pytest.mark.parametrize("path", ["/", "/_stcore/health"])
-def test_a_foreign_host_is_refused_on_every_route(port: int, path: str, host: str):
-    assert answer(port, path, Host=host).status == 400
-    assert answer(port, path, Host=f"localhost:{port}").status == 200
-
-
-@pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:1", "null", ""])
-def test_a_page_from_elsewhere_gets_no_answer_and_no_websocket(port: int, origin: str):
-    host = f"localhost:{port}"
-    assert answer(port, Host=host, Origin=origin).status == 403
-    assert answer(port, "/_stcore/stream", Host=host, Origin=origin, **UPGRADE).status == 403
-    assert answer(port, "/_stcore/stream", Host=host, Origin=f"http://{host}", **UPGRADE).status == 101

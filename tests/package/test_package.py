@@ -21,25 +21,26 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def port(installed: Installed) -> Iterator[int]:
-    """That of the installed dashboard."""
+def address(installed: Installed) -> Iterator[tuple[int, str]]:
+    """The port and the token of the installed dashboard."""
     with installed.start("--port", 0, stderr=subprocess.STDOUT) as dashboard:
         assert dashboard.stdout
         lines = []
         for line in dashboard.stdout:
             lines.append(line)
-            if at := re.search(r"at http://127\.0\.0\.1:(\d+) ", line):
-                yield int(at[1])
+            if at := re.search(r"at http://127\.0\.0\.1:(\d+)/\?token=(\S+) ", line):
+                yield int(at[1]), at[2]
                 break
         else:
             pytest.fail("".join(lines))
         dashboard.kill()
 
 
-def session(port: int) -> list[ForwardMsg]:
+def session(port: int, headers: dict[str, str]) -> list[ForwardMsg]:
     """What the server sends to a browser that opens the first page, up to the end of its run."""
     received = []
-    with connect(f"ws://127.0.0.1:{port}/_stcore/stream", subprotocols=["streamlit"], max_size=None) as socket:  # type: ignore[list-item]
+    url = f"ws://127.0.0.1:{port}/_stcore/stream"
+    with connect(url, subprotocols=["streamlit"], additional_headers=headers, max_size=None) as socket:  # type: ignore[list-item]
         socket.send(BackMsg(rerun_script=ClientState()).SerializeToString())
         while not received or received[-1].WhichOneof("type") != "script_finished":
             message = socket.recv(timeout=120)
@@ -81,16 +82,18 @@ def test_the_installed_command_scores_the_sample_from_any_folder(installed: Inst
     assert registered["row_count"] == sum(row.endswith(",7") for row in rows)
 
 
-def test_the_installed_dashboard_opens_with_its_theme(port: int):
+def test_the_installed_dashboard_opens_with_its_theme(address: tuple[int, str]):
+    port, token = address
+    headers = {"Authorization": f"Bearer {token}"}
     connection = HTTPConnection("127.0.0.1", port, timeout=120)
     for path, content in (("/_stcore/health", b"ok"), ("/", b"<title>")):
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         assert response.status == 200
         assert content in response.read()
     connection.close()
 
-    messages = session(port)
+    messages = session(port, headers)
     assert (
         next(message.new_session for message in messages if message.HasField("new_session")).custom_theme.light.primary_color == "#0f6e78"
     )
