@@ -300,6 +300,8 @@ class Runner:
         """A worker's socket is closed, or its process is gone: only the attempt it was on is lost."""
         if worker.stage is Stage.SHUTDOWN:
             self._end(worker)
+            if worker.crashed:
+                self._progress.warn(f"after shutdown() {worker.describe_exit()}: files that the script left open may be incomplete")
             return
         worker.end()  # so that its exit code is known
         reason = worker.describe_exit()

@@ -242,6 +242,12 @@ class WorkerProcess:
     def exit_code(self) -> int | None:
         return self._popen.poll()
 
+    @property
+    def crashed(self) -> bool:
+        """Whether it was ended by a signal other than the one that `end` sends."""
+        code = self._popen.poll()
+        return code is not None and code < 0 and code != -signal.SIGKILL
+
     def describe_exit(self) -> str:
         """Why the process is gone, in part of a sentence."""
         code = self._popen.poll()
