@@ -17,13 +17,8 @@ from typing import TYPE_CHECKING, Any
 from services import file_names
 from services.errors import SettingsError
 from services.predictions.annotations import Annotations, with_annotations
-<<<<<<< HEAD
-from services.predictions.columns import NUMBER, Kind, Status, quoted, text_array
-from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order
-=======
 from services.predictions.columns import NUMBER, NUMERIC, Kind, Status, quoted, text_array
-from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order
->>>>>>> 9fdd24d (Columns are what their values are over the whole run: exact numbers, infinity, truth values, printed Python, extension types)
+from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order
 from services.predictions.reader import Predictions
 
 if TYPE_CHECKING:

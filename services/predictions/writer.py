@@ -19,10 +19,6 @@ from typing import Any, cast
 from services.errors import WorkspaceUnavailable, os_errors_as
 from services.predictions import columns as rules
 from services.predictions.causes import template
-<<<<<<< HEAD
-from services.predictions.columns import COLUMNS, FRAME, STATUSES, Kind, Status, file_text, number_array, numbers_in, own_names, text_array
-from services.predictions.explanations import with_causes
-=======
 from services.predictions.columns import (
     COLUMNS,
     FRAME,
@@ -36,8 +32,8 @@ from services.predictions.columns import (
     own_names,
     text_array,
     whole_number,
-)  # fmt: skip
->>>>>>> 9fdd24d (Columns are what their values are over the whole run: exact numbers, infinity, truth values, printed Python, extension types)
+)
+from services.predictions.explanations import with_causes
 from services.predictions.flatten import flatten
 from services.predictions.json_columns import JsonColumns, detect_json_columns
 from services.predictions.matching import ReadRows, ScoredMiniBatch, read_rows
@@ -282,13 +278,8 @@ def _row_groups(mini_batches: Iterable[ScoredMiniBatch], frames: dict[str, int])
     """`frames` are the columns of their DataFrames, as JSON, with the number of each; those that come are added."""
     group = _RowGroup()
     for mini_batch in mini_batches:
-<<<<<<< HEAD
         rows = mini_batch.read or with_causes(read_rows(mini_batch), mini_batch)
-        group.add(mini_batch, rows.without(mini_batch.left_out) if mini_batch.left_out else rows)
-=======
-        rows = mini_batch.read or read_rows(mini_batch)
         group.add(mini_batch, rows.without(mini_batch.left_out) if mini_batch.left_out else rows, frames)
->>>>>>> 9fdd24d (Columns are what their values are over the whole run: exact numbers, infinity, truth values, printed Python, extension types)
         if len(group.files) >= _ROW_GROUP_ROWS or group.characters >= _ROW_GROUP_CHARACTERS:
             yield group
             group = _RowGroup()
