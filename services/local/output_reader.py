@@ -21,6 +21,7 @@ from services.local.batching import cut, items_of
 from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
 from services.predictions.causes import Line
 from services.predictions.columns import Status
+from services.predictions.explanations import failed_rows, failed_without_rows
 from services.predictions.matching import ScoredMiniBatch, read_rows
 from services.storage.journal import Attempt, AttemptStatus, Journal, Said
 
@@ -97,7 +98,7 @@ class _MiniBatch:
         return [line for line in self.lines() if not complete or json.loads(line)[0] in failed]
 
 
-def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool) -> Iterator[_MiniBatch]:
+def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool, failed_only: bool = False) -> Iterator[_MiniBatch]:
     rows_file = folder.rows(plan)
     with ExitStack() as open_files:
         attempts: Iterator[Attempt] = iter(())
@@ -107,7 +108,8 @@ def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool) 
         said_of_succeeded: frozenset[str] = frozenset()
         if folder.has_journal:
             journal = open_files.enter_context(Journal(folder.path))
-            attempts, tries = journal.attempts(final_only=True, order="mini_batch"), {} if settled_only else journal.tries()
+            attempts = journal.attempts(final_only=True, failed_only=failed_only, order="mini_batch")
+            tries = {} if settled_only else journal.tries()
             said, said_of_succeeded = journal.said(), journal.said_of_succeeded()
         rows = open_files.enter_context(open(rows_file or os.devnull, "rb"))
         content = mmap.mmap(rows.fileno(), 0, access=mmap.ACCESS_READ) if rows_file and rows_file.stat().st_size else b""
@@ -179,6 +181,19 @@ def settled(folder: LocalRunFolder) -> Iterator[ScoredMiniBatch]:
         yield from _kept(before, plan, after, tried)
     for mini_batch in _mini_batches(*runs[-1], settled_only=True):
         yield mini_batch.scored(_earlier_attempts(mini_batch, tried))
+
+
+def failed(folder: LocalRunFolder) -> Iterator[ScoredMiniBatch]:
+    """As `settled`, but just the items that failed: at once where they are few, and all there is of a run that keeps no rows. Those of
+    earlier runs were scored again."""
+    plan = folder.plan()
+    keeps_rows = plan.request.settings.output_action == "append_row"
+    for mini_batch in _mini_batches(folder, plan, settled_only=True, failed_only=True):
+        scored = mini_batch.scored({})
+        assert mini_batch.settled
+        rows = failed_rows(scored) if keeps_rows else failed_without_rows(scored, mini_batch.settled.failed)
+        if rows.files:
+            yield replace(scored, read=rows, rows=())
 
 
 def _kept(folder: LocalRunFolder, plan: RunPlan, after: RunPlan, tried: _Attempts) -> Iterator[ScoredMiniBatch]:

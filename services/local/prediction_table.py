@@ -19,6 +19,9 @@ from services.predictions.writer import make_table, table_name
 from services.storage.journal import Journal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from services.predictions.matching import ScoredMiniBatch
     from services.predictions.reader import Predictions
 
 logger = logging.getLogger(__name__)
@@ -30,41 +33,54 @@ _LARGE = 200_000  # items, half a second's work
 def open_table(run: Run, folder: LocalRunFolder) -> Predictions:
     """The typed table of what is settled by now. Raises NotFound for a run without rows, WorkspaceUnavailable for a folder that can't
     be written."""
+    if not _keeps_rows(run):
+        raise NotFound(f"Run {run.id} has no rows: its script writes its own output.", "Download the output files instead.")
+    return _open(run, folder, "predictions", output_reader.settled)
+
+
+def open_failures(run: Run, folder: LocalRunFolder) -> Predictions:
+    """A table that has the items that failed by now: of a run that goes on, or has no rows, these alone. Raises WorkspaceUnavailable."""
+    return open_table(run, folder) if run.status.ended and _keeps_rows(run) else _open(run, folder, "failures", output_reader.failed)
+
+
+def _keeps_rows(run: Run) -> bool:
+    return run.request.settings.output_action != "summary_only"
+
+
+def _open(run: Run, folder: LocalRunFolder, kind: str, read: Callable[[LocalRunFolder], Iterator[ScoredMiniBatch]]) -> Predictions:
     from services.predictions.reader import open_predictions
     from services.predictions.table_file import remove_table
 
-    if run.request.settings.output_action == "summary_only":
-        raise NotFound(f"Run {run.id} has no rows: its script writes its own output.", "Download the output files instead.")
     last = 0
     for earlier, _ in output_reader.chain(folder):
         if earlier.has_journal:
             with Journal(earlier.path) as journal:
                 last += journal.last_seq()
-    table = folder.path / table_name(last)
-    if (existing := _existing_table(folder, table, run)) is not None:
+    table = folder.path / table_name(last, kind)
+    if (existing := _existing_table(folder, table, kind, run)) is not None:
         return existing
     with (
         os_errors_as(WorkspaceUnavailable, f"The run's folder, {folder.path}, can't be written"),
-        FileLock(folder.path / "predictions.lock"),  # tabs that ask at once wait for one table
+        FileLock(folder.path / f"{kind}.lock"),  # tabs that ask at once wait for one table
     ):
-        if (existing := _existing_table(folder, table, run)) is not None:
+        if (existing := _existing_table(folder, table, kind, run)) is not None:
             return existing
-        make_table(output_reader.settled(folder), table)
+        make_table(read(folder), table)
         predictions = open_predictions(table)
-        for path in folder.path.glob("predictions-*.parquet"):
+        for path in folder.path.glob(f"{kind}-*.parquet"):
             if path != table:
                 remove_table(path)
         return predictions
 
 
-def _existing_table(folder: LocalRunFolder, table: Path, run: Run) -> Predictions | None:
+def _existing_table(folder: LocalRunFolder, table: Path, kind: str, run: Run) -> Predictions | None:
     """This table where it is made already, or of a run that goes on one that is fresh enough."""
     from services.predictions.reader import open_predictions
 
     with contextlib.suppress(FileNotFoundError, NotFound):  # another tab may have made a newer one and removed this
         if table.is_file():
             return open_predictions(table)
-        older = sorted(folder.path.glob(table_name("*")), key=lambda path: path.stat().st_mtime)
+        older = sorted(folder.path.glob(table_name("*", kind)), key=lambda path: path.stat().st_mtime)
         if older and not run.status.ended:
             last = older[-1].stat()
             if time.time() - last.st_mtime < _REBUILD_SECONDS + last.st_size / 1e6:

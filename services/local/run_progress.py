@@ -10,21 +10,21 @@ import json
 import logging
 import os
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from services import log
 from services.domain import MiniBatch, RunStatus, readable
 from services.formats import counted
-from services.local import reports
-from services.local.batching import files_of
+from services.local import output_reader, reports
 from services.local.run_folder import LocalRunFolder, RunPlan
 from services.local.worker_process import Message, WorkerPlace
+from services.predictions.explanations import frequent_cause
 from services.storage.journal import Attempt, AttemptStatus, Journal, Said
 from services.storage.run_process import Outcome
 
 logger = logging.getLogger(__name__)
 
+_FOR_FAILED_ITEMS = ("ErrorThresholdExceeded", "AllowedFailedCountExceeded", "AllowedFailedPercentExceeded", "NothingSucceeded")
 _MOST_BYTES_OF_SAID = 200_000_000
 """Of what was said of items without a row, in the journal."""
 
@@ -51,7 +51,6 @@ class RunProgress:
         self._unwritten_said: list[Said] = []
         self._bytes_of_said = 0
         self._unwritten_templates: list[str] = []
-        self.first_failure = ""
         self.warnings: list[str] = []
 
     @property
@@ -94,10 +93,6 @@ class RunProgress:
             failure["run_seconds"], batch.item_count, 0, batch.item_count, status, final, end, end,
             error_type=failure["error_type"], error=readable(f"{failure['error']}\n{failure.get('traceback', '')}".strip()),
         )  # fmt: skip
-        if not self.first_failure:
-            names = [file.path for file in files_of(Path(self._plan.datasets[batch.dataset].manifest), batch)]
-            more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-            self.first_failure = f"The first: {failure['error']} in mini-batch {batch.index}: {', '.join(names[:3])}{more}"
         if final:
             del self._tries[batch.index]
             self._settle(attempt)
@@ -140,13 +135,13 @@ class RunProgress:
         count, percent = settings.allowed_failed_count, settings.allowed_failed_percent
         if 0 <= settings.error_threshold < totals.items_failed:
             reason = f"{counted(totals.items_failed, 'item')} failed, more than the error_threshold of {settings.error_threshold:,}."
-            return Outcome.failed("ErrorThresholdExceeded", f"{reason} {self.first_failure}")
+            return Outcome.failed("ErrorThresholdExceeded", reason)
         if count is not None and 0 <= count < totals.mini_batches_failed:
             reason = f"{counted(totals.mini_batches_failed, 'mini-batch')} failed, more than the allowed_failed_count of {count:,}."
-            return Outcome.failed("AllowedFailedCountExceeded", f"{reason} {self.first_failure}")
+            return Outcome.failed("AllowedFailedCountExceeded", reason)
         if percent is not None and all_handed_out and share > percent:
             reason = f"{share:.3g} % of the mini-batches failed, more than the allowed_failed_percent of {percent:g}."
-            return Outcome.failed("AllowedFailedPercentExceeded", f"{reason} {self.first_failure}")
+            return Outcome.failed("AllowedFailedPercentExceeded", reason)
         return None
 
     def verdict(self) -> Outcome:
@@ -160,8 +155,15 @@ class RunProgress:
             return Outcome.failed("LedgerError", sums)
         if self._settings.output_action == "append_row" and totals.items_succeeded == 0:
             reason = "Every call of run() raised." if totals.mini_batches_failed else "Every call of run() returned nothing."
-            return Outcome.failed("NothingSucceeded", f"No item succeeded. {reason} {self.first_failure}")
+            return Outcome.failed("NothingSucceeded", f"No item succeeded. {reason}")
         return Outcome(RunStatus.COMPLETED)
+
+    def explained(self, outcome: Outcome) -> Outcome:
+        """The outcome of a run that ended for its failed items, the most frequent cause of these before the threshold that they exceeded.
+        To be called when it is closed. Raises OSError, StudioError."""
+        if outcome.error_code not in _FOR_FAILED_ITEMS or (cause := frequent_cause(output_reader.failed(self._folder))) is None:
+            return outcome
+        return outcome._replace(error=f"{cause} {outcome.error}")
 
     def close(self, status: RunStatus) -> None:
         """Publish the rows of a completed run; keep those of any other as partial. Raises OSError."""

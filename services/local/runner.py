@@ -186,6 +186,8 @@ class Runner:
                 if outcome.status is RunStatus.COMPLETED:
                     what = f"The output could not be published: {error}. Fix the folder's permissions, then resume the run."
                     outcome = Outcome.failed("StorageError", what)
+            with log.suppress(logger, "The cause of the failed items can't be told", OSError, StudioError):
+                outcome = self._progress.explained(outcome)
             try:
                 self._progress.report(outcome)
                 if outcome.status is RunStatus.COMPLETED:

@@ -153,12 +153,15 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
     def failed_items(self, run_id: str, *, cause: str | None = None, first: int = 0, count: int = 100) -> list[FailedItem]:
         from services.predictions import failures
 
-        return failures.failed_items(self.predictions(run_id), cause, first, count)
+        return failures.failed_items(self._failures(run_id), cause, first, count)
 
     def failure_causes(self, run_id: str, limit: int = 100) -> list[FailureCause]:
         from services.predictions import failures
 
-        return failures.failure_causes(self.predictions(run_id), limit)
+        return failures.failure_causes(self._failures(run_id), limit)
+
+    def _failures(self, run_id: str) -> Predictions:
+        return prediction_table.open_failures(self._store.run(run_id), self.folder(run_id))
 
     def output(self, run_id: str) -> dict[str, Path]:
         folder = self.folder(run_id)

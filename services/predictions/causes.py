@@ -419,6 +419,12 @@ def no_row_of_table(file: str, returned: int, item_count: int, mini_batch: int) 
     return f"{_returned(returned)} for {_counted(item_count, 'row')}{of} in mini-batch {mini_batch}; which row has none is not known"
 
 
+def no_row_known(item_count: int, missing: int, mini_batch: int, noun: str = "file") -> str:
+    """The same where nothing tells which items have no row, since the run keeps none."""
+    returned = _returned(item_count - missing)
+    return f"{returned} for {_counted(item_count, noun)} in mini-batch {mini_batch}; which {noun} has none is not known without the rows"
+
+
 def _returned(count: int) -> str:
     return f"run() returned {_counted(count, 'row') if count else 'no rows'}"
 

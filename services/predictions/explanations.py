@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from services.predictions.causes import causes_of_items, causes_of_rows, no_row, no_row_of_table
-from services.predictions.columns import STATUSES, Status
-from services.predictions.matching import FEWER, NO_ROW, ReadRows, ScoredMiniBatch
+from services.formats import counted
+from services.predictions.causes import Names, causes_of_items, causes_of_rows, no_row, no_row_known, no_row_of_table, template
+from services.predictions.columns import STATUSES, WAYS_OF_MATCHING, Status
+from services.predictions.matching import FEWER, NO_ROW, ReadRows, ScoredMiniBatch, read_rows
 
 _FAILED = STATUSES.index(Status.FAILED)
+_MOST_COUNTED = 200_000
+"""Items: about a second."""
 
 
 def with_causes(rows: ReadRows, mini_batch: ScoredMiniBatch) -> ReadRows:
@@ -25,6 +30,70 @@ def with_causes(rows: ReadRows, mini_batch: ScoredMiniBatch) -> ReadRows:
     for row, cause in zip(unexplained, explain([rows.files[row] for row in unexplained], mini_batch), strict=True):
         errors[row] = cause
     return replace(rows, errors=errors)
+
+
+def failed_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
+    """Just the items of this mini-batch that failed."""
+    rows = with_causes(read_rows(mini_batch), mini_batch)
+    return _failed(*zip(*(row for row, status in zip(_texts(rows), rows.statuses, strict=True) if status == _FAILED), strict=True))
+
+
+def failed_without_rows(mini_batch: ScoredMiniBatch, missing: int) -> ReadRows:
+    """The same of a run that keeps no rows: `missing` items failed. By name are those of which something was said, and all where none
+    succeeded; of the others, "" stands for a file that isn't known."""
+    items, said = mini_batch.items, mini_batch.said
+    if mini_batch.error or missing >= len(items):
+        return failed_rows(mini_batch)
+    if mini_batch.items_are_rows:
+        errors = causes_of_rows(said, missing, len(items), mini_batch.said_of_succeeded)
+        unknown = no_row_known(len(items), missing, mini_batch.index, "row")
+        return _failed([items[0] if len(set(items)) == 1 else ""] * missing, errors or [unknown] * missing)
+    named = [line for line in said if Names(items).named_in(line.text)]
+    causes = causes_of_items(named, items, range(len(items)), mini_batch.said_of_succeeded)
+    if len(causes) > missing:  # who of them has a row isn't known
+        causes = {}
+    places, rest = sorted(causes), missing - len(causes)
+    files = [items[place] for place in places] + [""] * rest
+    return _failed(files, [causes[place] for place in places] + [no_row_known(len(items), missing, mini_batch.index)] * rest)
+
+
+def frequent_cause(mini_batches: Iterable[ScoredMiniBatch]) -> str | None:
+    """A sentence on the most frequent cause of these failed items, whose `read` is set; None where nothing failed. Of very many items the
+    first ones tell."""
+    counts, errors, first = Counter[str](), dict[str, set[str]](), dict[str, str]()
+    for mini_batch in mini_batches:
+        assert mini_batch.read
+        templates = templates_of(mini_batch.read)
+        for file, error in _texts(mini_batch.read):
+            group = templates[error or ""]
+            counts[group] += 1
+            errors.setdefault(group, set()).add(error or "")
+            first.setdefault(group, f"{file} in mini-batch {mini_batch.index}".strip())
+        if (total := counts.total()) > _MOST_COUNTED:
+            break
+    if not counts:
+        return None
+    ((group, count),) = counts.most_common(1)
+    cause = group if len(errors[group]) > 1 else next(iter(errors[group]))
+    of_many = "most of the failed items" if total > _MOST_COUNTED else f"{count:,} of {counted(total, 'failed item')}"
+    return f"{cause.rstrip('.')} ({of_many}, the first: {first[group]})."
+
+
+def templates_of(rows: ReadRows) -> dict[str, str]:
+    """By error, without the names of the items that have it."""
+    files: dict[str, list[str]] = {}
+    for file, error in zip(rows.files, rows.errors, strict=True):
+        if error:
+            files.setdefault(error, []).append(file)
+    return {error: template(error, names) for error, names in files.items()}
+
+
+def _texts(rows: ReadRows) -> Iterator[tuple[str, str | None]]:
+    return zip(rows.files, rows.errors, strict=True)
+
+
+def _failed(files: Sequence[str] = (), errors: Sequence[str | None] = ()) -> ReadRows:
+    return ReadRows(files, [None] * len(files), bytes([_FAILED]) * len(files), errors, bytes([len(WAYS_OF_MATCHING)]) * len(files))
 
 
 def _causes_of_files(files: list[str], mini_batch: ScoredMiniBatch) -> list[str]:

@@ -18,7 +18,6 @@ from typing import Any, cast
 
 from services.errors import WorkspaceUnavailable, os_errors_as
 from services.predictions import columns as rules
-from services.predictions.causes import template
 from services.predictions.columns import (
     COLUMNS,
     FRAME,
@@ -33,7 +32,7 @@ from services.predictions.columns import (
     text_array,
     whole_number,
 )
-from services.predictions.explanations import with_causes
+from services.predictions.explanations import templates_of, with_causes
 from services.predictions.flatten import flatten
 from services.predictions.json_columns import JsonColumns, detect_json_columns
 from services.predictions.matching import ReadRows, ScoredMiniBatch, read_rows
@@ -50,9 +49,9 @@ _STRUCTURED = r"(?s)^\s*([\[{(]|[A-Za-z_][\w.]*\().*[\])}]\s*$"
 logger = logging.getLogger(__name__)
 
 
-def table_name(what: object) -> str:
+def table_name(what: object, kind: str = "predictions") -> str:
     """A table's file name, for what it is made of. A table of an earlier format has another name, and is made anew."""
-    return f"predictions-{what}-{_FORMAT}.parquet"
+    return f"{kind}-{what}-{_FORMAT}.parquet"
 
 
 def make_table(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
@@ -171,7 +170,7 @@ class _RowGroup:
             attempts = enumerate(map(mini_batch.earlier_attempts.get, rows.files), len(self.files))
             self.earlier_attempts |= {row: count for row, count in attempts if count}
         if any(rows.errors):
-            templates = _templates(rows)
+            templates = templates_of(rows)
             for row, error in enumerate(rows.errors, len(self.files)):
                 if error:
                     self.errors[row], self.causes[row] = error, templates[error]
@@ -263,15 +262,6 @@ class _RowGroup:
         code_of_rows = np.zeros(len(self.files), np.int64)
         code_of_rows[list(texts)] = [codes[text] for text in texts.values()]
         return text_array(list(codes)).dictionary_encode().take(number_array(code_of_rows, pa.int64()))
-
-
-def _templates(rows: ReadRows) -> dict[str, str]:
-    """By error, without the names of the items that have it."""
-    files: dict[str, list[str]] = {}
-    for file, error in zip(rows.files, rows.errors, strict=True):
-        if error:
-            files.setdefault(error, []).append(file)
-    return {error: template(error, names) for error, names in files.items()}
 
 
 def _row_groups(mini_batches: Iterable[ScoredMiniBatch], frames: dict[str, int]) -> Iterator[_RowGroup]:

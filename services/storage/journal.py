@@ -173,10 +173,12 @@ class Journal:
         """DataFrame columns and types (JSON) by id."""
         return dict(self._connection.execute("SELECT id, value FROM columns"))
 
-    def attempts(self, *, final_only: bool = False, order: str = "seq") -> Iterator[Attempt]:
-        """Attempts, in the order they ended (`seq`) or of their mini-batches (`mini_batch`)."""
+    def attempts(self, *, final_only: bool = False, failed_only: bool = False, order: str = "seq") -> Iterator[Attempt]:
+        """Attempts, in the order they ended (`seq`) or of their mini-batches (`mini_batch`); just those that settle their mini-batch, or
+        left items of it without a row."""
         assert order in ("seq", "mini_batch")
-        where = ' WHERE "final"' if final_only else ""
+        conditions = ['"final"'] * final_only + ["failed > 0"] * failed_only
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         if order == "seq":
             for row in self._connection.execute(f"{_SELECT}{where} ORDER BY seq"):
                 yield Attempt(*row)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.failing_scripts import FILES, PRINTS_PROGRESS
+from tests.failing_scripts import FILES, LOGS_A_WARNING, PRINTS_PROGRESS, SAYS_NOTHING
 
 
 def causes(workspace, run):
@@ -44,3 +44,78 @@ SAYS = """
 def test_a_script_may_say_it_in_any_way(workspace, score, say):
     run = score(SAYS.format(say=say), 2, process_count_per_node=1)
     assert causes(workspace, run) == {"0001.csv": "0001.csv is bad"}
+
+
+def test_the_first_line_of_a_failed_run_is_its_cause(score):
+    run = score(LOGS_A_WARNING.source, FILES, mini_batch_size=2, error_threshold=1)
+    cause = "'…' failed: it has … fields (2 of 2 failed items, the first: 0003.csv in mini-batch 1)."
+    assert run.error == f"{cause} 2 items failed, more than the error_threshold of 1."
+
+
+def test_a_run_of_which_nothing_succeeded_says_why_first(score):
+    run = score("def run(mini_batch): raise ValueError('no model')", 3)
+    cause = "ValueError: no model (script.py, line 1) (3 of 3 failed items, the first: 0000.csv in mini-batch 0)."
+    assert run.error == f"{cause} No item succeeded. Every call of run() raised."
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_run_that_keeps_no_rows_names_the_items_of_which_something_was_said(workspace, score, size):
+    run = score(PRINTS_PROGRESS.source, FILES, mini_batch_size=size, output_action="summary_only")
+    assert causes(workspace, run) == PRINTS_PROGRESS.causes
+    assert [(cause.count, cause.example) for cause in workspace.runs.failure_causes(run.id)] == [(2, "0003.csv")]
+
+
+def test_a_run_that_keeps_no_rows_tells_how_many_failed_unnamed(workspace, score):
+    run = score(SAYS_NOTHING.source, FILES, mini_batch_size=4, output_action="summary_only")
+    sentence = "run() returned 3 rows for 4 files in mini-batch {}; which file has none is not known without the rows"
+    assert [(failed.item, failed.cause) for failed in workspace.runs.failed_items(run.id)] == [
+        ("", sentence.format(0)),
+        ("", sentence.format(1)),
+    ]
+
+
+def test_failures_are_known_while_the_run_goes_on(workspace, submit, finish, tmp_path):
+    run = submit(
+        f"""
+        import os, time, logging
+        def run(mini_batch):
+            name = os.path.basename(mini_batch[0])
+            while name == "0003.csv" and not os.path.exists({str(tmp_path / "gate")!r}): time.sleep(0.01)
+            if name == "0001.csv": logging.error("0001.csv has no header")
+            return [] if name == "0001.csv" else [name]
+        """,
+        4, mini_batch_size=1, process_count_per_node=1,
+    )  # fmt: skip
+    finish(workspace, run.id, until=lambda run: run.items_failed)
+    assert causes(workspace, run) == {"0001.csv": "0001.csv has no header"}
+    (tmp_path / "gate").touch()
+    finish(workspace, run.id)
+    assert causes(workspace, run) == {"0001.csv": "0001.csv has no header"}
+
+
+def test_several_rows_a_file_do_not_hide_the_one_that_failed(workspace, score):
+    run = score(
+        """
+        import os, logging
+        def run(mini_batch):
+            rows = []
+            for path in mini_batch:
+                name = os.path.basename(path)
+                if name == "0001.csv":
+                    logging.error("%s can't be read", path)
+                else:
+                    rows += [f"{name}: left", f"{name}: right"]
+            return rows
+        """,
+        4, mini_batch_size=2,
+    )  # fmt: skip
+    assert causes(workspace, run) == {"0001.csv": "0001.csv can't be read"}
+
+
+def test_a_rerun_of_failed_items_has_the_causes_of_what_fails_again(workspace, score, finish):
+    run = score(LOGS_A_WARNING.source, FILES, mini_batch_size=2)
+    again = finish(workspace, workspace.rerun(run.id, failed_only=True).id)
+    expected = LOGS_A_WARNING.causes
+    assert {failed.item: (failed.cause, failed.attempt) for failed in workspace.runs.failed_items(again.id)} == {
+        item: (cause, 2) for item, cause in expected.items()
+    }
