@@ -31,8 +31,8 @@ _SAID = (
 _MAX_LINES, _PART_LINES = 200_000, 1_000
 _LOGGER = re.compile(r"^(DEBUG|INFO|WARNING|ERROR|CRITICAL):[\w.]+:", re.MULTILINE)
 """How a line begins by Python's `logging.basicConfig()`: level, logger."""
-_NUMBERS = re.compile(r"\|(DEBUG|INFO|WARNING|ERROR|CRITICAL)\|(?:\d+\|)+", re.MULTILINE)
-"""How it goes on after the time in logs of ParallelRunStep: level, process, thread."""
+_NUMBERS = re.compile(r"^[^|\n]{0,40}\|(DEBUG|INFO|WARNING|ERROR|CRITICAL)\|(?:\d+\|)+", re.MULTILINE)
+"""How a line begins in logs of ParallelRunStep: time, level, process, thread."""
 _TRACEBACK = "Traceback (most recent call last):"
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:: .*|:)?$", re.DOTALL)
 _PLACE = re.compile(r'^ +File "(.+)", line (\d+)', re.MULTILINE)
