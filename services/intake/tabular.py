@@ -42,7 +42,7 @@ _SLICES = 50_000
 _SMALLEST_SLICE, _LARGEST_SLICE = 1 << 8, 1 << 18  # bytes of a CSV
 _TYPED_AT_ONCE = 1 << 22  # bytes
 _NUMBERS = ("int64", "uint64", "float64")
-_LEADING_ZERO = re.compile(rb'(?:^|[,\n])"?0[0-9]')
+_LEADING_ZERO = re.compile(rb'[,\n]"?0[0-9][0-9.]*"?(?=[,\r\n])')
 _MOST_ZEROS = 5_000  # looked at in what is typed at once
 _HINT = "Choose files of one kind by a pattern, such as **/*.csv."
 
@@ -197,19 +197,17 @@ class _TypesOfCsv:
         self._look_for_leading_zeros(content)
 
     def _look_for_leading_zeros(self, content: bytes) -> None:
-        if b"\n" not in content:
-            content = content.replace(b"\r", b"\n")
+        content = b"\n" + (content if b"\n" in content else content.replace(b"\r", b"\n"))
         for match in islice(_LEADING_ZERO.finditer(content), _MOST_ZEROS):
-            begin = content.rfind(b"\n", 0, match.start() + 1) + 1
-            number = content.count(b",", begin, match.end())
-            if number in self._leading_zeros or number >= len(self._names):
+            begin = content.rfind(b"\n", 0, match.end()) + 1
+            if content.count(b",", begin, match.end()) in self._leading_zeros:
                 continue
             end = content.find(b"\n", match.end())
             line = content[begin : end if end >= 0 else len(content)].decode("utf-8", "replace").rstrip("\r")
             fields = next(csv.reader([line]), [])
-            if len(fields) == len(self._names):
+            if len(fields) == len(self._names):  # else a record of several lines
                 for number, field in enumerate(fields):
-                    if re.match(r"0\d", field):
+                    if re.fullmatch(r"0\d[\d.]*", field):
                         self._leading_zeros.setdefault(number, field)
 
     def notes(self, columns: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
