@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -198,11 +197,11 @@ class _TypesOfCsv:
 
     def _look_for_leading_zeros(self, content: bytes) -> None:
         content = b"\n" + (content if b"\n" in content else content.replace(b"\r", b"\n"))
-        for match in islice(_LEADING_ZERO.finditer(content), _MOST_ZEROS):
-            begin = content.rfind(b"\n", 0, match.end()) + 1
-            if content.count(b",", begin, match.end()) in self._leading_zeros:
+        for start in _fields_with_leading_zeros(content)[:_MOST_ZEROS]:
+            begin = content.rfind(b"\n", 0, start + 1) + 1
+            if content.count(b",", begin, start + 1) in self._leading_zeros:
                 continue
-            end = content.find(b"\n", match.end())
+            end = content.find(b"\n", start + 1)
             line = content[begin : end if end >= 0 else len(content)].decode("utf-8", "replace").rstrip("\r")
             fields = next(csv.reader([line]), [])
             if len(fields) == len(self._names):  # else a record of several lines
@@ -218,6 +217,19 @@ class _TypesOfCsv:
         return (
             (f"{text} To keep them, register the files with “Each file is one item”: the script then reads them itself.",) if lost else ()
         )
+
+
+def _fields_with_leading_zeros(content: bytes) -> list[int]:
+    """Where the comma or newline before each such field is."""
+    import numpy
+
+    if b'"' in content and (b',"0' in content or b'\n"0' in content):
+        return [match.start() for match in _LEADING_ZERO.finditer(content)]
+    characters = numpy.frombuffer(content, numpy.uint8)  # ten times as fast as the expression, which then looks at few places
+    before, first, second, third = characters[:-3], characters[1:-2], characters[2:-1], characters[3:]
+    starts = numpy.flatnonzero(((before == ord(",")) | (before == ord("\n"))) & (first == ord("0")) & (second - ord("0") < 10))
+    starts = starts[third[starts] != ord(":")]  # a time of day
+    return [start for start in starts.tolist() if _LEADING_ZERO.match(content, start)]
 
 
 def _kinds_of(column: Any) -> set[str]:
