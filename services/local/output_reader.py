@@ -51,6 +51,8 @@ class _MiniBatch:
     """Of what the script said while it ran, that which may be the cause of an item without a row."""
     said_of_succeeded: frozenset[str] = frozenset()
     """Templates of what was said of items that succeeded, anywhere in the run."""
+    frame_index: str = ""
+    """JSON of the index of the DataFrame it returned: see Journal.frame_index."""
 
     def lines(self) -> list[bytes]:
         """The lines of the manifest that it was cut from."""
@@ -72,6 +74,7 @@ class _MiniBatch:
             items_are_rows=bool(self.dataset.format),
             ended_at=attempt.started_at + attempt.elapsed,
             columns="" if attempt.columns is None else self.columns[attempt.columns],
+            frame_index=json.loads(self.frame_index) if self.frame_index else (),
             earlier_attempts=earlier_attempts,
             said=self.said,
             said_of_succeeded=self.said_of_succeeded,
@@ -127,6 +130,7 @@ def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool, 
                 yield _MiniBatch(
                     batch, dataset, attempt, attempt.attempt, content, columns, manifests[batch.dataset],
                     [Line(*line) for line in lines.lines] if own and lines else (), said_of_succeeded,
+                    "" if attempt.columns is None else journal.frame_index(attempt),
                 )  # fmt: skip
                 read += attempt.end - attempt.begin
                 if read > _MOST_MAPPED and isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

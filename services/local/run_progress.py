@@ -51,6 +51,7 @@ class RunProgress:
         self._unwritten_said: list[Said] = []
         self._bytes_of_said = 0
         self._unwritten_templates: list[str] = []
+        self._unwritten_indexes: list[tuple[int, int, str]] = []
         self.warnings: list[str] = []
 
     @property
@@ -69,6 +70,8 @@ class RunProgress:
         header = answer.get("header", "").encode("utf-8", "backslashreplace") if self.totals.output_end == 0 else b""
         begin = self.totals.output_end + len(header)
         self._unwritten_rows.append(header + message.rows)
+        if "index" in answer:
+            self._unwritten_indexes.append((batch.index, begin, json.dumps(answer["index"])))
         self._settle(
             Attempt(
                 batch.index, self._tries.pop(batch.index, 0) + 1, place.node, place.process, answer["started_at"], answer["elapsed"],
@@ -116,11 +119,14 @@ class RunProgress:
         while waiting:
             waiting = waiting[self._rows.write(waiting) or 0 :]
         self._written_end = self.totals.output_end
-        self._bytes_of_said += self.journal.add(self._unwritten_attempts, self._unwritten_said, self._unwritten_templates)
+        self._bytes_of_said += self.journal.add(
+            self._unwritten_attempts, self._unwritten_said, self._unwritten_templates, self._unwritten_indexes
+        )
         self._unwritten_rows.clear()
         self._unwritten_attempts.clear()
         self._unwritten_said.clear()
         self._unwritten_templates.clear()
+        self._unwritten_indexes.clear()
 
     def check_rows(self) -> None:
         """Raises OSError where the rows written so far are not all there: the file may have been removed or truncated."""

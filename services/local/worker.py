@@ -191,6 +191,17 @@ def _encoded(row):
         return row.encode("utf-8", "backslashreplace")
 
 
+def _texts_of_index(index):
+    """[name, values] of each level of a DataFrame's index that holds texts: they may say which file a row is of, and the output doesn't
+    have them. Nothing of the usual index, a range of numbers."""
+    levels = [] if isinstance(index, sys.modules["pandas"].RangeIndex) else map(index.get_level_values, range(index.nlevels))
+    return [
+        ["" if level.name is None else str(level.name), [str(value) if isinstance(value, (str, os.PathLike)) else "" for value in level]]
+        for level in levels
+        if level.dtype.kind == "O"
+    ]
+
+
 def _rows_of_frame(frame):
     lines = frame.to_csv(sep=" ", header=False, index=False).replace(os.linesep, "\n").split("\n")[:-1]
     if len(lines) == len(frame):
@@ -274,6 +285,8 @@ class Worker:
             rows, ends, answer["returned"], columns = as_rows(result)
             if columns is not None:
                 answer["columns"] = columns
+                if self._append_row and (index := _texts_of_index(result.index)):
+                    answer["index"] = index
                 if self._wants_header:
                     answer["header"] = result.iloc[:0].to_csv(sep=" ", index=False).replace(os.linesep, "\n")
             missing = source.item_count(entries) - answer["returned"]

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,21 @@ FILE_KEYS = ("file", "path")
 def is_file_key(name: str) -> bool:
     """Whether a key of a JSON object may name its row's file."""
     return name.casefold() in FILE_KEYS
+
+
+_WORDS_OF_FILES = {
+    "file", "files", "filename", "filenames", "filepath", "path", "paths", "name", "basename", "image", "images", "img", "imagename",
+    "imagepath", "photo", "picture", "video", "audio", "document", "doc", "source", "src", "uri", "url",
+}  # fmt: skip
+_WORDS_BESIDE = {"id", "full", "relative", "rel", "absolute", "abs", "base", "original", "orig", "input", "local", "row", "key"}
+
+
+@cache
+def may_name_file(name: str) -> bool:
+    """Whether a key or a column is called file, path, image, filename, source_file, name or the like: a name of a file there is no
+    chance. A class_name, an output_path and a nearest_image are of something else."""
+    words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+    return bool(words & _WORDS_OF_FILES) and words <= _WORDS_OF_FILES | _WORDS_BESIDE
 
 
 def prediction_place(names: Sequence[str]) -> int | None:

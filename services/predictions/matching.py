@@ -1,21 +1,32 @@
 """A mini-batch's rows, read back with what is known of the files that went in: which row is whose, and what it predicts.
 
-Scripts print `<file>: <prediction>` in many ways, and names and predictions may hold any character. So a row is never split; its beginning
-is compared with the names of its own mini-batch; of a JSON object, what its FILE_KEYS say. A row that could be of two files is given to
-neither: nothing is dropped, nothing guessed.
+By evidence: a row is the file's that it names, wherever the name stands (`evidence`). Only where nothing contradicts the order, and as many
+rows as items came, is it the item's in its place. A row that could be of two files is given to neither: nothing is dropped, nothing
+guessed. What most scripts print is read in quick ways first, which come to the same.
 """
 
 from __future__ import annotations
 
-import json
+import itertools
 import re
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from services.predictions.causes import Line
-from services.predictions.columns import FILE_KEYS, STATUSES, WAYS_OF_MATCHING, MatchedBy, Status, is_file_key
+from services.predictions.columns import STATUSES, WAYS_OF_MATCHING, MatchedBy, Status, may_name_file
+from services.predictions.evidence import (
+    BEGINNING,
+    SEPARATOR,
+    Evidence,
+    Key,
+    Names,
+    extension,
+    extensions,
+    frame_columns,
+    spellings,
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,8 @@ class ScoredMiniBatch:
     """Seconds since 1970."""
     columns: str = ""
     """JSON of the columns, [[name, dtype], ...], where run() returned a DataFrame."""
+    frame_index: Sequence[tuple[str, Sequence[str]]] = ()
+    """Of that DataFrame's index, where it holds texts: the name and the values, one a row, of each of its levels."""
     in_order: bool = True
     """Whether the rows come in the order of the items. Where they don't, a row is an item's by its name or not at all."""
     left_out: Collection[str] = ()
@@ -64,7 +77,8 @@ NO_ROW = "no row names this file"
 FEWER = "run() returned fewer rows than it got"
 MORE = "run() returned more rows than it got"
 NO_FILE = "this row names no file of its mini-batch"
-_FILE_KEY = re.compile(rf'"(?:{"|".join(FILE_KEYS)})"\s*:\s*"([^"]*)"', re.IGNORECASE)
+ANOTHER_FILE = "this row names a file that is not in its mini-batch"
+SEVERAL_FILES = "this row names several files of its mini-batch"
 AMBIGUOUS = "several files of the mini-batch have this name, and the rows don't tell which is whose: print the path instead of the name"
 
 
@@ -96,11 +110,11 @@ class ReadRows:
 
 
 _MISSING_PART = 100_000
+_TO_DECIDE = 10_000  # rows
 
-# The tutorial's `: ` takes one space, so that a prediction's own leading space survives; the others take all the spaces there are.
-_SEPARATOR = re.compile(r": | : |[:,;|\t] *| +")
 _ONE_SPACE = re.compile(" ")  # a DataFrame's, whose next field may be empty
-_SEPARATOR_BEGINS = re.compile(r"[ :,;|\t]")
+_KEY_BEFORE = re.compile(r"""(['"])([^'"]*)\1\s*:\s*(['"])$""")
+_KEYS = re.compile(r"""['"]([^'"]*)['"]\s*:""")
 
 
 def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
@@ -109,14 +123,8 @@ def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
     if mini_batch.items_are_rows and rows:
         return _match_by_number(items, rows, mini_batch.in_order)
     if not rows:
-        return ReadRows(items, [None] * len(items), _FAILED * len(items), [mini_batch.error or NO_ROW] * len(items), _NO_WAY * len(items))
-    if len(rows) == len(items):
-        match = _match_by_position if mini_batch.in_order else _match_by_name
-        predictions = _match_by_json_key(mini_batch) if rows[0].startswith("{") else None
-        predictions = predictions or match(mini_batch)
-        if predictions is not None:
-            return ReadRows(items, predictions, _SUCCEEDED * len(items), [None] * len(items), _BY_NAME * len(items))
-    return _match_by_lookup(mini_batch)
+        return failed_rows(items, [mini_batch.error or NO_ROW] * len(items))
+    return _read_quickly(mini_batch) or _read_by_evidence(mini_batch)
 
 
 def failed_rows(files: Sequence[str], errors: Sequence[str | None]) -> ReadRows:
@@ -124,38 +132,263 @@ def failed_rows(files: Sequence[str], errors: Sequence[str | None]) -> ReadRows:
     return ReadRows(files, [None] * len(files), _FAILED * len(files), errors, _NO_WAY * len(files))
 
 
+# ---- the quick ways --------------------------------------------------------------------------------------------------------------------
+
+
+def _read_quickly(mini_batch: ScoredMiniBatch) -> ReadRows | None:
+    """Of rows that are all alike, and name each its file in one place, or none at all; None where that can't be told at a glance."""
+    items, rows = mini_batch.items, mini_batch.rows
+    if mini_batch.frame_index:
+        return None
+    in_order = mini_batch.in_order and len(rows) == len(items)
+    if in_order and (predictions := _beginning_in_order(mini_batch)) is not None:
+        return _each_its_own(items, predictions, _BY_NAME)
+    if not mini_batch.columns and (by_name := _beginning_in_any_order(mini_batch)):
+        return by_name
+    endings = extensions(items)
+    if "" in endings:
+        return None
+    text = "\n".join(rows)
+    count = sum(map(text.count, endings))
+    if count == 0 and len(items) == 1:
+        return ReadRows([*items] * len(rows), rows, _SUCCEEDED * len(rows), [None] * len(rows), _ONLY_FILE * len(rows))
+    if count == 0 and in_order and not _may_be_a_stem(rows[0], items):
+        return _each_its_own(items, rows, _BY_ORDER)
+    if count == len(rows) and len(endings) == 1 and not mini_batch.columns:
+        return _one_name_in_each_row(mini_batch, *endings, in_order=in_order, escaped="\\" in text)
+    return None
+
+
+def _each_its_own(items: Sequence[str], predictions: Sequence[str], way: bytes) -> ReadRows:
+    return ReadRows(items, predictions, _SUCCEEDED * len(items), [None] * len(items), way * len(items))
+
+
+def _beginning_in_order(mini_batch: ScoredMiniBatch) -> list[str] | None:
+    """The predictions where row i begins with the name of item i, all spelled and separated alike."""
+    rows, columns = mini_batch.rows, mini_batch.columns
+    if columns and not _first_column_decides(columns):
+        endings = extensions(mini_batch.items)
+        if "" in endings or sum(map("\n".join(rows).count, endings)) != len(rows):  # nothing else can be a name
+            return None
+    for names in spellings(mini_batch.items, mini_batch.root):
+        if not rows[0].startswith(names[0]):
+            continue
+        separator = (_ONE_SPACE if columns else SEPARATOR).match(rows[0], len(names[0]))
+        if separator is None:
+            continue
+        exact = separator[0] == ": " or bool(columns)
+        mark = separator[0] if exact else separator[0].rstrip(" ") or " "
+        beginnings = [name + mark for name in names]
+        if all(map(str.startswith, rows, beginnings)):
+            if mark != ": " and "" in extensions(mini_batch.items):
+                return None
+            predictions = map(str.removeprefix, rows, beginnings)
+            return list(predictions) if exact else [prediction.lstrip(" ") for prediction in predictions]
+    return None
+
+
+@cache
+def _first_column_decides(columns: str) -> bool:
+    """Whether the names in a DataFrame's first column need not be compared with those in others."""
+    told = frame_columns(columns)
+    return bool(told) and told[0][0] == 0 and all(importance < told[0][1] for _, importance in told[1:])
+
+
+def _beginning_in_any_order(mini_batch: ScoredMiniBatch) -> ReadRows | None:
+    """Where every row is `<file's own name>: <prediction>`, of another file each."""
+    items, rows = mini_batch.items, mini_batch.rows
+    if len(rows) > len(items) or ": " not in rows[0] or rows[0][0] in "{[(":
+        return None
+    own, owners, predictions = _own_names(items), list[int](), list[str]()
+    for row in rows:
+        name, _, prediction = row.partition(": ")
+        owner = own.get(name)
+        if owner is None:
+            return None
+        owners.append(owner)
+        predictions.append(prediction)
+    return _assembled(mini_batch, owners, predictions, {}, _BY_NAME * len(rows)) if len({*owners}) == len(rows) else None
+
+
+def _own_names(items: Sequence[str]) -> dict[str, int]:
+    """The items by their file's own name, where that is one item's only; none where the first `: ` of a row may be within a name."""
+    if any(":" in item for item in items):
+        return {}
+    names = [item.rpartition("/")[2] for item in items]
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    return {name: place for place, name in enumerate(names) if name not in twice}
+
+
+def _may_be_a_stem(row: str, items: Sequence[str]) -> bool:
+    """Whether the row may say which file it is of by the file's name without its extension."""
+    called = [row.partition(": ")[0]] if ": " in row and row[:1] not in "{[(" else []
+    if row[:1] == "{":
+        called += [row for key in _KEYS.findall(row) if may_name_file(key)]
+    return any(text == row or f"{text}{extension(items[0])}" in "\n".join(items) for text in called)
+
+
+def _one_name_in_each_row(mini_batch: ScoredMiniBatch, ending: str, *, in_order: bool, escaped: bool) -> ReadRows | None:
+    """Where a name stands at the same place of every row, as the first one tells. There are as many `ending`s as rows, so that nothing
+    else in them can be a name."""
+    items, rows = mini_batch.items, mini_batch.rows
+    if rows[0].startswith('"'):  # the name may be the beginning, in quotes as in a DataFrame's row
+        return None
+    end = rows[0].find(ending) + len(ending)
+    names = Names(items, mini_batch.root)
+    if in_order:
+        for spelled in reversed(list(spellings(items, mini_batch.root))):
+            begin = end - len(spelled[0])
+            if begin > 0 and rows[0].startswith(spelled[0], begin) and rows[0][begin - 1] in "'\"":
+                before, after = rows[0][:begin], rows[0][end : end + 1]
+                if after == before[-1] and all(map(str.startswith, rows, [f"{before}{name}{after}" for name in spelled])):
+                    return _each_its_own(items, rows, _BY_NAME)
+    quote = max(rows[0].rfind("'", 0, end), rows[0].rfind('"', 0, end))
+    key = _KEY_BEFORE.search(rows[0], 0, quote + 1)
+    if key is None or escaped:
+        return None
+    value = re.compile(rf"{key[1]}{re.escape(key[2])}{key[1]}\s*:\s*{key[3]}([^{key[3]}]*){key[3]}")
+    owners: list[int] = []
+    for match in map(value.search, rows):
+        called = names.items_called.get(match[1], ()) if match else ()
+        if len(called) != 1:
+            return None
+        owners.append(called[0])
+    return _assembled(mini_batch, owners, rows, {}, _BY_NAME * len(rows))
+
+
+# ---- by all that the rows say ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Owned:
+    """What was told of rows: by row the item it is of or None, its prediction, how it was matched, and why it was not."""
+
+    owners: list[int | None]
+    predictions: list[str]
+    ways: bytearray
+    errors: dict[int, str] = field(default_factory=dict)
+    ambiguous: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """By identity, items of which it isn't known which row is theirs: a million may have one name."""
+
+    @classmethod
+    def nobody(cls, rows: Sequence[str]) -> _Owned:
+        return cls([None] * len(rows), list(rows), bytearray(_NOT_MATCHED * len(rows)))
+
+    def own(self, row: int, item: int, prediction: str, way: bytes) -> None:
+        self.owners[row], self.predictions[row], self.ways[row : row + 1] = item, prediction, way
+
+    def tell(self, evidence: Evidence, deciding: Sequence[Key], rows: Sequence[int], *, in_order: bool) -> None:
+        """By what these rows, which are all that `evidence` is of, say in the deciding places."""
+        in_order = in_order and not evidence.contradicts_order(deciding)
+        for number, row in enumerate(rows):
+            candidates = evidence.candidates(number, deciding)
+            if candidates and (len(candidates) == 1 or in_order):
+                owner = candidates[0] if len(candidates) == 1 else row
+                self.own(row, owner, evidence.prediction(number, owner, deciding), _BY_NAME)
+            elif candidates:
+                self.errors[row] = AMBIGUOUS
+                self.ambiguous[id(candidates)] = candidates
+            elif candidates is not None:
+                self.errors[row] = SEVERAL_FILES
+            elif evidence.names_another_file(number):
+                self.errors[row] = ANOTHER_FILE
+            elif len(evidence.names.items) == 1:
+                self.own(row, 0, self.predictions[row], _ONLY_FILE)
+            elif in_order and not deciding:
+                self.own(row, row, self.predictions[row], _BY_ORDER)
+            else:
+                self.errors[row] = NO_FILE
+
+
+def _read_by_evidence(mini_batch: ScoredMiniBatch) -> ReadRows:
+    items, rows, in_order = mini_batch.items, mini_batch.rows, mini_batch.in_order and len(mini_batch.rows) == len(mini_batch.items)
+    evidence = Evidence(rows, Names(items, mini_batch.root), mini_batch.columns, mini_batch.frame_index, in_order=in_order)
+    owned = _Owned.nobody(rows)
+    owned.tell(evidence, evidence.deciding(), range(len(rows)), in_order=in_order)
+    reasons = dict.fromkeys(itertools.chain.from_iterable(owned.ambiguous.values()), AMBIGUOUS)
+    return _assembled(mini_batch, owned.owners, owned.predictions, owned.errors, bytes(owned.ways), reasons)
+
+
+def _assembled(
+    mini_batch: ScoredMiniBatch,
+    owners: Sequence[int | None],
+    predictions: Sequence[str],
+    errors: Mapping[int, str],
+    ways: bytes,
+    reasons: Mapping[int, str] | None = None,
+) -> ReadRows:
+    """The rows in the order of the items that `owners` has for each, those of none at the end. `errors` are of these, by row; `reasons`
+    say why an item has no row, where another is known than that no row names it."""
+    items = mini_batch.items
+    rows_of: list[list[int]] = [[] for _ in items]
+    for row, owner in enumerate(owners):
+        if owner is not None:
+            rows_of[owner].append(row)
+    files, texts, statuses, why, matched_by = list[str](), list[str | None](), bytearray(), list[str | None](), bytearray()
+    for place, (item, rows) in enumerate(zip(items, rows_of, strict=True)):
+        for row in rows:
+            files.append(item)
+            texts.append(predictions[row])
+            statuses += _SUCCEEDED
+            why.append(None)
+            matched_by.append(ways[row])
+        if not rows:
+            files.append(item)
+            texts.append(None)
+            statuses += _FAILED
+            why.append(mini_batch.error or (reasons or {}).get(place, NO_ROW))
+            matched_by += _NO_WAY
+    unmatched = [row for row, owner in enumerate(owners) if owner is None]
+    return ReadRows(
+        [*files, *[""] * len(unmatched)],
+        [*texts, *(predictions[row] for row in unmatched)],
+        bytes(statuses) + _UNMATCHED * len(unmatched),
+        [*why, *(errors[row] for row in unmatched)],
+        bytes(matched_by) + _NOT_MATCHED * len(unmatched),
+    )
+
+
+# ---- some rows at a time ---------------------------------------------------------------------------------------------------------------
+
+
 def read_in_parts(items: Sequence[str], root: str, parts: Iterable[Sequence[str]], columns: str = "") -> Iterator[ReadRows]:
     """As `read_rows` of rows that are out of order, but some at a time, as they come; the items that no row names are last. Memory grows
-    with the items and the largest part, not with the rows. `columns` as in `ScoredMiniBatch`."""
-    own, places, quoted = _own_names(items), dict[str, list[int]](), False
-    named, ambiguous, longest = bytearray(len(items)), set[int](), 0
-    for rows in parts:
-        files, predictions, statuses, errors = list[str](), list[str | None](), bytearray(), list[str | None]()
-        matched_by = bytearray()
-        for row in rows:
-            name, separator, prediction = row.partition(": ")
-            owner, candidates = own.get(name) if separator else None, list[int]()
-            if owner is None:
-                if not places or (row.startswith('"') and not quoted):
-                    quoted = quoted or row.startswith('"')
-                    places = _places(ScoredMiniBatch(0, items, root, ('"',) if quoted else (), "", 0, 0.0, ""))
-                    longest = max(map(len, places), default=0)
-                beginning = _longest_name(row, places, longest, _ONE_SPACE if columns else _SEPARATOR) or _named_within(row, places)
-                candidates = places[beginning[0]] if beginning else []
-                owner, prediction = (candidates[0], beginning[1]) if beginning and len(candidates) == 1 else (None, row)
-            if owner is None:
-                ambiguous.update(candidates)
+    with the items and the largest part, not with the rows. Which places decide is told by the first ten thousand rows."""
+    coming = iter(parts)
+    first: list[Sequence[str]] = []
+    while sum(map(len, first)) < _TO_DECIDE and (part := next(coming, None)) is not None:
+        first.append(part)
+    sample = list(itertools.islice(itertools.chain.from_iterable(first), _TO_DECIDE))
+    names, own = Names(items, root), _own_names(items)
+    deciding = Evidence(sample, names, columns, (), in_order=False).deciding()
+    named, ambiguous = bytearray(len(items)), dict[int, tuple[int, ...]]()
+    for rows in itertools.chain(first, coming):
+        owned, rest = _Owned.nobody(rows), list[int]()
+        for row, text in enumerate(rows):
+            name, separator, prediction = text.partition(": ")
+            if separator and deciding == [BEGINNING] and (owner := own.get(name)) is not None:
+                owned.own(row, owner, prediction, _BY_NAME)
             else:
+                rest.append(row)
+        owned.tell(Evidence([rows[row] for row in rest], names, columns, (), in_order=False), deciding, rest, in_order=False)
+        for owner in owned.owners:
+            if owner is not None:
                 named[owner] = True
-            files.append("" if owner is None else items[owner])
-            predictions.append(prediction)
-            statuses += _UNMATCHED if owner is None else _SUCCEEDED
-            matched_by += _NOT_MATCHED if owner is None else _BY_NAME
-            errors.append(None if owner is not None else AMBIGUOUS if candidates else NO_FILE)
-        yield ReadRows(files, predictions, bytes(statuses), errors, bytes(matched_by))
+        ambiguous |= owned.ambiguous
+        yield ReadRows(
+            ["" if owner is None else items[owner] for owner in owned.owners],
+            owned.predictions,
+            b"".join(_UNMATCHED if owner is None else _SUCCEEDED for owner in owned.owners),
+            [owned.errors.get(row) for row in range(len(rows))],
+            bytes(owned.ways),
+        )
     unnamed = [place for place, has_row in enumerate(named) if not has_row]
-    reasons = [AMBIGUOUS if place in ambiguous else NO_ROW for place in unnamed]
+    unclear = set(itertools.chain.from_iterable(ambiguous.values()))
+    reasons = [AMBIGUOUS if place in unclear else NO_ROW for place in unnamed]
     yield failed_rows([items[place] for place in unnamed], reasons)
+
+
+# ---- rows made of rows -----------------------------------------------------------------------------------------------------------------
 
 
 def read_tables_in_parts(file: str, item_count: int, parts: Iterable[Sequence[str]]) -> Iterator[ReadRows]:
@@ -168,15 +401,6 @@ def read_tables_in_parts(file: str, item_count: int, parts: Iterable[Sequence[st
     for missing in range(total, item_count, _MISSING_PART):
         count = min(_MISSING_PART, item_count - missing)
         yield ReadRows([file] * count, [None] * count, _FAILED * count, [FEWER] * count, _NO_WAY * count)
-
-
-def _own_names(items: Sequence[str]) -> dict[str, int]:
-    """The items by their file's own name, where that is one item's only; none where the first `: ` of a row may be within a name."""
-    if any(":" in item for item in items):
-        return {}
-    names = [item.rpartition("/")[2] for item in items]
-    twice = {name for name, count in Counter(names).items() if count > 1}
-    return {name: place for place, name in enumerate(names) if name not in twice}
 
 
 def _match_by_number(items: Sequence[str], rows: Sequence[str], in_order: bool) -> ReadRows:
@@ -194,182 +418,3 @@ def _match_by_number(items: Sequence[str], rows: Sequence[str], in_order: bool) 
         [reason] * len(rows) + [FEWER] * missing,
         (_ONLY_FILE if file else _NOT_MATCHED) * len(rows) + _NO_WAY * missing,
     )
-
-
-def _spellings(mini_batch: ScoredMiniBatch) -> Iterator[list[str]]:
-    """The names of all items, in each of the ways a script may print them."""
-    items, root = mini_batch.items, mini_batch.root
-    yield [item.rpartition("/")[2] for item in items]
-    yield list(items)
-    yield [f"{root.rstrip('/')}/{item}" for item in items]
-    if "\\" in root:
-        native = [item.replace("/", "\\") for item in items]
-        yield native
-        yield [f"{root}\\{item}" for item in native]
-
-
-def _match_by_position(mini_batch: ScoredMiniBatch) -> list[str] | None:
-    """The predictions where row i begins with the name of item i, all spelled and separated alike; else None. The fast way."""
-    rows = mini_batch.rows
-    for names in _spellings(mini_batch):
-        separator = (
-            (_ONE_SPACE if mini_batch.columns else _SEPARATOR).match(rows[0], len(names[0])) if rows[0].startswith(names[0]) else None
-        )
-        if separator is None:
-            continue
-        exact = separator[0] == ": " or bool(mini_batch.columns)
-        mark = separator[0] if exact else separator[0].rstrip(" ") or " "
-        beginnings = [name + mark for name in names]
-        if all(map(str.startswith, rows, beginnings)):
-            predictions = map(str.removeprefix, rows, beginnings)
-            return list(predictions) if exact else [prediction.lstrip(" ") for prediction in predictions]
-    return None
-
-
-def _match_by_name(mini_batch: ScoredMiniBatch) -> list[str] | None:
-    """The predictions where every item has one row, `<file's own name>: <prediction>`, in whatever order; else None. The fast way."""
-    names = [item.rpartition("/")[2] for item in mini_batch.items]
-    places = dict(zip(names, range(len(names)), strict=True))
-    if len(places) < len(names) or any(":" in name for name in names):  # the first `: ` of a row may be within the name
-        return None
-    predictions: list[str | None] = [None] * len(names)
-    for row in mini_batch.rows:
-        name, separator, prediction = row.partition(": ")
-        place = places.get(name)
-        if place is None or not separator or predictions[place] is not None:
-            return None
-        predictions[place] = prediction
-    return [prediction for prediction in predictions if prediction is not None]
-
-
-def _match_by_json_key(mini_batch: ScoredMiniBatch) -> list[str] | None:
-    """The rows in the order of the items where each is a flat JSON object that names another item, all spelled alike; else None. The fast
-    way: without escapes a quote is a delimiter, and with one brace a row and as many keys as rows nothing else can name a file."""
-    text = "\n".join(mini_batch.rows)
-    count = len(mini_batch.rows)
-    if "\\" in text or text.count("{") != count or text.count("\n{") != count - 1:
-        return None
-    if sum(map(text.casefold().count, (f'"{key}"' for key in FILE_KEYS))) != count:
-        return None
-    if first := _FILE_KEY.match(mini_batch.rows[0], 1):  # most print it there
-        before = mini_batch.rows[0][: first.start(1)]
-        for names in _spellings(mini_batch):
-            if all(map(str.startswith, mini_batch.rows, [f'{before}{name}"' for name in names])):
-                return list(mini_batch.rows)
-    keys = [match and match[1] for match in map(_FILE_KEY.search, mini_batch.rows)]
-    if any(names == keys for names in _spellings(mini_batch)):
-        return list(mini_batch.rows)
-    for names in _spellings(mini_batch):
-        places = dict(zip(names, range(count), strict=True))
-        if len(places) < count:  # the first spelling, so that a path is never taken for a name
-            return None
-        if places.keys() == {*keys}:
-            return [row for _, row in sorted(zip(map(places.__getitem__, filter(None, keys)), mini_batch.rows, strict=True))]
-    return None
-
-
-def _match_by_lookup(mini_batch: ScoredMiniBatch) -> ReadRows:
-    items, rows = mini_batch.items, mini_batch.rows
-    places = _places(mini_batch)
-    longest = max(map(len, places), default=0)
-    separators = _ONE_SPACE if mini_batch.columns else _SEPARATOR
-    beginnings = [_longest_name(row, places, longest, separators) for row in rows]
-    equally_many = mini_batch.in_order and len(rows) == len(items)
-    if equally_many and not any(beginnings) and not all(_named_within(row, places) for row in rows):
-        return ReadRows(items, rows, _SUCCEEDED * len(items), [None] * len(items), _BY_ORDER * len(items))
-    beginnings = [beginning or _named_within(row, places) for row, beginning in zip(rows, beginnings, strict=True)]
-    named = [(row, beginning[0]) for row, beginning in enumerate(beginnings) if beginning]
-    owners = dict(zip([row for row, _ in named], _owners(named, places, mini_batch.in_order, equally_many), strict=True))
-
-    predictions: dict[int, list[str]] = {}
-    unmatched: list[tuple[str, str | None, bytes, str | None]] = []
-    errors: dict[int, str] = {}
-    for number, (row, beginning) in enumerate(zip(rows, beginnings, strict=True)):
-        owner = owners.get(number)
-        if beginning is not None and owner is not None:
-            predictions.setdefault(owner, []).append(beginning[1])
-        else:
-            unmatched.append(("", row, _UNMATCHED, AMBIGUOUS if beginning else NO_FILE))
-            errors.update(dict.fromkeys(places[beginning[0]] if beginning else (), AMBIGUOUS))
-    table: list[tuple[str, str | None, bytes, str | None]] = []
-    for place, item in enumerate(items):
-        if place in predictions:
-            table += [(item, prediction, _SUCCEEDED, None) for prediction in predictions[place]]
-        else:
-            table.append((item, None, _FAILED, mini_batch.error or errors.get(place, NO_ROW)))
-    files, texts, statuses, reasons = zip(*table, *unmatched, strict=True)
-    ways = dict(zip((_SUCCEEDED, _FAILED, _UNMATCHED), (_BY_NAME, _NO_WAY, _NOT_MATCHED), strict=True))
-    return ReadRows(files, texts, b"".join(statuses), reasons, b"".join(map(ways.__getitem__, statuses)))
-
-
-def _places(mini_batch: ScoredMiniBatch) -> dict[str, list[int]]:
-    """Every name a row may begin with, and the items that have it. A DataFrame's rows quote names as CSV does."""
-    spellings = list(_spellings(mini_batch))
-    if any(row.startswith('"') for row in mini_batch.rows):
-        spellings += [['"' + name.replace('"', '""') + '"' for name in names] for names in spellings]
-    places: dict[str, list[int]] = {}
-    for place, names in enumerate(zip(*spellings, strict=True)):
-        for name in {*names}:
-            places.setdefault(name, []).append(place)
-    return places
-
-
-def _longest_name(row: str, places: Mapping[str, object], longest: int, separators: re.Pattern[str]) -> tuple[str, str] | None:
-    """The longest name the row begins with and the prediction after it; None where it begins with none."""
-    ends = (separator.start() for separator in _SEPARATOR_BEGINS.finditer(row, 0, longest + 1))
-    end = max((end for end in ends if row[:end] in places), default=None)
-    separator = None if end is None else separators.match(row, end)
-    return None if separator is None else (row[:end], row[separator.end() :])
-
-
-def _named_within(row: str, places: Mapping[str, object]) -> tuple[str, str] | None:
-    """The name that a JSON object gives as its file, and the whole row, which is the prediction; None where it gives none of `places`."""
-    if not row.lstrip().startswith("{"):
-        return None
-    try:
-        keys = json.loads(row)
-    except (ValueError, RecursionError):
-        return None
-    names = [value for key, value in keys.items() if is_file_key(key) and isinstance(value, str) and value in places]
-    return (names[0], row) if len({*names}) == 1 else None
-
-
-def _owners(
-    named: Sequence[tuple[int, str]], places: Mapping[str, Sequence[int]], in_order: bool, equally_many: bool
-) -> Sequence[int | None]:
-    """The item that each row (its number, the name it begins with) belongs to; None where that is unknown.
-
-    Same-named files of several folders are told apart by the order of the rows: where the earliest and the latest item that a row can
-    have are one. With as many rows as items, a row may be taken to be in its own place.
-    """
-    if all(len(places[name]) == 1 for _, name in named):
-        return [places[name][0] for _, name in named]
-    if not in_order:
-        return [places[name][0] if len(places[name]) == 1 else None for _, name in named]
-    candidates = [[row] if equally_many and _holds(places[name], row) else places[name] for row, name in named]
-    earliest: list[int] = []
-    for items in candidates:
-        at = bisect_right(items, earliest[-1]) if earliest else 0
-        if at == len(items):
-            return _owners_by_count([name for _, name in named], places)
-        earliest.append(items[at])
-    latest: list[int] = []
-    for items in reversed(candidates):
-        latest.append(items[(bisect_left(items, latest[-1]) if latest else len(items)) - 1])
-    return [first if first == last else None for first, last in zip(earliest, reversed(latest), strict=True)]
-
-
-def _holds(ascending: Sequence[int], value: int) -> bool:
-    at = bisect_left(ascending, value)
-    return at < len(ascending) and ascending[at] == value
-
-
-def _owners_by_count(names: Sequence[str], places: Mapping[str, Sequence[int]]) -> Sequence[int | None]:
-    """As `_owners`, for rows out of the items' order, or several for an item: files of one name get equally many rows, in order."""
-    total, seen = Counter(names), Counter[str]()
-    owners: list[int | None] = []
-    for name in names:
-        items = places[name]
-        owners.append(items[seen[name] * len(items) // total[name]] if total[name] % len(items) == 0 else None)
-        seen[name] += 1
-    return owners

@@ -85,6 +85,7 @@ CREATE TABLE IF NOT EXISTS attempts (seq INTEGER PRIMARY KEY, {_COLUMNS});
 CREATE TABLE IF NOT EXISTS columns (id INTEGER PRIMARY KEY, value TEXT UNIQUE);
 CREATE TABLE IF NOT EXISTS said (mini_batch INTEGER, attempt INTEGER, lines BLOB, PRIMARY KEY (mini_batch, attempt)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS said_of_succeeded (template TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS frame_indexes (mini_batch INTEGER PRIMARY KEY, "begin" INTEGER, value TEXT);
 COMMIT;
 PRAGMA journal_mode=WAL;
 """
@@ -131,9 +132,16 @@ class Journal:
     def close(self) -> None:
         self._connection.close()
 
-    def add(self, attempts: Iterable[Attempt], said: Sequence[Said] = (), said_of_succeeded: Sequence[str] = ()) -> int:
-        """Append attempts in one commit, with what was said during them, and the templates that were said of items that succeeded. Returns
-        the bytes that the lines take."""
+    def add(
+        self,
+        attempts: Iterable[Attempt],
+        said: Sequence[Said] = (),
+        said_of_succeeded: Sequence[str] = (),
+        frame_indexes: Sequence[tuple[int, int, str]] = (),
+    ) -> int:
+        """Append attempts in one commit, with what was said during them, the templates that were said of items that succeeded, and the
+        indexes of the DataFrames that were returned, where these hold texts: of each the mini-batch, the first byte of its rows, and JSON
+        of its levels. Returns the bytes that the lines take."""
         packed = [(line.mini_batch, line.attempt, zlib.compress(json.dumps(line.lines).encode("ascii"), 1)) for line in said]
         self._connection.execute("BEGIN")
         self._connection.executemany(_INSERT, attempts)
@@ -141,6 +149,8 @@ class Journal:
             self._connection.executemany("INSERT OR REPLACE INTO said VALUES (?, ?, ?)", packed)
         if said_of_succeeded:
             self._connection.executemany("INSERT OR IGNORE INTO said_of_succeeded VALUES (?)", [(text,) for text in said_of_succeeded])
+        if frame_indexes:
+            self._connection.executemany("INSERT OR REPLACE INTO frame_indexes VALUES (?, ?, ?)", frame_indexes)
         self._connection.execute("COMMIT")
         return sum(len(lines) for _, _, lines in packed)
 
@@ -172,6 +182,15 @@ class Journal:
     def columns(self) -> dict[int, str]:
         """DataFrame columns and types (JSON) by id."""
         return dict(self._connection.execute("SELECT id, value FROM columns"))
+
+    def frame_index(self, attempt: Attempt) -> str:
+        """JSON of the index of the DataFrame that this attempt returned: [[name, values], ...] of its levels; "" where it held no texts."""
+        try:
+            query = 'SELECT value FROM frame_indexes WHERE mini_batch = ? AND "begin" = ?'
+            value: tuple[str] | None = self._connection.execute(query, (attempt.mini_batch, attempt.begin)).fetchone()
+        except sqlite3.OperationalError:  # an earlier version's journal
+            return ""
+        return value[0] if value else ""
 
     def attempts(self, *, final_only: bool = False, failed_only: bool = False, order: str = "seq") -> Iterator[Attempt]:
         """Attempts, in the order they ended (`seq`) or of their mini-batches (`mini_batch`); just those that settle their mini-batch, or

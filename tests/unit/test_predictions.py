@@ -79,16 +79,18 @@ def test_the_table_has_every_file_with_its_prediction_or_its_error(table):
 
 def test_a_row_says_how_it_was_matched_and_is_filtered_by_it(table_of):
     table = table_of(
-        mini_batch(["a", "b"], ["cat", "dog"]), mini_batch(["c", "d"], ["d: cat", "hello"], index=1), mini_batch(["e"], [], index=2),
+        mini_batch(["a", "b"], ["cat", "dog"]), mini_batch(["c.csv", "d.csv"], ["d.csv: cat", "hello"], index=1),
+        mini_batch(["e"], [], index=2), mini_batch(["f"], ["7", "8"], index=3),
     )  # fmt: skip
     everything = all_of(table, Filter(statuses=tuple(Status)))
     assert [(row["File"], row["Matched by"]) for row in everything] == [
-        ("a", "order"), ("b", "order"), ("c", None), ("d", "name"), ("", "not matched"), ("e", None),
+        ("a", "order"), ("b", "order"), ("c.csv", None), ("d.csv", "name"), ("", "not matched"), ("e", None),
+        ("f", "only file"), ("f", "only file"),
     ]  # fmt: skip
     by_order = Filter(conditions=(Condition("Matched by", Operator.ONE_OF, ("order",)),))
     assert csv_of(table, by_order) == [["File", "Prediction"], ["a", "cat"], ["b", "dog"]]
     assert table.count(Filter(where="\"Matched by\" = 'not matched'")) == 1
-    assert table.facet("Matched by") == [("order", 2), ("name", 1), ("not matched", 1)]
+    assert table.facet("Matched by") == [("only file", 2), ("order", 2), ("name", 1), ("not matched", 1)]
 
 
 def test_what_failed_is_asked_for_by_name(table):

@@ -1,0 +1,415 @@
+"""Where the rows of a mini-batch name their files, and which of these places decides.
+
+A place is a column of a DataFrame or its index, a key of an object, a position in a list, the beginning of a text, or anywhere within it.
+A name there is a file's path, relative path or base name. That a class is called `cat` and a file too says nothing: names without an
+extension or a folder count only where every row has one, under a key that is called like a file, or before the first `: ` of a text.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+from services.predictions.columns import NUMBER, may_name_file
+
+Key = tuple[str | int, ...]
+"""Which place: `("beginning",)`, `("within",)`, `("column", 2)`, `("index", 0)`, `("document", "image")` with the keys that lead there."""
+BEGINNING: Key = ("beginning",)
+WITHIN: Key = ("within",)
+FIRST_COLUMN: Key = ("column", 0)
+
+_ANY, _FIRST_IN_A_TEXT, _CALLED_LIKE_A_FILE = range(3)
+_EXTENSION = re.compile(r"(?<=[^/\\])\.(?=[0-9_]*[A-Za-z])[A-Za-z0-9_]{1,16}$")
+_IN_A_NAME = re.compile(r"[\w./\\-]")
+
+# The tutorial's `: ` takes one space, so that a prediction's own leading space survives; the others take all the spaces there are.
+SEPARATOR = re.compile(r": | : |[:,;|\t] *| +")
+_SEPARATOR_BEGINS = re.compile(r"[ :,;|\t]")
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_DEEPEST = 20  # levels of objects and lists within each other
+_NOT_TEXT = ("int", "uint", "float", "bool", "datetime", "timedelta", "complex")
+
+
+def extension(name: str) -> str:
+    """Such as `.png`; "" where there is none: what a number ends with is no extension."""
+    match = _EXTENSION.search(name)
+    return match[0] if match and not re.match(NUMBER, name) else ""
+
+
+def extensions(items: Sequence[str]) -> Collection[str]:
+    """Those of all items; "" among them where one has none."""
+    first, joined = extension(items[0]) if items else "", "\n".join((*items, ""))
+    if first and joined.count(f"{first}\n") == joined.count("\n") == len(items):  # the usual case, at no time an item
+        return (first,)
+    return {extension(item) for item in items}
+
+
+def spellings(items: Sequence[str], root: str) -> Iterator[list[str]]:
+    """The names of all items, in each of the ways a script may print them: the base name first."""
+    yield [item.rpartition("/")[2] for item in items]
+    yield list(items)
+    yield [f"{root.rstrip('/')}/{item}" for item in items]
+    if "\\" in root:
+        native = [item.replace("/", "\\") for item in items]
+        yield native
+        yield [f"{root}\\{item}" for item in native]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the files of a mini-batch may be called."""
+
+    items: Sequence[str]
+    root: str
+
+    @cached_property
+    def items_called(self) -> Mapping[str, tuple[int, ...]]:
+        """By name, the items that have it."""
+        called: dict[str, list[int]] = {}
+        for place, names in enumerate(zip(*spellings(self.items, self.root), strict=True)):
+            for name in {*names}:
+                called.setdefault(name, []).append(place)
+        return {name: tuple(places) for name, places in called.items()}
+
+    @cached_property
+    def items_with_stem(self) -> Mapping[str, tuple[int, ...]]:
+        """By base name without the extension. It is no name of a file, but may contradict an order."""
+        called: dict[str, list[int]] = {}
+        for place in range(len(self.items)):
+            called.setdefault(self.stem(place), []).append(place)
+        return {stem: tuple(places) for stem, places in called.items()}
+
+    @cached_property
+    def longest(self) -> int:
+        return max(map(len, self.items_called), default=0)
+
+    @cached_property
+    def extensions(self) -> Collection[str]:
+        return [each for each in extensions(self.items) if each]
+
+    @cached_property
+    def begins_like_a_file(self) -> re.Pattern[str] | None:
+        """What ends as a file of this mini-batch does, at the beginning of a text."""
+        either = "|".join(map(re.escape, self.extensions))
+        return re.compile(rf"([^\n]*?(?:{either}))(?=[ :,;|\t]|$)") if either else None
+
+    def stem(self, item: int) -> str:
+        base = self.items[item].rpartition("/")[2]
+        return base.removesuffix(extension(base)) or base
+
+    def is_sure(self, name: str) -> bool:
+        """Whether it can hardly be anything but a file's name."""
+        return "/" in name or "\\" in name or bool(extension(name))
+
+    def is_of_another(self, name: str, item: int | None) -> bool:
+        """Whether it looks like a file that is not of this mini-batch. What a script makes of `item` is often called after it."""
+        if extension(name) not in self.extensions:
+            return False
+        base = re.split(r"[/\\]", name)[-1]
+        if item is None or (name != base and (name.startswith(self.root) or not re.match(r"[/\\]|\w:", name))):
+            return True
+        stem = self.stem(item)
+        return not base.startswith(stem) or base[len(stem) : len(stem) + 1].isalnum()
+
+
+@dataclass
+class Place:
+    """What the rows have in one place."""
+
+    importance: int
+    named: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """By row, the items whose name stands there; none where several names do."""
+    sure: bool = True
+    """False where any of these names could be something else: it has no extension and no folder."""
+    strangers: dict[int, str] = field(default_factory=dict)
+    """By row, what stands there and looks like the name of another file."""
+    stems: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """By row, the items whose names, but for the extension, stand there."""
+
+    def is_distinct(self, named: Mapping[int, tuple[int, ...]]) -> bool:
+        """Whether these rows may each be of another file."""
+        items_by_key = {_key_of(items): items for items in named.values()}
+        return all(count <= len(items_by_key[key]) for key, count in Counter(map(_key_of, named.values())).items())
+
+    def quality(self, row_count: int) -> tuple[int, int, int] | None:
+        """How well it tells which row is whose, each number the more the better; None where it doesn't."""
+        if not self.named:
+            return None
+        in_every_row, distinct = len(self.named) == row_count, self.is_distinct(self.named)
+        if not self.sure and not (in_every_row and (self.importance == _CALLED_LIKE_A_FILE or (self.importance and distinct))):
+            return None
+        if self.importance == _ANY and not in_every_row:
+            return None
+        return self.importance, in_every_row and distinct, len(self.named)
+
+    def contradicts_order(self, row_count: int) -> bool:
+        """Whether the rows can't be in the order of the items, if what stands here means files."""
+        if self.strangers or any(row not in items for row, items in self.named.items() if self.sure or self.importance):
+            return True
+        as_stems = self.named | self.stems
+        in_every_row = self.importance > _ANY and len(as_stems) == row_count and self.is_distinct(as_stems)
+        return in_every_row and any(row not in items for row, items in as_stems.items())
+
+
+def _key_of(items: tuple[int, ...]) -> object:
+    """For comparing the items that a name has: as many as a million may have one, and then they are one object."""
+    return items if len(items) < 2 else id(items)
+
+
+class Beginning(NamedTuple):
+    """A name that a text begins with, and where its prediction does."""
+
+    name: str
+    end: int
+
+
+def beginning_of(row: str, names: Names) -> Beginning | None:
+    """The longest name that is followed by a separator."""
+    if row.startswith('"') and (quoted := _QUOTED.match(row)) and quoted[1].replace('""', '"') in names.items_called:
+        separator = SEPARATOR.match(row, quoted.end())
+        return separator and Beginning(quoted[1].replace('""', '"'), separator.end())
+    ends = (separator.start() for separator in _SEPARATOR_BEGINS.finditer(row, 0, names.longest + 1))
+    end = max((end for end in ends if row[:end] in names.items_called), default=None)
+    separator = None if end is None else SEPARATOR.match(row, end)
+    if end is None or separator is None or (separator[0] != ": " and not names.is_sure(row[:end])):
+        return None
+    return Beginning(row[:end], separator.end())
+
+
+class Evidence:
+    """Everything the rows of a mini-batch say of its files, place by place.
+
+    `columns` is JSON of a DataFrame's columns, "" where the rows are none of one; `index` its index: of each level its name and its
+    values, one a row.
+    """
+
+    def __init__(
+        self, rows: Sequence[str], names: Names, columns: str, index: Sequence[tuple[str, Sequence[str]]], *, in_order: bool
+    ) -> None:
+        self.names = names
+        self._rows = rows
+        self._in_order = in_order
+        self.places: dict[Key, Place] = {}
+        self.beginnings: dict[int, int] = {}
+        """By row, where the prediction begins."""
+        if columns:
+            self._read_frame(frame_columns(columns))
+        else:
+            for number, row in enumerate(rows):
+                self._read(number, row)
+        for level, (name, values) in enumerate(index):
+            importance = _CALLED_LIKE_A_FILE if may_name_file(name) else _ANY
+            for number, value in enumerate(values[: len(rows)]):
+                self._note(number, ("index", level), importance, value)
+
+    def _read_frame(self, columns: Sequence[tuple[int, int]]) -> None:
+        for number, fields in enumerate(fields_of(self._rows)):
+            for place, importance in columns:
+                if place < len(fields):
+                    self._note(number, ("column", place), importance, fields[place])
+            if columns and columns[0][0] == 0 and len(fields) > 1:
+                begins = len(fields[0]) + 1 if self._rows[number].startswith(f"{fields[0]} ") else len(fields[0].replace('"', '""')) + 3
+                self.beginnings[number] = begins
+
+    def _read(self, number: int, row: str) -> None:
+        if row.lstrip()[:1] in ("{", "[", "("):
+            texts = list(texts_in(row))
+            for path, text in texts:
+                called = next((key for key in reversed(path) if isinstance(key, str)), "")
+                self._note(number, ("document", *path), _CALLED_LIKE_A_FILE if may_name_file(called) else _ANY, text)
+            if not any(text in self.names.items_called for _, text in texts):
+                self._read_within(number, row)
+        else:
+            self._read_text(number, row)
+
+    def _read_text(self, number: int, row: str) -> None:
+        if beginning := beginning_of(row, self.names):
+            self.beginnings[number] = beginning.end
+            self._note(number, BEGINNING, _FIRST_IN_A_TEXT, beginning.name)
+            if self.names.is_sure(beginning.name):
+                return  # what comes after it may be any name
+        else:
+            like = self.names.begins_like_a_file
+            text, separator, _ = row.partition(": ")
+            stranger = like and like.match(row)
+            if stranger or separator:
+                self._note(number, BEGINNING, _FIRST_IN_A_TEXT, stranger[1] if stranger else text)
+        self._read_within(number, row)
+
+    def _read_within(self, number: int, row: str) -> None:
+        for name in names_within(row, self.names):
+            self._note(number, WITHIN, _ANY, name)
+
+    def _note(self, row: int, key: Key, importance: int, value: str) -> None:
+        items = self.names.items_called.get(value)
+        if items is None:
+            only = 0 if len(self.names.items) == 1 else None
+            if self.names.is_of_another(value, row if self._in_order else only):
+                self._place(key, importance).strangers[row] = value
+            elif importance and (items := self.names.items_with_stem.get(value)):
+                self._place(key, importance).stems[row] = items
+            return
+        place = self._place(key, importance)
+        place.sure = place.sure and self.names.is_sure(value)
+        other = place.named.get(row, items)
+        place.named[row] = items if other is items or other == items else ()
+
+    def _place(self, key: Key, importance: int) -> Place:
+        if key not in self.places:
+            self.places[key] = Place(importance)
+        return self.places[key]
+
+    def deciding(self) -> list[Key]:
+        """The places that decide: of those that tell which row is whose, each that none is better than in every respect."""
+        qualities = {key: quality for key, place in self.places.items() if (quality := place.quality(len(self._rows)))}
+
+        def is_better(other: tuple[int, ...], than: tuple[int, ...]) -> bool:
+            return other != than and all(a >= b for a, b in zip(other, than, strict=True))
+
+        return [key for key, quality in qualities.items() if not any(is_better(other, quality) for other in qualities.values())]
+
+    def candidates(self, row: int, deciding: Sequence[Key]) -> tuple[int, ...] | None:
+        """The items that the row may be of, by these places: none where they disagree. None where it names nothing there."""
+        told = [place.named[row] for key in deciding if (place := self.places.get(key)) and row in place.named]
+        if len(told) < 2:
+            return told[0] if told else None
+        common = set(told[0]).intersection(*told[1:])
+        return told[0] if len(common) == len(told[0]) else tuple(sorted(common))
+
+    def prediction(self, row: int, item: int, deciding: Sequence[Key]) -> str:
+        """What the row says of the item: all of it, but for the item's name where that is the beginning of the row and decides."""
+        text, begin = self._rows[row], self.beginnings.get(row, 0)
+        for key in (BEGINNING, FIRST_COLUMN):
+            if begin and key in deciding and item in self.places[key].named.get(row, ()):
+                return text[begin:]
+        return text
+
+    def names_another_file(self, row: int) -> bool:
+        """Whether a file that is not of the mini-batch is named where a row's own stands."""
+        return any(place.importance > _ANY and row in place.strangers for place in self.places.values())
+
+    def contradicts_order(self, deciding: Sequence[Key]) -> bool:
+        """Whether the rows can't be in the order of the items, by these places; by all where none decides."""
+        return any(self.places[key].contradicts_order(len(self._rows)) for key in deciding or self.places)
+
+
+# ---- what the rows hold ----------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def frame_columns(columns: str) -> Sequence[tuple[int, int]]:
+    """The places of a DataFrame's columns that may hold names, and how much a name there counts."""
+    told = [(str(name), str(dtype)) for name, dtype, *_ in json.loads(columns)]
+    return [
+        (place, _CALLED_LIKE_A_FILE if may_name_file(name) else _ANY)
+        for place, (name, dtype) in enumerate(told)
+        if not dtype.lower().startswith(_NOT_TEXT)
+    ]
+
+
+def fields_of(rows: Sequence[str]) -> Iterator[list[str]]:
+    """Of each row of a DataFrame, as `to_csv(sep=" ")` wrote it."""
+    for row in rows:
+        try:
+            yield next(csv.reader([row], delimiter=" "), [])
+        except csv.Error:  # longer than csv reads, or no such row
+            yield []
+
+
+def names_within(row: str, names: Names) -> Iterator[str]:
+    """The names of files, with an extension, that stand anywhere in a text: the longest at each place."""
+    for ending in names.extensions:
+        end = row.find(ending)
+        while end >= 0:
+            end += len(ending)
+            if not re.match(r"\w|\.\w", row[end : end + 2]):
+                starts = range(max(0, end - names.longest), end - len(ending))
+                called = (row[start:end] for start in starts if not start or not _IN_A_NAME.match(row[start - 1]))
+                yield from itertools.islice((name for name in called if name in names.items_called), 1)
+            end = row.find(ending, end)
+
+
+class _Pairs(list[tuple[str, object]]):
+    """An object of a JSON text, with keys that stand there twice."""
+
+
+def texts_in(row: str) -> Iterator[tuple[Key, str]]:
+    """The texts of an object or a list, JSON or as Python prints it, each with the keys and positions that lead there. A key is a text
+    too: all keys of an object are at one place."""
+    try:
+        todo: list[tuple[Key, object]] = [((), json.loads(row, object_pairs_hook=_Pairs))]
+    except (ValueError, RecursionError):
+        yield from _printed_texts(row)
+        return
+    while todo:
+        path, value = todo.pop()
+        if len(path) > _DEEPEST:
+            continue
+        if isinstance(value, str):
+            yield path, value
+        elif isinstance(value, _Pairs):
+            yield from ((_keys_of(path), key) for key, _ in value)
+            todo += [((*path, key), inner) for key, inner in value if isinstance(inner, str | list)]
+        elif isinstance(value, list):
+            todo += [((*path, place), inner) for place, inner in enumerate(value) if isinstance(inner, str | list)]
+
+
+def _keys_of(path: Sequence[str | int]) -> Key:
+    return (*path, -1)
+
+
+_TOKEN = re.compile(
+    r"""(?P<text>[bBuUrR]{0,2}(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))|(?P<open>[\[({])|(?P<close>[\])}])|(?P<sign>[:,])|(?P<word>[^\s\[\](){}:,'"]+)""",
+    re.DOTALL,
+)
+
+
+def _printed_texts(row: str) -> Iterator[tuple[Key, str]]:
+    """Of dicts, lists and tuples as Python prints them, whatever is in them: `{'file': PosixPath('a.png'), 'n': np.int64(1)}`."""
+    path: list[str | int | None] = []  # of each open bracket the key or position; None of a call's
+    brackets: list[str] = []
+    text: str | None = None
+    word = ""
+    for token in _TOKEN.finditer(row):
+        kind, what = token.lastgroup, token[0]
+        if kind == "text":
+            text = _evaluated(what)
+        elif kind == "open":
+            is_call = what == "(" and word != ""
+            brackets.append("call" if is_call else what)
+            path.append(None if is_call else 0 if what != "{" else "")
+            text = None
+        elif what == ":" and brackets[-1:] == ["{"]:
+            if text is not None and len(path) <= _DEEPEST:
+                yield _keys_of([step for step in path[:-1] if step is not None]), text
+            path[-1], text = text or word, None
+        elif what == ":":
+            continue
+        elif kind in ("close", "sign"):
+            if text is not None and len(path) <= _DEEPEST:
+                yield tuple(step for step in path if step is not None), text
+                text = None
+            if kind == "close" and brackets:
+                brackets.pop()
+                path.pop()
+            elif brackets and isinstance(path[-1], int):
+                path[-1] += 1
+        word = what if kind == "word" else ""
+
+
+def _evaluated(literal: str) -> str:
+    if literal[0] in "'\"" and "\\" not in literal:  # the usual case, in a tenth of the time
+        return literal[1:-1]
+    try:
+        value = ast.literal_eval(literal)
+    except (ValueError, SyntaxError):
+        return literal
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
