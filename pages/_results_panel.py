@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -16,11 +17,11 @@ from pages._text import displayable, escape
 from services.errors import SettingsError
 from services.predictions import charts
 from services.predictions.columns import CLASSES, Kind, Status
+from services.predictions.failures import failure_causes
 from services.predictions.filters import Condition, Filter, Operator
 
 _FEW = 12  # values that are shown side by side; more are chosen from a list
 _MOST = 50
-_CHARACTERS, _CHARACTERS_OF_A_CAUSE = 40, 120  # of a value's label
 _NUMBERS = (Kind.NUMBER, Kind.WHOLE_NUMBER)
 _OPERATORS = {
     Kind.TEXT: [Operator.CONTAINS, Operator.STARTS, Operator.GLOB, Operator.ONE_OF, Operator.EMPTY],
@@ -81,22 +82,30 @@ def choose_of(view: View, column: str, values: tuple[str, ...], chosen: Filter |
 def causes(view: View) -> None:
     """A facet of why rows failed, whether failed rows are shown or not: choosing a cause shows the rows that failed for it."""
     if view.table.row_counts.get(Status.FAILED):
-        facet(view, view.table.own["Cause"], statuses=(Status.FAILED,), least=1, characters=_CHARACTERS_OF_A_CAUSE)
+        sentences = {cause.template: cause.cause for cause in failure_causes(view.table)}
+        facet(view, view.table.own["Cause"], statuses=(Status.FAILED,), least=1, written=sentences)
 
 
-def facet(view: View, column: str, *, statuses: tuple[Status, ...] | None = None, least: int = 2, characters: int = _CHARACTERS) -> None:
+def facet(
+    view: View,
+    column: str,
+    *,
+    statuses: tuple[Status, ...] | None = None,
+    least: int = 2,
+    written: Mapping[str, str] | None = None,
+) -> None:
     """The most frequent values with their counts, where there are at least so many; those in the filter are selected. With `statuses`, of
-    rows in these, to which choosing a value turns."""
+    rows in these, to which choosing a value turns. `written` are sentences to show for values."""
     counted_in = view.filter if statuses is None else replace(view.filter, statuses=statuses)
     counts = {str(value): count for value, count in view.table.facet(column, counted_in, _MOST) if value is not None}
     chosen = chosen_of(view, column)
     counts |= dict.fromkeys((value for value in chosen if value not in counts), 0)
     if len(counts) < least and not chosen:
         return
-    key = f"facet_{column}"
+    key = f"facet_{column}" if written is None else f"facet-sentences_{column}"
     follow(key, list(chosen))
     few = len(counts) <= _FEW
-    labels = option_labels(counts, counts, escape if few else displayable, characters)
+    labels = option_labels(counts, counts, escape if few else displayable, written)
 
     def choose_values() -> None:
         values = tuple(st.session_state[key] or ())

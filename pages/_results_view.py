@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PAGE = 100  # rows
 MODES = ("Table", "Charts", "Groups", "SQL", "True labels")
-_CHARACTERS = 40  # of a label
+_CHARACTERS, _CHARACTERS_OF_A_SENTENCE = 40, 160  # of a label
 _URL_NAMES = ("filter", "sort", "page", "row", "look", "beside", "columns", "chart", "x", "y", "by", "of", "sql")
 
 
@@ -117,15 +117,18 @@ def option_labels(
     values: Iterable[Any],
     counts: Mapping[Any, int] | None = None,
     escape: Callable[[str], str] = displayable,
-    characters: int = _CHARACTERS,
+    written: Mapping[Any, str] | None = None,
 ) -> dict[Any, str]:
     """Unique labels for values from outside, since a widget finds its value by the label. `escape` is for widgets that read Markdown
-    (buttons, pills)."""
+    (buttons, pills); `written` are sentences to show for values."""
     labels: dict[Any, str] = {}
     taken: set[str] = set()
     for value in values:
-        text = "(empty)" if value in ("", None) else truncate(visible(" ".join(str(value).split()) or repr(value)), characters)
-        label = escape(text) + (f" · {counts[value]:,}" if counts else "")
+        text = (written or {}).get(value, value)
+        text = "(empty)" if text in ("", None) else visible(" ".join(str(text).split()) or repr(text))
+        label = escape(truncate(text, _CHARACTERS if written is None else _CHARACTERS_OF_A_SENTENCE)) + (
+            f" · {counts[value]:,}" if counts else ""
+        )
         while label in taken:
             label += "\u2060"
         taken.add(label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from urllib.parse import urlencode
 
@@ -53,10 +54,14 @@ def _failed(causes: list[FailureCause]) -> int:
 
 def show_failures(run: Run) -> None:
     """The causes and the failed items; below them the failed attempts."""
-    causes, failures = causes_of(run), failures_of(run)
-    if causes:
+    if causes := causes_of(run):
         _by_cause(run, causes)
-    elif run.items_failed:
+        with st.expander("Failed or incomplete attempts", icon=":material/replay:", key="attempts", on_change="rerun") as opened:
+            if opened.open:
+                _attempts(failures_of(run))
+        return
+    failures = failures_of(run)
+    if run.items_failed:
         item = _workspace.item_of(run)
         grouped = "Their causes are grouped when the run has ended." if not run.status.ended else "Which ones and why was not reported."
         st.caption(f"{counted(run.items_failed, item)} failed. {grouped}")
@@ -65,10 +70,7 @@ def show_failures(run: Run) -> None:
     elif not failures:
         ended = "No mini-batch failed. See above for what ended the run." if run.status is RunStatus.FAILED else "No failures."
         st.caption(ended if run.status.ended else "No failures so far.")
-    if failures:
-        count = "the latest 100" if len(failures) == 100 else f"{len(failures)}"
-        with st.expander(f"Failed or incomplete attempts: {count}", icon=":material/replay:", key="attempts", expanded=not causes):
-            _attempts(failures)
+    _attempts(failures)
 
 
 # ---- by cause ----------------------------------------------------------------------------------------------------------------------------
@@ -78,7 +80,8 @@ def causes_of(run: Run) -> list[FailureCause]:
     """The causes of the failed items, the most frequent first; none where they aren't known."""
     if not run.items_failed or not (run.status.ended or run.items_failed + (run.items_succeeded or 0) <= _MOST_LIVE):
         return []
-    return _causes(run.id, str(run.ended_at) if run.status.ended else f"{time.monotonic() // _LIVE_SECONDS}")
+    with st.spinner("Grouping the failures by cause…") if run.status.ended else nullcontext():
+        return _causes(run.id, _as_of(run))
 
 
 @st.cache_data(ttl=3600, max_entries=100, show_spinner=False)
@@ -89,13 +92,25 @@ def _causes(run_id: str, as_of: str) -> list[FailureCause]:
         return []
 
 
+def is_a_cause(run: Run, error_type: str) -> bool:
+    """Whether items failed by such an exception."""
+    if causes := causes_of(run):
+        return any(cause.cause.startswith(error_type) for cause in causes)
+    return any(failure.error_type == error_type for failure in failures_of(run))
+
+
+def _as_of(run: Run) -> str:
+    """What is cached is good for ever once the run has ended, and for a few seconds before."""
+    return f"{run.status} {run.ended_at}" if run.status.ended else f"{time.monotonic() // _LIVE_SECONDS}"
+
+
 def _by_cause(run: Run, causes: list[FailureCause]) -> None:
-    item = _workspace.item_of(run)
-    total = _failed(causes)
+    item, total = _workspace.item_of(run), _failed(causes)
+    number = f"the {_MOST_CAUSES} most frequent causes" if len(causes) == _MOST_CAUSES else counted(len(causes), "cause")
     with st.container(horizontal=True, vertical_alignment="center"):
-        number = f"the {_MOST_CAUSES} most frequent causes" if len(causes) == _MOST_CAUSES else counted(len(causes), "cause")
         st.markdown(f"**{counted(total, item)} failed, for {number}**", width="content")
         st.space("stretch")
+        to_results = st.button("Open in Results", key=f"failed-in-results-{run.id}", icon=":material/table_rows:")
         query = urlencode({"run": run.id, "filter": EVERY_FAILURE.to_text()})
         help_text = f"Every failed {item} with its error, cause, mini-batch and worker."
         st.link_button("Failures as CSV", f"downloads/predictions.csv?{query}", icon=":material/download:", help=help_text)
@@ -107,11 +122,16 @@ def _by_cause(run: Run, causes: list[FailureCause]) -> None:
     table = _tables.arrow(columns, rows)
     config = _tables.number_columns(table, list(columns)) | {"Share": _tables.percent_column()}
     picked = st.dataframe(
-        table, key="causes", on_select="rerun", selection_mode="single-row", hide_index=True, alt="Failures by cause",
+        table, key="paged-causes", on_select="rerun", selection_mode="single-row", hide_index=True, alt="Failures by cause",
         height=_tables.height(len(causes), 8), column_config=config,
     )  # fmt: skip
-    chosen = next((causes[row] for row in picked.selection.rows if row < len(causes)), None)
-    _items(run, chosen, chosen.count if chosen else total)
+    chosen = next((causes[row] for row in picked.selection.rows if row < len(causes)), causes[0] if len(causes) == 1 else None)
+    if to_results:
+        _open_in_results(run, chosen)
+    if chosen or total > len(causes):
+        _items(run, chosen, chosen.count if chosen else total)
+    else:
+        st.caption(f"Each {item} has a cause of its own. Click one for its traceback and log.")
 
 
 def _cell(text: str) -> str:
@@ -119,7 +139,7 @@ def _cell(text: str) -> str:
 
 
 def _items(run: Run, cause: FailureCause | None, count: int) -> None:
-    """The failed items of one cause or of all, a page at a time; of the chosen one what its script said."""
+    """The failed items of one cause or of all, a page at a time; of the chosen one, or the first of a cause, what its script said."""
     noun = _workspace.item_of(run)
     place = st.container()
     pages = -(-count // _PAGE)
@@ -127,28 +147,23 @@ def _items(run: Run, cause: FailureCause | None, count: int) -> None:
     page = st.pagination(pages, key=f"failed-page-{key}") if pages > 1 else 1
     first = (page - 1) * _PAGE
     items = chosen_workspace().runs.failed_items(run.id, cause=cause.template if cause else None, first=first, count=_PAGE)
+    if count == 1 and items:
+        _item(run, items[0])
+        return
     with place:
         which = f"with this cause: {_cell(cause.cause)}" if cause else "failed"
         part = f"{noun.capitalize()}s {first + 1:,} to {first + len(items):,} of {count:,}" if pages > 1 else counted(count, noun)
-        hint = (
-            f"Click a cause to see its {noun}s, and a {noun} for its traceback and log."
-            if cause is None
-            else f"Click a {noun} for its log."
-        )
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(escape(f"{part} {which}. {hint}"), width="stretch")
-            if st.button("Open in Results", key=f"failed-in-results-{run.id}", type="tertiary", icon=":material/table_rows:"):
-                _open_in_results(run, cause)
+        hint = "" if cause else f"Click a cause to see its {noun}s. "
+        st.caption(escape(f"{part} {which}. {hint}Click a {noun} for its traceback and log."))
         table = _tables.arrow(
             {noun.capitalize(): str, "Error": str, "Mini-batch": int, "Attempts": int, "Worker": str},
             [(_cell(item.item) or "not known", _cell(item.cause), item.mini_batch, item.attempt, item.worker) for item in items],
         )
         picked = st.dataframe(
             table, key=f"paged-failed-{key}-{page}", on_select="rerun", selection_mode="single-row", hide_index=True, alt="Failed items",
-            height=_tables.height(len(items), 8),
-            column_config=_tables.number_columns(table) | {"Error": st.column_config.TextColumn(width=420)},
+            height=_tables.height(len(items), 8), column_config=_tables.number_columns(table),
         )  # fmt: skip
-    for row in picked.selection.rows:
+    for row in picked.selection.rows or ([0] if cause else []):
         if row < len(items):
             _item(run, items[row])
 
@@ -172,7 +187,8 @@ def _item(run: Run, item: FailedItem) -> None:
             traceback(attempt.error, most=300)
         if trace.log:
             st.caption("The log around it")
-            traceback("\n".join(truncate(line, 1_000) for line in trace.log), most=300)
+            lines = "\n".join(truncate(line, 1_000) for line in trace.log)
+            st.code(displayable(lines), language=None, wrap_lines=True, height=300 if len(trace.log) > 8 else "content")
         elif not tracebacks:
             st.caption("The script said nothing about it, and its log has no line of this time.")
 
@@ -182,10 +198,10 @@ def _item(run: Run, item: FailedItem) -> None:
 
 def failures_of(run: Run) -> list[Failure]:
     """Failed or incomplete attempts, the newest first."""
-    return _failures(run.id, f"{run.status} {run.ended_at}")
+    return _failures(run.id, _as_of(run))
 
 
-@st.cache_data(ttl=5, max_entries=100, show_spinner=False)
+@st.cache_data(ttl=3600, max_entries=100, show_spinner=False)
 def _failures(run_id: str, as_of: str) -> list[Failure]:
     """Cached: finding them takes a second in a run over a million files, too long for every refresh."""
     return chosen_workspace().runs.failures(run_id)
@@ -196,7 +212,10 @@ def first_line(failure: Failure) -> str:
 
 
 def _attempts(failures: list[Failure]) -> None:
-    st.caption("Newest first. Click one for its traceback.")
+    if not failures:
+        return
+    which = "The latest 100 failed" if len(failures) == 100 else "Failed"
+    st.caption(f"{which} or incomplete attempts, newest first. Click one for its traceback.")
     columns = {"Mini-batch": int, "Error": str, "Files": str, "Worker": str, "Attempt": int, "Failed": int, "Result": str}
     rows = [
         (

@@ -238,7 +238,7 @@ def show_outcome(run: Run) -> None:
         first, _, rest = run.error.partition("\n")
         st.error(escape(truncate(first, 1_000)), icon=":material/error:")
         _run_failures.traceback(rest, most=300)
-        if "ModuleNotFoundError" in (run.error_code, *(failure.error_type for failure in _run_failures.failures_of(run))):
+        if run.error_code == "ModuleNotFoundError" or _run_failures.is_a_cause(run, "ModuleNotFoundError"):
             advice = "Install it in the run's environment (see Settings), or choose another environment under More settings of a new run."
             st.caption(advice)
     elif run.items_failed:

@@ -15,7 +15,7 @@ MARK = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect widt
 STYLE = """<style>
 /* Selected tabs and options in the text color: the primary color, also the background of buttons, is too dark on a dark page. */
 button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color: inherit !important }
-/* A page of rows has no toolbar and no search by Ctrl-F: they would download and search this page only, and say nothing of the others. */
+/* A page of rows has no toolbar and no search by Ctrl-F: they know this page only, and the toolbar covers what is above. */
 [class*=st-key-paged-] :is([data-testid=stElementToolbar], .gdg-search-bar) { display: none }
 /* In the text color, because Streamlit's colors for these have a contrast below 4.5: highlighted code, a slider's value, left-out pages. */
 [data-testid=stCode] .token, [data-testid=stSliderThumbValue], [data-testid=stPaginationEllipsis] { color: inherit !important }
@@ -27,6 +27,9 @@ button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color
 [data-testid=stTooltipHoverTarget] > [aria-label^="Help for"] {
   min-width: 24px; min-height: 24px; margin: -4px; display: inline-flex; align-items: center; justify-content: center
 }
+/* A facet of sentences shows them whole. */
+[class*=st-key-facet-sentences] button { height: auto; text-align: left }
+[class*=st-key-facet-sentences] button :is(div, p) { white-space: normal; overflow-wrap: anywhere }
 /* An error whose field was corrected leaves its room until the next attempt, so that nothing moves from under the pointer. */
 [class*=st-key-corrected-] { visibility: hidden }
 /* A narrow window has smaller margins, and the second column below the first; on Home the details below the name. */

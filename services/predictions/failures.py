@@ -7,6 +7,10 @@ from services.predictions.columns import Status, path_of, quoted
 from services.predictions.filters import EVERY_FAILURE, Condition, Filter, Operator
 from services.predictions.reader import Predictions
 
+_FIRST = (
+    1_000  # items that a query finds at once; for those after them the filter's row numbers are kept, half a second's work in a million
+)
+
 
 def failed_items(table: Predictions, cause: str | None = None, first: int = 0, count: int = 100) -> list[FailedItem]:
     """See `services.workspace.Runs.failed_items`."""
@@ -14,8 +18,11 @@ def failed_items(table: Predictions, cause: str | None = None, first: int = 0, c
     if cause is not None:
         filter_ = Filter(statuses=(Status.FAILED,), conditions=(Condition(own["Cause"], Operator.ONE_OF, (_template(table, cause),)),))
     names = [own[name] for name in ("File", "Error", "Mini-batch", "Attempts", "Worker")]
-    columns = table.page(filter_, first, count).select(names).to_pydict()
-    return [FailedItem(path_of(file), *rest) for file, *rest in zip(*columns.values(), strict=True)]
+    if first + count <= _FIRST:
+        rows = table.rows(", ".join(map(quoted, names)), filter_, "ORDER BY file_row_number LIMIT $n OFFSET $first", n=count, first=first)
+    else:
+        rows = list(zip(*table.page(filter_, first, count).select(names).to_pydict().values(), strict=True))
+    return [FailedItem(path_of(file), *rest) for file, *rest in rows]
 
 
 def failure_causes(table: Predictions, limit: int = 100) -> list[FailureCause]:

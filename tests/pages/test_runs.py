@@ -111,15 +111,13 @@ def test_a_failed_run_shows_the_cause_then_the_traceback(open_page, ended):
     assert not app.exception
     assert "three is \\<b\\>bad" in app.error[0].value
     assert "Traceback" in words(app.code)
-    causes, items, attempts = (table.value for table in app.dataframe[:3])
+    causes, items = (table.value for table in app.dataframe)
     assert list(causes["Files"]) == [2]
     assert list(causes["Share"]) == [100]
     assert "three is <b>bad</b>" in causes["Cause"][0]
     assert list(items["File"]) == ["0002.csv", "0003.csv"]
     assert "three is <b>bad</b>" in items["Error"][1]
     assert list(items["Mini-batch"]) == [1, 1]
-    assert list(attempts["Files"]) == ["0002.csv, 0003.csv"]
-    assert list(attempts["Result"]) == ["counted as failed"]
     assert "first failed file stops" in words(app.caption)
     assert {"Resume", "Rerun"} <= {button.label for button in app.button}
 
@@ -174,9 +172,16 @@ def test_where_no_cause_is_known_that_is_said(open_page, ended, workspace):
     assert "No failures" not in words(app.caption)
 
 
-def test_a_short_return_points_to_the_log(open_page, ended):
-    app = open_page(RUNS, run=ended("def run(mini_batch): return mini_batch[:1]\n").id)
-    assert "returned no row for 1 item" in words(app.code)
+def test_a_short_return_names_the_item_and_points_to_the_log(open_page, ended):
+    run = ended("def run(mini_batch): return [f'{mini_batch[0][-8:]}: 1']")
+    app = open_page(RUNS, run=run.id)
+    causes, items = (table.value for table in app.dataframe)
+    assert list(causes["Files"]) == [5]
+    assert items["Error"][0].endswith("without a row: 0001.csv")
+    app.session_state["attempts"] = True
+    attempts = app.run().dataframe[2].value
+    assert list(attempts["Files"])[-1] == "0000.csv, 0001.csv"
+    assert set(attempts["Result"]) == {"counted as failed"}
     assert "under Logs" in words(app.code)
 
 
