@@ -10,6 +10,8 @@ import json
 import logging
 import os
 from collections import Counter
+from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 from services import log
@@ -27,6 +29,16 @@ logger = logging.getLogger(__name__)
 _FOR_FAILED_ITEMS = ("ErrorThresholdExceeded", "AllowedFailedCountExceeded", "AllowedFailedPercentExceeded", "NothingSucceeded")
 _MOST_BYTES_OF_SAID = 200_000_000
 """Of what was said of items without a row, in the journal."""
+_SHOWN_WARNINGS = 20
+_MOST_WARNINGS = 100_000
+
+
+@dataclass
+class _ScriptWarning:
+    """What a script warned of: its text, without numbers where these differ, and in how many mini-batches."""
+
+    text: str
+    mini_batches: int = 1
 
 
 class RunProgress:
@@ -52,7 +64,8 @@ class RunProgress:
         self._bytes_of_said = 0
         self._unwritten_templates: list[str] = []
         self._unwritten_indexes: list[tuple[int, int, str]] = []
-        self.warnings: list[str] = []
+        self._warnings: dict[str, None] = {}
+        self._script_warnings: dict[str, _ScriptWarning] = {}
 
     @property
     def all_settled(self) -> bool:
@@ -64,6 +77,8 @@ class RunProgress:
         succeeded = min(answer["returned"], batch.item_count)
         if answer["returned"] > batch.item_count:
             self.warn(f"mini-batch {batch.index} returned {answer['returned']:,} rows for {counted(batch.item_count, 'item')}")
+        for pattern, text in answer.get("warned", ()):
+            self._script_warned(pattern, readable(text))
         if "said" in answer or "said_of_succeeded" in answer:
             self._note_lines(batch, answer)
         columns = self.journal.columns_id(json.dumps(answer["columns"])) if "columns" in answer else None
@@ -194,6 +209,25 @@ class RunProgress:
         reports.write(self._folder, self.journal, self._items_total, self.mini_batches_total, outcome.status, outcome.error)
 
     def warn(self, sentence: str) -> None:
-        """Add a warning, which fails nothing: each once, and twenty at most."""
-        if len(self.warnings) < 20 and sentence not in self.warnings:
-            self.warnings.append(sentence)
+        """Add a warning, which fails nothing; each once."""
+        if len(self._warnings) < _MOST_WARNINGS:
+            self._warnings[sentence] = None
+
+    def _script_warned(self, pattern: str, text: str) -> None:
+        """The script logged a warning that is about no item, in one mini-batch; `pattern` is its text without numbers."""
+        known = self._script_warnings.get(pattern)
+        if known:
+            known.mini_batches += 1
+            known.text = text if known.text == text else pattern
+        elif len(self._script_warnings) < _MOST_WARNINGS:
+            self._script_warnings[pattern] = _ScriptWarning(text)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """For people: the first ones, and how many more there are."""
+        said = (
+            f"The script warned in {counted(known.mini_batches, 'mini-batch')}: {known.text}" for known in self._script_warnings.values()
+        )
+        shown = tuple(islice(chain(said, self._warnings), _SHOWN_WARNINGS))
+        more = len(self._script_warnings) + len(self._warnings) - len(shown)
+        return (*shown, f"… and {more:,} more") if more else shown

@@ -404,7 +404,7 @@ class Runner:
             "items_succeeded": self._progress.totals.items_succeeded,
             "items_failed": self._progress.totals.items_failed,
             "mini_batches_done": self._progress.totals.mini_batches_done,
-            "warnings": tuple(self._progress.warnings),
+            "warnings": self._progress.warnings,
         }
 
     def _heartbeat(self) -> None:

@@ -311,8 +311,8 @@ class Worker:
         lines = self._output.lines(self._causes, missing=missing > 0)
         if not lines:
             return {}
-        kept, templates = self._said.report(lines, source.names(entries), rows.decode("utf-8", "surrogateescape"), missing)
-        return {name: value for name, value in (("said", kept), ("said_of_succeeded", templates)) if value}
+        kept, templates, warned = self._said.report(lines, source.names(entries), rows.decode("utf-8", "surrogateescape"), missing)
+        return {name: value for name, value in (("said", kept), ("said_of_succeeded", templates), ("warned", warned)) if value}
 
 
 def _described(error):

@@ -302,8 +302,11 @@ class SaidLines:
     def __init__(self) -> None:
         self._reported: set[str] = set()
 
-    def report(self, lines: Iterable[Line], items: Sequence[str], rows: str, missing: int) -> tuple[list[Line], list[str]]:
-        """The lines to keep with the mini-batch, and the templates said of items that succeeded and not reported before.
+    def report(
+        self, lines: Iterable[Line], items: Sequence[str], rows: str, missing: int
+    ) -> tuple[list[Line], list[str], list[tuple[str, str]]]:
+        """The lines to keep with the mini-batch, the templates said of items that succeeded and not reported before, and what the script
+        warned of that is no item's cause: template and text of each line at the level of a warning or above that names no item.
 
         `items` are the files of the mini-batch (none where its items are rows of a table), `rows` is what run() returned, as text,
         `missing` how many rows fewer than items these are. An item that a row names has one. Where no row names any, all have one if none
@@ -312,21 +315,26 @@ class SaidLines:
         names = Names(items)
         new_lines: list[tuple[Line, set[int], str]] = []
         about: dict[str, set[int]] = defaultdict(set)
+        warned: dict[str, str] = {}
         for line in lines:
             places = names.named_in(line.text)
             pattern = template(line.text, [items[place] for place in places])
+            if not places and _rank(line) <= _AT_ERROR and len(warned) < _MOST_OF_AN_ITEM:
+                warned.setdefault(pattern, line.text)
             if pattern not in self._reported:
                 new_lines.append((line, places, pattern))
                 about[pattern] |= places
+        warnings = list(warned.items()) if missing <= len(set[int]().union(*about.values())) else []  # else it may be a cause
         if not new_lines:
-            return [], []
+            return [], [], warnings
         with_row: set[int] = set().union(*map(names.named_in, rows.splitlines())) if any(about.values()) else set()
         progress = dict.fromkeys(
             pattern for _, places, pattern in new_lines if self._is_progress(places, about[pattern], with_row, missing)
         )
         templates = list(progress)[: _MOST_TEMPLATES - len(self._reported)]
         self._reported.update(templates)
-        return _bounded_lines([(line, places) for line, places, pattern in new_lines if pattern not in progress]), templates
+        kept = _bounded_lines([(line, places) for line, places, pattern in new_lines if pattern not in progress])
+        return kept, templates, warnings
 
     @staticmethod
     def _is_progress(places: set[int], all_places: set[int], with_row: set[int], missing: int) -> bool:

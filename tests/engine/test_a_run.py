@@ -150,6 +150,31 @@ def test_more_rows_than_files_is_a_warning(workspace, score):
     assert len(rows(workspace, run)[1]) == 6
 
 
+def test_of_more_than_twenty_warnings_the_others_are_counted(score):
+    run = score("def run(mini_batch): return mini_batch + ['one more']", 60, mini_batch_size=2)
+    assert len(run.warnings) == 21
+    assert all(" returned 3 rows for 2 items" in warning for warning in run.warnings[:20])
+    assert run.warnings[20] == "… and 10 more"
+
+
+def test_what_a_script_warns_of_without_naming_a_file_is_a_warning_of_the_run(score):
+    run = score(
+        """
+        import logging
+        def run(mini_batch):
+            logging.warning("the model is 2 years old")
+            logging.warning("%d fields are empty", len(mini_batch) + (mini_batch[0][-8:] == "0010.csv"))
+            logging.info("scoring")
+            return mini_batch
+        """,
+        20,
+    )
+    assert run.warnings == (
+        "The script warned in 4 mini-batches: the model is 2 years old",
+        "The script warned in 4 mini-batches: … fields are empty",
+    )
+
+
 @pytest.mark.parametrize(
     ("threshold", "status"), [(4, RunStatus.FAILED), (5, RunStatus.COMPLETED), (0, RunStatus.FAILED), (-1, RunStatus.COMPLETED)]
 )

@@ -137,7 +137,12 @@ def test_our_sentence_names_the_item():
 
 
 def report(said, lines, rows, missing=0):
-    return said.report([Line("print", text) for text in lines], FILES, rows, missing)
+    kept, templates, _ = said.report([Line("print", text) for text in lines], FILES, rows, missing)
+    return kept, templates
+
+
+def warned(said, lines, missing=0):
+    return said.report(lines, FILES, "", missing)[2]
 
 
 def test_what_is_said_of_succeeded_items_is_reported_once():
@@ -156,3 +161,11 @@ def test_an_item_without_a_row_is_seen_among_as_many_rows_as_items():
 def test_rows_without_names_tell_progress_by_its_number():
     kept, templates = report(SaidLines(), [*(f"scoring {name}" for name in FILES), "p2.csv is empty"], "0.1\n0.2\n0.3\n", 1)
     assert (kept, templates) == ([("print", "p2.csv is empty")], ["scoring …"])
+
+
+def test_a_warning_about_no_item_is_reported_each_time_unless_it_may_be_a_cause():
+    said, line = SaidLines(), Line("WARNING", "2 fields are empty")
+    for _ in range(2):
+        assert warned(said, [line, Line("print", "loaded"), Line("WARNING", "p1.csv is odd")]) == [("… fields are empty", line.text)]
+    assert warned(said, [line, Line("WARNING", "p1.csv failed")], missing=1) == [("… fields are empty", line.text)]
+    assert warned(said, [line, Line("WARNING", "p1.csv failed")], missing=2) == []
