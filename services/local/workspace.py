@@ -175,11 +175,13 @@ class LocalWorkspace:
             found.insert(0, f"Only one in {step:,} of the {count:,} files was checked for changes since it was registered.")
         return found
 
-    def _change_warnings(self, dataset: Dataset, sample_limit: int) -> list[str]:
+    def _change_warnings(self, dataset: Dataset, sample_limit: int) -> tuple[list[str], bool]:
+        """And whether a file was found changed, beside that only some were checked."""
         found = self.changed_files(dataset, sample_limit)
-        if sample_limit == _FILES_CHECKED_ON_CHECK and len(found) == 1 and (dataset.file_count or 0) > sample_limit:
-            return []
-        return found[:5] + ([f"…and {len(found) - 5:,} files more."] if len(found) > 5 else [])
+        changed = len(found) > int((dataset.file_count or 0) > sample_limit)
+        if sample_limit == _FILES_CHECKED_ON_CHECK and not changed:
+            return [], False
+        return found[:5] + ([f"…and {len(found) - 5:,} files more."] if len(found) > 5 else []), changed
 
     def _changes(self, dataset: Dataset, step: int = 1) -> Iterator[str]:
         sample = islice(self._manifest(dataset), 0, None, step)
@@ -214,23 +216,24 @@ class LocalWorkspace:
         return plan_mini_batches([runs.plan_dataset(dataset, settings.partition_keys) for dataset in datasets], settings)
 
     def check(self, request: RunRequest) -> list[str]:
-        plan, warnings = self._plan(request, sample_limit=_FILES_CHECKED_ON_CHECK)
+        plan, warnings, _ = self._plan(request, sample_limit=_FILES_CHECKED_ON_CHECK)
         return [*warnings, *plan_mini_batches(plan.datasets, plan.request.settings).notes]
 
     def submit(self, request: RunRequest) -> Run:
-        plan, warnings = self._plan(request, sample_limit=_FILES_CHECKED_ON_SUBMIT)
+        plan, warnings, changed = self._plan(request, sample_limit=_FILES_CHECKED_ON_SUBMIT)
         read = [self.dataset(reference) for reference in (*plan.request.datasets, *plan.request.side_inputs.values())]
         changes = (sentence for dataset in read for sentence in self._changes(dataset))
         inputs = {} if request.failed_only else reuse.inputs_of(plan, read)
-        may_have_changed = read if warnings else read[len(plan.request.datasets) :]  # a changed file of a dataset comes with a warning
         if inputs:
-            inputs |= reuse.changed_files(may_have_changed, _FILES_CHECKED_ON_SUBMIT)
+            side_inputs = read[len(plan.request.datasets) :]
+            inputs |= reuse.changed_files([*changed, *side_inputs], _FILES_CHECKED_ON_SUBMIT)
         return self.runs.submit(replace(plan, inputs=inputs), warnings, changes)
 
     def rerun(self, run_id: str, *, failed_only: bool = False) -> Run:
         return self.submit(self.runs.get(run_id).request_again(failed_only=failed_only))
 
-    def _plan(self, request: RunRequest, sample_limit: int) -> tuple[RunPlan, list[str]]:
+    def _plan(self, request: RunRequest, sample_limit: int) -> tuple[RunPlan, list[str], list[Dataset]]:
+        """The plan, warnings, and the datasets of which a file was changed since they were registered."""
         if request.failed_only:
             submission.check_failed_only(self.runs.get(str(request.rerun_of)))
         if request.settings.worker_count > _MOST_WORKERS:
@@ -244,7 +247,11 @@ class LocalWorkspace:
         )
         resolved = submission.resolve(request, inputs, approval=True)
         self._check_approval(Path(resolved.entry_script))
-        warnings = [f"{dataset}: {sentence}" for dataset in inputs.datasets for sentence in self._change_warnings(dataset, sample_limit)]
+        warnings, changed = [], []
+        for dataset in inputs.datasets:
+            sentences, has_changed = self._change_warnings(dataset, sample_limit)
+            warnings += [f"{dataset}: {sentence}" for sentence in sentences]
+            changed += [dataset] if has_changed else []
         if request.settings.worker_count > 2 * (cores := os.cpu_count() or 1):
             warnings.append(
                 f"{request.settings.worker_count:,} worker processes share {counted(cores, 'core')}, and each loads the model: more of them"
@@ -253,7 +260,7 @@ class LocalWorkspace:
         if request.compute_target:
             warnings.append(f"compute_target {request.compute_target} has no meaning here: the run uses this machine.")
         plan = runs.make_plan(resolved, inputs)
-        return plan, [*warnings, *self.runs.environment_warnings(plan)]
+        return plan, [*warnings, *self.runs.environment_warnings(plan)], changed
 
     def _check_approval(self, script: Path) -> None:
         if not script.is_relative_to(self.home / "scripts"):
