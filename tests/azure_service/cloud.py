@@ -58,6 +58,7 @@ class CloudWorkspace:
         self.id = str(uuid.uuid4())
         self.created = now()
         self.page_size = PAGE_SIZE
+        self.recording: Path | None = None  # what steps leave, where they are not carried out
         self.queue_seconds = 0.0  # how long a step waits for its cluster
         self.completed: dict[str, tuple[str, dict[str, str]]] = {}  # what steps may be reused: see execution.py
         self.path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/{name}"

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from tests.azure_service.datastores import DEFAULT
 from tests.azure_service.parallel_run import StepRun, StepWords
+from tests.azure_service.recordings import Recording
 from tests.azure_service.routes import Refusal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.azure_service.cloud import CloudWorkspace
 
 POLL_SECONDS = 0.1  # seconds between two looks at the step
@@ -90,7 +93,7 @@ class Execution(threading.Thread):
         folder = self._workspace.folder / "runs" / child
         try:
             self._check_target(step)
-            running = StepRun(self._workspace, step, self._inputs(node), folder)
+            running = self._begun(node, step, folder)
         except Refusal as error:
             history.set_status(child, "Failed", str(error))
             return "Failed", str(error)
@@ -102,7 +105,12 @@ class Execution(threading.Thread):
         shutil.rmtree(folder, ignore_errors=True)
         return status, error
 
-    def _follow(self, step: StepRun, child: str) -> tuple[str, str]:
+    def _begun(self, node: dict[str, Any], step: StepWords, folder: Path) -> StepRun | Recording:
+        if recording := self._workspace.recording:
+            return Recording(recording)
+        return StepRun(self._workspace, step, self._inputs(node), folder)
+
+    def _follow(self, step: StepRun | Recording, child: str) -> tuple[str, str]:
         turns = 0
         for run_id in (child, self._run["Id"]):
             self._workspace.history.set_status(run_id, "Running")
@@ -117,11 +125,11 @@ class Execution(threading.Thread):
         self._keep_logs(step, child)
         return ("Completed", "") if step.succeeded else ("Failed", step.error)
 
-    def _keep_logs(self, step: StepRun, child: str) -> None:
+    def _keep_logs(self, step: StepRun | Recording, child: str) -> None:
         for name, content in step.logs().items():
             self._workspace.history.add_log(child, name, content)
 
-    def _publish(self, step: StepRun, node: str) -> None:
+    def _publish(self, step: StepRun | Recording, node: str) -> None:
         for path in self._locations[node].values():
             for name, content in step.output().items():
                 self._workspace.blobs.put(self._workspace.container, f"{path}/{name}", content)

@@ -88,6 +88,9 @@ class Server:
     def set_run_status(self, workspace: str, run: str, status: str, ended: bool) -> None:
         self.cloud.workspaces[workspace].pipelines.say_status(run, status, ended=ended)
 
+    def replay(self, workspace: str, recording: str) -> None:
+        self.cloud.workspaces[workspace].recording = Path(recording)
+
     def fire_schedule(self, workspace: str, schedule: str) -> str:
         return self.cloud.workspaces[workspace].published.fire(schedule)
 

@@ -136,6 +136,10 @@ class AzureService:
         """Let a pipeline run say this word, whatever its steps do; with `ended`, say that it has, and cancel what it executes."""
         self._ask("set_run_status", workspace=workspace or self.workspace, run=run, status=status, ended=ended)
 
+    def replay(self, recording: Path, workspace: str = "") -> None:
+        """Steps from now on are not carried out: they leave what is in this folder, see recordings.py."""
+        self._ask("replay", workspace=workspace or self.workspace, recording=str(recording))
+
     def fire_schedule(self, schedule: str, workspace: str = "") -> str:
         """Let the time of a schedule come, by its id; returns the id of the pipeline run. Schedules don't fire by the clock here."""
         return str(self._ask("fire_schedule", workspace=workspace or self.workspace, schedule=schedule))
