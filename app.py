@@ -122,7 +122,11 @@ async def announced(app: st.App) -> AsyncGenerator[None, None]:
     log.log_uncaught(show=True)
     url = f"http://{ADDRESS}:{port}"
     shown = f"{url}/?token={access.token}" if access.required else f"{url}, for every user of this machine"
-    print(f"Batch Scoring Studio is at {shown} (Ctrl-C stops it; runs continue)", flush=True)
+    try:
+        print(f"Batch Scoring Studio is at {shown} (Ctrl-C stops it; runs continue)", flush=True)
+    except OSError as error:
+        sys.stderr.write(f"The dashboard can't print its address: {error.strerror or error}. Send its output elsewhere.\n")
+        raise
     with contextlib.ExitStack() as at_the_end:
         if not st.get_option("server.headless"):
             try:

@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from pages import _errors, _workspace
+from pages._text import sentence
 from services.errors import NotFound, StudioError
 from services.workspaces import chosen_workspace
 
@@ -36,7 +37,7 @@ def _streamed(parts: Iterator[bytes], name: str, media_type: str, length: int | 
 
 def _refused(error: StudioError) -> Response:
     _errors.log_unavailable(error)
-    text = f"{error.message}\n{error.hint}\n"
+    text = f"{sentence(error.message)}\n{error.hint}\n"
     return PlainTextResponse(text.encode("utf-8", "backslashreplace"), status_code=404 if isinstance(error, NotFound) else 400)
 
 

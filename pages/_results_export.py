@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages import _errors
 from pages._results_view import View, address, forget, option_labels, view_query
-from pages._text import displayable, escape
+from pages._text import displayable, escape, sentence
 from services.errors import StudioError
 from services.formats import counted
 from services.predictions.annotations import SavedView
@@ -78,7 +78,7 @@ def _keep() -> None:
         st.session_state.view_name = ""
     except StudioError as error:
         _errors.log_unavailable(error)
-        st.toast(escape(f"{error.message}. {error.hint}"), icon=":material/error:")
+        st.toast(escape(f"{sentence(error.message)}. {error.hint}"), icon=":material/error:")
 
 
 def _open(state: str) -> None:
@@ -92,4 +92,4 @@ def _remove(name: str) -> None:
         chosen_workspace().annotations.remove_view(name)
     except StudioError as error:
         _errors.log_unavailable(error)
-        st.toast(escape(error.message), icon=":material/error:")
+        st.toast(escape(sentence(error.message)), icon=":material/error:")

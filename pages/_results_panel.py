@@ -13,7 +13,7 @@ import streamlit as st
 from pages import _errors
 from pages._results_table import has_values
 from pages._results_view import View, add, change, choose, follow, option_labels, set_filter
-from pages._text import displayable, escape
+from pages._text import displayable, escape, sentence
 from services.errors import SettingsError
 from services.predictions import charts
 from services.predictions.columns import CLASSES, Kind, Status
@@ -170,7 +170,7 @@ def _exact_threshold(view: View, column: str, name: str) -> None:
         try:
             view.table.count(chosen)
         except SettingsError as error:
-            st.toast(escape(f"{error.message}. {error.hint}"), icon=":material/error:")
+            st.toast(escape(f"{sentence(error.message)}. {error.hint}"), icon=":material/error:")
             return
         set_filter(chosen)
 
@@ -221,7 +221,7 @@ def _add(view: View, column: str, test: Operator, values: tuple[str, ...]) -> No
     try:
         view.table.count(replace(view.filter, conditions=(*view.filter.conditions, condition)))
     except SettingsError as error:
-        st.toast(escape(f"{error.message}. {error.hint}"), icon=":material/error:")
+        st.toast(escape(f"{sentence(error.message)}. {error.hint}"), icon=":material/error:")
         return
     if column == "Prediction" and test is Operator.ONE_OF:
         set_filter(replace(view.filter, classes=tuple(dict.fromkeys((*view.filter.classes, *values)))))

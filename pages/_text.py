@@ -38,6 +38,11 @@ def escape(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked).replace("\n", "  \n")
 
 
+def sentence(text: str) -> str:
+    """An error's message as it begins where nothing stands before it: with a capital, unless with a name (`node_count:`, `m.pkl`)."""
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
+
+
 def truncate(text: str, length: int) -> str:
     """At most `length` characters, the last an ellipsis where some are left out."""
     return text if len(text) <= length else text[: length - 1] + "…"

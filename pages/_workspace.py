@@ -68,8 +68,8 @@ def choose_version(key: str, versions: list[_Versioned], show_table: Callable[[l
     of the chosen one's name."""
     table_place, references = st.container(), [version.reference for version in versions]
     in_url = st.query_params.get(key, "")
-    if ":" in in_url and in_url not in references:  # the widget drops it
-        st.warning(escape(f"“{in_url[:200]}” no longer exists."), icon=":material/link_off:")
+    if in_url and in_url not in references:  # the widget drops it, and takes the first
+        st.warning(escape(f"There is no {key} “{in_url[:200]}” here. It may have been removed."), icon=":material/link_off:")
     chosen = st.selectbox(f"{key.capitalize()} and version", references, key=key, bind="query-params", width=420)
     version, latest = versions[references.index(chosen)], latest_versions(versions)
     with table_place:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from functools import cache
 from typing import NamedTuple
 
@@ -94,7 +95,12 @@ DEVELOPMENT = {
 
 TABLE = PROGRAM | AZURE | ENTRY_SCRIPT | DEVELOPMENT
 
-_SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY", "ACCESS_KEY", "CONNECTION_STRING")
+_SECRET_PARTS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "APIKEY", "CONNECTION_STRING", "CONNECTIONSTRING")
+_SECRET_WORDS = re.compile(
+    r"(?:^|_)(?:PAT|SAS|JWT|PASS|CREDS?|PWD|(?:API|ACCESS|ACCOUNT|AUTH|ENCRYPTION|PRIVATE|SIGNING|STORAGE)_KEY)(?:$|_)"
+)
+"""Short ones count as words of their own: a PAT is a personal access token, PATH is none."""
+_NO_SECRETS = ("PWD",)  # the working folder
 
 
 def value(name: str) -> str:
@@ -133,4 +139,5 @@ def _warn_once(sentence: str) -> None:
 
 def is_secret(name: str) -> bool:
     """Whether the name says that its value is a credential: it is not passed on to entry scripts, and never logged."""
-    return any(word in name.upper() for word in _SECRET_WORDS)
+    upper = name.upper()
+    return upper not in _NO_SECRETS and (any(part in upper for part in _SECRET_PARTS) or _SECRET_WORDS.search(upper) is not None)

@@ -17,9 +17,10 @@ from filelock import FileLock
 
 from services import PROJECT_ROOT
 from services.domain import Dataset, Model
-from services.errors import StudioError
+from services.errors import StudioError, WorkspaceUnavailable, os_errors_as
 from services.intake.staging import staging_folder
 from services.storage.atomic import write_atomically
+from services.storage.file_tree import make_folders
 from services.workspace import Workspace
 from services.workspaces import open_workspace
 
@@ -29,6 +30,7 @@ MODEL = "digits-classifier"
 DATASET = "digits-batch"
 MODEL_TAGS = {"sample": "handwritten digits"}
 DATASET_DESCRIPTION = "Sample: handwritten digits, 8 × 8 gray values in one row per file, not used for training."
+_UNAVAILABLE = 3  # the exit code, as of a command
 _TIMEOUT_SECONDS = 300  # s; it takes about three
 
 
@@ -55,14 +57,15 @@ def make_sample(home: Path) -> SampleMade:
         errors = child.stderr.decode(errors="replace")
         logger.error("The sample could not be made:\n%s", errors)
         last_words = errors.strip().split("\n")[-1] or f"its process ended with code {child.returncode}"
-        raise StudioError(f"The sample could not be made: {last_words}", "It needs scikit-learn and a folder that can be written.")
+        kind = WorkspaceUnavailable if child.returncode == _UNAVAILABLE else StudioError
+        raise kind(f"The sample could not be made: {last_words}", "It needs scikit-learn and a folder that can be written.")
     return SampleMade(**json.loads(child.stdout.splitlines()[-1]))
 
 
 def _make(home: Path) -> SampleMade:
     workspace = open_workspace("local", home)
     folder = home / "samples"
-    folder.mkdir(exist_ok=True)
+    make_folders(home, folder.name)
     labels = folder / "digits-labels.csv"
     with FileLock(folder / ".lock"):  # pressed twice, or in two tabs
         model, dataset = _made_before(workspace)
@@ -111,11 +114,13 @@ def _train_and_write(workspace: Workspace, work: Path, labels: Path, model: Mode
 
 
 def main() -> int:
+    home = Path(sys.argv[1])
     try:
-        made = _make(Path(sys.argv[1]))
+        with os_errors_as(WorkspaceUnavailable, f"The workspace's folder, {home}, can't be written"):
+            made = _make(home)
     except StudioError as error:
-        print(f"{error.message} {error.hint}", file=sys.stderr)
-        return 1
+        print(f"{error.message} {error.hint}".strip(), file=sys.stderr)
+        return _UNAVAILABLE if isinstance(error, WorkspaceUnavailable) else 1
     print(json.dumps(asdict(made)))
     return 0
 

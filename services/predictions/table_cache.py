@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -34,9 +36,10 @@ class TableCache:
     """The cache of the table at `path`, whose file is `file`. Its folder is made when something is to be kept."""
 
     def __init__(self, path: Path, file: Path) -> None:
+        self._path = path
         self._folder = cache_folder(path)
         self._table = table_identity(file)  # another table may be put in its place
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._is_temporary = False
 
     def path(self, key: str, suffix: str) -> Path:
         """The file of this key, whether it is there or not."""
@@ -44,14 +47,16 @@ class TableCache:
         return self._folder / f"{name}{suffix}"
 
     def writable_path(self, key: str, suffix: str) -> Path:
-        """As `path`, in a folder that is there and can be written: a temporary one where the table's can't."""
+        """As `path`, in a folder that is there and can be written: a temporary one where the table's can't, or went with its table."""
         try:
+            if not self._is_temporary and not self._path.exists():
+                raise FileNotFoundError(self._path)
             self._folder.mkdir(exist_ok=True)
             if not os.access(self._folder, os.W_OK):
                 raise PermissionError(self._folder)
         except OSError:
-            self._temporary = tempfile.TemporaryDirectory(prefix="predictions-")
-            self._folder = Path(self._temporary.name)
+            self._folder, self._is_temporary = Path(tempfile.mkdtemp(prefix="predictions-")), True
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         return self.path(key, suffix)
 
     def write_selection(self, key: str, parts: Iterator[bytes | memoryview]) -> Path:

@@ -50,7 +50,7 @@ def test_azure_ml_warns_that_support_for_sdk_v1_has_ended(azure_form):
 @pytest.mark.parametrize(
     ("sign_in", "values", "message"),
     [
-        ("Azure CLI", {}, "no subscription is given"),
+        ("Azure CLI", {}, "No subscription is given"),
         ("Azure CLI", {"subscription_id": "s", "resource_group": "a/b"}, "“a/b” is not a resource group"),
         ("service principal", {"subscription_id": "s", "resource_group": "g", "workspace_name": "w"}, "the tenant is missing"),
         (

@@ -37,7 +37,7 @@ def test_an_empty_workspace_links_to_registering(open_page):
     assert [info.value.split(".")[0] for info in app.info] == ["No models registered yet", "No datasets registered yet"]
     assert [link.value for link in app.page_link] == ["Register a model", "Register a dataset"]
     submit(app)
-    assert "no dataset is chosen" in words(app.error)
+    assert "No dataset is chosen" in words(app.error)
 
 
 def test_a_link_chooses_model_dataset_and_script(open_page, workspace, registered, csv_folder):

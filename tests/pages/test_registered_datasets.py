@@ -186,7 +186,7 @@ def test_the_first_rows_of_a_parquet_file_are_shown(open_page, workspace, tmp_pa
     [
         (b"a,b\n1\n", "", "has 1 field in record 2"),
         (b"a,b\n1,2\n", "{store", "has a single"),
-        (b"a,b\n1,2\n", "{b}.csv", "the files have a column “b”"),
+        (b"a,b\n1,2\n", "{b}.csv", "The files have a column “b”"),
     ],
 )
 def test_files_that_are_not_tables_are_rejected_with_the_reason(open_page, workspace, tmp_path, *, content, partition_format, message):
@@ -414,9 +414,14 @@ def test_a_link_opens_the_version_it_names(open_page, workspace, csv_folder):
         workspace.register_dataset("orders", folder)
     app = open_page(DATASETS, dataset="orders:1")
     assert app.selectbox(key="dataset").value == "orders:1"
-    app = open_page(DATASETS, dataset="gone:7")
-    assert "no longer exists" in app.warning[0].value
-    assert app.selectbox(key="dataset").value == "orders:2"
+
+
+@pytest.mark.parametrize("gone", ["gone:7", "gone", "orders", "orders:3"])
+def test_a_link_to_a_dataset_that_is_not_there_says_so(open_page, workspace, csv_folder, gone):
+    workspace.register_dataset("orders", csv_folder(2))
+    app = open_page(DATASETS, dataset=gone)
+    assert f"There is no dataset “{gone}” here" in app.warning[0].value.replace("\\", "")
+    assert app.selectbox(key="dataset").value == "orders:1"
 
 
 def test_a_path_in_a_datastore_proposes_the_name(open_page, home):

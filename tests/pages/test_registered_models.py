@@ -109,7 +109,7 @@ def test_a_typed_name_is_not_replaced_by_a_proposal(open_page):
 @pytest.mark.parametrize(
     ("name", "tags", "message"),
     [
-        ("", "", "a name is needed"),
+        ("", "", "A name is needed"),
         ("![](x)", "", r"\!\[\]\(x\)"),
         ("x" * 300, "", "is not a name that Azure ML takes"),
         ("good", "no equals sign", "is not a tag"),

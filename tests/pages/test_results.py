@@ -94,7 +94,7 @@ def test_a_filter_by_a_missing_column_is_reported_and_left_out(open_page, ended)
     chosen = Filter(text="000", conditions=(Condition("score", Operator.FROM, ("0.5",)),))
     app = open_page(RESULTS, run=ended(THREE_CLASSES).id, filter=chosen.to_text(), sort="score")
     assert not app.exception
-    assert "no column “score”" in words(app.error).replace("\\", "")
+    assert "This table has no column “score”" in words(app.error).replace("\\", "")
     assert len(table(app)) == 10
 
 
@@ -169,7 +169,7 @@ def test_groups_and_sql_are_read_from_the_url(open_page, ended):
     assert table(answer)["last"][0] == "0029.csv"
     refused = open_page(RESULTS, run=run.id, look="SQL", sql="COPY predictions TO 'x.csv'")
     assert not refused.exception
-    assert "only a single SELECT" in words(refused.error)
+    assert "Only a single SELECT" in words(refused.error)
 
 
 def test_a_view_is_saved_opened_on_another_run_and_removed(open_page, ended, workspace):

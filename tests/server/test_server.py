@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +22,15 @@ def test_the_dashboard_says_its_port_is_taken_and_ends_on_ctrl_c(serve: Callable
     rest, _ = dashboard.process.communicate(timeout=240)
     assert dashboard.said[0] == f"Port {taken} is in use; using {dashboard.port}\n"
     assert (dashboard.process.returncode, rest) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_an_address_that_cannot_be_printed_ends_the_dashboard_with_the_reason(tmp_path: Path):
+    environment = os.environ | {"BATCH_SCORING_HOME": str(tmp_path), "STREAMLIT_SERVER_HEADLESS": "true"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*APP, "0"], env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=240)
+    assert done.returncode != 0
+    assert "The dashboard can't print its address: No space left on device. Send its output elsewhere." in done.stderr
 
 
 def test_the_dashboard_listens_on_this_machine_only(dashboard: Served):

@@ -116,6 +116,18 @@ def test_secrets_in_the_environment_are_not_logged(tmp_path, monkeypatch):
     assert "it said ***" in (tmp_path / "logs" / "dashboard.log").read_text()
 
 
+@pytest.mark.parametrize(
+    "name", ["MY_PAT", "azure_devops_ext_pat", "BLOB_SAS", "DB_PASS", "PGPASSWORD", "STORAGE_ACCOUNT_KEY", "OPENAI_APIKEY"]
+)
+def test_a_variable_named_like_a_credential_is_one(name):
+    assert environment_variables.is_secret(name)
+
+
+@pytest.mark.parametrize("name", ["PATH", "PWD", "OLDPWD", "COMPASS", "PATTERN", "SORT_KEY", "KEYBOARD", "PASSENGERS", "SASL"])
+def test_a_variable_with_another_name_is_none(name):
+    assert not environment_variables.is_secret(name)
+
+
 def test_a_record_has_its_traceback_and_no_text_looks_like_a_record(dashboard_log):
     try:
         raise ValueError("bad\n2026-01-01 00:00:00.000Z ERROR [1] services: forged")

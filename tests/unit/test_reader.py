@@ -199,6 +199,9 @@ def test_what_is_kept_beside_a_table_goes_with_it_and_never_serves_another(table
     assert table.count(filter_) == 3
     remove_table(table.path)
     assert not cache_folder(table.path).exists()
+    assert table.count(Filter(text="dog")) == table.count(Filter(text="DOG"))  # who reads it goes on, and leaves nothing behind
+    files(table, order=Order("label"))
+    assert not cache_folder(table.path).exists()
 
 
 # ---- single rows -----------------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from services.errors import StudioError
+from services.errors import StudioError, WorkspaceUnavailable
 from services.sample import SampleMade, make_sample
 from services.workspaces import open_workspace
 
@@ -121,6 +121,19 @@ def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         make_sample(tmp_path / "file" / "home")
     assert str(tmp_path / "file" / "home") in raised.value.message
     assert raised.value.hint
+
+
+def test_a_home_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
+    open_workspace("local", tmp_path)
+    (tmp_path / "samples").touch()
+    with pytest.raises(WorkspaceUnavailable, match="can't be made or written: File exists") as raised:
+        make_sample(tmp_path)
+    assert str(tmp_path) in raised.value.message
+    (tmp_path / "samples").unlink()
+    (tmp_path / "samples" / "digits-labels.csv").mkdir(parents=True)
+    (tmp_path / "samples" / ".lock").mkdir()
+    with pytest.raises(WorkspaceUnavailable, match="can't be written: Is a directory"):
+        make_sample(tmp_path)
 
 
 def test_scikit_learn_stays_out_of_the_process_that_asks(asked: dict[str, Any]) -> None:
