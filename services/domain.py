@@ -362,8 +362,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class FailedItem:
-    """An item without a prediction. `item` is its path in the dataset, "" where it isn't known which one has none; of a table's row the
-    path of its file. `cause` is the sentence on this very item; `attempt` how often it was tried, all in all."""
+    """An item without a prediction. `item` is its path in the dataset, as the table has it, "" where it isn't known which one has
+    none; of a table's row the path of its file. `cause` is the sentence on this very item; `attempt` how often it was tried, all in all."""
 
     item: str
     cause: str

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from services import PROGRAM, sample
 from services.cli import output
 from services.cli.output import Answer, note
-from services.domain import Run, RunRequest, RunStatus, TabularDataset
+from services.domain import FailedItem, Run, RunRequest, RunStatus, TabularDataset
 from services.errors import NotFound, SettingsError, os_errors_as
 from services.formats import counted
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.mini_batch_plan import describe
-from services.workspace import Workspace
+from services.workspace import Runs, Workspace
 from services.workspaces import WORKSPACES
 
-_MOST_FAILURES = 1_000_000
+_ITEMS_AT_A_TIME = 10_000
 INTERRUPTED = 130  # as shells report a program ended by SIGINT
 
 
@@ -165,12 +167,30 @@ def rerun(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 
 def failures(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    runs = workspace.runs
+    from services.predictions import exports
+
     if args.by_cause:
-        causes = runs.failure_causes(args.run)
-        return Answer({"causes": [output.cause_value(cause) for cause in causes]}, output.cause_lines(causes))
-    items = runs.failed_items(args.run, count=_MOST_FAILURES)
-    return Answer({"failures": [asdict(item) for item in items]}, output.failure_lines(items))
+        names = ["cause", "count", "share", "example"]
+        values: Iterable[dict[str, Any]] = [
+            {name: getattr(cause, name) for name in names} for cause in workspace.runs.failure_causes(args.run)
+        ]
+    else:
+        names, values = ["item", "cause", "mini_batch", "attempt", "worker"], map(asdict, _failed_items(workspace.runs, args.run))
+    if args.to:
+        _write_csv(args, exports.rows_as_csv(names, (tuple(value.values()) for value in values), safe=args.safe))
+        return Answer(
+            {"to": args.to}, [] if args.to == "-" else [f"Wrote the {'causes' if args.by_cause else 'failed items'} to {args.to}"]
+        )
+    rows = list(values)
+    return Answer({"causes": rows}, output.cause_lines(rows)) if args.by_cause else Answer({"failures": rows}, output.failure_lines(rows))
+
+
+def _failed_items(runs: Runs, run_id: str) -> Iterator[FailedItem]:
+    for first in itertools.count(0, _ITEMS_AT_A_TIME):
+        items = runs.failed_items(run_id, first=first, count=_ITEMS_AT_A_TIME)
+        yield from items
+        if len(items) < _ITEMS_AT_A_TIME:
+            return
 
 
 def logs(workspace: Workspace, args: argparse.Namespace) -> Answer:
@@ -202,19 +222,23 @@ def predictions(workspace: Workspace, args: argparse.Namespace) -> Answer:
     from services.predictions import exports
     from services.predictions.filters import Filter
 
-    if args.json and args.to == "-":
-        raise SettingsError("to", "The rows and the JSON object can't both go to standard output", "Give a file, or omit --json.")
     table, chosen = workspace.runs.predictions(args.run), Filter(where=args.where)
-    if args.to == "-":
-        for part in exports.export(".csv", table, chosen):
-            with output.stdout_writable():
-                sys.stdout.buffer.write(part)
-        return Answer({})
-    parts = exports.export(".csv", table, chosen)
-    with output.written_whole(Path(args.to).expanduser()) as file:
-        file.writelines(parts)
+    _write_csv(args, exports.export(".csv", table, chosen))
     rows = table.count(chosen)
-    return Answer({"rows": rows, "to": args.to}, [f"Wrote {counted(rows, 'row')} to {args.to}"])
+    return Answer({"rows": rows, "to": args.to}, [] if args.to == "-" else [f"Wrote {counted(rows, 'row')} to {args.to}"])
+
+
+def _write_csv(args: argparse.Namespace, parts: Iterable[bytes]) -> None:
+    """Write to `args.to`, `-` being standard output. Raises SettingsError."""
+    if args.to != "-":
+        with output.written_whole(Path(args.to).expanduser()) as file:
+            file.writelines(parts)
+        return
+    if args.json:
+        raise SettingsError("to", "The rows and the JSON object can't both go to standard output", "Give a file, or omit --json.")
+    for part in parts:
+        with output.stdout_writable():
+            sys.stdout.buffer.write(part)
 
 
 # ---- arguments -------------------------------------------------------------------------------------------------------------------

@@ -167,6 +167,8 @@ def _parser() -> argparse.ArgumentParser:
     _with_wait(add)
     add = command(top, "failures", commands.failures, "List a run's failed items, each with its cause.", "RUN")
     add.add_argument("--by-cause", action="store_true", help="the causes instead, with the number of items of each")
+    add.add_argument("--to", metavar="FILE.csv", help="write them as CSV: item, cause, mini_batch, attempt, worker; - is standard output")
+    add.add_argument("--safe", action="store_true", help="in the CSV, put a ' before what a spreadsheet would take for a formula")
     command(top, "logs", commands.logs, "Print a run's log files, the last 1 MB of each.", "RUN")
     add = command(top, "output", commands.copy_output, "Copy the files as the run wrote them: parallel_run_step.txt", "RUN")
     add.add_argument("--to", required=True, metavar="DIR", help="created if missing")

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from services import formats
-from services.domain import Dataset, Environment, FailedItem, FailureCause, Model, Run, RunStatus
+from services.domain import Dataset, Environment, Model, Run, RunStatus
 from services.errors import EntryScriptError, SettingsError, StudioError
 from services.formats import counted
 from services.storage.atomic import atomic_write
@@ -189,18 +189,13 @@ def runs_lines(runs: list[Run]) -> list[str]:
     return table(("RUN", "STATUS", "ITEMS", "SUBMITTED", "NAME"), rows)
 
 
-def cause_value(cause: FailureCause) -> dict[str, Any]:
-    """`share` is of all failed items, from 0 to 1."""
-    return {"cause": cause.cause, "count": cause.count, "share": cause.share, "example": cause.example}
-
-
-def cause_lines(causes: list[FailureCause]) -> list[str]:
-    rows = [(cause.count, f"{cause.share:.1%}", cause.cause, cause.example) for cause in causes]
+def cause_lines(causes: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [(cause["count"], f"{cause['share']:.1%}", cause["cause"], cause["example"]) for cause in causes]
     return table(("ITEMS", "SHARE", "CAUSE", "EXAMPLE"), rows)
 
 
-def failure_lines(items: list[FailedItem]) -> list[str]:
-    rows = [(item.item, item.mini_batch, item.attempt, item.worker, item.cause) for item in items]
+def failure_lines(items: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [(item["item"], item["mini_batch"], item["attempt"], item["worker"], item["cause"]) for item in items]
     return table(("ITEM", "MINI-BATCH", "ATTEMPT", "WORKER", "CAUSE"), rows)
 
 

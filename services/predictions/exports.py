@@ -6,10 +6,11 @@ None of it is ever whole in memory, but for the file name and the notes. Excel's
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,14 @@ def export(
     if ending == ".csv":
         return _csv(names, batches, safe)
     return _parquet(next(batches).schema, batches) if ending == ".parquet" else _excel(names, batches)
+
+
+def rows_as_csv(names: Sequence[str], rows: Iterable[Sequence[object]], *, safe: bool = False) -> Iterator[bytes]:
+    """Rows that are in no table as CSV, as `export` writes it."""
+    yield _lines([text_array([name]) for name in names], safe=safe)
+    rows = iter(rows)
+    while some := list(itertools.islice(rows, _BATCH_ROWS)):
+        yield _lines([text_array(list(map(str, column))) for column in zip(*some, strict=True)], safe=safe)
 
 
 def _csv(names: Sequence[str], batches: Iterator[pyarrow.RecordBatch], safe: bool) -> Iterator[bytes]:

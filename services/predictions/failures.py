@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from services.domain import FailedItem, FailureCause
-from services.predictions.columns import Status, path_of, quoted
+from services.predictions.columns import Status, quoted
 from services.predictions.filters import EVERY_FAILURE, Condition, Filter, Operator
 from services.predictions.reader import Predictions
 
-_FIRST = (
-    1_000  # items that a query finds at once; for those after them the filter's row numbers are kept, half a second's work in a million
-)
+_FIRST = 1_000
+"""Items that a query finds at once; for those after them the filter's row numbers are kept, half a second's work in a million."""
 
 
 def failed_items(table: Predictions, cause: str | None = None, first: int = 0, count: int = 100) -> list[FailedItem]:
@@ -22,7 +21,7 @@ def failed_items(table: Predictions, cause: str | None = None, first: int = 0, c
         rows = table.rows(", ".join(map(quoted, names)), filter_, "ORDER BY file_row_number LIMIT $n OFFSET $first", n=count, first=first)
     else:
         rows = list(zip(*table.page(filter_, first, count).select(names).to_pydict().values(), strict=True))
-    return [FailedItem(path_of(file), *rest) for file, *rest in rows]
+    return [FailedItem(*row) for row in rows]
 
 
 def failure_causes(table: Predictions, limit: int = 100) -> list[FailureCause]:
@@ -32,7 +31,7 @@ def failure_causes(table: Predictions, limit: int = 100) -> list[FailureCause]:
     columns = f"{cause}, count(*), min({error}), max({error}), arg_min(File, file_row_number)"
     groups = table.rows(columns, EVERY_FAILURE, "GROUP BY 1 ORDER BY 2 DESC, min(file_row_number) LIMIT $limit", limit=limit)
     return [
-        FailureCause(least if least == greatest else template, count, count / failed, path_of(example), template)
+        FailureCause(least if least == greatest else template, count, count / failed, example, template)
         for template, count, least, greatest, example in groups
     ]
 

@@ -6,10 +6,12 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from services.errors import SettingsError
@@ -54,7 +56,7 @@ class Filter:
 
     `text` is a substring of file or prediction in any case, `classes` are exact predictions, `minimum` and `maximum` bound the number
     (both included), `conditions` must hold all together, `where` is a SQL condition over the table's columns. Items that failed are there
-    only when `statuses` says so.
+    only when `statuses` says so, or the `where` of the default statuses speaks of Status, Error or Cause.
     """
 
     text: str = ""
@@ -173,7 +175,7 @@ def condition_with(bind: Bind, filter_: Filter, statistics: TableStatistics) -> 
     import duckdb
 
     conditions = []
-    any_status = set(filter_.statuses) >= set(statistics.statuses)
+    any_status = set(filter_.statuses) >= set(statistics.statuses) or _is_about_failures(filter_, statistics.own)
     if not any_status and not (filter_.classes and statistics.null_means_failed and includes_predictions(filter_)):
         conditions.append(
             f"{quoted(statistics.own['Status'])} IN ({', '.join(literal(Status(status)) for status in filter_.statuses) or 'NULL'})"
@@ -195,6 +197,33 @@ def condition_with(bind: Bind, filter_: Filter, statistics: TableStatistics) -> 
         duckdb.SQLExpression(where)  # raises unless it is one expression by itself: no `1=1) UNION SELECT (...`
         conditions.append(f"({where}\n)")
     return " AND ".join(conditions) or "true"
+
+
+def _is_about_failures(filter_: Filter, own: Mapping[str, str]) -> bool:
+    """Whether its SQL condition speaks of what failed items have. It then looks at all rows, unless some statuses were chosen."""
+    names = {own[name].lower() for name in ("Status", "Error", "Cause")}
+    return (
+        filter_.statuses == PREDICTED
+        and any(name.lower() in filter_.where.lower() for name in names)
+        and bool(names & _columns_in(filter_.where))
+    )
+
+
+@lru_cache(maxsize=100)
+def _columns_in(where: str) -> frozenset[str]:
+    """The names of columns in a SQL condition, in lower case; none where it isn't one."""
+    import duckdb
+
+    with closing(duckdb.connect()) as database:
+        query = database.execute("SELECT json_serialize_sql(?)", [f"SELECT 1 WHERE ({readable(where)}\n)"]).fetchall()[0][0]
+    found: set[str] = set()
+
+    def column(node: dict[str, Any]) -> dict[str, Any]:
+        found.update(map(str.lower, node.get("column_names") or ()))
+        return node
+
+    json.loads(query, object_hook=column)
+    return frozenset(found)
 
 
 def _in_file_or_prediction(bind: Bind, text: str, statistics: TableStatistics) -> str:

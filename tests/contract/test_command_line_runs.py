@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -345,3 +346,77 @@ def test_a_failed_run_keeps_its_rows_as_partial_output(command, run, tmp_path):
     assert result.code == 1
     assert command("output", result.json["id"], "--to", tmp_path / "out").code == 0
     assert len((tmp_path / "out" / "parallel_run_step.partial.txt").read_text().splitlines()) == 2
+
+
+# ---- failures --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_failures_are_listed_each_with_its_cause_or_by_cause(command, run, tmp_path):
+    reasons = "print(path, 'is', int(name[:4]), 'bytes short'); continue"
+    script = f"""
+        import os
+        def run(mini_batch):
+            rows = []
+            for path in mini_batch:
+                name = os.path.basename(path)
+                if name != "0000.csv": {reasons}
+                rows.append(f"{{name}}: ok")
+            return rows
+    """
+    run_id = run("--error-threshold", -1, "--wait", "--json", script=script).json["id"]
+    (first, second) = command("failures", run_id, "--json").json["failures"]
+    assert first == {
+        "item": "0001.csv", "cause": "0001.csv is 1 bytes short", "mini_batch": 0, "attempt": 1, "worker": "node 0, process000",
+    }  # fmt: skip
+    assert second["item"] == "0002.csv"
+    causes = {"causes": [{"cause": "… is … bytes short", "count": 2, "share": 1.0, "example": "0001.csv"}]}
+    assert command("failures", run_id, "--by-cause", "--json").json == causes
+    assert "0002.csv is 2 bytes short" in command("failures", run_id).out
+    assert "100.0%" in command("failures", run_id, "--by-cause").out
+    assert command("failures", run_id, "--to", tmp_path / "f.csv").out == f"Wrote the failed items to {tmp_path / 'f.csv'}\n"
+    header, *lines = (tmp_path / "f.csv").read_text("utf-8").splitlines()
+    assert header == "item,cause,mini_batch,attempt,worker"
+    assert lines[0] == '0001.csv,0001.csv is 1 bytes short,0,1,"node 0, process000"'
+    assert command("failures", run_id, "--by-cause", "--to", "-").out.splitlines()[1] == "… is … bytes short,2,1.0,0001.csv"
+
+
+def test_failures_of_hostile_names_come_through_unharmed(command, workspace, entry_script, tmp_path):
+    names = ["=1+1.csv", 'a"b,c.csv', "line\nbreak.csv", "ü \u202e.csv"]
+    (tmp_path / "hostile").mkdir()
+    for name in names:
+        (tmp_path / "hostile" / name).write_text("1\n")
+    command("dataset", "register", "hostile", tmp_path / "hostile")
+    script = entry_script(
+        "import logging\ndef run(mini_batch):\n    for path in mini_batch: logging.error('%r is bad', path)\n    return []\n"
+    )
+    options = (
+        "--dataset",
+        "hostile",
+        "--entry-script",
+        script,
+        "--output-action",
+        "summary_only",
+        "--error-threshold",
+        -1,
+        "--wait",
+        "--json",
+    )
+    run_id = command("run", *options).json["id"]
+    command("failures", run_id, "--to", tmp_path / "f.csv", "--safe")
+    with open(tmp_path / "f.csv", newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    assert {row["item"] for row in rows} == {"'=1+1.csv", *names[1:]}
+    assert all("is bad" in row["cause"] for row in rows)
+    assert {item["item"] for item in command("failures", run_id, "--json").json["failures"]} == {*names}
+
+
+def test_a_condition_on_status_error_or_cause_looks_at_all_rows(command, run):
+    script = "def run(mini_batch): return [path[-8:] + ': 1' for path in mini_batch if '0001' not in path[-8:]]"
+    run_id = run("--error-threshold", -1, "--wait", "--json", script=script).json["id"]
+
+    def files(where):
+        return [line.split(",")[0] for line in command("predictions", run_id, "--to", "-", "--where", where).out.splitlines()[1:]]
+
+    assert files("Status = 'failed'") == files("error LIKE '%0001%'") == files('"Cause" IS NOT NULL') == ["0001.csv"]
+    assert files("File <> 'Status'") == ["0000.csv", "0002.csv"]
+    assert files("Status <> 'failed' OR File = '0001.csv'") == ["0000.csv", "0001.csv", "0002.csv"]
