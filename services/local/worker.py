@@ -326,6 +326,11 @@ def _described(error):
     except Exception:  # noqa: BLE001 - the script's own exception class may be broken
         message = "(its message could not be made)"
     line = name + (": " + message if message else "")
+    if isinstance(error, SystemExit):
+        refusal = _refusal_of_argparse(error)
+        if refusal:
+            line = f"{name}: {refusal}"
+            frames = [frame for frame in frames if frame.filename != sys.modules["argparse"].__file__]
     where = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
     if isinstance(error, SyntaxError):
         where = f" ({os.path.basename(error.filename or '')}, line {error.lineno})"
@@ -335,6 +340,19 @@ def _described(error):
     if len(text) > TEXT_LIMIT:
         text = text[: TEXT_LIMIT // 2] + "\n...\n" + text[-TEXT_LIMIT // 2 :]
     return {"error_type": name, "error": line[:2000] + where, "traceback": text}
+
+
+def _refusal_of_argparse(error):
+    """What argparse had to say before it exited, which is no part of its SystemExit; "" where another did."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__") == "argparse" and frame.f_code.co_name == "error":
+            message = str(frame.f_locals.get("message", ""))
+            if not message.startswith("unrecognized arguments: "):
+                return message
+            names = [word for word in message.split()[2:] if word.startswith("-")]
+            advice = "use parse_known_args() in place of parse_args(), since the runtime passes arguments of its own"
+            return f"unrecognized arguments {', '.join(names) or message[24:]}; {advice}"
+    return ""
 
 
 def _is_permanent(error):

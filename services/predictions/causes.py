@@ -324,7 +324,8 @@ class SaidLines:
             if pattern not in self._reported:
                 new_lines.append((line, places, pattern))
                 about[pattern] |= places
-        warnings = list(warned.items()) if missing <= len(set[int]().union(*about.values())) else []  # else it may be a cause
+        named: set[int] = set().union(*about.values())
+        warnings = list(warned.items()) if missing <= len(named) else []  # else it may be a cause
         if not new_lines:
             return [], [], warnings
         with_row: set[int] = set().union(*map(names.named_in, rows.splitlines())) if any(about.values()) else set()

@@ -261,6 +261,19 @@ CAN_NEVER_WORK = {
 }
 
 
+def test_arguments_that_argparse_refuses_are_named_with_the_way_out(score):
+    init = (
+        "def init():\n    parser = argparse.ArgumentParser()\n    parser.add_argument('--labels', required={})\n    parser.parse_args()\n"
+    )
+    run = score(f"import argparse\n{init.format(False)}def run(mini_batch): return mini_batch", 2)
+    assert "init raised SystemExit: unrecognized arguments --output, --" in run.error
+    assert (
+        "; use parse_known_args() in place of parse_args(), since the runtime passes arguments of its own (script.py, line 5)" in run.error
+    )
+    run = score(f"import argparse\n{init.format(True)}def run(mini_batch): return mini_batch", 2, name="other.py")
+    assert "init raised SystemExit: the following arguments are required: --labels (other.py, line 5)" in run.error
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize(("source", "words"), CAN_NEVER_WORK.values(), ids=CAN_NEVER_WORK)
 def test_an_init_that_can_never_work_ends_the_run_at_once(score, source, words, processes):
