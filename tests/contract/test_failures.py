@@ -68,6 +68,14 @@ def test_a_run_that_failed_items_ended_tells_them_and_why(workspace, run):
     ended = run(LOGS_A_WARNING.source, error_threshold=1)
     assert (ended.status, ended.items_failed) == (RunStatus.FAILED, 2)
     assert {item.item: item.cause for item in workspace.runs.failed_items(ended.id)} == LOGS_A_WARNING.causes
+    cause = "'…' failed: it has … fields (2 of 2 failed items, the first: 0003.csv in mini-batch 1)."
+    assert ended.error.startswith(cause)
+
+
+def test_a_run_that_keeps_no_rows_tells_the_items_of_which_something_was_said(workspace, run):
+    ended = run(LOGS_A_WARNING.source, output_action="summary_only")
+    assert (ended.status, ended.items_succeeded, ended.items_failed) == (RunStatus.COMPLETED, FILES - 2, 2)
+    assert {item.item: item.cause for item in workspace.runs.failed_items(ended.id)} == LOGS_A_WARNING.causes
 
 
 def test_a_run_whose_init_exits_says_what_it_exited_with(workspace, run):

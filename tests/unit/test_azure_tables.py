@@ -32,7 +32,7 @@ def table(home):
         for name, text in dict(logs).items():
             (folder.logs / name).parent.mkdir(parents=True, exist_ok=True)
             (folder.logs / name).write_text(text)
-        return Predictions(output_reader.make_table(folder, folder.plan(), failed=rows is None))
+        return Predictions(output_reader.make_table(folder, folder.plan()))
 
     return make
 
@@ -118,6 +118,25 @@ def test_a_failed_run_has_the_items_that_are_known_to_have_failed(table):
         "1.csv": ("skipped 1.csv", 0),
         "4.csv": ("skipped 4.csv", 2),
     }
+
+
+def test_failed_items_that_nothing_names_are_counted(table):
+    attempts = "0,1,p,2,1,1,RUN_DONE,,\n1,1,p,2,0,2,RUN_DONE,,\n2,1,p,2,0,2,RUN_TIMEOUT,N/A,N/A\n"
+    made = table(None, {"sys/job_report/processed_mini-batches.csv": HEADER + attempts})
+    assert [(item.item, item.cause) for item in failed_items(made)] == [
+        ("2.csv", "run() returned no rows for 2 files in mini-batch 1; without a row: 2.csv"),
+        ("3.csv", "run() returned no rows for 2 files in mini-batch 1; without a row: 3.csv"),
+        ("4.csv", "Mini-batch 2 failed: RUN_TIMEOUT"),
+        ("5.csv", "Mini-batch 2 failed: RUN_TIMEOUT"),
+        ("", "run() returned 1 row for 2 files in mini-batch 0; which file has none is not known without the rows"),
+    ]
+
+
+def test_failed_rows_of_a_table_have_the_exception_or_their_mini_batch(table):
+    attempts = "0,1,p,3,1,2,RUN_DONE,,\n1,1,p,2,0,2,RUN_EXCEPTION,KeyError,'sold'\n"
+    made = table(None, {"sys/job_report/processed_mini-batches.csv": HEADER + attempts}, manifests=(), file="t.csv")
+    unknown = "run() returned 1 row for 3 rows in mini-batch 0; which row has none is not known without the rows"
+    assert [(item.item, item.cause) for item in failed_items(made)] == 2 * [("t.csv", unknown)] + 2 * [("t.csv", "KeyError: 'sold'")]
 
 
 def test_a_failed_run_of_which_nothing_is_known_has_no_items(table):

@@ -135,12 +135,12 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
     def failed_items(self, run_id: str, *, cause: str | None = None, first: int = 0, count: int = 100) -> list[FailedItem]:
         from services.predictions import failures
 
-        return failures.failed_items(self.predictions(run_id), cause, first, count)
+        return failures.failed_items(self._table(self._store.run(run_id)), cause, first, count)
 
     def failure_causes(self, run_id: str, limit: int = 100) -> list[FailureCause]:
         from services.predictions import failures
 
-        return failures.failure_causes(self.predictions(run_id), limit)
+        return failures.failure_causes(self._table(self._store.run(run_id)), limit)
 
     def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
         """The attempts at a row are not known, only the log lines that name its file."""
@@ -172,10 +172,14 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of the output. Azure ML writes it at the end: before that, it has no rows."""
-        from services.predictions.reader import open_predictions
-
         run = self._store.run(run_id)
         if run.request.settings.output_action == "summary_only":
             raise NotFound(f"Run {run_id} has no rows: its script writes its own output.", "Download the output files instead.")
-        folder = self.folder(run_id)
-        return open_predictions(output_reader.make_table(folder, folder.plan(), failed=run.status is RunStatus.FAILED))
+        return self._table(run)
+
+    def _table(self, run: Run) -> Predictions:
+        """Of a run that has ended without rows, the items that are known to have failed."""
+        from services.predictions.reader import open_predictions
+
+        folder = self.folder(run.id)
+        return open_predictions(output_reader.make_table(folder, folder.plan(), ended=run.status.ended))

@@ -11,20 +11,20 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from services.azure.runs import job_logs
 from services.azure.runs.job_logs import JobAttempt
 from services.azure.runs.run_folder import RunPlan
-from services.predictions.causes import Line, Names, causes_of_items, no_row, template
+from services.predictions.causes import Line, Names, causes_of_items, no_row, no_row_known, template
 
 _LOUD = ("exception", "ERROR", "WARNING", "warnings")
 
 
-@dataclass(frozen=True)
-class Cause:
-    """Why the item at `place` failed. Its mini-batch is 0 and its process "" where they aren't known."""
+class Cause(NamedTuple):
+    """Why the item at `place` failed; None where it isn't known which. Its mini-batch is 0 and its process "" where they aren't known."""
 
-    place: int
+    place: int | None
     text: str
     mini_batch: int = 0
     attempt: int = 1
@@ -44,8 +44,8 @@ class _MiniBatch:
     def returned(self) -> int:
         return len(self.places) - self.last.failed
 
-    def cause(self, place: int, text: str) -> Cause:
-        return Cause(place, text, self.last.mini_batch, self.last.attempt, self.last.process)
+    def cause(self, place: int | None, text: str) -> Cause:
+        return _cause(self.last, place, text)
 
 
 def causes_without_row(plan: RunPlan, logs: Path, items: Sequence[str], without_row: Sequence[int], otherwise: str) -> list[Cause]:
@@ -76,28 +76,57 @@ def causes_without_row(plan: RunPlan, logs: Path, items: Sequence[str], without_
 
 
 def causes_without_output(plan: RunPlan, logs: Path, items: Sequence[str]) -> list[Cause]:
-    """The same of a step that failed and so has no output: of the items that are known to have failed, in order."""
+    """The same of a step that has no rows, since it failed or its script keeps its own output: of each item that failed, by the table of
+    attempts; those that are known first."""
     attempts, sentences = job_logs.attempts(logs), job_logs.Sentences(logs)
-    failed = sum(attempt.failed for attempt in _last(attempts).values())
-    lines = job_logs.lines_said(logs)
+    last, lines = _last(attempts), job_logs.lines_said(logs)
     mini_batches = _mini_batches(plan, attempts)
-    if not mini_batches:
-        said = causes_of_items([line for line in lines if line.source in _LOUD], items, range(len(items)))
-        return [Cause(place, text) for place, text in sorted(said.items())] if len(said) <= failed else []
-    incomplete = [mini_batch for mini_batch in mini_batches if mini_batch.last.failed]
-    without_row = [place for mini_batch in incomplete for place in mini_batch.places]
-    said = causes_of_items(lines, items, without_row, _said_of_too_many(lines, items, incomplete))
-    return sorted(_of_incomplete(incomplete, said, sentences), key=lambda cause: cause.place)
+    if mini_batches:
+        causes = list(_of_incomplete([one for one in mini_batches if one.last.failed], lines, items, sentences))
+    else:
+        causes = list(_of_unknown([attempt for attempt in last.values() if attempt.failed], lines, items, sentences))
+    return sorted(causes, key=lambda cause: (cause.place is None, cause.place, cause.mini_batch))
 
 
-def _of_incomplete(mini_batches: Collection[_MiniBatch], said: dict[int, str], sentences: job_logs.Sentences) -> Iterator[Cause]:
+def _of_incomplete(
+    mini_batches: Sequence[_MiniBatch], lines: Sequence[Line], items: Sequence[str], sentences: job_logs.Sentences
+) -> Iterator[Cause]:
+    without_row = [place for mini_batch in mini_batches for place in mini_batch.places]
+    said = causes_of_items(lines, items, without_row, _said_of_too_many(lines, items, mini_batches))
     for mini_batch in mini_batches:
+        failed, count = mini_batch.last.failed, len(mini_batch.places)
         if mini_batch.raised:
             yield from (mini_batch.cause(place, sentences.of(mini_batch.last)) for place in mini_batch.places)
             continue
+        if failed == count:
+            index = mini_batch.last.mini_batch
+            yield from (mini_batch.cause(place, said.get(place) or no_row(items[place], 0, count, index)) for place in mini_batch.places)
+            continue
         named = [place for place in mini_batch.places if place in said]
-        if len(named) <= mini_batch.last.failed:  # else it is said of items that have a row, too
-            yield from (mini_batch.cause(place, said[place]) for place in named)
+        named = named if len(named) <= failed else []  # else it is said of items that have a row, too
+        yield from (mini_batch.cause(place, said[place]) for place in named)
+        unknown = no_row_known(count, failed, mini_batch.last.mini_batch)
+        yield from (mini_batch.cause(None, unknown) for _ in range(failed - len(named)))
+
+
+def _of_unknown(
+    attempts: Sequence[JobAttempt], lines: Sequence[Line], items: Sequence[str], sentences: job_logs.Sentences
+) -> Iterator[Cause]:
+    """Where it isn't known which items a mini-batch had."""
+    failed = sum(attempt.failed for attempt in attempts)
+    said = causes_of_items([line for line in lines if line.source in _LOUD], items, range(len(items))) if items else {}
+    named = len(said) if len(said) <= failed and all(attempt.succeeded for attempt in attempts) else 0
+    yield from (Cause(place, text) for place, text in said.items() if named)
+    for attempt in attempts:
+        left = max(0, attempt.failed - named)
+        named -= attempt.failed - left
+        noun = "file" if items else "row"
+        text = no_row_known(attempt.total or attempt.failed, attempt.failed, attempt.mini_batch, noun)
+        yield from (_cause(attempt, None, text if attempt.succeeded else sentences.of(attempt)) for _ in range(left))
+
+
+def _cause(attempt: JobAttempt, place: int | None, text: str) -> Cause:
+    return Cause(place, text, attempt.mini_batch, attempt.attempt, attempt.process)
 
 
 def _said_of_too_many(lines: Sequence[Line], items: Sequence[str], mini_batches: Collection[_MiniBatch]) -> set[str]:

@@ -7,7 +7,6 @@ import csv
 import json
 import os
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, islice
@@ -17,8 +16,8 @@ from pathlib import Path
 from services.azure.runs.item_causes import Cause, causes_without_output, causes_without_row
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
 from services.predictions import writer as predictions_table
-from services.predictions.causes import template
 from services.predictions.columns import ISO_DATE, NUMBER
+from services.predictions.explanations import frequent_cause
 from services.predictions.matching import NO_ROW, ReadRows, ScoredMiniBatch, failed_rows, read_in_parts, read_tables_in_parts
 from services.predictions.table_file import remove_table
 
@@ -76,20 +75,20 @@ def _without_row(folder: AzureRunFolder, plan: RunPlan, rows: ReadRows) -> Itera
 
 
 def main_cause(folder: AzureRunFolder, plan: RunPlan) -> str:
-    """Why most of the items failed that are known to have, in a run without output; "" where that isn't known."""
-    if plan.tabular:
-        return ""
-    items, groups = plan.items(), defaultdict[str, list[str]](list)
-    for cause in causes_without_output(plan, folder.logs, items):
-        groups[template(cause.text, (items[cause.place],))].append(cause.text)
-    most, texts = max(groups.items(), key=lambda group: len(group[1]), default=("", [""]))
-    return texts[0] if len(set(texts)) == 1 else most
+    """Why most of the items of a run without output failed; "" where that isn't known."""
+    return frequent_cause(_without_output(folder, plan)) or ""
 
 
-def _failed(items: Sequence[str], causes: Iterable[Cause]) -> Iterator[ScoredMiniBatch]:
+def _without_output(folder: AzureRunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
+    items = plan.items()
+    yield from _failed(items, causes_without_output(plan, folder.logs, items), plan.file)
+
+
+def _failed(items: Sequence[str], causes: Iterable[Cause], unknown: str = "") -> Iterator[ScoredMiniBatch]:
+    """`unknown` is the file of an item that isn't known."""
     for (mini_batch, attempt, process), some in groupby(causes, attrgetter("mini_batch", "attempt", "process")):
         group = list(some)
-        files, errors = [items[cause.place] for cause in group], [cause.text for cause in group]
+        files, errors = [unknown if cause.place is None else items[cause.place] for cause in group], [cause.text for cause in group]
         yield ScoredMiniBatch(mini_batch, (), "/", (), process, attempt, 0.0, "", read=failed_rows(files, errors))
 
 
@@ -163,13 +162,12 @@ def _mount_point(row: str, known: Mapping[str, str]) -> tuple[str, str] | None:
     return None
 
 
-def _settled(folder: AzureRunFolder, plan: RunPlan, *, failed: bool = False) -> Iterator[ScoredMiniBatch]:
-    """What was scored in the run; of a failed-only one, after what stands of the earlier runs. A run that `failed` has no output, but items
-    that are known to have failed."""
+def _settled(folder: AzureRunFolder, plan: RunPlan, *, ended: bool = False) -> Iterator[ScoredMiniBatch]:
+    """What was scored in the run; of a failed-only one, after what stands of the earlier runs. One that `ended` without rows has items that
+    are known to have failed."""
     if not rows_file(folder, plan).is_file():
-        if failed and not plan.tabular:
-            every = plan.items()
-            yield from _failed(every, causes_without_output(plan, folder.logs, every))
+        if ended:
+            yield from _without_output(folder, plan)
         return
     earlier_attempts = {}
     if plan.request.failed_only:
@@ -191,13 +189,12 @@ def _runs_before(folder: AzureRunFolder, plan: RunPlan) -> int:
     return 1 + _runs_before(before, before.plan()) if before else 0
 
 
-def make_table(folder: AzureRunFolder, plan: RunPlan, *, failed: bool = False) -> Path:
-    """The typed table of a run that is completed or `failed`, made once: an empty one of a run of which nothing is known yet. Raises
-    WorkspaceUnavailable."""
+def make_table(folder: AzureRunFolder, plan: RunPlan, *, ended: bool = True) -> Path:
+    """The typed table of a run that has `ended`, made once; of one that goes on an empty one. Raises WorkspaceUnavailable."""
     rows = rows_file(folder, plan)
-    table = folder.path / predictions_table.table_name(rows.stat().st_size if rows.is_file() else "failed" if failed else "none")
+    table = folder.path / predictions_table.table_name(rows.stat().st_size if rows.is_file() else "failed" if ended else "none")
     if not table.is_file():
-        predictions_table.make_table(_settled(folder, plan, failed=failed), table)
+        predictions_table.make_table(_settled(folder, plan, ended=ended), table)
         for path in folder.path.glob("predictions-*.parquet"):
             if path != table:
                 remove_table(path)
