@@ -61,6 +61,8 @@ class _Column:
     text: str = ""
     may_be: Collection[Kind] = _ANY
     certain: bool = False
+    long: str = ""
+    """SQL: whether a double may not hold it, where that isn't seen by its digits."""
     list: tuple[str | None, ...] = ()
     """Which list it is of, if of one: numbers in it are of one kind."""
 
@@ -161,9 +163,9 @@ def _frames(database: duckdb.DuckDBPyConnection, frames: Sequence[str]) -> _Foun
     columns = []
     for number, (((name, _), of_layout), value) in enumerate(zip(places.items(), values, strict=True)):
         words = {columns_of[frame][of_layout[layout_of[frame]]][1] for frame, *found in counts if found[number]}
-        if words:
+        if words or len(cases) == 1:
             columns.append(_Column(name, value, may_be=_may_be(words), certain="" not in words))
-    named = [column for column in columns if column.name.casefold() == "prediction"] or (columns if len(columns) == 1 else [])
+    named = [column for column in columns if column.name.casefold() == "prediction"] or (columns if len(cases) == 1 else [])
     if not named:
         return _Found(source, columns) if columns else None
     others = [column for column in columns if column not in named]
@@ -182,7 +184,7 @@ def _may_be(words: Collection[str]) -> Collection[Kind]:
     for word in words:
         earlier = next((kind for beginning, kind in _EARLIER_DTYPES.items() if word.lower().startswith(beginning)), None)
         kinds.add(_KINDS_BY_WORD.get(word, earlier) if word else word)
-    if kinds == {""}:
+    if kinds <= {""}:
         return _ANY
     only = kinds.pop() if len(kinds) == 1 else None
     return frozenset((only,)) if isinstance(only, Kind) else frozenset()
@@ -268,6 +270,7 @@ def _json(database: duckdb.DuckDBPyConnection, parsed: Path) -> _Found | None:
             spelled=f"CASE WHEN {there} THEN {prediction.spelled} ELSE Prediction END",
             text=f"CASE WHEN {there} THEN {prediction.text} ELSE Prediction END",
             certain=False,
+            long="",
         ),
     )
 
@@ -277,12 +280,13 @@ def _spelled_in_json(name: str, token: str, *, exact: bool) -> _Column:
     text = (
         f"CASE WHEN starts_with({token}, '\"') THEN {token} ->> '$' WHEN {token} = 'true' THEN 'True' WHEN {token} = 'false' THEN 'False'"
     )
-    spelled = token
+    spelled, long = token, f"(length({token}) > 15 AND regexp_matches({token}, '^-?[0-9]+$'))"
     if not exact:
         begins = literal('"' + literals.EXACT)
+        long += f" OR starts_with({token}, {begins})"
         spelled = f"CASE WHEN starts_with({token}, {begins}) THEN {token}[3:-2] ELSE {token} END"
         text = text.replace("CASE", f"CASE WHEN starts_with({token}, {begins}) THEN {token}[3:-2]", 1)
-    return _Column(name, spelled, f"{text} ELSE {token} END", certain=True)
+    return _Column(name, spelled, f"{text} ELSE {token} END", certain=True, long=f"({long})")
 
 
 def _repr_as_json() -> str:
@@ -370,7 +374,7 @@ def _kinds(database: duckdb.DuckDBPyConnection, source: str, columns: Sequence[_
             f"count({spelled}) FILTER ({truth} AND {spelled} IN ('true', 'false', 'True', 'False'))",
             f"approx_count_distinct({spelled})",
             f"count({spelled}) FILTER ({number} AND regexp_matches({spelled}, {literal(rules.NOT_FINITE)}))",
-            f"count({spelled}) FILTER ({number} AND {_has_many_digits(spelled)})",
+            f"count({spelled}) FILTER ({number} AND {column.long or _has_many_digits(spelled)})",
         ]
     counts = _aggregates(database, f"{source} LIMIT {_SAMPLED}", expressions)
     for place in range(0, len(counts), _MEASURES):

@@ -251,6 +251,8 @@ def _column(path: _Path, values: Any) -> JsonColumn:
             if values.null_count < len(values):
                 _typed(values, kind)
                 return JsonColumn(path, kind, type_)
+    if not pa.types.is_string(values.type) and values.null_count < len(values):
+        raise _SchemaMismatch  # numbers beyond these types
     values = _texts(values)
     if values.null_count < len(values) and pc.all(pc.match_substring_regex(values, rules.ISO_DATE)).as_py():
         raise _SchemaMismatch  # it may be one that pyarrow can't read
