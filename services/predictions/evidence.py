@@ -33,9 +33,10 @@ _IN_A_NAME = re.compile(r"[\w./\\-]")
 # The tutorial's `: ` takes one space, so that a prediction's own leading space survives; the others take all the spaces there are.
 SEPARATOR = re.compile(r": | : |[:,;|\t] *| +")
 _SEPARATOR_BEGINS = re.compile(r"[ :,;|\t]")
+_FIELD = re.compile(r'"((?:[^"]|"")*)"(?= |\Z)|([^ ]*)')
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 _DEEPEST = 20  # levels of objects and lists within each other
-_NOT_TEXT = ("int", "uint", "float", "bool", "datetime", "timedelta", "complex")
+_NOT_TEXT = ("number", "date", "truth value", "empty", "int", "uint", "float", "bool", "timedelta", "complex")
 
 
 def extension(name: str) -> str:
@@ -86,6 +87,10 @@ class Names:
         for place in range(len(self.items)):
             called.setdefault(self.stem(place), []).append(place)
         return {stem: tuple(places) for stem, places in called.items()}
+
+    @cached_property
+    def first_letters(self) -> Collection[str]:
+        return {name[0] for name in self.items_called}
 
     @cached_property
     def longest(self) -> int:
@@ -220,7 +225,8 @@ class Evidence:
                 self.beginnings[number] = begins
 
     def _read(self, number: int, row: str) -> None:
-        if row.lstrip()[:1] in ("{", "[", "("):
+        begins = row.lstrip()[:1]
+        if begins in ("{", "[", "(") and not (begins in self.names.first_letters and beginning_of(row, self.names)):
             texts = list(texts_in(row))
             for path, text in texts:
                 called = next((key for key in reversed(path) if isinstance(key, str)), "")
@@ -320,8 +326,12 @@ def fields_of(rows: Sequence[str]) -> Iterator[list[str]]:
     for row in rows:
         try:
             yield next(csv.reader([row], delimiter=" "), [])
-        except csv.Error:  # longer than csv reads, or no such row
-            yield []
+        except csv.Error:  # it is longer than csv reads, or has a \r, which pandas doesn't quote
+            fields, end = [], 0
+            while end <= len(row) and (field := _FIELD.match(row, end)):
+                fields.append(field[1].replace('""', '"') if field[1] is not None else field[2])
+                end = field.end() + 1
+            yield fields
 
 
 def names_within(row: str, names: Names) -> Iterator[str]:

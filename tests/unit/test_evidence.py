@@ -163,6 +163,11 @@ def test_a_dataframes_index_counts_as_a_column_does():
     assert owners(["1 c.png", "2 a.png"], frame_index=[("", ["a.png", "b.png"])], columns='[["n", "int64"], ["id", "str"]]') == ["", ""]
 
 
+def test_a_dataframes_row_that_csv_does_not_read_is_read():
+    rows = ['c.png x\ry "a ""b"""', f'"a.png" {"x" * 200_000} ""', "b.png x\ry z"]
+    assert owners(rows, columns='[["id", "text"], ["a", "text"], ["b", "text"]]') == ["x/c.png", "x/a.png", "x/b.png"]
+
+
 def test_numbers_in_a_dataframe_are_no_names():
     assert owners(["2", "1", "0"], ["0", "1", "2"], columns='[["file", "int64"]]') == ["0", "1", "2"]
 
