@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sqlite3
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Browser, Page, expect
 
 from services.access import write_redirect
-from tests.browser.dashboard import Dashboard, settled
+from tests.browser.chromium import executable
+from tests.browser.dashboard import LAUNCH, Dashboard, settled
+from tests.server.conftest import APP, served
 
 
 def test_the_page_for_the_browser_leads_in_and_leaves_no_token_behind(page: Page, home: Path):
@@ -31,6 +37,26 @@ def test_the_page_for_the_browser_leads_in_and_leaves_no_token_behind(page: Page
         assert token not in page.url
     finally:
         server.kill()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in for a browser is a shell script")
+def test_the_app_window_is_let_in_and_the_history_holds_no_token(chromium: Browser, home: Path, tmp_path: Path):
+    called, stand_in = tmp_path / "called", tmp_path / "chromium"
+    os.mkfifo(called)
+    stand_in.write_text(f"#!/bin/sh\necho \"$@\" >'{called}'\n")
+    stand_in.chmod(0o755)
+    environment = {"PATH": str(tmp_path), "DISPLAY": ":0", "STREAMLIT_SERVER_HEADLESS": "false"}
+    with served(home, *APP, "0", "--app", **environment) as dashboard:
+        arguments = [*LAUNCH["args"], called.read_text().strip()]
+        context = chromium.browser_type.launch_persistent_context(
+            tmp_path / "profile", executable_path=executable(), args=arguments, ignore_default_args=["about:blank"]
+        )
+        expect(settled(context.pages[0]).get_by_role("heading", name="Batch Scoring Studio", exact=True)).to_be_visible()
+        context.close()
+        with contextlib.closing(sqlite3.connect(tmp_path / "profile" / "Default" / "History")) as history:
+            addresses = [url for (url,) in history.execute("SELECT url FROM urls")]
+        assert f"http://127.0.0.1:{dashboard.port}/" in addresses
+        assert [url for url in addresses if dashboard.token in url] == []
 
 
 def test_two_dashboards_in_one_browser_and_another_users_server(page: Page, tmp_path: Path):
