@@ -20,7 +20,7 @@ import launcher
 from launcher import ADDRESS
 from pages import _downloads
 from services import log
-from services.access import Access, is_of_another_user, write_redirect
+from services.access import Access, is_of_another_user, users_are_told_apart, write_redirect
 from services.errors import SettingsError, WorkspaceUnavailable
 from services.workspaces import default_home
 
@@ -84,7 +84,10 @@ class RequireToken:
         cookie = f"studio-{port if port.isdecimal() else 80}"
         belongs = self._shows_cookie(request, cookie) or self._shows_token(request)
         if "token" in request.query_params and scope.get("method") in ("GET", "HEAD"):
-            belongs |= self.access.is_token_or_code(request.query_params["token"])
+            shown = request.query_params["token"]
+            belongs = belongs or self.access.is_token(shown)
+            # A code may have stood on the browser's command line, which every user can read.
+            belongs |= _is_ones_own(scope) and self.access.is_code(shown)
             query = "&".join(part for part in request.url.query.split("&") if unquote_plus(part.partition("=")[0]) != "token")
             scope["query_string"] = query.encode()  # a server's access log is made of it
             if belongs:
@@ -110,8 +113,13 @@ class RequireToken:
         pairs = (part.strip().partition("=") for line in request.headers.getlist("cookie") for part in line.split(";"))
         if not any(self.access.is_cookie(name, value) for key, _, value in pairs if key == name):
             return False
-        client, server = request.scope.get("client"), request.scope.get("server")
-        return not (client and server and is_of_another_user(client, server))
+        return _is_ones_own(request.scope)
+
+
+def _is_ones_own(scope: Scope) -> bool:
+    """Whether the connection may be that of who started this: see `is_of_another_user`."""
+    client, server = scope.get("client"), scope.get("server")
+    return not (client and server and is_of_another_user(client, server))
 
 
 @contextlib.asynccontextmanager
@@ -130,9 +138,10 @@ async def announced(app: st.App) -> AsyncGenerator[None, None]:
     with contextlib.ExitStack() as at_the_end:
         if not st.get_option("server.headless"):
             try:
-                to_open = url
-                if access.required:
-                    page = write_redirect(home.absolute(), port, f"{url}/?token={access.code()}")
+                to_open = f"{url}/?token={access.code()}" if access.required else url
+                # Not everywhere: a browser in a sandbox, such as a snap, can't read the home.
+                if access.required and not users_are_told_apart():
+                    page = write_redirect(home.absolute(), port, to_open)
                     at_the_end.callback(page.unlink, missing_ok=True)
                     to_open = page.as_uri()
                 launcher.open_page(to_open, in_a_window=app.state.get("in_a_window", False))

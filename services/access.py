@@ -15,6 +15,7 @@ import stat
 import struct
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from services import environment_variables, log
@@ -64,11 +65,11 @@ class Access:
         """Whether this is the token."""
         return hmac.compare_digest(shown.encode(), self.token.encode())
 
-    def is_token_or_code(self, shown: str) -> bool:
-        """Whether this is the token, or a code, which is used up by this."""
-        spent = {code for code in self._codes if hmac.compare_digest(shown.encode(), code)}
-        self._codes -= spent
-        return bool(spent) or self.is_token(shown)
+    def is_code(self, shown: str) -> bool:
+        """Whether this is a code that was not used yet; it is used up by this."""
+        used = {code for code in self._codes if hmac.compare_digest(shown.encode(), code)}
+        self._codes -= used
+        return bool(used)
 
     def cookie(self, name: str) -> str:
         """The value of the cookie of this name: good under no other name, and for no other dashboard or start."""
@@ -111,13 +112,26 @@ def write_redirect(home: Path, port: int, url: str) -> Path:
 
 
 def is_of_another_user(client: tuple[str, int], server: tuple[str, int]) -> bool:
-    """Whether the client's end of a TCP connection (IPv4) on this machine is another user's, or already closed; root counts as oneself.
+    """Whether the client's end of this connection is another user's of this machine, or already closed. Root counts as oneself.
 
-    Asked from the kernel. False where it can't say: other systems than Linux, a connection from elsewhere, a browser outside of this
-    virtual machine. Source: sock_diag(7).
+    False where that can't be said: where `users_are_told_apart` is False, for a connection from elsewhere or from outside a virtual machine.
     """
+    user = _user_of(client, server) if sys.platform == "linux" else None
+    return user is not None and user not in (os.geteuid(), 0)
+
+
+@cache
+def users_are_told_apart() -> bool:
+    """Whether this system says whose a connection on this machine is. Linux does."""
     if sys.platform != "linux":
         return False
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()) as client:
+        return _user_of(client.getsockname(), listening.getsockname()) == os.geteuid()
+
+
+def _user_of(client: tuple[str, int], server: tuple[str, int]) -> int | None:
+    """The user id of the process with the client's end of a TCP connection (IPv4), asked from the kernel: -1 for a closed one, which has
+    none any more; None where it doesn't know the connection. Source: sock_diag(7)."""
     with suppress(OSError, struct.error):
         addresses = (socket.inet_aton(client[0]).ljust(16, b"\0"), socket.inet_aton(server[0]).ljust(16, b"\0"))
         asked = _SOCKET_ID.pack(client[1], server[1], *addresses, 0, b"\xff" * 8)
@@ -130,6 +144,6 @@ def is_of_another_user(client: tuple[str, int], server: tuple[str, int]) -> bool
             netlink.send(header + asked)
             answer = netlink.recv(4096)
         kind, state, user = (struct.unpack_from(form, answer, offset)[0] for form, offset in (("=H", 4), ("=B", 17), ("=I", _UID_OFFSET)))
-        # A closed connection has no user any more, and reads as root's.
-        return kind == _SOCK_DIAG_BY_FAMILY and (state != _TCP_ESTABLISHED or user not in (os.geteuid(), 0))
-    return False
+        if kind == _SOCK_DIAG_BY_FAMILY:
+            return int(user) if state == _TCP_ESTABLISHED else -1
+    return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from services.access import users_are_told_apart
 from tests.server.conftest import APP, ROOT, TOKEN, UPGRADE, Served, attributes
 
 NOBODY = 65534
@@ -38,6 +38,19 @@ ROUTES = [
     ("GET", "/downloads/predictions.csv?run=any"),
     ("POST", "/?token={token}"),
 ]
+
+
+def as_another_user(user: int, port: int, path: str, cookie: str = "") -> int:
+    """The status that a client of this user id gets. Only root can ask so."""
+    code = (
+        "import encodings.idna, http.client, os, sys\n"
+        "os.setuid(int(sys.argv[1]))\n"
+        "connection = http.client.HTTPConnection('127.0.0.1', int(sys.argv[2]))\n"
+        "connection.request('GET', sys.argv[3], headers={'Cookie': sys.argv[4]})\n"
+        "print(connection.getresponse().status)\n"
+    )
+    command = [sys.executable, "-c", code, str(user), str(port), path, cookie]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
@@ -163,16 +176,8 @@ def test_another_users_client_is_refused_even_with_the_cookie(dashboard: Served)
         serving.join()
     assert received == [dashboard.cookie()]
 
-    code = (
-        "import encodings.idna, http.client, os, sys\n"
-        "os.setuid(int(sys.argv[1]))\n"
-        "connection = http.client.HTTPConnection('127.0.0.1', int(sys.argv[2]))\n"
-        "connection.request('GET', '/_stcore/health', headers={'Cookie': sys.argv[3]})\n"
-        "print(connection.getresponse().status)\n"
-    )
     for user, status in ((NOBODY, 403), (os.geteuid(), 200)):
-        command = [sys.executable, "-c", code, str(user), str(dashboard.port), received[0]]
-        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{status}\n"
+        assert as_another_user(user, dashboard.port, "/_stcore/health", received[0]) == status
 
 
 def test_without_a_token_everybody_is_let_in_and_the_terminal_says_so(serve: Callable[..., Served]):
@@ -228,17 +233,21 @@ def test_no_child_and_no_command_line_has_the_token(serve: Callable[..., Served]
     assert TOKEN not in "\n".join([argument, *inherited])
     assert "BATCH_SCORING_TOKEN" not in "\n".join(inherited)
 
-    page = Path(argument.removeprefix("--app=").removeprefix("file://"))
-    assert page == dashboard.home / "browser" / f"dashboard-{dashboard.port}.html"
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (page, page.parent)] == [0o600, 0o700]
-    text = page.read_text()
-    assert TOKEN not in text
-    code = text.partition("token=")[2].partition('"')[0]
+    if users_are_told_apart():  # then a code on the command line is of no use to another user
+        assert argument.removeprefix("--app=").startswith(f"http://127.0.0.1:{dashboard.port}/?token=")
+        code = argument.partition("token=")[2]
+        if os.geteuid() == 0:
+            assert as_another_user(NOBODY, dashboard.port, f"/?token={code}") == 403
+    else:
+        page = Path(argument.removeprefix("--app=").removeprefix("file://"))
+        assert page == dashboard.home / "browser" / f"dashboard-{dashboard.port}.html"
+        code = page.read_text().partition("token=")[2].partition('"')[0]
+    assert TOKEN not in code
     assert dashboard.answer(f"/?token={code}").cookie == dashboard.cookie()
     assert dashboard.answer(f"/?token={code}").status == 403  # good once
     assert dashboard.answer(Authorization=f"Bearer {code}").status == 403
     dashboard.process.send_signal(signal.SIGINT)
     dashboard.process.communicate(timeout=240)
-    assert list(page.parent.iterdir()) == []
+    assert list(dashboard.home.glob("browser/*")) == []
     assert TOKEN not in dashboard.log()
     assert code not in dashboard.log()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services import environment_variables
-from services.access import Access, is_of_another_user, write_redirect
+from services.access import Access, is_of_another_user, users_are_told_apart, write_redirect
 from services.errors import WorkspaceUnavailable
 
 on_posix = pytest.mark.skipif(os.name != "posix", reason="permissions of files are POSIX's")
@@ -18,10 +18,8 @@ on_posix = pytest.mark.skipif(os.name != "posix", reason="permissions of files a
 def test_a_code_is_good_once_and_the_token_always():
     access = Access()
     first, second = access.code(), access.code()
-    assert [access.is_token_or_code(shown) for shown in (first, first, second, access.token, access.token)] == [
-        True, False, True, True, True,
-    ]  # fmt: skip
-    assert not access.is_token(second)
+    assert [access.is_code(shown) for shown in (first, first, second, access.token)] == [True, False, True, False]
+    assert [access.is_token(shown) for shown in (second, access.token, access.token)] == [False, True, True]
 
 
 def test_a_cookie_is_good_for_its_name_and_its_dashboard_only():
@@ -87,6 +85,7 @@ def test_no_page_is_written_in_another_users_folder(tmp_path: Path, theirs: str)
 def test_a_connection_of_ones_own_is_told_from_a_closed_one():
     with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()) as client:
         server, address = listening.accept()
+        assert users_are_told_apart()
         assert not is_of_another_user(address, listening.getsockname())
         client.close()
         assert is_of_another_user(address, listening.getsockname())
