@@ -74,6 +74,21 @@ def predictions(request: Request) -> Response:
     return _streamed(parts, stem + ending, exports.MEDIA_TYPES[ending])
 
 
+def failures(request: Request) -> Response:
+    """GET /downloads/failures.csv?run=ID: the failed items of a run, each with its cause, as the command `failures` writes them."""
+    try:
+        from services.predictions.exports import failed_items_as_csv, file_stem
+        from services.predictions.failures import every_item
+        from services.predictions.filters import EVERY_FAILURE
+
+        runs = chosen_workspace().runs
+        run = runs.get(request.query_params.get("run", ""))
+        parts = failed_items_as_csv(every_item(lambda first, count: runs.failed_items(run.id, first=first, count=count)))
+    except StudioError as error:
+        return _refused(error)
+    return _streamed(parts, f"{file_stem(run.title, EVERY_FAILURE)}.csv", "text/csv")
+
+
 def output_file(request: Request) -> Response:
     """GET /downloads/output?run=ID&name=parallel_run_step.txt: a file as the run wrote it. Serves only names that the run lists."""
     run_id = request.query_params.get("run", "")
@@ -108,5 +123,6 @@ def _parts(path: Path, length: int) -> Iterator[bytes]:
 
 ROUTES = [
     *(Route(f"/downloads/predictions.{ending}", predictions, methods=["GET"]) for ending in ("csv", "parquet", "xlsx", "json")),
+    Route("/downloads/failures.csv", failures, methods=["GET"]),
     Route("/downloads/output", output_file, methods=["GET"]),
 ]

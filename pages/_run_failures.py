@@ -19,7 +19,7 @@ from services.workspaces import chosen_workspace
 
 _PAGE = 100  # items
 _MOST_CAUSES = 100
-_MOST_LIVE = 100_000  # items whose causes are grouped again and again while a run is active: a quarter of a second's work
+_MOST_LIVE = 100_000  # failed items whose causes are grouped again and again while a run is active: a quarter of a second's work
 _NAMED = 3  # causes in the first line
 _LIVE_SECONDS = 5
 
@@ -78,7 +78,7 @@ def show_failures(run: Run) -> None:
 
 def causes_of(run: Run) -> list[FailureCause]:
     """The causes of the failed items, the most frequent first; none where they aren't known."""
-    if not run.items_failed or not (run.status.ended or run.items_failed + (run.items_succeeded or 0) <= _MOST_LIVE):
+    if run.items_failed == 0 or not (run.status.ended or (run.items_failed or 0) <= _MOST_LIVE):
         return []
     with st.spinner("Grouping the failures by cause…") if run.status.ended else nullcontext():
         return _causes(run.id, _as_of(run))
@@ -110,12 +110,13 @@ def _by_cause(run: Run, causes: list[FailureCause]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{counted(total, item)} failed, for {number}**", width="content")
         st.space("stretch")
-        to_results = st.button("Open in Results", key=f"failed-in-results-{run.id}", icon=":material/table_rows:")
-        query = urlencode({"run": run.id, "filter": EVERY_FAILURE.to_text()})
-        help_text = f"Every failed {item} with its error, cause, mini-batch and worker."
-        st.link_button("Failures as CSV", f"downloads/predictions.csv?{query}", icon=":material/download:", help=help_text)
-    if run.status.ended and total > (run.items_failed or 0):
-        unmatched = f"{counted(total - (run.items_failed or 0), item)} of them have rows that could not be matched with their files."
+        has_rows = run.request.settings.output_action == "append_row"
+        to_results = has_rows and st.button("Open in Results", key=f"failed-in-results-{run.id}", icon=":material/table_rows:")
+        help_text = f"Every failed {item} with its cause, mini-batch, attempts and worker."
+        address = f"downloads/failures.csv?{urlencode({'run': run.id})}"
+        st.link_button("Failures as CSV", address, icon=":material/download:", help=help_text)
+    if run.status.ended and run.items_failed is not None and total > run.items_failed:
+        unmatched = f"{counted(total - run.items_failed, item)} of them have rows that could not be matched with their files."
         st.caption(f"{unmatched} The run does not count these as failed.")
     columns = {f"{item.capitalize()}s": int, "Share": float, "Cause": str, "For example": str}
     rows = [(cause.count, 100 * cause.share, _cell(cause.cause), _cell(cause.example)) for cause in causes]

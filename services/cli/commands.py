@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,14 @@ from typing import Any
 from services import PROGRAM, sample
 from services.cli import output
 from services.cli.output import Answer, note
-from services.domain import FailedItem, Run, RunRequest, RunStatus, TabularDataset
+from services.domain import Run, RunRequest, RunStatus, TabularDataset
 from services.errors import NotFound, SettingsError, os_errors_as
 from services.formats import counted
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.mini_batch_plan import describe
-from services.workspace import Runs, Workspace
+from services.workspace import Workspace
 from services.workspaces import WORKSPACES
 
-_ITEMS_AT_A_TIME = 10_000
 INTERRUPTED = 130  # as shells report a program ended by SIGINT
 
 
@@ -168,29 +166,23 @@ def rerun(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 def failures(workspace: Workspace, args: argparse.Namespace) -> Answer:
     from services.predictions import exports
+    from services.predictions.failures import every_item
 
+    values: Iterable[dict[str, Any]]
     if args.by_cause:
         names = ["cause", "count", "share", "example"]
-        values: Iterable[dict[str, Any]] = [
-            {name: getattr(cause, name) for name in names} for cause in workspace.runs.failure_causes(args.run)
-        ]
+        values = [{name: getattr(cause, name) for name in names} for cause in workspace.runs.failure_causes(args.run)]
+        content = exports.rows_as_csv(names, (tuple(value.values()) for value in values), safe=args.safe)
     else:
-        names, values = ["item", "cause", "mini_batch", "attempt", "worker"], map(asdict, _failed_items(workspace.runs, args.run))
+        items = every_item(lambda first, count: workspace.runs.failed_items(args.run, first=first, count=count))
+        values, content = map(asdict, items), exports.failed_items_as_csv(items, safe=args.safe) if args.to else iter(())
     if args.to:
-        _write_csv(args, exports.rows_as_csv(names, (tuple(value.values()) for value in values), safe=args.safe))
+        _write_csv(args, content)
         return Answer(
             {"to": args.to}, [] if args.to == "-" else [f"Wrote the {'causes' if args.by_cause else 'failed items'} to {args.to}"]
         )
     rows = list(values)
     return Answer({"causes": rows}, output.cause_lines(rows)) if args.by_cause else Answer({"failures": rows}, output.failure_lines(rows))
-
-
-def _failed_items(runs: Runs, run_id: str) -> Iterator[FailedItem]:
-    for first in itertools.count(0, _ITEMS_AT_A_TIME):
-        items = runs.failed_items(run_id, first=first, count=_ITEMS_AT_A_TIME)
-        yield from items
-        if len(items) < _ITEMS_AT_A_TIME:
-            return
 
 
 def logs(workspace: Workspace, args: argparse.Namespace) -> Answer:

@@ -11,11 +11,14 @@ import math
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from services import file_names
+from services.domain import FailedItem
 from services.errors import SettingsError
 from services.predictions.annotations import Annotations, with_annotations
 from services.predictions.columns import NUMBER, NUMERIC, Kind, Status, quoted, text_array
@@ -95,6 +98,14 @@ def rows_as_csv(names: Sequence[str], rows: Iterable[Sequence[object]], *, safe:
     rows = iter(rows)
     while some := list(itertools.islice(rows, _BATCH_ROWS)):
         yield _lines([text_array(list(map(str, column))) for column in zip(*some, strict=True)], safe=safe)
+
+
+def failed_items_as_csv(items: Iterable[FailedItem], *, safe: bool = False) -> Iterator[bytes]:
+    """Failed items as CSV, a column for each field. What the first of them raises is raised now."""
+    items = iter(items)
+    first = list(itertools.islice(items, 1))
+    names = [field.name for field in fields(FailedItem)]
+    return rows_as_csv(names, map(attrgetter(*names), itertools.chain(first, items)), safe=safe)
 
 
 def _csv(names: Sequence[str], batches: Iterator[pyarrow.RecordBatch], safe: bool) -> Iterator[bytes]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
 from services.domain import FailedItem, FailureCause
 from services.predictions.columns import Status, quoted
 from services.predictions.filters import EVERY_FAILURE, Condition, Filter, Operator
 from services.predictions.reader import Predictions
 
+_ITEMS_AT_A_TIME = 10_000
 _FIRST = 1_000
 """Items that a query finds at once; for those after them the filter's row numbers are kept, half a second's work in a million."""
 
@@ -22,6 +26,15 @@ def failed_items(table: Predictions, cause: str | None = None, first: int = 0, c
     else:
         rows = list(zip(*table.page(filter_, first, count).select(names).to_pydict().values(), strict=True))
     return [FailedItem(*row) for row in rows]
+
+
+def every_item(page: Callable[[int, int], Sequence[FailedItem]]) -> Iterator[FailedItem]:
+    """All failed items of a run, of which `page(first, count)` gives some."""
+    for first in itertools.count(0, _ITEMS_AT_A_TIME):
+        items = page(first, _ITEMS_AT_A_TIME)
+        yield from items
+        if len(items) < _ITEMS_AT_A_TIME:
+            return
 
 
 def failure_causes(table: Predictions, limit: int = 100) -> list[FailureCause]:

@@ -48,7 +48,7 @@ def test_which_failed_and_why_is_there_without_a_click_and_as_csv_with_one(walk,
         page.get_by_role("link", name="Failures as CSV").click()
     download.value.save_as(tmp_path / "failures.csv")
     with open(tmp_path / "failures.csv", newline="", encoding="utf-8") as lines:
-        rows = {row["File"]: row["Error"] for row in csv.DictReader(lines)}
+        rows = {row["item"]: row["cause"] for row in csv.DictReader(lines)}
     assert rows.keys() == BROKEN.keys()
     assert all(sentence in rows[name] for name, (_, sentence) in BROKEN.items())
 

@@ -137,7 +137,7 @@ def test_failures_are_downloaded_as_csv_in_one_click(open_page, ended, get):
     (link,) = (link for link in app.link_button if link.label == "Failures as CSV")
     status, _, body = get(link.url)
     header, *lines = body.decode().splitlines()
-    assert (status, header) == (200, "File,Error,Cause,Mini-batch,Worker,Attempts")
+    assert (status, header) == (200, "item,cause,mini_batch,attempt,worker")
     assert [line.split(",")[0] for line in lines] == ["0002.csv", "0003.csv"]
     assert "three is <b>bad</b>" in lines[0]
 
@@ -162,8 +162,18 @@ def test_many_causes_are_named_by_the_first_three_with_their_items(open_page, en
     assert "for 4 causes" in words(app.markdown)
 
 
-def test_where_no_cause_is_known_that_is_said(open_page, ended, workspace):
+def test_failures_of_a_run_that_keeps_no_rows_have_their_causes_too(open_page, ended, get):
     run = ended(BAD, error_threshold=-1, output_action="summary_only")
+    app = open_page(RUNS, run=run.id)
+    assert not app.exception
+    assert "2 × ValueError: three is" in app.warning[0].value.replace("\\", "")
+    assert "Open in Results" not in {button.label for button in app.button}
+    assert get(f"downloads/failures.csv?run={run.id}")[2].count(b"three is") == 2
+    assert get("downloads/failures.csv?run=nope")[0] == 404
+
+
+def test_where_no_cause_is_known_that_is_said(open_page, ended, workspace):
+    run = ended(BAD, error_threshold=-1)
     for file in (workspace.home / "runs" / run.id).glob("journal.db*"):
         file.unlink()
     app = open_page(RUNS, run=run.id)
