@@ -114,7 +114,8 @@ def write_redirect(home: Path, port: int, url: str) -> Path:
 def is_of_another_user(client: tuple[str, int], server: tuple[str, int]) -> bool:
     """Whether the client's end of this connection is another user's of this machine, or already closed. Root counts as oneself.
 
-    False where that can't be said: where `users_are_told_apart` is False, for a connection from elsewhere or from outside a virtual machine.
+    False where that can't be said: where `users_are_told_apart` is False, for a connection from elsewhere or from outside a virtual
+    machine.
     """
     user = _user_of(client, server) if sys.platform == "linux" else None
     return user is not None and user not in (os.geteuid(), 0)

@@ -187,7 +187,8 @@ class _SharedFileHandler(logging.handlers.RotatingFileHandler):
 
         path = Path(self.baseFilename)
         with contextlib.suppress(Exception):  # the log must not stop what it tells about
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the home, of this user only
+            path.parent.mkdir(exist_ok=True)
             with FileLock(path.with_suffix(".lock"), timeout=2):
                 whole_records = path.stat().st_size if path.exists() else 0
                 self._failed = False

@@ -123,9 +123,10 @@ def sha256_of(path: Path) -> str:
 
 
 def make_folders(home: Path, *names: str) -> None:
-    """Make these folders below `home`, which is made too. Raises WorkspaceUnavailable."""
+    """Make these folders below `home`, which is made too, for this user only. Raises WorkspaceUnavailable."""
     hint = "Choose another one by --home or BATCH_SCORING_HOME, or fix its permissions."
     with os_errors_as(WorkspaceUnavailable, f"The workspace's folder, {home}, can't be made or written", hint):
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in names:
             (home / name).mkdir(parents=True, exist_ok=True)
 

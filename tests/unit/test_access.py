@@ -1,16 +1,19 @@
 """The page that takes a browser to the dashboard, the token's codes, and whose connection it is."""
 
+import logging
 import os
 import socket
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from services import environment_variables
+from services import environment_variables, log
 from services.access import Access, is_of_another_user, users_are_told_apart, write_redirect
 from services.errors import WorkspaceUnavailable
+from services.local.workspace import LocalWorkspace
 
 on_posix = pytest.mark.skipif(os.name != "posix", reason="permissions of files are POSIX's")
 
@@ -79,6 +82,25 @@ def test_no_page_is_written_in_another_users_folder(tmp_path: Path, theirs: str)
     os.chown(tmp_path / theirs, 65534, 65534)
     with pytest.raises(WorkspaceUnavailable, match="Another user can change what is in"):
         write_redirect(tmp_path / "home", 1, "http://127.0.0.1:1/")
+
+
+def log_a_line(home: Path) -> None:
+    log.to_dashboard_file(home)
+    logging.getLogger("services").info("a line")
+
+
+@on_posix
+@pytest.mark.parametrize("make", [log_a_line, LocalWorkspace])
+def test_a_new_home_is_its_users_only_and_an_older_one_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object]
+):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    new, old = tmp_path / "new" / "home", tmp_path / "old"
+    old.mkdir(mode=0o750)
+    for home in (new, old):
+        make(home)
+        assert list(home.iterdir())
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (new, old)] == [0o700, 0o750]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux is asked whose a connection is")
