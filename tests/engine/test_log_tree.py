@@ -75,7 +75,8 @@ def test_the_result_and_the_error_of_a_run_are_told_in_the_logs(workspace, submi
     result = log(workspace, run, "logs/job_result.txt").splitlines()
     assert result == ["Failed", "3 of 6 mini-batches done, 1 of them failed", "4 of 12 items succeeded, 2 failed, 6 skipped"]
     error = log(workspace, run, "logs/job_error.txt")
-    assert error.startswith("2 items failed, more than the error_threshold of 1.")
+    assert error.startswith("ValueError: =bad, row and more (script.py, line 4) (2 of 2 failed items")
+    assert "2 items failed, more than the error_threshold of 1." in error
     assert "mini-batch 2, attempt 1: RUN_EXCEPTION\nValueError: =bad, row and more" in error
 
 
