@@ -11,6 +11,7 @@ PARTS = {
     "script": "the built-in script, a file",
     "growth": "from 10,000 to 1,000,000 files: time a file, memory, start-up",
     "results": "ten million predictions: making the table, asking it, taking it away",
+    "failures": "one million failed items: their causes, and pages of them",
     "first_screen": "ten million predictions in a browser, on a warm server",
     "plain_dataframe": "what st.dataframe makes of as many predictions, in a browser",
     "pages": "first paint and page switch, in a browser",

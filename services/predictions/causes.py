@@ -15,7 +15,7 @@ from functools import lru_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 SOURCES = ("exception", "ERROR", "WARNING", "warnings", "stderr", "INFO", "print")
 """Where a line comes from, the best first; the last two are equally good. `exception` is a traceback that was logged or printed."""
@@ -106,6 +106,12 @@ def _begin_of_path(text: str, at: int) -> int:
     return begin
 
 
+def _with_drive(text: str, path: str) -> str:
+    """The path, which follows a colon in the text, with what is before that where it is a drive: `C:`."""
+    at = text.find(f":{path}")
+    return f"{text[at - 1]}:{path}" if at and text[at - 1].isalpha() and not text[at - 2 : at - 1].isalnum() else path
+
+
 # ---- which items a line names ------------------------------------------------------------------------------------------------------------
 
 
@@ -118,72 +124,67 @@ class Names:
     def __init__(self, items: Sequence[str]) -> None:
         self._items = items
         self._places: dict[str, list[int]] = {}
+        self._plain: set[str] = set()  # names without an ending
         self._odd: dict[str, str] = {}  # by how it may be printed
         for place, item in enumerate(items):
             base = item[item.rfind("/") + 1 :]
-            for name in {item, base}:
-                self._places.setdefault(name, []).append(place)
+            self._places.setdefault(base, []).append(place)
+            if base != item:
+                self._places.setdefault(item, []).append(place)
+            if not _WITH_AN_ENDING.search(base):
+                self._plain.update((item, base))
             if _ODD.search(base) or not base.isprintable() or "\\" in base:
                 for printed in {base, repr(base)[1:-1]}:
                     self._odd[printed] = base
         self._odd_endings = {name[-1] for name in self._odd}
         self._longest_odd = max(map(len, self._odd), default=0)
 
-    def mentions(self, text: str) -> Iterator[tuple[int, int, Sequence[int]]]:
-        """Where in the text an item is named: first character, the one after the last, places of the items that may be meant."""
-        for match in _WORD.finditer(text, 0, _MOST_CHARACTERS * 4):
-            word = match.group().rstrip(".")
-            path = word.replace("\\", "/").lstrip("/") if "\\" in word or word[0] == "/" else word
-            quoted = match.start() > 0 and text[match.start() - 1] in "\"'`"
-            while path:
-                places = self._places.get(path)
-                if places and (quoted or "/" in word or "\\" in word or _WITH_AN_ENDING.search(path)):
-                    end = match.start() + len(word)
-                    yield _begin_of_path(text, end - len(path.rpartition("/")[2])), end, places
-                    break
+    def mentions(self, text: str) -> list[tuple[str, Sequence[int]]]:
+        """How items are named in the text, with the folders before them: each spelling, and the places of the items that may be meant."""
+        found: list[tuple[str, Sequence[int]]] = []
+        for match in _WORD.findall(text[: _MOST_CHARACTERS * 4]):
+            word = path = match.rstrip(".") if match[-1] == "." else match
+            has_folder = "/" in word or "\\" in word
+            if has_folder:
+                path = word.replace("\\", "/").lstrip("/")
+                if path[path.rfind("/") + 1 :] not in self._places:
+                    continue
+            while path and path not in self._places:
                 path = path.partition("/")[2]
-        if self._odd:
-            yield from self._odd_mentions(text)
+            if path and (has_folder or path not in self._plain or any(quote + word in text for quote in "\"'`")):
+                found.append((_with_drive(text, word) if has_folder and f":{word}" in text else word, self._places[path]))
+        return found + self._odd_mentions(text) if self._odd else found
 
-    def _odd_mentions(self, text: str) -> Iterator[tuple[int, int, Sequence[int]]]:
+    def _odd_mentions(self, text: str) -> list[tuple[str, Sequence[int]]]:
         """Names that hold blanks, quotes and the like: what ends as one of them is looked up from each place where a name may begin."""
         text = text[: _MOST_CHARACTERS * 4]
         begins = [0] + [place + 1 for place, character in enumerate(text) if not character.isalnum()]
         taken = 0
+        found: list[tuple[str, Sequence[int]]] = []
         for end in (place + 1 for place, character in enumerate(text) if character in self._odd_endings):
             if end < len(text) and text[end].isalnum():
                 continue
-            for begin in begins:
-                if taken <= begin < end and end - begin <= self._longest_odd and text[begin:end] in self._odd:
-                    taken = end
-                    first = _begin_of_path(text, begin)
-                    base = self._odd[text[begin:end]]
-                    places = self._places[base]
-                    folder = text[first:begin].replace("\\", "/").lstrip("/")
-                    while folder:
-                        if folder + base in self._places:
-                            places = self._places[folder + base]
-                            break
-                        folder = folder.partition("/")[2]
-                    yield first, end, places
-                    break
+            begin = next((at for at in begins if taken <= at < end and end - at <= self._longest_odd and text[at:end] in self._odd), None)
+            if begin is None:
+                continue
+            taken, first, base = end, _begin_of_path(text, begin), self._odd[text[begin:end]]
+            path = text[first:begin].replace("\\", "/").lstrip("/") + base
+            while path not in self._places:
+                path = path.partition("/")[2]
+            found.append((text[first:end], self._places[path]))
+        return found
 
     def named_in(self, text: str) -> set[int]:
         """The places of the items that the text names; of all items of one name where it doesn't say of which folder."""
-        return {place for _, _, places in self.mentions(text) for place in places}
+        return {place for _, places in self.mentions(text) for place in places}
 
-    def shortened(self, text: str) -> str:
+    def shortened(self, text: str, mentions: Iterable[tuple[str, Sequence[int]]]) -> str:
         """The text without the folders of this machine before the items that it names."""
-        for begin, end, places in sorted(self.mentions(text), reverse=True):
-            named = text[begin:end]
+        for spelled, places in mentions:
             item = self._items[places[0]]
-            if len(places) == 1 and len(named) > len(item) and named.replace("\\", "/").endswith("/" + item):
-                text = text[:begin] + item + text[end:]
+            if len(places) == 1 and len(spelled) > len(item) and spelled.replace("\\", "/").endswith("/" + item):
+                text = text.replace(spelled, item)
         return text
-
-    def template(self, text: str) -> str:
-        """The text's template, all items that it names taken out."""
-        return template(text, [self._items[place] for place in self.named_in(text)])
 
 
 # ---- lines out of what was printed -------------------------------------------------------------------------------------------------------
@@ -374,20 +375,21 @@ def causes_of_items(
     """
     names, missing = Names(items), set(without_row)
     excluded = set(said_of_succeeded)
-    about: list[tuple[int, set[int], str, Line]] = []
+    about: list[tuple[int, set[int], str, str]] = []
     for line in lines:
-        places = names.named_in(line.text)
-        pattern = template(line.text, [items[place] for place in places])
+        mentions = names.mentions(line.text)
+        places = {place for _, several in mentions for place in several}
+        text = names.shortened(line.text, mentions)
+        pattern = template(text, [items[place] for place in places])
         if places - missing:
             excluded.add(pattern)
-        about.append((_rank(line), places, pattern, line))
+        about.append((_rank(line), places, pattern, text))
     about.sort(key=lambda entry: entry[0])
     causes: dict[int, str] = {}
     unnamed: dict[str, list[str]] = defaultdict(list)
-    for rank, places, pattern, line in about:
+    for rank, places, pattern, text in about:
         if pattern in excluded:
             continue
-        text = names.shortened(line.text)
         for place in places:
             causes.setdefault(place, text)
         if not places and rank <= _AT_ERROR:

@@ -2,6 +2,9 @@
 
 import pytest
 
+from services.domain import RunRequest
+from services.settings import ParallelRunSettings
+from tests.broken_files import BROKEN, train_model, write_files
 from tests.failing_scripts import FILES, LOGS_A_WARNING, PRINTS_PROGRESS, SAYS_NOTHING
 
 
@@ -119,3 +122,14 @@ def test_a_rerun_of_failed_items_has_the_causes_of_what_fails_again(workspace, s
     assert {failed.item: (failed.cause, failed.attempt) for failed in workspace.runs.failed_items(again.id)} == {
         item: (cause, 2) for item, cause in expected.items()
     }
+
+
+def test_the_built_in_script_says_of_each_of_seven_broken_files_what_is_wrong(workspace, finish, tmp_path):
+    workspace.register_dataset("orders", write_files(tmp_path / "orders"))
+    model = workspace.register_model("orders", train_model(tmp_path / "model.joblib"), approve=True)
+    script = next(script.path for script in workspace.scripts.all() if script.origin == "built-in")
+    settings = ParallelRunSettings(mini_batch_size="50", process_count_per_node=2, error_threshold=-1)
+    run = finish(workspace, workspace.submit(RunRequest((model.reference,), ("orders",), script, settings)).id)
+    assert (run.items_succeeded, run.items_failed) == (493, 7)
+    assert causes(workspace, run) == {name: f"'{name}' failed: {sentence}" for name, (_, sentence) in BROKEN.items()}
+    assert len(workspace.runs.failure_causes(run.id)) == 7

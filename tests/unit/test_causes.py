@@ -62,7 +62,14 @@ def test_a_line_names_items_by_path_or_base_name(text, named):
 
 
 def test_folders_of_the_machine_are_left_out():
-    assert Names(["d/p1.csv"]).shortened("'/home/me/in/d/p1.csv' failed: empty") == "'d/p1.csv' failed: empty"
+    names = Names(["d/p1.csv", "a b.csv"])
+    for text, shorter in {
+        "'/home/me/in/d/p1.csv' failed: empty": "'d/p1.csv' failed: empty",
+        r"C:\in\d\p1.csv: empty": "d/p1.csv: empty",
+        "/home/me/in/a b.csv is empty": "a b.csv is empty",
+        "p1.csv is empty": "p1.csv is empty",
+    }.items():
+        assert names.shortened(text, names.mentions(text)) == shorter
 
 
 # ---- lines -------------------------------------------------------------------------------------------------------------------------------
