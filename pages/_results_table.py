@@ -182,7 +182,7 @@ def table(view: View, count: int, columns: list[str]) -> None:
     slot.dataframe(
         for_cells(rows, digits=True), key=key, on_select=open_row, selection_mode=["single-row", "single-cell"], hide_index=True,
         height=_tables.height(rows.num_rows, 15), selection_default=marked, alt="Files and their predictions",
-        column_config=_tables.number_columns(rows) | numbers_on_the_right(rows),
+        column_config=_tables.number_columns(rows) | numbers_on_the_right(rows) | _tables.narrowed(rows, "File"),
     )  # type: ignore[call-overload]  # fmt: skip
     slot.caption(f"Rows {first + 1:,} to {first + rows.num_rows:,} of {count:,}. Click a row to open it.")
 

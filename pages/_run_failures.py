@@ -121,7 +121,7 @@ def _by_cause(run: Run, causes: list[FailureCause]) -> None:
     columns = {f"{item.capitalize()}s": int, "Share": float, "Cause": str, "For example": str}
     rows = [(cause.count, 100 * cause.share, _cell(cause.cause), _cell(cause.example)) for cause in causes]
     table = _tables.arrow(columns, rows)
-    config = _tables.number_columns(table, list(columns)) | {"Share": _tables.percent_column()}
+    config = _tables.number_columns(table, list(columns)) | {"Share": _tables.percent_column()} | _tables.narrowed(table, "For example")
     picked = st.dataframe(
         table, key="paged-causes", on_select="rerun", selection_mode="single-row", hide_index=True, alt="Failures by cause",
         height=_tables.height(len(causes), 8), column_config=config,
@@ -162,7 +162,7 @@ def _items(run: Run, cause: FailureCause | None, count: int) -> None:
         )
         picked = st.dataframe(
             table, key=f"paged-failed-{key}-{page}", on_select="rerun", selection_mode="single-row", hide_index=True, alt="Failed items",
-            height=_tables.height(len(items), 8), column_config=_tables.number_columns(table),
+            height=_tables.height(len(items), 8), column_config=_tables.number_columns(table) | _tables.narrowed(table, noun.capitalize()),
         )  # fmt: skip
     for row in picked.selection.rows or ([0] if cause else []):
         if row < len(items):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _LONGEST_NUMBER = 24  # characters
+_NARROW = 270  # pixels
 _ARROW_TYPES = {str: "string", int: "int64", float: "float64", bool: "bool_", datetime: "timestamp"}
 
 
@@ -86,9 +87,18 @@ def number_columns(table: pa.Table, counts: Collection[str] = ()) -> dict[str, A
         ends = pc.min_max(table[name]).as_py().values()
         decimals = 0 if pa.types.is_integer(kind) else 4  # as many are shown
         longest = max(len(f"{end:,.{decimals}f}") for end in (*ends, 0) if end is not None)
-        width = 20 + 8 * max(len(displayable(name)), min(longest, _LONGEST_NUMBER))
+        width = 20 + max(7 * len(displayable(name)), 8 * min(longest, _LONGEST_NUMBER))
         columns[name] = st.column_config.NumberColumn(format="localized" if name in counts else None, width=width)
     return columns
+
+
+def narrowed(table: pa.Table, *names: str) -> dict[str, Any]:
+    """The types of those of these columns of texts that hold a long one: narrow, so that what is beside stays in sight."""
+    import pyarrow.compute as pc
+
+    present = [name for name in names if name in table.column_names and table.num_columns > 1]
+    long = [name for name in present if (pc.max(pc.utf8_length(table[name])).as_py() or 0) > _NARROW // 7]
+    return {name: st.column_config.TextColumn(width=_NARROW) for name in long}
 
 
 def percent_column() -> Any:

@@ -107,8 +107,8 @@ def run_table(runs: list[Run]) -> None:
         alt="All runs, newest first",
         column_config={
             "Status": column.MultiselectColumn(options=list(_layout.BADGES), color=[color for color, _ in _layout.BADGES.values()]),
-            "Run": column.TextColumn(width=240),
-            "Progress": column.ProgressColumn(format="percent", min_value=0, max_value=1, width=110),
+            "Run": column.TextColumn(width=220),
+            "Progress": column.ProgressColumn(format="percent", min_value=0, max_value=1, width=100),
             **{name: columns_of_numbers[name] for name in ("Succeeded", "Failed", "Left", "Items/s")},
             "Submitted": _tables.time_column(),
         },

@@ -28,7 +28,7 @@ button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color
   min-width: 24px; min-height: 24px; margin: -4px; display: inline-flex; align-items: center; justify-content: center
 }
 /* A facet of sentences shows them whole. */
-[class*=st-key-facet-sentences] button { height: auto; text-align: left }
+[class*=st-key-facet-sentences] button { height: auto; text-align: left; border-radius: 8px; padding: 4px 10px }
 [class*=st-key-facet-sentences] button :is(div, p) { white-space: normal; overflow-wrap: anywhere }
 /* An error whose field was corrected leaves its room until the next attempt, so that nothing moves from under the pointer. */
 [class*=st-key-corrected-] { visibility: hidden }
@@ -37,6 +37,7 @@ button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color
   [data-testid=stMainBlockContainer] { padding-left: 1.5rem; padding-right: 1.5rem }
   :is(.st-key-form_and_review, .st-key-rows_and_panel, [class*=st-key-form_in_two]) > * > * > [data-testid=stColumn],
   [class*=st-key-lines-] [data-testid=stColumn]:last-child { min-width: 100% }
+  [class*=st-key-lines-] [data-testid=stColumn]:first-child { flex: 0 0 auto; width: auto; min-width: 8rem }
 }
 </style>"""
 
