@@ -65,6 +65,8 @@ class Model(_Registered):
     imports: tuple[str, ...] = ()
     scanned_whole: bool = True
     """False where `imports` may lack some: the file was too large, or not to be read to its end."""
+    features: int | None = None
+    """How many columns it was fitted to, where its file tells."""
 
     @property
     def usable(self) -> bool:

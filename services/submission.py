@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from services.domain import Dataset, Environment, Model, Run, RunRequest, RunStatus
+from services.domain import Dataset, Environment, FileDataset, Model, Run, RunRequest, RunStatus
 from services.errors import NotFound, SettingsError, StudioError, os_errors_as
+from services.formats import counted
 from services.intake.entry_scripts import JOBLIB_SCRIPT, check_entry_script
 from services.intake.model_files import joblib_loads
 from services.intake.partition_format import PartitionFormat
 from services.settings import ParallelRunSettings
+
+_LONGEST_ROW = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,23 @@ def _latest(things: Sequence[Model] | Sequence[Dataset]) -> dict[str, str]:
 
 def _only(references: dict[str, str]) -> str | None:
     return next(iter(references.values())) if len(references) == 1 else None
+
+
+def fit_warning(script: Path, models: Sequence[Model], dataset: Dataset, first_file: Path) -> str:
+    """A sentence where the dataset's first file has another number of columns than the first model, and the built-in script is to score
+    it; "" where they fit, or where that isn't known."""
+    if script != JOBLIB_SCRIPT or not models or models[0].features is None or dataset.type != FileDataset.type:
+        return ""
+    try:
+        with open(first_file, "rb") as opened:
+            head = opened.read(_LONGEST_ROW)
+    except OSError:
+        return ""
+    row = head.strip()
+    columns = row.count(b",") + 1
+    if len(head) == _LONGEST_ROW or not row or row.translate(None, b"0123456789.,+-eE ") or columns == models[0].features:
+        return ""  # not one row of numbers: the run says what it is
+    return f"{first_file.name} of {dataset} has {counted(columns, 'field')}, and model {models[0]} was fitted to {models[0].features:,}."
 
 
 def check_failed_only(earlier: Run) -> None:

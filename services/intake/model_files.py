@@ -46,13 +46,15 @@ def may_be_model(name: str, files: Collection[str] = ()) -> bool:
 class ModelContent:
     """What a model is: `kind` for people, whether a run may use it only once approved, and what unpickling it would import.
 
-    `imports` are sorted `module.name`s; where not `scanned_whole` there may be more.
+    `imports` are sorted `module.name`s; where not `scanned_whole` there may be more. `features` is how many columns an estimator of
+    scikit-learn was fitted to; None where the file doesn't tell, as for a pipeline.
     """
 
     kind: str
     needs_approval: bool
     imports: tuple[str, ...] = ()
     scanned_whole: bool = True
+    features: int | None = None
 
 
 _NO_MODEL = {
@@ -81,7 +83,7 @@ def inspect_model(path: Path) -> ModelContent:
     if kind in _NO_MODEL:
         what, hint = _NO_MODEL[kind]
         raise IntakeError(f"“{short(path.name)}” is not a model but {what}.", hint)
-    return ModelContent(kind, needs_approval, tuple(sorted(scan.imports)), scan.whole)
+    return ModelContent(kind, needs_approval, tuple(sorted(scan.imports)), scan.whole, scan.features if scan.whole else None)
 
 
 def joblib_loads(kind: str) -> bool | None:
@@ -187,6 +189,7 @@ def _pickled(head: bytes, opened: _Opener, scan: PickleScan) -> tuple[str, bool]
     if not known and head[:1] != b"\x80" and not any(re.fullmatch(r"[\w.]+", name) for name in own.imports):
         return None
     scan.imports |= own.imports
+    scan.features = own.features
     scan.whole &= own.whole
     missing = _END_MISSING if stream.cut_off else ""
     if any("numpy_pickle." in name for name in own.imports):

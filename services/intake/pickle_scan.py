@@ -39,6 +39,8 @@ class PickleScan:
     """What was found so far in one model, and how much more may be read."""
 
     imports: set[str] = field(default_factory=set)
+    features: int | None = None
+    """How many columns the object was fitted to that was restored last, the outermost one: scikit-learn's `n_features_in_`."""
     whole: bool = True
     bytes_left: int = _MAX_BYTES
     instructions_left: int = _MAX_INSTRUCTIONS
@@ -201,6 +203,8 @@ def _scan_pickle(stream: Stream, scan: PickleScan, *, joblib: bool) -> None:
                 stack.append(_Made(made.name, arguments) if isinstance(made, _Made) else None)
             case "BUILD":
                 state = stack.pop()
+                features = state.get("n_features_in_") if isinstance(state, dict) else None
+                scan.features = features if isinstance(features, int) else None
                 if isinstance(stack[-1], _Made):
                     stack[-1].state = state
                     if joblib and stack[-1].name.endswith("numpy_pickle.NumpyArrayWrapper"):

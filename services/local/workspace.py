@@ -94,7 +94,7 @@ class LocalWorkspace:
                 os.replace(staged, folder / source.name)
                 return Model(
                     name, number, str(folder / source.name), size, sha256, content.kind, utc_now(), description, dict(tags or {}),
-                    content.needs_approval, False, content.imports, content.scanned_whole,
+                    content.needs_approval, False, content.imports, content.scanned_whole, content.features,
                 )  # fmt: skip
 
             if approve:
@@ -252,6 +252,9 @@ class LocalWorkspace:
             sentences, has_changed = self._change_warnings(dataset, sample_limit)
             warnings += [f"{dataset}: {sentence}" for sentence in sentences]
             changed += [dataset] if has_changed else []
+            for first in self.dataset_files(dataset, 0, 1):
+                unfit = submission.fit_warning(Path(resolved.entry_script), inputs.models, dataset, self.local_file(dataset, first.path))
+                warnings += [unfit] if unfit else []
         if request.settings.worker_count > 2 * (cores := os.cpu_count() or 1):
             warnings.append(
                 f"{request.settings.worker_count:,} worker processes share {counted(cores, 'core')}, and each loads the model: more of them"

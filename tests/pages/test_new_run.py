@@ -8,6 +8,7 @@ from pages._forms import Submission
 from pages._workspace import script_label
 from services.connection import Connection, SignIn
 from services.domain import RunRequest
+from tests.broken_files import write_files
 
 NEW_RUN = "new_run.py"
 SCRIPT = b'"""Says one for every file."""\nimport os\ndef run(mini_batch):\n    return [f"{os.path.basename(p)}: 1" for p in mini_batch]\n'
@@ -169,6 +170,14 @@ def test_a_model_for_another_script_is_said_before_it_is_approved_or_submitted(o
     assert not workspace.runs.latest()
     app.selectbox(key="model").select("m:1").run()
     assert not app.error
+
+
+def test_files_of_another_width_than_the_models_are_warned_about(open_page, workspace, model_file, tmp_path):
+    workspace.register_model("m", model_file, approve=True)  # of three columns
+    workspace.register_dataset("orders", write_files(tmp_path / "files", 5))
+    app = open_page(NEW_RUN, model="m:1", dataset="orders:1", script="batch_scoring_script.py")
+    said = words(app.warning).replace("\\", "")
+    assert "order_0001.csv of orders:1 has 12 fields, and model m:1 was fitted to 3." in said
 
 
 def test_the_form_is_what_runs_and_the_page_of_the_run_opens(open_page, workspace, registered, finish):

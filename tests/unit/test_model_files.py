@@ -12,9 +12,11 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.decomposition import PCA
+from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeClassifier
 
 from services.errors import IntakeError, NotFound
 from services.intake.model_files import inspect_model, joblib_loads
@@ -289,6 +291,17 @@ def test_the_kind_tells_whether_joblib_loads_it(tmp_path):
     written(folder / "model.pkl", pickle.dumps({}))
     assert joblib_loads(inspect_model(folder).kind) is None
     assert joblib_loads("registered elsewhere") is None
+
+
+@pytest.mark.parametrize("compress", [0, 3])
+def test_the_columns_that_an_estimator_was_fitted_to_are_known_where_its_file_tells(tmp_path, compress):
+    rows, labels = np.arange(48.0).reshape(8, 6), [0, 1] * 4
+    bagging = BaggingClassifier(DecisionTreeClassifier(), n_estimators=2, max_features=3)
+    for estimator, features in [(DecisionTreeClassifier(), 6), (bagging, 6), (make_pipeline(PCA(2), DecisionTreeClassifier()), None)]:
+        joblib.dump(estimator.fit(rows, labels), tmp_path / "model", compress=compress)
+        assert inspect_model(tmp_path / "model").features == features, estimator
+    joblib.dump({"weights": np.arange(9.0)}, tmp_path / "model", compress=compress)
+    assert inspect_model(tmp_path / "model").features is None
 
 
 @pytest.mark.parametrize("compress", [0, 3])

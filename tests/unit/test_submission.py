@@ -108,3 +108,24 @@ def test_the_built_in_script_is_refused_for_tables():
     with pytest.raises(SettingsError, match="t:1 is a tabular dataset") as refused:
         resolve(JOBLIB_SCRIPT, datasets=[ROWS], models=[replace(MODEL, approved=True)])
     assert refused.value.field == "dataset"
+
+
+@pytest.mark.parametrize(
+    ("content", "warning"),
+    [
+        (b"1,2.5,-3e4\n", "a.csv of d:3 has 3 fields, and model m:2 was fitted to 4."),
+        (b"1", "a.csv of d:3 has 1 field, and model m:2 was fitted to 4."),
+        (b"1,2,,4\r\n", ""),
+        (b"a,b\n1,2\n", ""),
+        (b"", ""),
+        (b"\xff\xfe1\0", ""),
+    ],
+)
+def test_a_row_of_another_width_than_the_models_is_warned_about(tmp_path, script, content, warning):
+    (tmp_path / "a.csv").write_bytes(content)
+    four = replace(MODEL, features=4)
+    assert submission.fit_warning(JOBLIB_SCRIPT, [four], FILES, tmp_path / "a.csv") == warning
+    assert submission.fit_warning(script, [four], FILES, tmp_path / "a.csv") == ""
+    assert submission.fit_warning(JOBLIB_SCRIPT, [MODEL], FILES, tmp_path / "a.csv") == ""
+    assert submission.fit_warning(JOBLIB_SCRIPT, [], FILES, tmp_path / "a.csv") == ""
+    assert submission.fit_warning(JOBLIB_SCRIPT, [four], FILES, tmp_path / "gone.csv") == ""
