@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -251,3 +252,31 @@ def test_no_child_and_no_command_line_has_the_token(serve: Callable[..., Served]
     assert list(dashboard.home.glob("browser/*")) == []
     assert TOKEN not in dashboard.log()
     assert code not in dashboard.log()
+
+
+LOOKS_AROUND = """
+import os
+
+def run(mini_batch):
+    runner = f"/proc/{os.getppid()}"
+    assert "services.local.runner" in open(f"{runner}/cmdline").read()
+    seen = open(f"{runner}/environ").read() + open("/proc/self/environ").read() + str(os.environ)
+    return [str("BATCH_SCORING_TOKEN" in seen)] * len(mini_batch)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's environment is read from /proc")
+def test_neither_a_runner_nor_a_worker_has_the_token(
+    home: Path, csv_folder: Callable[..., Path], entry_script: Callable[..., Path], tmp_path: Path
+):
+    environment = os.environ | {"BATCH_SCORING_HOME": str(home), "BATCH_SCORING_TOKEN": TOKEN}
+    for command in (
+        ("dataset", "register", "d", csv_folder(2)),
+        ("run", "--dataset", "d", "--entry-script", entry_script(LOOKS_AROUND), "--name", "look", "--wait"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "services", *map(str, command), "--json"], cwd=ROOT, env=environment, capture_output=True, check=True
+        )
+    run = json.loads(done.stdout)["id"]
+    [output] = (home / "runs" / run).rglob("parallel_run_step.txt")
+    assert output.read_text().split() == ["False", "False"]
