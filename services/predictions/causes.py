@@ -56,6 +56,8 @@ _REST_OF_A_NUMBER = re.compile(rf"(?<={GAP})(?:, ?|; ?| and | |[eE])?[-+]?{GAP}|
 _WORD = re.compile(r"""[^\s"'`()\[\]{}<>,;:=|*!?]+""")
 _ODD = re.compile(r"""[\s"'`()\[\]{}<>,;:=|*!?]|\.$""")
 """What a file's name may hold that ends a word."""
+_ORDINARY = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z]+")
+"""Most names: neither odd nor without an ending."""
 _WITH_AN_ENDING = re.compile(r"\.\w*[A-Za-z]\w*$")
 _BEFORE_A_NAME = frozenset(" \t\r\n\"'`([{<=,;:|")
 
@@ -131,6 +133,8 @@ class Names:
             self._places.setdefault(base, []).append(place)
             if base != item:
                 self._places.setdefault(item, []).append(place)
+            if _ORDINARY.fullmatch(base):
+                continue
             if not _WITH_AN_ENDING.search(base):
                 self._plain.update((item, base))
             if _ODD.search(base) or not base.isprintable() or "\\" in base:
@@ -143,17 +147,23 @@ class Names:
         """How items are named in the text, with the folders before them: each spelling, and the places of the items that may be meant."""
         found: list[tuple[str, Sequence[int]]] = []
         for match in _WORD.findall(text[: _MOST_CHARACTERS * 4]):
-            word = path = match.rstrip(".") if match[-1] == "." else match
-            has_folder = "/" in word or "\\" in word
-            if has_folder:
-                path = word.replace("\\", "/").lstrip("/")
-                if path[path.rfind("/") + 1 :] not in self._places:
-                    continue
-            while path and path not in self._places:
-                path = path.partition("/")[2]
-            if path and (has_folder or path not in self._plain or any(quote + word in text for quote in "\"'`")):
-                found.append((_with_drive(text, word) if has_folder and f":{word}" in text else word, self._places[path]))
+            word = match.rstrip(".") if match[-1] == "." else match
+            if "/" in word or "\\" in word:
+                path = self._longest_known(word)
+                if path:
+                    found.append((_with_drive(text, word) if f":{word}" in text else word, self._places[path]))
+            elif word in self._places and (word not in self._plain or any(quote + word in text for quote in "\"'`")):
+                found.append((word, self._places[word]))
         return found + self._odd_mentions(text) if self._odd else found
+
+    def _longest_known(self, word: str) -> str:
+        """The path of an item that the path ends with, or its base name; "" where it is none's."""
+        path = word.replace("\\", "/").lstrip("/")
+        if path[path.rfind("/") + 1 :] not in self._places:
+            return ""
+        while path not in self._places:
+            path = path[path.find("/") + 1 :]
+        return path
 
     def _odd_mentions(self, text: str) -> list[tuple[str, Sequence[int]]]:
         """Names that hold blanks, quotes and the like: what ends as one of them is looked up from each place where a name may begin."""
