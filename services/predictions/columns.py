@@ -313,10 +313,14 @@ def numbers_in(texts: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    def matching(regex: str) -> Any:
-        return pc.if_else(pc.match_substring_regex(texts, regex), texts, nothing).cast(pa.float64())
-
     nothing = pa.nulls(len(texts), texts.type)
-    numbers = matching(NUMBER)
+    numbers = pc.if_else(pc.match_substring_regex(texts, NUMBER), texts, nothing).cast(pa.float64())
     numbers = pc.if_else(pc.is_finite(numbers), numbers, pa.nulls(len(texts), numbers.type))
-    return pc.coalesce(numbers, matching(NOT_FINITE)) if numbers.null_count > texts.null_count else numbers
+    if numbers.null_count == texts.null_count:
+        return numbers
+    short = pc.less_equal(pc.binary_length(texts), whole_number(len("-infinity")))  # most texts are documents: no look into them
+    others = texts.filter(short)
+    if not pc.any(pc.match_substring_regex(others, NOT_FINITE)).as_py():
+        return numbers
+    not_finite = pc.if_else(pc.match_substring_regex(texts, NOT_FINITE), texts, nothing)
+    return pc.coalesce(numbers, not_finite.cast(pa.float64()))

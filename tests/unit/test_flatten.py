@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
+import itertools
 import json
+import math
+import sys
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
 
+import pandas as pd
 import pytest
+from pyarrow import parquet
 
 from services.domain import RowKey
 from services.predictions import charts, exports
@@ -19,6 +27,9 @@ from services.predictions.filters import Condition, Filter, Operator, Order
 from services.predictions.matching import ScoredMiniBatch
 from services.predictions.reader import Predictions
 from services.predictions.writer import make_table
+
+sys.path.append(str(Path(__file__).parents[2] / "services" / "local"))  # the worker stands alone there, as in a run
+as_rows = importlib.import_module("worker").as_rows
 
 
 @pytest.fixture
@@ -265,3 +276,143 @@ def test_arrow_and_duckdb_flatten_rows_alike(table_of, rows):
     table = table_of(*rows, " {")  # a text that may be a document: that is left to DuckDB
     in_duckdb = without_nan(table.page().slice(0, len(rows)).to_pylist()), kinds(table), table.whole_column
     assert in_arrow == in_duckdb
+
+
+# ---- what the columns are ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def frames_of(tmp_path):
+    """The table of what run() returned for each mini-batch, DataFrames for example."""
+
+    def make(*results) -> Predictions:
+        batches = []
+        for index, result in enumerate(results):
+            rows, ends, count, columns = as_rows(result)
+            stops = [0, *memoryview(ends).cast("Q").tolist()]
+            lines = [rows[begin : end - 1].decode() for begin, end in itertools.pairwise(stops)]
+            items = [f"{index}-{number}.bin" for number in range(count)]
+            batches.append(ScoredMiniBatch(index, items, "/r", lines, "w", 1, 0.1, "", columns=json.dumps(columns) if columns else ""))
+        make_table(batches, tmp_path / "t.parquet")
+        return Predictions(tmp_path / "t.parquet")
+
+    return make
+
+
+def csv_lines(table: Predictions) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(b"".join(exports.export(".csv", table)).decode(), newline="")))
+
+
+def test_a_dataframe_of_one_column_predicts_its_values_without_quotes(frames_of):
+    table = frames_of(pd.DataFrame({"label": ["hot dog"] * 3 + ['say "so"']}))
+    assert [row[1] for row in csv_lines(table)[1:]] == ["hot dog"] * 3 + ['say "so"']
+    assert table.count(Filter(classes=("hot dog",))) == 3
+    numbers = frames_of(pd.DataFrame({"score": [0.5, None]}), pd.DataFrame({"score": [0.25]}))
+    assert (numbers.kind, numbers.count(Filter(minimum=0.25))) == (Kind.NUMBER, 2)
+
+
+def test_a_mini_batch_without_values_says_nothing_about_a_columns_type(frames_of):
+    day = [datetime(2026, 1, 31), None]
+    full = pd.DataFrame({"n": [0.5, 1.0], "day": pd.to_datetime(day), "label": ["a", "b"]})
+    empty = pd.DataFrame({"n": [None], "day": [None], "label": [float("nan")]}, dtype=object)
+    table = frames_of(empty, full, empty)
+    assert kinds(table) == {"n": Kind.NUMBER, "day": Kind.DATE, "label": Kind.TEXT}
+
+
+def test_extension_types_and_objects_are_what_they_hold(frames_of):
+    numbers, exact = [0.5, 1.5], [Decimal("0.12345678901234567890"), Decimal("1.5")]
+    frame = pd.DataFrame(
+        {
+            "arrow": pd.Series(numbers, dtype="double[pyarrow]"),
+            "sparse": pd.Series(numbers, dtype="Sparse[float64]"),
+            "category": pd.Series(numbers, dtype="category"),
+            "object": pd.Series(numbers, dtype=object),
+            "decimal": pd.Series(exact, dtype=object),
+            "at": pd.Series([datetime(2026, 1, 31), None], dtype="timestamp[us][pyarrow]"),
+            "ok": pd.Series([True, None], dtype="boolean"),
+            "code": pd.Series(["007", "1.10"], dtype="string"),
+        }
+    )
+    table = frames_of(frame)
+    expected = dict.fromkeys(["arrow", "sparse", "category", "object", "decimal"], Kind.NUMBER)
+    assert kinds(table) == expected | {"at": Kind.DATE, "ok": Kind.TRUTH_VALUE, "code": Kind.TEXT}
+    assert csv_lines(table)[1][2:] == ["0.5"] * 4 + ["0.1234567890123456789", "2026-01-31", "True", "007"]
+
+
+def test_infinity_and_nan_are_numbers_in_numeric_order(frames_of):
+    table = frames_of(["2.5", "nan", "inf", "10", "-inf", "-3"])
+    assert table.kind is Kind.NUMBER
+    by_number = table.page(order=Order("Prediction")).column("Prediction").to_pylist()
+    assert by_number == ["-inf", "-3", "2.5", "10", "inf", "nan"]
+    assert table.count(Filter(minimum=2.5)) == 3
+    assert [bins[:2] for bins in charts.histogram(table, bins=1)] == [(-3.0, 10.0)]
+    frame = frames_of(pd.DataFrame({"label": list("ab"), "score": [math.inf, 0.5]}))
+    assert (frame.columns["score"], csv_lines(frame)[1][3]) == (Kind.NUMBER, "inf")
+
+
+def test_two_columns_of_one_name_are_both_there(frames_of):
+    table = frames_of(pd.DataFrame([[0.25, 0.75]], columns=["score", "score"]))
+    assert further(table) == [{"score": 0.25, "score 2": 0.75}]
+
+
+def test_a_text_between_quotes_in_json_stays_that_text(table_of):
+    rows = ['{"version": "1.10", "code": "1e3", "p": "0.1234567890123456789", "n": 1.10}'] * 2
+    for table in (table_of(*rows), table_of(*rows, " {")):
+        assert further(table)[0] == {"version": "1.10", "code": "1e3", "p": "0.1234567890123456789", "n": 1.1}
+    quoted_predictions = table_of('{"prediction": "1.10"}', '{"prediction": "1.1"}')
+    assert (quoted_predictions.kind, quoted_predictions.row(0)["Number"]) == (Kind.TEXT, None)
+
+
+@pytest.mark.parametrize(
+    ("row", "values"),
+    [
+        ("[np.float64(0.25), np.float64(0.75)]", {"0": 0.25, "1": 0.75}),
+        ("{'anomaly': np.True_}", {"anomaly": True}),
+        ("{0: .25, 1: .75}", {"0": 0.25, "1": 0.75}),
+        ("{'text': \"it's\", 'n': 0}", {"text": "it's", "n": 0}),
+        ("{'at': datetime.date(2026, 1, 31), 'p': array([0.5, 1.]), 't': (1, 'a')}",
+         {"at": datetime(2026, 1, 31), "p.0": 0.5, "p.1": 1.0, "t.0": 1, "t.1": "a"}),
+        ("('a', 0.5)", {"0": "a", "1": 0.5}),
+    ],
+)  # fmt: skip
+def test_what_python_prints_has_columns_as_json_has(table_of, row, values):
+    table = table_of(row, row)
+    assert further(table) == [values, values]
+    assert table.page().column("Prediction").to_pylist() == [row, row]
+
+
+def test_whole_numbers_beyond_doubles_are_exact(frames_of):
+    values = [2**53 + 1, 2**53, 2**63 + 5, -(10**30), 7]
+    table = frames_of(values)
+    in_order = table.page(order=Order("Prediction")).column("Prediction").to_pylist()
+    assert in_order == list(map(str, sorted(values)))
+    bound = Condition("Prediction", Operator.FROM, (str(2**53 + 1),))
+    assert table.count(Filter(conditions=(bound,))) == 2
+    assert parquet.read_table(io.BytesIO(b"".join(exports.export(".parquet", table)))).column("Prediction").to_pylist() == values
+
+
+@pytest.mark.parametrize("as_column", [True, False])
+def test_decimals_of_twenty_places_are_exact(frames_of, as_column):
+    values = [Decimal("0.12345678901234567890"), Decimal("0.12345678901234567891"), Decimal("-7.5")]
+    table = frames_of(pd.DataFrame({"n": values, "m": 1})) if as_column else frames_of(values)
+    column = "n" if as_column else "Prediction"
+    bound = Condition(column, Operator.FROM, ("0.12345678901234567891",))
+    assert table.count(Filter(conditions=(bound,))) == 1
+    assert table.page(order=Order(column)).column("Place").to_pylist() == [2, 0, 1]
+    assert csv_lines(table)[2][1 + as_column] == "0.12345678901234567891"
+
+
+def test_a_key_without_characters_is_a_column_by_its_place(table_of):
+    assert further(table_of('{"a": 1, "": 5}')) == [{"a": 1, "column 2": 5}]
+    assert further(table_of('{"": 5}', '{"": "x"}')) == [{"column 1": "5"}, {"column 1": "x"}]
+
+
+def test_floats_stay_floats_and_whole_numbers_whole(table_of, frames_of):
+    assert csv_lines(table_of('{"p": 3.0, "q": 0.0, "n": 3}', '{"p": 2.50, "q": 1.5, "n": 4}'))[1][2:] == ["3.0", "0.0", "3"]
+    assert csv_lines(frames_of(pd.DataFrame({"p": [3.0, 0.5], "n": [3, 4]})))[1][2:] == ["3.0", "3"]
+
+
+def test_rows_of_a_dataframe_whose_types_are_not_known_are_typed_by_content(table_of):
+    columns = [("", ""), ("", ""), ("", ""), ("", "")]
+    table = table_of('0.5 "hot dog" 007 True', "1.5 cat 008 False", columns=columns, names=False)
+    assert further(table)[0] == {"column 1": 0.5, "column 2": "hot dog", "column 3": "007", "column 4": True}
