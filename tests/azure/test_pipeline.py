@@ -125,18 +125,6 @@ def test_rows_are_counted_without_a_header(folder, plan, text, arguments, count)
     assert sum(text is not None for part in output_reader.scored(folder, run_plan) for text in part.read.predictions) == count
 
 
-def test_the_script_s_error_comes_before_the_service_s_message(folder):
-    details = {"error": {"error": {"code": "UserError", "message": "SystemExit: 42"}}}
-    assert artifacts.reason(details, folder) == ("UserError", "SystemExit: 42")
-    (folder.logs / "user" / "error").mkdir(parents=True)
-    (folder.logs / "user" / "error" / "process000.txt").write_text("ValueError: no good\n")
-    assert artifacts.reason(details, folder) == ("UserError", "ValueError: no good\nAzure ML says: SystemExit: 42")
-    assert artifacts.reason({}, AzureRunFolder(folder.path, "another"))[0] == "Failed"
-
-
-# ---- recurrence --------------------------------------------------------------------------------------------------------------------------
-
-
 def test_a_recurrence_is_described_or_refused():
     assert str(Recurrence(Frequency.WEEK, 2, "06:30", ("Monday", "Friday"))) == "every 2 weeks on Monday, Friday at 06:30 UTC"
     assert str(Recurrence(Frequency.DAY)) == "every day"

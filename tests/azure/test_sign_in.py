@@ -42,6 +42,7 @@ def works(csv_folder, tmp_path) -> Callable[[Session], bool]:
             "glob": "**",
             "partition_format": "",
             "description": "",
+            "keep_archive": False,
             "staging": staging,
             "progress": lambda done, of: None,
         }

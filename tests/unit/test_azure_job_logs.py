@@ -65,6 +65,7 @@ def logs(tmp_path):
             },
             "KeyError",
         ),
+        ({"job_error.txt": HEADER, "user/error/process000.txt": "2023-02-28T11:12:03.001 ValueError: no good\n"}, "ValueError: no good"),
         (
             {
                 "azureml-logs/70_driver_log.txt": "2022/02/25 20:09:16 Starting\nTraceback (most recent call last):\n"

@@ -13,7 +13,7 @@ from services.settings import ParallelRunSettings
 from services.storage.manifest import DatasetFile, manifest_line
 
 FILES = tuple(f"{number}.csv" for number in range(6))
-OF_TWO = RunRequest((), ("d:1",), "/script.py", ParallelRunSettings(mini_batch_size=2))
+OF_TWO = RunRequest((), ("d:1",), "/script.py", ParallelRunSettings(mini_batch_size=2, run_max_try=2))
 HEADER = "Mini-batch Id,Picked Count,Process,Total,Succeeded,Failed,Status,Error Category,Error Message\n"
 SCORED = [f"{path}: 1" for path in FILES]
 
@@ -121,7 +121,7 @@ def test_a_failed_run_has_the_items_that_are_known_to_have_failed(table):
 
 
 def test_failed_items_that_nothing_names_are_counted(table):
-    attempts = "0,1,p,2,1,1,RUN_DONE,,\n1,1,p,2,0,2,RUN_DONE,,\n2,1,p,2,0,2,RUN_TIMEOUT,N/A,N/A\n"
+    attempts = "0,1,p,2,1,1,RUN_DONE,,\n1,1,p,2,0,2,RUN_DONE,,\n2,2,p,2,0,2,RUN_TIMEOUT,N/A,N/A\n"
     made = table(None, {"sys/job_report/processed_mini-batches.csv": HEADER + attempts})
     assert [(item.item, item.cause) for item in failed_items(made)] == [
         ("2.csv", "run() returned no rows for 2 files in mini-batch 1; without a row: 2.csv"),
@@ -133,7 +133,8 @@ def test_failed_items_that_nothing_names_are_counted(table):
 
 
 def test_failed_rows_of_a_table_have_the_exception_or_their_mini_batch(table):
-    attempts = "0,1,p,3,1,2,RUN_DONE,,\n1,1,p,2,0,2,RUN_EXCEPTION,KeyError,'sold'\n"
+    attempts = "0,1,p,3,1,2,RUN_DONE,,\n1,2,p,2,0,2,RUN_EXCEPTION,KeyError,'sold'\n"
+    attempts += "2,1,p,2,0,2,RUN_EXCEPTION,KeyError,'cut'\n"  # and was ended before it was tried again
     made = table(None, {"sys/job_report/processed_mini-batches.csv": HEADER + attempts}, manifests=(), file="t.csv")
     unknown = "run() returned 1 row for 3 rows in mini-batch 0; which row has none is not known without the rows"
     assert [(item.item, item.cause) for item in failed_items(made)] == 2 * [("t.csv", unknown)] + 2 * [("t.csv", "KeyError: 'sold'")]

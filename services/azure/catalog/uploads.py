@@ -132,7 +132,7 @@ def _check_allowed(blob: Any, file: Path) -> None:
     """Raise what the storage account answers where it refuses this file: the SDK does not tell."""
     try:
         with file_tree.reading(file) as content:
-            put_blob(blob, content, file.stat().st_size, lambda _: None)
+            blob.upload_blob(content, length=file.stat().st_size, overwrite=True)
     except Exception as error:
         if status_of(error) == 403:
             raise

@@ -8,7 +8,7 @@ only where it fits all that the table of attempts says.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -52,13 +52,13 @@ def causes_without_row(plan: RunPlan, logs: Path, items: Sequence[str], without_
     """Of a completed step, why each of these items has no row: their places, in order. `otherwise` is the sentence where nothing tells."""
     if not without_row:
         return []
-    attempts, sentences = job_logs.attempts(logs), job_logs.Sentences(logs)
+    attempts, sentences = job_logs.settled(job_logs.attempts(logs), tries=1), job_logs.Sentences(logs)
     mini_batches = _mini_batches(plan, attempts)
     if not _fits(mini_batches, without_row):
         mini_batches = []
     of_place = {place: mini_batch for mini_batch in mini_batches for place in mini_batch.places}
     said = causes_of_items(job_logs.lines_said(logs), items, without_row)
-    raised = [] if mini_batches else [attempt for attempt in _last(attempts).values() if not attempt.succeeded]
+    raised = [] if mini_batches else [attempt for attempt in attempts.values() if not attempt.succeeded]
     left = len(without_row) - len(said)
     texts = {template(sentence): sentence for sentence in map(sentences.of, raised)}
     common = next(iter(texts.values())) if len(texts) == 1 and left == sum(attempt.failed for attempt in raised) else ""
@@ -78,13 +78,13 @@ def causes_without_row(plan: RunPlan, logs: Path, items: Sequence[str], without_
 def causes_without_output(plan: RunPlan, logs: Path, items: Sequence[str]) -> list[Cause]:
     """The same of a step that has no rows, since it failed or its script keeps its own output: of each item that failed, by the table of
     attempts; those that are known first."""
-    attempts, sentences = job_logs.attempts(logs), job_logs.Sentences(logs)
-    last, lines = _last(attempts), job_logs.lines_said(logs)
+    attempts = job_logs.settled(job_logs.attempts(logs), plan.request.settings.run_max_try)
+    sentences, lines = job_logs.Sentences(logs), job_logs.lines_said(logs)
     mini_batches = _mini_batches(plan, attempts)
     if mini_batches:
         causes = list(_of_incomplete([one for one in mini_batches if one.last.failed], lines, items, sentences))
     else:
-        causes = list(_of_unknown([attempt for attempt in last.values() if attempt.failed], lines, items, sentences))
+        causes = list(_of_unknown([attempt for attempt in attempts.values() if attempt.failed], lines, items, sentences))
     return sorted(causes, key=lambda cause: (cause.place is None, cause.place, cause.mini_batch))
 
 
@@ -140,12 +140,7 @@ def _said_of_too_many(lines: Sequence[Line], items: Sequence[str], mini_batches:
     return {pattern for (pattern, mini_batch), places in about.items() if len(places) > failed[mini_batch]}
 
 
-def _last(attempts: Sequence[JobAttempt]) -> dict[int, JobAttempt]:
-    """The attempt that counts, by mini-batch."""
-    return {attempt.mini_batch: attempt for attempt in attempts}
-
-
-def _mini_batches(plan: RunPlan, attempts: Sequence[JobAttempt]) -> list[_MiniBatch]:
+def _mini_batches(plan: RunPlan, last: Mapping[int, JobAttempt]) -> list[_MiniBatch]:
     """The mini-batches that were tried, with their items; none where the table of attempts contradicts the cut."""
     settings = plan.request.settings
     if plan.tabular or settings.partition_keys:
@@ -155,7 +150,6 @@ def _mini_batches(plan: RunPlan, attempts: Sequence[JobAttempt]) -> list[_MiniBa
         end = begin + len(paths)
         cut += [range(first, min(first + size, end)) for first in range(begin, end, size)]
         begin = end
-    last = _last(attempts)
     if any(index >= len(cut) or attempt.total not in (None, len(cut[index])) for index, attempt in last.items()):
         return []
     return [_MiniBatch(cut[index], attempt) for index, attempt in sorted(last.items())]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -35,6 +35,7 @@ _NUMBERS = re.compile(r"^[^|\n]{0,40}\|(DEBUG|INFO|WARNING|ERROR|CRITICAL)\|(?:\
 """How a line begins in logs of ParallelRunStep: time, level, process, thread."""
 _TRACEBACK = "Traceback (most recent call last):"
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:: .*|:)?$", re.DOTALL)
+_BARE = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception)(?:: .+)?$")
 _PLACE = re.compile(r'^ +File "(.+)", line (\d+)', re.MULTILINE)
 _NO_CAUSE = re.compile(r"SystemExit: -?\d+$")  # the driver's own, at the end of every step that failed
 
@@ -76,6 +77,12 @@ def tracebacks(log: str) -> list[Traceback]:
             found.setdefault(text, Traceback(text, exception))
         place = end
     return list(found.values())
+
+
+def _bare_exceptions(log: str) -> list[Traceback]:
+    """Lines that are an exception without a traceback."""
+    lines = (_TIME.sub("", line).strip() for line in log.splitlines())
+    return [Traceback(line, line) for line in lines if _BARE.match(line)]
 
 
 def _end(lines: list[str], stamped: list[bool], begin: int) -> int:
@@ -120,7 +127,8 @@ def reason(details: Mapping[str, Any], logs: Path, cause: str = "") -> tuple[str
     code, message = str(error.get("code") or "Failed"), str(error.get("message") or "")
     said = f"Azure ML says: {message}" if message else ""
     for pattern in _ERROR_LOGS:
-        found = list(dict.fromkeys(one for path in _files(logs, pattern) for one in tracebacks(_text(path))))
+        texts = [_text(path) for path in _files(logs, pattern)]
+        found = list(dict.fromkeys(one for text in texts for one in tracebacks(text) or _bare_exceptions(text)))
         if found:
             headline = one_line(found[-1].exception)
             return code, "\n\n".join(filter(None, (headline, *reversed([one.text for one in found]), said)))[:_MAX_CHARACTERS]
@@ -188,9 +196,16 @@ def attempts(logs: Path) -> list[JobAttempt]:
     return found
 
 
-def item_counts(logs: Path) -> tuple[int, int] | None:
-    """The items that succeeded and that failed, by the last attempt at each mini-batch; None where the table doesn't tell."""
-    last = {attempt.mini_batch: attempt for attempt in attempts(logs)}.values()
+def settled(every: Iterable[JobAttempt], tries: int) -> dict[int, JobAttempt]:
+    """The attempt that counts, by mini-batch: the last one, where it is not tried again. `tries` is the run_max_try of a step that goes on,
+    or was ended."""
+    last = {attempt.mini_batch: attempt for attempt in every}
+    return {number: attempt for number, attempt in last.items() if attempt.succeeded or attempt.attempt >= tries}
+
+
+def item_counts(logs: Path, tries: int) -> tuple[int, int] | None:
+    """The items that succeeded and that failed by now; None where the table doesn't tell."""
+    last = settled(attempts(logs), tries).values()
     if not last or any(attempt.total is None for attempt in last):
         return None
     failed = sum(attempt.failed for attempt in last)

@@ -185,8 +185,12 @@ class Runner:
         status = run_status(sdk_status)
         if isinstance(status, RunStatus):
             return status if status.ended else None
-        details = self._with_retries("The run can't be read", self._run.get_details)
-        return RunStatus.FAILED if details.get("endTimeUtc") else None
+        if not self._with_retries("The run can't be read", self._run.get_details).get("endTimeUtc"):
+            return None
+        last = self._with_retries("The run can't be read", self._run.get_status)  # it may have ended with another
+        self._update_status(last, "")
+        status = run_status(last)
+        return status if isinstance(status, RunStatus) and status.ended else RunStatus.FAILED
 
     def _update_status(self, sdk_status: str, step_status: str) -> bool:
         """Store the run's status; returns whether it changed. The run is queued while its step is."""
@@ -205,8 +209,11 @@ class Runner:
         return True
 
     def _note_progress(self) -> None:
+        """As far as the step's own logs tell: what they don't stays unknown."""
         if progress := job_logs.mini_batches_done(self._folder.logs):
             self._store.update_run(self._run_id, mini_batches_done=progress[0], mini_batches_total=progress[1])
+        if counts := job_logs.item_counts(self._folder.logs, self._plan.request.settings.run_max_try):
+            self._store.update_run(self._run_id, items_succeeded=counts[0], items_failed=counts[1])
 
     def _sleep(self, seconds: float) -> None:
         """Wait; no longer once a cancel is requested."""
@@ -229,7 +236,6 @@ class Runner:
         if started_at := parse_time(details.get("startTimeUtc")):
             self._store.update_run(self._run_id, started_at=started_at)
         if status is RunStatus.FAILED:
-            self._note_items()
             code, reason = job_logs.reason(details, self._folder.logs, output_reader.main_cause(self._folder, self._plan))
             if self._known and self._known.status not in list(RunStatus):
                 reason = f"Azure ML ended the run as {self._known.status}.\n{reason}"
@@ -241,13 +247,7 @@ class Runner:
             self._note_reuse(step)
         if self._plan.request.settings.output_action == "append_row":
             return self._count_rows()
-        self._note_items()
         return Outcome(status)
-
-    def _note_items(self) -> None:
-        """How many items succeeded and failed by the step's own table of attempts; they stay unknown without one."""
-        if counts := job_logs.item_counts(self._folder.logs):
-            self._store.update_run(self._run_id, items_succeeded=counts[0], items_failed=counts[1])
 
     def _report_progress(self, done: int, total: int) -> None:
         """The bytes of the output. Raises Canceled where a cancel is requested: the run has ended in Azure ML."""
