@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -30,6 +32,7 @@ _FOR_FAILED_ITEMS = ("ErrorThresholdExceeded", "AllowedFailedCountExceeded", "Al
 _MOST_BYTES_OF_SAID = 200_000_000
 """Of what was said of items without a row, in the journal."""
 _SHOWN_WARNINGS = 20
+_MORE_WARNINGS = re.compile(r"… and ([\d,]+) more")
 _MOST_WARNINGS = 100_000
 
 
@@ -65,6 +68,7 @@ class RunProgress:
         self._unwritten_templates: list[str] = []
         self._unwritten_indexes: list[tuple[int, int, str]] = []
         self._warnings: dict[str, None] = {}
+        self._warnings_before = 0
         self._script_warnings: dict[str, _ScriptWarning] = {}
 
     @property
@@ -213,6 +217,14 @@ class RunProgress:
         if len(self._warnings) < _MOST_WARNINGS:
             self._warnings[sentence] = None
 
+    def warned_before(self, warnings: Iterable[str]) -> None:
+        """Take over the `warnings` of the runner before."""
+        for warning in warnings:
+            if more := _MORE_WARNINGS.fullmatch(warning):
+                self._warnings_before += int(more[1].replace(",", ""))
+            else:
+                self.warn(warning)
+
     def _script_warned(self, pattern: str, text: str) -> None:
         """The script logged a warning that is about no item, in one mini-batch; `pattern` is its text without numbers."""
         known = self._script_warnings.get(pattern)
@@ -229,5 +241,5 @@ class RunProgress:
             f"The script warned in {counted(known.mini_batches, 'mini-batch')}: {known.text}" for known in self._script_warnings.values()
         )
         shown = tuple(islice(chain(said, self._warnings), _SHOWN_WARNINGS))
-        more = len(self._script_warnings) + len(self._warnings) - len(shown)
+        more = len(self._script_warnings) + len(self._warnings) - len(shown) + self._warnings_before
         return (*shown, f"… and {more:,} more") if more else shown

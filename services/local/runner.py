@@ -137,8 +137,7 @@ class Runner:
         times = {"started_at": run.started_at or now, "stopped_at": None, "paused_seconds": paused, "ended_at": None, "heartbeat_at": now}
         self._store.update_run(self._run_id, status=RunStatus.RUNNING, error_code=None, error=None, **times)
         self._progress = RunProgress(self._folder, self._plan, run.mini_batches_total or 0)
-        for warning in run.warnings:
-            self._progress.warn(warning)
+        self._progress.warned_before(run.warnings)
         settled = self._progress.journal.settled()
         every = cut(self._plan.datasets, self._settings)
         self._untried = (batch for batch in every if batch.index >= len(settled) or not settled[batch.index])

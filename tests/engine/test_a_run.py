@@ -157,6 +157,22 @@ def test_of_more_than_twenty_warnings_the_others_are_counted(score):
     assert run.warnings[20] == "… and 10 more"
 
 
+def test_a_resumed_run_goes_on_counting_its_warnings(workspace, score, finish, tmp_path):
+    run = score(
+        f"""
+        import os
+        def run(mini_batch):
+            if "0058.csv" in mini_batch[0] and not os.path.exists({str(tmp_path / "repaired")!r}): raise ValueError("not yet")
+            return mini_batch + ["one more"]
+        """,
+        60, mini_batch_size=2, error_threshold=0, run_max_try=1, process_count_per_node=1,
+    )  # fmt: skip
+    assert (run.status, run.warnings[20:]) == (RunStatus.FAILED, ("… and 9 more",))
+    (tmp_path / "repaired").touch()
+    resumed = finish(workspace, workspace.runs.resume(run.id).id)
+    assert (resumed.status, resumed.warnings) == (RunStatus.COMPLETED, (*run.warnings[:20], "… and 10 more"))
+
+
 def test_what_a_script_warns_of_without_naming_a_file_is_a_warning_of_the_run(score):
     run = score(
         """
