@@ -22,6 +22,7 @@ from services.predictions.filters import Condition, Filter, Operator
 
 _FEW = 12  # values that are shown side by side; more are chosen from a list
 _MOST = 50
+_LARGEST_OF_A_SLIDER = 2.0**53
 _NUMBERS = (Kind.NUMBER, Kind.WHOLE_NUMBER)
 _OPERATORS = {
     Kind.TEXT: [Operator.CONTAINS, Operator.STARTS, Operator.GLOB, Operator.ONE_OF, Operator.EMPTY],
@@ -134,13 +135,14 @@ def threshold(view: View) -> None:
         return
     column = choose("Threshold on", "of", scores, scores[0]) if len(scores) > 1 else scores[0]
     name = "Prediction" if column == view.table.own["Number"] else column
-    if view.table.exact.get(column, "BIGINT") != "BIGINT" or (column == view.table.own["Number"] and column in view.table.exact):
-        _exact_threshold(view, column, name)
-        return
     bins = charts.histogram(view.table, Filter(), 1, column)
     if not bins or not bins[0][0] < bins[-1][1] < math.inf:
         return
     least, greatest = float(bins[0][0]), float(bins[-1][1])
+    type_ = view.table.exact.get(column, "")
+    if type_.startswith("DECIMAL") or (type_ and max(-least, greatest) >= _LARGEST_OF_A_SLIDER):
+        _exact_threshold(view, column, name)
+        return
     reached = next((float(c.values[0]) for c in view.filter.conditions if (c.column, c.operator) == (column, Operator.FROM)), least)
     key = f"threshold_{column}"
     follow(key, min(max(reached, least), greatest))

@@ -329,3 +329,39 @@ def test_an_unknown_run_is_an_error(open_page, ended):
     app = open_page(RESULTS, run="nope")
     assert not app.exception
     assert "There is no run" in words(app.error)
+
+
+DECIMALS = """
+from decimal import Decimal
+def run(mini_batch): return [Decimal("0.12345678901234567890") + int(path[-8:-4]) for path in mini_batch]
+"""
+NAMES_OF_OURS = """
+import pandas as pd
+def run(mini_batch):
+    rows = [{"status": "ok", "worker": 7, "row": 1.0, "Folder": "x", "ok": True, "Prediction": n / 2} for n in range(len(mini_batch))]
+    return pd.DataFrame(rows)
+"""
+
+
+def test_numbers_with_more_digits_than_a_slider_has_are_shown_and_filtered_exactly(open_page, ended):
+    app = open_page(RESULTS, run=ended(DECIMALS, files=4).id)
+    assert not app.exception
+    assert not app.slider
+    assert list(table(app)["Prediction"])[3] == "3.12345678901234567890"
+    app.get_by_key("exact_threshold_Number").set_value("2.1234567890123456789").run()
+    assert not app.exception
+    assert list(table(app)["File"]) == ["0002.csv", "0003.csv"]
+    app.query_params["columns"] = "File|Number"
+    app.run()
+    assert list(table(app)["Number"]) == ["2.1234567890123456789", "3.1234567890123456789"]
+
+
+def test_a_scripts_columns_that_are_called_as_ours_are_shown_by_their_names(open_page, ended):
+    run = ended(NAMES_OF_OURS, files=4)
+    app = open_page(RESULTS, run=run.id, row="2")
+    assert not app.exception
+    assert set(table(app).columns) == {"File", "Prediction", "status", "worker", "row", "Folder", "ok", "Run row"}
+    assert list(table(app)["row"]) == ["1.0"] * 4
+    assert list(table(app)["ok"]) == ["True"] * 4
+    for look, chart in (("Charts", "Over folders"), ("Charts", "Over time"), ("Groups", "")):
+        assert not open_page(RESULTS, run=run.id, look=look, chart=chart).exception
