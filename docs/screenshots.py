@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlencode
 
 from playwright.sync_api import Page, expect
 
@@ -15,10 +16,12 @@ from services.connection import from_environment
 from services.domain import RunRequest
 from services.intake.entry_scripts import BUILT_IN
 from services.local.workspace import LocalWorkspace
+from services.predictions.filters import EVERY_FAILURE
 from services.predictions.label_file import keep_labels
 from services.sample import make_sample
 from services.settings import ParallelRunSettings
 from tests.azure_service import AzureService
+from tests.broken_files import train_model, write_files
 from tests.browser.dashboard import browser, dashboard, settled
 
 FOLDER = Path(__file__).with_name("screenshots")
@@ -66,6 +69,12 @@ def main() -> None:
             _wait(workspace, again.id, ended=True)
             page.goto(f"{server.url}/compare?run={again.id}&with={done.id}")
             _take(page, "compare", "Compare")
+            orders = _orders(workspace, Path(folder))
+            page.goto(f"{server.url}/runs?run={orders}")
+            _take(page, "run_failures", "Orders of November")
+            chosen = EVERY_FAILURE.to_text()
+            page.goto(f"{server.url}/results?{urlencode({'run': orders, 'filter': chosen})}")
+            _take(page, "results_failures", "Results")
             page.goto(f"{server.url}/connection")
             _take(page, "connection", "Connection")
             dark = chromium.new_context(viewport=SIZE, color_scheme="dark").new_page()
@@ -106,11 +115,22 @@ def _runs(workspace: LocalWorkspace, model: str, dataset: str, folder: Path) -> 
     _wait(workspace, failed.id, ended=True)
     blocking = folder / "patient_script.py"
     blocking.write_text(
-        "import os, time\ndef run(mini_batch):\n    time.sleep(0.6)\n    return [os.path.basename(f) + ': 1' for f in mini_batch]\n"
+        "import os, time\ndef run(mini_batch):\n    time.sleep(0.6 if os.path.basename(mini_batch[0]) < 'digit_0400' else 20)\n"
+        "    return [os.path.basename(f) + ': 1' for f in mini_batch]\n"
     )
     slow = workspace.submit(RunRequest((), (dataset,), str(blocking), ParallelRunSettings(), name="Nightly batch"))
     _wait(workspace, slow.id, ended=False)
     return failed.id, slow.id
+
+
+def _orders(workspace: LocalWorkspace, folder: Path) -> str:
+    """A run over 500 files, of which seven are broken in seven ways; its id."""
+    model = workspace.register_model("orders-classifier", train_model(folder / "orders.joblib"), approve=True)
+    dataset = workspace.register_dataset("orders", write_files(folder / "orders"), copy=True)
+    script = str(BUILT_IN / "batch_scoring_script.py")
+    run = workspace.submit(RunRequest((model.reference,), (dataset.reference,), script, name="Orders of November"))
+    _wait(workspace, run.id, ended=True)
+    return run.id
 
 
 def _labels(workspace: LocalWorkspace, run_id: str, folder: Path) -> str:
