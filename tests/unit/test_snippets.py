@@ -82,6 +82,28 @@ def test_of_predictions_that_are_numbers_the_copied_code_knows_the_numbers(tmp_p
         assert "".join(row[0][0] for row in found) == "".join(name[0] for name in code["rows"]["File"]) == wanted
 
 
+@pytest.mark.parametrize("column", ["Prediction", "id", "amount", "ok", "Run status"])
+def test_the_copied_code_knows_exact_numbers_and_the_tables_own_names(tmp_path, column):
+    import duckdb
+
+    values = [2**53 + 1, 2**53, 2**60 + 1, -5]
+    rows = [
+        f"{{'prediction': {value}, 'id': {value}, 'amount': Decimal('{number}.12345678901234567890'), 'status': 1, 'ok': {value > 0}}}"
+        for number, value in enumerate(values)
+    ]
+    names = [f"{place}.csv" for place in range(len(rows))]
+    make_table([ScoredMiniBatch(0, names, "/d", rows, "w", 1, 0.1, "")], tmp_path / "t.parquet")
+    table = Predictions(tmp_path / "t.parquet")
+    bounds = {"Prediction": str(2**53 + 1), "id": "9007199254740992.5", "amount": "1.1234567890123456789", "ok": "True"}
+    operator = Operator.ONE_OF if column in ("ok", "Run status") else Operator.FROM
+    filter_ = Filter(conditions=(Condition(column, operator, (bounds.get(column, "succeeded"),)),))
+    wanted = table.page(filter_).column("File").to_pylist()
+    assert wanted == {"amount": names[1:], "ok": names[:3], "Run status": names}.get(column, [names[0], names[2]])
+    assert [row[0] for row in duckdb.connect().execute(snippets.sql(table, filter_)).fetchall()] == wanted
+    exec(snippets.pandas(table, filter_), code := {})
+    assert list(code["rows"]["File"]) == wanted
+
+
 HOSTILE_NAMES = [
     "US$price", "_id.$oid", "$value_0", "$text", "it's", 'a "b"', "a\\b", "{0}", "%s", "rows", "pd", "select", "größe 1", "-- x", "?",
     "a;b",
