@@ -104,8 +104,10 @@ class ScriptOutput:
         most = MOST_BYTES if missing else MOST_BYTES_OF_PROGRESS
         for file, begin, end, source in zip(self._files, begins, self._ends, ("print", "stderr")):  # noqa: B905 - Python 3.8
             if end > begin:
-                printed = causes.lines_of(_read(file, begin, end, most), source)
-                lines += [line for line in printed if not _repeats(line.text, logged)]
+                text = _read(file, begin, end, most)
+                if not missing and text.count("\n") == len(records):
+                    continue  # as many lines as were logged: a handler has printed these
+                lines += [line for line in causes.lines_of(text, source) if not _repeats(line.text, logged)]
         return lines
 
 

@@ -51,6 +51,7 @@ GAP = "…"
 _HASH = re.compile(r"0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,12})*")
 """Also an address, a UUID."""
 _NUMBER = re.compile(r"[0-9]+(?:[.,:][0-9]+)*")
+_DIGITS = re.compile(r"[0-9]+")
 _REST_OF_A_NUMBER = re.compile(rf"(?<={GAP})(?:, ?|; ?| and | |[eE])?[-+]?{GAP}|(?<!\w)[-+]+(?={GAP})")
 """A sign, an exponent, the further parts of a date, the further numbers of a list."""
 _WORD = re.compile(r"""[^\s"'`()\[\]{}<>,;:=|*!?]+""")
@@ -312,6 +313,7 @@ class SaidLines:
 
     def __init__(self) -> None:
         self._reported: set[str] = set()
+        self._progress: set[str] = set()  # lines of reported templates, without digits: known at a glance
 
     def report(
         self, lines: Iterable[Line], items: Sequence[str], rows: str, missing: int
@@ -323,6 +325,9 @@ class SaidLines:
         `missing` how many rows fewer than items these are. An item that a row names has one. Where no row names any, all have one if none
         is missing; else what is said of more items than are missing is said of one that has a row.
         """
+        lines = [line for line in lines if _rank(line) <= _AT_ERROR or _DIGITS.sub("", line.text) not in self._progress]
+        if not lines:
+            return [], [], []
         names = Names(items)
         new_lines: list[tuple[Line, set[int], str]] = []
         about: dict[str, set[int]] = defaultdict(set)
@@ -345,6 +350,7 @@ class SaidLines:
         )
         templates = list(progress)[: _MOST_TEMPLATES - len(self._reported)]
         self._reported.update(templates)
+        self._progress.update(_DIGITS.sub("", line.text) for line, _, pattern in new_lines if pattern in self._reported)
         kept = _bounded_lines([(line, places) for line, places, pattern in new_lines if pattern not in progress])
         return kept, templates, warnings
 
