@@ -220,7 +220,8 @@ def ask_for_dataset() -> None:
             hint = "azureml://datastores/workspaceblobstore/paths/orders/**"
             path = place.text_input("Path in a datastore, or an https URL", placeholder=hint, **form.proposing("place"))
         else:
-            path = place.text_input("Path of the folder", placeholder="/home/me/orders", **form.proposing("path"))
+            help_text = "Or of an archive (zip, tar, tar.gz, tar.zst): its files are copied into the workspace."
+            path = place.text_input("Path of the folder", placeholder="/home/me/orders", help=help_text, **form.proposing("path"))
             help_text = "Otherwise runs read the files in place."
             copy = bool(remote) or place.toggle("Copy the files into the workspace", key=form.key("copy"), help=help_text)
         if source not in (FILES, IN_A_DATASTORE):

@@ -139,6 +139,15 @@ def test_a_folder_on_this_machine_is_registered_in_place_by_a_pattern(open_page,
     assert (dataset.root, dataset.in_place, dataset.file_count) == (str(folder), True, 3)
 
 
+def test_an_archive_on_this_machine_is_unpacked(open_page, workspace, tmp_path):
+    (tmp_path / "june.zip").write_bytes(zipped({"a.csv": b"1\n", "b/c.csv": b"2\n"}))
+    app = open_form(open_page, "Folder on this machine")
+    app.text_input(key="dataset-path-0").set_value(str(tmp_path / "june.zip")).run()
+    register(app)
+    dataset = workspace.dataset("june")
+    assert (paths_of(workspace, dataset), dataset.in_place) == (["a.csv", "b/c.csv"], False)
+
+
 def test_a_folder_on_this_machine_can_be_copied_in(open_page, workspace, csv_folder):
     app = open_form(open_page, "Folder on this machine")
     app.text_input(key="dataset-path-0").set_value(str(csv_folder(2))).run()
