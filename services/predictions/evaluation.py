@@ -123,9 +123,12 @@ def _join(
         f" FROM {table} t LEFT JOIN pairs p ON p.File = t.File ORDER BY t.file_row_number"
     )
     text, number = text_of(of, predictions.columns[of], "t."), number_of(of, predictions.own, "t.")
+    same = same_number(text, number, "b.Label", "b.n")
+    if predictions.columns[of] is Kind.TRUTH_VALUE:
+        same = f"coalesce(try_cast(b.Label AS BOOLEAN) = t.{quoted(of)}, false)"
     verdict = (
         f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN {text} IS NULL THEN '{Verdict.NO_PREDICTION}'"
-        f" WHEN {text} = b.Label OR {same_number(text, number, 'b.Label', 'b.n')} THEN '{Verdict.CORRECT}' ELSE '{Verdict.WRONG}' END"
+        f" WHEN {text} = b.Label OR {same} THEN '{Verdict.CORRECT}' ELSE '{Verdict.WRONG}' END"
     )
     database.execute("SET preserve_insertion_order = true")
     residual = f"CASE WHEN isfinite(b.n) THEN {number} - b.n END"

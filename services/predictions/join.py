@@ -23,7 +23,7 @@ from services.storage.atomic import atomic_write
 if TYPE_CHECKING:
     import duckdb
 
-_FEW_CHARACTERS = 17
+_FEW_CHARACTERS = 16
 _PARQUET = "FORMAT parquet, COMPRESSION lz4_raw"
 
 

@@ -200,6 +200,18 @@ def test_a_newer_table_is_evaluated_anew_and_the_older_result_removed(table, lab
     assert [path.name for path in tmp_path.glob("judged-*")] == [evaluation.path.name]
 
 
+def test_truth_values_are_evaluated_however_the_labels_spell_them(table, labels):
+    predictions = table({"a": '{"ok": true, "n": 1}', "b": '{"ok": false, "n": 1}', "c": '{"ok": true, "n": 2}'})
+    evaluation = evaluate(predictions, labels([("a", "true"), ("b", "False"), ("c", "FALSE")]), "ok")
+    assert verdicts(evaluation) == {"a": "correct", "b": "correct", "c": "wrong"}
+    assert evaluation.confusion() == [("FALSE", "True", 1), ("False", "False", 1), ("true", "True", 1)]
+
+
+def test_large_numbers_that_doubles_do_not_tell_apart_are_not_the_same(table, labels):
+    evaluation = evaluate(table({"a": str(2**53 + 1), "b": "7.0"}), labels([("a", str(2**53)), ("b", "7")]))
+    assert verdicts(evaluation) == {"a": "wrong", "b": "correct"}
+
+
 def test_of_several_values_the_chosen_or_the_predicted_one_is_evaluated(table, labels):
     predictions = table(
         {

@@ -196,3 +196,13 @@ def test_dates_are_written_as_dates_and_times_as_iso(table_of):
     _, *written = read(exports.export(".csv", table, columns=("day", "at")))
     assert written == [["2026-01-31", "2026-01-31T00:00:00"], ["1810-05-05", "2026-01-31T10:30:00.25"]]
     assert "1810-05-05T00:00:00" in sheet_of(b"".join(exports.export(".xlsx", table, columns=("day",))))[2]
+
+
+def test_numbers_that_excel_can_not_hold_are_texts_there(table_of):
+    rows = [
+        '{"n": NaN, "big": 12345678901234567890, "exact": 0.12345678901234567890, "ok": true}',
+        '{"n": Infinity, "big": 7, "exact": 1.5, "ok": false}',
+    ]
+    sheet = sheet_of(b"".join(exports.export(".xlsx", table_of(rows), columns=("n", "big", "exact", "ok"))))
+    assert sheet[1][:3] == ["nan", "12345678901234567890", "0.12345678901234567890"]
+    assert sheet[2][0] == "inf"
