@@ -13,9 +13,9 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import NamedTuple
 
 from services.predictions.columns import NUMBER, may_name_file
@@ -53,15 +53,24 @@ def extensions(items: Sequence[str]) -> Collection[str]:
     return {extension(item) for item in items}
 
 
-def spellings(items: Sequence[str], root: str) -> Iterator[list[str]]:
-    """The names of all items, in each of the ways a script may print them: the base name first."""
-    yield [item.rpartition("/")[2] for item in items]
-    yield list(items)
-    yield [f"{root.rstrip('/')}/{item}" for item in items]
+Spelling = Callable[[Sequence[str]], list[str]]
+
+
+@cache
+def spellings(root: str) -> Sequence[Spelling]:
+    """The ways in which a script may print the names of items: the base name first."""
+    below = f"{root.rstrip('/')}/"
+    ways: list[Spelling] = [
+        lambda items: [item.rpartition("/")[2] for item in items],
+        list,
+        lambda items: [f"{below}{item}" for item in items],
+    ]
     if "\\" in root:
-        native = [item.replace("/", "\\") for item in items]
-        yield native
-        yield [f"{root}\\{item}" for item in native]
+        ways += [
+            lambda items: [item.replace("/", "\\") for item in items],
+            lambda items: [f"{root}\\{item}".replace("/", "\\") for item in items],
+        ]
+    return ways
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ class Names:
     def items_called(self) -> Mapping[str, tuple[int, ...]]:
         """By name, the items that have it."""
         called: dict[str, list[int]] = {}
-        for place, names in enumerate(zip(*spellings(self.items, self.root), strict=True)):
+        for place, names in enumerate(zip(*(spelled(self.items) for spelled in spellings(self.root)), strict=True)):
             for name in {*names}:
                 called.setdefault(name, []).append(place)
         return {name: tuple(places) for name, places in called.items()}

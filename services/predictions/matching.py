@@ -7,7 +7,9 @@ guessed. What most scripts print is read in quick ways first, which come to the 
 
 from __future__ import annotations
 
+import csv
 import itertools
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -112,6 +114,7 @@ class ReadRows:
 _MISSING_PART = 100_000
 _TO_DECIDE = 10_000  # rows
 
+_COLUMNS_TRIED = 20
 _ONE_SPACE = re.compile(" ")  # a DataFrame's, whose next field may be empty
 _KEY_BEFORE = re.compile(r"""(['"])([^'"]*)\1\s*:\s*(['"])$""")
 _KEYS = re.compile(r"""['"]([^'"]*)['"]\s*:""")
@@ -154,7 +157,9 @@ def _read_quickly(mini_batch: ScoredMiniBatch) -> ReadRows | None:
         return ReadRows([*items] * len(rows), rows, _SUCCEEDED * len(rows), [None] * len(rows), _ONLY_FILE * len(rows))
     if count == 0 and in_order and not _may_be_a_stem(rows[0], items):
         return _each_its_own(items, rows, _BY_ORDER)
-    if count == len(rows) and len(endings) == 1 and not mini_batch.columns:
+    if count == len(rows) and len(endings) == 1 and mini_batch.columns:
+        return _one_name_in_each_row_of_a_frame(mini_batch)
+    if count == len(rows) and len(endings) == 1:
         return _one_name_in_each_row(mini_batch, *endings, in_order=in_order, escaped="\\" in text)
     return None
 
@@ -170,9 +175,10 @@ def _beginning_in_order(mini_batch: ScoredMiniBatch) -> list[str] | None:
         endings = extensions(mini_batch.items)
         if "" in endings or sum(map("\n".join(rows).count, endings)) != len(rows):  # nothing else can be a name
             return None
-    for names in spellings(mini_batch.items, mini_batch.root):
-        if not rows[0].startswith(names[0]):
+    for spelled in spellings(mini_batch.root):
+        if not rows[0].startswith(spelled(mini_batch.items[:1])[0]):
             continue
+        names = spelled(mini_batch.items)
         separator = (_ONE_SPACE if columns else SEPARATOR).match(rows[0], len(names[0]))
         if separator is None:
             continue
@@ -180,7 +186,7 @@ def _beginning_in_order(mini_batch: ScoredMiniBatch) -> list[str] | None:
         mark = separator[0] if exact else separator[0].rstrip(" ") or " "
         beginnings = [name + mark for name in names]
         if all(map(str.startswith, rows, beginnings)):
-            if mark != ": " and "" in extensions(mini_batch.items):
+            if mark != ": " and not (columns and may_name_file(json.loads(columns)[0][0])) and "" in extensions(mini_batch.items):
                 return None
             predictions = map(str.removeprefix, rows, beginnings)
             return list(predictions) if exact else [prediction.lstrip(" ") for prediction in predictions]
@@ -234,26 +240,48 @@ def _one_name_in_each_row(mini_batch: ScoredMiniBatch, ending: str, *, in_order:
     if rows[0].startswith('"'):  # the name may be the beginning, in quotes as in a DataFrame's row
         return None
     end = rows[0].find(ending) + len(ending)
-    names = Names(items, mini_batch.root)
     if in_order:
-        for spelled in reversed(list(spellings(items, mini_batch.root))):
-            begin = end - len(spelled[0])
-            if begin > 0 and rows[0].startswith(spelled[0], begin) and rows[0][begin - 1] in "'\"":
+        for spelled in spellings(mini_batch.root):
+            (first,) = spelled(items[:1])
+            begin = end - len(first)
+            if begin > 0 and rows[0].startswith(first, begin) and rows[0][begin - 1] in "'\"":
                 before, after = rows[0][:begin], rows[0][end : end + 1]
-                if after == before[-1] and all(map(str.startswith, rows, [f"{before}{name}{after}" for name in spelled])):
+                if after == before[-1] and all(map(str.startswith, rows, [f"{before}{name}{after}" for name in spelled(items)])):
                     return _each_its_own(items, rows, _BY_NAME)
     quote = max(rows[0].rfind("'", 0, end), rows[0].rfind('"', 0, end))
     key = _KEY_BEFORE.search(rows[0], 0, quote + 1)
     if key is None or escaped:
         return None
     value = re.compile(rf"{key[1]}{re.escape(key[2])}{key[1]}\s*:\s*{key[3]}([^{key[3]}]*){key[3]}")
-    owners: list[int] = []
-    for match in map(value.search, rows):
-        called = names.items_called.get(match[1], ()) if match else ()
-        if len(called) != 1:
-            return None
-        owners.append(called[0])
-    return _assembled(mini_batch, owners, rows, {}, _BY_NAME * len(rows))
+    return _by_these_names(mini_batch, [match[1] if match else "" for match in map(value.search, rows)])
+
+
+def _one_name_in_each_row_of_a_frame(mini_batch: ScoredMiniBatch) -> ReadRows | None:
+    """The same of a DataFrame's rows: where a name stands in the same column of each. In the first one it is not part of the prediction."""
+    rows = mini_batch.rows
+    try:
+        fields = list(csv.reader(rows, delimiter=" "))
+    except csv.Error:
+        return None
+    names = Names(mini_batch.items[:1], mini_batch.root)
+    for place, _ in frame_columns(mini_batch.columns)[:_COLUMNS_TRIED] if len(fields) == len(rows) else ():
+        if place and all(len(row) > place for row in fields) and extension(fields[0][place]) in names.extensions:
+            return _by_these_names(mini_batch, [row[place] for row in fields])
+    return None
+
+
+def _by_these_names(mini_batch: ScoredMiniBatch, called: Sequence[str]) -> ReadRows | None:
+    """Where each row is of the file called so, all spelled alike."""
+    items = mini_batch.items
+    for spelled in spellings(mini_batch.root):
+        places = dict(zip(spelled(items), range(len(items)), strict=True))
+        if called[0] in places:
+            owners = list(map(places.get, called))
+            known = [owner for owner in owners if owner is not None]
+            if len(places) < len(items) or len(known) < len(owners):
+                return None
+            return _assembled(mini_batch, known, mini_batch.rows, {}, _BY_NAME * len(owners))
+    return None
 
 
 # ---- by all that the rows say ----------------------------------------------------------------------------------------------------------

@@ -243,7 +243,7 @@ def test_rows_in_parts_and_in_no_order_are_never_at_another_file(returned, size)
     check(returned, whole)
 
 
-@given(named())
+@given(st.one_of(named(), frames(), nameless()))
 def test_what_is_read_quickly_is_read_the_same_by_all_evidence(returned):
     from services.predictions.matching import _read_by_evidence, _read_quickly
 
