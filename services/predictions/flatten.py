@@ -389,10 +389,10 @@ def _kinds(database: duckdb.DuckDBPyConnection, source: str, columns: Sequence[_
     }
     for column, (count, numbers, whole, dates, truths, distinct, not_finite, many_digits) in zip(columns, measured, strict=True):
         if count and numbers == count and (column.certain or not_finite < count):
-            type_ = _exact_type(database, source, column) or otherwise if many_digits else "BIGINT" if whole == count else "DOUBLE"
+            is_whole = whole == count and column.list not in fractions
+            type_ = _exact_type(database, source, column) or otherwise if many_digits else "BIGINT" if is_whole else "DOUBLE"
             if type_:
-                is_whole = whole == count and column.list not in fractions
-                yield Kind.WHOLE_NUMBER if is_whole else Kind.NUMBER, type_ if is_whole or type_ != "BIGINT" else "DOUBLE"
+                yield Kind.WHOLE_NUMBER if is_whole else Kind.NUMBER, type_
                 continue
         if count and dates == count:
             yield Kind.DATE, ""
@@ -411,11 +411,19 @@ def _has_many_digits(value: str) -> str:
 def _exact_type(database: duckdb.DuckDBPyConnection, source: str, column: _Column) -> str:
     """The SQL type that holds these numbers with all their digits, of which doubles would lose some; "" where none does."""
     value = column.spelled
-    digits, decimals = (f"coalesce(max(length(regexp_extract({value}, '{regex}', 1))), 0)" for regex in ("^-?([0-9]+)", r"\.([0-9]+)$"))
-    in_bigint = f"count(TRY_CAST({value} AS BIGINT)) = count({value})"
-    not_plain = f"count({value}) FILTER (regexp_matches({value}, '[a-zA-Z]'))"
-    digits, decimals, in_bigint, not_plain = _aggregates(database, source, [digits, decimals, in_bigint, not_plain])
-    if not_plain or digits + decimals > rules.MOST_DIGITS:
+    whole, fraction = f"length(regexp_extract({value}, '^-?([0-9]+)', 1))", f"length(regexp_extract({value}, '\\.([0-9]+)', 1))"
+    exponent = f"coalesce(TRY_CAST(regexp_extract({value}, '[eE](.*)$', 1) AS INTEGER), 0)"
+    digits, decimals, not_finite, in_bigint = _aggregates(
+        database,
+        source,
+        [
+            f"coalesce(max({whole} + greatest({exponent}, 0)), 0)",
+            f"coalesce(max({fraction} + greatest(-{exponent}, 0)), 0)",
+            f"count({value}) FILTER (regexp_matches({value}, {literal(rules.NOT_FINITE)}))",
+            f"count(TRY_CAST({value} AS BIGINT)) = count({value})",
+        ],
+    )
+    if not_finite or digits + decimals > rules.MOST_DIGITS:
         return ""
     return "BIGINT" if in_bigint and not decimals else f"DECIMAL({rules.MOST_DIGITS}, {decimals})"
 

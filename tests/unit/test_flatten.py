@@ -393,7 +393,7 @@ def test_whole_numbers_beyond_doubles_are_exact(frames_of):
 
 @pytest.mark.parametrize("as_column", [True, False])
 def test_decimals_of_twenty_places_are_exact(frames_of, as_column):
-    values = [Decimal("0.12345678901234567890"), Decimal("0.12345678901234567891"), Decimal("-7.5")]
+    values = [Decimal("0.12345678901234567890"), Decimal("0.12345678901234567891"), Decimal("-1.5E-10")]
     table = frames_of(pd.DataFrame({"n": values, "m": 1})) if as_column else frames_of(values)
     column = "n" if as_column else "Prediction"
     bound = Condition(column, Operator.FROM, ("0.12345678901234567891",))
