@@ -53,6 +53,8 @@ def main() -> None:
             _take(page, "runs", "Runs")
             page.goto(f"{server.url}/runs?run={slow}")
             _take(page, "run_live", "Nightly batch")
+            workspace.runs.cancel(slow)
+            _wait(workspace, slow, ended=True)
             page.goto(f"{server.url}/runs?run={failed}")
             _take(page, "run_failed", "Stricter columns")
             page.goto(f"{server.url}/results?run={workspace.runs.latest()[-1].id}")
@@ -81,7 +83,6 @@ def main() -> None:
             server.admit(dark.context)
             dark.goto(f"{server.url}/results?run={workspace.runs.latest()[-1].id}")
             _take(dark, "results_dark", "Results")
-            workspace.runs.cancel(slow)
     azure()
 
 
