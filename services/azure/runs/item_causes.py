@@ -57,7 +57,8 @@ def causes_without_row(plan: RunPlan, logs: Path, items: Sequence[str], without_
     if not _fits(mini_batches, without_row):
         mini_batches = []
     of_place = {place: mini_batch for mini_batch in mini_batches for place in mini_batch.places}
-    said = causes_of_items(job_logs.lines_said(logs), items, without_row)
+    lines = job_logs.lines_said(logs)
+    said = causes_of_items(lines, items, without_row) if lines else {}
     raised = [] if mini_batches else [attempt for attempt in attempts.values() if not attempt.succeeded]
     left = len(without_row) - len(said)
     texts = {template(sentence): sentence for sentence in map(sentences.of, raised)}
@@ -143,7 +144,7 @@ def _said_of_too_many(lines: Sequence[Line], items: Sequence[str], mini_batches:
 def _mini_batches(plan: RunPlan, last: Mapping[int, JobAttempt]) -> list[_MiniBatch]:
     """The mini-batches that were tried, with their items; none where the table of attempts contradicts the cut."""
     settings = plan.request.settings
-    if plan.tabular or settings.partition_keys:
+    if not last or plan.tabular or settings.partition_keys:
         return []
     size, begin, cut = settings.units_in_a_mini_batch(tabular=False), 0, list[range]()
     for paths in plan.paths():

@@ -49,23 +49,24 @@ def scored(folder: AzureRunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
     the order of the output; the files that no row names come last. Raises OSError."""
     columns = _columns(rows_file(folder, plan), header=plan.request.wants_dataframe_header)
     lines = _lines(rows_file(folder, plan), skip=plan.request.wants_dataframe_header)
+    items = [] if plan.tabular else plan.items()
     if plan.tabular:
         parts = read_tables_in_parts(plan.file, plan.item_count or 0, _parts(lines))
     else:
-        parts = read_in_parts(plan.items(), "/", _parts(_without_mount_points(lines, plan)), columns)
+        parts = read_in_parts(items, "/", _parts(_without_mount_points(lines, plan)), columns)
     whole, before = ScoredMiniBatch(0, (), "/", (), "", 1, 0.0, "", columns=columns), 0
     for rows in parts:
         if not plan.tabular and NO_ROW in rows.errors:
-            yield from _without_row(folder, plan, rows)
+            yield from _without_row(folder, plan, items, rows)
         else:
             yield replace(whole, rows=[text or "" for text in rows.predictions], read=rows, rows_before=before)
         before += len(rows.files)
 
 
-def _without_row(folder: AzureRunFolder, plan: RunPlan, rows: ReadRows) -> Iterator[ScoredMiniBatch]:
+def _without_row(folder: AzureRunFolder, plan: RunPlan, items: Sequence[str], rows: ReadRows) -> Iterator[ScoredMiniBatch]:
     """Failed items with their causes, by mini-batch where that is known."""
-    items = plan.items()
-    places = {item: place for place, item in enumerate(items)}
+    failed = set(rows.files)
+    places = {item: place for place, item in enumerate(items) if item in failed}
     unexplained = [places[file] for file, error in zip(rows.files, rows.errors, strict=True) if error == NO_ROW]
     causes = causes_without_row(plan, folder.logs, items, unexplained, NO_ROW)
     explained = {places[file]: error for file, error in zip(rows.files, rows.errors, strict=True) if error not in (None, NO_ROW)}
