@@ -388,7 +388,11 @@ def read_in_parts(items: Sequence[str], root: str, parts: Iterable[Sequence[str]
         first.append(part)
     sample = list(itertools.islice(itertools.chain.from_iterable(first), _TO_DECIDE))
     names, own = Names(items, root), _own_names(items)
-    deciding = Evidence(sample, names, columns, (), in_order=False).deciding()
+    begun = [own.get(name) for name, separator, _ in (row.partition(": ") for row in sample) if separator]
+    if begun and None not in begun and len(sample) == len(set(begun)):  # as most scripts print them: at the price of a dict
+        deciding = [BEGINNING]
+    else:
+        deciding = Evidence(sample, names, columns, (), in_order=False).deciding()
     named, ambiguous = bytearray(len(items)), dict[int, tuple[int, ...]]()
     for rows in itertools.chain(first, coming):
         owned, rest = _Owned.nobody(rows), list[int]()
