@@ -144,7 +144,8 @@ def _frames(database: duckdb.DuckDBPyConnection, frames: Sequence[str]) -> _Foun
     layout_of = [layouts.setdefault(tuple(name for name, _ in columns), len(layouts)) for columns in columns_of]
     frame_of_row = f"{quoted(FRAME)}::INTEGER + 1"
     source = f"SELECT *, {layout_of}[{frame_of_row}] AS layout, {_FIELDS} AS fields FROM written"
-    sizes = dict(database.sql(f"SELECT layout, count(*) FROM ({source}) WHERE layout IS NOT NULL GROUP BY 1").fetchall())
+    measured = database.sql(f"SELECT layout, count(*), max(len(fields)) FROM ({source}) WHERE layout IS NOT NULL GROUP BY 1").fetchall()
+    sizes, is_one_value = {layout: count for layout, count, _ in measured}, max((widest for *_, widest in measured), default=0) == 1
     cases: dict[tuple[str, int], list[str]] = {}
     places: dict[tuple[str, int], dict[int, int]] = {}
     for names, layout in sorted(layouts.items(), key=lambda item: (-sizes.get(item[1], 0), item[1])):
@@ -163,9 +164,13 @@ def _frames(database: duckdb.DuckDBPyConnection, frames: Sequence[str]) -> _Foun
     columns = []
     for number, (((name, _), of_layout), value) in enumerate(zip(places.items(), values, strict=True)):
         words = {columns_of[frame][of_layout[layout_of[frame]]][1] for frame, *found in counts if found[number]}
-        if words or len(cases) == 1:
+        if words or (is_one_value and not columns and number == len(values) - 1):
             columns.append(_Column(name, value, may_be=_may_be(words), certain="" not in words))
-    named = [column for column in columns if column.name.casefold() == "prediction"] or (columns if len(cases) == 1 else [])
+    named = [column for column in columns if column.name.casefold() == "prediction"]
+    if any(sum(name.casefold() == "prediction" for name in names) > 1 for names in layouts):
+        named = []
+    if len(columns) == 1 and is_one_value:
+        named = columns
     if not named:
         return _Found(source, columns) if columns else None
     others = [column for column in columns if column not in named]

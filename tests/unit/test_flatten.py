@@ -307,6 +307,10 @@ def test_a_dataframe_of_one_column_predicts_its_values_without_quotes(frames_of)
     table = frames_of(pd.DataFrame({"label": ["hot dog"] * 3 + ['say "so"']}))
     assert [row[1] for row in csv_lines(table)[1:]] == ["hot dog"] * 3 + ['say "so"']
     assert table.count(Filter(classes=("hot dog",))) == 3
+    named = frames_of(pd.DataFrame({"file": ["0-0.bin", "0-1.bin"], "label": ["hot dog", "cat"]}))
+    assert csv_lines(named)[1] == ["0-0.bin", "hot dog"]
+    nothing = frames_of(pd.DataFrame({"file": ["0-0.bin", "0-1.bin"], "label": [None, None]}))
+    assert csv_lines(nothing)[1] == ["0-0.bin", ""]
     numbers = frames_of(pd.DataFrame({"score": [0.5, None]}), pd.DataFrame({"score": [0.25]}))
     assert (numbers.kind, numbers.count(Filter(minimum=0.25))) == (Kind.NUMBER, 2)
 
@@ -353,6 +357,8 @@ def test_infinity_and_nan_are_numbers_in_numeric_order(frames_of):
 def test_two_columns_of_one_name_are_both_there(frames_of):
     table = frames_of(pd.DataFrame([[0.25, 0.75]], columns=["score", "score"]))
     assert further(table) == [{"score": 0.25, "score 2": 0.75}]
+    predictions = frames_of(pd.DataFrame([[7, "a"]], columns=["Prediction", "prediction"]))  # which of them would be the prediction?
+    assert further(predictions) == [{"Prediction 2": 7, "prediction 3": "a"}]
 
 
 def test_a_text_between_quotes_in_json_stays_that_text(table_of):
