@@ -117,7 +117,7 @@ _TO_DECIDE = 10_000  # rows
 _COLUMNS_TRIED = 20
 _ONE_SPACE = re.compile(" ")  # a DataFrame's, whose next field may be empty
 _KEY_BEFORE = re.compile(r"""(['"])([^'"]*)\1\s*:\s*(['"])$""")
-_KEYS = re.compile(r"""['"]([^'"]*)['"]\s*:""")
+_KEYS_AND_TEXTS = re.compile(r"""['"]([^'"]*)['"]\s*:\s*['"]([^'"]*)""")
 
 
 def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
@@ -229,8 +229,8 @@ def _may_be_a_stem(row: str, items: Sequence[str]) -> bool:
     """Whether the row may say which file it is of by the file's name without its extension."""
     called = [row.partition(": ")[0]] if ": " in row and row[:1] not in "{[(" else []
     if row[:1] == "{":
-        called += [row for key in _KEYS.findall(row) if may_name_file(key)]
-    return any(text == row or f"{text}{extension(items[0])}" in "\n".join(items) for text in called)
+        called += [value for key, value in _KEYS_AND_TEXTS.findall(row) if may_name_file(key)]
+    return any(f"{text}{extension(items[0])}" in "\n".join(items) for text in called)
 
 
 def _one_name_in_each_row(mini_batch: ScoredMiniBatch, ending: str, *, in_order: bool, escaped: bool) -> ReadRows | None:
@@ -257,7 +257,7 @@ def _one_name_in_each_row(mini_batch: ScoredMiniBatch, ending: str, *, in_order:
 
 
 def _one_name_in_each_row_of_a_frame(mini_batch: ScoredMiniBatch) -> ReadRows | None:
-    """The same of a DataFrame's rows: where a name stands in the same column of each. In the first one it is not part of the prediction."""
+    """The same of a DataFrame's rows, where the name is in another column than the first, which would not be part of the prediction."""
     rows = mini_batch.rows
     try:
         fields = list(csv.reader(rows, delimiter=" "))
