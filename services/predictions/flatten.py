@@ -161,7 +161,7 @@ def _frames(database: duckdb.DuckDBPyConnection, frames: Sequence[str]) -> _Foun
         f"SELECT {quoted(FRAME)}::INTEGER, {', '.join(f'count({value})' for value in values)} FROM ({source})"
         " WHERE layout IS NOT NULL GROUP BY 1"
     ).fetchall()
-    columns = []
+    columns: list[_Column] = []
     for number, (((name, _), of_layout), value) in enumerate(zip(places.items(), values, strict=True)):
         words = {columns_of[frame][of_layout[layout_of[frame]]][1] for frame, *found in counts if found[number]}
         if words or (is_one_value and not columns and number == len(values) - 1):

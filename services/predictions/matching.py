@@ -52,7 +52,8 @@ class ScoredMiniBatch:
     ended_at: float = 0.0
     """Seconds since 1970."""
     columns: str = ""
-    """JSON of the columns, [[name, dtype], ...], where run() returned a DataFrame."""
+    """JSON of the columns, [[name, kind], ...], where run() returned a DataFrame: what the worker says of the values, see `worker.as_rows`;
+    "" where that isn't known."""
     frame_index: Sequence[tuple[str, Sequence[str]]] = ()
     """Of that DataFrame's index, where it holds texts: the name and the values, one a row, of each of its levels."""
     in_order: bool = True
