@@ -279,12 +279,12 @@ def test_half_a_tar_or_a_damaged_one_is_refused(tmp_path, pack):
     refused(io.BytesIO(bytes(damaged)), tmp_path / "into")
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress], ids=["gzip", "zstd"])
 def test_two_tars_in_one_file_are_refused_and_not_read_by_half(tmp_path):
     both = tarred(("a.csv", b"1")) + tarred(("b.csv", os.urandom(20_000)))
     assert "goes on after its end after “a.csv”" in refused(io.BytesIO(both), tmp_path / "into")
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress], ids=["gzip", "zstd"])
 def test_a_tar_bomb_is_refused_by_the_name_of_its_file(tmp_path, pack):
     bomb = pack(tarred(("fine.csv", b"1"), ("zeros.csv", bytes(20_000_000))))
     assert len(bomb) < 30_000
