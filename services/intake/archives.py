@@ -331,11 +331,12 @@ class _Tar:
                         deque(self._chunks(archive, member), maxlen=0)
                     self._stream.expect_header(True)
             self._stream.expect_header(False)
-            while self._stream.read(_CHUNK):  # to the end, where a checksum may stand
-                pass
+            goes_on = False
+            while rest := self._stream.read(_CHUNK):  # to the end, where a checksum may stand
+                goes_on = goes_on or rest.count(0) < len(rest)
         except _DAMAGED as error:
             raise IntakeError(f"The tar is truncated or damaged{after}: {error or type(error).__name__}.", _REMAKE) from error
-        if any(self._stream.end):
+        if goes_on or any(self._stream.end):
             raise IntakeError(
                 f"The tar goes on after its end{after}: it may be several in one file.", "Unpack it, and register the folder."
             )
