@@ -193,11 +193,18 @@ def _encoded(row):
 
 def _texts_of_index(index):
     """[name, values] of each level of a DataFrame's index that holds texts: they may say which file a row is of, and the output doesn't
-    have them. Nothing of the usual index, a range of numbers."""
-    levels = [] if isinstance(index, sys.modules["pandas"].RangeIndex) else map(index.get_level_values, range(index.nlevels))
+    have them. Of one level of whole numbers too, where it is 0 to n - 1 in another order: the DataFrame was sorted. Nothing of the usual
+    index, a range of numbers."""
+    pandas = sys.modules["pandas"]
+    if isinstance(index, pandas.RangeIndex) and index.step > 0:
+        return []
+    if index.nlevels == 1 and index.dtype.kind in "iu":
+        places = index.tolist()
+        is_sorted = index.is_monotonic_increasing or sorted(places) != list(range(len(places)))
+        return [] if is_sorted else [["" if index.name is None else str(index.name), list(map(str, places))]]
     return [
         ["" if level.name is None else str(level.name), [str(value) if isinstance(value, (str, os.PathLike)) else "" for value in level]]
-        for level in levels
+        for level in map(index.get_level_values, range(index.nlevels))
         if level.dtype.kind == "O"
     ]
 

@@ -437,7 +437,8 @@ def causes_of_rows(lines: Sequence[Line], missing: int, item_count: int, said_of
 
 def no_row(item: str, returned: int, item_count: int, mini_batch: int) -> str:
     """Our sentence on an item of which nothing was said: `run() returned 3 rows for 4 files in mini-batch 1; without a row: p1.csv`."""
-    return f"{_returned(returned)} for {_counted(item_count, 'file')} in mini-batch {mini_batch}; without a row: {item}"
+    known = "none of them is known to be of" if returned >= item_count else "without a row:"
+    return f"{_returned(returned)} for {_counted(item_count, 'file')} in mini-batch {mini_batch}; {known} {item}"
 
 
 def no_row_of_table(file: str, returned: int, item_count: int, mini_batch: int) -> str:

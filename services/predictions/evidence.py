@@ -2,7 +2,8 @@
 
 A place is a column of a DataFrame or its index, a key of an object, a position in a list, the beginning of a text, or anywhere within it.
 A name there is a file's path, relative path or base name. That a class is called `cat` and a file too says nothing: names without an
-extension or a folder count only where every row has one, under a key that is called like a file, or before the first `: ` of a text.
+extension or a folder count only where every row has one, under a key that is called like a file, or before the first `: ` of a text. What
+can't be a class, such as `img_4`, forbids the order wherever it stands, where that is another one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ Key = tuple[str | int, ...]
 """Which place: `("beginning",)`, `("within",)`, `("column", 2)`, `("index", 0)`, `("document", "image")` with the keys that lead there."""
 BEGINNING: Key = ("beginning",)
 WITHIN: Key = ("within",)
+WORD: Key = ("word",)
 FIRST_COLUMN: Key = ("column", 0)
 
 _ANY, _FIRST_IN_A_TEXT, _CALLED_LIKE_A_FILE = range(3)
@@ -33,6 +35,8 @@ _IN_A_NAME = re.compile(r"[\w./\\-]")
 # The tutorial's `: ` takes one space, so that a prediction's own leading space survives; the others take all the spaces there are.
 SEPARATOR = re.compile(r": | : |[:,;|\t] *| +")
 _SEPARATOR_BEGINS = re.compile(r"[ :,;|\t]")
+_WORD = re.compile(r"""[^\s:,;|=()\[\]{}"']+""")
+_MAY_BE_A_CLASS = re.compile(r"[^\W\d_]+|0|[1-9]\d*")
 _FIELD = re.compile(r'"((?:[^"]|"")*)"(?= |\Z)|([^ ]*)')
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 _DEEPEST = 20  # levels of objects and lists within each other
@@ -146,7 +150,14 @@ class Place:
     strangers: dict[int, str] = field(default_factory=dict)
     """By row, what stands there and looks like the name of another file."""
     stems: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    """By row, the items whose names, but for the extension, stand there."""
+    """By row, the items whose names, but for the extension, stand there; none where several do."""
+    words: set[int] = field(default_factory=set)
+    """The rows where what stands there may as well be a class: a word or a number."""
+
+    def note_word(self, row: int, text: str) -> None:
+        """That this text, which stands there, has no extension."""
+        if _MAY_BE_A_CLASS.fullmatch(text):
+            self.words.add(row)
 
     def is_distinct(self, named: Mapping[int, tuple[int, ...]]) -> bool:
         """Whether these rows may each be of another file."""
@@ -169,7 +180,9 @@ class Place:
         if self.strangers or any(row not in items for row, items in self.named.items() if self.sure or self.importance):
             return True
         as_stems = self.named | self.stems
-        in_every_row = self.importance > _ANY and len(as_stems) == row_count and self.is_distinct(as_stems)
+        if self.importance == _ANY and self.words:
+            return False
+        in_every_row = len(as_stems) == row_count and self.is_distinct(as_stems)
         return in_every_row and any(row not in items for row, items in as_stems.items())
 
 
@@ -223,6 +236,7 @@ class Evidence:
             importance = _CALLED_LIKE_A_FILE if may_name_file(name) else _ANY
             for number, value in enumerate(values[: len(rows)]):
                 self._note(number, ("index", level), importance, value)
+        self.was_sorted = any(is_another_order(values) for _, values in index)
 
     def _read_frame(self, columns: Sequence[tuple[int, int]]) -> None:
         for number, fields in enumerate(fields_of(self._rows)):
@@ -258,6 +272,10 @@ class Evidence:
             if stranger or separator:
                 self._note(number, BEGINNING, _FIRST_IN_A_TEXT, stranger[1] if stranger else text)
         self._read_within(number, row)
+        if not any(number in place.named or number in place.strangers for place in self.places.values()):
+            for word in _WORD.findall(row) if self._in_order else ():
+                if word in self.names.items_with_stem:
+                    self._note(number, WORD, _ANY, word)
 
     def _read_within(self, number: int, row: str) -> None:
         for name in names_within(row, self.names):
@@ -269,10 +287,14 @@ class Evidence:
             only = 0 if len(self.names.items) == 1 else None
             if self.names.is_of_another(value, row if self._in_order else only):
                 self._place(key, importance).strangers[row] = value
-            elif importance and (items := self.names.items_with_stem.get(value)):
-                self._place(key, importance).stems[row] = items
+            elif items := self.names.items_with_stem.get(value):
+                place = self._place(key, importance)
+                place.note_word(row, value)
+                place.stems[row] = items if place.stems.get(row, items) == items else ()
             return
         place = self._place(key, importance)
+        if not self.names.is_sure(value):
+            place.note_word(row, value)
         place.sure = place.sure and self.names.is_sure(value)
         other = place.named.get(row, items)
         place.named[row] = items if other is items or other == items else ()
@@ -313,10 +335,17 @@ class Evidence:
 
     def contradicts_order(self, deciding: Sequence[Key]) -> bool:
         """Whether the rows can't be in the order of the items, by these places; by all where none decides."""
-        return any(self.places[key].contradicts_order(len(self._rows)) for key in deciding or self.places)
+        by_places = any(self.places[key].contradicts_order(len(self._rows)) for key in deciding or self.places)
+        return by_places or (self.was_sorted and not deciding)
 
 
 # ---- what the rows hold ----------------------------------------------------------------------------------------------------------------
+
+
+def is_another_order(index: Sequence[str]) -> bool:
+    """Whether this is the index of a DataFrame whose rows were numbered from 0 and then put in another order."""
+    places = list(map(str, range(len(index))))
+    return list(index) != places and sorted(index) == sorted(places)
 
 
 @lru_cache(maxsize=64)

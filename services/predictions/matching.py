@@ -80,6 +80,7 @@ NO_ROW = "no row names this file"
 FEWER = "run() returned fewer rows than it got"
 MORE = "run() returned more rows than it got"
 NO_FILE = "this row names no file of its mini-batch"
+ANOTHER_ORDER = "the rows don't come in the order of the files, and this one doesn't tell its file: print the path in each row"
 ANOTHER_FILE = "this row names a file that is not in its mini-batch"
 SEVERAL_FILES = "this row names several files of its mini-batch"
 AMBIGUOUS = "several files of the mini-batch have this name, and the rows don't tell which is whose: print the path instead of the name"
@@ -118,7 +119,6 @@ _TO_DECIDE = 10_000  # rows
 _COLUMNS_TRIED = 20
 _ONE_SPACE = re.compile(" ")  # a DataFrame's, whose next field may be empty
 _KEY_BEFORE = re.compile(r"""(['"])([^'"]*)\1\s*:\s*(['"])$""")
-_KEYS_AND_TEXTS = re.compile(r"""['"]([^'"]*)['"]\s*:\s*['"]([^'"]*)""")
 
 
 def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
@@ -145,8 +145,8 @@ def _read_quickly(mini_batch: ScoredMiniBatch) -> ReadRows | None:
     if mini_batch.frame_index:
         return None
     in_order = mini_batch.in_order and len(rows) == len(items)
-    if in_order and (predictions := _beginning_in_order(mini_batch)) is not None:
-        return _each_its_own(items, predictions, _BY_NAME)
+    if in_order and (by_beginning := _beginning_in_order(mini_batch)) is not None:
+        return by_beginning
     if not mini_batch.columns and (by_name := _beginning_in_any_order(mini_batch)):
         return by_name
     endings = extensions(items)
@@ -156,8 +156,8 @@ def _read_quickly(mini_batch: ScoredMiniBatch) -> ReadRows | None:
     count = sum(map(text.count, endings))
     if count == 0 and len(items) == 1:
         return ReadRows([*items] * len(rows), rows, _SUCCEEDED * len(rows), [None] * len(rows), _ONLY_FILE * len(rows))
-    if count == 0 and in_order and not _may_be_a_stem(rows[0], items):
-        return _each_its_own(items, rows, _BY_ORDER)
+    if count == 0 and in_order and not _may_be_stems(text, items, endings):
+        return _each_its_own(items, rows, _BY_ORDER * len(items))
     if count == len(rows) and len(endings) == 1 and mini_batch.columns:
         return _one_name_in_each_row_of_a_frame(mini_batch)
     if count == len(rows) and len(endings) == 1:
@@ -165,12 +165,12 @@ def _read_quickly(mini_batch: ScoredMiniBatch) -> ReadRows | None:
     return None
 
 
-def _each_its_own(items: Sequence[str], predictions: Sequence[str], way: bytes) -> ReadRows:
-    return ReadRows(items, predictions, _SUCCEEDED * len(items), [None] * len(items), way * len(items))
+def _each_its_own(items: Sequence[str], predictions: Sequence[str], ways: bytes) -> ReadRows:
+    return ReadRows(items, predictions, _SUCCEEDED * len(items), [None] * len(items), ways)
 
 
-def _beginning_in_order(mini_batch: ScoredMiniBatch) -> list[str] | None:
-    """The predictions where row i begins with the name of item i, all spelled and separated alike."""
+def _beginning_in_order(mini_batch: ScoredMiniBatch) -> ReadRows | None:
+    """Where row i begins with the name of item i, all spelled and separated alike."""
     rows, columns = mini_batch.rows, mini_batch.columns
     if columns and not _first_column_decides(columns):
         endings = extensions(mini_batch.items)
@@ -189,9 +189,19 @@ def _beginning_in_order(mini_batch: ScoredMiniBatch) -> list[str] | None:
         if all(map(str.startswith, rows, beginnings)):
             if mark != ": " and not (columns and may_name_file(json.loads(columns)[0][0])) and "" in extensions(mini_batch.items):
                 return None
-            predictions = map(str.removeprefix, rows, beginnings)
-            return list(predictions) if exact else [prediction.lstrip(" ") for prediction in predictions]
+            predictions = list(map(str.removeprefix, rows, beginnings))
+            if not exact:
+                predictions = [prediction.lstrip(" ") for prediction in predictions]
+            return _each_its_own(mini_batch.items, predictions, _ways_of(names))
     return None
+
+
+def _ways_of(names: Sequence[str]) -> bytes:
+    """How rows in the order of these names are matched: a name that several files have tells one of them by the order only."""
+    if len({*names}) == len(names):
+        return _BY_NAME * len(names)
+    count = Counter(names)
+    return b"".join(_BY_NAME if count[name] == 1 else _BY_ORDER for name in names)
 
 
 @cache
@@ -226,12 +236,14 @@ def _own_names(items: Sequence[str]) -> dict[str, int]:
     return {name: place for place, name in enumerate(names) if name not in twice}
 
 
-def _may_be_a_stem(row: str, items: Sequence[str]) -> bool:
-    """Whether the row may say which file it is of by the file's name without its extension."""
-    called = [row.partition(": ")[0]] if ": " in row and row[:1] not in "{[(" else []
-    if row[:1] == "{":
-        called += [value for key, value in _KEYS_AND_TEXTS.findall(row) if may_name_file(key)]
-    return any(f"{text}{extension(items[0])}" in "\n".join(items) for text in called)
+def _may_be_stems(text: str, items: Sequence[str], endings: Collection[str]) -> bool:
+    """Whether the rows, which are as many as the items, may each say which file they are of by its name without the extension."""
+    only = next(iter(endings)) if len(endings) == 1 else ""
+    for item in items:
+        stem = item[item.rfind("/") + 1 :].removesuffix(only or extension(item))
+        if stem not in text and (stem.isascii() or "\\" not in text):  # with which JSON writes letters beyond ASCII
+            return False
+    return True
 
 
 def _one_name_in_each_row(mini_batch: ScoredMiniBatch, ending: str, *, in_order: bool, escaped: bool) -> ReadRows | None:
@@ -247,8 +259,9 @@ def _one_name_in_each_row(mini_batch: ScoredMiniBatch, ending: str, *, in_order:
             begin = end - len(first)
             if begin > 0 and rows[0].startswith(first, begin) and rows[0][begin - 1] in "'\"":
                 before, after = rows[0][:begin], rows[0][end : end + 1]
-                if after == before[-1] and all(map(str.startswith, rows, [f"{before}{name}{after}" for name in spelled(items)])):
-                    return _each_its_own(items, rows, _BY_NAME)
+                names = spelled(items)
+                if after == before[-1] and all(map(str.startswith, rows, [f"{before}{name}{after}" for name in names])):
+                    return _each_its_own(items, rows, _ways_of(names))
     quote = max(rows[0].rfind("'", 0, end), rows[0].rfind('"', 0, end))
     key = _KEY_BEFORE.search(rows[0], 0, quote + 1)
     if key is None or escaped:
@@ -308,12 +321,14 @@ class _Owned:
 
     def tell(self, evidence: Evidence, deciding: Sequence[Key], rows: Sequence[int], *, in_order: bool) -> None:
         """By what these rows, which are all that `evidence` is of, say in the deciding places."""
-        in_order = in_order and not evidence.contradicts_order(deciding)
+        contradicted = in_order and evidence.contradicts_order(deciding)
+        in_order = in_order and not contradicted
         for number, row in enumerate(rows):
             candidates = evidence.candidates(number, deciding)
             if candidates and (len(candidates) == 1 or in_order):
                 owner = candidates[0] if len(candidates) == 1 else row
-                self.own(row, owner, evidence.prediction(number, owner, deciding), _BY_NAME)
+                way = _BY_NAME if len(candidates) == 1 else _BY_ORDER
+                self.own(row, owner, evidence.prediction(number, owner, deciding), way)
             elif candidates:
                 self.errors[row] = AMBIGUOUS
                 self.ambiguous[id(candidates)] = candidates
@@ -326,7 +341,7 @@ class _Owned:
             elif in_order and not deciding:
                 self.own(row, row, self.predictions[row], _BY_ORDER)
             else:
-                self.errors[row] = NO_FILE
+                self.errors[row] = ANOTHER_ORDER if contradicted and not deciding else NO_FILE
 
 
 def _read_by_evidence(mini_batch: ScoredMiniBatch) -> ReadRows:

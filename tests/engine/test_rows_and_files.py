@@ -82,3 +82,29 @@ def test_rows_of_earlier_mini_batches_are_not_matched(workspace, score):
     found = table(workspace, run)
     assert [row for row in found if row[2] == "name"] == [(f"{number:04}.csv", str(number), "name") for number in range(3)]
     assert [row for row in found if row[2] != "name"] == [("", f"{number:04}.csv: {number}", "not matched") for number in (0, 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("sort", "way"),
+    [
+        (".sort_values('score')", "not matched"),
+        ("[::-1]", "not matched"),
+        (".sort_values('score').rename_axis('id')", "not matched"),
+        (".sort_values('score', ascending=False)", "order"),
+        (".set_axis([7, 3, 5])", "order"),
+    ],
+)
+def test_the_rows_of_a_dataframe_that_was_sorted_are_not_matched_by_order(workspace, score, sort, way):
+    script = f"""
+        import os, pandas
+        def run(mini_batch):
+            return pandas.DataFrame({{"score": [-int(os.path.basename(path)[:-4]) for path in mini_batch]}}){sort}
+        """
+    run = score(script, files=3, mini_batch_size="3")
+    files = ["0000.csv", "0001.csv", "0002.csv"]
+    assert [row for row in table(workspace, run) if row[1]] == [
+        (file if way == "order" else "", prediction, way)
+        for file, prediction in zip(files, ["0", "-1", "-2"] if way == "order" else ["-2", "-1", "0"], strict=True)
+    ]
+    unknown = [f"run() returned 3 rows for 3 files in mini-batch 0; none of them is known to be of {file}" for file in files]
+    assert [failed.cause for failed in workspace.runs.failed_items(run.id)] == ([] if way == "order" else unknown)

@@ -10,7 +10,7 @@ import pytest
 
 from services.predictions.columns import WAYS_OF_MATCHING, may_name_file
 from services.predictions.evidence import extension, extensions, texts_in
-from services.predictions.matching import ANOTHER_FILE, NO_FILE, SEVERAL_FILES, ScoredMiniBatch, read_rows
+from services.predictions.matching import ANOTHER_FILE, ANOTHER_ORDER, NO_FILE, NO_ROW, SEVERAL_FILES, ScoredMiniBatch, read_rows
 
 ITEMS = ["x/a.png", "x/b.png", "x/c.png"]
 
@@ -138,6 +138,31 @@ def test_stems_in_another_order_forbid_the_order_and_name_nothing():
     assert owners(["a: 1", "b: 2", "c: 3"]) == ITEMS
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{{"id": "{}", "p": {}}}', "{{'row': '{}', 'p': {}}}", '["{}", {}]', '{{"{}": {}}}', "{}\t{}", "{},{}", "{} {}", "the {} has {}",
+        '{{"of": {{"it": ["{}"]}}, "p": {}}}',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "items", [["x/img_1.png", "x/img_2.png"], ["img_1", "img_2"], ["0001.png", "0002.jpg"], ["bild_ä1.png", "bild_ä2.png"]]
+)
+def test_a_stem_that_is_no_class_forbids_another_order_anywhere(items, row):
+    stems = [item.rpartition("/")[2].partition(".")[0] for item in items]
+    rows = [row.format(stem, number) for number, stem in enumerate(stems)]
+    assert owners(rows, items) == items
+    assert owners(rows[::-1], items) == ["", ""]
+    assert set(read_rows(ScoredMiniBatch(0, items, "/data", rows[::-1], "", 1, 0.1, "")).errors) == {NO_ROW, ANOTHER_ORDER}
+
+
+def test_stems_that_not_every_row_has_or_two_have_say_nothing():
+    items = ["img_1.png", "img_2.png", "img_3.png"]
+    assert owners(["img_2 1", "img_1 2", "3"], items) == items
+    assert owners(["img_2 1", "img_2 2", "img_1 3"], items) == items
+    assert owners(["img_2 img_1 1", "img_1 img_2 2", "img_3 img_1 3"], items) == items
+
+
 def test_what_a_script_made_of_a_file_may_be_called_after_it():
     assert owners(["/out/a.png", "/out/b_mask.png", "/out/c.png"]) == ITEMS
     assert owners(["/out/c.png", "/out/b.png", "/out/a.png"]) == ["", "", ""]
@@ -160,7 +185,29 @@ def test_a_dataframes_index_counts_as_a_column_does():
     frame = {"columns": '[["score", "float64"]]'}
     assert owners(["1", "2", "3"], frame_index=[("", ["c.png", "a.png", "b.png"])], **frame) == ["x/c.png", "x/a.png", "x/b.png"]
     assert owners(["1", "2", "3"], frame_index=[("label", ["cat", "dog", "cat"])], **frame) == ITEMS
+    assert owners(["1", "2", "3"], frame_index=[("", ["img_b", "img_a", "img_c"])], **frame) == ITEMS
+    stems = ["x/img_a.png", "x/img_b.png"]
+    assert owners(["1", "2"], stems, frame_index=[("", ["img_b", "img_a"])], **frame) == ["", ""]
     assert owners(["1 c.png", "2 a.png"], frame_index=[("", ["a.png", "b.png"])], columns='[["n", "int64"], ["id", "str"]]') == ["", ""]
+
+
+def test_a_dataframe_that_was_sorted_is_not_in_the_order_of_the_files():
+    frame = {"columns": '[["score", "number"]]'}
+    assert owners(["1", "2", "3"], frame_index=[("", ["2", "0", "1"])], **frame) == ["", "", ""]
+    named = {"columns": '[["score", "number"], ["file", "text"]]'}
+    assert owners(["1 a.png", "2 c.png", "3 b.png"], frame_index=[("", ["0", "2", "1"])], **named) == ["x/a.png", "x/c.png", "x/b.png"]
+
+
+def test_names_that_several_files_have_match_by_the_order_of_the_rows():
+    items = ["x/a.png", "y/a.png", "y/b.png"]
+    for rows in (
+        ["a.png: 1", "a.png: 2", "b.png: 3"],
+        ["1 a.png", "2 a.png", "3 b.png"],
+        ['{"f": "a.png"}', '{"f":"a.png"}', '{"f": "b.png"}'],
+    ):
+        read = read_rows(ScoredMiniBatch(0, items, "/data", rows, "", 1, 0.1, ""))
+        assert read.files == items
+        assert [WAYS_OF_MATCHING[way] for way in read.matched_by] == ["order", "order", "name"]
 
 
 def test_a_dataframes_row_that_csv_does_not_read_is_read():

@@ -68,7 +68,7 @@ def test_the_table_has_every_file_with_its_prediction_or_its_error(table):
         ("a/1.png", "cat", "succeeded", None),
         ("a/2.png", "dog", "succeeded", None),
         ("a/3.png", "cat", "succeeded", None),
-        ("b/1.png", None, "failed", "run() returned 2 rows for 2 files in mini-batch 1; without a row: b/1.png"),
+        ("b/1.png", None, "failed", "run() returned 2 rows for 2 files in mini-batch 1; none of them is known to be of b/1.png"),
         ("", "hello", "unmatched", NO_FILE),
         ("b/2.png", None, "failed", "ValueError: no such colour"),
         ("B/ü.png", "cat", "succeeded", None),
