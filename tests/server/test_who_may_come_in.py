@@ -41,16 +41,16 @@ ROUTES = [
 ]
 
 
-def as_another_user(user: int, port: int, path: str, cookie: str = "") -> int:
+def as_another_user(user: int, port: int, path: str, cookie: str = "", **headers: str) -> int:
     """The status that a client of this user id gets. Only root can ask so."""
     code = (
-        "import encodings.idna, http.client, os, sys\n"
+        "import encodings.idna, http.client, json, os, sys\n"
         "os.setuid(int(sys.argv[1]))\n"
         "connection = http.client.HTTPConnection('127.0.0.1', int(sys.argv[2]))\n"
-        "connection.request('GET', sys.argv[3], headers={'Cookie': sys.argv[4]})\n"
+        "connection.request('GET', sys.argv[3], headers=json.loads(sys.argv[4]))\n"
         "print(connection.getresponse().status)\n"
     )
-    command = [sys.executable, "-c", code, str(user), str(port), path, cookie]
+    command = [sys.executable, "-c", code, str(user), str(port), path, json.dumps({"Cookie": cookie} | headers)]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -181,6 +181,13 @@ def test_another_users_client_is_refused_even_with_the_cookie(dashboard: Served)
         assert as_another_user(user, dashboard.port, "/_stcore/health", received[0]) == status
 
 
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can act as another user")
+def test_another_user_is_refused_whoever_they_say_they_ask_for(dashboard: Served):
+    for made_up in ("8.8.8.8", "127.0.0.1", "10.0.0.1:5", f"127.0.0.1:{dashboard.port}", "nobody", "::1"):
+        forwarded = {"X-Forwarded-For": made_up, "X-Forwarded-Proto": "https"}
+        assert as_another_user(NOBODY, dashboard.port, "/_stcore/health", dashboard.cookie(), **forwarded) == 403
+
+
 def test_without_a_token_everybody_is_let_in_and_the_terminal_says_so(serve: Callable[..., Served]):
     dashboard = serve(*APP, "0", "--no-token", BATCH_SCORING_TOKEN=TOKEN)
     assert dashboard.said[-1].startswith(f"Batch Scoring Studio is at http://127.0.0.1:{dashboard.port}, for every user of this machine ")
@@ -239,6 +246,7 @@ def test_no_child_and_no_command_line_has_the_token(serve: Callable[..., Served]
         code = argument.partition("token=")[2]
         if os.geteuid() == 0:
             assert as_another_user(NOBODY, dashboard.port, f"/?token={code}") == 403
+            assert as_another_user(NOBODY, dashboard.port, f"/?token={code}", **{"X-Forwarded-For": "8.8.8.8"}) == 403
     else:
         page = Path(argument.removeprefix("--app=").removeprefix("file://"))
         assert page == dashboard.home / "browser" / f"dashboard-{dashboard.port}.html"
