@@ -10,12 +10,14 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from services.errors import IntakeError, SettingsError
 from services.file_names import short
 
 _DATE_PARTS = {"yyyy": 4, "MM": 2, "dd": 2, "HH": 2, "mm": 2, "ss": 2}
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|(\*)|([{}])|([^{}*]+)")
+_NO_DOT, _WITH_DOTS = r"[^./\\]+", r"[^/\\]+"
 _HINT = "Write for example {store}/{brand}/*.csv, or {when:yyyy/MM/dd}/part.csv: the folders and the name of each file."
 
 
@@ -55,9 +57,9 @@ class PartitionFormat:
                 date_key = name
                 parts.append(_date_pattern(date, refuse))
             elif name in keys:
-                parts.append(r"[^./\\]+")
+                parts.append(_NO_DOT)
             else:
-                parts.append(rf"(?P<k{len(keys)}>[^./\\]+)")
+                parts.append(f"(?P<k{len(keys)}>{_NO_DOT})")
                 keys.append(name)
         if date_key in keys:
             raise refuse(f"has the key “{date_key}” twice")
@@ -67,7 +69,7 @@ class PartitionFormat:
 
     def values(self, path: str) -> dict[str, str] | None:
         """The keys' values in a relative path, a date as `2026-01-31T00:00:00`; None where the path isn't of this format."""
-        match = re.search(self.pattern, f"/{path}", re.DOTALL)
+        match = self._matches(path)
         if match is None:
             return None
         groups = match.groupdict()
@@ -80,6 +82,22 @@ class PartitionFormat:
                 return None
         return values
 
+    @cached_property
+    def _matches(self) -> Callable[[str], re.Match[str] | None]:
+        """A function that matches a path. Where a value would have a dot, another folder or a part of its name may fit, which Azure ML then
+        takes (`v1.2/new/x.csv` is of the version `new` by `{version}/*.csv`): here such a path is of no format."""
+        search = re.compile(self.pattern, re.DOTALL).search
+        search_with_dots = re.compile(self.pattern.replace(_NO_DOT, _WITH_DOTS), re.DOTALL).search
+
+        def matches(path: str) -> re.Match[str] | None:
+            match = search(f"/{path}")
+            if match and "." in path.rpartition("/")[0]:
+                with_dots = search_with_dots(f"/{path}")
+                return match if with_dots and with_dots.groups() == match.groups() else None
+            return match
+
+        return matches
+
     def mismatch(self, path: str) -> IntakeError:
         """The error of a path that isn't of this format."""
         text = f"The path “{short(path)}” is not of the partition format “{short(self.text)}”."
@@ -89,12 +107,12 @@ class PartitionFormat:
     def values_of(self, keys: Iterable[str]) -> Callable[[str], object]:
         """A function that tells the values of some keys in a path of this format, to be sorted and compared: a million in seconds. It
         raises IntakeError for a path that is not, of a dataset that an earlier version took."""
-        search = re.compile(self.pattern, re.DOTALL).search
+        matches = self._matches
         parts = [part for part in _DATE_PARTS if f"(?P<{part}>" in self.pattern]
         groups = [group for key in keys for group in (parts if key == self.date_key else (f"k{self.keys.index(key)}",))]
 
         def values_of(path: str) -> object:
-            match = search(f"/{path}")
+            match = matches(path)
             if match is None:
                 raise self.mismatch(path)
             return match.group(*groups)

@@ -26,6 +26,13 @@ from services.intake.partition_format import PartitionFormat
         ("{version}/part.csv", "v1.2/part.csv", None),
         ("data/{version}/part.csv", "data/v1.2/part.csv", None),
         ("{version}/part.csv", "v1\\2/part.csv", None),
+        ("{version}/*.csv", "v1.2/new/part.csv", None),
+        ("{version}/**", "v1.2/new/part.csv", None),
+        ("*{version}/part.csv", "v1.2/part.csv", None),
+        ("{version}*.csv", "v1.2/part.csv", None),
+        ("{store}/{version}/*.csv", "a/v1.2/b/c/part.csv", None),
+        ("{version}/part.csv", "data.v1/7/part.csv", {"version": "7"}),
+        ("{t:yyyy/MM/dd}/*.csv", "data.v1/2026/01/31/part.csv", {"t": "2026-01-31T00:00:00"}),
         ("store={store}/x.csv", "all/oldstore=3/x.csv", None),
         ("{t:yyyy}/x.csv", "12026/x.csv", None),
         ("{store}/part.csv", "part.csv", None),
@@ -52,6 +59,12 @@ def test_a_path_that_is_not_of_the_format_is_refused_with_the_rule():
 def test_a_key_for_a_folder_is_that_whole_folders_name_or_none(name):
     found = PartitionFormat.parse("{key}/part.csv").values(f"{name}/part.csv")
     assert found == (None if set(name) & set(".\\") else {"key": name})
+
+
+@given(st.text(st.characters(exclude_characters="/\\\0", codec="utf-8"), min_size=1), st.sampled_from(["{key}/*.csv", "{key}/**"]))
+def test_a_key_is_never_of_a_folder_further_down(name, text):
+    found = PartitionFormat.parse(text).values(f"{name}/below/part.csv")
+    assert found == (None if "." in name else {"key": name})
 
 
 @pytest.mark.parametrize(
