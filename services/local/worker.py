@@ -417,6 +417,8 @@ def _connection(argument):
 def _add_finders():
     sys.meta_path.insert(0, SdkFinder)
     sys.meta_path.append(StandInFinder)
+    if STAND_INS not in sys.path:
+        sys.path.append(STAND_INS)  # processes that joblib starts get this, and no finder
 
 
 def _end_pools():
@@ -424,6 +426,18 @@ def _end_pools():
     Pools of concurrent.futures are ended as Python ends them; before 3.9 they do that themselves."""
     for function in reversed(getattr(threading, "_threading_atexits", ())):
         function()
+
+
+def _let_python_close_files(paths):
+    """A thread that is left keeps the global variables of the script for ever, and so its files open. Python takes away those of a module
+    that something refers to, the last in `sys.modules` first: the script's while what it imported is still whole."""
+    if threading.active_count() > 1:
+        roots = tuple(os.path.join(path, "") for path in paths)
+        places = {name: str(getattr(module, "__file__", "")) for name, module in sys.modules.items()}
+        names = [name for name, place in places.items() if place.startswith(roots) and "site-packages" not in place]
+        for name in reversed(names):
+            sys.modules[name] = sys.modules.pop(name)
+        sys.modules_of_the_script = [sys.modules[name] for name in names]  # what is in `sys` stays until then
 
 
 def main():
@@ -448,6 +462,7 @@ def main():
     Worker(channel, config, output).work()
     line.detach()  # it stays open until this process is gone, which the runner takes for its end
     threading._shutdown = _end_pools
+    _let_python_close_files(config["paths"])
 
 
 if __name__ == "__mp_main__":

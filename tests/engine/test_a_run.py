@@ -393,12 +393,17 @@ def test_a_script_may_do_to_its_streams_and_folder_what_it_likes(score):
     assert (run.status, run.items_succeeded) == (RunStatus.COMPLETED, 20), run.error
 
 
-def test_what_a_script_left_open_is_written_and_atexit_called(workspace, score):
+@pytest.mark.parametrize("thread", ["", "threading.Thread(target=wait).start()", "threading.Thread(target=wait, daemon=True).start()"])
+def test_what_a_script_left_open_is_written_and_atexit_called(workspace, score, thread):
     run = score(
-        """
-        import atexit, gzip, os
+        f"""
+        import atexit, gzip, os, threading, time
+        def wait():
+            while True:
+                time.sleep(0.01)
         def init():
             global plain, packed
+            {thread}
             folder = os.path.join(os.environ["AZUREML_BI_OUTPUT_PATH"], str(os.getpid()))
             plain, packed = open(folder + ".txt", "w"), gzip.open(folder + ".gz", "wt")
             atexit.register(lambda: open(folder + ".end", "w").write("called"))
@@ -432,6 +437,7 @@ def test_a_process_that_crashes_at_its_end_is_warned_about(score):
 POOLS = {
     "multiprocessing, spawn": "multiprocessing.get_context('spawn').Pool(2)",
     "ProcessPoolExecutor, forkserver": "ProcessPoolExecutor(2, mp_context=multiprocessing.get_context('forkserver'))",
+    "joblib": "SimpleNamespace(map=lambda f, items: joblib.Parallel(2)(joblib.delayed(f)(item) for item in items))",
 }
 
 
@@ -440,8 +446,9 @@ POOLS = {
 def test_a_script_may_use_pools_of_processes(workspace, score, pool):
     run = score(
         f"""
-        import multiprocessing, os
+        import joblib, multiprocessing, os
         from concurrent.futures import ProcessPoolExecutor
+        from types import SimpleNamespace
         from azureml_user.parallel_run import EntryScript
         def init():
             global pool
