@@ -11,11 +11,22 @@ from services.errors import IntakeError, SettingsError
 # They can't be folders there, and a home may be copied to such a machine.
 _RESERVED_BY_WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _JUNK = {
-    ".ds_store", ".spotlight-v100", ".trashes", ".fseventsd", ".temporaryitems", ".appledouble", "__macosx",  # macOS
-    "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information",  # Windows
-    "@eadir", ".ipynb_checkpoints",  # Synology, Jupyter
+    ".ds_store", ".spotlight-v100", ".trashes", ".fseventsd", ".temporaryitems", ".appledouble", "__macosx", ".documentrevisions-v100",
+    ".volumeicon.icns", ".apdisk", ".appledb", ".appledesktop", ".lsoverride", ".com.apple.timemachine.donotpresent", "icon\r",
+    "network trash folder", "temporary items",  # macOS
+    "thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin",
+    "system volume information",  # Windows
+    ".directory", "lost+found",  # KDE, Linux
+    "@eadir", "#recycle", "@recycle", ".@__thumb", ".ipynb_checkpoints",  # Synology, QNAP, Jupyter
 }  # fmt: skip
-_JUNK_PATTERNS = {"._*": re.compile(r"\._.+"), "~$*": re.compile(r"~\$.*"), ".~lock.*#": re.compile(r"\.~lock\..*#")}
+_JUNK_PATTERNS = {
+    "._*": re.compile(r"\._.+"),
+    "~$*": re.compile(r"~\$.*"),
+    ".~lock.*#": re.compile(r"\.~lock\..*#"),
+    ".Trash-*": re.compile(r"\.Trash-\d+"),
+    ".nfs*": re.compile(r"\.nfs[0-9a-f]{8,}"),  # deleted while it is open, as .fuse_hidden
+    ".fuse_hidden*": re.compile(r"\.fuse_hidden[0-9a-f]{8,}"),
+}
 _DEEPEST = 100  # folders in each other
 _REFUSED_BY_AZURE = '~ " # % & * : < > ? / \\ { | }'
 

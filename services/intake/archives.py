@@ -33,8 +33,11 @@ _CHUNK = 1 << 20
 _SMALL_ENOUGH = 1 << 20  # an archive that unpacks to less can't be a bomb
 _LONGEST_HEADER = 1 << 20  # bytes in a tar between two files; long names take a few hundred
 _HEADERS = 4 << 30  # bytes of all of them
-_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst")
-_OTHER_ENDINGS = (".7z", ".rar", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.lz4", ".tar.lzma", ".tar.z")
+_ENDINGS = (".zip", ".zipx", ".tar", ".tar.gz", ".tgz", ".taz", ".tar.zst", ".tar.zstd", ".tzst")
+_OTHER_ENDINGS = (
+    ".7z", ".rar", ".cab", ".tar.bz2", ".tar.bz", ".tbz2", ".tbz", ".tb2", ".tz2", ".tar.xz", ".txz", ".tar.lz", ".tlz", ".tar.lz4",
+    ".tar.lzma", ".tar.lzo", ".tar.br", ".tar.z", ".zip.001", ".7z.001", ".tar.001", ".tar.gz.001", ".z01",
+)  # fmt: skip
 _DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, zstd.ZstdError, EOFError, ValueError, OverflowError, RecursionError, MemoryError, struct.error,
     zlib.error, lzma.LZMAError, OSError,
@@ -277,7 +280,6 @@ class _TarStream(io.RawIOBase):
         self._source = source
         self._left = limit + _HEADERS
         self._header_left: int | None = None
-        self.end = b""
 
     def expect_header(self, expected: bool) -> None:
         self._header_left = _LONGEST_HEADER if expected else None
@@ -289,7 +291,6 @@ class _TarStream(io.RawIOBase):
             self._header_left -= len(chunk)
         if self._left < 0 or (self._header_left or 0) < 0:
             raise tarfile.ReadError("it holds more than files")
-        self.end = (self.end + chunk[-512:])[-512:]
         return chunk
 
 
@@ -330,13 +331,13 @@ class _Tar:
                     else:
                         deque(self._chunks(archive, member), maxlen=0)
                     self._stream.expect_header(True)
-            self._stream.expect_header(False)
-            goes_on = False
-            while rest := self._stream.read(_CHUNK):  # to the end, where a checksum may stand
-                goes_on = goes_on or rest.count(0) < len(rest)
+                self._stream.expect_header(False)
+                goes_on = False
+                while rest := archive.fileobj.read(_CHUNK):  # type: ignore[union-attr] # to the end, where a checksum may stand
+                    goes_on |= rest.count(0) < len(rest)
         except _DAMAGED as error:
             raise IntakeError(f"The tar is truncated or damaged{after}: {error or type(error).__name__}.", _REMAKE) from error
-        if goes_on or any(self._stream.end):
+        if goes_on:
             raise IntakeError(
                 f"The tar goes on after its end{after}: it may be several in one file.", "Unpack it, and register the folder."
             )

@@ -280,8 +280,11 @@ def test_half_a_tar_or_a_damaged_one_is_refused(tmp_path, pack):
 
 
 def test_two_tars_in_one_file_are_refused_and_not_read_by_half(tmp_path):
-    both = tarred(("a.csv", b"1")) + tarred(("b.csv", os.urandom(20_000)))
-    assert "goes on after its end after “a.csv”" in refused(io.BytesIO(both), tmp_path / "into")
+    for content in (b"2", os.urandom(20_000)):
+        for padding in (0, 1024, 10_240, 3_000_000):  # as many zeros as a program writes to fill a block of a tape
+            both = tarred(("a.csv", b"1")) + bytes(padding) + tarred(("b.csv", content)) + bytes(padding)
+            for packed in (both, gzip.compress(both), zstd.compress(both)):
+                assert "goes on after its end after “a.csv”" in refused(io.BytesIO(packed), tmp_path / "into")
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd.compress], ids=["gzip", "zstd"])
@@ -324,7 +327,7 @@ def test_a_tar_without_files_is_refused(tmp_path):
 # ---- which file is an archive ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["a.zip", "A.ZIP", "a.tar", "a.tar.gz", "a.tgz", "a.tar.zst", "a.tzst"])
+@pytest.mark.parametrize("name", ["a.zip", "A.ZIP", "a.tar", "a.tar.gz", "a.tgz", "a.tar.zst", "a.tzst", "a.zipx", "a.tar.zstd"])
 def test_archives_are_told_by_their_names(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
     assert is_archive(tmp_path / name)
@@ -337,7 +340,7 @@ def test_other_files_are_no_archives_though_some_are_zips(tmp_path, name):
     assert not is_archive(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["a.7z", "a.rar", "a.tar.xz", "a.tar.bz2"])
+@pytest.mark.parametrize("name", ["a.7z", "a.rar", "a.tar.xz", "a.tar.bz2", "a.tbz", "a.tlz", "a.zip.001", "a.Z01"])
 def test_an_archive_of_another_kind_is_refused_with_what_to_do(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(IntakeError, match="is an archive of a kind that can't be unpacked here") as refusal:

@@ -204,16 +204,19 @@ JUNK = {
     "~$book.xlsx": "~$*", "._a.csv": "._*", "a/._b.csv": "._*", ".~lock.orders.ods#": ".~lock.*#",
     ".ipynb_checkpoints/a.csv": ".ipynb_checkpoints/", "__MACOSX/x": "__MACOSX/", "__MACOSX/y": "__MACOSX/", "a/@eaDir/x": "@eaDir/",
     "b/@eaDir/x/y": "@eaDir/", ".Trashes/501/a.csv": ".Trashes/", "$RECYCLE.BIN/a.csv": "$RECYCLE.BIN/",
+    ".Trash-1000/files/a.csv": ".Trash-*/", ".nfs00000000a1b2c3d400000001": ".nfs*", ".fuse_hidden0000a1b200000001": ".fuse_hidden*",
+    ".DocumentRevisions-V100/a": ".DocumentRevisions-V100/", "Icon\r": "Icon\r", "#recycle/a.csv": "#recycle/",
+    "lost+found/#1": "lost+found/",
 }  # fmt: skip
 """Names of junk, and the kind it is counted as."""
 LEFT_OUT = Counter(dict.fromkeys(JUNK.values(), 1)) + Counter({"._*": 1, "@eaDir/": 1})
 
 
 def test_junk_is_left_out_and_counted_and_other_hidden_files_are_not(tmp_path):
-    made(tmp_path, ".hidden.csv", ".data/a.csv", "_a.csv", ".~lock.csv", "~a.csv", "._", *JUNK)
+    made(tmp_path, ".hidden.csv", ".data/a.csv", "_a.csv", ".~lock.csv", "~a.csv", "._", ".nfs.csv", "Icon", "recycle", *JUNK)
     left_out: Counter[str] = Counter()
     assert [file.path for file in collect_files(tmp_path, "**", left_out)] == [
-        "._", ".data/a.csv", ".hidden.csv", ".~lock.csv", "_a.csv", "~a.csv",
+        "._", ".data/a.csv", ".hidden.csv", ".nfs.csv", ".~lock.csv", "Icon", "_a.csv", "recycle", "~a.csv",
     ]  # fmt: skip
     assert left_out == LEFT_OUT
 
