@@ -16,6 +16,7 @@ The model is the one in the folder `AZUREML_MODEL_DIR`; without that variable, o
 
 import argparse
 import codecs
+import importlib
 import logging
 import os
 import pickle
@@ -26,18 +27,23 @@ import numpy as np
 
 MODEL_NAME = "classification_model"  # what the tutorial registers
 MODEL_SUFFIXES = (".joblib", ".pkl", ".pickle")
-COMPRESSED = (".gz", ".bz2", ".xz")  # what np.genfromtxt unpacks by itself
+COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}  # what np.genfromtxt unpacks, and the modules for it
 OTHER_KINDS = (
     (rb"version https://git-lfs", "a Git LFS pointer; the model itself was not downloaded (git lfs pull does)"),
-    (rb"\s*<(!doctype|html|head|body)", "an HTML page"),
-    (rb"\x08[\x01-\x20][\x12\x3a]", "an ONNX model, for onnxruntime"),
+    (rb"\s*(<\?xml[^>]*>\s*)?(<!--[^>]*>\s*)*<(!doctype|html|head|body|meta|title|script)", "an HTML page"),
+    (rb"\s*<\?xml[^>]*>\s*<error", "an error message in XML, such as a store sends in place of a file"),
+    (rb"\s*<", "an XML file"),
+    (rb"\x08[\x01-\x20][\x12\x3a\x42]", "an ONNX model, for onnxruntime, or another in protobuf"),
     (rb'\s*\{\s*"learner"|\{[iUIlL]\x00*\x07learner|binf', "an XGBoost model, for xgboost's load_model"),
     (rb"tree\r?\nversion=", "a LightGBM model, for lightgbm.Booster"),
     (rb"CBM1", "a CatBoost model, for catboost's load_model"),
     (rb"\x89HDF\r\n", "an HDF5 file such as Keras writes, for keras.models.load_model"),
     (rb"PK\x03\x04", "a zip archive such as Keras, PyTorch and skops write"),
     (rb"\x93NUMPY", "a NumPy array"),
+    (rb".{3}\x00{5}\{\"", "a safetensors file"),
 )  # by how a file begins; looked at only where joblib refuses it
+PICKLE = rb"\x80[\x02-\x05]|c[\w.]+\n[\w.]+\n|\([a-zA-Z]|[\])}][.q]"  # how one begins, those of Python 2 too
+PACKED = rb"x|\x1f\x8b|BZ|\xfd7zXZ|\]\x00|ZF|\x04\x22M\x18"  # how what joblib has compressed begins
 PLAIN = b"0123456789.,+-eE"  # of these bytes float() and genfromtxt think alike
 ARROW_PAYS_FROM = 2048  # numbers in a mini-batch: with fewer, pyarrow's 0.1 ms a call, and 30 ms for its import, save too little
 PIECE = 65536  # bytes read at a time
@@ -68,17 +74,23 @@ def load(path):
     """The model in a file of joblib or pickle. Raises UnpicklingError saying what the file is where it is of another kind."""
     try:
         return joblib.load(path)
-    except ImportError:
-        raise  # a package is missing, which the error names
     except Exception as error:
         with open(path, "rb") as opened:
             head = opened.read(200).lstrip(codecs.BOM_UTF8)
-        kind = next((kind for pattern, kind in OTHER_KINDS if re.match(pattern, head, re.IGNORECASE)), None)
-        if kind is None and isinstance(error, KeyError):  # pickle's way to say that a byte is no instruction of its
+        packed, pickled = re.match(PACKED, head), re.match(PICKLE, head)
+        if isinstance(error, ImportError) and (packed or pickled):
+            raise  # a package is missing, which the error names
+        kind = next((kind for pattern, kind in OTHER_KINDS if re.match(pattern, head, re.IGNORECASE | re.DOTALL)), None)
+        if kind is None and packed and not isinstance(error, (AttributeError, TypeError)):  # those are of what was unpacked
+            kind = "compressed, and damaged or nothing that joblib has written"
+        elif kind is None and not packed and not pickled:  # it is read as the instructions of a pickle, with any error
             kind = f"nothing that joblib or pickle have written: it begins with {head[:8]!r}"
+        elif kind is None and isinstance(error, KeyError):  # pickle's way to say that a byte is no instruction of its
+            kind = "a damaged pickle"
         if kind is None:
             raise
-        raise pickle.UnpicklingError(f"{os.path.basename(path)} can't be loaded by joblib: it is {kind}") from error
+        reason = f" ({type(error).__name__}: {error})" if packed else ""
+        raise pickle.UnpicklingError(f"{os.path.basename(path)} can't be loaded by joblib: it is {kind}{reason}") from error
 
 
 def sums_products(model):
@@ -131,7 +143,11 @@ def model_file(place):
 
 
 def read(path):
-    """The file's content without a byte-order mark and blank ends of lines. By system calls: half the time of open()."""
+    """The file's content, unpacked, without a byte-order mark and blank ends of lines. By system calls: half the time of open(). Raises
+    OSError."""
+    module = COMPRESSED.get(path[path.rfind(".") :].lower())
+    if module:
+        return stripped(unpacked(path, module))
     handle = os.open(path, READ_ONLY)
     try:
         content = piece = os.read(handle, PIECE)
@@ -140,6 +156,21 @@ def read(path):
             content += piece
     finally:
         os.close(handle)
+    return stripped(content)
+
+
+def unpacked(path, module):
+    """The content of a file that is compressed."""
+    try:
+        with importlib.import_module(module).open(path) as opened:
+            return opened.read()
+    except Exception as error:
+        if getattr(error, "strerror", None):
+            raise
+        raise OSError(f"{type(error).__name__}: {error}") from error  # each module has errors of its own for what it can't unpack
+
+
+def stripped(content):
     return (content[3:] if content[:3] == codecs.BOM_UTF8 else content).rstrip(b" \r\n")
 
 
@@ -177,7 +208,7 @@ def parse_with_arrow(lines):
     return np.array(table.column(0).to_numpy())  # a copy, since pyarrow's own can't be written to
 
 
-def parse_alone(path, text):
+def parse_alone(text):
     """One file as a matrix of one row, as the tutorial script reads it, and how many of its fields are NaN. Raises ValueError saying what
     keeps it from being a row of numbers."""
     if text and not text.translate(None, PLAIN):
@@ -186,9 +217,6 @@ def parse_alone(path, text):
             return np.array([[float(field) if field else np.nan for field in fields]]), fields.count(b"")
         except ValueError:
             pass
-    if path.lower().endswith(COMPRESSED):
-        row = np.genfromtxt(path, delimiter=",").reshape(1, -1)
-        return row, np.isnan(row).sum()
     lines = [line for line in lines_of(text) if line]
     if not lines:
         raise ValueError("it holds comments only" if text else "it is empty")
@@ -242,7 +270,7 @@ def score_apart(paths, texts):
     stacks, missing = {}, {}
     for position, (path, text) in enumerate(zip(paths, texts)):  # noqa: B905 - Python 3.8 has no strict=
         try:
-            row, missing[position] = parse_alone(path, text)
+            row, missing[position] = parse_alone(text)
         except ValueError as error:
             failed(path, str(error).split("\n")[0])
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a file costs that file alone
@@ -312,7 +340,8 @@ def refusal(path, error, row):
     takes = getattr(model, "n_features_in_", None)
     if takes is not None and row.size != takes:
         rows = read(path).count(b"\n") + 1
-        shape = f"{row.size} fields" if rows == 1 else f"{rows} rows, {row.size} fields in all"
+        fields = f"{row.size} field{'s' if row.size > 1 else ''}"
+        shape = fields if rows == 1 else f"{rows} rows, {fields} in all"
         return f"it has {shape}, and the model takes {takes}"
     reason = f"{type(error).__name__}: {error}".split("\n")[0]
     missing = np.isnan(row).sum()

@@ -29,7 +29,12 @@ _MODEL_NAMES = re.compile(r"\.(pkl|pickle|joblib|onnx|pt|pth|h5|hdf5|keras|skops
 _Opener = Callable[[], BinaryIO]
 _END_MISSING = ", the end is missing"
 _ANOTHER_LOADERS = re.compile(
-    r"ONNX|XGBoost|LightGBM|CatBoost|HDF5|Keras|PyTorch|skops|safetensors|NumPy|zip archive|Git LFS pointer|HTML page|unknown|empty file"
+    r"ONNX|XGBoost|LightGBM|CatBoost|HDF5|Keras|PyTorch|skops|safetensors|NumPy|zip archive|Git LFS pointer|HTML page|error message|"
+    r"unknown|empty file"
+)
+_PAGE = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--[^>]*>\s*)*<((!doctype html|html|head|body|meta|title|script)\b|(?P<error>error>))",
+    re.IGNORECASE,
 )
 _PLAIN_NUMPY_HEADER = re.compile(
     rb"\{'descr': '[<>|=]?[?biufcSUVmM]\d*(\[\d*\w+\])?', 'fortran_order': (True|False), 'shape': \([\d, ]*\), *\} *\n"
@@ -61,6 +66,10 @@ _NO_MODEL = {
     "Git LFS pointer": (
         "a Git LFS pointer: its content was not downloaded",
         "Run git lfs pull in its repository; choose it again.",
+    ),
+    "error message in XML": (
+        "an error message in XML, such as a store sends in place of a file",
+        "Download the model again, and check how it begins.",
     ),
     "HTML page": ("an HTML page, such as a sign-in or error page saved in its place", "Download the model again, and check how it begins."),
 }
@@ -244,8 +253,8 @@ def _without_code(head: bytes, opened: _Opener, size: int, scan: PickleScan) -> 
         return "LightGBM text", False
     if head.startswith(b"version https://git-lfs.github.com/spec/"):
         return "Git LFS pointer", False
-    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)\b", head, re.IGNORECASE):
-        return "HTML page", False
+    if page := _PAGE.match(head):
+        return ("error message in XML" if page["error"] else "HTML page"), False
     if head.startswith(b"binf"):
         return "XGBoost binary", True
     if head.startswith(b"CBM1"):

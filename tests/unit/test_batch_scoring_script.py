@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import bz2
+import gzip
 import importlib.util
 import logging
+import lzma
 import os
 import pickle
 import random
 import re
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -200,6 +203,8 @@ ODD = {
     "empty.csv": b"",
     "only_blank.csv": b"\n \n",
     "compressed.csv.bz2": bz2.compress(b"1,2,3\n"),
+    "compressed_word.csv.gz": gzip.compress(b"1,two,3\n"),
+    "compressed_blanks.csv.xz": lzma.compress(b"\n 1 ,2, 3\r\n \n"),
 }
 WITHOUT_A_ROW = ("empty.csv", "only_blank.csv")  # there is nothing to predict from, though a model may take anything
 
@@ -277,6 +282,13 @@ def test_a_bad_file_fails_alone_and_the_log_names_it_and_says_why(script: Any, t
         "decimal commas": (b"1,5;2,5\n", "its fields are separated by semicolons, not by commas"),
         "Latin-1": ("1,2,é".encode("latin-1"), "it is not UTF-8 text: byte 0xe9 at position 4"),
         "Windows": ("1,2,3".encode("utf-16"), "it is UTF-16 text, not UTF-8"),
+        "word.csv.gz": (gzip.compress(b"1,2,n/a,4,5,6,7,8\n"), "1 of 8 fields is not a number: column 3"),
+        "three.CSV.XZ": (lzma.compress(b"1,2,3\n4,5,6\n7,8,9\n"), "it has 3 rows, 9 fields in all, and the model takes 8"),
+        "plain.csv.bz2": (b"1,2,3,4,5,6,7,8\n", "it can't be read: OSError: Invalid data stream"),
+        "half..gz": (
+            gzip.compress(b"1")[:20],
+            "it can't be read: EOFError: Compressed file ended before the end-of-stream marker was reached",
+        ),
     }
     paths = write(tmp_path, **{name: content for name, (content, _) in bad.items()})
     expected = {path: bad[os.path.basename(path)][1] for path in paths}
@@ -438,12 +450,37 @@ def test_what_has_no_predict_is_no_model(script: Any) -> None:
         (b"tree\nversion=v4\n", "a LightGBM model"),
         (b"\x89HDF\r\n\x1a\n" + bytes(64), "an HDF5 file"),
         (b"PK\x03\x04" + bytes(64), "a zip archive"),
+        (b"<!-- saved --><html>", "an HTML page"),
+        (b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC>', "an HTML page"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?><Error><Code>BlobNotFound', "an error message in XML"),
+        (b'<?xml version="1.0"?><PMML version="4.4">', "an XML file"),
+        (b'\x14\0\0\0\0\0\0\0{"a":{"data_offsets":[0,1]}}', "a safetensors file"),
         (b"version 1", "nothing that joblib or pickle have written: it begins with b'version '"),
+        (b"artifact_path: model\n", "nothing that joblib or pickle have written: it begins with b'artifact'"),
+        (b"1.0,2.0\n3,4\n", "nothing that joblib or pickle have written: it begins with b'1.0,2.0"),
+        (b"import os\nimport sys\n", "nothing that joblib or pickle have written: it begins with b'import o'"),
+        (b"PAR1" + bytes(64) + b"PAR1", "nothing that joblib or pickle have written: it begins with b'PAR1"),
+        (b"SQLite format 3\0", "nothing that joblib or pickle have written: it begins with b'SQLite f'"),
+        (b"MATLAB 5.0 MAT-file\n", "nothing that joblib or pickle have written: it begins with b'MATLAB 5'"),
+        (gzip.compress(b"RDX3\nX\n"), "compressed, and damaged or nothing that joblib has written (IndexError: "),
+        (gzip.compress(pickle.dumps(bytes(range(256))))[:200], "compressed, and damaged or nothing that joblib has written ("),
+        (b"\x80\x04\xff.", "a damaged pickle"),
     ],
 )
 def test_a_file_of_another_kind_is_called_what_it_is(content: bytes, what: str, tmp_path: Path) -> None:
     (path,) = write(tmp_path, **{"model.pkl": content})
     with pytest.raises(pickle.UnpicklingError, match=re.escape(f"model.pkl can't be loaded by joblib: it is {what}")):
+        imported(SCRIPT).load(path)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zlib.compress])
+def test_a_package_that_a_model_needs_is_named(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    for number, content in enumerate((b"cno_such_package\nName\n.", b"\x80\x02cno_such_package\nName\n.")):
+        (path,) = write(tmp_path, **{f"{number}.pkl": pack(content)})
+        with pytest.raises(ImportError, match="No module named 'no_such_package'"):
+            imported(SCRIPT).load(path)
+    (path,) = write(tmp_path, **{"model.pkl": pack(b"cpickle\nNoSuchClass\n.")})
+    with pytest.raises(AttributeError, match="NoSuchClass"):
         imported(SCRIPT).load(path)
 
 

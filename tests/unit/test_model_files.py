@@ -262,6 +262,9 @@ def test_zips_are_told_apart_by_what_is_in_them(tmp_path):
         (LFS_POINTER, "a Git LFS pointer"),
         (b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "an HTML page"),
         (b"\xef\xbb\xbf\n <HTML lang='en'>", "an HTML page"),
+        (b"<!-- saved from url -->\n<!-- again -->\n<meta charset=utf-8>", "an HTML page"),
+        (b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC>', "an HTML page"),
+        (b'\xef\xbb\xbf<?xml version="1.0" encoding="utf-8"?><Error><Code>BlobNotFound', "an error message in XML"),
     ],
 )
 def test_what_is_certainly_no_model_is_refused_with_what_it_is(tmp_path, content, what):
