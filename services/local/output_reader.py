@@ -50,7 +50,9 @@ class _MiniBatch:
     said: Sequence[Line] = ()
     """Of what the script said while it ran, that which may be the cause of an item without a row."""
     said_of_succeeded: frozenset[str] = frozenset()
-    """Templates of what was said of items that succeeded, anywhere in the run."""
+    """Templates of what was said of items that succeeded, anywhere in the run or in those whose failed items it scored again."""
+    nothing_succeeded: bool = False
+    """Whether no item of these runs succeeded."""
     frame_index: str = ""
     """JSON of the index of the DataFrame it returned: see Journal.frame_index."""
 
@@ -78,6 +80,7 @@ class _MiniBatch:
             earlier_attempts=earlier_attempts,
             said=self.said,
             said_of_succeeded=self.said_of_succeeded,
+            nothing_succeeded=self.nothing_succeeded,
         )
 
     def _rows(self, attempt: Attempt) -> list[str]:
@@ -109,11 +112,13 @@ def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool, 
         columns: dict[int, str] = {}
         said: Iterator[Said] = iter(())
         said_of_succeeded: frozenset[str] = frozenset()
+        nothing_succeeded = False
         if folder.has_journal:
             journal = open_files.enter_context(Journal(folder.path))
             attempts = journal.attempts(final_only=True, failed_only=failed_only, order="mini_batch")
             tries = {} if settled_only else journal.tries()
-            said, said_of_succeeded = journal.said(), journal.said_of_succeeded()
+            said = journal.said()
+            said_of_succeeded, nothing_succeeded = _of_succeeded(folder)
         rows = open_files.enter_context(open(rows_file or os.devnull, "rb"))
         content = mmap.mmap(rows.fileno(), 0, access=mmap.ACCESS_READ) if rows_file and rows_file.stat().st_size else b""
         attempt, lines = next(attempts, None), next(said, None)
@@ -130,7 +135,7 @@ def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool, 
                 yield _MiniBatch(
                     batch, dataset, attempt, attempt.attempt, content, columns, manifests[batch.dataset],
                     [Line(*line) for line in lines.lines] if own and lines else (), said_of_succeeded,
-                    "" if attempt.columns is None else journal.frame_index(attempt),
+                    nothing_succeeded, "" if attempt.columns is None else journal.frame_index(attempt),
                 )  # fmt: skip
                 read += attempt.end - attempt.begin
                 if read > _MOST_MAPPED and isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
@@ -141,6 +146,17 @@ def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool, 
                 yield _MiniBatch(batch, dataset, None, tries.get(batch.index, 0), content, columns, manifests[batch.dataset])
             if settled_only and attempt is None:
                 return
+
+
+def _of_succeeded(folder: LocalRunFolder) -> tuple[frozenset[str], bool]:
+    """What was said of items that succeeded, and whether none did, in this run and those whose failed items it scored again."""
+    said, nothing_succeeded = frozenset[str](), True
+    for run, _ in chain(folder):
+        if run.has_journal:
+            with Journal(run.path) as journal:
+                said |= journal.said_of_succeeded()
+                nothing_succeeded = nothing_succeeded and not journal.any_succeeded()
+    return said, nothing_succeeded
 
 
 # ---- failed items only -----------------------------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ def _rank(line: Line) -> int:
     return _RANKS.get(line.source, len(SOURCES))
 
 
+_QUIET = _RANKS["stderr"]
+"""From this rank on, it may be progress."""
 _AT_ERROR = _RANKS["WARNING"]
 """What names no item may still be about all items of a mini-batch: from this rank up."""
 
@@ -47,6 +49,9 @@ Line = namedtuple("Line", "source text")
 
 GAP = "…"
 """What stands in a template for a name or a number."""
+
+_AROUND = " \t.:;,-'\"`()[]<>"
+"""Signs around a name that say nothing of it."""
 
 _HASH = re.compile(r"0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,12})*")
 """Also an address, a UUID."""
@@ -381,13 +386,19 @@ def _bounded_lines(lines: Sequence[tuple[Line, set[int]]]) -> list[Line]:
 
 
 def causes_of_items(
-    lines: Sequence[Line], items: Sequence[str], without_row: Collection[int], said_of_succeeded: Collection[str] = ()
+    lines: Sequence[Line],
+    items: Sequence[str],
+    without_row: Collection[int],
+    said_of_succeeded: Collection[str] = (),
+    *,
+    nothing_succeeded: bool = False,
 ) -> dict[int, str]:
     """What was said of each item that has no row, by its place among `items`; nothing of those of whom nothing was said.
 
     `lines` are said while the mini-batch ran, `said_of_succeeded` are templates that were said of items that succeeded, anywhere in the
     run. A line that names no item is about those without a row where it is an error or a warning, nothing else like it was said, and no
-    item of the mini-batch has a row, or as many such lines were said as items have none.
+    item of the mini-batch has a row, or as many such lines were said as items have none. Where nothing in the run succeeded, progress
+    can't be told from causes: what was only logged at INFO or printed, on stderr too, is none.
     """
     names, missing = Names(items), set(without_row)
     excluded = set(said_of_succeeded)
@@ -404,7 +415,7 @@ def causes_of_items(
     causes: dict[int, str] = {}
     unnamed: dict[str, list[str]] = defaultdict(list)
     for rank, places, pattern, text in about:
-        if pattern in excluded:
+        if pattern in excluded or (nothing_succeeded and rank >= _QUIET) or pattern.strip(_AROUND) == GAP:
             continue
         for place in places:
             causes.setdefault(place, text)
@@ -418,7 +429,22 @@ def causes_of_items(
     return causes
 
 
-def causes_of_rows(lines: Sequence[Line], missing: int, item_count: int, said_of_succeeded: Collection[str] = ()) -> list[str]:
+def last_said_of_items(lines: Sequence[Line], items: Sequence[str]) -> dict[int, str]:
+    """The last line that names an item, and no other, and says something of it: by the item's place."""
+    names = Names(items)
+    last: dict[int, str] = {}
+    for line in lines:
+        mentions = names.mentions(line.text)
+        places = {place for _, several in mentions for place in several}
+        text = names.shortened(line.text, mentions)
+        if len(places) == 1 and template(text, [items[place] for place in places]).strip(_AROUND) != GAP:
+            last.update(dict.fromkeys(places, text))
+    return last
+
+
+def causes_of_rows(
+    lines: Sequence[Line], missing: int, item_count: int, said_of_succeeded: Collection[str] = (), *, nothing_succeeded: bool = False
+) -> list[str]:
     """The same of a table's rows, which have no names: what was said of each of the `missing` ones, in its order, or nothing.
 
     That is what there are as many lines of as rows are missing, all of one template; or, where no row succeeded, the only thing that was
@@ -426,7 +452,7 @@ def causes_of_rows(lines: Sequence[Line], missing: int, item_count: int, said_of
     """
     said: dict[tuple[int, str], list[str]] = defaultdict(list)
     for line in lines:
-        if (pattern := template(line.text)) not in said_of_succeeded:
+        if (pattern := template(line.text)) not in said_of_succeeded and not (nothing_succeeded and _rank(line) >= _QUIET):
             said[_rank(line), pattern].append(line.text)
     for _, texts in sorted(said.items(), key=lambda entry: entry[0][0]):
         if len(texts) == missing:
@@ -435,10 +461,12 @@ def causes_of_rows(lines: Sequence[Line], missing: int, item_count: int, said_of
     return [serious[0][0]] * missing if missing == item_count and len(serious) == 1 and len(set(serious[0])) == 1 else []
 
 
-def no_row(item: str, returned: int, item_count: int, mini_batch: int) -> str:
-    """Our sentence on an item of which nothing was said: `run() returned 3 rows for 4 files in mini-batch 1; without a row: p1.csv`."""
+def no_row(item: str, returned: int, item_count: int, mini_batch: int, last_said: str = "") -> str:
+    """Our sentence on an item without a known cause: `run() returned 3 rows for 4 files in mini-batch 1; without a row: p1.csv`."""
     known = "none of them is known to be of" if returned >= item_count else "without a row:"
-    return f"{_returned(returned)} for {_counted(item_count, 'file')} in mini-batch {mini_batch}; {known} {item}"
+    return f"{_returned(returned)} for {_counted(item_count, 'file')} in mini-batch {mini_batch}; {known} {item}" + (
+        f"; the last that was said of it: {last_said}" if last_said else ""
+    )
 
 
 def no_row_of_table(file: str, returned: int, item_count: int, mini_batch: int) -> str:

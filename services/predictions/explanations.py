@@ -7,7 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from services.formats import counted
-from services.predictions.causes import Names, causes_of_items, causes_of_rows, no_row, no_row_known, no_row_of_table, template
+from services.predictions.causes import (
+    Names,
+    causes_of_items,
+    causes_of_rows,
+    last_said_of_items,
+    no_row,
+    no_row_known,
+    no_row_of_table,
+    template,
+)
 from services.predictions.columns import STATUSES, WAYS_OF_MATCHING, Status
 from services.predictions.matching import FEWER, NO_ROW, ReadRows, ScoredMiniBatch, read_rows
 
@@ -99,12 +108,16 @@ def _failed(files: Sequence[str] = (), errors: Sequence[str | None] = ()) -> Rea
 def _causes_of_files(files: list[str], mini_batch: ScoredMiniBatch) -> list[str]:
     without_row = set(files)
     places = {item: place for place, item in enumerate(mini_batch.items) if item in without_row}
-    said = causes_of_items(mini_batch.said, mini_batch.items, set(places.values()), mini_batch.said_of_succeeded) if mini_batch.said else {}
-    counts = (len(mini_batch.rows), len(mini_batch.items), mini_batch.index)
-    return [said.get(places[file]) or no_row(file, *counts) for file in files]
+    lines, items, nothing_succeeded = mini_batch.said, mini_batch.items, mini_batch.nothing_succeeded
+    told, excluded = set(places.values()), mini_batch.said_of_succeeded
+    said = causes_of_items(lines, items, told, excluded, nothing_succeeded=nothing_succeeded) if lines else {}
+    last = last_said_of_items(lines, items) if nothing_succeeded and lines else {}
+    counts = (len(mini_batch.rows), len(items), mini_batch.index)
+    return [said.get(places[file]) or no_row(file, *counts, last.get(places[file], "")) for file in files]
 
 
 def _causes_of_rows(files: list[str], mini_batch: ScoredMiniBatch) -> list[str]:
     counts = (len(mini_batch.rows), len(mini_batch.items), mini_batch.index)
-    said = causes_of_rows(mini_batch.said, len(files), len(mini_batch.items), mini_batch.said_of_succeeded)
+    lines, succeeded = mini_batch.said, mini_batch.said_of_succeeded
+    said = causes_of_rows(lines, len(files), len(mini_batch.items), succeeded, nothing_succeeded=mini_batch.nothing_succeeded)
     return said or [no_row_of_table(file, *counts) for file in files]

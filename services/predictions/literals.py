@@ -140,15 +140,13 @@ class _Reader:
         return _text(value if isinstance(value, str) else string[0])
 
     def _items(self, bracket: str, *, arrays: bool = False, item: Callable[[], str] | None = None) -> list[str]:
-        """What stands between brackets, one after the other; NumPy prints arrays without commas."""
+        """What stands between brackets, one after the other; NumPy prints arrays without commas, and of a long one not all: then what comes
+        after the gap is in no place that is known."""
         closing = _CLOSING[bracket]
         self._at += 1
         items: list[str] = []
         while self._peek() != closing:
-            if arrays and self._text.startswith("...", self._at):
-                self._at += 3
-            else:
-                items.append((item or self.value)())
+            items.append((item or self.value)())
             if self._peek() == ",":
                 self._at += 1
             elif self._peek() != closing and (not arrays or self._text[self._at - 1] not in " \n]"):

@@ -70,6 +70,8 @@ class ScoredMiniBatch:
     """What the script said while it ran, as far as it may be the cause of an item without a row."""
     said_of_succeeded: Collection[str] = ()
     """Templates of what was said of items that succeeded, anywhere in the run: see `causes`."""
+    nothing_succeeded: bool = False
+    """Whether no item of the run succeeded, as far as it is."""
 
 
 _SUCCEEDED, _FAILED, _UNMATCHED = (bytes([STATUSES.index(status)]) for status in Status)

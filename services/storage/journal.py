@@ -221,6 +221,10 @@ class Journal:
         """The templates of lines that were said of items that succeeded."""
         return frozenset(template for (template,) in self._rows_of("said_of_succeeded", "template"))
 
+    def any_succeeded(self) -> bool:
+        """Whether any item did."""
+        return self._connection.execute('SELECT 1 FROM attempts WHERE "final" AND succeeded > 0 LIMIT 1').fetchone() is not None
+
     def _rows_of(self, table: str, columns: str, rest: str = "") -> Iterator[tuple[Any, ...]]:
         """Of a table that a journal of an earlier version doesn't have."""
         if self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():

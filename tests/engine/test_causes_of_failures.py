@@ -133,3 +133,37 @@ def test_the_built_in_script_says_of_each_of_seven_broken_files_what_is_wrong(wo
     assert (run.items_succeeded, run.items_failed) == (493, 7)
     assert causes(workspace, run) == {name: f"'{name}' failed: {sentence}" for name, (_, sentence) in BROKEN.items()}
     assert len(workspace.runs.failure_causes(run.id)) == 7
+
+
+PRINTS_PROGRESS_AND_FAILS = """
+    import os
+    def run(mini_batch):
+        for path in mini_batch:
+            print("scoring", path)
+            print("skipping", path)
+        return []
+"""
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("output_action", ["append_row", "summary_only"])
+def test_where_nothing_succeeded_progress_is_quoted_and_no_cause(workspace, score, size, output_action):
+    run = score(PRINTS_PROGRESS_AND_FAILS, 2, mini_batch_size=size, output_action=output_action)
+    files = "1 file" if size == 1 else "2 files"
+    assert causes(workspace, run) == {
+        f"000{number}.csv": f"run() returned no rows for {files} in mini-batch {number // size}; without a row: 000{number}.csv;"
+        f" the last that was said of it: skipping 000{number}.csv"
+        for number in range(2)
+    }
+    assert run.error is None or run.error.startswith("run() returned no rows")
+
+
+def test_a_rerun_of_failed_items_knows_the_progress_of_the_earlier_run(workspace, score, finish):
+    run = score(PRINTS_PROGRESS.source, FILES, mini_batch_size=2)
+    again = finish(workspace, workspace.rerun(run.id, failed_only=True).id)
+    assert causes(workspace, again) == PRINTS_PROGRESS.causes
+
+
+def test_a_line_that_is_only_the_name_is_no_cause(workspace, score):
+    run = score(SAYS.format(say="print('ERROR: no header'); print(name + ':')"), 2, process_count_per_node=1)
+    assert causes(workspace, run) == {"0001.csv": "no header"}

@@ -50,6 +50,7 @@ def test_infinity_and_nan_are_numbers():
         ("{'a': Color.RED, 'c': 'x'}", {"a": "Color.RED", "c": "x"}),
         ("{'a': [<X>, 1], 'b': 2}", {"a": "[<X>, 1]", "b": 2}),
         ("{'a': lambda: 0, 'b': 2}", {"a": "lambda: 0", "b": 2}),
+        ("{'a': array([0, 1, ..., 8, 9], shape=(99,)), 'b': 2}", {"a": "array([0, 1, ..., 8, 9], shape=(99,))", "b": 2}),
     ],
 )
 def test_what_can_not_be_read_costs_its_own_key_alone(printed, values):
@@ -57,7 +58,7 @@ def test_what_can_not_be_read_costs_its_own_key_alone(printed, values):
 
 
 @pytest.mark.parametrize(
-    "text", ["(unknown)", "[not, json]", "[cat]", "[1, 2", "{'a': 1}, {'b': 2}", "cat", "", "7", "cat (wild)", "[" * 9999]
+    "text", ["(unknown)", "[not, json]", "[cat]", "[1, 2", "{'a': 1}, {'b': 2}", "cat", "", "7", "cat (wild)", "[" * 9999, "[0 1 ... 8 9]"]
 )
 def test_a_text_that_is_no_literal_stays_a_text(text):
     assert as_json(text) is None

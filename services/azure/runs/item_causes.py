@@ -16,7 +16,7 @@ from typing import NamedTuple
 from services.azure.runs import job_logs
 from services.azure.runs.job_logs import JobAttempt
 from services.azure.runs.run_folder import RunPlan
-from services.predictions.causes import Line, Names, causes_of_items, no_row, no_row_known, template
+from services.predictions.causes import Line, Names, causes_of_items, last_said_of_items, no_row, no_row_known, template
 
 _LOUD = ("exception", "ERROR", "WARNING", "warnings")
 
@@ -83,17 +83,26 @@ def causes_without_output(plan: RunPlan, logs: Path, items: Sequence[str]) -> li
     sentences, lines = job_logs.Sentences(logs), job_logs.lines_said(logs)
     mini_batches = _mini_batches(plan, attempts)
     if mini_batches:
-        causes = list(_of_incomplete([one for one in mini_batches if one.last.failed], lines, items, sentences))
+        nothing_succeeded = all(one.last.failed == len(one.places) for one in mini_batches)
+        failed = [one for one in mini_batches if one.last.failed]
+        causes = list(_of_incomplete(failed, lines, items, sentences, nothing_succeeded=nothing_succeeded))
     else:
         causes = list(_of_unknown([attempt for attempt in attempts.values() if attempt.failed], lines, items, sentences))
     return sorted(causes, key=lambda cause: (cause.place is None, cause.place, cause.mini_batch))
 
 
 def _of_incomplete(
-    mini_batches: Sequence[_MiniBatch], lines: Sequence[Line], items: Sequence[str], sentences: job_logs.Sentences
+    mini_batches: Sequence[_MiniBatch],
+    lines: Sequence[Line],
+    items: Sequence[str],
+    sentences: job_logs.Sentences,
+    *,
+    nothing_succeeded: bool,
 ) -> Iterator[Cause]:
     without_row = [place for mini_batch in mini_batches for place in mini_batch.places]
-    said = causes_of_items(lines, items, without_row, _said_of_too_many(lines, items, mini_batches))
+    of_too_many = _said_of_too_many(lines, items, mini_batches)
+    said = causes_of_items(lines, items, without_row, of_too_many, nothing_succeeded=nothing_succeeded)
+    last = last_said_of_items(lines, items) if nothing_succeeded else {}
     for mini_batch in mini_batches:
         failed, count = mini_batch.last.failed, len(mini_batch.places)
         if mini_batch.raised:
@@ -101,7 +110,8 @@ def _of_incomplete(
             continue
         if failed == count:
             index = mini_batch.last.mini_batch
-            yield from (mini_batch.cause(place, said.get(place) or no_row(items[place], 0, count, index)) for place in mini_batch.places)
+            for place in mini_batch.places:
+                yield mini_batch.cause(place, said.get(place) or no_row(items[place], 0, count, index, last.get(place, "")))
             continue
         named = [place for place in mini_batch.places if place in said]
         named = named if len(named) <= failed else []  # else it is said of items that have a row, too
