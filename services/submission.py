@@ -6,17 +6,20 @@ A workspace looks up what the request names and hands it in; nothing here asks a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.domain import Dataset, Environment, FileDataset, Model, Run, RunRequest, RunStatus
 from services.errors import NotFound, SettingsError, StudioError, os_errors_as
+from services.file_names import short
 from services.formats import counted
 from services.intake.entry_scripts import JOBLIB_SCRIPT, check_entry_script
 from services.intake.model_files import joblib_loads
 from services.intake.partition_format import PartitionFormat
-from services.settings import ParallelRunSettings
+from services.settings import RESERVED_ARGUMENTS, ParallelRunSettings
+from services.storage.file_tree import path_given
 
 _LONGEST_ROW = 1 << 20  # bytes
 
@@ -35,10 +38,11 @@ def resolve(request: RunRequest, inputs: Inputs, *, approval: bool) -> RunReques
     """The request as it is executed. `approval`: whether the workspace executes models on this machine, so that they need it. Raises
     SettingsError naming the field, NotFound for a script that is not there, EntryScriptError for one that can't be run."""
     check_mini_batches(inputs.datasets, request.settings)
-    source = Path(request.source_directory).absolute() if request.source_directory else None
+    source = path_given(request.source_directory) if request.source_directory else None
     if source and not source.is_dir():
         raise SettingsError("source_directory", f"“{request.source_directory}” is not a folder", "Give the folder of the script's modules.")
-    script = Path(request.entry_script).expanduser().absolute()
+    check_side_inputs(request)
+    script = path_given(request.entry_script)
     check_entry_script(read_script(script), script.name)
     check_fits_script(script, inputs.models, inputs.datasets, request.arguments)
     for model in inputs.models if approval else ():
@@ -55,6 +59,20 @@ def resolve(request: RunRequest, inputs: Inputs, *, approval: bool) -> RunReques
         side_inputs={name: dataset.reference for name, dataset in inputs.side_inputs.items()},
         environment=inputs.environment.reference or None if inputs.environment else None,
     )
+
+
+def check_side_inputs(request: RunRequest) -> None:
+    """Whether the side inputs' names are Azure ML's (azureml-core, `_config_helper._validate_name`), and no argument's: the script would
+    find the one in the place of the other. Raises SettingsError naming the field."""
+    given = {argument.partition("=")[0] for argument in request.arguments}
+    for name in request.side_inputs:
+        if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
+            text = f"“{short(name)}” is not a name that Azure ML takes for an input"
+            raise SettingsError("side_inputs", text, "Use letters, digits and _ only, and begin with no digit.")
+        if name in RESERVED_ARGUMENTS:
+            raise SettingsError("side_inputs", f"--{name} is reserved by ParallelRunStep", "Call the side input otherwise.")
+        if f"--{name}" in given:
+            raise SettingsError("arguments", f"--{name} is the folder of a side input already", "Choose another argument name.")
 
 
 def check_mini_batches(datasets: Sequence[Dataset], settings: ParallelRunSettings) -> None:

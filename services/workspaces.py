@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from services import environment_variables
 from services.connection import Connection, forget, from_environment, is_remembered, remembered
 from services.errors import SettingsError
+from services.storage.file_tree import path_given
 from services.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -26,14 +27,14 @@ def default_home() -> Path:
     from platformdirs import user_data_path
 
     named = environment_variables.value("BATCH_SCORING_HOME")
-    return Path(named).expanduser() if named else user_data_path("batch-scoring-studio", appauthor=False)
+    return path_given(named) if named else user_data_path("batch-scoring-studio", appauthor=False)
 
 
 def open_workspace(name: str = "local", home: str | Path | None = None) -> Workspace:
     """The workspace called `name`. `home` is where everything on this machine is kept; default: `default_home()`. Which `azure` one, and
     how to sign in, comes from the environment: see `services.connection.from_environment`. Raises SettingsError for an unknown name,
     WorkspaceUnavailable where it can't be reached or written."""
-    base = Path(home) if home else default_home()
+    base = path_given(home) if home else default_home()
     if name == "local":
         from services.local.workspace import LocalWorkspace
 

@@ -39,7 +39,7 @@ from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import staging_folder
 from services.predictions.annotations import AnnotationStore
 from services.settings import ParallelRunSettings
-from services.storage.file_tree import make_folders
+from services.storage.file_tree import make_folders, path_given
 from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store
@@ -132,7 +132,7 @@ class AzureWorkspace:
         self, name: str, path: str | Path, *, description: str = "", tags: Mapping[str, str] | None = None, approve: bool = False
     ) -> Model:
         check_name("name", name)
-        source = Path(path).expanduser().absolute()
+        source = path_given(path)
         about: dict[str, Any] = {"description": description, "tags": tags or {}, "progress": self._progress(f"Uploading {name}")}
         return self._cache.models.add(self._models.register(name, source, **about))
 
@@ -211,7 +211,7 @@ class AzureWorkspace:
 
     def register_environment(self, name: str, interpreter: str) -> Environment:
         check_name("name", name)
-        environment = environments.register(self._session, name, Path(interpreter).expanduser().absolute())
+        environment = environments.register(self._session, name, path_given(interpreter))
         self._cache.environments.remove(lambda other: other.name == name)
         return self._cache.environments.add(environment)
 

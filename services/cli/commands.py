@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from services import PROGRAM, sample
@@ -18,6 +17,7 @@ from services.domain import Run, RunRequest, RunStatus, TabularDataset
 from services.errors import NotFound, SettingsError, os_errors_as
 from services.formats import counted
 from services.settings import TABLE, ParallelRunSettings
+from services.storage.file_tree import path_given
 from services.storage.mini_batch_plan import describe
 from services.workspace import Workspace
 from services.workspaces import WORKSPACES
@@ -194,7 +194,7 @@ def logs(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 def copy_output(workspace: Workspace, args: argparse.Namespace) -> Answer:
     files = workspace.runs.output(args.run)
-    folder = Path(args.to).expanduser()
+    folder = path_given(args.to)
     for name, path in files.items():
         target = folder / name
         try:
@@ -223,7 +223,7 @@ def predictions(workspace: Workspace, args: argparse.Namespace) -> Answer:
 def _write_csv(args: argparse.Namespace, parts: Iterable[bytes]) -> None:
     """Write to `args.to`, `-` being standard output. Raises SettingsError."""
     if args.to != "-":
-        with output.written_whole(Path(args.to).expanduser()) as file:
+        with output.written_whole(path_given(args.to)) as file:
             file.writelines(parts)
         return
     if args.json:
@@ -246,7 +246,7 @@ def pairs(field: str, texts: Sequence[str]) -> dict[str, str]:
 
 def _entry_script(workspace: Workspace, name: str) -> str:
     """The path of a scoring script; a bare name without such a file is that of a built-in script."""
-    path = Path(name).expanduser()
+    path = path_given(name)
     if path.name == name and not path.exists():
         built_in = {script.name: script.path for script in workspace.scripts.all() if script.origin == "built-in"}
         return built_in.get(name) or built_in.get(f"{name}.py") or str(path)

@@ -9,7 +9,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from services import PROGRAM, environment_variables, log
@@ -19,6 +18,7 @@ from services.cli.output import Answer, error_lines, error_value, note, stdout_w
 from services.domain import EXPERIMENT, WEEK_DAYS, Frequency
 from services.errors import SettingsError, StudioError, WorkspaceUnavailable
 from services.settings import PIPELINE_PARAMETERS, TABLE, ParallelRunSettings
+from services.storage.file_tree import path_given
 from services.workspaces import WORKSPACES, default_home, open_workspace
 
 logger = logging.getLogger(__name__)
@@ -215,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in argv  # also if the rest can't be parsed
     try:
         args = _parser().parse_args(argv)
-        log.to_dashboard_file(Path(args.home) if args.home else default_home())
+        log.to_dashboard_file(path_given(args.home) if args.home else default_home())
         answer: Answer = args.command(open_workspace(args.workspace, args.home), args)
     except StudioError as error:
         if isinstance(error, WorkspaceUnavailable):

@@ -19,6 +19,7 @@ from services.domain import Environment, utc_now
 from services.errors import IntakeError, NotFound, os_errors_as
 from services.local import interpreter_probe
 from services.local.worker_process import sanitized_environment
+from services.storage.file_tree import path_given
 
 ANSWERS_WITHIN = 30.0  # seconds: a first start on a network drive takes a while
 _LONGEST_ANSWER = 8_000_000  # bytes
@@ -32,7 +33,7 @@ def interpreter_at(given: str) -> str:
 
     Links stay as they are: a venv's python is one, and tells by its place which packages are its own. Raises NotFound, IntakeError.
     """
-    path = Path(given).expanduser()
+    path = path_given(given)
     if path.name == given and not path.exists():
         path = Path(shutil.which(given) or given)
     if path.is_dir():

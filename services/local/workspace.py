@@ -37,7 +37,7 @@ from services.local.run_folder import RunPlan
 from services.predictions.annotations import AnnotationStore
 from services.settings import ParallelRunSettings
 from services.storage import file_tree
-from services.storage.file_tree import make_folders
+from services.storage.file_tree import make_folders, path_given
 from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store
@@ -80,7 +80,7 @@ class LocalWorkspace:
         self, name: str, path: str | Path, *, description: str = "", tags: Mapping[str, str] | None = None, approve: bool = False
     ) -> Model:
         check_name("name", name)
-        source = Path(path).expanduser().absolute()
+        source = path_given(path)
         model_files.inspect_model(source)  # what can't be taken isn't copied either
         with staging_folder(self.home) as staging:
             staged = staging / source.name
@@ -132,7 +132,7 @@ class LocalWorkspace:
         keep_archive: bool = False,
     ) -> Dataset:
         check_name("name", name)
-        root = Path(path).expanduser().absolute()
+        root = path_given(path)
         with staging_folder(self.home) as staging:
             files = staging / "files"
             archive = None if keep_archive else datasets.unpack_archive(root, staging)

@@ -17,6 +17,18 @@ from services.file_names import short
 _BY_EFFECTIVE_IDS = os.access in os.supports_effective_ids  # those that opening it goes by
 
 
+def path_given(text: str | Path) -> Path:
+    """The path that a person means, absolute, `~` being a home. Raises NotFound for none, which would be the folder that this program
+    happens to be in, and for the home of a user that isn't known here."""
+    if not str(text).strip():
+        raise NotFound("No path is given.", "Give the path of a file or folder.")
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        user = short(str(text).partition("/")[0])
+        raise NotFound(f"There is no home of {user}, so no {short(str(text))}.", "Write the path from / on.") from error
+
+
 def stat_of(path: Path) -> os.stat_result:
     """Of a file or folder. Raises NotFound where there is nothing, IntakeError for anything else."""
     try:

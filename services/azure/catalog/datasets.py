@@ -32,6 +32,7 @@ from services.intake.partition_format import PartitionFormat
 from services.intake.tabular import CSV, FILES, MANIFEST, PARQUET, Table
 from services.settings import ParallelRunSettings
 from services.storage.atomic import write_atomically
+from services.storage.file_tree import path_given
 from services.storage.manifest import manifest_line, read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 
@@ -155,7 +156,7 @@ class Datasets:
         if re.match(r"(azureml|https?)://", str(path)):
             inspection, source = self._inspect_in_place(str(path), type_, partition_format, staging)
             return self._register(name, source, inspection, str(path), description, multi_line=False, uploaded=False)
-        root = Path(path).expanduser().absolute()
+        root = path_given(path)
         archive = None if keep_archive else datasets.unpack_archive(root, staging)
         root = staging / "files" if archive else root
         inspection, multi_line = datasets.inspect_dataset(root, glob, type_, partition_format, staging).unpacked_from(archive), False
