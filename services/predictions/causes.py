@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, namedtuple
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -193,6 +193,14 @@ class Names:
     def named_in(self, text: str) -> set[int]:
         """The places of the items that the text names; of all items of one name where it doesn't say of which folder."""
         return {place for _, places in self.mentions(text) for place in places}
+
+    def may_name_another(self, text: str) -> bool:
+        """Whether the text, which names none of the items, may name a file that isn't one of them: by its ending."""
+        return any(word.rstrip(".").endswith(self._endings) for word in _WORD.findall(text))
+
+    @cached_property
+    def _endings(self) -> tuple[str, ...]:
+        return tuple({match.group() for match in map(_WITH_AN_ENDING.search, self._items) if match})
 
     def shortened(self, text: str, mentions: Iterable[tuple[str, Sequence[int]]]) -> str:
         """The text without the folders of this machine before the items that it names."""
@@ -396,7 +404,7 @@ def causes_of_items(
     """What was said of each item that has no row, by its place among `items`; nothing of those of whom nothing was said.
 
     `lines` are said while the mini-batch ran, `said_of_succeeded` are templates that were said of items that succeeded, anywhere in the
-    run. A line that names no item is about those without a row where it is an error or a warning, nothing else like it was said, and no
+    run. A line that names no file is about those without a row where it is an error or a warning, nothing else like it was said, and no
     item of the mini-batch has a row, or as many such lines were said as items have none. Where nothing in the run succeeded, progress
     can't be told from causes: what was only logged at INFO or printed, on stderr too, is none.
     """
@@ -419,7 +427,7 @@ def causes_of_items(
             continue
         for place in places:
             causes.setdefault(place, text)
-        if not places and rank <= _AT_ERROR:
+        if not places and rank <= _AT_ERROR and not names.may_name_another(text):
             unnamed[pattern].append(text)
     rest = sorted(missing - causes.keys())
     if len(unnamed) == 1 and rest:

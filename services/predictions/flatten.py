@@ -145,7 +145,9 @@ def _frames(database: duckdb.DuckDBPyConnection, frames: Sequence[str]) -> _Foun
     frame_of_row = f"{quoted(FRAME)}::INTEGER + 1"
     source = f"SELECT *, {layout_of}[{frame_of_row}] AS layout, {_FIELDS} AS fields FROM written"
     measured = database.sql(f"SELECT layout, count(*), max(len(fields)) FROM ({source}) WHERE layout IS NOT NULL GROUP BY 1").fetchall()
-    sizes, is_one_value = {layout: count for layout, count, _ in measured}, max((widest for *_, widest in measured), default=0) == 1
+    sizes, widest = {layout: count for layout, count, _ in measured}, {layout: most for layout, _, most in measured}
+    is_one_value = max(widest.values(), default=0) == 1
+    has_first = {layout for names, layout in layouts.items() if widest.get(layout) == len(names)}
     cases: dict[tuple[str, int], list[str]] = {}
     places: dict[tuple[str, int], dict[int, int]] = {}
     for names, layout in sorted(layouts.items(), key=lambda item: (-sizes.get(item[1], 0), item[1])):
@@ -163,8 +165,9 @@ def _frames(database: duckdb.DuckDBPyConnection, frames: Sequence[str]) -> _Foun
     ).fetchall()
     columns: list[_Column] = []
     for number, (((name, _), of_layout), value) in enumerate(zip(places.items(), values, strict=True)):
+        is_there = any(place or layout in has_first for layout, place in of_layout.items())
         words = {columns_of[frame][of_layout[layout_of[frame]]][1] for frame, *found in counts if found[number]}
-        if words or (is_one_value and not columns and number == len(values) - 1):
+        if words or is_there:  # a column without a value is one, too
             columns.append(_Column(name, value, may_be=_may_be(words), certain="" not in words))
     named = [column for column in columns if column.name.casefold() == "prediction"]
     if any(sum(name.casefold() == "prediction" for name in names) > 1 for names in layouts):

@@ -27,6 +27,7 @@ from services.predictions.evidence import (
     extension,
     extensions,
     frame_columns,
+    is_another_order,
     spellings,
 )
 
@@ -81,6 +82,7 @@ _NO_WAY = bytes([len(WAYS_OF_MATCHING)])  # of a failed item
 NO_ROW = "no row names this file"
 FEWER = "run() returned fewer rows than it got"
 MORE = "run() returned more rows than it got"
+SORTED = "run() returned as many rows as it got, in another order"
 NO_FILE = "this row names no file of its mini-batch"
 ANOTHER_ORDER = "the rows don't come in the order of the files, and this one doesn't tell its file: print the path in each row"
 ANOTHER_FILE = "this row names a file that is not in its mini-batch"
@@ -127,7 +129,7 @@ def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
     """Match rows with items. Every item is there at least once, every row exactly once."""
     items, rows = mini_batch.items, mini_batch.rows
     if mini_batch.items_are_rows and rows:
-        return _match_by_number(items, rows, mini_batch.in_order)
+        return _match_by_number(mini_batch)
     if not rows:
         return failed_rows(items, [mini_batch.error or NO_ROW] * len(items))
     return _read_quickly(mini_batch) or _read_by_evidence(mini_batch)
@@ -453,14 +455,17 @@ def read_tables_in_parts(file: str, item_count: int, parts: Iterable[Sequence[st
         yield ReadRows([file] * count, [None] * count, _FAILED * count, [FEWER] * count, _NO_WAY * count)
 
 
-def _match_by_number(items: Sequence[str], rows: Sequence[str], in_order: bool) -> ReadRows:
+def _match_by_number(mini_batch: ScoredMiniBatch) -> ReadRows:
     """Rows made of rows, which name no file: as many as items, in their order, are theirs one by one. Else their number alone says how many
     of the items have one, and only a file that is common to all is known."""
-    if in_order and len(rows) == len(items):
+    items, rows, in_order = mini_batch.items, mini_batch.rows, mini_batch.in_order
+    was_sorted = any(is_another_order(values) for _, values in mini_batch.frame_index)
+    if in_order and len(rows) == len(items) and not was_sorted:
         return ReadRows(items, rows, _SUCCEEDED * len(rows), [None] * len(rows), _BY_ORDER * len(rows))
     missing = max(0, len(items) - len(rows))
     file = items[0] if len(set(items)) == 1 else ""
-    status, reason = (_SUCCEEDED, None) if file or not in_order else (_UNMATCHED, FEWER if missing else MORE)
+    number = FEWER if missing else MORE if len(rows) > len(items) else SORTED
+    status, reason = (_SUCCEEDED, None) if file or not in_order else (_UNMATCHED, number)
     return ReadRows(
         [file] * (len(rows) + missing),
         [*rows, *[None] * missing],

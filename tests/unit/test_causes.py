@@ -128,6 +128,12 @@ def test_an_error_that_names_no_item_is_about_a_mini_batch_without_rows():
     assert causes_of_items([*error, Line("ERROR", "something else")], FILES, {0, 1, 2, 3}) == {}
 
 
+def test_an_error_about_a_file_of_another_mini_batch_is_no_cause():
+    for text in ("z.csv: no header", "can't read /data/z.csv.", "'z.csv' is empty"):
+        assert causes_of_items([Line("ERROR", text)], ["a.csv", "b.csv"], [1]) == {}
+    assert causes_of_items([Line("ERROR", "no model.onnx")], ["a.csv", "b.csv"], [1]) == {1: "no model.onnx"}
+
+
 def test_rows_of_a_table_have_a_line_each_or_none():
     lines = [Line("WARNING", "row 3: negative age"), Line("WARNING", "row 7: negative age"), Line("print", "loaded")]
     assert causes_of_rows(lines, 2, 10) == ["row 3: negative age", "row 7: negative age"]

@@ -315,6 +315,15 @@ def test_a_dataframe_of_one_column_predicts_its_values_without_quotes(frames_of)
     assert (numbers.kind, numbers.count(Filter(minimum=0.25))) == (Kind.NUMBER, 2)
 
 
+@pytest.mark.parametrize("names", [["nothing", "n"], ["n", "nothing"], ["n", "nothing", "m"]])
+def test_a_column_without_any_value_is_a_column(frames_of, names):
+    frame = pd.DataFrame({name: [None if name == "nothing" else 1] * 2 for name in names})
+    assert csv_lines(frames_of(frame))[0] == ["File", "Prediction", *names]
+    named = frames_of(frame.assign(nothing=float("nan")).assign(path=["0-0.bin", "0-1.bin"])[["path", *names]])
+    assert csv_lines(named)[:2] == [["File", "Prediction", *names], csv_lines(named)[1]]
+    assert csv_lines(named)[1][2:] == ["" if name == "nothing" else "1" for name in names]
+
+
 def test_a_mini_batch_without_values_says_nothing_about_a_columns_type(frames_of):
     day = [datetime(2026, 1, 31), None]
     full = pd.DataFrame({"n": [0.5, 1.0], "day": pd.to_datetime(day), "label": ["a", "b"]})

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from services.predictions.columns import WAYS_OF_MATCHING
 from services.predictions.matching import AMBIGUOUS, NO_FILE, NO_ROW, ScoredMiniBatch, read_in_parts, read_rows
 
 ROOT = "/folder of the/dataset"
@@ -162,6 +163,15 @@ def test_rows_in_no_order_that_name_no_file_belong_to_none():
     assert out_of_order(["1.csv", "2.csv"], ["x", "y"]) == [
         ("1.csv", None, NO_ROW), ("2.csv", None, NO_ROW), ("", "x", NO_FILE), ("", "y", NO_FILE),
     ]  # fmt: skip
+
+
+def test_rows_of_a_table_that_were_sorted_are_only_the_files():
+    of_one, of_two = mini_batch(["t.csv"] * 2, ["x", "y"]), mini_batch(["t.csv", "u.csv"], ["x", "y"])
+    for batch, files, way in ((of_one, ["t.csv", "t.csv"], "only file"), (of_two, ["", ""], "not matched")):
+        read = read_rows(replace(batch, items_are_rows=True, frame_index=[("", ["1", "0"])], columns='[["n", "number"]]'))
+        assert (read.files, read.predictions, [WAYS_OF_MATCHING[place] for place in read.matched_by]) == (files, ["x", "y"], [way] * 2)
+        read = read_rows(replace(batch, items_are_rows=True))
+        assert (read.files, [WAYS_OF_MATCHING[place] for place in read.matched_by]) == (batch.items, ["order"] * 2)
 
 
 def test_tabular_rows_out_of_order_keep_their_predictions_without_a_file():
