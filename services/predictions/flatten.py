@@ -361,6 +361,8 @@ def _leaves(shapes: Sequence[Any], path: _Path, longest: Callable[[_Path], int])
 # ---- what the columns are --------------------------------------------------------------------------------------------------------------
 
 _MEASURES = 8
+_AT_A_TIME = 10 * _MEASURES
+"""Expressions of one query of the sample: DuckDB takes seconds to plan hundreds."""
 
 
 def _kinds(database: duckdb.DuckDBPyConnection, source: str, columns: Sequence[_Column], otherwise: str = "") -> Iterator[tuple[Kind, str]]:
@@ -384,11 +386,15 @@ def _kinds(database: duckdb.DuckDBPyConnection, source: str, columns: Sequence[_
             f"count({spelled}) FILTER ({number} AND regexp_matches({spelled}, {literal(rules.NOT_FINITE)}))",
             f"count({spelled}) FILTER ({number} AND {column.long or _has_many_digits(spelled)})",
         ]
-    counts = _aggregates(database, f"{source} LIMIT {_SAMPLED}", expressions)
-    for place in range(0, len(counts), _MEASURES):
-        for kind in range(place + 1, place + 5):
-            expressions[kind] = expressions[kind] if counts[kind] == counts[place] else "0"
-    counts = _aggregates(database, source, expressions)
+    sampled, counts = f"{source} LIMIT {_SAMPLED}", list[Any]()
+    for first in range(0, len(expressions), _AT_A_TIME):
+        row_count, *some = _aggregates(database, sampled, ["count(*)", *expressions[first : first + _AT_A_TIME]])
+        counts += some
+    if counts and row_count == _SAMPLED:  # there may be more
+        for place in range(0, len(counts), _MEASURES):
+            for kind in range(place + 1, place + 5):
+                expressions[kind] = expressions[kind] if counts[kind] == counts[place] else "0"
+        counts = list(_aggregates(database, source, expressions))
     measured = [counts[place : place + _MEASURES] for place in range(0, len(counts), _MEASURES)]
     fractions = {
         column.list
