@@ -36,6 +36,8 @@ _IN_A_NAME = re.compile(r"[\w./\\-]")
 SEPARATOR = re.compile(r": | : |[:,;|\t] *| +")
 _SEPARATOR_BEGINS = re.compile(r"[ :,;|\t]")
 _WORD = re.compile(r"""[^\s:,;|=()\[\]{}"']+""")
+_NO_CHANCE = 4
+"""Rows: that the classes of so many are called as their files are, each as another one, is none."""
 _MAY_BE_A_CLASS = re.compile(r"[^\W\d_]+|0|[1-9]\d*")
 _FIELD = re.compile(r'"((?:[^"]|"")*)"(?= |\Z)|([^ ]*)')
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
@@ -97,9 +99,20 @@ class Names:
     def items_with_stem(self) -> Mapping[str, tuple[int, ...]]:
         """By base name without the extension. It is no name of a file, but may contradict an order."""
         called: dict[str, list[int]] = {}
-        for place in range(len(self.items)):
-            called.setdefault(self.stem(place), []).append(place)
+        only = self.extensions[0] if len(self.extensions) == 1 else ""
+        for place, item in enumerate(self.items):
+            base = item[item.rfind("/") + 1 :]
+            called.setdefault(base.removesuffix(only) if only and base != only else self.stem(place), []).append(place)
         return {stem: tuple(places) for stem, places in called.items()}
+
+    def words_within(self, text: str) -> Iterator[str]:
+        """The words of a text that are names of files, or such names without the extension."""
+        yield from (word for word in _WORD.findall(text) if word in self.items_with_stem or word in self.items_called)
+        yield from (stem for stem in self._stems_of_several_words if re.search(rf"(?<!\w){re.escape(stem)}(?!\w)", text))
+
+    @cached_property
+    def _stems_of_several_words(self) -> Sequence[str]:
+        return [stem for stem in self.items_with_stem if not _WORD.fullmatch(stem)]
 
     @cached_property
     def first_letters(self) -> Collection[str]:
@@ -110,7 +123,7 @@ class Names:
         return max(map(len, self.items_called), default=0)
 
     @cached_property
-    def extensions(self) -> Collection[str]:
+    def extensions(self) -> Sequence[str]:
         return [each for each in extensions(self.items) if each]
 
     @cached_property
@@ -180,7 +193,7 @@ class Place:
         if self.strangers or any(row not in items for row, items in self.named.items() if self.sure or self.importance):
             return True
         as_stems = self.named | self.stems
-        if self.importance == _ANY and self.words:
+        if self.importance == _ANY and self.words and row_count < _NO_CHANCE:
             return False
         in_every_row = len(as_stems) == row_count and self.is_distinct(as_stems)
         return in_every_row and any(row not in items for row, items in as_stems.items())
@@ -273,9 +286,8 @@ class Evidence:
                 self._note(number, BEGINNING, _FIRST_IN_A_TEXT, stranger[1] if stranger else text)
         self._read_within(number, row)
         if not any(number in place.named or number in place.strangers for place in self.places.values()):
-            for word in _WORD.findall(row) if self._in_order else ():
-                if word in self.names.items_with_stem:
-                    self._note(number, WORD, _ANY, word)
+            for word in self.names.words_within(row) if self._in_order else ():
+                self._note(number, WORD, _ANY, word)
 
     def _read_within(self, number: int, row: str) -> None:
         for name in names_within(row, self.names):
@@ -287,7 +299,7 @@ class Evidence:
             only = 0 if len(self.names.items) == 1 else None
             if self.names.is_of_another(value, row if self._in_order else only):
                 self._place(key, importance).strangers[row] = value
-            elif items := self.names.items_with_stem.get(value):
+            elif (importance or self._in_order) and (items := self.names.items_with_stem.get(value)):
                 place = self._place(key, importance)
                 place.note_word(row, value)
                 place.stems[row] = items if place.stems.get(row, items) == items else ()
@@ -311,7 +323,24 @@ class Evidence:
         def is_better(other: tuple[int, ...], than: tuple[int, ...]) -> bool:
             return other != than and all(a >= b for a, b in zip(other, than, strict=True))
 
-        return [key for key, quality in qualities.items() if not any(is_better(other, quality) for other in qualities.values())]
+        best = [key for key, quality in qualities.items() if not any(is_better(other, quality) for other in qualities.values())]
+        return [] if any(self._is_denied(self.places[key]) for key in best) else best
+
+    def _is_denied(self, deciding: Place) -> bool:
+        """Whether a better place has the names of other files without their extension, in every row; or one that is as good has those of
+        different files, where the same file stands here in several rows."""
+
+        def counts(place: Place) -> bool:
+            if place.importance == deciding.importance:
+                return not (place.words or deciding.is_distinct(deciding.named)) and place.is_distinct(place.stems)
+            return place.importance > deciding.importance
+
+        return any(
+            len(place.stems) == len(self._rows)
+            and counts(place)
+            and any(set(items).isdisjoint(deciding.named.get(row, items)) for row, items in place.stems.items())
+            for place in self.places.values()
+        )
 
     def candidates(self, row: int, deciding: Sequence[Key]) -> tuple[int, ...] | None:
         """The items that the row may be of, by these places: none where they disagree. None where it names nothing there."""

@@ -271,7 +271,8 @@ def _one_name_in_each_row(mini_batch: ScoredMiniBatch, ending: str, *, in_order:
     if key is None or escaped:
         return None
     value = re.compile(rf"{key[1]}{re.escape(key[2])}{key[1]}\s*:\s*{key[3]}([^{key[3]}]*){key[3]}")
-    return _by_these_names(mini_batch, [match[1] if match else "" for match in map(value.search, rows)])
+    called = [match[1] if match else "" for match in map(value.search, rows)]
+    return _by_these_names(mini_batch, called) if may_name_file(key[2]) or len({*called}) == len(rows) else None
 
 
 def _one_name_in_each_row_of_a_frame(mini_batch: ScoredMiniBatch) -> ReadRows | None:
@@ -284,7 +285,8 @@ def _one_name_in_each_row_of_a_frame(mini_batch: ScoredMiniBatch) -> ReadRows | 
     names = Names(mini_batch.items[:1], mini_batch.root)
     for place, _ in frame_columns(mini_batch.columns)[:_COLUMNS_TRIED] if len(fields) == len(rows) else ():
         if place and all(len(row) > place for row in fields) and extension(fields[0][place]) in names.extensions:
-            return _by_these_names(mini_batch, [row[place] for row in fields])
+            called = [row[place] for row in fields]
+            return _by_these_names(mini_batch, called) if len({*called}) == len(rows) else None
     return None
 
 

@@ -156,6 +156,30 @@ def test_a_stem_that_is_no_class_forbids_another_order_anywhere(items, row):
     assert set(read_rows(ScoredMiniBatch(0, items, "/data", rows[::-1], "", 1, 0.1, "")).errors) == {NO_ROW, ANOTHER_ORDER}
 
 
+def test_classes_that_are_the_names_of_four_files_in_another_order_forbid_it():
+    items = ["1", "2", "3", "4"]
+    assert owners(["2 <", "3 <", "4 <", "1 <"], items) == [""] * 4
+    assert owners(['{"id": "2"}', '{"id": "3"}', '{"id": "1"}', '{"id": "5"}'], items) == items
+
+
+def test_names_of_several_words_and_paths_within_a_text_tell_the_order():
+    assert owners(["1 of scan 11", "2 of scan 1"], ["scan 1.tif", "scan 11.tif"]) == ["", ""]
+    assert owners(["1 of /data/scan.11", "2 of /data/scan.1"], ["scan.1", "scan.11"]) == ["scan.11", "scan.1"]
+
+
+def test_a_name_in_any_key_is_denied_by_a_key_called_like_a_file():
+    rows = ['{"image": "a", "like": "b.png"}', '{"image": "b", "like": "b.png"}', '{"image": "c", "like": "b.png"}']
+    assert owners(rows) == ["", "", ""]
+    assert owners(rows[:2], ["a.png", "b.png"]) == ["", ""]
+    columns = '[["image", "text"], ["like", "text"], ["p", "number"]]'
+    assert owners(["a b.png 1", "b b.png 2"], ["a.png", "b.png"], columns=columns) == ["", ""]
+    images = ["img_1.png", "img_2.png"]
+    assert owners(['{"id": "img_1", "like": "img_2.png"}', '{"id": "img_2", "like": "img_2.png"}'], images) == ["", ""]
+    assert owners(['{"f": "img_2.png", "next": "img_1"}', '{"f": "img_1.png", "next": "img_2"}'], images) == images[::-1]
+    rows = ['{"image": "a", "of": "a.png"}', '{"image": "c", "of": "c.png"}', '{"image": "b", "of": "b.png"}']
+    assert owners(rows) == ["x/a.png", "x/c.png", "x/b.png"]
+
+
 def test_stems_that_not_every_row_has_or_two_have_say_nothing():
     items = ["img_1.png", "img_2.png", "img_3.png"]
     assert owners(["img_2 1", "img_1 2", "3"], items) == items
