@@ -31,7 +31,8 @@ def show_causes_in_a_line(run: Run) -> None:
     if causes := causes_of(run):
         with_counts = _failed(causes) == run.items_failed
         named = "; ".join(_cause_in_words(cause, with_counts) for cause in causes[:_NAMED])
-        more = f"; and {counted(len(causes) - _NAMED, 'more cause')}" if len(causes) > _NAMED else ""
+        rest = "more causes" if len(causes) == _MOST_CAUSES else counted(len(causes) - _NAMED, "more cause")
+        more = f"; and {rest}" if len(causes) > _NAMED else ""
         text = f"{count}. {named}{more}"
     elif failures := failures_of(run):
         text = f"{count}, the latest in mini-batch {failures[0].mini_batch}: {first_line(failures[0])}"
@@ -119,7 +120,7 @@ def _by_cause(run: Run, causes: list[FailureCause]) -> None:
         unmatched = f"{counted(total - run.items_failed, item)} of them have rows that could not be matched with their files."
         st.caption(f"{unmatched} The run does not count these as failed.")
     columns = {f"{item.capitalize()}s": int, "Share": float, "Cause": str, "For example": str}
-    rows = [(cause.count, 100 * cause.share, _cell(cause.cause), _cell(cause.example)) for cause in causes]
+    rows = [(cause.count, 100 * cause.share, _cell(cause.cause), _cell(cause.example) or "not known") for cause in causes]
     table = _tables.arrow(columns, rows)
     config = _tables.number_columns(table, list(columns)) | {"Share": _tables.percent_column()} | _tables.narrowed(table, "For example")
     picked = st.dataframe(

@@ -13,6 +13,9 @@ from services.domain import utc_now
 _INVISIBLE = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]|\r(?!\n)"
 """Control characters, direction marks, characters of no width; not the joiners of emoji and of Arabic."""
 
+_CHANGED_THOUGH_ESCAPED = r"(:(?=//|material_|streamlit:)|www(?=\.)|@|(?<!\S)[-<>~](?=(?:->|[-=>])(?!\S)))"
+"""What Streamlit makes something else of in the text that is left when the escapes are taken out."""
+
 
 def displayable(text: str) -> str:
     """The text as it can be sent to the browser: what isn't valid in it (a file name of undecodable bytes) becomes �."""
@@ -32,10 +35,12 @@ def visible(text: str, *, lines: bool = True) -> str:
 def escape(text: str) -> str:
     """The text for a place where Streamlit takes Markdown: nothing in it formats, links or fetches.
 
-    An address becomes a link even when it is escaped, unless an invisible character interrupts it.
+    Some become something else even when they are escaped, unless an invisible character interrupts them: an address a link,
+    `:material_home:` an icon, `->` and `--` between blanks an arrow and a dash.
     """
-    unlinked = re.sub(r"(:(?=//)|www(?=\.)|@)", "\\1\u2060", displayable(visible(text)), flags=re.IGNORECASE)
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked).replace("\n", "  \n")
+    interrupted = re.sub(_CHANGED_THOUGH_ESCAPED, "\\1\u2060", displayable(visible(text)), flags=re.IGNORECASE)
+    unindented = re.sub(r"^[ \t]+", "", interrupted, flags=re.MULTILINE)  # a line further in would be code, backslashes and all
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unindented).replace("\n", "  \n")
 
 
 def sentence(text: str) -> str:

@@ -131,6 +131,7 @@ def show_latest() -> None:
             st.caption("No finished runs yet.")
         for run in ended:
             scored = f"{counted(run.items_succeeded, 'item')} scored" if run.items_succeeded else "no items scored"
+            scored = scored if run.items_succeeded is not None else "items scored not reported"
             failed = f" · {run.items_failed:,} failed" if run.items_failed else ""
             run_line(run, f"{scored}{failed} · {ago(run.submitted_at)}", "results.py")
 

@@ -191,7 +191,8 @@ with section(1, "Model", "model"):
         st.info("No models registered yet. A script that needs no model can run without.", icon=":material/info:")
         label = "Register a model"
         st.page_link("registered_models.py", label=label, icon=":material/arrow_forward:", query_params={"tab": label})
-    without = none_registered or proposal.model == ""
+    # The script of a run without a model may not be on offer: the built-in one, chosen in its place, needs one.
+    without = none_registered or (proposal.model == "" and proposal.entry_script in {script.path for script in scripts.values()})
     chosen_model = choose("Model", [*models, NO_MODEL], "model", NO_MODEL if without else proposal.model)
     model = models.get(chosen_model or "")
     if model:

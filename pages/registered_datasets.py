@@ -13,7 +13,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages import _errors, _file_preview, _layout, _tables, _workspace
 from pages._forms import form_called
-from pages._text import displayable, escape, local_time
+from pages._text import displayable, escape, local_time, visible
 from services import formats
 from services.domain import Dataset, TabularDataset
 from services.errors import SettingsError
@@ -155,7 +155,7 @@ def browse_files(dataset: Dataset) -> None:
         if pages > 1:
             st.caption(f"Files {first + 1:,} to {first + len(files):,} of {dataset.file_count:,}")
     state = table_place.dataframe(
-        _tables.arrow({"File": str, "Size": int}, [(file.path, file.size) for file in files]),
+        _tables.arrow({"File": str, "Size": int}, [(displayable(visible(file.path, lines=False)), file.size) for file in files]),
         key=f"paged-files-{dataset.reference}-{page}",
         on_select="rerun",
         selection_mode="single-row-required",
@@ -168,7 +168,7 @@ def browse_files(dataset: Dataset) -> None:
     )
     with preview:
         for row in state.selection.rows:
-            st.code(displayable(files[row].path), language=None, wrap_lines=True)
+            st.code(displayable(visible(files[row].path, lines=False)), language=None, wrap_lines=True)
             with st.spinner("Downloading this file…"):
                 path = workspace.local_file(dataset, files[row].path)
             if isinstance(dataset, TabularDataset) and dataset.format == PARQUET:

@@ -107,7 +107,7 @@ def run_table(runs: list[Run]) -> None:
         alt="All runs, newest first",
         column_config={
             "Status": column.MultiselectColumn(options=list(_layout.BADGES), color=[color for color, _ in _layout.BADGES.values()]),
-            "Run": column.TextColumn(width=220),
+            "Run": column.TextColumn(width=190),
             "Progress": column.ProgressColumn(format="percent", min_value=0, max_value=1, width=100),
             **{name: columns_of_numbers[name] for name in ("Succeeded", "Failed", "Left", "Items/s")},
             "Submitted": _tables.time_column(),
@@ -150,7 +150,11 @@ def actions(run: Run) -> None:
             st.rerun()
     stopped = run.status in (RunStatus.FAILED, RunStatus.CANCELED)
     if run.status is RunStatus.NOT_RESPONDING or run.never_submitted or (stopped and Capability.CARRY_ON in workspace.capabilities):
-        help_text = "Continues where the run stopped. Scored items are kept; failed ones are tried again."
+        item = _workspace.item_of(run)
+        again = "Mini-batches whose run() failed are tried again." if run.status.ended else f"{item.capitalize()}s that failed stay failed."
+        if run.status.ended and run.items_failed:
+            again += f" {item.capitalize()}s that got no row stay failed: Rerun failed only scores them again."
+        help_text = f"Continues where the run stopped. Scored {item}s are kept. {again}"
         if pipelines is not None:
             help_text = "Follows the run in Azure ML again; submits it if it isn't there yet."
         if st.button("Resume", icon=":material/resume:", key=f"resume-{run.id}", help=help_text):

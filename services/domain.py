@@ -376,8 +376,8 @@ class FailedItem:
 
 @dataclass(frozen=True)
 class FailureCause:
-    """Failed items whose sentences differ in names and numbers only. `cause` is that sentence where all have the same, else with `…` for
-    what differs; `share` is of all failed items, from 0 to 1; `example` is one of the items."""
+    """Failed items whose sentences differ in names and numbers only. `cause` is that sentence, with `…` for what differs and for names and
+    numbers between two that differ; `share` is of all failed items, from 0 to 1; `example` is one of the items."""
 
     cause: str
     count: int

@@ -110,7 +110,8 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
     # ---- resume ------------------------------------------------------------------------------------------------------
 
     def resume(self, run_id: str) -> Run:
-        """Start a new runner on a run that stopped short. Scored items are kept; failed ones are tried again."""
+        """Start a new runner on a run that stopped short. Scored items are kept. Of one that ended, mini-batches whose calls failed are
+        tried again; items for which run() returned no row stay failed, as their mini-batch is done."""
         run = self.get(run_id)
         if run.status is RunStatus.COMPLETED:
             raise StudioError(f"Run {run_id} is completed; there is nothing to resume.", "Rerun it to score everything again.")

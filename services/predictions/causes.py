@@ -9,9 +9,11 @@ Standard library only, and Python 3.8 or newer: a worker loads this file in the 
 
 from __future__ import annotations
 
+import operator
 import re
 from collections import defaultdict, namedtuple
 from functools import cached_property, lru_cache
+from itertools import takewhile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +67,8 @@ _ODD = re.compile(r"""[\s"'`()\[\]{}<>,;:=|*!?]|\.$""")
 _ORDINARY = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z]+")
 """Most names: neither odd nor without an ending."""
 _WITH_AN_ENDING = re.compile(r"\.\w*[A-Za-z]\w*$")
+_OF_SEVERAL_CHARACTERS = re.compile(r"[^ -~\xa0-\u02ff\u0370-\u0482\u048a-\u052f\u2010-\u2027\u3041-\u3096\u30a0-\u30ff\u4e00-\u9fff]")
+"""What a letter of several characters may have as its second or further one; also much that is none."""
 _BEFORE_A_NAME = frozenset(" \t\r\n\"'`([{<=,;:|")
 
 
@@ -101,6 +105,47 @@ def _without_name(text: str, base: str) -> str:
         text = text[:begin] + GAP + text[end:]
         at = text.find(base, begin + 1)
     return text
+
+
+def with_what_is_common(template: str, texts: tuple[str, str], reversed_texts: tuple[str, str]) -> str:
+    """The template of some texts, its gaps filled where all have the same there: `… has 9 fields, and the model takes 12`.
+
+    `texts` are the least and the greatest of them, `reversed_texts` the same of the texts read backwards: whatever two such begin with,
+    all between them begin with. So gaps are filled from both ends, up to the first that differs; one between two that differ stays.
+    """
+    if texts[0] == texts[1]:
+        return texts[0]
+    parts = template.split(GAP)
+    begin, left = _filled(parts, _shared_beginning(texts))
+    end, right = _filled([part[::-1] for part in reversed(parts)], _simple(_shared_beginning(reversed_texts)))
+    if left + right >= len(parts) - 1:  # they differ somewhere
+        end, right = "", 0
+    return begin + GAP.join(parts[left : len(parts) - right]) + end[::-1]
+
+
+def _filled(parts: Sequence[str], shared: str) -> tuple[str, int]:
+    """How far the gaps between these parts are filled by what all texts begin with: that text, without the last part, and the number of
+    gaps. The last gap is none of them, and a value counts only with all that is before the next gap: 12 may go on as 12.5."""
+    if not shared.startswith(parts[0]):
+        return "", 0
+    text, gaps, at = "", 0, len(parts[0])
+    for part in parts[1:-1]:
+        end = shared.find(part, at + 1) if part else -1
+        if end < 0:
+            break
+        text, gaps, at = shared[:end], gaps + 1, end + len(part)
+    return text, gaps
+
+
+def _shared_beginning(texts: tuple[str, str]) -> str:
+    return texts[0][: len(list(takewhile(bool, map(operator.eq, *texts))))]
+
+
+def _simple(text: str) -> str:
+    """Up to the letter before the first that may be of several characters, as one with an accent of its own: who reads a text backwards
+    may leave these in their order."""
+    several = _OF_SEVERAL_CHARACTERS.search(text)
+    return text[: max(0, several.start() - 1)] if several else text
 
 
 def _begin_of_path(text: str, at: int) -> int:
@@ -469,9 +514,10 @@ def causes_of_rows(
     return [serious[0][0]] * missing if missing == item_count and len(serious) == 1 and len(set(serious[0])) == 1 else []
 
 
-def no_row(item: str, returned: int, item_count: int, mini_batch: int, last_said: str = "") -> str:
-    """Our sentence on an item without a known cause: `run() returned 3 rows for 4 files in mini-batch 1; without a row: p1.csv`."""
-    known = "none of them is known to be of" if returned >= item_count else "without a row:"
+def no_row(item: str, returned: int, item_count: int, mini_batch: int, last_said: str = "", *, unmatched: bool = False) -> str:
+    """Our sentence on an item without a known cause: `run() returned 3 rows for 4 files in mini-batch 1; without a row: p1.csv`. Where some
+    rows are `unmatched`, one may be the item's."""
+    known = "none of them is known to be of" if unmatched or returned >= item_count else "without a row:"
     return f"{_returned(returned)} for {_counted(item_count, 'file')} in mini-batch {mini_batch}; {known} {item}" + (
         f"; the last that was said of it: {last_said}" if last_said else ""
     )

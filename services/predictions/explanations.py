@@ -16,11 +16,12 @@ from services.predictions.causes import (
     no_row_known,
     no_row_of_table,
     template,
+    with_what_is_common,
 )
 from services.predictions.columns import STATUSES, WAYS_OF_MATCHING, Status
 from services.predictions.matching import FEWER, NO_ROW, ReadRows, ScoredMiniBatch, read_rows
 
-_FAILED = STATUSES.index(Status.FAILED)
+_FAILED, _UNMATCHED = STATUSES.index(Status.FAILED), STATUSES.index(Status.UNMATCHED)
 _MOST_COUNTED = 200_000
 """Items: about a second."""
 
@@ -34,9 +35,13 @@ def with_causes(rows: ReadRows, mini_batch: ScoredMiniBatch) -> ReadRows:
         for row, (status, error) in enumerate(zip(rows.statuses, rows.errors, strict=True))
         if status == _FAILED and error in (NO_ROW, FEWER)
     ]
-    explain = _causes_of_rows if mini_batch.items_are_rows else _causes_of_files
+    files = [rows.files[row] for row in unexplained]
+    if mini_batch.items_are_rows:
+        causes = _causes_of_rows(files, mini_batch)
+    else:
+        causes = _causes_of_files(files, mini_batch, _UNMATCHED in rows.statuses)
     errors = list(rows.errors)
-    for row, cause in zip(unexplained, explain([rows.files[row] for row in unexplained], mini_batch), strict=True):
+    for row, cause in zip(unexplained, causes, strict=True):
         errors[row] = cause
     return replace(rows, errors=errors)
 
@@ -83,7 +88,8 @@ def frequent_cause(mini_batches: Iterable[ScoredMiniBatch]) -> str | None:
     if not counts:
         return None
     ((group, count),) = counts.most_common(1)
-    cause = group if len(errors[group]) > 1 else next(iter(errors[group]))
+    from_the_end = {error[::-1] for error in errors[group]}
+    cause = with_what_is_common(group, (min(errors[group]), max(errors[group])), (min(from_the_end), max(from_the_end)))
     of_many = "most of the failed items" if total > _MOST_COUNTED else f"{count:,} of {counted(total, 'failed item')}"
     return f"{cause.rstrip('.')} ({of_many}, the first: {first[group]})."
 
@@ -105,7 +111,7 @@ def _failed(files: Sequence[str] = (), errors: Sequence[str | None] = ()) -> Rea
     return ReadRows(files, [None] * len(files), bytes([_FAILED]) * len(files), errors, bytes([len(WAYS_OF_MATCHING)]) * len(files))
 
 
-def _causes_of_files(files: list[str], mini_batch: ScoredMiniBatch) -> list[str]:
+def _causes_of_files(files: list[str], mini_batch: ScoredMiniBatch, unmatched: bool) -> list[str]:
     without_row = set(files)
     places = {item: place for place, item in enumerate(mini_batch.items) if item in without_row}
     lines, items, nothing_succeeded = mini_batch.said, mini_batch.items, mini_batch.nothing_succeeded
@@ -113,7 +119,7 @@ def _causes_of_files(files: list[str], mini_batch: ScoredMiniBatch) -> list[str]
     said = causes_of_items(lines, items, told, excluded, nothing_succeeded=nothing_succeeded) if lines else {}
     last = last_said_of_items(lines, items) if nothing_succeeded and lines else {}
     counts = (len(mini_batch.rows), len(items), mini_batch.index)
-    return [said.get(places[file]) or no_row(file, *counts, last.get(places[file], "")) for file in files]
+    return [said.get(places[file]) or no_row(file, *counts, last.get(places[file], ""), unmatched=unmatched) for file in files]
 
 
 def _causes_of_rows(files: list[str], mini_batch: ScoredMiniBatch) -> list[str]:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from services.domain import FailedItem, FailureCause
+from services.predictions.causes import with_what_is_common
 from services.predictions.columns import Status, quoted
 from services.predictions.filters import EVERY_FAILURE, Condition, Filter, Operator
 from services.predictions.reader import Predictions
@@ -41,11 +42,12 @@ def failure_causes(table: Predictions, limit: int = 100) -> list[FailureCause]:
     """See `services.workspace.Runs.failure_causes`."""
     failed = table.row_counts.get(Status.FAILED, 0)
     cause, error = quoted(table.own["Cause"]), quoted(table.own["Error"])
-    columns = f"{cause}, count(*), min({error}), max({error}), arg_min(File, file_row_number)"
+    ends = f"[min({error}), max({error})], [min(reverse({error})), max(reverse({error}))]"
+    columns = f"{cause}, count(*), {ends}, arg_min(File, file_row_number)"
     groups = table.rows(columns, EVERY_FAILURE, "GROUP BY 1 ORDER BY 2 DESC, min(file_row_number) LIMIT $limit", limit=limit)
     return [
-        FailureCause(least if least == greatest else template, count, count / failed, example, template)
-        for template, count, least, greatest, example in groups
+        FailureCause(with_what_is_common(template, errors, from_the_end), count, count / failed, example, template)
+        for template, count, errors, from_the_end, example in groups
     ]
 
 

@@ -130,3 +130,10 @@ def test_the_sample_is_offered_in_a_full_workspace_too(open_page, workspace, csv
     assert app.button(key="sample")
     app.button(key="new-run").click().run()
     assert app.header[0].value == "New run"
+
+
+def test_items_that_were_not_reported_are_not_said_to_be_none(open_page, insert):
+    insert("r1", status=RunStatus.FAILED, ended_at=utc_now(), items_succeeded=0, items_failed=0)
+    insert("r2", status=RunStatus.FAILED, ended_at=utc_now(), items_succeeded=None, items_failed=None)
+    details = [text.partition(" · ")[0] for text in texts(open_page())]
+    assert {"no items scored", "items scored not reported"} <= set(details)

@@ -66,6 +66,17 @@ def test_without_a_link_what_a_run_scored_together_is_chosen(open_page, workspac
     assert chosen(dataset="newer:1") == [None, "newer:1", "batch_scoring_script.py"]
 
 
+def test_no_model_is_not_proposed_where_the_script_that_needs_none_is_not_offered(open_page, workspace, registered, entry_script, finish):
+    assert finish(workspace, workspace.submit(RunRequest((), ("d:1",), str(entry_script(SCRIPT.decode())))).id).items_succeeded
+    app = open_page(NEW_RUN)
+    assert [app.selectbox(key=key).value for key in ("model", "dataset", "script")] == [None, "d:1", "batch_scoring_script.py"]
+    script = workspace.scripts.add("one.py", SCRIPT)
+    workspace.approve(script.sha256)
+    assert finish(workspace, workspace.submit(RunRequest((), ("d:1",), script.path)).id).items_succeeded
+    app = open_page(NEW_RUN)
+    assert [app.selectbox(key=key).value for key in ("model", "dataset", "script")] == ["No model", "d:1", script_label(script)]
+
+
 def test_nothing_is_submitted_before_a_model_is_chosen(open_page, workspace, registered, model_file):
     workspace.register_model("other", model_file, approve=True)
     app = submit(open_page(NEW_RUN))

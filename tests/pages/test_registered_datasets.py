@@ -395,13 +395,14 @@ def test_a_long_list_of_files_has_pages_of_100(open_page, workspace, csv_folder)
 def test_hostile_file_names_are_shown_as_text(open_page, workspace, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
-    names = ["![](http:x)", ":red[x]", "$x$", "<b>b<b>", "=cmd", "two\nlines", "a,b\"c'", "x" * 250]
+    names = ["![](http:x)", ":red[x]", "$x$", "<b>b<b>", "=cmd", "two\nlines", "\u202egpj.exe", "a,b\"c'", "x" * 250]
     for name in names:
         (folder / name).write_text("1\n")
     workspace.register_dataset("hostile", folder)
     app = open_page(DATASETS)
     assert not app.exception
-    assert sorted(app.dataframe[1].value["File"]) == sorted(names)
+    shown = [name.replace("\n", "↵").replace("\u202e", "[U+202E]") for name in names]
+    assert sorted(app.dataframe[1].value["File"]) == sorted(shown)
     for markdown in [*app.markdown, *app.caption]:
         assert "![" not in markdown.value
 

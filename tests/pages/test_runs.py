@@ -162,6 +162,31 @@ def test_many_causes_are_named_by_the_first_three_with_their_items(open_page, en
     assert "for 4 causes" in words(app.markdown)
 
 
+def test_more_causes_than_are_listed_are_not_counted(open_page, ended, workspace, csv_folder):
+    workspace.register_dataset("d", csv_folder(102, "many"))
+    script = """
+        def run(mini_batch):
+            number = int(mini_batch[0][-8:-4])
+            if number == 101: return ["0101.csv: 1"]
+            raise ValueError("abcdefghij"[number // 100] + "abcdefghij"[number // 10 % 10] + "abcdefghij"[number % 10])
+    """
+    app = open_page(RUNS, run=ended(script, error_threshold=-1, mini_batch_size="1").id)
+    assert not app.exception
+    assert app.warning[0].value.replace("\\", "").endswith("; and more causes")
+    assert "101 files failed, for the 100 most frequent causes" in words(app.markdown)
+
+
+def test_resume_says_what_it_tries_again(open_page, ended, home):
+    def help_of_resume(run):
+        return next(button.help for button in open_page(RUNS, run=run.id).button if button.label == "Resume")
+
+    run = ended("def run(mini_batch): return [f'{mini_batch[0][-8:]}: 1']", error_threshold=1)
+    assert "Mini-batches whose run() failed are tried again." in help_of_resume(run)
+    assert "Files that got no row stay failed: Rerun failed only scores them again." in help_of_resume(run)
+    Store(home).update_run(run.id, status=RunStatus.RUNNING, ended_at=None, heartbeat_at=utc_now() - timedelta(minutes=2))
+    assert "Files that failed stay failed." in help_of_resume(run)
+
+
 def test_failures_of_a_run_that_keeps_no_rows_have_their_causes_too(open_page, ended, get):
     run = ended(BAD, error_threshold=-1, output_action="summary_only")
     app = open_page(RUNS, run=run.id)

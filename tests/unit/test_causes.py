@@ -1,8 +1,23 @@
 """Why an item failed: lines out of what was printed, which items they name, and which of them is a cause."""
 
-import pytest
+import re
 
-from services.predictions.causes import Line, Names, SaidLines, causes_of_items, causes_of_rows, lines_of, no_row, template
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.predictions.causes import (
+    GAP,
+    Line,
+    Names,
+    SaidLines,
+    causes_of_items,
+    causes_of_rows,
+    lines_of,
+    no_row,
+    template,
+    with_what_is_common,
+)
 
 CHAINED = """\
 ERROR: p4.csv can't be read
@@ -144,6 +159,36 @@ def test_rows_of_a_table_have_a_line_each_or_none():
 def test_our_sentence_names_the_item():
     assert no_row("p1.csv", 3, 4, 1) == "run() returned 3 rows for 4 files in mini-batch 1; without a row: p1.csv"
     assert no_row("p1.csv", 0, 1, 7) == "run() returned no rows for 1 file in mini-batch 7; without a row: p1.csv"
+
+
+@pytest.mark.parametrize(
+    ("texts", "common"),
+    [
+        (["a.csv has 9 fields, the model takes 12", "b.csv has 9 fields, the model takes 12"], "… has 9 fields, the model takes 12"),
+        (["9 of 10 in mini-batch 1; without: a.csv", "9 of 10 in mini-batch 3; without: b.csv"], "9 of 10 in mini-batch …; without: …"),
+        (["5 of 5", "5 of 5"], "5 of 5"),
+        (["takes 12", "takes 12.5"], "takes …"),
+        (["takes 12 of 3", "takes 12.5 of 3"], "takes … of 3"),
+        (["1 x", "11 x"], "… x"),
+        (["1 é 2 x 3", "2 é 2 x 3"], "… é 2 x 3"),
+        (["1 of 2 e\u0301", "3 of 2 e\u0301"], "… of … e\u0301"),
+        (["a.csv, naïve: 2 “x” – 数 3", "b.csv, naïve: 2 “x” – 数 3"], "…, naïve: 2 “x” – 数 3"),
+        (["1 2", "1 3", "4 2"], "…"),
+    ],
+)
+def test_a_cause_keeps_what_all_of_its_items_have_in_common(texts, common):
+    (group,) = {template(text, ["a.csv", "b.csv"]) for text in texts}
+    backwards = [text[::-1] for text in texts]
+    assert with_what_is_common(group, (min(texts), max(texts)), (min(backwards), max(backwards))) == common
+
+
+@given(st.lists(st.lists(st.integers(8, 11), min_size=3, max_size=3), min_size=2, max_size=6))
+def test_what_a_cause_says_is_so_of_all_of_its_items(numbers):
+    texts = [f"é {one} has {two} of {three}, é." for one, two, three in numbers]
+    backwards = [text[::-1] for text in texts]
+    common = with_what_is_common(template(texts[0]), (min(texts), max(texts)), (min(backwards), max(backwards)))
+    pattern = re.compile("[0-9]+".join(map(re.escape, common.split(GAP))))
+    assert all(map(pattern.fullmatch, texts))
 
 
 # ---- reports of a worker -----------------------------------------------------------------------------------------------------------------

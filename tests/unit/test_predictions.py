@@ -18,15 +18,19 @@ import pytest
 
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.predictions import charts, exports
+from services.predictions.causes import Line
 from services.predictions.columns import COLUMNS, Kind, Status, path_of
+from services.predictions.failures import failed_items, failure_causes
 from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, Condition, Filter, Operator
 from services.predictions.matching import NO_FILE, ScoredMiniBatch
 from services.predictions.reader import Predictions
 from services.predictions.writer import make_table
 
 
-def mini_batch(items: Sequence[str], rows: Sequence[str], index: int = 0, error: str = "", attempts: int = 1) -> ScoredMiniBatch:
-    return ScoredMiniBatch(index, items, "/root", rows, f"node 0, process{index % 2:03d}", attempts, 0.25, error)
+def mini_batch(
+    items: Sequence[str], rows: Sequence[str], index: int = 0, error: str = "", attempts: int = 1, said: Sequence[Line] = ()
+) -> ScoredMiniBatch:
+    return ScoredMiniBatch(index, items, "/root", rows, f"node 0, process{index % 2:03d}", attempts, 0.25, error, said=said)
 
 
 @pytest.fixture
@@ -75,6 +79,25 @@ def test_the_table_has_every_file_with_its_prediction_or_its_error(table):
     ]
     assert [row["Attempts"] for row in everything] == [1, 1, 2, 2, 2, 3, 1]
     assert everything[5] | {"Mini-batch": 2, "Worker": "node 0, process000", "Seconds": 0.25} == everything[5]
+
+
+def test_where_a_row_could_be_of_any_file_none_is_said_to_lack_one(table_of):
+    table = table_of(mini_batch(["a.csv", "b.csv", "c.csv"], ["7", "8"]), mini_batch(["d.csv", "e.csv"], ["d.csv: 7"], index=1))
+    assert [row["Error"] for row in all_of(table, EVERY_FAILURE)] == [
+        *(f"run() returned 2 rows for 3 files in mini-batch 0; none of them is known to be of {name}.csv" for name in "abc"),
+        "run() returned 1 row for 2 files in mini-batch 1; without a row: e.csv",
+    ]
+
+
+def test_the_causes_of_a_table_keep_what_all_of_their_items_have_in_common(table_of):
+    items = [f"{number}.csv" for number in range(4)]
+    said = [Line("WARNING", f"'{name}' failed: it has 9 fields, and é takes 12") for name in items[:3]]
+    table = table_of(mini_batch(items, ["3.csv: 1"], said=said), mini_batch(["8.csv", "9.csv"], ["8.csv: 1"], index=1))
+    assert [(cause.cause, cause.count) for cause in failure_causes(table)] == [
+        ("'…' failed: it has 9 fields, and é takes 12", 3), ("run() returned 1 row for 2 files in mini-batch 1; without a row: 9.csv", 1),
+    ]  # fmt: skip
+    cause = failure_causes(table)[0].cause
+    assert [item.item for item in failed_items(table, cause)] == items[:3]
 
 
 def test_a_row_says_how_it_was_matched_and_is_filtered_by_it(table_of):
