@@ -115,6 +115,9 @@ def _causes_of_files(files: list[str], mini_batch: ScoredMiniBatch, unmatched: b
     without_row = set(files)
     places = {item: place for place, item in enumerate(mini_batch.items) if item in without_row}
     lines, items, nothing_succeeded = mini_batch.said, mini_batch.items, mini_batch.nothing_succeeded
+    if unmatched:  # which item has no row isn't known, and so not whom a line is about that names none
+        names = Names(items)
+        lines = [line for line in lines if names.named_in(line.text)]
     told, excluded = set(places.values()), mini_batch.said_of_succeeded
     said = causes_of_items(lines, items, told, excluded, nothing_succeeded=nothing_succeeded) if lines else {}
     last = last_said_of_items(lines, items) if nothing_succeeded and lines else {}

@@ -167,3 +167,24 @@ def test_a_rerun_of_failed_items_knows_the_progress_of_the_earlier_run(workspace
 def test_a_line_that_is_only_the_name_is_no_cause(workspace, score):
     run = score(SAYS.format(say="print('ERROR: no header'); print(name + ':')"), 2, process_count_per_node=1)
     assert causes(workspace, run) == {"0001.csv": "no header"}
+
+
+def test_of_rows_that_name_no_file_it_is_not_said_which_item_has_none(workspace, score):
+    run = score(
+        """
+        import logging, os
+        def run(mini_batch):
+            names = [os.path.basename(path) for path in mini_batch]
+            if "0001.csv" in names: logging.error("no header")
+            if "0003.csv" in names: logging.error("0003.csv is empty")
+            return [1 for name in names if name not in ("0001.csv", "0003.csv")]
+        """,
+        4, mini_batch_size=2,
+    )  # fmt: skip
+    unknown = "run() returned 1 row for 2 files in mini-batch {}; none of them is known to be of {}"
+    assert causes(workspace, run) == {
+        "0000.csv": unknown.format(0, "0000.csv"),
+        "0001.csv": unknown.format(0, "0001.csv"),
+        "0002.csv": unknown.format(1, "0002.csv"),
+        "0003.csv": "0003.csv is empty",
+    }
