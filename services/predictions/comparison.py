@@ -7,6 +7,7 @@ theirs is compared: a score that moved in its last digit is not a changed class.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -104,7 +105,9 @@ def _is_digest(value: str) -> bool:
 
 
 def _short_digest(value: str) -> str:
-    """The beginning of a SHA-256; the whole reason where there is none."""
+    """The beginning of a SHA-256; the whole reason where there is none; "nothing" where no files are next to a script."""
+    if value == hashlib.sha256().hexdigest():
+        return "nothing"
     return value[:8] if _is_digest(value) else value
 
 

@@ -1,5 +1,6 @@
 """Two runs side by side: which predictions changed and whether they drift, checked with SciPy."""
 
+import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -194,3 +195,9 @@ def test_contents_that_can_not_be_compared_are_a_difference():
     reason = "not compared: /a holds more than 2,000 files"
     inputs = {"script": "a" * 64, "files beside the script": reason}
     assert settings_that_differ(run, run, inputs, inputs) == [("content of the files next to the script", reason, reason)]
+
+
+def test_no_files_next_to_a_script_are_called_nothing():
+    run = Run("r", RunRequest((), ("d:1",), "/a.py"), RunStatus.COMPLETED, datetime(2026, 1, 1, tzinfo=UTC))
+    then, now = ({"files beside the script": digest} for digest in (hashlib.sha256().hexdigest(), "b" * 64))
+    assert settings_that_differ(run, run, then, now) == [("content of the files next to the script", "nothing", "b" * 8)]
