@@ -271,6 +271,8 @@ _LEVEL = re.compile(
 _TIME = re.compile(r"^\W*\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?Z?[\s|]*")
 _WARNING = re.compile(r"^(?P<place>.*?):\d+: (?P<message>\w*(?:Warning|Deprecation)\w*: .*)", re.DOTALL)
 """A warning as Python's module warnings prints it."""
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+"""And whatever else is told to a terminal, before and within a line."""
 _TRACEBACK = "Traceback (most recent call last):"
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?::\s|$)")
 
@@ -282,7 +284,7 @@ def lines_of(text: str, source: str) -> list[Line]:
     of that.
     """
     lines: list[Line] = []
-    rows = _bounded(text.splitlines())
+    rows = _bounded(_without_colours(text).splitlines())
     number = 0
     while number < len(rows):
         row, number = rows[number], number + 1
@@ -356,9 +358,13 @@ def _bounded(rows: list[str]) -> list[str]:
     return rows if len(rows) <= _MOST_LINES else rows[: _MOST_LINES // 2] + rows[-_MOST_LINES // 2 :]
 
 
+def _without_colours(text: str) -> str:
+    return _COLOURS.sub("", text) if "\x1b" in text else text
+
+
 def one_line(text: str) -> str:
     """Without line breaks, and no longer than a line of a table may be."""
-    text = " ".join(text[: _MOST_CHARACTERS * 4].split())
+    text = " ".join(_without_colours(text[: _MOST_CHARACTERS * 4]).split())
     return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + GAP
 
 

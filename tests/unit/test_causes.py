@@ -15,6 +15,7 @@ from services.predictions.causes import (
     causes_of_rows,
     lines_of,
     no_row,
+    one_line,
     template,
     with_what_is_common,
 )
@@ -106,6 +107,11 @@ def test_folders_of_the_machine_are_left_out():
 )
 def test_what_a_stream_says_becomes_lines(text, lines):
     assert lines_of(text, "stderr") == lines
+
+
+def test_colours_of_a_terminal_are_no_part_of_a_line():
+    assert lines_of("\x1b[31mERROR\x1b[0m a.csv is empty", "print") == [Line("ERROR", "a.csv is empty")]
+    assert one_line("\x1b[1;33ma.csv\x1b[0m has\nno rows") == "a.csv has no rows"
 
 
 def test_of_very_many_lines_both_ends_are_read():
