@@ -35,7 +35,7 @@ def worker_name(attempt: Attempt) -> str:
     return f"node {attempt.node}, process{attempt.process:03}"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _MiniBatch:
     """A mini-batch and what came of it: the attempt that settled it, or None and how often it was tried."""
 

@@ -217,7 +217,6 @@ class _RowGroup:
 
         statuses = np.frombuffer(bytes(self.statuses), np.int8)
         succeeded = pc.cast(number_array(statuses == STATUSES.index(Status.SUCCEEDED), pa.uint8()), pa.bool_())
-        matched_by = number_array(np.frombuffer(self.matched_by, np.int8), pa.int8())
         files, predictions = self.texts
         further: list[Any] = []
         if json_columns:
@@ -239,7 +238,7 @@ class _RowGroup:
             predictions if json_columns and not json_columns.prediction else encoded,
             numbers.take(encoded.indices),
             pa.DictionaryArray.from_arrays(number_array(statuses, pa.int8()).cast(pa.int32()), text_array(STATUSES)),
-            text_array([*rules.WAYS_OF_MATCHING, None]).dictionary_encode().take(matched_by),
+            self._ways(),
             self._sparse(self.errors),
             self._sparse(self.causes),
             number_array(np.array(indices, np.int64)[mini_batch], pa.int64()),
@@ -253,11 +252,23 @@ class _RowGroup:
             text_array(self.frames).dictionary_encode().take(number_array(mini_batch, pa.int64())),
         ]
 
+    def _ways(self) -> Any:
+        """The array of how each row was matched; null for a failed item."""
+        import numpy as np
+        import pyarrow as pa
+
+        ways = number_array(np.frombuffer(self.matched_by, np.int8), pa.int8())
+        if _FAILED in self.statuses:
+            return text_array([*rules.WAYS_OF_MATCHING, None]).dictionary_encode().take(ways)
+        return pa.DictionaryArray.from_arrays(ways.cast(pa.int32()), text_array(rules.WAYS_OF_MATCHING))
+
     def _sparse(self, texts: dict[int, str]) -> Any:
         """The array of texts that few rows have, by row."""
         import numpy as np
         import pyarrow as pa
 
+        if not texts:
+            return pa.nulls(len(self.files), pa.dictionary(pa.int32(), pa.large_string()))
         codes = {text: code for code, text in enumerate(dict.fromkeys([None, *texts.values()]))}
         code_of_rows = np.zeros(len(self.files), np.int64)
         code_of_rows[list(texts)] = [codes[text] for text in texts.values()]
