@@ -462,8 +462,8 @@ def test_what_has_no_predict_is_no_model(script: Any) -> None:
         (b"PAR1" + bytes(64) + b"PAR1", "nothing that joblib or pickle have written: it begins with b'PAR1"),
         (b"SQLite format 3\0", "nothing that joblib or pickle have written: it begins with b'SQLite f'"),
         (b"MATLAB 5.0 MAT-file\n", "nothing that joblib or pickle have written: it begins with b'MATLAB 5'"),
-        (gzip.compress(b"RDX3\nX\n"), "compressed, and damaged or nothing that joblib has written (IndexError: "),
-        (gzip.compress(pickle.dumps(bytes(range(256))))[:200], "compressed, and damaged or nothing that joblib has written ("),
+        (gzip.compress(b"RDX3\nX\n", mtime=0), "compressed, and damaged or nothing that joblib has written (IndexError: "),
+        (gzip.compress(pickle.dumps(bytes(range(256))), mtime=0)[:200], "compressed, and damaged or nothing that joblib has written ("),
         (b"\x80\x04\xff.", "a damaged pickle"),
     ],
 )
