@@ -42,7 +42,7 @@ run: setup  ## The dashboard, on http://127.0.0.1:8501 or the next free port; PO
 
 test: setup  ## All tests, those in a real browser included; ARGS='-k name' to choose
 	@$(python) -m tests.browser.chromium
-	@$(python) -m pytest -n 4 --dist worksteal $(ARGS)
+	@$(python) -m pytest -n 3 --dist worksteal $(ARGS)
 
 quick: setup  ## The tests that take under a minute together: no browser, no Azure, no engine
 	@$(python) -m pytest -n 2 --dist worksteal -m 'not slow' $(ARGS)
