@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from operator import lt
 
 from services.predictions.causes import Line
 from services.predictions.columns import STATUSES, WAYS_OF_MATCHING, MatchedBy, Status, may_name_file
@@ -203,7 +204,7 @@ def _beginning_in_order(mini_batch: ScoredMiniBatch) -> ReadRows | None:
 
 def _ways_of(names: Sequence[str]) -> bytes:
     """How rows in the order of these names are matched: a name that several files have tells one of them by the order only."""
-    if len({*names}) == len(names):
+    if all(map(lt, names, names[1:])) or len({*names}) == len(names):  # those of one folder come sorted
         return _BY_NAME * len(names)
     count = Counter(names)
     return b"".join(_BY_NAME if count[name] == 1 else _BY_ORDER for name in names)
