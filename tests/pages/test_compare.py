@@ -8,6 +8,8 @@ from services.domain import RunRequest
 from services.predictions.filters import Filter
 from services.settings import ParallelRunSettings
 
+pytestmark = pytest.mark.slow  # each makes two runs and their tables
+
 COMPARE = "compare.py"
 SCRIPT = """
     import os

@@ -135,6 +135,7 @@ OWN_NAMES = [name for name in COLUMNS if name not in ("File", "Prediction")]
 
 @pytest.mark.parametrize("way", ["json", "json read twice", "printed", "DataFrame"])
 @pytest.mark.parametrize("spelled", [str, str.lower, str.upper])
+@pytest.mark.slow
 def test_a_persons_columns_keep_their_names_and_ours_give_way(table_of, way, spelled):
     names = [*map(spelled, OWN_NAMES), "row", "Run status"]
     values = [dict.fromkeys(names, number) | {"prediction": 0.5} for number in range(4)]
@@ -175,6 +176,7 @@ def test_everything_that_reads_a_table_knows_its_own_columns_names(table_of):
     assert [line.endswith(",odd,cat") for line in lines[1:]] == [False, False, True, False]
 
 
+@pytest.mark.slow
 def test_values_beyond_the_most_columns_stay_in_the_prediction(table_of):
     table = table_of(json.dumps({f"k{number}": number for number in range(130)}))
     assert len(table.further_columns) == 100
@@ -250,6 +252,7 @@ PAIRS = [(ALIKE[(place + shift) % len(ALIKE)], different) for shift in (0, 3) fo
 
 
 @pytest.mark.parametrize(("rows", "different"), PAIRS, ids=lambda given: str(given)[:30])
+@pytest.mark.slow
 def test_a_row_of_another_shape_gives_the_same_table_first_or_last(tmp_path, monkeypatch, rows, different):
     monkeypatch.setattr("services.predictions.writer._ROW_GROUP_ROWS", 3)
     alike = [(f"f{number}", row) for number, row in enumerate(rows)]

@@ -24,6 +24,8 @@ from services.predictions.columns import WAYS_OF_MATCHING, MatchedBy, Status
 from services.predictions.evidence import extension
 from services.predictions.matching import ReadRows, ScoredMiniBatch, read_in_parts, read_rows
 
+pytestmark = pytest.mark.slow  # thousands of mini-batches are read
+
 with pytest.MonkeyPatch.context() as as_in_a_run:  # there its neighbours are beside it
     as_in_a_run.syspath_prepend(Path(services.local.__file__).parent)
     worker = importlib.import_module("worker")

@@ -161,6 +161,7 @@ def test_a_truncated_model_says_that_its_scan_is_incomplete(tmp_path):
 
 @pytest.mark.parametrize(("megabytes", "whole"), [(200, True), (300, False)])
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_long_string_in_a_pickle_is_skipped_without_memory(tmp_path, megabytes, whole):
     path, packer = tmp_path / "bomb", zlib.compressobj(9)
     with open(path, "wb") as file:

@@ -348,6 +348,7 @@ BAD_CONDITIONS = [
 
 
 @pytest.mark.parametrize("condition", BAD_CONDITIONS, ids=lambda condition: ascii(condition[:60]))
+@pytest.mark.slow
 def test_a_condition_that_is_wrong_or_reaches_out_is_refused(table, tmp_path, condition):
     secret_variable = tmp_path / "secret.csv"
     secret_variable.write_text("secret\n1\n", encoding="utf-8")

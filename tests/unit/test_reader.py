@@ -151,6 +151,7 @@ def test_an_order_puts_numbers_by_their_size_and_what_is_empty_last(table):
 
 @pytest.mark.parametrize("column", ["Prediction", "File", "Number", "Place", "Error"])
 @pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.slow
 def test_pages_of_any_order_and_filter_are_slices_of_the_whole_sorted(tmp_path, column, descending):
     random.seed(3)
     batches = []
@@ -242,6 +243,7 @@ def test_the_numbers_behind_charts_count_every_row_once(table):
         Filter(where="Prediction IN (SELECT Prediction FROM predictions WHERE Place < 500 AND Prediction > '3')"),
     ],
 )
+@pytest.mark.slow
 @pytest.mark.slow
 def test_rows_stay_in_their_order_whatever_a_filter_is_made_of(tmp_path, filter_):
     names = [[f"{index}/{place}.png" for place in range(1000)] for index in range(20)]

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -48,6 +49,8 @@ hostile = st.sampled_from(
     ["hot dog", "007", "1.10", "1e3", "nan", "inf", "True", "None", "null", "[1, 2]", '{"a": 1}', '"', "'", "it's", 'say "x"', " ", "a,b",
      "a\nb", "c\r\nd", "\\", "\\n", "\t", "-", "=1+1", "12345678901234567890", "0.12345678901234567890123", "ü", "\u202ertl", "\x00", "😀"]
 )  # fmt: skip
+
+pytestmark = pytest.mark.slow  # hundreds of tables are made
 texts = hostile | st.text(max_size=8).filter(lambda text: not is_date(text))
 floats = st.floats() | st.sampled_from([3.0, 0.0, -0.0, 1e22, 5e-324, 0.1, 1e16, math.inf, -math.inf])
 wholes = st.integers(-(2**63), 2**63 - 1) | st.integers(-9, 9) | st.sampled_from([2**53, 2**53 + 1, -(2**53) - 1])
