@@ -133,7 +133,7 @@ def _check_allowed(blob: Any, file: Path) -> None:
     try:
         with file_tree.reading(file) as content:
             blob.upload_blob(content, length=file.stat().st_size, overwrite=True)
-    except Exception as error:
+    except Exception as error:  # any other, of whatever class of the SDK: the caller says that the file did not arrive
         if status_of(error) == 403:
             raise
 
