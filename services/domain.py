@@ -73,6 +73,65 @@ class Model(_Registered):
         return self.approved or not self.needs_approval
 
 
+class ItemKind(StrEnum):
+    """What one item of a dataset is, told by the content of its files; and what a model takes."""
+
+    TABLE_ROW = "a row of a table"
+    ROW_FILE = "a file of one row of numbers"
+    HEADED_ROW_FILE = "a file of a header and one row"
+    TABLE_FILE = "a file of many rows"
+    IMAGE = "an image"
+    TEXT = "a text"
+    OTHER = "a file"
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """One input of a model: a column, or a tensor. `type` is one of text, integer, number, boolean, date, datetime, tensor, or "" where it
+    isn't known; `shape` is a tensor's, that of a whole batch, with None for what is open."""
+
+    name: str
+    type: str = ""
+    shape: tuple[int | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known of a model, read from its file, or said by itself once it was loaded in a process of an environment (`inspected_in`:
+    that environment, as `name:version`, or `""` for this program's own; None where nothing was loaded).
+
+    `format` is one of scikit-learn, skops, onnx, xgboost, lightgbm, catboost, mlflow, keras, torchscript, torch-export, torch, unknown.
+    `framework` and `framework_version` say what it was made with. `task` is classification, regression, clustering, outlier detection,
+    multi-output classification, multi-output regression, transformation, or "". `takes` are the kinds of items it can score, the likeliest
+    first. `feature_count` is the number of columns. `classes` are texts, as the predictions print. `requirements` are lines for pip.
+    `scorer_defaults` are arguments of the built-in scorers that its file tells: `{"size": "224x224", "layout": "NCHW"}`.
+    `notes` are sentences for people. Whatever isn't known is empty, or None; nothing is guessed.
+    """
+
+    format: str
+    framework: str = ""
+    framework_version: str = ""
+    task: str = ""
+    takes: tuple[ItemKind, ...] = ()
+    inputs: tuple[ModelInput, ...] = ()
+    feature_count: int | None = None
+    classes: tuple[str, ...] = ()
+    has_probabilities: bool | None = None
+    requirements: tuple[str, ...] = ()
+    python_version: str = ""
+    scorer_defaults: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    inspected_in: str | None = None
+
+
+@dataclass(frozen=True)
+class DatasetProblem:
+    """What is odd about one file of a dataset: `what` is a sentence that begins with the cause, `file` its path in the dataset."""
+
+    file: str
+    what: str
+
+
 @dataclass(frozen=True)
 class Dataset(_Registered):
     """One version of a registered dataset: its files, in the order of their paths, for ever. An item is what counts in a run.
@@ -101,6 +160,8 @@ class Dataset(_Registered):
     partition_format: str = ""
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    item_kind: ItemKind = ItemKind.OTHER
+    problems: tuple[DatasetProblem, ...] = ()
 
     @property
     def item_count(self) -> int | None:
@@ -123,13 +184,18 @@ class FileDataset(Dataset):
 class TabularDataset(Dataset):
     """Its items are the rows of its files; a mini-batch is a pandas DataFrame of some of them.
 
-    `format` is `csv` or `parquet`. `columns` are the names and pandas types of the files' columns, settled once over all of them: of a CSV
-    int64, uint64, float64, bool, str, or object for True and False with missing values among them.
+    `format` is what its files are now, `csv` or `parquet`. `columns` are names and pandas types of the files' columns, settled over all
+    of them: of a CSV int64, uint64, float64, bool, str, or object for True and False with missing values among them.
     """
 
     format: str = "csv"
+    item_kind: ItemKind = ItemKind.TABLE_ROW
     columns: tuple[tuple[str, str], ...] = ()
     row_count: int | None = 0
+    source_format: str = ""
+    """What the files were when they came in: csv, tsv, jsonl, parquet, excel; another than `format` where they were turned into Parquet."""
+    dialect: Mapping[str, str] = field(default_factory=dict)
+    """How the files were read: delimiter, decimal, encoding, quote, header (on, off), compression, sheet."""
 
     type = "tabular"
     item = "row"

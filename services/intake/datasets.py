@@ -58,7 +58,7 @@ class DatasetInspection:
         )  # fmt: skip
         if self.table is None:
             return FileDataset(*common)
-        return TabularDataset(*common, self.table.format, self.table.columns, self.table.row_count)
+        return TabularDataset(*common, format=self.table.format, columns=self.table.columns, row_count=self.table.row_count)
 
 
 _NOT_FOLLOWED = "Links to folders are not followed: to score what is in them, register the folder itself, or put it in the link's place."
