@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
+from services import formats
 from services.errors import SettingsError, StudioError
 from services.settings import RESERVED_ARGUMENTS, ParallelRunSettings
 
@@ -451,6 +452,90 @@ class FailureCause:
     example: str
     template: str
     """What the table's column Cause has for all of them."""
+
+
+# ---- a trial: some items scored before the run ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """A row of a trial, as a run's table of predictions has it: `values` by column, None where a cell is empty. `item` is a path in the
+    dataset, and `row` the row's number in that file, from 1, where items are rows. `error` is why there is no prediction, else ""."""
+
+    item: str
+    row: int | None
+    status: str
+    values: Mapping[str, Any]
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a whole run takes, from its submission to its last row: between `seconds_low` and `seconds_high`, by what a trial measured.
+    `why` are sentences on what makes the range wide, the most important first."""
+
+    items: int
+    item: str
+    mini_batches: int
+    workers: int
+    seconds_low: float
+    seconds_high: float
+    why: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """“between 2 and 4 minutes for 200,000 rows”."""
+        return f"{formats.duration_between(self.seconds_low, self.seconds_high)} for {formats.counted(self.items, self.item)}"
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A better value of a setting: `setting` is its name in ParallelRunSettings, `value` as it is typed there, `why` a sentence."""
+
+    setting: str
+    value: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Some items of a run, scored as the run would. A call of run() takes `seconds_per_call` and, for each item, `seconds_per_item` more:
+    reading the items and making rows of what is returned counted. None where too little was scored to tell.
+
+    `start_seconds` is from the start of a worker to the end of init(), which took `init_seconds`. `memory` is the most that a worker and
+    what it started had at once, `memory_at_start` what it had after init(), `memory_per_item` what each item of a mini-batch adds: bytes,
+    None where the system doesn't tell. `measured_items` were scored to measure, beside those of `rows`.
+
+    `error` is why the trial ended before its items were scored, as the run would say it, "" where it didn't; `traceback` belongs to it.
+    `not_numbers` are sentences on predictions that are not numbers among others that are. `output` is the end of what the script printed.
+    `not_tried` are sentences on what a trial can't tell here, as of a cluster; `place` says where the run would be executed.
+    """
+
+    columns: tuple[str, ...] = ()
+    rows: tuple[TrialRow, ...] = ()
+    item: str = "file"
+    succeeded: int = 0
+    failed: int = 0
+    measured_items: int = 0
+    seconds: float = 0.0
+    start_seconds: float | None = None
+    init_seconds: float | None = None
+    first_call_seconds: float | None = None
+    seconds_per_call: float | None = None
+    seconds_per_item: float | None = None
+    slowest_call_seconds: float | None = None
+    memory: int | None = None
+    memory_at_start: int | None = None
+    memory_per_item: float | None = None
+    warnings: tuple[str, ...] = ()
+    causes: tuple[FailureCause, ...] = ()
+    not_numbers: tuple[str, ...] = ()
+    estimate: Estimate | None = None
+    suggestions: tuple[Suggestion, ...] = ()
+    error: str = ""
+    traceback: str = ""
+    output: str = ""
+    place: tuple[str, ...] = ()
+    not_tried: tuple[str, ...] = ()
 
 
 # ---- where a prediction comes from ------------------------------------------------------------------------------------------------

@@ -60,6 +60,26 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60} s"
 
 
+def duration_between(low: float, high: float) -> str:
+    """`between 2 and 4 minutes`, `about 12 seconds`, `between 40 seconds and 3 minutes`: a range of seconds, as a person would say it."""
+    (first, first_unit), (last, last_unit) = _rounded(low), _rounded(high)
+    if not first:
+        return f"up to {counted(max(1, last), last_unit)}"
+    if (first, first_unit) == (last, last_unit):
+        return f"about {counted(first, first_unit)}"
+    begin = f"{first:,}" if first_unit == last_unit else counted(first, first_unit)
+    return f"between {begin} and {counted(last, last_unit)}"
+
+
+def _rounded(seconds: float) -> tuple[int, str]:
+    """A duration as a count of one unit: below ten of them exactly, above by two digits."""
+    for unit, name, least in ((86400, "day", 2), (3600, "hour", 2), (60, "minute", 2)):
+        if seconds >= least * unit:
+            return round(seconds / unit), name
+    whole = round(seconds)
+    return (whole if whole < 20 else 5 * round(seconds / 5)), "second"
+
+
 def utc(moment: datetime) -> str:
     """`2026-03-01 14:05:09 UTC`: for logs and terminals, which know nothing of where they are read."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

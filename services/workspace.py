@@ -6,7 +6,7 @@ WorkspaceUnavailable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -116,6 +116,19 @@ class Workspace(Protocol):
 
     def check(self, request: domain.RunRequest) -> list[str]:
         """Validate a request without submitting it. Raises as `submit` would; returns warnings."""
+
+    def try_items(
+        self,
+        request: domain.RunRequest,
+        *,
+        items: int = 5,
+        choice: str | Sequence[int] = "first",
+        seconds: float = 10.0,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> domain.Trial:
+        """Score some items of the request now, as its run would, and estimate the run; nothing is recorded. `choice` is `first`, `random`
+        or the numbers of items, from 1, in the order of the datasets. More items are scored to measure, for about so many `seconds` in
+        all, or none with 0. Waits for the end, or until `stopped` says so. Raises as `submit` would."""
 
     def submit(self, request: domain.RunRequest) -> domain.Run:
         """Record the run and return: a process of its own executes it. The same `submission_id` submits once."""

@@ -31,7 +31,7 @@ from services.azure.runs.azure_pipelines import AzurePipelines
 from services.azure.runs.azure_runs import AzureRuns
 from services.azure.runs.run_folder import RunPlan
 from services.connection import Connection
-from services.domain import ComputeTarget, Dataset, DatasetFile, Datastore, Environment, FileDataset, Model, Run, RunRequest
+from services.domain import ComputeTarget, Dataset, DatasetFile, Datastore, Environment, FileDataset, Model, Run, RunRequest, Trial
 from services.errors import SettingsError, StudioError
 from services.file_names import check_name
 from services.formats import counted
@@ -223,6 +223,17 @@ class AzureWorkspace:
 
     def check(self, request: RunRequest) -> list[str]:
         return self._plan(request)[2]
+
+    def try_items(
+        self,
+        request: RunRequest,
+        *,
+        items: int = 5,
+        choice: str | Sequence[int] = "first",
+        seconds: float = 10.0,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Trial:
+        raise StudioError("No item can be tried here yet.")
 
     def submit(self, request: RunRequest) -> Run:
         return self.runs.submit(*self._plan(request))

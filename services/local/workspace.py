@@ -17,15 +17,15 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 
 from services import formats, gpus, submission
-from services.domain import Dataset, DatasetFile, Environment, Model, Run, RunRequest, parse_reference, utc_now
-from services.errors import IntakeError, NotFound, SettingsError, os_errors_as
+from services.domain import Dataset, DatasetFile, Environment, Model, Run, RunRequest, Trial, parse_reference, utc_now
+from services.errors import IntakeError, NotFound, SettingsError, StudioError, os_errors_as
 from services.file_names import check_name
 from services.formats import counted
 from services.intake import datasets, model_files
@@ -218,6 +218,17 @@ class LocalWorkspace:
     def check(self, request: RunRequest) -> list[str]:
         plan, warnings, _ = self._plan(request, sample_limit=_FILES_CHECKED_ON_CHECK)
         return [*warnings, *plan_mini_batches(plan.datasets, plan.request.settings).notes]
+
+    def try_items(
+        self,
+        request: RunRequest,
+        *,
+        items: int = 5,
+        choice: str | Sequence[int] = "first",
+        seconds: float = 10.0,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Trial:
+        raise StudioError("No item can be tried here yet.")
 
     def submit(self, request: RunRequest) -> Run:
         plan, warnings, changed = self._plan(request, sample_limit=_FILES_CHECKED_ON_SUBMIT)

@@ -35,6 +35,21 @@ def test_a_duration_has_its_two_largest_units(seconds, text):
     assert formats.duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0.1, 0.2, "up to 1 second"),
+        (0.3, 3, "up to 3 seconds"),
+        (11.6, 12.4, "about 12 seconds"),
+        (38, 190, "between 40 seconds and 3 minutes"),
+        (125, 240, "between 2 and 4 minutes"),
+        (7_200, 400_000, "between 2 hours and 5 days"),
+    ],
+)
+def test_a_range_of_time_is_said_as_a_person_says_it(low, high, text):
+    assert formats.duration_between(low, high) == text
+
+
 def test_counts_have_their_plural():
     assert [formats.counted(count, "mini-batch") for count in (1, 2_000)] == ["1 mini-batch", "2,000 mini-batches"]
     assert formats.counted(None, "row") == "an unknown number of rows"
