@@ -46,9 +46,7 @@ def resolve(request: RunRequest, inputs: Inputs, *, approval: bool) -> RunReques
     check_entry_script(read_script(script), script.name)
     check_fits_script(script, inputs.models, inputs.datasets, request.arguments)
     for model in inputs.models if approval else ():
-        if not model.usable:
-            text = f"model {model} is a program ({model.kind}) and was not approved yet; its SHA-256 is {model.sha256}"
-            raise SettingsError("model", text, f"Approve it here or on the Models page, or by: model approve {model}")
+        check_approved(model)
     return replace(
         request,
         settings=request.settings.resolved(tabular=inputs.datasets[0].type == "tabular"),
@@ -59,6 +57,13 @@ def resolve(request: RunRequest, inputs: Inputs, *, approval: bool) -> RunReques
         side_inputs={name: dataset.reference for name, dataset in inputs.side_inputs.items()},
         environment=inputs.environment.reference or None if inputs.environment else None,
     )
+
+
+def check_approved(model: Model) -> None:
+    """Whether the model may be loaded on this machine. Raises SettingsError on `model`."""
+    if not model.usable:
+        text = f"model {model} is a program ({model.kind}) and was not approved yet; its SHA-256 is {model.sha256}"
+        raise SettingsError("model", text, f"Approve it here or on the Models page, or by: model approve {model}")
 
 
 def check_side_inputs(request: RunRequest) -> None:

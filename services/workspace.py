@@ -71,6 +71,15 @@ class Workspace(Protocol):
     def approve(self, sha256: str) -> None:
         """Allow runs to execute the model or script with this content. A workspace without the capability does nothing."""
 
+    def model_card(self, reference: str, environment: str | None = None) -> domain.ModelCard:
+        """What is known of a model: what an earlier `inspect_model` in that environment found, else what its file tells. Executes nothing,
+        and answers at once; a model's file that was not read yet is read now."""
+
+    def inspect_model(self, reference: str, environment: str | None = None) -> domain.ModelCard:
+        """As `model_card`, but a model whose file doesn't tell all is loaded in a process of that environment, if it can be there. Takes
+        seconds. Raises SettingsError on `model` for a program that is not approved yet, IntakeError where loading it fails. Where the
+        environment lacks a package, or the workspace executes no models on this machine, the card's notes say so."""
+
     def datasets(self) -> list[domain.Dataset]:
         """All versions of all datasets, newest first."""
 

@@ -31,13 +31,26 @@ from services.azure.runs.azure_pipelines import AzurePipelines
 from services.azure.runs.azure_runs import AzureRuns
 from services.azure.runs.run_folder import RunPlan
 from services.connection import Connection
-from services.domain import ComputeTarget, Dataset, DatasetFile, Datastore, Environment, FileDataset, Model, Run, RunRequest, Trial
+from services.domain import (
+    ComputeTarget,
+    Dataset,
+    DatasetFile,
+    Datastore,
+    Environment,
+    FileDataset,
+    Model,
+    ModelCard,
+    Run,
+    RunRequest,
+    Trial,
+)
 from services.errors import SettingsError, StudioError
 from services.file_names import check_name
 from services.formats import counted
 from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import staging_folder
 from services.predictions.annotations import AnnotationStore
+from services.scoring.model_card import READER
 from services.settings import ParallelRunSettings
 from services.storage.file_tree import make_folders, path_given
 from services.storage.manifest import read_manifest
@@ -138,6 +151,13 @@ class AzureWorkspace:
 
     def approve(self, sha256: str) -> None:
         """Nothing is executed on this machine, so there is nothing to approve."""
+
+    def model_card(self, reference: str, environment: str | None = None) -> ModelCard:
+        model = self.model(reference)
+        return (self._store.model_card(model.sha256, READER) if model.sha256 else None) or ModelCard("unknown")
+
+    def inspect_model(self, reference: str, environment: str | None = None) -> ModelCard:
+        return self.model_card(reference, environment)
 
     def delete_model(self, reference: str) -> None:
         model = self.model(reference)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from services import PROGRAM, environment_variables, log
-from services.cli import commands
+from services.cli import commands, model_commands
 from services.cli import remote_commands as remote
 from services.cli.output import Answer, error_lines, error_value, note, stdout_writable
 from services.domain import EXPERIMENT, WEEK_DAYS, Frequency
@@ -99,6 +99,11 @@ def _parser() -> argparse.ArgumentParser:
     command(models, "list", commands.list_models, "List all versions of all models.")
     add = command(models, "approve", commands.approve_model, "Approve a model that can run code, so that runs may use it.")
     add.add_argument("model", metavar="NAME:V")
+    add = command(
+        models, "inspect", model_commands.inspect_model, "Show what a model is: its inputs, classes, versions. Loads it where needed."
+    )
+    add.add_argument("model", metavar="NAME[:V]")
+    add.add_argument("--environment", metavar="NAME[:V]", help="the one to load it in (default: this program's own)")
     text = "Register a file or folder of a training run's outputs as the next version of a model."
     add = on_azure(models, "register-from-run", remote.register_model_from_run, text, "NAME", "EXPERIMENT", "RUN", "PATH")
     with_description(add)

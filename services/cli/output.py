@@ -101,7 +101,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str | int | None]]) -> 
     return ["  ".join(map(format, line, specs)).rstrip() for line in cells]
 
 
-def _labelled(*pairs: tuple[str, str]) -> list[str]:
+def labelled(*pairs: tuple[str, str]) -> list[str]:
     """`Label   value` lines, aligned; an empty value is left out, its further lines go below the first."""
     split = [(label, value.rstrip().split("\n")) for label, value in pairs if value]
     return [f"{'' if number else label:<16}{line}" for label, lines in split for number, line in enumerate(lines)]
@@ -161,7 +161,7 @@ def run_value(run: Run, environment: Environment | None = None) -> dict[str, Any
 
 def run_lines(run: Run, environment: Environment) -> list[str]:
     took = f", after {formats.duration(run.duration)}" if run.ended_at and run.duration is not None else ""
-    return _labelled(
+    return labelled(
         ("Run", run.id),
         ("Name", safe(run.title)),
         ("Status", run.status + (f" ({run.error_code})" if run.error_code else "")),

@@ -24,17 +24,18 @@ from itertools import islice
 from pathlib import Path
 
 from services import formats, gpus, submission
-from services.domain import Dataset, DatasetFile, Environment, Model, Run, RunRequest, Trial, parse_reference, utc_now
+from services.domain import Dataset, DatasetFile, Environment, Model, ModelCard, Run, RunRequest, Trial, parse_reference, utc_now
 from services.errors import IntakeError, NotFound, SettingsError, StudioError, os_errors_as
 from services.file_names import check_name
 from services.formats import counted
 from services.intake import datasets, model_files
 from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import move_or_copy, staging_folder
-from services.local import environments, reuse, runs
+from services.local import environments, model_inspection, reuse, runs
 from services.local.batching import plan_mini_batches
 from services.local.run_folder import RunPlan
 from services.predictions.annotations import AnnotationStore
+from services.scoring.model_card import READER, read_card
 from services.settings import ParallelRunSettings
 from services.storage import file_tree
 from services.storage.file_tree import make_folders, path_given
@@ -99,11 +100,32 @@ class LocalWorkspace:
 
             if approve:
                 self._store.approve(sha256)
+            self._store.keep_model_card(sha256, READER, read_card(staged, content))
             added = self._store.add(Model, name, move_into_place)
         return self._store.get(Model, name, added.version)
 
     def approve(self, sha256: str) -> None:
         self._store.approve(sha256)
+
+    def model_card(self, reference: str, environment: str | None = None) -> ModelCard:
+        model, source = self.model(reference), model_inspection.source(self._known_environment(environment))
+        return self._store.model_card(model.sha256, source) or self._file_card(model)
+
+    def inspect_model(self, reference: str, environment: str | None = None) -> ModelCard:
+        model, where = self.model(reference), self._known_environment(environment)
+        submission.check_approved(model)
+        card = model_inspection.inspect(model, self._file_card(model), where)
+        if card.inspected_in is not None:
+            self._store.keep_model_card(model.sha256, model_inspection.source(where), card)
+        return card
+
+    def _file_card(self, model: Model) -> ModelCard:
+        """What its file tells, which is read once."""
+        card = self._store.model_card(model.sha256, READER)
+        if card is None:
+            card = read_card(Path(model.path), model_files.inspect_model(Path(model.path)))
+            self._store.keep_model_card(model.sha256, READER, card)
+        return card
 
     def _version_folder(self, kind: str, name: str, number: int) -> Path:
         folder = self.home / kind / name / str(number)
@@ -197,6 +219,12 @@ class LocalWorkspace:
         found = environments.environment(name, 0, environments.interpreter_at(interpreter))
         made = self._store.add(Environment, name, lambda version: replace(found, version=version))
         return self._store.get(Environment, name, made.version)
+
+    def _known_environment(self, reference: str | None) -> Environment:
+        """The environment of that reference as it was registered, or this program's own."""
+        if not reference:
+            return environments.environment("", 0, sys.executable)
+        return self._store.get(Environment, *parse_reference(reference, "environment"))
 
     def _environment_now(self, reference: str | None) -> Environment:
         """What is installed now in the environment of that reference, or in this program's own."""

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from services.domain import Dataset, Environment, Model, Run, RunRequest, RunStatus, readable, reference, utc_now
+from services.domain import Dataset, Environment, Model, ModelCard, Run, RunRequest, RunStatus, readable, reference, utc_now
 from services.errors import NotFound, SettingsError
 from services.storage.serialization import from_builtins, to_json
 from services.storage.sqlite import connect_readable, translated_errors, use_write_ahead_log
@@ -44,6 +44,7 @@ _SCHEMA = (
     "ALTER TABLE runs ADD COLUMN doing TEXT",
     "ALTER TABLE runs ADD COLUMN stopped_at TEXT",
     "ALTER TABLE runs ADD COLUMN paused_seconds REAL DEFAULT 0",
+    "CREATE TABLE model_cards (sha256 TEXT, source TEXT, made_at TEXT, value TEXT, PRIMARY KEY (sha256, source))",
 )
 
 _RUN_COLUMNS = (
@@ -145,6 +146,14 @@ class Store:
 
     def approved(self, sha256: str) -> bool:
         return bool(self._execute("SELECT 1 FROM approvals WHERE sha256 = ?", sha256))
+
+    def keep_model_card(self, sha256: str, source: str, card: ModelCard) -> None:
+        """Keep what is known of the model with this content from `source`: its file, or a process of an environment."""
+        self._execute("INSERT OR REPLACE INTO model_cards VALUES (?, ?, ?, ?)", sha256, source, utc_now(), to_json(card))
+
+    def model_card(self, sha256: str, source: str) -> ModelCard | None:
+        rows = self._execute("SELECT value FROM model_cards WHERE sha256 = ? AND source = ?", sha256, source)
+        return from_builtins(json.loads(rows[0]["value"]), ModelCard) if rows else None
 
     # ---- runs ----------------------------------------------------------------------------------------------------------------
 
