@@ -134,6 +134,49 @@ class DatasetProblem:
 
 
 @dataclass(frozen=True)
+class TableReading:
+    """How files are to be read as a table, as far as a person says so: what is None or empty is told by the files themselves.
+
+    `delimiter`, `decimal` and `quote` are one character each, `header` whether the first record names the columns, `types` the types of
+    columns by name, each one of `COLUMN_TYPES`, `sheets` those of a workbook.
+    """
+
+    COLUMN_TYPES: ClassVar[tuple[str, ...]] = ("text", "integer", "number", "boolean", "date", "datetime")
+
+    delimiter: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+    quote: str | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+    sheets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DatasetProposal:
+    """What files would be registered as, and why, in a sentence; nothing is registered yet.
+
+    `type` is file or tabular. `reading` is complete: what the files would be read with. `columns` are names and types (one of
+    TableReading.COLUMN_TYPES), `rows` the first rows as texts, both empty for files that are one item each. `problems` are the first of
+    `problem_count`. `item_count` is None where it wasn't counted in time. `sheets` are all sheets of a workbook.
+    """
+
+    type: str
+    item_kind: ItemKind
+    why: str
+    reading: TableReading = TableReading()
+    columns: tuple[tuple[str, str], ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    problems: tuple[DatasetProblem, ...] = ()
+    problem_count: int = 0
+    notes: tuple[str, ...] = ()
+    file_count: int = 0
+    item_count: int | None = None
+    source_format: str = ""
+    sheets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Dataset(_Registered):
     """One version of a registered dataset: its files, in the order of their paths, for ever. An item is what counts in a run.
 
@@ -141,7 +184,8 @@ class Dataset(_Registered):
     `partition_format` are parts of each path; it is empty where there are none. Counts are None where they aren't known yet.
 
     `left_out` counts what was there and is no file of the dataset, by kind: names (`.DS_Store`) or patterns of them (`._*`), folders with
-    a `/`, and `LINKED_FOLDERS`. `notes` are sentences on what was found when it was registered.
+    a `/`, and `LINKED_FOLDERS`. `notes` are sentences on what was found when it was registered. `problems` are the first of
+    `problem_count`. `source_root` is where the files lie that its own were made of; "" where they are the very files.
     """
 
     LINKED_FOLDERS: ClassVar[str] = "links to folders"
@@ -163,6 +207,8 @@ class Dataset(_Registered):
     notes: tuple[str, ...] = ()
     item_kind: ItemKind = ItemKind.OTHER
     problems: tuple[DatasetProblem, ...] = ()
+    problem_count: int = 0
+    source_root: str = ""
 
     @property
     def item_count(self) -> int | None:
@@ -197,9 +243,17 @@ class TabularDataset(Dataset):
     """What the files were when they came in: csv, tsv, jsonl, parquet, excel; another than `format` where they were turned into Parquet."""
     dialect: Mapping[str, str] = field(default_factory=dict)
     """How the files were read: delimiter, decimal, encoding, quote, header (on, off), compression, sheet."""
+    column_types: tuple[str, ...] = ()
+    """The types of `columns` in words, each one of TableReading.COLUMN_TYPES; empty where only the pandas types are known."""
 
     type = "tabular"
     item = "row"
+
+    @property
+    def typed_columns(self) -> tuple[tuple[str, str], ...]:
+        """Names and types in words."""
+        words = self.column_types or tuple(type_in_words(dtype) for _, dtype in self.columns)
+        return tuple((name, word) for (name, _), word in zip(self.columns, words, strict=True))
 
     @property
     def item_count(self) -> int | None:
@@ -751,6 +805,18 @@ class Schedule:
     pipeline_id: str
     recurrence: str
     active: bool
+
+
+def type_in_words(dtype: str) -> str:
+    """A pandas type as one of TableReading.COLUMN_TYPES."""
+    name = dtype.lower()
+    if name.startswith(("int", "uint")):
+        return "integer"
+    if name.startswith(("float", "double", "decimal")):
+        return "number"
+    if name.startswith("datetime"):
+        return "datetime"
+    return "boolean" if name in ("bool", "boolean", "object") else "text"
 
 
 def utc_now() -> datetime:

@@ -97,11 +97,34 @@ class Workspace(Protocol):
         description: str = "",
         copy: bool = False,
         keep_archive: bool = False,
+        reading: domain.TableReading | None = None,
     ) -> domain.Dataset:
         """Register the files below folder `path` (or the one file) that match `glob`: in place, or copied in. An archive (`.zip`, `.tar`,
         `.tar.gz`, `.tar.zst`) is unpacked, and its files are copied in, unless `keep_archive` makes it one file. All rows of a `tabular`
-        dataset are read, which takes its time. `partition_format` names the parts of each path that are keys: `{store}/{brand}/*.csv`.
+        dataset are read, which takes its time; files that pandas and Azure ML don't read as they are become Parquet, copied in. `auto` is
+        whichever of file and tabular `propose_dataset` says. `reading` overrides what the files tell of how they are read as a table.
+        `partition_format` names the parts of each path that are keys: `{store}/{brand}/*.csv`.
         """
+
+    def propose_dataset(
+        self,
+        path: str | Path,
+        *,
+        type: str = "auto",  # noqa: A002
+        glob: str = "**",
+        keep_archive: bool = False,
+        reading: domain.TableReading | None = None,
+    ) -> domain.DatasetProposal:
+        """What `register_dataset` would make of these files and why, with the first rows; told in seconds by a sample of them. With a
+        `type` or a `reading`, what that would give. Raises as `register_dataset`, of what the sample shows."""
+
+    def reread_dataset(
+        self,
+        reference: str,
+        type: str,  # noqa: A002
+        reading: domain.TableReading | None = None,
+    ) -> domain.Dataset:
+        """Register the files of a dataset as the other type, or read in another way: the next version of its name."""
 
     def dataset_files(self, dataset: domain.Dataset, first: int, count: int) -> list[domain.DatasetFile]:
         """`count` files of the manifest, from number `first`, in its order."""

@@ -35,6 +35,7 @@ from services.domain import (
     ComputeTarget,
     Dataset,
     DatasetFile,
+    DatasetProposal,
     Datastore,
     Environment,
     FileDataset,
@@ -42,11 +43,14 @@ from services.domain import (
     ModelCard,
     Run,
     RunRequest,
+    TableReading,
     Trial,
 )
 from services.errors import SettingsError, StudioError
 from services.file_names import check_name
 from services.formats import counted
+from services.intake import datasets as intake_datasets
+from services.intake import proposals
 from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import staging_folder
 from services.predictions.annotations import AnnotationStore
@@ -192,13 +196,34 @@ class AzureWorkspace:
         description: str = "",
         copy: bool = False,
         keep_archive: bool = False,
+        reading: TableReading | None = None,
     ) -> Dataset:
         check_name("name", name)
+        if type == proposals.AUTO:
+            type = self.propose_dataset(path, glob=glob, keep_archive=keep_archive, reading=reading).type  # noqa: A001
         with staging_folder(self.home) as staging:
             about: dict[str, Any] = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
             about["keep_archive"] = keep_archive
             registered = self._datasets.register(name, path, **about, staging=staging, progress=self._progress(f"Uploading {name}"))
         return self._cache.datasets.add(registered)
+
+    def propose_dataset(
+        self,
+        path: str | Path,
+        *,
+        type: str = proposals.AUTO,  # noqa: A002
+        glob: str = "**",
+        keep_archive: bool = False,
+        reading: TableReading | None = None,
+    ) -> DatasetProposal:
+        root = path_given(path)
+        with staging_folder(self.home) as staging:
+            archive = None if keep_archive else intake_datasets.unpack_archive(root, staging)
+            return proposals.propose(staging / "files" if archive else root, glob, type, reading or TableReading(), staging)
+
+    def reread_dataset(self, reference: str, type: str, reading: TableReading | None = None) -> Dataset:  # noqa: A002
+        dataset = self.dataset(reference)
+        return self.register_dataset(dataset.name, dataset.root, type=type, reading=reading, description=dataset.description)
 
     def _counted(self, dataset: Dataset) -> Dataset:
         """With its files counted; of one registered elsewhere they are counted once."""

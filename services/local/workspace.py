@@ -24,11 +24,24 @@ from itertools import islice
 from pathlib import Path
 
 from services import formats, gpus, submission
-from services.domain import Dataset, DatasetFile, Environment, Model, ModelCard, Run, RunRequest, Trial, parse_reference, utc_now
+from services.domain import (
+    Dataset,
+    DatasetFile,
+    DatasetProposal,
+    Environment,
+    Model,
+    ModelCard,
+    Run,
+    RunRequest,
+    TableReading,
+    Trial,
+    parse_reference,
+    utc_now,
+)
 from services.errors import IntakeError, NotFound, SettingsError, StudioError, os_errors_as
 from services.file_names import check_name
 from services.formats import counted
-from services.intake import datasets, model_files
+from services.intake import datasets, model_files, proposals
 from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import move_or_copy, staging_folder
 from services.local import environments, model_inspection, reuse, runs
@@ -152,9 +165,12 @@ class LocalWorkspace:
         description: str = "",
         copy: bool = False,
         keep_archive: bool = False,
+        reading: TableReading | None = None,
     ) -> Dataset:
         check_name("name", name)
         root = path_given(path)
+        if type == proposals.AUTO:
+            type = self.propose_dataset(path, glob=glob, keep_archive=keep_archive, reading=reading).type  # noqa: A001
         with staging_folder(self.home) as staging:
             files = staging / "files"
             archive = None if keep_archive else datasets.unpack_archive(root, staging)
@@ -178,6 +194,25 @@ class LocalWorkspace:
                 return found.dataset(name, number, final_root, folder, in_place=not copy, description=description)
 
             return self._store.add(Dataset, name, move_into_place)
+
+    def propose_dataset(
+        self,
+        path: str | Path,
+        *,
+        type: str = proposals.AUTO,  # noqa: A002
+        glob: str = "**",
+        keep_archive: bool = False,
+        reading: TableReading | None = None,
+    ) -> DatasetProposal:
+        root = path_given(path)
+        with staging_folder(self.home) as staging:
+            archive = None if keep_archive else datasets.unpack_archive(root, staging)
+            return proposals.propose(staging / "files" if archive else root, glob, type, reading or TableReading(), staging)
+
+    def reread_dataset(self, reference: str, type: str, reading: TableReading | None = None) -> Dataset:  # noqa: A002
+        dataset = self.dataset(reference)
+        root = Path(dataset.source_root or dataset.root)
+        return self.register_dataset(dataset.name, root, type=type, glob=dataset.glob, reading=reading, description=dataset.description)
 
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         return list(self._manifest(dataset, first, count))
