@@ -1,0 +1,222 @@
+"""Whether a model can score a dataset with a built-in scorer: which one, from which columns, and what stands in the way, in words.
+
+Everything is decided from what is known already: nothing is loaded, no file is opened. A problem is only what certainly fails; what isn't
+known, or may turn out wrong, is a warning.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from services.domain import Dataset, Environment, ItemKind, Model, ModelCard, TabularDataset
+from services.file_names import short
+from services.formats import counted
+from services.intake.model_files import joblib_loads
+from services.scoring.column_matching import ColumnMatch, ColumnMatching, FitProblem, listed, named_inputs
+from services.scoring.scorers import NO_CHOICES, SCORERS, Scorer, ScorerOptions
+
+_ROWS = (ItemKind.TABLE_ROW, ItemKind.ROW_FILE, ItemKind.HEADED_ROW_FILE)
+_NO_PROBABILITIES = ("regression", "clustering", "multi-output regression", "transformation")
+_PLURALS = {
+    ItemKind.TABLE_ROW: "rows of a table",
+    ItemKind.ROW_FILE: "files of one row of numbers",
+    ItemKind.HEADED_ROW_FILE: "files of a header and one row",
+    ItemKind.TABLE_FILE: "files of many rows",
+    ItemKind.IMAGE: "images",
+    ItemKind.TEXT: "texts",
+    ItemKind.OTHER: "files of another kind",
+}
+_DISTRIBUTIONS = {"xgboost": ("xgboost-cpu",), "onnxruntime": ("onnxruntime-gpu",), "tensorflow": ("tensorflow-cpu",)}
+"""Packages that are another by another name."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """`scorer` is the one that fits, None where none does; `options` are the choices with what was matched; `unused` are columns that
+    neither are an input nor kept. Problems and warnings are sentences for people, columns in the order of the model's inputs."""
+
+    scorer: Scorer | None = None
+    options: ScorerOptions = NO_CHOICES
+    columns: tuple[ColumnMatch, ...] = ()
+    unused: tuple[str, ...] = ()
+    problems: tuple[FitProblem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    wants_environment: bool = False
+    """Whether an environment made for the model would have what is missing or of another version."""
+
+    @property
+    def fits(self) -> bool:
+        return not self.problems
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What the scorer is called with. Empty where none fits."""
+        return self.options.arguments(self.scorer) if self.scorer else ()
+
+    def check(self) -> None:
+        """Raises SettingsError at the first problem's field."""
+        for problem in self.problems:
+            raise problem.error()
+
+
+def fit(
+    card: ModelCard,
+    dataset: Dataset,
+    options: ScorerOptions = NO_CHOICES,
+    *,
+    model: Model | None = None,
+    environment: Environment | None = None,
+    approval: bool = False,
+) -> Fit:
+    """Whether this model scores this dataset with these options, and by which scorer. `environment` is where the run would happen, with
+    all packages that are known to be there (None: nothing is known); with `approval` a model that is a program has to be approved."""
+    problems: list[FitProblem] = []
+    warnings: list[str] = []
+    if model and approval and not model.usable:
+        what = f"model {model} is a program ({model.kind}) and was not approved yet; its SHA-256 is {model.sha256}"
+        problems.append(FitProblem("model", what, f"Approve it here or on the Models page, or by: model approve {model}"))
+    wants_environment = _check_environment(card, environment, model, problems, warnings)
+    _check_files(dataset, warnings)
+    scorer = _scorer(card, dataset, options, model, problems, warnings)
+    columns: tuple[ColumnMatch, ...] = ()
+    unused: tuple[str, ...] = ()
+    if scorer:
+        _check_probabilities(card, options, problems, warnings)
+        if scorer.tabular and isinstance(dataset, TabularDataset):
+            matching = ColumnMatching(card, dataset, options)
+            columns, unused, options = matching.columns, matching.unused, matching.options
+            problems += matching.problems
+            warnings += matching.warnings
+        elif options.keep:
+            what = f"{dataset} is a dataset of {_PLURALS[dataset.item_kind]}, which have no columns to keep"
+            problems.append(FitProblem("keep", what, "Leave it out; the file's name is beside each prediction."))
+        defaults = {name: value for name, value in card.scorer_defaults.items() if name in scorer.values}
+        options = replace(options, values={**defaults, **options.values})
+    return Fit(scorer, options, columns, unused, tuple(problems), tuple(warnings), wants_environment)
+
+
+# ---- which scorer ----------------------------------------------------------------------------------------------------------------
+
+
+def _scorer(
+    card: ModelCard, dataset: Dataset, options: ScorerOptions, model: Model | None, problems: list[FitProblem], warnings: list[str]
+) -> Scorer | None:
+    """The scorer for these items; None where there is none, which is a problem then."""
+    kind = dataset.item_kind if dataset.type == "file" else ItemKind.TABLE_ROW
+    loads = joblib_loads(model.kind) if model else card.format in ("scikit-learn", "skops") or None
+    if card.format == "unknown" and loads is False:
+        what = f"{model or 'the model'} is of a kind that no built-in scorer loads ({model.kind if model else 'unknown'})"
+        problems.append(FitProblem("model", what, "Register another file of it, or use a script of your own."))
+        return None
+    if card.takes and kind is not ItemKind.OTHER and not _takes(card, kind):
+        what = f"{dataset} holds {_PLURALS[kind]}, and {model or 'the model'} takes {_PLURALS[card.takes[0]]}"
+        problems.append(FitProblem("dataset", what, _other_reading(kind, card)))
+        return None
+    if options.scorer:
+        scorer = SCORERS[options.scorer]
+        if kind not in scorer.takes and (kind is not ItemKind.OTHER or scorer.tabular):
+            what = f"{scorer} scores {_PLURALS[scorer.takes[0]]}, and {dataset} holds {_PLURALS[kind]}"
+            problems.append(FitProblem("scorer", what, "Leave the scorer out to get the one that fits."))
+            return None
+        return scorer
+    if kind is ItemKind.TABLE_FILE:
+        what = f"each file of {dataset} holds many rows, and a file dataset is scored file by file"
+        problems.append(FitProblem("dataset", what, _READ_AS_TABLE))
+        return None
+    if kind is ItemKind.ROW_FILE and card.format == "scikit-learn" and not named_inputs(card) and _is_plain(options):
+        return SCORERS["batch_scoring_script"]
+    for scorer in SCORERS.values():
+        if kind in scorer.takes and scorer.returns_dataframe:
+            return scorer
+    if loads is not False and (not card.takes or ItemKind.ROW_FILE in card.takes):  # as it was before items were told by content
+        warnings.append(f"What the files of {dataset} hold isn't known: they are read as rows of numbers.")
+        return SCORERS["batch_scoring_script"]
+    what = f"what the files of {dataset} hold isn't known, so no built-in scorer reads them"
+    problems.append(FitProblem("dataset", what, "Register them again, or use a script of your own."))
+    return None
+
+
+_READ_AS_TABLE = "Read it again as a table, where each row is one item; on the command line: dataset register NAME PATH --type tabular"
+
+
+def _takes(card: ModelCard, kind: ItemKind) -> bool:
+    if kind in card.takes:
+        return True
+    if kind in _ROWS:  # a table with a column of texts serves too
+        return any(taken in _ROWS for taken in card.takes) or (kind is ItemKind.TABLE_ROW and ItemKind.TEXT in card.takes)
+    return kind is ItemKind.TABLE_FILE and any(taken in _ROWS for taken in card.takes)  # said by its own words
+
+
+def _other_reading(kind: ItemKind, card: ModelCard) -> str:
+    if kind is ItemKind.TABLE_FILE:
+        return _READ_AS_TABLE
+    return f"Choose a dataset of {_PLURALS[card.takes[0]]}, or another model."
+
+
+def _is_plain(options: ScorerOptions) -> bool:
+    """Whether nothing was chosen that the joblib script, which prints the prediction only, can't honour."""
+    return not options.inputs and options.top is None and options.probabilities in (None, "off") and not options.values
+
+
+# ---- environment, files, probabilities -------------------------------------------------------------------------------------------
+
+
+def _check_environment(
+    card: ModelCard, environment: Environment | None, model: Model | None, problems: list[FitProblem], warnings: list[str]
+) -> bool:
+    """Packages that are missing or of another version than the model was made with; whether there are any."""
+    if environment is None or not environment.packages:
+        return False
+    there = {_distribution(name): version for name, version in environment.packages.items()}
+    loaded_there = card.inspected_in == environment.reference and card.inspected_in is not None
+    hint = f"Make an environment for this model; on the command line: environment create NAME --for-model {model or 'MODEL'}"
+    missing, other = [], []
+    for line in card.requirements:
+        name, wanted = _requirement(line)
+        found = next((there[known] for known in (name, *_DISTRIBUTIONS.get(name, ())) if known in there), None)
+        if found is None:
+            missing.append(name)
+        elif wanted and found and found[:1].isdigit() and _release(found) != _release(wanted):
+            other.append(f"{name} {wanted} (here {found})")
+    where = "this program’s own environment" if not environment.name else f"environment {environment}"
+    if missing and not loaded_there:
+        verb = "is" if len(missing) == 1 else "are"
+        sentence = f"{listed(missing)} {verb} not installed in {where}, and the model needs {'it' if len(missing) == 1 else 'them'}"
+        own = _distribution(card.framework)
+        if card.format != "mlflow" or own in missing:
+            problems.append(FitProblem("environment", sentence, hint))
+        else:  # what a folder lists may be more than what scoring needs
+            warnings.append(f"{sentence[0].upper()}{sentence[1:]}, as its folder says. {hint}")
+    if other:
+        warnings.append(f"The model was made with other versions than those in {where}: {listed(other)}. {hint}")
+    return bool((missing and not loaded_there) or other)
+
+
+def _requirement(line: str) -> tuple[str, str]:
+    """The distribution's name and the pinned version, "" where it is not pinned to one."""
+    match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(?:==\s*([^\s;,]+))?", line)
+    return (_distribution(match[1]), match[2] or "") if match else (line, "")
+
+
+def _distribution(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _release(version: str) -> str:
+    return version.partition("+")[0]
+
+
+def _check_files(dataset: Dataset, warnings: list[str]) -> None:
+    if dataset.problems:
+        first = "; ".join(f"{short(problem.file)}: {problem.what}" for problem in dataset.problems[:3])
+        warnings.append(f"{counted(len(dataset.problems), 'file')} of {dataset} may fail: {first}{'; …' if dataset.problems[3:] else ''}")
+
+
+def _check_probabilities(card: ModelCard, options: ScorerOptions, problems: list[FitProblem], warnings: list[str]) -> None:
+    for name, wanted in (("probabilities", options.probabilities == "all"), ("top", options.top is not None)):
+        if wanted and (card.has_probabilities is False or card.task in _NO_PROBABILITIES):
+            what = f"the model gives no probabilities{f': its task is {card.task}' if card.task else ''}"
+            problems.append(FitProblem(name, what, "Leave it out."))
+    if options.top and card.classes and options.top > len(card.classes):
+        warnings.append(f"The model knows {counted(len(card.classes), 'class')}: fewer than the top {options.top}.")
