@@ -23,7 +23,7 @@ from services.domain import Dataset, DatasetFile, FileDataset, TabularDataset, u
 from services.errors import IntakeError, SettingsError
 from services.file_names import hidden_kind, junk_kind, short
 from services.formats import counted
-from services.intake import tabular
+from services.intake import item_kinds, tabular
 from services.intake.archives import Unpacked, extract_archive, is_archive
 from services.intake.partition_format import PartitionFormat
 from services.storage.file_tree import file_stat, may_read, stat_of, walk
@@ -43,6 +43,7 @@ class DatasetInspection:
     table: tabular.Table | None
     left_out: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    kinds: item_kinds.Kinds | None = None
 
     def unpacked_from(self, archive: Unpacked | None) -> DatasetInspection:
         """The same, with what was left out when its files were unpacked."""
@@ -57,7 +58,10 @@ class DatasetInspection:
             self.manifest_sha256, utc_now(), description, self.partition_format, self.left_out, self.notes,
         )  # fmt: skip
         if self.table is None:
-            return FileDataset(*common)
+            dataset = FileDataset(*common)
+            if kinds := self.kinds:
+                dataset = replace(dataset, item_kind=kinds.kind, problems=kinds.problems, problem_count=kinds.problem_count)
+            return dataset
         return TabularDataset(*common, format=self.table.format, columns=self.table.columns, row_count=self.table.row_count)
 
 
@@ -89,8 +93,10 @@ def inspect_dataset(root: Path, glob: str, type_: str, partition_format: str, st
                 raise keys.mismatch(file.path)
             lines.write(manifest_line(file))
             count, size = count + 1, size + file.size
-    table = None
-    if type_ == TabularDataset.type:
+    table = kinds = None
+    if type_ == FileDataset.type:
+        kinds = item_kinds.look_at_files(root if root.is_dir() else root.parent, lists[0], count)
+    else:
         table = tabular.describe(root if root.is_dir() else root.parent, staging)
         for key in keys.keys if keys else ():
             if key in dict(table.columns):
@@ -99,9 +105,8 @@ def inspect_dataset(root: Path, glob: str, type_: str, partition_format: str, st
     with open(lists[0], "rb") as manifest:
         sha256 = hashlib.file_digest(manifest, "sha256").hexdigest()
     notes = (_NOT_FOLLOWED,) if left_out[Dataset.LINKED_FOLDERS] else ()
-    return DatasetInspection(
-        tuple(lists), sha256, count, size, glob, partition_format, table, dict(+left_out), notes + (table.notes if table else ())
-    )
+    more = table.notes if table else kinds.notes if kinds else ()
+    return DatasetInspection(tuple(lists), sha256, count, size, glob, partition_format, table, dict(+left_out), notes + more, kinds)
 
 
 def list_of_files(dataset: Dataset) -> Path:
