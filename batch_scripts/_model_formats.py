@@ -550,8 +550,7 @@ def load_onnx(path, labels=()):
     if label is not None and (len(types) > 1 or wants != "tensor"):
         known["classes"] = _onnx_classes(path)
         if len(types) == 2 and types[1 - label].startswith("tensor"):
-            tried = _probe(lambda data: [run(data)[1 - label]], inputs, dtypes, wants)
-            known["sums_to_one"] = tried is None or are_probabilities(tried)
+            known["tried"] = _probe(lambda data: [run(data)[1 - label]], inputs, dtypes, wants)
         return _onnx_with_label(run, label, names, types, shapes, labels, wants, known)
     predict, task, classes, has_probabilities, notes = _by_outputs(
         lambda data: run(data)[0], shapes[0], labels, wants, _probe(run, inputs, dtypes, wants)
@@ -565,10 +564,10 @@ def _onnx_with_label(run, label, names, types, shapes, labels, wants, known):
     is_map = beside is not None and types[beside].startswith("seq(map")
     width = shapes[beside][-1] if beside is not None and shapes[beside] else None
     called = names[beside].lower() if beside is not None else ""
+    tried = known.pop("tried", None)
+    width = width if tried is None else tried.shape[-1]
     is_outlier = beside is not None and width == 1 and "prob" not in called
-    may_be_classes = is_map or "prob" in called
-    if not known.pop("sums_to_one", True) and not is_map:  # of a support vector machine, by that name all the same
-        may_be_classes, is_outlier = False, False
+    may_be_classes = is_map or ("prob" in called and (tried is None or are_probabilities(tried)))
     many = len(shapes[label]) > 1 and (shapes[label][1] or 1) > 1
     classes = labels if types[label] == "tensor(string)" or not known["classes"] else known["classes"]
     classes = known.pop("classes") or classes
@@ -908,7 +907,8 @@ def _of_lightgbm(booster):
 
     is_class = objective in ("binary", "multiclass", "multiclassova")
     return Model(
-        "lightgbm", "lightgbm", predict, "matrix" if unnamed else "frame", task=CLASSIFICATION if is_class else REGRESSION, feature_count=len(names),
+        "lightgbm", "lightgbm", predict, "matrix" if unnamed else "frame",
+        task=CLASSIFICATION if is_class else REGRESSION, feature_count=len(names),
         inputs=[] if unnamed else [{"name": name, "type": "" if name in categorical else "number"} for name in names],
         classes=[] if not is_class else [0, 1] if objective == "binary" else list(range(classes)), has_probabilities=is_class, raw=booster,
     )  # fmt: skip
@@ -936,7 +936,8 @@ def load_catboost(path):
         len(model.predict([[0.0] * len(names)])[0]) if not classes and not texts and np.ndim(model.predict([[0.0] * len(names)])) > 1 else 1
     )
     return Model(
-        "catboost", "catboost", predict, "matrix" if unnamed else "frame", task=CLASSIFICATION if classes else MANY_NUMBERS if width > 1 else REGRESSION, feature_count=len(names),
+        "catboost", "catboost", predict, "matrix" if unnamed else "frame",
+        task=CLASSIFICATION if classes else MANY_NUMBERS if width > 1 else REGRESSION, feature_count=len(names),
         inputs=[] if unnamed else [{"name": name, "type": "" if place in texts else "number"} for place, name in enumerate(names)],
         classes=classes, has_probabilities=bool(classes), raw=model,
     )  # fmt: skip

@@ -81,6 +81,7 @@ ENTRY_SCRIPT = {
     "OMP_NUM_THREADS": Variable("the worker's share of the cores", "Threads of numeric libraries.", "OpenMP"),
     "OPENBLAS_NUM_THREADS": Variable("the worker's share of the cores", "Threads of numeric libraries.", "OpenBLAS"),
     "MKL_NUM_THREADS": Variable("the worker's share of the cores", "Threads of numeric libraries.", "MKL"),
+    "KERAS_BACKEND": Variable("the first installed of tensorflow, jax, torch", "What Keras computes with.", "Keras, built-in scripts"),
     "PYTHONPATH": Variable("none", "Not passed on: another interpreter must not find this one's modules.", "Python"),
 }
 
