@@ -39,15 +39,20 @@ _SEPARATORS = {
     ),
     "\t": ("tabs", "Save it with commas between fields, such as by pandas: read_csv(sep='\\t').to_csv()"),
 }
-_commas = operator.methodcaller("count", b",")
+
+
+class NotUtf8(IntakeError):
+    """You: the file is text of another encoding than UTF-8."""
 
 
 class CsvFile:
     """A CSV file, opened; `name` is what messages call it. Raises IntakeError for what is not a CSV file, naming the record."""
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: BinaryIO, name: str, delimiter: str = ",", quote: str = '"') -> None:
         self._file = file
         self._name = name
+        self._delimiter, self._quote = delimiter, quote
+        self._blank = b" \t\r\n".replace(delimiter.encode(), b"")
         self._seen = 0  # records, the header counted
         csv.field_size_limit(sys.maxsize)
 
@@ -62,16 +67,25 @@ class CsvFile:
         for block in self._blocks():
             content += block
             begin = 3 if content.startswith(_BOM) else 0
-            for end, fields in _records(content, begin):
-                if content[begin:end].strip(b" \t\r\n"):
+            for end, fields in self._records(content, begin):
+                if content[begin:end].strip(self._blank):
                     self._seen = 1
                     self._file.seek(end)
-                    if len(fields) == 1:
+                    if len(fields) == 1 and self._delimiter == ",":
                         self._check_separator(fields[0], content[end : end + _BLOCK])
                     return [field.encode("latin-1").decode() for field in fields], content[:end]
                 begin = end
             self._check_length(content)
         raise self._refuse("has a quote that is never closed" if content.strip(_BOM + b" \t\r\n") else "is empty")
+
+    def width(self) -> int:
+        """The number of fields of the first record of a file without a header. To be called first, and once, in place of `header`."""
+        fields, _ = self.header()
+        self._file.seek(0)
+        if self._file.read(3) != _BOM:
+            self._file.seek(0)
+        self._seen = 0
+        return len(fields)
 
     def _check_separator(self, header: str, following: bytes) -> None:
         """Refuse a file whose header is one field that holds as many of another separator as the next line."""
@@ -86,13 +100,13 @@ class CsvFile:
         for block in self._blocks():
             content = left + block
             by_lf = content if b"\n" in content else content.replace(b"\r", b"\n")
-            if _is_plain(by_lf, columns):
+            if self._is_plain(by_lf, columns):
                 yield from self._plain_pieces(by_lf, grain)
                 left = b""
                 continue
             begin = last = rows = 0
-            for end, fields in _records(content, 0):
-                if content[last:end].strip(b" \t\r\n"):
+            for end, fields in self._records(content, 0):
+                if content[last:end].strip(self._blank):
                     rows += 1
                     self._seen += 1
                     if len(fields) != columns:
@@ -132,7 +146,8 @@ class CsvFile:
                 block.decode()
             except UnicodeDecodeError as error:
                 record = self._seen + block.count(b"\n", 0, error.start) + 1
-                raise self._refuse(f"has a byte that is not UTF-8, at about record {record:,}", "Save it as UTF-8.") from error
+                refused = self._refuse(f"has a byte that is not UTF-8, at about record {record:,}", "Save it as UTF-8.")
+                raise NotUtf8(refused.message, refused.hint) from error
             yield block
 
     def _check_length(self, content: bytes, limit: int = _LONGEST_RECORD) -> None:
@@ -142,30 +157,28 @@ class CsvFile:
     def _refuse(self, reason: str, hint: str = "Fix it, or choose a pattern that leaves it out, such as **/*.csv.") -> IntakeError:
         return IntakeError(f"“{short(self._name)}” {reason}.", hint)
 
+    def _is_plain(self, content: bytes, columns: int) -> bool:
+        """Whether each line is a record of so many columns, by looking for delimiters only. Much faster than reading the records."""
+        if columns == 1 or self._quote.encode() in content or content.count(b"\r") != content.count(b"\r\n"):
+            return False
+        lines = content.split(b"\n")
+        if not lines[-1]:
+            del lines[-1]
+        return set(map(operator.methodcaller("count", self._delimiter.encode()), lines)) == {columns - 1}
 
-def _is_plain(content: bytes, columns: int) -> bool:
-    """Whether each line is a record of so many columns, by looking for commas only. Much faster than reading the records."""
-    if columns == 1 or b'"' in content or content.count(b"\r") != content.count(b"\r\n"):
-        return False
-    lines = content.split(b"\n")
-    if not lines[-1]:
-        del lines[-1]
-    return set(map(_commas, lines)) == {columns - 1}
+    def _records(self, content: bytes, begin: int) -> Iterator[tuple[int, list[str]]]:
+        """The whole records of the content from `begin`: where each ends, and its fields, their bytes as characters."""
+        end, over = begin, False
 
+        def lines() -> Iterator[str]:
+            nonlocal end, over
+            for line in io.StringIO(content[begin:].decode("latin-1"), newline=""):
+                end += len(line)
+                yield line
+            over = True
+            yield _SENTINEL
 
-def _records(content: bytes, begin: int) -> Iterator[tuple[int, list[str]]]:
-    """The whole records of the content from `begin`: where each ends, and its fields, their bytes as characters."""
-    end, over = begin, False
-
-    def lines() -> Iterator[str]:
-        nonlocal end, over
-        for line in io.StringIO(content[begin:].decode("latin-1"), newline=""):
-            end += len(line)
-            yield line
-        over = True
-        yield _SENTINEL
-
-    for fields in csv.reader(lines()):
-        if over:
-            return  # the sentinel, or a record that the content's end cuts off and that has swallowed it
-        yield end, fields
+        for fields in csv.reader(lines(), delimiter=self._delimiter, quotechar=self._quote):
+            if over:
+                return  # the sentinel, or a record that the content's end cuts off and that has swallowed it
+            yield end, fields
