@@ -15,6 +15,7 @@ from services import domain
 from services.intake.entry_scripts import EntryScripts
 from services.predictions.annotations import AnnotationStore
 from services.predictions.reader import Predictions
+from services.scoring.presets import Presets
 from services.settings import ParallelRunSettings
 from services.storage.mini_batch_plan import MiniBatchPlan
 
@@ -40,6 +41,8 @@ class Workspace(Protocol):
     """The entry scripts on offer, the built-in ones first."""
     annotations: AnnotationStore
     """Notes and corrected labels on rows, and saved views."""
+    presets: Presets
+    """What was chosen for a model last: columns, probabilities, arguments of its scorer."""
 
     @property
     def runs(self) -> Runs:
@@ -138,6 +141,10 @@ class Workspace(Protocol):
 
     def environments(self) -> list[domain.Environment]:
         """All versions of all registered environments, newest first. A run that names none uses the workspace's default."""
+
+    def environment(self, reference: str | None) -> domain.Environment:
+        """The registered environment of that reference as it was registered, or for None the workspace's default. At once. Its packages
+        are empty where they aren't known here."""
 
     def register_environment(self, name: str, interpreter: str) -> domain.Environment:
         """Keep a Python interpreter, 3.8 or newer, as the next version of `name`: its path, its environment's folder, or a command such

@@ -45,6 +45,8 @@ from services.domain import (
     RunRequest,
     TableReading,
     Trial,
+    parse_reference,
+    utc_now,
 )
 from services.errors import SettingsError, StudioError
 from services.file_names import check_name
@@ -55,6 +57,7 @@ from services.intake.entry_scripts import EntryScripts
 from services.intake.staging import staging_folder
 from services.predictions.annotations import AnnotationStore
 from services.scoring.model_card import READER
+from services.scoring.presets import Presets
 from services.settings import ParallelRunSettings
 from services.storage.file_tree import make_folders, path_given
 from services.storage.manifest import read_manifest
@@ -82,6 +85,7 @@ class AzureWorkspace:
         make_folders(self.home, "lists", "datasets", "scripts", "runs", "incoming")
         self._blocking = blocking
         self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
+        self.presets = Presets(self._store)
         self._session = Session(connection, self._show_message, of_a_command=blocking)
         self.scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
         self._models, self._datasets = Models(self._session), Datasets(self._session, self.home / "datasets")
@@ -253,6 +257,15 @@ class AzureWorkspace:
 
     def environments(self) -> list[Environment]:
         return self._cache.known(self._cache.environments)
+
+    def environment(self, reference: str | None) -> Environment:
+        if not reference:
+            return self.default_environment()
+        name, version = parse_reference(reference, "environment")
+        for known in self.environments():
+            if known.name == name and version in (None, known.version):
+                return known
+        return Environment(name, version or 0, "", "", {}, utc_now())  # an older version, which no list has
 
     def register_environment(self, name: str, interpreter: str) -> Environment:
         check_name("name", name)

@@ -13,10 +13,9 @@ from typing import Any
 from services import PROGRAM, sample
 from services.cli import output
 from services.cli.output import Answer, note
-from services.domain import Run, RunRequest, RunStatus, TabularDataset
+from services.domain import Run, RunStatus, TabularDataset
 from services.errors import NotFound, SettingsError, os_errors_as
 from services.formats import counted
-from services.settings import TABLE, ParallelRunSettings
 from services.storage.file_tree import path_given
 from services.storage.mini_batch_plan import describe
 from services.workspace import Workspace
@@ -91,26 +90,6 @@ def make_sample(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------------------
-
-
-def submit(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    settings = {name: getattr(args, name) for name in TABLE if getattr(args, name) is not None}
-    if args.environment_variables is not None:
-        settings["environment_variables"] = pairs("environment_variables", args.environment_variables)
-    request = RunRequest(
-        models=tuple(args.model),
-        datasets=tuple(args.dataset),
-        entry_script=_entry_script(workspace, args.entry_script),
-        settings=ParallelRunSettings.from_dict(settings),
-        source_directory=args.source_directory,
-        arguments=tuple(args.argument),
-        side_inputs=pairs("side_inputs", args.side_input),
-        environment=args.environment,
-        compute_target=args.compute_target,
-        allow_reuse=args.allow_reuse == "on",
-        name=args.name,
-    )
-    return submitted(workspace, workspace.submit(request), args)
 
 
 def submitted(workspace: Workspace, run: Run, args: argparse.Namespace) -> Answer:
@@ -244,7 +223,7 @@ def pairs(field: str, texts: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _entry_script(workspace: Workspace, name: str) -> str:
+def entry_script(workspace: Workspace, name: str) -> str:
     """The path of a scoring script; a bare name without such a file is that of a built-in script."""
     path = path_given(name)
     if path.name == name and not path.exists():

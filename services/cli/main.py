@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from services import PROGRAM, environment_variables, log
-from services.cli import commands, model_commands
+from services.cli import commands, model_commands, scoring_commands
 from services.cli import remote_commands as remote
 from services.cli.output import Answer, error_lines, error_value, note, stdout_writable
 from services.domain import EXPERIMENT, WEEK_DAYS, Frequency
@@ -161,7 +161,10 @@ def _parser() -> argparse.ArgumentParser:
         on_azure(schedules, verb, remote.set_schedule, text, "SCHEDULE").set_defaults(active=active)
 
     command(top, "sample", commands.make_sample, "Make and register a sample: a classifier of handwritten digits, and files to score.")
-    _with_request(command(top, "run", commands.submit, "Score datasets: submit a run."))
+    text = "Say whether a run would work and which built-in scorer fits, before anything starts. Exit 0 where it fits, 2 where not."
+    _with_request(command(top, "check", scoring_commands.check, text), wait=False)
+    text = "Score datasets: submit a run, by a script or the built-in scorer that fits."
+    _with_request(command(top, "run", scoring_commands.submit, text))
     command(top, "runs", commands.list_runs, "List the runs, the newest first.")
     command(top, "show", commands.show, "Show the state of a run.", "RUN")
     command(top, "cancel", commands.cancel, "Cancel a run.", "RUN")
@@ -187,11 +190,12 @@ def _with_wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="wait for the end; progress on standard error. Ctrl-C does not stop the run")
 
 
-def _with_request(parser: argparse.ArgumentParser) -> None:
+def _with_request(parser: argparse.ArgumentParser, *, wait: bool = True) -> None:
     add = parser.add_argument
     add("--dataset", action="append", required=True, metavar="NAME[:V]", help="what to score; repeatable")
     add("--model", action="append", default=[], metavar="NAME[:V]", help="repeatable; without a version, the latest")
-    add("--entry-script", required=True, metavar="PATH", help="the scoring script; or a built-in one by name: batch_scoring_script")
+    text = "the scoring script; or a built-in one by name: batch_scoring_script (default: the built-in scorer that fits)"
+    add("--entry-script", metavar="PATH", help=text)
     add("--source-directory", metavar="DIR", help="the folder of the script's modules (default: the script's own)")
     add("--environment", metavar="NAME[:V]", help="a registered one (default: this program's own; on Azure ML, one made for the run)")
     add("--compute-target", metavar="NAME", help="the cluster on Azure ML; not used by the local workspace")
@@ -200,7 +204,9 @@ def _with_request(parser: argparse.ArgumentParser) -> None:
     reuse = "on (the default) reuses the output of an earlier run with the same inputs; off scores again"
     add("--allow-reuse", choices=("on", "off"), default="on", help=reuse)
     add("--name", default="", metavar="T", help="a title for the run")
-    _with_wait(parser)
+    if wait:
+        _with_wait(parser)
+    scoring_commands.add_options(parser)
     settings = parser.add_argument_group("settings")
     for name, setting in TABLE.items():
         default = ParallelRunSettings.default(name)

@@ -49,6 +49,7 @@ from services.local.batching import plan_mini_batches
 from services.local.run_folder import RunPlan
 from services.predictions.annotations import AnnotationStore
 from services.scoring.model_card import READER, read_card
+from services.scoring.presets import Presets
 from services.settings import ParallelRunSettings
 from services.storage import file_tree
 from services.storage.file_tree import make_folders, path_given
@@ -75,6 +76,7 @@ class LocalWorkspace:
         self.home = home.expanduser().absolute()
         make_folders(self.home, "models", "datasets", "scripts", "runs", "incoming")
         self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
+        self.presets = Presets(self._store)
         self.scripts = EntryScripts(self.home / "scripts", self._store.approved)
         self.runs = runs.LocalRuns(self.home, self._store)
 
@@ -121,11 +123,11 @@ class LocalWorkspace:
         self._store.approve(sha256)
 
     def model_card(self, reference: str, environment: str | None = None) -> ModelCard:
-        model, source = self.model(reference), model_inspection.source(self._known_environment(environment))
+        model, source = self.model(reference), model_inspection.source(self.environment(environment))
         return self._store.model_card(model.sha256, source) or self._file_card(model)
 
     def inspect_model(self, reference: str, environment: str | None = None) -> ModelCard:
-        model, where = self.model(reference), self._known_environment(environment)
+        model, where = self.model(reference), self.environment(environment)
         submission.check_approved(model)
         card = model_inspection.inspect(model, self._file_card(model), where)
         if card.inspected_in is not None:
@@ -255,8 +257,7 @@ class LocalWorkspace:
         made = self._store.add(Environment, name, lambda version: replace(found, version=version))
         return self._store.get(Environment, name, made.version)
 
-    def _known_environment(self, reference: str | None) -> Environment:
-        """The environment of that reference as it was registered, or this program's own."""
+    def environment(self, reference: str | None) -> Environment:
         if not reference:
             return environments.environment("", 0, sys.executable)
         return self._store.get(Environment, *parse_reference(reference, "environment"))

@@ -47,20 +47,11 @@ class ColumnMatch:
     column_type: str = ""
 
 
-def column_type(dtype: str, format: str = "csv") -> str:  # noqa: A002 - what a dataset calls it
-    """A pandas type in the words of `dataset show`; "" where it doesn't tell."""
-    name = dtype.lower()
-    if name.startswith(("int", "uint")):
-        return INTEGER
-    if name.startswith(("float", "decimal")):
-        return NUMBER
-    if name.startswith("bool") or (name == "object" and format == "csv"):
-        return BOOLEAN
-    if name.startswith("datetime"):
-        return DATETIME
-    if name.startswith("date"):
-        return DATE
-    return TEXT if name.startswith(("str", "large_string")) else ""
+def column_types(dataset: TabularDataset) -> dict[str, str]:
+    """The types of a table's columns in words, "" where they aren't known: a pandas type of `object` tells it of a CSV only."""
+    told = dataset.format == "csv" or bool(dataset.column_types)
+    dtypes = dict(dataset.columns)
+    return {name: word if told or dtypes[name] != "object" else "" for name, word in dataset.typed_columns}
 
 
 def named_inputs(card: ModelCard) -> list[ModelInput]:
@@ -82,7 +73,7 @@ class ColumnMatching:
         self.card, self.dataset, self.options = card, dataset, options
         self.problems: list[FitProblem] = []
         self.warnings: list[str] = []
-        self.types = {name: column_type(dtype, dataset.format) for name, dtype in dataset.columns}
+        self.types = column_types(dataset)
         self.columns: tuple[ColumnMatch, ...] = ()
         chosen = self._checked_choices()
         if ItemKind.TEXT in card.takes and ItemKind.TABLE_ROW not in card.takes:

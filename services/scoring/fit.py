@@ -13,6 +13,7 @@ from services.domain import Dataset, Environment, ItemKind, Model, ModelCard, Ta
 from services.file_names import short
 from services.formats import counted
 from services.intake.model_files import joblib_loads
+from services.intake.requirement_lists import unmet
 from services.scoring.column_matching import ColumnMatch, ColumnMatching, FitProblem, listed, named_inputs
 from services.scoring.scorers import NO_CHOICES, SCORERS, Scorer, ScorerOptions
 
@@ -27,8 +28,6 @@ _PLURALS = {
     ItemKind.TEXT: "texts",
     ItemKind.OTHER: "files of another kind",
 }
-_DISTRIBUTIONS = {"xgboost": ("xgboost-cpu",), "onnxruntime": ("onnxruntime-gpu",), "tensorflow": ("tensorflow-cpu",)}
-"""Packages that are another by another name."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +66,18 @@ def fit(
     *,
     model: Model | None = None,
     environment: Environment | None = None,
+    every_package: bool = True,
     approval: bool = False,
 ) -> Fit:
-    """Whether this model scores this dataset with these options, and by which scorer. `environment` is where the run would happen, with
-    all packages that are known to be there (None: nothing is known); with `approval` a model that is a program has to be approved."""
+    """Whether this model scores this dataset with these options, and by which scorer. `environment` is where the run would happen (None:
+    nothing is known), and `every_package` whether its packages are all that there are; with `approval` a model that is a program has to
+    be approved."""
     problems: list[FitProblem] = []
     warnings: list[str] = []
     if model and approval and not model.usable:
         what = f"model {model} is a program ({model.kind}) and was not approved yet; its SHA-256 is {model.sha256}"
         problems.append(FitProblem("model", what, f"Approve it here or on the Models page, or by: model approve {model}"))
-    wants_environment = _check_environment(card, environment, model, problems, warnings)
+    wants_environment = environment is not None and _check_environment(card, environment, model, every_package, problems, warnings)
     _check_files(dataset, warnings)
     scorer = _scorer(card, dataset, options, model, problems, warnings)
     columns: tuple[ColumnMatch, ...] = ()
@@ -163,48 +164,29 @@ def _is_plain(options: ScorerOptions) -> bool:
 
 
 def _check_environment(
-    card: ModelCard, environment: Environment | None, model: Model | None, problems: list[FitProblem], warnings: list[str]
+    card: ModelCard, environment: Environment, model: Model | None, every_package: bool, problems: list[FitProblem], warnings: list[str]
 ) -> bool:
     """Packages that are missing or of another version than the model was made with; whether there are any."""
-    if environment is None or not environment.packages:
+    if not environment.packages:
         return False
-    there = {_distribution(name): version for name, version in environment.packages.items()}
-    loaded_there = card.inspected_in == environment.reference and card.inspected_in is not None
-    hint = f"Make an environment for this model; on the command line: environment create NAME --for-model {model or 'MODEL'}"
-    missing, other = [], []
-    for line in card.requirements:
-        name, wanted = _requirement(line)
-        found = next((there[known] for known in (name, *_DISTRIBUTIONS.get(name, ())) if known in there), None)
-        if found is None:
-            missing.append(name)
-        elif wanted and found and found[:1].isdigit() and _release(found) != _release(wanted):
-            other.append(f"{name} {wanted} (here {found})")
+    loaded_there = card.inspected_in is not None and card.inspected_in == environment.reference
+    lacking = unmet(card.requirements, environment.packages, environment.python_version)
+    missing, other = [one for one in lacking if not one.there], [one for one in lacking if one.there]
     where = "this program’s own environment" if not environment.name else f"environment {environment}"
+    hint = f"Make an environment for this model; on the command line: environment create NAME --for-model {model or 'MODEL'}"
     if missing and not loaded_there:
-        verb = "is" if len(missing) == 1 else "are"
-        sentence = f"{listed(missing)} {verb} not installed in {where}, and the model needs {'it' if len(missing) == 1 else 'them'}"
-        own = _distribution(card.framework)
-        if card.format != "mlflow" or own in missing:
+        names = [f"{one.name} {one.wanted.removeprefix('==')}".strip() for one in missing]
+        verb, them = ("is", "it") if len(missing) == 1 else ("are", "them")
+        sentence = f"{listed(names)} {verb} not installed in {where}, and the model needs {them}"
+        framework = re.sub(r"[-_.]+", "-", card.framework).lower()
+        if every_package and (card.format != "mlflow" or framework in [one.name for one in missing]):
             problems.append(FitProblem("environment", sentence, hint))
         else:  # what a folder lists may be more than what scoring needs
-            warnings.append(f"{sentence[0].upper()}{sentence[1:]}, as its folder says. {hint}")
+            warnings.append(f"{sentence}. {hint}")
     if other:
-        warnings.append(f"The model was made with other versions than those in {where}: {listed(other)}. {hint}")
+        versions = [f"{one.name} {one.wanted.removeprefix('==')} (here {one.there})" for one in other]
+        warnings.append(f"The model was made with other versions than those in {where}: {listed(versions)}. {hint}")
     return bool((missing and not loaded_there) or other)
-
-
-def _requirement(line: str) -> tuple[str, str]:
-    """The distribution's name and the pinned version, "" where it is not pinned to one."""
-    match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(?:==\s*([^\s;,]+))?", line)
-    return (_distribution(match[1]), match[2] or "") if match else (line, "")
-
-
-def _distribution(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _release(version: str) -> str:
-    return version.partition("+")[0]
 
 
 def _check_files(dataset: Dataset, warnings: list[str]) -> None:

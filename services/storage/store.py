@@ -45,6 +45,7 @@ _SCHEMA = (
     "ALTER TABLE runs ADD COLUMN stopped_at TEXT",
     "ALTER TABLE runs ADD COLUMN paused_seconds REAL DEFAULT 0",
     "CREATE TABLE model_cards (sha256 TEXT, source TEXT, made_at TEXT, value TEXT, PRIMARY KEY (sha256, source))",
+    "CREATE TABLE presets (model TEXT PRIMARY KEY, kept_at TEXT, value TEXT)",
 )
 
 _RUN_COLUMNS = (
@@ -154,6 +155,14 @@ class Store:
     def model_card(self, sha256: str, source: str) -> ModelCard | None:
         rows = self._execute("SELECT value FROM model_cards WHERE sha256 = ? AND source = ?", sha256, source)
         return from_builtins(json.loads(rows[0]["value"]), ModelCard) if rows else None
+
+    def keep_preset(self, model: str, value: str) -> None:
+        """Keep what was chosen for the model of this name, as text."""
+        self._execute("INSERT OR REPLACE INTO presets VALUES (?, ?, ?)", model, utc_now(), value)
+
+    def preset(self, model: str) -> str | None:
+        rows = self._execute("SELECT value FROM presets WHERE model = ?", model)
+        return rows[0]["value"] if rows else None
 
     # ---- runs ----------------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.domain import DatasetProblem, Environment, FileDataset, ItemKind, Model, ModelCard, ModelInput, TabularDataset, utc_now
 from services.errors import SettingsError
-from services.scoring.column_matching import column_type
+from services.scoring.column_matching import column_types
 from services.scoring.fit import fit
 from services.scoring.scorers import SCORERS, ScorerOptions, scorer_at
 
@@ -223,10 +223,10 @@ def test_hostile_column_names_become_arguments_that_argparse_takes(name):
     assert (parsed.input, parsed.keep) == ([f"x={name}"], [name])
 
 
-def test_pandas_types_have_words():
-    words = {"int64": "integer", "uint8": "integer", "Float64": "number", "object": "boolean", "bool": "boolean", "str": "text"}
-    assert {dtype: column_type(dtype) for dtype in words} == words
-    assert (column_type("object", "parquet"), column_type("datetime64[ns, UTC]")) == ("", "datetime")
+def test_the_type_of_an_object_column_is_known_of_a_csv_only():
+    data = table(flag="object", age="int64")
+    assert column_types(data) == {"flag": "boolean", "age": "integer"}
+    assert column_types(replace(data, format="parquet")) == {"flag": "", "age": "integer"}
 
 
 def test_the_scorers_of_the_catalogue_have_distinct_scripts():

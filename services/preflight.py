@@ -1,0 +1,116 @@
+"""Before a run without a script: which built-in scorer scores these datasets with this model, asked of a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from services.domain import Dataset, Model, ModelCard, TabularDataset
+from services.errors import IntakeError, SettingsError
+from services.scoring.column_matching import FitProblem, named_inputs
+from services.scoring.fit import Fit, fit
+from services.scoring.scorers import NO_CHOICES, SCORERS, ScorerOptions
+from services.workspace import Capability, Workspace
+
+_VALUES = frozenset(name for scorer in SCORERS.values() for name in scorer.values)
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What came out. `fit` has the problems and warnings of all datasets; `preset` are the choices that were kept for the model and are
+    applied now, empty where there are none."""
+
+    model: Model
+    datasets: Sequence[Dataset]
+    card: ModelCard
+    fit: Fit
+    preset: ScorerOptions = NO_CHOICES
+
+
+def preflight(
+    workspace: Workspace,
+    models: Sequence[str],
+    datasets: Sequence[str],
+    options: ScorerOptions,
+    *,
+    environment: str | None = None,
+    inspect: bool = False,
+    use_preset: bool = True,
+) -> Preflight:
+    """Whether a built-in scorer scores these datasets with the model. At once, unless with `inspect` a model whose card isn't complete is
+    loaded in a process of the environment. Raises SettingsError where no model is named, NotFound for what is not there."""
+    if not models:
+        raise SettingsError("model", "no model is chosen, and it decides what scores the dataset", "Name a model, or a scoring script.")
+    model = workspace.model(models[0])
+    known = [workspace.dataset(reference) for reference in datasets]
+    problems: list[FitProblem] = []
+    if len(models) > 1:
+        what = f"{len(models)} models are named, and a built-in scorer takes one"
+        problems.append(FitProblem("model", what, "Name one model, or a scoring script of your own."))
+    card = workspace.model_card(model.reference, environment)
+    if inspect and not is_complete(card) and (model.usable or Capability.APPROVAL not in workspace.capabilities):
+        card, found = _inspected(workspace, model, card, environment)
+        problems += found
+    preset = _applicable(workspace.presets.of(model.name), card, known[0]) if use_preset else NO_CHOICES
+    fits = [
+        fit(
+            card, dataset, options.over(preset), model=model, environment=workspace.environment(environment),
+            every_package=workspace.remote is None, approval=Capability.APPROVAL in workspace.capabilities,
+        )
+        for dataset in known
+    ]  # fmt: skip
+    return Preflight(model, known, card, _together(fits, known, problems), preset)
+
+
+def is_complete(card: ModelCard) -> bool:
+    """Whether nothing more is to be learned by loading the model."""
+    return card.inspected_in is not None or bool(card.inputs and card.takes and card.task)
+
+
+def values_of(arguments: Sequence[str]) -> Mapping[str, str]:
+    """The scorers' own arguments among those that a person typed, without their dashes: `--size 224x224` or `--size=224x224`."""
+    values = {}
+    for position, argument in enumerate(arguments):
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and name in _VALUES:
+            follows = arguments[position + 1] if position + 1 < len(arguments) else ""
+            values[name] = value if equals else "" if follows.startswith("--") else follows
+    return values
+
+
+def _inspected(workspace: Workspace, model: Model, card: ModelCard, environment: str | None) -> tuple[ModelCard, list[FitProblem]]:
+    """The card after loading the model; and why it can't be loaded there, since then no run can load it either."""
+    try:
+        found = workspace.inspect_model(model.reference, environment)
+    except IntakeError as error:
+        return card, [FitProblem("model", error.message, error.hint)]
+    new = [note for note in found.notes if note not in card.notes]
+    if found.inspected_in is None and new and workspace.remote is None:  # a package is missing
+        return found, [FitProblem("environment", new[0])]
+    return found, []
+
+
+def _applicable(preset: ScorerOptions, card: ModelCard, dataset: Dataset) -> ScorerOptions:
+    """What of a preset makes sense of this version of the model and this dataset."""
+    columns = {name for name, _ in dataset.columns} if isinstance(dataset, TabularDataset) else set()
+    names = {item.name for item in named_inputs(card)}
+    inputs = {name: column for name, column in preset.inputs.items() if column in columns and (not names or name in names)}
+    kept = tuple(column for column in preset.keep if column in columns)
+    silent = card.has_probabilities is False
+    probabilities = None if silent and preset.probabilities == "all" else preset.probabilities
+    return replace(preset, inputs=inputs, keep=kept, probabilities=probabilities, top=None if silent else preset.top)
+
+
+def _together(fits: Sequence[Fit], datasets: Sequence[Dataset], problems: list[FitProblem]) -> Fit:
+    """The fits of several datasets as one: they have to be scored alike."""
+    first = fits[0]
+    found = [problem for one in fits for problem in one.problems]
+    if any(problem.where == "environment" for problem in found):  # it says the same
+        problems = [problem for problem in problems if problem.where != "environment"]
+    for dataset, other in zip(datasets[1:], fits[1:], strict=True):
+        if other.scorer and first.scorer and (other.scorer, other.arguments) != (first.scorer, first.arguments):
+            what = f"{datasets[0]} and {dataset} would be scored in different ways"
+            problems.append(FitProblem("dataset", what, "Score them in two runs, or choose the columns of both."))
+    warnings = dict.fromkeys(warning for one in fits for warning in one.warnings)
+    wanted = first.wants_environment or any(problem.where == "environment" for problem in problems)
+    return replace(first, problems=tuple(dict.fromkeys([*found, *problems])), warnings=tuple(warnings), wants_environment=wanted)
