@@ -54,6 +54,7 @@ from services.formats import counted
 from services.intake import datasets as intake_datasets
 from services.intake import proposals
 from services.intake.entry_scripts import EntryScripts
+from services.intake.mlflow_files import prepare_model
 from services.intake.staging import staging_folder
 from services.predictions.annotations import AnnotationStore
 from services.scoring.model_card import READER
@@ -155,7 +156,8 @@ class AzureWorkspace:
         check_name("name", name)
         source = path_given(path)
         about: dict[str, Any] = {"description": description, "tags": tags or {}, "progress": self._progress(f"Uploading {name}")}
-        return self._cache.models.add(self._models.register(name, source, **about))
+        with staging_folder(self.home) as staging:
+            return self._cache.models.add(self._models.register(name, prepare_model(source, staging), **about))
 
     def approve(self, sha256: str) -> None:
         """Nothing is executed on this machine, so there is nothing to approve."""

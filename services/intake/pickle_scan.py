@@ -41,6 +41,10 @@ class PickleScan:
     imports: set[str] = field(default_factory=set)
     features: int | None = None
     """How many columns the object was fitted to that was restored last, the outermost one: scikit-learn's `n_features_in_`."""
+    root: str = ""
+    """What the pickle's object is: the class, `module.name`, of the last pickle's outermost object; "" where that isn't known."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Versions that objects say they were made with, by package: scikit-learn's `_sklearn_version` of the outermost one."""
     whole: bool = True
     bytes_left: int = _MAX_BYTES
     instructions_left: int = _MAX_INSTRUCTIONS
@@ -205,6 +209,8 @@ def _scan_pickle(stream: Stream, scan: PickleScan, *, joblib: bool) -> None:
                 state = stack.pop()
                 features = state.get("n_features_in_") if isinstance(state, dict) else None
                 scan.features = features if isinstance(features, int) else None
+                if isinstance(state, dict) and isinstance(version := state.get("_sklearn_version"), str):
+                    scan.versions["scikit-learn"] = version
                 if isinstance(stack[-1], _Made):
                     stack[-1].state = state
                     if joblib and stack[-1].name.endswith("numpy_pickle.NumpyArrayWrapper"):
@@ -212,7 +218,8 @@ def _scan_pickle(stream: Stream, scan: PickleScan, *, joblib: bool) -> None:
             case "PERSID":
                 raise ValueError("refused by every unpickler but its author's")
             case "STOP":
-                stack.pop()
+                outermost = stack.pop()
+                scan.root = outermost.name if isinstance(outermost, _Made) else ""
                 return
             case _:
                 names = [item.name for item in opcode.stack_before]

@@ -43,6 +43,7 @@ from services.file_names import check_name
 from services.formats import counted
 from services.intake import datasets, model_files, proposals
 from services.intake.entry_scripts import EntryScripts
+from services.intake.mlflow_files import prepare_model
 from services.intake.staging import move_or_copy, staging_folder
 from services.local import environments, model_inspection, reuse, runs
 from services.local.batching import plan_mini_batches
@@ -101,15 +102,16 @@ class LocalWorkspace:
         with staging_folder(self.home) as staging:
             staged = staging / source.name
             move_or_copy(self.home, source, staged)
-            content = model_files.inspect_model(staged)  # of the very bytes that the hash is of
+            staged = prepare_model(staged, staging)
+            content = model_files.inspect_for_registration(staged)  # of the very bytes that the hash is of
             sha256, size = file_tree.sha256_of(staged), file_tree.size_of(staged)
 
             def move_into_place(number: int) -> Model:
                 folder = self._version_folder("models", name, number)
                 file_tree.protect(staged)
-                os.replace(staged, folder / source.name)
+                os.replace(staged, folder / staged.name)
                 return Model(
-                    name, number, str(folder / source.name), size, sha256, content.kind, utc_now(), description, dict(tags or {}),
+                    name, number, str(folder / staged.name), size, sha256, content.kind, utc_now(), description, dict(tags or {}),
                     content.needs_approval, False, content.imports, content.scanned_whole, content.features,
                 )  # fmt: skip
 

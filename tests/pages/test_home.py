@@ -107,7 +107,7 @@ def test_what_needs_approval_is_named_with_a_link(open_page, workspace, model_fi
 def test_a_newer_usable_version_needs_no_attention(open_page, workspace, model_file, tmp_path):
     workspace.register_model("classifier", model_file)
     path = tmp_path / "tree.txt"
-    path.write_bytes(b"tree\nversion=v4\n")
+    path.write_bytes(b"tree\nversion=v4\nend of trees\n")
     workspace.register_model("classifier", path)
     assert "Needs attention" not in headings(open_page())
 

@@ -15,7 +15,7 @@ from services.domain import Model, TrainingRun, utc_now
 from services.local.workspace import LocalWorkspace
 
 MODELS = "registered_models.py"
-TREE = b"tree\nversion=v4\n"  # a LightGBM text model, which can't run code
+TREE = b"tree\nversion=v4\nend of trees\n"  # a LightGBM text model, which can't run code
 HOSTILE = ["![](http://x/y.png)", ":red[x]", "$x$", "<b>bold</b>", "two\nlines", "=cmd()", "x" * 300]
 
 

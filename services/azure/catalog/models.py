@@ -53,7 +53,7 @@ class Models:
         `Model.register` itself refuses what isn't below the working folder of the process, which a dashboard of many threads can't change,
         and reports no progress. `progress` gets the bytes that have arrived and the bytes in all. Raises IntakeError, NotFound too.
         """
-        content = model_files.inspect_model(path)
+        content = model_files.inspect_for_registration(path)
         properties = {KIND: content.kind, SHA256: file_tree.sha256_of(path), SIZE: str(file_tree.size_of(path))}
         all_imports = content.scanned_whole and len(content.imports) <= _MAX_IMPORTS
         properties[IMPORTS] = json.dumps([content.imports[:_MAX_IMPORTS], all_imports])
