@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -15,8 +16,12 @@ from services import formats
 from services.errors import StudioError
 from services.intake.staging import staging_folder
 from services.predictions import evaluation, label_file
+from services.predictions.columns import ROW_NUMBER
 from services.predictions.filters import Condition, Filter, Operator
 from services.workspaces import chosen_workspace
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
 
 _MOST_CLASSES = 30  # on a side of the confusion matrix
 _MOST_ROWS = 1000
@@ -70,16 +75,29 @@ def _add_labels(view: View, folder: Path) -> None:
                 source.write_bytes(uploaded.getbuffer())
             columns = label_file.label_columns(source)
             names, format_name = columns.names, option_labels(columns.names).__getitem__
-            left, right = st.columns(2)
-            file = left.selectbox("File column", names, names.index(columns.file), key="labels_file", format_func=format_name)
-            label = right.selectbox("Label column", names, names.index(columns.label), key="labels_label", format_func=format_name)
+            of_rows = ROW_NUMBER in view.table.own
+            places = iter(st.columns(3 if of_rows else 2))
+            file = next(places).selectbox("File column", names, names.index(columns.file), key="labels_file", format_func=format_name)
+            row = _row_column(next(places), columns) if of_rows else ""
+            label = next(places).selectbox("Label column", names, names.index(columns.label), key="labels_label", format_func=format_name)
             if st.button("Evaluate", type="primary", icon=":material/check:", key="judge"):
                 with st.spinner("Reading labels…", show_time=True):
-                    added = label_file.keep_labels(source, name, folder, replace(columns, file=file, label=label))
+                    added = label_file.keep_labels(source, name, folder, replace(columns, file=file, row=row, label=label))
                 change(beside=f"labels:{added.id}", look="True labels")
                 st.rerun()
     except StudioError as error:
         _errors.show(error)
+
+
+def _row_column(place: DeltaGenerator, columns: label_file.LabelColumns) -> str:
+    """The column with the row's number in its file; "" where a label is of all rows of its file."""
+    options = ["", *columns.names]
+    label_of = option_labels(columns.names) | {"": "none: a file's label is that of all its rows"}
+    chosen: str = place.selectbox(
+        "Row number column", options, options.index(columns.row), key="labels_row", format_func=label_of.__getitem__,
+        help="Which row of the file the label is of: 1 is the first row of data.",
+    )  # fmt: skip
+    return chosen
 
 
 def _evaluation(view: View, result: evaluation.Evaluation) -> None:

@@ -14,7 +14,7 @@ from services import formats
 from services.domain import RowKey, RowTrace
 from services.errors import NotFound, SettingsError
 from services.predictions.annotations import Annotation
-from services.predictions.columns import printed
+from services.predictions.columns import ROW_NUMBER, printed
 from services.workspaces import chosen_workspace
 
 _PREDICTION = 20_000  # characters shown
@@ -37,6 +37,8 @@ def row(view: View) -> None:
         _errors.show(error)
         return
     _layout.labelled("File", _with_spaces(values["File"], lines=False) or "This row names no file.")
+    if (number := view.table.own.get(ROW_NUMBER)) and values[number] is not None:
+        _layout.labelled("Row of the file", f"{values[number]:,}")
     if values["Prediction"] is not None:
         text = _indented(values["Prediction"])
         if text:

@@ -12,8 +12,8 @@ from pages._results_view import PAGE, View, change, describe, follow, option_lab
 from pages._text import escape, truncate, visible
 from services.formats import counted
 from services.predictions import comparison, evaluation
-from services.predictions.columns import Status
-from services.predictions.exports import OF_FAILURES
+from services.predictions.columns import ROW_NUMBER, Status
+from services.predictions.exports import OF_FAILURES, item_columns
 from services.predictions.filters import PREDICTED, Condition, Filter, Order
 
 if TYPE_CHECKING:
@@ -123,11 +123,12 @@ def _default_columns(view: View) -> list[str]:
     added = [name for name in added if has_values(view, name)]
     own = view.table.own
     of_failed = [own[name] for name in OF_FAILURES]
-    shown = ["File", "Prediction", *added, *flattened]
+    item = item_columns(view.table)
+    shown = [*item, "Prediction", *added, *flattened]
     if flattened and view.table.whole_column == "Prediction":  # the printed text repeats the columns
-        shown = ["File", *added, *flattened, "Prediction"]
+        shown = [*item, *added, *flattened, "Prediction"]
     if view.filter.statuses == (Status.FAILED,):  # its prediction columns are empty
-        shown = ["File", *(name for name in shown if name in joined), *of_failed]
+        shown = [*item, *(name for name in shown if name in joined), *of_failed]
     elif Status.FAILED in view.filter.statuses:
         shown += of_failed
     if view.order.column not in ("", own["Number"], *shown):
@@ -185,6 +186,11 @@ def table(view: View, count: int, columns: list[str]) -> None:
         column_config=_tables.number_columns(rows) | numbers_on_the_right(rows) | _tables.narrowed(rows, "File"),
     )  # type: ignore[call-overload]  # fmt: skip
     slot.caption(f"Rows {first + 1:,} to {first + rows.num_rows:,} of {count:,}. Click a row to open it.")
+    if ROW_NUMBER in view.table.own and view.table.own[ROW_NUMBER] not in item_columns(view.table):
+        slot.caption(
+            "Which row of its file a prediction is of is not known in this run. To tell the rows apart, keep a column that identifies"
+            " them beside the predictions."
+        )
 
 
 def for_cells(rows: pa.Table, *, digits: bool = False) -> pa.Table:

@@ -159,7 +159,7 @@ def _items(run: Run, cause: FailureCause | None, count: int) -> None:
         st.caption(escape(f"{part} {which}. {hint}Click a {noun} for its traceback and log."))
         table = _tables.arrow(
             {noun.capitalize(): str, "Error": str, "Mini-batch": int, "Attempts": int, "Worker": str},
-            [(_cell(item.item) or "not known", _cell(item.cause), item.mini_batch, item.attempt, item.worker) for item in items],
+            [(_cell(item.name) or "not known", _cell(item.cause), item.mini_batch, item.attempt, item.worker) for item in items],
         )
         picked = st.dataframe(
             table, key=f"paged-failed-{key}-{page}", on_select="rerun", selection_mode="single-row", hide_index=True, alt="Failed items",
@@ -180,7 +180,7 @@ def _open_in_results(run: Run, cause: FailureCause | None) -> None:
 def _item(run: Run, item: FailedItem) -> None:
     """What was said about one item: its sentence, the first traceback, the log around it."""
     with st.container(border=True):
-        title = f"{item.item or 'not known'} · mini-batch {item.mini_batch}, attempt {item.attempt}, {item.worker}"
+        title = f"{item.name or 'not known'} · mini-batch {item.mini_batch}, attempt {item.attempt}, {item.worker}"
         _layout.labelled(escape(title), item.cause)
         trace = chosen_workspace().runs.trace(run.id, RowKey(item.item, item.mini_batch, 0), item.worker)
         tracebacks = [attempt for attempt in trace.tries if "\n" in attempt.error.strip()]

@@ -326,6 +326,8 @@ class MiniBatch:
     offset: int
     length: int
     item_count: int
+    rows_before: int = 0
+    """Of a table's slices, how many rows their first file has before them."""
 
 
 @dataclass(frozen=True)
@@ -493,6 +495,13 @@ class FailedItem:
     mini_batch: int
     attempt: int
     worker: str
+    row_number: int | None = None
+    """Of a table's row, which data row of its file it is, from 1, where that is known."""
+
+    @property
+    def name(self) -> str:
+        """What it is called: `prices.csv`, or of a table's row `prices.csv, row 17`."""
+        return self.item if self.row_number is None else f"{self.item}, row {self.row_number}"
 
 
 @dataclass(frozen=True)

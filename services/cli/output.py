@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from services import formats
-from services.domain import Dataset, Environment, Model, Run, RunStatus
+from services.domain import Dataset, Environment, FailedItem, Model, Run, RunStatus
 from services.errors import EntryScriptError, SettingsError, StudioError
 from services.formats import counted
 from services.storage.atomic import atomic_write
@@ -195,7 +195,7 @@ def cause_lines(causes: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def failure_lines(items: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = [(item["item"], item["mini_batch"], item["attempt"], item["worker"], item["cause"]) for item in items]
+    rows = [(FailedItem(**item).name, item["mini_batch"], item["attempt"], item["worker"], item["cause"]) for item in items]
     return table(("ITEM", "MINI-BATCH", "ATTEMPT", "WORKER", "CAUSE"), rows)
 
 

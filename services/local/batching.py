@@ -45,8 +45,8 @@ def cut(datasets: Iterable[PlannedDataset], settings: ParallelRunSettings) -> It
     index = 0
     for number, dataset in enumerate(datasets):
         size = settings.units_in_a_mini_batch(tabular=bool(dataset.format))
-        for offset, length, item_count in _ranges(dataset, settings.partition_keys, size):
-            yield MiniBatch(index, number, offset, length, item_count)
+        for offset, length, item_count, rows_before in _ranges(dataset, settings.partition_keys, size):
+            yield MiniBatch(index, number, offset, length, item_count, rows_before)
             index += 1
 
 
@@ -101,18 +101,20 @@ def _shape(dataset: PlannedDataset, keys: tuple[str, ...] | None, size: int, mod
     return _Shape(count, total, (f"{note}{more}.",))
 
 
-def _ranges(dataset: PlannedDataset, keys: tuple[str, ...] | None, size: int) -> Iterator[tuple[int, int, int]]:
-    """(offset, length, items) of the mini-batches in the manifest."""
+def _ranges(dataset: PlannedDataset, keys: tuple[str, ...] | None, size: int) -> Iterator[tuple[int, int, int, int]]:
+    """(offset, length, items, rows before them in their file) of the mini-batches in the manifest."""
     offset = 0
     with open(dataset.manifest, "rb") as lines:
+        pieces: Iterable[tuple[int, int, int]]
         if keys:
-            pieces = _by_keys(lines, _values_of(dataset.partition_format, keys), tabular=bool(dataset.format))
+            whole_files = _by_keys(lines, _values_of(dataset.partition_format, keys), tabular=bool(dataset.format))
+            pieces = ((length, item_count, 0) for length, item_count in whole_files)
         elif dataset.format:
             pieces = _by_bytes(lines, size)
         else:
-            pieces = _by_files(lines, size)
-        for length, item_count in pieces:
-            yield offset, length, item_count
+            pieces = ((length, item_count, 0) for length, item_count in _by_files(lines, size))
+        for length, item_count, rows_before in pieces:
+            yield offset, length, item_count, rows_before
             offset += length
 
 
@@ -121,18 +123,19 @@ def _by_files(lines: Iterable[bytes], size: int) -> Iterator[tuple[int, int]]:
         yield sum(map(len, chunk)), len(chunk)
 
 
-def _by_bytes(lines: Iterable[bytes], size: int) -> Iterator[tuple[int, int]]:
-    """Slices of one file that follow each other, as many as make up to `size` bytes, and at least one."""
-    length = rows = taken = 0
+def _by_bytes(lines: Iterable[bytes], size: int) -> Iterator[tuple[int, int, int]]:
+    """Slices of one file that follow each other, as many as make up to `size` bytes, and at least one: (length, rows, rows before)."""
+    length = rows = taken = before = 0
     path = None
     for line in lines:
         slice_path, slice_bytes, _, _, _, slice_rows = json.loads(line)
         if length and (slice_path != path or taken + slice_bytes > size):
-            yield length, rows
+            yield length, rows, before
+            before = before + rows if slice_path == path else 0
             length = rows = taken = 0
         length, rows, taken, path = length + len(line), rows + slice_rows, taken + slice_bytes, slice_path
     if length:
-        yield length, rows
+        yield length, rows, before
 
 
 def _by_keys(lines: Iterable[bytes], values_of: Callable[[bytes], Any], *, tabular: bool) -> Iterator[tuple[int, int]]:
@@ -154,11 +157,28 @@ def files_of(manifest: Path, mini_batch: MiniBatch) -> list[DatasetFile]:
 
 
 def items_of(manifest: BinaryIO, mini_batch: MiniBatch) -> list[str]:
-    """The relative path of each item of one mini-batch: of each file, or of the file that each row is in."""
+    """The relative path of each item of one mini-batch of files."""
     text = _text(manifest, mini_batch)
     if "\\" not in text and text.count(",") == 2 * text.count("\n"):  # a file a line, and nothing that JSON escapes
         return text.split('"')[1::2]
-    return [entry[0] for entry in _entries(text) for _ in range(entry[5] if len(entry) > 3 else 1)]
+    return [entry[0] for entry in _entries(text)]
+
+
+def rows_of(manifest: BinaryIO, mini_batch: MiniBatch) -> tuple[list[str], list[tuple[int, int]]]:
+    """Of each row of one mini-batch of a table the relative path of its file; and the rows' numbers in their files, as (the first, how
+    many). These are right in a manifest that has all slices of each file."""
+    items, numbers = list[str](), list[tuple[int, int]]()
+    path, before = None, mini_batch.rows_before
+    for slice_path, _, _, _, _, rows in _entries(_text(manifest, mini_batch)):
+        if path not in (None, slice_path):
+            before = 0
+        items += [slice_path] * rows
+        if numbers and slice_path == path:
+            numbers[-1] = (numbers[-1][0], numbers[-1][1] + rows)
+        else:
+            numbers.append((before + 1, rows))
+        path, before = slice_path, before + rows
+    return items, numbers
 
 
 def _text(manifest: BinaryIO, mini_batch: MiniBatch) -> str:

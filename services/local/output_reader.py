@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,12 +17,12 @@ from typing import BinaryIO
 
 from services.domain import MiniBatch
 from services.errors import StudioError, WorkspaceUnavailable
-from services.local.batching import cut, items_of
+from services.local.batching import cut, items_of, rows_of
 from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
 from services.predictions.causes import Line
 from services.predictions.columns import Status
 from services.predictions.explanations import failed_rows, failed_without_rows
-from services.predictions.matching import ScoredMiniBatch, read_rows
+from services.predictions.matching import RowNumbers, ScoredMiniBatch, read_rows
 from services.storage.journal import Attempt, AttemptStatus, Journal, Said
 
 _MOST_MAPPED = 32_000_000
@@ -55,6 +55,8 @@ class _MiniBatch:
     """Whether no item of these runs succeeded."""
     frame_index: str = ""
     """JSON of the index of the DataFrame it returned: see Journal.frame_index."""
+    slices: _AllSlices | None = None
+    """Of a table, where the manifest lacks some of its slices."""
 
     def lines(self) -> list[bytes]:
         """The lines of the manifest that it was cut from."""
@@ -64,9 +66,10 @@ class _MiniBatch:
     def scored(self, earlier_attempts: Mapping[str, int]) -> ScoredMiniBatch:
         attempt = self.settled
         assert attempt is not None
+        items, row_numbers = self._items()
         return ScoredMiniBatch(
             index=self.batch.index,
-            items=items_of(self.manifest, self.batch),
+            items=items,
             root=self.dataset.root,
             rows=self._rows(attempt),
             worker=worker_name(attempt),
@@ -81,7 +84,15 @@ class _MiniBatch:
             said=self.said,
             said_of_succeeded=self.said_of_succeeded,
             nothing_succeeded=self.nothing_succeeded,
+            row_numbers=row_numbers,
         )
+
+    def _items(self) -> tuple[list[str], RowNumbers]:
+        """The items, and where these are rows their numbers in their files."""
+        if not self.dataset.format:
+            return items_of(self.manifest, self.batch), ()
+        items, row_numbers = rows_of(self.manifest, self.batch)
+        return items, self.slices.row_numbers(self.lines()) if self.slices else row_numbers
 
     def _rows(self, attempt: Attempt) -> list[str]:
         text = self.rows[attempt.begin : attempt.end].decode("utf-8", "surrogateescape")
@@ -104,6 +115,27 @@ class _MiniBatch:
         return [line for line in self.lines() if not complete or json.loads(line)[0] in failed]
 
 
+class _AllSlices:
+    """The slices of a table, as the manifest lists them that a failed-only run's own was made from."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self._lines = iter(lines)
+        self._path, self._before = "", 0
+
+    def row_numbers(self, slices: Iterable[bytes]) -> RowNumbers:
+        """The numbers of the rows of these slices in their files. Those of all calls are in the order of the manifest."""
+        return [(self._first_row_of(line), json.loads(line)[5]) for line in slices]
+
+    def _first_row_of(self, slice_: bytes) -> int:
+        for line in self._lines:
+            path, _, _, _, _, rows = json.loads(line)
+            first = self._before + 1 if path == self._path else 1
+            self._path, self._before = path, first - 1 + rows
+            if line == slice_:
+                return first
+        return 0
+
+
 def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool, failed_only: bool = False) -> Iterator[_MiniBatch]:
     rows_file = folder.rows(plan)
     with ExitStack() as open_files:
@@ -123,6 +155,10 @@ def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool, 
         content = mmap.mmap(rows.fileno(), 0, access=mmap.ACCESS_READ) if rows_file and rows_file.stat().st_size else b""
         attempt, lines = next(attempts, None), next(said, None)
         manifests: list[BinaryIO] = [open_files.enter_context(open(dataset.manifest, "rb", _AT_A_TIME)) for dataset in plan.datasets]
+        slices: list[_AllSlices | None] = [None] * len(manifests)
+        if plan.request.failed_only and plan.datasets[0].format:
+            first_run = chain(folder)[0][1]
+            slices = [_AllSlices(open_files.enter_context(open(dataset.manifest, "rb", _AT_A_TIME))) for dataset in first_run.datasets]
         read = 0
         for batch in cut(plan.datasets, plan.request.settings):
             dataset = plan.datasets[batch.dataset]
@@ -135,7 +171,7 @@ def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool, 
                 yield _MiniBatch(
                     batch, dataset, attempt, attempt.attempt, content, columns, manifests[batch.dataset],
                     [Line(*line) for line in lines.lines] if own and lines else (), said_of_succeeded,
-                    nothing_succeeded, "" if attempt.columns is None else journal.frame_index(attempt),
+                    nothing_succeeded, "" if attempt.columns is None else journal.frame_index(attempt), slices[batch.dataset],
                 )  # fmt: skip
                 read += attempt.end - attempt.begin
                 if read > _MOST_MAPPED and isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

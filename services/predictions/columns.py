@@ -16,12 +16,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+ROW_NUMBER = "Row number"
+"""Where an item is a row: its number among the data rows of its file, from 1; null where it isn't known which row it is."""
 COLUMNS = (
-    "File", "Prediction", "Number", "Status", "Matched by", "Error", "Cause", "Mini-batch", "Worker", "Attempts", "Seconds", "Folder",
-    "Place", "Scored at",
+    "File", ROW_NUMBER, "Prediction", "Number", "Status", "Matched by", "Error", "Cause", "Mini-batch", "Worker", "Attempts", "Seconds",
+    "Folder", "Place", "Scored at",
 )  # fmt: skip
-"""Of every table. Number is the prediction where it is one; Cause is the Error without names and
-numbers, by which failures are grouped; Place its place among the rows of its mini-batch; Scored at is UTC."""
+"""Of every table, but for ROW_NUMBER, which tables have whose items are rows. Number is the prediction where it is one; Cause is the Error
+without names and numbers, by which failures are grouped; Place its place among the rows of its mini-batch; Scored at is UTC."""
 FRAME = ".columns"
 """The column beside them that says which DataFrame a row is of, as JSON. It is never shown."""
 ROW = "Row"
@@ -183,6 +185,11 @@ def own_names(names: Sequence[str]) -> dict[str, str]:
             own[name] = next(free for free in _numbered(f"Run {name.lower()}") if free.lower() not in taken)
             taken.add(own[name].lower())
     return own
+
+
+def table_columns(*, of_rows: bool) -> tuple[str, ...]:
+    """Those of COLUMNS that a table has: of items that are rows, or of files."""
+    return COLUMNS if of_rows else tuple(name for name in COLUMNS if name != ROW_NUMBER)
 
 
 def unique_names(names: Sequence[str]) -> Iterator[str]:

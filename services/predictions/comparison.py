@@ -1,8 +1,8 @@
 """Two runs side by side: what was set differently, how the classes are mixed, which predictions changed, and whether they drift.
 
 The rows of the newer run get the older one's prediction of the same file beside them; that is a table of predictions again, with the
-columns COMPARED. A file with several rows is compared row by row, in their order. Where predictions hold several values, one column of
-theirs is compared: a score that moved in its last digit is not a changed class.
+columns COMPARED. A file with several rows is compared row by row: by their numbers, or where these aren't known in their order. Where
+predictions hold several values, one column of theirs is compared: a score that moved in its last digit is not a changed class.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.domain import Run, RunStatus
-from services.predictions.columns import MOST_CLASSES, NUMERIC, Kind, Status, literal, names_beside, parquet_file
+from services.predictions.columns import MOST_CLASSES, NUMERIC, ROW_NUMBER, Kind, Status, literal, names_beside, parquet_file, quoted
 from services.predictions.drift import Drift, drift_of_classes, drift_of_numbers
 from services.predictions.evaluation import evaluated_column
 from services.predictions.filters import Condition, Filter, Operator
-from services.predictions.join import JoinedTable, copy_beside, join_once, joined_by, number_of, same_files_in_order, same_number, text_of
+from services.predictions.join import JoinedTable, copy_beside, join_once, joined_by, number_of, same_items_in_order, same_number, text_of
 from services.predictions.reader import Predictions
 
 if TYPE_CHECKING:
@@ -157,13 +157,15 @@ def _gone_of(compared: Path) -> Path:
 def _join(older: Predictions, newer: Predictions, of: str, database: duckdb.DuckDBPyConnection, target: Path, gone: Path) -> None:
     columns_before = f"File, {text_of(of, older.columns[of])} AS p, {number_of(of, older.own)} AS n, true AS there"
     text, number = text_of(of, newer.columns[of], "t."), number_of(of, newer.own, "t.")
-    if same_files_in_order(database, older.path, newer.path):
+    numbers = _numbers_of_rows(older, newer)
+    if same_items_in_order(database, older.path, newer.path, numbers):
         database.execute(f"CREATE TEMP VIEW beside AS SELECT {columns_before} FROM {parquet_file(older.path)}")
         database.execute("CREATE TEMP VIEW only_older AS SELECT File, p AS Before FROM beside WHERE false")
     else:
         database.execute("SET preserve_insertion_order = false")
-        database.execute(f"CREATE TEMP VIEW now AS {_keyed(database, newer.path, 'File')}")
-        database.execute(f"CREATE TEMP VIEW before AS {_keyed(database, older.path, columns_before)}")
+        older_number, newer_number = numbers or ("", "")
+        database.execute(f"CREATE TEMP VIEW now AS {_keyed(database, newer.path, 'File', newer_number)}")
+        database.execute(f"CREATE TEMP VIEW before AS {_keyed(database, older.path, columns_before, older_number)}")
         database.execute(
             "CREATE TEMP TABLE beside AS SELECT b.p, b.n, b.there FROM now LEFT JOIN before b ON b.File = now.File AND b.key = now.key"
             " ORDER BY now.row"
@@ -183,8 +185,25 @@ def _join(older: Predictions, newer: Predictions, of: str, database: duckdb.Duck
     copy_beside(database, newer.path, columns, "beside", target)
 
 
-def _keyed(database: duckdb.DuckDBPyConnection, table: Path, columns: str) -> str:
-    """A query of the table's rows; `key` tells the rows of one file apart."""
+def _numbers_of_rows(older: Predictions, newer: Predictions) -> tuple[str, str] | None:
+    """The columns with the rows' numbers in their files, of both tables, where both know them."""
+    names = older.own.get(ROW_NUMBER), newer.own.get(ROW_NUMBER)
+    if names[0] and names[1] and older.holds(names[0]) and newer.holds(names[1]):
+        return names[0], names[1]
+    return None
+
+
+def _keyed(database: duckdb.DuckDBPyConnection, table: Path, columns: str, number: str) -> str:
+    """A query of the table's rows; `key` tells the rows of one file apart, by the column `number` where there is one. Those without a
+    number have their order, as negative numbers."""
+    if number:
+        numbers, unnumbered = parquet_file(table, row_numbers=True), "row_number() OVER (PARTITION BY File ORDER BY file_row_number)"
+        has_all = database.execute(f"SELECT count(*) = count({quoted(number)}) FROM {parquet_file(table)}").fetchall()[0][0]
+        query = f"SELECT {columns}, {quoted(number)} AS key, file_row_number AS row FROM {numbers}"
+        if has_all:
+            return query
+        others = f"SELECT {columns}, -{unnumbered} AS key, file_row_number AS row FROM {numbers} WHERE {quoted(number)} IS NULL"
+        return f"{query} WHERE {quoted(number)} IS NOT NULL UNION ALL {others}"
     count, distinct = database.execute(f"SELECT count(*), count(DISTINCT hash(File)) FROM {parquet_file(table)}").fetchall()[0]
     key = "1" if count == distinct else "row_number() OVER (PARTITION BY File ORDER BY file_row_number)"
     return f"SELECT {columns}, {key} AS key, file_row_number AS row FROM {parquet_file(table, row_numbers=True)}"

@@ -1,8 +1,9 @@
 """Predictions evaluated against true labels: how many are right, of which class and in which folder, and the rows behind each figure.
 
-A label belongs to the file whose path in the dataset it names, else to the only file of that name; nothing is guessed, and what belongs
-to nothing is listed. The joined rows are a table of predictions again, with the columns EVALUATED beside the others: it is filtered, paged
-and exported like any. Precision, recall and F1 are scikit-learn's (`sklearn.metrics.precision_recall_fscore_support`, averages none).
+A label belongs to the file whose path in the dataset it names, else to the only file of that name, and there to the row that it names, else
+to all rows; nothing is guessed, and what belongs to nothing is listed. The joined rows are a table of predictions again, with the columns
+EVALUATED beside the others: it is filtered, paged and exported like any. Precision, recall and F1 are scikit-learn's
+(`sklearn.metrics.precision_recall_fscore_support`, averages none).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.predictions.columns import MOST_CLASSES, NUMERIC, Kind, Status, literal, names_beside, parquet_file, quoted
+from services.predictions.columns import MOST_CLASSES, NUMERIC, ROW_NUMBER, Kind, Status, literal, names_beside, parquet_file, quoted
 from services.predictions.filters import Condition, Filter, Operator
 from services.predictions.join import JoinedTable, copy_beside, join_once, joined_by, number_of, same_number, text_of
 from services.predictions.label_file import Labels
@@ -43,6 +44,7 @@ class UnmatchedLabel(StrEnum):
     """Why a label belongs to no row."""
 
     NO_FILE = "no file of the run has this name"
+    NO_ROW = "no row of the file is known to have this number"
     SEVERAL_FILES = "several files have this name: give the path"
     CONTRADICTION = "it is there with different labels"
     OVERRULED = "its file has another label by its path"
@@ -117,10 +119,14 @@ def _join(
 ) -> None:
     table = parquet_file(predictions.path, row_numbers=True)
     database.execute("SET preserve_insertion_order = false")
-    _give_labels(database, table, labels, unmatched_labels)
+    number = predictions.own.get(ROW_NUMBER) if labels.has_rows else None
+    _give_labels(database, table, labels, unmatched_labels, number)
+    label, joined = "p.Label", f"FROM {table} t LEFT JOIN pairs p ON p.File = t.File"
+    if number:
+        label = "coalesce(r.Label, p.Label)"
+        joined += f" LEFT JOIN pairs_of_rows r ON r.File = t.File AND r.Row = t.{quoted(number)}"
     database.execute(
-        "CREATE TEMP TABLE beside AS SELECT p.Label AS Label, try_cast(p.Label AS DOUBLE) AS n"
-        f" FROM {table} t LEFT JOIN pairs p ON p.File = t.File ORDER BY t.file_row_number"
+        f"CREATE TEMP TABLE beside AS SELECT {label} AS Label, try_cast({label} AS DOUBLE) AS n {joined} ORDER BY t.file_row_number"
     )
     text, number = text_of(of, predictions.columns[of], "t."), number_of(of, predictions.own, "t.")
     same = same_number(text, number, "b.Label", "b.n")
@@ -136,33 +142,65 @@ def _join(
     copy_beside(database, predictions.path, columns, "beside", target)
 
 
-def _give_labels(database: duckdb.DuckDBPyConnection, table: str, labels: Labels, unmatched_labels: Path) -> None:
-    """Make `pairs`, a label each for files by their path, and write the labels that are in none."""
+def _give_labels(
+    database: duckdb.DuckDBPyConnection, table: str, labels: Labels, unmatched_labels: Path, number: str | None = None
+) -> None:
+    """Make `pairs`, a label each for files by their path, and write the labels that are in none. With `number`, the table's column of the
+    rows' numbers, `pairs_of_rows` are those of single rows."""
+    kept = f"FROM {parquet_file(labels.path)}"
+    if number:
+        database.execute(f"CREATE TEMP VIEW given AS SELECT * EXCLUDE Row {kept} WHERE Row IS NULL")
+        database.execute(f"CREATE TEMP VIEW given_of_rows AS {kept} WHERE Row IS NOT NULL")
+    elif labels.has_rows:  # items are no rows here
+        contradicting = "bool_or(Contradicting) OR min(nullif(Label, '')) IS DISTINCT FROM max(nullif(Label, ''))"
+        grouped = f"SELECT Name, coalesce(min(nullif(Label, '')), '') AS Label, {contradicting} AS Contradicting"
+        database.execute(f"CREATE TEMP VIEW given AS {grouped} {kept} GROUP BY 1")
+    else:
+        database.execute(f"CREATE TEMP VIEW given AS {kept}")
+    unmatched = _pair(database, table)
+    if number:
+        unmatched += f" UNION ALL {_pair(database, table, number)}"
+    database.execute(f"COPY (FROM ({unmatched}) ORDER BY Why, Name) TO {literal(str(unmatched_labels))} (FORMAT parquet)")
+
+
+def _pair(database: duckdb.DuckDBPyConnection, table: str, number: str = "") -> str:
+    """Make `pairs` of `given`, or where `number` is the column of the rows' numbers `pairs_of_rows` of `given_of_rows`. Returns a query of
+    the labels that are in none."""
+    of, row, name = ("_of_rows", ", Row", "Name || ', row ' || Row") if number else ("", "", "Name")
+    same_row = f" AND t.{quoted(number)} = given{of}.Row" if number else ""
     usable = "NOT Contradicting AND Name <> '' AND Label <> ''"
-    database.execute(f"CREATE TEMP VIEW given AS FROM {parquet_file(labels.path)}")
-    database.execute(f"CREATE TEMP TABLE unmatched AS SELECT * FROM given ANTI JOIN {table} t ON t.File = given.Name")
+    database.execute(f"CREATE TEMP TABLE unmatched{of} AS SELECT * FROM given{of} ANTI JOIN {table} t ON t.File = given{of}.Name{same_row}")
     base = "parse_filename(File, false, 'forward_slash')"
     database.execute(
-        f"CREATE TEMP TABLE bases AS SELECT {base} AS base, min(File) AS File, min(File) <> max(File) AS several"
-        f" FROM {table} t SEMI JOIN unmatched ON unmatched.Name = {base} WHERE File <> '' GROUP BY 1"
+        f"CREATE TEMP TABLE bases{of} AS SELECT {base} AS base, min(File) AS File, min(File) <> max(File) AS several"
+        f" FROM {table} t SEMI JOIN unmatched{of} u ON u.Name = {base} WHERE File <> '' GROUP BY 1"
+    )
+    candidates = f"FROM unmatched{of} u JOIN bases{of} b ON u.Name = b.base"
+    there = f" SEMI JOIN {table} t ON t.File = b.File AND t.{quoted(number)} = u.Row" if number else ""
+    overruled = f"given{of} g ON g.Name = b.File{' AND g.Row = u.Row' * bool(number)}"
+    database.execute(
+        f"CREATE TEMP TABLE by_name{of} AS SELECT b.File AS File, u.Name AS Name, u.Label AS Label{', u.Row AS Row' * bool(number)}"
+        f" {candidates}{there} ANTI JOIN {overruled} WHERE NOT several AND NOT Contradicting AND u.Name <> '' AND Label <> ''"
     )
     database.execute(
-        "CREATE TEMP TABLE by_name AS SELECT bases.File AS File, unmatched.Name, unmatched.Label FROM unmatched"
-        " JOIN bases ON unmatched.Name = bases.base ANTI JOIN given ON given.Name = bases.File"
-        " WHERE NOT several AND NOT Contradicting AND unmatched.Name <> '' AND Label <> ''"
+        f"CREATE TEMP VIEW pairs{of} AS SELECT Name AS File, Label{row} FROM given{of} WHERE {usable}"
+        f" UNION ALL SELECT File, Label{row} FROM by_name{of}"
     )
-    database.execute(
-        f"CREATE TEMP VIEW pairs AS SELECT Name AS File, Label FROM given WHERE {usable} UNION ALL SELECT File, Label FROM by_name"
-    )
+    reason = f"'{UnmatchedLabel.OVERRULED}'"
+    if number:
+        database.execute(f"CREATE TEMP TABLE overruled AS SELECT u.Name, u.Row {candidates} SEMI JOIN {overruled}")
+        database.execute(f"CREATE TEMP TABLE paths AS SELECT DISTINCT Name FROM unmatched{of} u SEMI JOIN {table} t ON t.File = u.Name")
+        reason = f"CASE WHEN o.Name IS NULL THEN '{UnmatchedLabel.NO_ROW}' ELSE {reason} END"
+    no_file = "b.base IS NULL" + " AND paths.Name IS NULL" * bool(number)
     reason = (
-        f"CASE WHEN Name = '' OR Label = '' THEN '{UnmatchedLabel.EMPTY}' WHEN Contradicting THEN '{UnmatchedLabel.CONTRADICTION}'"
-        f" WHEN bases.base IS NULL THEN '{UnmatchedLabel.NO_FILE}' WHEN several THEN '{UnmatchedLabel.SEVERAL_FILES}'"
-        f" ELSE '{UnmatchedLabel.OVERRULED}' END"
+        f"CASE WHEN r.Name = '' OR Label = '' THEN '{UnmatchedLabel.EMPTY}' WHEN Contradicting THEN '{UnmatchedLabel.CONTRADICTION}'"
+        f" WHEN {no_file} THEN '{UnmatchedLabel.NO_FILE}' WHEN several THEN '{UnmatchedLabel.SEVERAL_FILES}' ELSE {reason} END"
     )
-    database.execute(
-        f"COPY (SELECT Name, Label, {reason} AS Why FROM (FROM unmatched UNION FROM given WHERE NOT ({usable})) r"
-        " LEFT JOIN bases ON base = Name ANTI JOIN by_name USING (Name) ORDER BY Why, Name)"
-        f" TO {literal(str(unmatched_labels))} (FORMAT parquet)"
+    more = " LEFT JOIN paths ON paths.Name = r.Name LEFT JOIN overruled o ON o.Name = r.Name AND o.Row = r.Row" * bool(number)
+    return (
+        f"SELECT {name.replace('Name', 'r.Name').replace('Row', 'r.Row')} AS Name, Label, {reason} AS Why"
+        f" FROM (FROM unmatched{of} UNION FROM given{of} WHERE NOT ({usable})) r LEFT JOIN bases{of} b ON b.base = r.Name{more}"
+        f" ANTI JOIN by_name{of} n ON n.Name = r.Name{' AND n.Row = r.Row' * bool(number)}"
     )
 
 

@@ -49,7 +49,8 @@ def with_causes(rows: ReadRows, mini_batch: ScoredMiniBatch) -> ReadRows:
 def failed_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
     """Just the items of this mini-batch that failed."""
     rows = with_causes(read_rows(mini_batch), mini_batch)
-    return _failed(*zip(*(row for row, status in zip(_texts(rows), rows.statuses, strict=True) if status == _FAILED), strict=True))
+    failed = _failed(*zip(*(row for row, status in zip(_texts(rows), rows.statuses, strict=True) if status == _FAILED), strict=True))
+    return replace(failed, row_numbers=rows.row_numbers) if len(failed.files) == len(rows.files) else failed
 
 
 def failed_without_rows(mini_batch: ScoredMiniBatch, missing: int) -> ReadRows:
@@ -78,11 +79,12 @@ def frequent_cause(mini_batches: Iterable[ScoredMiniBatch]) -> str | None:
     for mini_batch in mini_batches:
         assert mini_batch.read
         templates = templates_of(mini_batch.read)
-        for file, error in _texts(mini_batch.read):
+        for file, error, number in zip(mini_batch.read.files, mini_batch.read.errors, mini_batch.read.each_row_number(), strict=True):
             group = templates[error or ""]
             counts[group] += 1
             errors.setdefault(group, set()).add(error or "")
-            first.setdefault(group, f"{file} in mini-batch {mini_batch.index}".strip())
+            if group not in first:
+                first[group] = f"{file}{f', row {number},' * bool(number)} in mini-batch {mini_batch.index}".strip()
         if (total := counts.total()) > _MOST_COUNTED:
             break
     if not counts:

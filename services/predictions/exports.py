@@ -21,7 +21,7 @@ from services import file_names
 from services.domain import FailedItem
 from services.errors import SettingsError
 from services.predictions.annotations import Annotations, with_annotations
-from services.predictions.columns import NUMBER, NUMERIC, Kind, Status, quoted, text_array
+from services.predictions.columns import NUMBER, NUMERIC, ROW_NUMBER, Kind, Status, quoted, text_array
 from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order
 from services.predictions.reader import Predictions
 
@@ -45,10 +45,17 @@ _FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
 
 
 def shown_columns(table: Predictions, filter_: Filter = EVERY_PREDICTION) -> list[str]:
-    """What is exported by default: File, Prediction, and what predictions were flattened into; of failures only, why and where."""
+    """What is exported by default: which item it is, Prediction, and what predictions were flattened into; of failures only, why and
+    where."""
     if filter_.statuses == EVERY_FAILURE.statuses:
-        return ["File", *(table.own[name] for name in OF_FAILURES)]
-    return ["File", "Prediction", *table.further_columns]
+        return [*item_columns(table), *(table.own[name] for name in OF_FAILURES)]
+    return [*item_columns(table), "Prediction", *table.further_columns]
+
+
+def item_columns(table: Predictions) -> list[str]:
+    """The columns that say which item a row is of: File, and of a table's rows their number, where that is known of any."""
+    number = table.own.get(ROW_NUMBER)
+    return ["File", number] if number and table.holds(number) else ["File"]
 
 
 def export(
@@ -97,7 +104,9 @@ def rows_as_csv(names: Sequence[str], rows: Iterable[Sequence[object]], *, safe:
     yield _lines([text_array([name]) for name in names], safe=safe)
     rows = iter(rows)
     while some := list(itertools.islice(rows, _BATCH_ROWS)):
-        yield _lines([text_array(list(map(str, column))) for column in zip(*some, strict=True)], safe=safe)
+        yield _lines(
+            [text_array(["" if value is None else str(value) for value in column]) for column in zip(*some, strict=True)], safe=safe
+        )
 
 
 def failed_items_as_csv(items: Iterable[FailedItem], *, safe: bool = False) -> Iterator[bytes]:

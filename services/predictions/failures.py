@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from services.domain import FailedItem, FailureCause
 from services.predictions.causes import with_what_is_common
-from services.predictions.columns import Status, quoted
+from services.predictions.columns import ROW_NUMBER, Status, quoted
 from services.predictions.filters import EVERY_FAILURE, Condition, Filter, Operator
 from services.predictions.reader import Predictions
 
@@ -21,7 +21,8 @@ def failed_items(table: Predictions, cause: str | None = None, first: int = 0, c
     own, filter_ = table.own, EVERY_FAILURE
     if cause is not None:
         filter_ = Filter(statuses=(Status.FAILED,), conditions=(Condition(own["Cause"], Operator.ONE_OF, (_template(table, cause),)),))
-    names = [own[name] for name in ("File", "Error", "Mini-batch", "Attempts", "Worker")]
+    columns = ["File", "Error", "Mini-batch", "Attempts", "Worker", *([ROW_NUMBER] if ROW_NUMBER in own else [])]
+    names = [own[name] for name in columns]
     if first + count <= _FIRST:
         rows = table.rows(", ".join(map(quoted, names)), filter_, "ORDER BY file_row_number LIMIT $n OFFSET $first", n=count, first=first)
     else:
@@ -43,7 +44,10 @@ def failure_causes(table: Predictions, limit: int = 100) -> list[FailureCause]:
     failed = table.row_counts.get(Status.FAILED, 0)
     cause, error = quoted(table.own["Cause"]), quoted(table.own["Error"])
     ends = f"[min({error}), max({error})], [min(reverse({error})), max(reverse({error}))]"
-    columns = f"{cause}, count(*), {ends}, arg_min(File, file_row_number)"
+    item = "File"
+    if ROW_NUMBER in table.own:
+        item = f"CASE WHEN File <> '' THEN File || coalesce(', row ' || {quoted(table.own[ROW_NUMBER])}, '') ELSE '' END"
+    columns = f"{cause}, count(*), {ends}, arg_min({item}, file_row_number)"
     groups = table.rows(columns, EVERY_FAILURE, "GROUP BY 1 ORDER BY 2 DESC, min(file_row_number) LIMIT $limit", limit=limit)
     return [
         FailureCause(with_what_is_common(template, errors, from_the_end), count, count / failed, example, template)

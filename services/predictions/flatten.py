@@ -95,7 +95,7 @@ def flatten(
     spill, parsed = table.with_name(f"{table.name}.spill"), table.with_name(f"{table.name}.parsed")
     try:
         with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(spill)}) as database:
-            written = {name: own[name] for name in COLUMNS} | {FRAME: FRAME, "Prediction": whole or "Prediction"}
+            written = {name: own[name] for name in COLUMNS if name in own} | {FRAME: FRAME, "Prediction": whole or "Prediction"}
             selected = ", ".join(f"{quoted(actual)} AS {quoted(name)}" for name, actual in written.items())
             database.execute(f"CREATE VIEW written AS SELECT {selected} FROM {parquet_file(table)}")
             found = (_frames(database, frames) if frames else None) or _json(database, parsed)
@@ -112,19 +112,20 @@ def _write(database: duckdb.DuckDBPyConnection, table: Path, metadata: dict[str,
     left_out = max(0, len(found.columns) - rules.MOST_COLUMNS)
     columns, source = found.columns[: rules.MOST_COLUMNS], found.source
     given = list(unique_names([column.name for column in columns if column.spelled != _WHOLE]))
-    own, upcoming = own_names(given), iter(given)
-    names = [own[ROW] if column.spelled == _WHOLE else next(upcoming) for column in columns]
+    all_own, upcoming = own_names(given), iter(given)
+    names = [all_own[ROW] if column.spelled == _WHOLE else next(upcoming) for column in columns]
     if made_anew or found.prediction:
         source = _with_number(database, source, found.prediction or _Column("Prediction", "Prediction"), metadata)
     kinds = list(_kinds(database, source, columns))
+    own = {name: all_own[name] for name in json.loads(metadata["own"])}
     known = {own[name]: kind for name, kind in json.loads(metadata["columns"]).items()}
     metadata["columns"] = json.dumps(known | {name: kind for name, (kind, _) in zip(names, kinds, strict=True)})
-    metadata |= {"left_out": str(left_out), "own": json.dumps({name: own[name] for name in COLUMNS})}
-    if own[ROW] in names:
-        metadata["whole"] = own[ROW]
+    metadata |= {"left_out": str(left_out), "own": json.dumps(own)}
+    if all_own[ROW] in names:
+        metadata["whole"] = all_own[ROW]
     elif found.prediction:
         metadata["whole"] = "Prediction"  # of which some may be null
-    final = [f"{quoted(name)} AS {quoted(own[name])}" for name in COLUMNS]
+    final = [f"{quoted(name)} AS {quoted(actual)}" for name, actual in own.items()]
     final += [f"{_cast(column, kind, type_)} AS {quoted(name)}" for name, column, (kind, type_) in zip(names, columns, kinds, strict=True)]
     notes = ", ".join(f"{name}: {literal(value)}" for name, value in metadata.items())
     with atomic_write(table) as unfinished:

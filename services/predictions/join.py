@@ -96,14 +96,17 @@ def copy_beside(
     )
 
 
-def same_files_in_order(database: duckdb.DuckDBPyConnection, first: Path, second: Path) -> bool:
-    """Whether two tables hold the same files in the same order, so that row n of the first belongs to row n of the second."""
+def same_items_in_order(database: duckdb.DuckDBPyConnection, first: Path, second: Path, numbers: tuple[str, str] | None) -> bool:
+    """Whether two tables hold the same files in the same order, so that row n of the first belongs to row n of the second; and the same
+    rows of them, where `numbers` are the columns of both with the rows' numbers."""
     counts = [database.execute(f"SELECT count(*) FROM {parquet_file(path)}").fetchall()[0][0] for path in (first, second)]
     if counts[0] != counts[1]:
         return False
+    first_number, second_number = (quoted(name) for name in numbers) if numbers else ("0", "0")
     query = (
-        f"SELECT bool_and(a.File = b.File) FROM (SELECT File FROM {parquet_file(first)}) a"
-        f" POSITIONAL JOIN (SELECT File FROM {parquet_file(second)}) b"
+        "SELECT bool_and(a.File = b.File AND a.n IS NOT DISTINCT FROM b.n)"
+        f" FROM (SELECT File, {first_number} AS n FROM {parquet_file(first)}) a"
+        f" POSITIONAL JOIN (SELECT File, {second_number} AS n FROM {parquet_file(second)}) b"
     )
     return database.execute(query).fetchall()[0][0] is not False
 

@@ -25,31 +25,39 @@ _LABEL_NAMES = (
     "label", "true label", "true_label", "corrected label", "truth", "ground truth", "ground_truth", "actual", "target", "class", "y_true",
     "y", "labels", "expected", "value", "prediction",
 )  # fmt: skip
+_ROW_NAMES = ("row number", "row_number", "rownumber", "run row number")
 _HEAD_BYTES = 1 << 16
+
+
+_ROW = r"CASE WHEN trim(coalesce(r, '')) <> '' THEN coalesce(try_cast(regexp_replace(trim(r), '^(\d+)\.0+$', '\1') AS BIGINT), 0) END"
+"""SQL: 17 and 17.0 are the row 17, nothing is every row, and what is not a number no row's."""
 
 
 @dataclass(frozen=True)
 class LabelColumns:
-    """The columns of a file of labels: their names, and which are taken for the file's name and its label unless a person says otherwise.
-    A CSV file without a header has `column 1`, `column 2`, ..."""
+    """The columns of a file of labels: their names, and which are taken for the file's name, its label and, "" if none, the number of the
+    row in that file, unless a person says otherwise. A CSV file without a header has `column 1`, `column 2`, ..."""
 
     names: tuple[str, ...]
     file: str
     label: str
     delimiter: str = ""
     has_header: bool = True
+    row: str = ""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels that are kept: `path` is a Parquet file of `Name`, each once, `Label` ("" where there is none) and `Contradicting`, whether
-    the file had several for that name. `id` is the same for the same content and columns."""
+    """Labels that are kept: `path` is a Parquet file of `Name` and `Row` (null for all rows of the file), each pair once, `Label` ("" where
+    there is none) and `Contradicting`, whether the file had several for that pair. `id` is the same for the same content and columns."""
 
     id: str
     path: Path
     name: str
     """The file's name as it came."""
     count: int
+    has_rows: bool = False
+    """Whether there is a column `Row`."""
 
 
 def label_columns(source: Path) -> LabelColumns:
@@ -83,7 +91,8 @@ def _chosen(source: Path, names: tuple[str, ...], delimiter: str = "", has_heade
     file = next((by_name[name] for name in _FILE_NAMES if name in by_name), names[0])
     others = [name for name in names if name != file]
     label = next((by_name[name] for name in _LABEL_NAMES if by_name.get(name) in others), others[0])
-    return LabelColumns(names, file, label, delimiter, has_header)
+    row = next((by_name[name] for name in _ROW_NAMES if by_name.get(name) not in (None, file, label)), "")
+    return LabelColumns(names, file, label, delimiter, has_header, row)
 
 
 def keep_labels(source: Path, name: str, folder: Path, columns: LabelColumns | None = None) -> Labels:
@@ -92,9 +101,14 @@ def keep_labels(source: Path, name: str, folder: Path, columns: LabelColumns | N
     Raises IntakeError where it can't be read, WorkspaceUnavailable where it can't be kept.
     """
     chosen = columns or label_columns(source)
-    if chosen.file not in chosen.names or chosen.label not in chosen.names or chosen.file == chosen.label:
-        raise IntakeError(f"“{name}” has no two such columns.", f"Its columns are {', '.join(chosen.names)[:500]}.")
+    columns_of = [chosen.file, chosen.label, *([chosen.row] if chosen.row else [])]
+    if not {*columns_of} <= {*chosen.names} or len({*columns_of}) < len(columns_of):
+        raise IntakeError(
+            f"“{name}” has no {'three' if chosen.row else 'two'} such columns.", f"Its columns are {', '.join(chosen.names)[:500]}."
+        )
     identity = f"{sha256_of(source)} {chosen.names.index(chosen.file)} {chosen.names.index(chosen.label)} {chosen.has_header}"
+    if chosen.row:
+        identity += f" {chosen.names.index(chosen.row)}"
     id_ = hashlib.sha256(identity.encode()).hexdigest()[:12]
     target = folder / f"labels-{id_}.parquet"
     if not target.exists():
@@ -105,11 +119,12 @@ def keep_labels(source: Path, name: str, folder: Path, columns: LabelColumns | N
             _translated_errors(source),
         ):
             database.execute("SET preserve_insertion_order = false")
-            # 7.0, as pandas writes whole numbers beside a gap, is the class 7.
+            # 7.0, as pandas writes whole numbers beside a gap, is the class 7. A row 0 is none.
+            row, by = (f", {_ROW} AS Row", "1, 2") if chosen.row else ("", "1")
             database.execute(
-                f"COPY (SELECT regexp_replace(trim(coalesce(n, '')), '^(\\./)+', '') AS Name, coalesce(min(l), '') AS Label,"
-                f" min(l) IS DISTINCT FROM max(l) AS Contradicting FROM (SELECT n, nullif(regexp_replace(trim(l),"
-                rf" '^(-?\d+)\.0+$', '\1'), '') AS l FROM {_rows(source, chosen)}) GROUP BY 1)"
+                f"COPY (SELECT regexp_replace(trim(coalesce(n, '')), '^(\\./)+', '') AS Name{row}, coalesce(min(l), '') AS Label,"
+                f" min(l) IS DISTINCT FROM max(l) AS Contradicting FROM (SELECT n, r, nullif(regexp_replace(trim(l),"
+                rf" '^(-?\d+)\.0+$', '\1'), '') AS l FROM {_rows(source, chosen)}) GROUP BY {by})"
                 f" TO {literal(str(unfinished))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1,"
                 f" KV_METADATA {{name: {literal(json.dumps(name))}}})"
             )
@@ -133,19 +148,21 @@ def _labels_at(path: Path) -> Labels:
     with closing(scratch_database()) as database, _translated_errors(path):
         name = json.loads(parquet_notes(database, path).get("name", '""'))
         count = database.execute(f"SELECT count(*) FROM {parquet_file(path)}").fetchall()[0][0]
-    return Labels(path.stem.removeprefix("labels-"), path, name, count)
+        names = [row[0] for row in database.execute(f"DESCRIBE FROM {parquet_file(path)}").fetchall()]
+    return Labels(path.stem.removeprefix("labels-"), path, name, count, "Row" in names)
 
 
 def _rows(source: Path, columns: LabelColumns) -> str:
-    """The relation with the columns n and l."""
+    """The relation with the columns n, r and l."""
     if not columns.delimiter:
-        file, label = map(quoted, (columns.file, columns.label))
-        return f"(SELECT {file}::VARCHAR AS n, {label}::VARCHAR AS l FROM {parquet_file(source)})"
+        file, row, label = (f"{quoted(name)}::VARCHAR" if name else "NULL" for name in (columns.file, columns.row, columns.label))
+        return f"(SELECT {file} AS n, {row} AS r, {label} AS l FROM {parquet_file(source)})"
     types = ", ".join(f"c{number}: 'VARCHAR'" for number in range(len(columns.names)))
-    file, label = (f"c{columns.names.index(name)}" for name in (columns.file, columns.label))
+    file, row, label = (f"c{columns.names.index(name)}" if name else "NULL" for name in (columns.file, columns.row, columns.label))
     return (
-        f"(SELECT {file} AS n, {label} AS l FROM read_csv({literal(glob_escaped(source))}, auto_detect = false, columns = {{{types}}},"
-        f""" delim = {literal(columns.delimiter)}, quote = '"', escape = '"', header = {str(columns.has_header).lower()}))"""
+        f"(SELECT {file} AS n, {row} AS r, {label} AS l FROM read_csv({literal(glob_escaped(source))}, auto_detect = false,"
+        f""" columns = {{{types}}}, delim = {literal(columns.delimiter)}, quote = '"', escape = '"',"""
+        f" header = {str(columns.has_header).lower()}))"
     )
 
 

@@ -32,6 +32,10 @@ from services.predictions.evidence import (
     spellings,
 )
 
+RowNumbers = Sequence[tuple[int, int]]
+"""The numbers of rows in their files, from 1, one range after another: (the first, how many); 0 where they aren't known, and no range at
+all where none is."""
+
 
 @dataclass(slots=True)  # not frozen: a hundred thousand are made for a table, and that takes four times as long
 class ScoredMiniBatch:
@@ -74,6 +78,8 @@ class ScoredMiniBatch:
     """Templates of what was said of items that succeeded, anywhere in the run: see `causes`."""
     nothing_succeeded: bool = False
     """Whether no item of the run succeeded, as far as it is."""
+    row_numbers: RowNumbers = ()
+    """Of the items, where these are rows and it is known."""
 
 
 _SUCCEEDED, _FAILED, _UNMATCHED = (bytes([STATUSES.index(status)]) for status in Status)
@@ -102,19 +108,29 @@ class ReadRows:
     statuses: bytes
     errors: Sequence[str | None]
     matched_by: bytes
+    row_numbers: RowNumbers = ()
 
     def each_status(self) -> list[Status]:
         return [STATUSES[place] for place in self.statuses]
 
+    def each_row_number(self) -> Iterator[int]:
+        """Of each row its number in its file, 0 where that isn't known."""
+        ranges = self.row_numbers or [(0, len(self.files))]
+        return itertools.chain.from_iterable(
+            range(first, first + count) if first else itertools.repeat(0, count) for first, count in ranges
+        )
+
     def without(self, files: Collection[str]) -> ReadRows:
         """The same but for the rows of these files."""
         kept = [number for number, file in enumerate(self.files) if file not in files]
+        row_numbers = list(self.each_row_number()) if self.row_numbers else []
         return ReadRows(
             [self.files[number] for number in kept],
             [self.predictions[number] for number in kept],
             bytes(self.statuses[number] for number in kept),
             [self.errors[number] for number in kept],
             bytes(self.matched_by[number] for number in kept),
+            [(row_numbers[number], 1) for number in kept] if row_numbers else (),
         )
 
 
@@ -132,13 +148,13 @@ def read_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
     if mini_batch.items_are_rows and rows:
         return _match_by_number(mini_batch)
     if not rows:
-        return failed_rows(items, [mini_batch.error or NO_ROW] * len(items))
+        return failed_rows(items, [mini_batch.error or NO_ROW] * len(items), mini_batch.row_numbers)
     return _read_quickly(mini_batch) or _read_by_evidence(mini_batch)
 
 
-def failed_rows(files: Sequence[str], errors: Sequence[str | None]) -> ReadRows:
+def failed_rows(files: Sequence[str], errors: Sequence[str | None], row_numbers: RowNumbers = ()) -> ReadRows:
     """Of items that failed."""
-    return ReadRows(files, [None] * len(files), _FAILED * len(files), errors, _NO_WAY * len(files))
+    return ReadRows(files, [None] * len(files), _FAILED * len(files), errors, _NO_WAY * len(files), row_numbers)
 
 
 # ---- the quick ways --------------------------------------------------------------------------------------------------------------------
@@ -465,7 +481,7 @@ def _match_by_number(mini_batch: ScoredMiniBatch) -> ReadRows:
     items, rows, in_order = mini_batch.items, mini_batch.rows, mini_batch.in_order
     was_sorted = any(is_another_order(values) for _, values in mini_batch.frame_index)
     if in_order and len(rows) == len(items) and not was_sorted:
-        return ReadRows(items, rows, _SUCCEEDED * len(rows), [None] * len(rows), _BY_ORDER * len(rows))
+        return ReadRows(items, rows, _SUCCEEDED * len(rows), [None] * len(rows), _BY_ORDER * len(rows), mini_batch.row_numbers)
     missing = max(0, len(items) - len(rows))
     file = items[0] if len(set(items)) == 1 else ""
     number = FEWER if missing else MORE if len(rows) > len(items) else SORTED

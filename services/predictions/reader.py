@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from services.errors import NotFound, SettingsError
 from services.predictions import filters, query_process
-from services.predictions.columns import COLUMNS, NUMERIC, Kind, Status, glob_escaped, number_column, quoted, readable
+from services.predictions.columns import NUMERIC, Kind, Status, glob_escaped, number_column, quoted, readable
 from services.predictions.database import SECONDS_FOR_A_QUERY, connect, translated_errors
 from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order, TableStatistics
 from services.predictions.table_cache import TableCache, ascending_numbers, count_rows, first_empty, numbers_at, write_sorted
@@ -94,8 +94,8 @@ class Predictions:
         self.kind = Kind(notes.get("kind", Kind.TEXT))
         self.columns: dict[str, Kind] = {name: Kind(kind) for name, kind in json.loads(notes["columns"]).items()}
         """Every column with what its values are: the table's own, then those that DataFrames, objects and lists were flattened into."""
-        self.own: dict[str, str] = dict(zip(COLUMNS, COLUMNS, strict=True)) | json.loads(notes.get("own", "{}"))
-        """What each of COLUMNS is called in this table: `Status` is `Run status` where a person's column has that name."""
+        self.own: dict[str, str] = json.loads(notes["own"])
+        """What each of COLUMNS that the table has is called in it: `Status` is `Run status` where a person's column has that name."""
         self.row_counts: dict[str, int] = json.loads(notes["rows"])
         """How many rows of the whole table have each Status."""
         self._total = sum(self.row_counts.values())

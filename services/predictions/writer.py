@@ -22,6 +22,7 @@ from services.predictions.columns import (
     COLUMNS,
     FRAME,
     NUMERIC,
+    ROW_NUMBER,
     STATUSES,
     Kind,
     Status,
@@ -29,6 +30,7 @@ from services.predictions.columns import (
     number_array,
     numbers_in,
     own_names,
+    table_columns,
     text_array,
     whole_number,
 )
@@ -38,7 +40,7 @@ from services.predictions.json_columns import JsonColumns, detect_json_columns
 from services.predictions.matching import ReadRows, ScoredMiniBatch, read_rows
 from services.storage.atomic import atomic_write
 
-_FORMAT = 4
+_FORMAT = 5
 """To be raised when tables of the same rows become others."""
 _ROW_GROUP_ROWS = 122_880
 _ROW_GROUP_CHARACTERS = 32_000_000
@@ -74,7 +76,7 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
 
     texts, whole = pa.dictionary(pa.int32(), pa.large_string()), pa.int64()
     types = (
-        pa.large_string(), texts, pa.float64(), texts, texts, texts, texts, whole, texts, whole, pa.float64(), texts,
+        pa.large_string(), whole, texts, pa.float64(), texts, texts, texts, texts, whole, texts, whole, pa.float64(), texts,
         pa.int32(), pa.timestamp("us"),
     )  # fmt: skip
     kind, counts = _KindInference(), Counter[str]()
@@ -82,8 +84,9 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
     groups = _row_groups(mini_batches, frames)
     first = next(groups, _RowGroup())
     json_columns = first.json_columns()
-    own = json_columns.own if json_columns else own_names(())
-    columns = {own[name]: type_ for name, type_ in zip(COLUMNS, types, strict=True)}
+    all_own, present = json_columns.own if json_columns else own_names(()), table_columns(of_rows=first.of_rows)
+    own = {name: all_own[name] for name in present}
+    columns = {own[name]: type_ for name, type_ in zip(COLUMNS, types, strict=True) if name in own}
     kinds = {name: _kind_of(type_) for name, type_ in columns.items()}
     if json_columns:
         columns["Prediction"] = texts if json_columns.prediction else pa.large_string()
@@ -95,14 +98,15 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
             file,
             pa.schema(list(columns.items())),
             compression="lz4",
-            use_dictionary=[name for name, type_ in columns.items() if type_ != pa.large_string()],
+            use_dictionary=[name for name, type_ in columns.items() if type_ != pa.large_string() and name != own.get(ROW_NUMBER)],
+            column_encoding={own[ROW_NUMBER]: "DELTA_BINARY_PACKED"} if ROW_NUMBER in own else None,
             store_schema=False,
         ) as writer,
         ThreadPoolExecutor(1) as thread,
     ):
 
         def write(rows: _RowGroup) -> None:
-            writer.write_table(pa.Table.from_arrays(rows.arrays(kind, json_columns), schema=writer.schema))
+            writer.write_table(pa.Table.from_arrays(rows.arrays(kind, json_columns, of_rows=first.of_rows), schema=writer.schema))
 
         writing: Future[None] | None = None
         for rows in itertools.chain([first] if first.files else [], groups):  # pyarrow writes one group while the next is read
@@ -113,7 +117,7 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
         if writing:
             writing.result()
         kinds["Prediction"] = kind.kind
-        metadata = {"kind": str(kinds["Prediction"]), "rows": json.dumps(counts)}
+        metadata = {"kind": str(kinds["Prediction"]), "rows": json.dumps(counts), "own": json.dumps(own)}
         if kind.classes is not None:
             metadata["classes"] = json.dumps(sorted(kind.classes))
         if kind.lower_files:
@@ -121,13 +125,13 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
         flat = json_columns is not None and json_columns.complete and not frames and kind.exact
         if json_columns and flat:
             kinds |= {column.name: column.final_kind for column in json_columns.columns}
-            metadata |= {"whole": json_columns.whole_column, "own": json.dumps({name: own[name] for name in COLUMNS})}
+            metadata["whole"] = json_columns.whole_column
         metadata["columns"] = json.dumps(kinds)
         writer.add_key_value_metadata(metadata)
     if not flat and (json_columns or frames or kind.any_structured or not kind.exact):
         import duckdb
 
-        metadata["columns"] = json.dumps({name: kinds[own[name]] for name in COLUMNS})
+        metadata["columns"] = json.dumps({name: kinds[own[name]] for name in present})
         try:
             flatten(path, metadata, own, list(frames), json_columns.whole_column if json_columns else "", exact=kind.exact)
         except duckdb.Error as error:  # then the table stays as it was written
@@ -163,6 +167,10 @@ class _RowGroup:
     frames: list[str | None] = field(default_factory=list)
     """Of each mini-batch the number of its DataFrame's columns among all of the table's, None where run() returned a list."""
     earlier_attempts: dict[int, int] = field(default_factory=dict)
+    of_rows: bool = False
+    """Whether the items are rows."""
+    row_numbers: list[tuple[int, int]] = field(default_factory=list)
+    """Of all rows of the group, where the items are rows: see matching.RowNumbers."""
     characters: int = 0
 
     def add(self, mini_batch: ScoredMiniBatch, rows: ReadRows, frames: dict[str, int]) -> None:
@@ -174,6 +182,9 @@ class _RowGroup:
             for row, error in enumerate(rows.errors, len(self.files)):
                 if error:
                     self.errors[row], self.causes[row] = error, templates[error]
+        if mini_batch.items_are_rows:
+            self.of_rows = True
+            self.row_numbers += rows.row_numbers or [(0, len(rows.files))]
         self.files += rows.files
         present = [text or "" for text in rows.predictions] if _FAILED in rows.statuses else rows.predictions
         self.predictions += cast("Sequence[str]", present)
@@ -209,8 +220,8 @@ class _RowGroup:
     def all_files(self) -> str:
         return "".join(self.files)
 
-    def arrays(self, kind: _KindInference, json_columns: JsonColumns | None) -> list[Any]:
-        """The arrays of COLUMNS, of `json_columns`, and of FRAME. `kind` observes the predictions."""
+    def arrays(self, kind: _KindInference, json_columns: JsonColumns | None, *, of_rows: bool) -> list[Any]:
+        """The arrays of table_columns, of `json_columns`, and of FRAME. `kind` observes the predictions."""
         import numpy as np
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -235,6 +246,7 @@ class _RowGroup:
         places = np.arange(len(self.files)) - (ends - self.row_counts - self.rows_before)[mini_batch]
         return [
             files,
+            *([self._row_numbers()] if of_rows else []),
             predictions if json_columns and not json_columns.prediction else encoded,
             numbers.take(encoded.indices),
             pa.DictionaryArray.from_arrays(number_array(statuses, pa.int8()).cast(pa.int32()), text_array(STATUSES)),
@@ -251,6 +263,18 @@ class _RowGroup:
             *further,
             text_array(self.frames).dictionary_encode().take(number_array(mini_batch, pa.int64())),
         ]
+
+    def _row_numbers(self) -> Any:
+        """The array of each row's number in its file; null where it isn't known."""
+        import numpy as np
+        import pyarrow as pa
+
+        firsts, counts = np.array(self.row_numbers, np.int64).reshape(-1, 2).T
+        numbers = np.arange(len(self.files)) + np.repeat(firsts - (np.cumsum(counts) - counts), counts)
+        if firsts.all():
+            return number_array(numbers, pa.int64())
+        known = np.packbits(np.repeat(firsts > 0, counts), bitorder="little")
+        return pa.Array.from_buffers(pa.int64(), len(numbers), [pa.py_buffer(known), pa.py_buffer(numbers)])
 
     def _ways(self) -> Any:
         """The array of how each row was matched; null for a failed item."""

@@ -367,6 +367,7 @@ def test_failures_are_listed_each_with_its_cause_or_by_cause(command, run, tmp_p
     (first, second) = command("failures", run_id, "--json").json["failures"]
     assert first == {
         "item": "0001.csv", "cause": "0001.csv is 1 bytes short", "mini_batch": 0, "attempt": 1, "worker": "node 0, process000",
+        "row_number": None,
     }  # fmt: skip
     assert second["item"] == "0002.csv"
     causes = {"causes": [{"cause": "… is … bytes short", "count": 2, "share": 1.0, "example": "0001.csv"}]}
@@ -375,8 +376,8 @@ def test_failures_are_listed_each_with_its_cause_or_by_cause(command, run, tmp_p
     assert "100.0%" in command("failures", run_id, "--by-cause").out
     assert command("failures", run_id, "--to", tmp_path / "f.csv").out == f"Wrote the failed items to {tmp_path / 'f.csv'}\n"
     header, *lines = (tmp_path / "f.csv").read_text("utf-8").splitlines()
-    assert header == "item,cause,mini_batch,attempt,worker"
-    assert lines[0] == '0001.csv,0001.csv is 1 bytes short,0,1,"node 0, process000"'
+    assert header == "item,cause,mini_batch,attempt,worker,row_number"
+    assert lines[0] == '0001.csv,0001.csv is 1 bytes short,0,1,"node 0, process000",'
     assert command("failures", run_id, "--by-cause", "--to", "-").out.splitlines()[1] == "… is … bytes short,2,1.0,0001.csv"
 
 

@@ -16,7 +16,7 @@ import pytest
 from services.domain import RunRequest, RunStatus
 from services.errors import IntakeError, SettingsError
 from services.local.run_folder import LocalRunFolder
-from services.predictions.filters import EVERY_FAILURE
+from services.predictions.filters import EVERY_FAILURE, EVERY_ROW
 from services.settings import ParallelRunSettings
 
 ECHO = "def run(mini_batch): return mini_batch[['n', 'text']]"
@@ -318,3 +318,48 @@ def test_keys_that_the_format_does_not_have_are_refused_at_their_field(workspace
         submit(ECHO, datasets=("s",), partition_keys=keys)
     assert refused.value.field == "partition_keys"
     assert refused.value.hint == "Its keys are store, brand."
+
+
+# ---- the numbers of rows ---------------------------------------------------------------------------------------------------------------
+
+
+def numbers(workspace, run):
+    """(file, row number, prediction) of every row of the table of predictions."""
+    rows = workspace.runs.predictions(run.id).page(EVERY_ROW, count=10_000).to_pylist()
+    return [(row["File"], row["Row number"], row["Prediction"]) for row in rows]
+
+
+def test_every_prediction_has_the_number_of_its_row_in_its_file(workspace, tables, score):
+    run = score("def run(mini_batch): return [f'n{n}' for n in mini_batch.n]")
+    assert run.mini_batches_total > 6
+    assert numbers(workspace, run) == [(f"part-{n // 400}.csv", n % 400 + 1, f"n{n}") for n in range(ROWS)]
+
+
+def test_rows_of_the_same_keys_have_their_numbers_too(workspace, stores, score):
+    workspace.register_dataset("s", stores, type="tabular", partition_format=FORMAT)
+    run = score("def run(mini_batch): return [f'sold {n}' for n in mini_batch.sold]", datasets=("s",), partition_keys=["brand"])
+    found = numbers(workspace, run)
+    assert len(found) == 24
+    assert len({file for file, _, _ in found}) == 12
+    assert all(prediction == f"sold {file[6]}{file[10]}{number}" for file, number, prediction in found)
+
+
+def test_the_numbers_stay_right_when_failed_rows_are_scored_again(workspace, tables, submit, finish, tmp_path):
+    mended = tmp_path / "mended"
+    source = f"""
+        import os
+        def run(mini_batch):
+            bad = [] if os.path.exists({str(mended)!r}) else [30, 200, 400, 790]
+            if mini_batch.n.isin(bad).any(): raise ValueError("told to")
+            if mini_batch.n.isin([600]).any() and bad: return [0]
+            return [f'n{{n}}' for n in mini_batch.n]
+    """
+    old = finish(workspace, submit(source, run_max_try=1).id)
+    failed = workspace.runs.failed_items(old.id, count=10_000)
+    known = {(item.item, item.row_number) for item in failed if item.row_number}
+    assert {("part-0.csv", 31), ("part-0.csv", 201), ("part-1.csv", 1), ("part-1.csv", 391)} < known
+    assert any(item.row_number is None for item in failed)
+    assert next(item for item in failed if item.row_number == 31).name == "part-0.csv, row 31"
+    mended.touch()
+    run = finish(workspace, workspace.rerun(old.id, failed_only=True).id)
+    assert sorted(numbers(workspace, run)) == sorted((f"part-{n // 400}.csv", n % 400 + 1, f"n{n}") for n in range(ROWS))

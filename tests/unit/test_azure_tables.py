@@ -7,7 +7,10 @@ import pytest
 from services.azure.runs import output_reader
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
 from services.domain import RunRequest
+from services.predictions.columns import ROW_NUMBER
+from services.predictions.exports import shown_columns
 from services.predictions.failures import failed_items, failure_causes
+from services.predictions.filters import EVERY_ROW
 from services.predictions.reader import Predictions
 from services.settings import ParallelRunSettings
 from services.storage.manifest import DatasetFile, manifest_line
@@ -142,3 +145,10 @@ def test_failed_rows_of_a_table_have_the_exception_or_their_mini_batch(table):
 
 def test_a_failed_run_of_which_nothing_is_known_has_no_items(table):
     assert causes(table(None, {"user/stdout/0/process000.stdout.txt": "".join(f"scoring {path}\n" for path in FILES)})) == {}
+
+
+def test_the_numbers_of_rows_are_not_known(table):
+    made = table(["0.5", "0.7"], manifests=(), file="a.csv")
+    assert made.page(EVERY_ROW).column(ROW_NUMBER).to_pylist() == [None] * 6
+    assert shown_columns(made) == ["File", "Prediction"]
+    assert [item.name for item in failed_items(made)] == ["a.csv"] * 4

@@ -54,7 +54,7 @@ def scored(folder: AzureRunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
         parts = read_tables_in_parts(plan.file, plan.item_count or 0, _parts(lines))
     else:
         parts = read_in_parts(items, "/", _parts(_without_mount_points(lines, plan)), columns)
-    whole, before = ScoredMiniBatch(0, (), "/", (), "", 1, 0.0, "", columns=columns), 0
+    whole, before = ScoredMiniBatch(0, (), "/", (), "", 1, 0.0, "", columns=columns, items_are_rows=plan.tabular), 0
     for rows in parts:
         if not plan.tabular and NO_ROW in rows.errors:
             yield from _without_row(folder, plan, items, rows)
@@ -82,15 +82,16 @@ def main_cause(folder: AzureRunFolder, plan: RunPlan) -> str:
 
 def _without_output(folder: AzureRunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
     items = plan.items()
-    yield from _failed(items, causes_without_output(plan, folder.logs, items), plan.file)
+    yield from _failed(items, causes_without_output(plan, folder.logs, items), plan.file, items_are_rows=plan.tabular)
 
 
-def _failed(items: Sequence[str], causes: Iterable[Cause], unknown: str = "") -> Iterator[ScoredMiniBatch]:
+def _failed(items: Sequence[str], causes: Iterable[Cause], unknown: str = "", *, items_are_rows: bool = False) -> Iterator[ScoredMiniBatch]:
     """`unknown` is the file of an item that isn't known."""
     for (mini_batch, attempt, process), some in groupby(causes, attrgetter("mini_batch", "attempt", "process")):
         group = list(some)
         files, errors = [unknown if cause.place is None else items[cause.place] for cause in group], [cause.text for cause in group]
-        yield ScoredMiniBatch(mini_batch, (), "/", (), process, attempt, 0.0, "", read=failed_rows(files, errors))
+        read = failed_rows(files, errors)
+        yield ScoredMiniBatch(mini_batch, (), "/", (), process, attempt, 0.0, "", items_are_rows=items_are_rows, read=read)
 
 
 def _columns(path: Path, *, header: bool) -> str:
