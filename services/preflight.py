@@ -59,7 +59,8 @@ def preflight(
         )
         for dataset in known
     ]  # fmt: skip
-    return Preflight(model, known, card, _together(fits, known, problems), preset)
+    applied = replace(preset, **{name: value for name, value in vars(NO_CHOICES).items() if getattr(options, name) != value})
+    return Preflight(model, known, card, _together(fits, known, problems), applied)
 
 
 def is_complete(card: ModelCard) -> bool:

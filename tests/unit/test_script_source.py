@@ -1,0 +1,59 @@
+"""A scorer with its choices as one file: it runs by itself, beside nothing, and says the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import joblib
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from services.intake.entry_scripts import check_entry_script
+from services.scoring.scorers import SCORERS, ScorerOptions
+from services.scoring.script_source import standalone_script
+
+CHOICES = ScorerOptions(inputs={"1": "a '=\\\" b", "2": "c"}, keep=("c",), probabilities="all")
+RUN = """
+import sys
+import pandas as pd
+sys.path.insert(0, {folder!r})
+import {module} as script
+script.init()
+print(script.run(pd.DataFrame({{"c": [1.0, 2.0], "a '=\\\\\\" b": [0.0, 5.0]}})).to_csv())
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.joblib"
+    joblib.dump(LogisticRegression().fit([[0, 1], [1, 0], [5, 5], [6, 4]], ["no", "no", "yes", "yes"]), path)
+    return path
+
+
+def output(script, model, *arguments):
+    code = RUN.format(folder=str(script.parent), module=script.stem)
+    environment = {**os.environ, "AZUREML_MODEL_DIR": str(model), "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, cwd=script.parent)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_script_runs_beside_nothing_and_says_what_the_scorer_says(tmp_path, model):
+    scorer = SCORERS["score_tables"]
+    (tmp_path / "own.py").write_text(standalone_script(scorer, CHOICES), "utf-8")
+    assert os.listdir(tmp_path) == ["own.py"]
+    there = shutil.copytree(scorer.path.parent, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    expected = output(there / scorer.path.name, model, *CHOICES.arguments(scorer))
+    assert "probability yes" in expected
+    assert output(tmp_path / "own.py", model) == expected
+    assert output(tmp_path / "own.py", model, "--probabilities", "off") != expected
+
+
+@pytest.mark.parametrize("scorer", [scorer for scorer in SCORERS.values() if scorer.path.is_file()], ids=str)
+def test_every_scorer_becomes_a_script_that_can_be_uploaded(scorer):
+    source = standalone_script(scorer, CHOICES)
+    assert check_entry_script(source.encode(), "own.py").startswith(scorer.title)
+    compile(source, "own.py", "exec", dont_inherit=True)
