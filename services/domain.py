@@ -289,15 +289,55 @@ class Environment(_Registered):
     """One version of a registered environment: a Python interpreter that runs the workers, and what is installed there.
 
     `packages` are versions by name, as the interpreter itself said at `created_at`. This program's own has the name "" and version 0.
+    `requirements` are the lines of the list that it was made from here, and `size` the bytes of disk it then used; () and None for an
+    interpreter that was there before.
     """
 
     interpreter: str
     python_version: str
     packages: Mapping[str, str]
     created_at: datetime
+    requirements: tuple[str, ...] = ()
+    size: int | None = None
 
     def __str__(self) -> str:
         return self.reference or "this program’s own"
+
+
+class BuildStatus(StrEnum):
+    """Where the building of an environment is."""
+
+    BUILDING = "building"
+    READY = "ready"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+@dataclass(frozen=True)
+class EnvironmentBuild:
+    """An environment that is being built, or was. `requirements` are the lines of its list; `progress` the last lines that the installer
+    said. `environment` is the reference of what it became; `error` and `hint` say why it became nothing, `field` which value is to blame.
+    """
+
+    id: str
+    name: str
+    requirements: tuple[str, ...]
+    started_at: datetime
+    status: BuildStatus = BuildStatus.BUILDING
+    progress: tuple[str, ...] = ()
+    environment: str = ""
+    error: str = ""
+    hint: str = ""
+    field: str = ""
+    error_type: str = ""
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python that is on this machine: its path and version, `3.11.7`."""
+
+    path: str
+    version: str
 
 
 class RunStatus(StrEnum):

@@ -85,6 +85,16 @@ ENTRY_SCRIPT = {
     "PYTHONPATH": Variable("none", "Not passed on: another interpreter must not find this one's modules.", "Python"),
 }
 
+INSTALLERS = {
+    "PIP_INDEX_URL": Variable("PyPI", "The package index that environments are made from. Where uv makes them, uv gets it.", "pip, uv"),
+    "PIP_EXTRA_INDEX_URL": Variable("none", "A further index.", "pip, uv"),
+    "PIP_FIND_LINKS": Variable("none", "Folders with wheels.", "pip, uv"),
+    "PIP_NO_INDEX": Variable("`0`", "`1`: take packages from those folders only.", "pip, uv"),
+    "PIP_CERT": Variable("the system's", "Certificate authorities to trust.", "pip, uv"),
+    "UV_TORCH_BACKEND": Variable("`cpu`", "Which builds of PyTorch uv takes.", "uv"),
+}
+"""Others of pip's and uv's own hold as well, except for what would install something else or elsewhere (services/local/installers.py)."""
+
 DEVELOPMENT = {
     "AZURE_COMPUTE_TARGET": Variable("none", "The cluster of `make test-azure`.", "tests/azure_live.py"),
     "CHROMIUM": Variable("the first browser found", "The browser of the tests.", "tests/browser"),
@@ -94,7 +104,7 @@ DEVELOPMENT = {
     "SOAK_PAUSE": Variable("set by `make soak`", "The mean duration of a mini-batch, in seconds.", "benchmarks/soak.py"),
 }
 
-TABLE = PROGRAM | AZURE | ENTRY_SCRIPT | DEVELOPMENT
+TABLE = PROGRAM | AZURE | ENTRY_SCRIPT | INSTALLERS | DEVELOPMENT
 
 _SECRET_PARTS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "APIKEY", "CONNECTION_STRING", "CONNECTIONSTRING")
 _SECRET_WORDS = re.compile(

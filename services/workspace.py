@@ -13,6 +13,7 @@ from typing import Protocol
 
 from services import domain
 from services.intake.entry_scripts import EntryScripts
+from services.intake.requirement_lists import RequirementList
 from services.predictions.annotations import AnnotationStore
 from services.predictions.reader import Predictions
 from services.scoring.presets import Presets
@@ -150,6 +151,29 @@ class Workspace(Protocol):
         """Keep a Python interpreter, 3.8 or newer, as the next version of `name`: its path, its environment's folder, or a command such
         as `python3`. It is run once, to list what is installed there."""
 
+    def create_environment(
+        self,
+        name: str,
+        requirements: RequirementList,
+        *,
+        python: str | None = None,
+        approved: str = "",
+        allow_large: bool = False,
+        progress: Callable[[str], None] | None = None,
+    ) -> domain.Environment:
+        """Make an environment from a list, as the next version of `name`; returns when it is there. `approved` is the list's SHA-256, by
+        which a person consents to what is fetched: without it, and without an earlier `approve` of it, SettingsError on `approved`.
+        `python` is a version such as 3.11, or an interpreter's path. More than 500 MB are fetched only with `allow_large`. `progress` gets
+        lines for people. Raises SettingsError on `python`, `requirements` or `allow_large` for what can't be made of it."""
+
+    def delete_environment(self, reference: str) -> None:
+        """Remove one version of an environment, with its files where it was made here. Raises SettingsError where a run that has not ended
+        needs it."""
+
+    @property
+    def builds(self) -> EnvironmentBuilds | None:
+        """The environments that are being built on this machine; None for a workspace that builds none here."""
+
     def mini_batches(self, datasets: Sequence[domain.Dataset], settings: ParallelRunSettings) -> MiniBatchPlan:
         """How a run would divide these datasets into mini-batches. Raises SettingsError for settings that don't fit them."""
 
@@ -223,6 +247,30 @@ class Runs(Protocol):
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed File / Prediction table of what the run has written by now."""
+
+
+class EnvironmentBuilds(Protocol):
+    """Virtual environments that are built on this machine, each by a process of its own, which a page follows and no reload ends."""
+
+    def start(
+        self, name: str, requirements: RequirementList, *, python: str | None = None, approved: str = "", allow_large: bool = False
+    ) -> domain.EnvironmentBuild:
+        """Begin to build, and return. The same list under the same name, while it is being built, is the same build."""
+
+    def all(self) -> list[domain.EnvironmentBuild]:
+        """Those being built, and those that ended and were not dismissed, the newest first."""
+
+    def get(self, build_id: str) -> domain.EnvironmentBuild:
+        """One of them as it is now. Raises NotFound."""
+
+    def cancel(self, build_id: str) -> None:
+        """End it, with all it started; nothing of it is left. Does nothing where it has ended."""
+
+    def dismiss(self, build_id: str) -> None:
+        """Forget one that has ended."""
+
+    def interpreters(self) -> list[domain.Interpreter]:
+        """The Pythons on this machine that an environment can be built with, this program's own first. Takes a second at first."""
 
 
 class RemoteWorkspace(Workspace, Protocol):

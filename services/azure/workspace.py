@@ -55,6 +55,7 @@ from services.intake import datasets as intake_datasets
 from services.intake import proposals
 from services.intake.entry_scripts import EntryScripts
 from services.intake.mlflow_files import prepare_model
+from services.intake.requirement_lists import RequirementList
 from services.intake.staging import staging_folder
 from services.predictions.annotations import AnnotationStore
 from services.scoring.model_card import READER
@@ -78,6 +79,7 @@ class AzureWorkspace:
 
     name = "azure"
     capabilities: frozenset[Capability] = frozenset()
+    builds = None
 
     def __init__(self, connection: Connection, base: Path, *, blocking: bool) -> None:
         """`base` is the local home, below which this workspace has its own. Raises WorkspaceUnavailable."""
@@ -274,6 +276,28 @@ class AzureWorkspace:
         environment = environments.register(self._session, name, path_given(interpreter))
         self._cache.environments.remove(lambda other: other.name == name)
         return self._cache.environments.add(environment)
+
+    def create_environment(
+        self,
+        name: str,
+        requirements: RequirementList,
+        *,
+        python: str | None = None,
+        approved: str = "",
+        allow_large: bool = False,
+        progress: Callable[[str], None] | None = None,
+    ) -> Environment:
+        check_name("name", name)
+        if approved != requirements.sha256 and not self._store.approved(requirements.sha256):
+            text = f"this list was not approved yet; its SHA-256 is {requirements.sha256}"
+            raise SettingsError("approved", text, "Look at the list, then approve it. Nothing was registered.")
+        environment = environments.create(self._session, name, requirements, python)
+        self._cache.environments.remove(lambda other: other.name == name)
+        return self._cache.environments.add(environment)
+
+    def delete_environment(self, reference: str) -> None:
+        self._cache.find(self._cache.environments, "environment", reference)
+        raise SettingsError("environment", "Azure ML’s SDK v1 removes no environments", "Archive it in Azure ML studio.")
 
     # ---- runs -----------------------------------------------------------------------------------------------------------------------
 

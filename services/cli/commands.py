@@ -24,7 +24,7 @@ from services.workspaces import WORKSPACES
 INTERRUPTED = 130  # as shells report a program ended by SIGINT
 
 
-# ---- models, datasets, environments ----------------------------------------------------------------------------------------------
+# ---- models, datasets ----------------------------------------------------------------------------------------------
 
 
 def register_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
@@ -61,23 +61,6 @@ def register_dataset(workspace: Workspace, args: argparse.Namespace) -> Answer:
 def list_datasets(workspace: Workspace, args: argparse.Namespace) -> Answer:
     datasets = workspace.datasets()
     return Answer({"datasets": [output.dataset_value(dataset) for dataset in datasets]}, output.dataset_lines(datasets))
-
-
-def register_environment(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    environment = workspace.register_environment(args.name, args.python)
-    size = f"Python {environment.python_version}, {counted(len(environment.packages), 'package')}"
-    return Answer(output.environment_value(environment), [f"Registered {environment} ({size}, {environment.interpreter})"])
-
-
-def list_environments(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    environments = workspace.environments()
-    default = f"Default for runs without an environment: this program's own interpreter, {sys.executable}"
-    if remote := workspace.remote:
-        environment = remote.default_environment()
-        pins = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
-        default = f"Default for runs without an environment: one made for the run, with Python {environment.python_version}, {pins}"
-    lines = [*output.environment_lines(environments), default]
-    return Answer({"environments": [output.environment_value(environment) for environment in environments]}, lines)
 
 
 def make_sample(workspace: Workspace, args: argparse.Namespace) -> Answer:

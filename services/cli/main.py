@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from services import PROGRAM, environment_variables, log
-from services.cli import commands, model_commands, scoring_commands
+from services.cli import commands, environment_commands, model_commands, scoring_commands
 from services.cli import remote_commands as remote
 from services.cli.output import Answer, error_lines, error_value, note, stdout_writable
 from services.domain import EXPERIMENT, WEEK_DAYS, Frequency
@@ -127,10 +127,15 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--keep-archive", action="store_true", help="a zip, tar, tar.gz or tar.zst is one item: don't unpack it")
     command(datasets, "list", commands.list_datasets, "List all versions of all datasets.")
 
-    environments = group("environment", "Register and list environments.")
+    environments = group("environment", "Register, create, list and delete environments.")
     text = "Register a Python interpreter, 3.8 or newer; on Azure ML a conda file."
-    command(environments, "register", commands.register_environment, text, "NAME", "PYTHON")
-    command(environments, "list", commands.list_environments, "List the environments.")
+    command(environments, "register", environment_commands.register_environment, text, "NAME", "PYTHON")
+    text = "Make an environment from a list of packages. Wheels only; names and versions only."
+    _with_requirements(command(environments, "create", environment_commands.create_environment, text, "NAME"))
+    command(environments, "list", environment_commands.list_environments, "List the environments, and the disk they use.")
+    text = "Remove an environment, with its files where it was made here."
+    add = command(environments, "delete", environment_commands.delete_environment, text)
+    add.add_argument("environment", metavar="NAME[:V]")
 
     pipelines = group("pipeline", "Publish runs as pipelines of Azure ML, and run these again.")
     add = on_azure(pipelines, "publish", remote.publish, "Publish what a run submitted, as a pipeline of its own.", "RUN")
@@ -188,6 +193,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _with_wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="wait for the end; progress on standard error. Ctrl-C does not stop the run")
+
+
+def _with_requirements(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    lists = parser.add_mutually_exclusive_group(required=True)
+    lists.add_argument("--requirements", metavar="FILE", help="a requirements.txt")
+    lists.add_argument("--conda", metavar="FILE", help="a conda file: its pip part, its Python version, and what pip has too")
+    lists.add_argument("--package", action="append", default=[], metavar="P", help="such as scikit-learn==1.3.2; repeatable")
+    lists.add_argument("--for-model", metavar="NAME[:V]", help="what the model needs, and what the built-in scorers need")
+    add("--python", metavar="V", help="a version that is on this machine, such as 3.11, or an interpreter's path")
+    add("--approve", action="store_true", help="approve the list, which is printed without it; what is typed by --package needs none")
+    add("--allow-build", action="append", default=[], metavar="P", help="may be built from source, which runs its code; repeatable")
+    add("--allow-large", action="store_true", help="download more than 500 MB")
 
 
 def _with_request(parser: argparse.ArgumentParser, *, wait: bool = True) -> None:

@@ -143,8 +143,11 @@ def environment_value(environment: Environment) -> dict[str, Any]:
 
 
 def environment_lines(environments: list[Environment]) -> list[str]:
-    rows = [(e.reference, e.python_version, len(e.packages), utc(e.created_at), e.interpreter) for e in environments]
-    return table(("ENVIRONMENT", "PYTHON", "PACKAGES", "REGISTERED", "INTERPRETER"), rows)
+    rows = [
+        (e.reference, e.python_version, len(e.packages), "-" if e.size is None else formats.size(e.size), utc(e.created_at), e.interpreter)
+        for e in environments
+    ]
+    return table(("ENVIRONMENT", "PYTHON", "PACKAGES", "DISK", "REGISTERED", "INTERPRETER"), rows)
 
 
 def run_value(run: Run, environment: Environment | None = None) -> dict[str, Any]:

@@ -6,6 +6,7 @@
   models/<name>/<version>/      one file or folder each, as it was registered
   datasets/<name>/<version>/    manifest.jsonl, and files/ where it was copied in
   scripts/<sha256>/             uploaded scoring scripts
+  environments/                 see environment_builds.py
   runs/<id>/                    see run_folder.py
   incoming/                     what is just coming in
 ```
@@ -18,6 +19,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -44,9 +46,11 @@ from services.formats import counted
 from services.intake import datasets, model_files, proposals
 from services.intake.entry_scripts import EntryScripts
 from services.intake.mlflow_files import prepare_model
+from services.intake.requirement_lists import RequirementList
 from services.intake.staging import move_or_copy, staging_folder
 from services.local import environments, model_inspection, reuse, runs
 from services.local.batching import plan_mini_batches
+from services.local.environment_builds import LocalBuilds
 from services.local.run_folder import RunPlan
 from services.predictions.annotations import AnnotationStore
 from services.scoring.model_card import READER, read_card
@@ -78,6 +82,7 @@ class LocalWorkspace:
         make_folders(self.home, "models", "datasets", "scripts", "runs", "incoming")
         self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
         self.presets = Presets(self._store)
+        self.builds = LocalBuilds(self.home, self._store)
         self.scripts = EntryScripts(self.home / "scripts", self._store.approved)
         self.runs = runs.LocalRuns(self.home, self._store)
 
@@ -263,6 +268,33 @@ class LocalWorkspace:
         if not reference:
             return environments.environment("", 0, sys.executable)
         return self._store.get(Environment, *parse_reference(reference, "environment"))
+
+    def create_environment(
+        self,
+        name: str,
+        requirements: RequirementList,
+        *,
+        python: str | None = None,
+        approved: str = "",
+        allow_large: bool = False,
+        progress: Callable[[str], None] | None = None,
+    ) -> Environment:
+        build = self.builds.start(name, requirements, python=python, approved=approved, allow_large=allow_large)
+        return self.builds.wait(build, progress)
+
+    def delete_environment(self, reference: str) -> None:
+        known = self._store.get(Environment, *parse_reference(reference, "environment"))
+        for run in self._store.unended_runs():
+            if run.request.environment == known.reference:
+                text = f"environment {known} is needed by run {run.id}, which has not ended"
+                raise SettingsError("environment", text, "Wait for its end, or cancel it.")
+        self._store.remove(Environment, known.name, known.version)
+        folder = self.home / "environments" / known.name / str(known.version)
+        if Path(known.interpreter).is_relative_to(folder):
+            with staging_folder(self.home) as staging, suppress(FileNotFoundError):
+                os.replace(folder, staging / "environment")  # at once, not file by file
+            with suppress(OSError):
+                folder.parent.rmdir()
 
     def _environment_now(self, reference: str | None) -> Environment:
         """What is installed now in the environment of that reference, or in this program's own."""

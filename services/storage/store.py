@@ -127,7 +127,8 @@ class Store:
         """The models, datasets or environments, newest first; of one name and version where given. `approved` is as it is now."""
         approved = "EXISTS (SELECT 1 FROM approvals a WHERE a.sha256 = t.sha256)" if cls is Model else "false"
         rows = self._execute(
-            f"SELECT value, {approved} FROM {cls.__name__}s t WHERE (?1 IS NULL OR name = ?1) AND (?2 IS NULL OR version = ?2)"
+            f"SELECT value, {approved} FROM {cls.__name__}s t WHERE value <> ''"
+            " AND (?1 IS NULL OR name = ?1) AND (?2 IS NULL OR version = ?2)"
             " ORDER BY created_at DESC, name, version DESC",
             name,
             version,
@@ -140,6 +141,11 @@ class Store:
             return max(found, key=lambda thing: thing.version)
         noun, wanted = cls.__name__.lower(), name if version is None else reference(name, version)
         raise NotFound(f"There is no {noun} called “{wanted}”.", f"The {noun} list shows what is registered.")
+
+    def remove(self, cls: type[_Versioned], name: str, version: int) -> None:
+        """Forget one of them. Its row stays empty: its number is given to no other, since runs name it."""
+        self._execute(f"UPDATE {cls.__name__}s SET value = '' WHERE name = ? AND version = ?", name, version)
+        logger.info("Removed %s from %ss", reference(name, version), cls.__name__.lower())
 
     def approve(self, sha256: str) -> None:
         self._execute("INSERT OR IGNORE INTO approvals VALUES (?, ?)", sha256, utc_now())

@@ -35,7 +35,7 @@ def variables_table(variables: dict[str, environment_variables.Variable]) -> str
     return "\n".join(rows)
 
 
-@pytest.mark.parametrize("tables", ["PROGRAM", "AZURE", "ENTRY_SCRIPT", "DEVELOPMENT"])
+@pytest.mark.parametrize("tables", ["PROGRAM", "AZURE", "ENTRY_SCRIPT", "INSTALLERS", "DEVELOPMENT"])
 def test_every_environment_variable_is_documented_as_it_is(tables):
     document = (ROOT / "docs" / "environment_variables.md").read_text(encoding="utf-8")
     table = variables_table(getattr(environment_variables, tables))

@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from services.azure.auth.sdk_errors import is_not_found
 from services.azure.auth.session import Session
 from services.domain import Environment, parse_reference, utc_now
-from services.errors import IntakeError, NotFound
+from services.errors import IntakeError, NotFound, SettingsError
+from services.file_names import short
+from services.intake.requirement_lists import RequirementList
 
 if TYPE_CHECKING:
     from azureml.core import Environment as SdkEnvironment
@@ -51,26 +56,19 @@ def default() -> Environment:
     return Environment(default_name(), 0, "made for the run", PYTHON, default_packages(), utc_now())
 
 
-def sdk_default() -> SdkEnvironment:
-    """The default one, as the SDK takes it."""
-    from azureml.core import Environment as SdkEnvironment
-    from azureml.core.conda_dependencies import CondaDependencies
-
-    pins = [
-        f"{name}{_EXTRAS.get(name, '')}{number if number[:1] == '<' else f'=={number}' if number else ''}"
-        for name, number in default_packages().items()
-    ]
-    environment = SdkEnvironment(default_name())
-    conda = CondaDependencies.create(python_version=PYTHON, pip_packages=pins, pin_sdk_version=False)
-    conda.remove_pip_package("azureml-defaults")  # the SDK adds it; it wants an older Python's packages
-    environment.python.conda_dependencies = conda
-    return environment
+def sdk_default(requirements: Sequence[str] = ()) -> SdkEnvironment:
+    """The default one, as the SDK takes it; with these requirements of a model, one of its own."""
+    if not requirements:
+        return _sdk_environment(default_name(), PYTHON, [_line(name, number) for name, number in default_packages().items()])
+    content = json.dumps([PYTHON, _with_what_a_step_needs(requirements)])
+    return _sdk_environment(f"batch-scoring-studio-{hashlib.sha256(content.encode()).hexdigest()[:8]}", PYTHON, requirements)
 
 
-def sdk_environment(session: Session, reference: str | None) -> SdkEnvironment:
-    """The environment to submit a run with: `name` or `name:version`, the default one for None. Raises NotFound."""
+def sdk_environment(session: Session, reference: str | None, requirements: Sequence[str] = ()) -> SdkEnvironment:
+    """The environment to submit a run with: `name` or `name:version`; for None the default one, with these requirements of the run's model.
+    Raises NotFound."""
     if not reference:
-        return sdk_default()
+        return sdk_default(requirements)
     name, number = parse_reference(reference, "environment")
     with session.sdk_calls(f"Environment {reference} can't be read", "environment") as workspace:
         from azureml.core import Environment as SdkEnvironment
@@ -102,6 +100,47 @@ def register(session: Session, name: str, conda_file: Path) -> Environment:
         from azureml.core import Environment as SdkEnvironment
 
         return noun(SdkEnvironment.from_conda_specification(name, str(conda_file)).register(workspace))
+
+
+def create(session: Session, name: str, requirements: RequirementList, python: str | None = None) -> Environment:
+    """Register an environment made from a list, with what a step of the SDK needs beside it. Azure ML builds it when the first run needs
+    it. Raises SettingsError on `python`."""
+    wanted = python or requirements.python_version
+    match = re.fullmatch(r"(3\.\d+)(\.\d+)?", wanted or PYTHON)
+    if match is None and (python or requirements.python_required):
+        raise SettingsError("python", f"“{short(str(wanted))}” is not a version that Azure ML can be asked for", "Give one, such as 3.11.")
+    made = _sdk_environment(name, match[1] if match else PYTHON, requirements.lines)
+    with session.sdk_calls(f"Environment {name} was not registered", "name") as workspace:
+        return noun(made.register(workspace))
+
+
+def _sdk_environment(name: str, python: str, lines: Iterable[str]) -> SdkEnvironment:
+    """With these requirements, and what a step needs where they don't name it."""
+    from azureml.core import Environment as SdkEnvironment
+    from azureml.core.conda_dependencies import CondaDependencies
+
+    pins = _with_what_a_step_needs(lines)
+    environment = SdkEnvironment(name)
+    conda = CondaDependencies.create(python_version=python, pip_packages=pins, pin_sdk_version=False)
+    conda.remove_pip_package("azureml-defaults")  # the SDK adds it; it wants an older Python's packages
+    environment.python.conda_dependencies = conda
+    return environment
+
+
+def _with_what_a_step_needs(lines: Iterable[str]) -> list[str]:
+    """These requirements first. Of the default ones those that belong to the SDK as they are; numpy, pandas and joblib in any version
+    that goes with the rest, unless scikit-learn is wanted as it is here: then it is the default one's."""
+    wanted: dict[str, str] = {canonicalize_name(Requirement(line).name): line for line in lines}
+    default = {name: _line(name, number) for name, number in default_packages().items()}
+    needed = {name: line for name, line in default.items() if name in ("azureml-core", "azureml-dataset-runtime", "setuptools")}
+    needed |= {name: name for name in ("numpy", "pandas")}
+    if wanted.get("scikit-learn") == default["scikit-learn"]:
+        needed |= default
+    return [*wanted.values(), *(line for name, line in needed.items() if name not in wanted)]
+
+
+def _line(name: str, number: str) -> str:
+    return f"{name}{_EXTRAS.get(name, '')}{number if number[:1] == '<' else f'=={number}' if number else ''}"
 
 
 def _check(path: Path) -> None:
