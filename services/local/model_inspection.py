@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -59,15 +60,21 @@ def inspect(model: Model, card: ModelCard, environment: Environment) -> ModelCar
         return with_inspection(card, described, environment)
     if missing := answer.get("missing"):
         package = short(str(missing))
-        make = f"environment create NAME --for-model {model}"
-        note = f"Needs {package}, which {in_} does not have: make an environment for this model, by: {make}"
-        return replace(card, notes=(note, *card.notes))
+        told = any(package in _words(line) for line in card.requirements)
+        note = f"Needs the module {package}, which {in_} does not have"
+        return card if told else replace(card, notes=(note, *card.notes))
     if message := answer.get("message"):
         raise IntakeError(f"{_one_line(str(message))}: {where}.", "Choose an environment with the versions it was made with.")
     how = f"was ended by signal {_signal_name(-code)}" if code < 0 else f"ended with code {code} before it could answer"
     raise IntakeError(
         f"Its process {how}{': ' + last_words if last_words else ''}: {where}.", "The model itself ends Python as it is loaded."
     )
+
+
+def _words(requirement: str) -> set[str]:
+    """How the module of a package may be called."""
+    name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower()
+    return {name, name.replace("-", "_"), name.removesuffix("-cpu"), *(("sklearn",) if name == "scikit-learn" else ())}
 
 
 def _one_line(text: str) -> str:

@@ -53,7 +53,7 @@ from services.local.batching import plan_mini_batches
 from services.local.environment_builds import LocalBuilds
 from services.local.run_folder import RunPlan
 from services.predictions.annotations import AnnotationStore
-from services.scoring.model_card import READER, read_card
+from services.scoring.model_card import READER, read_card, with_advice
 from services.scoring.presets import Presets
 from services.settings import ParallelRunSettings
 from services.storage import file_tree
@@ -130,8 +130,9 @@ class LocalWorkspace:
         self._store.approve(sha256)
 
     def model_card(self, reference: str, environment: str | None = None) -> ModelCard:
-        model, source = self.model(reference), model_inspection.source(self.environment(environment))
-        return self._store.model_card(model.sha256, source) or self._file_card(model)
+        model, where = self.model(reference), self.environment(environment)
+        card = self._store.model_card(model.sha256, model_inspection.source(where)) or self._file_card(model)
+        return with_advice(card, model.reference, where)
 
     def inspect_model(self, reference: str, environment: str | None = None) -> ModelCard:
         model, where = self.model(reference), self.environment(environment)
@@ -139,7 +140,7 @@ class LocalWorkspace:
         card = model_inspection.inspect(model, self._file_card(model), where)
         if card.inspected_in is not None:
             self._store.keep_model_card(model.sha256, model_inspection.source(where), card)
-        return card
+        return with_advice(card, model.reference, where)
 
     def _file_card(self, model: Model) -> ModelCard:
         """What its file tells, which is read once."""

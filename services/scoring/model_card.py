@@ -1,34 +1,106 @@
-"""What a model's file tells of it: format, version, inputs, classes. Read, never executed; hostile until looked at."""
+"""What is known of a model: what its file tells, read and never executed, and what it says itself once it was loaded in an environment."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import struct
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
+from packaging.version import InvalidVersion, Version
 
-from services.domain import Environment, ItemKind, ModelCard
+from services.domain import Environment, ModelCard
+from services.errors import IntakeError
 from services.intake.model_files import ModelContent
+from services.intake.pickle_scan import BROKEN
+from services.scoring import archive_cards, booster_cards, onnx_card
+from services.scoring.onnx_card import ROWS
 
-READER = "file, 1"
+READER = "file, 2"
 """Where a card comes from that was read by this module. The number changes with what is read, so that older cards are made anew."""
 
-_FORMATS = (
-    ("ONNX", "onnx"), ("XGBoost", "xgboost"), ("LightGBM", "lightgbm"), ("CatBoost", "catboost"), ("Keras", "keras"), ("skops", "skops"),
-    ("joblib", "scikit-learn"), ("pickle", "scikit-learn"),
-)  # fmt: skip
-
-_TYPES = {name: kind for name, kind in get_type_hints(ModelCard).items() if name != "inspected_in"}
+_READERS: dict[str, Callable[[Path], ModelCard]] = {
+    "onnx": onnx_card.read_onnx, "xgboost": booster_cards.read_xgboost, "lightgbm": booster_cards.read_lightgbm,
+    "catboost": booster_cards.read_catboost, "keras": archive_cards.read_keras, "skops": archive_cards.read_skops,
+    "torch-export": archive_cards.read_torch_export, "mlflow": archive_cards.read_mlflow,
+}  # fmt: skip
+_DAMAGED = (*BROKEN, StopIteration, TypeError, AttributeError, RecursionError, struct.error, zipfile.BadZipFile, NotImplementedError)
+_PACKAGES = {
+    "sklearn": "scikit-learn", "imblearn": "imbalanced-learn", "xgboost": "xgboost", "lightgbm": "lightgbm", "catboost": "catboost",
+    "pandas": "pandas", "torch": "torch", "keras": "keras", "tensorflow": "tensorflow", "category_encoders": "category-encoders",
+    "feature_engine": "feature-engine", "statsmodels": "statsmodels", "skops": "skops", "mlxtend": "mlxtend", "umap": "umap-learn",
+    "hdbscan": "hdbscan", "skorch": "skorch", "sklego": "scikit-lego", "pygam": "pygam", "polars": "polars", "nltk": "nltk",
+    "spacy": "spacy", "gensim": "gensim", "sentence_transformers": "sentence-transformers", "transformers": "transformers",
+    "interpret": "interpret",
+    "tpot": "tpot", "autosklearn": "auto-sklearn", "sklearn_pandas": "sklearn-pandas", "sktime": "sktime", "prophet": "prophet",
+    "lifelines": "lifelines", "sksurv": "scikit-survival", "dill": "dill", "cloudpickle": "cloudpickle", "pmdarima": "pmdarima",
+}  # fmt: skip
+"""The package on PyPI of each module that pickled models are seen to import."""
+_COME_ALONG = {"numpy", "scipy", "joblib", "__main__", "__builtin__", "copyreg", "copy_reg", *sys.stdlib_module_names}
+_OLDER_IS_FINE = ("xgboost", "lightgbm", "catboost", "onnx", "torch", "keras", "tensorflow")
+"""Newer versions of these load what older ones wrote."""
+_INSTEAD = {
+    "xgboost": ("xgboost-cpu",),
+    "tensorflow": ("tensorflow-cpu",),
+    "onnxruntime": ("onnxruntime-gpu",),
+    "mlflow": ("mlflow-skinny",),
+}
 
 
 def read_card(path: Path, content: ModelContent) -> ModelCard:
-    """What the file or folder at `path` tells, which is of this content. Bounded in time and memory. Raises IntakeError where it can't be
-    read."""
-    format_ = next((name for kind, name in _FORMATS if content.kind.startswith(kind)), "unknown")
-    return ModelCard(format_, feature_count=content.features, takes=(ItemKind.TABLE_ROW, ItemKind.ROW_FILE) if content.features else ())
+    """What the file or folder at `path` tells, which is of this content. Bounded in time and memory; what can't be understood isn't told,
+    and the notes say so. Raises OSError where it can't be read."""
+    if content.format == "scikit-learn":
+        return _of_pickle(content)
+    if content.format == "torchscript":
+        return ModelCard("torchscript", framework="torch", requirements=("torch",))
+    if content.format == "torch":
+        note = "It needs the code of its classes: the built-in scorers can't load it. Save it by torch.jit.script or torch.export."
+        return ModelCard("torch", framework="torch", requirements=("torch",), notes=(note,))
+    reader = _READERS.get(content.format)
+    if reader is None:
+        return ModelCard("unknown")
+    try:
+        return reader(path / content.file if content.file else path)
+    except FileNotFoundError:
+        raise
+    except (*_DAMAGED, IntakeError) as error:
+        reason = error.message if isinstance(error, IntakeError) else " ".join(str(error).split())[:200] or type(error).__name__
+        return ModelCard(content.format, notes=(f"What its file tells could not be read: {reason}",))
+
+
+def _of_pickle(content: ModelContent) -> ModelCard:
+    """By what unpickling it would import."""
+    modules = {name.partition(".")[0] for name in content.imports}
+    version = content.versions.get("scikit-learn", "")
+    packages = sorted(_PACKAGES[module] for module in modules if module in _PACKAGES)
+    unknown = sorted(modules - _PACKAGES.keys() - _COME_ALONG)
+    notes = []
+    if unknown:
+        notes.append(f"It needs modules that are no known packages: {', '.join(unknown)[:300]}.")
+    if own := sorted(name for name in content.imports if name.startswith("__main__.")):
+        notes.append(f"It needs {', '.join(own)[:300]} of the script that saved it, which is not in the file.")
+    framework = _PACKAGES.get(content.root.partition(".")[0], "scikit-learn" if version else "")
+    return ModelCard(
+        "scikit-learn",
+        framework=framework,
+        framework_version=version if framework == "scikit-learn" else content.versions.get(framework, ""),
+        takes=ROWS if content.features else (),
+        feature_count=content.features,
+        requirements=tuple(f"{name}=={version}" if name == "scikit-learn" and version else name for name in packages),
+        notes=tuple(notes),
+    )
+
+
+_TYPES = {name: kind for name, kind in get_type_hints(ModelCard).items() if name != "inspected_in"}
+_BY_FILE = ("format", "framework", "framework_version", "python_version", "requirements")
+"""What the file says better than the loaded model, which knows the version that loaded it."""
 
 
 def with_inspection(card: ModelCard, described: Mapping[str, Any], environment: Environment) -> ModelCard:
@@ -38,8 +110,38 @@ def with_inspection(card: ModelCard, described: Mapping[str, Any], environment: 
     for name, kind in _TYPES.items():
         with suppress(msgspec.ValidationError):
             value = msgspec.convert(described.get(name), kind, strict=False)
-            if value not in (None, "", (), {}):
+            kept = getattr(card, name) if name in _BY_FILE else None
+            if value not in (None, "", (), {}) and kept in (None, "", (), "unknown"):
                 known[name] = value
     notes = tuple(dict.fromkeys((*card.notes, *known.pop("notes", ()))))
-    defaults = {**known.pop("scorer_defaults", {}), **card.scorer_defaults}
+    defaults = {**card.scorer_defaults, **known.pop("scorer_defaults", {})}
     return replace(card, **known, notes=notes, scorer_defaults=defaults, inspected_in=environment.reference)
+
+
+def with_advice(card: ModelCard, model: str, environment: Environment) -> ModelCard:
+    """The card with notes on what this environment lacks for it, and in which version it has what it was made with. `model` is the model's
+    reference, for the command that helps."""
+    where = f"environment {environment}" if environment.name else "this program’s own environment"
+    make = f"make an environment for this model, by: environment create NAME --for-model {model}"
+    installed = {_canonical(name): version for name, version in environment.packages.items()}
+    notes = []
+    for line in card.requirements if card.format != "mlflow" else (card.framework, "mlflow"):
+        name = re.match(r"[A-Za-z0-9._-]*", line)[0]  # type: ignore[index]
+        if name and not any(_canonical(one) in installed for one in (name, *_INSTEAD.get(_canonical(name), ()))):
+            notes.append(f"Needs {name}, which {where} does not have: {make}")
+    there = next((installed[one] for one in (card.framework, *_INSTEAD.get(card.framework, ())) if one in installed), "")
+    made_with = card.framework_version
+    if made_with and there and there != made_with and not (card.framework in _OLDER_IS_FINE and _is_older(made_with, there)):
+        notes.append(f"Made with {card.framework} {made_with}, and {where} has {there}: {make}")
+    return replace(card, notes=tuple(dict.fromkeys((*notes, *card.notes))))
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _is_older(one: str, other: str) -> bool:
+    try:
+        return Version(one) < Version(other)
+    except InvalidVersion:
+        return False
