@@ -15,19 +15,19 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from services.domain import Dataset, DatasetFile, FileDataset, TabularDataset, utc_now
+from services.domain import Dataset, DatasetFile, FileDataset, TableReading, TabularDataset, utc_now
 from services.errors import IntakeError, SettingsError
 from services.file_names import hidden_kind, junk_kind, short
 from services.formats import counted
-from services.intake import item_kinds, tabular
+from services.intake import item_kinds, tables, tabular
 from services.intake.archives import Unpacked, extract_archive, is_archive
 from services.intake.partition_format import PartitionFormat
 from services.storage.file_tree import file_stat, may_read, stat_of, walk
-from services.storage.manifest import manifest_line
+from services.storage.manifest import manifest_line, read_manifest
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class DatasetInspection:
     left_out: Mapping[str, int]
     notes: tuple[str, ...] = ()
     kinds: item_kinds.Kinds | None = None
+    reading: tables.Reading | None = None
+    converted: Path | None = None
+    """The folder of the Parquet files that were made of those of the dataset, which are now the dataset's."""
 
     def unpacked_from(self, archive: Unpacked | None) -> DatasetInspection:
         """The same, with what was left out when its files were unpacked."""
@@ -62,7 +65,11 @@ class DatasetInspection:
             if kinds := self.kinds:
                 dataset = replace(dataset, item_kind=kinds.kind, problems=kinds.problems, problem_count=kinds.problem_count)
             return dataset
-        return TabularDataset(*common, format=self.table.format, columns=self.table.columns, row_count=self.table.row_count)
+        dataset_ = TabularDataset(*common, format=self.table.format, columns=self.table.columns, row_count=self.table.row_count)
+        if reading := self.reading:
+            about = reading.source_format, reading.dialect, reading.types
+            dataset_ = replace(dataset_, source_format=about[0], dialect=about[1], column_types=about[2])
+        return dataset_
 
 
 _NOT_FOLLOWED = "Links to folders are not followed: to score what is in them, register the folder itself, or put it in the link's place."
@@ -79,9 +86,11 @@ def unpack_archive(root: Path, staging: Path) -> Unpacked | None:
     return extract_archive(root, staging / "files") if is_archive(root) else None
 
 
-def inspect_dataset(root: Path, glob: str, type_: str, partition_format: str, staging: Path) -> DatasetInspection:
-    """The files below `root` that match `glob`, as a dataset of that type; its lists are written into `staging`. Raises SettingsError on
-    `type` or `partition_format`, and whatever collect_files and tabular.describe raise."""
+def inspect_dataset(
+    root: Path, glob: str, type_: str, partition_format: str, staging: Path, reading: TableReading | None = None
+) -> DatasetInspection:
+    """The files below `root` that match `glob`, as a dataset of that type; its lists are written into `staging`, and the files that had to
+    be made. Raises SettingsError on `type` or `partition_format`, and whatever collect_files and tables.describe raise."""
     check_type(type_)
     keys = PartitionFormat.parse(partition_format) if partition_format else None
     lists = [staging / tabular.MANIFEST] if type_ == FileDataset.type else [staging / tabular.MANIFEST, staging / tabular.FILES]
@@ -93,11 +102,18 @@ def inspect_dataset(root: Path, glob: str, type_: str, partition_format: str, st
                 raise keys.mismatch(file.path)
             lines.write(manifest_line(file))
             count, size = count + 1, size + file.size
-    table = kinds = None
+    table = kinds = found = converted = None
     if type_ == FileDataset.type:
         kinds = item_kinds.look_at_files(root if root.is_dir() else root.parent, lists[0], count)
     else:
-        table = tabular.describe(root if root.is_dir() else root.parent, staging)
+        base = root if root.is_dir() else root.parent
+        found = tables.describe(base, staging, reading or TableReading())
+        table = found.table
+        if found.converted:
+            converted = staging / tables.CONVERTED
+            listed = list(read_manifest(lists[-1]))
+            count, size = len(listed), sum(file.size for file in listed)
+            partition_format = _of_converted(partition_format, listed)
         for key in keys.keys if keys else ():
             if key in dict(table.columns):
                 text = f"the files have a column “{short(key)}”, so no key can be called so"
@@ -106,7 +122,20 @@ def inspect_dataset(root: Path, glob: str, type_: str, partition_format: str, st
         sha256 = hashlib.file_digest(manifest, "sha256").hexdigest()
     notes = (_NOT_FOLLOWED,) if left_out[Dataset.LINKED_FOLDERS] else ()
     more = table.notes if table else kinds.notes if kinds else ()
-    return DatasetInspection(tuple(lists), sha256, count, size, glob, partition_format, table, dict(+left_out), notes + more, kinds)
+    return DatasetInspection(
+        tuple(lists), sha256, count, size, glob, partition_format, table, dict(+left_out), notes + more, kinds, found, converted
+    )
+
+
+def _of_converted(partition_format: str, files: Sequence[DatasetFile]) -> str:
+    """The partition format of files that are called NAME.parquet, for that of those they were made of."""
+    if not partition_format:
+        return ""
+    for text in (partition_format, f"{partition_format}.parquet", f"{partition_format}.*.parquet"):
+        keys = PartitionFormat.parse(text)
+        if all(keys.values(file.path) is not None for file in files):
+            return text
+    raise PartitionFormat.parse(partition_format).mismatch(files[0].path)
 
 
 def list_of_files(dataset: Dataset) -> Path:

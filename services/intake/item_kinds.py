@@ -128,8 +128,7 @@ def _text(head: bytes, *, whole: bool) -> tuple[str, str | None]:
     except UnicodeDecodeError as error:
         if not whole and error.start > len(head) - 4:
             return "", head[: error.start].decode("utf-8-sig")
-    letters = sum(byte < 128 for byte in head)
-    return ("another encoding’s", head.decode("latin-1")) if letters > len(head) * 0.7 else ("", None)
+    return "another encoding’s", head.decode("latin-1")
 
 
 def _look_at_text(text: str, *, whole: bool) -> Look:
@@ -153,12 +152,18 @@ def _look_at_text(text: str, *, whole: bool) -> Look:
     if not rows:
         return Look(ItemKind.TEXT)
     if delimiter != ",":
-        rows = [[re.sub(r"^(\s*[+-]?\d*),(\d+\s*)$", r"\1.\2", field) for field in row] for row in rows]
+        rows = [[_point(field) for field in row] for row in rows]
     is_whole = whole and len(rows) < _ROWS
     look = _look_at_rows(rows, is_whole=is_whole)
     if delimiter != "," and look.kind is not ItemKind.TEXT:
         return Look(look.kind, look.fields, look.header, f"its fields are separated by {_OTHER_DELIMITERS[delimiter]}, not by commas")
     return look
+
+
+def _point(field: str) -> str:
+    """A number with a decimal comma with a point, others as they are."""
+    match = re.fullmatch(r"(\s*[+-]?(?:\d*|\d{1,3}(?:\.\d{3})+)),(\d+\s*)", field)
+    return f"{match[1].replace('.', '')}.{match[2]}" if match else field
 
 
 def _numbers_with_commas(tables: dict[str, list[list[str]]]) -> bool:

@@ -246,8 +246,9 @@ def canonical(encoding: str) -> str:
     return "utf-8" if name in ("utf-8-sig", "ascii") else name
 
 
-def not_of_the_encoding(name: str, encoding: str, error: UnicodeDecodeError) -> IntakeError:
-    text = f"“{short(name)}” is not {encoding} text: {error.reason} at byte {error.start:,}."
+def not_of_the_encoding(name: str, encoding: str, error: UnicodeDecodeError, before: int = 0) -> IntakeError:
+    """`before` are the bytes decoded before those of the error."""
+    text = f"“{short(name)}” is not {encoding} text: {error.reason} at about byte {before + error.start:,}."
     return IntakeError(text, "Leave the encoding open, so that it is told by the content, or give the right one.")
 
 

@@ -89,7 +89,7 @@ def first_rows(path: Path, count: int, most_columns: int = 100) -> pyarrow.Table
     import pyarrow
     from pyarrow import parquet
 
-    with _parquet_errors(path.name), parquet.ParquetFile(path, buffer_size=1 << 16) as opened:
+    with parquet_errors(path.name), parquet.ParquetFile(path, buffer_size=1 << 16) as opened:
         columns = opened.schema_arrow.names[:most_columns]
         batch = next(opened.iter_batches(batch_size=count, columns=columns), None)
         return pyarrow.Table.from_batches([batch] if batch else [], opened.schema_arrow if batch is None else batch.schema)
@@ -126,7 +126,7 @@ def _describe_csv(files: list[_File], manifest: TextIO, grain: int) -> Table:
             if types is None:
                 header, types = fields, _TypesOfCsv(start)
             elif fields != header:
-                raise _different(file.name, fields, files[0].name, header)
+                raise different_columns(file.name, fields, files[0].name, header)
             begin = len(start)
             for piece, rows in csv_file.pieces(len(header), grain):
                 end = begin + len(piece)
@@ -192,7 +192,7 @@ class _TypesOfCsv:
             raise IntakeError(reason, "Look for quotes that are not closed.")
         self.row_count += rows
         for kinds, column in zip(self._kinds, frame.columns, strict=True):
-            kinds.update(_kinds_of(frame[column]))
+            kinds.update(kinds_of(frame[column]))
         self._look_for_leading_zeros(content)
 
     def _look_for_leading_zeros(self, content: bytes) -> None:
@@ -214,9 +214,7 @@ class _TypesOfCsv:
         lost = [(columns[number][0], example) for number, example in self._leading_zeros.items() if columns[number][1] in _NUMBERS]
         named = ", ".join(f"“{short(name)}” ({short(example)})" for name, example in lost[:5]) + (", …" if len(lost) > 5 else "")
         text = f"Leading zeros are lost in {counted(len(lost), 'column')} read as numbers: {named}."
-        return (
-            (f"{text} To keep them, register the files with “Each file is one item”: the script then reads them itself.",) if lost else ()
-        )
+        return (f"{text} To keep them, register {'it' if len(lost) == 1 else 'them'} as text.",) if lost else ()
 
 
 def _fields_with_leading_zeros(content: bytes) -> list[int]:
@@ -232,7 +230,7 @@ def _fields_with_leading_zeros(content: bytes) -> list[int]:
     return [start for start in starts.tolist() if _LEADING_ZERO.match(content, start)]
 
 
-def _kinds_of(column: Any) -> set[str]:
+def kinds_of(column: Any) -> set[str]:
     import pandas
 
     dtype = str(column.dtype)
@@ -270,7 +268,7 @@ def _describe_parquet(files: list[_File], manifest: TextIO) -> Table:
     rows = 0
     with_missing: set[str] = set()
     for file in files:
-        with _parquet_errors(file.name), parquet.ParquetFile(file.path) as opened:
+        with parquet_errors(file.name), parquet.ParquetFile(file.path) as opened:
             if schema is None:
                 schema = opened.schema_arrow
                 if len(set(schema.names)) < len(schema.names):
@@ -278,7 +276,7 @@ def _describe_parquet(files: list[_File], manifest: TextIO) -> Table:
                 # An integer has no place for a missing value: pandas turns its column into another type.
                 turned = [field.name for field in schema if pyarrow.types.is_integer(field.type) or pyarrow.types.is_boolean(field.type)]
             elif opened.schema_arrow.names != schema.names:
-                raise _different(file.name, opened.schema_arrow.names, files[0].name, schema.names)
+                raise different_columns(file.name, opened.schema_arrow.names, files[0].name, schema.names)
             elif opened.schema_arrow.types != schema.types:
                 raise _differently_typed(file.name, opened.schema_arrow, files[0].name, schema)
             for number in range(opened.num_row_groups):
@@ -315,7 +313,7 @@ def _index_notes(schema: pyarrow.Schema) -> tuple[str, ...]:
 
 
 @contextmanager
-def _parquet_errors(name: str) -> Iterator[None]:
+def parquet_errors(name: str) -> Iterator[None]:
     import pyarrow
 
     try:
@@ -335,7 +333,7 @@ def _differently_typed(name: str, schema: pyarrow.Schema, first_name: str, first
     )
 
 
-def _different(name: str, columns: list[str], first_name: str, first_columns: list[str]) -> IntakeError:
+def different_columns(name: str, columns: list[str], first_name: str, first_columns: list[str]) -> IntakeError:
     lacks = [column for column in first_columns if column not in columns]
     has = [column for column in columns if column not in first_columns]
     differences = [

@@ -4,7 +4,7 @@
 <home>/
   studio.db                     the registry
   models/<name>/<version>/      one file or folder each, as it was registered
-  datasets/<name>/<version>/    manifest.jsonl, and files/ where it was copied in
+  datasets/<name>/<version>/    manifest.jsonl, and files/ where it was copied in or made Parquet, source/ what that was made of
   scripts/<sha256>/             uploaded scoring scripts
   environments/                 see environment_builds.py
   runs/<id>/                    see run_folder.py
@@ -192,16 +192,24 @@ class LocalWorkspace:
                     files.mkdir()
                 move_or_copy(self.home, root, files if root.is_dir() else files / root.name)
                 root = files
-            found = datasets.inspect_dataset(root, glob, type, partition_format, staging).unpacked_from(archive)
+            found = datasets.inspect_dataset(root, glob, type, partition_format, staging, reading).unpacked_from(archive)
 
             def move_into_place(number: int) -> Dataset:
                 folder = self._version_folder("datasets", name, number)
                 for lines in found.lists:
                     os.replace(lines, folder / lines.name)
+                final_root = root if root.is_dir() else root.parent
+                source_root = ""
                 if copy:
-                    os.replace(root, folder / "files")
-                final_root = folder / "files" if copy else root if root.is_dir() else root.parent
-                return found.dataset(name, number, final_root, folder, in_place=not copy, description=description)
+                    final_root = folder / ("source" if found.converted else "files")
+                    os.replace(root, final_root)
+                if found.converted:
+                    source_root = str(final_root if copy else root)
+                    final_root = folder / "files"
+                    os.replace(found.converted, final_root)
+                in_place = not (copy or found.converted or root.is_relative_to(self.home))
+                made = found.dataset(name, number, final_root, folder, in_place=in_place, description=description)
+                return replace(made, source_root=source_root)
 
             return self._store.add(Dataset, name, move_into_place)
 
@@ -222,7 +230,11 @@ class LocalWorkspace:
     def reread_dataset(self, reference: str, type: str, reading: TableReading | None = None) -> Dataset:  # noqa: A002
         dataset = self.dataset(reference)
         root = Path(dataset.source_root or dataset.root)
-        return self.register_dataset(dataset.name, root, type=type, glob=dataset.glob, reading=reading, description=dataset.description)
+        if dataset.file_count == 1 and not dataset.source_root:
+            root /= self.dataset_files(dataset, 0, 1)[0].path
+        return self.register_dataset(
+            dataset.name, root, type=type, glob=dataset.glob, reading=reading, description=dataset.description, keep_archive=True
+        )
 
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         return list(self._manifest(dataset, first, count))

@@ -255,7 +255,7 @@ ZEROS = "Leading zeros are lost in 1 column read as numbers: “zip” (00501)."
 def test_leading_zeros_that_are_lost_are_said_with_an_example(look_at, content):
     (note,) = look_at({"a.csv": content}).table.notes
     assert note.startswith(ZEROS)
-    assert "register the files with “Each file is one item”" in note
+    assert note.endswith("To keep them, register it as text.")
 
 
 def test_leading_zeros_that_stay_are_not_mentioned(look_at):
