@@ -4,6 +4,8 @@ It imports nothing of this project but `_model_formats`, and needs Python 3.8, N
 """
 
 import argparse
+import codecs
+import collections
 import logging
 import os
 import warnings
@@ -370,3 +372,49 @@ def _numbers(column, name, odd):
     for place in bad.tolist():
         odd.setdefault(place, f"its {name!r} is {str(column.iloc[place])[:50]!r}, not a number")
     return values.to_numpy()
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------------------------
+
+
+def file_names(paths):
+    """What the files are called in the output: by their base names, those that share one by their paths."""
+    bases = [os.path.basename(path) for path in paths]
+    counts = collections.Counter(bases)
+    return [base if counts[base] == 1 else path for base, path in zip(bases, paths)]
+
+
+def content_of(path):
+    """A file's bytes. Raises ValueError saying why it can't be read."""
+    try:
+        with open(path, "rb") as opened:
+            return opened.read()
+    except IsADirectoryError:
+        raise ValueError("it is a folder, not a file") from None
+    except FileNotFoundError:
+        raise ValueError("it is not there") from None
+    except OSError as error:
+        raise ValueError(f"it can't be read: {error.strerror or error}") from None
+
+
+def text_of(content, encoding):
+    """Bytes as text, by this encoding or what its byte-order mark says. Raises ValueError."""
+    for mark, name in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+        if content.startswith(mark):
+            encoding = name
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        odd = content[error.start]
+        raise ValueError(f"it is not {encoding} text: byte 0x{odd:02x} at position {error.start}") from None
+
+
+def file_failed(path, reason):
+    """Say in the log which file failed, and why."""
+    log.warning("%r failed: %s", path, reason)
+
+
+def frame_of_files(paths, places, scores, arguments):
+    """The DataFrame of the files at these places: `file` first."""
+    names = file_names(paths)
+    return frame_of(scores, arguments, before={"file": [names[place] for place in places]})
