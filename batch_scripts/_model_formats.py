@@ -184,7 +184,7 @@ def _format_of_file(path, only=True):
     what = next((what for pattern, what in NO_MODEL if re.match(pattern, text, re.IGNORECASE | re.DOTALL)), None)
     if what:
         raise _refused(path, what)
-    if only or path.lower().endswith((".joblib", ".pkl", ".pickle", ".sav", ".model")):
+    if only or path.lower().endswith((".joblib", ".pkl", ".pickle", ".model")):
         return "scikit-learn"
     return ""
 

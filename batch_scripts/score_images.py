@@ -51,19 +51,14 @@ def init():
     channels = 1 if color == "L" else 3
     scale = number_of("scale", told("scale", "1" if np.dtype(model.dtype).kind in "iu" else "1/255"))
     mean, std = (numbers_of(name, told(name), channels) for name in ("mean", "std"))
-    wanted = (
-        (shape[1], shape[2], shape[3])
-        if layout == "NCHW" and len(shape) == 4
-        else (shape[3], shape[1], shape[2])
-        if len(shape) == 4
-        else None
-    )
-    if wanted and wanted[0] not in (None, channels):
-        raise ValueError(f"the model takes images of {wanted[0]} channels in layout {layout}, and --color {color} has {channels}")
-    if wanted and wanted[1] and wanted[2]:
-        if size and size != (wanted[2], wanted[1]):
-            raise ValueError(f"the model takes images of {wanted[2]}x{wanted[1]}, not of --size {size[0]}x{size[1]}")
-        size = (wanted[2], wanted[1])
+    if len(shape) == 4:
+        taken, height, width = (shape[1], shape[2], shape[3]) if layout == "NCHW" else (shape[3], shape[1], shape[2])
+        if taken not in (None, channels):
+            raise ValueError(f"the model takes images of {taken} channels in layout {layout}, and --color {color} has {channels}")
+        if height and width:
+            if size not in (None, (width, height)):
+                raise ValueError(f"the model takes images of {width}x{height}, not of --size {size[0]}x{size[1]}")
+            size = (width, height)
     if not size:
         log.warning("The model doesn't say which size it takes: images keep theirs; --size WIDTHxHEIGHT resizes them")
 

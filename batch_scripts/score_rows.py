@@ -54,7 +54,13 @@ def run(mini_batch):
 
 def score(mini_batch, separator, header, places, rows):
     """[(places, Scores), ...] of files that have the same columns."""
-    table = pd.read_csv(io.StringIO("\n".join(rows)), sep=separator, header=None, float_precision="round_trip", skip_blank_lines=False)
+    table = table_of(rows, separator)
+    if len(table) != len(rows):  # quotes that one doesn't close
+        if len(rows) == 1:
+            scoring.file_failed(mini_batch[places[0]], f"it is not one row, but {len(table):,}")
+            return []
+        each = zip(places, rows)  # noqa: B905 - Python 3.8
+        return [part for place, row in each for part in score(mini_batch, separator, header, [place], [row])]
     if header is not None:
         table.columns = next(csv.reader([header], delimiter=separator))
     else:
@@ -77,6 +83,15 @@ def score(mini_batch, separator, header, places, rows):
 
     numbers = np.array(places, dtype=np.int64)
     return [(numbers[each], scores) for each, scores in scoring.score(model.predict, data, taken, failed)]
+
+
+def table_of(rows, separator):
+    """Rows as a DataFrame; an empty one where they can't be read."""
+    try:
+        content = io.StringIO("\n".join(rows))
+        return pd.read_csv(content, sep=separator, header=None, float_precision="round_trip", skip_blank_lines=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError):
+        return pd.DataFrame()
 
 
 def parts_of(text):
