@@ -225,11 +225,13 @@ def load_sklearn(path):
         warnings.simplefilter("always")
         try:
             estimator = joblib.load(path)
-        except (KeyError, ValueError, IndexError, EOFError, UnicodeDecodeError, pickle.UnpicklingError, OverflowError) as error:
+        except (ImportError, AttributeError, MemoryError, OSError):
+            raise
+        except Exception as error:  # what is no pickle is read as the instructions of one, with any error
             with open(path, "rb") as opened:
                 head = opened.read(8)
             raise _refused(
-                path, f"no model that joblib or pickle can read: it begins with {head!r} ({type(error).__name__}: {error})"
+                path, f"nothing that joblib or pickle can read: it begins with {head!r} ({type(error).__name__}: {error})"
             ) from error
     return _of_estimator(estimator, "scikit-learn", caught)
 

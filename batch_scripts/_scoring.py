@@ -257,45 +257,57 @@ def columns_for(model, columns, chosen=(), *, by_order=False, kept=()):
     if model.wants == "texts":
         names = ["text"]
     count = len(names) if names is not None else model.feature_count
-    pairs = chosen_inputs(chosen, names)
     called = names if names is not None else [str(place + 1) for place in range(count or 0)]
-    unknown = [name for name in pairs if name not in called]
-    if unknown and model.wants == "texts" and len(unknown) == 1 == len(pairs):
+    pairs = chosen_inputs(chosen, called)
+    unknown = sorted(set(pairs) - set(called))
+    if len(unknown) == len(pairs) == 1 and model.wants == "texts":
         pairs, unknown = {"text": pairs[unknown[0]]}, []
-    if unknown and count is not None:
-        raise ValueError(f"--input {unknown[0]}=…: the model has no such input; it has {_listed(called)}")
-    if count is None and pairs:
+    if unknown and count is None:
         raise ValueError("--input can't be used: the model doesn't say which inputs it has")
-    places = {name: place_of(column, columns) for name, column in pairs.items()}
+    if unknown:
+        raise ValueError(f"--input {unknown[0]}=…: the model has no such input; it has {_listed(called)}")
+    at = places_by_name(columns)
+    places = {name: place_of(column, columns, at) for name, column in pairs.items()}
     rest = [name for name in called if name not in places]
-    if not rest and called:
+    if called and not rest:
         return [places[name] for name in called]
     if model.wants == "texts":
         return [_text_column(columns, kept)]
-    found = [name for name in rest if name in columns] if names is not None and not by_order else []
-    missing = [name for name in rest if name not in found]
-    if not missing and called:
-        places.update((name, place_of(name, columns)) for name in found)
-        return [places[name] for name in called]
-    if found or (places and names is not None and not by_order):
-        raise ValueError(f"the table lacks {_listed(missing)}, which the model takes; the table has {_listed(columns)}")
-    free = [place for place in range(len(columns)) if place not in set(places.values())]
-    wanted = len(rest) if count is not None else len(free)
-    if len(free) != wanted:
-        free = [place for place in free if columns[place] not in kept]
-    if len(free) != wanted:
-        takes = f"the model takes {count}" + (f" ({_listed(names)})" if names is not None else "")
-        raise ValueError(f"the table has {len(columns)} columns, and {takes}; say which is which with --input MODEL_INPUT=COLUMN")
     if names is not None and not by_order:
-        log.warning("None of the model's columns (%s) is in the table: they are taken in their order", _listed(names))
+        missing = [name for name in rest if name not in at]
+        if not missing:
+            places.update((name, place_of(name, columns, at)) for name in rest)
+            return [places[name] for name in called]
+        if len(missing) < len(called):
+            raise ValueError(f"the table lacks {_listed(missing)}, which the model takes; the table has {_listed(columns)}")
+    used, aside = set(places.values()), set(kept)
+    free = [place for place in range(len(columns)) if place not in used]
+    if count is not None and len(free) != len(rest):
+        free = [place for place in free if columns[place] not in aside]
     if count is None:
         return free
+    if len(free) != len(rest):
+        takes = f"the model takes {count:,}" + (f" ({_listed(names)})" if names is not None else "")
+        raise ValueError(
+            f"the table has {len(columns):,} column{'' if len(columns) == 1 else 's'}, and {takes}; say which is which with --input MODEL_INPUT=COLUMN"
+        )
+    if names is not None and not by_order:
+        log.warning("None of the model's columns (%s) is in the table: they are taken in their order", _listed(names))
     places.update(zip(rest, free))
     return [places[name] for name in called]
 
 
-def place_of(column, columns):
-    found = [place for place, name in enumerate(columns) if name == column]
+def places_by_name(columns):
+    """Where in the table the columns of each name are."""
+    at = {}
+    for place, name in enumerate(columns):
+        at.setdefault(name, []).append(place)
+    return at
+
+
+def place_of(column, columns, at):
+    """Where the only column of this name is. Raises ValueError where there is none, or another."""
+    found = at.get(column, ())
     if len(found) == 1:
         return found[0]
     if found:
@@ -304,7 +316,7 @@ def place_of(column, columns):
 
 
 def _text_column(columns, kept):
-    free = [place for place, name in enumerate(columns) if name not in kept]
+    free = [place for place, name in enumerate(columns) if name not in kept] or list(range(len(columns)))
     named = [place for place in free if columns[place].strip().lower() == "text"]
     if len(named) == 1 or len(free) == 1:
         return named[0] if len(named) == 1 else free[0]
@@ -328,16 +340,14 @@ def data_for(model, frame, places):
         return column.astype(object).to_numpy(), dict.fromkeys(
             np.flatnonzero(missing).tolist(), f"its text, in {column.name!r}, is missing"
         )
+    odd, texts = {}, [place for place, dtype in enumerate(taken.dtypes) if _is_text(dtype)]
     if model.wants == "frame":
+        called = [str(each) for each in taken.columns]
         taken = taken.set_axis(model.names, axis=1)
-        typed = {str(each["name"]): each.get("type", "") for each in model.inputs}
-        odd = {}
-        for place, name in enumerate(model.names):
-            if typed[str(name)] in ("number", "integer") and _is_text(taken.iloc[:, place]):
-                values = _numbers(taken.iloc[:, place], str(frame.columns[places[place]]), odd)
-                taken = taken.assign(**{name: values}) if isinstance(name, str) else taken
+        for place in texts:
+            if model.inputs[place].get("type") in ("number", "integer"):
+                taken.isetitem(place, _numbers(taken.iloc[:, place], called[place], odd))
         return taken, odd
-    odd = {}
     if model.wants == "columns":
         data = {}
         for place, each in enumerate(model.inputs):
@@ -345,21 +355,21 @@ def data_for(model, frame, places):
             if each["type"] == "text":
                 data[each["name"]] = column.astype(object).to_numpy()
             else:
-                data[each["name"]] = _numbers(column, str(column.name), odd) if _is_text(column) else column.to_numpy()
+                data[each["name"]] = _numbers(column, str(column.name), odd) if place in texts else column.to_numpy()
         return data, odd
-    if any(_is_text(taken.iloc[:, place]) for place in range(taken.shape[1]) if taken.dtypes.iloc[place].kind not in "biuf"):
+    if np.dtype(model.dtype).kind in "OU":
+        return taken.astype(str).to_numpy(dtype=object), odd
+    if texts:
         values = np.empty(taken.shape, dtype=np.float64)
         for place in range(taken.shape[1]):
             column = taken.iloc[:, place]
-            values[:, place] = _numbers(column, str(column.name), odd) if _is_text(column) else column
+            values[:, place] = _numbers(column, str(column.name), odd) if place in texts else column
         return values.astype(model.dtype, copy=False), odd
-    if model.dtype is object or np.dtype(model.dtype).kind in "OU":
-        return taken.astype(str).to_numpy(dtype=object), odd
-    return np.ascontiguousarray(taken.to_numpy(dtype=model.dtype)), odd
+    return taken.to_numpy(dtype=model.dtype), odd  # laid out as pandas has it, on which a last digit may depend
 
 
-def _is_text(column):
-    return column.dtype.kind == "O" or str(column.dtype) in ("str", "string", "category")
+def _is_text(dtype):
+    return dtype.kind not in "biufM" and (dtype.kind == "O" or str(dtype) in ("str", "string", "category"))
 
 
 def _numbers(column, name, odd):

@@ -89,7 +89,7 @@ def table_of(rows, separator):
     """Rows as a DataFrame; an empty one where they can't be read."""
     try:
         content = io.StringIO("\n".join(rows))
-        return pd.read_csv(content, sep=separator, header=None, float_precision="round_trip", skip_blank_lines=False)
+        return pd.read_csv(content, sep=separator, header=None, skip_blank_lines=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError):
         return pd.DataFrame()
 

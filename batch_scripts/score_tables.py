@@ -38,7 +38,8 @@ def run(mini_batch):
     """Score a mini-batch: a DataFrame. Returns one with a row for each of its rows, without those that failed; its index says which."""
     table = mini_batch.reset_index(drop=True)
     columns = list(map(str, table.columns))
-    kept = [scoring.place_of(column, columns) for column in arguments.keep]
+    at = scoring.places_by_name(columns)
+    kept = [scoring.place_of(column, columns, at) for column in arguments.keep]
     places = scoring.columns_for(model, columns, arguments.input, by_order=arguments.by_order, kept=arguments.keep)
     data, odd = scoring.data_for(model, table, places)
 
