@@ -287,10 +287,9 @@ def columns_for(model, columns, chosen=(), *, by_order=False, kept=()):
     if count is None:
         return free
     if len(free) != len(rest):
+        own = f"{len(columns):,} column{'' if len(columns) == 1 else 's'}"
         takes = f"the model takes {count:,}" + (f" ({_listed(names)})" if names is not None else "")
-        raise ValueError(
-            f"the table has {len(columns):,} column{'' if len(columns) == 1 else 's'}, and {takes}; say which is which with --input MODEL_INPUT=COLUMN"
-        )
+        raise ValueError(f"the table has {own}, and {takes}; say which is which with --input MODEL_INPUT=COLUMN")
     if names is not None and not by_order:
         log.warning("None of the model's columns (%s) is in the table: they are taken in their order", _listed(names))
     places.update(zip(rest, free))
