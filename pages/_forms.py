@@ -60,8 +60,12 @@ class Form:
                     pass
                 case str(path):
                     self.propose(path)
-                case [first, *_]:
+                case [only] if "/" not in only.name:
+                    self.propose(only.name)
+                case [first, *_] if "/" in first.name:
                     self.propose(first.name.split("/")[0] + "/")
+                case [*_]:
+                    self.proposed = ""
                 case upload:
                     self.propose(upload.name)
 
@@ -139,10 +143,11 @@ class Form:
                 except StudioError as error:
                     self.error = error
 
-    def show_registered(self, tab: str) -> None:
-        """Once after the work: open `tab` and choose there what was registered. To be called before the tabs are drawn."""
+    def show_registered(self, tab: str, widget: str = "") -> None:
+        """Once after the work: open `tab` and choose there what was registered, in the widget that is called as the form unless another is
+        named. To be called before the tabs are drawn."""
         if self.registered:
-            st.session_state["tab"], st.session_state[self.name] = tab, self.registered
+            st.session_state["tab"], st.session_state[widget or self.name] = tab, self.registered
             st.toast(f"Registered **{escape(self.registered)}**", icon=":material/check_circle:")
             self.registered = ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,11 +12,12 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from pages import _errors, _file_preview, _layout, _tables, _workspace
+from pages import _dataset_proposal, _errors, _file_preview, _layout, _tables, _workspace
+from pages._dataset_proposal import FILE, TABULAR, inquiry_called
 from pages._forms import form_called
 from pages._text import displayable, escape, local_time, visible
 from services import formats
-from services.domain import Dataset, TabularDataset
+from services.domain import Dataset, DatasetProposal, TableReading, TabularDataset
 from services.errors import SettingsError
 from services.file_names import check_name
 from services.formats import counted
@@ -28,7 +30,7 @@ REGISTERED, REGISTER = "Registered", "Register a dataset"
 FILES, FOLDER, ARCHIVE, ON_THIS_MACHINE = "Files", "Folder", "Archive", "Folder on this machine"
 IN_A_DATASTORE = "In a datastore"
 ARCHIVE_TYPES = ["zip", "tar", "tar.gz", "tgz", "tar.zst", "tzst"]
-TYPES = {"Each file is one item": "file", "Each row is one item": "tabular"}
+TYPES = {kind: label for label, kind in _dataset_proposal.KINDS.items()}
 PAGE = 100  # files
 FIRST_ROWS = 20  # of a Parquet file
 CHECKED_AT_ONCE = 2_000  # files, which takes about 10 ms
@@ -44,6 +46,7 @@ def show_datasets() -> None:
         return
     dataset = _workspace.choose_version("dataset", datasets, show_table)
     show_details(dataset)
+    read_again(dataset)
     st.fragment(browse_files)(dataset)
 
 
@@ -53,6 +56,20 @@ def storage(dataset: Dataset) -> str:
 
 def row_count(dataset: Dataset) -> int | None:
     return dataset.row_count or None if isinstance(dataset, TabularDataset) else None
+
+
+def item_in_words(dataset: Dataset) -> str:
+    """What one item is; of a file dataset that isn't known more closely "a file"."""
+    return str(dataset.item_kind)
+
+
+def how_it_is_read(dataset: Dataset) -> dict[str, str]:
+    """The fact Format of a table."""
+    if not isinstance(dataset, TabularDataset):
+        return {}
+    text = _dataset_proposal.describe(dataset.source_format or dataset.format, dataset.dialect)
+    kept = f"; kept as {_dataset_proposal.describe(dataset.format, {})}"
+    return {"Format": text + kept * (dataset.source_format not in ("", dataset.format) and dataset.format == PARQUET)}
 
 
 def show_table(rows: list[Dataset], position: int) -> None:
@@ -82,7 +99,8 @@ def show_details(dataset: Dataset) -> None:
             st.text(displayable(dataset.description))
         _layout.facts(
             {
-                "Type": dataset.type,
+                "Type": TYPES[dataset.type],
+                "One item": item_in_words(dataset),
                 **({"Rows": f"{row_count(dataset):,}"} if row_count(dataset) else {}),
                 "Files": f"{dataset.file_count:,}" if dataset.file_count else "not counted yet",
                 "Size": formats.size(dataset.size),
@@ -90,15 +108,22 @@ def show_details(dataset: Dataset) -> None:
                 "Pattern": dataset.glob,
                 **({"Partition format": dataset.partition_format} if dataset.partition_format else {}),
                 **({"Left out": dataset.describe_left_out()} if dataset.left_out else {}),
+                **how_it_is_read(dataset),
                 "Registered": local_time(dataset.created_at),
             }
         )
         for note in dataset.notes:
             st.caption(escape(note))
+        if dataset.problem_count:
+            odd = f"{counted(dataset.problem_count, 'file')} {'is' if dataset.problem_count == 1 else 'are'} odd"
+            with st.expander(odd, icon=":material/warning:", expanded=True):
+                _dataset_proposal.show_problems(dataset.problems, dataset.problem_count)
         if isinstance(dataset, TabularDataset) and dataset.columns:
             with st.expander(counted(len(dataset.columns), "column"), icon=":material/view_column:"):
                 size = 300 if len(dataset.columns) > 8 else "content"
-                _tables.show({"Column": str, "Type": str}, dataset.columns, "Columns and their types", height=size)
+                _tables.show({"Column": str, "Type": str}, dataset.typed_columns, "Columns and their types", height=size)
+        if dataset.source_root:
+            _layout.labelled("Folder of the original files", dataset.source_root)
         _layout.labelled("Folder", dataset.root)
         with st.container(horizontal=True):
             if st.button("Use in a new run", key=f"use-{dataset.reference}", type="primary", icon=":material/play_circle:"):
@@ -193,14 +218,22 @@ def files_to_register(source: str, path: str, uploads: list[UploadedFile]) -> It
     if not uploads:
         raise SettingsError("path", "No files are uploaded", "Choose files and wait for the upload to finish.")
     with staging_folder(workspace.home) as folder:
-        store_uploads(((upload.name, upload) for upload in uploads), folder)
+        # getvalue() shares the bytes: two threads must not read one upload's file.
+        store_uploads(((upload.name, io.BytesIO(upload.getvalue())) for upload in uploads), folder)
         inside = list(folder.iterdir())
         is_whole = source == ARCHIVE or (source == FOLDER and len(inside) == 1 and inside[0].is_dir())
         yield inside[0] if is_whole else folder
 
 
+def chosen_files(source: str, path: str, glob: str, uploads: list[UploadedFile]) -> Any:
+    """Which files these are, to be compared; None for none."""
+    if source in (ON_THIS_MACHINE, IN_A_DATASTORE):
+        return (source, path.strip(), glob.strip()) if path.strip() else None
+    return (source, glob.strip(), *((upload.file_id, upload.name) for upload in uploads)) if uploads else None
+
+
 def ask_for_dataset() -> None:
-    """The form: the source of the files, a pattern, and the name to register."""
+    """The form: the source of the files and a pattern, the name to register, and below them what the files are."""
     source_column, name_column = st.container(key="form_in_two").columns([5, 4], gap="large")
     path, glob, copy = "", "**", False
     uploads: list[UploadedFile] = []
@@ -210,7 +243,7 @@ def ask_for_dataset() -> None:
         source = st.segmented_control("Source", sources, key=form.key("source"), default=FILES, required=True, wrap=True)
         place, pattern = st.container(), st.container()
         if source == FILES:
-            uploads = place.file_uploader("Files to upload", key=form.key("files"), accept_multiple_files=True, on_change=form.on_change)
+            uploads = place.file_uploader("Files to upload", accept_multiple_files=True, **form.proposing("files"))
         elif source == FOLDER:
             uploads = place.file_uploader("Folder to upload", accept_multiple_files="directory", **form.proposing("folder"))
         elif source == ARCHIVE:
@@ -220,41 +253,74 @@ def ask_for_dataset() -> None:
             hint = "azureml://datastores/workspaceblobstore/paths/orders/**"
             path = place.text_input("Path in a datastore, or an https URL", placeholder=hint, **form.proposing("place"))
         else:
-            help_text = "Or of an archive (zip, tar, tar.gz, tar.zst): its files are copied into the workspace."
+            help_text = "Or of a file, or of an archive (zip, tar, tar.gz, tar.zst), whose files are copied into the workspace."
             path = place.text_input("Path of the folder", placeholder="/home/me/orders", help=help_text, **form.proposing("path"))
             help_text = "Otherwise runs read the files in place."
             copy = bool(remote) or place.toggle("Copy the files into the workspace", key=form.key("copy"), help=help_text)
         if source not in (FILES, IN_A_DATASTORE):
             help_text = "`**` matches every file, `*.csv` the CSV files at the top, `**/*.csv` those at any depth."
-            glob = pattern.text_input("Pattern", "**", key=form.key("glob"), on_change=form.on_change, help=help_text)
+            glob = pattern.text_input("Pattern", "**", key=form.key("glob"), help=help_text)
     with name_column:
         fields = {"path": place, "glob": pattern, "name": st.container()}
         with fields["name"]:
             name = form.ask_name()
         description = form.ask_description()
-        kind = next(iter(TYPES))
-        help_text = "run() gets file paths, or the rows of CSV or Parquet files with equal columns as a pandas DataFrame. "
-        help_text += "Registering reads all rows once" + (", except in a datastore." if remote else ".")
-        kind = st.segmented_control("Type", TYPES, key=form.key("type"), default=kind, required=True, wrap=True, help=help_text)
         with st.expander("Partition format", icon=":material/folder_copy:"):
             help_text = "The parts of a path that `partition_keys` can name: `{store}/{brand}/*.csv`, `{when:yyyy/MM/dd}/part.csv`."
             partition_format = st.text_input("Partition format", key=form.key("partition_format"), on_change=form.on_change, help=help_text)
-        fields |= {"type": st.container(), "partition_format": st.container()}
+        fields["partition_format"] = st.container()
+    inquiry = inquiry_called(form.key("inquiry"))
+    inquiry.about(chosen_files(source, path, glob, uploads), FILE if source == IN_A_DATASTORE else "")
+
+    def look(kind: str, reading: TableReading) -> DatasetProposal:
+        with files_to_register(source, path, uploads) as folder:
+            return workspace.propose_dataset(folder, type=kind, glob=glob.strip(), reading=reading)
+
+    fields |= _dataset_proposal.show(inquiry, form.key, None if source == IN_A_DATASTORE else look, fields, form.error)
 
     def register() -> str:
         check_name("name", name)  # before unpacking a long upload
-        options: dict[str, Any] = {"glob": glob.strip(), "description": description, "copy": copy, "type": TYPES[kind]}
+        options: dict[str, Any] = {"glob": glob.strip(), "description": description, "copy": copy, "type": inquiry.type}
         options["partition_format"] = partition_format.strip()
         with files_to_register(source, path, uploads) as folder:
-            return workspace.register_dataset(name, folder, **options).reference
+            return workspace.register_dataset(name, folder, reading=inquiry.corrections, **options).reference
 
     form.submit("Register dataset", "Listing and checking the files…", register, fields)
+
+
+@_errors.shown()
+def read_again(dataset: Dataset) -> None:
+    """The files of a registered dataset as items of the other kind, or read in another way: its next version."""
+    other = TABULAR if dataset.type == FILE else FILE
+    label = "Score its rows, not its files" if other == TABULAR else "Read it in another way"
+    with st.expander(label, icon=":material/swap_horiz:", key=f"again-{dataset.reference}", on_change="rerun") as expander:
+        if not expander.open:
+            return
+        again = form_called(f"again-{dataset.reference}")
+        st.caption("The same files, read anew: the next version of this dataset. This version stays as it is.")
+        inquiry = inquiry_called(again.key("inquiry"))
+        inquiry.about(dataset.reference, TABULAR)
+        root = dataset.source_root or dataset.root
+
+        def look(kind: str, reading: TableReading) -> DatasetProposal:
+            return workspace.propose_dataset(root, type=kind, glob=dataset.glob, reading=reading)
+
+        fields = {"path": st.container()}
+        fields |= _dataset_proposal.show(inquiry, again.key, None if workspace.remote else look, fields, again.error)
+
+        def register() -> str:
+            return workspace.reread_dataset(dataset.reference, inquiry.type, inquiry.corrections).reference
+
+        again.submit("Register the next version", "Reading the files…", register, fields)
 
 
 _layout.title("Datasets", "The files to score, or the rows in them. A version always means the same files.")
 workspace = chosen_workspace()
 form = form_called("dataset")
 form.show_registered(REGISTERED)
+for name, again in list(st.session_state.items()):
+    if str(name).startswith("form-again-"):
+        again.show_registered(REGISTERED, "dataset")
 datasets = workspace.datasets()
 registered, register = st.tabs([REGISTERED, REGISTER], key="tab", bind="query-params", on_change="rerun")
 with registered:

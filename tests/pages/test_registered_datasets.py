@@ -173,7 +173,7 @@ def test_tables_are_registered_with_their_keys_and_columns(open_page, workspace,
     dataset = workspace.dataset("sales")
     assert (dataset.type, dataset.row_count, dataset.partition_format) == ("tabular", 4, "store={store}/part.csv")
     assert app.dataframe[0].value[["Files", "Rows"]].values.tolist() == [[2, 4]]
-    assert app.dataframe[1].value.values.tolist() == [["sold", "float64"], ["*name*", "str"]]
+    assert app.dataframe[1].value.values.tolist() == [["sold", "number"], ["*name*", "text"]]
     assert app.dataframe[2].value["File"].tolist() == ["store=1/part.csv", "store=2/part.csv"]
     assert app.dataframe[3].value.values.tolist() == [["1", "a"], ["2.5", "b"]]
 
@@ -317,7 +317,7 @@ def preview(open_page, workspace, folder, name: str, content: bytes):
 )
 def test_a_delimited_file_is_previewed_as_a_table(open_page, workspace, tmp_path, *, name, content, columns, rows):
     (tmp_path / "in").mkdir()
-    table = preview(open_page, workspace, tmp_path / "in", name, content).dataframe[2].value
+    table = preview(open_page, workspace, tmp_path / "in", name, content).dataframe[-1].value
     assert table.columns.tolist() == columns
     assert table.values.tolist() == rows
 
