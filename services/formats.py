@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 
@@ -21,6 +22,12 @@ def counted(count: int | None, noun: str) -> str:
     if count is None:
         return f"an unknown number of {noun}{plural}"
     return f"{count:,} {noun}{'' if count == 1 else plural}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """`a, b and 3 more`: at most so many of the names."""
+    shown, more = names[:most], len(names) - most
+    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
 
 
 def percent(share: float) -> str:

@@ -239,6 +239,10 @@ class WorkerProcess:
 
     # ---- living and dying -----------------------------------------------------------------------------------------------------
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
     def exit_code(self) -> int | None:
         return self._popen.poll()
 

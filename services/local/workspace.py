@@ -40,7 +40,7 @@ from services.domain import (
     parse_reference,
     utc_now,
 )
-from services.errors import IntakeError, NotFound, SettingsError, StudioError, os_errors_as
+from services.errors import IntakeError, NotFound, SettingsError, os_errors_as
 from services.file_names import check_name
 from services.formats import counted
 from services.intake import datasets, model_files, proposals
@@ -48,7 +48,7 @@ from services.intake.entry_scripts import EntryScripts
 from services.intake.mlflow_files import prepare_model
 from services.intake.requirement_lists import RequirementList
 from services.intake.staging import move_or_copy, staging_folder
-from services.local import environments, model_inspection, reuse, runs
+from services.local import environments, model_inspection, reuse, runs, trial
 from services.local.batching import plan_mini_batches
 from services.local.environment_builds import LocalBuilds
 from services.local.run_folder import RunPlan
@@ -339,7 +339,11 @@ class LocalWorkspace:
         seconds: float = 10.0,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Trial:
-        raise StudioError("No item can be tried here yet.")
+        if request.failed_only:
+            raise SettingsError("failed_only", "a rerun of failed items is not tried first", "Try the request that it reruns.")
+        plan, warnings, _ = self._plan(request, sample_limit=_FILES_CHECKED_ON_CHECK)
+        tried = trial.try_items(self.home, plan, items, choice, seconds, stopped)
+        return replace(tried, warnings=tuple(dict.fromkeys((*warnings, *tried.warnings))))
 
     def submit(self, request: RunRequest) -> Run:
         plan, warnings, changed = self._plan(request, sample_limit=_FILES_CHECKED_ON_SUBMIT)

@@ -1,0 +1,626 @@
+"""`python -m services.local.trial_process HOME FOLDER`: scores a few items of a run in one worker of the run's environment, in a folder
+that is removed afterwards. Started by trial.py, which writes FOLDER/trial.json; it ends, and all that it started, with its standard input.
+
+Rows are recorded and read back by what a run records and reads them with, so columns, matching and causes are a run's. More mini-batches,
+whose rows are dropped, measure what a call of run() costs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import selectors
+import shutil
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from services import environment_variables, formats, gpus, log
+from services.domain import FailureCause, MiniBatch, RunStatus, Trial, TrialRow
+from services.errors import StudioError
+from services.formats import counted
+from services.local import output_reader
+from services.local.batching import plan_mini_batches
+from services.local.process_memory import Usage, most_memory_of_ended, usage
+from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
+from services.local.run_progress import RunProgress
+from services.local.trial_items import ANSWER, REQUEST, MeasuringItems, TrialItem, find_items, grouped, planned
+from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
+from services.scoring import run_cost
+from services.scoring.run_cost import Call, Machine, Measured, Whole
+from services.storage.atomic import write_atomically
+from services.storage.file_tree import tail
+from services.storage.journal import AttemptStatus
+from services.storage.serialization import to_json
+
+logger = logging.getLogger("services.local.trial_process")  # __name__ is __main__
+
+IMPORT_TIMEOUT_SECONDS = 300  # as the runner's
+_TICK_SECONDS = 0.05
+_TRIM_SECONDS = 0.5
+_MOST_STARTS = 4
+_MOST_CALLS = 60
+_LEAST_CALLS = 8
+_MOST_FAILED_CALLS = 3
+_GROWTH = 4
+_SHARE_OF_THE_BUDGET = 0.6
+"""That one call may take, as far as is known before."""
+_SHARE_WHEN_ENOUGH = 0.25
+"""Of the budget, after which no more is measured once the sizes that count were."""
+_MOST_ITEMS_TO_MEASURE = 500_000
+_LEAST_CPU_SECONDS = 0.2
+_SHOWN = 5
+_WHOLE_MINI_BATCH = str(10**17)
+"""A mini-batch size that cuts nothing: each call of a trial has a manifest of its own."""
+_OUTPUT_BYTES, _OUTPUT_LINES = 8_000, 30
+_A_NUMBER = re.compile(r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$")
+_NOT_FINITE = re.compile(r"^(?i:nan|-?inf(inity)?)$")
+
+
+class Stopped(Exception):
+    """Nobody waits for the trial any more."""
+
+
+class NotStarted(Exception):
+    """No worker starts: the message is what its run would say, and the traceback of the script."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What came of one call: the worker's message, or how it failed. `seconds` is the whole call, `index` its number for the worker."""
+
+    items: int
+    seconds: float
+    message: Message | None
+    status: AttemptStatus = AttemptStatus.RUN_DONE
+    failure: dict[str, Any] | None = None
+
+    @property
+    def returned(self) -> int:
+        return int(self.message.header["returned"]) if self.message else 0
+
+
+class TrialRun:
+    """One trial, from its request to its answer. Use it once."""
+
+    def __init__(self, home: Path, folder: Path) -> None:
+        request = json.loads((folder / REQUEST).read_bytes())
+        self._home = home
+        self._scratch = LocalRunFolder(folder, "trial")
+        self._plan = RunPlan.from_json(json.dumps(request["plan"]))
+        self._settings = self._plan.request.settings
+        self._numbers: list[int] = request["numbers"]
+        self._budget: float = request["seconds"]
+        self._tabular = bool(self._plan.datasets[0].format)
+        self._item = "row" if self._tabular else "file"
+        self._gpus = gpus.visible()
+        self._worker: WorkerProcess | None = None
+        self._inbox: deque[Message] = deque()
+        self._datasets: list[PlannedDataset] = []
+        self._starts = 0
+        self._calls = 0
+        self._began = time.monotonic()
+        self._next_trim = 0.0
+        self._usage: Usage | None = None
+        self._peak = 0
+        self._at_start: int | None = None
+        self._start_seconds: float | None = None
+        self._init_seconds: float | None = None
+        self._first_call_seconds: float | None = None
+        self._measured: list[Call] = []
+        self._measured_items = 0
+        self._cpu_share: float | None = None
+        self._memory_per_item: float | None = None
+        self._timed_out = 0
+        self._warnings: dict[str, None] = {}
+        log.hide(*(self._settings.environment_variables or {}).values())
+
+    # ---- from start to end ----------------------------------------------------------------------------------------------------
+
+    def execute(self) -> Trial:
+        """Raises Stopped, StudioError, OSError."""
+        if changed := self._plan.changes_since_approval(self._home):
+            return Trial(item=self._item, error=changed)
+        folder = self._scratch.path.parent
+        self._scratch.create(self._plan)
+        self._scratch.work.mkdir(exist_ok=True)
+        write_atomically(self._scratch.facts_file, json.dumps(self._plan.facts("trial")))
+        items = find_items(self._plan.datasets, self._numbers, self._settings.partition_keys, folder)
+        groups = grouped(items, self._settings, tabular=self._tabular)
+        together = [self._planned(group, folder / f"together-{number}.jsonl") for number, group in enumerate(groups)]
+        alone = [self._planned([item], folder / f"alone-{number}.jsonl") for number, item in enumerate(items)]
+        # One dataset to measure with: the one with most items.
+        largest = max(self._plan.datasets, key=lambda dataset: dataset.item_count)
+        measuring = MeasuringItems(largest, folder, self._settings)
+        self._datasets = [*together, *alone, measuring.planned, measuring.parquet]
+        scored: list[tuple[PlannedDataset, list[TrialItem], Scored]] = []
+        error = traceback = ""
+        try:
+            self._score(groups, alone, items, scored)
+            if self._budget > 0 and any(call.returned for _, _, call in scored) and not self._timed_out:
+                self._measure(measuring, together)
+        except NotStarted as reason:
+            error, traceback = str(reason), reason.traceback
+        finally:
+            self._end_worker()
+        return self._answer(scored, error, traceback)
+
+    def _planned(self, items: Sequence[TrialItem], manifest: Path) -> PlannedDataset:
+        return planned(self._plan.datasets[items[0].dataset], items, manifest)
+
+    def _score(
+        self,
+        groups: Sequence[Sequence[TrialItem]],
+        alone: Sequence[PlannedDataset],
+        items: Sequence[TrialItem],
+        scored: list[tuple[PlannedDataset, list[TrialItem], Scored]],
+    ) -> None:
+        """The items, for their rows: the first alone, then the others together; one by one where a mini-batch of them fails, since the bad
+        one is looked for. What a timeout ended is not tried again, and nothing after it."""
+        for number, group in enumerate(groups):
+            call = self._call_whole(number, len(group))
+            if number == 0:
+                self._first_call_seconds = call.seconds
+            if call.failure is None or len(group) == 1 or call.status is AttemptStatus.RUN_TIMEOUT:
+                scored.append((self._datasets[number], list(group), call))
+            else:
+                begin = items.index(group[0])
+                singles = []
+                for place, item in enumerate(group, begin):
+                    singles.append(self._call_whole(len(groups) + place, 1))
+                    scored.append((alone[place], [item], singles[-1]))
+                    if self._timed_out:
+                        break
+                if any(single.failure is None for single in singles):
+                    bad = sum(single.failure is not None for single in singles)
+                    self._warn(
+                        f"Together, these {counted(len(group), self._item)} fail: run() raises for {bad:,} of them, and a run then fails"
+                        " their whole mini-batch."
+                        if bad
+                        else f"Together, these {counted(len(group), self._item)} fail, and each by itself doesn't: {call.failure['error']}"
+                    )
+            if self._timed_out:
+                left = sum(len(other) for other in groups) - sum(len(tried) for _, tried, _ in scored)
+                if left:
+                    self._warn(f"{counted(left, self._item).capitalize()} of the trial not scored, since the timeout ended the worker.")
+                return
+            if call.failure is None and number:
+                self._measured.append(Call(len(group), call.seconds))
+
+    # ---- measuring ------------------------------------------------------------------------------------------------------------
+
+    def _measure(self, measuring: MeasuringItems, together: Sequence[PlannedDataset]) -> None:
+        """Calls of more and more items, until the fixed part of a call is told from that of an item, a mini-batch of the run's own size was
+        tried, or the time is over."""
+        end = self._began + self._budget
+        whole = self._whole()
+        before, busy, failed = self._usage_now(), 0.0, 0
+        first = Scored(1, 0.0, None)
+        for _ in range(2):  # of the very first item again, now that the script is warm
+            if (first := self._call_whole(0, 1)).failure is None:
+                self._measured.append(Call(1, first.seconds))
+                busy += first.seconds
+            self._measured_items += 1
+        peak_of_few, most = self._peak, 0
+        size = max(_GROWTH, *(dataset.item_count for dataset in together))
+        largest = 1
+        while self._calls < _MOST_CALLS and failed < _MOST_FAILED_CALLS and first.failure is None:
+            left = end - time.monotonic()
+            cost = run_cost.fit_cost(self._measured)
+            expected = cost.seconds_between(size)[1] if cost and cost.per_call is not None else size * self._measured[-1].seconds
+            limit = min(left * _SHARE_OF_THE_BUDGET, self._settings.run_invocation_timeout / 2)
+            if left <= 0 or (expected > limit and len(self._measured) >= _LEAST_CALLS):
+                break
+            if expected > limit:
+                if size <= 2:
+                    break
+                size = max(2, size // 2)
+                if size <= largest and len({call.items for call in self._measured}) > 1:
+                    size = 1  # more of what is cheap, to see how calls differ
+                    if sum(call.items == 1 for call in self._measured) >= _LEAST_CALLS:
+                        break
+                if expected > 2 * limit:
+                    continue
+            offset, length, items, in_parquet = measuring.mini_batch(size)
+            if not items:
+                break
+            if items > 2 * size and cost and cost.seconds(items) > limit:
+                break  # it can't be cut to that size
+            call = self._call(len(self._datasets) - (1 if in_parquet else 2), offset, length, items)
+            self._measured_items += items
+            busy += call.seconds
+            if call.failure is None:
+                self._measured.append(Call(items, call.seconds))
+                if call.returned < items:
+                    self._warn(f"Of {items:,} {self._item}s scored to measure, run() returned rows for {call.returned:,} only.")
+            else:
+                failed += 1
+                self._warn(f"Scored to measure, a mini-batch of {counted(items, self._item)} failed: {call.failure['error']}")
+                if self._timed_out:
+                    self._timed_out = 0  # it was larger than the run's
+                    break
+            largest, most = max(largest, items), max(most, items)
+            if self._is_enough(largest, whole):
+                if len(self._measured) >= _LEAST_CALLS and (
+                    len(self._measured) >= 2 * _LEAST_CALLS or end - time.monotonic() < (1 - _SHARE_WHEN_ENOUGH) * self._budget
+                ):
+                    break
+                size = largest if len(self._measured) % 2 else max(1, largest // _GROWTH)  # again, to see how calls differ
+            else:
+                size = min(largest * _GROWTH, _MOST_ITEMS_TO_MEASURE, max(whole.items, 1))
+        after = self._usage_now()
+        if before and after and busy > _LEAST_CPU_SECONDS:
+            self._cpu_share = max(0.0, after.cpu_seconds - before.cpu_seconds) / busy
+        if after and most > 1:
+            self._memory_per_item = max(0.0, (self._peak - peak_of_few) / most)
+
+    def _is_enough(self, largest: int, whole: Whole) -> bool:
+        """Whether the largest mini-batch that was tried tells enough: as large as the run's, and with little that is fixed."""
+        cost = run_cost.fit_cost(self._measured)
+        if largest >= min(whole.items, whole.most_items, _MOST_ITEMS_TO_MEASURE):
+            return True
+        return bool(cost and largest >= whole.mini_batch_items and cost.fixed_share(largest) <= run_cost.MOST_OVERHEAD)
+
+    def _whole(self) -> Whole:
+        plan = plan_mini_batches(self._plan.datasets, self._settings)
+        for note in plan.notes:
+            self._warn(note)
+        items = sum(dataset.item_count for dataset in self._plan.datasets)
+        bytes_per_item, most = None, math.inf
+        if self._tabular and not self._settings.partition_keys:
+            size, most = _bytes_and_most_rows(self._plan.datasets)
+            bytes_per_item = size / max(1, items)
+        return Whole(self._item, items, plan.mini_batch_count or 1, self._settings, bytes_per_item, not plan.notes, most)
+
+    # ---- one call -------------------------------------------------------------------------------------------------------------
+
+    def _call_whole(self, dataset: int, items: int) -> Scored:
+        """A call with all of a dataset that is a trial's own."""
+        return self._call(dataset, 0, os.path.getsize(self._datasets[dataset].manifest), items)
+
+    def _call(self, dataset: int, offset: int, length: int, items: int) -> Scored:
+        worker = self._worker or self._start()
+        batch = MiniBatch(self._calls, dataset, offset, length, items)
+        self._calls += 1
+        worker.hand_over(batch)
+        limit = self._settings.run_invocation_timeout
+        message = self._wait(worker, limit)
+        seconds = time.monotonic() - worker.since
+        if message is not None and message.header.get("mini_batch") == batch.index:
+            worker.answered()
+            if "error" not in message.header:
+                return Scored(items, message.header["elapsed"], message)
+            if message.header["error_type"] == "MemoryError":  # what it leaked goes with it
+                self._end_worker()
+            return Scored(items, message.header["elapsed"], None, AttemptStatus.RUN_EXCEPTION, message.header)
+        status, kind, error = AttemptStatus.RUN_TIMEOUT, "TimeoutError", f"run() took longer than the run_invocation_timeout of {limit} s"
+        if seconds < limit:
+            self._end_worker(forget=False)
+            status, kind, error = AttemptStatus.PROCESS_DIED, "WorkerDied", worker.describe_exit()
+        else:
+            self._timed_out = items
+        self._end_worker()
+        times = {"started_at": time.time() - seconds, "elapsed": seconds, "run_seconds": seconds}
+        return Scored(items, seconds, None, status, {"error_type": kind, "error": error} | times)
+
+    def _start(self) -> WorkerProcess:
+        """A worker that is ready. Raises NotStarted."""
+        if self._starts >= _MOST_STARTS:
+            raise NotStarted("The worker ended again and again.")
+        self._starts += 1
+        place = WorkerPlace(0, 0, self._scratch.logs, self._scratch.work)
+        threads = max(1, (os.cpu_count() or 1) // self._settings.worker_count)
+        own = gpus.of_worker(0, self._gpus) | (self._settings.environment_variables or {})
+        own["BATCH_SCORING_LOGGING_LEVEL"] = self._settings.logging_level
+        if self._plan.models:
+            own["AZUREML_MODEL_DIR"] = str(Path(self._plan.models[0].path).parent)
+        began = time.monotonic()
+        worker = WorkerProcess(place, self._plan.environment.interpreter, worker_environment(place, self._scratch, own, threads))
+        self._worker = worker
+        worker.place_models([Path(model.path) for model in self._plan.models])
+        streams = [str(place.log("stdout")), str(place.log("stderr"))]
+        config = replace(self._plan, datasets=tuple(self._datasets)).for_worker(self._scratch.output)
+        config["argv"] = self._plan.for_worker(self._scratch.output)["argv"]
+        worker.send(config | {"memory_limit": memory_limit(self._settings.worker_count), "streams": streams})
+        import_limit = environment_variables.number("BATCH_SCORING_IMPORT_TIMEOUT") or IMPORT_TIMEOUT_SECONDS
+        limit = self._settings.run_invocation_timeout
+        for stage, following, seconds in ((Stage.IMPORT, Stage.INIT, import_limit), (Stage.INIT, Stage.READY, limit)):
+            message = self._wait(worker, seconds)
+            if message is None:
+                took = time.monotonic() - worker.since
+                self._end_worker(forget=False)
+                if took >= seconds and stage is Stage.IMPORT:
+                    setting = f"{seconds} s, the limit that BATCH_SCORING_IMPORT_TIMEOUT sets"
+                    reason = f"importing the scoring script took longer than {setting}"
+                elif took >= seconds:
+                    self._init_seconds = took
+                    reason = f"init() took longer than the run_invocation_timeout of {seconds} s"
+                else:
+                    reason = f"{worker.describe_exit()} in {stage.value}"
+                raise NotStarted(f"Workers could not start: {reason}.")
+            if "failed" in message.header:
+                what = message.header["error"]
+                step = message.header["failed"]
+                text = (
+                    f"The scoring script can't be imported. {what}"
+                    if step == "import"
+                    else f"Workers could not start: {step} raised {what}."
+                )
+                raise NotStarted(text, message.header.get("traceback", ""))
+            if stage is Stage.INIT and self._init_seconds is None:
+                self._init_seconds = time.monotonic() - worker.since
+            worker.enter(following)
+        if self._start_seconds is None:
+            self._start_seconds = time.monotonic() - began
+            self._look_at_memory(worker)
+            self._at_start = self._usage.memory if self._usage else None
+        return worker
+
+    def _wait(self, worker: WorkerProcess, seconds: float) -> Message | None:
+        """The worker's next message; None where it doesn't come in time, or the worker is gone. Raises Stopped."""
+        if self._inbox:
+            return self._inbox.popleft()
+        deadline = worker.since + seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(worker.socket, selectors.EVENT_READ)
+            while True:
+                worker.flush()
+                ready = selector.select(max(0.0, min(_TICK_SECONDS, deadline - time.monotonic())))
+                if _nobody_waits.is_set():
+                    raise Stopped
+                self._look_at_memory(worker)
+                self._trim(worker)
+                if ready:
+                    try:
+                        messages, closed = worker.receive()
+                    except ValueError:  # the script wrote to the worker's socket
+                        return None
+                    if messages:
+                        self._inbox.extend(messages)
+                        return self._inbox.popleft()
+                    if closed:
+                        return None
+                if worker.exit_code() is not None and not ready:
+                    return None
+                if time.monotonic() >= deadline:
+                    return None
+
+    def _look_at_memory(self, worker: WorkerProcess) -> None:
+        if found := usage(worker.pid):
+            self._usage = found
+            self._peak = max(self._peak, found.memory, found.peak)
+
+    def _usage_now(self) -> Usage | None:
+        if self._worker:
+            self._look_at_memory(self._worker)
+        return self._usage
+
+    def _trim(self, worker: WorkerProcess) -> None:
+        if time.monotonic() >= self._next_trim:
+            self._next_trim = time.monotonic() + _TRIM_SECONDS
+            worker.trim_logs()
+
+    def _end_worker(self, *, forget: bool = True) -> None:
+        if self._worker is None:
+            return
+        self._worker.end()
+        self._worker.trim_logs()
+        self._inbox.clear()
+        if forget:
+            self._worker = None
+
+    # ---- the answer -----------------------------------------------------------------------------------------------------------
+
+    def _answer(self, scored: Sequence[tuple[PlannedDataset, list[TrialItem], Scored]], error: str, traceback: str) -> Trial:
+        table = self._table(scored) if scored else Table()
+        if self._settings.output_action == "summary_only" and (written := sorted(self._scratch.output_files())):
+            names = formats.listed(written, _SHOWN)
+            self._warn(f"The script wrote {counted(len(written), 'file')} into the output folder, which a trial removes: {names}.")
+        whole = self._whole()
+        machine = Machine(os.cpu_count() or 1, _memory_of_workers(self._settings.worker_count))
+        slowest = max(self._measured, key=lambda call: call.seconds / call.items, default=None)
+        peak = self._peak or (most_memory_of_ended() if self._starts else None)
+        cost = run_cost.fit_cost(self._measured)
+        if cost is None and self._first_call_seconds is not None and any(call.failure is None for _, _, call in scored):
+            cost = run_cost.fit_cost([Call(1, self._first_call_seconds)])
+        measured = Measured(
+            self._start_seconds or 0.0, self._init_seconds or 0.0, slowest, self._cpu_share, peak, self._memory_per_item, self._timed_out
+        )  # fmt: skip
+        succeeded = sum(min(call.returned, call.items) for _, _, call in scored)
+        return Trial(
+            columns=table.columns,
+            rows=table.rows,
+            item=self._item,
+            succeeded=succeeded,
+            failed=sum(call.items for _, _, call in scored) - succeeded,
+            measured_items=self._measured_items,
+            seconds=time.monotonic() - self._began,
+            start_seconds=self._start_seconds,
+            init_seconds=self._init_seconds,
+            first_call_seconds=self._first_call_seconds,
+            seconds_per_call=cost.per_call if cost else None,
+            seconds_per_item=cost.per_item if cost else None,
+            slowest_call_seconds=slowest.seconds if slowest else None,
+            memory=peak,
+            memory_at_start=self._at_start,
+            memory_per_item=self._memory_per_item,
+            warnings=(*table.warnings, *self._warnings),
+            causes=table.causes,
+            not_numbers=table.not_numbers,
+            estimate=run_cost.estimate(cost, measured, whole, machine) if cost else None,
+            suggestions=tuple(run_cost.suggestions(cost, measured, whole, machine)) if cost or self._timed_out or error else (),
+            error=error,
+            traceback=traceback,
+            output=self._output(),
+        )
+
+    def _table(self, scored: Sequence[tuple[PlannedDataset, list[TrialItem], Scored]]) -> Table:
+        """The rows as the run's table has them: recorded as the runner records them, and read back."""
+        from services.predictions import failures
+        from services.predictions.columns import printed
+        from services.predictions.filters import EVERY_ROW
+        from services.predictions.reader import Predictions
+        from services.predictions.writer import make_table
+
+        settings = replace(self._settings, run_max_try=1, mini_batch_size=None if self._settings.partition_keys else _WHOLE_MINI_BATCH)
+        datasets = tuple(dataset for dataset, _, _ in scored)
+        plan = replace(self._plan, request=replace(self._plan.request, settings=settings), datasets=datasets)
+        self._scratch.create(plan)
+        place = WorkerPlace(0, 0, self._scratch.logs, self._scratch.work)
+        progress = RunProgress(self._scratch, plan, len(scored))
+        for number, (_, items, call) in enumerate(scored):
+            batch = MiniBatch(number, number, 0, sum(len(item.line) for item in items), len(items))
+            if call.message is not None:
+                progress.scored(place, batch, call.message)
+            else:
+                assert call.failure is not None
+                progress.attempt_failed(place, batch, call.status, call.failure)
+        progress.write_down()
+        progress.close(RunStatus.COMPLETED)
+        progress.journal.close()
+        keeps_rows = settings.output_action == "append_row"
+        path = self._scratch.path / "trial.parquet"
+        make_table(output_reader.settled(self._scratch) if keeps_rows else output_reader.failed(self._scratch), path)
+        predictions = Predictions(path)
+        rows = predictions.page(EVERY_ROW, 0, 10_000).to_pylist()
+        own = predictions.own
+        kinds = predictions.columns
+        trial_rows = tuple(
+            TrialRow(
+                item=row[own["File"]] or "",
+                row=self._number_of_row(row, own, scored),
+                status=str(row[own["Status"]]),
+                values={name: _plain(value, printed) for name, value in row.items()},
+                error=row[own["Error"]] or "",
+            )
+            for row in rows
+        )
+        looked_at = ["Prediction", *predictions.further_columns] if "Prediction" in kinds else predictions.further_columns
+        not_numbers = tuple(_not_numbers([name for name in looked_at if name in kinds], trial_rows))
+        causes = tuple(failures.failure_causes(predictions))
+        return Table(tuple(kinds), trial_rows, progress.warnings, causes, not_numbers)
+
+    def _number_of_row(
+        self, row: dict[str, Any], own: dict[str, str], scored: Sequence[tuple[PlannedDataset, list[TrialItem], Scored]]
+    ) -> int | None:
+        """The row's number in its file: of the item in its place, where there are as many rows as items."""
+        number, place = row[own["Mini-batch"]], row[own["Place"]]
+        if not self._tabular or not 0 <= (number or 0) < len(scored) or place is None:
+            return None
+        _, items, call = scored[number]
+        if call.failure is None and call.returned != len(items):
+            return None
+        return items[place].row if 0 <= place < len(items) else None
+
+    def _output(self) -> str:
+        """The end of what the script printed."""
+        place = WorkerPlace(0, 0, self._scratch.logs, self._scratch.work)
+        parts = []
+        for log_file in (place.log("stdout"), place.log("stderr")):
+            if log_file.is_file():
+                parts += tail(log_file, _OUTPUT_BYTES)[0].strip().splitlines()[-_OUTPUT_LINES:]
+        return "\n".join(parts)
+
+    def _warn(self, sentence: str) -> None:
+        self._warnings[sentence] = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is read back of the recorded rows."""
+
+    columns: tuple[str, ...] = ()
+    rows: tuple[TrialRow, ...] = ()
+    warnings: tuple[str, ...] = ()
+    causes: tuple[FailureCause, ...] = ()
+    not_numbers: tuple[str, ...] = ()
+
+
+def _plain(value: Any, printed: Any) -> Any:
+    """A cell as JSON holds it: a number that is not finite, a decimal and a time as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else printed(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _not_numbers(columns: Sequence[str], rows: Sequence[TrialRow]) -> Iterator[str]:
+    """Sentences on the values that are no numbers, of columns whose other values are."""
+    for column in columns:
+        values = [(row, str(row.values[column])) for row in rows if row.status != "failed" and row.values.get(column) is not None]
+        empty = [(row, "empty") for row in rows if row.status != "failed" and row.values.get(column) is None]
+        numbers = [value for _, value in values if _A_NUMBER.match(value)]
+        others = [(row, value) for row, value in values if not _A_NUMBER.match(value)]
+        if not (others or empty) or not (len(numbers) >= len(others) or all(_NOT_FINITE.match(value) for _, value in others)):
+            continue
+        if not numbers and not others:
+            continue
+        found: dict[str, list[str]] = {}
+        for row, value in others + (empty if numbers else []):
+            found.setdefault(value, []).append(row.item + (f", row {row.row:,}" if row.row else ""))
+        for value, items in found.items():
+            shown = value if len(value) <= 60 else f"{value[:60]}…"
+            yield f"{column} is {shown} for {formats.listed(items, _SHOWN)}."
+
+
+def _bytes_and_most_rows(datasets: Sequence[PlannedDataset]) -> tuple[int, int]:
+    """Of tables: bytes of all slices, and the rows of the file that has most."""
+    size, rows = 0, dict[tuple[int, str], int]()
+    for number, dataset in enumerate(datasets):
+        with open(dataset.manifest, "rb") as lines:
+            for line in lines:
+                path, slice_bytes, _, _, _, count = json.loads(line)
+                size += slice_bytes
+                rows[number, path] = rows.get((number, path), 0) + count
+    return size, max(rows.values(), default=1)
+
+
+def _memory_of_workers(workers: int) -> int | None:
+    """What all workers may have together."""
+    limit = memory_limit(workers)
+    return None if limit is None else limit * workers
+
+
+_nobody_waits = threading.Event()
+
+
+def _wait_for_the_end_of_input() -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    _nobody_waits.set()
+
+
+def main() -> int:
+    home, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    log.to_stderr()
+    threading.Thread(target=_wait_for_the_end_of_input, daemon=True).start()
+    try:
+        answer = {"trial": json.loads(to_json(TrialRun(home, folder).execute()))}
+    except Stopped:
+        shutil.rmtree(folder, ignore_errors=True)  # whoever started it may be gone
+        return 1
+    except StudioError as error:
+        answer = {"error": {"type": type(error).__name__, **vars(error)}}
+    write_atomically(folder / ANSWER, json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
