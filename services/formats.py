@@ -67,6 +67,14 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60} s"
 
 
+def short_duration(seconds: float) -> str:
+    """`12 µs`, `3.4 ms`, `1.2 s`: what one item takes."""
+    for unit, name in ((1, ""), (1e-3, "ms"), (1e-6, "µs")):
+        if seconds >= unit:
+            return f"{seconds / unit:.3g} {name}" if name else duration(seconds)
+    return f"{seconds / 1e-9:.0f} ns"
+
+
 def duration_between(low: float, high: float) -> str:
     """`between 2 and 4 minutes`, `about 12 seconds`, `between 40 seconds and 3 minutes`: a range of seconds, as a person would say it."""
     (first, first_unit), (last, last_unit) = _rounded(low), _rounded(high)

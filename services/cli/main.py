@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from services import PROGRAM, environment_variables, log
-from services.cli import commands, environment_commands, model_commands, scoring_commands
+from services.cli import commands, environment_commands, model_commands, scoring_commands, trial_commands
 from services.cli import remote_commands as remote
 from services.cli.output import Answer, error_lines, error_value, note, stdout_writable
 from services.domain import EXPERIMENT, WEEK_DAYS, Frequency
@@ -170,6 +170,10 @@ def _parser() -> argparse.ArgumentParser:
     _with_request(command(top, "check", scoring_commands.check, text), wait=False)
     text = "Score datasets: submit a run, by a script or the built-in scorer that fits."
     _with_request(command(top, "run", scoring_commands.submit, text))
+    text = "Score some items first, as a run would: their rows, what they cost, how long the run takes, better settings. Nothing is kept."
+    add = command(top, "try", trial_commands.try_items, text)
+    trial_commands.add_options(add)
+    _with_request(add, wait=False)
     command(top, "runs", commands.list_runs, "List the runs, the newest first.")
     command(top, "show", commands.show, "Show the state of a run.", "RUN")
     command(top, "cancel", commands.cancel, "Cancel a run.", "RUN")

@@ -36,6 +36,7 @@ from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
 from services.local.run_progress import RunProgress
 from services.local.trial_items import ANSWER, REQUEST, MeasuringItems, TrialItem, find_items, grouped, planned
 from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
+from services.predictions.columns import ROW_NUMBER
 from services.scoring import run_cost
 from services.scoring.run_cost import Call, Machine, Measured, Whole
 from services.storage.atomic import write_atomically
@@ -499,32 +500,27 @@ class TrialRun:
         rows = predictions.page(EVERY_ROW, 0, 10_000).to_pylist()
         own = predictions.own
         kinds = predictions.columns
-        trial_rows = tuple(
-            TrialRow(
-                item=row[own["File"]] or "",
-                row=self._number_of_row(row, own, scored),
-                status=str(row[own["Status"]]),
-                values={name: _plain(value, printed) for name, value in row.items()},
-                error=row[own["Error"]] or "",
-            )
-            for row in rows
-        )
+        trial_rows = []
+        for row in rows:
+            row_number = self._number_of_row(row, own, scored)
+            values = {name: _plain(value, printed) for name, value in row.items()}
+            if ROW_NUMBER in own:
+                values[own[ROW_NUMBER]] = row_number
+            trial_rows.append(TrialRow(row[own["File"]] or "", row_number, str(row[own["Status"]]), values, row[own["Error"]] or ""))
         looked_at = ["Prediction", *predictions.further_columns] if "Prediction" in kinds else predictions.further_columns
         not_numbers = tuple(_not_numbers([name for name in looked_at if name in kinds], trial_rows))
         causes = tuple(failures.failure_causes(predictions))
-        return Table(tuple(kinds), trial_rows, progress.warnings, causes, not_numbers)
+        return Table(tuple(kinds), tuple(trial_rows), progress.warnings, causes, not_numbers)
 
     def _number_of_row(
         self, row: dict[str, Any], own: dict[str, str], scored: Sequence[tuple[PlannedDataset, list[TrialItem], Scored]]
     ) -> int | None:
-        """The row's number in its file: of the item in its place, where there are as many rows as items."""
-        number, place = row[own["Mini-batch"]], row[own["Place"]]
-        if not self._tabular or not 0 <= (number or 0) < len(scored) or place is None:
+        """The row's number in its file. The table numbers those that were tried, of one file in each call."""
+        number, call = row.get(own.get(ROW_NUMBER, "")), row[own["Mini-batch"]]
+        if not number or not 0 <= (-1 if call is None else call) < len(scored):
             return None
-        _, items, call = scored[number]
-        if call.failure is None and call.returned != len(items):
-            return None
-        return items[place].row if 0 <= place < len(items) else None
+        items = scored[call][1]
+        return items[number - 1].row if number <= len(items) else None
 
     def _output(self) -> str:
         """The end of what the script printed."""

@@ -239,7 +239,8 @@ def _better_size(cost: Cost, measured: Measured, whole: Whole, machine: Machine)
     enough = _enough_items(cost)
     idle = whole.can_be_cut and 0 < whole.mini_batches < workers and whole.items > whole.mini_batches
     if idle and (cost.per_call is None or min(enough, shared) < now):
-        why = f"{counted(whole.mini_batches, 'mini-batch')} for {counted(workers, 'worker')}: {workers - whole.mini_batches:,} would have nothing to do"
+        idle_workers = workers - whole.mini_batches
+        why = f"{counted(whole.mini_batches, 'mini-batch')} for {counted(workers, 'worker')}: {idle_workers:,} would have nothing to do"
         size = _sized(max(1, shared), max(1, shared), whole)
         return _Size(size[0], Suggestion("mini_batch_size", size[1], f"{why}.")) if size else None
     if cost.per_call is None or cost.fixed_share(now) <= MOST_OVERHEAD:
@@ -257,9 +258,9 @@ def _better_size(cost: Cost, measured: Measured, whole: Whole, machine: Machine)
         return None
     few, many = max(1, round(now)), max(1, round(size[0]))
     why = (
-        f"A call of run() takes {_short(cost.per_call)} and {_short(cost.per_item)} more for each {whole.item}: with"
-        f" {counted(few, whole.item)} in a mini-batch {cost.fixed_share(few):.0%} of the time is overhead, with {many:,} it is"
-        f" {cost.fixed_share(many):.0%}"
+        f"A call of run() takes {formats.short_duration(cost.per_call)} and {formats.short_duration(cost.per_item)} more for each"
+        f" {whole.item}: with {counted(few, whole.item)} in a mini-batch {cost.fixed_share(few):.0%} of the time is overhead,"
+        f" with {many:,} it is {cost.fixed_share(many):.0%}"
     )
     return _Size(size[0], Suggestion("mini_batch_size", size[1], f"{why}."))
 
@@ -356,13 +357,3 @@ def _better_timeout(cost: Cost | None, measured: Measured, whole: Whole, items: 
         return None
     why = f"{what} {formats.duration(slowest)}, and the timeout is {limit:,} s"
     return Suggestion("run_invocation_timeout", str(round_to_digit(_TIMEOUT_MARGIN * slowest, up=True)), f"{why}.")
-
-
-def _short(seconds: float) -> str:
-    """`12 µs`, `3.4 ms`, `1.2 s`: what one item takes."""
-    if seconds >= 1:
-        return formats.duration(seconds)
-    for unit, name in ((1e-3, "ms"), (1e-6, "µs")):
-        if seconds >= unit:
-            return f"{seconds / unit:.3g} {name}"
-    return f"{seconds / 1e-9:.0f} ns"
