@@ -17,6 +17,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,13 @@ from services.errors import SettingsError, StudioError
 from services.file_names import check_name
 from services.formats import counted
 from services.intake import datasets as intake_datasets
-from services.intake import proposals
+from services.intake import model_files, proposals
 from services.intake.entry_scripts import EntryScripts
 from services.intake.mlflow_files import prepare_model
 from services.intake.requirement_lists import RequirementList
 from services.intake.staging import staging_folder
 from services.predictions.annotations import AnnotationStore
-from services.scoring.model_card import READER
+from services.scoring.model_card import READER, read_card
 from services.scoring.presets import Presets
 from services.settings import ParallelRunSettings
 from services.storage.file_tree import make_folders, path_given
@@ -67,6 +68,7 @@ from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store
 from services.workspace import Capability, RemoteWorkspace
 
+_NOT_LOADED = "Models of Azure ML are not loaded on this machine: what its file does not tell isn't known."
 _PROGRESS_SECONDS = 2.0  # between two lines of progress on standard error
 
 
@@ -159,17 +161,30 @@ class AzureWorkspace:
         source = path_given(path)
         about: dict[str, Any] = {"description": description, "tags": tags or {}, "progress": self._progress(f"Uploading {name}")}
         with staging_folder(self.home) as staging:
-            return self._cache.models.add(self._models.register(name, prepare_model(source, staging), **about))
+            path = prepare_model(source, staging)
+            model = self._models.register(name, path, **about)
+            self._store.keep_model_card(model.sha256, READER, read_card(path, model_files.inspect_model(path)))
+        return self._cache.models.add(model)
 
     def approve(self, sha256: str) -> None:
         """Nothing is executed on this machine, so there is nothing to approve."""
 
     def model_card(self, reference: str, environment: str | None = None) -> ModelCard:
+        """What its file tells, where it was registered from this machine or inspected here."""
         model = self.model(reference)
-        return (self._store.model_card(model.sha256, READER) if model.sha256 else None) or ModelCard("unknown")
+        card = self._store.model_card(model.sha256 or model.reference, READER)
+        return card or ModelCard("unknown", notes=("Its file is in Azure ML: inspect it to have it fetched and read.",))
 
     def inspect_model(self, reference: str, environment: str | None = None) -> ModelCard:
-        return self.model_card(reference, environment)
+        """Fetches the model's files and reads them, once. They are not executed on this machine."""
+        model = self.model(reference)
+        card = self._store.model_card(model.sha256 or model.reference, READER)
+        if card is None:
+            with staging_folder(self.home) as staging:
+                path = self._models.fetch(model.reference, staging)
+                card = read_card(path, model_files.inspect_model(path))
+            self._store.keep_model_card(model.sha256 or model.reference, READER, card)
+        return card if card.inputs or card.task else replace(card, notes=(*card.notes, _NOT_LOADED))
 
     def delete_model(self, reference: str) -> None:
         model = self.model(reference)

@@ -15,6 +15,10 @@ from services.azure.catalog import downloads, uploads
 from services.azure.workspace import AzureWorkspace
 from services.errors import NotFound, StudioError
 
+LIGHTGBM = (
+    b"tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\nmax_feature_idx=1\nobjective=regression\n"
+    b"feature_names=age income\nfeature_infos=[18:79] [3:9949]\n\nTree=0\nnum_leaves=1\nleaf_value=1\n\nend of trees\n"
+)
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 
 
@@ -114,3 +118,21 @@ def test_a_model_is_registered_from_the_outputs_of_a_training_run(cloud, ws, tmp
         cloud.register_model_from_run("m", "train", run.id, "outputs/none.pkl")
     with pytest.raises(StudioError, match="run-of-nobody"):
         cloud.training_run_files("train", "run-of-nobody")
+
+
+def test_a_model_s_card_is_read_from_its_file_fetched_once(cloud, ws, tmp_path, azure):
+    """Of one that was registered here, at once; of another's, when it is asked for. Neither is loaded on this machine."""
+    from azureml.core import Model
+
+    (tmp_path / "tree.txt").write_bytes(LIGHTGBM)
+    cloud.register_model("mine", tmp_path / "tree.txt")
+    assert (cloud.model_card("mine").format, cloud.model_card("mine").feature_count) == ("lightgbm", 2)
+
+    Model.register(ws, "tree.txt", "theirs")
+    cloud.refresh()
+    assert "inspect it" in cloud.model_card("theirs").notes[0]
+    card = cloud.inspect_model("theirs")
+    assert (card.format, [one.name for one in card.inputs], card.task) == ("lightgbm", ["age", "income"], "regression")
+    azure.service.fault("GET *", count=None, status=500)
+    assert cloud.inspect_model("theirs:1") == cloud.model_card("theirs:1") == card
+    assert list((cloud.home / "incoming").iterdir()) == []

@@ -72,6 +72,14 @@ class Models:
                         other.delete()
             return noun(registered)
 
+    def fetch(self, reference: str, folder: Path) -> Path:
+        """Download one version's file or folder below `folder`, by `azureml.core.Model.download`; where it is then."""
+        name, version = parse_reference(reference, "model")
+        with self._session.sdk_calls(f"Model {reference} can't be fetched") as workspace:
+            from azureml.core import Model as SdkModel
+
+            return Path(SdkModel(workspace, name=name, version=version).download(str(folder), exist_ok=True))
+
     def delete(self, reference: str) -> None:
         """One version, by `azureml.core.Model.delete`."""
         name, version = parse_reference(reference, "model")
