@@ -27,12 +27,14 @@ FIRST_FIFTH = 5  # what comes before it is warming up
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """A completed run. Times are seconds since 1970; `peak_memory` is the runner's in bytes, None where there is no /proc."""
+    """A completed run. Times are seconds since 1970; `peak_memory` is the runner's in bytes, None where there is no /proc; `seconds_after`
+    is how long the runner went on after the end, to make the table of predictions."""
 
     run: Run
     submitted_at: float
     attempts: list[Attempt]
     peak_memory: int | None
+    seconds_after: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -93,11 +95,13 @@ def measure(workspace: LocalWorkspace, wanted: RunRequest) -> MeasuredRun:
         raise RuntimeError(f"{run.status}: {run.error}")
     while runner_pid(run.id):  # it makes the table of a large run, after its end
         time.sleep(0.02)
+    ended = time.time()
     folder = LocalRunFolder(workspace.home, run.id)
     with Journal(folder.path) as journal:
         attempts = list(journal.attempts())
     shutil.rmtree(folder.path)
-    return MeasuredRun(run, submitted_at, attempts, peak)
+    assert run.ended_at
+    return MeasuredRun(run, submitted_at, attempts, peak, ended - run.ended_at.timestamp())
 
 
 def first_prediction(workspace: LocalWorkspace, wanted: RunRequest) -> float:

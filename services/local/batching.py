@@ -26,6 +26,8 @@ from services.settings import ParallelRunSettings
 from services.storage.atomic import atomic_write
 from services.storage.mini_batch_plan import MiniBatchPlan
 
+_PARSED_AT_ONCE = 1_000  # lines of a manifest: one by one takes four times as long
+
 
 def manifest_by_keys(manifest: Path, partition_format: str, keys: tuple[str, ...]) -> Path:
     """The manifest in the order of the values of these keys, then as it was; made once and kept beside it. Raises OSError."""
@@ -127,13 +129,14 @@ def _by_bytes(lines: Iterable[bytes], size: int) -> Iterator[tuple[int, int, int
     """Slices of one file that follow each other, as many as make up to `size` bytes, and at least one: (length, rows, rows before)."""
     length = rows = taken = before = 0
     path = None
-    for line in lines:
-        slice_path, slice_bytes, _, _, _, slice_rows = json.loads(line)
-        if length and (slice_path != path or taken + slice_bytes > size):
-            yield length, rows, before
-            before = before + rows if slice_path == path else 0
-            length = rows = taken = 0
-        length, rows, taken, path = length + len(line), rows + slice_rows, taken + slice_bytes, slice_path
+    lines = iter(lines)
+    while some := list(islice(lines, _PARSED_AT_ONCE)):
+        for line, (slice_path, slice_bytes, _, _, _, slice_rows) in zip(some, json.loads(b"[" + b",".join(some) + b"]"), strict=True):
+            if length and (slice_path != path or taken + slice_bytes > size):
+                yield length, rows, before
+                before = before + rows if slice_path == path else 0
+                length = rows = taken = 0
+            length, rows, taken, path = length + len(line), rows + slice_rows, taken + slice_bytes, slice_path
     if length:
         yield length, rows, before
 

@@ -438,7 +438,10 @@ def main() -> int:
     log.to_stderr()
     log.log_uncaught(show=False)
     home, run_id = Path(sys.argv[1]), sys.argv[2]
-    if code := run_process.execute(LocalRunFolder(home, run_id), Store(home), lambda: Runner(home, run_id).execute()):
+    store = Store(home)
+    with store.held_open():
+        code = run_process.execute(LocalRunFolder(home, run_id), store, lambda: Runner(home, run_id).execute())
+    if code:
         return code
     prediction_table.prepare_large_table(Store(home).run(run_id), LocalRunFolder(home, run_id))
     return 0

@@ -27,6 +27,7 @@ from numbers import Real
 from time import perf_counter, sleep, time
 
 if __name__ != "__mp_main__":  # processes that the script's multiprocessing spawns execute this file again, without its folder on sys.path
+    from frame_rows import rows_of
     from script_output import ScriptOutput
     from worker_inputs import FileInput, MiniBatchContext, TabularInput
 
@@ -129,20 +130,34 @@ def _positional_parameters(function):
     return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
 
 
+def _is_frame(result):
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(result, pandas.DataFrame)
+
+
+def count_of(result):
+    """How many rows run() returned. Raises TypeError for anything but a list, a tuple or a DataFrame."""
+    if not isinstance(result, (list, tuple)) and not _is_frame(result):
+        raise TypeError(f"run() must return a list, a tuple or a pandas DataFrame, not {type(result).__name__}")
+    return len(result)
+
+
 def as_rows(result):
     """What run() returned as (rows joined, where each row ends as uint64, their number, DataFrame columns or None).
 
-    A list or tuple: `str(item)` and a newline. A DataFrame: `to_csv(sep=" ", header=None, index=None)`. Anything else: TypeError.
+    A list or tuple: `str(item)` and a newline. A DataFrame: `to_csv(sep=" ", header=None, index=None)`. Raises as `count_of`.
     """
-    pandas = sys.modules.get("pandas")
-    if pandas is not None and isinstance(result, pandas.DataFrame):
-        rows = _rows_of_frame(result)
+    if _is_frame(result):
+        rows = rows_of(result)
         columns = [[str(name), _kind_of(values)] for name, values in result.items()]
-    elif isinstance(result, (list, tuple)):
+        if rows is None:
+            rows = _rows_by_pandas(result)
+        elif not isinstance(rows, list):
+            return (*_joined(rows), len(rows), columns)
+    else:
+        count_of(result)
         rows = [str(item) for item in result]
         columns = None
-    else:
-        raise TypeError(f"run() must return a list, a tuple or a pandas DataFrame, not {type(result).__name__}")
     if not rows:
         return b"", b"", 0, columns
     joined = "\n".join(rows) + "\n"
@@ -157,6 +172,15 @@ def as_rows(result):
     return encoded, ends.tobytes(), len(rows), columns
 
 
+def _joined(rows):
+    """The bytes of a pyarrow.Array of texts, which has them joined already, and where each ends."""
+    numpy = sys.modules["numpy"]
+    _, places, content = rows.buffers()
+    ends = numpy.frombuffer(places, numpy.int32)[rows.offset + 1 : rows.offset + len(rows) + 1]
+    begin = numpy.frombuffer(places, numpy.int32)[rows.offset]
+    return memoryview(content)[begin : ends[-1]].tobytes(), (ends - begin).astype("<u8").tobytes()
+
+
 def _kind_of(column):
     """What the values of a DataFrame's column are: `number`, `date`, `truth value`, `text`, or `empty` where it has none.
 
@@ -169,7 +193,10 @@ def _kind_of(column):
         return _KINDS[kind]
     if kind != "O" or str(column.dtype) in ("string", "str"):
         return "text"
-    types = {type(value) for value in column.tolist() if not (type(value) is float and isnan(value))}
+    values = column.tolist()
+    types = set(map(type, values))
+    if float in types:
+        types = {type(value) for value in values if not (type(value) is float and isnan(value))}
     types = {type_ for type_ in types if type_.__name__ not in ("NoneType", "NAType", "NaTType")}
     if not types:
         return "empty"
@@ -209,7 +236,7 @@ def _texts_of_index(index):
     ]
 
 
-def _rows_of_frame(frame):
+def _rows_by_pandas(frame):
     lines = frame.to_csv(sep=" ", header=False, index=False).replace(os.linesep, "\n").split("\n")[:-1]
     if len(lines) == len(frame):
         return lines
@@ -289,15 +316,14 @@ class Worker:
                 result = self._script.run(mini_batch, context)
             finally:
                 seconds = perf_counter() - begin_run
-            rows, ends, answer["returned"], columns = as_rows(result)
-            if columns is not None:
-                answer["columns"] = columns
-                if self._append_row and (index := _texts_of_index(result.index)):
-                    answer["index"] = index
-                if self._wants_header:
-                    answer["header"] = result.iloc[:0].to_csv(sep=" ", index=False).replace(os.linesep, "\n")
+            answer["returned"] = count_of(result)
             missing = source.item_count(entries) - answer["returned"]
-            if missing > 0 or self._output.has_lines(seconds):
+            has_said = missing > 0 or self._output.has_lines(seconds)
+            if self._append_row or has_said:
+                rows, ends, _, columns = as_rows(result)
+                if columns is not None and self._append_row:
+                    answer.update(self._facts_of_frame(result, columns))
+            if has_said:
                 answer.update(self._said_of(source, entries, rows, missing))
             if not self._append_row:
                 rows = ends = b""
@@ -307,6 +333,16 @@ class Worker:
         answer["run_seconds"] = seconds
         answer["elapsed"] = perf_counter() - begin
         self._channel.send(answer, rows, ends)
+
+    def _facts_of_frame(self, frame, columns):
+        """What the runner is told of a DataFrame beside its rows."""
+        facts = {"columns": columns}
+        index = _texts_of_index(frame.index)
+        if index:
+            facts["index"] = index
+        if self._wants_header:
+            facts["header"] = frame.iloc[:0].to_csv(sep=" ", index=False).replace(os.linesep, "\n")
+        return facts
 
     def _said_of(self, source, entries, rows, missing):
         """What the script said in this call of run(), as far as it may be the cause of an item without a row."""
@@ -395,6 +431,19 @@ def _die_with_the_runner(runner_pid):
             threading.Thread(target=watch, daemon=True).start()
 
 
+def _keep_memory():
+    """What NumPy and pandas free, they take again for the next mini-batch: giving it back to the system in between, and having it cleared
+    anew, is a sixth of the time of reading and scoring. The allocator of glibc sets the same limits by itself once a script has freed
+    a block of 32 MB."""
+    if sys.platform == "linux":
+        import ctypes
+
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        if mallopt is not None:
+            mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD
+            mallopt(-1, 64 << 20)  # M_TRIM_THRESHOLD
+
+
 def _limit_memory(size):
     """A script that leaks gets a MemoryError of its own, before the machine has none left. Not on Windows."""
     try:
@@ -450,11 +499,12 @@ def main():
     config = channel.receive()
     if config is None:
         return
+    _keep_memory()
     _limit_memory(config["memory_limit"])
     output = ScriptOutput(config["streams"])
     output.listen()
     logging.basicConfig(level=config["logging_level"], stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for module in ("worker_inputs", "script_output"):
+    for module in ("frame_rows", "worker_inputs", "script_output"):
         del sys.modules[module]  # a script may have a neighbour of this name
     sys.path[0:1] = config["paths"]  # the script's neighbours, in place of this file's folder
     _add_finders()

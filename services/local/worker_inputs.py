@@ -70,6 +70,7 @@ class TabularInput(FileInput):
         self._read = {"csv": self._read_csv, "parquet": self._read_parquet}[dataset["format"]]
         self._types = dict(dataset["columns"])
         self._missing = list(dataset["missing"])
+        self._may_lack_nothing = all(dtype in ("int64", "float64") for dtype in self._types.values())
         try:
             import pandas
 
@@ -119,12 +120,15 @@ class TabularInput(FileInput):
     def _read_csv(self, path, begin, end):
         with open(path, "rb") as file:
             file.seek(begin)
-            content = io.BytesIO(file.read(end - begin))
+            content = file.read(end - begin)
         types = {name: dtype for name, dtype in self._types.items() if dtype != "object"}
-        frame = self._pandas.read_csv(
-            content, header=None, names=list(self._types), dtype=types, index_col=False, low_memory=False, keep_default_na=False,
-            na_values=self._missing,
-        )  # fmt: skip
+        options = {"header": None, "names": list(self._types), "dtype": types, "index_col": False, "low_memory": False}
+        if self._may_lack_nothing:  # a sixth of the time is the look for missing values
+            try:
+                return self._pandas.read_csv(io.BytesIO(content), na_filter=False, **options)
+            except ValueError:  # of a field that is empty, or a word
+                self._may_lack_nothing = False
+        frame = self._pandas.read_csv(io.BytesIO(content), keep_default_na=False, na_values=self._missing, **options)
         for name in self._types.keys() - types.keys():  # True, False and nothing: pandas finds out by itself
             frame[name] = frame[name].astype(object)
         return frame

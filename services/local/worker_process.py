@@ -29,6 +29,7 @@ _WORKER = Path(__file__).with_name("worker.py")
 # A worker runs other people's code: it gets no credentials that happen to be in the environment. Its own come by `environment_variables`.
 _SECRET_PREFIXES = ("AZURE_", "ARM_", "AWS_", "GOOGLE_", "GCP_", "MSI_", "IDENTITY_")
 
+_ANSWER_BYTES = 1 << 20  # that a worker may leave in its line and go on, as far as the system allows
 _DEEPEST_QUEUE = 64  # mini-batches
 _LONGEST_LOG = 50_000_000  # bytes
 _KEPT_OF_A_LONG_LOG = 1_000_000
@@ -109,6 +110,7 @@ class WorkerProcess:
             log.parent.mkdir(parents=True, exist_ok=True)
         place.working_folder.mkdir(parents=True, exist_ok=True)
         self.socket, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ANSWER_BYTES)
         with theirs, open(place.log("stdout"), "ab") as stdout, open(place.log("stderr"), "ab") as stderr:
             self._popen = self._start(interpreter, environment, theirs, stdout, stderr)
         self.socket.setblocking(False)

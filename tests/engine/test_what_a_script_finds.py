@@ -89,10 +89,10 @@ def test_sibling_modules_and_the_source_directory_can_be_imported(workspace, sco
 
 
 def test_a_neighbour_may_be_called_like_a_part_of_the_runtime(workspace, score, entry_script):
-    for name in ("worker", "worker_inputs"):
+    for name in ("worker", "worker_inputs", "frame_rows"):
         entry_script(f"WORD = {name!r}", f"{name}.py")
-    run = score("import worker, worker_inputs\ndef run(m): return [worker.WORD + worker_inputs.WORD]", 1)
-    assert rows(workspace, run)[1] == ["workerworker_inputs"]
+    run = score("import worker, worker_inputs, frame_rows\ndef run(m): return [worker.WORD + worker_inputs.WORD + frame_rows.WORD]", 1)
+    assert rows(workspace, run)[1] == ["workerworker_inputsframe_rows"]
 
 
 def test_nothing_of_the_runtime_can_be_imported_by_mistake(score):

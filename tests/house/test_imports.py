@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HEAVY = {"pandas", "numpy", "pyarrow", "duckdb", "sklearn", "joblib", "azureml", "streamlit", "plotly"}
 LOCAL = ROOT / "services/local"
-WORKER = [LOCAL / "worker.py", LOCAL / "worker_inputs.py", LOCAL / "script_output.py"]
-OURS = {"worker", "worker_inputs", "script_output", "azureml_user"}
+WORKER = [LOCAL / "worker.py", LOCAL / "worker_inputs.py", LOCAL / "frame_rows.py", LOCAL / "script_output.py"]
+OURS = {"worker", "worker_inputs", "frame_rows", "script_output", "azureml_user"}
 CAUSES = ROOT / "services/predictions/causes.py"
 IN_THE_USERS_INTERPRETER = [*WORKER, CAUSES, LOCAL / "interpreter_probe.py", *(LOCAL / "entry_script").rglob("*.py")]
 
