@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages import _azure_connection, _errors, _layout, _workspace
+from pages import _azure_connection, _environments, _errors, _layout, _workspace
 from pages._text import displayable
 from services import INSTALLED
 from services.workspace import Workspace
@@ -54,6 +54,9 @@ with _errors.shown():
     elif where == HERE:
         if workspace:
             show_local(workspace)
+            _environments.show(workspace)
         show_how_to_move()
     else:
         _azure_connection.show(remote)
+        if remote and remote.state().is_open:
+            _environments.show(remote)

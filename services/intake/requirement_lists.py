@@ -12,7 +12,10 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +155,18 @@ def unmet(requirements: Iterable[str], packages: Mapping[str, str], python_versi
         there = next((installed[other] for other in (name, *_SAME.get(name, ())) if other in installed), "")
         if not there or not _meets(requirement.specifier, there):
             found.append(Unmet(name, str(requirement.specifier), there))
+    return found
+
+
+def installed_here(requirements: Iterable[str]) -> dict[str, str]:
+    """The versions of these packages, as far as this program's own interpreter has them."""
+    found = {}
+    for line in requirements:
+        with suppress(InvalidRequirement):
+            name = canonicalize_name(Requirement(line).name)
+            for other in (name, *_SAME.get(name, ())):
+                with suppress(PackageNotFoundError):
+                    found[other] = version_of(other)
     return found
 
 

@@ -1,0 +1,255 @@
+"""Environments: which there are and the disk they use; making one from a list that is shown first, or the one that a model asks for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+from pages import _errors, _layout, _tables
+from pages._text import displayable, escape, truncate
+from services import formats
+from services.domain import BuildStatus, Environment, EnvironmentBuild, Interpreter, Model, ModelCard
+from services.errors import IntakeError, SettingsError, StudioError
+from services.file_names import proposed_name
+from services.formats import counted
+from services.intake import requirement_lists
+from services.intake.requirement_lists import RequirementList
+from services.workspace import EnvironmentBuilds, Workspace
+
+FOLLOW_SECONDS = 1.0
+PACKAGES, REQUIREMENTS, CONDA = "Packages", "requirements.txt", "Conda file"
+AUTOMATIC = "The one that fits"
+ANY_PYTHON = ("3.12", "3.11", "3.10", "3.9")
+
+
+# ---- what a model asks for --------------------------------------------------------------------------------------------------------------
+
+
+def offer_for_model(workspace: Workspace, reference: str) -> None:
+    """As `offer_environment`, of a model by its reference."""
+    with _errors.shown():
+        offer_environment(workspace, workspace.model(reference), workspace.model_card(reference))
+
+
+def offer_environment(workspace: Workspace, model: Model, card: ModelCard) -> None:
+    """An environment with what the model needs: one that is there, else the list and the button that makes it. Nothing where what is
+    installed by default has all of it. What was made is chosen on New run."""
+    try:
+        requirements = requirement_lists.requirements_for(card)
+    except IntakeError as error:
+        if card.requirements:
+            _errors.show(error)
+        return
+    environments = workspace.environments()
+    lacking = requirement_lists.unmet(card.requirements, _default_packages(workspace, card))
+    if not lacking:
+        return
+    made_with = f"{card.framework} {card.framework_version}".strip()
+    here = "the default environment" if workspace.remote else "this program"
+    first = lacking[0]
+    has = f"{here} has {first.there}" if first.there else f"{here} does not have {first.name}"
+    st.info(escape(f"{model} was made with {made_with or first.name}; {has}."), icon=":material/deployed_code:")
+    if fitting := _that_has(environments, card):
+        if st.button(f"Use environment {escape(fitting.reference)}", key=f"use-environment-{model.reference}", icon=":material/check:"):
+            _use(fitting.reference)
+        return
+    name = proposed_name(f"{made_with or model.name}.x") or model.name
+    label = f"Make an environment with {escape(made_with or truncate(', '.join(requirements.names), 60))}"
+    _offer(workspace, name, requirements, label, f"for-{model.reference}", use=True)
+
+
+def _default_packages(workspace: Workspace, card: ModelCard) -> dict[str, str]:
+    if workspace.remote:
+        return dict(workspace.remote.default_environment().packages)
+    return requirement_lists.installed_here(card.requirements)
+
+
+def _that_has(environments: list[Environment], card: ModelCard) -> Environment | None:
+    """The newest environment that has what the model needs, and what the scorers need."""
+    needed = [*card.requirements, *requirement_lists.requirements_for(card).companions]
+    return next((known for known in environments if not requirement_lists.unmet(needed, known.packages, known.python_version)), None)
+
+
+def _use(reference: str) -> None:
+    st.session_state.choices_for_new_run = {"environment": reference}
+    st.rerun()
+
+
+# ---- a list and its button --------------------------------------------------------------------------------------------------------------
+
+
+def _offer(
+    workspace: Workspace, name: str, requirements: RequirementList, label: str, key: str, *, python: str | None = None, use: bool = False
+) -> None:
+    """The list, its SHA-256 and the button that approves it and makes the environment; while it is made, how far it is."""
+    builds = workspace.builds
+    build = _build_of(builds, name, requirements) if builds else None
+    if builds and build and build.status is BuildStatus.BUILDING:
+        if use:
+            follow(builds, build)
+        else:
+            st.caption("It is being made, as shown above.")
+        return
+    if builds and build and build.status is BuildStatus.READY and use:
+        builds.dismiss(build.id)
+        st.toast(f"Made **{escape(build.environment)}**", icon=":material/check_circle:")
+        _use(build.environment)
+    with st.container(border=True, key=f"list-{key}"):
+        st.code(displayable(requirements.text), language=None, height=200 if len(requirements.lines) > 7 else "content")
+        for note in requirements.notes:
+            st.caption(escape(note))
+        _layout.labelled("SHA-256 of this list", requirements.sha256)
+        ended = build is not None and build.status in (BuildStatus.FAILED, BuildStatus.CANCELED)
+        large = bool(build and build.field == "allow_large")
+        if builds and build and ended:
+            _show_end(builds, build)
+        text = "Download it all the same" if large else f"Approve this list and {label[:1].lower()}{label[1:]}"
+        if st.button(text, key=f"create-{key}-{requirements.sha256}", type="primary", icon=":material/add:"):
+            if builds and build:
+                builds.dismiss(build.id)
+            with _errors.shown():
+                _create(workspace, name, requirements, python=python, allow_large=large, use=use)
+
+
+def _create(workspace: Workspace, name: str, requirements: RequirementList, *, python: str | None, allow_large: bool, use: bool) -> None:
+    """Start to build it here; elsewhere register it at once."""
+    given: dict[str, Any] = {"python": python, "approved": requirements.sha256}
+    if workspace.builds:
+        workspace.builds.start(name, requirements, **given, allow_large=allow_large)
+    else:
+        with st.spinner("Registering the environment…", show_time=True):
+            reference = workspace.create_environment(name, requirements, **given).reference
+        st.toast(f"Registered **{escape(reference)}**", icon=":material/check_circle:")
+        if use:
+            _use(reference)
+    st.rerun()
+
+
+def _build_of(builds: EnvironmentBuilds, name: str, requirements: RequirementList) -> EnvironmentBuild | None:
+    """The newest build of this list under this name."""
+    return next((build for build in builds.all() if build.name == name and build.requirements == requirements.lines), None)
+
+
+def follow(builds: EnvironmentBuilds, build: EnvironmentBuild) -> None:
+    """What the installer says, a line after the other, until it has ended; then the page runs again."""
+    st.fragment(_follow, run_every=FOLLOW_SECONDS)(builds, build.id)
+
+
+def _follow(builds: EnvironmentBuilds, build_id: str) -> None:
+    try:
+        build = builds.get(build_id)
+    except StudioError:
+        st.rerun()
+    if build.status is not BuildStatus.BUILDING:
+        st.rerun()
+    with st.container(border=True, key=f"build-{build_id}"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f":material/hourglass_top: Making **{escape(build.name)}**: {escape(truncate(', '.join(build.requirements), 120))}")
+            st.space("stretch")
+            if st.button("Cancel", key=f"cancel-build-{build_id}", icon=":material/cancel:"):
+                builds.cancel(build_id)
+                st.rerun()
+        st.code(displayable("\n".join(build.progress)) or "Starting…", language=None, height=180)
+        st.caption("It goes on when this page is closed.")
+
+
+def _show_end(builds: EnvironmentBuilds, build: EnvironmentBuild) -> None:
+    """Why a build became no environment."""
+    if build.status is BuildStatus.CANCELED:
+        st.warning(escape(f"The making of {build.name} was canceled. Nothing of it is left."), icon=":material/cancel:")
+    else:
+        error = SettingsError(build.field, build.error, build.hint) if build.field else StudioError(build.error, build.hint)
+        _errors.show(error)
+        if build.progress:
+            with st.expander("What the installer said", icon=":material/subject:"):
+                st.code(displayable("\n".join(build.progress)), language=None, height=180)
+
+
+# ---- all of them ------------------------------------------------------------------------------------------------------------------------
+
+
+def show(workspace: Workspace) -> None:
+    """The environments with the disk they use, those being made, and the form for another."""
+    st.subheader("Environments", icon=":material/deployed_code:", anchor=False)
+    environments = workspace.environments()
+    if not environments:
+        st.caption("None yet. A run uses this program's own Python unless it names one." if workspace.builds else "None yet.")
+    else:
+        _show_table(environments)
+        if workspace.builds:
+            _offer_deletion(workspace, environments)
+    for build in workspace.builds.all() if workspace.builds else ():
+        if build.status is BuildStatus.BUILDING and workspace.builds:
+            follow(workspace.builds, build)
+    form = st.expander("Make an environment", icon=":material/add:", key="make-environment", on_change="rerun")
+    if form.open:  # it asks this machine which Pythons it has
+        with form:
+            _ask(workspace)
+
+
+def _show_table(environments: list[Environment]) -> None:
+    columns = {"Environment": str, "Python": str, "Packages": int, "Disk": int, "Registered": datetime, "Made of": str}
+    rows = [
+        (e.reference, e.python_version, len(e.packages), e.size, e.created_at, ", ".join(e.requirements) or e.interpreter)
+        for e in environments
+    ]
+    config = {
+        "Environment": st.column_config.TextColumn(width=180),
+        "Python": st.column_config.TextColumn(width=80),
+        "Disk": st.column_config.NumberColumn(format="bytes", width=90),
+        "Registered": _tables.time_column(),
+        "Made of": st.column_config.TextColumn(width=380),
+    }
+    _tables.show(columns, rows, "Environments", most=8, key="environments", column_config=config)
+    if used := sum(e.size or 0 for e in environments):
+        st.caption(f"Disk used by those made here: {formats.size(used)}.")
+
+
+def _offer_deletion(workspace: Workspace, environments: list[Environment]) -> None:
+    with st.popover("Delete one", icon=":material/delete:"):
+        chosen = st.selectbox("Environment", environments, key="delete-environment", format_func=lambda e: displayable(str(e)))
+        files = f" and its files, {formats.size(chosen.size)}" if chosen.size is not None else "; its interpreter stays where it is"
+        st.markdown(f"Delete **{escape(chosen.reference)}**{files}? Runs that used it are kept.")
+        if st.button("Delete environment", key=f"delete-environment-{chosen.reference}", type="primary", icon=":material/delete_forever:"):
+            with _errors.shown():
+                workspace.delete_environment(chosen.reference)
+                st.toast(f"Deleted **{escape(chosen.reference)}**", icon=":material/delete:")
+                st.rerun()
+
+
+def _ask(workspace: Workspace) -> None:
+    """The form: a list, a name, a Python; then the list as it will be, with its button."""
+    source = st.segmented_control("From", [PACKAGES, REQUIREMENTS, CONDA], key="environment-source", default=PACKAGES, required=True)
+    left, right = st.columns([5, 4], gap="large")
+    content, upload = "", None
+    with left:
+        if source == PACKAGES:
+            text = "One a line, such as scikit-learn==1.3.2"
+            content = st.text_area("Packages", key="environment-packages", height=110, placeholder=text)
+        else:
+            types = ["txt", "in"] if source == REQUIREMENTS else ["yml", "yaml"]
+            upload = st.file_uploader(source, type=types, key=f"environment-{source}")
+    with right:
+        name = st.text_input("Name", key="environment-name", placeholder="my-environment").strip()
+        pythons = {AUTOMATIC: None} | {interpreter.version: interpreter.path for interpreter in _interpreters(workspace)}
+        python = st.selectbox("Python", list(pythons), key="environment-python", help="Those that are on this machine.")
+    if not (content.strip() or upload):
+        st.caption("Names and versions only. Only wheels are installed: nothing is built, so nothing of them runs before a run uses it.")
+        return
+    with _errors.shown():
+        if upload:
+            read = requirement_lists.from_conda if source == CONDA else requirement_lists.from_requirements
+            requirements = read(upload.getvalue(), upload.name)
+        else:
+            requirements = requirement_lists.from_requirements(content.encode("utf-8", "replace"), "The list")
+        given = pythons[python] if workspace.builds else None if python == AUTOMATIC else python
+        if not name:
+            st.caption(f"{counted(len(requirements.lines), 'requirement')}. Give it a name.")
+            return
+        _offer(workspace, name, requirements, "Make the environment", "form", python=given)
+
+
+def _interpreters(workspace: Workspace) -> list[Interpreter]:
+    return workspace.builds.interpreters() if workspace.builds else [Interpreter(version, version) for version in ANY_PYTHON]
