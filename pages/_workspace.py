@@ -22,6 +22,8 @@ def forget_choices() -> None:
     """Drop what was chosen in one workspace when another is opened."""
     for name in ("model", "dataset", "script", "environment", "compute_target", "submission", "pipeline_lists", "where"):
         st.session_state.pop(name, None)
+    for key in [key for key in map(str, st.session_state) if key.startswith("fit-")]:
+        del st.session_state[key]
     st.query_params.clear()
 
 

@@ -11,19 +11,22 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _errors, _layout, _workspace
+from pages import _errors, _fit, _layout, _workspace
 from pages._forms import last_submission
 from pages._text import displayable, escape, local_time, truncate
 from services import PROGRAM
-from services.domain import Environment, RunRequest
+from services.domain import EntryScript, Environment, RunRequest
 from services.errors import SettingsError, StudioError
 from services.file_names import safe_relative_path
 from services.formats import counted
 from services.intake import uploads
 from services.intake.staging import staging_folder
+from services.preflight import Preflight, pairs
+from services.scoring.pairing import propose
+from services.scoring.scorers import scorer_at
+from services.scoring.script_fit import check_script
 from services.settings import TABLE, ParallelRunSettings
 from services.storage.mini_batch_plan import describe
-from services.submission import check_fits_script, propose
 from services.workspace import Capability, RemoteWorkspace
 from services.workspaces import chosen_workspace
 
@@ -31,6 +34,7 @@ NO_MODEL = "No model"
 RUNS_LOOKED_AT = 50  # for a model and a dataset that go together
 OWN, MADE_FOR_IT = "this program's own", "made for the run"
 LABELS = {"model": "Model", "dataset": "Dataset", "entry_script": "Scoring script", "arguments": "Arguments"}
+LABELS |= {"inputs": "Columns", "keep": "Columns", "scorer": "Scoring script", "probabilities": "Probabilities", "top": "Top classes"}
 LABELS |= {name: row.label for name, row in TABLE.items()} | {"compute_target": "Compute target"}
 
 workspace = chosen_workspace()
@@ -60,13 +64,32 @@ def section(number: int, title: str, field: str) -> DeltaGenerator:
 
 def choose(label: str, options: list[str], key: str, proposed: str | None) -> str | None:
     """One of the options, kept in the URL; at first the proposed one. Warns where the URL names one that does not exist."""
+    propose_option(options, key, proposed)
+    text = f"Choose a {label.lower()}"
+    return st.selectbox(label, options, None, key=key, bind="query-params", label_visibility="collapsed", placeholder=text)
+
+
+def propose_option(options: list[str], key: str, proposed: str | None) -> None:
+    """Choose the proposed option unless another one is chosen by the session or the URL."""
     value = st.query_params.get(key)
     if value and value not in options:
         st.warning(escape(f"“{value[:200]}” no longer exists. Choose another."), icon=":material/link_off:")
     if st.session_state.get(key, value) not in options and proposed in options:
         st.session_state[key] = proposed
-    text = f"Choose a {label.lower()}"
-    return st.selectbox(label, options, None, key=key, bind="query-params", label_visibility="collapsed", placeholder=text)
+
+
+def choose_script(labels: list[str], proposed: str | None) -> EntryScript | None:
+    """The scoring script, in the URL by its label: a widget that is bound to the URL would have what it shows there."""
+    propose_option(labels, "script", proposed)
+    if "script" not in st.session_state:
+        st.session_state.script = st.query_params.get("script")
+    text = "Choose a scoring script"
+    chosen = st.selectbox(
+        "Scoring script", labels, None, key="script", format_func=script_title, label_visibility="collapsed", placeholder=text
+    )
+    if chosen and st.query_params.get("script") != chosen:
+        st.query_params["script"] = chosen
+    return scripts.get(chosen or "")
 
 
 def chosen_already(key: str, options: Collection[str]) -> str | None:
@@ -161,6 +184,29 @@ def show_environment(remote: RemoteWorkspace, chosen: Environment | None) -> Non
                 st.rerun()
 
 
+def chosen_environment() -> str | None:
+    """The reference of the environment that is chosen in the settings below, or will be."""
+    known = {str(environment): environment.reference for environment in workspace.environments()}
+    return known.get(st.session_state.get("environment") or "")
+
+
+def script_title(label: str) -> str:
+    """What a script is called in the list: a built-in one by what it scores."""
+    scorer = scorer_at(scripts[label].path)
+    if scorer is None:
+        return label
+    fits = recommended is not None and recommended.fit.scorer == scorer
+    return f"Built-in: {scorer.title}" + (" (recommended)" if fits else f" · {label}")
+
+
+def follow_recommendation(label: str | None) -> None:
+    """Choose the scorer that fits, unless a person has chosen another script."""
+    followed = st.session_state.get("recommended_script")
+    if label and followed != label and st.session_state.get("script") == followed and followed in scripts:
+        st.session_state.script = label
+    st.session_state.recommended_script = label
+
+
 def open_like(run_id: str) -> None:
     """Open this page again with the request of a run. To be called before the widgets are drawn."""
     request = workspace.runs.get(run_id).request
@@ -183,7 +229,7 @@ scripts = {_workspace.script_label(script): script for script in workspace.scrip
 given_model, given_dataset = chosen_already("model", [*models, NO_MODEL]), chosen_already("dataset", datasets)
 proposal = propose(
     workspace.runs.latest(RUNS_LOOKED_AT), list(models.values()), list(datasets.values()),
-    model="" if given_model == NO_MODEL else given_model, dataset=given_dataset,
+    pairs(workspace), model="" if given_model == NO_MODEL else given_model, dataset=given_dataset,
 )  # fmt: skip
 with section(1, "Model", "model"):
     none_registered = not models and not _workspace.not_listed_yet()
@@ -208,15 +254,34 @@ with section(2, "Dataset", "dataset"):
         label = "Register a dataset"
         st.page_link("registered_datasets.py", label=label, icon=":material/arrow_forward:", query_params={"tab": label})
     dataset = datasets.get(choose("Dataset", list(datasets), "dataset", proposal.dataset) or "") if datasets else None
+    if model and datasets and dataset is None:
+        st.caption(escape(f"No registered dataset fits {model} as far as is known. Choose one to see why, or register another."))
     if dataset:
         in_files = f" in {counted(dataset.file_count, 'file')}" if dataset.type == "tabular" else ""
         size = counted(dataset.item_count, dataset.item) + in_files if dataset.item_count else "not counted yet"
         st.caption(escape(f"{size} · {'in place: ' + dataset.root if dataset.in_place else 'copied'}"))
 
 with section(3, "Scoring script", "entry_script"):
-    proposed_script = next((label for label, script in scripts.items() if script.path == proposal.entry_script), next(iter(scripts), None))
-    script = scripts.get(choose("Scoring script", list(scripts), "script", proposed_script) or "")
-    if script and script.docstring:
+    recommended: Preflight | None = None
+    if model and dataset:
+        with at_its_field():
+            recommended = _fit.look(workspace, model, dataset, "", chosen_environment())
+    fitting = recommended.fit.scorer.path if recommended and recommended.fit.scorer else None
+    labels = sorted(scripts, key=lambda label: Path(scripts[label].path) != fitting)  # the one that fits comes first
+    by_path = {script.path: label for label, script in scripts.items()}
+    follow_recommendation(by_path.get(str(fitting)))
+    proposed_script = by_path.get(proposal.entry_script or "") or next(iter(labels), None)
+    script = choose_script(labels, proposed_script)
+    scorer = scorer_at(script.path) if script else None
+    found = recommended
+    if recommended and model and dataset and scorer and scorer != recommended.fit.scorer:
+        with at_its_field():
+            found = _fit.look(workspace, model, dataset, scorer.name, chosen_environment())
+    if scorer is None:
+        found = None
+    if found:
+        _fit.show(workspace, found, chosen_environment())
+    elif script and script.docstring:
         st.caption(escape(script.docstring.strip().splitlines()[0][:300]))
     if script and not script.approved and Capability.APPROVAL in workspace.capabilities:
         with st.expander("Source", expanded=True, icon=":material/code:"):
@@ -228,6 +293,8 @@ with section(3, "Scoring script", "entry_script"):
         st.file_uploader(text, type="py", key="uploaded_script", on_change=store_script)
         if "upload_error" in st.session_state:
             _errors.show(st.session_state.pop("upload_error"))
+    if found:
+        _fit.show_script(workspace, found)
 
 with section(4, "Settings", "settings"):
     if remote:
@@ -261,11 +328,16 @@ with review.container(border=True, key="section-review"):
     st.subheader("Review", icon=":material/counter_5:", anchor=False)
     notes = st.container(gap="small")
     name = st.text_input("Run name", key="run_name", max_chars=200, placeholder="optional", persist_state="session")
-    submitted = st.button("Submit run", type="primary", icon=":material/play_arrow:", width="stretch", key="submit")
+    unapproved = found is not None and not found.model.usable and Capability.APPROVAL in workspace.capabilities
+    cannot_work = found is not None and (unapproved or not found.fit.fits)
+    submitted = st.button("Submit run", type="primary", icon=":material/play_arrow:", width="stretch", key="submit", disabled=cannot_work)
 
 submission = last_submission()
 if not submitted and submission.is_recent and submission.run_id:
     st.switch_page("runs.py", query_params={"run": submission.run_id})
+
+if found:
+    _fit.show_problems(found.fit, fields, fields["entry_script"])
 
 with notes:
     if dataset and not invalid:
@@ -274,7 +346,7 @@ with notes:
     if settings.error_threshold < 0:
         items = f"{dataset.item if dataset else 'item'}s"
         st.warning(f"Error threshold -1: the run continues however many {items} fail.", icon=":material/warning:")
-    if submitted or (dataset and script and chosen_model):
+    if not cannot_work and (submitted or (dataset and script and chosen_model)):
         with at_its_field():
             if not chosen_model:
                 raise SettingsError("model", "No model is chosen", f"Choose one, or “{NO_MODEL}” for a script that needs none.")
@@ -283,18 +355,22 @@ with notes:
                 datasets=(dataset.reference,) if dataset else (),
                 entry_script=script.path if script else "",
                 settings=settings,
-                arguments=arguments(line or ""),
+                arguments=(*(found.fit.arguments if found else ()), *arguments(line or "")),
                 environment=interpreters[chosen].reference if chosen in interpreters else None,
                 compute_target=compute_target,
                 allow_reuse=allow_reuse,
                 name=(name or "").strip(),
             )
-            check_fits_script(Path(request.entry_script), [model] if model else [], [dataset] if dataset else [], request.arguments)
+            check_script(Path(request.entry_script), [model] if model else [], [dataset] if dataset else [], request.arguments)
             ready = not invalid and dataset and script and script.approved and (not model or model.usable)
-            if submitted and not invalid:
+            if submitted and not invalid and not cannot_work:
+                if found and model and dataset:
+                    _fit.keep_preset(workspace, model, dataset)
                 run = submission.submit(workspace, request)
                 st.switch_page("runs.py", query_params={"run": run.id})
             elif ready and (warnings := workspace.check(request)):
                 st.warning("\n\n".join(map(escape, warnings)), icon=":material/warning:")
-    if invalid:
-        st.error(f"Fix these fields before submitting: {escape(', '.join(invalid))}.", icon=":material/error:")
+    unfit = [LABELS.get(problem.where, "Scoring script") for problem in found.fit.problems] if found else []
+    unfit += ["Model"] if unapproved else []
+    if invalid or unfit:
+        st.error(f"Fix these fields before submitting: {escape(', '.join(dict.fromkeys([*invalid, *unfit])))}.", icon=":material/error:")

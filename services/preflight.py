@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from services.domain import Dataset, Model, ModelCard, TabularDataset
-from services.errors import IntakeError, SettingsError
+from services.errors import IntakeError, SettingsError, StudioError
 from services.scoring.column_matching import FitProblem, named_inputs
 from services.scoring.fit import Fit, fit
 from services.scoring.scorers import NO_CHOICES, SCORERS, ScorerOptions
@@ -36,9 +36,11 @@ def preflight(
     environment: str | None = None,
     inspect: bool = False,
     use_preset: bool = True,
+    approval: bool = True,
 ) -> Preflight:
     """Whether a built-in scorer scores these datasets with the model. At once, unless with `inspect` a model whose card isn't complete is
-    loaded in a process of the environment. Raises SettingsError where no model is named, NotFound for what is not there."""
+    loaded in a process of the environment. Without `approval` a model that waits for it is no problem. Raises SettingsError where no model
+    is named, NotFound for what is not there."""
     if not models:
         raise SettingsError("model", "no model is chosen, and it decides what scores the dataset", "Name a model, or a scoring script.")
     model = workspace.model(models[0])
@@ -55,12 +57,28 @@ def preflight(
     fits = [
         fit(
             card, dataset, options.over(preset), model=model, environment=workspace.environment(environment),
-            every_package=workspace.remote is None, approval=Capability.APPROVAL in workspace.capabilities,
+            every_package=workspace.remote is None, approval=approval and Capability.APPROVAL in workspace.capabilities,
         )
         for dataset in known
     ]  # fmt: skip
     applied = replace(preset, **{name: value for name, value in vars(NO_CHOICES).items() if getattr(options, name) != value})
     return Preflight(model, known, card, _together(fits, known, problems), applied)
+
+
+def pairs(workspace: Workspace) -> Callable[[Model, Dataset], bool]:
+    """A function that says whether a model and a dataset fit, by what is known at once and whatever is to be approved."""
+    cards: dict[str, ModelCard] = {}
+
+    def fits(model: Model, dataset: Dataset) -> bool:
+        if model.reference not in cards:
+            try:
+                cards[model.reference] = workspace.model_card(model.reference)
+            except StudioError:  # such as a file that is gone
+                cards[model.reference] = ModelCard("unknown")
+        preset = _applicable(workspace.presets.of(model.name), cards[model.reference], dataset)
+        return fit(cards[model.reference], dataset, preset, model=model).fits
+
+    return fits
 
 
 def is_complete(card: ModelCard) -> bool:

@@ -11,17 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from services.domain import Dataset, Environment, FileDataset, Model, Run, RunRequest, RunStatus
+from services.domain import Dataset, Environment, Model, Run, RunRequest, RunStatus
 from services.errors import NotFound, SettingsError, StudioError, os_errors_as
 from services.file_names import short
-from services.formats import counted
-from services.intake.entry_scripts import JOBLIB_SCRIPT, check_entry_script
-from services.intake.model_files import joblib_loads
+from services.intake.entry_scripts import check_entry_script
 from services.intake.partition_format import PartitionFormat
+from services.scoring.script_fit import check_script
 from services.settings import RESERVED_ARGUMENTS, ParallelRunSettings
 from services.storage.file_tree import path_given
-
-_LONGEST_ROW = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ def resolve(request: RunRequest, inputs: Inputs, *, approval: bool) -> RunReques
     check_side_inputs(request)
     script = path_given(request.entry_script)
     check_entry_script(read_script(script), script.name)
-    check_fits_script(script, inputs.models, inputs.datasets, request.arguments)
+    check_script(script, inputs.models, inputs.datasets, request.arguments)
     for model in inputs.models if approval else ():
         check_approved(model)
     return replace(
@@ -99,76 +96,6 @@ def check_mini_batches(datasets: Sequence[Dataset], settings: ParallelRunSetting
             if key not in keys:
                 text = f"“{key}” is not a key of {dataset}, whose partition format is {dataset.partition_format}"
                 raise SettingsError("partition_keys", text, f"Its keys are {', '.join(keys)}.")
-
-
-def check_fits_script(script: Path, models: Sequence[Model], datasets: Sequence[Dataset], arguments: Sequence[str] = ()) -> None:
-    """Whether the built-in script can score these datasets with the first of these models, as far as that is known without loading it;
-    of another script nothing is known. Raises SettingsError on `model` or `dataset`."""
-    if script != JOBLIB_SCRIPT:
-        return
-    for dataset in datasets:
-        if dataset.type == "tabular":
-            text = f"{dataset} is a tabular dataset, and {script.name} reads files of one row of numbers"
-            raise SettingsError("dataset", text, "Use a script whose run() takes a DataFrame, or a file dataset.")
-    named = any(argument.split("=")[0] == "--model-name" for argument in arguments)
-    for model in models[:1] if not named else ():
-        if joblib_loads(model.kind) is False:
-            kind = "of no known kind" if model.kind == "unknown" else f"of the kind “{model.kind}”"
-            text = f"model {model} is {kind}, and {script.name} loads models of joblib and pickle only"
-            raise SettingsError(
-                "model", text, "Use a script that loads this kind, or save the fitted model by joblib.dump and register that."
-            )
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """What is chosen at first: references, and the path of a script. None where nothing tells; `model` is "" for a run without one."""
-
-    model: str | None
-    dataset: str | None
-    entry_script: str | None = None
-
-
-def propose(
-    runs: Sequence[Run], models: Sequence[Model], datasets: Sequence[Dataset], *, model: str | None = None, dataset: str | None = None
-) -> Proposal:
-    """A model and a dataset that go together: those of the newest of `runs` that scored something, each in its newest version, with its
-    script. Where a `model` or a `dataset` is chosen already, of the newest such run with that. Without such a run the only ones there are.
-    """
-    latest_models, latest_datasets = _latest(models), _latest(datasets)
-    for run in runs:
-        names = [reference.partition(":")[0] for reference in (next(iter(run.request.models), ""), run.request.datasets[0])]
-        wanted = [None if chosen is None else chosen.partition(":")[0] for chosen in (model, dataset)]
-        is_there = (not names[0] or names[0] in latest_models) and names[1] in latest_datasets
-        if run.items_succeeded and is_there and all(want in (None, name) for want, name in zip(wanted, names, strict=True)):
-            return Proposal(latest_models.get(names[0], ""), latest_datasets[names[1]], run.request.entry_script)
-    return Proposal(_only(latest_models), _only(latest_datasets))
-
-
-def _latest(things: Sequence[Model] | Sequence[Dataset]) -> dict[str, str]:
-    """The reference of the newest version of each name."""
-    return {thing.name: thing.reference for thing in sorted(things, key=lambda thing: thing.version)}
-
-
-def _only(references: dict[str, str]) -> str | None:
-    return next(iter(references.values())) if len(references) == 1 else None
-
-
-def fit_warning(script: Path, models: Sequence[Model], dataset: Dataset, first_file: Path) -> str:
-    """A sentence where the dataset's first file has another number of columns than the first model, and the built-in script is to score
-    it; "" where they fit, or where that isn't known."""
-    if script != JOBLIB_SCRIPT or not models or models[0].features is None or dataset.type != FileDataset.type:
-        return ""
-    try:
-        with open(first_file, "rb") as opened:
-            head = opened.read(_LONGEST_ROW)
-    except OSError:
-        return ""
-    row = head.strip()
-    columns = row.count(b",") + 1
-    if len(head) == _LONGEST_ROW or not row or row.translate(None, b"0123456789.,+-eE ") or columns == models[0].features:
-        return ""  # not one row of numbers: the run says what it is
-    return f"{first_file.name} of {dataset} has {counted(columns, 'field')}, and model {models[0]} was fitted to {models[0].features:,}."
 
 
 def check_failed_only(earlier: Run) -> None:

@@ -18,9 +18,11 @@ import hashlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
@@ -55,6 +57,7 @@ from services.local.run_folder import RunPlan
 from services.predictions.annotations import AnnotationStore
 from services.scoring.model_card import READER, read_card, with_advice
 from services.scoring.presets import Presets
+from services.scoring.script_fit import width_warning
 from services.settings import ParallelRunSettings
 from services.storage import file_tree
 from services.storage.file_tree import make_folders, path_given
@@ -66,6 +69,13 @@ from services.workspace import Capability
 _MOST_WORKERS = 64 * (os.cpu_count() or 1)
 _FILES_CHECKED_ON_CHECK = 2_000  # files, some 10 ms: a page checks with every click
 _FILES_CHECKED_ON_SUBMIT = 100_000
+_OWN_KNOWN_FOR = 30.0  # seconds
+
+
+@lru_cache(1)
+def _own_environment(_period: int) -> Environment:
+    """This program's own: looked at once in a while, since a page asks for every model."""
+    return environments.environment("", 0, sys.executable)
 
 
 class LocalWorkspace:
@@ -279,7 +289,7 @@ class LocalWorkspace:
 
     def environment(self, reference: str | None) -> Environment:
         if not reference:
-            return environments.environment("", 0, sys.executable)
+            return _own_environment(int(time.monotonic() / _OWN_KNOWN_FOR))
         return self._store.get(Environment, *parse_reference(reference, "environment"))
 
     def create_environment(
@@ -379,7 +389,7 @@ class LocalWorkspace:
             warnings += [f"{dataset}: {sentence}" for sentence in sentences]
             changed += [dataset] if has_changed else []
             for first in self.dataset_files(dataset, 0, 1):
-                unfit = submission.fit_warning(Path(resolved.entry_script), inputs.models, dataset, self.local_file(dataset, first.path))
+                unfit = width_warning(Path(resolved.entry_script), inputs.models, dataset, self.local_file(dataset, first.path))
                 warnings += [unfit] if unfit else []
         if request.settings.worker_count > 2 * (cores := os.cpu_count() or 1):
             warnings.append(

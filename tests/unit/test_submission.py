@@ -10,6 +10,7 @@ from services import submission
 from services.domain import FileDataset, Model, Run, RunRequest, RunStatus, TabularDataset, utc_now
 from services.errors import EntryScriptError, NotFound, SettingsError, StudioError
 from services.intake.entry_scripts import JOBLIB_SCRIPT
+from services.scoring.script_fit import width_warning
 from services.settings import ParallelRunSettings
 from services.submission import Inputs
 
@@ -124,8 +125,8 @@ def test_the_built_in_script_is_refused_for_tables():
 def test_a_row_of_another_width_than_the_models_is_warned_about(tmp_path, script, content, warning):
     (tmp_path / "a.csv").write_bytes(content)
     four = replace(MODEL, features=4)
-    assert submission.fit_warning(JOBLIB_SCRIPT, [four], FILES, tmp_path / "a.csv") == warning
-    assert submission.fit_warning(script, [four], FILES, tmp_path / "a.csv") == ""
-    assert submission.fit_warning(JOBLIB_SCRIPT, [MODEL], FILES, tmp_path / "a.csv") == ""
-    assert submission.fit_warning(JOBLIB_SCRIPT, [], FILES, tmp_path / "a.csv") == ""
-    assert submission.fit_warning(JOBLIB_SCRIPT, [four], FILES, tmp_path / "gone.csv") == ""
+    assert width_warning(JOBLIB_SCRIPT, [four], FILES, tmp_path / "a.csv") == warning
+    assert width_warning(script, [four], FILES, tmp_path / "a.csv") == ""
+    assert width_warning(JOBLIB_SCRIPT, [MODEL], FILES, tmp_path / "a.csv") == ""
+    assert width_warning(JOBLIB_SCRIPT, [], FILES, tmp_path / "a.csv") == ""
+    assert width_warning(JOBLIB_SCRIPT, [four], FILES, tmp_path / "gone.csv") == ""

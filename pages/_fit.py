@@ -1,0 +1,318 @@
+"""New run: the model beside the dataset. Which built-in scorer fits, from which columns, and what it is told; the call as a script."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from pages import _errors, _tables, _workspace
+from pages._text import displayable, escape, truncate, visible
+from services.domain import Dataset, ItemKind, Model, ModelCard, TabularDataset
+from services.errors import SettingsError, StudioError
+from services.file_names import proposed_name
+from services.formats import counted
+from services.preflight import Preflight, is_complete, preflight
+from services.scoring.column_matching import ColumnMatch
+from services.scoring.fit import Fit
+from services.scoring.scorers import DATAFRAME_HEADER, NO_CHOICES, PROBABILITIES, Scorer, ScorerOptions
+from services.scoring.script_source import standalone_script
+from services.workspace import Capability, Workspace
+
+MOST_OPTIONS = 2_000
+"""Columns in a list to choose from; of more, the name is typed."""
+MOST_SELECTS = 20
+MOST_SHOWN = 5  # problems
+_PROBABILITIES = dict(zip(PROBABILITIES, ("Of the prediction", "Of each class", "None"), strict=True))
+VALUES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "size": ("Size", "Width and height that the model takes, such as 224x224.", ()),
+    "layout": ("Layout", "NCHW: channels first, as PyTorch has it; NHWC: last, as Keras.", ("NCHW", "NHWC")),
+    "color": ("Color", "RGB, BGR as OpenCV has it, or L for gray.", ("RGB", "BGR", "L")),
+    "scale": ("Scale", "Each pixel, from 0 to 255, is multiplied by this: 1/255 is 0.00392156862745098.", ()),
+    "mean": ("Mean", "Subtracted after scaling, a number for each channel: 0.485,0.456,0.406.", ()),
+    "std": ("Standard deviation", "Divided by after that, a number for each channel: 0.229,0.224,0.225.", ()),
+    "labels": ("Labels", "The names of the classes in their order, with commas between them; or the path of a file with one a line.", ()),
+    "header": ("Header", "Whether the files begin with a header.", ("auto", "on", "off")),
+    "encoding": ("Encoding", "That of the texts, such as utf-8 or cp1252.", ()),
+}
+"""The arguments of scorers that a person may have to give: label, help, and the choices where there are such."""
+
+
+# ---- what was chosen -----------------------------------------------------------------------------------------------------------------
+
+
+def _prefix(model: Model, dataset: Dataset) -> str:
+    """Of the widgets' keys: what is chosen for one pair isn't for another."""
+    return f"fit-{hashlib.sha256(f'{model.reference} {dataset.reference}'.encode()).hexdigest()[:12]}-"
+
+
+def _chosen(prefix: str, scorer: str = "") -> ScorerOptions:
+    """What the widgets have now. Raises SettingsError."""
+    state = st.session_state
+    inputs = {key.removeprefix(f"{prefix}input-"): state[key] for key in map(str, state) if key.startswith(f"{prefix}input-")}
+    inputs |= {str(number): column for number, column in enumerate(state.get(f"{prefix}ordered") or (), 1)}
+    kept = state.get(f"{prefix}keep") or ()
+    top = (state.get(f"{prefix}top") or "").strip()
+    if top and not top.isdecimal():
+        raise SettingsError("top", f"“{top[:50]}” is not a number of classes", "Give 1 or more, or leave it empty.")
+    probabilities = state.get(f"{prefix}probabilities")
+    values = {name: (state.get(f"{prefix}value-{name}") or "").strip() for name in VALUES}
+    return ScorerOptions(
+        scorer,
+        {name: column for name, column in inputs.items() if column},
+        tuple(line for line in kept.splitlines() if line) if isinstance(kept, str) else tuple(kept),
+        None if probabilities == PROBABILITIES[0] else probabilities,
+        int(top) if top else None,
+        {name: value for name, value in values.items() if value},
+    )
+
+
+def _fill_in(prefix: str, preset: ScorerOptions, columns: int) -> None:
+    """Give the widgets what was chosen for the model last."""
+    state, numbers = st.session_state, [str(number) for number in range(1, len(preset.inputs) + 1)]
+    if preset.inputs and set(preset.inputs) == set(numbers):
+        state[f"{prefix}ordered"] = [preset.inputs[number] for number in numbers]
+    else:
+        for name, column in preset.inputs.items():
+            state[f"{prefix}input-{name}"] = column
+    if preset.keep:
+        state[f"{prefix}keep"] = list(preset.keep) if columns <= MOST_OPTIONS else "\n".join(preset.keep)
+    if preset.probabilities:
+        state[f"{prefix}probabilities"] = preset.probabilities
+    if preset.top:
+        state[f"{prefix}top"] = str(preset.top)
+    for name, value in preset.values.items():
+        state[f"{prefix}value-{name}"] = value
+
+
+def _start_over(prefix: str) -> None:
+    for key in [key for key in map(str, st.session_state) if key.startswith(prefix)]:
+        del st.session_state[key]
+    st.session_state[f"{prefix}preset"] = False
+
+
+def look(workspace: Workspace, model: Model, dataset: Dataset, scorer: str, environment: str | None) -> Preflight:
+    """Whether it fits with what the widgets have now. `scorer` is that of a built-in script which a person chose, "" for the one that fits.
+    Raises SettingsError for what was typed."""
+    prefix = _prefix(model, dataset)
+    if f"{prefix}preset" not in st.session_state:
+        found = preflight(workspace, [model.reference], [dataset.reference], NO_CHOICES, environment=environment, approval=False)
+        _fill_in(prefix, found.preset, len(dataset.columns) if isinstance(dataset, TabularDataset) else 0)
+        st.session_state[f"{prefix}preset"] = found.preset != NO_CHOICES
+    options = _chosen(prefix, scorer)
+    return preflight(workspace, [model.reference], [dataset.reference], options, environment=environment, use_preset=False, approval=False)
+
+
+def keep_preset(workspace: Workspace, model: Model, dataset: Dataset) -> None:
+    """Keep what was chosen, for the next time."""
+    chosen = _chosen(_prefix(model, dataset))
+    if chosen != workspace.presets.of(model.name):
+        workspace.presets.keep(model.name, chosen)
+
+
+# ---- what is shown -------------------------------------------------------------------------------------------------------------------
+
+
+def show(workspace: Workspace, found: Preflight, environment: str | None) -> None:
+    """The columns side by side, the choices of the scorer, warnings, and what may be done about them with one click."""
+    (dataset,), result = found.datasets, found.fit
+    prefix = _prefix(found.model, dataset)
+    if st.session_state.get(f"{prefix}preset"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(f"What was chosen for {escape(found.model.name)} last is filled in.", width="content")
+            st.button("Start over", key=f"{prefix}start-over", type="tertiary", on_click=_start_over, args=(prefix,))
+    if isinstance(dataset, TabularDataset) and result.columns:
+        _show_columns(prefix, result, found.card, dataset)
+    if result.scorer and result.scorer.returns_dataframe:
+        _show_choices(prefix, result.scorer, found.card, dataset)
+    if result.warnings:
+        st.warning("\n\n".join(map(escape, result.warnings)), icon=":material/warning:")
+    if dataset.item_kind is ItemKind.TABLE_FILE and any(problem.where == "dataset" for problem in result.problems):
+        _offer_table(workspace, dataset)
+    if not is_complete(found.card) and workspace.remote is None and found.model.usable:
+        _inspect(workspace, found.model, environment)
+
+
+def show_problems(result: Fit, fields: Mapping[str, DeltaGenerator], section: DeltaGenerator) -> None:
+    """The first problems, each at its field."""
+    for problem in result.problems[:MOST_SHOWN]:
+        _errors.show(problem.error(), fields.get(problem.where, section))
+    if len(result.problems) > MOST_SHOWN:
+        section.caption(f"And {counted(len(result.problems) - MOST_SHOWN, 'problem')} more.")
+
+
+def _shown(name: str) -> str:
+    """A name from outside in a widget that takes no Markdown."""
+    return displayable(truncate(visible(name, lines=False), 80))
+
+
+def _show_columns(prefix: str, result: Fit, card: ModelCard, dataset: TabularDataset) -> None:
+    matched = sum(match.column is not None for match in result.columns)
+    inputs = counted(len(result.columns), "input")
+    wrong = any(problem.where in ("inputs", "keep") for problem in result.problems)
+    with st.expander(f"Columns: {matched:,} of {inputs} of the model", expanded=wrong, icon=":material/view_column:"):
+        names = [name for name, _ in dataset.columns]
+        if not card.inputs and card.feature_count is not None:
+            _choose_in_order(prefix, len(result.columns), names)
+        else:
+            to_choose = _to_choose(prefix, result.columns)
+            for first in range(0, len(to_choose), 2):
+                for match, place in zip(to_choose[first : first + 2], st.columns(2), strict=False):
+                    with place:
+                        _choose_column(prefix, match, names)
+            if len(result.columns) <= MOST_OPTIONS:
+                st.multiselect(
+                    "Choose another column for", [match.input for match in result.columns], key=f"{prefix}more", format_func=_shown,
+                    placeholder="an input of the model", persist_state="session",
+                )  # fmt: skip
+        rows = [
+            (_shown(match.input), match.type, "" if match.column is None else _shown(match.column), match.column_type, match.by)
+            for match in result.columns
+        ]
+        columns = dict.fromkeys(("Model input", "Wanted", "Column", "Type", "Matched by"), str)
+        _tables.show(columns, rows, "The model’s inputs and the columns of the dataset", 8, key=f"{prefix}columns")
+
+
+def _to_choose(prefix: str, columns: tuple[ColumnMatch, ...]) -> list[ColumnMatch]:
+    """The inputs that get a list of columns: those without one, of another type, or chosen."""
+    more = set(st.session_state.get(f"{prefix}more") or ())
+    wanted = [match for match in columns if match.column is None or match.impossible or match.by == "choice" or match.input in more]
+    return wanted[:MOST_SELECTS]
+
+
+def _choose_column(prefix: str, match: ColumnMatch, names: list[str]) -> None:
+    label, key = escape(_shown(match.input)) + (f" ({match.type})" if match.type else ""), f"{prefix}input-{match.input}"
+    if len(names) > MOST_OPTIONS:
+        st.text_input(label, key=key, placeholder="the column’s name", persist_state="session")
+        return
+    if st.session_state.get(key) not in names:
+        st.session_state.pop(key, None)
+    placeholder = "Choose a column" if match.column is None else _shown(match.column)
+    st.selectbox(label, names, None, key=key, format_func=_shown, placeholder=placeholder, persist_state="session")
+
+
+def _choose_in_order(prefix: str, count: int, names: list[str]) -> None:
+    """The model doesn't name its inputs: their columns, one after the other."""
+    if len(names) > MOST_OPTIONS:
+        st.caption(f"The model takes {counted(count, 'column')} and names none. Columns that are kept are not handed to it.")
+        return
+    help_text = "Empty: the columns of the table in their order, without those that are kept."
+    st.multiselect(
+        f"The {counted(count, 'column')} of the model, in its order", names, key=f"{prefix}ordered", format_func=_shown, help=help_text,
+        placeholder="in the table’s order", max_selections=count, persist_state="session",
+    )  # fmt: skip
+
+
+def _show_choices(prefix: str, scorer: Scorer, card: ModelCard, dataset: Dataset) -> None:
+    """What the scorer is told: columns to keep, probabilities, its own arguments."""
+    if scorer.tabular and isinstance(dataset, TabularDataset):
+        names = [name for name, _ in dataset.columns]
+        label, key = "Keep beside the prediction", f"{prefix}keep"
+        if len(names) <= MOST_OPTIONS:
+            st.multiselect(label, names, key=key, format_func=_shown, placeholder="columns, such as a key", persist_state="session")
+        else:
+            st.text_area(label, key=key, height=68, placeholder="names of columns, one a line", persist_state="session")
+    if card.has_probabilities is not False and not card.task.endswith("regression"):
+        left, right = st.columns(2)
+        left.selectbox(
+            "Probabilities", PROBABILITIES, key=f"{prefix}probabilities", format_func=_PROBABILITIES.__getitem__, persist_state="session"
+        )
+        help_text = "So many classes, the likeliest first, each with its probability."
+        right.text_input("Top classes", key=f"{prefix}top", placeholder="the likeliest", help=help_text, persist_state="session")
+    own = [name for name in scorer.values if name in VALUES]
+    for first in range(0, len(own), 3):
+        for name, place in zip(own[first : first + 3], st.columns(3), strict=False):
+            label, help_text, options = VALUES[name]
+            placeholder = _shown(card.scorer_defaults.get(name, "")) or "as the model says"
+            common: dict[str, Any] = {"key": f"{prefix}value-{name}", "help": f"{help_text}  \n`--{name}`", "placeholder": placeholder}
+            if options:
+                place.selectbox(label, options, None, persist_state="session", **common)
+            else:
+                place.text_input(label, persist_state="session", **common)
+
+
+def _offer_table(workspace: Workspace, dataset: Dataset) -> None:
+    if st.button("Read it as a table", key="read-as-table", icon=":material/table_rows:"):
+        try:
+            with st.spinner("Reading the files…", show_time=True):
+                made = workspace.reread_dataset(dataset.reference, "tabular")
+        except StudioError as error:
+            _errors.show(error)
+        else:
+            st.session_state.choices_for_new_run = {"dataset": made.reference}
+            st.rerun()
+
+
+# ---- what the model says of itself ---------------------------------------------------------------------------------------------------
+
+_inspections: dict[tuple[str, str, str], Future[ModelCard]] = {}
+_lock = threading.Lock()
+
+
+def _inspect(workspace: Workspace, model: Model, environment: str | None) -> None:
+    """Load the model in a process of its environment, in the background; the page runs again when it has answered."""
+    key = (str(workspace.home), model.sha256, environment or "")
+    with _lock:
+        future = _inspections.get(key)
+        if future is None:
+            future = _inspections[key] = Future()
+            threading.Thread(target=_work, args=(future, workspace, model.reference, environment), daemon=True).start()
+    if not future.done():
+        _wait(key)
+        return
+    error = future.exception()
+    if isinstance(error, StudioError):
+        _errors.show(error)
+        if st.button("Look again", key=f"inspect-{model.sha256}", icon=":material/refresh:"):
+            _inspections.pop(key, None)
+            st.rerun()
+    elif future.result().inspected_in is None:  # a package is missing there
+        for note in future.result().notes[:1]:
+            st.info(escape(note), icon=":material/info:")
+
+
+def _work(future: Future[ModelCard], workspace: Workspace, reference: str, environment: str | None) -> None:
+    try:
+        future.set_result(workspace.inspect_model(reference, environment))
+    except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
+        future.set_exception(error)
+
+
+@st.fragment(run_every=0.4)
+def _wait(key: tuple[str, str, str]) -> None:
+    future = _inspections.get(key)
+    if future is None or future.done():
+        st.rerun()
+    st.caption(":material/hourglass_top: Looking at the model: its inputs and classes…")
+
+
+# ---- the call as a script ------------------------------------------------------------------------------------------------------------
+
+
+def show_script(workspace: Workspace, found: Preflight) -> None:
+    """The generated call as code to read, save, and use as a script of one's own."""
+    scorer = found.fit.scorer
+    if scorer is None or not st.toggle("Show the script", key="show-script"):
+        return
+    source = standalone_script(scorer, found.fit.options)
+    name = f"{proposed_name(found.model.name + '.') or 'model'}_{scorer.name}.py"
+    st.caption("What runs, with your choices at its head. It needs no other file: save it and change it.")
+    st.code(source, language="python", height=300)
+    with st.container(horizontal=True):
+        st.download_button("Download", source, name, "text/x-python", icon=":material/download:", on_click="ignore")
+        if st.button("Use as my own script", key="own-script", icon=":material/edit_document:"):
+            try:
+                script = workspace.scripts.add(name, source.encode())
+            except StudioError as error:
+                _errors.show(error)
+                return
+            if Capability.APPROVAL in workspace.capabilities:
+                workspace.approve(script.sha256)  # it is what this program has just made
+            header = " ".join(DATAFRAME_HEADER) if scorer.returns_dataframe else ""
+            st.session_state.choices_for_new_run = {"script": _workspace.script_label(script), "arguments": header}
+            st.rerun()
