@@ -158,7 +158,8 @@ class DatasetProposal:
 
     `type` is file or tabular. `reading` is complete: what the files would be read with. `columns` are names and types (one of
     TableReading.COLUMN_TYPES), `rows` the first rows as texts, both empty for files that are one item each. `problems` are the first of
-    `problem_count`. `item_count` is None where it wasn't counted in time. `sheets` are all sheets of a workbook.
+    `problem_count`. `item_count` is None where it wasn't counted in time. `sheets` are all sheets of a workbook. `leading_zeros` are
+    columns that are read as numbers though some values begin with zeros, each with an example.
     """
 
     type: str
@@ -174,6 +175,7 @@ class DatasetProposal:
     item_count: int | None = None
     source_format: str = ""
     sheets: tuple[str, ...] = ()
+    leading_zeros: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,14 @@ class Workspace(Protocol):
         """What `register_dataset` would make of these files and why, with the first rows; told in seconds by a sample of them. With a
         `type` or a `reading`, what that would give. Raises as `register_dataset`, of what the sample shows."""
 
+    def propose_reread(
+        self,
+        reference: str,
+        type: str,  # noqa: A002
+        reading: domain.TableReading | None = None,
+    ) -> domain.DatasetProposal:
+        """What `reread_dataset` would give."""
+
     def reread_dataset(
         self,
         reference: str,

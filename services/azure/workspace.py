@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import time
@@ -226,7 +227,7 @@ class AzureWorkspace:
             type = self.propose_dataset(path, glob=glob, keep_archive=keep_archive, reading=reading).type  # noqa: A001
         with staging_folder(self.home) as staging:
             about: dict[str, Any] = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
-            about["keep_archive"] = keep_archive
+            about |= {"keep_archive": keep_archive, "reading": reading}
             registered = self._datasets.register(name, path, **about, staging=staging, progress=self._progress(f"Uploading {name}"))
         return self._cache.datasets.add(registered)
 
@@ -239,14 +240,26 @@ class AzureWorkspace:
         keep_archive: bool = False,
         reading: TableReading | None = None,
     ) -> DatasetProposal:
+        if re.match(r"(azureml|https?)://", str(path)):
+            raise SettingsError("path", "what lies elsewhere is not read before it is registered", "Choose the type yourself.")
         root = path_given(path)
         with staging_folder(self.home) as staging:
             archive = None if keep_archive else intake_datasets.unpack_archive(root, staging)
             return proposals.propose(staging / "files" if archive else root, glob, type, reading or TableReading(), staging)
 
+    def propose_reread(self, reference: str, type: str, reading: TableReading | None = None) -> DatasetProposal:  # noqa: A002
+        with staging_folder(self.home) as staging:
+            path = self._datasets.download(self.dataset(reference), staging)
+            return self.propose_dataset(path, type=type, keep_archive=True, reading=reading)
+
     def reread_dataset(self, reference: str, type: str, reading: TableReading | None = None) -> Dataset:  # noqa: A002
         dataset = self.dataset(reference)
-        return self.register_dataset(dataset.name, dataset.root, type=type, reading=reading, description=dataset.description)
+        about: dict[str, Any] = {"type": type, "description": dataset.description, "partition_format": dataset.partition_format}
+        if type == FileDataset.type:
+            return self.register_dataset(dataset.name, dataset.root + ("" if dataset.in_place else "/**"), **about)
+        with staging_folder(self.home) as staging:
+            path = self._datasets.download(dataset, staging)
+            return self.register_dataset(dataset.name, path, **about, keep_archive=True, reading=reading)
 
     def _counted(self, dataset: Dataset) -> Dataset:
         """With its files counted; of one registered elsewhere they are counted once."""

@@ -53,7 +53,7 @@ class CsvConversion:
             with TableFile(target / f"{name}.parquet", schema) as made:
                 for frame, size in self._frames(name, path, dialect, read_as):
                     made.write(self._known_columns.table(frame), size)
-        return (*renamed_columns(self._header, self._known_columns.names), *self._notes())
+        return renamed_columns(self._header, self._known_columns.names)
 
     @property
     def _known_columns(self) -> Columns:
@@ -120,19 +120,12 @@ class CsvConversion:
                     if re.fullmatch(r"0\d[\d.,]*", field):
                         self._zeros.setdefault(number, field)
 
-    def _notes(self) -> tuple[str, ...]:
+    @property
+    def leading_zeros(self) -> tuple[tuple[str, str], ...]:
+        """Columns whose leading zeros are lost, each with an example."""
         columns = self._known_columns
         numbers = [number for number in self._zeros if columns.names[number] not in self._types and columns.dtype(number) != "str"]
-        return leading_zeros([(columns.names[number], self._zeros[number]) for number in numbers])
-
-
-def leading_zeros(lost: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """A note on columns whose leading zeros are lost, each with an example."""
-    if not lost:
-        return ()
-    named = ", ".join(f"“{short(name)}” ({short(example)})" for name, example in lost[:5]) + (", …" if len(lost) > 5 else "")
-    text = f"Leading zeros are lost in {counted(len(lost), 'column')} read as numbers: {named}."
-    return (f"{text} To keep them, register {'it' if len(lost) == 1 else 'them'} as text.",)
+        return tuple((columns.names[number], self._zeros[number]) for number in numbers)
 
 
 def column_names(header: bytes, dialect: Dialect) -> list[str]:

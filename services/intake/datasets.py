@@ -87,10 +87,18 @@ def unpack_archive(root: Path, staging: Path) -> Unpacked | None:
 
 
 def inspect_dataset(
-    root: Path, glob: str, type_: str, partition_format: str, staging: Path, reading: TableReading | None = None
+    root: Path,
+    glob: str,
+    type_: str,
+    partition_format: str,
+    staging: Path,
+    reading: TableReading | None = None,
+    *,
+    as_parquet: bool = False,
 ) -> DatasetInspection:
     """The files below `root` that match `glob`, as a dataset of that type; its lists are written into `staging`, and the files that had to
-    be made. Raises SettingsError on `type` or `partition_format`, and whatever collect_files and tables.describe raise."""
+    be made (of all texts of a table with `as_parquet`). Raises SettingsError on `type` or `partition_format`, and whatever collect_files
+    and tables.describe raise."""
     check_type(type_)
     keys = PartitionFormat.parse(partition_format) if partition_format else None
     lists = [staging / tabular.MANIFEST] if type_ == FileDataset.type else [staging / tabular.MANIFEST, staging / tabular.FILES]
@@ -107,7 +115,7 @@ def inspect_dataset(
         kinds = item_kinds.look_at_files(root if root.is_dir() else root.parent, lists[0], count)
     else:
         base = root if root.is_dir() else root.parent
-        found = tables.describe(base, staging, reading or TableReading())
+        found = tables.describe(base, staging, reading or TableReading(), as_parquet=as_parquet)
         table = found.table
         if found.converted:
             converted = staging / tables.CONVERTED

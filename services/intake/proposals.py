@@ -117,5 +117,5 @@ def _as_table(base: Path, files: Sequence[DatasetFile], reading: TableReading, s
     return DatasetProposal(
         TabularDataset.type, ItemKind.TABLE_ROW, why, found.reading, tuple(zip(names, found.types, strict=True)), found.rows,
         notes=found.table.notes, file_count=len(files), item_count=found.table.row_count, source_format=found.source_format,
-        sheets=found.sheets,
+        sheets=found.sheets, leading_zeros=found.table.leading_zeros,
     )  # fmt: skip

@@ -23,7 +23,6 @@ from services.errors import IntakeError, SettingsError
 from services.file_names import file_stem, short
 from services.formats import counted
 from services.intake.column_types import Columns, TableFile, as_date
-from services.intake.csv_conversion import leading_zeros
 from services.intake.tabular import different_columns
 
 MOST_BYTES = 1 << 30
@@ -60,6 +59,8 @@ class WorkbookConversion:
         """All sheets of the first workbook that hold something."""
         self.read: tuple[str, ...] = ()
         """Those of it that are read."""
+        self.leading_zeros: tuple[tuple[str, str], ...] = ()
+        """Columns whose leading zeros are lost, each with an example."""
 
     def convert(self, target: Path) -> tuple[str, ...]:
         """Write each sheet's rows to `target`/NAME.parquet, or to NAME.SHEET.parquet where several are wanted; what a person should know.
@@ -93,7 +94,8 @@ class WorkbookConversion:
                 for begin in range(0, len(frame), _ROWS):
                     made.write(columns.table(frame.iloc[begin : begin + _ROWS]).cast(schema))
         lost = [(name, example) for name, example in zeros.items() if name not in self._types]
-        return (*self._notes, *leading_zeros([each for each in lost if columns.dtype(columns.names.index(each[0])) != "str"]))
+        self.leading_zeros = tuple(each for each in lost if columns.dtype(columns.names.index(each[0])) != "str")
+        return tuple(self._notes)
 
     def _sheets(self, file: str, path: Path) -> Iterator[_Sheet]:
         check_size(path, file)

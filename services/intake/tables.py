@@ -23,7 +23,7 @@ from services.formats import counted
 from services.intake import sniffing
 from services.intake.csv_records import NotUtf8
 from services.intake.sniffing import CSV, EXCEL, JSON_LINES, PARQUET, Dialect
-from services.intake.tabular import FILES, Table, inspect_table
+from services.intake.tabular import FILES, Table, inspect_table, leading_zeros_note
 from services.storage.manifest import manifest_line, read_manifest
 
 CONVERTED = "converted"
@@ -51,12 +51,13 @@ class Reading:
     sheets: tuple[str, ...] = ()
 
 
-def describe(root: Path, folder: Path, reading: TableReading) -> Reading:
-    """Read all files below `root` that `folder`/files.jsonl lists. Writes the manifest there; where files had to be converted, these are in
-    `folder`/converted and files.jsonl lists them instead. Takes seconds and more. Raises IntakeError naming the file and the record that
-    keep them from being one table, SettingsError on delimiter, decimal, quote, encoding, column or sheet."""
+def describe(root: Path, folder: Path, reading: TableReading, *, as_parquet: bool = False) -> Reading:
+    """Read all files below `root` that `folder`/files.jsonl lists. Writes the manifest there; where files had to be converted, as all texts
+    are with `as_parquet`, these are in `folder`/converted and files.jsonl lists them instead. Takes seconds and more. Raises IntakeError
+    naming the file and the record that keep them from being one table, SettingsError on delimiter, decimal, quote, encoding, column or
+    sheet."""
     sniffing.check_reading(reading)
-    return _asked(root, folder, {"reading": asdict(reading), "sample": False})
+    return _asked(root, folder, {"reading": asdict(reading), "sample": False, "as_parquet": as_parquet})
 
 
 def sample(root: Path, folder: Path, reading: TableReading) -> Reading:
@@ -77,7 +78,8 @@ def _asked(root: Path, folder: Path, question: Mapping[str, Any]) -> Reading:
     if child.returncode == 3:
         raise SettingsError(answer["field"], answer["message"], answer["hint"])
     said = answer["table"]
-    table = Table(said["format"], tuple(map(tuple, said["columns"])), said["row_count"], tuple(said["notes"]))
+    zeros = tuple(map(tuple, said["leading_zeros"]))
+    table = Table(said["format"], tuple(map(tuple, said["columns"])), said["row_count"], tuple(said["notes"]), zeros)
     told = TableReading(**answer["reading"] | {"sheets": tuple(answer["reading"]["sheets"])})
     rows, sheets = tuple(map(tuple, answer["rows"])), tuple(answer["sheets"])
     return Reading(table, answer["source_format"], answer["dialect"], tuple(answer["types"]), answer["converted"], told, rows, sheets)
@@ -115,11 +117,11 @@ class _Files:
         return found
 
 
-def read_table(root: Path, folder: Path, reading: TableReading) -> Reading:
+def read_table(root: Path, folder: Path, reading: TableReading, *, as_parquet: bool = False) -> Reading:
     """As `describe`, but in this process."""
     files = _Files(root, folder, [file.path for file in read_manifest(folder / FILES)])
     if files.format == CSV:
-        return _read_csv(files, reading)
+        return _read_csv(files, reading, as_parquet=as_parquet)
     if files.format == PARQUET:
         from services.intake.parquet_conversion import ParquetConversion
 
@@ -140,7 +142,8 @@ def read_table(root: Path, folder: Path, reading: TableReading) -> Reading:
     notes = workbooks.convert(folder / CONVERTED)
     header = "off" if reading.header is False else "on"
     told = replace(reading, sheets=workbooks.read, header=reading.header is not False)
-    made = _converted(files, notes, {"sheet": ", ".join(workbooks.read), "header": header}, told)
+    dialect = {"sheet": ", ".join(workbooks.read), "header": header}
+    made = _converted(files, notes, dialect, told, leading_zeros=workbooks.leading_zeros)
     return replace(made, sheets=workbooks.sheets)
 
 
@@ -150,27 +153,29 @@ def _encoding(files: _Files, reading: TableReading) -> str:
     return sniffing.encoding_of(files.root / files.names[0], files.names[0], files.formats[0].compression)
 
 
-def _read_csv(files: _Files, reading: TableReading) -> Reading:
+def _read_csv(files: _Files, reading: TableReading, *, as_parquet: bool) -> Reading:
     from services.intake.csv_conversion import CsvConversion
 
     name, compression = files.names[0], files.formats[0].compression
     first = sniffing.sniff(files.root / name, name, reading, compression, files.folder)
     told = first.as_reading(reading)
-    if first.is_plain and not reading.types and not any(its.compression for its in files.formats):
+    if first.is_plain and not (as_parquet or reading.types or any(its.compression for its in files.formats)):
         try:
             return _described(files, Reading(inspect_table(files.root, files.folder), CSV, first.in_words(), (), False, told))
         except NotUtf8:
             if reading.encoding is not None:
                 raise
     texts = files.texts(first, reading)
-    notes = CsvConversion(texts, reading.types, files.folder).convert(files.folder / CONVERTED)
+    conversion = CsvConversion(texts, reading.types, files.folder)
+    notes = conversion.convert(files.folder / CONVERTED)
     others = {dialect.encoding for _, _, dialect in texts} - {"utf-8"}
     guessed = sorted(others) if reading.encoding is None else []
     if guessed and not guessed[0].startswith("utf"):
         notes = (f"Read as {', '.join(guessed)} text, since not all of it is UTF-8: look whether all letters are right.", *notes)
     if not first.header:
         notes = (f"The files have no header, so the columns are called Column1 to Column{_width(files)}.", *notes)
-    return _converted(files, notes, first.in_words(), told, "tsv" if first.delimiter == "\t" else CSV)
+    source_format = "tsv" if first.delimiter == "\t" else CSV
+    return _converted(files, notes, first.in_words(), told, source_format, conversion.leading_zeros)
 
 
 def _width(files: _Files) -> int:
@@ -204,7 +209,10 @@ def _parquet_types(path: Path) -> tuple[str, ...]:
     return tuple(map(word_of, parquet.read_schema(path)))
 
 
-def _converted(files: _Files, notes: Sequence[str], dialect: Mapping[str, str], reading: TableReading, source_format: str = "") -> Reading:
+def _converted(
+    files: _Files, notes: Sequence[str], dialect: Mapping[str, str], reading: TableReading, source_format: str = "",
+    leading_zeros: tuple[tuple[str, str], ...] = (),
+) -> Reading:  # fmt: skip
     """The files that were made, listed and described in the place of those that they were made of."""
     target = files.folder / CONVERTED
     made = sorted(path.relative_to(target).as_posix() for path in target.rglob("*.parquet"))
@@ -213,7 +221,7 @@ def _converted(files: _Files, notes: Sequence[str], dialect: Mapping[str, str], 
             info = os.stat(target / name)
             lines.write(manifest_line(DatasetFile(name, info.st_size, info.st_mtime_ns)))
     table = inspect_table(target, files.folder)
-    table = replace(table, notes=(*notes, *table.notes))
+    table = replace(table, notes=(*notes, *leading_zeros_note(leading_zeros), *table.notes), leading_zeros=leading_zeros)
     return Reading(table, source_format or files.format, dict(dialect), _parquet_types(target / made[0]), True, reading)
 
 
@@ -334,7 +342,10 @@ def main() -> int:
     reading = TableReading(**given | {"sheets": tuple(given["sheets"])})
     root, folder = map(Path, sys.argv[1:])
     try:
-        found = (sample_table if question["sample"] else read_table)(root, folder, reading)
+        if question["sample"]:
+            found = sample_table(root, folder, reading)
+        else:
+            found = read_table(root, folder, reading, as_parquet=question["as_parquet"])
     except SettingsError as error:
         print(json.dumps({"field": error.field, "message": error.message, "hint": error.hint}))
         return 3

@@ -13,7 +13,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,6 +55,8 @@ class Table:
     columns: tuple[tuple[str, str], ...]
     row_count: int | None
     notes: tuple[str, ...] = ()
+    leading_zeros: tuple[tuple[str, str], ...] = ()
+    """Columns whose leading zeros are lost, each with an example."""
 
 
 def describe(root: Path, folder: Path) -> Table:
@@ -69,7 +71,8 @@ def describe(root: Path, folder: Path) -> Table:
     if child.returncode == 2:
         raise IntakeError(answer["message"], answer["hint"])
     columns = tuple((name, dtype) for name, dtype in answer["columns"])
-    return Table(answer["format"], columns, answer["row_count"], tuple(answer["notes"]))
+    zeros = tuple((name, example) for name, example in answer["leading_zeros"])
+    return Table(answer["format"], columns, answer["row_count"], tuple(answer["notes"]), zeros)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,8 @@ def _describe_csv(files: list[_File], manifest: TextIO, grain: int) -> Table:
             types.end_line()
     assert types is not None
     columns = types.settled()
-    return Table(CSV, columns, types.row_count, types.notes(columns))
+    lost = types.lost_zeros(columns)
+    return Table(CSV, columns, types.row_count, leading_zeros_note(lost), lost)
 
 
 class _TypesOfCsv:
@@ -209,12 +213,17 @@ class _TypesOfCsv:
                     if re.fullmatch(r"0\d[\d.]*", field):
                         self._leading_zeros.setdefault(number, field)
 
-    def notes(self, columns: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
-        """What is lost without a word otherwise."""
-        lost = [(columns[number][0], example) for number, example in self._leading_zeros.items() if columns[number][1] in _NUMBERS]
-        named = ", ".join(f"“{short(name)}” ({short(example)})" for name, example in lost[:5]) + (", …" if len(lost) > 5 else "")
-        text = f"Leading zeros are lost in {counted(len(lost), 'column')} read as numbers: {named}."
-        return (f"{text} To keep them, register {'it' if len(lost) == 1 else 'them'} as text.",) if lost else ()
+    def lost_zeros(self, columns: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        return tuple((columns[number][0], example) for number, example in self._leading_zeros.items() if columns[number][1] in _NUMBERS)
+
+
+def leading_zeros_note(lost: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """What is lost without a word otherwise: columns that are read as numbers, each with an example."""
+    if not lost:
+        return ()
+    named = ", ".join(f"“{short(name)}” ({short(example)})" for name, example in lost[:5]) + (", …" if len(lost) > 5 else "")
+    text = f"Leading zeros are lost in {counted(len(lost), 'column')} read as numbers: {named}."
+    return (f"{text} To keep them, register {'it' if len(lost) == 1 else 'them'} as text.",)
 
 
 def _fields_with_leading_zeros(content: bytes) -> list[int]:

@@ -26,6 +26,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from services import formats, gpus, submission
 from services.domain import (
@@ -237,14 +238,23 @@ class LocalWorkspace:
             archive = None if keep_archive else datasets.unpack_archive(root, staging)
             return proposals.propose(staging / "files" if archive else root, glob, type, reading or TableReading(), staging)
 
+    def propose_reread(self, reference: str, type: str, reading: TableReading | None = None) -> DatasetProposal:  # noqa: A002
+        dataset = self.dataset(reference)
+        return self.propose_dataset(self._source(dataset), type=type, glob=dataset.glob, keep_archive=True, reading=reading)
+
     def reread_dataset(self, reference: str, type: str, reading: TableReading | None = None) -> Dataset:  # noqa: A002
         dataset = self.dataset(reference)
-        root = Path(dataset.source_root or dataset.root)
-        if dataset.file_count == 1 and not dataset.source_root:
-            root /= self.dataset_files(dataset, 0, 1)[0].path
-        return self.register_dataset(
-            dataset.name, root, type=type, glob=dataset.glob, reading=reading, description=dataset.description, keep_archive=True
-        )
+        about: dict[str, Any] = {"glob": dataset.glob, "description": dataset.description}
+        if not dataset.source_root:
+            about["partition_format"] = dataset.partition_format
+        return self.register_dataset(dataset.name, self._source(dataset), type=type, **about, reading=reading, keep_archive=True)
+
+    def _source(self, dataset: Dataset) -> Path:
+        """The files that a dataset was made of: a folder, or the one file."""
+        if dataset.source_root:
+            return Path(dataset.source_root)
+        files = self.dataset_files(dataset, 0, 2)
+        return Path(dataset.root, files[0].path) if len(files) == 1 else Path(dataset.root)
 
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]:
         return list(self._manifest(dataset, first, count))

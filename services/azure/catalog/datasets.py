@@ -20,9 +20,9 @@ from filelock import FileLock
 from services.azure.auth.session import Session
 from services.azure.catalog import downloads, sdk_datasets
 from services.azure.catalog.downloads import Progress
-from services.azure.catalog.sdk_datasets import list_files, list_files_if_any
+from services.azure.catalog.sdk_datasets import ReadsOtherwise, list_files, list_files_if_any
 from services.azure.catalog.uploads import content_of, upload_files
-from services.domain import Dataset, FileDataset, TabularDataset, utc_now
+from services.domain import Dataset, DatasetProblem, FileDataset, ItemKind, TableReading, TabularDataset, utc_now
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.file_names import short
 from services.formats import counted
@@ -112,7 +112,13 @@ class Datasets:
         if tabular:
             columns = tuple((str(name), str(dtype)) for name, dtype in tag.get("columns", ()))
             table_format = tag.get("format") or sdk_datasets.format_of(definition.dataflow or "")
-            kind = partial(TabularDataset, format=table_format, columns=columns, row_count=tag.get("rows"))
+            words = tuple(map(str, tag.get("types", ())))
+            about: dict[str, Any] = {"source_format": str(tag.get("source_format", "")), "dialect": dict(tag.get("dialect", {}))}
+            kind = partial(TabularDataset, format=table_format, columns=columns, row_count=tag.get("rows"), column_types=words, **about)
+        elif "item_kind" in tag:
+            problems = tuple(DatasetProblem(str(file), str(what)) for file, what in tag.get("problems", ()))
+            count = int(tag.get("problem_count", 0))
+            kind = partial(FileDataset, item_kind=ItemKind(tag["item_kind"]), problems=problems, problem_count=count)
         dataset: Dataset = kind(
             name=registered.name,
             version=version,
@@ -145,6 +151,7 @@ class Datasets:
         keep_archive: bool,
         staging: Path,
         progress: Progress,
+        reading: TableReading | None = None,
     ) -> Dataset:
         """Upload the files of a folder of this machine, or of an archive, which is unpacked first, and register them; or register files in
         place, in a datastore as `azureml://datastores/NAME/paths/PATH` or at an https address: then no row is read, so how many there are
@@ -159,18 +166,25 @@ class Datasets:
         root = path_given(path)
         archive = None if keep_archive else datasets.unpack_archive(root, staging)
         root = staging / "files" if archive else root
-        inspection, multi_line = datasets.inspect_dataset(root, glob, type_, partition_format, staging).unpacked_from(archive), False
+        inspection, multi_line = datasets.inspect_dataset(root, glob, type_, partition_format, staging, reading), False
+        base = root if root.is_dir() else root.parent
+        if inspection.table:
+            with self._session.sdk_calls(f"Dataset {name} was not registered", "name"):
+                paths = [base / file.path for file in read_manifest(inspection.lists[-1])]
+                try:
+                    table, multi_line = sdk_datasets.as_azure_reads(paths, inspection.table)
+                    inspection = replace(inspection, table=table)
+                except ReadsOtherwise:
+                    inspection = datasets.inspect_dataset(root, glob, type_, partition_format, staging, reading, as_parquet=True)
+        inspection = inspection.unpacked_from(archive)
+        base = inspection.converted or base
         files = list(read_manifest(inspection.lists[-1]))
         if refused := [file.path for file in files if set(file.path) & _ESCAPED_BY_SDK]:
             characters = " ".join(sorted(_ESCAPED_BY_SDK))
             text = f"“{short(refused[0])}” can't be uploaded under its name: the SDK changes {characters} in a name."
             raise IntakeError(text, "Rename it, or upload it with another tool and register the dataset in place.")
-        base = root if root.is_dir() else root.parent
         target = f"batch-scoring-studio/{name}/{content_of(base, files)[:16]}"
         with self._session.sdk_calls(f"Dataset {name} was not registered", "name") as workspace:
-            if inspection.table:
-                table, multi_line = sdk_datasets.as_azure_reads([base / file.path for file in files], inspection.table)
-                inspection = replace(inspection, table=table)
             store = workspace.get_default_datastore()
             upload_files(base, files, store, target, staging, progress)
         uri = f"azureml://datastores/{store.name}/paths/{target}"
@@ -252,6 +266,13 @@ class Datasets:
             return None, None, ""
         sizes = [file.size for file in read_manifest(manifest)]
         return len(sizes), sum(sizes), hashlib.sha256(manifest.read_bytes()).hexdigest()
+
+    def download(self, dataset: Dataset, folder: Path) -> Path:
+        """All files of a dataset, below `folder`; that, or the path of the only one. Raises NotFound, WorkspaceUnavailable."""
+        with self._session.sdk_calls(f"The files of {dataset} could not be fetched"):
+            self._as_files(dataset).download(str(folder), overwrite=True)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return files[0] if len(files) == 1 else folder
 
     def changes(self, dataset: Dataset) -> Iterator[str]:
         """A sentence for each file that is gone or changed its size since it was registered. Lists the files anew, once."""
@@ -362,7 +383,25 @@ def _tag(inspection: DatasetInspection, uri: str, *, uploaded: bool) -> dict[str
     if inspection.table:
         tag |= {"format": inspection.table.format, "rows": inspection.table.row_count}
         tag |= {"columns": inspection.table.columns} if len(json.dumps(inspection.table.columns)) <= sdk_datasets.MAX_TAG else {}
+    if reading := inspection.reading:
+        tag |= {"source_format": reading.source_format, "dialect": reading.dialect}
+        tag |= {"types": reading.types} if "columns" in tag else {}
+    if kinds := inspection.kinds:
+        tag |= {"item_kind": kinds.kind}
+        if kinds.problem_count:
+            tag |= {"problem_count": kinds.problem_count, "problems": _in_a_tag(kinds.problems)}
     return tag
+
+
+def _in_a_tag(problems: Sequence[DatasetProblem]) -> list[tuple[str, str]]:
+    """The first ones, as many as a tag may hold."""
+    kept, size = [], 0
+    for problem in problems:
+        size += len(json.dumps((problem.file, problem.what)))
+        if size > sdk_datasets.MAX_TAG:
+            break
+        kept.append((problem.file, problem.what))
+    return kept
 
 
 def _root_of(dataflow: str) -> str:

@@ -28,10 +28,14 @@ MAX_TAG = 4_000
 """Characters of the columns in a tag of the dataset; more of them are known on the machine that registered it only."""
 
 
+class ReadsOtherwise(IntakeError):
+    """You: a CSV of which Azure ML makes other rows than it has."""
+
+
 def as_azure_reads(paths: Sequence[Path], table: Table) -> tuple[Table, bool]:
     """The table with the columns that Azure ML makes of these files, and whether it has to look for line breaks within quotes.
 
-    Raises IntakeError where it makes other rows of them.
+    Raises ReadsOtherwise where it makes other rows of them.
     """
     if table.format == PARQUET:
         return table, False
@@ -45,7 +49,7 @@ def as_azure_reads(paths: Sequence[Path], table: Table) -> tuple[Table, bool]:
         types = (_DTYPE_AS_READ.get(dtype, dtype) for _, dtype in table.columns)
         return replace(table, columns=tuple(zip(names, types, strict=True))), multi_line
     text = "Azure ML would read other rows from these CSV files than they have."
-    raise IntakeError(text, "Remove empty lines and lone carriage returns from the files, or use Parquet.")
+    raise ReadsOtherwise(text, "Remove empty lines and lone carriage returns from the files, or use Parquet.")
 
 
 _DTYPE_AS_READ = {"uint64": "str"}
