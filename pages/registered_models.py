@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages import _layout, _tables, _workspace
+from pages import _layout, _model_card, _tables, _workspace
 from pages._forms import Form, form_called
 from pages._text import displayable, escape, local_time
 from services import formats
@@ -78,6 +78,7 @@ def show_details(model: Model) -> None:
             with st.container(gap=None):
                 st.caption("Tags")
                 st.text(displayable("\n".join(f"{name} = {value}" if value else name for name, value in model.tags.items())))
+        _model_card.show(workspace, model)
         if model.usable or Capability.APPROVAL not in workspace.capabilities:
             if model.sha256:
                 _layout.labelled("SHA-256", model.sha256)
@@ -88,10 +89,16 @@ def show_details(model: Model) -> None:
                     ask_deletion(remote, model)
         else:
             warning = "This model can run code: a run that loads it executes its content with your permissions."
+            if model.kind == "skops":
+                warning = "This model makes objects of types that skops does not trust, which may run code as it is loaded: see below."
             _workspace.ask_approval(warning, model.sha256, f"Approve {model.sha256[:12]}…", type="primary")
         if model.imports:
             at_least = "" if model.scanned_whole else "at least "
-            with st.expander(f"Imports when loaded: {at_least}{counted(len(model.imports), 'name')}", icon=":material/data_object:"):
+            ask_for_types = model.kind == "skops" and not model.usable
+            what = "Types that skops does not trust" if model.kind == "skops" else "Imports when loaded"
+            with st.expander(
+                f"{what}: {at_least}{counted(len(model.imports), 'name')}", icon=":material/data_object:", expanded=ask_for_types
+            ):
                 st.code(displayable("\n".join(model.imports)), language=None, height=220 if len(model.imports) > 8 else "content")
         versions = [other for other in models if other.name == model.name]
         if len(versions) > 1:
@@ -143,7 +150,9 @@ def ask_for_model() -> None:
             upload = place.file_uploader("Model file", **form.proposing("upload"))
         else:
             path = place.text_input("Path of a file or folder", placeholder="/home/me/models/model.joblib", **form.proposing("path"))
-        st.caption("The kind of model is detected from its content. The dashboard never loads it.")
+        st.caption(
+            "The kind of model is detected from its content. The dashboard never loads it. Of an MLflow model, upload a zip of its folder."
+        )
     with name_column:
         fields = {"path": place, "name": st.container(), "description": st.container(), "tags": st.container()}
         with fields["name"]:

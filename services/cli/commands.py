@@ -30,6 +30,8 @@ INTERRUPTED = 130  # as shells report a program ended by SIGINT
 def register_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
     model = workspace.register_model(args.name, args.path, description=args.description, tags=pairs("tags", args.tag), approve=args.approve)
     lines = [f"Registered {model} ({model.kind}, {counted(model.size, 'byte')}, SHA-256 {model.sha256})"]
+    if not model.usable and model.kind == "skops":
+        lines.append(f"It makes objects of types that skops does not trust: {', '.join(model.imports) or 'unknown ones'}")
     if not model.usable:
         lines.append(f"This model can run code. Approve it before using it in a run: {program_command(args)} model approve {model}")
     return Answer(output.model_value(model), lines)

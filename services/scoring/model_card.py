@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 import msgspec
 from packaging.version import InvalidVersion, Version
 
-from services.domain import Environment, ModelCard
+from services.domain import Environment, ItemKind, ModelCard
 from services.errors import IntakeError
 from services.intake.model_files import ModelContent
 from services.intake.pickle_scan import BROKEN
@@ -113,7 +113,10 @@ def with_inspection(card: ModelCard, described: Mapping[str, Any], environment: 
             kept = getattr(card, name) if name in _BY_FILE else None
             if value not in (None, "", (), {}) and kept in (None, "", (), "unknown"):
                 known[name] = value
-    notes = tuple(dict.fromkeys((*card.notes, *known.pop("notes", ()))))
+    told = [note for note in known.pop("notes", ()) if not note.startswith("The model was made with ")]  # `with_advice` says it
+    notes = tuple(dict.fromkeys((*card.notes, *told)))
+    if any(one.type == "text" for one in known.get("inputs", card.inputs)) and ItemKind.TEXT not in known.get("takes", card.takes):
+        known["takes"] = tuple(kind for kind in known.get("takes", card.takes) if kind is not ItemKind.ROW_FILE)
     defaults = {**card.scorer_defaults, **known.pop("scorer_defaults", {})}
     return replace(card, **known, notes=notes, scorer_defaults=defaults, inspected_in=environment.reference)
 

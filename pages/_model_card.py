@@ -1,0 +1,116 @@
+"""Models: what a model is, in words: what it predicts, of what, what it was made with and needs; and inspecting it in an environment."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages import _errors, _layout, _tables
+from pages._text import displayable, escape
+from services.domain import ItemKind, Model, ModelCard, ModelInput
+from services.formats import counted
+from services.workspace import Capability, Workspace
+
+_FORMATS = {
+    "scikit-learn": "pickle", "skops": "skops", "onnx": "ONNX", "xgboost": "XGBoost", "lightgbm": "LightGBM", "catboost": "CatBoost",
+    "mlflow": "MLflow", "keras": "Keras", "torchscript": "TorchScript", "torch-export": "exported PyTorch program", "torch": "PyTorch",
+    "unknown": "not known",
+}  # fmt: skip
+_VERBS = {
+    "classification": "Predicts which class it is of",
+    "regression": "Predicts a number",
+    "clustering": "Finds the cluster",
+    "outlier detection": "Tells outliers",
+    "multi-output classification": "Predicts several classes",
+    "multi-output regression": "Predicts several numbers",
+    "transformation": "Transforms what it gets",
+}
+_OWN = "This program’s own"
+_MOST_CLASSES_NAMED = 12
+
+
+def show(workspace: Workspace, model: Model) -> None:
+    """The card of a model, and below it a button that inspects it."""
+    place = st.container()
+    is_local = Capability.APPROVAL in workspace.capabilities
+    environment: str | None = None
+    card: ModelCard | None = None
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if is_local and (others := [one.reference for one in workspace.environments()]):
+            chosen = st.selectbox("Inspect it in environment", [_OWN, *others], key="inspect-environment", width=320)
+            environment = chosen if chosen in others else None
+        help_text = "Loads it in a process of its own and asks it what it takes." if is_local else "Fetches its file and reads it."
+        help_text = help_text if model.usable or not is_local else "A model that can run code is loaded once it is approved."
+        pressed = st.button(
+            "Inspect",
+            key=f"inspect-{model.reference}",
+            icon=":material/frame_inspect:",
+            help=help_text,
+            disabled=is_local and not model.usable,
+        )
+    with place, _errors.shown():
+        if pressed:
+            with st.spinner("Loading the model in a process of its own…" if is_local else "Fetching and reading the model…"):
+                card = workspace.inspect_model(model.reference, environment)
+    with place, _errors.shown():
+        _show_card(card or workspace.model_card(model.reference, environment))
+
+
+def summary(card: ModelCard) -> str:
+    """One sentence; "" where nothing is known: `Predicts which of 3 classes it is, with probabilities, from 4 columns.`"""
+    verb = f"Predicts which of {len(card.classes):,} classes it is" if card.classes and card.task == "classification" else ""
+    verb = verb or _VERBS.get(card.task, "")
+    parts = [verb] if verb else []
+    if verb and card.has_probabilities is not None and card.task.endswith("classification"):
+        parts.append("with probabilities" if card.has_probabilities else "without probabilities")
+    if card.feature_count and ItemKind.TEXT not in card.takes:
+        parts.append(f"{'from' if verb else 'Takes'} {counted(card.feature_count, 'column')}")
+    return f"{', '.join(parts)}." if parts else ""
+
+
+def describe_shape(one: ModelInput) -> str:
+    return " × ".join("any" if size is None else f"{size}" for size in one.shape)
+
+
+def _show_card(card: ModelCard) -> None:
+    if sentence := summary(card):
+        st.text(sentence)
+    made_with = f"{card.framework} {card.framework_version}".strip()
+    values = {
+        "Format": _FORMATS.get(card.format, card.format),
+        "Made with": made_with,
+        "Task": card.task.capitalize(),
+        "Takes": ", or ".join(card.takes[:2]) + (", …" if len(card.takes) > 2 else ""),
+        "Columns": f"{card.feature_count:,}" if card.feature_count is not None else "",
+        "Python": card.python_version,
+        "Scorer settings": ", ".join(f"{name} {value}" for name, value in card.scorer_defaults.items()),
+        "Loaded in": "" if card.inspected_in is None else card.inspected_in or _OWN,
+    }
+    _layout.facts({name: value for name, value in values.items() if value})
+    if card.classes:
+        _show_list("Classes", card.classes)
+    if card.requirements:
+        _show_list("Needs", card.requirements)
+    if card.inputs:
+        _show_inputs(card)
+    for note in card.notes[:20]:
+        if note.startswith(("Needs ", "Made with ", "What its file tells")):
+            st.warning(escape(note), icon=":material/warning:")
+        else:
+            st.caption(escape(note))
+
+
+def _show_list(label: str, values: tuple[str, ...]) -> None:
+    more = len(values) - _MOST_CLASSES_NAMED
+    shown = [value if len(value) <= 60 else f"{value[:58]}…" for value in values[:_MOST_CLASSES_NAMED]]
+    with st.container(gap=None):
+        st.caption(f"{label} ({len(values):,})" if len(values) > 1 else label)
+        st.text(displayable(", ".join(shown)) + (f" and {more:,} more" if more > 0 else ""))
+
+
+def _show_inputs(card: ModelCard) -> None:
+    tensors = any(one.shape for one in card.inputs)
+    columns = {"Input": str, "Type": str} | ({"Shape": str} if tensors else {})
+    rows = [(one.name, one.type, *((describe_shape(one),) if tensors else ())) for one in card.inputs[:10_000]]
+    with st.expander(f"Inputs: {counted(len(card.inputs), 'input')}", icon=":material/input:", expanded=len(card.inputs) <= 6):
+        config = {"Input": st.column_config.TextColumn(width=260), "Type": st.column_config.TextColumn(width=110)}
+        _tables.show(columns, rows, "What this model takes", most=8, key="model-inputs", column_config=config)
