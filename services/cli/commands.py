@@ -13,7 +13,7 @@ from typing import Any
 from services import PROGRAM, sample
 from services.cli import output
 from services.cli.output import Answer, note
-from services.domain import Run, RunStatus, TabularDataset
+from services.domain import Run, RunStatus
 from services.errors import NotFound, SettingsError, os_errors_as
 from services.formats import counted
 from services.storage.file_tree import path_given
@@ -46,23 +46,6 @@ def approve_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
     model = workspace.model(args.model)
     workspace.approve(model.sha256)
     return Answer(output.model_value(workspace.model(model.reference)), [f"Approved {model}, SHA-256 {model.sha256}"])
-
-
-def register_dataset(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    about = {"type": args.type, "glob": args.glob, "partition_format": args.partition_format}
-    dataset = workspace.register_dataset(args.name, args.path, **about, keep_archive=args.keep_archive)
-    rows = f"{counted(dataset.row_count, 'row')} in " if isinstance(dataset, TabularDataset) else ""
-    size = f"{rows}{counted(dataset.file_count, 'file')}, {counted(dataset.size, 'byte')}"
-    columns = dataset.columns if isinstance(dataset, TabularDataset) else ()
-    lines = [f"Registered {dataset} ({size}, in {dataset.root})", *(f"  {name}: {dtype}" for name, dtype in columns)]
-    lines += [f"Left out: {dataset.describe_left_out()}"] if dataset.left_out else []
-    lines += dataset.notes
-    return Answer(output.dataset_value(dataset), lines)
-
-
-def list_datasets(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    datasets = workspace.datasets()
-    return Answer({"datasets": [output.dataset_value(dataset) for dataset in datasets]}, output.dataset_lines(datasets))
 
 
 def make_sample(workspace: Workspace, args: argparse.Namespace) -> Answer:

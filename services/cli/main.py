@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from services import PROGRAM, environment_variables, log
-from services.cli import commands, environment_commands, model_commands, scoring_commands, trial_commands
+from services.cli import commands, dataset_commands, environment_commands, model_commands, scoring_commands, trial_commands
 from services.cli import remote_commands as remote
 from services.cli.output import Answer, error_lines, error_value, note, stdout_writable
 from services.domain import EXPERIMENT, WEEK_DAYS, Frequency
@@ -116,16 +116,12 @@ def _parser() -> argparse.ArgumentParser:
     on_azure(experiments, "runs", remote.list_training_runs, "List the training runs of an experiment, the newest first.", "EXPERIMENT")
     on_azure(experiments, "files", remote.list_training_run_files, "List the files of a training run's outputs.", "EXPERIMENT", "RUN")
 
-    datasets = group("dataset", "Register and list datasets.")
-    add = command(
-        datasets, "register", commands.register_dataset, "Register the files of a folder, in place, or of an archive.", "NAME", "PATH"
-    )
-    add.add_argument("--glob", default="**", metavar="G", help="which files: *.csv at the top, **/*.csv at any depth (default: all)")
-    kinds = "file (the default): each file is one item; tabular: each row of a CSV or Parquet file is one item"
-    add.add_argument("--type", choices=("file", "tabular"), default="file", help=kinds)
-    add.add_argument("--partition-format", default="", metavar="F", help="which parts of a path are keys: {store}/{brand}/*.csv")
-    add.add_argument("--keep-archive", action="store_true", help="a zip, tar, tar.gz or tar.zst is one item: don't unpack it")
-    command(datasets, "list", commands.list_datasets, "List all versions of all datasets.")
+    datasets = group("dataset", "Register, list and show datasets.")
+    text = "Register the files of a folder, in place, or of an archive; tables that are not plain CSV or Parquet are made Parquet."
+    dataset_commands.add_options(command(datasets, "register", dataset_commands.register_dataset, text, "NAME", "PATH"))
+    command(datasets, "list", dataset_commands.list_datasets, "List all versions of all datasets.")
+    text = "Show what a dataset is: its columns and their types, how it was read, and which of its files are odd."
+    command(datasets, "show", dataset_commands.show_dataset, text).add_argument("dataset", metavar="NAME[:V]")
 
     environments = group("environment", "Register, create, list and delete environments.")
     text = "Register a Python interpreter, 3.8 or newer; on Azure ML a conda file."
