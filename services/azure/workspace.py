@@ -50,7 +50,7 @@ from services.domain import (
     parse_reference,
     utc_now,
 )
-from services.errors import SettingsError, StudioError
+from services.errors import IntakeError, SettingsError, StudioError
 from services.file_names import check_name
 from services.formats import counted
 from services.intake import datasets as intake_datasets
@@ -62,6 +62,7 @@ from services.intake.staging import staging_folder
 from services.predictions.annotations import AnnotationStore
 from services.scoring.model_card import READER, read_card
 from services.scoring.presets import Presets
+from services.scoring.scorers import scorer_at
 from services.settings import ParallelRunSettings
 from services.storage.file_tree import make_folders, path_given
 from services.storage.manifest import read_manifest
@@ -367,12 +368,24 @@ class AzureWorkspace:
         mini_batches = self.mini_batches(inputs.datasets, resolved.settings)
         manifests = tuple(str(self._datasets.file_list(dataset)) for dataset in inputs.datasets if isinstance(dataset, FileDataset))
         files = [self._datasets.only_file(dataset) for dataset in inputs.datasets]
-        plan = RunPlan(resolved, mini_batches.item_count, manifests, file=files[0] if len(files) == 1 else "")
+        requirements, python = self._needed(resolved, warnings)
+        only = files[0] if len(files) == 1 else ""
+        plan = RunPlan(resolved, mini_batches.item_count, manifests, file=only, requirements=requirements, python=python)
         if request.failed_only:
             earlier = self.runs.get(str(request.rerun_of))
             submission.check_failed_only(earlier)
             plan, mini_batches = failed_items.restrict_to_failed(plan, mini_batches, earlier, self.runs.folder(earlier.id), inputs.datasets)
         return plan, mini_batches, [*warnings, *mini_batches.notes]
+
+    def _needed(self, request: RunRequest, warnings: list[str]) -> tuple[tuple[str, ...], str]:
+        """What the environment made for this run needs for its model: of a built-in scorer, since another script knows its own needs."""
+        if request.environment or not request.models or scorer_at(request.entry_script) is None:
+            return (), ""
+        try:
+            return environments.for_model(self.model_card(request.models[0]))
+        except IntakeError as error:
+            warnings.append(f"{error.message} The run gets the default environment, which may lack something.")
+            return (), ""
 
     # ---- the rest -------------------------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,11 @@ import pytest
 from services.azure.auth import throttling
 from services.azure.workspace import AzureWorkspace
 from services.connection import from_environment
-from services.domain import RunRequest
+from services.domain import ModelCard, RunRequest
 from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable
+from services.intake.entry_scripts import BUILT_IN
+from services.intake.requirement_lists import from_packages
+from services.scoring.model_card import READER
 from services.settings import ParallelRunSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
@@ -77,6 +80,48 @@ def test_the_default_environment_has_this_program_s_versions(cloud):
         assert f"- {package}{'[fuse]' if package == 'azureml-dataset-runtime' else ''}{pin}" in lines
     assert "azureml-defaults" not in lines
     assert sent.name == shown.name
+
+
+def test_an_environment_is_made_from_an_approved_list(cloud):
+    requirements = from_packages(["scikit-learn==1.3.2", "lightgbm"])
+    with pytest.raises(SettingsError, match="not approved yet"):
+        cloud.create_environment("old", requirements)
+    with pytest.raises(SettingsError, match="not a version that Azure ML"):
+        cloud.create_environment("old", requirements, approved=requirements.sha256, python="/usr/bin/python3")
+    made = cloud.create_environment("old", requirements, approved=requirements.sha256, python="3.10")
+    assert (made.reference, made.python_version) == ("old:1", "3.10")
+    assert made.packages["scikit-learn"] == "1.3.2"
+    assert made.packages["numpy"] == ""  # any that goes with it
+    assert {"lightgbm", "pandas", "azureml-core", "azureml-dataset-runtime", "setuptools"} <= made.packages.keys()
+    assert cloud.environments()[0].reference == "old:1"
+    with pytest.raises(SettingsError, match="removes no environments"):
+        cloud.delete_environment("old:1")
+
+
+def test_a_run_of_a_built_in_scorer_gets_an_environment_with_what_its_model_needs(cloud, model_file, csv_folder, entry_script):
+    from services.azure.catalog.environments import sdk_environment
+
+    model = cloud.register_model("m", model_file)
+    cloud.register_dataset("d", csv_folder(2))
+    built_in = str(BUILT_IN / "batch_scoring_script.py")
+
+    def plan(*requirements, script=built_in, python="3.9.18"):
+        cloud._store.keep_model_card(model.sha256, READER, ModelCard("any", requirements=requirements, python_version=python))
+        request = RunRequest(("m",), ("d",), script, ParallelRunSettings(mini_batch_size="1"), compute_target="cpu-cluster")
+        return cloud._plan(request)
+
+    made, _, _ = plan("onnxruntime", "scikit-learn==1.3.2")
+    assert made.requirements == ("onnxruntime", "scikit-learn==1.3.2", "numpy", "pandas", "pyarrow")
+    sent = sdk_environment(cloud._session, None, made.requirements, made.python)
+    lines = sent.python.conda_dependencies.serialize_to_string()
+    assert all(line in lines for line in ("python=3.9", "- onnxruntime\n", "- scikit-learn==1.3.2", "- setuptools<82", "- azureml-core=="))
+    assert sent.name.startswith("batch-scoring-studio-")
+    assert sent.name != cloud.default_environment().name
+    assert plan(f"scikit-learn=={cloud.default_environment().packages['scikit-learn']}")[0].requirements == ()
+    assert plan("lightgbm", script=str(entry_script("def run(mini_batch): return mini_batch")))[0].requirements == ()
+    made, _, warnings = plan("lightgbm", "--index-url https://evil.example")
+    assert made.requirements == ()
+    assert "can't be taken: line 2" in " ".join(warnings)
 
 
 def test_a_missing_environment_is_not_found(cloud):

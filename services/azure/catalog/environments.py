@@ -15,10 +15,10 @@ from packaging.utils import canonicalize_name
 
 from services.azure.auth.sdk_errors import is_not_found
 from services.azure.auth.session import Session
-from services.domain import Environment, parse_reference, utc_now
+from services.domain import Environment, ModelCard, parse_reference, utc_now
 from services.errors import IntakeError, NotFound, SettingsError
 from services.file_names import short
-from services.intake.requirement_lists import RequirementList
+from services.intake.requirement_lists import RequirementList, requirements_for, unmet
 
 if TYPE_CHECKING:
     from azureml.core import Environment as SdkEnvironment
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PYTHON = "3.11"
 """The SDK's own default, 3.8, is too old for today's scikit-learn."""
+_PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12")
+"""Those that azureml-core 1.61 installs on."""
 _PINNED = ("scikit-learn", "numpy", "joblib", "pandas", "azureml-core", "azureml-dataset-runtime")
 _BELOW = {"setuptools": "82"}
 """azureml-core imports pkg_resources, which later ones lack: the step would end with SystemExit 42."""
@@ -56,19 +58,41 @@ def default() -> Environment:
     return Environment(default_name(), 0, "made for the run", PYTHON, default_packages(), utc_now())
 
 
-def sdk_default(requirements: Sequence[str] = ()) -> SdkEnvironment:
+def sdk_default(requirements: Sequence[str] = (), python: str = PYTHON) -> SdkEnvironment:
     """The default one, as the SDK takes it; with these requirements of a model, one of its own."""
     if not requirements:
         return _sdk_environment(default_name(), PYTHON, [_line(name, number) for name, number in default_packages().items()])
-    content = json.dumps([PYTHON, _with_what_a_step_needs(requirements)])
-    return _sdk_environment(f"batch-scoring-studio-{hashlib.sha256(content.encode()).hexdigest()[:8]}", PYTHON, requirements)
+    return _sdk_environment(_name_for(requirements, python), python, requirements)
 
 
-def sdk_environment(session: Session, reference: str | None, requirements: Sequence[str] = ()) -> SdkEnvironment:
+def _name_for(requirements: Sequence[str], python: str) -> str:
+    content = json.dumps([python, _with_what_a_step_needs(requirements)])
+    return f"batch-scoring-studio-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+
+def for_model(card: ModelCard) -> tuple[tuple[str, ...], str]:
+    """The requirements and the Python of a run that scores this model by a built-in scorer and names no environment; () where the default
+    one has what it needs, or nothing is known of it. Raises IntakeError where the model's own list isn't taken."""
+    if not card.requirements or not unmet(card.requirements, default_packages(), PYTHON):
+        return (), PYTHON
+    needed = requirements_for(card)
+    return needed.lines, needed.python_version if needed.python_version in _PYTHONS else PYTHON
+
+
+def made_for_run(requirements: Sequence[str], python: str) -> Environment:
+    """The environment that such a run gets, as a noun."""
+    if not requirements:
+        return default()
+    return Environment(
+        _name_for(requirements, python), 0, "made for the run", python, _packages(_with_what_a_step_needs(requirements)), utc_now()
+    )
+
+
+def sdk_environment(session: Session, reference: str | None, requirements: Sequence[str] = (), python: str = PYTHON) -> SdkEnvironment:
     """The environment to submit a run with: `name` or `name:version`; for None the default one, with these requirements of the run's model.
     Raises NotFound."""
     if not reference:
-        return sdk_default(requirements)
+        return sdk_default(requirements, python)
     name, number = parse_reference(reference, "environment")
     with session.sdk_calls(f"Environment {reference} can't be read", "environment") as workspace:
         from azureml.core import Environment as SdkEnvironment

@@ -124,9 +124,10 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
     # ---- what a run left ---------------------------------------------------------------------------------------------------------
 
     def environment(self, run_id: str) -> Environment:
-        name = self.plan(run_id).request.environment
+        plan = self.plan(run_id)
+        name = plan.request.environment
         if not name:
-            return environments.default()
+            return environments.made_for_run(plan.requirements, plan.python)
         return self._cache.find(self._cache.environments, "environment", name, known=True)  # a page asks at each look at the run
 
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
@@ -167,8 +168,9 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         models = [(reference, hashes.get(reference, "")) for reference in run.request.models]
         name = run.request.environment
         known = (environment for environment in self._cache.known(self._cache.environments) if environment.reference == name)
-        environment = next(known, None) if name else environments.default()
-        return provenance_of(run, models, self.plan(run_id).manifests, environment)
+        plan = self.plan(run_id)
+        environment = next(known, None) if name else environments.made_for_run(plan.requirements, plan.python)
+        return provenance_of(run, models, plan.manifests, environment)
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of the output. Azure ML writes it at the end: before that, it has no rows."""

@@ -57,7 +57,7 @@ def build(session: Session, plan: RunPlan, folder: AzureRunFolder) -> Pipeline:
     with _own_search_path():
         config = ParallelRunConfig(
             **with_parameters(request.settings.resolved(tabular=plan.tabular).as_dict()),
-            environment=environments.sdk_environment(session, request.environment),
+            environment=environments.sdk_environment(session, request.environment, plan.requirements, plan.python),
             compute_target=workspace.compute_targets[request.compute_target],
             source_directory=str(source),
             entry_script=entry_script,

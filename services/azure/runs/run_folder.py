@@ -49,6 +49,9 @@ class RunPlan:
     parameters: Mapping[str, str] = field(default_factory=dict)
     file: str = ""
     again: tuple[FailedFiles, ...] = ()
+    requirements: tuple[str, ...] = ()
+    """What the run's model needs, where no environment is named and the default one lacks it; for the Python beside it."""
+    python: str = ""
 
     @property
     def tabular(self) -> bool:
