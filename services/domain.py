@@ -617,6 +617,8 @@ class Trial:
 
     columns: tuple[str, ...] = ()
     rows: tuple[TrialRow, ...] = ()
+    predictions: tuple[str, ...] = ()
+    """Those of the columns that hold what run() returned."""
     item: str = "file"
     succeeded: int = 0
     failed: int = 0
@@ -641,6 +643,20 @@ class Trial:
     output: str = ""
     place: tuple[str, ...] = ()
     not_tried: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, str]:
+        """What was measured, for people, by what it is."""
+        per_item, per_call, memory = self.seconds_per_item, self.seconds_per_call, self.memory
+        values = {
+            "Items": f"{self.succeeded:,} succeeded, {self.failed:,} failed" if self.rows else "",
+            f"Time for each {self.item}": "" if per_item is None else formats.short_duration(per_item),
+            "Time for each call of run()": "" if per_call is None else formats.short_duration(per_call),
+            "Start of a worker": "" if self.start_seconds is None else formats.short_duration(self.start_seconds),
+            "Of which init()": "" if self.init_seconds is None else formats.short_duration(self.init_seconds),
+            "Memory of a worker": "" if memory is None else f"{formats.size(memory)} at most",
+            "Memory after init()": "" if self.memory_at_start is None else formats.size(self.memory_at_start),
+        }
+        return {name: value for name, value in values.items() if value}
 
 
 # ---- where a prediction comes from ------------------------------------------------------------------------------------------------

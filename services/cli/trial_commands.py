@@ -7,12 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from services import formats
 from services.cli.output import Answer, note, table
 from services.cli.scoring_commands import request_of
 from services.domain import Trial, TrialRow
 from services.errors import SettingsError
-from services.formats import counted
 from services.workspace import Workspace
 
 _SHOWN_CHARACTERS = 60
@@ -66,11 +64,13 @@ def _lines(trial: Trial) -> Iterator[str]:
     if trial.error:
         yield f"Error: {trial.error}"
         yield from (f"  {line}" for line in trial.traceback.splitlines())
-    shown = ("item", *shown_columns(trial))
+    shown = ("item", *trial.predictions)
     if trial.rows:
         yield from table([name.upper() for name in shown], [_cells(row, shown) for row in trial.rows])
         yield ""
-    yield from (f"{label}: {text}" for label, text in facts(trial))
+    if trial.estimate:
+        yield f"The whole run: {trial.estimate.describe()}" + "".join(f". {sentence}" for sentence in trial.estimate.why)
+    yield from (f"{label}: {text}" for label, text in trial.facts().items())
     yield from (f"{cause.count:,} failed: {cause.cause}" for cause in trial.causes)
     yield from trial.not_numbers
     yield from (f"Warning: {warning}" for warning in trial.warnings)
@@ -86,28 +86,3 @@ def _cells(row: TrialRow, columns: Sequence[str]) -> list[str]:
         cells[1:2] = [row.error]
     texts = ["" if cell is None else str(cell) for cell in cells]
     return [text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…" for text in texts]
-
-
-def shown_columns(trial: Trial) -> list[str]:
-    """What a person looks at first: the prediction, then what it was flattened into."""
-    own = ("Prediction", "Error")
-    begin = trial.columns.index("Scored at") + 1 if "Scored at" in trial.columns else len(trial.columns)
-    further = [name for name in trial.columns[begin:] if not name.startswith(".")]
-    return further or [name for name in own[:1] if name in trial.columns]
-
-
-def facts(trial: Trial) -> Iterator[tuple[str, str]]:
-    """(label, text) of what was measured."""
-    if trial.rows:
-        yield "Items", f"{counted(trial.succeeded, 'item')} succeeded, {trial.failed:,} failed"
-    if trial.estimate:
-        yield "The whole run", trial.estimate.describe() + "".join(f". {sentence}" for sentence in trial.estimate.why)
-    if trial.seconds_per_item is not None:
-        more = "" if trial.seconds_per_call is None else f", and {formats.short_duration(trial.seconds_per_call)} for each call of run()"
-        yield "Time", f"{formats.short_duration(trial.seconds_per_item)} for each {trial.item}{more}"
-    if trial.start_seconds is not None:
-        init = "" if trial.init_seconds is None else f", of which init() took {formats.short_duration(trial.init_seconds)}"
-        yield "Start", f"{formats.short_duration(trial.start_seconds)} for a worker{init}"
-    if trial.memory is not None:
-        at_start = "" if trial.memory_at_start is None else f", {formats.size(trial.memory_at_start)} of it after init()"
-        yield "Memory", f"{formats.size(trial.memory)} for a worker at most{at_start}"

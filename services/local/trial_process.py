@@ -445,6 +445,7 @@ class TrialRun:
         return Trial(
             columns=table.columns,
             rows=table.rows,
+            predictions=table.predictions,
             item=self._item,
             succeeded=succeeded,
             failed=sum(call.items for _, _, call in scored) - succeeded,
@@ -507,10 +508,12 @@ class TrialRun:
             if ROW_NUMBER in own:
                 values[own[ROW_NUMBER]] = row_number
             trial_rows.append(TrialRow(row[own["File"]] or "", row_number, str(row[own["Status"]]), values, row[own["Error"]] or ""))
-        looked_at = ["Prediction", *predictions.further_columns] if "Prediction" in kinds else predictions.further_columns
-        not_numbers = tuple(_not_numbers([name for name in looked_at if name in kinds], trial_rows))
+        whole = predictions.whole_column  # of each row all that was printed
+        parts = [name for name in ("Prediction", *predictions.further_columns) if name != whole]
+        looked_at = parts if parts and predictions.further_columns else [whole]
+        not_numbers = tuple(_not_numbers(looked_at, trial_rows))
         causes = tuple(failures.failure_causes(predictions))
-        return Table(tuple(kinds), tuple(trial_rows), progress.warnings, causes, not_numbers)
+        return Table(tuple(kinds), tuple(trial_rows), tuple(looked_at), progress.warnings, causes, not_numbers)
 
     def _number_of_row(
         self, row: dict[str, Any], own: dict[str, str], scored: Sequence[tuple[PlannedDataset, list[TrialItem], Scored]]
@@ -541,6 +544,7 @@ class Table:
 
     columns: tuple[str, ...] = ()
     rows: tuple[TrialRow, ...] = ()
+    predictions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     causes: tuple[FailureCause, ...] = ()
     not_numbers: tuple[str, ...] = ()
