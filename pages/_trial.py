@@ -1,4 +1,4 @@
-"""*Try first* of New run: some items scored now, with what they cost, how long the run takes, and better settings to take over by a click."""
+"""*Try first* of New run: some items scored now: their rows, how long the run takes, and better settings to take over by a click."""
 
 from __future__ import annotations
 

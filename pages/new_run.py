@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _errors, _fit, _layout, _workspace
+from pages import _errors, _fit, _layout, _trial, _workspace
 from pages._forms import last_submission
 from pages._text import displayable, escape, local_time, truncate
 from services import PROGRAM
@@ -370,6 +370,9 @@ with notes:
                 st.switch_page("runs.py", query_params={"run": run.id})
             elif ready and (warnings := workspace.check(request)):
                 st.warning("\n\n".join(map(escape, warnings)), icon=":material/warning:")
+            if ready:
+                with form:
+                    _trial.show(workspace, request)
     unfit = [LABELS.get(problem.where, "Scoring script") for problem in found.fit.problems] if found else []
     unfit += ["Model"] if unapproved else []
     if invalid or unfit:
