@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _errors, _tables, _workspace
+from pages import _environments, _errors, _tables, _workspace
 from pages._text import displayable, escape, truncate, visible
 from services.domain import Dataset, ItemKind, Model, ModelCard, TabularDataset
 from services.errors import SettingsError, StudioError
@@ -101,9 +101,12 @@ def look(workspace: Workspace, model: Model, dataset: Dataset, scorer: str, envi
     Raises SettingsError for what was typed."""
     prefix = _prefix(model, dataset)
     if f"{prefix}preset" not in st.session_state:
-        found = preflight(workspace, [model.reference], [dataset.reference], NO_CHOICES, environment=environment, approval=False)
-        _fill_in(prefix, found.preset, len(dataset.columns) if isinstance(dataset, TabularDataset) else 0)
-        st.session_state[f"{prefix}preset"] = found.preset != NO_CHOICES
+        preset = workspace.presets.of(model.name)
+        if preset != NO_CHOICES:
+            found = preflight(workspace, [model.reference], [dataset.reference], NO_CHOICES, environment=environment, approval=False)
+            preset = found.preset
+            _fill_in(prefix, preset, len(dataset.columns) if isinstance(dataset, TabularDataset) else 0)
+        st.session_state[f"{prefix}preset"] = preset != NO_CHOICES
     options = _chosen(prefix, scorer)
     return preflight(workspace, [model.reference], [dataset.reference], options, environment=environment, use_preset=False, approval=False)
 
@@ -130,10 +133,14 @@ def show(workspace: Workspace, found: Preflight, environment: str | None) -> Non
         _show_columns(prefix, result, found.card, dataset)
     if result.scorer and result.scorer.returns_dataframe:
         _show_choices(prefix, result.scorer, found.card, dataset)
+    if result.extra:
+        st.caption(escape(result.extra))
     if result.warnings:
         st.warning("\n\n".join(map(escape, result.warnings)), icon=":material/warning:")
     if dataset.item_kind is ItemKind.TABLE_FILE and any(problem.where == "dataset" for problem in result.problems):
         _offer_table(workspace, dataset)
+    if result.wants_environment:
+        _environments.offer_for_model(workspace, found.model.reference)
     if not is_complete(found.card) and workspace.remote is None and found.model.usable:
         _inspect(workspace, found.model, environment)
 

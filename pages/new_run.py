@@ -279,6 +279,7 @@ with section(3, "Scoring script", "entry_script"):
             found = _fit.look(workspace, model, dataset, scorer.name, chosen_environment())
     if scorer is None:
         found = None
+    fields |= dict.fromkeys(("environment", "inputs", "keep", "probabilities", "scorer", "top"), st.container(gap="small"))
     if found:
         _fit.show(workspace, found, chosen_environment())
     elif script and script.docstring:

@@ -12,6 +12,7 @@ from services.cli import commands
 from services.cli.output import Answer, note, safe, table
 from services.domain import RunRequest
 from services.errors import EntryScriptError, NotFound, SettingsError, StudioError
+from services.file_names import short
 from services.preflight import Preflight, preflight, values_of
 from services.scoring.column_matching import FitProblem
 from services.scoring.scorers import NO_CHOICES, PROBABILITIES, SCORERS, ScorerOptions, scorer_at
@@ -61,6 +62,7 @@ def check(workspace: Workspace, args: argparse.Namespace) -> Answer:
         "columns": [asdict(match) for match in found.fit.columns] if found else [],
         "unused": list(found.fit.unused) if found else [],
         "warnings": warnings,
+        "notes": [found.fit.extra] if found and found.fit.extra else [],
         "arguments": list(found.fit.arguments) if found else list(args.argument),
         "preset": _chosen(found.preset) if found else {},
     }
@@ -177,9 +179,11 @@ def _lines(value: dict[str, Any], found: Preflight | None) -> list[str]:
         lines += [f"{problem['where']}: {problem['what']}", *([f"  {problem['hint']}"] if problem["hint"] else [])]
     if found and found.fit.scorer:
         lines += _decisions(found)
-    columns = [(safe(match["input"]), match["type"], safe(match["column"] or ""), match["by"]) for match in value["columns"][:50]]
+    columns = [
+        tuple(safe(short(match[name] or "")) or "–" for name in ("input", "type", "column", "by")) for match in value["columns"][:50]
+    ]
     if columns:
-        lines += table(("MODEL INPUT", "TYPE", "COLUMN", "MATCHED BY"), [tuple(cell or "–" for cell in row) for row in columns])
+        lines += table(("MODEL INPUT", "TYPE", "COLUMN", "MATCHED BY"), columns)
     if len(value["columns"]) > 50:
         lines.append(f"and {len(value['columns']) - 50:,} more")
-    return lines + [f"Warning: {warning}" for warning in value["warnings"]]
+    return [*lines, *value["notes"], *(f"Warning: {warning}" for warning in value["warnings"])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -65,9 +65,13 @@ def named_inputs(card: ModelCard) -> list[ModelInput]:
     return columns if len(columns) == len(card.inputs) else []
 
 
+_SEPARATORS = str.maketrans("", "", " _.-\t\n\r\xa0")
+
+
 def _folded(name: str) -> str:
     """A name without what is written in different ways: case, and what stands between its words."""
-    return re.sub(r"[\s_.\-]+", "", unicodedata.normalize("NFKC", name).casefold())
+    normal = name if name.isascii() else unicodedata.normalize("NFKC", name)
+    return normal.casefold().translate(_SEPARATORS)
 
 
 class ColumnMatching:
@@ -92,9 +96,6 @@ class ColumnMatching:
             self.warnings.append("Which columns the model takes isn't known: all columns are handed to it, in their order.")
         used = {match.column for match in self.columns} if self.columns else set(self.types)
         self.unused = tuple(name for name in self.types if name not in used and name not in self.options.keep)
-        if self.unused:
-            verb = "column is" if len(self.unused) == 1 else "columns are"
-            self.warnings.append(f"{len(self.unused):,} {verb} not used: {listed(self.unused)}.")
         self._check_types()
 
     def _checked_choices(self) -> dict[str, str]:
@@ -115,7 +116,7 @@ class ColumnMatching:
         names = [item.name for item in inputs]
         self._check_chosen(chosen, names)
         taken = {column for name, column in chosen.items() if name in names}
-        similar = self._similar(names)
+        similar = self._similar(names) if any(name not in self.types and name not in chosen for name in names) else {}
         matches: list[ColumnMatch] = []
         for item in inputs:
             column, by = chosen.get(item.name), "choice"
@@ -141,7 +142,9 @@ class ColumnMatching:
     def _match_by_order(self, inputs: Sequence[ModelInput], why: str) -> None:
         if len(self.types) != len(inputs):
             what = f"{self.dataset} has {counted(len(self.types), 'column')}, and the model takes {len(inputs):,}: the order can't tell"
-            self.problems.append(FitProblem("inputs", what, "Choose a column for each input: --input MODEL_INPUT=COLUMN"))
+            self.problems.append(
+                FitProblem("inputs", what, "Choose a column for each input; on the command line: --input MODEL_INPUT=COLUMN")
+            )
             return
         self.columns = tuple(
             self._match(item.name or str(number), column, "order", item.type)
@@ -173,7 +176,10 @@ class ColumnMatching:
         else:
             self.columns = tuple(ColumnMatch(item.name, None, "", type_) for item in inputs)
             what = f"{self.dataset} has {counted(len(self.types), 'column')}, and the model takes {count:,}, which it doesn’t name"
-            hint = f"Choose them: --input 1=COLUMN … --input {count}=COLUMN; or keep the others beside the prediction: --keep COLUMN"
+            hint = (
+                "Choose them, or keep the others beside the prediction; on the command line: "
+                f"--input 1=COLUMN … --input {count}=COLUMN, or --keep COLUMN"
+            )
             self.problems.append(FitProblem("inputs", what, hint))
 
     def _match_text(self, chosen: Mapping[str, str]) -> None:
@@ -190,7 +196,7 @@ class ColumnMatching:
         self.columns = (self._match(name, column, by, TEXT),)
         if column is None:
             what = f"the model takes a text, and {self.dataset} has {counted(len(texts), 'column')} of text"
-            self.problems.append(FitProblem("inputs", what, f"Choose the column: --input {name}=COLUMN"))
+            self.problems.append(FitProblem("inputs", what, f"Choose the column; on the command line: --input {short(name)}=COLUMN"))
         else:
             self.options = replace(self.options, inputs={name: column})
 
@@ -219,15 +225,16 @@ class ColumnMatching:
     def _say_missing(self, missing: Sequence[str]) -> None:
         for name in missing[:_MOST_PROBLEMS]:
             what = f"{self.dataset} has no column for the model’s input “{short(name)}”"
-            self.problems.append(FitProblem("inputs", what, self._columns_hint(name, f"--input {name}=")))
+            self.problems.append(FitProblem("inputs", what, self._columns_hint(name, mends=True)))
         if more := missing[_MOST_PROBLEMS:]:
             what = f"{self.dataset} has no column for {counted(len(more), 'input')} more of the model: {listed(more)}"
             self.problems.append(FitProblem("inputs", what, "Choose a column for each."))
 
-    def _columns_hint(self, name: str, argument: str = "") -> str:
+    def _columns_hint(self, name: str, *, mends: bool = False) -> str:
         close = difflib.get_close_matches(name, list(self.types), 1) if len(self.types) <= _MOST_COMPARED and len(name) < 200 else []
-        if argument:
-            return f"Choose a column for it: {short(argument)}{short(close[0]) if close else 'COLUMN'}"
+        if mends:
+            choice = f"{short(name)}={short(close[0]) if close else 'COLUMN'}"
+            return f"Choose a column for it; on the command line: --input {shlex.quote(choice) if ' ' in choice or close else choice}"
         return f"Did you mean “{short(close[0])}”?" if close else f"Its columns are {listed(self.types)}."
 
     def _check_types(self) -> None:

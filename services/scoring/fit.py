@@ -49,6 +49,14 @@ class Fit:
         return not self.problems
 
     @property
+    def extra(self) -> str:
+        """A sentence on the columns that are not used; "" where there are none, or none that is."""
+        if not self.unused or not any(match.column is not None for match in self.columns):
+            return ""
+        verb = "column is" if len(self.unused) == 1 else "columns are"
+        return f"{len(self.unused):,} {verb} not used: {listed(self.unused)}."
+
+    @property
     def arguments(self) -> tuple[str, ...]:
         """What the scorer is called with. Empty where none fits."""
         return self.options.arguments(self.scorer) if self.scorer else ()
@@ -192,7 +200,8 @@ def _check_environment(
 def _check_files(dataset: Dataset, warnings: list[str]) -> None:
     if dataset.problems:
         first = "; ".join(f"{short(problem.file)}: {problem.what}" for problem in dataset.problems[:3])
-        warnings.append(f"{counted(len(dataset.problems), 'file')} of {dataset} may fail: {first}{'; …' if dataset.problems[3:] else ''}")
+        count = counted(max(dataset.problem_count, len(dataset.problems)), "file")
+        warnings.append(f"{count} of {dataset} may fail: {first}{'; …' if dataset.problems[3:] else ''}")
 
 
 def _check_probabilities(card: ModelCard, options: ScorerOptions, problems: list[FitProblem], warnings: list[str]) -> None:

@@ -38,14 +38,17 @@ def propose(
     with that. What fits nothing is not proposed, be it the newest; a model or dataset without any counterpart is, where it is the only
     one."""
     latest_models, latest_datasets = _latest(models), _latest(datasets)
+    both = model is not None and dataset is not None
     for run in runs:
         names = [reference.partition(":")[0] for reference in (next(iter(run.request.models), ""), run.request.datasets[0])]
         wanted = [None if chosen is None else chosen.partition(":")[0] for chosen in (model, dataset)]
         is_there = (not names[0] or names[0] in latest_models) and names[1] in latest_datasets
         if run.items_succeeded and is_there and all(want in (None, name) for want, name in zip(wanted, names, strict=True)):
             scored, over = latest_models.get(names[0]), latest_datasets[names[1]]
-            if scored is None or scorer_at(run.request.entry_script) is None or fits(scored, over):
+            if both or scored is None or scorer_at(run.request.entry_script) is None or fits(scored, over):
                 return Proposal(scored.reference if scored else "", over.reference, run.request.entry_script)
+    if both:
+        return Proposal(model, dataset)
     if model == "":
         return Proposal(model, _only(latest_datasets))
     candidates = [one for one in models if one.reference == model] if model else list(latest_models.values())

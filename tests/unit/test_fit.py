@@ -40,7 +40,7 @@ def test_columns_are_matched_by_name_whatever_their_order():
     assert str(result.scorer) == "score_tables"
     assert columns_of(result) == {"age": ("age", "name"), "city": ("city", "name"), "income": ("income", "name")}
     assert result.unused == ("id",)
-    assert result.warnings == ("1 column is not used: id.",)
+    assert result.extra == "1 column is not used: id."
     assert result.arguments == ("--append_row_dataframe_header", "True")
 
 
