@@ -17,7 +17,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pages import _errors, _tables
 from pages._text import displayable, escape, truncate, visible
 from services.domain import DatasetProblem, DatasetProposal, TableReading
-from services.errors import StudioError
+from services.errors import NotFound, StudioError
 from services.formats import counted
 
 AUTO, FILE, TABULAR = "auto", "file", "tabular"
@@ -25,10 +25,10 @@ KINDS = {"Each file is one item": FILE, "Each row is one item": TABULAR}
 _LABELS = {kind: label for label, kind in KINDS.items()}
 _TEXT_FORMATS, _WORKBOOKS = ("csv", "tsv"), ("excel",)
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar |", " ": "space"}
-_DECIMALS = {".": "point: 1.5", ",": "comma: 1,5"}
+_DECIMALS = {".": "point", ",": "comma"}
 _ENCODINGS = ("utf-8", "utf-16", "cp1252", "latin-1", "utf-8-sig", "cp1250", "shift_jis", "gb18030")
 _READING_FIELDS = ("delimiter", "decimal", "encoding", "header", "quote", "types", "sheets", "column", "sheet")
-_HEADERS = {True: "names the columns", False: "is data"}
+_HEADERS = {True: "names", False: "data"}
 _FORMATS = {"csv": "CSV", "tsv": "TSV", "jsonl": "JSON Lines", "parquet": "Parquet", "excel": "Excel"}
 _PATIENCE = 0.4  # seconds that the page waits for an answer before it is drawn without one
 _POLL_SECONDS = 0.5
@@ -140,6 +140,10 @@ def show(
     if look:
         inquiry.ask(look)
     proposal, error = inquiry.latest, inquiry.error
+    if error and not proposal and (isinstance(error, NotFound) or getattr(error, "field", "") in fields):
+        if not (shown and shown.message == error.message):
+            _errors.show(error, fields.get(getattr(error, "field", "path")))
+        return {}
     with st.container(border=True, key=key("proposal")):
         sentence, kind_place = st.container(), st.container()
         with kind_place:
@@ -151,6 +155,7 @@ def show(
             _problems(proposal.problems, proposal.problem_count)
             for note in proposal.notes:
                 st.caption(escape(note))
+            _leading_zeros(inquiry, proposal, key)
         if proposal and not error:
             _preview(proposal)
         reading_place = st.container()
@@ -204,6 +209,20 @@ def show_problems(problems: Sequence[DatasetProblem], count: int) -> None:
         st.caption(f"The first {len(rows):,} of {count:,}.")
 
 
+def _leading_zeros(inquiry: Inquiry, proposal: DatasetProposal, key: Callable[[str], str]) -> None:
+    """A button that keeps the zeros of codes such as 00501."""
+    zeros = dict(getattr(proposal, "leading_zeros", ()))
+    if not zeros:
+        return
+    name, example = next(iter(zeros.items()))
+    which = f"“{_column_name(name)}” ({truncate(example, 20)})" if len(zeros) == 1 else f"these {len(zeros):,} columns"
+    st.button(
+        escape(f"Read {which} as text"), key=key("zeros"), icon=":material/text_fields:",
+        on_click=lambda: inquiry.correct(types={**inquiry.reading.types, **dict.fromkeys(zeros, "text")}),
+        help="So that leading zeros are kept",
+    )  # fmt: skip
+
+
 def _preview(proposal: DatasetProposal) -> None:
     """The first rows of a table, with the types of its columns."""
     if not proposal.columns:
@@ -244,10 +263,10 @@ def _reading(inquiry: Inquiry, proposal: DatasetProposal | None, key: Callable[[
                 _choice(inquiry, key, "delimiter", "Delimiter", _DELIMITERS, found.delimiter, more=True)
                 _choice(inquiry, key, "decimal", "Decimal mark", _DECIMALS, found.decimal)
                 _choice(inquiry, key, "encoding", "Encoding", dict.fromkeys(_ENCODINGS), found.encoding, more=True)
-                _choice(inquiry, key, "header", "First row", _HEADERS, found.header)
+                _choice(inquiry, key, "header", "First row is", _HEADERS, found.header)
         elif source_format in _WORKBOOKS:
             with st.grid(2, min_column_width=200, gap="small"):
-                _choice(inquiry, key, "header", "First row", _HEADERS, found.header)
+                _choice(inquiry, key, "header", "First row is", _HEADERS, found.header)
                 if proposal and proposal.sheets:
                     _sheets(inquiry, key, proposal.sheets, found.sheets)
         if proposal and proposal.columns:
@@ -271,14 +290,14 @@ def _choice(
     if chosen is not None and chosen not in names:
         names[chosen] = visible(str(chosen), lines=False)
     named = {text: value for value, text in names.items()}
-    automatic = "automatic" if found is None or chosen is not None else f"automatic: {told}"
-    _follow(key(name), names.get(chosen, automatic))
+    as_found = "as found" if found is None or chosen is not None else f"{told} (found)"
+    _follow(key(name), names.get(chosen, as_found))
 
     def choose() -> None:
         text = st.session_state[key(name)]
-        inquiry.correct(**{name: None if text is None or text.startswith("automatic") else named.get(text, text)})
+        inquiry.correct(**{name: None if text in (None, as_found) else named.get(text, text)})
 
-    st.selectbox(label, [automatic, *named], key=key(name), on_change=choose, accept_new_options=more)
+    st.selectbox(label, [as_found, *named], key=key(name), on_change=choose, accept_new_options=more)
 
 
 def _sheets(inquiry: Inquiry, key: Callable[[str], str], sheets: Sequence[str], found: Sequence[str]) -> None:
