@@ -67,10 +67,13 @@ class Inquiry:
     answer: _Answer | None = None
     latest: DatasetProposal | None = None
     """The last answer about these files."""
+    box: DeltaGenerator | None = None
+    """Where an error is shown."""
 
     def about(self, files: Any, kind: str = "") -> None:
+        """Which files it is about now; of others the kind is `kind` first, where that is given."""
         if files != self.files:
-            self.files, self.kind, self.reading, self.column = files, kind, TableReading(), ""
+            self.files, self.kind, self.reading, self.column = files, kind if files else "", TableReading(), ""
             self.question = self.answer = self.latest = None
 
     def ask(self, look: Callable[[str, TableReading], DatasetProposal]) -> None:
@@ -94,12 +97,17 @@ class Inquiry:
     @property
     def type(self) -> str:
         """What to register them as."""
-        return self.kind or (self.latest.type if self.latest and not self.error else AUTO)
+        return self.kind or (self.latest.type if self.latest else AUTO)
 
     @property
     def corrections(self) -> TableReading | None:
         """What a person says of how they are read as a table; None for nothing."""
         return self.reading if self.type != FILE and self.reading != TableReading() else None
+
+    def said(self, error: StudioError) -> None:
+        """This error is shown now, by the form: not twice."""
+        if self.box and self.error and self.error.message == error.message:
+            self.box.empty()
 
     def correct(self, **values: Any) -> None:
         self.reading = replace(self.reading, **values)
@@ -128,7 +136,7 @@ def show(
     key: Callable[[str], str],
     look: Callable[[str, TableReading], DatasetProposal] | None,
     fields: Mapping[str, DeltaGenerator],
-    shown: StudioError | None = None,
+    shown: StudioError | None,
 ) -> dict[str, DeltaGenerator]:
     """The kind, the first rows and the reading of the files that `inquiry` is about; nothing where there are none. `look` proposes for a
     type and a reading; without it files can't be looked at, and the kind alone is asked.
@@ -140,9 +148,10 @@ def show(
     if look:
         inquiry.ask(look)
     proposal, error = inquiry.latest, inquiry.error
+    inquiry.box = None
+    field_name = getattr(error, "field", "path")
     if error and not proposal and (isinstance(error, NotFound) or getattr(error, "field", "") in fields):
-        if not (shown and shown.message == error.message):
-            _errors.show(error, fields.get(getattr(error, "field", "path")))
+        _show_error(inquiry, error, fields.get(field_name, fields["path"]), shown)
         return {}
     with st.container(border=True, key=key("proposal")):
         sentence, kind_place = st.container(), st.container()
@@ -163,10 +172,15 @@ def show(
             with reading_place:
                 _reading(inquiry, proposal, key)
         places = {"type": kind_place} | dict.fromkeys(_READING_FIELDS, reading_place)
-        if error and not (shown and shown.message == error.message):
-            name = getattr(error, "field", "path")
-            _errors.show(error, {**fields, **places}.get(name))
+        if error:
+            _show_error(inquiry, error, {**places, **fields}.get(field_name, fields["path"]), shown)
     return places
+
+
+def _show_error(inquiry: Inquiry, error: StudioError, place: DeltaGenerator, shown: StudioError | None) -> None:
+    if not (shown and shown.message == error.message):
+        inquiry.box = place.empty()
+        _errors.show(error, inquiry.box)
 
 
 def _until_answered(inquiry: Inquiry) -> None:
@@ -211,7 +225,7 @@ def show_problems(problems: Sequence[DatasetProblem], count: int) -> None:
 
 def _leading_zeros(inquiry: Inquiry, proposal: DatasetProposal, key: Callable[[str], str]) -> None:
     """A button that keeps the zeros of codes such as 00501."""
-    zeros = dict(getattr(proposal, "leading_zeros", ()))
+    zeros = dict(proposal.leading_zeros)
     if not zeros:
         return
     name, example = next(iter(zeros.items()))

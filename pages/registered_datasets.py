@@ -33,6 +33,7 @@ ARCHIVE_TYPES = ["zip", "tar", "tar.gz", "tgz", "tar.zst", "tzst"]
 TYPES = {kind: label for label, kind in _dataset_proposal.KINDS.items()}
 PAGE = 100  # files
 FIRST_ROWS = 20  # of a Parquet file
+FETCHED_AT_ONCE = 50_000_000  # bytes of a remote dataset, for a look at it
 CHECKED_AT_ONCE = 2_000  # files, which takes about 10 ms
 MOST_CHECKED, MOST_CHANGES = 20_000, 500
 
@@ -286,6 +287,8 @@ def ask_for_dataset() -> None:
             return workspace.register_dataset(name, folder, reading=inquiry.corrections, **options).reference
 
     form.submit("Register dataset", "Listing and checking the files…", register, fields)
+    if form.error:
+        inquiry.said(form.error)
 
 
 @_errors.shown()
@@ -300,18 +303,20 @@ def read_again(dataset: Dataset) -> None:
         st.caption("The same files, read anew: the next version of this dataset. This version stays as it is.")
         inquiry = inquiry_called(again.key("inquiry"))
         inquiry.about(dataset.reference, TABULAR)
-        root = dataset.source_root or dataset.root
+        nearby = workspace.remote is None or (dataset.size is not None and dataset.size <= FETCHED_AT_ONCE)
 
         def look(kind: str, reading: TableReading) -> DatasetProposal:
-            return workspace.propose_dataset(root, type=kind, glob=dataset.glob, reading=reading)
+            return workspace.propose_reread(dataset.reference, kind, reading)
 
         fields = {"path": st.container()}
-        fields |= _dataset_proposal.show(inquiry, again.key, None if workspace.remote else look, fields, again.error)
+        fields |= _dataset_proposal.show(inquiry, again.key, look if nearby else None, fields, again.error)
 
         def register() -> str:
             return workspace.reread_dataset(dataset.reference, inquiry.type, inquiry.corrections).reference
 
         again.submit("Register the next version", "Reading the files…", register, fields)
+        if again.error:
+            inquiry.said(again.error)
 
 
 _layout.title("Datasets", "The files to score, or the rows in them. A version always means the same files.")
