@@ -3,10 +3,10 @@
 
 python := .venv/bin/python
 
-.PHONY: help setup run test quick test-azure check lint types imports package test-package test-properties bench soak screenshots map lock clean
+.PHONY: help setup run test quick test-azure check lint types imports package test-package test-environments test-properties bench soak screenshots map lock clean
 
 help:  ## This list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 # .venv/ready is a copy of the lock, written last: what was stopped in the middle, or made from another lock, is made anew.
 # The lock's markers leave everything out on other versions of Python, where pip would succeed and install nothing.
@@ -68,6 +68,9 @@ package: setup  ## The wheel, in dist: for uvx, uv tool install, pipx run or pip
 
 test-package: setup  ## The wheel installed with its dependencies in a fresh folder: the dashboard opened, the sample scored
 	@$(python) -m pytest tests/package --with-dependencies $(ARGS)
+
+test-environments: setup  ## Environments with packages from PyPI, by uv and by pip: made, scored in, deleted
+	@$(python) -m pytest tests/environments --with-downloads --timeout 1800 $(ARGS)
 
 test-properties: setup  ## The property tests with new examples, two thousand of each
 	@$(python) -m pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile=many --timeout 1800 $(ARGS)

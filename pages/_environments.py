@@ -51,11 +51,16 @@ def offer_environment(workspace: Workspace, model: Model, card: ModelCard) -> No
     first = lacking[0]
     has = f"{here} has {first.there}" if first.there else f"{here} does not have {first.name}"
     st.info(escape(f"{model} was made with {made_with or first.name}; {has}."), icon=":material/deployed_code:")
-    if fitting := _that_has(environments, card):
+    name = proposed_name(f"{made_with or model.name}.x") or model.name
+    build = _build_of(workspace.builds, name, requirements) if workspace.builds else None
+    if workspace.builds and build and build.status is BuildStatus.READY:  # it was made by a click here
+        workspace.builds.dismiss(build.id)
+        st.toast(f"Made **{escape(build.environment)}**", icon=":material/check_circle:")
+        _use(build.environment)
+    if (fitting := _that_has(environments, card)) and not (build and build.status is BuildStatus.BUILDING):
         if st.button(f"Use environment {escape(fitting.reference)}", key=f"use-environment-{model.reference}", icon=":material/check:"):
             _use(fitting.reference)
         return
-    name = proposed_name(f"{made_with or model.name}.x") or model.name
     label = f"Make an environment with {escape(made_with or truncate(', '.join(requirements.names), 60))}"
     _offer(workspace, name, requirements, label, f"for-{model.reference}", use=True)
 
@@ -92,10 +97,6 @@ def _offer(
         else:
             st.caption("It is being made, as shown above.")
         return
-    if builds and build and build.status is BuildStatus.READY and use:
-        builds.dismiss(build.id)
-        st.toast(f"Made **{escape(build.environment)}**", icon=":material/check_circle:")
-        _use(build.environment)
     with st.container(border=True, key=f"list-{key}"):
         st.code(displayable(requirements.text), language=None, height=200 if len(requirements.lines) > 7 else "content")
         for note in requirements.notes:

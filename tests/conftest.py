@@ -33,7 +33,7 @@ settings.register_profile("many", deadline=None, database=None, max_examples=200
 settings.register_profile("the same", settings.get_profile("many"), max_examples=50, derandomize=True)
 settings.load_profile("the same")
 
-_SLOW = ("browser", "package", "azure", "contract", "engine", "server")
+_SLOW = ("browser", "package", "environments", "azure", "contract", "engine", "server")
 
 
 @pytest.hookimpl(tryfirst=True)
