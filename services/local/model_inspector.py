@@ -37,7 +37,7 @@ def answer_for(scripts, model):
         return {"message": "it takes more memory than one worker may have"}
     except BaseException as error:  # noqa: BLE001 - of code that is not ours: a SystemExit too is an answer
         text = "".join(traceback.format_exception_only(type(error), error)).strip()
-        answer = {"message": text[-LONGEST_TEXT:], "traceback": traceback.format_exc()[-LONGEST_TRACEBACK:]}
+        answer = {"message": text[:LONGEST_TEXT], "traceback": traceback.format_exc()[-LONGEST_TRACEBACK:]}
         if isinstance(error, ModuleNotFoundError) and error.name:
             answer["missing"] = error.name.partition(".")[0]
         return answer
