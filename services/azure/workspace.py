@@ -24,7 +24,7 @@ from typing import Any
 
 from services import formats, submission
 from services.azure.auth.session import Session
-from services.azure.catalog import environments
+from services.azure.catalog import environments, readiness
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
 from services.azure.catalog.workspace_cache import WorkspaceCache
@@ -346,7 +346,17 @@ class AzureWorkspace:
         seconds: float = 10.0,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Trial:
-        raise StudioError("No item can be tried here yet.")
+        plan, _, warnings = self._plan(request)
+        target = next((target for target in self.compute_targets() if target.name == plan.request.compute_target), None)
+        place = list(readiness.cluster_facts(self._session, target, plan.request.settings.node_count)) if target else []
+        made = environments.made_for_run(plan.requirements, plan.python or environments.PYTHON)
+        place.append(readiness.environment_fact(self._session, plan.request.environment, made.name))
+        return Trial(
+            item=self.dataset(plan.request.datasets[0]).item,
+            warnings=tuple(warnings),
+            place=tuple(place),
+            not_tried=("the items, which are scored on this machine only, with your consent.", readiness.NOT_ASKED),
+        )
 
     def submit(self, request: RunRequest) -> Run:
         return self.runs.submit(*self._plan(request))

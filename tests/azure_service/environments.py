@@ -58,6 +58,12 @@ class Environments:
     def get_one(self, request: Request, name: str, version: str) -> dict[str, Any]:
         return self.get_version(name, version)
 
+    @route("GET", "/environment/v1.0{ws}/environments/{name}/versions/{version}/image")
+    def image(self, request: Request, name: str, version: str) -> dict[str, Any]:
+        """Of a curated one it is there; of others nobody builds it."""
+        self.get_version(name, version)
+        return {"imageExistsInRegistry": name == CURATED, "dockerImage": {"name": f"azureml/{name.lower()}", "registry": {"address": ""}}}
+
 
 def _curated() -> dict[str, Any]:
     packages = ["scikit-learn==1.5.2", "joblib", "pandas", "azureml-core", "azureml-dataset-runtime[fuse]"]
