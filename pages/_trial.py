@@ -13,6 +13,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages import _errors, _layout, _tables
 from pages._text import displayable, escape, truncate
+from services import trial_here
 from services.domain import RunRequest, Suggestion, Trial
 from services.errors import SettingsError, StudioError
 from services.formats import counted
@@ -42,10 +43,12 @@ class _Attempt:
     trial: Trial | None = None
     error: StudioError | None = None
 
-    def start(self, workspace: Workspace, items: int, choice: str | Sequence[int]) -> None:
+    def start(self, workspace: Workspace, items: int, choice: str | Sequence[int], *, here: bool) -> None:
         def work() -> None:
             try:
-                self.trial = workspace.try_items(self.request, items=items, choice=choice, stopped=self._is_over)
+                self.trial = trial_here.try_items(
+                    workspace, self.request, here=here, items=items, choice=choice, stopped=self._is_over
+                )  # fmt: skip
             except StudioError as error:
                 self.error = error
             finally:
@@ -78,6 +81,8 @@ def show(workspace: Workspace, request: RunRequest) -> None:
         st.caption("Scores a few items now, as the run will: their rows, what fails, how long the run takes. Nothing is kept.")
         under_way = attempt is not None and not attempt.done.is_set()
         pressed, wanted = _ask(under_way)
+        consent = trial_here.consent(workspace)
+        here = bool(consent) and st.checkbox("Score them on this machine", help=consent, key="trial_here", disabled=under_way)
         if pressed and not under_way:
             try:
                 items, choice = _wanted(*wanted)
@@ -87,7 +92,7 @@ def show(workspace: Workspace, request: RunRequest) -> None:
             context = get_script_run_ctx()
             item = workspace.dataset(request.datasets[0]).item
             attempt = st.session_state["trial"] = _Attempt(request, context.session_id if context else "", item)
-            attempt.start(workspace, items, choice)
+            attempt.start(workspace, items, choice, here=here)
             attempt.done.wait(0.2)
             st.rerun()
         if attempt is None:

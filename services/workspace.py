@@ -303,6 +303,9 @@ class RemoteWorkspace(Workspace, Protocol):
     def default_environment(self) -> domain.Environment:
         """What a run that names no environment gets there. At once."""
 
+    def fetch_model(self, reference: str, folder: Path) -> Path:
+        """One version's file or folder, downloaded below `folder`; where it is then."""
+
     def delete_model(self, reference: str) -> None:
         """Remove one version of a model from the workspace."""
 

@@ -188,6 +188,9 @@ class AzureWorkspace:
             self._store.keep_model_card(model.sha256 or model.reference, READER, card)
         return card if card.inputs or card.task else replace(card, notes=(*card.notes, _NOT_LOADED))
 
+    def fetch_model(self, reference: str, folder: Path) -> Path:
+        return self._models.fetch(self.model(reference).reference, folder)
+
     def delete_model(self, reference: str) -> None:
         model = self.model(reference)
         self._models.delete(model.reference)

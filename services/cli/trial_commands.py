@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from services import trial_here
 from services.cli.output import Answer, note, table
 from services.cli.scoring_commands import request_of
 from services.domain import Trial, TrialRow
@@ -22,6 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--items", default="5", metavar="N", help="how many items (default: %(default)s)")
     text = "first (the default), random, or the numbers of items, from 1: 1,5,9"
     group.add_argument("--choose", default="first", metavar="first|random|N,N,...", help=text)
+    text = "on Azure ML: fetch the model and the items, and execute the model and the script on this machine"
+    group.add_argument("--here", action="store_true", help=text)
     text = "for how long more items are scored to measure what a call costs (default: %(default)s); 0 scores the items alone"
     group.add_argument("--seconds", default="10", metavar="S", help=text)
 
@@ -29,8 +32,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def try_items(workspace: Workspace, args: argparse.Namespace) -> Answer:
     request = request_of(workspace, args, say=True)
     note("Trying…")
-    trial = workspace.try_items(request, items=_number("items", args.items), choice=_choice(args.choose), seconds=_seconds(args.seconds))
-    return Answer(trial_value(trial), _lines(trial), 1 if trial.error or not trial.succeeded else 0)
+    items, choice, seconds = _number("items", args.items), _choice(args.choose), _seconds(args.seconds)
+    trial = trial_here.try_items(workspace, request, here=args.here, items=items, choice=choice, seconds=seconds)
+    if not trial.rows and not trial.error and (what := trial_here.consent(workspace)):
+        note(f"No item was scored. --here: {what}")
+    elsewhere = workspace.remote is not None and not args.here
+    return Answer(trial_value(trial), _lines(trial), 1 if trial.error or not (trial.succeeded or elsewhere) else 0)
 
 
 def _number(field: str, text: str) -> int:

@@ -42,3 +42,37 @@ def test_the_clusters_nodes_and_what_has_to_be_built_are_told(cloud, request_on)
     with pytest.raises(SettingsError) as refused:
         cloud.try_items(RunRequest((), ("d",), request_on().entry_script))
     assert refused.value.field == "compute_target"
+
+
+def test_with_consent_items_are_scored_on_this_machine(cloud, csv_folder, entry_script, tmp_path, home):
+    from services import trial_here
+
+    cloud.register_dataset("d", csv_folder(6), copy=True)
+    (tmp_path / "clf.txt").write_text("first")
+    cloud.register_model("clf", tmp_path / "clf.txt")
+    (tmp_path / "clf.txt").write_text("second")
+    cloud.register_model("clf", tmp_path / "clf.txt")
+    script = entry_script("""
+        import argparse, os
+        from azureml.core import Model
+
+        def run(mini_batch):
+            parser = argparse.ArgumentParser()
+            parser.add_argument("--model-version", type=int)
+            version = parser.parse_known_args()[0].model_version
+            says = open(Model.get_model_path("clf", version=version)).read()
+            return [f"{os.path.basename(path)}: {says}" for path in mini_batch]
+    """)
+    settings = ParallelRunSettings(node_count=2, process_count_per_node=1, mini_batch_size=2)
+    request = RunRequest(
+        ("clf:2",), ("d",), str(script), settings, arguments=("--model-version", "2"), compute_target="cpu-cluster"
+    )  # fmt: skip
+    trial = trial_here.try_items(cloud, request, here=True, choice=[2, 6], seconds=1)
+    assert [(row.item, row.values["Prediction"]) for row in trial.rows] == [("0001.csv", "second"), ("0005.csv", "second")]
+    assert "2 nodes must be started first" in trial.place[1]
+    assert any("scored on this machine" in sentence for sentence in trial.place)
+    assert any("environment of the run" in sentence for sentence in trial.not_tried)
+    assert (trial.estimate.items, trial.estimate.workers) == (6, 2)
+    assert trial.estimate.seconds_high > 600  # nodes and an image
+    assert not list((cloud.home / "incoming").iterdir())
+    assert not trial_here.try_items(cloud, request, here=False).rows
