@@ -52,7 +52,8 @@ class Columns:
         """Raises SettingsError on column for one that isn't there."""
         check_names(names, types)
         self.names = list(names)
-        self._kinds: list[set[str]] = [set() for _ in names]
+        self.kinds: list[set[str]] = [set() for _ in names]
+        """What was seen in each column, in the words of tabular.settled_type."""
         self._casts = {name: Cast(name, word, decimal) for name, word in types.items()}
 
     def see(self, frame: pandas.DataFrame, where: str, first_row: int) -> None:
@@ -62,11 +63,11 @@ class Columns:
             if name in self._casts:
                 self._casts[name].check(texts_of(column), where, first_row)
             else:
-                self._kinds[number] |= {_DATETIME} if column.dtype.kind == "M" and column.notna().any() else kinds_of(column)
+                self.kinds[number] |= {_DATETIME} if column.dtype.kind == "M" and column.notna().any() else kinds_of(column)
 
     def dtype(self, number: int) -> str:
         """The pandas type of a column that nobody gave a type to; `datetime` for dates of a workbook."""
-        kinds = self._kinds[number]
+        kinds = self.kinds[number]
         if _DATETIME in kinds:
             return _DATETIME if kinds <= {_DATETIME, "missing"} else "str"
         return settled_type(kinds)
@@ -167,7 +168,7 @@ class Cast:
                 text = f"the dates of column “{short(self._name)}” can be read with the day or with the month first"
                 raise SettingsError("column", text, "Leave the column text, or write the dates as 2026-01-31.")
             dates = _dates(texts, self._formats[0], only_days=self._word == "date")
-            return pyarrow.array(dates.dt.tz_convert("UTC") if self._aware else dates.dt.tz_localize(None), kind, from_pandas=True)
+            return pyarrow.array(dates.dt.tz_localize(None), pyarrow.timestamp("us"), from_pandas=True).cast(kind)
         if self._word == "number":
             return pyarrow.array(self._floats(texts), kind, from_pandas=True)
         known: list[str | None] = texts.astype(object).where(texts.notna(), None).tolist()

@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,25 +36,51 @@ _RATIO = 200
 class CsvConversion:
     """Texts of one dialect, each with its own encoding and compression; `files` are names and paths, in their order."""
 
-    def __init__(self, files: Sequence[tuple[str, Path, Dialect]], types: Mapping[str, str], scratch: Path) -> None:
+    def __init__(
+        self, files: Sequence[tuple[str, Path, Dialect]], types: Mapping[str, str], scratch: Path, *, decimal_is_told: bool = True
+    ) -> None:
+        """Without `decimal_is_told` a decimal comma is found where only later records have some."""
         self._files, self._types, self._scratch = files, types, scratch
+        self._decimal_is_told = decimal_is_told
+        self._commas: dict[int, bool] = {}  # by the column's number: whether all of its texts are numbers with a decimal comma
         self._columns: Columns | None = None
         self._header: list[str] = []
         self._zeros: dict[int, str] = {}  # by the column's number, an example
 
     def convert(self, target: Path) -> tuple[str, ...]:
         """Write each file's rows to `target`/NAME.parquet; what a person should know. Raises IntakeError, and SettingsError on column."""
-        for name, path, dialect in self._files:
-            row = 1
-            for frame, _ in self._frames(name, path, dialect, None):
-                self._known_columns.see(frame, name, row)
-                row += len(frame)
+        self._see_all()
+        if any(self._commas.values()) and not any("float64" in kinds for kinds in self._known_columns.kinds):
+            self._files = [(name, path, replace(dialect, decimal=",")) for name, path, dialect in self._files]
+            self._columns, self._decimal_is_told = None, True
+            self._see_all()
         schema, read_as = self._known_columns.schema(), self._known_columns.read_as()
         for name, path, dialect in self._files:
             with TableFile(target / f"{name}.parquet", schema) as made:
                 for frame, size in self._frames(name, path, dialect, read_as):
                     made.write(self._known_columns.table(frame), size)
         return renamed_columns(self._header, self._known_columns.names)
+
+    @property
+    def decimal(self) -> str:
+        """The decimal mark that the files were read with."""
+        return self._files[0][2].decimal
+
+    def _see_all(self) -> None:
+        for name, path, dialect in self._files:
+            row = 1
+            for frame, _ in self._frames(name, path, dialect, None):
+                self._known_columns.see(frame, name, row)
+                if not self._decimal_is_told:
+                    self._look_for_commas(frame)
+                row += len(frame)
+
+    def _look_for_commas(self, frame: pandas.DataFrame) -> None:
+        for number, (name, dtype) in enumerate(zip(frame.columns, frame.dtypes, strict=True)):
+            if dtype == "str" and self._commas.get(number, True) and name not in self._types:
+                texts = frame.iloc[:, number].dropna()
+                numbers = r"[+-]?\d+(?:,\d+)?"
+                self._commas[number] = bool(texts.head(20).str.fullmatch(numbers).all() and texts.str.fullmatch(numbers).all())
 
     @property
     def _known_columns(self) -> Columns:
@@ -70,7 +97,7 @@ class CsvConversion:
                 fields, start = [f"Column{number + 1}" for number in range(csv_file.width())], b""
             if self._columns is None:
                 self._header = fields
-                self._columns = Columns(column_names(start, dialect) if dialect.header else fields, self._types, dialect.decimal)
+                self._columns = Columns(column_names(fields, start, dialect) if dialect.header else fields, self._types, dialect.decimal)
             elif fields != self._header:
                 if not dialect.header:
                     text = (
@@ -128,8 +155,10 @@ class CsvConversion:
         return tuple((columns.names[number], self._zeros[number]) for number in numbers)
 
 
-def column_names(header: bytes, dialect: Dialect) -> list[str]:
-    """The names that pandas gives the columns of this header."""
+def column_names(fields: Sequence[str], header: bytes, dialect: Dialect) -> list[str]:
+    """The names that pandas gives the columns of this header, whose `fields` are these."""
+    if len(set(fields)) == len(fields) and all(fields):
+        return list(fields)
     columns = pandas.read_csv(io.BytesIO(header), sep=dialect.delimiter, quotechar=dialect.quote, nrows=0, index_col=False).columns
     return [str(name) for name in columns]
 

@@ -30,6 +30,8 @@ CSV, JSON_LINES, PARQUET, EXCEL = "csv", "jsonl", "parquet", "excel"
 SAMPLE = 1 << 18  # bytes
 
 _BLOCK = 1 << 20
+_LARGEST_SAMPLE = 1 << 23
+_FEW_RECORDS = 5
 _RECORDS = 1_000  # of the sample
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _DELIMITERS = ",;\t|"
@@ -223,11 +225,13 @@ def sniff(path: Path, name: str, given: TableReading, compression: str, scratch:
     encoding = canonical(given.encoding) if given.encoding else encoding_of(path, name, compression)
     with content_of(path, name, compression) as content:
         head = content.read(SAMPLE)
+        while head.count(b"\n") < _FEW_RECORDS and len(head) < _LARGEST_SAMPLE and (more := content.read(_BLOCK)):
+            head += more  # of very many columns
     try:
         text = codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)().decode(head)
     except UnicodeDecodeError as error:
         raise not_of_the_encoding(name, encoding, error) from error
-    if len(head) == SAMPLE and (end := max(text.rfind("\n"), text.rfind("\r"))) > 0:
+    if len(head) >= SAMPLE and (end := max(text.rfind("\n"), text.rfind("\r"))) > 0:
         text = text[: end + 1]
     quote = given.quote or '"'
     if given.delimiter:

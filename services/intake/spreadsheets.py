@@ -24,6 +24,7 @@ from services.file_names import file_stem, short
 from services.formats import counted
 from services.intake.column_types import Columns, TableFile, as_date
 from services.intake.tabular import different_columns
+from services.storage.file_tree import reading as opened_for_reading
 
 MOST_BYTES = 1 << 30
 """That a workbook may unpack to."""
@@ -178,8 +179,9 @@ def _text(name: Any) -> str:
 
 def check_size(path: Path, name: str) -> None:
     """Raises IntakeError for a workbook that unpacks to too much, by its own list and by what its parts unpack to."""
-    if not zipfile.is_zipfile(path):
-        return  # an old .xls is not packed
+    with opened_for_reading(path) as opened:
+        if opened.read(2) != b"PK":
+            return  # an old .xls is not packed
     limit = min(MOST_BYTES, max(_SMALL_ENOUGH, path.stat().st_size * _RATIO))
     unpacked = 0
     try:

@@ -166,8 +166,11 @@ def _read_csv(files: _Files, reading: TableReading, *, as_parquet: bool) -> Read
             if reading.encoding is not None:
                 raise
     texts = files.texts(first, reading)
-    conversion = CsvConversion(texts, reading.types, files.folder)
+    is_told = reading.decimal is not None or first.decimal == "," or first.delimiter == ","
+    conversion = CsvConversion(texts, reading.types, files.folder, decimal_is_told=is_told)
     notes = conversion.convert(files.folder / CONVERTED)
+    first = replace(first, decimal=conversion.decimal)
+    told = first.as_reading(reading)
     others = {dialect.encoding for _, _, dialect in texts} - {"utf-8"}
     guessed = sorted(others) if reading.encoding is None else []
     if guessed and not guessed[0].startswith("utf"):
