@@ -3,7 +3,7 @@
 
 python := .venv/bin/python
 
-.PHONY: help setup run test quick test-azure check lint types imports package test-package test-environments test-properties bench soak screenshots map lock clean
+.PHONY: help setup run test quick test-azure check lint types imports package test-package test-formats test-environments test-properties bench soak screenshots map lock clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -69,8 +69,13 @@ package: setup  ## The wheel, in dist: for uvx, uv tool install, pipx run or pip
 test-package: setup  ## The wheel installed with its dependencies in a fresh folder: the dashboard opened, the sample scored
 	@$(python) -m pytest tests/package --with-dependencies $(ARGS)
 
+<<<<<<< HEAD
 test-environments: setup  ## Environments with packages from PyPI, by uv and by pip: made, scored in, deleted
 	@$(python) -m pytest tests/environments --with-downloads --timeout 1800 $(ARGS)
+=======
+test-formats: setup  ## Models of XGBoost, LightGBM, CatBoost, MLflow, PyTorch and Keras, each in an environment made for it; downloads 1 GB
+	@$(python) -m pytest tests/formats --with-formats $(ARGS)
+>>>>>>> 267bf75 (make test-formats: models of XGBoost, LightGBM, CatBoost, MLflow, PyTorch and Keras in environments made for them)
 
 test-properties: setup  ## The property tests with new examples, two thousand of each
 	@$(python) -m pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile=many --timeout 1800 $(ARGS)

@@ -85,12 +85,16 @@ class Model:
         self.notes = list(known.get("notes", ()))
         self.dtype = known.get("dtype", np.float64)  # of a matrix or tensor
         self.raw = known.get("raw")
+        self.any_shape = False
+        """Whether nothing is known of the input, so that it may be an image or a row."""
 
     @property
     def takes(self):
         """The kinds of items that it can score, the likeliest first."""
         if self.wants == "texts":
             return (TEXT, TABLE_ROW)
+        if self.any_shape:
+            return (IMAGE, *ROWS)
         return (IMAGE,) if self.wants == "tensor" else ROWS
 
     @property

@@ -38,7 +38,7 @@ def init():
     arguments = scoring.arguments_of(own)
     model = scoring.load_model(arguments, labels_of(arguments.labels))
     shape = model.inputs[0]["shape"] if model.inputs else []
-    if model.wants != "tensor" and not getattr(model, "any_shape", False):
+    if model.wants != "tensor" and not model.any_shape:
         raise ValueError("the model takes rows of numbers or texts, not images: score_tables.py and score_rows.py score those")
 
     def told(name, otherwise=""):
