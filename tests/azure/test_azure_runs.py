@@ -19,6 +19,7 @@ from services.errors import SettingsError, StudioError
 from services.intake.entry_scripts import BUILT_IN
 from services.settings import ParallelRunSettings
 from services.workspaces import open_workspace
+from tests import scoring_models as made
 from tests.conftest import runner_pid
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
@@ -417,3 +418,25 @@ def test_a_value_that_azure_ml_would_refuse_is_refused_at_its_field(cloud, submi
         submit(settings=settings, **values)
     assert refused.value.field == field
     assert not cloud.runs.latest()
+
+
+def test_a_built_in_scorer_gives_the_same_rows_as_on_this_machine(cloud, workspace, finish, tmp_path):
+    rows = made.table().assign(customer=range(made.ROWS))
+    rows.to_csv(tmp_path / "customers.csv", index=False)
+    model = made.saved(made.pipeline(), tmp_path / "model", "joblib")
+    outputs = []
+    for place in (workspace, cloud):
+        place.register_model("churn", model, approve=True)
+        place.register_dataset("customers", tmp_path / "customers.csv", type="tabular")
+        settings = ParallelRunSettings(mini_batch_size="1KB", node_count=1, process_count_per_node=2)
+        arguments = ("--keep", "customer", "--probabilities", "all", "--append_row_dataframe_header", "True")
+        request = RunRequest(
+            ("churn",), ("customers",), str(BUILT_IN / "score_tables.py"), settings, arguments=arguments, compute_target="cpu-cluster"
+        )
+        run = finish(place, place.submit(request).id)
+        assert run.status is RunStatus.COMPLETED, run.error
+        outputs.append(rows_of(place, run))
+    assert outputs[0] == outputs[1]
+    own = dict(zip(range(made.ROWS), made.pipeline().predict(made.table()), strict=True))
+    predicted = {int(line.split()[-1]): line.split()[0].decode() for line in outputs[0] if not line.startswith(b"prediction ")}
+    assert predicted == own
