@@ -69,13 +69,11 @@ package: setup  ## The wheel, in dist: for uvx, uv tool install, pipx run or pip
 test-package: setup  ## The wheel installed with its dependencies in a fresh folder: the dashboard opened, the sample scored
 	@$(python) -m pytest tests/package --with-dependencies $(ARGS)
 
-<<<<<<< HEAD
 test-environments: setup  ## Environments with packages from PyPI, by uv and by pip: made, scored in, deleted
 	@$(python) -m pytest tests/environments --with-downloads --timeout 1800 $(ARGS)
-=======
+
 test-formats: setup  ## Models of XGBoost, LightGBM, CatBoost, MLflow, PyTorch and Keras, each in an environment made for it; downloads 1 GB
 	@$(python) -m pytest tests/formats --with-formats $(ARGS)
->>>>>>> 267bf75 (make test-formats: models of XGBoost, LightGBM, CatBoost, MLflow, PyTorch and Keras in environments made for them)
 
 test-properties: setup  ## The property tests with new examples, two thousand of each
 	@$(python) -m pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile=many --timeout 1800 $(ARGS)
