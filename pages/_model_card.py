@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages import _errors, _layout, _tables
+from pages import _environments, _errors, _layout, _tables
 from pages._text import displayable, escape
 from services.domain import ItemKind, Model, ModelCard, ModelInput
 from services.formats import counted
@@ -47,12 +47,16 @@ def show(workspace: Workspace, model: Model) -> None:
             help=help_text,
             disabled=is_local and not model.usable,
         )
+    offers = is_local and model.usable and environment is None
     with place, _errors.shown():
         if pressed:
             with st.spinner("Loading the model in a process of its own…" if is_local else "Fetching and reading the model…"):
                 card = workspace.inspect_model(model.reference, environment)
     with place, _errors.shown():
-        _show_card(card or workspace.model_card(model.reference, environment))
+        card = card or workspace.model_card(model.reference, environment)
+        _show_card(model, card, offers_environment=offers)
+    if offers and card:
+        _environments.offer_environment(workspace, model, card)
 
 
 def summary(card: ModelCard) -> str:
@@ -71,7 +75,8 @@ def describe_shape(one: ModelInput) -> str:
     return " × ".join("any" if size is None else f"{size}" for size in one.shape)
 
 
-def _show_card(card: ModelCard) -> None:
+def _show_card(model: Model, card: ModelCard, *, offers_environment: bool) -> None:
+    """What an environment lacks is said with the offer to make one."""
     if sentence := summary(card):
         st.text(sentence)
     made_with = f"{card.framework} {card.framework_version}".strip()
@@ -92,7 +97,8 @@ def _show_card(card: ModelCard) -> None:
         _show_list("Needs", card.requirements)
     if card.inputs:
         _show_inputs(card)
-    for note in card.notes[:20]:
+    notes = [note for note in card.notes if not (offers_environment and note.endswith("--for-model " + model.reference))]
+    for note in notes[:20]:
         if note.startswith(("Needs ", "Made with ", "What its file tells")):
             st.warning(escape(note), icon=":material/warning:")
         else:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from services.azure.catalog.models import Models
 from services.connection import Connection, SignIn
 from services.domain import Model, TrainingRun, utc_now
 from services.local.workspace import LocalWorkspace
+from tests import recorded_models as recorded
 
 MODELS = "registered_models.py"
 TREE = b"tree\nversion=v4\nend of trees\n"  # a LightGBM text model, which can't run code
@@ -25,6 +27,13 @@ class Bomb:
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Path.touch, (self.path,))
+
+
+class Ends:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (os._exit, (9,))
 
 
 @pytest.fixture
@@ -281,3 +290,43 @@ def test_the_page_registers_a_model_from_a_training_run(open_page, home, monkeyp
     app.button(key="from-run-submit-0").click().run()
     assert not app.exception
     assert app.selectbox(key="model").value == "model:1"
+
+
+# ---- what a model is ---------------------------------------------------------------------------------------------------------------------
+
+
+def texts(app) -> list[str]:
+    return [element.value for element in app.text]
+
+
+def test_a_model_s_card_is_shown_in_words(open_page, workspace, tmp_path):
+    (tmp_path / "m.txt").write_bytes(recorded.LIGHTGBM)
+    workspace.register_model("m", tmp_path / "m.txt")
+    app = open_page(MODELS)
+    assert "Predicts which of 2 classes it is, with probabilities, from 3 columns." in texts(app)
+    assert {"LightGBM", "lightgbm", "Classification", "0, 1"} <= set(texts(app))
+    table = next(frame.value for frame in app.dataframe if "Input" in frame.value)
+    assert table.values.tolist() == [["age", "number"], ["income", "number"], ["plan", "text"]]
+    assert not app.exception
+
+
+def test_inspecting_a_model_needs_its_approval_and_shows_what_it_says(open_page, workspace, model_file):
+    model = workspace.register_model("m", model_file)
+    app = open_page(MODELS)
+    assert app.button(key="inspect-m:1").disabled
+    workspace.approve(model.sha256)
+    app.run()
+    app.button(key="inspect-m:1").click().run()
+    assert not app.exception
+    assert any(text.startswith("Predicts which of 3 classes it is, with probabilities, from ") for text in texts(app))
+    assert workspace.model_card("m").inspected_in == ""
+
+
+def test_a_model_that_ends_its_process_is_an_error_on_the_page(open_page, workspace, tmp_path):
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(Ends()))
+    workspace.register_model("m", tmp_path / "m.pkl", approve=True)
+    app = open_page(MODELS)
+    app.button(key="inspect-m:1").click().run()
+    assert "ended with code 9 before it could answer" in app.error[0].value.replace("\\", "")
+    assert not app.exception
+    assert app.button(key="use-m:1")
