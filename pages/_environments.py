@@ -28,12 +28,12 @@ ANY_PYTHON = ("3.12", "3.11", "3.10", "3.9")
 
 
 def offer_for_model(workspace: Workspace, reference: str) -> None:
-    """As `offer_environment`, of a model by its reference."""
+    """As `offer_environment`, of a model by its reference, below a sentence that has said why."""
     with _errors.shown():
-        offer_environment(workspace, workspace.model(reference), workspace.model_card(reference))
+        offer_environment(workspace, workspace.model(reference), workspace.model_card(reference), say_why=False)
 
 
-def offer_environment(workspace: Workspace, model: Model, card: ModelCard) -> None:
+def offer_environment(workspace: Workspace, model: Model, card: ModelCard, *, say_why: bool = True) -> None:
     """An environment with what the model needs: one that is there, else the list and the button that makes it. Nothing where what is
     installed by default has all of it. What was made is chosen on New run."""
     try:
@@ -50,7 +50,8 @@ def offer_environment(workspace: Workspace, model: Model, card: ModelCard) -> No
     here = "the default environment" if workspace.remote else "this program"
     first = lacking[0]
     has = f"{here} has {first.there}" if first.there else f"{here} does not have {first.name}"
-    st.info(escape(f"{model} was made with {made_with or first.name}; {has}."), icon=":material/deployed_code:")
+    if say_why:
+        st.info(escape(f"{model} was made with {made_with or first.name}; {has}."), icon=":material/deployed_code:")
     name = proposed_name(f"{made_with or model.name}.x") or model.name
     build = _build_of(workspace.builds, name, requirements) if workspace.builds else None
     if workspace.builds and build and build.status is BuildStatus.READY:  # it was made by a click here

@@ -306,7 +306,7 @@ with section(4, "Settings", "settings"):
         for first in range(0, len(folded), 2):
             values |= settings_side_by_side(folded[first : first + 2])
         interpreters = {str(environment): environment for environment in workspace.environments()}
-        help_text = f"The Python that runs the workers. Register others with: {PROGRAM} environment register NAME PYTHON"
+        help_text = "The Python that runs the workers. Make others on the Connection page."
         default = MADE_FOR_IT if remote else OWN
         chosen = st.selectbox("Environment", [default, *interpreters], key="environment", help=help_text, persist_state="session")
         if remote:

@@ -16,7 +16,8 @@ OFFER = """
 import streamlit as st
 from pages import _environments
 from services.workspaces import chosen_workspace
-_environments.offer_for_model(chosen_workspace(), "m")
+workspace = chosen_workspace()
+_environments.offer_environment(workspace, workspace.model("m"), workspace.model_card("m"))
 st.caption(f"chosen: {st.session_state.get('choices_for_new_run')}")
 """
 
