@@ -14,7 +14,6 @@ from streamlit.delta_generator import DeltaGenerator
 from pages import _errors, _fit, _layout, _trial, _workspace
 from pages._forms import last_submission
 from pages._text import displayable, escape, local_time, truncate
-from services import PROGRAM
 from services.domain import EntryScript, Environment, RunRequest
 from services.errors import SettingsError, StudioError
 from services.file_names import safe_relative_path
