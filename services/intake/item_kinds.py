@@ -33,6 +33,7 @@ SECONDS = 30.0
 _IN_THIS_PROCESS = 500  # files, some 20 ms
 _SAMPLE = 200  # files that say what all are
 _ROWS = 20  # of a file
+_MANY_FIELDS = 1_000  # of a line that doesn't end within the head
 _NUMBER = re.compile(r"[ \t]*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity))?[ \t]*", re.IGNORECASE)
 _PLAIN = b"0123456789.,+-eE \r"  # as the built-in script for rows has it
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
@@ -50,7 +51,8 @@ _IN_WORDS = {
 
 @dataclass(frozen=True)
 class Look:
-    """What one file is: how many fields its rows have and its `header`, where it has rows; `odd` is what keeps it from being scored."""
+    """What one file is: how many fields its rows have and its `header`, where it has rows and they are known; `odd` is what keeps it from
+    being scored."""
 
     kind: ItemKind
     fields: int = 0
@@ -133,8 +135,10 @@ def _text(head: bytes, *, whole: bool) -> tuple[str, str | None]:
 
 def _look_at_text(text: str, *, whole: bool) -> Look:
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if not whole and len(lines) == 1:
+        return _look_at_long_row(lines[0])
     if not whole:
-        lines = lines[:-1] or lines  # the last one is cut off
+        lines = lines[:-1]  # the last one is cut off
     lines = [line for line in islice(lines, 500) if line.strip()]
     tables = {}
     for delimiter in (",", *_OTHER_DELIMITERS):
@@ -158,6 +162,15 @@ def _look_at_text(text: str, *, whole: bool) -> Look:
     if delimiter != "," and look.kind is not ItemKind.TEXT:
         return Look(look.kind, look.fields, look.header, f"its fields are separated by {_OTHER_DELIMITERS[delimiter]}, not by commas")
     return look
+
+
+def _look_at_long_row(line: str) -> Look:
+    """Of a file whose first line does not end within the head: very many numbers, or a header of very many columns."""
+    delimiter = max((",", *_OTHER_DELIMITERS), key=line.count)
+    fields = line.split(delimiter)[:-1]
+    if len(fields) < _MANY_FIELDS:
+        return Look(ItemKind.TEXT)
+    return Look(ItemKind.ROW_FILE if all(map(_NUMBER.fullmatch, map(_point, fields))) else ItemKind.TABLE_FILE)
 
 
 def _point(field: str) -> str:
@@ -280,7 +293,7 @@ def _oddness(look: Look, kind: ItemKind, fields: int, header: tuple[str, ...]) -
         if kind is ItemKind.ROW_FILE and look.kind is ItemKind.HEADED_ROW_FILE:
             return "It begins with a header row; most files are one row of numbers."
         return _sentence(f"it holds {_IN_WORDS[look.kind]}; most files are {_IN_WORDS[kind]}")
-    if look.fields != fields and fields:
+    if look.fields != fields and look.fields and fields:
         return _sentence(f"it has {counted(look.fields, 'field')}, and most files have {fields:,}")
     if header and look.header != header:
         lacks = [name for name in header if name not in look.header]

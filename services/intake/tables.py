@@ -30,7 +30,8 @@ CONVERTED = "converted"
 """The folder below that of the lists where files are that were made Parquet."""
 
 _SAMPLED_FILES = 20
-_SAMPLED_BYTES = 1 << 19  # of a text
+_SAMPLED_BYTES, _MOST_SAMPLED = 1 << 19, 1 << 23  # of a text
+_SAMPLED_RECORDS = 5  # of a text, if there are so many in the most that is sampled
 _SAMPLED_ROWS = 1_000  # of a Parquet file
 _SHOWN_ROWS, _SHOWN_COLUMNS, _SHOWN_LENGTH = 20, 200, 200
 _COUNTED_BYTES = 1 << 30  # of texts whose lines are counted
@@ -264,6 +265,8 @@ def _beginning(path: Path, target: Path, compression: str) -> bool:
     """Whether all of it is there."""
     with sniffing.content_of(path, path.name, compression) as content:
         head = content.read(_SAMPLED_BYTES)
+        while head.count(b"\n") < _SAMPLED_RECORDS and len(head) < _MOST_SAMPLED and (more := content.read(_SAMPLED_BYTES)):
+            head += more  # of very many columns
         if not (more := content.read(1)):
             pass
         elif head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(0) > len(head) // 4:

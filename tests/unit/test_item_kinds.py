@@ -30,6 +30,11 @@ KINDS = {
     "a table": (b"a,b\n1,x\n2,y\n", ItemKind.TABLE_FILE),
     "a column of numbers": (b"n\n1\n2\n3\n", ItemKind.TABLE_FILE),
     "a large table": (b"a,b\n" + b"1,2\n" * 50_000, ItemKind.TABLE_FILE),
+    "a table of very many columns": (
+        ",".join(f"c{n}" for n in range(30_000)).encode() + b"\n" + b"1," * 29_999 + b"1\n",
+        ItemKind.TABLE_FILE,
+    ),
+    "a row of very many numbers": (b"0.5," * 30_000 + b"1\n", ItemKind.ROW_FILE),
     "prose": (b"This is fine. Right, so\nyes, it is.\n", ItemKind.TEXT),
     "a word": (b"hello", ItemKind.TEXT),
     "prose of another encoding": ("Grüße, Welt".encode("cp1252"), ItemKind.TEXT),
