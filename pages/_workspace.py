@@ -20,7 +20,7 @@ _Versioned = TypeVar("_Versioned", Model, Dataset)
 
 def forget_choices() -> None:
     """Drop what was chosen in one workspace when another is opened."""
-    for name in ("model", "dataset", "script", "environment", "compute_target", "submission", "pipeline_lists", "where"):
+    for name in ("model", "dataset", "script", "environment", "compute_target", "submission", "pipeline_lists", "where", "proposed_script"):
         st.session_state.pop(name, None)
     for key in [key for key in map(str, st.session_state) if key.startswith("fit-")]:
         del st.session_state[key]

@@ -77,8 +77,15 @@ def propose_option(options: list[str], key: str, proposed: str | None) -> None:
         st.session_state[key] = proposed
 
 
-def choose_script(labels: list[str], proposed: str | None) -> EntryScript | None:
-    """The scoring script, in the URL by its label: a widget that is bound to the URL would have what it shows there."""
+def choose_script(labels: list[str], proposed: str | None, fitting: str | None) -> EntryScript | None:
+    """The scoring script; the built-in one that fits takes the place of another that was proposed before, but not of one that a person
+    chose. In the URL by its label: a widget that is bound to the URL would have what it shows there."""
+    proposed_before = st.session_state.get("proposed_script")
+    is_own = proposed_before not in scripts or scorer_at(scripts[proposed_before].path) is None
+    if fitting and not is_own and st.session_state.get("script") == proposed_before:
+        st.session_state.script = st.session_state.proposed_script = fitting
+    if st.session_state.get("script", st.query_params.get("script")) not in labels:
+        st.session_state.proposed_script = proposed
     propose_option(labels, "script", proposed)
     if "script" not in st.session_state:
         st.session_state.script = st.query_params.get("script")
@@ -198,14 +205,6 @@ def script_title(label: str) -> str:
     return f"Built-in: {scorer.title}" + (" (recommended)" if fits else f" · {label}")
 
 
-def follow_recommendation(label: str | None) -> None:
-    """Choose the scorer that fits, unless a person has chosen another script."""
-    followed = st.session_state.get("recommended_script")
-    if label and followed != label and st.session_state.get("script") == followed and followed in scripts:
-        st.session_state.script = label
-    st.session_state.recommended_script = label
-
-
 def open_like(run_id: str) -> None:
     """Open this page again with the request of a run. To be called before the widgets are drawn."""
     request = workspace.runs.get(run_id).request
@@ -268,12 +267,11 @@ with section(3, "Scoring script", "entry_script"):
     fitting = recommended.fit.scorer.path if recommended and recommended.fit.scorer else None
     labels = sorted(scripts, key=lambda label: Path(scripts[label].path) != fitting)  # the one that fits comes first
     by_path = {script.path: label for label, script in scripts.items()}
-    follow_recommendation(by_path.get(str(fitting)))
     proposed_script = by_path.get(proposal.entry_script or "") or next(iter(labels), None)
-    script = choose_script(labels, proposed_script)
+    script = choose_script(labels, proposed_script, by_path.get(str(fitting)))
     scorer = scorer_at(script.path) if script else None
     found = recommended
-    if recommended and model and dataset and scorer and scorer != recommended.fit.scorer:
+    if recommended and recommended.fit.scorer and model and dataset and scorer and scorer != recommended.fit.scorer:
         with at_its_field():
             found = _fit.look(workspace, model, dataset, scorer.name, chosen_environment())
     if scorer is None:

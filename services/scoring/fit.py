@@ -126,7 +126,7 @@ def _scorer(
         scorer = SCORERS[options.scorer]
         if kind not in scorer.takes and (kind is not ItemKind.OTHER or scorer.tabular):
             what = f"{scorer} scores {_PLURALS[scorer.takes[0]]}, and {dataset} holds {_PLURALS[kind]}"
-            problems.append(FitProblem("scorer", what, "Leave the scorer out to get the one that fits."))
+            problems.append(FitProblem("scorer", what, "Choose the one that fits; on the command line: omit --scorer."))
             return None
         return scorer
     if kind is ItemKind.TABLE_FILE:
