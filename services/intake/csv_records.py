@@ -1,4 +1,4 @@
-"""Where a CSV file can be cut: at the ends of its records, found as pandas finds them, in constant memory. Standard library only.
+"""Where a CSV file can be cut: at the ends of its records, found as pandas finds them, in constant memory. Needs the standard library only.
 
 A record may hold newlines in quotes. Lines of spaces and tabs are no records. The files are UTF-8, with or without a byte-order mark; lines
 end with LF, CRLF or CR.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
-import operator
 import os
 import sys
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import BinaryIO
 
 from services.errors import IntakeError
@@ -52,6 +53,7 @@ class CsvFile:
         self._file = file
         self._name = name
         self._delimiter, self._quote = delimiter, quote
+        self._other_bytes = bytes(range(256)).translate(None, delimiter.encode() + b"\n")  # than those between fields
         self._blank = b" \t\r\n".replace(delimiter.encode(), b"")
         self._seen = 0  # records, the header counted
         csv.field_size_limit(sys.maxsize)
@@ -123,13 +125,14 @@ class CsvFile:
             raise self._refuse(f"has a quote in record {self._seen + 1:,} that is never closed")
 
     def _plain_pieces(self, content: bytes, grain: int) -> Iterator[tuple[bytes, int]]:
-        begin = 0
-        while begin < len(content):
-            end = content.find(b"\n", begin + grain - 1) + 1 or len(content)
-            rows = content.count(b"\n", begin, end) + (content[end - 1] != 0x0A)
-            yield content[begin:end], rows
+        ends = _line_ends(content)
+        begin = first = 0
+        while first < len(ends):
+            last = min(bisect_left(ends, begin + grain, first), len(ends) - 1)
+            rows = last - first + 1
+            yield content[begin : ends[last]], rows
             self._seen += rows
-            begin = end
+            begin, first = ends[last], last + 1
 
     def _blocks(self) -> Iterator[bytes]:
         """The file's content in blocks that end with a line."""
@@ -161,10 +164,11 @@ class CsvFile:
         """Whether each line is a record of so many columns, by looking for delimiters only. Much faster than reading the records."""
         if columns == 1 or self._quote.encode() in content or content.count(b"\r") != content.count(b"\r\n"):
             return False
-        lines = content.split(b"\n")
-        if not lines[-1]:
-            del lines[-1]
-        return set(map(operator.methodcaller("count", self._delimiter.encode()), lines)) == {columns - 1}
+        of_a_line = self._delimiter.encode() * (columns - 1) + b"\n"
+        found = content.translate(None, self._other_bytes)
+        if not content.endswith(b"\n"):
+            found += b"\n"
+        return found == of_a_line * (len(found) // len(of_a_line))
 
     def _records(self, content: bytes, begin: int) -> Iterator[tuple[int, list[str]]]:
         """The whole records of the content from `begin`: where each ends, and its fields, their bytes as characters."""
@@ -182,3 +186,12 @@ class CsvFile:
             if over:
                 return  # the sentinel, or a record that the content's end cuts off and that has swallowed it
             yield end, fields
+
+
+def _line_ends(content: bytes) -> list[int]:
+    """Where each line ends, its LF included; the last may have none."""
+    if numpy := sys.modules.get("numpy"):  # a fifth of the time, where it is loaded already
+        ends: list[int] = (numpy.flatnonzero(numpy.frombuffer(content, numpy.uint8) == 0x0A) + 1).tolist()
+    else:
+        ends = list(accumulate(len(line) + 1 for line in content.split(b"\n")[:-1]))
+    return ends if content.endswith(b"\n") else [*ends, len(content)]

@@ -13,11 +13,14 @@ import json
 import re
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from services import PROJECT_ROOT
 from services.errors import IntakeError, StudioError
@@ -40,8 +43,10 @@ MISSING = (
 _SLICES = 50_000
 _SMALLEST_SLICE, _LARGEST_SLICE = 1 << 8, 1 << 18  # bytes of a CSV
 _TYPED_AT_ONCE = 1 << 22  # bytes
+_THREADS, _MOST_AT_ONCE = 2, 4  # parts of a CSV whose types are looked at
 _NUMBERS = ("int64", "uint64", "float64")
 _LEADING_ZERO = re.compile(rb'[,\n]"?0[0-9][0-9.]*"?(?=[,\r\n])')
+_WINDOW = 1 << 16  # bytes that the processor keeps at hand
 _MOST_ZEROS = 5_000  # looked at in what is typed at once
 _HINT = "Choose files of one kind by a pattern, such as **/*.csv."
 
@@ -84,7 +89,11 @@ class _File:
     modified_ns: int
 
     def slice_line(self, size: int, begin: int, end: int, rows: int) -> str:
-        return json.dumps([self.name, size, self.modified_ns, begin, end, rows]) + "\n"
+        return f"[{self._quoted}, {size}, {self.modified_ns}, {begin}, {end}, {rows}]\n"
+
+    @cached_property
+    def _quoted(self) -> str:
+        return json.dumps(self.name)
 
 
 def first_rows(path: Path, count: int, most_columns: int = 100) -> pyarrow.Table:
@@ -158,6 +167,8 @@ class _TypesOfCsv:
         self._waiting: list[bytes] = []
         self._waiting_bytes = self._waiting_rows = 0
         self._leading_zeros: dict[int, str] = {}  # by the column's number, an example
+        self._pool = ThreadPoolExecutor(_THREADS)  # pandas and NumPy let others run meanwhile
+        self._looks: deque[Future[_TypesOfPart]] = deque()
         self.row_count = 0
 
     def see(self, piece: bytes, rows: int, name: str) -> None:
@@ -176,42 +187,25 @@ class _TypesOfCsv:
     def settled(self) -> tuple[tuple[str, str], ...]:
         if self._waiting:
             self._look("the last file")
+        while self._looks:
+            self._take_in()
         return tuple(zip(self._names, map(settled_type, self._kinds), strict=True))
 
     def _look(self, name: str) -> None:
-        import pandas
-
+        """Have the types of what waits found by another thread; what earlier ones found is taken in, in order."""
         content, rows = b"".join(self._waiting), self._waiting_rows
         self._waiting.clear()
         self._waiting_bytes = self._waiting_rows = 0
-        try:
-            frame = pandas.read_csv(
-                io.BytesIO(content), header=None, names=self._names, index_col=False, low_memory=False, keep_default_na=False,
-                na_values=list(MISSING),
-            )  # fmt: skip
-        except (pandas.errors.ParserError, ValueError) as error:
-            raise IntakeError(f"pandas can't read the records of “{short(name)}”, or of files before it: {error}.", "Fix them.") from error
-        if len(frame) != rows:
-            reason = f"pandas reads {len(frame):,} records where there are {rows:,}, in “{short(name)}” or files before it."
-            raise IntakeError(reason, "Look for quotes that are not closed.")
-        self.row_count += rows
-        for kinds, column in zip(self._kinds, frame.columns, strict=True):
-            kinds.update(kinds_of(frame[column]))
-        self._look_for_leading_zeros(content)
+        self._looks.append(self._pool.submit(_types_of, content, rows, self._names, name))
+        while len(self._looks) > _MOST_AT_ONCE:
+            self._take_in()
 
-    def _look_for_leading_zeros(self, content: bytes) -> None:
-        content = b"\n" + (content if b"\n" in content else content.replace(b"\r", b"\n"))
-        for start in _fields_with_leading_zeros(content)[:_MOST_ZEROS]:
-            begin = content.rfind(b"\n", 0, start + 1) + 1
-            if content.count(b",", begin, start + 1) in self._leading_zeros:
-                continue
-            end = content.find(b"\n", start + 1)
-            line = content[begin : end if end >= 0 else len(content)].decode("utf-8", "replace").rstrip("\r")
-            fields = next(csv.reader([line]), [])
-            if len(fields) == len(self._names):  # else a record of several lines
-                for number, field in enumerate(fields):
-                    if re.fullmatch(r"0\d[\d.]*", field):
-                        self._leading_zeros.setdefault(number, field)
+    def _take_in(self) -> None:
+        part = self._looks.popleft().result()
+        self.row_count += part.rows
+        for kinds, of_part in zip(self._kinds, part.kinds, strict=True):
+            kinds.update(of_part)
+        self._leading_zeros = part.leading_zeros | self._leading_zeros
 
     def lost_zeros(self, columns: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         return tuple((columns[number][0], example) for number, example in self._leading_zeros.items() if columns[number][1] in _NUMBERS)
@@ -226,17 +220,61 @@ def leading_zeros_note(lost: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     return (f"{text} To keep them, register {'it' if len(lost) == 1 else 'them'} as text.",)
 
 
+class _TypesOfPart(NamedTuple):
+    rows: int
+    kinds: list[set[str]]
+    leading_zeros: dict[int, str]
+
+
+def _types_of(content: bytes, rows: int, names: list[str], name: str) -> _TypesOfPart:
+    """Of whole records, so many, of the file called `name`. Raises IntakeError."""
+    import pandas
+
+    try:
+        frame = pandas.read_csv(
+            io.BytesIO(content), header=None, names=names, index_col=False, low_memory=False, keep_default_na=False,
+            na_values=list(MISSING),
+        )  # fmt: skip
+    except (pandas.errors.ParserError, ValueError) as error:
+        raise IntakeError(f"pandas can't read the records of “{short(name)}”, or of files before it: {error}.", "Fix them.") from error
+    if len(frame) != rows:
+        reason = f"pandas reads {len(frame):,} records where there are {rows:,}, in “{short(name)}” or files before it."
+        raise IntakeError(reason, "Look for quotes that are not closed.")
+    return _TypesOfPart(rows, [kinds_of(frame[column]) for column in frame.columns], _leading_zeros(content, len(names)))
+
+
+def _leading_zeros(content: bytes, columns: int) -> dict[int, str]:
+    """By the number of each column that has some, an example."""
+    found: dict[int, str] = {}
+    content = b"\n" + (content if b"\n" in content else content.replace(b"\r", b"\n"))
+    for start in _fields_with_leading_zeros(content)[:_MOST_ZEROS]:
+        begin = content.rfind(b"\n", 0, start + 1) + 1
+        if content.count(b",", begin, start + 1) in found:
+            continue
+        end = content.find(b"\n", start + 1)
+        line = content[begin : end if end >= 0 else len(content)].decode("utf-8", "replace").rstrip("\r")
+        fields = next(csv.reader([line]), [])
+        if len(fields) == columns:  # else a record of several lines
+            for number, field in enumerate(fields):
+                if re.fullmatch(r"0\d[\d.]*", field):
+                    found.setdefault(number, field)
+    return found
+
+
 def _fields_with_leading_zeros(content: bytes) -> list[int]:
     """Where the comma or newline before each such field is."""
     import numpy
 
     if b'"' in content and (b',"0' in content or b'\n"0' in content):
         return [match.start() for match in _LEADING_ZERO.finditer(content)]
-    characters = numpy.frombuffer(content, numpy.uint8)  # ten times as fast as the expression, which then looks at few places
-    before, first, second, third = characters[:-3], characters[1:-2], characters[2:-1], characters[3:]
-    starts = numpy.flatnonzero(((before == ord(",")) | (before == ord("\n"))) & (first == ord("0")) & (second - ord("0") < 10))
-    starts = starts[third[starts] != ord(":")]  # a time of day
-    return [start for start in starts.tolist() if _LEADING_ZERO.match(content, start)]
+    characters, found = numpy.frombuffer(content, numpy.uint8), []
+    for begin in range(0, len(content) - 3, _WINDOW):  # thirty times as fast as the expression, which then looks at few places
+        window = characters[begin : begin + _WINDOW + 3]
+        before, first, second, third = window[:-3], window[1:-2], window[2:-1], window[3:]
+        starts = numpy.flatnonzero((first == ord("0")) & (second - ord("0") < 10) & ((before == ord(",")) | (before == ord("\n"))))
+        starts = starts[third[starts] != ord(":")]  # a time of day
+        found += [start for start in (starts + begin).tolist() if _LEADING_ZERO.match(content, start)]
+    return found
 
 
 def kinds_of(column: Any) -> set[str]:
