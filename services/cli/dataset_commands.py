@@ -73,7 +73,7 @@ def show_dataset(workspace: Workspace, args: argparse.Namespace) -> Answer:
         "source_format": None,
         "columns": [],
         "dialect": {},
-        "problems": [{"file": problem.file, "what": problem.what} for problem in dataset.problems],
+        "problems": output.problem_values(dataset),
         "problem_count": dataset.problem_count,
         "notes": dataset.notes,
         "root": dataset.root,

@@ -126,7 +126,12 @@ def model_lines(models: list[Model]) -> list[str]:
 
 def dataset_value(dataset: Dataset) -> dict[str, Any]:
     """Counts that aren't known are null."""
-    return {"reference": dataset.reference, "type": dataset.type, **vars(dataset), "manifest_sha256": dataset.manifest_sha256 or None}
+    about = vars(dataset) | {"manifest_sha256": dataset.manifest_sha256 or None, "problems": problem_values(dataset)}
+    return {"reference": dataset.reference, "type": dataset.type, **about}
+
+
+def problem_values(dataset: Dataset) -> list[dict[str, str]]:
+    return [{"file": problem.file, "what": problem.what} for problem in dataset.problems]
 
 
 def dataset_lines(datasets: list[Dataset]) -> list[str]:

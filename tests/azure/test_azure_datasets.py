@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from services.azure.catalog import sdk_datasets
-from services.domain import TabularDataset
+from services.domain import TableReading, TabularDataset
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.intake.tabular import Table
 from services.settings import ParallelRunSettings
@@ -207,3 +207,42 @@ def test_an_upload_that_storage_refuses_says_what_and_who_can_grant_it(cloud, cs
     assert "session_id" not in refused.value.message
     assert "Storage Blob Data Contributor" in refused.value.hint
     assert cloud.datasets() == []
+
+
+def test_a_table_of_another_dialect_is_uploaded_as_parquet_and_read_again_as_files(cloud, ws, tmp_path):
+    from azureml.core import Dataset
+
+    (tmp_path / "t.csv").write_bytes("Größe;zip;ok\n1,5;00501;True\n2,75;10115;False\n".encode("cp1252"))
+    dataset = cloud.register_dataset("t", tmp_path / "t.csv", type="auto", reading=TableReading(types={"zip": "text"}))
+    assert (dataset.format, dataset.source_format, dataset.row_count) == ("parquet", "csv", 2)
+    assert dataset.typed_columns == (("Größe", "number"), ("zip", "text"), ("ok", "boolean"))
+    frame = Dataset.get_by_name(ws, "t").to_pandas_dataframe()
+    assert frame.to_dict("list") == {"Größe": [1.5, 2.75], "zip": ["00501", "10115"], "ok": [True, False]}
+    (elsewhere,) = cloud._datasets.all()
+    assert replace(elsewhere, created_at=dataset.created_at) == dataset
+    files = cloud.reread_dataset("t", "file")
+    assert (files.reference, [file.path for file in cloud.dataset_files(files, 0, 9)]) == ("t:2", ["t.csv.parquet"])
+    assert cloud.propose_reread("t:2", "tabular").item_count == 2
+    again = cloud.reread_dataset("t:2", "tabular")
+    assert (again.reference, again.row_count, again.typed_columns) == ("t:3", 2, dataset.typed_columns)
+    with pytest.raises(SettingsError) as refused:
+        cloud.propose_dataset(files.root)
+    assert refused.value.field == "path"
+
+
+def test_a_csv_of_which_azure_would_read_other_rows_is_uploaded_as_parquet(cloud, ws, tmp_path):
+    from azureml.core import Dataset
+
+    (tmp_path / "t.csv").write_bytes(b'a,b\n1,"x\ny"\n\n2,y\n')
+    dataset = cloud.register_dataset("t", tmp_path / "t.csv", type="tabular")
+    assert (dataset.format, dataset.row_count) == ("parquet", 2)
+    assert Dataset.get_by_name(ws, "t").to_pandas_dataframe().to_dict("list") == {"a": [1, 2], "b": ["x\ny", "y"]}
+
+
+def test_the_odd_files_of_an_upload_are_known_elsewhere_too(cloud, csv_folder):
+    folder = csv_folder(4)
+    (folder / "0002.csv").write_text("1,2\n")
+    dataset = cloud.register_dataset("d", folder)
+    assert [(problem.file, problem.what) for problem in dataset.problems] == [("0002.csv", "It has 2 fields, and most files have 3.")]
+    (elsewhere,) = cloud._datasets.all()
+    assert (elsewhere.item_kind, elsewhere.problems, elsewhere.problem_count) == (dataset.item_kind, dataset.problems, 1)
