@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages import _environments, _errors, _layout, _tables
+from pages import _errors, _layout, _tables
 from pages._text import displayable, escape
 from services.domain import ItemKind, Model, ModelCard, ModelInput
 from services.formats import counted
@@ -28,8 +28,8 @@ _OWN = "This program’s own"
 _MOST_CLASSES_NAMED = 12
 
 
-def show(workspace: Workspace, model: Model) -> None:
-    """The card of a model, and below it a button that inspects it."""
+def show(workspace: Workspace, model: Model) -> ModelCard | None:
+    """The card of a model, and below it a button that inspects it. Returns the card where an environment is to be offered for it."""
     place = st.container()
     is_local = Capability.APPROVAL in workspace.capabilities
     environment: str | None = None
@@ -55,8 +55,7 @@ def show(workspace: Workspace, model: Model) -> None:
     with place, _errors.shown():
         card = card or workspace.model_card(model.reference, environment)
         _show_card(model, card, offers_environment=offers)
-    if offers and card:
-        _environments.offer_environment(workspace, model, card)
+    return card if offers else None
 
 
 def summary(card: ModelCard) -> str:
@@ -79,9 +78,10 @@ def _show_card(model: Model, card: ModelCard, *, offers_environment: bool) -> No
     """What an environment lacks is said with the offer to make one."""
     if sentence := summary(card):
         st.text(sentence)
+    format_ = _FORMATS.get(card.format, card.format)
     made_with = f"{card.framework} {card.framework_version}".strip()
     values = {
-        "Format": _FORMATS.get(card.format, card.format),
+        "Format": "" if format_.lower() in model.kind.lower() else format_,
         "Made with": made_with,
         "Task": card.task.capitalize(),
         "Takes": ", or ".join(card.takes[:2]) + (", …" if len(card.takes) > 2 else ""),
@@ -90,7 +90,8 @@ def _show_card(model: Model, card: ModelCard, *, offers_environment: bool) -> No
         "Scorer settings": ", ".join(f"{name} {value}" for name, value in card.scorer_defaults.items()),
         "Loaded in": "" if card.inspected_in is None else card.inspected_in or _OWN,
     }
-    _layout.facts({name: value for name, value in values.items() if value})
+    if known := {name: value for name, value in values.items() if value}:
+        _layout.facts(known)
     if card.classes:
         _show_list("Classes", card.classes)
     if card.requirements:

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages import _layout, _model_card, _tables, _workspace
+from pages import _environments, _layout, _model_card, _tables, _workspace
 from pages._forms import Form, form_called
 from pages._text import displayable, escape, local_time
 from services import formats
@@ -78,7 +78,7 @@ def show_details(model: Model) -> None:
             with st.container(gap=None):
                 st.caption("Tags")
                 st.text(displayable("\n".join(f"{name} = {value}" if value else name for name, value in model.tags.items())))
-        _model_card.show(workspace, model)
+        card = _model_card.show(workspace, model)
         if model.usable or Capability.APPROVAL not in workspace.capabilities:
             if model.sha256:
                 _layout.labelled("SHA-256", model.sha256)
@@ -87,6 +87,8 @@ def show_details(model: Model) -> None:
                     _workspace.open_new_run(model=model.reference)
                 if remote:
                     ask_deletion(remote, model)
+            if card:
+                _environments.offer_environment(workspace, model, card)
         else:
             warning = "This model can run code: a run that loads it executes its content with your permissions."
             if model.kind == "skops":

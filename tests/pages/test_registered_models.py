@@ -304,7 +304,7 @@ def test_a_model_s_card_is_shown_in_words(open_page, workspace, tmp_path):
     workspace.register_model("m", tmp_path / "m.txt")
     app = open_page(MODELS)
     assert "Predicts which of 2 classes it is, with probabilities, from 3 columns." in texts(app)
-    assert {"LightGBM", "lightgbm", "Classification", "0, 1"} <= set(texts(app))
+    assert {"LightGBM text", "lightgbm", "Classification", "0, 1"} <= set(texts(app))
     table = next(frame.value for frame in app.dataframe if "Input" in frame.value)
     assert table.values.tolist() == [["age", "number"], ["income", "number"], ["plan", "text"]]
     assert not app.exception
