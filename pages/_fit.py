@@ -33,7 +33,7 @@ VALUES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "size": ("Size", "Width and height that the model takes, such as 224x224.", ()),
     "layout": ("Layout", "NCHW: channels first, as PyTorch has it; NHWC: last, as Keras.", ("NCHW", "NHWC")),
     "color": ("Color", "RGB, BGR as OpenCV has it, or L for gray.", ("RGB", "BGR", "L")),
-    "scale": ("Scale", "Each pixel, from 0 to 255, is multiplied by this: 1/255 is 0.00392156862745098.", ()),
+    "scale": ("Scale", "Each pixel, from 0 to 255, is multiplied by this, such as 1/255.", ()),
     "mean": ("Mean", "Subtracted after scaling, a number for each channel: 0.485,0.456,0.406.", ()),
     "std": ("Standard deviation", "Divided by after that, a number for each channel: 0.229,0.224,0.225.", ()),
     "labels": ("Labels", "The names of the classes in their order, with commas between them; or the path of a file with one a line.", ()),

@@ -33,6 +33,7 @@ NO_MODEL = "No model"
 RUNS_LOOKED_AT = 50  # for a model and a dataset that go together
 OWN, MADE_FOR_IT = "this program's own", "made for the run"
 LABELS = {"model": "Model", "dataset": "Dataset", "entry_script": "Scoring script", "arguments": "Arguments"}
+LABELS |= {name: label for name, (label, _, _) in _fit.VALUES.items()} | {"environment": "Environment"}
 LABELS |= {"inputs": "Columns", "keep": "Columns", "scorer": "Scoring script", "probabilities": "Probabilities", "top": "Top classes"}
 LABELS |= {name: row.label for name, row in TABLE.items()} | {"compute_target": "Compute target"}
 
@@ -276,7 +277,7 @@ with section(3, "Scoring script", "entry_script"):
             found = _fit.look(workspace, model, dataset, scorer.name, chosen_environment())
     if scorer is None:
         found = None
-    fields |= dict.fromkeys(("environment", "inputs", "keep", "probabilities", "scorer", "top"), st.container(gap="small"))
+    fields |= dict.fromkeys(("environment", "inputs", "keep", "probabilities", "scorer", "top", *_fit.VALUES), st.container(gap="small"))
     if found:
         _fit.show(workspace, found, chosen_environment())
     elif script and script.docstring:

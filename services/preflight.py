@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from services.domain import Dataset, Model, ModelCard, TabularDataset
+from services.domain import Dataset, ItemKind, Model, ModelCard, TabularDataset
 from services.errors import IntakeError, SettingsError, StudioError
+from services.intake.item_kinds import kind_of
 from services.scoring.column_matching import FitProblem, named_inputs
 from services.scoring.fit import Fit, fit
 from services.scoring.scorers import NO_CHOICES, SCORERS, ScorerOptions
@@ -44,7 +45,7 @@ def preflight(
     if not models:
         raise SettingsError("model", "no model is chosen, and it decides what scores the dataset", "Name a model, or a scoring script.")
     model = workspace.model(models[0])
-    known = [workspace.dataset(reference) for reference in datasets]
+    known = [_told_by_content(workspace, workspace.dataset(reference)) for reference in datasets]
     problems: list[FitProblem] = []
     if len(models) > 1:
         what = f"{len(models)} models are named, and a built-in scorer takes one"
@@ -95,6 +96,18 @@ def values_of(arguments: Sequence[str]) -> Mapping[str, str]:
             follows = arguments[position + 1] if position + 1 < len(arguments) else ""
             values[name] = value if equals else "" if follows.startswith("--") else follows
     return values
+
+
+def _told_by_content(workspace: Workspace, dataset: Dataset) -> Dataset:
+    """A dataset that was registered before its items were told by their content is told by its first file now, where that lies here."""
+    if dataset.type != "file" or dataset.item_kind is not ItemKind.OTHER or workspace.remote is not None:
+        return dataset
+    try:
+        for first in workspace.dataset_files(dataset, 0, 1):
+            return replace(dataset, item_kind=kind_of(workspace.local_file(dataset, first.path)))
+    except (OSError, StudioError):  # what is gone is said when the run is checked
+        pass
+    return dataset
 
 
 def _inspected(workspace: Workspace, model: Model, card: ModelCard, environment: str | None) -> tuple[ModelCard, list[FitProblem]]:

@@ -7,7 +7,7 @@ known, or may turn out wrong, is a warning.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.domain import Dataset, Environment, ItemKind, Model, ModelCard, TabularDataset
 from services.file_names import short
@@ -100,8 +100,7 @@ def fit(
         elif options.keep:
             what = f"{dataset} is a dataset of {_PLURALS[dataset.item_kind]}, which have no columns to keep"
             problems.append(FitProblem("keep", what, "Leave it out; the file's name is beside each prediction."))
-        defaults = {name: value for name, value in card.scorer_defaults.items() if name in scorer.values}
-        options = replace(options, values={**defaults, **options.values})
+        _check_values(card, scorer, options, problems)
     return Fit(scorer, options, columns, unused, tuple(problems), tuple(warnings), wants_environment)
 
 
@@ -166,6 +165,29 @@ def _other_reading(kind: ItemKind, card: ModelCard) -> str:
 def _is_plain(options: ScorerOptions) -> bool:
     """Whether nothing was chosen that the joblib script, which prints the prediction only, can't honour."""
     return not options.inputs and options.top is None and options.probabilities in (None, "off") and not options.values
+
+
+_FORMS = {
+    "size": (r"\d+[x×,]\d+|\d+", "Write it as 224x224."),
+    "layout": (r"NCHW|NHWC", "Choose NCHW or NHWC."),
+    "color": (r"RGB|BGR|L", "Choose RGB, BGR or L."),
+    "scale": (r"[-+.\deE]+(/[-+.\deE]+)?", "Write a number, or 1/255."),
+    "mean": (r"[-+.\deE, ]+", "Write a number for each channel: 0.485,0.456,0.406."),
+    "std": (r"[-+.\deE, ]+", "Write a number for each channel: 0.229,0.224,0.225."),
+    "header": (r"auto|on|off", "Choose auto, on or off."),
+}
+
+
+def _check_values(card: ModelCard, scorer: Scorer, options: ScorerOptions, problems: list[FitProblem]) -> None:
+    """What a person says of images, against what their model says."""
+    for name, value in options.values.items():
+        form, hint = _FORMS.get(name, ("", ""))
+        if name in scorer.values and form and not re.fullmatch(form, value):
+            problems.append(FitProblem(name, f"“{short(value)}” is not a {name} that {scorer} takes", hint))
+    given, fixed = options.values.get("size", ""), card.scorer_defaults.get("size", "")
+    shape = card.inputs[0].shape if card.inputs else ()
+    if given and fixed and given != fixed and len(shape) == 4 and sum(isinstance(size, int) for size in shape[1:]) == 3:
+        problems.append(FitProblem("size", f"the model takes images of {fixed}, not of {short(given)}", "Leave it out."))
 
 
 # ---- environment, files, probabilities -------------------------------------------------------------------------------------------

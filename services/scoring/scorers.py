@@ -52,7 +52,12 @@ SCORERS = {
     for scorer in (
         Scorer("batch_scoring_script", "Files of one row of numbers, by a joblib model", (ItemKind.ROW_FILE,)),
         Scorer("score_tables", "Rows of a table", (ItemKind.TABLE_ROW,), ("by-order",)),
-        Scorer("score_rows", "Files of one row, with a header or without", (ItemKind.ROW_FILE, ItemKind.HEADED_ROW_FILE), ("header",)),
+        Scorer(
+            "score_rows",
+            "Files of one row, with a header or without",
+            (ItemKind.ROW_FILE, ItemKind.HEADED_ROW_FILE),
+            ("header", "encoding", "by-order"),
+        ),
         Scorer("score_images", "Images", (ItemKind.IMAGE,), IMAGE_VALUES),
         Scorer("score_texts", "Texts", (ItemKind.TEXT,), ("encoding",)),
     )

@@ -237,3 +237,22 @@ def test_choices_stand_above_those_of_a_preset():
     preset = ScorerOptions(inputs={"a": "b"}, keep=("id",), probabilities="all")
     assert ScorerOptions(keep=("key",)).over(preset) == ScorerOptions(inputs={"a": "b"}, keep=("key",), probabilities="all")
     assert ScorerOptions(top=2).over(preset) == ScorerOptions(inputs={"a": "b"}, keep=("id",), top=2)
+
+
+@pytest.mark.parametrize(
+    ("values", "problems"),
+    [
+        ({"size": "224x224", "scale": "1/255", "mean": "0.4, 0.5,0.6", "layout": "NCHW"}, []),
+        ({"size": "64x64"}, [("size", "the model takes images of 224x224, not of 64x64")]),
+        (
+            {"size": "big"},
+            [("size", "“big” is not a size that score_images takes"), ("size", "the model takes images of 224x224, not of big")],
+        ),
+        ({"layout": "HWC"}, [("layout", "“HWC” is not a layout that score_images takes")]),
+    ],
+)
+def test_what_is_said_of_images_is_held_against_the_model(values, problems):
+    inputs = (ModelInput("x", "tensor", (None, 3, 224, 224)),)
+    card = ModelCard("onnx", takes=(ItemKind.IMAGE,), inputs=inputs, scorer_defaults={"size": "224x224"})
+    result = fit(card, files(ItemKind.IMAGE), ScorerOptions(values=values))
+    assert [(problem.where, problem.what) for problem in result.problems] == problems
