@@ -555,8 +555,8 @@ def load_onnx(path, labels=()):
     label = next((place for place, type_ in enumerate(types) if type_ in ("tensor(int64)", "tensor(string)", "tensor(int32)")), None)
     if label is not None and (len(types) > 1 or wants != "tensor"):
         known["classes"] = _onnx_classes(path)
-        if len(types) == 2 and types[1 - label].startswith("tensor"):
-            known["tried"] = _probe(lambda data: [run(data)[1 - label]], inputs, dtypes, wants)
+        if len(types) == 2:
+            known["tried"] = _probe(lambda data: [_of_maps(run(data)[1 - label])], inputs, dtypes, wants)
         return _onnx_with_label(run, label, names, types, shapes, labels, wants, known)
     predict, task, classes, has_probabilities, notes = _by_outputs(
         lambda data: run(data)[0], shapes[0], labels, wants, _probe(run, inputs, dtypes, wants)
@@ -573,7 +573,7 @@ def _onnx_with_label(run, label, names, types, shapes, labels, wants, known):
     tried = known.pop("tried", None)
     width = width if tried is None else tried.shape[-1]
     is_outlier = beside is not None and width == 1 and "prob" not in called
-    may_be_classes = is_map or ("prob" in called and (tried is None or are_probabilities(tried)))
+    may_be_classes = (is_map or "prob" in called) and (tried is None or are_probabilities(tried))
     many = len(shapes[label]) > 1 and (shapes[label][1] or 1) > 1
     classes = labels if types[label] == "tensor(string)" or not known["classes"] else known["classes"]
     classes = known.pop("classes") or classes
@@ -595,7 +595,7 @@ def _onnx_with_label(run, label, names, types, shapes, labels, wants, known):
         probabilities = np.asarray(results[beside])
         return Scores(predictions, probabilities, classes if len(classes) == probabilities.shape[1] else None)
 
-    is_class = may_be_classes or beside is None or "prob" in called
+    is_class = is_map or may_be_classes or beside is None or "prob" in called
     task = OUTLIERS if is_outlier else MANY_CLASSES if many else CLASSIFICATION if is_class else CLUSTERING
     return Model("onnx", "onnx", predict, wants, task=task, classes=classes, has_probabilities=may_be_classes and not many, **known)
 
@@ -729,16 +729,26 @@ def image_defaults(metadata, shape):
 
 def _probe(run, inputs, dtypes, wants):
     """What the model gives for nothing in particular: its first output for zeros and for a few other numbers; None where it refuses."""
-    if wants not in ("tensor", "matrix"):
-        return None
-    shape = [size if size else 1 if place == 0 else 64 for place, size in enumerate(inputs[0]["shape"])]
-    if any(size > 4096 for size in shape) and wants == "tensor":
-        return None
-    try:
+    if wants == "texts":
+        tried = [["", "a text"]]
+    elif wants == "columns":
+        tried = [{each["name"]: np.array(["", "a"], object) if each["type"] == "text" else np.array([0, 1]) for each in inputs}]
+    else:
+        shape = [size if size else 1 if place == 0 else 64 for place, size in enumerate(inputs[0]["shape"])]
+        if wants == "tensor" and any(size > 4096 for size in shape):
+            return None
         tried = [np.zeros(shape, dtypes[0]), (np.arange(np.prod(shape)) % 251).reshape(shape).astype(dtypes[0])]
+    try:
         return np.concatenate([np.asarray(run(each)[0], dtype=np.float64) for each in tried])
     except Exception:  # noqa: BLE001 - a shape that is open may have conditions of its own
         return None
+
+
+def _of_maps(rows):
+    """The probabilities of a list of maps as an array, the maps' keys in their order; an array as it is."""
+    if not isinstance(rows, list):
+        return rows
+    return np.array([list(row.values()) for row in rows], dtype=np.float32).reshape(len(rows), -1)
 
 
 def are_probabilities(values):
@@ -1162,6 +1172,9 @@ def _network(format_, framework, run, inputs, outputs, labels, raw, numbered=Fal
         scorer_defaults=image_defaults({}, shape), raw=raw,
     )  # fmt: skip
     model.any_shape = not shape
+    layers = {type(layer).__name__ for layer in getattr(raw, "layers", None) or ()}
+    if "scale" not in model.scorer_defaults and layers & {"Rescaling", "Normalization"}:
+        model.scorer_defaults["scale"] = "1"  # it scales by itself
     return model
 
 

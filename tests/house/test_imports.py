@@ -72,6 +72,16 @@ def test_an_entry_script_imports_nothing_of_ours(path):
     assert not any(f"import {room}" in path.read_text() or f"from {room}" in path.read_text() for room in ("services", "pages", "app"))
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "batch_scripts").glob("*.py")), ids=lambda path: path.name)
+def test_an_entry_script_is_python_3_8_and_imports_frameworks_when_it_needs_them(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
+    at_the_top = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+    at_the_top |= {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
+    siblings = {sibling.stem for sibling in path.parent.glob("_*.py")}
+    own = {"score_images.py": {"PIL"}, "batch_scoring_script.py": {"joblib"}}.get(path.name, set())
+    assert {name.partition(".")[0] for name in at_the_top} - set(sys.stdlib_module_names) - siblings <= {"numpy", "pandas", *own}
+
+
 def test_a_step_on_the_stand_in_of_azure_ml_shares_no_code_with_the_program():
     rooms = ("services", "pages", "app", "batch_scripts")
     paths = [path for path in (ROOT / "tests/azure_service").rglob("*.py") if path.name not in ("fixtures.py", "sample.py")]

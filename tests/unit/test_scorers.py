@@ -178,6 +178,29 @@ def test_a_graph_without_softmax_has_classes_and_no_probabilities(scorer, tmp_pa
         scorer("score_images", folder, "--labels", "red,green")
 
 
+def test_scores_of_a_support_vector_machine_are_no_probabilities(table_scorer):
+    from sklearn.svm import SVC
+
+    model = SVC().fit(made.numbers(), made.classes() == "high")
+    result = table_scorer(model, format_="onnx").run(made.table()[[*made.COLUMNS]])
+    assert list(result) == ["prediction"]
+    assert np.array_equal(result["prediction"], model.predict(made.numbers()))
+
+
+def test_what_a_graphs_metadata_says_of_images_is_taken(scorer):
+    formats = importlib.import_module("_model_formats") if scorer else None
+    said = {"names": "{0: 'person', 1: 'bus, red'}", "imgsz": "[480, 640]", "mean": "[0.5, 0.4, 0.3]", "other": "x"}
+    assert formats.labels_in(said) == ["person", "bus, red"]
+    assert formats.image_defaults(said, [None, 3, None, None]) == {
+        "size": "640x480",
+        "mean": "0.5,0.4,0.3",
+        "layout": "NCHW",
+        "color": "RGB",
+    }
+    assert formats.image_defaults({}, [1, 28, 30, 1]) == {"layout": "NHWC", "color": "L", "size": "30x28"}
+    assert [formats.labels_in({"labels": text}) for text in ('["a", "b"]', "a, b", "a\nb", '{"1": "b", "0": "a"}')] == [["a", "b"]] * 4
+
+
 # ---- columns ---------------------------------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +338,32 @@ def test_images_keep_their_size_where_the_model_takes_any(scorer, tmp_path, capl
     result = scorer("score_images", folder).run([str(tmp_path / "images" / "wide.png"), *map(str, files)])
     assert list(result["prediction"]) == ["cat", *made.LABELS, *made.LABELS]
     assert any("--size WIDTHxHEIGHT" in line for line in warned(caplog))
+
+
+def test_a_shape_that_the_graph_refuses_costs_that_image_alone(scorer, tmp_path, caplog):
+    from onnx import TensorProto, helper, load, numpy_helper, save
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model = load(made.image_model(folder / "net.onnx"))
+    for dimension, name in ((2, "h"), (3, "w")):
+        model.graph.input[0].type.tensor_type.shape.dim[dimension].dim_param = name
+    flat = np.array([-1, 3 * made.SIDE * made.SIDE], np.int64)
+    weights = np.repeat(np.eye(3, dtype=np.float32), made.SIDE * made.SIDE, axis=0)
+    del model.graph.node[:], model.graph.initializer[:], model.graph.output[:]
+    model.graph.node.extend(
+        [helper.make_node("Reshape", ["image", "flat"], ["row"]), helper.make_node("MatMul", ["row", "weights"], ["logits"])]
+    )
+    model.graph.initializer.extend([numpy_helper.from_array(flat, "flat"), numpy_helper.from_array(weights, "weights")])
+    model.graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3]))
+    save(model, folder / "net.onnx")
+    files = made.images(tmp_path / "images")
+    Image.new("RGB", (9, 7), (200, 0, 0)).save(files[4])
+    result = scorer("score_images", folder).run([str(file) for file in files])
+    assert list(result["file"]) == [f"picture {number}.png" for number in (0, 1, 2, 3, 5)]
+    (line,) = [line for line in warned(caplog) if "failed" in line]
+    assert line.startswith(f"{str(files[4])!r} failed: ")
+    assert line.endswith("(the image is 9 by 7)")
 
 
 @pytest.mark.parametrize(
