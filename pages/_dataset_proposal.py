@@ -168,7 +168,7 @@ def show(
         if proposal and not error:
             _preview(proposal)
         reading_place = st.container()
-        if inquiry.type == TABULAR:
+        if inquiry.type == TABULAR and (proposal or error):
             with reading_place:
                 _reading(inquiry, proposal, key)
         places = {"type": kind_place} | dict.fromkeys(_READING_FIELDS, reading_place)
@@ -273,7 +273,7 @@ def _reading(inquiry: Inquiry, proposal: DatasetProposal | None, key: Callable[[
     summary = describe(source_format, _in_words(found))
     with st.expander(f"How they are read: {escape(summary)}" if summary else "How they are read", key=key("reading"), expanded=opened):
         if source_format in _TEXT_FORMATS:
-            with st.grid(4, min_column_width=150, gap="small"):
+            with st.grid(4, min_column_width=170, gap="small"):
                 _choice(inquiry, key, "delimiter", "Delimiter", _DELIMITERS, found.delimiter, more=True)
                 _choice(inquiry, key, "decimal", "Decimal mark", _DECIMALS, found.decimal)
                 _choice(inquiry, key, "encoding", "Encoding", dict.fromkeys(_ENCODINGS), found.encoding, more=True)

@@ -64,13 +64,13 @@ def item_in_words(dataset: Dataset) -> str:
     return str(dataset.item_kind)
 
 
-def how_it_is_read(dataset: Dataset) -> dict[str, str]:
-    """The fact Format of a table."""
+def how_it_is_read(dataset: Dataset) -> list[str]:
+    """A sentence on the format of a table's files."""
     if not isinstance(dataset, TabularDataset):
-        return {}
+        return []
     text = _dataset_proposal.describe(dataset.source_format or dataset.format, dataset.dialect)
     kept = f"; kept as {_dataset_proposal.describe(dataset.format, {})}"
-    return {"Format": text + kept * (dataset.source_format not in ("", dataset.format) and dataset.format == PARQUET)}
+    return [f"Read as {text}{kept * (dataset.source_format not in ('', dataset.format) and dataset.format == PARQUET)}."]
 
 
 def show_table(rows: list[Dataset], position: int) -> None:
@@ -109,11 +109,10 @@ def show_details(dataset: Dataset) -> None:
                 "Pattern": dataset.glob,
                 **({"Partition format": dataset.partition_format} if dataset.partition_format else {}),
                 **({"Left out": dataset.describe_left_out()} if dataset.left_out else {}),
-                **how_it_is_read(dataset),
                 "Registered": local_time(dataset.created_at),
             }
         )
-        for note in dataset.notes:
+        for note in (*how_it_is_read(dataset), *dataset.notes):
             st.caption(escape(note))
         if dataset.problem_count:
             odd = f"{counted(dataset.problem_count, 'file')} {'is' if dataset.problem_count == 1 else 'are'} odd"

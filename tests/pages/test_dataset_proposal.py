@@ -212,7 +212,8 @@ def test_a_registered_dataset_says_how_it_is_read_and_its_columns_in_words(open_
     texts = [text.value for text in app.text]
     assert TABULAR in texts
     assert "a row of a table" in texts
-    assert any(text.startswith("CSV, semicolon, decimal comma") for text in texts)
+    captions = [caption.value.replace("\\", "") for caption in app.caption]
+    assert any(caption.startswith("Read as CSV, semicolon, decimal comma") for caption in captions)
     columns = next(table.value for table in app.dataframe if table.proto.alt == "Columns and their types")
     assert columns.values.tolist() == [["customer", "integer"], ["zip", "integer"], ["amount", "number"]]
 
