@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import itertools
 import logging
+import operator
 import os
 import socket
 import struct
@@ -236,6 +237,19 @@ def _texts_of_index(index):
     ]
 
 
+def _places_of_index(index):
+    """Of an index that says which rows of the mini-batch are there, as that of a DataFrame from which some were dropped: [[None, ranges of
+    their places, as "first:end"]]. Nothing of another one, and of 0 to n - 1, which a DataFrame has that was made anew."""
+    if index.nlevels > 1 or index.dtype.kind not in "iu" or index.name is not None or not len(index):
+        return []
+    places = index.tolist()
+    if places[0] < 0 or places[-1] < len(places) or any(map(operator.ge, places, places[1:])):
+        return []
+    ends = [0, *(number for number in range(1, len(places)) if places[number] != places[number - 1] + 1), len(places)]
+    ranges = range(len(ends) - 1)
+    return [[None, [f"{places[ends[number]]}:{places[ends[number + 1] - 1] + 1}" for number in ranges]]]
+
+
 def _rows_by_pandas(frame):
     lines = frame.to_csv(sep=" ", header=False, index=False).replace(os.linesep, "\n").split("\n")[:-1]
     if len(lines) == len(frame):
@@ -322,7 +336,7 @@ class Worker:
             if self._append_row or has_said:
                 rows, ends, _, columns = as_rows(result)
                 if columns is not None and self._append_row:
-                    answer.update(self._facts_of_frame(result, columns))
+                    answer.update(self._facts_of_frame(result, columns, places=missing > 0 and _is_frame(mini_batch)))
             if has_said:
                 answer.update(self._said_of(source, entries, rows, missing))
             if not self._append_row:
@@ -334,10 +348,10 @@ class Worker:
         answer["elapsed"] = perf_counter() - begin
         self._channel.send(answer, rows, ends)
 
-    def _facts_of_frame(self, frame, columns):
-        """What the runner is told of a DataFrame beside its rows."""
+    def _facts_of_frame(self, frame, columns, places):
+        """What the runner is told of a DataFrame beside its rows; with `places`, which rows of the mini-batch it has."""
         facts = {"columns": columns}
-        index = _texts_of_index(frame.index)
+        index = _texts_of_index(frame.index) or (places and _places_of_index(frame.index))
         if index:
             facts["index"] = index
         if self._wants_header:

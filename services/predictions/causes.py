@@ -262,6 +262,8 @@ _LEVELS = {
     "CRITICAL": "ERROR", "FATAL": "ERROR", "ERROR": "ERROR", "WARNING": "WARNING", "WARN": "WARNING",
     "INFO": "INFO", "NOTICE": "INFO", "DEBUG": "INFO", "TRACE": "INFO",
 }  # fmt: skip
+_ROW_FAILED = re.compile(r"(?s)Row ([0-9]{1,12}) of ([0-9]{1,12}) in its mini-batch failed: (.*)")
+"""What the built-in scripts log of a row of a table, which has no name."""
 _LEVEL = re.compile(
     r"""(?P<before>[^A-Za-z]*|[^A-Za-z]*\d[\dT:.,Z\s\])|/-]*[\s|:\[(-]+[\w.\[\]|:\s-]{0,60}?)\b"""
     rf"""(?P<level>{"|".join(_LEVELS)})\b[\])>]*[\s:|-]*(?P<message>.*)""",
@@ -529,10 +531,21 @@ def no_row(item: str, returned: int, item_count: int, mini_batch: int, last_said
     )
 
 
-def no_row_of_table(file: str, returned: int, item_count: int, mini_batch: int) -> str:
-    """The same on a row of a table, of which only the file is known."""
+def causes_by_place(lines: Sequence[Line], item_count: int) -> dict[int, str]:
+    """What was said of single rows of a table, by their places in a mini-batch of so many: `Row 3 of 5 in its mini-batch failed: it is
+    empty` is said of place 2. The first line of each counts."""
+    causes: dict[int, str] = {}
+    for line in lines:
+        if (match := _ROW_FAILED.match(line.text)) and int(match[2]) == item_count:
+            causes.setdefault(int(match[1]) - 1, match[3][:1].upper() + match[3][1:])
+    return causes
+
+
+def no_row_of_table(file: str, returned: int, item_count: int, mini_batch: int, *, known: bool = False) -> str:
+    """The same on a row of a table, of which only the file is known; or, where it is `known` which row it is, on that one."""
     of = f" of {file}" if file else ""
-    return f"{_returned(returned)} for {_counted(item_count, 'row')}{of} in mini-batch {mini_batch}; which row has none is not known"
+    which = "this one has none" if known else "which row has none is not known"
+    return f"{_returned(returned)} for {_counted(item_count, 'row')}{of} in mini-batch {mini_batch}; {which}"
 
 
 def no_row_known(item_count: int, missing: int, mini_batch: int, noun: str = "file") -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from services.formats import counted
 from services.predictions.causes import (
     Names,
+    causes_by_place,
     causes_of_items,
     causes_of_rows,
     last_said_of_items,
@@ -37,7 +38,7 @@ def with_causes(rows: ReadRows, mini_batch: ScoredMiniBatch) -> ReadRows:
     ]
     files = [rows.files[row] for row in unexplained]
     if mini_batch.items_are_rows:
-        causes = _causes_of_rows(files, mini_batch)
+        causes = _causes_of_rows(files, mini_batch, unexplained if rows.row_numbers else None)
     else:
         causes = _causes_of_files(files, mini_batch, _UNMATCHED in rows.statuses)
     errors = list(rows.errors)
@@ -50,7 +51,10 @@ def failed_rows(mini_batch: ScoredMiniBatch) -> ReadRows:
     """Just the items of this mini-batch that failed."""
     rows = with_causes(read_rows(mini_batch), mini_batch)
     failed = _failed(*zip(*(row for row, status in zip(_texts(rows), rows.statuses, strict=True) if status == _FAILED), strict=True))
-    return replace(failed, row_numbers=rows.row_numbers) if len(failed.files) == len(rows.files) else failed
+    if not rows.row_numbers:
+        return failed
+    numbers = [(number, 1) for number, status in zip(rows.each_row_number(), rows.statuses, strict=True) if status == _FAILED]
+    return replace(failed, row_numbers=rows.row_numbers if len(numbers) == len(rows.files) else numbers)
 
 
 def failed_without_rows(mini_batch: ScoredMiniBatch, missing: int) -> ReadRows:
@@ -127,8 +131,13 @@ def _causes_of_files(files: list[str], mini_batch: ScoredMiniBatch, unmatched: b
     return [said.get(places[file]) or no_row(file, *counts, last.get(places[file], ""), unmatched=unmatched) for file in files]
 
 
-def _causes_of_rows(files: list[str], mini_batch: ScoredMiniBatch) -> list[str]:
+def _causes_of_rows(files: list[str], mini_batch: ScoredMiniBatch, places: list[int] | None) -> list[str]:
+    """`places` are those of the rows in their mini-batch, where they are known."""
     counts = (len(mini_batch.rows), len(mini_batch.items), mini_batch.index)
     lines, succeeded = mini_batch.said, mini_batch.said_of_succeeded
     said = causes_of_rows(lines, len(files), len(mini_batch.items), succeeded, nothing_succeeded=mini_batch.nothing_succeeded)
-    return said or [no_row_of_table(file, *counts) for file in files]
+    if places is None:
+        return said or [no_row_of_table(file, *counts) for file in files]
+    of_places = causes_by_place(lines, len(mini_batch.items))
+    others = said or [no_row_of_table(file, *counts, known=True) for file in files]
+    return [of_places.get(place, other) for place, other in zip(places, others, strict=True)]

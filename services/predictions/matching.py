@@ -60,8 +60,9 @@ class ScoredMiniBatch:
     columns: str = ""
     """JSON of the columns, [[name, kind], ...], where run() returned a DataFrame: what the worker says of the values, see `worker.as_rows`;
     "" where that isn't known."""
-    frame_index: Sequence[tuple[str, Sequence[str]]] = ()
-    """Of that DataFrame's index, where it holds texts: the name and the values, one a row, of each of its levels."""
+    frame_index: Sequence[tuple[str | None, Sequence[str]]] = ()
+    """Of that DataFrame's index, where it holds texts: the name and the values, one a row, of each of its levels. Where it says which rows
+    of a table's mini-batch are there, None and their places as ranges: see worker."""
     in_order: bool = True
     """Whether the rows come in the order of the items. Where they don't, a row is an item's by its name or not at all."""
     left_out: Collection[str] = ()
@@ -370,7 +371,8 @@ class _Owned:
 
 def _read_by_evidence(mini_batch: ScoredMiniBatch) -> ReadRows:
     items, rows, in_order = mini_batch.items, mini_batch.rows, mini_batch.in_order and len(mini_batch.rows) == len(mini_batch.items)
-    evidence = Evidence(rows, Names(items, mini_batch.root), mini_batch.columns, mini_batch.frame_index, in_order=in_order)
+    index = [(name, values) for name, values in mini_batch.frame_index if name is not None]
+    evidence = Evidence(rows, Names(items, mini_batch.root), mini_batch.columns, index, in_order=in_order)
     owned = _Owned.nobody(rows)
     owned.tell(evidence, evidence.deciding(), range(len(rows)), in_order=in_order)
     reasons = dict.fromkeys(itertools.chain.from_iterable(owned.ambiguous.values()), AMBIGUOUS)
@@ -479,6 +481,8 @@ def _match_by_number(mini_batch: ScoredMiniBatch) -> ReadRows:
     """Rows made of rows, which name no file: as many as items, in their order, are theirs one by one. Else their number alone says how many
     of the items have one, and only a file that is common to all is known."""
     items, rows, in_order = mini_batch.items, mini_batch.rows, mini_batch.in_order
+    if (places := _places_of_rows(mini_batch)) is not None:
+        return _match_by_place(mini_batch, places)
     was_sorted = any(is_another_order(values) for _, values in mini_batch.frame_index)
     if in_order and len(rows) == len(items) and not was_sorted:
         return ReadRows(items, rows, _SUCCEEDED * len(rows), [None] * len(rows), _BY_ORDER * len(rows), mini_batch.row_numbers)
@@ -493,3 +497,25 @@ def _match_by_number(mini_batch: ScoredMiniBatch) -> ReadRows:
         [reason] * len(rows) + [FEWER] * missing,
         (_ONLY_FILE if file else _NOT_MATCHED) * len(rows) + _NO_WAY * missing,
     )
+
+
+def _places_of_rows(mini_batch: ScoredMiniBatch) -> list[int] | None:
+    """Which of the items have a row, where the DataFrame's index said so; None where it isn't known."""
+    ranges = next((values for name, values in mini_batch.frame_index if name is None), None)
+    if ranges is None or not mini_batch.in_order:
+        return None
+    places = [place for begin, _, end in (text.partition(":") for text in ranges) for place in range(int(begin), int(end))]
+    fits = len(places) == len(mini_batch.rows) and all(map(lt, places, places[1:])) and places[-1] < len(mini_batch.items)
+    return places if fits else None
+
+
+def _match_by_place(mini_batch: ScoredMiniBatch, places: Sequence[int]) -> ReadRows:
+    """The rows as those of the items at these places; the others have none."""
+    count = len(mini_batch.items)
+    predictions: list[str | None] = [None] * count
+    errors: list[str | None] = [FEWER] * count
+    statuses, ways = bytearray(_FAILED * count), bytearray(_NO_WAY * count)
+    for place, row in zip(places, mini_batch.rows, strict=True):
+        predictions[place], errors[place] = row, None
+        statuses[place : place + 1], ways[place : place + 1] = _SUCCEEDED, _BY_ORDER
+    return ReadRows(mini_batch.items, predictions, bytes(statuses), errors, bytes(ways), mini_batch.row_numbers)

@@ -363,3 +363,43 @@ def test_the_numbers_stay_right_when_failed_rows_are_scored_again(workspace, tab
     mended.touch()
     run = finish(workspace, workspace.rerun(old.id, failed_only=True).id)
     assert sorted(numbers(workspace, run)) == sorted((f"part-{n // 400}.csv", n % 400 + 1, f"n{n}") for n in range(ROWS))
+
+
+@pytest.mark.parametrize("returned", ["kept", "kept.assign(p=1)", "kept[['n']].set_axis(kept.index.astype('int32'))"])
+def test_rows_that_a_script_left_out_are_known_by_the_index(workspace, tables, score, returned):
+    source = f"""
+        import logging
+        def run(mini_batch):
+            kept = mini_batch[mini_batch.n % 50 != 7][["n"]]
+            for row in mini_batch.index[mini_batch.n % 50 == 7]:
+                if mini_batch.n[row] != 7:
+                    logging.warning("Row %d of %d in its mini-batch failed: n is %d", row + 1, len(mini_batch), mini_batch.n[row])
+            return {returned}
+    """
+    run = score(source)
+    assert (run.items_succeeded, run.items_failed) == (ROWS - 24, 24)
+    found = workspace.runs.predictions(run.id).page(EVERY_ROW, count=10_000).to_pylist()
+    assert [(row["File"], row["Row number"]) for row in found] == [(f"part-{n // 400}.csv", n % 400 + 1) for n in range(ROWS)]
+    assert [row["Status"] for row in found] == ["failed" if n % 50 == 7 else "succeeded" for n in range(ROWS)]
+    assert {row["Matched by"] for row in found} == {"order", None}
+    failed = workspace.runs.failed_items(run.id)
+    assert [item.name for item in failed][:2] == ["part-0.csv, row 8", "part-0.csv, row 58"]
+    assert failed[0].cause.endswith("this one has none")
+    assert [item.cause for item in failed[1:3]] == ["N is 57", "N is 107"]
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        "mini_batch[mini_batch.n % 50 != 7].reset_index(drop=True)",
+        "mini_batch.head(-1)",
+        "mini_batch[mini_batch.n % 50 != 7][::-1]",
+        "mini_batch.drop(columns='text').groupby('n').first().head(-1)",
+    ],
+)
+def test_an_index_that_does_not_say_which_rows_are_there_leaves_them_unknown(workspace, tables, score, returned):
+    run = score(f"def run(mini_batch): return {returned}")
+    assert run.items_failed
+    rows = workspace.runs.predictions(run.id).page(EVERY_ROW, count=10_000).to_pylist()
+    assert any(row["Row number"] is None for row in rows if row["Status"] == "succeeded")
+    assert not any(row["Row number"] for row in rows if row["Status"] == "failed")
