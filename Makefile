@@ -73,7 +73,7 @@ test-environments: setup  ## Environments with packages from PyPI, by uv and by 
 	@$(python) -m pytest tests/environments --with-downloads --timeout 1800 $(ARGS)
 
 test-formats: setup  ## Models of XGBoost, LightGBM, CatBoost, MLflow, PyTorch and Keras, each in an environment made for it; downloads 1 GB
-	@$(python) -m pytest tests/formats --with-formats $(ARGS)
+	@$(python) -m pytest tests/formats --with-formats --timeout 1800 -o faulthandler_timeout=1800 $(ARGS)
 
 test-properties: setup  ## The property tests with new examples, two thousand of each
 	@$(python) -m pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile=many --timeout 1800 $(ARGS)

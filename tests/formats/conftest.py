@@ -24,9 +24,10 @@ PACKAGES = {
     "mlflow": ("mlflow-skinny", "scikit-learn"),
 }
 """By framework. What scores tables (pandas, pyarrow) is needed by all."""
-TORCH = ("torch==2.13.0+cpu", "keras", "pandas", "pyarrow", "pillow")
-"""PyTorch without a GPU's libraries, which take gigabytes, is on an index of its own."""
+TORCH = "torch==2.13.0+cpu"
+"""Without a GPU's libraries, which take gigabytes: never from PyPI, since it has this version in no other way."""
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+BESIDE_TORCH = ("keras", "pandas", "pyarrow", "pillow")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -79,8 +80,10 @@ def environment(commands: Commands, tmp_path_factory: pytest.TempPathFactory) ->
         place = tmp_path_factory.mktemp("torch") / "venv"
         subprocess.run([sys.executable, "-m", "venv", place], check=True)
         python = place / ("Scripts" if os.name == "nt" else "bin") / "python"
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--extra-index-url", TORCH_INDEX, *TORCH]
-        subprocess.run(install, check=True)
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*install, *BESIDE_TORCH], check=True)
+        if subprocess.run([*install, TORCH], check=False, capture_output=True).returncode:  # pip's own configuration may know a place
+            subprocess.run([*install, "--extra-index-url", TORCH_INDEX, TORCH], check=True)
         commands("environment", "register", framework, python)
         return python
 
