@@ -41,6 +41,8 @@ _ARCHIVE = re.compile(r"\.(whl|zip|tar|tar\.gz|tgz|tar\.bz2|egg)$", re.IGNORECAS
 
 _COMPANIONS = ("numpy", "pandas", "pyarrow")
 """What the built-in scorers and tabular datasets need beside the model's own."""
+_SETUPTOOLS = "setuptools<82"
+"""The last with pkg_resources, which MLflow imported for years: environments used to come with it."""
 _WORKERS_PYTHON = (3, 8)
 
 
@@ -50,7 +52,7 @@ class RequirementList:
 
     `python_version` is the Python it asks for: `3.11`, or specifiers as `>=3.9,<3.12`; where it isn't `python_required`, just what the
     model was made with. `builds` are names that may be built from source, which runs their code; of everything else only wheels are taken.
-    `conda_only` are what conda has and PyPI hasn't. `companions` are the names in it that nobody asked for: the scorers need them, in
+    `conda_only` are what conda has and PyPI hasn't. `companions` are the lines of it that nobody asked for: the scorers need them, in
     versions that go with the rest. `notes` are sentences for people.
     """
 
@@ -114,8 +116,8 @@ def requirements_for(card: ModelCard) -> RequirementList:
     name = "The model's list of requirements"
     needed = _parsed(name, enumerate(card.requirements, 1))
     there = {canonicalize_name(requirement.name) for requirement in needed}
-    wanted = (*_COMPANIONS, *(["pillow"] if ItemKind.IMAGE in card.takes else []))
-    companions = tuple(companion for companion in wanted if companion not in there)
+    wanted = [*_COMPANIONS, *(["pillow"] if ItemKind.IMAGE in card.takes else []), *([_SETUPTOOLS] if "mlflow" in there else [])]
+    companions = tuple(companion for companion in wanted if Requirement(companion).name not in there)
     made = _list(name, [*needed, *map(Requirement, companions)])
     python = re.match(r"(\d+)\.(\d+)", card.python_version)
     known = python and (int(python[1]), int(python[2])) >= _WORKERS_PYTHON

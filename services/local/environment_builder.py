@@ -138,7 +138,8 @@ class Build:
             raise StudioError(text, "Try again, or choose other versions.") from error
         if done.returncode:
             reason = next((line.strip() for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit code {done.returncode}")
-            raise StudioError(f"What was installed does not work together: {reason[:300]}", "Choose other versions, or another Python.")
+            hint = "Add setuptools<82 to the list." if "pkg_resources" in reason else "Choose other versions, or another Python."
+            raise StudioError(f"What was installed does not work together: {reason[:300]}", hint)
 
     def write_outcome(self, status: BuildStatus, **values: Any) -> None:
         request = self._request

@@ -184,6 +184,8 @@ def test_a_models_list_gets_what_the_scorers_need():
     onnx = ModelCard("onnx", requirements=("onnxruntime",), takes=(ItemKind.IMAGE,), python_version="2.7")
     assert requirements_for(onnx).companions == ("numpy", "pandas", "pyarrow", "pillow")
     assert requirements_for(onnx).python_version == ""
+    mlflow = ModelCard("mlflow", requirements=("mlflow==2.9.2", "numpy==1.26.4", "pandas==2.1.4"))
+    assert requirements_for(mlflow).companions == ("pyarrow", "setuptools<82")
 
 
 def test_a_model_that_says_nothing_or_lies_gives_no_list():
