@@ -10,6 +10,7 @@ PARTS = {
     "engines": "what an engine adds for each mini-batch",
     "script": "the built-in script, a file",
     "tables": "a CSV file of two million rows: registered and scored",
+    "images": "10,000 images through a small ONNX model",
     "growth": "from 10,000 to 1,000,000 files: time a file, memory, start-up",
     "results": "ten million predictions: making the table, asking it, taking it away",
     "failures": "one million failed items: their causes, and pages of them",
