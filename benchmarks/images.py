@@ -65,9 +65,8 @@ def main() -> None:
         dataset = workspace.register_dataset("images", folder.parent / "images").reference
         listed = folder.parent / "paths.txt"
         listed.write_text("\n".join(map(str, paths)), encoding="utf-8")
-        table = Table(
-            f"{IMAGES:,} PNG of 224 pixels, {sum(path.stat().st_size for path in paths) / len(paths) / 1e3:.0f} kB each", "µs", 1e6
-        )
+        kilobytes = sum(path.stat().st_size for path in paths) / len(paths) / 1e3
+        table = Table(f"{IMAGES:,} PNG of 224 pixels, {kilobytes:.0f} kB each", "µs an image", 1e6)
         for _ in rounds():
             table.add(LOOP, peer(PEERS, workspace.model(model).path, str(listed), str(IMAGES), python=sys.executable))
             for size in (10, 50):
