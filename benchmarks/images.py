@@ -1,10 +1,9 @@
 """10,000 PNG files of 224 by 224 pixels through a small convolutional model in ONNX by the built-in script, two workers, beside the same
-loop in two processes without an engine. Steady state: start-up is left out of both. `BENCH_IMAGES` for another number.
+loop in two processes without an engine. Steady state: start-up is left out of both.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from benchmarks.table import Table, rounds
 from services.intake.entry_scripts import BUILT_IN
 from services.local.workspace import LocalWorkspace
 
-IMAGES = int(os.environ.get("BENCH_IMAGES") or 10_000)
+IMAGES = 10_000
 PEERS = Path(__file__).with_name("image_peers.py")
 LOOP = "the same loop in two processes"
 MAKE = """
