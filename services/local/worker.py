@@ -239,11 +239,13 @@ def _texts_of_index(index):
 
 def _places_of_index(index):
     """Of an index that says which rows of the mini-batch are there, as that of a DataFrame from which some were dropped: [[None, ranges of
-    their places, as "first:end"]]. Nothing of another one, and of 0 to n - 1, which a DataFrame has that was made anew."""
+    their places, as "first:end"]]. Nothing of another one, and of the range from 0 on, which a DataFrame has that was made anew."""
     if index.nlevels > 1 or index.dtype.kind not in "iu" or index.name is not None or not len(index):
         return []
+    if isinstance(index, sys.modules["pandas"].RangeIndex) and index.start == 0 and index.step == 1:
+        return []
     places = index.tolist()
-    if places[0] < 0 or places[-1] < len(places) or any(map(operator.ge, places, places[1:])):
+    if places[0] < 0 or any(map(operator.ge, places, places[1:])):
         return []
     ends = [0, *(number for number in range(1, len(places)) if places[number] != places[number - 1] + 1), len(places)]
     ranges = range(len(ends) - 1)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from operator import lt
 
-from services.predictions.causes import Line
+from services.predictions.causes import Line, causes_by_place
 from services.predictions.columns import STATUSES, WAYS_OF_MATCHING, MatchedBy, Status, may_name_file
 from services.predictions.evidence import (
     BEGINNING,
@@ -505,8 +505,12 @@ def _places_of_rows(mini_batch: ScoredMiniBatch) -> list[int] | None:
     if ranges is None or not mini_batch.in_order:
         return None
     places = [place for begin, _, end in (text.partition(":") for text in ranges) for place in range(int(begin), int(end))]
-    fits = len(places) == len(mini_batch.rows) and all(map(lt, places, places[1:])) and places[-1] < len(mini_batch.items)
-    return places if fits else None
+    count = len(mini_batch.items)
+    if len(places) != len(mini_batch.rows) or not all(map(lt, places, places[1:])) or places[-1] >= count:
+        return None
+    if places[-1] < len(places) and not set(range(len(places), count)) <= causes_by_place(mini_batch.said, count).keys():
+        return None  # the first ones, or numbered anew: only what was said of the others tells
+    return places
 
 
 def _match_by_place(mini_batch: ScoredMiniBatch, places: Sequence[int]) -> ReadRows:

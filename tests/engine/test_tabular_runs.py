@@ -403,3 +403,20 @@ def test_an_index_that_does_not_say_which_rows_are_there_leaves_them_unknown(wor
     rows = workspace.runs.predictions(run.id).page(EVERY_ROW, count=10_000).to_pylist()
     assert any(row["Row number"] is None for row in rows if row["Status"] == "succeeded")
     assert not any(row["Row number"] for row in rows if row["Status"] == "failed")
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_that_the_last_rows_are_missing_is_believed_where_the_script_says_so(workspace, tables, score, said):
+    source = f"""
+        import logging, pandas
+        def run(mini_batch):
+            count = len(mini_batch)
+            if {said}: logging.warning(f"Row {{count}} of {{count}} in its mini-batch failed: it is the last")
+            return pandas.DataFrame({{"n": mini_batch.n.to_numpy()[:-1]}}, index=pandas.Index([*range(count - 1)]))
+    """
+    run = score(source)
+    items = workspace.runs.failed_items(run.id)
+    assert len(items) == run.items_failed == run.mini_batches_total
+    if said:
+        assert {item.cause for item in items} == {"It is the last"}
+    assert all((item.row_number is not None) == said for item in items)
