@@ -21,7 +21,7 @@ from services.intake.entry_scripts import BUILT_IN
 from services.local.environments import check_is_there
 from services.local.worker_process import memory_limit, sanitized_environment
 from services.scoring.model_card import with_inspection
-from services.storage.file_tree import last_line
+from services.storage.file_tree import last_line, sha256_of
 
 INSPECTED_WITHIN = 120.0  # seconds: importing TensorFlow for the first time takes some twenty
 _LONGEST_ANSWER = 32_000_000  # bytes: 100,000 columns, with room
@@ -46,6 +46,9 @@ def inspect(model: Model, card: ModelCard, environment: Environment) -> ModelCar
     is not installed there, the card says so and is not `inspected_in` it. Raises IntakeError with the cause where it can't be loaded for
     another reason; NotFound where the interpreter is gone."""
     check_is_there(environment.interpreter)
+    if sha256_of(Path(model.path)) != model.sha256:
+        text = f"Model {model} is not what was registered: its SHA-256 is no longer {model.sha256}."
+        raise IntakeError(text, "Register the model again, look at it, and approve it.")
     in_ = "this program’s own environment" if not environment.name else f"environment {environment}"
     where = f"model {model} could not be loaded in {in_}"
     with tempfile.TemporaryDirectory(prefix="inspect-", ignore_cleanup_errors=True) as folder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import random
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC
@@ -129,10 +130,23 @@ def test_a_model_s_card_is_read_from_its_file_fetched_once(cloud, ws, tmp_path, 
     assert (cloud.model_card("mine").format, cloud.model_card("mine").feature_count) == ("lightgbm", 2)
 
     Model.register(ws, "tree.txt", "theirs")
-    cloud.refresh()
+    cloud._cache.models.fetch()
     assert "inspect it" in cloud.model_card("theirs").notes[0]
     card = cloud.inspect_model("theirs")
     assert (card.format, [one.name for one in card.inputs], card.task) == ("lightgbm", ["age", "income"], "regression")
     azure.service.fault("GET *", count=None, status=500)
     assert cloud.inspect_model("theirs:1") == cloud.model_card("theirs:1") == card
     assert list((cloud.home / "incoming").iterdir()) == []
+
+
+def test_a_zipped_mlflow_model_is_uploaded_as_its_folder(cloud, tmp_path):
+    with zipfile.ZipFile(tmp_path / "churn.zip", "w") as archive:
+        archive.writestr(
+            "churn/MLmodel", "flavors: {python_function: {loader_module: mlflow.sklearn}, sklearn: {sklearn_version: 1.3.2}}\n"
+        )
+        archive.writestr("churn/requirements.txt", "scikit-learn==1.3.2\n")
+    model = cloud.register_model("churn", tmp_path / "churn.zip")
+    assert model.kind == "MLflow: python_function, sklearn"
+    assert cloud.model_card("churn").requirements == ("scikit-learn==1.3.2",)
+    assert cloud._models.fetch(model.reference, tmp_path / "fetched").name == "churn"
+    assert (tmp_path / "fetched" / "churn" / "MLmodel").is_file()

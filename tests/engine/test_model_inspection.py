@@ -59,6 +59,19 @@ def test_a_program_is_not_loaded_before_it_is_approved(workspace, registered, tm
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_model_that_was_changed_since_its_approval_is_not_loaded(workspace, registered, tmp_path):
+    reference = registered("pass")
+    path = Path(workspace.model(reference).path)
+    path.chmod(0o644)
+    path.write_bytes(pickle.dumps(Runs(f"open({str(tmp_path / 'ran')!r}, 'w')")))
+    with pytest.raises(IntakeError, match="is not what was registered"):
+        workspace.inspect_model(reference)
+    assert not (tmp_path / "ran").exists()
+    path.unlink()
+    with pytest.raises(NotFound):
+        workspace.inspect_model(reference)
+
+
 def test_a_model_runs_in_a_process_of_its_own(workspace, registered, tmp_path):
     note = tmp_path / "ran"
     code = f"import os, sys; open({str(note)!r}, 'w').write(f'{{os.getpid()}} {{os.getsid(0)}} {{os.getcwd()}} {{sys.path[0]}}')"
