@@ -11,7 +11,8 @@ _MOST_PROCESSES = 1_000
 
 
 class Usage(NamedTuple):
-    """`memory` is what is in memory now, in bytes, of all these processes; `peak` the most that the first had; `cpu_seconds` of all."""
+    """`memory` is what is in memory now, in bytes, of all these processes; `peak` the most that the first had. `cpu_seconds` is the
+    processor time of all, and what they waited for a processor that others had."""
 
     memory: int
     peak: int
@@ -36,6 +37,7 @@ def usage(pid: int) -> Usage | None:
             times = (folder / "stat").read_text("ascii", "replace").rpartition(")")[2].split()[11:15]
             for task in os.listdir(folder / "task"):
                 waiting += map(int, (folder / "task" / task / "children").read_text("ascii").split())
+                cpu += _seconds_in_queue(folder / "task" / task / "schedstat")
         except (OSError, ValueError):
             continue  # it has ended
         memory += _kilobytes(status, "VmRSS:")
@@ -43,6 +45,14 @@ def usage(pid: int) -> Usage | None:
         if process == pid:
             peak = _kilobytes(status, "VmHWM:")
     return Usage(memory, peak, cpu) if peak else None
+
+
+def _seconds_in_queue(schedstat: Path) -> float:
+    """How long a thread was ready and had no processor; 0 where the kernel doesn't say."""
+    try:
+        return int(schedstat.read_text("ascii").split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _kilobytes(status: str, name: str) -> int:

@@ -433,13 +433,14 @@ class TrialRun:
             self._warn(f"The script wrote {counted(len(written), 'file')} into the output folder, which a trial removes: {names}.")
         whole = self._whole()
         machine = Machine(os.cpu_count() or 1, _memory_of_workers(self._settings.worker_count))
-        slowest = max(self._measured, key=lambda call: call.seconds / call.items, default=None)
+        slowest = max((call.seconds for call in self._measured), default=None)
         peak = self._peak or (most_memory_of_ended() if self._starts else None)
         cost = run_cost.fit_cost(self._measured)
         if cost is None and self._first_call_seconds is not None and any(call.failure is None for _, _, call in scored):
             cost = run_cost.fit_cost([Call(1, self._first_call_seconds)])
         measured = Measured(
-            self._start_seconds or 0.0, self._init_seconds or 0.0, slowest, self._cpu_share, peak, self._memory_per_item, self._timed_out
+            self._start_seconds or 0.0, self._init_seconds or 0.0, self._measured, self._cpu_share, peak, self._memory_per_item,
+            self._timed_out, _is_busy(machine.cores),
         )  # fmt: skip
         succeeded = sum(min(call.returned, call.items) for _, _, call in scored)
         return Trial(
@@ -456,7 +457,7 @@ class TrialRun:
             first_call_seconds=self._first_call_seconds,
             seconds_per_call=cost.per_call if cost else None,
             seconds_per_item=cost.per_item if cost else None,
-            slowest_call_seconds=slowest.seconds if slowest else None,
+            slowest_call_seconds=slowest,
             memory=peak,
             memory_at_start=self._at_start,
             memory_per_item=self._memory_per_item,
@@ -590,6 +591,11 @@ def _bytes_and_most_rows(datasets: Sequence[PlannedDataset]) -> tuple[int, int]:
                 size += slice_bytes
                 rows[number, path] = rows.get((number, path), 0) + count
     return size, max(rows.values(), default=1)
+
+
+def _is_busy(cores: int) -> bool:
+    """Whether more wants to run than there are cores, the trial's own process left out."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > cores + 1
 
 
 def _memory_of_workers(workers: int) -> int | None:

@@ -18,7 +18,11 @@ MOST_OVERHEAD = 0.1
 _LEAST_DOUBT = 0.1
 """However well the calls agree: other items, other caches, a busier machine."""
 _MOST_DOUBT = 0.75
+_DOUBT_WHEN_BUSY = 0.4
+"""More, where others used the machine."""
 _DOUBT_OF_TWO_CALLS = 0.5
+_ROUNDS = 8
+"""Of weighing the calls by what the line before expects of them."""
 _T = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83, 1.81)
 """Student's t, two-sided 90 %, for 1 to 10 degrees of freedom."""
 _RUNNER_SECONDS = (0.4, 2.0)
@@ -28,6 +32,7 @@ _MINI_BATCH_SECONDS = (0.00003, 0.0003)
 _LONGEST_CALL_SUGGESTED = 30.0  # seconds; what a retry or a cancel loses
 _MINI_BATCHES_A_WORKER = 4  # at least, so that the last ones are shared
 _TIMEOUT_MARGIN = 3  # times the slowest call expected
+_SEVERAL_CORES = 1.5
 _WAITS, _COMPUTES = 0.3, 0.7
 """Seconds of a processor for each second of a call: below the first the script mostly waits, above the other it mostly computes."""
 
@@ -80,15 +85,17 @@ class Machine:
 @dataclass(frozen=True)
 class Measured:
     """What a trial found. `cpu_share` is how many seconds of a processor the worker, and what it started, took for each second of a call;
-    memory is in bytes, of one worker. None where the system doesn't tell. `timed_out` are the items of a call that the timeout ended."""
+    memory is in bytes, of one worker. None where the system doesn't tell. `timed_out` are the items of a call that the timeout ended;
+    `busy`: others used the machine meanwhile."""
 
     start_seconds: float
     init_seconds: float = 0.0
-    slowest: Call | None = None
+    calls: Sequence[Call] = ()
     cpu_share: float | None = None
     memory: int | None = None
     memory_per_item: float | None = None
     timed_out: int = 0
+    busy: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,8 @@ class Whole:
 
 
 def fit_cost(calls: Sequence[Call]) -> Cost | None:
-    """The line through these calls: least squares of the relative errors, since a slow call is off by more than a quick one. Neither part
-    is negative. None without a call."""
+    """The line through these calls: least squares of the errors relative to what is expected, since a slow call is off by more than a quick
+    one. Neither part is negative. None without a call."""
     calls = [call for call in calls if call.items > 0]
     if not calls:
         return None
@@ -129,35 +136,36 @@ def fit_cost(calls: Sequence[Call]) -> Cost | None:
         (size,) = sizes
         seconds = sum(call.seconds for call in calls) / len(calls)
         return Cost(None, seconds / size, size, _doubt([(call.seconds, seconds) for call in calls], 1))
-    per_call, per_item = _line(calls)
-    parameters = 2
-    if per_call < 0 or per_item < 0:
-        parameters = 1
-        per_call, per_item = (0.0, _slope(calls)) if per_call < 0 else (_level(calls), 0.0)
+    weights, parameters = [1.0] * len(calls), 2
+    least = min(call.seconds for call in calls)
+    for _ in range(_ROUNDS):
+        per_call, per_item = _line(calls, weights)
+        parameters = 2
+        if per_call < 0 or per_item < 0:
+            parameters = 1
+            per_call, per_item = (0.0, _slope(calls, weights)) if per_call < 0 else (_level(calls, weights), 0.0)
+        weights = [1 / max(per_call + call.items * per_item, least, 1e-7) ** 2 for call in calls]
     pairs = [(call.seconds, per_call + call.items * per_item) for call in calls]
     return Cost(per_call, per_item, max(sizes), _doubt(pairs, parameters))
 
 
-def _weight(call: Call) -> float:
-    return 1 / max(call.seconds, 1e-6) ** 2
-
-
-def _line(calls: Sequence[Call]) -> tuple[float, float]:
-    total = sum(map(_weight, calls))
-    x = sum(_weight(call) * call.items for call in calls) / total
-    y = sum(_weight(call) * call.seconds for call in calls) / total
-    spread = sum(_weight(call) * (call.items - x) ** 2 for call in calls)
-    slope = sum(_weight(call) * (call.items - x) * (call.seconds - y) for call in calls) / spread
+def _line(calls: Sequence[Call], weights: Sequence[float]) -> tuple[float, float]:
+    total = sum(weights)
+    x = sum(w * call.items for w, call in zip(weights, calls, strict=True)) / total
+    y = sum(w * call.seconds for w, call in zip(weights, calls, strict=True)) / total
+    spread = sum(w * (call.items - x) ** 2 for w, call in zip(weights, calls, strict=True))
+    slope = sum(w * (call.items - x) * (call.seconds - y) for w, call in zip(weights, calls, strict=True)) / spread
     return y - slope * x, slope
 
 
-def _slope(calls: Sequence[Call]) -> float:
+def _slope(calls: Sequence[Call], weights: Sequence[float]) -> float:
     """Of the line through nought."""
-    return sum(_weight(c) * c.items * c.seconds for c in calls) / sum(_weight(c) * c.items**2 for c in calls)
+    both = list(zip(weights, calls, strict=True))
+    return sum(w * c.items * c.seconds for w, c in both) / sum(w * c.items**2 for w, c in both)
 
 
-def _level(calls: Sequence[Call]) -> float:
-    return sum(_weight(c) * c.seconds for c in calls) / sum(map(_weight, calls))
+def _level(calls: Sequence[Call], weights: Sequence[float]) -> float:
+    return sum(w * c.seconds for w, c in zip(weights, calls, strict=True)) / sum(weights)
 
 
 def _doubt(pairs: Sequence[tuple[float, float]], parameters: int) -> float:
@@ -165,7 +173,7 @@ def _doubt(pairs: Sequence[tuple[float, float]], parameters: int) -> float:
     freedom = len(pairs) - parameters
     if freedom < 1:
         return _DOUBT_OF_TWO_CALLS
-    errors = [(measured - expected) / max(expected, measured, 1e-9) for measured, expected in pairs]
+    errors = [(measured - expected) / max(expected, 1e-9) for measured, expected in pairs]
     spread = math.sqrt(sum(error**2 for error in errors) / freedom)
     return min(_MOST_DOUBT, max(_LEAST_DOUBT, _T[min(freedom, len(_T)) - 1] * spread / math.sqrt(len(pairs)) + _LEAST_DOUBT))
 
@@ -182,6 +190,8 @@ def estimate(cost: Cost, measured: Measured, whole: Whole, machine: Machine) -> 
     low, high = cost.seconds_between(size)
     low_start = measured.start_seconds * 0.7 + _RUNNER_SECONDS[0]
     high_start = measured.start_seconds * 1.5 * max(1.0, workers / machine.cores) + _RUNNER_SECONDS[1]
+    if measured.busy:
+        low, high = low * (1 - _DOUBT_WHEN_BUSY), high * (1 + _DOUBT_WHEN_BUSY)
     seconds_low = low_start + rounds * (low * workers / fastest) + whole.mini_batches * _MINI_BATCH_SECONDS[0]
     seconds_high = high_start + rounds * (high * workers / slowest) + whole.mini_batches * _MINI_BATCH_SECONDS[1]
     why = tuple(_why(cost, measured, whole, machine))
@@ -190,9 +200,14 @@ def estimate(cost: Cost, measured: Measured, whole: Whole, machine: Machine) -> 
 
 def _speed(workers: int, cpu_share: float | None, machine: Machine) -> tuple[float, float]:
     """How many times as fast as one worker so many are: at best, and where they are in each other's way."""
-    share = 1.0 if cpu_share is None else max(cpu_share, 0.01)
+    share = 1.0 if cpu_share is None else max(_cores_each(cpu_share), 0.01)
     best = min(float(workers), max(1.0, machine.cores / share))
     return best, 1 + (best - 1) * (1 - 0.45 * min(1.0, share))
+
+
+def _cores_each(cpu_share: float) -> float:
+    """How many cores a worker keeps busy: a little more than one is what the measuring is off by."""
+    return 1.0 if 1.0 < cpu_share < _SEVERAL_CORES else cpu_share
 
 
 def _why(cost: Cost, measured: Measured, whole: Whole, machine: Machine) -> Iterator[str]:
@@ -203,6 +218,8 @@ def _why(cost: Cost, measured: Measured, whole: Whole, machine: Machine) -> Iter
         yield f"A mini-batch has about {counted(round(size), whole.item)}, and the largest that was tried {cost.size:,}"
     if cost.doubt > 2 * _LEAST_DOUBT:
         yield f"Calls of the same size differed by up to {cost.doubt:.0%}"
+    if measured.busy:
+        yield "This machine was busy while the items were tried"
     if whole.settings.worker_count > 1 and measured.cpu_share is not None and measured.cpu_share > _COMPUTES:
         yield f"{counted(whole.useful_workers, 'worker')} share {counted(machine.cores, 'core')}"
     start = measured.start_seconds + _RUNNER_SECONDS[0]
@@ -317,12 +334,13 @@ def _better_workers(measured: Measured, whole: Whole, machine: Machine) -> Sugge
             f" {formats.size(machine.memory)} there are"
         )
         return Suggestion("process_count_per_node", str(fewer), f"{why}.") if fewer < processes else None
-    if share is None:
+    if share is None or (measured.busy and share <= _COMPUTES):
         return None
+    share = 1.0 if measured.busy else _cores_each(share)
     useful = max(1, int(machine.cores / share)) if share > _COMPUTES else machine.cores
     fitting = max(1, useful // nodes)
     if share > _COMPUTES and fitting < processes:
-        busy = "each keeps a core busy" if share < 1.5 else f"each keeps {share:.1f} cores busy"
+        busy = "each keeps a core busy" if share <= 1 else f"each keeps {share:.1f} cores busy"
         why = f"{counted(nodes * processes, 'worker')} for {counted(machine.cores, 'core')}, and {busy}: more only wait for each other"
         return Suggestion("process_count_per_node", str(fitting), f"{why}.")
     if share < _WAITS:
@@ -347,9 +365,9 @@ def _better_timeout(cost: Cost | None, measured: Measured, whole: Whole, items: 
     slowest, what = measured.init_seconds, "init() took"
     if cost is not None:
         expected = cost.seconds_between(items)[1]
-        if measured.slowest and measured.slowest.items:
-            fixed = cost.per_call or 0.0
-            expected = max(expected, fixed + max(0.0, measured.slowest.seconds - fixed) / measured.slowest.items * items)
+        if measured.calls:  # as many times slower than expected as the slowest item was, as far as that doesn't average out
+            off = max((call.seconds - cost.seconds(call.items)) / math.sqrt(call.items) for call in measured.calls)
+            expected = max(expected, cost.seconds(items) + 3 * max(0.0, off) * math.sqrt(items))
         if expected > slowest:
             many = counted(max(1, round(items)), whole.item)
             slowest, what = expected, f"By the slowest call of the trial, a mini-batch of {many} takes up to"

@@ -44,6 +44,13 @@ def test_noise_makes_the_range_wider_and_keeps_the_cost_near():
     assert low < 0.11 < high
 
 
+def test_items_that_differ_a_lot_are_averaged_by_the_larger_calls():
+    of_one = [Call(1, seconds) for seconds in (0.001, 0.001, 0.05, 0.001)]
+    cost = fit_cost([*of_one, Call(4, 0.1), Call(16, 0.25), Call(64, 1.15), Call(256, 4.3)])
+    assert cost.per_item == pytest.approx(0.017, rel=0.15)
+    assert cost.seconds_between(1000)[0] < 17 < cost.seconds_between(1000)[1]
+
+
 @pytest.mark.parametrize(("line", "per_call", "per_item"), [([(1, 0.1), (100, 10.0)], 0.0, 0.1), ([(1, 0.1), (100, 0.09)], 0.0951, 0.0)])
 def test_no_part_of_a_cost_is_negative(line, per_call, per_item):
     cost = fit_cost([Call(*call) for call in (*line, *line)])
@@ -122,6 +129,14 @@ def test_workers_beyond_the_cores_are_said_and_fewer_suggested():
     assert workers.why == "8 workers for 2 cores, and each keeps a core busy: more only wait for each other."
 
 
+def test_a_little_more_than_a_core_each_is_one_core_each():
+    for share, workers in ((1.3, None), (2.0, "1")):
+        measured = Measured(1.0, cpu_share=share)
+        found = by_setting(suggestions(Cost(0.0, 0.1, 10, 0.1), measured, whole(workers=2), TWO_CORES)).get("process_count_per_node")
+        assert (found and found.value) == workers
+    assert suggestions(Cost(0.0, 0.1, 10, 0.1), Measured(1.0, cpu_share=2.0, busy=True), whole(workers=2), TWO_CORES) == []
+
+
 def test_workers_that_do_not_fit_into_the_memory_are_fewer():
     hungry = Measured(1.0, cpu_share=1.0, memory=3_000_000_000)
     workers = by_setting(suggestions(Cost(0.0, 0.1, 10, 0.1), hungry, whole(workers=2), TWO_CORES))["process_count_per_node"]
@@ -139,7 +154,7 @@ def test_more_workers_are_suggested_where_cores_are_idle():
 
 
 def test_a_timeout_below_the_slowest_mini_batch_is_said():
-    slow = Measured(1.0, slowest=Call(4, 20.0), cpu_share=1.0)
+    slow = Measured(1.0, calls=[Call(4, 20.0)], cpu_share=1.0)
     timeout = by_setting(suggestions(Cost(0.0, 4.0, 4, 0.1), slow, whole(size=20), TWO_CORES))["run_invocation_timeout"]
     assert int(timeout.value) >= 300
     assert "the timeout is 60 s" in timeout.why
@@ -161,7 +176,7 @@ def test_partition_keys_leave_the_size_alone():
 @given(st.floats(0, 100), st.floats(0, 10), st.integers(1, 10**7), st.integers(1, 10**5), st.integers(1, 64), st.floats(0, 4) | st.none())
 def test_every_range_has_two_ends_and_every_suggestion_can_be_set(per_call, per_item, items, size, workers, share):
     run = whole(items=items, size=size, workers=workers)
-    measured = Measured(1.0, slowest=Call(3, per_call + 3 * per_item), cpu_share=share, memory=10**8, memory_per_item=10.0)
+    measured = Measured(1.0, calls=[Call(3, per_call + 3 * per_item)], cpu_share=share, memory=10**8, memory_per_item=10.0)
     cost = Cost(per_call, per_item, size, 0.3)
     found = estimate(cost, measured, run, TWO_CORES)
     assert 0 < found.seconds_low <= found.seconds_high
