@@ -220,7 +220,7 @@ def _why(cost: Cost, measured: Measured, whole: Whole, machine: Machine) -> Iter
         yield f"Calls of the same size differed by up to {cost.doubt:.0%}"
     if measured.busy:
         yield "This machine was busy while the items were tried"
-    if whole.settings.worker_count > 1 and measured.cpu_share is not None and measured.cpu_share > _COMPUTES:
+    if whole.useful_workers > 1 and measured.cpu_share is not None and measured.cpu_share > _COMPUTES:
         yield f"{counted(whole.useful_workers, 'worker')} share {counted(machine.cores, 'core')}"
     start = measured.start_seconds + _RUNNER_SECONDS[0]
     if start > whole.mini_batches * cost.seconds(size) / whole.useful_workers:
@@ -255,10 +255,11 @@ def _better_size(cost: Cost, measured: Measured, whole: Whole, machine: Machine)
     shared = max(1, whole.items // (workers * _MINI_BATCHES_A_WORKER))  # more, and workers have nothing to do at the end
     enough = _enough_items(cost)
     idle = whole.can_be_cut and 0 < whole.mini_batches < workers and whole.items > whole.mini_batches
-    if idle and (cost.per_call is None or min(enough, shared) < now):
+    smaller = max(shared, 1.0 if cost.per_call is None else enough)  # whose fixed part is not too much either
+    if idle and smaller < now / 1.5:
         idle_workers = workers - whole.mini_batches
         why = f"{counted(whole.mini_batches, 'mini-batch')} for {counted(workers, 'worker')}: {idle_workers:,} would have nothing to do"
-        size = _sized(max(1, shared), max(1, shared), whole)
+        size = _sized(smaller, now, whole)
         return _Size(size[0], Suggestion("mini_batch_size", size[1], f"{why}.")) if size else None
     if cost.per_call is None or cost.fixed_share(now) <= MOST_OVERHEAD:
         return None

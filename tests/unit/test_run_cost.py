@@ -93,7 +93,13 @@ def test_mini_batches_fewer_than_workers_leave_some_without_work():
     assert one.seconds_low > 1.5 * two.seconds_low
     size = by_setting(suggestions(cost, QUIET, whole(items=100, size=100, workers=2), TWO_CORES))["mini_batch_size"]
     assert int(size.value) <= 25
+    assert "2 workers" in size.why
     assert "nothing to do" in size.why
+
+
+def test_a_small_run_is_not_cut_into_mini_batches_that_are_all_overhead():
+    small = Whole("row", 300, 1, ParallelRunSettings(process_count_per_node=2), bytes_per_item=10.0)
+    assert suggestions(Cost(0.05, 4e-5, 300, 0.1), QUIET, small, TWO_CORES) == []
 
 
 def test_a_mini_batch_is_suggested_whose_fixed_part_is_a_tenth():
