@@ -121,7 +121,7 @@ def keep_preset(workspace: Workspace, model: Model, dataset: Dataset) -> None:
 # ---- what is shown -------------------------------------------------------------------------------------------------------------------
 
 
-def show(workspace: Workspace, found: Preflight, environment: str | None) -> None:
+def show(workspace: Workspace, found: Preflight, environment: str | None, dataset_section: DeltaGenerator) -> None:
     """The columns side by side, the choices of the scorer, warnings, and what may be done about them with one click."""
     (dataset,), result = found.datasets, found.fit
     prefix = _prefix(found.model, dataset)
@@ -138,7 +138,8 @@ def show(workspace: Workspace, found: Preflight, environment: str | None) -> Non
     if result.warnings:
         st.warning("\n\n".join(map(escape, result.warnings)), icon=":material/warning:")
     if dataset.item_kind is ItemKind.TABLE_FILE and any(problem.where == "dataset" for problem in result.problems):
-        _offer_table(workspace, dataset)
+        with dataset_section:
+            _offer_table(workspace, dataset)
     if result.wants_environment:
         _environments.offer_for_model(workspace, found.model.reference)
     if not is_complete(found.card) and workspace.remote is None and found.model.usable:

@@ -279,7 +279,7 @@ with section(3, "Scoring script", "entry_script"):
         found = None
     fields |= dict.fromkeys(("environment", "inputs", "keep", "probabilities", "scorer", "top", *_fit.VALUES), st.container(gap="small"))
     if found:
-        _fit.show(workspace, found, chosen_environment())
+        _fit.show(workspace, found, chosen_environment(), fields["dataset"])
     elif script and script.docstring:
         st.caption(escape(script.docstring.strip().splitlines()[0][:300]))
     if script and not script.approved and Capability.APPROVAL in workspace.capabilities:

@@ -69,6 +69,17 @@ def test_the_tutorial_from_registering_to_the_csv(command, model_file, csv_folde
     assert (code, "logs/job_result.txt" in logs["logs"] or bool(logs["logs"])) == (0, True)
 
 
+def test_check_says_which_scorer_fits_on_azure_too(command, model_file, tmp_path):
+    command("model", "register", "m", model_file)  # of three columns
+    for name, columns in (("three", "a,b,c"), ("two", "a,b")):
+        (tmp_path / f"{name}.csv").write_text(f"{columns}\n" + "1,2,3"[: len(columns)] + "\n")
+        assert command("dataset", "register", name, tmp_path / f"{name}.csv", "--type", "tabular")[0] == 0
+    code, checked, _ = command("check", "--model", "m", "--dataset", "three", "--compute-target", "cpu-cluster")
+    assert (code, checked["fits"], checked["scorer"]) == (0, True, "score_tables"), checked
+    code, checked, _ = command("check", "--model", "m", "--dataset", "two", "--compute-target", "cpu-cluster")
+    assert (code, [problem["where"] for problem in checked["problems"]]) == (2, ["inputs"]), checked
+
+
 def test_a_run_is_published_run_again_and_scheduled(command, csv_folder, entry_script):
     command("dataset", "register", "rows", csv_folder(4))
     script = entry_script("def run(mini_batch): return [1] * len(mini_batch)")
