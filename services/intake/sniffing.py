@@ -170,9 +170,9 @@ def content_of(path: Path, name: str, compression: str) -> Iterator[BinaryIO]:
             raise damaged_gzip(name, str(error)) from error
 
 
-def encoding_of(path: Path, name: str, compression: str = "") -> str:
-    """The encoding of a text, by all of its bytes. A library guesses where they are neither UTF-8 nor UTF-16 nor those of Western Europe.
-    Raises IntakeError for what is no text."""
+def encoding_of(path: Path, name: str, compression: str = "", *, whole: bool = True) -> str:
+    """The encoding of a text, by all of its bytes; by the first megabyte without `whole`. A library guesses where they are neither UTF-8
+    nor UTF-16 nor those of Western Europe. Raises IntakeError for what is no text."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     with content_of(path, name, compression) as content:
         head = content.read(_BLOCK)
@@ -187,6 +187,8 @@ def encoding_of(path: Path, name: str, compression: str = "") -> str:
                 if b"\0" in block:
                     raise IntakeError(f"“{short(name)}” contains NUL characters: it is not text.", "Choose a pattern that leaves it out.")
                 decoder.decode(block)
+                if not whole and len(block) == _BLOCK:
+                    return "utf-8"
                 block = content.read(_BLOCK)
             decoder.decode(b"", final=True)
             return "utf-8"
@@ -220,9 +222,9 @@ def _guess(sample: bytes, name: str) -> str:
 
 
 def sniff(path: Path, name: str, given: TableReading, compression: str, scratch: Path) -> Dialect:
-    """How the text is read as a table: what is `given`, and what its beginning tells. DuckDB reads that from a file in `scratch`. Raises
-    IntakeError."""
-    encoding = canonical(given.encoding) if given.encoding else encoding_of(path, name, compression)
+    """How the text is read as a table: what is `given`, and what its beginning tells, the encoding too. DuckDB reads that from a file in
+    `scratch`. Raises IntakeError."""
+    encoding = canonical(given.encoding) if given.encoding else encoding_of(path, name, compression, whole=False)
     with content_of(path, name, compression) as content:
         head = content.read(SAMPLE)
         while head.count(b"\n") < _FEW_RECORDS and len(head) < _LARGEST_SAMPLE and (more := content.read(_BLOCK)):

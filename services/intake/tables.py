@@ -29,6 +29,9 @@ from services.storage.manifest import manifest_line, read_manifest
 CONVERTED = "converted"
 """The folder below that of the lists where files are that were made Parquet."""
 
+SAMPLE_SECONDS = 180
+"""That a sample may take."""
+
 _SAMPLED_FILES = 20
 _SAMPLED_BYTES, _MOST_SAMPLED = 1 << 19, 1 << 23  # of a text
 _SAMPLED_RECORDS = 5  # of a text, if there are so many in the most that is sampled
@@ -69,7 +72,13 @@ def sample(root: Path, folder: Path, reading: TableReading) -> Reading:
 
 def _asked(root: Path, folder: Path, question: Mapping[str, Any]) -> Reading:
     command = [sys.executable, "-m", "services.intake.tables", str(root.absolute()), str(folder.absolute())]
-    child = subprocess.run(command, cwd=PROJECT_ROOT, input=json.dumps(question).encode(), capture_output=True, check=False)
+    seconds = SAMPLE_SECONDS if question["sample"] else None
+    asked = json.dumps(question).encode()
+    try:
+        child = subprocess.run(command, cwd=PROJECT_ROOT, input=asked, capture_output=True, check=False, timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        text = f"What the files are could not be told within {SAMPLE_SECONDS} s."
+        raise IntakeError(text, "Say yourself whether files or rows are the items.") from error
     if child.returncode not in (0, 2, 3):
         last_words = child.stderr.decode(errors="replace").strip().split("\n")[-1] or f"its process ended with code {child.returncode}"
         raise StudioError(f"The files could not be looked at: {last_words}", "This machine may be short of memory or disk space.")
@@ -111,9 +120,8 @@ class _Files:
         """The files, each with its own encoding and compression; but for these all are read alike."""
         found = []
         for (name, path), its in zip(self.paths, self.formats, strict=True):
-            encoding = first.encoding
-            if reading.encoding is None and name != self.names[0]:
-                encoding = sniffing.encoding_of(path, name, its.compression)
+            given = sniffing.canonical(reading.encoding) if reading.encoding else ""
+            encoding = given or sniffing.encoding_of(path, name, its.compression)
             found.append((name, path, replace(first, encoding=encoding, compression=its.compression)))
         return found
 
@@ -133,8 +141,8 @@ def read_table(root: Path, folder: Path, reading: TableReading, *, as_parquet: b
     if files.format == JSON_LINES:
         from services.intake.json_lines import JsonLines
 
-        first = Dialect(encoding=_encoding(files, reading), compression=files.formats[0].compression)
-        notes = JsonLines(files.texts(first, reading), reading.types, folder).convert(folder / CONVERTED)
+        texts = files.texts(Dialect(), reading)
+        notes, first = JsonLines(texts, reading.types, folder).convert(folder / CONVERTED), texts[0][2]
         words = {"encoding": first.encoding} | ({"compression": first.compression} if first.compression else {})
         return _converted(files, notes, words, replace(reading, encoding=first.encoding))
     from services.intake.spreadsheets import WorkbookConversion
@@ -146,12 +154,6 @@ def read_table(root: Path, folder: Path, reading: TableReading, *, as_parquet: b
     dialect = {"sheet": ", ".join(workbooks.read), "header": header}
     made = _converted(files, notes, dialect, told, leading_zeros=workbooks.leading_zeros)
     return replace(made, sheets=workbooks.sheets)
-
-
-def _encoding(files: _Files, reading: TableReading) -> str:
-    if reading.encoding:
-        return sniffing.canonical(reading.encoding)
-    return sniffing.encoding_of(files.root / files.names[0], files.names[0], files.formats[0].compression)
 
 
 def _read_csv(files: _Files, reading: TableReading, *, as_parquet: bool) -> Reading:
@@ -170,7 +172,7 @@ def _read_csv(files: _Files, reading: TableReading, *, as_parquet: bool) -> Read
     is_told = reading.decimal is not None or first.decimal == "," or first.delimiter == ","
     conversion = CsvConversion(texts, reading.types, files.folder, decimal_is_told=is_told)
     notes = conversion.convert(files.folder / CONVERTED)
-    first = replace(first, decimal=conversion.decimal)
+    first = replace(texts[0][2], decimal=conversion.decimal)
     told = first.as_reading(reading)
     others = {dialect.encoding for _, _, dialect in texts} - {"utf-8"}
     guessed = sorted(others) if reading.encoding is None else []

@@ -143,6 +143,12 @@ def test_each_file_may_have_an_encoding_and_compression_of_its_own(tmp_path):
     assert "cp1252" in looked.found.table.notes[0]
 
 
+def test_one_letter_of_another_encoding_at_the_end_of_a_large_file_is_found(tmp_path):
+    looked = read(tmp_path, {"a.csv": b"n,t\n" + b"1,x\n" * 400_000 + b"2,\xfc\n"})
+    assert looked.frame["t"].tolist()[-1] == "ü"
+    assert looked.found.dialect["encoding"] == "cp1252"
+
+
 def test_what_a_person_says_of_the_reading_goes_before_what_is_told(tmp_path):
     reading = TableReading(delimiter="x", decimal=",", encoding="cp1252", header=False, quote="'")
     looked = read(tmp_path, {"a.csv": "1,5x'ü'\n2x'axb'\n".encode("cp1252")}, reading)
