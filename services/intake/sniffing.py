@@ -124,8 +124,11 @@ def format_of(path: Path, name: str) -> FileFormat:
             raise damaged_gzip(name, str(error)) from error
         if head.startswith(b"PAR1"):
             raise IntakeError(f"“{short(name)}” is a Parquet file compressed once more.", "Unpack it first (gunzip).")
-    first_line = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    return FileFormat(JSON_LINES if first_line == b"{" else CSV, compression)
+    begins = head[:1000].translate(None, b"\xef\xbb\xbf \t\r\n")[:2]
+    if begins == b"[{":
+        hint = "Write one object a line (JSON Lines), such as by pandas: to_json(…, orient='records', lines=True)."
+        raise IntakeError(f"“{short(name)}” is a JSON array, and no JSON Lines.", hint)
+    return FileFormat(JSON_LINES if begins[:1] == b"{" else CSV, compression)
 
 
 def one_format(formats: Sequence[tuple[str, FileFormat]]) -> str:

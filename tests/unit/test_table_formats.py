@@ -496,6 +496,7 @@ REFUSED: dict[str, tuple[dict[str, bytes], TableReading, str]] = {
     "a zip called CSV": ({"a.csv": b"PK\x03\x04" + bytes(60)}, TableReading(), "“a.csv” is a zip archive, and no table"),
     "an encoding that lies": ({"a.csv": b"x;y\n1;\xfc\n"}, TableReading(encoding="utf-8"), "“a.csv” is not utf-8 text"),
     "half a UTF-16 text": ({"a.csv": "x;y\n1;2\n".encode("utf-16")[:-1]}, TableReading(), "“a.csv” is not utf-16 text"),
+    "a JSON array": ({"a.json": b'[\n {"a": 1}]'}, TableReading(), "“a.json” is a JSON array, and no JSON Lines"),
     "kinds mixed": ({"a.csv": b"x\n1\n", "b.parquet": PARQUET}, TableReading(), "“b.parquet” is Parquet, and “a.csv” is CSV"),
     "texts and numbers in Parquet": (
         {"a.parquet": PARQUET, "b.parquet": parquet_bytes(pyarrow.table({"n": ["x"]}))}, TableReading(),
