@@ -126,7 +126,8 @@ def _causes_of_files(files: list[str], mini_batch: ScoredMiniBatch, unmatched: b
         lines = [line for line in lines if names.named_in(line.text)]
     told, excluded = set(places.values()), mini_batch.said_of_succeeded
     said = causes_of_items(lines, items, told, excluded, nothing_succeeded=nothing_succeeded) if lines else {}
-    last = last_said_of_items(lines, items) if nothing_succeeded and lines else {}
+    unexplained = not all(places[file] in said for file in files)
+    last = last_said_of_items(lines, items) if nothing_succeeded and lines and unexplained else {}
     counts = (len(mini_batch.rows), len(items), mini_batch.index)
     return [said.get(places[file]) or no_row(file, *counts, last.get(places[file], ""), unmatched=unmatched) for file in files]
 
