@@ -128,7 +128,8 @@ def with_advice(card: ModelCard, model: str, environment: Environment) -> ModelC
     make = f"make an environment for this model, by: environment create NAME --for-model {model}"
     installed = {_canonical(name): version for name, version in environment.packages.items()}
     notes = []
-    for line in card.requirements if card.format != "mlflow" else (card.framework, "mlflow"):
+    needed = card.requirements if card.format != "mlflow" else (card.framework, "mlflow")
+    for line in needed if card.inspected_in != environment.reference else ():  # what loads it is enough, whatever it is called
         name = re.match(r"[A-Za-z0-9._-]*", line)[0]  # type: ignore[index]
         if name and not any(_canonical(one) in installed for one in (name, *_INSTEAD.get(_canonical(name), ()))):
             notes.append(f"Needs {name}, which {where} does not have: {make}")

@@ -315,6 +315,8 @@ def test_what_an_environment_lacks_is_said_with_the_command_that_helps(tmp_path)
         "make an environment for this model, by: environment create NAME --for-model churn:2"
     )
     assert with_advice(card, "churn:2", environment(xgboost_cpu="3.3.0")).notes == ()
+    loaded = with_inspection(card, {"task": "classification"}, environment(a_build_of_xgboost="3.3.0"))
+    assert with_advice(loaded, "churn:2", environment(a_build_of_xgboost="3.3.0")).notes == ()
 
 
 @pytest.mark.parametrize(
