@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 from services.domain import Dataset, ItemKind, Model, ModelCard, TabularDataset
 from services.errors import IntakeError, SettingsError, StudioError
-from services.intake.item_kinds import kind_of
-from services.scoring.column_matching import FitProblem, named_inputs
+from services.file_names import short
+from services.formats import counted
+from services.intake.item_kinds import HEAD, kind_of, look_at_head
+from services.scoring.column_matching import FitProblem, listed, named_inputs
 from services.scoring.fit import Fit, fit
 from services.scoring.scorers import NO_CHOICES, SCORERS, ScorerOptions
 from services.workspace import Capability, Workspace
@@ -63,7 +65,11 @@ def preflight(
         for dataset in known
     ]  # fmt: skip
     applied = replace(preset, **{name: value for name, value in vars(NO_CHOICES).items() if getattr(options, name) != value})
-    return Preflight(model, known, card, _together(fits, known, problems), applied)
+    result = _together(fits, known, problems)
+    if result.scorer and result.scorer.has_columns and not result.scorer.tabular:
+        odd = [sentence for dataset in known if (sentence := _first_row_warning(workspace, dataset, model, card))]
+        result = replace(result, warnings=(*result.warnings, *odd))
+    return Preflight(model, known, card, result, applied)
 
 
 def pairs(workspace: Workspace) -> Callable[[Model, Dataset], bool]:
@@ -108,6 +114,25 @@ def _told_by_content(workspace: Workspace, dataset: Dataset) -> Dataset:
     except (OSError, StudioError):  # what is gone is said when the run is checked
         pass
     return dataset
+
+
+def _first_row_warning(workspace: Workspace, dataset: Dataset, model: Model, card: ModelCard) -> str:
+    """A sentence where the first file of a row has other columns than the model; "" where it hasn't, or where that isn't known here."""
+    names = [item.name for item in named_inputs(card)]
+    wanted = len(names) or card.feature_count
+    if wanted is None or workspace.remote is not None:
+        return ""
+    try:
+        for first in workspace.dataset_files(dataset, 0, 1):
+            with open(workspace.local_file(dataset, first.path), "rb") as opened:
+                row = look_at_head(opened.read(HEAD), whole=first.size <= HEAD)
+            if row.header and names and (missing := [name for name in names if name not in row.header]):
+                return f"{short(first.path)} of {dataset} has no column for these inputs of model {model}: {listed(missing)}."
+            if not row.header and row.fields not in (0, wanted):
+                return f"{short(first.path)} of {dataset} has {counted(row.fields, 'field')}, and model {model} takes {wanted:,}."
+    except (OSError, StudioError):  # what is gone is said when the run is checked
+        pass
+    return ""
 
 
 def _inspected(workspace: Workspace, model: Model, card: ModelCard, environment: str | None) -> tuple[ModelCard, list[FitProblem]]:

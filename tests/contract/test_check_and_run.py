@@ -114,3 +114,12 @@ def test_options_of_the_scorers_are_refused_beside_a_script_of_ones_own(command,
     assert command("run", *common, "--keep", "id", "--json").error["field"] == "keep"
     checked = command("check", *common, "--json")
     assert (checked.code, checked.json["scorer"]) == (0, None)
+
+
+def test_rows_in_files_that_lack_a_column_are_warned_about(command, workspace, registered, tmp_path):
+    (tmp_path / "headed").mkdir()
+    (tmp_path / "headed" / "1.csv").write_text("years,city\n44,Rome\n")
+    workspace.register_dataset("headed", tmp_path / "headed")
+    checked = command(*CHECK, "headed", "--json").json
+    assert (checked["fits"], checked["scorer"]) == (True, "score_rows")
+    assert checked["warnings"] == ["1.csv of headed:1 has no column for these inputs of model churn:1: age."]
