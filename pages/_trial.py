@@ -194,8 +194,8 @@ def _rows(trial: Trial) -> None:
         st.caption(f"And {counted(left_out, 'column')} more.")
 
 
-def _cell(value: object) -> str | None:
-    return None if value is None or value == "" else truncate(str(value), _LONGEST_CELL)
+def _cell(value: object) -> str:
+    return "" if value is None else truncate(str(value), _LONGEST_CELL)
 
 
 def _suggestions(suggestions: Sequence[Suggestion], request: RunRequest) -> None:
