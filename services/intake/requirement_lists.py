@@ -142,8 +142,11 @@ class Unmet:
 
 def unmet(requirements: Iterable[str], packages: Mapping[str, str], python_version: str = "") -> list[Unmet]:
     """The requirements that these packages (versions by name) don't meet. Lines that aren't requirements are passed over, and those whose
-    marker is about another system or Python. `==` is met by another patch release of the same minor version: 1.3.2 by 1.3.0."""
+    marker is about another system or Python. `==` is met by another patch release of the same minor version: 1.3.2 by 1.3.0. Keras 3 computes
+    with any of its backends, so TensorFlow beside it is met by another one (keras.io/getting_started)."""
     installed = {canonicalize_name(name): version for name, version in packages.items()}
+    requirements = list(requirements)
+    instead = {**_SAME, "tensorflow": ("tensorflow-cpu", "jax", "torch")} if any(map(_IS_KERAS, requirements)) else _SAME
     found = []
     for line in requirements:
         try:
@@ -154,7 +157,7 @@ def unmet(requirements: Iterable[str], packages: Mapping[str, str], python_versi
         if requirement.marker and not requirement.marker.evaluate(about):
             continue
         name = canonicalize_name(requirement.name)
-        there = next((installed[other] for other in (name, *_SAME.get(name, ())) if other in installed), "")
+        there = next((installed[other] for other in (name, *instead.get(name, ())) if other in installed), "")
         if not there or not _meets(requirement.specifier, there):
             found.append(Unmet(name, str(requirement.specifier), there))
     return found
@@ -176,6 +179,9 @@ _SAME = {
     "xgboost": ("xgboost-cpu",), "xgboost-cpu": ("xgboost",), "tensorflow": ("tensorflow-cpu",), "tensorflow-cpu": ("tensorflow",),
     "onnxruntime": ("onnxruntime-gpu",), "mlflow": ("mlflow-skinny",), "mlflow-skinny": ("mlflow",),
 }  # fmt: skip
+
+
+_IS_KERAS = re.compile(r"keras\b(?!-)", re.IGNORECASE).match
 
 
 def _meets(wanted: SpecifierSet, there: str) -> bool:

@@ -227,3 +227,10 @@ def test_what_an_environment_lacks_is_told():
     ]
     assert not unmet(["scikit-learn==1.9.0"], packages)
     assert not unmet(["six; python_version < '3.9'"], packages, "3.12.1")
+
+
+def test_keras_computes_with_any_of_its_backends():
+    needed = ["keras==3.15.1", "tensorflow"]
+    assert not unmet(needed, {"keras": "3.15.1", "torch": "2.13.0"})
+    assert [one.name for one in unmet(needed, {"keras": "3.15.1"})] == ["tensorflow"]
+    assert [one.name for one in unmet(["keras-tuner", "tensorflow"], {"keras-tuner": "1", "torch": "2"})] == ["tensorflow"]
