@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from services import PROJECT_ROOT
-from services.domain import DatasetFile, TableReading
+from services.domain import DatasetFile, TableReading, type_in_words
 from services.errors import IntakeError, SettingsError, StudioError
 from services.file_names import short
 from services.formats import counted
 from services.intake import sniffing
-from services.intake.csv_records import NotUtf8
+from services.intake.csv_records import CsvFile, NotUtf8
 from services.intake.sniffing import CSV, EXCEL, JSON_LINES, PARQUET, Dialect
-from services.intake.tabular import FILES, Table, inspect_table, leading_zeros_note
+from services.intake.tabular import FILES, Table, first_rows, inspect_table, leading_zeros_note, parquet_errors
 from services.storage.manifest import manifest_line, read_manifest
 
 CONVERTED = "converted"
@@ -193,12 +193,9 @@ def _width(files: _Files) -> int:
 
 def _described(files: _Files, found: Reading) -> Reading:
     """With the types of the columns in words, and what is to be said of columns that are called otherwise than in the files."""
-    from services.domain import type_in_words
-
     if found.table.format == PARQUET:
         return replace(found, types=_parquet_types(files.root / files.names[0]))
     from services.intake.csv_conversion import renamed_columns
-    from services.intake.csv_records import CsvFile
 
     with open(files.root / files.names[0], "rb") as opened:
         header, _ = CsvFile(opened, files.names[0]).header()
@@ -287,8 +284,6 @@ def _first_rows(path: Path, target: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    from services.intake.tabular import parquet_errors
-
     with parquet_errors(path.name), parquet.ParquetFile(path, buffer_size=1 << 16) as opened:
         batch = next(opened.iter_batches(_SAMPLED_ROWS), None)
         parquet.write_table(pyarrow.Table.from_batches([batch] if batch else [], opened.schema_arrow), target)
@@ -298,8 +293,6 @@ def _row_count(root: Path, listed: Sequence[DatasetFile], source_format: str, *,
     """Of all files: by Parquet's own counts, or by the lines of texts; None where that would take long or isn't exact."""
     if source_format == PARQUET:
         from pyarrow import parquet
-
-        from services.intake.tabular import parquet_errors
 
         count = 0
         for file in listed:
@@ -327,8 +320,6 @@ def _shown(found: Reading, beginnings: Path, lists: Path) -> tuple[tuple[str, ..
 
     first = next(read_manifest(lists / FILES)).path
     if found.table.format == PARQUET:
-        from services.intake.tabular import first_rows
-
         frame = first_rows((lists / CONVERTED if found.converted else beginnings) / first, _SHOWN_ROWS, _SHOWN_COLUMNS).to_pandas()
     else:
         types = {name: "str" for name, dtype in found.table.columns if dtype == "str"}

@@ -1,8 +1,8 @@
 """A tabular dataset, looked at once, when it is registered: its columns and their types, and where its files can be cut.
 
-`describe` is what a workspace calls. The work is done by `python -m services.intake.tabular ROOT FOLDER`, since pandas has no place in the
-dashboard's process. It writes FOLDER/manifest.jsonl, one JSON list for each slice, in order: `["relative/path", bytes, modified_ns, begin,
-end, rows]`. Of a CSV, begin and end are bytes of the file, and the header is in no slice; of a Parquet file, they are row groups.
+`inspect_table` loads pandas: it is called in a process of its own (see tables.py). It writes FOLDER/manifest.jsonl, one JSON list for each
+slice, in order: `["relative/path", bytes, modified_ns, begin, end, rows]`. Of a CSV, begin and end are bytes of the file, and the header is
+in no slice; of a Parquet file, they are row groups.
 """
 
 from __future__ import annotations
@@ -11,19 +11,16 @@ import csv
 import io
 import json
 import re
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from services import PROJECT_ROOT
-from services.errors import IntakeError, StudioError
+from services.errors import IntakeError
 from services.file_names import short
 from services.formats import counted
 from services.intake.csv_records import CsvFile
@@ -64,22 +61,6 @@ class Table:
     """Columns whose leading zeros are lost, each with an example."""
 
 
-def describe(root: Path, folder: Path) -> Table:
-    """Look at the files below `root` that `folder`/files.jsonl lists, and write the manifest beside it. Takes seconds and more. Raises
-    IntakeError naming the file and the record that keeps them from being one table."""
-    command = [sys.executable, "-m", "services.intake.tabular", str(root.absolute()), str(folder.absolute())]
-    child = subprocess.run(command, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if child.returncode not in (0, 2):
-        last_words = child.stderr.decode(errors="replace").strip().split("\n")[-1] or f"its process ended with code {child.returncode}"
-        raise StudioError(f"The files could not be looked at: {last_words}", "This machine may be short of memory or disk space.")
-    answer = json.loads(child.stdout.splitlines()[-1])
-    if child.returncode == 2:
-        raise IntakeError(answer["message"], answer["hint"])
-    columns = tuple((name, dtype) for name, dtype in answer["columns"])
-    zeros = tuple((name, example) for name, example in answer["leading_zeros"])
-    return Table(answer["format"], columns, answer["row_count"], tuple(answer["notes"]), zeros)
-
-
 @dataclass(frozen=True)
 class _File:
     """A file of the dataset: its name relative to the root, where it is, and its time of modification in ns."""
@@ -108,7 +89,8 @@ def first_rows(path: Path, count: int, most_columns: int = 100) -> pyarrow.Table
 
 
 def inspect_table(root: Path, folder: Path) -> Table:
-    """As `describe`, but in this process, which loads pandas."""
+    """Look at the files below `root` that `folder`/files.jsonl lists, and write the manifest beside it. Takes seconds and more. Raises
+    IntakeError naming the file and the record that keeps them from being one table."""
     with open(folder / FILES, encoding="ascii") as lines:
         listed = [json.loads(line) for line in lines]
     files = [_File(name, root / name, modified_ns) for name, _, modified_ns in listed]
@@ -388,17 +370,3 @@ def different_columns(name: str, columns: list[str], first_name: str, first_colu
     ]
     difference = " and ".join(differences) or "they are in another order"
     return IntakeError(f"“{short(name)}” has other columns than “{short(first_name)}”: {difference}.", _HINT)
-
-
-def main() -> int:
-    try:
-        table = inspect_table(Path(sys.argv[1]), Path(sys.argv[2]))
-    except IntakeError as error:
-        print(json.dumps({"message": error.message, "hint": error.hint}))
-        return 2
-    print(json.dumps(asdict(table)))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

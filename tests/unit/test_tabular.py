@@ -15,9 +15,9 @@ import pytest
 from backports import zstd
 from pyarrow import parquet
 
-from services.domain import DatasetFile
+from services.domain import DatasetFile, TableReading
 from services.errors import IntakeError
-from services.intake import tabular
+from services.intake import tables, tabular
 from services.local.batching import cut, manifest_by_keys, plan_mini_batches
 from services.local.run_folder import PlannedDataset
 from services.local.worker_inputs import FileInput, TabularInput
@@ -210,7 +210,7 @@ def test_a_refusal_crosses_from_the_process_that_looks(tmp_path):
     (tmp_path / "ü,\n.csv").write_bytes(b"x,y\n1\n")
     (tmp_path / tabular.FILES).write_bytes(manifest_line(DatasetFile("ü,\n.csv", 6, 0)))
     with pytest.raises(IntakeError, match="has 1 field in record 2"):
-        tabular.describe(tmp_path, tmp_path)
+        tables.describe(tmp_path, tmp_path, TableReading())
 
 
 def test_a_column_of_texts_with_semicolons_is_one_column(look_at):
@@ -274,7 +274,7 @@ def test_what_is_said_of_a_table_crosses_from_the_process_that_looks(tmp_path):
     content = b"zip,n\n00501,1\n"
     (tmp_path / "a.csv").write_bytes(content)
     (tmp_path / tabular.FILES).write_bytes(manifest_line(DatasetFile("a.csv", len(content), 0)))
-    (note,) = tabular.describe(tmp_path, tmp_path).notes
+    (note,) = tables.describe(tmp_path, tmp_path, TableReading()).table.notes
     assert note.startswith(ZEROS)
 
 
