@@ -37,6 +37,9 @@ _OF_WEIGHTS = re.compile(
     r"(collections|numpy|builtins|__builtin__|_codecs|argparse|pathlib|torch\._utils|torch\.storage|torch\.serialization|torch\._tensor)"
     r"(\.\w+)+|torch\.\w+"
 )
+_OF_NO_LOADER = (".onnx", ".npy", ".ubj", ".txt", ".safetensors")
+"""Endings of members by which no loader takes an archive for its own, as by schema.json, MLmodel, config.json or code/: whatever such a
+member begins with, the archive is a program."""
 _EXPORTED = re.compile(r"([^/]+/)?(serialized_exported_program\.json|models/[^/]+\.json)")
 _ANOTHER_LOADERS = re.compile(
     r"ONNX|XGBoost|LightGBM|CatBoost|HDF5|Keras|PyTorch|skops|safetensors|NumPy|zip archive|Git LFS pointer|HTML page|error message|"
@@ -166,6 +169,8 @@ def _model_content(found: _Found, scan: PickleScan, **more: Any) -> ModelContent
 def _folder(path: Path, names: list[str], found: list[_Found], scan: PickleScan) -> ModelContent:
     """A folder is what the only model in it is, or what its file MLmodel says."""
     together = _together("folder", found, len(names), scan)
+    if any(Path(name).name == MLMODEL for name in names):  # loaders find one below too, whatever it begins with
+        together = replace(together, needs_approval=True)
     pointers = [name for name, one in zip(names, found, strict=False) if one.kind == "Git LFS pointer"]
     models = [(name, one) for name, one in zip(names, found, strict=False) if one.format != "unknown"]
     fault, advice = "", ""
@@ -177,6 +182,8 @@ def _folder(path: Path, names: list[str], found: list[_Found], scan: PickleScan)
         whole = replace(together, kind=f"MLflow: {short(flavors)}", needs_approval=True, format="mlflow")
         return _model_content(replace(whole, fault=fault or half, advice=advice or (half and _AGAIN)), scan)
     if len(models) != 1:
+        unasked = any(one.format == "skops" for _, one in models)  # which types it would make is asked of a single one
+        together = replace(together, needs_approval=together.needs_approval or unasked)
         return _model_content(replace(together, fault=fault, advice=advice), scan)
     ((name, one),) = models
     if one.fault.startswith("half"):
@@ -325,7 +332,8 @@ def _zip_content(opened: _Opener, size: int, scan: PickleScan) -> _Found:
                     return _Found("TorchScript", True, "torchscript")
                 return _torch_pickle("PyTorch zip (pickle inside)", scan.imports)
             together = _together("zip archive", contents, len(members), scan)
-            return replace(together, needs_approval=together.needs_approval or not members)
+            plain = bool(members) and all(name.endswith(_OF_NO_LOADER) for name in members)
+            return replace(together, needs_approval=together.needs_approval or not plain)
     except BROKEN:
         scan.whole = False
         with opened() as source:

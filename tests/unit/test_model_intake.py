@@ -233,6 +233,24 @@ def test_a_skops_file_that_skops_can_t_read_needs_approval(tmp_path):
     assert (found.kind, found.needs_approval, found.scanned_whole) == ("skops", True, False)
 
 
+@pytest.mark.parametrize("name", ["schema.json", "config.json", "a/b/MLmodel", "a/code/own.py", "a/b/models/m.json", "m/constants.pkl"])
+def test_a_program_in_an_archive_that_begins_as_a_booster_needs_approval(tmp_path, name):
+    disguised = b'{"learner": 0, "__class__": "system", "__module__": "os", "__loader__": "ConstructorFromReduceNode"}'
+    found = inspect_for_registration(zipped(tmp_path / "m.skops", {name: b" " * 5000 + disguised}))
+    assert found.needs_approval
+
+
+def test_a_program_in_a_folder_beside_what_loaders_pass_over_needs_approval(tmp_path):
+    for name in ("deep", "two"):
+        (tmp_path / name / ".a" / "b").mkdir(parents=True)
+    written(tmp_path / "deep" / ".a" / "b" / "MLmodel", b'{"learner": 0, "flavors": {"python_function": {"loader_module": "own"}}}')
+    assert inspect_for_registration(tmp_path / "deep").needs_approval
+    written(tmp_path / "two" / ".a" / "m.onnx", ONNX)
+    schema = {"__class__": "system", "__module__": "os", "__loader__": "ConstructorFromReduceNode", "content": {}}
+    zipped(tmp_path / "two" / "m.skops", {"schema.json": json.dumps(schema).encode()})
+    assert inspect_for_registration(tmp_path / "two").needs_approval
+
+
 def test_a_folder_with_one_model_is_that_model(tmp_path):
     written(tmp_path / "model.onnx", ONNX)
     written(tmp_path / "README.md", b"how it was made")
