@@ -142,8 +142,8 @@ class Unmet:
 
 def unmet(requirements: Iterable[str], packages: Mapping[str, str], python_version: str = "") -> list[Unmet]:
     """The requirements that these packages (versions by name) don't meet. Lines that aren't requirements are passed over, and those whose
-    marker is about another system or Python. `==` is met by another patch release of the same minor version: 1.3.2 by 1.3.0. Keras 3 computes
-    with any of its backends, so TensorFlow beside it is met by another one (keras.io/getting_started)."""
+    marker is about another system or Python. `==` is met by another patch release of the same minor version: 1.3.2 by 1.3.0. Keras 3
+    computes with any of its backends, so TensorFlow beside it is met by another one (keras.io/getting_started)."""
     installed = {canonicalize_name(name): version for name, version in packages.items()}
     requirements = list(requirements)
     instead = {**_SAME, "tensorflow": ("tensorflow-cpu", "jax", "torch")} if any(map(_IS_KERAS, requirements)) else _SAME
