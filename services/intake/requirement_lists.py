@@ -144,7 +144,7 @@ def unmet(requirements: Iterable[str], packages: Mapping[str, str], python_versi
     """The requirements that these packages (versions by name) don't meet. Lines that aren't requirements are passed over, and those whose
     marker is about another system or Python. `==` is met by another patch release of the same minor version: 1.3.2 by 1.3.0. Keras 3
     computes with any of its backends, so TensorFlow beside it is met by another one (keras.io/getting_started)."""
-    installed = {canonicalize_name(name): version for name, version in packages.items()}
+    installed: dict[str, str] = {canonicalize_name(name): version for name, version in packages.items()}
     requirements = list(requirements)
     instead = {**_SAME, "tensorflow": ("tensorflow-cpu", "jax", "torch")} if any(map(_IS_KERAS, requirements)) else _SAME
     found = []
