@@ -504,7 +504,7 @@ def _limit_jobs(estimator):
             if inner is not None and jobs:
                 own = inner.get_params(deep=True)
                 inner.set_params(**{name: value for name, value in jobs.items() if name in own})
-    except Exception:
+    except Exception:  # an estimator of a person's own may raise anything here, and scores without it too
         log.debug("n_jobs could not be set", exc_info=True)
 
 
@@ -786,7 +786,7 @@ def _by_outputs(run, shape, labels, wants, probe):
         classes = list(range(width))
         notes.append("The names of its classes are not in the file: they are numbered from 0")
     if not softmax:
-        notes.append("Its outputs are no probabilities: the class with the greatest is predicted, and there is no probability")
+        notes.append("Its outputs are not probabilities: the class with the greatest is predicted, without a probability")
 
     def predict(data):
         values = np.asarray(run(data))

@@ -101,7 +101,7 @@ def pixels_of(path):
             with Image.open(path) as image:
                 return np.asarray(converted(image))
     except UnidentifiedImageError:
-        reason = "it is empty" if os.path.getsize(path) == 0 else "it is no image that can be read"
+        reason = "it is empty" if os.path.getsize(path) == 0 else "it is not an image that can be read"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         reason = f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels"
     except IsADirectoryError:
@@ -156,7 +156,7 @@ def labels_of(text):
             return [line.strip() for line in scoring.text_of(scoring.content_of(path), "utf-8").splitlines() if line.strip()]
     labels = [each.strip() for each in text.split(",")]
     if len(labels) < 2:
-        raise ValueError(f"--labels {text}: there is no such file, and one name alone is no list of classes")
+        raise ValueError(f"--labels {text}: there is no such file, and one name is not a list of classes")
     return labels
 
 

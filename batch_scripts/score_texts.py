@@ -20,7 +20,7 @@ def init():
     codecs.lookup(arguments.encoding)
     model = scoring.load_model(arguments)
     if model.wants != "texts" and not (model.wants == "frame" and len(model.names) == 1):
-        raise ValueError("the model takes no single text: score_tables.py scores rows of a table")
+        raise ValueError("the model does not take a single text: score_tables.py scores rows of a table")
 
 
 def run(mini_batch):

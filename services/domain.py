@@ -305,6 +305,10 @@ class Environment(_Registered):
     def __str__(self) -> str:
         return self.reference or "this program’s own"
 
+    def describe(self) -> str:
+        """`environment like-churn:1`, or `this program’s own environment`."""
+        return f"environment {self.reference}" if self.name else "this program’s own environment"
+
 
 class BuildStatus(StrEnum):
     """Where the building of an environment is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 
 from services.errors import IntakeError, SettingsError
@@ -34,6 +35,11 @@ _REFUSED_BY_AZURE = '~ " # % & * : < > ? / \\ { | }'
 def short(name: str) -> str:
     """A name from outside, short enough for a message."""
     return name if len(name) <= 120 else f"{name[:80]}…{name[-30:]}"
+
+
+def quoted(names: Sequence[str], most: int = 5) -> str:
+    """`“a”, “b”, …`: at most so many names from outside, for a message."""
+    return ", ".join(f"“{short(name)}”" for name in names[:most]) + (", …" if len(names) > most else "")
 
 
 def junk_kind(name: str) -> str:

@@ -16,6 +16,7 @@ from services.errors import NotFound, SettingsError, StudioError, os_errors_as
 from services.file_names import short
 from services.intake.entry_scripts import check_entry_script
 from services.intake.partition_format import PartitionFormat
+from services.scoring.fit import unapproved
 from services.scoring.script_fit import check_script
 from services.settings import RESERVED_ARGUMENTS, ParallelRunSettings
 from services.storage.file_tree import path_given
@@ -59,8 +60,7 @@ def resolve(request: RunRequest, inputs: Inputs, *, approval: bool) -> RunReques
 def check_approved(model: Model) -> None:
     """Whether the model may be loaded on this machine. Raises SettingsError on `model`."""
     if not model.usable:
-        text = f"model {model} is a program ({model.kind}) and was not approved yet; its SHA-256 is {model.sha256}"
-        raise SettingsError("model", text, f"Approve it here or on the Models page, or by: model approve {model}")
+        raise unapproved(model).error()
 
 
 def check_side_inputs(request: RunRequest) -> None:

@@ -53,11 +53,10 @@ from services.domain import (
 from services.errors import IntakeError, SettingsError, StudioError
 from services.file_names import check_name
 from services.formats import counted
-from services.intake import datasets as intake_datasets
 from services.intake import model_files, proposals
 from services.intake.entry_scripts import EntryScripts
 from services.intake.mlflow_files import prepare_model
-from services.intake.requirement_lists import RequirementList
+from services.intake.requirement_lists import RequirementList, check_approved
 from services.intake.staging import staging_folder
 from services.predictions.annotations import AnnotationStore
 from services.scoring.model_card import READER, read_card
@@ -246,10 +245,7 @@ class AzureWorkspace:
     ) -> DatasetProposal:
         if re.match(r"(azureml|https?)://", str(path)):
             raise SettingsError("path", "what lies elsewhere is not read before it is registered", "Choose the type yourself.")
-        root = path_given(path)
-        with staging_folder(self.home) as staging:
-            archive = None if keep_archive else intake_datasets.unpack_archive(root, staging)
-            return proposals.propose(staging / "files" if archive else root, glob, type, reading or TableReading(), staging)
+        return proposals.propose(self.home, path, glob, type, reading or TableReading(), keep_archive=keep_archive)
 
     def propose_reread(self, reference: str, type: str, reading: TableReading | None = None) -> DatasetProposal:  # noqa: A002
         with staging_folder(self.home) as staging:
@@ -320,9 +316,7 @@ class AzureWorkspace:
         progress: Callable[[str], None] | None = None,
     ) -> Environment:
         check_name("name", name)
-        if approved != requirements.sha256 and not self._store.approved(requirements.sha256):
-            text = f"this list was not approved yet; its SHA-256 is {requirements.sha256}"
-            raise SettingsError("approved", text, "Look at the list, then approve it. Nothing was registered.")
+        check_approved(requirements, approved, self._store)
         environment = environments.create(self._session, name, requirements, python)
         self._cache.environments.remove(lambda other: other.name == name)
         return self._cache.environments.add(environment)

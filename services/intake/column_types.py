@@ -19,7 +19,7 @@ from pyarrow import parquet
 
 from services.domain import type_in_words
 from services.errors import SettingsError
-from services.file_names import short
+from services.file_names import quoted, short
 from services.intake.tabular import kinds_of, settled_type
 
 ROW_GROUP = 1 << 20
@@ -196,7 +196,7 @@ def check_names(names: Sequence[str], types: Mapping[str, str]) -> None:
     """Raises SettingsError on column for a type of a column that isn't there."""
     for name in types:
         if name not in names:
-            there = ", ".join(f"“{short(each)}”" for each in names[:10]) + (", …" if len(names) > 10 else "")
+            there = quoted(names, 10)
             raise SettingsError("column", f"there is no column “{short(name)}”", f"Those there are: {there}.")
 
 

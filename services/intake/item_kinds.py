@@ -45,7 +45,7 @@ _IN_WORDS = {
     ItemKind.TABLE_FILE: "many rows",
     ItemKind.IMAGE: "images",
     ItemKind.TEXT: "texts",
-    ItemKind.OTHER: "files that are no text",
+    ItemKind.OTHER: "files that are not text",
 }
 
 

@@ -16,7 +16,7 @@ import pandas
 import pyarrow
 
 from services.errors import IntakeError
-from services.file_names import short
+from services.file_names import quoted, short
 from services.formats import counted
 from services.intake.column_types import Cast, TableFile, check_names
 from services.intake.csv_conversion import as_utf8
@@ -109,14 +109,12 @@ class JsonLines:
         nested = [key for key, kinds in self._kinds.items() if kinds & {dict, list}]
         notes = [nested_note(nested)] if nested else []
         if missing := [key for key in self._kinds if key in lacking]:
-            named = ", ".join(f"“{short(key)}”" for key in missing[:5]) + (", …" if len(missing) > 5 else "")
-            notes.append(f"Not every line has {counted(len(missing), 'key')}: {named}. There the value is missing.")
+            notes.append(f"Not every line has {counted(len(missing), 'key')}: {quoted(missing)}. There the value is missing.")
         return tuple(notes)
 
 
 def nested_note(names: Sequence[str]) -> str:
-    named = ", ".join(f"“{short(name)}”" for name in names[:5]) + (", …" if len(names) > 5 else "")
-    return f"{counted(len(names), 'column')} of lists or objects became JSON text: {named}."
+    return f"{counted(len(names), 'column')} of lists or objects became JSON text: {quoted(names)}."
 
 
 def _object(line: bytes, name: str, number: int) -> dict[str, Any]:
@@ -129,7 +127,7 @@ def _object(line: bytes, name: str, number: int) -> dict[str, Any]:
         except (ValueError, RecursionError) as error:
             raise IntakeError(f"Line {number:,} of “{short(name)}” is not JSON: {error}.", _HINT) from error
     if not isinstance(value, dict):
-        raise IntakeError(f"Line {number:,} of “{short(name)}” is no JSON object.", _HINT)
+        raise IntakeError(f"Line {number:,} of “{short(name)}” is not a JSON object.", _HINT)
     return value
 
 

@@ -79,7 +79,7 @@ def _holds_one(names: Iterable[str]) -> bool:
 
 
 def read_mlmodel(folder: Path) -> dict[str, Any]:
-    """The values of the folder's MLmodel. Raises IntakeError where it can't be read, is no YAML, or has no flavour."""
+    """The values of the folder's MLmodel. Raises IntakeError where it can't be read, is not YAML, or has no flavour."""
     values = read_yaml(folder / MLMODEL)
     flavors = values.get("flavors") if isinstance(values, dict) else None
     if not isinstance(flavors, dict) or not flavors:

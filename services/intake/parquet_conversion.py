@@ -18,7 +18,7 @@ import pyarrow
 from pyarrow import compute, parquet
 
 from services.errors import IntakeError
-from services.file_names import short
+from services.file_names import quoted, short
 from services.intake.column_types import Cast, TableFile, check_names
 from services.intake.json_lines import nested_note
 from services.intake.tabular import different_columns, parquet_errors
@@ -167,13 +167,11 @@ class ParquetConversion:
     def _notes(self) -> tuple[str, ...]:
         notes = []
         if self._keys:
-            named = ", ".join(f"“{short(key)}”" for key in self._keys[0])
-            notes.append(f"The keys in the folders' names are columns: {named}.")
+            notes.append(f"The keys in the folders' names are columns: {quoted(list(self._keys[0]))}.")
         nested = [field.name for field in self._schemas[0] if _is_nested(field.type) and field.name not in self._types]
         notes += [nested_note(nested)] if nested else []
-        named = ", ".join(f"“{short(name)}”" for name in sorted(self._long_decimals))
-        if named:
-            text = f"Decimals of more than {_EXACT_DIGITS} digits are rounded in {named}, which is read as numbers."
+        if long := sorted(self._long_decimals):
+            text = f"Decimals of more than {_EXACT_DIGITS} digits are rounded in {quoted(long)}, which is read as numbers."
             notes.append(f"{text} To keep all digits, register it as text.")
         return tuple(notes)
 

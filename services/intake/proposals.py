@@ -9,8 +9,10 @@ from services.domain import DatasetFile, DatasetProposal, FileDataset, ItemKind,
 from services.errors import IntakeError, SettingsError
 from services.formats import counted
 from services.intake import item_kinds, sniffing, tables
-from services.intake.datasets import collect_files
+from services.intake.datasets import collect_files, unpack_archive
+from services.intake.staging import staging_folder
 from services.intake.tabular import FILES
+from services.storage.file_tree import path_given
 from services.storage.manifest import manifest_line
 
 AUTO = "auto"
@@ -22,13 +24,20 @@ _PLURALS = {
     ItemKind.TABLE_FILE: ("holds many rows", "each file is one item"),
     ItemKind.IMAGE: ("is an image", "each is one item"),
     ItemKind.TEXT: ("is a text", "each is one item"),
-    ItemKind.OTHER: ("is neither a table nor an image nor a text", "each is one item"),
+    ItemKind.OTHER: ("is not a table, an image or a text", "each is one item"),
 }
 
 
-def propose(root: Path, glob: str, type_: str, reading: TableReading, staging: Path) -> DatasetProposal:
-    """What the files below `root` that match `glob` are; by their content where `type_` is auto. Raises SettingsError, NotFound,
-    IntakeError."""
+def propose(home: Path, path: str | Path, glob: str, type_: str, reading: TableReading, *, keep_archive: bool = False) -> DatasetProposal:
+    """What the files below `path`, or in the archive there, that match `glob` are; by their content where `type_` is auto. Raises
+    SettingsError, NotFound, IntakeError."""
+    root = path_given(path)
+    with staging_folder(home) as staging:
+        archive = None if keep_archive else unpack_archive(root, staging)
+        return _proposal(staging / "files" if archive else root, glob, type_, reading, staging)
+
+
+def _proposal(root: Path, glob: str, type_: str, reading: TableReading, staging: Path) -> DatasetProposal:
     if type_ not in (AUTO, FileDataset.type, TabularDataset.type):
         raise SettingsError("type", f"“{type_}” is not a type of dataset", "Choose auto, file or tabular.")
     sniffing.check_reading(reading)
@@ -45,7 +54,7 @@ def propose(root: Path, glob: str, type_: str, reading: TableReading, staging: P
             if isinstance(error, SettingsError) or all(is_table_by_format(base / file.path) for file in files[:_LOOKED_AT]):
                 raise
             proposal = _as_files(base, list(collect_files(root, glob)), staging)
-            return DatasetProposal(**vars(proposal) | {"notes": (f"They are no table together. {error.message}", *proposal.notes)})
+            return DatasetProposal(**vars(proposal) | {"notes": (f"Together they are not a table. {error.message}", *proposal.notes)})
     return _as_files(base, list(collect_files(root, glob)), staging)
 
 

@@ -25,10 +25,11 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from services.domain import ItemKind, ModelCard
-from services.errors import IntakeError
+from services.errors import IntakeError, SettingsError
 from services.file_names import short
 from services.formats import counted
 from services.storage.file_tree import path_given, reading, stat_of
+from services.storage.store import Store
 
 _LONGEST_FILE = 256_000  # bytes
 _MOST_LINES = 1_000
@@ -122,6 +123,15 @@ def requirements_for(card: ModelCard) -> RequirementList:
     python = re.match(r"(\d+)\.(\d+)", card.python_version)
     known = python and (int(python[1]), int(python[2])) >= _WORKERS_PYTHON
     return replace(made, python_version=python[0] if python and known else "", companions=companions)
+
+
+def check_approved(requirements: RequirementList, approved: str, store: Store) -> None:
+    """Record the consent to a list by its SHA-256, `approved`. Raises SettingsError on `approved` without it, now or earlier."""
+    if approved == requirements.sha256:
+        store.approve(approved)
+    elif approved or not store.approved(requirements.sha256):
+        text = f"this list was not approved yet; its SHA-256 is {requirements.sha256}"
+        raise SettingsError("approved", text, "Look at the list, then approve it. Nothing was fetched or registered.")
 
 
 # ---- what is there and what is needed ---------------------------------------------------------------------------------------------------

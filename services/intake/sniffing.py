@@ -111,9 +111,7 @@ def format_of(path: Path, name: str) -> FileFormat:
     if head.startswith(b"PK\x03\x04"):
         if _is_workbook(path):
             return FileFormat(EXCEL)
-        raise IntakeError(
-            f"“{short(name)}” is a zip archive, and no table.", "Register the archive by itself: its files are then unpacked."
-        )
+        raise IntakeError(f"“{short(name)}” is a zip archive, not a table.", "Register the archive by itself: its files are then unpacked.")
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         raise IntakeError(f"“{short(name)}” is compressed by zstd.", "Unpack it first (unzstd), or compress it by gzip.")
     compression = "gzip" if head.startswith(b"\x1f\x8b") else ""
@@ -127,7 +125,7 @@ def format_of(path: Path, name: str) -> FileFormat:
     begins = head[:1000].translate(None, b"\xef\xbb\xbf \t\r\n")[:2]
     if begins == b"[{":
         hint = "Write one object a line (JSON Lines), such as by pandas: to_json(…, orient='records', lines=True)."
-        raise IntakeError(f"“{short(name)}” is a JSON array, and no JSON Lines.", hint)
+        raise IntakeError(f"“{short(name)}” is a JSON array, not JSON Lines.", hint)
     return FileFormat(JSON_LINES if begins[:1] == b"{" else CSV, compression)
 
 

@@ -20,7 +20,7 @@ import python_calamine
 from python_calamine import CalamineSheet, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
 from services.errors import IntakeError, SettingsError
-from services.file_names import file_stem, short
+from services.file_names import file_stem, quoted, short
 from services.formats import counted
 from services.intake.column_types import Columns, TableFile, as_date
 from services.intake.tabular import different_columns
@@ -109,7 +109,7 @@ class WorkbookConversion:
             ]
             for name in self._wanted:
                 if name not in workbook.sheet_names:
-                    there = ", ".join(f"“{short(each)}”" for each in workbook.sheet_names[:20])
+                    there = quoted(workbook.sheet_names, 20)
                     raise SettingsError("sheet", f"“{short(file)}” has no sheet “{short(name)}”", f"Those there are: {there}.")
             filled = {name: sheet for name in visible if (sheet := workbook.get_sheet_by_name(name)).height and sheet.width}
         if not filled:
@@ -119,8 +119,8 @@ class WorkbookConversion:
             self.sheets, self.read = tuple(filled), tuple(chosen)
             others = [name for name in filled if name not in chosen]
             if others and not self._wanted:
-                named = ", ".join(f"“{short(name)}”" for name in others[:5]) + (", …" if len(others) > 5 else "")
-                self._notes.append(f"Only sheet “{short(chosen[0])}” is read; there {'is' if len(others) == 1 else 'are'} {named} too.")
+                verb = "is" if len(others) == 1 else "are"
+                self._notes.append(f"Only sheet “{short(chosen[0])}” is read; there {verb} {quoted(others)} too.")
         for number, name in enumerate(chosen):
             if name not in filled:
                 raise SettingsError("sheet", f"sheet “{short(name)}” of “{short(file)}” is empty", "Choose one that holds values.")

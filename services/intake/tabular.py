@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from services.errors import IntakeError
-from services.file_names import short
+from services.file_names import quoted, short
 from services.formats import counted
 from services.intake.csv_records import CsvFile
 from services.storage.file_tree import reading
@@ -336,9 +336,8 @@ def _index_notes(schema: pyarrow.Schema) -> tuple[str, ...]:
     indices = [name for name in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str) and name in schema.names]
     if not indices:
         return ()
-    named = ", ".join(f"“{short(name)}”" for name in indices)
     verb = "is the index" if len(indices) == 1 else "are the index"
-    return (f"{named} {verb} of the pandas DataFrame, and a column like others here: to_parquet(index=False) leaves it out.",)
+    return (f"{quoted(indices)} {verb} of the pandas DataFrame, and a column like others here: to_parquet(index=False) leaves it out.",)
 
 
 @contextmanager
@@ -365,8 +364,6 @@ def _differently_typed(name: str, schema: pyarrow.Schema, first_name: str, first
 def different_columns(name: str, columns: list[str], first_name: str, first_columns: list[str]) -> IntakeError:
     lacks = [column for column in first_columns if column not in columns]
     has = [column for column in columns if column not in first_columns]
-    differences = [
-        f"{verb} {', '.join(f'“{short(c)}”' for c in some[:5])}" for verb, some in (("it lacks", lacks), ("it has", has)) if some
-    ]
+    differences = [f"{verb} {quoted(some)}" for verb, some in (("it lacks", lacks), ("it has", has)) if some]
     difference = " and ".join(differences) or "they are in another order"
     return IntakeError(f"“{short(name)}” has other columns than “{short(first_name)}”: {difference}.", _HINT)

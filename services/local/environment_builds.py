@@ -34,7 +34,7 @@ from services import PROJECT_ROOT, log
 from services.domain import BuildStatus, Environment, EnvironmentBuild, Interpreter, parse_reference, utc_now
 from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable, os_errors_as
 from services.file_names import check_name
-from services.intake.requirement_lists import RequirementList
+from services.intake.requirement_lists import RequirementList, check_approved
 from services.local import interpreters
 from services.storage.atomic import write_atomically
 from services.storage.file_tree import tail
@@ -99,8 +99,7 @@ class BuildFolder:
 
     def clear(self) -> None:
         """Remove what a build has brought, not what it says of itself."""
-        for path in (self.venv, self.path / "cache"):
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self.venv, ignore_errors=True)
 
 
 class LocalBuilds:
@@ -120,11 +119,7 @@ class LocalBuilds:
         for known in self._store.all(Environment):
             if known.name != name and known.name.lower() == name.lower():
                 raise SettingsError("name", f"“{name}” and the registered “{known.name}” differ in case only", "Choose another name.")
-        if approved == requirements.sha256:
-            self._store.approve(approved)
-        elif approved or not self._store.approved(requirements.sha256):
-            text = f"this list was not approved yet; its SHA-256 is {requirements.sha256}"
-            raise SettingsError("approved", text, "Look at the list, then approve it. Nothing was fetched.")
+        check_approved(requirements, approved, self._store)
         chosen = tuple(interpreters.choose(python, requirements))
         hint = "Free some disk space, or check who may write there. Nothing was fetched."
         with os_errors_as(WorkspaceUnavailable, f"The folder of environments, {self._folder}, can't be written", hint):

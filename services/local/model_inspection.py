@@ -49,7 +49,7 @@ def inspect(model: Model, card: ModelCard, environment: Environment) -> ModelCar
     if sha256_of(Path(model.path)) != model.sha256:
         text = f"Model {model} is not what was registered: its SHA-256 is no longer {model.sha256}."
         raise IntakeError(text, "Register the model again, look at it, and approve it.")
-    in_ = "this program’s own environment" if not environment.name else f"environment {environment}"
+    in_ = environment.describe()
     where = f"model {model} could not be loaded in {in_}"
     with tempfile.TemporaryDirectory(prefix="inspect-", ignore_cleanup_errors=True) as folder:
         answer_file, log = Path(folder, "answer.json"), Path(folder, "stderr")

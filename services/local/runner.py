@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from services import environment_variables, gpus, log
+from services import gpus, log
 from services.domain import MiniBatch, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
 from services.local import prediction_table, reuse
@@ -29,7 +29,7 @@ from services.local.batching import cut
 from services.local.run_folder import LocalRunFolder
 from services.local.run_progress import RunProgress
 from services.local.run_slots import RunSlots
-from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
+from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, import_timeout, memory_limit, worker_environment
 from services.storage import run_process
 from services.storage.atomic import write_atomically
 from services.storage.journal import AttemptStatus
@@ -39,7 +39,6 @@ from services.storage.store import Store
 
 logger = logging.getLogger("services.local.runner")  # __name__ is __main__
 
-IMPORT_TIMEOUT_SECONDS = 300  # azureml alone can take 13 on a busy machine
 HEARTBEAT_SECONDS = 0.5  # between two heartbeats
 REPORT_SECONDS = 2.0  # between two versions of logs/job_progress_overview.txt
 QUEUE_POLL_SECONDS = 1.0  # between two checks of a queued run for its turn, unless a slot is released before, and for its cancel
@@ -69,7 +68,7 @@ class Runner:
         self._start_failures: Counter[int] = Counter()
         self._permanent_failures: defaultdict[int, dict[int, str]] = defaultdict(dict)
         self._gpus = gpus.visible()
-        self._import_timeout = environment_variables.number("BATCH_SCORING_IMPORT_TIMEOUT") or IMPORT_TIMEOUT_SECONDS
+        self._import_timeout = import_timeout()
         self._outcome: Outcome | None = None
         self._next_heartbeat = self._next_report = 0.0
         self._pace: deque[tuple[float, int]] = deque(maxlen=20)

@@ -25,7 +25,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from services import environment_variables, formats, gpus, log
+from services import formats, gpus, log
 from services.domain import FailureCause, MiniBatch, RunStatus, Trial, TrialRow
 from services.errors import StudioError
 from services.formats import counted
@@ -35,7 +35,7 @@ from services.local.process_memory import Usage, most_memory_of_ended, usage
 from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
 from services.local.run_progress import RunProgress
 from services.local.trial_items import ANSWER, REQUEST, MeasuringItems, TrialItem, find_items, grouped, planned
-from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, memory_limit, worker_environment
+from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, import_timeout, memory_limit, worker_environment
 from services.predictions.columns import ROW_NUMBER
 from services.scoring import run_cost
 from services.scoring.run_cost import Call, Machine, Measured, Whole
@@ -46,7 +46,6 @@ from services.storage.serialization import to_json
 
 logger = logging.getLogger("services.local.trial_process")  # __name__ is __main__
 
-IMPORT_TIMEOUT_SECONDS = 300  # as the runner's
 _TICK_SECONDS = 0.05
 _TRIM_SECONDS = 0.5
 _MOST_STARTS = 4
@@ -339,9 +338,8 @@ class TrialRun:
         config = replace(self._plan, datasets=tuple(self._datasets)).for_worker(self._scratch.output)
         config["argv"] = self._plan.for_worker(self._scratch.output)["argv"]
         worker.send(config | {"memory_limit": memory_limit(self._settings.worker_count), "streams": streams})
-        import_limit = environment_variables.number("BATCH_SCORING_IMPORT_TIMEOUT") or IMPORT_TIMEOUT_SECONDS
         limit = self._settings.run_invocation_timeout
-        for stage, following, seconds in ((Stage.IMPORT, Stage.INIT, import_limit), (Stage.INIT, Stage.READY, limit)):
+        for stage, following, seconds in ((Stage.IMPORT, Stage.INIT, import_timeout()), (Stage.INIT, Stage.READY, limit)):
             message = self._wait(worker, seconds)
             if message is None:
                 took = time.monotonic() - worker.since

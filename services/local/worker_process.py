@@ -29,6 +29,7 @@ _WORKER = Path(__file__).with_name("worker.py")
 # A worker runs other people's code: it gets no credentials that happen to be in the environment. Its own come by `environment_variables`.
 _SECRET_PREFIXES = ("AZURE_", "ARM_", "AWS_", "GOOGLE_", "GCP_", "MSI_", "IDENTITY_")
 
+_IMPORT_TIMEOUT_SECONDS = 300  # azureml alone can take 13 on a busy machine
 _ANSWER_BYTES = 1 << 20  # that a worker may leave in its line and go on, as far as the system allows
 _DEEPEST_QUEUE = 64  # mini-batches
 _LONGEST_LOG = 50_000_000  # bytes
@@ -297,6 +298,11 @@ class WorkerProcess:
             target = self.place.logs / "user" / "logs" / str(self.place.node) / self.place.agent_name
             shutil.copytree(written, target, dirs_exist_ok=True, symlinks=True)
         shutil.rmtree(self.place.working_folder, ignore_errors=True)
+
+
+def import_timeout() -> int:
+    """Seconds that a worker may take to import the scoring script."""
+    return environment_variables.number("BATCH_SCORING_IMPORT_TIMEOUT") or _IMPORT_TIMEOUT_SECONDS
 
 
 def memory_limit(workers: int) -> int | None:

@@ -233,10 +233,7 @@ class LocalWorkspace:
         keep_archive: bool = False,
         reading: TableReading | None = None,
     ) -> DatasetProposal:
-        root = path_given(path)
-        with staging_folder(self.home) as staging:
-            archive = None if keep_archive else datasets.unpack_archive(root, staging)
-            return proposals.propose(staging / "files" if archive else root, glob, type, reading or TableReading(), staging)
+        return proposals.propose(self.home, path, glob, type, reading or TableReading(), keep_archive=keep_archive)
 
     def propose_reread(self, reference: str, type: str, reading: TableReading | None = None) -> DatasetProposal:  # noqa: A002
         dataset = self.dataset(reference)

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from services import formats
 from services.domain import ItemKind, ModelCard, ModelInput, TabularDataset
 from services.errors import SettingsError
 from services.file_names import short
 from services.formats import counted
 from services.scoring.scorers import ScorerOptions
 
-TEXT, INTEGER, NUMBER, BOOLEAN, DATE, DATETIME, TENSOR = "text", "integer", "number", "boolean", "date", "datetime", "tensor"
+TEXT, INTEGER, NUMBER, BOOLEAN, TENSOR = "text", "integer", "number", "boolean", "tensor"
 BY_ORDER = "by-order"
 _MOST_NAMED = 10  # columns in a sentence
 _MOST_PROBLEMS = 20  # of one sort, each said by itself
@@ -24,7 +25,7 @@ _MOST_COMPARED = 2_000  # columns, to find one of a similar name
 
 @dataclass(frozen=True)
 class FitProblem:
-    """Why it can't work. `where` is the field that mends it: model, dataset, environment, scorer, inputs, keep, probabilities, top, or
+    """Why it can't work. `where` is the field to change: model, dataset, environment, scorer, inputs, keep, probabilities, top, or
     an argument of the scorer."""
 
     where: str
@@ -134,7 +135,7 @@ class ColumnMatching:
             return
         self.columns = tuple(matches)
         self._say_similar()
-        missing = [item for item, match in zip(inputs, matches, strict=True) if match.column is None and getattr(item, "required", True)]
+        missing = [item for item, match in zip(inputs, matches, strict=True) if match.column is None]
         self._say_missing([item.name for item in missing])
         explicit = {match.input: match.column for match in matches if match.column is not None and match.by in ("choice", "similar name")}
         self.options = replace(self.options, inputs=explicit)
@@ -225,14 +226,14 @@ class ColumnMatching:
     def _say_missing(self, missing: Sequence[str]) -> None:
         for name in missing[:_MOST_PROBLEMS]:
             what = f"{self.dataset} has no column for the model’s input “{short(name)}”"
-            self.problems.append(FitProblem("inputs", what, self._columns_hint(name, mends=True)))
+            self.problems.append(FitProblem("inputs", what, self._columns_hint(name, missing=True)))
         if more := missing[_MOST_PROBLEMS:]:
             what = f"{self.dataset} has no column for {counted(len(more), 'input')} more of the model: {listed(more)}"
             self.problems.append(FitProblem("inputs", what, "Choose a column for each."))
 
-    def _columns_hint(self, name: str, *, mends: bool = False) -> str:
+    def _columns_hint(self, name: str, *, missing: bool = False) -> str:
         close = difflib.get_close_matches(name, list(self.types), 1) if len(self.types) <= _MOST_COMPARED and len(name) < 200 else []
-        if mends:
+        if missing:
             choice = f"{short(name)}={short(close[0]) if close else 'COLUMN'}"
             return f"Choose a column for it; on the command line: --input {shlex.quote(choice) if ' ' in choice or close else choice}"
         return f"Did you mean “{short(close[0])}”?" if close else f"Its columns are {listed(self.types)}."
@@ -271,5 +272,4 @@ def _a(type_: str) -> str:
 
 def listed(names: Iterable[str]) -> str:
     """The first few, and how many more there are."""
-    every = [short(name) for name in names]
-    return ", ".join(every[:_MOST_NAMED]) + (f" and {len(every) - _MOST_NAMED:,} more" if len(every) > _MOST_NAMED else "")
+    return formats.listed([short(name) for name in names], _MOST_NAMED)

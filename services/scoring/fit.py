@@ -83,8 +83,7 @@ def fit(
     problems: list[FitProblem] = []
     warnings: list[str] = []
     if model and approval and not model.usable:
-        what = f"model {model} is a program ({model.kind}) and was not approved yet; its SHA-256 is {model.sha256}"
-        problems.append(FitProblem("model", what, f"Approve it here or on the Models page, or by: model approve {model}"))
+        problems.append(unapproved(model))
     wants_environment = environment is not None and _check_environment(card, environment, model, every_package, problems, warnings)
     _check_files(dataset, warnings)
     scorer = _scorer(card, dataset, options, model, problems, warnings)
@@ -102,6 +101,12 @@ def fit(
             problems.append(FitProblem("keep", what, "Leave it out; the file's name is beside each prediction."))
         _check_values(card, scorer, options, problems)
     return Fit(scorer, options, columns, unused, tuple(problems), tuple(warnings), wants_environment)
+
+
+def unapproved(model: Model) -> FitProblem:
+    """Of a model that is a program, which nobody has approved yet."""
+    what = f"model {model} is a program ({model.kind}) and was not approved yet; its SHA-256 is {model.sha256}"
+    return FitProblem("model", what, f"Approve it here or on the Models page, or by: model approve {model}")
 
 
 # ---- which scorer ----------------------------------------------------------------------------------------------------------------
@@ -202,12 +207,11 @@ def _check_environment(
     loaded_there = card.inspected_in is not None and card.inspected_in == environment.reference
     lacking = unmet(card.requirements, environment.packages, environment.python_version)
     missing, other = [one for one in lacking if not one.there], [one for one in lacking if one.there]
-    where = "this program’s own environment" if not environment.name else f"environment {environment}"
     hint = f"Make an environment for this model; on the command line: environment create NAME --for-model {model or 'MODEL'}"
     if missing and not loaded_there:
         names = [f"{one.name} {one.wanted.removeprefix('==')}".strip() for one in missing]
         verb, them = ("is", "it") if len(missing) == 1 else ("are", "them")
-        sentence = f"{listed(names)} {verb} not installed in {where}, and the model needs {them}"
+        sentence = f"{listed(names)} {verb} not installed in {environment.describe()}, and the model needs {them}"
         framework = re.sub(r"[-_.]+", "-", card.framework).lower()
         if every_package and (card.format != "mlflow" or framework in [one.name for one in missing]):
             problems.append(FitProblem("environment", sentence, hint))
@@ -215,7 +219,7 @@ def _check_environment(
             warnings.append(f"{sentence}. {hint}")
     if other:
         versions = [f"{one.name} {one.wanted.removeprefix('==')} (here {one.there})" for one in other]
-        warnings.append(f"The model was made with other versions than those in {where}: {listed(versions)}. {hint}")
+        warnings.append(f"The model was made with other versions than those in {environment.describe()}: {listed(versions)}. {hint}")
     return bool((missing and not loaded_there) or other)
 
 

@@ -83,7 +83,7 @@ def _of_pickle(content: ModelContent) -> ModelCard:
     unknown = sorted(modules - _PACKAGES.keys() - _COME_ALONG)
     notes = []
     if unknown:
-        notes.append(f"It needs modules that are no known packages: {', '.join(unknown)[:300]}.")
+        notes.append(f"It needs modules of no known package: {', '.join(unknown)[:300]}.")
     if own := sorted(name for name in content.imports if name.startswith("__main__.")):
         notes.append(f"It needs {', '.join(own)[:300]} of the script that saved it, which is not in the file.")
     framework = _PACKAGES.get(content.root.partition(".")[0], "scikit-learn" if version else "")
@@ -124,7 +124,7 @@ def with_inspection(card: ModelCard, described: Mapping[str, Any], environment: 
 def with_advice(card: ModelCard, model: str, environment: Environment) -> ModelCard:
     """The card with notes on what this environment lacks for it, and in which version it has what it was made with. `model` is the model's
     reference, for the command that helps."""
-    where = f"environment {environment}" if environment.name else "this program’s own environment"
+    where = environment.describe()
     make = f"make an environment for this model, by: environment create NAME --for-model {model}"
     installed = {_canonical(name): version for name, version in environment.packages.items()}
     notes = []

@@ -319,7 +319,7 @@ def test_an_image_that_is_none_or_of_another_shape_fails_alone(scorer, tmp_path,
     result = script.run([str(file) for file in [*files, tmp_path / "images" / "grey.png", tmp_path / "gone.png"]])
     assert list(result["file"]) == ["picture 0.png", "picture 3.png", "picture 5.png", "grey.png"]
     said = {line.split("' failed: ")[0].split("/")[-1]: line.split("' failed: ")[1] for line in warned(caplog)}
-    assert said["picture 1.png"] == "it is no image that can be read"
+    assert said["picture 1.png"] == "it is not an image that can be read"
     assert said["picture 2.png"].startswith("it is a damaged image")
     assert (said["picture 4.png"], said["gone.png"]) == ("it is empty", "it is not there")
 

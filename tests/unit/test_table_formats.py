@@ -493,10 +493,10 @@ REFUSED: dict[str, tuple[dict[str, bytes], TableReading, str]] = {
     "a workbook with a header only": ({"a.xlsx": workbook({"S": [["x", "y"]]})}, TableReading(), "There are no rows below the header"),
     "NUL characters": ({"a.csv": b"x;y\n1;\0\n"}, TableReading(), "“a.csv” contains NUL characters"),
     "a binary file": ({"a.csv": bytes(range(256)) * 20}, TableReading(), "“a.csv” "),
-    "a zip called CSV": ({"a.csv": b"PK\x03\x04" + bytes(60)}, TableReading(), "“a.csv” is a zip archive, and no table"),
+    "a zip called CSV": ({"a.csv": b"PK\x03\x04" + bytes(60)}, TableReading(), "“a.csv” is a zip archive, not a table"),
     "an encoding that lies": ({"a.csv": b"x;y\n1;\xfc\n"}, TableReading(encoding="utf-8"), "“a.csv” is not utf-8 text"),
     "half a UTF-16 text": ({"a.csv": "x;y\n1;2\n".encode("utf-16")[:-1]}, TableReading(), "“a.csv” is not utf-16 text"),
-    "a JSON array": ({"a.json": b'[\n {"a": 1}]'}, TableReading(), "“a.json” is a JSON array, and no JSON Lines"),
+    "a JSON array": ({"a.json": b'[\n {"a": 1}]'}, TableReading(), "“a.json” is a JSON array, not JSON Lines"),
     "kinds mixed": ({"a.csv": b"x\n1\n", "b.parquet": PARQUET}, TableReading(), "“b.parquet” is Parquet, and “a.csv” is CSV"),
     "texts and numbers in Parquet": (
         {"a.parquet": PARQUET, "b.parquet": parquet_bytes(pyarrow.table({"n": ["x"]}))}, TableReading(),
