@@ -66,6 +66,9 @@ def named_inputs(card: ModelCard) -> list[ModelInput]:
     return columns if len(columns) == len(card.inputs) else []
 
 
+_NAMES_UNTOLD = ("scikit-learn", "skops", "mlflow")
+"""Formats whose models may name their inputs though nothing of it is read from the file."""
+
 _SEPARATORS = str.maketrans("", "", " _.-\t\n\r\xa0")
 
 
@@ -132,6 +135,8 @@ class ColumnMatching:
         wanted = BY_ORDER in self.options.values
         if (not known and not chosen and len(self.types) == len(inputs)) or wanted:
             self._match_by_order(inputs, "None of the model’s inputs is called as a column")
+            if not self.problems:
+                self.options = replace(self.options, inputs={}, values={**self.options.values, BY_ORDER: ""})
             return
         self.columns = tuple(matches)
         self._say_similar()
@@ -153,10 +158,10 @@ class ColumnMatching:
         )
         pairs = [f"{match.column} as {match.input}" if match.input != match.column else str(match.column) for match in self.columns]
         self.warnings.append(f"{why}: the {counted(len(pairs), 'column')} of {self.dataset} are taken in their order: {listed(pairs)}.")
-        self.options = replace(self.options, inputs={}, values={**self.options.values, BY_ORDER: ""})
 
     def _match_numbers(self, count: int, chosen: Mapping[str, str]) -> None:
-        """A model that knows only how many columns it takes: its inputs are called by their numbers."""
+        """A model that knows only how many columns it takes: its inputs are called by their numbers. The scorer is not told to go by the
+        order: once it has loaded the model it may know names after all, which a pickle doesn't tell, and then goes by these."""
         type_ = next((NUMBER for item in self.card.inputs if item.type == TENSOR), "")
         inputs = [ModelInput(str(number), type_) for number in range(1, count + 1)]
         self._check_chosen(chosen, [item.name for item in inputs])
@@ -166,14 +171,13 @@ class ColumnMatching:
             return
         kept = set(self.options.keep)
         rest = [name for name in self.types if name not in kept]
+        told = self.card.inspected_in is not None or self.card.format not in _NAMES_UNTOLD
+        why = "The model doesn’t name its inputs" if told else "Whether the model names its inputs is known once it is loaded; if not"
         if len(self.types) == count:
-            self._match_by_order(inputs, "The model doesn’t name its inputs")
+            self._match_by_order(inputs, why)
         elif len(rest) == count:
             self.columns = tuple(self._match(item.name, column, "order", type_) for item, column in zip(inputs, rest, strict=True))
-            self.options = replace(self.options, inputs={match.input: str(match.column) for match in self.columns})
-            self.warnings.append(
-                f"The model doesn’t name its inputs: the columns that aren’t kept are taken in their order: {listed(rest)}."
-            )
+            self.warnings.append(f"{why}: the columns that aren’t kept are taken in their order: {listed(rest)}.")
         else:
             self.columns = tuple(ColumnMatch(item.name, None, "", type_) for item in inputs)
             what = f"{self.dataset} has {counted(len(self.types), 'column')}, and the model takes {count:,}, which it doesn’t name"

@@ -101,10 +101,18 @@ def test_no_name_in_common_is_taken_by_order_and_said():
 
 
 def test_a_model_without_names_takes_as_many_columns_as_it_has_in_order():
-    result = fit(UNNAMED, table(a="int64", b="int64", c="float64"))
+    result = fit(replace(UNNAMED, inspected_in="scoring:3"), table(a="int64", b="int64", c="float64"))
     assert result.fits
     assert "doesn’t name its inputs" in result.warnings[0]
-    assert "--by-order" in result.arguments
+    assert columns_of(result) == {"1": ("a", "order"), "2": ("b", "order"), "3": ("c", "order")}
+
+
+def test_a_model_that_was_not_loaded_yet_may_know_names_so_no_order_is_forced():
+    for options in (ScorerOptions(), ScorerOptions(keep=("a",))):
+        result = fit(UNNAMED, table(**dict.fromkeys(("c", "b", "a", "id")[: 3 + len(options.keep)], "int64")), options)
+        assert result.fits
+        assert "is known once it is loaded" in result.warnings[0]
+        assert not {"--by-order", "--input"} & set(result.arguments)
 
 
 def test_a_model_without_names_takes_the_columns_that_are_not_kept():
@@ -114,7 +122,7 @@ def test_a_model_without_names_takes_the_columns_that_are_not_kept():
     result = fit(UNNAMED, data, ScorerOptions(keep=("id",)))
     assert result.fits
     assert columns_of(result) == {"1": ("a", "order"), "2": ("b", "order"), "3": ("c", "order")}
-    assert result.arguments[:8] == ("--input", "1=a", "--input", "2=b", "--input", "3=c", "--keep", "id")
+    assert result.arguments[:2] == ("--keep", "id")
 
 
 def test_what_is_not_known_of_a_model_is_a_warning():
