@@ -105,8 +105,8 @@ def _offer(
         _layout.labelled("SHA-256 of this list", requirements.sha256)
         ended = build is not None and build.status in (BuildStatus.FAILED, BuildStatus.CANCELED)
         large = bool(build and build.field == "allow_large")
-        if builds and build and ended:
-            _show_end(builds, build)
+        if build and ended:
+            _show_end(build)
         text = "Download it all the same" if large else f"Approve this list and {label[:1].lower()}{label[1:]}"
         if st.button(text, key=f"create-{key}-{requirements.sha256}", type="primary", icon=":material/add:"):
             if builds and build:
@@ -157,7 +157,7 @@ def _follow(builds: EnvironmentBuilds, build_id: str) -> None:
         st.caption("It goes on when this page is closed.")
 
 
-def _show_end(builds: EnvironmentBuilds, build: EnvironmentBuild) -> None:
+def _show_end(build: EnvironmentBuild) -> None:
     """Why a build became no environment."""
     if build.status is BuildStatus.CANCELED:
         st.warning(escape(f"The making of {build.name} was canceled. Nothing of it is left."), icon=":material/cancel:")

@@ -86,6 +86,10 @@ class ItemKind(StrEnum):
     OTHER = "a file"
 
 
+ROW_KINDS = (ItemKind.TABLE_ROW, ItemKind.ROW_FILE, ItemKind.HEADED_ROW_FILE)
+"""Items that are a row of columns."""
+
+
 @dataclass(frozen=True)
 class ModelInput:
     """One input of a model: a column, or a tensor. `type` is one of text, integer, number, boolean, date, datetime, tensor, or "" where it

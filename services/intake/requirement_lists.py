@@ -173,6 +173,13 @@ def unmet(requirements: Iterable[str], packages: Mapping[str, str], python_versi
     return found
 
 
+def installed_version(name: str, packages: Mapping[str, str]) -> str:
+    """The version of this package, or of another build of it, among `packages`; "" where there is none."""
+    installed: dict[str, str] = {canonicalize_name(package): version for package, version in packages.items()}
+    name = canonicalize_name(name)
+    return next((installed[other] for other in (name, *_SAME.get(name, ())) if other in installed), "")
+
+
 def installed_here(requirements: Iterable[str]) -> dict[str, str]:
     """The versions of these packages, as far as this program's own interpreter has them."""
     found = {}
@@ -189,8 +196,7 @@ _SAME = {
     "xgboost": ("xgboost-cpu",), "xgboost-cpu": ("xgboost",), "tensorflow": ("tensorflow-cpu",), "tensorflow-cpu": ("tensorflow",),
     "onnxruntime": ("onnxruntime-gpu",), "mlflow": ("mlflow-skinny",), "mlflow-skinny": ("mlflow",),
 }  # fmt: skip
-
-
+"""Packages that are another build of the same."""
 _IS_KERAS = re.compile(r"keras\b(?!-)", re.IGNORECASE).match
 
 

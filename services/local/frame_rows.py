@@ -51,7 +51,7 @@ def _unusual(numpy, values):
     return ~((sizes > LEAST_PLAIN) & (sizes < MOST_PLAIN[values.itemsize]) | (sizes == 0))
 
 
-def _by_pandas(pandas, numpy, values):
+def _by_pandas(pandas, values):
     """An array of floats as to_csv makes texts of it."""
     texts = values.astype(str).astype(object)
     texts[pandas.isna(values)] = ""
@@ -80,10 +80,10 @@ def _texts(pandas, numpy, column):
     if kind == "f":
         values = column.to_numpy()
         if values.itemsize == 4:
-            return _by_pandas(pandas, numpy, values).tolist()
+            return _by_pandas(pandas, values).tolist()
         texts, unusual = list(map(float.__repr__, values.tolist())), _unusual(numpy, values)
         if unusual.any():
-            for place, text in zip(numpy.flatnonzero(unusual).tolist(), _by_pandas(pandas, numpy, values[unusual])):  # noqa: B905
+            for place, text in zip(numpy.flatnonzero(unusual).tolist(), _by_pandas(pandas, values[unusual])):  # noqa: B905
                 texts[place] = text
         return texts
     values = column.tolist()
@@ -156,7 +156,7 @@ class _Arrow:
             values = column.to_numpy()
             texts, unusual = cls._decimals(numpy, values), _unusual(numpy, values)
             if unusual.any():
-                others = pyarrow.array(_by_pandas(pandas, numpy, values[unusual]), pyarrow.string())
+                others = pyarrow.array(_by_pandas(pandas, values[unusual]), pyarrow.string())
                 texts = compute.replace_with_mask(texts, pyarrow.array(unusual), others)
             return texts
         texts = pyarrow.array(column.to_numpy() if isinstance(column.dtype, numpy.dtype) else column.array, from_pandas=True)

@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from services.domain import ItemKind, ModelCard, ModelInput
+from services.domain import ROW_KINDS, ItemKind, ModelCard, ModelInput
 from services.errors import IntakeError
 from services.intake.mlflow_files import read_mlmodel, read_yaml
-from services.scoring.onnx_card import HEADED_ROWS, ROWS, image_defaults
+from services.scoring.onnx_card import HEADED_ROWS, image_defaults
 
 _LARGEST_JSON = 64 << 20  # bytes, unpacked
 _MOST_LINES = 2_000  # of requirements
@@ -59,7 +59,7 @@ def _tensors(shapes: list[tuple[int | None, ...]]) -> tuple[tuple[ItemKind, ...]
     if len(shapes) == 1 and len(shapes[0]) == 4:
         return (ItemKind.IMAGE,), None
     if shapes and all(len(shape) == 2 and shape[1] for shape in shapes):
-        return ROWS, sum(shape[1] or 0 for shape in shapes)
+        return ROW_KINDS, sum(shape[1] or 0 for shape in shapes)
     return (), None
 
 
@@ -128,7 +128,7 @@ def read_skops(path: Path) -> ModelCard:
         "skops",
         framework="scikit-learn",
         framework_version=version,
-        takes=ROWS if count else (),
+        takes=ROW_KINDS if count else (),
         inputs=tuple(ModelInput(name) for name in names or ()),
         feature_count=count,
         requirements=("skops", f"scikit-learn=={version}" if version else "scikit-learn"),
@@ -242,7 +242,7 @@ def _signature(text: Any) -> tuple[tuple[ModelInput, ...], tuple[ItemKind, ...],
     if not columns:
         return (), (), None
     plain = all(type_ in ("integer", "number", "boolean") for type_ in types)
-    takes = (ItemKind.TEXT, ItemKind.TABLE_ROW) if types == ["text"] else ROWS if plain else HEADED_ROWS
+    takes = (ItemKind.TEXT, ItemKind.TABLE_ROW) if types == ["text"] else ROW_KINDS if plain else HEADED_ROWS
     inputs = tuple(ModelInput(name, type_) for name, type_ in zip(names, types, strict=True)) if all(names) else ()
     return inputs, takes, len(columns)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.domain import ItemKind, ModelCard, ModelInput
-from services.scoring.onnx_card import HEADED_ROWS, ROWS
+from services.domain import ROW_KINDS, ItemKind, ModelCard, ModelInput
+from services.scoring.onnx_card import HEADED_ROWS
 
 _HEAD, _TAIL = 16 << 20, 1 << 20  # bytes that are read; 30,000 names take less than one million
 _MOST_CLASSES = 100_000
@@ -162,7 +162,7 @@ def read_xgboost(path: Path) -> ModelCard:
         framework="xgboost",
         framework_version=made_with,
         task=task,
-        takes=ROWS,
+        takes=ROW_KINDS,
         inputs=tuple(ModelInput(str(one), _XGBOOST_TYPES.get(str(type_), "")) for one, type_ in zip(names, types, strict=True)),
         feature_count=count or len(names) or None,
         classes=tuple(map(str, range(class_count))) if class_count <= _MOST_CLASSES else (),
@@ -204,7 +204,7 @@ def read_lightgbm(path: Path) -> ModelCard:
         "lightgbm",
         framework="lightgbm",
         task="classification" if class_count else "regression" if objective in _LIGHTGBM_NUMBERS else "",
-        takes=HEADED_ROWS if any(one.type == "text" for one in inputs) else ROWS,
+        takes=HEADED_ROWS if any(one.type == "text" for one in inputs) else ROW_KINDS,
         inputs=inputs,
         feature_count=len(names) or (None if last_feature is None else last_feature + 1),
         classes=tuple(map(str, range(class_count))) if class_count <= _MOST_CLASSES else (),
@@ -264,7 +264,7 @@ def read_catboost(path: Path) -> ModelCard:
         framework="catboost",
         framework_version=made_with,
         task="classification" if is_class else "regression" if is_number else "",
-        takes=ROWS if (is_class or is_number) else (ItemKind.TABLE_ROW,),
+        takes=ROW_KINDS if (is_class or is_number) else (ItemKind.TABLE_ROW,),
         classes=classes if is_class else (),
         has_probabilities=True if is_class else False if is_number else None,
         requirements=(f"catboost>={made_with}" if made_with else "catboost",),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from services.domain import Dataset, Environment, ItemKind, Model, ModelCard, TabularDataset
+from services.domain import ROW_KINDS, Dataset, Environment, ItemKind, Model, ModelCard, TabularDataset
 from services.file_names import short
 from services.formats import counted
 from services.intake.model_files import joblib_loads
@@ -17,7 +17,6 @@ from services.intake.requirement_lists import unmet
 from services.scoring.column_matching import ColumnMatch, ColumnMatching, FitProblem, listed, named_inputs
 from services.scoring.scorers import NO_CHOICES, SCORERS, Scorer, ScorerOptions
 
-_ROWS = (ItemKind.TABLE_ROW, ItemKind.ROW_FILE, ItemKind.HEADED_ROW_FILE)
 _NO_PROBABILITIES = ("regression", "clustering", "multi-output regression", "transformation")
 _PLURALS = {
     ItemKind.TABLE_ROW: "rows of a table",
@@ -156,9 +155,9 @@ _READ_AS_TABLE = "Read it again as a table, where each row is one item; on the c
 def _takes(card: ModelCard, kind: ItemKind) -> bool:
     if kind in card.takes:
         return True
-    if kind in _ROWS:  # a table with a column of texts serves too
-        return any(taken in _ROWS for taken in card.takes) or (kind is ItemKind.TABLE_ROW and ItemKind.TEXT in card.takes)
-    return kind is ItemKind.TABLE_FILE and any(taken in _ROWS for taken in card.takes)  # said by its own words
+    if kind in ROW_KINDS:  # a table with a column of texts serves too
+        return any(taken in ROW_KINDS for taken in card.takes) or (kind is ItemKind.TABLE_ROW and ItemKind.TEXT in card.takes)
+    return kind is ItemKind.TABLE_FILE and any(taken in ROW_KINDS for taken in card.takes)  # said by its own words
 
 
 def _other_reading(kind: ItemKind, card: ModelCard) -> str:

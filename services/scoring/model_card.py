@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 import sys
 import zipfile
@@ -15,12 +14,12 @@ from typing import Any, get_type_hints
 import msgspec
 from packaging.version import InvalidVersion, Version
 
-from services.domain import Environment, ItemKind, ModelCard
+from services.domain import ROW_KINDS, Environment, ItemKind, ModelCard
 from services.errors import IntakeError
 from services.intake.model_files import ModelContent
 from services.intake.pickle_scan import BROKEN
+from services.intake.requirement_lists import installed_version, unmet
 from services.scoring import archive_cards, booster_cards, onnx_card
-from services.scoring.onnx_card import ROWS
 
 READER = "file, 2"
 """Where a card comes from that was read by this module. The number changes with what is read, so that older cards are made anew."""
@@ -45,12 +44,6 @@ _PACKAGES = {
 _COME_ALONG = {"numpy", "scipy", "joblib", "__main__", "__builtin__", "copyreg", "copy_reg", *sys.stdlib_module_names}
 _OLDER_IS_FINE = ("xgboost", "lightgbm", "catboost", "onnx", "torch", "keras", "tensorflow")
 """Newer versions of these load what older ones wrote."""
-_INSTEAD = {
-    "xgboost": ("xgboost-cpu",),
-    "tensorflow": ("tensorflow-cpu",),
-    "onnxruntime": ("onnxruntime-gpu",),
-    "mlflow": ("mlflow-skinny",),
-}
 
 
 def read_card(path: Path, content: ModelContent) -> ModelCard:
@@ -91,7 +84,7 @@ def _of_pickle(content: ModelContent) -> ModelCard:
         "scikit-learn",
         framework=framework,
         framework_version=version if framework == "scikit-learn" else content.versions.get(framework, ""),
-        takes=ROWS if content.features else (),
+        takes=ROW_KINDS if content.features else (),
         feature_count=content.features,
         requirements=tuple(f"{name}=={version}" if name == "scikit-learn" and version else name for name in packages),
         notes=tuple(notes),
@@ -126,22 +119,16 @@ def with_advice(card: ModelCard, model: str, environment: Environment) -> ModelC
     reference, for the command that helps."""
     where = environment.describe()
     make = f"make an environment for this model, by: environment create NAME --for-model {model}"
-    installed = {_canonical(name): version for name, version in environment.packages.items()}
     notes = []
     needed = card.requirements if card.format != "mlflow" else (card.framework, "mlflow")
-    for line in needed if card.inspected_in != environment.reference else ():  # what loads it is enough, whatever it is called
-        name = re.match(r"[A-Za-z0-9._-]*", line)[0]  # type: ignore[index]
-        if name and not any(_canonical(one) in installed for one in (name, *_INSTEAD.get(_canonical(name), ()))):
-            notes.append(f"Needs {name}, which {where} does not have: {make}")
-    there = next((installed[one] for one in (card.framework, *_INSTEAD.get(card.framework, ())) if one in installed), "")
+    if card.inspected_in != environment.reference:  # what loads it is enough, whatever it is called
+        missing = [one for one in unmet(needed, environment.packages, environment.python_version) if not one.there]
+        notes += [f"Needs {one.name}, which {where} does not have: {make}" for one in missing]
+    there = installed_version(card.framework, environment.packages)
     made_with = card.framework_version
     if made_with and there and there != made_with and not (card.framework in _OLDER_IS_FINE and _is_older(made_with, there)):
         notes.append(f"Made with {card.framework} {made_with}, and {where} has {there}: {make}")
     return replace(card, notes=tuple(dict.fromkeys((*notes, *card.notes))))
-
-
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _is_older(one: str, other: str) -> bool:

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.domain import ItemKind, ModelCard, ModelInput
+from services.domain import ROW_KINDS, ItemKind, ModelCard, ModelInput
 
-ROWS = (ItemKind.TABLE_ROW, ItemKind.ROW_FILE, ItemKind.HEADED_ROW_FILE)
 HEADED_ROWS = (ItemKind.TABLE_ROW, ItemKind.HEADED_ROW_FILE)
 """Where texts are among the columns: a file of one row of numbers has none."""
 _TYPES = {1: "number", 10: "number", 11: "number", 16: "number", 9: "boolean", 8: "text"} | dict.fromkeys(
@@ -214,14 +213,14 @@ def _taken(inputs: list[tuple[str, int, tuple[int | None, ...]]]) -> tuple[tuple
     if len(inputs) > 1:
         flat = all(len(shape) <= 2 for _, _, shape in inputs)
         count = sum((shape[1] or 1) if len(shape) > 1 else 1 for _, _, shape in inputs)
-        rows = HEADED_ROWS if any(type_ == 8 for _, type_, _ in inputs) else ROWS
+        rows = HEADED_ROWS if any(type_ == 8 for _, type_, _ in inputs) else ROW_KINDS
         return (rows, count, True) if flat else ((), None, False)
     _, type_, shape = inputs[0]
     if type_ == 8 and (len(shape) < 2 or shape[1] in (1, None)):
         return (ItemKind.TEXT, ItemKind.TABLE_ROW), 1, True
     if len(shape) == 4:
         return (ItemKind.IMAGE,), None, False
-    return (ROWS, shape[1] if len(shape) == 2 else 1, False) if len(shape) in (1, 2) else ((), None, False)
+    return (ROW_KINDS, shape[1] if len(shape) == 2 else 1, False) if len(shape) in (1, 2) else ((), None, False)
 
 
 def _predicted(graph: _Graph, labels: tuple[str, ...], image: bool) -> tuple[tuple[str, ...], str, bool | None]:

@@ -7,15 +7,25 @@ from dataclasses import replace
 
 import pytest
 
-from services.domain import DatasetProblem, Environment, FileDataset, ItemKind, Model, ModelCard, ModelInput, TabularDataset, utc_now
+from services.domain import (
+    ROW_KINDS,
+    DatasetProblem,
+    Environment,
+    FileDataset,
+    ItemKind,
+    Model,
+    ModelCard,
+    ModelInput,
+    TabularDataset,
+    utc_now,
+)
 from services.errors import SettingsError
 from services.scoring.column_matching import column_types
 from services.scoring.fit import fit
 from services.scoring.scorers import SCORERS, ScorerOptions, scorer_at
 
-ROWS = (ItemKind.TABLE_ROW, ItemKind.ROW_FILE, ItemKind.HEADED_ROW_FILE)
 PIPELINE = ModelCard(
-    "scikit-learn", "scikit-learn", "1.9.1", "classification", ROWS,
+    "scikit-learn", "scikit-learn", "1.9.1", "classification", ROW_KINDS,
     (ModelInput("age", "number"), ModelInput("city", "text"), ModelInput("income", "number")), 3, ("no", "yes"), True,
 )  # fmt: skip
 UNNAMED = replace(PIPELINE, inputs=())

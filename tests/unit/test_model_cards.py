@@ -319,6 +319,13 @@ def test_what_an_environment_lacks_is_said_with_the_command_that_helps(tmp_path)
     assert with_advice(loaded, "churn:2", environment(a_build_of_xgboost="3.3.0")).notes == ()
 
 
+def test_another_backend_of_keras_than_tensorflow_is_nothing_that_lacks():
+    card = ModelCard("keras", framework="keras", requirements=("keras>=3", "tensorflow"))
+    assert with_advice(card, "m:1", environment(keras="3.12.0", torch="2.9.0")).notes == ()
+    (note,) = with_advice(card, "m:1", environment(keras="3.12.0")).notes
+    assert note.startswith("Needs tensorflow, which environment scoring:3 does not have")
+
+
 @pytest.mark.parametrize(
     ("content", "there", "is_said"),
     [
