@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from services.domain import RunRequest
 from services.errors import EntryScriptError, NotFound, SettingsError, StudioError
 from services.file_names import short
 from services.preflight import Preflight, preflight, values_of
-from services.scoring.column_matching import FitProblem
+from services.scoring.column_matching import FitProblem, named_inputs
 from services.scoring.scorers import NO_CHOICES, PROBABILITIES, SCORERS, ScorerOptions, scorer_at
 from services.settings import TABLE, ParallelRunSettings
 from services.workspace import Workspace
@@ -109,15 +110,31 @@ def _is_scored_by_a_script(workspace: Workspace, args: argparse.Namespace) -> bo
 
 
 def _preflight(workspace: Workspace, args: argparse.Namespace) -> Preflight:
-    use_preset = args.preset == "on"
-    return preflight(workspace, args.model, args.dataset, _options(args), environment=args.environment, inspect=True, use_preset=use_preset)
+    def found() -> Preflight:
+        options, use_preset = _options(args), args.preset == "on"
+        return preflight(workspace, args.model, args.dataset, options, environment=args.environment, inspect=True, use_preset=use_preset)
+
+    result = found()
+    names = [item.name for item in named_inputs(result.card)]
+    pairs = [split_input(text, names) for text in args.inputs]
+    if pairs != [text.partition("=")[::2] for text in args.inputs]:  # an input may be called a=b, as one-hot columns are
+        args.split_inputs = dict(pairs)
+        result = found()
+    return result
+
+
+def split_input(text: str, names: Sequence[str]) -> tuple[str, str]:
+    """Input and column, as the scorers split them: by the longest name of an input that it begins with, else by the first `=`."""
+    name = max((name for name in names if text.startswith(f"{name}=")), key=len, default=text.partition("=")[0])
+    return name, text[len(name) + 1 :]
 
 
 def _options(args: argparse.Namespace) -> ScorerOptions:
     if args.top is not None and not args.top.isdecimal():
         raise SettingsError("top", f"“{args.top}” is not a number of classes", "Give 1 or more, or leave it out.")
+    inputs = getattr(args, "split_inputs", None) or commands.pairs("inputs", args.inputs)
     return ScorerOptions(
-        args.scorer or "", commands.pairs("inputs", args.inputs), tuple(args.keep), args.probabilities,
+        args.scorer or "", inputs, tuple(args.keep), args.probabilities,
         int(args.top) if args.top is not None else None, values_of(args.argument),
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from services.cli.scoring_commands import split_input
 from services.domain import (
     ROW_KINDS,
     DatasetProblem,
@@ -123,6 +124,13 @@ def test_a_model_that_was_not_loaded_yet_may_know_names_so_no_order_is_forced():
         assert result.fits
         assert "is known once it is loaded" in result.warnings[0]
         assert not {"--by-order", "--input"} & set(result.arguments)
+
+
+def test_an_input_with_an_equals_sign_in_its_name_can_be_chosen_on_the_command_line():
+    names = ["city", "city=Rome"]
+    assert split_input("city=Rome=is rome", names) == ("city=Rome", "is rome")
+    assert split_input("city=town", names) == ("city", "town")
+    assert split_input("age=years=old", names) == ("age", "years=old")
 
 
 def test_a_model_without_names_takes_the_columns_that_are_not_kept():
