@@ -167,9 +167,8 @@ def choose_compute_target(remote: RemoteWorkspace) -> str | None:
     return chosen
 
 
-def show_environment(remote: RemoteWorkspace, chosen: Environment | None) -> None:
+def show_environment(remote: RemoteWorkspace, environment: Environment) -> None:
     """The interpreter and packages of the run; and a way to register others."""
-    environment = chosen or remote.default_environment()
     pins = ", ".join(f"{name} {number}".strip() for name, number in environment.packages.items()) or "the packages of its image"
     python = f"Python {environment.python_version}" if environment.python_version else environment.interpreter
     st.caption(escape(f"{python} with {truncate(pins, 400)}"))
@@ -308,7 +307,8 @@ with section(4, "Settings", "settings"):
         default = MADE_FOR_IT if remote else OWN
         chosen = st.selectbox("Environment", [default, *interpreters], key="environment", help=help_text, persist_state="session")
         if remote:
-            show_environment(remote, interpreters.get(chosen))
+            scored = found.model.reference if found else None
+            show_environment(remote, interpreters.get(chosen) or workspace.environment(None, scored_model=scored))
         help_text = "Reuse the output of an earlier run with the same model, dataset, script and settings instead of scoring again."
         allow_reuse = st.toggle("Reuse an earlier run's output", value=True, key="allow_reuse", help=help_text, persist_state="session")
         help_text = "Passed to the scoring script in sys.argv, written as on a command line: --name value."

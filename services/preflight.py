@@ -57,9 +57,10 @@ def preflight(
         card, found = _inspected(workspace, model, card, environment)
         problems += found
     preset = _applicable(workspace.presets.of(model.name), card, known[0]) if use_preset else NO_CHOICES
+    place = workspace.environment(environment, scored_model=model.reference)
     fits = [
         fit(
-            card, dataset, options.over(preset), model=model, environment=workspace.environment(environment),
+            card, dataset, options.over(preset), model=model, environment=place,
             every_package=workspace.remote is None, approval=approval and Capability.APPROVAL in workspace.capabilities,
         )
         for dataset in known

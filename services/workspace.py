@@ -151,9 +151,9 @@ class Workspace(Protocol):
     def environments(self) -> list[domain.Environment]:
         """All versions of all registered environments, newest first. A run that names none uses the workspace's default."""
 
-    def environment(self, reference: str | None) -> domain.Environment:
-        """The registered environment of that reference as it was registered, or for None the workspace's default. At once. Its packages
-        are empty where they aren't known here."""
+    def environment(self, reference: str | None, *, scored_model: str | None = None) -> domain.Environment:
+        """The registered environment of that reference as it was registered, or for None the workspace's default: with `scored_model` that
+        of a run which scores this model by a built-in scorer. At once. Its packages are empty where they aren't known here."""
 
     def register_environment(self, name: str, interpreter: str) -> domain.Environment:
         """Keep a Python interpreter, 3.8 or newer, as the next version of `name`: its path, its environment's folder, or a command such

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import sys
@@ -63,7 +64,7 @@ from services.scoring.model_card import READER, read_card
 from services.scoring.presets import Presets
 from services.scoring.scorers import scorer_at
 from services.settings import ParallelRunSettings
-from services.storage.file_tree import make_folders, path_given
+from services.storage.file_tree import make_folders, path_given, stat_of
 from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store
@@ -160,6 +161,7 @@ class AzureWorkspace:
     ) -> Model:
         check_name("name", name)
         source = path_given(path)
+        stat_of(source)
         about: dict[str, Any] = {"description": description, "tags": tags or {}, "progress": self._progress(f"Uploading {name}")}
         with staging_folder(self.home) as staging:
             path = prepare_model(source, staging)
@@ -290,8 +292,11 @@ class AzureWorkspace:
     def environments(self) -> list[Environment]:
         return self._cache.known(self._cache.environments)
 
-    def environment(self, reference: str | None) -> Environment:
+    def environment(self, reference: str | None, *, scored_model: str | None = None) -> Environment:
         if not reference:
+            with contextlib.suppress(IntakeError):  # a list that isn't taken, which the check of the run says
+                if scored_model:
+                    return environments.made_for_run(*environments.for_model(self.model_card(scored_model)))
             return self.default_environment()
         name, version = parse_reference(reference, "environment")
         for known in self.environments():

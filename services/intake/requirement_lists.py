@@ -151,9 +151,9 @@ class Unmet:
 
 
 def unmet(requirements: Iterable[str], packages: Mapping[str, str], python_version: str = "") -> list[Unmet]:
-    """The requirements that these packages (versions by name) don't meet. Lines that aren't requirements are passed over, and those whose
-    marker is about another system or Python. `==` is met by another patch release of the same minor version: 1.3.2 by 1.3.0. Keras 3
-    computes with any of its backends, so TensorFlow beside it is met by another one (keras.io/getting_started)."""
+    """The requirements that these packages (versions by name, "" where it isn't known) don't meet. Lines that aren't requirements are
+    passed over, and those whose marker is about another system or Python. `==` is met by another patch release of the same minor version:
+    1.3.2 by 1.3.0. Keras 3 computes with any of its backends, so TensorFlow beside it is met by another one (keras.io/getting_started)."""
     installed: dict[str, str] = {canonicalize_name(name): version for name, version in packages.items()}
     requirements = list(requirements)
     instead = {**_SAME, "tensorflow": ("tensorflow-cpu", "jax", "torch")} if any(map(_IS_KERAS, requirements)) else _SAME
@@ -167,9 +167,9 @@ def unmet(requirements: Iterable[str], packages: Mapping[str, str], python_versi
         if requirement.marker and not requirement.marker.evaluate(about):
             continue
         name = canonicalize_name(requirement.name)
-        there = next((installed[other] for other in (name, *instead.get(name, ())) if other in installed), "")
-        if not there or not _meets(requirement.specifier, there):
-            found.append(Unmet(name, str(requirement.specifier), there))
+        there = next((installed[other] for other in (name, *instead.get(name, ())) if other in installed), None)
+        if there is None or (there and not _meets(requirement.specifier, there)):
+            found.append(Unmet(name, str(requirement.specifier), there or ""))
     return found
 
 

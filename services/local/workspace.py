@@ -294,7 +294,7 @@ class LocalWorkspace:
         made = self._store.add(Environment, name, lambda version: replace(found, version=version))
         return self._store.get(Environment, name, made.version)
 
-    def environment(self, reference: str | None) -> Environment:
+    def environment(self, reference: str | None, *, scored_model: str | None = None) -> Environment:
         if not reference:
             return _own_environment(int(time.monotonic() / _OWN_KNOWN_FOR))
         return self._store.get(Environment, *parse_reference(reference, "environment"))

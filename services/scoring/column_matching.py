@@ -97,7 +97,7 @@ class ColumnMatching:
             self._match_numbers(card.feature_count, chosen)
         else:
             self.columns = tuple(ColumnMatch(name, column, "choice", "", self.types[column]) for name, column in chosen.items())
-            self.warnings.append("Which columns the model takes isn't known: all columns are handed to it, in their order.")
+            self.warnings.append("Which columns the model takes isn't known yet: those that it names, else all of them in their order.")
         used = {match.column for match in self.columns} if self.columns else set(self.types)
         self.unused = tuple(name for name in self.types if name not in used and name not in self.options.keep)
         self._check_types()

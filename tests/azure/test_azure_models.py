@@ -150,3 +150,8 @@ def test_a_zipped_mlflow_model_is_uploaded_as_its_folder(cloud, tmp_path):
     assert cloud.model_card("churn").requirements == ("scikit-learn==1.3.2",)
     assert cloud._models.fetch(model.reference, tmp_path / "fetched").name == "churn"
     assert (tmp_path / "fetched" / "churn" / "MLmodel").is_file()
+
+
+def test_a_path_without_a_model_is_told_as_on_this_machine(cloud, tmp_path):
+    with pytest.raises(NotFound, match="There is no file or folder"):
+        cloud.register_model("m", tmp_path / "nothing.joblib")

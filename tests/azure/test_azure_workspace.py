@@ -16,7 +16,9 @@ from services.domain import ModelCard, RunRequest
 from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable
 from services.intake.entry_scripts import BUILT_IN
 from services.intake.requirement_lists import from_packages
+from services.preflight import preflight
 from services.scoring.model_card import READER
+from services.scoring.scorers import ScorerOptions
 from services.settings import ParallelRunSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
@@ -117,6 +119,10 @@ def test_a_run_of_a_built_in_scorer_gets_an_environment_with_what_its_model_need
     assert all(line in lines for line in ("python=3.9", "- onnxruntime\n", "- scikit-learn==1.3.2", "- setuptools<82", "- azureml-core=="))
     assert sent.name.startswith("batch-scoring-studio-")
     assert sent.name != cloud.default_environment().name
+    assert cloud.environment(None, scored_model="m").name == sent.name
+    found = preflight(cloud, ["m"], ["d"], ScorerOptions(), environment=None)  # which judges that one, not the default environment
+    assert not found.fit.wants_environment
+    assert not [warning for warning in found.fit.warnings if "environment" in warning]
     assert plan(f"scikit-learn=={cloud.default_environment().packages['scikit-learn']}")[0].requirements == ()
     assert plan("lightgbm", script=str(entry_script("def run(mini_batch): return mini_batch")))[0].requirements == ()
     made, _, warnings = plan("lightgbm", "--index-url https://evil.example")

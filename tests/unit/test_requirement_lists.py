@@ -226,6 +226,7 @@ def test_what_an_environment_lacks_is_told():
         "odd 1 (it has not a version)",
     ]
     assert not unmet(["scikit-learn==1.9.0"], packages)
+    assert not unmet(["onnxruntime>=1.20"], {"onnxruntime": ""})  # there, in a version that isn't known
     assert not unmet(["six; python_version < '3.9'"], packages, "3.12.1")
 
 
