@@ -84,6 +84,7 @@ class Model:
         self.scorer_defaults = dict(known.get("scorer_defaults", {}))
         self.notes = list(known.get("notes", ()))
         self.dtype = known.get("dtype", np.float64)  # of a matrix or tensor
+        self.dtypes = list(known.get("dtypes", ()))  # of the inputs, where each is a column
         self.raw = known.get("raw")
         self.any_shape = False
         """Whether nothing is known of the input, so that it may be an image or a row."""
@@ -465,7 +466,8 @@ def _type_taken(transformer, place):
         return "text"
     if categories is not None:
         kinds = [getattr(getattr(each, "dtype", None), "kind", "") for each in categories]
-        return "" if place >= len(kinds) else "boolean" if kinds[place] == "b" else "text" if kinds[place] in ("O", "U", "S") else ""
+        of_kind = {"b": "boolean", "O": "text", "U": "text", "S": "text", "i": "number", "u": "number", "f": "number"}
+        return "" if place >= len(kinds) else of_kind.get(kinds[place], "")
     if statistics is not None:
         return "number" if getattr(transformer, "strategy", "") in ("mean", "median") else ""
     return "number" if any(hasattr(transformer, name) for name in ("scale_", "mean_", "data_min_", "bin_edges_", "quantiles_")) else ""
@@ -550,7 +552,7 @@ def load_onnx(path, labels=()):
 
     names, types = [each.name for each in outputs], [each.type for each in outputs]
     shapes = [_shape(each.shape) for each in outputs]
-    known = {"inputs": inputs, "feature_count": count, "dtype": dtypes[0],
+    known = {"inputs": inputs, "feature_count": count, "dtype": dtypes[0], "dtypes": dtypes,
              "scorer_defaults": image_defaults(metadata, inputs[0]["shape"]) if wants == "tensor" else {}, "raw": session}  # fmt: skip
     label = next((place for place, type_ in enumerate(types) if type_ in ("tensor(int64)", "tensor(string)", "tensor(int32)")), None)
     if label is not None and (len(types) > 1 or wants != "tensor"):

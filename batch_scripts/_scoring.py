@@ -210,8 +210,10 @@ def _probabilities(predictions, probabilities, classes, arguments, target=""):
             yield f"prediction{target} {number}", own[at]
             yield f"probability{target} {number}", probabilities[np.arange(count), at]
     if arguments.probabilities == "all":
+        numbered = {str(number) for number in range(2, min(arguments.top, width) + 1)}
+        of = "of " if numbered & set(map(str, names)) else ""  # "probability 2" is that of the second likeliest
         for place, name in enumerate(names):
-            yield f"probability{target} {name}", probabilities[:, place]
+            yield f"probability{target} {of}{name}", probabilities[:, place]
 
 
 def _places_of(predictions, probabilities, classes):
@@ -330,7 +332,8 @@ def _listed(names):
 def data_for(model, frame, places):
     """(what the model's predict takes, {row: why it can't be read}) of a table's columns at these places, one for each of its inputs.
 
-    A text where the model wants a number fails its row; a column of nothing else raises ValueError.
+    A text where the model wants a number fails its row, as does what is missing or not whole where it wants whole numbers; a column of
+    nothing else, or of dates, raises ValueError.
     """
     taken = frame.iloc[:, places]
     if model.wants == "texts":
@@ -342,29 +345,69 @@ def data_for(model, frame, places):
     odd, texts = {}, [place for place, dtype in enumerate(taken.dtypes) if _is_text(dtype)]
     if model.wants == "frame":
         called = [str(each) for each in taken.columns]
+        numbers = [place for place, each in enumerate(model.inputs) if each.get("type") in ("number", "integer")]
+        _refuse_dates(taken, numbers)
         taken = taken.set_axis(model.names, axis=1)
         for place in texts:
-            if model.inputs[place].get("type") in ("number", "integer"):
+            if place in numbers:
                 taken.isetitem(place, _numbers(taken.iloc[:, place], called[place], odd))
         return taken, odd
     if model.wants == "columns":
         data = {}
+        _refuse_dates(taken, [place for place, each in enumerate(model.inputs) if each["type"] != "text"])
         for place, each in enumerate(model.inputs):
             column = taken.iloc[:, place]
             if each["type"] == "text":
                 data[each["name"]] = column.astype(object).to_numpy()
             else:
-                data[each["name"]] = _numbers(column, str(column.name), odd) if place in texts else column.to_numpy()
+                values = _numbers(column, str(column.name), odd) if place in texts else column.to_numpy()
+                data[each["name"]] = _of_dtype(values.reshape(-1, 1), model.dtypes[place], [column.name], odd)[:, 0]
         return data, odd
     if np.dtype(model.dtype).kind in "OU":
         return taken.astype(str).to_numpy(dtype=object), odd
+    _refuse_dates(taken, range(taken.shape[1]))
     if texts:
         values = np.empty(taken.shape, dtype=np.float64)
         for place in range(taken.shape[1]):
             column = taken.iloc[:, place]
             values[:, place] = _numbers(column, str(column.name), odd) if place in texts else column
-        return values.astype(model.dtype, copy=False), odd
+        return _of_dtype(values, model.dtype, taken.columns, odd), odd
+    if np.dtype(model.dtype).kind in "biu":
+        whole = {each.kind for each in taken.dtypes} <= set("bi")
+        return _of_dtype(taken.to_numpy(dtype=np.int64 if whole else np.float64), model.dtype, taken.columns, odd), odd
     return taken.to_numpy(dtype=model.dtype), odd  # laid out as pandas has it, on which a last digit may depend
+
+
+def _refuse_dates(taken, places):
+    """Raises ValueError for a date or a duration where the model takes a number: it would be a count of its smallest units."""
+    for place in places:
+        if taken.dtypes.iloc[place].kind in "mM":
+            what = "a date" if taken.dtypes.iloc[place].kind == "M" else "a duration"
+            raise ValueError(f"the column {str(taken.columns[place])!r} is {what}, and the model takes numbers there")
+
+
+def _of_dtype(values, dtype, names, odd):
+    """An array of numbers as `dtype`. Where that is of whole numbers, the rows of values that it can't hold are noted in `odd`: a cast
+    would make other numbers of them."""
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "biu" or values.dtype.kind not in "iuf" or values.dtype == dtype:
+        return values.astype(dtype, copy=False)
+    fits = ~np.isnan(values) if dtype.kind == "b" else _fits_whole(values, dtype)
+    for row, place in np.argwhere(~fits).tolist():
+        value = values[row, place]
+        if np.isnan(value):
+            why = "is missing, and the model takes no missing values there"
+        else:
+            why = f"is {value}, and the model takes whole numbers from {np.iinfo(dtype).min:,} to {np.iinfo(dtype).max:,} there"
+        odd.setdefault(row, f"its {str(names[place])!r} {why}")
+    return np.where(fits, values, 0).astype(dtype)
+
+
+def _fits_whole(values, dtype):
+    limits = np.iinfo(dtype)
+    if values.dtype.kind == "f":  # the greatest of 64 bits is none of its values, the one above is
+        return (np.floor(values) == values) & (values >= float(limits.min)) & (values < float(limits.max) + (limits.bits < 53))
+    return (values >= limits.min) & (values <= limits.max)
 
 
 def _is_text(dtype):

@@ -104,6 +104,21 @@ def image_model(path: Path, *, layout: str = "NCHW", softmax: bool = True, batch
     return path
 
 
+def whole_number_model(path: Path, *, inputs: int = 1) -> Path:
+    """An ONNX model of two 32-bit integers a row, in one input or in two: their sum."""
+    path.parent.mkdir(exist_ok=True)
+    shape = [None, 2 // inputs]
+    taken = [helper.make_tensor_value_info(name, TensorProto.INT32, shape) for name in "ab"[:inputs]]
+    nodes = [helper.make_node("Cast", [each.name], [f"{each.name} cast"], to=TensorProto.DOUBLE) for each in taken]
+    if inputs == 1:
+        nodes.append(helper.make_node("ReduceSum", ["a cast"], ["sum"], keepdims=1))
+    else:
+        nodes.append(helper.make_node("Add", ["a cast", "b cast"], ["sum"]))
+    graph = helper.make_graph(nodes, "sums", taken, [helper.make_tensor_value_info("sum", TensorProto.DOUBLE, [None, 1])])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9), path)
+    return path
+
+
 def images(folder: Path, count: int = 6) -> list[Path]:
     """PNG files, the first of them red, then green, then blue."""
     folder.mkdir(exist_ok=True)

@@ -36,7 +36,10 @@ _OF_PANDAS = {
     "object": pyarrow.bool_(), _DATETIME: pyarrow.timestamp("us"),
 }  # fmt: skip
 _BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "t": True, "f": False, "y": True, "n": False, "1": True, "0": False}
-_DATES = ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y%m%d", "%d.%m.%y", "%Y-%m-%d 00:00:00")
+_DATES = (
+    "%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d", "%d.%m.%y", "%Y-%m-%d 00:00:00",
+)  # fmt: skip
+_EITHER = {"%d/%m/%Y": "%m/%d/%Y", "%d-%m-%Y": "%m-%d-%Y"}  # but where a day is more than 12
 _TIMES = ("", " %H:%M:%S", " %H:%M", "T%H:%M:%S", "T%H:%M", " %H:%M:%S.%f", "T%H:%M:%S.%f")
 _ISO = "ISO8601"
 _NOUNS = {"integer": "an integer", "number": "a number", "boolean": "true or false", "date": "a date", _DATETIME: "a date with a time"}
@@ -164,7 +167,8 @@ class Cast:
         if self._word == "text":
             return pyarrow.array(texts.astype("str"), pyarrow.string(), from_pandas=True)
         if self._word in ("date", _DATETIME):
-            if "%d/%m/%Y" in self._formats[0] and any("%m/%d/%Y" in each for each in self._formats):
+            other = _EITHER.get(self._formats[0][:8])
+            if other and any(each.startswith(other) for each in self._formats):
                 text = f"the dates of column “{short(self._name)}” can be read with the day or with the month first"
                 raise SettingsError("column", text, "Leave the column text, or write the dates as 2026-01-31.")
             dates = _dates(texts, self._formats[0], only_days=self._word == "date")

@@ -24,6 +24,7 @@ from typing import BinaryIO
 from services.domain import TableReading
 from services.errors import IntakeError, SettingsError
 from services.file_names import short
+from services.intake.tabular import MISSING
 from services.storage.file_tree import reading as opened_for_reading
 
 CSV, JSON_LINES, PARQUET, EXCEL = "csv", "jsonl", "parquet", "excel"
@@ -39,6 +40,7 @@ _EUROPEAN = set("äöüÄÖÜßàâáãåæçèéêëìíîïñòóôõøœùú�
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)?,\d+([eE][+-]?\d+)?")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d.*|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}.*")
+_MISSING = {*MISSING, "?", "-", "--", ".", "\\N"}
 _FORMATS = {CSV: "CSV or another text", JSON_LINES: "JSON Lines", PARQUET: "Parquet", EXCEL: "a workbook"}
 
 
@@ -336,7 +338,7 @@ def _has_header(rows: Sequence[Sequence[str]], decimal: str) -> bool:
     def kind(field: str) -> str:
         field = field.strip()
         number = field.replace(",", ".") if decimal == "," else field
-        return "" if not field else "number" if _NUMBER.fullmatch(number) else "date" if _DATE.fullmatch(field) else "text"
+        return "" if field in _MISSING else "number" if _NUMBER.fullmatch(number) else "date" if _DATE.fullmatch(field) else "text"
 
     first = [kind(field) for field in rows[0]]
     if len(rows) == 1:
@@ -350,7 +352,8 @@ def _has_header(rows: Sequence[Sequence[str]], decimal: str) -> bool:
         elif first_kind in ("number", "date"):
             like += 1
     numbers = [place for place, first_kind in enumerate(first) if first_kind == "number" and len(rows[1]) > place]
-    if like and _counts_up([rows[0][place] for place in numbers]) and not _counts_up([rows[1][place] for place in numbers]):
+    top, second = ([row[place] for place in numbers] for row in rows[:2])
+    if like and any(named(top) and not named(second) for named in (_counts_up, _are_years)):
         return True  # the numbers of a matrix's columns, or years
     return not like or unlike > 0
 
@@ -359,3 +362,9 @@ def _counts_up(fields: Sequence[str]) -> bool:
     """Whether these are whole numbers, each one more than the last."""
     numbers = [int(field) for field in fields if re.fullmatch(r"\d{1,6}", field.strip())]
     return len(numbers) == len(fields) > 1 and all(after == before + 1 for before, after in pairwise(numbers))
+
+
+def _are_years(fields: Sequence[str]) -> bool:
+    """Whether these are years, each one later than the last."""
+    years = [int(field) for field in fields if re.fullmatch(r"(1[89]|20|21)\d\d", field.strip())]
+    return len(years) == len(fields) > 1 and all(before < after for before, after in pairwise(years))

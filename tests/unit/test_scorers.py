@@ -284,6 +284,50 @@ def test_a_column_of_text_in_place_of_numbers_is_said_once(table_scorer):
         table_scorer("classifier").run(made.table()[["age", "income", "visits", "city"]])
 
 
+@pytest.mark.parametrize("columns", [1, 2], ids=["a tensor", "a column each"])
+def test_a_graph_of_whole_numbers_gets_no_others_made_of_what_is_none(scorer, tmp_path, caplog, columns):
+    made.whole_number_model(tmp_path / "model" / "net.onnx", inputs=columns)
+    rows = pd.DataFrame({"a": [1.0, np.nan, 1.7, 2.0**31 - 1, 3e9, np.inf], "b": [1, 1, 1, 1, 1, 1]})
+    result = scorer("score_tables", tmp_path / "model", "--keep", "a").run(rows)
+    assert list(result.index) == [0, 3]
+    assert list(result["prediction"]) == [2.0, 2.0**31]
+    said = warned(caplog)
+    assert any("Row 2 of 6" in line and "'a' is missing" in line for line in said)
+    assert any("Row 3 of 6" in line and "'a' is 1.7, and the model takes whole numbers from" in line for line in said)
+
+
+def test_a_column_of_dates_in_place_of_numbers_is_refused(table_scorer):
+    rows = pd.DataFrame(made.numbers(), columns=list("wxyz")).assign(x=pd.Timestamp("2026-01-31"))
+    with pytest.raises(ValueError, match="the column 'x' is a date, and the model takes numbers there"):
+        table_scorer("classifier").run(rows)
+
+
+def test_numbers_as_text_are_a_number_category_and_not_an_unknown_one(table_scorer, caplog):
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    known = pd.DataFrame({"region": [1, 2, 3] * 10})
+    encoder = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["region"]))
+    model = make_pipeline(encoder, LogisticRegression()).fit(known, known["region"] == 2)
+    result = table_scorer(model).run(pd.DataFrame({"region": ["1", "2", "none", "3"]}))
+    assert list(result.index) == [0, 1, 3]
+    assert list(result["prediction"]) == [False, True, False]
+    assert any("'none', not a number" in line for line in warned(caplog))
+
+
+def test_the_second_likeliest_and_class_2_have_names_of_their_own(table_scorer, estimators):
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression().fit(made.numbers(), np.arange(len(made.numbers())) % 4)
+    result = table_scorer(model, "--probabilities", "all", "--top", "2").run(pd.DataFrame(made.numbers(), columns=list("wxyz")))
+    chances = model.predict_proba(made.numbers())
+    assert [column for column in result if column != column.strip()] == []
+    assert np.array_equal(result["probability of 2"], chances[:, 2])
+    assert np.array_equal(result["probability 2"], np.sort(chances, axis=1)[:, -2])
+
+
 def test_predictions_that_are_nan_or_infinite_are_rows_too(table_scorer):
     from sklearn.dummy import DummyRegressor
 

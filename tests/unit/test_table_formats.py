@@ -110,6 +110,9 @@ HEADERS = {
     "texts": ("name,city\nAnna,Berlin\n", True),
     "the numbers of a matrix": ("0,1,2\n5.1,3.5,1.4\n", True),
     "years": ("name,2024,2025\nAnna,10,20\nBob,11,7\n", True),
+    "years that are not each": ("name,1990,2000,2010\nAnna,10,20,31\nBob,11,7,5\n", True),
+    "a missing value first": ("NA,3.5,Anna\n4.9,3.0,Bob\n4.7,3.2,Eve\n", False),
+    "a question mark first": ("5.1,?,Anna\n4.9,3.0,Bob\n4.7,?,Eve\n", False),
     "an empty name": (",b\n0,2\n1,3\n", True),
 }
 
@@ -186,13 +189,16 @@ def test_a_value_of_another_type_is_refused_with_file_and_row(tmp_path, type_):
     assert refused.value.field == "column"
 
 
-def test_dates_that_can_be_read_in_two_ways_are_not_guessed(tmp_path):
+@pytest.mark.parametrize("mark", ["/", "-"])
+def test_dates_that_can_be_read_in_two_ways_are_not_guessed(tmp_path, mark):
+    def dates(folder: str, *days: str) -> list[int]:
+        content = "\n".join(["n,d", *(f"1,{day}/2026" for day in days), ""]).replace("/", mark).encode()
+        return read(tmp_path / folder, {"a.csv": content}, TableReading(types={"d": "date"})).frame["d"].dt.month.tolist()
+
     with pytest.raises(SettingsError, match="day or with the month first"):
-        read(tmp_path, {"a.csv": b"n,d\n1,03/04/2026\n"}, TableReading(types={"d": "date"}))
-    looked = read(
-        tmp_path / "2", {"a.csv": b"n,d\n1,03/04/2026\n2,31/04/2026\n".replace(b"31/04", b"31/05")}, TableReading(types={"d": "date"})
-    )
-    assert looked.frame["d"].dt.month.tolist() == [4, 5]
+        dates("either", "03/04")
+    assert dates("day first", "03/04", "31/05") == [4, 5]
+    assert dates("month first", "03/04", "05/31") == [3, 5]
 
 
 def test_leading_zeros_are_warned_of_until_a_person_says_text(tmp_path):
