@@ -270,7 +270,7 @@ def _reading(inquiry: Inquiry, proposal: DatasetProposal | None, key: Callable[[
     found = proposal.reading if proposal else TableReading()
     source_format = proposal.source_format if proposal else "csv"
     opened = inquiry.error is not None or inquiry.reading != TableReading()
-    summary = describe(source_format, _in_words(found))
+    summary = describe(source_format, _dialect_of(found))
     with st.expander(f"How they are read: {escape(summary)}" if summary else "How they are read", key=key("reading"), expanded=opened):
         if source_format in _TEXT_FORMATS:
             with st.grid(4, min_column_width=170, gap="small"):
@@ -362,7 +362,7 @@ def _column_name(name: str) -> str:
     return truncate(visible(displayable(name), lines=False), _NAME)
 
 
-def _in_words(reading: TableReading) -> dict[str, str]:
+def _dialect_of(reading: TableReading) -> dict[str, str]:
     """A reading as TabularDataset.dialect has it."""
     values = {"delimiter": reading.delimiter, "decimal": reading.decimal, "encoding": reading.encoding, "quote": reading.quote}
     header = {} if reading.header is None else {"header": "on" if reading.header else "off"}

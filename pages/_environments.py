@@ -238,7 +238,7 @@ def _ask(workspace: Workspace) -> None:
         pythons = {AUTOMATIC: None} | {interpreter.version: interpreter.path for interpreter in _interpreters(workspace)}
         python = st.selectbox("Python", list(pythons), key="environment-python", help="Those that are on this machine.")
     if not (content.strip() or upload):
-        st.caption("Names and versions only. Only wheels are installed: nothing is built, so nothing of them runs before a run uses it.")
+        st.caption("Names and versions only. Only wheels are installed: nothing is built from source, which would run its code.")
         return
     with _errors.shown():
         if upload:

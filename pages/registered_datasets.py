@@ -59,11 +59,6 @@ def row_count(dataset: Dataset) -> int | None:
     return dataset.row_count or None if isinstance(dataset, TabularDataset) else None
 
 
-def item_in_words(dataset: Dataset) -> str:
-    """What one item is; of a file dataset that isn't known more closely "a file"."""
-    return str(dataset.item_kind)
-
-
 def how_it_is_read(dataset: Dataset) -> list[str]:
     """A sentence on the format of a table's files."""
     if not isinstance(dataset, TabularDataset):
@@ -101,7 +96,7 @@ def show_details(dataset: Dataset) -> None:
         _layout.facts(
             {
                 "Type": TYPES[dataset.type],
-                "One item": item_in_words(dataset),
+                "One item": str(dataset.item_kind),
                 **({"Rows": f"{row_count(dataset):,}"} if row_count(dataset) else {}),
                 "Files": f"{dataset.file_count:,}" if dataset.file_count else "not counted yet",
                 "Size": formats.size(dataset.size),

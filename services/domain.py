@@ -258,7 +258,7 @@ class TabularDataset(Dataset):
     @property
     def typed_columns(self) -> tuple[tuple[str, str], ...]:
         """Names and types in words."""
-        words = self.column_types or tuple(type_in_words(dtype) for _, dtype in self.columns)
+        words = self.column_types or tuple(column_type_of(dtype) for _, dtype in self.columns)
         return tuple((name, word) for (name, _), word in zip(self.columns, words, strict=True))
 
     @property
@@ -882,7 +882,7 @@ class Schedule:
     active: bool
 
 
-def type_in_words(dtype: str) -> str:
+def column_type_of(dtype: str) -> str:
     """A pandas type as one of TableReading.COLUMN_TYPES."""
     name = dtype.lower()
     if name.startswith(("int", "uint")):

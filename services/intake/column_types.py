@@ -17,7 +17,7 @@ import pandas
 import pyarrow
 from pyarrow import parquet
 
-from services.domain import type_in_words
+from services.domain import column_type_of
 from services.errors import SettingsError
 from services.file_names import quoted, short
 from services.intake.tabular import kinds_of, settled_type
@@ -265,7 +265,7 @@ def word_of(field: pyarrow.Field) -> str:
         return _DATETIME
     if types.is_decimal(kind) or types.is_duration(kind):
         return "number"
-    return type_in_words(str(kind).replace("halffloat", "float"))
+    return column_type_of(str(kind).replace("halffloat", "float"))
 
 
 def as_date(field: pyarrow.Field) -> pyarrow.Field:

@@ -68,7 +68,8 @@ class Dialect:
         """Whether pandas and Azure ML read it so without being told anything."""
         return self == Dialect()
 
-    def in_words(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
+        """As TabularDataset.dialect has it."""
         words = {"delimiter": self.delimiter, "decimal": self.decimal, "quote": self.quote, "encoding": self.encoding}
         return words | {"header": "on" if self.header else "off"} | ({"compression": self.compression} if self.compression else {})
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from services import PROJECT_ROOT
-from services.domain import DatasetFile, TableReading, type_in_words
+from services.domain import DatasetFile, TableReading, column_type_of
 from services.errors import IntakeError, SettingsError, StudioError
 from services.file_names import short
 from services.formats import counted
@@ -164,7 +164,7 @@ def _read_csv(files: _Files, reading: TableReading, *, as_parquet: bool) -> Read
     told = first.as_reading(reading)
     if first.is_plain and not (as_parquet or reading.types or any(its.compression for its in files.formats)):
         try:
-            return _described(files, Reading(inspect_table(files.root, files.folder), CSV, first.in_words(), (), False, told))
+            return _described(files, Reading(inspect_table(files.root, files.folder), CSV, first.describe(), (), False, told))
         except NotUtf8:
             if reading.encoding is not None:
                 raise
@@ -181,7 +181,7 @@ def _read_csv(files: _Files, reading: TableReading, *, as_parquet: bool) -> Read
     if not first.header:
         notes = (f"The files have no header, so the columns are called Column1 to Column{_width(files)}.", *notes)
     source_format = "tsv" if first.delimiter == "\t" else CSV
-    return _converted(files, notes, first.in_words(), told, source_format, conversion.leading_zeros)
+    return _converted(files, notes, first.describe(), told, source_format, conversion.leading_zeros)
 
 
 def _width(files: _Files) -> int:
@@ -201,7 +201,7 @@ def _described(files: _Files, found: Reading) -> Reading:
         header, _ = CsvFile(opened, files.names[0]).header()
     notes = renamed_columns(header, [name for name, _ in found.table.columns])
     table = replace(found.table, notes=(*found.table.notes, *notes))
-    return replace(found, table=table, types=tuple(type_in_words(dtype) for _, dtype in table.columns))
+    return replace(found, table=table, types=tuple(column_type_of(dtype) for _, dtype in table.columns))
 
 
 def _parquet_types(path: Path) -> tuple[str, ...]:

@@ -208,7 +208,7 @@ class TrialRun:
         tried, or the time is over."""
         end = self._began + self._budget
         whole = self._whole()
-        before, busy, failed, said_before = self._usage_now(), 0.0, 0, set[str]()
+        before, busy, failed, messages = self._usage_now(), 0.0, 0, set[str]()
         first = Scored(1, 0.0, None)
         for _ in range(2):  # of the very first item again, now that the script is warm
             if (first := self._call_whole(0, 1)).failure is None:
@@ -249,9 +249,9 @@ class TrialRun:
                     self._warn(f"Of {items:,} {self._item}s scored to measure, run() returned rows for {call.returned:,} only.")
             else:
                 failed += 1
-                if (said := call.failure["error"]) not in said_before:
-                    said_before.add(said)
-                    self._warn(f"Scored to measure, a mini-batch of {counted(items, self._item)} failed: {said}")
+                if (message := call.failure["error"]) not in messages:
+                    messages.add(message)
+                    self._warn(f"Scored to measure, a mini-batch of {counted(items, self._item)} failed: {message}")
                 if self._timed_out:
                     self._timed_out = 0  # it was larger than the run's
                     break

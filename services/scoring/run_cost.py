@@ -159,7 +159,7 @@ def _line(calls: Sequence[Call], weights: Sequence[float]) -> tuple[float, float
 
 
 def _slope(calls: Sequence[Call], weights: Sequence[float]) -> float:
-    """Of the line through nought."""
+    """Of the line through the origin."""
     both = list(zip(weights, calls, strict=True))
     return sum(w * c.items * c.seconds for w, c in both) / sum(w * c.items**2 for w, c in both)
 

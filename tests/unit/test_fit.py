@@ -69,7 +69,7 @@ def test_two_columns_of_similar_names_are_never_guessed_between():
     assert "no column for the model’s input “age”" in result.problems[0].what
 
 
-def test_a_missing_column_is_a_problem_that_a_choice_mends():
+def test_a_missing_column_is_a_problem_that_a_choice_fixes():
     data = table(years="int64", city="str", income="float64", id="int64")
     result = fit(PIPELINE, data)
     assert not result.fits
@@ -77,10 +77,10 @@ def test_a_missing_column_is_a_problem_that_a_choice_mends():
         result.check()
     assert refused.value.field == "inputs"
     assert "--input age=COLUMN" in refused.value.hint
-    mended = fit(PIPELINE, data, ScorerOptions(inputs={"age": "years"}))
-    assert mended.fits
-    assert columns_of(mended)["age"] == ("years", "choice")
-    assert mended.arguments[:2] == ("--input", "age=years")
+    fixed = fit(PIPELINE, data, ScorerOptions(inputs={"age": "years"}))
+    assert fixed.fits
+    assert columns_of(fixed)["age"] == ("years", "choice")
+    assert fixed.arguments[:2] == ("--input", "age=years")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from services.errors import IntakeError
+from services.intake.entry_scripts import BUILT_IN
 from services.intake.mlflow_files import prepare_model, read_yaml
 from services.intake.model_files import inspect_for_registration, inspect_model
 from tests import recorded_models as recorded
@@ -113,6 +115,23 @@ def mlflow_folder(path: Path, model: bytes = b"") -> Path:
     written(path / "model.pkl", model or pickle.dumps({"a": 1}))
     written(path / "requirements.txt", b"mlflow==3.17.2\nscikit-learn==1.3.2\n")
     return path
+
+
+def test_the_built_in_scorers_tell_formats_as_registration_does(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BUILT_IN)
+    format_of = importlib.import_module("_model_formats").format_of
+    files = [written(tmp_path / kind, content) for kind, content in WHOLE.items() if content and kind != "HDF5"]
+    archives = {
+        "keras": {"config.json": b"{}", "metadata.json": b"{}", "model.weights.h5": HDF5},
+        "skops": {"schema.json": b'{"__loader__": "ObjectNode"}'},
+        "torchscript": {"m/data.pkl": weights(), "m/constants.pkl": weights(), "m/code/__torch__.py": b"", "m/version": b"3\n"},
+        "torch-export": {"m/archive_format": b"pt2", "m/models/model.json": b"{}", "m/version": b"0"},
+    }
+    files += [zipped(tmp_path / name, members) for name, members in archives.items()]
+    files += [written(tmp_path / "whole.h5", HDF5 + b"model_config"), mlflow_folder(tmp_path / "mlflow")]
+    told = {file.name: inspect_model(file).format for file in files}
+    assert told == {file.name: format_of(str(file))[0] for file in files}
+    assert len(set(told.values())) == 10
 
 
 def archived(folder: Path, at: str, path: Path) -> Path:
