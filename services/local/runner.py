@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import selectors
 import sqlite3
 import sys
@@ -29,7 +28,7 @@ from services.local.batching import cut
 from services.local.run_folder import LocalRunFolder
 from services.local.run_progress import RunProgress
 from services.local.run_slots import RunSlots
-from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, import_timeout, memory_limit, worker_environment
+from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, import_timeout, start_worker
 from services.storage import run_process
 from services.storage.atomic import write_atomically
 from services.storage.journal import AttemptStatus
@@ -382,20 +381,12 @@ class Runner:
                 worker.hand_over(batch)
 
     def _start_worker(self, place: WorkerPlace) -> None:
-        threads = max(1, (os.cpu_count() or 1) // self._settings.worker_count)
         number = place.process * self._settings.node_count + place.node  # the nodes share this machine, and its GPUs
-        own = gpus.of_worker(number, self._gpus) | (self._settings.environment_variables or {})
-        own["BATCH_SCORING_LOGGING_LEVEL"] = self._settings.logging_level
-        if self._plan.models:
-            own["AZUREML_MODEL_DIR"] = str(Path(self._plan.models[0].path).parent)
         logger.info("Starting worker %s", place)
-        worker = WorkerProcess(place, self._plan.environment.interpreter, worker_environment(place, self._folder, own, threads))
-        worker.place_models([Path(model.path) for model in self._plan.models])
+        config = self._plan.for_worker(self._folder.output)
+        worker = start_worker(place, self._plan, self._folder, gpus.of_worker(number, self._gpus), config)
         self._workers.append(worker)
         self._selector.register(worker.socket, selectors.EVENT_READ, worker)
-        streams = [str(place.log("stdout")), str(place.log("stderr"))]
-        here = {"memory_limit": memory_limit(self._settings.worker_count), "streams": streams}
-        worker.send(self._plan.for_worker(self._folder.output) | here)
 
     def _counts(self) -> dict[str, Any]:
         return {

@@ -35,7 +35,7 @@ from services.local.process_memory import Usage, most_memory_of_ended, usage
 from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
 from services.local.run_progress import RunProgress
 from services.local.trial_items import ANSWER, REQUEST, MeasuringItems, TrialItem, find_items, grouped, planned
-from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, import_timeout, memory_limit, worker_environment
+from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, import_timeout, memory_limit, start_worker
 from services.predictions.columns import ROW_NUMBER
 from services.scoring import run_cost
 from services.scoring.run_cost import Call, Machine, Measured, Whole
@@ -325,19 +325,10 @@ class TrialRun:
             raise NotStarted("The worker ended again and again.")
         self._starts += 1
         place = WorkerPlace(0, 0, self._scratch.logs, self._scratch.work)
-        threads = max(1, (os.cpu_count() or 1) // self._settings.worker_count)
-        own = gpus.of_worker(0, self._gpus) | (self._settings.environment_variables or {})
-        own["BATCH_SCORING_LOGGING_LEVEL"] = self._settings.logging_level
-        if self._plan.models:
-            own["AZUREML_MODEL_DIR"] = str(Path(self._plan.models[0].path).parent)
-        began = time.monotonic()
-        worker = WorkerProcess(place, self._plan.environment.interpreter, worker_environment(place, self._scratch, own, threads))
-        self._worker = worker
-        worker.place_models([Path(model.path) for model in self._plan.models])
-        streams = [str(place.log("stdout")), str(place.log("stderr"))]
         config = replace(self._plan, datasets=tuple(self._datasets)).for_worker(self._scratch.output)
         config["argv"] = self._plan.for_worker(self._scratch.output)["argv"]
-        worker.send(config | {"memory_limit": memory_limit(self._settings.worker_count), "streams": streams})
+        began = time.monotonic()
+        worker = self._worker = start_worker(place, self._plan, self._scratch, gpus.of_worker(0, self._gpus), config)
         limit = self._settings.run_invocation_timeout
         for stage, following, seconds in ((Stage.IMPORT, Stage.INIT, import_timeout()), (Stage.INIT, Stage.READY, limit)):
             message = self._wait(worker, seconds)

@@ -12,7 +12,7 @@ import struct
 import subprocess
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 
 from services import environment_variables
 from services.domain import MiniBatch
-from services.local.run_folder import LocalRunFolder
+from services.local.run_folder import LocalRunFolder, RunPlan
 from services.storage.file_tree import last_line
 
 _FRAME = struct.Struct("<III")
@@ -298,6 +298,27 @@ class WorkerProcess:
             target = self.place.logs / "user" / "logs" / str(self.place.node) / self.place.agent_name
             shutil.copytree(written, target, dirs_exist_ok=True, symlinks=True)
         shutil.rmtree(self.place.working_folder, ignore_errors=True)
+
+
+def start_worker(
+    place: WorkerPlace, plan: RunPlan, folder: LocalRunFolder, gpu: Mapping[str, str], config: Mapping[str, Any]
+) -> WorkerProcess:
+    """A worker of a run, with the variables, models, threads and memory that its plan gives it; `gpu` are those of gpus.of_worker, `config`
+    is what RunPlan.for_worker says. Raises OSError."""
+    settings = plan.request.settings
+    own = {**gpu, **(settings.environment_variables or {}), "BATCH_SCORING_LOGGING_LEVEL": settings.logging_level}
+    if plan.models:
+        own["AZUREML_MODEL_DIR"] = str(Path(plan.models[0].path).parent)
+    threads = max(1, (os.cpu_count() or 1) // settings.worker_count)
+    worker = WorkerProcess(place, plan.environment.interpreter, worker_environment(place, folder, own, threads))
+    try:
+        worker.place_models([Path(model.path) for model in plan.models])
+        streams = [str(place.log("stdout")), str(place.log("stderr"))]
+        worker.send({**config, "memory_limit": memory_limit(settings.worker_count), "streams": streams})
+    except BaseException:  # it is raised again
+        worker.end()
+        raise
+    return worker
 
 
 def import_timeout() -> int:
