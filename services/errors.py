@@ -6,6 +6,7 @@ How a run *ended* is never an exception: it is `Run.status`, `Run.error_code` an
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -53,4 +54,5 @@ def os_errors_as(kind: Callable[[str, str], StudioError], message: str, hint: st
     try:
         yield
     except OSError as error:
-        raise kind(f"{message}: {error.strerror or error}.", hint) from error
+        reason = error.strerror or (error.args[0][0][2] if isinstance(error, shutil.Error) and isinstance(error.args[0], list) else error)
+        raise kind(f"{message}: {str(reason)[:500]}.", hint) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from services.domain import Dataset, ItemKind, Model, ModelCard, TabularDataset
 from services.errors import IntakeError, SettingsError, StudioError
@@ -52,8 +53,12 @@ def preflight(
     if len(models) > 1:
         what = f"{len(models)} models are named, and a built-in scorer takes one"
         problems.append(FitProblem("model", what, "Name one model, or a scoring script of your own."))
+    is_gone = workspace.remote is None and not Path(model.path).exists()
+    if is_gone:
+        what = f"the file of model {model} is gone: there is no {short(model.path)}"
+        problems.append(FitProblem("model", what, "Register the model again, or choose another."))
     card = workspace.model_card(model.reference, environment)
-    if inspect and not is_complete(card) and (model.usable or Capability.APPROVAL not in workspace.capabilities):
+    if inspect and not is_gone and not is_complete(card) and (model.usable or Capability.APPROVAL not in workspace.capabilities):
         card, found = _inspected(workspace, model, card, environment)
         problems += found
     preset = _applicable(workspace.presets.of(model.name), card, known[0]) if use_preset else NO_CHOICES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -123,3 +124,10 @@ def test_rows_in_files_that_lack_a_column_are_warned_about(command, workspace, r
     checked = command(*CHECK, "headed", "--json").json
     assert (checked["fits"], checked["scorer"]) == (True, "score_rows")
     assert checked["warnings"] == ["1.csv of headed:1 has no column for these inputs of model churn:1: age."]
+
+
+def test_a_model_whose_file_is_gone_fits_nothing(command, registered):
+    Path(registered.path).unlink()
+    checked = command(*CHECK, "rows", "--json")
+    assert (checked.code, checked.json["fits"], checked.json["problems"][0]["where"]) == (2, False, "model")
+    assert "is gone" in checked.json["problems"][0]["what"]

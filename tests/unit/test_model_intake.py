@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -19,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from services.errors import IntakeError
+from services.errors import IntakeError, os_errors_as
 from services.intake.entry_scripts import BUILT_IN
 from services.intake.mlflow_files import prepare_model, read_yaml
 from services.intake.model_files import inspect_for_registration, inspect_model
@@ -277,3 +278,11 @@ def test_a_folder_with_one_model_is_that_model(tmp_path):
     assert (found.format, found.file) == ("onnx", "model.onnx")
     written(tmp_path / "other.json", recorded.XGBOOST_JSON)
     assert inspect_for_registration(tmp_path).format == "unknown"
+
+
+def test_a_folder_that_can_t_be_copied_says_why_once():
+    with pytest.raises(IntakeError) as refused, os_errors_as(IntakeError, "“m” could not be copied in"):
+        raise shutil.Error(
+            [("m/a", "home/a", "[Errno 28] No space left on device"), ("m/b", "home/b", "[Errno 28] No space left on device")]
+        )
+    assert refused.value.message == "“m” could not be copied in: [Errno 28] No space left on device."
