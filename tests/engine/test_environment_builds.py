@@ -8,7 +8,6 @@ import sys
 import tarfile
 import threading
 import time
-import zipfile
 from io import BytesIO
 from pathlib import Path
 
@@ -20,23 +19,10 @@ from services.intake.requirement_lists import from_packages
 from services.local import environment_builds, installers, interpreters
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
+from tests.tiny_wheels import take_packages_from, wheel
 
 UV = installers.find_uv()
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, and a folder that can't be written")
-
-
-def wheel(folder, name, version, *requires, content="value = 1\n"):
-    info = f"{name}-{version}.dist-info"
-    lines = [f"Requires-Dist: {line}\n" for line in requires]
-    files = {
-        f"{name}.py": content,
-        f"{info}/METADATA": "".join([f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", *lines]),
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    files[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-        for path, text in files.items():
-            archive.writestr(path, text)
 
 
 def source(folder, name, setup):
@@ -61,9 +47,7 @@ def wheels(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def from_folder(wheels, monkeypatch):
     """Packages come from a folder: no test here asks an index."""
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    take_packages_from(wheels, monkeypatch)
 
 
 @pytest.fixture(params=["uv", "pip"])

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from services.domain import ModelCard
 from services.scoring.model_card import READER
-from tests.engine.test_environment_builds import wheel
+from tests.tiny_wheels import companions_only
 
 pytestmark = pytest.mark.slow  # each makes environments
 OFFER = """
@@ -25,12 +25,7 @@ st.caption(f"chosen: {st.session_state.get('choices_for_new_run')}")
 @pytest.fixture(autouse=True)
 def from_folder(tmp_path, monkeypatch):
     """Packages come from a folder of the test's own."""
-    folder = tmp_path / "wheels"
-    folder.mkdir()
-    for name in ("tiny_one", "numpy", "pandas", "pyarrow"):
-        wheel(folder, name, "9.0")
-    for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": folder, "PIP_CONFIG_FILE": os.devnull}.items():
-        monkeypatch.setenv(name, str(value))
+    companions_only(tmp_path, monkeypatch)
 
 
 def until(app, true):

@@ -227,6 +227,7 @@ WORDS = st.text("abäöüßéñ ;,|\t\"'\n.0-=#", max_size=12)
 ROWS = st.lists(st.tuples(st.integers(-(2**62), 2**62), st.floats(-1e9, 1e9).map(lambda n: round(n, 3)), WORDS), min_size=3, max_size=20)
 
 
+@pytest.mark.slow
 @given(
     rows=ROWS,
     delimiter=st.sampled_from(",;\t|"),
@@ -553,6 +554,7 @@ def test_a_bomb_called_workbook_is_refused_before_it_is_read(tmp_path, monkeypat
         read(tmp_path / "2", {"a.xlsx": content.getvalue()})
 
 
+@pytest.mark.slow
 def test_a_cell_of_ten_megabytes_is_kept_whole(tmp_path):
     cell = ("é;" * 3_000 + "\n") * 1_200
     assert len(cell.encode()) > 10 << 20
