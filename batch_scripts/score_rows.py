@@ -1,8 +1,8 @@
 """Scores files of one row each with a model of any format: rows of numbers, and with a header of anything.
 
-With a header (`--header auto` takes one where a file has two lines; `on` and `off` say so) the model's columns are taken by name, else by
-their order. `--input MODEL_INPUT=COLUMN` chooses a column that is called otherwise, `--by-order` ignores the names. Fields are separated
-by commas, else by semicolons or tabs. An empty field is NaN.
+With a header (`--header auto` takes one where a file has two lines and the first is not all numbers; `on` and `off` say so) the model's
+columns are taken by name, else by their order. `--input MODEL_INPUT=COLUMN` chooses a column that is called otherwise, `--by-order`
+ignores the names. Fields are separated by commas, else by semicolons or tabs. An empty field is NaN.
 
 `--probabilities all` adds the probability of each class, `off` leaves out that of the prediction; `--top 3` adds the two next likeliest
 classes, with theirs.
@@ -13,6 +13,7 @@ why.
 
 import csv
 import io
+import re
 
 import _scoring as scoring
 import numpy as np
@@ -67,6 +68,7 @@ def score(mini_batch, separator, header, places, rows):
         table.columns = [str(number + 1) for number in range(table.shape[1])]
     try:
         chosen = scoring.columns_for(model, table.columns, arguments.input, by_order=arguments.by_order or header is None)
+        table = with_texts(table, rows, separator, chosen)
         data, odd = scoring.data_for(model, table, chosen)
     except ValueError as error:
         for place in places:
@@ -85,11 +87,19 @@ def score(mini_batch, separator, header, places, rows):
     return [(numbers[each], scores) for each, scores in scoring.score(model.predict, data, taken, failed)]
 
 
-def table_of(rows, separator):
-    """Rows as a DataFrame; an empty one where they can't be read."""
+def with_texts(table, rows, separator, chosen):
+    """The same table, where the model takes a text with the text that stands in the file: what it is must not depend on the other files of
+    a mini-batch, and 007 stays 007."""
+    kinds = [each.get("type") for each in model.inputs] if model.names is not None else [model.wants.rstrip("s")] * len(chosen)
+    texts = [place for place, kind in zip(chosen, kinds) if kind == "text"]  # noqa: B905 - Python 3.8
+    return table_of(rows, separator, dict.fromkeys(texts, str)).set_axis(table.columns, axis=1) if texts else table
+
+
+def table_of(rows, separator, types=None):
+    """Rows as a DataFrame, with these types by the columns' places; an empty one where they can't be read."""
     try:
         content = io.StringIO("\n".join(rows))
-        return pd.read_csv(content, sep=separator, header=None, skip_blank_lines=False)
+        return pd.read_csv(content, sep=separator, header=None, skip_blank_lines=False, dtype=types)
     except (pd.errors.ParserError, pd.errors.EmptyDataError):
         return pd.DataFrame()
 
@@ -99,7 +109,7 @@ def parts_of(text):
     lines = [line for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n") if line.strip()]
     if not lines:
         raise ValueError("it is empty")
-    with_header = arguments.header == "on" or (arguments.header == "auto" and len(lines) > 1)
+    with_header = arguments.header == "on" or (arguments.header == "auto" and len(lines) > 1 and not is_all_numbers(lines[0]))
     expected = 2 if with_header else 1
     if len(lines) != expected and '"' in text:
         lines = quoted_lines(text)
@@ -107,13 +117,23 @@ def parts_of(text):
         raise ValueError("it has a header and no row")
     if len(lines) > expected:
         what = f"{len(lines) - 1:,} rows after its header" if with_header else f"{len(lines):,} rows"
-        raise ValueError(f"it has {what}, and one is expected; files of many rows are registered as a table")
+        else_ = "" if with_header or len(lines) > 2 else ", and with --header on the first is the header"
+        raise ValueError(f"it has {what}, and one is expected; files of many rows are registered as a table{else_}")
     row, header = lines[-1], lines[0] if with_header else None
     separator = next((each for each in ",;\t" if each in lines[0]), ",")
     fields = count_of(row, separator)
     if header is not None and count_of(header, separator) != fields:
         raise ValueError(f"it has {fields} fields, and its header {count_of(header, separator)}")
     return separator, header, row, fields
+
+
+def is_all_numbers(line):
+    """Whether a line can be no header: a row of numbers, some of them missing perhaps."""
+    fields = [field.strip().strip('"') for field in re.split("[,;\t]", line)]
+    try:
+        return any(fields) and all(not field or float(field) is not None for field in fields)
+    except ValueError:
+        return False
 
 
 def quoted_lines(text):

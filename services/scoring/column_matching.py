@@ -140,6 +140,7 @@ class ColumnMatching:
             return
         self.columns = tuple(matches)
         self._say_similar()
+        self._say_passed_over()
         missing = [item for item, match in zip(inputs, matches, strict=True) if match.column is None]
         self._say_missing([item.name for item in missing])
         explicit = {match.input: match.column for match in matches if match.column is not None and match.by in ("choice", "similar name")}
@@ -227,6 +228,13 @@ class ColumnMatching:
         if pairs:
             self.warnings.append(f"Columns whose names are spelled otherwise than the model’s inputs are taken: {listed(pairs)}.")
 
+    def _say_passed_over(self) -> None:
+        """A choice may be of an earlier dataset, which had no column of the input's own name."""
+        over = [match for match in self.columns if match.by == "choice" and match.column != match.input and match.input in self.types]
+        if over:
+            pairs = [f"“{short(match.column or '')}” as “{short(match.input)}”" for match in over]
+            self.warnings.append(f"Columns are taken as was chosen, though there are some of the inputs’ own names: {listed(pairs)}.")
+
     def _say_missing(self, missing: Sequence[str]) -> None:
         for name in missing[:_MOST_PROBLEMS]:
             what = f"{self.dataset} has no column for the model’s input “{short(name)}”"
@@ -254,7 +262,8 @@ class ColumnMatching:
             hint = "Choose another column for it, or correct the column’s type where the dataset is registered."
             self.problems.append(FitProblem("inputs", what, hint))
         if more := impossible[_MOST_PROBLEMS:]:
-            what = f"{counted(len(more), 'more column')} are text where the model takes a number: {listed([m.column or '' for m in more])}"
+            named = listed([match.column or "" for match in more])
+            what = f"{counted(len(more), 'more column')} are text or dates where the model takes a number: {named}"
             self.problems.append(FitProblem("inputs", what, "Choose other columns."))
         doubtful = [f"“{short(m.column or '')}” is {_a(m.column_type)}, not {_a(m.type)}" for m, certain in unlike if not certain]
         if doubtful:
@@ -265,7 +274,7 @@ def _unlike(wanted: str, given: str) -> bool | None:
     """None where a column of type `given` serves as an input of type `wanted`; True where it certainly does not, False where it may."""
     if wanted == given or (wanted in (NUMBER, TENSOR) and given in (NUMBER, INTEGER, BOOLEAN)) or (wanted, given) == (INTEGER, BOOLEAN):
         return None
-    return wanted in (NUMBER, INTEGER, TENSOR) and given == TEXT
+    return wanted in (NUMBER, INTEGER, TENSOR) and given in (TEXT, "date", "datetime")
 
 
 def _a(type_: str) -> str:

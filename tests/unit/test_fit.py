@@ -55,6 +55,20 @@ def test_columns_are_matched_by_name_whatever_their_order():
     assert result.arguments == ("--append_row_dataframe_header", "True")
 
 
+def test_a_choice_beside_a_column_of_the_inputs_own_name_is_said():
+    chosen = ScorerOptions(inputs={"age": "years"})
+    beside = fit(PIPELINE, table(age="int64", years="int64", city="str", income="float64"), chosen)
+    assert columns_of(beside)["age"] == ("years", "choice")
+    assert "though there are some of the inputs’ own names: “years” as “age”" in beside.warnings[0]
+    assert not fit(PIPELINE, table(years="int64", city="str", income="float64"), chosen).warnings
+
+
+def test_a_date_is_no_number():
+    result = fit(PIPELINE, replace(table(age="datetime64[us]", city="str", income="float64"), column_types=("date", "text", "number")))
+    assert not result.fits
+    assert "column “age” is a date, and the model’s input “age” is a number" in result.problems[0].what
+
+
 def test_names_spelled_otherwise_are_matched_and_said():
     result = fit(PIPELINE, table(**{"AGE": "int64", "City ": "str", "in_come": "float64"}))
     assert result.fits

@@ -432,6 +432,33 @@ def test_a_file_that_is_not_one_row_of_the_model_fails_alone(scorer, estimators,
     assert line.startswith(f"{str(bad)!r} failed: {reason}")
 
 
+def test_a_text_of_a_file_is_read_alike_whatever_the_other_files_hold(scorer, tmp_path):
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    codes = ["007", "7", "A"]
+    encoder = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["code"]))
+    model = make_pipeline(encoder, LogisticRegression()).fit(pd.DataFrame({"code": codes * 9}), codes * 9)
+    script = scorer("score_rows", made.saved(model, tmp_path / "model", "joblib").parent)
+    files = [tmp_path / f"{code}.csv" for code in codes]
+    for file, code in zip(files, codes, strict=True):
+        file.write_text(f"code,n\n{code},1\n")
+    assert list(script.run(list(map(str, files)))["prediction"]) == codes
+    assert [script.run([str(file)])["prediction"][0] for file in files] == codes
+
+
+def test_of_two_rows_of_numbers_none_is_taken_for_a_header(scorer, estimators, tmp_path, caplog):
+    folder = made.saved(estimators["classifier"], tmp_path / "model", "joblib").parent
+    file = tmp_path / "a.csv"
+    file.write_text("1,2,3,4\n5,6,,8\n")
+    assert scorer("score_rows", folder).run([str(file)]).empty
+    assert any("it has 2 rows, and one is expected" in line and "--header on" in line for line in warned(caplog))
+    file.write_text("0,1,2,3\n5,6,7,8\n")
+    assert len(scorer("score_rows", folder, "--header", "on").run([str(file)])) == 1
+
+
 def test_files_of_one_name_in_two_folders_are_told_apart(scorer, estimators, tmp_path):
     paths = [tmp_path / folder / "row.csv" for folder in ("a", "b")]
     for path in paths:
