@@ -26,6 +26,7 @@ from services.storage.file_tree import last_line, sha256_of
 INSPECTED_WITHIN = 120.0  # seconds: importing TensorFlow for the first time takes some twenty
 _LONGEST_ANSWER = 32_000_000  # bytes: 100,000 columns, with room
 _LARGEST_OUTPUT = 50_000_000  # bytes of what it prints
+_ENDED_ITSELF = "The model or its framework ends Python as it is loaded: choose another environment, or save the model again."
 _INSPECTOR = Path(__file__).with_name("model_inspector.py")
 
 
@@ -69,9 +70,8 @@ def inspect(model: Model, card: ModelCard, environment: Environment) -> ModelCar
     if message := answer.get("message"):
         raise IntakeError(f"{_one_line(str(message))}: {where}.", "Choose an environment with the versions it was made with.")
     how = f"was ended by signal {_signal_name(-code)}" if code < 0 else f"ended with code {code} before it could answer"
-    raise IntakeError(
-        f"Its process {how}{': ' + last_words if last_words else ''}: {where}.", "The model itself ends Python as it is loaded."
-    )
+    hint = "Try again: the system ends processes where memory is short." if how.endswith("SIGKILL") else _ENDED_ITSELF
+    raise IntakeError(f"Its process {how}{': ' + last_words if last_words else ''}: {where}.", hint)
 
 
 def _words(requirement: str) -> set[str]:

@@ -83,6 +83,12 @@ def test_a_model_runs_in_a_process_of_its_own(workspace, registered, tmp_path):
     assert Path(modules).name == "batch_scripts"
 
 
+def test_an_inspection_that_was_killed_does_not_blame_the_model(registered, workspace):
+    with pytest.raises(IntakeError, match="ended by signal SIGKILL") as ended:
+        workspace.inspect_model(registered("import os; os.kill(os.getpid(), 9)"))
+    assert "memory is short" in ended.value.hint
+
+
 @pytest.mark.parametrize(
     ("code", "says"),
     [
