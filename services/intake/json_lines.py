@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class JsonLines:
         self._files, self._types, self._scratch = files, types, scratch
         self._kinds: dict[str, set[type]] = {}
         self._large: set[str] = set()  # columns with an integer of more than 63 bits
+        self._long: dict[str, int] = {}  # and of more than 53, with an example
 
     def convert(self, target: Path) -> tuple[str, ...]:
         """Write each file's rows to `target`/NAME.parquet; what a person should know. Raises IntakeError, and SettingsError on column."""
@@ -92,8 +93,10 @@ class JsonLines:
                     if len(self._kinds) > _MOST_COLUMNS:
                         raise IntakeError(f"The JSON objects have more than {_MOST_COLUMNS:,} keys.", "Are the keys values?")
                 known.add(kind)
-                if kind is int and not -(1 << 63) <= value < 1 << 63:
-                    self._large.add(key)
+                if kind is int and abs(value) > 1 << 53:
+                    self._long.setdefault(key, value)
+                    if not -(1 << 63) <= value < 1 << 63:
+                        self._large.add(key)
 
     def _type(self, key: str) -> pyarrow.DataType:
         kinds = self._kinds[key] - {type(None)}
@@ -105,9 +108,18 @@ class JsonLines:
             return pyarrow.float64()
         return pyarrow.string()
 
+    def _is_read_as_float(self, key: str, lacking: Collection[str]) -> bool:
+        """By pandas: it has no integers beside missing values."""
+        kind = self._type(key)
+        return pyarrow.types.is_floating(kind) or (pyarrow.types.is_integer(kind) and (key in lacking or type(None) in self._kinds[key]))
+
     def _notes(self, lacking: set[str]) -> tuple[str, ...]:
         nested = [key for key, kinds in self._kinds.items() if kinds & {dict, list}]
         notes = [nested_note(nested)] if nested else []
+        rounded = [key for key in self._long if key not in self._types and self._is_read_as_float(key, lacking)]
+        if rounded:
+            named = ", ".join(f"“{short(key)}” ({self._long[key]})" for key in rounded[:5]) + (", …" if len(rounded) > 5 else "")
+            notes.append(f"Long whole numbers lose their last digits beside missing ones: {named}. To keep them, register it as text.")
         if missing := [key for key in self._kinds if key in lacking]:
             notes.append(f"Not every line has {counted(len(missing), 'key')}: {quoted(missing)}. There the value is missing.")
         return tuple(notes)

@@ -201,6 +201,17 @@ def test_dates_that_can_be_read_in_two_ways_are_not_guessed(tmp_path, mark):
     assert dates("month first", "03/04", "05/31") == [3, 5]
 
 
+def test_long_whole_numbers_beside_missing_ones_are_warned_of_until_text(tmp_path):
+    content = {"a.jsonl": b'{"id": 9007199254740993, "key": 9007199254740995}\n{"id": null, "key": 9007199254740997}\n'}
+    notes = read(tmp_path, content).found.table.notes
+    assert [note for note in notes if "digits" in note] == [
+        "Long whole numbers lose their last digits beside missing ones: “id” (9007199254740993). To keep them, register it as text."
+    ]
+    looked = read(tmp_path / "text", content, TableReading(types={"id": "text"}))
+    assert looked.frame["id"][0] == "9007199254740993"
+    assert not [note for note in looked.found.table.notes if "digits" in note]
+
+
 def test_leading_zeros_are_warned_of_until_a_person_says_text(tmp_path):
     content = b"zip;n\n00501;1\n10115;2\n"
     looked = read(tmp_path, {"a.csv": content})
