@@ -17,11 +17,13 @@ from services.formats import counted
 from services.intake import requirement_lists
 from services.intake.requirement_lists import RequirementList
 from services.workspace import EnvironmentBuilds, Workspace
+from services.workspaces import chosen_workspace
 
 FOLLOW_SECONDS = 1.0
 PACKAGES, REQUIREMENTS, CONDA = "Packages", "requirements.txt", "Conda file"
 AUTOMATIC = "The one that fits"
 ANY_PYTHON = ("3.12", "3.11", "3.10", "3.9")
+OF_MODELS = "environments-of-models"  # those that were chosen for a model by a click here
 
 
 # ---- what a model asks for --------------------------------------------------------------------------------------------------------------
@@ -57,13 +59,13 @@ def offer_environment(workspace: Workspace, model: Model, card: ModelCard, *, sa
     if workspace.builds and build and build.status is BuildStatus.READY:  # it was made by a click here
         workspace.builds.dismiss(build.id)
         st.toast(f"Made **{escape(build.environment)}**", icon=":material/check_circle:")
-        _use(build.environment)
+        _use(build.environment, model.reference)
     if (fitting := _that_has(environments, card)) and not (build and build.status is BuildStatus.BUILDING):
         if st.button(f"Use environment {escape(fitting.reference)}", key=f"use-environment-{model.reference}", icon=":material/check:"):
-            _use(fitting.reference)
+            _use(fitting.reference, model.reference)
         return
     label = f"Make an environment with {escape(made_with or truncate(', '.join(requirements.names), 60))}"
-    _offer(workspace, name, requirements, label, f"for-{model.reference}", use=True)
+    _offer(workspace, name, requirements, label, f"for-{model.reference}", use_for=model.reference)
 
 
 def _default_packages(workspace: Workspace, card: ModelCard) -> dict[str, str]:
@@ -78,22 +80,36 @@ def _that_has(environments: list[Environment], card: ModelCard) -> Environment |
     return next((known for known in environments if not requirement_lists.unmet(needed, known.packages, known.python_version)), None)
 
 
-def _use(reference: str) -> None:
+def _use(reference: str, model: str) -> None:
     st.session_state.choices_for_new_run = {"environment": reference}
+    st.session_state[OF_MODELS] = st.session_state.get(OF_MODELS, {}) | {model: reference}
     st.rerun()
+
+
+def follow_model(model: str | None, default: str) -> None:
+    """On New run: the environment that was chosen for a model by a click is chosen with that model, and not with another one. To be called
+    before the widget is drawn, whose value without an environment is `default`."""
+    state, chosen = st.session_state, st.session_state.get(OF_MODELS, {})
+    if model != state.get("environment-model"):
+        there = {known.reference for known in chosen_workspace().environments()}
+        if (environment := chosen.get(model)) in there:
+            state.environment = environment
+        elif state.get("environment") in chosen.values():
+            state.environment = default
+    state["environment-model"] = model
 
 
 # ---- a list and its button --------------------------------------------------------------------------------------------------------------
 
 
 def _offer(
-    workspace: Workspace, name: str, requirements: RequirementList, label: str, key: str, *, python: str | None = None, use: bool = False
+    workspace: Workspace, name: str, requirements: RequirementList, label: str, key: str, *, python: str | None = None, use_for: str = ""
 ) -> None:
     """The list, its SHA-256 and the button that approves it and makes the environment; while it is made, how far it is."""
     builds = workspace.builds
     build = _build_of(builds, name, requirements) if builds else None
     if builds and build and build.status is BuildStatus.BUILDING:
-        if use:
+        if use_for:
             follow(builds, build)
         else:
             st.caption("It is being made, as shown above.")
@@ -112,10 +128,10 @@ def _offer(
             if builds and build:
                 builds.dismiss(build.id)
             with _errors.shown():
-                _create(workspace, name, requirements, python=python, allow_large=large, use=use)
+                _create(workspace, name, requirements, python=python, allow_large=large, use_for=use_for)
 
 
-def _create(workspace: Workspace, name: str, requirements: RequirementList, *, python: str | None, allow_large: bool, use: bool) -> None:
+def _create(workspace: Workspace, name: str, requirements: RequirementList, *, python: str | None, allow_large: bool, use_for: str) -> None:
     """Start to build it here; elsewhere register it at once."""
     given: dict[str, Any] = {"python": python, "approved": requirements.sha256}
     if workspace.builds:
@@ -124,8 +140,8 @@ def _create(workspace: Workspace, name: str, requirements: RequirementList, *, p
         with st.spinner("Registering the environment…", show_time=True):
             reference = workspace.create_environment(name, requirements, **given).reference
         st.toast(f"Registered **{escape(reference)}**", icon=":material/check_circle:")
-        if use:
-            _use(reference)
+        if use_for:
+            _use(reference, use_for)
     st.rerun()
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages._text import displayable, escape, sentence
+from pages._text import displayable, escape, for_pages, sentence
 from services.errors import EntryScriptError, StudioError, WorkspaceUnavailable
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def show(error: StudioError, place: DeltaGenerator | None = None) -> None:
     """The message, below it the hint; a script's traceback."""
     log_unavailable(error)
     box = (place or st).container()
-    box.error(escape(sentence(error.message)) + (f"  \n{escape(error.hint)}" if error.hint else ""), icon=":material/error:")
+    box.error(escape(sentence(error.message)) + (f"  \n{escape(for_pages(error.hint))}" if error.hint else ""), icon=":material/error:")
     if isinstance(error, EntryScriptError) and error.traceback:
         box.code(displayable(error.traceback), language=None)
 

@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages import _environments, _errors, _tables, _workspace
-from pages._text import displayable, escape, truncate, visible
+from pages._text import displayable, escape, for_pages, truncate, visible
 from services.domain import Dataset, ItemKind, Model, ModelCard, TabularDataset
 from services.errors import SettingsError, StudioError
 from services.file_names import proposed_name
@@ -136,14 +136,14 @@ def show(workspace: Workspace, found: Preflight, environment: str | None, datase
     if result.extra:
         st.caption(escape(result.extra))
     if result.warnings:
-        st.warning("\n\n".join(map(escape, result.warnings)), icon=":material/warning:")
+        st.warning("\n\n".join(escape(for_pages(warning)) for warning in result.warnings), icon=":material/warning:")
     if dataset.item_kind is ItemKind.TABLE_FILE and any(problem.where == "dataset" for problem in result.problems):
         with dataset_section:
             _offer_table(workspace, dataset)
     if result.wants_environment:
         _environments.offer_for_model(workspace, found.model.reference)
     if not is_complete(found.card) and workspace.remote is None and found.model.usable:
-        _inspect(workspace, found.model, environment)
+        _inspect(workspace, found.model, environment, quiet=result.wants_environment)
 
 
 def show_problems(result: Fit, fields: Mapping[str, DeltaGenerator], section: DeltaGenerator) -> None:
@@ -262,8 +262,9 @@ _inspections: dict[tuple[str, str, str], Future[ModelCard]] = {}
 _lock = threading.Lock()
 
 
-def _inspect(workspace: Workspace, model: Model, environment: str | None) -> None:
-    """Load the model in a process of its environment, in the background; the page runs again when it has answered."""
+def _inspect(workspace: Workspace, model: Model, environment: str | None, *, quiet: bool) -> None:
+    """Load the model in a process of its environment, in the background; the page runs again when it has answered. `quiet` where it is
+    said already what is missing there."""
     key = (str(workspace.home), model.sha256, environment or "")
     with _lock:
         future = _inspections.get(key)
@@ -279,7 +280,7 @@ def _inspect(workspace: Workspace, model: Model, environment: str | None) -> Non
         if st.button("Look again", key=f"inspect-{model.sha256}", icon=":material/refresh:"):
             _inspections.pop(key, None)
             st.rerun()
-    elif future.result().inspected_in is None:  # a package is missing there
+    elif future.result().inspected_in is None and not quiet:  # a package is missing there
         for note in future.result().notes[:1]:
             st.info(escape(note), icon=":material/info:")
 

@@ -48,6 +48,11 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
 
 
+def for_pages(hint: str) -> str:
+    """A hint without the way on the command line, which ends it: on a page there is a field or a button."""
+    return re.sub(r"; on the command line: [^\n]*$", ".", hint, flags=re.MULTILINE)
+
+
 def truncate(text: str, length: int) -> str:
     """At most `length` characters, the last an ellipsis where some are left out."""
     return text if len(text) <= length else text[: length - 1] + "…"

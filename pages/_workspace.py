@@ -56,7 +56,7 @@ def item_of(run: Run) -> str:
 
 def open_new_run(**choices: str) -> None:
     """Go to the New run page with these choices: `model`, `dataset`, `script`. Not by its URL: a page may not set what it has bound."""
-    st.session_state.choices_for_new_run = choices
+    st.session_state.choices_for_new_run = st.session_state.get("choices_for_new_run", {}) | choices
     st.switch_page("new_run.py", query_params={})
 
 

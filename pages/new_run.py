@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _errors, _fit, _layout, _trial, _workspace
+from pages import _environments, _errors, _fit, _layout, _trial, _workspace
 from pages._forms import last_submission
 from pages._text import displayable, escape, local_time, truncate
 from services.domain import EntryScript, Environment, RunRequest
@@ -239,6 +239,7 @@ with section(1, "Model", "model"):
     without = none_registered or (proposal.model == "" and proposal.entry_script in {script.path for script in scripts.values()})
     chosen_model = choose("Model", [*models, NO_MODEL], "model", NO_MODEL if without else proposal.model)
     model = models.get(chosen_model or "")
+    _environments.follow_model(chosen_model, MADE_FOR_IT if remote else OWN)
     if model:
         st.caption(escape(f"{model.kind} · registered {local_time(model.created_at)}"))
     if model and not model.usable and Capability.APPROVAL in workspace.capabilities:
@@ -342,6 +343,8 @@ with notes:
     if dataset and not invalid:
         with at_its_field(), nullcontext() if dataset.item_count else st.spinner("Counting files…"):
             st.markdown(f"**{escape(describe(workspace.mini_batches([dataset], settings), settings))}**")
+    if chosen in interpreters:
+        st.caption(escape(f"By {interpreters[chosen].describe()}, Python {interpreters[chosen].python_version}."))
     if settings.error_threshold < 0:
         items = f"{dataset.item if dataset else 'item'}s"
         st.warning(f"Error threshold -1: the run continues however many {items} fail.", icon=":material/warning:")

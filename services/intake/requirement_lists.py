@@ -119,7 +119,12 @@ def requirements_for(card: ModelCard) -> RequirementList:
     there = {canonicalize_name(requirement.name) for requirement in needed}
     wanted = [*_COMPANIONS, *(["pillow"] if ItemKind.IMAGE in card.takes else []), *([_SETUPTOOLS] if "mlflow" in there else [])]
     companions = tuple(companion for companion in wanted if Requirement(companion).name not in there)
-    made = _list(name, [*needed, *map(Requirement, companions)])
+    notes = []
+    for requirement in needed:
+        if requirement.name == "mlflow" and card.format == "mlflow" and not requirement.extras:
+            requirement.name = "mlflow-skinny"
+            notes.append("mlflow-skinny in place of mlflow: it loads the model without the tracking server and what that needs.")
+    made = _list(name, [*needed, *map(Requirement, companions)], notes)
     python = re.match(r"(\d+)\.(\d+)", card.python_version)
     known = python and (int(python[1]), int(python[2])) >= _WORKERS_PYTHON
     return replace(made, python_version=python[0] if python and known else "", companions=companions)

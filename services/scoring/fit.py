@@ -212,7 +212,8 @@ def _check_environment(
         verb, them = ("is", "it") if len(missing) == 1 else ("are", "them")
         sentence = f"{listed(names)} {verb} not installed in {environment.describe()}, and the model needs {them}"
         framework = re.sub(r"[-_.]+", "-", card.framework).lower()
-        if every_package and (card.format != "mlflow" or framework in [one.name for one in missing]):
+        needed = {framework, "mlflow", "mlflow-skinny"}.intersection(one.name for one in missing)
+        if every_package and (card.format != "mlflow" or needed):
             problems.append(FitProblem("environment", sentence, hint))
         else:  # what a folder lists may be more than what scoring needs
             warnings.append(f"{sentence}. {hint}")

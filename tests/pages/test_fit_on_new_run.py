@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from pages import _fit
+from pages import _environments, _fit
 from services.domain import ItemKind
 
 NEW_RUN = "new_run.py"
@@ -146,3 +148,19 @@ def test_a_model_that_was_not_looked_at_yet_is_while_the_page_stands(open_page, 
     app.run()
     assert workspace.model_card(model.reference).inspected_in == ""
     assert "rows:1 has no column for the model’s input “age”" in said(app.error)
+
+
+def test_an_environment_made_for_a_model_is_not_kept_for_another_one(open_page, workspace, churn, register, trained):
+    workspace.register_environment("for-churn", sys.executable)
+    workspace.register_model("other", trained[0])
+    register("rows", trained[1])
+    app = open_page(NEW_RUN, model="churn:1", dataset="rows:1")
+    app.session_state["choices_for_new_run"] = {"environment": "for-churn:1"}
+    app.session_state[_environments.OF_MODELS] = {"churn:1": "for-churn:1"}
+    app.run()
+    assert app.selectbox(key="environment").value == "for-churn:1"
+    assert "By environment for-churn:1, Python" in said(app.caption)
+    app.selectbox(key="model").set_value("other:1").run()
+    assert app.selectbox(key="environment").value == "this program's own"
+    app.selectbox(key="model").set_value("churn:1").run()
+    assert app.selectbox(key="environment").value == "for-churn:1"

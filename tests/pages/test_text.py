@@ -1,6 +1,6 @@
 import pytest
 
-from pages._text import escape
+from pages._text import escape, for_pages
 
 
 @pytest.mark.parametrize("text", ["\tx\n    y", "x\ny", "  x\n\ty"])
@@ -16,3 +16,8 @@ def test_what_streamlit_changes_though_it_is_escaped_is_interrupted(text):
 
 def test_other_text_is_left_as_it_is():
     assert "\u2060" not in escape("a->b x--y --flag :material/home: 3>=2 a=b - c")
+
+
+def test_a_page_does_not_tell_the_way_on_the_command_line():
+    assert for_pages("Choose a column for it; on the command line: --input age=COLUMN") == "Choose a column for it."
+    assert for_pages("Choose another name.") == "Choose another name."

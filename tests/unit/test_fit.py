@@ -218,6 +218,15 @@ def test_a_missing_package_is_a_problem_and_another_version_a_warning():
     assert fit(replace(card, inspected_in=""), table(age="int64", city="str", income="float64"), environment=here).fits
 
 
+def test_an_mlflow_model_cannot_work_where_mlflow_is_missing():
+    card = replace(PIPELINE, format="mlflow", requirements=("mlflow==3.1.0", "scikit-learn==1.9.1", "matplotlib==3.9.0"))
+    rows = table(age="int64", city="str", income="float64")
+    here = Environment("", 0, "python", "3.12.1", {"scikit-learn": "1.9.1"}, utc_now())
+    assert [problem.where for problem in fit(card, rows, environment=here).problems] == ["environment"]
+    there = replace(here, packages={"scikit-learn": "1.9.1", "mlflow-skinny": "3.1.0"})
+    assert fit(card, rows, environment=there).fits
+
+
 def test_a_program_is_refused_until_it_is_approved_where_that_is_asked():
     model = replace(MODEL, approved=False)
     data = table(age="int64", city="str", income="float64")

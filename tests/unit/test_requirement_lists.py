@@ -186,6 +186,8 @@ def test_a_models_list_gets_what_the_scorers_need():
     assert requirements_for(onnx).python_version == ""
     mlflow = ModelCard("mlflow", requirements=("mlflow==2.9.2", "numpy==1.26.4", "pandas==2.1.4"))
     assert requirements_for(mlflow).companions == ("pyarrow", "setuptools<82")
+    assert requirements_for(mlflow).lines == ("mlflow-skinny==2.9.2", "numpy==1.26.4", "pandas==2.1.4", "pyarrow", "setuptools<82")
+    assert "mlflow-skinny in place of mlflow" in requirements_for(mlflow).notes[0]
 
 
 def test_a_model_that_says_nothing_or_lies_gives_no_list():
