@@ -157,13 +157,13 @@ def frame_of(scores, arguments, before=None, kept=None, index=None):
     """The predictions and what is known beside them, one row an item.
 
     `before` are columns in front by name, such as `file`; `kept` is a DataFrame of those to be kept, which keep their names: a column of
-    ours that is called the same is `model prediction`. `index` says which items these are.
+    ours that is called the same, in any case, is `model prediction`. `index` says which items these are.
     """
     columns = dict(before or {})
-    taken = set(columns) | set(() if kept is None else map(str, kept.columns))
+    taken = set(columns) | {str(name).casefold() for name in (() if kept is None else kept.columns)}
     pairs = [] if scores is None else list(_columns_of(scores, arguments))
     for name, values in pairs:
-        own = f"model {name}" if name in taken else name
+        own = f"model {name}" if name.casefold() in taken else name
         while own in columns:
             own += " "
         columns[own] = values

@@ -162,8 +162,14 @@ def may_name_file(name: str) -> bool:
     return bool(words & _WORDS_OF_FILES) and words <= _WORDS_OF_FILES | _WORDS_BESIDE
 
 
+GAVE_WAY = "model prediction"
+"""What the built-in scorers call the prediction beside a column of the input that is called prediction and kept."""
+
+
 def prediction_place(names: Sequence[str]) -> int | None:
-    """The place of the only one of these names that is Prediction, in any case."""
+    """The place of the only one of these names that is Prediction, in any case; beside a person's own the model's."""
+    if GAVE_WAY in names:
+        return names.index(GAVE_WAY)
     places = [place for place, name in enumerate(names) if name.casefold() == "prediction"]
     return places[0] if len(places) == 1 else None
 

@@ -173,6 +173,8 @@ def _frames(database: duckdb.DuckDBPyConnection, frames: Sequence[str]) -> _Foun
     named = [column for column in columns if column.name.casefold() == "prediction"]
     if any(sum(name.casefold() == "prediction" for name in names) > 1 for names in layouts):
         named = []
+    if gave_way := [column for column in columns if column.name == rules.GAVE_WAY]:
+        named = gave_way[:1]
     if len(columns) == 1 and is_one_value:
         named = columns
     if not named:

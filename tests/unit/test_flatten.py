@@ -195,6 +195,14 @@ def test_a_dataframes_own_column_called_prediction_is_the_prediction(table_of):
     assert evaluated_column(table) == "Prediction"
 
 
+def test_a_kept_column_called_prediction_is_not_taken_for_the_model_s(table_of):
+    columns = [("file", "str"), ("model prediction", "str"), ("probability", "float64"), ("prediction", "int64")]
+    table = table_of("yes 0.9 100", "no 0.8 101", columns=columns)
+    assert [row["Prediction"] for row in table.page().to_pylist()] == ["yes", "no"]
+    assert further(table)[0] == {"probability": 0.9, "prediction 2": 100, "Row": "yes 0.9 100"}
+    assert evaluated_column(table) == "Prediction"
+
+
 def test_a_row_unlike_its_dataframe_keeps_its_whole_text_as_prediction(table_of):
     columns = [("file", "str"), ("Prediction", "float64"), ("Row", "str"), ("label", "str")]
     table = table_of("0.5 a b", " a b", "1 2 3 4 5", columns=columns)

@@ -240,6 +240,8 @@ def test_a_kept_columns_name_stays_and_ours_gives_way(table_scorer):
         "model prediction", "probability", "model probability high", "probability low", "probability mid", "prediction", "probability high",
     ]  # fmt: skip
     assert set(result["prediction"]) == {"theirs"}
+    result = table_scorer("pipeline", "--keep", "Prediction", "--probabilities=off").run(rows.rename(columns={"prediction": "Prediction"}))
+    assert list(result) == ["model prediction", "Prediction"]
 
 
 def test_thirty_thousand_columns_are_scored(table_scorer):
