@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from pathlib import PurePath
 from typing import Any
 
 from services import PROGRAM, sample
@@ -124,7 +125,7 @@ def failures(workspace: Workspace, args: argparse.Namespace) -> Answer:
         items = every_item(lambda first, count: workspace.runs.failed_items(args.run, first=first, count=count))
         values, content = map(asdict, items), exports.failed_items_as_csv(items, safe=args.safe) if args.to else iter(())
     if args.to:
-        _write_csv(args, content)
+        _write(args, content)
         return Answer(
             {"to": args.to}, [] if args.to == "-" else [f"Wrote the {'causes' if args.by_cause else 'failed items'} to {args.to}"]
         )
@@ -162,12 +163,13 @@ def predictions(workspace: Workspace, args: argparse.Namespace) -> Answer:
     from services.predictions.filters import Filter
 
     table, chosen = workspace.runs.predictions(args.run), Filter(where=args.where)
-    _write_csv(args, exports.export(".csv", table, chosen))
+    ending = PurePath(args.to).suffix.lower()
+    _write(args, exports.export(ending if ending in exports.MEDIA_TYPES else ".csv", table, chosen))
     rows = table.count(chosen)
     return Answer({"rows": rows, "to": args.to}, [] if args.to == "-" else [f"Wrote {counted(rows, 'row')} to {args.to}"])
 
 
-def _write_csv(args: argparse.Namespace, parts: Iterable[bytes]) -> None:
+def _write(args: argparse.Namespace, parts: Iterable[bytes]) -> None:
     """Write to `args.to`, `-` being standard output. Raises SettingsError."""
     if args.to != "-":
         with output.written_whole(path_given(args.to)) as file:

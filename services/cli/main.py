@@ -185,8 +185,8 @@ def _parser() -> argparse.ArgumentParser:
     command(top, "logs", commands.logs, "Print a run's log files, the last 1 MB of each.", "RUN")
     add = command(top, "output", commands.copy_output, "Copy the files as the run wrote them: parallel_run_step.txt", "RUN")
     add.add_argument("--to", required=True, metavar="DIR", help="created if missing")
-    add = command(top, "predictions", commands.predictions, "Write a run's predictions as CSV: File, Prediction.", "RUN")
-    add.add_argument("--to", required=True, metavar="FILE.csv", help="- is standard output")
+    add = command(top, "predictions", commands.predictions, "Write a run's predictions as CSV, Parquet or Excel: File, Prediction.", "RUN")
+    add.add_argument("--to", required=True, metavar="FILE", help="FILE.csv, FILE.parquet or FILE.xlsx; - is standard output, as CSV")
     add.add_argument("--where", default="", metavar="SQL", help="which rows, such as \"Prediction = '7'\"")
     return parser
 

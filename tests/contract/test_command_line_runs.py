@@ -278,6 +278,9 @@ def test_predictions_are_written_whole_or_not_at_all(command, run, tmp_path):
     assert (folder.code, folder.error["field"]) == (2, "to")
     assert target.read_bytes() == written
     assert list(target.parent.iterdir()) == [target]
+    for ending, beginning in ((".parquet", b"PAR1"), (".XLSX", b"PK")):
+        assert command("predictions", run_id, "--to", target.with_suffix(ending)).code == 0
+        assert target.with_suffix(ending).read_bytes().startswith(beginning)
 
     to_standard_output = command("predictions", run_id, "--to", "-")
     assert (to_standard_output.code, to_standard_output.out.encode()) == (0, written)
