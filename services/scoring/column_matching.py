@@ -14,6 +14,7 @@ from services.domain import ItemKind, ModelCard, ModelInput, TabularDataset
 from services.errors import SettingsError
 from services.file_names import short
 from services.formats import counted
+from services.intake.partition_format import PartitionFormat
 from services.scoring.scorers import ScorerOptions
 
 TEXT, INTEGER, NUMBER, BOOLEAN, TENSOR = "text", "integer", "number", "boolean", "tensor"
@@ -54,10 +55,13 @@ class ColumnMatch:
 
 
 def column_types(dataset: TabularDataset) -> dict[str, str]:
-    """The types of a table's columns in words, "" where they aren't known: a pandas type of `object` tells it of a CSV only."""
+    """The types of a table's columns in words, "" where they aren't known: a pandas type of `object` tells it of a CSV only. The keys of a
+    partition format come after the files' own, as `run()` gets them."""
     told = dataset.format == "csv" or bool(dataset.column_types)
     dtypes = dict(dataset.columns)
-    return {name: word if told or dtypes[name] != "object" else "" for name, word in dataset.typed_columns}
+    own = {name: word if told or dtypes[name] != "object" else "" for name, word in dataset.typed_columns}
+    keys = PartitionFormat.parse(dataset.partition_format) if dataset.partition_format else None
+    return own | {key: "datetime" if key == keys.date_key else TEXT for key in keys.keys} if keys else own
 
 
 def named_inputs(card: ModelCard) -> list[ModelInput]:

@@ -55,6 +55,13 @@ def test_columns_are_matched_by_name_whatever_their_order():
     assert result.arguments == ("--append_row_dataframe_header", "True")
 
 
+def test_the_keys_of_a_partition_format_are_columns_too():
+    dataset = replace(table(age="int64", income="float64"), partition_format="{city}/{when:yyyy/MM/dd}/part.csv")
+    result = fit(PIPELINE, dataset, ScorerOptions(keep=("when",)))
+    assert result.fits
+    assert columns_of(result)["city"] == ("city", "name")
+
+
 def test_a_choice_beside_a_column_of_the_inputs_own_name_is_said():
     chosen = ScorerOptions(inputs={"age": "years"})
     beside = fit(PIPELINE, table(age="int64", years="int64", city="str", income="float64"), chosen)
