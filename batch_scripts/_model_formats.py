@@ -515,6 +515,7 @@ def _limit_jobs(estimator):
 
 def load_onnx(path, labels=()):
     """A graph for onnxruntime: rows, images or texts by its inputs, classes or numbers by its outputs."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.29 on it tells its maker of each model, unless that stands there before
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -966,6 +967,7 @@ def load_catboost(path):
 
 def load_mlflow(path):
     """A model folder of MLflow, or a zip of one: whatever flavor its python_function loads."""
+    os.environ.setdefault("DO_NOT_TRACK", "true")  # MLflow from 3.2 on tells its makers of its use
     import mlflow.pyfunc
 
     folder = _mlflow_folder(path)

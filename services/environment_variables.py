@@ -82,6 +82,8 @@ ENTRY_SCRIPT = {
     "OPENBLAS_NUM_THREADS": Variable("the worker's share of the cores", "Threads of numeric libraries.", "OpenBLAS"),
     "MKL_NUM_THREADS": Variable("the worker's share of the cores", "Threads of numeric libraries.", "MKL"),
     "KERAS_BACKEND": Variable("the first installed of tensorflow, jax, torch", "What Keras computes with.", "Keras, built-in scripts"),
+    "ORT_DISABLE_TELEMETRY": Variable("1", "ONNX Runtime sends nothing to its maker; the built-in scripts set it too.", "ONNX Runtime"),
+    "DO_NOT_TRACK": Variable("true", "MLflow and others send nothing to their makers; the built-in scripts set it too.", "MLflow"),
     "PYTHONPATH": Variable("none", "Not passed on: another interpreter must not find this one's modules.", "Python"),
 }
 

@@ -27,6 +27,7 @@ CLASSES = 3
 # The tests start a thousand processes, each of which would compile the program anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests that import onnxruntime themselves
 
 # Property tests: the same examples in every run, so that a change is what a failure comes from; `make test-properties` looks for new ones.
 settings.register_profile("many", deadline=None, database=None, max_examples=2000, print_blob=True)

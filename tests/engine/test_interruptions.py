@@ -1,9 +1,11 @@
 """A run that is cut short: canceled, its runner killed, its dashboard gone, its rows deleted. Nothing is lost or doubled."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -86,25 +88,20 @@ def test_a_killed_runner_is_told_and_a_resumed_run_has_every_row_once(workspace,
     assert Counter(lines(workspace, run.id)) == Counter(f"{i:04}.csv" for i in range(60))
 
 
-def make_unwritable(registry):
-    """As on a disk that turned read-only: SQLite finds no place for its own files. True once it is so."""
-    try:
-        registry.with_name(f"{registry.name}-shm").mkdir()
-    except FileExistsError:  # somebody writes just now
-        return False
-    return True
-
-
 def test_a_run_whose_end_can_not_be_recorded_reads_not_responding(workspace, request_for, finish, home, gate):
+    def registry(statement):
+        with closing(sqlite3.connect(home / "studio.db")) as connection:
+            connection.execute(statement)
+
     run = workspace.submit(request_for())
     finish(workspace, run.id, until=some_done)
-    finish(workspace, run.id, until=lambda _: make_unwritable(home / "studio.db"))
+    registry("CREATE TRIGGER refuse BEFORE UPDATE ON runs BEGIN SELECT RAISE(FAIL, 'disk I/O error'); END")
     run = finish(workspace, run.id, until=lambda run: run.status is RunStatus.NOT_RESPONDING)
     assert "Its runner failed." in run.error
     assert "studio.db, can't be used" in run.error
     with pytest.raises(StudioError, match="can't be used"):
         workspace.runs.resume(run.id)
-    (home / "studio.db-shm").rmdir()
+    registry("DROP TRIGGER refuse")
     gate.touch()
     workspace.runs.resume(run.id)
     assert finish(workspace, run.id).status is RunStatus.COMPLETED

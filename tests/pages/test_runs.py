@@ -137,7 +137,7 @@ def test_failures_are_downloaded_as_csv_in_one_click(open_page, ended, get):
     (link,) = (link for link in app.link_button if link.label == "Failures as CSV")
     status, _, body = get(link.url)
     header, *lines = body.decode().splitlines()
-    assert (status, header) == (200, "item,cause,mini_batch,attempt,worker")
+    assert (status, header) == (200, "item,cause,mini_batch,attempt,worker,row_number")
     assert [line.split(",")[0] for line in lines] == ["0002.csv", "0003.csv"]
     assert "three is <b>bad</b>" in lines[0]
 
