@@ -79,11 +79,60 @@ def main() -> None:
             _take(page, "results_failures", "Results")
             page.goto(f"{server.url}/connection")
             _take(page, "connection", "Connection")
+            _without_a_script(page, server.url, workspace, Path(folder))
             dark = chromium.new_context(viewport=SIZE, color_scheme="dark").new_page()
             server.admit(dark.context)
             dark.goto(f"{server.url}/results?run={workspace.runs.latest()[-1].id}")
             _take(dark, "results_dark", "Results")
     azure()
+
+
+def _without_a_script(page: Page, url: str, workspace: LocalWorkspace, folder: Path) -> None:
+    """A pipeline that wants named columns and a CSV with semicolons: the model's card, the data as they come in, the two beside each other,
+    and a few rows tried."""
+    model, table = _churn(folder)
+    registered = workspace.register_model("churn", model, approve=True)
+    workspace.inspect_model(registered.reference)
+    page.goto(f"{url}/models?model={registered.reference}")
+    _take(page, "model_card", "Models")
+    page.goto(f"{url}/datasets?{urlencode({'tab': 'Register a dataset'})}")
+    page.locator("input[type=file]").set_input_files(table)
+    expect(page.get_by_text("Each row of this file is one item").first).to_be_visible()
+    _take(page, "dataset_proposal", "Datasets")
+    dataset = workspace.register_dataset("customers", table, type="auto")
+    page.goto(f"{url}/new_run?model={registered.reference}&dataset={dataset.reference}")
+    _take(page, "new_run_columns", "New run")
+    page.get_by_role("button", name="Try", exact=True).click()
+    expect(page.get_by_text("for 20,000 rows").first).to_be_visible()
+    page.get_by_role("heading", name="Try first").scroll_into_view_if_needed()
+    _take(page, "try_first", "New run")
+
+
+def _churn(folder: Path) -> tuple[Path, Path]:
+    """A classifier of customers that are about to leave, and a table of customers."""
+    import joblib
+    import numpy
+    import pandas
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    random = numpy.random.default_rng(0)
+    table = pandas.DataFrame(
+        {
+            "customer": [f"C-{number:05}" for number in range(20_000)],
+            "age": random.integers(18, 90, 20_000),
+            "plan": random.choice(["basic", "plus", "family"], 20_000),
+            "monthly": random.normal(45, 15, 20_000).round(2).clip(5),
+            "zip": [f"{number:05}" for number in random.integers(501, 99_950, 20_000)],
+        }
+    )
+    leaves = numpy.where((table.monthly > 50) & (table.plan != "family") & (random.random(20_000) < 0.9), "leaves", "stays")
+    columns = make_column_transformer((StandardScaler(), ["age", "monthly"]), (OneHotEncoder(handle_unknown="ignore"), ["plan"]))
+    joblib.dump(make_pipeline(columns, LogisticRegression()).fit(table[["age", "plan", "monthly"]], leaves), folder / "churn.joblib")
+    table.to_csv(folder / "customers.csv", sep=";", decimal=",", index=False)
+    return folder / "churn.joblib", folder / "customers.csv"
 
 
 def azure() -> None:
