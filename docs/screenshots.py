@@ -104,7 +104,7 @@ def _without_a_script(page: Page, url: str, workspace: LocalWorkspace, folder: P
     _take(page, "new_run_columns", "New run")
     page.get_by_role("button", name="Try", exact=True).click()
     expect(page.get_by_text("for 20,000 rows").first).to_be_visible()
-    page.get_by_role("heading", name="Try first").scroll_into_view_if_needed()
+    page.get_by_role("heading", name="Try first").evaluate("heading => heading.scrollIntoView()")
     _take(page, "try_first", "New run")
 
 

@@ -54,7 +54,8 @@ def offer_environment(workspace: Workspace, model: Model, card: ModelCard, *, sa
     has = f"{here} has {first.there}" if first.there else f"{here} does not have {first.name}"
     if say_why:
         st.info(escape(f"{model} was made with {made_with or first.name}; {has}."), icon=":material/deployed_code:")
-    name = proposed_name(f"{made_with or model.name}.x") or model.name
+    kind = "MLflow " if card.format == "mlflow" else ""  # its environment has more than the framework
+    name = proposed_name(f"{kind}{made_with or model.name}.x") or model.name
     build = _build_of(workspace.builds, name, requirements) if workspace.builds else None
     if workspace.builds and build and build.status is BuildStatus.READY:  # it was made by a click here
         workspace.builds.dismiss(build.id)

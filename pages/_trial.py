@@ -78,7 +78,8 @@ def show(workspace: Workspace, request: RunRequest) -> None:
         attempt = st.session_state["trial"] = None
     with st.container(border=True, key="section-trial"):
         st.subheader("Try first", icon=":material/science:", anchor=False)
-        st.caption("Scores a few items now, as the run will: their rows, what fails, how long the run takes. Nothing is kept.")
+        text = "Scores a few items now, as the run will: their rows, what fails, how long the run takes."
+        st.caption(f"{text} To measure that, more items are scored for up to ten seconds. Nothing is kept.")
         under_way = attempt is not None and not attempt.done.is_set()
         pressed, wanted = _ask(under_way)
         consent = trial_here.consent(workspace)

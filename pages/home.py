@@ -22,9 +22,9 @@ MOST_RUNS, LATEST, MOST_ATTENTION = 50, 8, 5
 SCRIPT = "batch_scoring_script.py"
 
 STEPS = {
-    ":material/model_training:": ("Register a model", "The file your training script saved, such as a joblib file."),
-    ":material/folder_open:": ("Register a dataset", "The files to score: uploaded, or a folder on this machine."),
-    ":material/play_circle:": ("Run and explore", "Worker processes score every file. Filter, chart and download the predictions."),
+    ":material/model_training:": ("Register a model", "What your training saved: scikit-learn, ONNX, XGBoost, MLflow and others."),
+    ":material/folder_open:": ("Register a dataset", "A table, such as CSV or Excel, or a folder of files: uploaded, or on this machine."),
+    ":material/play_circle:": ("Run and explore", "Worker processes score every row or file. Filter, chart and download the predictions."),
 }
 
 
