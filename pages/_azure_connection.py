@@ -177,11 +177,16 @@ def connect() -> None:
 # ---- the sidebar ---------------------------------------------------------------------------------------------------------------------
 
 
-def show_strip(remote: RemoteWorkspace) -> None:
-    """The workspace's name, whether it is signed in, and the age of its lists."""
+def show_strip(remote: RemoteWorkspace, page: str) -> None:
+    """The workspace's name, whether it is signed in, and the age of its lists: on the page of this name."""
     state = remote.state()
     busy = state.opening or state.listing
-    st.fragment(_strip, run_every=REFRESH_SECONDS if busy else None)(remote, state)
+
+    def strip() -> None:
+        _strip(remote, state)
+
+    strip.__qualname__ += page  # a fragment is known by its name: that of the page before is another one (see pages/_switching.py)
+    st.fragment(strip, run_every=REFRESH_SECONDS if busy else None)()
 
 
 def _strip(remote: RemoteWorkspace, before: ConnectionState) -> None:

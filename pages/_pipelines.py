@@ -11,6 +11,7 @@ import streamlit as st
 
 from pages import _errors, _layout, _tables
 from pages._forms import last_submission
+from pages._switching import switch_page
 from pages._text import ago, displayable, escape, truncate
 from services.domain import WEEK_DAYS, Frequency, PipelineRun, PublishedPipeline, Recurrence, Run, RunStatus, Schedule, utc_now
 from services.settings import TABLE
@@ -110,7 +111,7 @@ def publish_form(pipelines: PipelineService, run: Run) -> None:
     with _errors.shown(), st.spinner("Publishing…"):
         published = pipelines.publish(run.id, name, description)
         forget_lists()
-        st.switch_page("runs.py", query_params={"list": "Published pipelines", "pipeline": published.id})
+        switch_page("runs.py", query_params={"list": "Published pipelines", "pipeline": published.id})
 
 
 # ---- published pipelines -----------------------------------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ def run_form(pipelines: PipelineService, published: PublishedPipeline) -> None:
         if st.form_submit_button("Run", type="primary", icon=":material/play_arrow:"):
             request = f"{published.id} {values} {name}"
             run = last_submission().once(request, lambda id_: pipelines.submit(published.id, values, name=name, submission_id=id_))
-            st.switch_page("runs.py", query_params={"run": run.id})
+            switch_page("runs.py", query_params={"run": run.id})
 
 
 def schedule_form(pipelines: PipelineService, published: PublishedPipeline) -> None:

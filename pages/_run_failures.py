@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from pages import _layout, _tables, _workspace
+from pages._switching import switch_page
 from pages._text import displayable, escape, truncate, visible
 from services.domain import FailedItem, Failure, FailureCause, RowKey, Run, RunStatus
 from services.errors import StudioError
@@ -174,7 +175,7 @@ def _open_in_results(run: Run, cause: FailureCause | None) -> None:
     own = chosen_workspace().runs.predictions(run.id).own
     conditions = (Condition(own["Cause"], Operator.ONE_OF, (cause.template,)),) if cause else ()
     filter_ = replace(EVERY_FAILURE, conditions=conditions)
-    st.switch_page("results.py", query_params={"run": run.id, "filter": filter_.to_text()})
+    switch_page("results.py", query_params={"run": run.id, "filter": filter_.to_text()})
 
 
 def _item(run: Run, item: FailedItem) -> None:

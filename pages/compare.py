@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages import _errors, _layout, _results_view, _tables
+from pages._switching import switch_page
 from pages._text import displayable, escape, local_time, truncate
 from services import formats
 from services.domain import Run
@@ -79,7 +80,7 @@ def to_rows(label_text: str, chosen: Filter, newer: Run, older: str) -> None:
 
 def open_rows(chosen: Filter, newer: Run, older: str) -> None:
     """`older` is the older run in the URL of Results: its id, and the compared column after a colon."""
-    st.switch_page("results.py", query_params={"run": newer.id, "beside": f"run:{older}", "filter": chosen.to_text()})
+    switch_page("results.py", query_params={"run": newer.id, "beside": f"run:{older}", "filter": chosen.to_text()})
 
 
 def settings(older: Run, newer: Run) -> None:

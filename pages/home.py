@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages import _layout, _workspace
+from pages._switching import switch_page
 from pages._text import ago, escape, truncate
 from services import formats
 from services.domain import Run, RunStatus, utc_now
@@ -35,7 +36,7 @@ def sample_button(**options: Any) -> None:
             from services.sample import make_sample
 
             sample = make_sample(workspace.home)
-        st.switch_page("new_run.py", query_params={"model": sample.model, "dataset": sample.dataset, "script": SCRIPT})
+        switch_page("new_run.py", query_params={"model": sample.model, "dataset": sample.dataset, "script": SCRIPT})
 
 
 def welcome() -> None:
@@ -147,7 +148,7 @@ if not (latest_models or latest_datasets or recent):
 else:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("New run", key="new-run", type="primary", icon=":material/play_circle:"):
-            st.switch_page("new_run.py", query_params={})
+            switch_page("new_run.py", query_params={})
         st.page_link("registered_models.py", label=counted(len(latest_models), "model"), icon=":material/model_training:")
         st.page_link("registered_datasets.py", label=counted(len(latest_datasets), "dataset"), icon=":material/folder_open:")
         if Capability.SAMPLE in workspace.capabilities:

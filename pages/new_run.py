@@ -13,6 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages import _environments, _errors, _fit, _layout, _trial, _workspace
 from pages._forms import last_submission
+from pages._switching import switch_page
 from pages._text import displayable, escape, local_time, truncate
 from services.domain import EntryScript, Environment, RunRequest
 from services.errors import SettingsError, StudioError
@@ -210,7 +211,7 @@ def open_like(run_id: str) -> None:
     request = workspace.runs.get(run_id).request
     offered = {script.path: _workspace.script_label(script) for script in workspace.scripts.all()}
     chosen = {"model": next(iter(request.models), NO_MODEL), "dataset": request.datasets[0], "script": offered.get(request.entry_script)}
-    st.switch_page("new_run.py", query_params={key: value for key, value in chosen.items() if value})
+    switch_page("new_run.py", query_params={key: value for key, value in chosen.items() if value})
 
 
 _layout.title("New run", "Score a dataset with a model and a scoring script.")
@@ -334,7 +335,7 @@ with review.container(border=True, key="section-review"):
 
 submission = last_submission()
 if not submitted and submission.is_recent and submission.run_id:
-    st.switch_page("runs.py", query_params={"run": submission.run_id})
+    switch_page("runs.py", query_params={"run": submission.run_id})
 
 if found:
     _fit.show_problems(found.fit, fields, fields["entry_script"])
@@ -369,7 +370,7 @@ with notes:
                 if found and model and dataset:
                     _fit.keep_preset(workspace, model, dataset)
                 run = submission.submit(workspace, request)
-                st.switch_page("runs.py", query_params={"run": run.id})
+                switch_page("runs.py", query_params={"run": run.id})
             elif ready and (warnings := workspace.check(request)):
                 st.warning("\n\n".join(map(escape, warnings)), icon=":material/warning:")
             if ready:

@@ -11,6 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages import _errors, _layout, _results_export, _results_panel, _results_row, _results_table, _results_view, _workspace
 from pages._results_view import MODES, View, change, current, follow
+from pages._switching import switch_page
 from pages._text import displayable, escape, local_time, truncate
 from services.domain import Run, RunStatus
 from services.errors import NotFound
@@ -77,9 +78,9 @@ def head(run: Run) -> DeltaGenerator:
             st.caption("Results appear when the run ends." if run.items_left is None else partial, width="content")
         st.space("stretch")
         if st.button("Open run", icon=":material/list_alt:", key="open_run"):
-            st.switch_page("runs.py", query_params={"run": run.id})
+            switch_page("runs.py", query_params={"run": run.id})
         if st.button("Compare", icon=":material/compare_arrows:", key="compare", help="Compare with another run"):
-            st.switch_page("compare.py", query_params={"run": run.id})
+            switch_page("compare.py", query_params={"run": run.id})
         if run.status is RunStatus.COMPLETED and run.request.settings.output_action == "append_row":
             name = run.request.settings.append_row_file_name
             address = f"downloads/output?{urlencode({'run': run.id, 'name': name})}"

@@ -12,6 +12,7 @@ import streamlit as st
 
 from pages import _errors, _layout, _pipelines, _run_failures, _tables, _workspace
 from pages._forms import last_submission
+from pages._switching import switch_page
 from pages._text import displayable, escape, local_time, truncate
 from services import formats
 from services.domain import Run, RunStatus
@@ -49,7 +50,7 @@ def time_left(run: Run) -> str | None:
 
 def open_run() -> None:
     if cells := st.session_state.runs_table.selection.cells:
-        st.switch_page("runs.py", query_params={"run": st.session_state.listed_runs[cells[0][0]]})
+        switch_page("runs.py", query_params={"run": st.session_state.listed_runs[cells[0][0]]})
 
 
 def run_list() -> None:
@@ -66,7 +67,7 @@ def run_list() -> None:
             statuses = st.pills("Status", present, selection_mode="multi", key="status", **options)
             st.space("stretch")
             if st.button("New run", type="primary", icon=":material/add:"):
-                st.switch_page("new_run.py", query_params={})
+                switch_page("new_run.py", query_params={})
         query = text.casefold()
         matches = [run for run in runs if run.status in (statuses or present) and query in f"{run.title} {run.id}".casefold()]
         st.session_state.listed_runs = [run.id for run in matches]
@@ -163,7 +164,7 @@ def actions(run: Run) -> None:
     help_text = "Submits the same request as a new run."
     if run.status.ended and st.button("Rerun", icon=":material/replay:", key=f"rerun-{run.id}", help=help_text):
         rerun = last_submission().submit(workspace, run.request_again())
-        st.switch_page("runs.py", query_params={"run": rerun.id})
+        switch_page("runs.py", query_params={"run": rerun.id})
     known = _workspace.item_of(run) != "row" or Capability.FAILED_ROWS in workspace.capabilities
     help_text = "A new run of the failed and unprocessed items. Its results are those of this run, with these items replaced."
     help_text = help_text if known else "Azure ML does not report which rows of a table failed. Rerun all of it."
@@ -171,12 +172,12 @@ def actions(run: Run) -> None:
     offered = run.status.ended and some_failed
     if offered and st.button("Rerun failed only", icon=":material/rule:", key=f"rerun-failed-{run.id}", help=help_text, disabled=not known):
         rerun = last_submission().submit(workspace, run.request_again(failed_only=True))
-        st.switch_page("runs.py", query_params={"run": rerun.id})
+        switch_page("runs.py", query_params={"run": rerun.id})
     if pipelines is not None:
         _pipelines.show_actions(pipelines, run)
     label = "See results" if run.status.ended else "See results so far"
     if st.button(label, type="primary", icon=":material/table_chart:", key=f"results-{run.id}"):
-        st.switch_page("results.py", query_params={"run": run.id})
+        switch_page("results.py", query_params={"run": run.id})
 
 
 def figures(run: Run) -> None:
@@ -315,7 +316,7 @@ if chosen is None:
     _pipelines.tabs(pipelines, live_list) if pipelines else live_list()
 else:
     if st.button("All runs", icon=":material/arrow_back:", type="tertiary"):
-        st.switch_page("runs.py", query_params={})
+        switch_page("runs.py", query_params={})
     run = workspace.runs.get(chosen)
     _layout.title(escape(truncate(" ".join(run.title.split()), 150)), escape(f"{run.id} · submitted {local_time(run.submitted_at)}"))
     active = not run.status.ended

@@ -66,6 +66,6 @@ st.html(STYLE)
 with suppress(StudioError):  # the page shows it
     if remote := chosen_workspace().remote:
         with st.sidebar:
-            _azure_connection.show_strip(remote)
+            _azure_connection.show_strip(remote, page.url_path)
 with _errors.shown():
     page.run()
