@@ -33,9 +33,9 @@ _ROW_INSTEAD = """<style>@media (max-width: 1200px) {
 def results(run_id: str, was_active: bool) -> None:
     with _errors.shown():
         run = workspace.runs.get(run_id)
-        if was_active and run.status.ended:
-            st.rerun()
         downloads = head(run)
+        if was_active and run.status.ended:  # not before its buttons: a click that came with this refresh would be lost
+            st.rerun()
         if run.request.settings.output_action != "append_row":
             st.info("This run is summary_only: the script wrote its own output, listed on the run page.", icon=":material/info:")
             return

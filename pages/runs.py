@@ -123,12 +123,12 @@ def board(run_id: str, was_active: bool) -> None:
     """Everything that changes while a run is active. The rest of the page is drawn once."""
     with _errors.shown():
         run = workspace.runs.get(run_id)
-        if was_active and run.status.ended:
-            st.rerun()
         with st.container(horizontal=True, vertical_alignment="center"):
             _layout.status_badge(run)
             st.space("stretch")
             actions(run)
+        if was_active and run.status.ended:  # not before the buttons: a click that came with this refresh would be lost
+            st.rerun()
         if pipelines is not None:
             _pipelines.show_azure_status(pipelines, run)
         figures(run)

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -12,10 +13,12 @@ from services.domain import RunRequest
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import TIMEOUT_MS, settled
 
+SOCKET = re.compile("/_stcore/stream")
 WAITS = """
-    import time
+    import os, time
     def run(mini_batch):
-        time.sleep(600)
+        while not os.path.exists({gate!r}): time.sleep(0.01)
+        return list(mini_batch)
 """
 
 
@@ -26,7 +29,7 @@ class SlowBrowser:
     def __init__(self, page: Page) -> None:
         self.refreshed: list[str] = []
         self.late = 0
-        page.route_web_socket(re.compile("/_stcore/stream"), self._connect)
+        page.route_web_socket(SOCKET, self._connect)
 
     def _connect(self, socket: WebSocketRoute) -> None:
         server, last = socket.connect_to_server(), b""
@@ -59,13 +62,42 @@ def wait_for(page: Page, happened: Callable[[], bool]) -> None:
         page.wait_for_timeout(50)
 
 
-def test_a_late_refresh_of_the_page_before_leaves_the_next_one(dashboard, page, workspace, csv_folder, entry_script):
+@pytest.fixture
+def gate(tmp_path):
+    """Until this file exists the run is active."""
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def run(workspace, csv_folder, entry_script, gate):
     workspace.register_dataset("d", csv_folder(4))
-    run = workspace.submit(RunRequest((), ("d",), str(entry_script(WAITS)), ParallelRunSettings(mini_batch_size="1")))
+    yield workspace.submit(RunRequest((), ("d",), str(entry_script(WAITS.format(gate=str(gate)))), ParallelRunSettings()))
+    gate.touch()  # the run of the next test waits for its end
+
+
+def results_are_open(page: Page) -> None:
+    expect(settled(page).get_by_role("heading", name="Results", exact=True)).to_be_visible(timeout=10_000)
+
+
+def test_a_late_refresh_of_the_page_before_leaves_the_next_one(dashboard, page, run):
     browser = SlowBrowser(page)
     page.goto(f"{dashboard.url}/runs?run={run.id}")
     wait_for(page, lambda: bool(browser.refreshed))
     page.get_by_role("button", name="See results so far").click()
     wait_for(page, lambda: browser.late > 0 and browser.refreshed[-1] != browser.refreshed[0])
-    expect(settled(page).get_by_role("heading", name="Results", exact=True)).to_be_visible(timeout=10_000)
-    workspace.runs.cancel(run.id)
+    results_are_open(page)
+
+
+def test_a_click_at_the_moment_a_run_ends_is_not_lost(dashboard, page, run, gate, workspace, finish):
+    def without_refreshes(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        socket.on_message(lambda message: None if BackMsg.FromString(message).rerun_script.is_auto_rerun else server.send(message))
+
+    page.route_web_socket(SOCKET, without_refreshes)
+    page.goto(f"{dashboard.url}/runs?run={run.id}")
+    see_results = page.get_by_role("button", name="See results so far")
+    expect(see_results).to_be_visible()
+    gate.touch()
+    finish(workspace, run.id)
+    see_results.click()
+    results_are_open(page)
