@@ -74,10 +74,10 @@ def test_a_model_that_was_changed_since_its_approval_is_not_loaded(workspace, re
 
 def test_a_model_runs_in_a_process_of_its_own(workspace, registered, tmp_path):
     note = tmp_path / "ran"
-    code = f"import os, sys; open({str(note)!r}, 'w').write(f'{{os.getpid()}} {{os.getsid(0)}} {{os.getcwd()}} {{sys.path[0]}}')"
+    code = f"import os, sys; open({str(note)!r}, 'w').write(f'{{os.getpid()}}\\n{{os.getsid(0)}}\\n{{os.getcwd()}}\\n{{sys.path[0]}}')"
     with pytest.raises(IntakeError):  # what is loaded is None
         workspace.inspect_model(registered(code))
-    pid, session, folder, modules = note.read_text().split()
+    pid, session, folder, modules = note.read_text().splitlines()
     assert pid == session != str(os.getpid())
     assert not Path(folder).exists()
     assert Path(modules).name == "batch_scripts"
