@@ -127,7 +127,7 @@ def threads():
 
 
 def load(path, labels=()):
-    """The model in a file or folder, told by content; `labels` name the outputs of a network. Raises FileNotFoundError, UnpicklingError
+    """The model in a file or folder, by its content; `labels` name the outputs of a network. Raises FileNotFoundError, UnpicklingError
     saying what is there instead, ImportError naming the package that is missing, or what the framework raises."""
     format_, place = format_of(path)
     loads = {
@@ -144,7 +144,7 @@ def load(path, labels=()):
 
 def format_of(path):
     """The format of a model, and its file, or its folder where it is one. Raises FileNotFoundError where there is none, UnpicklingError
-    for what is no model that can be loaded."""
+    for what is not a model that can be loaded."""
     if not os.path.isdir(path):
         return _format_of_file(path), path
     if os.path.isfile(os.path.join(path, "MLmodel")):
@@ -175,7 +175,7 @@ def format_of(path):
 
 
 def _format_of_file(path, only=True):
-    """Its format. Where it is not the `only` file, "" for what is no model but may stand beside one."""
+    """Its format. Where it is not the `only` file, "" for what is not a model but may stand beside one."""
     with open(path, "rb") as opened:
         head = opened.read(400)
     if not head and only:
@@ -232,7 +232,7 @@ def load_sklearn(path):
             estimator = joblib.load(path)
         except (ImportError, AttributeError, MemoryError, OSError):
             raise
-        except Exception as error:  # what is no pickle is read as the instructions of one, with any error
+        except Exception as error:  # what is not a pickle is read as the instructions of one, with any error
             with open(path, "rb") as opened:
                 head = opened.read(8)
             raise _refused(
@@ -316,7 +316,7 @@ def _of_estimator(estimator, format_, caught=()):
 
 
 def _without_predict(estimator):
-    """Why an object is no model, in words."""
+    """Why an object is not a model, in words."""
     if isinstance(estimator, dict):
         inside = [str(key) for key, value in estimator.items() if hasattr(value, "predict")]
         where = f"; the model is under {', '.join(map(repr, inside))}: save that alone" if inside else ""
@@ -344,7 +344,7 @@ def _own(estimator, name):
 
 def _steps(estimator):
     """What comes before the last step of a pipeline, and that step, so that the rows are transformed once for all that it says of them.
-    (None, None) where it is no plain pipeline."""
+    (None, None) where it is not a plain pipeline."""
     if hasattr(estimator, "best_estimator_") and type(estimator).__module__.startswith("sklearn.model_selection"):
         estimator = estimator.best_estimator_
     if f"{type(estimator).__module__}.{type(estimator).__name__}" != "sklearn.pipeline.Pipeline" or len(estimator.steps) < 2:
