@@ -89,6 +89,22 @@ def failures(request: Request) -> Response:
     return _streamed(parts, f"{file_stem(run.title, EVERY_FAILURE)}.csv", "text/csv")
 
 
+def report(request: Request) -> Response:
+    """GET /downloads/report.html?run=ID&filter=...: a run as one HTML page. An attachment: it is not to run where the dashboard does."""
+    query = request.query_params
+    try:
+        from services.predictions.exports import file_stem
+        from services.predictions.filters import Filter
+        from services.report import report as report_of
+
+        workspace = chosen_workspace()
+        run, chosen = workspace.runs.get(query.get("run", "")), Filter.from_text(query.get("filter", ""))
+        content = report_of(workspace, run.id, filter_=chosen)
+    except StudioError as error:
+        return _refused(error)
+    return _streamed(iter([content]), f"{file_stem(run.title, chosen)} report.html", "text/html", len(content))
+
+
 def output_file(request: Request) -> Response:
     """GET /downloads/output?run=ID&name=parallel_run_step.txt: a file as the run wrote it. Serves only names that the run lists."""
     run_id = request.query_params.get("run", "")
@@ -123,6 +139,7 @@ def _parts(path: Path, length: int) -> Iterator[bytes]:
 
 ROUTES = [
     *(Route(f"/downloads/predictions.{ending}", predictions, methods=["GET"]) for ending in ("csv", "parquet", "xlsx", "json")),
+    Route("/downloads/report.html", report, methods=["GET"]),
     Route("/downloads/failures.csv", failures, methods=["GET"]),
     Route("/downloads/output", output_file, methods=["GET"]),
 ]

@@ -169,6 +169,13 @@ def predictions(workspace: Workspace, args: argparse.Namespace) -> Answer:
     return Answer({"rows": rows, "to": args.to}, [] if args.to == "-" else [f"Wrote {counted(rows, 'row')} to {args.to}"])
 
 
+def report(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    from services.report import report as report_of
+
+    _write(args, [report_of(workspace, args.run)])
+    return Answer({"to": args.to}, [] if args.to == "-" else [f"Wrote the report to {args.to}"])
+
+
 def _write(args: argparse.Namespace, parts: Iterable[bytes]) -> None:
     """Write to `args.to`, `-` being standard output. Raises SettingsError."""
     if args.to != "-":

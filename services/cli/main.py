@@ -188,6 +188,9 @@ def _parser() -> argparse.ArgumentParser:
     add = command(top, "predictions", commands.predictions, "Write a run's predictions as CSV, Parquet or Excel: File, Prediction.", "RUN")
     add.add_argument("--to", required=True, metavar="FILE", help="FILE.csv, FILE.parquet or FILE.xlsx; - is standard output, as CSV")
     add.add_argument("--where", default="", metavar="SQL", help="which rows, such as \"Prediction = '7'\"")
+    text = "Write a run as one HTML page: settings, pictures, causes of failures, first rows, provenance."
+    add = command(top, "report", commands.report, text, "RUN")
+    add.add_argument("--to", required=True, metavar="FILE.html", help="- is standard output")
     return parser
 
 
