@@ -23,7 +23,7 @@ from services.local import output_reader, reports
 from services.local.run_folder import LocalRunFolder, RunPlan
 from services.local.worker_process import Message, WorkerPlace
 from services.predictions.explanations import frequent_cause
-from services.storage.journal import Attempt, AttemptStatus, Journal, Said
+from services.storage.journal import NO_MINI_BATCH, Attempt, AttemptStatus, Journal, Printed, Said
 from services.storage.run_process import Outcome
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ class RunProgress:
         self._bytes_of_said = 0
         self._unwritten_templates: list[str] = []
         self._unwritten_indexes: list[tuple[int, int, str]] = []
+        self._unwritten_printed: list[Printed] = []
         self._warnings: dict[str, None] = {}
         self._warnings_before = 0
         self._script_warnings: dict[str, _ScriptWarning] = {}
@@ -85,6 +86,7 @@ class RunProgress:
             self._script_warned(pattern, readable(text))
         if "said" in answer or "said_of_succeeded" in answer:
             self._note_lines(batch, answer)
+        self.printed(place, answer, batch.index)
         columns = self.journal.columns_id(json.dumps(answer["columns"])) if "columns" in answer else None
         header = answer.get("header", "").encode("utf-8", "backslashreplace") if self.totals.output_end == 0 else b""
         begin = self.totals.output_end + len(header)
@@ -99,6 +101,12 @@ class RunProgress:
             )
         )  # fmt: skip
 
+    def printed(self, place: WorkerPlace, message: dict[str, Any], mini_batch: int = NO_MINI_BATCH) -> None:
+        """Record where in the worker's logs is what was printed during this mini-batch, or outside of all."""
+        if "printed" in message:
+            times = (message["started_at"], mini_batch, message["elapsed"])
+            self._unwritten_printed.append(Printed(place.node, place.process, *times, *message["printed"]))
+
     def _note_lines(self, batch: MiniBatch, answer: dict[str, Any]) -> None:
         """What the script said that may be the cause of an item without a row."""
         if "said" in answer and self._bytes_of_said < _MOST_BYTES_OF_SAID:
@@ -107,6 +115,7 @@ class RunProgress:
 
     def attempt_failed(self, place: WorkerPlace, batch: MiniBatch, status: AttemptStatus, failure: dict[str, Any]) -> bool:
         """Record a failed attempt. True when it was the last try: then all items of the mini-batch count as failed."""
+        self.printed(place, failure, batch.index)
         self._tries[batch.index] += 1
         final = self._tries[batch.index] >= self._settings.run_max_try
         end = self.totals.output_end
@@ -132,20 +141,21 @@ class RunProgress:
 
     def write_down(self) -> None:
         """The rows first, then, in one commit, the journal that vouches for them. Raises OSError or sqlite3.Error, of a full disk, say."""
-        if not self._unwritten_attempts:
+        if not self._unwritten_attempts and not self._unwritten_printed:
             return
         waiting = memoryview(b"".join(self._unwritten_rows))
         while waiting:
             waiting = waiting[self._rows.write(waiting) or 0 :]
         self._written_end = self.totals.output_end
         self._bytes_of_said += self.journal.add(
-            self._unwritten_attempts, self._unwritten_said, self._unwritten_templates, self._unwritten_indexes
+            self._unwritten_attempts, self._unwritten_said, self._unwritten_templates, self._unwritten_indexes, self._unwritten_printed
         )
         self._unwritten_rows.clear()
         self._unwritten_attempts.clear()
         self._unwritten_said.clear()
         self._unwritten_templates.clear()
         self._unwritten_indexes.clear()
+        self._unwritten_printed.clear()
 
     def check_rows(self) -> None:
         """Raises OSError where the rows written so far are not all there: the file may have been removed or truncated."""

@@ -89,6 +89,7 @@ class Runner:
             if self._outcome is None:
                 self._outcome = self._progress.verdict()
                 self._shut_down_workers()
+                self._progress.write_down()
         except (OSError, sqlite3.Error, WorkspaceUnavailable) as error:
             logger.exception("The run's files could not be written or read: %s", error)
             message = error.message if isinstance(error, StudioError) else f"{type(error).__name__}: {error}."
@@ -208,16 +209,19 @@ class Runner:
         for message in messages:
             if worker not in self._workers:
                 return
+            worker.note_printed(message.header)
             if "mini_batch" in message.header:
                 self._answered(worker, message)
             elif "passed" in message.header:
-                self._step_passed(worker, message.header["passed"])
+                self._step_passed(worker, message.header)
             else:
                 self._step_failed(worker, message.header)
         if (closed or has_exited) and worker in self._workers:
             self._died(worker)
 
-    def _step_passed(self, worker: WorkerProcess, step: str) -> None:
+    def _step_passed(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
+        step = message["passed"]
+        self._progress.printed(worker.place, message)
         if step == "import":
             self._imported = True
             worker.enter(Stage.INIT)
@@ -226,6 +230,7 @@ class Runner:
             worker.enter(Stage.READY)
 
     def _step_failed(self, worker: WorkerProcess, failure: dict[str, Any]) -> None:
+        self._progress.printed(worker.place, failure)
         if failure["failed"] == "shutdown":
             self._progress.warn(f"shutdown() raised {failure['error']}")
         elif failure["failed"] == "import" and not self._imported:
@@ -313,14 +318,15 @@ class Runner:
         """Charge the attempt that the worker was on, and put another in its place."""
         logger.warning("Worker %s is replaced: %s at mini-batch %d", worker.place, status, worker.queue[0].index)
         seconds = time.monotonic() - worker.since
-        times = {"started_at": time.time() - seconds, "elapsed": seconds, "run_seconds": seconds}
+        times = {"started_at": time.time() - seconds, "elapsed": seconds, "run_seconds": seconds} | worker.printed_unnoted()
         self._attempt_failed(worker, worker.answered(), status, {"error_type": error_type, "error": error} | times)
         self._replace(worker)
 
     def _failed_to_start(
         self, worker: WorkerProcess, reason: str, traceback: str = "", code: str = "EntryScriptError", *, permanent: bool = False
     ) -> None:
-        node = worker.place.node
+        node, seconds = worker.place.node, time.monotonic() - worker.since
+        self._progress.printed(worker.place, {"started_at": time.time() - seconds, "elapsed": seconds} | worker.printed_unnoted())
         self._start_failures[node] += 1
         tries, limit = self._start_failures[node], 3 * self._settings.processes_per_node
         logger.warning("Worker %s did not start, %d of %d tries: %s", worker.place, tries, limit, reason)

@@ -36,9 +36,10 @@ class ScriptOutput:
     def __init__(self, paths):
         flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         self._files = [os.open(path, flags) for path in paths]
-        self._ends = [0 for _ in paths]
+        self._ends = self._sizes()
         self.written = False
         self.records = []
+        self.printed = None
         self._characters = 0
 
     def listen(self):
@@ -79,18 +80,24 @@ class ScriptOutput:
         return [os.lseek(file, 0, os.SEEK_END) for file in self._files]
 
     def forget(self):
-        """What is said from now on is of the next mini-batch."""
-        self._ends = self._sizes()
+        """What is said from now on is of the next mini-batch. `printed` is then where in each file the last one's is: where it begins and
+        ends in that of stdout, and in that of stderr; None where it printed nothing."""
+        begins, self._ends = self._ends, self._sizes()
+        self.printed = [at for ends in zip(begins, self._ends) for at in ends] if begins != self._ends else None  # noqa: B905 - Python 3.8
         self.written = False
         self.records = []
         self._characters = 0
 
+    @staticmethod
+    def flush():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # the script put it there, or closed it
+                stream.flush()
+
     def lines(self, causes, *, missing):
         """What was said since the last mini-batch, as lines (see causes.py), in order within loggers, stderr and stdout."""
         if missing:
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(Exception):  # the script put it there, or closed it
-                    stream.flush()
+            self.flush()
         begins, records = self._ends, self.records
         self.forget()
         lines = []

@@ -285,7 +285,6 @@ class Worker:
         """Execute the runner's commands until `stop`, or until the runner is gone."""
         if not self._step("import", self._import) or not self._step("init", lambda: self._script.call("init")):
             return
-        self._output.forget()
         while True:
             command = self._channel.receive()
             if command is None:
@@ -310,13 +309,18 @@ class Worker:
         return {key: values[key] for key in self._partition_keys}
 
     def _step(self, name, function):
+        began = time()
+        message = {"passed": name}
         try:
             function()
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a script is a failure like any other
-            self._channel.send({"failed": name, "permanent": _is_permanent(error), **_described(error)})
-            return False
-        self._channel.send({"passed": name})
-        return True
+            message = {"failed": name, "permanent": _is_permanent(error), **_described(error)}
+        self._output.flush()
+        self._output.forget()
+        if self._output.printed:
+            message.update({"printed": self._output.printed, "started_at": began, "elapsed": time() - began})
+        self._channel.send(message)
+        return "passed" in message
 
     def _score(self, index, dataset, offset, length):
         started_at, begin = time(), perf_counter()
@@ -341,11 +345,16 @@ class Worker:
                     answer.update(self._facts_of_frame(result, columns, places=missing > 0 and _is_frame(mini_batch)))
             if has_said:
                 answer.update(self._said_of(source, entries, rows, missing))
+                if self._output.printed:
+                    answer["printed"] = self._output.printed
             if not self._append_row:
                 rows = ends = b""
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a script is a failure like any other
             answer.update(_described(error))
+            self._output.flush()
             self._output.forget()
+            if self._output.printed:
+                answer["printed"] = self._output.printed
         answer["run_seconds"] = seconds
         answer["elapsed"] = perf_counter() - begin
         self._channel.send(answer, rows, ends)

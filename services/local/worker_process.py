@@ -113,6 +113,7 @@ class WorkerProcess:
         self.socket, theirs = socket.socketpair()
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ANSWER_BYTES)
         with theirs, open(place.log("stdout"), "ab") as stdout, open(place.log("stderr"), "ab") as stderr:
+            self._printed_ends = [stdout.tell(), stderr.tell()]
             self._popen = self._start(interpreter, environment, theirs, stdout, stderr)
         self.socket.setblocking(False)
 
@@ -166,6 +167,17 @@ class WorkerProcess:
         """Take off the mini-batch that the worker was on; its time on the next one starts now."""
         self.since = time.monotonic()
         return self.queue.popleft()
+
+    def note_printed(self, message: dict[str, Any]) -> None:
+        """Learn from a message where its output ends by now."""
+        if "printed" in message:
+            self._printed_ends = message["printed"][1::2]
+
+    def printed_unnoted(self) -> dict[str, list[int]]:
+        """What a message of it would say of the output since its last message: that of a worker that says no more."""
+        ends = [path.stat().st_size if path.exists() else 0 for path in (self.place.log("stdout"), self.place.log("stderr"))]
+        begins, self._printed_ends = self._printed_ends, ends
+        return {"printed": [at for pair in zip(begins, ends, strict=True) for at in pair]} if begins != ends else {}
 
     def enter(self, stage: Stage) -> None:
         """Start the clock of its next stage."""

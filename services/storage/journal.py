@@ -77,6 +77,27 @@ class Said(NamedTuple):
     lines: Sequence[Sequence[str]]
 
 
+NO_MINI_BATCH = -1
+"""Of what was printed outside of run(): while the script was imported, in init() and in shutdown()."""
+
+
+class Printed(NamedTuple):
+    """Where in the files of a worker's stdout and stderr, as bytes, that is which was printed during an attempt at a mini-batch.
+
+    A worker's files may be cut back when they grow too long: what then begins where earlier output was took its place.
+    """
+
+    node: int
+    process: int
+    started_at: float
+    mini_batch: int
+    elapsed: float
+    stdout_begin: int
+    stdout_end: int
+    stderr_begin: int
+    stderr_end: int
+
+
 _COLUMNS = ", ".join(f'"{name}"' for name in Attempt._fields)
 # The tables come in one commit before anything else, so that a reader who finds a file that isn't empty finds them.
 _SCHEMA = f"""
@@ -85,6 +106,7 @@ CREATE TABLE IF NOT EXISTS attempts (seq INTEGER PRIMARY KEY, {_COLUMNS});
 CREATE TABLE IF NOT EXISTS columns (id INTEGER PRIMARY KEY, value TEXT UNIQUE);
 CREATE TABLE IF NOT EXISTS said (mini_batch INTEGER, attempt INTEGER, lines BLOB, PRIMARY KEY (mini_batch, attempt)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS said_of_succeeded (template TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS printed ({", ".join(Printed._fields)}, PRIMARY KEY (node, process, started_at, mini_batch)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS frame_indexes (mini_batch INTEGER PRIMARY KEY, "begin" INTEGER, value TEXT);
 COMMIT;
 PRAGMA journal_mode=WAL;
@@ -97,6 +119,7 @@ SELECT mini_batch, attempt, printf('%d/process%03d', node, process), strftime('%
        substr(error, 1, instr(error || char(10), char(10)) - 1)
 FROM attempts ORDER BY seq
 """
+_INSERT_PRINTED = f"INSERT OR REPLACE INTO printed VALUES ({', '.join('?' * len(Printed._fields))})"
 _INSERT = f"INSERT INTO attempts ({_COLUMNS}) VALUES ({', '.join('?' * len(Attempt._fields))})"
 
 
@@ -138,10 +161,11 @@ class Journal:
         said: Sequence[Said] = (),
         said_of_succeeded: Sequence[str] = (),
         frame_indexes: Sequence[tuple[int, int, str]] = (),
+        printed: Sequence[Printed] = (),
     ) -> int:
         """Append attempts in one commit, with what was said during them, the templates that were said of items that succeeded, and the
         indexes of the DataFrames that were returned, where these hold texts: of each the mini-batch, the first byte of its rows, and JSON
-        of its levels. Returns the bytes that the lines take."""
+        of its levels; and where in the logs is what was printed. Returns the bytes that the lines take."""
         packed = [(line.mini_batch, line.attempt, zlib.compress(json.dumps(line.lines).encode("ascii"), 1)) for line in said]
         self._connection.execute("BEGIN")
         self._connection.executemany(_INSERT, attempts)
@@ -151,6 +175,8 @@ class Journal:
             self._connection.executemany("INSERT OR IGNORE INTO said_of_succeeded VALUES (?)", [(text,) for text in said_of_succeeded])
         if frame_indexes:
             self._connection.executemany("INSERT OR REPLACE INTO frame_indexes VALUES (?, ?, ?)", frame_indexes)
+        if printed:
+            self._connection.executemany(_INSERT_PRINTED, printed)
         self._connection.execute("COMMIT")
         return sum(len(lines) for _, _, lines in packed)
 
@@ -224,6 +250,15 @@ class Journal:
     def any_succeeded(self) -> bool:
         """Whether any item did."""
         return self._connection.execute('SELECT 1 FROM attempts WHERE "final" AND succeeded > 0 LIMIT 1').fetchone() is not None
+
+    def printed(self, *, node: int | None = None, process: int | None = None, mini_batch: int | None = None) -> Iterator[Printed]:
+        """Where in the logs is what was printed, by worker and time: by all workers or one, during all mini-batches or one. None of an
+        earlier version's journal."""
+        given = {"node": node, "process": process, "mini_batch": mini_batch}
+        conditions = [f"{name} = {int(value)}" for name, value in given.items() if value is not None]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        for row in self._rows_of("printed", ", ".join(Printed._fields), f"{where} ORDER BY node, process, started_at"):
+            yield Printed(*row)
 
     def _rows_of(self, table: str, columns: str, rest: str = "") -> Iterator[tuple[Any, ...]]:
         """Of a table that a journal of an earlier version doesn't have."""
