@@ -17,7 +17,6 @@ from services.domain import RunRequest
 from services.intake.entry_scripts import BUILT_IN
 from services.local.workspace import LocalWorkspace
 from services.predictions.filters import EVERY_FAILURE
-from services.predictions.label_file import keep_labels
 from services.sample import make_sample
 from services.settings import ParallelRunSettings
 from tests.azure_service import AzureService
@@ -189,7 +188,7 @@ def _labels(workspace: LocalWorkspace, run_id: str, folder: Path) -> str:
     labels = folder / "digits_truth.csv"
     lines = (f"{row['File']},{row['Prediction'] if number % 17 else '8'}" for number, row in enumerate(rows))
     labels.write_text("file,label\n" + "\n".join(lines) + "\n")
-    return keep_labels(labels, labels.name, table.path.parent).id
+    return workspace.add_labels(workspace.runs.get(run_id).request.datasets[0], labels).id
 
 
 def _unsure(folder: Path) -> Path:

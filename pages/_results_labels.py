@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,9 @@ from pages import _errors, _layout, _plots, _tables
 from pages._results_view import COUNTS, View, change, follow, joined, option_labels, set_filter
 from pages._text import displayable, escape
 from services import formats
-from services.errors import StudioError
+from services.domain import TabularDataset
 from services.intake.staging import staging_folder
 from services.predictions import evaluation, label_file
-from services.predictions.columns import ROW_NUMBER
 from services.predictions.filters import Condition, Filter, Operator
 from services.workspaces import chosen_workspace
 
@@ -28,26 +28,40 @@ _MOST_ROWS = 1000
 
 
 def labels(view: View) -> None:
-    """Choose or add a file of labels; then the evaluation."""
-    folder = chosen_workspace().runs.predictions(view.run.id).path.parent
+    """Choose or add labels of the run's dataset; then the evaluation. The labels given last are chosen by themselves."""
+    workspace, datasets = chosen_workspace(), view.run.request.datasets
+    known = {labels_.id: labels_ for reference in datasets for labels_ in workspace.labels(reference)}
     chosen, _, column = joined().removeprefix("labels:").partition(":") if joined().startswith("labels:") else ("", "", "")
-    label_files = label_file.kept_labels(folder)
-    if label_files:
+    if known and chosen not in known:
+        change(beside=f"labels:{next(iter(known))}")
+        st.rerun()
+    if known:
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            for labels_ in label_files:
-                selected = labels_.id == chosen
-                st.button(
-                    escape(labels_.name) + f" · {labels_.count:,}", key=f"labels_{labels_.id}", type="primary" if selected else "secondary",
-                    icon=":material/label:", on_click=change, kwargs={"beside": "" if selected else f"labels:{labels_.id}"},
-                )  # fmt: skip
-    with st.expander("Add a file of labels", expanded=not label_files, icon=":material/add:"):
-        _add_labels(view, folder)
+            _choose(known, chosen)
+    with st.expander("Add labels", expanded=not known, icon=":material/add:"):
+        add_labels(datasets)
     if chosen:
-        predictions = chosen_workspace().runs.predictions(view.run.id)
+        predictions = workspace.runs.predictions(view.run.id)
         if predictions.further_columns:
             names = ["Prediction", *predictions.further_columns]
             column = _evaluated_column(chosen, evaluation.evaluated_column(predictions, column), names)
-        _evaluation(view, evaluation.evaluate(predictions, label_file.labels_of(folder, chosen), column))
+        _evaluation(view, evaluation.evaluate(predictions, workspace.find_labels(datasets, chosen), column))
+
+
+def _choose(known: Mapping[str, label_file.Labels], chosen: str) -> None:
+    follow("labels", chosen)
+    names = option_labels(known, {id_: labels_.count for id_, labels_ in known.items()}, written={i: k.name for i, k in known.items()})
+    st.selectbox(
+        "True labels", list(known), key="labels", format_func=lambda id_: names.get(id_, id_), width=360,
+        on_change=lambda: change(beside=f"labels:{st.session_state.labels}", filter="", row=""),
+        help="They belong to the dataset: every run over it is judged by them.",
+    )  # fmt: skip
+    with st.popover("Remove", icon=":material/delete:"):
+        st.text(displayable(f"Remove “{known[chosen].name}” from {known[chosen].dataset}? No run is judged by them any more."))
+        if st.button("Remove these labels", type="primary", key="remove_labels"):
+            chosen_workspace().remove_labels(known[chosen].dataset, chosen)
+            change(beside="", filter="", row="")
+            st.rerun()
 
 
 def _evaluated_column(labels_id: str, column: str, names: list[str]) -> str:
@@ -61,32 +75,56 @@ def _evaluated_column(labels_id: str, column: str, names: list[str]) -> str:
     return chosen
 
 
-def _add_labels(view: View, folder: Path) -> None:
-    st.caption("CSV or Parquet with a file name or path and its label in each row. For a large file, give its path instead.")
-    uploaded = st.file_uploader("Labels", type=["csv", "tsv", "txt", "parquet"], key="labels_upload", label_visibility="collapsed")
-    path = st.text_input("Or its path on this machine", key="labels_path", placeholder="/data/labels.csv")
-    if not (uploaded or path):
-        return
-    try:
-        with staging_folder(chosen_workspace().home) as incoming:
+def add_labels(datasets: Sequence[str]) -> None:
+    """A file of labels, or a column of a tabular dataset, for one of these datasets."""
+    workspace = chosen_workspace()
+    reference = datasets[0] if len(datasets) == 1 else st.selectbox("Dataset", datasets, key="labels_dataset")
+    with _errors.shown():
+        dataset = workspace.dataset(reference)
+        if isinstance(dataset, TabularDataset):
+            _add_column(dataset)
+        st.caption("CSV or Parquet with a file name or path and its label in each row. For a large file, give its path instead.")
+        uploaded = st.file_uploader("Labels", type=["csv", "tsv", "txt", "parquet"], key="labels_upload", label_visibility="collapsed")
+        path = st.text_input("Or its path on this machine", key="labels_path", placeholder="/data/labels.csv")
+        if not (uploaded or path):
+            return
+        with staging_folder(workspace.home) as incoming:
             source, name = Path(path).expanduser(), Path(path).name
             if uploaded:
                 source, name = incoming / f"labels{Path(uploaded.name).suffix}", uploaded.name
                 source.write_bytes(uploaded.getbuffer())
             columns = label_file.label_columns(source)
             names, format_name = columns.names, option_labels(columns.names).__getitem__
-            of_rows = ROW_NUMBER in view.table.own
+            of_rows = isinstance(dataset, TabularDataset)
             places = iter(st.columns(3 if of_rows else 2))
             file = next(places).selectbox("File column", names, names.index(columns.file), key="labels_file", format_func=format_name)
             row = _row_column(next(places), columns) if of_rows else ""
             label = next(places).selectbox("Label column", names, names.index(columns.label), key="labels_label", format_func=format_name)
             if st.button("Evaluate", type="primary", icon=":material/check:", key="judge"):
                 with st.spinner("Reading labels…", show_time=True):
-                    added = label_file.keep_labels(source, name, folder, replace(columns, file=file, row=row, label=label))
-                change(beside=f"labels:{added.id}", look="True labels")
-                st.rerun()
-    except StudioError as error:
-        _errors.show(error)
+                    chosen = replace(columns, file=file, row=row, label=label)
+                    added = workspace.add_labels(reference, source, name=name, columns=chosen)
+                _added(added)
+
+
+def _add_column(dataset: TabularDataset) -> None:
+    """A column of the dataset itself as its labels."""
+    names = [name for name, _ in dataset.columns]
+    label_of = option_labels(names)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        column = st.selectbox(
+            "A column of the dataset", names, None, key="labels_column", format_func=lambda name: label_of.get(name, name), width=360,
+            placeholder="Such as churned", help="Each row is judged by its own value in this column.",
+        )  # fmt: skip
+        if st.button("Evaluate by this column", icon=":material/check:", key="judge_column", type="primary", disabled=column is None):
+            with st.spinner("Reading the column…", show_time=True):
+                added = chosen_workspace().add_labels(dataset.reference, column=column or "")
+            _added(added)
+
+
+def _added(labels_: label_file.Labels) -> None:
+    change(beside=f"labels:{labels_.id}", look="True labels")
+    st.rerun()
 
 
 def _row_column(place: DeltaGenerator, columns: label_file.LabelColumns) -> str:

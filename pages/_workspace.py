@@ -114,9 +114,10 @@ def joined_table(run_id: str, joined: str) -> Predictions:
     from services.predictions.reader import open_predictions
 
     if what == "labels":
-        from services.predictions import evaluation, label_file
+        from services.predictions import evaluation
 
-        return open_predictions(evaluation.evaluate(table, label_file.labels_of(table.path.parent, id_), column).path)
+        labels = workspace.find_labels(workspace.runs.get(run_id).request.datasets, id_)
+        return open_predictions(evaluation.evaluate(table, labels, column).path)
     from services.predictions import comparison
 
     return open_predictions(comparison.compare(workspace.runs.predictions(id_), table, id_, column).path)

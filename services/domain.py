@@ -732,6 +732,56 @@ class Provenance:
     rerun_of: str | None = None
 
 
+# ---- runs judged by true labels -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunScore:
+    """A run over a dataset, judged by true labels. `judged` rows have a prediction and a label; only they count. `accuracy` and `f1` (the
+    mean over all classes, each counted alike) are of classes, from 0 to 1; `mae` and `rmse` of numbers; None where they don't apply.
+    `column` is what was judged, "" where nothing was. `rows_judged` is the same for two runs of which the same rows were judged. `note`
+    says why a run has no figures, or what they lack."""
+
+    run: Run
+    accuracy: float | None = None
+    f1: float | None = None
+    mae: float | None = None
+    rmse: float | None = None
+    judged: int = 0
+    without_label: int = 0
+    without_prediction: int = 0
+    column: str = ""
+    rows_judged: str = ""
+    note: str = ""
+
+    @property
+    def model(self) -> str | None:
+        """Its models; None of a run that has none registered."""
+        return ", ".join(self.run.request.models) or None
+
+    @property
+    def seconds(self) -> float | None:
+        """From its start to its end; None of a run that goes on, or never began."""
+        return self.run.duration if self.run.status.ended else None
+
+    @property
+    def node_hours(self) -> float | None:
+        """`seconds`, times the nodes that it asked for."""
+        return None if self.seconds is None else self.seconds * self.run.request.settings.node_count / 3600
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The runs over one version of a dataset, the best first, judged by `labels` (their id and their name, "" where there are none).
+    `notes` are sentences on what makes the figures hard to compare."""
+
+    dataset: str
+    labels: str
+    labels_name: str
+    scores: tuple[RunScore, ...]
+    notes: tuple[str, ...] = ()
+
+
 # ---- what a workspace elsewhere has -------------------------------------------------------------------------------------------------
 
 

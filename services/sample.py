@@ -72,6 +72,7 @@ def _make(home: Path) -> SampleMade:
         if not (model and dataset and labels.exists()):
             with staging_folder(workspace.home) as work:
                 model, dataset = _train_and_write(workspace, work, labels, model, dataset)
+                workspace.add_labels(dataset.reference, labels)
     return SampleMade(model.reference, dataset.reference, str(labels))
 
 

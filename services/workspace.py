@@ -15,6 +15,7 @@ from services import domain
 from services.intake.entry_scripts import EntryScripts
 from services.intake.requirement_lists import RequirementList
 from services.predictions.annotations import AnnotationStore
+from services.predictions.label_file import LabelColumns, Labels
 from services.predictions.reader import Predictions
 from services.scoring.presets import Presets
 from services.settings import ParallelRunSettings
@@ -147,6 +148,29 @@ class Workspace(Protocol):
     def changed_files(self, dataset: domain.Dataset, limit: int = 20_000) -> list[str]:
         """Sentences, one for each file that changed or vanished since it was registered. At most `limit` files are checked, evenly
         spread, and the first sentence says so."""
+
+    def labels(self, dataset: str) -> list[Labels]:
+        """The true labels that hold for this version of a dataset, the latest given first: its own, and those of other versions that name
+        files, or are a column that it has. Labels of single rows from a file hold for the very same files only."""
+
+    def add_labels(
+        self, dataset: str, source: str | Path = "", *, name: str = "", columns: LabelColumns | None = None, column: str = ""
+    ) -> Labels:
+        """Keep the labels in a CSV or Parquet file, called `name`, or those in `column` of a tabular dataset, for this version of it.
+        `columns` are those of `label_file.label_columns` unless a person chose others. What holds the same is kept once. Raises
+        SettingsError on `column`."""
+
+    def remove_labels(self, dataset: str, labels_id: str) -> None:
+        """Forget labels that hold for this dataset."""
+
+    def find_labels(self, datasets: Sequence[str], labels_id: str) -> Labels:
+        """The labels of this id that hold for one of these datasets."""
+
+    def leaderboard(
+        self, dataset: str, labels_id: str = "", progress: Callable[[int, int], None] = lambda _done, _of: None
+    ) -> domain.Leaderboard:
+        """The newest 1,000 runs over this version of a dataset, judged by these labels, or those given last. Figures are computed once for
+        each run and labels, 3 µs a row, and kept; `progress` is called with the runs done, of how many."""
 
     def environments(self) -> list[domain.Environment]:
         """All versions of all registered environments, newest first. A run that names none uses the workspace's default."""

@@ -5,6 +5,7 @@
   studio.db                     the registry: runs
   lists/<list>.json             the cached lists, for the first page after a start
   datasets/<name>/<version>/    manifest.jsonl: names and sizes of a dataset's files; of a tabular one files.jsonl
+  labels/<name>/<version>/      true labels of a dataset
   scripts/<sha256>/             uploaded scoring scripts
   runs/<id>/                    see run_folder.py
   incoming/                     staging: what is being registered
@@ -34,6 +35,7 @@ from services.azure.runs.azure_pipelines import AzurePipelines
 from services.azure.runs.azure_runs import AzureRuns
 from services.azure.runs.run_folder import RunPlan
 from services.connection import Connection
+from services.dataset_labels import DatasetLabels
 from services.domain import (
     ComputeTarget,
     Dataset,
@@ -101,6 +103,9 @@ class AzureWorkspace:
             self.home, self._store, self._session, self._cache, lambda reference, path: self.local_file(self.dataset(reference), path)
         )
         self.pipelines = AzurePipelines(self.home, self._session, self.runs, lambda request: _newer_models(request, self.models()))
+        labels = DatasetLabels(self)
+        self.labels, self.add_labels, self.remove_labels = labels.of, labels.add, labels.remove
+        self.find_labels, self.leaderboard = labels.get, labels.leaderboard
         self.state, self.refresh, self.default_environment = self._cache.state, self._cache.refresh, environments.default
         self.experiments, self.training_runs = self._models.experiments, self._models.training_runs
         self.training_run_files = self._models.training_run_files

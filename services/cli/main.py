@@ -12,7 +12,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from services import PROGRAM, environment_variables, log
-from services.cli import commands, dataset_commands, environment_commands, model_commands, scoring_commands, trial_commands
+from services.cli import (
+    commands,
+    dataset_commands,
+    environment_commands,
+    label_commands,
+    model_commands,
+    scoring_commands,
+    trial_commands,
+)
 from services.cli import remote_commands as remote
 from services.cli.output import Answer, error_lines, error_value, note, stdout_writable
 from services.domain import EXPERIMENT, WEEK_DAYS, Frequency
@@ -122,6 +130,15 @@ def _parser() -> argparse.ArgumentParser:
     command(datasets, "list", dataset_commands.list_datasets, "List all versions of all datasets.")
     text = "Show what a dataset is: its columns and their types, how it was read, and which of its files are odd."
     command(datasets, "show", dataset_commands.show_dataset, text).add_argument("dataset", metavar="NAME[:V]")
+
+    text = "Keep the true labels of a dataset: a CSV or Parquet file, or a column of its own. Every run over it is judged by them."
+    add = command(top, "labels", label_commands.labels, text)
+    add.add_argument("dataset", metavar="NAME[:V]")
+    label_commands.add_options(add)
+    text = "Compare the runs over a dataset by its labels: accuracy, F1 (the mean over the classes), MAE, RMSE, seconds, node hours."
+    add = command(top, "leaderboard", label_commands.leaderboard, text)
+    add.add_argument("dataset", metavar="NAME[:V]")
+    add.add_argument("--labels", default="", metavar="ID", help="which of its labels (default: those given last)")
 
     environments = group("environment", "Register, create, list and delete environments.")
     text = "Register a Python interpreter, 3.8 or newer; on Azure ML a conda file."

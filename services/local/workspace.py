@@ -5,6 +5,7 @@
   studio.db                     the registry
   models/<name>/<version>/      one file or folder each, as it was registered
   datasets/<name>/<version>/    manifest.jsonl, and files/ where it was copied in or made Parquet, source/ what that was made of
+  labels/<name>/<version>/      true labels of a dataset
   scripts/<sha256>/             uploaded scoring scripts
   environments/                 see environment_builds.py
   runs/<id>/                    see run_folder.py
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from services import formats, gpus, submission
+from services.dataset_labels import DatasetLabels
 from services.domain import (
     Dataset,
     DatasetFile,
@@ -96,6 +98,9 @@ class LocalWorkspace:
         self.builds = LocalBuilds(self.home, self._store)
         self.scripts = EntryScripts(self.home / "scripts", self._store.approved)
         self.runs = runs.LocalRuns(self.home, self._store)
+        labels = DatasetLabels(self)
+        self.labels, self.add_labels, self.remove_labels = labels.of, labels.add, labels.remove
+        self.find_labels, self.leaderboard = labels.get, labels.leaderboard
 
     @property
     def location(self) -> str:

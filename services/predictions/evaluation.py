@@ -8,20 +8,25 @@ EVALUATED beside the others: it is filtered, paged and exported like any. Precis
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.predictions.columns import MOST_CLASSES, NUMERIC, ROW_NUMBER, Kind, Status, literal, names_beside, parquet_file, quoted
+from services.predictions.database import scratch_database, translated_errors
 from services.predictions.filters import Condition, Filter, Operator
-from services.predictions.join import JoinedTable, copy_beside, join_once, joined_by, number_of, same_number, text_of
+from services.predictions.join import JoinedTable, copy_beside, join_once, joined_by, number_of, same_number, select_beside, text_of
 from services.predictions.label_file import Labels
 from services.predictions.reader import Predictions
+from services.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
     import duckdb
@@ -117,10 +122,20 @@ def _unmatched_labels_of(evaluated: Path) -> Path:
 def _join(
     predictions: Predictions, labels: Labels, of: str, database: duckdb.DuckDBPyConnection, target: Path, unmatched_labels: Path
 ) -> None:
+    columns = _judged_columns(predictions, labels, of, database, unmatched_labels)
+    copy_beside(database, predictions.path, columns, "beside", target)
+
+
+def _judged_columns(
+    predictions: Predictions, labels: Labels, of: str, database: duckdb.DuckDBPyConnection, unmatched_labels: Path | None
+) -> dict[str, tuple[Kind, str]]:
+    """EVALUATED, as `copy_beside` takes them, over the table `beside` that is made here; and a file of the labels that belong to no row."""
     table = parquet_file(predictions.path, row_numbers=True)
     database.execute("SET preserve_insertion_order = false")
     number = predictions.own.get(ROW_NUMBER) if labels.has_rows else None
-    _give_labels(database, table, labels, unmatched_labels, number)
+    unmatched = _give_labels(database, table, labels, number)
+    if unmatched_labels is not None:
+        database.execute(f"COPY (FROM ({unmatched}) ORDER BY Why, Name) TO {literal(str(unmatched_labels))} (FORMAT parquet)")
     label, joined = "p.Label", f"FROM {table} t LEFT JOIN pairs p ON p.File = t.File"
     if number:
         label = "coalesce(r.Label, p.Label)"
@@ -138,15 +153,65 @@ def _join(
     )
     database.execute("SET preserve_insertion_order = true")
     residual = f"CASE WHEN isfinite(b.n) THEN {number} - b.n END"
-    columns = {"Label": (Kind.CATEGORY, "b.Label"), "Verdict": (Kind.CATEGORY, verdict), "Residual": (Kind.NUMBER, residual)}
-    copy_beside(database, predictions.path, columns, "beside", target)
+    return {"Label": (Kind.CATEGORY, "b.Label"), "Verdict": (Kind.CATEGORY, verdict), "Residual": (Kind.NUMBER, residual)}
 
 
-def _give_labels(
-    database: duckdb.DuckDBPyConnection, table: str, labels: Labels, unmatched_labels: Path, number: str | None = None
-) -> None:
-    """Make `pairs`, a label each for files by their path, and write the labels that are in none. With `number`, the table's column of the
-    rows' numbers, `pairs_of_rows` are those of single rows."""
+@dataclass(frozen=True)
+class Score:
+    """How a run's predictions compare with labels, in a few figures: see domain.RunScore. `column` is what was judged."""
+
+    column: str
+    judged: int
+    without_label: int
+    without_prediction: int
+    rows_judged: str
+    accuracy: float | None = None
+    f1: float | None = None
+    mae: float | None = None
+    rmse: float | None = None
+
+
+def score(predictions: Predictions, labels: Labels, of: str = "") -> Score:
+    """The figures of `evaluate` without its table: nothing as large as the predictions is written. They are kept for the next time, as
+    long as table and labels are the same. Raises WorkspaceUnavailable."""
+    of = evaluated_column(predictions, of)
+    kept = predictions.kept_path(f"score {labels.id} {of}", ".json")
+    if (known := _kept_score(kept)) is not None:
+        return known
+    with translated_errors(predictions.path), closing(scratch_database(kept)) as database:
+        columns = _judged_columns(predictions, labels, of, database, None)
+        query = select_beside(predictions.path, predictions.columns, columns, "beside")
+        database.execute(f"CREATE TEMP VIEW evaluated AS {query}")
+        kind = predictions.kind if of == "Prediction" else predictions.columns[of]
+        result = Evaluation(predictions.path, kind, names_beside(predictions.columns, EVALUATED)[of], predictions.own, database)
+        figures = _score(result, of)
+    shutil.rmtree(f"{kept}.spill", ignore_errors=True)
+    with suppress(OSError):  # it is made anew then
+        write_atomically(kept, json.dumps(vars(figures)))
+    return figures
+
+
+def _kept_score(path: Path) -> Score | None:
+    try:
+        return Score(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):  # none, or another version's
+        return None
+
+
+def _score(result: Evaluation, of: str) -> Score:
+    counts = result.verdicts
+    about = Score(of, result.evaluated, counts[Verdict.NO_LABEL], counts[Verdict.NO_PREDICTION], result.rows_judged)
+    if not result.evaluated:
+        return about
+    if result.of_numbers:
+        errors = result.number_errors()
+        return replace(about, mae=errors.mae, rmse=errors.rmse) if errors.count else about
+    return replace(about, accuracy=result.accuracy, f1=result.macro_f1)
+
+
+def _give_labels(database: duckdb.DuckDBPyConnection, table: str, labels: Labels, number: str | None = None) -> str:
+    """Make `pairs`, a label each for files by their path. With `number`, the table's column of the rows' numbers, `pairs_of_rows` are
+    those of single rows. Returns a query of the labels that are in none."""
     kept = f"FROM {parquet_file(labels.path)}"
     if number:
         database.execute(f"CREATE TEMP VIEW given AS SELECT * EXCLUDE Row {kept} WHERE Row IS NULL")
@@ -160,7 +225,7 @@ def _give_labels(
     unmatched = _pair(database, table)
     if number:
         unmatched += f" UNION ALL {_pair(database, table, number)}"
-    database.execute(f"COPY (FROM ({unmatched}) ORDER BY Why, Name) TO {literal(str(unmatched_labels))} (FORMAT parquet)")
+    return unmatched
 
 
 def _pair(database: duckdb.DuckDBPyConnection, table: str, number: str = "") -> str:
@@ -207,9 +272,10 @@ def _pair(database: duckdb.DuckDBPyConnection, table: str, number: str = "") -> 
 class Evaluation(JoinedTable):
     """The result, read from the joined table at `path`. Safe to use from several threads."""
 
-    def __init__(self, path: Path, kind: Kind, of: str, own: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, kind: Kind, of: str, own: Mapping[str, str], database: duckdb.DuckDBPyConnection | None = None) -> None:
+        """`database`: one that has the joined rows as `evaluated`."""
         tables = {"evaluated": path, "unmatched_labels": _unmatched_labels_of(path)}
-        super().__init__(path, {name: f"FROM {parquet_file(table)}" for name, table in tables.items()})
+        super().__init__(path, {name: f"FROM {parquet_file(table)}" for name, table in tables.items()}, database)
         self.of = of
         """The column that is evaluated."""
         self._value = text_of(of, kind)
@@ -234,13 +300,23 @@ class Evaluation(JoinedTable):
 
     @cached_property
     def of_numbers(self) -> bool:
-        """Whether predictions and labels are quantities, so that errors have a size; else they are classes."""
+        """Whether predictions and labels are quantities, so that errors have a size; else they are classes. Predictions of few different
+        numbers are quantities where the labels are of many."""
         if self._kind not in NUMERIC:
-            return False
+            many = f"count(Residual) * 2 > count(*) AND approx_count_distinct(Label) > {MOST_CLASSES}"
+            return self._query(f"SELECT {many} FROM evaluated WHERE {_EVALUATED_ROWS}")[0][0] is True
         few = f"SELECT count(DISTINCT {self._value}) <= {MOST_CLASSES} FROM evaluated"
         if self.of != "Prediction" and self._kind is Kind.WHOLE_NUMBER and self._query(few)[0][0]:
             return False
         return self._query(f"SELECT count(Residual) * 2 > count(*) FROM evaluated WHERE {_EVALUATED_ROWS}")[0][0] is True
+
+    @cached_property
+    def rows_judged(self) -> str:
+        """The same text for two tables of which the same rows were judged."""
+        number = quoted(self._own[ROW_NUMBER]) if ROW_NUMBER in self._own else "0"
+        row = f"(hash(File, {number}) % 4294967296)::HUGEINT"
+        count, total = self._query(f"SELECT count(*), sum({row}) FROM evaluated WHERE {_EVALUATED_ROWS}")[0]
+        return f"{count} {total or 0}"
 
     def confusion(self, limit: int = 1000) -> list[tuple[str, str, int]]:
         """(label, prediction, rows), the most frequent first."""
@@ -251,14 +327,25 @@ class Evaluation(JoinedTable):
 
     def classes(self, limit: int = 1000) -> list[ClassScore]:
         """Each class among labels or predictions, those with the most labels first."""
-        rows = self._query(
+        rows = self._query(f"{self._by_class} ORDER BY 2 DESC, 3 DESC, 1 LIMIT {limit:d}")
+        return [ClassScore(name, int(labelled), int(predicted), int(correct)) for name, labelled, predicted, correct in rows]
+
+    @property
+    def _by_class(self) -> str:
+        """SQL: of each class how often it is the label, how often predicted, how often both."""
+        return (
             f"WITH pairs AS (SELECT Label AS l, {self._value} AS p, Verdict AS v, count(*) AS n FROM evaluated WHERE {_EVALUATED_ROWS}"
             f" GROUP BY 1, 2, 3), spelled AS (SELECT l, CASE WHEN v = '{Verdict.CORRECT}' THEN l ELSE p END AS p, n FROM pairs)"
-            " SELECT name, sum(l), sum(p), sum(c) FROM (SELECT l AS name, n AS l, 0 AS p, 0 AS c FROM spelled"
-            " UNION ALL SELECT p, 0, n, 0 FROM spelled UNION ALL SELECT l, 0, 0, n FROM spelled WHERE l = p)"
-            f" GROUP BY 1 ORDER BY 2 DESC, 3 DESC, 1 LIMIT {limit:d}"
+            " SELECT name, sum(l) AS labelled, sum(p) AS predicted, sum(c) AS correct"
+            " FROM (SELECT l AS name, n AS l, 0 AS p, 0 AS c FROM spelled"
+            " UNION ALL SELECT p, 0, n, 0 FROM spelled UNION ALL SELECT l, 0, 0, n FROM spelled WHERE l = p) GROUP BY 1"
         )
-        return [ClassScore(name, int(labelled), int(predicted), int(correct)) for name, labelled, predicted, correct in rows]
+
+    @cached_property
+    def macro_f1(self) -> float:
+        """The mean of the F1 of all classes among labels or predictions, each counted alike: scikit-learn's `average="macro"`."""
+        mean = self._query(f"SELECT avg(2 * correct / (predicted + labelled)) FROM ({self._by_class})")[0][0]
+        return math.nan if mean is None else float(mean)
 
     def by_folder(self, limit: int = 1000) -> list[tuple[str, int, int, float]]:
         """(folder, evaluated rows, wrong ones, mean absolute error or nan), the one with the largest share of

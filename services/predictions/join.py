@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -86,14 +86,18 @@ def copy_beside(
     kinds = json.loads(notes["columns"])
     names = names_beside(kinds, columns)
     notes["columns"] = json.dumps({names[name]: kind for name, kind in kinds.items()} | {name: kind for name, (kind, _) in columns.items()})
-    renamed = ", ".join(f"{quoted(name)} AS {quoted(new)}" for name, new in names.items() if new != name)
-    own = f"t.* RENAME ({renamed})" if renamed else "t.*"
-    added = ", ".join(f"{sql} AS {name}" for name, (_, sql) in columns.items())
     metadata = ", ".join(f"{literal(name)}: {literal(value)}" for name, value in notes.items())
     database.execute(
-        f"COPY (SELECT {own}, {added} FROM {parquet_file(table)} t POSITIONAL JOIN {beside} b)"
-        f" TO {literal(str(target))} ({_PARQUET}, KV_METADATA {{{metadata}}})"
+        f"COPY ({select_beside(table, kinds, columns, beside)}) TO {literal(str(target))} ({_PARQUET}, KV_METADATA {{{metadata}}})"
     )
+
+
+def select_beside(table: Path, kinds: Collection[str], columns: Mapping[str, tuple[Kind, str]], beside: str) -> str:
+    """The rows that `copy_beside` writes, as SQL; `kinds` are the names of the table's columns."""
+    renamed = ", ".join(f"{quoted(name)} AS {quoted(new)}" for name, new in names_beside(kinds, columns).items() if new != name)
+    own = f"t.* RENAME ({renamed})" if renamed else "t.*"
+    added = ", ".join(f"{sql} AS {quoted(name)}" for name, (_, sql) in columns.items())
+    return f"SELECT {own}, {added} FROM {parquet_file(table)} t POSITIONAL JOIN {beside} b"
 
 
 def same_items_in_order(database: duckdb.DuckDBPyConnection, first: Path, second: Path, numbers: tuple[str, str] | None) -> bool:
@@ -114,9 +118,13 @@ def same_items_in_order(database: duckdb.DuckDBPyConnection, first: Path, second
 class JoinedTable:
     """What was joined, read from the table at `path`; `views` is SQL by the names of queries. Safe to use from several threads."""
 
-    def __init__(self, path: Path, views: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, views: Mapping[str, str], database: duckdb.DuckDBPyConnection | None = None) -> None:
+        """`database`: one that has the views already, for one thread alone."""
         self.path = path
         self._views = views
+        self._owned = database is None
+        if database is not None:
+            self._database = database
 
     @cached_property
     def _database(self) -> duckdb.DuckDBPyConnection:
@@ -128,4 +136,4 @@ class JoinedTable:
 
     def _query(self, query: str) -> list[tuple[Any, ...]]:
         with translated_errors(self.path):
-            return self._database.cursor().execute(query).fetchall()
+            return (self._database.cursor() if self._owned else self._database).execute(query).fetchall()

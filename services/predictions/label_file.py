@@ -1,4 +1,4 @@
-"""A file of true labels: a CSV or Parquet file that a person has, read once and kept as Parquet beside a run's table.
+"""A file of true labels: a CSV or Parquet file that a person has, read once and kept as Parquet.
 
 Each of its rows names a file (or its path in the dataset) and says the right answer. DuckDB reads it, so that ten million labels cost no
 more memory than ten; nothing in it is executed.
@@ -11,7 +11,9 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from services.errors import IntakeError, NotFound, WorkspaceUnavailable, os_errors_as
@@ -58,6 +60,11 @@ class Labels:
     count: int
     has_rows: bool = False
     """Whether there is a column `Row`."""
+    column: str = ""
+    """Of the dataset itself, which of its columns they are; "" of labels from a file."""
+    dataset: str = ""
+    """The version of a dataset that they were given for, as `name:version`."""
+    added_at: datetime | None = None
 
 
 def label_columns(source: Path) -> LabelColumns:
@@ -95,8 +102,9 @@ def _chosen(source: Path, names: tuple[str, ...], delimiter: str = "", has_heade
     return LabelColumns(names, file, label, delimiter, has_header, row)
 
 
-def keep_labels(source: Path, name: str, folder: Path, columns: LabelColumns | None = None) -> Labels:
-    """Read a file of labels and keep it in `folder`, under its content. `name` is what a person calls it.
+def keep_labels(source: Path, name: str, folder: Path, columns: LabelColumns | None = None, column: str = "") -> Labels:
+    """Read a file of labels and keep it in `folder`, under its content. `name` is what a person calls it, `column` the dataset's own
+    column that it was made of, if it was.
 
     Raises IntakeError where it can't be read, WorkspaceUnavailable where it can't be kept.
     """
@@ -126,7 +134,7 @@ def keep_labels(source: Path, name: str, folder: Path, columns: LabelColumns | N
                 f" min(l) IS DISTINCT FROM max(l) AS Contradicting FROM (SELECT n, r, nullif(regexp_replace(trim(l),"
                 rf" '^(-?\d+)\.0+$', '\1'), '') AS l FROM {_rows(source, chosen)}) GROUP BY {by})"
                 f" TO {literal(str(unfinished))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1,"
-                f" KV_METADATA {{name: {literal(json.dumps(name))}}})"
+                f" KV_METADATA {{name: {literal(json.dumps(name))}, own_column: {literal(json.dumps(column))}}})"
             )
     return _labels_at(target)
 
@@ -145,11 +153,18 @@ def labels_of(folder: Path, id_: str) -> Labels:
 
 
 def _labels_at(path: Path) -> Labels:
+    modified = path.stat().st_mtime_ns
+    return replace(_read_labels(path, modified), added_at=datetime.fromtimestamp(modified / 1e9, UTC))
+
+
+@lru_cache(256)
+def _read_labels(path: Path, _modified_ns: int) -> Labels:
     with closing(scratch_database()) as database, _translated_errors(path):
-        name = json.loads(parquet_notes(database, path).get("name", '""'))
+        notes = parquet_notes(database, path)
         count = database.execute(f"SELECT count(*) FROM {parquet_file(path)}").fetchall()[0][0]
         names = [row[0] for row in database.execute(f"DESCRIBE FROM {parquet_file(path)}").fetchall()]
-    return Labels(path.stem.removeprefix("labels-"), path, name, count, "Row" in names)
+    name, column = (json.loads(notes.get(note, '""')) for note in ("name", "own_column"))
+    return Labels(path.stem.removeprefix("labels-"), path, name, count, "Row" in names, column)
 
 
 def _rows(source: Path, columns: LabelColumns) -> str:

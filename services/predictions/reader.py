@@ -125,6 +125,10 @@ class Predictions:
         """Whether any row has a value there."""
         return bool(self.rows(f"count({self.column_name(column)}) > 0", EVERY_ROW)[0][0])
 
+    def kept_path(self, key: str, suffix: str) -> Path:
+        """Where something about this very table can be kept: it goes when another table is put in its place."""
+        return self._cache.writable_path(key, suffix)
+
     @property
     def further_columns(self) -> list[str]:
         """The columns that DataFrames, JSON objects and lists were flattened into."""

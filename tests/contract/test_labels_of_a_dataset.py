@@ -1,0 +1,179 @@
+"""True labels belong to a dataset, and its runs are judged by them: the same in every workspace, and by the command line."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from services.domain import RunRequest
+from services.errors import NotFound, SettingsError
+from services.predictions.label_file import keep_labels
+from services.settings import ParallelRunSettings
+from services.workspaces import WORKSPACES, open_workspace
+
+SCRIPT = """
+    import os
+    def run(mini_batch):
+        return [f"{os.path.basename(path)}: {'even' if int(os.path.basename(path)[:4]) % 2 == 0 else 'odd'}" for path in mini_batch]
+"""
+HALF_RIGHT = "File,Label\n" + "".join(f"{number:04}.csv,even\n" for number in range(6))
+
+
+@pytest.fixture(params=WORKSPACES)
+def workspace(request, home):
+    if request.param == "azure":
+        request.getfixturevalue("azure")
+    return open_workspace(request.param, home)
+
+
+@pytest.fixture
+def truth(tmp_path) -> Path:
+    path = tmp_path / "truth.csv"
+    path.write_text(HALF_RIGHT)
+    return path
+
+
+@pytest.fixture
+def table(tmp_path) -> Path:
+    path = tmp_path / "churn.csv"
+    path.write_text("age,churned,spend\n" + "".join(f"{20 + n},{n % 3 == 0},{n}.5\n" for n in range(30)))
+    return path
+
+
+def ran(workspace, finish, script, dataset="d", **values):
+    compute = workspace.remote.compute_targets()[0].name if workspace.remote else None
+    settings = ParallelRunSettings(process_count_per_node=1, **values)
+    request = RunRequest((), (dataset,), str(script), settings, compute_target=compute, allow_reuse=False)
+    return finish(workspace, workspace.submit(request).id)
+
+
+def test_labels_of_files_hold_for_later_versions_too(workspace, csv_folder, truth):
+    workspace.register_dataset("d", csv_folder(6))
+    added = workspace.add_labels("d", truth)
+    assert (added.name, added.count, added.dataset) == ("truth.csv", 6, "d:1")
+    workspace.register_dataset("d", csv_folder(3, "fewer"))
+    assert [labels.id for labels in workspace.labels("d:2")] == [added.id]
+    assert workspace.find_labels(["d:2"], added.id).count == 6
+    workspace.remove_labels("d", added.id)
+    assert workspace.labels("d:1") == []
+    with pytest.raises(NotFound):
+        workspace.find_labels(["d:1"], added.id)
+
+
+def test_labels_given_last_come_first_and_the_same_are_kept_once(workspace, csv_folder, truth, tmp_path):
+    workspace.register_dataset("d", csv_folder(6))
+    other = tmp_path / "other.csv"
+    other.write_text("File,Label\n0000.csv,odd\n")
+    first, second, again = (workspace.add_labels("d", path) for path in (truth, other, truth))
+    assert [labels.id for labels in workspace.labels("d")] == [first.id, second.id] == [again.id, second.id]
+
+
+def test_a_column_of_a_table_is_its_labels_in_every_version(workspace, table):
+    workspace.register_dataset("t", table, type="tabular")
+    added = workspace.add_labels("t", column="churned")
+    assert (added.count, added.column, added.has_rows, added.name) == (30, "churned", True, "column churned")
+    table.write_text(table.read_text() + "99,True,1\n")
+    workspace.register_dataset("t", table, type="tabular")
+    assert [(labels.column, labels.dataset) for labels in workspace.labels("t:2")] == [("churned", "t:1")]
+    assert workspace.find_labels(["t:2"], added.id).count == 31
+    assert [labels.dataset for labels in workspace.labels("t:2")] == ["t:2"]
+
+
+def test_labels_of_rows_in_a_file_hold_for_the_same_files_only(workspace, table, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("file,row number,label\nchurn.csv,1,True\n")
+    workspace.register_dataset("t", table, type="tabular")
+    added = workspace.add_labels("t", rows)
+    assert added.has_rows
+    table.write_text("age,churned,spend\n1,True,2\n")
+    workspace.register_dataset("t", table, type="tabular")
+    assert (len(workspace.labels("t:1")), workspace.labels("t:2")) == (1, [])
+
+
+@pytest.mark.parametrize(("dataset", "column"), [("t", "gone"), ("d", "age")])
+def test_a_column_that_is_not_there_is_rejected_at_its_field(workspace, table, csv_folder, dataset, column):
+    workspace.register_dataset("d", csv_folder(2))
+    workspace.register_dataset("t", table, type="tabular")
+    with pytest.raises(SettingsError) as raised:
+        workspace.add_labels(dataset, column=column)
+    assert raised.value.field == "column"
+
+
+def test_every_run_over_a_dataset_is_judged_at_once(workspace, csv_folder, truth, entry_script, finish):
+    workspace.register_dataset("d", csv_folder(6))
+    run = ran(workspace, finish, entry_script(SCRIPT))
+    before = workspace.leaderboard("d")
+    assert [(score.run.id, score.accuracy, score.judged) for score in before.scores] == [(run.id, None, 0)]
+    assert "no labels" in before.notes[0]
+    workspace.add_labels("d", truth)
+    steps = []
+    board = workspace.leaderboard("d", progress=lambda done, of: steps.append((done, of)))
+    (score,) = board.scores
+    assert (score.accuracy, score.judged, score.mae, board.labels_name) == (0.5, 6, None, "truth.csv")
+    assert score.f1 == pytest.approx((2 * 3 / 9 + 0) / 2)
+    assert score.seconds == score.run.duration
+    assert steps == [(0, 1), (1, 1)]
+    assert workspace.leaderboard("d") == board
+
+
+def test_rows_of_a_table_are_judged_by_their_own_column(home, table, entry_script, finish):
+    workspace = open_workspace("local", home)
+    workspace.register_dataset("t", table, type="tabular")
+    workspace.add_labels("t", column="churned")
+    run = ran(workspace, finish, entry_script("def run(rows): return [bool(age % 2) for age in rows['age']]"), "t")
+    (score,) = workspace.leaderboard("t").scores
+    right = sum((20 + n) % 2 == (n % 3 == 0) for n in range(30))
+    assert (score.run.id, score.judged, score.accuracy) == (run.id, 30, right / 30)
+    spend = workspace.add_labels("t", column="spend")
+    ran(workspace, finish, entry_script("def run(rows): return list(rows['age'] - 19.0)", "numbers.py"), "t")
+    numbers = next(score for score in workspace.leaderboard("t", spend.id).scores if score.run.request.script_name == "numbers.py")
+    assert (numbers.mae, numbers.rmse, numbers.accuracy) == (0.5, 0.5, None)
+
+
+def test_failed_items_and_items_without_a_label_are_counted_not_judged(home, csv_folder, truth, entry_script, finish):
+    workspace = open_workspace("local", home)
+    workspace.register_dataset("d", csv_folder(8))
+    workspace.add_labels("d", truth)
+    ran(workspace, finish, entry_script(SCRIPT))
+    failing = SCRIPT.replace("return [", "if '0000.csv' in mini_batch[0]: raise ValueError(1)\n        return [")
+    ran(workspace, finish, entry_script(failing, "failing.py"), mini_batch_size=1, error_threshold=-1)
+    board = workspace.leaderboard("d")
+    figures = {score.run.request.script_name: (score.judged, score.without_prediction, score.without_label) for score in board.scores}
+    assert figures == {"script.py": (6, 0, 2), "failing.py": (5, 1, 2)}
+    assert any("not judged on the same rows" in note for note in board.notes)
+
+
+def test_labels_kept_with_a_run_by_an_earlier_version_are_found(home, csv_folder, truth, entry_script, finish):
+    workspace = open_workspace("local", home)
+    workspace.register_dataset("d", csv_folder(6))
+    run = ran(workspace, finish, entry_script(SCRIPT))
+    earlier = keep_labels(truth, "truth.csv", home / "runs" / run.id)
+    assert [labels.id for labels in workspace.labels("d")] == [earlier.id]
+    workspace.remove_labels("d", earlier.id)
+    assert workspace.labels("d") == []
+    shutil.rmtree(home / "labels")
+    assert workspace.leaderboard("d").scores[0].accuracy == 0.5
+
+
+def test_the_commands_give_labels_and_compare_runs(command, run, truth):
+    script = SCRIPT.replace("'even' if", "'odd' if")
+    assert run("--wait", script=script).code == 0
+    assert command("leaderboard", "rows", "--json").json["runs"][0]["accuracy"] is None
+    added = command("labels", "rows", truth, "--json").json
+    assert (added["dataset"], added["count"], added["name"]) == ("rows:1", 6, "truth.csv")
+    value = command("leaderboard", "rows", "--json").json
+    (row,) = value["runs"]
+    assert {"run", "model", "accuracy", "f1", "mae", "rmse", "seconds", "node_hours"} <= row.keys()
+    assert (row["accuracy"], row["mae"], row["model"], row["judged"]) == (0.0, None, None, 3)
+    assert row["node_hours"] == pytest.approx(row["seconds"] / 3600)
+    assert row["run"] in command("leaderboard", "rows").out
+    assert "truth.csv" in command("labels", "rows").out
+    assert command("labels", "rows", "--remove", added["id"]).code == 0
+    assert command("labels", "rows", "--json").json["labels"] == []
+
+
+@pytest.mark.parametrize("arguments", [("gone.csv",), ("--column", "x"), ("--remove", "x"), ("a.csv", "--column", "x")])
+def test_labels_that_can_not_be_taken_are_invalid_input(command, csv_folder, arguments):
+    command("dataset", "register", "rows", csv_folder(2))
+    result = command("labels", "rows", *arguments, "--json")
+    assert (result.code, bool(result.error["message"])) == (2, True)
