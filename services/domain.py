@@ -567,6 +567,68 @@ class FailureCause:
     """What the table's column Cause has for all of them."""
 
 
+# ---- logs --------------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LogQuery:
+    """Which lines of a run's logs: those that hold `text` (small and capital letters are the same), from this `level` up (one of LEVELS;
+    a line that doesn't say its level counts as INFO), of one `worker` (as LogSearch.workers has it), of one `mini_batch`. Of these the last
+    `limit`, as far as they are within the last `most_bytes` of the logs (None: anywhere)."""
+
+    LEVELS: ClassVar[tuple[str, ...]] = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+    text: str = ""
+    level: str = ""
+    worker: str = ""
+    mini_batch: int | None = None
+    limit: int = 500
+    most_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.level and self.level not in self.LEVELS:
+            raise SettingsError("level", f"“{self.level}” is not a level", f"Give one of {', '.join(self.LEVELS)}.")
+        if self.limit < 1:
+            raise SettingsError("last", f"{self.limit} is not a number of lines", "Give 1 or more.")
+        if "\n" in self.text:
+            raise SettingsError("search", "a line holds no line break", "Search for a part of one line.")
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of a run's logs. `time` is what the line says (`time_inferred` False), else that of the line before it in its file or of the
+    begin of its mini-batch, whichever is later; None where neither is known. `level` is "" where the line doesn't say it. `mini_batch` is
+    known by the place in the log, which the worker notes beside each of its attempts, or by what the line says; else by its time
+    (`mini_batch_inferred`), since a worker makes one attempt at a time. `log` is the file's name in Azure's layout, or “attempts” for the
+    error of an attempt that failed; `place` is where in it the line is."""
+
+    text: str
+    time: datetime | None = None
+    time_inferred: bool = False
+    worker: str = ""
+    level: str = ""
+    mini_batch: int | None = None
+    mini_batch_inferred: bool = False
+    log: str = ""
+    place: int = 0
+
+
+@dataclass(frozen=True)
+class LogSearch:
+    """What a search through a run's logs found: `lines` in the order of their time. `workers` are all that have logs. `scanned` bytes of
+    `size` were read; with `more` there may be earlier lines that match. `ends` says how far it went: a later search finds what comes
+    after. `notes` are sentences on files that could not be read to their end."""
+
+    lines: tuple[LogLine, ...] = ()
+    workers: tuple[str, ...] = ()
+    scanned: int = 0
+    size: int = 0
+    more: bool = False
+    stopped: bool = False
+    ends: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
 # ---- a trial: some items scored before the run ---------------------------------------------------------------------------------------
 
 

@@ -264,6 +264,17 @@ class Runs(Protocol):
     def failure_causes(self, run_id: str, limit: int = 100) -> list[domain.FailureCause]:
         """The items that failed by now by their cause: the `limit` most frequent ones, the first one first."""
 
+    def search_logs(
+        self,
+        run_id: str,
+        query: domain.LogQuery = domain.LogQuery(),  # noqa: B008 - it is frozen
+        *,
+        after: Mapping[str, int] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> domain.LogSearch:
+        """The lines of all the run's logs that match, as one stream. `after` are the `ends` of an earlier search: only what came since.
+        Ends early, with what it found, where `stopped` says so."""
+
     def logs(self, run_id: str) -> dict[str, Path]:
         """The run's log files by their name in Azure's layout (`logs/job_error.txt`...), those for people first."""
 

@@ -133,13 +133,6 @@ def failures(workspace: Workspace, args: argparse.Namespace) -> Answer:
     return Answer({"causes": rows}, output.cause_lines(rows)) if args.by_cause else Answer({"failures": rows}, output.failure_lines(rows))
 
 
-def logs(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    files = workspace.runs.logs(args.run)
-    if args.json:
-        return Answer({"logs": {name: output.last_part(path) for name, path in files.items()}})
-    return Answer({}, (line for name, path in files.items() for line in (f"==> {name} <==", *output.last_part(path).splitlines())))
-
-
 def copy_output(workspace: Workspace, args: argparse.Namespace) -> Answer:
     files = workspace.runs.output(args.run)
     folder = path_given(args.to)

@@ -17,6 +17,7 @@ from services.cli import (
     dataset_commands,
     environment_commands,
     label_commands,
+    log_commands,
     model_commands,
     scoring_commands,
     trial_commands,
@@ -199,7 +200,8 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--by-cause", action="store_true", help="the causes instead, with the number of items of each")
     add.add_argument("--to", metavar="FILE.csv", help="write them as CSV: item, cause, mini_batch, attempt, worker; - is standard output")
     add.add_argument("--safe", action="store_true", help="in the CSV, put a ' before what a spreadsheet would take for a formula")
-    command(top, "logs", commands.logs, "Print a run's log files, the last 1 MB of each.", "RUN")
+    text = "Print a run's log files, the last 1 MB of each; or search the lines of all of them, and follow them live."
+    log_commands.add_options(command(top, "logs", log_commands.logs, text, "RUN"))
     add = command(top, "output", commands.copy_output, "Copy the files as the run wrote them: parallel_run_step.txt", "RUN")
     add.add_argument("--to", required=True, metavar="DIR", help="created if missing")
     add = command(top, "predictions", commands.predictions, "Write a run's predictions as CSV, Parquet or Excel: File, Prediction.", "RUN")

@@ -27,7 +27,7 @@ from services.workspace import Workspace
 
 _POLL_SECONDS = 0.2
 _PROGRESS_SECONDS = 10.0  # between two lines of progress where there is no terminal
-_NOT_RESPONDING_SECONDS = 10.0  # how long a run may be NotResponding before --wait gives up
+NOT_RESPONDING_SECONDS = 10.0  # how long a run may be NotResponding before --wait gives up
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def follow(workspace: Workspace, run: Run) -> Run:
             show(run)
             if run.status is not RunStatus.NOT_RESPONDING:
                 responding = time.monotonic()
-            elif time.monotonic() - responding > _NOT_RESPONDING_SECONDS:
+            elif time.monotonic() - responding > NOT_RESPONDING_SECONDS:
                 break
     return run
 

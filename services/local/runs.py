@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,8 @@ from services.domain import (
     FailedItem,
     Failure,
     FailureCause,
+    LogQuery,
+    LogSearch,
     Provenance,
     RowKey,
     RowTrace,
@@ -27,12 +29,13 @@ from services.domain import (
     utc_now,
 )  # fmt: skip
 from services.errors import NotFound, StudioError, os_errors_as
-from services.local import output_reader, prediction_table, provenance, reuse
+from services.local import output_reader, prediction_table, provenance, reuse, run_log_lines
 from services.local.batching import cut, files_of, manifest_by_keys, plan_mini_batches
 from services.local.environments import check_is_there, what_changed
 from services.local.output_reader import worker_name
 from services.local.run_folder import LocalRunFolder, PlannedDataset, PlannedModel, RunPlan
 from services.predictions.reader import Predictions
+from services.run_logs.search import search
 from services.storage import run_process
 from services.storage.journal import Journal
 from services.storage.runs import LOCK_TIMEOUT_SECONDS, StoredRuns
@@ -163,6 +166,18 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
 
     def _failures(self, run_id: str) -> Predictions:
         return prediction_table.open_failures(self._store.run(run_id), self.folder(run_id))
+
+    def search_logs(
+        self,
+        run_id: str,
+        query: LogQuery = LogQuery(),  # noqa: B008 - it is frozen
+        *,
+        after: Mapping[str, int] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> LogSearch:
+        run, folder = self.get(run_id), self.folder(run_id)
+        logs, origins = run_log_lines.log_files(folder), run_log_lines.JournalOrigins(folder)
+        return search(logs, origins, query, after=after, growing=not run.status.ended, stopped=stopped)
 
     def output(self, run_id: str) -> dict[str, Path]:
         folder = self.folder(run_id)

@@ -251,11 +251,23 @@ class Journal:
         """Whether any item did."""
         return self._connection.execute('SELECT 1 FROM attempts WHERE "final" AND succeeded > 0 LIMIT 1').fetchone() is not None
 
-    def printed(self, *, node: int | None = None, process: int | None = None, mini_batch: int | None = None) -> Iterator[Printed]:
-        """Where in the logs is what was printed, by worker and time: by all workers or one, during all mini-batches or one. None of an
-        earlier version's journal."""
+    def printed(
+        self,
+        *,
+        node: int | None = None,
+        process: int | None = None,
+        mini_batch: int | None = None,
+        kind: str = "",
+        begin: int = 0,
+        end: int = 0,
+    ) -> Iterator[Printed]:
+        """Where in the logs is what was printed, by worker and time: by all workers or one, during all mini-batches or one; with a `kind`,
+        stdout or stderr, what has to do with the bytes from `begin` to `end` there. None of an earlier version's journal."""
         given = {"node": node, "process": process, "mini_batch": mini_batch}
         conditions = [f"{name} = {int(value)}" for name, value in given.items() if value is not None]
+        if kind:
+            assert kind in ("stdout", "stderr")
+            conditions.append(f"{kind}_end > {int(begin)} AND ({kind}_begin <= {int(end)} OR {kind}_begin > {kind}_end)")
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         for row in self._rows_of("printed", ", ".join(Printed._fields), f"{where} ORDER BY node, process, started_at"):
             yield Printed(*row)
@@ -269,6 +281,25 @@ class Journal:
     def attempts_at(self, mini_batch: int) -> list[Attempt]:
         """At one mini-batch, the first one first."""
         return [Attempt(*row) for row in self._connection.execute(f"{_SELECT} WHERE mini_batch = ? ORDER BY seq", (mini_batch,))]
+
+    def printed_until(self, node: int, process: int, kind: str, place: int) -> float | None:
+        """When the last of what a worker noted ended that is before this place of a log of its."""
+        assert kind in ("stdout", "stderr")
+        query = f"SELECT max(started_at + elapsed) FROM printed WHERE node = ? AND process = ? AND {kind}_end <= ?"
+        moment: float | None = self._connection.execute(query, (node, process, place)).fetchone()[0]
+        return moment
+
+    def times_of(self, node: int, process: int) -> Iterator[tuple[int, float, float]]:
+        """Of the attempts of one worker the mini-batch, when they began, and their seconds."""
+        query = "SELECT mini_batch, started_at, elapsed FROM attempts WHERE node = ? AND process = ?"
+        return self._connection.execute(query, (node, process))
+
+    def latest_errors(self, after: int, mini_batch: int | None = None) -> Iterator[tuple[int, Attempt]]:
+        """Attempts that failed with an error, with their numbers, which are above `after`; the latest first."""
+        condition = "" if mini_batch is None else f" AND mini_batch = {int(mini_batch)}"
+        query = f"SELECT seq, {_COLUMNS} FROM attempts WHERE seq > ? AND status <> 'RUN_DONE'{condition} ORDER BY seq DESC"
+        for seq, *row in self._connection.execute(query, (after,)):
+            yield seq, Attempt(*row)
 
     def report(self) -> Iterator[tuple[object, ...]]:
         """Attempts in the order they ended, as processed_mini-batches.csv has them; made by SQLite, at a fifth of the time."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from services.domain import RowKey, Run, RunRequest, RunStatus
+from services.domain import LogQuery, RowKey, Run, RunRequest, RunStatus
 from services.errors import EntryScriptError, IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.intake.staging import staging_folder
 from services.predictions.annotations import Annotation
@@ -347,6 +347,19 @@ def test_logs_name_each_file_in_azures_layout(completed):
     assert {"logs/job_error.txt", "logs/job_result.txt", "logs/user/stdout/0/process000.stdout.txt"} <= set(names)
 
 
+def test_the_lines_of_all_logs_are_one_stream(completed):
+    search = completed.workspace.runs.search_logs
+    found = search(completed.run.id)
+    assert "node 0, process000" in found.workers
+    assert [line.time for line in found.lines if line.time] == sorted(line.time for line in found.lines if line.time)
+    assert found.scanned == found.size > 0
+    assert search(completed.run.id, after=found.ends).lines == ()
+    last = search(completed.run.id, LogQuery(worker="runner", limit=1))
+    assert "Completed" in last.lines[0].text
+    assert last.more
+    assert search(completed.run.id, LogQuery(text="words that nobody wrote", level="CRITICAL")).lines == ()
+
+
 def test_a_double_click_submits_once(completed):
     workspace, run = completed
     before = len(workspace.runs.latest())
@@ -388,7 +401,9 @@ def test_a_script_that_does_not_parse_or_has_no_run_is_rejected(workspace, reque
     assert workspace.runs.latest() == []
 
 
-@pytest.mark.parametrize("verb", ["get", "cancel", "resume", "logs", "output", "predictions", "failures", "environment", "provenance"])
+@pytest.mark.parametrize(
+    "verb", ["get", "cancel", "resume", "logs", "output", "predictions", "failures", "environment", "provenance", "search_logs"]
+)
 def test_an_unknown_run_is_not_found_by_its_id(workspace, verb):
     with pytest.raises(NotFound, match="run-of-nobody"):
         getattr(workspace.runs, verb)("run-of-nobody")

@@ -3,7 +3,7 @@ uses the network but the sign-in, whose token a runner gets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -14,13 +14,15 @@ from services.azure.auth.session import Session
 from services.azure.auth.token_relay import TokenSender
 from services.azure.catalog import environments
 from services.azure.catalog.workspace_cache import WorkspaceCache
-from services.azure.runs import job_logs, output_reader
+from services.azure.runs import job_log_lines, job_logs, output_reader
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
 from services.domain import (
     Environment,
     FailedItem,
     Failure,
     FailureCause,
+    LogQuery,
+    LogSearch,
     PipelineRun,
     Provenance,
     RowKey,
@@ -32,6 +34,7 @@ from services.domain import (
 from services.errors import NotFound, StudioError
 from services.predictions.columns import path_of
 from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of, provenance_of
+from services.run_logs.search import search
 from services.storage import run_process
 from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
@@ -142,6 +145,19 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         from services.predictions import failures
 
         return failures.failure_causes(self._table(self._store.run(run_id)), limit)
+
+    def search_logs(
+        self,
+        run_id: str,
+        query: LogQuery = LogQuery(),  # noqa: B008 - it is frozen
+        *,
+        after: Mapping[str, int] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> LogSearch:
+        """As far as they are downloaded: a running run's are, now and then."""
+        run, folder = self.get(run_id), self.folder(run_id)
+        logs, origins = job_log_lines.log_files(folder), job_log_lines.TableOrigins(folder.logs)
+        return search(logs, origins, query, after=after, growing=not run.status.ended, stopped=stopped)
 
     def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
         """The attempts at a row are not known, only the log lines that name its file."""

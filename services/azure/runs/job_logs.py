@@ -7,10 +7,12 @@ over.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -159,7 +161,8 @@ def _without_times(text: str) -> str:
 
 @dataclass(frozen=True)
 class JobAttempt:
-    """A row of `processed_mini-batches.csv`: an attempt at a mini-batch. `total` is None where the table doesn't say."""
+    """A row of `processed_mini-batches.csv`: an attempt at a mini-batch. `total`, `started_at` (seconds since 1970) and `elapsed`
+    (seconds) are None where the table doesn't say."""
 
     mini_batch: int
     attempt: int
@@ -169,6 +172,8 @@ class JobAttempt:
     status: str
     category: str
     message: str
+    started_at: float | None = None
+    elapsed: float | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -192,8 +197,34 @@ def attempts(logs: Path) -> list[JobAttempt]:
         if failed is None:
             failed = total - succeeded if total is not None and succeeded is not None else 0
         said = {"status": row.get("status", ""), "category": row.get("errorcategory", ""), "message": row.get("errormessage", "")}
-        found.append(JobAttempt(number, _number(row, "pickedcount") or 1, row.get("process", ""), total, failed, **said))
+        started_at, elapsed = _moment(row.get("starttime", "")), _seconds(row.get("elapsedseconds", ""))
+        found.append(
+            JobAttempt(
+                number,
+                _number(row, "pickedcount") or 1,
+                row.get("process", ""),
+                total,
+                failed,
+                **said,
+                started_at=started_at,
+                elapsed=elapsed,
+            )
+        )
     return found
+
+
+def _moment(text: str) -> float | None:
+    """Nodes write UTC."""
+    with contextlib.suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return None
+
+
+def _seconds(text: str) -> float | None:
+    with contextlib.suppress(ValueError):
+        return float(text)
+    return None
 
 
 def settled(every: Iterable[JobAttempt], tries: int) -> dict[int, JobAttempt]:

@@ -1,0 +1,67 @@
+"""The command line: logs, as one stream of lines."""
+
+from __future__ import annotations
+
+import signal
+
+from services.cli.commands import INTERRUPTED
+
+SAYS = """
+    import logging, os
+    def init():
+        print("ready")
+    def run(mini_batch):
+        name = os.path.basename(mini_batch[0])
+        print("\\x1b[31mscoring", name)
+        if name == "0001.csv":
+            logging.warning("odd")
+            raise ValueError("one")
+        return [1]
+"""
+
+
+def test_lines_are_searched_by_text_level_mini_batch_and_worker(command, run):
+    result = run("--wait", "--json", "--mini-batch-size", 1, "--run-max-try", 1, "--error-threshold", -1, script=SAYS)
+    of_run = ("logs", result.json["id"])
+    printed = command(*of_run, "--search", "SCORING").out.splitlines()
+    assert [(line.split()[5], line.split()[-1]) for line in printed] == [("0", "0000.csv"), ("1", "0001.csv"), ("2", "0002.csv")]
+    assert all(line.startswith("~") and "\\x1b[31m" in line for line in printed)
+    value = command(*of_run, "--level", "warning", "--mini-batch", 1, "--json").json
+    assert value.keys() == {"lines", "more", "scanned_bytes", "bytes", "notes"}
+    assert [line["level"] for line in value["lines"]][:2] == ["WARNING", "ERROR"]
+    assert value["lines"][0].keys() == {
+        "text", "time", "time_inferred", "worker", "level", "mini_batch", "mini_batch_inferred", "log"
+    }  # fmt: skip
+    last = command(*of_run, "--worker", "node 0, process000", "--last", 1)
+    assert "scoring 0002.csv" in last.out
+    assert "there may be more before" in last.err
+    assert command(*of_run, "--search", "nothing like it").err.startswith("No line matches, of ")
+
+
+def test_a_query_that_means_nothing_is_refused_at_its_option(command, run):
+    run_id = run("--wait", "--json").json["id"]
+    for option, text in (("level", "loud"), ("last", "0"), ("last", "x"), ("mini-batch", "-1"), ("worker", "nobody")):
+        result = command("logs", run_id, f"--{option}={text}", "--json")
+        assert (result.code, result.error["field"]) == (2, option.replace("-", "_"))
+
+
+def test_a_run_is_followed_to_its_end(command, real_command, run):
+    slow = "import time\ndef run(mini_batch):\n    time.sleep(0.5)\n    print('scored', mini_batch[0])\n    return [1]"
+    run_id = run("--mini-batch-size", 1, script=slow).out.strip()
+    followed = real_command("logs", run_id, "--follow", "--search", "scored")
+    assert [line.split("/")[-1] for line in followed.out.splitlines()] == ["0000.csv", "0001.csv", "0002.csv"]
+    assert f"{run_id}: Completed" in followed.err
+    value = command("logs", run_id, "--follow", "--search", "scored", "--json").json
+    assert [line["mini_batch"] for line in value["lines"]] == [0, 1, 2]
+
+
+def test_ctrl_c_ends_following_and_not_the_run(command, started, run, tmp_path):
+    waits = "import time\ndef run(mini_batch):\n    print('begun', flush=True)\n    time.sleep(600)"
+    run_id = run(script=waits).out.strip()
+    process = started("logs", run_id, "--follow", "--search", "begun")
+    assert "begun" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == INTERRUPTED
+    assert command("show", run_id, "--json").json["status"] == "Running"
+    command("cancel", run_id)
