@@ -5,17 +5,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages._text import visible
+from pages import _chart_tools
+from pages._text import escape as in_markdown
+from pages._text import truncate, visible
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+    from streamlit.delta_generator import DeltaGenerator
+
+    from pages._chart_tools import Numbers
 
 _CHARACTERS = 24  # of a name on an axis
+_CHARACTERS_OF_A_TITLE = 80
 LEGEND = {"orientation": "h", "traceorder": "normal", "y": 1.02, "yanchor": "bottom"}
 _LABELLED = 14  # squares a side that have their count written in
 
@@ -31,38 +38,75 @@ def names_axis(names: Sequence[Any]) -> dict[str, Any]:
     return {"tickvals": list(range(len(names))), "ticktext": list(map(axis_label, names)), "autorange": "reversed", "showgrid": False}
 
 
-def bars(counts: Sequence[tuple[Any, int]], selected: Sequence[Any] = ()) -> go.Figure:
-    """A horizontal bar for each (name, count); the `selected` ones stand out."""
+def bars(counts: Sequence[tuple[Any, int]], selected: Sequence[Any] = (), title: str = "", of: str = "Rows") -> go.Figure:
+    """A horizontal bar for each (name, count) of the column `title`; the `selected` ones stand out. `of` is what is counted."""
     import plotly.graph_objects as go
 
     axis, figures = names_axis([name for name, _ in counts]), [count for _, count in counts]
     bar = go.Bar(
         y=axis["tickvals"], x=figures, orientation="h",
         marker={"opacity": [1.0 if not selected or name in selected else 0.3 for name, _ in counts]},
-        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 0.3}},  # or Plotly fails on the opacities above
         text=[f"{n:,}" for n in figures], textposition="outside", cliponaxis=False,
         hovertext=[f"{axis_label(name)}: {n:,}" for name, n in counts], hoverinfo="text",  # needed for clicks too
     )  # fmt: skip
-    layout = {"height": 60 + 30 * len(counts), "bargap": 0.3, "yaxis": axis, "xaxis": {"rangemode": "tozero", "tickformat": ","}}
+    layout = {
+        "height": 70 + 26 * max(len(counts), 2), "bargap": 0.3, "yaxis": axis | {"title": axis_label(title) if title else ""},
+        "xaxis": {"title": axis_label(of), "rangemode": "tozero", "tickformat": ","},
+    }  # fmt: skip
     return go.Figure(bar, layout)
 
 
-def histogram(bins: Sequence[tuple[float, float, int]], title: str) -> go.Figure:
-    """A bar for each (lower, upper, count)."""
+def histogram(bins: Sequence[tuple[float, float, int]], title: str, selected: tuple[int, int] | None = None) -> go.Figure:
+    """A bar for each (lower, upper, count); those from the first to the last `selected` one stand out."""
     import plotly.graph_objects as go
 
     hover = [f"{low:,.6g} to {high:,.6g}: {count:,}" for low, high, count in bins]
     width = (bins[0][1] - bins[0][0]) or 1.0
-    bar = go.Bar(x=[(low + high) / 2 for low, high, _ in bins], y=[n for *_, n in bins], width=width, hovertext=hover, hoverinfo="text")
-    axes = {"xaxis": {"title": axis_label(title)}, "yaxis": {"title": "Rows", "tickformat": ","}}
-    return go.Figure(bar, {"height": 360, "bargap": 0} | axes)
+    bar = go.Bar(
+        x=[(low + high) / 2 for low, high, _ in bins], y=[n for *_, n in bins], width=width, hovertext=hover, hoverinfo="text",
+        marker={"opacity": _standing_out(len(bins), selected)},
+    )  # fmt: skip
+    axes = {"xaxis": {"title": axis_label(title)}, "yaxis": {"title": "Rows", "tickformat": ",", "rangemode": "tozero"}}
+    return go.Figure(bar, {"height": 300, "bargap": 0} | axes)
 
 
-def stacked(names: Sequence[Any], parts: Sequence[tuple[Any, Sequence[int]]]) -> go.Figure:
-    """A stacked horizontal bar for each name, of parts (name, its counts in the order of `names`)."""
+def _standing_out(count: int, selected: tuple[int, int] | None) -> list[float]:
+    return [1.0 if selected is None or selected[0] <= place <= selected[1] else 0.3 for place in range(count)]
+
+
+def ridges(names: Sequence[Any], bins: Sequence[tuple[float, float]], counts: Sequence[Sequence[int]], title: str,
+           selected: tuple[int, int] | None = None) -> go.Figure:  # fmt: skip
+    """A small histogram for each name, all over the same bins (lower, upper), each as high as its row; `counts` are in the order of the
+    names. Those from the first to the last `selected` bin stand out."""
     import plotly.graph_objects as go
 
-    axis = names_axis(names)
+    middles, width = [(low + high) / 2 for low, high in bins], (bins[0][1] - bins[0][0]) or 1.0
+    last = len(names) - 1  # the first name is at the top
+    traces = []
+    for place, (name, figures) in enumerate(zip(names, counts, strict=True)):
+        most, total = max(figures, default=0) or 1, sum(figures) or 1
+        hover = [
+            f"{axis_label(name)}, {low:,.4g} to {high:,.4g}: {n:,} ({n / total:.1%})" for (low, high), n in zip(bins, figures, strict=True)
+        ]
+        traces.append(
+            go.Bar(
+                x=middles, y=[0.85 * n / most for n in figures], base=last - place, width=width, name=axis_label(name), hovertext=hover,
+                hoverinfo="text", marker={"opacity": _standing_out(len(bins), selected)},
+            )
+        )  # fmt: skip
+    axis = {
+        "tickvals": [last - place + 0.35 for place in range(len(names))], "ticktext": list(map(axis_label, names)), "showgrid": False,
+        "zeroline": False, "range": [-0.05, len(names)], "title": "Each class by itself",
+    }  # fmt: skip
+    layout = {"height": 80 + max(44 * len(names), 120), "barmode": "overlay", "bargap": 0, "showlegend": False}
+    return go.Figure(traces, layout | {"xaxis": {"title": axis_label(title)}, "yaxis": axis})
+
+
+def stacked(names: Sequence[Any], parts: Sequence[tuple[Any, Sequence[int]]], title: str = "") -> go.Figure:
+    """A stacked horizontal bar for each name of the column `title`, of parts (name, its counts in the order of `names`)."""
+    import plotly.graph_objects as go
+
+    axis = names_axis(names) | {"title": axis_label(title) if title else ""}
     traces = [
         go.Bar(
             y=axis["tickvals"], x=list(figures), orientation="h", name=axis_label(part),
@@ -70,16 +114,23 @@ def stacked(names: Sequence[Any], parts: Sequence[tuple[Any, Sequence[int]]]) ->
         )
         for part, figures in parts
     ]  # fmt: skip
-    layout = {"height": 110 + 26 * len(names), "barmode": "stack", "bargap": 0.25, "yaxis": axis, "xaxis": {"tickformat": ","}}
-    return go.Figure(traces, layout | {"legend": LEGEND})
+    layout = {"height": 130 + 26 * max(len(names), 2), "barmode": "stack", "bargap": 0.25, "yaxis": axis}
+    return go.Figure(traces, layout | {"xaxis": {"title": "Rows", "tickformat": ","}, "legend": LEGEND})
 
 
-def line(points: Sequence[tuple[Any, float]], title: str) -> go.Figure:
-    """Bars over time."""
+def times(
+    bins: Sequence[tuple[datetime, datetime, float | None]], title: str, of: str, selected: tuple[int, int] | None = None
+) -> go.Figure:
+    """A bar for each (begin, end, value) of a column of dates, `title`; those from the first to the last `selected` one stand out."""
     import plotly.graph_objects as go
 
-    bar = go.Bar(x=[x for x, _ in points], y=[y for _, y in points])
-    return go.Figure(bar, {"height": 360, "xaxis": {"title": "Scored at (UTC)"}, "yaxis": {"title": axis_label(title), "tickformat": ","}})
+    hover = [f"{begin:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S}: {value or 0:,.6g}" for begin, end, value in bins]
+    bar = go.Bar(
+        x=[begin + (end - begin) / 2 for begin, end, _ in bins], y=[value for *_, value in bins], hovertext=hover, hoverinfo="text",
+        width=[(end - begin).total_seconds() * 1000 for begin, end, _ in bins], marker={"opacity": _standing_out(len(bins), selected)},
+    )  # fmt: skip
+    axes = {"xaxis": {"title": f"{axis_label(title)} (UTC)", "type": "date"}, "yaxis": {"title": axis_label(of), "tickformat": ","}}
+    return go.Figure(bar, {"height": 300, "bargap": 0} | axes)
 
 
 def squares(cells: Sequence[tuple[Any, Any, int]], x_title: str, y_title: str, *, marked: bool = False) -> go.Figure:
@@ -102,8 +153,7 @@ def squares(cells: Sequence[tuple[Any, Any, int]], x_title: str, y_title: str, *
         marker={
             "symbol": "square", "size": size, "opacity": opacities, "line": {"width": frames, "color": ink},
         },
-        textfont={"color": ink}, selected={"marker": {"opacity": 0.9}, "textfont": {"color": ink}},
-        unselected={"marker": {"opacity": 0.2}, "textfont": {"color": ink}},
+        textfont={"color": ink},
     )  # fmt: skip
     layout = {"height": max(280, min(600, 120 + down * (size + 4))), "xaxis": {"title": axis_label(x_title)} | xs[1]}
     return go.Figure(dots, layout | {"yaxis": {"title": axis_label(y_title)} | ys[1]})
@@ -119,16 +169,47 @@ def _axis(values: Sequence[Any]) -> tuple[list[float], dict[str, Any]]:
     return [places[value] for value in values], axis
 
 
-def draw(figure: go.Figure, key: str, alt: str, clicked: Callable[[int, int], None] | None = None) -> None:
-    """Show the figure. `clicked` is called with the numbers of the trace and of its point."""
-    figure.update_layout(margin={"l": 8, "r": 48, "t": 8, "b": 8}, dragmode=False)
-    options: dict[str, Any] = {"key": key, "config": {"displayModeBar": False}, "alt": alt}
-    if clicked is None:
-        st.plotly_chart(figure, **options)
+def draw(
+    figure: go.Figure,
+    key: str,
+    alt: str,
+    clicked: Callable[[int, int], None] | None = None,
+    *,
+    title: str = "",
+    numbers: Numbers | None = None,
+    brushed: Callable[[Any, Any], None] | None = None,
+    unbrushed: Callable[[], None] | None = None,
+    row: DeltaGenerator | None = None,
+) -> None:
+    """Show the figure, and in the `row` above it, one of its own or a given one, its title and a menu that saves it.
+
+    `clicked` is called with the numbers of the trace and of its point. Where there is `brushed`, dragging along x calls it with both ends,
+    numbers or ISO dates as on the axis. `unbrushed`, given where something is to be undone, is called by a double click. `numbers` are the
+    chart's own, by column: what the menu saves as CSV. The title may come from outside. A given `row` is in the same container as the call,
+    one whose key begins with `chart-`.
+    """
+    figure.update_layout(margin={"l": 8, "r": 48, "t": 8, "b": 8}, dragmode="select" if brushed else False, selectdirection="h")
+
+    def act() -> None:
+        event = _chart_tools.event(key)
+        match event.get("kind"):
+            case "click" if clicked is not None:
+                clicked(event["trace"], event["point"])
+            case "brush" if brushed is not None:
+                brushed(*sorted((event["from"], event["to"])))
+            case "reset" if unbrushed is not None:
+                unbrushed()
+
+    if row is None:
+        with st.container(key=f"chart-{key}", gap="small"):
+            above = st.container(horizontal=True, vertical_alignment="center", gap="small")
+            if title:
+                above.markdown(f"**{in_markdown(truncate(title, _CHARACTERS_OF_A_TITLE))}**", width="content")
+            draw(figure, key, alt, clicked, title=title, numbers=numbers, brushed=brushed, unbrushed=unbrushed, row=above)
         return
-
-    def choose() -> None:
-        if points := st.session_state[key]["selection"]["points"]:
-            clicked(points[0].get("curve_number", 0), points[0].get("point_index", points[0].get("point_number", 0)))
-
-    st.plotly_chart(figure, on_select=choose, selection_mode="points", **options)
+    with row:
+        st.space("stretch")
+        acts = act if clicked or brushed or unbrushed else None
+        _chart_tools.show(key, title or alt, numbers, acts, undoable=unbrushed is not None)
+    # Its bar of buttons is hidden (see shell.py): the one in it makes the pictures that the menu saves.
+    st.plotly_chart(figure, key=key, config={"displayModeBar": True, "modeBarButtons": [["toImage"]]}, alt=alt)

@@ -1,12 +1,12 @@
-"""Results: charts of the filtered rows, and rows grouped by a column, where a click filters; SQL queries."""
+"""Results: the picture beside the table, a chart of the filtered rows in which a click or a brush filters; rows by group; SQL queries."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import streamlit as st
@@ -20,65 +20,235 @@ from pages._text import escape
 from services.errors import SettingsError
 from services.formats import counted
 from services.predictions import charts
-from services.predictions.columns import Kind
-from services.predictions.filters import Condition, Operator
+from services.predictions.columns import CLASSES, NUMERIC, Kind
+from services.predictions.evaluation import evaluated_column
+from services.predictions.filters import Condition, Filter, Operator
 
-_MOST_BARS = 25
+_FEW_BARS, _MOST_BARS = 12, 50
 _BINS = 60
-_MOST_FOLDERS = 30
-_MOST_CLASSES = 10
+_FEW_FOLDERS, _MOST_FOLDERS = 12, 30
+_FEW_CLASSES, _MOST_CLASSES = 8, 30
 _MOST_GROUPS = 1000
 _EXAMPLE = "SELECT Prediction, count(*) AS Rows\nFROM predictions\nGROUP BY 1\nORDER BY 2 DESC"
 _NUMBERS = (Kind.NUMBER, Kind.WHOLE_NUMBER)
+_NO_CHART = "No chart"
+_SCORES = ("probability", "score", "confidence", "proba", "certainty")
+_BOUNDS = (Operator.FROM, Operator.TO)
+
+# ---- which chart ----------------------------------------------------------------------------------------------------------------------
 
 
-def show_charts(view: View) -> None:
-    left, right = st.columns(2)
+def picture(view: View) -> None:
+    """A chart of the filtered rows, of a kind chosen from a list."""
     drawn: dict[str, Callable[[View, DeltaGenerator], None]] = {
-        "Distribution": _distribution, "Over folders": _over_folders, "Over time": _over_time, "Two columns": _two_columns,
+        "Distribution": _distribution, "Over folders": _over_folders, "Over time": _over_time, "Score by class": _score_by_class,
+        "Two columns": _two_columns,
     }  # fmt: skip
-    with left:
-        chart = choose("Chart", "chart", list(drawn), "Distribution")
-    drawn[chart](view, right)
+    if not (_class_columns(view) and _number_columns(view)):
+        del drawn["Score by class"]
+    with st.container(key="chart-picture", gap="small"):
+        row = st.container(horizontal=True, vertical_alignment="center", gap="small")
+        with row:
+            chart = choose("Chart", "chart", [*drawn, _NO_CHART], "Distribution", label_visibility="collapsed", width=160)
+        if chart != _NO_CHART:
+            drawn[chart](view, row)
 
 
 def _numeric(view: View) -> bool:
     return view.table.kind in _NUMBERS
 
 
-def _distribution(view: View, place: DeltaGenerator) -> None:
-    with place:
-        column = choose("Column", "x", list(view.table.columns), view.table.own["Number"] if _numeric(view) else "Prediction")
-    if column == "Prediction" and _numeric(view):
-        column = view.table.own["Number"]
-    if view.table.columns[column] in _NUMBERS:
-        bins = charts.histogram(view.table, view.filter, 40, column)
-        if bins:
-            figure, alt = _plots.histogram(bins, column), f"Distribution of {column}, from {bins[0][0]:,g} to {bins[-1][1]:,g}"
-            _plots.draw(figure, "chart_numbers", alt, lambda _, bar: _between(view, column, *bins[bar][:2], bar == len(bins) - 1))
-        else:
-            st.info("No numbers in the filtered rows.", icon=":material/info:")
+def _number_columns(view: View) -> list[str]:
+    """The columns of numbers to draw, those that are called as scores are first."""
+    further = [name for name in view.table.further_columns if view.table.columns[name] in _NUMBERS]
+    further.sort(key=lambda name: not any(word in name.casefold() for word in _SCORES))
+    return [view.table.own["Number"], *further] if _numeric(view) else further
+
+
+def _class_columns(view: View) -> list[str]:
+    """The columns of classes, what is evaluated first."""
+    further = [name for name in view.table.further_columns if view.table.columns[name] in CLASSES]
+    first = evaluated_column(view.table)
+    further.sort(key=lambda name: name != first)
+    return ["Prediction", *further] if view.table.kind is Kind.CATEGORY else further
+
+
+def _date_columns(view: View) -> list[str]:
+    return [view.table.own["Scored at"], *(name for name in view.table.further_columns if view.table.columns[name] is Kind.DATE)]
+
+
+def _few(key: str, few: int, most: int, count: int, noun: str) -> None:
+    """Where `count` values are drawn of a few or of more: the way to the others."""
+    everything = _shows_all()
+    if not everything and count == few:
+        st.button(f"Up to {most} {noun}", key=key, type="tertiary", icon=":material/expand_more:", on_click=change, kwargs={"all": "1"})
+    elif everything and count > few:
+        st.button(f"Only {few} {noun}", key=key, type="tertiary", icon=":material/expand_less:", on_click=change, kwargs={"all": ""})
+    if everything and count >= most:
+        st.caption(f"The {most} most frequent.")
+
+
+def _shows_all() -> bool:
+    return st.query_params.get("all", "") == "1"
+
+
+# ---- ranges: what a brush chooses ---------------------------------------------------------------------------------------------------
+
+
+def _names_of(view: View, column: str) -> tuple[str, ...]:
+    """What conditions on this column call it: the prediction's number has two names."""
+    return (column, "Prediction") if column == view.table.own["Number"] and _numeric(view) else (column,)
+
+
+def _range_of(view: View, column: str) -> tuple[Condition, ...]:
+    names = _names_of(view, column)
+    return tuple(c for c in view.filter.conditions if c.column in names and c.operator in _BOUNDS)
+
+
+def _without_range(view: View, column: str) -> Filter:
+    """The filter without the range of this column, as a facet counts: what can be chosen stays in sight."""
+    of_column = _range_of(view, column)
+    chosen = replace(view.filter, conditions=tuple(c for c in view.filter.conditions if c not in of_column))
+    return replace(chosen, minimum=None, maximum=None) if column == view.table.own["Number"] else chosen
+
+
+def _ranged(view: View, column: str) -> bool:
+    return _without_range(view, column) != view.filter
+
+
+def _choose_range(view: View, column: str, bounds: tuple[Condition, ...]) -> None:
+    """Filter by these bounds in place of others of the column; by none, where they are the filter's."""
+    chosen = _without_range(view, column)
+    if set(bounds) == set(_range_of(view, column)):
+        set_filter(chosen)
+    else:
+        set_filter(replace(chosen, conditions=chosen.conditions + bounds))
+
+
+def _undo_range(view: View, column: str) -> None:
+    set_filter(_without_range(view, column), zoom="")
+
+
+def _number_bounds(column: str, bins: Sequence[tuple[float, float, int]], first: int, last: int) -> tuple[Condition, ...]:
+    """From the lower edge of the first bin to just below the upper one of the last: the greatest number is in the last of all."""
+    upper = bins[last][1] if last == len(bins) - 1 else math.nextafter(bins[last][1], -math.inf)
+    return Condition(column, Operator.FROM, (repr(bins[first][0]),)), Condition(column, Operator.TO, (repr(upper),))
+
+
+def _nearest(edges: Sequence[float], low: float, high: float) -> tuple[int, int]:
+    """The first and the last bin between two ends, each moved to the nearest edge; one bin at least."""
+    first, end = (min(range(len(edges)), key=lambda place: abs(edges[place] - value)) for value in (low, high))
+    if first == end:  # within one bin
+        first = max(place for place in range(len(edges) - 1) if place == 0 or edges[place] <= (low + high) / 2)
+        end = first + 1
+    return first, end - 1
+
+
+def _standing_out(places: Sequence[bool]) -> tuple[int, int] | None:
+    """The first and the last of these that are chosen."""
+    chosen = [place for place, is_chosen in enumerate(places) if is_chosen]
+    return (chosen[0], chosen[-1]) if chosen else None
+
+
+def _selected_bins(view: View, column: str, bins: Sequence[tuple[float, float, Any]]) -> tuple[int, int] | None:
+    """The bins in the filter's range; None where it has none, or where no bin is in it."""
+    if not _ranged(view, column):
+        return None
+    low, high = -math.inf, math.inf
+    if column == view.table.own["Number"]:
+        low, high = (view.filter.minimum if view.filter.minimum is not None else low), (
+            view.filter.maximum if view.filter.maximum is not None else high)  # fmt: skip
+    for condition in _range_of(view, column):
+        value = float(condition.values[0])
+        low, high = (max(low, value), high) if condition.operator is Operator.FROM else (low, min(high, value))
+    return _standing_out([lower <= high and upper > low for lower, upper, *_ in bins])
+
+
+def _zoom(view: View, column: str, row: DeltaGenerator) -> Filter:
+    """What the chart of this column counts: all but its own range, or with the zoom what is in the range."""
+    if not _ranged(view, column):
+        return view.filter
+    zoomed = st.query_params.get("zoom", "") == "1"
+    with row:
+        st.button(
+            "Zoom out" if zoomed else "Zoom", key="zoom", type="tertiary", on_click=change, kwargs={"zoom": "" if zoomed else "1"},
+            icon=f":material/zoom_{'out' if zoomed else 'in'}:", help="Draw the chosen range alone",
+        )  # fmt: skip
+    return view.filter if zoomed else _without_range(view, column)
+
+
+# ---- charts -------------------------------------------------------------------------------------------------------------------------
+
+
+def _chosen_column(label: str, name: str, names: list[str], default: str) -> str:
+    return choose(label, name, names, default, label_visibility="collapsed", width=170)
+
+
+def _distribution(view: View, row: DeltaGenerator) -> None:
+    names = [name for name in view.table.columns if not (name == "Prediction" and _numeric(view))]
+    likely = [*([view.table.own["Number"]] if _numeric(view) else []), *_class_columns(view), *_number_columns(view)]
+    with row:
+        column = _chosen_column("Column", "x", names, likely[0] if likely else view.table.own["Folder"])
+    if view.table.columns[column] in NUMERIC:
+        _numbers(view, row, column)
+    elif view.table.columns[column] is Kind.DATE:
+        _times(view, row, column)
+    else:
+        most = _MOST_BARS if _shows_all() else _FEW_BARS
+        counts = view.table.facet(column, view.filter, most)
+        figure = _plots.bars(counts, chosen_of(view, column), column)
+        _plots.draw(
+            figure, "chart", f"Rows by {column}, most frequent: {_plots.axis_label(counts[0][0]) if counts else 'none'}",
+            lambda _, bar: _choose_value(view, column, counts[bar][0]), title=f"Rows by {column}", row=row,
+            numbers={column: [value for value, _ in counts], "Rows": [count for _, count in counts]},
+        )  # fmt: skip
+        _few("more_bars", _FEW_BARS, _MOST_BARS, len(counts), "values")
+
+
+def _called(view: View, column: str) -> str:
+    return "Prediction" if column == view.table.own["Number"] else column
+
+
+def _numbers(view: View, row: DeltaGenerator, column: str) -> None:
+    bins = charts.histogram(view.table, _zoom(view, column, row), _BINS, column)
+    if not bins:
+        st.info("No numbers in the filtered rows.", icon=":material/info:")
         return
-    counts = view.table.facet(column, view.filter, _MOST_BARS)
-    alt = f"Rows by {column}, most frequent: {_plots.axis_label(counts[0][0]) if counts else 'none'}"
-    _plots.draw(_plots.bars(counts, chosen_of(view, column)), "chart", alt, lambda _, bar: _choose_value(view, column, counts[bar][0]))
-    if len(counts) == _MOST_BARS:
-        st.caption(f"The {_MOST_BARS} most frequent values.")
+    name, edges = _called(view, column), [bins[0][0], *(upper for _, upper, _ in bins)]
+
+    def brushed(low: float, high: float) -> None:
+        _choose_range(view, column, _number_bounds(column, bins, *_nearest(edges, low, high)))
+
+    _plots.draw(
+        _plots.histogram(bins, name, _selected_bins(view, column, bins)), "chart_numbers",
+        f"Distribution of {name}, from {bins[0][0]:,g} to {bins[-1][1]:,g}",
+        lambda _, bar: _choose_range(view, column, _number_bounds(column, bins, bar, bar)), title=f"Distribution of {name}", row=row,
+        brushed=brushed, unbrushed=(lambda: _undo_range(view, column)) if _ranged(view, column) else None,
+        numbers={"From": [low for low, *_ in bins], "To": [high for _, high, _ in bins], "Rows": [count for *_, count in bins]},
+    )  # fmt: skip
+    st.caption("Drag across bars to filter by a range, or click one. A double click undoes it.")
 
 
-def _over_folders(view: View, place: DeltaGenerator) -> None:
+def _over_folders(view: View, row: DeltaGenerator) -> None:
     folder_column = view.table.own["Folder"]
+    most = _MOST_FOLDERS if _shows_all() else _FEW_FOLDERS
     if _numeric(view):
-        rows = view.table.grouped(folder_column, filter_=view.filter, limit=_MOST_BARS).to_pylist()
-        means = [(row[folder_column], row["Mean"]) for row in rows if row["Mean"] is not None]
-        st.markdown("**Mean prediction by folder**, for the folders with the most rows")
-        figure = _plots.bars([(name, 0) for name, _ in means])
+        groups = view.table.grouped(folder_column, filter_=view.filter, limit=most).to_pylist()
+        means = [(group[folder_column], group["Mean"], group["Rows"]) for group in groups if group["Mean"] is not None]
+        figure = _plots.bars([(name, 0) for name, *_ in means], title=folder_column, of="Mean prediction")
         figure.update_traces(
-            x=[mean for _, mean in means], text=[f"{mean:,.4g}" for _, mean in means], hovertext=[f"{mean:,.6g}" for _, mean in means]
-        )
-        _plots.draw(figure, "chart_folders", "Mean prediction by folder", lambda _, bar: _choose_value(view, folder_column, means[bar][0]))
+            x=[mean for _, mean, _ in means], text=[f"{mean:,.4g}" for _, mean, _ in means],
+            hovertext=[f"{_plots.axis_label(name)}: {mean:,.6g}, {counted(rows, 'row')}" for name, mean, rows in means],
+        )  # fmt: skip
+        _plots.draw(
+            figure, "chart_folders", "Mean prediction by folder", lambda _, bar: _choose_value(view, folder_column, means[bar][0]),
+            title="Mean prediction by folder", row=row,
+            numbers=_columns((folder_column, "Mean", "Rows"), means),
+        )  # fmt: skip
+        _few("more_folders", _FEW_FOLDERS, _MOST_FOLDERS, len(means), "folders")
         return
-    class_counts = charts.classes_over_folders(view.table, view.filter, _MOST_FOLDERS, _MOST_CLASSES)
+    by = (_class_columns(view) or ["Prediction"])[0]
+    class_counts = charts.classes_over_folders(view.table, view.filter, most, _FEW_CLASSES, by)
     sums: dict[str, int] = {}
     for folder, _, count in class_counts:
         sums[folder] = sums.get(folder, 0) + count
@@ -89,42 +259,111 @@ def _over_folders(view: View, place: DeltaGenerator) -> None:
 
     def clicked(trace: int, bar: int) -> None:
         name = classes[trace]
-        chosen = choose_of(view, "Prediction", () if name is None else (name,))
-        set_filter(choose_of(view, folder_column, (folders[bar],), chosen), look="")
+        chosen = choose_of(view, by, () if name is None else (str(name),))
+        set_filter(choose_of(view, folder_column, (folders[bar],), chosen))
 
-    _plots.draw(_plots.stacked(folders, parts), "chart_stacked", "Classes in each folder", clicked)
-    if len(classes) == _MOST_CLASSES or len(folders) == _MOST_FOLDERS:
-        st.caption(f"At most the {_MOST_CLASSES} most frequent classes, and the {_MOST_FOLDERS} folders with the most rows.")
+    _plots.draw(
+        _plots.stacked(folders, parts, folder_column), "chart_stacked", "Classes in each folder", clicked, title="Classes in each folder",
+        row=row, numbers=_columns((folder_column, by, "Rows"), class_counts),
+    )  # fmt: skip
+    _few("more_folders", _FEW_FOLDERS, _MOST_FOLDERS, len(folders), "folders")
+    if len(classes) == _FEW_CLASSES:
+        st.caption(f"At most the {_FEW_CLASSES} most frequent classes.")
 
 
-def _over_time(view: View, place: DeltaGenerator) -> None:
-    bins = charts.over_time(view.table, view.filter, _BINS)
+def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Mapping[str, list[Any]]:
+    return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+
+
+def _over_time(view: View, row: DeltaGenerator) -> None:
+    names = _date_columns(view)
+    with row:
+        column = _chosen_column("Date", "x", names, names[0]) if len(names) > 1 else names[0]
+    _times(view, row, column)
+
+
+def _times(view: View, row: DeltaGenerator, column: str) -> None:
+    bins = charts.over_time(view.table, _zoom(view, column, row), _BINS, column=column)
     if not bins:
-        st.info("The scoring times of these rows are unknown.", icon=":material/info:")
+        st.info("These rows have no times.", icon=":material/info:")
         return
-    points: list[tuple[Any, float]] = [(begin, count) for begin, count, _ in bins]
-    title = "Rows"
-    if _numeric(view) and place.toggle("Mean prediction", key="chart_mean"):
-        points, title = [(begin, mean) for begin, _, mean in bins if mean is not None], "Mean prediction"
-    last = bins[-1][0]
-    width = min((later[0] - earlier[0] for earlier, later in itertools.pairwise(bins)), default=timedelta(seconds=1))
+    of = "Rows"
+    if _numeric(view):
+        with row:
+            of = _chosen_column("Of each time", "y", ["Rows", "Mean prediction"], "Rows")
+    values = [(begin, end, mean if of != "Rows" else count) for begin, end, count, mean in bins]
 
-    def clicked(_: int, bar: int) -> None:
-        begin = points[bar][0]
-        scored_at = view.table.own["Scored at"]
-        bounds = [Condition(scored_at, Operator.FROM, (begin.isoformat(),))]
-        if begin != last:
-            bounds.append(Condition(scored_at, Operator.TO, ((begin + width).isoformat(),)))
-        add(view.filter, *bounds, look="")
+    def bounds(first: int, last: int) -> tuple[Condition, ...]:
+        end = bins[last][1] - (timedelta() if last == len(bins) - 1 else timedelta(microseconds=1))
+        return (
+            Condition(column, Operator.FROM, (bins[first][0].isoformat(),)), Condition(column, Operator.TO, (end.isoformat(),)),
+        )  # fmt: skip
 
-    _plots.draw(_plots.line(points, title), "chart_time", f"{title} over the time of scoring", clicked)
+    def brushed(low: str, high: str) -> None:
+        edges = [seconds(bins[0][0]), *(seconds(end) for _, end, *_ in bins)]
+        _choose_range(view, column, bounds(*_nearest(edges, *(seconds(datetime.fromisoformat(value)) for value in (low, high)))))
+
+    selected = None
+    if _ranged(view, column):
+        low, high = datetime.min, datetime.max
+        for condition in _range_of(view, column):
+            value, is_from = datetime.fromisoformat(condition.values[0]).replace(tzinfo=None), condition.operator is Operator.FROM
+            low, high = (max(low, value), high) if is_from else (low, min(high, value))
+        selected = _standing_out([begin <= high and end > low for begin, end, *_ in bins])
+    _plots.draw(
+        _plots.times(values, column, of, selected), "chart_time", f"{of} over {column}",
+        lambda _, bar: _choose_range(view, column, bounds(bar, bar)), title=f"{of} over {column}", row=row, brushed=brushed,
+        unbrushed=(lambda: _undo_range(view, column)) if _ranged(view, column) else None,
+        numbers=_columns(("From", "To", "Rows", "Mean prediction"), bins) if _numeric(view) else _columns(("From", "To", "Rows"), bins),
+    )  # fmt: skip
+    st.caption("Drag across bars to filter by a range, or click one. A double click undoes it.")
 
 
-def _two_columns(view: View, place: DeltaGenerator) -> None:
+def seconds(moment: datetime) -> float:
+    """Since 1970, in UTC, as the table's dates are."""
+    return moment.replace(tzinfo=UTC).timestamp()
+
+
+def _score_by_class(view: View, row: DeltaGenerator) -> None:
+    scores, by_classes = _number_columns(view), _class_columns(view)
+    with row:
+        column = _chosen_column("Score", "x", scores, scores[0])
+        by = _chosen_column("Class", "y", by_classes, by_classes[0]) if len(by_classes) > 1 else by_classes[0]
+    most = _MOST_CLASSES if _shows_all() else _FEW_CLASSES
+    bins, by_class = charts.numbers_by_class(view.table, _zoom(view, column, row), column, by, _BINS, most)
+    if not bins:
+        st.info("No numbers in the filtered rows.", icon=":material/info:")
+        return
+    names, edges = list(by_class), [bins[0][0], *(upper for _, upper in bins)]
+    counted_bins = [(low, high, 0) for low, high in bins]
+
+    def clicked(trace: int, bar: int) -> None:
+        bounds = _number_bounds(column, counted_bins, bar, bar)
+        chosen = _without_range(view, column)
+        set_filter(choose_of(view, by, (str(names[trace]),), replace(chosen, conditions=chosen.conditions + bounds)))
+
+    def brushed(low: float, high: float) -> None:
+        _choose_range(view, column, _number_bounds(column, counted_bins, *_nearest(edges, low, high)))
+
+    name = _called(view, column)
+    selected = _selected_bins(view, column, counted_bins)
+    numbers = [(value, low, high, count) for value in names for (low, high), count in zip(bins, by_class[value], strict=True)]
+    _plots.draw(
+        _plots.ridges(names, bins, list(by_class.values()), name, selected), "chart_scores", f"{name} by {by}", clicked,
+        title=f"{name} by {by}", row=row, brushed=brushed, numbers=_columns((by, "From", "To", "Rows"), numbers),
+        unbrushed=(lambda: _undo_range(view, column)) if _ranged(view, column) else None,
+    )  # fmt: skip
+    _few("more_classes", _FEW_CLASSES, _MOST_CLASSES, len(names), "classes")
+    st.caption("Each class is drawn as high as its row. Drag across to filter by a range, or click a bar. A double click undoes it.")
+
+
+def _two_columns(view: View, row: DeltaGenerator) -> None:
     names = list(view.table.columns)
-    with place:
-        x = choose("Horizontal", "x", names, view.table.own["Number"] if _numeric(view) else "Prediction")
-        y = choose("Vertical", "y", names, (view.table.further_columns or [view.table.own["Folder"]])[0])
+    number, class_ = _number_columns(view), _class_columns(view)
+    likely = [*number, *class_, view.table.own["Folder"], "Prediction"]
+    with row:
+        x = _chosen_column("Horizontal", "x", names, likely[0])
+        y = _chosen_column("Vertical", "y", names, likely[1])
     numeric = {name: view.table.columns[name] in _NUMBERS for name in (x, y)}
     cells = [(a, b, n) for a, b, n in charts.two_columns(view.table, x, y, view.filter, 30) if a is not None and b is not None]
     if not cells:
@@ -143,16 +382,13 @@ def _two_columns(view: View, place: DeltaGenerator) -> None:
                 chosen = replace(chosen, conditions=others + bounds)
             else:
                 chosen = choose_of(view, column, (str(value),), chosen)
-        set_filter(chosen, look="")
+        set_filter(chosen)
 
-    _plots.draw(_plots.squares(cells, x, y), "chart_two", f"{x} by {y}", clicked)
-    st.caption("Darker squares have more rows. Click one to show its rows.")
-
-
-def _between(view: View, column: str, lower: float, upper: float, last: bool) -> None:
-    """Filter from `lower` to just below `upper`; in the last bin, to `upper`."""
-    upper = upper if last else math.nextafter(upper, -math.inf)
-    add(view.filter, Condition(column, Operator.FROM, (repr(lower),)), Condition(column, Operator.TO, (repr(upper),)))
+    _plots.draw(
+        _plots.squares(cells, x, y), "chart_two", f"{x} by {y}", clicked, title=f"{x} by {y}", row=row,
+        numbers=_columns((x, y if y != x else f"{y} 2", "Rows"), cells),
+    )  # fmt: skip
+    st.caption("Darker squares have more rows. Click one to filter by it.")
 
 
 def _choose_value(view: View, column: str, value: Any) -> None:

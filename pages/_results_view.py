@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from services.predictions.reader import Predictions
 
 PAGE = 100  # rows
-MODES = ("Table", "Charts", "Groups", "SQL", "True labels")
+MODES = ("Explore", "Groups", "SQL", "True labels")
+"""The first is the picture beside the table."""
 _CHARACTERS, _CHARACTERS_OF_A_SENTENCE = 40, 160  # of a label
-_URL_NAMES = ("filter", "sort", "page", "row", "look", "beside", "columns", "chart", "x", "y", "by", "of", "sql")
+_URL_NAMES = ("filter", "sort", "page", "row", "look", "beside", "columns", "chart", "x", "y", "by", "of", "sql", "zoom", "all")
 
 
 @dataclass(frozen=True)
@@ -160,15 +161,15 @@ COUNTS = ("Rows", "Labelled", "Predicted", "Correct", "Evaluated", "Wrong")
 """Columns of counts, written 12,345 instead of 12345."""
 
 
-def choose(label: str, name: str, options: Sequence[str], default: str) -> str:
-    """A selectbox whose value is in the URL as `name`. The options may come from outside."""
+def choose(label: str, name: str, options: Sequence[str], default: str, **widget: Any) -> str:
+    """A selectbox whose value is in the URL as `name`, with these options of the `widget`. Its own options may come from outside."""
     value = st.query_params.get(name, "")
     key = f"chosen_{name}"
     follow(key, value if value in options else default)
     labels = option_labels(options)
     chosen: str = st.selectbox(
         label, options, key=key, format_func=lambda option: labels.get(option, str(option)),
-        on_change=lambda: change(**{name: str(st.session_state[key] or "")}),
+        on_change=lambda: change(**{name: str(st.session_state[key] or "")}), **widget,
     )  # fmt: skip
     return chosen
 

@@ -24,10 +24,19 @@ if TYPE_CHECKING:
 
 workspace = chosen_workspace()
 JOINING = {"labels": "Joining labels…", "run": "Joining the other run…"}
-# In a narrow window the open row replaces the table in which it was chosen.
-_ROW_INSTEAD = """<style>@media (max-width: 1200px) {
+_STYLE = """<style>
+/* In a narrow window the open row replaces the table in which it was chosen. */
+@media (max-width: 1200px) {
   .st-key-rows_and_panel:has(.st-key-close_row) > * > * > [data-testid=stColumn]:first-child { display: none }
-}</style>"""
+}
+/* A wide one has the picture and the table side by side, and the panel as wide as it needs; any other the picture above the table. */
+@media (min-width: 1700px) {
+  .st-key-rows_and_panel > * > * > [data-testid=stColumn]:first-child { flex: 1 1 0; min-width: 0 }
+  .st-key-rows_and_panel > * > * > [data-testid=stColumn]:last-child { flex: 0 0 22rem; width: 22rem }
+  .st-key-picture_and_rows { flex-direction: row; gap: 2rem }
+  .st-key-picture_and_rows > * { flex: 1 1 0; min-width: 0 }
+}
+</style>"""
 
 
 def results(run_id: str, was_active: bool) -> None:
@@ -98,7 +107,7 @@ def no_predictions(run: Run) -> None:
 def rows(view: View) -> None:
     """The rows as the URL says, next to the filter panel or the open row."""
     left, right = st.container(key="rows_and_panel").columns([5, 3], gap="medium")
-    st.html(_ROW_INSTEAD)
+    st.html(_STYLE)
     with left:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             follow("look", _results_view.mode())
@@ -112,18 +121,33 @@ def rows(view: View) -> None:
         with st.spinner("Filtering…", show_time=True):
             count = view.table.count(view.filter)
         _results_table.filtered_by(view, count)
-        if not count:
-            no_rows(view)
-        elif mode == "Table":
-            _results_table.prepared(view)
-            _results_table.table(view, count, columns)
-        else:
+        if mode == MODES[0]:
+            explore(view, count, columns)
+        elif count:
             show_mode(view, mode or "")
+        else:
+            no_rows(view)
     with right:
         if view.row is not None:
             _results_row.row(view)
         else:
             _results_panel.panel(view)
+
+
+def explore(view: View, count: int, columns: list[str]) -> None:
+    """The picture and the table, which comes first: the picture needs Plotly."""
+    both = st.container(key="picture_and_rows")
+    picture, table = both.container(), both.container()
+    with table:
+        if count:
+            _results_table.prepared(view)
+            _results_table.table(view, count, columns)
+        else:
+            no_rows(view)
+    with picture:
+        from pages import _results_charts
+
+        _results_charts.picture(view)
 
 
 def no_rows(view: View) -> None:
@@ -139,12 +163,11 @@ def no_rows(view: View) -> None:
 
 
 def show_mode(view: View, mode: str) -> None:
-    """A mode other than the table, imported when it is shown: some need Plotly."""
+    """A mode other than the first, imported when it is shown: some need Plotly."""
     from pages import _results_charts, _results_labels
 
     {
-        "Charts": _results_charts.show_charts, "Groups": _results_charts.groups, "SQL": _results_charts.sql,
-        "True labels": _results_labels.labels,
+        "Groups": _results_charts.groups, "SQL": _results_charts.sql, "True labels": _results_labels.labels,
     }[mode](view)  # fmt: skip
 
 

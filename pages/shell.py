@@ -27,6 +27,8 @@ button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color
 [data-testid=stTooltipHoverTarget] > [aria-label^="Help for"] {
   min-width: 24px; min-height: 24px; margin: -4px; display: inline-flex; align-items: center; justify-content: center
 }
+/* The menu above a chart saves it, by the one button in this bar. */
+.modebar-container { display: none }
 /* A run needs these three: they can be changed, not emptied. */
 :is(.st-key-model, .st-key-dataset, .st-key-script) [aria-label="Clear value"] { display: none }
 /* A facet of sentences shows them whole. */

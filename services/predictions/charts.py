@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from services.predictions.columns import NUMERIC, quoted
@@ -30,33 +30,63 @@ def histogram(table: Predictions, filter_: Filter = EVERY_PREDICTION, bins: int 
     return [(least + place * width, least + (place + 1) * width, counts.get(place, 0)) for place in range(bins)]
 
 
+def numbers_by_class(
+    table: Predictions, filter_: Filter = EVERY_PREDICTION, column: str = "", by: str = "Prediction", bins: int = 40, classes: int = 8
+) -> tuple[list[tuple[float, float]], dict[Any, list[int]]]:
+    """How a column of numbers spreads in each class of the column `by`: the bins (lower, upper), those of `histogram`, and of each of the
+    `classes` most frequent the count of each bin."""
+    edges = [(lower, upper) for lower, upper, _ in histogram(table, filter_, bins, column)]
+    if not edges:
+        return [], {}
+    name = table.column_name(by)
+    names = [value for value, _ in table.rows(f"{name}, count(*)", filter_, "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $most", most=classes)]
+    place = _bin(f"({table.finite_name(column or table.own['Number'])})", "least", "width", "last")
+    least, width = edges[0][0], edges[0][1] - edges[0][0]
+    texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in names]
+    among = f"AND {name}::VARCHAR IN (SELECT unnest($names)) GROUP BY ALL"
+    rows = table.rows(f"{name}, {place}, count(*)", filter_, among, least=least, width=width, last=len(edges) - 1, names=texts)
+    counts: dict[Any, list[int]] = {value: [0] * len(edges) for value in names if value is not None}
+    for value, bin_, count in rows:
+        if bin_ is not None:
+            counts[value][bin_] = count
+    return edges, counts
+
+
 def classes_over_folders(
-    table: Predictions, filter_: Filter = EVERY_PREDICTION, folders: int = 30, classes: int = 10
-) -> list[tuple[str, str | None, int]]:
-    """How many rows of each folder have each class: (folder, class, count), of the folders and classes with the most rows."""
-    in_folder = quoted(table.own["Folder"])
+    table: Predictions, filter_: Filter = EVERY_PREDICTION, folders: int = 30, classes: int = 10, by: str = "Prediction"
+) -> list[tuple[str, Any, int]]:
+    """How many rows of each folder have each class of the column `by`: (folder, class, count), of the folders and classes with the most
+    rows."""
+    in_folder, name = quoted(table.own["Folder"]), table.column_name(by)
     most_frequent = f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {folders:d}"
     values = {
         "folders": [folder for folder, _ in table.rows(f"{in_folder}, count(*)", filter_, most_frequent)],
-        "classes": [name for name, _ in table.class_counts(filter_, classes)],
+        "classes": [
+            value for value, _ in table.rows(f"{name}::VARCHAR, count(*)", filter_, f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {classes:d}")
+        ],
     }
-    among = f"{in_folder} IN (SELECT unnest($folders)) AND Prediction IN (SELECT unnest($classes))"
-    return table.rows(f"{in_folder}, Prediction, count(*)", filter_, f"AND {among} GROUP BY ALL ORDER BY 1, 3 DESC, 2", **values)
+    among = f"{in_folder} IN (SELECT unnest($folders)) AND {name}::VARCHAR IN (SELECT unnest($classes))"
+    return table.rows(f"{in_folder}, {name}, count(*)", filter_, f"AND {among} GROUP BY ALL ORDER BY 1, 3 DESC, 2", **values)
 
 
 def over_time(
-    table: Predictions, filter_: Filter = EVERY_PREDICTION, bins: int = 60, of: str = ""
-) -> list[tuple[datetime, int, float | None]]:
-    """When rows were scored (UTC), in bins of equal length that hold some: (beginning, count, mean of the column `of`). `of` "" is the
-    prediction's number."""
-    x, scored_at = table.finite_name(of or table.own["Number"]), quoted(table.own["Scored at"])
-    first, last = table.rows(f"epoch(min({scored_at})), epoch(max({scored_at}))", filter_)[0]
+    table: Predictions, filter_: Filter = EVERY_PREDICTION, bins: int = 60, of: str = "", column: str = ""
+) -> list[tuple[datetime, datetime, int, float | None]]:
+    """When rows were scored (UTC), or the dates of another `column`, in at most `bins` bins of equal length from the first moment to the
+    last: (begin, end, count, mean of the column `of`). `of` "" is the prediction's number."""
+    x, moment = table.finite_name(of or table.own["Number"]), quoted(column or table.own["Scored at"])
+    first, last = table.rows(f"epoch_us(min({moment})), epoch_us(max({moment}))", filter_)[0]
     if first is None:
         return []
-    width = max((last - first) / bins, 0.001)
-    place = _bin(f"epoch({scored_at})", "first", "width", "last")
-    query = f"make_timestamp((($first + {place} * $width) * 1000000)::BIGINT), count(*), avg({x})"
-    return table.rows(query, filter_, "GROUP BY 1 ORDER BY 1", first=first, width=width, last=bins - 1)
+    width = max(-(-(last - first + 1) // bins), 1000)
+    place = f"((epoch_us({moment}) - $first) // $width)::INTEGER"
+    rows = table.rows(f"{place}, count({moment}), avg({x})", filter_, "GROUP BY 1", first=first, width=width)
+    found = {place: (count, mean) for place, count, mean in rows}
+
+    def at(place: int) -> datetime:
+        return datetime(1970, 1, 1) + timedelta(microseconds=first + place * width)
+
+    return [(at(place), at(place + 1), *found.get(place, (0, None))) for place in range((last - first) // width + 1)]
 
 
 def two_columns(

@@ -107,10 +107,10 @@ def test_a_million_rows_are_filtered_paged_opened_and_downloaded(dashboard, page
 
 
 def test_a_click_on_a_bar_filters_by_it(dashboard, page, million):
-    page.goto(f"{dashboard.url}/results?run={million.id}&look=Charts")
+    page.goto(f"{dashboard.url}/results?run={million.id}")
     bar = settled(page).locator(".plotly .bars .point path").nth(1)
     expect(bar).to_be_visible()
-    page.wait_for_function("document.querySelector('.js-plotly-plot')._ev?.listenerCount('plotly_selected')")  # drawn, and listening
+    page.wait_for_function("document.querySelector('.js-plotly-plot')._ev?.listenerCount('plotly_click')")  # drawn, and listening
     box = bar.bounding_box()
     page.mouse.click(box["x"] + 20, box["y"] + box["height"] / 2)  # Plotly has a pane of its own above the bars
     expect(page.get_by_text(re.compile(r"^333,33\d of 1,000,000 predictions"))).to_be_visible()
@@ -122,14 +122,13 @@ def test_hostile_names_and_values_reach_the_csv_and_fetch_nothing(dashboard, pag
     hostile = ScoredMiniBatch(0, list(HOSTILE), "/d", rows, "![](http://example.com/w.png)", 1, 0.1, "")
     run = completed(home, tmp_path / "d", finish, [hostile])
     for look in (
-        "Table",
-        "Charts",
+        "",
         "Groups",
         "True labels",
-        "Table&row=1",
-        "Table&row=2",
-        "Table&row=5",
-        "Charts&chart=Two%20columns&y=File",
+        "&row=1",
+        "&row=2",
+        "&row=5",
+        "&chart=Two%20columns&y=File",
     ):
         page.goto(f"{dashboard.url}/results?run={run.id}&look={look}")
         settled(page)

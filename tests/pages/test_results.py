@@ -204,7 +204,7 @@ def test_a_filter_that_matches_nothing_is_cleared_by_one_click(open_page, ended)
 def test_every_chart_is_drawn(open_page, ended, source):
     run = ended(source)
     for chart in ("Distribution", "Over folders", "Over time", "Two columns"):
-        app = open_page(RESULTS, run=run.id, look="Charts", chart=chart)
+        app = open_page(RESULTS, run=run.id, chart=chart)
         assert not app.exception, chart
         assert not app.error, chart
         assert len(app.get("plotly_chart")) == 1, chart
@@ -252,7 +252,7 @@ def test_of_objects_their_label_is_evaluated_or_the_chosen_column(open_page, end
     assert not app.exception
     assert "0.00%" in words(app.text)
     assert app.query_params["beside"].endswith(":Prediction")
-    app.segmented_control(key="look").set_value("Table").run()
+    app.segmented_control(key="look").set_value("Explore").run()
     assert list(table(app))[:6] == ["File", "Label", "Verdict", "label 2", "score", "Change"]  # the printed text comes last
     app.query_params |= {"row": "2", "columns": "gone|x|y|File"}
     assert not app.run().exception
@@ -363,5 +363,5 @@ def test_a_scripts_columns_that_are_called_as_ours_are_shown_by_their_names(open
     assert set(table(app).columns) == {"File", "Prediction", "status", "worker", "row", "Folder", "ok", "Run row"}
     assert list(table(app)["row"]) == ["1.0"] * 4
     assert list(table(app)["ok"]) == ["True"] * 4
-    for look, chart in (("Charts", "Over folders"), ("Charts", "Over time"), ("Groups", "")):
+    for look, chart in (("", "Over folders"), ("", "Over time"), ("Groups", "")):
         assert not open_page(RESULTS, run=run.id, look=look, chart=chart).exception

@@ -166,7 +166,7 @@ def test_everything_that_reads_a_table_knows_its_own_columns_names(table_of):
     assert table.facet("Run status") == [("succeeded", 4)]
     assert table.grouped("Run folder").to_pylist()[0]["Mean"] == 0.375
     assert charts.histogram(table)[-1][1] == 0.75
-    assert sum(count for _, count, _ in charts.over_time(table)) == 4
+    assert sum(count for *_, count, _ in charts.over_time(table)) == 4
     assert sum(count for *_, count in charts.classes_over_folders(table)) == 4
     assert table.page(order=Order("Prediction", descending=True)).column("status").to_pylist() == [3, 2, 1, 0]
     lines = b"".join(exports.export(".csv", table, annotations={})).decode().splitlines()
