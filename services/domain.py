@@ -437,6 +437,9 @@ class RunRequest:
         return self.name or f"{', '.join(self.models) or self.script_name} on {', '.join(self.datasets)}"
 
 
+LONGEST_SILENCE_SECONDS = 10.0
+"""Without a sign of life for longer, what a run's rate was says nothing about the time that is left."""
+
 NOT_SUBMITTED = "NotSubmitted"
 """The error code of a run that its workspace's service never got."""
 
@@ -501,10 +504,17 @@ class Run:
 
     @property
     def seconds_left(self) -> float | None:
-        """Time left at the present rate; None when it isn't running or nothing can be said."""
+        """Time left at the present rate; None when it isn't running or nothing can be said, as without a recent sign of life."""
         if self.status is not RunStatus.RUNNING or not self.rate or self.items_left is None:
             return None
+        if (self.heartbeat_age or 0.0) > LONGEST_SILENCE_SECONDS:
+            return None
         return self.items_left / self.rate
+
+    @property
+    def heartbeat_age(self) -> float | None:
+        """Seconds since its runner's last sign of life; None without one."""
+        return None if self.heartbeat_at is None else max(0.0, (utc_now() - self.heartbeat_at).total_seconds())
 
     @property
     def duration(self) -> float | None:
@@ -627,6 +637,131 @@ class LogSearch:
     stopped: bool = False
     ends: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+# ---- a run that is watched -------------------------------------------------------------------------------------------------------------
+
+
+class WorkerState(StrEnum):
+    """What a worker does: importing the script, calling init(), calling run(), ending; or nothing, as it waits for a mini-batch."""
+
+    IMPORT = "import"
+    INIT = "init"
+    RUN = "run"
+    WAIT = "wait"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpan:
+    """What one worker did from `begin` to `end`, seconds since 1970. Of `RUN`: `busy` is which share of that time it was in calls of run(),
+    from 0 to 1; `attempts` began in it, and `failed` of these left items without a row; `mini_batch` is the one to look at: one that
+    failed, else the slowest. `going_on`: not ended when this was told. `reason` is why its process ended, in part of a sentence."""
+
+    state: WorkerState
+    begin: float
+    end: float
+    busy: float = 1.0
+    attempts: int = 0
+    failed: int = 0
+    mini_batch: int | None = None
+    going_on: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class WorkerActivity:
+    """A worker: what it did, in the order of time, and pairs (seconds since 1970, bytes) of the memory that it and what it started had."""
+
+    name: str
+    spans: tuple[WorkerSpan, ...]
+    memory: tuple[tuple[float, int], ...] = ()
+    processes: int = 1
+    """That took this worker's place, one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Items that were settled from `begin` on, for as long as a bucket of time lasts."""
+
+    begin: float
+    succeeded: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class SlowAttempt:
+    """One of the attempts whose call of run() took longest."""
+
+    mini_batch: int
+    attempt: int
+    worker: str
+    seconds: float
+    items: int
+    status: str
+
+
+@dataclass(frozen=True)
+class RunActivity:
+    """How a run goes, or went, over time. Times are seconds since 1970; it spans `begin` to `end`, in buckets of `bucket_seconds`.
+
+    `attempts` are all that have ended, `mini_batches_failed` the mini-batches whose last try failed. `last_ended_at` is when an attempt
+    ended last. `timeout` is the run_invocation_timeout, `suggested_timeout` what would suit the slowest call; None where none was seen.
+    `last_rows` are the last lines of the output so far. `unknown` are sentences on what is not known of this run. `share_read`: of its
+    attempts, from 0 to 1, those that this is made of.
+    """
+
+    begin: float
+    end: float
+    bucket_seconds: float
+    pace: tuple[Pace, ...] = ()
+    workers: tuple[WorkerActivity, ...] = ()
+    slowest: tuple[SlowAttempt, ...] = ()
+    attempts: int = 0
+    mini_batches_failed: int | None = None
+    last_ended_at: float | None = None
+    timeout: int = 0
+    suggested_timeout: int | None = None
+    last_rows: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    share_read: float = 1.0
+
+    @property
+    def overdue(self) -> tuple[tuple[str, WorkerSpan], ...]:
+        """Calls of run() that were going on, with the names of their workers, the longest first."""
+        calls = [(w.name, span) for w in self.workers for span in w.spans if span.going_on and span.state is WorkerState.RUN]
+        return tuple(sorted(calls, key=lambda call: call[1].begin))
+
+
+@dataclass(frozen=True)
+class MiniBatchAttempt:
+    """An attempt at a mini-batch. `seconds` are all, `run_seconds` those in run(), None where it isn't known; `error` as of a Failure."""
+
+    attempt: int
+    status: str
+    worker: str
+    started_at: datetime | None
+    seconds: float | None
+    run_seconds: float | None
+    succeeded: int | None
+    failed: int
+    final: bool
+    error: str
+
+
+@dataclass(frozen=True)
+class MiniBatchDetail:
+    """One mini-batch of a run: its first items by name, of `item_count`, and every attempt at it. `item_count` is None where it isn't
+    known; `items` is then empty. `running_on` is the worker that is at it, "" where none is, since `running_since`."""
+
+    number: int
+    dataset: str
+    item: str
+    item_count: int | None
+    items: tuple[str, ...]
+    attempts: tuple[MiniBatchAttempt, ...]
+    running_on: str = ""
+    running_since: datetime | None = None
 
 
 # ---- a trial: some items scored before the run ---------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ WorkspaceUnavailable.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -253,6 +254,17 @@ class Runs(Protocol):
 
     def environment(self, run_id: str) -> domain.Environment:
         """The interpreter of a run, and what was installed there when it was submitted."""
+
+    def ended_since(self, moment: datetime) -> list[domain.Run]:
+        """The runs that ended after that moment, the first one first. Cheap: a page asks every few seconds."""
+
+    def activity(self, run_id: str, seconds: float | None = None) -> domain.RunActivity:
+        """What its workers do and did, its pace over time, its slowest mini-batches, its last rows; and what isn't known of it. Cheap for a
+        run that was asked about before, however large: a page asks each second. The first time all attempts are read, with `seconds` for
+        about so long, and the rest the next time."""
+
+    def mini_batch(self, run_id: str, number: int) -> domain.MiniBatchDetail:
+        """One mini-batch, numbered from 0 as in the table of predictions. Raises NotFound where the run has none of this number."""
 
     def failures(self, run_id: str, limit: int = 100) -> list[domain.Failure]:
         """Attempts that failed or returned fewer rows than items, the latest first."""

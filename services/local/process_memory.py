@@ -47,6 +47,27 @@ def usage(pid: int) -> Usage | None:
     return Usage(memory, peak, cpu) if peak else None
 
 
+def resident(pid: int) -> int | None:
+    """Bytes in memory of the process and its descendants: less than `usage` tells, at a quarter of its cost. None as there."""
+    if sys.platform != "linux":
+        return None
+    pages, waiting, seen = 0, [pid], set[int]()
+    while waiting and len(seen) < _MOST_PROCESSES:
+        process = waiting.pop()
+        if process in seen:
+            continue
+        seen.add(process)
+        try:
+            with open(f"/proc/{process}/statm", "rb") as statm:
+                pages += int(statm.read().split()[1])
+            for task in os.listdir(f"/proc/{process}/task"):
+                with open(f"/proc/{process}/task/{task}/children", "rb") as children:
+                    waiting += map(int, children.read().split())
+        except (OSError, ValueError, IndexError):
+            continue  # it has ended
+    return pages * os.sysconf("SC_PAGE_SIZE") or None
+
+
 def _seconds_in_queue(schedstat: Path) -> float:
     """How long a thread was ready and had no processor; 0 where the kernel doesn't say."""
     try:

@@ -21,6 +21,7 @@ from services.domain import MiniBatch, RunStatus, readable
 from services.formats import counted
 from services.local import output_reader, reports
 from services.local.run_folder import LocalRunFolder, RunPlan
+from services.local.worker_monitor import WorkerMonitor
 from services.local.worker_process import Message, WorkerPlace
 from services.predictions.explanations import frequent_cause
 from services.storage.journal import NO_MINI_BATCH, Attempt, AttemptStatus, Journal, Printed, Said
@@ -57,6 +58,7 @@ class RunProgress:
         folder.take_back_rows(plan)
         self._rows = open(folder.rows_file, "ab", buffering=0)  # noqa: SIM115 - open for the run's whole life
         self.journal.forget_after(os.fstat(self._rows.fileno()).st_size)
+        self.monitor = WorkerMonitor(self.journal)
         self.totals = self.journal.totals()
         self._rows.truncate(self.totals.output_end)
         self._written_end = self.totals.output_end

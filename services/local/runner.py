@@ -194,6 +194,7 @@ class Runner:
                 logger.warning("The reports could not be written", exc_info=error)
                 self._progress.warn(f"the reports under logs/ could not be written: {error}")
             self._store.update_run(self._run_id, **self._counts())
+            self._progress.monitor.write()
             self._progress.journal.close()
         ended = {"status": outcome.status, "error_code": outcome.error_code, "error": outcome.error, "workers": 0, "rate": None}
         self._store.update_run(self._run_id, **ended, ended_at=utc_now(), heartbeat_at=utc_now())
@@ -225,9 +226,11 @@ class Runner:
         if step == "import":
             self._imported = True
             worker.enter(Stage.INIT)
+            self._progress.monitor.entered(worker, Stage.INIT)
         elif step == "init":
             self._permanent_failures[worker.place.node].pop(worker.place.process, None)
             worker.enter(Stage.READY)
+            self._progress.monitor.entered(worker, Stage.READY)
 
     def _step_failed(self, worker: WorkerProcess, failure: dict[str, Any]) -> None:
         self._progress.printed(worker.place, failure)
@@ -253,7 +256,7 @@ class Runner:
         if "error" in answer:
             self._attempt_failed(worker, batch, AttemptStatus.RUN_EXCEPTION, answer)
             if answer["error_type"] == "MemoryError":  # what it leaked goes with it
-                self._replace(worker)
+                self._replace(worker, f"it had no memory left at mini-batch {batch.index}")
         else:
             self._progress.scored(worker.place, batch, message)
             if answer["returned"] < batch.item_count:
@@ -319,8 +322,9 @@ class Runner:
         logger.warning("Worker %s is replaced: %s at mini-batch %d", worker.place, status, worker.queue[0].index)
         seconds = time.monotonic() - worker.since
         times = {"started_at": time.time() - seconds, "elapsed": seconds, "run_seconds": seconds} | worker.printed_unnoted()
-        self._attempt_failed(worker, worker.answered(), status, {"error_type": error_type, "error": error} | times)
-        self._replace(worker)
+        batch = worker.answered()
+        self._attempt_failed(worker, batch, status, {"error_type": error_type, "error": error} | times)
+        self._replace(worker, f"{error} at mini-batch {batch.index}")
 
     def _failed_to_start(
         self, worker: WorkerProcess, reason: str, traceback: str = "", code: str = "EntryScriptError", *, permanent: bool = False
@@ -335,23 +339,24 @@ class Runner:
         if tries >= limit or self._never_starts(node):
             error = f"Workers could not start, after {tries} tries on node {node}: {reason}."
             self._outcome = self._outcome or Outcome.failed(code, error, traceback)
-        self._replace(worker)
+        self._replace(worker, reason)
 
     def _never_starts(self, node: int) -> bool:
         """Whether every process of the node failed for one permanent reason, and more than once in all: more tries change nothing."""
         reasons, processes = self._permanent_failures[node], {worker.place.process for worker in self._workers if worker.place.node == node}
         return self._start_failures[node] >= 2 and reasons.keys() == processes and len(set(reasons.values())) == 1
 
-    def _replace(self, worker: WorkerProcess) -> None:
-        self._end(worker)
+    def _replace(self, worker: WorkerProcess, reason: str) -> None:
+        self._end(worker, reason)
         if self._outcome is None:
             self._start_worker(worker.place)
 
-    def _end(self, worker: WorkerProcess) -> None:
-        """End it and give back what it had not begun."""
+    def _end(self, worker: WorkerProcess, reason: str = "") -> None:
+        """End it and give back what it had not begun. `reason` is why, in part of a sentence, where it isn't that the run has ended."""
         if worker not in self._workers:
             return
         self._workers.remove(worker)
+        self._progress.monitor.ended(worker, reason)
         self._selector.unregister(worker.socket)
         self._retries.extendleft(reversed(worker.queue))
         worker.queue.clear()
@@ -392,6 +397,7 @@ class Runner:
         config = self._plan.for_worker(self._folder.output)
         worker = start_worker(place, self._plan, self._folder, gpus.of_worker(number, self._gpus), config)
         self._workers.append(worker)
+        self._progress.monitor.started(worker)
         self._selector.register(worker.socket, selectors.EVENT_READ, worker)
 
     def _counts(self) -> dict[str, Any]:
@@ -409,6 +415,7 @@ class Runner:
         since, before = self._pace[0]
         rate = (done - before) / (now - since) if now > since else None
         self._store.update_run(self._run_id, **self._counts(), heartbeat_at=utc_now(), workers=len(self._workers), rate=rate)
+        self._progress.monitor.write(self._workers)
         self._progress.check_rows()
         if now >= self._next_report:
             self._next_report = now + REPORT_SECONDS

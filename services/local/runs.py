@@ -19,17 +19,19 @@ from services.domain import (
     FailureCause,
     LogQuery,
     LogSearch,
+    MiniBatchDetail,
     Provenance,
     RowKey,
     RowTrace,
     Run,
+    RunActivity,
     RunRequest,
     RunStatus,
     TabularDataset,
     utc_now,
 )  # fmt: skip
 from services.errors import NotFound, StudioError, os_errors_as
-from services.local import output_reader, prediction_table, provenance, reuse, run_log_lines
+from services.local import output_reader, prediction_table, provenance, reuse, run_activity, run_log_lines
 from services.local.batching import cut, files_of, manifest_by_keys, plan_mini_batches
 from services.local.environments import check_is_there, what_changed
 from services.local.output_reader import worker_name
@@ -138,6 +140,12 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
 
     def environment(self, run_id: str) -> Environment:
         return self.folder(run_id).plan().environment
+
+    def activity(self, run_id: str, seconds: float | None = None) -> RunActivity:
+        return run_activity.activity(self.get(run_id), self.folder(run_id), seconds)
+
+    def mini_batch(self, run_id: str, number: int) -> MiniBatchDetail:
+        return run_activity.mini_batch(self.get(run_id), self.folder(run_id), number)
 
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
         folder = self.folder(run_id)

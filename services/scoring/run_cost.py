@@ -32,6 +32,8 @@ _MINI_BATCH_SECONDS = (0.00003, 0.0003)
 _LONGEST_CALL_SUGGESTED = 30.0  # seconds; what a retry or a cancel loses
 _MINI_BATCHES_A_WORKER = 4  # at least, so that the last ones are shared
 _TIMEOUT_MARGIN = 3  # times the slowest call expected
+_TIMES_A_TIMEOUT = 5  # where a call did not end within it
+_TIGHT = 0.8  # of the timeout
 _SEVERAL_CORES = 1.5
 _WAITS, _COMPUTES = 0.3, 0.7
 """Seconds of a processor for each second of a call: below the first the script mostly waits, above the other it mostly computes."""
@@ -356,11 +358,23 @@ def _better_workers(measured: Measured, whole: Whole, machine: Machine) -> Sugge
     return None
 
 
+def suggested_timeout(slowest: float, *, timed_out_at: int | None = None) -> int:
+    """The run_invocation_timeout, in seconds, that suits calls of which the slowest took so many; where one was ended by its timeout, a
+    longer one than that."""
+    least = round_to_digit(_TIMEOUT_MARGIN * slowest, up=True)
+    return least if timed_out_at is None else max(least, round_to_digit(_TIMES_A_TIMEOUT * timed_out_at, up=True))
+
+
+def is_tight(slowest: float, limit: int) -> bool:
+    """Whether calls of which the slowest took so many seconds come near the run_invocation_timeout."""
+    return slowest > _TIGHT * limit
+
+
 def _better_timeout(cost: Cost | None, measured: Measured, whole: Whole, items: float) -> Suggestion | None:
     """`items` are those of a mini-batch, as it is or as it is suggested."""
     limit = whole.settings.run_invocation_timeout
     if measured.timed_out:
-        more = round_to_digit(5 * limit, up=True)
+        more = suggested_timeout(0.0, timed_out_at=limit)
         why = f"A call with {counted(measured.timed_out, whole.item)} did not end within {limit:,} s: give it longer, if it ends at all"
         return Suggestion("run_invocation_timeout", str(more), f"{why}.")
     slowest, what = measured.init_seconds, "init() took"
@@ -372,7 +386,7 @@ def _better_timeout(cost: Cost | None, measured: Measured, whole: Whole, items: 
         if expected > slowest:
             many = counted(max(1, round(items)), whole.item)
             slowest, what = expected, f"By the slowest call of the trial, a mini-batch of {many} takes up to"
-    if slowest <= limit * 0.8:
+    if not is_tight(slowest, limit):
         return None
     why = f"{what} {formats.duration(slowest)}, and the timeout is {limit:,} s"
-    return Suggestion("run_invocation_timeout", str(round_to_digit(_TIMEOUT_MARGIN * slowest, up=True)), f"{why}.")
+    return Suggestion("run_invocation_timeout", str(suggested_timeout(slowest)), f"{why}.")

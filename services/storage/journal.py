@@ -12,7 +12,7 @@ import sqlite3
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate, groupby
@@ -98,7 +98,80 @@ class Printed(NamedTuple):
     stderr_end: int
 
 
+class WorkerLife(NamedTuple):
+    """One process of a worker: when it was started, had imported the script and had called init(), and when and why it ended; seconds since
+    1970, None for what has not come yet. A process that took another's place has the same node and process numbers."""
+
+    id: int
+    node: int
+    process: int
+    pid: int
+    started_at: float
+    imported_at: float | None = None
+    ready_at: float | None = None
+    ended_at: float | None = None
+    reason: str = ""
+
+
+class WorkerNow(NamedTuple):
+    """What a worker was doing at `at`: the stage it is in and, in run(), the mini-batch; both since `since`. The latter is None where it
+    waits for one."""
+
+    node: int
+    process: int
+    stage: str
+    mini_batch: int | None
+    since: float
+    at: float
+
+
+class MemorySample(NamedTuple):
+    """Bytes in memory of a worker and of what it started."""
+
+    tick: int
+    node: int
+    process: int
+    at: float
+    bytes: int
+
+
+class AttemptsOfABucket(NamedTuple):
+    """Sums over the attempts of one worker that began within one bucket of time: how many, how many of them left items without a row,
+    seconds in all, the items and the mini-batches that they settled; and the slowest of them."""
+
+    node: int
+    process: int
+    bucket: int
+    attempts: int
+    failed_attempts: int
+    seconds: float
+    succeeded: int
+    failed: int
+    mini_batches_failed: int
+    slowest: int
+    slowest_seconds: float
+
+
+class TimedAttempt(NamedTuple):
+    """An attempt without its rows and its error. `succeeded` and `failed` are the items that it settled."""
+
+    node: int
+    process: int
+    started_at: float
+    elapsed: float
+    run_seconds: float
+    mini_batch: int
+    attempt: int
+    total: int
+    status: str
+    any_failed: bool
+    succeeded: int
+    failed: int
+    mini_batch_failed: bool
+
+
 _COLUMNS = ", ".join(f'"{name}"' for name in Attempt._fields)
+_LIFE_COLUMNS = ", ".join(WorkerLife._fields[1:])
 # The tables come in one commit before anything else, so that a reader who finds a file that isn't empty finds them.
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -108,6 +181,11 @@ CREATE TABLE IF NOT EXISTS said (mini_batch INTEGER, attempt INTEGER, lines BLOB
 CREATE TABLE IF NOT EXISTS said_of_succeeded (template TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS printed ({", ".join(Printed._fields)}, PRIMARY KEY (node, process, started_at, mini_batch)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS frame_indexes (mini_batch INTEGER PRIMARY KEY, "begin" INTEGER, value TEXT);
+CREATE TABLE IF NOT EXISTS worker_lives (id INTEGER PRIMARY KEY, {_LIFE_COLUMNS});
+CREATE TABLE IF NOT EXISTS workers_now (node INTEGER, process INTEGER, stage TEXT, mini_batch INTEGER, since REAL, at REAL,
+                                        PRIMARY KEY (node, process)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS worker_memory (tick INTEGER, node INTEGER, process INTEGER, at REAL, bytes INTEGER,
+                                          PRIMARY KEY (tick, node, process)) WITHOUT ROWID;
 COMMIT;
 PRAGMA journal_mode=WAL;
 """
@@ -120,6 +198,22 @@ SELECT mini_batch, attempt, printf('%d/process%03d', node, process), strftime('%
 FROM attempts ORDER BY seq
 """
 _INSERT_PRINTED = f"INSERT OR REPLACE INTO printed VALUES ({', '.join('?' * len(Printed._fields))})"
+# These two read no further than `end` of an attempt: what follows may be long, and lies on pages of its own.
+_BUCKETS = """
+SELECT node, process, max(0, cast((started_at - ?1) / ?2 AS INTEGER)), count(*), sum(failed > 0), sum(elapsed),
+       sum(succeeded * "final"), sum(failed * "final"), sum("final" AND status <> 'RUN_DONE'), mini_batch, max(run_seconds)
+FROM attempts WHERE seq > ?3 AND seq <= ?4 AND elapsed < ?2 GROUP BY 1, 2, 3
+"""
+_FAILED_ONES = """
+SELECT node, process, max(0, cast((started_at - ?1) / ?2 AS INTEGER)), max(mini_batch)
+FROM attempts WHERE seq > ?3 AND seq <= ?4 AND elapsed < ?2 AND failed > 0 GROUP BY 1, 2, 3
+"""
+_TIMED = """
+SELECT node, process, started_at, elapsed, run_seconds, mini_batch, attempt, total, status, failed > 0, succeeded * "final",
+       failed * "final", "final" AND status <> 'RUN_DONE'
+FROM attempts WHERE seq > ? AND seq <= ?
+"""
+_LATEST_LIVES = 3_000
 _INSERT = f"INSERT INTO attempts ({_COLUMNS}) VALUES ({', '.join('?' * len(Attempt._fields))})"
 
 
@@ -179,6 +273,102 @@ class Journal:
             self._connection.executemany(_INSERT_PRINTED, printed)
         self._connection.execute("COMMIT")
         return sum(len(lines) for _, _, lines in packed)
+
+    # ---- workers, and what is to be seen of them ---------------------------------------------------------------------------------
+
+    def begin_runner(self) -> int:
+        """To be called by each runner before its first attempt. Returns the id of its first worker. What its predecessor, which was killed,
+        left open is closed: its workers ended when it was last seen."""
+        number = self.runner_number() + 1
+        with self._transaction():
+            last_seen = self._connection.execute("SELECT max(at) FROM workers_now").fetchone()[0]
+            query = "UPDATE worker_lives SET ended_at = coalesce(?, ready_at, imported_at, started_at), reason = ? WHERE ended_at IS NULL"
+            self._connection.execute(query, (last_seen, "its runner was ended"))
+            self._connection.execute("DELETE FROM workers_now")
+            self._connection.execute(f"PRAGMA user_version = {number}")
+        first_id: int = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM worker_lives").fetchone()[0]
+        return first_id
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        except BaseException:  # it is raised again
+            self._connection.rollback()
+            raise
+        self._connection.execute("COMMIT")
+
+    def runner_number(self) -> int:
+        """How many runners have begun: a new one may have unsettled what was read before."""
+        number: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        return number
+
+    def note_workers(self, lives: Iterable[WorkerLife], now: Sequence[WorkerNow], memory: Sequence[MemorySample]) -> None:
+        """In one commit: the processes that began or went on, what each worker is doing, their memory."""
+        marks = ", ".join("?" * len(WorkerLife._fields))
+        with self._transaction():
+            self._connection.executemany(f"INSERT OR REPLACE INTO worker_lives VALUES ({marks})", lives)
+            self._connection.execute("DELETE FROM workers_now")
+            self._connection.executemany("INSERT INTO workers_now VALUES (?, ?, ?, ?, ?, ?)", now)
+            if memory:
+                self._connection.executemany("INSERT OR REPLACE INTO worker_memory VALUES (?, ?, ?, ?, ?)", memory)
+
+    def thin_memory(self, period: int) -> None:
+        """Keep the samples of every `period`th tick."""
+        self._connection.execute("DELETE FROM worker_memory WHERE tick % ?", (period,))
+
+    def last_tick(self) -> int:
+        """Of the samples of memory; 0 where there are none."""
+        tick: int | None = self._connection.execute("SELECT max(tick) FROM worker_memory").fetchone()[0]
+        return tick or 0
+
+    def worker_lives(self) -> list[WorkerLife]:
+        """The latest processes, in the order they were started; none in a journal of an earlier version."""
+        condition = f"WHERE id > (SELECT max(id) FROM worker_lives) - {_LATEST_LIVES} ORDER BY id"
+        return [WorkerLife(*row) for row in self._rows_of("worker_lives", f"id, {_LIFE_COLUMNS}", condition)]
+
+    def workers_now(self) -> list[WorkerNow]:
+        """What the workers are doing, or were when a killed runner was last seen."""
+        return [WorkerNow(*row) for row in self._rows_of("workers_now", "*")]
+
+    def memory(self, most: int) -> list[MemorySample]:
+        """The samples of the workers' memory in the order of time, evenly left out to be about `most`."""
+        counts = next(self._rows_of("worker_memory", "count(*), count(DISTINCT tick), min(tick), max(tick)"), None)
+        if not counts or not counts[0]:
+            return []
+        count, ticks, first, last = counts
+        period = max(1, (last - first) // max(1, ticks - 1)) * -(-count // most)
+        condition = f"WHERE tick % {period} = 0 OR tick = {last} ORDER BY tick"
+        return [MemorySample(*row) for row in self._rows_of("worker_memory", "*", condition)]
+
+    def first_attempt_at(self) -> float | None:
+        """When the attempt began that ended first."""
+        row = self._connection.execute("SELECT started_at FROM attempts ORDER BY seq LIMIT 1").fetchone()
+        return None if row is None else float(row[0])
+
+    def latest_attempt_ended_at(self) -> float | None:
+        """When the attempt ended that was added last."""
+        row = self._connection.execute("SELECT started_at + elapsed FROM attempts ORDER BY seq DESC LIMIT 1").fetchone()
+        return None if row is None else float(row[0])
+
+    def in_buckets(self, begin: float, width: float, after: int, last: int) -> Iterator[AttemptsOfABucket]:
+        """The attempts with seq in (after, last] that took less than `width` seconds, by worker and by bucket of time: bucket `n` is from
+        `begin + n * width` on."""
+        return map(AttemptsOfABucket._make, self._connection.execute(_BUCKETS, (begin, width, after, last)))
+
+    def failed_in_buckets(self, begin: float, width: float, after: int, last: int) -> Iterator[tuple[int, int, int, int]]:
+        """Of each of these buckets in which an attempt left items without a row: node, process, bucket, one such mini-batch."""
+        return self._connection.execute(_FAILED_ONES, (begin, width, after, last))
+
+    def timed(self, after: int, last: int, *, least_elapsed: float = 0.0) -> Iterator[TimedAttempt]:
+        """The attempts with seq in (after, last] that took so many seconds at least."""
+        return map(TimedAttempt._make, self._connection.execute(f"{_TIMED} AND elapsed >= ?", (after, last, least_elapsed)))
+
+    def slowest(self, after: int, last: int, count: int, than: float) -> list[TimedAttempt]:
+        """The `count` attempts with seq in (after, last] whose run() took longest, and longer `than`; the longest first."""
+        query = f"{_TIMED} AND run_seconds > ? ORDER BY run_seconds DESC LIMIT ?"
+        return [TimedAttempt(*row) for row in self._connection.execute(query, (after, last, than, count))]
 
     def copy_to(self, run_folder: Path) -> None:
         """Write a copy of the journal into another run's folder. Raises sqlite3.Error."""

@@ -6,6 +6,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -38,6 +39,10 @@ class StoredRuns(Generic[F]):
     def get(self, run_id: str) -> Run:
         """One run as it is now."""
         return self._now(self._store.run(run_id))
+
+    def ended_since(self, moment: datetime) -> list[Run]:
+        """The runs that ended after that moment, the first one first."""
+        return self._store.ended_since(moment)
 
     def logs(self, run_id: str) -> dict[str, Path]:
         """The log files by their name in Azure's layout, those for people first."""

@@ -46,6 +46,7 @@ _SCHEMA = (
     "ALTER TABLE runs ADD COLUMN paused_seconds REAL DEFAULT 0",
     "CREATE TABLE model_cards (sha256 TEXT, source TEXT, made_at TEXT, value TEXT, PRIMARY KEY (sha256, source))",
     "CREATE TABLE presets (model TEXT PRIMARY KEY, kept_at TEXT, value TEXT)",
+    "CREATE INDEX runs_by_end ON runs (ended_at)",
 )
 
 _RUN_COLUMNS = (
@@ -228,6 +229,10 @@ class Store:
     def runs(self, limit: int) -> list[Run]:
         """The newest runs first."""
         return [self._run(row) for row in self._execute("SELECT * FROM runs ORDER BY submitted_at DESC, id DESC LIMIT ?", limit)]
+
+    def ended_since(self, moment: datetime) -> list[Run]:
+        """The runs that ended after that moment, the first one first."""
+        return [self._run(row) for row in self._execute("SELECT * FROM runs WHERE ended_at > ? ORDER BY ended_at, id", moment)]
 
     def last_completed(self, request: RunRequest) -> Run | None:
         """The newest completed run of the same script over the same datasets, by their names."""

@@ -3,12 +3,13 @@
 import hashlib
 import shutil
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from services.domain import LogQuery, RowKey, Run, RunRequest, RunStatus
+from services.domain import LogQuery, RowKey, Run, RunRequest, RunStatus, WorkerState
 from services.errors import EntryScriptError, IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.intake.staging import staging_folder
 from services.predictions.annotations import Annotation
@@ -335,6 +336,33 @@ def test_a_run_leads_to_what_went_into_it(completed, model_file):
     assert provenance.packages["numpy"]
 
 
+def test_a_run_tells_how_it_went_over_time(completed):
+    workspace, run = completed
+    told = workspace.runs.activity(run.id)
+    assert (told.attempts, told.mini_batches_failed, sum(pace.succeeded for pace in told.pace), told.share_read) == (3, 0, 6, 1.0)
+    calls = [span for worker in told.workers for span in worker.spans if span.state is WorkerState.RUN]
+    assert sum(span.attempts for span in calls) == 3
+    assert {slow.mini_batch for slow in told.slowest} == {0, 1, 2}
+    assert (told.timeout, told.suggested_timeout) == (run.request.settings.run_invocation_timeout, 1)
+    assert bool(told.unknown) == (workspace.remote is not None)
+
+
+def test_a_mini_batch_is_known_by_its_number(completed):
+    workspace, run = completed
+    detail = workspace.runs.mini_batch(run.id, 1)
+    assert (detail.number, detail.dataset, detail.item_count, detail.running_on) == (1, "d:1", 2, "")
+    assert [(one.attempt, one.status, one.succeeded, one.failed, one.error) for one in detail.attempts] == [(1, "RUN_DONE", 2, 0, "")]
+    assert detail.items == (() if workspace.remote else ("0002.csv", "0003.csv"))
+    with pytest.raises(NotFound, match="no mini-batch 3"):
+        workspace.runs.mini_batch(run.id, 3)
+
+
+def test_runs_that_ended_after_a_moment_are_told(completed):
+    workspace, run = completed
+    assert [ended.id for ended in workspace.runs.ended_since(run.ended_at - timedelta(seconds=1))] == [run.id]
+    assert workspace.runs.ended_since(run.ended_at) == []
+
+
 def test_a_row_keeps_its_annotation(completed):
     workspace, run = completed
     row = workspace.runs.predictions(run.id).page().to_pylist()[3]
@@ -402,7 +430,7 @@ def test_a_script_that_does_not_parse_or_has_no_run_is_rejected(workspace, reque
 
 
 @pytest.mark.parametrize(
-    "verb", ["get", "cancel", "resume", "logs", "output", "predictions", "failures", "environment", "provenance", "search_logs"]
+    "verb", ["get", "cancel", "resume", "logs", "output", "predictions", "failures", "environment", "provenance", "search_logs", "activity"]
 )
 def test_an_unknown_run_is_not_found_by_its_id(workspace, verb):
     with pytest.raises(NotFound, match="run-of-nobody"):

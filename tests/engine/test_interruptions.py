@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.domain import RunRequest, RunStatus
+from services.domain import RunRequest, RunStatus, WorkerState
 from services.errors import StudioError
 from services.local.run_folder import LocalRunFolder
 from services.settings import ParallelRunSettings
@@ -277,3 +277,46 @@ def test_a_waiting_run_can_be_canceled_and_a_killed_one_frees_its_place(workspac
     finish(workspace, third.id, until=lambda run: run.workers == 1)
     workspace.runs.cancel(third.id)
     finish(workspace, third.id)
+
+
+def test_a_worker_that_dies_and_one_that_hangs_are_told_with_their_reasons(workspace, request_for, finish):
+    script = """
+        import os, time
+        def init(): time.sleep(0.05)
+        def run(mini_batch):
+            first = os.path.basename(mini_batch[0])
+            if first == "0004.csv": os.kill(os.getpid(), 11)
+            if first == "0008.csv": time.sleep(60)
+            return [os.path.basename(path) for path in mini_batch]
+    """
+    values = {"run_max_try": 1, "run_invocation_timeout": 1, "error_threshold": -1, "process_count_per_node": 1}
+    run = finish(workspace, workspace.submit(request_for(script, files=12, **values)).id)
+    told = workspace.runs.activity(run.id)
+    (worker,) = told.workers
+    assert worker.processes == 3
+    assert [span.reason for span in worker.spans if span.reason] == [
+        "the worker was ended by signal SIGSEGV at mini-batch 2",
+        "run() took longer than the run_invocation_timeout of 1 s at mini-batch 4",
+    ]
+    inits = [span for span in worker.spans if span.state is WorkerState.INIT]
+    assert [span.end - span.begin >= 0.05 for span in inits] == [True] * 3
+    assert [(span.mini_batch, span.failed) for span in worker.spans if span.failed and span.end - span.begin >= 1] == [(4, 1)]
+    assert (told.slowest[0].mini_batch, told.slowest[0].status, told.suggested_timeout) == (4, "RUN_TIMEOUT", 5)
+    detail = workspace.runs.mini_batch(run.id, 2)
+    assert (detail.items, detail.attempts[0].status) == (("0004.csv", "0005.csv"), "PROCESS_DIED")
+
+
+def test_a_call_that_goes_on_and_memory_are_seen_while_it_runs(workspace, request_for, finish, gate):
+    run = workspace.submit(request_for(files=48))
+    finish(workspace, run.id, until=lambda _: workspace.runs.activity(run.id).overdue)
+    told = workspace.runs.activity(run.id)
+    name, span = told.overdue[0]
+    detail = workspace.runs.mini_batch(run.id, span.mini_batch)
+    assert (detail.running_on, detail.attempts, len(detail.items)) == (name, (), 2)
+    assert told.last_rows[-1].endswith(".csv")
+    if sys.platform == "linux":
+        assert all(size > 1_000_000 for worker in told.workers for _, size in worker.memory)
+        assert any(worker.memory for worker in told.workers)
+    gate.touch()
+    assert finish(workspace, run.id).status is RunStatus.COMPLETED
+    assert workspace.runs.activity(run.id).overdue == ()

@@ -87,6 +87,8 @@ def test_the_time_left_is_told_only_while_it_runs_at_a_known_rate():
     assert run.seconds_left is None
     assert replace(run, rate=5.0).seconds_left == 10
     assert replace(run, rate=5.0, status=RunStatus.NOT_RESPONDING).seconds_left is None
+    assert replace(run, rate=5.0, heartbeat_at=utc_now() - timedelta(seconds=20)).seconds_left is None
+    assert replace(run, rate=5.0, heartbeat_at=utc_now()).seconds_left == 10
 
 
 def test_a_run_that_does_not_respond_stops_growing_older():

@@ -14,7 +14,7 @@ from services.azure.auth.session import Session
 from services.azure.auth.token_relay import TokenSender
 from services.azure.catalog import environments
 from services.azure.catalog.workspace_cache import WorkspaceCache
-from services.azure.runs import job_log_lines, job_logs, output_reader
+from services.azure.runs import job_log_lines, job_logs, output_reader, run_activity
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
 from services.domain import (
     Environment,
@@ -23,11 +23,13 @@ from services.domain import (
     FailureCause,
     LogQuery,
     LogSearch,
+    MiniBatchDetail,
     PipelineRun,
     Provenance,
     RowKey,
     RowTrace,
     Run,
+    RunActivity,
     RunStatus,
     utc_now,
 )
@@ -132,6 +134,12 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         if not name:
             return environments.made_for_run(plan.requirements, plan.python)
         return self._cache.find(self._cache.environments, "environment", name, known=True)  # a page asks at each look at the run
+
+    def activity(self, run_id: str, seconds: float | None = None) -> RunActivity:
+        return run_activity.activity(self.get(run_id), self.folder(run_id).logs)
+
+    def mini_batch(self, run_id: str, number: int) -> MiniBatchDetail:
+        return run_activity.mini_batch(self.get(run_id), self.folder(run_id).logs, number)
 
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
         return job_logs.failed_attempts(self.folder(run_id).logs, limit)

@@ -161,8 +161,8 @@ def _without_times(text: str) -> str:
 
 @dataclass(frozen=True)
 class JobAttempt:
-    """A row of `processed_mini-batches.csv`: an attempt at a mini-batch. `total`, `started_at` (seconds since 1970) and `elapsed`
-    (seconds) are None where the table doesn't say."""
+    """A row of `processed_mini-batches.csv`: an attempt at a mini-batch. `total`, `started_at` (seconds since 1970), `elapsed` and
+    `run_seconds` (seconds, in all and in run()) are None where the table doesn't say."""
 
     mini_batch: int
     attempt: int
@@ -174,17 +174,22 @@ class JobAttempt:
     message: str
     started_at: float | None = None
     elapsed: float | None = None
+    run_seconds: float | None = None
 
     @property
     def succeeded(self) -> bool:
         return self.status in ("", AttemptStatus.RUN_DONE) and not self.message
 
 
+def table_of_attempts(logs: Path) -> Path | None:
+    """Where it is, if it was downloaded."""
+    return next(iter(_files(logs, "sys/job_report/processed_mini-batches*.csv")), None)
+
+
 def attempts(logs: Path) -> list[JobAttempt]:
     """The attempts at mini-batches, in the order of the table; none without one. Its rows of other events have no mini-batch."""
-    table = next(iter(_files(logs, "sys/job_report/processed_mini-batches*.csv")), None)
     try:
-        with open(table or logs / "none", encoding="utf-8", errors="replace", newline="") as lines:
+        with open(table_of_attempts(logs) or logs / "none", encoding="utf-8", errors="replace", newline="") as lines:
             rows = [_normalized(row) for row in csv.DictReader(lines)]
     except (OSError, csv.Error):
         return []
@@ -208,6 +213,7 @@ def attempts(logs: Path) -> list[JobAttempt]:
                 **said,
                 started_at=started_at,
                 elapsed=elapsed,
+                run_seconds=_seconds(row.get("runmethodseconds", "")),
             )
         )
     return found
