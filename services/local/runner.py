@@ -226,11 +226,11 @@ class Runner:
         if step == "import":
             self._imported = True
             worker.enter(Stage.INIT)
-            self._progress.monitor.entered(worker, Stage.INIT)
+            self._progress.monitor.entered(worker, Stage.INIT, message["at"])
         elif step == "init":
             self._permanent_failures[worker.place.node].pop(worker.place.process, None)
             worker.enter(Stage.READY)
-            self._progress.monitor.entered(worker, Stage.READY)
+            self._progress.monitor.entered(worker, Stage.READY, message["at"])
 
     def _step_failed(self, worker: WorkerProcess, failure: dict[str, Any]) -> None:
         self._progress.printed(worker.place, failure)

@@ -313,6 +313,7 @@ class Worker:
         message = {"passed": name}
         try:
             function()
+            message["at"] = time()
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a script is a failure like any other
             message = {"failed": name, "permanent": _is_permanent(error), **_described(error)}
         self._output.flush()

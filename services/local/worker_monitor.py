@@ -37,10 +37,11 @@ class WorkerMonitor:
         self._note(worker, WorkerLife(self._next_id, worker.place.node, worker.place.process, worker.pid, time.time()))
         self._next_id += 1
 
-    def entered(self, worker: WorkerProcess, stage: Stage) -> None:
-        """It has imported the script (then comes `INIT`), or called init() (then it is `READY`)."""
+    def entered(self, worker: WorkerProcess, stage: Stage, at: float) -> None:
+        """It has imported the script (then comes `INIT`), or called init() (then it is `READY`): at this time, by its own clock, since the
+        runner may hear of it later."""
         life = self._lives[worker]
-        self._note(worker, life._replace(imported_at=time.time()) if stage is Stage.INIT else life._replace(ready_at=time.time()))
+        self._note(worker, life._replace(imported_at=at) if stage is Stage.INIT else life._replace(ready_at=at))
 
     def ended(self, worker: WorkerProcess, reason: str) -> None:
         """`reason` is a part of a sentence; "" where it was ended because the run was."""
