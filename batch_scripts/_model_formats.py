@@ -264,9 +264,7 @@ def _of_estimator(estimator, format_, caught=()):
     predicts = getattr(estimator, "predict", None) or (getattr(estimator, "transform", None) if hasattr(estimator, "fit") else None)
     if not callable(predicts):
         raise ValueError(_without_predict(estimator))
-    notes, version = _version_made_with(caught)
-    for note in notes:
-        log.warning("%s", note)
+    version = _version_made_with(caught)
     _limit_jobs(estimator)
     names = _columns_used(estimator, _own(estimator, "feature_names_in_"))
     takes_texts = names is None and _takes_texts(estimator)
@@ -311,7 +309,7 @@ def _of_estimator(estimator, format_, caught=()):
     return Model(
         format_, framework, predict, wants, framework_version=version or _installed_version(framework), task=task, inputs=inputs,
         feature_count=None if count is None else int(count),
-        classes=[] if classes is None or several else list(classes), has_probabilities=has_probabilities, notes=notes, raw=estimator,
+        classes=[] if classes is None or several else list(classes), has_probabilities=has_probabilities, raw=estimator,
     )  # fmt: skip
 
 
@@ -482,13 +480,14 @@ def _targets_of(estimator, changed):
 
 
 def _version_made_with(caught):
-    """Notes on a model of another version of scikit-learn, and that version; ([], "") where it is of the one that is here."""
+    """The version of scikit-learn that a model was made with, where it is another one than that here, which is said in the log; else ""."""
     for warning in caught:
         original = getattr(warning.message, "original_sklearn_version", None)
         if original:
             here = _installed_version("scikit-learn")
-            return [f"The model was made with scikit-learn {original}, and here is {here}: its predictions may differ"], original
-    return [], ""
+            log.warning("The model was made with scikit-learn %s, and here is %s: its predictions may differ", original, here)
+            return original
+    return ""
 
 
 def _installed_version(framework):

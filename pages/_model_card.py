@@ -54,7 +54,7 @@ def show(workspace: Workspace, model: Model) -> ModelCard | None:
                 card = workspace.inspect_model(model.reference, environment)
     with place, _errors.shown():
         card = card or workspace.model_card(model.reference, environment)
-        _show_card(model, card, offers_environment=offers)
+        _show_card(model, card)
     return card if offers else None
 
 
@@ -74,8 +74,7 @@ def describe_shape(one: ModelInput) -> str:
     return " × ".join("any" if size is None else f"{size}" for size in one.shape)
 
 
-def _show_card(model: Model, card: ModelCard, *, offers_environment: bool) -> None:
-    """What an environment lacks is said with the offer to make one."""
+def _show_card(model: Model, card: ModelCard) -> None:
     if sentence := summary(card):
         st.text(sentence)
     format_ = _FORMATS.get(card.format, card.format)
@@ -98,12 +97,10 @@ def _show_card(model: Model, card: ModelCard, *, offers_environment: bool) -> No
         _show_list("Needs", card.requirements)
     if card.inputs:
         _show_inputs(card)
-    notes = [note for note in card.notes if not (offers_environment and note.endswith("--for-model " + model.reference))]
-    for note in notes[:20]:
-        if note.startswith(("Needs ", "Made with ", "What its file tells")):
-            st.warning(escape(note), icon=":material/warning:")
-        else:
-            st.caption(escape(note))
+    for warning in card.warnings[:20]:
+        st.warning(escape(warning), icon=":material/warning:")
+    for note in card.notes[:20]:
+        st.caption(escape(note))
 
 
 def _show_list(label: str, values: tuple[str, ...]) -> None:

@@ -88,7 +88,7 @@ def show_details(model: Model) -> None:
                 if remote:
                     ask_deletion(remote, model)
             if card:
-                _environments.offer_environment(workspace, model, card)
+                _environments.offer_environment(workspace, model, card, say_why=not card.warnings)
         else:
             warning = "This model can run code: a run that loads it executes its content with your permissions."
             if model.kind == "skops":

@@ -68,6 +68,9 @@ class Model(_Registered):
     """False where `imports` may lack some: the file was too large, or not to be read to its end."""
     features: int | None = None
     """How many columns it was fitted to, where its file tells."""
+    format: str = ""
+    """As ModelCard's; "" where its files don't tell, as of a folder of several, and of what an older version or another program
+    registered."""
 
     @property
     def usable(self) -> bool:
@@ -110,7 +113,8 @@ class ModelCard:
     multi-output classification, multi-output regression, transformation, or "". `takes` are the kinds of items it can score, the likeliest
     first. `feature_count` is the number of columns. `classes` are texts, as the predictions print. `requirements` are lines for pip.
     `scorer_defaults` are arguments of the built-in scorers that its file tells: `{"size": "224x224", "layout": "NCHW"}`.
-    `notes` are sentences for people. Whatever isn't known is empty, or None; nothing is guessed.
+    `warnings` are sentences on what stands in the way of scoring it, `notes` others for people. Whatever isn't known is empty, or None;
+    nothing is guessed.
     """
 
     format: str
@@ -125,6 +129,7 @@ class ModelCard:
     requirements: tuple[str, ...] = ()
     python_version: str = ""
     scorer_defaults: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     inspected_in: str | None = None
 

@@ -147,7 +147,7 @@ def _inspected(workspace: Workspace, model: Model, card: ModelCard, environment:
         found = workspace.inspect_model(model.reference, environment)
     except IntakeError as error:
         return card, [FitProblem("model", error.message, error.hint)]
-    new = [note for note in found.notes if note not in card.notes]
+    new = [warning for warning in found.warnings if warning not in card.warnings]
     if found.inspected_in is None and new and workspace.remote is None:  # a package is missing
         return found, [FitProblem("environment", new[0])]
     return found, []

@@ -39,6 +39,7 @@ def card_lines(card: ModelCard) -> list[str]:
         ("Needs", safe(", ".join(card.requirements))),
         ("Scorer settings", safe(", ".join(f"{name} {value}" for name, value in card.scorer_defaults.items()))),
         ("Loaded in", "" if card.inspected_in is None else safe(card.inspected_in) or "this program's own environment"),
+        ("Warnings", "\n".join(map(safe, card.warnings))),
         ("Notes", "\n".join(map(safe, card.notes))),
     )
 

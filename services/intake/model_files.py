@@ -41,10 +41,6 @@ _OF_NO_LOADER = (".onnx", ".npy", ".ubj", ".txt", ".safetensors")
 """Endings of members by which no loader takes an archive for its own, as by schema.json, MLmodel, config.json or code/: whatever such a
 member begins with, the archive is a program."""
 _EXPORTED = re.compile(r"([^/]+/)?(serialized_exported_program\.json|models/[^/]+\.json)")
-_ANOTHER_LOADERS = re.compile(
-    r"ONNX|XGBoost|LightGBM|CatBoost|HDF5|Keras|PyTorch|skops|safetensors|NumPy|zip archive|Git LFS pointer|HTML page|error message|"
-    r"unknown|empty file|MLflow|TorchScript"
-)
 _PAGE = re.compile(
     rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--[^>]*>\s*)*<((!doctype html|html|head|body|meta|title|script)\b|(?P<error>error>))",
     re.IGNORECASE,
@@ -62,7 +58,7 @@ def may_be_model(name: str, files: Collection[str] = ()) -> bool:
 
 @dataclass(frozen=True)
 class ModelContent:
-    """What a model is: `kind` for people, `format` as ModelCard's, whether a run may use it only once approved, and what unpickling it
+    """What a model is: `kind` for people, `format` as ModelCard's ("" of a folder of several), whether a run may use it only once approved, and what unpickling it
     would import, or of skops which types it would make that skops does not trust.
 
     `imports` are sorted `module.name`s; where not `scanned_whole` there may be more. `features` is how many columns an estimator of
@@ -149,14 +145,9 @@ def inspect_model(path: Path) -> ModelContent:
     return _model_content(one, scan, features=scan.features if scan.whole else None)
 
 
-def joblib_loads(kind: str) -> bool | None:
-    """Whether `joblib.load` takes a model of this `ModelContent.kind`; None where the kind doesn't tell, as for a folder of several."""
-    if kind.startswith(("joblib", "pickle")):
-        return True
-    kinds = kind.removeprefix("folder: ")
-    if not _ANOTHER_LOADERS.match(kinds) or (kinds != kind and re.search(r"(^|, )(joblib|pickle|…)", kinds)):
-        return None
-    return False
+def joblib_loads(format_: str) -> bool | None:
+    """Whether `joblib.load` takes a model of this format; None where that isn't known, as of a folder of several models."""
+    return format_ == _PICKLED if format_ else None
 
 
 def _model_content(found: _Found, scan: PickleScan, **more: Any) -> ModelContent:
@@ -184,7 +175,8 @@ def _folder(path: Path, names: list[str], found: list[_Found], scan: PickleScan)
     if len(models) != 1:
         unasked = any(one.format == "skops" for _, one in models)  # which types it would make is asked of a single one
         together = replace(together, needs_approval=together.needs_approval or unasked)
-        return _model_content(replace(together, fault=fault, advice=advice), scan)
+        format_ = "" if models else together.format
+        return _model_content(replace(together, format=format_, fault=fault, advice=advice), scan)
     ((name, one),) = models
     if one.fault.startswith("half"):
         fault, advice = f"a folder whose file “{short(name)}” is {one.fault}", one.advice

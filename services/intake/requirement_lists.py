@@ -178,13 +178,6 @@ def unmet(requirements: Iterable[str], packages: Mapping[str, str], python_versi
     return found
 
 
-def installed_version(name: str, packages: Mapping[str, str]) -> str:
-    """The version of this package, or of another build of it, among `packages`; "" where there is none."""
-    installed: dict[str, str] = {canonicalize_name(package): version for package, version in packages.items()}
-    name = canonicalize_name(name)
-    return next((installed[other] for other in (name, *_SAME.get(name, ())) if other in installed), "")
-
-
 def installed_here(requirements: Iterable[str]) -> dict[str, str]:
     """The versions of these packages, as far as this program's own interpreter has them."""
     found = {}

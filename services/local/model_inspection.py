@@ -65,8 +65,8 @@ def inspect(model: Model, card: ModelCard, environment: Environment) -> ModelCar
     if missing := answer.get("missing"):
         package = short(str(missing))
         told = any(package in _words(line) for line in card.requirements)
-        note = f"Needs the module {package}, which {in_} does not have"
-        return card if told else replace(card, notes=(note, *card.notes))
+        warning = f"Needs the module {package}, which {in_} does not have"
+        return card if told else replace(card, warnings=(warning, *card.warnings))
     if message := answer.get("message"):
         raise IntakeError(f"{_one_line(str(message))}: {where}.", "Choose an environment with the versions it was made with.")
     how = f"was ended by signal {_signal_name(-code)}" if code < 0 else f"ended with code {code} before it could answer"

@@ -133,7 +133,7 @@ class LocalWorkspace:
                 os.replace(staged, folder / staged.name)
                 return Model(
                     name, number, str(folder / staged.name), size, sha256, content.kind, utc_now(), description, dict(tags or {}),
-                    content.needs_approval, False, content.imports, content.scanned_whole, content.features,
+                    content.needs_approval, False, content.imports, content.scanned_whole, content.features, content.format,
                 )  # fmt: skip
 
             if approve:

@@ -103,7 +103,7 @@ def read_keras(path: Path) -> ModelCard:
         feature_count=count,
         classes=tuple(map(str, range(count_of_classes))),
         has_probabilities=True if softmax else False if is_number else None,
-        requirements=(f"keras=={version}" if version else "keras>=3", "tensorflow"),
+        requirements=(f"keras>={version}" if version else "keras>=3", "tensorflow"),
         scorer_defaults=image_defaults({}, shapes[0]) if takes == (ItemKind.IMAGE,) else {},
         notes=tuple(notes),
     )

@@ -116,7 +116,7 @@ def _scorer(
 ) -> Scorer | None:
     """The scorer for these items; None where there is none, which is a problem then."""
     kind = dataset.item_kind if dataset.type == "file" else ItemKind.TABLE_ROW
-    loads = joblib_loads(model.kind) if model else card.format in ("scikit-learn", "skops") or None
+    loads = joblib_loads(model.format) if model else card.format in ("scikit-learn", "skops") or None
     if card.format == "unknown" and loads is False:
         what = f"{model or 'the model'} is of a kind that no built-in scorer loads ({model.kind if model else 'unknown'})"
         problems.append(FitProblem("model", what, "Register another file of it, or use a script of your own."))

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
-from packaging.version import InvalidVersion, Version
 
 from services.domain import ROW_KINDS, Environment, ItemKind, ModelCard
 from services.errors import IntakeError
 from services.intake.model_files import ModelContent
 from services.intake.pickle_scan import BROKEN
-from services.intake.requirement_lists import installed_version, unmet
+from services.intake.requirement_lists import unmet
 from services.scoring import archive_cards, booster_cards, onnx_card
 
-READER = "file, 2"
+READER = "file, 3"
 """Where a card comes from that was read by this module. The number changes with what is read, so that older cards are made anew."""
 
 _READERS: dict[str, Callable[[Path], ModelCard]] = {
@@ -42,13 +41,11 @@ _PACKAGES = {
 }  # fmt: skip
 """The package on PyPI of each module that pickled models are seen to import."""
 _COME_ALONG = {"numpy", "scipy", "joblib", "__main__", "__builtin__", "copyreg", "copy_reg", *sys.stdlib_module_names}
-_OLDER_IS_FINE = ("xgboost", "lightgbm", "catboost", "onnx", "torch", "keras", "tensorflow")
-"""Newer versions of these load what older ones wrote."""
 
 
 def read_card(path: Path, content: ModelContent) -> ModelCard:
     """What the file or folder at `path` tells, which is of this content. Bounded in time and memory; what can't be understood isn't told,
-    and the notes say so. Raises OSError where it can't be read."""
+    and a warning says so. Raises OSError where it can't be read."""
     if content.format == "scikit-learn":
         return _of_pickle(content)
     if content.format == "torchscript":
@@ -65,7 +62,7 @@ def read_card(path: Path, content: ModelContent) -> ModelCard:
         raise
     except (*_DAMAGED, IntakeError) as error:
         reason = error.message if isinstance(error, IntakeError) else " ".join(str(error).split())[:200] or type(error).__name__
-        return ModelCard(content.format, notes=(f"What its file tells could not be read: {reason}",))
+        return ModelCard(content.format, warnings=(f"What its file tells could not be read: {reason}",))
 
 
 def _of_pickle(content: ModelContent) -> ModelCard:
@@ -91,7 +88,7 @@ def _of_pickle(content: ModelContent) -> ModelCard:
     )
 
 
-_TYPES = {name: kind for name, kind in get_type_hints(ModelCard).items() if name != "inspected_in"}
+_TYPES = {name: kind for name, kind in get_type_hints(ModelCard).items() if name not in ("inspected_in", "warnings")}
 _BY_FILE = ("format", "framework", "framework_version", "python_version", "requirements")
 """What the file says better than the loaded model, which knows the version that loaded it."""
 
@@ -106,8 +103,7 @@ def with_inspection(card: ModelCard, described: Mapping[str, Any], environment: 
             kept = getattr(card, name) if name in _BY_FILE else None
             if value not in (None, "", (), {}) and kept in (None, "", (), "unknown"):
                 known[name] = value
-    told = [note for note in known.pop("notes", ()) if not note.startswith("The model was made with ")]  # `with_advice` says it
-    notes = tuple(dict.fromkeys((*card.notes, *told)))
+    notes = tuple(dict.fromkeys((*card.notes, *known.pop("notes", ()))))
     if any(one.type == "text" for one in known.get("inputs", card.inputs)) and ItemKind.TEXT not in known.get("takes", card.takes):
         known["takes"] = tuple(kind for kind in known.get("takes", card.takes) if kind is not ItemKind.ROW_FILE)
     defaults = {**card.scorer_defaults, **known.pop("scorer_defaults", {})}
@@ -115,24 +111,22 @@ def with_inspection(card: ModelCard, described: Mapping[str, Any], environment: 
 
 
 def with_advice(card: ModelCard, model: str, environment: Environment) -> ModelCard:
-    """The card with notes on what this environment lacks for it, and in which version it has what it was made with. `model` is the model's
-    reference, for the command that helps."""
+    """The card with warnings of what this environment lacks for it, or has in a version that differs from the one it was made with.
+    `model` is the model's reference, for the command that helps."""
+    needed = card.requirements
+    if card.format == "mlflow":  # its list may have more than what scoring needs
+        needed = (f"{card.framework}=={card.framework_version}" if card.framework_version else card.framework, "mlflow")
+    lacking = unmet(needed, environment.packages, environment.python_version)
+    if card.inspected_in == environment.reference:  # what loads it is enough, whatever it is called
+        lacking = [one for one in lacking if one.there]
+    if not lacking:
+        return card
     where = environment.describe()
-    make = f"make an environment for this model, by: environment create NAME --for-model {model}"
-    notes = []
-    needed = card.requirements if card.format != "mlflow" else (card.framework, "mlflow")
-    if card.inspected_in != environment.reference:  # what loads it is enough, whatever it is called
-        missing = [one for one in unmet(needed, environment.packages, environment.python_version) if not one.there]
-        notes += [f"Needs {one.name}, which {where} does not have: {make}" for one in missing]
-    there = installed_version(card.framework, environment.packages)
-    made_with = card.framework_version
-    if made_with and there and there != made_with and not (card.framework in _OLDER_IS_FINE and _is_older(made_with, there)):
-        notes.append(f"Made with {card.framework} {made_with}, and {where} has {there}: {make}")
-    return replace(card, notes=tuple(dict.fromkeys((*notes, *card.notes))))
-
-
-def _is_older(one: str, other: str) -> bool:
-    try:
-        return Version(one) < Version(other)
-    except InvalidVersion:
-        return False
+    warnings = dict.fromkeys(
+        f"Made with {one.name} {one.wanted.lstrip('=<>~')}, and {where} has {one.there}"
+        if one.there
+        else f"Needs {one.name}, which {where} does not have"
+        for one in lacking
+    )
+    hint = f"Make an environment for this model; on the command line: environment create NAME --for-model {model}"
+    return replace(card, warnings=(*warnings, *card.warnings), notes=(hint, *card.notes))

@@ -29,7 +29,7 @@ def check_script(script: Path, models: Sequence[Model], datasets: Sequence[Datas
             raise SettingsError("dataset", f"{dataset} is a {dataset.type} dataset, and {script.name} scores {takes}", "Choose another.")
     named = any(argument.split("=")[0] == "--model-name" for argument in arguments)
     for model in models[:1] if script == JOBLIB_SCRIPT and not named else ():
-        if joblib_loads(model.kind) is False:
+        if joblib_loads(model.format) is False:
             kind = "of no known kind" if model.kind == "unknown" else f"of the kind “{model.kind}”"
             text = f"model {model} is {kind}, and {script.name} loads models of joblib and pickle only"
             hint = "Use another script: a built-in one loads this kind where run is given none; or save the model by joblib.dump."

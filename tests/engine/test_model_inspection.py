@@ -139,12 +139,14 @@ def test_of_a_forged_card_only_what_can_be_one_is_taken(workspace, registered):
 def test_a_model_of_an_older_scikit_learn_says_so(workspace, tmp_path):
     (tmp_path / "m.pkl").write_bytes(recorded.SKLEARN_1_3)
     workspace.register_model("old", tmp_path / "m.pkl", approve=True)
-    (note,) = workspace.model_card("old").notes
-    assert note.startswith("Made with scikit-learn 1.3.2, and this program’s own environment has 1.")
-    assert note.endswith("make an environment for this model, by: environment create NAME --for-model old:1")
+    first = workspace.model_card("old")
+    (warning,) = first.warnings
+    assert warning.startswith("Made with scikit-learn 1.3.2, and this program’s own environment has 1.")
+    assert first.notes[0].endswith("environment create NAME --for-model old:1")
     card = workspace.inspect_model("old")
     assert [(one.name, one.type) for one in card.inputs][2] == ("plan", "text")
-    assert (card.classes, card.framework_version, card.notes) == (("leave", "stay"), "1.3.2", (note,))
+    assert (card.classes, card.framework_version, card.warnings) == (("leave", "stay"), "1.3.2", (warning,))
+    assert card.notes == first.notes
 
 
 def test_a_missing_package_is_named_and_the_file_s_card_stays(workspace, tmp_path):
@@ -152,13 +154,12 @@ def test_a_missing_package_is_named_and_the_file_s_card_stays(workspace, tmp_pat
     workspace.register_model("boosted", tmp_path / "m.json")
     card = workspace.inspect_model("boosted")
     assert (card.inspected_in, card.classes, card.feature_count) == (None, ("0", "1"), 2)
-    assert card.notes[0].startswith("Needs xgboost, which this program’s own environment does not have")
+    assert card.warnings[0].startswith("Needs xgboost, which this program’s own environment does not have")
     assert card == workspace.model_card("boosted")
     (tmp_path / "own.pkl").write_bytes(b"\x80\x04cmy_company_models\nChurn\n)\x81.")
     workspace.register_model("own", tmp_path / "own.pkl", approve=True)
-    assert (
-        workspace.inspect_model("own").notes[0] == "Needs the module my_company_models, which this program’s own environment does not have"
-    )
+    warnings = workspace.inspect_model("own").warnings
+    assert warnings == ("Needs the module my_company_models, which this program’s own environment does not have",)
 
 
 def test_each_environment_has_a_card_of_its_own(workspace, model_file):

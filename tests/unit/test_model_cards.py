@@ -286,7 +286,7 @@ def test_a_bomb_in_an_archive_is_not_unpacked(tmp_path):
         archive.writestr("metadata.json", "{}")
         archive.writestr("model.weights.h5", "")
         archive.writestr("config.json", b" " * (65 << 20))
-    assert any("could not be read" in note for note in card_of(tmp_path / "bomb.keras").notes)
+    assert "could not be read" in card_of(tmp_path / "bomb.keras").warnings[0]
 
 
 def test_thirty_thousand_columns_are_read_at_once(tmp_path):
@@ -309,21 +309,19 @@ def environment(**packages: str) -> Environment:
 
 def test_what_an_environment_lacks_is_said_with_the_command_that_helps(tmp_path):
     card = card_of(written(tmp_path / "m", recorded.XGBOOST_JSON))
-    (note,) = with_advice(card, "churn:2", environment(scikit_learn="1.9.1")).notes
-    assert note == (
-        "Needs xgboost, which environment scoring:3 does not have: "
-        "make an environment for this model, by: environment create NAME --for-model churn:2"
-    )
-    assert with_advice(card, "churn:2", environment(xgboost_cpu="3.3.0")).notes == ()
+    advised = with_advice(card, "churn:2", environment(scikit_learn="1.9.1"))
+    assert advised.warnings == ("Needs xgboost, which environment scoring:3 does not have",)
+    assert advised.notes == ("Make an environment for this model; on the command line: environment create NAME --for-model churn:2",)
+    assert with_advice(card, "churn:2", environment(xgboost_cpu="3.3.0")) == card
     loaded = with_inspection(card, {"task": "classification"}, environment(a_build_of_xgboost="3.3.0"))
-    assert with_advice(loaded, "churn:2", environment(a_build_of_xgboost="3.3.0")).notes == ()
+    assert with_advice(loaded, "churn:2", environment(a_build_of_xgboost="3.3.0")) == loaded
 
 
 def test_another_backend_of_keras_than_tensorflow_is_nothing_that_lacks():
     card = ModelCard("keras", framework="keras", requirements=("keras>=3", "tensorflow"))
-    assert with_advice(card, "m:1", environment(keras="3.12.0", torch="2.9.0")).notes == ()
-    (note,) = with_advice(card, "m:1", environment(keras="3.12.0")).notes
-    assert note.startswith("Needs tensorflow, which environment scoring:3 does not have")
+    assert with_advice(card, "m:1", environment(keras="3.12.0", torch="2.9.0")) == card
+    (warning,) = with_advice(card, "m:1", environment(keras="3.12.0")).warnings
+    assert warning.startswith("Needs tensorflow, which environment scoring:3 does not have")
 
 
 @pytest.mark.parametrize(
@@ -331,14 +329,26 @@ def test_another_backend_of_keras_than_tensorflow_is_nothing_that_lacks():
     [
         (recorded.SKLEARN_1_3, {"scikit_learn": "1.9.1"}, "Made with scikit-learn 1.3.2, and environment scoring:3 has 1.9.1"),
         (recorded.SKLEARN_1_3, {"scikit_learn": "1.3.2"}, ""),
+        (recorded.SKLEARN_1_3, {"scikit_learn": "1.3.0"}, ""),  # another patch release
         (recorded.XGBOOST_JSON, {"xgboost": "3.3.0"}, ""),
         (recorded.XGBOOST_JSON, {"xgboost": "2.1.0"}, "Made with xgboost 3.2.0, and environment scoring:3 has 2.1.0"),
         (recorded.XGBOOST_JSON, {"xgboost": "odd"}, "Made with xgboost 3.2.0, and environment scoring:3 has odd"),
     ],
 )
 def test_another_version_than_it_was_made_with_is_said(tmp_path, content, there, is_said):
-    notes = with_advice(card_of(written(tmp_path / "m", content)), "m:1", environment(**there)).notes
-    assert [note.partition(":")[0] + ":" + note.split(":")[1] for note in notes] == ([f"{is_said}"] if is_said else [])
+    card = card_of(written(tmp_path / "m", content))
+    advised = with_advice(card, "m:1", environment(pandas="3.0", **there))
+    other = [warning for warning in advised.warnings if not warning.startswith("Needs ")]
+    assert other == ([is_said] if is_said else [])
+
+
+def test_of_mlflow_s_list_only_what_scoring_needs_is_advised():
+    card = ModelCard("mlflow", "scikit-learn", "1.3.2", requirements=("scikit-learn==1.3.2", "matplotlib==3.8", "mlflow==3.1"))
+    advised = with_advice(card, "m:1", environment(scikit_learn="1.9.1"))
+    assert advised.warnings == (
+        "Made with scikit-learn 1.3.2, and environment scoring:3 has 1.9.1",
+        "Needs mlflow, which environment scoring:3 does not have",
+    )
 
 
 def test_of_what_a_loaded_model_says_only_the_right_types_count(tmp_path):

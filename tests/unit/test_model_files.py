@@ -277,24 +277,24 @@ def test_what_is_certainly_no_model_is_refused_with_what_it_is(tmp_path, content
     assert what.split(" ", 1)[1] in inspect_model(tmp_path / "folder").kind
 
 
-def test_the_kind_tells_whether_joblib_loads_it(tmp_path):
+def test_the_format_tells_whether_joblib_loads_it(tmp_path):
     contents = {"onnx": ONNX, "json": XGBOOST_JSON, "ubj": XGBOOST_UBJSON, "bin": b"binf" + bytes(60), "txt": LIGHTGBM, "h5": HDF5}
     contents |= {"cbm": b"CBM1" + bytes(80), "safetensors": safetensors(), "text": b"just some text\n"}
     for name, content in contents.items():
-        assert joblib_loads(inspect_model(written(tmp_path / name, content)).kind) is False, name
+        assert joblib_loads(inspect_model(written(tmp_path / name, content)).format) is False, name
     zipped(tmp_path / "zip", {"model.pkl": pickle.dumps({})})
-    assert joblib_loads(inspect_model(tmp_path / "zip").kind) is False
+    assert joblib_loads(inspect_model(tmp_path / "zip").format) is False
     for compress in (0, 3, "xz"):
         joblib.dump(fitted(), tmp_path / "model", compress=compress)
-        assert joblib_loads(inspect_model(tmp_path / "model").kind) is True
+        assert joblib_loads(inspect_model(tmp_path / "model").format) is True
     folder = tmp_path / "folder"
     folder.mkdir()
     written(folder / "notes", b"text")
     written(folder / "model.txt", LIGHTGBM)
-    assert joblib_loads(inspect_model(folder).kind) is False
+    assert joblib_loads(inspect_model(folder).format) is False
     written(folder / "model.pkl", pickle.dumps({}))
-    assert joblib_loads(inspect_model(folder).kind) is None
-    assert joblib_loads("registered elsewhere") is None
+    assert joblib_loads(inspect_model(folder).format) is None
+    assert joblib_loads("") is None
 
 
 @pytest.mark.parametrize("compress", [0, 3])

@@ -277,7 +277,7 @@ def test_a_folder_with_one_model_is_that_model(tmp_path):
     found = inspect_for_registration(tmp_path)
     assert (found.format, found.file) == ("onnx", "model.onnx")
     written(tmp_path / "other.json", recorded.XGBOOST_JSON)
-    assert inspect_for_registration(tmp_path).format == "unknown"
+    assert inspect_for_registration(tmp_path).format == ""
 
 
 def test_a_folder_that_can_t_be_copied_says_why_once():

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KIND, SHA256, SIZE, IMPORTS, REGISTRATION = (
-    f"batch_scoring_studio.{name}" for name in ("kind", "sha256", "size", "imports", "registration")
+KIND, FORMAT, SHA256, SIZE, IMPORTS, REGISTRATION = (
+    f"batch_scoring_studio.{name}" for name in ("kind", "format", "sha256", "size", "imports", "registration")
 )
 _MAX_IMPORTS = 100
 
@@ -54,7 +54,7 @@ class Models:
         and reports no progress. `progress` gets the bytes that have arrived and the bytes in all. Raises IntakeError, NotFound too.
         """
         content = model_files.inspect_for_registration(path)
-        properties = {KIND: content.kind, SHA256: file_tree.sha256_of(path), SIZE: str(file_tree.size_of(path))}
+        properties = {KIND: content.kind, FORMAT: content.format, SHA256: file_tree.sha256_of(path), SIZE: str(file_tree.size_of(path))}
         all_imports = content.scanned_whole and len(content.imports) <= _MAX_IMPORTS
         properties[IMPORTS] = json.dumps([content.imports[:_MAX_IMPORTS], all_imports])
         with self._session.sdk_calls(f"Model {name} was not registered", "name") as workspace:
@@ -161,4 +161,5 @@ def noun(model: SdkModel) -> Model:
         needs_approval=False,
         imports=tuple(map(str, imports)),
         scanned_whole=bool(all_imports),
+        format=str(properties.get(FORMAT, "")),
     )
