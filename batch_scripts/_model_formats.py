@@ -707,16 +707,15 @@ def image_defaults(metadata, shape):
     """Arguments of score_images.py that a model's metadata and the shape of its input tell."""
     defaults = {}
     for name, value in metadata.items():
-        if name.lower() in IMAGE_KEYS:
-            numbers = re.findall(r"[-+]?[\d.]+(?:e-?\d+)?", str(value))
-            if IMAGE_KEYS[name.lower()] == "size" and numbers:
-                defaults["size"] = (
-                    "x".join(reversed(numbers[:2])) if len(numbers) > 1 and "x" not in str(value) else "x".join((numbers * 2)[:2])
-                )
-            elif IMAGE_KEYS[name.lower()] in ("mean", "std"):
-                defaults[IMAGE_KEYS[name.lower()]] = ",".join(numbers)
-            else:
-                defaults[IMAGE_KEYS[name.lower()]] = str(value)
+        argument = IMAGE_KEYS.get(name.lower())
+        numbers = re.findall(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", value[:1000], re.IGNORECASE)
+        if argument == "size" and numbers:  # one number, width x height, or height and width
+            sides = (numbers * 2)[:2]
+            defaults["size"] = "x".join(sides if "x" in value else sides[::-1])
+        elif argument in ("mean", "std"):
+            defaults[argument] = ",".join(numbers)
+        elif argument and argument != "size":
+            defaults[argument] = value[:100]
     if len(shape) == 4:
         layout = "NCHW" if shape[1] in (1, 3, 4) else "NHWC" if shape[3] in (1, 3, 4) else ""
         if layout:

@@ -9,11 +9,11 @@ from pathlib import Path
 from services.domain import Dataset, ItemKind, Model, ModelCard, TabularDataset
 from services.errors import IntakeError, SettingsError, StudioError
 from services.file_names import short
-from services.formats import counted
-from services.intake.item_kinds import HEAD, kind_of, look_at_head
-from services.scoring.column_matching import FitProblem, listed, named_inputs
+from services.intake.item_kinds import look_at
+from services.scoring.column_matching import FitProblem, named_inputs
 from services.scoring.fit import Fit, fit
 from services.scoring.scorers import NO_CHOICES, SCORERS, ScorerOptions
+from services.scoring.script_fit import first_row_warning
 from services.workspace import Capability, Workspace
 
 _VALUES = frozenset(name for scorer in SCORERS.values() for name in scorer.values)
@@ -116,7 +116,7 @@ def _told_by_content(workspace: Workspace, dataset: Dataset) -> Dataset:
         return dataset
     try:
         for first in workspace.dataset_files(dataset, 0, 1):
-            return replace(dataset, item_kind=kind_of(workspace.local_file(dataset, first.path)))
+            return replace(dataset, item_kind=look_at(workspace.local_file(dataset, first.path)).kind)
     except (OSError, StudioError):  # what is gone is said when the run is checked
         pass
     return dataset
@@ -125,18 +125,13 @@ def _told_by_content(workspace: Workspace, dataset: Dataset) -> Dataset:
 def _first_row_warning(workspace: Workspace, dataset: Dataset, model: Model, card: ModelCard) -> str:
     """A sentence where the first file of a row has other columns than the model; "" where it hasn't, or where that isn't known here."""
     names = [item.name for item in named_inputs(card)]
-    wanted = len(names) or card.feature_count
-    if wanted is None or workspace.remote is not None:
+    count = len(names) or card.feature_count
+    if count is None or workspace.remote is not None:
         return ""
     try:
         for first in workspace.dataset_files(dataset, 0, 1):
-            with open(workspace.local_file(dataset, first.path), "rb") as opened:
-                row = look_at_head(opened.read(HEAD), whole=first.size <= HEAD)
-            if row.header and names and (missing := [name for name in names if name not in row.header]):
-                return f"{short(first.path)} of {dataset} has no column for these inputs of model {model}: {listed(missing)}."
-            if not row.header and row.fields not in (0, wanted):
-                return f"{short(first.path)} of {dataset} has {counted(row.fields, 'field')}, and model {model} takes {wanted:,}."
-    except (OSError, StudioError):  # what is gone is said when the run is checked
+            return first_row_warning(model, dataset, first.path, workspace.local_file(dataset, first.path), count, names)
+    except StudioError:  # what is gone is said when the run is checked
         pass
     return ""
 

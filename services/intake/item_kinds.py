@@ -79,9 +79,12 @@ class Kinds:
         return (f"Only {self.looked_at:,} of {counted(self.count, 'file')} were looked at for odd ones, in {SECONDS:.0f} s.",)
 
 
-def kind_of(path: Path | str) -> ItemKind:
+def look_at(path: Path | str) -> Look:
     """What one file is, by its first bytes. Raises OSError."""
-    return _look_at(str(path)).kind
+    with open(path, "rb", buffering=0) as opened:
+        head = opened.read(HEAD)
+        whole = len(head) < HEAD or not opened.read(1)
+    return look_at_head(head, whole=whole)
 
 
 # ---- one file -----------------------------------------------------------------------------------------------------------------------
@@ -266,12 +269,9 @@ def _in_turns(paths: list[str]) -> Iterator[str]:
 
 def _look_at(path: str) -> Look:
     try:
-        with open(path, "rb", buffering=0) as opened:
-            head = opened.read(HEAD)
-            whole = len(head) < HEAD or not opened.read(1)
+        return look_at(path)
     except OSError as error:
         return Look(ItemKind.OTHER, odd=f"it can't be read: {error.strerror or error}")
-    return look_at_head(head, whole=whole)
 
 
 def _what_most_are(looks: Iterable[Look]) -> tuple[ItemKind, int, tuple[str, ...]]:

@@ -58,8 +58,8 @@ def may_be_model(name: str, files: Collection[str] = ()) -> bool:
 
 @dataclass(frozen=True)
 class ModelContent:
-    """What a model is: `kind` for people, `format` as ModelCard's ("" of a folder of several), whether a run may use it only once approved, and what unpickling it
-    would import, or of skops which types it would make that skops does not trust.
+    """What a model is: `kind` for people, `format` as ModelCard's ("" of a folder of several), whether a run may use it only once approved,
+    and what unpickling it would import, or of skops which types it would make that skops does not trust.
 
     `imports` are sorted `module.name`s; where not `scanned_whole` there may be more. `features` is how many columns an estimator of
     scikit-learn was fitted to; None where the file doesn't tell, as for a pipeline. `file` is the model among the files of a folder, ""

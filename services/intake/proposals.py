@@ -78,7 +78,7 @@ def _looks_like_a_table(base: Path, files: Sequence[DatasetFile]) -> bool:
     sample = files[:: -(-len(files) // _LOOKED_AT)]
     if all(is_table_by_format(base / file.path) for file in sample):
         return True
-    looks = [item_kinds.kind_of(base / file.path) for file in sample]
+    looks = [item_kinds.look_at(base / file.path).kind for file in sample]
     if len(files) == 1:
         return looks[0] in (ItemKind.TABLE_FILE, ItemKind.HEADED_ROW_FILE)
     return looks.count(ItemKind.TABLE_FILE) * 2 > len(looks)

@@ -49,7 +49,7 @@ from services.errors import IntakeError, NotFound, SettingsError, os_errors_as
 from services.file_names import check_name
 from services.formats import counted
 from services.intake import datasets, model_files, proposals
-from services.intake.entry_scripts import EntryScripts
+from services.intake.entry_scripts import JOBLIB_SCRIPT, EntryScripts
 from services.intake.mlflow_files import prepare_model
 from services.intake.requirement_lists import RequirementList
 from services.intake.staging import move_or_copy, staging_folder
@@ -60,7 +60,7 @@ from services.local.run_folder import RunPlan
 from services.predictions.annotations import AnnotationStore
 from services.scoring.model_card import READER, read_card, with_advice
 from services.scoring.presets import Presets
-from services.scoring.script_fit import width_warning
+from services.scoring.script_fit import first_row_warning
 from services.settings import ParallelRunSettings
 from services.storage import file_tree
 from services.storage.file_tree import make_folders, path_given
@@ -400,8 +400,10 @@ class LocalWorkspace:
             sentences, has_changed = self._change_warnings(dataset, sample_limit)
             warnings += [f"{dataset}: {sentence}" for sentence in sentences]
             changed += [dataset] if has_changed else []
-            for first in self.dataset_files(dataset, 0, 1):
-                unfit = width_warning(Path(resolved.entry_script), inputs.models, dataset, self.local_file(dataset, first.path))
+            of_rows = Path(resolved.entry_script) == JOBLIB_SCRIPT and inputs.models and inputs.models[0].features is not None
+            for first in self.dataset_files(dataset, 0, 1) if of_rows else ():
+                model = inputs.models[0]
+                unfit = first_row_warning(model, dataset, first.path, self.local_file(dataset, first.path), model.features)
                 warnings += [unfit] if unfit else []
         if request.settings.worker_count > 2 * (cores := os.cpu_count() or 1):
             warnings.append(

@@ -268,11 +268,10 @@ def image_defaults(metadata: dict[str, str], shape: tuple[int | None, ...]) -> d
     defaults: dict[str, str] = {}
     for name, value in metadata.items():
         argument = _IMAGE_KEYS.get(name.lower())
-        numbers = re.findall(r"[-+]?\d*\.?\d+(?:e-?\d+)?", value[:1000])
-        if argument == "size" and numbers:  # one number, or height and width
-            defaults["size"] = (
-                value if re.fullmatch(r"\d+x\d+", value) else "x".join(reversed((numbers * 2)[:2] if len(numbers) == 1 else numbers[:2]))
-            )
+        numbers = re.findall(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", value[:1000], re.IGNORECASE)
+        if argument == "size" and numbers:  # one number, width x height, or height and width
+            sides = (numbers * 2)[:2]
+            defaults["size"] = "x".join(sides if "x" in value else sides[::-1])
         elif argument in ("mean", "std"):
             defaults[argument] = ",".join(numbers)
         elif argument and argument != "size":

@@ -6,14 +6,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.domain import Dataset, FileDataset, Model
+from services.domain import Dataset, Model
 from services.errors import SettingsError
+from services.file_names import short
 from services.formats import counted
 from services.intake.entry_scripts import JOBLIB_SCRIPT
+from services.intake.item_kinds import look_at
 from services.intake.model_files import joblib_loads
+from services.scoring.column_matching import listed
 from services.scoring.scorers import scorer_at
-
-_LONGEST_ROW = 1 << 20  # bytes
 
 
 def check_script(script: Path, models: Sequence[Model], datasets: Sequence[Dataset], arguments: Sequence[str] = ()) -> None:
@@ -36,18 +37,15 @@ def check_script(script: Path, models: Sequence[Model], datasets: Sequence[Datas
             raise SettingsError("model", text, hint)
 
 
-def width_warning(script: Path, models: Sequence[Model], dataset: Dataset, first_file: Path) -> str:
-    """A sentence where the dataset's first file has another number of columns than the first model, and the joblib script is to score
-    it; "" where they fit, or where that isn't known."""
-    if script != JOBLIB_SCRIPT or not models or models[0].features is None or dataset.type != FileDataset.type:
-        return ""
+def first_row_warning(model: Model, dataset: Dataset, name: str, path: Path, count: int | None, inputs: Sequence[str] = ()) -> str:
+    """A sentence where the file at `path`, the dataset's first by this name, is one row of other columns than the model takes: `count` of
+    them, called as `inputs` where they have names. "" where they fit, and where that isn't known."""
     try:
-        with open(first_file, "rb") as opened:
-            head = opened.read(_LONGEST_ROW)
-    except OSError:
+        row = look_at(path)
+    except OSError:  # what is gone is said when the run is checked
         return ""
-    row = head.strip()
-    columns = row.count(b",") + 1
-    if len(head) == _LONGEST_ROW or not row or row.translate(None, b"0123456789.,+-eE ") or columns == models[0].features:
-        return ""  # not one row of numbers: the run says what it is
-    return f"{first_file.name} of {dataset} has {counted(columns, 'field')}, and model {models[0]} was fitted to {models[0].features:,}."
+    if row.header and inputs and (missing := [column for column in inputs if column not in row.header]):
+        return f"{short(name)} of {dataset} has no column for these inputs of model {model}: {listed(missing)}."
+    if count is not None and not row.header and row.fields not in (0, count):
+        return f"{short(name)} of {dataset} has {counted(row.fields, 'field')}, and model {model} takes {count:,}."
+    return ""

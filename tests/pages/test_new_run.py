@@ -196,7 +196,7 @@ def test_files_of_another_width_than_the_models_are_warned_about(open_page, work
     workspace.register_dataset("orders", write_files(tmp_path / "files", 5))
     app = open_page(NEW_RUN, model="m:1", dataset="orders:1", script="batch_scoring_script.py")
     said = words(app.warning).replace("\\", "")
-    assert "order_0001.csv of orders:1 has 12 fields, and model m:1 was fitted to 3." in said
+    assert "order_0001.csv of orders:1 has 12 fields, and model m:1 takes 3." in said
 
 
 def test_the_form_is_what_runs_and_the_page_of_the_run_opens(open_page, workspace, registered, finish):

@@ -53,7 +53,7 @@ KINDS = {
 def test_what_a_file_is_is_told_by_its_content(tmp_path, content, kind):
     path = tmp_path / "named.txt"
     path.write_bytes(content)
-    assert item_kinds.kind_of(path) is kind
+    assert item_kinds.look_at(path).kind is kind
 
 
 def look_at(folder: Path, tmp_path: Path) -> item_kinds.Kinds:

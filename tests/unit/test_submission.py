@@ -10,7 +10,7 @@ from services import submission
 from services.domain import FileDataset, Model, Run, RunRequest, RunStatus, TabularDataset, utc_now
 from services.errors import EntryScriptError, NotFound, SettingsError, StudioError
 from services.intake.entry_scripts import JOBLIB_SCRIPT
-from services.scoring.script_fit import width_warning
+from services.scoring.script_fit import first_row_warning
 from services.settings import ParallelRunSettings
 from services.submission import Inputs
 
@@ -88,18 +88,18 @@ def test_failed_items_are_scored_again_only_where_some_are_known(script, status,
     submission.check_failed_only(Run("r", request, RunStatus.COMPLETED, utc_now(), items_total=4, items_succeeded=3))
 
 
-@pytest.mark.parametrize("kind", ["LightGBM text", "HDF5 / Keras", "XGBoost JSON", "unknown", "folder: Git LFS pointer, unknown, 2 files"])
-def test_a_model_that_joblib_does_not_load_is_refused_for_the_built_in_script(kind):
+@pytest.mark.parametrize(("kind", "format_"), [("LightGBM text", "lightgbm"), ("HDF5 / Keras", "keras"), ("unknown", "unknown")])
+def test_a_model_that_joblib_does_not_load_is_refused_for_the_built_in_script(kind, format_):
     with pytest.raises(SettingsError, match=r"m:2 is of .* and batch_scoring_script\.py loads models of joblib and pickle only") as refused:
-        resolve(JOBLIB_SCRIPT, models=[replace(MODEL, kind=kind)])  # before it is asked whether the model is approved
+        resolve(JOBLIB_SCRIPT, models=[replace(MODEL, kind=kind, format=format_)])  # before it is asked whether the model is approved
     assert refused.value.field == "model"
 
 
 def test_a_model_that_may_fit_the_built_in_script_is_let_through(script):
     approved = replace(MODEL, approved=True)
-    for kind in ("joblib (zlib-compressed pickle)", "pickle", "folder: ONNX, joblib (pickle), 2 files", "registered elsewhere"):
-        resolve(JOBLIB_SCRIPT, models=[replace(approved, kind=kind)])
-    other = replace(approved, kind="ONNX")
+    for format_ in ("scikit-learn", ""):  # of a folder of several, and of what was registered elsewhere, it isn't known
+        resolve(JOBLIB_SCRIPT, models=[replace(approved, format=format_)])
+    other = replace(approved, format="onnx")
     resolve(script, models=[other])
     resolve(JOBLIB_SCRIPT, models=[approved, other])
     resolve(JOBLIB_SCRIPT, models=[other, approved], arguments=("--model-name", "second"))
@@ -114,19 +114,18 @@ def test_the_built_in_script_is_refused_for_tables():
 @pytest.mark.parametrize(
     ("content", "warning"),
     [
-        (b"1,2.5,-3e4\n", "a.csv of d:3 has 3 fields, and model m:2 was fitted to 4."),
-        (b"1", "a.csv of d:3 has 1 field, and model m:2 was fitted to 4."),
+        (b"1,2.5,-3e4\n", "a.csv of d:3 has 3 fields, and model m:2 takes 4."),
+        (b"1", "a.csv of d:3 has 1 field, and model m:2 takes 4."),
         (b"1,2,,4\r\n", ""),
-        (b"a,b\n1,2\n", ""),
+        (b"x1,x2\n1,2\n", "a.csv of d:3 has no column for these inputs of model m:2: x3, x4."),
         (b"", ""),
-        (b"\xff\xfe1\0", ""),
+        (b"\xff\xfe1\0", "a.csv of d:3 has 1 field, and model m:2 takes 4."),
+        (b"\0\1", ""),
     ],
 )
-def test_a_row_of_another_width_than_the_models_is_warned_about(tmp_path, script, content, warning):
-    (tmp_path / "a.csv").write_bytes(content)
-    four = replace(MODEL, features=4)
-    assert width_warning(JOBLIB_SCRIPT, [four], FILES, tmp_path / "a.csv") == warning
-    assert width_warning(script, [four], FILES, tmp_path / "a.csv") == ""
-    assert width_warning(JOBLIB_SCRIPT, [MODEL], FILES, tmp_path / "a.csv") == ""
-    assert width_warning(JOBLIB_SCRIPT, [], FILES, tmp_path / "a.csv") == ""
-    assert width_warning(JOBLIB_SCRIPT, [four], FILES, tmp_path / "gone.csv") == ""
+def test_a_row_of_another_width_than_the_models_is_warned_about(tmp_path, content, warning):
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    assert first_row_warning(MODEL, FILES, "a.csv", path, 4, ["x1", "x2", "x3", "x4"]) == warning
+    assert first_row_warning(MODEL, FILES, "a.csv", path, None) == ""
+    assert first_row_warning(MODEL, FILES, "a.csv", tmp_path / "gone.csv", 4) == ""
