@@ -88,6 +88,12 @@ class ItemKind(StrEnum):
     TEXT = "a text"
     OTHER = "a file"
 
+    @property
+    def plural(self) -> str:
+        """“files of one row of numbers”, “images”."""
+        noun, blank, rest = self.value.partition(" ")[2].partition(" ")
+        return f"{noun}s{blank}{rest}"
+
 
 ROW_KINDS = (ItemKind.TABLE_ROW, ItemKind.ROW_FILE, ItemKind.HEADED_ROW_FILE)
 """Items that are a row of columns."""

@@ -39,14 +39,6 @@ _PLAIN = b"0123456789.,+-eE \r"  # as the built-in script for rows has it
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-_IN_WORDS = {
-    ItemKind.ROW_FILE: "one row of numbers",
-    ItemKind.HEADED_ROW_FILE: "a header and one row",
-    ItemKind.TABLE_FILE: "many rows",
-    ItemKind.IMAGE: "images",
-    ItemKind.TEXT: "texts",
-    ItemKind.OTHER: "files that are not text",
-}
 
 
 @dataclass(frozen=True)
@@ -291,8 +283,9 @@ def _oddness(look: Look, kind: ItemKind, fields: int, header: tuple[str, ...]) -
         if kind in (ItemKind.TEXT, ItemKind.OTHER) and look.kind is not ItemKind.OTHER:
             return ""  # a text may look like a row, and of what is no text nothing is known
         if kind is ItemKind.ROW_FILE and look.kind is ItemKind.HEADED_ROW_FILE:
-            return "It begins with a header row; most files are one row of numbers."
-        return _sentence(f"it holds {_IN_WORDS[look.kind]}; most files are {_IN_WORDS[kind]}")
+            return "It begins with a header row; most are files of one row of numbers."
+        what = "neither text nor an image" if look.kind is ItemKind.OTHER else look.kind.value
+        return _sentence(f"it is {what}; most are {kind.plural}")
     if look.fields != fields and look.fields and fields:
         return _sentence(f"it has {counted(look.fields, 'field')}, and most files have {fields:,}")
     if header and look.header != header:

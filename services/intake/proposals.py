@@ -18,14 +18,6 @@ from services.storage.manifest import manifest_line
 AUTO = "auto"
 
 _LOOKED_AT = 20  # files whose format tells that of all
-_PLURALS = {
-    ItemKind.ROW_FILE: ("is one row of {fields}", "each is one item"),
-    ItemKind.HEADED_ROW_FILE: ("is a header and one row of {fields}", "each is one item"),
-    ItemKind.TABLE_FILE: ("holds many rows", "each file is one item"),
-    ItemKind.IMAGE: ("is an image", "each is one item"),
-    ItemKind.TEXT: ("is a text", "each is one item"),
-    ItemKind.OTHER: ("is not a table, an image or a text", "each is one item"),
-}
 
 
 def propose(home: Path, path: str | Path, glob: str, type_: str, reading: TableReading, *, keep_archive: bool = False) -> DatasetProposal:
@@ -101,10 +93,15 @@ def _as_files(base: Path, files: Sequence[DatasetFile], staging: Path) -> Datase
     manifest = staging / "proposed.jsonl"
     manifest.write_bytes(b"".join(map(manifest_line, files)))
     kinds = item_kinds.look_at_files(base, manifest, len(files))
-    holds, item = _PLURALS[kinds.kind]
-    fields = counted(kinds.fields, "number" if kinds.kind is ItemKind.ROW_FILE else "value")
+    content = kinds.kind.value.removeprefix("a file of ")
+    if kinds.kind in (ItemKind.ROW_FILE, ItemKind.HEADED_ROW_FILE):
+        number = counted(kinds.fields, "number" if kinds.kind is ItemKind.ROW_FILE else "value")
+        content = f"{content.removesuffix(' of numbers')} of {number}"
+    holds = "holds many rows" if kinds.kind is ItemKind.TABLE_FILE else f"is {content}"
+    holds = "is not a table, an image or a text" if kinds.kind is ItemKind.OTHER else holds
+    item = "each file is one item" if kinds.kind is ItemKind.TABLE_FILE else "each is one item"
     these = "This file" if len(files) == 1 else f"Each of these {counted(len(files), 'file')}"
-    why = f"{these} {holds.format(fields=fields)}: {'one item' if len(files) == 1 else item}."
+    why = f"{these} {holds}: {'one item' if len(files) == 1 else item}."
     if kinds.problem_count and len(files) > 1:
         why = why.replace("Each of these", "Most of these", 1).replace(" is ", " are each ", 1).replace(" holds ", " hold ", 1)
     columns = tuple((name, "number" if kinds.kind is ItemKind.ROW_FILE else "") for name in kinds.header)

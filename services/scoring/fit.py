@@ -18,15 +18,6 @@ from services.scoring.column_matching import ColumnMatch, ColumnMatching, FitPro
 from services.scoring.scorers import NO_CHOICES, SCORERS, Scorer, ScorerOptions
 
 _NO_PROBABILITIES = ("regression", "clustering", "multi-output regression", "transformation")
-_PLURALS = {
-    ItemKind.TABLE_ROW: "rows of a table",
-    ItemKind.ROW_FILE: "files of one row of numbers",
-    ItemKind.HEADED_ROW_FILE: "files of a header and one row",
-    ItemKind.TABLE_FILE: "files of many rows",
-    ItemKind.IMAGE: "images",
-    ItemKind.TEXT: "texts",
-    ItemKind.OTHER: "files of another kind",
-}
 
 
 @dataclass(frozen=True)
@@ -96,7 +87,7 @@ def fit(
             problems += matching.problems
             warnings += matching.warnings
         elif options.keep:
-            what = f"{dataset} is a dataset of {_PLURALS[dataset.item_kind]}, which have no columns to keep"
+            what = f"{dataset} is a dataset of {dataset.item_kind.plural}, which have no columns to keep"
             problems.append(FitProblem("keep", what, "Leave it out; the file's name is beside each prediction."))
         _check_values(card, scorer, options, problems)
     return Fit(scorer, options, columns, unused, tuple(problems), tuple(warnings), wants_environment)
@@ -122,13 +113,13 @@ def _scorer(
         problems.append(FitProblem("model", what, "Register another file of it, or use a script of your own."))
         return None
     if card.takes and kind is not ItemKind.OTHER and not _takes(card, kind):
-        what = f"{dataset} holds {_PLURALS[kind]}, and {model or 'the model'} takes {_PLURALS[card.takes[0]]}"
+        what = f"{dataset} holds {kind.plural}, and {model or 'the model'} takes {card.takes[0].plural}"
         problems.append(FitProblem("dataset", what, _other_reading(kind, card)))
         return None
     if options.scorer:
         scorer = SCORERS[options.scorer]
         if kind not in scorer.takes and (kind is not ItemKind.OTHER or scorer.tabular):
-            what = f"{scorer} scores {_PLURALS[scorer.takes[0]]}, and {dataset} holds {_PLURALS[kind]}"
+            what = f"{scorer} scores {scorer.takes[0].plural}, and {dataset} holds {kind.plural}"
             problems.append(FitProblem("scorer", what, "Choose the one that fits; on the command line: omit --scorer."))
             return None
         return scorer
@@ -163,7 +154,7 @@ def _takes(card: ModelCard, kind: ItemKind) -> bool:
 def _other_reading(kind: ItemKind, card: ModelCard) -> str:
     if kind is ItemKind.TABLE_FILE:
         return _READ_AS_TABLE
-    return f"Choose a dataset of {_PLURALS[card.takes[0]]}, or another model."
+    return f"Choose a dataset of {card.takes[0].plural}, or another model."
 
 
 def _is_plain(options: ScorerOptions) -> bool:

@@ -71,11 +71,11 @@ def test_the_odd_files_among_rows_are_found_before_a_run(tmp_path, count):
     said = {problem.file: problem.what for problem in kinds.problems}
     assert said["order_0017.csv"] == "It has 9 fields, and most files have 12."
     assert said["order_0063.csv"] == "It is empty."
-    assert said["order_0140.csv"] == "It begins with a header row; most files are one row of numbers."
+    assert said["order_0140.csv"] == "It begins with a header row; most are files of one row of numbers."
     assert said["order_0222.csv"] == "It is UTF-16 text, not UTF-8."
     assert said["order_0305.csv"] == "1 of 12 fields is not a number: column 4."
     assert said["order_0388.csv"] == "Its fields are separated by semicolons, not by commas."
-    assert said["order_0471.csv"] == "It holds many rows; most files are one row of numbers."
+    assert said["order_0471.csv"] == "It is a file of many rows; most are files of one row of numbers."
 
 
 def test_a_header_unlike_the_others_and_what_is_no_image_are_said(tmp_path):
@@ -93,7 +93,7 @@ def test_a_header_unlike_the_others_and_what_is_no_image_are_said(tmp_path):
         ("e", "Its header has 2 fields, and its row 3."),
     ]
     assert [(problem.file, problem.what) for problem in look_at(pictures, tmp_path).problems] == [
-        ("c.png", "It holds texts; most files are images."),
+        ("c.png", "It is a text; most are images."),
         ("d.png", "It is empty."),
     ]
 
