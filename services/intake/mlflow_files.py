@@ -12,10 +12,10 @@ from services.errors import IntakeError
 from services.file_names import junk_kind, proposed_name, short
 from services.intake.archives import extract_archive
 from services.intake.pickle_scan import BROKEN
+from services.intake.yaml_files import read_yaml
 from services.storage.file_tree import reading
 
 MLMODEL = "MLmodel"
-_LARGEST_YAML = 1 << 22  # bytes: a signature of 30,000 columns has two million
 _MOST_MEMBERS = 100_000
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst")
 
@@ -80,30 +80,13 @@ def _holds_one(names: Iterable[str]) -> bool:
 
 def read_mlmodel(folder: Path) -> dict[str, Any]:
     """The values of the folder's MLmodel. Raises IntakeError where it can't be read, is not YAML, or has no flavour."""
-    values = read_yaml(folder / MLMODEL)
+    values = read_values(folder / MLMODEL)
     flavors = values.get("flavors") if isinstance(values, dict) else None
     if not isinstance(flavors, dict) or not flavors:
         raise IntakeError(f"The file MLmodel of “{short(folder.name)}” names no flavour.", "Save the model again by MLflow.")
     return {str(name): value for name, value in values.items()}
 
 
-def read_yaml(path: Path) -> Any:
-    """A small YAML file's values. Raises IntakeError where it is large, damaged, or holds aliases: a few lines of them become gigabytes."""
-    import yaml  # type: ignore[import-untyped]
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                raise yaml.YAMLError("it holds aliases (*name)")
-            return super().compose_node(parent, index)
-
-    with reading(path) as source:
-        content = source.read(_LARGEST_YAML + 1)
-    what = f"The file {path.name} of “{short(path.parent.name)}” can't be read"
-    if len(content) > _LARGEST_YAML:
-        raise IntakeError(f"{what}: it is larger than {_LARGEST_YAML >> 20} MB.", "Save the model again by MLflow.")
-    try:
-        return yaml.load(content, Loader)
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise IntakeError(f"{what}: {reason}.", "Save the model again by MLflow.") from error
+def read_values(path: Path) -> Any:
+    """The values of one of the folder's YAML files. Raises IntakeError where it is large, damaged, or holds aliases."""
+    return read_yaml(path, f"The file {path.name} of “{short(path.parent.name)}”", "Save the model again by MLflow.")

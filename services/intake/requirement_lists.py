@@ -28,6 +28,7 @@ from services.domain import ItemKind, ModelCard
 from services.errors import IntakeError, SettingsError
 from services.file_names import short
 from services.formats import counted
+from services.intake.yaml_files import parse_yaml
 from services.storage.file_tree import path_given, reading, stat_of
 from services.storage.store import Store
 
@@ -385,31 +386,19 @@ def from_conda(content: bytes, name: str = "conda.yaml") -> RequirementList:
 
 def _conda_entries(text: str, name: str) -> Iterator[tuple[int, str, bool]]:
     """Of a conda file: line number, text, and whether it is one of pip's. Nothing of it is constructed: only its nodes are looked at."""
-    import yaml  # type: ignore[import-untyped]
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                raise ValueError(f"line {self.peek_event().start_mark.line + 1} repeats another part by an alias (*)")
-            return super().compose_node(parent, index)
-
     hint = "Give a conda file: a YAML file with dependencies, such as python=3.11 and a pip list."
-    try:
-        root = yaml.compose(text, Loader)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
-        raise IntakeError(f"{short(name)} can't be read as a conda file: {reason}.", hint) from error
+    root = parse_yaml(text, f"The conda file {short(name)}", hint, nodes=True)
     dependencies = _value_of(root, "dependencies")
-    if not isinstance(dependencies, yaml.SequenceNode):
+    if dependencies is None or dependencies.id != "sequence":
         raise IntakeError(f"{short(name)} lists no dependencies.", hint)
     for node in dependencies.value:
         line = node.start_mark.line + 1
         pip = _value_of(node, "pip")
-        if isinstance(node, yaml.ScalarNode):
+        if node.id == "scalar":
             yield line, node.value.strip(), False
-        elif isinstance(pip, yaml.SequenceNode) and len(node.value) == 1:
+        elif pip is not None and pip.id == "sequence" and len(node.value) == 1:
             for entry in pip.value:
-                if not isinstance(entry, yaml.ScalarNode):
+                if entry.id != "scalar":
                     raise IntakeError(f"{short(name)}, line {entry.start_mark.line + 1}: this is not a text.", hint)
                 yield entry.start_mark.line + 1, entry.value.strip(), True
         else:

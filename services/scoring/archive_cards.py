@@ -12,7 +12,7 @@ from typing import Any
 
 from services.domain import ROW_KINDS, ItemKind, ModelCard, ModelInput
 from services.errors import IntakeError
-from services.intake.mlflow_files import read_mlmodel, read_yaml
+from services.intake.mlflow_files import read_mlmodel, read_values
 from services.scoring.onnx_card import HEADED_ROWS, image_defaults
 
 _LARGEST_JSON = 64 << 20  # bytes, unpacked
@@ -251,9 +251,9 @@ def _installed_by(folder: Path) -> tuple[tuple[str, ...], str]:
     """The lines for pip and the Python version, of requirements.txt, python_env.yaml and conda.yaml; unchecked."""
     python_version, of_conda = "", list[str]()
     with suppress(IntakeError):
-        python_version = _text(str(_dig(read_yaml(folder / "python_env.yaml"), "python") or ""))
+        python_version = _text(str(_dig(read_values(folder / "python_env.yaml"), "python") or ""))
     with suppress(IntakeError):
-        for dependency in _dig(read_yaml(folder / "conda.yaml"), "dependencies") or []:
+        for dependency in _dig(read_values(folder / "conda.yaml"), "dependencies") or []:
             if isinstance(dependency, Mapping):
                 of_conda += map(str, dependency.get("pip") or [])
             elif match := re.fullmatch(r"python\s*=+\s*(\d[\d.]*)", str(dependency)):

@@ -193,7 +193,7 @@ def test_a_hostile_archive_leaves_nothing(tmp_path, members, message):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"a: &a [x, x]\nb: &b [*a, *a]\nflavors: {sklearn: *b}\n", "aliases"),
+        (b"a: &a [x, x]\nb: &b [*a, *a]\nflavors: {sklearn: *b}\n", "by an alias"),
         (b"flavors: " + b"[" * 5000, "can't be read"),
         (b"flavors: " + b"x" * (5 << 20), "larger than 4 MB"),
         (b"flavors: !!python/object/apply:os.system ['touch ran']\n", "python/object"),

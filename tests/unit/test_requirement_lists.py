@@ -160,8 +160,8 @@ def test_a_conda_file_gives_its_pip_part_its_python_and_what_pip_has_too():
         ("a: &a [x]\ndependencies: *a", "line 2 repeats another part by an alias (*)"),
         ("[" * 100_000, "nested too deep"),
         ("dependencies: [!!python/object/apply:os.system [id]]", "this is neither a package"),
-        ("a: [", "can't be read as a conda file"),
-        ("%YAML 9\n---\n\0", "can't be read as a conda file"),
+        ("a: [", "The conda file conda.yaml can't be read"),
+        ("%YAML 9\n---\n\0", "The conda file conda.yaml can't be read"),
     ],
 )
 def test_a_conda_file_is_refused_by_line(text, message):

@@ -19,6 +19,7 @@ from services.domain import Environment, ModelCard, parse_reference, utc_now
 from services.errors import IntakeError, NotFound, SettingsError
 from services.file_names import short
 from services.intake.requirement_lists import RequirementList, requirements_for, unmet
+from services.intake.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from azureml.core import Environment as SdkEnvironment
@@ -32,7 +33,6 @@ _PINNED = ("scikit-learn", "numpy", "joblib", "pandas", "azureml-core", "azureml
 _BELOW = {"setuptools": "82"}
 """azureml-core imports pkg_resources, which later ones lack: the step would end with SystemExit 42."""
 _EXTRAS = {"azureml-dataset-runtime": "[fuse]"}
-_MAX_CONDA_FILE_BYTES = 1_000_000
 
 
 def default_packages() -> dict[str, str]:
@@ -168,17 +168,10 @@ def _line(name: str, number: str) -> str:
 
 
 def _check(path: Path) -> None:
-    import yaml  # type: ignore[import-untyped]
-
     hint = "Give a conda file: a YAML file with dependencies, such as python=3.11 and a pip list."
-    try:
-        if not path.is_file():
-            raise NotFound(f"There is no conda file {path}.", hint)
-        if path.stat().st_size > _MAX_CONDA_FILE_BYTES:
-            raise IntakeError(f"{path.name} is too large for a conda file.", hint)
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise IntakeError(f"{path.name} can't be read as a conda file: {' '.join(str(error).split())[:200]}", hint) from error
+    if not path.is_file():
+        raise NotFound(f"There is no conda file {path}.", hint)
+    content = read_yaml(path, f"The conda file {short(path.name)}", hint)
     if not isinstance(content, dict) or not isinstance(content.get("dependencies"), list):
         raise IntakeError(f"{path.name} lists no dependencies.", hint)
 
