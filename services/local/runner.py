@@ -28,7 +28,7 @@ from services.local.batching import cut
 from services.local.run_folder import LocalRunFolder
 from services.local.run_progress import RunProgress
 from services.local.run_slots import RunSlots
-from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, import_timeout, start_worker
+from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, describe_timeout, import_timeout, start_worker
 from services.storage import run_process
 from services.storage.atomic import write_atomically
 from services.storage.journal import AttemptStatus
@@ -276,8 +276,11 @@ class Runner:
     def _deadline(self, worker: WorkerProcess) -> float | None:
         if worker.stage is Stage.READY and not worker.queue:
             return None
-        limit = self._import_timeout if worker.stage is Stage.IMPORT else self._settings.run_invocation_timeout
-        return worker.since + limit
+        return worker.since + self._limit(worker)
+
+    def _limit(self, worker: WorkerProcess) -> int:
+        """Seconds that it may take for what it is at."""
+        return self._import_timeout if worker.stage is Stage.IMPORT else self._settings.run_invocation_timeout
 
     def _seconds_to_wait(self) -> float:
         deadlines = [deadline for worker in self._workers if (deadline := self._deadline(worker)) is not None]
@@ -289,19 +292,14 @@ class Runner:
             deadline = self._deadline(worker)
             if deadline is None or now < deadline:
                 continue
+            reason = describe_timeout(worker.stage, self._limit(worker))
             if worker.stage is Stage.READY:
-                text = f"run() took longer than the run_invocation_timeout of {self._settings.run_invocation_timeout} s"
-                self._lost(worker, AttemptStatus.RUN_TIMEOUT, "TimeoutError", text)
+                self._lost(worker, AttemptStatus.RUN_TIMEOUT, "TimeoutError", reason)
             elif worker.stage is Stage.SHUTDOWN:
-                limit = self._settings.run_invocation_timeout
-                self._progress.warn(f"shutdown() and the end of its process (atexit, open files) took longer than {limit} s")
+                self._progress.warn(reason)
                 self._end(worker)
-            elif worker.stage is Stage.IMPORT:
-                setting = f"{self._import_timeout} s, the limit that BATCH_SCORING_IMPORT_TIMEOUT sets"
-                self._failed_to_start(worker, f"importing the scoring script took longer than {setting}")
             else:
-                text = f"init() took longer than the run_invocation_timeout of {self._settings.run_invocation_timeout} s"
-                self._failed_to_start(worker, text)
+                self._failed_to_start(worker, reason)
 
     def _died(self, worker: WorkerProcess) -> None:
         """A worker's socket is closed, or its process is gone: only the attempt it was on is lost."""

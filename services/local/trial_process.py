@@ -35,7 +35,16 @@ from services.local.process_memory import Usage, most_memory_of_ended, usage
 from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
 from services.local.run_progress import RunProgress
 from services.local.trial_items import ANSWER, REQUEST, MeasuringItems, TrialItem, find_items, grouped, planned
-from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, import_timeout, memory_limit, start_worker
+from services.local.worker_process import (
+    Message,
+    Stage,
+    WorkerPlace,
+    WorkerProcess,
+    describe_timeout,
+    import_timeout,
+    memory_limit,
+    start_worker,
+)
 from services.predictions.columns import ROW_NUMBER
 from services.scoring import run_cost
 from services.scoring.run_cost import Call, Machine, Measured, Whole
@@ -204,71 +213,79 @@ class TrialRun:
     # ---- measuring ------------------------------------------------------------------------------------------------------------
 
     def _measure(self, measuring: MeasuringItems, together: Sequence[PlannedDataset]) -> None:
-        """Calls of more and more items, until the fixed part of a call is told from that of an item, a mini-batch of the run's own size was
-        tried, or the time is over."""
-        end = self._began + self._budget
-        whole = self._whole()
-        before, busy, failed, messages = self._usage_now(), 0.0, 0, set[str]()
-        first = Scored(1, 0.0, None)
-        for _ in range(2):  # of the very first item again, now that the script is warm
-            if (first := self._call_whole(0, 1)).failure is None:
-                self._measured.append(Call(1, first.seconds))
-                busy += first.seconds
-            self._measured_items += 1
-        peak_of_few, most = self._peak, 0
-        size = max(_GROWTH, *(dataset.item_count for dataset in together))
-        largest = 1
-        while self._calls < _MOST_CALLS and failed < _MOST_FAILED_CALLS and first.failure is None:
-            left = end - time.monotonic()
-            cost = run_cost.fit_cost(self._measured)
-            expected = cost.seconds_between(size)[1] if cost and cost.per_call is not None else size * self._measured[-1].seconds
-            limit = min(left * _SHARE_OF_THE_BUDGET, self._settings.run_invocation_timeout / 2)
-            if left <= 0 or (expected > limit and len(self._measured) >= _LEAST_CALLS):
-                break
-            if expected > limit:
-                if size <= 2:
-                    break
-                size = max(2, size // 2)
-                if size <= largest and len({call.items for call in self._measured}) > 1:
-                    size = 1  # more of what is cheap, to see how calls differ
-                    if sum(call.items == 1 for call in self._measured) >= _LEAST_CALLS:
-                        break
-                if expected > 2 * limit:
-                    continue
-            offset, length, items, in_parquet = measuring.mini_batch(size)
-            if not items:
-                break
-            if items > 2 * size and cost and cost.seconds(items) > limit:
-                break  # it can't be cut to that size
-            call = self._call(len(self._datasets) - (1 if in_parquet else 2), offset, length, items)
-            self._measured_items += items
-            busy += call.seconds
-            if call.failure is None:
-                self._measured.append(Call(items, call.seconds))
-                if call.returned < items:
-                    self._warn(f"Of {items:,} {self._item}s scored to measure, run() returned rows for {call.returned:,} only.")
-            else:
-                failed += 1
-                if (message := call.failure["error"]) not in messages:
-                    messages.add(message)
-                    self._warn(f"Scored to measure, a mini-batch of {counted(items, self._item)} failed: {message}")
-                if self._timed_out:
-                    self._timed_out = 0  # it was larger than the run's
-                    break
-            largest, most = max(largest, items), max(most, items)
-            if self._is_enough(largest, whole):
-                if len(self._measured) >= _LEAST_CALLS and (
-                    len(self._measured) >= 2 * _LEAST_CALLS or end - time.monotonic() < (1 - _SHARE_WHEN_ENOUGH) * self._budget
-                ):
-                    break
-                size = largest if len(self._measured) % 2 else max(1, largest // _GROWTH)  # again, to see how calls differ
-            else:
-                size = min(largest * _GROWTH, _MOST_ITEMS_TO_MEASURE, max(whole.items, 1))
-        after = self._usage_now()
+        """What a call costs, by the items in it: its time, its share of a processor, its memory."""
+        before = self._usage_now()
+        calls = [self._call_whole(0, 1) for _ in range(2)]  # of the very first item again, now that the script is warm
+        self._measured += [Call(1, call.seconds) for call in calls if call.failure is None]
+        peak_of_few, more = self._peak, []
+        if calls[-1].failure is None:
+            more = self._measure_more(measuring, max(_GROWTH, *(dataset.item_count for dataset in together)))
+        self._measured_items = sum(call.items for call in (*calls, *more))
+        after, busy = self._usage_now(), sum(call.seconds for call in (*calls, *more))
         if before and after and busy > _LEAST_CPU_SECONDS:
             self._cpu_share = max(0.0, after.cpu_seconds - before.cpu_seconds) / busy
-        if after and most > 1:
+        if after and (most := max((call.items for call in more), default=0)) > 1:
             self._memory_per_item = max(0.0, (self._peak - peak_of_few) / most)
+
+    def _measure_more(self, measuring: MeasuringItems, size: int) -> list[Scored]:
+        """Calls of more and more items, until the fixed part of a call is told from that of an item, a mini-batch of the run's own size was
+        tried, or the time is over."""
+        whole, largest, calls = self._whole(), 1, list[Scored]()
+        while self._calls < _MOST_CALLS and sum(call.failure is not None for call in calls) < _MOST_FAILED_CALLS:
+            size = self._affordable(size, largest)
+            offset, length, items, in_parquet = measuring.mini_batch(size) if size else (0, 0, 0, False)
+            cost = run_cost.fit_cost(self._measured)
+            if not items or (items > 2 * size and cost and cost.seconds(items) > self._seconds_for_a_call()):
+                break  # there is no time, there are no more items, or they can't be cut to that size
+            call = self._call(len(self._datasets) - (1 if in_parquet else 2), offset, length, items)
+            self._note_measured(call, calls)
+            calls.append(call)
+            if self._timed_out:
+                self._timed_out = 0  # it was larger than the run's
+                break
+            largest = max(largest, items)
+            if not self._is_enough(largest, whole):
+                size = min(largest * _GROWTH, _MOST_ITEMS_TO_MEASURE, max(whole.items, 1))
+                continue
+            much_time_is_over = self._seconds_left() < (1 - _SHARE_WHEN_ENOUGH) * self._budget
+            if len(self._measured) >= (_LEAST_CALLS if much_time_is_over else 2 * _LEAST_CALLS):
+                break
+            size = largest if len(self._measured) % 2 else max(1, largest // _GROWTH)  # again, to see how calls differ
+        return calls
+
+    def _seconds_left(self) -> float:
+        return self._began + self._budget - time.monotonic()
+
+    def _seconds_for_a_call(self) -> float:
+        return min(self._seconds_left() * _SHARE_OF_THE_BUDGET, self._settings.run_invocation_timeout / 2)
+
+    def _affordable(self, size: int, largest: int) -> int:
+        """How many items the next call is to have: `size`, or fewer where these would take too long, by what is known; 0 for no call.
+        `largest` is what was tried."""
+        while self._seconds_left() > 0:
+            cost, limit = run_cost.fit_cost(self._measured), self._seconds_for_a_call()
+            expected = cost.seconds_between(size)[1] if cost and cost.per_call is not None else size * self._measured[-1].seconds
+            if expected <= limit:
+                return size
+            if len(self._measured) >= _LEAST_CALLS or size <= 2:
+                return 0
+            size = max(2, size // 2)
+            if size <= largest and len({call.items for call in self._measured}) > 1:
+                size = 1  # more of what is cheap, to see how calls differ
+                if sum(call.items == 1 for call in self._measured) >= _LEAST_CALLS:
+                    return 0
+            if expected <= 2 * limit:
+                return size
+        return 0
+
+    def _note_measured(self, call: Scored, before: Sequence[Scored]) -> None:
+        """What a call cost, or why it failed, where none before it did for that reason."""
+        if call.failure is None:
+            self._measured.append(Call(call.items, call.seconds))
+            if call.returned < call.items:
+                self._warn(f"Of {call.items:,} {self._item}s scored to measure, run() returned rows for {call.returned:,} only.")
+        elif all(other.failure is None or other.failure["error"] != call.failure["error"] for other in before):
+            self._warn(f"Scored to measure, a mini-batch of {counted(call.items, self._item)} failed: {call.failure['error']}")
 
     def _is_enough(self, largest: int, whole: Whole) -> bool:
         """Whether the largest mini-batch that was tried tells enough: as large as the run's, and with little that is fixed."""
@@ -309,7 +326,7 @@ class TrialRun:
             if message.header["error_type"] == "MemoryError":  # what it leaked goes with it
                 self._end_worker()
             return Scored(items, message.header["elapsed"], None, AttemptStatus.RUN_EXCEPTION, message.header)
-        status, kind, error = AttemptStatus.RUN_TIMEOUT, "TimeoutError", f"run() took longer than the run_invocation_timeout of {limit} s"
+        status, kind, error = AttemptStatus.RUN_TIMEOUT, "TimeoutError", describe_timeout(Stage.READY, limit)
         if seconds < limit:
             self._end_worker(forget=False)
             status, kind, error = AttemptStatus.PROCESS_DIED, "WorkerDied", worker.describe_exit()
@@ -335,14 +352,9 @@ class TrialRun:
             if message is None:
                 took = time.monotonic() - worker.since
                 self._end_worker(forget=False)
-                if took >= seconds and stage is Stage.IMPORT:
-                    setting = f"{seconds} s, the limit that BATCH_SCORING_IMPORT_TIMEOUT sets"
-                    reason = f"importing the scoring script took longer than {setting}"
-                elif took >= seconds:
+                if took >= seconds and stage is Stage.INIT:
                     self._init_seconds = took
-                    reason = f"init() took longer than the run_invocation_timeout of {seconds} s"
-                else:
-                    reason = f"{worker.describe_exit()} in {stage.value}"
+                reason = describe_timeout(stage, seconds) if took >= seconds else f"{worker.describe_exit()} in {stage.value}"
                 raise NotStarted(f"Workers could not start: {reason}.")
             if "failed" in message.header:
                 what = message.header["error"]

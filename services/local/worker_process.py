@@ -333,6 +333,15 @@ def start_worker(
     return worker
 
 
+def describe_timeout(stage: Stage, seconds: int) -> str:
+    """Why a worker that was in this stage for longer than it may is ended, in part of a sentence."""
+    if stage is Stage.IMPORT:
+        return f"importing the scoring script took longer than {seconds} s, the limit that BATCH_SCORING_IMPORT_TIMEOUT sets"
+    if stage is Stage.SHUTDOWN:
+        return f"shutdown() and the end of its process (atexit, open files) took longer than {seconds} s"
+    return f"{'init' if stage is Stage.INIT else 'run'}() took longer than the run_invocation_timeout of {seconds} s"
+
+
 def import_timeout() -> int:
     """Seconds that a worker may take to import the scoring script."""
     return environment_variables.number("BATCH_SCORING_IMPORT_TIMEOUT") or _IMPORT_TIMEOUT_SECONDS
