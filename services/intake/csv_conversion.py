@@ -24,7 +24,7 @@ from services.formats import counted
 from services.intake.column_types import Columns, TableFile
 from services.intake.csv_records import CsvFile
 from services.intake.sniffing import Dialect, content_of, not_of_the_encoding
-from services.intake.tabular import MISSING, different_columns
+from services.intake.tabular import MISSING, different_columns, long_numbers, long_numbers_note
 
 _BLOCK = 1 << 20
 _AT_ONCE = 1 << 22  # bytes of text
@@ -46,6 +46,7 @@ class CsvConversion:
         self._columns: Columns | None = None
         self._header: list[str] = []
         self._zeros: dict[int, str] = {}  # by the column's number, an example
+        self._long_numbers: dict[int, str] = {}  # the same
 
     def convert(self, target: Path) -> tuple[str, ...]:
         """Write each file's rows to `target`/NAME.parquet; what a person should know. Raises IntakeError, and SettingsError on column."""
@@ -59,7 +60,9 @@ class CsvConversion:
             with TableFile(target / f"{name}.parquet", schema) as made:
                 for frame, size in self._frames(name, path, dialect, read_as):
                     made.write(self._known_columns.table(frame), size)
-        return renamed_columns(self._header, self._known_columns.names)
+        columns = self._known_columns
+        rounded = [(columns.names[number], text) for number, text in self._long_numbers.items() if columns.dtype(number) == "float64"]
+        return (*renamed_columns(self._header, columns.names), *long_numbers_note(rounded))
 
     @property
     def decimal(self) -> str:
@@ -118,6 +121,7 @@ class CsvConversion:
 
     def _frame(self, content: bytes, rows: int, name: str, dialect: Dialect, read_as: Mapping[str, str] | None) -> pandas.DataFrame:
         columns = self._known_columns
+        is_first_time = read_as is None
         if read_as is None:
             read_as = dict.fromkeys(self._types, "str")
             self._look_for_leading_zeros(content, dialect)
@@ -131,6 +135,8 @@ class CsvConversion:
         if len(frame) != rows:
             text = f"pandas reads {len(frame):,} records where there are {rows:,}, in “{short(name)}”."
             raise IntakeError(text, "Look for quotes that are not closed.")
+        if is_first_time:
+            self._long_numbers = long_numbers(content, frame, dialect.delimiter, dialect.quote) | self._long_numbers
         return frame
 
     def _look_for_leading_zeros(self, content: bytes, dialect: Dialect) -> None:

@@ -21,6 +21,7 @@ from services.formats import counted
 from services.intake.column_types import Cast, TableFile, check_names
 from services.intake.csv_conversion import as_utf8
 from services.intake.sniffing import Dialect
+from services.intake.tabular import long_numbers_note
 
 _AT_ONCE = 1 << 22  # bytes
 _LONGEST_LINE = 1 << 26
@@ -117,9 +118,7 @@ class JsonLines:
         nested = [key for key, kinds in self._kinds.items() if kinds & {dict, list}]
         notes = [nested_note(nested)] if nested else []
         rounded = [key for key in self._long if key not in self._types and self._is_read_as_float(key, lacking)]
-        if rounded:
-            named = ", ".join(f"“{short(key)}” ({self._long[key]})" for key in rounded[:5]) + (", …" if len(rounded) > 5 else "")
-            notes.append(f"Long whole numbers lose their last digits beside missing ones: {named}. To keep them, register it as text.")
+        notes += long_numbers_note([(key, str(self._long[key])) for key in rounded])
         if missing := [key for key in self._kinds if key in lacking]:
             notes.append(f"Not every line has {counted(len(missing), 'key')}: {quoted(missing)}. There the value is missing.")
         return tuple(notes)

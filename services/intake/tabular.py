@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
@@ -43,6 +44,7 @@ _TYPED_AT_ONCE = 1 << 22  # bytes
 _THREADS, _MOST_AT_ONCE = 2, 4  # parts of a CSV whose types are looked at
 _NUMBERS = ("int64", "uint64", "float64")
 _LEADING_ZERO = re.compile(rb'[,\n]"?0[0-9][0-9.]*"?(?=[,\r\n])')
+_LONG_NUMBER = re.compile(rb"[0-9]{16}")
 _WINDOW = 1 << 16  # bytes that the processor keeps at hand
 _MOST_ZEROS = 5_000  # looked at in what is typed at once
 _HINT = "Choose files of one kind by a pattern, such as **/*.csv."
@@ -132,7 +134,7 @@ def _describe_csv(files: list[_File], manifest: TextIO, grain: int) -> Table:
     assert types is not None
     columns = types.settled()
     lost = types.lost_zeros(columns)
-    return Table(CSV, columns, types.row_count, leading_zeros_note(lost), lost)
+    return Table(CSV, columns, types.row_count, (*leading_zeros_note(lost), *long_numbers_note(types.rounded(columns))), lost)
 
 
 class _TypesOfCsv:
@@ -149,6 +151,7 @@ class _TypesOfCsv:
         self._waiting: list[bytes] = []
         self._waiting_bytes = self._waiting_rows = 0
         self._leading_zeros: dict[int, str] = {}  # by the column's number, an example
+        self._long_numbers: dict[int, str] = {}
         self._pool = ThreadPoolExecutor(_THREADS)  # pandas and NumPy let others run meanwhile
         self._looks: deque[Future[_TypesOfPart]] = deque()
         self.row_count = 0
@@ -188,9 +191,14 @@ class _TypesOfCsv:
         for kinds, of_part in zip(self._kinds, part.kinds, strict=True):
             kinds.update(of_part)
         self._leading_zeros = part.leading_zeros | self._leading_zeros
+        self._long_numbers = part.long_numbers | self._long_numbers
 
     def lost_zeros(self, columns: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         return tuple((columns[number][0], example) for number, example in self._leading_zeros.items() if columns[number][1] in _NUMBERS)
+
+    def rounded(self, columns: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+        """Columns whose whole numbers are read as ones that can't hold them, each with an example."""
+        return [(columns[number][0], example) for number, example in self._long_numbers.items() if columns[number][1] == "float64"]
 
 
 def leading_zeros_note(lost: Sequence[tuple[str, str]]) -> tuple[str, ...]:
@@ -202,10 +210,20 @@ def leading_zeros_note(lost: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     return (f"{text} To keep them, register {'it' if len(lost) == 1 else 'them'} as text.",)
 
 
+def long_numbers_note(rounded: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """What is lost without a word otherwise, by pandas too: it has no integers beside missing values."""
+    if not rounded:
+        return ()
+    named = ", ".join(f"“{short(name)}” ({short(example)})" for name, example in rounded[:5]) + (", …" if len(rounded) > 5 else "")
+    them = "it" if len(rounded) == 1 else "them"
+    return (f"Long whole numbers lose their last digits beside missing ones: {named}. To keep them, register {them} as text.",)
+
+
 class _TypesOfPart(NamedTuple):
     rows: int
     kinds: list[set[str]]
     leading_zeros: dict[int, str]
+    long_numbers: dict[int, str]
 
 
 def _types_of(content: bytes, rows: int, names: list[str], name: str) -> _TypesOfPart:
@@ -222,7 +240,28 @@ def _types_of(content: bytes, rows: int, names: list[str], name: str) -> _TypesO
     if len(frame) != rows:
         reason = f"pandas reads {len(frame):,} records where there are {rows:,}, in “{short(name)}” or files before it."
         raise IntakeError(reason, "Look for quotes that are not closed.")
-    return _TypesOfPart(rows, [kinds_of(frame[column]) for column in frame.columns], _leading_zeros(content, len(names)))
+    kinds = [kinds_of(frame[column]) for column in frame.columns]
+    return _TypesOfPart(rows, kinds, _leading_zeros(content, len(names)), long_numbers(content, frame))
+
+
+def long_numbers(content: bytes, frame: Any, delimiter: str = ",", quote: str = '"') -> dict[int, str]:
+    """By the number of each column of a frame that has some, an example of a whole number that a float64 does not keep, as it stands in
+    the records that the frame was read from."""
+    limit, found = 1 << 53, dict[int, str]()
+    columns = [(number, frame.iloc[:, number]) for number, dtype in enumerate(frame.dtypes) if dtype.kind in "iuf"]
+    wanted = {number for number, column in columns if column.max() >= limit or column.min() <= -limit}
+    for match in islice(_LONG_NUMBER.finditer(content), _MOST_ZEROS) if wanted else ():
+        begin, end = content.rfind(b"\n", 0, match.start()) + 1, content.find(b"\n", match.end())
+        line = content[begin : end if end >= 0 else len(content)].decode("utf-8", "replace").rstrip("\r")
+        fields = next(csv.reader([line], delimiter=delimiter, quotechar=quote), [])
+        for number in [number for number in wanted if len(fields) == frame.shape[1]]:
+            text = fields[number].strip()
+            if re.fullmatch(r"[+-]?\d{16,}", text) and int(float(text)) != int(text):
+                found[number] = text
+                wanted.remove(number)
+        if not wanted:
+            break
+    return found
 
 
 def _leading_zeros(content: bytes, columns: int) -> dict[int, str]:

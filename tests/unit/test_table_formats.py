@@ -212,6 +212,12 @@ def test_long_whole_numbers_beside_missing_ones_are_warned_of_until_text(tmp_pat
     assert not [note for note in looked.found.table.notes if "digits" in note]
 
 
+def test_long_whole_numbers_of_a_csv_that_is_converted_are_warned_of_too(tmp_path):
+    content = {"a.csv": b"id;n\n9007199254740993;1,5\n;2,5\n"}
+    assert "“id” (9007199254740993)" in read(tmp_path, content).found.table.notes[0]
+    assert not read(tmp_path / "text", content, TableReading(types={"id": "text"})).found.table.notes
+
+
 def test_leading_zeros_are_warned_of_until_a_person_says_text(tmp_path):
     content = b"zip;n\n00501;1\n10115;2\n"
     looked = read(tmp_path, {"a.csv": content})

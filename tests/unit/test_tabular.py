@@ -427,3 +427,20 @@ def test_a_file_dataset_is_grouped_by_keys_as_well(tmp_path):
         assert [batch.item_count for batch in batches] == [3, 1]
         assert [source.mini_batch(each) for each in entries] == [["/r/a/x/1.wav", "/r/b/x/1.wav", "/r/b/x/2.wav"], ["/r/a/y/1.wav"]]
         assert source.keys_of(entries[1][0]) == {"user": "a", "genre": "y"}
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"id,n\n9007199254740993,1\n,2\n", "“id” (9007199254740993)"),
+        (b"n,id\n1,-9007199254740993\n" + b"2,5\n" * 1_100_000 + b"3,\n", "“id” (-9007199254740993)"),
+        (b"id,n\n9007199254740993,1\n5,2\n", ""),
+        (b"id,n\n9007199254740992,1\n,2\n", ""),
+        (b"id,n\n1e300,1\n,2\n", ""),
+    ],
+    ids=["beside a missing one", "far from a missing one", "integers", "kept by a float", "no whole number"],
+)
+def test_long_whole_numbers_that_lose_digits_are_said(look_at, content, named):
+    notes = look_at({"a.csv": content}).table.notes
+    text = f"Long whole numbers lose their last digits beside missing ones: {named}. To keep them, register it as text."
+    assert notes == ((text,) if named else ())
