@@ -153,12 +153,16 @@ def copy_output(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 def predictions(workspace: Workspace, args: argparse.Namespace) -> Answer:
     from services.predictions import exports
+    from services.predictions.columns import ROW_NUMBER
     from services.predictions.filters import Filter
 
     table, chosen = workspace.runs.predictions(args.run), Filter(where=args.where)
     ending = PurePath(args.to).suffix.lower()
     _write(args, exports.export(ending if ending in exports.MEDIA_TYPES else ".csv", table, chosen))
     rows = table.count(chosen)
+    number = table.own.get(ROW_NUMBER)
+    if not rows and number and number.lower() in args.where.lower() and not table.holds(number):
+        note(f"{number} is unknown in this run, so no condition on it holds. Filter by a column kept beside the predictions.")
     return Answer({"rows": rows, "to": args.to}, [] if args.to == "-" else [f"Wrote {counted(rows, 'row')} to {args.to}"])
 
 

@@ -2,9 +2,12 @@
 
 import csv
 import io
+from argparse import Namespace
+from types import SimpleNamespace
 
 import pytest
 
+from services.cli import commands
 from services.predictions import exports, snippets
 from services.predictions.columns import ROW_NUMBER
 from services.predictions.comparison import Change, compare
@@ -63,6 +66,15 @@ def test_rows_that_are_not_matched_with_items_have_no_number(table_of):
     assert numbers_in(table) == [
         ("a.csv", None, "x"), ("a.csv", None, "y"), ("a.csv", None, None), ("a.csv", 4, "z"), ("a.csv", 5, None), ("a.csv", 6, None),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("numbers", "is_said"), [([(1, 2)], True), ([(1, 1)], False)], ids=["unknown", "no such row"])
+def test_a_condition_on_unknown_row_numbers_is_answered_in_words(table_of, tmp_path, capsys, numbers, is_said):
+    table = table_of(mini_batch(numbers, ["x"]))
+    workspace = SimpleNamespace(runs=SimpleNamespace(predictions=lambda run: table))
+    arguments = Namespace(run="r", to=str(tmp_path / "p.csv"), where='"row number" = 3', json=False)
+    assert commands.predictions(workspace, arguments).value["rows"] == 0
+    assert ("Row number is unknown in this run" in capsys.readouterr().err) == is_said
 
 
 def test_a_table_of_files_has_no_such_column(table_of):
