@@ -362,7 +362,7 @@ class AzureWorkspace:
             item=self.dataset(plan.request.datasets[0]).item,
             warnings=tuple(warnings),
             place=tuple(place),
-            not_tried=("the items, which are scored on this machine only, with your consent.", readiness.NOT_ASKED),
+            not_tried=("the items, which are scored on this machine only, with your consent.",),
         )
 
     def submit(self, request: RunRequest) -> Run:

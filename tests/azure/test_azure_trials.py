@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from services.azure.catalog import readiness
 from services.domain import RunRequest
 from services.errors import SettingsError
 from services.settings import ParallelRunSettings
@@ -34,9 +35,11 @@ def test_the_clusters_nodes_and_what_has_to_be_built_are_told(cloud, request_on)
     trial = cloud.try_items(request_on())
     assert trial.place[0] == "cpu-cluster (STANDARD_DS3_V2) is Succeeded: 0 nodes of at most 4 started, 0 idle, 0 at work."
     assert "2 nodes must be started first" in trial.place[1]
-    assert "was never built: Azure ML builds it before the first run" in trial.place[2]
+    quota = "Quota Standard DSv2 Family Cluster Dedicated vCPUs: 4 of 10 in use; 2 more nodes would take 8, more than is left: "
+    assert trial.place[2] == "Quota Total Cluster Dedicated Regional vCPUs: 4 of 100 in use; 2 more nodes would take 8."
+    assert trial.place[3] == quota + "ask for more quota, or use fewer nodes."
+    assert "was never built: Azure ML builds it before the first run" in trial.place[4]
     assert (trial.rows, trial.estimate) == ((), None)
-    assert any("quota" in sentence for sentence in trial.not_tried)
     built = cloud.try_items(request_on(environment=CURATED))
     assert built.place[-1] == f"The environment {CURATED} is built: its image is in the registry."
     with pytest.raises(SettingsError) as refused:
@@ -76,3 +79,21 @@ def test_with_consent_items_are_scored_on_this_machine(cloud, csv_folder, entry_
     assert trial.estimate.seconds_high > 600  # nodes and an image
     assert not list((cloud.home / "incoming").iterdir())
     assert not trial_here.try_items(cloud, request, here=False).rows
+
+
+def test_a_quota_that_may_not_be_read_is_said_to_be_unknown(cloud, azure, request_on):
+    azure.service.fault("GET *locations/*/usages*", count=None, status=403, code="AuthorizationFailed", message="Not your subscription.")
+    trial = cloud.try_items(request_on())
+    assert any(sentence.startswith("The quota of cores is unknown: It can't be read") for sentence in trial.place)
+    assert "was never built" in trial.place[-1]
+
+
+@pytest.mark.parametrize(
+    ("size", "family"),
+    [
+        ("STANDARD_DS3_V2", "dsv2"), ("STANDARD_D2_V2", "dv2"), ("Standard_NC6s_v3", "ncsv3"), ("Standard_E4ds_v4", "edsv4"),
+        ("Standard_NC24ads_A100_v4", "ncadsa100v4"), ("Standard_D2", "d"), ("", ""),
+    ],
+)  # fmt: skip
+def test_the_family_of_a_size_is_told_by_its_name(size, family):
+    assert readiness._family(size) == family

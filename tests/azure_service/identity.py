@@ -23,6 +23,10 @@ SECRET = "the-secret-of-the-stand-in"
 SUBSCRIPTION = "00000000-0000-0000-0000-0000000000aa"
 GROUP = "rg-batch"
 VM_SIZES = {"STANDARD_DS3_V2": (4, 0, 14.0, 28672), "STANDARD_NC6S_V3": (6, 1, 112.0, 344064)}
+USAGES = {
+    "Total Cluster Dedicated Regional vCPUs": (4, 100), "Total Cluster LowPriority Regional vCPUs": (0, 50),
+    "Standard DSv2 Family Cluster Dedicated vCPUs": (4, 10), "Standard NCSv3 Family Cluster Dedicated vCPUs": (0, 0),
+}  # fmt: skip
 _IN_SUBSCRIPTION = "/subscriptions/{subscription}"
 _WORKSPACES = "/providers/Microsoft.MachineLearningServices/workspaces"
 
@@ -168,6 +172,12 @@ class Identity:
     def sizes(self, request: Request, subscription: str, region: str) -> dict[str, Any]:
         keys = ("vCPUs", "gpus", "memoryGB", "maxResourceVolumeMB")
         return {"amlCompute": [{"name": name} | dict(zip(keys, numbers, strict=True)) for name, numbers in VM_SIZES.items()]}
+
+    @route("GET", f"{_IN_SUBSCRIPTION}/providers/Microsoft.MachineLearningServices/locations/{{region}}/usages", host="management")
+    def usages(self, request: Request, subscription: str, region: str) -> dict[str, Any]:
+        """As the REST reference has it: Usages, List."""
+        return {"value": [{"name": {"value": name, "localizedValue": name}, "unit": "Count", "currentValue": used, "limit": limit}
+                          for name, (used, limit) in USAGES.items()]}  # fmt: skip
 
     @route("GET", "/discovery")
     def discovery(self, request: Request) -> dict[str, str]:

@@ -1,16 +1,18 @@
-"""What a run will find on Azure ML before its first row: the cluster's state, nodes and errors, and whether its environment is built."""
+"""What a run will find on Azure ML before its first row: the cluster's state, nodes, quota and errors, and whether its environment is
+built."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from services.azure.auth.sdk_errors import is_not_found
 from services.azure.auth.session import Session
 from services.domain import ComputeTarget, parse_reference
+from services.errors import StudioError
 from services.formats import counted
 
-NOT_ASKED = "the quota of cores: the SDK has no call for it. A cluster that lacks it stays at its nodes and says so in its errors."
 _BUILD = "Azure ML builds it before the first run, which takes some ten to twenty minutes"
 
 
@@ -31,12 +33,48 @@ def cluster_facts(session: Session, target: ComputeTarget, node_count: int) -> I
     wanted = min(node_count, most)
     if idle < wanted:
         yield f"{counted(wanted - idle, 'node')} must be started first, or get free: usually some minutes."
-    if (getattr(status, "vm_priority", "") or "").lower().startswith("low"):
+    low_priority = (getattr(status, "vm_priority", "") or "").lower().startswith("low")
+    try:
+        yield from _quota_facts(session, target.size, max(0, wanted - nodes), low_priority=low_priority)
+    except StudioError as unreadable:  # it is the subscription’s, which not everyone may read
+        yield f"The quota of cores is unknown: {unreadable.message.rstrip('.')}."
+    if low_priority:
         yield "Its nodes are of low priority: Azure may take them away while the run goes on, and their mini-batches are scored again."
     for error in getattr(status, "errors", None) or ():
         values = error.get("error", error) if isinstance(error, dict) else {}
         text = ": ".join(str(values[name]) for name in ("code", "message") if values.get(name)) or str(error)
         yield f"The cluster reports an error, {text.rstrip('.')}."
+
+
+def _quota_facts(session: Session, size: str, more: int, *, low_priority: bool) -> Iterator[str]:
+    """Sentences on the quotas of cores that `more` nodes of this size are started from: that of the region, and of dedicated nodes that of
+    their family too."""
+    with session.sdk_calls("It can't be read", "compute_target") as workspace:
+        from azureml.core.compute import AmlCompute
+
+        cores = next((int(one["vCPUs"]) for one in AmlCompute.supported_vmsizes(workspace) if one["name"].lower() == size.lower()), None)
+        usages: list[dict[str, Any]] = AmlCompute.list_usages(workspace)
+    family, kind = _family(size), "lowpriority" if low_priority else "dedicated"
+    found = False
+    for usage in usages:
+        name = str(usage.get("name", {}).get("value", ""))
+        folded = re.sub(r"[^a-z0-9]", "", name.lower())
+        used, limit = usage.get("currentValue"), usage.get("limit")
+        of_the_cluster = folded.startswith(("totalcluster", f"standard{family}familycluster")) and kind in folded
+        if not of_the_cluster or not isinstance(used, int) or not isinstance(limit, int) or limit < 0:
+            continue
+        found = True
+        wanted = f"; {counted(more, 'more node')} would take {more * cores:,}" if cores and more else ""
+        lacks = ", more than is left: ask for more quota, or use fewer nodes" if cores and more * cores > limit - used else ""
+        yield f"Quota {name}: {used:,} of {limit:,} in use{wanted}{lacks}."
+    if not found:
+        yield "The quota of cores is unknown: Azure ML lists none for this cluster."
+
+
+def _family(size: str) -> str:
+    """How quotas call the family of a size, folded: `dsv2` of STANDARD_DS3_V2, `ncadsa100v4` of Standard_NC24ads_A100_v4."""
+    match = re.fullmatch(r"standard_([a-z]+)[\d-]+(.*)", size.lower())
+    return re.sub(r"[^a-z0-9]", "", match[1] + match[2]) if match else ""
 
 
 def environment_fact(session: Session, reference: str | None, made_for_run: str) -> str:
