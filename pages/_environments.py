@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -196,9 +197,11 @@ def show(workspace: Workspace) -> None:
     if not environments:
         st.caption("None yet. A run uses this program's own Python unless it names one." if workspace.builds else "None yet.")
     else:
-        _show_table(environments)
+        _show_table(environments, workspace.builds.last_used() if workspace.builds else {})
         if workspace.builds:
-            _offer_deletion(workspace, environments)
+            with st.container(horizontal=True):
+                _offer_deletion(workspace, environments)
+                _offer_deletion_of_unused(workspace, workspace.builds)
     for build in workspace.builds.all() if workspace.builds else ():
         if build.status is BuildStatus.BUILDING and workspace.builds:
             follow(workspace.builds, build)
@@ -208,17 +211,29 @@ def show(workspace: Workspace) -> None:
             _ask(workspace)
 
 
-def _show_table(environments: list[Environment]) -> None:
-    columns = {"Environment": str, "Python": str, "Packages": int, "Disk": int, "Registered": datetime, "Made of": str}
+def _show_table(environments: list[Environment], last_used: Mapping[str, datetime]) -> None:
+    columns = {
+        "Environment": str,
+        "Python": str,
+        "Packages": int,
+        "Disk": int,
+        "Registered": datetime,
+        "Last used": datetime,
+        "Made of": str,
+    }
     rows = [
-        (e.reference, e.python_version, len(e.packages), e.size, e.created_at, ", ".join(e.requirements) or e.interpreter)
+        (
+            e.reference, e.python_version, len(e.packages), e.size, e.created_at, last_used.get(e.reference),
+            ", ".join(e.requirements) or e.interpreter,
+        )
         for e in environments
-    ]
+    ]  # fmt: skip
     config = {
         "Environment": st.column_config.TextColumn(width=180),
         "Python": st.column_config.TextColumn(width=80),
         "Disk": st.column_config.NumberColumn(format="bytes", width=90),
         "Registered": _tables.time_column(),
+        "Last used": _tables.time_column(),
         "Made of": st.column_config.TextColumn(width=380),
     }
     _tables.show(columns, rows, "Environments", most=8, key="environments", column_config=config)
@@ -235,6 +250,25 @@ def _offer_deletion(workspace: Workspace, environments: list[Environment]) -> No
             with _errors.shown():
                 workspace.delete_environment(chosen.reference)
                 st.toast(f"Deleted **{escape(chosen.reference)}**", icon=":material/delete:")
+                st.rerun()
+
+
+def _offer_deletion_of_unused(workspace: Workspace, builds: EnvironmentBuilds) -> None:
+    with st.popover("Delete unused", icon=":material/auto_delete:"):
+        days = st.number_input("Not used for (days)", min_value=1, max_value=3_650, value=30, key="unused-for")
+        unused = builds.unused_for(days)
+        if not unused:
+            st.caption(f"Every environment was used or registered within the last {counted(days, 'day')}.")
+            return
+        freed = formats.size(sum(known.size or 0 for known in unused))
+        st.text(displayable("\n".join(f"{known} · {formats.size(known.size)}" if known.size else str(known) for known in unused)))
+        st.caption(f"Together {freed} of disk. Runs that used them are kept.")
+        label = f"Delete {counted(len(unused), 'environment')}"
+        if st.button(label, key="delete-unused", type="primary", icon=":material/delete_forever:"):
+            with _errors.shown():
+                for known in unused:
+                    workspace.delete_environment(known.reference)
+                st.toast(f"Deleted {counted(len(unused), 'environment')}, {freed}", icon=":material/delete:")
                 st.rerun()
 
 

@@ -324,6 +324,12 @@ class EnvironmentBuilds(Protocol):
     def dismiss(self, build_id: str) -> None:
         """Forget one that has ended."""
 
+    def last_used(self) -> Mapping[str, datetime]:
+        """When each environment, by its reference, was last used by a run, or to inspect a model."""
+
+    def unused_for(self, days: int) -> list[domain.Environment]:
+        """The environments that were registered so long ago and that nothing has used since, the newest first. Raises SettingsError."""
+
     def interpreters(self) -> list[domain.Interpreter]:
         """The Pythons on this machine that an environment can be built with, this program's own first. Takes a second at first."""
 

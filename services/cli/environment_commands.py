@@ -36,8 +36,12 @@ def list_environments(workspace: Workspace, args: argparse.Namespace) -> Answer:
         default = f"Default for runs without an environment: one made for the run, with Python {environment.python_version}, {pins}"
     made = [environment.size for environment in environments if environment.size is not None]
     used = [f"Disk used by those made here: {size(sum(made))}"] if made else []
-    lines = [*output.environment_lines(environments), *used, default]
-    value = {"environments": [output.environment_value(environment) for environment in environments], "disk_used": sum(made)}
+    last_used = workspace.builds.last_used() if workspace.builds else None
+    lines = [*output.environment_lines(environments, last_used), *used, default]
+    values = [
+        output.environment_value(environment) | {"last_used": (last_used or {}).get(environment.reference)} for environment in environments
+    ]
+    value = {"environments": values, "disk_used": sum(made)}
     return Answer(value, lines)
 
 
@@ -81,9 +85,31 @@ def _ask_approval(requirements: RequirementList, args: argparse.Namespace) -> An
 
 
 def delete_environment(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    if args.unused_for is not None and args.environment is None:
+        return _delete_unused(workspace, args)
+    if args.environment is None or args.unused_for is not None:
+        raise SettingsError("environment", "It isn't said what to delete", "Give NAME[:V], or --unused-for DAYS.")
     known = {environment.reference: environment for environment in reversed(workspace.environments())}
     versions = [environment for environment in known.values() if environment.name == args.environment]
     reference = max(versions, key=lambda environment: environment.version).reference if versions else args.environment
     workspace.delete_environment(reference)
     freed = known[reference].size if reference in known else None
     return Answer({"deleted": reference, "freed": freed}, [f"Deleted {reference}" + (f", {size(freed)} of disk" if freed else "")])
+
+
+def _delete_unused(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    """Those that nothing has used for so many days; without --yes they are only named."""
+    if workspace.builds is None:
+        raise SettingsError("unused_for", "Azure ML’s SDK v1 removes no environments", "Archive them in Azure ML studio.")
+    unused = workspace.builds.unused_for(args.unused_for)
+    freed, since = sum(known.size or 0 for known in unused), counted(args.unused_for, "day")
+    names = [f"{known.reference} ({size(known.size)})" if known.size else known.reference for known in unused]
+    value = {"unused": [known.reference for known in unused], "freed": freed if args.yes else 0, "deleted": []}
+    if not unused:
+        return Answer(value, [f"Every environment was used or registered within the last {since}."])
+    if not args.yes:
+        again = f"{program_command(args)} environment delete --unused-for {args.unused_for} --yes"
+        return Answer(value, [f"Not used for {since}: {', '.join(names)}.", f"Delete them: {again}"])
+    for known in unused:
+        workspace.delete_environment(known.reference)
+    return Answer(value | {"deleted": value["unused"]}, [f"Deleted {', '.join(names)}; {size(freed)} of disk"])

@@ -149,7 +149,9 @@ def _parser() -> argparse.ArgumentParser:
     command(environments, "list", environment_commands.list_environments, "List the environments, and the disk they use.")
     text = "Remove an environment, with its files where it was made here."
     add = command(environments, "delete", environment_commands.delete_environment, text)
-    add.add_argument("environment", metavar="NAME[:V]")
+    add.add_argument("environment", metavar="NAME[:V]", nargs="?")
+    add.add_argument("--unused-for", type=int, metavar="DAYS", help="those that no run used for so many days; named first, and not deleted")
+    add.add_argument("--yes", action="store_true", help="with --unused-for: delete them")
 
     pipelines = group("pipeline", "Publish runs as pipelines of Azure ML, and run these again.")
     add = on_azure(pipelines, "publish", remote.publish, "Publish what a run submitted, as a pipeline of its own.", "RUN")

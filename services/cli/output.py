@@ -147,12 +147,15 @@ def environment_value(environment: Environment) -> dict[str, Any]:
     return {"reference": environment.reference or None, **vars(environment), "version": environment.version or None}
 
 
-def environment_lines(environments: list[Environment]) -> list[str]:
-    rows = [
-        (e.reference, e.python_version, len(e.packages), "-" if e.size is None else formats.size(e.size), utc(e.created_at), e.interpreter)
-        for e in environments
-    ]
-    return table(("ENVIRONMENT", "PYTHON", "PACKAGES", "DISK", "REGISTERED", "INTERPRETER"), rows)
+def environment_lines(environments: list[Environment], last_used: Mapping[str, datetime] | None = None) -> list[str]:
+    """`last_used` by reference, None where it isn't known of any."""
+    rows = []
+    for e in environments:
+        disk = "-" if e.size is None else formats.size(e.size)
+        used = () if last_used is None else (utc(last_used[e.reference]) if e.reference in last_used else "-",)
+        rows.append((e.reference, e.python_version, len(e.packages), disk, utc(e.created_at), *used, e.interpreter))
+    names = () if last_used is None else ("LAST USED",)
+    return table(("ENVIRONMENT", "PYTHON", "PACKAGES", "DISK", "REGISTERED", *names, "INTERPRETER"), rows)
 
 
 def run_value(run: Run, environment: Environment | None = None) -> dict[str, Any]:

@@ -109,6 +109,20 @@ class LocalBuilds:
         self._home, self._store = home, store
         self._folder = home / "environments" / ".builds"
 
+    def last_used(self) -> dict[str, datetime]:
+        return self._store.environments_used()
+
+    def unused_for(self, days: int) -> list[Environment]:
+        if days < 1:
+            raise SettingsError("unused_for", f"{days} is not a number of days", "Give 1 or more.")
+        used, before = self.last_used(), utc_now() - timedelta(days=min(days, 36_500))
+        needed = {run.request.environment for run in self._store.unended_runs()}
+        return [
+            known
+            for known in self._store.all(Environment)
+            if max(known.created_at, used.get(known.reference, known.created_at)) < before and known.reference not in needed
+        ]
+
     def interpreters(self) -> list[Interpreter]:
         return interpreters.installed()
 

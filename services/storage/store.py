@@ -179,6 +179,14 @@ class Store:
         rows = self._execute("SELECT value FROM presets WHERE model = ?", model)
         return rows[0]["value"] if rows else None
 
+    def environments_used(self) -> dict[str, datetime]:
+        """When each environment, by its reference, was last used: by a run that was submitted, or to inspect a model."""
+        query = """SELECT used, max(at) FROM (
+            SELECT json_extract(request, '$.environment') AS used, submitted_at AS at FROM runs
+            UNION ALL SELECT substr(source, 1, instr(source, ';') - 1), made_at FROM model_cards WHERE instr(source, ';')
+        ) WHERE used <> '' GROUP BY used"""
+        return {used: datetime.fromisoformat(at) for used, at in self._execute(query)}
+
     # ---- runs ----------------------------------------------------------------------------------------------------------------
 
     def insert_run(

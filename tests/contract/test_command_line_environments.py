@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 import time
+from datetime import timedelta
 
 import pytest
 
-from services.domain import ModelCard
+from services.domain import Environment, ModelCard, RunRequest, RunStatus, utc_now
 from services.scoring.model_card import READER
+from services.storage.store import Store
 from tests.tiny_wheels import companions_only
 
 
@@ -106,3 +108,28 @@ def test_ctrl_c_cancels_and_leaves_nothing(started, home, tmp_path, monkeypatch)
     assert [json.loads(path.read_text())["status"] for path in builds.glob("*/outcome.json")] == ["canceled"]
     time.sleep(0.1)
     assert not list(builds.glob("*/venv"))
+
+
+def test_environments_that_nothing_used_for_long_are_named_and_then_deleted(command, home):
+    store, long_ago = Store(home), utc_now() - timedelta(days=40)
+    for name in ("old", "used", "inspected", "new"):
+        registered = utc_now() if name == "new" else long_ago
+        store.add(Environment, name, lambda version, name=name, at=registered: Environment(name, version, sys.executable, "3.11", {}, at))
+    store.insert_run("r", RunRequest((), ("d:1",), "s.py", environment="used:1"), 1, 1)
+    store.update_run("r", status=RunStatus.COMPLETED, ended_at=utc_now())
+    store.keep_model_card("ab", "inspected:1; Python 3.11", ModelCard("onnx"))
+    listed = {known["name"]: known["last_used"] for known in command("environment", "list", "--json").json["environments"]}
+    assert [name for name, used in listed.items() if used] == ["inspected", "used"]
+    assert "LAST USED" in command("environment", "list").out
+    named = command("environment", "delete", "--unused-for", "30")
+    assert named.out.startswith("Not used for 30 days: old:1.\nDelete them: ")
+    assert "environment delete --unused-for 30 --yes" in named.out
+    assert len(store.all(Environment)) == 4
+    deleted = command("environment", "delete", "--unused-for", "30", "--yes", "--json").json
+    assert deleted == {"unused": ["old:1"], "freed": 0, "deleted": ["old:1"]}
+    assert (
+        command("environment", "delete", "--unused-for", "30").out == "Every environment was used or registered within the last 30 days.\n"
+    )
+    assert command("environment", "delete", "--unused-for", "0", "--json").error["field"] == "unused_for"
+    assert command("environment", "delete", "--json").error["field"] == "environment"
+    assert {known.name for known in store.all(Environment)} == {"used", "inspected", "new"}
