@@ -153,13 +153,17 @@ def _as_onnx(model: Any) -> bytes:
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
     named = hasattr(model, "feature_names_in_")
-    inputs: list[Any] = [("X", FloatTensorType([None, len(COLUMNS)]))]
+    of_texts = hasattr(model, "steps") and isinstance(model[0], TfidfVectorizer)
+    inputs: list[Any] = [("X", StringTensorType([None, 1]) if of_texts else FloatTensorType([None, len(COLUMNS)]))]
     if named:
         types = {"city": StringTensorType([None, 1])}
         inputs = [(name, types.get(name, FloatTensorType([None, 1]))) for name in model.feature_names_in_]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what scikit-learn is going to rename
         converted = skl2onnx.to_onnx(model, initial_types=inputs, target_opset={"": 18, "ai.onnx.ml": 3})
+    for node in converted.graph.node:
+        if node.op_type == "StringNormalizer":  # else it wants en_US, which not every machine has
+            node.attribute.append(helper.make_attribute("locale", "C"))
     content: bytes = converted.SerializeToString()
     return content
 

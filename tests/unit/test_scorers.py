@@ -135,6 +135,20 @@ def test_texts_get_the_models_own_predictions(scorer, estimators, tmp_path):
     assert np.allclose(result["probability"] + result["probability 2"], 1)
 
 
+def test_texts_get_the_predictions_of_onnxruntime(scorer, estimators, tmp_path):
+    words, paths = made.texts(8), [tmp_path / f"{number}.txt" for number in range(8)]
+    for path, text in zip(paths, words, strict=True):
+        path.write_text(text)
+    model = made.saved(estimators["texts"], tmp_path / "model", "onnx")
+    labels, maps = onnxruntime.InferenceSession(model).run(None, {"X": np.array(words, dtype=object).reshape(-1, 1)})
+    assert list(labels) == list(estimators["texts"].predict(words))
+    result = scorer("score_texts", model.parent).run([str(path) for path in paths])
+    assert list(result["prediction"]) == list(labels)
+    assert np.array_equal(result["probability"], np.array([max(row.values()) for row in maps], np.float32))
+    of_rows = scorer("score_tables", model.parent, "--keep", "id").run(pd.DataFrame({"id": range(8), "review": words}))
+    assert list(of_rows["prediction"]) == list(labels)
+
+
 def test_a_column_of_text_of_a_table_is_scored(table_scorer, estimators):
     rows = pd.DataFrame({"id": range(8), "review": made.texts(8)})
     result = table_scorer("texts", "--input", "text=review").run(rows)
