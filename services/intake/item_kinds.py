@@ -22,6 +22,7 @@ from services import PROJECT_ROOT
 from services.domain import DatasetProblem, ItemKind
 from services.file_names import short
 from services.formats import counted
+from services.intake.sniffing import delimiter_among
 from services.storage.manifest import read_manifest
 
 HEAD = 1 << 16
@@ -145,8 +146,7 @@ def _look_at_text(text: str, *, whole: bool) -> Look:
             continue
         if len({len(row) for row in rows}) == 1 or (len(rows) == 2 and _numeric(rows[1])):
             tables[delimiter] = rows
-    several = [delimiter for delimiter in tables if len(tables[delimiter][0]) > 1]
-    delimiter = next((each for each in several if each != ",") if "," not in several or _numbers_with_commas(tables) else iter([","]), ",")
+    delimiter = delimiter_among({each: rows for each, rows in tables.items() if len(rows[0]) > 1}) or ","
     rows = tables.get(delimiter, [])
     if not rows:
         return Look(ItemKind.TEXT)
@@ -172,12 +172,6 @@ def _point(field: str) -> str:
     """A number with a decimal comma with a point, others as they are."""
     match = re.fullmatch(r"(\s*[+-]?(?:\d*|\d{1,3}(?:\.\d{3})+)),(\d+\s*)", field)
     return f"{match[1].replace('.', '')}.{match[2]}" if match else field
-
-
-def _numbers_with_commas(tables: dict[str, list[list[str]]]) -> bool:
-    """Whether one of the other delimiters leaves numbers with decimal commas."""
-    fields = (field for delimiter, rows in tables.items() if delimiter != "," for row in rows if len(row) > 1 for field in row)
-    return any(re.fullmatch(r"\s*[+-]?\d+,\d+\s*", field) for field in islice(fields, 1000))
 
 
 def _look_at_rows(rows: Sequence[Sequence[str]], *, is_whole: bool) -> Look:

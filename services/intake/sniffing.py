@@ -14,7 +14,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -270,18 +270,22 @@ def _delimiter_of(text: str, given: TableReading, scratch: Path) -> tuple[str, s
         quote = sniffed_quote
     candidates = [each for each in dict.fromkeys([*_DELIMITERS, sniffed]) if each and each != given.decimal]
     tables = {each: rows for each in candidates if len((rows := _rows(text, each, quote) or [[]])[0]) > 1 and _is_even(rows)}
-    if "," in tables and not any(_has_decimal_commas(rows) for each, rows in tables.items() if each != ","):
-        return ",", quote
-    tables.pop(",", None)
-    if sniffed in tables:
-        return sniffed, quote
-    if tables:
-        return max(tables, key=lambda each: len(tables[each][0])), quote
+    if told := delimiter_among(tables, sniffed):
+        return told, quote
     lines = [line for line in text.splitlines()[:10] if line.strip()][:2]
     for each in candidates:  # records of different lengths: by the header and the first
         if len(lines) == 2 and 0 < lines[0].count(each) == lines[1].count(each):
             return each, quote
     return (",", quote) if given.decimal != "," else (";", quote)
+
+
+def delimiter_among(tables: Mapping[str, Sequence[Sequence[str]]], likeliest: str = "") -> str:
+    """The delimiter of a text, of whose candidates each gives it other records of several fields: the comma, but where others leave
+    decimal commas; else the likeliest, or the one that gives most fields. "" where there are none."""
+    others = {each: rows for each, rows in tables.items() if each != ","}
+    if "," in tables and not any(map(_has_decimal_commas, others.values())):
+        return ","
+    return likeliest if likeliest in others else max(others, key=lambda each: len(others[each][0]), default="")
 
 
 def _sniffed_by_duckdb(text: str, scratch: Path) -> tuple[str, str]:
