@@ -299,7 +299,7 @@ def _of_estimator(estimator, format_, caught=()):
                 scores = getattr(final, "decision_function", None) or getattr(final, "score_samples", None)
                 score = None if scores is None else np.asarray(scores(data)).ravel()
         if several and probabilities is not None and not isinstance(probabilities, list):  # of labels that are 0 or 1 each
-            probabilities = [np.column_stack([1 - column, column]) for column in np.asarray(probabilities).T]
+            probabilities = [_both(column) for column in np.asarray(probabilities).T]
         return Scores(predictions, probabilities, classes if classes is not None else (), score)
 
     if several and has_probabilities and not isinstance(classes, list):
@@ -329,15 +329,29 @@ def _own(estimator, name):
         value = getattr(estimator, name, None)
     except Exception:  # noqa: BLE001 - a property of an estimator may raise anything, NotFittedError to begin with
         value = None
-    if value is None and hasattr(estimator, "best_estimator_"):
-        return _own(estimator.best_estimator_, name)
-    if value is None and getattr(estimator, "steps", None):
-        return _own(estimator.steps[-1 if name == "classes_" else 0][1], name)
+    inside = _last(estimator) if name == "classes_" else _first(estimator)
+    if value is None and inside is not estimator:
+        return _own(inside, name)
     if value is None and name != "classes_":
         for inner in ("estimator", "estimator_", "regressor_"):
             if hasattr(getattr(estimator, inner, None), "predict"):
                 return _own(getattr(estimator, inner), name)
     return value
+
+
+def _last(estimator):
+    """What predicts: of a search the best estimator, of a pipeline its last step, else itself."""
+    if hasattr(estimator, "best_estimator_"):
+        return _last(estimator.best_estimator_)
+    return _last(estimator.steps[-1][1]) if getattr(estimator, "steps", None) else estimator
+
+
+def _first(estimator):
+    """What takes the columns: of a search the best estimator, of a pipeline its first step that is one, else itself."""
+    if hasattr(estimator, "best_estimator_"):
+        return _first(estimator.best_estimator_)
+    steps = [step for _, step in getattr(estimator, "steps", None) or () if step not in (None, "passthrough")]
+    return _first(steps[0]) if steps else estimator
 
 
 def _steps(estimator):
@@ -358,14 +372,7 @@ def _by_probabilities(final):
 
 def _task_of(estimator):
     """By what scikit-learn says of the estimator, else by what it has."""
-    last = estimator
-    while True:
-        if hasattr(last, "best_estimator_"):
-            last = last.best_estimator_
-        elif getattr(last, "steps", None):
-            last = last.steps[-1][1]
-        else:
-            break
+    last = _last(estimator)
     try:
         from sklearn.base import is_classifier, is_outlier_detector, is_regressor
 
@@ -403,10 +410,7 @@ def _several_outputs(regressor):
 
 def _takes_texts(estimator):
     """Whether its rows are texts: it is, or begins with, a vectorizer of texts."""
-    if hasattr(estimator, "best_estimator_"):
-        return _takes_texts(estimator.best_estimator_)
-    if getattr(estimator, "steps", None):
-        return _takes_texts(next((step for _, step in estimator.steps if step not in (None, "passthrough")), None))
+    estimator = _first(estimator)
     if getattr(estimator, "transformer_list", None):
         return _takes_texts(estimator.transformer_list[0][1])
     inner = getattr(estimator, "estimator", None)
@@ -415,16 +419,12 @@ def _takes_texts(estimator):
 
 def _column_types(estimator):
     """What is known of the columns' types by what a ColumnTransformer does with them: `text` or `number`, by name."""
-    if hasattr(estimator, "best_estimator_"):
-        return _column_types(estimator.best_estimator_)
-    if getattr(estimator, "steps", None):
-        return _column_types(estimator.steps[0][1])
     types = {}
-    for _, transformer, chosen in getattr(estimator, "transformers_", None) or ():
+    for _, transformer, chosen in getattr(_first(estimator), "transformers_", None) or ():
         columns = [chosen] if isinstance(chosen, str) else chosen
         if isinstance(columns, slice) or callable(columns) or not all(isinstance(each, str) for each in columns):
             continue
-        first = _first_step(transformer)
+        first = _first(transformer)
         for place, column in enumerate(columns):
             type_ = _type_taken(first, place)
             if type_:
@@ -434,11 +434,7 @@ def _column_types(estimator):
 
 def _columns_used(estimator, names):
     """The columns that an estimator was fitted to (None where they have no names), without those that a ColumnTransformer drops."""
-    if hasattr(estimator, "best_estimator_"):
-        return _columns_used(estimator.best_estimator_, names)
-    if getattr(estimator, "steps", None):
-        return _columns_used(estimator.steps[0][1], names)
-    transformers = getattr(estimator, "transformers_", None)
+    transformers = getattr(_first(estimator), "transformers_", None)
     if names is None or not transformers:
         return names
     dropped, used = set(), set()
@@ -451,10 +447,6 @@ def _columns_used(estimator, names):
                 return names
             (dropped if transformer == "drop" else used).add(column if isinstance(column, str) else names[column])
     return [name for name in names if name in used or name not in dropped]
-
-
-def _first_step(transformer):
-    return transformer.steps[0][1] if getattr(transformer, "steps", None) else transformer
 
 
 def _type_taken(transformer, place):
@@ -806,7 +798,13 @@ def _by_outputs(run, shape, labels, wants, probe):
 
 def _of_two(values, labels):
     chance = np.asarray(values, dtype=np.float64).reshape(len(values), -1)[:, 0]
-    return Scores(np.array(labels, dtype=object)[(chance > 0.5).astype(int)], np.column_stack([1 - chance, chance]), labels)
+    names = np.array(labels, dtype=object if isinstance(labels[0], str) else np.int64)
+    return Scores(names[(chance > 0.5).astype(int)], _both(chance), labels)
+
+
+def _both(chance):
+    """The probabilities of two classes, by that of the second."""
+    return np.column_stack([1 - chance, chance])
 
 
 def _column(values):
@@ -864,11 +862,9 @@ def _of_xgboost(booster):
         matrix = xgboost.DMatrix(data, feature_names=None if names is None or hasattr(data, "columns") else names, enable_categorical=True)
         values = booster.predict(matrix, iteration_range=trees)
         if several:
-            return Scores(
-                (values > 0.5).astype(int), [np.column_stack([1 - each, each]) for each in values.T], [np.array([0, 1])] * targets
-            )
+            return Scores((values > 0.5).astype(int), [_both(each) for each in values.T], [np.array([0, 1])] * targets)
         if objective == "binary:logistic":
-            return Scores((values > 0.5).astype(int), np.column_stack([1 - values, values]), numbers)
+            return Scores((values > 0.5).astype(int), _both(values), numbers)
         if objective == "binary:logitraw":
             return Scores((values > 0).astype(int))
         if objective in ("binary:hinge", "multi:softmax"):
@@ -917,7 +913,7 @@ def _of_lightgbm(booster):
             data = data.assign(**{name: data[name].astype("category") for name in categorical})
         values = booster.predict(data, num_threads=workers)
         if objective == "binary":
-            return Scores((values > 0.5).astype(int), np.column_stack([1 - values, values]), [0, 1])
+            return Scores((values > 0.5).astype(int), _both(values), [0, 1])
         if objective in ("multiclass", "multiclassova"):
             return Scores(values.argmax(axis=1), values, list(range(classes)))
         return Scores(values)
@@ -949,9 +945,8 @@ def load_catboost(path):
         several = predictions.ndim == 2
         return Scores(predictions, model.predict_proba(data, thread_count=threads()) if classes and not several else None, classes)
 
-    width = (
-        len(model.predict([[0.0] * len(names)])[0]) if not classes and not texts and np.ndim(model.predict([[0.0] * len(names)])) > 1 else 1
-    )
+    tried = None if classes or texts else np.asarray(model.predict([[0.0] * len(names)]))
+    width = tried.shape[1] if tried is not None and tried.ndim > 1 else 1
     return Model(
         "catboost", "catboost", predict, "matrix" if unnamed else "frame",
         task=CLASSIFICATION if classes else MANY_NUMBERS if width > 1 else REGRESSION, feature_count=len(names),
@@ -1018,11 +1013,17 @@ def load_mlflow(path):
 def _mlflow_folder(path):
     if os.path.isdir(path):
         return path
-    folder = tempfile.mkdtemp(prefix="model-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = _folder_of_this_process()
     with zipfile.ZipFile(path) as archive:
         archive.extractall(folder)  # never outside of the folder: zipfile itself sees to that
     return next(place for place, _, names in os.walk(folder) if "MLmodel" in names)
+
+
+def _folder_of_this_process():
+    """A new folder that is removed when the process ends."""
+    folder = tempfile.mkdtemp(prefix="model-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _mlflow_type(type_):
@@ -1067,17 +1068,14 @@ def load_keras(path, labels=()):
     if "KERAS_BACKEND" not in os.environ:
         import importlib.util
 
-        there = [
-            name for name, module in (("tensorflow", "tensorflow"), ("jax", "jax"), ("torch", "torch")) if importlib.util.find_spec(module)
-        ]
+        there = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
         if there and there[0] != "tensorflow":
             os.environ["KERAS_BACKEND"] = there[0]  # Keras itself would want TensorFlow
     import keras
 
     named = path
     if not path.endswith((".keras", ".h5", ".hdf5")):
-        folder = tempfile.mkdtemp(prefix="model-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        folder = _folder_of_this_process()
         named = os.path.join(folder, "model.keras" if zipfile.is_zipfile(path) else "model.h5")
         shutil.copyfile(path, named)
     network = keras.models.load_model(named, compile=False)
@@ -1090,8 +1088,8 @@ def load_keras(path, labels=()):
 
     activation = getattr(getattr(network.layers[-1], "activation", None), "__name__", "") if getattr(network, "layers", None) else ""
     numbered = not labels and activation == "sigmoid" and network.outputs[0].shape[-1] == 1
-    labels = ["0", "1"] if numbered else list(labels)
-    return _network("keras", "keras", run, inputs, _shape(network.outputs[0].shape), labels, network, numbered=numbered)
+    labels = [0, 1] if numbered else list(labels)
+    return _network("keras", "keras", run, inputs, _shape(network.outputs[0].shape), labels, network)
 
 
 def load_torchscript(path, labels=()):
@@ -1100,16 +1098,8 @@ def load_torchscript(path, labels=()):
 
     torch.set_num_threads(threads())
     module = torch.jit.load(path, map_location="cpu").eval()
-    return _network(
-        "torchscript",
-        "torch",
-        _by_torch(torch, module),
-        [{"name": "input", "type": "tensor", "shape": []}],
-        [],
-        list(labels),
-        torch.__version__,
-        module,
-    )
+    inputs = [{"name": "input", "type": "tensor", "shape": []}]
+    return _network("torchscript", "torch", _by_torch(torch, module), inputs, [], list(labels), module)
 
 
 def load_torch_export(path, labels=()):
@@ -1136,7 +1126,7 @@ def _by_torch(torch, module):
     return run
 
 
-def _network(format_, framework, run, inputs, outputs, labels, raw, numbered=False):
+def _network(format_, framework, run, inputs, outputs, labels, raw):
     shape = inputs[0]["shape"]
     wants = "tensor" if len(shape) > 2 else "matrix"
     fixed = shape[0] if shape else None
@@ -1144,30 +1134,19 @@ def _network(format_, framework, run, inputs, outputs, labels, raw, numbered=Fal
     def batched(data):
         return _in_batches(lambda part: run(part["input"]), {"input": np.asarray(data, dtype=np.float32)}, fixed)
 
-    probe = _probe(batched, inputs, [np.float32], wants) if shape else None
-    state = {}
+    def decided(outputs, wants, probe):
+        return _by_outputs(lambda rows: batched(rows)[0], outputs, labels, wants, probe)
+
+    known = decided(outputs, wants, _probe(batched, inputs, [np.float32], wants)) if shape else (None, "", [], None, [])
+    chosen, task, classes, has_probabilities, notes = known
 
     def predict(data):
-        if "predict" not in state:  # no shape is known: by what the first rows give
-            width = [None, np.asarray(batched(data[:1])[0]).shape[-1]]
-            state["predict"] = _by_outputs(
-                lambda rows: batched(rows)[0], width, labels, "tensor" if np.ndim(data) > 2 else wants, np.asarray(batched(data[:1])[0])
-            )[0]
-        return state["predict"](data)
+        nonlocal chosen
+        if chosen is None:  # no shape is known: by what the first row gives
+            first = np.asarray(batched(data[:1])[0])
+            chosen = decided([None, first.shape[-1]], "tensor" if np.ndim(data) > 2 else wants, first)[0]
+        return chosen(data)
 
-    task, classes, has_probabilities, notes = "", [], None, []
-    if shape:
-        state["predict"], task, classes, has_probabilities, notes = _by_outputs(
-            lambda rows: batched(rows)[0], outputs, labels, wants, probe
-        )
-        if numbered:
-            chosen = state["predict"]
-
-            def by_number(data):
-                scores = chosen(data)
-                return Scores(scores.predictions.astype(int), scores.probabilities, [0, 1])
-
-            state["predict"], classes = by_number, [0, 1]
     model = Model(
         format_, framework, predict, wants, task=task, inputs=inputs, classes=classes,
         feature_count=shape[1] if len(shape) == 2 else None, has_probabilities=has_probabilities, notes=notes, dtype=np.float32,
