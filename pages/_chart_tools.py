@@ -131,7 +131,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
       const range = event?.range?.x
       if (range && state.data.acts) act("brush", { from: range[0], to: range[1] })
     })
-    drawn.on("plotly_doubleclick", () => {
+    for (const name of ["plotly_deselect", "plotly_doubleclick"]) drawn.on(name, () => {
       clearTimeout(state.click)
       if (state.data.undoable) act("reset", {})
     })

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import logging
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -14,6 +16,7 @@ from starlette.routing import Route
 
 from pages import _errors, _workspace
 from pages._text import sentence
+from services.domain import RowKey
 from services.errors import NotFound, StudioError
 from services.workspaces import chosen_workspace
 
@@ -137,9 +140,48 @@ def _parts(path: Path, length: int) -> Iterator[bytes]:
     return read()
 
 
+def thumbnail(request: Request) -> Response:
+    """GET /downloads/thumbnail?run=ID&file=NAME&mini_batch=N&worker=NAME&signature=...: a small picture of the file of a row, for a
+    URL that the gallery made: no other file can be asked for. 422 with the reason where there is none."""
+    query = request.query_params
+    run_id, worker = query.get("run", ""), query.get("worker", "")
+    number = query.get("mini_batch", "")
+    key = RowKey(query.get("file", ""), int(number) if number.isascii() and number.isdecimal() and len(number) < 12 else 0, 0)
+    if not hmac.compare_digest(query.get("signature", "").encode(), _signature(run_id, key, worker).encode()):
+        return PlainTextResponse("This picture's URL is of an earlier start of the dashboard. Reload the page.\n", status_code=403)
+    try:
+        from services import thumbnails
+
+        path = chosen_workspace().runs.input_file(run_id, key, worker)
+        if path is None:
+            raise NotFound("The file is not there any more.")
+        content = thumbnails.thumbnail(path)
+    except StudioError as error:
+        refused = _refused(error)
+        refused.status_code = 404 if isinstance(error, NotFound) else 422
+        return refused
+    headers = {"Cache-Control": "private, max-age=600", "X-Content-Type-Options": "nosniff", "Content-Encoding": "identity"}
+    return Response(content, headers=headers, media_type=thumbnails.MEDIA_TYPE)
+
+
+def thumbnail_url(run_id: str, key: RowKey, worker: str) -> str:
+    """The URL of `thumbnail` for a row of the run's table."""
+    values = {"run": run_id, "file": key.file, "mini_batch": key.mini_batch, "worker": worker}
+    return f"downloads/thumbnail?{urlencode(values | {'signature': _signature(run_id, key, worker)})}"
+
+
+_SECRET = secrets.token_bytes(32)
+
+
+def _signature(run_id: str, key: RowKey, worker: str) -> str:
+    text = "\0".join((run_id, str(key.mini_batch), worker, key.file))
+    return hmac.new(_SECRET, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
 ROUTES = [
     *(Route(f"/downloads/predictions.{ending}", predictions, methods=["GET"]) for ending in ("csv", "parquet", "xlsx", "json")),
     Route("/downloads/report.html", report, methods=["GET"]),
     Route("/downloads/failures.csv", failures, methods=["GET"]),
     Route("/downloads/output", output_file, methods=["GET"]),
+    Route("/downloads/thumbnail", thumbnail, methods=["GET"]),
 ]

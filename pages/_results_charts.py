@@ -12,10 +12,10 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _errors, _plots, _tables
+from pages import _errors, _plots, _results_gallery, _tables
 from pages._results_panel import choose_of, chosen_of
 from pages._results_table import for_cells
-from pages._results_view import COUNTS, View, add, change, choose, follow, set_filter
+from pages._results_view import COUNTS, GALLERY, View, add, change, choose, follow, set_filter
 from pages._text import escape
 from services.errors import SettingsError
 from services.formats import counted
@@ -46,12 +46,23 @@ def picture(view: View) -> None:
     }  # fmt: skip
     if not (_class_columns(view) and _number_columns(view)):
         del drawn["Score by class"]
+    if _results_gallery.has_images(view):
+        drawn[GALLERY] = _gallery
     with st.container(key="chart-picture", gap="small"):
         row = st.container(horizontal=True, vertical_alignment="center", gap="small")
         with row:
-            chart = choose("Chart", "chart", [*drawn, _NO_CHART], "Distribution", label_visibility="collapsed", width=160)
+            options = {"label_visibility": "collapsed", "width": 145}
+            chart = choose("Chart", "chart", [*drawn, _NO_CHART], "Distribution", also={"page": ""}, **options)
         if chart != _NO_CHART:
             drawn[chart](view, row)
+
+
+def _gallery(view: View, row: DeltaGenerator) -> None:
+    values, scores = [*_class_columns(view), "Prediction"], _number_columns(view)
+    with row:
+        value = _chosen_column("Prediction", "x", list(dict.fromkeys([*values, *view.table.further_columns])), values[0])
+    scores = [name for name in scores if name != value and name in view.table.further_columns]
+    _results_gallery.gallery(view, value, scores[0] if scores else "")
 
 
 def _numeric(view: View) -> bool:
@@ -181,7 +192,7 @@ def _zoom(view: View, column: str, row: DeltaGenerator) -> Filter:
 
 
 def _chosen_column(label: str, name: str, names: list[str], default: str) -> str:
-    return choose(label, name, names, default, label_visibility="collapsed", width=170)
+    return choose(label, name, names, default, label_visibility="collapsed", width=130)
 
 
 def _distribution(view: View, row: DeltaGenerator) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from pages import _errors, _file_preview, _layout, _tables
-from pages._results_view import PAGE, View, change
+from pages._results_view import View, change, page_rows
 from pages._text import displayable, escape, truncate, visible
 from services import formats
 from services.domain import RowKey, RowTrace
@@ -102,7 +102,7 @@ def _further(values: dict[str, str]) -> None:
 
 
 def _open(position: int) -> None:
-    change(row=str(position + 1), page=str(position // PAGE + 1))
+    change(row=str(position + 1), page=str(position // page_rows() + 1))
 
 
 def _error(error: str, trace: RowTrace) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from pages import _results_view, _tables
-from pages._results_view import PAGE, View, change, describe, follow, option_labels, set_filter
+from pages._results_view import ENDS, View, change, describe, describe_range, follow, option_labels, set_filter
 from pages._text import escape, truncate, visible
 from services.formats import counted
 from services.predictions import comparison, evaluation
 from services.predictions.columns import ROW_NUMBER, Status
 from services.predictions.exports import OF_FAILURES, item_columns
-from services.predictions.filters import PREDICTED, Condition, Filter, Order
+from services.predictions.filters import PREDICTED, Condition, Filter, Operator, Order
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +46,7 @@ def filtered_by(view: View, count: int) -> None:
                 escape(truncate(part, 60)), key=f"without_{number}", icon=":material/close:", on_click=set_filter, args=(without,),
                 help="Remove this filter",
             )  # fmt: skip
-        if view.filter != Filter():
+        if len(_parts(view)) > 1:
             st.button("Clear filters", type="tertiary", icon=":material/filter_alt_off:", on_click=set_filter, args=(Filter(),))
         failed = view.table.count(Filter(statuses=(Status.FAILED,)))
         if failed and Status.FAILED not in view.filter.statuses:
@@ -68,10 +69,23 @@ def _parts(view: View) -> list[tuple[str, Filter]]:
         parts.append((f"Prediction ≥ {chosen.minimum:g}", replace(chosen, minimum=None)))
     if chosen.maximum is not None:
         parts.append((f"Prediction ≤ {chosen.maximum:g}", replace(chosen, maximum=None)))
-    parts += [(describe(condition, view.table.own), _without(chosen, condition)) for condition in chosen.conditions]
+    ranges = _ranges(chosen.conditions)
+    parts += [
+        (describe_range(*pair, view.table.own), replace(chosen, conditions=tuple(c for c in chosen.conditions if c not in pair)))
+        for pair in ranges
+    ]
+    in_ranges = set(itertools.chain(*ranges))
+    single = (condition for condition in chosen.conditions if condition not in in_ranges)
+    parts += [(describe(condition, view.table.own), _without(chosen, condition)) for condition in single]
     if chosen.where:
         parts.append((f"where {chosen.where}", replace(chosen, where="")))
     return parts
+
+
+def _ranges(conditions: tuple[Condition, ...]) -> list[tuple[Condition, Condition]]:
+    """Both ends of each column that has both, once."""
+    ends = {(condition.column, condition.operator is Operator.FROM): condition for condition in conditions if condition.operator in ENDS}
+    return [(condition, ends[column, False]) for (column, is_from), condition in ends.items() if is_from and (column, False) in ends]
 
 
 def _without(chosen: Filter, condition: Condition) -> Filter:
@@ -162,14 +176,15 @@ def prepared(view: View) -> None:
 def table(view: View, count: int, columns: list[str]) -> None:
     """One page of rows, and the pagination."""
     slot = st.container()
-    pages = -(-count // PAGE)
+    size = _results_view.page_rows()
+    pages = -(-count // size)
     page = min(view.page, pages)
     follow("page", page)
     if pages > 1:
         st.pagination(pages, key="page", on_change=lambda: change(page=str(st.session_state.page), row=""))
-    first = (page - 1) * PAGE
-    rows = view.table.page(view.filter, first, PAGE, view.order).select(columns)
-    key = f"paged-predictions_{view.run.id}_{page}_{hash((view.filter, view.order)):x}"
+    first = (page - 1) * size
+    rows = view.table.page(view.filter, first, size, view.order).select(columns)
+    key = f"paged-predictions_{view.run.id}_{size}_{page}_{hash((view.filter, view.order)):x}"
 
     def open_row() -> None:
         chosen = st.session_state[key]["selection"]

@@ -18,9 +18,11 @@ from services.predictions.filters import Condition, Filter, Operator, Order
 if TYPE_CHECKING:
     from services.predictions.reader import Predictions
 
-PAGE = 100  # rows
+_PAGE = 100  # rows
+GALLERY_PAGE = 48
 MODES = ("Explore", "Groups", "SQL", "True labels")
 """The first is the picture beside the table."""
+GALLERY = "Gallery"
 _CHARACTERS, _CHARACTERS_OF_A_SENTENCE = 40, 160  # of a label
 _URL_NAMES = ("filter", "sort", "page", "row", "look", "beside", "columns", "chart", "x", "y", "by", "of", "sql", "zoom", "all")
 
@@ -68,6 +70,16 @@ def joined() -> str:
 def mode() -> str:
     value = st.query_params.get("look", "")
     return value if value in MODES else MODES[0]
+
+
+def chart() -> str:
+    """The kind of the picture; "" for the first."""
+    return st.query_params.get("chart", "")
+
+
+def page_rows() -> int:
+    """How many rows a page has: beside the gallery as many as there are pictures."""
+    return GALLERY_PAGE if chart() == GALLERY and mode() == MODES[0] else _PAGE
 
 
 def _number(name: str) -> int | None:
@@ -137,6 +149,24 @@ def option_labels(
     return labels
 
 
+ENDS = (Operator.FROM, Operator.TO)
+"""Of a range, as a brush over a chart chooses it."""
+
+
+def describe_range(low: Condition, high: Condition, own: Mapping[str, str]) -> str:
+    """`score 0.5 to 0.75`: both ends in as many digits as tell them apart."""
+    column = "Prediction" if low.column == own["Number"] else low.column
+    return truncate(f"{column} {_short(low.values[0])} to {_short(high.values[0])}", _CHARACTERS + 20)
+
+
+def _short(value: str) -> str:
+    """A number in six digits; an ISO date without a midnight or a part of a second."""
+    try:
+        return f"{float(value):,.6g}"
+    except ValueError:
+        return value.replace("T", " ").partition(".")[0].removesuffix(" 00:00:00")
+
+
 def describe(condition: Condition, own: Mapping[str, str]) -> str:
     """`Folder: a, b`, `score ≥ 0.5`, `File contains cat`. `own` is what the table's own columns are called in it."""
     values = truncate(", ".join(condition.values), _CHARACTERS)
@@ -161,15 +191,16 @@ COUNTS = ("Rows", "Labelled", "Predicted", "Correct", "Evaluated", "Wrong")
 """Columns of counts, written 12,345 instead of 12345."""
 
 
-def choose(label: str, name: str, options: Sequence[str], default: str, **widget: Any) -> str:
-    """A selectbox whose value is in the URL as `name`, with these options of the `widget`. Its own options may come from outside."""
+def choose(label: str, name: str, options: Sequence[str], default: str, also: Mapping[str, str] | None = None, **widget: Any) -> str:
+    """A selectbox whose value is in the URL as `name`, with these options of the `widget`. Its own options may come from outside. `also` is
+    put into the URL with a choice."""
     value = st.query_params.get(name, "")
     key = f"chosen_{name}"
     follow(key, value if value in options else default)
     labels = option_labels(options)
     chosen: str = st.selectbox(
         label, options, key=key, format_func=lambda option: labels.get(option, str(option)),
-        on_change=lambda: change(**{name: str(st.session_state[key] or "")}), **widget,
+        on_change=lambda: change(**{name: str(st.session_state[key] or ""), **(also or {})}), **widget,
     )  # fmt: skip
     return chosen
 

@@ -294,6 +294,9 @@ class Runs(Protocol):
         """The files as the run wrote them, by name: `parallel_run_step.txt`, or `parallel_run_step.partial.txt` where it has not
         completed; and what the script wrote into its output folder."""
 
+    def input_file(self, run_id: str, key: domain.RowKey, worker: str) -> Path | None:
+        """The file of a row on this machine, fetched where it isn't there; None where it is gone. `worker`: see `trace`."""
+
     def trace(self, run_id: str, key: domain.RowKey, worker: str) -> domain.RowTrace:
         """Of one row, known by its key and its Worker: its input, its attempts with their errors, its lines in the worker's log."""
 

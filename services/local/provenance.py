@@ -36,6 +36,12 @@ def trace(folder: LocalRunFolder, key: RowKey, worker: str) -> RowTrace:
     return RowTrace(file, _changed(file, attempts), tuple(tries), tuple(log))
 
 
+def input_file(folder: LocalRunFolder, key: RowKey, worker: str) -> Path | None:
+    """The file of one row; None where it is gone. `worker`: see `trace`."""
+    earlier = worker.partition(" of ")[2]
+    return _input((folder.of(earlier) if earlier else folder).plan(), key)
+
+
 def _input(plan: RunPlan, key: RowKey) -> Path | None:
     if not key.file:
         return None

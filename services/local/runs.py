@@ -194,6 +194,9 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
             found[folder.partial_file(folder.plan()).name] = folder.rows_file
         return found
 
+    def input_file(self, run_id: str, key: RowKey, worker: str) -> Path | None:
+        return provenance.input_file(self.folder(run_id), key, worker)
+
     def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
         return provenance.trace(self.folder(run_id), key, worker)
 

@@ -195,7 +195,7 @@ def test_a_filter_that_matches_nothing_is_cleared_by_one_click(open_page, ended)
     run = ended(THREE_CLASSES)
     app = open_page(RESULTS, run=run.id, filter=Filter(text="no such thing").to_text())
     assert "No predictions match" in words(app.info)
-    next(button for button in app.button if button.label == "Clear filters").click().run()
+    app.button(key="without_0").click().run()
     assert not app.exception
     assert len(table(app)) == 10
 

@@ -167,6 +167,13 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         logs, origins = job_log_lines.log_files(folder), job_log_lines.TableOrigins(folder.logs)
         return search(logs, origins, query, after=after, growing=not run.status.ended, stopped=stopped)
 
+    def input_file(self, run_id: str, key: RowKey, worker: str) -> Path | None:
+        path = path_of(key.file)
+        for dataset, manifest in zip(self.get(run_id).request.datasets, self.folder(run_id).plan().manifests, strict=False):
+            if path and any(file.path == path for file in read_manifest(Path(manifest))):
+                return self._fetch(dataset, path)
+        return None
+
     def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
         """The attempts at a row are not known, only the log lines that name its file."""
         if not key.file:
