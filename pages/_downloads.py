@@ -92,6 +92,21 @@ def failures(request: Request) -> Response:
     return _streamed(parts, f"{file_stem(run.title, EVERY_FAILURE)}.csv", "text/csv")
 
 
+def reviewed(request: Request) -> Response:
+    """GET /downloads/reviewed.csv?run=ID: the rows that a person gave a label, as a file of labels."""
+    try:
+        from services.predictions.exports import file_stem, rows_as_csv
+        from services.predictions.filters import EVERY_PREDICTION
+        from services.predictions.review import reviewed_rows
+
+        workspace = chosen_workspace()
+        run = workspace.runs.get(request.query_params.get("run", ""))
+        names, rows = reviewed_rows(workspace.runs.predictions(run.id), workspace.annotations.annotations(run.id))
+    except StudioError as error:
+        return _refused(error)
+    return _streamed(rows_as_csv(names, rows), f"{file_stem(run.title, EVERY_PREDICTION)} labels.csv", "text/csv")
+
+
 def report(request: Request) -> Response:
     """GET /downloads/report.html?run=ID&filter=...: a run as one HTML page. An attachment: it is not to run where the dashboard does."""
     query = request.query_params
@@ -102,7 +117,7 @@ def report(request: Request) -> Response:
 
         workspace = chosen_workspace()
         run, chosen = workspace.runs.get(query.get("run", "")), Filter.from_text(query.get("filter", ""))
-        content = report_of(workspace, run.id, filter_=chosen)
+        content = report_of(workspace, run.id, chosen)
     except StudioError as error:
         return _refused(error)
     return _streamed(iter([content]), f"{file_stem(run.title, chosen)} report.html", "text/html", len(content))
@@ -180,6 +195,7 @@ def _signature(run_id: str, key: RowKey, worker: str) -> str:
 
 ROUTES = [
     *(Route(f"/downloads/predictions.{ending}", predictions, methods=["GET"]) for ending in ("csv", "parquet", "xlsx", "json")),
+    Route("/downloads/reviewed.csv", reviewed, methods=["GET"]),
     Route("/downloads/report.html", report, methods=["GET"]),
     Route("/downloads/failures.csv", failures, methods=["GET"]),
     Route("/downloads/output", output_file, methods=["GET"]),

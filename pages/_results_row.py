@@ -52,7 +52,7 @@ def row(view: View) -> None:
     if own["Error"]:
         _error(own["Error"], trace)
     _further({name: printed(values[name]) for name in view.table.further_columns if values[name] is not None})
-    _input(trace)
+    show_input(trace)
     _layout.facts(
         {
             "Status": own["Status"], "Matched by": own["Matched by"] or "no row",
@@ -113,7 +113,8 @@ def _error(error: str, trace: RowTrace) -> None:
                 st.code(displayable(attempt.error), language=None)
 
 
-def _input(trace: RowTrace) -> None:
+def show_input(trace: RowTrace) -> None:
+    """What was scored, and whether it has changed since."""
     st.caption("Input")
     if trace.changed:
         st.warning(trace.changed, icon=":material/warning:")

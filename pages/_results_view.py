@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 _PAGE = 100  # rows
 GALLERY_PAGE = 48
-MODES = ("Explore", "Groups", "SQL", "True labels")
+MODES = ("Explore", "Review", "True labels", "Groups", "SQL")
 """The first is the picture beside the table."""
 GALLERY = "Gallery"
 _CHARACTERS, _CHARACTERS_OF_A_SENTENCE = 40, 160  # of a label
-_URL_NAMES = ("filter", "sort", "page", "row", "look", "beside", "columns", "chart", "x", "y", "by", "of", "sql", "zoom", "all")
+_URL_NAMES = (
+    "filter", "sort", "page", "row", "look", "beside", "columns", "chart", "x", "y", "by", "of", "sql", "zoom", "all", "review",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

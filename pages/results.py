@@ -115,14 +115,20 @@ def rows(view: View) -> None:
                 "View as", MODES, key="look", required=True, label_visibility="collapsed",
                 on_change=lambda: change(look=st.session_state.look if st.session_state.look != MODES[0] else "", row=""),
             )  # fmt: skip
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            _results_table.search(view)
-            columns = _results_table.order_and_columns(view)
+        columns: list[str] = []
+        if mode != "Review":  # which has an order of its own
+            with st.container(horizontal=True, vertical_alignment="bottom"):
+                _results_table.search(view)
+                columns = _results_table.order_and_columns(view)
         with st.spinner("Filtering…", show_time=True):
             count = view.table.count(view.filter)
         _results_table.filtered_by(view, count)
         if mode == MODES[0]:
             explore(view, count, columns)
+        elif mode == "Review" and count:
+            from pages import _results_review
+
+            _results_review.show_review(view, right)
         elif count:
             show_mode(view, mode or "")
         else:
@@ -130,7 +136,7 @@ def rows(view: View) -> None:
     with right:
         if view.row is not None:
             _results_row.row(view)
-        else:
+        elif mode != "Review":
             _results_panel.panel(view)
 
 

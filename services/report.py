@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +64,9 @@ class _Table:
     caption: str = ""
 
 
-def report(workspace: Workspace, run_id: str, evaluation: Evaluation | None = None, filter_: Filter = EVERY_PREDICTION) -> bytes:
-    """The page, UTF-8. Of a run that goes on it shows what there is by now. With `evaluation`, how well the predictions agree with true
-    labels. Pictures and rows are of what is filtered.
+def report(workspace: Workspace, run_id: str, filter_: Filter = EVERY_PREDICTION) -> bytes:
+    """The page, UTF-8. Of a run that goes on it shows what there is by now. Where the dataset has true labels, all rows are judged by those
+    given last. Pictures and rows are of what is filtered.
 
     Raises NotFound for a run that isn't there, WorkspaceUnavailable where its results can't be read, SettingsError for a filter that
     doesn't fit.
@@ -84,7 +84,7 @@ def report(workspace: Workspace, run_id: str, evaluation: Evaluation | None = No
         facts=_facts(run),
         filter=filter_.describe(),
         pictures=list(_pictures(table, filter_)) if table else [],
-        evaluation=evaluation and _evaluated(evaluation),
+        evaluation=table and _judged(workspace, run, table),
         causes=_causes(workspace.runs.failure_causes(run_id, _MOST_CAUSES)),
         head=table and _head(table, filter_),
         settings=_settings(run),
@@ -242,6 +242,18 @@ class _Evaluated:
     """Of each true label the cells (text, share of its row, whether it is correct)."""
     names: Sequence[str] = ()
     caption: str = ""
+
+
+def _judged(workspace: Workspace, run: Run, table: Predictions) -> _Evaluated | None:
+    """By the labels given last for one of the run's datasets; None where there are none."""
+    from services.predictions.evaluation import evaluate
+
+    for dataset in run.request.datasets:
+        if known := workspace.labels(dataset):
+            labels = workspace.find_labels([dataset], known[0].id)
+            judged = _evaluated(evaluate(table, labels))
+            return replace(judged, caption=f"All rows of the run, by the labels “{labels.name}”. {judged.caption}".strip())
+    return None
 
 
 def _evaluated(result: Evaluation) -> _Evaluated:
