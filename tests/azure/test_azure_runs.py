@@ -428,7 +428,7 @@ def test_a_built_in_scorer_gives_the_same_rows_as_on_this_machine(cloud, workspa
     for place in (workspace, cloud):
         place.register_model("churn", model, approve=True)
         place.register_dataset("customers", tmp_path / "customers.csv", type="tabular")
-        settings = ParallelRunSettings(mini_batch_size="1KB", node_count=1, process_count_per_node=2)
+        settings = ParallelRunSettings(mini_batch_size="1KB", node_count=1, process_count_per_node=1)
         arguments = ("--keep", "customer", "--probabilities", "all", "--append_row_dataframe_header", "True")
         request = RunRequest(
             ("churn",), ("customers",), str(BUILT_IN / "score_tables.py"), settings, arguments=arguments, compute_target="cpu-cluster"

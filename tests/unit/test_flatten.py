@@ -134,7 +134,7 @@ OWN_NAMES = [name for name in COLUMNS if name not in ("File", "Prediction")]
 
 
 @pytest.mark.parametrize("way", ["json", "json read twice", "printed", "DataFrame"])
-@pytest.mark.parametrize("spelled", [str, str.lower, str.upper])
+@pytest.mark.parametrize("spelled", [str, str.lower])
 @pytest.mark.slow
 def test_a_persons_columns_keep_their_names_and_ours_give_way(table_of, way, spelled):
     names = [*map(spelled, OWN_NAMES), "row", "Run status"]
@@ -256,7 +256,7 @@ DIFFERENT = [
 ]
 
 
-PAIRS = [(ALIKE[(place + shift) % len(ALIKE)], different) for shift in (0, 3) for place, different in enumerate(DIFFERENT)]
+PAIRS = [(ALIKE[place % len(ALIKE)], different) for place, different in enumerate(DIFFERENT)]
 
 
 @pytest.mark.parametrize(("rows", "different"), PAIRS, ids=lambda given: str(given)[:30])

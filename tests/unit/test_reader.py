@@ -149,18 +149,25 @@ def test_an_order_puts_numbers_by_their_size_and_what_is_empty_last(table):
     assert files(table, order=Order("label"))[:2] == ["c_d/X.PNG", "b/100%.png"]
 
 
-@pytest.mark.parametrize("column", ["Prediction", "File", "Number", "Place", "Error"])
-@pytest.mark.parametrize("descending", [False, True])
-@pytest.mark.slow
-def test_pages_of_any_order_and_filter_are_slices_of_the_whole_sorted(tmp_path, column, descending):
+@pytest.fixture(scope="module")
+def many_failures(tmp_path_factory):
+    """4000 rows of 40 mini-batches, each fifth of which failed."""
     random.seed(3)
     batches = []
     for index in range(40):
         names = [f"{index % 7}/{index}-{place}.png" for place in range(100)]
         rows = [f"{name}: {random.choice(['7', '10', '-3.5', 'cat', ''])}" for name in names] if index % 5 else []
         batches.append(scored(index, names, rows, error="" if rows else f"E{index % 3}"))
-    make_table(batches, tmp_path / "t.parquet")
-    table = Predictions(tmp_path / "t.parquet")
+    path = tmp_path_factory.mktemp("failures") / "t.parquet"
+    make_table(batches, path)
+    return Predictions(path)
+
+
+@pytest.mark.parametrize("column", ["Prediction", "File", "Number", "Place", "Error"])
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.slow
+def test_pages_of_any_order_and_filter_are_slices_of_the_whole_sorted(many_failures, column, descending):
+    table = many_failures
     filter_ = Filter(text="1", statuses=tuple(Status))
     order = Order(column, descending)
     everything = table.page(filter_, 0, 10_000).to_pylist()
@@ -234,6 +241,15 @@ def test_the_numbers_behind_charts_count_every_row_once(table):
         charts.histogram(table, column="nothing")
 
 
+@pytest.fixture(scope="module")
+def twenty_thousand(tmp_path_factory):
+    """The rows of 20 mini-batches, each of whose predictions is a digit."""
+    names = [[f"{index}/{place}.png" for place in range(1000)] for index in range(20)]
+    path = tmp_path_factory.mktemp("twenty-thousand") / "t.parquet"
+    make_table([scored(n, items, [f"{item}: {sum(map(ord, item)) % 10}" for item in items]) for n, items in enumerate(names)], path)
+    return Predictions(path)
+
+
 @pytest.mark.parametrize(
     "filter_",
     [
@@ -244,14 +260,8 @@ def test_the_numbers_behind_charts_count_every_row_once(table):
     ],
 )
 @pytest.mark.slow
-@pytest.mark.slow
-def test_rows_stay_in_their_order_whatever_a_filter_is_made_of(tmp_path, filter_):
-    names = [[f"{index}/{place}.png" for place in range(1000)] for index in range(20)]
-    make_table(
-        [scored(n, items, [f"{item}: {sum(map(ord, item)) % 10}" for item in items]) for n, items in enumerate(names)],
-        tmp_path / "t.parquet",
-    )
-    table = Predictions(tmp_path / "t.parquet")
+def test_rows_stay_in_their_order_whatever_a_filter_is_made_of(twenty_thousand, filter_):
+    table = twenty_thousand
     for order, sign in ((Order(), 1), (Order("Mini-batch"), 1), (Order("Mini-batch", True), -1)):
         page = table.page(filter_, 0, 20_000, order).to_pylist()
         numbers = [1000 * row["Mini-batch"] + row["Place"] for row in page]

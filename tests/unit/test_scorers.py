@@ -263,8 +263,10 @@ def test_thirty_thousand_columns_are_scored(table_scorer):
 
     x = np.random.default_rng(0).normal(size=(6, 30_000))
     rows = pd.DataFrame(x, columns=[f"g{number}" for number in range(30_000)])
-    model = LogisticRegression(max_iter=5, tol=10).fit(rows, [0, 1] * 3)
-    assert list(table_scorer(model).run(rows.iloc[:, ::-1])["prediction"]) == list(model.predict(rows))
+    model = LogisticRegression(max_iter=5, tol=10).fit(x, [0, 1] * 3)
+    expected = list(model.predict(x))
+    model.feature_names_in_ = rows.columns.to_numpy(object)  # as of a DataFrame, which scikit-learn looks through column by column
+    assert list(table_scorer(model).run(rows.iloc[:, ::-1])["prediction"]) == expected
 
 
 def test_a_cell_of_ten_megabytes_is_scored(table_scorer, scorer, estimators, tmp_path):
