@@ -875,6 +875,104 @@ class Trial:
         return {name: value for name, value in values.items() if value}
 
 
+# ---- a replay: one mini-batch scored again, beside its run -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PrintedLine:
+    """A line that a script printed: after how many seconds of its worker's life it was seen, and where: stdout, stderr or log."""
+
+    seconds: float
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RowDifference:
+    """A row that a replay returned, and the run didn't: `number` in the mini-batch, from 1; None where one of both has no such row."""
+
+    number: int
+    run: str | None
+    replay: str | None
+
+
+class ReplayStage(StrEnum):
+    """Where a replay is."""
+
+    STARTING = "starting"
+    IMPORT = "importing the scoring script"
+    INIT = "init()"
+    RUN = "run()"
+    SHUTDOWN = "shutdown()"
+    COMPARING = "comparing with the run"
+
+
+@dataclass(frozen=True)
+class ReplayProgress:
+    """A replay under way: what changed since the run, where it is, since when (seconds), and what was printed by now."""
+
+    stage: ReplayStage = ReplayStage.STARTING
+    changes: tuple[str, ...] = ()
+    printed: tuple[PrintedLine, ...] = ()
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One mini-batch of a run, scored again by itself: by the script, the settings and the environment of the run, into a folder that is
+    removed. `changes` are sentences on what is no longer what the run had.
+
+    `rows` are the first of those of the `items` that run() returned `returned` rows for. `status` is how it ended, in the words of the
+    journal; `error` what a run would say of it, or why no worker started, with the `traceback` of the script. `same` is whether all rows
+    are those of the run, letter by letter, None where these aren't known; `comparison` says it in a sentence, `differences` are the first
+    of `different` rows. `printed` are the first and the last lines; of `printed_left_out` in between none is kept. `written` are the
+    files that the script wrote into its output folder, with their bytes. Seconds and bytes are None where they aren't known.
+    """
+
+    run: str
+    mini_batch: int
+    dataset: str = ""
+    item: str = "file"
+    items: int = 0
+    worker: str = ""
+    environment: str = ""
+    changes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    predictions: tuple[str, ...] = ()
+    rows: tuple[TrialRow, ...] = ()
+    returned: int | None = None
+    status: str = ""
+    error: str = ""
+    traceback: str = ""
+    causes: tuple[FailureCause, ...] = ()
+    warnings: tuple[str, ...] = ()
+    same: bool | None = None
+    comparison: str = ""
+    different: int = 0
+    differences: tuple[RowDifference, ...] = ()
+    printed: tuple[PrintedLine, ...] = ()
+    printed_left_out: int = 0
+    written: tuple[tuple[str, int], ...] = ()
+    start_seconds: float | None = None
+    init_seconds: float | None = None
+    run_seconds: float | None = None
+    seconds: float = 0.0
+    memory: int | None = None
+    memory_at_start: int | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether run() returned a row for each item."""
+        return not self.error and self.returned is not None and self.returned >= self.items
+
+    def facts(self) -> dict[str, str]:
+        """What was measured, for people, by what it is."""
+        seconds = {"Start of the worker": self.start_seconds, "Of which init()": self.init_seconds, "run()": self.run_seconds}
+        values = {name: "" if value is None else formats.short_duration(value) for name, value in seconds.items()}
+        values["Memory at most"] = "" if self.memory is None else formats.size(self.memory)
+        values["Memory after init()"] = "" if self.memory_at_start is None else formats.size(self.memory_at_start)
+        return {name: value for name, value in values.items() if value}
+
+
 # ---- where a prediction comes from ------------------------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ class Capability(StrEnum):
     APPROVAL = "approval of models and scripts by their SHA-256"
     SAMPLE = "making a sample model and dataset: see services/sample.py"
     CARRY_ON = "resuming a run that failed or was canceled"
+    REPLAY = "scoring one mini-batch of a run again on this machine"
     FAILED_ROWS = "scoring again just the failed rows of a table"
 
 
@@ -232,6 +233,18 @@ class Workspace(Protocol):
     def rerun(self, run_id: str, *, failed_only: bool = False) -> domain.Run:
         """Submit the same request again, as a new run; or only what failed or has no row in one that has ended. The predictions are then
         those of `run_id`, which stays as it is, with these items replaced."""
+
+    def replay(
+        self,
+        run_id: str,
+        mini_batch: int,
+        *,
+        stopped: Callable[[], bool] = lambda: False,
+        progress: Callable[[domain.ReplayProgress], None] = lambda _: None,
+    ) -> domain.Replay:
+        """Score one mini-batch of a run again by itself, on this machine, as the run did; nothing of the run is touched, and nothing is
+        kept. Waits for the end, or until `stopped` says so. Raises NotFound for a mini-batch that the run doesn't have, and StudioError
+        where what it takes isn't here, or is not what was approved."""
 
     def self_check(self) -> Iterable[tuple[str, bool, str]]:
         """What this workspace needs, each as (what, whether it holds, detail)."""

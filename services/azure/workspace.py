@@ -46,6 +46,8 @@ from services.domain import (
     FileDataset,
     Model,
     ModelCard,
+    Replay,
+    ReplayProgress,
     Run,
     RunRequest,
     TableReading,
@@ -370,6 +372,22 @@ class AzureWorkspace:
 
     def rerun(self, run_id: str, *, failed_only: bool = False) -> Run:
         return self.submit(self.runs.get(run_id).request_again(failed_only=failed_only))
+
+    def replay(
+        self,
+        run_id: str,
+        mini_batch: int,
+        *,
+        stopped: Callable[[], bool] = lambda: False,
+        progress: Callable[[ReplayProgress], None] = lambda _: None,
+    ) -> Replay:
+        """What it takes is in Azure ML: this says what is missing here."""
+        request = self.runs.get(run_id).request
+        environment = self.runs.environment(run_id)
+        missing = [f"the environment {environment.reference}", *(f"model {name}" for name in request.models)]
+        missing += [f"the files of {name}" for name in (*request.datasets, *request.side_inputs.values())]
+        text = f"Mini-batch {mini_batch} of {run_id} can't be scored again on this machine: {', '.join(missing)} are in Azure ML."
+        raise StudioError(text, "Try some of its items here, with your consent: Try first on New run, or the command try --here.")
 
     def _plan(self, request: RunRequest) -> tuple[RunPlan, MiniBatchPlan, list[str]]:
         environment = self._cache.find(self._cache.environments, "environment", request.environment) if request.environment else None

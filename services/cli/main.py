@@ -19,6 +19,7 @@ from services.cli import (
     label_commands,
     log_commands,
     model_commands,
+    replay_commands,
     scoring_commands,
     trial_commands,
 )
@@ -202,6 +203,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--by-cause", action="store_true", help="the causes instead, with the number of items of each")
     add.add_argument("--to", metavar="FILE.csv", help="write them as CSV: item, cause, mini_batch, attempt, worker; - is standard output")
     add.add_argument("--safe", action="store_true", help="in the CSV, put a ' before what a spreadsheet would take for a formula")
+    text = "Score one mini-batch of a run again by itself, as the run did, and show what it returns and prints. Nothing is kept."
+    add = command(top, "replay", replay_commands.replay, text, "RUN")
+    add.add_argument("mini_batch", metavar="MINI_BATCH", help="its number in the table; the first is 0")
     text = "Print a run's log files, the last 1 MB of each; or search the lines of all of them, and follow them live."
     log_commands.add_options(command(top, "logs", log_commands.logs, text, "RUN"))
     add = command(top, "output", commands.copy_output, "Copy the files as the run wrote them: parallel_run_step.txt", "RUN")

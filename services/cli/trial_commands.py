@@ -73,7 +73,7 @@ def _lines(trial: Trial) -> Iterator[str]:
         yield from (f"  {line}" for line in trial.traceback.splitlines())
     shown = ("item", *trial.predictions)
     if trial.rows:
-        yield from table([name.upper() for name in shown], [_cells(row, shown) for row in trial.rows])
+        yield from table([name.upper() for name in shown], [cells_of(row, shown) for row in trial.rows])
         yield ""
     if trial.estimate:
         yield f"The whole run: {trial.estimate.describe()}" + "".join(f". {sentence}" for sentence in trial.estimate.why)
@@ -87,7 +87,8 @@ def _lines(trial: Trial) -> Iterator[str]:
         yield f"Suggestion: --{suggestion.setting.replace('_', '-')} {suggestion.value}. {suggestion.why}"
 
 
-def _cells(row: TrialRow, columns: Sequence[str]) -> list[str]:
+def cells_of(row: TrialRow, columns: Sequence[str]) -> list[str]:
+    """Of a row for people: the item, then these columns; in place of the first one why there is no prediction."""
     cells = [row.item + (f", row {row.row:,}" if row.row else ""), *(row.values.get(column) for column in columns[1:])]
     if row.error:
         cells[1:2] = [row.error]

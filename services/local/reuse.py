@@ -65,9 +65,9 @@ def inputs_of(plan: RunPlan, read: Sequence[Dataset]) -> dict[str, str]:
     }
     inputs = {name: hashlib.sha256(json.dumps(value).encode()).hexdigest() for name, value in values.items()}
     if request.source_directory:
-        inputs["source_directory"] = _files_in(Path(request.source_directory))
+        inputs["source_directory"] = files_in(Path(request.source_directory))
     if not (request.source_directory and script.is_relative_to(request.source_directory)):
-        inputs["files beside the script"] = _files_in(script.parent, but=script)
+        inputs["files beside the script"] = files_in(script.parent, but=script)
     return inputs
 
 
@@ -100,7 +100,7 @@ def _as_version_0_1_noted(plan: RunPlan) -> dict[str, str]:
     return plan.inputs | {"mini_batch_size": hashlib.sha256(json.dumps(None).encode()).hexdigest()}
 
 
-def _files_in(folder: Path, but: Path | None = None) -> str:
+def files_in(folder: Path, but: Path | None = None) -> str:
     """The SHA-256 of the names and contents of a folder's files, or why they are not compared."""
     digest, size = hashlib.sha256(), 0
     try:

@@ -8,6 +8,7 @@ runs/<id>/
   output/         AZUREML_BI_OUTPUT_PATH
   output.jsonl    the files there when the run completed, as lines of a manifest
   logs/           Azure's log tree
+  script/         the scoring script as the run had it
   work/           the workers' private folders, while it runs; run.json, from which azureml_user answers
   lock            held by the runner; the system drops it when the runner dies
 ```
@@ -28,6 +29,7 @@ from services.errors import StudioError
 from services.intake import tabular
 from services.intake.partition_format import PartitionFormat
 from services.storage import file_tree
+from services.storage.atomic import write_atomically
 from services.storage.run_folder import RunFolder
 from services.storage.serialization import from_builtins
 
@@ -157,10 +159,20 @@ class LocalRunFolder(RunFolder[RunPlan]):
         self.output_list = self.path / "output.jsonl"
         self.work = self.path / "work"
         self.facts_file = self.work / "run.json"
+        self._script = self.path / "script"
 
     def of(self, run_id: str) -> LocalRunFolder:
         """Another run's, in the same home."""
         return LocalRunFolder(self.path.parents[1], run_id)
+
+    def keep_script(self, plan: RunPlan) -> None:
+        """Keep the scoring script as it is now: a person may change it after the run. Raises OSError."""
+        self._script.mkdir(exist_ok=True)
+        write_atomically(self.kept_script(plan), Path(plan.request.entry_script).read_bytes())
+
+    def kept_script(self, plan: RunPlan) -> Path:
+        """Where it is kept, where it is: not of a run whose output was taken from another, nor of an earlier version's."""
+        return self._script / Path(plan.request.entry_script).name
 
     @property
     def has_journal(self) -> bool:

@@ -145,6 +145,8 @@ class Runner:
         """The loop: until every mini-batch is settled, or something ends the run early."""
         self._outcome = self._progress.exceeded(all_handed_out=False)
         self._folder.work.mkdir(exist_ok=True)
+        with log.suppress(logger, "The scoring script can't be kept", FileNotFoundError):
+            self._folder.keep_script(self._plan)
         write_atomically(self._folder.facts_file, json.dumps(self._plan.facts(self._run_id)))
         left = self._progress.mini_batches_total - self._progress.totals.mini_batches_done
         places = (

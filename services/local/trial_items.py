@@ -25,8 +25,6 @@ from services.local.batching import cut
 from services.local.run_folder import PlannedDataset
 from services.settings import ParallelRunSettings
 
-REQUEST, ANSWER = "trial.json", "answer.json"
-"""Of the trial's folder: what is to be tried, and what came of it."""
 MOST_ITEMS = 100
 _MOST_PARQUET_ROWS = 200_000  # that are read of a row group to measure with
 _GOLDEN = 0.6180339887  # parts of 1 that are spread evenly, however many

@@ -1,5 +1,5 @@
 """`python -m services.local.trial_process HOME FOLDER`: scores a few items of a run in one worker of the run's environment, in a folder
-that is removed afterwards. Started by trial.py, which writes FOLDER/trial.json; it ends, and all that it started, with its standard input.
+that is removed afterwards. Started by trial.py: see scratch_process.py.
 
 Rows are recorded and read back by what a run records and reads them with, so columns, matching and causes are a run's. More mini-batches,
 whose rows are dropped, measure what a call of run() costs.
@@ -8,43 +8,27 @@ whose rows are dropped, measure what a call of run() costs.
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import re
-import selectors
-import shutil
 import sys
-import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime
-from decimal import Decimal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from services import formats, gpus, log
-from services.domain import FailureCause, MiniBatch, RunStatus, Trial, TrialRow
-from services.errors import StudioError
+from services.domain import MiniBatch, Trial, TrialRow
 from services.formats import counted
-from services.local import output_reader
+from services.local import scratch_process
 from services.local.batching import plan_mini_batches
-from services.local.process_memory import Usage, most_memory_of_ended, usage
+from services.local.process_memory import most_memory_of_ended
 from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
-from services.local.run_progress import RunProgress
-from services.local.trial_items import ANSWER, REQUEST, MeasuringItems, TrialItem, find_items, grouped, planned
-from services.local.worker_process import (
-    Message,
-    Stage,
-    WorkerPlace,
-    WorkerProcess,
-    describe_timeout,
-    import_timeout,
-    memory_limit,
-    start_worker,
-)
+from services.local.scratch_table import Part, Table, table_of
+from services.local.scratch_worker import NotStarted, Scored, ScratchWorker
+from services.local.trial_items import MeasuringItems, TrialItem, find_items, grouped, planned
+from services.local.worker_process import WorkerPlace, memory_limit
 from services.predictions.columns import ROW_NUMBER
 from services.scoring import run_cost
 from services.scoring.run_cost import Call, Machine, Measured, Whole
@@ -53,11 +37,6 @@ from services.storage.file_tree import tail
 from services.storage.journal import AttemptStatus
 from services.storage.serialization import to_json
 
-logger = logging.getLogger("services.local.trial_process")  # __name__ is __main__
-
-_TICK_SECONDS = 0.05
-_TRIM_SECONDS = 0.5
-_MOST_STARTS = 4
 _MOST_CALLS = 60
 _LEAST_CALLS = 8
 _MOST_FAILED_CALLS = 3
@@ -69,45 +48,15 @@ _SHARE_WHEN_ENOUGH = 0.25
 _MOST_ITEMS_TO_MEASURE = 500_000
 _LEAST_CPU_SECONDS = 0.2
 _SHOWN = 5
-_WHOLE_MINI_BATCH = str(10**17)
-"""A mini-batch size that cuts nothing: each call of a trial has a manifest of its own."""
 _OUTPUT_BYTES, _OUTPUT_LINES = 8_000, 30
 _A_NUMBER = re.compile(r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?$")
 _NOT_FINITE = re.compile(r"^(?i:nan|-?inf(inity)?)$")
 
 
-class Stopped(Exception):
-    """Nobody waits for the trial any more."""
-
-
-class NotStarted(Exception):
-    """No worker starts: the message is what its run would say, and the traceback of the script."""
-
-    def __init__(self, message: str, traceback: str = "") -> None:
-        super().__init__(message)
-        self.traceback = traceback
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What came of one call: the worker's message, or how it failed. `seconds` is the whole call, `index` its number for the worker."""
-
-    items: int
-    seconds: float
-    message: Message | None
-    status: AttemptStatus = AttemptStatus.RUN_DONE
-    failure: dict[str, Any] | None = None
-
-    @property
-    def returned(self) -> int:
-        return int(self.message.header["returned"]) if self.message else 0
-
-
 class TrialRun:
     """One trial, from its request to its answer. Use it once."""
 
-    def __init__(self, home: Path, folder: Path) -> None:
-        request = json.loads((folder / REQUEST).read_bytes())
+    def __init__(self, home: Path, folder: Path, request: dict[str, Any]) -> None:
         self._home = home
         self._scratch = LocalRunFolder(folder, "trial")
         self._plan = RunPlan.from_json(json.dumps(request["plan"]))
@@ -116,19 +65,11 @@ class TrialRun:
         self._budget: float = request["seconds"]
         self._tabular = bool(self._plan.datasets[0].format)
         self._item = "row" if self._tabular else "file"
-        self._gpus = gpus.visible()
-        self._worker: WorkerProcess | None = None
-        self._inbox: deque[Message] = deque()
+        place = WorkerPlace(0, 0, self._scratch.logs, self._scratch.work)
+        self._worker = ScratchWorker(self._plan, self._scratch, place, gpus.of_worker(0, gpus.visible()), self._config)
         self._datasets: list[PlannedDataset] = []
-        self._starts = 0
         self._calls = 0
         self._began = time.monotonic()
-        self._next_trim = 0.0
-        self._usage: Usage | None = None
-        self._peak = 0
-        self._at_start: int | None = None
-        self._start_seconds: float | None = None
-        self._init_seconds: float | None = None
         self._first_call_seconds: float | None = None
         self._measured: list[Call] = []
         self._measured_items = 0
@@ -165,7 +106,7 @@ class TrialRun:
         except NotStarted as reason:
             error, traceback = str(reason), reason.traceback
         finally:
-            self._end_worker()
+            self._worker.end()
         return self._answer(scored, error, traceback)
 
     def _planned(self, items: Sequence[TrialItem], manifest: Path) -> PlannedDataset:
@@ -214,18 +155,18 @@ class TrialRun:
 
     def _measure(self, measuring: MeasuringItems, together: Sequence[PlannedDataset]) -> None:
         """What a call costs, by the items in it: its time, its share of a processor, its memory."""
-        before = self._usage_now()
+        before = self._worker.usage_now()
         calls = [self._call_whole(0, 1) for _ in range(2)]  # of the very first item again, now that the script is warm
         self._measured += [Call(1, call.seconds) for call in calls if call.failure is None]
-        peak_of_few, more = self._peak, []
+        peak_of_few, more = self._worker.peak, []
         if calls[-1].failure is None:
             more = self._measure_more(measuring, max(_GROWTH, *(dataset.item_count for dataset in together)))
         self._measured_items = sum(call.items for call in (*calls, *more))
-        after, busy = self._usage_now(), sum(call.seconds for call in (*calls, *more))
+        after, busy = self._worker.usage_now(), sum(call.seconds for call in (*calls, *more))
         if before and after and busy > _LEAST_CPU_SECONDS:
             self._cpu_share = max(0.0, after.cpu_seconds - before.cpu_seconds) / busy
         if after and (most := max((call.items for call in more), default=0)) > 1:
-            self._memory_per_item = max(0.0, (self._peak - peak_of_few) / most)
+            self._memory_per_item = max(0.0, (self._worker.peak - peak_of_few) / most)
 
     def _measure_more(self, measuring: MeasuringItems, size: int) -> list[Scored]:
         """Calls of more and more items, until the fixed part of a call is told from that of an item, a mini-batch of the run's own size was
@@ -312,120 +253,16 @@ class TrialRun:
         return self._call(dataset, 0, os.path.getsize(self._datasets[dataset].manifest), items)
 
     def _call(self, dataset: int, offset: int, length: int, items: int) -> Scored:
-        worker = self._worker or self._start()
         batch = MiniBatch(self._calls, dataset, offset, length, items)
         self._calls += 1
-        worker.hand_over(batch)
-        limit = self._settings.run_invocation_timeout
-        message = self._wait(worker, limit)
-        seconds = time.monotonic() - worker.since
-        if message is not None and message.header.get("mini_batch") == batch.index:
-            worker.answered()
-            if "error" not in message.header:
-                return Scored(items, message.header["elapsed"], message)
-            if message.header["error_type"] == "MemoryError":  # what it leaked goes with it
-                self._end_worker()
-            return Scored(items, message.header["elapsed"], None, AttemptStatus.RUN_EXCEPTION, message.header)
-        status, kind, error = AttemptStatus.RUN_TIMEOUT, "TimeoutError", describe_timeout(Stage.READY, limit)
-        if seconds < limit:
-            self._end_worker(forget=False)
-            status, kind, error = AttemptStatus.PROCESS_DIED, "WorkerDied", worker.describe_exit()
-        else:
+        call = self._worker.call(batch)
+        if call.status is AttemptStatus.RUN_TIMEOUT:
             self._timed_out = items
-        self._end_worker()
-        times = {"started_at": time.time() - seconds, "elapsed": seconds, "run_seconds": seconds}
-        return Scored(items, seconds, None, status, {"error_type": kind, "error": error} | times)
+        return call
 
-    def _start(self) -> WorkerProcess:
-        """A worker that is ready. Raises NotStarted."""
-        if self._starts >= _MOST_STARTS:
-            raise NotStarted("The worker ended again and again.")
-        self._starts += 1
-        place = WorkerPlace(0, 0, self._scratch.logs, self._scratch.work)
+    def _config(self) -> dict[str, Any]:
         config = replace(self._plan, datasets=tuple(self._datasets)).for_worker(self._scratch.output)
-        config["argv"] = self._plan.for_worker(self._scratch.output)["argv"]
-        began = time.monotonic()
-        worker = self._worker = start_worker(place, self._plan, self._scratch, gpus.of_worker(0, self._gpus), config)
-        limit = self._settings.run_invocation_timeout
-        for stage, following, seconds in ((Stage.IMPORT, Stage.INIT, import_timeout()), (Stage.INIT, Stage.READY, limit)):
-            message = self._wait(worker, seconds)
-            if message is None:
-                took = time.monotonic() - worker.since
-                self._end_worker(forget=False)
-                if took >= seconds and stage is Stage.INIT:
-                    self._init_seconds = took
-                reason = describe_timeout(stage, seconds) if took >= seconds else f"{worker.describe_exit()} in {stage.value}"
-                raise NotStarted(f"Workers could not start: {reason}.")
-            if "failed" in message.header:
-                what = message.header["error"]
-                step = message.header["failed"]
-                text = (
-                    f"The scoring script can't be imported. {what}"
-                    if step == "import"
-                    else f"Workers could not start: {step} raised {what}."
-                )
-                raise NotStarted(text, message.header.get("traceback", ""))
-            if stage is Stage.INIT and self._init_seconds is None:
-                self._init_seconds = time.monotonic() - worker.since
-            worker.enter(following)
-        if self._start_seconds is None:
-            self._start_seconds = time.monotonic() - began
-            self._look_at_memory(worker)
-            self._at_start = self._usage.memory if self._usage else None
-        return worker
-
-    def _wait(self, worker: WorkerProcess, seconds: float) -> Message | None:
-        """The worker's next message; None where it doesn't come in time, or the worker is gone. Raises Stopped."""
-        if self._inbox:
-            return self._inbox.popleft()
-        deadline = worker.since + seconds
-        with selectors.DefaultSelector() as selector:
-            selector.register(worker.socket, selectors.EVENT_READ)
-            while True:
-                worker.flush()
-                ready = selector.select(max(0.0, min(_TICK_SECONDS, deadline - time.monotonic())))
-                if _nobody_waits.is_set():
-                    raise Stopped
-                self._look_at_memory(worker)
-                self._trim(worker)
-                if ready:
-                    try:
-                        messages, closed = worker.receive()
-                    except ValueError:  # the script wrote to the worker's socket
-                        return None
-                    if messages:
-                        self._inbox.extend(messages)
-                        return self._inbox.popleft()
-                    if closed:
-                        return None
-                if worker.exit_code() is not None and not ready:
-                    return None
-                if time.monotonic() >= deadline:
-                    return None
-
-    def _look_at_memory(self, worker: WorkerProcess) -> None:
-        if found := usage(worker.pid):
-            self._usage = found
-            self._peak = max(self._peak, found.memory, found.peak)
-
-    def _usage_now(self) -> Usage | None:
-        if self._worker:
-            self._look_at_memory(self._worker)
-        return self._usage
-
-    def _trim(self, worker: WorkerProcess) -> None:
-        if time.monotonic() >= self._next_trim:
-            self._next_trim = time.monotonic() + _TRIM_SECONDS
-            worker.trim_logs()
-
-    def _end_worker(self, *, forget: bool = True) -> None:
-        if self._worker is None:
-            return
-        self._worker.end()
-        self._worker.trim_logs()
-        self._inbox.clear()
-        if forget:
-            self._worker = None
+        return config | {"argv": self._plan.for_worker(self._scratch.output)["argv"]}
 
     # ---- the answer -----------------------------------------------------------------------------------------------------------
 
@@ -437,14 +274,14 @@ class TrialRun:
         whole = self._whole()
         machine = Machine(os.cpu_count() or 1, _memory_of_workers(self._settings.worker_count))
         slowest = max((call.seconds for call in self._measured), default=None)
-        peak = self._peak or (most_memory_of_ended() if self._starts else None)
+        peak = self._worker.peak or (most_memory_of_ended() if self._worker.starts else None)
         cost = run_cost.fit_cost(self._measured)
         if cost is None and self._first_call_seconds is not None and any(call.failure is None for _, _, call in scored):
             cost = run_cost.fit_cost([Call(1, self._first_call_seconds)])
+        start, init = self._worker.start_seconds or 0.0, self._worker.init_seconds or 0.0
         measured = Measured(
-            self._start_seconds or 0.0, self._init_seconds or 0.0, self._measured, self._cpu_share, peak, self._memory_per_item,
-            self._timed_out, _is_busy(machine.cores),
-        )  # fmt: skip
+            start, init, self._measured, self._cpu_share, peak, self._memory_per_item, self._timed_out, _is_busy(machine.cores)
+        )
         succeeded = sum(min(call.returned, call.items) for _, _, call in scored)
         return Trial(
             columns=table.columns,
@@ -455,18 +292,18 @@ class TrialRun:
             failed=sum(call.items for _, _, call in scored) - succeeded,
             measured_items=self._measured_items,
             seconds=time.monotonic() - self._began,
-            start_seconds=self._start_seconds,
-            init_seconds=self._init_seconds,
+            start_seconds=self._worker.start_seconds,
+            init_seconds=self._worker.init_seconds,
             first_call_seconds=self._first_call_seconds,
             seconds_per_call=cost.per_call if cost else None,
             seconds_per_item=cost.per_item if cost else None,
             slowest_call_seconds=slowest,
             memory=peak,
-            memory_at_start=self._at_start,
+            memory_at_start=self._worker.at_start,
             memory_per_item=self._memory_per_item,
             warnings=(*table.warnings, *self._warnings),
             causes=table.causes,
-            not_numbers=table.not_numbers,
+            not_numbers=tuple(_not_numbers(table.predictions, table.rows)),
             estimate=run_cost.estimate(cost, measured, whole, machine) if cost else None,
             suggestions=tuple(run_cost.suggestions(cost, measured, whole, machine)) if cost or self._timed_out or error else (),
             error=error,
@@ -475,52 +312,16 @@ class TrialRun:
         )
 
     def _table(self, scored: Sequence[tuple[PlannedDataset, list[TrialItem], Scored]]) -> Table:
-        """The rows as the run's table has them: recorded as the runner records them, and read back."""
-        from services.predictions import failures
-        from services.predictions.columns import printed
-        from services.predictions.filters import EVERY_ROW
-        from services.predictions.reader import Predictions
-        from services.predictions.writer import make_table
+        """The rows, each with its number in its file: the table numbers those that were tried."""
 
-        settings = replace(self._settings, run_max_try=1, mini_batch_size=None if self._settings.partition_keys else _WHOLE_MINI_BATCH)
-        datasets = tuple(dataset for dataset, _, _ in scored)
-        plan = replace(self._plan, request=replace(self._plan.request, settings=settings), datasets=datasets)
-        self._scratch.create(plan)
-        place = WorkerPlace(0, 0, self._scratch.logs, self._scratch.work)
-        progress = RunProgress(self._scratch, plan, len(scored))
-        for number, (_, items, call) in enumerate(scored):
-            batch = MiniBatch(number, number, 0, sum(len(item.line) for item in items), len(items))
-            if call.message is not None:
-                progress.scored(place, batch, call.message)
-            else:
-                assert call.failure is not None
-                progress.attempt_failed(place, batch, call.status, call.failure)
-        progress.write_down()
-        progress.close(RunStatus.COMPLETED)
-        progress.journal.close()
-        keeps_rows = settings.output_action == "append_row"
-        path = self._scratch.path / "trial.parquet"
-        make_table(output_reader.settled(self._scratch) if keeps_rows else output_reader.failed(self._scratch), path)
-        predictions = Predictions(path)
-        rows = predictions.page(EVERY_ROW, 0, 10_000).to_pylist()
-        own = predictions.own
-        kinds = predictions.columns
-        trial_rows = []
-        for row in rows:
-            row_number = self._number_of_row(row, own, scored)
-            values = {name: _plain(value, printed) for name, value in row.items()}
-            if ROW_NUMBER in own:
-                values[own[ROW_NUMBER]] = row_number
-            trial_rows.append(TrialRow(row[own["File"]] or "", row_number, str(row[own["Status"]]), values, row[own["Error"]] or ""))
-        whole = predictions.whole_column  # of each row all that was printed
-        parts = [name for name in ("Prediction", *predictions.further_columns) if name != whole]
-        looked_at = parts if parts and predictions.further_columns else [whole]
-        not_numbers = tuple(_not_numbers(looked_at, trial_rows))
-        causes = tuple(failures.failure_causes(predictions))
-        return Table(tuple(kinds), tuple(trial_rows), tuple(looked_at), progress.warnings, causes, not_numbers)
+        def values_of(row: Mapping[str, Any], own: Mapping[str, str]) -> Mapping[str, Any]:
+            return {own[ROW_NUMBER]: self._number_of_row(row, own, scored)} if ROW_NUMBER in own else {}
+
+        parts = [Part(dataset, sum(len(item.line) for item in items), len(items), call) for dataset, items, call in scored]
+        return table_of(self._scratch, self._plan, self._worker.place, parts, values_of)
 
     def _number_of_row(
-        self, row: dict[str, Any], own: dict[str, str], scored: Sequence[tuple[PlannedDataset, list[TrialItem], Scored]]
+        self, row: Mapping[str, Any], own: Mapping[str, str], scored: Sequence[tuple[PlannedDataset, list[TrialItem], Scored]]
     ) -> int | None:
         """The row's number in its file. The table numbers those that were tried, of one file in each call."""
         number, call = row.get(own.get(ROW_NUMBER, "")), row[own["Mini-batch"]]
@@ -531,38 +332,14 @@ class TrialRun:
 
     def _output(self) -> str:
         """The end of what the script printed."""
-        place = WorkerPlace(0, 0, self._scratch.logs, self._scratch.work)
         parts = []
-        for log_file in (place.log("stdout"), place.log("stderr")):
+        for log_file in (self._worker.place.log("stdout"), self._worker.place.log("stderr")):
             if log_file.is_file():
                 parts += tail(log_file, _OUTPUT_BYTES)[0].strip().splitlines()[-_OUTPUT_LINES:]
         return "\n".join(parts)
 
     def _warn(self, sentence: str) -> None:
         self._warnings[sentence] = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """What is read back of the recorded rows."""
-
-    columns: tuple[str, ...] = ()
-    rows: tuple[TrialRow, ...] = ()
-    predictions: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    causes: tuple[FailureCause, ...] = ()
-    not_numbers: tuple[str, ...] = ()
-
-
-def _plain(value: Any, printed: Any) -> Any:
-    """A cell as JSON holds it: a number that is not finite, a decimal and a time as text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else printed(value)
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def _not_numbers(columns: Sequence[str], rows: Sequence[TrialRow]) -> Iterator[str]:
@@ -607,29 +384,9 @@ def _memory_of_workers(workers: int) -> int | None:
     return None if limit is None else limit * workers
 
 
-_nobody_waits = threading.Event()
-
-
-def _wait_for_the_end_of_input() -> None:
-    while sys.stdin.buffer.read(1):
-        pass
-    _nobody_waits.set()
-
-
-def main() -> int:
-    home, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    log.to_stderr()
-    threading.Thread(target=_wait_for_the_end_of_input, daemon=True).start()
-    try:
-        answer = {"trial": json.loads(to_json(TrialRun(home, folder).execute()))}
-    except Stopped:
-        shutil.rmtree(folder, ignore_errors=True)  # whoever started it may be gone
-        return 1
-    except StudioError as error:
-        answer = {"error": {"type": type(error).__name__, **vars(error)}}
-    write_atomically(folder / ANSWER, json.dumps(answer))
-    return 0
+def _work(home: Path, folder: Path, request: dict[str, Any]) -> Any:
+    return json.loads(to_json(TrialRun(home, folder, request).execute()))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(scratch_process.main(_work))

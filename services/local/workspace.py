@@ -38,6 +38,8 @@ from services.domain import (
     Environment,
     Model,
     ModelCard,
+    Replay,
+    ReplayProgress,
     Run,
     RunRequest,
     TableReading,
@@ -53,7 +55,7 @@ from services.intake.entry_scripts import JOBLIB_SCRIPT, EntryScripts
 from services.intake.mlflow_files import prepare_model
 from services.intake.requirement_lists import RequirementList
 from services.intake.staging import move_or_copy, staging_folder
-from services.local import environments, model_inspection, reuse, runs, trial
+from services.local import environments, model_inspection, replay, reuse, runs, trial
 from services.local.batching import plan_mini_batches
 from services.local.environment_builds import LocalBuilds
 from services.local.run_folder import RunPlan
@@ -85,7 +87,7 @@ class LocalWorkspace:
     """The embedded default. Cheap to open; safe to open many times at once."""
 
     name = "local"
-    capabilities = frozenset({Capability.APPROVAL, Capability.CARRY_ON, Capability.FAILED_ROWS, Capability.SAMPLE})
+    capabilities = frozenset({Capability.APPROVAL, Capability.CARRY_ON, Capability.FAILED_ROWS, Capability.REPLAY, Capability.SAMPLE})
     remote = None
     pipelines = None
 
@@ -379,6 +381,16 @@ class LocalWorkspace:
 
     def rerun(self, run_id: str, *, failed_only: bool = False) -> Run:
         return self.submit(self.runs.get(run_id).request_again(failed_only=failed_only))
+
+    def replay(
+        self,
+        run_id: str,
+        mini_batch: int,
+        *,
+        stopped: Callable[[], bool] = lambda: False,
+        progress: Callable[[ReplayProgress], None] = lambda _: None,
+    ) -> Replay:
+        return replay.replay(self._store.run(run_id), self.home, mini_batch, stopped, progress)
 
     def _plan(self, request: RunRequest, sample_limit: int) -> tuple[RunPlan, list[str], list[Dataset]]:
         """The plan, warnings, and the datasets of which a file was changed since they were registered."""

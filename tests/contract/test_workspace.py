@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from services.domain import LogQuery, RowKey, Run, RunRequest, RunStatus, WorkerState
-from services.errors import EntryScriptError, IntakeError, NotFound, SettingsError, WorkspaceUnavailable
+from services.errors import EntryScriptError, IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable
 from services.intake.staging import staging_folder
 from services.predictions.annotations import Annotation
 from services.settings import ParallelRunSettings
@@ -386,6 +386,18 @@ def test_the_lines_of_all_logs_are_one_stream(completed):
     assert "Completed" in last.lines[0].text
     assert last.more
     assert search(completed.run.id, LogQuery(text="words that nobody wrote", level="CRITICAL")).lines == ()
+
+
+def test_a_mini_batch_is_scored_again_where_what_it_takes_is_here(completed):
+    workspace, run = completed
+    if Capability.REPLAY in workspace.capabilities:
+        found = workspace.replay(run.id, 0)
+        assert (found.same, found.items, found.error) == (True, 2, "")
+    else:
+        with pytest.raises(StudioError, match=r"model m:1, the files of d:1 are in Azure ML\."):
+            workspace.replay(run.id, 0)
+    with pytest.raises(NotFound):
+        workspace.replay("run-of-nobody", 0)
 
 
 def test_a_double_click_submits_once(completed):
