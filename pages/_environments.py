@@ -70,6 +70,16 @@ def offer_environment(workspace: Workspace, model: Model, card: ModelCard, *, sa
     _offer(workspace, name, requirements, label, f"for-{model.reference}", use_for=model.reference)
 
 
+def is_being_made(workspace: Workspace, card: ModelCard) -> bool:
+    """Whether the environment that `offer_environment` offers for this model is under way."""
+    try:
+        lines = requirement_lists.requirements_for(card).lines
+    except IntakeError:
+        return False
+    builds = workspace.builds.all() if workspace.builds else []
+    return any(build.status is BuildStatus.BUILDING and build.requirements == lines for build in builds)
+
+
 def _default_packages(workspace: Workspace, card: ModelCard) -> dict[str, str]:
     if workspace.remote:
         return dict(workspace.remote.default_environment().packages)

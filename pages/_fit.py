@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -18,7 +18,7 @@ from services.errors import SettingsError, StudioError
 from services.file_names import proposed_name
 from services.formats import counted
 from services.preflight import Preflight, is_complete, preflight
-from services.scoring.column_matching import ColumnMatch
+from services.scoring.column_matching import ColumnMatch, FitProblem
 from services.scoring.fit import Fit
 from services.scoring.scorers import DATAFRAME_HEADER, NO_CHOICES, PROBABILITIES, Scorer, ScorerOptions
 from services.scoring.script_source import standalone_script
@@ -41,6 +41,8 @@ VALUES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "encoding": ("Encoding", "That of the texts, such as utf-8 or cp1252.", ()),
 }
 """The arguments of scorers that a person may have to give: label, help, and the choices where there are such."""
+_UNLESS_SAID = {"mean": "0", "std": "1", "labels": "numbers from 0"}
+"""What holds where neither the model nor a person says it."""
 
 
 # ---- what was chosen -----------------------------------------------------------------------------------------------------------------
@@ -146,12 +148,12 @@ def show(workspace: Workspace, found: Preflight, environment: str | None, datase
         _inspect(workspace, found.model, environment, quiet=result.wants_environment)
 
 
-def show_problems(result: Fit, fields: Mapping[str, DeltaGenerator], section: DeltaGenerator) -> None:
-    """The first problems, each at its field."""
-    for problem in result.problems[:MOST_SHOWN]:
+def show_problems(problems: Sequence[FitProblem], fields: Mapping[str, DeltaGenerator], section: DeltaGenerator) -> None:
+    """The first ones, each at its field."""
+    for problem in problems[:MOST_SHOWN]:
         _errors.show(problem.error(), fields.get(problem.where, section))
-    if len(result.problems) > MOST_SHOWN:
-        section.caption(f"And {counted(len(result.problems) - MOST_SHOWN, 'problem')} more.")
+    if len(problems) > MOST_SHOWN:
+        section.caption(f"And {counted(len(problems) - MOST_SHOWN, 'problem')} more.")
 
 
 def _shown(name: str) -> str:
@@ -233,10 +235,14 @@ def _show_choices(prefix: str, scorer: Scorer, card: ModelCard, dataset: Dataset
         help_text = "So many classes, the likeliest first, each with its probability."
         right.text_input("Top classes", key=f"{prefix}top", placeholder="the likeliest", help=help_text, persist_state="session")
     own = [name for name in scorer.values if name in VALUES]
+    unnamed = not card.classes and "labels" not in card.scorer_defaults
+    if "labels" in own and unnamed and card.task == "classification":
+        st.caption("The model does not name its classes: predictions are numbers from 0 unless you give Labels.")
     for first in range(0, len(own), 3):
         for name, place in zip(own[first : first + 3], st.columns(3), strict=False):
             label, help_text, options = VALUES[name]
-            placeholder = _shown(card.scorer_defaults.get(name, "")) or "as the model says"
+            classes = ", ".join(card.classes[:20]) if name == "labels" else ""
+            placeholder = _shown(card.scorer_defaults.get(name, "") or classes) or _UNLESS_SAID.get(name, "as the model says")
             common: dict[str, Any] = {"key": f"{prefix}value-{name}", "help": f"{help_text}  \n`--{name}`", "placeholder": placeholder}
             if options:
                 place.selectbox(label, options, None, persist_state="session", **common)

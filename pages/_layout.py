@@ -48,6 +48,13 @@ def facts(values: Mapping[str, str]) -> None:
                 st.text(displayable(value))
 
 
+def wrapped(name: str, value: str) -> None:
+    """A longer value under its name, over the whole width. It may come from outside."""
+    with st.container(gap=None):
+        st.caption(escape(name))
+        st.text(displayable(value))
+
+
 def labelled(label: str, text: str) -> None:
     """A text from outside to read and copy whole: a path, a checksum. A long one scrolls."""
     with st.container(gap="xxsmall"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages import _errors, _layout, _tables
-from pages._text import displayable, escape
+from pages._text import escape
 from services.domain import ItemKind, Model, ModelCard, ModelInput
 from services.formats import counted
 from services.workspace import Capability, Workspace
@@ -83,7 +83,6 @@ def _show_card(model: Model, card: ModelCard) -> None:
         "Format": "" if format_.lower() in model.kind.lower() else format_,
         "Made with": made_with,
         "Task": card.task.capitalize(),
-        "Takes": ", or ".join(card.takes[:2]) + (", …" if len(card.takes) > 2 else ""),
         "Columns": f"{card.feature_count:,}" if card.feature_count is not None else "",
         "Python": card.python_version,
         "Scorer settings": ", ".join(f"{name} {value}" for name, value in card.scorer_defaults.items()),
@@ -91,6 +90,8 @@ def _show_card(model: Model, card: ModelCard) -> None:
     }
     if known := {name: value for name, value in values.items() if value}:
         _layout.facts(known)
+    if card.takes:
+        _layout.wrapped("Takes", ", or ".join(card.takes))
     if card.classes:
         _show_list("Classes", card.classes)
     if card.requirements:
@@ -106,9 +107,8 @@ def _show_card(model: Model, card: ModelCard) -> None:
 def _show_list(label: str, values: tuple[str, ...]) -> None:
     more = len(values) - _MOST_CLASSES_NAMED
     shown = [value if len(value) <= 60 else f"{value[:58]}…" for value in values[:_MOST_CLASSES_NAMED]]
-    with st.container(gap=None):
-        st.caption(f"{label} ({len(values):,})" if len(values) > 1 else label)
-        st.text(displayable(", ".join(shown)) + (f" and {more:,} more" if more > 0 else ""))
+    label = f"{label} ({len(values):,})" if len(values) > 1 else label
+    _layout.wrapped(label, ", ".join(shown) + (f" and {more:,} more" if more > 0 else ""))
 
 
 def _show_inputs(card: ModelCard) -> None:

@@ -14,7 +14,7 @@ from pages._text import escape, truncate, visible
 from services.formats import counted
 from services.predictions import comparison, evaluation
 from services.predictions.columns import ROW_NUMBER, Status
-from services.predictions.exports import OF_FAILURES, item_columns
+from services.predictions.exports import OF_FAILURES, item_columns, shown_further_columns
 from services.predictions.filters import PREDICTED, Condition, Filter, Operator, Order
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _split_names(text: str, names: list[str]) -> list[str]:
 def _default_columns(view: View) -> list[str]:
     joined = _joined_columns()
     added = [name for name in view.table.further_columns if name in joined]
-    flattened = [name for name in view.table.further_columns if name not in added]
+    flattened = [name for name in shown_further_columns(view.table) if name not in added]
     added = [name for name in added if has_values(view, name)]
     own = view.table.own
     of_failed = [own[name] for name in OF_FAILURES]

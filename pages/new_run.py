@@ -281,6 +281,8 @@ with section(3, "Scoring script", "entry_script"):
     fields |= dict.fromkeys(("environment", "inputs", "keep", "probabilities", "scorer", "top", *_fit.VALUES), st.container(gap="small"))
     if found:
         _fit.show(workspace, found, chosen_environment(), fields["dataset"])
+    elif model and not datasets:
+        st.caption("The one that fits the model and the dataset is chosen once there is a dataset.")
     elif script and script.docstring:
         st.caption(escape(script.docstring.strip().splitlines()[0][:300]))
     if script and not script.approved and Capability.APPROVAL in workspace.capabilities:
@@ -337,8 +339,9 @@ submission = last_submission()
 if not submitted and submission.is_recent and submission.run_id:
     switch_page("runs.py", query_params={"run": submission.run_id})
 
-if found:
-    _fit.show_problems(found.fit, fields, fields["entry_script"])
+is_waiting = found is not None and found.fit.wants_environment and _environments.is_being_made(workspace, found.card)
+problems = [problem for problem in found.fit.problems if not (is_waiting and problem.where == "environment")] if found else []
+_fit.show_problems(problems, fields, fields["entry_script"])
 
 with notes:
     if dataset and not invalid:
@@ -376,7 +379,9 @@ with notes:
             if ready:
                 with form:
                     _trial.show(workspace, request)
-    unfit = [LABELS.get(problem.where, "Scoring script") for problem in found.fit.problems] if found else []
+    unfit = [LABELS.get(problem.where, "Scoring script") for problem in problems]
     unfit += ["Model"] if unapproved else []
     if invalid or unfit:
         st.error(f"Fix these fields before submitting: {escape(', '.join(dict.fromkeys([*invalid, *unfit])))}.", icon=":material/error:")
+    elif cannot_work and is_waiting:
+        st.info("The environment is being made. The run can be submitted once it is there.", icon=":material/hourglass_top:")

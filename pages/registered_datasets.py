@@ -101,7 +101,7 @@ def show_details(dataset: Dataset) -> None:
                 "Files": f"{dataset.file_count:,}" if dataset.file_count else "not counted yet",
                 "Size": formats.size(dataset.size),
                 "Storage": storage(dataset),
-                "Pattern": dataset.glob,
+                **({"Pattern": dataset.glob} if dataset.glob != "**" else {}),
                 **({"Partition format": dataset.partition_format} if dataset.partition_format else {}),
                 **({"Left out": dataset.describe_left_out()} if dataset.left_out else {}),
                 "Registered": local_time(dataset.created_at),
@@ -241,6 +241,7 @@ def ask_for_dataset() -> None:
             uploads = place.file_uploader("Files to upload", accept_multiple_files=True, **form.proposing("files"))
         elif source == FOLDER:
             uploads = place.file_uploader("Folder to upload", accept_multiple_files="directory", **form.proposing("folder"))
+            place.caption("Each file is uploaded by itself: of hundreds of files, a zip (Archive) or a folder on this machine is faster.")
         elif source == ARCHIVE:
             upload = place.file_uploader("Archive to upload", type=ARCHIVE_TYPES, **form.proposing("archive"))
             uploads = [upload] if upload else []

@@ -49,7 +49,12 @@ def shown_columns(table: Predictions, filter_: Filter = EVERY_PREDICTION) -> lis
     where."""
     if filter_.statuses == EVERY_FAILURE.statuses:
         return [*item_columns(table), *(table.own[name] for name in OF_FAILURES)]
-    return [*item_columns(table), "Prediction", *table.further_columns]
+    return [*item_columns(table), "Prediction", *shown_further_columns(table)]
+
+
+def shown_further_columns(table: Predictions) -> list[str]:
+    """Those of the further columns that say something: not the whole rows of DataFrames, which repeat the others."""
+    return [name for name in table.further_columns if not (table.whole_is_repeated and name == table.whole_column)]
 
 
 def item_columns(table: Predictions) -> list[str]:

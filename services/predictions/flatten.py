@@ -78,6 +78,8 @@ class _Found:
     source: str
     columns: Sequence[_Column] = ()
     prediction: _Column | None = None
+    whole_is_repeated: bool = False
+    """Whether all that was printed of a row is in its other columns."""
 
 
 def flatten(
@@ -123,6 +125,8 @@ def _write(database: duckdb.DuckDBPyConnection, table: Path, metadata: dict[str,
     metadata |= {"left_out": str(left_out), "own": json.dumps(own)}
     if all_own[ROW] in names:
         metadata["whole"] = all_own[ROW]
+        if found.whole_is_repeated and not left_out:
+            metadata["repeated"] = "true"
     elif found.prediction:
         metadata["whole"] = "Prediction"  # of which some may be null
     final = [f"{quoted(name)} AS {quoted(actual)}" for name, actual in own.items()]
@@ -186,7 +190,8 @@ def _frames(database: duckdb.DuckDBPyConnection, frames: Sequence[str]) -> _Foun
         f"(layout = {layout} AND len(fields) BETWEEN {len(names) - 1} AND {len(names)})" for names, layout in layouts.items()
     )
     prediction = f"CASE WHEN {in_frame} THEN {value} ELSE nullif(Prediction, '') END"
-    return _with_prediction(source, others, _Column("Prediction", prediction, may_be=may_be, certain=named[0].certain))
+    found = _with_prediction(source, others, _Column("Prediction", prediction, may_be=may_be, certain=named[0].certain))
+    return replace(found, whole_is_repeated=True)  # what is unlike its DataFrame is the prediction, whole
 
 
 def _may_be(words: Collection[str]) -> Collection[Kind]:

@@ -88,7 +88,7 @@ class Predictions:
             self._databases = {"": connect(self.file, SECONDS_FOR_A_QUERY)}
             query = (
                 "SELECT decode(key), decode(value) FROM parquet_kv_metadata($file)"
-                " WHERE decode(key) IN ('kind', 'columns', 'rows', 'left_out', 'classes', 'lower_files', 'whole', 'own')"
+                " WHERE decode(key) IN ('kind', 'columns', 'rows', 'left_out', 'classes', 'lower_files', 'whole', 'repeated', 'own')"
             )
             notes = dict(self._databases[""].execute(query, {"file": glob_escaped(self.file)}).fetchall())
         self.kind = Kind(notes.get("kind", Kind.TEXT))
@@ -105,6 +105,8 @@ class Predictions:
         """How many more columns the predictions could have been flattened into."""
         self.whole_column = notes.get("whole", "Prediction")
         """The column with all that was printed: another than Prediction where a DataFrame has a column of that name."""
+        self.whole_is_repeated = "repeated" in notes
+        """Whether `whole_column` has nothing that isn't in Prediction and the further columns: so for the rows of DataFrames."""
         classes = tuple(json.loads(notes["classes"])) if "classes" in notes else None
         statuses = tuple(status for status, count in self.row_counts.items() if count)
         self._statistics = TableStatistics(

@@ -10,6 +10,8 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,14 +38,23 @@ class Dashboard:
     def __init__(self, home: Path, port: int = 0) -> None:
         environment = os.environ | {"BATCH_SCORING_HOME": str(home), "STREAMLIT_SERVER_HEADLESS": "true"}
         command = [sys.executable, str(ROOT / "app.py"), "--port", str(port)]
-        self._process = subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        output = []
-        for line in self._process.stdout or ():
-            output.append(line)
-            if at := re.search(r"at ((http://127\.0\.0\.1:(\d+))/\?token=\S+) ", line):
+        # Into a file: a pipe that nobody reads is full after some hundred lines, and then the server stands still.
+        descriptor, name = tempfile.mkstemp(suffix=".log", prefix="dashboard-")
+        self._log = Path(name)
+        self._process = subprocess.Popen(command, cwd=home, env=environment, stdout=descriptor, stderr=subprocess.STDOUT)
+        os.close(descriptor)
+        is_running = True
+        while is_running:
+            is_running = self._process.poll() is None
+            if at := re.search(r"at ((http://127\.0\.0\.1:(\d+))/\?token=\S+) ", output := self.output()):
                 self.address, self.url, self.port = at[1], at[2], int(at[3])
                 return
-        raise AssertionError("The dashboard did not start:\n" + "".join(output))
+            time.sleep(0.02)
+        raise AssertionError("The dashboard did not start:\n" + output)
+
+    def output(self) -> str:
+        """What the server has printed."""
+        return self._log.read_text("utf-8", errors="replace")
 
     def admit(self, context: BrowserContext) -> None:
         """Let the pages of this window in, as the address in the terminal does."""
@@ -56,7 +67,8 @@ class Dashboard:
     def kill(self) -> None:
         """As `kill -9` does."""
         self._process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
-        self._process.communicate()
+        self._process.wait()
+        self._log.unlink(missing_ok=True)
 
 
 @contextmanager

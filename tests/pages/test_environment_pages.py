@@ -7,6 +7,7 @@ import time
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages import _environments
 from services.domain import ModelCard
 from services.scoring.model_card import READER
 from tests.tiny_wheels import companions_only
@@ -140,6 +141,8 @@ def test_a_build_is_followed_and_canceled(offered, workspace, tmp_path, monkeypa
     app.run()
     until(app, lambda: any("<b>*waiting*</b>" in text for text in texts(app)))
     assert len(workspace.builds.all()) == 1
+    assert _environments.is_being_made(workspace, workspace.model_card("m"))
     button(app, "Cancel").click().run()
     until(app, lambda: app.warning)
+    assert not _environments.is_being_made(workspace, workspace.model_card("m"))
     assert "was canceled. Nothing of it is left" in app.warning[0].value.replace("\\", "")

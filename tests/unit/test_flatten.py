@@ -191,6 +191,7 @@ def test_a_dataframes_own_column_called_prediction_is_the_prediction(table_of):
     assert [row["Number"] for row in table.page().to_pylist()] == [7.0, 3.0, 7.0, 7.0]
     assert further(table)[0] == {"score": 0.5, "Row": "7 0.5"}
     assert (table.kind, table.columns["Prediction"], table.whole_column) == (Kind.CATEGORY, Kind.CATEGORY, "Row")
+    assert exports.shown_columns(table) == ["File", "Prediction", "score"]  # the whole row repeats them
     assert table.count(Filter(classes=("7",))) == 3
     assert evaluated_column(table) == "Prediction"
 
@@ -217,6 +218,7 @@ def test_a_key_called_prediction_is_the_prediction_beside_the_whole_row(table_of
     assert [row["Prediction"] for row in table.page().to_pylist()] == ["cat", "007", "NA"]
     assert further(table)[1] == {"score": 1.0, "Row": '{"score": 1, "prediction": "007"}'}
     assert (table.whole_column, evaluated_column(table)) == ("Row", "Prediction")
+    assert exports.shown_columns(table) == ["File", "Prediction", "score", "Row"]  # what a document held otherwise
     numbers = table_of('{"Prediction": 2.0}', '{"Prediction": 0.5}', '{"Prediction": -1.25}')
     assert [(row["Prediction"], row["Number"]) for row in numbers.page().to_pylist()] == [("2.0", 2.0), ("0.5", 0.5), ("-1.25", -1.25)]
     assert numbers.kind is Kind.NUMBER
