@@ -1,4 +1,4 @@
-"""Trains a small model in an environment of its framework: `python train.py KIND FOLDER`.
+"""Trains a small model in an environment of its framework: `python train.py FRAMEWORK KIND FOLDER [ROWS]`.
 
 Leaves in the folder the model (`model`, a file or a folder, by its usual ending), what to score (`rows.csv`, or the folder `images`), and
 `expected.json`: the framework's own predictions, in the order of the rows or of the names of the images, and `probability` of each.
@@ -25,7 +25,7 @@ def with_city(x):
 
 
 def of_classifier(model, x, folder, save):
-    save(model, folder)
+    save(model, os.path.join(folder, "model.joblib"))
     return model.predict(x), model.predict_proba(x).max(axis=1)
 
 
@@ -78,6 +78,20 @@ def catboost(kind, folder):
     model = catboost.CatBoostClassifier(**settings).fit(x, np.array(["low", "mid", "high"])[three] if kind == "three classes" else two)
     model.save_model(os.path.join(folder, "model.cbm"))
     return x, model.predict(x).ravel(), model.predict_proba(x).max(axis=1)
+
+
+def scikit_learn(kind, folder):
+    import joblib
+    from sklearn.compose import ColumnTransformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    x, two, _ = table()
+    x = with_city(x)
+    by_type = ColumnTransformer([("n", StandardScaler(), COLUMNS), ("c", OneHotEncoder(handle_unknown="ignore"), ["city"])])
+    model = make_pipeline(by_type, LogisticRegression())
+    return (x, *of_classifier(model.fit(x, np.array(["stays", "leaves"])[two]), x, folder, joblib.dump))
 
 
 def mlflow(kind, folder):
@@ -183,10 +197,12 @@ def images(folder):
 
 
 def main():
-    framework, kind, folder = sys.argv[1:]
-    rows, predictions, probability = globals()[framework](kind, folder)
-    if rows is not None:
-        rows.to_csv(os.path.join(folder, "rows.csv"), index=False)
+    framework, kind, folder, *rows = sys.argv[1:]
+    if rows:
+        globals()["ROWS"] = int(rows[0])
+    x, predictions, probability = globals()[framework](kind, folder)
+    if x is not None:
+        x.to_csv(os.path.join(folder, "rows.csv"), index=False)
     expected = {
         "predictions": np.asarray(predictions).tolist(),
         "probability": None if probability is None else np.asarray(probability).tolist(),
