@@ -25,15 +25,16 @@ from services.intake import dataset_columns
 from services.intake.staging import staging_folder
 from services.predictions.columns import file_text, readable
 from services.predictions.label_file import LabelColumns, Labels, keep_labels, kept_labels, label_columns
-from services.storage.atomic import write_atomically
+from services.storage.atomic import atomic_write, write_atomically
 from services.storage.file_tree import path_given
-from services.workspace import Runs
+from services.workspace import RemoteWorkspace, Runs
 
 logger = logging.getLogger(__name__)
 
 _CARRIED_OVER = ".from-runs"
 _FILES_AT_ONCE = 1000
 _MOST_RUNS = 1000
+_MOST_CELLS = 60_000_000  # of a dataset's table that is joined to what is judged
 
 
 class _Datasets(Protocol):
@@ -43,6 +44,8 @@ class _Datasets(Protocol):
 
     @property
     def runs(self) -> Runs: ...
+    @property
+    def remote(self) -> RemoteWorkspace | None: ...
     def dataset(self, reference: str) -> Dataset: ...
     def datasets(self) -> list[Dataset]: ...
     def dataset_files(self, dataset: Dataset, first: int, count: int) -> list[DatasetFile]: ...
@@ -105,15 +108,34 @@ class DatasetLabels:
             with suppress(NotFound):  # a version that was removed since
                 for labels in self.of(reference):
                     if labels.id == labels_id:
-                        return self.for_version(labels, reference)
+                        here = self._for_version(labels, reference)
+                        return replace(here, dataset_columns=self._columns_beside(self._workspace.dataset(reference)))
         raise NotFound("These labels were removed.", "Give the file of labels again.")
 
-    def for_version(self, labels: Labels, reference: str) -> Labels:
+    def _for_version(self, labels: Labels, reference: str) -> Labels:
         """The same labels; a column of another version is read in this one, once."""
         dataset = self._workspace.dataset(reference)
         if labels.column and labels.dataset != dataset.reference:
             return self.add(dataset.reference, column=labels.column)
         return labels
+
+    def _columns_beside(self, dataset: Dataset) -> Path | None:
+        """The dataset's own columns, for tables that are no larger than what is read in seconds, and whose files are on this machine."""
+        if not isinstance(dataset, TabularDataset) or self._workspace.remote is not None:
+            return None
+        names = [name for name, _ in dataset.columns]
+        if not names or len(names) * (dataset.row_count or 0) > _MOST_CELLS:
+            return None
+        path = self._folder_of(dataset.name, dataset.version) / "columns.parquet"
+        if not path.exists():
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with atomic_write(path) as unfinished:
+                    dataset_columns.write_columns(dataset, self._files(dataset), names, unfinished)
+            except (StudioError, OSError) as error:
+                logger.warning("The columns of %s can't be shown beside its labels: %s", dataset, error)
+                return None
+        return path
 
     # ---- what is kept ------------------------------------------------------------------------------------------------------------
 
@@ -199,7 +221,7 @@ class DatasetLabels:
         if labels_id:
             labels = self.get([dataset.reference], labels_id)
         elif known := self.of(dataset.reference):
-            labels = self.for_version(known[0], dataset.reference)
+            labels = self._for_version(known[0], dataset.reference)
         runs = [run for run in self._workspace.runs.latest(_MOST_RUNS) if dataset.reference in run.request.datasets]
         scores = self._scores(dataset, runs, labels, progress)
         scores.sort(key=lambda score: (-_or_least(score.accuracy), -_or_least(score.mae, -math.inf, -1.0), not score.judged))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +27,9 @@ _ARROW_TYPES = {"int64": "int64", "uint64": "uint64", "float64": "float64", "boo
 def write_columns(
     dataset: TabularDataset, files: Iterable[tuple[str, Path]], columns: Sequence[str], target: Path, *, as_text: bool = False
 ) -> int:
-    """Write these columns of the dataset's files, (what it is called, where it is), beside the columns FILE and ROW, from 1; returns how
-    many rows. Rows are counted as a run counts them. Memory stays constant. `as_text`: as Python prints the values.
+    """Write these columns of the dataset's files, (what it is called, where it is), as c0, c1, ... beside the columns FILE and ROW, from 1;
+    returns how many rows. Rows are counted as a run counts them. Memory stays constant. `as_text`: as Python prints the values. What the
+    columns are called is in the file's notes, as `names`.
 
     Raises IntakeError for a file that can't be read, or isn't what it was when the dataset was registered.
     """
@@ -49,6 +52,8 @@ def write_columns(
                 writer.write_table(table.cast(writer.schema))
                 rows += batch.num_rows
             total += rows
+        if writer is not None:
+            writer.add_key_value_metadata({"names": json.dumps(list(columns))})
     finally:
         if writer is not None:
             writer.close()
@@ -116,9 +121,6 @@ def _as_text(column: Any) -> Any:
 
 def _texts(texts: Sequence[str | None]) -> Any:
     """An Arrow array of texts, made of JSON: `pa.array` would import pandas."""
-    import io
-    import json
-
     import pyarrow as pa
     from pyarrow import json as arrow_json
 

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from services.domain import Run, RunStatus
 from services.predictions.columns import MOST_CLASSES, NUMERIC, ROW_NUMBER, Kind, Status, literal, names_beside, parquet_file, quoted
 from services.predictions.drift import Drift, drift_of_classes, drift_of_numbers
-from services.predictions.evaluation import evaluated_column
+from services.predictions.evaluation import Evaluation, evaluate, evaluated_column
 from services.predictions.filters import Condition, Filter, Operator
 from services.predictions.join import JoinedTable, copy_beside, join_once, joined_by, number_of, same_items_in_order, same_number, text_of
-from services.predictions.reader import Predictions
+from services.predictions.label_file import Labels
+from services.predictions.reader import Predictions, open_predictions
 
 if TYPE_CHECKING:
     import duckdb
@@ -147,6 +148,13 @@ def compare(older: Predictions, newer: Predictions, older_id: str, of: str = "")
     target = newer.path.with_name(f"{beginning}{older.path.stem}-{newer.path.stem}.parquet")
     join_once(target, beginning, _gone_of(target), partial(_join, older, newer, of))
     return Comparison(target, older, newer, of)
+
+
+def judged_pair(older: Predictions, newer: Predictions, older_id: str, labels: Labels, of: str = "") -> Evaluation:
+    """The newer run's rows with the older one's predictions and the true labels beside them; both are judged, the older one in the columns
+    evaluation.BEFORE. `of` and what is raised: see compare."""
+    compared = compare(older, newer, older_id, of)
+    return evaluate(open_predictions(compared.path), labels, compared.of, before=True)
 
 
 def _gone_of(compared: Path) -> Path:

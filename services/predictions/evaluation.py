@@ -18,10 +18,22 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from services.predictions.columns import MOST_CLASSES, NUMERIC, ROW_NUMBER, Kind, Status, literal, names_beside, parquet_file, quoted
-from services.predictions.database import scratch_database, translated_errors
+from services.predictions.columns import (
+    MOST_CLASSES,
+    NUMERIC,
+    ROW_NUMBER,
+    Kind,
+    Status,
+    is_category,
+    literal,
+    names_beside,
+    parquet_file,
+    quoted,
+    unique_names,
+)
+from services.predictions.database import parquet_notes, scratch_database, translated_errors
 from services.predictions.filters import Condition, Filter, Operator
 from services.predictions.join import JoinedTable, copy_beside, join_once, joined_by, number_of, same_number, select_beside, text_of
 from services.predictions.label_file import Labels
@@ -33,6 +45,8 @@ if TYPE_CHECKING:
 
 EVALUATED = ("Label", "Verdict", "Residual")
 """The columns beside the table's own. Residual is prediction minus label, of numbers."""
+BEFORE = ("Verdict before", "Residual before")
+"""Where an older run's predictions are beside them: the same of these."""
 _PREDICTION_NAMES = ("prediction", "predictions", "predicted", "predicted_label", "label", "class", "y_pred", "pred")
 
 
@@ -54,6 +68,10 @@ class UnmatchedLabel(StrEnum):
     CONTRADICTION = "it is there with different labels"
     OVERRULED = "its file has another label by its path"
     EMPTY = "the name or the label is empty"
+
+
+EVALUATED_ROWS = f"Verdict IN ('{Verdict.CORRECT}', '{Verdict.WRONG}')"
+"""SQL: the rows that have a prediction and a label."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +120,17 @@ def evaluated_column(predictions: Predictions, preferred: str = "") -> str:
     return next((by_name[name] for name in _PREDICTION_NAMES if name in by_name), "Prediction")
 
 
-def evaluate(predictions: Predictions, labels: Labels, of: str = "") -> Evaluation:
-    """Join them, unless that was done already. Takes about 3 µs a row; memory stays constant. `of`: see evaluated_column.
+def evaluate(predictions: Predictions, labels: Labels, of: str = "", *, before: bool = False) -> Evaluation:
+    """Join them, unless that was done already. Takes about 3 µs a row; memory stays constant. `of`: see evaluated_column. With `before`
+    the table is a comparison's, and what it has as Before is judged too: see BEFORE.
 
     Raises WorkspaceUnavailable where the joined table can't be written.
     """
     of = evaluated_column(predictions, of)
-    beginning = f"judged-{joined_by(labels.id, of)}-"
+    wide = "wide-" if labels.dataset_columns and ROW_NUMBER in predictions.own else ""
+    beginning = f"{wide}{'both' if before else 'judged'}-{joined_by(labels.id, of)}-"
     target = predictions.path.with_name(f"{beginning}{predictions.path.stem}.parquet")
-    join_once(target, beginning, _unmatched_labels_of(target), partial(_join, predictions, labels, of))
+    join_once(target, beginning, _unmatched_labels_of(target), partial(_join, predictions, labels, of, before))
     kind = predictions.kind if of == "Prediction" else predictions.columns[of]
     return Evaluation(target, kind, names_beside(predictions.columns, EVALUATED)[of], predictions.own)
 
@@ -120,9 +140,17 @@ def _unmatched_labels_of(evaluated: Path) -> Path:
 
 
 def _join(
-    predictions: Predictions, labels: Labels, of: str, database: duckdb.DuckDBPyConnection, target: Path, unmatched_labels: Path
+    predictions: Predictions,
+    labels: Labels,
+    of: str,
+    before: bool,
+    database: duckdb.DuckDBPyConnection,
+    target: Path,
+    unmatched_labels: Path,
 ) -> None:
     columns = _judged_columns(predictions, labels, of, database, unmatched_labels)
+    if before:
+        columns |= _before_columns(predictions.columns[of])
     copy_beside(database, predictions.path, columns, "beside", target)
 
 
@@ -133,6 +161,7 @@ def _judged_columns(
     table = parquet_file(predictions.path, row_numbers=True)
     database.execute("SET preserve_insertion_order = false")
     number = predictions.own.get(ROW_NUMBER) if labels.has_rows else None
+    of_dataset = _DatasetColumns(database, predictions, labels.dataset_columns if unmatched_labels else None)
     unmatched = _give_labels(database, table, labels, number)
     if unmatched_labels is not None:
         database.execute(f"COPY (FROM ({unmatched}) ORDER BY Why, Name) TO {literal(str(unmatched_labels))} (FORMAT parquet)")
@@ -141,7 +170,8 @@ def _judged_columns(
         label = "coalesce(r.Label, p.Label)"
         joined += f" LEFT JOIN pairs_of_rows r ON r.File = t.File AND r.Row = t.{quoted(number)}"
     database.execute(
-        f"CREATE TEMP TABLE beside AS SELECT {label} AS Label, try_cast({label} AS DOUBLE) AS n {joined} ORDER BY t.file_row_number"
+        f"CREATE TEMP TABLE beside AS SELECT {label} AS Label, try_cast({label} AS DOUBLE) AS n{of_dataset.selected}"
+        f" {joined}{of_dataset.joined} ORDER BY t.file_row_number"
     )
     text, number = text_of(of, predictions.columns[of], "t."), number_of(of, predictions.own, "t.")
     same = same_number(text, number, "b.Label", "b.n")
@@ -153,7 +183,64 @@ def _judged_columns(
     )
     database.execute("SET preserve_insertion_order = true")
     residual = f"CASE WHEN isfinite(b.n) THEN {number} - b.n END"
-    return {"Label": (Kind.CATEGORY, "b.Label"), "Verdict": (Kind.CATEGORY, verdict), "Residual": (Kind.NUMBER, residual)}
+    return {
+        "Label": (Kind.CATEGORY, "b.Label"),
+        "Verdict": (Kind.CATEGORY, verdict),
+        "Residual": (Kind.NUMBER, residual),
+    } | of_dataset.columns
+
+
+class _DatasetColumns:
+    """The columns of the dataset itself that a table of its rows doesn't have: so that what is wrong can be looked at by them."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, predictions: Predictions, path: Path | None) -> None:
+        self.columns: dict[str, tuple[Kind, str]] = {}
+        """As `copy_beside` takes them."""
+        self.selected = self.joined = ""
+        """SQL: for the table `beside`, whose row is `t`."""
+        number = predictions.own.get(ROW_NUMBER)
+        if path is None or number is None:
+            return
+        names = json.loads(parquet_notes(database, path).get("names", "[]"))
+        types = dict(database.execute(f"SELECT column_name, column_type FROM (DESCRIBE FROM {parquet_file(path)})").fetchall())
+        taken = {name.casefold() for name in (*predictions.columns, *EVALUATED, *BEFORE, *(f"{name} 2" for name in EVALUATED))}
+        own = {name.casefold() for name in (*predictions.own.values(), *EVALUATED, *BEFORE)}
+        for place, name in enumerate(unique_names(names)):
+            if name.casefold() in taken:
+                if name.casefold() not in own:
+                    continue  # the run kept it
+                name = f"{name} of the dataset"  # noqa: PLW2901
+            taken.add(name.casefold())
+            self.columns[name] = (self._kind(database, path, f"c{place}", types.get(f"c{place}", "VARCHAR")), f"b.c{place}")
+            self.selected += f", d.c{place}"
+        if self.columns:
+            self.joined = f" LEFT JOIN {parquet_file(path)} d ON d.File = t.File AND d.{quoted(ROW_NUMBER)} = t.{quoted(number)}"
+
+    @staticmethod
+    def _kind(database: duckdb.DuckDBPyConnection, path: Path, column: str, type_: str) -> Kind:
+        known = {"BIGINT": Kind.WHOLE_NUMBER, "DOUBLE": Kind.NUMBER, "BOOLEAN": Kind.TRUTH_VALUE}
+        if type_.startswith("TIMESTAMP"):
+            return Kind.DATE
+        if type_ in known:
+            return known[type_]
+        distinct, count = database.execute(f"SELECT approx_count_distinct({column}), count({column}) FROM {parquet_file(path)}").fetchall()[
+            0
+        ]
+        return Kind.CATEGORY if is_category(distinct, count) else Kind.TEXT
+
+
+def _before_columns(kind: Kind) -> dict[str, tuple[Kind, str]]:
+    """BEFORE, as `_judged_columns`, of a comparison's column Before."""
+    number = "try_cast(t.Before AS DOUBLE)"
+    same = same_number("t.Before", number, "b.Label", "b.n")
+    if kind is Kind.TRUTH_VALUE:
+        same = "coalesce(try_cast(b.Label AS BOOLEAN) = try_cast(t.Before AS BOOLEAN), false)"
+    verdict = (
+        f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN t.Before IS NULL THEN '{Verdict.NO_PREDICTION}'"
+        f" WHEN t.Before = b.Label OR {same} THEN '{Verdict.CORRECT}' ELSE '{Verdict.WRONG}' END"
+    )
+    residual = f"CASE WHEN isfinite(b.n) AND isfinite({number}) THEN {number} - b.n END"
+    return {BEFORE[0]: (Kind.CATEGORY, verdict), BEFORE[1]: (Kind.NUMBER, residual)}
 
 
 @dataclass(frozen=True)
@@ -278,9 +365,18 @@ class Evaluation(JoinedTable):
         super().__init__(path, {name: f"FROM {parquet_file(table)}" for name, table in tables.items()}, database)
         self.of = of
         """The column that is evaluated."""
-        self._value = text_of(of, kind)
+        self.value = text_of(of, kind)
+        """SQL: the evaluated column as text."""
         self._kind = kind
         self._own = own
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The answer to SQL over `evaluated`, the joined rows."""
+        return self._query(query)
+
+    def relation(self, query: str) -> duckdb.DuckDBPyRelation:
+        """As `rows`, to be read in parts."""
+        return (self._database.cursor() if self._owned else self._database).sql(query)
 
     @cached_property
     def verdicts(self) -> dict[Verdict, int]:
@@ -304,24 +400,24 @@ class Evaluation(JoinedTable):
         numbers are quantities where the labels are of many."""
         if self._kind not in NUMERIC:
             many = f"count(Residual) * 2 > count(*) AND approx_count_distinct(Label) > {MOST_CLASSES}"
-            return self._query(f"SELECT {many} FROM evaluated WHERE {_EVALUATED_ROWS}")[0][0] is True
-        few = f"SELECT count(DISTINCT {self._value}) <= {MOST_CLASSES} FROM evaluated"
+            return self._query(f"SELECT {many} FROM evaluated WHERE {EVALUATED_ROWS}")[0][0] is True
+        few = f"SELECT count(DISTINCT {self.value}) <= {MOST_CLASSES} FROM evaluated"
         if self.of != "Prediction" and self._kind is Kind.WHOLE_NUMBER and self._query(few)[0][0]:
             return False
-        return self._query(f"SELECT count(Residual) * 2 > count(*) FROM evaluated WHERE {_EVALUATED_ROWS}")[0][0] is True
+        return self._query(f"SELECT count(Residual) * 2 > count(*) FROM evaluated WHERE {EVALUATED_ROWS}")[0][0] is True
 
     @cached_property
     def rows_judged(self) -> str:
         """The same text for two tables of which the same rows were judged."""
         number = quoted(self._own[ROW_NUMBER]) if ROW_NUMBER in self._own else "0"
         row = f"(hash(File, {number}) % 4294967296)::HUGEINT"
-        count, total = self._query(f"SELECT count(*), sum({row}) FROM evaluated WHERE {_EVALUATED_ROWS}")[0]
+        count, total = self._query(f"SELECT count(*), sum({row}) FROM evaluated WHERE {EVALUATED_ROWS}")[0]
         return f"{count} {total or 0}"
 
     def confusion(self, limit: int = 1000) -> list[tuple[str, str, int]]:
         """(label, prediction, rows), the most frequent first."""
         return self._query(
-            f"SELECT Label, {self._value}, count(*) FROM evaluated WHERE {_EVALUATED_ROWS}"
+            f"SELECT Label, {self.value}, count(*) FROM evaluated WHERE {EVALUATED_ROWS}"
             f" GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {limit:d}"
         )
 
@@ -334,7 +430,7 @@ class Evaluation(JoinedTable):
     def _by_class(self) -> str:
         """SQL: of each class how often it is the label, how often predicted, how often both."""
         return (
-            f"WITH pairs AS (SELECT Label AS l, {self._value} AS p, Verdict AS v, count(*) AS n FROM evaluated WHERE {_EVALUATED_ROWS}"
+            f"WITH pairs AS (SELECT Label AS l, {self.value} AS p, Verdict AS v, count(*) AS n FROM evaluated WHERE {EVALUATED_ROWS}"
             f" GROUP BY 1, 2, 3), spelled AS (SELECT l, CASE WHEN v = '{Verdict.CORRECT}' THEN l ELSE p END AS p, n FROM pairs)"
             " SELECT name, sum(l) AS labelled, sum(p) AS predicted, sum(c) AS correct"
             " FROM (SELECT l AS name, n AS l, 0 AS p, 0 AS c FROM spelled"
@@ -353,7 +449,7 @@ class Evaluation(JoinedTable):
         order = "4 DESC NULLS LAST" if self.of_numbers else "wrong / count(*) DESC"
         rows = self._query(
             f"SELECT {quoted(self._own['Folder'])} AS folder, count(*), count(*) FILTER (Verdict = '{Verdict.WRONG}') AS wrong,"
-            f" avg(abs(Residual)) FROM evaluated WHERE {_EVALUATED_ROWS} GROUP BY 1 ORDER BY {order}, 2 DESC, 1 LIMIT {limit:d}"
+            f" avg(abs(Residual)) FROM evaluated WHERE {EVALUATED_ROWS} GROUP BY 1 ORDER BY {order}, 2 DESC, 1 LIMIT {limit:d}"
         )
         return [(folder, count, wrong, math.nan if mae is None else mae) for folder, count, wrong, mae in rows]
 
@@ -384,9 +480,6 @@ class Evaluation(JoinedTable):
 
     def unmatched_label_count(self) -> int:
         return int(self._query("SELECT count(*) FROM unmatched_labels")[0][0])
-
-
-_EVALUATED_ROWS = f"Verdict IN ('{Verdict.CORRECT}', '{Verdict.WRONG}')"
 
 
 def cell(label: str, prediction: str, of: str = "Prediction") -> Filter:

@@ -65,6 +65,8 @@ class Labels:
     dataset: str = ""
     """The version of a dataset that they were given for, as `name:version`."""
     added_at: datetime | None = None
+    dataset_columns: Path | None = None
+    """Where items are rows, a Parquet file of the dataset's own columns: File, Row number, c0, c1, ..., whose names are in its notes."""
 
 
 def label_columns(source: Path) -> LabelColumns:
