@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages import _errors, _layout, _plots, _tables
-from pages._results_view import COUNTS, View, change, follow, joined, option_labels, set_filter
-from pages._text import displayable, escape
-from services import formats
+from pages import _errors, _leaderboard, _results_evaluation
+from pages._results_view import View, change, follow, joined, option_labels
+from pages._text import displayable
 from services.domain import TabularDataset
 from services.intake.staging import staging_folder
 from services.predictions import evaluation, label_file
-from services.predictions.filters import Condition, Filter, Operator
 from services.workspaces import chosen_workspace
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
-
-_MOST_CLASSES = 30  # on a side of the confusion matrix
-_MOST_ROWS = 1000
 
 
 def labels(view: View) -> None:
@@ -39,13 +33,17 @@ def labels(view: View) -> None:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             _choose(known, chosen)
     with st.expander("Add labels", expanded=not known, icon=":material/add:"):
-        add_labels(datasets)
+        add_labels(datasets, _evaluate_by)
     if chosen:
         predictions = workspace.runs.predictions(view.run.id)
         if predictions.further_columns:
             names = ["Prediction", *predictions.further_columns]
             column = _evaluated_column(chosen, evaluation.evaluated_column(predictions, column), names)
-        _evaluation(view, evaluation.evaluate(predictions, workspace.find_labels(datasets, chosen), column))
+        labels_ = workspace.find_labels(datasets, chosen)
+        with st.expander("All runs over this dataset", icon=":material/leaderboard:", key="all_runs", on_change="rerun") as all_runs:
+            if all_runs.open:
+                _leaderboard.show(labels_.dataset if labels_.dataset in datasets else datasets[0], "evaluation", chosen)
+        _results_evaluation.show(view, evaluation.evaluate(predictions, labels_, column), labels_.column)
 
 
 def _choose(known: Mapping[str, label_file.Labels], chosen: str) -> None:
@@ -75,14 +73,14 @@ def _evaluated_column(labels_id: str, column: str, names: list[str]) -> str:
     return chosen
 
 
-def add_labels(datasets: Sequence[str]) -> None:
-    """A file of labels, or a column of a tabular dataset, for one of these datasets."""
+def add_labels(datasets: Sequence[str], added: Callable[[label_file.Labels], None]) -> None:
+    """A file of labels, or a column of a tabular dataset, for one of these datasets; `added` is called with them."""
     workspace = chosen_workspace()
     reference = datasets[0] if len(datasets) == 1 else st.selectbox("Dataset", datasets, key="labels_dataset")
     with _errors.shown():
         dataset = workspace.dataset(reference)
         if isinstance(dataset, TabularDataset):
-            _add_column(dataset)
+            _add_column(dataset, added)
         st.caption("CSV or Parquet with a file name or path and its label in each row. For a large file, give its path instead.")
         uploaded = st.file_uploader("Labels", type=["csv", "tsv", "txt", "parquet"], key="labels_upload", label_visibility="collapsed")
         path = st.text_input("Or its path on this machine", key="labels_path", placeholder="/data/labels.csv")
@@ -103,11 +101,11 @@ def add_labels(datasets: Sequence[str]) -> None:
             if st.button("Evaluate", type="primary", icon=":material/check:", key="judge"):
                 with st.spinner("Reading labels…", show_time=True):
                     chosen = replace(columns, file=file, row=row, label=label)
-                    added = workspace.add_labels(reference, source, name=name, columns=chosen)
-                _added(added)
+                    labels_ = workspace.add_labels(reference, source, name=name, columns=chosen)
+                added(labels_)
 
 
-def _add_column(dataset: TabularDataset) -> None:
+def _add_column(dataset: TabularDataset, added: Callable[[label_file.Labels], None]) -> None:
     """A column of the dataset itself as its labels."""
     names = [name for name, _ in dataset.columns]
     label_of = option_labels(names)
@@ -118,12 +116,12 @@ def _add_column(dataset: TabularDataset) -> None:
         )  # fmt: skip
         if st.button("Evaluate by this column", icon=":material/check:", key="judge_column", type="primary", disabled=column is None):
             with st.spinner("Reading the column…", show_time=True):
-                added = chosen_workspace().add_labels(dataset.reference, column=column or "")
-            _added(added)
+                labels_ = chosen_workspace().add_labels(dataset.reference, column=column or "")
+            added(labels_)
 
 
-def _added(labels_: label_file.Labels) -> None:
-    change(beside=f"labels:{labels_.id}", look="True labels")
+def _evaluate_by(labels_: label_file.Labels) -> None:
+    change(beside=f"labels:{labels_.id}", look="Evaluation")
     st.rerun()
 
 
@@ -136,114 +134,3 @@ def _row_column(place: DeltaGenerator, columns: label_file.LabelColumns) -> str:
         help="Which row of the file the label is of: 1 is the first row of data.",
     )  # fmt: skip
     return chosen
-
-
-def _evaluation(view: View, result: evaluation.Evaluation) -> None:
-    if not result.evaluated:
-        st.warning("This file has no label for any prediction.", icon=":material/warning:")
-    elif result.of_numbers:
-        _numbers(view, result)
-    else:
-        _classes(view, result)
-    with st.container(horizontal=True):
-        for verdict in (evaluation.Verdict.NO_LABEL, evaluation.Verdict.NO_PREDICTION):
-            if count := result.verdicts[verdict]:
-                _to_rows(f"{verdict.capitalize()}: {count:,}", evaluation.verdict_is(verdict))
-    if unmatched := result.unmatched_label_count():
-        with st.expander(f"Labels without a row: {unmatched:,}", icon=":material/link_off:"):
-            rows = result.unmatched_labels(0, _MOST_ROWS)
-            _tables.show({"Name": str, "Label": str, "Why": str}, rows, "Labels without a row", most=10)
-            if unmatched > len(rows):
-                st.caption(f"The first {len(rows):,} of them.")
-
-
-def _to_rows(label: str, chosen: Filter) -> None:
-    st.button(escape(label), key=f"rows_{label}", icon=":material/table_rows:", on_click=set_filter, args=(chosen,), kwargs={"look": ""})
-
-
-def _classes(view: View, result: evaluation.Evaluation) -> None:
-    scores = result.classes(_MOST_ROWS)
-    wrong = result.verdicts[evaluation.Verdict.WRONG]
-    _layout.facts(
-        {
-            "Accuracy": formats.percent(result.accuracy),
-            "Evaluated": f"{result.evaluated:,}",
-            "Wrong": f"{wrong:,}",
-            "Classes": f"{len(scores):,}",
-        }
-    )
-    if wrong:
-        _to_rows(f"Wrong: {wrong:,}", evaluation.verdict_is(evaluation.Verdict.WRONG))
-    places = {score.name: place for place, score in enumerate(scores[:_MOST_CLASSES])}
-    cells = [
-        (predicted, label, count)
-        for label, predicted, count in sorted(
-            result.confusion(_MOST_CLASSES**2), key=lambda cell: (places.get(cell[0], -1), places.get(cell[1], -1))
-        )
-        if label in places and predicted in places
-    ]
-    st.markdown("**Confusion matrix**")
-    figure = _plots.squares(cells, "Predicted", "True label", marked=True)
-    axis = {"tickvals": list(places.values()), "ticktext": list(map(_plots.axis_label, places)), "range": [-0.7, len(places) - 0.3]}
-    figure.update_traces(x=[places[predicted] for predicted, _, _ in cells], y=[places[label] for _, label, _ in cells])
-    figure.update_layout(xaxis=axis, yaxis=axis | {"range": [len(places) - 0.3, -0.7]})
-
-    def open_cell(_: int, point: int) -> None:
-        predicted, label, _ = cells[point]
-        set_filter(evaluation.cell(label, predicted, result.of), look="")
-
-    _plots.draw(figure, "confusion", f"Confusion matrix, accuracy {formats.percent(result.accuracy)}", open_cell)
-    more = f" Only the {_MOST_CLASSES} classes with the most labels." if len(scores) > _MOST_CLASSES else ""
-    st.caption("Outlined cells are correct. Click a cell to show its rows." + more)
-    st.markdown("**Classes**")
-    columns = {"Class": str, "Labelled": int, "Predicted": int, "Correct": int, "Precision": float, "Recall": float, "F1": float}
-    rows = [
-        (s.name, s.labelled, s.predicted, s.correct, *(None if math.isnan(v) else 100 * v for v in (s.precision, s.recall, s.f1)))
-        for s in scores
-    ]
-    config = dict.fromkeys(("Precision", "Recall", "F1"), _tables.percent_column())
-    _tables.show(columns, rows, "Precision and recall by class", most=12, counts=COUNTS, column_config=config)
-    _folders(view, result)
-
-
-def _numbers(view: View, result: evaluation.Evaluation) -> None:
-    errors = result.number_errors()
-    r2 = "none" if math.isnan(errors.r2) else f"{errors.r2:.4f}"
-    _layout.facts({"MAE": f"{errors.mae:,.6g}", "RMSE": f"{errors.rmse:,.6g}", "Mean residual": f"{errors.bias:,.6g}", "R²": r2,
-           "Evaluated": f"{errors.count:,}"})  # fmt: skip
-    bins = result.residuals()
-    st.markdown("**Residuals**, prediction minus label")
-
-    def open_bin(_: int, bar: int) -> None:
-        lower, upper, _ = bins[bar]
-        set_filter(
-            Filter(conditions=tuple(Condition("Residual", t, (repr(v),)) for t, v in ((Operator.FROM, lower), (Operator.TO, upper)))),
-            look="",
-        )
-
-    _plots.draw(_plots.histogram(bins, "Residual"), "residuals", "Distribution of the residuals", open_bin)
-    _folders(view, result)
-
-
-def _folders(view: View, result: evaluation.Evaluation) -> None:
-    rows = result.by_folder(_MOST_ROWS)
-    if len(rows) < 2:
-        return
-    st.markdown("**Error by folder**, the largest first")
-    if result.of_numbers:
-        table = _tables.arrow({"Folder": str, "Evaluated": int, "MAE": float}, [(folder, count, mae) for folder, count, _, mae in rows])
-    else:
-        cells = [(folder, count, wrong, 100 * wrong / count) for folder, count, wrong, _ in rows]
-        table = _tables.arrow({"Folder": str, "Evaluated": int, "Wrong": int, "Error": float}, cells)
-
-    def open_folder() -> None:
-        if chosen := st.session_state["error_folders"]["selection"]["rows"]:
-            conditions = [Condition(view.table.own["Folder"], Operator.ONE_OF, (displayable(rows[chosen[0]][0]),))]
-            if not result.of_numbers:
-                conditions.append(Condition("Verdict", Operator.ONE_OF, (evaluation.Verdict.WRONG,)))
-            set_filter(Filter(conditions=tuple(conditions)), look="")
-
-    st.dataframe(
-        table, key="error_folders", on_select=open_folder, selection_mode="single-row", hide_index=True, alt="Error by folder",
-        height=_tables.height(len(rows), 10), column_config=_tables.number_columns(table, COUNTS) | {"Error": _tables.percent_column()},
-    )  # fmt: skip

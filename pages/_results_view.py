@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 _PAGE = 100  # rows
 GALLERY_PAGE = 48
-MODES = ("Explore", "Review", "True labels", "Groups", "SQL")
+MODES = ("Explore", "Review", "Evaluation", "Groups", "SQL")
 """The first is the picture beside the table."""
+_OLD_MODES = {"True labels": "Evaluation"}  # in URLs that were kept
 GALLERY = "Gallery"
 _CHARACTERS, _CHARACTERS_OF_A_SENTENCE = 40, 160  # of a label
 _URL_NAMES = (
     "filter", "sort", "page", "row", "look", "beside", "columns", "chart", "x", "y", "by", "of", "sql", "zoom", "all", "review",
+    "event", "score",
 )  # fmt: skip
 
 
@@ -71,6 +73,7 @@ def joined() -> str:
 
 def mode() -> str:
     value = st.query_params.get("look", "")
+    value = _OLD_MODES.get(value, value)
     return value if value in MODES else MODES[0]
 
 

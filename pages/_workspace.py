@@ -105,11 +105,11 @@ def show_self_check(checks: Sequence[tuple[str, bool, str]]) -> None:
 
 def joined_table(run_id: str, joined: str) -> Predictions:
     """The predictions of a run; `joined` adds true labels (`labels:ID`, `labels:ID:COLUMN`) or another run's predictions (`run:ID`,
-    `run:ID:COLUMN`)."""
+    `run:ID:COLUMN`), or both (`both:LABELS:RUN`, `both:LABELS:RUN:COLUMN`)."""
     workspace = chosen_workspace()
     table = workspace.runs.predictions(run_id)
     what, id_, column = (*joined.split(":", 2), "", "")[:3]
-    if what not in ("labels", "run"):
+    if what not in ("labels", "run", "both"):
         return table
     from services.predictions.reader import open_predictions
 
@@ -120,4 +120,8 @@ def joined_table(run_id: str, joined: str) -> Predictions:
         return open_predictions(evaluation.evaluate(table, labels, column).path)
     from services.predictions import comparison
 
+    if what == "both":
+        older, _, column = column.partition(":")
+        labels = workspace.find_labels(workspace.runs.get(run_id).request.datasets, id_)
+        return open_predictions(comparison.judged_pair(workspace.runs.predictions(older), table, older, labels, column).path)
     return open_predictions(comparison.compare(workspace.runs.predictions(id_), table, id_, column).path)

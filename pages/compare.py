@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages import _errors, _layout, _results_view, _tables
+from pages import _compare_labels, _errors, _layout, _results_view, _tables
 from pages._switching import switch_page
 from pages._text import displayable, escape, local_time, truncate
 from services import formats
@@ -168,7 +168,7 @@ def figures(drift: Drift) -> None:
     st.caption("PSI below 0.1 means stable, above 0.25 a shift. The test treats the two runs as independent samples.")
 
 
-_layout.title("Compare", "Two runs side by side: configuration, changed predictions and drift.")
+_layout.title("Compare", "Two runs side by side: configuration, figures by true labels, changed predictions and drift.")
 runs = {run.id: run for run in workspace.runs.latest() if run.request.settings.output_action == "append_row"}
 if len(runs) < 2:
     st.info("Comparing takes two runs.", icon=":material/info:")
@@ -181,6 +181,8 @@ with _errors.shown():
     settings(older, newer)
     before, now = workspace.runs.predictions(older.id), workspace.runs.predictions(newer.id)
     column = choose_column(before, now)
+    more = [runs[id_] for id_ in st.query_params.get("more", "").split(",") if id_ in runs and id_ not in (older.id, newer.id)]
+    _compare_labels.show(older, newer, before, now, column, more)
     with st.spinner("Comparing predictions…", show_time=True):
         comparison = compare(before, now, older.id, column)
     changes(comparison, f"{older.id}:{column}" if column else older.id, newer)

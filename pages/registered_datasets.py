@@ -47,8 +47,20 @@ def show_datasets() -> None:
         return
     dataset = _workspace.choose_version("dataset", datasets, show_table)
     show_details(dataset)
+    with st.expander("Labels and leaderboard", icon=":material/leaderboard:", key="leaderboard", on_change="rerun") as judged:
+        if judged.open:
+            show_leaderboard(dataset)
     read_again(dataset)
     st.fragment(browse_files)(dataset)
+
+
+def show_leaderboard(dataset: Dataset) -> None:
+    """Its labels, and the runs over it judged by them. Imported when it is opened."""
+    from pages import _leaderboard, _results_labels
+
+    _leaderboard.show(dataset.reference, "dataset")
+    with st.popover("Add labels", icon=":material/add:"):
+        _results_labels.add_labels([dataset.reference], lambda _: st.rerun())
 
 
 def storage(dataset: Dataset) -> str:

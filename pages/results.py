@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from services.predictions.reader import Predictions
 
 workspace = chosen_workspace()
-JOINING = {"labels": "Joining labels…", "run": "Joining the other run…"}
+JOINING = {"labels": "Joining labels…", "run": "Joining the other run…", "both": "Joining labels and the other run…"}
 _STYLE = """<style>
 /* In a narrow window the open row replaces the table in which it was chosen. */
 @media (max-width: 1200px) {
@@ -71,7 +71,7 @@ def opened(run: Run) -> Predictions:
         if not joined:
             raise
         change(beside="")  # so that downloads match what is shown
-        noun = "The true labels" if joined.startswith("labels:") else "The other run"
+        noun = {"labels": "The true labels", "run": "The other run"}.get(joined.partition(":")[0], "The true labels or the other run")
         text = f"{noun} in this URL can't be joined: {error.message} Showing the predictions alone."
         st.warning(escape(text), icon=":material/link_off:")
         return _workspace.joined_table(run.id, "")
@@ -173,7 +173,7 @@ def show_mode(view: View, mode: str) -> None:
     from pages import _results_charts, _results_labels
 
     {
-        "Groups": _results_charts.groups, "SQL": _results_charts.sql, "True labels": _results_labels.labels,
+        "Groups": _results_charts.groups, "SQL": _results_charts.sql, "Evaluation": _results_labels.labels,
     }[mode](view)  # fmt: skip
 
 

@@ -263,6 +263,8 @@ class DatasetLabels:
             return {"note": f"It can't be judged: {error.message}"}
         column = figures.pop("column")
         note = "" if figures["judged"] else "None of its predictions has a label."
+        if not note and figures["accuracy"] is None and figures["mae"] is None:
+            note = "Its predictions are numbers and the labels are words, or the other way round."
         if not note and run.reused_from:
             note = f"It reused the output of {run.reused_from}."
         elif not note and run.request.failed_only:

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -106,6 +106,15 @@ class NumberErrors:
     rmse: float
     bias: float
     r2: float
+
+
+@dataclass(frozen=True)
+class ResidualGrid:
+    """How many rows have a prediction and a residual between these edges: `counts[y][x]`."""
+
+    predictions: tuple[float, ...]
+    residuals: tuple[float, ...]
+    counts: tuple[tuple[int, ...], ...]
 
 
 def evaluated_column(predictions: Predictions, preferred: str = "") -> str:
@@ -288,7 +297,7 @@ def _kept_score(path: Path) -> Score | None:
 def _score(result: Evaluation, of: str) -> Score:
     counts = result.verdicts
     about = Score(of, result.evaluated, counts[Verdict.NO_LABEL], counts[Verdict.NO_PREDICTION], result.rows_judged)
-    if not result.evaluated:
+    if not result.evaluated or not result.comparable:
         return about
     if result.of_numbers:
         errors = result.number_errors()
@@ -395,6 +404,13 @@ class Evaluation(JoinedTable):
         return self.verdicts[Verdict.CORRECT] / self.evaluated if self.evaluated else math.nan
 
     @cached_property
+    def comparable(self) -> bool:
+        """Whether predictions and labels can be the same at all: not where the ones are all numbers and the others all words."""
+        numbers = f"count({number_of(self.of, self._own)}), count(CASE WHEN isfinite(try_cast(Label AS DOUBLE)) THEN 1 END)"
+        predicted, labelled, rows = self._query(f"SELECT {numbers}, count(*) FROM evaluated WHERE {EVALUATED_ROWS}")[0]
+        return not rows or {predicted, labelled} != {0, rows}
+
+    @cached_property
     def of_numbers(self) -> bool:
         """Whether predictions and labels are quantities, so that errors have a size; else they are classes. Predictions of few different
         numbers are quantities where the labels are of many."""
@@ -420,6 +436,18 @@ class Evaluation(JoinedTable):
             f"SELECT Label, {self.value}, count(*) FROM evaluated WHERE {EVALUATED_ROWS}"
             f" GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {limit:d}"
         )
+
+    def matrix(self, names: Sequence[str], others: str) -> tuple[dict[tuple[str, str], int], list[str]]:
+        """Rows by (label, prediction) of these classes, all others together as `others`; and the names in the order to show them: numbers
+        by value, else by name, the others last."""
+        listed = ", ".join(map(literal, names)) or "NULL"
+        rows = self._query(
+            f"SELECT CASE WHEN Label IN ({listed}) THEN Label END, CASE WHEN p IN ({listed}) THEN p END, count(*) FROM"
+            f" (SELECT Label, CASE WHEN Verdict = '{Verdict.CORRECT}' THEN Label ELSE {self.value} END AS p FROM evaluated"
+            f" WHERE {EVALUATED_ROWS}) GROUP BY 1, 2"
+        )
+        counts = {(label or others, predicted or others): count for label, predicted, count in rows}
+        return counts, [*sorted(names, key=_by_value), *([others] if any(others in cell for cell in counts) else [])]
 
     def classes(self, limit: int = 1000) -> list[ClassScore]:
         """Each class among labels or predictions, those with the most labels first."""
@@ -474,12 +502,42 @@ class Evaluation(JoinedTable):
         counts = dict(self._query(f"SELECT {place}, count(*) FROM evaluated WHERE Residual IS NOT NULL GROUP BY 1"))
         return [(least + place * width, least + (place + 1) * width, counts.get(place, 0)) for place in range(bins)]
 
+    def residual_grid(self, across: int = 40, down: int = 30) -> ResidualGrid | None:
+        """Rows by prediction and residual; None where no residual is known. The outermost 0.1 % on each side are in the outermost bins."""
+        number = number_of(self.of, self._own)
+        ends = [
+            f"approx_quantile({value}, 0.001), approx_quantile({value}, 0.999), min({value}), max({value})"
+            for value in (number, "Residual")
+        ]
+        found = self._query(f"SELECT {', '.join(ends)} FROM evaluated WHERE Residual IS NOT NULL")[0]
+        if found[0] is None:
+            return None
+        edges, places = [], []
+        for value, bins, quantiles in ((number, across, found[:4]), ("Residual", down, found[4:])):
+            low, high = quantiles[:2] if quantiles[0] < quantiles[1] else quantiles[2:]
+            width = (high - low) / bins or 1.0
+            edges.append(tuple(low + place * width for place in range(bins + 1)))
+            places.append(f"greatest(0, least({bins - 1}, floor(({value} - {low!r}::DOUBLE) / {width!r}::DOUBLE)))::INTEGER")
+        rows = self._query(f"SELECT {places[0]}, {places[1]}, count(*) FROM evaluated WHERE Residual IS NOT NULL GROUP BY 1, 2")
+        counts = [[0] * across for _ in range(down)]
+        for x, y, count in rows:
+            counts[y][x] = count
+        return ResidualGrid(edges[0], edges[1], tuple(map(tuple, counts)))
+
     def unmatched_labels(self, first: int = 0, count: int = 100) -> list[tuple[str, str, str]]:
         """Labels that belong to no row: (name, label, the UnmatchedLabel)."""
         return self._query(f"SELECT Name, Label, Why FROM unmatched_labels LIMIT {count:d} OFFSET {first:d}")
 
     def unmatched_label_count(self) -> int:
         return int(self._query("SELECT count(*) FROM unmatched_labels")[0][0])
+
+
+def _by_value(name: str) -> tuple[bool, float, str]:
+    try:
+        number = float(name)
+    except ValueError:
+        return True, 0.0, name
+    return math.isnan(number), number, name
 
 
 def cell(label: str, prediction: str, of: str = "Prediction") -> Filter:

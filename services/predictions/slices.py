@@ -87,8 +87,9 @@ def slices(evaluation: Evaluation, columns: Mapping[str, Kind], own: Mapping[str
     skipped = {*own.values(), *EVALUATED, *BEFORE, evaluation.of, *COMPARED, *leave_out} - {own["Folder"]}
     names = [name for name in columns if name not in skipped and not _says_what_was_predicted(name)][:_MOST_COLUMNS]
     parts = query.parts({name: columns[name] for name in names}) if whole.rows else []
-    singles = {group.key: group for part in parts for group in query.groups(part) if group.rows >= smallest}
-    paired = [part for part in parts if sum(key[0][0] == part.name for key in singles) > 1][:_MOST_PAIRED]
+    by_part = {part: groups for part in parts if len(groups := query.groups(part)) > 1}
+    singles = {group.key: group for groups in by_part.values() for group in groups if group.rows >= smallest}
+    paired = [part for part in by_part if sum(key[0][0] == part.name for key in singles) > 1][:_MOST_PAIRED]
     pairs = list(combinations(paired, 2))
     if whole.rows * len(pairs) > _MOST_WORK:
         pairs = []
@@ -105,7 +106,7 @@ def slices(evaluation: Evaluation, columns: Mapping[str, Kind], own: Mapping[str
             meant.append(Slice(conditions, group.rows, group.error, lower, group.now, group.before))
     meant.sort(key=lambda slice_: (-slice_.error, -slice_.rows))
     counts = (whole.rows, whole.error, whole.now, whole.before)
-    return Slices(query.measure, *counts, tuple(meant), len(candidates), smallest, tuple(part.name for part in parts), bool(pairs))
+    return Slices(query.measure, *counts, tuple(meant), len(candidates), smallest, tuple(part.name for part in by_part), bool(pairs))
 
 
 def filter_of(slice_: Slice, measure: Measure) -> Filter:

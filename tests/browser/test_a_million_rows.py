@@ -124,7 +124,7 @@ def test_hostile_names_and_values_reach_the_csv_and_fetch_nothing(dashboard, pag
     for look in (
         "",
         "Groups",
-        "True labels",
+        "Evaluation",
         "&row=1",
         "&row=2",
         "&row=5",

@@ -223,7 +223,7 @@ def test_failed_items_are_a_click_away_with_their_errors(open_page, ended):
 def test_labels_evaluate_the_predictions_and_filter_them(open_page, ended, tmp_path):
     (tmp_path / "truth.csv").write_text("file,label\n" + "".join(f"{n:04}.csv,class {n % 2}\n" for n in range(9)) + "gone.csv,x\n")
     run = ended(THREE_CLASSES)
-    app = open_page(RESULTS, run=run.id, look="True labels")
+    app = open_page(RESULTS, run=run.id, look="Evaluation")
     app.text_input(key="labels_path").set_value(str(tmp_path / "truth.csv")).run()
     app.button(key="judge").click().run()
     assert not app.exception
@@ -242,7 +242,7 @@ def test_of_objects_their_label_is_evaluated_or_the_chosen_column(open_page, end
     (tmp_path / "truth.csv").write_text("file,label\n" + "".join(f"{n:04}.csv,cat\n" for n in range(10)))
     app = open_page(RESULTS, run=ended(objects).id)
     assert list(table(app))[:5] == ["File", "label", "score", "Change", "more.0"]
-    app.segmented_control(key="look").set_value("True labels").run()
+    app.segmented_control(key="look").set_value("Evaluation").run()
     app.text_input(key="labels_path").set_value(str(tmp_path / "truth.csv")).run()
     app.button(key="judge").click().run()
     assert not app.exception
@@ -272,7 +272,7 @@ def test_items_in_no_folder_are_a_facet_too(open_page, workspace, csv_folder, en
 
 def test_a_file_without_labels_is_rejected(open_page, ended, tmp_path):
     (tmp_path / "one.csv").write_text("one\ncolumn\n")
-    app = open_page(RESULTS, run=ended(THREE_CLASSES).id, look="True labels")
+    app = open_page(RESULTS, run=ended(THREE_CLASSES).id, look="Evaluation")
     app.text_input(key="labels_path").set_value(str(tmp_path / "one.csv")).run()
     assert not app.exception
     assert "fewer than two columns" in words(app.error)
