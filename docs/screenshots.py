@@ -16,7 +16,7 @@ from services.connection import from_environment
 from services.domain import RunRequest
 from services.intake.entry_scripts import BUILT_IN
 from services.local.workspace import LocalWorkspace
-from services.predictions.filters import EVERY_FAILURE
+from services.predictions.filters import EVERY_FAILURE, Condition, Filter, Operator
 from services.sample import make_sample
 from services.settings import ParallelRunSettings
 from tests.azure_service import AzureService
@@ -58,6 +58,7 @@ def main() -> None:
             _take(page, "run_failed", "Stricter columns")
             page.goto(f"{server.url}/results?run={workspace.runs.latest()[-1].id}")
             _take(page, "results", "Results")
+            _by_looking(page, server.url, workspace, Path(folder))
             page.goto(f"{server.url}/results?run={workspace.runs.latest()[-1].id}&row=5")
             _take(page, "results_row", "Results")
             done = workspace.runs.latest()[-1]
@@ -177,6 +178,50 @@ def _orders(workspace: LocalWorkspace, folder: Path) -> str:
     dataset = workspace.register_dataset("orders", write_files(folder / "orders"), copy=True)
     script = str(BUILT_IN / "batch_scoring_script.py")
     run = workspace.submit(RunRequest((model.reference,), (dataset.reference,), script, name="Orders of November"))
+    _wait(workspace, run.id, ended=True)
+    return run.id
+
+
+def _by_looking(page: Page, url: str, workspace: LocalWorkspace, folder: Path) -> None:
+    """Results by looking: a range of scores that is brushed, scores by class, and a gallery, each in a window that has room for it."""
+    shapes = _shapes(workspace, folder)
+    chosen = Filter(conditions=(Condition("probability", Operator.FROM, ("0.5",)), Condition("probability", Operator.TO, ("0.75",))))
+    page.set_viewport_size({"width": 1920, "height": 980})
+    query = {"run": shapes, "x": "probability", "filter": chosen.to_text()}
+    for name, chart in (("results_brushed", "Distribution"), ("results_scores", "Score by class"), ("results_gallery", "Gallery")):
+        page.goto(f"{url}/results?{urlencode(query | {'chart': chart})}")
+        _take(page, name, "Results")
+    page.set_viewport_size(SIZE)
+
+
+def _shapes(workspace: LocalWorkspace, folder: Path) -> str:
+    """A run over 600 drawings of shapes, with a label and a probability of each; its id."""
+    import numpy
+    from PIL import Image, ImageDraw
+
+    random, images = numpy.random.default_rng(1), folder / "shapes"
+    images.mkdir()
+    for number in range(600):
+        image = Image.new("RGB", (160, 120), tuple(random.integers(150, 255, 3).tolist()))
+        draw, ink = ImageDraw.Draw(image), tuple(random.integers(0, 120, 3).tolist())
+        left, top = random.integers(10, 60, 2).tolist()
+        corners = [(left, top + 50), (left + 30, top), (left + 60, top + 50)]
+        (
+            draw.ellipse((left, top, left + 60, top + 50), fill=ink) if number % 3 == 0
+            else draw.rectangle((left, top, left + 60, top + 50), fill=ink) if number % 3 == 1 else draw.polygon(corners, fill=ink)
+        )  # fmt: skip
+        (images / f"batch_{number % 4}").mkdir(exist_ok=True)
+        image.save(images / f"batch_{number % 4}" / f"shape_{number:03}.png")
+    script = folder / "shapes_script.py"
+    script.write_text(
+        "import json, os, random\ndef run(mini_batch):\n    rows = []\n    for path in mini_batch:\n"
+        "        number = int(os.path.basename(path)[6:9]); score = random.Random(number).betavariate(6 - 2 * (number % 3), 2)\n"
+        "        label = ('circle', 'rectangle', 'triangle')[number % 3]\n"
+        "        rows.append(json.dumps({'file': os.path.basename(path), 'label': label, 'probability': round(score, 3)}))\n"
+        "    return rows\n"
+    )
+    dataset = workspace.register_dataset("shapes", images)
+    run = workspace.submit(RunRequest((), (dataset.reference,), str(script), ParallelRunSettings(mini_batch_size=100), name="Shapes"))
     _wait(workspace, run.id, ended=True)
     return run.id
 

@@ -152,9 +152,12 @@ def mix(comparison: Comparison) -> None:
             )
             for shares, name in ((older_shares, "older run"), (newer_shares, "newer run"))
         ]  # fmt: skip
-        layout = {"height": 110 + 40 * len(counts), "barmode": "group", "yaxis": axis, "xaxis": {"tickformat": ".0%"}}
+        axes = {"yaxis": axis | {"title": "Prediction"}, "xaxis": {"tickformat": ".0%", "title": "Share of the run"}}
+        layout = {"height": 130 + 40 * len(counts), "barmode": "group"} | axes
         figure = go.Figure(bars, layout | {"legend": _plots.LEGEND})
-        _plots.draw(figure, "class_mix", "The share of each class in both runs")
+        names, olds, news = ([row[place] for row in counts] for place in range(3))
+        numbers = {"Prediction": names, "Rows of the older run": olds, "Rows of the newer run": news}
+        _plots.draw(figure, "class_mix", "The share of each class in both runs", title="Class mix", numbers=numbers)
         if len(counts) == _MOST_CLASSES:
             st.caption(f"The {_MOST_CLASSES} most frequent predictions.")
 

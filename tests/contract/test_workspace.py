@@ -325,6 +325,8 @@ def test_a_row_leads_to_its_input(completed):
     trace = workspace.runs.trace(run.id, RowKey.of(row), row["Worker"] or "")
     assert (trace.input.read_bytes(), trace.changed) == (b"3\n", "")
     assert workspace.runs.trace(run.id, replace(RowKey.of(row), file="not/there.csv"), "").input is None
+    assert workspace.runs.input_file(run.id, RowKey.of(row), row["Worker"] or "") == trace.input
+    assert workspace.runs.input_file(run.id, replace(RowKey.of(row), file="not/there.csv"), "") is None
 
 
 def test_a_run_leads_to_what_went_into_it(completed, model_file):
