@@ -15,6 +15,7 @@ PARTS = {
     "results": "ten million predictions: making the table, asking it, taking it away",
     "failures": "one million failed items: their causes, and pages of them",
     "first_screen": "ten million predictions in a browser, on a warm server",
+    "brush": "a brush over a million predictions, in a browser, beside an empty fragment's tick",
     "plain_dataframe": "what st.dataframe makes of as many predictions, in a browser",
     "pages": "first paint and page switch, in a browser",
     "azure_pages": "the same on Azure ML that takes two seconds a call, beside this machine",

@@ -27,10 +27,15 @@ LEGEND = {"orientation": "h", "traceorder": "normal", "y": 1.02, "yanchor": "bot
 _LABELLED = 14  # squares a side that have their count written in
 
 
-def axis_label(name: Any) -> str:
-    """A name from outside, for an axis."""
+def axis_label(name: Any, characters: int = _CHARACTERS) -> str:
+    """A name from outside, for an axis. A long one keeps its end too: long names often begin alike."""
     text = visible(" ".join(str("(empty)" if name in (None, "") else name).split()))
-    return escape(text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}…", quote=False)
+    return escape(text if len(text) <= characters else f"{text[: characters // 2 + 2]}…{text[3 - characters // 2 :]}", quote=False)
+
+
+def _whole(name: Any) -> str:
+    """A name from outside, where the mouse is."""
+    return axis_label(name, _CHARACTERS_OF_A_TITLE)
 
 
 def names_axis(names: Sequence[Any]) -> dict[str, Any]:
@@ -47,7 +52,7 @@ def bars(counts: Sequence[tuple[Any, int]], selected: Sequence[Any] = (), title:
         y=axis["tickvals"], x=figures, orientation="h",
         marker={"opacity": [1.0 if not selected or name in selected else 0.3 for name, _ in counts]},
         text=[f"{n:,}" for n in figures], textposition="outside", cliponaxis=False,
-        hovertext=[f"{axis_label(name)}: {n:,}" for name, n in counts], hoverinfo="text",  # needed for clicks too
+        hovertext=[f"{_whole(name)}: {n:,}" for name, n in counts], hoverinfo="text",  # needed for clicks too
     )  # fmt: skip
     layout = {
         "height": 70 + 26 * max(len(counts), 2), "bargap": 0.3, "yaxis": axis | {"title": axis_label(title) if title else ""},
@@ -86,7 +91,7 @@ def ridges(names: Sequence[Any], bins: Sequence[tuple[float, float]], counts: Se
     for place, (name, figures) in enumerate(zip(names, counts, strict=True)):
         most, total = max(figures, default=0) or 1, sum(figures) or 1
         hover = [
-            f"{axis_label(name)}, {low:,.4g} to {high:,.4g}: {n:,} ({n / total:.1%})" for (low, high), n in zip(bins, figures, strict=True)
+            f"{_whole(name)}, {low:,.4g} to {high:,.4g}: {n:,} ({n / total:.1%})" for (low, high), n in zip(bins, figures, strict=True)
         ]
         traces.append(
             go.Bar(
@@ -110,7 +115,7 @@ def stacked(names: Sequence[Any], parts: Sequence[tuple[Any, Sequence[int]]], ti
     traces = [
         go.Bar(
             y=axis["tickvals"], x=list(figures), orientation="h", name=axis_label(part),
-            hovertext=[f"{axis_label(part)}: {n:,}" for n in figures], hoverinfo="text",
+            hovertext=[f"{_whole(part)}: {n:,}" for n in figures], hoverinfo="text",
         )
         for part, figures in parts
     ]  # fmt: skip
@@ -149,7 +154,7 @@ def squares(cells: Sequence[tuple[Any, Any, int]], x_title: str, y_title: str, *
     frames = [2 if marked and x == y else 0 for x, y, _ in cells]
     dots = go.Scatter(
         x=xs[0], y=ys[0], mode="markers+text" if labelled else "markers", text=[f"{n:,}" for n in counts] if labelled else None,
-        hovertext=[f"{axis_label(x)} · {axis_label(y)}: {n:,}" for x, y, n in cells], hoverinfo="text",
+        hovertext=[f"{_whole(x)} · {_whole(y)}: {n:,}" for x, y, n in cells], hoverinfo="text",
         marker={
             "symbol": "square", "size": size, "opacity": opacities, "line": {"width": frames, "color": ink},
         },

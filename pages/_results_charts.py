@@ -207,6 +207,9 @@ def _distribution(view: View, row: DeltaGenerator) -> None:
     else:
         most = _MOST_BARS if _shows_all() else _FEW_BARS
         counts = view.table.facet(column, view.filter, most)
+        if not counts:
+            _nothing("rows")
+            return
         figure = _plots.bars(counts, chosen_of(view, column), column)
         _plots.draw(
             figure, "chart", f"Rows by {column}, most frequent: {_plots.axis_label(counts[0][0]) if counts else 'none'}",
@@ -216,6 +219,10 @@ def _distribution(view: View, row: DeltaGenerator) -> None:
         _few("more_bars", _FEW_BARS, _MOST_BARS, len(counts), "values")
 
 
+def _nothing(noun: str) -> None:
+    st.info(f"No {noun} to draw under these filters.", icon=":material/info:")
+
+
 def _called(view: View, column: str) -> str:
     return "Prediction" if column == view.table.own["Number"] else column
 
@@ -223,7 +230,7 @@ def _called(view: View, column: str) -> str:
 def _numbers(view: View, row: DeltaGenerator, column: str) -> None:
     bins = charts.histogram(view.table, _zoom(view, column, row), _BINS, column)
     if not bins:
-        st.info("No numbers in the filtered rows.", icon=":material/info:")
+        _nothing("numbers")
         return
     name, edges = _called(view, column), [bins[0][0], *(upper for _, upper, _ in bins)]
 
@@ -246,6 +253,9 @@ def _over_folders(view: View, row: DeltaGenerator) -> None:
     if _numeric(view):
         groups = view.table.grouped(folder_column, filter_=view.filter, limit=most).to_pylist()
         means = [(group[folder_column], group["Mean"], group["Rows"]) for group in groups if group["Mean"] is not None]
+        if not means:
+            _nothing("numbers")
+            return
         figure = _plots.bars([(name, 0) for name, *_ in means], title=folder_column, of="Mean prediction")
         figure.update_traces(
             x=[mean for _, mean, _ in means], text=[f"{mean:,.4g}" for _, mean, _ in means],
@@ -260,6 +270,9 @@ def _over_folders(view: View, row: DeltaGenerator) -> None:
         return
     by = (_class_columns(view) or ["Prediction"])[0]
     class_counts = charts.classes_over_folders(view.table, view.filter, most, _FEW_CLASSES, by)
+    if not class_counts:
+        _nothing("rows")
+        return
     sums: dict[str, int] = {}
     for folder, _, count in class_counts:
         sums[folder] = sums.get(folder, 0) + count
@@ -343,7 +356,7 @@ def _score_by_class(view: View, row: DeltaGenerator) -> None:
     most = _MOST_CLASSES if _shows_all() else _FEW_CLASSES
     bins, by_class = charts.numbers_by_class(view.table, _zoom(view, column, row), column, by, _BINS, most)
     if not bins:
-        st.info("No numbers in the filtered rows.", icon=":material/info:")
+        _nothing("numbers")
         return
     names, edges = list(by_class), [bins[0][0], *(upper for _, upper in bins)]
     counted_bins = [(low, high, 0) for low, high in bins]
@@ -395,8 +408,10 @@ def _two_columns(view: View, row: DeltaGenerator) -> None:
                 chosen = choose_of(view, column, (str(value),), chosen)
         set_filter(chosen)
 
+    figure = _plots.squares(cells, x, y)
+    figure.update_layout(height=min(figure.layout.height, 430))  # the table is below it, or beside it
     _plots.draw(
-        _plots.squares(cells, x, y), "chart_two", f"{x} by {y}", clicked, title=f"{x} by {y}", row=row,
+        figure, "chart_two", f"{x} by {y}", clicked, title=f"{x} by {y}", row=row,
         numbers=_columns((x, y if y != x else f"{y} 2", "Rows"), cells),
     )  # fmt: skip
     st.caption("Darker squares have more rows. Click one to filter by it.")
