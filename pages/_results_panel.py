@@ -28,9 +28,9 @@ _OPERATORS = {
     Kind.TEXT: [Operator.CONTAINS, Operator.STARTS, Operator.GLOB, Operator.ONE_OF, Operator.EMPTY],
     Kind.CATEGORY: [Operator.ONE_OF, Operator.CONTAINS, Operator.STARTS, Operator.GLOB, Operator.EMPTY],
     Kind.TRUTH_VALUE: [Operator.ONE_OF, Operator.EMPTY],
-    Kind.DATE: [Operator.FROM, Operator.TO, Operator.EMPTY],
-    Kind.NUMBER: [Operator.FROM, Operator.TO, Operator.EMPTY],
-    Kind.WHOLE_NUMBER: [Operator.FROM, Operator.TO, Operator.ONE_OF, Operator.EMPTY],
+    Kind.DATE: [Operator.FROM, Operator.TO, Operator.BELOW, Operator.EMPTY],
+    Kind.NUMBER: [Operator.FROM, Operator.TO, Operator.BELOW, Operator.EMPTY],
+    Kind.WHOLE_NUMBER: [Operator.FROM, Operator.TO, Operator.BELOW, Operator.ONE_OF, Operator.EMPTY],
 }
 
 

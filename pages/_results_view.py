@@ -183,6 +183,8 @@ def describe(condition: Condition, own: Mapping[str, str]) -> str:
             return f"{column} ≥ {values}"
         case Operator.TO:
             return f"{column} ≤ {values}"
+        case Operator.BELOW:
+            return f"{column} < {values}"
         case Operator.EMPTY:
             return f"{column} is empty"
     return f"{column} {condition.operator} {values}"

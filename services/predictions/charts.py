@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,22 +11,10 @@ from services.predictions.reader import Predictions
 
 
 def histogram(table: Predictions, filter_: Filter = EVERY_PREDICTION, bins: int = 40, column: str = "") -> list[tuple[float, float, int]]:
-    """At most `bins` bins of equal width from the least number to the greatest: (lower, upper, count), the greatest in the last one.
-    Whole numbers get bins that hold equally many of them. Empty where there are no numbers. `column` "" is the prediction's number."""
-    x = table.finite_name(column or table.own["Number"])
-    least, greatest, whole = table.rows(f"min({x}), max({x}), bool_and({x} = trunc({x}))", filter_)[0]
-    if least is None:
-        return []
-    least, greatest = float(least), float(greatest)
-    width = greatest / bins - least / bins
-    if whole and greatest - least < 2**53:
-        width = float(math.ceil((greatest - least + 1) / bins))
-        bins = int((greatest - least) // width) + 1
-    if not least + width > least:
-        bins, width = 1, greatest - least or 1.0
-    place = _bin(f"({x})", "least", "width", "last")
-    counts = dict(table.rows(f"{place}, count({x})", filter_, "GROUP BY 1", least=least, width=width, last=bins - 1))
-    return [(least + place * width, least + (place + 1) * width, counts.get(place, 0)) for place in range(bins)]
+    """At most `bins` bars with round edges: (lower, upper, count), from lower up to upper, which only the last one includes where that is
+    the greatest number. Whole numbers get bars that hold equally many of them. Empty where there are no numbers. `column` "" is the
+    prediction's number."""
+    return table.histogram(column or table.own["Number"], filter_, bins)
 
 
 def numbers_by_class(

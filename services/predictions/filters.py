@@ -32,6 +32,8 @@ class Operator(StrEnum):
     FROM = "from"
     """Itself included, as with `TO`. Of a date (ISO 8601) the whole day."""
     TO = "to"
+    BELOW = "below"
+    """As `TO`, but not itself."""
     EMPTY = "empty"
     """There is no value, or a text of no characters."""
 
@@ -268,7 +270,7 @@ def _bounded(bind: Bind, column: str, sign: str, bound: Any, statistics: TableSt
     if type_ := statistics.exact.get(column):
         exact = exact_bound(sign, bound, type_)
         if exact.is_infinite():
-            return f"({value} IS NOT NULL AND {str((exact > 0) == (sign == '<=')).lower()})"
+            return f"({value} IS NOT NULL AND {str((exact > 0) == (sign != '>=')).lower()})"
         return f"{value} {sign} CAST({bind(name, f'{exact:f}')} AS {type_})"
     if isinstance(bound, Decimal):
         bound = float(bound)
@@ -282,7 +284,7 @@ def exact_bound(sign: str, bound: Any, type_: str) -> Decimal:
     with localcontext(prec=1000):
         exact = Decimal(str(bound))
         if exact.is_finite():
-            exact = exact.quantize(Decimal(1).scaleb(-decimals), ROUND_CEILING if sign == ">=" else ROUND_FLOOR)
+            exact = exact.quantize(Decimal(1).scaleb(-decimals), ROUND_FLOOR if sign == "<=" else ROUND_CEILING)
         largest = Decimal(2**63 - 1) if type_ == "BIGINT" else Decimal(10) ** (digits - decimals) - Decimal(1).scaleb(-decimals)
         return exact if abs(exact) <= largest else Decimal("Infinity").copy_sign(exact)
 
@@ -313,8 +315,8 @@ def _column_condition(bind: Bind, condition: Condition, kind: Kind, statistics: 
 
 
 def bound_of(condition: Condition, kind: Kind, value: str) -> tuple[str, Any]:
-    """The SQL operator and the typed value of FROM and TO. Raises SettingsError("filter", ...)."""
-    sign = ">=" if condition.operator is Operator.FROM else "<="
+    """The SQL operator and the typed value of FROM, TO and BELOW. Raises SettingsError("filter", ...)."""
+    sign = {Operator.FROM: ">=", Operator.BELOW: "<"}.get(condition.operator, "<=")
     try:
         if kind is Kind.DATE and condition.operator is Operator.TO and len(value) <= 10:
             return "<", datetime.combine(date.fromisoformat(value) + timedelta(days=1), datetime.min.time())

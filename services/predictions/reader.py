@@ -8,12 +8,15 @@ DuckDB and pyarrow take 0.3 s to import, so they are imported where they are use
 
 from __future__ import annotations
 
+import itertools
 import json
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +25,8 @@ from services.predictions import filters, query_process
 from services.predictions.columns import NUMERIC, Kind, Status, glob_escaped, number_column, quoted, readable
 from services.predictions.database import SECONDS_FOR_A_QUERY, connect, translated_errors
 from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order, TableStatistics
+from services.predictions.number_bins import widths_from
+from services.predictions.summary_reader import Summary, read_summary
 from services.predictions.table_cache import TableCache, ascending_numbers, count_rows, first_empty, numbers_at, write_sorted
 from services.predictions.table_file import TableLink, table_identity
 
@@ -117,6 +122,11 @@ class Predictions:
         self._cache = TableCache(path, self.file)
         self._answers: dict[str, list[tuple[Any, ...]]] = {}
 
+    @cached_property
+    def _summary(self) -> Summary | None:
+        """What was counted while the table was written; None of a table that was joined from others."""
+        return read_summary(self.file, self._statistics)
+
     def _exact_columns(self) -> dict[str, str]:
         with translated_errors(self.path):
             types = dict(self._databases[""].execute("SELECT column_name, column_type FROM (DESCRIBE predictions)").fetchall())
@@ -142,6 +152,8 @@ class Predictions:
         """How many rows the filter selects."""
         if _by_status_only(filter_):
             return sum(self.row_counts.get(Status(status), 0) for status in filter_.statuses)
+        if self._summary and (count := self._summary.count(filter_)) is not None:
+            return count
         return count_rows(self._selection(filter_, TABLE_ORDER))
 
     def page(self, filter_: Filter = EVERY_PREDICTION, first: int = 0, count: int = 100, order: Order = TABLE_ORDER) -> pyarrow.Table:
@@ -152,8 +164,8 @@ class Predictions:
         if not order.column and _by_status_only(filter_) and self.count(filter_) == self._total:
             numbers: Sequence[int] = range(first, min(first + count, self.count(filter_)))
         else:
-            selection = self._selection(filter_, order)
-            numbers = numbers_at(selection, first, count, self._valued(order))
+            found = None if order.column else self._located(filter_, first, count)
+            numbers = numbers_at(self._selection(filter_, order), first, count, self._valued(order)) if found is None else found
         low, high = min(numbers, default=0), max(numbers, default=-1)
         where = f"file_row_number BETWEEN {low} AND {high}"
         if high - low >= len(numbers):
@@ -165,6 +177,33 @@ class Predictions:
             slices = [rows.slice(places[number], 1) for number in numbers]
             rows = pa.concat_tables(slices) if slices else rows
         return rows.select(list(self.columns))
+
+    def _located(self, filter_: Filter, first: int, count: int) -> list[int] | None:
+        """The row numbers at these places of what is filtered, found in the few row groups that have them; None where it isn't known which
+        these are."""
+        if not self._summary or (in_groups := self._summary.in_row_groups(filter_)) is None:
+            return None
+        parts: list[tuple[int, int]] = []
+        skipped = begin = passed = 0
+        for rows, selected in zip(*in_groups, strict=True):
+            if selected and passed < first + count and passed + selected > first:
+                if not parts:
+                    skipped = first - passed
+                if parts and parts[-1][1] == begin:
+                    parts[-1] = parts[-1][0], begin + rows
+                else:
+                    parts.append((begin, begin + rows))
+            begin, passed = begin + rows, passed + selected
+        numbers: list[int] = []
+        with self._translated_errors(filter_):
+            for low, high in parts:
+                rest = "AND file_row_number >= $low AND file_row_number < $high ORDER BY file_row_number"
+                query, bound = self._select("file_row_number", filter_, rest)
+                found = self._databases[""].cursor().execute(query, bound | {"low": low, "high": high}).fetchnumpy()["file_row_number"]
+                numbers += found.tolist()
+                if len(numbers) >= skipped + count:
+                    break
+        return numbers[skipped : skipped + count]
 
     def row(self, place: int, filter_: Filter = EVERY_PREDICTION, order: Order = TABLE_ORDER) -> dict[str, Any]:
         """The row at this place of what is filtered, by column; previous and next are place - 1 and + 1. Raises NotFound."""
@@ -204,6 +243,10 @@ class Predictions:
     def facet(self, column: str, filter_: Filter = EVERY_PREDICTION, limit: int = 50) -> list[tuple[Any, int]]:
         """The most frequent values of a column with their counts, under the filter without its conditions on this very column."""
         filter_, having = filter_.without(column), ""
+        if column in self.columns and self._summary:
+            of_any_status = replace(filter_, statuses=tuple(Status)) if column == self.own["Status"] else filter_
+            if (counts := self._summary.values(column, of_any_status, limit)) is not None:
+                return counts
         if column == self.own["Status"]:
             filter_ = replace(filter_, statuses=tuple(Status))
         if column == "Prediction" and self._statistics.null_means_failed and filters.includes_predictions(filter_):
@@ -216,6 +259,8 @@ class Predictions:
 
     def class_counts(self, filter_: Filter = EVERY_PREDICTION, limit: int = 100) -> list[tuple[str, int]]:
         """The most frequent predictions, with their counts."""
+        if self._summary and (counts := self._summary.values("Prediction", filter_, limit)) is not None:
+            return counts
         return self.rows("Prediction, count(*)", filter_, "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $limit", limit=limit)
 
     def grouped(self, by: str, of: str = "", filter_: Filter = EVERY_PREDICTION, limit: int = 1000) -> pyarrow.Table:
@@ -228,6 +273,36 @@ class Predictions:
         columns, rest = f"{self.column_name(by)}, {measures}", "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $limit"
         with self._translated_errors(filter_):
             return self._query(columns, filter_, rest, limit=limit).to_arrow_table()
+
+    def extent(self, column: str, filter_: Filter = EVERY_PREDICTION) -> tuple[float, float] | None:
+        """The least finite number of a column and the greatest; None where there are none."""
+        ends = self._summary.ends(self._number_column(column), filter_) if self._summary else None
+        if ends is None:
+            x = self.finite_name(column)
+            least, greatest = self.rows(f"min({x}), max({x})", filter_)[0]
+            ends = () if least is None else (float(least), float(greatest))
+        return ends or None
+
+    def histogram(self, column: str, filter_: Filter = EVERY_PREDICTION, most: int = 40) -> list[tuple[float, float, int]]:
+        """A column's finite numbers counted in at most so many bars of one width: (lower, upper, count). Edges are round numbers; each bar
+        goes up to its upper edge, which only the last one includes, where that is the greatest number and they aren't whole."""
+        if self._summary and (bars := self._summary.histogram(self._number_column(column), filter_, most)) is not None:
+            return bars
+        x = self.finite_name(column)
+        least, greatest, whole = self.rows(f"min({x}), max({x}), bool_and({x} = trunc({x}))", filter_)[0]
+        if least is None:
+            return []
+        edges = _edges(float(least), float(greatest), most, whole=whole)
+        # DuckDB's bins include their upper edges, so the numbers are counted with their signs changed.
+        bins = self.rows(f"histogram(-{x}, $edges)", filter_, edges=[-edge for edge in reversed(edges)])[0][0]
+        counts = {-edge: count for edge, count in bins.items()}
+        found = [counts.get(edge, 0) for edge in edges]
+        found[-2] += found[-1]
+        return list(zip(edges, edges[1:], found, strict=False))
+
+    def two_counted(self, first: str, second: str, filter_: Filter = EVERY_PREDICTION) -> list[tuple[Any, Any, int]] | None:
+        """How many rows have each two values of two columns that have few, where that was counted; else None."""
+        return self._summary.two(first, second, filter_) if self._summary else None
 
     def reached(self, column: str, threshold: float, filter_: Filter = EVERY_PREDICTION) -> tuple[int, int]:
         """How many rows have less than this in a column of numbers, and how many at least this."""
@@ -263,6 +338,11 @@ class Predictions:
         if self.columns[column] not in NUMERIC:
             raise SettingsError("column", f"“{column}” holds no numbers", "Choose a column of numbers.")
         return name if column != "Prediction" else quoted(self.own["Number"])
+
+    def _number_column(self, column: str) -> str:
+        """The column that holds these numbers. Raises as `number_name`."""
+        self.number_name(column)
+        return column if column != "Prediction" else self.own["Number"]
 
     def finite_name(self, column: str) -> str:
         """SQL: the column's finite numbers, as doubles; null for others. Raises as `number_name`."""
@@ -364,6 +444,21 @@ class Predictions:
     def _valued(self, order: Order) -> int:
         """How many rows come backwards."""
         return first_empty(self._sorted_copy(order)) if order.descending else 0
+
+
+def _edges(least: float, greatest: float, most: int, *, whole: bool) -> list[float]:
+    """The round edges of at most so many bars from one number to another, ascending."""
+    width = greatest / most - least / most
+    if least == greatest or not width:
+        return [least, least + max(1.0, abs(least) / 2**50) if least == greatest else greatest]
+    for bars in widths_from(max(1.0, width) if whole else width):
+        first, last = bars.place(least), bars.place(greatest)
+        if not whole and last > first and bars.edge(last) == greatest:
+            last -= 1
+        if last - first < most:
+            break
+    edges = [max(-sys.float_info.max, min(bars.edge(place), sys.float_info.max)) for place in range(first, last + 2)]
+    return edges if all(lower < upper for lower, upper in itertools.pairwise(edges)) else [least, greatest]
 
 
 def _by_status_only(filter_: Filter) -> bool:

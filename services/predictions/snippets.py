@@ -85,7 +85,7 @@ def _mask(condition: Condition, kind: Kind, table: Predictions) -> str:
     column = f"rows[{condition.column!r}]"
     if condition.operator is Operator.EMPTY:
         return f"{column}.isna() | ({column}.astype(str) == '')"
-    if condition.operator in (Operator.FROM, Operator.TO):
+    if condition.operator in (Operator.FROM, Operator.TO, Operator.BELOW):
         sign, bound = bound_of(condition, kind, condition.values[0])
         name = number_column(condition.column, kind, table.own)
         return _reaches(name, sign, bound, table.exact.get(name, ""))
@@ -108,7 +108,7 @@ def _reaches(name: str, sign: str, bound: Any, type_: str) -> str:
         return f"{column} {sign} {_python_value(float(bound) if isinstance(bound, Decimal) else bound)}"
     exact = exact_bound(sign, bound, type_)
     if exact.is_infinite():
-        return f"{column}.notna() & {(exact > 0) == (sign == '<=')}"
+        return f"{column}.notna() & {(exact > 0) == (sign != '>=')}"
     if type_ == "BIGINT":
         return f"{column} {sign} {exact:f}"
     return f"{column}.map(lambda value: value is not None and value {sign} Decimal({f'{exact:f}'!r}))"

@@ -38,9 +38,10 @@ from services.predictions.explanations import templates_of, with_causes
 from services.predictions.flatten import flatten
 from services.predictions.json_columns import JsonColumns, detect_json_columns
 from services.predictions.matching import ReadRows, ScoredMiniBatch, read_rows
+from services.predictions.summary_writer import SummaryWriter, summarize
 from services.storage.atomic import atomic_write
 
-_FORMAT = 5
+_FORMAT = 6
 """To be raised when tables of the same rows become others."""
 _ROW_GROUP_ROWS = 122_880
 _ROW_GROUP_CHARACTERS = 32_000_000
@@ -92,6 +93,7 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
         columns["Prediction"] = texts if json_columns.prediction else pa.large_string()
         columns |= {column.name: column.type_ for column in json_columns.columns}
     columns[FRAME] = texts
+    summary: SummaryWriter | None = SummaryWriter(list(columns), list(columns.values()), own)
     with (
         open(path, "xb") as file,
         parquet.ParquetWriter(
@@ -106,7 +108,13 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
     ):
 
         def write(rows: _RowGroup) -> None:
-            writer.write_table(pa.Table.from_arrays(rows.arrays(kind, json_columns, of_rows=first.of_rows), schema=writer.schema))
+            nonlocal summary
+            arrays = rows.arrays(kind, json_columns, of_rows=first.of_rows)
+            writer.write_table(pa.Table.from_arrays(arrays, schema=writer.schema))
+            if frames or not kind.exact or (kind.any_structured if json_columns is None else not json_columns.matches):
+                summary = None  # it will be written anew, with other columns
+            if summary:
+                summary.add(dict(zip(columns, arrays, strict=True)))
 
         writing: Future[None] | None = None
         for rows in itertools.chain([first] if first.files else [], groups):  # pyarrow writes one group while the next is read
@@ -136,6 +144,9 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
             flatten(path, metadata, own, list(frames), json_columns.whole_column if json_columns else "", exact=kind.exact)
         except duckdb.Error as error:  # then the table stays as it was written
             logger.warning("The predictions were not flattened into columns: %s", error, exc_info=error)
+        summarize(path, json.loads(metadata["own"]), {name: Kind(value) for name, value in json.loads(metadata["columns"]).items()})
+    elif summary:
+        summary.write(path)
 
 
 def _kind_of(type_: Any) -> Kind:
