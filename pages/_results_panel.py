@@ -15,10 +15,10 @@ from pages._results_table import has_values
 from pages._results_view import View, add, change, choose, follow, option_labels, set_filter
 from pages._text import displayable, escape, sentence
 from services.errors import SettingsError
-from services.predictions import charts
 from services.predictions.columns import CLASSES, Kind, Status
 from services.predictions.failures import failure_causes
 from services.predictions.filters import Condition, Filter, Operator
+from services.predictions.number_bins import Width
 
 _FEW = 12  # values that are shown side by side; more are chosen from a list
 _MOST = 50
@@ -135,10 +135,11 @@ def threshold(view: View) -> None:
         return
     column = choose("Threshold on", "of", scores, scores[0]) if len(scores) > 1 else scores[0]
     name = "Prediction" if column == view.table.own["Number"] else column
-    bins = charts.histogram(view.table, Filter(), 1, column)
-    if not bins or not bins[0][0] < bins[-1][1] < math.inf:
+    ends = view.table.extent(column)
+    if ends is None or not ends[1] / 100 - ends[0] / 100 > 0:
         return
-    least, greatest = float(bins[0][0]), float(bins[-1][1])
+    steps = Width(1, math.floor(math.log10(ends[1] / 100 - ends[0] / 100)))
+    least, greatest = steps.edge(steps.place(ends[0])), ends[1]  # what is chosen is round: it needs no look at the rows
     type_ = view.table.exact.get(column, "")
     if type_.startswith("DECIMAL") or (type_ and max(-least, greatest) >= _LARGEST_OF_A_SLIDER):
         _exact_threshold(view, column, name)
@@ -149,14 +150,17 @@ def threshold(view: View) -> None:
 
     others = tuple(c for c in view.filter.conditions if (c.column, c.operator) != (column, Operator.FROM))
 
+    def rounded(value: float) -> float:
+        """A browser adds steps up, with what doubles lose."""
+        return round(value, -steps.exponent) if steps.exponent < 0 else value
+
     def set_threshold() -> None:
-        value = st.session_state[key]
+        value = rounded(st.session_state[key])
         bound = () if value <= least else (Condition(column, Operator.FROM, (repr(value),)),)
         set_filter(replace(view.filter, conditions=others + bound))
 
-    step = 10.0 ** math.floor(math.log10((greatest - least) / 100))
-    st.slider(escape(f"{name} at least"), least, greatest, key=key, step=step, on_change=set_threshold)
-    below, above = view.table.reached(column, st.session_state[key], replace(view.filter, conditions=others))
+    st.slider(escape(f"{name} at least"), least, greatest, key=key, step=steps.edge(1), on_change=set_threshold)
+    below, above = view.table.reached(column, rounded(st.session_state[key]), replace(view.filter, conditions=others))
     st.caption(f"{above:,} at or above, {below:,} below.")
 
 

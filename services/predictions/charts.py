@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,18 +27,8 @@ def numbers_by_class(
     edges = [(lower, upper) for lower, upper, _ in histogram(table, filter_, bins, column)]
     if not edges:
         return [], {}
-    name = table.column_name(by)
-    names = [value for value, _ in table.rows(f"{name}, count(*)", filter_, "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $most", most=classes)]
-    place = _bin(f"({table.finite_name(column or table.own['Number'])})", "least", "width", "last")
-    least, width = edges[0][0], edges[0][1] - edges[0][0]
-    texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in names]
-    among = f"AND {name}::VARCHAR IN (SELECT unnest($names)) GROUP BY ALL"
-    rows = table.rows(f"{name}, {place}, count(*)", filter_, among, least=least, width=width, last=len(edges) - 1, names=texts)
-    counts: dict[Any, list[int]] = {value: [0] * len(edges) for value in names if value is not None}
-    for value, bin_, count in rows:
-        if bin_ is not None:
-            counts[value][bin_] = count
-    return edges, counts
+    counts = table.histograms(column or table.own["Number"], by, [edges[0][0], *(upper for _, upper in edges)], filter_, classes)
+    return edges, {value: of_bars for value, of_bars in counts if value is not None}
 
 
 def classes_over_folders(
@@ -44,6 +36,8 @@ def classes_over_folders(
 ) -> list[tuple[str, Any, int]]:
     """How many rows of each folder have each class of the column `by`: (folder, class, count), of the folders and classes with the most
     rows."""
+    if (counted := table.two_counted(table.own["Folder"], by, filter_)) is not None:
+        return _most_frequent_pairs(counted, folders, classes)
     in_folder, name = quoted(table.own["Folder"]), table.column_name(by)
     most_frequent = f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {folders:d}"
     values = {
@@ -54,6 +48,18 @@ def classes_over_folders(
     }
     among = f"{in_folder} IN (SELECT unnest($folders)) AND {name}::VARCHAR IN (SELECT unnest($classes))"
     return table.rows(f"{in_folder}, {name}, count(*)", filter_, f"AND {among} GROUP BY ALL ORDER BY 1, 3 DESC, 2", **values)
+
+
+def _most_frequent_pairs(counted: Sequence[tuple[Any, Any, int]], folders: int, classes: int) -> list[tuple[str, Any, int]]:
+    """Of the folders and classes with the most rows, the folders in their order, and in each the most frequent class first."""
+    sums: tuple[Counter[Any], Counter[Any]] = Counter(), Counter()
+    for *pair, count in counted:
+        for side, value in zip(sums, pair, strict=True):
+            side[value] += count
+    ranked = [sorted(side.items(), key=lambda item: (-item[1], item[0] is None, str(item[0]))) for side in sums]
+    among = [{value for value, _ in side[:most]} - {None} for side, most in zip(ranked, (folders, classes), strict=True)]
+    chosen = [row for row in counted if row[0] in among[0] and row[1] in among[1]]
+    return sorted(chosen, key=lambda row: (row[0], -row[2], row[1]))
 
 
 def over_time(

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import io
 import itertools
-import math
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
-from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +19,14 @@ from services.domain import FailedItem
 from services.errors import SettingsError
 from services.predictions.annotations import Annotations, with_annotations
 from services.predictions.columns import NUMBER, NUMERIC, ROW_NUMBER, Kind, Status, quoted, text_array
+from services.predictions.excel import ROWS as EXCEL_ROWS
+from services.predictions.excel import write_sheet
 from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order
 from services.predictions.reader import Predictions
 
 if TYPE_CHECKING:
     import pyarrow
 
-EXCEL_ROWS = 1_048_575
-"""As many as a sheet holds below its header."""
-EXCEL_CHARACTERS = 32_767
-"""As many as a cell holds; the rest is cut off."""
 MEDIA_TYPES = {
     ".csv": "text/csv",
     ".parquet": "application/vnd.apache.parquet",
@@ -72,6 +67,7 @@ def export(
     *,
     safe: bool = False,
     annotations: Annotations | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Iterator[bytes]:
     """A file of the format that `ending` names (see MEDIA_TYPES), in parts, at its reader's pace. A query that fails raises now, not in the
     middle. With annotations, Note and Corrected label are columns too.
@@ -79,10 +75,11 @@ def export(
     CSV: UTF-8 without BOM, a header, lines that end in a newline, quotes (RFC 4180) where they are needed. `safe` puts a `'` before any
     text, numbers exempt, that a spreadsheet would take for a formula. Parquet: compressed; Prediction is whole numbers or numbers where all
     predictions are. Excel: one sheet, texts as texts, never as formulas or links, and numbers that it can't hold as texts; made on disk
-    before the first part comes.
+    before the first part comes, during which `progress` is called with 0 to 1.
     Raises SettingsError("columns", ...) for a column that isn't there, SettingsError("format", ...) for more than EXCEL_ROWS in a sheet.
     """
-    if ending == ".xlsx" and (count := table.count(filter_)) > EXCEL_ROWS:
+    count = table.count(filter_) if ending == ".xlsx" else 0
+    if count > EXCEL_ROWS:
         raise SettingsError(
             "format", f"an Excel sheet holds {EXCEL_ROWS:,} rows, and these are {count:,}", "Filter them, or take CSV or Parquet."
         )
@@ -101,7 +98,7 @@ def export(
         names, batches = with_annotations(names, batches, annotations)
     if ending == ".csv":
         return _csv(names, batches, safe)
-    return _parquet(next(batches).schema, batches) if ending == ".parquet" else _excel(names, batches)
+    return _parquet(next(batches).schema, batches) if ending == ".parquet" else _excel(names, batches, count, progress)
 
 
 def rows_as_csv(names: Sequence[str], rows: Iterable[Sequence[object]], *, safe: bool = False) -> Iterator[bytes]:
@@ -140,35 +137,11 @@ def _parquet(schema: pyarrow.Schema, batches: Iterator[pyarrow.RecordBatch]) -> 
     yield sink.take()
 
 
-def _excel(names: Sequence[str], batches: Iterator[pyarrow.RecordBatch]) -> Iterator[bytes]:
-    import xlsxwriter
-
+def _excel(
+    names: Sequence[str], batches: Iterator[pyarrow.RecordBatch], count: int, progress: Callable[[float], None] | None
+) -> Iterator[bytes]:
     file = tempfile.TemporaryFile(prefix="predictions-", suffix=".xlsx")  # noqa: SIM115 - closed when all is read
-    book = xlsxwriter.Workbook(file, {"constant_memory": True, "strings_to_urls": False, "strings_to_formulas": False})
-    book.set_properties({"created": datetime(2000, 1, 1, tzinfo=UTC).replace(tzinfo=None)})  # the same rows make the same file
-    sheet = book.add_worksheet("Predictions")
-    sheet.freeze_panes(1, 0)
-    day = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
-    for place, column in enumerate(names):
-        sheet.write_string(0, place, column[:EXCEL_CHARACTERS])
-    row = 0
-    for batch in batches:
-        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            row += 1
-            for place, value in enumerate(values):
-                if isinstance(value, str):
-                    sheet.write_string(row, place, value[:EXCEL_CHARACTERS])
-                elif isinstance(value, datetime) and value.year < 1900:  # where Excel's time begins
-                    sheet.write_string(row, place, value.isoformat())
-                elif isinstance(value, datetime):
-                    sheet.write_datetime(row, place, value, day)
-                elif isinstance(value, Decimal):
-                    sheet.write_string(row, place, f"{value:f}")
-                elif _is_beyond_excel(value):
-                    sheet.write_string(row, place, str(value))
-                elif value is not None:
-                    sheet.write(row, place, value)
-    book.close()
+    write_sheet(file, names, batches, count, progress)
     file.seek(0)
 
     def parts() -> Iterator[bytes]:
@@ -176,11 +149,6 @@ def _excel(names: Sequence[str], batches: Iterator[pyarrow.RecordBatch]) -> Iter
             yield from iter(lambda: file.read(_PART_BYTES), b"")
 
     return parts()
-
-
-def _is_beyond_excel(value: object) -> bool:
-    """Excel keeps 15 digits, and knows neither nan nor infinity."""
-    return (isinstance(value, int) and abs(value) > 10**15) or (isinstance(value, float) and not math.isfinite(value))
 
 
 class _Sink(io.RawIOBase):

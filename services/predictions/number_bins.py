@@ -29,8 +29,8 @@ class Width:
         """Where the bin at this place begins: 0 is the one that begins at 0. Infinite beyond the doubles."""
         try:
             if self.exponent < 0:
-                return place * self.step / 10**-self.exponent  # of whole numbers Python rounds a quotient correctly
-            return float(place * self.step * 10**self.exponent)
+                return place * self.step / _ten_to(-self.exponent)  # of whole numbers Python rounds a quotient correctly
+            return float(place * self.step * _ten_to(self.exponent))
         except OverflowError:
             return math.copysign(math.inf, place)
 
@@ -38,9 +38,9 @@ class Width:
         """The place of the bin that holds this finite number: from its edge up to the next one, which isn't in it."""
         numerator, denominator = value.as_integer_ratio()
         if self.exponent < 0:
-            place = numerator * 10**-self.exponent // (denominator * self.step)
+            place = numerator * _ten_to(-self.exponent) // (denominator * self.step)
         else:
-            place = numerator // (denominator * self.step * 10**self.exponent)
+            place = numerator // (denominator * self.step * _ten_to(self.exponent))
         if self.edge(place + 1) <= value:  # the edge is the nearest double, which the number may be
             return place + 1
         return place - 1 if value < self.edge(place) else place
@@ -75,6 +75,10 @@ class Width:
         )
 
 
+def _ten_to(exponent: int) -> int:
+    return int(10**exponent)
+
+
 def widths_from(width: float) -> Any:
     """Widths of at least this, ascending."""
     exponent = math.floor(math.log10(width)) if width > 0 else -LARGEST_EXPONENT
@@ -105,4 +109,4 @@ def level_of(width: float) -> int:
 def narrow_bins_in(narrow: int, wide: int) -> int:
     """How many bins of one level make one of a higher level."""
     narrow_width, wide_width = level_width(narrow), level_width(wide)
-    return wide_width.step * 10 ** (wide_width.exponent - narrow_width.exponent) // narrow_width.step
+    return wide_width.step * _ten_to(wide_width.exponent - narrow_width.exponent) // narrow_width.step

@@ -13,7 +13,7 @@ import json
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -200,7 +200,7 @@ class Predictions:
                 rest = "AND file_row_number >= $low AND file_row_number < $high ORDER BY file_row_number"
                 query, bound = self._select("file_row_number", filter_, rest)
                 found = self._databases[""].cursor().execute(query, bound | {"low": low, "high": high}).fetchnumpy()["file_row_number"]
-                numbers += found.tolist()
+                numbers += map(int, found)
                 if len(numbers) >= skipped + count:
                     break
         return numbers[skipped : skipped + count]
@@ -293,12 +293,21 @@ class Predictions:
         if least is None:
             return []
         edges = _edges(float(least), float(greatest), most, whole=whole)
-        # DuckDB's bins include their upper edges, so the numbers are counted with their signs changed.
-        bins = self.rows(f"histogram(-{x}, $edges)", filter_, edges=[-edge for edge in reversed(edges)])[0][0]
-        counts = {-edge: count for edge, count in bins.items()}
-        found = [counts.get(edge, 0) for edge in edges]
-        found[-2] += found[-1]
-        return list(zip(edges, edges[1:], found, strict=False))
+        bins = self.rows(f"histogram(-{x}, $edges)", filter_, edges=_mirrored(edges))[0][0]
+        return list(zip(edges, edges[1:], _of_bars(bins, edges), strict=False))
+
+    def histograms(
+        self, column: str, by: str, edges: Sequence[float], filter_: Filter = EVERY_PREDICTION, limit: int = 8
+    ) -> list[tuple[Any, list[int]]]:
+        """Of the most frequent values of the column `by`, how many rows have each and a number of the other column in each bar between
+        these edges, which are those of `histogram`."""
+        summary, number = self._summary, self._number_column(column)
+        if summary and (found := summary.histograms(number, by, filter_, edges)) is not None:
+            return found[:limit]
+        query = f"{self.column_name(by)}, histogram(-{self.finite_name(column)}, $edges)"
+        rest = "GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT $limit"
+        rows = self.rows(query, filter_, rest, edges=_mirrored(edges), limit=limit)
+        return [(value, _of_bars(bins, edges)) for value, bins in rows]
 
     def two_counted(self, first: str, second: str, filter_: Filter = EVERY_PREDICTION) -> list[tuple[Any, Any, int]] | None:
         """How many rows have each two values of two columns that have few, where that was counted; else None."""
@@ -306,6 +315,8 @@ class Predictions:
 
     def reached(self, column: str, threshold: float, filter_: Filter = EVERY_PREDICTION) -> tuple[int, int]:
         """How many rows have less than this in a column of numbers, and how many at least this."""
+        if self._summary and (told := self._summary.split(self._number_column(column), threshold, filter_)) is not None:
+            return told
         name = self.finite_name(column)
         counts = f"count({name}) FILTER ({name} < $threshold), count({name}) FILTER ({name} >= $threshold)"
         below, at_least = self.rows(counts, filter_, threshold=threshold)[0]
@@ -459,6 +470,20 @@ def _edges(least: float, greatest: float, most: int, *, whole: bool) -> list[flo
             break
     edges = [max(-sys.float_info.max, min(bars.edge(place), sys.float_info.max)) for place in range(first, last + 2)]
     return edges if all(lower < upper for lower, upper in itertools.pairwise(edges)) else [least, greatest]
+
+
+def _mirrored(edges: Sequence[float]) -> list[float]:
+    """Edges for numbers with their signs changed: DuckDB's bins include their upper edges, and ours their lower ones."""
+    return [-edge for edge in reversed(edges)]
+
+
+def _of_bars(bins: Mapping[float, int] | None, edges: Sequence[float]) -> list[int]:
+    """DuckDB's counts by the edges, `_mirrored`, as counts of the bars between these; the last one includes its upper edge."""
+    counts = {-edge: count for edge, count in (bins or {}).items()}
+    found = [counts.get(edge, 0) for edge in edges]
+    greatest = found.pop()
+    found[-1] += greatest
+    return found
 
 
 def _by_status_only(filter_: Filter) -> bool:

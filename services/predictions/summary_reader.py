@@ -133,11 +133,46 @@ class Summary:
             axis, counts = self._counts(column, self._question(filter_))
         except _CannotTell:
             return None
+        assert axis is not None
         counts = counts[FIRST_BIN:]
         some = counts.nonzero()[0]
         if not len(some):
             return []
         return _bars(axis, some, counts, most, whole=chosen.only_whole)
+
+    def split(self, column: str, threshold: float, filter_: Filter) -> tuple[int, int] | None:
+        """How many finite numbers are less than this, and how many are at least this."""
+        try:
+            axis, counts = self._counts(column, self._question(filter_))
+            if axis is None:
+                return None
+            codes = FIRST_BIN + axis.codes_below(_comparable(threshold, whole=axis.whole, up=True))
+        except _CannotTell:
+            return None
+        return int(counts[FIRST_BIN:codes].sum()), int(counts[codes:].sum())
+
+    def histograms(self, column: str, by: str, filter_: Filter, edges: Sequence[float]) -> list[tuple[Any, list[int]]] | None:
+        """Of each value of the column `by`, of few, how many rows have it and a number of the other column in each bar: these are from an
+        edge up to the next one, and the last one has all beyond. The filter may be of these two columns and of statuses only."""
+        import numpy as np
+
+        try:
+            one, number, question = self._columns.get(by), self._columns.get(column), self._question(filter_)
+            if not isinstance(one, _Category) or not isinstance(number, _Number) or question.tests.keys() - {by, column}:
+                return None
+            counts, wide = self._pair(by, column, question.statuses)
+            axis = number.axis(wide[1])
+            starts = [axis.codes_below(edge) for edge in edges]
+            counts = np.pad(counts, ((0, one.size - counts.shape[0]), (0, axis.size - counts.shape[1])))
+            counts = counts * one.chosen(question.tests.get(by, ()))[:, None] * number.chosen(question.tests.get(column, ()), axis)
+            sums = np.zeros((one.size, len(edges) - 1), np.int64)
+            for bar, (start, end) in enumerate(zip(starts, [*starts[1:-1], axis.size - FIRST_BIN], strict=False)):
+                sums[:, bar] = counts[:, FIRST_BIN + start : FIRST_BIN + end].sum(axis=1)
+        except _CannotTell:
+            return None
+        rows = counts.sum(axis=1)
+        found = [(value, sums[code].tolist(), int(rows[code])) for code, value in enumerate(one.values) if rows[code]]
+        return [(value, of_bars) for value, of_bars, _ in sorted(found, key=lambda row: (-row[2], row[0] is None, row[0]))]
 
     def in_row_groups(self, filter_: Filter) -> tuple[Sequence[int], Sequence[int]] | None:
         """Of each row group how many rows it has, and how many of them the filter selects."""
@@ -487,5 +522,5 @@ def _bars(axis: _Axis, some: Any, counts: Any, most: int, *, whole: bool) -> lis
 
 def _ratio(narrow: Width, wide: Width) -> int | None:
     """How many narrow bins make a wide one; None where none do exactly."""
-    steps = wide.step * 10 ** (wide.exponent - narrow.exponent) if wide.exponent >= narrow.exponent else 0
+    steps = wide.step * int(10 ** (wide.exponent - narrow.exponent)) if wide.exponent >= narrow.exponent else 0
     return steps // narrow.step if steps and steps % narrow.step == 0 else None

@@ -15,6 +15,7 @@ import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -253,13 +254,17 @@ class SummaryWriter:
         for place, number in enumerate(self._numbers):
             if number.is_paired:
                 self._pairs += [_Pair(number, other, (True, True)) for other in self._numbers[place + 1 :] if other.is_paired]
-        self._singles = [_Pair(column, _Category("", 0), (False, False)) for column in (*self._categories, *self._numbers)]
+        self._singles = [_Pair(column, _Category("", 0), (False, False)) for column in self._counted_columns]
         self._rows: list[int] = []
+
+    @property
+    def _counted_columns(self) -> list[_Column]:
+        return [*self._categories, *self._numbers]
 
     @property
     def columns(self) -> list[str]:
         """What is counted still."""
-        return [self._status, *(column.name for column in (*self._categories, *self._numbers))]
+        return [self._status, *(column.name for column in self._counted_columns)]
 
     def add(self, arrays: Mapping[str, Any]) -> None:
         """Count a row group: Arrow arrays by column, `columns` at least."""
@@ -320,7 +325,7 @@ class SummaryWriter:
             [statuses, *(local[name] for name in names)], [len(STATUSES), *(len(codes[name]) for name in names)]
         )
         code_of = {name: codes[name][part] for name, part in zip(names, combined[1:], strict=True)}
-        counted = {name: _Counted(lambda name=name: codes[name].take(local[name])) for name in names}
+        counted = {name: _Counted(partial(codes[name].take, local[name])) for name in names}
         for status in present:
             chosen = slice(None) if len(present) == 1 else np.flatnonzero(combined[0] == status)
             counts = weights[chosen]
@@ -472,7 +477,7 @@ class SummaryWriter:
             return [narrow.dtype.str, list(narrow.shape), *part(narrow.tobytes())]
 
         index: dict[str, Any] = {"rows": array(_numpy(self._rows)), "columns": [], "pairs": []}
-        for column in (*self._categories, *self._numbers):
+        for column in self._counted_columns:
             single = self._single(column)
             entry: dict[str, Any] = {"name": column.name, "counts": _by_status(single, array, single=True)}
             if isinstance(column, _Category):
@@ -481,7 +486,7 @@ class SummaryWriter:
                 axes = [[axis.level, axis.base, axis.bins] for axis in (column.narrow, column.wide)]
                 entry |= {"whole": column.whole, "only_whole": column.only_whole, "axes": axes, "ends": list(column.ends.items())}
             index["columns"].append(entry)
-        for column in (*self._categories, *self._numbers):
+        for column in self._counted_columns:
             before = end, len(parts)
             index_of_groups = _groups_of_category(column, array) if isinstance(column, _Category) else _groups_of_number(column, array)
             if end > _MOST_GROUP_BYTES:

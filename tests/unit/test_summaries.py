@@ -14,7 +14,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from services.predictions import summary_writer, writer
+from services.predictions import charts, summary_writer, writer
 from services.predictions.columns import NUMERIC, Kind, Status
 from services.predictions.filters import EVERY_ROW, Condition, Filter, Operator
 from services.predictions.matching import ScoredMiniBatch
@@ -199,3 +199,80 @@ def test_plain_values_are_counted_as_a_query_counts_them(texts, tmp_path_factory
             tmp_path_factory.mktemp("t") / "predictions.parquet", [batch(i, rows, "abc"[i % 3]) for i, rows in enumerate(texts)]
         )
     same_answers(table)
+
+
+# ---- what isn't counted ----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_has_too_many_values_is_read_instead(tmp_path, monkeypatch, small_row_groups):
+    monkeypatch.setattr(summary_writer, "_MOST_FOLDERS", 3)
+    monkeypatch.setattr(summary_writer, "_MOST_CELLS", 40)
+    batches = [
+        batch(n, [json.dumps({"label": "ab"[n % 2], "score": (n * 7 + m) / 100}) for m in range(3)], f"folder {n}") for n in range(9)
+    ]
+    table = table_of(tmp_path / "predictions.parquet", batches)
+    summary = table._summary
+    assert summary is not None
+    assert summary.values("Folder", Filter(), 5) is None
+    assert table.facet("Folder", limit=2) == [("folder 0", 3), ("folder 1", 3)]
+    assert summary.values("label", Filter(conditions=(Condition("score", Operator.FROM, ("0.2",)),)), 5) is None
+    same_answers(table)
+
+
+def test_bounds_between_two_edges_are_read_from_the_rows(tmp_path):
+    table = table_of(tmp_path / "predictions.parquet", [batch(0, [str(n / 1000) for n in range(1001)])])
+    for bound, is_told in (("0.25", True), ("0.5", True), ("0.2500001", False), ("0.3333", False)):
+        filter_ = Filter(conditions=(Condition("Number", Operator.FROM, (bound,)),))
+        assert (table._summary.count(filter_) is not None) is is_told
+        assert table.count(filter_) == sum(n / 1000 >= float(bound) for n in range(1001))
+
+
+def test_a_flattened_table_is_counted_as_well(tmp_path, small_row_groups):
+    frame = json.dumps([["kind", ""], ["score", "number"]])
+    batches = [batch(n, [f"{'abc'[m % 3]} {m / 8 - n}" for m in range(6)], f"f{n % 2}", frame=frame) for n in range(4)]
+    table = table_of(tmp_path / "predictions.parquet", batches)
+    assert table.columns["score"] is Kind.NUMBER
+    assert same_answers(table) > 50
+
+
+def test_a_joined_table_has_no_counts(tmp_path):
+    from services.predictions.database import scratch_database
+    from services.predictions.join import copy_beside
+
+    table = table_of(tmp_path / "predictions.parquet", [batch(0, ["cat", "dog"])])
+    with scratch_database() as database:
+        copy_beside(
+            database,
+            table.file,
+            {"Label": (Kind.CATEGORY, "b.label")},
+            "(SELECT 'cat' AS label FROM range(2))",
+            tmp_path / "joined.parquet",
+        )
+    joined = Predictions(tmp_path / "joined.parquet")
+    assert joined._summary is None
+    assert joined.facet("Label") == [("cat", 2)]
+
+
+def test_other_readers_of_parquet_do_not_see_the_counts(tmp_path):
+    import duckdb
+    import pyarrow.parquet
+
+    table = table_of(tmp_path / "predictions.parquet", [batch(n, ["cat", "dog"]) for n in range(20)])
+    assert pyarrow.parquet.read_table(table.path).num_rows == 40
+    assert duckdb.sql(f"SELECT count(*) FROM '{table.path}' WHERE Prediction = 'cat'").fetchall() == [(20,)]
+
+
+def test_histograms_of_each_class_are_those_of_a_query(tmp_path, small_row_groups):
+    batches = [batch(n, [json.dumps({"label": "abc"[m % 3], "score": (n * 5 + m) / 50}) for m in range(5)]) for n in range(10)]
+    table = table_of(tmp_path / "predictions.parquet", batches)
+    for filter_ in (Filter(), Filter(conditions=(Condition("score", Operator.BELOW, ("0.5",)),))):
+        told, by_query = (charts.numbers_by_class(each, filter_, "score", "label", 20) for each in (table, scanned(table)))
+        assert table._summary.histograms("score", "label", filter_, [told[0][0][0], *(upper for _, upper in told[0])]) is not None
+        assert told[1] == scanned_histograms(table, told[0], filter_)
+        assert sum(map(sum, told[1].values())) == sum(map(sum, by_query[1].values())) == table.count(filter_)
+        assert charts.classes_over_folders(table, filter_, by="label") == charts.classes_over_folders(scanned(table), filter_, by="label")
+    assert table.reached("score", 0.3) == scanned(table).reached("score", 0.3)
+
+
+def scanned_histograms(table: Predictions, bars: Sequence[tuple[float, float]], filter_: Filter) -> dict[str, list[int]]:
+    return dict(scanned(table).histograms("score", "label", [bars[0][0], *(upper for _, upper in bars)], filter_))
