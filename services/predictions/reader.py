@@ -284,8 +284,10 @@ class Predictions:
         return ends or None
 
     def histogram(self, column: str, filter_: Filter = EVERY_PREDICTION, most: int = 40) -> list[tuple[float, float, int]]:
-        """A column's finite numbers counted in at most so many bars of one width: (lower, upper, count). Edges are round numbers; each bar
-        goes up to its upper edge, which only the last one includes, where that is the greatest number and they aren't whole."""
+        """A column's finite numbers counted in at most so many bars, two at least, of one width: (lower, upper, count). Edges are round
+        numbers; each bar goes up to its upper edge, which only the last one includes, where that is the greatest number and they aren't
+        whole."""
+        most = max(2, most)  # one begins at 0
         if self._summary and (bars := self._summary.histogram(self._number_column(column), filter_, most)) is not None:
             return bars
         x = self.finite_name(column)
