@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from pages import _layout, _tables, _workspace
+from pages import _layout, _run_replay, _tables, _workspace
 from pages._switching import switch_page
 from pages._text import displayable, escape, truncate, visible
 from services.domain import FailedItem, Failure, FailureCause, RowKey, Run, RunStatus
@@ -194,6 +194,8 @@ def _item(run: Run, item: FailedItem) -> None:
             st.code(displayable(lines), language=None, wrap_lines=True, height=300 if len(trace.log) > 8 else "content")
         elif not tracebacks:
             st.caption("The script said nothing about it, and its log has no line of this time.")
+        if " of " not in item.worker:  # an earlier run scored it
+            _run_replay.show(run, item.mini_batch, "failures")
 
 
 # ---- attempts ----------------------------------------------------------------------------------------------------------------------------

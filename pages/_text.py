@@ -68,10 +68,14 @@ def ago(moment: datetime) -> str:
     return f"{int(seconds // 60)} min ago" if seconds < 3600 else f"{int(seconds // 3600)} h ago"
 
 
+def browser_zone() -> ZoneInfo | None:
+    """The time zone of the browser; None, which is this machine's, where it isn't known."""
+    try:
+        return ZoneInfo(st.context.timezone) if st.context.timezone else None
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
+
+
 def local_time(moment: datetime) -> str:
     """`2026-03-01 14:05`."""
-    try:
-        zone = ZoneInfo(st.context.timezone) if st.context.timezone else None
-    except (ZoneInfoNotFoundError, ValueError):
-        zone = None
-    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M}"
+    return f"{moment.astimezone(browser_zone()):%Y-%m-%d %H:%M}"

@@ -10,20 +10,18 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from pages import _errors, _layout, _pipelines, _run_failures, _tables, _workspace
+from pages import _errors, _layout, _pipelines, _run_failures, _run_logs, _tables, _workspace
 from pages._forms import last_submission
 from pages._switching import switch_page
-from pages._text import displayable, escape, local_time, truncate
+from pages._text import escape, local_time, truncate
 from services import formats
 from services.domain import Run, RunStatus
 from services.formats import counted
 from services.settings import TABLE, ParallelRunSettings
-from services.storage.file_tree import tail
 from services.workspace import Capability
 from services.workspaces import chosen_workspace
 
 MOST_RUNS = 1_000
-LAST_LINES = 200
 MOST_FILES = 1_000  # output files shown
 
 workspace = chosen_workspace()
@@ -135,7 +133,7 @@ def board(run_id: str, was_active: bool) -> None:
         if run.doing:
             st.caption(f":material/sync: {escape(run.doing)}")
         show_outcome(run)
-        views = {"Failures": _run_failures.show_failures, "Logs": log, "Settings": settings_table, "Output": output_table}
+        views = {"Failures": _run_failures.show_failures, "Logs": _run_logs.show, "Settings": settings_table, "Output": output_table}
         for tab, show in zip(st.tabs(list(views), key="view", on_change="rerun", bind="query-params"), views.values(), strict=True):
             if tab.open:
                 with tab:
@@ -248,20 +246,6 @@ def show_outcome(run: Run) -> None:
             st.caption(advice)
     elif run.items_failed:
         _run_failures.show_causes_in_a_line(run)
-
-
-def log(run: Run) -> None:
-    logs = {displayable(name): path for name, path in workspace.runs.logs(run.id).items() if path.exists() and path.stat().st_size}
-    if not logs:
-        st.caption("No logs." if run.status.ended else "No logs yet.")
-        return
-    name = st.selectbox("Log", list(logs), key="log", label_visibility="collapsed")
-    text, size = tail(logs[name], 400_000)
-    lines = [line[:2_000] for line in text.splitlines()[-LAST_LINES:]]
-    part = f"The last {LAST_LINES} lines of {formats.size(size)}"
-    st.caption(part if len(lines) == LAST_LINES else counted(len(lines), "line"))
-    with st.container(height=420, border=False, autoscroll=True):
-        st.code("\n".join(lines), language=None)
 
 
 def settings_table(run: Run) -> None:

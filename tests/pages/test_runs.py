@@ -93,7 +93,7 @@ def test_a_completed_run_shows_its_metrics_and_all_tabs(open_page, ended):
     assert "5 of 5 mini-batches done" in words(app.caption)
     assert "No failures" in words(app.caption)
     assert {"Rerun", "See results"} <= {button.label for button in app.button}
-    logs = open_view(open_page, run, "Logs")
+    logs = open_page(RUNS, run=run.id, view="Logs", log_view="File by file")
     assert "10 items succeeded" in words(logs.code)
     printed = [name for name in logs.selectbox(key="log").options if "stdout" in name]
     assert "scored 2" in words(logs.selectbox(key="log").select(printed[0]).run().code)
@@ -271,7 +271,7 @@ def test_only_the_end_of_a_huge_log_is_read(open_page, home, ended):
         log.truncate(1 << 30)  # takes no room on the disk
         log.seek(0, 2)
         log.write(b"\n" * 300 + b"the \xff last line\n")
-    app = open_view(open_page, run, "Logs")
+    app = open_page(RUNS, run=run.id, view="Logs", log_view="File by file")
     app.selectbox(key="log").select("logs/job_error.txt").run()
     assert app.code[0].value.endswith("the \\xff last line")
     assert "The last 200 lines of 1.1 GB" in words(app.caption)
