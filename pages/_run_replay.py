@@ -10,7 +10,7 @@ from pages import _errors, _tables
 from pages._background import Job
 from pages._text import displayable, escape, truncate, visible
 from services import formats
-from services.domain import PrintedLine, Replay, ReplayProgress, ReplayStage, Run
+from services.domain import MiniBatchDetail, PrintedLine, Replay, ReplayProgress, Run
 from services.formats import counted
 from services.workspace import Capability
 from services.workspaces import chosen_workspace
@@ -58,22 +58,33 @@ def show(run: Run, mini_batch: int, place: str = "mini-batch") -> None:
         replaying = st.session_state["replay"] = _Replaying(run.id, mini_batch)
         replaying.start()
     if replaying and replaying.job:
-        st.fragment(_replaying, run_every=None if replaying.job.look() else _POLL_SECONDS)(replaying, place)
+        if replaying.job.look():
+            _outcome(replaying.job)
+        else:
+            st.fragment(_wait, run_every=_POLL_SECONDS)(replaying, place)
 
 
-def _replaying(replaying: _Replaying, place: str) -> None:
-    job = replaying.job
+def show_part(run: Run, detail: MiniBatchDetail) -> None:
+    """In the panel of one mini-batch."""
+    show(run, detail.number)
+
+
+def _wait(replaying: _Replaying, place: str) -> None:
+    job, progress = replaying.job, replaying.progress
     assert job
-    if not job.look():
-        progress = replaying.progress
-        _changes(progress.changes)
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.button("Stop", key=f"stop-replay-{place}", icon=":material/stop_circle:", on_click=job.stop, disabled=job.stopping)
-            doing = "stopping" if job.stopping else progress.stage
-            text = doing if doing.endswith("()") or doing is ReplayStage.INIT else doing.capitalize()
-            st.markdown(f":material/hourglass_top: {escape(text)}… {job.seconds:.0f} s")
-        _printed(progress.printed, 0)
-    elif job.error:
+    if job.look():
+        st.rerun()
+    _changes(progress.changes)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Stop", key=f"stop-replay-{place}", icon=":material/stop_circle:", on_click=job.stop, disabled=job.stopping)
+        doing = "stopping" if job.stopping else progress.stage
+        text = doing if doing.endswith("()") else doing.capitalize()
+        st.markdown(f":material/hourglass_top: {escape(text)}… {job.seconds:.0f} s")
+    _printed(progress.printed, 0)
+
+
+def _outcome(job: Job[Replay]) -> None:
+    if job.error:
         _errors.show(job.error)
     elif job.result:
         _result(job.result)
@@ -145,7 +156,6 @@ def _cell(value: object, empty: str = "") -> str:
 
 def _printed(lines: tuple[PrintedLine, ...], left_out: int) -> None:
     if not lines:
-        st.caption("It printed nothing.")
         return
     shown = lines[-_MOST_PRINTED:]
     more = f"; {counted(left_out, 'line')} in between not kept" if left_out > 0 else ""
