@@ -41,11 +41,12 @@ class _Replaying:
 
 def show(run: Run, mini_batch: int, place: str = "mini-batch") -> None:
     """The button, and what came of it. `place` is where on the page it is drawn."""
-    replaying: _Replaying | None = st.session_state.get("replay")
+    state = f"replaying-{place}"
+    replaying: _Replaying | None = st.session_state.get(state)
     if replaying and (replaying.run_id, replaying.mini_batch) != (run.id, mini_batch):
         if replaying.job:
             replaying.job.stop()
-        replaying = st.session_state["replay"] = None
+        replaying = st.session_state[state] = None
     can = Capability.REPLAY in chosen_workspace().capabilities
     why = (
         "Scores it again by itself, by the script, the settings and the environment of the run. Nothing of the run is touched."
@@ -55,7 +56,7 @@ def show(run: Run, mini_batch: int, place: str = "mini-batch") -> None:
     under_way = bool(replaying and replaying.job and not replaying.job.look())
     label = "Replay again" if replaying and not under_way else "Replay this mini-batch"
     if st.button(label, key=f"replay-{place}", icon=":material/replay:", help=why, disabled=under_way or not can):
-        replaying = st.session_state["replay"] = _Replaying(run.id, mini_batch)
+        replaying = st.session_state[state] = _Replaying(run.id, mini_batch)
         replaying.start()
     if replaying and replaying.job:
         if replaying.job.look():

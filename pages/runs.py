@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from pages import _errors, _layout, _pipelines, _run_failures, _run_logs, _tables, _workspace
+from pages import _errors, _layout, _notifications, _pipelines, _run_board, _run_failures, _run_logs, _tables, _workspace
 from pages._forms import last_submission
 from pages._switching import switch_page
 from pages._text import escape, local_time, truncate
@@ -26,21 +26,6 @@ MOST_FILES = 1_000  # output files shown
 
 workspace = chosen_workspace()
 pipelines = workspace.pipelines
-
-
-def processed(run: Run) -> int:
-    return (run.items_succeeded or 0) + (run.items_failed or 0)
-
-
-def rate(run: Run) -> float | None:
-    """Items per second: now, or over the whole run once it ended."""
-    average = processed(run) / run.duration if run.duration and run.items_succeeded is not None else None
-    value = average if run.status.ended else run.rate
-    return None if value is None else round(value, 1 if value < 100 else None)
-
-
-def time_left(run: Run) -> str | None:
-    return None if run.seconds_left is None else formats.duration(run.seconds_left)
 
 
 # ---- the list ----------------------------------------------------------------------------------------------------------------------------
@@ -87,7 +72,7 @@ def run_table(runs: list[Run]) -> None:
         [
             (
                 run.status, truncate(run.title, 300), run.share_done and int(100 * run.share_done) / 100,
-                run.items_succeeded, run.items_failed, run.items_left, rate(run), time_left(run), run.submitted_at,
+                run.items_succeeded, run.items_failed, run.items_left, _run_board.rate(run), _run_board.time_left(run), run.submitted_at,
             )
             for run in runs
         ],
@@ -121,23 +106,51 @@ def board(run_id: str, was_active: bool) -> None:
     """Everything that changes while a run is active. The rest of the page is drawn once."""
     with _errors.shown():
         run = workspace.runs.get(run_id)
+        _run_board.show_in_title(run)
+        if (number := st.session_state.pop("mini_batch_to_open", None)) is not None:
+            st.query_params["mini_batch"] = str(number)
+            st.rerun()
         with st.container(horizontal=True, vertical_alignment="center"):
             _layout.status_badge(run)
+            if not run.status.ended:
+                _notifications.show_button()
             st.space("stretch")
             actions(run)
         if was_active and run.status.ended:  # not before the buttons: a click that came with this refresh would be lost
             st.rerun()
         if pipelines is not None:
             _pipelines.show_azure_status(pipelines, run)
-        figures(run)
+        _run_board.figures(run)
         if run.doing:
             st.caption(f":material/sync: {escape(run.doing)}")
         show_outcome(run)
-        views = {"Failures": _run_failures.show_failures, "Logs": _run_logs.show, "Settings": settings_table, "Output": output_table}
-        for tab, show in zip(st.tabs(list(views), key="view", on_change="rerun", bind="query-params"), views.values(), strict=True):
+        views = {
+            "Activity": show_activity, "Failures": _run_failures.show_failures, "Logs": _run_logs.show, "Settings": settings_table,
+            "Output": output_table,
+        }  # fmt: skip
+        first = first_view(run)
+        if run.status is RunStatus.RUNNING and st.session_state.get("view", first) != "Activity":
+            _run_board.show_stall(run, _run_board.activity_of(run))
+        tabs = st.tabs(list(views), default=first, key="view", on_change="rerun", bind="query-params")
+        for tab, show in zip(tabs, views.values(), strict=True):
             if tab.open:
                 with tab:
                     show(run)
+
+
+def first_view(run: Run) -> str:
+    """The tab that is open at first: where a run had failed when its page was opened, what failed. It stays so while the page is open."""
+    opened = st.session_state.setdefault("first_view", {})
+    if run.id not in opened:
+        failed = run.status.ended and (run.items_failed or run.status is RunStatus.FAILED)
+        opened[run.id] = "Failures" if failed else "Activity"
+    return str(opened[run.id])
+
+
+def show_activity(run: Run) -> None:
+    activity = _run_board.activity_of(run)
+    _run_board.show_stall(run, activity)
+    _run_board.show_activity(run, activity)
 
 
 def actions(run: Run) -> None:
@@ -176,42 +189,6 @@ def actions(run: Run) -> None:
     label = "See results" if run.status.ended else "See results so far"
     if st.button(label, type="primary", icon=":material/table_chart:", key=f"results-{run.id}"):
         switch_page("results.py", query_params={"run": run.id})
-
-
-def figures(run: Run) -> None:
-    total, speed, counts_known = counted(run.items_total, _workspace.item_of(run)), rate(run), run.items_succeeded is not None
-    batches = counted(run.mini_batches_total, "mini-batch")
-    if counts_known or run.share_done is not None:
-        share = run.share_done or 0.0
-        count = f"{processed(run):,} of {total}" if counts_known else f"{run.mini_batches_done:,} of {batches}"
-        st.progress(share, f"{count} · {int(share * 100)}%")
-    duration = "–" if run.duration is None else formats.duration(run.duration)
-    metrics = {
-        "Succeeded": f"{run.items_succeeded:,}" if counts_known else "–",
-        "Failed": f"{run.items_failed or 0:,}" if counts_known else "–",
-        "Skipped" if run.status.ended else "Left": f"{run.items_left or 0:,}" if counts_known else "–",
-        f"{_workspace.item_of(run).capitalize()}s per second": "–" if speed is None else f"{speed:,}",
-    } | ({"Duration": duration} if run.status.ended else {"Time left": time_left(run) or "–"})
-    with st.grid(len(metrics), min_column_width=130):
-        for label, figure in metrics.items():
-            st.metric(label, figure, border=True)
-    if counts_known:
-        facts = [budget(run), *([f"{run.mini_batches_done or 0:,} of {batches} done"] if run.mini_batches_total is not None else [])]
-    else:
-        facts = [f"{total} in {batches}" if run.mini_batches_total else total]
-    if not run.status.ended:
-        facts += [counted(run.workers, "worker")] if counts_known else []
-        facts.append(f"{'running' if run.status is RunStatus.RUNNING else 'ran'} for {duration}")
-    st.caption(" · ".join(facts))
-
-
-def budget(run: Run) -> str:
-    threshold, failed = run.request.settings.error_threshold, run.items_failed or 0
-    if threshold < 0:
-        return "Failures never stop this run"
-    if threshold == 0:
-        return f"The first failed {_workspace.item_of(run)} stops this run"
-    return f"{failed:,} of {threshold:,} allowed failures used" if failed <= threshold else f"{failed:,} failed, {threshold:,} were allowed"
 
 
 def show_outcome(run: Run) -> None:
@@ -305,3 +282,5 @@ else:
     _layout.title(escape(truncate(" ".join(run.title.split()), 150)), escape(f"{run.id} · submitted {local_time(run.submitted_at)}"))
     active = not run.status.ended
     st.fragment(board, run_every=1.0 if active else None)(run.id, active)
+    if (number := st.query_params.get("mini_batch", "")).isdecimal():
+        _run_board.show_dialog(run, int(number))

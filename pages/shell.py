@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import streamlit as st
 
-from pages import _azure_connection, _errors
+from pages import _azure_connection, _errors, _notifications
 from services.errors import StudioError
 from services.workspaces import chosen_workspace
 
@@ -36,10 +36,13 @@ button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color
 [class*=st-key-facet-sentences] button :is(div, p) { white-space: normal; overflow-wrap: anywhere }
 /* An error whose field was corrected leaves its room until the next attempt, so that nothing moves from under the pointer. */
 [class*=st-key-corrected-] { visibility: hidden }
+/* Runs that have ended, over whatever page it is. */
+.st-key-ended-runs { position: fixed; right: 1rem; bottom: 1rem; z-index: 900; width: min(24rem, calc(100vw - 2rem)) }
+[class*=st-key-ended-run-] { background: var(--ended-run); box-shadow: 0 4px 20px rgb(0 0 0 / .25) }
 /* A narrow window has smaller margins, and the second column below the first; on Home the details below the name. */
 @media (max-width: 1200px) {
   [data-testid=stMainBlockContainer] { padding-left: 1.5rem; padding-right: 1.5rem }
-  :is(.st-key-form_and_review, .st-key-rows_and_panel, [class*=st-key-form_in_two]) > * > * > [data-testid=stColumn],
+  :is(.st-key-form_and_review, .st-key-rows_and_panel, .st-key-board_columns, [class*=st-key-form_in_two]) > * > * > [data-testid=stColumn],
   [class*=st-key-lines-] [data-testid=stColumn]:last-child { min-width: 100% }
   [class*=st-key-lines-] [data-testid=stColumn]:first-child { flex: 0 0 auto; width: auto; min-width: 8rem }
 }
@@ -69,5 +72,6 @@ with suppress(StudioError):  # the page shows it
     if remote := chosen_workspace().remote:
         with st.sidebar:
             _azure_connection.show_strip(remote, page.url_path)
+_notifications.watch()
 with _errors.shown():
     page.run()

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import numpy
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from services.azure.workspace import AzureWorkspace
 from services.connection import Connection, SignIn
@@ -91,7 +92,7 @@ def test_a_completed_run_shows_its_metrics_and_all_tabs(open_page, ended):
     assert {"Succeeded": "10", "Failed": "0", "Skipped": "0"}.items() <= figures(app).items()
     assert app.progress[0].value == 100
     assert "5 of 5 mini-batches done" in words(app.caption)
-    assert "No failures" in words(app.caption)
+    assert "No failures" in words(open_view(open_page, run, "Failures").caption)
     assert {"Rerun", "See results"} <= {button.label for button in app.button}
     logs = open_page(RUNS, run=run.id, view="Logs", log_view="File by file")
     assert "10 items succeeded" in words(logs.code)
@@ -286,6 +287,108 @@ def test_output_files_with_undecodable_names_are_listed(open_page, home, workspa
     app = open_view(open_page, run, "Output")
     assert not app.exception
     assert "odd\ufffd.csv" in list(app.dataframe[0].value["File"])
+
+
+def test_activity_shows_charts_the_slowest_and_the_last_rows(open_page, ended):
+    app = open_page(RUNS, run=ended(GOOD).id)
+    assert not app.exception
+    assert [chart.alt for chart in app.get("plotly_chart")][:2] == ["Files a second over time", "What each of 2 workers did over time"]
+    (slowest,) = [table.value for table in app.dataframe]
+    assert sorted(slowest["Mini-batch"]) == [0, 1, 2, 3, 4]
+    assert "Suggested by the slowest call: 1 s" in words(app.caption)
+    assert "0009.csv: 1" in words(app.code)
+
+
+def test_a_run_with_failures_opens_on_these_and_activity_has_their_causes(open_page, ended):
+    run = ended(BAD, error_threshold=5)
+    assert open_page(RUNS, run=run.id).session_state["first_view"] == {run.id: "Failures"}
+    app = open_view(open_page, run, "Activity")
+    assert not app.exception
+    assert "three is" in app.dataframe[1].value["Cause"][0]
+    assert 'role="meter" aria-label="Allowed failures used"' in words(app.get("html"))
+    assert 'aria-valuetext="2 of 5"' in words(app.get("html"))
+
+
+def test_budgets_of_mini_batches_are_bars_too(open_page, ended):
+    run = ended(BAD, error_threshold=-1, allowed_failed_count=3, allowed_failed_percent=50.0)
+    app = open_view(open_page, run, "Activity")
+    assert not app.exception
+    assert "1 of 3 allowed failed mini-batches" in words(app.caption)
+    assert "20 % of the mini-batches failed, 50 % may" in words(app.caption)
+
+
+def test_a_run_whose_journal_is_gone_says_so_little(open_page, home, ended):
+    run = ended(GOOD)
+    for file in (home / "runs" / run.id).glob("journal.db*"):
+        file.unlink()
+    app = open_page(RUNS, run=run.id)
+    assert not app.exception
+    assert "No worker was started." in words(app.caption)
+
+
+def test_no_time_is_left_without_a_recent_sign_of_life(open_page, workspace, home, start, finish, tmp_path):
+    run = start(WAITS, environment_variables={"GO": str(tmp_path / "go")})
+    finish(workspace, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    assert "last sign of life" in words(open_page(RUNS, run=run.id).caption)
+    workspace.runs.cancel(run.id)
+    finish(workspace, run.id)
+    stale = {"status": RunStatus.RUNNING, "ended_at": None, "rate": 5.0, "items_succeeded": 4}
+    Store(home).update_run(run.id, **stale, heartbeat_at=utc_now() - timedelta(seconds=20))
+    with LocalRunFolder(home, run.id).locked(5):
+        app = open_page(RUNS, run=run.id)
+    assert figures(app)["Time left"] == "–"
+    assert "last sign of life 2" in words(app.caption)
+
+
+def test_a_mini_batch_in_the_url_opens(open_page, ended):
+    run = ended(BAD, error_threshold=-1)
+    assert not open_page(RUNS, run=run.id, mini_batch="1").exception
+    assert not open_page(RUNS, run=run.id, mini_batch="99").exception
+    assert not open_page(RUNS, run=run.id, mini_batch="x'").exception
+
+
+def test_one_mini_batch_shows_its_attempts_and_items(home, ended, monkeypatch):
+    monkeypatch.setenv("BATCH_SCORING_HOME", str(home))
+    run = ended(BAD, error_threshold=-1)
+
+    def page(run_id, number):
+        from pages._run_board import show_mini_batch
+        from services.workspaces import chosen_workspace
+
+        show_mini_batch(chosen_workspace().runs.get(run_id), number)
+
+    app = AppTest.from_function(page, args=(run.id, 1), default_timeout=60).run()
+    assert not app.exception
+    assert "three is \\<b\\>bad" in words(app.error)
+    assert "Traceback" in words(app.code)
+    assert "0002.csv\n0003.csv" in words(app.code)
+    assert {"Exception", "node 0, process000"} <= {str(text.value).replace("process001", "process000") for text in app.text}
+
+
+def test_the_end_of_a_run_is_told_on_any_page_and_once(open_page, workspace, start, finish, ended, tmp_path):
+    ended(GOOD, "before")
+    run = start(WAITS, HOSTILE, environment_variables={"GO": str(tmp_path / "go")})
+    app = open_page("home.py")
+    assert not [button for button in app.button if str(button.key).startswith("open-ended-")]
+    (tmp_path / "go").touch()
+    finish(workspace, run.id)
+    app.run()
+    assert not app.exception
+    assert [button.label for button in app.button if str(button.key).startswith("open-ended-")] == ["Open run"]
+    assert HOSTILE.replace("\n", " ") in words(app.text)
+    app.button(key=f"dismiss-{run.id}").click().run()
+    assert not [button for button in app.run().button if str(button.key).startswith("open-ended-")]
+
+
+def test_a_message_leads_to_the_run(open_page, workspace, start, finish, tmp_path):
+    run = start(WAITS, environment_variables={"GO": str(tmp_path / "go")})
+    app = open_page("home.py")
+    (tmp_path / "go").touch()
+    finish(workspace, run.id)
+    app.run()
+    app.button(key=f"open-ended-{run.id}").click().run()
+    assert not app.exception
+    assert app.query_params["run"] == run.id
 
 
 def test_an_unknown_run_is_an_error(open_page):

@@ -1,0 +1,124 @@
+"""What is told of runs that end, on whatever page one is: a message, and the browser's own notification where a person asked for it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import streamlit as st
+
+from pages import _layout
+from pages._switching import switch_page
+from pages._text import displayable, truncate, visible
+from services import formats
+from services.domain import Run, utc_now
+from services.errors import StudioError
+from services.formats import counted
+from services.workspaces import chosen_workspace
+
+_POLL_SECONDS = 4.0
+_SHOWN = 3  # at a time
+
+_ASK = st.components.v2.component(
+    "notify_when_a_run_ends",
+    html='<button type="button" hidden>Notify me when it ends</button><span role="status"></span>',
+    css="""
+button { font: inherit; font-size: .875rem; color: var(--st-text-color); background: transparent; cursor: pointer; padding: 4px 10px;
+  border: 1px solid var(--st-border-color); border-radius: var(--st-button-radius, 6px); min-height: 32px }
+button:hover { border-color: var(--st-primary-color) }
+button:focus-visible { outline: 2px solid #1d8a96; outline-offset: 2px }
+button[hidden] { display: none }
+span { font-size: .875rem; color: var(--st-text-color) }
+""",
+    js="""
+export default function ({ parentElement }) {
+  const button = parentElement.querySelector("button"), words = parentElement.querySelector("span")
+  const show = () => {
+    const state = "Notification" in window && window.isSecureContext ? Notification.permission : "unknown"
+    button.hidden = state !== "default"
+    words.textContent = { granted: "You will be notified", denied: "Your browser blocks notifications" }[state] ?? ""
+  }
+  button.onclick = () => Notification.requestPermission().then(show)
+  show()
+}
+""",
+)
+_TELL = st.components.v2.component(
+    "tell_that_runs_ended",
+    js="""
+export default function ({ data }) {
+  if (!("Notification" in window) || Notification.permission !== "granted") return
+  const key = "batch-scoring-notified", told = new Set(JSON.parse(sessionStorage.getItem(key) ?? "[]"))
+  for (const { id, title, body, url } of data.ends) {
+    if (told.has(id)) continue
+    told.add(id)
+    const shown = new Notification(title, { body, tag: id })  // another tab's has the same tag, and takes its place
+    shown.onclick = () => { window.focus(); window.location.assign(url) }
+  }
+  sessionStorage.setItem(key, JSON.stringify([...told].slice(-100)))
+}
+""",
+)
+
+
+def show_button() -> None:
+    """Asks for the browser's notifications: only a click of it does."""
+    _ASK(key="notify", width="content", height="content")
+
+
+def watch() -> None:
+    """Tell of the runs that end from now on. Polls the registry, cheaply, on every page."""
+    st.session_state.setdefault("ends_told_until", utc_now())
+    st.session_state.setdefault("ended_runs", [])
+    st.fragment(_show_ends, run_every=_POLL_SECONDS)()
+
+
+def _show_ends() -> None:
+    ended: list[Run] = st.session_state.ended_runs
+    with suppress(StudioError):  # the page says so
+        for run in chosen_workspace().runs.ended_since(st.session_state.ends_told_until):
+            assert run.ended_at
+            st.session_state.ends_told_until = max(run.ended_at, st.session_state.ends_told_until)
+            ended[:] = [other for other in ended if other.id != run.id] + [run]
+    if not ended:
+        return
+    background = "#1b242b" if st.context.theme.type == "dark" else "#ffffff"
+    with st.container(key="ended-runs", gap="small"):
+        st.html(f"<style>:root {{ --ended-run: {background} }}</style>")
+        if len(ended) > _SHOWN:
+            with st.container(key="ended-run-more", border=True, horizontal=True, vertical_alignment="center"):
+                st.markdown(f"{counted(len(ended) - _SHOWN, 'more run')} ended", width="stretch")
+                if st.button("Dismiss all", key="dismiss-ended-runs", type="tertiary"):
+                    ended.clear()
+                    st.rerun(scope="fragment")
+        for run in ended[-_SHOWN:]:
+            _message(run, ended)
+        _TELL(key="tell-ends", height=1, data={"ends": [_notification(run) for run in ended[-_SHOWN:]]})
+
+
+def _message(run: Run, ended: list[Run]) -> None:
+    with st.container(key=f"ended-run-{run.id}", border=True, gap="xsmall"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _layout.status_badge(run)
+            st.space("stretch")
+            if st.button("", key=f"dismiss-{run.id}", icon=":material/close:", type="tertiary", help="Dismiss this message"):
+                ended.remove(run)
+                st.rerun(scope="fragment")
+        st.text(_name(run))
+        st.caption(_counts(run))
+        is_shown = st.query_params.get("run") == run.id
+        if not is_shown and st.button("Open run", key=f"open-ended-{run.id}", icon=":material/arrow_forward:"):
+            ended.remove(run)
+            switch_page("runs.py", query_params={"run": run.id})
+
+
+def _name(run: Run) -> str:
+    return truncate(visible(displayable(" ".join(run.title.split())), lines=False), 80)
+
+
+def _counts(run: Run) -> str:
+    parts = [] if run.items_succeeded is None else [f"{run.items_succeeded:,} succeeded", f"{run.items_failed or 0:,} failed"]
+    return " · ".join([*parts, *([] if run.duration is None else [f"in {formats.duration(run.duration)}"])])
+
+
+def _notification(run: Run) -> dict[str, str]:
+    return {"id": f"{run.id} {run.ended_at}", "title": f"{run.status} · {_name(run)}", "body": _counts(run), "url": f"runs?run={run.id}"}
