@@ -14,7 +14,6 @@ from pages import _errors, _layout, _notifications, _pipelines, _run_board, _run
 from pages._forms import last_submission
 from pages._switching import switch_page
 from pages._text import escape, local_time, truncate
-from services import formats
 from services.domain import Run, RunStatus
 from services.formats import counted
 from services.settings import TABLE, ParallelRunSettings
