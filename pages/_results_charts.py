@@ -51,7 +51,7 @@ def picture(view: View) -> None:
     with st.container(key="chart-picture", gap="small"):
         row = st.container(horizontal=True, vertical_alignment="center", gap="small")
         with row:
-            options = {"label_visibility": "collapsed", "width": 145}
+            options = {"label_visibility": "collapsed", "width": 135}
             chart = choose("Chart", "chart", [*drawn, _NO_CHART], "Distribution", also={"page": ""}, **options)
         if chart != _NO_CHART:
             drawn[chart](view, row)
@@ -192,7 +192,7 @@ def _zoom(view: View, column: str, row: DeltaGenerator) -> Filter:
 
 
 def _chosen_column(label: str, name: str, names: list[str], default: str) -> str:
-    return choose(label, name, names, default, label_visibility="collapsed", width=130)
+    return choose(label, name, names, default, label_visibility="collapsed", width=120)
 
 
 def _distribution(view: View, row: DeltaGenerator) -> None:
