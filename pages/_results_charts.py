@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import streamlit as st
@@ -15,7 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pages import _errors, _plots, _results_gallery, _tables
 from pages._results_panel import choose_of, chosen_of
 from pages._results_table import for_cells
-from pages._results_view import COUNTS, GALLERY, View, add, change, choose, follow, set_filter
+from pages._results_view import COUNTS, ENDS, GALLERY, View, add, change, choose, follow, set_filter
 from pages._text import escape
 from services.errors import SettingsError
 from services.formats import counted
@@ -33,7 +33,6 @@ _EXAMPLE = "SELECT Prediction, count(*) AS Rows\nFROM predictions\nGROUP BY 1\nO
 _NUMBERS = (Kind.NUMBER, Kind.WHOLE_NUMBER)
 _NO_CHART = "No chart"
 _SCORES = ("probability", "score", "confidence", "proba", "certainty")
-_BOUNDS = (Operator.FROM, Operator.TO)
 
 # ---- which chart ----------------------------------------------------------------------------------------------------------------------
 
@@ -113,7 +112,7 @@ def _names_of(view: View, column: str) -> tuple[str, ...]:
 
 def _range_of(view: View, column: str) -> tuple[Condition, ...]:
     names = _names_of(view, column)
-    return tuple(c for c in view.filter.conditions if c.column in names and c.operator in _BOUNDS)
+    return tuple(c for c in view.filter.conditions if c.column in names and c.operator in ENDS)
 
 
 def _without_range(view: View, column: str) -> Filter:
@@ -140,10 +139,13 @@ def _undo_range(view: View, column: str) -> None:
     set_filter(_without_range(view, column), zoom="")
 
 
-def _number_bounds(column: str, bins: Sequence[tuple[float, float, int]], first: int, last: int) -> tuple[Condition, ...]:
-    """From the lower edge of the first bin to just below the upper one of the last: the greatest number is in the last of all."""
-    upper = bins[last][1] if last == len(bins) - 1 else math.nextafter(bins[last][1], -math.inf)
-    return Condition(column, Operator.FROM, (repr(bins[first][0]),)), Condition(column, Operator.TO, (repr(upper),))
+def _number_bounds(view: View, column: str, bins: Sequence[tuple[float, float]], first: int, last: int) -> tuple[Condition, ...]:
+    """From the lower edge of the first bin to just below the upper one of the last, or to it where that is the greatest number of all.
+    Edges of bins: what is in between is known without a look at the rows."""
+    lower, upper = bins[first][0], bins[last][1]
+    extent = view.table.extent(column)
+    end = Operator.TO if extent and upper == extent[1] else Operator.BELOW
+    return Condition(column, Operator.FROM, (repr(lower),)), Condition(column, end, (repr(upper),))
 
 
 def _nearest(edges: Sequence[float], low: float, high: float) -> tuple[int, int]:
@@ -161,7 +163,7 @@ def _standing_out(places: Sequence[bool]) -> tuple[int, int] | None:
     return (chosen[0], chosen[-1]) if chosen else None
 
 
-def _selected_bins(view: View, column: str, bins: Sequence[tuple[float, float, Any]]) -> tuple[int, int] | None:
+def _selected_bins(view: View, column: str, bins: Sequence[tuple[float, float]]) -> tuple[int, int] | None:
     """The bins in the filter's range; None where it has none, or where no bin is in it."""
     if not _ranged(view, column):
         return None
@@ -171,8 +173,11 @@ def _selected_bins(view: View, column: str, bins: Sequence[tuple[float, float, A
             view.filter.maximum if view.filter.maximum is not None else high)  # fmt: skip
     for condition in _range_of(view, column):
         value = float(condition.values[0])
-        low, high = (max(low, value), high) if condition.operator is Operator.FROM else (low, min(high, value))
-    return _standing_out([lower <= high and upper > low for lower, upper, *_ in bins])
+        if condition.operator is Operator.FROM:
+            low = max(low, value)
+        else:
+            high = min(high, math.nextafter(value, -math.inf) if condition.operator is Operator.BELOW else value)
+    return _standing_out([lower <= high and upper > low for lower, upper in bins])
 
 
 def _zoom(view: View, column: str, row: DeltaGenerator) -> Filter:
@@ -232,15 +237,15 @@ def _numbers(view: View, row: DeltaGenerator, column: str) -> None:
     if not bins:
         _nothing("numbers")
         return
-    name, edges = _called(view, column), [bins[0][0], *(upper for _, upper, _ in bins)]
+    name, bars, edges = _called(view, column), [(low, high) for low, high, _ in bins], [bins[0][0], *(upper for _, upper, _ in bins)]
 
     def brushed(low: float, high: float) -> None:
-        _choose_range(view, column, _number_bounds(column, bins, *_nearest(edges, low, high)))
+        _choose_range(view, column, _number_bounds(view, column, bars, *_nearest(edges, low, high)))
 
     _plots.draw(
-        _plots.histogram(bins, name, _selected_bins(view, column, bins)), "chart_numbers",
+        _plots.histogram(bins, name, _selected_bins(view, column, bars)), "chart_numbers",
         f"Distribution of {name}, from {bins[0][0]:,g} to {bins[-1][1]:,g}",
-        lambda _, bar: _choose_range(view, column, _number_bounds(column, bins, bar, bar)), title=f"Distribution of {name}", row=row,
+        lambda _, bar: _choose_range(view, column, _number_bounds(view, column, bars, bar, bar)), title=f"Distribution of {name}", row=row,
         brushed=brushed, unbrushed=(lambda: _undo_range(view, column)) if _ranged(view, column) else None,
         numbers={"From": [low for low, *_ in bins], "To": [high for _, high, _ in bins], "Rows": [count for *_, count in bins]},
     )  # fmt: skip
@@ -318,10 +323,8 @@ def _times(view: View, row: DeltaGenerator, column: str) -> None:
     values = [(begin, end, mean if of != "Rows" else count) for begin, end, count, mean in bins]
 
     def bounds(first: int, last: int) -> tuple[Condition, ...]:
-        end = bins[last][1] - (timedelta() if last == len(bins) - 1 else timedelta(microseconds=1))
-        return (
-            Condition(column, Operator.FROM, (bins[first][0].isoformat(),)), Condition(column, Operator.TO, (end.isoformat(),)),
-        )  # fmt: skip
+        begin, end = bins[first][0].isoformat(), bins[last][1].isoformat()
+        return Condition(column, Operator.FROM, (begin,)), Condition(column, Operator.BELOW, (end,))
 
     def brushed(low: str, high: str) -> None:
         edges = [seconds(bins[0][0]), *(seconds(end) for _, end, *_ in bins)]
@@ -333,7 +336,7 @@ def _times(view: View, row: DeltaGenerator, column: str) -> None:
         for condition in _range_of(view, column):
             value, is_from = datetime.fromisoformat(condition.values[0]).replace(tzinfo=None), condition.operator is Operator.FROM
             low, high = (max(low, value), high) if is_from else (low, min(high, value))
-        selected = _standing_out([begin <= high and end > low for begin, end, *_ in bins])
+        selected = _standing_out([begin < high and end > low for begin, end, *_ in bins])
     _plots.draw(
         _plots.times(values, column, of, selected), "chart_time", f"{of} over {column}",
         lambda _, bar: _choose_range(view, column, bounds(bar, bar)), title=f"{of} over {column}", row=row, brushed=brushed,
@@ -359,18 +362,17 @@ def _score_by_class(view: View, row: DeltaGenerator) -> None:
         _nothing("numbers")
         return
     names, edges = list(by_class), [bins[0][0], *(upper for _, upper in bins)]
-    counted_bins = [(low, high, 0) for low, high in bins]
 
     def clicked(trace: int, bar: int) -> None:
-        bounds = _number_bounds(column, counted_bins, bar, bar)
+        bounds = _number_bounds(view, column, bins, bar, bar)
         chosen = _without_range(view, column)
         set_filter(choose_of(view, by, (str(names[trace]),), replace(chosen, conditions=chosen.conditions + bounds)))
 
     def brushed(low: float, high: float) -> None:
-        _choose_range(view, column, _number_bounds(column, counted_bins, *_nearest(edges, low, high)))
+        _choose_range(view, column, _number_bounds(view, column, bins, *_nearest(edges, low, high)))
 
     name = _called(view, column)
-    selected = _selected_bins(view, column, counted_bins)
+    selected = _selected_bins(view, column, bins)
     numbers = [(value, low, high, count) for value in names for (low, high), count in zip(bins, by_class[value], strict=True)]
     _plots.draw(
         _plots.ridges(names, bins, list(by_class.values()), name, selected), "chart_scores", f"{name} by {by}", clicked,

@@ -154,7 +154,7 @@ def option_labels(
     return labels
 
 
-ENDS = (Operator.FROM, Operator.TO)
+ENDS = (Operator.FROM, Operator.TO, Operator.BELOW)
 """Of a range, as a brush over a chart chooses it."""
 
 
