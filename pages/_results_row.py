@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages import _errors, _file_preview, _layout, _tables
+from pages import _errors, _file_preview, _layout, _run_replay, _tables
 from pages._results_view import View, change, page_rows
 from pages._text import displayable, escape, truncate, visible
 from services import formats
@@ -66,6 +66,8 @@ def row(view: View) -> None:
             st.code(displayable("\n".join(truncate(line, 1000) for line in trace.log)), language=None, wrap_lines=True)
         else:
             st.caption("No log lines of this worker name the file or fall into its run() call.")
+    if " of " not in (own["Worker"] or ""):  # an earlier run scored it
+        _run_replay.show(view.run, own["Mini-batch"], "row")
 
 
 def _with_spaces(text: str, *, lines: bool = True) -> str:

@@ -1,8 +1,11 @@
 """The logs of a step on Azure ML, in the shapes that people have put into public issues and that Microsoft's pages show."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from services.azure.runs import job_logs
+from services.azure.runs import job_log_lines, job_logs
+from services.run_logs.search import LogFile, Match
 
 HEADER = (
     "2023-02-28T11:11:55.543843 This file shows errors in loading, calling init() and calling run() of the entry script. An error here may "
@@ -153,3 +156,24 @@ def test_progress_is_the_last_line_of_the_last_overview(logs):
     late = "2023-05-16T22:20:53.233813 Processed 4117 of 20000 mini batches in 5:02:14. Estimated remaining time 19:25:59.\n"
     logs({"job_progress_overview.2023051622.txt": late, "job_progress_overview.2023051611.txt": late.replace("4117", "12")})
     assert job_logs.mini_batches_done(folder) == (4117, 20000)
+
+
+def test_a_line_with_a_time_is_of_the_attempt_that_its_process_was_at(logs):
+    header = "Mini-batch Id,Process,Start Time,Total,Succeeded,Failed,Elapsed Seconds,Status\n"
+    rows = [
+        "0,process000,2026-03-01T12:00:00.000000,1,1,0,1.5,RUN_DONE",
+        "1,process000,2026-03-01T12:00:02.000000,1,1,0,1.0,RUN_DONE",
+        "2,process001,2026-03-01T12:00:00.500000,1,1,0,1.0,RUN_DONE",
+        "3,process001,2026-03-01T12:00:01.000000,1,1,0,1.0,RUN_DONE",  # of another node
+    ]
+    folder = logs({"sys/job_report/processed_mini-batches.csv": header + "\n".join(rows)})
+    begun = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
+
+    def of(process, *seconds):
+        log = LogFile(f"logs/user/stderr/0/{process}.stderr.txt", folder, f"node 0, {process}", UTC)
+        found = job_log_lines.TableOrigins(folder).of(log, [Match(0, "", begun + at, "") for at in seconds])
+        return [(origin.mini_batch, origin.inferred) for origin in found]
+
+    assert of("process000", 1.0, 1.7, 2.5) == [(0, True), (None, False), (1, True)]
+    assert of("process001", 0.7, 1.2, 1.8) == [(2, True), (None, False), (3, True)]
+    assert job_log_lines.TableOrigins(folder / "none").of(LogFile("logs/x", folder, ""), [Match(0, "", begun, "")])[0].mini_batch is None
