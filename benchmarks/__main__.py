@@ -13,6 +13,7 @@ PARTS = {
     "images": "10,000 images through a small ONNX model",
     "growth": "from 10,000 to 1,000,000 files: time a file, memory, start-up",
     "results": "ten million predictions: making the table, asking it, taking it away",
+    "results_growth": "1, 10 and 100 million predictions beside each other; 12 minutes",
     "failures": "one million failed items: their causes, and pages of them",
     "first_screen": "ten million predictions in a browser, on a warm server",
     "brush": "a brush over a million predictions, in a browser, beside an empty fragment's tick",

@@ -171,7 +171,9 @@ class Predictions:
         if high - low >= len(numbers):
             where += f" AND file_row_number IN ({', '.join(map(str, numbers))})"
         with translated_errors(self.path):
-            rows = self._database(order).cursor().sql(f"FROM numbered WHERE {where} ORDER BY file_row_number").to_arrow_table()
+            cursor = self._database(order).cursor()
+            cursor.execute(f"CREATE TEMP TABLE page AS FROM numbered WHERE {where}")  # a relation over the file is planned three times
+            rows = cursor.sql("FROM page ORDER BY file_row_number").to_arrow_table()
         if order.descending:
             places = {number: place for place, number in enumerate(sorted(numbers))}
             slices = [rows.slice(places[number], 1) for number in numbers]
