@@ -9,7 +9,9 @@ import io
 import itertools
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,7 @@ OF_FAILURES = ("Error", "Cause", "Mini-batch", "Worker", "Attempts")
 """The columns that a failed item has values in."""
 _BATCH_ROWS = 65_536
 _PART_BYTES = 1 << 20
+_WRITERS = 2  # threads
 _FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
 
 
@@ -120,9 +123,16 @@ def failed_items_as_csv(items: Iterable[FailedItem], *, safe: bool = False) -> I
 
 
 def _csv(names: Sequence[str], batches: Iterator[pyarrow.RecordBatch], safe: bool) -> Iterator[bytes]:
+    """A batch is written while the next are read."""
     yield _lines([text_array([name]) for name in names], safe)
-    for batch in batches:
-        yield _lines(batch.columns, safe)
+    written: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(_WRITERS) as threads:
+        for batch in batches:
+            written.append(threads.submit(_lines, batch.columns, safe))
+            if len(written) > _WRITERS:
+                yield written.popleft().result()
+        while written:
+            yield written.popleft().result()
 
 
 def _parquet(schema: pyarrow.Schema, batches: Iterator[pyarrow.RecordBatch]) -> Iterator[bytes]:
@@ -221,6 +231,9 @@ def _lines(columns: Sequence[Any], safe: bool) -> bytes:
     quote, comma, newline, nothing = text_array(['"', ",", "\n", ""])
     fields = []
     for texts in (column.cast(pa.large_string()).fill_null(nothing) for column in columns):
+        if not any(pc.any(pc.match_substring(texts, sign)).as_py() for sign in '",\r\n'):
+            fields.append(texts)
+            continue
         quoted_texts = pc.binary_join_element_wise(quote, pc.replace_substring(texts, '"', '""'), quote, nothing)
         fields.append(pc.if_else(pc.match_substring_regex(texts, '[",\r\n]'), quoted_texts, texts))
     lines = pc.binary_join_element_wise(pc.binary_join_element_wise(*fields, comma), newline, nothing)
