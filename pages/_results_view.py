@@ -109,6 +109,18 @@ def set_filter(chosen: Filter, **others: str) -> None:
     change(filter=chosen.to_text(), page="", row="", **others)
 
 
+def remember_answered(view: View) -> None:
+    """Note that this filter was answered: `undo_filter` comes back to it."""
+    st.session_state.answered_filter = view.run.id, view.filter.to_text()
+
+
+def undo_filter() -> None:
+    """Back to the filter before one that takes too long; to none, where no other was answered."""
+    run, text = st.session_state.get("answered_filter", ("", ""))
+    is_another = run == st.query_params.get("run") and text != st.query_params.get("filter", "")
+    change(filter=text if is_another else "", page="", row="")
+
+
 def add(chosen: Filter, *conditions: Condition, **others: str) -> None:
     """Filter by these too. A condition replaces an earlier one with the same column and operator."""
     new = {(condition.column, condition.operator) for condition in conditions}

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _errors, _layout, _results_export, _results_panel, _results_row, _results_table, _results_view, _workspace
+from pages import _errors, _layout, _results_export, _results_panel, _results_row, _results_table, _results_view, _waiting, _workspace
 from pages._results_view import MODES, View, change, current, follow
 from pages._switching import switch_page
 from pages._text import displayable, escape, local_time, truncate
@@ -120,8 +120,8 @@ def rows(view: View) -> None:
             with st.container(horizontal=True, vertical_alignment="bottom"):
                 _results_table.search(view)
                 columns = _results_table.order_and_columns(view)
-        with st.spinner("Filtering…", show_time=True):
-            count = view.table.count(view.filter)
+        count = _waiting.answer(lambda: view.table.count(view.filter), "Filtering…")
+        _results_view.remember_answered(view)
         _results_table.filtered_by(view, count)
         if mode == MODES[0]:
             explore(view, count, columns)
@@ -201,4 +201,5 @@ if "run" not in st.query_params:  # the URL must show the same run tomorrow
 labels = {run.id: label(run)} | {id_: label(other) for id_, other in runs.items()}
 st.selectbox("Run", list(labels), format_func=labels.__getitem__, key="chosen_run", on_change=choose_run, label_visibility="collapsed")
 active = not run.status.ended
+_waiting.stop_button(_results_view.undo_filter)
 st.fragment(results, run_every=3.0 if active else None)(run.id, active)

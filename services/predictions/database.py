@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from services.errors import SettingsError, WorkspaceUnavailable
 from services.predictions.columns import FRAME, glob_escaped, literal, parquet_file
@@ -13,6 +14,7 @@ from services.predictions.columns import FRAME, glob_escaped, literal, parquet_f
 if TYPE_CHECKING:
     import duckdb
 
+_Answer = TypeVar("_Answer")
 SECONDS_FOR_A_QUERY = 120
 """A scan of a hundred million file names takes seconds, on a busy machine a minute."""
 MEMORY = "512MB"
@@ -47,6 +49,55 @@ def connect(file: Path, seconds: float = 0, memory: str = MEMORY) -> duckdb.Duck
     database.execute(f"CREATE VIEW numbered AS SELECT {shown} FROM {parquet_file(file, row_numbers=True)}")
     database.execute("SET lock_configuration = true")
     return database
+
+
+class StoppableQueries:
+    """The queries that a function sends by `cursor_of`, in the thread that it runs in; another thread may stop them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cursors: list[duckdb.DuckDBPyConnection] = []
+        self._stopped = False
+
+    def run(self, question: Callable[[], _Answer]) -> _Answer:
+        """What it returns. Raises what it raises, and when it is stopped what an interrupted query does."""
+        _of_thread.queries = self
+        try:
+            return question()
+        finally:
+            _of_thread.queries = None
+
+    def stop(self) -> None:
+        """Interrupt the query that runs, and let no other begin. To be called again until all is done: one that is about to run isn't
+        interrupted."""
+        import duckdb
+
+        with self._lock:
+            self._stopped = True
+            for cursor in self._cursors:
+                with suppress(duckdb.ConnectionException):  # it is closed by now
+                    cursor.interrupt()
+
+    def add(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Raises duckdb.InterruptException where they were stopped."""
+        import duckdb
+
+        with self._lock:
+            if self._stopped:
+                raise duckdb.InterruptException("the query was stopped")
+            self._cursors.append(cursor)
+
+
+_of_thread = threading.local()
+
+
+def cursor_of(database: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A connection for one query, which `StoppableQueries` can interrupt."""
+    cursor = database.cursor()
+    queries: StoppableQueries | None = getattr(_of_thread, "queries", None)
+    if queries:
+        queries.add(cursor)
+    return cursor
 
 
 @contextmanager

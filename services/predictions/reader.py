@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from services.errors import NotFound, SettingsError
 from services.predictions import filters, query_process
 from services.predictions.columns import NUMERIC, Kind, Status, glob_escaped, number_column, quoted, readable
-from services.predictions.database import SECONDS_FOR_A_QUERY, connect, translated_errors
+from services.predictions.database import SECONDS_FOR_A_QUERY, connect, cursor_of, translated_errors
 from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order, TableStatistics
 from services.predictions.number_bins import widths_from
 from services.predictions.summary_reader import Summary, read_summary
@@ -171,7 +171,7 @@ class Predictions:
         if high - low >= len(numbers):
             where += f" AND file_row_number IN ({', '.join(map(str, numbers))})"
         with translated_errors(self.path):
-            cursor = self._database(order).cursor()
+            cursor = cursor_of(self._database(order))
             cursor.execute(f"CREATE TEMP TABLE page AS FROM numbered WHERE {where}")  # a relation over the file is planned three times
             rows = cursor.sql("FROM page ORDER BY file_row_number").to_arrow_table()
         if order.descending:
@@ -201,7 +201,7 @@ class Predictions:
             for low, high in parts:
                 rest = "AND file_row_number >= $low AND file_row_number < $high ORDER BY file_row_number"
                 query, bound = self._select("file_row_number", filter_, rest)
-                found = self._databases[""].cursor().execute(query, bound | {"low": low, "high": high}).fetchnumpy()["file_row_number"]
+                found = cursor_of(self._databases[""]).execute(query, bound | {"low": low, "high": high}).fetchnumpy()["file_row_number"]
                 numbers += map(int, found)
                 if len(numbers) >= skipped + count:
                     break
@@ -372,7 +372,7 @@ class Predictions:
         if (answer := self._answers.get(key)) is None:
             with self._translated_errors(filter_):
                 query, bound = self._select(columns, filter_, rest)
-                answer = self._databases[""].cursor().execute(query, bound | values).fetchall()  # a relation is planned twice: 1 ms
+                answer = cursor_of(self._databases[""]).execute(query, bound | values).fetchall()  # a relation is planned twice: 1 ms
             if len(repr(answer)) <= _MOST_ANSWER_CHARACTERS:
                 self._answers[key] = answer
                 for eldest in list(self._answers)[:-_MOST_ANSWERS]:
@@ -412,7 +412,7 @@ class Predictions:
     def _rows_in_a_part(self) -> int:
         """As many as make about _PART_BYTES, but no more than a row group has."""
         query = "SELECT sum(total_uncompressed_size) FROM parquet_metadata($file)"
-        size = self._databases[""].cursor().sql(query, params={"file": glob_escaped(self.file)}).fetchall()[0][0] or 1
+        size = cursor_of(self._databases[""]).sql(query, params={"file": glob_escaped(self.file)}).fetchall()[0][0] or 1
         return int(max(1000, min(_PART_ROWS, self._total * _PART_BYTES // size)))
 
     # ---- queries -------------------------------------------------------------------------------------------------------------
@@ -422,7 +422,7 @@ class Predictions:
     ) -> duckdb.DuckDBPyRelation:
         """A relation of these SQL expressions over what is filtered, in the table's order."""
         query, bound = self._select(columns, filter_, rest)
-        return (database or self._databases[""].cursor()).sql(query, params=bound | values)
+        return (database or cursor_of(self._databases[""])).sql(query, params=bound | values)
 
     def _select(self, columns: str, filter_: Filter, rest: str) -> tuple[str, dict[str, Any]]:
         where, bound = filters.condition(filter_, self._statistics)
@@ -452,7 +452,7 @@ class Predictions:
         path = self._cache.path(key, ".rows")
         if not path.is_file():
             with self._translated_errors(filter_):
-                reader = self._query("file_row_number::UINTEGER", filter_, database=database.cursor()).to_arrow_reader(1 << 16)
+                reader = self._query("file_row_number::UINTEGER", filter_, database=cursor_of(database)).to_arrow_reader(1 << 16)
                 path = self._cache.write_selection(key, ascending_numbers(reader))
         return path
 

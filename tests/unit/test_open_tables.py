@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,30 @@ def test_an_answer_that_is_kept_is_nobodys_to_change(tmp_path):
     table = open_predictions(written(tmp_path / "table.parquet", "cat", "dog"))
     table.facet("Prediction").clear()
     assert table.facet("Prediction") == [("cat", 1), ("dog", 1)]
+
+
+def test_a_query_is_stopped_from_another_thread(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    import duckdb
+
+    from services.predictions.database import StoppableQueries, cursor_of
+
+    queries = StoppableQueries()
+    begun = threading.Event()
+
+    def question() -> object:
+        with duckdb.connect() as database:
+            cursor = cursor_of(database)
+            begun.set()
+            return cursor.execute("SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b").fetchall()
+
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(queries.run, question)
+        begun.wait()
+        while not asked.done():  # it may be stopped before it runs
+            queries.stop()
+        with pytest.raises(duckdb.InterruptException):
+            asked.result()
+    with duckdb.connect() as database, pytest.raises(duckdb.InterruptException):
+        queries.run(lambda: cursor_of(database))
