@@ -48,6 +48,7 @@ button[hidden] { display: none }
 JS = r"""
 const states = new WeakMap()  // of each mounted menu; the function below runs again whenever its data change
 const DOUBLE_CLICK = 300      // milliseconds, as in Plotly
+const NO_CLICK = 8            // pixels, as in Plotly
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const state = states.get(parentElement) ?? { graphs: new WeakSet(), last: 0 }
@@ -104,11 +105,21 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const drawn = graph()
     const button = drawn?._fullLayout?._modeBar?.buttons.flat().find(button => button.name === "toImage")
     if (!button) return
+    const markers = drawn.data.map(trace => trace.marker)
+    if (state.data.selected)  // for the copy that is made now
+      for (const trace of drawn.data) trace.marker = { ...trace.marker, opacity: [...trace.x].map((_, place) => chosen(place) ? 1 : 0.3) }
     drawn._context.toImageButtonOptions = { format, filename: data.name, scale: format === "png" ? 2 : 1 }
     button.click(drawn)
+    drawn.data.forEach((trace, place) => { trace.marker = markers[place] })
   }
 
   // ---- what happens in the chart
+  const chosen = place => !state.data.selected || (state.data.selected[0] <= place && place <= state.data.selected[1])
+  const standOut = drawn => {
+    if (!state.data.brushes) return
+    for (const trace of drawn.querySelectorAll(".bars .points"))
+      [...trace.children].forEach((bar, place) => { bar.style.opacity = chosen(place) ? "" : "0.3" })
+  }
   const act = (kind, more) => {
     state.last = performance.now()
     state.setTriggerValue("act", { kind, ...more })
@@ -127,32 +138,73 @@ export default function ({ data, parentElement, setTriggerValue }) {
       if (state.data.undoable) state.click = setTimeout(click, DOUBLE_CLICK)
       else click()
     })
-    drawn.on("plotly_selected", event => {
-      const range = event?.range?.x
-      if (range && state.data.acts) act("brush", { from: range[0], to: range[1] })
+    drawn.addEventListener("pointerdown", event => {
+      const pane = event.target.closest?.(".nsewdrag")
+      if (pane && !event.button && state.data.acts) press(drawn, pane, event.clientX)
     })
-    for (const name of ["plotly_deselect", "plotly_doubleclick"]) drawn.on(name, () => {
+    drawn.on("plotly_afterplot", () => standOut(drawn))
+    standOut(drawn)
+  }
+  // Plotly's own selection would stay, and a figure drawn anew for what stands out takes as long as all the rest.
+  const press = (drawn, pane, begin) => {
+    const { left, right, top, height } = pane.getBoundingClientRect(), undoable = state.data.undoable
+    const within = x => Math.max(left, Math.min(right, x))
+    const band = document.createElement("div")
+    band.style.cssText = "position: fixed; pointer-events: none; z-index: 1000000; background: #1d8a9633; outline: 1px solid #1d8a96"
+    const move = event => {
+      if (!state.data.brushes || Math.abs(event.clientX - begin) <= NO_CLICK) return band.remove()
+      const ends = [within(begin), within(event.clientX)].sort((a, b) => a - b)
+      Object.assign(band.style, { left: `${ends[0]}px`, width: `${ends[1] - ends[0]}px`, top: `${top}px`, height: `${height}px` })
+      document.body.append(band)
+    }
+    const up = event => {
+      removeEventListener("pointermove", move, true)
+      removeEventListener("pointerup", up, true)
+      removeEventListener("pointercancel", up, true)
+      band.remove()
+      if (event.type === "pointercancel") return
+      if (Math.abs(event.clientX - begin) > NO_CLICK) {
+        const axis = drawn._fullLayout.xaxis, [from, to] = [begin, event.clientX].map(x => axis.p2d(within(x) - left))
+        return state.data.brushes && act("brush", { from, to })
+      }
+      const first = state.up
+      state.up = { at: performance.now(), undoable }
+      if (!first?.undoable || state.up.at - first.at > DOUBLE_CLICK) return
       clearTimeout(state.click)
-      if (state.data.undoable) act("reset", {})
-    })
+      act("reset", {})
+    }
+    addEventListener("pointermove", move, true)
+    addEventListener("pointerup", up, true)
+    addEventListener("pointercancel", up, true)
   }
   if (!state.observer && place) {
     state.observer = new MutationObserver(listen)  // Streamlit makes a new graph when the figure changes
     state.observer.observe(place, { childList: true, subtree: true })
   }
   listen()
+  if (graph()) standOut(graph())
   return () => { state.observer?.disconnect(); clearTimeout(state.click); states.delete(parentElement) }
 }
 """
 _mounted = st.components.v2.component("chart_tools", html=HTML, css=CSS, js=JS)
 
 
-def show(key: str, title: str, numbers: Numbers | None, act: Callable[[], None] | None = None, *, undoable: bool = False) -> None:
+def show(
+    key: str,
+    title: str,
+    numbers: Numbers | None,
+    act: Callable[[], None] | None = None,
+    *,
+    brushes: bool = False,
+    selected: tuple[int, int] | None = None,
+    undoable: bool = False,
+) -> None:
     """The menu of the chart `key`, somewhere in the container around it. `act` is called for what happens in it (see `event`): a
-    double click too, where something is `undoable`."""
+    double click too, where something is `undoable`. Of bars that one `brushes`, those from the first to the last `selected` stand out."""
     data = {
         "graph": re.sub("[^a-zA-Z0-9_-]", "-", key), "title": displayable(title), "name": displayable(file_stem(title) or "chart"),
         "csv": None if numbers is None else as_csv(numbers), "acts": act is not None, "undoable": undoable,
+        "brushes": brushes, "selected": selected,
     }  # fmt: skip
     _mounted(key=_key(key), data=data, width="content", on_act_change=act or _nothing)
 

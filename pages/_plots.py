@@ -61,28 +61,22 @@ def bars(counts: Sequence[tuple[Any, int]], selected: Sequence[Any] = (), title:
     return go.Figure(bar, layout)
 
 
-def histogram(bins: Sequence[tuple[float, float, int]], title: str, selected: tuple[int, int] | None = None) -> go.Figure:
-    """A bar for each (lower, upper, count); those from the first to the last `selected` one stand out."""
+def histogram(bins: Sequence[tuple[float, float, int]], title: str) -> go.Figure:
+    """A bar for each (lower, upper, count)."""
     import plotly.graph_objects as go
 
     hover = [f"{low:,.6g} to {high:,.6g}: {count:,}" for low, high, count in bins]
     width = (bins[0][1] - bins[0][0]) or 1.0
     bar = go.Bar(
         x=[(low + high) / 2 for low, high, _ in bins], y=[n for *_, n in bins], width=width, hovertext=hover, hoverinfo="text",
-        marker={"opacity": _standing_out(len(bins), selected)},
     )  # fmt: skip
     axes = {"xaxis": {"title": axis_label(title)}, "yaxis": {"title": "Rows", "tickformat": ",", "rangemode": "tozero"}}
     return go.Figure(bar, {"height": 300, "bargap": 0} | axes)
 
 
-def _standing_out(count: int, selected: tuple[int, int] | None) -> list[float]:
-    return [1.0 if selected is None or selected[0] <= place <= selected[1] else 0.3 for place in range(count)]
-
-
-def ridges(names: Sequence[Any], bins: Sequence[tuple[float, float]], counts: Sequence[Sequence[int]], title: str,
-           selected: tuple[int, int] | None = None) -> go.Figure:  # fmt: skip
+def ridges(names: Sequence[Any], bins: Sequence[tuple[float, float]], counts: Sequence[Sequence[int]], title: str) -> go.Figure:
     """A small histogram for each name, all over the same bins (lower, upper), each as high as its row; `counts` are in the order of the
-    names. Those from the first to the last `selected` bin stand out."""
+    names."""
     import plotly.graph_objects as go
 
     middles, width = [(low + high) / 2 for low, high in bins], (bins[0][1] - bins[0][0]) or 1.0
@@ -96,7 +90,7 @@ def ridges(names: Sequence[Any], bins: Sequence[tuple[float, float]], counts: Se
         traces.append(
             go.Bar(
                 x=middles, y=[0.85 * n / most for n in figures], base=last - place, width=width, name=axis_label(name), hovertext=hover,
-                hoverinfo="text", marker={"opacity": _standing_out(len(bins), selected)},
+                hoverinfo="text",
             )
         )  # fmt: skip
     axis = {
@@ -123,16 +117,14 @@ def stacked(names: Sequence[Any], parts: Sequence[tuple[Any, Sequence[int]]], ti
     return go.Figure(traces, layout | {"xaxis": {"title": "Rows", "tickformat": ","}, "legend": LEGEND})
 
 
-def times(
-    bins: Sequence[tuple[datetime, datetime, float | None]], title: str, of: str, selected: tuple[int, int] | None = None
-) -> go.Figure:
-    """A bar for each (begin, end, value) of a column of dates, `title`; those from the first to the last `selected` one stand out."""
+def times(bins: Sequence[tuple[datetime, datetime, float | None]], title: str, of: str) -> go.Figure:
+    """A bar for each (begin, end, value) of a column of dates, `title`."""
     import plotly.graph_objects as go
 
     hover = [f"{begin:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S}: {value or 0:,.6g}" for begin, end, value in bins]
     bar = go.Bar(
         x=[begin + (end - begin) / 2 for begin, end, _ in bins], y=[value for *_, value in bins], hovertext=hover, hoverinfo="text",
-        width=[(end - begin).total_seconds() * 1000 for begin, end, _ in bins], marker={"opacity": _standing_out(len(bins), selected)},
+        width=[(end - begin).total_seconds() * 1000 for begin, end, _ in bins],
     )  # fmt: skip
     axes = {"xaxis": {"title": f"{axis_label(title)} (UTC)", "type": "date"}, "yaxis": {"title": axis_label(of), "tickformat": ","}}
     return go.Figure(bar, {"height": 300, "bargap": 0} | axes)
@@ -184,16 +176,17 @@ def draw(
     numbers: Numbers | None = None,
     brushed: Callable[[Any, Any], None] | None = None,
     unbrushed: Callable[[], None] | None = None,
+    selected: tuple[int, int] | None = None,
     row: DeltaGenerator | None = None,
 ) -> None:
     """Show the figure, and in the `row` above it, one of its own or a given one, its title and a menu that saves it.
 
     `clicked` is called with the numbers of the trace and of its point. Where there is `brushed`, dragging along x calls it with both ends,
-    numbers or ISO dates as on the axis. `unbrushed`, given where something is to be undone, is called by a double click. `numbers` are the
-    chart's own, by column: what the menu saves as CSV. The title may come from outside. A given `row` is in the same container as the call,
-    one whose key begins with `chart-`.
+    numbers or ISO dates as on the axis, and the bars from the first to the last `selected` one stand out, without another figure.
+    `unbrushed`, given where something is to be undone, is called by a double click. `numbers` are the chart's own, by column: what the menu
+    saves as CSV. The title may come from outside. A given `row` is in the same container as the call, one whose key begins with `chart-`.
     """
-    figure.update_layout(margin={"l": 8, "r": 48, "t": 8, "b": 8}, dragmode="select" if brushed else False, selectdirection="h")
+    figure.update_layout(margin={"l": 8, "r": 48, "t": 8, "b": 8}, dragmode=False)
 
     def act() -> None:
         event = _chart_tools.event(key)
@@ -210,11 +203,15 @@ def draw(
             above = st.container(horizontal=True, vertical_alignment="center", gap="small")
             if title:
                 above.markdown(f"**{in_markdown(truncate(title, _CHARACTERS_OF_A_TITLE))}**", width="content")
-            draw(figure, key, alt, clicked, title=title, numbers=numbers, brushed=brushed, unbrushed=unbrushed, row=above)
+            draw(
+                figure, key, alt, clicked, title=title, numbers=numbers, brushed=brushed, unbrushed=unbrushed, selected=selected, row=above
+            )
         return
     with row:
         st.space("stretch")
         acts = act if clicked or brushed or unbrushed else None
-        _chart_tools.show(key, title or alt, numbers, acts, undoable=unbrushed is not None)
+        _chart_tools.show(
+            key, title or alt, numbers, acts, brushes=brushed is not None, selected=selected, undoable=unbrushed is not None
+        )  # fmt: skip
     # Its bar of buttons is hidden (see shell.py): the one in it makes the pictures that the menu saves.
     st.plotly_chart(figure, key=key, config={"displayModeBar": True, "modeBarButtons": [["toImage"]]}, alt=alt)

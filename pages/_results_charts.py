@@ -243,10 +243,11 @@ def _numbers(view: View, row: DeltaGenerator, column: str) -> None:
         _choose_range(view, column, _number_bounds(view, column, bars, *_nearest(edges, low, high)))
 
     _plots.draw(
-        _plots.histogram(bins, name, _selected_bins(view, column, bars)), "chart_numbers",
+        _plots.histogram(bins, name), "chart_numbers",
         f"Distribution of {name}, from {bins[0][0]:,g} to {bins[-1][1]:,g}",
         lambda _, bar: _choose_range(view, column, _number_bounds(view, column, bars, bar, bar)), title=f"Distribution of {name}", row=row,
         brushed=brushed, unbrushed=(lambda: _undo_range(view, column)) if _ranged(view, column) else None,
+        selected=_selected_bins(view, column, bars),
         numbers={"From": [low for low, *_ in bins], "To": [high for _, high, _ in bins], "Rows": [count for *_, count in bins]},
     )  # fmt: skip
     st.caption("Drag across bars to filter by a range, or click one. A double click undoes it.")
@@ -338,8 +339,9 @@ def _times(view: View, row: DeltaGenerator, column: str) -> None:
             low, high = (max(low, value), high) if is_from else (low, min(high, value))
         selected = _standing_out([begin < high and end > low for begin, end, *_ in bins])
     _plots.draw(
-        _plots.times(values, column, of, selected), "chart_time", f"{of} over {column}",
+        _plots.times(values, column, of), "chart_time", f"{of} over {column}",
         lambda _, bar: _choose_range(view, column, bounds(bar, bar)), title=f"{of} over {column}", row=row, brushed=brushed,
+        selected=selected,
         unbrushed=(lambda: _undo_range(view, column)) if _ranged(view, column) else None,
         numbers=_columns(("From", "To", "Rows", "Mean prediction"), bins) if _numeric(view) else _columns(("From", "To", "Rows"), bins),
     )  # fmt: skip
@@ -375,8 +377,8 @@ def _score_by_class(view: View, row: DeltaGenerator) -> None:
     selected = _selected_bins(view, column, bins)
     numbers = [(value, low, high, count) for value in names for (low, high), count in zip(bins, by_class[value], strict=True)]
     _plots.draw(
-        _plots.ridges(names, bins, list(by_class.values()), name, selected), "chart_scores", f"{name} by {by}", clicked,
-        title=f"{name} by {by}", row=row, brushed=brushed, numbers=_columns((by, "From", "To", "Rows"), numbers),
+        _plots.ridges(names, bins, list(by_class.values()), name), "chart_scores", f"{name} by {by}", clicked,
+        title=f"{name} by {by}", row=row, brushed=brushed, selected=selected, numbers=_columns((by, "From", "To", "Rows"), numbers),
         unbrushed=(lambda: _undo_range(view, column)) if _ranged(view, column) else None,
     )  # fmt: skip
     _few("more_classes", _FEW_CLASSES, _MOST_CLASSES, len(names), "classes")
