@@ -64,6 +64,10 @@ def predictions(request: Request) -> Response:
         columns = tuple(table.columns) if query.get("columns") == "all" else tuple(exports.shown_columns(table, chosen))
         annotations = workspace.annotations.annotations(run.id)
         stem = exports.file_stem(run.title, chosen, order)
+        if ending == ".xlsx":
+            path = exports.excel_file(table, chosen, order, columns, annotations)
+            length = path.stat().st_size
+            return _streamed(_parts(path, length), stem + ending, exports.MEDIA_TYPES[ending], length)
         format_ = ".csv" if ending == ".json" else ending
         parts = exports.export(format_, table, chosen, order, columns, safe=bool(query.get("safe")), annotations=annotations)
         if ending == ".json":

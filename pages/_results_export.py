@@ -15,6 +15,8 @@ from services.predictions.annotations import SavedView
 from services.workspaces import chosen_workspace
 
 _EXCEL_ROWS = 1_048_575
+_AT_ONCE_ROWS = 50_000
+"""An Excel file of so many rows is made in a second, while the browser waits for it."""
 
 
 def downloads(view: View) -> None:
@@ -32,12 +34,37 @@ def downloads(view: View) -> None:
         if count > _EXCEL_ROWS:
             st.caption(f"An Excel sheet holds at most {_EXCEL_ROWS:,} rows. Filter the rows first.")
         else:
-            _link("Excel", view, "xlsx", **more)
+            _excel(view, count, more)
         _link("Provenance", view, "json", help="Run, model, dataset, script, versions, filter, counts and hashes of these rows.", **more)
         help_text = "One HTML page to pass on or print: pictures, causes of failures, first rows, settings, provenance."
         url = address("downloads/report.html", view.query)
         st.link_button("Report", url, icon=":material/summarize:", width="stretch", help=help_text)
         _snippets(view)
+
+
+def _excel(view: View, count: int, more: dict[str, str]) -> None:
+    """A large file is made first, with its progress; then it is at hand."""
+    from services.predictions import exports
+
+    columns = list(view.table.columns) if more else exports.shown_columns(view.table, view.filter)
+    annotations = chosen_workspace().annotations.annotations(view.run.id)
+    if count > _AT_ONCE_ROWS and not exports.excel_path(view.table, view.filter, view.order, columns, annotations).is_file():
+        if not st.button("Make Excel file", key="make_excel", icon=":material/table:", width="stretch"):
+            return
+        text = f"Writing {counted(count, 'row')}…"
+        bar = st.progress(0.0, text)
+
+        def progress(share: float) -> None:
+            bar.progress(share, text)
+
+        try:
+            exports.excel_file(view.table, view.filter, view.order, columns, annotations, progress)
+        except StudioError as error:
+            _errors.show(error)
+            return
+        finally:
+            bar.empty()
+    _link("Excel", view, "xlsx", **more)
 
 
 def _link(label: str, view: View, ending: str, help: str | None = None, **more: str) -> None:  # noqa: A002 - as Streamlit calls it

@@ -14,17 +14,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services import file_names
 from services.domain import FailedItem
-from services.errors import SettingsError
+from services.errors import SettingsError, WorkspaceUnavailable, os_errors_as
 from services.predictions.annotations import Annotations, with_annotations
 from services.predictions.columns import NUMBER, NUMERIC, ROW_NUMBER, Kind, Status, quoted, text_array
 from services.predictions.excel import ROWS as EXCEL_ROWS
 from services.predictions.excel import write_sheet
 from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order
 from services.predictions.reader import Predictions
+from services.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     import pyarrow
@@ -39,6 +41,7 @@ OF_FAILURES = ("Error", "Cause", "Mini-batch", "Worker", "Attempts")
 _BATCH_ROWS = 65_536
 _PART_BYTES = 1 << 20
 _WRITERS = 2  # threads
+_MOST_EXCEL_FILES = 2  # kept with a table beside the newest
 _FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
 
 
@@ -102,6 +105,35 @@ def export(
     if ending == ".csv":
         return _csv(names, batches, safe)
     return _parquet(next(batches).schema, batches) if ending == ".parquet" else _excel(names, batches, count, progress)
+
+
+def excel_file(
+    table: Predictions,
+    filter_: Filter,
+    order: Order,
+    columns: Sequence[str],
+    annotations: Annotations | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Path:
+    """An Excel file of these rows, as `export` makes it, which is kept with the table for the next time. Raises as `export`, and
+    WorkspaceUnavailable where it can't be written."""
+    path = excel_path(table, filter_, order, columns, annotations)
+    if path.is_file():
+        return path
+    with os_errors_as(WorkspaceUnavailable, f"The Excel file, {path}, can't be written"):
+        parts = export(".xlsx", table, filter_, order, columns, annotations=annotations, progress=progress)
+        with atomic_write(path) as unfinished, open(unfinished, "xb") as file:
+            file.writelines(parts)
+        others = [other for other in path.parent.glob("*.xlsx") if other != path]
+        for eldest in sorted(others, key=lambda other: other.stat().st_mtime)[:-_MOST_EXCEL_FILES]:
+            eldest.unlink(missing_ok=True)
+        return path
+
+
+def excel_path(table: Predictions, filter_: Filter, order: Order, columns: Sequence[str], annotations: Annotations | None = None) -> Path:
+    """Where `excel_file` keeps it."""
+    notes = sorted(map(repr, (annotations or {}).items()))
+    return table.kept_path(repr(("excel", filter_.to_text(), order.to_text(), tuple(columns), notes)), ".xlsx")
 
 
 def rows_as_csv(names: Sequence[str], rows: Iterable[Sequence[object]], *, safe: bool = False) -> Iterator[bytes]:

@@ -206,3 +206,16 @@ def test_numbers_that_excel_can_not_hold_are_texts_there(table_of):
     sheet = sheet_of(b"".join(exports.export(".xlsx", table_of(rows), columns=("n", "big", "exact", "ok"))))
     assert sheet[1][:3] == ["nan", "12345678901234567890", "0.12345678901234567890"]
     assert sheet[2][0] == "inf"
+
+
+def test_an_excel_file_is_made_once_and_says_how_far_it_is(table_of, monkeypatch):
+    table = table_of([f"{n}.5" for n in range(40)])
+    monkeypatch.setattr(exports, "_BATCH_ROWS", 16)
+    shares: list[float] = []
+    arguments = (table, Filter(), Order(), ["File", "Prediction"], None)
+    assert not exports.excel_path(*arguments).is_file()
+    path = exports.excel_file(*arguments, shares.append)
+    assert (shares, shares[-1]) == (sorted(shares), 1)
+    assert len(sheet_of(path.read_bytes())) == 41
+    made = path.stat().st_mtime_ns
+    assert exports.excel_file(*arguments).stat().st_mtime_ns == made
