@@ -6,10 +6,10 @@ import time
 
 import streamlit as st
 
-from pages import _errors, _layout, _run_charts, _run_failures, _run_replay, _tables, _workspace
+from pages import _errors, _layout, _run_charts, _run_failures, _run_logs, _run_replay, _tables, _workspace
 from pages._text import displayable, escape, local_time, truncate, visible
 from services import formats
-from services.domain import LogQuery, MiniBatchDetail, Run, RunActivity, RunStatus, WorkerState, utc_now
+from services.domain import MiniBatchDetail, Run, RunActivity, RunStatus, WorkerState, utc_now
 from services.formats import counted
 from services.scoring.run_cost import is_tight
 from services.workspaces import chosen_workspace
@@ -18,7 +18,6 @@ _READ_SECONDS = 0.25  # of a long journal, at each refresh
 _QUIET_SECONDS = 10.0  # without the end of a mini-batch that are worth a word
 _SHOWN_ITEMS = 200
 _CAUSES = 5
-_LOG_LINES, _BYTES_OF_LOGS = 200, 20_000_000
 _LONGEST_ROW = 300  # characters
 
 
@@ -320,19 +319,11 @@ def show_mini_batch(run: Run, number: int) -> None:
         more = f", the first {len(shown):,}" if (detail.item_count or 0) > len(shown) and noun == "file" else ""
         st.caption(f"Its {noun}s{more}")
         st.code(displayable("\n".join(shown)), language=None, height=200 if len(shown) > 7 else "content")
-    _run_replay.show(run, number)
-    if lines := _log_lines(run.id, number, as_of):
-        st.caption("Its lines in the logs")
-        st.code(displayable("\n".join(lines)), language=None, height=260 if len(lines) > 9 else "content")
+    _run_replay.show_part(run, detail)
+    _run_logs.show_part(run, detail)
 
 
 @st.cache_data(ttl=600, max_entries=50, show_spinner=False)
 def _detail(run_id: str, number: int, as_of: str) -> MiniBatchDetail:
     """Kept: in a run of a million mini-batches finding one takes a tenth of a second."""
     return chosen_workspace().runs.mini_batch(run_id, number)
-
-
-@st.cache_data(ttl=600, max_entries=50, show_spinner=False)
-def _log_lines(run_id: str, number: int, as_of: str) -> list[str]:
-    query = LogQuery(mini_batch=number, limit=_LOG_LINES, most_bytes=_BYTES_OF_LOGS)
-    return [truncate(visible(line.text, lines=False), 1_000) for line in chosen_workspace().runs.search_logs(run_id, query).lines]
