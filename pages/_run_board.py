@@ -148,7 +148,7 @@ def show_stall(run: Run, activity: RunActivity) -> None:
     name, call = going_on[0]
     more = f"; {counted(len(going_on) - 1, 'more call')} going on" if len(going_on) > 1 else ""
     text = f"No mini-batch has ended for {formats.duration(quiet)}. {name} is at mini-batch {call.mini_batch:,}"
-    text += f" for {formats.duration(now - call.begin)}, and is ended after {activity.timeout:,} s{more}."
+    text += f" for {formats.duration(now - call.begin)}; its timeout is {activity.timeout:,} s{more}."
     st.warning(escape(text), icon=":material/hourglass_top:")
 
 
@@ -175,7 +175,7 @@ def show_activity(run: Run, activity: RunActivity) -> None:
     replaced = sum(worker.processes - 1 for worker in activity.workers)
     _run_charts.timeline(activity, open_mini_batch)
     notes = [f"{counted(replaced, 'time')} a worker's process was replaced"] if replaced else []
-    st.caption(" · ".join([*notes, "A click on a call of run() opens its mini-batch", "darker is busier"]))
+    st.caption(" · ".join([*notes, "A click on a call of run() opens its mini-batch", "the fuller its color, the busier"]))
     with st.container(key="board_columns"):
         left, right = st.columns(2, gap="medium")
         with left:

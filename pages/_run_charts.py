@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from html import escape
+from typing import Any
 
 import streamlit as st
 
 from pages import _plots
+from pages._text import truncate, visible
 from services import formats
 from services.domain import RunActivity, WorkerSpan, WorkerState
 from services.formats import counted
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 _COLORS = {  # on a light page and on a dark one
     "run": ("#2f8791", "#4fbac4"),
@@ -23,13 +23,33 @@ _COLORS = {  # on a light page and on a dark one
     "init": ("#7355b5", "#b39ae6"),
     "wait": ("#dde5e8", "#2a353d"),
     "shutdown": ("#a9812f", "#d4b266"),
+    "ended": ("#08131a", "#e6edf1"),
 }
 _NAMES = {
     "run": "run()", "failed": "run(), with failures", "going on": "run(), going on", "import": "Start and import", "init": "init()",
-    "wait": "Waiting", "shutdown": "shutdown()",
+    "wait": "Waiting", "shutdown": "shutdown()", "ended": "Process ended",
 }  # fmt: skip
 _PATTERNS = {"import": "/", "going on": "."}  # not by color alone
 _LANES = 24  # with a name each; more get thinner
+
+
+def _bar(**values: Any) -> Any:
+    import plotly.graph_objects as go
+
+    # Made each second: to look at every value of a list costs ten times as much as all else.
+    return go.Bar(values, _validate=False)
+
+
+def _line(**values: Any) -> Any:
+    import plotly.graph_objects as go
+
+    return go.Scatter(values, _validate=False)
+
+
+def _figure(traces: list[Any], layout: dict[str, Any]) -> Any:
+    import plotly.graph_objects as go
+
+    return go.Figure(traces, layout, _validate=False)
 
 
 def color(name: str) -> str:
@@ -47,8 +67,6 @@ def _time_axis(activity: RunActivity) -> tuple[Callable[[float], float], dict[st
 
 def pace(activity: RunActivity, item: str, *, active: bool) -> None:
     """Items a second over time."""
-    import plotly.graph_objects as go
-
     at, axis = _time_axis(activity)
     buckets, width = list(activity.pace), activity.bucket_seconds
     if active and len(buckets) > 1 and buckets[-1].begin + width > activity.end:
@@ -56,7 +74,7 @@ def pace(activity: RunActivity, item: str, *, active: bool) -> None:
     xs, each = [at(bucket.begin) for bucket in buckets], at(activity.begin + width)
     series = {"succeeded": [b.succeeded / width for b in buckets], "failed": [b.failed / width for b in buckets]}
     traces = [
-        go.Bar(
+        _bar(
             x=xs, y=values, width=each, offset=0, name=name.capitalize(), marker={"color": color(paint), "line": {"width": 0}},
             hovertext=[f"{value:,.3g} {item}s a second {name}" for value in values], hoverinfo="text",
         )
@@ -64,7 +82,7 @@ def pace(activity: RunActivity, item: str, *, active: bool) -> None:
         if any(values) or name == "succeeded"
     ]  # fmt: skip
     layout = {"height": 220, "barmode": "stack", "bargap": 0, "xaxis": axis, "showlegend": len(traces) > 1, "legend": _plots.LEGEND}
-    figure = go.Figure(traces, layout | {"yaxis": {"rangemode": "tozero", "tickformat": ",", "nticks": 4}})
+    figure = _figure(traces, layout | {"yaxis": {"rangemode": "tozero", "tickformat": ",", "nticks": 4}})
     numbers = {"begins_at_second": [b.begin - activity.begin for b in buckets], **series}
     alt = f"{item.capitalize()}s a second over time"
     _plots.draw(figure, "run-pace", alt, title=alt, numbers=numbers)
@@ -72,36 +90,42 @@ def pace(activity: RunActivity, item: str, *, active: bool) -> None:
 
 def timeline(activity: RunActivity, opened: Callable[[int], None]) -> None:
     """What each worker did, a lane each. A click on a call of run() gives `opened` the number of its mini-batch."""
-    import plotly.graph_objects as go
-
     at, axis = _time_axis(activity)
     thin = len(activity.workers) > _LANES
-    traces: list[go.Bar] = []
-    shown: dict[str, None] = {}
-    mini_batches: list[list[int | None]] = []
+    waits = [(lane, span) for lane, worker in enumerate(activity.workers) for span in worker.spans if span.state is WorkerState.WAIT]
+    shown = dict.fromkeys(["wait"] if waits else [])
+    traces = [
+        _bar(  # below the others: the pointer passes through
+            y=[lane for lane, _ in waits], base=[at(span.begin) for _, span in waits], orientation="h", width=0.3, showlegend=False,
+            x=[at(span.end) - at(span.begin) for _, span in waits], marker={"color": color("wait"), "line": {"width": 0}}, hoverinfo="skip",
+        )
+    ]  # fmt: skip
+    mini_batches: list[list[int | None]] = [[]]
     # A trace for each worker, whose spans come in the order of time: a click on what was drawn a second ago still finds its own.
     for lane, worker in enumerate(activity.workers):
-        kinds = [_kind(span) for span in worker.spans]
+        least = 0.004 * (activity.end - activity.begin)
+        ends = [replace(span, state=WorkerState.SHUTDOWN, begin=span.end - least) for span in worker.spans if span.reason]
+        spans = [*(span for span in worker.spans if span.state is not WorkerState.WAIT), *ends]
+        kinds = [_kind(span) for span in spans]
         shown |= dict.fromkeys(kinds)
-        heights = [0.86 if kind != "wait" else 0.3 for kind in kinds]
         marker: dict[str, Any] = {
             "color": [color(kind) for kind in kinds],
-            "opacity": [0.35 + 0.65 * span.busy if span.state is WorkerState.RUN else 1.0 for span in worker.spans],
+            "opacity": [0.35 + 0.65 * span.busy if span.state is WorkerState.RUN else 1.0 for span in spans],
             "line": {"width": 0},
         }
         if any(kind in _PATTERNS for kind in kinds):
             marker["pattern"] = {"shape": [_PATTERNS.get(kind, "") for kind in kinds], "size": 6, "solidity": 0.25}
         traces.append(
-            go.Bar(
-                y=[lane] * len(kinds), base=[at(span.begin) for span in worker.spans], orientation="h", width=heights, marker=marker,
-                x=[at(span.end) - at(span.begin) for span in worker.spans], showlegend=False, hoverinfo="text",
-                hovertext=[f"{worker.name}<br>{_described(span, activity.begin)}" for span in worker.spans],
+            _bar(
+                y=[lane] * len(kinds), base=[at(span.begin) for span in spans], orientation="h", width=0.86, marker=marker,
+                x=[at(span.end) - at(span.begin) for span in spans], showlegend=False, hoverinfo="text",
+                hovertext=[f"{worker.name}<br>{_described(span, activity.begin)}" for span in spans],
             )
         )  # fmt: skip
-        mini_batches.append([span.mini_batch for span in worker.spans])
+        mini_batches.append([span.mini_batch for span in spans])
     for kind in (name for name in _NAMES if name in shown):
         sample = {"color": color(kind), "pattern": {"shape": _PATTERNS.get(kind, ""), "size": 6, "solidity": 0.25}}
-        traces.append(go.Bar(x=[None], y=[None], orientation="h", name=_NAMES[kind], marker=sample))
+        traces.append(_bar(x=[None], y=[None], orientation="h", name=_NAMES[kind], marker=sample))
     names = [worker.name.replace("process", "") if thin else worker.name for worker in activity.workers]
     ticks = list(range(0, len(names), -(-len(names) // 32)))
     lanes = {
@@ -126,12 +150,12 @@ def timeline(activity: RunActivity, opened: Callable[[int], None]) -> None:
             opened(chosen)
 
     alt = f"What each of {counted(len(names), 'worker')} did over time"
-    _plots.draw(go.Figure(traces, layout), "run-timeline", alt, clicked, title="Mini-batches by worker", numbers=numbers)
+    _plots.draw(_figure(traces, layout), "run-timeline", alt, clicked, title="Mini-batches by worker", numbers=numbers)
 
 
 def _kind(span: WorkerSpan) -> str:
     if span.state is not WorkerState.RUN:
-        return str(span.state)
+        return "ended" if span.reason and span.state is WorkerState.SHUTDOWN else str(span.state)
     return "failed" if span.failed else "going on" if span.going_on else "run"
 
 
@@ -140,8 +164,9 @@ def _described(span: WorkerSpan, begin: float) -> str:
     seconds = formats.duration(span.end - span.begin)
     since = f"from {formats.duration(max(0.0, span.begin - begin))} on, for {seconds}"
     if span.state is not WorkerState.RUN:
-        reason = f"<br>Then {_plots.axis_label(span.reason)}" if span.reason else ""
-        return f"{_NAMES[span.state]} {since}{reason}"
+        if span.state is WorkerState.SHUTDOWN and span.reason:
+            return f"Its process ended: {escape(visible(truncate(span.reason, 200), lines=False), quote=False)}"
+        return f"{_NAMES[span.state]} {since}"
     if span.going_on:
         return f"Mini-batch {span.mini_batch:,} is going on for {seconds}"
     failed = f", {span.failed:,} failed" if span.failed else ""
@@ -155,13 +180,11 @@ def _described(span: WorkerSpan, begin: float) -> str:
 
 def memory(activity: RunActivity) -> None:
     """Of each worker over time."""
-    import plotly.graph_objects as go
-
     at, axis = _time_axis(activity)
     workers = [worker for worker in activity.workers if worker.memory]
     few = len(workers) <= 8
     traces = [
-        go.Scatter(
+        _line(
             x=[at(moment) for moment, _ in worker.memory], y=[size for _, size in worker.memory], name=worker.name, mode="lines",
             line={"width": 2 if few else 1} | ({} if few else {"color": color("run")}), opacity=1.0 if few else 0.5,
             hovertext=[f"{worker.name}: {formats.size(size)}" for _, size in worker.memory], hoverinfo="text",
@@ -178,4 +201,4 @@ def memory(activity: RunActivity) -> None:
         "bytes": [size for worker in workers for _, size in worker.memory],
     }
     title = f"Memory of each worker · at most {formats.size(most)}"
-    _plots.draw(go.Figure(traces, layout), "run-memory", "Memory of each worker over time", title=title, numbers=numbers)
+    _plots.draw(_figure(traces, layout), "run-memory", "Memory of each worker over time", title=title, numbers=numbers)

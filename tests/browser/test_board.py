@@ -32,6 +32,9 @@ window.Notification = class {
 }
 """
 
+WIDEST = """bars => bars.map(bar => bar.getBoundingClientRect()).sort((a, b) => b.width - a.width)
+    .map(box => [box.x + box.width / 2, box.y + box.height / 2])[0]"""
+
 
 @pytest.fixture
 def gates(tmp_path) -> Path:
@@ -72,10 +75,15 @@ def test_a_run_is_watched_from_its_first_mini_batch_to_its_end(dashboard, page: 
     expect(page.get_by_text("last sign of life just now")).to_be_visible()
     expect(page.get_by_text("Causes of failures so far")).to_be_visible()
     # The click that a picture takes, and the mini-batch that it opens.
-    page.get_by_test_id("stDataFrame").first.locator("canvas").first.click(position={"x": 16, "y": 55})
+    bars = page.locator(".st-key-run-timeline .barlayer .trace:not(:first-child) .point")
+    expect(bars.first).to_be_attached()
+    page.locator(".st-key-run-timeline").scroll_into_view_if_needed()
+    x, y = bars.evaluate_all(WIDEST)
+    page.mouse.click(x, y)
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_text(re.compile("2 files of d:1"))).to_be_visible()
-    expect(page).to_have_url(re.compile(r"mini_batch=\d+"))
+    expect(dialog.get_by_text(re.compile("Running on node 0, process00[01] for"))).to_be_visible()
+    expect(page).to_have_url(re.compile(r"mini_batch=10"))
     page.keyboard.press("Escape")
     expect(page).not_to_have_url(re.compile("mini_batch="))
     # Asked for by a click, never before.
