@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ from pages import _errors
 from pages._background import Job
 from pages._text import browser_zone, displayable, escape, truncate, visible
 from services import formats
-from services.domain import LogLine, LogQuery, LogSearch, Run
+from services.domain import LogLine, LogQuery, LogSearch, MiniBatchDetail, Run
 from services.errors import SettingsError
 from services.formats import counted
 from services.storage.file_tree import tail
@@ -23,6 +24,8 @@ _LEVELS = {"": "All levels", "INFO": "INFO and above", "WARNING": "WARNING and a
 _EVERY_WORKER = "All workers"
 _LINES, _MORE_LINES = 500, 5_000
 _SEARCHED_ANEW = 8_000_000  # bytes: less takes no time, and what was not known of a line before may be known now
+_LINES_OF_ONE, _READ_FOR_ONE = 200, 50_000_000  # of one mini-batch: lines, and bytes that are read of logs that note no places
+_LIVE_SECONDS = 2
 _POLL_SECONDS = 0.5
 _AT_ONCE_SECONDS = 0.7
 _LONGEST_LINE = 2_000  # characters
@@ -61,6 +64,24 @@ def show(run: Run) -> None:
                 st.fragment(_wait, run_every=_POLL_SECONDS)(found)
             return
         _lines(run, found.search, query)
+
+
+def show_part(run: Run, detail: MiniBatchDetail) -> None:
+    """The lines of one mini-batch, in its panel."""
+    as_of = f"{run.status} {run.ended_at}" if run.status.ended else f"{time.monotonic() // _LIVE_SECONDS}"
+    found = _of_mini_batch(run.id, detail.number, as_of)
+    if found.lines:
+        st.caption(f"Its lines in the logs{', the last ones' if found.more else ''}")
+        with st.container(height=min(320, 60 + 24 * len(found.lines)), border=False):
+            st.code("\n".join(map(_line, found.lines)), language="log", wrap_lines=True)
+    else:
+        st.caption("No line of the logs is known to be of it.")
+
+
+@st.cache_data(ttl=600, max_entries=50, show_spinner=False)
+def _of_mini_batch(run_id: str, number: int, as_of: str) -> LogSearch:
+    query = LogQuery(mini_batch=number, limit=_LINES_OF_ONE, most_bytes=_READ_FOR_ONE)
+    return chosen_workspace().runs.search_logs(run_id, query)
 
 
 def _asked(run: Run) -> LogQuery | None:
