@@ -32,9 +32,9 @@ def _bar(title: str) -> dict[str, Any]:
     return {"title": {"text": title, "side": "right"}, "thickness": 12}
 
 
-def confusion(names: Sequence[str], counts: Mapping[tuple[str, str], int], *, shares: bool) -> go.Figure:
+def confusion(names: Sequence[str], counts: Mapping[tuple[str, str], int], *, shares: bool, others: str) -> go.Figure:
     """The whole grid, of counts by (label, prediction): rows are labels. With `shares` a cell says how much of its row it is. Cells on the
-    diagonal are outlined."""
+    diagonal are outlined, but for the one of `others`, several classes."""
     import plotly.graph_objects as go
 
     totals = [sum(counts.get((label, predicted), 0) for predicted in names) for label in names]
@@ -48,7 +48,7 @@ def confusion(names: Sequence[str], counts: Mapping[tuple[str, str], int], *, sh
         ]
         for label, row, total in zip(names, cells, totals, strict=True)
     ]
-    written = [[(percent(value) if shares else f"{value:,}") if value else "0" for value in row] for row in values]
+    written = [[(f"{100 * value:.3g}%" if shares else f"{value:,}") if value else "0" for value in row] for row in values]
     places, color = list(range(len(names))), ink()
     map_ = go.Heatmap(
         x=places, y=places, z=values, zmin=0, zmax=1 if shares else max([max(row) for row in values] or [1]) or 1,
@@ -61,7 +61,7 @@ def confusion(names: Sequence[str], counts: Mapping[tuple[str, str], int], *, sh
     labels = list(map(axis_label, names))
     axis = {"tickvals": places, "ticktext": labels, "showgrid": False, "zeroline": False, "range": [-0.5, len(names) - 0.5]}
     outline = {"type": "rect", "line": {"width": 1.5, "color": color}, "fillcolor": "rgba(0, 0, 0, 0)"}
-    shapes = [outline | {"x0": n - 0.5, "x1": n + 0.5, "y0": n - 0.5, "y1": n + 0.5} for n in places]
+    shapes = [outline | {"x0": n - 0.5, "x1": n + 0.5, "y0": n - 0.5, "y1": n + 0.5} for n in places if names[n] != others]
     side = max(22, min(46, 640 // max(1, len(names))))
     layout = {
         "height": max(260, 130 + side * len(names)), "shapes": shapes, "xaxis": axis | {"title": "Predicted"},

@@ -82,7 +82,7 @@ def _matrix(result: evaluation.Evaluation, scores: Sequence[evaluation.ClassScor
         "In the cells", ("Percent of the row", "Rows"), default="Percent of the row", key="matrix_unit", required=True,
         help="A row is a true label: its percentages add up to 100.",
     )  # fmt: skip
-    figure = _evaluation_plots.confusion(names, counts, shares=unit != "Rows")
+    figure = _evaluation_plots.confusion(names, counts, shares=unit != "Rows", others=_OTHERS)
 
     def open_cell(_: int, point: Any) -> None:
         row, column = point if isinstance(point, list | tuple) else divmod(point, len(names))
@@ -301,5 +301,6 @@ def explain(found: slices.Slices) -> str:
         rule = f"with at least {found.smallest:,} rows where the newer run is worse by more than chance"
     else:
         rule = f"with at least {found.smallest:,} rows whose error is above that of all rows, {overall}, by more than chance"
-    none = "" if found.slices else "None: "
-    return f"{none}{'of' if none else 'Of'} {of}, those {rule} (95 % for all of them together). Click one to show its wrong rows."
+    if not found.slices:
+        return f"None of {of}, is one {rule} (95 % for all of them together)."
+    return f"Of {of}, those {rule} (95 % for all of them together). Click one to show its wrong rows."
