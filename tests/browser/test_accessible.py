@@ -1,0 +1,54 @@
+"""What axe-core finds on the pages of a run, in both color schemes: names of controls, roles, contrast, order of headings."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from services.domain import RunRequest
+from services.intake.entry_scripts import BUILT_IN
+from services.local.workspace import LocalWorkspace
+from services.sample import make_sample
+from services.settings import ParallelRunSettings
+from tests.browser.dashboard import settled
+
+STREAMLITS_OWN = [["[data-testid=stSidebarNavItems]"]]  # a list of sections, which are no list items
+PAGES = {
+    "runs": "runs?run={run}",
+    "activity": "runs?run={run}&view=Activity",
+    "logs": "runs?run={run}&view=Logs",
+    "results": "results?run={run}",
+    "row": "results?run={run}&row=3",
+    "review": "results?run={run}&look=Review",
+    "evaluation": "results?run={run}&look=Evaluation&beside=labels:{labels}",
+    "datasets": "datasets?dataset={dataset}",
+    "new run": "new_run?model={model}&dataset={dataset}",
+}
+
+
+@pytest.fixture(scope="module")
+def names(home, finish):
+    """What the addresses of the pages hold: a run over the sample, whose dataset has true labels."""
+    workspace = LocalWorkspace(home)
+    sample = make_sample(home)
+    labels = workspace.add_labels(sample.dataset, sample.labels, name="truth")
+    settings = ParallelRunSettings(mini_batch_size="100", run_invocation_timeout=600)
+    run = finish(
+        workspace, workspace.submit(RunRequest((sample.model,), (sample.dataset,), str(BUILT_IN / "batch_scoring_script.py"), settings)).id
+    )
+    return {"run": run.id, "labels": labels.id, "dataset": sample.dataset, "model": sample.model}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_the_pages_of_a_run(names, dashboard, page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    found = {name: violations(page, f"{dashboard.url}/{address.format(**names)}") for name, address in PAGES.items()}
+    assert {name: what for name, what in found.items() if what} == {}
+
+
+def violations(page: Page, address: str) -> list[str]:
+    page.goto(address)
+    settled(page)
+    results = Axe().run(page, context={"exclude": STREAMLITS_OWN})
+    return [f"{found['id']}: {node['html'][:200]}" for found in results.response["violations"] for node in found["nodes"][:3]]
