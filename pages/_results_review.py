@@ -65,15 +65,20 @@ def _progress(view: View, rows: list[QueuedRow], annotations: Annotations, order
         if parts:
             st.caption(" ".join(parts), width="content")
         st.space("stretch")
-        labelled = sum(bool(annotation.label) for annotation in annotations.values())
-        url = address("downloads/reviewed.csv", {"run": view.run.id})
-        help_text = "A CSV file of all rows of this run that have a label: file, prediction, label, note. It can be given as true labels."
-        st.link_button(f"Labels: {labelled:,}", url, icon=":material/download:", help=help_text, disabled=not labelled)
-        if len(datasets := view.run.request.datasets) == 1:
-            st.button(
-                "Use as true labels", key="use_labels", icon=":material/verified:", disabled=not labelled, on_click=_use, args=(view,),
-                help=f"Every run over {escape(datasets[0])} is judged by them, in Evaluation and in the leaderboard.",
-            )  # fmt: skip
+        if labelled := sum(bool(annotation.label) for annotation in annotations.values()):
+            _labels(view, labelled)
+
+
+def _labels(view: View, count: int) -> None:
+    """What becomes of the labels: a file, or the dataset's true labels."""
+    url = address("downloads/reviewed.csv", {"run": view.run.id})
+    help_text = "A CSV file of all rows of this run that have a label: file, prediction, label, note. It can be given as true labels."
+    st.link_button(f"Labels: {count:,}", url, icon=":material/download:", help=help_text)
+    if len(datasets := view.run.request.datasets) == 1:
+        st.button(
+            "Use as true labels", key="use_labels", icon=":material/verified:", on_click=_use, args=(view,),
+            help=f"Every run over {escape(datasets[0])} is judged by them, in Evaluation and in the leaderboard.",
+        )  # fmt: skip
 
 
 def _row(view: View, rows: list[QueuedRow], at: int, annotations: Annotations, right: DeltaGenerator) -> None:

@@ -13,7 +13,8 @@ from services.sample import make_sample
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import settled
 
-STREAMLITS_OWN = [["[data-testid=stSidebarNavItems]"]]  # a list of sections, which are no list items
+# A list of sections, which are no list items; a drop zone that is presentation and has a name.
+STREAMLITS_OWN = [["[data-testid=stSidebarNavItems]"], ["[data-testid=stFileUploaderDropzone]"]]
 PAGES = {
     "runs": "runs?run={run}",
     "activity": "runs?run={run}&view=Activity",
