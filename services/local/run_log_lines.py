@@ -7,7 +7,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import accumulate
 from math import inf
 
 from services.domain import LogLine, LogQuery
@@ -74,26 +73,25 @@ class JournalOrigins:
         return [Origin() if match.time is None else spans.at(match.time) for match in matches]
 
     def _by_place(self, matches: Sequence[Match], kind: str, node: int, process: int) -> list[Origin]:
-        """Of what was noted of one place the latest counts: a log that grew too long was cut back. What isn't noted yet came after the
-        last that is."""
+        """Of what was noted of one place the latest counts: a log that grew too long was cut back. What isn't noted, or not yet, came after
+        what was noted before it."""
         places = [match.place for match in matches]
+        origins: list[Origin | None] = [None] * len(places)
+        ends: list[tuple[int, float]] = []
+        limit = inf  # where what was noted later begins
         with Journal(self._folder.path) as journal:
-            noted_until = journal.printed_until(node, process, kind, places[0])
-            origins: list[Origin | None] = [None] * len(places)
-            ends: list[tuple[int, float]] = []
-            for row in journal.printed(node=node, process=process, kind=kind, begin=places[0], end=places[-1]):
+            for row in journal.printed_before(node, process, kind, places[-1]):
                 begin, end = _place(row, kind)
-                for number in range(bisect_left(places, begin), bisect_left(places, end)):
+                last = min(end, limit)
+                for number in range(bisect_left(places, begin), bisect_left(places, last)):
                     origins[number] = Origin(None if row.mini_batch == NO_MINI_BATCH else row.mini_batch, row.started_at)
-                ends.append((end, row.started_at + row.elapsed))
-        if all(origins):
-            return [origin for origin in origins if origin]
-        ends.sort()
-        latest = list(accumulate((time for _, time in ends), max))
+                ends.append((int(last), row.started_at + row.elapsed))
+                limit = min(limit, begin)
+                if end <= places[0]:
+                    break
+        ends.reverse()
         before = [bisect_right(ends, (place, inf)) for place in places]
-        return [
-            origin or Origin(began_at=latest[number - 1] if number else noted_until) for origin, number in zip(origins, before, strict=True)
-        ]
+        return [origin or Origin(began_at=ends[number - 1][1] if number else None) for origin, number in zip(origins, before, strict=True)]
 
     def _attempts_of(self, node: int, process: int) -> Spans:
         if (node, process) not in self._spans:

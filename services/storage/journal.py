@@ -441,23 +441,18 @@ class Journal:
         """Whether any item did."""
         return self._connection.execute('SELECT 1 FROM attempts WHERE "final" AND succeeded > 0 LIMIT 1').fetchone() is not None
 
-    def printed(
-        self,
-        *,
-        node: int | None = None,
-        process: int | None = None,
-        mini_batch: int | None = None,
-        kind: str = "",
-        begin: int = 0,
-        end: int = 0,
-    ) -> Iterator[Printed]:
-        """Where in the logs is what was printed, by worker and time: by all workers or one, during all mini-batches or one; with a `kind`,
-        stdout or stderr, what has to do with the bytes from `begin` to `end` there. None of an earlier version's journal."""
+    def printed_before(self, node: int, process: int, kind: str, place: int) -> Iterator[Printed]:
+        """Where in the logs is what one worker printed, the latest first, without what begins after this place of its stdout or stderr."""
+        assert kind in ("stdout", "stderr")
+        begins = f"({kind}_begin <= {int(place)} OR {kind}_begin > {kind}_end)"
+        rest = f"WHERE node = {int(node)} AND process = {int(process)} AND {begins} ORDER BY started_at DESC, mini_batch DESC"
+        for row in self._rows_of("printed", ", ".join(Printed._fields), rest):
+            yield Printed(*row)
+
+    def printed(self, *, node: int | None = None, process: int | None = None, mini_batch: int | None = None) -> Iterator[Printed]:
+        """The same by worker and time: of all workers or one, during all mini-batches or one. None of an earlier version's journal."""
         given = {"node": node, "process": process, "mini_batch": mini_batch}
         conditions = [f"{name} = {int(value)}" for name, value in given.items() if value is not None]
-        if kind:
-            assert kind in ("stdout", "stderr")
-            conditions.append(f"{kind}_end > {int(begin)} AND ({kind}_begin <= {int(end)} OR {kind}_begin > {kind}_end)")
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         for row in self._rows_of("printed", ", ".join(Printed._fields), f"{where} ORDER BY node, process, started_at"):
             yield Printed(*row)
@@ -471,13 +466,6 @@ class Journal:
     def attempts_at(self, mini_batch: int) -> list[Attempt]:
         """At one mini-batch, the first one first."""
         return [Attempt(*row) for row in self._connection.execute(f"{_SELECT} WHERE mini_batch = ? ORDER BY seq", (mini_batch,))]
-
-    def printed_until(self, node: int, process: int, kind: str, place: int) -> float | None:
-        """When the last of what a worker noted ended that is before this place of a log of its."""
-        assert kind in ("stdout", "stderr")
-        query = f"SELECT max(started_at + elapsed) FROM printed WHERE node = ? AND process = ? AND {kind}_end <= ?"
-        moment: float | None = self._connection.execute(query, (node, process, place)).fetchone()[0]
-        return moment
 
     def times_of(self, node: int, process: int) -> Iterator[tuple[int, float, float]]:
         """Of the attempts of one worker the mini-batch, when they began, and their seconds."""
