@@ -307,6 +307,6 @@ def _notes(dataset: Dataset, scores: Sequence[RunScore], labels: Labels | None) 
         notes.append("The runs were not judged on the same rows: see how many of each.")
     if len({score.column for score in judged}) > 1:
         notes.append("The runs have different columns of predictions: " + ", ".join(sorted({score.column for score in judged})) + ".")
-    if {score.accuracy is None for score in judged} == {True, False}:
+    if {score.accuracy is None for score in judged if (score.accuracy, score.mae) != (None, None)} == {True, False}:
         notes.append("Some runs predict classes and some numbers: accuracy and MAE are of different things.")
     return tuple(notes)

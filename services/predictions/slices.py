@@ -27,7 +27,7 @@ _RANGES = 5
 _FEW_VALUES = 12  # of whole numbers, which are then taken one by one
 _MOST_COLUMNS = 60
 _MOST_PAIRED = 10
-_MOST_WORK = 60_000_000  # rows, times pairs of columns
+_MOST_WORK = 30_000_000  # rows, times pairs of columns
 _MOST_GROUPS = 5000
 
 
