@@ -480,7 +480,7 @@ def _comparable(bound: Any, *, whole: bool, up: bool) -> float:
             raise _CannotTell
         if not whole or math.isinf(bound):
             return float(bound)
-        return math.ceil(bound) if up else math.floor(bound)
+        return int(math.ceil(bound) if up else math.floor(bound))
     except (OverflowError, TypeError) as error:
         raise _CannotTell from error
 
