@@ -7,7 +7,6 @@ empty fragment has a button and one line, which counts its clicks.
 from __future__ import annotations
 
 import math
-import os
 import random
 import tempfile
 import time
@@ -24,7 +23,7 @@ from services.predictions.writer import make_table
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import TIMEOUT_MS, Dashboard, browser, settled
 
-ROWS = int(os.environ.get("BRUSH_ROWS", "1000000"))
+ROWS = 1_000_000
 REPEATS = 8
 _QUIET_MS = 1_000
 _EMPTY = """import streamlit as st
