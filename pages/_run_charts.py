@@ -123,6 +123,17 @@ def timeline(activity: RunActivity, opened: Callable[[int], None]) -> None:
             )
         )  # fmt: skip
         mini_batches.append([span.mini_batch for span in spans])
+    # Of many calls of which few failed, a strip: in a long run every bar would be red.
+    some = [(n, span) for n, worker in enumerate(activity.workers) for span in worker.spans if 0 < 2 * span.failed <= span.attempts]
+    if some:
+        shown["failed"] = None
+        traces.append(
+            _bar(
+                y=[lane + 0.33 for lane, _ in some], base=[at(span.begin) for _, span in some], orientation="h", width=0.2,
+                x=[at(span.end) - at(span.begin) for _, span in some], marker={"color": color("failed"), "line": {"width": 0}},
+                showlegend=False, hoverinfo="skip",
+            )
+        )  # fmt: skip
     for kind in (name for name in _NAMES if name in shown):
         sample = {"color": color(kind), "pattern": {"shape": _PATTERNS.get(kind, ""), "size": 6, "solidity": 0.25}}
         traces.append(_bar(x=[None], y=[None], orientation="h", name=_NAMES[kind], marker=sample))
@@ -156,7 +167,7 @@ def timeline(activity: RunActivity, opened: Callable[[int], None]) -> None:
 def _kind(span: WorkerSpan) -> str:
     if span.state is not WorkerState.RUN:
         return "ended" if span.reason and span.state is WorkerState.SHUTDOWN else str(span.state)
-    return "failed" if span.failed else "going on" if span.going_on else "run"
+    return "failed" if 2 * span.failed > span.attempts else "going on" if span.going_on else "run"
 
 
 def _described(span: WorkerSpan, begin: float) -> str:
