@@ -32,8 +32,13 @@ window.Notification = class {
 }
 """
 
-WIDEST = """bars => bars.map(bar => bar.getBoundingClientRect()).sort((a, b) => b.width - a.width)
-    .map(box => [box.x + box.width / 2, box.y + box.height / 2])[0]"""
+WIDEST = """bars => {
+    const width = bar => bar.getBoundingClientRect().width
+    const bar = bars.sort((a, b) => width(b) - width(a))[0]
+    bar.scrollIntoView({ block: "center" })
+    const box = bar.getBoundingClientRect()
+    return [box.x + box.width / 2, box.y + box.height / 2]
+}"""
 
 
 @pytest.fixture
@@ -77,7 +82,6 @@ def test_a_run_is_watched_from_its_first_mini_batch_to_its_end(dashboard, page: 
     # The click that a picture takes, and the mini-batch that it opens.
     bars = page.locator(".st-key-run-timeline .barlayer .trace:not(:first-child) .point")
     expect(bars.first).to_be_attached()
-    page.locator(".st-key-run-timeline").scroll_into_view_if_needed()
     x, y = bars.evaluate_all(WIDEST)
     page.mouse.click(x, y)
     dialog = page.get_by_role("dialog")
