@@ -61,7 +61,7 @@ def _time_axis(activity: RunActivity) -> tuple[Callable[[float], float], dict[st
     """From a moment to its place on the axis, and the axis: in seconds, minutes or hours from the begin."""
     seconds = activity.end - activity.begin
     unit, name = next((pair for pair in ((3600, "Hours"), (60, "Minutes")) if seconds >= 3 * pair[0]), (1, "Seconds"))
-    axis = {"title": f"{name} since the start", "range": [0, max(seconds, 1e-3) / unit], "zeroline": False, "showgrid": False}
+    axis = {"title": {"text": f"{name} since the start"}, "range": [0, max(seconds, 1e-3) / unit], "zeroline": False, "showgrid": False}
     return lambda moment: (moment - activity.begin) / unit, axis
 
 
