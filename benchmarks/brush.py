@@ -11,6 +11,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from playwright.sync_api import Page
@@ -61,7 +62,7 @@ def main() -> None:
                 page.evaluate(_WATCH, shown)
             brushes, ticks = [], []
             for repeat in range(REPEATS + 1):  # alternating: the machine may be busy
-                brushes.append(timed(ours, lambda number=repeat: brush(ours, number)))
+                brushes.append(timed(ours, partial(brush, ours, repeat)))
                 ticks.append(timed(theirs, lambda: theirs.get_by_role("button", name="Tick").click()))
             row(f"brush, {ROWS:,} rows", brushes[1:], ticks[1:], "an empty fragment's tick")
         finally:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.recorded_run import CLASSES, IN_A_FOLDER
 from benchmarks.results import _begin, _memory, _timed
-from services.predictions import charts, exports
+from services.predictions import charts, excel, exports
 from services.predictions.columns import STATUSES, WAYS_OF_MATCHING, MatchedBy, Status, parquet_file
 from services.predictions.filters import Condition, Filter, Operator
 from services.predictions.matching import ReadRows, ScoredMiniBatch
@@ -192,13 +192,13 @@ def copy(path: Path) -> dict[str, str]:
     return {"DuckDB's own COPY of the same": f"{seconds:.2f} s"}
 
 
-def excel(path: Path) -> dict[str, str]:
+def excel_file(path: Path) -> dict[str, str]:
     """Of the largest part of the rows that a sheet holds, by their score; the seconds are those of a million."""
     table = Predictions(path)
     bars, count, few = table.histogram("score", most=1_000), 0, Filter()
     for _, upper, of_bar in bars:
         count += of_bar
-        if count > exports.EXCEL_ROWS:
+        if count > excel.ROWS:
             break
         few = Filter(conditions=(Condition("score", Operator.BELOW, (repr(upper),)),))
     count = table.count(few)
@@ -210,7 +210,7 @@ if __name__ == "__main__":
     if sys.argv[1:]:
         what, path, *rest = sys.argv[1:]
         commands: dict[str, Callable[..., dict[str, str]]] = {
-            "make": make, "ask": ask, "session": session, "csv": csv, "copy": copy, "excel": excel,
+            "make": make, "ask": ask, "session": session, "csv": csv, "copy": copy, "excel": excel_file,
         }  # fmt: skip
         print(json.dumps(commands[what](Path(path), *map(int, rest))))
     else:

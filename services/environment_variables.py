@@ -103,6 +103,7 @@ DEVELOPMENT = {
     "BENCH_PYTHON": Variable("this interpreter", "The interpreter of the programs compared with.", "benchmarks"),
     "BENCH_ROUNDS": Variable("of each benchmark", "How often everything is measured.", "benchmarks"),
     "BENCH_ROWS": Variable("`10000000`", "How many predictions the benchmarks of results have.", "benchmarks"),
+    "WALK_PICTURES": Variable("unset", "A folder for a picture of each step of a walk.", "tests/browser/walk.py"),
     "SOAK_PAUSE": Variable("set by `make soak`", "The mean duration of a mini-batch, in seconds.", "benchmarks/soak.py"),
 }
 
