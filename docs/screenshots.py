@@ -63,7 +63,7 @@ def main() -> None:
             _take(page, "results_row", "Results")
             done = workspace.runs.latest()[-1]
             labels = _labels(workspace, done.id, Path(folder))
-            page.goto(f"{server.url}/results?run={done.id}&look=True+labels&beside=labels:{labels}")
+            page.goto(f"{server.url}/results?run={done.id}&look=Evaluation&beside=labels:{labels}")
             _take(page, "results_labels", "Results")
             again = workspace.submit(
                 RunRequest(done.request.models, done.request.datasets, str(_unsure(Path(folder))), name="Digits, unsure")
@@ -192,6 +192,8 @@ def _by_looking(page: Page, url: str, workspace: LocalWorkspace, folder: Path) -
         page.goto(f"{url}/results?{urlencode(query | {'chart': chart})}")
         _take(page, name, "Results")
     page.set_viewport_size(SIZE)
+    page.goto(f"{url}/results?{urlencode({'run': shapes, 'look': 'Review'})}")
+    _take(page, "results_review", "Results")
 
 
 def _shapes(workspace: LocalWorkspace, folder: Path) -> str:
