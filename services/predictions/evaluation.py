@@ -137,6 +137,7 @@ def evaluate(predictions: Predictions, labels: Labels, of: str = "", *, before: 
     """
     of = evaluated_column(predictions, of)
     wide = "wide-" if labels.dataset_columns and ROW_NUMBER in predictions.own else ""
+    wide += "truth-" if _of_truth_values(predictions, of) else ""
     beginning = f"{wide}{'both' if before else 'judged'}-{joined_by(labels.id, of)}-"
     target = predictions.path.with_name(f"{beginning}{predictions.path.stem}.parquet")
     join_once(target, beginning, _unmatched_labels_of(target), partial(_join, predictions, labels, of, before))
@@ -159,7 +160,7 @@ def _join(
 ) -> None:
     columns = _judged_columns(predictions, labels, of, database, unmatched_labels)
     if before:
-        columns |= _before_columns(predictions.columns[of])
+        columns |= _before_columns(of_truth_values=_of_truth_values(predictions, of))
     copy_beside(database, predictions.path, columns, "beside", target)
 
 
@@ -178,14 +179,14 @@ def _judged_columns(
     if number:
         label = "coalesce(r.Label, p.Label)"
         joined += f" LEFT JOIN pairs_of_rows r ON r.File = t.File AND r.Row = t.{quoted(number)}"
+    if _of_truth_values(predictions, of):  # 1 and true are spelled as the predictions are
+        label = f"CASE try_cast({label} AS BOOLEAN) WHEN true THEN 'True' WHEN false THEN 'False' ELSE {label} END"
     database.execute(
         f"CREATE TEMP TABLE beside AS SELECT {label} AS Label, try_cast({label} AS DOUBLE) AS n{of_dataset.selected}"
         f" {joined}{of_dataset.joined} ORDER BY t.file_row_number"
     )
     text, number = text_of(of, predictions.columns[of], "t."), number_of(of, predictions.own, "t.")
     same = same_number(text, number, "b.Label", "b.n")
-    if predictions.columns[of] is Kind.TRUTH_VALUE:
-        same = f"coalesce(try_cast(b.Label AS BOOLEAN) = t.{quoted(of)}, false)"
     verdict = (
         f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN {text} IS NULL THEN '{Verdict.NO_PREDICTION}'"
         f" WHEN {text} = b.Label OR {same} THEN '{Verdict.CORRECT}' ELSE '{Verdict.WRONG}' END"
@@ -197,6 +198,15 @@ def _judged_columns(
         "Verdict": (Kind.CATEGORY, verdict),
         "Residual": (Kind.NUMBER, residual),
     } | of_dataset.columns
+
+
+def _of_truth_values(predictions: Predictions, of: str) -> bool:
+    """Whether the column has nothing but True and False: predictions themselves are texts, whatever they say."""
+    kind = predictions.columns[of]
+    if kind is not Kind.CATEGORY:
+        return kind is Kind.TRUTH_VALUE
+    values = {value for value, _ in predictions.facet(of, limit=4) if value is not None}
+    return bool(values) and values <= {"True", "False"}
 
 
 class _DatasetColumns:
@@ -238,11 +248,11 @@ class _DatasetColumns:
         return Kind.CATEGORY if is_category(distinct, count) else Kind.TEXT
 
 
-def _before_columns(kind: Kind) -> dict[str, tuple[Kind, str]]:
+def _before_columns(*, of_truth_values: bool) -> dict[str, tuple[Kind, str]]:
     """BEFORE, as `_judged_columns`, of a comparison's column Before."""
     number = "try_cast(t.Before AS DOUBLE)"
     same = same_number("t.Before", number, "b.Label", "b.n")
-    if kind is Kind.TRUTH_VALUE:
+    if of_truth_values:
         same = "coalesce(try_cast(b.Label AS BOOLEAN) = try_cast(t.Before AS BOOLEAN), false)"
     verdict = (
         f"CASE WHEN b.Label IS NULL THEN '{Verdict.NO_LABEL}' WHEN t.Before IS NULL THEN '{Verdict.NO_PREDICTION}'"
@@ -271,7 +281,8 @@ def score(predictions: Predictions, labels: Labels, of: str = "") -> Score:
     """The figures of `evaluate` without its table: nothing as large as the predictions is written. They are kept for the next time, as
     long as table and labels are the same. Raises WorkspaceUnavailable."""
     of = evaluated_column(predictions, of)
-    kept = predictions.kept_path(f"score {labels.id} {of}", ".json")
+    spelled = " truth" if _of_truth_values(predictions, of) else ""
+    kept = predictions.kept_path(f"score {labels.id} {of}{spelled}", ".json")
     if (known := _kept_score(kept)) is not None:
         return known
     with translated_errors(predictions.path), closing(scratch_database(kept)) as database:

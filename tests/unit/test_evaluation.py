@@ -204,7 +204,7 @@ def test_truth_values_are_evaluated_however_the_labels_spell_them(table, labels)
     predictions = table({"a": '{"ok": true, "n": 1}', "b": '{"ok": false, "n": 1}', "c": '{"ok": true, "n": 2}'})
     evaluation = evaluate(predictions, labels([("a", "true"), ("b", "False"), ("c", "FALSE")]), "ok")
     assert verdicts(evaluation) == {"a": "correct", "b": "correct", "c": "wrong"}
-    assert evaluation.confusion() == [("FALSE", "True", 1), ("False", "False", 1), ("true", "True", 1)]
+    assert evaluation.confusion() == [("False", "False", 1), ("False", "True", 1), ("True", "True", 1)]
 
 
 def test_large_numbers_that_doubles_do_not_tell_apart_are_not_the_same(table, labels):
@@ -232,3 +232,11 @@ def test_of_several_values_the_chosen_or_the_predicted_one_is_evaluated(table, l
     kept = labels([("a.png", "1"), ("b.png", "2"), ("c.png", "3")])
     assert evaluate(predictions, kept, "score").number_errors().mae == 0.5
     assert evaluate(predictions, kept, "seen").confusion() == [("1", "1", 1), ("2", "2", 1), ("3", "2", 1)]  # whole numbers, but few
+
+
+@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("true", "false"), ("True", "False")])
+def test_predictions_that_are_true_or_false_are_judged_by_labels_however_these_spell_it(table, labels, yes, no):
+    predicted = {f"{number}.png": str(number % 4 < 2) for number in range(12)}
+    evaluation = evaluate(table(predicted), labels([(f"{number}.png", yes if number % 4 in (0, 3) else no) for number in range(12)]))
+    assert (evaluation.comparable, evaluation.of_numbers, evaluation.accuracy, evaluation.macro_f1) == (True, False, 0.5, 0.5)
+    assert evaluation.confusion() == [(label, predicted, 3) for label in ("False", "True") for predicted in ("False", "True")]
