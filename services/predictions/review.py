@@ -134,7 +134,8 @@ def _are_digits(classes: Sequence[str]) -> bool:
 
 def reviewed_rows(table: Predictions, annotations: Annotations) -> tuple[list[str], Iterator[tuple[object, ...]]]:
     """The columns and rows of a file of labels, of all rows that have one: whose it is, what was predicted, the label, the note. A row that
-    the table no longer has is left out."""
+    the table no longer has is left out. Where items are rows and its number isn't known, it says so: a label without a number would be that
+    of all rows of its file."""
     labelled: dict[RowKey, Annotation] = {key: annotation for key, annotation in annotations.items() if annotation.label}
     number = table.own.get(ROW_NUMBER)
     own = [quoted(table.own[name]) for name in ("Mini-batch", "Place")]
@@ -154,6 +155,8 @@ def reviewed_rows(table: Predictions, annotations: Annotations) -> tuple[list[st
     def lines() -> Iterator[tuple[object, ...]]:
         for file, mini_batch, place, *rest in rows:
             annotation = labelled[RowKey(str(file), int(str(mini_batch)), int(str(place)))]
+            if number and rest[0] is None:
+                rest[0] = "unknown"
             yield (file, *rest, annotation.label, annotation.note)
 
     return columns, lines()

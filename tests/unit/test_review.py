@@ -8,7 +8,10 @@ import pytest
 
 from services.predictions import review
 from services.predictions.annotations import Annotation
+from services.predictions.evaluation import Verdict, evaluate
+from services.predictions.exports import rows_as_csv
 from services.predictions.filters import EVERY_PREDICTION, Filter
+from services.predictions.label_file import keep_labels
 from services.predictions.matching import ScoredMiniBatch
 from services.predictions.reader import Predictions
 from services.predictions.review import TABLE_ORDER, Decision
@@ -111,3 +114,14 @@ def test_what_is_reviewed_goes_out_as_a_file_of_labels(table_of):
     assert columns == ["File", "Prediction", "Label", "Note"]
     assert list(lines) == [("d/0.png", "cat", "cat", "sure"), ("d/2.png", 'it\'s "odd", really', "=dog", "")]
     assert list(review.reviewed_rows(table, {})[1]) == []
+
+
+def test_a_label_of_a_row_whose_number_is_not_known_is_no_label_of_all_rows_of_its_file(tmp_path: Path):
+    batch = ScoredMiniBatch(0, ["a.csv"] * 3, "/d", ["yes", "no", "yes"], "w", 1, 0.1, "", items_are_rows=True)
+    make_table([batch], tmp_path / "t.parquet")
+    table = Predictions(tmp_path / "t.parquet")
+    names, lines = review.reviewed_rows(table, {review.queue(table)[0].key: Annotation(label="no")})
+    (tmp_path / "labels.csv").write_bytes(b"".join(rows_as_csv(names, lines)))
+    labels = keep_labels(tmp_path / "labels.csv", "review", tmp_path)
+    assert (labels.count, labels.has_rows) == (1, True)
+    assert evaluate(table, labels).verdicts[Verdict.NO_LABEL] == 3
