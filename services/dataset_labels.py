@@ -96,10 +96,17 @@ class DatasetLabels:
         return next(kept for kept in self._kept(dataset.name, dataset.version) if kept.id == labels.id)
 
     def remove(self, reference: str, labels_id: str) -> None:
-        """Forget labels. See services.workspace."""
-        labels = self.get([reference], labels_id)
+        """Forget labels, wherever this version would find them again. See services.workspace."""
+        dataset = self._workspace.dataset(reference)
+        labels = next((labels for labels in self.of(reference) if labels.id == labels_id), None)
+        if labels is None:
+            raise _removed()
         with os_errors_as(WorkspaceUnavailable, f"The labels “{labels.name}” can't be removed"):
-            labels.path.unlink(missing_ok=True)
+            for version in self._versions(dataset.name):
+                for kept in self._kept(dataset.name, version):
+                    same = kept.id == labels.id or (labels.column and kept.column == labels.column)
+                    if same and (version == dataset.version or self._hold(kept, dataset)):
+                        kept.path.unlink(missing_ok=True)
         logger.info("Removed labels %s of %s", labels_id, reference)
 
     def get(self, references: Sequence[str], labels_id: str) -> Labels:
@@ -110,7 +117,7 @@ class DatasetLabels:
                     if labels.id == labels_id:
                         here = self._for_version(labels, reference)
                         return replace(here, dataset_columns=self._columns_beside(self._workspace.dataset(reference)))
-        raise NotFound("These labels were removed.", "Give the file of labels again.")
+        raise _removed()
 
     def _for_version(self, labels: Labels, reference: str) -> Labels:
         """The same labels; a column of another version is read in this one, once."""
@@ -270,6 +277,10 @@ class DatasetLabels:
         elif not note and run.request.failed_only:
             note = f"It scored what had failed in {run.request.rerun_of}."
         return figures | {"column": column, "note": note}
+
+
+def _removed() -> NotFound:
+    return NotFound("These labels were removed.", "Give the file of labels again.")
 
 
 def _kept(path: Path) -> dict[str, dict[str, Any]]:

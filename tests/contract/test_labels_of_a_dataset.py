@@ -79,6 +79,25 @@ def test_a_column_of_a_table_is_its_labels_in_every_version(workspace, table):
     assert [labels.dataset for labels in workspace.labels("t:2")] == ["t:2"]
 
 
+def test_a_removed_column_is_the_labels_of_no_version(workspace, table):
+    workspace.register_dataset("t", table, type="tabular")
+    added = workspace.add_labels("t", column="churned")
+    table.write_text(table.read_text() + "99,True,1\n")
+    workspace.register_dataset("t", table, type="tabular")
+    workspace.find_labels(["t:2"], added.id)  # reads the column of this version, too
+    workspace.remove_labels("t:2", workspace.labels("t:2")[0].id)
+    assert (workspace.labels("t:2"), workspace.labels("t:1")) == ([], [])
+
+
+def test_labels_of_a_later_version_are_removed_where_they_were_given(workspace, table):
+    workspace.register_dataset("t", table, type="tabular")
+    added = workspace.add_labels("t", column="churned")
+    table.write_text(table.read_text() + "99,True,1\n")
+    workspace.register_dataset("t", table, type="tabular")
+    workspace.remove_labels("t:2", added.id)
+    assert (workspace.labels("t:2"), workspace.labels("t:1")) == ([], [])
+
+
 def test_labels_of_rows_in_a_file_hold_for_the_same_files_only(workspace, table, tmp_path):
     rows = tmp_path / "rows.csv"
     rows.write_text("file,row number,label\nchurn.csv,1,True\n")
