@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from services.errors import StudioError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -34,6 +37,9 @@ class Job(Generic[T]):
                 self.result = work(self._is_over)
             except StudioError as error:
                 self.error = error
+            except Exception as error:  # a bug, or SQLite's: who waits must not wait for ever, nor see nothing
+                logger.exception("Work beside a page failed: %s: %s", type(error).__name__, error)
+                self.error = StudioError(f"This failed: {type(error).__name__}: {error}", "The dashboard's log has more.")
             finally:
                 self.done.set()
 

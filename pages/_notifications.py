@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
 
 import streamlit as st
 
@@ -17,6 +18,8 @@ from services.workspaces import chosen_workspace
 
 _POLL_SECONDS = 4.0
 _SHOWN = 3  # at a time
+_LATE = timedelta(minutes=15)
+"""So long after a run's end it may be written that it ended: an Azure run's end is when its job ended, its output is downloaded after."""
 
 _ASK = st.components.v2.component(
     "notify_when_a_run_ends",
@@ -67,18 +70,28 @@ def show_button() -> None:
 
 def watch() -> None:
     """Tell of the runs that end from now on. Polls the registry, cheaply, on every page."""
-    st.session_state.setdefault("ends_told_until", utc_now())
-    st.session_state.setdefault("ended_runs", [])
+    if "ended_runs" not in st.session_state:
+        st.session_state.ended_runs, st.session_state.ends_known = [], {}
+        _new_ends()
     st.fragment(_show_ends, run_every=_POLL_SECONDS)()
+
+
+def _new_ends() -> list[Run]:
+    """The runs that ended since this session last asked. Not by the latest end alone: one that ended before it may be written after it."""
+    now, known = utc_now(), st.session_state.ends_known
+    since = st.session_state.get("ends_asked_at", now) - _LATE
+    with suppress(StudioError):  # the page says so
+        ended = chosen_workspace().runs.ended_since(since)
+        st.session_state.ends_asked_at = now
+        st.session_state.ends_known = {run.id: run.ended_at for run in ended}
+        return [run for run in ended if known.get(run.id) != run.ended_at]
+    return []
 
 
 def _show_ends() -> None:
     ended: list[Run] = st.session_state.ended_runs
-    with suppress(StudioError):  # the page says so
-        for run in chosen_workspace().runs.ended_since(st.session_state.ends_told_until):
-            assert run.ended_at
-            st.session_state.ends_told_until = max(run.ended_at, st.session_state.ends_told_until)
-            ended[:] = [other for other in ended if other.id != run.id] + [run]
+    for run in _new_ends():
+        ended[:] = [other for other in ended if other.id != run.id] + [run]
     if not ended:
         return
     background = "#1b242b" if st.context.theme.type == "dark" else "#ffffff"

@@ -113,7 +113,7 @@ def _meter(label: str, used: float, allowed: float) -> None:
     share = used / allowed
     dark = st.context.theme.type == "dark"
     light_and_dark = ("#c23b3b", "#f07f7f") if share > 0.8 else ("#c4661f", "#f0a265") if share > 0.5 else ("#2c8657", "#6cc493")
-    text = f"{used:,.0f} of {allowed:,.3g}"
+    text = f"{used:,.0f} of {round(allowed, 1):,.12g}"
     st.html(
         f'<div role="meter" aria-label="{label}" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{min(100, 100 * share):.0f}"'
         f' aria-valuetext="{text}" title="{text}" style="height:8px;border-radius:4px;background:{"#33404a" if dark else "#d5dfe3"};'
@@ -140,20 +140,17 @@ def show_stall(run: Run, activity: RunActivity) -> None:
     if run.status is not RunStatus.RUNNING or not activity.workers:
         return
     going_on = activity.overdue
-    since = max([activity.last_ended_at or 0.0, *([] if going_on else [_latest_step(activity)])])
-    quiet = now - (since or activity.begin)
-    usual = activity.slowest[0].seconds if activity.slowest else 0.0
-    if quiet < max(_QUIET_SECONDS, 2 * usual) or not going_on:
+    if not going_on:
         return
     name, call = going_on[0]
+    quiet = now - max(activity.last_ended_at or 0.0, call.begin)  # not the time of init(), nor that before a resume
+    usual = activity.slowest[0].seconds if activity.slowest else 0.0
+    if quiet < max(_QUIET_SECONDS, 2 * usual):
+        return
     more = f"; {counted(len(going_on) - 1, 'more call')} going on" if len(going_on) > 1 else ""
     text = f"No mini-batch has ended for {formats.duration(quiet)}. {name} is at mini-batch {call.mini_batch:,}"
     text += f" for {formats.duration(now - call.begin)}; its timeout is {activity.timeout:,} s{more}."
     st.warning(escape(text), icon=":material/hourglass_top:")
-
-
-def _latest_step(activity: RunActivity) -> float:
-    return max((span.begin for worker in activity.workers for span in worker.spans), default=0.0)
 
 
 def show_activity(run: Run, activity: RunActivity) -> None:

@@ -284,5 +284,5 @@ else:
     _layout.title(escape(truncate(" ".join(run.title.split()), 150)), escape(f"{run.id} · submitted {local_time(run.submitted_at)}"))
     active = not run.status.ended
     st.fragment(board, run_every=1.0 if active else None)(run.id, active)
-    if (number := st.query_params.get("mini_batch", "")).isdecimal():
+    if (number := st.query_params.get("mini_batch", "")).isdecimal() and len(number) <= 12:
         _run_board.show_dialog(run, int(number))

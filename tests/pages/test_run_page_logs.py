@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 
 import pytest
+
+from services.local import runs as local_runs
 
 RUNS = "runs.py"
 SAYS = """
@@ -103,3 +106,17 @@ def test_a_mini_batch_is_replayed_from_its_failure(open_page, run):
     assert "ValueError: five" in words(app.error)
     assert any("scoring <b> 0005.csv" in code.value for code in app.code)
     assert "Replay again" in [button.label for button in app.button]
+
+
+def test_a_search_that_breaks_is_an_error_and_no_endless_wait(open_page, run, monkeypatch):
+    search = local_runs.search
+
+    def broken(logs, origins, query, **more):
+        if query.most_bytes == 0:  # which workers there are
+            return search(logs, origins, query, **more)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(local_runs, "search", broken)
+    app = open_page(RUNS, run=run.id, view="Logs")
+    assert "disk I/O error" in words(app.error)
+    assert not app.exception

@@ -310,9 +310,10 @@ def test_a_run_with_failures_opens_on_these_and_activity_has_their_causes(open_p
 
 
 def test_budgets_of_mini_batches_are_bars_too(open_page, ended):
-    run = ended(BAD, error_threshold=-1, allowed_failed_count=3, allowed_failed_percent=50.0)
+    run = ended(BAD, error_threshold=100_000, allowed_failed_count=3, allowed_failed_percent=50.0)
     app = open_view(open_page, run, "Activity")
     assert not app.exception
+    assert "of 100,000" in words(app.get("html"))
     assert "1 of 3 allowed failed mini-batches" in words(app.caption)
     assert "20 % of the mini-batches failed, 50 % may" in words(app.caption)
 
@@ -345,6 +346,7 @@ def test_a_mini_batch_in_the_url_opens(open_page, ended):
     assert not open_page(RUNS, run=run.id, mini_batch="1").exception
     assert not open_page(RUNS, run=run.id, mini_batch="99").exception
     assert not open_page(RUNS, run=run.id, mini_batch="x'").exception
+    assert not open_page(RUNS, run=run.id, mini_batch="9" * 20).exception
 
 
 def test_one_mini_batch_shows_its_attempts_and_items(home, ended, monkeypatch):
@@ -378,6 +380,18 @@ def test_the_end_of_a_run_is_told_on_any_page_and_once(open_page, workspace, sta
     assert HOSTILE.replace("\n", " ") in words(app.text)
     app.button(key=f"dismiss-{run.id}").click().run()
     assert not [button for button in app.run().button if str(button.key).startswith("open-ended-")]
+
+
+def test_an_end_that_is_written_late_is_told_too(open_page, home, ended):
+    early = ended(GOOD, "early")
+    Store(home).update_run(early.id, ended_at=None)
+    app = open_page("home.py")
+    later = ended(GOOD, "later")
+    app.run()
+    assert [button.key for button in app.button if str(button.key).startswith("open-ended-")] == [f"open-ended-{later.id}"]
+    Store(home).update_run(early.id, ended_at=early.ended_at)  # before the other, and before the page was opened
+    app.run()
+    assert app.button(key=f"open-ended-{early.id}").label == "Open run"
 
 
 def test_a_message_leads_to_the_run(open_page, workspace, start, finish, tmp_path):
