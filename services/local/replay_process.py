@@ -233,7 +233,9 @@ class ReplayRun:
                 scratch_process.tell(self._folder, {"printed": [(line.seconds, line.stream, line.text) for line in lines]})
 
         number = place.process * self._plan.request.settings.node_count + place.node  # as the runner gives them
-        return ScratchWorker(self._plan, self._scratch, place, gpus.of_worker(number, gpus.visible()), config, at_tick)
+        # Nothing is written beside the script, which may lie in the run's folder.
+        own = {**gpus.of_worker(number, gpus.visible()), "PYTHONDONTWRITEBYTECODE": "1"}
+        return ScratchWorker(self._plan, self._scratch, place, own, config, at_tick)
 
     def _enter(self, stage: ReplayStage) -> None:
         if stage is not self._stage:

@@ -70,8 +70,9 @@ def test_a_replay_returns_and_prints_what_the_run_did_and_touches_nothing(worksp
     assert not list((home / "incoming").iterdir())
 
 
-def test_what_changed_since_is_said_first_and_the_script_is_the_runs_own(workspace, score, entry_script, tmp_path):
+def test_what_changed_since_is_said_first_and_the_script_is_the_runs_own(workspace, score, entry_script, tmp_path, home):
     run = score(PRINTS, 4, mini_batch_size=2)
+    before = content_of(home / "runs" / run.id)
     entry_script("def run(mini_batch): return ['another script'] * len(mini_batch)")
     (tmp_path / "csv" / "0000.csv").write_text("9,9,9")
     (tmp_path / "csv" / "0001.csv").unlink()
@@ -91,6 +92,7 @@ def test_what_changed_since_is_said_first_and_the_script_is_the_runs_own(workspa
     assert (found.differences[0].run, found.differences[0].replay) == ("0000.csv: 0.0", "0000.csv: 9,9")
     (tmp_path / "scripts" / "script.py").unlink()
     assert "script.py is gone" in workspace.replay(run.id, 1).changes[0]
+    assert content_of(home / "runs" / run.id) == before
 
 
 ENDS = """
