@@ -76,11 +76,14 @@ def _check_worker(found: LogSearch, query: LogQuery) -> None:
 
 
 def _followed(workspace: Workspace, run_id: str, query: LogQuery) -> Iterator[str]:
-    found = None
+    found: LogSearch | None = None
     silent_since = time.monotonic()
     while True:
         run = workspace.runs.get(run_id)  # before its logs: what it wrote last is seen
-        found = workspace.runs.search_logs(run_id, query, after=found.ends if found else None)
+        before, found = found, workspace.runs.search_logs(run_id, query, after=found.ends if found else None)
+        note(*(text for text in found.notes if before is None or text not in before.notes))
+        if before and found.more:
+            note(f"Lines came faster than they are shown: of these, the last {counted(len(found.lines), 'line')}.")
         for line in found.lines:
             yield _line(line)
         if found.lines or run.status is not RunStatus.NOT_RESPONDING:

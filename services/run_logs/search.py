@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -24,6 +25,7 @@ _LOOK_BACK_BYTES = 64_000  # for the time of the line before
 _LONGEST_UNFINISHED = 1_000_000  # bytes of a last line that may go on
 _BINARY_BYTES = 8_000
 _MOST_NOTES = 5
+_SORTED_AT_A_TIME = 5_000  # matches
 
 
 @dataclass(frozen=True)
@@ -182,10 +184,10 @@ def _matches_in(log: LogFile, begin: int, end: int, query: LogQuery, origins: Or
             if log.any_file and b"\0" in file.read(_BINARY_BYTES):
                 return [], True
             for first, last in reversed(parts):
-                for match in _backwards(file, log, first, last, query, budget):
+                found = _backwards(file, log, first, last, query, budget)
+                for match in _of_mini_batch(found, log, origins, query.mini_batch) if ranges is None else found:
                     matches.append(match)
-                    # By its time, it is known of a match only whether it is of the mini-batch.
-                    if len(matches) > query.limit and (query.mini_batch is None or ranges is not None):
+                    if len(matches) > query.limit:
                         return matches[query.limit - 1 :: -1], False
                     if len(matches) % 1_000 == 0 and budget.stopped():
                         return matches[::-1], False
@@ -196,6 +198,16 @@ def _matches_in(log: LogFile, begin: int, end: int, query: LogQuery, origins: Or
     except OSError as error:
         budget.notes[f"{log.name} can't be read: {error.strerror or error}."] = None
     return matches[::-1], True
+
+
+def _of_mini_batch(found: Iterator[Match], log: LogFile, origins: Origins, number: int | None) -> Iterator[Match]:
+    """Those of that mini-batch, where it is known by each match alone; all for None. A few at a time: of a long log hardly any may be."""
+    if number is None:
+        yield from found
+        return
+    while some := list(islice(found, _SORTED_AT_A_TIME)):
+        from_where = origins.of(log, some[::-1])
+        yield from (match for match, origin in zip(some, reversed(from_where), strict=True) if origin.mini_batch == number)
 
 
 def _backwards(file: BinaryIO, log: LogFile, begin: int, end: int, query: LogQuery, budget: _Budget) -> Iterator[Match]:

@@ -55,6 +55,13 @@ def test_a_run_is_followed_to_its_end(command, real_command, run):
     assert [line["mini_batch"] for line in value["lines"]] == [0, 1, 2]
 
 
+def test_lines_that_come_too_fast_to_follow_are_said(command, real_command, run):
+    fast = "import time\ndef run(mini_batch):\n    time.sleep(2)\n    print('x\\n' * 3000, flush=True)\n    time.sleep(2)\n    return [1]"
+    run_id = run("--mini-batch-size", 10, script=fast).out.strip()
+    followed = real_command("logs", run_id, "--follow", "--search", "x")
+    assert "Lines came faster than they are shown: of these, the last 1,000 lines." in followed.err
+
+
 def test_ctrl_c_ends_following_and_not_the_run(command, started, run, tmp_path):
     waits = "import time\ndef run(mini_batch):\n    print('begun', flush=True)\n    time.sleep(600)"
     run_id = run(script=waits).out.strip()

@@ -171,6 +171,23 @@ def test_no_more_is_read_than_asked_for_and_that_is_said(log, monkeypatch):
     assert stopped.scanned < 10_000
 
 
+def test_lines_of_other_mini_batches_are_not_held(log, monkeypatch):
+    class ByNumber(Unknown):
+        longest = 0
+
+        def of(self, log, matches):
+            self.longest = max(self.longest, len(matches))
+            return [Origin(int(match.text.split()[-1]) % 100) for match in matches]
+
+    monkeypatch.setattr(search_module, "_SORTED_AT_A_TIME", 50)
+    origins, file = ByNumber(), log("".join(f"line {number}\n" for number in range(2_000)))
+    whole = search([file], origins, LogQuery(mini_batch=7))
+    assert (texts(whole), whole.more) == ([f"line {number}" for number in range(7, 2_000, 100)], False)
+    assert origins.longest == 50
+    last = search([file], origins, LogQuery(mini_batch=7, limit=2))
+    assert (texts(last), last.more) == (["line 1807", "line 1907"], True)
+
+
 def test_what_came_since_is_followed_line_by_line(log):
     file = log("one\ntwo\nthr")
     result = found(file, growing=True)
