@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from pathlib import Path
+from typing import cast
 
 from services import formats
 from services.errors import IntakeError
@@ -65,8 +66,13 @@ def _made(path: Path) -> bytes:
                 if math.prod(image.size) > _MOST_PIXELS:
                     raise Image.DecompressionBombError
                 image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at about this size
+                image.thumbnail((SIDE, SIDE))  # before it is turned, which copies it
                 small = ImageOps.exif_transpose(image)
-                small.thumbnail((SIDE, SIDE))
+                if small.mode[0] in "IF":  # 16 bits or floats: Pillow would cut at 255, so all is white, or black
+                    small = small.convert("F")
+                    low, high = cast("tuple[float, float]", small.getextrema())
+                    scale = 255 / (high - low) if high > low else 1.0
+                    small = small.point(lambda value: value * scale - low * scale).convert("L")
                 if small.mode not in ("RGB", "RGBA"):
                     small = small.convert("RGBA" if "transparency" in small.info else "RGB")
                 content = io.BytesIO()

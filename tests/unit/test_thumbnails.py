@@ -5,6 +5,7 @@ import os
 import struct
 import zlib
 
+import numpy
 import pytest
 from PIL import Image
 
@@ -39,6 +40,15 @@ def test_a_photo_that_was_taken_sideways_is_upright(tmp_path):
     exif[0x0112] = 6  # turned by 90 degrees
     with Image.open(io.BytesIO(thumbnails.thumbnail(image(tmp_path / "a.jpg", exif=exif)))) as small:
         assert small.size[0] < small.size[1]
+
+
+@pytest.mark.parametrize(("name", "kind", "most"), [("a.png", "uint16", 60_000), ("a.tif", "float32", 0.5)])
+def test_a_picture_of_16_bits_or_floats_is_neither_white_nor_black(tmp_path, name, kind, most):
+    values = numpy.linspace(0, most, 400 * 400).reshape(400, 400).astype(kind)
+    Image.fromarray(values).save(tmp_path / name)
+    with Image.open(io.BytesIO(thumbnails.thumbnail(tmp_path / name))) as small:
+        grey = numpy.asarray(small.convert("L"))
+    assert (grey.min() < 10, 110 < grey.mean() < 145, grey.max() > 245) == (True, True, True)
 
 
 def test_a_changed_image_is_made_anew(tmp_path):
