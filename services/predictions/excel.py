@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 ROWS = 1_048_575
 """As many as a sheet holds below its header."""
 CHARACTERS = 32_767
-"""As many as a cell holds; the rest is cut off."""
+"""As many as a cell holds, in UTF-16, where an emoji is two; the rest is cut off."""
 _LARGEST_WHOLE = 10**15
 _SHEET = "xl/worksheets/sheet1.xml"
 _ESCAPED = "[\x00-\x08\x0b-\x1f\ufffe\uffff]|_x[0-9a-fA-F]{4}_"
 """What XML can't hold, and what would read as the spelling of such a character."""
+_TO_SPELL = re.compile(_ESCAPED.replace("|_x", "|_(?=x") + ")")
+"""The same one by one: the underscore at the end of a spelling may begin the next one. (Arrow's expressions can't look ahead.)"""
 _MADE_AT = (2000, 1, 1, 0, 0, 0)  # the same rows make the same file
 _DAY = 86_400_000_000  # microseconds
 _DAYS_TO_1970, _LEAP_DAY = 25_569, 61
@@ -133,17 +135,24 @@ def _texts(texts: Any) -> Any:
     import pyarrow.compute as pc
 
     if (pc.max(pc.binary_length(texts)).as_py() or 0) > CHARACTERS:
-        texts = pc.utf8_slice_codeunits(texts, 0, CHARACTERS)
+        texts = text_array([None if text is None else _cut_off(text) for text in texts.to_pylist()])
     if pc.any(pc.match_substring_regex(texts, _ESCAPED)).as_py():
-        texts = text_array([None if text is None else re.sub(_ESCAPED, _spelled, text) for text in texts.to_pylist()])
+        texts = text_array([None if text is None else _TO_SPELL.sub(_spelled, text) for text in texts.to_pylist()])
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         if pc.any(pc.match_substring(texts, character)).as_py():
             texts = pc.replace_substring(texts, character, entity)
     return _filled(_wrapped('<c t="inlineStr"><is><t xml:space="preserve">', texts, "</t></is></c>"))
 
 
+def _cut_off(text: str) -> str:
+    """As much of it as a cell holds."""
+    if len(text) * 2 <= CHARACTERS:
+        return text
+    return text[:CHARACTERS].encode("utf-16-le")[: 2 * CHARACTERS].decode("utf-16-le", "ignore")
+
+
 def _spelled(found: re.Match[str]) -> str:
-    return f"_x005F{found[0]}" if len(found[0]) > 1 else f"_x{ord(found[0]):04X}_"
+    return f"_x{ord(found[0]):04X}_"
 
 
 def _numbers(values: Any) -> Any:

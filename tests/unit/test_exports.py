@@ -29,7 +29,7 @@ HOSTILE = [
     "plain", "", " ", "None", "nan", "NA", "null", "01", "1e5", "a,b", 'say "hi"', '"', '""', ",", "two\nlines", "two\r\nlines", "\r", "\n",
     "tab\there", "\ttab", "=cmd|' calc'!A0", "+1", "-1", "-a", "@x", "<script>alert(1)</script>", "![](http://x/y.png)", "**bold**",
     '{"label": "cat", "p": [0.9, null]}', "[1, 2]", "\u202ertl\u200f", "ünïcödé 猫 🐈", "\\N", "'; DROP TABLE predictions; --", "x" * 4_000,
-    "y" * 10_240, ": ", "#", "\ufeffbom", "${x}", "%s", "_x0041_", "http://x/y", "mailto:a@b", "＝1",
+    "y" * 10_240, ": ", "#", "\ufeffbom", "${x}", "%s", "_x0041_", "_x0041_x0042_", "http://x/y", "mailto:a@b", "＝1",
 ]  # fmt: skip
 
 
@@ -94,6 +94,12 @@ def test_excel_shows_hostile_values_as_the_texts_they_are(hostile):
     assert rows[0] == ["File", "Prediction"]
     expected = [[name, text] for name, text in zip(names, HOSTILE, strict=True)]
     assert [[_one_line_end(cell) for cell in row] for row in rows[1:]] == [[_one_line_end(cell) for cell in row] for row in expected]
+
+
+def test_a_cell_of_excel_is_cut_off_after_32767_characters_of_utf_16(table_of):
+    texts = ["🐈" * 20_000, "x" * 40_000, "ü" * 32_767]
+    cells = [row[1] for row in sheet_of(b"".join(exports.export(".xlsx", table_of(texts))))[1:]]
+    assert cells == ["🐈" * 16_383, "x" * 32_767, "ü" * 32_767]
 
 
 def _one_line_end(cell):
