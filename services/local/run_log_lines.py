@@ -22,6 +22,7 @@ _REPORTS = re.compile(r"logs/(job_\w+\.txt$|sys/job_report/)")
 _RUNNER = "logs/sys/runner.log"
 _NAMED = re.compile(r"\bmini-batch (\d{1,12})\b")
 _KEPT_OF_A_LONG_LOG = 1_000_000
+_CLOCK_SECONDS = 60.0  # that a clock may have been set back
 _LOOKED_AT = 1_000  # failed attempts, before it is asked whether anybody waits
 
 
@@ -43,7 +44,7 @@ class JournalOrigins:
 
     def __init__(self, folder: LocalRunFolder) -> None:
         self._folder = folder
-        self._spans: dict[tuple[int, int], Spans] = {}
+        self._spans: dict[tuple[int, int], tuple[float, Spans]] = {}
 
     @cached_property
     def _notes_places(self) -> bool:
@@ -69,7 +70,10 @@ class JournalOrigins:
         kind, node, process = worker
         if kind in ("stdout", "stderr") and self._notes_places:
             return self._by_place(matches, kind, node, process)
-        spans = self._attempts_of(node, process)
+        times = [match.time for match in matches if match.time is not None]
+        if not times:
+            return [Origin()] * len(matches)
+        spans = self._attempts_of(node, process, min(times))
         return [Origin() if match.time is None else spans.at(match.time) for match in matches]
 
     def _by_place(self, matches: Sequence[Match], kind: str, node: int, process: int) -> list[Origin]:
@@ -93,12 +97,19 @@ class JournalOrigins:
         before = [bisect_right(ends, (place, inf)) for place in places]
         return [origin or Origin(began_at=ends[number - 1][1] if number else None) for origin, number in zip(origins, before, strict=True)]
 
-    def _attempts_of(self, node: int, process: int) -> Spans:
-        if (node, process) not in self._spans:
+    def _attempts_of(self, node: int, process: int, since: float) -> Spans:
+        """Those that ended since then. Of a long run a page that follows the logs asks each second, for the latest only."""
+        known = self._spans.get((node, process))
+        if known is None or since < known[0]:
+            since = since - _CLOCK_SECONDS if known is None else -inf  # whoever goes back further goes back on and on
+            spans = []
             with Journal(self._folder.path) as journal:
-                rows = journal.times_of(node, process)
-                self._spans[node, process] = Spans([Span(began, began + elapsed, number) for number, began, elapsed in rows])
-        return self._spans[node, process]
+                for number, began, elapsed in journal.times_of(node, process):
+                    if began + elapsed < since:
+                        break
+                    spans.append(Span(began, began + elapsed, number))
+            known = self._spans[node, process] = since, Spans(spans)
+        return known[1]
 
     def further(self, query: LogQuery, after: int, stopped: Callable[[], bool]) -> tuple[list[LogLine], int]:
         """The errors of attempts that failed: what run() raised stands in no log of its worker."""

@@ -176,6 +176,7 @@ _LIFE_COLUMNS = ", ".join(WorkerLife._fields[1:])
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS attempts (seq INTEGER PRIMARY KEY, {_COLUMNS});
+CREATE INDEX IF NOT EXISTS failed_attempts ON attempts (seq) WHERE status <> 'RUN_DONE';
 CREATE TABLE IF NOT EXISTS columns (id INTEGER PRIMARY KEY, value TEXT UNIQUE);
 CREATE TABLE IF NOT EXISTS said (mini_batch INTEGER, attempt INTEGER, lines BLOB, PRIMARY KEY (mini_batch, attempt)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS said_of_succeeded (template TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -468,8 +469,8 @@ class Journal:
         return [Attempt(*row) for row in self._connection.execute(f"{_SELECT} WHERE mini_batch = ? ORDER BY seq", (mini_batch,))]
 
     def times_of(self, node: int, process: int) -> Iterator[tuple[int, float, float]]:
-        """Of the attempts of one worker the mini-batch, when they began, and their seconds."""
-        query = "SELECT mini_batch, started_at, elapsed FROM attempts WHERE node = ? AND process = ?"
+        """Of the attempts of one worker the mini-batch, when they began, and their seconds; the latest first."""
+        query = "SELECT mini_batch, started_at, elapsed FROM attempts WHERE node = ? AND process = ? ORDER BY seq DESC"
         return self._connection.execute(query, (node, process))
 
     def latest_errors(self, after: int, mini_batch: int | None = None) -> Iterator[tuple[int, Attempt]]:

@@ -2,6 +2,9 @@
 
 import sqlite3
 
+from services.local.run_folder import LocalRunFolder
+from services.local.run_log_lines import JournalOrigins
+from services.run_logs.search import LogFile, Match
 from services.storage.journal import Attempt, AttemptStatus, Journal, Said
 
 
@@ -32,3 +35,34 @@ def test_a_journal_of_an_earlier_version_has_nothing_that_was_said(tmp_path):
     with Journal(tmp_path, writable=True) as journal:
         journal.add([], [Said(0, 1, [["print", "x"]])])
         assert len(list(journal.said())) == 1
+
+
+def test_the_failed_attempts_of_a_long_journal_are_found_without_reading_it(tmp_path):
+    with Journal(tmp_path, writable=True) as journal:
+        failed = attempt(3, 40)._replace(status=AttemptStatus.RUN_EXCEPTION, error="no")
+        journal.add([*(attempt(number, 10 * number) for number in range(3)), failed])
+        assert [(seq, found.error) for seq, found in journal.latest_errors(0)] == [(4, "no")]
+    with sqlite3.connect(tmp_path / "journal.db") as connection:
+        query = "EXPLAIN QUERY PLAN SELECT seq, error FROM attempts WHERE seq > 0 AND status <> 'RUN_DONE' ORDER BY seq DESC"
+        assert "failed_attempts" in str(connection.execute(query).fetchall())
+        connection.execute("DROP INDEX failed_attempts")  # as of an earlier version
+    connection.close()
+    with Journal(tmp_path) as journal:
+        assert [seq for seq, _ in journal.latest_errors(0)] == [4]
+
+
+def test_of_a_long_run_only_the_attempts_since_a_line_are_read(tmp_path, monkeypatch):
+    folder = LocalRunFolder(tmp_path, "run")
+    folder.path.mkdir(parents=True)
+    with Journal(folder.path, writable=True) as journal:
+        journal.add([attempt(number, 10)._replace(started_at=1_000.0 * number, elapsed=500.0) for number in range(100)])
+    read = []
+    times_of = Journal.times_of
+    monkeypatch.setattr(Journal, "times_of", lambda *given: (read.append(row[0]) or row for row in times_of(*given)))
+    origins = JournalOrigins(folder)
+    log = LogFile("logs/user/entry_script_log/0/process000.txt", tmp_path / "none", "node 0, process000")
+    at = lambda *times: [origin.mini_batch for origin in origins.of(log, [Match(0, "", time, "") for time in times])]  # noqa: E731
+    assert (at(98_100.0, 99_400.0, 99_600.0), at(None), read) == ([98, 99, None], [None], [99, 98, 97])
+    assert at(5_100.0) == [5]
+    assert at(1_100.0) == [1]
+    assert len(read) == 103
