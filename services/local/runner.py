@@ -89,7 +89,8 @@ class Runner:
             if self._outcome is None:
                 self._outcome = self._progress.verdict()
                 self._shut_down_workers()
-                self._progress.write_down()
+                with log.suppress(logger, "What was printed at the end can't be noted", OSError, sqlite3.Error):
+                    self._progress.write_down()
         except (OSError, sqlite3.Error, WorkspaceUnavailable) as error:
             logger.exception("The run's files could not be written or read: %s", error)
             message = error.message if isinstance(error, StudioError) else f"{type(error).__name__}: {error}."

@@ -262,17 +262,16 @@ class Journal:
         indexes of the DataFrames that were returned, where these hold texts: of each the mini-batch, the first byte of its rows, and JSON
         of its levels; and where in the logs is what was printed. Returns the bytes that the lines take."""
         packed = [(line.mini_batch, line.attempt, zlib.compress(json.dumps(line.lines).encode("ascii"), 1)) for line in said]
-        self._connection.execute("BEGIN")
-        self._connection.executemany(_INSERT, attempts)
-        if packed:
-            self._connection.executemany("INSERT OR REPLACE INTO said VALUES (?, ?, ?)", packed)
-        if said_of_succeeded:
-            self._connection.executemany("INSERT OR IGNORE INTO said_of_succeeded VALUES (?)", [(text,) for text in said_of_succeeded])
-        if frame_indexes:
-            self._connection.executemany("INSERT OR REPLACE INTO frame_indexes VALUES (?, ?, ?)", frame_indexes)
-        if printed:
-            self._connection.executemany(_INSERT_PRINTED, printed)
-        self._connection.execute("COMMIT")
+        with self._transaction():
+            self._connection.executemany(_INSERT, attempts)
+            if packed:
+                self._connection.executemany("INSERT OR REPLACE INTO said VALUES (?, ?, ?)", packed)
+            if said_of_succeeded:
+                self._connection.executemany("INSERT OR IGNORE INTO said_of_succeeded VALUES (?)", [(text,) for text in said_of_succeeded])
+            if frame_indexes:
+                self._connection.executemany("INSERT OR REPLACE INTO frame_indexes VALUES (?, ?, ?)", frame_indexes)
+            if printed:
+                self._connection.executemany(_INSERT_PRINTED, printed)
         return sum(len(lines) for _, _, lines in packed)
 
     # ---- workers, and what is to be seen of them ---------------------------------------------------------------------------------

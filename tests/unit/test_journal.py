@@ -2,6 +2,8 @@
 
 import sqlite3
 
+import pytest
+
 from services.local.run_folder import LocalRunFolder
 from services.local.run_log_lines import JournalOrigins
 from services.run_logs.search import LogFile, Match
@@ -66,3 +68,18 @@ def test_of_a_long_run_only_the_attempts_since_a_line_are_read(tmp_path, monkeyp
     assert at(5_100.0) == [5]
     assert at(1_100.0) == [1]
     assert len(read) == 103
+
+
+def test_what_could_not_be_added_is_not_half_there_and_in_nobodys_way(tmp_path):
+    with Journal(tmp_path, writable=True) as journal:
+        with sqlite3.connect(tmp_path / "journal.db") as connection:
+            connection.execute("CREATE TRIGGER refuse BEFORE INSERT ON said BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END")
+        with pytest.raises(sqlite3.Error, match="full"):
+            journal.add([attempt(0, 10)], [Said(0, 1, [["print", "x"]])])
+        journal.note_workers([], [], [])
+        with sqlite3.connect(tmp_path / "journal.db") as connection:
+            connection.execute("DROP TRIGGER refuse")
+        connection.close()
+        assert list(journal.attempts()) == []
+        journal.add([attempt(0, 10)], [Said(0, 1, [["print", "x"]])])
+        assert len(list(journal.attempts())) == 1
