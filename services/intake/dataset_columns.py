@@ -75,7 +75,7 @@ def _batches(dataset: TabularDataset, path: Path, columns: Sequence[str]) -> Ite
         types = {name: getattr(pa, _ARROW_TYPES.get(dtype, "string"))() for name, dtype in dataset.columns if name in columns}
         yield from csv.open_csv(
             file,
-            csv.ReadOptions(block_size=_BLOCK, column_names=names, skip_rows=1, use_threads=False),
+            csv.ReadOptions(block_size=_BLOCK, column_names=names, skip_rows_after_names=1, use_threads=False),
             csv.ParseOptions(newlines_in_values=True),
             csv.ConvertOptions(
                 column_types=types, include_columns=list(columns), null_values=list(MISSING), strings_can_be_null=True,

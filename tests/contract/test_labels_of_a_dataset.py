@@ -109,6 +109,14 @@ def test_labels_of_rows_in_a_file_hold_for_the_same_files_only(workspace, table,
     assert (len(workspace.labels("t:1")), workspace.labels("t:2")) == (1, [])
 
 
+def test_a_column_is_read_below_a_header_of_two_lines(home, tmp_path):
+    path = tmp_path / "lines.csv"
+    path.write_text('"first\nsecond",churned\n1,True\n2,False\n')
+    workspace = open_workspace("local", home)
+    workspace.register_dataset("t", path, type="tabular")
+    assert [workspace.add_labels("t", column=column).count for column in ("first\nsecond", "churned")] == [2, 2]
+
+
 @pytest.mark.parametrize(("dataset", "column"), [("t", "gone"), ("d", "age")])
 def test_a_column_that_is_not_there_is_rejected_at_its_field(workspace, table, csv_folder, dataset, column):
     workspace.register_dataset("d", csv_folder(2))
