@@ -86,6 +86,8 @@ MANY_DIGITS = r"^-?([0-9]{16,}$|(0\.0*)?[1-9](\.?[0-9]){17})"
 """Numbers that a double may not hold: whole ones beyond 2^53, and those with more than the 17 digits that doubles are printed with."""
 ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6}0*)?)?(Z|[+-]\d{2}:\d{2})?)?$"
 """Down to a microsecond."""
+FIRST_MOMENT, LAST_MOMENT = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
+"""Python has no others, though `0001-01-01T00:00:00+02:00` in UTC is before: a column with one is text."""
 FOLDERS = r"(?s)^.*/"
 """All of a path before the file's own name."""
 

@@ -383,7 +383,8 @@ def _kinds(database: duckdb.DuckDBPyConnection, source: str, columns: Sequence[_
         spelled, value = column.spelled, column.value
         number, date, truth = (repr(kind in column.may_be).lower() for kind in (Kind.NUMBER, Kind.DATE, Kind.TRUTH_VALUE))
         quoted_text = f"starts_with({spelled}, '\"')" if column.text else "true"
-        is_date = f"{quoted_text} AND regexp_matches({value}, {literal(rules.ISO_DATE)}) AND {_date(value)} IS NOT NULL"
+        ends = f"TIMESTAMP '{rules.FIRST_MOMENT}' AND TIMESTAMP '{rules.LAST_MOMENT}'"
+        is_date = f"{quoted_text} AND regexp_matches({value}, {literal(rules.ISO_DATE)}) AND {_date(value)} BETWEEN {ends}"
         expressions += [
             f"count({spelled})",
             f"count({spelled}) FILTER ({number} AND {_is_number(spelled)})",

@@ -380,5 +380,9 @@ def _typed(values: Any, kind: Kind) -> Any:
         raise _SchemaMismatch
     for zone in (None, "UTC"):
         with contextlib.suppress(pa.ArrowInvalid):
-            return values.cast(pa.timestamp("us", zone)).cast(pa.timestamp("us"))
+            moments = values.cast(pa.timestamp("us", zone)).cast(pa.timestamp("us"))
+            first, last = text_array([rules.FIRST_MOMENT, rules.LAST_MOMENT]).cast(moments.type)
+            if pc.any(pc.or_(pc.less(moments, first), pc.greater(moments, last))).as_py():
+                break
+            return moments
     raise _SchemaMismatch

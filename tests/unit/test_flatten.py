@@ -68,6 +68,14 @@ def test_of_a_key_that_is_there_twice_the_first_value_counts(table_of, others):
     assert str(further(table_of(*[others] * 3, '{"a": 7, "a": 8, "b": 5}'))[-1]["a"]) == "7"
 
 
+@pytest.mark.parametrize("beyond", ["0001-01-01T00:00:00+02:00", "9999-12-31T23:59:59-05:00", "0000-01-01"])
+@pytest.mark.parametrize("other", ['{"n": 1}', '{"n": 1, "list": [1, {"n": 2}]}'])
+def test_dates_that_python_has_not_are_texts(table_of, beyond, other):
+    table = table_of(f'{{"n": 1, "when": "{beyond}"}}', '{"n": 2, "when": "2026-01-31"}', other)
+    assert kinds(table)["when"] is Kind.TEXT
+    assert [row["when"] for row in further(table)] == [beyond, "2026-01-31", None]
+
+
 def test_lists_and_what_is_nested_become_columns_named_by_their_places(table_of):
     assert further(table_of("[0.1, 0.9]", "[0.2]")) == [{"0": 0.1, "1": 0.9}, {"0": 0.2, "1": None}]
     assert further(table_of('{"box": {"x": 1, "y": [2, 3]}}')) == [{"box.x": 1, "box.y.0": 2, "box.y.1": 3}]
