@@ -119,7 +119,7 @@ def timeline(activity: RunActivity, opened: Callable[[int], None]) -> None:
             _bar(
                 y=[lane] * len(kinds), base=[at(span.begin) for span in spans], orientation="h", width=0.86, marker=marker,
                 x=[at(span.end) - at(span.begin) for span in spans], showlegend=False, hoverinfo="text",
-                hovertext=[f"{worker.name}<br>{_described(span, activity.begin)}" for span in spans],
+                hovertext=[f"{_safe(worker.name)}<br>{_described(span, activity.begin)}" for span in spans],
             )
         )  # fmt: skip
         mini_batches.append([span.mini_batch for span in spans])
@@ -137,7 +137,7 @@ def timeline(activity: RunActivity, opened: Callable[[int], None]) -> None:
     for kind in (name for name in _NAMES if name in shown):
         sample = {"color": color(kind), "pattern": {"shape": _PATTERNS.get(kind, ""), "size": 6, "solidity": 0.25}}
         traces.append(_bar(x=[None], y=[None], orientation="h", name=_NAMES[kind], marker=sample))
-    names = [worker.name.replace("process", "") if thin else worker.name for worker in activity.workers]
+    names = [_safe(worker.name.replace("process", "") if thin else worker.name) for worker in activity.workers]
     ticks = list(range(0, len(names), -(-len(names) // 32)))
     lanes = {
         "tickvals": ticks, "ticktext": [names[tick] for tick in ticks], "autorange": "reversed", "showgrid": False, "zeroline": False,
@@ -170,13 +170,18 @@ def _kind(span: WorkerSpan) -> str:
     return "failed" if 2 * span.failed > span.attempts else "going on" if span.going_on else "run"
 
 
+def _safe(text: str) -> str:
+    """Text from outside, as a worker's name in Azure ML's table, for a place where Plotly takes HTML."""
+    return escape(visible(truncate(text, 200), lines=False), quote=False)
+
+
 def _described(span: WorkerSpan, begin: float) -> str:
-    """For the pointer: it has no text from outside but why a process ended, which is made safe."""
+    """For the pointer. Why a process ended is text from outside."""
     seconds = formats.duration(span.end - span.begin)
     since = f"from {formats.duration(max(0.0, span.begin - begin))} on, for {seconds}"
     if span.state is not WorkerState.RUN:
         if span.state is WorkerState.SHUTDOWN and span.reason:
-            return f"Its process ended: {escape(visible(truncate(span.reason, 200), lines=False), quote=False)}"
+            return f"Its process ended: {_safe(span.reason)}"
         return f"{_NAMES[span.state]} {since}"
     if span.going_on:
         return f"Mini-batch {span.mini_batch:,} is going on for {seconds}"

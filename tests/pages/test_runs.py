@@ -6,11 +6,14 @@ import numpy
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages import _run_charts
 from services.azure.workspace import AzureWorkspace
 from services.connection import Connection, SignIn
 from services.domain import FileDataset, RunRequest, RunStatus, TabularDataset, utc_now
 from services.local.run_folder import LocalRunFolder
 from services.settings import ParallelRunSettings
+from services.storage.activity import Workers, activity_of, gather_these
+from services.storage.journal import TimedAttempt
 from services.storage.store import Store
 
 RUNS = "runs.py"
@@ -347,6 +350,17 @@ def test_a_mini_batch_in_the_url_opens(open_page, ended):
     assert not open_page(RUNS, run=run.id, mini_batch="99").exception
     assert not open_page(RUNS, run=run.id, mini_batch="x'").exception
     assert not open_page(RUNS, run=run.id, mini_batch="9" * 20).exception
+
+
+def test_a_workers_name_from_a_table_of_azure_ml_is_no_html(monkeypatch):
+    figures = []
+    monkeypatch.setattr(_run_charts, "color", lambda _: "#123456")
+    monkeypatch.setattr(_run_charts._plots, "draw", lambda figure, *_, **__: figures.append(figure))
+    attempt = TimedAttempt(0, 0, 1.0, 2.0, 2.0, 0, 1, 1, "RUN_DONE", False, 1, 0, False)
+    activity = activity_of(gather_these([attempt]), Workers(), now=None, name=lambda *_: "<a href='http://x'>process000</a>")
+    _run_charts.timeline(activity, print)
+    assert "&lt;a href" in str(figures[0].to_dict())
+    assert "<a" not in str(figures[0].to_dict())
 
 
 def test_one_mini_batch_shows_its_attempts_and_items(home, ended, monkeypatch):

@@ -33,7 +33,7 @@ from services.domain import (
     RunStatus,
     utc_now,
 )
-from services.errors import NotFound, StudioError
+from services.errors import NotFound, StudioError, WorkspaceUnavailable, os_errors_as
 from services.predictions.columns import path_of
 from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of, provenance_of
 from services.run_logs.search import search
@@ -170,7 +170,9 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
     def input_file(self, run_id: str, key: RowKey, worker: str) -> Path | None:
         path = path_of(key.file)
         for dataset, manifest in zip(self.get(run_id).request.datasets, self.folder(run_id).plan().manifests, strict=False):
-            if path and any(file.path == path for file in read_manifest(Path(manifest))):
+            with os_errors_as(WorkspaceUnavailable, "The list of the dataset's files can't be read"):
+                found = bool(path) and any(file.path == path for file in read_manifest(Path(manifest)))
+            if found:
                 return self._fetch(dataset, path)
         return None
 
