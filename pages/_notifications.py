@@ -72,19 +72,20 @@ def watch() -> None:
     """Tell of the runs that end from now on. Polls the registry, cheaply, on every page."""
     if "ended_runs" not in st.session_state:
         st.session_state.ended_runs, st.session_state.ends_known = [], {}
-        _new_ends()
+        _new_ends()  # those that have ended before
     st.fragment(_show_ends, run_every=_POLL_SECONDS)()
 
 
 def _new_ends() -> list[Run]:
-    """The runs that ended since this session last asked. Not by the latest end alone: one that ended before it may be written after it."""
-    now, known = utc_now(), st.session_state.ends_known
-    since = st.session_state.get("ends_asked_at", now) - _LATE
+    """The runs that ended since this session last asked this workspace. Not by the latest end alone: one that ended
+    before it may be written after it."""
+    now = utc_now()
     with suppress(StudioError):  # the page says so
-        ended = chosen_workspace().runs.ended_since(since)
-        st.session_state.ends_asked_at = now
-        st.session_state.ends_known = {run.id: run.ended_at for run in ended}
-        return [run for run in ended if known.get(run.id) != run.ended_at]
+        workspace = chosen_workspace()
+        asked_at, known = st.session_state.ends_known.get(workspace.location, (None, {}))
+        ended = workspace.runs.ended_since((asked_at or now) - _LATE)
+        st.session_state.ends_known[workspace.location] = now, {run.id: run.ended_at for run in ended}
+        return [run for run in ended if asked_at and known.get(run.id) != run.ended_at]
     return []
 
 
