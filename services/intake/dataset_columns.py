@@ -91,8 +91,10 @@ def _plain(column: Any) -> Any:
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _plain(column.dictionary_decode())
+    if pa.types.is_timestamp(kind) and kind.tz is not None:  # dates are kept in UTC, as those of predictions
+        column = column.cast(pa.timestamp(kind.unit, "UTC")).cast(pa.timestamp(kind.unit))
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return column.cast(pa.timestamp("us"), safe=False) if getattr(kind, "tz", None) is None else column.cast(pa.timestamp("us", "UTC"))
+        return column.cast(pa.timestamp("us"), safe=False)
     if pa.types.is_integer(kind):
         return column.cast(pa.int64()) if kind != pa.uint64() else column.cast(pa.float64(), safe=False)
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
