@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from services.errors import SettingsError
 from services.predictions.columns import number_array, text_array
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ _MADE_AT = (2000, 1, 1, 0, 0, 0)  # the same rows make the same file
 _DAY = 86_400_000_000  # microseconds
 _DAYS_TO_1970, _LEAP_DAY = 25_569, 61
 """Excel counts from the end of 1899, and 29 February 1900, which there was not, as well."""
-_MOST_WITHOUT_ZIP64 = 1_500_000_000
+_MOST_WITHOUT_ZIP64, _MOST_UNEXPECTED = 1_500_000_000, 2_100_000_000
+_TOO_LARGE = "Filter them, or take CSV or Parquet."
 
 
 def write_sheet(
@@ -43,7 +45,7 @@ def write_sheet(
     progress: Callable[[float], None] | None = None,
 ) -> None:
     """Write these columns as one sheet, Predictions, with a header that stays in sight. `count` is how many rows will come; `progress` is
-    called with 0 to 1. Raises OSError."""
+    called with 0 to 1. Raises OSError, and SettingsError("format", ...) for more text than a sheet holds."""
     skeleton, before, after = _skeleton(names)
     batches = iter(batches)
     first = next(batches, None)
@@ -57,9 +59,13 @@ def write_sheet(
         with book.open(info, "w", force_zip64=is_large) as sheet:
             sheet.write(before)
             sheet.write(rows)
-            done = 0 if first is None else len(first)
+            size, done = len(rows), 0 if first is None else len(first)
             for batch in batches:
-                sheet.write(_rows(batch))
+                rows = _rows(batch)
+                size += len(rows)
+                if size > _MOST_UNEXPECTED and not is_large:  # the first rows were short
+                    raise SettingsError("format", "these rows have too much text for an Excel sheet", _TOO_LARGE)
+                sheet.write(rows)
                 done += len(batch)
                 if progress:
                     progress(min(1.0, done / max(1, count)))

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree
 
 import pytest
-from pyarrow import parquet
+from pyarrow import parquet, record_batch
 
 from services.domain import Provenance, RowKey
 from services.errors import SettingsError
-from services.predictions import exports
+from services.predictions import excel, exports
 from services.predictions.annotations import Annotation
 from services.predictions.filters import EVERY_ROW, Filter, Order
 from services.predictions.matching import ScoredMiniBatch
@@ -100,6 +100,13 @@ def test_a_cell_of_excel_is_cut_off_after_32767_characters_of_utf_16(table_of):
     texts = ["🐈" * 20_000, "x" * 40_000, "ü" * 32_767]
     cells = [row[1] for row in sheet_of(b"".join(exports.export(".xlsx", table_of(texts))))[1:]]
     assert cells == ["🐈" * 16_383, "x" * 32_767, "ü" * 32_767]
+
+
+def test_more_text_than_the_first_rows_let_expect_is_refused_in_words(monkeypatch):
+    monkeypatch.setattr(excel, "_MOST_UNEXPECTED", 10_000)
+    batches = [record_batch({"a": [text] * 10}) for text in ("short", "long" * 1000)]
+    with pytest.raises(SettingsError, match="too much text"):
+        excel.write_sheet(io.BytesIO(), ["a"], batches, 20)
 
 
 def _one_line_end(cell):
