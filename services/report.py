@@ -259,6 +259,9 @@ def _judged(workspace: Workspace, run: Run, table: Predictions) -> _Evaluated | 
 def _evaluated(result: Evaluation) -> _Evaluated:
     if not result.evaluated:
         return _Evaluated([("Evaluated", "0")], caption="No prediction has a true label.")
+    if not result.comparable:
+        caption = "Predictions and labels can't be compared: the ones are numbers, the others words."
+        return _Evaluated([("Evaluated", f"{result.evaluated:,}")], caption=caption)
     if result.of_numbers:
         errors = result.number_errors()
         figures = [("MAE", errors.mae), ("RMSE", errors.rmse), ("Mean residual", errors.bias), ("R²", errors.r2)]

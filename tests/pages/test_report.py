@@ -69,6 +69,15 @@ def test_numbers_are_a_distribution_of_what_is_filtered(ended, get):
     assert "of its rows" in page.text
 
 
+def test_labels_that_are_no_classes_of_the_run_give_no_accuracy(ended, get, workspace, tmp_path):
+    run = ended(THREE_CLASSES)
+    (tmp_path / "labels.csv").write_text("File,Label\n" + "".join(f"{number:04}.csv,{number}\n" for number in range(10)))
+    workspace.add_labels(run.request.datasets[0], tmp_path / "labels.csv")
+    page = report(get, run)
+    assert "can't be compared" in page.text
+    assert "Accuracy" not in page.text
+
+
 def test_failures_stand_in_a_report_with_their_causes(ended, get):
     page = report(get, ended(HALF_BAD, error_threshold=-1))
     assert "Why items failed" in page.text
