@@ -154,8 +154,8 @@ def _say(view: View, rows: list[QueuedRow], at: int, annotation: Annotation, lab
 def _use(view: View) -> None:
     """Give what was reviewed to the dataset, as a file of labels would be."""
     workspace = chosen_workspace()
-    names, rows = review.reviewed_rows(workspace.runs.predictions(view.run.id), workspace.annotations.annotations(view.run.id))
     try:
+        names, rows = review.reviewed_rows(workspace.runs.predictions(view.run.id), workspace.annotations.annotations(view.run.id))
         with staging_folder(workspace.home) as folder:
             file = folder / "labels.csv"
             file.write_bytes(b"".join(rows_as_csv(names, rows)))

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import secrets
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property, partial
@@ -285,17 +286,25 @@ def score(predictions: Predictions, labels: Labels, of: str = "") -> Score:
     kept = predictions.kept_path(f"score {labels.id} {of}{spelled}", ".json")
     if (known := _kept_score(kept)) is not None:
         return known
-    with translated_errors(predictions.path), closing(scratch_database(kept)) as database:
+    scratch = kept.with_name(f"{kept.name}.{secrets.token_hex(4)}")  # another tab may ask for the same
+    with translated_errors(predictions.path), _removed(f"{scratch}.spill"), closing(scratch_database(scratch)) as database:
         columns = _judged_columns(predictions, labels, of, database, None)
         query = select_beside(predictions.path, predictions.columns, columns, "beside")
         database.execute(f"CREATE TEMP VIEW evaluated AS {query}")
         kind = predictions.kind if of == "Prediction" else predictions.columns[of]
         result = Evaluation(predictions.path, kind, names_beside(predictions.columns, EVALUATED)[of], predictions.own, database)
         figures = _score(result, of)
-    shutil.rmtree(f"{kept}.spill", ignore_errors=True)
     with suppress(OSError):  # it is made anew then
         write_atomically(kept, json.dumps(vars(figures)))
     return figures
+
+
+@contextmanager
+def _removed(folder: str) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _kept_score(path: Path) -> Score | None:
