@@ -12,6 +12,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
@@ -124,10 +125,11 @@ def excel_file(
         parts = export(".xlsx", table, filter_, order, columns, annotations=annotations, progress=progress)
         with atomic_write(path) as unfinished, open(unfinished, "xb") as file:
             file.writelines(parts)
+    with suppress(FileNotFoundError):  # another tab makes room
         others = [other for other in path.parent.glob("*.xlsx") if other != path]
         for eldest in sorted(others, key=lambda other: other.stat().st_mtime)[:-_MOST_EXCEL_FILES]:
             eldest.unlink(missing_ok=True)
-        return path
+    return path
 
 
 def excel_path(table: Predictions, filter_: Filter, order: Order, columns: Sequence[str], annotations: Annotations | None = None) -> Path:
