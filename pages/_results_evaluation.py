@@ -88,7 +88,7 @@ def _matrix(result: evaluation.Evaluation, scores: Sequence[evaluation.ClassScor
         row, column = point if isinstance(point, list | tuple) else divmod(point, len(names))
         label, predicted = names[row], names[column]
         if _OTHERS not in (label, predicted):
-            set_filter(evaluation.cell(label, predicted, result.of), look="")
+            set_filter(evaluation.cell(label, result.texts_of(predicted), result.of), look="")
 
     cells = [(label, predicted, counts.get((label, predicted), 0)) for label in names for predicted in names]
     numbers = {"True label": [c[0] for c in cells], "Predicted": [c[1] for c in cells], "Rows": [c[2] for c in cells]}

@@ -152,9 +152,8 @@ def _sql(evaluation: Evaluation, scoring: Scoring) -> str:
     event = f"Verdict = '{Verdict.CORRECT}'" if scoring.event is None else f"Label = {literal(scoring.event)}"
     if scoring.of_prediction and scoring.event is not None:
         # what is right is spelled as its label: the prediction may be 1.0 where the label is 1
-        predicted = (
-            f"(({evaluation.value} = {literal(scoring.event)}) OR (Label = {literal(scoring.event)} AND Verdict = '{Verdict.CORRECT}'))"
-        )
+        texts = ", ".join(map(literal, evaluation.texts_of(scoring.event)))
+        predicted = f"({evaluation.value} IN ({texts}) OR (Label = {literal(scoring.event)} AND Verdict = '{Verdict.CORRECT}'))"
         number = f"CASE WHEN {predicted} THEN {number} ELSE 1 - {number} END"
     return f"SELECT {number} AS s, {event} AS e FROM evaluated WHERE {EVALUATED_ROWS}"
 

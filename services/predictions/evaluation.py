@@ -452,22 +452,26 @@ class Evaluation(JoinedTable):
 
     def confusion(self, limit: int = 1000) -> list[tuple[str, str, int]]:
         """(label, prediction, rows), the most frequent first."""
-        return self._query(
-            f"SELECT Label, {self.value}, count(*) FROM evaluated WHERE {EVALUATED_ROWS}"
-            f" GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {limit:d}"
-        )
+        return self._query(f"SELECT l, p, sum(n)::BIGINT FROM ({self._pairs}) GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT {limit:d}")
 
     def matrix(self, names: Sequence[str], others: str) -> tuple[dict[tuple[str, str], int], list[str]]:
         """Rows by (label, prediction) of these classes, all others together as `others`; and the names in the order to show them: numbers
         by value, else by name, the others last."""
         listed = ", ".join(map(literal, names)) or "NULL"
         rows = self._query(
-            f"SELECT CASE WHEN Label IN ({listed}) THEN Label END, CASE WHEN p IN ({listed}) THEN p END, count(*) FROM"
-            f" (SELECT Label, CASE WHEN Verdict = '{Verdict.CORRECT}' THEN Label ELSE {self.value} END AS p FROM evaluated"
-            f" WHERE {EVALUATED_ROWS}) GROUP BY 1, 2"
+            f"SELECT CASE WHEN l IN ({listed}) THEN l END, CASE WHEN p IN ({listed}) THEN p END, sum(n)::BIGINT FROM ({self._pairs})"
+            " GROUP BY 1, 2"
         )
         counts = {(label or others, predicted or others): count for label, predicted, count in rows}
         return counts, [*sorted(names, key=_by_value), *([others] if any(others in cell for cell in counts) else [])]
+
+    def texts_of(self, name: str) -> tuple[str, ...]:
+        """The predictions that are this class, as they are written."""
+        if not re.fullmatch(r"-?\d+", name):
+            return (name,)
+        values = f"SELECT DISTINCT {self.value} AS p FROM evaluated WHERE {EVALUATED_ROWS}"
+        rows = self._query(f"SELECT p FROM ({values}) WHERE {_as_labels_are('p')} = {literal(name)} ORDER BY 1")
+        return tuple(text for (text,) in rows) or (name,)
 
     def classes(self, limit: int = 1000) -> list[ClassScore]:
         """Each class among labels or predictions, those with the most labels first."""
@@ -475,11 +479,18 @@ class Evaluation(JoinedTable):
         return [ClassScore(name, int(labelled), int(predicted), int(correct)) for name, labelled, predicted, correct in rows]
 
     @property
+    def _pairs(self) -> str:
+        """SQL: how many rows (n) have each label (l) and prediction (p), this one spelled as the labels are."""
+        pairs = f"SELECT Label, {self.value} AS p, Verdict, count(*) AS n FROM evaluated WHERE {EVALUATED_ROWS} GROUP BY ALL"
+        return (
+            f"SELECT Label AS l, CASE WHEN Verdict = '{Verdict.CORRECT}' THEN Label ELSE {_as_labels_are('p')} END AS p, n FROM ({pairs})"
+        )
+
+    @property
     def _by_class(self) -> str:
         """SQL: of each class how often it is the label, how often predicted, how often both."""
         return (
-            f"WITH pairs AS (SELECT Label AS l, {self.value} AS p, Verdict AS v, count(*) AS n FROM evaluated WHERE {EVALUATED_ROWS}"
-            f" GROUP BY 1, 2, 3), spelled AS (SELECT l, CASE WHEN v = '{Verdict.CORRECT}' THEN l ELSE p END AS p, n FROM pairs)"
+            f"WITH spelled AS ({self._pairs})"
             " SELECT name, sum(l) AS labelled, sum(p) AS predicted, sum(c) AS correct"
             " FROM (SELECT l AS name, n AS l, 0 AS p, 0 AS c FROM spelled"
             " UNION ALL SELECT p, 0, n, 0 FROM spelled UNION ALL SELECT l, 0, 0, n FROM spelled WHERE l = p) GROUP BY 1"
@@ -552,6 +563,11 @@ class Evaluation(JoinedTable):
         return int(self._query("SELECT count(*) FROM unmatched_labels")[0][0])
 
 
+def _as_labels_are(text: str) -> str:
+    """SQL: a prediction as `label_file` spells labels: 7.0 is the class 7."""
+    return rf"regexp_replace({text}, '^(-?\d+)\.0+$', '\1')"
+
+
 def _by_value(name: str) -> tuple[bool, float, str]:
     try:
         number = float(name)
@@ -560,12 +576,12 @@ def _by_value(name: str) -> tuple[bool, float, str]:
     return math.isnan(number), number, name
 
 
-def cell(label: str, prediction: str, of: str = "Prediction") -> Filter:
-    """The rows of the joined table behind one cell of the confusion matrix."""
+def cell(label: str, predictions: Sequence[str], of: str = "Prediction") -> Filter:
+    """The rows of the joined table behind one cell of the confusion matrix; `predictions` are `Evaluation.texts_of` the predicted class."""
     true = Condition("Label", Operator.ONE_OF, (label,))
     if of == "Prediction":
-        return Filter(classes=(prediction,), conditions=(true,))
-    return Filter(conditions=(true, Condition(of, Operator.ONE_OF, (prediction,))))
+        return Filter(classes=tuple(predictions), conditions=(true,))
+    return Filter(conditions=(true, Condition(of, Operator.ONE_OF, tuple(predictions))))
 
 
 def verdict_is(verdict: Verdict) -> Filter:

@@ -95,7 +95,7 @@ def test_precision_recall_and_the_confusion_matrix_are_scikit_learns(table, labe
         (names[i], names[j]): matrix[i][j] for i in range(len(names)) for j in range(len(names)) if matrix[i][j]
     }
     label, prediction, count = evaluation.confusion()[-1]
-    assert Predictions(evaluation.path).count(cell(label, prediction)) == count
+    assert Predictions(evaluation.path).count(cell(label, evaluation.texts_of(prediction))) == count
     wrong = {f"f{n}": sum(truth[i] != said[i] for i in range(60) if i % 4 == n) for n in range(4)}
     folders = evaluation.by_folder()
     assert {folder: count for folder, _, count, _ in folders} == wrong
@@ -141,7 +141,7 @@ def test_hostile_names_and_labels_are_joined_as_they_are(table, labels):
     assert evaluation.verdicts[Verdict.CORRECT] == len(HOSTILE)
     assert evaluation.unmatched_label_count() == 0
     for value in HOSTILE.values():
-        assert Predictions(evaluation.path).count(cell(value, value)) == 1
+        assert Predictions(evaluation.path).count(cell(value, (value,))) == 1
 
 
 def test_our_own_download_is_a_file_of_labels(table, tmp_path):
@@ -225,7 +225,7 @@ def test_of_several_values_the_chosen_or_the_predicted_one_is_evaluated(table, l
     assert verdicts(evaluation) == {"a.png": "correct", "b.png": "wrong", "c.png": "no prediction"}
     assert evaluation.confusion() == [("cat", "cat", 1), ("cat", "dog", 1)]
     joined = Predictions(evaluation.path)  # its own Label stands beside the predictions' label
-    assert [row["File"] for row in joined.page(cell("cat", "dog", evaluation.of)).to_pylist()] == ["b.png"]
+    assert [row["File"] for row in joined.page(cell("cat", ("dog",), evaluation.of)).to_pylist()] == ["b.png"]
     assert [(row["label 2"], row["Label"]) for row in joined.page().to_pylist()] == [("cat", "cat"), ("dog", "cat"), (None, "cat")]
     assert evaluate(predictions, kept, "Prediction").accuracy == 0
 
@@ -240,3 +240,15 @@ def test_predictions_that_are_true_or_false_are_judged_by_labels_however_these_s
     evaluation = evaluate(table(predicted), labels([(f"{number}.png", yes if number % 4 in (0, 3) else no) for number in range(12)]))
     assert (evaluation.comparable, evaluation.of_numbers, evaluation.accuracy, evaluation.macro_f1) == (True, False, 0.5, 0.5)
     assert evaluation.confusion() == [(label, predicted, 3) for label in ("False", "True") for predicted in ("False", "True")]
+
+
+def test_predictions_of_7_0_are_the_class_7_where_they_are_wrong_too(table, labels):
+    predicted = {"a": "7.0", "b": "7.0", "c": "3.0", "d": "cat", "e": "cat", "f": "cat", "g": "cat"}
+    evaluation = evaluate(table(predicted), labels([("a", "7"), ("b", "3"), ("c", "3.0"), *((name, "cat") for name in "defg")]))
+    assert [(score.name, score.labelled, score.predicted, score.correct) for score in evaluation.classes()] == [
+        ("cat", 4, 4, 4), ("3", 2, 1, 1), ("7", 1, 2, 1),
+    ]  # fmt: skip
+    assert evaluation.macro_f1 == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
+    assert evaluation.matrix(["3", "7", "cat"], "others")[0]["3", "7"] == 1
+    rows = Predictions(evaluation.path).page(cell("3", evaluation.texts_of("7"))).to_pylist()
+    assert [row["File"] for row in rows] == ["b"]
