@@ -22,7 +22,7 @@ PACKAGES = {
     "lightgbm": ("lightgbm", "scikit-learn"),
     "catboost": ("catboost",),
     "mlflow": ("mlflow-skinny", "scikit-learn"),
-    "older": ("scikit-learn==1.3.2", "numpy<2"),
+    "older": ("scikit-learn==1.3.2", "numpy<2", "pyarrow<24"),
 }
 """By framework. What scores tables (pandas, pyarrow) is needed by all."""
 TORCH = "torch==2.13.0+cpu"

@@ -56,7 +56,7 @@ def test_an_excel_file_of_customers_and_an_xgboost_model(address, page, environm
     walk.register_model(model, approves=False)
     walk.make_environment()
     walk.register_dataset(tmp_path / "customers.xlsx", "Each row of this file is one item: 7,043 rows, 5 columns")
-    walk.run("7,043 rows in ")
+    walk.run(r"7,043 rows in [\d,]+ mini-batch")
     check(walk.results("7,043", tmp_path), *own)
 
 
@@ -70,7 +70,7 @@ def test_parquet_and_an_mlflow_model(address, page, environment, tmp_path):  # n
     walk.register_model(tmp_path / "churn-model.zip", approves=True)
     walk.make_environment()
     walk.register_dataset(tmp_path / "customers.parquet", "Each row of this file is one item: 7,043 rows, 5 columns")
-    walk.run("7,043 rows in ")
+    walk.run(r"7,043 rows in [\d,]+ mini-batch")
     check(walk.results("7,043", tmp_path), predictions, None)
 
 
@@ -81,5 +81,5 @@ def test_a_model_of_an_older_scikit_learn(address, page, environment, tmp_path):
     walk.register_model(model, approves=True)
     walk.make_environment()
     walk.register_dataset(tmp_path / "churn.csv", "Each row of this file is one item: 7,043 rows, 5 columns")
-    walk.run("7,043 rows in ")
+    walk.run(r"7,043 rows in [\d,]+ mini-batch")
     check(walk.results("7,043", tmp_path), *own)
