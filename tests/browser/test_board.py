@@ -82,9 +82,11 @@ def test_a_run_is_watched_from_its_first_mini_batch_to_its_end(dashboard, page: 
     # The click that a picture takes, and the mini-batch that it opens.
     bars = page.locator(".st-key-run-timeline .barlayer .trace:not(:first-child) .point")
     expect(bars.first).to_be_attached()
-    x, y = bars.evaluate_all(WIDEST)
-    page.mouse.click(x, y)
-    dialog = page.get_by_role("dialog")
+    dialog, tries = page.get_by_role("dialog"), 0
+    while not dialog.count():  # the picture is drawn anew each second: a click at that moment is one at nothing
+        assert (tries := tries + 1) < 20
+        page.mouse.click(*bars.evaluate_all(WIDEST))
+        page.wait_for_timeout(2500)
     expect(dialog.get_by_text(re.compile("2 files of d:1"))).to_be_visible()
     expect(dialog.get_by_text(re.compile("Running on node 0, process00[01] for"))).to_be_visible()
     expect(page).to_have_url(re.compile(r"mini_batch=10"))

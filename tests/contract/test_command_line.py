@@ -256,7 +256,7 @@ def test_an_unavailable_workspace_exits_3(command, tmp_path):
 
 
 def test_a_killed_runner_ends_the_wait_with_1_and_how_to_resume(run, monkeypatch):
-    monkeypatch.setattr(output, "_NOT_RESPONDING_SECONDS", 0.1)
+    monkeypatch.setattr(output, "NOT_RESPONDING_SECONDS", 0.1)
     result = run("--wait", "--json", script="import os\ndef run(mini_batch):\n    os.kill(os.getppid(), 9)\n    return []")
     assert (result.code, result.json["status"]) == (1, "NotResponding")
     assert f"resume {result.json['id']}" in result.err

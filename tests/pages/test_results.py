@@ -360,7 +360,7 @@ def test_a_scripts_columns_that_are_called_as_ours_are_shown_by_their_names(open
     run = ended(NAMES_OF_OURS, files=4)
     app = open_page(RESULTS, run=run.id, row="2")
     assert not app.exception
-    assert set(table(app).columns) == {"File", "Prediction", "status", "worker", "row", "Folder", "ok", "Run row"}
+    assert set(table(app).columns) == {"File", "Prediction", "status", "worker", "row", "Folder", "ok"}
     assert list(table(app)["row"]) == ["1.0"] * 4
     assert list(table(app)["ok"]) == ["True"] * 4
     for look, chart in (("", "Over folders"), ("", "Over time"), ("Groups", "")):

@@ -22,8 +22,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from services.errors import IntakeError, os_errors_as
 from services.intake.entry_scripts import BUILT_IN
-from services.intake.mlflow_files import prepare_model, read_yaml
+from services.intake.mlflow_files import prepare_model
 from services.intake.model_files import inspect_for_registration, inspect_model
+from services.intake.yaml_files import read_yaml
 from tests import recorded_models as recorded
 from tests.unit.test_model_files import HDF5, LFS_POINTER, ONNX, safetensors, written, zipped
 
@@ -215,8 +216,8 @@ def test_a_hostile_mlmodel_is_refused_and_not_obeyed(tmp_path, monkeypatch, cont
 def test_dates_and_odd_keys_of_yaml_are_values_like_others(tmp_path):
     path = written(tmp_path / "MLmodel", b"1: 2\n2026-01-01: yes\n? [a, b]\n: c\n")
     with pytest.raises(IntakeError):
-        read_yaml(path)
-    assert read_yaml(written(path, b"1: 2\n2026-01-01: on\n")) is not None
+        read_yaml(path, "The file", "Save it again.")
+    assert read_yaml(written(path, b"1: 2\n2026-01-01: on\n"), "The file", "Save it again.") is not None
 
 
 def test_a_pointer_or_half_a_file_in_a_folder_is_named(tmp_path):
