@@ -68,6 +68,7 @@ def test_from_the_empty_home_to_the_filtered_csv(own_dashboard, page, tmp_path):
     of_sevens = sum(row["Prediction"] == "7" for row in rows)
     page.get_by_role("button", name=f"7 · {of_sevens}", exact=True).click()
     expect(page.get_by_text(f"{of_sevens} of 899 predictions")).to_be_visible()
+    settled(page)  # the link to the file, which is open, follows
     sevens = downloaded(page, tmp_path)
     assert [row["Prediction"] for row in sevens] == ["7"] * of_sevens
 
