@@ -235,7 +235,7 @@ def test_of_several_values_the_chosen_or_the_predicted_one_is_evaluated(table, l
 
 
 @pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("true", "false"), ("True", "False")])
-def test_predictions_that_are_true_or_false_are_judged_by_labels_however_these_spell_it(table, labels, yes, no):
+def test_predictions_of_true_and_false_are_judged_by_labels_however_spelled(table, labels, yes, no):
     predicted = {f"{number}.png": str(number % 4 < 2) for number in range(12)}
     evaluation = evaluate(table(predicted), labels([(f"{number}.png", yes if number % 4 in (0, 3) else no) for number in range(12)]))
     assert (evaluation.comparable, evaluation.of_numbers, evaluation.accuracy, evaluation.macro_f1) == (True, False, 0.5, 0.5)

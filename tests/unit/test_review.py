@@ -116,7 +116,7 @@ def test_what_is_reviewed_goes_out_as_a_file_of_labels(table_of):
     assert list(review.reviewed_rows(table, {})[1]) == []
 
 
-def test_a_label_of_a_row_whose_number_is_not_known_is_no_label_of_all_rows_of_its_file(tmp_path: Path):
+def test_a_label_of_a_row_of_unknown_number_is_no_label_of_its_whole_file(tmp_path: Path):
     batch = ScoredMiniBatch(0, ["a.csv"] * 3, "/d", ["yes", "no", "yes"], "w", 1, 0.1, "", items_are_rows=True)
     make_table([batch], tmp_path / "t.parquet")
     table = Predictions(tmp_path / "t.parquet")
