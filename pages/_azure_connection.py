@@ -11,8 +11,8 @@ import streamlit as st
 from pages import _errors, _tables, _workspace
 from pages._text import ago, displayable, escape, truncate
 from services.connection import Connection, SignIn, suggested
-from services.domain import ConnectionState
 from services.errors import SettingsError, StudioError
+from services.remote import ConnectionState
 from services.workspace import RemoteWorkspace
 from services.workspaces import choose_workspace, default_home
 

@@ -16,8 +16,8 @@ from starlette.routing import Route
 
 from pages import _errors, _workspace
 from pages._text import sentence
-from services.domain import RowKey
 from services.errors import NotFound, StudioError
+from services.run_details import RowKey
 from services.workspaces import chosen_workspace
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from pages import _errors, _tables
 from pages._results_view import option_labels
 from pages._switching import switch_page
 from pages._text import displayable, escape, truncate
-from services.domain import Leaderboard, RunScore
 from services.predictions.label_file import Labels
+from services.run_details import Leaderboard, RunScore
 from services.workspaces import chosen_workspace
 
 _COUNTS = ("Judged", "No label", "No prediction")

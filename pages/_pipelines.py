@@ -13,7 +13,8 @@ from pages import _errors, _layout, _tables
 from pages._forms import last_submission
 from pages._switching import switch_page
 from pages._text import ago, displayable, escape, truncate
-from services.domain import WEEK_DAYS, Frequency, PipelineRun, PublishedPipeline, Recurrence, Run, RunStatus, Schedule, utc_now
+from services.domain import Run, RunStatus, utc_now
+from services.remote import WEEK_DAYS, Frequency, PipelineRun, PublishedPipeline, Recurrence, Schedule
 from services.settings import TABLE
 from services.workspace import PipelineService
 from services.workspaces import chosen_workspace

@@ -11,8 +11,9 @@ from pages._downloads import thumbnail_url
 from pages._results_view import GALLERY_PAGE, View, change
 from pages._text import displayable, truncate, visible
 from services import thumbnails
-from services.domain import ItemKind, RowKey
+from services.domain import ItemKind
 from services.predictions.columns import Status
+from services.run_details import RowKey
 from services.workspaces import chosen_workspace
 
 _CHARACTERS = 60  # of a text below a picture

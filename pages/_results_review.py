@@ -11,7 +11,6 @@ from pages import _errors, _layout
 from pages._results_row import show_input
 from pages._results_view import View, address, change, choose, option_labels
 from pages._text import displayable, escape, truncate, visible
-from services.domain import RowKey
 from services.errors import SettingsError, StudioError
 from services.formats import counted, percent
 from services.intake.staging import staging_folder
@@ -21,6 +20,7 @@ from services.predictions.columns import ROW_NUMBER
 from services.predictions.exports import rows_as_csv
 from services.predictions.filters import EVERY_ROW
 from services.predictions.review import Decision, QueuedRow
+from services.run_details import RowKey
 from services.workspaces import chosen_workspace
 
 _MOST_BUTTONS = 12  # classes; the others are in a list

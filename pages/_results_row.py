@@ -11,10 +11,10 @@ from pages import _errors, _file_preview, _layout, _run_replay, _tables
 from pages._results_view import View, change, page_rows
 from pages._text import displayable, escape, truncate, visible
 from services import formats
-from services.domain import RowKey, RowTrace
 from services.errors import NotFound, SettingsError
 from services.predictions.annotations import Annotation
 from services.predictions.columns import ROW_NUMBER, printed
+from services.run_details import RowKey, RowTrace
 from services.workspaces import chosen_workspace
 
 _PREDICTION = 20_000  # characters shown

@@ -9,8 +9,9 @@ import streamlit as st
 from pages import _errors, _layout, _run_charts, _run_failures, _run_logs, _run_replay, _tables, _workspace
 from pages._text import displayable, escape, local_time, truncate, visible
 from services import formats
-from services.domain import MiniBatchDetail, Run, RunActivity, RunStatus, WorkerState, utc_now
+from services.domain import Run, RunStatus, utc_now
 from services.formats import counted
+from services.run_details import MiniBatchDetail, RunActivity, WorkerState
 from services.scoring.run_cost import is_tight
 from services.workspaces import chosen_workspace
 

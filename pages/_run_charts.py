@@ -12,8 +12,8 @@ import streamlit as st
 from pages import _plots
 from pages._text import truncate, visible
 from services import formats
-from services.domain import RunActivity, WorkerSpan, WorkerState
 from services.formats import counted
+from services.run_details import RunActivity, WorkerSpan, WorkerState
 
 _COLORS = {  # on a light page and on a dark one
     "run": ("#2f8791", "#4fbac4"),

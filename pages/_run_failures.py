@@ -12,10 +12,11 @@ import streamlit as st
 from pages import _layout, _run_replay, _tables, _workspace
 from pages._switching import switch_page
 from pages._text import displayable, escape, truncate, visible
-from services.domain import FailedItem, Failure, FailureCause, RowKey, Run, RunStatus
+from services.domain import Run, RunStatus
 from services.errors import StudioError
 from services.formats import counted
 from services.predictions.filters import EVERY_FAILURE, Condition, Operator
+from services.run_details import FailedItem, Failure, FailureCause, RowKey
 from services.workspaces import chosen_workspace
 
 _PAGE = 100  # items

@@ -14,9 +14,10 @@ from pages import _errors
 from pages._background import Job
 from pages._text import browser_zone, displayable, escape, truncate, visible
 from services import formats
-from services.domain import LogLine, LogQuery, LogSearch, MiniBatchDetail, Run
+from services.domain import Run
 from services.errors import SettingsError
 from services.formats import counted
+from services.run_details import LogLine, LogQuery, LogSearch, MiniBatchDetail
 from services.storage.file_tree import tail
 from services.workspaces import chosen_workspace
 

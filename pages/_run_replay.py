@@ -10,8 +10,9 @@ from pages import _errors, _tables
 from pages._background import Job
 from pages._text import displayable, escape, truncate, visible
 from services import formats
-from services.domain import MiniBatchDetail, PrintedLine, Replay, ReplayProgress, Run
+from services.domain import Run
 from services.formats import counted
+from services.run_details import MiniBatchDetail, PrintedLine, Replay, ReplayProgress
 from services.workspace import Capability
 from services.workspaces import chosen_workspace
 

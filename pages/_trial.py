@@ -14,9 +14,10 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from pages import _errors, _layout, _tables
 from pages._text import displayable, escape, truncate
 from services import trial_here
-from services.domain import RunRequest, Suggestion, Trial
+from services.domain import RunRequest
 from services.errors import SettingsError, StudioError
 from services.formats import counted
+from services.run_details import Suggestion, Trial
 from services.settings import TABLE
 from services.workspace import Workspace
 

@@ -12,13 +12,14 @@ from pages import _environments, _layout, _model_card, _tables, _workspace
 from pages._forms import Form, form_called
 from pages._text import displayable, escape, local_time
 from services import formats
-from services.domain import Model, TrainingRun
+from services.domain import Model
 from services.errors import SettingsError
 from services.file_names import safe_relative_path
 from services.formats import counted
 from services.intake import uploads
 from services.intake.model_files import may_be_model
 from services.intake.staging import staging_folder
+from services.remote import TrainingRun
 from services.workspace import Capability, RemoteWorkspace
 from services.workspaces import chosen_workspace
 

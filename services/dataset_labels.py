@@ -18,13 +18,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from services.domain import Dataset, DatasetFile, Leaderboard, Run, RunScore, TabularDataset
+from services.domain import Dataset, DatasetFile, Run, TabularDataset
 from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable, os_errors_as
 from services.file_names import short
 from services.intake import dataset_columns
 from services.intake.staging import staging_folder
 from services.predictions.columns import file_text, readable
 from services.predictions.label_file import LabelColumns, Labels, keep_labels, kept_labels, label_columns
+from services.run_details import Leaderboard, RunScore
 from services.storage.atomic import atomic_write, write_atomically
 from services.storage.file_tree import path_given
 from services.workspace import RemoteWorkspace, Runs

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services import __version__, formats
-from services.domain import FailureCause, Provenance, Run, utc_now
+from services.domain import Run, utc_now
 from services.errors import NotFound
 from services.predictions import charts
 from services.predictions.columns import NUMERIC, Kind, Status, printed
 from services.predictions.exports import shown_columns
 from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, Filter
+from services.run_details import FailureCause, Provenance
 from services.settings import TABLE, ParallelRunSettings
 
 if TYPE_CHECKING:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from services.domain import Dataset, RunRequest, Trial
+from services.domain import Dataset, RunRequest
 from services.errors import NotFound, SettingsError
 from services.formats import counted
 from services.intake.staging import move_or_copy, staging_folder
 from services.local.trial_items import chosen_numbers
+from services.run_details import Trial
 from services.scoring import run_cost
 from services.scoring.run_cost import Cost, Machine, Measured, Whole
 from services.workspace import RemoteWorkspace, Workspace

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from services import domain
+from services import domain, remote, run_details
 from services.intake.entry_scripts import EntryScripts
 from services.intake.requirement_lists import RequirementList
 from services.predictions.annotations import AnnotationStore
@@ -170,7 +170,7 @@ class Workspace(Protocol):
 
     def leaderboard(
         self, dataset: str, labels_id: str = "", progress: Callable[[int, int], None] = lambda _done, _of: None
-    ) -> domain.Leaderboard:
+    ) -> run_details.Leaderboard:
         """The newest 1,000 runs over this version of a dataset, judged by these labels, or those given last. Figures are computed once for
         each run and labels, 3 µs a row, and kept; `progress` is called with the runs done, of how many."""
 
@@ -222,7 +222,7 @@ class Workspace(Protocol):
         choice: str | Sequence[int] = "first",
         seconds: float = 10.0,
         stopped: Callable[[], bool] = lambda: False,
-    ) -> domain.Trial:
+    ) -> run_details.Trial:
         """Score some items of the request now, as its run would, and estimate the run; nothing is recorded. `choice` is `first`, `random`
         or the numbers of items, from 1, in the order of the datasets. More items are scored to measure, for about so many `seconds` in
         all, or none with 0. Waits for the end, or until `stopped` says so. Raises as `submit` would."""
@@ -240,8 +240,8 @@ class Workspace(Protocol):
         mini_batch: int,
         *,
         stopped: Callable[[], bool] = lambda: False,
-        progress: Callable[[domain.ReplayProgress], None] = lambda _: None,
-    ) -> domain.Replay:
+        progress: Callable[[run_details.ReplayProgress], None] = lambda _: None,
+    ) -> run_details.Replay:
         """Score one mini-batch of a run again by itself, on this machine, as the run did; nothing of the run is touched, and nothing is
         kept. Waits for the end, or until `stopped` says so. Raises NotFound for a mini-batch that the run doesn't have, and StudioError
         where what it takes isn't here, or is not what was approved."""
@@ -271,32 +271,32 @@ class Runs(Protocol):
     def ended_since(self, moment: datetime) -> list[domain.Run]:
         """The runs that ended after that moment, the first one first. Cheap: a page asks every few seconds."""
 
-    def activity(self, run_id: str, seconds: float | None = None) -> domain.RunActivity:
+    def activity(self, run_id: str, seconds: float | None = None) -> run_details.RunActivity:
         """What its workers do and did, its pace over time, its slowest mini-batches, its last rows; and what isn't known of it. Cheap for a
         run that was asked about before, however large: a page asks each second. The first time all attempts are read, with `seconds` for
         about so long, and the rest the next time."""
 
-    def mini_batch(self, run_id: str, number: int) -> domain.MiniBatchDetail:
+    def mini_batch(self, run_id: str, number: int) -> run_details.MiniBatchDetail:
         """One mini-batch, numbered from 0 as in the table of predictions. Raises NotFound where the run has none of this number."""
 
-    def failures(self, run_id: str, limit: int = 100) -> list[domain.Failure]:
+    def failures(self, run_id: str, limit: int = 100) -> list[run_details.Failure]:
         """Attempts that failed or returned fewer rows than items, the latest first."""
 
-    def failed_items(self, run_id: str, *, cause: str | None = None, first: int = 0, count: int = 100) -> list[domain.FailedItem]:
+    def failed_items(self, run_id: str, *, cause: str | None = None, first: int = 0, count: int = 100) -> list[run_details.FailedItem]:
         """`count` of the items that failed by now, from number `first`, in the order of the table; with `cause` (a FailureCause's `cause`
         or `template`) just those of this one."""
 
-    def failure_causes(self, run_id: str, limit: int = 100) -> list[domain.FailureCause]:
+    def failure_causes(self, run_id: str, limit: int = 100) -> list[run_details.FailureCause]:
         """The items that failed by now by their cause: the `limit` most frequent ones, the first one first."""
 
     def search_logs(
         self,
         run_id: str,
-        query: domain.LogQuery = domain.LogQuery(),  # noqa: B008 - it is frozen
+        query: run_details.LogQuery = run_details.LogQuery(),  # noqa: B008 - it is frozen
         *,
         after: Mapping[str, int] | None = None,
         stopped: Callable[[], bool] = lambda: False,
-    ) -> domain.LogSearch:
+    ) -> run_details.LogSearch:
         """The lines of all the run's logs that match, as one stream. `after` are the `ends` of an earlier search: only what came since.
         Ends early, with what it found, where `stopped` says so."""
 
@@ -307,13 +307,13 @@ class Runs(Protocol):
         """The files as the run wrote them, by name: `parallel_run_step.txt`, or `parallel_run_step.partial.txt` where it has not
         completed; and what the script wrote into its output folder."""
 
-    def input_file(self, run_id: str, key: domain.RowKey, worker: str) -> Path | None:
+    def input_file(self, run_id: str, key: run_details.RowKey, worker: str) -> Path | None:
         """The file of a row on this machine, fetched where it isn't there; None where it is gone. `worker`: see `trace`."""
 
-    def trace(self, run_id: str, key: domain.RowKey, worker: str) -> domain.RowTrace:
+    def trace(self, run_id: str, key: run_details.RowKey, worker: str) -> run_details.RowTrace:
         """Of one row, known by its key and its Worker: its input, its attempts with their errors, its lines in the worker's log."""
 
-    def provenance(self, run_id: str) -> domain.Provenance:
+    def provenance(self, run_id: str) -> run_details.Provenance:
         """What went into a run: models, datasets, script, versions, each by its SHA-256."""
 
     def predictions(self, run_id: str) -> Predictions:
@@ -354,7 +354,7 @@ class RemoteWorkspace(Workspace, Protocol):
     """What only a workspace elsewhere has: signing in, lists with an age, compute targets, datastores, training runs. Whatever asks the
     service raises WorkspaceUnavailable."""
 
-    def state(self) -> domain.ConnectionState:
+    def state(self) -> remote.ConnectionState:
         """How the connection is. At once."""
 
     def open(self) -> None:
@@ -363,10 +363,10 @@ class RemoteWorkspace(Workspace, Protocol):
     def refresh(self) -> None:
         """Fetch the lists anew, in the background."""
 
-    def compute_targets(self) -> list[domain.ComputeTarget]:
+    def compute_targets(self) -> list[remote.ComputeTarget]:
         """Those a run can be sent to first."""
 
-    def datastores(self) -> list[domain.Datastore]:
+    def datastores(self) -> list[remote.Datastore]:
         """The default one first."""
 
     def default_environment(self) -> domain.Environment:
@@ -381,7 +381,7 @@ class RemoteWorkspace(Workspace, Protocol):
     def experiments(self) -> list[str]:
         """Names of the experiments, the one used last first."""
 
-    def training_runs(self, experiment: str, limit: int = 50) -> list[domain.TrainingRun]:
+    def training_runs(self, experiment: str, limit: int = 50) -> list[remote.TrainingRun]:
         """Runs of an experiment that are not pipelines, the newest first."""
 
     def training_run_files(self, experiment: str, run_id: str) -> list[str]:
@@ -400,20 +400,20 @@ class RemoteWorkspace(Workspace, Protocol):
 class PipelineService(Protocol):
     """The pipelines of a workspace. All but `of` ask the service; they raise NotFound, SettingsError and WorkspaceUnavailable."""
 
-    def of(self, run_id: str) -> domain.PipelineRun | None:
+    def of(self, run_id: str) -> remote.PipelineRun | None:
         """The pipeline run of a run, as the run's own process saw it last; None before it is submitted."""
 
     def experiments(self) -> list[str]:
         """The experiments of the workspace that are not archived, by name."""
 
-    def history(self, experiment: str, limit: int = 100) -> list[domain.PipelineRun]:
+    def history(self, experiment: str, limit: int = 100) -> list[remote.PipelineRun]:
         """The newest pipeline runs of an experiment, whoever started them. Without those that were made when an answer was lost, and
         never start: their run has another."""
 
-    def publish(self, run_id: str, name: str, description: str = "") -> domain.PublishedPipeline:
+    def publish(self, run_id: str, name: str, description: str = "") -> remote.PublishedPipeline:
         """Publish what a run submitted, as a pipeline of its own."""
 
-    def published(self) -> list[domain.PublishedPipeline]:
+    def published(self) -> list[remote.PublishedPipeline]:
         """The published pipelines, also those that are disabled."""
 
     def set_published(self, pipeline_id: str, *, active: bool) -> None:
@@ -422,10 +422,10 @@ class PipelineService(Protocol):
     def submit(self, pipeline_id: str, parameters: Mapping[str, str], *, name: str = "", submission_id: str = "") -> domain.Run:
         """Run a published pipeline with these values of its parameters, as a run of this program."""
 
-    def schedules(self) -> list[domain.Schedule]:
+    def schedules(self) -> list[remote.Schedule]:
         """The schedules, also those that are disabled."""
 
-    def schedule(self, pipeline_id: str, name: str, recurrence: domain.Recurrence, parameters: Mapping[str, str]) -> domain.Schedule:
+    def schedule(self, pipeline_id: str, name: str, recurrence: remote.Recurrence, parameters: Mapping[str, str]) -> remote.Schedule:
         """Run a published pipeline by the clock."""
 
     def set_schedule(self, schedule_id: str, *, active: bool) -> None:

@@ -37,21 +37,16 @@ from services.azure.runs.run_folder import RunPlan
 from services.connection import Connection
 from services.dataset_labels import DatasetLabels
 from services.domain import (
-    ComputeTarget,
     Dataset,
     DatasetFile,
     DatasetProposal,
-    Datastore,
     Environment,
     FileDataset,
     Model,
     ModelCard,
-    Replay,
-    ReplayProgress,
     Run,
     RunRequest,
     TableReading,
-    Trial,
     parse_reference,
     utc_now,
 )
@@ -64,6 +59,8 @@ from services.intake.mlflow_files import prepare_model
 from services.intake.requirement_lists import RequirementList, check_approved
 from services.intake.staging import staging_folder
 from services.predictions.annotations import AnnotationStore
+from services.remote import ComputeTarget, Datastore
+from services.run_details import Replay, ReplayProgress, Trial
 from services.scoring.model_card import READER, read_card
 from services.scoring.presets import Presets
 from services.scoring.scorers import scorer_at

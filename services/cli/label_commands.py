@@ -11,10 +11,10 @@ from typing import Any
 
 from services.cli import output
 from services.cli.output import Answer, note
-from services.domain import Leaderboard, RunScore
 from services.errors import SettingsError
 from services.formats import counted, duration, percent
 from services.predictions.label_file import LabelColumns, Labels, label_columns
+from services.run_details import Leaderboard, RunScore
 from services.storage.file_tree import path_given
 from services.workspace import Workspace
 

@@ -11,9 +11,10 @@ from typing import Any
 from services import formats
 from services.cli import output
 from services.cli.output import Answer, note
-from services.domain import LogLine, LogQuery, LogSearch, RunStatus
+from services.domain import RunStatus
 from services.errors import SettingsError
 from services.formats import counted
+from services.run_details import LogLine, LogQuery, LogSearch
 from services.workspace import Workspace
 
 INTERRUPTED = 130  # as shells report a program ended by SIGINT

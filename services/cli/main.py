@@ -25,8 +25,9 @@ from services.cli import (
 )
 from services.cli import remote_commands as remote
 from services.cli.output import Answer, error_lines, error_value, note, stdout_writable
-from services.domain import EXPERIMENT, WEEK_DAYS, Frequency
+from services.domain import EXPERIMENT
 from services.errors import SettingsError, StudioError, WorkspaceUnavailable
+from services.remote import WEEK_DAYS, Frequency
 from services.settings import PIPELINE_PARAMETERS, TABLE, ParallelRunSettings
 from services.storage.file_tree import path_given
 from services.workspaces import WORKSPACES, default_home, open_workspace

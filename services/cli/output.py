@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from services import formats
-from services.domain import Dataset, Environment, FailedItem, Model, Run, RunStatus
+from services.domain import Dataset, Environment, Model, Run, RunStatus
 from services.errors import EntryScriptError, SettingsError, StudioError
 from services.formats import counted
+from services.run_details import FailedItem
 from services.storage.atomic import atomic_write
 from services.storage.file_tree import tail
 from services.workspace import Workspace

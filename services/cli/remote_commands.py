@@ -7,8 +7,8 @@ from typing import Any
 
 from services.cli import commands, output
 from services.cli.output import Answer
-from services.domain import Frequency, PipelineRun, PublishedPipeline, Recurrence, Schedule
 from services.errors import SettingsError
+from services.remote import Frequency, PipelineRun, PublishedPipeline, Recurrence, Schedule
 from services.workspace import PipelineService, RemoteWorkspace, Workspace
 
 

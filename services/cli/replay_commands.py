@@ -11,8 +11,8 @@ from services import formats
 from services.cli.log_commands import number
 from services.cli.output import Answer, note, table
 from services.cli.trial_commands import cells_of
-from services.domain import Replay, ReplayProgress
 from services.formats import counted
+from services.run_details import Replay, ReplayProgress
 from services.workspace import Workspace
 
 _SHOWN_ROWS, _SHOWN_DIFFERENCES = 50, 10

@@ -10,8 +10,8 @@ from typing import Any
 from services import trial_here
 from services.cli.output import Answer, note, table
 from services.cli.scoring_commands import request_of
-from services.domain import Trial, TrialRow
 from services.errors import SettingsError
+from services.run_details import Trial, TrialRow
 from services.workspace import Workspace
 
 _SHOWN_CHARACTERS = 60

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import os
 import re
 import stat
 from collections import Counter
@@ -149,23 +148,6 @@ def _of_converted(partition_format: str, files: Sequence[DatasetFile]) -> str:
 def list_of_files(dataset: Dataset) -> Path:
     manifest = Path(dataset.manifest)
     return manifest.with_name(tabular.FILES) if isinstance(dataset, TabularDataset) else manifest
-
-
-def changes_since_registration(root: str, file: DatasetFile) -> str | None:
-    """A sentence where the file isn't what it was when it was registered."""
-    now = present_state(root, file)
-    if now is None:
-        return f"{file.path} is gone since it was registered."
-    return None if now == (file.size, file.modified_ns) else f"{file.path} was changed since it was registered."
-
-
-def present_state(root: str, file: DatasetFile) -> tuple[int, int] | None:
-    """Its size and modification time (ns) now; None where it is gone."""
-    try:
-        now = os.stat(os.path.join(root, file.path))
-    except OSError:
-        return None
-    return now.st_size, now.st_mtime_ns
 
 
 # ---- files by a pattern ----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _REBUILD_SECONDS = 3.0  # between two tables of partial results, and a second more for each megabyte that the last one has
-_LARGE = 200_000  # items, half a second's work
 
 
 def open_table(run: Run, folder: LocalRunFolder) -> Predictions:
@@ -88,8 +87,7 @@ def _existing_table(folder: LocalRunFolder, table: Path, kind: str, run: Run) ->
     return None
 
 
-def prepare_large_table(run: Run, folder: LocalRunFolder) -> None:
-    """Make the table of a run that has ended before somebody asks for it, where that takes long. Never raises StudioError."""
-    if run.status.ended and (run.items_total or 0) >= _LARGE:
-        with log.suppress(logger, "The table of predictions can't be made yet", StudioError):
-            open_table(run, folder)
+def prepare(run: Run, folder: LocalRunFolder) -> None:
+    """Make the table of a run that has ended before somebody asks for it. Never raises StudioError."""
+    with log.suppress(logger, "The table of predictions can't be made yet", StudioError):
+        open_table(run, folder)

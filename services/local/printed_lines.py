@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.domain import PrintedLine, readable
+from services.domain import readable
+from services.run_details import PrintedLine
 
 _MOST_AT_BEGIN, _MOST_AT_END = 1_000, 1_000  # lines
 _LONGEST_LINE = 2_000  # characters

@@ -6,13 +6,14 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.domain import Provenance, RowAttempt, RowKey, RowTrace, Run
+from services.domain import Run
 from services.local.batching import cut
 from services.local.output_reader import worker_name
 from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
 from services.local.worker_process import WorkerPlace
 from services.predictions.columns import path_of
 from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of, provenance_of
+from services.run_details import Provenance, RowAttempt, RowKey, RowTrace
 from services.storage.journal import Attempt, Journal
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) ")

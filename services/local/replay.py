@@ -7,8 +7,9 @@ from dataclasses import replace as with_changes
 from pathlib import Path
 from typing import Any
 
-from services.domain import PrintedLine, Replay, ReplayProgress, ReplayStage, Run
+from services.domain import Run
 from services.local import scratch_process
+from services.run_details import PrintedLine, Replay, ReplayProgress, ReplayStage
 from services.storage.serialization import from_builtins
 
 STOPPED = "The replay was stopped."

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from services import gpus, log
-from services.domain import MiniBatch, Replay, ReplayStage, RowDifference
+from services.domain import MiniBatch
 from services.errors import NotFound, StudioError
 from services.formats import counted, listed
-from services.intake.datasets import present_state
 from services.local import environments, reuse, scratch_process
 from services.local.batching import cut, files_of
 from services.local.output_reader import worker_name
@@ -32,9 +31,11 @@ from services.local.scratch_table import Part, Table, table_of
 from services.local.scratch_worker import NotStarted, Scored, ScratchWorker
 from services.local.worker_process import Stage, WorkerPlace
 from services.predictions.columns import ROW_NUMBER
+from services.run_details import Replay, ReplayStage, RowDifference
 from services.storage import file_tree
 from services.storage.atomic import write_atomically
 from services.storage.journal import Attempt, AttemptStatus, Journal
+from services.storage.manifest import present_state
 from services.storage.serialization import to_json
 
 _MOST_ROWS = 1_000

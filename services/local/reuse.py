@@ -14,22 +14,21 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from services import formats
-from services.domain import Dataset, DatasetFile, Run, RunStatus, utc_now
-from services.errors import IntakeError, StudioError
+from services.domain import Dataset, Run, RunStatus, utc_now
+from services.errors import StudioError
 from services.formats import counted
-from services.intake.datasets import changes_since_registration, list_of_files, present_state
-from services.local import reports
+from services.intake.datasets import list_of_files
+from services.local import output_list, reports
 from services.local.run_folder import LocalRunFolder, RunPlan
 from services.storage import file_tree
 from services.storage.journal import Journal
-from services.storage.manifest import manifest_line, read_manifest
+from services.storage.manifest import present_state, read_manifest
 from services.storage.store import Store
 
 logger = logging.getLogger(__name__)
@@ -175,7 +174,7 @@ def _earlier(store: Store, folder: LocalRunFolder, plan: RunPlan, changes: Itera
     for run in (run for key in keys for run in store.completed_with(key)):
         if run.items_failed:
             why_not = why_not or f"Scored anew: {counted(run.items_failed, 'item')} failed in {run.id}."
-        elif not _output_is_as_noted(folder.of(run.id)):
+        elif not output_list.is_as_written(folder.of(run.id)):
             why_not = why_not or f"Scored anew: the output of {run.id} was changed or removed."
         elif change := next(changes, None):
             return None, f"Scored anew: {change}"
@@ -198,27 +197,6 @@ def _what_differs(before: LocalRunFolder, plan: RunPlan) -> str | None:
 # ---- its output ------------------------------------------------------------------------------------------------------------------
 
 
-def note_output(folder: LocalRunFolder) -> None:
-    """List the output files of a run that completes, so that it can be told later whether they are still what they were. Raises OSError.
-    What is not a regular file can't be copied: then there is no list, and the run is not reused."""
-    try:
-        with open(folder.output_list, "wb") as lines:
-            for relative, entry in file_tree.walk(folder.output):
-                info = entry.stat()
-                if not stat.S_ISREG(info.st_mode):
-                    raise IntakeError(f"{relative} is not a regular file")
-                lines.write(manifest_line(DatasetFile(relative, info.st_size, info.st_mtime_ns)))
-    except IntakeError:
-        folder.output_list.unlink()
-
-
-def _output_is_as_noted(folder: LocalRunFolder) -> bool:
-    with suppress(OSError, ValueError):
-        files = read_manifest(folder.output_list)
-        return folder.has_journal and not any(changes_since_registration(str(folder.output), file) for file in files)
-    return False
-
-
 def _take_over(earlier: LocalRunFolder, folder: LocalRunFolder) -> None:
     """Copy, not link: who changes a file of the one run must not change the other's."""
     for file in read_manifest(earlier.output_list):
@@ -227,7 +205,7 @@ def _take_over(earlier: LocalRunFolder, folder: LocalRunFolder) -> None:
         shutil.copyfile(earlier.output / file.path, target)
     with Journal(earlier.path) as journal:
         journal.copy_to(folder.path)
-    note_output(folder)
+    output_list.write(folder)
     with Journal(folder.path) as journal:
         note = f"Reused from {earlier.path.name}. For how it was scored, see the logs of that run."
         totals = journal.totals()

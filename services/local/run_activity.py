@@ -10,11 +10,12 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-from services.domain import MiniBatch, MiniBatchAttempt, MiniBatchDetail, Run, RunActivity, RunStatus
+from services.domain import MiniBatch, Run, RunStatus
 from services.errors import NotFound, WorkspaceUnavailable
 from services.local.batching import cut, items_of, rows_of
 from services.local.output_reader import worker_name
 from services.local.run_folder import LocalRunFolder, RunPlan
+from services.run_details import MiniBatchAttempt, MiniBatchDetail, RunActivity
 from services.scoring.run_cost import suggested_timeout
 from services.storage import activity as journal_activity
 from services.storage.file_tree import tail

@@ -26,7 +26,6 @@ from typing import Any
 
 from services.domain import EXPERIMENT, Environment, RunRequest
 from services.errors import StudioError
-from services.intake import tabular
 from services.intake.partition_format import PartitionFormat
 from services.storage import file_tree
 from services.storage.atomic import write_atomically
@@ -50,7 +49,11 @@ class PlannedDataset:
         """What a worker needs to know to read its mini-batches."""
         partition = asdict(PartitionFormat.parse(self.partition_format)) if self.partition_format else None
         values = {"root": self.root, "manifest": self.manifest, "format": self.format, "columns": self.columns, "partition": partition}
-        return values | {"missing": tabular.MISSING}
+        if not self.format:
+            return values
+        from services.intake.tabular import MISSING  # only here, since it takes a while to import
+
+        return values | {"missing": MISSING}
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from functools import cached_property
 from math import inf
 
-from services.domain import LogLine, LogQuery
 from services.local.output_reader import worker_name
 from services.local.run_folder import LocalRunFolder
+from services.run_details import LogLine, LogQuery
 from services.run_logs.lines import at_least
 from services.run_logs.search import FURTHER, LogFile, Match, Origin, Span, Spans, line_with_limit
 from services.storage.journal import NO_MINI_BATCH, Attempt, Journal, Printed

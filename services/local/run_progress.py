@@ -19,11 +19,10 @@ from typing import Any
 from services import log
 from services.domain import MiniBatch, RunStatus, readable
 from services.formats import counted
-from services.local import output_reader, reports
+from services.local import reports
 from services.local.run_folder import LocalRunFolder, RunPlan
 from services.local.worker_monitor import WorkerMonitor
 from services.local.worker_process import Message, WorkerPlace
-from services.predictions.explanations import frequent_cause
 from services.storage.journal import NO_MINI_BATCH, Attempt, AttemptStatus, Journal, Printed, Said
 from services.storage.run_process import Outcome
 
@@ -198,9 +197,13 @@ class RunProgress:
     def explained(self, outcome: Outcome) -> Outcome:
         """The outcome of a run that ended for its failed items, the most frequent cause of these before the threshold that they exceeded.
         To be called when it is closed. Raises OSError, StudioError."""
-        if outcome.error_code not in _FOR_FAILED_ITEMS or (cause := frequent_cause(output_reader.failed(self._folder))) is None:
+        if outcome.error_code not in _FOR_FAILED_ITEMS:
             return outcome
-        return outcome._replace(error=f"{cause} {outcome.error}")
+        from services.local import output_reader  # imported by no run that goes well
+        from services.predictions.explanations import frequent_cause
+
+        cause = frequent_cause(output_reader.failed(self._folder))
+        return outcome if cause is None else outcome._replace(error=f"{cause} {outcome.error}")
 
     def close(self, status: RunStatus) -> None:
         """Publish the rows of a completed run; keep those of any other as partial. Raises OSError."""

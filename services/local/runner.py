@@ -23,7 +23,7 @@ from filelock import FileLock
 from services import gpus, log
 from services.domain import MiniBatch, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
-from services.local import prediction_table, reuse
+from services.local import output_list
 from services.local.batching import cut
 from services.local.run_folder import LocalRunFolder
 from services.local.run_progress import RunProgress
@@ -44,6 +44,7 @@ QUEUE_POLL_SECONDS = 1.0  # between two checks of a queued run for its turn, unl
 QUEUE_HEARTBEAT_SECONDS = 5.0  # between two heartbeats of a queued run
 READ_AHEAD_SECONDS = 0.05  # of work that may be queued at a worker, so that it never waits for the runner
 COALESCE_SECONDS = 0.002  # that answers may wait for each other, at most
+_LARGE = 200_000  # items, whose table takes half a second
 
 
 class Runner:
@@ -192,7 +193,7 @@ class Runner:
             try:
                 self._progress.report(outcome)
                 if outcome.status is RunStatus.COMPLETED:
-                    reuse.note_output(self._folder)
+                    output_list.write(self._folder)
             except OSError as error:  # a report that can't be written must not hide how the run ended
                 logger.warning("The reports could not be written", exc_info=error)
                 self._progress.warn(f"the reports under logs/ could not be written: {error}")
@@ -447,7 +448,11 @@ def main() -> int:
         code = run_process.execute(LocalRunFolder(home, run_id), store, lambda: Runner(home, run_id).execute())
     if code:
         return code
-    prediction_table.prepare_large_table(Store(home).run(run_id), LocalRunFolder(home, run_id))
+    run = store.run(run_id)
+    if run.status.ended and (run.items_total or 0) >= _LARGE:
+        from services.local import prediction_table  # most runs are small, and importing it takes long beside what they take
+
+        prediction_table.prepare(run, LocalRunFolder(home, run_id))
     return 0
 
 

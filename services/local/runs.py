@@ -11,9 +11,15 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from services.domain import (
-    Dataset,
-    Environment,
+from services.domain import Dataset, Environment, Run, RunRequest, RunStatus, TabularDataset, utc_now
+from services.errors import NotFound, StudioError, os_errors_as
+from services.local import output_reader, prediction_table, provenance, reuse, run_activity, run_log_lines
+from services.local.batching import cut, files_of, manifest_by_keys, plan_mini_batches
+from services.local.environments import check_is_there, what_changed
+from services.local.output_reader import worker_name
+from services.local.run_folder import LocalRunFolder, PlannedDataset, PlannedModel, RunPlan
+from services.predictions.reader import Predictions
+from services.run_details import (
     FailedItem,
     Failure,
     FailureCause,
@@ -23,20 +29,8 @@ from services.domain import (
     Provenance,
     RowKey,
     RowTrace,
-    Run,
     RunActivity,
-    RunRequest,
-    RunStatus,
-    TabularDataset,
-    utc_now,
-)  # fmt: skip
-from services.errors import NotFound, StudioError, os_errors_as
-from services.local import output_reader, prediction_table, provenance, reuse, run_activity, run_log_lines
-from services.local.batching import cut, files_of, manifest_by_keys, plan_mini_batches
-from services.local.environments import check_is_there, what_changed
-from services.local.output_reader import worker_name
-from services.local.run_folder import LocalRunFolder, PlannedDataset, PlannedModel, RunPlan
-from services.predictions.reader import Predictions
+)
 from services.run_logs.search import search
 from services.storage import run_process
 from services.storage.journal import Journal

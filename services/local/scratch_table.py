@@ -9,13 +9,14 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from services.domain import FailureCause, MiniBatch, RunStatus, TrialRow
+from services.domain import MiniBatch, RunStatus
 from services.local import output_reader
 from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
 from services.local.run_progress import RunProgress
 from services.local.scratch_worker import Scored
 from services.local.worker_process import WorkerPlace
 from services.predictions.columns import ROW_NUMBER
+from services.run_details import FailureCause, TrialRow
 
 if TYPE_CHECKING:
     from services.predictions.reader import Predictions

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from services.domain import Trial
 from services.local import scratch_process
 from services.local.run_folder import RunPlan
 from services.local.trial_items import chosen_numbers
+from services.run_details import Trial
 from services.storage.serialization import from_builtins, to_builtins
 
 STOPPED = "The trial was stopped."

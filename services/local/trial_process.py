@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from services import formats, gpus, log
-from services.domain import MiniBatch, Trial, TrialRow
+from services.domain import MiniBatch
 from services.formats import counted
 from services.local import scratch_process
 from services.local.batching import plan_mini_batches
@@ -30,6 +30,7 @@ from services.local.scratch_worker import NotStarted, Scored, ScratchWorker
 from services.local.trial_items import MeasuringItems, TrialItem, find_items, grouped, planned
 from services.local.worker_process import WorkerPlace, memory_limit
 from services.predictions.columns import ROW_NUMBER
+from services.run_details import Trial, TrialRow
 from services.scoring import run_cost
 from services.scoring.run_cost import Call, Machine, Measured, Whole
 from services.storage.atomic import write_atomically

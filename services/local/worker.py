@@ -1,8 +1,8 @@
 """One worker process: `init()` once, `run(mini_batch)` until it is stopped. Started by the runner with the run's own interpreter.
 
-Standard library only, and Python 3.8 or newer, since that interpreter is the user's; rows of a tabular dataset are read with the
-pandas (and pyarrow, for Parquet) that is installed there. It talks to the runner over a socket, so the script may do to stdin, stdout
-and stderr what it likes. Messages either way are a JSON header and two binary parts (see `send`).
+worker_main.py is what is executed, and calls `main`. Standard library only, and Python 3.8 or newer, since that interpreter is the user's;
+rows of a tabular dataset are read with the pandas (and pyarrow, for Parquet) that is installed there. It talks to the runner over a socket,
+so the script may do to stdin, stdout and stderr what it likes. Messages either way are a JSON header and two binary parts (see `send`).
 """
 
 import array
@@ -27,10 +27,9 @@ from math import isnan
 from numbers import Real
 from time import perf_counter, sleep, time
 
-if __name__ != "__mp_main__":  # processes that the script's multiprocessing spawns execute this file again, without its folder on sys.path
-    from frame_rows import rows_of
-    from script_output import ScriptOutput
-    from worker_inputs import FileInput, MiniBatchContext, TabularInput
+from frame_rows import rows_of
+from script_output import ScriptOutput
+from worker_inputs import FileInput, MiniBatchContext, TabularInput
 
 FRAME = struct.Struct("<III")  # lengths of: JSON header, rows, row ends
 TEXT_LIMIT = 20000  # characters of a traceback that are kept
@@ -489,7 +488,10 @@ def _connection(argument):
     return socket.fromshare(bytes.fromhex(sys.stdin.readline().strip()))
 
 
-def _add_finders():
+def prepare_for_the_script():
+    """Let it import what is its own by any name, and the stand-ins. Also for processes that its multiprocessing spawns."""
+    for module in ("worker", "frame_rows", "worker_inputs", "script_output"):
+        del sys.modules[module]  # a script may have a neighbour of this name
     sys.meta_path.insert(0, SdkFinder)
     sys.meta_path.append(StandInFinder)
     if STAND_INS not in sys.path:
@@ -530,18 +532,10 @@ def main():
     output = ScriptOutput(config["streams"])
     output.listen()
     logging.basicConfig(level=config["logging_level"], stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for module in ("frame_rows", "worker_inputs", "script_output"):
-        del sys.modules[module]  # a script may have a neighbour of this name
     sys.path[0:1] = config["paths"]  # the script's neighbours, in place of this file's folder
-    _add_finders()
+    prepare_for_the_script()
     sys.argv[:] = config["argv"]
     Worker(channel, config, output).work()
     line.detach()  # it stays open until this process is gone, which the runner takes for its end
     threading._shutdown = _end_pools
     _let_python_close_files(config["paths"])
-
-
-if __name__ == "__mp_main__":
-    _add_finders()
-if __name__ == "__main__":
-    main()  # then Python ends as it always does: atexit is called, and files that are open are written out

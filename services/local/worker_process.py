@@ -24,7 +24,7 @@ from services.local.run_folder import LocalRunFolder, RunPlan
 from services.storage.file_tree import last_line
 
 _FRAME = struct.Struct("<III")
-_WORKER = Path(__file__).with_name("worker.py")
+_WORKER = Path(__file__).with_name("worker_main.py")
 
 # A worker runs other people's code: it gets no credentials that happen to be in the environment. Its own come by `environment_variables`.
 _SECRET_PREFIXES = ("AZURE_", "ARM_", "AWS_", "GOOGLE_", "GCP_", "MSI_", "IDENTITY_")

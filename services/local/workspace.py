@@ -38,12 +38,9 @@ from services.domain import (
     Environment,
     Model,
     ModelCard,
-    Replay,
-    ReplayProgress,
     Run,
     RunRequest,
     TableReading,
-    Trial,
     parse_reference,
     utc_now,
 )
@@ -60,13 +57,14 @@ from services.local.batching import plan_mini_batches
 from services.local.environment_builds import LocalBuilds
 from services.local.run_folder import RunPlan
 from services.predictions.annotations import AnnotationStore
+from services.run_details import Replay, ReplayProgress, Trial
 from services.scoring.model_card import READER, read_card, with_advice
 from services.scoring.presets import Presets
 from services.scoring.script_fit import first_row_warning
 from services.settings import ParallelRunSettings
 from services.storage import file_tree
 from services.storage.file_tree import make_folders, path_given
-from services.storage.manifest import read_manifest
+from services.storage.manifest import changes_since_registration, read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.store import Store
 from services.workspace import Capability
@@ -288,7 +286,7 @@ class LocalWorkspace:
 
     def _changes(self, dataset: Dataset, step: int = 1) -> Iterator[str]:
         sample = islice(self._manifest(dataset), 0, None, step)
-        return (sentence for file in sample if (sentence := datasets.changes_since_registration(dataset.root, file)))
+        return (sentence for file in sample if (sentence := changes_since_registration(dataset.root, file)))
 
     # ---- environments ---------------------------------------------------------------------------------------------------------
 

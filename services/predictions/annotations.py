@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.domain import RowKey, readable
+from services.domain import readable
 from services.errors import NotFound, SettingsError
 from services.predictions.columns import names_beside, text_array
+from services.run_details import RowKey
 from services.storage.sqlite import connect, translated_errors
 
 if TYPE_CHECKING:

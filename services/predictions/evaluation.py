@@ -265,7 +265,7 @@ def _before_columns(*, of_truth_values: bool) -> dict[str, tuple[Kind, str]]:
 
 @dataclass(frozen=True)
 class Score:
-    """How a run's predictions compare with labels, in a few figures: see domain.RunScore. `column` is what was judged."""
+    """How a run's predictions compare with labels, in a few figures: see run_details.RunScore. `column` is what was judged."""
 
     column: str
     judged: int

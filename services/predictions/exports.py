@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services import file_names
-from services.domain import FailedItem
 from services.errors import SettingsError, WorkspaceUnavailable, os_errors_as
 from services.predictions.annotations import Annotations, with_annotations
 from services.predictions.columns import NUMBER, NUMERIC, ROW_NUMBER, Kind, Status, quoted, text_array
@@ -27,6 +26,7 @@ from services.predictions.excel import ROWS as EXCEL_ROWS
 from services.predictions.excel import write_sheet
 from services.predictions.filters import EVERY_FAILURE, EVERY_PREDICTION, EVERY_ROW, TABLE_ORDER, Filter, Order
 from services.predictions.reader import Predictions
+from services.run_details import FailedItem
 from services.storage.atomic import atomic_write
 
 if TYPE_CHECKING:

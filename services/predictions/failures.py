@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
-from services.domain import FailedItem, FailureCause
 from services.predictions.causes import with_what_is_common
 from services.predictions.columns import ROW_NUMBER, Status, quoted
 from services.predictions.filters import EVERY_FAILURE, Condition, Filter, Operator
 from services.predictions.reader import Predictions
+from services.run_details import FailedItem, FailureCause
 
 _ITEMS_AT_A_TIME = 10_000
 _FIRST = 1_000

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from services.domain import Environment, Provenance, Run, utc_now
+from services.domain import Environment, Run, utc_now
 from services.errors import IntakeError, NotFound
 from services.predictions.filters import Filter, Order
 from services.predictions.reader import Predictions
+from services.run_details import Provenance
 from services.storage import file_tree
 
 MAX_LOG_LINES = 200

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from services.domain import RowKey
 from services.predictions.annotations import Annotation, Annotations
 from services.predictions.columns import NUMERIC, ROW_NUMBER, Kind, quoted
 from services.predictions.evaluation import evaluated_column
 from services.predictions.filters import EVERY_PREDICTION, EVERY_ROW, Filter
 from services.predictions.reader import Predictions
+from services.run_details import RowKey
 
 MOST_QUEUED = 500
 """Rows of a queue: more than a person reviews at one sitting."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from services import formats
-from services.domain import LogLine, LogQuery, LogSearch
+from services.run_details import LogLine, LogQuery, LogSearch
 from services.run_logs.lines import Block, Record, at_least, header_of, signs_of
 
 BLOCK_BYTES = 4_000_000

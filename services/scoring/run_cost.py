@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from services import formats
-from services.domain import Estimate, Suggestion
 from services.formats import counted
+from services.run_details import Estimate, Suggestion
 from services.settings import ParallelRunSettings
 
 MOST_OVERHEAD = 0.1

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.domain import Pace, RunActivity, SlowAttempt, WorkerActivity, WorkerSpan, WorkerState
+from services.run_details import Pace, RunActivity, SlowAttempt, WorkerActivity, WorkerSpan, WorkerState
 from services.storage.journal import Journal, MemorySample, TimedAttempt, WorkerLife, WorkerNow
 
 MOST_BUCKETS = 256

@@ -14,9 +14,10 @@ import pytest
 from services.azure.auth import token_relay
 from services.azure.workspace import AzureWorkspace
 from services.connection import SignIn, from_environment
-from services.domain import Frequency, Recurrence, Run, RunRequest, RunStatus
+from services.domain import Run, RunRequest, RunStatus
 from services.errors import SettingsError, StudioError
 from services.intake.entry_scripts import BUILT_IN
+from services.remote import Frequency, Recurrence
 from services.settings import ParallelRunSettings
 from services.workspaces import open_workspace
 from tests import scoring_models as made

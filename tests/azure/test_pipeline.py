@@ -9,8 +9,9 @@ import pytest
 from services.azure.catalog import downloads
 from services.azure.runs import artifacts, output_reader, pipeline
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
-from services.domain import DatasetFile, Frequency, PipelineRun, Recurrence, RunRequest, RunStatus
+from services.domain import DatasetFile, RunRequest, RunStatus
 from services.errors import IntakeError, SettingsError
+from services.remote import Frequency, PipelineRun, Recurrence
 from services.settings import PIPELINE_PARAMETERS, ParallelRunSettings
 from services.storage.manifest import manifest_line
 from services.storage.serialization import from_json, to_json

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import pytest
 
-from services.domain import LogQuery, RowKey, Run, RunRequest, RunStatus, WorkerState
+from services.domain import Run, RunRequest, RunStatus
 from services.errors import EntryScriptError, IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable
 from services.intake.staging import staging_folder
 from services.predictions.annotations import Annotation
+from services.run_details import LogQuery, RowKey, WorkerState
 from services.settings import ParallelRunSettings
 from services.storage.mini_batch_plan import describe
 from services.workspace import Capability, Workspace

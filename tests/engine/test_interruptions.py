@@ -10,9 +10,10 @@ from datetime import timedelta
 
 import pytest
 
-from services.domain import RunRequest, RunStatus, WorkerState
+from services.domain import RunRequest, RunStatus
 from services.errors import StudioError
 from services.local.run_folder import LocalRunFolder
+from services.run_details import WorkerState
 from services.settings import ParallelRunSettings
 from services.storage.serialization import to_json
 from services.storage.store import Store

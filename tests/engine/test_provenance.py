@@ -3,8 +3,9 @@
 import hashlib
 from datetime import UTC, datetime
 
-from services.domain import RowKey, RunRequest
+from services.domain import RunRequest
 from services.predictions.filters import EVERY_ROW
+from services.run_details import RowKey
 from services.settings import ParallelRunSettings
 
 SAYS = """

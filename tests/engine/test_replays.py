@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas
 import pytest
 
-from services.domain import ReplayStage
 from services.errors import NotFound, StudioError
 from services.local.run_folder import LocalRunFolder
+from services.run_details import ReplayStage
 
 PRINTS = """
     import os, sys

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.domain import LogQuery
 from services.local.run_folder import LocalRunFolder
+from services.run_details import LogQuery
 from services.storage.journal import NO_MINI_BATCH, Journal
 
 PRINTS = """

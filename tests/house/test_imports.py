@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HEAVY = {"pandas", "numpy", "pyarrow", "duckdb", "sklearn", "joblib", "azureml", "streamlit", "plotly"}
 LOCAL = ROOT / "services/local"
-WORKER = [LOCAL / "worker.py", LOCAL / "worker_inputs.py", LOCAL / "frame_rows.py", LOCAL / "script_output.py"]
+WORKER = [LOCAL / f"{name}.py" for name in ("worker_main", "worker", "worker_inputs", "frame_rows", "script_output")]
 OURS = {"worker", "worker_inputs", "frame_rows", "script_output", "azureml_user"}
 CAUSES = ROOT / "services/predictions/causes.py"
 IN_THE_USERS_INTERPRETER = [*WORKER, CAUSES, LOCAL / "interpreter_probe.py", *(LOCAL / "entry_script").rglob("*.py")]

@@ -12,8 +12,9 @@ import pytest
 from pages._forms import Form
 from services.azure.catalog.models import Models
 from services.connection import Connection, SignIn
-from services.domain import Model, TrainingRun, utc_now
+from services.domain import Model, utc_now
 from services.local.workspace import LocalWorkspace
+from services.remote import TrainingRun
 from tests import recorded_models as recorded
 
 MODELS = "registered_models.py"

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from services.domain import WorkerState
+from services.run_details import WorkerState
 from services.storage.activity import MOST_BUCKETS, Workers, activity_of, gather
 from services.storage.journal import Attempt, AttemptStatus, Journal, MemorySample, WorkerLife, WorkerNow
 

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from services.domain import RowKey
 from services.errors import NotFound, SettingsError
 from services.predictions.annotations import Annotation, AnnotationStore, SavedView
+from services.run_details import RowKey
 
 HOSTILE = "\"'; DROP TABLE remarks; -- \udcff\x00 🐈\n<b>"
 

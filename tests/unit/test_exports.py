@@ -15,7 +15,6 @@ from xml.etree import ElementTree
 import pytest
 from pyarrow import parquet, record_batch
 
-from services.domain import Provenance, RowKey
 from services.errors import SettingsError
 from services.predictions import excel, exports
 from services.predictions.annotations import Annotation
@@ -24,6 +23,7 @@ from services.predictions.matching import ScoredMiniBatch
 from services.predictions.provenance import provenance_file
 from services.predictions.reader import Predictions
 from services.predictions.writer import make_table
+from services.run_details import Provenance, RowKey
 
 HOSTILE = [
     "plain", "", " ", "None", "nan", "NA", "null", "01", "1e5", "a,b", 'say "hi"', '"', '""', ",", "two\nlines", "two\r\nlines", "\r", "\n",

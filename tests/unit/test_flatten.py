@@ -18,7 +18,6 @@ import pandas as pd
 import pytest
 from pyarrow import parquet
 
-from services.domain import RowKey
 from services.predictions import charts, exports
 from services.predictions.annotations import Annotation
 from services.predictions.columns import COLUMNS, Kind
@@ -27,6 +26,7 @@ from services.predictions.filters import Condition, Filter, Operator, Order
 from services.predictions.matching import ScoredMiniBatch
 from services.predictions.reader import Predictions
 from services.predictions.writer import make_table
+from services.run_details import RowKey
 
 sys.path.append(str(Path(__file__).parents[2] / "services" / "local"))  # the worker stands alone there, as in a run
 as_rows = importlib.import_module("worker").as_rows

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.domain import RowKey
 from services.errors import NotFound, SettingsError
 from services.predictions import charts
 from services.predictions.columns import Status
@@ -17,6 +16,7 @@ from services.predictions.matching import ScoredMiniBatch
 from services.predictions.reader import Predictions
 from services.predictions.table_file import cache_folder, remove_table
 from services.predictions.writer import make_table
+from services.run_details import RowKey
 
 DAY = datetime(2026, 3, 1, 23, 59, tzinfo=UTC).timestamp()
 

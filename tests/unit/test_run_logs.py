@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from services.domain import LogQuery
 from services.errors import SettingsError
+from services.run_details import LogQuery
 from services.run_logs import search as search_module
 from services.run_logs.lines import Block, Header, header_of
 from services.run_logs.search import LogFile, Origin, Span, Spans, search

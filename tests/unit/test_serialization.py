@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from services.azure.runs import run_folder as azure_run_folder
-from services.domain import Dataset, Environment, FileDataset, Model, PipelineRun, RunRequest, RunStatus, TabularDataset
+from services.domain import Dataset, Environment, FileDataset, Model, RunRequest, RunStatus, TabularDataset
 from services.errors import SettingsError
 from services.local.run_folder import PlannedDataset, PlannedModel, RunPlan
+from services.remote import PipelineRun
 from services.settings import ParallelRunSettings
 from services.storage.serialization import from_json, to_json
 from services.storage.store import Store

@@ -16,9 +16,10 @@ from services.azure.auth.sdk_errors import azure_errors, parse_time
 from services.azure.auth.session import Session
 from services.azure.catalog.downloads import Progress
 from services.azure.catalog.uploads import upload_model
-from services.domain import Model, TrainingRun, parse_reference, utc_now
+from services.domain import Model, parse_reference, utc_now
 from services.errors import StudioError
 from services.intake import model_files
+from services.remote import TrainingRun
 from services.storage import file_tree
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import Any
 
 from services.azure.auth.sdk_errors import is_not_found
 from services.azure.auth.session import Session
-from services.domain import ComputeTarget, parse_reference
+from services.domain import parse_reference
 from services.errors import StudioError
 from services.formats import counted
+from services.remote import ComputeTarget
 
 _BUILD = "Azure ML builds it before the first run, which takes some ten to twenty minutes"
 

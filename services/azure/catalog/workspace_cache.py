@@ -17,8 +17,9 @@ from services.azure.auth.session import Session
 from services.azure.catalog import environments
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
-from services.domain import ComputeTarget, ConnectionState, Dataset, Datastore, Environment, Model, parse_reference, utc_now
+from services.domain import Dataset, Environment, Model, parse_reference, utc_now
 from services.errors import NotFound, StudioError
+from services.remote import ComputeTarget, ConnectionState, Datastore
 from services.storage.atomic import write_atomically
 from services.storage.serialization import from_builtins, to_builtins
 

@@ -15,9 +15,10 @@ from services.azure.catalog.models import Models
 from services.azure.runs import pipeline
 from services.azure.runs.azure_runs import AzureRuns
 from services.azure.runs.run_folder import RunPlan
-from services.domain import EXPERIMENT, PipelineRun, PublishedPipeline, Recurrence, Run, RunRequest, RunStatus, Schedule
+from services.domain import EXPERIMENT, Run, RunRequest, RunStatus
 from services.errors import NotFound, SettingsError, StudioError
 from services.formats import counted
+from services.remote import PipelineRun, PublishedPipeline, Recurrence, Schedule
 from services.settings import PIPELINE_PARAMETERS
 from services.storage.atomic import write_atomically
 from services.storage.mini_batch_plan import MiniBatchPlan

@@ -16,26 +16,23 @@ from services.azure.catalog import environments
 from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.runs import job_log_lines, job_logs, output_reader, run_activity
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
-from services.domain import (
-    Environment,
+from services.domain import Environment, Run, RunStatus, utc_now
+from services.errors import NotFound, StudioError, WorkspaceUnavailable, os_errors_as
+from services.predictions.columns import path_of
+from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of, provenance_of
+from services.remote import PipelineRun
+from services.run_details import (
     FailedItem,
     Failure,
     FailureCause,
     LogQuery,
     LogSearch,
     MiniBatchDetail,
-    PipelineRun,
     Provenance,
     RowKey,
     RowTrace,
-    Run,
     RunActivity,
-    RunStatus,
-    utc_now,
 )
-from services.errors import NotFound, StudioError, WorkspaceUnavailable, os_errors_as
-from services.predictions.columns import path_of
-from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of, provenance_of
 from services.run_logs.search import search
 from services.storage import run_process
 from services.storage.manifest import read_manifest

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from services.azure.runs import job_logs
 from services.azure.runs.run_folder import AzureRunFolder
-from services.domain import LogLine, LogQuery
+from services.run_details import LogLine, LogQuery
 from services.run_logs.search import LogFile, Match, Origin, Span
 
 _OF_A_WORKER = re.compile(r"logs/user/\w+/([^/]+)/(process\d+)[./]")

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from services.domain import Failure
 from services.predictions.causes import Line, lines_of, one_line
+from services.run_details import Failure
 from services.storage.journal import AttemptStatus
 
 _ERROR_LOGS = ("job_error*.txt", "user/error*.txt", "user/error/**/*", "user_logs/std_log*.txt", "azureml-logs/70_driver_log*.txt")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from services.azure.runs import job_logs
 from services.azure.runs.job_logs import JobAttempt, Sentences
-from services.domain import MiniBatchAttempt, MiniBatchDetail, Run, RunActivity
+from services.domain import Run
 from services.errors import NotFound
+from services.run_details import MiniBatchAttempt, MiniBatchDetail, RunActivity
 from services.scoring.run_cost import suggested_timeout
 from services.storage.activity import Gathered, Workers, activity_of, gather_these
 from services.storage.journal import AttemptStatus, TimedAttempt

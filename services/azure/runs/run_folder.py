@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from services.domain import EXPERIMENT, PipelineRun, RunRequest
+from services.domain import EXPERIMENT, RunRequest
+from services.remote import PipelineRun
 from services.storage.atomic import write_atomically
 from services.storage.manifest import read_manifest
 from services.storage.run_folder import RunFolder

@@ -27,8 +27,9 @@ from services.azure.auth.throttling import notify_when_throttled
 from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
 from services.azure.runs import artifacts, job_logs, output_reader, pipeline
 from services.azure.runs.run_folder import AzureRunFolder
-from services.domain import NOT_SUBMITTED, PipelineRun, RunStatus, utc_now
+from services.domain import NOT_SUBMITTED, RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
+from services.remote import PipelineRun
 from services.storage import run_process
 from services.storage.run_process import Outcome
 from services.storage.store import Store
