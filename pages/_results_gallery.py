@@ -91,7 +91,7 @@ def has_images(view: View) -> bool:
     kinds = {dataset.item_kind for dataset in datasets}
     if kinds and kinds != {ItemKind.OTHER}:
         return kinds == {ItemKind.IMAGE}
-    files = view.table.page(count=8).column("File").to_pylist()
+    files = view.table.page(count=8, columns=["File"]).column("File").to_pylist()
     return bool(files) and all((file or "").lower().endswith(thumbnails.SUFFIXES) for file in files)
 
 

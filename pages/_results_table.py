@@ -183,7 +183,7 @@ def table(view: View, count: int, columns: list[str]) -> None:
     if pages > 1:
         st.pagination(pages, key="page", on_change=lambda: change(page=str(st.session_state.page), row=""))
     first = (page - 1) * size
-    rows = view.table.page(view.filter, first, size, view.order).select(columns)
+    rows = view.table.page(view.filter, first, size, view.order, columns)
     key = f"paged-predictions_{view.run.id}_{size}_{page}_{hash((view.filter, view.order)):x}"
 
     def open_row() -> None:

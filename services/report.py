@@ -219,7 +219,7 @@ def _cut_off(counts: Sequence[object], noun: str) -> str:
 def _head(table: Predictions, filter_: Filter) -> _Table:
     names = shown_columns(table, filter_)
     shown = names[: _MOST_COLUMNS + 2]
-    rows = [tuple(_cell(row[name]) for name in shown) for row in table.page(filter_, 0, _FIRST_ROWS).to_pylist()]
+    rows = [tuple(_cell(row[name]) for name in shown) for row in table.page(filter_, 0, _FIRST_ROWS, columns=shown).to_pylist()]
     total, failed = table.count(filter_), table.row_counts.get(Status.FAILED, 0)
     parts = [f"The first {len(rows):,} of {formats.counted(total, 'row')}" if total > len(rows) else formats.counted(total, "row")]
     parts += [f"{len(names) - len(shown):,} more columns"] if len(names) > len(shown) else []

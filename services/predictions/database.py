@@ -27,9 +27,10 @@ _NOTHING_BY_ITSELF = {
 _PERFECT_HASH_BITS = "20"  # groups of so many whole numbers, such as mini-batches, are counted in an array instead of a hash table
 
 
-def connect(file: Path, seconds: float = 0, memory: str = MEMORY) -> duckdb.DuckDBPyConnection:
+def connect(file: Path, seconds: float = 0, memory: str = MEMORY, *, joins: bool = False) -> duckdb.DuckDBPyConnection:
     """A database in memory that has the table as `predictions`, and with the number of each row (`file_row_number`, from 0) as `numbered`.
-    It sees no other file, and can't be configured otherwise. A query ends after so many seconds (0: never) or when it wants more memory."""
+    It sees no other file, and can't be configured otherwise. A query ends after so many seconds (0: never) or when it wants more memory.
+    Without `joins`, tables are joined in the order in which they are named."""
     import duckdb
 
     database = duckdb.connect(
@@ -44,6 +45,8 @@ def connect(file: Path, seconds: float = 0, memory: str = MEMORY) -> duckdb.Duck
     database.execute(f"SET allowed_paths = [{literal(glob_escaped(file))}, {literal(str(file.absolute()))}]")
     database.execute("SET GLOBAL parquet_metadata_cache = true")  # else each cursor reads the footer anew, for each query
     database.execute("SET enable_external_access = false")
+    if not joins:
+        database.execute("SET disabled_optimizers = 'join_order'")  # it reads the statistics of all row groups, for each query
     shown = f"COLUMNS(lambda name: name <> {literal(FRAME)})"
     database.execute(f"CREATE VIEW predictions AS SELECT {shown} FROM {parquet_file(file)}")
     database.execute(f"CREATE VIEW numbered AS SELECT {shown} FROM {parquet_file(file, row_numbers=True)}")

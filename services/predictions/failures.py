@@ -26,7 +26,7 @@ def failed_items(table: Predictions, cause: str | None = None, first: int = 0, c
     if first + count <= _FIRST:
         rows = table.rows(", ".join(map(quoted, names)), filter_, "ORDER BY file_row_number LIMIT $n OFFSET $first", n=count, first=first)
     else:
-        rows = list(zip(*table.page(filter_, first, count).select(names).to_pydict().values(), strict=True))
+        rows = list(zip(*table.page(filter_, first, count, columns=names).to_pydict().values(), strict=True))
     return [FailedItem(*row) for row in rows]
 
 

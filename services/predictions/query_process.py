@@ -68,7 +68,7 @@ def try_condition(file: Path, table: Path, where: str, hint: str) -> None:
 
 def _answer(request: dict[str, Any]) -> pyarrow.Table:
     with (
-        closing(connect(Path(request["file"]), request["seconds"], MEMORY)) as database,
+        closing(connect(Path(request["file"]), request["seconds"], MEMORY, joins=True)) as database,
         translated_errors(Path(request["table"]), request["field"], request["hint"]),
     ):
         _limit_memory()

@@ -156,11 +156,20 @@ class Predictions:
             return count
         return count_rows(self._selection(filter_, TABLE_ORDER))
 
-    def page(self, filter_: Filter = EVERY_PREDICTION, first: int = 0, count: int = 100, order: Order = TABLE_ORDER) -> pyarrow.Table:
-        """Up to `count` rows from place `first` (from 0), with all of `columns`. An order by a column is prepared where it wasn't (see
-        `prepare`)."""
+    def page(
+        self,
+        filter_: Filter = EVERY_PREDICTION,
+        first: int = 0,
+        count: int = 100,
+        order: Order = TABLE_ORDER,
+        columns: Sequence[str] = (),
+    ) -> pyarrow.Table:
+        """Up to `count` rows from place `first` (from 0), with these columns, default all: each costs some time. An order by a column is
+        prepared where it wasn't (see `prepare`). Raises SettingsError("column", ...)."""
         import pyarrow as pa
 
+        names = list(columns) or list(self.columns)
+        selected = ", ".join(map(self.column_name, names))
         if not order.column and _by_status_only(filter_) and self.count(filter_) == self._total:
             numbers: Sequence[int] = range(first, min(first + count, self.count(filter_)))
         else:
@@ -172,13 +181,14 @@ class Predictions:
             where += f" AND file_row_number IN ({', '.join(map(str, numbers))})"
         with translated_errors(self.path):
             cursor = cursor_of(self._database(order))
-            cursor.execute(f"CREATE TEMP TABLE page AS FROM numbered WHERE {where}")  # a relation over the file is planned three times
+            # A relation over the file would be planned three times.
+            cursor.execute(f"CREATE TEMP TABLE page AS SELECT {selected}, file_row_number FROM numbered WHERE {where}")
             rows = cursor.sql("FROM page ORDER BY file_row_number").to_arrow_table()
         if order.descending:
             places = {number: place for place, number in enumerate(sorted(numbers))}
             slices = [rows.slice(places[number], 1) for number in numbers]
             rows = pa.concat_tables(slices) if slices else rows
-        return rows.select(list(self.columns))
+        return rows.select(names)
 
     def _located(self, filter_: Filter, first: int, count: int) -> list[int] | None:
         """The row numbers at these places of what is filtered, found in the few row groups that have them; None where it isn't known which

@@ -175,7 +175,7 @@ class Summary:
         return [(value, of_bars) for value, of_bars, _ in sorted(found, key=lambda row: (-row[2], row[0] is None, row[0]))]
 
     def in_row_groups(self, filter_: Filter) -> tuple[Sequence[int], Sequence[int]] | None:
-        """Of each row group how many rows it has, and how many of them the filter selects."""
+        """Of each group of rows that was counted by itself how many rows it has, and how many of them the filter selects."""
         import numpy as np
 
         try:

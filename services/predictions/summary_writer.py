@@ -267,7 +267,7 @@ class SummaryWriter:
         return [self._status, *(column.name for column in self._counted_columns)]
 
     def add(self, arrays: Mapping[str, Any]) -> None:
-        """Count a row group: Arrow arrays by column, `columns` at least."""
+        """Count a group of rows: Arrow arrays by column, `columns` at least. The file's row groups may be of several of them."""
         import numpy as np
 
         statuses = _local_codes(arrays[self._status], len(STATUSES))

@@ -45,6 +45,8 @@ _FORMAT = 6
 """To be raised when tables of the same rows become others."""
 _ROW_GROUP_ROWS = 122_880
 _ROW_GROUP_CHARACTERS = 32_000_000
+_GROUPS_ALONE, _GROUPS_TOGETHER = 8, 4
+"""A query looks at each row group of the file for each column that it reads: a large table has fewer of them, which are larger."""
 _PREVIEWED = 1000  # rows, for a first sign of JSON
 _FAILED = STATUSES.index(Status.FAILED)
 _FILE_NAME = r"(?s)/?[^/]*$"
@@ -106,11 +108,12 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
         ) as writer,
         ThreadPoolExecutor(1) as thread,
     ):
+        together = _Together(writer)
 
         def write(rows: _RowGroup) -> None:
             nonlocal summary
             arrays = rows.arrays(kind, json_columns, of_rows=first.of_rows)
-            writer.write_table(pa.Table.from_arrays(arrays, schema=writer.schema))
+            together.add(pa.Table.from_arrays(arrays, schema=writer.schema), rows.characters)
             if frames or not kind.exact or (kind.any_structured if json_columns is None else not json_columns.matches):
                 summary = None  # it will be written anew, with other columns
             if summary:
@@ -124,6 +127,7 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
             counts.update({status: rows.statuses.count(place) for place, status in enumerate(STATUSES)})
         if writing:
             writing.result()
+        together.write()
         kinds["Prediction"] = kind.kind
         metadata = {"kind": str(kinds["Prediction"]), "rows": json.dumps(counts), "own": json.dumps(own)}
         if kind.classes is not None:
@@ -147,6 +151,31 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
         summarize(path, json.loads(metadata["own"]), {name: Kind(value) for name, value in json.loads(metadata["columns"]).items()})
     elif summary:
         summary.write(path)
+
+
+@dataclass
+class _Together:
+    """Writes the first groups of rows as a row group each, the later ones several together."""
+
+    writer: Any
+    tables: list[Any] = field(default_factory=list)
+    characters: int = 0
+    written: int = 0
+
+    def add(self, table: Any, characters: int) -> None:
+        self.tables.append(table)
+        self.characters += characters
+        if self.written < _GROUPS_ALONE or len(self.tables) == _GROUPS_TOGETHER or self.characters >= _ROW_GROUP_CHARACTERS:
+            self.write()
+
+    def write(self) -> None:
+        """Write what is left."""
+        import pyarrow as pa
+
+        if self.tables:
+            table = self.tables[0] if len(self.tables) == 1 else pa.concat_tables(self.tables).unify_dictionaries()
+            self.writer.write_table(table, row_group_size=len(table))
+            self.tables, self.characters, self.written = [], 0, self.written + 1
 
 
 def _kind_of(type_: Any) -> Kind:

@@ -111,6 +111,12 @@ def test_filters_and_orders_survive_a_url():
         assert Order.from_text(order.to_text()) == order
 
 
+def test_a_page_reads_the_columns_that_are_asked_for_in_their_order(table):
+    page = table.page(Filter(classes=("cat",)), columns=["score", "File"])
+    assert page.column_names == ["score", "File"]
+    assert page.to_pylist() == table.page(Filter(classes=("cat",))).select(["score", "File"]).to_pylist()
+
+
 def test_a_facet_counts_under_what_is_asked_of_the_other_columns(table):
     cats = Condition("label", Operator.ONE_OF, ("cat",))
     assert table.facet("label", Filter(conditions=(cats,))) == [("cat", 2), ("dog", 2), ("", 1), ("Cat", 1)]
@@ -194,6 +200,8 @@ def test_an_order_is_prepared_once_with_progress(table):
     assert Predictions(table.path).is_prepared(order)
     with pytest.raises(SettingsError) as refused:
         table.page(order=Order("nothing"))
+    with pytest.raises(SettingsError, match="no column “nothing”"):
+        table.page(columns=["File", "nothing"])
     assert refused.value.field == "order"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from services.predictions import charts, summary_writer, writer
 from services.predictions.columns import NUMERIC, Kind, Status
@@ -27,6 +28,7 @@ STATUSES = [("succeeded", "unmatched"), ("failed",), tuple(Status), ("succeeded"
 @pytest.fixture
 def small_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "_ROW_GROUP_ROWS", 8)
+    monkeypatch.setattr(writer, "_GROUPS_ALONE", 2)
 
 
 def batch(index: int, rows: Sequence[str], folder: str = "a", error: str = "", frame: str = "", attempts: int = 1) -> ScoredMiniBatch:
@@ -174,6 +176,7 @@ def test_json_objects_are_counted_as_a_query_counts_them(data, tmp_path_factory)
         )
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(writer, "_ROW_GROUP_ROWS", data.draw(st.sampled_from([4, 100])))
+        patched.setattr(writer, "_GROUPS_ALONE", 1)
         patched.setattr(summary_writer, "_MOST_BINS", 16)
         patched.setattr(summary_writer, "_MOST_WIDE_BINS", 8)
         table = table_of(tmp_path_factory.mktemp("t") / "predictions.parquet", batches)
@@ -195,10 +198,20 @@ def test_json_objects_are_counted_as_a_query_counts_them(data, tmp_path_factory)
 def test_plain_values_are_counted_as_a_query_counts_them(texts, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(writer, "_ROW_GROUP_ROWS", 4)
+        patched.setattr(writer, "_GROUPS_ALONE", 1)
         table = table_of(
             tmp_path_factory.mktemp("t") / "predictions.parquet", [batch(i, rows, "abc"[i % 3]) for i, rows in enumerate(texts)]
         )
     same_answers(table)
+
+
+def test_a_large_table_has_few_row_groups_in_its_file(tmp_path, small_row_groups):
+    batches = [batch(n, [f"class {n % 3} of {n}" for _ in range(8)]) for n in range(13)]
+    table = table_of(tmp_path / "predictions.parquet", batches)
+    metadata = parquet.read_metadata(table.path)
+    assert [metadata.row_group(place).num_rows for place in range(metadata.num_row_groups)] == [8, 8, 32, 32, 24]
+    assert table.page(EVERY_ROW, 0, 200).column("Prediction").to_pylist() == [row for given in batches for row in given.rows]
+    assert same_answers(table) > 20
 
 
 # ---- what isn't counted ----------------------------------------------------------------------------------------------------------------
