@@ -13,7 +13,7 @@ from services.local.output_reader import worker_name
 from services.local.run_folder import LocalRunFolder
 from services.run_details import LogLine, LogQuery
 from services.run_logs.lines import at_least
-from services.run_logs.search import FURTHER, LogFile, Match, Origin, Span, Spans, line_with_limit
+from services.run_logs.search import FURTHER, LogFile, Match, Origin, Span, Spans, line_with_limit, to_milliseconds
 from services.storage.journal import NO_MINI_BATCH, Attempt, Journal, Printed
 
 _OF_A_WORKER = re.compile(r"logs/user/(stdout|stderr|entry_script_log|logs)/(\d+)/process(\d+)[./]")
@@ -148,9 +148,10 @@ def _lines_of(seq: int, attempt: Attempt) -> Iterator[LogLine]:
     """What became of an attempt, and the traceback."""
     first, *traceback = attempt.error.split("\n")
     heading = f"{attempt.status} of mini-batch {attempt.mini_batch}, attempt {attempt.attempt}: {first}"
+    ended_at = datetime.fromtimestamp(to_milliseconds(attempt.started_at + attempt.elapsed), UTC)
     for number, text in enumerate((heading, *traceback)):
         line = LogLine(
-            text="", time=datetime.fromtimestamp(attempt.started_at + attempt.elapsed, UTC), worker=worker_name(attempt), level="ERROR",
+            text="", time=ended_at, worker=worker_name(attempt), level="ERROR",
             mini_batch=attempt.mini_batch, log=FURTHER, place=seq * 1_000 + min(number, 999),
         )  # fmt: skip
         yield line_with_limit(line, text)

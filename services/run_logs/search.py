@@ -118,9 +118,7 @@ def search(
     further, last = origins.further(query, (after or {}).get(FURTHER, 0), stopped)
     ends[FURTHER] = last
     found += further
-    found.sort(
-        key=lambda line: (line.time is not None, line.time, line.log, line.place) if line.time else (False, _NEVER, line.log, line.place)
-    )
+    found.sort(key=_place_in_time)
     more = more or len(found) > query.limit
     notes = list(budget.notes)
     return LogSearch(
@@ -136,6 +134,17 @@ def search(
 
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def _place_in_time(line: LogLine) -> tuple[object, ...]:
+    """Within a millisecond, which is as fine as the clocks of logs are, by mini-batch, and what became of it after what it wrote."""
+    number = -1 if line.mini_batch is None or line.time is None else line.mini_batch
+    return line.time or _NEVER, number, line.log == FURTHER, line.log, line.place
+
+
+def to_milliseconds(moment: float) -> float:
+    """A moment as the clocks of logs show it."""
+    return int(moment * 1000) / 1000
 
 
 def _size(path: Path) -> int:
@@ -302,7 +311,7 @@ def _with_origins(log: LogFile, matches: Sequence[Match], origins: Origins, quer
     for match, time, origin in zip(matches, timed, origins.of(log, matches), strict=True):
         if query.mini_batch is not None and origin.mini_batch != query.mini_batch:
             continue
-        began_at = None if origin.began_at is None else int(origin.began_at * 1000) / 1000  # as the clocks of logs show it
+        began_at = None if origin.began_at is None else to_milliseconds(origin.began_at)
         known = [moment for moment in (time, began_at) if moment is not None]
         moment = match.time if match.time is not None else max(known, default=None)
         lines.append(

@@ -55,11 +55,22 @@ def test_a_run_is_followed_to_its_end(command, real_command, run):
     assert [line["mini_batch"] for line in value["lines"]] == [0, 1, 2]
 
 
-def test_lines_that_come_too_fast_to_follow_are_said(command, real_command, run):
-    fast = "import time\ndef run(mini_batch):\n    time.sleep(2)\n    print('x\\n' * 3000, flush=True)\n    time.sleep(2)\n    return [1]"
-    run_id = run("--mini-batch-size", 10, script=fast).out.strip()
-    followed = real_command("logs", run_id, "--follow", "--search", "x")
-    assert "Lines came faster than they are shown: of these, the last 1,000 lines." in followed.err
+def test_lines_that_come_too_fast_to_follow_are_said(started, run, tmp_path):
+    flag = tmp_path / "followed"
+    fast = f"""
+        import os, time
+        def run(mini_batch):
+            print("x", flush=True)
+            while not os.path.exists({str(flag)!r}):
+                time.sleep(0.01)
+            print("x\\n" * 3000, flush=True)
+            return [1]
+    """
+    process = started("logs", run("--mini-batch-size", 10, script=fast).out.strip(), "--follow", "--search", "x")
+    assert process.stdout.readline().endswith("x\n")
+    flag.touch()
+    _, said = process.communicate(timeout=120)
+    assert "Lines came faster than they are shown: of these, the last 1,000 lines." in said
 
 
 def test_ctrl_c_ends_following_and_not_the_run(command, started, run, tmp_path):

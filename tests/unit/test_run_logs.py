@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from services.errors import SettingsError
-from services.run_details import LogQuery
+from services.run_details import LogLine, LogQuery
 from services.run_logs import search as search_module
 from services.run_logs.lines import Block, Header, header_of
 from services.run_logs.search import LogFile, Origin, Span, Spans, search
@@ -135,6 +135,19 @@ def test_logs_are_one_stream_by_their_times(log):
 
 
 @pytest.mark.parametrize("block_bytes", [7, 64, 1000])
+def test_within_a_millisecond_lines_are_by_mini_batch_and_its_error_is_last(log):
+    class Origins(Unknown):
+        def of(self, log, matches):
+            return [Origin(int(match.text.split()[1]), AT + 0.0004 * int(match.text.split()[1])) for match in matches]
+
+        def further(self, query, after, stopped):
+            error = {"time": datetime.fromtimestamp(AT, UTC), "worker": "node 0, process000", "level": "ERROR", "log": "attempts"}
+            return [LogLine(text="error 1", mini_batch=1, place=1000, **error)], 1
+
+    lines = search([log("scored 0\nscored 1\nscored 2\n")], Origins(), LogQuery()).lines
+    assert [line.text for line in lines] == ["scored 0", "scored 1", "error 1", "scored 2"]
+
+
 def test_blocks_of_any_size_find_the_same_lines(log, monkeypatch, block_bytes):
     lines = [f"{number} {'needle' if number % 7 == 0 else 'hay'} {'x' * (number % 50)}" for number in range(500)]
     file = log("\n".join(lines) + "\n")
