@@ -134,7 +134,6 @@ def test_logs_are_one_stream_by_their_times(log):
     assert texts(found([first, second], LogQuery(worker="node 0, process001", limit=1))) == ["2026-03-01 12:00:03 d"]
 
 
-@pytest.mark.parametrize("block_bytes", [7, 64, 1000])
 def test_within_a_millisecond_lines_are_by_mini_batch_and_its_error_is_last(log):
     class Origins(Unknown):
         def of(self, log, matches):
@@ -148,6 +147,7 @@ def test_within_a_millisecond_lines_are_by_mini_batch_and_its_error_is_last(log)
     assert [line.text for line in lines] == ["scored 0", "scored 1", "error 1", "scored 2"]
 
 
+@pytest.mark.parametrize("block_bytes", [7, 64, 1000])
 def test_blocks_of_any_size_find_the_same_lines(log, monkeypatch, block_bytes):
     lines = [f"{number} {'needle' if number % 7 == 0 else 'hay'} {'x' * (number % 50)}" for number in range(500)]
     file = log("\n".join(lines) + "\n")
