@@ -1,9 +1,41 @@
 """Runs of a script over a folder of CSV files; a module may have its own in their place."""
 
+import itertools
+from textwrap import dedent
+
 import pytest
 
 from services.domain import RunRequest
+from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
+from tests.conftest import home_in
+
+
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory):
+    """A home for runs that several tests of a module read, and for datasets that are registered once for all of them."""
+    with home_in(tmp_path_factory.mktemp("shared")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def shared(shared_home):
+    """The local workspace in `shared_home`."""
+    return LocalWorkspace(shared_home)
+
+
+@pytest.fixture(scope="module")
+def shared_script(tmp_path_factory):
+    """`shared_script(source)` writes a scoring script into a folder of its own, to stay as long as `shared_home`."""
+    folder, numbers = tmp_path_factory.mktemp("scripts"), itertools.count()
+
+    def write(source):
+        path = folder / str(next(numbers)) / "script.py"
+        path.parent.mkdir()
+        path.write_text(dedent(source), encoding="utf-8")
+        return path
+
+    return write
 
 
 @pytest.fixture
