@@ -62,7 +62,8 @@ def make_sample(home: Path) -> SampleMade:
     return SampleMade(**json.loads(child.stdout.splitlines()[-1]))
 
 
-def _make(home: Path) -> SampleMade:
+def make_here(home: Path) -> SampleMade:
+    """The same in this process, which then has scikit-learn."""
     workspace = open_workspace("local", home)
     folder = home / "samples"
     make_folders(home, folder.name)
@@ -118,7 +119,7 @@ def main() -> int:
     home = Path(sys.argv[1])
     try:
         with os_errors_as(WorkspaceUnavailable, f"The workspace's folder, {home}, can't be written"):
-            made = _make(home)
+            made = make_here(home)
     except StudioError as error:
         print(f"{error.message} {error.hint}".strip(), file=sys.stderr)
         return _UNAVAILABLE if isinstance(error, WorkspaceUnavailable) else 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,18 +61,24 @@ def run_query(file: Path, table: Path, query: str, limit: int, field: str, hint:
 def try_condition(file: Path, table: Path, where: str, hint: str) -> None:
     """Raises SettingsError("where", ...) for a condition over the table's rows that fails or exceeds a limit. It must be one expression by
     itself."""
-    run_query(file, table, f"SELECT count(*) FROM numbered WHERE ({readable(where)}\n)", 1, "where", hint)
+    run_query(file, table, trial_of(where), 1, "where", hint)
+
+
+def trial_of(where: str) -> str:
+    """The query that tries this condition."""
+    return f"SELECT count(*) FROM numbered WHERE ({readable(where)}\n)"
 
 
 # ---- in the process ----------------------------------------------------------------------------------------------------------------------
 
 
-def _answer(request: dict[str, Any]) -> pyarrow.Table:
+def answer(request: dict[str, Any], limit_memory: Callable[[], None] = lambda: None) -> pyarrow.Table:
+    """The rows that are asked for. Raises as `run_query`. `limit_memory` is called when the table is open."""
     with (
         closing(connect(Path(request["file"]), request["seconds"], MEMORY, joins=True)) as database,
         translated_errors(Path(request["table"]), request["field"], request["hint"]),
     ):
-        _limit_memory()
+        limit_memory()
         database.execute(f"CREATE TEMP VIEW {_ANSWER} AS {request['query']}")
         rows = database.sql(f"FROM {_ANSWER} LIMIT {request['limit']:d}").to_arrow_table()
     if rows.nbytes > _MOST_ANSWER_BYTES:
@@ -100,7 +107,7 @@ def main() -> int:
     import pyarrow as pa
 
     try:
-        rows = _answer(json.load(sys.stdin))
+        rows = answer(json.load(sys.stdin), _limit_memory)
     except (SettingsError, WorkspaceUnavailable) as error:
         sys.stderr.write(json.dumps(vars(error)))
         return _REFUSED

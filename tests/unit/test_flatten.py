@@ -68,8 +68,15 @@ def test_of_a_key_that_is_there_twice_the_first_value_counts(table_of, others):
     assert str(further(table_of(*[others] * 3, '{"a": 7, "a": 8, "b": 5}'))[-1]["a"]) == "7"
 
 
-@pytest.mark.parametrize("beyond", ["0001-01-01T00:00:00+02:00", "9999-12-31T23:59:59-05:00", "0000-01-01"])
-@pytest.mark.parametrize("other", ['{"n": 1}', '{"n": 1, "list": [1, {"n": 2}]}'])
+@pytest.mark.parametrize(
+    ("beyond", "other"),
+    [
+        ("0001-01-01T00:00:00+02:00", '{"n": 1}'),
+        ("9999-12-31T23:59:59-05:00", '{"n": 1, "list": [1, {"n": 2}]}'),
+        ("0000-01-01", '{"n": 1}'),
+        ("0000-01-01", '{"n": 1, "list": [1, {"n": 2}]}'),
+    ],
+)
 def test_dates_that_python_has_not_are_texts(table_of, beyond, other):
     table = table_of(f'{{"n": 1, "when": "{beyond}"}}', '{"n": 2, "when": "2026-01-31"}', other)
     assert kinds(table)["when"] is Kind.TEXT
@@ -141,8 +148,9 @@ def test_hostile_keys_are_columns_that_can_be_asked(table_of):
 OWN_NAMES = [name for name in COLUMNS if name not in ("File", "Prediction")]
 
 
-@pytest.mark.parametrize("way", ["json", "json read twice", "printed", "DataFrame"])
-@pytest.mark.parametrize("spelled", [str, str.lower])
+@pytest.mark.parametrize(
+    ("way", "spelled"), [("json", str), ("json read twice", str.lower), ("printed", str), ("DataFrame", str.lower), ("DataFrame", str)]
+)
 @pytest.mark.slow
 def test_a_persons_columns_keep_their_names_and_ours_give_way(table_of, way, spelled):
     names = [*map(spelled, OWN_NAMES), "row", "Run status"]
@@ -184,11 +192,11 @@ def test_everything_that_reads_a_table_knows_its_own_columns_names(table_of):
     assert [line.endswith(",odd,cat") for line in lines[1:]] == [False, False, True, False]
 
 
-@pytest.mark.slow
-def test_values_beyond_the_most_columns_stay_in_the_prediction(table_of):
-    table = table_of(json.dumps({f"k{number}": number for number in range(130)}))
-    assert len(table.further_columns) == 100
-    assert table.columns_left_out == 30
+def test_values_beyond_the_most_columns_stay_in_the_prediction(table_of, monkeypatch):
+    monkeypatch.setattr("services.predictions.columns.MOST_COLUMNS", 10)
+    table = table_of(json.dumps({f"k{number}": number for number in range(13)}))
+    assert len(table.further_columns) == 10
+    assert table.columns_left_out == 3
 
 
 def test_a_dataframes_own_column_called_prediction_is_the_prediction(table_of):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from services.errors import StudioError, WorkspaceUnavailable
-from services.sample import SampleMade, make_sample
+from services.sample import SampleMade, make_here, make_sample
 from services.workspaces import open_workspace
 
 pytestmark = pytest.mark.slow  # each trains the model in a process of its own
@@ -95,14 +95,14 @@ def test_pressed_in_two_tabs_at_once_it_is_made_once(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_made_again_and_what_is_there_is_kept(tmp_path: Path) -> None:
-    first = make_sample(tmp_path)
+    first = make_here(tmp_path)
     labels = Path(first.labels).read_bytes()
     Path(first.labels).unlink()
     Path(open_workspace("local", tmp_path).model(first.model).path).unlink()
-    again = make_sample(tmp_path)
+    again = make_here(tmp_path)
     assert again == SampleMade("digits-classifier:2", first.dataset, first.labels)
     assert Path(again.labels).read_bytes() == labels
-    assert make_sample(tmp_path) == again
+    assert make_here(tmp_path) == again
 
 
 def test_a_model_of_the_same_name_that_is_not_the_sample_is_left_alone(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_model_of_the_same_name_that_is_not_the_sample_is_left_alone(tmp_path:
     home = tmp_path / "home"
     workspace = open_workspace("local", home)
     theirs = workspace.register_model("digits-classifier", own)
-    assert make_sample(home).model == "digits-classifier:2"
+    assert make_here(home).model == "digits-classifier:2"
     assert workspace.model(theirs.reference) == theirs
 
 

@@ -56,7 +56,7 @@ def scanned(table: Predictions) -> Predictions:
 # ---- every answer is the query's -------------------------------------------------------------------------------------------------------
 
 
-def same_answers(table: Predictions, most: int = 40) -> int:
+def same_answers(table: Predictions, most: int = 25) -> int:
     """Compare everything that is told from counts with what the rows say, under so many filters; returns how much was."""
     summary, by_rows, told = table._summary, scanned(table), 0
     assert summary is not None
@@ -89,7 +89,7 @@ def same_answers(table: Predictions, most: int = 40) -> int:
 
 def test_the_facets_of_status_and_prediction_are_those_of_a_query(table_of_failures):
     by_rows = scanned(table_of_failures)
-    for filter_ in filters_of(table_of_failures):
+    for filter_ in filters_of(table_of_failures)[::2]:
         for column in ("Status", "Prediction", "Folder"):
             assert table_of_failures.facet(column, filter_, 3) == by_rows.facet(column, filter_, 3), (column, filter_)
         assert table_of_failures.class_counts(filter_) == by_rows.class_counts(filter_)
@@ -160,7 +160,7 @@ numbers = st.one_of(
 )
 
 
-@settings(max_examples=8, phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False)
+@settings(max_examples=4, phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False)
 @given(data=st.data())
 def test_json_objects_are_counted_as_a_query_counts_them(data, tmp_path_factory):
     value = st.one_of(st.none(), data.draw(st.sampled_from([numbers, st.integers(-5, 5), st.integers(-(2**60), 2**60), st.floats(0, 1)])))
@@ -183,7 +183,7 @@ def test_json_objects_are_counted_as_a_query_counts_them(data, tmp_path_factory)
     same_answers(table)
 
 
-@settings(max_examples=8, phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False)
+@settings(max_examples=4, phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False)
 @given(
     texts=st.lists(
         st.one_of(

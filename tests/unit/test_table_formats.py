@@ -571,19 +571,17 @@ def test_a_bomb_called_workbook_is_refused_before_it_is_read(tmp_path, monkeypat
         read(tmp_path / "2", {"a.xlsx": content.getvalue()})
 
 
-@pytest.mark.slow
-def test_a_cell_of_ten_megabytes_is_kept_whole(tmp_path):
-    cell = ("é;" * 3_000 + "\n") * 1_200
-    assert len(cell.encode()) > 10 << 20
+def test_a_cell_of_two_megabytes_is_kept_whole(tmp_path):
+    cell = ("é;" * 3_000 + "\n") * 240
+    assert len(cell.encode()) > 2 << 20
     looked = read(tmp_path, {"a.csv": f'n;t\n1;"{cell}"\n2;y\n'.encode()})
     assert looked.frame["t"].tolist() == [cell, "y"]
 
 
-@pytest.mark.slow
-def test_thirty_thousand_columns_are_read(tmp_path):
-    header = ";".join(f"c{number}" for number in range(30_000))
-    row = ";".join("0,5" for _ in range(30_000))
+def test_two_thousand_columns_are_read(tmp_path):
+    header = ";".join(f"c{number}" for number in range(2_000))
+    row = ";".join("0,5" for _ in range(2_000))
     looked = read(tmp_path, {"a.csv": f"{header}\n{row}\n{row}\n".encode()})
-    assert looked.frame.shape == (2, 30_000)
+    assert looked.frame.shape == (2, 2_000)
     assert set(looked.types.values()) == {"number"}
-    assert float(looked.frame.sum().sum()) == 30_000
+    assert float(looked.frame.sum().sum()) == 2_000

@@ -34,7 +34,7 @@ from services.predictions.writer import make_table
 sys.path.append(str(Path(__file__).parents[2] / "services" / "local"))  # the worker stands alone there, as in a run
 as_rows = importlib.import_module("worker").as_rows
 
-FEWER = settings(max_examples=max(10, settings.default.max_examples // 3))  # type: ignore[union-attr]
+FEWER = settings(max_examples=max(6, settings.default.max_examples // 3))  # type: ignore[union-attr]
 TEXTS = (Kind.TEXT, Kind.CATEGORY)
 
 
