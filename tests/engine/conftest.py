@@ -40,12 +40,12 @@ def shared_script(tmp_path_factory):
 
 @pytest.fixture
 def submit(workspace, csv_folder, entry_script):
-    """Submit a run of a script, given as source, over `files` CSV files; settings by their names. Two workers unless said."""
+    """Submit a run of a script, given as source, over `files` CSV files; settings by their names. One worker unless said."""
 
     def submit(source, files=20, *, name="script.py", models=(), arguments=(), source_directory=None, **settings):
         if not workspace.datasets():
             workspace.register_dataset("d", csv_folder(files))
-        values = {"process_count_per_node": 2, "mini_batch_size": 5, "error_threshold": -1} | settings
+        values = {"process_count_per_node": 1, "mini_batch_size": 5, "error_threshold": -1} | settings
         request = RunRequest(
             tuple(models), ("d",), str(entry_script(source, name)), ParallelRunSettings(**values), arguments=arguments,
             source_directory=source_directory,

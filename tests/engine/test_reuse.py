@@ -1,16 +1,21 @@
 """allow_reuse: what an earlier run scored is taken instead of scoring again, only where nothing that matters has changed."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from services.domain import RunRequest, RunStatus
 from services.local import reuse
+from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
+from tests.conftest import home_in, runner_pid
 
 SCRIPT = """
     import os
@@ -19,35 +24,75 @@ SCRIPT = """
 """
 
 
+@pytest.fixture(scope="module")
+def before(tmp_path_factory, model_file, finish):
+    """A folder with a home and what is registered there: six files, a model, a script with a neighbour, a source directory, a side input;
+    all scored once. And its copy, from which it is put back for each test, at the same path; and that run."""
+    root = tmp_path_factory.mktemp("reuse") / "now"
+    for name, count in (("csv", 6), ("labels", 1)):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            (root / name / f"{number:04}.csv").write_text(f"{number}\n")
+    for name in ("scripts/neighbour.py", "source/module.py"):
+        (root / name).parent.mkdir()
+        (root / name).write_text("WORD = 1")
+    with home_in(root):
+        workspace = LocalWorkspace(root / "home")
+        workspace.register_model("m", model_file, approve=True)
+        workspace.register_dataset("d", root / "csv")
+        workspace.register_dataset("labels", root / "labels")
+        run = finish(workspace, workspace.submit(make_request(root)).id)
+        finish(workspace, run.id, until=lambda run: runner_pid(run.id) is None)
+        copy = shutil.copytree(root, root.with_name("copy"))
+        yield root, copy, run
+
+
+def make_request(root, source=SCRIPT, *, script_name="script.py", **values):
+    script = root / "scripts" / script_name
+    script.write_text(dedent(source), encoding="utf-8")
+    settings = ParallelRunSettings(**{"process_count_per_node": 1, "mini_batch_size": 2} | values.pop("settings", {}))
+    given = {"source_directory": str(root / "source"), "arguments": ("--a", "1"), "side_inputs": {"labels": "labels"}} | values
+    return RunRequest(("m",), ("d",), str(script), settings, **given)
+
+
 @pytest.fixture
-def request_for(workspace, csv_folder, entry_script, model_file, tmp_path):
-    """Six files, a model, a script with a neighbour, a source directory and a side input."""
-    workspace.register_model("m", model_file, approve=True)
-    workspace.register_dataset("d", csv_folder(6))
-    workspace.register_dataset("labels", csv_folder(1, "labels"))
-    entry_script("WORD = 1", "neighbour.py")
-    (tmp_path / "source").mkdir()
-    (tmp_path / "source" / "module.py").write_text("WORD = 1")
+def folder(before):
+    root, copy, _ = before
+    shutil.rmtree(root)
+    return shutil.copytree(copy, root)
 
-    def make(source=SCRIPT, **values):
-        settings = ParallelRunSettings(**{"process_count_per_node": 1, "mini_batch_size": 2} | values.pop("settings", {}))
-        given = {"source_directory": str(tmp_path / "source"), "arguments": ("--a", "1"), "side_inputs": {"labels": "labels"}} | values
-        return RunRequest(("m",), ("d",), str(entry_script(source)), settings, **given)
 
-    return make
+@pytest.fixture
+def workspace(folder):
+    return LocalWorkspace(folder / "home")
+
+
+@pytest.fixture
+def first(before, folder):
+    """The run that `request_for()` gave, which is completed."""
+    return before[2]
+
+
+@pytest.fixture
+def request_for(folder):
+    return partial(make_request, folder)
 
 
 @pytest.fixture
 def score(workspace, finish):
-    return lambda request: finish(workspace, workspace.submit(request).id)
+    def score(request):
+        run = finish(workspace, workspace.submit(request).id)
+        finish(workspace, run.id, until=lambda run: runner_pid(run.id) is None)  # so that nothing is written after the test
+        return run
+
+    return score
 
 
 def output(workspace, run):
     return workspace.runs.output(run.id)["parallel_run_step.txt"]
 
 
-def test_the_same_again_takes_the_earlier_output_and_completes_at_once(workspace, request_for, score):
-    first = score(request_for())
+def test_the_same_again_takes_the_earlier_output_and_completes_at_once(workspace, first, request_for):
     again = workspace.submit(request_for())
     assert again.id != first.id
     assert (again.status, again.reused_from, again.reuse_note) == (RunStatus.COMPLETED, first.id, None)
@@ -58,8 +103,7 @@ def test_the_same_again_takes_the_earlier_output_and_completes_at_once(workspace
     assert workspace.runs.get(again.id) == again
 
 
-def test_a_reused_run_has_predictions_failures_and_logs_of_its_own(workspace, request_for, score):
-    first = score(request_for())
+def test_a_reused_run_has_predictions_failures_and_logs_of_its_own(workspace, first, request_for):
     again = workspace.submit(request_for())
     table, earlier = workspace.runs.predictions(again.id), workspace.runs.predictions(first.id)
     assert table.page().to_pylist() == earlier.page().to_pylist()
@@ -72,8 +116,7 @@ def test_a_reused_run_has_predictions_failures_and_logs_of_its_own(workspace, re
     assert logs[attempts].read_text() == workspace.runs.logs(first.id)[attempts].read_text()
 
 
-def test_who_changes_a_file_of_the_one_run_does_not_change_the_others(workspace, request_for, score):
-    first = score(request_for())
+def test_who_changes_a_file_of_the_one_run_does_not_change_the_others(workspace, first, request_for):
     again = workspace.submit(request_for())
     before = output(workspace, first).read_bytes()
     with open(output(workspace, again), "ab") as file:
@@ -105,8 +148,7 @@ HARMLESS = {
 }  # fmt: skip
 
 
-def test_settings_that_change_no_row_keep_a_run_reusable(workspace, request_for, score):
-    first = score(request_for())
+def test_settings_that_change_no_row_keep_a_run_reusable(workspace, first, request_for):
     assert workspace.submit(request_for(settings=HARMLESS, name="other", compute_target="cpu")).reused_from == first.id
 
 
@@ -116,31 +158,31 @@ def test_every_setting_is_either_harmless_or_compared(request_for):
     assert {*HARMLESS, *reuse._SETTINGS} == {*TABLE}
 
 
-def register_other_files(workspace, tmp_path, csv_folder):
+def register_other_files(workspace, folder, csv_folder):
     workspace.register_dataset("d", csv_folder(6, "other"))
     return {}
 
 
-def register_another_model(workspace, tmp_path, csv_folder):
-    (tmp_path / "model.joblib").write_bytes(b"other")
-    workspace.register_model("m", tmp_path / "model.joblib", approve=True)
+def register_another_model(workspace, folder, csv_folder):
+    (folder / "model.joblib").write_bytes(b"other")
+    workspace.register_model("m", folder / "model.joblib", approve=True)
     return {}
 
 
-def register_other_labels(workspace, tmp_path, csv_folder):
+def register_other_labels(workspace, folder, csv_folder):
     workspace.register_dataset("labels", csv_folder(2, "more-labels"))
     return {}
 
 
-def register_an_environment(workspace, tmp_path, csv_folder):
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
-    workspace.register_environment("e", str(tmp_path / "venv"))
+def register_an_environment(workspace, folder, csv_folder):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    workspace.register_environment("e", str(folder / "venv"))
     return {"environment": "e"}
 
 
 def write(name, text):
-    def change(workspace, tmp_path, csv_folder):
-        (tmp_path / name).write_text(text)
+    def change(workspace, folder, csv_folder):
+        (folder / name).write_text(text)
         return {}
 
     return change
@@ -162,29 +204,25 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("name", "change"), CHANGES.items(), ids=CHANGES)
-def test_a_changed_input_is_scored_anew_and_named(workspace, request_for, score, tmp_path, csv_folder, name, change):
-    first = score(request_for())
-    run = score(request_for(**change(workspace, tmp_path, csv_folder)))
+def test_a_changed_input_is_scored_anew_and_named(workspace, first, request_for, score, folder, csv_folder, name, change):
+    run = score(request_for(**change(workspace, folder, csv_folder)))
     assert (run.status, run.reused_from) == (RunStatus.COMPLETED, None)
     assert run.reuse_note == f"Scored anew: {name} changed since {first.id}."
 
 
-def test_several_changed_inputs_are_all_named(workspace, request_for, score):
-    first = score(request_for())
+def test_several_changed_inputs_are_all_named(workspace, first, request_for, score):
     run = score(request_for(arguments=("--b",), settings={"mini_batch_size": 1}))
     assert run.reuse_note == f"Scored anew: arguments and mini_batch_size changed since {first.id}."
 
 
-def test_going_back_to_earlier_inputs_finds_that_earlier_run(workspace, request_for, score):
-    first = score(request_for())
+def test_going_back_to_earlier_inputs_finds_that_earlier_run(workspace, first, request_for, score):
     score(request_for(arguments=("--a", "2")))
     assert workspace.submit(request_for()).reused_from == first.id
 
 
-def test_the_same_content_under_another_version_is_the_same(workspace, request_for, score, model_file, tmp_path):
-    first = score(request_for())
+def test_the_same_content_under_another_version_is_the_same(workspace, first, request_for, model_file, folder):
     workspace.register_model("m", model_file)
-    workspace.register_dataset("d", tmp_path / "csv")
+    workspace.register_dataset("d", folder / "csv")
     again = workspace.submit(request_for())
     assert (again.reused_from, again.request.models, again.request.datasets) == (first.id, ("m:2",), ("d:2",))
 
@@ -196,24 +234,21 @@ def test_a_run_of_version_0_1_with_the_default_mini_batch_size_is_reused(workspa
     monkeypatch.undo()
     again = workspace.submit(request_for(settings={"mini_batch_size": given}))
     assert again.reused_from == first.id
-    other = workspace.submit(request_for(settings={"mini_batch_size": given}, arguments=("--a", "2")))
+    other = score(request_for(settings={"mini_batch_size": given}, arguments=("--a", "2")))
     assert other.reuse_note == f"Scored anew: arguments changed since {again.id}."
 
 
-def test_a_first_run_has_nothing_to_say_about_reuse(request_for, score):
-    run = score(request_for())
-    assert (run.reused_from, run.reuse_note) == (None, None)
+def test_a_first_run_has_nothing_to_say_about_reuse(first):
+    assert (first.reused_from, first.reuse_note) == (None, None)
 
 
-def test_reuse_can_be_turned_off(request_for, score):
-    first = score(request_for())
+def test_reuse_can_be_turned_off(first, request_for, score):
     run = score(request_for(allow_reuse=False))
     assert (run.reused_from, run.reuse_note, run.items_succeeded) == (None, None, 6)
     assert run.started_at > first.ended_at
 
 
-def test_a_rerun_scores_again_and_is_what_is_reused_from_then_on(workspace, request_for, score, finish):
-    first = score(request_for())
+def test_a_rerun_scores_again_and_is_what_is_reused_from_then_on(workspace, first, request_for, finish):
     rerun = finish(workspace, workspace.rerun(first.id).id)
     assert (rerun.reused_from, rerun.request.rerun_of) == (None, first.id)
     assert rerun.started_at > first.ended_at
@@ -238,69 +273,64 @@ def test_only_completed_runs_are_reused(workspace, request_for, score):
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"other\n")], ids=["removed", "changed"])
-def test_an_earlier_output_that_is_not_what_it_was_is_not_reused(workspace, request_for, score, spoil):
-    first = score(request_for())
+def test_an_earlier_output_that_is_not_what_it_was_is_not_reused(workspace, first, request_for, score, spoil):
     spoil(output(workspace, first))
     run = score(request_for())
     assert (run.reused_from, run.reuse_note) == (None, f"Scored anew: the output of {first.id} was changed or removed.")
     assert output(workspace, run).read_text().count("\n") == 6
 
 
-def test_a_reused_run_can_be_reused_where_the_first_ones_output_is_gone(workspace, request_for, score):
-    first = score(request_for())
+def test_a_reused_run_can_be_reused_where_the_first_ones_output_is_gone(workspace, first, request_for):
     second, third = workspace.submit(request_for()), workspace.submit(request_for())
     assert (second.reused_from, third.reused_from) == (first.id, first.id)
     output(workspace, first).unlink()
     assert workspace.submit(request_for()).reused_from in (second.id, third.id)
 
 
-def test_files_that_changed_since_they_were_registered_are_scored_again(workspace, request_for, score, tmp_path):
-    score(request_for())
-    (tmp_path / "csv" / "0004.csv").write_text("something else\n")
+def test_files_that_changed_since_they_were_registered_are_scored_again(workspace, request_for, score, folder):
+    (folder / "csv" / "0004.csv").write_text("something else\n")
     run = score(request_for())
     assert (run.reused_from, run.items_succeeded) == (None, 6)
     assert run.reuse_note == "Scored anew: 0004.csv was changed since it was registered."
     assert "something else" in output(workspace, run).read_text()
 
 
-def test_the_output_of_changed_files_is_not_that_of_restored_ones(request_for, score, tmp_path):
-    file = tmp_path / "csv" / "0004.csv"
+def test_the_output_of_changed_files_is_not_that_of_restored_ones(request_for, score, folder):
+    file = folder / "csv" / "0004.csv"
     as_registered, content = file.stat(), file.read_bytes()
     file.write_text("something else\n")
-    first = score(request_for())
+    first = score(request_for(script_name="other.py"))
     file.write_bytes(content)
     os.utime(file, ns=(as_registered.st_atime_ns, as_registered.st_mtime_ns))
-    run = score(request_for())
+    run = score(request_for(script_name="other.py"))
     assert (run.reused_from, run.reuse_note) == (None, f"Scored anew: changed files changed since {first.id}.")
 
 
-def test_a_side_inputs_changed_files_count_as_well(request_for, score, tmp_path):
-    score(request_for())
-    (tmp_path / "labels" / "0000.csv").unlink()
+def test_a_side_inputs_changed_files_count_as_well(request_for, score, folder):
+    (folder / "labels" / "0000.csv").unlink()
     assert score(request_for()).reuse_note == "Scored anew: 0000.csv is gone since it was registered."
 
 
-def test_a_folder_too_large_to_compare_is_said_and_not_reused(request_for, score, monkeypatch, tmp_path):
+def test_a_folder_too_large_to_compare_is_said_and_not_reused(request_for, score, monkeypatch, folder):
     monkeypatch.setattr(reuse, "_MOST_FILES", 3)
     for number in range(4):
-        (tmp_path / "source" / f"{number}.txt").touch()
-    first = score(request_for())
+        (folder / "source" / f"{number}.txt").touch()
+    first = score(request_for(script_name="other.py"))
     assert first.reuse_note is None
-    run = score(request_for())
+    run = score(request_for(script_name="other.py"))
     assert run.reused_from is None
-    assert run.reuse_note == f"Scored anew: the source_directory can't be compared: {tmp_path / 'source'} holds more than 3 files."
+    assert run.reuse_note == f"Scored anew: the source_directory can't be compared: {folder / 'source'} holds more than 3 files."
 
 
-def test_what_python_compiled_and_hidden_folders_are_no_inputs(workspace, request_for, score, tmp_path):
+def test_what_python_compiled_and_hidden_folders_are_no_inputs(workspace, request_for, score, folder):
     first = score(request_for(SCRIPT.replace("import os", "import neighbour, os")))
-    for folder in ("__pycache__", ".git"):
-        (tmp_path / "scripts" / folder).mkdir(exist_ok=True)
-        (tmp_path / "scripts" / folder / "x").touch()
+    for name in ("__pycache__", ".git"):
+        (folder / "scripts" / name).mkdir(exist_ok=True)
+        (folder / "scripts" / name / "x").touch()
     assert workspace.submit(request_for(SCRIPT.replace("import os", "import neighbour, os"))).reused_from == first.id
 
 
-def test_an_output_that_can_not_be_copied_is_scored_anew(workspace, request_for, score):
-    first = score(request_for())
+def test_an_output_that_can_not_be_copied_is_scored_anew(workspace, first, request_for, score):
     (workspace.home / "runs" / first.id / "journal.db").write_bytes(b"no database")
     run = score(request_for())
     assert (run.status, run.reused_from, run.items_succeeded) == (RunStatus.COMPLETED, None, 6)
@@ -308,8 +338,7 @@ def test_an_output_that_can_not_be_copied_is_scored_anew(workspace, request_for,
     assert output(workspace, run).read_text().count("\n") == 6
 
 
-def test_a_double_click_on_a_reused_run_is_one_run(workspace, request_for, score):
-    score(request_for())
+def test_a_double_click_on_a_reused_run_is_one_run(workspace, request_for):
     request = replace(request_for(), submission_id="one click")
     again = workspace.submit(request)
     assert workspace.submit(request) == again
