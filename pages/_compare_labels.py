@@ -78,7 +78,7 @@ def _figures(older: Run, newer: Run, before: Predictions, now: Predictions, colu
         height="content", column_config=config,
     )  # fmt: skip
     if len({figures.rows_judged for *_, figures in scores}) > 1:
-        st.caption("The runs were not judged on the same rows; what follows is of the rows that both have.")
+        st.caption("The runs were not judged on the same rows; the figures below are for the rows that both have.")
 
 
 def _both(pair: Evaluation, newer: Run, table: Predictions, beside: str, labels: Labels) -> None:

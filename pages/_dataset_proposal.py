@@ -188,7 +188,7 @@ def _until_answered(inquiry: Inquiry) -> None:
     if not inquiry.waiting:
         st.rerun()
     seconds = time.monotonic() - inquiry.answer.began if inquiry.answer else 0.0
-    more = " You need not wait: registering looks at all files anyway." if seconds > _LONG else ""
+    more = " You don't have to wait: registering looks at all files anyway." if seconds > _LONG else ""
     with st.spinner(f"Looking at the files… {seconds:.0f} s.{more}"):
         time.sleep(0.05)
     st.caption(f":material/hourglass_top: Looking at the files… {seconds:.0f} s.{more}")
@@ -320,7 +320,9 @@ def _sheets(inquiry: Inquiry, key: Callable[[str], str], sheets: Sequence[str], 
     def choose() -> None:
         inquiry.correct(sheets=tuple(st.session_state[key("sheets")]))
 
-    st.multiselect("Sheets", sheets, key=key("sheets"), on_change=choose, format_func=displayable, help="Their rows, one below the other.")
+    st.multiselect(
+        "Sheets", sheets, key=key("sheets"), on_change=choose, format_func=displayable, help="Their rows are appended, in this order."
+    )
 
 
 def _types(inquiry: Inquiry, key: Callable[[str], str], columns: Sequence[tuple[str, str]]) -> None:
@@ -337,7 +339,7 @@ def _types(inquiry: Inquiry, key: Callable[[str], str], columns: Sequence[tuple[
         if len(columns) <= _LISTED_COLUMNS:
             st.selectbox("Column", list(types), key=key("column"), on_change=choose_column, format_func=_column_name, width=260)
         else:
-            st.text_input("Column", key=key("column"), on_change=choose_column, width=260, help="Its whole name.")
+            st.text_input("Column", key=key("column"), on_change=choose_column, width=260, help="The full name of a column.")
         _follow(key("column_type"), types[inquiry.column])
 
         def choose_type() -> None:
@@ -350,7 +352,7 @@ def _types(inquiry: Inquiry, key: Callable[[str], str], columns: Sequence[tuple[
             for number, (name, type_) in enumerate(inquiry.reading.types.items()):
                 st.button(
                     escape(f"{_column_name(name)}: {type_}"), key=key(f"type_{number}"), icon=":material/close:",
-                    on_click=_forget_type, args=(inquiry, name), help="Read it as its values are again",
+                    on_click=_forget_type, args=(inquiry, name), help="Detect its type from its values again",
                 )  # fmt: skip
 
 

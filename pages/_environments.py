@@ -124,7 +124,7 @@ def _offer(
         if use_for:
             follow(builds, build)
         else:
-            st.caption("It is being made, as shown above.")
+            st.caption("This environment is being made, as shown above.")
         return
     with st.container(border=True, key=f"list-{key}"):
         st.code(displayable(requirements.text), language=None, height=200 if len(requirements.lines) > 7 else "content")
@@ -182,18 +182,18 @@ def _follow(builds: EnvironmentBuilds, build_id: str) -> None:
                 builds.cancel(build_id)
                 st.rerun()
         st.code(displayable("\n".join(build.progress)) or "Starting…", language=None, height=180)
-        st.caption("It goes on when this page is closed.")
+        st.caption("It continues when this page is closed.")
 
 
 def _show_end(build: EnvironmentBuild) -> None:
     """Why a build became no environment."""
     if build.status is BuildStatus.CANCELED:
-        st.warning(escape(f"The making of {build.name} was canceled. Nothing of it is left."), icon=":material/cancel:")
+        st.warning(escape(f"Making {build.name} was canceled. Nothing of it was kept."), icon=":material/cancel:")
     else:
         error = SettingsError(build.field, build.error, build.hint) if build.field else StudioError(build.error, build.hint)
         _errors.show(error)
         if build.progress:
-            with st.expander("What the installer said", icon=":material/subject:"):
+            with st.expander("Output of the installer", icon=":material/subject:"):
                 st.code(displayable("\n".join(build.progress)), language=None, height=180)
 
 
@@ -289,7 +289,7 @@ def _ask(workspace: Workspace) -> None:
     content, upload = "", None
     with left:
         if source == PACKAGES:
-            text = "One a line, such as scikit-learn==1.3.2"
+            text = "One per line, such as scikit-learn==1.3.2"
             content = st.text_area("Packages", key="environment-packages", height=110, placeholder=text)
         else:
             types = ["txt", "in"] if source == REQUIREMENTS else ["yml", "yaml"]
@@ -297,7 +297,7 @@ def _ask(workspace: Workspace) -> None:
     with right:
         name = st.text_input("Name", key="environment-name", placeholder="my-environment").strip()
         pythons = {AUTOMATIC: None} | {interpreter.version: interpreter.path for interpreter in _interpreters(workspace)}
-        python = st.selectbox("Python", list(pythons), key="environment-python", help="Those that are on this machine.")
+        python = st.selectbox("Python", list(pythons), key="environment-python", help="The Pythons on this machine.")
     if not (content.strip() or upload):
         st.caption("Names and versions only. Only wheels are installed: nothing is built from source, which would run its code.")
         return

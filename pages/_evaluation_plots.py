@@ -48,7 +48,7 @@ def confusion(names: Sequence[str], counts: Mapping[tuple[str, str], int], *, sh
         ]
         for label, row, total in zip(names, cells, totals, strict=True)
     ]
-    written = [[(f"{100 * value:.3g}%" if shares else f"{value:,}") if value else "0" for value in row] for row in values]
+    written = [[_share(value) if shares else f"{value:,}" for value in row] for row in values]
     places, color = list(range(len(names))), ink()
     map_ = go.Heatmap(
         x=places, y=places, z=values, zmin=0, zmax=1 if shares else max([max(row) for row in values] or [1]) or 1,
@@ -68,6 +68,11 @@ def confusion(names: Sequence[str], counts: Mapping[tuple[str, str], int], *, sh
         "yaxis": axis | {"title": "True label", "range": [len(names) - 0.5, -0.5]},
     }  # fmt: skip
     return go.Figure(map_, layout)
+
+
+def _share(value: float) -> str:
+    """`16.0%`, with the same digits in all cells."""
+    return "0" if not value else "<0.1%" if value < 0.0005 else f"{100 * value:.1f}%"
 
 
 def roc(found: Curves, at: At) -> go.Figure:

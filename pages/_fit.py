@@ -35,10 +35,10 @@ VALUES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "color": ("Color", "RGB, BGR as OpenCV has it, or L for gray.", ("RGB", "BGR", "L")),
     "scale": ("Scale", "Each pixel, from 0 to 255, is multiplied by this, such as 1/255.", ()),
     "mean": ("Mean", "Subtracted after scaling, a number for each channel: 0.485,0.456,0.406.", ()),
-    "std": ("Standard deviation", "Divided by after that, a number for each channel: 0.229,0.224,0.225.", ()),
-    "labels": ("Labels", "The names of the classes in their order, with commas between them; or the path of a file with one a line.", ()),
+    "std": ("Standard deviation", "Then divided by this, a number for each channel: 0.229,0.224,0.225.", ()),
+    "labels": ("Labels", "The names of the classes in their order, with commas between them; or the path of a file with one per line.", ()),
     "header": ("Header", "Whether the files begin with a header.", ("auto", "on", "off")),
-    "encoding": ("Encoding", "That of the texts, such as utf-8 or cp1252.", ()),
+    "encoding": ("Encoding", "The encoding of the texts, such as utf-8 or cp1252.", ()),
 }
 """The arguments of scorers that a person may have to give: label, help, and the choices where there are such."""
 _UNLESS_SAID = {"mean": "0", "std": "1", "labels": "numbers from 0"}
@@ -129,7 +129,7 @@ def show(workspace: Workspace, found: Preflight, environment: str | None, datase
     prefix = _prefix(found.model, dataset)
     if st.session_state.get(f"{prefix}preset"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(f"What was chosen for {escape(found.model.name)} last is filled in.", width="content")
+            st.caption(f"Your last choices for {escape(found.model.name)} are filled in.", width="content")
             st.button("Start over", key=f"{prefix}start-over", type="tertiary", on_click=_start_over, args=(prefix,))
     if isinstance(dataset, TabularDataset) and result.columns:
         _show_columns(prefix, result, found.card, dataset)
@@ -209,9 +209,9 @@ def _choose_column(prefix: str, match: ColumnMatch, names: list[str]) -> None:
 def _choose_in_order(prefix: str, count: int, names: list[str]) -> None:
     """The model doesn't name its inputs: their columns, one after the other."""
     if len(names) > MOST_OPTIONS:
-        st.caption(f"The model takes {counted(count, 'column')} and names none. Columns that are kept are not handed to it.")
+        st.caption(f"The model takes {counted(count, 'column')} and does not name them. Columns that are kept are not passed to it.")
         return
-    help_text = "Empty: the columns of the table in their order, without those that are kept."
+    help_text = "If empty: the columns of the table in their order, without those that are kept."
     st.multiselect(
         f"The {counted(count, 'column')} of the model, in its order", names, key=f"{prefix}ordered", format_func=_shown, help=help_text,
         placeholder="in the table’s order", max_selections=count, persist_state="session",
@@ -226,13 +226,13 @@ def _show_choices(prefix: str, scorer: Scorer, card: ModelCard, dataset: Dataset
         if len(names) <= MOST_OPTIONS:
             st.multiselect(label, names, key=key, format_func=_shown, placeholder="columns, such as a key", persist_state="session")
         else:
-            st.text_area(label, key=key, height=68, placeholder="names of columns, one a line", persist_state="session")
+            st.text_area(label, key=key, height=68, placeholder="names of columns, one per line", persist_state="session")
     if card.has_probabilities is not False and not card.task.endswith("regression"):
         left, right = st.columns(2)
         left.selectbox(
             "Probabilities", PROBABILITIES, key=f"{prefix}probabilities", format_func=_PROBABILITIES.__getitem__, persist_state="session"
         )
-        help_text = "So many classes, the likeliest first, each with its probability."
+        help_text = "How many classes to give for each row, the likeliest first, each with its probability."
         right.text_input("Top classes", key=f"{prefix}top", placeholder="the likeliest", help=help_text, persist_state="session")
     own = [name for name in scorer.values if name in VALUES]
     unnamed = not card.classes and "labels" not in card.scorer_defaults

@@ -20,6 +20,8 @@ _COLUMNS: Mapping[str, type] = {
     "Run": str, "Model": str, "Accuracy": float, "F1": float, "MAE": float, "RMSE": float, "Judged": int, "No label": int,
     "No prediction": int, "Seconds": float, "Node hours": float, "Status": str, "Note": str, "Id": str,
 }  # fmt: skip
+_NOTHING = dict.fromkeys(("No label", "No prediction"), (None, 0))
+"""What of these columns is worth no room; of others None and no text."""
 
 
 def show(dataset: str, key: str, labels_id: str = "") -> None:
@@ -50,7 +52,7 @@ def _choose(known: Mapping[str, Labels], key: str) -> str:
 def _table(board: Leaderboard, key: str) -> None:
     if board.scores:
         rows = [_row(score) for score in board.scores]
-        empty = [name for place, name in enumerate(_COLUMNS) if all(row[place] in (None, "") for row in rows)]
+        empty = [name for place, name in enumerate(_COLUMNS) if all(row[place] in _NOTHING.get(name, (None, "")) for row in rows)]
         shown = {name: kind for name, kind in _COLUMNS.items() if name not in empty}
         places = [place for place, name in enumerate(_COLUMNS) if name in shown]
         table = _tables.arrow(shown, [[row[place] for place in places] for row in rows])
@@ -63,7 +65,7 @@ def _table(board: Leaderboard, key: str) -> None:
         _open([board.scores[place].run.id for place in picked["selection"]["rows"]], board, key)
     for note in board.notes:
         st.caption(escape(note))
-    if board.labels:
+    if board.labels and board.scores:
         st.caption("F1 is the mean over all classes, each counted alike. Only rows with a prediction and a label are judged. Node hours are"
                    " the run's time, times the nodes that it asked for.")  # fmt: skip
 

@@ -16,10 +16,10 @@ _FORMATS = {
     "unknown": "not known",
 }  # fmt: skip
 _VERBS = {
-    "classification": "Predicts which class it is of",
+    "classification": "Predicts a class",
     "regression": "Predicts a number",
     "clustering": "Finds the cluster",
-    "outlier detection": "Tells outliers",
+    "outlier detection": "Finds outliers",
     "multi-output classification": "Predicts several classes",
     "multi-output regression": "Predicts several numbers",
     "transformation": "Transforms what it gets",
@@ -38,8 +38,10 @@ def show(workspace: Workspace, model: Model) -> ModelCard | None:
         if is_local and (others := [one.reference for one in workspace.environments()]):
             chosen = st.selectbox("Inspect it in environment", [_OWN, *others], key="inspect-environment", width=320)
             environment = chosen if chosen in others else None
-        help_text = "Loads it in a process of its own and asks it what it takes." if is_local else "Fetches its file and reads it."
-        help_text = help_text if model.usable or not is_local else "A model that can run code is loaded once it is approved."
+        help_text = (
+            "Loads the model in a separate process to see what it takes and returns." if is_local else "Fetches its file and reads it."
+        )
+        help_text = help_text if model.usable or not is_local else "A model that can run code is loaded only after it is approved."
         pressed = st.button(
             "Inspect",
             key=f"inspect-{model.reference}",
@@ -50,7 +52,7 @@ def show(workspace: Workspace, model: Model) -> ModelCard | None:
     offers = is_local and model.usable and environment is None
     with place, _errors.shown():
         if pressed:
-            with st.spinner("Loading the model in a process of its own…" if is_local else "Fetching and reading the model…"):
+            with st.spinner("Loading the model in a separate process…" if is_local else "Fetching and reading the model…"):
                 card = workspace.inspect_model(model.reference, environment)
     with place, _errors.shown():
         card = card or workspace.model_card(model.reference, environment)
@@ -59,8 +61,8 @@ def show(workspace: Workspace, model: Model) -> ModelCard | None:
 
 
 def summary(card: ModelCard) -> str:
-    """One sentence; "" where nothing is known: `Predicts which of 3 classes it is, with probabilities, from 4 columns.`"""
-    verb = f"Predicts which of {len(card.classes):,} classes it is" if card.classes and card.task == "classification" else ""
+    """One sentence; "" where nothing is known: `Predicts one of 3 classes, with probabilities, from 4 columns.`"""
+    verb = f"Predicts one of {len(card.classes):,} classes" if card.classes and card.task == "classification" else ""
     verb = verb or _VERBS.get(card.task, "")
     parts = [verb] if verb else []
     if verb and card.has_probabilities is not None and card.task.endswith("classification"):

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 _MOST_CLASSES = 30  # on a side of the confusion matrix
 _MOST_ROWS = 1000
 _OTHERS = "other classes"
-_ANY = "any: the prediction is right"
+_ANY = "Any: the prediction is right"
 
 
 def show(view: View, result: evaluation.Evaluation, label_column: str) -> None:
     """`label_column` is the dataset's own column that the labels are, if they are one."""
     if not result.evaluated:
-        st.warning("These labels are of no prediction. Below is why.", icon=":material/warning:")
+        st.warning("None of these labels belongs to a prediction of this run. The reasons are below.", icon=":material/warning:")
     elif not result.comparable:
-        text = "Predictions and labels can't be compared: the ones are numbers, the others words. Choose other labels, or another column."
+        text = "Predictions and labels can't be compared: one side is numbers, the other is words. Choose other labels, or another column."
         st.warning(text, icon=":material/warning:")
     elif result.of_numbers:
         _numbers(result)
@@ -94,7 +94,7 @@ def _matrix(result: evaluation.Evaluation, scores: Sequence[evaluation.ClassScor
     numbers = {"True label": [c[0] for c in cells], "Predicted": [c[1] for c in cells], "Rows": [c[2] for c in cells]}
     alt = f"Confusion matrix, accuracy {formats.percent(result.accuracy)}"
     _plots.draw(figure, "confusion", alt, open_cell, title="Confusion matrix", numbers=numbers)
-    more = f" The {_MOST_CLASSES} classes with the most labels; the rest is {_OTHERS}." if _OTHERS in names else ""
+    more = f" These are the {_MOST_CLASSES} classes with the most labels; “{_OTHERS}” are all the rest." if _OTHERS in names else ""
     st.caption("Outlined cells are correct. Click a cell to show its rows." + more)
 
 
@@ -111,13 +111,13 @@ def _scores(view: View, result: evaluation.Evaluation, classes: list[str]) -> No
         wanted = None if event == _ANY else event
         offered = {scoring.column: scoring for scoring in curves.scores(view.table.columns, view.table.own, result.of, classes, wanted)}
         if not offered:
-            st.caption("No column of numbers can be its score.")
+            st.caption("No column of numbers can be a score of this class.")
             return
         scoring = offered[choose("Score", "score", list(offered), next(iter(offered)))]
     with st.spinner("Sorting the scores…", show_time=True):
         found = _curves(result, str(result.path), view.table.identity, scoring)
     if math.isnan(found.auc):
-        st.info("Every judged row is of one kind: there is nothing to tell apart.", icon=":material/info:")
+        st.info("All judged rows are of the same class, so there are no curves to draw.", icon=":material/info:")
         return
     threshold = _threshold(scoring, found)
     at = curves.at(result, scoring, threshold)
@@ -165,7 +165,7 @@ def _curves(_result: evaluation.Evaluation, path: str, identity: str, scoring: c
 def _calibration(result: evaluation.Evaluation, scoring: curves.Scoring) -> None:
     found = curves.calibration(result, scoring)
     if found is None:
-        st.caption("This score leaves 0 to 1, so it is no probability whose calibration could be told.")
+        st.caption("Some scores lie outside 0 to 1, so they are not probabilities and have no calibration.")
         return
     lower, upper, counts, means, shares = zip(*found.bins, strict=True)
     numbers = {"From": lower, "To": upper, "Rows": counts, "Mean score": means, "Share": shares}
@@ -177,7 +177,9 @@ def _calibration(result: evaluation.Evaluation, scoring: curves.Scoring) -> None
         title="Calibration",
         numbers=numbers,
     )
-    st.caption(f"Expected calibration error: {found.error:.4f}, the distance of share and score over ten bins, weighted by their rows.")
+    st.caption(
+        f"Expected calibration error: {found.error:.4f}: the mean distance between share and score over ten bins, weighted by their rows."
+    )
 
 
 # ---- numbers -----------------------------------------------------------------------------------------------------------------------------
@@ -218,7 +220,7 @@ def _residual_grid(result: evaluation.Evaluation, grid: evaluation.ResidualGrid)
     }  # fmt: skip
     alt = "Residuals against predictions"
     _plots.draw(_evaluation_plots.residuals(grid), "residual_grid", alt, open_cell, title="Residuals against predictions", numbers=numbers)
-    st.caption("The outermost cells hold also what lies beyond them. Click a cell to show its rows.")
+    st.caption("The outermost cells also include everything beyond them. Click a cell to show its rows.")
 
 
 def _between(*ranges: tuple[str, float, float]) -> Filter:
@@ -296,11 +298,12 @@ def explain(found: slices.Slices) -> str:
     if not found.columns:
         return "No column of classes or numbers and no folders divide these rows. Keep columns of the input when scoring, to look at them."
     names = ", ".join(list(option_labels(found.columns).values())[:12]) + (", …" if len(found.columns) > 12 else "")
-    of = f"{found.looked_at:,} slices by {escape(names)}" + (", also by two of them" if found.pairs else "")
+    looked_at = f"{found.looked_at:,} slices by {escape(names)}{' and pairs of these' if found.pairs else ''}"
     if found.measure in slices.OF_TWO:
-        rule = f"with at least {found.smallest:,} rows where the newer run is worse by more than chance"
+        rule = "the newer run is worse by more than chance"
     else:
-        rule = f"with at least {found.smallest:,} rows whose error is above that of all rows, {overall}, by more than chance"
+        rule = f"the error is above that of all rows, {overall}, by more than chance"
+    rule = f"of at least {found.smallest:,} rows where {rule} (95 % confidence over all slices)"
     if not found.slices:
-        return f"None of {of}, is one {rule} (95 % for all of them together)."
-    return f"Of {of}, those {rule} (95 % for all of them together). Click one to show its wrong rows."
+        return f"None found {rule}. Looked at: {looked_at}."
+    return f"Slices {rule}. Looked at: {looked_at}. Click one to show its wrong rows."

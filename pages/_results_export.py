@@ -36,7 +36,7 @@ def downloads(view: View) -> None:
         else:
             _excel(view, count, more)
         _link("Provenance", view, "json", help="Run, model, dataset, script, versions, filter, counts and hashes of these rows.", **more)
-        help_text = "One HTML page to pass on or print: pictures, causes of failures, first rows, settings, provenance."
+        help_text = "One HTML page to share or print: pictures, causes of failures, first rows, settings, provenance."
         url = address("downloads/report.html", view.query)
         st.link_button("Report", url, icon=":material/summarize:", width="stretch", help=help_text)
         _snippets(view)

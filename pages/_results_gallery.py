@@ -120,7 +120,7 @@ def _item(view: View, row: dict[str, Any], prediction: str, score: str) -> dict[
     number = row[score] if score and not failed else None
     return {
         "url": thumbnail_url(view.run.id, RowKey.of(own), own["Worker"] or "") if own["File"] else "",
-        "error": "This row names no file.",
+        "error": "This row does not name a file.",
         "name": _short(PurePosixPath(own["File"] or "").name),
         "prediction": _short(f"Failed: {value}" if failed else "no prediction" if value is None else str(value)),
         "score": "" if number is None else f"{number:.4g}",

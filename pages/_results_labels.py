@@ -128,9 +128,9 @@ def _evaluate_by(labels_: label_file.Labels) -> None:
 def _row_column(place: DeltaGenerator, columns: label_file.LabelColumns) -> str:
     """The column with the row's number in its file; "" where a label is of all rows of its file."""
     options = ["", *columns.names]
-    label_of = option_labels(columns.names) | {"": "none: a file's label is that of all its rows"}
+    label_of = option_labels(columns.names) | {"": "none: the label of a file applies to all its rows"}
     chosen: str = place.selectbox(
         "Row number column", options, options.index(columns.row), key="labels_row", format_func=label_of.__getitem__,
-        help="Which row of the file the label is of: 1 is the first row of data.",
+        help="The row of the file that the label belongs to: 1 is the first row of data.",
     )  # fmt: skip
     return chosen

@@ -31,7 +31,7 @@ def show_review(view: View, right: DeltaGenerator) -> None:
     """The queue of what is filtered; the row that is open, its place in the URL, and what is decided so far: the input here, the decision
     in `right`."""
     orders = review.orders(view.table)
-    order = choose("First come", "of", list(orders), next(iter(orders)))
+    order = choose("Show first", "of", list(orders), next(iter(orders)))
     rows = review.queue(view.table, view.filter, orders[order])
     if not rows:
         st.info("No predictions to review here.", icon=":material/info:")
@@ -40,10 +40,10 @@ def show_review(view: View, right: DeltaGenerator) -> None:
     at = _place(rows, annotations)
     _progress(view, rows, annotations, order)
     if at is None:
-        st.success("All rows of this queue are reviewed. Filter others, or take the labels.", icon=":material/check_circle:")
-        st.button("Look at them again", key="review_again", icon=":material/replay:", on_click=_go, args=(0,))
+        st.success("All rows of this queue are reviewed. Filter for others, or download the labels.", icon=":material/check_circle:")
+        st.button("Review them again", key="review_again", icon=":material/replay:", on_click=_go, args=(0,))
         return
-    _row(view, rows, at, annotations, right)
+    _row(view, rows, at, annotations, order, right)
 
 
 def _place(rows: list[QueuedRow], annotations: Annotations) -> int | None:
@@ -60,7 +60,9 @@ def _progress(view: View, rows: list[QueuedRow], annotations: Annotations, order
     st.progress(done / len(rows), f"{done:,} of {counted(len(rows), 'row')} reviewed · {accepted:,} accepted, {corrected:,} corrected")
     parts = [f"The first {len(rows):,} of {view.table.count(view.filter):,}."] if len(rows) == review.MOST_QUEUED else []
     if done and order.startswith("Least certain"):
-        parts.append(f"{percent(accepted / done)} of them were right: of the least certain ones, not of all.")
+        parts.append(
+            f"{percent(accepted / done)} of these were right. They are the least certain ones, so this is not the accuracy of the run."
+        )
     with st.container(horizontal=True, vertical_alignment="center"):
         if parts:
             st.caption(" ".join(parts), width="content")
@@ -81,12 +83,12 @@ def _labels(view: View, count: int) -> None:
         )  # fmt: skip
 
 
-def _row(view: View, rows: list[QueuedRow], at: int, annotations: Annotations, right: DeltaGenerator) -> None:
+def _row(view: View, rows: list[QueuedRow], at: int, annotations: Annotations, order: str, right: DeltaGenerator) -> None:
     row = rows[at]
     values = view.table.page(EVERY_ROW, row.number, 1).to_pylist()[0]
     annotation = annotations.get(row.key, Annotation())
     with right:
-        _decide(view, rows, at, annotation, review.classes_of(view.table))
+        _decide(view, rows, at, annotation, order, review.classes_of(view.table))
         _further(view, values)
     number = values.get(view.table.own.get(ROW_NUMBER, ""))
     which = f", row {number:,}" if number is not None else ""
@@ -94,10 +96,11 @@ def _row(view: View, rows: list[QueuedRow], at: int, annotations: Annotations, r
     show_input(chosen_workspace().runs.trace(view.run.id, row.key, values[view.table.own["Worker"]] or ""))
 
 
-def _decide(view: View, rows: list[QueuedRow], at: int, annotation: Annotation, classes: list[str]) -> None:
+def _decide(view: View, rows: list[QueuedRow], at: int, annotation: Annotation, order: str, classes: list[str]) -> None:
     row = rows[at]
-    certainty = "" if row.certainty is None else f" · {abs(row.certainty):.4g}"
-    _layout.labelled("Prediction", truncate(visible(row.prediction), _CHARACTERS) + certainty)
+    _layout.labelled("Prediction", truncate(visible(row.prediction), _CHARACTERS))
+    if row.certainty is not None:
+        st.caption(escape(review.describe_certainty(order, row.certainty)))
     decision = row.decision({row.key: annotation})
     if decision is not Decision.OPEN:
         text = "Accepted" if decision is Decision.ACCEPTED else f"Corrected to {truncate(annotation.label, 200)}"

@@ -36,7 +36,7 @@ def row(view: View) -> None:
     except NotFound as error:
         _errors.show(error)
         return
-    _layout.labelled("File", _with_spaces(values["File"], lines=False) or "This row names no file.")
+    _layout.labelled("File", _with_spaces(values["File"], lines=False) or "This row does not name a file.")
     if (number := view.table.own.get(ROW_NUMBER)) and values[number] is not None:
         _layout.labelled("Row of the file", f"{values[number]:,}")
     if values["Prediction"] is not None:
@@ -57,7 +57,7 @@ def row(view: View) -> None:
         {
             "Status": own["Status"], "Matched by": own["Matched by"] or "no row",
             "Mini-batch": f"{own['Mini-batch']:,}", "Worker": own["Worker"] or "unknown",
-            "Attempts": str(own["Attempts"]), "run() time": formats.duration(own["Seconds"] or 0.0),
+            "Attempts": str(own["Attempts"]), "run() time": formats.short_duration(own["Seconds"] or 0.0),
         }
     )  # fmt: skip
     _annotation(view, own)

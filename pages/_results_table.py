@@ -203,7 +203,7 @@ def table(view: View, count: int, columns: list[str]) -> None:
     slot.caption(f"Rows {first + 1:,} to {first + rows.num_rows:,} of {count:,}. Click a row to open it.")
     if ROW_NUMBER in view.table.own and view.table.own[ROW_NUMBER] not in item_columns(view.table):
         slot.caption(
-            "Which row of its file a prediction is of is not known in this run. To tell the rows apart, keep a column that identifies"
+            "This run does not record which row of its file a prediction belongs to. To tell the rows apart, keep a column that identifies"
             " them beside the predictions."
         )
 

@@ -105,7 +105,7 @@ def budget_of_mini_batches(run: Run, activity: RunActivity) -> None:
         _meter("Allowed failed mini-batches used", failed, settings.allowed_failed_count)
     if settings.allowed_failed_percent and total:
         allowed = settings.allowed_failed_percent * total / 100
-        st.caption(f"{100 * failed / total:.3g} % of the mini-batches failed, {settings.allowed_failed_percent:g} % may")
+        st.caption(f"{100 * failed / total:.3g} % of the mini-batches failed, {settings.allowed_failed_percent:g} % are allowed to")
         _meter("Allowed percentage of failed mini-batches used", failed, allowed)
 
 
@@ -148,8 +148,8 @@ def show_stall(run: Run, activity: RunActivity) -> None:
     usual = activity.slowest[0].seconds if activity.slowest else 0.0
     if quiet < max(_QUIET_SECONDS, 2 * usual):
         return
-    more = f"; {counted(len(going_on) - 1, 'more call')} going on" if len(going_on) > 1 else ""
-    text = f"No mini-batch has ended for {formats.duration(quiet)}. {name} is at mini-batch {call.mini_batch:,}"
+    more = f"; {counted(len(going_on) - 1, 'more call')} running" if len(going_on) > 1 else ""
+    text = f"No mini-batch has ended for {formats.duration(quiet)}. {name} has been running mini-batch {call.mini_batch:,}"
     text += f" for {formats.duration(now - call.begin)}; its timeout is {activity.timeout:,} s{more}."
     st.warning(escape(text), icon=":material/hourglass_top:")
 
@@ -169,11 +169,11 @@ def show_activity(run: Run, activity: RunActivity) -> None:
     if activity.pace:
         _run_charts.pace(activity, item, active=active)
     else:
-        st.caption(_before_the_first(activity) if active else "No mini-batch was tried to its end.")
+        st.caption(_before_the_first(activity) if active else "No mini-batch finished.")
     replaced = sum(worker.processes - 1 for worker in activity.workers)
     _run_charts.timeline(activity, open_mini_batch)
-    notes = [f"{counted(replaced, 'time')} a worker's process was replaced"] if replaced else []
-    st.caption(" · ".join([*notes, "A click on a call of run() opens its mini-batch", "the fuller its color, the busier"]))
+    notes = [f"Worker processes replaced: {replaced:,}"] if replaced else []
+    st.caption(" · ".join([*notes, "Click a call of run() to open its mini-batch", "the stronger its color, the busier the worker"]))
     with st.container(key="board_columns"):
         left, right = st.columns(2, gap="medium")
         with left:
@@ -188,23 +188,23 @@ def show_activity(run: Run, activity: RunActivity) -> None:
 def _before_the_first(activity: RunActivity) -> str:
     steps = {span.state for worker in activity.workers for span in worker.spans if span.going_on}
     if WorkerState.RUN in steps:
-        return "The first mini-batches are going on."
+        return "The first mini-batches are running."
     if WorkerState.INIT in steps:
         return "Workers are in init()."
-    return "Workers are starting and importing the scoring script." if WorkerState.IMPORT in steps else "Nothing has ended yet."
+    return "Workers are starting and importing the scoring script." if WorkerState.IMPORT in steps else "Nothing has finished yet."
 
 
 def _slowest(run: Run, activity: RunActivity) -> None:
     st.markdown("**Slowest mini-batches**")
     if not activity.slowest:
-        st.caption("None has ended yet.")
+        st.caption("None has finished yet.")
         return
     limit, suggestion, slowest = activity.timeout, activity.suggested_timeout, activity.slowest[0]
     words = f"Timeout of a call: {limit:,} s"
     if suggestion and is_tight(slowest.seconds, limit):
         words += f", which the slowest call comes near. Suggested: {suggestion:,} s"
     elif suggestion and suggestion < limit:
-        words += f". Suggested by the slowest call: {suggestion:,} s"
+        words += f". Suggested from the slowest call: {suggestion:,} s"
     else:
         words += ", which suits the slowest call"
     st.caption(words)
@@ -298,9 +298,9 @@ def show_mini_batch(run: Run, number: int) -> None:
         if attempt.run_seconds is not None:
             facts["In run()"] = formats.short_duration(attempt.run_seconds)
         if attempt.seconds is not None:
-            facts["In all"] = formats.short_duration(attempt.seconds)
+            facts["Total"] = formats.short_duration(attempt.seconds)
         if attempt.started_at:
-            facts["Begun"] = local_time(attempt.started_at)
+            facts["Started"] = local_time(attempt.started_at)
         facts["Without a row"] = f"{attempt.failed:,}"
         if attempt.failed and not attempt.final:
             facts["Then"] = "tried again"

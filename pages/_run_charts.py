@@ -14,6 +14,7 @@ from pages._text import truncate, visible
 from services import formats
 from services.formats import counted
 from services.run_details import RunActivity, WorkerSpan, WorkerState
+from services.scoring.run_cost import round_to_digit
 
 _COLORS = {  # on a light page and on a dark one
     "run": ("#2f8791", "#4fbac4"),
@@ -26,7 +27,7 @@ _COLORS = {  # on a light page and on a dark one
     "ended": ("#08131a", "#e6edf1"),
 }
 _NAMES = {
-    "run": "run()", "failed": "run(), with failures", "going on": "run(), going on", "import": "Start and import", "init": "init()",
+    "run": "run()", "failed": "run(), with failures", "going on": "run(), in progress", "import": "Start and import", "init": "init()",
     "wait": "Waiting", "shutdown": "shutdown()", "ended": "Process ended",
 }  # fmt: skip
 _PATTERNS = {"import": "/", "going on": "."}  # not by color alone
@@ -82,7 +83,9 @@ def pace(activity: RunActivity, item: str, *, active: bool) -> None:
         if any(values) or name == "succeeded"
     ]  # fmt: skip
     layout = {"height": 220, "barmode": "stack", "bargap": 0, "xaxis": axis, "showlegend": len(traces) > 1, "legend": _plots.LEGEND}
-    figure = _figure(traces, layout | {"yaxis": {"rangemode": "tozero", "tickformat": ",", "nticks": 4}})
+    figure = _figure(
+        traces, layout | {"yaxis": {"title": f"{item.capitalize()}s a second", "rangemode": "tozero", "tickformat": ",", "nticks": 4}}
+    )
     numbers = {"begins_at_second": [b.begin - activity.begin for b in buckets], **series}
     alt = f"{item.capitalize()}s a second over time"
     _plots.draw(figure, "run-pace", alt, title=alt, numbers=numbers)
@@ -178,18 +181,18 @@ def _safe(text: str) -> str:
 def _described(span: WorkerSpan, begin: float) -> str:
     """For the pointer. Why a process ended is text from outside."""
     seconds = formats.duration(span.end - span.begin)
-    since = f"from {formats.duration(max(0.0, span.begin - begin))} on, for {seconds}"
+    since = f"{formats.duration(max(0.0, span.begin - begin))} after the start, for {seconds}"
     if span.state is not WorkerState.RUN:
         if span.state is WorkerState.SHUTDOWN and span.reason:
             return f"Its process ended: {_safe(span.reason)}"
         return f"{_NAMES[span.state]} {since}"
     if span.going_on:
-        return f"Mini-batch {span.mini_batch:,} is going on for {seconds}"
+        return f"Mini-batch {span.mini_batch:,} has been running for {seconds}"
     failed = f", {span.failed:,} failed" if span.failed else ""
     busy = "" if span.busy >= 0.995 else f", busy for {span.busy:.0%}"
     which = f"mini-batch {span.mini_batch:,}" if span.attempts == 1 else f"{counted(span.attempts, 'attempt')}"
     click = (
-        "" if span.attempts == 1 else f"<br>A click opens mini-batch {span.mini_batch:,}, the {'failed' if span.failed else 'slowest'} one"
+        "" if span.attempts == 1 else f"<br>Click to open mini-batch {span.mini_batch:,}, the {'failed' if span.failed else 'slowest'} one"
     )
     return f"{which}{failed}{busy}, {since}{click}"
 
@@ -208,8 +211,9 @@ def memory(activity: RunActivity) -> None:
         for worker in workers
     ]  # fmt: skip
     most = max((size for worker in workers for _, size in worker.memory), default=1)
-    ticks = [most * share / 4 for share in range(5)]
-    y = {"tickvals": ticks, "ticktext": [formats.size(round(tick)) for tick in ticks], "range": [0, 1.1 * most]}
+    step = round_to_digit(most / 5, up=True)
+    ticks = [place * step for place in range(most // step + 1)]
+    y = {"tickvals": ticks, "ticktext": [formats.size(tick) for tick in ticks], "range": [0, 1.1 * most]}
     layout = {"height": 250, "xaxis": axis, "yaxis": y, "showlegend": few, "legend": _plots.LEGEND}
     numbers = {
         "worker": [worker.name for worker in workers for _ in worker.memory],

@@ -69,7 +69,7 @@ def show_failures(run: Run) -> None:
         grouped = "Their causes are grouped when the run has ended." if not run.status.ended else "Which ones and why was not reported."
         st.caption(f"{counted(run.items_failed, item)} failed. {grouped}")
     elif run.items_failed is None:
-        st.caption("Whether anything failed is known when the run has ended." if not run.status.ended else "What failed was not reported.")
+        st.caption("Failures are known when the run has ended." if not run.status.ended else "What failed was not reported.")
     elif not failures:
         ended = "No mini-batch failed. See above for what ended the run." if run.status is RunStatus.FAILED else "No failures."
         st.caption(ended if run.status.ended else "No failures so far.")

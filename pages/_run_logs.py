@@ -72,11 +72,11 @@ def show_part(run: Run, detail: MiniBatchDetail) -> None:
     as_of = f"{run.status} {run.ended_at}" if run.status.ended else f"{time.monotonic() // _LIVE_SECONDS}"
     found = _of_mini_batch(run.id, detail.number, as_of)
     if found.lines:
-        st.caption(f"Its lines in the logs{', the last ones' if found.more else ''}")
+        st.caption(f"Its log lines{', the last ones' if found.more else ''}")
         with st.container(height=min(320, 60 + 24 * len(found.lines)), border=False):
             st.code("\n".join(map(_line, found.lines)), language="log", wrap_lines=True)
     else:
-        st.caption("No line of the logs is known to be of it.")
+        st.caption("No log line is known to belong to this mini-batch.")
 
 
 @st.cache_data(ttl=600, max_entries=50, show_spinner=False)
@@ -171,14 +171,14 @@ def _lines(run: Run, found: LogSearch, query: LogQuery) -> None:
         raw = "\n".join(line.text for line in found.lines)
         st.download_button(
             "Download", displayable(raw) + "\n", f"{run.id}-logs.txt", "text/plain", icon=":material/download:", on_click="ignore",
-            help="These lines, as they stand in the logs.",
+            help="These lines, as they are in the logs.",
         )  # fmt: skip
     with st.container(height=460, border=False, autoscroll=True):
         st.code(text, language="log", wrap_lines=True)
     if any(line.time_inferred or line.mini_batch_inferred for line in found.lines):
         st.caption(
-            "≈ before a time: that of the line before it in its log, or of the begin of its mini-batch. ≈ before a mini-batch: told by the"
-            " time of the line, since a worker scores one at a time."
+            "≈ before a time: the line has none, so it is that of the line before it, or of the start of its mini-batch."
+            " ≈ before a mini-batch: inferred from the time of the line."
         )
     _notes(found)
 

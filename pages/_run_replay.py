@@ -50,7 +50,7 @@ def show(run: Run, mini_batch: int, place: str = "mini-batch") -> None:
         replaying = st.session_state[state] = None
     can = Capability.REPLAY in chosen_workspace().capabilities
     why = (
-        "Scores it again by itself, by the script, the settings and the environment of the run. Nothing of the run is touched."
+        "Scores this mini-batch again by itself, with the script, settings and environment of the run. The run is not changed."
         if can
         else "Its environment, model and files are in Azure ML, not on this machine. Try first, on New run, scores some items here."
     )
@@ -123,7 +123,7 @@ def _result(replay: Replay) -> None:
         st.caption(f":material/warning: {escape(truncate(warning, 1_000))}")
     if replay.written:
         names = formats.listed([f"{name} ({formats.size(size)})" for name, size in replay.written], 5)
-        st.caption(f":material/draft: Written into the output folder, and removed: {escape(names)}")
+        st.caption(f":material/draft: Written to the output folder during the replay, then removed: {escape(names)}")
     _printed(replay.printed, replay.printed_left_out)
 
 
@@ -161,7 +161,7 @@ def _printed(lines: tuple[PrintedLine, ...], left_out: int) -> None:
         return
     shown = lines[-_MOST_PRINTED:]
     more = f"; {counted(left_out, 'line')} in between not kept" if left_out > 0 else ""
-    st.caption(f"What it printed, by the seconds since its worker was started: {counted(len(lines), 'line')}{more}")
+    st.caption(f"What it printed, by seconds since its worker started: {counted(len(lines), 'line')}{more}")
     text = "\n".join(f"{line.seconds:9.2f}  {line.stream:<6}  {line.text}" for line in shown)
     with st.container(height=min(320, 60 + 24 * len(shown)), border=False, autoscroll=True):
         st.code(displayable(visible(text)), language=None, wrap_lines=True)

@@ -36,8 +36,8 @@ def use_local() -> None:
 def show_how_to_move() -> None:
     st.subheader("Use another folder", icon=":material/drive_file_move:", anchor=False)
     st.text("Stop the dashboard, then start it with BATCH_SCORING_HOME set to the folder. Active runs continue.")
-    st.code(COMMAND, language="bash")
-    st.code(COMMAND_ON_WINDOWS, language="powershell")
+    st.code(COMMAND, language="bash", wrap_lines=True)
+    st.code(COMMAND_ON_WINDOWS, language="powershell", wrap_lines=True)
 
 
 _layout.title("Connection", "The workspace that keeps your models, datasets and runs, and whether it is ready to use.")

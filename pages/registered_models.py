@@ -154,7 +154,7 @@ def ask_for_model() -> None:
         else:
             path = place.text_input("Path of a file or folder", placeholder="/home/me/models/model.joblib", **form.proposing("path"))
         st.caption(
-            "The kind of model is detected from its content. The dashboard never loads it. Of an MLflow model, upload a zip of its folder."
+            "The kind of model is detected from its content. The dashboard never loads it. For an MLflow model, upload a zip of its folder."
         )
     with name_column:
         fields = {"path": place, "name": st.container(), "description": st.container(), "tags": st.container()}

@@ -186,7 +186,7 @@ def actions(run: Run) -> None:
     if pipelines is not None:
         _pipelines.show_actions(pipelines, run)
     if run.status.ended:
-        help_text = "One HTML page to pass on or print: pictures, causes of failures, first rows, settings, provenance."
+        help_text = "One HTML page to share or print: pictures, causes of failures, first rows, settings, provenance."
         st.link_button("Report", f"downloads/report.html?{urlencode({'run': run.id})}", icon=":material/summarize:", help=help_text)
     label = "See results" if run.status.ended else "See results so far"
     if st.button(label, type="primary", icon=":material/table_chart:", key=f"results-{run.id}"):

@@ -261,7 +261,7 @@ def _evaluated(result: Evaluation) -> _Evaluated:
     if not result.evaluated:
         return _Evaluated([("Evaluated", "0")], caption="No prediction has a true label.")
     if not result.comparable:
-        caption = "Predictions and labels can't be compared: the ones are numbers, the others words."
+        caption = "Predictions and labels can't be compared: one side is numbers, the other is words."
         return _Evaluated([("Evaluated", f"{result.evaluated:,}")], caption=caption)
     if result.of_numbers:
         errors = result.number_errors()

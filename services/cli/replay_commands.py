@@ -70,7 +70,7 @@ def _lines(found: Replay) -> Iterator[str]:
     yield from (f"Warning: {warning}" for warning in found.warnings)
     if found.written:
         names = [f"{name} ({formats.size(size)})" for name, size in found.written]
-        yield f"Written into the output folder, and removed: {formats.listed(names, 5)}"
+        yield f"Written to the output folder during the replay, then removed: {formats.listed(names, 5)}"
     if found.printed_left_out > 0:
         yield f"{counted(found.printed_left_out, 'line')} that it printed are not kept."
 

@@ -7,6 +7,7 @@ prediction itself where it was accepted. It goes out as a file of labels.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +22,7 @@ from services.run_details import RowKey
 MOST_QUEUED = 500
 """Rows of a queue: more than a person reviews at one sitting."""
 TABLE_ORDER = "The table's order"
+_NEAR_A_HALF = " nearest to 0.5"
 _PROBABILITIES = ("probability", "confidence", "certainty", "proba", "score")
 _MOST_CLASSES = 50
 
@@ -62,19 +64,27 @@ def orders(table: Predictions) -> dict[str, str]:
     shares = [name for name in numbers if table.columns[name] is Kind.NUMBER and _is_probability(name) and _within(table, name)]
     if plain := next((name for wanted in _PROBABILITIES for name in shares if name.casefold() == wanted), ""):
         of_one_class = _least(table, plain) < 0.5 and len(table.facet(evaluated_column(table), limit=3)) == 2
-        found |= {f"Least certain: {plain} nearest to 0.5": f"abs({table.finite_name(plain)} - 0.5)"} if of_one_class else {}
+        found |= {f"Least certain: {plain}{_NEAR_A_HALF}": f"abs({table.finite_name(plain)} - 0.5)"} if of_one_class else {}
         found |= {} if of_one_class else {f"Least certain: {plain}": table.finite_name(plain)}
     elif len(shares) > 1:
         found |= {"Least certain: the greatest probability": f"greatest({', '.join(map(table.finite_name, shares))})"}
     elif shares:
         found |= {f"Least certain: {shares[0]}": table.finite_name(shares[0])}
     elif table.kind is Kind.NUMBER and _within(table, table.own["Number"]):
-        found |= {"Least certain: prediction nearest to 0.5": f"abs({table.finite_name(table.own['Number'])} - 0.5)"}
+        found |= {f"Least certain: prediction{_NEAR_A_HALF}": f"abs({table.finite_name(table.own['Number'])} - 0.5)"}
     found |= {TABLE_ORDER: ""}
     for name in [*([table.own["Number"]] if table.kind in NUMERIC else []), *numbers]:
         shown = "Prediction" if name == table.own["Number"] else name
         found |= {f"Lowest {shown}": table.finite_name(name), f"Highest {shown}": f"-({table.finite_name(name)})"}
     return found
+
+
+def describe_certainty(order: str, value: float) -> str:
+    """`probability 0.51`: the number by which a row has its place in this one of `orders`."""
+    column = re.sub("^(Least certain: (the )?|Lowest |Highest )", "", order)
+    if (near := column.removesuffix(_NEAR_A_HALF)) != column:
+        return f"{near} {value:.4g} from 0.5"
+    return f"{column} {-value if order.startswith('Highest ') else value:.4g}"
 
 
 def _is_probability(name: str) -> bool:

@@ -73,7 +73,7 @@ def test_a_run_is_watched_from_its_first_mini_batch_to_its_end(dashboard, page: 
     page.goto(f"{dashboard.url}/runs?run={run.id}")
     expect(page.get_by_text("Mini-batches by worker")).to_be_visible()
     # It stalls: one worker is held, and the other soon has nothing left to do.
-    expect(page.get_by_text(re.compile("No mini-batch has ended for .* is at mini-batch 10"))).to_be_visible()
+    expect(page.get_by_text(re.compile("No mini-batch has ended for .* has been running mini-batch 10"))).to_be_visible()
     expect(page).to_have_title("96 % · Nightly")
     expect(page.get_by_text("2 of 20 allowed failures used")).to_be_visible()
     expect(page.get_by_role("meter", name="Allowed failures used")).to_have_attribute("aria-valuenow", "10")

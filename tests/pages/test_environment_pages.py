@@ -145,4 +145,4 @@ def test_a_build_is_followed_and_canceled(offered, workspace, tmp_path, monkeypa
     button(app, "Cancel").click().run()
     until(app, lambda: app.warning)
     assert not _environments.is_being_made(workspace, workspace.model_card("m"))
-    assert "was canceled. Nothing of it is left" in app.warning[0].value.replace("\\", "")
+    assert "was canceled. Nothing of it was kept" in app.warning[0].value.replace("\\", "")

@@ -84,7 +84,7 @@ def test_a_missing_column_keeps_from_submitting_until_one_is_chosen(open_page, w
     assert run.request.arguments[:2] == ("--input", "age=years")
     workspace.runs.cancel(run.id)
     again = open_page(NEW_RUN, model="churn:1", dataset="other:1")
-    assert "What was chosen for churn last is filled in." in said(again.caption)
+    assert "Your last choices for churn are filled in." in said(again.caption)
     assert not again.button(key="submit").disabled
     next(button for button in again.button if str(button.key).endswith("start-over")).click().run()
     assert again.button(key="submit").disabled

@@ -306,7 +306,7 @@ def test_a_model_s_card_is_shown_in_words(open_page, workspace, tmp_path):
     (tmp_path / "m.txt").write_bytes(recorded.LIGHTGBM)
     workspace.register_model("m", tmp_path / "m.txt")
     app = open_page(MODELS)
-    assert "Predicts which of 2 classes it is, with probabilities, from 3 columns." in texts(app)
+    assert "Predicts one of 2 classes, with probabilities, from 3 columns." in texts(app)
     assert {"LightGBM text", "lightgbm", "Classification", "0, 1"} <= set(texts(app))
     table = next(frame.value for frame in app.dataframe if "Input" in frame.value)
     assert table.values.tolist() == [["age", "number"], ["income", "number"], ["plan", "text"]]
@@ -321,7 +321,7 @@ def test_inspecting_a_model_needs_its_approval_and_shows_what_it_says(open_page,
     app.run()
     app.button(key="inspect-m:1").click().run()
     assert not app.exception
-    assert any(text.startswith("Predicts which of 3 classes it is, with probabilities, from ") for text in texts(app))
+    assert any(text.startswith("Predicts one of 3 classes, with probabilities, from ") for text in texts(app))
     assert workspace.model_card("m").inspected_in == ""
 
 

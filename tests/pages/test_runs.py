@@ -298,7 +298,7 @@ def test_activity_shows_charts_the_slowest_and_the_last_rows(open_page, ended):
     assert [chart.alt for chart in app.get("plotly_chart")][:2] == ["Files a second over time", "What each of 2 workers did over time"]
     (slowest,) = [table.value for table in app.dataframe]
     assert sorted(slowest["Mini-batch"]) == [0, 1, 2, 3, 4]
-    assert "Suggested by the slowest call: 1 s" in words(app.caption)
+    assert "Suggested from the slowest call: 1 s" in words(app.caption)
     assert "0009.csv: 1" in words(app.code)
 
 
@@ -318,7 +318,7 @@ def test_budgets_of_mini_batches_are_bars_too(open_page, ended):
     assert not app.exception
     assert "of 100,000" in words(app.get("html"))
     assert "1 of 3 allowed failed mini-batches" in words(app.caption)
-    assert "20 % of the mini-batches failed, 50 % may" in words(app.caption)
+    assert "20 % of the mini-batches failed, 50 % are allowed to" in words(app.caption)
 
 
 def test_a_run_whose_journal_is_gone_says_so_little(open_page, home, ended):

@@ -43,6 +43,20 @@ def test_the_lowest_probability_of_the_prediction_comes_first(table_of):
     assert scored(table) == ("Least certain: probability", [2, 1, 0, 3])
 
 
+@pytest.mark.parametrize(
+    ("order", "value", "words"),
+    [
+        ("Least certain: probability", 0.34, "probability 0.34"),
+        ("Least certain: score nearest to 0.5", 0.02, "score 0.02 from 0.5"),
+        ("Least certain: the greatest probability", 0.4, "greatest probability 0.4"),
+        ("Lowest change", -3.5, "change -3.5"),
+        ("Highest change", 3.5, "change -3.5"),  # whose order is by the number below zero
+    ],
+)
+def test_the_number_of_a_rows_place_is_named(order, value, words):
+    assert review.describe_certainty(order, value) == words
+
+
 def test_of_two_classes_the_probability_of_one_counts_by_how_far_it_is_from_a_half(table_of):
     table = table_of(*(answer(label, score=p) for label, p in (("yes", 0.9), ("no", 0.05), ("no", 0.48), ("yes", 0.6))))
     assert scored(table) == ("Least certain: score nearest to 0.5", [2, 3, 0, 1])
