@@ -1,6 +1,6 @@
 """The first screen of the results of ten million predictions, on a warm server, in a browser that opens the dashboard for the first time:
 from the address to the table's first rows. Beside the least that Streamlit can do: a page with a heading and a table of 100 rows.
-`BENCH_ROWS` for another number of rows.
+`BENCH_ROWS` for another number of rows, such as a hundred million.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from pathlib import Path
 from playwright.sync_api import Browser
 
 from benchmarks.pages import Bare, full_home, wait_with_every_frame
-from benchmarks.recorded_run import recorded_run
 from benchmarks.results import ROWS
+from benchmarks.results_growth import mini_batches
 from benchmarks.table import Table, rounds
-from services.local import output_reader
 from services.predictions.writer import make_table
 from tests.browser.dashboard import Dashboard, browser, dashboard
 
@@ -32,7 +31,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="batch-scoring-bench-") as folder, browser() as chromium:
         workspace = full_home(Path(folder) / "home")
         run = workspace.runs.latest()[0].id
-        make_table(output_reader.settled(recorded_run(Path(folder) / "recorded", ROWS)), workspace.runs.predictions(run).path)
+        make_table(mini_batches(ROWS), workspace.runs.predictions(run).path)
         bare = Bare(Path(folder), BARE_PAGE)
         screens = Table(f"first screen, {ROWS:,} rows", "s", 1)
         try:
