@@ -145,8 +145,7 @@ PRINTS_PROGRESS_AND_FAILS = """
 """
 
 
-@pytest.mark.parametrize("size", [1, 2])
-@pytest.mark.parametrize("output_action", ["append_row", "summary_only"])
+@pytest.mark.parametrize(("size", "output_action"), [(1, "append_row"), (2, "append_row"), (2, "summary_only")])
 def test_where_nothing_succeeded_progress_is_quoted_and_no_cause(workspace, score, size, output_action):
     run = score(PRINTS_PROGRESS_AND_FAILS, 2, mini_batch_size=size, output_action=output_action)
     files = "1 file" if size == 1 else "2 files"

@@ -37,7 +37,7 @@ def submit(workspace, csv_folder, entry_script, tmp_path):
     def run(files=20, datasets=("d",), **settings):
         if not workspace.datasets():
             workspace.register_dataset("d", csv_folder(files))
-        values = {"process_count_per_node": 2, "mini_batch_size": 5, "error_threshold": -1, "run_max_try": 2} | settings
+        values = {"process_count_per_node": 1, "mini_batch_size": 5, "error_threshold": -1, "run_max_try": 2} | settings
         script = entry_script(SCRIPT.format(told=str(tmp_path / "told.json")))
         return workspace.submit(RunRequest((), tuple(datasets), str(script), ParallelRunSettings(**values)))
 

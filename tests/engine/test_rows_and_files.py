@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
-
 from services.predictions.filters import EVERY_ROW
 
-FRAME_OF = """
+FRAMES = """
     import os, pandas
-    def run(mini_batch):
+    def run(mini_batch, context):
         names = [os.path.basename(path) for path in reversed(mini_batch)]
         scores = [int(name[:-4]) / 10 for name in names]
-        return {frame}
+        return [
+            lambda: pandas.DataFrame({"score": scores, "source_file": names}),  # in the last column
+            lambda: pandas.DataFrame({"score": scores}, index=names),
+            lambda: pandas.DataFrame({"score": scores, "set": "a"}, index=pandas.MultiIndex.from_product([["set"], names])),
+        ][context.minibatch_index]()
 """
 
 
@@ -39,26 +41,14 @@ def test_a_skipped_files_rows_go_to_the_files_they_name_last(workspace, score):
     assert table(workspace, run) == [*expected[:2], ("0001.csv", None, None), *expected[2:]]
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
-        'pandas.DataFrame({"score": scores, "source_file": names})',
-        'pandas.DataFrame({"score": scores}, index=names)',
-        'pandas.DataFrame({"score": scores, "set": "a"}, index=pandas.MultiIndex.from_product([["set"], names]))',
-    ],
-    ids=["in the last column", "in the index", "in a level of the index"],
-)
-def test_a_dataframe_in_another_order_names_its_files(workspace, score, frame):
-    run = score(FRAME_OF.format(frame=frame), files=6, mini_batch_size="3")
+def test_a_dataframe_in_another_order_names_its_files_by_column_or_index(workspace, score):
+    run = score(FRAMES, files=9, mini_batch_size="3")
     rows = workspace.runs.predictions(run.id).page(EVERY_ROW).to_pylist()
     assert [(row["File"], row["Prediction"].split()[0], row["Matched by"]) for row in rows] == [
-        (f"{number:04}.csv", str(number / 10), "name") for number in range(6)
+        (f"{number:04}.csv", str(number / 10), "name") for number in range(9)
     ]
-
-
-def test_the_index_of_a_dataframe_is_not_in_the_output_file(workspace, score):
-    run = score(FRAME_OF.format(frame='pandas.DataFrame({"score": scores}, index=names)'), files=2, mini_batch_size="2")
-    assert workspace.runs.output(run.id)["parallel_run_step.txt"].read_bytes() == b"0.1\n0.0\n"
+    output = workspace.runs.output(run.id)["parallel_run_step.txt"].read_text()
+    assert output == "0.2 0002.csv\n0.1 0001.csv\n0.0 0000.csv\n0.5\n0.4\n0.3\n0.8 a\n0.7 a\n0.6 a\n"  # the index is not in the file
 
 
 def test_all_rows_of_a_mini_batch_of_one_file_are_that_files(workspace, score):
@@ -84,27 +74,33 @@ def test_rows_of_earlier_mini_batches_are_not_matched(workspace, score):
     assert [row for row in found if row[2] != "name"] == [("", f"{number:04}.csv: {number}", "not matched") for number in (0, 0, 1)]
 
 
-@pytest.mark.parametrize(
-    ("sort", "way"),
-    [
-        (".sort_values('score')", "not matched"),
-        ("[::-1]", "not matched"),
-        (".sort_values('score').rename_axis('id')", "not matched"),
-        (".sort_values('score', ascending=False)", "order"),
-        (".set_axis([7, 3, 5])", "order"),
-    ],
-)
-def test_the_rows_of_a_dataframe_that_was_sorted_are_not_matched_by_order(workspace, score, sort, way):
+SORTED = [
+    (".sort_values('score')", "not matched"),
+    ("[::-1]", "not matched"),
+    (".sort_values('score').rename_axis('id')", "not matched"),
+    (".sort_values('score', ascending=False)", "order"),
+    (".set_axis([7, 3, 5])", "order"),
+]
+
+
+def test_the_rows_of_a_dataframe_that_was_sorted_are_not_matched_by_order(workspace, score):
     script = f"""
         import os, pandas
-        def run(mini_batch):
-            return pandas.DataFrame({{"score": [-int(os.path.basename(path)[:-4]) for path in mini_batch]}}){sort}
+        def run(mini_batch, context):
+            frame = pandas.DataFrame({{"score": [-int(os.path.basename(path)[:-4]) for path in mini_batch]}})
+            return [{", ".join(f"lambda: frame{sort}" for sort, _ in SORTED)}][context.minibatch_index]()
         """
-    run = score(script, files=3, mini_batch_size="3")
-    files = ["0000.csv", "0001.csv", "0002.csv"]
-    assert [row for row in table(workspace, run) if row[1]] == [
-        (file if way == "order" else "", prediction, way)
-        for file, prediction in zip(files, ["0", "-1", "-2"] if way == "order" else ["-2", "-1", "0"], strict=True)
-    ]
-    unknown = [f"run() returned 3 rows for 3 files in mini-batch 0; none of them is known to be of {file}" for file in files]
-    assert [failed.cause for failed in workspace.runs.failed_items(run.id)] == ([] if way == "order" else unknown)
+    run = score(script, files=3 * len(SORTED), mini_batch_size="3")
+    expected, unknown = [], []
+    for number, (_, way) in enumerate(SORTED):
+        places = range(3 * number, 3 * number + 3)
+        if way == "order":
+            expected += [(f"{place:04}.csv", str(-place), way) for place in places]
+        else:
+            expected += [("", str(-place), way) for place in reversed(places)]
+            unknown += [
+                f"run() returned 3 rows for 3 files in mini-batch {number}; none of them is known to be of {place:04}.csv"
+                for place in places
+            ]
+    assert [row for row in table(workspace, run) if row[1]] == expected
+    assert [failed.cause for failed in workspace.runs.failed_items(run.id)] == unknown

@@ -17,7 +17,7 @@ resource = pytest.importorskip("resource", reason="limits of a process are POSIX
 def submit(workspace, csv_folder, entry_script):
     def submit(source, files=20, **settings):
         workspace.register_dataset("d", csv_folder(files))
-        values = {"process_count_per_node": 2, "mini_batch_size": 5, "error_threshold": -1} | settings
+        values = {"process_count_per_node": 1, "mini_batch_size": 5, "error_threshold": -1} | settings
         return workspace.submit(RunRequest((), ("d",), str(entry_script(source)), ParallelRunSettings(**values)))
 
     return submit
