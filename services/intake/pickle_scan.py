@@ -46,8 +46,8 @@ class PickleScan:
     versions: dict[str, str] = field(default_factory=dict)
     """Versions that objects say they were made with, by package: scikit-learn's `_sklearn_version` of the outermost one."""
     whole: bool = True
-    bytes_left: int = _MAX_BYTES
-    instructions_left: int = _MAX_INSTRUCTIONS
+    bytes_left: int = field(default_factory=lambda: _MAX_BYTES)
+    instructions_left: int = field(default_factory=lambda: _MAX_INSTRUCTIONS)
 
     def spend(self, count: int) -> None:
         self.bytes_left -= count

@@ -20,9 +20,13 @@ RUN = """
 import sys
 import pandas as pd
 sys.path.insert(0, {folder!r})
-import {module} as script
-script.init()
-print(script.run(pd.DataFrame({{"c": [1.0, 2.0], "a '=\\\\\\" b": [0.0, 5.0]}})).to_csv())
+for arguments in {arguments!r}:
+    sys.argv[1:] = arguments
+    sys.modules.pop({module!r}, None)
+    import {module} as script
+    script.init()
+    print(script.run(pd.DataFrame({{"c": [1.0, 2.0], "a '=\\\\\\" b": [0.0, 5.0]}})).to_csv())
+    print("the end")
 """
 
 
@@ -33,14 +37,13 @@ def model(tmp_path_factory):
     return path
 
 
-def output(script, model, *arguments):
-    code = RUN.format(folder=str(script.parent), module=script.stem)
+def outputs(script, model, *arguments):
+    """What the script says of a table, given each of these lists of arguments, in a process of its own."""
+    code = RUN.format(folder=str(script.parent), module=script.stem, arguments=arguments)
     environment = {**os.environ, "AZUREML_MODEL_DIR": str(model), "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, cwd=script.parent, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=script.parent, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout.split("the end\n")[:-1]
 
 
 def test_the_script_runs_beside_nothing_and_says_what_the_scorer_says(tmp_path, model):
@@ -48,10 +51,11 @@ def test_the_script_runs_beside_nothing_and_says_what_the_scorer_says(tmp_path, 
     (tmp_path / "own.py").write_text(standalone_script(scorer, CHOICES), "utf-8")
     assert os.listdir(tmp_path) == ["own.py"]
     there = shutil.copytree(scorer.path.parent, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-    expected = output(there / scorer.path.name, model, *CHOICES.arguments(scorer))
+    (expected,) = outputs(there / scorer.path.name, model, list(CHOICES.arguments(scorer)))
     assert "probability yes" in expected
-    assert output(tmp_path / "own.py", model) == expected
-    assert output(tmp_path / "own.py", model, "--probabilities", "off") != expected
+    own, without_probabilities = outputs(tmp_path / "own.py", model, [], ["--probabilities", "off"])
+    assert own == expected
+    assert without_probabilities != expected
 
 
 @pytest.mark.parametrize("scorer", [scorer for scorer in SCORERS.values() if scorer.path.is_file()], ids=str)
