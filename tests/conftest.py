@@ -21,6 +21,7 @@ from services.domain import Run, RunStatus
 from services.local.workspace import LocalWorkspace
 from services.workspace import Workspace
 from tests.azure_service.fixtures import azure, azure_service  # noqa: F401 - for all folders of tests
+from tests.kept_runs import KeptRuns
 
 CLASSES = 3
 
@@ -49,6 +50,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _row(number: int) -> list[float]:
     """The row of numbers in file `number`: its class in the first column, a little of everything in the others."""
     return [float(number % CLASSES), number % 7 / 10, -(number % 5) / 10]
+
+
+def write_row(folder: Path, number: int) -> None:
+    """File `number`, `0000.csv` and so on, into the folder."""
+    (folder / f"{number:04}.csv").write_text(",".join(map(str, _row(number))) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -99,7 +105,7 @@ def csv_folder(tmp_path: Path) -> Callable[..., Path]:
         folder = tmp_path / name
         folder.mkdir(parents=True)
         for number in range(count):
-            (folder / f"{number:04}.csv").write_text(",".join(map(str, _row(number))) + "\n", encoding="utf-8")
+            write_row(folder, number)
         return folder
 
     return make
@@ -135,6 +141,15 @@ def finish() -> Callable[..., Run]:
         return run
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> KeptRuns:
+    """Completed runs that are made once and copied into the homes of tests."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "kept_runs"
+    folder.mkdir(exist_ok=True)
+    return KeptRuns(folder)
 
 
 def runners() -> Iterator[tuple[int, list[bytes]]]:

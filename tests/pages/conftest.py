@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from textwrap import dedent
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -18,6 +19,8 @@ from pages._downloads import ROUTES
 from services.domain import Run, RunRequest
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
+from tests.conftest import write_row
+from tests.kept_runs import KeptRuns
 
 SHELL = Path(__file__).parents[2] / "pages" / "shell.py"
 
@@ -44,22 +47,45 @@ def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppT
     return open_it
 
 
+VALUES = {"mini_batch_size": "2", "process_count_per_node": 1, "run_max_try": 1, "run_invocation_timeout": 600}
+
+
 @pytest.fixture
 def start(workspace: LocalWorkspace, csv_folder: Callable[..., Path], entry_script: Callable[..., Path]) -> Callable[..., Run]:
-    """`start(source, files=10)` submits a run over `files` files, two per mini-batch. A module may override it."""
+    """`start(source, files=10)` submits a run over `files` files, two per mini-batch."""
 
     def submit(source: str, files: int = 10, name: str = "", **settings: object) -> Run:
         if not workspace.datasets():
             workspace.register_dataset("d", csv_folder(files))
-        values = {"mini_batch_size": "2", "process_count_per_node": 1, "run_max_try": 1, "run_invocation_timeout": 600} | settings
-        return workspace.submit(RunRequest((), ("d",), str(entry_script(source)), ParallelRunSettings(**values), name=name))
+        request = RunRequest((), ("d",), str(entry_script(source)), ParallelRunSettings(**VALUES | settings), name=name)
+        return workspace.submit(request)
 
     return submit
 
 
 @pytest.fixture
-def ended(start: Callable[..., Run], finish: Callable[..., Run], workspace: LocalWorkspace) -> Callable[..., Run]:
-    """`ended(source, ...)` is `start` to the end."""
+def ended(kept_runs: KeptRuns, workspace: LocalWorkspace) -> Callable[..., Run]:
+    """`ended(source, ...)` is what `start` of the same comes to in the end: a copy of the run, which is made for the first test."""
+
+    def make(source: str, files: int = 10, name: str = "", **settings: object) -> Run:
+        def submit(kept: LocalWorkspace, folder: Path) -> Run:
+            (folder / "csv").mkdir()
+            for number in range(files):
+                write_row(folder / "csv", number)
+            kept.register_dataset("d", folder / "csv")
+            (folder / "script").mkdir()
+            script = folder / "script" / "script.py"
+            script.write_text(dedent(source), encoding="utf-8")
+            return kept.submit(RunRequest((), ("d",), str(script), ParallelRunSettings(**VALUES | settings)))
+
+        return kept_runs.copy_into(workspace, (source, files, sorted(settings.items())), submit, name)
+
+    return make
+
+
+@pytest.fixture
+def ended_here(start: Callable[..., Run], finish: Callable[..., Run], workspace: LocalWorkspace) -> Callable[..., Run]:
+    """`ended_here(source, ...)` is `start` to the end, where a copy won't do: its dataset is the test's own, or it has to end now."""
     return lambda *args, **kwargs: finish(workspace, start(*args, **kwargs).id)
 
 

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from services.domain import RunRequest
 from services.predictions.filters import Filter
-from services.settings import ParallelRunSettings
 
-pytestmark = pytest.mark.slow  # each makes two runs and their tables
+pytestmark = pytest.mark.slow  # each looks at two runs and their tables
 
 COMPARE = "compare.py"
 SCRIPT = """
@@ -19,17 +17,9 @@ SCRIPT = """
 
 
 @pytest.fixture
-def ended(workspace, csv_folder, entry_script, finish):
-    """`ended("cat", files=10)` is a completed run whose script returns this expression over `path` for each file."""
-
-    def run(prediction, name="", **settings):
-        if not workspace.datasets():
-            workspace.register_dataset("d", csv_folder(10))
-        script = entry_script(SCRIPT.format(prediction=prediction), f"script_{len(workspace.runs.latest())}.py")
-        request = RunRequest((), ("d",), str(script), ParallelRunSettings(**{"process_count_per_node": 1} | settings), name=name)
-        return finish(workspace, workspace.submit(request).id)
-
-    return run
+def ended(ended):
+    """`ended("cat")` is a completed run over ten files, whose script returns this expression over `path` for each."""
+    return lambda prediction, name="", **settings: ended(SCRIPT.format(prediction=prediction), name=name, **settings)
 
 
 def words(elements):
@@ -82,8 +72,8 @@ def test_a_newer_run_may_be_chosen_that_is_older_than_the_other(open_page, ended
     assert chosen(app) == (first, third)
 
 
-def test_a_file_changed_between_two_runs_is_a_difference(open_page, ended, finish, workspace):
-    older = ended("1")
+def test_a_file_changed_between_two_runs_is_a_difference(open_page, ended_here, finish, workspace):
+    older = ended_here(SCRIPT.format(prediction="1"))
     (Path(workspace.datasets()[0].root) / "0003.csv").write_text("1,2,3,4")
     newer, same = (finish(workspace, workspace.rerun(older.id).id) for _ in "12")
     app = open_page(COMPARE, run=newer.id, **{"with": older.id})

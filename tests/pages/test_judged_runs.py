@@ -1,5 +1,7 @@
 """The evaluation of runs over a table by a column of its own: its figures, its slices, all runs of the dataset, two of them compared."""
 
+from textwrap import dedent
+
 import pytest
 
 from services.domain import RunRequest
@@ -7,7 +9,7 @@ from services.predictions.evaluation import BEFORE
 from services.predictions.filters import Filter
 from services.settings import ParallelRunSettings
 
-pytestmark = pytest.mark.slow  # each makes runs and their tables
+pytestmark = pytest.mark.slow  # each looks at runs and their tables
 
 ROWS = 300
 SCRIPT = """
@@ -22,16 +24,18 @@ NUMBERS = "def run(rows): return list(rows['number'] * 1.5 + (rows['half'] == 's
 
 
 @pytest.fixture
-def scored(workspace, tmp_path, entry_script, finish):
+def scored(workspace, kept_runs):
     """`scored("rows['number'] % 10 == 0")` is a run over the table `t` that is wrong in these rows."""
-    lines = (f"{n},{'yes' if n % 3 == 0 else 'no'},{'first' if n < ROWS / 2 else 'second'},{n * 1.5 + n % 7}" for n in range(ROWS))
-    (tmp_path / "t.csv").write_text("number,churned,half,spend\n" + "\n".join(lines) + "\n")
-    workspace.register_dataset("t", tmp_path / "t.csv", type="tabular")
 
     def run(wrong, script=SCRIPT):
-        source = entry_script(script.format(wrong=wrong), f"script_{len(workspace.runs.latest())}.py")
-        request = RunRequest((), ("t",), str(source), ParallelRunSettings(process_count_per_node=1))
-        return finish(workspace, workspace.submit(request).id)
+        def submit(kept, folder):
+            lines = (f"{n},{'yes' if n % 3 == 0 else 'no'},{'first' if n < ROWS / 2 else 'second'},{n * 1.5 + n % 7}" for n in range(ROWS))
+            (folder / "t.csv").write_text("number,churned,half,spend\n" + "\n".join(lines) + "\n")
+            kept.register_dataset("t", folder / "t.csv", type="tabular")
+            (folder / "script.py").write_text(dedent(script.format(wrong=wrong)))
+            return kept.submit(RunRequest((), ("t",), str(folder / "script.py"), ParallelRunSettings(process_count_per_node=1)))
+
+        return kept_runs.copy_into(workspace, (wrong, script), submit)
 
     return run
 

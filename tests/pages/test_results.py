@@ -259,12 +259,12 @@ def test_of_objects_their_label_is_evaluated_or_the_chosen_column(open_page, end
     assert list(table(app)) == ["x|y", "File"]
 
 
-def test_items_in_no_folder_are_a_facet_too(open_page, workspace, csv_folder, ended):
+def test_items_in_no_folder_are_a_facet_too(open_page, workspace, csv_folder, ended_here):
     folder = csv_folder(3)
     (folder / "deep").mkdir()
     (folder / "0002.csv").rename(folder / "deep" / "0002.csv")
     workspace.register_dataset("d", folder)
-    app = open_page(RESULTS, run=ended(THREE_CLASSES).id)
+    app = open_page(RESULTS, run=ended_here(THREE_CLASSES).id)
     app.button_group(key="facet_Folder").set_value([""]).run()
     assert not app.exception
     assert list(table(app)["File"]) == ["0000.csv", "0001.csv"]

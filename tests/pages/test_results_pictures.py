@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from pages import _chart_tools, _results_charts
+from services.domain import RunRequest
 from services.predictions.filters import Condition, Filter, Operator
+from services.settings import ParallelRunSettings
 from tests.pages.scripts import NUMBERS, SCRIPT, THREE_CLASSES
 
 RESULTS = "results.py"
@@ -138,14 +140,20 @@ LABELS = "import os, json\ndef run(m): return [json.dumps(dict(file=os.path.base
 
 
 @pytest.fixture
-def images(workspace, tmp_path, ended):
+def images(workspace, kept_runs):
     """A completed run over 60 images, of which one is none."""
-    (tmp_path / "images").mkdir()
-    for number in range(60):
-        Image.new("RGB", (300, 200), (number * 4, 0, 0)).save(tmp_path / "images" / f"{number:02}.png")
-    (tmp_path / "images" / "00.png").write_text("no image")
-    workspace.register_dataset("d", tmp_path / "images")
-    return ended(LABELS)
+
+    def submit(kept, folder):
+        (folder / "images").mkdir()
+        for number in range(60):
+            Image.new("RGB", (300, 200), (number * 4, 0, 0)).save(folder / "images" / f"{number:02}.png")
+        (folder / "images" / "00.png").write_text("no image")
+        (folder / "script.py").write_text(LABELS)
+        kept.register_dataset("d", folder / "images")
+        settings = ParallelRunSettings(process_count_per_node=1)
+        return kept.submit(RunRequest((), ("d",), str(folder / "script.py"), settings))
+
+    return kept_runs.copy_into(workspace, "images", submit)
 
 
 def gallery(app):

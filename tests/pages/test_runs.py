@@ -41,6 +41,12 @@ def start(workspace, csv_folder, entry_script):
     return submit
 
 
+@pytest.fixture
+def ended(ended):
+    """`ended(source, name)` is such a run in the end: a copy of it."""
+    return lambda source, name="", **settings: ended(source, name=name, **{"process_count_per_node": 2} | settings)
+
+
 def words(elements):
     return " ".join(str(element.value) for element in elements)
 
@@ -166,15 +172,14 @@ def test_many_causes_are_named_by_the_first_three_with_their_items(open_page, en
     assert "for 4 causes" in words(app.markdown)
 
 
-def test_more_causes_than_are_listed_are_not_counted(open_page, ended, workspace, csv_folder):
-    workspace.register_dataset("d", csv_folder(102, "many"))
+def test_more_causes_than_are_listed_are_not_counted(open_page, ended):
     script = """
         def run(mini_batch):
             number = int(mini_batch[0][-8:-4])
             if number == 101: return ["0101.csv: 1"]
             raise ValueError("abcdefghij"[number // 100] + "abcdefghij"[number // 10 % 10] + "abcdefghij"[number % 10])
     """
-    app = open_page(RUNS, run=ended(script, error_threshold=-1, mini_batch_size="1").id)
+    app = open_page(RUNS, run=ended(script, error_threshold=-1, mini_batch_size="1", files=102).id)
     assert not app.exception
     assert app.warning[0].value.replace("\\", "").endswith("; and more causes")
     assert "101 files failed, for the 100 most frequent causes" in words(app.markdown)
@@ -396,11 +401,11 @@ def test_the_end_of_a_run_is_told_on_any_page_and_once(open_page, workspace, sta
     assert not [button for button in app.run().button if str(button.key).startswith("open-ended-")]
 
 
-def test_an_end_that_is_written_late_is_told_too(open_page, home, ended):
-    early = ended(GOOD, "early")
+def test_an_end_that_is_written_late_is_told_too(open_page, home, ended_here):
+    early = ended_here(GOOD, "early")
     Store(home).update_run(early.id, ended_at=None)
     app = open_page("home.py")
-    later = ended(GOOD, "later")
+    later = ended_here(GOOD, "later")
     app.run()
     assert [button.key for button in app.button if str(button.key).startswith("open-ended-")] == [f"open-ended-{later.id}"]
     Store(home).update_run(early.id, ended_at=early.ended_at)  # before the other, and before the page was opened
