@@ -6,6 +6,7 @@ The files and the model fit each other: file number i holds a row of class `i % 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -30,6 +31,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests that import onnxruntime themselves
 
+# What is imported and collected stays to the end: no need to look for garbage in it, meanwhile or later.
+gc.disable()
+
 # Property tests: the same examples in every run, so that a change is what a failure comes from; `make test-properties` looks for new ones.
 settings.register_profile("many", deadline=None, database=None, max_examples=2000, print_blob=True)
 settings.register_profile("the same", settings.get_profile("many"), max_examples=20, derandomize=True)
@@ -45,6 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.parent.name in _SLOW:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: (*_SLOW, "pages", item.path.parent.name).index(item.path.parent.name))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # what is left at the end is garbage to libraries that tell of leaks
 
 
 def _row(number: int) -> list[float]:
@@ -66,7 +79,7 @@ def home_in(folder: Path) -> Iterator[Path]:
         yield home
     finally:
         for pid, command in runners():
-            if command[3].startswith(os.fsencode(home)):
+            if command[2].startswith(os.fsencode(home)):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
@@ -153,14 +166,16 @@ def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> KeptRuns:
 
 
 def runners() -> Iterator[tuple[int, list[bytes]]]:
-    """The runners on this machine: number and command line, which is `python -m services.local.runner HOME RUN_ID`."""
+    """The runners on this machine: number and command line, which ends with `-m services.local.runner HOME RUN_ID`; that part of it."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if command[1:2] == [b"-m"] and command[2] in (b"services.local.runner", b"services.azure.runs.runner"):
-            yield int(folder.name), command
+        with contextlib.suppress(ValueError):
+            command = command[command.index(b"-m") :]
+            if command[1] in (b"services.local.runner", b"services.azure.runs.runner"):
+                yield int(folder.name), command
 
 
 def runner_pid(run_id: str) -> int | None:

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 _STARTING = timedelta(seconds=15)  # how long a runner may take to appear
 _STALE = timedelta(seconds=30)  # how long a runner may be silent
 
+PYTHON = [sys.executable]
+"""What executes a runner."""
+
 # Nobody waits for a runner, but a child that ended stays a zombie until its parent polls it: kept here and polled now and then.
 _started: list[tuple[str, subprocess.Popen[bytes]]] = []
 
@@ -56,7 +59,7 @@ def start(folder: RunFolder[Any], module: str, home: Path, *, input_line: str = 
     if os.name == "nt":
         flags = ("CREATE_NEW_PROCESS_GROUP", "DETACHED_PROCESS", "CREATE_BREAKAWAY_FROM_JOB")
         detached = {"creationflags": sum(getattr(subprocess, flag, 0) for flag in flags)}
-    command = [sys.executable, "-m", module, str(home), folder.path.name]
+    command = [*PYTHON, "-m", module, str(home), folder.path.name]
     stdin = subprocess.PIPE if input_line else subprocess.DEVNULL
     environment = {name: value for name, value in os.environ.items() if name != without}
     with os_errors_as(WorkspaceUnavailable, "The run's process could not be started", "Resume the run later."):

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from services import PROJECT_ROOT
 from services.azure.auth.session import skip_stack_traces
+from services.storage import run_process
+from tests import warm_runner
 from tests.azure_service.faults import Seen
 from tests.azure_service.service import AzureService
 
@@ -36,30 +45,56 @@ class Azure:
 @pytest.fixture(scope="session")
 def azure_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureService]:
     """The stand-in, started once. Tests take `azure`."""
-    with AzureService(tmp_path_factory.mktemp("azure")) as service:
+    with AzureService(tmp_path_factory.mktemp("azure")) as service, ExitStack() as stack:
         with pytest.MonkeyPatch.context() as variables, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the SDK's own
             for name, value in service.environment().items():
                 variables.setenv(name, value)
             skip_stack_traces()  # also for tests that use the SDK without us
+            service.runner_python = stack.enter_context(_warm_runners(tmp_path_factory.mktemp("warm") / "socket"))
         yield service
 
 
-@pytest.fixture
-def azure(azure_service: AzureService, monkeypatch: pytest.MonkeyPatch) -> Iterator[Azure]:
-    """The stand-in with an empty workspace for this test, and this process led to it. Whatever it was asked that it doesn't support fails
-    the test, by name."""
-    azure_service.clear()
-    own = Azure(azure_service, f"ws-{next(_numbers)}")
-    azure_service.add_workspace(own.workspace)
-    for name, value in own.environment.items():
-        monkeypatch.setenv(name, value)
-    yield own
-    unknown = azure_service.unknown_routes
-    azure_service.clear()
-    azure_service.set_token_seconds(3600)
+@contextmanager
+def _warm_runners(socket: Path) -> Iterator[list[str]]:
+    """What to execute a runner by, so that it need not import the SDK: see warm_runner.py."""
+    if not hasattr(os, "fork"):
+        yield [sys.executable]
+        return
+    program = warm_runner.__file__
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, program, "serve", str(socket)], cwd=PROJECT_ROOT, **pipes) as server:
+        assert server.stdin
+        assert server.stdout
+        server.stdout.readline()
+        yield [sys.executable, "-IS", program, str(socket)]
+        server.stdin.close()
+
+
+@contextmanager
+def led_to(service: AzureService, workspace: str) -> Iterator[Azure]:
+    """This process led to a workspace of the stand-in, which is made when there is none of that name. Whatever the stand-in was asked that
+    it doesn't support fails the test, by name."""
+    service.clear()
+    own = Azure(service, workspace)
+    service.add_workspace(workspace)
+    with pytest.MonkeyPatch.context() as variables:
+        for name, value in own.environment.items():
+            variables.setenv(name, value)
+        variables.setattr(run_process, "PYTHON", service.runner_python)
+        yield own
+    unknown = service.unknown_routes
+    service.clear()
+    service.set_token_seconds(3600)
     for thread in threading.enumerate():
         if thread.name == "azure-lists":  # what it still asks is not of the next test
             thread.join(60)
     if unknown:
         pytest.fail("The stand-in does not support these requests, or failed:\n" + "\n".join(unknown), pytrace=False)
+
+
+@pytest.fixture
+def azure(azure_service: AzureService) -> Iterator[Azure]:
+    """The stand-in with an empty workspace for this test, and this process led to it."""
+    with led_to(azure_service, f"ws-{next(_numbers)}") as own:
+        yield own

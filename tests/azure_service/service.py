@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +28,8 @@ class AzureService:
     folder: Path
     sample: bool = False
     workspace: str = "ws-batch"
+    runner_python: list[str] = field(default_factory=lambda: [sys.executable])
+    """What tests execute runners by."""
 
     def __enter__(self) -> AzureService:
         self.folder.mkdir(parents=True, exist_ok=True)
