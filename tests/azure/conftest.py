@@ -5,33 +5,48 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from services.azure.workspace import AzureWorkspace
 from services.connection import from_environment
+from services.domain import Run, RunRequest, RunStatus
+from services.remote import PublishedPipeline
+from services.settings import ParallelRunSettings
+from tests.azure_service.fixtures import led_to
+from tests.conftest import home_in
 
 
 @pytest.fixture
-def ws(azure, tmp_path, monkeypatch) -> Any:
+def sdk_workspace() -> Callable[[], Any]:
+    """`sdk_workspace()` is the workspace that the variables name, as azureml.core has it."""
+
+    def opened() -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from azureml.core import Workspace
+            from azureml.core.authentication import ServicePrincipalAuthentication
+
+            names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+            auth = ServicePrincipalAuthentication(*(os.environ[name] for name in names))
+            return Workspace.get(
+                os.environ["AZURE_WORKSPACE_NAME"],
+                auth=auth,
+                subscription_id=os.environ["AZURE_SUBSCRIPTION_ID"],
+                resource_group=os.environ["AZURE_RESOURCE_GROUP"],
+            )
+
+    return opened
+
+
+@pytest.fixture
+def ws(azure, sdk_workspace, tmp_path, monkeypatch) -> Any:
     """The test's own workspace as azureml.core has it. The working folder is an empty one: Model.register takes nothing from elsewhere."""
     monkeypatch.chdir(tmp_path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from azureml.core import Workspace
-        from azureml.core.authentication import ServicePrincipalAuthentication
-
-        names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
-        auth = ServicePrincipalAuthentication(*(os.environ[name] for name in names))
-        return Workspace.get(
-            azure.workspace,
-            auth=auth,
-            subscription_id=os.environ["AZURE_SUBSCRIPTION_ID"],
-            resource_group=os.environ["AZURE_RESOURCE_GROUP"],
-        )
+    return sdk_workspace()
 
 
 ECHO = """
@@ -107,3 +122,45 @@ def finish_azure() -> Callable[..., str]:
 def cloud(azure, tmp_path, home) -> AzureWorkspace:
     """The test's own Azure ML workspace, as the command line has it."""
     return AzureWorkspace(from_environment(tmp_path), home, blocking=True)
+
+
+class Nightly(NamedTuple):
+    """A completed run; the published pipeline of it, nightly; and a run of that, where a newer model was there and an answer was lost."""
+
+    home: Path
+    run: Run
+    published: PublishedPipeline
+    again: Run
+    submissions: int
+
+
+@pytest.fixture(scope="session")
+def nightly(azure_service, tmp_path_factory, model_file, finish) -> Nightly:
+    folder = tmp_path_factory.mktemp("nightly")
+    for number in range(7):
+        (folder / "rows").mkdir(exist_ok=True)
+        (folder / "rows" / f"{number:04}.csv").write_text("1\n")
+    (folder / "scripts").mkdir()
+    (folder / "scripts" / "utils.py").write_text("def label(text): return text.upper()\n")
+    (folder / "scripts" / "services.py").write_text("raise RuntimeError('not for the runner')\n")
+    script = folder / "scripts" / "script.py"
+    script.write_text("import utils\ndef run(mini_batch):\n    return [utils.label('ok')] * len(mini_batch)\n")
+    with led_to(azure_service, "nightly"), home_in(folder) as home:
+        cloud = AzureWorkspace(from_environment(folder), home, blocking=True)
+        cloud.register_dataset("rows", folder / "rows")
+        cloud.register_model("clf", model_file)
+        settings = ParallelRunSettings(mini_batch_size="3", process_count_per_node=2)
+        run = finish(cloud, cloud.submit(RunRequest(("clf:1",), ("rows",), str(script), settings, compute_target="cpu-cluster")).id)
+        assert run.status is RunStatus.COMPLETED, run.error
+        published = cloud.pipelines.publish(run.id, "nightly", "every night")
+        cloud.register_model("clf", model_file)
+        azure_service.fault("POST *PipelineSubmit/*", lost=True)
+        again = finish(cloud, cloud.pipelines.submit(published.id, {"mini_batch_size": "1"}).id)
+        return Nightly(home, run, published, again, azure_service.count("POST *PipelineSubmit/*"))
+
+
+@pytest.fixture
+def of_nightly(nightly, azure_service, tmp_path) -> Iterator[AzureWorkspace]:
+    """The workspace with these runs."""
+    with led_to(azure_service, "nightly"):
+        yield AzureWorkspace(from_environment(tmp_path), nightly.home, blocking=True)

@@ -77,13 +77,13 @@ def test_names_with_special_characters_arrive_unchanged(cloud, tmp_path):
         assert cloud.local_file(dataset, name).read_text() == name
 
 
-@pytest.mark.parametrize("sign", '"%&*:<>?|')
-def test_a_name_that_the_sdk_would_change_is_refused(cloud, azure, tmp_path, sign):
-    (tmp_path / "f").mkdir()
-    (tmp_path / "f" / f"a{sign}b.csv").write_text("x")
-    azure.service.clear()
-    with pytest.raises(IntakeError, match=re.escape(f"a{sign}b.csv")):
-        cloud.register_dataset("d", tmp_path / "f")
+def test_a_name_that_the_sdk_would_change_is_refused(cloud, azure, tmp_path):
+    for number, sign in enumerate('"%&*:<>?|'):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / f"a{sign}b.csv").write_text("x")
+        with pytest.raises(IntakeError, match=re.escape(f"a{sign}b.csv")):
+            cloud.register_dataset("d", folder)
     assert azure.requests == []
 
 
@@ -97,13 +97,13 @@ def test_a_dataset_is_registered_in_place(cloud, csv_folder):
     assert refused.value.field == "path"
 
 
-@pytest.mark.parametrize("path", ["nothing/here", "nothing/here/**", "nothing/rows.csv"])
-def test_an_empty_datastore_path_is_refused(cloud, path):
-    place = f"azureml://datastores/workspaceblobstore/paths/{path}"
-    with pytest.raises(IntakeError) as refused:
-        cloud.register_dataset("none", place)
-    assert refused.value.message == f"There is no file at {place}."
-    assert "spelling" in refused.value.hint
+def test_an_empty_datastore_path_is_refused(cloud):
+    for path in ("nothing/here", "nothing/here/**", "nothing/rows.csv"):
+        place = f"azureml://datastores/workspaceblobstore/paths/{path}"
+        with pytest.raises(IntakeError) as refused:
+            cloud.register_dataset("none", place)
+        assert refused.value.message == f"There is no file at {place}."
+        assert "spelling" in refused.value.hint
 
 
 def test_all_versions_of_a_dataset_registered_elsewhere_are_listed(cloud, ws, rows, azure, tmp_path):

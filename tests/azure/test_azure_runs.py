@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def test_a_run_predicts_the_same_as_on_this_machine(cloud, workspace, model_file
     for place in (workspace, cloud):
         place.register_model("digits", model_file, approve=True)
         place.register_dataset("rows", files)
-        settings = ParallelRunSettings(mini_batch_size="4", node_count=1, process_count_per_node=2)
+        settings = ParallelRunSettings(mini_batch_size="4", node_count=1, process_count_per_node=1)
         request = RunRequest(("digits",), ("rows",), script, settings, compute_target="cpu-cluster")
         run = finish(place, place.submit(request).id)
         assert run.status is RunStatus.COMPLETED, run.error
@@ -96,40 +96,32 @@ def test_a_run_predicts_the_same_as_on_this_machine(cloud, workspace, model_file
     assert pages[0] == pages[1]
 
 
-def test_a_run_leaves_its_logs_and_a_link_to_the_studio(cloud, done):
-    run = done()
-    assert run.status is RunStatus.COMPLETED, run.error
-    logs = cloud.runs.logs(run.id)
-    assert "7 of 7 items succeeded" in logs["logs/job_result.txt"].read_text()
-    assert "pipeline run Finished, step Finished" in logs["logs/azure_status.txt"].read_text()
-    pipeline_run = cloud.pipelines.of(run.id)
-    assert pipeline_run.status == RunStatus.COMPLETED
-    assert pipeline_run.studio_url.startswith(f"https://ml.azure.com/runs/{pipeline_run.id}?")
-    assert cloud.runs.environment(run.id).python_version == "3.11"
-
-
-def test_the_output_is_described_as_in_the_tutorial(cloud, done, ws):
-    from azureml.core import Experiment
-    from azureml.pipeline.core import PipelineRun
-
-    pipeline_run = cloud.pipelines.of(done().id)
-    service = PipelineRun(
-        Experiment(ws, pipeline_run.experiment), pipeline_run.id
-    )._context.workflow_provider.graph_provider._service_caller
-    (node,) = service.get_graph_async(service.get_pipeline_run_async(pipeline_run.id).graph_id).module_nodes
-    (output,) = (setting for setting in node.module_output_settings if setting.name == "inferences")
-    assert (output.path_on_compute, output.data_store_name) == ("results", "workspaceblobstore")
-
-
-def test_a_running_run_shows_its_mini_batches_and_is_canceled_there_too(cloud, submit, finish, azure):
+def test_a_running_run_shows_its_mini_batches_keeps_its_secret_and_is_canceled(cloud, submit, finish, azure):
     run = submit(slowly("600 * ('0006' in mini_batch[0])"))
-    going_on = finish(cloud, run.id, until=lambda run: run.mini_batches_done == 2)
-    assert (going_on.status, going_on.mini_batches_total, going_on.items_succeeded) == (RunStatus.RUNNING, 3, 6)
+    going_on = finish(cloud, run.id, until=lambda run: run.items_succeeded == 6)
+    assert (going_on.status, going_on.mini_batches_total, going_on.mini_batches_done) == (RunStatus.RUNNING, 3, 2)
     assert round(going_on.share_done, 2) == 0.86  # by items, so that no bar is full beside dashes
+    assert runner_pid(run.id)
+    assert not _hold_the_secret(Path(f"/proc/{runner_pid(run.id)}/{name}") for name in ("cmdline", "environ"))
     cloud.runs.cancel(run.id)
     ended = finish(cloud, run.id)
     assert (ended.status, ended.error) == (RunStatus.CANCELED, "Canceled on request.")
     assert azure.service.count("DELETE *PipelineRuns/*/Execution") == 1
+    assert not _hold_the_secret(path for path in cloud.home.rglob("*") if path.is_file())
+
+
+def _hold_the_secret(files: Iterable[Path]) -> list[Path]:
+    secret = os.environ["AZURE_CLIENT_SECRET"].encode()
+    return [path for path in files if secret in path.read_bytes()]
+
+
+def test_lost_answers_of_the_submission_start_no_second_run(cloud, done, azure):
+    for call in ("POST *PipelineRuns/Submit/*", "POST *PipelineRuns/Unsubmitted/*"):
+        azure.service.fault(call, lost=True)
+    run = done()
+    assert run.status is RunStatus.COMPLETED, run.error
+    assert [run_there.id for run_there in cloud.pipelines.history("batch-scoring")] == [cloud.pipelines.of(run.id).id]
+    assert azure.service.count("POST *PipelineRuns/Unsubmitted/*") == 2
 
 
 def test_a_run_goes_on_without_its_runner_and_is_resumed(cloud, submit, finish, kill_runner, azure, tmp_path):
@@ -154,15 +146,6 @@ def test_a_run_without_a_runner_can_be_canceled(cloud, submit, finish, kill_runn
     assert finish(cloud, run.id).status is RunStatus.CANCELED
 
 
-@pytest.mark.parametrize("call", ["POST *PipelineRuns/Submit/*", "POST *PipelineRuns/Unsubmitted/*"])
-def test_a_lost_answer_of_the_submission_starts_no_second_run(cloud, done, azure, call):
-    azure.service.fault(call, lost=True)
-    run = done()
-    assert run.status is RunStatus.COMPLETED, run.error
-    assert [run_there.id for run_there in cloud.pipelines.history("batch-scoring")] == [cloud.pipelines.of(run.id).id]
-    assert azure.service.count("POST *PipelineRuns/Unsubmitted/*") == (2 if "Unsubmitted" in call else 1)
-
-
 @pytest.mark.parametrize("cloud", [{"sign_in": SignIn.DEVICE_CODE}], indirect=True)
 def test_a_run_longer_than_a_person_s_token_gets_another(azure, submit, cloud, finish, monkeypatch):
     def enter_the_code() -> None:
@@ -181,13 +164,6 @@ def test_a_run_longer_than_a_person_s_token_gets_another(azure, submit, cloud, f
         azure.service.set_token_seconds(3600)
     person.join()
     assert (ended.status, ended.error) == (RunStatus.COMPLETED, None)
-
-
-def test_a_double_click_is_one_run(cloud, submit, finish):
-    first, second = (submit(submission_id="the same click") for _ in range(2))
-    assert first.id == second.id
-    assert finish(cloud, first.id).status is RunStatus.COMPLETED
-    assert len(cloud.runs.latest()) == 1
 
 
 def test_only_failed_files_are_rerun_and_the_table_has_both_runs(cloud, finish, tmp_path, entry_script):
@@ -229,17 +205,20 @@ def test_a_failed_run_shows_its_cause_and_its_logs(cloud, done):
     assert cloud.runs.predictions(run.id).count() == 0
 
 
-def test_errors_while_a_run_is_followed_are_retried(cloud, submit, finish, azure, tmp_path):
+def test_errors_while_a_run_is_followed_and_fetched_are_retried(cloud, submit, finish, azure, tmp_path):
     run = submit(waiting(tmp_path / "gate"))
     finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
     faults = [{"status": 401}, {"status": 403}, {"status": 429, "retry_after": 1}, {"status": 500}, {"cut": True}]
     for fault in faults:
         azure.service.fault("GET *pipelines*PipelineRuns/*", **fault)
+    azure.service.fault("GET *inferences/parallel_run_step.txt*", status=403, code="AuthorizationFailure", message="Not now.")
     (tmp_path / "gate").touch()
     ended = finish(cloud, run.id)
     assert (ended.status, ended.error, ended.error_code) == (RunStatus.COMPLETED, None, None)
     answers = [seen.status for seen in azure.requests if seen.line.startswith("GET ") and "/PipelineRuns/" in seen.line]
     assert {401, 403, 429, 500, 0} <= set(answers)
+    assert azure.service.count("GET *inferences/parallel_run_step.txt*") > 1
+    assert len(rows_of(cloud, ended)) == 7
 
 
 def test_a_run_that_can_not_be_read_any_more_can_be_resumed(cloud, submit, finish, azure, tmp_path):
@@ -286,108 +265,6 @@ def test_a_status_that_is_not_known_is_shown_as_it_is(cloud, submit, finish, azu
     azure.service.set_run_status(there, "TimeoutExceeded", azure.workspace, ended=True)
     ended = finish(cloud, run.id)
     assert (ended.status, ended.error.splitlines()[0]) == (RunStatus.FAILED, "Azure ML ended the run as TimeoutExceeded.")
-
-
-def test_a_published_pipeline_warns_of_a_newer_model(cloud, done, finish, model_file):
-    cloud.register_model("clf", model_file)
-    published = cloud.pipelines.publish(done(models=("clf:1",)).id, "nightly")
-    cloud.register_model("clf", model_file)
-    again = cloud.pipelines.submit(published.id, {})
-    assert [warning for warning in again.warnings if warning.startswith("clf:1 is not the latest version, clf:2, which")]
-    finish(cloud, again.id)
-
-
-def test_the_same_run_reuses_the_earlier_output_if_allowed(cloud, submit, done, finish):
-    first = done()
-    again = done()
-    submitted = submit(allow_reuse=False), submit(rerun_of=first.id)
-    anew, rerun = (finish(cloud, run.id) for run in submitted)
-    assert [run.reused_from for run in (first, again, anew, rerun)] == [None, first.id, None, None]
-    assert rows_of(cloud, first) == rows_of(cloud, again) == rows_of(cloud, anew) == rows_of(cloud, rerun)
-
-
-def test_a_published_pipeline_runs_with_another_mini_batch_size(cloud, done, finish, azure):
-    run = done()
-    published = cloud.pipelines.publish(run.id, "nightly", "every night")
-    assert (published.active, published.defaults["mini_batch_size"]) == (True, "3")
-    assert published.endpoint.endswith(published.id)
-    azure.service.fault("POST *PipelineSubmit/*", lost=True)  # its answer
-    again = finish(cloud, cloud.pipelines.submit(published.id, {"mini_batch_size": "1"}).id)
-    assert again.status is RunStatus.COMPLETED, again.error
-    assert rows_of(cloud, again) == rows_of(cloud, run)
-    assert again.mini_batches_done == 7
-    assert again.request.settings.mini_batch_size == "1"
-    assert azure.service.count("POST *PipelineSubmit/*") == 1
-    assert len([pipeline_run for pipeline_run in cloud.pipelines.history("batch-scoring") if pipeline_run.run_id == again.id]) == 1
-    with pytest.raises(SettingsError) as refused:
-        cloud.pipelines.submit(published.id, {"error_threshold": "1"})
-    assert refused.value.field == "error_threshold"
-    cloud.pipelines.set_published(published.id, active=False)
-    assert [pipeline.active for pipeline in cloud.pipelines.published()] == [False]
-
-
-def test_a_published_pipeline_is_scheduled_and_the_schedule_disabled(cloud, done):
-    published = cloud.pipelines.publish(done().id, "nightly")
-    weekly = Recurrence(Frequency.WEEK, 2, "06:30", ("Monday", "Friday"))
-    schedule = cloud.pipelines.schedule(published.id, "early", weekly, {"mini_batch_size": "5"})
-    assert (schedule.name, schedule.recurrence, schedule.active) == ("early", str(weekly), True)
-    cloud.pipelines.set_schedule(schedule.id, active=False)
-    assert [(listed.id, listed.active) for listed in cloud.pipelines.schedules()] == [(schedule.id, False)]
-    cloud.pipelines.set_schedule(schedule.id, active=True)
-    assert [listed.active for listed in cloud.pipelines.schedules()] == [True]
-    assert cloud.pipelines.schedule(published.id, "daily", Recurrence(Frequency.DAY), {}).recurrence == "every day"
-
-
-def test_the_history_has_the_runs_that_somebody_else_started(cloud, done, ws, tmp_path):
-    from azureml.pipeline.core import PublishedPipeline
-
-    run = done()
-    published = cloud.pipelines.publish(run.id, "shared")
-    theirs = PublishedPipeline.get(ws, published.id).submit(ws, "batch-scoring")
-    history = {pipeline_run.id: pipeline_run for pipeline_run in cloud.pipelines.history("batch-scoring")}
-    assert (history[theirs.id].run_id, history[cloud.pipelines.of(run.id).id].run_id) == ("", run.id)
-    elsewhere = open_workspace("azure", tmp_path / "another-home").pipelines.history("batch-scoring")
-    assert {(pipeline_run.title, pipeline_run.run_id) for pipeline_run in elsewhere} == {
-        (pipeline_run.title, "") for pipeline_run in history.values()
-    }
-    assert cloud.pipelines.experiments() == ["batch-scoring"]
-    theirs.wait_for_completion(show_output=False)
-    assert {pipeline_run.status for pipeline_run in cloud.pipelines.history("batch-scoring")} == {RunStatus.COMPLETED}
-
-
-def test_the_secret_reaches_the_runner_and_nothing_else(cloud, submit, finish):
-    secret = os.environ["AZURE_CLIENT_SECRET"]
-    run = submit(slowly(600))
-    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
-    pid = runner_pid(run.id)
-    assert pid
-    for name in ("cmdline", "environ"):
-        assert secret.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
-    cloud.runs.cancel(run.id)
-    finish(cloud, run.id)
-    files = [path for path in files_below(cloud.home) if secret.encode() in path.read_bytes()]
-    assert files == []
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
-
-
-def test_an_incomplete_output_is_downloaded_again(cloud, done, azure):
-    azure.service.fault("GET *inferences/parallel_run_step.txt*", status=403, code="AuthorizationFailure", message="Not now.")
-    run = done()
-    assert (run.status, run.error) == (RunStatus.COMPLETED, None)
-    assert len(rows_of(cloud, run)) == 7
-    assert azure.service.count("GET *inferences/parallel_run_step.txt*") > 1
-
-
-def test_modules_beside_the_script_are_uploaded_and_shadow_nothing(cloud, done, entry_script):
-    entry_script("def label(text): return text.upper()\n", "utils.py")
-    entry_script("raise RuntimeError('not for the runner')\n", "services.py")
-    run = done("import utils\ndef run(mini_batch):\n    return [utils.label('ok')] * len(mini_batch)\n")
-    assert run.status is RunStatus.COMPLETED, run.error
-    assert rows_of(cloud, run) == [b"OK"] * 7
-    assert cloud.runs.predictions(run.id).count() == 7  # rows that name no file are kept
 
 
 def test_the_rows_of_a_summary_only_run_are_what_its_script_wrote(cloud, done):
@@ -441,3 +318,93 @@ def test_a_built_in_scorer_gives_the_same_rows_as_on_this_machine(cloud, workspa
     own = dict(zip(range(made.ROWS), made.pipeline().predict(made.table()), strict=True))
     predicted = {int(line.split()[-1]): line.split()[0].decode() for line in outputs[0] if not line.startswith(b"prediction ")}
     assert predicted == own
+
+
+# ---- one run, published and run again, which these only look at --------------------------------------------------------------------------
+
+
+def test_a_run_leaves_its_logs_and_a_link_to_the_studio(of_nightly, nightly):
+    logs = of_nightly.runs.logs(nightly.run.id)
+    assert "7 of 7 items succeeded" in logs["logs/job_result.txt"].read_text()
+    assert "pipeline run Finished, step Finished" in logs["logs/azure_status.txt"].read_text()
+    pipeline_run = of_nightly.pipelines.of(nightly.run.id)
+    assert pipeline_run.status == RunStatus.COMPLETED
+    assert pipeline_run.studio_url.startswith(f"https://ml.azure.com/runs/{pipeline_run.id}?")
+    assert of_nightly.runs.environment(nightly.run.id).python_version == "3.11"
+
+
+def test_modules_beside_the_script_are_uploaded_and_shadow_nothing(of_nightly, nightly):
+    assert rows_of(of_nightly, nightly.run) == [b"OK"] * 7
+    assert of_nightly.runs.predictions(nightly.run.id).count() == 7  # rows that name no file are kept
+
+
+def test_the_output_is_described_as_in_the_tutorial(of_nightly, nightly, sdk_workspace):
+    from azureml.core import Experiment
+    from azureml.pipeline.core import PipelineRun
+
+    pipeline_run = of_nightly.pipelines.of(nightly.run.id)
+    service = PipelineRun(
+        Experiment(sdk_workspace(), pipeline_run.experiment), pipeline_run.id
+    )._context.workflow_provider.graph_provider._service_caller
+    (node,) = service.get_graph_async(service.get_pipeline_run_async(pipeline_run.id).graph_id).module_nodes
+    (output,) = (setting for setting in node.module_output_settings if setting.name == "inferences")
+    assert (output.path_on_compute, output.data_store_name) == ("results", "workspaceblobstore")
+
+
+def test_the_same_run_reuses_the_earlier_output_if_allowed(of_nightly, nightly, finish):
+    request = replace(nightly.run.request, submission_id="")
+    again, anew = (finish(of_nightly, of_nightly.submit(replace(request, allow_reuse=allowed)).id) for allowed in (True, False))
+    assert [run.reused_from for run in (nightly.run, again, anew)] == [None, nightly.run.id, None]
+    assert rows_of(of_nightly, again) == rows_of(of_nightly, anew) == rows_of(of_nightly, nightly.run)
+
+
+def test_a_published_pipeline_runs_with_another_mini_batch_size(of_nightly, nightly):
+    published, again = nightly.published, nightly.again
+    assert (published.active, published.defaults["mini_batch_size"]) == (True, "3")
+    assert published.endpoint.endswith(published.id)
+    assert again.status is RunStatus.COMPLETED, again.error
+    assert rows_of(of_nightly, again) == rows_of(of_nightly, nightly.run)
+    assert again.mini_batches_done == 7
+    assert again.request.settings.mini_batch_size == "1"
+    assert nightly.submissions == 1
+    assert len([pipeline_run for pipeline_run in of_nightly.pipelines.history("batch-scoring") if pipeline_run.run_id == again.id]) == 1
+    with pytest.raises(SettingsError) as refused:
+        of_nightly.pipelines.submit(published.id, {"error_threshold": "1"})
+    assert refused.value.field == "error_threshold"
+
+
+def test_a_published_pipeline_warns_of_a_newer_model(nightly):
+    assert [warning for warning in nightly.again.warnings if warning.startswith("clf:1 is not the latest version, clf:2, which")]
+
+
+def test_a_published_pipeline_is_disabled(of_nightly, nightly):
+    of_nightly.pipelines.set_published(nightly.published.id, active=False)
+    assert [pipeline.active for pipeline in of_nightly.pipelines.published() if pipeline.id == nightly.published.id] == [False]
+    of_nightly.pipelines.set_published(nightly.published.id, active=True)
+
+
+def test_a_published_pipeline_is_scheduled_and_the_schedule_disabled(of_nightly, nightly):
+    weekly = Recurrence(Frequency.WEEK, 2, "06:30", ("Monday", "Friday"))
+    schedule = of_nightly.pipelines.schedule(nightly.published.id, "early", weekly, {"mini_batch_size": "5"})
+    assert (schedule.name, schedule.recurrence, schedule.active) == ("early", str(weekly), True)
+    of_nightly.pipelines.set_schedule(schedule.id, active=False)
+    assert [(listed.id, listed.active) for listed in of_nightly.pipelines.schedules()] == [(schedule.id, False)]
+    of_nightly.pipelines.set_schedule(schedule.id, active=True)
+    assert [listed.active for listed in of_nightly.pipelines.schedules()] == [True]
+    assert of_nightly.pipelines.schedule(nightly.published.id, "daily", Recurrence(Frequency.DAY), {}).recurrence == "every day"
+
+
+def test_the_history_has_the_runs_that_somebody_else_started(of_nightly, nightly, sdk_workspace, tmp_path):
+    from azureml.pipeline.core import PublishedPipeline
+
+    ws = sdk_workspace()
+    theirs = PublishedPipeline.get(ws, of_nightly.pipelines.publish(nightly.run.id, "shared").id).submit(ws, "batch-scoring")
+    history = {pipeline_run.id: pipeline_run for pipeline_run in of_nightly.pipelines.history("batch-scoring")}
+    assert (history[theirs.id].run_id, history[of_nightly.pipelines.of(nightly.run.id).id].run_id) == ("", nightly.run.id)
+    elsewhere = open_workspace("azure", tmp_path / "another-home").pipelines.history("batch-scoring")
+    assert {(pipeline_run.title, pipeline_run.run_id) for pipeline_run in elsewhere} == {
+        (pipeline_run.title, "") for pipeline_run in history.values()
+    }
+    assert of_nightly.pipelines.experiments() == ["batch-scoring"]
+    theirs.wait_for_completion(show_output=False)
+    assert {pipeline_run.status for pipeline_run in of_nightly.pipelines.history("batch-scoring")} == {RunStatus.COMPLETED}
