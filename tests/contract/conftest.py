@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -43,16 +46,81 @@ class Result:
         return error
 
 
-@pytest.fixture
-def command(home, capsys) -> Callable[..., Result]:
-    """`command("runs", "--json")` in this process, on the workspace in `home`."""
+@dataclass
+class Scored:
+    """A home with one run, of three files, which tests only look at; and what `run --wait --json` said of it."""
 
+    home: Path
+    result: Result
+    command: Callable[..., Result]
+
+    @property
+    def id(self) -> str:
+        return str(self.result.json["id"])
+
+
+def _scored(folder: Path, script: str, *options: object) -> Scored:
     def call(*arguments: object) -> Result:
-        capsys.readouterr()
-        code = main(["--home", str(home), *map(str, arguments)])
-        return Result(code, *capsys.readouterr())
+        out, err = (TextIOWrapper(BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(["--home", str(folder / "home"), *map(str, arguments)])
+        return Result(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
-    return call
+    (folder / "csv").mkdir()
+    for number in range(3):
+        (folder / "csv" / f"{number:04}.csv").write_text(f"{number}\n")
+    (folder / "script.py").write_text(dedent(script))
+    assert call("dataset", "register", "rows", folder / "csv").code == 0
+    run = ("run", "--dataset", "rows", "--entry-script", folder / "script.py", "--process-count-per-node", 1, "--wait", "--json")
+    return Scored(folder / "home", call(*run, *options), call)
+
+
+@pytest.fixture(scope="session")
+def completed_run(tmp_path_factory: pytest.TempPathFactory) -> Scored:
+    """A completed run called first, its files in one mini-batch."""
+    return _scored(tmp_path_factory.mktemp("completed"), ECHO, "--name", "first")
+
+
+SAYS = """
+    import logging, os
+    def init():
+        print("ready")
+    def run(mini_batch):
+        name = os.path.basename(mini_batch[0])
+        print("\\x1b[31mscoring", name)
+        if name == "0001.csv":
+            logging.warning("odd")
+            raise ValueError("no 0001")
+        return [f"{name}: 1"]
+"""
+
+
+@pytest.fixture(scope="session")
+def partly_failed(tmp_path_factory: pytest.TempPathFactory) -> Scored:
+    """A completed run that says something, and warns and raises for 0001.csv; each file a mini-batch."""
+    options = ("--mini-batch-size", 1, "--run-max-try", 1, "--error-threshold", -1)
+    return _scored(tmp_path_factory.mktemp("partly_failed"), SAYS, *options)
+
+
+@pytest.fixture
+def command_in(capsys) -> Callable[[Path], Callable[..., Result]]:
+    """`command_in(home)("runs", "--json")` in this process."""
+
+    def of(home: Path) -> Callable[..., Result]:
+        def call(*arguments: object) -> Result:
+            capsys.readouterr()
+            code = main(["--home", str(home), *map(str, arguments)])
+            return Result(code, *capsys.readouterr())
+
+        return call
+
+    return of
+
+
+@pytest.fixture
+def command(home, command_in) -> Callable[..., Result]:
+    """`command("runs", "--json")` in this process, on the workspace in `home`."""
+    return command_in(home)
 
 
 @pytest.fixture

@@ -6,12 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from services.cli import output
+from services.cli.main import main
 
 PROJECT = Path(__file__).parents[2]
 TUTORIAL_SCRIPT = PROJECT / "tests" / "scripts" / "tutorial_script.py"
@@ -116,8 +119,8 @@ def test_an_archive_that_cannot_be_unpacked_names_the_way_out(command, tmp_path)
 # ---- exit codes, and JSON on standard output only --------------------------------------------------------------------------------------
 
 
-def test_a_completed_run_exits_0_and_show_prints_the_same(command, run):
-    result = run("--wait", "--json", "--name", "first")
+def test_a_completed_run_exits_0_and_show_prints_the_same(completed_run):
+    command, result = completed_run.command, completed_run.result
     assert result.code == 0, result
     value = result.json
     assert value.items() >= {
@@ -207,21 +210,35 @@ INVALID = {
 LISTINGS = (("model", "list", "--json"), ("dataset", "list", "--json"), ("environment", "list", "--json"), ("runs", "--json"))
 
 
-@pytest.fixture
-def places(csv_folder, tmp_path) -> dict[str, Path]:
+@pytest.fixture(scope="module")
+def places(tmp_path_factory) -> dict[str, Path]:
     """What may be wrong with a path, by name; and `csv`, which is fine."""
-    paths = {name: tmp_path / name for name in ("broken", "empty", "missing", "folder")}
+    folder = tmp_path_factory.mktemp("places")
+    paths = {name: folder / name for name in ("broken", "empty", "missing", "folder", "csv")}
     paths["broken"].write_text("def run(mini_batch)\n    return []\n")
     paths["empty"].touch()
     paths["folder"].mkdir()
-    return paths | {"csv": csv_folder(1)}
+    paths["csv"].mkdir()
+    (paths["csv"] / "0000.csv").write_text("0.0,0.1,0.2\n")
+    return paths
+
+
+@pytest.fixture(scope="module")
+def unchanged(places, tmp_path_factory) -> tuple[Path, list[str]]:
+    """A home with dataset `d`, which nothing changes, and what is listed there."""
+    home, listed = tmp_path_factory.mktemp("unchanged") / "home", []
+    for words in (("dataset", "register", "d", str(places["csv"])), *LISTINGS):
+        with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()):
+            assert main(["--home", str(home), *words]) == 0
+        listed.append(out.getvalue())
+    return home, listed[1:]
 
 
 @pytest.mark.parametrize(("arguments", "type_", "field"), INVALID.values(), ids=INVALID)
-def test_invalid_input_exits_2_with_the_reason_and_changes_nothing(command, places, arguments, type_, field):
-    command("dataset", "register", "d", places["csv"])
+def test_invalid_input_exits_2_with_the_reason_and_changes_nothing(command_in, unchanged, places, arguments, type_, field):
+    home, listed = unchanged
+    command = command_in(home)
     arguments = [argument.format(**places) for argument in arguments]
-    before = [command(*listing).json for listing in LISTINGS]
 
     for_programs = command(*arguments, "--json")
     assert (for_programs.code, for_programs.err) == (2, "")
@@ -234,7 +251,7 @@ def test_invalid_input_exits_2_with_the_reason_and_changes_nothing(command, plac
     assert (for_people.code, for_people.out) == (2, "")
     assert for_people.err.startswith(f"Error: {for_programs.error['message']}\n")
     assert for_programs.error["hint"] in for_people.err
-    assert [command(*listing).json for listing in LISTINGS] == before
+    assert [command(*listing).out for listing in LISTINGS] == listed
     assert not places["missing"].exists()
 
 
@@ -262,7 +279,7 @@ def test_a_killed_runner_ends_the_wait_with_1_and_how_to_resume(run, monkeypatch
     assert f"resume {result.json['id']}" in result.err
 
 
-def test_every_command_prints_exactly_one_json_object(command, run, model_file, csv_folder, tmp_path):
+def test_every_command_that_registers_prints_exactly_one_json_object(command, model_file, csv_folder):
     assert command("model", "register", "m", model_file, "--json").json.keys() >= {
         "name", "version", "sha256", "size", "kind", "approved", "needs_approval", "created_at",
     }  # fmt: skip
@@ -272,8 +289,10 @@ def test_every_command_prints_exactly_one_json_object(command, run, model_file, 
     assert [dataset["name"] for dataset in command("dataset", "list", "--json").json["datasets"]] == ["d"]
     assert command("environment", "register", "e", sys.executable, "--json").json["reference"] == "e:1"
     assert [environment["name"] for environment in command("environment", "list", "--json").json["environments"]] == ["e"]
-    command("dataset", "register", "rows", csv_folder(3))
-    run_id = run("--json", "--wait").json["id"]
+
+
+def test_every_command_about_a_run_prints_exactly_one_json_object(completed_run, tmp_path):
+    command, run_id = completed_run.command, completed_run.id
     assert [run["id"] for run in command("runs", "--json").json["runs"]] == [run_id]
     assert command("show", run_id, "--json").json["id"] == run_id
     assert command("cancel", run_id, "--json").json["status"] == "Completed"

@@ -6,23 +6,9 @@ import signal
 
 from services.cli.commands import INTERRUPTED
 
-SAYS = """
-    import logging, os
-    def init():
-        print("ready")
-    def run(mini_batch):
-        name = os.path.basename(mini_batch[0])
-        print("\\x1b[31mscoring", name)
-        if name == "0001.csv":
-            logging.warning("odd")
-            raise ValueError("one")
-        return [1]
-"""
 
-
-def test_lines_are_searched_by_text_level_mini_batch_and_worker(command, run):
-    result = run("--wait", "--json", "--mini-batch-size", 1, "--run-max-try", 1, "--error-threshold", -1, script=SAYS)
-    of_run = ("logs", result.json["id"])
+def test_lines_are_searched_by_text_level_mini_batch_and_worker(partly_failed):
+    command, of_run = partly_failed.command, ("logs", partly_failed.id)
     printed = command(*of_run, "--search", "SCORING").out.splitlines()
     assert [(line.split()[5], line.split()[-1]) for line in printed] == [("0", "0000.csv"), ("1", "0001.csv"), ("2", "0002.csv")]
     assert all(line.startswith("~") and "\\x1b[31m" in line for line in printed)
@@ -32,16 +18,15 @@ def test_lines_are_searched_by_text_level_mini_batch_and_worker(command, run):
     assert value["lines"][0].keys() == {
         "text", "time", "time_inferred", "worker", "level", "mini_batch", "mini_batch_inferred", "log"
     }  # fmt: skip
-    last = command(*of_run, "--worker", "node 0, process000", "--last", 1)
+    last = command(*of_run, "--worker", "node 0, process000", "--last", 2)  # of two mini-batches, whichever came first
     assert "scoring 0002.csv" in last.out
     assert "there may be more before" in last.err
     assert command(*of_run, "--search", "nothing like it").err.startswith("No line matches, of ")
 
 
-def test_a_query_that_means_nothing_is_refused_at_its_option(command, run):
-    run_id = run("--wait", "--json").json["id"]
+def test_a_query_that_means_nothing_is_refused_at_its_option(completed_run):
     for option, text in (("level", "loud"), ("last", "0"), ("last", "x"), ("mini-batch", "-1"), ("worker", "nobody")):
-        result = command("logs", run_id, f"--{option}={text}", "--json")
+        result = completed_run.command("logs", completed_run.id, f"--{option}={text}", "--json")
         assert (result.code, result.error["field"]) == (2, option.replace("-", "_"))
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +20,7 @@ from services.settings import ParallelRunSettings
 from services.storage.mini_batch_plan import describe
 from services.workspace import Capability, Workspace
 from services.workspaces import WORKSPACES, open_workspace
+from tests.azure_service.fixtures import led_to
 
 SCRIPT = "import os\ndef run(mini_batch): return [os.path.basename(path) + ': 1' for path in mini_batch]"
 
@@ -51,39 +54,49 @@ def request_for(workspace, csv_folder, entry_script):
     return make
 
 
+def make_tables(folder: Path) -> Path:
+    """Two CSV files of two rows each, in a folder for each store."""
+    for store in (1, 2):
+        (folder / "tables" / f"store={store}").mkdir(parents=True, exist_ok=True)
+        (folder / "tables" / f"store={store}" / "part.csv").write_text(f"sold,name\n{store}0,a\n{store}1,b\n")
+    return folder / "tables"
+
+
 class Completed(NamedTuple):
     workspace: Workspace
     run: Run
+    clicked_again: Run
 
 
 @pytest.fixture(scope="session")
-def completed_runs() -> dict[str, tuple[Path, Run]]:
-    """What `completed` has made so far: a home and the run in it."""
+def completed_runs() -> dict[str, tuple[Path, Run, Run]]:
+    """What `completed` has made so far: a home, the run in it, and what a second click on submit gave."""
     return {}
 
 
 @pytest.fixture(params=WORKSPACES)
-def completed(request, completed_runs, tmp_path_factory, monkeypatch, model_file, finish) -> Completed:
+def completed(request, completed_runs, tmp_path_factory, model_file, finish) -> Iterator[Completed]:
     """A completed run of six files and a model, the same one for all tests that only look at it."""
-    if request.param == "azure":
-        service = request.getfixturevalue("azure_service")
-        service.add_workspace("completed")
-        for name, value in service.environment("completed").items():
-            monkeypatch.setenv(name, value)
-    if request.param not in completed_runs:
-        folder = tmp_path_factory.mktemp("completed")
-        workspace = open_workspace(request.param, folder / "home")
-        workspace.register_model("m", model_file, approve=True)
-        (folder / "files").mkdir()
-        for number in range(6):
-            (folder / "files" / f"{number:04}.csv").write_text(f"{number}\n")
-        workspace.register_dataset("d", folder / "files")
-        script = folder / "script.py"
-        script.write_text(SCRIPT)
-        run = workspace.submit(request_of(workspace, models=("m",), entry_script=str(script), submission_id="one click"))
-        completed_runs[request.param] = folder / "home", finish(workspace, run.id)
-    home, run = completed_runs[request.param]
-    return Completed(open_workspace(request.param, home), run)  # another test may have ended the sign-in of an open one
+    with ExitStack() as stack:
+        if request.param == "azure":
+            stack.enter_context(led_to(request.getfixturevalue("azure_service"), "completed"))
+        if request.param not in completed_runs:
+            folder = tmp_path_factory.mktemp("completed")
+            workspace = open_workspace(request.param, folder / "home")
+            workspace.register_model("m", model_file, approve=True)
+            (folder / "files").mkdir()
+            for number in range(6):
+                (folder / "files" / f"{number:04}.csv").write_text(f"{number}\n")
+            workspace.register_dataset("d", folder / "files")
+            for name, type_ in (("f", "file"), ("t", "tabular")):
+                workspace.register_dataset(name, make_tables(folder), type=type_, partition_format="store={store}/part.csv")
+            script = folder / "script.py"
+            script.write_text(SCRIPT)
+            request_twice = request_of(workspace, models=("m",), entry_script=str(script), submission_id="one click")
+            run, again = workspace.submit(request_twice), workspace.submit(request_twice)
+            completed_runs[request.param] = folder / "home", finish(workspace, run.id), again
+        home, run, again = completed_runs[request.param]
+        yield Completed(open_workspace(request.param, home), run, again)  # another test may have ended the sign-in of an open one
 
 
 def test_a_registered_model_is_a_copy_with_its_hash_size_and_kind(workspace, model_file):
@@ -115,13 +128,13 @@ def test_a_folder_can_be_a_model(workspace, model_file, tmp_path):
     assert workspace.models() == [model]
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a/b", "../a", ".", "a:1", "ü", "x" * 300, "<b>"])
-def test_an_invalid_name_is_rejected_at_its_field(workspace, model_file, csv_folder, name):
-    for register, path in ((workspace.register_model, model_file), (workspace.register_dataset, csv_folder(1, f"f{len(name)}"))):
-        with pytest.raises(SettingsError) as refused:
-            register(name, path)
-        assert refused.value.field == "name"
-    assert workspace.models() == []
+def test_an_invalid_name_is_rejected_at_its_field(workspace, model_file, csv_folder):
+    for register, path in ((workspace.register_model, model_file), (workspace.register_dataset, csv_folder(1))):
+        for name in ("", "a b", "a/b", "../a", ".", "a:1", "ü", "x" * 300, "<b>"):
+            with pytest.raises(SettingsError) as refused:
+                register(name, path)
+            assert refused.value.field == "name"
+    assert (workspace.models(), workspace.datasets()) == ([], [])
 
 
 def test_a_missing_or_empty_model_is_rejected_by_name(workspace, tmp_path):
@@ -201,12 +214,7 @@ def test_an_archive_is_unpacked_unless_it_is_meant_as_one_file(workspace, csv_fo
 
 @pytest.fixture
 def tables(tmp_path):
-    """Two CSV files of two rows each, in a folder for each store."""
-    for store in (1, 2):
-        folder = tmp_path / "tables" / f"store={store}"
-        folder.mkdir(parents=True)
-        (folder / "part.csv").write_text(f"sold,name\n{store}0,a\n{store}1,b\n")
-    return tmp_path / "tables"
+    return make_tables(tmp_path)
 
 
 def test_a_tabular_dataset_knows_its_rows_its_columns_and_its_files(workspace, tables):
@@ -229,82 +237,57 @@ def test_a_tabular_dataset_can_be_one_file_or_copied_in(workspace, tables):
     assert workspace.changed_files(copied) == []
 
 
-@pytest.mark.parametrize(
-    ("values", "error", "words"),
-    [
+def test_an_invalid_dataset_is_rejected_and_leaves_nothing(workspace, tables):
+    for values, error, words in (
         ({"type": "image"}, SettingsError, "“image” is not a type of dataset"),
         ({"partition_format": "{store"}, SettingsError, "has a single {"),
         ({"type": "tabular", "partition_format": "store={name}/part.csv"}, SettingsError, "the files have a column “name”"),
-        ({"partition_format": "{store}.csv"}, None, ""),
         ({"partition_format": "{store}.png"}, IntakeError, "“store=1/part.csv” is not of the partition format"),
         ({"type": "tabular", "glob": "**/*.png"}, IntakeError, "none of which matches"),
-    ],
-)
-def test_an_invalid_dataset_is_rejected_and_leaves_nothing(workspace, tables, values, error, words):
-    if error is None:
-        assert workspace.register_dataset("t", tables, **values).partition_format == values["partition_format"]
-        return
-    with pytest.raises(error, match=words):
-        workspace.register_dataset("t", tables, **values)
+    ):
+        with pytest.raises(error, match=words):
+            workspace.register_dataset("t", tables, **values)
     assert workspace.datasets() == []
     assert list(workspace.home.glob("incoming/*")) == []
+    assert workspace.register_dataset("t", tables, partition_format="{store}.csv").partition_format == "{store}.csv"
 
 
-@pytest.fixture
-def words(workspace):
+def words(workspace, *datasets, **settings):
     """What a run would do, up to who does it."""
-
-    def of(*datasets, **settings):
-        given = ParallelRunSettings(process_count_per_node=1, error_threshold=-1, **settings)
-        return describe(workspace.mini_batches(datasets, given), given).partition(", on 1 ")[0]
-
-    return of
+    given = ParallelRunSettings(process_count_per_node=1, error_threshold=-1, **settings)
+    return describe(workspace.mini_batches([workspace.dataset(name) for name in datasets], given), given).partition(", on 1 ")[0]
 
 
-def test_mini_batches_of_files_are_counted_without_a_run(workspace, tables, words):
-    files = workspace.register_dataset("f", tables, partition_format="store={store}/part.csv")
-    assert words(files) == "2 files in 1 mini-batch"
-    assert words(files, files, mini_batch_size=1) == "4 files in 4 mini-batches of 1"
-    assert words(files, partition_keys=["store"]) == "2 files in 2 mini-batches, one for each store"
+def test_mini_batches_of_files_are_counted_without_a_run(completed):
+    assert words(completed.workspace, "f") == "2 files in 1 mini-batch"
+    assert words(completed.workspace, "f", "f", mini_batch_size=1) == "4 files in 4 mini-batches of 1"
+    assert words(completed.workspace, "f", partition_keys=["store"]) == "2 files in 2 mini-batches, one for each store"
 
 
-def test_mini_batches_of_tables_are_counted_in_rows(workspace, tables, words):
-    rows = workspace.register_dataset("t", tables, type="tabular", partition_format="store={store}/part.csv")
-    remote = workspace.remote is not None
-    assert words(rows) == ("4 rows in about 2 mini-batches of 1MB" if remote else "4 rows in 2 mini-batches of 10 bytes on average")
+def test_mini_batches_of_tables_are_counted_in_rows(completed):
+    workspace, remote = completed.workspace, completed.workspace.remote is not None
+    assert words(workspace, "t") == (
+        "4 rows in about 2 mini-batches of 1MB" if remote else "4 rows in 2 mini-batches of 10 bytes on average"
+    )
     small = "4 rows in about 4 mini-batches of 10 bytes" if remote else "4 rows in 2 mini-batches of about 10 bytes"
-    assert words(rows, mini_batch_size=10) == small
-    assert words(rows, partition_keys="store") == "4 rows in 2 mini-batches, one for each store"
+    assert words(workspace, "t", mini_batch_size=10) == small
+    assert words(workspace, "t", partition_keys="store") == "4 rows in 2 mini-batches, one for each store"
 
 
-def test_an_unsuitable_mini_batch_size_is_rejected_at_its_field(workspace, tables):
-    files, rows = workspace.register_dataset("f", tables), workspace.register_dataset("t", tables, type="tabular")
-    for datasets, settings, field in (
-        ([files, rows], {}, "dataset"),
-        ([files], {"mini_batch_size": "10kb"}, "mini_batch_size"),
-        ([rows], {"partition_keys": ["store"]}, "partition_keys"),
+def test_an_unsuitable_mini_batch_size_is_rejected_at_its_field(completed):
+    for names, settings, field in (
+        (["f", "t"], {}, "dataset"),
+        (["f"], {"mini_batch_size": "10kb"}, "mini_batch_size"),
+        (["d"], {"partition_keys": ["store"]}, "partition_keys"),
     ):
+        datasets = [completed.workspace.dataset(name) for name in names]
         with pytest.raises(SettingsError) as refused:
-            workspace.mini_batches(datasets, ParallelRunSettings(**settings))
+            completed.workspace.mini_batches(datasets, ParallelRunSettings(**settings))
         assert refused.value.field == field
 
 
-def test_a_run_scores_every_row_once(workspace, request_for, tables, entry_script, finish):
-    workspace.register_dataset("t", tables, type="tabular")
-    script = str(entry_script("def run(mini_batch): return [f'{n}!' for n in mini_batch.sold]", "rows.py"))
-    settings = ParallelRunSettings(mini_batch_size="1KB", process_count_per_node=1)
-    run = finish(workspace, workspace.submit(request_for(datasets=("t",), entry_script=script, settings=settings)).id)
-    assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_done) == (RunStatus.COMPLETED, 4, 4, 2)
-    assert sorted(workspace.runs.output(run.id)["parallel_run_step.txt"].read_text().split()) == ["10!", "11!", "20!", "21!"]
-    table = workspace.runs.predictions(run.id).page().to_pylist()
-    told = workspace.remote is None  # which row of the output is of which file
-    assert sorted((row["File"], row["Prediction"]) for row in table) == [
-        (f"store={store}/part.csv" if told else "", f"{store}{row}!") for store in (1, 2) for row in (0, 1)
-    ]
-
-
 def test_a_run_scores_every_file_once(completed):
-    workspace, run = completed
+    workspace, run, _ = completed
     assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_done) == (RunStatus.COMPLETED, 6, 6, 3)
     lines = workspace.runs.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
     assert sorted(lines) == [f"{i:04}.csv: 1" for i in range(6)]
@@ -313,7 +296,7 @@ def test_a_run_scores_every_file_once(completed):
 
 
 def test_a_table_of_an_earlier_version_is_made_again(completed):
-    workspace, run = completed
+    workspace, run, _ = completed
     path = workspace.runs.predictions(run.id).path
     by_an_earlier_version = path.rename(path.with_name("predictions-6.parquet"))
     assert workspace.runs.predictions(run.id).count() == 6
@@ -321,7 +304,7 @@ def test_a_table_of_an_earlier_version_is_made_again(completed):
 
 
 def test_a_row_leads_to_its_input(completed):
-    workspace, run = completed
+    workspace, run, _ = completed
     row = workspace.runs.predictions(run.id).page().to_pylist()[3]
     trace = workspace.runs.trace(run.id, RowKey.of(row), row["Worker"] or "")
     assert (trace.input.read_bytes(), trace.changed) == (b"3\n", "")
@@ -331,7 +314,7 @@ def test_a_row_leads_to_its_input(completed):
 
 
 def test_a_run_leads_to_what_went_into_it(completed, model_file):
-    workspace, run = completed
+    workspace, run, _ = completed
     provenance = workspace.runs.provenance(run.id)
     assert provenance.models == (("m:1", hashlib.sha256(model_file.read_bytes()).hexdigest()),)
     assert [name for name, digest in provenance.datasets if len(digest) == 64] == ["d:1"]
@@ -340,7 +323,7 @@ def test_a_run_leads_to_what_went_into_it(completed, model_file):
 
 
 def test_a_run_tells_how_it_went_over_time(completed):
-    workspace, run = completed
+    workspace, run, _ = completed
     told = workspace.runs.activity(run.id)
     assert (told.attempts, told.mini_batches_failed, sum(pace.succeeded for pace in told.pace), told.share_read) == (3, 0, 6, 1.0)
     calls = [span for worker in told.workers for span in worker.spans if span.state is WorkerState.RUN]
@@ -351,7 +334,7 @@ def test_a_run_tells_how_it_went_over_time(completed):
 
 
 def test_a_mini_batch_is_known_by_its_number(completed):
-    workspace, run = completed
+    workspace, run, _ = completed
     detail = workspace.runs.mini_batch(run.id, 1)
     assert (detail.number, detail.dataset, detail.item_count, detail.running_on) == (1, "d:1", 2, "")
     assert [(one.attempt, one.status, one.succeeded, one.failed, one.error) for one in detail.attempts] == [(1, "RUN_DONE", 2, 0, "")]
@@ -361,13 +344,13 @@ def test_a_mini_batch_is_known_by_its_number(completed):
 
 
 def test_runs_that_ended_after_a_moment_are_told(completed):
-    workspace, run = completed
+    workspace, run, _ = completed
     assert [ended.id for ended in workspace.runs.ended_since(run.ended_at - timedelta(seconds=1))] == [run.id]
     assert workspace.runs.ended_since(run.ended_at) == []
 
 
 def test_a_row_keeps_its_annotation(completed):
-    workspace, run = completed
+    workspace, run, _ = completed
     row = workspace.runs.predictions(run.id).page().to_pylist()[3]
     workspace.annotations.annotate(run.id, RowKey.of(row), Annotation("odd", "2"))
     assert workspace.annotations.annotations(run.id) == {RowKey.of(row): Annotation("odd", "2")}
@@ -392,7 +375,7 @@ def test_the_lines_of_all_logs_are_one_stream(completed):
 
 
 def test_a_mini_batch_is_scored_again_where_what_it_takes_is_here(completed):
-    workspace, run = completed
+    workspace, run, _ = completed
     if Capability.REPLAY in workspace.capabilities:
         found = workspace.replay(run.id, 0)
         assert (found.same, found.items, found.error) == (True, 2, "")
@@ -404,74 +387,70 @@ def test_a_mini_batch_is_scored_again_where_what_it_takes_is_here(completed):
 
 
 def test_a_double_click_submits_once(completed):
-    workspace, run = completed
+    workspace, run, again = completed
+    assert again.id == run.id
     before = len(workspace.runs.latest())
     assert workspace.submit(replace(run.request, datasets=("d",))).id == run.id
     assert len(workspace.runs.latest()) == before
 
 
 def test_a_rerun_is_a_new_run_of_the_versions_that_were_submitted(completed, csv_folder, finish):
-    workspace, first = completed
+    workspace, first, _ = completed
     workspace.register_dataset("d", csv_folder(2, "later"))
     second = finish(workspace, workspace.rerun(first.id).id)
     assert second.id != first.id
     assert (second.status, second.items_succeeded, second.request.datasets) == (RunStatus.COMPLETED, 6, ("d:1",))
+    assert second.reused_from is None
 
 
-@pytest.mark.parametrize(
-    ("values", "error"),
-    [
-        ({"datasets": ("ghost",)}, NotFound),
-        ({"datasets": ()}, SettingsError),
-        ({"models": ("ghost",)}, NotFound),
-        ({"entry_script": "/no/such/script.py"}, NotFound),
-        ({"source_directory": "/no/such/folder"}, SettingsError),
-        ({"settings": ParallelRunSettings(mini_batch_size="1MB")}, SettingsError),
-        ({"settings": ParallelRunSettings(node_count=1000, process_count_per_node=1000)}, SettingsError),
-        ({"environment": "ghost"}, NotFound),
-    ],
-)
-def test_an_invalid_request_is_rejected_before_submission(workspace, request_for, values, error):
-    with pytest.raises(error):
-        workspace.submit(request_for(**values))
+def test_an_invalid_request_is_rejected_before_submission(workspace, request_for, entry_script):
+    request = request_for()
+    for values, error, words in (
+        ({"datasets": ("ghost",)}, NotFound, "ghost"),
+        ({"datasets": ()}, SettingsError, None),
+        ({"models": ("ghost",)}, NotFound, "ghost"),
+        ({"entry_script": "/no/such/script.py"}, NotFound, "script.py"),
+        ({"source_directory": "/no/such/folder"}, SettingsError, None),
+        ({"settings": ParallelRunSettings(mini_batch_size="1MB")}, SettingsError, None),
+        ({"settings": ParallelRunSettings(node_count=1000, process_count_per_node=1000)}, SettingsError, None),
+        ({"environment": "ghost"}, NotFound, "ghost"),
+        ({"entry_script": str(entry_script("def run(:\n  pass", "unparsed.py"))}, EntryScriptError, "line 1"),
+        ({"entry_script": str(entry_script("x = 1", "without_run.py"))}, EntryScriptError, "run"),
+    ):
+        with pytest.raises(error, match=words):
+            workspace.submit(replace(request, **values))
     assert workspace.runs.latest() == []
 
 
-@pytest.mark.parametrize(("source", "words"), [("def run(:\n  pass", "line 1"), ("x = 1", "run")])
-def test_a_script_that_does_not_parse_or_has_no_run_is_rejected(workspace, request_for, entry_script, source, words):
-    with pytest.raises(EntryScriptError, match=words):
-        workspace.submit(request_for(entry_script=str(entry_script(source, "bad.py"))))
-    assert workspace.runs.latest() == []
+def test_an_unknown_run_is_not_found_by_its_id(workspace):
+    verbs = ("get", "cancel", "resume", "logs", "output", "predictions", "failures", "environment", "provenance", "search_logs", "activity")
+    for verb in verbs:
+        with pytest.raises(NotFound, match="run-of-nobody"):
+            getattr(workspace.runs, verb)("run-of-nobody")
 
 
-@pytest.mark.parametrize(
-    "verb", ["get", "cancel", "resume", "logs", "output", "predictions", "failures", "environment", "provenance", "search_logs", "activity"]
-)
-def test_an_unknown_run_is_not_found_by_its_id(workspace, verb):
-    with pytest.raises(NotFound, match="run-of-nobody"):
-        getattr(workspace.runs, verb)("run-of-nobody")
-
-
-def test_a_model_that_can_run_code_is_used_only_once_approved(workspace, request_for, model_file, finish):
+def test_code_is_used_only_once_approved_and_scores_every_row_once(workspace, tables, model_file, finish):
+    workspace.register_dataset("t", tables, type="tabular")
     model = workspace.register_model("m", model_file)
-    request = request_for(models=("m",))
-    if Capability.APPROVAL in workspace.capabilities:
-        with pytest.raises(SettingsError, match=model.sha256):
-            workspace.submit(request)
-    workspace.approve(model.sha256)
-    assert finish(workspace, workspace.submit(request).id).status is RunStatus.COMPLETED
-
-
-def test_an_uploaded_script_is_used_only_once_approved(workspace, request_for, finish):
-    script = workspace.scripts.add("mine.py", SCRIPT.encode())
-    request = request_for(entry_script=script.path)
+    script = workspace.scripts.add("mine.py", b"def run(mini_batch): return [f'{n}!' for n in mini_batch.sold]")
+    settings = ParallelRunSettings(mini_batch_size="1KB", process_count_per_node=1)
+    request = request_of(workspace, models=("m",), datasets=("t",), entry_script=script.path, settings=settings)
     if Capability.APPROVAL in workspace.capabilities:
         assert not script.approved
-        with pytest.raises(SettingsError, match=script.sha256):
-            workspace.submit(request)
-    workspace.approve(script.sha256)
+        for waiting in (replace(request, models=()), request):
+            sha256 = model.sha256 if waiting.models else script.sha256
+            with pytest.raises(SettingsError, match=sha256):
+                workspace.submit(waiting)
+            workspace.approve(sha256)
     assert [(s.name, s.approved) for s in workspace.scripts.all() if s.origin == "uploaded"] == [("mine.py", True)]
-    assert finish(workspace, workspace.submit(request).id).status is RunStatus.COMPLETED
+    run = finish(workspace, workspace.submit(request).id)
+    assert (run.status, run.items_total, run.items_succeeded, run.mini_batches_done) == (RunStatus.COMPLETED, 4, 4, 2)
+    assert sorted(workspace.runs.output(run.id)["parallel_run_step.txt"].read_text().split()) == ["10!", "11!", "20!", "21!"]
+    table = workspace.runs.predictions(run.id).page().to_pylist()
+    told = workspace.remote is None  # which row of the output is of which file
+    assert sorted((row["File"], row["Prediction"]) for row in table) == [
+        (f"store={store}/part.csv" if told else "", f"{store}{row}!") for store in (1, 2) for row in (0, 1)
+    ]
 
 
 def test_the_built_in_script_is_offered_first_and_needs_no_approval(workspace):
@@ -479,10 +458,10 @@ def test_the_built_in_script_is_offered_first_and_needs_no_approval(workspace):
     assert (first.name, first.origin, first.approved) == ("batch_scoring_script.py", "built-in", True)
 
 
-@pytest.mark.parametrize("name", ["../evil.py", "/etc/evil.py", "script.txt", "", "a/b.py"])
-def test_an_uploaded_script_with_an_invalid_name_is_rejected(workspace, name):
-    with pytest.raises(IntakeError):
-        workspace.scripts.add(name, SCRIPT.encode())
+def test_an_uploaded_script_with_an_invalid_name_is_rejected(workspace):
+    for name in ("../evil.py", "/etc/evil.py", "script.txt", "", "a/b.py"):
+        with pytest.raises(IntakeError):
+            workspace.scripts.add(name, SCRIPT.encode())
 
 
 def test_files_left_in_the_staging_folder_are_removed(workspace):
