@@ -54,6 +54,8 @@ def sources() -> Iterator[tuple[Path, str]]:
 
 def variables_read(source: str) -> Iterator[str]:
     """The names by which Python source reads the environment, or sets it for good; `?` for a name that isn't written there."""
+    if not re.search(r"environ\b|getenv", source):
+        return
     for node in ast.walk(ast.parse(source)):
         name: ast.expr | None = None
         if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ":

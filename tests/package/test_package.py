@@ -72,14 +72,13 @@ def test_the_installed_command_scores_the_sample_from_any_folder(installed: Inst
     request = ("--model", sample["model"], "--dataset", sample["dataset"], "--entry-script", "batch_scoring_script")
     run = installed.json("--home", "a home", "run", *request, "--mini-batch-size", 100, "--process-count-per-node", 1, "--wait")
     assert (run["status"], run["items_succeeded"]) == ("Completed", 899)
-    installed.json("--home", "a home", "predictions", run["id"], "--to", "predictions.csv")
-    header, *rows = (installed.folder / "predictions.csv").read_text(encoding="utf-8").splitlines()
-    assert (header, len(rows)) == ("File,Prediction", 899)
     assert (installed.folder / "a home").is_dir()
     # A query is a child process of the predictions, a table one of the intake.
     installed.json("--home", "a home", "predictions", run["id"], "--to", "sevens.csv", "--where", "Prediction = '7'")
+    header, *rows = (installed.folder / "sevens.csv").read_text(encoding="utf-8").splitlines()
+    assert (header, {row.partition(",")[2] for row in rows}) == ("File,Prediction", {"7"})
     registered = installed.json("--home", "a home", "dataset", "register", "table", ".", "--glob", "sevens.csv", "--type", "tabular")
-    assert registered["row_count"] == sum(row.endswith(",7") for row in rows)
+    assert registered["row_count"] == len(rows)
 
 
 def test_the_installed_dashboard_opens_with_its_theme(address: tuple[int, str]):

@@ -124,7 +124,7 @@ def test_a_cookie_set_from_another_port_does_not_shut_a_person_out(dashboard: Se
     assert dashboard.answer("/_stcore/health", Cookie=f"{name}=theirs; {name}").status == 403
 
 
-def test_two_dashboards_of_one_token_know_their_own_cookies_only(dashboard: Served, serve: Callable[..., Served]):
+def test_a_cookie_is_good_for_one_dashboard_and_one_start_of_it(dashboard: Served, serve: Callable[..., Served]):
     other = serve(BATCH_SCORING_TOKEN=TOKEN)
     both = f"{dashboard.cookie()}; {other.cookie()}"  # as a browser sends them to either, since cookies ignore ports
     name, _, value = dashboard.cookie().partition("=")
@@ -133,16 +133,12 @@ def test_two_dashboards_of_one_token_know_their_own_cookies_only(dashboard: Serv
         assert server.answer("/_stcore/health", Cookie=both).status == 200
         assert server.answer("/_stcore/health", Cookie=f"{own}={foreign}").status == 403
 
-
-def test_the_cookie_of_an_earlier_start_is_stale(serve: Callable[..., Served]):
-    first = serve(BATCH_SCORING_TOKEN=TOKEN)
-    cookie = first.cookie()
-    first.process.send_signal(signal.SIGINT)
-    first.process.communicate(timeout=240)
-    again = serve(*APP, str(first.port), BATCH_SCORING_TOKEN=TOKEN)
-    assert (again.port, again.cookie().partition("=")[0]) == (first.port, cookie.partition("=")[0])
-    assert again.answer("/_stcore/health", Cookie=cookie).status == 403
-    assert again.answer("/_stcore/stream", Cookie=cookie, **UPGRADE).status == 403
+    other.process.send_signal(signal.SIGINT)
+    other.process.communicate(timeout=240)
+    again = serve(*APP, str(other.port), BATCH_SCORING_TOKEN=TOKEN)
+    assert (again.port, again.cookie().partition("=")[0]) == (other.port, others_name)
+    assert again.answer("/_stcore/health", Cookie=f"{others_name}={others_value}").status == 403
+    assert again.answer("/_stcore/stream", Cookie=f"{others_name}={others_value}", **UPGRADE).status == 403
 
 
 def test_each_start_has_a_token_of_its_own(serve: Callable[..., Served], tmp_path: Path):
@@ -195,8 +191,8 @@ def test_without_a_token_everybody_is_let_in_and_the_terminal_says_so(serve: Cal
     assert dashboard.answer("/_stcore/stream", **UPGRADE).status == 101
 
 
-@pytest.mark.parametrize("token", ["short", "with a space in it", "sixteen/or/more?x"])
-def test_a_token_that_could_be_guessed_or_cannot_stand_in_an_address_is_refused(tmp_path: Path, token: str):
+def test_a_token_that_could_be_guessed_ends_the_start_with_the_reason(tmp_path: Path):
+    token = "short"
     environment = os.environ | {"BATCH_SCORING_HOME": str(tmp_path), "BATCH_SCORING_TOKEN": token}
     done = subprocess.run([*APP, "0"], env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert (done.returncode, done.stdout) == (1, "")

@@ -12,7 +12,7 @@ import pytest
 
 from services import environment_variables, log
 from services.access import Access, is_of_another_user, users_are_told_apart, write_redirect
-from services.errors import WorkspaceUnavailable
+from services.errors import SettingsError, WorkspaceUnavailable
 from services.local.workspace import LocalWorkspace
 
 on_posix = pytest.mark.skipif(os.name != "posix", reason="permissions of files are POSIX's")
@@ -23,6 +23,13 @@ def test_a_code_is_good_once_and_the_token_always():
     first, second = access.code(), access.code()
     assert [access.is_code(shown) for shown in (first, first, second, access.token)] == [True, False, True, False]
     assert [access.is_token(shown) for shown in (second, access.token, access.token)] == [False, True, True]
+
+
+@pytest.mark.parametrize("token", ["short", "with a space in it", "sixteen/or/more?x"])
+def test_a_token_that_could_be_guessed_or_cannot_stand_in_an_address_is_refused(token: str):
+    with pytest.raises(SettingsError, match="BATCH_SCORING_TOKEN can't be a token") as refused:
+        Access(token)
+    assert token not in str(refused.value)
 
 
 def test_a_cookie_is_good_for_its_name_and_its_dashboard_only():
