@@ -74,7 +74,8 @@ SAYS_NOTHING = FailingScript(
     "run() returned 1 row for 2 files in mini-batch {mini_batch}; without a row: {file}",
     "run() returned … row for … files in mini-batch …; without a row: …",
 )
-FAILING_SCRIPTS = (LOGS_A_WARNING, PRINTS_PROGRESS, WARNS, PRINTS_A_TRACEBACK, SAYS_NOTHING)
+NAME_THE_ITEM = (LOGS_A_WARNING, PRINTS_PROGRESS, WARNS, SAYS_NOTHING)
+"""What they say names the item, or they say nothing."""
 
 
 def one_after_another(*sources: str) -> str:

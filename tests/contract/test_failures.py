@@ -6,7 +6,7 @@ from services.domain import RunRequest, RunStatus
 from services.predictions.filters import EVERY_FAILURE
 from services.settings import ParallelRunSettings
 from services.workspaces import WORKSPACES, open_workspace
-from tests.failing_scripts import FAILING_SCRIPTS, FILES, LOGS_A_WARNING, one_after_another
+from tests.failing_scripts import FILES, LOGS_A_WARNING, NAME_THE_ITEM, PRINTS_A_TRACEBACK, one_after_another
 
 RAISED = "ValueError: no header in 0003.csv (script.py, line 5)"
 RAISES = """
@@ -47,9 +47,9 @@ def run(workspace, csv_folder, entry_script, finish):
 
 
 def test_failing_scripts_give_the_same_causes_at_the_same_items(workspace, run):
-    sources = [RAISES, *(script.source for script in FAILING_SCRIPTS)]  # in this order, for the number of a line is in a cause
+    sources = [RAISES, *(script.source for script in NAME_THE_ITEM)]  # in this order, for the number of a line is in a cause
     causes = {"0002.csv": RAISED, "0003.csv": RAISED}
-    for place, script in enumerate(FAILING_SCRIPTS, start=1):
+    for place, script in enumerate(NAME_THE_ITEM, start=1):
         causes |= script.causes_from(FILES * place)
     ended = run(one_after_another(*sources), files=FILES * len(sources))
     assert (ended.status, ended.items_succeeded, ended.items_failed) == (RunStatus.COMPLETED, (FILES - 2) * len(sources), len(causes))
@@ -59,9 +59,17 @@ def test_failing_scripts_give_the_same_causes_at_the_same_items(workspace, run):
     groups = workspace.runs.failure_causes(ended.id)
     first = list(causes)[::2]
     assert sorted((group.example, group.count, round(group.share * len(sources))) for group in groups) == [(item, 2, 1) for item in first]
-    assert {group.template for group in groups} >= {script.template for script in FAILING_SCRIPTS}
+    assert {group.template for group in groups} >= {script.template for script in NAME_THE_ITEM}
     rows = workspace.runs.predictions(ended.id).page(EVERY_FAILURE).to_pylist()
     assert [(row["File"], row["Error"]) for row in rows] == list(causes.items())
+
+
+def test_a_printed_traceback_is_the_cause_of_the_item_of_its_mini_batch(workspace, run):
+    ended = run(PRINTS_A_TRACEBACK.source)  # by itself: it names no item, so that what others say would count on Azure ML
+    assert (ended.status, ended.items_succeeded, ended.items_failed) == (RunStatus.COMPLETED, FILES - 2, 2)
+    assert {item.item: item.cause for item in workspace.runs.failed_items(ended.id)} == PRINTS_A_TRACEBACK.causes
+    (group,) = workspace.runs.failure_causes(ended.id)
+    assert (group.count, group.share, group.example, group.template) == (2, 1.0, "0003.csv", PRINTS_A_TRACEBACK.template)
 
 
 def test_a_run_that_failed_items_ended_tells_them_and_why(workspace, run):
