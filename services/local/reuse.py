@@ -23,7 +23,6 @@ from services import formats
 from services.domain import Dataset, Run, RunStatus, utc_now
 from services.errors import StudioError
 from services.formats import counted
-from services.intake.datasets import list_of_files
 from services.local import output_list, reports
 from services.local.run_folder import LocalRunFolder, RunPlan
 from services.storage import file_tree
@@ -73,6 +72,8 @@ def inputs_of(plan: RunPlan, read: Sequence[Dataset]) -> dict[str, str]:
 def changed_files(datasets: Sequence[Dataset], most: int) -> dict[str, str]:
     """A further input of a run where files of its datasets are not what they were when registered: their sizes and times now, by their
     SHA-256. At most `most` files of a dataset are looked at, evenly spread."""
+    from services.intake.datasets import list_of_files  # only at a submission; a replay's process does without
+
     digest, found = hashlib.sha256(), False
     for dataset in (dataset for dataset in datasets if dataset.in_place):
         step = max(1, -(-(dataset.file_count or 0) // most))

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from venv import EnvBuilder
 
 import pytest
 
@@ -23,7 +24,7 @@ def venv(tmp_path):
 
     def make(name="venv", **packages):
         folder = tmp_path / name
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        EnvBuilder(symlinks=os.name != "nt").create(folder)
         for package, version in packages.items():
             install(folder, package, version)
         return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from textwrap import dedent
+from venv import EnvBuilder
 
 import pytest
 
@@ -175,7 +174,7 @@ def register_other_labels(workspace, folder, csv_folder):
 
 
 def register_an_environment(workspace, folder, csv_folder):
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    EnvBuilder(symlinks=os.name != "nt").create(folder / "venv")
     workspace.register_environment("e", str(folder / "venv"))
     return {"environment": "e"}
 

@@ -6,10 +6,10 @@ import io
 import json
 import shutil
 import sqlite3
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from venv import EnvBuilder
 
 import pandas
 import pytest
@@ -182,7 +182,7 @@ def test_a_file_that_was_changed_is_never_read_as_if_it_were_not(workspace, tabl
 
 
 def test_an_environment_without_pandas_is_told_before_any_mini_batch(workspace, tmp_path, score):
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    EnvBuilder(symlinks=True).create(tmp_path / "bare")
     workspace.register_environment("bare", str(tmp_path / "bare"))
     run = score("def run(mini_batch): return []", environment="bare")
     assert (run.status, run.error_code, run.mini_batches_done) == (RunStatus.FAILED, "EntryScriptError", 0)
