@@ -39,7 +39,7 @@ def gate(tmp_path):
 def request_for(workspace, csv_folder, entry_script, gate):
     def make(source=SLOW, files=60, **settings):
         workspace.register_dataset("d", csv_folder(files))
-        values = {"process_count_per_node": 1, "mini_batch_size": 2, "run_invocation_timeout": 600} | settings
+        values = {"process_count_per_node": 2, "mini_batch_size": 2, "run_invocation_timeout": 600} | settings
         source = source.replace("{gate!r}", repr(str(gate)))
         return RunRequest((), ("d",), str(entry_script(source)), ParallelRunSettings(**values))
 
