@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _CHARACTERS = 24  # of a name on an axis
 _CHARACTERS_OF_A_TITLE = 80
 LEGEND = {"orientation": "h", "traceorder": "normal", "y": 1.02, "yanchor": "bottom"}
+_FEW_ROWS = 6
 _LABELLED = 14  # squares a side that have their count written in
 
 
@@ -70,8 +71,10 @@ def histogram(bins: Sequence[tuple[float, float, int]], title: str) -> go.Figure
     bar = go.Bar(
         x=[(low + high) / 2 for low, high, _ in bins], y=[n for *_, n in bins], width=width, hovertext=hover, hoverinfo="text",
     )  # fmt: skip
-    axes = {"xaxis": {"title": axis_label(title)}, "yaxis": {"title": "Rows", "tickformat": ",", "rangemode": "tozero"}}
-    return go.Figure(bar, {"height": 300, "bargap": 0} | axes)
+    y: dict[str, Any] = {"title": "Rows", "tickformat": ",", "rangemode": "tozero"}
+    if max((count for *_, count in bins), default=0) < _FEW_ROWS:
+        y["dtick"] = 1  # there is no half of a row
+    return go.Figure(bar, {"height": 300, "bargap": 0, "xaxis": {"title": axis_label(title)}, "yaxis": y})
 
 
 def ridges(names: Sequence[Any], bins: Sequence[tuple[float, float]], counts: Sequence[Sequence[int]], title: str) -> go.Figure:

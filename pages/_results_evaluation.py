@@ -305,5 +305,5 @@ def explain(found: slices.Slices) -> str:
         rule = f"the error is above that of all rows, {overall}, by more than chance"
     rule = f"of at least {found.smallest:,} rows where {rule} (95 % confidence over all slices)"
     if not found.slices:
-        return f"None found {rule}. Looked at: {looked_at}."
+        return f"Found no slice {rule}. Looked at: {looked_at}."
     return f"Slices {rule}. Looked at: {looked_at}. Click one to show its wrong rows."

@@ -142,6 +142,9 @@ def rows(view: View) -> None:
 
 def explore(view: View, count: int, columns: list[str]) -> None:
     """The picture and the table, which comes first: the picture needs Plotly."""
+    if not count and not view.table.count():  # whatever the filters are
+        no_rows(view)
+        return
     both = st.container(key="picture_and_rows")
     picture, table = both.container(), both.container()
     with table:

@@ -284,6 +284,7 @@ def test_a_run_without_predictions_shows_its_errors(open_page, ended):
     app = open_page(RESULTS, run=ended("def run(mini_batch): return []\n").id)
     assert not app.exception
     assert "No predictions: 10 items failed" in words(app.info)
+    assert "to draw" not in words(app.info)
     assert "Failed: 10" in [button.label for button in app.button]
     app.button(key="show_failures").click().run()
     assert (len(table(app)), "Error" in table(app)) == (10, True)
