@@ -36,6 +36,7 @@ class Dashboard:
     """A started server. `url` is where it is, `address` the one with its token that the terminal shows; `port` 0 takes any free one."""
 
     def __init__(self, home: Path, port: int = 0) -> None:
+        self.home = home
         environment = os.environ | {"BATCH_SCORING_HOME": str(home), "STREAMLIT_SERVER_HEADLESS": "true"}
         command = [sys.executable, str(ROOT / "app.py"), "--port", str(port)]
         # Into a file: a pipe that nobody reads is full after some hundred lines, and then the server stands still.
@@ -82,13 +83,13 @@ def dashboard(home: Path) -> Iterator[Dashboard]:
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
-    """A headless Chromium of its own."""
+def browser(*arguments: str) -> Iterator[Browser]:
+    """A headless Chromium of its own, with further arguments."""
     executable = chromium.executable()
     if executable is None:
         raise AssertionError(chromium.WHAT_TO_INSTALL)
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=str(executable), args=LAUNCH["args"])
+        opened = playwright.chromium.launch(executable_path=str(executable), args=[*LAUNCH["args"], *arguments])
         try:
             yield opened
         finally:

@@ -52,8 +52,8 @@ def gates(tmp_path) -> Path:
 def submit(home, csv_folder, entry_script, gates):
     def submit(name: str):
         workspace = LocalWorkspace(home)
-        if not workspace.datasets():
-            workspace.register_dataset("d", csv_folder(60), copy=True)
+        if not any(dataset.name == "watched" for dataset in workspace.datasets()):
+            workspace.register_dataset("watched", csv_folder(60), copy=True)
         values = {
             "mini_batch_size": "2",
             "process_count_per_node": 2,
@@ -62,7 +62,7 @@ def submit(home, csv_folder, entry_script, gates):
             "run_invocation_timeout": 600,
         }
         script = entry_script(SCRIPT.replace("{gates!r}", repr(str(gates))))
-        return workspace.submit(RunRequest((), ("d",), str(script), ParallelRunSettings(**values), name=name, allow_reuse=False))
+        return workspace.submit(RunRequest((), ("watched",), str(script), ParallelRunSettings(**values), name=name, allow_reuse=False))
 
     return submit
 
@@ -87,7 +87,7 @@ def test_a_run_is_watched_from_its_first_mini_batch_to_its_end(dashboard, page: 
         assert (tries := tries + 1) < 20
         page.mouse.click(*bars.evaluate_all(WIDEST))
         page.wait_for_timeout(2500)
-    expect(dialog.get_by_text(re.compile("2 files of d:1"))).to_be_visible()
+    expect(dialog.get_by_text(re.compile("2 files of watched:1"))).to_be_visible()
     expect(dialog.get_by_text(re.compile("Running on node 0, process00[01] for"))).to_be_visible()
     expect(page).to_have_url(re.compile(r"mini_batch=10"))
     page.keyboard.press("Escape")
@@ -123,12 +123,10 @@ def test_a_cancel_is_seen_and_what_ended_before_is_not_told(dashboard, page: Pag
     expect(page.locator("[class*=st-key-ended-run-]")).to_have_count(0)
 
 
-@pytest.mark.parametrize("number", [2, 99])
-def test_a_mini_batch_opens_by_its_address(dashboard, page: Page, home, submit, gates, finish, number):
+def test_a_mini_batch_opens_by_its_address(dashboard, page: Page, home, submit, gates, finish):
     (gates / "stall").touch()
     run = submit("Linked")
     finish(LocalWorkspace(home), run.id)
-    page.goto(f"{dashboard.url}/runs?run={run.id}&mini_batch={number}")
-    dialog = page.get_by_role("dialog")
-    words = "ValueError: four is <b>broken</b>" if number == 2 else "has no mini-batch 99"
-    expect(dialog.get_by_text(re.compile(re.escape(words))).first).to_be_visible()
+    for number, words in ((2, "ValueError: four is <b>broken</b>"), (99, "has no mini-batch 99")):
+        page.goto(f"{dashboard.url}/runs?run={run.id}&mini_batch={number}")
+        expect(page.get_by_role("dialog").get_by_text(re.compile(re.escape(words))).first).to_be_visible()

@@ -10,12 +10,20 @@ from services.connection import from_environment
 from services.domain import RunRequest, RunStatus
 from services.settings import ParallelRunSettings
 from tests.browser.dashboard import dashboard, settled
+from tests.conftest import home_in
 
 ECHO = """
     import os
     def run(mini_batch):
         return [f"{os.path.basename(path)}: {open(path).read().strip()}" for path in mini_batch]
 """
+
+
+@pytest.fixture
+def home(tmp_path):
+    """The test's own, since it works on Azure ML."""
+    with home_in(tmp_path) as folder:
+        yield folder
 
 
 @pytest.mark.filterwarnings("ignore")  # the SDK's own

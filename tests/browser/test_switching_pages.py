@@ -69,10 +69,13 @@ def gate(tmp_path):
 
 
 @pytest.fixture
-def run(workspace, csv_folder, entry_script, gate):
-    workspace.register_dataset("d", csv_folder(4))
-    yield workspace.submit(RunRequest((), ("d",), str(entry_script(WAITS.format(gate=str(gate)))), ParallelRunSettings()))
-    gate.touch()  # the run of the next test waits for its end
+def run(workspace, csv_folder, entry_script, gate, finish):
+    workspace.register_dataset("switched", csv_folder(4))
+    request = RunRequest((), ("switched",), str(entry_script(WAITS.format(gate=str(gate)))), ParallelRunSettings(process_count_per_node=1))
+    submitted = workspace.submit(request)
+    yield submitted
+    gate.touch()
+    finish(workspace, submitted.id)  # so that no page of another test tells its end
 
 
 def results_are_open(page: Page) -> None:
