@@ -68,12 +68,19 @@ def show_button() -> None:
     _ASK(key="notify", width="content", height="content")
 
 
-def watch() -> None:
-    """Tell of the runs that end from now on. Polls the registry, cheaply, on every page."""
+def watch(page: str) -> None:
+    """Tell of the runs that end from now on, on the page of this address. Polls the registry, cheaply, on every page."""
     if "ended_runs" not in st.session_state:
         st.session_state.ended_runs, st.session_state.ends_known = [], {}
         _new_ends()  # those that have ended before
-    st.fragment(_show_ends, run_every=_POLL_SECONDS)()
+
+    def show_ends() -> None:
+        _show_ends()
+
+    # Streamlit tells fragments apart by their names: under one name on all pages, a refresh that the page before asked for late would be
+    # run on the next one, which it clears (see `switch_page`).
+    show_ends.__qualname__ = f"show_ends on {page or 'home'}"
+    st.fragment(show_ends, run_every=_POLL_SECONDS)()
 
 
 def _new_ends() -> list[Run]:

@@ -72,6 +72,6 @@ with suppress(StudioError):  # the page shows it
     if remote := chosen_workspace().remote:
         with st.sidebar:
             _azure_connection.show_strip(remote, page.url_path)
-_notifications.watch()
+_notifications.watch(page.url_path)
 with _errors.shown():
     page.run()
