@@ -168,7 +168,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
         return state.data.brushes && act("brush", { from, to })
       }
       const first = state.up
-      state.up = { at: performance.now(), undoable }
+      state.up = { at: event.timeStamp, undoable }  // when it was, not when a busy page came to it
       if (!first?.undoable || state.up.at - first.at > DOUBLE_CLICK) return
       clearTimeout(state.click)
       act("reset", {})
