@@ -120,8 +120,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
     for (const trace of drawn.querySelectorAll(".bars .points"))
       [...trace.children].forEach((bar, place) => { bar.style.opacity = chosen(place) ? "" : "0.3" })
   }
-  const act = (kind, more) => {
-    state.last = performance.now()
+  // `at` is when the mouse did it, not when a busy page came to it.
+  const act = (kind, at, more) => {
+    state.last = at
     state.setTriggerValue("act", { kind, ...more })
   }
   const listen = () => {
@@ -130,9 +131,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
     state.graphs.add(drawn)
     drawn.on("plotly_click", event => {
       const point = event.points?.[0]
-      const recently = performance.now() - state.last < DOUBLE_CLICK
+      const at = event.event?.timeStamp ?? performance.now()
+      const recently = at - state.last < DOUBLE_CLICK
       if (!point || !state.data.acts || recently) return
-      const click = () => act("click", { trace: point.curveNumber, point: point.pointIndex ?? point.pointNumber })
+      const click = () => act("click", at, { trace: point.curveNumber, point: point.pointIndex ?? point.pointNumber })
       clearTimeout(state.click)
       // Where a double click undoes the brush, a click waits to see whether it is the first half of one.
       if (state.data.undoable) state.click = setTimeout(click, DOUBLE_CLICK)
@@ -165,13 +167,13 @@ export default function ({ data, parentElement, setTriggerValue }) {
       if (event.type === "pointercancel") return
       if (Math.abs(event.clientX - begin) > NO_CLICK) {
         const axis = drawn._fullLayout.xaxis, [from, to] = [begin, event.clientX].map(x => axis.p2d(within(x) - left))
-        return state.data.brushes && act("brush", { from, to })
+        return state.data.brushes && act("brush", event.timeStamp, { from, to })
       }
       const first = state.up
-      state.up = { at: event.timeStamp, undoable }  // when it was, not when a busy page came to it
+      state.up = { at: event.timeStamp, undoable }
       if (!first?.undoable || state.up.at - first.at > DOUBLE_CLICK) return
       clearTimeout(state.click)
-      act("reset", {})
+      act("reset", event.timeStamp, {})
     }
     addEventListener("pointermove", move, true)
     addEventListener("pointerup", up, true)

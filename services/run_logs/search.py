@@ -133,6 +133,7 @@ def search(
     )
 
 
+_MILLISECOND = 0.001
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -379,13 +380,10 @@ class Spans:
         self._ends = [span.ended_at for span in self._spans]
 
     def at(self, time: float) -> Origin:
-        """What was going on then, by a clock that shows milliseconds; nothing where it may have been one of two."""
-        resolution = 0.001
-        first = bisect_left(self._ends, time - resolution / 2)
-        during = [span for span in self._spans[first : first + 3] if span.began_at - resolution <= time]
-        inside = [span for span in during if span.began_at <= time <= span.ended_at]
-        chosen = inside if len(inside) == 1 else during
-        return Origin(chosen[0].mini_batch, chosen[0].began_at, inferred=True) if len(chosen) == 1 else Origin()
+        """What was going on then, by a clock that shows whole milliseconds; nothing where it may have been one of two."""
+        first = bisect_left(self._ends, time)
+        during = [span for span in self._spans[first : first + 2] if span.began_at < time + _MILLISECOND]
+        return Origin(during[0].mini_batch, during[0].began_at, inferred=True) if len(during) == 1 else Origin()
 
 
 def line_with_limit(line: LogLine, text: str) -> LogLine:

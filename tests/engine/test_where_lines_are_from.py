@@ -61,19 +61,22 @@ def test_what_was_printed_is_noted_with_its_mini_batch(home, score):
 
 def test_lines_are_found_by_mini_batch_and_follow_its_times(workspace, score):
     script = """
-        import logging, os
+        import logging, os, time
         from azureml_user.parallel_run import EntryScript
 
         def init():
             print("ready")
 
         def run(mini_batch):
+            time.sleep(0.005)  # a log's clock shows milliseconds
             for path in mini_batch:
                 name = os.path.basename(path)
                 print("scoring", name)
                 if name == "0003.csv":
                     logging.warning("odd: %s", name)
+            time.sleep(0.005)
             EntryScript().logger.info("done")
+            time.sleep(0.005)
             if name == "0005.csv":
                 raise ValueError("five")
             return [1 for _ in mini_batch]
