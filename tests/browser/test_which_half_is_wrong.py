@@ -6,7 +6,9 @@ from playwright.sync_api import expect
 from services.domain import RunRequest
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
+from tests.browser import dashboard as started
 from tests.browser.dashboard import settled
+from tests.conftest import home_in
 
 SCRIPT = """
 def run(rows):
@@ -14,6 +16,19 @@ def run(rows):
     return [truth if not bad else ("no" if truth == "yes" else "yes") for truth, bad in zip(rows["churned"], wrong)]
 """
 ROWS = 400
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """One of its own: the two newest runs are those of this test."""
+    with home_in(tmp_path_factory.mktemp("own")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def dashboard(home):
+    with started.dashboard(home) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
