@@ -87,7 +87,7 @@ def questions(table: Predictions) -> dict[str, Callable[[], object]]:
 
 
 def _page(table: Predictions, filter_: Filter, share: int) -> None:
-    table.page(filter_, max(0, table.count(filter_) // share - 100))
+    table.page(filter_, max(0, table.count(filter_) // share - 100), columns=exports.shown_columns(table, filter_))
 
 
 def _brush(table: Predictions, facets: tuple[str, ...]) -> None:

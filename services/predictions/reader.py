@@ -193,6 +193,8 @@ class Predictions:
     def _located(self, filter_: Filter, first: int, count: int) -> list[int] | None:
         """The row numbers at these places of what is filtered, found in the few row groups that have them; None where it isn't known which
         these are."""
+        import numpy as np
+
         if not self._summary or (in_groups := self._summary.in_row_groups(filter_)) is None:
             return None
         parts: list[tuple[int, int]] = []
@@ -206,16 +208,16 @@ class Predictions:
                 else:
                     parts.append((begin, begin + rows))
             begin, passed = begin + rows, passed + selected
-        numbers: list[int] = []
+        numbers: list[Any] = []
         with self._translated_errors(filter_):
             for low, high in parts:
                 rest = "AND file_row_number >= $low AND file_row_number < $high ORDER BY file_row_number"
                 query, bound = self._select("file_row_number", filter_, rest)
                 found = cursor_of(self._databases[""]).execute(query, bound | {"low": low, "high": high}).fetchnumpy()["file_row_number"]
-                numbers += map(int, found)
-                if len(numbers) >= skipped + count:
+                numbers.append(found)
+                if sum(map(len, numbers)) >= skipped + count:
                     break
-        return numbers[skipped : skipped + count]
+        return np.concatenate(numbers)[skipped : skipped + count].tolist() if numbers else []
 
     def row(self, place: int, filter_: Filter = EVERY_PREDICTION, order: Order = TABLE_ORDER) -> dict[str, Any]:
         """The row at this place of what is filtered, by column; previous and next are place - 1 and + 1. Raises NotFound."""
