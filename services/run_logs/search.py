@@ -138,7 +138,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def _place_in_time(line: LogLine) -> tuple[object, ...]:
-    """Within a millisecond, which is as fine as the clocks of logs are, by mini-batch, and what became of it after what it wrote."""
+    """Within a millisecond, the finest that logs show, by mini-batch, and its error after its own lines."""
     number = -1 if line.mini_batch is None or line.time is None else line.mini_batch
     return line.time or _NEVER, number, line.log == FURTHER, line.log, line.place
 
