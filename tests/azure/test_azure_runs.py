@@ -388,9 +388,9 @@ def test_a_published_pipeline_is_scheduled_and_the_schedule_disabled(of_nightly,
     schedule = of_nightly.pipelines.schedule(nightly.published.id, "early", weekly, {"mini_batch_size": "5"})
     assert (schedule.name, schedule.recurrence, schedule.active) == ("early", str(weekly), True)
     of_nightly.pipelines.set_schedule(schedule.id, active=False)
-    assert [(listed.id, listed.active) for listed in of_nightly.pipelines.schedules()] == [(schedule.id, False)]
+    assert {listed.id: listed.active for listed in of_nightly.pipelines.schedules()}[schedule.id] is False
     of_nightly.pipelines.set_schedule(schedule.id, active=True)
-    assert [listed.active for listed in of_nightly.pipelines.schedules()] == [True]
+    assert {listed.id: listed.active for listed in of_nightly.pipelines.schedules()}[schedule.id] is True
     assert of_nightly.pipelines.schedule(nightly.published.id, "daily", Recurrence(Frequency.DAY), {}).recurrence == "every day"
 
 
