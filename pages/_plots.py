@@ -73,7 +73,7 @@ def histogram(bins: Sequence[tuple[float, float, int]], title: str) -> go.Figure
     )  # fmt: skip
     y: dict[str, Any] = {"title": "Rows", "tickformat": ",", "rangemode": "tozero"}
     if max((count for *_, count in bins), default=0) < _FEW_ROWS:
-        y["dtick"] = 1  # there is no half of a row
+        y["dtick"] = 1  # rows are whole
     return go.Figure(bar, {"height": 300, "bargap": 0, "xaxis": {"title": axis_label(title)}, "yaxis": y})
 
 
