@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages import _chart_tools
+from pages import _chart_tools, _first_picture
 from pages._text import escape as in_markdown
 from pages._text import truncate, visible
 
@@ -216,5 +216,8 @@ def draw(
         _chart_tools.show(
             key, title or alt, numbers, acts, brushes=brushed is not None, selected=selected, undoable=unbrushed is not None
         )  # fmt: skip
+    if _first_picture.waits():
+        _first_picture.still(figure, key, alt)
+        return
     # Its bar of buttons is hidden (see shell.py): the one in it makes the pictures that the menu saves.
     st.plotly_chart(figure, key=key, config={"displayModeBar": True, "modeBarButtons": [["toImage"]]}, alt=alt)

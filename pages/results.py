@@ -9,7 +9,18 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _errors, _layout, _results_export, _results_panel, _results_row, _results_table, _results_view, _waiting, _workspace
+from pages import (
+    _errors,
+    _first_picture,
+    _layout,
+    _results_export,
+    _results_panel,
+    _results_row,
+    _results_table,
+    _results_view,
+    _waiting,
+    _workspace,
+)
 from pages._results_view import MODES, View, change, current, follow
 from pages._switching import switch_page
 from pages._text import displayable, escape, local_time, truncate
@@ -141,7 +152,7 @@ def rows(view: View) -> None:
 
 
 def explore(view: View, count: int, columns: list[str]) -> None:
-    """The picture and the table, which comes first: the picture needs Plotly."""
+    """The picture and the table, which comes first."""
     if not count and not view.table.count():  # whatever the filters are
         no_rows(view)
         return
@@ -153,7 +164,7 @@ def explore(view: View, count: int, columns: list[str]) -> None:
             _results_table.table(view, count, columns)
         else:
             no_rows(view)
-    with picture:
+    with picture, _first_picture.after_the_rows() if count else nullcontext():
         from pages import _results_charts
 
         _results_charts.picture(view)

@@ -73,6 +73,25 @@ def bounds(page):
     return [float(value) for value in re.findall(r"%22(?:from|to|below)%22%2C\+%22([\d.]+)%22", page.url)]
 
 
+def test_the_rows_and_a_still_picture_are_there_before_the_charts_library(dashboard, page, run):
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/PlotlyChart*", hold)
+    page.goto(f"{dashboard.url}/results?run={run.id}&x=label")
+    expect(page.get_by_test_id("data-grid-canvas").first).to_be_attached()
+    still = page.get_by_role("img", name="Rows by label, most frequent: cat")
+    expect(still).to_contain_text("cat")
+    page.wait_for_timeout(200)
+    assert held
+    expect(still).to_be_visible()
+    held[0].continue_()
+    drawn(page)
+    expect(still).to_be_hidden()
+
+
 def test_a_brush_filters_the_table_and_the_facets_and_a_double_click_undoes_it(dashboard, page, run):
     opened(page, dashboard, run, x="probability")
     brush(page, 0.25, 0.5)

@@ -16,6 +16,7 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from pages._downloads import ROUTES
+from pages._first_picture import SHOWN
 from services.domain import Run, RunRequest
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
@@ -39,7 +40,9 @@ def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppT
     monkeypatch.setenv("BATCH_SCORING_HOME", str(home))
 
     def open_it(page: str = "home.py", /, **query: str) -> AppTest:
-        app = AppTest.from_file(SHELL, default_timeout=120).run()
+        app = AppTest.from_file(SHELL, default_timeout=120)
+        app.session_state[SHOWN] = True  # what waits for rows that a browser has painted would wait for ever
+        app.run()
         for name, value in query.items():
             app.query_params[name] = value
         return app if page == "home.py" and not query else app.switch_page(page).run()
