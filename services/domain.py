@@ -33,6 +33,28 @@ def parse_reference(text: str, field_name: str) -> tuple[str, int | None]:
     return name, int(version) if colon else None
 
 
+class ResourceKind(StrEnum):
+    """What people register and submit, and keep in order."""
+
+    MODEL = "model"
+    DATASET = "dataset"
+    ENVIRONMENT = "environment"
+    RUN = "run"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What people say of a model, dataset, environment or run after it was made. `name` is what it is renamed to, "" where it isn't;
+    `tags` are those given at its registration and changed since. What is `pinned` comes first in lists; what is `archived` is in them
+    only when asked for, and nothing of it is lost."""
+
+    name: str = ""
+    note: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    pinned: bool = False
+    archived: bool = False
+
+
 @dataclass(frozen=True)
 class _Registered:
     """One version of what is registered under a name."""

@@ -16,7 +16,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from services.domain import Dataset, Environment, Model, ModelCard, Run, RunRequest, RunStatus, readable, reference, utc_now
+from services.domain import (
+    Dataset,
+    Environment,
+    Metadata,
+    Model,
+    ModelCard,
+    ResourceKind,
+    Run,
+    RunRequest,
+    RunStatus,
+    readable,
+    reference,
+    utc_now,
+)
 from services.errors import NotFound, SettingsError
 from services.storage.serialization import from_builtins, to_json
 from services.storage.sqlite import connect_readable, translated_errors, use_write_ahead_log
@@ -47,6 +60,11 @@ _SCHEMA = (
     "CREATE TABLE model_cards (sha256 TEXT, source TEXT, made_at TEXT, value TEXT, PRIMARY KEY (sha256, source))",
     "CREATE TABLE presets (model TEXT PRIMARY KEY, kept_at TEXT, value TEXT)",
     "CREATE INDEX runs_by_end ON runs (ended_at)",
+    # What people say of a model, dataset, environment (by `name:version`) or run (by its id) after it was made.
+    """CREATE TABLE metadata (
+    kind TEXT, reference TEXT, name TEXT DEFAULT '', note TEXT DEFAULT '', tags TEXT DEFAULT '{}', pinned INTEGER DEFAULT 0,
+    archived INTEGER DEFAULT 0, PRIMARY KEY (kind, reference)
+)""",
 )
 
 _RUN_COLUMNS = (
@@ -69,6 +87,10 @@ def _subject(request: RunRequest) -> str | None:
     if request.failed_only:
         return None
     return json.dumps([request.script_name, [name.partition(":")[0] for name in request.datasets]])
+
+
+def _metadata(row: sqlite3.Row) -> Metadata:
+    return Metadata(row["name"], row["note"], json.loads(row["tags"]), bool(row["pinned"]), bool(row["archived"]))
 
 
 def _schema_version(connection: sqlite3.Connection) -> int:
@@ -178,6 +200,27 @@ class Store:
     def preset(self, model: str) -> str | None:
         rows = self._execute("SELECT value FROM presets WHERE model = ?", model)
         return rows[0]["value"] if rows else None
+
+    def metadata(self, kind: ResourceKind, reference: str | None = None) -> dict[str, Metadata]:
+        """What people said of the resources of this kind, or of one, by reference; of those of which nobody said anything, nothing."""
+        query = "SELECT reference, name, note, tags, pinned, archived FROM metadata WHERE kind = ?1 AND (?2 IS NULL OR reference = ?2)"
+        return {row["reference"]: _metadata(row) for row in self._execute(query, kind, reference)}
+
+    def change_metadata(self, kind: ResourceKind, reference: str, change: Callable[[Metadata], Metadata]) -> Metadata:
+        """Keep what `change` makes of what people said of a resource, as one step."""
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            row = connection.execute(
+                "SELECT name, note, tags, pinned, archived FROM metadata WHERE kind = ? AND reference = ?", (kind, reference)
+            ).fetchone()
+            new = change(_metadata(row) if row else Metadata())
+            values = (kind, reference, readable(new.name), readable(new.note), json.dumps(dict(new.tags)), new.pinned, new.archived)
+            connection.execute("INSERT OR REPLACE INTO metadata VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            connection.execute("COMMIT")
+        return new
+
+    def forget_metadata(self, kind: ResourceKind, reference: str) -> None:
+        self._execute("DELETE FROM metadata WHERE kind = ? AND reference = ?", kind, reference)
 
     def environments_used(self) -> dict[str, datetime]:
         """When each environment, by its reference, was last used: by a run that was submitted, or to inspect a model."""

@@ -3,10 +3,11 @@
 import sqlite3
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
-from services.domain import Environment, Model, RunRequest, RunStatus, utc_now
+from services.domain import Environment, Metadata, Model, ResourceKind, RunRequest, RunStatus, utc_now
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.storage.journal import Attempt, AttemptStatus, Journal
 from services.storage.serialization import to_json
@@ -169,6 +170,19 @@ def test_a_registry_of_an_earlier_version_is_migrated(tmp_path):
     assert [run.id for run in store.runs(10)] == ["run-1"]
     assert store.all(Environment) == []
     assert [run.id for run in Store(tmp_path).runs(10)] == ["run-1"]
+
+
+def test_what_people_say_of_a_thing_is_kept_until_it_is_forgotten(store):
+    def tagged(old):
+        return replace(old, tags={**old.tags, "season": "\ud800"}, pinned=True)
+
+    assert store.metadata(ResourceKind.RUN) == {}
+    store.change_metadata(ResourceKind.RUN, "run-1", tagged)
+    store.change_metadata(ResourceKind.RUN, "run-1", lambda old: replace(old, note="late"))
+    assert store.metadata(ResourceKind.RUN, "run-1") == {"run-1": Metadata(note="late", tags={"season": "\ud800"}, pinned=True)}
+    assert store.metadata(ResourceKind.MODEL, "run-1") == {}
+    store.forget_metadata(ResourceKind.RUN, "run-1")
+    assert store.metadata(ResourceKind.RUN) == {}
 
 
 def test_many_may_open_a_new_registry_at_once(tmp_path):
