@@ -75,7 +75,7 @@ def watch(page: str) -> None:
         _new_ends()  # those that have ended before
 
     def show_ends() -> None:
-        _show_ends()
+        _show_ends(page)
 
     # Streamlit tells fragments apart by their names: under one name on all pages, a refresh that the page before asked for late would be
     # run on the next one, which it clears (see `switch_page`).
@@ -96,12 +96,15 @@ def _new_ends() -> list[Run]:
     return []
 
 
-def _show_ends() -> None:
+def _show_ends(page: str) -> None:
     ended: list[Run] = st.session_state.ended_runs
     for run in _new_ends():
         ended[:] = [other for other in ended if other.id != run.id] + [run]
     if not ended:
         return
+    notifications = [_notification(run) for run in ended[-_SHOWN:]]
+    if page == "runs":  # a run's own page says how it ended
+        ended[:] = [run for run in ended if run.id != st.query_params.get("run")]
     background = "#1b242b" if st.context.theme.type == "dark" else "#ffffff"
     with st.container(key="ended-runs", gap="small"):
         st.html(f"<style>:root {{ --ended-run: {background} }}</style>")
@@ -113,7 +116,7 @@ def _show_ends() -> None:
                     st.rerun(scope="fragment")
         for run in ended[-_SHOWN:]:
             _message(run, ended)
-        _TELL(key="tell-ends", height=1, data={"ends": [_notification(run) for run in ended[-_SHOWN:]]})
+        _TELL(key="tell-ends", height=1, data={"ends": notifications})
 
 
 def _message(run: Run, ended: list[Run]) -> None:

@@ -12,7 +12,7 @@ import streamlit as st
 
 from pages import _errors
 from pages._results_table import has_values
-from pages._results_view import View, add, change, choose, follow, option_labels, set_filter
+from pages._results_view import View, add, change, choose, follow, joined, option_labels, set_filter
 from pages._text import displayable, escape, sentence
 from services.errors import SettingsError
 from services.predictions.columns import CLASSES, Kind, Status
@@ -113,13 +113,19 @@ def facet(
         set_filter(choose_of(view, column, values, counted_in if values else view.filter))
 
     options: dict[str, Any] = {
-        "label": escape(column), "options": list(counts), "key": key, "format_func": lambda value: labels.get(value, value),
+        "label": escape(_heading(column)), "options": list(counts), "key": key, "format_func": lambda value: labels.get(value, value),
         "on_change": choose_values,
     }  # fmt: skip
     if few:
         st.pills(selection_mode="multi", wrap=True, **options)
     else:
         st.multiselect(placeholder=f"all (the {_MOST} most frequent are listed)" if len(counts) >= _MOST else "all", **options)
+
+
+def _heading(column: str) -> str:
+    """A column's name, and beside true labels which of two labels it is: a script's own `label` is then called `label 2`."""
+    said = {"label": "true", "label 2": "as scored"} if joined().startswith("labels:") else {}
+    return f"{column}: {said[column.lower()]}" if column.lower() in said else column
 
 
 # ---- threshold -------------------------------------------------------------------------------------------------------------------

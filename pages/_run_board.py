@@ -77,7 +77,8 @@ def figures(run: Run) -> None:
         facts = [f"{total} in {batches}" if run.mini_batches_total else total]
     if not run.status.ended:
         facts += [counted(run.workers, "worker")] if counts_known else []
-        facts.append(f"{'running' if run.status is RunStatus.RUNNING else 'ran'} for {duration}")
+        if run.duration is not None:
+            facts.append(f"{'running' if run.status is RunStatus.RUNNING else 'ran'} for {duration}")
         if run.heartbeat_age is not None and run.status is not RunStatus.QUEUED:
             age = "just now" if run.heartbeat_age < 2 else f"{formats.duration(run.heartbeat_age)} ago"
             facts.append(f"last sign of life {age}")

@@ -38,6 +38,7 @@ button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color
 [class*=st-key-corrected-] { visibility: hidden }
 /* Runs that have ended, over whatever page it is. */
 .st-key-ended-runs { position: fixed; right: 1rem; bottom: 1rem; z-index: 900; width: min(24rem, calc(100vw - 2rem)) }
+body:has([class*=st-key-ended-run-]) [data-testid=stMainBlockContainer] { padding-bottom: 16rem }  /* what they cover can be scrolled up */
 [class*=st-key-ended-run-] { background: var(--ended-run); box-shadow: 0 4px 20px rgb(0 0 0 / .25) }
 /* A narrow window has smaller margins, and the second column below the first; on Home the details below the name. */
 @media (max-width: 1200px) {
