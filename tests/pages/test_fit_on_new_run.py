@@ -12,6 +12,9 @@ from sklearn.linear_model import LogisticRegression
 
 from pages import _environments, _fit
 from services.domain import ItemKind
+from services.local import model_inspection
+from services.local.workspace import LocalWorkspace
+from services.storage.store import Store
 
 NEW_RUN = "new_run.py"
 NAMES = ["age", "*bold* <b>in</b> =1+1", "x" * 300]
@@ -26,11 +29,22 @@ def trained(tmp_path_factory):
     return path, rows
 
 
-@pytest.fixture
-def churn(workspace, trained):
-    """The model, registered, approved and looked at."""
+@pytest.fixture(scope="module")
+def inspected(trained, tmp_path_factory):
+    """What a process of this environment finds the model to be, and as what that is kept."""
+    home = tmp_path_factory.mktemp("inspected")
+    workspace = LocalWorkspace(home)
     model = workspace.register_model("churn", trained[0], approve=True)
     workspace.inspect_model(model.reference)
+    source = model_inspection.source(workspace.environment(None))
+    return source, Store(home).model_card(model.sha256, source)
+
+
+@pytest.fixture
+def churn(workspace, trained, inspected):
+    """The model, registered, approved and looked at."""
+    model = workspace.register_model("churn", trained[0], approve=True)
+    Store(workspace.home).keep_model_card(model.sha256, *inspected)
     return model
 
 
