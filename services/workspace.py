@@ -46,7 +46,7 @@ class Workspace(Protocol):
     annotations: AnnotationStore
     """Notes and corrected labels on rows, and saved views."""
     presets: Presets
-    """What was chosen for a model last: columns, probabilities, arguments of its scorer."""
+    """What was chosen for a model last (columns, probabilities, arguments of its scorer), and settings of runs under names."""
 
     @property
     def runs(self) -> Runs:
@@ -315,6 +315,9 @@ class Runs(Protocol):
 
     def provenance(self, run_id: str) -> run_details.Provenance:
         """What went into a run: models, datasets, script, versions, each by its SHA-256."""
+
+    def kept_script(self, run_id: str) -> Path | None:
+        """The scoring script as the run had it: a copy that its folder keeps; None where it keeps none."""
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed File / Prediction table of what the run has written by now."""

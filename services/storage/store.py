@@ -65,6 +65,7 @@ _SCHEMA = (
     kind TEXT, reference TEXT, name TEXT DEFAULT '', note TEXT DEFAULT '', tags TEXT DEFAULT '{}', pinned INTEGER DEFAULT 0,
     archived INTEGER DEFAULT 0, PRIMARY KEY (kind, reference)
 )""",
+    "CREATE TABLE run_presets (name TEXT PRIMARY KEY, kept_at TEXT, value TEXT)",
 )
 
 _RUN_COLUMNS = (
@@ -200,6 +201,27 @@ class Store:
     def preset(self, model: str) -> str | None:
         rows = self._execute("SELECT value FROM presets WHERE model = ?", model)
         return rows[0]["value"] if rows else None
+
+    def run_presets(self, name: str | None = None) -> dict[str, str]:
+        """The settings that are kept under a name, or those of one name, as texts by name, in the order of the names."""
+        query = "SELECT name, value FROM run_presets WHERE ?1 IS NULL OR name = ?1 ORDER BY lower(name), name"
+        return {row["name"]: row["value"] for row in self._execute(query, name)}
+
+    def keep_run_preset(self, name: str, value: str) -> None:
+        self._execute("INSERT OR REPLACE INTO run_presets VALUES (?, ?, ?)", name, utc_now(), value)
+
+    def rename_run_preset(self, name: str, new: str) -> None:
+        """Raises NotFound, and SettingsError on `name` where another one is called so."""
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if connection.execute("SELECT 1 FROM run_presets WHERE name = ?1 AND name <> ?2", (readable(new), readable(name))).fetchone():
+                raise SettingsError("name", f"there is a preset called “{new}” already", "Choose another name, or delete that one.")
+            if not connection.execute("UPDATE run_presets SET name = ? WHERE name = ?", (readable(new), readable(name))).rowcount:
+                raise NotFound(f"There is no preset called “{name}”.", "It may have been renamed or deleted.")
+            connection.execute("COMMIT")
+
+    def remove_run_preset(self, name: str) -> None:
+        self._execute("DELETE FROM run_presets WHERE name = ?", name)
 
     def metadata(self, kind: ResourceKind, reference: str | None = None) -> dict[str, Metadata]:
         """What people said of the resources of this kind, or of one, by reference; of those of which nobody said anything, nothing."""
