@@ -53,6 +53,10 @@ class Workspace(Protocol):
         """Its runs."""
 
     @property
+    def resources(self) -> Resources:
+        """Its models, datasets, environments and runs, kept in order: described, tagged, renamed, pinned, archived, deleted."""
+
+    @property
     def remote(self) -> RemoteWorkspace | None:
         """What a workspace has that is not on this machine; None for one that is."""
 
@@ -321,6 +325,42 @@ class Runs(Protocol):
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed File / Prediction table of what the run has written by now."""
+
+
+class Resources(Protocol):
+    """What people say of models, datasets, environments and runs after they were made, and deleting them. A reference is `name:version`,
+    `name` (the latest version), or a run's id; an environment is also known by what it was renamed to. Raises NotFound."""
+
+    def metadata(self, kind: domain.ResourceKind) -> Mapping[str, domain.Metadata]:
+        """What was said of those of one kind, by `name:version` or id; those of which nothing was said are left out."""
+
+    def reference(self, kind: domain.ResourceKind, wanted: str) -> str:
+        """The whole reference: `name:version`, or the id."""
+
+    def change(
+        self,
+        kind: domain.ResourceKind,
+        wanted: str,
+        *,
+        name: str | None = None,
+        note: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        pinned: bool | None = None,
+        archived: bool | None = None,
+    ) -> domain.Metadata:
+        """Say something else; None leaves as it is. Of `tags` those named are set, and those whose value is "" taken away. Runs and
+        environments have a `name` of their own, "" gives the first one back. Raises SettingsError on the argument."""
+
+    def dependents(self, kind: domain.ResourceKind, wanted: str) -> domain.Dependents:
+        """What depends on it, and what deleting it does."""
+
+    def delete(self, kind: domain.ResourceKind, references: Sequence[str]) -> int:
+        """Delete these, and the files that this program keeps of them; the bytes that are free now. All or none where one can't be:
+        raises SettingsError on the kind for what a run needs that has not ended. A person's own files and interpreters stay. A number is
+        given to no other version. Raises WorkspaceUnavailable."""
+
+    def clean_up(self) -> int:
+        """Remove what a killed process has left of things that were deleted; the bytes that are free now."""
 
 
 class EnvironmentBuilds(Protocol):
