@@ -5,7 +5,7 @@ What can be known of a run is in run_details.py, what only a workspace elsewhere
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from services.errors import SettingsError
+from services.formats import counted
 from services.settings import RESERVED_ARGUMENTS, ParallelRunSettings
 
 EXPERIMENT = "batch-scoring"
@@ -53,6 +54,63 @@ class Metadata:
     tags: Mapping[str, str] = field(default_factory=dict)
     pinned: bool = False
     archived: bool = False
+
+
+@dataclass(frozen=True)
+class Dependents:
+    """What depends on a model, dataset, environment or run, and what deleting it does.
+
+    `runs` are the ids of the newest of the `run_count` runs that name it. Those in `active` need it and have not ended, and those in
+    `reruns` scored again what failed in it, so that their predictions are partly its own: both stand in the way of deleting it, unless
+    they are deleted with it. `shared_with` are datasets that read its files, which therefore stay. `labels` is how many sets of true labels
+    were given for it, `size` the bytes that deleting frees on this machine. `notes` are sentences on what happens where.
+    """
+
+    kind: ResourceKind
+    reference: str
+    runs: tuple[str, ...] = ()
+    run_count: int = 0
+    active: tuple[str, ...] = ()
+    reruns: tuple[str, ...] = ()
+    shared_with: tuple[str, ...] = ()
+    labels: int = 0
+    size: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it can't be deleted by itself."""
+        return bool(self.active or self.reruns)
+
+    def sentences(self) -> list[str]:
+        """For a person who is about to delete it."""
+        return [*self.reasons(), *self._effects(), *self.notes]
+
+    def reasons(self) -> list[str]:
+        """Why it can't be deleted by itself."""
+        found = []
+        if self.active == (self.reference,):
+            found.append("It has not ended: wait for its end, or cancel it.")
+        elif len(self.active) == 1:
+            found.append(f"Run {self.active[0]} needs it and has not ended: wait for its end, or cancel it.")
+        elif self.active:
+            found.append(f"Runs {', '.join(self.active)} need it and have not ended: wait for their ends, or cancel them.")
+        if len(self.reruns) == 1:
+            found.append(f"Run {self.reruns[0]} scored again what failed in it and shows the rest from it: delete them together.")
+        elif self.reruns:
+            found.append(f"Runs {', '.join(self.reruns)} scored again what failed in it and show the rest from it: delete them together.")
+        return found
+
+    def _effects(self) -> Iterator[str]:
+        names = ", ".join(self.runs[:3]) + (f" and {self.run_count - 3:,} more" if self.run_count > 3 else "")
+        if self.run_count and self.kind is ResourceKind.RUN:
+            yield f"Submitted again from it, and kept: {names}."
+        elif self.run_count:
+            yield f"Used by {counted(self.run_count, 'run')}, whose results stay: {names}. Rerunning needs another {self.kind}."
+        if self.shared_with:
+            yield f"Its files stay, because they are also those of {', '.join(self.shared_with)}."
+        if self.labels:
+            yield f"True labels given for it: {counted(self.labels, 'set')}."
 
 
 @dataclass(frozen=True)
@@ -508,6 +566,8 @@ class Run:
     reused_from: str | None = None
     reuse_note: str | None = None
     warnings: tuple[str, ...] = ()
+    name: str = ""
+    """What it was renamed to, "" where it wasn't."""
 
     def request_again(self, *, failed_only: bool = False) -> RunRequest:
         """The request for a run that does the same again, whatever there is to be reused; or just what failed or has no row."""
@@ -517,7 +577,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        return self.request.title()
+        return self.name or self.request.title()
 
     @property
     def never_submitted(self) -> bool:

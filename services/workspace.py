@@ -46,11 +46,15 @@ class Workspace(Protocol):
     annotations: AnnotationStore
     """Notes and corrected labels on rows, and saved views."""
     presets: Presets
-    """What was chosen for a model last: columns, probabilities, arguments of its scorer."""
+    """What was chosen for a model last (columns, probabilities, arguments of its scorer), and settings of runs under names."""
 
     @property
     def runs(self) -> Runs:
         """Its runs."""
+
+    @property
+    def resources(self) -> Resources:
+        """Its models, datasets, environments and runs, kept in order: described, tagged, renamed, pinned, archived, deleted."""
 
     @property
     def remote(self) -> RemoteWorkspace | None:
@@ -316,8 +320,47 @@ class Runs(Protocol):
     def provenance(self, run_id: str) -> run_details.Provenance:
         """What went into a run: models, datasets, script, versions, each by its SHA-256."""
 
+    def kept_script(self, run_id: str) -> Path | None:
+        """The scoring script as the run had it: a copy that its folder keeps; None where it keeps none."""
+
     def predictions(self, run_id: str) -> Predictions:
         """The typed File / Prediction table of what the run has written by now."""
+
+
+class Resources(Protocol):
+    """What people say of models, datasets, environments and runs after they were made, and deleting them. A reference is `name:version`,
+    `name` (the latest version), or a run's id; an environment is also known by what it was renamed to. Raises NotFound."""
+
+    def metadata(self, kind: domain.ResourceKind) -> Mapping[str, domain.Metadata]:
+        """What was said of those of one kind, by `name:version` or id; those of which nothing was said are left out."""
+
+    def reference(self, kind: domain.ResourceKind, wanted: str) -> str:
+        """The whole reference: `name:version`, or the id."""
+
+    def change(
+        self,
+        kind: domain.ResourceKind,
+        wanted: str,
+        *,
+        name: str | None = None,
+        note: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        pinned: bool | None = None,
+        archived: bool | None = None,
+    ) -> domain.Metadata:
+        """Say something else; None leaves as it is. Of `tags` those named are set, and those whose value is "" taken away. Runs and
+        environments have a `name` of their own, "" gives the first one back. Raises SettingsError on the argument."""
+
+    def dependents(self, kind: domain.ResourceKind, wanted: str) -> domain.Dependents:
+        """What depends on it, and what deleting it does."""
+
+    def delete(self, kind: domain.ResourceKind, references: Sequence[str]) -> int:
+        """Delete these, and the files that this program keeps of them; the bytes that are free now. All or none where one can't be:
+        raises SettingsError on the kind for what a run needs that has not ended. A person's own files and interpreters stay. A number is
+        given to no other version. Raises WorkspaceUnavailable."""
+
+    def clean_up(self) -> int:
+        """Remove what a killed process has left of things that were deleted; the bytes that are free now."""
 
 
 class EnvironmentBuilds(Protocol):

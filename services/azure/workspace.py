@@ -30,6 +30,7 @@ from services.azure.catalog import environments, readiness
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
 from services.azure.catalog.workspace_cache import WorkspaceCache
+from services.azure.resources import AzureResources
 from services.azure.runs import failed_items
 from services.azure.runs.azure_pipelines import AzurePipelines
 from services.azure.runs.azure_runs import AzureRuns
@@ -44,6 +45,7 @@ from services.domain import (
     FileDataset,
     Model,
     ModelCard,
+    ResourceKind,
     Run,
     RunRequest,
     TableReading,
@@ -101,6 +103,7 @@ class AzureWorkspace:
         self.runs = AzureRuns(
             self.home, self._store, self._session, self._cache, lambda reference, path: self.local_file(self.dataset(reference), path)
         )
+        self.resources = AzureResources(self.home, self._store, self.runs, self.annotations, self._cache, self._models, self._datasets)
         self.pipelines = AzurePipelines(self.home, self._session, self.runs, lambda request: _newer_models(request, self.models()))
         labels = DatasetLabels(self)
         self.labels, self.add_labels, self.remove_labels = labels.of, labels.add, labels.remove
@@ -197,9 +200,7 @@ class AzureWorkspace:
         return self._models.fetch(self.model(reference).reference, folder)
 
     def delete_model(self, reference: str) -> None:
-        model = self.model(reference)
-        self._models.delete(model.reference)
-        self._cache.models.remove(lambda other: other.reference == model.reference)
+        self.resources.delete(ResourceKind.MODEL, [reference])
 
     def register_model_from_run(
         self, name: str, experiment: str, run_id: str, path: str, *, description: str = "", tags: Mapping[str, str] | None = None
@@ -303,6 +304,8 @@ class AzureWorkspace:
                     return environments.made_for_run(*environments.for_model(self.model_card(scored_model)))
             return self.default_environment()
         name, version = parse_reference(reference, "environment")
+        if not any(known.name == name for known in self.environments()) and (renamed := self.resources.renamed(reference)):
+            name, version = parse_reference(renamed, "environment")
         for known in self.environments():
             if known.name == name and version in (None, known.version):
                 return known
@@ -331,8 +334,7 @@ class AzureWorkspace:
         return self._cache.environments.add(environment)
 
     def delete_environment(self, reference: str) -> None:
-        self._cache.find(self._cache.environments, "environment", reference)
-        raise SettingsError("environment", "Azure ML’s SDK v1 removes no environments", "Archive it in Azure ML studio.")
+        self.resources.delete(ResourceKind.ENVIRONMENT, [reference])
 
     # ---- runs -----------------------------------------------------------------------------------------------------------------------
 
@@ -387,7 +389,10 @@ class AzureWorkspace:
         raise StudioError(text, "Try some of its items here, with your consent: Try first on New run, or the command try --here.")
 
     def _plan(self, request: RunRequest) -> tuple[RunPlan, MiniBatchPlan, list[str]]:
-        environment = self._cache.find(self._cache.environments, "environment", request.environment) if request.environment else None
+        environment = None
+        if request.environment:
+            wanted = self.resources.reference(ResourceKind.ENVIRONMENT, request.environment)
+            environment = self._cache.find(self._cache.environments, "environment", wanted)
         inputs = submission.Inputs(
             [self.model(reference) for reference in request.models],
             [self.dataset(reference) for reference in request.datasets],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from services.errors import EntryScriptError, NotFound, SettingsError, StudioErr
 from services.file_names import short
 from services.preflight import Preflight, preflight, values_of
 from services.scoring.column_matching import FitProblem, named_inputs
-from services.scoring.scorers import NO_CHOICES, PROBABILITIES, SCORERS, ScorerOptions, scorer_at
+from services.scoring.scorers import NO_CHOICES, PROBABILITIES, SCORERS, ScorerOptions, scorer_at, split_input
 from services.settings import TABLE, ParallelRunSettings
 from services.workspace import Workspace
 
@@ -121,12 +120,6 @@ def _preflight(workspace: Workspace, args: argparse.Namespace) -> Preflight:
         args.split_inputs = dict(pairs)
         result = found()
     return result
-
-
-def split_input(text: str, names: Sequence[str]) -> tuple[str, str]:
-    """Input and column, as the scorers split them: by the longest name of an input that it begins with, else by the first `=`."""
-    name = max((name for name in names if text.startswith(f"{name}=")), key=len, default=text.partition("=")[0])
-    return name, text[len(name) + 1 :]
 
 
 def _options(args: argparse.Namespace) -> ScorerOptions:

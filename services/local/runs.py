@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from services.domain import Dataset, Environment, Run, RunRequest, RunStatus, TabularDataset, utc_now
-from services.errors import NotFound, StudioError, os_errors_as
+from services.errors import NotFound, StudioError, WorkspaceUnavailable, os_errors_as
 from services.local import output_reader, prediction_table, provenance, reuse, run_activity, run_log_lines
 from services.local.batching import cut, files_of, manifest_by_keys, plan_mini_batches
 from services.local.environments import check_is_there, what_changed
@@ -196,6 +196,15 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
 
     def provenance(self, run_id: str) -> Provenance:
         return provenance.provenance(self._store.run(run_id), self.folder(run_id))
+
+    def kept_script(self, run_id: str) -> Path | None:
+        """That of the run whose output was reused, where this one took it."""
+        folder = self.folder(self._store.run(run_id).reused_from or run_id)
+        try:
+            kept = folder.kept_script(folder.plan())
+        except WorkspaceUnavailable:  # its folder is gone
+            return None
+        return kept if kept.is_file() else None
 
     def predictions(self, run_id: str) -> Predictions:
         return prediction_table.open_table(self._store.run(run_id), self.folder(run_id))

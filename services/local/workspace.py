@@ -21,7 +21,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -38,6 +37,7 @@ from services.domain import (
     Environment,
     Model,
     ModelCard,
+    ResourceKind,
     Run,
     RunRequest,
     TableReading,
@@ -55,6 +55,7 @@ from services.intake.staging import move_or_copy, staging_folder
 from services.local import environments, model_inspection, replay, reuse, runs, trial
 from services.local.batching import plan_mini_batches
 from services.local.environment_builds import LocalBuilds
+from services.local.resources import LocalResources
 from services.local.run_folder import RunPlan
 from services.predictions.annotations import AnnotationStore
 from services.run_details import Replay, ReplayProgress, Trial
@@ -98,6 +99,7 @@ class LocalWorkspace:
         self.builds = LocalBuilds(self.home, self._store)
         self.scripts = EntryScripts(self.home / "scripts", self._store.approved)
         self.runs = runs.LocalRuns(self.home, self._store)
+        self.resources = LocalResources(self.home, self._store, self.runs, self.annotations)
         labels = DatasetLabels(self)
         self.labels, self.add_labels, self.remove_labels = labels.of, labels.add, labels.remove
         self.find_labels, self.leaderboard = labels.get, labels.leaderboard
@@ -302,7 +304,7 @@ class LocalWorkspace:
     def environment(self, reference: str | None, *, scored_model: str | None = None) -> Environment:
         if not reference:
             return _own_environment(int(time.monotonic() / _OWN_KNOWN_FOR))
-        return self._store.get(Environment, *parse_reference(reference, "environment"))
+        return self.resources.environment(reference)
 
     def create_environment(
         self,
@@ -318,24 +320,13 @@ class LocalWorkspace:
         return self.builds.wait(build, progress)
 
     def delete_environment(self, reference: str) -> None:
-        known = self._store.get(Environment, *parse_reference(reference, "environment"))
-        for run in self._store.unended_runs():
-            if run.request.environment == known.reference:
-                text = f"environment {known} is needed by run {run.id}, which has not ended"
-                raise SettingsError("environment", text, "Wait for its end, or cancel it.")
-        self._store.remove(Environment, known.name, known.version)
-        folder = self.home / "environments" / known.name / str(known.version)
-        if Path(known.interpreter).is_relative_to(folder):
-            with staging_folder(self.home) as staging, suppress(FileNotFoundError):
-                os.replace(folder, staging / "environment")  # at once, not file by file
-            with suppress(OSError):
-                folder.parent.rmdir()
+        self.resources.delete(ResourceKind.ENVIRONMENT, [reference])
 
     def _environment_now(self, reference: str | None) -> Environment:
         """What is installed now in the environment of that reference, or in this program's own."""
         if not reference:
             return environments.environment("", 0, sys.executable)
-        known = self._store.get(Environment, *parse_reference(reference, "environment"))
+        known = self.resources.environment(reference)
         try:
             return environments.environment(known.name, known.version, known.interpreter)
         except (NotFound, IntakeError) as error:

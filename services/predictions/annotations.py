@@ -77,6 +77,12 @@ class AnnotationStore:
                 values = (*row, readable(annotation.note), readable(annotation.label))
                 connection.execute("INSERT OR REPLACE INTO remarks VALUES (?, ?, ?, ?, ?, ?)", values)
 
+    def forget_run(self, run_id: str) -> None:
+        """Remove all annotations on a run's rows."""
+        if self._path.exists():
+            with self._connected() as connection:
+                connection.execute("DELETE FROM remarks WHERE run = ?", (readable(run_id),))
+
     def views(self) -> list[SavedView]:
         """By their names."""
         with self._connected() as connection:

@@ -105,6 +105,36 @@ class ScorerOptions:
             preset = replace(preset, top=None)
         return replace(preset, **({"scorer": ""} | chosen))
 
+    @classmethod
+    def from_arguments(cls, scorer: Scorer, arguments: Sequence[str], inputs: Sequence[str] = ()) -> tuple[ScorerOptions, tuple[str, ...]]:
+        """The choices that `arguments()` made the beginning of these arguments of, and the rest. `inputs` are the model's, where known: an
+        input may be called a=b. Raises SettingsError, or ValueError where that is not how they begin."""
+        if not scorer.returns_dataframe:
+            return cls(), tuple(arguments)
+        ends = [place for place in range(len(arguments)) if tuple(arguments[place : place + 2]) == DATAFRAME_HEADER]
+        if not ends:
+            raise ValueError(f"{scorer} is told to give no header")
+        own, rest = tuple(arguments[: ends[0]]), tuple(arguments[ends[0] + 2 :])
+        columns: dict[str, str] = {}
+        kept: list[str] = []
+        words: dict[str, str] = {}
+        pending = iter(own)
+        for argument in pending:
+            name, equals, value = argument.removeprefix("--").partition("=")
+            value = "" if name == "by-order" else value if equals else next(pending, "")
+            if name == "input":
+                chosen, column = split_input(value, inputs)
+                columns[chosen] = column
+            elif name == "keep":
+                kept.append(value)
+            else:
+                words[name] = value
+        top, probabilities = words.pop("top", None), words.pop("probabilities", None)
+        options = cls(scorer.name, columns, tuple(kept), probabilities, None if top is None else int(top), words)
+        if options.arguments(scorer) != (*own, *DATAFRAME_HEADER):
+            raise ValueError(f"not how the choices of {scorer} are written")
+        return options, rest
+
     def arguments(self, scorer: Scorer) -> tuple[str, ...]:
         """The arguments of a run by this scorer. The joblib script takes none of these choices."""
         if not scorer.returns_dataframe:
@@ -125,6 +155,13 @@ class ScorerOptions:
 
 
 NO_CHOICES = ScorerOptions()
+
+
+def split_input(text: str, names: Sequence[str]) -> tuple[str, str]:
+    """Input and column of `--input`, as the scorers split them: by the longest name of an input that it begins with, else by the first
+    `=`."""
+    name = max((name for name in names if text.startswith(f"{name}=")), key=len, default=text.partition("=")[0])
+    return name, text[len(name) + 1 :]
 
 
 def _argument(name: str, value: str) -> Sequence[str]:

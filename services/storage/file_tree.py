@@ -120,6 +120,19 @@ def size_of(path: Path) -> int:
     return sum(size for _, _, size in files_of(path))
 
 
+def bytes_below(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder, as far as they can be read; links are not followed. 0 where there is nothing."""
+    total = 0
+    with suppress(OSError):
+        if not stat.S_ISDIR((info := path.lstat()).st_mode):
+            return info.st_size
+    for folder, _, files in os.walk(path):
+        for name in files:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes; of a folder, that of its files' names and SHA-256s in order. In hex. Raises as `files_of`."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from services.domain import (
     Run,
     RunRequest,
     RunStatus,
+    parse_reference,
     readable,
     reference,
     utc_now,
@@ -65,12 +66,25 @@ _SCHEMA = (
     kind TEXT, reference TEXT, name TEXT DEFAULT '', note TEXT DEFAULT '', tags TEXT DEFAULT '{}', pinned INTEGER DEFAULT 0,
     archived INTEGER DEFAULT 0, PRIMARY KEY (kind, reference)
 )""",
+    "CREATE TABLE run_presets (name TEXT PRIMARY KEY, kept_at TEXT, value TEXT)",
+    # Files in the home of what was deleted, which are to be removed: a process may be killed before it has.
+    "CREATE TABLE deletions (path TEXT PRIMARY KEY)",
 )
 
 _RUN_COLUMNS = (
     "status", "started_at", "ended_at", "heartbeat_at", "stopped_at", "paused_seconds", "items_total", "items_succeeded", "items_failed",
     "mini_batches_total", "mini_batches_done", "workers", "rate", "doing", "error_code", "error", "warnings", "reused_from",
 )  # fmt: skip
+_SELECT_RUN = "SELECT runs.*, coalesce((SELECT name FROM metadata WHERE kind = 'run' AND reference = runs.id), '') AS name FROM runs"
+_ENDED = ", ".join(f"'{status}'" for status in RunStatus if status.ended)
+_TABLES = {ResourceKind.MODEL: "models", ResourceKind.DATASET: "datasets", ResourceKind.ENVIRONMENT: "environments"}
+# Whether a run's request names this resource.
+_NAMES = {
+    ResourceKind.MODEL: "EXISTS (SELECT 1 FROM json_each(request, '$.models') WHERE value = ?)",
+    ResourceKind.DATASET: "EXISTS (SELECT 1 FROM json_tree(request) WHERE value = ? AND path IN ('$.datasets', '$.side_inputs'))",
+    ResourceKind.ENVIRONMENT: "json_extract(request, '$.environment') = ?",
+    ResourceKind.RUN: "json_extract(request, '$.rerun_of') = ?",
+}
 _Versioned = TypeVar("_Versioned", bound=Model | Dataset | Environment)
 
 
@@ -91,6 +105,34 @@ def _subject(request: RunRequest) -> str | None:
 
 def _metadata(row: sqlite3.Row) -> Metadata:
     return Metadata(row["name"], row["note"], json.loads(row["tags"]), bool(row["pinned"]), bool(row["archived"]))
+
+
+def needed_by(kind: ResourceKind, reference: str, runs: Sequence[str]) -> SettingsError:
+    """Why a resource is not deleted: these runs have not ended."""
+    if list(runs) == [reference]:
+        return SettingsError(kind, f"run {reference} has not ended", "Wait for its end, or cancel it.")
+    one = len(runs) == 1
+    names = f"run {runs[0]}" if one else f"the runs {', '.join(runs[:10])}"
+    text = f"{kind} {reference} is needed by {names}, which {'has' if one else 'have'} not ended"
+    return SettingsError(kind, text, "Wait for its end, or cancel it." if one else "Wait for their ends, or cancel them.")
+
+
+def check_not_deleted(connection: sqlite3.Connection, request: RunRequest) -> None:
+    """Raises NotFound where something that a run needs was deleted, which may have happened just now."""
+    needed = {
+        ResourceKind.MODEL: request.models,
+        ResourceKind.DATASET: (*request.datasets, *request.side_inputs.values()),
+        ResourceKind.ENVIRONMENT: (request.environment,) if request.environment else (),
+    }
+    for kind, references in needed.items():
+        for wanted in references:
+            name, _, version = wanted.partition(":")
+            query = f"SELECT 1 FROM {_TABLES[kind]} WHERE name = ? AND version = ? AND value = ''"
+            if version.isdecimal() and connection.execute(query, (name, int(version))).fetchone():
+                raise NotFound(f"The {kind} “{wanted}” was deleted.", f"Submit a run with another {kind}.")
+    earlier = request.rerun_of if request.failed_only else None
+    if earlier and not connection.execute("SELECT 1 FROM runs WHERE id = ?", (earlier,)).fetchone():
+        raise NotFound(f"Run “{earlier}” was deleted, whose failed items were to be scored again.", "Submit a new run.")
 
 
 def _schema_version(connection: sqlite3.Connection) -> int:
@@ -158,25 +200,87 @@ class Store:
         """The models, datasets or environments, newest first; of one name and version where given. `approved` is as it is now."""
         approved = "EXISTS (SELECT 1 FROM approvals a WHERE a.sha256 = t.sha256)" if cls is Model else "false"
         rows = self._execute(
-            f"SELECT value, {approved} FROM {cls.__name__}s t WHERE value <> ''"
-            " AND (?1 IS NULL OR name = ?1) AND (?2 IS NULL OR version = ?2)"
-            " ORDER BY created_at DESC, name, version DESC",
+            f"SELECT value, {approved}, m.note, m.tags FROM {cls.__name__}s t"
+            f" LEFT JOIN metadata m ON m.kind = '{cls.__name__.lower()}' AND m.reference = t.name || ':' || t.version"
+            " WHERE value <> '' AND (?1 IS NULL OR t.name = ?1) AND (?2 IS NULL OR version = ?2)"
+            " ORDER BY created_at DESC, t.name, version DESC",
             name,
             version,
         )
-        return [from_builtins(json.loads(value) | {"approved": bool(approved)}, cls) for value, approved in rows]
+        found = []
+        for value, is_approved, note, tags in rows:
+            values = json.loads(value) | {"approved": bool(is_approved)}
+            if tags is not None:  # what was said of it since
+                values |= {"description": note, "tags": json.loads(tags)}
+            found.append(from_builtins(values, cls))
+        return found
 
     def get(self, cls: type[_Versioned], name: str, version: int | None) -> _Versioned:
         """One of them: the latest version where none is given. Raises NotFound."""
         if found := self.all(cls, name, version):
             return max(found, key=lambda thing: thing.version)
         noun, wanted = cls.__name__.lower(), name if version is None else reference(name, version)
-        raise NotFound(f"There is no {noun} called “{wanted}”.", f"The {noun} list shows what is registered.")
+        hint = f"The {noun} list shows what is registered."
+        if self._execute(f"SELECT 1 FROM {noun}s WHERE name = ?1 AND (?2 IS NULL OR version = ?2)", name, version):
+            raise NotFound(f"The {noun} “{wanted}” was deleted.", hint)
+        raise NotFound(f"There is no {noun} called “{wanted}”.", hint)
 
-    def remove(self, cls: type[_Versioned], name: str, version: int) -> None:
-        """Forget one of them. Its row stays empty: its number is given to no other, since runs name it."""
-        self._execute(f"UPDATE {cls.__name__}s SET value = '' WHERE name = ? AND version = ?", name, version)
-        logger.info("Removed %s from %ss", reference(name, version), cls.__name__.lower())
+    def delete(self, kind: ResourceKind, name: str, version: int, paths: Sequence[str]) -> None:
+        """Forget a model, dataset or environment. Its row stays empty: its number is given to no other, since runs name it. In the same
+        step `paths`, relative to the home, are noted to be removed. Raises SettingsError where a run that has not ended needs it."""
+        wanted = reference(name, version)
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if active := self._naming(connection, kind, wanted, f"status NOT IN ({_ENDED})"):
+                raise needed_by(kind, wanted, active)
+            connection.execute(f"UPDATE {_TABLES[kind]} SET value = '' WHERE name = ? AND version = ?", (name, version))
+            self._note_deletion(connection, kind, wanted, paths)
+            connection.execute("COMMIT")
+        logger.info("Deleted %s %s", kind, wanted)
+
+    def delete_run(self, run_id: str, paths: Sequence[str]) -> None:
+        """Forget a run. In the same step `paths`, relative to the home, are noted to be removed. To be called with the run's lock, where it
+        has one. Raises SettingsError where it has not ended, or another that has not needs it."""
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            active = [row[0] for row in connection.execute(f"SELECT id FROM runs WHERE id = ? AND status NOT IN ({_ENDED})", (run_id,))]
+            failed_only = f"status NOT IN ({_ENDED}) AND json_extract(request, '$.failed_only')"
+            if active := active or self._naming(connection, ResourceKind.RUN, run_id, failed_only):
+                raise needed_by(ResourceKind.RUN, run_id, active)
+            connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+            self._note_deletion(connection, ResourceKind.RUN, run_id, paths)
+            connection.execute("COMMIT")
+        logger.info("Deleted %s", run_id)
+
+    @staticmethod
+    def _note_deletion(connection: sqlite3.Connection, kind: ResourceKind, reference: str, paths: Sequence[str]) -> None:
+        connection.execute("DELETE FROM metadata WHERE kind = ? AND reference = ?", (kind, reference))
+        connection.executemany("INSERT OR IGNORE INTO deletions VALUES (?)", [(path,) for path in paths])
+
+    def note_deletions(self, paths: Sequence[str]) -> None:
+        """Note further paths, relative to the home, to be removed."""
+        for path in paths:
+            self._execute("INSERT OR IGNORE INTO deletions VALUES (?)", path)
+
+    def deletions(self) -> list[str]:
+        """The paths that are still to be removed."""
+        return [row[0] for row in self._execute("SELECT path FROM deletions ORDER BY path")]
+
+    def deletion_done(self, path: str) -> None:
+        self._execute("DELETE FROM deletions WHERE path = ?", path)
+
+    def runs_naming(self, kind: ResourceKind, reference: str, *, active: bool = False, failed_only: bool = False) -> list[str]:
+        """The ids of the runs that name a model, dataset (also as a side input), environment, or a run as the one they do again, the newest
+        first: all of them, or those that have not ended, or those that score again just what failed in it."""
+        conditions = [f"status NOT IN ({_ENDED})"] * active + ["json_extract(request, '$.failed_only')"] * failed_only
+        with self._connected() as connection:
+            return self._naming(connection, kind, reference, " AND ".join(conditions) or "true")
+
+    @staticmethod
+    def _naming(connection: sqlite3.Connection, kind: ResourceKind, reference: str, condition: str) -> list[str]:
+        text = json.dumps(reference)  # as it stands in the request: comparing texts is quick, reading JSON isn't
+        query = f"SELECT id FROM runs WHERE {condition} AND instr(request, ?) AND {_NAMES[kind]} ORDER BY submitted_at DESC, id DESC"
+        return [row[0] for row in connection.execute(query, (text, reference))]
 
     def approve(self, sha256: str) -> None:
         self._execute("INSERT OR IGNORE INTO approvals VALUES (?, ?)", sha256, utc_now())
@@ -201,19 +305,54 @@ class Store:
         rows = self._execute("SELECT value FROM presets WHERE model = ?", model)
         return rows[0]["value"] if rows else None
 
-    def metadata(self, kind: ResourceKind, reference: str | None = None) -> dict[str, Metadata]:
-        """What people said of the resources of this kind, or of one, by reference; of those of which nobody said anything, nothing."""
-        query = "SELECT reference, name, note, tags, pinned, archived FROM metadata WHERE kind = ?1 AND (?2 IS NULL OR reference = ?2)"
-        return {row["reference"]: _metadata(row) for row in self._execute(query, kind, reference)}
+    def run_presets(self, name: str | None = None) -> dict[str, str]:
+        """The settings that are kept under a name, or those of one name, as texts by name, in the order of the names."""
+        query = "SELECT name, value FROM run_presets WHERE ?1 IS NULL OR name = ?1 ORDER BY lower(name), name"
+        return {row["name"]: row["value"] for row in self._execute(query, name)}
 
-    def change_metadata(self, kind: ResourceKind, reference: str, change: Callable[[Metadata], Metadata]) -> Metadata:
-        """Keep what `change` makes of what people said of a resource, as one step."""
+    def keep_run_preset(self, name: str, value: str) -> None:
+        self._execute("INSERT OR REPLACE INTO run_presets VALUES (?, ?, ?)", name, utc_now(), value)
+
+    def rename_run_preset(self, name: str, new: str) -> None:
+        """Raises NotFound, and SettingsError on `name` where another one is called so."""
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            row = connection.execute(
-                "SELECT name, note, tags, pinned, archived FROM metadata WHERE kind = ? AND reference = ?", (kind, reference)
-            ).fetchone()
-            new = change(_metadata(row) if row else Metadata())
+            if connection.execute("SELECT 1 FROM run_presets WHERE name = ?1 AND name <> ?2", (readable(new), readable(name))).fetchone():
+                raise SettingsError("name", f"there is a preset called “{new}” already", "Choose another name, or delete that one.")
+            if not connection.execute("UPDATE run_presets SET name = ? WHERE name = ?", (readable(new), readable(name))).rowcount:
+                raise NotFound(f"There is no preset called “{name}”.", "It may have been renamed or deleted.")
+            connection.execute("COMMIT")
+
+    def remove_run_preset(self, name: str) -> None:
+        self._execute("DELETE FROM run_presets WHERE name = ?", name)
+
+    def metadata(self, kind: ResourceKind, reference: str | None = None) -> dict[str, Metadata]:
+        """What people said of the resources of this kind, or of one, by reference, what they said at its registration included; of those of
+        which nobody said anything, nothing."""
+        with self._connected() as connection:
+            return self._metadata_in(connection, kind, reference)
+
+    @staticmethod
+    def _metadata_in(connection: sqlite3.Connection, kind: ResourceKind, reference: str | None) -> dict[str, Metadata]:
+        found = {}
+        if kind in (ResourceKind.MODEL, ResourceKind.DATASET):
+            name, version = parse_reference(reference, kind) if reference else (None, None)
+            query = f"""SELECT name || ':' || version AS reference, '' AS name, coalesce(json_extract(value, '$.description'), '') AS note,
+                coalesce(json_extract(value, '$.tags'), '{{}}') AS tags, 0 AS pinned, 0 AS archived FROM {_TABLES[kind]}
+                WHERE value <> '' AND (?1 IS NULL OR (name = ?1 AND version = ?2)) AND (note <> '' OR tags <> '{{}}')"""
+            found = {row["reference"]: _metadata(row) for row in connection.execute(query, (name, version))}
+        query = "SELECT reference, name, note, tags, pinned, archived FROM metadata WHERE kind = ?1 AND (?2 IS NULL OR reference = ?2)"
+        said = {row["reference"]: _metadata(row) for row in connection.execute(query, (kind, reference))}
+        return found | said
+
+    def change_metadata(
+        self, kind: ResourceKind, reference: str, change: Callable[[Metadata], Metadata], *, begin: Metadata | None = None
+    ) -> Metadata:
+        """Keep what `change` makes of what people said of a resource, as one step. From then on it holds in place of what was said at its
+        registration, which is `begin` where this registry doesn't have it."""
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            new = change(self._metadata_in(connection, kind, reference).get(reference, begin or Metadata()))
             values = (kind, reference, readable(new.name), readable(new.note), json.dumps(dict(new.tags)), new.pinned, new.archived)
             connection.execute("INSERT OR REPLACE INTO metadata VALUES (?, ?, ?, ?, ?, ?, ?)", values)
             connection.execute("COMMIT")
@@ -247,6 +386,7 @@ class Store:
             connection.execute("BEGIN IMMEDIATE")
             seen = connection.execute("SELECT id FROM runs WHERE submission_id = ?", (row["submission_id"],)).fetchone()
             if seen is None:
+                check_not_deleted(connection, request)
                 connection.execute(f"INSERT INTO runs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
             connection.execute("COMMIT")
         if seen is None:
@@ -273,33 +413,32 @@ class Store:
 
     def run(self, run_id: str) -> Run:
         """One run. Raises NotFound."""
-        if rows := self._execute("SELECT * FROM runs WHERE id = ?", run_id):
+        if rows := self._execute(f"{_SELECT_RUN} WHERE id = ?", run_id):
             return self._run(rows[0])
         raise NotFound(f"There is no run “{run_id}”.", "The runs list shows what there is.")
 
     def runs(self, limit: int) -> list[Run]:
         """The newest runs first."""
-        return [self._run(row) for row in self._execute("SELECT * FROM runs ORDER BY submitted_at DESC, id DESC LIMIT ?", limit)]
+        return [self._run(row) for row in self._execute(f"{_SELECT_RUN} ORDER BY submitted_at DESC, id DESC LIMIT ?", limit)]
 
     def ended_since(self, moment: datetime) -> list[Run]:
         """The runs that ended after that moment, the first one first."""
-        return [self._run(row) for row in self._execute("SELECT * FROM runs WHERE ended_at > ? ORDER BY ended_at, id", moment)]
+        return [self._run(row) for row in self._execute(f"{_SELECT_RUN} WHERE ended_at > ? ORDER BY ended_at, id", moment)]
 
     def last_completed(self, request: RunRequest) -> Run | None:
         """The newest completed run of the same script over the same datasets, by their names."""
-        query = "SELECT * FROM runs WHERE subject = ? AND status = ? ORDER BY submitted_at DESC, id DESC LIMIT 1"
+        query = f"{_SELECT_RUN} WHERE subject = ? AND status = ? ORDER BY submitted_at DESC, id DESC LIMIT 1"
         return next((self._run(row) for row in self._execute(query, _subject(request), RunStatus.COMPLETED)), None)
 
     def completed_with(self, reuse_key: str | None) -> list[Run]:
         """The completed runs that have this key, those that were scored before those that were reused, the newest first."""
-        query = "SELECT * FROM runs WHERE reuse_key = ? AND status = ? ORDER BY reused_from IS NOT NULL, submitted_at DESC, id DESC"
+        query = f"{_SELECT_RUN} WHERE reuse_key = ? AND status = ? ORDER BY reused_from IS NOT NULL, submitted_at DESC, id DESC"
         return [self._run(row) for row in self._execute(query, reuse_key, RunStatus.COMPLETED)]
 
     def unended_runs(self) -> list[Run]:
         """The runs that have not ended, the oldest first."""
-        marks = [status.value for status in RunStatus if status.ended]
-        query = f"SELECT * FROM runs WHERE status NOT IN ({', '.join('?' * len(marks))}) ORDER BY submitted_at, id"
-        return [self._run(row) for row in self._execute(query, *marks)]
+        query = f"{_SELECT_RUN} WHERE status NOT IN ({_ENDED}) ORDER BY submitted_at, id"
+        return [self._run(row) for row in self._execute(query)]
 
     @staticmethod
     def _run(row: sqlite3.Row) -> Run:

@@ -322,6 +322,13 @@ def test_a_run_leads_to_what_went_into_it(completed, model_file):
     assert provenance.packages["numpy"]
 
 
+def test_a_run_keeps_its_script_as_it_was(completed):
+    workspace, run, _ = completed
+    kept = workspace.runs.kept_script(run.id)
+    assert kept != Path(run.request.entry_script)
+    assert kept.read_text() == SCRIPT
+
+
 def test_a_run_tells_how_it_went_over_time(completed):
     workspace, run, _ = completed
     told = workspace.runs.activity(run.id)

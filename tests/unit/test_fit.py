@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from services.cli.scoring_commands import split_input
 from services.domain import (
     ROW_KINDS,
     DatasetProblem,
@@ -23,7 +22,7 @@ from services.domain import (
 from services.errors import SettingsError
 from services.scoring.column_matching import column_types
 from services.scoring.fit import fit
-from services.scoring.scorers import SCORERS, ScorerOptions, scorer_at
+from services.scoring.scorers import DATAFRAME_HEADER, SCORERS, ScorerOptions, scorer_at, split_input
 
 PIPELINE = ModelCard(
     "scikit-learn", "scikit-learn", "1.9.1", "classification", ROW_KINDS,
@@ -312,3 +311,33 @@ def test_what_is_said_of_images_is_held_against_the_model(values, problems):
     card = ModelCard("onnx", takes=(ItemKind.IMAGE,), inputs=inputs, scorer_defaults={"size": "224x224"})
     result = fit(card, files(ItemKind.IMAGE), ScorerOptions(values=values))
     assert [(problem.where, problem.what) for problem in result.problems] == problems
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_choices_are_read_back_from_the_arguments_they_became(name):
+    scorer = SCORERS[name]
+    chosen = ScorerOptions(
+        name, {"age": "years", "a=b": "c=d", "3": "-x"}, ("id", "", "two words", "--flag"), None, 3,
+        {value: "" if value == "by-order" else "-1,2" for value in scorer.values},
+    )  # fmt: skip
+    arguments = (*chosen.arguments(scorer), "--mine", "=x", "--append_row_dataframe_header", "True")
+    options, rest = ScorerOptions.from_arguments(scorer, arguments, ["a", "a=b", "age"])
+    assert options.arguments(scorer) + rest == arguments
+    if scorer.has_columns:
+        assert options.inputs == chosen.inputs
+    if scorer.returns_dataframe:
+        assert rest == ("--mine", "=x", *DATAFRAME_HEADER)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (), ("--keep", "id"), ("--append_row_dataframe_header", "False"), ("--append_row_dataframe_header",),
+        ("--keep=id", *DATAFRAME_HEADER), ("--mine", "1", *DATAFRAME_HEADER), ("--keep", *DATAFRAME_HEADER),
+        ("--top", "two", *DATAFRAME_HEADER), ("--by-order", "--by-order", *DATAFRAME_HEADER),
+        ("--top", "1", "--keep", "a", *DATAFRAME_HEADER),
+    ],
+)  # fmt: skip
+def test_arguments_that_choices_are_not_written_as_are_refused(arguments):
+    with pytest.raises((ValueError, SettingsError)):
+        ScorerOptions.from_arguments(SCORERS["score_tables"], arguments)

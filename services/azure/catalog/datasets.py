@@ -234,6 +234,13 @@ class Datasets:
             shutil.move(manifest, folder / manifest.name)
         return replace(inspection.dataset(name, version, Path(), folder, in_place=not uploaded, description=description), root=uri)
 
+    def unregister(self, name: str) -> None:
+        """All versions of a dataset, by `Dataset.unregister_all_versions`: the SDK removes no single one. Its files stay."""
+        with self._session.sdk_calls(f"Dataset {name} was not deleted", "dataset") as workspace:
+            from azureml.core import Dataset as SdkDataset
+
+            SdkDataset.get_by_name(workspace, name).unregister_all_versions()
+
     # ---- their files ------------------------------------------------------------------------------------------------------------------
 
     def file_list(self, dataset: Dataset) -> Path:

@@ -89,6 +89,18 @@ class Models:
 
             SdkModel(workspace, name=name, version=version, expand=False).delete()
 
+    def set_tags(self, reference: str, tags: Mapping[str, str]) -> None:
+        """These tags in place of those that it has, by `azureml.core.Model.update`, which leaves them as they are where there are none."""
+        name, version = parse_reference(reference, "model")
+        with self._session.sdk_calls(f"The tags of model {reference} were not changed", "tags") as workspace:
+            from azureml.core import Model as SdkModel
+
+            model = SdkModel(workspace, name=name, version=version, expand=False)
+            if tags:
+                model.update(tags=dict(tags))
+            elif model.tags:
+                model.update_tags_properties(remove_tags=list(model.tags))
+
     # ---- from a training run -----------------------------------------------------------------------------------------------------
 
     def experiments(self) -> list[str]:

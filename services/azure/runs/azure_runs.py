@@ -202,6 +202,11 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         environment = next(known, None) if name else environments.made_for_run(plan.requirements, plan.python)
         return provenance_of(run, models, plan.manifests, environment)
 
+    def kept_script(self, run_id: str) -> Path | None:
+        """In the snapshot that was sent, where it was made here: a source directory stays a person's own."""
+        kept = self.folder(run_id).source / self.get(run_id).request.script_name
+        return kept if kept.is_file() else None
+
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of the output. Azure ML writes it at the end: before that, it has no rows."""
         run = self._store.run(run_id)
