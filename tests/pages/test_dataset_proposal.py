@@ -6,6 +6,8 @@ import pytest
 
 from tests.pages.test_registered_datasets import DATASETS, zipped
 
+pytestmark = pytest.mark.slow  # registers and scores in processes of their own
+
 FILE, TABULAR = "Each file is one item", "Each row is one item"
 CHURN = "customer;zip;amount\n1;00501;1,5\n2;00502;2,5\n3;00503;3,5\n"
 

@@ -16,6 +16,8 @@ from services.local import model_inspection
 from services.local.workspace import LocalWorkspace
 from services.storage.store import Store
 
+pytestmark = pytest.mark.slow  # registers and scores in processes of their own
+
 NEW_RUN = "new_run.py"
 NAMES = ["age", "*bold* <b>in</b> =1+1", "x" * 300]
 

@@ -10,6 +10,8 @@ from services.connection import Connection, SignIn
 from services.domain import RunRequest
 from tests.broken_files import write_files
 
+pytestmark = pytest.mark.slow  # registers and scores in processes of their own
+
 NEW_RUN = "new_run.py"
 SCRIPT = b'"""Says one for every file."""\nimport os\ndef run(mini_batch):\n    return [f"{os.path.basename(p)}: 1" for p in mini_batch]\n'
 

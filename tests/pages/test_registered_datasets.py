@@ -16,6 +16,8 @@ from pyarrow import parquet
 from services.connection import Connection, SignIn
 from tests.broken_files import write_files
 
+pytestmark = pytest.mark.slow  # registers and scores in processes of their own
+
 DATASETS = "registered_datasets.py"
 PNG = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 

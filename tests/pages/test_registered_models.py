@@ -17,6 +17,8 @@ from services.local.workspace import LocalWorkspace
 from services.remote import TrainingRun
 from tests import recorded_models as recorded
 
+pytestmark = pytest.mark.slow  # registers and scores in processes of their own
+
 MODELS = "registered_models.py"
 TREE = b"tree\nversion=v4\nend of trees\n"  # a LightGBM text model, which can't run code
 HOSTILE = ["![](http://x/y.png)", ":red[x]", "$x$", "<b>bold</b>", "two\nlines", "=cmd()", "x" * 300]

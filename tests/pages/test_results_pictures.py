@@ -16,6 +16,8 @@ from services.predictions.filters import Condition, Filter, Operator
 from services.settings import ParallelRunSettings
 from tests.pages.scripts import NUMBERS, SCRIPT, THREE_CLASSES
 
+pytestmark = pytest.mark.slow  # registers and scores in processes of their own
+
 RESULTS = "results.py"
 OBJECTS = SCRIPT.format(
     prediction="{dict(label=['cat', 'dog'][number % 2], probability=number / 10, seen=f'2026-01-{number + 1:02}', ok=number > 4)}",

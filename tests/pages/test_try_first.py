@@ -6,6 +6,8 @@ import pytest
 
 from pages._workspace import script_label
 
+pytestmark = pytest.mark.slow  # registers and scores in processes of their own
+
 NEW_RUN = "new_run.py"
 ODD = b'''"""One fails, one is no number."""
 import os, time
