@@ -16,6 +16,7 @@ from services.cli import (
     commands,
     dataset_commands,
     environment_commands,
+    handover_commands,
     label_commands,
     log_commands,
     model_commands,
@@ -217,6 +218,8 @@ def _parser() -> argparse.ArgumentParser:
     text = "Write a run as one HTML page: settings, pictures, causes of failures, first rows, provenance."
     add = command(top, "report", commands.report, text, "RUN")
     add.add_argument("--to", required=True, metavar="FILE.html", help="- is standard output")
+    text = "Write a run as one file to hand over: code that does it again, or a notebook of its predictions."
+    handover_commands.add_export_options(command(top, "export", handover_commands.export_run, text, "RUN"))
     return parser
 
 
