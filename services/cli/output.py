@@ -162,7 +162,7 @@ def environment_lines(environments: list[Environment], last_used: Mapping[str, d
 def run_value(run: Run, environment: Environment | None = None) -> dict[str, Any]:
     """A run by the names of domain.py: its state, then its request. `environment` is the requested reference, or where it is given the
     environment that the run uses."""
-    state = {name: value for name, value in vars(run).items() if name != "request"}
+    state = {name: value for name, value in vars(run).items() if name not in ("request", "name")}
     request = {name: value for name, value in vars(run.request).items() if name not in ("name", "submission_id")}
     used = {} if environment is None else {"environment": environment_value(environment)}
     settings = {"settings": run.request.settings.as_dict()}
