@@ -574,8 +574,7 @@ class Run:
     reused_from: str | None = None
     reuse_note: str | None = None
     warnings: tuple[str, ...] = ()
-    name: str = ""
-    """What it was renamed to, "" where it wasn't."""
+    metadata: Metadata = Metadata()
     imported_from: str | None = None
     """Of a run that came from another home as an archive, its id there: its references and paths mean nothing here."""
 
@@ -587,7 +586,8 @@ class Run:
 
     @property
     def title(self) -> str:
-        return self.name or self.request.title()
+        """What it was renamed to, else its request's title."""
+        return self.metadata.name or self.request.title()
 
     @property
     def never_submitted(self) -> bool:

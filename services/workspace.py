@@ -18,6 +18,7 @@ from services.intake.requirement_lists import RequirementList
 from services.predictions.annotations import AnnotationStore
 from services.predictions.label_file import LabelColumns, Labels
 from services.predictions.reader import Predictions
+from services.run_query import RunChoices, RunPage, RunQuery
 from services.scoring.presets import Presets
 from services.settings import ParallelRunSettings
 from services.storage.mini_batch_plan import MiniBatchPlan
@@ -259,6 +260,13 @@ class Runs(Protocol):
 
     def latest(self, limit: int = 1000) -> list[domain.Run]:
         """The newest runs first."""
+
+    def search(self, query: RunQuery) -> RunPage:
+        """The runs that a query asks for, each as it is now; and how many there are. Cheap, however many runs there are: a page asks
+        every other second."""
+
+    def choices(self) -> RunChoices:
+        """What the runs have that one can search by: models, datasets, tags."""
 
     def get(self, run_id: str) -> domain.Run:
         """One run as it is now."""

@@ -6,6 +6,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from filelock import Timeout
 
 from services.domain import Run, RunRequest, RunStatus, utc_now
+from services.run_query import RunChoices, RunPage, RunQuery
 from services.storage import run_process
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.run_folder import RunFolder
@@ -35,6 +37,17 @@ class StoredRuns(Generic[F]):
     def latest(self, limit: int = 1000) -> list[Run]:
         """The newest runs first, each as it is now: one without an active runner reads NotResponding."""
         return [self._now(run) for run in self._store.runs(limit)]
+
+    def search(self, query: RunQuery) -> RunPage:
+        """The runs that a query asks for, each as it is now."""
+        live = [(run.id, run.status, run.duration) for run in map(self._status_now, self._store.unended_runs())]
+        runs, statuses = self._store.search(query, live)
+        total = sum(count for status, count in statuses.items() if status in (query.statuses or statuses))
+        return RunPage(total, tuple(map(self._with_reason, runs)), statuses)
+
+    def choices(self) -> RunChoices:
+        """What the runs have that one can search by."""
+        return self._store.run_choices()
 
     def get(self, run_id: str) -> Run:
         """One run as it is now."""
@@ -95,6 +108,16 @@ class StoredRuns(Generic[F]):
             shutil.rmtree(folder.path, ignore_errors=True)
             return run, False
         return run, not run.status.ended
+
+    def _status_now(self, run: Run) -> Run:
+        """A run that hasn't ended with its status as it is now, which costs less than the reason for it."""
+        responds = run_process.responds(run, self._folder_of(self._home, run.id))
+        return run if responds else replace(run, status=RunStatus.NOT_RESPONDING)
+
+    def _with_reason(self, run: Run) -> Run:
+        if run.status is not RunStatus.NOT_RESPONDING:
+            return run
+        return run_process.not_responding(run, self._folder_of(self._home, run.id))
 
     def _now(self, run: Run) -> Run:
         return run_process.with_liveness(run, self._folder_of(self._home, run.id), self._store)

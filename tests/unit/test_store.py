@@ -176,6 +176,7 @@ def test_what_people_say_of_a_thing_is_kept_until_it_is_forgotten(store):
     def tagged(old):
         return replace(old, tags={**old.tags, "season": "\ud800"}, pinned=True)
 
+    store.insert_run("run-1", RunRequest((), ("d:1",), "/x.py"), 1, 1)
     assert store.metadata(ResourceKind.RUN) == {}
     store.change_metadata(ResourceKind.RUN, "run-1", tagged)
     store.change_metadata(ResourceKind.RUN, "run-1", lambda old: replace(old, note="late"))
