@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from filelock import Timeout
 
-from services.domain import Run, RunRequest, RunStatus, utc_now
+from services.domain import ResourceKind, Run, RunRequest, RunStatus, utc_now
+from services.run_details import LinkedRuns
 from services.run_query import RunChoices, RunPage, RunQuery
 from services.storage import run_process
 from services.storage.mini_batch_plan import MiniBatchPlan
@@ -24,6 +25,9 @@ F = TypeVar("F", bound=RunFolder[Any])
 
 LOCK_TIMEOUT_SECONDS = 0.3
 """Whoever only checks whether a run has a runner holds its lock for less."""
+
+_MOST_LINKED = 2_000
+"""Runs whose models or datasets are looked at: some 20 ms."""
 
 
 class StoredRuns(Generic[F]):
@@ -56,6 +60,15 @@ class StoredRuns(Generic[F]):
     def ended_since(self, moment: datetime) -> list[Run]:
         """The runs that ended after that moment, the first one first."""
         return self._store.ended_since(moment)
+
+    def linked(self, kind: ResourceKind, reference: str, limit: int = 20) -> LinkedRuns:
+        """The newest runs that name this model, dataset, environment or earlier run, and what they name beside it."""
+        runs, count = self._store.runs_linked(kind, reference, limit)
+        models, datasets = (
+            self._store.linked_to(kind, reference, other, _MOST_LINKED) if other is not kind else {}
+            for other in (ResourceKind.MODEL, ResourceKind.DATASET)
+        )
+        return LinkedRuns(tuple(map(self._now, runs)), count, models, datasets)
 
     def logs(self, run_id: str) -> dict[str, Path]:
         """The log files by their name in Azure's layout, those for people first."""

@@ -59,6 +59,16 @@ def _fill_search_columns(connection: sqlite3.Connection) -> None:
 
 _SET_SECONDS = """UPDATE runs SET seconds = (julianday(coalesce(stopped_at, ended_at)) - julianday(started_at)) * 86400 - paused_seconds
     WHERE rowid = new.rowid"""
+_LINKS = " UNION ALL ".join(
+    f"SELECT '{kind}', each.value, {{row}}.id FROM {{source}}json_each({values}) AS each WHERE each.value <> ''"
+    for kind, values in (
+        ("model", "{row}.request, '$.models'"), ("dataset", "{row}.request, '$.datasets'"),
+        ("side input", "{row}.request, '$.side_inputs'"), ("environment", "{row}.request, '$.environment'"),
+        ("run", "{row}.request, '$.rerun_of'"), ("run", "json_array({row}.reused_from)"),
+    )
+)  # fmt: skip
+"""SQL: what runs name, each as (kind, reference, run's id)."""
+
 # How many of these statements a registry has had is its user_version. New ones come last; none is ever changed.
 _SCHEMA: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     "CREATE TABLE IF NOT EXISTS models (name TEXT, version INTEGER, created_at TEXT, sha256 TEXT, value TEXT, PRIMARY KEY (name, version))",
@@ -116,6 +126,18 @@ _SCHEMA: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     "CREATE INDEX runs_by_submission ON runs (submitted_at, id)",
     "CREATE INDEX runs_by_environment ON runs (environment, submitted_at)",
     f"CREATE INDEX runs_unended ON runs (submitted_at, id) WHERE status NOT IN ({run_search.ENDED})",
+    # What each run names, to be looked up from the other end: models, datasets and an environment by reference, earlier runs by id. The
+    # triggers keep it whole, whoever writes a run.
+    """CREATE TABLE run_links (kind TEXT, reference TEXT, run TEXT, PRIMARY KEY (kind, reference, run)) WITHOUT ROWID""",
+    "CREATE INDEX run_links_by_run ON run_links (run, kind)",
+    f"INSERT OR IGNORE INTO run_links {_LINKS.format(row='runs', source='runs, ')}",
+    f"""CREATE TRIGGER run_links_of_new AFTER INSERT ON runs BEGIN
+    INSERT OR IGNORE INTO run_links {_LINKS.format(row="NEW", source="")};
+END""",
+    """CREATE TRIGGER run_links_of_reused AFTER UPDATE OF reused_from ON runs WHEN NEW.reused_from <> '' BEGIN
+    INSERT OR IGNORE INTO run_links VALUES ('run', NEW.reused_from, NEW.id);
+END""",
+    "CREATE TRIGGER run_links_of_deleted AFTER DELETE ON runs BEGIN DELETE FROM run_links WHERE run = OLD.id; END",
 )
 
 _RUN_COLUMNS = (
@@ -334,6 +356,10 @@ class Store:
         query = f"SELECT id FROM runs WHERE {condition} AND instr(request, ?) AND {_NAMES[kind]} ORDER BY submitted_at DESC, id DESC"
         return [row[0] for row in connection.execute(query, (text, reference))]
 
+    def references(self, kind: ResourceKind) -> set[str]:
+        """Those that were ever registered; of deleted ones, too: what runs still need of them stays."""
+        return {reference(name, version) for name, version in self._execute(f"SELECT name, version FROM {_TABLES[kind]}")}
+
     def approve(self, sha256: str) -> None:
         self._execute("INSERT OR IGNORE INTO approvals VALUES (?, ?)", sha256, utc_now())
         logger.info("Approved %s", sha256)
@@ -485,6 +511,10 @@ class Store:
         """The newest runs first."""
         return [self._run(row) for row in self._execute("SELECT * FROM runs ORDER BY submitted_at DESC, id DESC LIMIT ?", limit)]
 
+    def run_ids(self) -> set[str]:
+        """Of all runs."""
+        return {row["id"] for row in self._execute("SELECT id FROM runs")}
+
     def ended_since(self, moment: datetime) -> list[Run]:
         """The runs that ended after that moment, the first one first."""
         return [self._run(row) for row in self._execute("SELECT * FROM runs WHERE ended_at > ? ORDER BY ended_at, id", moment)]
@@ -534,6 +564,24 @@ class Store:
         )
         pairs = {pair for text in tags for pair in json.loads(text).items()}
         return RunChoices(tuple(run_search.lines_of(models)), tuple(run_search.lines_of(datasets)), tuple(sorted(pairs)))
+
+    def runs_linked(self, kind: ResourceKind, to: str, limit: int) -> tuple[list[Run], int]:
+        """The newest runs that name this model, dataset, environment or earlier run; and how many there are."""
+        links, distinct = "SELECT run FROM run_links WHERE kind = ?1 AND reference = ?2", ""
+        if kind is ResourceKind.DATASET:  # a run may read it in both ways
+            links, distinct = "SELECT run FROM run_links WHERE kind IN (?1, 'side input') AND reference = ?2", "DISTINCT"
+        (count,) = self._execute(f"SELECT count({distinct} run) FROM ({links})", kind, to)[0]
+        newest = links.replace("SELECT", f"SELECT {distinct}") + f" ORDER BY run DESC LIMIT {int(limit)}"  # an id begins with its time
+        query = f"SELECT * FROM runs WHERE id IN ({newest}) ORDER BY submitted_at DESC, id DESC"
+        return [self._run(row) for row in self._execute(query, kind, to)], count
+
+    def linked_to(self, kind: ResourceKind, to: str, other: ResourceKind, most: int) -> dict[str, int]:
+        """What the newest `most` runs that name this model or dataset name of the `other` kind, and how many of them; the most frequent
+        first."""
+        query = f"""SELECT reference, count(*) AS runs FROM run_links WHERE kind = ?3 AND run IN (
+            SELECT run FROM run_links WHERE kind = ?1 AND reference = ?2 ORDER BY run DESC LIMIT {int(most)}
+        ) GROUP BY reference ORDER BY runs DESC, max(run) DESC"""
+        return dict(map(tuple, self._execute(query, kind, to, other)))
 
     @staticmethod
     def _run(row: sqlite3.Row) -> Run:
