@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _layout, _workspace
+from pages import _layout, _storage, _workspace
 from pages._switching import switch_page
 from pages._text import ago, escape, truncate
 from services import formats
@@ -142,6 +142,7 @@ where = "in an Azure ML workspace" if workspace.remote is not None else "by work
 _layout.title("Batch Scoring Studio", f"Score many files at once, {where}.")
 latest_models, latest_datasets = _workspace.latest_versions(workspace.models()), _workspace.latest_versions(workspace.datasets())
 recent = workspace.runs.latest(MOST_RUNS)
+_storage.show_warnings(workspace)
 if not (latest_models or latest_datasets or recent):
     if not _workspace.not_listed_yet():
         welcome()

@@ -63,7 +63,10 @@ page = st.navigation(
             st.Page("registered_models.py", title="Models", icon=":material/model_training:", url_path="models"),
             st.Page("registered_datasets.py", title="Datasets", icon=":material/folder_open:", url_path="datasets"),
         ],
-        "Workspace": [st.Page("connection.py", title="Connection", icon=":material/lan:")],
+        "Workspace": [
+            st.Page("connection.py", title="Connection", icon=":material/lan:"),
+            st.Page("storage_used.py", title="Storage", icon=":material/hard_drive:", url_path="storage"),
+        ],
     }
 )
 st.set_page_config(page_title=f"{page.title} · Batch Scoring Studio")

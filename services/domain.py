@@ -525,6 +525,14 @@ class RunRequest:
     def script_name(self) -> str:
         return Path(self.entry_script).name
 
+    def model_arguments(self) -> list[str]:
+        """The chosen model as the script's arguments on Azure ML: AZUREML_MODEL_DIR is not set there, and `Model.get_model_path` needs a
+        name. The built-in script reads both; scripts with `parse_known_args` ignore what they don't know."""
+        if not self.models or any(argument.split("=")[0] == "--model-name" for argument in self.arguments):
+            return []
+        name, version = parse_reference(self.models[0], "model")
+        return ["--model-name", name, *(["--model-version", str(version)] if version else [])]
+
     def title(self) -> str:
         """The run's name as the person gave it, else what it is of."""
         return self.name or f"{', '.join(self.models) or self.script_name} on {', '.join(self.datasets)}"
@@ -566,8 +574,9 @@ class Run:
     reused_from: str | None = None
     reuse_note: str | None = None
     warnings: tuple[str, ...] = ()
-    name: str = ""
-    """What it was renamed to, "" where it wasn't."""
+    metadata: Metadata = Metadata()
+    imported_from: str | None = None
+    """Of a run that came from another home as an archive, its id there: its references and paths mean nothing here."""
 
     def request_again(self, *, failed_only: bool = False) -> RunRequest:
         """The request for a run that does the same again, whatever there is to be reused; or just what failed or has no row."""
@@ -577,7 +586,8 @@ class Run:
 
     @property
     def title(self) -> str:
-        return self.name or self.request.title()
+        """What it was renamed to, else its request's title."""
+        return self.metadata.name or self.request.title()
 
     @property
     def never_submitted(self) -> bool:

@@ -567,3 +567,15 @@ class Leaderboard:
     labels_name: str
     scores: tuple[RunScore, ...]
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LinkedRuns:
+    """The runs that name a model, a dataset, an environment or an earlier run: the `newest` of `count`, the first one first. `models` and
+    `datasets` are what its newest 2,000 runs name beside it, by reference, with how many of them do, the most frequent first; whether they
+    are still there is not said."""
+
+    newest: tuple[Run, ...]
+    count: int
+    models: Mapping[str, int] = field(default_factory=dict)
+    datasets: Mapping[str, int] = field(default_factory=dict)

@@ -7,6 +7,7 @@ WorkspaceUnavailable.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -18,9 +19,11 @@ from services.intake.requirement_lists import RequirementList
 from services.predictions.annotations import AnnotationStore
 from services.predictions.label_file import LabelColumns, Labels
 from services.predictions.reader import Predictions
+from services.run_query import RunChoices, RunPage, RunQuery
 from services.scoring.presets import Presets
 from services.settings import ParallelRunSettings
 from services.storage.mini_batch_plan import MiniBatchPlan
+from services.storage.usage import StorageUsage
 
 
 class Capability(StrEnum):
@@ -31,6 +34,35 @@ class Capability(StrEnum):
     CARRY_ON = "resuming a run that failed or was canceled"
     REPLAY = "scoring one mini-batch of a run again on this machine"
     FAILED_ROWS = "scoring again just the failed rows of a table"
+
+
+class CleanUpGroup(StrEnum):
+    """What a clean-up of the disk can remove."""
+
+    CACHES = "caches"
+    LEFTOVERS = "leftovers"
+    ARCHIVED_RUNS = "archived-runs"
+    UNUSED_ENVIRONMENTS = "unused-environments"
+
+
+@dataclass(frozen=True)
+class CleanUpItem:
+    """One thing that can go: a run's id, an environment's reference, or a path in the home. `bytes` on the disk are None where they were
+    not counted yet; `about` says what it is."""
+
+    group: CleanUpGroup
+    name: str
+    bytes: int | None
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class CleanedUp:
+    """What a clean-up came to: bytes freed, what is gone, and what stayed, each with the reason."""
+
+    freed: int
+    removed: tuple[CleanUpItem, ...] = ()
+    kept: tuple[tuple[CleanUpItem, str], ...] = ()
 
 
 class Workspace(Protocol):
@@ -55,6 +87,10 @@ class Workspace(Protocol):
     @property
     def resources(self) -> Resources:
         """Its models, datasets, environments and runs, kept in order: described, tagged, renamed, pinned, archived, deleted."""
+
+    @property
+    def storage(self) -> Storage:
+        """The disk that its home takes on this machine."""
 
     @property
     def remote(self) -> RemoteWorkspace | None:
@@ -260,6 +296,13 @@ class Runs(Protocol):
     def latest(self, limit: int = 1000) -> list[domain.Run]:
         """The newest runs first."""
 
+    def search(self, query: RunQuery) -> RunPage:
+        """The runs that a query asks for, each as it is now; and how many there are. Cheap, however many runs there are: a page asks
+        every other second."""
+
+    def choices(self) -> RunChoices:
+        """What the runs have that one can search by: models, datasets, tags."""
+
     def get(self, run_id: str) -> domain.Run:
         """One run as it is now."""
 
@@ -274,6 +317,10 @@ class Runs(Protocol):
 
     def ended_since(self, moment: datetime) -> list[domain.Run]:
         """The runs that ended after that moment, the first one first. Cheap: a page asks every few seconds."""
+
+    def linked(self, kind: domain.ResourceKind, reference: str, limit: int = 20) -> run_details.LinkedRuns:
+        """The newest runs that name this model, dataset, environment or earlier run (by its id), and what they name beside it. At once,
+        however many runs there are."""
 
     def activity(self, run_id: str, seconds: float | None = None) -> run_details.RunActivity:
         """What its workers do and did, its pace over time, its slowest mini-batches, its last rows; and what isn't known of it. Cheap for a
@@ -361,6 +408,45 @@ class Resources(Protocol):
 
     def clean_up(self) -> int:
         """Remove what a killed process has left of things that were deleted; the bytes that are free now."""
+
+
+class Storage(Protocol):
+    """The disk that a home takes on this machine: what takes it, what can go, a limit. Nothing is ever removed by itself."""
+
+    def known(self) -> StorageUsage | None:
+        """What was counted last, at once; None before the first time."""
+
+    def measure(self, stopped: Callable[[], bool] = lambda: False) -> StorageUsage | None:
+        """Count all files, and keep that; None where it was stopped before. 100,000 files take about a second. Links are not followed,
+        and nothing that is used in place is counted."""
+
+    def disk(self) -> tuple[int, int]:
+        """Bytes that are free on the disk of the home, and of the whole disk. Raises WorkspaceUnavailable."""
+
+    def limit(self) -> int | None:
+        """The most bytes that the home is to take, as a person set it; None where nobody did. It is warned of, and stops nothing."""
+
+    def set_limit(self, size: str) -> int | None:
+        """Keep a limit, such as `50GB`, or none with `none`; what it is then. Raises SettingsError on `limit`."""
+
+    def warnings(self) -> list[str]:
+        """Sentences: the home is near its limit by what was counted last, or its disk is nearly full. At once."""
+
+    def run_warnings(self, request: domain.RunRequest, items: int | None) -> list[str]:
+        """`warnings`, and a sentence where a run of so many items is expected to write more than there is room for, by what the last such
+        run wrote; nothing of one whose like never completed."""
+
+    def proposals(self, days: int = 90) -> list[CleanUpItem]:
+        """What can go, the largest of each group first: caches of runs that have ended, leftovers of interrupted work, archived runs that
+        ended, and environments that were last used, `days` days ago. Raises SettingsError on `days`."""
+
+    def clean_up(
+        self,
+        chosen: Sequence[CleanUpItem],
+        progress: Callable[[int, int], None] = lambda _done, _of: None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> CleanedUp:
+        """Remove these, each after another check: nothing goes that is in use by now, or that a run needs which has not ended."""
 
 
 class EnvironmentBuilds(Protocol):

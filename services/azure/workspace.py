@@ -55,6 +55,7 @@ from services.domain import (
 from services.errors import IntakeError, SettingsError, StudioError
 from services.file_names import check_name
 from services.formats import counted
+from services.home_storage import HomeStorage
 from services.intake import model_files, proposals
 from services.intake.entry_scripts import EntryScripts
 from services.intake.mlflow_files import prepare_model
@@ -105,6 +106,7 @@ class AzureWorkspace:
         )
         self.resources = AzureResources(self.home, self._store, self.runs, self.annotations, self._cache, self._models, self._datasets)
         self.pipelines = AzurePipelines(self.home, self._session, self.runs, lambda request: _newer_models(request, self.models()))
+        self.storage = HomeStorage(self, self._store)
         labels = DatasetLabels(self)
         self.labels, self.add_labels, self.remove_labels = labels.of, labels.add, labels.remove
         self.find_labels, self.leaderboard = labels.get, labels.leaderboard
@@ -412,6 +414,7 @@ class AzureWorkspace:
             earlier = self.runs.get(str(request.rerun_of))
             submission.check_failed_only(earlier)
             plan, mini_batches = failed_items.restrict_to_failed(plan, mini_batches, earlier, self.runs.folder(earlier.id), inputs.datasets)
+        warnings += self.storage.run_warnings(resolved, mini_batches.item_count)
         return plan, mini_batches, [*warnings, *mini_batches.notes]
 
     def _needed(self, request: RunRequest, warnings: list[str]) -> tuple[tuple[str, ...], str]:

@@ -16,11 +16,13 @@ from services.cli import (
     commands,
     dataset_commands,
     environment_commands,
+    handover_commands,
     label_commands,
     log_commands,
     model_commands,
     replay_commands,
     scoring_commands,
+    storage_commands,
     trial_commands,
 )
 from services.cli import remote_commands as remote
@@ -217,6 +219,10 @@ def _parser() -> argparse.ArgumentParser:
     text = "Write a run as one HTML page: settings, pictures, causes of failures, first rows, provenance."
     add = command(top, "report", commands.report, text, "RUN")
     add.add_argument("--to", required=True, metavar="FILE.html", help="- is standard output")
+    text = "Write a run as one file to hand over: code that does it again, or a notebook of its predictions."
+    handover_commands.add_export_options(command(top, "export", handover_commands.export_run, text, "RUN"))
+    text = "Show what takes disk in the data folder, by kind and name, and what can go; set a limit that is warned of."
+    storage_commands.add_options(command(top, "storage", storage_commands.storage, text))
     return parser
 
 

@@ -162,13 +162,13 @@ def environment_lines(environments: list[Environment], last_used: Mapping[str, d
 def run_value(run: Run, environment: Environment | None = None) -> dict[str, Any]:
     """A run by the names of domain.py: its state, then its request. `environment` is the requested reference, or where it is given the
     environment that the run uses."""
-    state = {name: value for name, value in vars(run).items() if name != "request"}
+    state = {name: value for name, value in vars(run).items() if name not in ("request", "metadata")}
+    said = {name: value for name, value in vars(run.metadata).items() if name != "name"}
     request = {name: value for name, value in vars(run.request).items() if name not in ("name", "submission_id")}
     used = {} if environment is None else {"environment": environment_value(environment)}
     settings = {"settings": run.request.settings.as_dict()}
-    return (
-        {"id": run.id, "name": run.title} | state | {"duration": run.duration, "seconds_left": run.seconds_left} | request | settings | used
-    )
+    times = {"duration": run.duration, "seconds_left": run.seconds_left}
+    return {"id": run.id, "name": run.title} | said | state | times | request | settings | used
 
 
 def run_lines(run: Run, environment: Environment) -> list[str]:
@@ -176,6 +176,10 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
     return labelled(
         ("Run", run.id),
         ("Name", safe(run.title)),
+        ("Note", safe(run.metadata.note)),
+        ("Tags", safe(", ".join(f"{key}={value}" for key, value in run.metadata.tags.items()))),
+        ("Pinned", "yes" if run.metadata.pinned else ""),
+        ("Archived", "yes" if run.metadata.archived else ""),
         ("Status", run.status + (f" ({run.error_code})" if run.error_code else "")),
         ("Doing", run.doing or ""),
         ("Error", run.error or ""),

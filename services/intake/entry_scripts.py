@@ -25,6 +25,14 @@ JOBLIB_SCRIPT = BUILT_IN / "batch_scoring_script.py"
 _LARGEST_SCRIPT = 1 << 20
 
 
+def sources_beside(script: Path) -> list[Path]:
+    """What a script may import from beside itself: the Python files there and the packages below. Not all of its folder, which may be
+    somebody's home with secrets."""
+    found = list(script.parent.glob("*.py"))
+    found += [path for package in script.parent.glob("*/__init__.py") for path in package.parent.rglob("*.py")]
+    return [path for path in found if path.is_file() and path.stat().st_size < _LARGEST_SCRIPT and not path.name.startswith(".")]
+
+
 class EntryScripts:
     """The scripts of one home. `approved` says of a SHA-256 whether a run may execute what has it."""
 

@@ -6,17 +6,23 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock
+
 from services.errors import IntakeError, WorkspaceUnavailable, os_errors_as
+from services.storage.usage import lock_of_staging
 
 
 @contextmanager
 def staging_folder(home: Path) -> Iterator[Path]:
-    """A folder of its own, removed at the end with what is still in it. Raises WorkspaceUnavailable for a home that can't be used."""
+    """A folder of its own, removed at the end with what is still in it. A lock beside it, which the system drops with this process, tells
+    it from what interrupted work left. Raises WorkspaceUnavailable for a home that can't be used."""
     made = home / "incoming" / uuid.uuid4().hex
+    lock = FileLock(lock_of_staging(made), thread_local=False)
     with os_errors_as(WorkspaceUnavailable, f"Nothing can be written to {made.parent}"):
+        lock.acquire(blocking=False)
         made.mkdir()
     hint = "Check the free disk space and who may write there; nothing was registered."
     try:
@@ -24,6 +30,9 @@ def staging_folder(home: Path) -> Iterator[Path]:
             yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
+        lock.release()
+        with suppress(OSError):
+            os.unlink(lock.lock_file)
 
 
 def move_or_copy(home: Path, source: Path, target: Path) -> None:

@@ -24,6 +24,7 @@ from services.errors import StudioError
 from services.intake.staging import staging_folder
 from services.storage.atomic import write_atomically
 from services.storage.file_tree import last_line
+from services.storage.usage import lock_of_staging
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +141,8 @@ def main(work: Callable[[Path, Path, dict[str, Any]], Any]) -> int:
         answer = {"answer": work(home, folder, json.loads((folder / _REQUEST).read_bytes()))}
     except Stopped:
         shutil.rmtree(folder, ignore_errors=True)  # whoever started it may be gone
+        with suppress(OSError):
+            lock_of_staging(folder).unlink()
         return 1
     except StudioError as error:
         answer = {"error": {"type": type(error).__name__, **vars(error)}}

@@ -47,6 +47,7 @@ from services.domain import (
 from services.errors import IntakeError, NotFound, SettingsError, os_errors_as
 from services.file_names import check_name
 from services.formats import counted
+from services.home_storage import HomeStorage
 from services.intake import datasets, model_files, proposals
 from services.intake.entry_scripts import JOBLIB_SCRIPT, EntryScripts
 from services.intake.mlflow_files import prepare_model
@@ -100,6 +101,7 @@ class LocalWorkspace:
         self.scripts = EntryScripts(self.home / "scripts", self._store.approved)
         self.runs = runs.LocalRuns(self.home, self._store)
         self.resources = LocalResources(self.home, self._store, self.runs, self.annotations)
+        self.storage = HomeStorage(self, self._store, ("models", "datasets", "environments"))
         labels = DatasetLabels(self)
         self.labels, self.add_labels, self.remove_labels = labels.of, labels.add, labels.remove
         self.find_labels, self.leaderboard = labels.get, labels.leaderboard
@@ -413,6 +415,8 @@ class LocalWorkspace:
             )
         if request.compute_target:
             warnings.append(f"compute_target {request.compute_target} has no meaning here: the run uses this machine.")
+        items = None if request.failed_only else sum(dataset.item_count or 0 for dataset in inputs.datasets)
+        warnings += self.storage.run_warnings(resolved, items)
         plan = runs.make_plan(resolved, inputs)
         return plan, [*warnings, *self.runs.environment_warnings(plan)], changed
 

@@ -99,22 +99,28 @@ def execute(folder: RunFolder[Any], store: Store, execute: Callable[[], None]) -
 
 
 def with_liveness(run: Run, folder: RunFolder[Any], store: Store) -> Run:
-    """The run as the registry has it; one that hasn't ended and has no active runner reads NotResponding."""
-    if run.status.ended:
+    """The run as the registry has it; one that hasn't ended and has no active runner reads NotResponding, with the reason."""
+    if run.status.ended or responds(run, folder):
         return run
+    run = store.run(run.id)  # it may have ended meanwhile
+    return run if run.status.ended else not_responding(run, folder)
+
+
+def responds(run: Run, folder: RunFolder[Any]) -> bool:
+    """Whether the runner of a run that hasn't ended is active and shows it, or may yet appear."""
     now, runner = utc_now(), next((runner for run_id, runner in reversed(_started) if run_id == run.id), None)
     before_its_runner = (RunStatus.NOT_STARTED, RunStatus.QUEUED, RunStatus.CANCEL_REQUESTED)  # the last where it is started to cancel
     starting = run.status in before_its_runner and (runner is None or runner.poll() is None)
     if starting and now - (run.heartbeat_at or run.submitted_at) < _STARTING:
-        return run
+        return True
+    return folder.has_live_runner() and (run.heartbeat_at is None or now - run.heartbeat_at <= _STALE)
+
+
+def not_responding(run: Run, folder: RunFolder[Any]) -> Run:
+    """The run as NotResponding, with the reason."""
     if folder.has_live_runner():
-        if run.heartbeat_at is None or now - run.heartbeat_at <= _STALE:
-            return run
         silent = "Its runner is active but silent: the machine is overloaded or was asleep, or its disk does not respond."
         return replace(run, status=RunStatus.NOT_RESPONDING, error=run.error or silent)
-    run = store.run(run.id)  # it may have ended meanwhile
-    if run.status.ended:
-        return run
     error = run.error or _reason_for_no_runner(folder)
     return replace(run, status=RunStatus.NOT_RESPONDING, error=error, workers=0, rate=None, doing=None)
 

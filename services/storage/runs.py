@@ -6,13 +6,16 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from filelock import Timeout
 
-from services.domain import Run, RunRequest, RunStatus, utc_now
+from services.domain import ResourceKind, Run, RunRequest, RunStatus, utc_now
+from services.run_details import LinkedRuns
+from services.run_query import RunChoices, RunPage, RunQuery
 from services.storage import run_process
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.run_folder import RunFolder
@@ -22,6 +25,9 @@ F = TypeVar("F", bound=RunFolder[Any])
 
 LOCK_TIMEOUT_SECONDS = 0.3
 """Whoever only checks whether a run has a runner holds its lock for less."""
+
+_MOST_LINKED = 2_000
+"""Runs whose models or datasets are looked at: some 20 ms."""
 
 
 class StoredRuns(Generic[F]):
@@ -36,6 +42,17 @@ class StoredRuns(Generic[F]):
         """The newest runs first, each as it is now: one without an active runner reads NotResponding."""
         return [self._now(run) for run in self._store.runs(limit)]
 
+    def search(self, query: RunQuery) -> RunPage:
+        """The runs that a query asks for, each as it is now."""
+        live = [(run.id, run.status, run.duration) for run in map(self._status_now, self._store.unended_runs())]
+        runs, statuses = self._store.search(query, live)
+        total = sum(count for status, count in statuses.items() if status in (query.statuses or statuses))
+        return RunPage(total, tuple(map(self._with_reason, runs)), statuses)
+
+    def choices(self) -> RunChoices:
+        """What the runs have that one can search by."""
+        return self._store.run_choices()
+
     def get(self, run_id: str) -> Run:
         """One run as it is now."""
         return self._now(self._store.run(run_id))
@@ -43,6 +60,15 @@ class StoredRuns(Generic[F]):
     def ended_since(self, moment: datetime) -> list[Run]:
         """The runs that ended after that moment, the first one first."""
         return self._store.ended_since(moment)
+
+    def linked(self, kind: ResourceKind, reference: str, limit: int = 20) -> LinkedRuns:
+        """The newest runs that name this model, dataset, environment or earlier run, and what they name beside it."""
+        runs, count = self._store.runs_linked(kind, reference, limit)
+        models, datasets = (
+            self._store.linked_to(kind, reference, other, _MOST_LINKED) if other is not kind else {}
+            for other in (ResourceKind.MODEL, ResourceKind.DATASET)
+        )
+        return LinkedRuns(tuple(map(self._now, runs)), count, models, datasets)
 
     def logs(self, run_id: str) -> dict[str, Path]:
         """The log files by their name in Azure's layout, those for people first."""
@@ -95,6 +121,16 @@ class StoredRuns(Generic[F]):
             shutil.rmtree(folder.path, ignore_errors=True)
             return run, False
         return run, not run.status.ended
+
+    def _status_now(self, run: Run) -> Run:
+        """A run that hasn't ended with its status as it is now, which costs less than the reason for it."""
+        responds = run_process.responds(run, self._folder_of(self._home, run.id))
+        return run if responds else replace(run, status=RunStatus.NOT_RESPONDING)
+
+    def _with_reason(self, run: Run) -> Run:
+        if run.status is not RunStatus.NOT_RESPONDING:
+            return run
+        return run_process.not_responding(run, self._folder_of(self._home, run.id))
 
     def _now(self, run: Run) -> Run:
         return run_process.with_liveness(run, self._folder_of(self._home, run.id), self._store)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,13 +33,44 @@ from services.domain import (
     utc_now,
 )
 from services.errors import NotFound, SettingsError
+from services.run_query import RunChoices, RunQuery
+from services.storage import run_search
 from services.storage.serialization import from_builtins, to_json
 from services.storage.sqlite import connect_readable, translated_errors, use_write_ahead_log
 
 logger = logging.getLogger(__name__)
 
+
+def _metadata_columns(said: Metadata) -> dict[str, Any]:
+    tags = json.dumps(dict(said.tags))
+    return {"name": readable(said.name), "note": readable(said.note), "tags": tags, "pinned": said.pinned, "archived": said.archived}
+
+
+def _set_columns(connection: sqlite3.Connection, run_id: str, columns: Mapping[str, Any]) -> None:
+    connection.execute(f"UPDATE runs SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?", (*columns.values(), run_id))
+
+
+def _fill_search_columns(connection: sqlite3.Connection) -> None:
+    """What the runs of a registry from before are found by; one whose request can't be read is found by nothing."""
+    for run_id, request in connection.execute("SELECT id, request FROM runs").fetchall():
+        with suppress(ValueError, SettingsError):
+            _set_columns(connection, run_id, run_search.search_columns(run_id, from_builtins(json.loads(request), RunRequest), Metadata()))
+
+
+_SET_SECONDS = """UPDATE runs SET seconds = (julianday(coalesce(stopped_at, ended_at)) - julianday(started_at)) * 86400 - paused_seconds
+    WHERE rowid = new.rowid"""
+_LINKS = " UNION ALL ".join(
+    f"SELECT '{kind}', each.value, {{row}}.id FROM {{source}}json_each({values}) AS each WHERE each.value <> ''"
+    for kind, values in (
+        ("model", "{row}.request, '$.models'"), ("dataset", "{row}.request, '$.datasets'"),
+        ("side input", "{row}.request, '$.side_inputs'"), ("environment", "{row}.request, '$.environment'"),
+        ("run", "{row}.request, '$.rerun_of'"), ("run", "json_array({row}.reused_from)"),
+    )
+)  # fmt: skip
+"""SQL: what runs name, each as (kind, reference, run's id)."""
+
 # How many of these statements a registry has had is its user_version. New ones come last; none is ever changed.
-_SCHEMA = (
+_SCHEMA: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     "CREATE TABLE IF NOT EXISTS models (name TEXT, version INTEGER, created_at TEXT, sha256 TEXT, value TEXT, PRIMARY KEY (name, version))",
     "CREATE TABLE IF NOT EXISTS datasets (name TEXT, version INTEGER, created_at TEXT, value TEXT, PRIMARY KEY (name, version))",
     "CREATE TABLE IF NOT EXISTS approvals (sha256 TEXT PRIMARY KEY, approved_at TEXT)",
@@ -69,14 +101,49 @@ _SCHEMA = (
     "CREATE TABLE run_presets (name TEXT PRIMARY KEY, kept_at TEXT, value TEXT)",
     # Files in the home of what was deleted, which are to be removed: a process may be killed before it has.
     "CREATE TABLE deletions (path TEXT PRIMARY KEY)",
+    # What people said of a run stands in its own row, beside what it is found by.
+    "ALTER TABLE runs ADD COLUMN name TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN note TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN tags TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE runs ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE runs ADD COLUMN archived INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE runs ADD COLUMN models TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN datasets TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN script TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN environment TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN found_by TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN folded_name TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN seconds REAL",
+    f"CREATE TRIGGER runs_timed_at_first AFTER INSERT ON runs BEGIN {_SET_SECONDS}; END",
+    f"CREATE TRIGGER runs_timed AFTER UPDATE OF started_at, ended_at, stopped_at, paused_seconds ON runs BEGIN {_SET_SECONDS}; END",
+    _SET_SECONDS.partition(" WHERE")[0],
+    _fill_search_columns,
+    # All that a search asks of every run: none reads the requests of 100,000 runs.
+    """CREATE INDEX runs_searched ON runs (
+    pinned, submitted_at, id, archived, status, seconds, items_total, items_succeeded, items_failed, models, datasets, script, tags,
+    folded_name, found_by
+)""",
+    "CREATE INDEX runs_by_submission ON runs (submitted_at, id)",
+    "CREATE INDEX runs_by_environment ON runs (environment, submitted_at)",
+    f"CREATE INDEX runs_unended ON runs (submitted_at, id) WHERE status NOT IN ({run_search.ENDED})",
+    # What each run names, to be looked up from the other end: models, datasets and an environment by reference, earlier runs by id. The
+    # triggers keep it whole, whoever writes a run.
+    """CREATE TABLE run_links (kind TEXT, reference TEXT, run TEXT, PRIMARY KEY (kind, reference, run)) WITHOUT ROWID""",
+    "CREATE INDEX run_links_by_run ON run_links (run, kind)",
+    f"INSERT OR IGNORE INTO run_links {_LINKS.format(row='runs', source='runs, ')}",
+    f"""CREATE TRIGGER run_links_of_new AFTER INSERT ON runs BEGIN
+    INSERT OR IGNORE INTO run_links {_LINKS.format(row="NEW", source="")};
+END""",
+    """CREATE TRIGGER run_links_of_reused AFTER UPDATE OF reused_from ON runs WHEN NEW.reused_from <> '' BEGIN
+    INSERT OR IGNORE INTO run_links VALUES ('run', NEW.reused_from, NEW.id);
+END""",
+    "CREATE TRIGGER run_links_of_deleted AFTER DELETE ON runs BEGIN DELETE FROM run_links WHERE run = OLD.id; END",
 )
 
 _RUN_COLUMNS = (
     "status", "started_at", "ended_at", "heartbeat_at", "stopped_at", "paused_seconds", "items_total", "items_succeeded", "items_failed",
     "mini_batches_total", "mini_batches_done", "workers", "rate", "doing", "error_code", "error", "warnings", "reused_from",
 )  # fmt: skip
-_SELECT_RUN = "SELECT runs.*, coalesce((SELECT name FROM metadata WHERE kind = 'run' AND reference = runs.id), '') AS name FROM runs"
-_ENDED = ", ".join(f"'{status}'" for status in RunStatus if status.ended)
 _TABLES = {ResourceKind.MODEL: "models", ResourceKind.DATASET: "datasets", ResourceKind.ENVIRONMENT: "environments"}
 # Whether a run's request names this resource.
 _NAMES = {
@@ -85,6 +152,8 @@ _NAMES = {
     ResourceKind.ENVIRONMENT: "json_extract(request, '$.environment') = ?",
     ResourceKind.RUN: "json_extract(request, '$.rerun_of') = ?",
 }
+_RUN_METADATA = """(SELECT id AS reference, name, note, tags, pinned, archived FROM runs
+    WHERE name <> '' OR note <> '' OR tags <> '{}' OR pinned OR archived)"""
 _Versioned = TypeVar("_Versioned", bound=Model | Dataset | Environment)
 
 
@@ -135,6 +204,10 @@ def check_not_deleted(connection: sqlite3.Connection, request: RunRequest) -> No
         raise NotFound(f"Run “{earlier}” was deleted, whose failed items were to be scored again.", "Submit a new run.")
 
 
+def _no_run(run_id: str) -> NotFound:
+    return NotFound(f"There is no run “{run_id}”.", "The runs list shows what there is.")
+
+
 def _schema_version(connection: sqlite3.Connection) -> int:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version
@@ -149,8 +222,8 @@ class Store:
             if _schema_version(connection) < len(_SCHEMA):
                 use_write_ahead_log(connection)
                 connection.execute("BEGIN IMMEDIATE")
-                for statement in _SCHEMA[_schema_version(connection) :]:
-                    connection.execute(statement)
+                for step in _SCHEMA[_schema_version(connection) :]:
+                    connection.execute(step) if isinstance(step, str) else step(connection)
                 connection.execute(f"PRAGMA user_version = {len(_SCHEMA)}")
                 connection.execute("COMMIT")
 
@@ -231,7 +304,7 @@ class Store:
         wanted = reference(name, version)
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            if active := self._naming(connection, kind, wanted, f"status NOT IN ({_ENDED})"):
+            if active := self._naming(connection, kind, wanted, f"status NOT IN ({run_search.ENDED})"):
                 raise needed_by(kind, wanted, active)
             connection.execute(f"UPDATE {_TABLES[kind]} SET value = '' WHERE name = ? AND version = ?", (name, version))
             self._note_deletion(connection, kind, wanted, paths)
@@ -243,8 +316,9 @@ class Store:
         has one. Raises SettingsError where it has not ended, or another that has not needs it."""
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            active = [row[0] for row in connection.execute(f"SELECT id FROM runs WHERE id = ? AND status NOT IN ({_ENDED})", (run_id,))]
-            failed_only = f"status NOT IN ({_ENDED}) AND json_extract(request, '$.failed_only')"
+            unended = f"SELECT id FROM runs WHERE id = ? AND status NOT IN ({run_search.ENDED})"
+            active = [row[0] for row in connection.execute(unended, (run_id,))]
+            failed_only = f"status NOT IN ({run_search.ENDED}) AND json_extract(request, '$.failed_only')"
             if active := active or self._naming(connection, ResourceKind.RUN, run_id, failed_only):
                 raise needed_by(ResourceKind.RUN, run_id, active)
             connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
@@ -272,7 +346,7 @@ class Store:
     def runs_naming(self, kind: ResourceKind, reference: str, *, active: bool = False, failed_only: bool = False) -> list[str]:
         """The ids of the runs that name a model, dataset (also as a side input), environment, or a run as the one they do again, the newest
         first: all of them, or those that have not ended, or those that score again just what failed in it."""
-        conditions = [f"status NOT IN ({_ENDED})"] * active + ["json_extract(request, '$.failed_only')"] * failed_only
+        conditions = [f"status NOT IN ({run_search.ENDED})"] * active + ["json_extract(request, '$.failed_only')"] * failed_only
         with self._connected() as connection:
             return self._naming(connection, kind, reference, " AND ".join(conditions) or "true")
 
@@ -281,6 +355,10 @@ class Store:
         text = json.dumps(reference)  # as it stands in the request: comparing texts is quick, reading JSON isn't
         query = f"SELECT id FROM runs WHERE {condition} AND instr(request, ?) AND {_NAMES[kind]} ORDER BY submitted_at DESC, id DESC"
         return [row[0] for row in connection.execute(query, (text, reference))]
+
+    def references(self, kind: ResourceKind) -> set[str]:
+        """Those that were ever registered; of deleted ones, too: what runs still need of them stays."""
+        return {reference(name, version) for name, version in self._execute(f"SELECT name, version FROM {_TABLES[kind]}")}
 
     def approve(self, sha256: str) -> None:
         self._execute("INSERT OR IGNORE INTO approvals VALUES (?, ?)", sha256, utc_now())
@@ -341,7 +419,8 @@ class Store:
                 coalesce(json_extract(value, '$.tags'), '{{}}') AS tags, 0 AS pinned, 0 AS archived FROM {_TABLES[kind]}
                 WHERE value <> '' AND (?1 IS NULL OR (name = ?1 AND version = ?2)) AND (note <> '' OR tags <> '{{}}')"""
             found = {row["reference"]: _metadata(row) for row in connection.execute(query, (name, version))}
-        query = "SELECT reference, name, note, tags, pinned, archived FROM metadata WHERE kind = ?1 AND (?2 IS NULL OR reference = ?2)"
+        table, kinds = (_RUN_METADATA, "?1 = 'run'") if kind is ResourceKind.RUN else ("metadata", "kind = ?1")
+        query = f"SELECT reference, name, note, tags, pinned, archived FROM {table} WHERE {kinds} AND (?2 IS NULL OR reference = ?2)"
         said = {row["reference"]: _metadata(row) for row in connection.execute(query, (kind, reference))}
         return found | said
 
@@ -349,22 +428,33 @@ class Store:
         self, kind: ResourceKind, reference: str, change: Callable[[Metadata], Metadata], *, begin: Metadata | None = None
     ) -> Metadata:
         """Keep what `change` makes of what people said of a resource, as one step. From then on it holds in place of what was said at its
-        registration, which is `begin` where this registry doesn't have it."""
+        registration, which is `begin` where this registry doesn't have it. Raises NotFound for a run that isn't there."""
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
             new = change(self._metadata_in(connection, kind, reference).get(reference, begin or Metadata()))
-            values = (kind, reference, readable(new.name), readable(new.note), json.dumps(dict(new.tags)), new.pinned, new.archived)
-            connection.execute("INSERT OR REPLACE INTO metadata VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            columns = _metadata_columns(new)
+            if kind is ResourceKind.RUN:
+                row = connection.execute("SELECT request FROM runs WHERE id = ?", (reference,)).fetchone()
+                if row is None:
+                    raise _no_run(reference)
+                request = from_builtins(json.loads(row["request"]), RunRequest)
+                _set_columns(connection, reference, columns | run_search.search_columns(reference, request, new))
+            else:
+                values = (kind, reference, *columns.values())
+                connection.execute("INSERT OR REPLACE INTO metadata VALUES (?, ?, ?, ?, ?, ?, ?)", values)
             connection.execute("COMMIT")
         return new
 
     def forget_metadata(self, kind: ResourceKind, reference: str) -> None:
+        if kind is ResourceKind.RUN:  # what was said of one that is gone went with it
+            with suppress(NotFound):
+                self.change_metadata(kind, reference, lambda _: Metadata())
         self._execute("DELETE FROM metadata WHERE kind = ? AND reference = ?", kind, reference)
 
     def environments_used(self) -> dict[str, datetime]:
         """When each environment, by its reference, was last used: by a run that was submitted, or to inspect a model."""
         query = """SELECT used, max(at) FROM (
-            SELECT json_extract(request, '$.environment') AS used, submitted_at AS at FROM runs
+            SELECT environment AS used, max(submitted_at) AS at FROM runs GROUP BY environment
             UNION ALL SELECT substr(source, 1, instr(source, ';') - 1), made_at FROM model_cards WHERE instr(source, ';')
         ) WHERE used <> '' GROUP BY used"""
         return {used: datetime.fromisoformat(at) for used, at in self._execute(query)}
@@ -380,7 +470,7 @@ class Store:
             "id": run_id, "submission_id": request.submission_id or None, "request": to_json(request),
             "status": RunStatus.NOT_STARTED, "submitted_at": _text(utc_now()), "items_total": items,
             "mini_batches_total": mini_batches, "items_succeeded": 0, "items_failed": 0, "mini_batches_done": 0,
-            "warnings": json.dumps(warnings), "subject": _subject(request),
+            "warnings": json.dumps(warnings), "subject": _subject(request), **run_search.search_columns(run_id, request, Metadata()),
         } | {name: _text(value) for name, value in columns.items()}  # fmt: skip
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -413,36 +503,90 @@ class Store:
 
     def run(self, run_id: str) -> Run:
         """One run. Raises NotFound."""
-        if rows := self._execute(f"{_SELECT_RUN} WHERE id = ?", run_id):
+        if rows := self._execute("SELECT * FROM runs WHERE id = ?", run_id):
             return self._run(rows[0])
-        raise NotFound(f"There is no run “{run_id}”.", "The runs list shows what there is.")
+        raise _no_run(run_id)
 
     def runs(self, limit: int) -> list[Run]:
         """The newest runs first."""
-        return [self._run(row) for row in self._execute(f"{_SELECT_RUN} ORDER BY submitted_at DESC, id DESC LIMIT ?", limit)]
+        return [self._run(row) for row in self._execute("SELECT * FROM runs ORDER BY submitted_at DESC, id DESC LIMIT ?", limit)]
+
+    def run_ids(self) -> set[str]:
+        """Of all runs."""
+        return {row["id"] for row in self._execute("SELECT id FROM runs")}
 
     def ended_since(self, moment: datetime) -> list[Run]:
         """The runs that ended after that moment, the first one first."""
-        return [self._run(row) for row in self._execute(f"{_SELECT_RUN} WHERE ended_at > ? ORDER BY ended_at, id", moment)]
+        return [self._run(row) for row in self._execute("SELECT * FROM runs WHERE ended_at > ? ORDER BY ended_at, id", moment)]
 
     def last_completed(self, request: RunRequest) -> Run | None:
         """The newest completed run of the same script over the same datasets, by their names."""
-        query = f"{_SELECT_RUN} WHERE subject = ? AND status = ? ORDER BY submitted_at DESC, id DESC LIMIT 1"
+        query = "SELECT * FROM runs WHERE subject = ? AND status = ? ORDER BY submitted_at DESC, id DESC LIMIT 1"
         return next((self._run(row) for row in self._execute(query, _subject(request), RunStatus.COMPLETED)), None)
 
     def completed_with(self, reuse_key: str | None) -> list[Run]:
         """The completed runs that have this key, those that were scored before those that were reused, the newest first."""
-        query = f"{_SELECT_RUN} WHERE reuse_key = ? AND status = ? ORDER BY reused_from IS NOT NULL, submitted_at DESC, id DESC"
+        query = "SELECT * FROM runs WHERE reuse_key = ? AND status = ? ORDER BY reused_from IS NOT NULL, submitted_at DESC, id DESC"
         return [self._run(row) for row in self._execute(query, reuse_key, RunStatus.COMPLETED)]
 
     def unended_runs(self) -> list[Run]:
         """The runs that have not ended, the oldest first."""
-        query = f"{_SELECT_RUN} WHERE status NOT IN ({_ENDED}) ORDER BY submitted_at, id"
+        query = f"SELECT * FROM runs WHERE status NOT IN ({run_search.ENDED}) ORDER BY submitted_at, id"
         return [self._run(row) for row in self._execute(query)]
+
+    def search(self, query: RunQuery, live: Iterable[tuple[str, RunStatus, float | None]]) -> tuple[list[Run], dict[RunStatus, int]]:
+        """The runs that a query asks for, and how many of each status match the rest of it: all of one moment. `live` has the status and
+        the seconds of each run that has not ended."""
+        matching, values = run_search.condition(query)
+        values = {name: _text(value) for name, value in values.items()}
+        with self._connected() as connection:
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute("BEGIN")
+            connection.execute("CREATE TEMP TABLE live (id TEXT PRIMARY KEY, now TEXT, seconds REAL) WITHOUT ROWID")
+            connection.executemany("INSERT INTO temp.live VALUES (?, ?, ?)", live)
+            of_all = f"FROM runs INDEXED BY runs_searched WHERE {matching}"
+            counts = dict(connection.execute(f"SELECT {run_search.COUNTS} {of_all}", values).fetchone())
+            active = f"FROM runs INDEXED BY runs_unended WHERE status NOT IN ({run_search.ENDED}) AND {matching}"
+            counts |= connection.execute(f"SELECT {run_search.STATUS} AS now, count(*) {active} GROUP BY now", values).fetchall()
+            page = f"SELECT rowid {of_all} AND {run_search.with_statuses(query.statuses)} ORDER BY {run_search.order(query)}"
+            numbers = [row["rowid"] for row in connection.execute(f"{page} LIMIT {query.count:d} OFFSET {query.first:d}", values)]
+            wanted = f"SELECT *, {run_search.STATUS} AS now, rowid FROM runs WHERE rowid IN (SELECT value FROM json_each(?))"
+            rows = {row["rowid"]: row for row in connection.execute(wanted, (json.dumps(numbers),))}
+            connection.execute("ROLLBACK")
+        runs = [replace(self._run(rows[number]), status=RunStatus(rows[number]["now"])) for number in numbers]
+        return runs, {RunStatus(name): count for name, count in counts.items() if count}
+
+    def run_choices(self) -> RunChoices:
+        """What the runs have that one can search by."""
+        models, datasets, tags = (
+            [text for (text,) in self._execute(f"SELECT DISTINCT {column} FROM runs INDEXED BY runs_searched")]
+            for column in ("models", "datasets", "tags")
+        )
+        pairs = {pair for text in tags for pair in json.loads(text).items()}
+        return RunChoices(tuple(run_search.lines_of(models)), tuple(run_search.lines_of(datasets)), tuple(sorted(pairs)))
+
+    def runs_linked(self, kind: ResourceKind, to: str, limit: int) -> tuple[list[Run], int]:
+        """The newest runs that name this model, dataset, environment or earlier run; and how many there are."""
+        links, distinct = "SELECT run FROM run_links WHERE kind = ?1 AND reference = ?2", ""
+        if kind is ResourceKind.DATASET:  # a run may read it in both ways
+            links, distinct = "SELECT run FROM run_links WHERE kind IN (?1, 'side input') AND reference = ?2", "DISTINCT"
+        (count,) = self._execute(f"SELECT count({distinct} run) FROM ({links})", kind, to)[0]
+        newest = links.replace("SELECT", f"SELECT {distinct}") + f" ORDER BY run DESC LIMIT {int(limit)}"  # an id begins with its time
+        query = f"SELECT * FROM runs WHERE id IN ({newest}) ORDER BY submitted_at DESC, id DESC"
+        return [self._run(row) for row in self._execute(query, kind, to)], count
+
+    def linked_to(self, kind: ResourceKind, to: str, other: ResourceKind, most: int) -> dict[str, int]:
+        """What the newest `most` runs that name this model or dataset name of the `other` kind, and how many of them; the most frequent
+        first."""
+        query = f"""SELECT reference, count(*) AS runs FROM run_links WHERE kind = ?3 AND run IN (
+            SELECT run FROM run_links WHERE kind = ?1 AND reference = ?2 ORDER BY run DESC LIMIT {int(most)}
+        ) GROUP BY reference ORDER BY runs DESC, max(run) DESC"""
+        return dict(map(tuple, self._execute(query, kind, to, other)))
 
     @staticmethod
     def _run(row: sqlite3.Row) -> Run:
         values = dict(row) | {"request": json.loads(row["request"]), "warnings": json.loads(row["warnings"])}
+        values["metadata"] = _metadata(row)
         if row["cancel_requested"] and not RunStatus(row["status"]).ended:
             values["status"] = RunStatus.CANCEL_REQUESTED
         return from_builtins(values, Run)

@@ -59,9 +59,9 @@ def test_exactly_the_allowed_settings_are_pipeline_parameters():
 
 
 def test_the_chosen_model_is_an_argument_of_the_script():
-    assert pipeline.model_arguments(REQUEST) == ["--model-name", "digits", "--model-version", "2"]
-    assert pipeline.model_arguments(replace(REQUEST, arguments=("--model-name", "other"))) == []
-    assert pipeline.model_arguments(replace(REQUEST, models=())) == []
+    assert REQUEST.model_arguments() == ["--model-name", "digits", "--model-version", "2"]
+    assert replace(REQUEST, arguments=("--model-name", "other")).model_arguments() == []
+    assert replace(REQUEST, models=()).model_arguments() == []
 
 
 def test_only_python_files_beside_a_script_are_uploaded(tmp_path):

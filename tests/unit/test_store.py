@@ -1,5 +1,6 @@
 """The registry and the journal: versions, approvals, runs, attempts."""
 
+import contextlib
 import sqlite3
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -176,6 +177,7 @@ def test_what_people_say_of_a_thing_is_kept_until_it_is_forgotten(store):
     def tagged(old):
         return replace(old, tags={**old.tags, "season": "\ud800"}, pinned=True)
 
+    store.insert_run("run-1", RunRequest((), ("d:1",), "/x.py"), 1, 1)
     assert store.metadata(ResourceKind.RUN) == {}
     store.change_metadata(ResourceKind.RUN, "run-1", tagged)
     store.change_metadata(ResourceKind.RUN, "run-1", lambda old: replace(old, note="late"))
@@ -188,3 +190,62 @@ def test_what_people_say_of_a_thing_is_kept_until_it_is_forgotten(store):
 def test_many_may_open_a_new_registry_at_once(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         assert [store.runs(1) for store in pool.map(lambda _: Store(tmp_path), range(24))] == [[]] * 24
+
+
+# ---- what runs name ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_found_by_what_they_name(tmp_path):
+    store = Store(tmp_path)
+    for number, request in enumerate(
+        (
+            RunRequest(("m:1",), ("d:1", "d:2"), "/s.py", side_inputs={"lookup": "x:1", "same": "d:1"}, environment="e:1"),
+            RunRequest(("m:1", "n:1"), ("d:2",), "/s.py", rerun_of="run-0"),
+            RunRequest((), ("=cmd' OR 1:1",), "/s.py"),
+        )
+    ):
+        store.insert_run(f"run-{number}", request, 1, 1)
+
+    def found(kind: ResourceKind, reference: str) -> tuple[list[str], int]:
+        runs, count = store.runs_linked(kind, reference, 10)
+        return [run.id for run in runs], count
+
+    assert found(ResourceKind.MODEL, "m:1") == (["run-1", "run-0"], 2)
+    assert found(ResourceKind.DATASET, "d:1") == (["run-0"], 1)
+    assert found(ResourceKind.DATASET, "x:1") == (["run-0"], 1)
+    assert found(ResourceKind.DATASET, "=cmd' OR 1:1") == (["run-2"], 1)
+    assert found(ResourceKind.ENVIRONMENT, "e:1") == (["run-0"], 1)
+    assert found(ResourceKind.RUN, "run-0") == (["run-1"], 1)
+    assert found(ResourceKind.MODEL, "d:1") == ([], 0)
+    assert len(store.runs_linked(ResourceKind.MODEL, "m:1", 1)[0]) == 1
+    assert store.linked_to(ResourceKind.MODEL, "m:1", ResourceKind.DATASET, 10) == {"d:2": 2, "d:1": 1}
+    assert store.linked_to(ResourceKind.DATASET, "d:2", ResourceKind.MODEL, 10) == {"m:1": 2, "n:1": 1}
+    assert store.linked_to(ResourceKind.MODEL, "m:1", ResourceKind.DATASET, 1) == {"d:2": 1}
+
+
+def test_a_run_that_reused_another_or_is_gone_is_linked_so(tmp_path):
+    store = Store(tmp_path)
+    request = RunRequest(("m:1",), ("d:1",), "/s.py")
+    store.insert_run("run-1", request, 1, 1, reused_from="run-0")
+    store.insert_run("run-2", request, 1, 1)
+    store.update_run("run-2", reused_from="run-0")
+    assert [run.id for run in store.runs_linked(ResourceKind.RUN, "run-0", 10)[0]] == ["run-2", "run-1"]
+    store._execute("DELETE FROM runs WHERE id = 'run-1'")
+    assert store.runs_linked(ResourceKind.RUN, "run-0", 10)[1] == 1
+    assert store.runs_linked(ResourceKind.MODEL, "m:1", 10)[1] == 1
+
+
+def test_runs_of_an_earlier_version_are_linked_when_the_registry_is_opened(tmp_path):
+    before = next(number for number, statement in enumerate(_SCHEMA) if "run_links" in str(statement))
+    request = to_json(RunRequest(("m:1",), ("d:1",), "/s.py"))
+    with contextlib.closing(sqlite3.connect(tmp_path / "studio.db")) as older:
+        for step in _SCHEMA[:before]:
+            older.execute(step) if isinstance(step, str) else step(older)
+        for run_id, reused_from in (("run-1", None), ("run-2", "run-1")):
+            values = (run_id, request, "Completed", "2026-01-01T00:00:00.000+00:00", reused_from)
+            older.execute("INSERT INTO runs (id, request, status, submitted_at, reused_from) VALUES (?, ?, ?, ?, ?)", values)
+        older.execute(f"PRAGMA user_version = {before}")
+        older.commit()
+    store = Store(tmp_path)
+    assert [run.id for run in store.runs_linked(ResourceKind.MODEL, "m:1", 10)[0]] == ["run-2", "run-1"]
+    assert [run.id for run in store.runs_linked(ResourceKind.RUN, "run-1", 10)[0]] == ["run-2"]

@@ -20,8 +20,9 @@ from services.azure.auth.session import Session
 from services.azure.catalog import environments
 from services.azure.runs import failed_items
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
-from services.domain import RunRequest, parse_reference
+from services.domain import parse_reference
 from services.errors import StudioError
+from services.intake.entry_scripts import sources_beside
 from services.settings import PIPELINE_PARAMETERS
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def build(session: Session, plan: RunPlan, folder: AzureRunFolder) -> Pipeline:
             inputs=inputs,
             side_inputs=side_inputs or None,
             output=PipelineData(OUTPUT, datastore=workspace.get_default_datastore(), output_path_on_compute=OUTPUT_FOLDER),
-            arguments=[*model_arguments(request), *side_arguments, *request.arguments],
+            arguments=[*request.model_arguments(), *side_arguments, *request.arguments],
             allow_reuse=request.allow_reuse and not request.rerun_of,
         )
         pipeline = Pipeline(workspace=workspace, steps=[step], description=request.title()[:200])
@@ -87,27 +88,14 @@ def with_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
     return dict(settings) | {name: PipelineParameter(name, value) for name, value in defaults.items() if value is not None}
 
 
-def model_arguments(request: RunRequest) -> list[str]:
-    """The chosen model as the script's arguments: AZUREML_MODEL_DIR is not set on Azure ML, and `Model.get_model_path` needs a name. The
-    built-in script reads both; scripts with `parse_known_args` ignore what they don't know."""
-    if not request.models or any(argument.split("=")[0] == "--model-name" for argument in request.arguments):
-        return []
-    name, version = parse_reference(request.models[0], "model")
-    return ["--model-name", name, *(["--model-version", str(version)] if version else [])]
-
-
 def snapshot_of(script: Path, target: Path) -> Path:
-    """The source_directory where the request names none: the script, the Python files beside it and the packages below it. Not all of the
-    script's folder, which may be somebody's home with secrets."""
+    """The source_directory where the request names none: the script, the Python files beside it and the packages below it."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    sources = list(script.parent.glob("*.py"))
-    sources += [path for package in script.parent.glob("*/__init__.py") for path in package.parent.rglob("*.py")]
-    for path in sources:
-        if path.is_file() and path.stat().st_size < 1 << 20 and not path.name.startswith("."):
-            copy = target / path.relative_to(script.parent)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+    for path in sources_beside(script):
+        copy = target / path.relative_to(script.parent)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
     shutil.copyfile(script, target / script.name)
     return target
 
