@@ -39,7 +39,7 @@ settings.register_profile("many", deadline=None, database=None, max_examples=200
 settings.register_profile("the same", settings.get_profile("many"), max_examples=20, derandomize=True)
 settings.load_profile("the same")
 
-_SLOW = ("browser", "package", "environments", "azure", "contract", "engine", "server")
+_SLOW = ("browser", "package", "environments", "azure", "contract", "engine", "server", "year")
 
 
 @pytest.hookimpl(tryfirst=True)
