@@ -19,7 +19,7 @@ from services.intake.requirement_lists import RequirementList
 from services.predictions.annotations import AnnotationStore
 from services.predictions.label_file import LabelColumns, Labels
 from services.predictions.reader import Predictions
-from services.run_query import RunChoices, RunPage, RunQuery
+from services.run_query import RunChoices, RunPage, RunQuery, RunSummary
 from services.scoring.presets import Presets
 from services.settings import ParallelRunSettings
 from services.storage.mini_batch_plan import MiniBatchPlan
@@ -299,6 +299,9 @@ class Runs(Protocol):
     def search(self, query: RunQuery) -> RunPage:
         """The runs that a query asks for, each as it is now; and how many there are. Cheap, however many runs there are: a page asks
         every other second."""
+
+    def summaries(self) -> Iterable[RunSummary]:
+        """Every run in short, as it is now, the newest first: what a person's own condition is about."""
 
     def choices(self) -> RunChoices:
         """What the runs have that one can search by: models, datasets, tags."""

@@ -17,6 +17,8 @@ from services.cli.output import Answer, note
 from services.domain import Run, RunStatus
 from services.errors import NotFound, SettingsError, os_errors_as
 from services.formats import counted
+from services.predictions.run_conditions import matching_runs
+from services.run_query import RunQuery
 from services.storage.file_tree import path_given
 from services.storage.mini_batch_plan import describe
 from services.workspace import Workspace
@@ -85,8 +87,15 @@ def submitted(workspace: Workspace, run: Run, args: argparse.Namespace) -> Answe
 
 
 def list_runs(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    runs = workspace.runs.latest()
-    return Answer({"runs": [output.run_value(run) for run in runs]}, output.runs_lines(runs))
+    query = RunQuery(archived=args.archived, count=args.limit + 1)
+    if args.where is not None:
+        runs = (run for run in workspace.runs.summaries() if args.archived or not run.archived)
+        query = replace(query, ids=tuple(matching_runs(runs, args.where, args.limit + 1)))
+    found = workspace.runs.search(query).runs
+    listed = found[: args.limit]
+    if len(found) > args.limit:
+        note(f"These are {counted(args.limit, 'run')}; there are more: see --limit.")
+    return Answer({"runs": [output.run_value(run) for run in listed]}, output.runs_lines(listed))
 
 
 def show(workspace: Workspace, args: argparse.Namespace) -> Answer:

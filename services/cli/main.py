@@ -29,6 +29,7 @@ from services.cli import remote_commands as remote
 from services.cli.output import Answer, error_lines, error_value, note, stdout_writable
 from services.domain import EXPERIMENT
 from services.errors import SettingsError, StudioError, WorkspaceUnavailable
+from services.predictions.run_conditions import COLUMNS as CONDITION_COLUMNS
 from services.remote import WEEK_DAYS, Frequency
 from services.settings import PIPELINE_PARAMETERS, TABLE, ParallelRunSettings
 from services.storage.file_tree import path_given
@@ -194,7 +195,13 @@ def _parser() -> argparse.ArgumentParser:
     add = command(top, "try", trial_commands.try_items, text)
     trial_commands.add_options(add)
     _with_request(add, wait=False)
-    command(top, "runs", commands.list_runs, "List the runs, the newest first.")
+    add = command(top, "runs", commands.list_runs, "List the runs, the pinned ones and then the newest first.")
+    text = (
+        "which runs, in the words of SQL, such as \"status = 'Failed' AND tags['season'] = 'june'\"; times are UTC, duration is in seconds"
+    )
+    add.add_argument("--where", metavar="CONDITION", help=f"{text}. Columns: {', '.join(CONDITION_COLUMNS)}")
+    add.add_argument("--limit", type=_count, default=1000, metavar="N", help="how many at most (default: %(default)s)")
+    add.add_argument("--archived", action="store_true", help="those that are archived, too")
     command(top, "show", commands.show, "Show the state of a run.", "RUN")
     command(top, "cancel", commands.cancel, "Cancel a run.", "RUN")
     command(top, "resume", commands.resume, "Continue a run that did not complete.", "RUN")
@@ -224,6 +231,12 @@ def _parser() -> argparse.ArgumentParser:
     text = "Show what takes disk in the data folder, by kind and name, and what can go; set a limit that is warned of."
     storage_commands.add_options(command(top, "storage", storage_commands.storage, text))
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to 1,000,000")
+    return int(text)
 
 
 def _with_wait(parser: argparse.ArgumentParser) -> None:

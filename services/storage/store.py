@@ -33,7 +33,7 @@ from services.domain import (
     utc_now,
 )
 from services.errors import NotFound, SettingsError
-from services.run_query import RunChoices, RunQuery
+from services.run_query import RunChoices, RunQuery, RunSummary
 from services.storage import run_search
 from services.storage.serialization import from_builtins, to_json
 from services.storage.sqlite import connect_readable, translated_errors, use_write_ahead_log
@@ -112,6 +112,7 @@ _SCHEMA: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     "ALTER TABLE runs ADD COLUMN script TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE runs ADD COLUMN environment TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE runs ADD COLUMN found_by TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN title TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE runs ADD COLUMN folded_name TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE runs ADD COLUMN seconds REAL",
     f"CREATE TRIGGER runs_timed_at_first AFTER INSERT ON runs BEGIN {_SET_SECONDS}; END",
@@ -555,6 +556,18 @@ class Store:
             connection.execute("ROLLBACK")
         runs = [replace(self._run(rows[number]), status=RunStatus(rows[number]["now"])) for number in numbers]
         return runs, {RunStatus(name): count for name, count in counts.items() if count}
+
+    def run_summaries(self, live: Mapping[str, Run]) -> Iterator[RunSummary]:
+        """Every run in short, the newest first; of those that have not ended `live` has what they are now."""
+        columns = "id, title, status, models, datasets, script, tags, note, submitted_at, seconds, items_failed, archived"
+        for row in self._execute(f"SELECT {columns} FROM runs ORDER BY submitted_at DESC, id DESC"):
+            now = None if RunStatus(row["status"]).ended else live.get(row["id"])
+            models, datasets = (row[column].replace("\n", ", ") for column in ("models", "datasets"))
+            yield RunSummary(
+                row["id"], row["title"], now.status if now else RunStatus(row["status"]), models, datasets, row["script"],
+                json.loads(row["tags"]), row["note"], datetime.fromisoformat(row["submitted_at"]), now.duration if now else row["seconds"],
+                row["items_failed"], bool(row["archived"]),
+            )  # fmt: skip
 
     def run_choices(self) -> RunChoices:
         """What the runs have that one can search by."""
