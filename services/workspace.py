@@ -381,8 +381,8 @@ class Resources(Protocol):
     """What people say of models, datasets, environments and runs after they were made, and deleting them. A reference is `name:version`,
     `name` (the latest version), or a run's id; an environment is also known by what it was renamed to. Raises NotFound."""
 
-    def metadata(self, kind: domain.ResourceKind) -> Mapping[str, domain.Metadata]:
-        """What was said of those of one kind, by `name:version` or id; those of which nothing was said are left out."""
+    def metadata(self, kind: domain.ResourceKind, reference: str | None = None) -> Mapping[str, domain.Metadata]:
+        """What was said of those of one kind, or of one of them, by `name:version` or id; those of which nothing was said are left out."""
 
     def reference(self, kind: domain.ResourceKind, wanted: str) -> str:
         """The whole reference: `name:version`, or the id."""

@@ -14,7 +14,7 @@ from typing import Any
 from services import PROGRAM, sample
 from services.cli import output
 from services.cli.output import Answer, note
-from services.domain import Run, RunStatus
+from services.domain import ResourceKind, Run, RunStatus
 from services.errors import NotFound, SettingsError, os_errors_as
 from services.formats import counted
 from services.predictions.run_conditions import matching_runs
@@ -41,8 +41,9 @@ def register_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 
 def list_models(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    models = workspace.models()
-    return Answer({"models": [output.model_value(model) for model in models]}, output.model_lines(models))
+    models, said = output.listed(workspace, args, ResourceKind.MODEL, workspace.models())
+    values = map(output.with_metadata, map(output.model_value, models), said)
+    return Answer({"models": list(values)}, output.with_columns(output.model_lines(models), said))
 
 
 def approve_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
@@ -95,7 +96,8 @@ def list_runs(workspace: Workspace, args: argparse.Namespace) -> Answer:
     listed = found[: args.limit]
     if len(found) > args.limit:
         note(f"These are {counted(args.limit, 'run')}; there are more: see --limit.")
-    return Answer({"runs": [output.run_value(run) for run in listed]}, output.runs_lines(listed))
+    said = [replace(run.metadata, name="") for run in listed]  # the list has their names
+    return Answer({"runs": [output.run_value(run) for run in listed]}, output.with_columns(output.runs_lines(listed), said))
 
 
 def show(workspace: Workspace, args: argparse.Namespace) -> Answer:
@@ -104,7 +106,8 @@ def show(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 def _shown(workspace: Workspace, run: Run, code: int = 0) -> Answer:
     environment = workspace.runs.environment(run.id)
-    return Answer(output.run_value(run, environment), output.run_lines(run, environment), code)
+    lines = [*output.run_lines(run, environment), *output.metadata_lines(run.metadata)]
+    return Answer(output.run_value(run, environment), lines, code)
 
 
 def cancel(workspace: Workspace, args: argparse.Namespace) -> Answer:

@@ -146,13 +146,6 @@ _RUN_COLUMNS = (
     "mini_batches_total", "mini_batches_done", "workers", "rate", "doing", "error_code", "error", "warnings", "reused_from",
 )  # fmt: skip
 _TABLES = {ResourceKind.MODEL: "models", ResourceKind.DATASET: "datasets", ResourceKind.ENVIRONMENT: "environments"}
-# Whether a run's request names this resource.
-_NAMES = {
-    ResourceKind.MODEL: "EXISTS (SELECT 1 FROM json_each(request, '$.models') WHERE value = ?)",
-    ResourceKind.DATASET: "EXISTS (SELECT 1 FROM json_tree(request) WHERE value = ? AND path IN ('$.datasets', '$.side_inputs'))",
-    ResourceKind.ENVIRONMENT: "json_extract(request, '$.environment') = ?",
-    ResourceKind.RUN: "json_extract(request, '$.rerun_of') = ?",
-}
 _RUN_METADATA = """(SELECT id AS reference, name, note, tags, pinned, archived FROM runs
     WHERE name <> '' OR note <> '' OR tags <> '{}' OR pinned OR archived)"""
 _Versioned = TypeVar("_Versioned", bound=Model | Dataset | Environment)
@@ -353,9 +346,13 @@ class Store:
 
     @staticmethod
     def _naming(connection: sqlite3.Connection, kind: ResourceKind, reference: str, condition: str) -> list[str]:
-        text = json.dumps(reference)  # as it stands in the request: comparing texts is quick, reading JSON isn't
-        query = f"SELECT id FROM runs WHERE {condition} AND instr(request, ?) AND {_NAMES[kind]} ORDER BY submitted_at DESC, id DESC"
-        return [row[0] for row in connection.execute(query, (text, reference))]
+        """Of the runs that name it and fulfil the condition, the newest first."""
+        kinds = {ResourceKind.DATASET: ("dataset", "side input")}.get(kind, (kind,))
+        linked = f"SELECT run FROM run_links WHERE kind IN ({', '.join('?' * len(kinds))}) AND reference = ?"
+        if kind is ResourceKind.RUN:  # not those that took its output, of which they have a copy
+            condition += " AND json_extract(request, '$.rerun_of') IS NOT NULL"
+        query = f"SELECT id FROM runs WHERE id IN ({linked}) AND {condition} ORDER BY submitted_at DESC, id DESC"
+        return [row[0] for row in connection.execute(query, (*kinds, reference))]
 
     def references(self, kind: ResourceKind) -> set[str]:
         """Those that were ever registered; of deleted ones, too: what runs still need of them stays."""
