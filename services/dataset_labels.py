@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from services.domain import Dataset, DatasetFile, Run, TabularDataset
+from services.domain import Dataset, DatasetFile, Run, TabularDataset, parse_reference
 from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable, os_errors_as
 from services.file_names import short
 from services.intake import dataset_columns
@@ -61,8 +61,16 @@ class DatasetLabels:
         self._folder = workspace.home / "labels"
 
     def of(self, reference: str) -> list[Labels]:
-        """Those that hold for this version of a dataset, the latest given first, its own before those of other versions."""
-        dataset = self._workspace.dataset(reference)
+        """Those that hold for this version of a dataset, the latest given first, its own before those of other versions. Of a dataset that
+        was deleted its own, by which the runs over it stay judged."""
+        try:
+            dataset = self._workspace.dataset(reference)
+        except NotFound:
+            name, version = parse_reference(reference, "dataset")
+            kept = self._kept(name, version) if version else []
+            if kept or any(reference in run.request.datasets for run in self._workspace.runs.latest(_MOST_RUNS)):
+                return kept
+            raise
         own = self._carried_over(dataset)
         columns = {labels.column for labels in own if labels.column}
         found, seen = list(own), {labels.id for labels in own}
@@ -116,8 +124,10 @@ class DatasetLabels:
             with suppress(NotFound):  # a version that was removed since
                 for labels in self.of(reference):
                     if labels.id == labels_id:
-                        here = self._for_version(labels, reference)
-                        return replace(here, dataset_columns=self._columns_beside(self._workspace.dataset(reference)))
+                        with suppress(NotFound):
+                            labels = self._for_version(labels, reference)  # noqa: PLW2901
+                            return replace(labels, dataset_columns=self._columns_beside(self._workspace.dataset(reference)))
+                        return labels  # the dataset was deleted
         raise _removed()
 
     def _for_version(self, labels: Labels, reference: str) -> Labels:
@@ -241,7 +251,8 @@ class DatasetLabels:
         if labels is None:
             return [RunScore(run, note=_unjudged(run)) for run in runs]
         kept_at = labels.path.with_name(f"scores-{labels.id}.json")
-        kept = _kept(kept_at)
+        ids = {run.id for run in runs}
+        kept = {key: values for key, values in _kept(kept_at).items() if key.partition(" ")[0] in ids}  # not those of deleted runs
         scores = []
         for number, run in enumerate(runs):
             progress(number, len(runs))

@@ -62,8 +62,8 @@ class StoredResources:
 
     # ---- said of them --------------------------------------------------------------------------------------------------------------
 
-    def metadata(self, kind: ResourceKind) -> Mapping[str, Metadata]:
-        return {found: one for found, one in self._store.metadata(kind).items() if one != Metadata()}
+    def metadata(self, kind: ResourceKind, reference: str | None = None) -> Mapping[str, Metadata]:
+        return {found: one for found, one in self._store.metadata(kind, reference).items() if one != Metadata()}
 
     def reference(self, kind: ResourceKind, wanted: str) -> str:
         """The full reference of what a person means: `name` as the latest version, an environment by what it was renamed to too."""

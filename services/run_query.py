@@ -20,7 +20,7 @@ class RunQuery:
     Each word of `text` must be in the run's name, id, model, dataset, script, note or tags; small and capital letters are the same.
     `model` and `dataset` are names (any version) or `name:version`, one of those that the run has. The run must have each of `tags` with
     this value, or with any value where it is "". It was submitted at `since` or later, and before `until`. With `archived` those that are
-    archived are among the others.
+    archived are among the others. With `ids` it is one of these.
 
     Pinned runs come first, then `sort` decides, one of SORTS; what has no value comes last, and of equals the newest first. Of these the
     `count` from number `first` (from 0) on.
@@ -42,6 +42,7 @@ class RunQuery:
     descending: bool = True
     first: int = 0
     count: int = 100
+    ids: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.sort not in self.SORTS:

@@ -78,7 +78,9 @@ def make_here(home: Path) -> SampleMade:
 
 
 def _made_before(workspace: Workspace) -> tuple[Model | None, Dataset | None]:
-    models = (m for m in workspace.models() if m.name == MODEL and m.tags == MODEL_TAGS and m.usable and Path(m.path).exists())
+    models = (
+        m for m in workspace.models() if m.name == MODEL and MODEL_TAGS.items() <= m.tags.items() and m.usable and Path(m.path).exists()
+    )
     datasets = (d for d in workspace.datasets() if d.name == DATASET and d.description == DATASET_DESCRIPTION and Path(d.root).exists())
     return next(models, None), next(datasets, None)
 

@@ -19,7 +19,7 @@ from services.intake.requirement_lists import RequirementList
 from services.predictions.annotations import AnnotationStore
 from services.predictions.label_file import LabelColumns, Labels
 from services.predictions.reader import Predictions
-from services.run_query import RunChoices, RunPage, RunQuery
+from services.run_query import RunChoices, RunPage, RunQuery, RunSummary
 from services.scoring.presets import Presets
 from services.settings import ParallelRunSettings
 from services.storage.mini_batch_plan import MiniBatchPlan
@@ -300,6 +300,9 @@ class Runs(Protocol):
         """The runs that a query asks for, each as it is now; and how many there are. Cheap, however many runs there are: a page asks
         every other second."""
 
+    def summaries(self) -> Iterable[RunSummary]:
+        """Every run in short, as it is now, the newest first: what a person's own condition is about."""
+
     def choices(self) -> RunChoices:
         """What the runs have that one can search by: models, datasets, tags."""
 
@@ -378,8 +381,8 @@ class Resources(Protocol):
     """What people say of models, datasets, environments and runs after they were made, and deleting them. A reference is `name:version`,
     `name` (the latest version), or a run's id; an environment is also known by what it was renamed to. Raises NotFound."""
 
-    def metadata(self, kind: domain.ResourceKind) -> Mapping[str, domain.Metadata]:
-        """What was said of those of one kind, by `name:version` or id; those of which nothing was said are left out."""
+    def metadata(self, kind: domain.ResourceKind, reference: str | None = None) -> Mapping[str, domain.Metadata]:
+        """What was said of those of one kind, or of one of them, by `name:version` or id; those of which nothing was said are left out."""
 
     def reference(self, kind: domain.ResourceKind, wanted: str) -> str:
         """The whole reference: `name:version`, or the id."""

@@ -57,18 +57,20 @@ class AzureResources(StoredResources):
 
     # ---- said of them --------------------------------------------------------------------------------------------------------------
 
-    def metadata(self, kind: ResourceKind) -> Mapping[str, Metadata]:
-        said = self._store.metadata(kind)
+    def metadata(self, kind: ResourceKind, reference: str | None = None) -> Mapping[str, Metadata]:
+        said = self._store.metadata(kind, reference)
         if kind is ResourceKind.MODEL:
             for model in self._cache.known(self._cache.models):
-                said[model.reference] = replace(said.get(model.reference, Metadata(note=model.description)), tags=model.tags)
+                if reference in (None, model.reference):
+                    said[model.reference] = replace(said.get(model.reference, Metadata(note=model.description)), tags=model.tags)
         elif kind is ResourceKind.DATASET:
             for dataset in self._cache.known(self._cache.datasets):
-                said.setdefault(dataset.reference, Metadata(note=dataset.description))
-        return {reference: one for reference, one in said.items() if one != Metadata()}
+                if reference in (None, dataset.reference):
+                    said.setdefault(dataset.reference, Metadata(note=dataset.description))
+        return {found: one for found, one in said.items() if one != Metadata()}
 
     def _change(self, kind: ResourceKind, found: str, given: dict[str, Any], tags: Mapping[str, str]) -> Metadata:
-        before = self.metadata(kind).get(found, Metadata())
+        before = self.metadata(kind, found).get(found, Metadata())
         if kind is not ResourceKind.MODEL:
             begin = replace(before, tags=self._store.metadata(kind, found).get(found, Metadata()).tags)
             return self._store.change_metadata(

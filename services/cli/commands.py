@@ -14,9 +14,11 @@ from typing import Any
 from services import PROGRAM, sample
 from services.cli import output
 from services.cli.output import Answer, note
-from services.domain import Run, RunStatus
+from services.domain import ResourceKind, Run, RunStatus
 from services.errors import NotFound, SettingsError, os_errors_as
 from services.formats import counted
+from services.predictions.run_conditions import matching_runs
+from services.run_query import RunQuery
 from services.storage.file_tree import path_given
 from services.storage.mini_batch_plan import describe
 from services.workspace import Workspace
@@ -39,8 +41,9 @@ def register_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 
 def list_models(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    models = workspace.models()
-    return Answer({"models": [output.model_value(model) for model in models]}, output.model_lines(models))
+    models, said = output.listed(workspace, args, ResourceKind.MODEL, workspace.models())
+    values = map(output.with_metadata, map(output.model_value, models), said)
+    return Answer({"models": list(values)}, output.with_columns(output.model_lines(models), said))
 
 
 def approve_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
@@ -85,8 +88,16 @@ def submitted(workspace: Workspace, run: Run, args: argparse.Namespace) -> Answe
 
 
 def list_runs(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    runs = workspace.runs.latest()
-    return Answer({"runs": [output.run_value(run) for run in runs]}, output.runs_lines(runs))
+    query = RunQuery(archived=args.archived, count=args.limit + 1)
+    if args.where is not None:
+        runs = (run for run in workspace.runs.summaries() if args.archived or not run.archived)
+        query = replace(query, ids=tuple(matching_runs(runs, args.where, args.limit + 1)))
+    found = workspace.runs.search(query).runs
+    listed = found[: args.limit]
+    if len(found) > args.limit:
+        note(f"These are {counted(args.limit, 'run')}; there are more: see --limit.")
+    said = [replace(run.metadata, name="") for run in listed]  # the list has their names
+    return Answer({"runs": [output.run_value(run) for run in listed]}, output.with_columns(output.runs_lines(listed), said))
 
 
 def show(workspace: Workspace, args: argparse.Namespace) -> Answer:
@@ -95,7 +106,8 @@ def show(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 def _shown(workspace: Workspace, run: Run, code: int = 0) -> Answer:
     environment = workspace.runs.environment(run.id)
-    return Answer(output.run_value(run, environment), output.run_lines(run, environment), code)
+    lines = [*output.run_lines(run, environment), *output.metadata_lines(run.metadata)]
+    return Answer(output.run_value(run, environment), lines, code)
 
 
 def cancel(workspace: Workspace, args: argparse.Namespace) -> Answer:

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.cli import output
 from services.cli.output import Answer, note
-from services.domain import Dataset, FileDataset, TableReading, TabularDataset
+from services.domain import Dataset, FileDataset, Metadata, ResourceKind, TableReading, TabularDataset
 from services.errors import SettingsError
 from services.formats import counted
 from services.intake import proposals
@@ -56,8 +56,9 @@ def register_dataset(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 
 def list_datasets(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    datasets = workspace.datasets()
-    return Answer({"datasets": [output.dataset_value(dataset) for dataset in datasets]}, output.dataset_lines(datasets))
+    datasets, said = output.listed(workspace, args, ResourceKind.DATASET, workspace.datasets())
+    values = map(output.with_metadata, map(output.dataset_value, datasets), said)
+    return Answer({"datasets": list(values)}, output.with_columns(output.dataset_lines(datasets), said))
 
 
 def show_dataset(workspace: Workspace, args: argparse.Namespace) -> Answer:
@@ -90,7 +91,9 @@ def show_dataset(workspace: Workspace, args: argparse.Namespace) -> Answer:
         facts += output.table(("COLUMN", "TYPE"), dataset.typed_columns) if columns else []
     else:
         facts += [f"Each item: {dataset.item_kind}"]
-    return Answer(value, [*facts, *dataset.notes, *_problem_lines(dataset)])
+    said = workspace.resources.metadata(ResourceKind.DATASET, dataset.reference).get(dataset.reference, Metadata())
+    lines = [*facts, *output.metadata_lines(said), *dataset.notes, *_problem_lines(dataset)]
+    return Answer(value | {"note": said.note, "tags": dict(said.tags)}, lines)
 
 
 def _problem_lines(dataset: Dataset) -> list[str]:

@@ -6,10 +6,10 @@ import argparse
 import shlex
 import sys
 
-from services.cli import output
+from services.cli import output, resource_commands
 from services.cli.commands import program_command
 from services.cli.output import Answer, note
-from services.domain import Environment
+from services.domain import Environment, ResourceKind
 from services.errors import SettingsError
 from services.formats import counted, size
 from services.intake import requirement_lists
@@ -28,7 +28,7 @@ def _content(environment: Environment) -> str:
 
 
 def list_environments(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    environments = workspace.environments()
+    environments, said = output.listed(workspace, args, ResourceKind.ENVIRONMENT, workspace.environments())
     default = f"Default for runs without an environment: this program's own interpreter, {sys.executable}"
     if remote := workspace.remote:
         environment = remote.default_environment()
@@ -37,9 +37,10 @@ def list_environments(workspace: Workspace, args: argparse.Namespace) -> Answer:
     made = [environment.size for environment in environments if environment.size is not None]
     used = [f"Disk used by those made here: {size(sum(made))}"] if made else []
     last_used = workspace.builds.last_used() if workspace.builds else None
-    lines = [*output.environment_lines(environments, last_used), *used, default]
+    lines = [*output.with_columns(output.environment_lines(environments, last_used), said), *used, default]
     values = [
-        output.environment_value(environment) | {"last_used": (last_used or {}).get(environment.reference)} for environment in environments
+        output.with_metadata(output.environment_value(one), about) | {"last_used": (last_used or {}).get(one.reference)}
+        for one, about in zip(environments, said, strict=True)
     ]
     value = {"environments": values, "disk_used": sum(made)}
     return Answer(value, lines)
@@ -85,16 +86,11 @@ def _ask_approval(requirements: RequirementList, args: argparse.Namespace) -> An
 
 
 def delete_environment(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    if args.unused_for is not None and args.environment is None:
+    if args.unused_for is not None and not args.references:
         return _delete_unused(workspace, args)
-    if args.environment is None or args.unused_for is not None:
+    if not args.references or args.unused_for is not None:
         raise SettingsError("environment", "It isn't said what to delete", "Give NAME[:V], or --unused-for DAYS.")
-    known = {environment.reference: environment for environment in reversed(workspace.environments())}
-    versions = [environment for environment in known.values() if environment.name == args.environment]
-    reference = max(versions, key=lambda environment: environment.version).reference if versions else args.environment
-    workspace.delete_environment(reference)
-    freed = known[reference].size if reference in known else None
-    return Answer({"deleted": reference, "freed": freed}, [f"Deleted {reference}" + (f", {size(freed)} of disk" if freed else "")])
+    return resource_commands.delete(workspace, args)
 
 
 def _delete_unused(workspace: Workspace, args: argparse.Namespace) -> Answer:

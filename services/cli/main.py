@@ -21,14 +21,16 @@ from services.cli import (
     log_commands,
     model_commands,
     replay_commands,
+    resource_commands,
     scoring_commands,
     storage_commands,
     trial_commands,
 )
 from services.cli import remote_commands as remote
 from services.cli.output import Answer, error_lines, error_value, note, stdout_writable
-from services.domain import EXPERIMENT
+from services.domain import EXPERIMENT, ResourceKind
 from services.errors import SettingsError, StudioError, WorkspaceUnavailable
+from services.predictions.run_conditions import COLUMNS as CONDITION_COLUMNS
 from services.remote import WEEK_DAYS, Frequency
 from services.settings import PIPELINE_PARAMETERS, TABLE, ParallelRunSettings
 from services.storage.file_tree import path_given
@@ -100,6 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     def with_tags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--tag", action="append", default=[], metavar="K=V", help="repeatable")
 
+    def with_archived(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        parser.add_argument("--archived", action="store_true", help="also what is archived")
+        return parser
+
     def with_parameters(parser: argparse.ArgumentParser) -> None:
         names = ", ".join(PIPELINE_PARAMETERS)
         parser.add_argument("--parameter", action="append", default=[], metavar="K=V", help=f"other values of {names}; repeatable")
@@ -109,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     with_description(add)
     with_tags(add)
     add.add_argument("--approve", action="store_true", help="approve its SHA-256 at once, for a model that can run code")
-    command(models, "list", commands.list_models, "List all versions of all models.")
+    with_archived(command(models, "list", commands.list_models, "List all versions of all models."))
     add = command(models, "approve", commands.approve_model, "Approve a model that can run code, so that runs may use it.")
     add.add_argument("model", metavar="NAME:V")
     add = command(
@@ -121,8 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     add = on_azure(models, "register-from-run", remote.register_model_from_run, text, "NAME", "EXPERIMENT", "RUN", "PATH")
     with_description(add)
     with_tags(add)
-    add = on_azure(models, "delete", remote.delete_model, "Delete one version of a model.")
-    add.add_argument("model", metavar="NAME:V")
+    resource_commands.add_commands(command, models, ResourceKind.MODEL)
 
     experiments = group("experiment", "The experiments of Azure ML and their training runs, to register a model from.")
     on_azure(experiments, "list", remote.list_experiments, "List the experiments.")
@@ -132,9 +137,11 @@ def _parser() -> argparse.ArgumentParser:
     datasets = group("dataset", "Register, list and show datasets.")
     text = "Register the files of a folder, in place, or of an archive; tables that are not plain CSV or Parquet are made Parquet."
     dataset_commands.add_options(command(datasets, "register", dataset_commands.register_dataset, text, "NAME", "PATH"))
-    command(datasets, "list", dataset_commands.list_datasets, "List all versions of all datasets.")
+    with_archived(command(datasets, "list", dataset_commands.list_datasets, "List all versions of all datasets."))
     text = "Show what a dataset is: its columns and their types, how it was read, and which of its files are odd."
     command(datasets, "show", dataset_commands.show_dataset, text).add_argument("dataset", metavar="NAME[:V]")
+
+    resource_commands.add_commands(command, datasets, ResourceKind.DATASET)
 
     text = "Keep the true labels of a dataset: a CSV or Parquet file, or a column of its own. Every run over it is judged by them."
     add = command(top, "labels", label_commands.labels, text)
@@ -150,12 +157,12 @@ def _parser() -> argparse.ArgumentParser:
     command(environments, "register", environment_commands.register_environment, text, "NAME", "PYTHON")
     text = "Make an environment from a list of packages. Wheels only; names and versions only."
     _with_requirements(command(environments, "create", environment_commands.create_environment, text, "NAME"))
-    command(environments, "list", environment_commands.list_environments, "List the environments, and the disk they use.")
-    text = "Remove an environment, with its files where it was made here."
-    add = command(environments, "delete", environment_commands.delete_environment, text)
-    add.add_argument("environment", metavar="NAME[:V]", nargs="?")
+    text = "List the environments, and the disk they use."
+    with_archived(command(environments, "list", environment_commands.list_environments, text))
+    resource_commands.add_commands(command, environments, ResourceKind.ENVIRONMENT)
+    add = environments.choices["delete"]
+    add.set_defaults(command=environment_commands.delete_environment)
     add.add_argument("--unused-for", type=int, metavar="DAYS", help="those that no run used for so many days; named first, and not deleted")
-    add.add_argument("--yes", action="store_true", help="with --unused-for: delete them")
 
     pipelines = group("pipeline", "Publish runs as pipelines of Azure ML, and run these again.")
     add = on_azure(pipelines, "publish", remote.publish, "Publish what a run submitted, as a pipeline of its own.", "RUN")
@@ -194,7 +201,14 @@ def _parser() -> argparse.ArgumentParser:
     add = command(top, "try", trial_commands.try_items, text)
     trial_commands.add_options(add)
     _with_request(add, wait=False)
-    command(top, "runs", commands.list_runs, "List the runs, the newest first.")
+    add = command(top, "runs", commands.list_runs, "List the runs, the pinned ones and then the newest first.")
+    text = (
+        "which runs, in the words of SQL, such as \"status = 'Failed' AND tags['season'] = 'june'\"; times are UTC, duration is in seconds"
+    )
+    add.add_argument("--where", metavar="CONDITION", help=f"{text}. Columns: {', '.join(CONDITION_COLUMNS)}")
+    add.add_argument("--limit", type=_count, default=1000, metavar="N", help="how many at most (default: %(default)s)")
+    with_archived(add)
+    resource_commands.add_commands(command, add.add_subparsers(metavar="COMMAND"), ResourceKind.RUN)
     command(top, "show", commands.show, "Show the state of a run.", "RUN")
     command(top, "cancel", commands.cancel, "Cancel a run.", "RUN")
     command(top, "resume", commands.resume, "Continue a run that did not complete.", "RUN")
@@ -224,6 +238,12 @@ def _parser() -> argparse.ArgumentParser:
     text = "Show what takes disk in the data folder, by kind and name, and what can go; set a limit that is warned of."
     storage_commands.add_options(command(top, "storage", storage_commands.storage, text))
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to 1,000,000")
+    return int(text)
 
 
 def _with_wait(parser: argparse.ArgumentParser) -> None:

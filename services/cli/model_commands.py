@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from services.cli.output import Answer, labelled, safe
-from services.domain import ModelCard, ModelInput
+from services.cli.output import Answer, labelled, metadata_lines, safe
+from services.domain import Metadata, ModelCard, ModelInput, ResourceKind
 from services.workspace import Workspace
 
 
 def inspect_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
     model = workspace.model(args.model)
     card = workspace.inspect_model(model.reference, args.environment)
-    return Answer({"reference": model.reference, **card_value(card)}, [f"Model           {model}", *card_lines(card)])
+    said = workspace.resources.metadata(ResourceKind.MODEL, model.reference).get(model.reference, Metadata())
+    lines = [f"Model           {model}", *metadata_lines(said), *card_lines(card)]
+    return Answer({"reference": model.reference, "note": said.note, "tags": dict(said.tags), **card_value(card)}, lines)
 
 
 def card_value(card: ModelCard) -> dict[str, Any]:

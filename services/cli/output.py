@@ -5,6 +5,7 @@ Names from outside may hold anything, so whatever is printed for people has its 
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import os
@@ -15,16 +16,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from services import formats
-from services.domain import Dataset, Environment, Model, Run, RunStatus
+from services.domain import Dataset, Environment, Metadata, Model, ResourceKind, Run, RunStatus
 from services.errors import EntryScriptError, SettingsError, StudioError
 from services.formats import counted
 from services.run_details import FailedItem
 from services.storage.atomic import atomic_write
 from services.storage.file_tree import tail
 from services.workspace import Workspace
+
+T = TypeVar("T", Model, Dataset, Environment, Run)
 
 _POLL_SECONDS = 0.2
 _PROGRESS_SECONDS = 10.0  # between two lines of progress where there is no terminal
@@ -200,7 +203,7 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
     )
 
 
-def runs_lines(runs: list[Run]) -> list[str]:
+def runs_lines(runs: Sequence[Run]) -> list[str]:
     rows = [(r.id, r.status, _items(r), utc(r.submitted_at), r.title) for r in runs]
     return table(("RUN", "STATUS", "ITEMS", "SUBMITTED", "NAME"), rows)
 
@@ -227,6 +230,49 @@ def _mini_batches(run: Run) -> str:
         total = run.mini_batches_total
         return "unknown" if total is None else f"{total:,} in total, done: unknown"
     return f"{run.mini_batches_done:,} of {formats.number(run.mini_batches_total)} done"
+
+
+# ---- lists kept in order ---------------------------------------------------------------------------------------------------------
+
+
+def listed(workspace: Workspace, args: argparse.Namespace, kind: ResourceKind, things: Iterable[T]) -> tuple[list[T], list[Metadata]]:
+    """Those that a list shows, the pinned ones first, and what was said of each; what is archived only with --archived."""
+    known = {} if kind is ResourceKind.RUN else workspace.resources.metadata(kind)
+    pairs = [(one, one.metadata if isinstance(one, Run) else known.get(one.reference, Metadata())) for one in things]
+    pairs = [(one, said) for one, said in pairs if args.archived or not said.archived]
+    pairs.sort(key=lambda pair: not pair[1].pinned)
+    return [one for one, _ in pairs], [said for _, said in pairs]
+
+
+def with_metadata(value: dict[str, Any], said: Metadata) -> dict[str, Any]:
+    """The JSON of one in a list. `name` is what it was renamed to."""
+    renamed = {"name": said.name} if said.name else {}
+    return value | renamed | {"note": said.note, "tags": dict(said.tags), "pinned": said.pinned, "archived": said.archived}
+
+
+def metadata_lines(said: Metadata) -> list[str]:
+    """What was said of one that is shown by itself."""
+    tags = ", ".join(f"{key}={value}" for key, value in said.tags.items())
+    return labelled(("Tags", safe(tags)), ("Note", "\n".join(map(safe, said.note.splitlines()))), ("Marked", _marks(said)))
+
+
+def _marks(said: Metadata) -> str:
+    return ", ".join(filter(None, ("pinned" * said.pinned, "archived" * said.archived)))
+
+
+def with_columns(lines: Sequence[str], said: Sequence[Metadata]) -> list[str]:
+    """A list's lines, the header first, and after each what was said of it, as far as anything was."""
+    columns = {
+        "NAME": [one.name for one in said],
+        "MARKED": list(map(_marks, said)),
+        "TAGS": [", ".join(f"{key}={value}" for key, value in one.tags.items()) for one in said],
+    }
+    shown = {header: cells for header, cells in columns.items() if any(cells)}
+    if not shown:
+        return list(lines)
+    width = max(map(len, lines))
+    more = table(list(shown), [[cell or " " for cell in row] for row in zip(*shown.values(), strict=True)])
+    return [f"{line:<{width}}  {rest}".rstrip() for line, rest in zip(lines, more, strict=True)]
 
 
 # ---- waiting for a run -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The commands of what only a workspace elsewhere has: models deleted or taken from a training run, published pipelines, schedules."""
+"""The commands of what only a workspace elsewhere has: models taken from a training run, published pipelines, schedules."""
 
 from __future__ import annotations
 
@@ -25,14 +25,6 @@ def _pipelines(workspace: Workspace) -> PipelineService:
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------------------
-
-
-def delete_model(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    remote = _remote(workspace, "A model can't be deleted")
-    if ":" not in args.model:
-        raise SettingsError("model", f"“{args.model}” names no version", "Write NAME:V; model list shows the versions.")
-    remote.delete_model(args.model)
-    return Answer({"deleted": args.model}, [f"Deleted {args.model}"])
 
 
 def register_model_from_run(workspace: Workspace, args: argparse.Namespace) -> Answer:

@@ -27,10 +27,11 @@ _NOTHING_BY_ITSELF = {
 _PERFECT_HASH_BITS = "20"  # groups of so many whole numbers, such as mini-batches, are counted in an array instead of a hash table
 
 
-def connect(file: Path, seconds: float = 0, memory: str = MEMORY, *, joins: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(file: Path, seconds: float = 0, memory: str = MEMORY, *, joins: bool = False, zone: str = "") -> duckdb.DuckDBPyConnection:
     """A database in memory that has the table as `predictions`, and with the number of each row (`file_row_number`, from 0) as `numbered`.
     It sees no other file, and can't be configured otherwise. A query ends after so many seconds (0: never) or when it wants more memory.
-    Without `joins`, tables are joined in the order in which they are named."""
+    Without `joins`, tables are joined in the order in which they are named. `zone` is the time zone of times that name none ("": this
+    machine's)."""
     import duckdb
 
     database = duckdb.connect(
@@ -50,6 +51,8 @@ def connect(file: Path, seconds: float = 0, memory: str = MEMORY, *, joins: bool
     shown = f"COLUMNS(lambda name: name <> {literal(FRAME)})"
     database.execute(f"CREATE VIEW predictions AS SELECT {shown} FROM {parquet_file(file)}")
     database.execute(f"CREATE VIEW numbered AS SELECT {shown} FROM {parquet_file(file, row_numbers=True)}")
+    if zone:
+        database.execute(f"SET TimeZone = {literal(zone)}")
     database.execute("SET lock_configuration = true")
     return database
 

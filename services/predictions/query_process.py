@@ -31,7 +31,7 @@ _ANSWER = '"the answer"'
 _REFUSED = 2  # exit code; the reason is on standard error
 
 
-def run_query(file: Path, table: Path, query: str, limit: int, field: str, hint: str) -> pyarrow.Table:
+def run_query(file: Path, table: Path, query: str, limit: int, field: str, hint: str, *, zone: str = "") -> pyarrow.Table:
     """The first `limit` rows of this query over the views of `database.connect(file)`; `table` is how messages call the file.
 
     Raises SettingsError(field, ...) with `hint` for a query that fails or exceeds a limit, WorkspaceUnavailable for a table that can't be
@@ -40,7 +40,7 @@ def run_query(file: Path, table: Path, query: str, limit: int, field: str, hint:
     import pyarrow as pa
 
     command = [sys.executable, "-m", "services.predictions.query_process"]
-    request = {"file": str(file.absolute()), "table": str(table), "query": query, "limit": limit, "seconds": SECONDS}
+    request = {"file": str(file.absolute()), "table": str(table), "query": query, "limit": limit, "seconds": SECONDS, "zone": zone}
     message = json.dumps(request | {"field": field, "hint": hint}).encode("ascii")
     timeout = SECONDS + _START_SECONDS
     try:
@@ -75,7 +75,7 @@ def trial_of(where: str) -> str:
 def answer(request: dict[str, Any], limit_memory: Callable[[], None] = lambda: None) -> pyarrow.Table:
     """The rows that are asked for. Raises as `run_query`. `limit_memory` is called when the table is open."""
     with (
-        closing(connect(Path(request["file"]), request["seconds"], MEMORY, joins=True)) as database,
+        closing(connect(Path(request["file"]), request["seconds"], MEMORY, joins=True, zone=request.get("zone", ""))) as database,
         translated_errors(Path(request["table"]), request["field"], request["hint"]),
     ):
         limit_memory()

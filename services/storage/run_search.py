@@ -33,7 +33,8 @@ def search_columns(run_id: str, request: RunRequest, said: Metadata) -> dict[str
     found_by = "\n".join((name, run_id, *request.models, *request.datasets, request.script_name, said.note, *marks))
     columns = {
         "models": "\n".join(request.models), "datasets": "\n".join(request.datasets), "script": request.script_name,
-        "environment": request.environment or "", "folded_name": name.casefold(), "found_by": found_by.casefold(),
+        "environment": request.environment or "", "title": said.name or request.title(),
+        "folded_name": name.casefold(), "found_by": found_by.casefold(),
     }  # fmt: skip
     return {column: readable(text) for column, text in columns.items()}
 
@@ -47,6 +48,8 @@ def condition(query: RunQuery) -> tuple[str, dict[str, Any]]:
         return f":v{len(values) - 1}"
 
     parts = [] if query.archived else ["NOT archived"]
+    if query.ids is not None:
+        parts.append(f"id IN (SELECT value FROM json_each({value(json.dumps(query.ids))}))")
     parts += [f"instr(found_by, {value(readable(word).casefold())})" for word in query.text.split()]
     for column, wanted in (("models", query.model), ("datasets", query.dataset)):
         if wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -15,7 +15,7 @@ from filelock import Timeout
 
 from services.domain import ResourceKind, Run, RunRequest, RunStatus, utc_now
 from services.run_details import LinkedRuns
-from services.run_query import RunChoices, RunPage, RunQuery
+from services.run_query import RunChoices, RunPage, RunQuery, RunSummary
 from services.storage import run_process
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.run_folder import RunFolder
@@ -44,10 +44,14 @@ class StoredRuns(Generic[F]):
 
     def search(self, query: RunQuery) -> RunPage:
         """The runs that a query asks for, each as it is now."""
-        live = [(run.id, run.status, run.duration) for run in map(self._status_now, self._store.unended_runs())]
-        runs, statuses = self._store.search(query, live)
+        live = self._live().values()
+        runs, statuses = self._store.search(query, [(run.id, run.status, run.duration) for run in live])
         total = sum(count for status, count in statuses.items() if status in (query.statuses or statuses))
         return RunPage(total, tuple(map(self._with_reason, runs)), statuses)
+
+    def summaries(self) -> Iterator[RunSummary]:
+        """Every run in short, as it is now, the newest first."""
+        return self._store.run_summaries(self._live())
 
     def choices(self) -> RunChoices:
         """What the runs have that one can search by."""
@@ -121,6 +125,10 @@ class StoredRuns(Generic[F]):
             shutil.rmtree(folder.path, ignore_errors=True)
             return run, False
         return run, not run.status.ended
+
+    def _live(self) -> dict[str, Run]:
+        """The runs that have not ended, each with its status as it is now."""
+        return {run.id: self._status_now(run) for run in self._store.unended_runs()}
 
     def _status_now(self, run: Run) -> Run:
         """A run that hasn't ended with its status as it is now, which costs less than the reason for it."""

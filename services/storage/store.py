@@ -33,7 +33,7 @@ from services.domain import (
     utc_now,
 )
 from services.errors import NotFound, SettingsError
-from services.run_query import RunChoices, RunQuery
+from services.run_query import RunChoices, RunQuery, RunSummary
 from services.storage import run_search
 from services.storage.serialization import from_builtins, to_json
 from services.storage.sqlite import connect_readable, translated_errors, use_write_ahead_log
@@ -112,6 +112,7 @@ _SCHEMA: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     "ALTER TABLE runs ADD COLUMN script TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE runs ADD COLUMN environment TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE runs ADD COLUMN found_by TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE runs ADD COLUMN title TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE runs ADD COLUMN folded_name TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE runs ADD COLUMN seconds REAL",
     f"CREATE TRIGGER runs_timed_at_first AFTER INSERT ON runs BEGIN {_SET_SECONDS}; END",
@@ -145,13 +146,6 @@ _RUN_COLUMNS = (
     "mini_batches_total", "mini_batches_done", "workers", "rate", "doing", "error_code", "error", "warnings", "reused_from",
 )  # fmt: skip
 _TABLES = {ResourceKind.MODEL: "models", ResourceKind.DATASET: "datasets", ResourceKind.ENVIRONMENT: "environments"}
-# Whether a run's request names this resource.
-_NAMES = {
-    ResourceKind.MODEL: "EXISTS (SELECT 1 FROM json_each(request, '$.models') WHERE value = ?)",
-    ResourceKind.DATASET: "EXISTS (SELECT 1 FROM json_tree(request) WHERE value = ? AND path IN ('$.datasets', '$.side_inputs'))",
-    ResourceKind.ENVIRONMENT: "json_extract(request, '$.environment') = ?",
-    ResourceKind.RUN: "json_extract(request, '$.rerun_of') = ?",
-}
 _RUN_METADATA = """(SELECT id AS reference, name, note, tags, pinned, archived FROM runs
     WHERE name <> '' OR note <> '' OR tags <> '{}' OR pinned OR archived)"""
 _Versioned = TypeVar("_Versioned", bound=Model | Dataset | Environment)
@@ -352,9 +346,13 @@ class Store:
 
     @staticmethod
     def _naming(connection: sqlite3.Connection, kind: ResourceKind, reference: str, condition: str) -> list[str]:
-        text = json.dumps(reference)  # as it stands in the request: comparing texts is quick, reading JSON isn't
-        query = f"SELECT id FROM runs WHERE {condition} AND instr(request, ?) AND {_NAMES[kind]} ORDER BY submitted_at DESC, id DESC"
-        return [row[0] for row in connection.execute(query, (text, reference))]
+        """Of the runs that name it and fulfil the condition, the newest first."""
+        kinds = {ResourceKind.DATASET: ("dataset", "side input")}.get(kind, (kind,))
+        linked = f"SELECT run FROM run_links WHERE kind IN ({', '.join('?' * len(kinds))}) AND reference = ?"
+        if kind is ResourceKind.RUN:  # not those that took its output, of which they have a copy
+            condition += " AND json_extract(request, '$.rerun_of') IS NOT NULL"
+        query = f"SELECT id FROM runs WHERE id IN ({linked}) AND {condition} ORDER BY submitted_at DESC, id DESC"
+        return [row[0] for row in connection.execute(query, (*kinds, reference))]
 
     def references(self, kind: ResourceKind) -> set[str]:
         """Those that were ever registered; of deleted ones, too: what runs still need of them stays."""
@@ -555,6 +553,18 @@ class Store:
             connection.execute("ROLLBACK")
         runs = [replace(self._run(rows[number]), status=RunStatus(rows[number]["now"])) for number in numbers]
         return runs, {RunStatus(name): count for name, count in counts.items() if count}
+
+    def run_summaries(self, live: Mapping[str, Run]) -> Iterator[RunSummary]:
+        """Every run in short, the newest first; of those that have not ended `live` has what they are now."""
+        columns = "id, title, status, models, datasets, script, tags, note, submitted_at, seconds, items_failed, archived"
+        for row in self._execute(f"SELECT {columns} FROM runs ORDER BY submitted_at DESC, id DESC"):
+            now = None if RunStatus(row["status"]).ended else live.get(row["id"])
+            models, datasets = (row[column].replace("\n", ", ") for column in ("models", "datasets"))
+            yield RunSummary(
+                row["id"], row["title"], now.status if now else RunStatus(row["status"]), models, datasets, row["script"],
+                json.loads(row["tags"]), row["note"], datetime.fromisoformat(row["submitted_at"]), now.duration if now else row["seconds"],
+                row["items_failed"], bool(row["archived"]),
+            )  # fmt: skip
 
     def run_choices(self) -> RunChoices:
         """What the runs have that one can search by."""

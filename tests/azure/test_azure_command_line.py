@@ -128,11 +128,12 @@ def test_a_model_is_registered_from_a_training_run_and_deleted(command, ws, tmp_
     assert command("experiment", "files", "train", training.id)[1] == {"files": ["outputs/m.pkl"]}
     code, model, _ = command("model", "register-from-run", "m", "train", training.id, "outputs/m.pkl", "--tag", "by=train")
     assert (code, model["reference"], model["tags"]) == (0, "m:1", {"by": "train"})
-    code, value, _ = command("model", "delete", "m")
-    assert (code, value["error"]["field"]) == (2, "model")
-    assert command("model", "delete", "m:1")[:2] == (0, {"deleted": "m:1"})
+    code, value, _ = command("model", "delete", "m:1")
+    assert (code, value["error"]["field"]) == (2, "yes")
+    assert "in Azure ML, for everyone" in " ".join(value["error"]["dependents"][0]["sentences"])
+    assert command("model", "delete", "m:1", "--yes")[:2] == (0, {"deleted": "m:1", "freed": 0})
     assert command("model", "list")[1] == {"models": []}
-    assert command("model", "delete", "m:1")[1]["error"]["type"] == "NotFound"
+    assert command("model", "delete", "m:1", "--yes")[1]["error"]["type"] == "NotFound"
 
 
 def test_refused_input_exits_2_and_an_unreachable_workspace_3(command, csv_folder, azure, home):

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from services.cli.main import main
-from services.domain import RunStatus
+from services.domain import Metadata, ResourceKind, RunRequest, RunStatus, utc_now
 from services.settings import TABLE, ParallelRunSettings
+from services.storage.store import Store
 
 WAIT_FOR_GATE = """
     import os, time
@@ -414,3 +415,40 @@ def test_a_condition_on_status_error_or_cause_looks_at_all_rows(partly_failed):
     assert files("Status = 'failed'") == files("error LIKE '%0001%' AND \"Cause\" IS NOT NULL") == ["0001.csv"]
     assert files("File <> 'Status'") == ["0000.csv", "0002.csv"]
     assert files("Status <> 'failed' OR File = '0001.csv'") == ["0000.csv", "0001.csv", "0002.csv"]
+
+
+# ---- the list of runs ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recorded(workspace):
+    """Three runs as their own processes left them: `old`, `failed` and `archived`."""
+    store = Store(workspace.home)
+    for run_id in ("old", "failed", "archived"):
+        store.insert_run(run_id, RunRequest((), ("d:1",), "/s/score.py", name=f"{run_id}'s name"), 10, 1)
+        store.update_run(run_id, status=RunStatus.FAILED if run_id == "failed" else RunStatus.COMPLETED, ended_at=utc_now())
+    store.change_metadata(ResourceKind.RUN, "failed", lambda _: Metadata(tags={"season": "june"}, note="late"))
+    store.change_metadata(ResourceKind.RUN, "archived", lambda _: Metadata(archived=True))
+
+
+def test_runs_are_listed_without_the_archived_ones(command, recorded):
+    def ids(*options):
+        return [run["id"] for run in command("runs", *options, "--json").json["runs"]]
+
+    assert ids() == ["failed", "old"]
+    assert ids("--archived") == ["archived", "failed", "old"]
+    assert ids("--limit", "1") == ["failed"]
+
+
+def test_a_condition_chooses_the_runs_to_list(command, recorded):
+    result = command("runs", "--where", "tags['season'] = 'june' AND submitted_at > '2026-01-01T00:00:00Z'", "--json")
+    (run,) = result.json["runs"]
+    assert (run["id"], run["tags"], run["note"], run["archived"]) == ("failed", {"season": "june"}, "late", False)
+    assert command("runs", "--where", "name = 'archived''s name'", "--json").json["runs"] == []
+    assert "archived's name" in command("runs", "--where", "name = 'archived''s name'", "--archived").out
+
+
+def test_a_condition_that_reads_something_else_is_invalid_input(command, recorded):
+    result = command("runs", "--where", "id = (SELECT current_setting('memory_limit'))", "--json")
+    assert (result.code, result.error["field"]) == (2, "where")
+    assert "subquery" in result.error["message"]
