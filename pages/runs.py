@@ -211,7 +211,7 @@ def show_outcome(run: Run) -> None:
         st.info(escape(text), icon=":material/recycling:")
     elif run.reuse_note:
         st.caption(escape(truncate(run.reuse_note, 1_000)))
-    if run.request.rerun_of:
+    if run.request.rerun_of and not run.request.new_only:  # of which the note says what it was added to
         scope = "the failed and unprocessed items of " if run.request.failed_only else ""
         st.caption(escape(f"Rerun of {scope}{run.request.rerun_of}."))
     if run.status is RunStatus.CANCELED:

@@ -288,6 +288,8 @@ class DatasetLabels:
             note = f"It reused the output of {run.reused_from}."
         elif not note and run.request.failed_only:
             note = f"It scored what had failed in {run.request.rerun_of}."
+        elif not note and run.request.new_only and run.request.rerun_of:
+            note = f"It scored what was new since {run.request.rerun_of}."
         return figures | {"column": column, "note": note}
 
 

@@ -61,9 +61,9 @@ class Dependents:
     """What depends on a model, dataset, environment or run, and what deleting it does.
 
     `runs` are the ids of the newest of the `run_count` runs that name it. Those in `active` need it and have not ended, and those in
-    `reruns` scored again what failed in it, so that their predictions are partly its own: both stand in the way of deleting it, unless
-    they are deleted with it. `shared_with` are datasets that read its files, which therefore stay. `labels` is how many sets of true labels
-    were given for it, `size` the bytes that deleting frees on this machine. `notes` are sentences on what happens where.
+    `reruns` scored what failed in it or what was new since, so that their predictions are partly its own: both stand in the way of deleting
+    it, unless they are deleted with it. `shared_with` are datasets that read its files, which therefore stay. `labels` is how many sets of
+    true labels were given for it, `size` the bytes that deleting frees on this machine. `notes` are sentences on what happens where.
     """
 
     kind: ResourceKind
@@ -96,9 +96,9 @@ class Dependents:
         elif self.active:
             found.append(f"Runs {', '.join(self.active)} need it and have not ended: wait for their ends, or cancel them.")
         if len(self.reruns) == 1:
-            found.append(f"Run {self.reruns[0]} scored again what failed in it and shows the rest from it: delete them together.")
+            found.append(f"Run {self.reruns[0]} was added to it and shows rows of it: delete them together.")
         elif self.reruns:
-            found.append(f"Runs {', '.join(self.reruns)} scored again what failed in it and show the rest from it: delete them together.")
+            found.append(f"Runs {', '.join(self.reruns)} were added to it and show rows of it: delete them together.")
         return found
 
     def _effects(self) -> Iterator[str]:
@@ -284,7 +284,8 @@ class Dataset(_Registered):
 
     `left_out` counts what was there and is no file of the dataset, by kind: names (`.DS_Store`) or patterns of them (`._*`), folders with
     a `/`, and `LINKED_FOLDERS`. `notes` are sentences on what was found when it was registered. `problems` are the first of
-    `problem_count`. `source_root` is where the files lie that its own were made of; "" where they are the very files.
+    `problem_count`. `source_root` is where the files lie that its own were made of; "" where they are the very files. `one_file`: whether
+    it was registered by the path of one file, and not of a folder; None where an earlier version of the program registered it.
     """
 
     LINKED_FOLDERS: ClassVar[str] = "links to folders"
@@ -308,6 +309,7 @@ class Dataset(_Registered):
     problems: tuple[DatasetProblem, ...] = ()
     problem_count: int = 0
     source_root: str = ""
+    one_file: bool | None = None
 
     @property
     def item_count(self) -> int | None:
@@ -480,7 +482,9 @@ class RunRequest:
     `models` and `datasets` are references (`name:version`); `entry_script` an absolute path; `source_directory` an absolute folder put
     on the script's `sys.path`, or None for the script's own. With `allow_reuse` the output of an earlier run with the same inputs is
     taken instead of scoring again; never for a request with `rerun_of`, the run that it asks to do again; with `failed_only` just the
-    items that failed there or have no row. `submission_id` makes a double click one run: a second request with the same id returns the
+    items that failed there or have no row. With `new_only` the folders of its datasets are read anew, as their next versions, and just
+    what the same model and script have not scored yet is; the workspace sets `rerun_of` to the run that it is added to, where there is one.
+    `submission_id` makes a double click one run: a second request with the same id returns the
     first one's run.
     """
 
@@ -496,6 +500,7 @@ class RunRequest:
     allow_reuse: bool = True
     rerun_of: str | None = None
     failed_only: bool = False
+    new_only: bool = False
     name: str = ""
     submission_id: str = ""
 
@@ -506,6 +511,10 @@ class RunRequest:
             raise SettingsError("entry_script", "no scoring script is chosen", "Choose the built-in script, or upload one.")
         if self.failed_only and not self.rerun_of:
             raise SettingsError("failed_only", "no run is named whose failed items to score again", "Name the run.")
+        if self.failed_only and self.new_only:
+            raise SettingsError(
+                "new_only", "only what failed and only what is new exclude each other", "What failed is new, too: leave one."
+            )
         if self.arguments and not self.arguments[0].startswith("-"):
             text = f"the first argument, “{self.arguments[0]}”, does not start with -"
             raise SettingsError("arguments", text, "Write --name value, as for argparse.")
@@ -533,6 +542,11 @@ class RunRequest:
         name, version = parse_reference(self.models[0], "model")
         return ["--model-name", name, *(["--model-version", str(version)] if version else [])]
 
+    @property
+    def adds_to(self) -> str | None:
+        """The run whose predictions this one's are, but for the items that it scores itself; None where they are its own alone."""
+        return self.rerun_of if self.failed_only or self.new_only else None
+
     def title(self) -> str:
         """The run's name as the person gave it, else what it is of."""
         return self.name or f"{', '.join(self.models) or self.script_name} on {', '.join(self.datasets)}"
@@ -550,7 +564,7 @@ class Run:
     """Where a run is. Counts that aren't known yet are None; times are UTC. `stopped_at` is when a run that is resumed, but not running
     again yet, stopped; `paused_seconds` how long it was stopped in all. `workers` are those alive now; `rate` is items per second;
     `doing` what its process is at beside scoring, in words. `reused_from` is the run whose output it took instead of scoring;
-    `reuse_note` says why it took none, though there were others."""
+    `reuse_note` says why it took none, though there were others, or what a run of only what is new found."""
 
     id: str
     request: RunRequest
@@ -582,7 +596,7 @@ class Run:
         """The request for a run that does the same again, whatever there is to be reused; or just what failed or has no row."""
         if self.request.failed_only and not failed_only:  # the same is: what failed in that other run
             return replace(self.request, submission_id="")
-        return replace(self.request, rerun_of=self.id, failed_only=failed_only, submission_id="")
+        return replace(self.request, rerun_of=self.id, failed_only=failed_only, new_only=False, submission_id="")
 
     @property
     def title(self) -> str:

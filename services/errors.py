@@ -7,7 +7,7 @@ How a run *ended* is never an exception: it is `Run.status`, `Run.error_code` an
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -34,6 +34,14 @@ class NotFound(StudioError):
 
 class IntakeError(StudioError):
     """You: this file can't be taken, and why."""
+
+
+class NothingNew(StudioError):
+    """Nobody: there is nothing to do, and nothing was started. `found` says what was looked at, as plain values."""
+
+    def __init__(self, message: str, hint: str = "", found: Mapping[str, object] | None = None) -> None:
+        super().__init__(message, hint)
+        self.found = dict(found or {})
 
 
 class EntryScriptError(StudioError):

@@ -126,7 +126,7 @@ class StoredResources:
         run = self._runs.get(wanted)
         again = self._store.runs_naming(kind, run.id)
         active = () if run.status.ended else (run.id,)
-        reruns = self._store.runs_naming(kind, run.id, failed_only=True)
+        reruns = self._store.runs_naming(kind, run.id, added=True)
         others = [other for other in again if other not in reruns]
         size = bytes_below(self._runs.folder(run.id).path)
         return Dependents(kind, run.id, tuple(others[:_RUNS_SHOWN]), len(others), active, tuple(reruns), size=size, notes=self._run_notes())
@@ -148,7 +148,7 @@ class StoredResources:
             if one.active:
                 raise needed_by(kind, one.reference, one.active)
             if others := [run for run in one.reruns if run not in together]:
-                text = f"run {one.reference} is needed by {', '.join(others[:10])}, which scored again what failed in it"
+                text = f"run {one.reference} is needed by {', '.join(others[:10])}, which shows rows of it"
                 raise SettingsError(kind, text, "Delete them together.")
         if kind is ResourceKind.RUN:
             found.sort(key=lambda one: self._runs.get(one.reference).submitted_at, reverse=True)  # those that need another come first

@@ -6,7 +6,7 @@ classes is what takes longest when it starts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,9 @@ from typing import Any, ClassVar
 
 from services import formats
 from services.domain import Run
-from services.errors import SettingsError
+from services.errors import NothingNew, SettingsError
+from services.file_names import quoted
+from services.formats import counted
 
 
 @dataclass(frozen=True)
@@ -517,6 +519,57 @@ class Provenance:
     inputs: Mapping[str, str]
     reused_from: str | None = None
     rerun_of: str | None = None
+
+
+# ---- what is new of a dataset that grew ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NewItems:
+    """What of a dataset has no prediction by the same model, script, arguments and environment yet, in files. `adds_to` is the run whose
+    predictions a run of it would be added to, "" where there is none, and `why_none` may say why. `new` were not there, `changed` were
+    others, `failed` have no prediction; `kept` stay as they are, `gone` too, though their files are not there any more. `waiting` are paths
+    that changed in the last seconds: they may be half written, and are left for the next time. `dataset` is for people."""
+
+    dataset: str
+    adds_to: str = ""
+    why_none: str = ""
+    new: int = 0
+    changed: int = 0
+    failed: int = 0
+    kept: int = 0
+    gone: int = 0
+    waiting: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        return self.new + self.changed + self.failed
+
+    def describe(self) -> str:
+        """Such as `Added to run-7: 3 new files, 1 changed, 2 that failed before; 20 kept, 1 of them gone.`"""
+        if not self.adds_to:
+            return f"Scores everything: {self.why_none or 'nothing was scored with the same model and script before.'}"
+        parts = [counted(self.new, "new file")] if self.new else []
+        parts += [f"{counted(self.changed, 'changed file')}"] if self.changed else []
+        parts += [f"{counted(self.failed, 'file')} without a prediction"] if self.failed else []
+        gone = f"; the rows of {counted(self.gone, 'file')} that {'is' if self.gone == 1 else 'are'} gone stay" if self.gone else ""
+        stay = f"{counted(self.kept, 'file')} {'stays' if self.kept == 1 else 'stay'}"
+        return f"Added to {self.adds_to}, of which {stay}: {', '.join(parts)}{gone}."
+
+    def warnings(self) -> list[str]:
+        """Sentences on what is not scored now though it is new."""
+        if not self.waiting:
+            return []
+        text = f"{counted(len(self.waiting), 'file')} changed in the last seconds and may be half written; left for the next time"
+        return [f"{text}: {quoted(self.waiting, 3)}."]
+
+    def nothing_new(self) -> NothingNew:
+        """The error where there is nothing to score."""
+        scored = f"{counted(self.kept, 'file')} {'is' if self.kept == 1 else 'are'} scored in {self.adds_to}"
+        text = f"Nothing is new in {self.dataset}: {scored}."
+        if not self.adds_to:
+            text = f"Nothing can be scored of {self.dataset} yet."
+        return NothingNew(text, " ".join(self.warnings()), asdict(self))
 
 
 # ---- runs judged by true labels -----------------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ from services.intake.requirement_lists import RequirementList, check_approved
 from services.intake.staging import staging_folder
 from services.predictions.annotations import AnnotationStore
 from services.remote import ComputeTarget, Datastore
-from services.run_details import Replay, ReplayProgress, Trial
+from services.run_details import NewItems, Replay, ReplayProgress, Trial
 from services.scoring.model_card import READER, read_card
 from services.scoring.presets import Presets
 from services.scoring.scorers import scorer_at
@@ -368,6 +368,9 @@ class AzureWorkspace:
             not_tried=("the items, which are scored on this machine only, with your consent.",),
         )
 
+    def new_items(self, request: RunRequest) -> NewItems:
+        raise _no_new_only()
+
     def submit(self, request: RunRequest) -> Run:
         return self.runs.submit(*self._plan(request))
 
@@ -391,6 +394,8 @@ class AzureWorkspace:
         raise StudioError(text, "Try some of its items here, with your consent: Try first on New run, or the command try --here.")
 
     def _plan(self, request: RunRequest) -> tuple[RunPlan, MiniBatchPlan, list[str]]:
+        if request.new_only:
+            raise _no_new_only()
         environment = None
         if request.environment:
             wanted = self.resources.reference(ResourceKind.ENVIRONMENT, request.environment)
@@ -458,6 +463,13 @@ class AzureWorkspace:
             return
         detail = "; ".join(f"{target.name} ({target.size}, up to {target.max_nodes} nodes)" for target in usable)
         yield "Compute targets", bool(usable), detail or "no cluster: create one in Azure ML studio, under Compute"
+
+
+def _no_new_only() -> SettingsError:
+    text = (
+        "only what is new can't be scored on Azure ML: the service reads a dataset’s files itself, and tells no run which of them changed"
+    )
+    return SettingsError("new_only", text, "Omit --new-only, or score it in the local workspace.")
 
 
 def _check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models: Sequence[Model]) -> list[str]:

@@ -69,7 +69,7 @@ def submitted(workspace: Workspace, run: Run, args: argparse.Namespace) -> Answe
     follow_command, cancel_command = (f"{program_command(args)} {verb} {run.id}" for verb in ("show", "cancel"))
     try:
         cut = workspace.mini_batches([workspace.dataset(reference) for reference in run.request.datasets], run.request.settings)
-        if run.request.failed_only:
+        if run.request.failed_only or run.request.new_only:
             cut = replace(cut, item_count=run.items_total, mini_batch_count=run.mini_batches_total)
         note(f"Submitted {run.id}: {describe(cut, run.request.settings)}", *(f"Warning: {warning}" for warning in run.warnings))
         if run.reused_from or run.reuse_note:

@@ -196,7 +196,9 @@ def _parser() -> argparse.ArgumentParser:
     text = "Say whether a run would work and which built-in scorer fits, before anything starts. Exit 0 where it fits, 2 where not."
     _with_request(command(top, "check", scoring_commands.check, text), wait=False)
     text = "Score datasets: submit a run, by a script or the built-in scorer that fits."
-    _with_request(command(top, "run", scoring_commands.submit, text))
+    add = command(top, "run", scoring_commands.submit, text)
+    _with_new_only(add)
+    _with_request(add)
     text = "Score some items first, as a run would: their rows, what they cost, how long the run takes, better settings. Nothing is kept."
     add = command(top, "try", trial_commands.try_items, text)
     trial_commands.add_options(add)
@@ -248,6 +250,11 @@ def _count(text: str) -> int:
 
 def _with_wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="wait for the end; progress on standard error. Ctrl-C does not stop the run")
+
+
+def _with_new_only(parser: argparse.ArgumentParser) -> None:
+    text = "score what the same model, script, arguments and environment have not scored yet: reads the dataset's folder anew, as its next"
+    parser.add_argument("--new-only", action="store_true", help=f"{text} version; the predictions hold all. Without news no run starts")
 
 
 def _with_requirements(parser: argparse.ArgumentParser) -> None:

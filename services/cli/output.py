@@ -186,7 +186,8 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
         ("Status", run.status + (f" ({run.error_code})" if run.error_code else "")),
         ("Doing", run.doing or ""),
         ("Error", run.error or ""),
-        ("Rerun of", (run.request.rerun_of or "") + (", failed items only" if run.request.failed_only else "")),
+        ("Added to", run.request.rerun_of or "" if run.request.new_only else ""),
+        ("Rerun of", "" if run.request.new_only else (run.request.rerun_of or "") + ", failed items only" * run.request.failed_only),
         ("Reused from", run.reused_from or ""),
         ("Items", _items(run)),
         ("Mini-batches", _mini_batches(run)),
@@ -198,7 +199,7 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
         ("Submitted", utc(run.submitted_at)),
         ("Started", utc(run.started_at)),
         ("Ended", utc(run.ended_at) + took),
-        ("Reuse", safe(run.reuse_note or "")),
+        ("Only new" if run.request.new_only else "Reuse", safe(run.reuse_note or "")),
         ("Warnings", "\n".join(map(safe, run.warnings))),
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 from services.cli import commands
 from services.cli.output import Answer, note, safe, table
 from services.domain import RunRequest
-from services.errors import EntryScriptError, NotFound, SettingsError, StudioError
+from services.errors import EntryScriptError, NotFound, NothingNew, SettingsError, StudioError
 from services.file_names import short
 from services.preflight import Preflight, preflight, values_of
 from services.scoring.column_matching import FitProblem, named_inputs
@@ -70,13 +70,22 @@ def check(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 
 def submit(workspace: Workspace, args: argparse.Namespace) -> Answer:
-    request = request_of(workspace, args, say=True)
-    run = workspace.submit(request)
+    request = replace(request_of(workspace, args, say=True), new_only=args.new_only)
+    try:
+        run = workspace.submit(request)
+    except NothingNew as nothing:
+        return nothing_new(nothing)
     options = _options(args)
     if args.preset == "on" and options != NO_CHOICES and args.model and not _is_scored_by_a_script(workspace, args):
         name = workspace.model(args.model[0]).name
         workspace.presets.keep(name, options.over(workspace.presets.of(name)))
     return commands.submitted(workspace, run, args)
+
+
+def nothing_new(nothing: NothingNew) -> Answer:
+    """No run, which is no error: `id` is null."""
+    note(nothing.message, *filter(None, [nothing.hint]))
+    return Answer({"id": None, "status": "NothingNew", "items_total": 0, "message": nothing.message, **nothing.found}, [])
 
 
 def request_of(workspace: Workspace, args: argparse.Namespace, *, say: bool = False) -> RunRequest:

@@ -14,7 +14,7 @@ import hashlib
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,10 +94,11 @@ def inspect_dataset(
     reading: TableReading | None = None,
     *,
     as_parquet: bool = False,
+    skip: Callable[[DatasetFile], bool] = lambda _: False,
 ) -> DatasetInspection:
     """The files below `root` that match `glob`, as a dataset of that type; its lists are written into `staging`, and the files that had to
-    be made (of all texts of a table with `as_parquet`). Raises SettingsError on `type` or `partition_format`, and whatever collect_files
-    and tables.describe raise."""
+    be made (of all texts of a table with `as_parquet`). `skip` says which files are none of the dataset's yet. Raises SettingsError on
+    `type` or `partition_format`, and whatever collect_files and tables.describe raise."""
     check_type(type_)
     keys = PartitionFormat.parse(partition_format) if partition_format else None
     lists = [staging / tabular.MANIFEST] if type_ == FileDataset.type else [staging / tabular.MANIFEST, staging / tabular.FILES]
@@ -107,6 +108,8 @@ def inspect_dataset(
         for file in collect_files(root, glob, left_out, hidden=type_ == FileDataset.type):
             if keys and keys.values(file.path) is None:
                 raise keys.mismatch(file.path)
+            if skip(file):
+                continue
             lines.write(manifest_line(file))
             count, size = count + 1, size + file.size
     table = kinds = found = converted = None
@@ -153,7 +156,9 @@ def list_of_files(dataset: Dataset) -> Path:
 # ---- files by a pattern ----------------------------------------------------------------------------------------------------------
 
 
-def collect_files(root: Path, glob: str, left_out: Counter[str] | None = None, *, hidden: bool = True) -> Iterator[DatasetFile]:
+def collect_files(
+    root: Path, glob: str, left_out: Counter[str] | None = None, *, hidden: bool = True, may_be_none: bool = False
+) -> Iterator[DatasetFile]:
     """The files of folder `root` whose relative path matches `glob`, sorted by it; or `root` itself where it is one file.
 
     In a pattern `*`, `?` and `[...]` stay within one name and `**` stands for any number of folders, none included: `*.csv` are the files
@@ -162,7 +167,7 @@ def collect_files(root: Path, glob: str, left_out: Counter[str] | None = None, *
     or `.`. What matches and is left out so is counted in `left_out` by its kind (see domain.Dataset), a folder as one.
 
     While it is read, raises NotFound where there is no `root`, SettingsError on `glob` for a pattern that is none, and IntakeError for an
-    empty folder, for one without a match, and for a file or folder that can't be read.
+    empty folder or one without a match, unless there `may_be_none`, and for a file or folder that can't be read.
     """
     matches = _pattern(glob).fullmatch
     info = stat_of(root)
@@ -190,7 +195,7 @@ def collect_files(root: Path, glob: str, left_out: Counter[str] | None = None, *
             yield DatasetFile(relative, file.st_size, file.st_mtime_ns)
         else:
             left_out[Dataset.LINKED_FOLDERS] += 1
-    if not matched:
+    if not matched and not may_be_none:
         holds = f"holds {counted(seen, 'file')}, none of which matches {glob}" if seen else "holds no files"
         besides = f"; {left_out.total():,} left out ({', '.join(left_out)})" if left_out else ""
         text = f"The folder {root} {holds}{besides}."

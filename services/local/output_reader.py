@@ -1,7 +1,8 @@
 """What a run has scored, read back from its manifests, journal and rows: mini-batch by mini-batch, none but the present one held.
 
-The items of a *failed-only* run are those of an earlier run that failed there or have no row. Its predictions are the earlier run's with
-those items replaced, and their attempts are counted together.
+The items of a *failed-only* run are those of an earlier run that failed there or have no row; those of a *new-only* run are of files that
+the earlier run has no prediction of, or that changed since (new_items.py says which). The predictions of both are the earlier run's with
+those items replaced or added. Attempts at an item that did not change are counted together.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import BinaryIO
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from services.domain import MiniBatch
 from services.errors import StudioError, WorkspaceUnavailable
@@ -136,28 +138,45 @@ class _AllSlices:
         return 0
 
 
-def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool, failed_only: bool = False) -> Iterator[_MiniBatch]:
+class _Succeeded:
+    """What was said of items that succeeded, and whether none did, in these runs."""
+
+    def __init__(self, *runs: LocalRunFolder) -> None:
+        self.said: frozenset[str] = frozenset()
+        self.nothing = True
+        for run in runs:
+            self.add(run)
+
+    def add(self, run: LocalRunFolder) -> None:
+        if run.has_journal:
+            with Journal(run.path) as journal:
+                self.said |= journal.said_of_succeeded()
+                self.nothing = self.nothing and not journal.any_succeeded()
+
+
+def _mini_batches(
+    folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool, failed_only: bool = False, succeeded: _Succeeded | None = None
+) -> Iterator[_MiniBatch]:
+    """`succeeded` is of the run and those it adds to, where it is known already."""
     rows_file = folder.rows(plan)
     with ExitStack() as open_files:
         attempts: Iterator[Attempt] = iter(())
         tries: dict[int, int] = {}
         columns: dict[int, str] = {}
         said: Iterator[Said] = iter(())
-        said_of_succeeded: frozenset[str] = frozenset()
-        nothing_succeeded = False
         if folder.has_journal:
             journal = open_files.enter_context(Journal(folder.path))
             attempts = journal.attempts(final_only=True, failed_only=failed_only, order="mini_batch")
             tries = {} if settled_only else journal.tries()
             said = journal.said()
-            said_of_succeeded, nothing_succeeded = _of_succeeded(folder)
+            succeeded = succeeded or _Succeeded(*(run for run, _ in chain(folder)))
         rows = open_files.enter_context(open(rows_file or os.devnull, "rb"))
         content = mmap.mmap(rows.fileno(), 0, access=mmap.ACCESS_READ) if rows_file and rows_file.stat().st_size else b""
         attempt, lines = next(attempts, None), next(said, None)
         manifests: list[BinaryIO] = [open_files.enter_context(open(dataset.manifest, "rb", _AT_A_TIME)) for dataset in plan.datasets]
         slices: list[_AllSlices | None] = [None] * len(manifests)
         if plan.request.failed_only and plan.datasets[0].format:
-            first_run = chain(folder)[0][1]
+            first_run = failed_only_chain(folder)[0][1]
             slices = [_AllSlices(open_files.enter_context(open(dataset.manifest, "rb", _AT_A_TIME))) for dataset in first_run.datasets]
         read = 0
         for batch in cut(plan.datasets, plan.request.settings):
@@ -168,10 +187,12 @@ def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool, 
                 while lines is not None and (lines.mini_batch, lines.attempt) < (attempt.mini_batch, attempt.attempt):
                     lines = next(said, None)
                 own = lines is not None and (lines.mini_batch, lines.attempt) == (attempt.mini_batch, attempt.attempt)
+                said_meanwhile = [Line(*line) for line in lines.lines] if own and lines else ()
+                frame_index = "" if attempt.columns is None else journal.frame_index(attempt)
+                assert succeeded  # there is a journal
                 yield _MiniBatch(
-                    batch, dataset, attempt, attempt.attempt, content, columns, manifests[batch.dataset],
-                    [Line(*line) for line in lines.lines] if own and lines else (), said_of_succeeded,
-                    nothing_succeeded, "" if attempt.columns is None else journal.frame_index(attempt), slices[batch.dataset],
+                    batch, dataset, attempt, attempt.attempt, content, columns, manifests[batch.dataset], said_meanwhile, succeeded.said,
+                    succeeded.nothing, frame_index, slices[batch.dataset],
                 )  # fmt: skip
                 read += attempt.end - attempt.begin
                 if read > _MOST_MAPPED and isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
@@ -182,17 +203,6 @@ def _mini_batches(folder: LocalRunFolder, plan: RunPlan, *, settled_only: bool, 
                 yield _MiniBatch(batch, dataset, None, tries.get(batch.index, 0), content, columns, manifests[batch.dataset])
             if settled_only and attempt is None:
                 return
-
-
-def _of_succeeded(folder: LocalRunFolder) -> tuple[frozenset[str], bool]:
-    """What was said of items that succeeded, and whether none did, in this run and those whose failed items it scored again."""
-    said, nothing_succeeded = frozenset[str](), True
-    for run, _ in chain(folder):
-        if run.has_journal:
-            with Journal(run.path) as journal:
-                said |= journal.said_of_succeeded()
-                nothing_succeeded = nothing_succeeded and not journal.any_succeeded()
-    return said, nothing_succeeded
 
 
 # ---- failed items only -----------------------------------------------------------------------------------------------------------
@@ -220,23 +230,97 @@ def restrict_to_failed(plan: RunPlan, earlier: LocalRunFolder, folder: LocalRunF
     return replace(plan, datasets=datasets)
 
 
+def lines_to_score_again(folder: LocalRunFolder, plan: RunPlan) -> Iterator[tuple[int, list[bytes], list[bytes]]]:
+    """Of each mini-batch of a run the dataset's number, the lines of the manifest, and those of items that failed or have no row."""
+    for mini_batch in _mini_batches(folder, plan, settled_only=False):
+        yield mini_batch.batch.dataset, mini_batch.lines(), mini_batch.to_score_again()
+
+
 def chain(folder: LocalRunFolder) -> list[tuple[LocalRunFolder, RunPlan]]:
-    """The run, and before it the runs whose failed items it scored again: the first one first."""
+    """The run, and before it the runs that it adds to: the first one first."""
     runs = [(folder, folder.plan())]
-    while runs[0][1].request.failed_only:
-        before = folder.of(str(runs[0][1].request.rerun_of))
-        runs.insert(0, (before, before.plan()))
-    return runs
+    while before := runs[-1][1].request.adds_to:
+        runs.append((folder.of(before), folder.of(before).plan()))
+    return runs[::-1]
+
+
+def failed_only_chain(folder: LocalRunFolder) -> list[tuple[LocalRunFolder, RunPlan]]:
+    """The run, and before it those whose failed items it scored again, from the last one on that is no failed-only run."""
+    runs = [(folder, folder.plan())]
+    while runs[-1][1].request.failed_only:
+        before = folder.of(str(runs[-1][1].request.rerun_of))
+        runs.append((before, before.plan()))
+    return runs[::-1]
 
 
 def settled(folder: LocalRunFolder) -> Iterator[ScoredMiniBatch]:
-    """The settled mini-batches in their order, each with its items and rows; of a failed-only run those of the earlier runs first."""
+    """The settled mini-batches in their order, each with its items and rows; those of the runs that it adds to first."""
     runs = chain(folder)
     tried: _Attempts = {}
-    for (before, plan), (_, after) in pairwise(runs):
-        yield from _kept(before, plan, after, tried)
-    for mini_batch in _mini_batches(*runs[-1], settled_only=True):
-        yield mini_batch.scored(_earlier_attempts(mini_batch, tried))
+    succeeded, replaced, gone = _Succeeded(), _scored_by_new_only(runs), _gone(runs)
+    for place, ((before, plan), (_, after)) in enumerate(pairwise(runs)):
+        succeeded.add(before)
+        yield from _kept(before, plan, after, _Later(place, replaced), tried, gone, succeeded)
+    succeeded.add(folder)
+    for mini_batch in _mini_batches(*runs[-1], settled_only=True, succeeded=succeeded):
+        yield replace(mini_batch.scored(_earlier_attempts(mini_batch, tried)), gone=None if gone is None else frozenset())
+
+
+def paths_in(manifest: Path) -> Iterator[str]:
+    """The paths in a list whose lines begin with one, each once where the same ones follow each other."""
+    last = None
+    with open(manifest, "rb") as lines:
+        for line in lines:
+            path: str = json.loads(line)[0]
+            if path != last:
+                yield path
+            last = path
+
+
+def _scored_by_new_only(runs: Sequence[tuple[LocalRunFolder, RunPlan]]) -> list[dict[str, int]]:
+    """By dataset, of each path that a new-only run scored the place of the last one that did."""
+    replaced: list[dict[str, int]] = [{} for _ in runs[-1][1].datasets]
+    for place, (_, plan) in enumerate(runs):
+        if plan.request.new_only and plan.request.rerun_of:
+            for dataset, last in zip(plan.datasets, replaced, strict=True):
+                last.update(dict.fromkeys(paths_in(Path(dataset.manifest)), place))
+    return replaced
+
+
+def _gone(runs: Sequence[tuple[LocalRunFolder, RunPlan]]) -> list[frozenset[str]] | None:
+    """By dataset, the paths whose files the last new-only run found gone; None where there is no such run."""
+    for folder, plan in reversed(runs):
+        if plan.request.new_only and plan.request.rerun_of:
+            return [frozenset(left.path for left in read_left(folder, number) if left.gone) for number in range(len(plan.datasets))]
+    return None
+
+
+class Left(NamedTuple):
+    """A file that the predictions have rows of and that was no file of the dataset when it was read anew: gone, or changed just then.
+    `succeeded`: whether its prediction counts."""
+
+    path: str
+    size: int
+    modified_ns: int
+    succeeded: bool
+    gone: bool
+
+
+def read_left(folder: LocalRunFolder, number: int) -> Iterator[Left]:
+    """Those of one dataset of a new-only run."""
+    with open(folder.new / f"left-{number}.jsonl", "rb") as lines:
+        yield from (Left(*json.loads(line)) for line in lines)
+
+
+class _Later(NamedTuple):
+    """What new-only runs after that at `place` scored: see _scored_by_new_only."""
+
+    place: int
+    replaced: Sequence[Mapping[str, int]]
+
+    def has(self, number: int, line: bytes) -> bool:
+        paths = self.replaced[number]
+        return bool(paths) and paths.get(json.loads(line)[0], -1) > self.place
 
 
 def failed(folder: LocalRunFolder) -> Iterator[ScoredMiniBatch]:
@@ -252,25 +336,37 @@ def failed(folder: LocalRunFolder) -> Iterator[ScoredMiniBatch]:
             yield replace(scored, read=rows, rows=())
 
 
-def _kept(folder: LocalRunFolder, plan: RunPlan, after: RunPlan, tried: _Attempts) -> Iterator[ScoredMiniBatch]:
-    """What stands of a run when a later one scored some of its items again; these go to `tried`."""
+def _kept(
+    folder: LocalRunFolder,
+    plan: RunPlan,
+    after: RunPlan,
+    later: _Later,
+    tried: _Attempts,
+    gone: Sequence[Collection[str]] | None,
+    succeeded: _Succeeded,
+) -> Iterator[ScoredMiniBatch]:
+    """What stands of a run when later ones scored some of its items again; these go to `tried`."""
     with ExitStack() as open_files:
-        again: list[BinaryIO] = [open_files.enter_context(open(dataset.manifest, "rb")) for dataset in after.datasets]
+        by_line = after.datasets if after.request.failed_only else ()
+        again: list[BinaryIO] = [open_files.enter_context(open(dataset.manifest, "rb")) for dataset in by_line]
         upcoming = [lines.readline() for lines in again]
-        for mini_batch in _mini_batches(folder, plan, settled_only=False):
+        for mini_batch in _mini_batches(folder, plan, settled_only=False, succeeded=succeeded):
             number, replaced = mini_batch.batch.dataset, []
             earlier_attempts = _earlier_attempts(mini_batch, tried)
             lines = mini_batch.lines()
             for line in lines:
-                if line == upcoming[number]:
+                scored_again = bool(again) and line == upcoming[number]
+                if scored_again:
+                    upcoming[number] = again[number].readline()
+                if scored_again or later.has(number, line):
                     replaced.append(line)
                     tried[number, line] = tried.get((number, line), 0) + mini_batch.tries
-                    upcoming[number] = again[number].readline()
             if mini_batch.settled is not None and len(replaced) < len(lines):
                 yield replace(
                     mini_batch.scored(earlier_attempts),
                     worker=f"{worker_name(mini_batch.settled)} of {folder.path.name}",
                     left_out=frozenset(json.loads(line)[0] for line in replaced),
+                    gone=None if gone is None else gone[number],
                 )
 
 

@@ -51,7 +51,7 @@ def _open(run: Run, folder: LocalRunFolder, kind: str, read: Callable[[LocalRunF
     from services.predictions.table_file import remove_table
 
     last = 0
-    for earlier, _ in output_reader.chain(folder):
+    for earlier, _ in output_reader.failed_only_chain(folder):  # what a new-only run adds to doesn't change any more
         if earlier.has_journal:
             with Journal(earlier.path) as journal:
                 last += journal.last_seq()

@@ -33,6 +33,8 @@ from services.storage.store import Store
 logger = logging.getLogger(__name__)
 
 _SETTINGS = ("mini_batch_size", "partition_keys", "output_action", "append_row_file_name", "environment_variables")
+SCORED_WITH = ("model", "script", "arguments", "side_inputs", "environment", "environment_variables", "source_directory")
+"""What the prediction of an item depends on beside the item. Other files beside the script may be data, even the very folder that grows."""
 _MOST_FILES = 2_000  # beside a script, or in a source_directory: more take too long to compare at every submission
 _MOST_BYTES = 200_000_000
 _NOT_COMPARED = "not compared: "
@@ -92,6 +94,15 @@ def key_of(inputs: dict[str, str]) -> str | None:
     return hashlib.sha256(json.dumps(sorted(inputs.items())).encode()).hexdigest()
 
 
+def scored_with(plan: RunPlan) -> str | None:
+    """The same for runs that score files of the same datasets, whichever their versions, in the same way. None where it can't be told."""
+    if not plan.inputs:
+        return None
+    names = [dataset.reference.partition(":")[0] for dataset in plan.datasets]
+    value = [names, [(name, plan.inputs.get(name)) for name in SCORED_WITH]]
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
 def _as_version_0_1_noted(plan: RunPlan) -> dict[str, str]:
     """The inputs of this run as a home of version 0.1 holds them: a plan had no mini-batch size there where the default applied."""
     settings = plan.request.settings
@@ -141,7 +152,7 @@ def reused(store: Store, folder: LocalRunFolder, plan: RunPlan, changes: Iterato
 
     `changes` are sentences on files of its datasets that are not what they were when registered; the first one is enough.
     """
-    columns: dict[str, Any] = {"reuse_key": key_of(plan.inputs)}
+    columns: dict[str, Any] = {"reuse_key": None if plan.request.adds_to else key_of(plan.inputs)}
     if not plan.request.allow_reuse or plan.request.rerun_of:
         return columns
     earlier, why_not = _earlier(store, folder, plan, changes)

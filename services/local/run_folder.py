@@ -9,6 +9,7 @@ runs/<id>/
   output.jsonl    the files there when the run completed, as lines of a manifest
   logs/           Azure's log tree
   script/         the scoring script as the run had it
+  new/            of a run of only what is new: see new_items.py
   work/           the workers' private folders, while it runs; run.json, from which azureml_user answers
   lock            held by the runner; the system drops it when the runner dies
 ```
@@ -162,6 +163,7 @@ class LocalRunFolder(RunFolder[RunPlan]):
         self.output_list = self.path / "output.jsonl"
         self.work = self.path / "work"
         self.facts_file = self.work / "run.json"
+        self.new = self.path / "new"
         self._script = self.path / "script"
 
     def of(self, run_id: str) -> LocalRunFolder:

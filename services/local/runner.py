@@ -200,6 +200,10 @@ class Runner:
             self._store.update_run(self._run_id, **self._counts())
             self._progress.monitor.write()
             self._progress.journal.close()
+            if self._plan.request.new_only:
+                from services.local.new_items import note_contents  # few runs need it
+
+                note_contents(self._folder, self._plan)
         ended = {"status": outcome.status, "error_code": outcome.error_code, "error": outcome.error, "workers": 0, "rate": None}
         self._store.update_run(self._run_id, **ended, ended_at=utc_now(), heartbeat_at=utc_now())
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from filelock import Timeout
 
 from services.domain import Dataset, Environment, Run, RunRequest, RunStatus, TabularDataset, utc_now
 from services.errors import NotFound, StudioError, WorkspaceUnavailable, os_errors_as
-from services.local import output_reader, prediction_table, provenance, reuse, run_activity, run_log_lines
+from services.local import new_items, output_reader, prediction_table, provenance, reuse, run_activity, run_log_lines
 from services.local.batching import cut, files_of, manifest_by_keys, plan_mini_batches
 from services.local.environments import check_is_there, what_changed
 from services.local.output_reader import worker_name
@@ -70,24 +71,31 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
     def __init__(self, home: Path, store: Store) -> None:
         super().__init__(home, store, LocalRunFolder)
 
-    def submit(self, plan: RunPlan, warnings: list[str], changes: Iterator[str]) -> Run:
+    def submit(self, plan: RunPlan, warnings: list[str], changes: Iterator[str], look: new_items.Look | None = None) -> Run:
         """Record the run and return: a runner process executes it. At once completed where an earlier one can be reused.
 
-        `changes` are sentences on files of its datasets that changed since they were registered.
+        `changes` are sentences on files of its datasets that changed since they were registered. `look` is of a run of what is new.
         """
         folder = self._new_folder()
         folder.create(plan)
-        if plan.request.failed_only:
+        columns: dict[str, Any] = {"scored_with": reuse.scored_with(plan)}
+        if plan.request.failed_only or look:
             try:
-                plan = output_reader.restrict_to_failed(plan, self.folder(str(plan.request.rerun_of)), folder)
+                if look:
+                    plan = new_items.restrict_to_new(plan, look, folder)
+                else:
+                    plan = output_reader.restrict_to_failed(plan, self.folder(str(plan.request.rerun_of)), folder)
             except StudioError:
                 shutil.rmtree(folder.path, ignore_errors=True)
                 raise
             folder.create(plan)
+        if look:
+            columns["reuse_note"] = look.found.describe()
+        else:
+            columns |= reuse.reused(self._store, folder, plan, changes)
         mini_batches = plan_mini_batches(plan.datasets, plan.request.settings)
-        reused = reuse.reused(self._store, folder, plan, changes)
         notes = (*warnings, *mini_batches.notes)
-        run, is_new = self._record(folder, plan.request, mini_batches, notes, **reused)
+        run, is_new = self._record(folder, plan.request, mini_batches, notes, **columns)
         if is_new:
             self._start(folder)
         return run

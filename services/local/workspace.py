@@ -21,12 +21,15 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from services import formats, gpus, submission
 from services.dataset_labels import DatasetLabels
@@ -44,22 +47,24 @@ from services.domain import (
     parse_reference,
     utc_now,
 )
-from services.errors import IntakeError, NotFound, SettingsError, os_errors_as
+from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable, os_errors_as
 from services.file_names import check_name
 from services.formats import counted
 from services.home_storage import HomeStorage
 from services.intake import datasets, model_files, proposals
+from services.intake.datasets import DatasetInspection
 from services.intake.entry_scripts import JOBLIB_SCRIPT, EntryScripts
 from services.intake.mlflow_files import prepare_model
 from services.intake.requirement_lists import RequirementList
 from services.intake.staging import move_or_copy, staging_folder
-from services.local import environments, model_inspection, replay, reuse, runs, trial
+from services.local import environments, model_inspection, new_items, replay, reuse, runs, trial
 from services.local.batching import plan_mini_batches
 from services.local.environment_builds import LocalBuilds
+from services.local.new_items import GrownDataset, Look
 from services.local.resources import LocalResources
 from services.local.run_folder import RunPlan
 from services.predictions.annotations import AnnotationStore
-from services.run_details import Replay, ReplayProgress, Trial
+from services.run_details import NewItems, Replay, ReplayProgress, Trial
 from services.scoring.model_card import READER, read_card, with_advice
 from services.scoring.presets import Presets
 from services.scoring.script_fit import first_row_warning
@@ -75,6 +80,7 @@ _MOST_WORKERS = 64 * (os.cpu_count() or 1)
 _FILES_CHECKED_ON_CHECK = 2_000  # files, some 10 ms: a page checks with every click
 _FILES_CHECKED_ON_SUBMIT = 100_000
 _OWN_KNOWN_FOR = 30.0  # seconds
+_ANOTHER_LOOK_SECONDS = 600.0  # that two commands which look for what is new wait for each other
 
 
 @lru_cache(1)
@@ -87,7 +93,7 @@ class LocalWorkspace:
     """The embedded default. Cheap to open; safe to open many times at once."""
 
     name = "local"
-    capabilities = frozenset({Capability.APPROVAL, Capability.CARRY_ON, Capability.FAILED_ROWS, Capability.REPLAY, Capability.SAMPLE})
+    capabilities = frozenset(Capability)
     remote = None
     pipelines = None
 
@@ -213,25 +219,30 @@ class LocalWorkspace:
                 move_or_copy(self.home, root, files if root.is_dir() else files / root.name)
                 root = files
             found = datasets.inspect_dataset(root, glob, type, partition_format, staging, reading).unpacked_from(archive)
+            return self._add_dataset(name, found, root, description, copied=copy)
 
-            def move_into_place(number: int) -> Dataset:
-                folder = self._version_folder("datasets", name, number)
-                for lines in found.lists:
-                    os.replace(lines, folder / lines.name)
-                final_root = root if root.is_dir() else root.parent
-                source_root = ""
-                if copy:
-                    final_root = folder / ("source" if found.converted else "files")
-                    os.replace(root, final_root)
-                if found.converted:
-                    source_root = str(final_root if copy else root)
-                    final_root = folder / "files"
-                    os.replace(found.converted, final_root)
-                in_place = not (copy or found.converted or root.is_relative_to(self.home))
-                made = found.dataset(name, number, final_root, folder, in_place=in_place, description=description)
-                return replace(made, source_root=source_root)
+    def _add_dataset(self, name: str, found: DatasetInspection, root: Path, description: str, *, copied: bool) -> Dataset:
+        """Keep what was inspected at `root`, a file or folder, as the next version of `name`. `copied`: `root` is moved into the home."""
 
-            return self._store.add(Dataset, name, move_into_place)
+        def move_into_place(number: int) -> Dataset:
+            folder = self._version_folder("datasets", name, number)
+            for lines in found.lists:
+                os.replace(lines, folder / lines.name)
+            one_file = not root.is_dir()
+            final_root = root.parent if one_file else root
+            source_root = ""
+            if copied:
+                final_root = folder / ("source" if found.converted else "files")
+                os.replace(root, final_root)
+            if found.converted:
+                source_root = str(final_root if copied else root)
+                final_root = folder / "files"
+                os.replace(found.converted, final_root)
+            in_place = not (copied or found.converted or root.is_relative_to(self.home))
+            made = found.dataset(name, number, final_root, folder, in_place=in_place, description=description)
+            return replace(made, source_root=source_root, one_file=one_file)
+
+        return self._store.add(Dataset, name, move_into_place)
 
     def propose_dataset(
         self,
@@ -356,19 +367,68 @@ class LocalWorkspace:
     ) -> Trial:
         if request.failed_only:
             raise SettingsError("failed_only", "a rerun of failed items is not tried first", "Try the request that it reruns.")
+        request = replace(request, new_only=False)
         plan, warnings, _ = self._plan(request, sample_limit=_FILES_CHECKED_ON_CHECK)
         tried = trial.try_items(self.home, plan, items, choice, seconds, stopped)
         return replace(tried, warnings=tuple(dict.fromkeys((*warnings, *tried.warnings))))
 
     def submit(self, request: RunRequest) -> Run:
+        if request.new_only:
+            return self._submit_new(request)
         plan, warnings, changed = self._plan(request, sample_limit=_FILES_CHECKED_ON_SUBMIT)
         read = [self.dataset(reference) for reference in (*plan.request.datasets, *plan.request.side_inputs.values())]
         changes = (sentence for dataset in read for sentence in self._changes(dataset))
-        inputs = {} if request.failed_only else reuse.inputs_of(plan, read)
-        if inputs:
-            side_inputs = read[len(plan.request.datasets) :]
-            inputs |= reuse.changed_files([*changed, *side_inputs], _FILES_CHECKED_ON_SUBMIT)
+        side_inputs = read[len(plan.request.datasets) :]
+        inputs = reuse.inputs_of(plan, read) | reuse.changed_files([*changed, *side_inputs], _FILES_CHECKED_ON_SUBMIT)
         return self.runs.submit(replace(plan, inputs=inputs), warnings, changes)
+
+    def _submit_new(self, request: RunRequest) -> Run:
+        """Submit a run of what is new, once its datasets are read anew. One at a time, so that nothing is scored by two."""
+        with os_errors_as(WorkspaceUnavailable, f"The workspace's folder, {self.home}, can't be written"), self._one_by_one():
+            if run := self._store.submitted_as(request.submission_id):
+                return run
+            look = self._look_for_new(request)
+            if not look.found.count:
+                raise look.found.nothing_new()
+            grown = [self._registered_anew(one) for one in look.datasets]
+            request = replace(request, datasets=tuple(dataset.reference for dataset in grown), rerun_of=look.found.adds_to or None)
+            plan, warnings, _ = self._plan(request, sample_limit=_FILES_CHECKED_ON_CHECK)
+            side_inputs = [self.dataset(reference) for reference in plan.request.side_inputs.values()]
+            plan = replace(plan, inputs=reuse.inputs_of(plan, [*grown, *side_inputs]))
+            return self.runs.submit(plan, [*look.found.warnings(), *warnings], iter(()), look)
+
+    @contextmanager
+    def _one_by_one(self) -> Iterator[None]:
+        try:
+            with FileLock(self.home / "new-only.lock").acquire(timeout=_ANOTHER_LOOK_SECONDS):
+                yield
+        except Timeout as error:
+            text = "Another command has been reading a dataset's folder anew for minutes"
+            raise WorkspaceUnavailable(f"{text}.", "Wait for its end, and try again.") from error
+
+    def new_items(self, request: RunRequest) -> NewItems:
+        return self._look_for_new(request).found
+
+    def _look_for_new(self, request: RunRequest) -> Look:
+        latest = [self.dataset(reference) for reference in request.datasets]
+        plan, _, _ = self._plan(replace(request, new_only=True, rerun_of=None), sample_limit=1)
+        side_inputs = [self.dataset(reference) for reference in plan.request.side_inputs.values()]
+        plan = replace(plan, inputs=reuse.inputs_of(plan, [*latest, *side_inputs]))
+        return new_items.look(self._store, self.runs, plan, latest)
+
+    def _registered_anew(self, one: GrownDataset) -> Dataset:
+        """The dataset as its folder is now: its latest version where that has the very same files, else a new one."""
+        latest = self.dataset(one.dataset.name)
+        if not one.is_read_anew:
+            return one.dataset
+        with staging_folder(self.home) as staging:
+            of, root = one.dataset, new_items.place_of(one.dataset)
+            found = datasets.inspect_dataset(root, of.glob, of.type, of.partition_format, staging, skip=one.is_waiting)
+            if found.converted:
+                raise new_items.made_of_others(of)
+            if latest.root == of.root and found.manifest_sha256 == latest.manifest_sha256:
+                return latest
+            return self._add_dataset(of.name, found, root, of.description, copied=False)
 
     def rerun(self, run_id: str, *, failed_only: bool = False) -> Run:
         return self.submit(self.runs.get(run_id).request_again(failed_only=failed_only))

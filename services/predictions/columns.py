@@ -18,12 +18,16 @@ from typing import Any
 
 ROW_NUMBER = "Row number"
 """Where an item is a row: its number among the data rows of its file, from 1; null where it isn't known which row it is."""
+INPUT_FILE = "Input file"
+"""Whether the file of a row was there when its dataset was read anew: one of INPUT_FILES."""
+INPUT_FILES = ("present", "gone")
 COLUMNS = (
     "File", ROW_NUMBER, "Prediction", "Number", "Status", "Matched by", "Error", "Cause", "Mini-batch", "Worker", "Attempts", "Seconds",
-    "Folder", "Place", "Scored at",
+    "Folder", INPUT_FILE, "Place", "Scored at",
 )  # fmt: skip
-"""Of every table, but for ROW_NUMBER, which tables have whose items are rows. Number is the prediction where it is one; Cause is the Error
-without names and numbers, by which failures are grouped; Place its place among the rows of its mini-batch; Scored at is UTC."""
+"""Of every table, but for ROW_NUMBER, which tables have whose items are rows, and INPUT_FILE, which those have that were added to. Number
+is the prediction where it is one; Cause is the Error without names and numbers, by which failures are grouped; Place its place among the
+rows of its mini-batch; Scored at is UTC."""
 FRAME = ".columns"
 """The column beside them that says which DataFrame a row is of, as JSON. It is never shown."""
 ROW = "Row"
@@ -195,9 +199,10 @@ def own_names(names: Sequence[str]) -> dict[str, str]:
     return own
 
 
-def table_columns(*, of_rows: bool) -> tuple[str, ...]:
-    """Those of COLUMNS that a table has: of items that are rows, or of files."""
-    return COLUMNS if of_rows else tuple(name for name in COLUMNS if name != ROW_NUMBER)
+def table_columns(*, of_rows: bool, added_to: bool = False) -> tuple[str, ...]:
+    """Those of COLUMNS that a table has: of items that are rows, or of files; and that was added to when its dataset grew."""
+    left_out = [ROW_NUMBER] * (not of_rows) + [INPUT_FILE] * (not added_to)
+    return tuple(name for name in COLUMNS if name not in left_out)
 
 
 def unique_names(names: Sequence[str]) -> Iterator[str]:

@@ -67,6 +67,8 @@ class ScoredMiniBatch:
     """Whether the rows come in the order of the items. Where they don't, a row is an item's by its name or not at all."""
     left_out: Collection[str] = ()
     """Items that do not count here, though their rows are among `rows`: a later run scored them again."""
+    gone: Collection[str] | None = None
+    """Items whose files were gone when their dataset was read anew, though their rows stay; None in a table that doesn't tell."""
     earlier_attempts: Mapping[str, int] = field(default_factory=dict)
     """By item, the attempts of earlier runs that come on top of `attempts`."""
     read: ReadRows | None = None

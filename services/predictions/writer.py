@@ -80,14 +80,14 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
     texts, whole = pa.dictionary(pa.int32(), pa.large_string()), pa.int64()
     types = (
         pa.large_string(), whole, texts, pa.float64(), texts, texts, texts, texts, whole, texts, whole, pa.float64(), texts,
-        pa.int32(), pa.timestamp("us"),
+        texts, pa.int32(), pa.timestamp("us"),
     )  # fmt: skip
     kind, counts = _KindInference(), Counter[str]()
     frames: dict[str, int] = {}
     groups = _row_groups(mini_batches, frames)
     first = next(groups, _RowGroup())
     json_columns = first.json_columns()
-    all_own, present = json_columns.own if json_columns else own_names(()), table_columns(of_rows=first.of_rows)
+    all_own, present = json_columns.own if json_columns else own_names(()), table_columns(of_rows=first.of_rows, added_to=first.added_to)
     own = {name: all_own[name] for name in present}
     columns = {own[name]: type_ for name, type_ in zip(COLUMNS, types, strict=True) if name in own}
     kinds = {name: _kind_of(type_) for name, type_ in columns.items()}
@@ -112,7 +112,7 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
 
         def write(rows: _RowGroup) -> None:
             nonlocal summary
-            arrays = rows.arrays(kind, json_columns, of_rows=first.of_rows)
+            arrays = rows.arrays(kind, json_columns, of_rows=first.of_rows, added_to=first.added_to)
             together.add(pa.Table.from_arrays(arrays, schema=writer.schema), rows.characters)
             if frames or not kind.exact or (kind.any_structured if json_columns is None else not json_columns.matches):
                 summary = None  # it will be written anew, with other columns
@@ -209,6 +209,10 @@ class _RowGroup:
     earlier_attempts: dict[int, int] = field(default_factory=dict)
     of_rows: bool = False
     """Whether the items are rows."""
+    added_to: bool = False
+    """Whether it is told which rows' files are gone."""
+    gone: set[int] = field(default_factory=set)
+    """The rows whose files are."""
     row_numbers: list[tuple[int, int]] = field(default_factory=list)
     """Of all rows of the group, where the items are rows: see matching.RowNumbers."""
     characters: int = 0
@@ -222,6 +226,10 @@ class _RowGroup:
             for row, error in enumerate(rows.errors, len(self.files)):
                 if error:
                     self.errors[row], self.causes[row] = error, templates[error]
+        if mini_batch.gone is not None:
+            self.added_to = True
+            if mini_batch.gone:
+                self.gone.update(row for row, file in enumerate(rows.files, len(self.files)) if file in mini_batch.gone)
         if mini_batch.items_are_rows:
             self.of_rows = True
             self.row_numbers += rows.row_numbers or [(0, len(rows.files))]
@@ -260,7 +268,7 @@ class _RowGroup:
     def all_files(self) -> str:
         return "".join(self.files)
 
-    def arrays(self, kind: _KindInference, json_columns: JsonColumns | None, *, of_rows: bool) -> list[Any]:
+    def arrays(self, kind: _KindInference, json_columns: JsonColumns | None, *, of_rows: bool, added_to: bool) -> list[Any]:
         """The arrays of table_columns, of `json_columns`, and of FRAME. `kind` observes the predictions."""
         import numpy as np
         import pyarrow as pa
@@ -298,6 +306,7 @@ class _RowGroup:
             number_array(attempts_of_rows, pa.int64()),
             number_array(np.array(seconds, np.float64)[mini_batch], pa.float64()),
             pc.replace_substring_regex(files, _FILE_NAME, "").dictionary_encode(),
+            *([self._input_files()] if added_to else []),
             number_array(places.astype(np.int32), pa.int32()),
             number_array((np.array(ended_at, np.float64) * 1e6).astype(np.int64)[mini_batch], pa.timestamp("us")),
             *further,
@@ -315,6 +324,15 @@ class _RowGroup:
             return number_array(numbers, pa.int64())
         known = np.packbits(np.repeat(firsts > 0, counts), bitorder="little")
         return pa.Array.from_buffers(pa.int64(), len(numbers), [pa.py_buffer(known), pa.py_buffer(numbers)])
+
+    def _input_files(self) -> Any:
+        """The array of whether each row's file is there."""
+        import numpy as np
+        import pyarrow as pa
+
+        codes = np.zeros(len(self.files), np.int32)
+        codes[list(self.gone)] = rules.INPUT_FILES.index("gone")
+        return pa.DictionaryArray.from_arrays(number_array(codes, pa.int32()), text_array(rules.INPUT_FILES))
 
     def _ways(self) -> Any:
         """The array of how each row was matched; null for a failed item."""

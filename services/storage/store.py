@@ -139,8 +139,11 @@ END""",
     INSERT OR IGNORE INTO run_links VALUES ('run', NEW.reused_from, NEW.id);
 END""",
     "CREATE TRIGGER run_links_of_deleted AFTER DELETE ON runs BEGIN DELETE FROM run_links WHERE run = OLD.id; END",
+    "ALTER TABLE runs ADD COLUMN scored_with TEXT",
+    "CREATE INDEX runs_by_scored_with ON runs (scored_with, submitted_at)",
 )
 
+_ADDS_TO = "(json_extract(request, '$.failed_only') OR json_extract(request, '$.new_only'))"  # see RunRequest.adds_to
 _RUN_COLUMNS = (
     "status", "started_at", "ended_at", "heartbeat_at", "stopped_at", "paused_seconds", "items_total", "items_succeeded", "items_failed",
     "mini_batches_total", "mini_batches_done", "workers", "rate", "doing", "error_code", "error", "warnings", "reused_from",
@@ -193,9 +196,9 @@ def check_not_deleted(connection: sqlite3.Connection, request: RunRequest) -> No
             query = f"SELECT 1 FROM {_TABLES[kind]} WHERE name = ? AND version = ? AND value = ''"
             if version.isdecimal() and connection.execute(query, (name, int(version))).fetchone():
                 raise NotFound(f"The {kind} “{wanted}” was deleted.", f"Submit a run with another {kind}.")
-    earlier = request.rerun_of if request.failed_only else None
+    earlier = request.adds_to
     if earlier and not connection.execute("SELECT 1 FROM runs WHERE id = ?", (earlier,)).fetchone():
-        raise NotFound(f"Run “{earlier}” was deleted, whose failed items were to be scored again.", "Submit a new run.")
+        raise NotFound(f"Run “{earlier}” was deleted, to whose predictions these were to be added.", "Submit a new run.")
 
 
 def _no_run(run_id: str) -> NotFound:
@@ -312,8 +315,8 @@ class Store:
             connection.execute("BEGIN IMMEDIATE")
             unended = f"SELECT id FROM runs WHERE id = ? AND status NOT IN ({run_search.ENDED})"
             active = [row[0] for row in connection.execute(unended, (run_id,))]
-            failed_only = f"status NOT IN ({run_search.ENDED}) AND json_extract(request, '$.failed_only')"
-            if active := active or self._naming(connection, ResourceKind.RUN, run_id, failed_only):
+            unended = f"status NOT IN ({run_search.ENDED}) AND {_ADDS_TO}"
+            if active := active or self._naming(connection, ResourceKind.RUN, run_id, unended):
                 raise needed_by(ResourceKind.RUN, run_id, active)
             connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
             self._note_deletion(connection, ResourceKind.RUN, run_id, paths)
@@ -337,10 +340,10 @@ class Store:
     def deletion_done(self, path: str) -> None:
         self._execute("DELETE FROM deletions WHERE path = ?", path)
 
-    def runs_naming(self, kind: ResourceKind, reference: str, *, active: bool = False, failed_only: bool = False) -> list[str]:
+    def runs_naming(self, kind: ResourceKind, reference: str, *, active: bool = False, added: bool = False) -> list[str]:
         """The ids of the runs that name a model, dataset (also as a side input), environment, or a run as the one they do again, the newest
-        first: all of them, or those that have not ended, or those that score again just what failed in it."""
-        conditions = [f"status NOT IN ({run_search.ENDED})"] * active + ["json_extract(request, '$.failed_only')"] * failed_only
+        first: all of them, or those that have not ended, or those whose predictions are partly its own."""
+        conditions = [f"status NOT IN ({run_search.ENDED})"] * active + [_ADDS_TO] * added
         with self._connected() as connection:
             return self._naming(connection, kind, reference, " AND ".join(conditions) or "true")
 
@@ -526,6 +529,18 @@ class Store:
         """The completed runs that have this key, those that were scored before those that were reused, the newest first."""
         query = "SELECT * FROM runs WHERE reuse_key = ? AND status = ? ORDER BY reused_from IS NOT NULL, submitted_at DESC, id DESC"
         return [self._run(row) for row in self._execute(query, reuse_key, RunStatus.COMPLETED)]
+
+    def scored_with(self, key: str, request: RunRequest) -> Iterator[tuple[Run, bool]]:
+        """The runs of that key (see local/reuse.py), the newest first, each with True; and, with False, those of the same script over
+        the same datasets that an earlier version of the program recorded, without a key."""
+        query = """SELECT id, scored_with IS NOT NULL FROM runs WHERE scored_with = ?1 OR (subject = ?2 AND scored_with IS NULL)
+                   ORDER BY submitted_at DESC, id DESC"""
+        for run_id, known in self._execute(query, key, _subject(request)):
+            yield self.run(run_id), bool(known)
+
+    def submitted_as(self, submission_id: str) -> Run | None:
+        """The run of that submission id."""
+        return next((self._run(row) for row in self._execute("SELECT * FROM runs WHERE submission_id = ?", submission_id or None)), None)
 
     def unended_runs(self) -> list[Run]:
         """The runs that have not ended, the oldest first."""

@@ -191,7 +191,9 @@ def _with_parameters(request: RunRequest, parameters: dict[str, str]) -> RunRequ
         text = f"“{unknown[0]}” is not a parameter of the pipeline"
         raise SettingsError(unknown[0], text, f"Its parameters are {', '.join(PIPELINE_PARAMETERS)}.")
     given = request.settings.as_dict() | parameters
-    return replace(request, settings=type(request.settings).from_dict(given), submission_id="", rerun_of=None, failed_only=False)
+    return replace(
+        request, settings=type(request.settings).from_dict(given), submission_id="", rerun_of=None, failed_only=False, new_only=False
+    )
 
 
 def _without_blank(parameters: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,417 @@
+"""run --new-only: just what the same model and script have not scored yet of a dataset that grew, added to what they have."""
+
+import os
+from dataclasses import replace
+from textwrap import dedent
+
+import pytest
+
+from services.domain import RunRequest, RunStatus
+from services.errors import NothingNew, SettingsError, StudioError
+from services.predictions.filters import EVERY_FAILURE, Filter
+from services.settings import ParallelRunSettings
+
+LONG_AGO = 1_700_000_000
+SCRIPT = """
+    import os, time
+    def run(mini_batch):
+        rows = []
+        for path in mini_batch:
+            text = open(path).read().strip()
+            while text == "wait" and not os.path.exists({go!r}): time.sleep(0.01)
+            if text != "bad": rows.append(os.path.basename(path) + ": " + text)
+        return rows
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "watched"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def put(folder):
+    """`put(a="1", b="2")` writes a.csv and b.csv; each was changed long ago, at a moment of its own."""
+    moments = iter(range(LONG_AGO, LONG_AGO + 10_000, 60))
+
+    def write(young=False, **texts):
+        for name, text in texts.items():
+            path = folder / f"{name}.csv"
+            path.write_text(text)
+            if not young:
+                moment = next(moments)
+                os.utime(path, (moment, moment))
+
+    return write
+
+
+@pytest.fixture
+def request_(entry_script, tmp_path):
+    """The request of a run of only what is new of `d`."""
+    script = entry_script(SCRIPT.format(go=str(tmp_path / "go")))
+    settings = ParallelRunSettings(process_count_per_node=1, mini_batch_size=2, error_threshold=-1, run_max_try=1)
+    return RunRequest((), ("d",), str(script), settings, new_only=True)
+
+
+@pytest.fixture
+def score(workspace, request_, finish, folder):
+    """Score what is new, and wait for the end; `change` are fields of the request."""
+
+    def run(**change):
+        if not workspace.datasets():
+            workspace.register_dataset("d", folder)
+        return finish(workspace, workspace.submit(replace(request_, **change)).id)
+
+    return run
+
+
+def table(workspace, run, *columns, condition=None):
+    """The rows of the table of predictions, failed items too, sorted."""
+    predictions = workspace.runs.predictions(run.id)
+    rows = predictions.page(condition or Filter(), count=1000).to_pylist()
+    rows += [] if condition else predictions.page(EVERY_FAILURE, count=1000).to_pylist()
+    return sorted(tuple(row[column] for column in columns) for row in rows)
+
+
+def predicted(workspace, run):
+    return {name.removesuffix(".csv"): prediction for name, prediction in table(workspace, run, "File", "Prediction")}
+
+
+def scored(workspace, run):
+    lines = workspace.runs.output(run.id)["parallel_run_step.txt"].read_text().splitlines()
+    return sorted(line.split(".")[0] for line in lines)
+
+
+# ---- what is new, and the one result ---------------------------------------------------------------------------------------------
+
+
+def test_what_came_is_scored_and_added_to_what_was(workspace, put, score):
+    put(a="1", b="2", c="3")
+    first = score()
+    assert (first.items_total, first.request.rerun_of) == (3, None)
+    put(d="4", e="5")
+    second = score()
+    assert (second.status, second.items_total, second.items_succeeded) == (RunStatus.COMPLETED, 2, 2)
+    assert (second.request.rerun_of, second.request.datasets) == (first.id, ("d:2",))
+    assert scored(workspace, second) == ["d", "e"]
+    assert predicted(workspace, second) == {"a": "1", "b": "2", "c": "3", "d": "4", "e": "5"}
+    assert predicted(workspace, first) == {"a": "1", "b": "2", "c": "3"}
+    assert workspace.dataset("d").item_count == 5
+
+
+def test_a_run_of_everything_is_added_to_as_well(workspace, put, score):
+    put(a="1", b="2")
+    first = score(new_only=False)
+    put(c="3")
+    second = score()
+    assert (second.request.rerun_of, scored(workspace, second)) == (first.id, ["c"])
+    assert predicted(workspace, second) == {"a": "1", "b": "2", "c": "3"}
+
+
+def test_where_nothing_is_new_no_run_starts_and_no_version_is_made(workspace, put, score, request_):
+    put(a="1", b="2")
+    first = score()
+    with pytest.raises(NothingNew, match=f"2 files are scored in {first.id}") as caught:
+        workspace.submit(request_)
+    assert (caught.value.found["kept"], caught.value.found["adds_to"]) == (2, first.id)
+    assert [run.id for run in workspace.runs.latest()] == [first.id] == [path.name for path in (workspace.home / "runs").iterdir()]
+    assert [dataset.reference for dataset in workspace.datasets()] == ["d:1"]
+    assert not list((workspace.home / "incoming").iterdir())
+
+
+def test_many_times_in_a_row_it_is_one_result(workspace, put, score):
+    put(a="1")
+    runs = [score()]
+    for number in range(4):
+        put(**{f"b{number}": str(number)})
+        runs.append(score())
+    assert [run.items_total for run in runs] == [1] * 5
+    assert predicted(workspace, runs[-1]) == {"a": "1"} | {f"b{number}": str(number) for number in range(4)}
+    workers = dict(table(workspace, runs[-1], "File", "Worker"))
+    assert workers["b1.csv"].endswith(f" of {runs[2].id}")
+    assert runs[0].id not in workers["b3.csv"] + workers["b2.csv"]
+
+
+def test_a_file_that_changed_is_scored_again_and_has_its_new_row(workspace, put, score):
+    put(a="1", b="2", c="3")
+    score()
+    put(b="changed")
+    second = score()
+    assert (second.items_total, scored(workspace, second)) == (1, ["b"])
+    put(c="too")
+    assert predicted(workspace, score()) == {"a": "1", "b": "changed", "c": "too"}
+
+
+def test_what_failed_is_new(workspace, put, score):
+    put(a="1", b="bad", c="3")
+    first = score()
+    assert first.items_failed == 1
+    second = score()
+    assert (second.items_total, second.items_failed) == (1, 1)
+    put(b="mended")
+    third = score()
+    assert (third.request.rerun_of, scored(workspace, third)) == (second.id, ["b"])
+    assert predicted(workspace, third) == {"a": "1", "b": "mended", "c": "3"}
+    assert workspace.runs.predictions(third.id).page(EVERY_FAILURE).num_rows == 0
+
+
+def test_attempts_at_a_file_that_failed_before_are_counted_together(workspace, put, score):
+    put(a="1", b="bad")
+    score()
+    assert dict(table(workspace, score(), "File", "Attempts")) == {"a.csv": 1, "b.csv": 2}
+
+
+def test_the_rows_of_a_file_that_is_gone_stay_and_are_marked(workspace, put, score, folder):
+    put(a="1", b="2")
+    score()
+    (folder / "a.csv").unlink()
+    put(c="3")
+    second = score()
+    assert table(workspace, second, "File", "Input file") == [("a.csv", "gone"), ("b.csv", "present"), ("c.csv", "present")]
+    assert table(workspace, second, "File", condition=Filter(where="\"Input file\" = 'gone'")) == [("a.csv",)]
+    assert workspace.runs.predictions(second.id).own["Input file"] == "Input file"
+    assert "gone" in second.reuse_note
+    put(d="4")
+    assert table(workspace, score(), "File", condition=Filter(where="\"Input file\" = 'gone'")) == [("a.csv",)]
+    put(a="back")
+    third = score()
+    assert (scored(workspace, third), predicted(workspace, third)["a"]) == (["a"], "back")
+    assert table(workspace, third, "File", condition=Filter(where="\"Input file\" = 'gone'")) == []
+
+
+def test_a_folder_without_a_file_left_is_nothing_new(workspace, put, score, folder, request_):
+    put(a="1")
+    score()
+    (folder / "a.csv").unlink()
+    with pytest.raises(NothingNew):
+        workspace.submit(request_)
+
+
+def test_a_file_that_changed_just_now_waits_for_the_next_time(workspace, put, score, request_):
+    put(a="1", b="2")
+    first = score()
+    put(young=True, c="half")
+    put(d="4")
+    second = score()
+    assert scored(workspace, second) == ["d"]
+    assert any("c.csv" in warning and "next time" in warning for warning in second.warnings)
+    with pytest.raises(NothingNew) as caught:
+        workspace.submit(request_)
+    assert caught.value.found["waiting"] == ("c.csv",)
+    assert "c.csv" in caught.value.hint
+    put(c="whole")
+    third = score()
+    assert predicted(workspace, third) == {"a": "1", "b": "2", "c": "whole", "d": "4"}
+    assert first.id != third.request.rerun_of == second.id
+
+
+def test_a_scored_file_that_is_being_changed_keeps_its_row_until_then(workspace, put, score):
+    put(a="1", b="2")
+    score()
+    put(young=True, a="half")
+    put(c="3")
+    second = score()
+    assert table(workspace, second, "File", "Prediction", "Input file") == [
+        ("a.csv", "1", "present"), ("b.csv", "2", "present"), ("c.csv", "3", "present"),
+    ]  # fmt: skip
+    put(a="whole")
+    assert predicted(workspace, score()) == {"a": "whole", "b": "2", "c": "3"}
+
+
+def test_a_file_that_was_scored_just_after_it_was_written_is_not_new(workspace, put, score, request_):
+    put(young=True, a="1")
+    score(new_only=False)
+    with pytest.raises(NothingNew):
+        workspace.submit(request_)
+
+
+def test_a_file_that_is_the_same_but_for_its_time_is_not_new(workspace, put, score, request_, folder):
+    put(a="1", b="2")
+    score()
+    os.utime(folder / "a.csv", (LONG_AGO - 5, LONG_AGO - 5))
+    with pytest.raises(NothingNew):
+        workspace.submit(request_)
+    put(b="3", c="4")
+    assert scored(workspace, score()) == ["b", "c"]
+    with pytest.raises(NothingNew):
+        workspace.submit(request_)
+
+
+def test_a_copied_dataset_is_compared_by_what_its_files_hold(workspace, put, score, folder, request_):
+    put(a="1", b="2")
+    workspace.register_dataset("d", folder, copy=True)
+    score()
+    os.utime(folder / "a.csv", (LONG_AGO - 5, LONG_AGO - 5))
+    put(b="3", c="4")
+    with pytest.raises(NothingNew):
+        workspace.submit(request_)  # the copy doesn't grow
+    workspace.register_dataset("d", folder, copy=True)
+    second = score()
+    assert (scored(workspace, second), predicted(workspace, second)) == (["b", "c"], {"a": "1", "b": "3", "c": "4"})
+
+
+def test_a_folder_that_held_one_file_when_it_was_registered_grows(workspace, put, score):
+    put(a="1")
+    score()
+    put(b="2")
+    assert predicted(workspace, score()) == {"a": "1", "b": "2"}
+
+
+# ---- by the same model, script, arguments and environment ------------------------------------------------------------------------
+
+
+def test_another_script_has_scored_nothing_yet(workspace, put, score, request_, tmp_path):
+    put(a="1", b="2")
+    score()
+    script = tmp_path / "scripts" / "script.py"
+    script.write_text(script.read_text() + "\n# changed\n")
+    second = score()
+    assert (second.items_total, second.request.rerun_of) == (2, None)
+    assert "script changed since" in second.reuse_note
+
+
+def test_other_arguments_have_scored_nothing_yet(put, score):
+    put(a="1", b="2")
+    first = score()
+    put(c="3")
+    assert score(arguments=("--other", "1")).items_total == 3
+    fourth = score()
+    assert (fourth.items_total, fourth.request.rerun_of) == (1, first.id)
+
+
+def test_what_a_failed_only_run_scored_counts(workspace, put, score, finish, request_):
+    put(a="1", b="bad")
+    first = score()
+    put(b="2")  # the file of the dataset that was registered: rescored as it is now
+    again = finish(workspace, workspace.rerun(first.id, failed_only=True).id)
+    assert predicted(workspace, again) == {"a": "1", "b": "2"}
+    put(c="3")
+    third = score()
+    assert third.request.rerun_of == again.id
+    assert predicted(workspace, third) == {"a": "1", "b": "2", "c": "3"}
+    assert predicted(workspace, finish(workspace, workspace.rerun(score_bad(put, score).id, failed_only=True).id))["d"] is None
+
+
+def score_bad(put, score):
+    put(d="bad")
+    return score()
+
+
+def test_a_rerun_of_it_scores_its_version_whole(workspace, put, score, finish):
+    put(a="1")
+    score()
+    put(b="2")
+    run = finish(workspace, workspace.rerun(score().id).id)
+    assert (run.items_total, run.request.new_only, run.request.datasets) == (2, False, ("d:2",))
+
+
+def test_it_is_never_what_another_run_reuses(workspace, put, score):
+    put(a="1")
+    score()
+    put(b="2")
+    score()
+    assert score(new_only=False).items_total == 2
+
+
+# ---- interrupted -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_one_is_resumed_and_loses_and_doubles_nothing(workspace, put, score, request_, finish, kill_runner, tmp_path):
+    put(a="1", b="bad")
+    first = score()
+    put(b="2", c="3", d="4", e="wait", f="6")
+    run = workspace.submit(request_)
+    finish(workspace, run.id, until=lambda run: run.items_succeeded == 2)
+    assert kill_runner(workspace, run.id)
+    with pytest.raises(StudioError, match=f"{run.id}, which scores the same, has not ended") as caught:
+        workspace.submit(request_)
+    assert "Resume" in caught.value.hint
+    (tmp_path / "go").touch()
+    workspace.runs.resume(run.id)
+    run = finish(workspace, run.id)
+    assert (run.status, run.items_total) == (RunStatus.COMPLETED, 5)
+    wanted = [("a.csv", "1"), ("b.csv", "2"), ("c.csv", "3"), ("d.csv", "4"), ("e.csv", "wait"), ("f.csv", "6")]
+    assert table(workspace, run, "File", "Prediction") == wanted
+    assert run.request.rerun_of == first.id
+
+
+def test_what_a_canceled_one_scored_counts_the_next_time(workspace, put, score, request_, finish, tmp_path):
+    put(a="1")
+    score()
+    put(b="2", c="3", d="wait", e="5")
+    run = workspace.submit(request_)
+    finish(workspace, run.id, until=lambda run: run.items_succeeded == 2)
+    workspace.runs.cancel(run.id)
+    finish(workspace, run.id)
+    (tmp_path / "go").touch()
+    last = score()
+    assert (last.request.rerun_of, scored(workspace, last)) == (run.id, ["d", "e"])
+    assert table(workspace, last, "File") == [(f"{name}.csv",) for name in "abcde"]
+
+
+def test_one_submission_is_one_run(workspace, put, score, request_, finish):
+    put(a="1")
+    score()
+    put(b="wait", c="2")
+    request = replace(request_, submission_id="click")
+    run = workspace.submit(request)
+    assert workspace.submit(request).id == run.id
+    workspace.runs.cancel(run.id)
+    finish(workspace, run.id)
+
+
+# ---- tables, and what is refused -------------------------------------------------------------------------------------------------
+
+
+TABLE_SCRIPT = "def run(frame):\n    return [f'{key}={value}' for key, value in zip(frame['key'], frame['value'])]"
+
+
+@pytest.fixture
+def table_request(entry_script):
+    settings = ParallelRunSettings(process_count_per_node=1, mini_batch_size="1KB", error_threshold=-1, run_max_try=1)
+    return RunRequest((), ("t",), str(entry_script(dedent(TABLE_SCRIPT), "table.py")), settings, new_only=True)
+
+
+def rows_of(name, count, value):
+    return "key,value\n" + "".join(f"{name}{number},{value}\n" for number in range(count))
+
+
+def test_of_a_table_a_file_that_changed_is_new_as_a_whole(workspace, put, folder, table_request, finish):
+    put(a=rows_of("a", 300, 1), b=rows_of("b", 200, 1))
+    workspace.register_dataset("t", folder, type="tabular")
+    first = finish(workspace, workspace.submit(table_request).id)
+    assert first.items_total == 500
+    put(b=rows_of("b", 250, 2), c=rows_of("c", 100, 3))
+    second = finish(workspace, workspace.submit(table_request).id)
+    assert (second.items_total, second.items_succeeded, second.request.datasets) == (350, 350, ("t:2",))
+    every = workspace.runs.predictions(second.id).page(count=10_000).to_pylist()
+    wanted = [f"a{n}=1" for n in range(300)] + [f"b{n}=2" for n in range(250)] + [f"c{n}=3" for n in range(100)]
+    assert sorted(row["Prediction"] for row in every) == sorted(wanted)
+    assert {(row["File"], row["Row number"]) for row in every} >= {("a.csv", 300), ("b.csv", 250), ("c.csv", 1)}
+    with pytest.raises(NothingNew):
+        workspace.submit(table_request)
+
+
+def test_a_table_whose_files_are_made_parquet_is_refused(workspace, folder, table_request):
+    (folder / "a.csv").write_text("key;value\nx;1\n")
+    workspace.register_dataset("t", folder, type="tabular")
+    with pytest.raises(SettingsError, match="made Parquet") as caught:
+        workspace.submit(table_request)
+    assert caught.value.field == "new_only"
+
+
+def test_how_many_are_new_is_told_before(workspace, put, score, request_):
+    put(a="1", b="bad")
+    first = score()
+    put(c="2", a="changed")
+    found = workspace.new_items(request_)
+    assert (found.adds_to, found.new, found.changed, found.failed, found.count) == (first.id, 1, 1, 1, 3)
+    assert [dataset.reference for dataset in workspace.datasets()] == ["d:1"]
+
+
+def test_only_failed_and_only_new_exclude_each_other():
+    with pytest.raises(SettingsError) as caught:
+        RunRequest((), ("d",), "/s.py", failed_only=True, new_only=True, rerun_of="run-1")
+    assert caught.value.field == "new_only"
