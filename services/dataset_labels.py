@@ -130,6 +130,27 @@ class DatasetLabels:
                         return labels  # the dataset was deleted
         raise _removed()
 
+    def of_run(self, run: Run) -> list[Labels]:
+        """Those that hold for its datasets, as far as these are here; of an imported run those that it came with."""
+        if run.imported_from:
+            folder = self._workspace.home / "runs" / run.id / "labels"
+            return [replace(labels, dataset=run.request.datasets[0]) for labels in kept_labels(folder)]
+        found: dict[str, Labels] = {}
+        for reference in run.request.datasets:
+            with suppress(NotFound):  # a dataset that was deleted since
+                for labels in self.of(reference):
+                    found.setdefault(labels.id, labels)
+        return list(found.values())
+
+    def get_of_run(self, run: Run, labels_id: str) -> Labels:
+        """Those of this id that hold for the run. Raises NotFound."""
+        if not run.imported_from:
+            return self.get(run.request.datasets, labels_id)
+        for labels in self.of_run(run):
+            if labels.id == labels_id:
+                return labels
+        raise _removed()
+
     def _for_version(self, labels: Labels, reference: str) -> Labels:
         """The same labels; a column of another version is read in this one, once."""
         dataset = self._workspace.dataset(reference)
@@ -192,7 +213,7 @@ class DatasetLabels:
             found = [
                 path
                 for run in self._workspace.runs.latest(_MOST_RUNS)
-                if dataset.reference in run.request.datasets
+                if dataset.reference in run.request.datasets and not run.imported_from
                 for path in (self._workspace.home / "runs" / run.id).glob("labels-*.parquet")
             ]
             with suppress(OSError):  # of a home that can't be written
@@ -240,7 +261,8 @@ class DatasetLabels:
             labels = self.get([dataset.reference], labels_id)
         elif known := self.of(dataset.reference):
             labels = self._for_version(known[0], dataset.reference)
-        runs = [run for run in self._workspace.runs.latest(_MOST_RUNS) if dataset.reference in run.request.datasets]
+        here = (run for run in self._workspace.runs.latest(_MOST_RUNS) if not run.imported_from)  # theirs is another home's dataset
+        runs = [run for run in here if dataset.reference in run.request.datasets]
         scores = self._scores(dataset, runs, labels, progress)
         scores.sort(key=lambda score: (-_or_least(score.accuracy), -_or_least(score.mae, -math.inf, -1.0), not score.judged))
         notes = _notes(dataset, scores, labels)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services import __version__, formats
-from services.domain import Run, utc_now
+from services.domain import Run, RunRequest, utc_now
 from services.errors import NotFound
 from services.predictions import charts
 from services.predictions.columns import NUMERIC, Kind, Status, printed
@@ -65,9 +65,9 @@ class _Table:
     caption: str = ""
 
 
-def report(workspace: Workspace, run_id: str, filter_: Filter = EVERY_PREDICTION) -> bytes:
+def report(workspace: Workspace, run_id: str, filter_: Filter = EVERY_PREDICTION, request: RunRequest | None = None) -> bytes:
     """The page, UTF-8. Of a run that goes on it shows what there is by now. Where the dataset has true labels, all rows are judged by those
-    given last. Pictures and rows are of what is filtered.
+    given last. Pictures and rows are of what is filtered. `request` is shown in place of the run's own, where something in it is secret.
 
     Raises NotFound for a run that isn't there, WorkspaceUnavailable where its results can't be read, SettingsError for a filter that
     doesn't fit.
@@ -88,7 +88,7 @@ def report(workspace: Workspace, run_id: str, filter_: Filter = EVERY_PREDICTION
         evaluation=table and _judged(workspace, run, table),
         causes=_causes(workspace.runs.failure_causes(run_id, _MOST_CAUSES)),
         head=table and _head(table, filter_),
-        settings=_settings(run),
+        settings=_settings(request or run.request),
         provenance=_provenance(workspace.runs.provenance(run_id)),
         packages=sorted(workspace.runs.provenance(run_id).packages.items()),
     )
@@ -126,8 +126,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     return facts + ([("Ended", formats.utc(run.ended_at))] if run.ended_at else [])
 
 
-def _settings(run: Run) -> _Table:
-    request = run.request
+def _settings(request: RunRequest) -> _Table:
     rows = [
         ("Model", ", ".join(request.models) or "none", ""),
         ("Dataset", ", ".join(request.datasets), ""),
@@ -249,11 +248,10 @@ def _judged(workspace: Workspace, run: Run, table: Predictions) -> _Evaluated | 
     """By the labels given last for one of the run's datasets; None where there are none."""
     from services.predictions.evaluation import evaluate
 
-    for dataset in run.request.datasets:
-        if known := workspace.labels(dataset):
-            labels = workspace.find_labels([dataset], known[0].id)
-            judged = _evaluated(evaluate(table, labels))
-            return replace(judged, caption=f"All rows of the run, by the labels “{labels.name}”. {judged.caption}".strip())
+    if known := workspace.run_labels(run):
+        labels = workspace.find_run_labels(run, known[0].id)
+        judged = _evaluated(evaluate(table, labels))
+        return replace(judged, caption=f"All rows of the run, by the labels “{labels.name}”. {judged.caption}".strip())
     return None
 
 

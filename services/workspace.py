@@ -209,6 +209,12 @@ class Workspace(Protocol):
     def find_labels(self, datasets: Sequence[str], labels_id: str) -> Labels:
         """The labels of this id that hold for one of these datasets."""
 
+    def run_labels(self, run: domain.Run) -> list[Labels]:
+        """The true labels that hold for a run's datasets, as far as these are still here; of an imported run those that came with it."""
+
+    def find_run_labels(self, run: domain.Run, labels_id: str) -> Labels:
+        """The labels of this id that hold for the run. Raises NotFound."""
+
     def leaderboard(
         self, dataset: str, labels_id: str = "", progress: Callable[[int, int], None] = lambda _done, _of: None
     ) -> run_details.Leaderboard:
@@ -381,6 +387,14 @@ class Runs(Protocol):
 
     def predictions(self, run_id: str) -> Predictions:
         """The typed File / Prediction table of what the run has written by now."""
+
+    def imported_as(self, digest: str) -> domain.Run | None:
+        """The run that an archive of this digest was imported as; None where none was."""
+
+    def adopt(self, run: domain.Run, folder: Path, digest: str, prepare: Callable[[str], None]) -> tuple[domain.Run, bool]:
+        """Enter a run that was executed elsewhere and has ended, with what people said of it; `folder`, in this home, becomes its own in
+        one step, after `prepare` was called with its id. It keeps its id where no run has it. Where an archive of this digest was entered
+        before, that run, and False; then nothing is changed. See services/handover/importing.py."""
 
 
 class Resources(Protocol):

@@ -55,6 +55,7 @@ from services.domain import (
 from services.errors import IntakeError, SettingsError, StudioError
 from services.file_names import check_name
 from services.formats import counted
+from services.handover.rerun import request_here
 from services.home_storage import HomeStorage
 from services.intake import model_files, proposals
 from services.intake.entry_scripts import EntryScripts
@@ -110,6 +111,7 @@ class AzureWorkspace:
         labels = DatasetLabels(self)
         self.labels, self.add_labels, self.remove_labels = labels.of, labels.add, labels.remove
         self.find_labels, self.leaderboard = labels.get, labels.leaderboard
+        self.run_labels, self.find_run_labels = labels.of_run, labels.get_of_run
         self.state, self.refresh, self.default_environment = self._cache.state, self._cache.refresh, environments.default
         self.experiments, self.training_runs = self._models.experiments, self._models.training_runs
         self.training_run_files = self._models.training_run_files
@@ -396,6 +398,7 @@ class AzureWorkspace:
     def _plan(self, request: RunRequest) -> tuple[RunPlan, MiniBatchPlan, list[str]]:
         if request.new_only:
             raise _no_new_only()
+        request = request_here(self, request)
         environment = None
         if request.environment:
             wanted = self.resources.reference(ResourceKind.ENVIRONMENT, request.environment)

@@ -235,10 +235,12 @@ def _parser() -> argparse.ArgumentParser:
     text = "Write a run as one HTML page: settings, pictures, causes of failures, first rows, provenance."
     add = command(top, "report", commands.report, text, "RUN")
     add.add_argument("--to", required=True, metavar="FILE.html", help="- is standard output")
-    text = "Write a run as one file to hand over: code that does it again, or a notebook of its predictions."
+    text = "Write a run as one file to hand over: code that does it again, a notebook of its predictions, or an archive of all of it."
     handover_commands.add_export_options(command(top, "export", handover_commands.export_run, text, "RUN"))
     text = "Show what takes disk in the data folder, by kind and name, and what can go; set a limit that is warned of."
     storage_commands.add_options(command(top, "storage", storage_commands.storage, text))
+    text = "Take in the archive of a run that was exported in another home. Nothing in it is executed or approved."
+    command(top, "import", handover_commands.import_run, text, "PATH")
     return parser
 
 

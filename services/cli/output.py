@@ -189,6 +189,7 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
         ("Added to", run.request.rerun_of or "" if run.request.new_only else ""),
         ("Rerun of", "" if run.request.new_only else (run.request.rerun_of or "") + ", failed items only" * run.request.failed_only),
         ("Reused from", run.reused_from or ""),
+        ("Imported from", run.imported_from or ""),
         ("Items", _items(run)),
         ("Mini-batches", _mini_batches(run)),
         ("Workers", f"{run.workers:,}" if run.workers else ""),

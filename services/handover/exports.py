@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from collections.abc import Callable
 from enum import StrEnum
 from typing import BinaryIO, NamedTuple
 
 from services import file_names
-from services.domain import Run
+from services.domain import Run, RunRequest
 from services.errors import WorkspaceUnavailable, os_errors_as
 from services.handover import notebook, sdk_v1, shell_script
+from services.handover.archive import write_archive
 from services.handover.secrets import disclose
 from services.handover.sources import sources_of
 from services.workspace import Workspace
@@ -32,7 +34,7 @@ class Exported(NamedTuple):
     notes: tuple[str, ...]
 
 
-ENDINGS = {ExportKind.SDK_V1: ".py", ExportKind.CLI: ".sh", ExportKind.NOTEBOOK: ".ipynb"}
+ENDINGS = {ExportKind.SDK_V1: ".py", ExportKind.CLI: ".sh", ExportKind.NOTEBOOK: ".ipynb", ExportKind.ARCHIVE: ".zip"}
 """A notebook of many predictions is a zip with these beside it."""
 MEDIA_TYPES = {".py": "text/x-python", ".sh": "text/x-shellscript", ".ipynb": "application/x-ipynb+json", ".zip": "application/zip"}
 
@@ -42,13 +44,26 @@ def file_stem(run: Run, kind: ExportKind) -> str:
     return file_names.file_stem(f"{run.title} {kind}") or str(kind)
 
 
-def export(workspace: Workspace, run_id: str, kind: ExportKind, file: BinaryIO, name: str = "", *, with_secrets: bool = False) -> Exported:
-    """Write a run into an open file, called `name`. Values of environment variables, and arguments that look like secrets, are left out
-    without `with_secrets`. Raises NotFound for a run, its script or its predictions that aren't there, WorkspaceUnavailable where they
-    can't be read, SettingsError for what can't be exported so."""
+def export(
+    workspace: Workspace,
+    run_id: str,
+    kind: ExportKind,
+    file: BinaryIO,
+    name: str = "",
+    *,
+    report: Callable[[RunRequest], bytes],
+    with_secrets: bool = False,
+) -> Exported:
+    """Write a run into an open file, called `name`. `report` makes the page of an archive, of a request without secrets. Values of
+    environment variables, and arguments that look like secrets, are left out without `with_secrets`. Raises NotFound for a run,
+    its script or its predictions that aren't there, WorkspaceUnavailable where they can't be read, SettingsError for what can't be exported
+    so."""
     run = workspace.runs.get(run_id)
     disclosed = disclose(run.request, with_secrets=with_secrets)
     notes = disclosed.notes()
+    if kind is ExportKind.ARCHIVE:
+        lacks = write_archive(workspace, run, disclosed, file, report)
+        return Exported(ENDINGS[kind], (*lacks, "Logs, output and the scoring script are in it as they are: look for secrets there."))
     if notes and kind is not ExportKind.NOTEBOOK:
         notes = [f"{notes[0]} The script reads each from an environment variable, which it names where it isn't set."]
     if kind is ExportKind.NOTEBOOK:
@@ -59,6 +74,8 @@ def export(workspace: Workspace, run_id: str, kind: ExportKind, file: BinaryIO, 
         file.write(sdk_v1.script(run, disclosed, sources, environment, name or f"run{ENDINGS[kind]}", known_there=known_there))
         if run.request.failed_only:
             notes.append(f"The run scored what had failed in {run.request.rerun_of}; the script scores the whole dataset.")
+        elif run.request.new_only:
+            notes.append("The run scored what was new; the script scores the whole dataset.")
     else:
         file.write(shell_script.script(workspace, run, disclosed))
     return Exported(ENDINGS[kind], tuple(notes))

@@ -82,7 +82,9 @@ def _words(workspace: Workspace, run: Run, disclosed: Disclosed) -> Iterator[str
         yield _option("--argument", argument)
     if request.name:
         yield _option("--name", request.name)
-    yield "--allow-reuse " + ("on" if request.allow_reuse and not request.rerun_of else "off")
+    if request.new_only:
+        yield "--new-only"
+    yield "--allow-reuse " + ("on" if request.allow_reuse and (request.new_only or not request.rerun_of) else "off")
     values = request.settings.as_dict()
     for name in TABLE:
         if name == "environment_variables":

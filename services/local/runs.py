@@ -14,6 +14,7 @@ from filelock import Timeout
 
 from services.domain import Dataset, Environment, Run, RunRequest, RunStatus, TabularDataset, utc_now
 from services.errors import NotFound, StudioError, WorkspaceUnavailable, os_errors_as
+from services.handover.imported_run import unless_imported
 from services.local import new_items, output_reader, prediction_table, provenance, reuse, run_activity, run_log_lines
 from services.local.batching import cut, files_of, manifest_by_keys, plan_mini_batches
 from services.local.environments import check_is_there, what_changed
@@ -116,6 +117,7 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
 
     # ---- resume ------------------------------------------------------------------------------------------------------
 
+    @unless_imported
     def resume(self, run_id: str) -> Run:
         """Start a new runner on a run that stopped short. Scored items are kept. Of one that ended, mini-batches whose calls failed are
         tried again; items for which run() returned no row stay failed, as their mini-batch is done."""
@@ -140,15 +142,19 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
 
     # ---- what a run left ---------------------------------------------------------------------------------------------------------
 
+    @unless_imported
     def environment(self, run_id: str) -> Environment:
         return self.folder(run_id).plan().environment
 
+    @unless_imported
     def activity(self, run_id: str, seconds: float | None = None) -> RunActivity:
         return run_activity.activity(self.get(run_id), self.folder(run_id), seconds)
 
+    @unless_imported
     def mini_batch(self, run_id: str, number: int) -> MiniBatchDetail:
         return run_activity.mini_batch(self.get(run_id), self.folder(run_id), number)
 
+    @unless_imported
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
         folder = self.folder(run_id)
         if not folder.has_journal:
@@ -164,11 +170,13 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
             for a in failed
         ]
 
+    @unless_imported
     def failed_items(self, run_id: str, *, cause: str | None = None, first: int = 0, count: int = 100) -> list[FailedItem]:
         from services.predictions import failures
 
         return failures.failed_items(self._failures(run_id), cause, first, count)
 
+    @unless_imported
     def failure_causes(self, run_id: str, limit: int = 100) -> list[FailureCause]:
         from services.predictions import failures
 
@@ -177,6 +185,7 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
     def _failures(self, run_id: str) -> Predictions:
         return prediction_table.open_failures(self._store.run(run_id), self.folder(run_id))
 
+    @unless_imported
     def search_logs(
         self,
         run_id: str,
@@ -196,15 +205,19 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
             found[folder.partial_file(folder.plan()).name] = folder.rows_file
         return found
 
+    @unless_imported
     def input_file(self, run_id: str, key: RowKey, worker: str) -> Path | None:
         return provenance.input_file(self.folder(run_id), key, worker)
 
+    @unless_imported
     def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
         return provenance.trace(self.folder(run_id), key, worker)
 
+    @unless_imported
     def provenance(self, run_id: str) -> Provenance:
         return provenance.provenance(self._store.run(run_id), self.folder(run_id))
 
+    @unless_imported
     def kept_script(self, run_id: str) -> Path | None:
         """That of the run whose output was reused, where this one took it."""
         folder = self.folder(self._store.run(run_id).reused_from or run_id)
@@ -214,5 +227,6 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
             return None
         return kept if kept.is_file() else None
 
+    @unless_imported
     def predictions(self, run_id: str) -> Predictions:
         return prediction_table.open_table(self._store.run(run_id), self.folder(run_id))

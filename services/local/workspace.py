@@ -47,9 +47,10 @@ from services.domain import (
     parse_reference,
     utc_now,
 )
-from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable, os_errors_as
+from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable, os_errors_as
 from services.file_names import check_name
 from services.formats import counted
+from services.handover.rerun import request_here
 from services.home_storage import HomeStorage
 from services.intake import datasets, model_files, proposals
 from services.intake.datasets import DatasetInspection
@@ -111,6 +112,7 @@ class LocalWorkspace:
         labels = DatasetLabels(self)
         self.labels, self.add_labels, self.remove_labels = labels.of, labels.add, labels.remove
         self.find_labels, self.leaderboard = labels.get, labels.leaderboard
+        self.run_labels, self.find_run_labels = labels.of_run, labels.get_of_run
 
     @property
     def location(self) -> str:
@@ -441,10 +443,13 @@ class LocalWorkspace:
         stopped: Callable[[], bool] = lambda: False,
         progress: Callable[[ReplayProgress], None] = lambda _: None,
     ) -> Replay:
+        if self.runs.imported(run_id):
+            raise StudioError(f"Run {run_id} was imported: its files are not here, so no mini-batch can be scored again.")
         return replay.replay(self._store.run(run_id), self.home, mini_batch, stopped, progress)
 
     def _plan(self, request: RunRequest, sample_limit: int) -> tuple[RunPlan, list[str], list[Dataset]]:
         """The plan, warnings, and the datasets of which a file was changed since they were registered."""
+        request = request_here(self, request)
         if request.failed_only:
             submission.check_failed_only(self.runs.get(str(request.rerun_of)))
         if request.settings.worker_count > _MOST_WORKERS:
@@ -481,13 +486,23 @@ class LocalWorkspace:
         return plan, [*warnings, *self.runs.environment_warnings(plan)], changed
 
     def _check_approval(self, script: Path) -> None:
-        if not script.is_relative_to(self.home / "scripts"):
+        if not script.is_relative_to(self.home / "scripts") and not self._is_of_imported_run(script):
             return
         sha256 = hashlib.sha256(submission.read_script(script)).hexdigest()
         if not self._store.approved(sha256):
             text = f"the uploaded script {script.name} was not approved yet; its SHA-256 is {sha256}"
             hint = "A script is a program that runs on this machine: look at it, then approve it on the New run page."
             raise SettingsError("entry_script", text, hint)
+
+    def _is_of_imported_run(self, script: Path) -> bool:
+        """Whether it came in an archive, from wherever."""
+        runs = self.home / "runs"
+        if not script.is_relative_to(runs):
+            return False
+        try:
+            return self.runs.imported(script.relative_to(runs).parts[0]) is not None
+        except NotFound:
+            return True
 
     def self_check(self) -> Iterable[tuple[str, bool, str]]:
         usage = shutil.disk_usage(self.home)

@@ -83,6 +83,22 @@ class AnnotationStore:
             with self._connected() as connection:
                 connection.execute("DELETE FROM remarks WHERE run = ?", (readable(run_id),))
 
+    def annotate_all(self, run_id: str, annotations: Annotations) -> None:
+        """Keep these annotations on a run's rows in one step. Raises SettingsError for one that is too long."""
+        for annotation in annotations.values():
+            for field, text in vars(annotation).items():
+                if len(text) > _LONGEST_NOTE:
+                    raise SettingsError(field, f"a {field} has {len(text):,} characters", f"Keep it to {_LONGEST_NOTE:,}.")
+        rows = [
+            (readable(run_id), readable(key.file), key.mini_batch, key.place, readable(said.note), readable(said.label))
+            for key, said in annotations.items()
+        ]
+        if rows:
+            with self._connected() as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany("INSERT OR REPLACE INTO remarks VALUES (?, ?, ?, ?, ?, ?)", rows)
+                connection.execute("COMMIT")
+
     def views(self) -> list[SavedView]:
         """By their names."""
         with self._connected() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from filelock import Timeout
 
 from services.domain import ResourceKind, Run, RunRequest, RunStatus, utc_now
+from services.errors import WorkspaceUnavailable, os_errors_as
 from services.run_details import LinkedRuns
 from services.run_query import RunChoices, RunPage, RunQuery, RunSummary
 from services.storage import run_process
@@ -103,6 +105,40 @@ class StoredRuns(Generic[F]):
         """To be called with the run's lock."""
         ended = {"error": message, "error_code": None, "workers": 0, "rate": None}
         self._store.update_run(folder.path.name, status=RunStatus.CANCELED, ended_at=utc_now(), **ended)
+
+    # ---- runs of other homes -----------------------------------------------------------------------------------------------------
+
+    def imported(self, run_id: str) -> Run | None:
+        """A run that was imported; None for one of this home."""
+        run = self._store.run(run_id)
+        return run if run.imported_from else None
+
+    def imported_as(self, digest: str) -> Run | None:
+        """The run that an archive of this digest was imported as; None where none was."""
+        return self._store.imported_as(digest)
+
+    def adopt(self, run: Run, folder: Path, digest: str, prepare: Callable[[str], None]) -> tuple[Run, bool]:
+        """Enter a run that was executed elsewhere and has ended, with what people said of it; `folder`, in this home, becomes its own in
+        one step, after `prepare` was called with its id. It keeps its id where no run has it. Where an archive of this digest was entered
+        before, that run, and False; then nothing is changed. Raises WorkspaceUnavailable."""
+        placed: list[Path] = []
+
+        def place() -> str:
+            run_id = run.id
+            while self._store.has_run(run_id) or self._folder_of(self._home, run_id).path.exists():
+                run_id = self._new_folder().path.name
+            prepare(run_id)
+            with os_errors_as(WorkspaceUnavailable, f"The run's folder can't be made in {self._home}"):
+                os.replace(folder, self._folder_of(self._home, run_id).path)
+            placed.append(self._folder_of(self._home, run_id).path)
+            return run_id
+
+        try:
+            return self._store.insert_imported(run, digest, place)
+        except BaseException:  # it is raised again: the registry does not know the folder
+            for path in placed:
+                shutil.rmtree(path, ignore_errors=True)
+            raise
 
     def any_before(self, run_id: str) -> bool:
         """Whether a run that was submitted before this one is still queued."""

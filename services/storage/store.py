@@ -141,6 +141,9 @@ END""",
     "CREATE TRIGGER run_links_of_deleted AFTER DELETE ON runs BEGIN DELETE FROM run_links WHERE run = OLD.id; END",
     "ALTER TABLE runs ADD COLUMN scored_with TEXT",
     "CREATE INDEX runs_by_scored_with ON runs (scored_with, submitted_at)",
+    "ALTER TABLE runs ADD COLUMN imported_from TEXT",
+    "ALTER TABLE runs ADD COLUMN imported_digest TEXT",
+    "CREATE UNIQUE INDEX runs_by_imported_digest ON runs (imported_digest) WHERE imported_digest IS NOT NULL",
 )
 
 _ADDS_TO = "(json_extract(request, '$.failed_only') OR json_extract(request, '$.new_only'))"  # see RunRequest.adds_to
@@ -483,6 +486,33 @@ class Store:
         if seen is None:
             logger.info("Recorded %s as %s: %s mini-batches", run_id, row["status"], mini_batches)
         return self.run(seen["id"] if seen else run_id)
+
+    def has_run(self, run_id: str) -> bool:
+        return bool(self._execute("SELECT 1 FROM runs WHERE id = ?", run_id))
+
+    def imported_as(self, digest: str) -> Run | None:
+        """The run that an archive of this digest was imported as."""
+        rows = self._execute("SELECT * FROM runs WHERE imported_digest = ?", digest)
+        return self._run(rows[0]) if rows else None
+
+    def insert_imported(self, run: Run, digest: str, place: Callable[[], str]) -> tuple[Run, bool]:
+        """Record a run that was executed elsewhere and has ended, as one step: `place` puts its folder where it belongs and returns its id
+        here. Where this digest was imported before, that run, and False. It is no run to reuse or to compare environments with, and what
+        it names is in another home."""
+        columns = {name: getattr(run, name) for name in _RUN_COLUMNS if name not in ("workers", "rate", "doing")}
+        columns |= {"submitted_at": run.submitted_at, "reuse_note": run.reuse_note}
+        row: dict[str, Any] = {"request": to_json(run.request), "imported_from": run.id, "imported_digest": digest}
+        row |= {name: _text(value) for name, value in columns.items()} | _metadata_columns(run.metadata)
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            seen = connection.execute("SELECT id FROM runs WHERE imported_digest = ?", (digest,)).fetchone()
+            if seen is None:
+                run_id = place()
+                row |= {"id": run_id, **run_search.search_columns(run_id, run.request, run.metadata), "environment": ""}
+                connection.execute(f"INSERT INTO runs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+                connection.execute("DELETE FROM run_links WHERE run = ?", (run_id,))
+            connection.execute("COMMIT")
+        return self.run(seen["id"] if seen else run_id), seen is None
 
     def update_run(self, run_id: str, **columns: Any) -> None:
         """Write what the run's own process knows. Names are `Run`'s."""

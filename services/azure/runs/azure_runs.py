@@ -18,6 +18,7 @@ from services.azure.runs import job_log_lines, job_logs, output_reader, run_acti
 from services.azure.runs.run_folder import AzureRunFolder, RunPlan
 from services.domain import Environment, Run, RunStatus, utc_now
 from services.errors import NotFound, StudioError, WorkspaceUnavailable, os_errors_as
+from services.handover.imported_run import unless_imported
 from services.predictions.columns import path_of
 from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of, provenance_of
 from services.remote import PipelineRun
@@ -101,6 +102,7 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         else:
             self._start_again(folder)
 
+    @unless_imported
     def resume(self, run_id: str) -> Run:
         """Follow a run again that has no active runner, or submit one that never was. Raises StudioError for one that has ended."""
         run = self.get(run_id)
@@ -125,6 +127,7 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
 
     # ---- what a run left ---------------------------------------------------------------------------------------------------------
 
+    @unless_imported
     def environment(self, run_id: str) -> Environment:
         plan = self.plan(run_id)
         name = plan.request.environment
@@ -132,25 +135,31 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
             return environments.made_for_run(plan.requirements, plan.python)
         return self._cache.find(self._cache.environments, "environment", name, known=True)  # a page asks at each look at the run
 
+    @unless_imported
     def activity(self, run_id: str, seconds: float | None = None) -> RunActivity:
         return run_activity.activity(self.get(run_id), self.folder(run_id).logs)
 
+    @unless_imported
     def mini_batch(self, run_id: str, number: int) -> MiniBatchDetail:
         return run_activity.mini_batch(self.get(run_id), self.folder(run_id).logs, number)
 
+    @unless_imported
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
         return job_logs.failed_attempts(self.folder(run_id).logs, limit)
 
+    @unless_imported
     def failed_items(self, run_id: str, *, cause: str | None = None, first: int = 0, count: int = 100) -> list[FailedItem]:
         from services.predictions import failures
 
         return failures.failed_items(self._table(self._store.run(run_id)), cause, first, count)
 
+    @unless_imported
     def failure_causes(self, run_id: str, limit: int = 100) -> list[FailureCause]:
         from services.predictions import failures
 
         return failures.failure_causes(self._table(self._store.run(run_id)), limit)
 
+    @unless_imported
     def search_logs(
         self,
         run_id: str,
@@ -164,6 +173,7 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         logs, origins = job_log_lines.log_files(folder), job_log_lines.TableOrigins(folder.logs)
         return search(logs, origins, query, after=after, growing=not run.status.ended, stopped=stopped)
 
+    @unless_imported
     def input_file(self, run_id: str, key: RowKey, worker: str) -> Path | None:
         path = path_of(key.file)
         for dataset, manifest in zip(self.get(run_id).request.datasets, self.folder(run_id).plan().manifests, strict=False):
@@ -173,6 +183,7 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
                 return self._fetch(dataset, path)
         return None
 
+    @unless_imported
     def trace(self, run_id: str, key: RowKey, worker: str) -> RowTrace:
         """The attempts at a row are not known, only the log lines that name its file."""
         if not key.file:
@@ -191,6 +202,7 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
                 return RowTrace(None, f"The list of the dataset's files can't be read: {error.strerror or error}.", (), lines)
         return RowTrace(None, "The file is in none of the run's datasets.", (), lines)
 
+    @unless_imported
     def provenance(self, run_id: str) -> Provenance:
         """As far as it is known here: Azure is not asked for it, and what was deleted since is still named."""
         run = self.get(run_id)
@@ -202,11 +214,13 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         environment = next(known, None) if name else environments.made_for_run(plan.requirements, plan.python)
         return provenance_of(run, models, plan.manifests, environment)
 
+    @unless_imported
     def kept_script(self, run_id: str) -> Path | None:
         """In the snapshot that was sent, where it was made here: a source directory stays a person's own."""
         kept = self.folder(run_id).source / self.get(run_id).request.script_name
         return kept if kept.is_file() else None
 
+    @unless_imported
     def predictions(self, run_id: str) -> Predictions:
         """The typed table of the output. Azure ML writes it at the end: before that, it has no rows."""
         run = self._store.run(run_id)

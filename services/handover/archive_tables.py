@@ -1,0 +1,192 @@
+"""Parquet files of an archive, written anew: what is kept was written by this program, whatever came in.
+
+`python -m services.handover.archive_tables KIND SOURCE TARGET` does it, in a process of its own with a limit on its memory: a file that is
+made to break what reads it breaks that process. Nothing in a Parquet file is executed, and nothing it names is opened; only columns, types
+and notes that a table of predictions or labels can have are taken.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services import PROJECT_ROOT
+from services.errors import IntakeError, NotFound
+from services.predictions.columns import COLUMNS, FRAME, INPUT_FILE, MOST_CLASSES, MOST_COLUMNS, ROW_NUMBER, STATUSES, Kind
+
+if TYPE_CHECKING:
+    import pyarrow
+
+PREDICTIONS, LABELS = "predictions", "labels"
+_MEMORY = 4 << 30
+_SECONDS = 6 * 3600
+_ROWS = 122_880
+_LARGEST_GROUP = 2 << 30
+_LONGEST_NAME = 1_000
+_TYPES = {
+    "File": "text", ROW_NUMBER: "int64", "Prediction": "", "Number": "number", "Status": "text", "Matched by": "text", "Error": "text",
+    "Cause": "text", "Mini-batch": "int64", "Worker": "text", "Attempts": "int64", "Seconds": "double", "Folder": "text", INPUT_FILE: "text", "Place": "int32",
+    "Scored at": "timestamp[us]",
+}  # fmt: skip
+_LABELS = {"Name": "text", "Row": "int64", "Label": "text", "Contradicting": "bool"}
+
+
+class Refused(Exception):
+    """Why a file isn't taken, in part of a sentence."""
+
+
+def rewrite(kind: str, source: Path, target: Path) -> None:
+    """Write the table or the labels at `source` anew at `target`. Raises IntakeError for a file that is not one."""
+    command = [sys.executable, "-m", "services.handover.archive_tables", kind, str(source), str(target)]
+    try:
+        done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, encoding="utf-8", timeout=_SECONDS, check=False)
+        answer = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {"refused": "reading it failed"}
+    except (subprocess.TimeoutExpired, ValueError):
+        answer = {"refused": "reading it failed"}
+    if reason := answer.get("refused"):
+        raise IntakeError(f"“{source.name}” in the archive can't be read as a table: {reason}.", "Export the run again.")
+
+
+# ---- in the process ----------------------------------------------------------------------------------------------------------------------
+
+
+def _rewrite(kind: str, source: Path, target: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(source) as file:
+        schema, metadata = file.schema_arrow, file.metadata
+        if any(metadata.row_group(group).total_byte_size > _LARGEST_GROUP for group in range(metadata.num_row_groups)):
+            raise Refused("its parts are too large")
+        names = schema.names
+        most = MOST_COLUMNS + len(COLUMNS) + 2
+        if len(set(names)) != len(names) or len(names) > most or any(len(name) > _LONGEST_NAME for name in names):
+            raise Refused("it has too many columns, or two of one name")
+        notes = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+        kept = _of_predictions(schema, notes) if kind == PREDICTIONS else _of_labels(schema, notes)
+        counts: Counter[str] = Counter()
+        plain = pa.schema([pa.field(field.name, field.type, field.nullable) for field in schema])
+        status = json.loads(kept["own"])["Status"] if kind == PREDICTIONS else ""
+        texts = [field.name for field in plain if _text(field.type)]
+        with parquet.ParquetWriter(target, plain, compression="lz4", use_dictionary=texts, store_schema=False) as writer:
+            for batch in file.iter_batches(_ROWS, use_threads=False):
+                batch.validate(full=True)
+                if status:
+                    counts.update({str(value): count for value, count in _counted(batch.column(batch.schema.get_field_index(status)))})
+                writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=plain), row_group_size=_ROWS)
+            if status:
+                if set(counts) - set(STATUSES):
+                    raise Refused("its rows have a status that no row has")
+                kept["rows"] = json.dumps({status: counts.get(status, 0) for status in STATUSES})
+            writer.add_key_value_metadata(kept)
+    if kind == PREDICTIONS:
+        from services.predictions.summary_writer import summarize
+
+        summarize(target, json.loads(kept["own"]), {name: Kind(value) for name, value in json.loads(kept["columns"]).items()})
+
+
+def _counted(column: pyarrow.Array) -> list[tuple[Any, int]]:
+    import pyarrow.compute as pc
+
+    return [(item["values"], item["counts"]) for item in pc.value_counts(column).to_pylist()]
+
+
+def _text(type_: pyarrow.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
+
+
+def _is(type_: pyarrow.DataType, wanted: str) -> bool:
+    import pyarrow as pa
+
+    if wanted == "text":
+        return _text(type_)
+    if wanted == "number":
+        return bool(pa.types.is_float64(type_) or pa.types.is_int64(type_) or pa.types.is_decimal128(type_))
+    if wanted:
+        return str(type_) == wanted
+    return _is(type_, "text") or _is(type_, "number") or str(type_) in ("bool", "int32", "date32[day]", "timestamp[us]")
+
+
+def _of_predictions(schema: pyarrow.Schema, notes: Mapping[str, str]) -> dict[str, str]:
+    """The notes of a table of predictions that are kept. Raises Refused."""
+    types = {field.name: field.type for field in schema}
+    own, columns = _json(notes, "own"), _json(notes, "columns")
+    if not _all_texts(own) or not set(COLUMNS) - {ROW_NUMBER, INPUT_FILE} <= set(own) <= set(COLUMNS) or len(set(own.values())) != len(own):
+        raise Refused("its own columns are not named")
+    if not _all_texts(columns) or set(columns) != set(types) - {FRAME} or not set(own.values()) <= set(columns):
+        raise Refused("its columns are not those it names")
+    for name, column in own.items():
+        if not _is(types[column], _TYPES[name]):
+            raise Refused(f"its column {name} is of another type")
+    if not all(_is(type_, "") for type_ in types.values()):
+        raise Refused("a column is of a type that no table has")
+    kinds = {str(kind) for kind in Kind}
+    if not set(columns.values()) <= kinds or notes.get("kind", "text") not in kinds:
+        raise Refused("its columns are of a kind that there isn't")
+    kept = {"kind": notes.get("kind", "text"), "own": json.dumps(own), "columns": json.dumps(columns)}
+    if "classes" in notes:
+        classes = _json(notes, "classes")
+        if not isinstance(classes, list) or len(classes) > MOST_CLASSES or not all(isinstance(each, str) for each in classes):
+            raise Refused("its classes are not texts")
+        kept["classes"] = json.dumps(classes)
+    if "left_out" in notes:
+        if not (notes["left_out"].isascii() and notes["left_out"].isdecimal() and len(notes["left_out"]) < 10):
+            raise Refused("it says that no number of columns was left out")
+        kept["left_out"] = notes["left_out"]
+    if "whole" in notes:
+        if notes["whole"] not in types:
+            raise Refused("its whole rows are in no column")
+        kept["whole"] = notes["whole"]
+    return kept | dict.fromkeys({"lower_files", "repeated"} & set(notes), "true")
+
+
+def _of_labels(schema: pyarrow.Schema, notes: Mapping[str, str]) -> dict[str, str]:
+    types = {field.name: field.type for field in schema}
+    if not set(_LABELS) - {"Row"} <= set(types) <= set(_LABELS) or not all(_is(types[name], _LABELS[name]) for name in types):
+        raise Refused("its columns are not those of labels")
+    texts = {name: _json(notes, name) for name in ("name", "own_column") if name in notes}
+    if not _all_texts(texts):
+        raise Refused("its name is no text")
+    return {name: json.dumps(text) for name, text in texts.items()}
+
+
+def _json(notes: Mapping[str, str], name: str) -> Any:
+    try:
+        return json.loads(notes[name])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise Refused(f"its note {name} can't be read") from error
+
+
+def _all_texts(values: object) -> bool:
+    return isinstance(values, dict) and all(isinstance(text, str) and len(text) <= _LONGEST_NAME for text in values.values())
+
+
+def main() -> int:
+    kind, source, target = sys.argv[1:]
+    if sys.platform != "win32":
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        limit = _MEMORY if hard == resource.RLIM_INFINITY else min(_MEMORY, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    try:
+        _rewrite(kind, Path(source), Path(target))
+    except Refused as refused:
+        print(json.dumps({"refused": str(refused)}))
+    except (NotFound, OSError, MemoryError, ValueError, TypeError, KeyError) as error:  # pyarrow's are ValueErrors and OSErrors
+        print(json.dumps({"refused": " ".join(str(error).split())[:300] or type(error).__name__}))
+    else:
+        print(json.dumps({}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
