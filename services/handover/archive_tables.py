@@ -30,7 +30,8 @@ _LARGEST_GROUP = 2 << 30
 _LONGEST_NAME = 1_000
 _TYPES = {
     "File": "text", ROW_NUMBER: "int64", "Prediction": "", "Number": "number", "Status": "text", "Matched by": "text", "Error": "text",
-    "Cause": "text", "Mini-batch": "int64", "Worker": "text", "Attempts": "int64", "Seconds": "double", "Folder": "text", INPUT_FILE: "text", "Place": "int32",
+    "Cause": "text", "Mini-batch": "int64", "Worker": "text", "Attempts": "int64", "Seconds": "double", "Folder": "text",
+    INPUT_FILE: "text", "Place": "int32",
     "Scored at": "timestamp[us]",
 }  # fmt: skip
 _LABELS = {"Name": "text", "Row": "int64", "Label": "text", "Contradicting": "bool"}
