@@ -8,10 +8,10 @@ from typing import Any
 
 import streamlit as st
 
-from pages import _errors, _layout, _tables
+from pages import _errors, _keeping, _layout, _tables
 from pages._text import displayable, escape, truncate
 from services import formats
-from services.domain import BuildStatus, Environment, EnvironmentBuild, Interpreter, Model, ModelCard
+from services.domain import BuildStatus, Environment, EnvironmentBuild, Interpreter, Model, ModelCard, ResourceKind
 from services.errors import IntakeError, SettingsError, StudioError
 from services.file_names import proposed_name
 from services.formats import counted
@@ -204,14 +204,19 @@ def show(workspace: Workspace) -> None:
     """The environments with the disk they use, those being made, and the form for another."""
     st.subheader("Environments", icon=":material/deployed_code:", anchor=False)
     environments = workspace.environments()
+    _keeping.show_done()
     if not environments:
         st.caption("None yet. A run uses this program's own Python unless it names one." if workspace.builds else "None yet.")
     else:
-        _show_table(environments, workspace.builds.last_used() if workspace.builds else {})
-        if workspace.builds:
+        listing = _keeping.listing_of(workspace, ResourceKind.ENVIRONMENT, environments)
+        if chosen := _keeping.choose(workspace, listing, _columns(listing, workspace.builds.last_used() if workspace.builds else {})):
+            _keeping.show_said(listing, chosen)
             with st.container(horizontal=True):
-                _offer_deletion(workspace, environments)
-                _offer_deletion_of_unused(workspace, workspace.builds)
+                _keeping.actions(workspace, listing, chosen, without=() if workspace.builds else ("delete",))
+                if workspace.builds:
+                    _offer_deletion_of_unused(workspace, workspace.builds)
+        if used := sum(e.size or 0 for e in environments):
+            st.caption(f"Disk used by those made here: {formats.size(used)}.")
     for build in workspace.builds.all() if workspace.builds else ():
         if build.status is BuildStatus.BUILDING and workspace.builds:
             follow(workspace.builds, build)
@@ -221,46 +226,31 @@ def show(workspace: Workspace) -> None:
             _ask(workspace)
 
 
-def _show_table(environments: list[Environment], last_used: Mapping[str, datetime]) -> None:
-    columns = {
-        "Environment": str,
-        "Python": str,
-        "Packages": int,
-        "Disk": int,
-        "Registered": datetime,
-        "Last used": datetime,
-        "Made of": str,
-    }
-    rows = [
-        (
-            e.reference, e.python_version, len(e.packages), e.size, e.created_at, last_used.get(e.reference),
+def _columns(listing: _keeping.Listing[Environment], last_used: Mapping[str, datetime]) -> _keeping.Columns[Environment]:
+    return _keeping.Columns(
+        {
+            "Environment": str,
+            "Python": str,
+            "Packages": int,
+            "Disk": int,
+            "Registered": datetime,
+            "Last used": datetime,
+            "Made of": str,
+        },
+        lambda e: (
+            listing.name(e), e.python_version, len(e.packages), e.size, e.created_at, last_used.get(e.reference),
             ", ".join(e.requirements) or e.interpreter,
-        )
-        for e in environments
-    ]  # fmt: skip
-    config = {
-        "Environment": st.column_config.TextColumn(width=180),
-        "Python": st.column_config.TextColumn(width=80),
-        "Disk": st.column_config.NumberColumn(format="bytes", width=90),
-        "Registered": _tables.time_column(),
-        "Last used": _tables.time_column(),
-        "Made of": st.column_config.TextColumn(width=380),
-    }
-    _tables.show(columns, rows, "Environments", most=8, key="environments", column_config=config)
-    if used := sum(e.size or 0 for e in environments):
-        st.caption(f"Disk used by those made here: {formats.size(used)}.")
-
-
-def _offer_deletion(workspace: Workspace, environments: list[Environment]) -> None:
-    with st.popover("Delete one", icon=":material/delete:"):
-        chosen = st.selectbox("Environment", environments, key="delete-environment", format_func=lambda e: displayable(str(e)))
-        files = f" and its files, {formats.size(chosen.size)}" if chosen.size is not None else "; its interpreter stays where it is"
-        st.markdown(f"Delete **{escape(chosen.reference)}**{files}? Runs that used it are kept.")
-        if st.button("Delete environment", key=f"delete-environment-{chosen.reference}", type="primary", icon=":material/delete_forever:"):
-            with _errors.shown():
-                workspace.delete_environment(chosen.reference)
-                st.toast(f"Deleted **{escape(chosen.reference)}**", icon=":material/delete:")
-                st.rerun()
+        ),
+        {
+            "Environment": st.column_config.TextColumn(width=180),
+            "Python": st.column_config.TextColumn(width=80),
+            "Packages": st.column_config.NumberColumn(width=90),
+            "Disk": st.column_config.NumberColumn(format="bytes", width=90),
+            "Registered": _tables.time_column(),
+            "Last used": _tables.time_column(),
+            "Made of": st.column_config.TextColumn(width=380),
+        },
+    )  # fmt: skip
 
 
 def _offer_deletion_of_unused(workspace: Workspace, builds: EnvironmentBuilds) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
@@ -64,20 +64,6 @@ def open_new_run(**choices: str) -> None:
 def script_label(script: EntryScript) -> str:
     """A scoring script's name in widgets and in the URL. Uploaded ones of one name are told apart by their content."""
     return script.name if script.origin == "built-in" else f"{script.name} · {script.sha256[:8]}"
-
-
-def choose_version(key: str, versions: list[_Versioned], show_table: Callable[[list[_Versioned], int], None]) -> _Versioned:
-    """One of all versions of all models or datasets, by the widget `key`. Above it, `show_table` gets the latest versions and the position
-    of the chosen one's name."""
-    table_place, references = st.container(), [version.reference for version in versions]
-    in_url = st.query_params.get(key, "")
-    if in_url and in_url not in references:  # the widget drops it, and takes the first
-        st.warning(escape(f"There is no {key} “{in_url[:200]}” here. It may have been removed."), icon=":material/link_off:")
-    chosen = st.selectbox(f"{key.capitalize()} and version", references, key=key, bind="query-params", width=420)
-    version, latest = versions[references.index(chosen)], latest_versions(versions)
-    with table_place:
-        show_table(latest, [other.name for other in latest].index(version.name))
-    return version
 
 
 def ask_approval(warning: str, sha256: str, label: str, **options: Any) -> None:

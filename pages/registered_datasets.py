@@ -12,12 +12,12 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from pages import _dataset_proposal, _errors, _file_preview, _layout, _tables, _workspace
+from pages import _dataset_proposal, _errors, _file_preview, _keeping, _layout, _lineage, _tables, _workspace
 from pages._dataset_proposal import FILE, TABULAR, inquiry_called
 from pages._forms import form_called
 from pages._text import displayable, escape, local_time, visible
 from services import formats
-from services.domain import Dataset, DatasetProposal, TableReading, TabularDataset
+from services.domain import Dataset, DatasetProposal, ResourceKind, TableReading, TabularDataset
 from services.errors import SettingsError
 from services.file_names import check_name
 from services.formats import counted
@@ -41,12 +41,16 @@ MOST_CHECKED, MOST_CHANGES = 20_000, 500
 def show_datasets() -> None:
     """The newest version of each dataset in a table, and below it one version in full."""
     if not datasets:
-        if _workspace.not_listed_yet():
-            return
-        st.info("No datasets registered yet. A dataset lists the files to score.", icon=":material/folder_open:")
+        if not _workspace.not_listed_yet():
+            text = "No datasets registered yet. A dataset lists the files to score."
+            _keeping.empty(text, "Register a dataset", REGISTER, ":material/folder_open:")
         return
-    dataset = _workspace.choose_version("dataset", datasets, show_table)
-    show_details(dataset)
+    listing = _keeping.listing_of(workspace, ResourceKind.DATASET, datasets)
+    dataset = _keeping.choose(workspace, listing, columns())
+    if dataset is None:
+        return
+    show_details(dataset, listing)
+    _lineage.show_of_resource(workspace, ResourceKind.DATASET, dataset.reference)
     with st.expander("Labels and leaderboard", icon=":material/leaderboard:", key="leaderboard", on_change="rerun") as judged:
         if judged.open:
             show_leaderboard(dataset)
@@ -80,14 +84,10 @@ def how_it_is_read(dataset: Dataset) -> list[str]:
     return [f"Read as {text}{kept * (dataset.source_format not in ('', dataset.format) and dataset.format == PARQUET)}."]
 
 
-def show_table(rows: list[Dataset], position: int) -> None:
-    columns = {"Dataset": str, "Version": int, "Files": int, "Rows": int, "Size": int, "Storage": str, "Registered": datetime}
-    cells = [(d.name, d.version, d.file_count or None, row_count(d), d.size or None, storage(d), d.created_at) for d in rows]
-    _tables.choosing(
-        _tables.arrow(columns, cells),
-        "dataset",
-        [dataset.reference for dataset in rows],
-        position,
+def columns() -> _keeping.Columns[Dataset]:
+    return _keeping.Columns(
+        {"Dataset": str, "Version": int, "Files": int, "Rows": int, "Size": int, "Storage": str, "Registered": datetime},
+        lambda d: (d.name, d.version, d.file_count or None, row_count(d), d.size or None, storage(d), d.created_at),
         {
             "Dataset": st.column_config.TextColumn(width=220),
             "Version": st.column_config.NumberColumn(width=70),
@@ -100,11 +100,10 @@ def show_table(rows: list[Dataset], position: int) -> None:
     )
 
 
-def show_details(dataset: Dataset) -> None:
+def show_details(dataset: Dataset, listing: _keeping.Listing[Dataset]) -> None:
     """One version: its properties, its folder, and whether its files changed."""
     with st.container(border=True):
-        if dataset.description:
-            st.text(displayable(dataset.description))
+        _keeping.show_said(listing, dataset)
         _layout.facts(
             {
                 "Type": TYPES[dataset.type],
@@ -136,6 +135,7 @@ def show_details(dataset: Dataset) -> None:
             if st.button("Use in a new run", key=f"use-{dataset.reference}", type="primary", icon=":material/play_circle:"):
                 _workspace.open_new_run(dataset=dataset.reference)
             check = st.button("Check files", key=f"check-{dataset.reference}", icon=":material/fact_check:")
+            _keeping.actions(workspace, listing, dataset, register_again=lambda: register_again(dataset))
         if check or ((dataset.file_count or 0) <= CHECKED_AT_ONCE and workspace.remote is None):
             with st.spinner(f"Checking {counted(dataset.file_count, 'file')}…"):
                 changed = workspace.changed_files(dataset, MOST_CHECKED)
@@ -148,6 +148,16 @@ def show_details(dataset: Dataset) -> None:
                     f"{compared} the same as at registration ({scope}). Contents are not checked: a run says which files can't be scored."
                 )
                 st.info(text, icon=":material/fact_check:")
+
+
+def register_again(dataset: Dataset) -> None:
+    """Open the form for the same files under another name."""
+    st.session_state["tab"] = REGISTER
+    if workspace.remote is None:
+        st.session_state[form.key("source")] = ON_THIS_MACHINE
+        st.session_state[form.key("path")] = displayable(dataset.source_root or dataset.root)
+        st.session_state[form.key("glob")] = dataset.glob
+    st.session_state[form.key("description")] = displayable(dataset.description)
 
 
 def show_empty(paths: list[str]) -> None:
@@ -330,6 +340,7 @@ _layout.title("Datasets", "The files to score, or the rows in them. A version al
 workspace = chosen_workspace()
 form = form_called("dataset")
 form.show_registered(REGISTERED)
+_keeping.show_done()
 for name, again in list(st.session_state.items()):
     if str(name).startswith("form-again-"):
         again.show_registered(REGISTERED, "dataset")

@@ -8,11 +8,11 @@ from typing import Any
 
 import streamlit as st
 
-from pages import _environments, _layout, _model_card, _tables, _workspace
+from pages import _environments, _keeping, _layout, _lineage, _model_card, _tables, _workspace
 from pages._forms import Form, form_called
-from pages._text import displayable, escape, local_time
+from pages._text import displayable, local_time
 from services import formats
-from services.domain import Model
+from services.domain import Model, ResourceKind
 from services.errors import SettingsError
 from services.file_names import safe_relative_path
 from services.formats import counted
@@ -35,37 +35,35 @@ def approval(model: Model) -> str:
 def show_models() -> None:
     """The newest version of each model in a table, and below it one version in full."""
     if not models:
-        if _workspace.not_listed_yet():
-            return
-        st.info("No models registered yet. Register the file your training script saved.", icon=":material/model_training:")
+        if not _workspace.not_listed_yet():
+            text = "No models registered yet. Register the file your training script saved."
+            _keeping.empty(text, "Register a model", REGISTER, ":material/model_training:")
         return
-    show_details(_workspace.choose_version("model", models, show_table))
+    listing = _keeping.listing_of(workspace, ResourceKind.MODEL, models)
+    if model := _keeping.choose(workspace, listing, columns()):
+        show_details(model, listing)
 
 
-def show_table(rows: list[Model], position: int) -> None:
-    columns = {"Model": str, "Version": int, "Kind": str, "Size": int, "Registered": datetime, "Approval": str}
-    table = _tables.arrow(columns, [(m.name, m.version, m.kind, m.size or None, m.created_at, approval(m)) for m in rows])
-    _tables.choosing(
-        table if Capability.APPROVAL in workspace.capabilities else table.drop_columns(["Approval"]),
-        "model",
-        [model.reference for model in rows],
-        position,
-        {
-            "Model": st.column_config.TextColumn(width=180),
-            "Version": st.column_config.NumberColumn(width=65),
-            "Kind": st.column_config.TextColumn(width=190),
-            "Size": st.column_config.NumberColumn(format="bytes", width=90),
-            "Registered": _tables.time_column(),
-            "Approval": st.column_config.TextColumn(width=110),
-        },
-    )
+def columns() -> _keeping.Columns[Model]:
+    types: dict[str, type] = {"Model": str, "Version": int, "Kind": str, "Size": int, "Registered": datetime}
+    config = {
+        "Model": st.column_config.TextColumn(width=180),
+        "Version": st.column_config.NumberColumn(width=65),
+        "Kind": st.column_config.TextColumn(width=190),
+        "Size": st.column_config.NumberColumn(format="bytes", width=90),
+        "Registered": _tables.time_column(),
+        "Approval": st.column_config.TextColumn(width=110),
+    }
+    if Capability.APPROVAL not in workspace.capabilities:
+        return _keeping.Columns(types, lambda m: (m.name, m.version, m.kind, m.size or None, m.created_at), config)
+    types["Approval"] = str
+    return _keeping.Columns(types, lambda m: (m.name, m.version, m.kind, m.size or None, m.created_at, approval(m)), config)
 
 
-def show_details(model: Model) -> None:
+def show_details(model: Model, listing: _keeping.Listing[Model]) -> None:
     """One version: its properties, its approval, its other versions."""
     with st.container(border=True):
-        if model.description:
-            st.text(displayable(model.description))
+        _keeping.show_said(listing, model)
         _layout.facts(
             {
                 "Kind": model.kind,
@@ -75,10 +73,6 @@ def show_details(model: Model) -> None:
                 **({} if "://" in model.path else {"File": Path(model.path).name}),
             }
         )
-        if model.tags:
-            with st.container(gap=None):
-                st.caption("Tags")
-                st.text(displayable("\n".join(f"{name} = {value}" if value else name for name, value in model.tags.items())))
         card = _model_card.show(workspace, model)
         if model.usable or Capability.APPROVAL not in workspace.capabilities:
             if model.sha256:
@@ -86,8 +80,7 @@ def show_details(model: Model) -> None:
             with st.container(horizontal=True):
                 if st.button("Use in a new run", key=f"use-{model.reference}", type="primary", icon=":material/play_circle:"):
                     _workspace.open_new_run(model=model.reference)
-                if remote:
-                    ask_deletion(remote, model)
+                keep_in_order(model, listing)
             if card:
                 _environments.offer_environment(workspace, model, card, say_why=not card.warnings)
         else:
@@ -95,6 +88,8 @@ def show_details(model: Model) -> None:
             if model.kind == "skops":
                 warning = "This model makes objects of types that skops does not trust, which may run code as it is loaded: see below."
             _workspace.ask_approval(warning, model.sha256, f"Approve {model.sha256[:12]}…", type="primary")
+            with st.container(horizontal=True):
+                keep_in_order(model, listing)
         if model.imports:
             at_least = "" if model.scanned_whole else "at least "
             ask_for_types = model.kind == "skops" and not model.usable
@@ -107,17 +102,20 @@ def show_details(model: Model) -> None:
         if len(versions) > 1:
             with st.expander(f"All {len(versions)} versions", icon=":material/history:"):
                 show_versions(versions)
+    _lineage.show_of_resource(workspace, ResourceKind.MODEL, model.reference)
 
 
-def ask_deletion(remote: RemoteWorkspace, model: Model) -> None:
-    """Deleting can't be undone, so it takes a confirmation."""
-    with st.popover("Delete", icon=":material/delete:"):
-        st.markdown(f"Delete **{escape(model.reference)}** from the workspace for everyone? Runs that used it are kept.")
-        if st.button("Delete model", key=f"delete-{model.reference}", type="primary", icon=":material/delete_forever:"):
-            with st.spinner("Deleting…"):
-                remote.delete_model(model.reference)
-            st.toast(f"Deleted **{escape(model.reference)}**", icon=":material/delete:")
-            st.rerun()
+def keep_in_order(model: Model, listing: _keeping.Listing[Model]) -> None:
+    _keeping.actions(workspace, listing, model, register_again=lambda: register_again(model))
+
+
+def register_again(model: Model) -> None:
+    """Open the form for the same file under another name."""
+    st.session_state["tab"] = REGISTER
+    if not remote:
+        st.session_state[form.key("source")], st.session_state[form.key("path")] = ON_THIS_MACHINE, model.path
+    st.session_state[form.key("description")] = displayable(model.description)
+    st.session_state[form.key("tags")] = displayable("\n".join(_keeping.tags_as_lines(model.tags)))
 
 
 def show_versions(versions: list[Model]) -> None:
@@ -130,16 +128,6 @@ def show_versions(versions: list[Model]) -> None:
         "SHA-256": st.column_config.TextColumn(width=200),
     }
     _tables.show(columns, rows, "All versions of this model", key="versions", column_config=config)
-
-
-def tags_of(text: str) -> dict[str, str]:
-    tags = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
-        name, equals, value = line.partition("=")
-        if not equals or not name.strip():
-            raise SettingsError("tags", f"“{line[:100]}” is not a tag", "Write one NAME=VALUE per line.")
-        tags[name.strip()] = value.strip()
-    return tags
 
 
 def ask_for_model() -> None:
@@ -167,7 +155,7 @@ def ask_for_model() -> None:
             tags = st.text_area("Tags", height=80, help="One NAME=VALUE per line.", **options)
 
     def register() -> str:
-        given: dict[str, Any] = {"description": description, "tags": tags_of(tags)}
+        given: dict[str, Any] = {"description": description, "tags": _keeping.tags_of(tags)}
         if upload:
             with staging_folder(workspace.home) as folder:
                 uploads.store_uploads([(upload.name, upload)], folder)
@@ -240,6 +228,7 @@ workspace = chosen_workspace()
 form, from_run = form_called("model"), form_called("from-run")
 form.registered, from_run.registered = form.registered or from_run.registered, ""
 form.show_registered(REGISTERED)
+_keeping.show_done()
 models = workspace.models()
 remote = workspace.remote
 tabs = [REGISTERED, REGISTER, *([FROM_A_RUN] if remote else [])]

@@ -64,7 +64,8 @@ def test_a_list_is_shown_then_made_then_deleted(open_page, workspace):
     table = next(table.value for table in app.dataframe if "Disk" in table.value)
     assert table["Environment"].tolist() == ["mine:1"]
     assert table["Disk"].tolist() == [workspace.environments()[0].size]
-    button(app, "Delete environment").click().run()
+    app.session_state["ask-delete-mine:1"] = True
+    button(app.run(), "Delete environment").click().run()
     assert workspace.environments() == []
 
 
