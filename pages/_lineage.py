@@ -106,7 +106,8 @@ def parents(run: Run) -> dict[str, str]:
     """The runs that a run comes from, each with how."""
     found = {}
     if run.request.rerun_of:
-        found[run.request.rerun_of] = "Rerun of the failed items of" if run.request.failed_only else "Rerun of"
+        how = "Rerun of the failed items of" if run.request.failed_only else "Rerun of"
+        found[run.request.rerun_of] = "Added to" if run.request.new_only else how
     if run.reused_from:
         found[run.reused_from] = "Output taken from"
     return found

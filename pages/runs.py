@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from pages import _errors, _layout, _notifications, _pipelines, _run_board, _run_failures, _run_logs, _tables, _workspace
+from pages import _errors, _layout, _lineage, _notifications, _pipelines, _run_board, _run_failures, _run_logs, _tables, _workspace
 from pages._forms import last_submission
 from pages._switching import switch_page
 from pages._text import escape, local_time, truncate
@@ -125,7 +125,7 @@ def board(run_id: str, was_active: bool) -> None:
         show_outcome(run)
         views = {
             "Activity": show_activity, "Failures": _run_failures.show_failures, "Logs": _run_logs.show, "Settings": settings_table,
-            "Output": output_table,
+            "Output": output_table, "Lineage": show_lineage,
         }  # fmt: skip
         first = first_view(run)
         if run.status is RunStatus.RUNNING and st.session_state.get("view", first) != "Activity":
@@ -135,6 +135,10 @@ def board(run_id: str, was_active: bool) -> None:
             if tab.open:
                 with tab:
                     show(run)
+
+
+def show_lineage(run: Run) -> None:
+    _lineage.show_of_run(workspace, run)
 
 
 def first_view(run: Run) -> str:

@@ -319,6 +319,28 @@ def test_a_model_that_nothing_used_says_so(open_page, workspace):
     assert "No run has used it yet." in texts(opened(open_page(MODELS), "lineage-model"))
 
 
+def test_a_run_shows_what_it_came_from_and_what_came_from_it(open_page, workspace):
+    add_model(workspace, "m")
+    add_run(workspace, "run-1", name="first")
+    add_run(workspace, "run-2", name="again", rerun_of="run-1")
+    add_run(workspace, "run-3", name="what failed", rerun_of="run-2", failed_only=True)
+    add_run(workspace, "run-4", name="alone", rerun_of="run-0", models=(), side_inputs={"lookup": "l:1"})
+    app = open_page("runs.py", run="run-2", view="Lineage")
+    assert not app.exception
+    assert {"m:1", "first", "what failed"} <= set(links(app))
+    assert "Rerun of" in texts(app)
+    assert "d:1 · deleted" in texts(app)
+    assert "Rerun of the failed items of" in texts(app)
+    add_run(workspace, "run-5", name="more", rerun_of="run-2", new_only=True)
+    app = open_page("runs.py", run="run-5", view="Lineage")
+    assert "Added to" in texts(app)
+    assert "again" in links(app)
+    app = open_page("runs.py", run="run-4", view="Lineage")
+    assert "run-0 · deleted" in texts(app)
+    assert "l:1 · deleted" in texts(app)
+    assert "No run was made from this one." in texts(app)
+
+
 # ---- as many as after a year -------------------------------------------------------------------------------------------------------------
 
 
