@@ -12,15 +12,16 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages import _environments, _errors, _tables, _workspace
+from pages._run_form import Choice, choices_of, options_of
 from pages._text import displayable, escape, for_pages, truncate, visible
 from services.domain import Dataset, ItemKind, Model, ModelCard, TabularDataset
-from services.errors import SettingsError, StudioError
-from services.file_names import proposed_name
+from services.errors import StudioError
+from services.file_names import proposed_name, quoted
 from services.formats import counted
 from services.preflight import Preflight, is_complete, preflight
 from services.scoring.column_matching import ColumnMatch, FitProblem
 from services.scoring.fit import Fit
-from services.scoring.scorers import DATAFRAME_HEADER, NO_CHOICES, PROBABILITIES, Scorer, ScorerOptions
+from services.scoring.scorers import DATAFRAME_HEADER, NO_CHOICES, PROBABILITIES, Scorer
 from services.scoring.script_source import standalone_script
 from services.workspace import Capability, Workspace
 
@@ -41,6 +42,7 @@ VALUES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "encoding": ("Encoding", "The encoding of the texts, such as utf-8 or cp1252.", ()),
 }
 """The arguments of scorers that a person may have to give: label, help, and the choices where there are such."""
+_CHOICES = ("ordered", "keep", "probabilities", "top", "more")
 _UNLESS_SAID = {"mean": "0", "std": "1", "labels": "numbers from 0"}
 """What holds where neither the model nor a person says it."""
 
@@ -48,48 +50,32 @@ _UNLESS_SAID = {"mean": "0", "std": "1", "labels": "numbers from 0"}
 # ---- what was chosen -----------------------------------------------------------------------------------------------------------------
 
 
+def prefix_of(model: str, dataset: str) -> str:
+    """Of the keys of the widgets for this pair: what is chosen for one pair isn't for another."""
+    return f"fit-{hashlib.sha256(f'{model} {dataset}'.encode()).hexdigest()[:12]}-"
+
+
 def _prefix(model: Model, dataset: Dataset) -> str:
-    """Of the widgets' keys: what is chosen for one pair isn't for another."""
-    return f"fit-{hashlib.sha256(f'{model.reference} {dataset.reference}'.encode()).hexdigest()[:12]}-"
+    return prefix_of(model.reference, dataset.reference)
 
 
-def _chosen(prefix: str, scorer: str = "") -> ScorerOptions:
-    """What the widgets have now. Raises SettingsError."""
-    state = st.session_state
-    inputs = {key.removeprefix(f"{prefix}input-"): state[key] for key in map(str, state) if key.startswith(f"{prefix}input-")}
-    inputs |= {str(number): column for number, column in enumerate(state.get(f"{prefix}ordered") or (), 1)}
-    kept = state.get(f"{prefix}keep") or ()
-    top = (state.get(f"{prefix}top") or "").strip()
-    if top and not top.isdecimal():
-        raise SettingsError("top", f"“{top[:50]}” is not a number of classes", "Give 1 or more, or leave it empty.")
-    probabilities = state.get(f"{prefix}probabilities")
-    values = {name: (state.get(f"{prefix}value-{name}") or "").strip() for name in VALUES}
-    return ScorerOptions(
-        scorer,
-        {name: column for name, column in inputs.items() if column},
-        tuple(line for line in kept.splitlines() if line) if isinstance(kept, str) else tuple(kept),
-        None if probabilities == PROBABILITIES[0] else probabilities,
-        int(top) if top else None,
-        {name: value for name, value in values.items() if value},
-    )
+def choices_for(prefix: str) -> dict[str, Choice]:
+    """What was chosen in the widgets of a pair, by their names."""
+    found = {str(key).removeprefix(prefix): value for key, value in st.session_state.items() if str(key).startswith(prefix)}
+    chosen = {name: value for name, value in found.items() if name in _CHOICES or name.startswith(("input-", "value-"))}
+    return {name: value for name, value in chosen.items() if value and (name, value) != ("probabilities", PROBABILITIES[0])}
 
 
-def _fill_in(prefix: str, preset: ScorerOptions, columns: int) -> None:
-    """Give the widgets what was chosen for the model last."""
-    state, numbers = st.session_state, [str(number) for number in range(1, len(preset.inputs) + 1)]
-    if preset.inputs and set(preset.inputs) == set(numbers):
-        state[f"{prefix}ordered"] = [preset.inputs[number] for number in numbers]
-    else:
-        for name, column in preset.inputs.items():
-            state[f"{prefix}input-{name}"] = column
-    if preset.keep:
-        state[f"{prefix}keep"] = list(preset.keep) if columns <= MOST_OPTIONS else "\n".join(preset.keep)
-    if preset.probabilities:
-        state[f"{prefix}probabilities"] = preset.probabilities
-    if preset.top:
-        state[f"{prefix}top"] = str(preset.top)
-    for name, value in preset.values.items():
-        state[f"{prefix}value-{name}"] = value
+def carry_over(model: str, dataset: str, other: str) -> None:
+    """Fill in what is chosen for a dataset for another version of it."""
+    if chosen := choices_for(prefix_of(model, dataset)):
+        fill_in(prefix_of(model, other), chosen)
+
+
+def fill_in(prefix: str, choices: Mapping[str, Choice]) -> None:
+    """Give the widgets of a pair these choices; what was chosen for the model last is not applied then."""
+    st.session_state.update({f"{prefix}{name}": value for name, value in choices.items()})
+    st.session_state[f"{prefix}preset"] = False
 
 
 def _start_over(prefix: str) -> None:
@@ -98,24 +84,27 @@ def _start_over(prefix: str) -> None:
     st.session_state[f"{prefix}preset"] = False
 
 
-def look(workspace: Workspace, model: Model, dataset: Dataset, scorer: str, environment: str | None) -> Preflight:
-    """Whether it fits with what the widgets have now. `scorer` is that of a built-in script which a person chose, "" for the one that fits.
-    Raises SettingsError for what was typed."""
+def look(
+    workspace: Workspace, model: Model, dataset: Dataset, scorer: str, environment: str | None, *, more: tuple[Sequence[str], Sequence[str]]
+) -> Preflight:
+    """Whether it fits with what the widgets have now. `scorer` is that of a built-in script which a person chose, "" for the one that fits;
+    `more` are further models and datasets of the run. Raises SettingsError for what was typed."""
     prefix = _prefix(model, dataset)
+    models, datasets = [model.reference, *more[0]], [dataset.reference, *more[1]]
     if f"{prefix}preset" not in st.session_state:
         preset = workspace.presets.of(model.name)
         if preset != NO_CHOICES:
             found = preflight(workspace, [model.reference], [dataset.reference], NO_CHOICES, environment=environment, approval=False)
             preset = found.preset
-            _fill_in(prefix, preset, len(dataset.columns) if isinstance(dataset, TabularDataset) else 0)
+            fill_in(prefix, choices_of(preset))
         st.session_state[f"{prefix}preset"] = preset != NO_CHOICES
-    options = _chosen(prefix, scorer)
-    return preflight(workspace, [model.reference], [dataset.reference], options, environment=environment, use_preset=False, approval=False)
+    options = options_of(choices_for(prefix), scorer)
+    return preflight(workspace, models, datasets, options, environment=environment, use_preset=False, approval=False)
 
 
 def keep_preset(workspace: Workspace, model: Model, dataset: Dataset) -> None:
     """Keep what was chosen, for the next time."""
-    chosen = _chosen(_prefix(model, dataset))
+    chosen = options_of(choices_for(_prefix(model, dataset)))
     if chosen != workspace.presets.of(model.name):
         workspace.presets.keep(model.name, chosen)
 
@@ -125,7 +114,7 @@ def keep_preset(workspace: Workspace, model: Model, dataset: Dataset) -> None:
 
 def show(workspace: Workspace, found: Preflight, environment: str | None, dataset_section: DeltaGenerator) -> None:
     """The columns side by side, the choices of the scorer, warnings, and what may be done about them with one click."""
-    (dataset,), result = found.datasets, found.fit
+    dataset, result = found.datasets[0], found.fit
     prefix = _prefix(found.model, dataset)
     if st.session_state.get(f"{prefix}preset"):
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -212,10 +201,21 @@ def _choose_in_order(prefix: str, count: int, names: list[str]) -> None:
         st.caption(f"The model takes {counted(count, 'column')} and does not name them. Columns that are kept are not passed to it.")
         return
     help_text = "If empty: the columns of the table in their order, without those that are kept."
+    _leave_out_missing(f"{prefix}ordered", names)
     st.multiselect(
         f"The {counted(count, 'column')} of the model, in its order", names, key=f"{prefix}ordered", format_func=_shown, help=help_text,
         placeholder="in the table’s order", max_selections=count, persist_state="session",
     )  # fmt: skip
+
+
+def _leave_out_missing(key: str, names: list[str]) -> None:
+    """Columns that were chosen once and that this dataset lacks: a list to choose from can't show them. Said, and left out."""
+    chosen = st.session_state.get(key)
+    if isinstance(chosen, list) and (missing := [name for name in chosen if name not in set(names)]):
+        st.session_state[key] = [name for name in chosen if name not in missing]
+        st.warning(
+            escape(f"The dataset has no {'column' if len(missing) == 1 else 'columns'} {quoted(missing)}."), icon=":material/link_off:"
+        )
 
 
 def _show_choices(prefix: str, scorer: Scorer, card: ModelCard, dataset: Dataset) -> None:
@@ -224,8 +224,11 @@ def _show_choices(prefix: str, scorer: Scorer, card: ModelCard, dataset: Dataset
         names = [name for name, _ in dataset.columns]
         label, key = "Keep beside the prediction", f"{prefix}keep"
         if len(names) <= MOST_OPTIONS:
+            _leave_out_missing(key, names)
             st.multiselect(label, names, key=key, format_func=_shown, placeholder="columns, such as a key", persist_state="session")
         else:
+            if isinstance(kept := st.session_state.get(key), list):
+                st.session_state[key] = "\n".join(kept)
             st.text_area(label, key=key, height=68, placeholder="names of columns, one per line", persist_state="session")
     if card.has_probabilities is not False and not card.task.endswith("regression"):
         left, right = st.columns(2)
@@ -329,5 +332,5 @@ def show_script(workspace: Workspace, found: Preflight) -> None:
             if Capability.APPROVAL in workspace.capabilities:
                 workspace.approve(script.sha256)  # it is what this program has just made
             header = " ".join(DATAFRAME_HEADER) if scorer.returns_dataframe else ""
-            st.session_state.choices_for_new_run = {"script": _workspace.script_label(script), "arguments": header}
+            st.session_state.choices_for_new_run = {"script": _workspace.script_label(script), "arguments": header, "as_written": False}
             st.rerun()

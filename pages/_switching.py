@@ -15,7 +15,12 @@ def switch_page(page: str, query_params: Mapping[str, Any]) -> NoReturn:
     A browser that has not heard of the next page yet still asks for that fragment. Streamlit knows it until the next page is drawn, runs it
     then, and names the page before as the one that is shown: the browser clears the window, and nothing draws the rest of the page again
     (“Bad delta path index” in its console). A fragment that is forgotten is not run.
+
+    And a page may be opened anew by itself: Streamlit refuses to set what is bound to a widget, which is to be another one then.
     """
     if context := get_script_run_ctx():
         context.fragment_storage.clear()
+        with context.session_state.query_params() as bound:
+            for name in [name for name in (*bound, *query_params) if bound.is_bound(name)]:
+                bound.unbind_widget(bound._bindings_by_param[name].widget_id)
     st.switch_page(page, query_params=query_params)  # noqa: TID251 - the one place that may

@@ -179,6 +179,9 @@ def actions(run: Run) -> None:
     if run.status.ended and st.button("Rerun", icon=":material/replay:", key=f"rerun-{run.id}", help=help_text):
         rerun = last_submission().submit(workspace, run.request_again())
         switch_page("runs.py", query_params={"run": rerun.id})
+    help_text = "Opens New run with every setting of this run."
+    if st.button("Edit and run again", icon=":material/edit:", key=f"edit-{run.id}", help=help_text):
+        switch_page("new_run.py", query_params={"run": run.id})
     known = _workspace.item_of(run) != "row" or Capability.FAILED_ROWS in workspace.capabilities
     help_text = "A new run of the failed and unprocessed items. Its results are those of this run, with these items replaced."
     help_text = help_text if known else "Azure ML does not report which rows of a table failed. Rerun all of it."

@@ -505,6 +505,7 @@ class RunRequest:
     submission_id: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name.strip())
         if not self.datasets:
             raise SettingsError("dataset", "no dataset is chosen", "Choose what to score, or register a dataset first.")
         if not self.entry_script:
@@ -516,7 +517,7 @@ class RunRequest:
                 "new_only", "only what failed and only what is new exclude each other", "What failed is new, too: leave one."
             )
         if self.arguments and not self.arguments[0].startswith("-"):
-            text = f"the first argument, “{self.arguments[0]}”, does not start with -"
+            text = f"the first argument, “{self.arguments[0][:100]}”, does not start with -"
             raise SettingsError("arguments", text, "Write --name value, as for argparse.")
         for argument in self.arguments:
             if argument.startswith("--") and argument[2:].split("=")[0] in RESERVED_ARGUMENTS:

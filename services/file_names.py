@@ -80,7 +80,7 @@ def check_file_name(field: str, name: str) -> str:
     `field`."""
     refused = sorted(set(name) & set(_REFUSED_BY_AZURE.split()) | {character for character in name if ord(character) < 32})
     if not name.strip() or name in (".", "..") or refused or len(name.encode("utf-8", "replace")) > 200:
-        reason = f"“{name}” holds {' '.join(map(repr, refused))}" if refused else f"“{name}” is not a file name"
+        reason = f"“{short(name)}” holds {' '.join(map(repr, refused))}" if refused else f"“{short(name)}” is not a file name"
         raise SettingsError(field, f"{field}: {reason}", f"Give a plain file name without {_REFUSED_BY_AZURE}.")
     return name
 

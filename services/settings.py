@@ -14,7 +14,7 @@ from typing import Any
 
 from services import gpus
 from services.errors import SettingsError
-from services.file_names import check_file_name
+from services.file_names import check_file_name, short
 
 OUTPUT_ACTIONS = ("append_row", "summary_only")
 LOGGING_LEVELS = ("WARNING", "INFO", "DEBUG")
@@ -60,7 +60,7 @@ def _refuse(name: str, message: str, hint: str = "") -> SettingsError:
 def _whole(name: str, value: Any, setting: Setting) -> int:
     text = str(value).strip()
     if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d{1,18}(\.0+)?", text):
-        raise _refuse(name, f"“{value}” is not a whole number", f"Give a whole number, {setting.minimum} or more.")
+        raise _refuse(name, f"“{short(str(value))}” is not a whole number", f"Give a whole number, {setting.minimum} or more.")
     number = int(text.split(".")[0])
     if (setting.minimum is not None and number < setting.minimum) or (setting.maximum is not None and number > setting.maximum):
         bounds = f"between {setting.minimum} and {setting.maximum}" if setting.maximum is not None else f"{setting.minimum} or more"
@@ -74,7 +74,7 @@ def _percent(name: str, value: Any, _setting: Setting) -> float:
     except ValueError:
         number = float("nan")
     if isinstance(value, bool) or not 0 <= number <= 100:
-        raise _refuse(name, f"“{value}” is not a percentage", "Give a number between 0 and 100.")
+        raise _refuse(name, f"“{short(str(value))}” is not a percentage", "Give a number between 0 and 100.")
     return number
 
 
@@ -89,7 +89,7 @@ def _size(name: str, value: Any, _setting: Setting) -> str:
     text = str(value).strip()
     hint = "Give a number of files, such as 10, or for tabular data a size such as 100KB or 1MB."
     if isinstance(value, bool) or not _SIZE.fullmatch(text) or len(text) > 18:
-        raise _refuse(name, f"“{value}” is not a size", hint)
+        raise _refuse(name, f"“{short(str(value))}” is not a size", hint)
     if size_in_units(text) < 1:
         raise _refuse(name, "a mini-batch can't be empty", hint)
     return text
@@ -100,7 +100,7 @@ def _choice(name: str, value: Any, setting: Setting) -> str:
         if str(value).casefold() == option.casefold():
             return option
     options = ", ".join(setting.options)
-    raise _refuse(name, f"“{value}” is not one of {options}", f"Choose one of {options}.")
+    raise _refuse(name, f"“{short(str(value))}” is not one of {options}", f"Choose one of {options}.")
 
 
 def _file_name(name: str, value: Any, _setting: Setting) -> str:
@@ -117,7 +117,7 @@ def _keys(name: str, value: Any, _setting: Setting) -> tuple[str, ...]:
 def _variables(name: str, value: Any, _setting: Setting) -> dict[str, str]:
     for key, text in dict(value).items():
         if not isinstance(key, str) or not key or "=" in key or "\0" in key + str(text):
-            raise _refuse(name, f"“{key}” is not the name of an environment variable", "Write NAME=value.")
+            raise _refuse(name, f"“{short(str(key))}” is not the name of an environment variable", "Write NAME=value.")
     return {key: str(text) for key, text in dict(value).items()}
 
 
