@@ -126,6 +126,8 @@ class RunPlan:
         A script that the caller named by its path is the caller's own: changing it before a resume is allowed.
         """
         for model in self.models:
+            if not Path(model.path).exists():
+                return f"Model {model.name}:{model.version} is gone: {model.path} is not there. Submit a run with another version."
             if _sha256(Path(model.path)) != model.sha256:
                 message = f"Model {model.name}:{model.version} is not what was registered: its SHA-256 is no longer {model.sha256}."
                 return f"{message} Register the model again, look at it, and approve it."

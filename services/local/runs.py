@@ -128,13 +128,13 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
         check_is_there(folder.plan().environment.interpreter)  # raises where the folder is gone
         try:
             with folder.locked(_LOCK_RELEASE_SECONDS if run.status.ended else LOCK_TIMEOUT_SECONDS):
+                self._store.check_needs(run.request)
                 if run.status.ended and folder.has_journal:
                     with Journal(folder.path, writable=True) as journal:
                         journal.reopen_failed()
-                self._store.clear_cancel(run_id)
                 stopped_at = run.stopped_at or run.ended_at or run.heartbeat_at
                 fresh = {"stopped_at": stopped_at, "ended_at": None, "error": None, "error_code": None, "heartbeat_at": utc_now()}
-                self._store.update_run(run_id, status=RunStatus.QUEUED, **fresh)
+                self._store.reopen_run(run.id, run.request, status=RunStatus.QUEUED, cancel_requested=0, **fresh)
                 self._start(folder)
         except Timeout as error:
             raise StudioError(f"Run {run_id} has an active runner; there is nothing to resume.", "Cancel it first.") from error

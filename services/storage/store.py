@@ -186,7 +186,7 @@ def needed_by(kind: ResourceKind, reference: str, runs: Sequence[str]) -> Settin
     return SettingsError(kind, text, "Wait for its end, or cancel it." if one else "Wait for their ends, or cancel them.")
 
 
-def check_not_deleted(connection: sqlite3.Connection, request: RunRequest) -> None:
+def _check_not_deleted(connection: sqlite3.Connection, request: RunRequest) -> None:
     """Raises NotFound where something that a run needs was deleted, which may have happened just now."""
     needed = {
         ResourceKind.MODEL: request.models,
@@ -198,10 +198,17 @@ def check_not_deleted(connection: sqlite3.Connection, request: RunRequest) -> No
             name, _, version = wanted.partition(":")
             query = f"SELECT 1 FROM {_TABLES[kind]} WHERE name = ? AND version = ? AND value = ''"
             if version.isdecimal() and connection.execute(query, (name, int(version))).fetchone():
-                raise NotFound(f"The {kind} “{wanted}” was deleted.", f"Submit a run with another {kind}.")
+                raise NotFound(f"The {kind} “{wanted}” was deleted, which the run needs.", f"Submit a run with another {kind}.")
     earlier = request.adds_to
     if earlier and not connection.execute("SELECT 1 FROM runs WHERE id = ?", (earlier,)).fetchone():
         raise NotFound(f"Run “{earlier}” was deleted, to whose predictions these were to be added.", "Submit a new run.")
+
+
+def _check_no_other_has_it(connection: sqlite3.Connection, name: str) -> None:
+    """Raises SettingsError where an environment was renamed to this name: it is found by it."""
+    query = "SELECT reference FROM metadata WHERE kind = 'environment' AND lower(name) = lower(?)"
+    if other := connection.execute(query, (name,)).fetchone():
+        raise SettingsError("name", f"environment {other[0]} was renamed to “{name}”", "Choose another name, or rename that one.")
 
 
 def _no_run(run_id: str) -> NotFound:
@@ -258,6 +265,8 @@ class Store:
             other = connection.execute(f"SELECT name FROM {table} WHERE lower(name) = lower(?1) AND name <> ?1", (name,)).fetchone()
             if other:  # one folder on a file system that folds case
                 raise SettingsError("name", f"“{name}” and the registered “{other[0]}” differ in case only", "Choose another name.")
+            if cls is Environment:
+                _check_no_other_has_it(connection, name)
             latest = connection.execute(f"SELECT max(version) FROM {table} WHERE name = ?", (name,)).fetchone()[0]
             thing = make((latest or 0) + 1)
             row = {"name": name, "version": thing.version, "created_at": _text(thing.created_at), "value": to_json(thing)}
@@ -480,7 +489,7 @@ class Store:
             connection.execute("BEGIN IMMEDIATE")
             seen = connection.execute("SELECT id FROM runs WHERE submission_id = ?", (row["submission_id"],)).fetchone()
             if seen is None:
-                check_not_deleted(connection, request)
+                _check_not_deleted(connection, request)
                 connection.execute(f"INSERT INTO runs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
             connection.execute("COMMIT")
         if seen is None:
@@ -521,6 +530,20 @@ class Store:
         self._execute(f"UPDATE runs SET {assignments} WHERE id = ?", *columns.values(), run_id)
         if columns.get("ended_at"):
             logger.info("%s ended: %s %s", run_id, columns.get("status", ""), columns.get("error_code") or "")
+
+    def check_needs(self, request: RunRequest) -> None:
+        """Raises NotFound where something that a run needs was deleted."""
+        with self._connected() as connection:
+            _check_not_deleted(connection, request)
+
+    def reopen_run(self, run_id: str, request: RunRequest, **columns: Any) -> None:
+        """Write that a run is to be executed again; in the same step it is checked as by `check_needs`, for nothing of it may be deleted
+        from then on."""
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            _check_not_deleted(connection, request)
+            _set_columns(connection, run_id, {name: _text(value) for name, value in columns.items()})
+            connection.execute("COMMIT")
 
     def request_cancel(self, run_id: str) -> None:
         self._execute("UPDATE runs SET cancel_requested = 1 WHERE id = ?", run_id)
