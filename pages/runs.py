@@ -3,102 +3,67 @@
 from __future__ import annotations
 
 import shlex
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
 
-from pages import _errors, _layout, _lineage, _notifications, _pipelines, _run_board, _run_failures, _run_logs, _tables, _workspace
+from pages import (
+    _errors,
+    _layout,
+    _lineage,
+    _notifications,
+    _pipelines,
+    _resources,
+    _run_board,
+    _run_failures,
+    _run_list,
+    _run_logs,
+    _tables,
+    _workspace,
+)
 from pages._forms import last_submission
 from pages._switching import switch_page
-from pages._text import escape, local_time, truncate
-from services.domain import Run, RunStatus
+from pages._text import displayable, escape, local_time, truncate, visible
+from services.domain import ResourceKind, Run, RunStatus
 from services.formats import counted
 from services.settings import TABLE, ParallelRunSettings
 from services.workspace import Capability
 from services.workspaces import chosen_workspace
 
-MOST_RUNS = 1_000
 MOST_FILES = 1_000  # output files shown
 
 workspace = chosen_workspace()
 pipelines = workspace.pipelines
 
 
-# ---- the list ----------------------------------------------------------------------------------------------------------------------------
-
-
-def open_run() -> None:
-    if cells := st.session_state.runs_table.selection.cells:
-        switch_page("runs.py", query_params={"run": st.session_state.listed_runs[cells[0][0]]})
-
-
-def run_list() -> None:
-    with _errors.shown():
-        runs = workspace.runs.latest(MOST_RUNS)
-        if not runs:
-            st.info("No runs yet.", icon=":material/info:")
-            st.page_link("new_run.py", label="Start a run", icon=":material/arrow_forward:")
-            return
-        present = [status for status in RunStatus if any(run.status is status for run in runs)]
-        with st.container(horizontal=True, vertical_alignment="center"):
-            options: dict[str, Any] = {"label_visibility": "collapsed", "bind": "query-params"}
-            text = st.text_input("Name", key="name", type="search", placeholder="Filter by name", live="300ms", width=260, **options)
-            statuses = st.pills("Status", present, selection_mode="multi", key="status", **options)
-            st.space("stretch")
-            if st.button("New run", type="primary", icon=":material/add:"):
-                switch_page("new_run.py", query_params={})
-        query = text.casefold()
-        matches = [run for run in runs if run.status in (statuses or present) and query in f"{run.title} {run.id}".casefold()]
-        st.session_state.listed_runs = [run.id for run in matches]
-        newest = f"the newest {MOST_RUNS:,} runs" if len(runs) == MOST_RUNS else counted(len(runs), "run")
-        st.caption((f"{len(matches):,} of " if len(matches) < len(runs) else "") + f"{newest} · click one to open it")
-        if matches:
-            run_table(matches)
-
-
-def run_table(runs: list[Run]) -> None:
-    from pyarrow import compute
-
-    columns = {
-        "Status": str, "Run": str, "Progress": float, "Succeeded": int, "Failed": int, "Left": int, "Items/s": float, "Time left": str,
-        "Submitted": datetime,
-    }  # fmt: skip
-    table = _tables.arrow(
-        columns,
-        [
-            (
-                run.status, truncate(run.title, 300), run.share_done and int(100 * run.share_done) / 100,
-                run.items_succeeded, run.items_failed, run.items_left, _run_board.rate(run), _run_board.time_left(run), run.submitted_at,
-            )
-            for run in runs
-        ],
-    )  # fmt: skip
-    columns_of_numbers = _tables.number_columns(table, ("Succeeded", "Failed", "Left", "Items/s"))
-    table = table.set_column(0, "Status", compute.split_pattern(table["Status"], ","))  # a list is shown as a badge
-    column = st.column_config
-    st.dataframe(
-        table,
-        key="runs_table",
-        on_select=open_run,
-        selection_mode="single-cell",
-        hide_index=True,
-        placeholder="",
-        height=_tables.height(len(runs), 20),
-        alt="All runs, newest first",
-        column_config={
-            "Status": column.MultiselectColumn(options=list(_layout.BADGES), color=[color for color, _ in _layout.BADGES.values()]),
-            "Run": column.TextColumn(width=190),
-            "Progress": column.ProgressColumn(format="percent", min_value=0, max_value=1, width=100),
-            **{name: columns_of_numbers[name] for name in ("Succeeded", "Failed", "Left", "Items/s")},
-            "Submitted": _tables.time_column(),
-        },
-    )
-
-
 # ---- one run -----------------------------------------------------------------------------------------------------------------------------
+
+
+def show_said(run: Run) -> None:
+    """What people say of the run, and keeping it in order."""
+    said = run.metadata
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        for key, value in list(said.tags.items())[:20]:
+            st.badge(escape(truncate(_resources.tags_in_a_line({key: value}), 60)), icon=":material/label:", color="gray")
+        if said.archived:
+            st.badge("Archived", icon=":material/archive:", color="gray")
+        with st.popover("Name, note and tags", icon=":material/edit:", type="tertiary", key=f"say-{run.id}"):
+            _resources.edit(ResourceKind.RUN, run.id, said, renamed=True)
+        label, icon = ("Unpin", ":material/keep_off:") if said.pinned else ("Pin", ":material/push_pin:")
+        if st.button(label, icon=icon, type="tertiary", key=f"pin-{run.id}", help="Pinned runs come first in the list."):
+            _resources.change(ResourceKind.RUN, [run.id], "Unpinned." if said.pinned else "Pinned.", pinned=not said.pinned)
+            st.rerun()
+        label, icon = ("Restore", ":material/unarchive:") if said.archived else ("Archive", ":material/archive:")
+        help_text = "An archived run is kept, and listed only when asked for."
+        if st.button(label, icon=icon, type="tertiary", key=f"archive-{run.id}", help=help_text):
+            _resources.change(ResourceKind.RUN, [run.id], f"{label}d.", archived=not said.archived)
+            st.rerun()
+        if st.button("Delete", icon=":material/delete:", type="tertiary", key=f"delete-{run.id}"):
+            _resources.ask_to_delete(ResourceKind.RUN, {run.id: run.title})
+            st.rerun()
+    if said.note:
+        st.text(displayable(visible(said.note)))
 
 
 def board(run_id: str, was_active: bool) -> None:
@@ -282,13 +247,16 @@ def output_table(run: Run) -> None:
 chosen = st.query_params.get("run")
 if chosen is None:
     _layout.title("Runs", "Scoring runs, newest first.")
-    live_list = st.fragment(run_list, run_every=2.0)
+    _resources.delete_dialog()
+    live_list = st.fragment(_run_list.show, run_every=2.0)
     _pipelines.tabs(pipelines, live_list) if pipelines else live_list()
 else:
     if st.button("All runs", icon=":material/arrow_back:", type="tertiary"):
         switch_page("runs.py", query_params={})
+    _resources.delete_dialog(after="runs.py")
     run = workspace.runs.get(chosen)
     _layout.title(escape(truncate(" ".join(run.title.split()), 150)), escape(f"{run.id} · submitted {local_time(run.submitted_at)}"))
+    show_said(run)
     active = not run.status.ended
     st.fragment(board, run_every=1.0 if active else None)(run.id, active)
     if (number := st.query_params.get("mini_batch", "")).isdecimal() and len(number) <= 12:

@@ -35,6 +35,7 @@ button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color
 [class*=st-key-facet-sentences] button { height: auto; text-align: left; border-radius: 8px; padding: 4px 10px }
 [class*=st-key-facet-sentences] button :is(div, p) { white-space: normal; overflow-wrap: anywhere }
 /* An error whose field was corrected leaves its room until the next attempt, so that nothing moves from under the pointer. */
+.st-key-runs_line { min-height: 2.6rem; justify-content: center }  /* the table stays in its place when a run is ticked */
 [class*=st-key-corrected-] { visibility: hidden }
 /* Runs that have ended, over whatever page it is. */
 .st-key-ended-runs { position: fixed; right: 1rem; bottom: 1rem; z-index: 900; width: min(24rem, calc(100vw - 2rem)) }
