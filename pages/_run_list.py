@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from pages import _errors, _layout, _resources, _run_board, _tables
+from pages import _errors, _layout, _run_board, _run_keeping, _tables
+from pages._keeping import tags_as_lines, tags_of
 from pages._switching import switch_page
 from pages._text import browser_zone, truncate
-from services.domain import ResourceKind, Run, RunStatus
-from services.errors import SettingsError
+from services.domain import Run, RunStatus
 from services.formats import counted
 from services.run_query import RunChoices, RunPage, RunQuery
 from services.workspaces import chosen_workspace
@@ -39,7 +39,7 @@ def _badges(run: Run) -> str:
 COLUMNS = {
     "Status": _Column(str, _badges),
     "Run": _Column(str, lambda run: truncate(run.title, 300)),
-    "Tags": _Column(str, lambda run: truncate(_resources.tags_in_a_line(run.metadata.tags), 300) or None),
+    "Tags": _Column(str, lambda run: truncate(", ".join(tags_as_lines(run.metadata.tags)), 300) or None),
     "Note": _Column(str, lambda run: truncate(run.metadata.note, 300) or None),
     "Model": _Column(str, lambda run: ", ".join(run.request.models) or None),
     "Dataset": _Column(str, lambda run: ", ".join(run.request.datasets)),
@@ -246,32 +246,28 @@ def _table(runs: Sequence[Run], columns: Sequence[str], key: str) -> None:
 def _actions(runs: Sequence[Run]) -> None:
     """What can be done with the ticked runs."""
     ids = [run.id for run in runs]
-    kind, count = ResourceKind.RUN, counted(len(runs), "run")
+    count = counted(len(runs), "run")
     look: Any = {"type": "tertiary"}
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="run-actions"):
         st.markdown(f"**{count} selected**", width="content")
         with st.popover("Tag", icon=":material/label:", key="tag-runs", **look), st.form("tag-these-runs", border=False):
             text = st.text_input("Tag", placeholder="key=value", key="tag-of-runs")
             if st.form_submit_button("Tag", type="primary"):
-                try:
-                    tags = _resources.parse_tag(text)
-                    if _resources.change(kind, ids, f"Tagged {count}.", tags=tags):
+                with _errors.shown():
+                    if _run_keeping.say(ids, f"Tagged {count}.", tags=tags_of(text)):
                         _unselect()
-                except SettingsError as error:
-                    _errors.show(error)
         pinned, archived = (all(getattr(run.metadata, name) for run in runs) for name in ("pinned", "archived"))
         label = "Unpin" if pinned else "Pin"
         if st.button(label, icon=":material/push_pin:", key="pin-runs", **look):
-            _resources.change(kind, ids, f"{'Unpinned' if pinned else 'Pinned'} {count}.", pinned=not pinned)
+            _run_keeping.say(ids, f"{'Unpinned' if pinned else 'Pinned'} {count}.", pinned=not pinned)
             _unselect()
         label = "Restore" if archived else "Archive"
         icon = ":material/unarchive:" if archived else ":material/archive:"
         if st.button(label, icon=icon, key="archive-runs", **look, help="Archived runs are kept, and listed only when asked for."):
-            _resources.change(kind, ids, f"{label}d {count}.", archived=not archived)
+            _run_keeping.say(ids, f"{label}d {count}.", archived=not archived)
             _unselect()
         if st.button("Delete", icon=":material/delete:", key="delete-runs", **look):
-            _resources.ask_to_delete(kind, {run.id: run.title for run in runs})
-            st.rerun()
+            _run_keeping.ask_to_delete(runs)
         help_text = "" if len(runs) == 2 else "Select two runs to compare."
         if st.button("Compare", icon=":material/compare_arrows:", key="compare-runs", **look, disabled=len(runs) != 2, help=help_text):
             older, newer = sorted(runs, key=lambda run: (run.submitted_at, run.id))

@@ -14,9 +14,9 @@ from pages import (
     _lineage,
     _notifications,
     _pipelines,
-    _resources,
     _run_board,
     _run_failures,
+    _run_keeping,
     _run_list,
     _run_logs,
     _tables,
@@ -24,8 +24,8 @@ from pages import (
 )
 from pages._forms import last_submission
 from pages._switching import switch_page
-from pages._text import displayable, escape, local_time, truncate, visible
-from services.domain import ResourceKind, Run, RunStatus
+from pages._text import escape, local_time, truncate
+from services.domain import Run, RunStatus
 from services.formats import counted
 from services.settings import TABLE, ParallelRunSettings
 from services.workspace import Capability
@@ -38,32 +38,6 @@ pipelines = workspace.pipelines
 
 
 # ---- one run -----------------------------------------------------------------------------------------------------------------------------
-
-
-def show_said(run: Run) -> None:
-    """What people say of the run, and keeping it in order."""
-    said = run.metadata
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        for key, value in list(said.tags.items())[:20]:
-            st.badge(escape(truncate(_resources.tags_in_a_line({key: value}), 60)), icon=":material/label:", color="gray")
-        if said.archived:
-            st.badge("Archived", icon=":material/archive:", color="gray")
-        with st.popover("Name, note and tags", icon=":material/edit:", type="tertiary", key=f"say-{run.id}"):
-            _resources.edit(ResourceKind.RUN, run.id, said, renamed=True)
-        label, icon = ("Unpin", ":material/keep_off:") if said.pinned else ("Pin", ":material/push_pin:")
-        if st.button(label, icon=icon, type="tertiary", key=f"pin-{run.id}", help="Pinned runs come first in the list."):
-            _resources.change(ResourceKind.RUN, [run.id], "Unpinned." if said.pinned else "Pinned.", pinned=not said.pinned)
-            st.rerun()
-        label, icon = ("Restore", ":material/unarchive:") if said.archived else ("Archive", ":material/archive:")
-        help_text = "An archived run is kept, and listed only when asked for."
-        if st.button(label, icon=icon, type="tertiary", key=f"archive-{run.id}", help=help_text):
-            _resources.change(ResourceKind.RUN, [run.id], f"{label}d.", archived=not said.archived)
-            st.rerun()
-        if st.button("Delete", icon=":material/delete:", type="tertiary", key=f"delete-{run.id}"):
-            _resources.ask_to_delete(ResourceKind.RUN, {run.id: run.title})
-            st.rerun()
-    if said.note:
-        st.text(displayable(visible(said.note)))
 
 
 def board(run_id: str, was_active: bool) -> None:
@@ -247,16 +221,16 @@ def output_table(run: Run) -> None:
 chosen = st.query_params.get("run")
 if chosen is None:
     _layout.title("Runs", "Scoring runs, newest first.")
-    _resources.delete_dialog()
+    _run_keeping.delete_dialog()
     live_list = st.fragment(_run_list.show, run_every=2.0)
     _pipelines.tabs(pipelines, live_list) if pipelines else live_list()
 else:
     if st.button("All runs", icon=":material/arrow_back:", type="tertiary"):
         switch_page("runs.py", query_params={})
-    _resources.delete_dialog(after="runs.py")
+    _run_keeping.delete_dialog()
     run = workspace.runs.get(chosen)
     _layout.title(escape(truncate(" ".join(run.title.split()), 150)), escape(f"{run.id} · submitted {local_time(run.submitted_at)}"))
-    show_said(run)
+    _run_keeping.show_said(run)
     active = not run.status.ended
     st.fragment(board, run_every=1.0 if active else None)(run.id, active)
     if (number := st.query_params.get("mini_batch", "")).isdecimal() and len(number) <= 12:

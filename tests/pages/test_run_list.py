@@ -128,8 +128,8 @@ def test_deleting_names_what_goes_and_asks_first(open_page, insert, workspace):
     app.button(key="delete-runs").click().run()
     assert not app.exception
     assert [run.id for run in workspace.runs.latest()] == ["r2", "r1"]
-    assert HOSTILE in [text.value for text in app.text]
-    assert "can't be undone" in captions(app)
+    assert f"{HOSTILE} · r2" in [text.value for text in app.text]
+    assert "can’t be undone" in captions(app)
     app.button(key="confirm-delete").click().run()
     assert not app.exception
     assert [run.id for run in workspace.runs.latest()] == ["r1"]

@@ -1,0 +1,138 @@
+"""Runs kept in order: what people say of them, said for one or several; and deleting them, which is asked for first.
+
+The confirmation is a dialog of the whole page, since the list and the page of a run draw themselves anew every now and then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from pages import _errors
+from pages._keeping import MOST_NAMED, tags_as_lines, tags_of
+from pages._switching import switch_page
+from pages._text import displayable, escape, truncate, visible
+from services import formats
+from services.domain import Dependents, ResourceKind, Run
+from services.errors import StudioError
+from services.formats import counted
+from services.workspaces import chosen_workspace
+
+_TO_DELETE = "runs_to_delete"
+
+
+def say(ids: Sequence[str], done: str, **said: Any) -> bool:
+    """Say this of all of them, as `Resources.change`, and tell that it is `done`; or tell what failed."""
+    try:
+        for run_id in ids:
+            chosen_workspace().resources.change(ResourceKind.RUN, run_id, **said)
+    except StudioError as error:
+        _errors.log_unavailable(error)
+        st.toast(escape(error.message), icon=":material/error:")
+        return False
+    st.toast(done, icon=":material/check_circle:")
+    return True
+
+
+def show_said(run: Run) -> None:
+    """What people say of a run, and what can be done to keep it in order."""
+    said = run.metadata
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        for tag in tags_as_lines(said.tags)[:20]:
+            st.badge(escape(truncate(tag, 60)), icon=":material/label:", color="gray")
+        if said.archived:
+            st.badge("Archived", icon=":material/archive:", color="gray")
+        with st.popover("Name, note and tags", icon=":material/edit:", type="tertiary", key=f"say-{run.id}"):
+            _edit(run)
+        label, icon = ("Unpin", ":material/keep_off:") if said.pinned else ("Pin", ":material/push_pin:")
+        if st.button(label, icon=icon, type="tertiary", key=f"pin-{run.id}", help="Pinned runs come first in the list."):
+            say([run.id], "Unpinned." if said.pinned else "Pinned.", pinned=not said.pinned)
+            st.rerun()
+        label, icon = ("Restore", ":material/unarchive:") if said.archived else ("Archive", ":material/archive:")
+        help_text = "An archived run is kept, and listed only when asked for."
+        if st.button(label, icon=icon, type="tertiary", key=f"archive-{run.id}", help=help_text):
+            say([run.id], f"{label}d.", archived=not said.archived)
+            st.rerun()
+        if st.button("Delete", icon=":material/delete:", type="tertiary", key=f"delete-{run.id}"):
+            ask_to_delete([run])
+    if said.note:
+        st.text(displayable(visible(said.note)))
+
+
+def _edit(run: Run) -> None:
+    said = run.metadata
+    with st.form(f"said-{run.id}", border=False):
+        name = st.text_input("Name", said.name, placeholder=truncate(run.request.title(), 200), max_chars=200)
+        note = st.text_area("Note", said.note, max_chars=10_000, height=100)
+        before = dict(zip(said.tags, tags_as_lines(said.tags), strict=True))
+        lines = st.text_area("Tags", "\n".join(before.values()), placeholder="key=value, one a line", height=100)
+        if st.form_submit_button("Save", type="primary", icon=":material/save:"):
+            with _errors.shown():
+                wanted = tags_of(lines)
+                changed = {key: value for key, value in wanted.items() if f"{key}={value}" not in before.values()}
+                gone = {key: "" for key, line in before.items() if key not in wanted and line not in tags_as_lines(wanted)}
+                chosen_workspace().resources.change(ResourceKind.RUN, run.id, name=name, note=note, tags=changed | gone)
+                st.rerun()
+
+
+# ---- deleting ----------------------------------------------------------------------------------------------------------------------------
+
+
+def ask_to_delete(runs: Sequence[Run]) -> None:
+    """Open the confirmation, which `delete_dialog` draws."""
+    st.session_state[_TO_DELETE] = {run.id: run.title for run in runs}
+    st.rerun()
+
+
+def delete_dialog() -> None:
+    """The confirmation, where it was asked for; to be called outside of fragments. Once they are deleted, the list opens."""
+    names: dict[str, str] = st.session_state.get(_TO_DELETE, {})
+    if not names:
+        return
+
+    @st.dialog(f"Delete {counted(len(names), 'run')}?", on_dismiss=_keep)
+    def dialog() -> None:
+        with _errors.shown():
+            _confirm(names)
+
+    dialog()
+
+
+def _keep() -> None:
+    st.session_state.pop(_TO_DELETE, None)
+
+
+def _confirm(names: Mapping[str, str]) -> None:
+    resources = chosen_workspace().resources
+    with st.spinner("Looking up what depends on them…") if len(names) > MOST_NAMED else st.container():
+        found = {run_id: resources.dependents(ResourceKind.RUN, run_id) for run_id in names}
+    blocked = {run_id: one for run_id, one in found.items() if _blocked(one, names)}
+    for run_id in sorted(names, key=lambda run_id: run_id not in blocked)[:MOST_NAMED]:
+        with st.container(gap="xxsmall"):
+            st.text(displayable(f"{truncate(' '.join(names[run_id].split()), 150)} · {run_id}"))
+            for sentence in found[run_id].sentences():
+                st.caption(escape(sentence))
+    if len(names) > MOST_NAMED:
+        st.text(f"and {len(names) - MOST_NAMED:,} more")
+    size = sum(one.size for one in found.values())
+    st.caption(f"Frees {formats.size(size)} on this machine. This can’t be undone." if size else "This can’t be undone.")
+    help_text = escape(f"Can’t be deleted now: {', '.join(list(blocked)[:5])}") if blocked else None
+    options: dict[str, Any] = {"disabled": bool(blocked), "help": help_text}
+    with st.container(horizontal=True):
+        if st.button("Delete", type="primary", icon=":material/delete_forever:", key="confirm-delete", **options):
+            resources.delete(ResourceKind.RUN, list(names))
+            _keep()
+            st.toast(f"Deleted {counted(len(names), 'run')}.", icon=":material/delete:")
+            if "run" in st.query_params:
+                switch_page("runs.py", query_params={})
+            st.rerun()
+        if st.button("Keep", key="keep-runs"):
+            _keep()
+            st.rerun()
+
+
+def _blocked(one: Dependents, together: Mapping[str, str]) -> bool:
+    """Whether it, or a run that isn't deleted together with it, stands in the way."""
+    return bool(one.active) or any(run not in together for run in one.reruns)
