@@ -36,12 +36,20 @@ class IntakeError(StudioError):
     """You: this file can't be taken, and why."""
 
 
-class NothingNew(StudioError):
-    """Nobody: there is nothing to do, and nothing was started. `found` says what was looked at, as plain values."""
+class NothingStarted(StudioError):
+    """Nobody: nothing was to be done. `found` are plain values that say more."""
 
     def __init__(self, message: str, hint: str = "", found: Mapping[str, object] | None = None) -> None:
         super().__init__(message, hint)
         self.found = dict(found or {})
+
+
+class NothingNew(NothingStarted):
+    """Nothing is new: see run_details.NewItems, whose values `found` has."""
+
+
+class StillRunning(NothingStarted):
+    """What a schedule started before has not ended."""
 
 
 class EntryScriptError(StudioError):

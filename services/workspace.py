@@ -20,6 +20,8 @@ from services.predictions.annotations import AnnotationStore
 from services.predictions.label_file import LabelColumns, Labels
 from services.predictions.reader import Predictions
 from services.run_query import RunChoices, RunPage, RunQuery, RunSummary
+from services.schedules.schedule import Schedule
+from services.schedules.texts import SetupTexts
 from services.scoring.presets import Presets
 from services.settings import ParallelRunSettings
 from services.storage.mini_batch_plan import MiniBatchPlan
@@ -100,6 +102,10 @@ class Workspace(Protocol):
     @property
     def pipelines(self) -> PipelineService | None:
         """Its pipeline runs, endpoints and schedules; None where there are none."""
+
+    @property
+    def schedules(self) -> Schedules | None:
+        """What is run by the clock of this machine; None for a workspace whose service does that: see `pipelines`."""
 
     @property
     def location(self) -> str:
@@ -500,6 +506,30 @@ class EnvironmentBuilds(Protocol):
 
     def interpreters(self) -> list[domain.Interpreter]:
         """The Pythons on this machine that an environment can be built with, this program's own first. Takes a second at first."""
+
+
+class Schedules(Protocol):
+    """What is run again by the clock of this machine. The system's own scheduler starts it: a person gives it the texts of `setup`."""
+
+    def add(self, name: str, every: str, request: domain.RunRequest) -> Schedule:
+        """Keep a request, which is checked as it would be now, under a name. `every` are cron's words: see schedules/cron.py. Models and
+        datasets named without a version are the latest ones each time. Raises SettingsError on `name` and `every`."""
+
+    def all(self) -> list[Schedule]:
+        """By their names."""
+
+    def get(self, name: str) -> Schedule:
+        """Raises NotFound."""
+
+    def remove(self, name: str) -> None:
+        """Forget it. Its runs stay; the system still has what a person gave it."""
+
+    def setup(self, name: str) -> SetupTexts:
+        """What to give the system's scheduler."""
+
+    def start(self, name: str, resumed: Callable[[domain.Run], None] = lambda _: None) -> domain.Run:
+        """What the scheduler calls: submit the request, or resume the last run where that lost its runner, which `resumed` is told. Raises
+        StillRunning where the last run has not ended, NothingNew where the request is of only what is new and nothing is."""
 
 
 class RemoteWorkspace(Workspace, Protocol):

@@ -370,6 +370,10 @@ class AzureWorkspace:
             not_tried=("the items, which are scored on this machine only, with your consent.",),
         )
 
+    @property
+    def schedules(self) -> None:
+        """Azure ML’s own: see `pipelines`."""
+
     def new_items(self, request: RunRequest) -> NewItems:
         raise _no_new_only()
 

@@ -22,6 +22,7 @@ from services.cli import (
     model_commands,
     replay_commands,
     resource_commands,
+    schedule_commands,
     scoring_commands,
     storage_commands,
     trial_commands,
@@ -179,8 +180,20 @@ def _parser() -> argparse.ArgumentParser:
         text = f"{verb.capitalize()} a published pipeline."
         on_azure(pipelines, verb, remote.set_pipeline, text, "PIPELINE").set_defaults(active=active)
 
-    schedules = group("schedule", "Run published pipelines of Azure ML by the clock.")
-    on_azure(schedules, "list", remote.list_schedules, "List the schedules.")
+    schedules = group("schedule", "Run something again by the clock.")
+    text = "Keep a run's options under a name, and say what to give the system's own scheduler, or on Azure ML schedule it there."
+    add = command(schedules, "add", schedule_commands.add, text)
+    add.add_argument("name_of_schedule", metavar="NAME")
+    words = "daily, hourly, weekly, monthly, or cron's five fields, such as '30 6 * * mon-fri'; in UTC on Azure ML"
+    add.add_argument("--every", required=True, metavar="WHEN", help=words)
+    _with_new_only(add)
+    _with_request(add, wait=False)
+    command(schedules, "list", schedule_commands.list_schedules, "List the schedules: when each comes round, and what came of it last.")
+    command(schedules, "show", schedule_commands.show, "Show again what to give the system's scheduler for a schedule.", "NAME")
+    text = "Forget a schedule of this machine; on Azure ML disable it."
+    command(schedules, "remove", schedule_commands.remove, text, "NAME")
+    text = "Start a schedule now, as the system's scheduler does, unless its last run has not ended; resume that where it lost its runner."
+    _with_wait(command(schedules, "run", schedule_commands.start, text, "NAME"))
     add = on_azure(schedules, "create", remote.create_schedule, "Run a published pipeline by the clock.", "PIPELINE")
     add.add_argument("--name", required=True, metavar="T")
     add.add_argument("--every", required=True, choices=[frequency.lower() for frequency in Frequency])

@@ -11,7 +11,7 @@ from typing import Any
 from services.cli import commands
 from services.cli.output import Answer, note, safe, table
 from services.domain import RunRequest
-from services.errors import EntryScriptError, NotFound, NothingNew, SettingsError, StudioError
+from services.errors import EntryScriptError, NotFound, NothingStarted, SettingsError, StudioError
 from services.file_names import short
 from services.preflight import Preflight, preflight, values_of
 from services.scoring.column_matching import FitProblem, named_inputs
@@ -73,8 +73,8 @@ def submit(workspace: Workspace, args: argparse.Namespace) -> Answer:
     request = replace(request_of(workspace, args, say=True), new_only=args.new_only)
     try:
         run = workspace.submit(request)
-    except NothingNew as nothing:
-        return nothing_new(nothing)
+    except NothingStarted as nothing:
+        return nothing_started(nothing)
     options = _options(args)
     if args.preset == "on" and options != NO_CHOICES and args.model and not _is_scored_by_a_script(workspace, args):
         name = workspace.model(args.model[0]).name
@@ -82,10 +82,10 @@ def submit(workspace: Workspace, args: argparse.Namespace) -> Answer:
     return commands.submitted(workspace, run, args)
 
 
-def nothing_new(nothing: NothingNew) -> Answer:
-    """No run, which is no error: `id` is null."""
+def nothing_started(nothing: NothingStarted) -> Answer:
+    """No run, which is no error: `id` is null, `status` NothingNew or StillRunning."""
     note(nothing.message, *filter(None, [nothing.hint]))
-    return Answer({"id": None, "status": "NothingNew", "items_total": 0, "message": nothing.message, **nothing.found}, [])
+    return Answer({"id": None, "status": type(nothing).__name__, "items_total": 0, "message": nothing.message, **nothing.found}, [])
 
 
 def request_of(workspace: Workspace, args: argparse.Namespace, *, say: bool = False) -> RunRequest:

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from services import log
 from services.domain import Dataset, DatasetFile, Run, RunStatus
-from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable, os_errors_as
+from services.errors import IntakeError, NotFound, SettingsError, StillRunning, StudioError, WorkspaceUnavailable, os_errors_as
 from services.local import reuse
 from services.local.output_reader import failed_only_chain, lines_to_score_again, paths_in, read_left
 from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
@@ -86,8 +86,7 @@ def look(store: Store, runs: StoredRuns[LocalRunFolder], plan: RunPlan, datasets
     """Look at the folders of these datasets, for a plan over them. Raises SettingsError on `new_only` for what can't be read anew, and
     StudioError where a run of the same has not ended."""
     for dataset in datasets:
-        if dataset.source_root:
-            raise made_of_others(dataset)
+        check_can_grow(dataset)
     earlier = _earlier(store, runs, plan)
     grown, waiting, counts = [], [], dict.fromkeys(("new", "changed", "failed", "kept", "gone"), 0)
     before = _Before(runs.folder(earlier.id), reuse.scored_with(plan)) if earlier else None
@@ -116,7 +115,8 @@ def _earlier(store: Store, runs: StoredRuns[LocalRunFolder], plan: RunPlan) -> R
             what = f"Run {run.id}, which scores the same, has not ended"
             if now.status is RunStatus.NOT_RESPONDING:
                 raise StudioError(f"{what}: it has no active runner.", f"Resume it, or cancel it: resume {run.id}")
-            raise StudioError(f"{what}.", "Wait for its end, or cancel it. What is new by then is scored the next time.")
+            hint = "Wait for its end, or cancel it. What is new by then is scored the next time."
+            raise StillRunning(f"{what}.", hint, {"active_run": run.id})
         if _can_be_read(runs.folder(run.id)):
             if now.status is RunStatus.COMPLETED or now.request.adds_to:
                 return now
@@ -211,6 +211,12 @@ def place_of(dataset: Dataset) -> Path:
     if dataset.one_file or (dataset.one_file is None and dataset.file_count == 1):
         return Path(dataset.root, next(iter(read_manifest(_list_of_files(dataset)))).path)
     return Path(dataset.root)
+
+
+def check_can_grow(dataset: Dataset) -> None:
+    """Raises SettingsError on `new_only` where it can't be told what is new of it."""
+    if dataset.source_root:
+        raise made_of_others(dataset)
 
 
 def made_of_others(dataset: Dataset) -> SettingsError:

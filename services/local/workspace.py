@@ -9,6 +9,7 @@
   scripts/<sha256>/             uploaded scoring scripts
   environments/                 see environment_builds.py
   runs/<id>/                    see run_folder.py
+  schedules/<name>/             see schedules.py
   incoming/                     what is just coming in
 ```
 """
@@ -64,6 +65,7 @@ from services.local.environment_builds import LocalBuilds
 from services.local.new_items import GrownDataset, Look
 from services.local.resources import LocalResources
 from services.local.run_folder import RunPlan
+from services.local.schedules import LocalSchedules
 from services.predictions.annotations import AnnotationStore
 from services.run_details import NewItems, Replay, ReplayProgress, Trial
 from services.scoring.model_card import READER, read_card, with_advice
@@ -109,6 +111,7 @@ class LocalWorkspace:
         self.runs = runs.LocalRuns(self.home, self._store)
         self.resources = LocalResources(self.home, self._store, self.runs, self.annotations)
         self.storage = HomeStorage(self, self._store, ("models", "datasets", "environments"))
+        self.schedules = LocalSchedules(self, self._store)
         labels = DatasetLabels(self)
         self.labels, self.add_labels, self.remove_labels = labels.of, labels.add, labels.remove
         self.find_labels, self.leaderboard = labels.get, labels.leaderboard
@@ -356,6 +359,8 @@ class LocalWorkspace:
 
     def check(self, request: RunRequest) -> list[str]:
         plan, warnings, _ = self._plan(request, sample_limit=_FILES_CHECKED_ON_CHECK)
+        for reference in plan.request.datasets if request.new_only else ():
+            new_items.check_can_grow(self.dataset(reference))
         return [*warnings, *plan_mini_batches(plan.datasets, plan.request.settings).notes]
 
     def try_items(

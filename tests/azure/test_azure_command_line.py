@@ -116,6 +116,37 @@ def test_a_run_is_published_run_again_and_scheduled(command_in, of_nightly, nigh
         assert (code, value["error"]["field"]) == (2, field)
 
 
+def test_a_schedule_is_added_to_azures_and_removed_from_them(command, csv_folder):
+    assert command("dataset", "register", "rows", csv_folder(3))[0] == 0
+    add = (
+        "schedule",
+        "add",
+        "mornings",
+        "--dataset",
+        "rows",
+        "--entry-script",
+        TUTORIAL_SCRIPT,
+        "--compute-target",
+        "cpu-cluster",
+        "--every",
+    )
+    code, refused, _ = command(*add, "daily", "--new-only")
+    assert (code, refused["error"]["field"]) == (2, "new_only")
+    assert "reads a dataset’s files itself" in refused["error"]["message"]
+    code, refused, _ = command(*add, "0 0 1 * mon")
+    assert (code, refused["error"]["field"]) == (2, "every")
+    assert command("runs")[1]["runs"] == []
+    code, schedule, said = command(*add, "30 6 * * mon")
+    assert (code, schedule["name"], schedule["recurrence"]) == (0, "mornings", "every week on Monday at 06:30 UTC"), (schedule, said)
+    (listed,) = [one for one in command("schedule", "list")[1]["schedules"] if one["id"] == schedule["id"]]
+    assert (listed["active"], listed["pipeline_id"]) == (True, schedule["pipeline"])
+    assert command("schedule", "remove", "mornings")[1]["disabled"] == [schedule["id"]]
+    assert [one["active"] for one in command("schedule", "list")[1]["schedules"] if one["id"] == schedule["id"]] == [False]
+    assert command("schedule", "remove", "nothing")[1]["error"]["type"] == "NotFound"
+    assert command("schedule", "run", "mornings")[1]["error"]["field"] == "workspace"
+    command("cancel", schedule["run"])
+
+
 def test_a_model_is_registered_from_a_training_run_and_deleted(command, ws, tmp_path):
     from azureml.core import Experiment
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 
 import pytest
+
+from tests.contract.conftest import ECHO
 
 
 def age(folder):
@@ -49,3 +53,138 @@ def test_run_new_only_without_news_starts_nothing_and_succeeds(command, run, row
     assert "Nothing is new in rows: 3 files are scored" in plain.err
     assert "young.csv" in plain.err
     assert len(command("runs", "--json").json["runs"]) == 1
+
+
+# ---- schedules -------------------------------------------------------------------------------------------------------------------
+
+
+SECRET = "p4ssw0rd"
+WAITS = """
+    import os, time
+    def run(mini_batch):
+        while not os.path.exists(os.environ["GATE"]): time.sleep(0.01)
+        return mini_batch
+"""
+
+
+@pytest.fixture
+def add(command, rows, entry_script):
+    """`add("nightly", "daily", option, ...)` keeps a schedule over `rows`."""
+
+    def call(name, every="daily", *options, script=ECHO):
+        few = ("--dataset", "rows", "--entry-script", entry_script(script), "--process-count-per-node", 1)
+        return command("schedule", "add", name, "--every", every, *few, *options)
+
+    return call
+
+
+def in_crons_environment(line):
+    """What cron does with a line, beside waiting for its time."""
+    words = line.split(" ", 5)[5]
+    assert "%" not in words
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/", "SHELL": "/bin/sh", "LOGNAME": "nobody"}
+    return subprocess.run(["/bin/sh", "-c", words], capture_output=True, text=True, check=False, env=environment, cwd="/")
+
+
+def test_a_schedule_says_what_to_give_the_system_and_writes_only_in_the_home(add, command, home):
+    result = add("nightly", "30 6 * * mon-fri", "--new-only", "--environment-variable", f"KEY={SECRET}", "--json")
+    found = result.json
+    assert (result.code, found["name"], found["cron"]) == (0, "nightly", "30 6 * * mon-fri")
+    assert (found["datasets"], found["new_only"], found["last"]) == (["rows"], True, None)
+    assert found["crontab"].startswith("30 6 * * mon-fri /")
+    assert "OnCalendar=Mon,Tue,Wed,Thu,Fri *-*-* 06:30:00" in found["systemd"]["timer"]
+    assert f"--home {home} schedule run nightly --wait" in found["systemd"]["service"]
+    assert found["schtasks"] is None or "/SC WEEKLY /D MON,TUE,WED,THU,FRI /ST 06:30" in found["schtasks"]
+    kept = home / "schedules" / "nightly" / "request.json"
+    assert SECRET in kept.read_text()
+    assert os.name == "nt" or kept.stat().st_mode & 0o777 == 0o600
+    assert SECRET not in result.out + result.err + command("schedule", "list", "--json").out + command("schedule", "show", "nightly").out
+    text = command("schedule", "show", "nightly").out
+    assert all(part in text for part in (found["crontab"], *found["systemd"]["timer"].splitlines(), "systemctl --user enable --now"))
+
+
+def test_what_cron_starts_is_a_run_of_the_latest_versions(add, command, rows, finish, workspace):
+    found = add("nightly", "hourly", "--json").json
+    assert command("dataset", "register", "rows", rows).code == 0  # version 2
+    started = in_crons_environment(found["crontab"])
+    assert (started.returncode, started.stderr.partition(":")[0]) == (0, f"Submitted {started.stdout.strip()}")
+    run = finish(workspace, started.stdout.strip())
+    assert (run.status, run.request.datasets) == ("Completed", ("rows:2",))
+    (listed,) = command("schedule", "list", "--json").json["schedules"]
+    assert (listed["last"]["run_id"], listed["last"]["outcome"], listed["recurrence"]) == (run.id, "Completed", "every hour")
+    assert listed["next_at"] > listed["last"]["at"]
+    assert "nightly" in command("schedule", "list").out
+
+
+def test_a_watched_folder_is_a_schedule_of_only_what_is_new(add, command, rows):
+    add("inbox", "hourly", "--new-only")
+    first = command("schedule", "run", "inbox", "--wait", "--json").json
+    assert (first["status"], first["items_total"]) == ("Completed", 3)
+    again = command("schedule", "run", "inbox", "--json")
+    assert (again.code, again.json["id"], again.json["status"]) == (0, None, "NothingNew")
+    (listed,) = command("schedule", "list", "--json").json["schedules"]
+    assert (listed["last"]["run_id"], listed["last"]["failed"]) == (first["id"], False)
+    assert "Nothing is new" in listed["last"]["outcome"]
+    (rows / "new.csv").write_text("7\n")
+    os.utime(rows / "new.csv", (1, 1))
+    assert command("schedule", "run", "inbox", "--wait", "--json").json["items_total"] == 1
+
+
+def test_a_second_start_while_the_first_still_runs_starts_nothing(add, command, tmp_path, finish, workspace):
+    add("busy", "hourly", "--environment-variable", f"GATE={tmp_path / 'gate'}", script=WAITS)
+    run_id = command("schedule", "run", "busy").out.strip()
+    second = command("schedule", "run", "busy", "--json")
+    assert (second.code, second.json["status"], second.json["id"], second.json["active_run"]) == (0, "StillRunning", None, run_id)
+    assert f"Run {run_id} of schedule busy has not ended yet." in command("schedule", "run", "busy").err
+    assert len(command("runs", "--json").json["runs"]) == 1
+    (tmp_path / "gate").touch()
+    finish(workspace, run_id)
+
+
+def test_a_start_after_the_last_runs_runner_was_killed_resumes_it(add, command, tmp_path, finish, workspace, kill_runner):
+    add("busy", "hourly", "--environment-variable", f"GATE={tmp_path / 'gate'}", script=WAITS)
+    run_id = command("schedule", "run", "busy").out.strip()
+    assert kill_runner(workspace, run_id)
+    (tmp_path / "gate").touch()
+    again = command("schedule", "run", "busy", "--wait", "--json")
+    assert (again.code, again.json["id"], again.json["status"]) == (0, run_id, "Completed")
+    assert f"Resumed {run_id}" in again.err
+
+
+def test_a_schedule_that_is_removed_says_where_else_it_is(add, command, home):
+    add("nightly")
+    text = command("schedule", "remove", "nightly").out
+    assert "systemctl --user disable --now batch-scoring-nightly.timer" in text
+    assert command("schedule", "list", "--json").json == {"schedules": []}
+    assert not (home / "schedules" / "nightly").exists()
+    gone = command("schedule", "run", "nightly", "--json")
+    assert (gone.code, gone.error["type"]) == (2, "NotFound")
+
+
+def test_what_can_not_be_started_is_said_by_the_list(add, command, rows):
+    add("inbox", "hourly", "--new-only")
+    shutil.rmtree(rows)
+    assert command("schedule", "run", "inbox", "--json").error["type"] == "NotFound"
+    (listed,) = command("schedule", "list", "--json").json["schedules"]
+    assert (listed["last"]["failed"], listed["last"]["run_id"]) == (True, "")
+    assert str(rows) in listed["last"]["outcome"]
+
+
+@pytest.mark.parametrize(
+    ("name", "every", "options", "field"),
+    [
+        ("../x", "daily", (), "name"),
+        ("n" * 101, "daily", (), "name"),
+        ("x", "60 * * * *", (), "every"),
+        ("x", "daily", ("--dataset", "no"), None),
+    ],
+)
+def test_what_is_wrong_with_a_schedule_is_said_when_it_is_added(add, command, name, every, options, field):
+    refused = add(name, every, *options, "--json")
+    assert (refused.code, refused.error["field"]) == (2, field)
+    assert command("schedule", "list", "--json").json == {"schedules": []}
+
+
+def test_a_name_is_one_schedule(add):
+    assert add("x").code == 0
+    assert add("x", "hourly", "--json").error["field"] == "name"
