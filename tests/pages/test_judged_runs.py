@@ -4,7 +4,7 @@ from textwrap import dedent
 
 import pytest
 
-from services.domain import RunRequest
+from services.domain import ResourceKind, RunRequest
 from services.predictions.evaluation import BEFORE
 from services.predictions.filters import Filter
 from services.settings import ParallelRunSettings
@@ -117,3 +117,22 @@ def test_two_runs_are_compared_by_accuracy_and_where_the_newer_is_worse(open_pag
     shown = tables(app)[0]
     assert set(shown["half"]) == {"second"}
     assert set(shown[BEFORE[0]]) == {"correct"}
+
+
+def test_runs_of_a_deleted_dataset_stay_judged_and_open(open_page, scored, workspace):
+    older, newer = scored("rows['number'] % 5 == 0"), scored("rows['number'] % 10 == 0")
+    workspace.add_labels("t", column="churned")
+    workspace.resources.delete(ResourceKind.DATASET, ["t:1"])
+    app = open_page("results.py", run=newer.id, look="Evaluation")
+    assert not app.exception
+    assert "90.00%" in words(app.text)
+    for page, address in (
+        ("results.py", {"run": newer.id}),
+        ("runs.py", {"run": newer.id}),
+        ("runs.py", {"run": newer.id, "view": "Lineage"}),
+        ("compare.py", {"run": newer.id, "with": older.id}),
+        ("registered_datasets.py", {}),
+        ("home.py", {}),
+    ):
+        app = open_page(page, **address)
+        assert not app.exception, (page, app.exception)
