@@ -210,13 +210,13 @@ def show(workspace: Workspace) -> None:
     else:
         listing = _keeping.listing_of(workspace, ResourceKind.ENVIRONMENT, environments)
         if chosen := _keeping.choose(workspace, listing, _columns(listing, workspace.builds.last_used() if workspace.builds else {})):
+            _keeping.actions(workspace, listing, chosen, without=() if workspace.builds else ("delete",))
             _keeping.show_said(listing, chosen)
-            with st.container(horizontal=True):
-                _keeping.actions(workspace, listing, chosen, without=() if workspace.builds else ("delete",))
-                if workspace.builds:
-                    _offer_deletion_of_unused(workspace, workspace.builds)
-        if used := sum(e.size or 0 for e in environments):
-            st.caption(f"Disk used by those made here: {formats.size(used)}.")
+        if workspace.builds:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                if used := sum(e.size or 0 for e in environments):
+                    st.caption(f"Disk used by those made here: {formats.size(used)}.", width="content")
+                _offer_deletion_of_unused(workspace, workspace.builds)
     for build in workspace.builds.all() if workspace.builds else ():
         if build.status is BuildStatus.BUILDING and workspace.builds:
             follow(workspace.builds, build)
@@ -250,6 +250,7 @@ def _columns(listing: _keeping.Listing[Environment], last_used: Mapping[str, dat
             "Last used": _tables.time_column(),
             "Made of": st.column_config.TextColumn(width=380),
         },
+        naming=1,
     )  # fmt: skip
 
 

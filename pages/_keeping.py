@@ -33,6 +33,8 @@ class Columns(Generic[T]):
     types: Mapping[str, type]
     row: Callable[[T], tuple[Any, ...]]
     config: Mapping[str, Any]
+    naming: int = 2
+    """How many of them say which thing it is: its tags come after them."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Listing(Generic[T]):
 
     def of(self, thing: T) -> Metadata:
         return self.said.get(thing.reference, _UNSAID)
+
+    @property
+    def key(self) -> str:
+        """Of the widget, and in the address: `environment` is that of a new run."""
+        return "environment_version" if self.kind is ResourceKind.ENVIRONMENT else str(self.kind)
 
     def name(self, thing: T) -> str:
         """As lists show it: `name:version`, with what it was renamed to."""
@@ -81,15 +88,15 @@ def tags_of(text: str) -> dict[str, str]:
 def choose(workspace: Workspace, listing: Listing[T], columns: Columns[T]) -> T | None:
     """The list with its filters, which stand in the address, and below it the choice of one version; None where nothing matches, or several
     are chosen, which this then offers to change together."""
-    key = str(listing.kind)
+    key = listing.key
     in_url = st.query_params.get(key, "")
     if in_url and in_url not in {thing.reference for thing in listing.things}:  # the widget drops it, and takes the first
-        st.warning(escape(f"There is no {key} “{in_url[:200]}” here. It may have been removed."), icon=":material/link_off:")
+        st.warning(escape(f"There is no {listing.kind} “{in_url[:200]}” here. It may have been removed."), icon=":material/link_off:")
     bar, place = st.container(horizontal=True, vertical_alignment="center"), st.container()
     with bar:
         found, all_versions = _filter(listing, str(st.session_state.get(key) or in_url))
         st.space("stretch")
-        several = st.toggle("Select several", key=f"several-{key}")
+        several = st.toggle("Select several", key=f"several-{listing.kind}")
     if not found:
         _nothing_matches(listing)
         return None
@@ -100,7 +107,7 @@ def choose(workspace: Workspace, listing: Listing[T], columns: Columns[T]) -> T 
             _change_several(workspace, listing, rows, table, config)
         return None
     references = [thing.reference for thing in found]
-    label = f"{key.capitalize()} and version"
+    label = f"{listing.kind.capitalize()} and version"
     chosen = found[references.index(st.selectbox(label, references, key=key, bind="query-params", width=420))]
     at = next((n for n, row in enumerate(rows) if row is chosen or (not all_versions and row.name == chosen.name)), 0)
     with place:
@@ -165,19 +172,17 @@ def _table(listing: Listing[T], rows: Sequence[T], columns: Columns[T]) -> tuple
     """As an Arrow table: the page's columns, then those for which people said anything."""
     said = [listing.of(thing) for thing in rows]
     extra: dict[str, list[str]] = {
-        "Pinned": ["★" if one.pinned else "" for one in said],
+        "★": ["★" if one.pinned else "" for one in said],
         "Tags": [truncate(", ".join(tags_as_lines(one.tags)), _LONGEST_CELL) for one in said],
         "Note": [truncate(" ".join(one.note[: 2 * _LONGEST_CELL].split()), _LONGEST_CELL) for one in said],
         "Archived": ["archived" if one.archived else "" for one in said],
     }
     shown = {name: cells for name, cells in extra.items() if any(cells)}
-    pinned = shown.pop("Pinned", None)
-    types: dict[str, type] = {**({"Pinned": str} if pinned else {}), **columns.types, **dict.fromkeys(shown, str)}
-    values = [
-        (*([pinned[number]] if pinned else []), *columns.row(thing), *(cells[number] for cells in shown.values()))
-        for number, thing in enumerate(rows)
-    ]
-    widths = {"Pinned": 65, "Tags": 180, "Note": 220, "Archived": 85}
+    order = ["★", *list(columns.types)[: columns.naming], "Archived", "Tags", *list(columns.types)[columns.naming :], "Note"]
+    cells_of = shown | dict(zip(columns.types, zip(*map(columns.row, rows), strict=True), strict=True))
+    types: dict[str, type] = {name: columns.types.get(name, str) for name in order if name in cells_of}
+    values = list(zip(*(cells_of[name] for name in types), strict=True))
+    widths = {"★": 35, "Tags": 160, "Note": 240, "Archived": 85}
     config = dict(columns.config) | {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
     return _tables.arrow(types, values), config
 
@@ -202,6 +207,14 @@ def actions(
     workspace: Workspace, listing: Listing[T], thing: T, *, register_again: Callable[[], None] | None = None, without: Sequence[str] = ()
 ) -> None:
     """The buttons of one thing: pin, note and tags, archive, rename, delete. `register_again` fills in the form for another name."""
+    with st.container(horizontal=True):
+        _one_by_one(workspace, listing, thing, register_again, without)
+    show_error()
+
+
+def _one_by_one(
+    workspace: Workspace, listing: Listing[T], thing: T, register_again: Callable[[], None] | None, without: Sequence[str]
+) -> None:
     said, reference = listing.of(thing), thing.reference
     _button("Unpin" if said.pinned else "Pin", "push_pin", f"pin-{reference}", listing.kind, [reference], pinned=not said.pinned)
     with _popover("Note and tags", "edit_note", f"edit-{reference}") as opened:
@@ -216,7 +229,6 @@ def actions(
         with _popover("Delete", "delete", f"ask-delete-{reference}") as opened:
             if opened:
                 _ask_deletion(workspace, listing.kind, [(reference, thing.name)], f"ask-delete-{reference}")
-    show_error()
 
 
 class _popover:
@@ -359,10 +371,10 @@ def _delete(kind: ResourceKind, references: Sequence[str], close: str) -> None:
         what = escape(references[0]) if len(references) == 1 else counted(len(references), kind)
         st.session_state["keeping-told"] = f"Deleted **{what}**" + (f", {formats.size(freed)} freed" if freed else "")
         st.session_state[close] = False
-        for key in (f"table-of-several-{kind}", str(kind)):
-            st.session_state.pop(key, None)
-        if st.query_params.get(str(kind)) in references:
-            del st.query_params[str(kind)]
+        key = Listing[Model](kind, ()).key
+        st.session_state.pop(key, None)
+        if st.query_params.get(key) in references:
+            del st.query_params[key]
 
 
 class _told_later:

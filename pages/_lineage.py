@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import streamlit as st
 
@@ -14,6 +15,7 @@ from services.formats import counted
 from services.workspace import Workspace
 
 MOST_RUNS, MOST_NAMES = 10, 20
+LABEL_WIDTH = 190  # pixels
 PAGES = {ResourceKind.MODEL: "registered_models.py", ResourceKind.DATASET: "registered_datasets.py", ResourceKind.RUN: "runs.py"}
 
 
@@ -23,7 +25,8 @@ def link(kind: ResourceKind, reference: str, label: str = "", *, gone: bool = Fa
         st.markdown(f":gray[{escape(truncate(label or reference, 100))} · deleted]")
     else:
         text = escape(truncate(label or reference, 100))
-        st.page_link(PAGES[kind], label=text, query_params={kind.value: reference}, help="")
+        options: dict[str, Any] = {"icon": ":material/chevron_right:", "icon_position": "right", "help": ""}
+        st.page_link(PAGES[kind], label=text, query_params={kind.value: reference}, **options)
 
 
 def show_of_resource(workspace: Workspace, kind: ResourceKind, reference: str) -> None:
@@ -59,7 +62,7 @@ def show_names(kind: ResourceKind, names: Mapping[str, int], registered: Collect
     for name in list(names)[:MOST_NAMES]:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             link(kind, name, gone=name not in registered)
-            st.caption(counted(names[name], "run"))
+            st.caption(counted(names[name], "run"), width="content")
     if len(names) > MOST_NAMES:
         st.caption(f"and {len(names) - MOST_NAMES:,} more")
     if not names:
@@ -72,7 +75,7 @@ def run_line(run: Run, what: str = "") -> None:
         color, icon = _layout.BADGES[run.status]
         st.badge(run.status, color=color, icon=icon)  # type: ignore[arg-type]
         link(ResourceKind.RUN, run.id, run.title)
-        st.caption(f"{what + ' · ' if what else ''}{ago(run.submitted_at)}")
+        st.caption(f"{what + ' · ' if what else ''}{ago(run.submitted_at)}", width="content")
 
 
 # ---- of a run ----------------------------------------------------------------------------------------------------------------------------
@@ -90,32 +93,37 @@ def show_of_run(workspace: Workspace, run: Run) -> None:
             _named("Dataset", ResourceKind.DATASET, reference, reference in datasets)
         for name, reference in request.side_inputs.items():
             _named(f"Side input {name}", ResourceKind.DATASET, reference, reference in datasets)
-        for parent, how in parents(run).items():
+        for parent, (how, _) in parents(run).items():
             _parent(workspace, parent, how)
         st.markdown("**Into**")
         children = workspace.runs.linked(ResourceKind.RUN, run.id, MOST_NAMES)
         for child in children.newest:
-            run_line(child, parents(child).get(run.id, ""))
+            run_line(child, parents(child).get(run.id, ("", ""))[1])
         if children.count > len(children.newest):
             st.caption(f"The newest of {counted(children.count, 'run')}.")
         if not children.count:
             st.caption("No run was made from this one.")
 
 
-def parents(run: Run) -> dict[str, str]:
-    """The runs that a run comes from, each with how."""
+RERUN, FAILED_ONLY, ADDED, REUSED = (
+    ("Rerun of", "a rerun"), ("Rerun of the failed items of", "a rerun of its failed items"), ("Added to", "added to it"),
+    ("Output taken from", "took its output"),
+)  # fmt: skip
+
+
+def parents(run: Run) -> dict[str, tuple[str, str]]:
+    """The runs that a run comes from, each with how: as it is said of this run, and of it below that one."""
     found = {}
     if run.request.rerun_of:
-        how = "Rerun of the failed items of" if run.request.failed_only else "Rerun of"
-        found[run.request.rerun_of] = "Added to" if run.request.new_only else how
+        found[run.request.rerun_of] = FAILED_ONLY if run.request.failed_only else ADDED if run.request.new_only else RERUN
     if run.reused_from:
-        found[run.reused_from] = "Output taken from"
+        found[run.reused_from] = REUSED
     return found
 
 
 def _named(label: str, kind: ResourceKind, reference: str, is_there: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.caption(escape(label))
+        st.caption(escape(label), width=LABEL_WIDTH)
         link(kind, reference, gone=not is_there)
 
 
@@ -125,5 +133,5 @@ def _parent(workspace: Workspace, run_id: str, how: str) -> None:
     except NotFound:
         title = ""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.caption(how)
+        st.caption(how, width=LABEL_WIDTH)
         link(ResourceKind.RUN, run_id, title, gone=not title)

@@ -49,6 +49,7 @@ def show_datasets() -> None:
     dataset = _keeping.choose(workspace, listing, columns())
     if dataset is None:
         return
+    _keeping.actions(workspace, listing, dataset, register_again=lambda: register_again(dataset))
     show_details(dataset, listing)
     _lineage.show_of_resource(workspace, ResourceKind.DATASET, dataset.reference)
     with st.expander("Labels and leaderboard", icon=":material/leaderboard:", key="leaderboard", on_change="rerun") as judged:
@@ -89,7 +90,7 @@ def columns() -> _keeping.Columns[Dataset]:
         {"Dataset": str, "Version": int, "Files": int, "Rows": int, "Size": int, "Storage": str, "Registered": datetime},
         lambda d: (d.name, d.version, d.file_count or None, row_count(d), d.size or None, storage(d), d.created_at),
         {
-            "Dataset": st.column_config.TextColumn(width=220),
+            "Dataset": st.column_config.TextColumn(width=190),
             "Version": st.column_config.NumberColumn(width=70),
             "Files": st.column_config.NumberColumn(format="localized", width=90),
             "Rows": st.column_config.NumberColumn(format="localized", width=100),
@@ -135,7 +136,6 @@ def show_details(dataset: Dataset, listing: _keeping.Listing[Dataset]) -> None:
             if st.button("Use in a new run", key=f"use-{dataset.reference}", type="primary", icon=":material/play_circle:"):
                 _workspace.open_new_run(dataset=dataset.reference)
             check = st.button("Check files", key=f"check-{dataset.reference}", icon=":material/fact_check:")
-            _keeping.actions(workspace, listing, dataset, register_again=lambda: register_again(dataset))
         if check or ((dataset.file_count or 0) <= CHECKED_AT_ONCE and workspace.remote is None):
             with st.spinner(f"Checking {counted(dataset.file_count, 'file')}…"):
                 changed = workspace.changed_files(dataset, MOST_CHECKED)

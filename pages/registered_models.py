@@ -41,6 +41,7 @@ def show_models() -> None:
         return
     listing = _keeping.listing_of(workspace, ResourceKind.MODEL, models)
     if model := _keeping.choose(workspace, listing, columns()):
+        _keeping.actions(workspace, listing, model, register_again=lambda: register_again(model))
         show_details(model, listing)
 
 
@@ -49,7 +50,7 @@ def columns() -> _keeping.Columns[Model]:
     config = {
         "Model": st.column_config.TextColumn(width=180),
         "Version": st.column_config.NumberColumn(width=65),
-        "Kind": st.column_config.TextColumn(width=190),
+        "Kind": st.column_config.TextColumn(width=150),
         "Size": st.column_config.NumberColumn(format="bytes", width=90),
         "Registered": _tables.time_column(),
         "Approval": st.column_config.TextColumn(width=110),
@@ -77,10 +78,8 @@ def show_details(model: Model, listing: _keeping.Listing[Model]) -> None:
         if model.usable or Capability.APPROVAL not in workspace.capabilities:
             if model.sha256:
                 _layout.labelled("SHA-256", model.sha256)
-            with st.container(horizontal=True):
-                if st.button("Use in a new run", key=f"use-{model.reference}", type="primary", icon=":material/play_circle:"):
-                    _workspace.open_new_run(model=model.reference)
-                keep_in_order(model, listing)
+            if st.button("Use in a new run", key=f"use-{model.reference}", type="primary", icon=":material/play_circle:"):
+                _workspace.open_new_run(model=model.reference)
             if card:
                 _environments.offer_environment(workspace, model, card, say_why=not card.warnings)
         else:
@@ -88,8 +87,6 @@ def show_details(model: Model, listing: _keeping.Listing[Model]) -> None:
             if model.kind == "skops":
                 warning = "This model makes objects of types that skops does not trust, which may run code as it is loaded: see below."
             _workspace.ask_approval(warning, model.sha256, f"Approve {model.sha256[:12]}…", type="primary")
-            with st.container(horizontal=True):
-                keep_in_order(model, listing)
         if model.imports:
             at_least = "" if model.scanned_whole else "at least "
             ask_for_types = model.kind == "skops" and not model.usable
@@ -103,10 +100,6 @@ def show_details(model: Model, listing: _keeping.Listing[Model]) -> None:
             with st.expander(f"All {len(versions)} versions", icon=":material/history:"):
                 show_versions(versions)
     _lineage.show_of_resource(workspace, ResourceKind.MODEL, model.reference)
-
-
-def keep_in_order(model: Model, listing: _keeping.Listing[Model]) -> None:
-    _keeping.actions(workspace, listing, model, register_again=lambda: register_again(model))
 
 
 def register_again(model: Model) -> None:

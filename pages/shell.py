@@ -37,6 +37,9 @@ button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color
 /* An error whose field was corrected leaves its room until the next attempt, so that nothing moves from under the pointer. */
 .st-key-runs_line { min-height: 2.6rem; justify-content: center }  /* the table stays in its place when a run is ticked */
 [class*=st-key-corrected-] { visibility: hidden }
+/* On the page of a run, links to other runs look like those to models: Streamlit marks them as the page that is shown. */
+.st-key-lineage-of-run [data-testid=stPageLink-NavLink] { background: none; font-weight: inherit }
+.st-key-lineage-of-run [data-testid=stPageLink-NavLink] * { font-weight: inherit }
 /* Runs that have ended, over whatever page it is. */
 .st-key-ended-runs { position: fixed; right: 1rem; bottom: 1rem; z-index: 900; width: min(24rem, calc(100vw - 2rem)) }
 body:has([class*=st-key-ended-run-]) [data-testid=stMainBlockContainer] { padding-bottom: 16rem }  /* what they cover can be scrolled up */

@@ -50,12 +50,12 @@ def show_usage(usage: StorageUsage) -> None:
     kinds, largest = st.container(key="form_in_two").columns([5, 6], gap="large")
     with kinds:
         st.subheader("By kind", anchor=False)
-        rows = [(kind.kind.capitalize(), kind.bytes, kind.bytes / max(1, usage.bytes), kind.files) for kind in usage.kinds]
+        rows = [(kind.kind.capitalize(), kind.bytes, 100 * kind.bytes / max(1, usage.bytes), kind.files) for kind in usage.kinds]
         config = {
-            "Kind": st.column_config.TextColumn(width=150),
-            "Size": st.column_config.NumberColumn(format="bytes", width=90),
-            "Share": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1, width=110),
-            "Files": st.column_config.NumberColumn(format="localized", width=80),
+            "Kind": st.column_config.TextColumn(width=130),
+            "Size": st.column_config.NumberColumn(format="bytes", width=75),
+            "Share": st.column_config.ProgressColumn(format="%.0f%%", min_value=0, max_value=100, width=90),
+            "Files": st.column_config.NumberColumn(format="localized", width=65),
         }
         columns = {"Kind": str, "Size": int, "Share": float, "Files": int}
         _tables.show(columns, rows, "What takes disk, by kind", key="storage-kinds", height="content", column_config=config)
@@ -71,10 +71,10 @@ def show_usage(usage: StorageUsage) -> None:
             st.caption(StorageKind(chosen).meaning)
         rows_of_items = [(item.name, item.kind, item.bytes, item.files) for item in items]
         config = {
-            "Name": st.column_config.TextColumn(width=250),
-            "Kind": st.column_config.TextColumn(width=110),
-            "Size": st.column_config.NumberColumn(format="bytes", width=90),
-            "Files": st.column_config.NumberColumn(format="localized", width=70),
+            "Name": st.column_config.TextColumn(width=210),
+            "Kind": st.column_config.TextColumn(width=95),
+            "Size": st.column_config.NumberColumn(format="bytes", width=75),
+            "Files": st.column_config.NumberColumn(format="localized", width=65),
         }
         columns = {"Name": str, "Kind": str, "Size": int, "Files": int}
         _tables.show(columns, rows_of_items, "What takes disk, the largest first", most=10, key="storage-items", column_config=config)
@@ -93,9 +93,8 @@ def show_clean_up() -> None:
         return
     if job is not None:
         show_result(job)
-    days = st.number_input(
-        "Archived runs that ended, and environments last used, so many days ago", 1, 3_650, 90, key="days", bind="query-params", width=420
-    )
+    help_text = "Archived runs that ended, and environments that were last used, at least so many days ago."
+    days = st.number_input("Older than (days)", 1, 3_650, 90, key="days", bind="query-params", width=220, help=help_text)
     found = workspace.storage.proposals(int(days))
     if not found:
         st.caption(
@@ -105,9 +104,9 @@ def show_clean_up() -> None:
         return
     rows = [(GROUPS[item.group], item.name, item.bytes, item.about) for item in found]
     config = {
-        "What": st.column_config.TextColumn(width=140),
-        "Name": st.column_config.TextColumn(width=250),
-        "Size": st.column_config.NumberColumn(format="bytes", width=90),
+        "What": st.column_config.TextColumn(width=130),
+        "Name": st.column_config.TextColumn(width=210),
+        "Size": st.column_config.NumberColumn(format="bytes", width=75),
         "About": st.column_config.TextColumn(width=420),
     }
     these = zlib.crc32("\n".join(item.name for item in found).encode("utf-8", "replace"))  # a tick is for this list, and no other
@@ -119,7 +118,7 @@ def show_clean_up() -> None:
     chosen = [found[row] for row in state["selection"]["rows"] if row < len(found)]
     if not chosen:
         st.caption(
-            "Tick what is to go. Caches are made anew when they are asked for; leftovers belong to nothing; the others can't be undone."
+            "Tick what is to go. Caches are made anew when they are asked for, leftovers belong to nothing; the rest can’t be undone."
         )
         return
     confirm(chosen)
@@ -206,7 +205,7 @@ for warning in workspace.storage.warnings():
 counting = _storage.count_beside(workspace)
 if counting is not None:
     st.fragment(follow_count, run_every=FOLLOW_SECONDS)()
-elif st.button("Count again", key="count-again", icon=":material/refresh:"):
+elif st.button("Count again", key="count-again", type="tertiary", icon=":material/refresh:"):
     _storage.count_now(workspace)
     st.rerun()
 if (last := _storage.last_count()) and last.look() and last.error:

@@ -68,7 +68,7 @@ def test_the_pinned_come_first_and_the_archived_when_asked_for(open_page, three)
     app = open_page(MODELS)
     assert not app.exception
     assert names(app) == ["c", "a"]
-    assert app.dataframe[0].value["Pinned"].tolist() == ["★", ""]
+    assert app.dataframe[0].value["★"].tolist() == ["★", ""]
     assert app.toggle(key="archived").label == "Archived (1)"
     app.toggle(key="archived").set_value(True).run()
     assert names(app) == ["c", "b", "a"]
@@ -330,7 +330,7 @@ def test_a_run_shows_what_it_came_from_and_what_came_from_it(open_page, workspac
     assert {"m:1", "first", "what failed"} <= set(links(app))
     assert "Rerun of" in texts(app)
     assert "d:1 · deleted" in texts(app)
-    assert "Rerun of the failed items of" in texts(app)
+    assert "a rerun of its failed items" in texts(app)
     add_run(workspace, "run-5", name="more", rerun_of="run-2", new_only=True)
     app = open_page("runs.py", run="run-5", view="Lineage")
     assert "Added to" in texts(app)
