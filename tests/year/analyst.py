@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -131,18 +131,37 @@ class Analyst:
         if archives := sorted(self.files.glob("run-*.zip")):
             path = self.random.choice(archives)
             self.tell("importing", path=str(path))
-            self.tell("imported", **self._command("import", str(path)))
+            answer = self._command("import", str(path))
+            if answer["imported"]:
+                self.tell("imported", run=answer["id"], of=answer["imported_from"])
+
+    def schedules_one(self) -> None:
+        if dataset := self.one_of(ResourceKind.DATASET):
+            name, script = f"schedule-{self.number}", str(self.files / "script.py")
+            self._command("schedule", "add", name, "--every", "daily", "--dataset", dataset, "--entry-script", script)
+            self.tell("scheduled", name=name)
+
+    def removes_a_schedule(self) -> None:
+        assert self.workspace.schedules
+        if known := sorted(schedule.name for schedule in self.workspace.schedules.all()):
+            name = self.random.choice(known)
+            self.tell("removing", name=name)
+            self._command("schedule", "remove", name)
+            self.tell("removed", name=name)
 
     def _command(self, *arguments: str) -> dict[str, Any]:
-        with redirect_stdout(StringIO()) as printed:
-            main(["--home", str(self.workspace.home), *arguments, "--json"])
+        with redirect_stdout(StringIO()) as printed, redirect_stderr(StringIO()):
+            code = main(["--home", str(self.workspace.home), *arguments, "--json"])
         answer: dict[str, Any] = json.loads(printed.getvalue())
+        if code:
+            raise StudioError(answer["error"]["message"])
         return answer
 
 
 DEEDS: dict[Callable[[Analyst], None], int] = {
     Analyst.registers_a_model: 1, Analyst.registers_a_dataset: 3, Analyst.submits_a_run: 5, Analyst.runs_one_again: 3,
-    Analyst.says_something: 6, Analyst.deletes_something: 3,
+    Analyst.says_something: 6, Analyst.deletes_something: 3, Analyst.hands_one_over: 1, Analyst.takes_one_over: 1,
+    Analyst.schedules_one: 1, Analyst.removes_a_schedule: 1,
 }  # fmt: skip
 
 

@@ -48,13 +48,17 @@ class Ledger:
         self.there: dict[str, set[str]] = {kind: set() for kind in ResourceKind}
         self.gone: dict[str, set[str]] = {kind: set() for kind in ResourceKind}
         self.unsure: set[tuple[str, str]] = set()
+        self.schedules: set[str] = set()
+        self.unsure_schedules: set[str] = set()
         self.dataset_of: dict[str, str] = {}
         self.said: dict[tuple[str, str], list[Metadata]] = {}
         self.done = self.kills = 0
+        self.counts: Counter[str] = Counter()
 
     def take(self, line: str) -> None:
         told = json.loads(line)
         self.done = told["number"]
+        self.counts[told["event"]] += 1
         event, key = told["event"], (told.get("kind", ""), told.get("reference", ""))
         match event:
             case "registered":
@@ -64,6 +68,16 @@ class Ledger:
             case "submitted":
                 self.there["run"].add(told["run"])
                 self.dataset_of[told["run"]] = told["dataset"]
+            case "imported":
+                self.there["run"].add(told["run"])
+                if told["of"] in self.dataset_of:
+                    self.dataset_of[told["run"]] = self.dataset_of[told["of"]]
+            case "scheduled":
+                self.schedules.add(told["name"])
+            case "removing":
+                self.unsure_schedules.add(told["name"])
+            case "removed":
+                self.schedules.discard(told["name"])
             case "saying":
                 known = self.said.setdefault(key, [Metadata()])
                 known += [_after(one, told["said"]) for one in list(known)]
@@ -150,6 +164,8 @@ def check_things(workspace: LocalWorkspace, ledger: Ledger) -> None:
         unsure = {reference for of, reference in ledger.unsure if of == kind}
         assert ledger.there[kind] - unsure <= there
         assert not ledger.gone[kind] & there
+    assert workspace.schedules
+    assert ledger.schedules - ledger.unsure_schedules <= {schedule.name for schedule in workspace.schedules.all()}
     for own in filter(None, ledger.own_files.values()):
         assert len(list(Path(own).iterdir())) == 4  # a person's own files stay, whatever was deleted
     for (kind, reference), possible in ledger.said.items():
@@ -196,6 +212,6 @@ def test_a_year_of_work_loses_nothing_and_leaves_nothing_behind(tmp_path, files,
     check_things(workspace, ledger)
     looked_at = check_rows(workspace, ledger)
     check_disk(workspace)
-    print(f"{ledger.done:,} deeds, {ledger.kills:,} kills, {looked_at:,} runs with all their rows")
+    print(f"{ledger.done:,} deeds, {ledger.kills:,} kills, {looked_at:,} runs with all their rows; {dict(ledger.counts)}")
     assert ledger.kills
     assert looked_at
