@@ -37,10 +37,14 @@ def last_count() -> Job[StorageUsage | None] | None:
     return st.session_state.get(_JOB)
 
 
-def show_warnings(workspace: Workspace) -> None:
-    """That the home fills, with a link to the page where that can be changed. Where there is a limit, an old count is renewed."""
+def keep_counted(workspace: Workspace) -> None:
+    """Where there is a limit, renew an old count: every page may warn of it. At once."""
     if workspace.storage.limit():
         count_beside(workspace)
+
+
+def show_warnings(workspace: Workspace) -> None:
+    """That the home fills, with a link to the page where that can be changed."""
     if warnings := workspace.storage.warnings():
         with st.container(horizontal=True, vertical_alignment="center"):
             st.warning("  \n".join(map(escape, warnings)), icon=":material/hard_drive:")

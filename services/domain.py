@@ -62,8 +62,9 @@ class Dependents:
 
     `runs` are the ids of the newest of the `run_count` runs that name it. Those in `active` need it and have not ended, and those in
     `reruns` scored what failed in it or what was new since, so that their predictions are partly its own: both stand in the way of deleting
-    it, unless they are deleted with it. `shared_with` are datasets that read its files, which therefore stay. `labels` is how many sets of
-    true labels were given for it, `size` the bytes that deleting frees on this machine. `notes` are sentences on what happens where.
+    it, unless they are deleted with it. `shared_with` are datasets that read its files, which therefore stay; `schedules` those
+    that fail without it. `labels` is how many sets of true labels were given for it, `size` the bytes that deleting frees on this machine.
+    `notes` are sentences on what happens where.
     """
 
     kind: ResourceKind
@@ -73,6 +74,7 @@ class Dependents:
     active: tuple[str, ...] = ()
     reruns: tuple[str, ...] = ()
     shared_with: tuple[str, ...] = ()
+    schedules: tuple[str, ...] = ()
     labels: int = 0
     size: int = 0
     notes: tuple[str, ...] = ()
@@ -107,6 +109,10 @@ class Dependents:
             yield f"Submitted again from it, and kept: {names}."
         elif self.run_count:
             yield f"Used by {counted(self.run_count, 'run')}, whose results stay: {names}. Rerunning needs another {self.kind}."
+        if len(self.schedules) == 1:
+            yield f"Schedule {self.schedules[0]} names it, and fails without it."
+        elif self.schedules:
+            yield f"Schedules {', '.join(self.schedules)} name it, and fail without it."
         if self.shared_with:
             yield f"Its files stay, because they are also those of {', '.join(self.shared_with)}."
         if self.labels:

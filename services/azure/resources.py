@@ -23,6 +23,8 @@ from services.resources import StoredResources, changed_tags
 from services.storage.file_tree import bytes_below
 from services.storage.store import Store
 
+_PIPELINES = "Whether a published pipeline or a schedule there needs it is not known here."
+
 
 class AzureResources(StoredResources):
     """Of one Azure ML workspace. What asks the service raises WorkspaceUnavailable."""
@@ -97,13 +99,14 @@ class AzureResources(StoredResources):
             raise SettingsError("environment", "Azure ML’s SDK v1 removes no environments", "Archive it in Azure ML studio.")
         if kind is ResourceKind.MODEL:
             found = self._named_in_runs(kind, self._resolve(kind, wanted))
-            return replace(found, notes=("It is deleted in Azure ML, for everyone who uses the workspace.",))
+            return replace(found, notes=("It is deleted in Azure ML, for everyone who uses the workspace.", _PIPELINES))
         versions = self._versions(wanted)
         named = [self._named_in_runs(kind, dataset.reference) for dataset in versions]
         runs = tuple(dict.fromkeys(run for one in named for run in one.runs))
         active = tuple(dict.fromkeys(run for one in named for run in one.active))
         count = len({run for dataset in versions for run in self._store.runs_naming(kind, dataset.reference)})
-        notes = ["It is unregistered in Azure ML, for everyone who uses the workspace; its files stay in their datastore."]
+        there = "It is unregistered in Azure ML, for everyone who uses the workspace; its files stay in their datastore."
+        notes = [there, _PIPELINES]
         if len(versions) > 1:
             notes.insert(0, f"All its {counted(len(versions), 'version')} go: Azure ML’s SDK v1 deletes no single one.")
         labels = sum(len(list(self._labels(dataset).glob("labels-*.parquet"))) for dataset in versions)

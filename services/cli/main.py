@@ -29,6 +29,7 @@ from services.cli import (
 )
 from services.cli import remote_commands as remote
 from services.cli.output import Answer, error_lines, error_value, note, stdout_writable
+from services.cli.storage_commands import limited, warned
 from services.domain import EXPERIMENT, ResourceKind
 from services.errors import SettingsError, StudioError, WorkspaceUnavailable
 from services.predictions.run_conditions import COLUMNS as CONDITION_COLUMNS
@@ -112,7 +113,8 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument("--parameter", action="append", default=[], metavar="K=V", help=f"other values of {names}; repeatable")
 
     models = group("model", "Register, list, approve and delete models.")
-    add = command(models, "register", commands.register_model, "Register a file or folder as the next version of a model.", "NAME", "PATH")
+    text = "Register a file or folder as the next version of a model."
+    add = command(models, "register", warned(commands.register_model), text, "NAME", "PATH")
     with_description(add)
     with_tags(add)
     add.add_argument("--approve", action="store_true", help="approve its SHA-256 at once, for a model that can run code")
@@ -137,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
 
     datasets = group("dataset", "Register, list and show datasets.")
     text = "Register the files of a folder, in place, or of an archive; tables that are not plain CSV or Parquet are made Parquet."
-    dataset_commands.add_options(command(datasets, "register", dataset_commands.register_dataset, text, "NAME", "PATH"))
+    dataset_commands.add_options(command(datasets, "register", warned(dataset_commands.register_dataset), text, "NAME", "PATH"))
     with_archived(command(datasets, "list", dataset_commands.list_datasets, "List all versions of all datasets."))
     text = "Show what a dataset is: its columns and their types, how it was read, and which of its files are odd."
     command(datasets, "show", dataset_commands.show_dataset, text).add_argument("dataset", metavar="NAME[:V]")
@@ -157,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "Register a Python interpreter, 3.8 or newer; on Azure ML a conda file."
     command(environments, "register", environment_commands.register_environment, text, "NAME", "PYTHON")
     text = "Make an environment from a list of packages. Wheels only; names and versions only."
-    _with_requirements(command(environments, "create", environment_commands.create_environment, text, "NAME"))
+    _with_requirements(command(environments, "create", warned(environment_commands.create_environment), text, "NAME"))
     text = "List the environments, and the disk they use."
     with_archived(command(environments, "list", environment_commands.list_environments, text))
     resource_commands.add_commands(command, environments, ResourceKind.ENVIRONMENT)
@@ -207,9 +209,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command(top, "sample", commands.make_sample, "Make and register a sample: a classifier of handwritten digits, and files to score.")
     text = "Say whether a run would work and which built-in scorer fits, before anything starts. Exit 0 where it fits, 2 where not."
-    _with_request(command(top, "check", scoring_commands.check, text), wait=False)
+    _with_request(command(top, "check", limited(scoring_commands.check), text), wait=False)
     text = "Score datasets: submit a run, by a script or the built-in scorer that fits."
-    add = command(top, "run", scoring_commands.submit, text)
+    add = command(top, "run", limited(scoring_commands.submit), text)
     _with_new_only(add)
     _with_request(add)
     text = "Score some items first, as a run would: their rows, what they cost, how long the run takes, better settings. Nothing is kept."
@@ -227,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     command(top, "show", commands.show, "Show the state of a run.", "RUN")
     command(top, "cancel", commands.cancel, "Cancel a run.", "RUN")
     command(top, "resume", commands.resume, "Continue a run that did not complete.", "RUN")
-    add = command(top, "rerun", commands.rerun, "Submit a run's request again, as a new run.", "RUN")
+    add = command(top, "rerun", limited(commands.rerun), "Submit a run's request again, as a new run.", "RUN")
     only = "score only failed and unprocessed items; the predictions are the old run's with these replaced"
     add.add_argument("--failed-only", action="store_true", help=only)
     _with_wait(add)

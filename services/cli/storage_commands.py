@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from services.cli import output
@@ -15,6 +15,36 @@ from services.storage.usage import StorageUsage
 from services.workspace import CleanUpGroup, CleanUpItem, Workspace
 
 _MOST_LINES = 20  # of things by name
+_OLD_SECONDS = 60.0
+
+
+def warned(command: Callable[[Workspace, argparse.Namespace], Answer]) -> Callable[[Workspace, argparse.Namespace], Answer]:
+    """A command that keeps files in the home: afterwards it says where the home or its disk is nearly full."""
+
+    def of(workspace: Workspace, args: argparse.Namespace) -> Answer:
+        answer = command(workspace, args)
+        count_if_limited(workspace)
+        note(*(f"Warning: {warning}" for warning in workspace.storage.warnings()))
+        return answer
+
+    return of
+
+
+def limited(command: Callable[[Workspace, argparse.Namespace], Answer]) -> Callable[[Workspace, argparse.Namespace], Answer]:
+    """A command that submits or checks a run, which warns by itself: by a recent count, where there is a limit."""
+
+    def of(workspace: Workspace, args: argparse.Namespace) -> Answer:
+        count_if_limited(workspace)
+        return command(workspace, args)
+
+    return of
+
+
+def count_if_limited(workspace: Workspace) -> None:
+    """Count the files of the home where there is a limit and the last count is old: a second for 100,000 files."""
+    known = workspace.storage.known()
+    if workspace.storage.limit() and (known is None or known.age > _OLD_SECONDS):
+        workspace.storage.measure()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

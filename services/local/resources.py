@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from services.domain import Dataset, Dependents, Environment, Model, ResourceKind, parse_reference
-from services.errors import NotFound
+from services.domain import Dataset, Dependents, Environment, Model, ResourceKind, RunRequest, parse_reference
+from services.errors import NotFound, StudioError
+from services.predictions.annotations import AnnotationStore
 from services.resources import StoredResources
 from services.storage.file_tree import bytes_below
+from services.storage.runs import StoredRuns
+from services.storage.store import Store
 
 _CLASSES: dict[ResourceKind, type[Model | Dataset | Environment]] = {
     ResourceKind.MODEL: Model,
@@ -22,6 +27,18 @@ _OWN_COLUMNS = "columns.parquet"
 
 class LocalResources(StoredResources):
     """Of one home. A dataset's own files, where it was registered in place, and an interpreter that was not made here stay as they are."""
+
+    def __init__(
+        self,
+        home: Path,
+        store: Store,
+        runs: StoredRuns[Any],
+        annotations: AnnotationStore,
+        scheduled: Callable[[], Iterable[tuple[str, RunRequest]]],
+    ) -> None:
+        """`scheduled` are the names and requests of the schedules."""
+        super().__init__(home, store, runs, annotations)
+        self._scheduled = scheduled
 
     def _resolve(self, kind: ResourceKind, wanted: str) -> str:
         return self._get(kind, wanted).reference
@@ -48,7 +65,7 @@ class LocalResources(StoredResources):
 
     def _dependents(self, kind: ResourceKind, wanted: str) -> Dependents:
         thing = self._get(kind, wanted)
-        found = self._named_in_runs(kind, thing.reference)
+        found = replace(self._named_in_runs(kind, thing.reference), schedules=tuple(self._schedules_of(kind, thing)))
         notes: tuple[str, ...] = ()
         if isinstance(thing, Dataset):
             found = replace(found, shared_with=tuple(self._readers(self._folder(kind, thing.reference), but=thing.reference)))
@@ -59,6 +76,21 @@ class LocalResources(StoredResources):
             notes = (f"The interpreter {thing.interpreter} was not made here and stays.",)
         size = sum(bytes_below(self._home / path) for path in self._paths(kind, thing, found))
         return replace(found, size=size, notes=notes)
+
+    def _schedules_of(self, kind: ResourceKind, thing: Model | Dataset | Environment) -> Iterator[str]:
+        """Those that name this very version, or the name of which it is the only one."""
+        meant = {thing.reference}
+        if len(self._store.all(_CLASSES[kind], thing.name)) == 1:
+            meant.add(thing.name)
+        with suppress(StudioError):  # one that can't be read fails anyway
+            for name, request in self._scheduled():
+                named = {
+                    ResourceKind.MODEL: request.models,
+                    ResourceKind.DATASET: (*request.datasets, *request.side_inputs.values()),
+                    ResourceKind.ENVIRONMENT: (request.environment or "",),
+                }
+                if meant & set(named[kind]):
+                    yield name
 
     def _delete(self, kind: ResourceKind, wanted: str) -> None:
         thing = self._get(kind, wanted)

@@ -109,7 +109,7 @@ class LocalWorkspace:
         self.builds = LocalBuilds(self.home, self._store)
         self.scripts = EntryScripts(self.home / "scripts", self._store.approved)
         self.runs = runs.LocalRuns(self.home, self._store)
-        self.resources = LocalResources(self.home, self._store, self.runs, self.annotations)
+        self.resources = LocalResources(self.home, self._store, self.runs, self.annotations, self._scheduled)
         self.storage = HomeStorage(self, self._store, ("models", "datasets", "environments"))
         self.schedules = LocalSchedules(self, self._store)
         labels = DatasetLabels(self)
@@ -120,6 +120,9 @@ class LocalWorkspace:
     @property
     def location(self) -> str:
         return str(self.home)
+
+    def _scheduled(self) -> list[tuple[str, RunRequest]]:
+        return [(schedule.name, schedule.request) for schedule in self.schedules.all()]
 
     # ---- models ---------------------------------------------------------------------------------------------------------------
 

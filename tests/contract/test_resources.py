@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.domain import Metadata, ResourceKind
+from services.domain import Metadata, ResourceKind, RunRequest, RunStatus
 from services.errors import NotFound, SettingsError
 from services.workspaces import WORKSPACES, open_workspace
 
@@ -80,3 +80,17 @@ def test_a_deleted_dataset_leaves_the_persons_own_files(workspace, csv_folder):
     workspace.resources.delete(DATASET, ["d:1"])
     assert workspace.datasets() == []
     assert len(list(folder.iterdir())) == 2
+
+
+def test_runs_are_found_by_what_they_name(workspace):
+    store = workspace._store
+    store.insert_run("run-1", RunRequest(("m:1",), ("d:1",), "/s.py"), 1, 1, status=RunStatus.COMPLETED)
+    store.insert_run("run-2", RunRequest(("m:1",), ("d:2",), "/s.py", rerun_of="run-1"), 1, 1, status=RunStatus.FAILED)
+    found = workspace.runs.linked(MODEL, "m:1")
+    assert ([run.id for run in found.newest], found.count, dict(found.datasets)) == (["run-2", "run-1"], 2, {"d:2": 1, "d:1": 1})
+    assert workspace.runs.linked(DATASET, "d:1").models == {"m:1": 1}
+    assert [run.id for run in workspace.runs.linked(RUN, "run-1").newest] == ["run-2"]
+    assert workspace.runs.linked(MODEL, "m:1", limit=1).count == 2
+    assert workspace.runs.linked(ENVIRONMENT, "no:1").count == 0
+    workspace.resources.delete(RUN, ["run-2"])
+    assert workspace.runs.linked(MODEL, "m:1").count == 1

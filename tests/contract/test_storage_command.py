@@ -49,6 +49,17 @@ def test_a_limit_is_kept_warned_of_and_taken_away(command, home):
     assert not (home / LIMIT_FILE).exists()
 
 
+def test_commands_that_keep_files_say_that_the_home_is_nearly_full(command, model_file, csv_folder, entry_script):
+    command("storage", "--limit", "1kB")
+    said = "Warning: The workspace’s folder takes "
+    assert said in command("model", "register", "m", model_file).err
+    assert said in command("dataset", "register", "d", csv_folder(1)).err
+    checked = command("check", "--dataset", "d", "--entry-script", entry_script("def run(mini_batch): return []"), "--json")
+    assert any("and its limit is 1.0 kB" in warning for warning in checked.json["warnings"])
+    command("storage", "--limit", "none")
+    assert command("model", "register", "m", model_file).err == ""
+
+
 def test_what_is_no_size_is_refused(command):
     refused = command("storage", "--limit", "much", "--json")
     assert (refused.code, refused.error["field"]) == (2, "limit")

@@ -78,6 +78,18 @@ def test_nothing_that_a_run_needs_is_deleted_before_it_has_ended(workspace, run_
         workspace.resources.delete(kind, [name])
 
 
+def test_a_schedule_that_fails_without_it_is_told(workspace, table, entry_script):
+    for _ in range(2):
+        workspace.register_dataset("d", table)
+    script = str(entry_script("def run(mini_batch): return mini_batch"))
+    workspace.schedules.add("nightly", "daily", RunRequest((), ("d:1",), script))
+    workspace.schedules.add("weekly", "daily", RunRequest((), ("d",), script))
+    assert workspace.resources.dependents(DATASET, "d:1").schedules == ("nightly",)
+    assert workspace.resources.dependents(DATASET, "d:2").schedules == ()
+    workspace.resources.delete(DATASET, ["d:1"])
+    assert "Schedule weekly names it, and fails without it." in workspace.resources.dependents(DATASET, "d:2").sentences()
+
+
 def test_of_several_none_is_deleted_where_one_is_needed(workspace, run_of, model_file):
     for name in ("a", "b"):
         workspace.register_model(name, model_file)
