@@ -76,7 +76,7 @@ test-formats: setup  ## Models of XGBoost, LightGBM, CatBoost, MLflow, PyTorch a
 	@$(python) -m pytest tests/formats --with-formats --timeout 1800 -o faulthandler_timeout=1800 $(ARGS)
 
 test-year: setup  ## A year of work in ten minutes, killed again and again: nothing lost, nothing left behind
-	@$(python) -m pytest tests/year --whole-year -s --timeout 1800 $(ARGS)
+	@$(python) -m pytest tests/year --whole-year -s --timeout 1800 -o faulthandler_timeout=1800 $(ARGS)
 
 test-properties: setup  ## The property tests with new examples, two thousand of each
 	@$(python) -m pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile=many --timeout 1800 $(ARGS)
