@@ -102,3 +102,13 @@ def test_a_wrong_archive_is_refused_on_the_page(open_page, tmp_path, workspace):
     page.button(key="import-now").click().run()
     assert any("not a zip archive" in error.value for error in page.error)
     assert workspace.runs.latest() == []
+
+
+def test_an_imported_runs_script_is_taken_up_only_by_approval(imported, workspace, open_page):
+    taken = next(other for other in workspace.runs.latest() if other.imported_from)
+    page = open_page("new_run.py", like=taken.id)
+    assert not page.exception
+    assert page.selectbox(key="script").value is None or "run-" not in page.selectbox(key="script").value
+    page.button(key="kept-script").click().run()
+    assert page.selectbox(key="script").value.startswith("script.py")
+    assert [button for button in page.button if str(button.key).startswith("approve-")]
