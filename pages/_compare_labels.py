@@ -34,7 +34,8 @@ def show(older: Run, newer: Run, before: Predictions, now: Predictions, column: 
     workspace = chosen_workspace()
     st.subheader("Judged by labels", anchor=False)
     shared = [reference for reference in newer.request.datasets if reference in older.request.datasets]
-    known = {labels.id: labels for reference in shared for labels in workspace.labels(reference)}
+    of_older = {labels.id for labels in workspace.run_labels(older)}
+    known = {labels.id: labels for labels in workspace.run_labels(newer) if labels.id in of_older and (shared or newer.imported_from)}
     if not known:
         why = "the dataset has no labels yet" if shared else "the runs are over different datasets, which share no labels"
         st.caption(f"Not judged: {why}. Labels are added to a dataset on its page, or under Evaluation on the Results page.")
@@ -48,7 +49,7 @@ def show(older: Run, newer: Run, before: Predictions, now: Predictions, column: 
             "True labels", list(known), key="compare_labels", format_func=lambda id_: names.get(id_, id_), width=360,
             on_change=lambda: _results_view.change(labels=st.session_state.compare_labels),
         )  # fmt: skip
-    labels = workspace.find_labels(shared, chosen)
+    labels = workspace.find_run_labels(newer, chosen)
     with st.spinner("Judging the runs…", show_time=True):
         pair = judged_pair(before, now, older.id, labels, column)
         table = open_predictions(pair.path)

@@ -1,13 +1,16 @@
-"""Routes that stream files to the browser: the filtered rows of the Results page, and the output files of a run."""
+"""Routes that stream files to the browser: the filtered rows of the Results page, the output files of a run, and a run handed over."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import logging
+import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.requests import Request
@@ -127,6 +130,42 @@ def report(request: Request) -> Response:
     return _streamed(iter([content]), f"{file_stem(run.title, chosen)} report.html", "text/html", len(content))
 
 
+def export(request: Request) -> Response:
+    """GET /downloads/export?run=ID&as=KIND&secrets=1: a run as code, as a notebook or as an archive; made before the first part comes."""
+    query = request.query_params
+    run_id = query.get("run", "")
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed after it was sent
+    try:
+        from services.handover import exports
+        from services.report import report as report_of
+
+        workspace = chosen_workspace()
+        run = workspace.runs.get(run_id)
+        kinds = [kind for kind in exports.ExportKind if kind == query.get("as")]
+        if not kinds:
+            raise NotFound("There is no such export.", "The run page lists them.")
+        stem, ending = exports.file_stem(run, kinds[0]), exports.ENDINGS[kinds[0]]
+        made = exports.export(
+            workspace, run_id, kinds[0], file, stem + ending,
+            report=lambda shown: report_of(workspace, run_id, request=shown), with_secrets=bool(query.get("secrets")),
+        )  # fmt: skip
+    except StudioError as error:
+        file.close()
+        return _refused(error)
+    except BaseException:  # it is raised again
+        file.close()
+        raise
+    length = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return _streamed(_sent(file), stem + made.ending, exports.MEDIA_TYPES[made.ending], length)
+
+
+def _sent(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while part := file.read(_PART):
+            yield part
+
+
 def output_file(request: Request) -> Response:
     """GET /downloads/output?run=ID&name=parallel_run_step.txt: a file as the run wrote it. Serves only names that the run lists."""
     run_id = request.query_params.get("run", "")
@@ -201,6 +240,7 @@ ROUTES = [
     *(Route(f"/downloads/predictions.{ending}", predictions, methods=["GET"]) for ending in ("csv", "parquet", "xlsx", "json")),
     Route("/downloads/reviewed.csv", reviewed, methods=["GET"]),
     Route("/downloads/report.html", report, methods=["GET"]),
+    Route("/downloads/export", export, methods=["GET"]),
     Route("/downloads/failures.csv", failures, methods=["GET"]),
     Route("/downloads/output", output_file, methods=["GET"]),
     Route("/downloads/thumbnail", thumbnail, methods=["GET"]),

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from pages import _errors, _layout
-from pages._text import ago, escape, truncate
+from pages._text import ago, displayable, escape, truncate
 from services.domain import ResourceKind, Run
 from services.errors import NotFound
 from services.formats import counted
@@ -87,12 +87,16 @@ def show_of_run(workspace: Workspace, run: Run) -> None:
     models, datasets = there(workspace, ResourceKind.MODEL), there(workspace, ResourceKind.DATASET)
     with st.container(gap="xsmall", key="lineage-of-run"):
         st.markdown("**From**")
-        for reference in request.models:
-            _named("Model", ResourceKind.MODEL, reference, reference in models)
-        for reference in request.datasets:
-            _named("Dataset", ResourceKind.DATASET, reference, reference in datasets)
-        for name, reference in request.side_inputs.items():
-            _named(f"Side input {name}", ResourceKind.DATASET, reference, reference in datasets)
+        if run.imported_from:
+            names = ", ".join([*request.models, *request.datasets, *request.side_inputs.values()])
+            st.text(displayable(f"Another home, as an archive. What it used there: {truncate(names, 300)}"))
+        else:
+            for reference in request.models:
+                _named("Model", ResourceKind.MODEL, reference, reference in models)
+            for reference in request.datasets:
+                _named("Dataset", ResourceKind.DATASET, reference, reference in datasets)
+            for name, reference in request.side_inputs.items():
+                _named(f"Side input {name}", ResourceKind.DATASET, reference, reference in datasets)
         for parent, (how, _) in parents(run).items():
             _parent(workspace, parent, how)
         st.markdown("**Into**")

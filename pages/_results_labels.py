@@ -24,29 +24,33 @@ if TYPE_CHECKING:
 def labels(view: View) -> None:
     """Choose or add labels of the run's dataset; then the evaluation. The labels given last are chosen by themselves."""
     workspace, datasets = chosen_workspace(), view.run.request.datasets
-    known = {labels_.id: labels_ for reference in datasets for labels_ in workspace.labels(reference)}
+    known = {labels_.id: labels_ for labels_ in workspace.run_labels(view.run)}
     chosen, _, column = joined().removeprefix("labels:").partition(":") if joined().startswith("labels:") else ("", "", "")
     if known and chosen not in known:
         change(beside=f"labels:{next(iter(known))}")
         st.rerun()
     if known:
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            _choose(known, chosen)
-    with st.expander("Add labels", expanded=not known, icon=":material/add:"):
-        add_labels(datasets, _evaluate_by)
+            _choose(known, chosen, removable=not view.run.imported_from)
+    if view.run.imported_from:
+        st.caption("An imported run is judged by the labels that came with it." if known else "The run was imported without labels.")
+    else:
+        with st.expander("Add labels", expanded=not known, icon=":material/add:"):
+            add_labels(datasets, _evaluate_by)
     if chosen:
         predictions = workspace.runs.predictions(view.run.id)
         if predictions.further_columns:
             names = ["Prediction", *predictions.further_columns]
             column = _evaluated_column(chosen, evaluation.evaluated_column(predictions, column), names)
-        labels_ = workspace.find_labels(datasets, chosen)
-        with st.expander("All runs over this dataset", icon=":material/leaderboard:", key="all_runs", on_change="rerun") as all_runs:
-            if all_runs.open:
-                _leaderboard.show(labels_.dataset if labels_.dataset in datasets else datasets[0], "evaluation", chosen)
+        labels_ = workspace.find_run_labels(view.run, chosen)
+        if not view.run.imported_from:
+            with st.expander("All runs over this dataset", icon=":material/leaderboard:", key="all_runs", on_change="rerun") as all_runs:
+                if all_runs.open:
+                    _leaderboard.show(labels_.dataset if labels_.dataset in datasets else datasets[0], "evaluation", chosen)
         _results_evaluation.show(view, evaluation.evaluate(predictions, labels_, column), labels_.column)
 
 
-def _choose(known: Mapping[str, label_file.Labels], chosen: str) -> None:
+def _choose(known: Mapping[str, label_file.Labels], chosen: str, *, removable: bool) -> None:
     follow("labels", chosen)
     names = option_labels(known, {id_: labels_.count for id_, labels_ in known.items()}, written={i: k.name for i, k in known.items()})
     st.selectbox(
@@ -54,6 +58,8 @@ def _choose(known: Mapping[str, label_file.Labels], chosen: str) -> None:
         on_change=lambda: change(beside=f"labels:{st.session_state.labels}", filter="", row=""),
         help="They belong to the dataset: every run over it is judged by them.",
     )  # fmt: skip
+    if not removable:
+        return
     with st.popover("Remove", icon=":material/delete:"):
         st.text(displayable(f"Remove “{known[chosen].name}” from {known[chosen].dataset}? No run is judged by them any more."))
         if st.button("Remove these labels", type="primary", key="remove_labels"):

@@ -24,6 +24,7 @@ from pages._text import displayable, escape
 from services.domain import Run
 from services.errors import NotFound, SettingsError, StudioError
 from services.file_names import quoted, short
+from services.handover.rerun import for_a_form
 from services.preflight import preflight
 from services.scoring.column_matching import named_inputs
 from services.scoring.scorers import ScorerOptions, scorer_at
@@ -181,6 +182,7 @@ def open_run(workspace: Workspace, run_id: str) -> None:
 
 def form_of(workspace: Workspace, run: Run) -> RunForm:
     """The form that submits what this run was asked for. What was only tried anew of another run is asked for whole."""
+    run = for_a_form(workspace, run)
     request, inputs, scorer = run.request, [], scorer_at(run.request.entry_script)
     if scorer and request.models:
         try:
@@ -218,7 +220,7 @@ def show_origin(workspace: Workspace) -> Run | None:
     run: Run | None = None
     with st.container(horizontal=True, vertical_alignment="center"), suppress(StudioError):
         if begun.like:
-            run = workspace.runs.get(begun.like)
+            run = for_a_form(workspace, workspace.runs.get(begun.like))
             scope = " That run scored only what had failed; this one scores everything." if run.request.failed_only else ""
             st.caption(escape(f"The settings of {run.title} ({run.id}).{scope}"), width="content")
         else:

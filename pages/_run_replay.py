@@ -48,10 +48,12 @@ def show(run: Run, mini_batch: int, place: str = "mini-batch") -> None:
         if replaying.job:
             replaying.job.stop()
         replaying = st.session_state[state] = None
-    can = Capability.REPLAY in chosen_workspace().capabilities
+    can = Capability.REPLAY in chosen_workspace().capabilities and not run.imported_from
     why = (
         "Scores this mini-batch again by itself, with the script, settings and environment of the run. The run is not changed."
         if can
+        else "The run was imported: its environment, model and files are not here."
+        if run.imported_from
         else "Its environment, model and files are in Azure ML, not on this machine. Try first, on New run, scores some items here."
     )
     under_way = bool(replaying and replaying.job and not replaying.job.look())

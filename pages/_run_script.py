@@ -19,7 +19,9 @@ from services.workspace import Capability, Workspace
 
 def of_run(workspace: Workspace, run: Run, label: str) -> dict[str, EntryScript]:
     """The script of a run that is on no list, by what the list calls it then: where it still lies at its path. A person gave this path on
-    the command line: it needs no approval, there or here."""
+    the command line: it needs no approval, there or here. Of an imported run, whose path means nothing here, none."""
+    if run.imported_from:
+        return {}
     try:
         source = read_script(Path(run.request.entry_script))
         docstring = check_entry_script(source, run.request.script_name)

@@ -51,6 +51,10 @@ def latest_versions(things: Iterable[_Versioned]) -> list[_Versioned]:
 
 def item_of(run: Run) -> str:
     """What one item of this run is: a `file`, a `row` of a tabular dataset, or an `item` where no list has the dataset."""
+    if run.imported_from:
+        from services.handover.imported_run import ImportedRun
+
+        return ImportedRun(chosen_workspace().home, run).about.item
     scored = run.request.datasets[0]
     return next((dataset.item for dataset in chosen_workspace().datasets() if dataset.reference == scored), "item")
 
@@ -102,12 +106,12 @@ def joined_table(run_id: str, joined: str) -> Predictions:
     if what == "labels":
         from services.predictions import evaluation
 
-        labels = workspace.find_labels(workspace.runs.get(run_id).request.datasets, id_)
+        labels = workspace.find_run_labels(workspace.runs.get(run_id), id_)
         return open_predictions(evaluation.evaluate(table, labels, column).path)
     from services.predictions import comparison
 
     if what == "both":
         older, _, column = column.partition(":")
-        labels = workspace.find_labels(workspace.runs.get(run_id).request.datasets, id_)
+        labels = workspace.find_run_labels(workspace.runs.get(run_id), id_)
         return open_predictions(comparison.judged_pair(workspace.runs.predictions(older), table, older, labels, column).path)
     return open_predictions(comparison.compare(workspace.runs.predictions(id_), table, id_, column).path)

@@ -10,6 +10,7 @@ import streamlit as st
 
 from pages import (
     _errors,
+    _handover,
     _layout,
     _lineage,
     _notifications,
@@ -103,7 +104,8 @@ def actions(run: Run) -> None:
             workspace.runs.cancel(run.id)
             st.rerun()
     stopped = run.status in (RunStatus.FAILED, RunStatus.CANCELED)
-    if run.status is RunStatus.NOT_RESPONDING or run.never_submitted or (stopped and Capability.CARRY_ON in workspace.capabilities):
+    resumable = run.status is RunStatus.NOT_RESPONDING or run.never_submitted or (stopped and Capability.CARRY_ON in workspace.capabilities)
+    if resumable and not run.imported_from:
         item = _workspace.item_of(run)
         again = "Mini-batches whose run() failed are tried again." if run.status.ended else f"{item.capitalize()}s that failed stay failed."
         if run.status.ended and run.items_failed:
@@ -114,8 +116,9 @@ def actions(run: Run) -> None:
         if st.button("Resume", icon=":material/resume:", key=f"resume-{run.id}", help=help_text):
             workspace.runs.resume(run.id)
             st.rerun()
-    help_text = "Submits the same request as a new run."
-    if run.status.ended and st.button("Rerun", icon=":material/replay:", key=f"rerun-{run.id}", help=help_text):
+    why_not = _handover.why_no_rerun(run)
+    help_text = why_not or "Submits the same request as a new run."
+    if run.status.ended and st.button("Rerun", icon=":material/replay:", key=f"rerun-{run.id}", help=help_text, disabled=bool(why_not)):
         rerun = last_submission().submit(workspace, run.request_again())
         switch_page("runs.py", query_params={"run": rerun.id})
     help_text = "Opens New run with every setting of this run."
@@ -124,6 +127,8 @@ def actions(run: Run) -> None:
     known = _workspace.item_of(run) != "row" or Capability.FAILED_ROWS in workspace.capabilities
     help_text = "A new run of the failed and unprocessed items. Its results are those of this run, with these items replaced."
     help_text = help_text if known else "Azure ML does not report which rows of a table failed. Rerun all of it."
+    if run.imported_from:
+        known, help_text = False, "The run was imported, and its files are not here."
     some_failed = run.items_succeeded is not None and run.items_succeeded < (run.items_total or 0)
     offered = run.status.ended and some_failed
     if offered and st.button("Rerun failed only", icon=":material/rule:", key=f"rerun-failed-{run.id}", help=help_text, disabled=not known):
@@ -134,6 +139,7 @@ def actions(run: Run) -> None:
     if run.status.ended:
         help_text = "One HTML page to share or print: pictures, causes of failures, first rows, settings, provenance."
         st.link_button("Report", f"downloads/report.html?{urlencode({'run': run.id})}", icon=":material/summarize:", help=help_text)
+    _handover.export_menu(run)
     label = "See results" if run.status.ended else "See results so far"
     if st.button(label, type="primary", icon=":material/table_chart:", key=f"results-{run.id}"):
         switch_page("results.py", query_params={"run": run.id})
@@ -141,6 +147,7 @@ def actions(run: Run) -> None:
 
 def show_outcome(run: Run) -> None:
     """What a person should see first: how the run ended, or what fails while it is active."""
+    _handover.show_where_from(run)
     if run.status is RunStatus.NOT_RESPONDING:
         seen = f" Last seen at {local_time(run.heartbeat_at)}." if run.heartbeat_at else ""
         hint = "Scored items are kept. Resume continues; nothing is scored twice."
@@ -220,7 +227,10 @@ def output_table(run: Run) -> None:
 
 chosen = st.query_params.get("run")
 if chosen is None:
-    _layout.title("Runs", "Scoring runs, newest first.")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        with st.container():
+            _layout.title("Runs", "Scoring runs, newest first.")
+        _handover.import_form()
     _run_keeping.delete_dialog()
     live_list = st.fragment(_run_list.show, run_every=2.0)
     _pipelines.tabs(pipelines, live_list) if pipelines else live_list()

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from services import formats
 from services.domain import ResourceKind, RunRequest, utc_now
-from services.errors import SettingsError, StudioError
+from services.errors import SettingsError, StudioError, WorkspaceUnavailable
 from services.formats import counted
 from services.intake.staging import staging_folder
 from services.predictions.table_file import remove_table
 from services.storage import usage
-from services.storage.file_tree import bytes_below
+from services.storage.file_tree import bytes_below, remove
 from services.storage.store import Store
 from services.storage.usage import StorageKind, StorageUsage
 from services.workspace import CleanedUp, CleanUpGroup, CleanUpItem, EnvironmentBuilds, Resources
@@ -100,7 +100,8 @@ class HomeStorage:
             free, total = self.disk()
             if usage.nearly_full(free, total):
                 found.append(f"The disk is nearly full: {formats.size(free)} of {formats.size(total)} are free.")
-        limit, known = self.limit(), self.known()
+        limit = self.limit()
+        known = self.known() if limit else None
         if limit and known and known.bytes >= limit:
             found.append(f"The workspace’s folder takes {formats.size(known.bytes)}, and its limit is {formats.size(limit)}.")
         elif limit and known and known.bytes >= _NEAR * limit:
@@ -122,7 +123,8 @@ class HomeStorage:
             free, _ = self.disk()
             if expected > free:
                 return [*found, f"This run may not fit on the disk: {about}, and {formats.size(free)} are free."]
-        limit, known = self.limit(), self.known()
+        limit = self.limit()
+        known = self.known() if limit else None
         if limit and known and known.bytes + expected > limit > known.bytes:
             left = formats.size(limit - known.bytes)
             found.append(f"This run may exceed the limit of the workspace’s folder: {about}, and {left} are left.")
@@ -163,9 +165,13 @@ class HomeStorage:
 
     def _leftover_test(self) -> Callable[[str], bool]:
         """What tells whether a path in the home is what interrupted work left. In the folder of a run that has not ended nothing is."""
-        registered, unended = self._registered(), {run.id for run in self._store.unended_runs()}
+
+        @cache
+        def known() -> tuple[usage.Registered, set[str]]:  # of 100,000 runs it takes a moment
+            return self._registered(), {run.id for run in self._store.unended_runs()}
 
         def is_leftover(name: str) -> bool:
+            registered, unended = known()
             folder, run_id, *_ = (*name.split("/"), "")
             return not (folder == "runs" and run_id in unended) and usage.is_leftover(self._home, name, registered)
 
@@ -260,12 +266,17 @@ class HomeStorage:
         return self._workspace.resources.delete(ResourceKind.RUN, [run_id])
 
     def _discard(self, path: Path) -> None:
-        """Gone at once, not file by file: killed in the middle, this leaves what the next clean-up finds. Raises OSError."""
-        if path.parent == self._home / "incoming":
-            shutil.rmtree(path)
-            return
-        with staging_folder(self._home) as staging:
-            os.replace(path, staging / "discarded")
+        """Gone at once, not file by file: killed in the middle, this leaves what the next clean-up finds. On a full disk, where nothing can
+        be made for that, file by file. Raises OSError."""
+        with suppress(OSError, WorkspaceUnavailable):
+            if path.parent != self._home / "incoming":
+                with staging_folder(self._home) as staging:
+                    discarded = staging / "discarded"
+                    os.replace(path, discarded)
+                    remove(discarded)
+        remove(path)
+        if os.path.lexists(path):
+            raise OSError(f"{path.name} can't be removed")
 
 
 _OF_RUNS = (StorageKind.RUN_OUTPUT, StorageKind.RUN_TABLES, StorageKind.RUN_LOGS, StorageKind.RUN_RECORDS, StorageKind.CACHES)

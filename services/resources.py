@@ -8,8 +8,6 @@ killed process has left of them goes with the next deletion or `clean_up`.
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -23,7 +21,7 @@ from services.domain import Dependents, Metadata, ResourceKind, parse_reference,
 from services.errors import SettingsError, StudioError, WorkspaceUnavailable, os_errors_as
 from services.file_names import check_name, short
 from services.predictions.annotations import AnnotationStore
-from services.storage.file_tree import bytes_below
+from services.storage.file_tree import bytes_below, remove
 from services.storage.runs import StoredRuns
 from services.storage.store import Store, needed_by
 
@@ -201,11 +199,7 @@ class StoredResources:
         """Remove one that was noted. What can't be removed now stays noted, for the next time."""
         place = self._home / path
         size = bytes_below(place)
-        if place.is_dir() and not place.is_symlink():
-            _remove_folder(place)
-        else:
-            with log.suppress(logger, "A file of what was deleted stays for now", OSError):
-                place.unlink(missing_ok=True)
+        remove(place)
         if place.exists() or place.is_symlink():
             logger.warning("%s was deleted, and can't be removed yet", place)
             return 0
@@ -229,17 +223,6 @@ def changed_tags(tags: Mapping[str, str], changes: Mapping[str, str]) -> dict[st
 def without_home(home: Path, path: Path) -> str:
     """A path in the home as the registry notes it."""
     return path.relative_to(home).as_posix()
-
-
-def _remove_folder(place: Path) -> None:
-    """Remove a folder, as far as that is possible: also what a script left in it that may not be written."""
-    shutil.rmtree(place, ignore_errors=True)
-    if place.exists():
-        for folder, folders, files in os.walk(place):
-            for name in (".", *folders, *(files if os.name == "nt" else ())):
-                with suppress(OSError):
-                    os.chmod(Path(folder, name), 0o700)
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def _checked(field: str, text: str, what: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from services.domain import RunRequest
+from services.domain import EntryScript, Run, RunRequest
 from services.errors import NotFound, SettingsError
 from services.handover.secrets import LEFT_OUT
 
@@ -46,14 +46,29 @@ def request_here(workspace: Workspace, request: RunRequest) -> RunRequest:
         raise SettingsError("environment_variables", f"the values of {names} were left out of the archive of run {earlier.id}", _NEW_RUN)
     if any(argument.endswith(LEFT_OUT) for argument in request.arguments):
         raise SettingsError("arguments", f"values of arguments were left out of the archive of run {earlier.id}", _NEW_RUN)
-    name, sha256 = provenance.script
-    script = next((script for script in workspace.scripts.all() if sha256 and script.sha256 == sha256), None)
+    script = _script_here(workspace, earlier)
     if script is None:
-        text = f"the scoring script {name} of the imported run {earlier.id} is not here"
+        text = f"the scoring script {provenance.script[0]} of the imported run {earlier.id} is not here"
         kept = workspace.runs.kept_script(earlier.id)
         hint = f"Its copy is {kept}: look at it, then upload it on the New run page." if kept else _NEW_RUN
         raise SettingsError("entry_script", text, hint)
     return replace(request, entry_script=script.path)
+
+
+def for_a_form(workspace: Workspace, run: Run) -> Run:
+    """A run whose settings a form is to begin with. Of an imported one, without paths of another machine: its script is the one of this
+    home with the same content, where there is one."""
+    if not run.imported_from:
+        return run
+    script = _script_here(workspace, run)
+    path = script.path if script else run.request.script_name
+    return replace(run, request=replace(run.request, entry_script=path, source_directory=None))
+
+
+def _script_here(workspace: Workspace, run: Run) -> EntryScript | None:
+    """The script on offer here that has the content of the imported run's."""
+    sha256 = workspace.runs.provenance(run.id).script[1]
+    return next((script for script in workspace.scripts.all() if sha256 and script.sha256 == sha256), None)
 
 
 def _other(kind: str, reference: str, run_id: str) -> SettingsError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -131,6 +132,23 @@ def bytes_below(path: Path) -> int:
             with suppress(OSError):
                 total += os.lstat(os.path.join(folder, name)).st_size
     return total
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, as far as that is possible: also what a script left there that may not be written.
+    A link is removed, not what it leads to."""
+    if not path.is_dir() or path.is_symlink():
+        with suppress(OSError):
+            path.unlink()
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        for folder, folders, files in os.walk(path):
+            for name in (".", *folders, *(files if os.name == "nt" else ())):
+                if not os.path.islink(os.path.join(folder, name)):
+                    with suppress(OSError):
+                        os.chmod(Path(folder, name), 0o700)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def sha256_of(path: Path) -> str:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -276,9 +277,16 @@ def keep(home: Path, usage: StorageUsage) -> None:
 
 def kept(home: Path) -> StorageUsage | None:
     """What was counted last; None before the first time."""
+    path = home / KEPT_FILE
     with suppress(OSError, ValueError, TypeError):
-        return from_json((home / KEPT_FILE).read_bytes(), StorageUsage)
+        return _read(path, os.stat(path).st_mtime_ns, os.stat(path).st_ino)
     return None
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, _modified_ns: int, _inode: int) -> StorageUsage:
+    """Up to a megabyte of JSON, which every page asks for where there is a limit."""
+    return from_json(path.read_bytes(), StorageUsage)
 
 
 def parse_size(text: str) -> int | None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from pathlib import Path
+
 import pytest
 
 from services.storage.usage import LIMIT_FILE
@@ -84,6 +88,17 @@ def test_a_clean_up_shows_first_and_removes_with_yes(command, home):
     assert (done.code, done.json["removed"], done.json["kept"], done.json["freed"]) == (0, ["incoming/left"], [], 5_000)
     assert list((home / "incoming").iterdir()) == []
     assert command("storage", *GROUPS).out == "There is nothing to remove.\n"
+
+
+def commands_of_the_document() -> list[str]:
+    """Those that docs/storage.md shows, without what begins them."""
+    text = (Path(__file__).parents[2] / "docs" / "storage.md").read_text(encoding="utf-8")
+    return re.findall(r"^python -m services (.*?)(?:  +#.*)?$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", commands_of_the_document())
+def test_what_the_document_shows_works(command, line):
+    assert command(*shlex.split(line)).code == 0
 
 
 @pytest.mark.parametrize("name", WORKSPACES)

@@ -108,6 +108,14 @@ def test_an_older_version_is_found_by_its_own_tag(open_page, three):
     assert app.selectbox(key="model").options == ["a:1"]
 
 
+def test_what_is_searched_for_on_one_page_is_not_on_another(open_page, three, workspace, csv_folder):
+    workspace.register_dataset("d", csv_folder(1))
+    app = open_page(MODELS, search="c")
+    assert names(app) == ["c"]
+    app.switch_page(DATASETS).run()
+    assert names(app, "Dataset") == ["d"]
+
+
 def test_a_link_to_an_archived_one_opens_it(open_page, three):
     app = open_page(MODELS, model="b:1")
     assert app.selectbox(key="model").value == "b:1"

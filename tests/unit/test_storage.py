@@ -364,3 +364,23 @@ def test_an_archived_run_that_another_needs_stays_and_why_is_said(workspace, sto
     workspace.resources.change(ResourceKind.RUN, "run-1", archived=False)
     assert [reason for _, reason in storage.clean_up(found).kept] == ["it is not archived any more"]
     assert workspace.runs.get("run-1")
+
+
+def test_a_clean_up_works_where_nothing_new_can_be_made(workspace, storage):
+    folder = add_run(workspace, "run-1")
+    storage.measure()
+    found = storage.proposals()
+    (workspace.home / "incoming").rmdir()
+    (workspace.home / "incoming").touch()  # as on a full disk: no folder can be made there
+    done = storage.clean_up(found)
+    assert (len(done.removed), done.kept) == (1, ())
+    assert {path.name for path in folder.iterdir()} == NO_CACHE
+
+
+def test_a_leftover_that_may_not_be_written_goes_too(workspace, storage):
+    left = written(workspace.home / "incoming" / "left" / "folder" / "half.bin", at=LONG_AGO).parent
+    os.utime(left.parent, (LONG_AGO, LONG_AGO))
+    left.chmod(0o500)
+    found = storage.proposals()
+    assert len(storage.clean_up(found).removed) == 1
+    assert not left.parent.exists()
