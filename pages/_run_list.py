@@ -57,7 +57,7 @@ COLUMNS = {
     "Ended": _Column(datetime, lambda run: run.ended_at),
     "Id": _Column(str, lambda run: run.id),
 }
-_DEFAULT = ("Status", "Run", "Tags", "Progress", "Succeeded", "Failed", "Left", "Items/s", "Time left", "Submitted")
+_DEFAULT = ("Status", "Run", "Submitted", "Tags", "Progress", "Succeeded", "Failed", "Left", "Items/s", "Time left")
 _COUNTS = ("Items", "Succeeded", "Failed", "Left", "Items/s", "Duration")
 _BADGES = {status: color for status, (color, _) in _layout.BADGES.items()} | {"Pinned": "violet", "Archived": "gray"}
 
@@ -197,7 +197,7 @@ def _describe(query: RunQuery, page: RunPage) -> str:
         first = query.first + 1
         shown = f"{first:,}–{first + len(page.runs) - 1:,} of {counted(page.total, 'run')}"
     else:
-        shown = f"{page.total:,} {'matches' if page.total == 1 else 'match'}" if searched else counted(page.total, "run")
+        shown = f"{counted(page.total, 'run')} {'matches' if page.total == 1 else 'match'}" if searched else counted(page.total, "run")
     return f"{shown} · click one to open it, tick several to tag, archive, delete or compare them"
 
 

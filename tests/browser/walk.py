@@ -30,6 +30,10 @@ class Walk:
         target.click()
         self.clicks += 1
 
+    def click_at(self, target: Locator, x: int, y: int) -> None:
+        target.click(position={"x": x, "y": y})
+        self.clicks += 1
+
     def button(self, name: str | re.Pattern[str]) -> None:
         self.click(self.page.get_by_role("button", name=name, exact=isinstance(name, str)).filter(visible=True))
 

@@ -1,0 +1,84 @@
+"""An analyst's morning: last month's run is found, edited to the new version of its dataset, run, compared and reported. Clicks are counted."""
+
+from datetime import timedelta
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from services.domain import RunRequest, RunStatus, utc_now
+from services.local.workspace import LocalWorkspace
+from services.settings import ParallelRunSettings
+from services.storage.store import Store
+from tests.browser import dashboard as started
+from tests.browser.dashboard import settled
+from tests.browser.walk import Walk
+from tests.conftest import home_in
+
+SCRIPT = """
+import argparse, os
+parser = argparse.ArgumentParser()
+parser.add_argument("--region", required=True)
+region = parser.parse_known_args()[0].region
+def run(mini_batch):
+    return [os.path.basename(path) + ": " + region + open(path).read().strip() for path in mini_batch]
+"""
+OTHERS = 300
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    with home_in(tmp_path_factory.mktemp("own")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def dashboard(home):
+    with started.dashboard(home) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def last_month(home, tmp_path_factory, finish):
+    """A run of last month over what was the newest version of its dataset then, with settings of its own; hundreds since."""
+    folder = tmp_path_factory.mktemp("sales")
+    workspace = LocalWorkspace(home)
+    script = folder / "sales_script.py"
+    script.write_text(SCRIPT)
+    settings = ParallelRunSettings(process_count_per_node=1, mini_batch_size="3", error_threshold=5)
+    for version, values in enumerate(("aab", "abb"), 1):
+        (folder / str(version)).mkdir()
+        for number, value in enumerate(values):
+            (folder / str(version) / f"{number}.csv").write_text(value)
+        workspace.register_dataset("sales", folder / str(version))
+        if version == 1:
+            request = RunRequest((), ("sales:1",), str(script), settings, arguments=("--region", "north"), name="Sales, north")
+            run = finish(workspace, workspace.submit(request).id)
+    store = Store(home)
+    store.set_submitted(run.id, utc_now() - timedelta(days=30)) if hasattr(store, "set_submitted") else None
+    for number in range(OTHERS):
+        store.insert_run(f"run-other-{number:03}", RunRequest((), ("other:1",), "other.py"), 1, 1, status=RunStatus.COMPLETED)
+    return run
+
+
+def test_the_morning_takes_eight_clicks(last_month, dashboard, page):
+    walk = Walk(page, dashboard.url, "morning")
+    settled(page)
+    walk.link("Runs")
+    page.get_by_placeholder("Search name, model, dataset, tag, note").fill("north")
+    expect(page.get_by_text("1 run matches")).to_be_visible()
+    walk.click_at(page.get_by_test_id("stDataFrame"), 250, 52)
+    walk.button("Edit and run again")
+    walk.button("Use sales:2, the newest version")
+    page.screenshot(path="/tmp/morning1.png", full_page=True)
+    walk.button("Submit run")
+    page.wait_for_url("**/runs?run=*")
+    expect(page).to_have_title(re.compile("Completed"))
+    page.screenshot(path="/tmp/morning2.png", full_page=True)
+    walk.button("See results")
+    page.wait_for_url("**/results*")
+    walk.button("Compare")
+    page.wait_for_url("**/compare*")
+    settled(page)
+    page.screenshot(path="/tmp/morning3.png", full_page=True)
