@@ -647,12 +647,11 @@ class Store:
 
     def run_choices(self) -> RunChoices:
         """What the runs have that one can search by."""
-        models, datasets, tags = (
-            [text for (text,) in self._execute(f"SELECT DISTINCT {column} FROM runs INDEXED BY runs_searched")]
-            for column in ("models", "datasets", "tags")
-        )
+        links = "SELECT DISTINCT reference FROM run_links WHERE kind = ? ORDER BY reference"
+        models, datasets = (tuple(row[0] for row in self._execute(links, kind)) for kind in (ResourceKind.MODEL, ResourceKind.DATASET))
+        tags = [row[0] for row in self._execute("SELECT DISTINCT tags FROM runs INDEXED BY runs_searched WHERE tags <> '{}'")]
         pairs = {pair for text in tags for pair in json.loads(text).items()}
-        return RunChoices(tuple(run_search.lines_of(models)), tuple(run_search.lines_of(datasets)), tuple(sorted(pairs)))
+        return RunChoices(models, datasets, tuple(sorted(pairs)))
 
     def runs_linked(self, kind: ResourceKind, to: str, limit: int) -> tuple[list[Run], int]:
         """The newest runs that name this model, dataset, environment or earlier run; and how many there are."""
