@@ -24,6 +24,7 @@ from services.schedules.schedule import Schedule
 from services.schedules.texts import SetupTexts
 from services.scoring.presets import Presets
 from services.settings import ParallelRunSettings
+from services.storage.dismissals import Dismissals
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.usage import StorageUsage
 
@@ -80,6 +81,8 @@ class Workspace(Protocol):
     """The entry scripts on offer, the built-in ones first."""
     annotations: AnnotationStore
     """Notes and corrected labels on rows, and saved views."""
+    dismissals: Dismissals
+    """What a person has seen and dismissed."""
     presets: Presets
     """What was chosen for a model last (columns, probabilities, arguments of its scorer), and settings of runs under names."""
 

@@ -73,6 +73,7 @@ from services.scoring.presets import Presets
 from services.scoring.script_fit import first_row_warning
 from services.settings import ParallelRunSettings
 from services.storage import file_tree
+from services.storage.dismissals import Dismissals
 from services.storage.file_tree import make_folders, path_given
 from services.storage.manifest import changes_since_registration, read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
@@ -106,6 +107,7 @@ class LocalWorkspace:
         make_folders(self.home, "models", "datasets", "scripts", "runs", "incoming")
         self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
         self.presets = Presets(self._store)
+        self.dismissals = Dismissals(self._store)
         self.builds = LocalBuilds(self.home, self._store)
         self.scripts = EntryScripts(self.home / "scripts", self._store.approved)
         self.runs = runs.LocalRuns(self.home, self._store)

@@ -148,6 +148,7 @@ END""",
     "ALTER TABLE runs ADD COLUMN imported_digest TEXT",
     "CREATE UNIQUE INDEX runs_by_imported_digest ON runs (imported_digest) WHERE imported_digest IS NOT NULL",
     f"CREATE INDEX runs_with_metadata ON runs (id) {_WITH_METADATA}",
+    "CREATE TABLE dismissals (subject TEXT PRIMARY KEY, dismissed_at TEXT)",
 )
 
 _ADDS_TO = "(json_extract(request, '$.failed_only') OR json_extract(request, '$.new_only'))"  # see RunRequest.adds_to
@@ -474,6 +475,15 @@ class Store:
             with suppress(NotFound):
                 self.change_metadata(kind, reference, lambda _: Metadata())
         self._execute("DELETE FROM metadata WHERE kind = ? AND reference = ?", kind, reference)
+
+    def dismiss(self, subject: str) -> None:
+        """Keep that a person has seen this and needs to see it no more."""
+        self._execute("INSERT OR REPLACE INTO dismissals VALUES (?, ?)", subject, utc_now())
+
+    def dismissed(self, subjects: Iterable[str]) -> set[str]:
+        """Those of them that were dismissed."""
+        query = "SELECT subject FROM dismissals WHERE subject IN (SELECT value FROM json_each(?))"
+        return {row["subject"] for row in self._execute(query, json.dumps(list(map(readable, subjects))))}
 
     def environments_used(self) -> dict[str, datetime]:
         """When each environment, by its reference, was last used: by a run that was submitted, or to inspect a model."""
