@@ -419,14 +419,14 @@ class LocalWorkspace:
             raise WorkspaceUnavailable(f"{text}.", "Wait for its end, and try again.") from error
 
     def new_items(self, request: RunRequest) -> NewItems:
-        return self._look_for_new(request).found
+        return self._look_for_new(request, first_too=False).found
 
-    def _look_for_new(self, request: RunRequest) -> Look:
+    def _look_for_new(self, request: RunRequest, *, first_too: bool = True) -> Look:
         latest = [self.dataset(reference) for reference in request.datasets]
         plan, _, _ = self._plan(replace(request, new_only=True, rerun_of=None), sample_limit=1)
         side_inputs = [self.dataset(reference) for reference in plan.request.side_inputs.values()]
         plan = replace(plan, inputs=reuse.inputs_of(plan, [*latest, *side_inputs]))
-        return new_items.look(self._store, self.runs, plan, latest)
+        return new_items.look(self._store, self.runs, plan, latest, first_too=first_too)
 
     def _registered_anew(self, one: GrownDataset) -> Dataset:
         """The dataset as its folder is now: its latest version where that has the very same files, else a new one."""
