@@ -256,10 +256,6 @@ class Workspace(Protocol):
         `python` is a version such as 3.11, or an interpreter's path. More than 500 MB are fetched only with `allow_large`. `progress` gets
         lines for people. Raises SettingsError on `python`, `requirements` or `allow_large` for what can't be made of it."""
 
-    def delete_environment(self, reference: str) -> None:
-        """Remove one version of an environment, with its files where it was made here. Raises SettingsError where a run that has not ended
-        needs it."""
-
     @property
     def builds(self) -> EnvironmentBuilds | None:
         """The environments that are being built on this machine; None for a workspace that builds none here."""
@@ -559,9 +555,6 @@ class RemoteWorkspace(Workspace, Protocol):
 
     def fetch_model(self, reference: str, folder: Path) -> Path:
         """One version's file or folder, downloaded below `folder`; where it is then."""
-
-    def delete_model(self, reference: str) -> None:
-        """Remove one version of a model from the workspace."""
 
     def experiments(self) -> list[str]:
         """Names of the experiments, the one used last first."""

@@ -205,9 +205,6 @@ class AzureWorkspace:
     def fetch_model(self, reference: str, folder: Path) -> Path:
         return self._models.fetch(self.model(reference).reference, folder)
 
-    def delete_model(self, reference: str) -> None:
-        self.resources.delete(ResourceKind.MODEL, [reference])
-
     def register_model_from_run(
         self, name: str, experiment: str, run_id: str, path: str, *, description: str = "", tags: Mapping[str, str] | None = None
     ) -> Model:
@@ -338,9 +335,6 @@ class AzureWorkspace:
         environment = environments.create(self._session, name, requirements, python)
         self._cache.environments.remove(lambda other: other.name == name)
         return self._cache.environments.add(environment)
-
-    def delete_environment(self, reference: str) -> None:
-        self.resources.delete(ResourceKind.ENVIRONMENT, [reference])
 
     # ---- runs -----------------------------------------------------------------------------------------------------------------------
 

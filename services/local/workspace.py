@@ -41,7 +41,6 @@ from services.domain import (
     Environment,
     Model,
     ModelCard,
-    ResourceKind,
     Run,
     RunRequest,
     TableReading,
@@ -341,9 +340,6 @@ class LocalWorkspace:
     ) -> Environment:
         build = self.builds.start(name, requirements, python=python, approved=approved, allow_large=allow_large)
         return self.builds.wait(build, progress)
-
-    def delete_environment(self, reference: str) -> None:
-        self.resources.delete(ResourceKind.ENVIRONMENT, [reference])
 
     def _environment_now(self, reference: str | None) -> Environment:
         """What is installed now in the environment of that reference, or in this program's own."""
