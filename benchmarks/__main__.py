@@ -19,6 +19,7 @@ PARTS = {
     "brush": "a brush over a million predictions, in a browser, beside an empty fragment's tick",
     "plain_dataframe": "what st.dataframe makes of as many predictions, in a browser",
     "pages": "first paint and page switch, in a browser",
+    "runs_list": "100,000 runs, 1,000 models, 1,000 datasets: each list and the home page, a look at a time",
     "azure_pages": "the same on Azure ML that takes two seconds a call, beside this machine",
 }
 

@@ -134,12 +134,12 @@ def export(request: Request) -> Response:
     """GET /downloads/export?run=ID&as=KIND&secrets=1: a run as code, as a notebook or as an archive; made before the first part comes."""
     query = request.query_params
     run_id = query.get("run", "")
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed after it was sent
+    workspace = chosen_workspace()
+    file = tempfile.TemporaryFile(dir=workspace.home / "incoming")  # noqa: SIM115 - closed after it was sent
     try:
         from services.handover import exports
         from services.report import report as report_of
 
-        workspace = chosen_workspace()
         run = workspace.runs.get(run_id)
         kinds = [kind for kind in exports.ExportKind if kind == query.get("as")]
         if not kinds:

@@ -268,7 +268,7 @@ def _offer_deletion_of_unused(workspace: Workspace, builds: EnvironmentBuilds) -
         if st.button(label, key="delete-unused", type="primary", icon=":material/delete_forever:"):
             with _errors.shown():
                 for known in unused:
-                    workspace.delete_environment(known.reference)
+                    workspace.resources.delete(ResourceKind.ENVIRONMENT, [known.reference])
                 st.toast(f"Deleted {counted(len(unused), 'environment')}, {freed}", icon=":material/delete:")
                 st.rerun()
 

@@ -15,7 +15,7 @@ from pages._results_table import has_values
 from pages._results_view import View, add, change, choose, follow, joined, option_labels, set_filter
 from pages._text import displayable, escape, sentence
 from services.errors import SettingsError
-from services.predictions.columns import CLASSES, Kind, Status
+from services.predictions.columns import CLASSES, INPUT_FILE, Kind, Status
 from services.predictions.failures import failure_causes
 from services.predictions.filters import Condition, Filter, Operator
 from services.predictions.number_bins import Width
@@ -40,6 +40,8 @@ def panel(view: View) -> None:
     facet(view, "Prediction") if view.table.kind is Kind.CATEGORY else None
     if sum(1 for count in view.table.row_counts.values() if count) > 1:
         facet(view, own["Status"])
+    if INPUT_FILE in own:
+        facet(view, own[INPUT_FILE])
     causes(view)
     for name in view.table.further_columns:
         numeric_label = name in ("Label", "Before") and view.table.kind in _NUMBERS

@@ -13,9 +13,9 @@ from pages._results_view import ENDS, View, change, describe, describe_range, fo
 from pages._text import escape, truncate, visible
 from services.formats import counted
 from services.predictions import comparison, evaluation
-from services.predictions.columns import ROW_NUMBER, Status
+from services.predictions.columns import INPUT_FILE, ROW_NUMBER, Status
 from services.predictions.exports import OF_FAILURES, item_columns, shown_further_columns
-from services.predictions.filters import PREDICTED, Condition, Filter, Operator, Order
+from services.predictions.filters import EVERY_ROW, PREDICTED, Condition, Filter, Operator, Order
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -145,6 +145,8 @@ def _default_columns(view: View) -> list[str]:
         shown = [*item, *(name for name in shown if name in joined), *of_failed]
     elif Status.FAILED in view.filter.statuses:
         shown += of_failed
+    if INPUT_FILE in own and len(view.table.facet(own[INPUT_FILE], EVERY_ROW, 2)) > 1:
+        shown.append(own[INPUT_FILE])
     if view.order.column not in ("", own["Number"], *shown):
         shown.append(view.order.column)
     return shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -12,6 +13,7 @@ from pages._switching import switch_page
 from pages._text import displayable, escape, local_time, truncate
 from services import formats
 from services.domain import Run
+from services.errors import NotFound
 from services.predictions.comparison import (
     Change,
     Comparison,
@@ -39,6 +41,17 @@ workspace = chosen_workspace()
 
 def label(run: Run) -> str:
     return displayable(f"{truncate(' '.join(run.title.split()), 80)} · {local_time(run.submitted_at)} · {run.id[-6:]}")
+
+
+def comparable_runs() -> dict[str, Run]:
+    """The newest runs that keep their rows, the newest first, and those in the URL, however old they are."""
+    found = {run.id: run for run in workspace.runs.latest()}
+    in_url = [st.query_params.get(name, "") for name in ("run", "with")] + st.query_params.get("more", "").split(",")
+    for run_id in {*in_url} - {*found, ""}:
+        with suppress(NotFound):
+            found[run_id] = workspace.runs.get(run_id)
+    in_order = sorted(found.values(), key=lambda run: (run.submitted_at, run.id), reverse=True)
+    return {run.id: run for run in in_order if run.request.settings.output_action == "append_row"}
 
 
 def chosen_pair(runs: dict[str, Run]) -> tuple[Run, Run]:
@@ -172,7 +185,7 @@ def figures(drift: Drift) -> None:
 
 
 _layout.title("Compare", "Two runs side by side: configuration, figures by true labels, changed predictions and drift.")
-runs = {run.id: run for run in workspace.runs.latest() if run.request.settings.output_action == "append_row"}
+runs = comparable_runs()
 if len(runs) < 2:
     st.info("Comparing takes two runs.", icon=":material/info:")
     st.page_link("new_run.py", label="Start a run", icon=":material/arrow_forward:")

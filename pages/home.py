@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -18,6 +18,7 @@ from services.formats import counted
 from services.workspace import Capability
 from services.workspaces import chosen_workspace
 
+T = TypeVar("T")
 RECENT = timedelta(days=7)
 MOST_RUNS, LATEST, MOST_ATTENTION = 50, 8, 5
 SCRIPT = "batch_scoring_script.py"
@@ -59,48 +60,63 @@ def section(title: str) -> DeltaGenerator:
     return st.container(border=True, gap="xsmall", key=f"lines-{title}")
 
 
-def line(name: str, details: str, *, page: str, query: dict[str, str], badge: tuple[str, str, str]) -> None:
-    """A badge (label, color, icon), a link to the page, and details."""
+def line(name: str, details: str, *, page: str, query: dict[str, str], badge: tuple[str, str, str], dismissed_as: str = "") -> None:
+    """A badge (label, color, icon), a link to the page, and details; a button that dismisses it where that is named."""
     label, color, icon = badge
-    left, middle, right = st.columns([5, 8, 8], vertical_alignment="center", gap="small")
+    left, middle, right, *last = st.columns([5, 8, 8, 3] if dismissed_as else [5, 8, 8], vertical_alignment="center", gap="small")
     left.badge(label, color=color, icon=icon)  # type: ignore[arg-type]
     options: dict[str, Any] = {"icon": ":material/chevron_right:", "icon_position": "right", "help": ""}
     middle.page_link(page, label=escape(truncate(name, 80)), query_params=query, **options)
     right.caption(escape(truncate(details, 160)))
+    for place in last:
+        place.button(
+            "Dismiss", key=f"dismiss {dismissed_as}", type="tertiary", help="Until something new happens",
+            on_click=workspace.dismissals.add, args=(dismissed_as,),
+        )  # fmt: skip
 
 
-def run_line(run: Run, details: str, page: str = "runs.py") -> None:
-    line(run.title, details, page=page, query={"run": run.id}, badge=(run.status, *_layout.BADGES[run.status]))
+def run_line(run: Run, details: str, page: str = "runs.py", **options: Any) -> None:
+    line(run.title, details, page=page, query={"run": run.id}, badge=(run.status, *_layout.BADGES[run.status]), **options)
 
 
 def unresolved_runs() -> Iterator[Run]:
-    """Recent runs that failed or do not respond, unless a later run of the same title completed."""
+    """Recent runs that failed or do not respond, unless a later run of the same completed."""
     completed = set()
     for run in recent:
+        same = run.request.title()  # whatever it was renamed to
         if run.status is RunStatus.COMPLETED:
-            completed.add(run.title)
+            completed.add(same)
         unresolved = run.status in (RunStatus.FAILED, RunStatus.NOT_RESPONDING)
-        if unresolved and run.title not in completed and utc_now() - run.submitted_at < RECENT:
+        if unresolved and same not in completed and utc_now() - run.submitted_at < RECENT:
             yield run
 
 
+def not_dismissed(things: dict[str, T]) -> list[tuple[str, T]]:
+    """What was not dismissed, each with what it is dismissed as: with what happened and when, so that the next time it is there again."""
+    dismissed = workspace.dismissals.among(things) if things else ()
+    return [(key, thing) for key, thing in things.items() if key not in dismissed]
+
+
 def show_attention() -> None:
-    """Runs, models and scripts that need a person; nothing where there are none."""
-    failed_runs = list(unresolved_runs())[:MOST_ATTENTION]
-    unapproved_models = [model for model in latest_models if not model.usable]
-    unapproved_scripts = [script for script in workspace.scripts.all() if not script.approved]
-    if not (failed_runs or unapproved_models or unapproved_scripts):
+    """Runs, models and scripts that need a person and were not dismissed; nothing where there are none."""
+    failed_runs = not_dismissed({f"{run.id} {run.status} {run.ended_at or run.heartbeat_at}": run for run in unresolved_runs()})
+    models = not_dismissed({f"{model.reference} {model.sha256}": model for model in latest_models if not model.usable})
+    scripts = not_dismissed({f"{script.name} {script.sha256}": script for script in workspace.scripts.all() if not script.approved})
+    if not (failed_runs or models or scripts):
         return
     with section("Needs attention"):
-        for run in failed_runs:
-            run_line(run, (run.error or "This run has no active runner. It can be resumed.").partition("\n")[0])
+        for key, run in failed_runs[:MOST_ATTENTION]:
+            reason = (run.error or "This run has no active runner. It can be resumed.").partition("\n")[0]
+            run_line(run, reason, dismissed_as=key)
         badge, approve = ("Not approved", "orange", ":material/gpp_maybe:"), "Approve it to use it in runs."
-        for model in unapproved_models[:MOST_ATTENTION]:
-            line(model.reference, approve, page="registered_models.py", query={"model": model.reference}, badge=badge)
-        if len(unapproved_models) > MOST_ATTENTION:
-            st.caption(f"{counted(len(unapproved_models) - MOST_ATTENTION, 'more model')} on the Models page.")
-        for script in unapproved_scripts[:MOST_ATTENTION]:
-            line(script.name, approve, page="new_run.py", query={"script": _workspace.script_label(script)}, badge=badge)
+        for key, model in models[:MOST_ATTENTION]:
+            query = {"model": model.reference}
+            line(model.reference, approve, page="registered_models.py", query=query, badge=badge, dismissed_as=key)
+        if len(models) > MOST_ATTENTION:
+            st.caption(f"{counted(len(models) - MOST_ATTENTION, 'more model')} on the Models page.")
+        for key, script in scripts[:MOST_ATTENTION]:
+            query = {"script": _workspace.script_label(script)}
+            line(script.name, approve, page="new_run.py", query=query, badge=badge, dismissed_as=key)
 
 
 def is_active(run: Run) -> bool:
@@ -109,7 +125,7 @@ def is_active(run: Run) -> bool:
 
 def show_running() -> None:
     """The active runs. Redrawn every two seconds; the whole page when one starts or ends."""
-    active = [run for run in workspace.runs.latest(MOST_RUNS) if is_active(run)]
+    active = [run for run in workspace.runs.latest(MOST_RUNS) if is_active(run) and not run.metadata.archived]
     if {run.id for run in active} != {run.id for run in recent if is_active(run)}:
         st.rerun()
     for run in active:
@@ -141,7 +157,7 @@ workspace = chosen_workspace()
 where = "in an Azure ML workspace" if workspace.remote is not None else "by worker processes on this machine"
 _layout.title("Batch Scoring Studio", f"Score many files at once, {where}.")
 latest_models, latest_datasets = _workspace.latest_versions(workspace.models()), _workspace.latest_versions(workspace.datasets())
-recent = workspace.runs.latest(MOST_RUNS)
+recent = [run for run in workspace.runs.latest(MOST_RUNS) if not run.metadata.archived]
 _storage.show_warnings(workspace)
 if not (latest_models or latest_datasets or recent):
     if not _workspace.not_listed_yet():

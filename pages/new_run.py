@@ -10,7 +10,20 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _environments, _errors, _fit, _layout, _run_drafts, _run_presets, _run_script, _run_settings, _trial, _workspace
+from pages import (
+    _environments,
+    _errors,
+    _fit,
+    _layout,
+    _new_only,
+    _run_drafts,
+    _run_presets,
+    _run_script,
+    _run_settings,
+    _schedules,
+    _trial,
+    _workspace,
+)
 from pages._forms import last_submission
 from pages._run_form import IN_ADDRESS, NO_MODEL, RunForm, pairs_of, text_of, words_of
 from pages._switching import switch_page
@@ -221,6 +234,7 @@ with review.container(border=True, key="section-review"):
     unapproved = found is not None and not found.model.usable and Capability.APPROVAL in workspace.capabilities
     cannot_work = found is not None and (unapproved or not found.fit.fits)
     submitted = st.button("Submit run", type="primary", icon=":material/play_arrow:", width="stretch", key="submit", disabled=cannot_work)
+    again = st.container(gap="small")
 
 form = RunForm(
     chosen_model or "",
@@ -282,6 +296,9 @@ with notes:
             elif ready and (warnings := workspace.check(request)):
                 st.warning("\n\n".join(map(escape, warnings)), icon=":material/warning:")
             if ready:
+                with again:
+                    _new_only.offer(workspace, request)
+                    _schedules.offer(workspace, request)
                 with form_place:
                     _trial.show(workspace, request)
     unfit = [LABELS.get(problem.where, "Scoring script") for problem in problems]

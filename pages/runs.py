@@ -20,6 +20,7 @@ from pages import (
     _run_keeping,
     _run_list,
     _run_logs,
+    _schedules,
     _tables,
     _workspace,
 )
@@ -233,7 +234,10 @@ if chosen is None:
         _handover.import_form()
     _run_keeping.delete_dialog()
     live_list = st.fragment(_run_list.show, run_every=2.0)
-    _pipelines.tabs(pipelines, live_list) if pipelines else live_list()
+    if pipelines is not None:
+        _pipelines.tabs(pipelines, live_list)
+    elif workspace.schedules is not None:
+        _schedules.tabs(workspace.schedules, live_list)
 else:
     if st.button("All runs", icon=":material/arrow_back:", type="tertiary"):
         switch_page("runs.py", query_params={})

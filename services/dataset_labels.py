@@ -26,6 +26,7 @@ from services.intake.staging import staging_folder
 from services.predictions.columns import file_text, readable
 from services.predictions.label_file import LabelColumns, Labels, keep_labels, kept_labels, label_columns
 from services.run_details import Leaderboard, RunScore
+from services.run_query import RunQuery
 from services.storage.atomic import atomic_write, write_atomically
 from services.storage.file_tree import path_given
 from services.workspace import RemoteWorkspace, Runs
@@ -68,7 +69,7 @@ class DatasetLabels:
         except NotFound:
             name, version = parse_reference(reference, "dataset")
             kept = self._kept(name, version) if version else []
-            if kept or any(reference in run.request.datasets for run in self._workspace.runs.latest(_MOST_RUNS)):
+            if kept or self._runs_over(reference):
                 return kept
             raise
         own = self._carried_over(dataset)
@@ -205,6 +206,11 @@ class DatasetLabels:
             return bool(dataset.manifest_sha256) and self._workspace.dataset(labels.dataset).manifest_sha256 == dataset.manifest_sha256
         return False
 
+    def _runs_over(self, reference: str) -> list[Run]:
+        """The newest runs over this version of a dataset, the newest first."""
+        found = self._workspace.runs.search(RunQuery(dataset=reference, archived=True, count=_MOST_RUNS)).runs
+        return sorted(found, key=lambda run: (run.submitted_at, run.id), reverse=True)
+
     def _carried_over(self, dataset: Dataset) -> list[Labels]:
         """Those given for this very version: also what an earlier version of this program kept with a run, which is carried over once."""
         folder = self._folder_of(dataset.name, dataset.version)
@@ -212,8 +218,8 @@ class DatasetLabels:
         if not marker.exists():
             found = [
                 path
-                for run in self._workspace.runs.latest(_MOST_RUNS)
-                if dataset.reference in run.request.datasets and not run.imported_from
+                for run in self._runs_over(dataset.reference)
+                if not run.imported_from
                 for path in (self._workspace.home / "runs" / run.id).glob("labels-*.parquet")
             ]
             with suppress(OSError):  # of a home that can't be written
@@ -261,8 +267,7 @@ class DatasetLabels:
             labels = self.get([dataset.reference], labels_id)
         elif known := self.of(dataset.reference):
             labels = self._for_version(known[0], dataset.reference)
-        here = (run for run in self._workspace.runs.latest(_MOST_RUNS) if not run.imported_from)  # theirs is another home's dataset
-        runs = [run for run in here if dataset.reference in run.request.datasets]
+        runs = [run for run in self._runs_over(dataset.reference) if not run.imported_from]  # theirs is another home's dataset
         scores = self._scores(dataset, runs, labels, progress)
         scores.sort(key=lambda score: (-_or_least(score.accuracy), -_or_least(score.mae, -math.inf, -1.0), not score.judged))
         notes = _notes(dataset, scores, labels)

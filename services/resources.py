@@ -140,7 +140,8 @@ class StoredResources:
 
     def delete(self, kind: ResourceKind, references: Sequence[str]) -> int:
         """See services.workspace."""
-        found = [self.dependents(kind, wanted) for wanted in dict.fromkeys(references)]
+        with self._store.held_open():
+            found = [self.dependents(kind, wanted) for wanted in dict.fromkeys(references)]
         together = {one.reference for one in found}
         for one in found:
             if one.active:
@@ -151,12 +152,13 @@ class StoredResources:
         if kind is ResourceKind.RUN:
             found.sort(key=lambda one: self._runs.get(one.reference).submitted_at, reverse=True)  # those that need another come first
         freed = 0
-        for one in found:
-            if kind is ResourceKind.RUN:
-                freed += self._delete_run(one.reference)
-            else:
-                self._delete(kind, one.reference)
-                freed += self.clean_up()
+        with self._store.held_open():
+            for one in found:
+                if kind is ResourceKind.RUN:
+                    freed += self._delete_run(one.reference)
+                else:
+                    self._delete(kind, one.reference)
+                    freed += self.clean_up()
         return freed
 
     def _delete_run(self, run_id: str) -> int:

@@ -549,12 +549,20 @@ class NewItems:
         """Such as `Added to run-7: 3 new files, 1 changed, 2 that failed before; 20 kept, 1 of them gone.`"""
         if not self.adds_to:
             return f"Scores everything: {self.why_none or 'nothing was scored with the same model and script before.'}"
-        parts = [counted(self.new, "new file")] if self.new else []
-        parts += [f"{counted(self.changed, 'changed file')}"] if self.changed else []
-        parts += [f"{counted(self.failed, 'file')} without a prediction"] if self.failed else []
         gone = f"; the rows of {counted(self.gone, 'file')} that {'is' if self.gone == 1 else 'are'} gone stay" if self.gone else ""
         stay = f"{counted(self.kept, 'file')} {'stays' if self.kept == 1 else 'stay'}"
-        return f"Added to {self.adds_to}, of which {stay}: {', '.join(parts)}{gone}."
+        return f"Added to {self.adds_to}, of which {stay}: {self._parts()}{gone}."
+
+    def describe_new(self) -> str:
+        """Such as `3 new files, 1 changed file. 20 files are scored already.`"""
+        scored = f"{counted(self.kept, 'file')} {'is' if self.kept == 1 else 'are'} scored already."
+        return f"{self._parts()}. {scored}" if self.count else f"nothing is new. {scored}"
+
+    def _parts(self) -> str:
+        parts = [counted(self.new, "new file")] if self.new else []
+        parts += [counted(self.changed, "changed file")] if self.changed else []
+        parts += [f"{counted(self.failed, 'file')} without a prediction"] if self.failed else []
+        return ", ".join(parts)
 
     def warnings(self) -> list[str]:
         """Sentences on what is not scored now though it is new."""

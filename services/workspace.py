@@ -24,6 +24,7 @@ from services.schedules.schedule import Schedule
 from services.schedules.texts import SetupTexts
 from services.scoring.presets import Presets
 from services.settings import ParallelRunSettings
+from services.storage.dismissals import Dismissals
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.usage import StorageUsage
 
@@ -80,6 +81,8 @@ class Workspace(Protocol):
     """The entry scripts on offer, the built-in ones first."""
     annotations: AnnotationStore
     """Notes and corrected labels on rows, and saved views."""
+    dismissals: Dismissals
+    """What a person has seen and dismissed."""
     presets: Presets
     """What was chosen for a model last (columns, probabilities, arguments of its scorer), and settings of runs under names."""
 
@@ -253,10 +256,6 @@ class Workspace(Protocol):
         `python` is a version such as 3.11, or an interpreter's path. More than 500 MB are fetched only with `allow_large`. `progress` gets
         lines for people. Raises SettingsError on `python`, `requirements` or `allow_large` for what can't be made of it."""
 
-    def delete_environment(self, reference: str) -> None:
-        """Remove one version of an environment, with its files where it was made here. Raises SettingsError where a run that has not ended
-        needs it."""
-
     @property
     def builds(self) -> EnvironmentBuilds | None:
         """The environments that are being built on this machine; None for a workspace that builds none here."""
@@ -285,8 +284,8 @@ class Workspace(Protocol):
         request of only what is new where there is nothing, and SettingsError on `new_only` where that can't be told."""
 
     def new_items(self, request: domain.RunRequest) -> run_details.NewItems:
-        """What a run of only what is new would score of the request's datasets, whose folders are looked at now: 20 µs a file. Registers
-        nothing. Raises as `submit` would, but for NothingNew."""
+        """What a run of only what is new would score of the request's datasets, whose folders are looked at now: 20 µs a file. Where there
+        is no earlier run to add to it has no counts. Registers nothing. Raises as `submit` would, but for NothingNew."""
 
     def rerun(self, run_id: str, *, failed_only: bool = False) -> domain.Run:
         """Submit the same request again, as a new run; or only what failed or has no row in one that has ended. The predictions are then
@@ -556,9 +555,6 @@ class RemoteWorkspace(Workspace, Protocol):
 
     def fetch_model(self, reference: str, folder: Path) -> Path:
         """One version's file or folder, downloaded below `folder`; where it is then."""
-
-    def delete_model(self, reference: str) -> None:
-        """Remove one version of a model from the workspace."""
 
     def experiments(self) -> list[str]:
         """Names of the experiments, the one used last first."""

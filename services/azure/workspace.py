@@ -69,6 +69,7 @@ from services.scoring.model_card import READER, read_card
 from services.scoring.presets import Presets
 from services.scoring.scorers import scorer_at
 from services.settings import ParallelRunSettings
+from services.storage.dismissals import Dismissals
 from services.storage.file_tree import make_folders, path_given, stat_of
 from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
@@ -98,6 +99,7 @@ class AzureWorkspace:
         self._blocking = blocking
         self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
         self.presets = Presets(self._store)
+        self.dismissals = Dismissals(self._store)
         self._session = Session(connection, self._show_message, of_a_command=blocking)
         self.scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
         self._models, self._datasets = Models(self._session), Datasets(self._session, self.home / "datasets")
@@ -202,9 +204,6 @@ class AzureWorkspace:
 
     def fetch_model(self, reference: str, folder: Path) -> Path:
         return self._models.fetch(self.model(reference).reference, folder)
-
-    def delete_model(self, reference: str) -> None:
-        self.resources.delete(ResourceKind.MODEL, [reference])
 
     def register_model_from_run(
         self, name: str, experiment: str, run_id: str, path: str, *, description: str = "", tags: Mapping[str, str] | None = None
@@ -336,9 +335,6 @@ class AzureWorkspace:
         environment = environments.create(self._session, name, requirements, python)
         self._cache.environments.remove(lambda other: other.name == name)
         return self._cache.environments.add(environment)
-
-    def delete_environment(self, reference: str) -> None:
-        self.resources.delete(ResourceKind.ENVIRONMENT, [reference])
 
     # ---- runs -----------------------------------------------------------------------------------------------------------------------
 

@@ -106,6 +106,5 @@ def _delete_unused(workspace: Workspace, args: argparse.Namespace) -> Answer:
     if not args.yes:
         again = f"{program_command(args)} environment delete --unused-for {args.unused_for} --yes"
         return Answer(value, [f"Not used for {since}: {', '.join(names)}.", f"Delete them: {again}"])
-    for known in unused:
-        workspace.delete_environment(known.reference)
+    workspace.resources.delete(ResourceKind.ENVIRONMENT, [known.reference for known in unused])
     return Answer(value | {"deleted": value["unused"]}, [f"Deleted {', '.join(names)}; {size(freed)} of disk"])

@@ -36,6 +36,8 @@ OUTPUT, LOGS, SCRIPT, LABELS = "output", "logs", "script", "labels"
 FILES = (MANIFEST, RUN, ABOUT, MINI_BATCHES, ANNOTATIONS, FAILED_ITEMS, TABLE, REPORT, README)
 FOLDERS = (OUTPUT, LOGS, SCRIPT, LABELS)
 
+ITEMS = ("file", "row", "item")
+"""What an item of the run is, in a word; the last where it isn't known."""
 RUN_ID = re.compile(r"run-\d{8}-\d{6}-[0-9a-f]{6}")
 LABELS_FILE = re.compile(r"labels/labels-[0-9a-f]{12}\.parquet")
 

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _AGAIN = "Export the run again."
+_WORKER = re.compile(r"[\w .,:()-]{0,200}")
 _LONGEST_LINE = 16 << 20
 _LATEST = 4_102_444_800.0
 """Seconds since 1970, the begin of the year 2100."""
@@ -154,7 +156,10 @@ def _make_folder(unpacked: Path, made: Path, about: About, files: dict[str, Arch
         if name in files:
             with open(made / name, "w", encoding="ascii") as lines:
                 for values in _json_lines(unpacked / name, most):
-                    lines.write(to_json(_converted(values, cls, name)) + "\n")
+                    value = _converted(values, cls, name)
+                    if isinstance(value, MiniBatchDetail) and value.item not in at.ITEMS:
+                        raise IntakeError(f"“{name}” in the archive does not say what an item is.", _AGAIN)
+                    lines.write(to_json(value) + "\n")
     if at.TABLE in files:
         archive_tables.rewrite(archive_tables.PREDICTIONS, unpacked / at.TABLE, made / at.TABLE)
     labels = [path for path in files if path.startswith(f"{at.LABELS}/")]
@@ -248,12 +253,28 @@ def _checked_run(run: Run) -> Run:
 
 def _checked_about(about: About) -> About:
     activity, said = about.activity, about.metadata
+    if not _can_be_drawn(about) or not all(_WORKER.fullmatch(worker.name) for worker in activity.workers):
+        raise IntakeError("The archive says more of how its run went than any run has.", _AGAIN)
     if not _is_in_time(activity) or abs(about.utc_offset) >= 86_400:
         raise IntakeError("The archive says that its run was at a time that there isn't.", _AGAIN)
+    if about.item not in at.ITEMS:
+        raise IntakeError("The archive does not say what an item of its run is.", _AGAIN)
     long = len(said.name) > _LONGEST["name"] or len(said.note) > _LONGEST["note"] or len(said.tags) > _MOST_TAGS
     if long or any(len(key) > _LONGEST["key"] or len(value) > _LONGEST["value"] for key, value in said.tags.items()):
         raise IntakeError("The name, the note or the tags of the archive's run are longer than they may be.", _AGAIN)
-    return about
+    return replace(about, activity=replace(activity, share_read=1.0))
+
+
+def _can_be_drawn(about: About) -> bool:
+    """Whether there is no more of it than a page can show."""
+    activity = about.activity
+    spans, memory = sum(len(worker.spans) for worker in activity.workers), sum(len(worker.memory) for worker in activity.workers)
+    counts = (
+        (len(activity.workers), 1_000), (spans, 50_000), (memory, 50_000), (len(activity.pace), 1_000), (len(activity.slowest), 100),
+        (len(activity.last_rows), 100), (len(activity.unknown), 20), (len(about.failures), at.MOST_FAILURES),
+        (len(about.causes), at.MOST_CAUSES), (len(about.environment.packages), 20_000),
+    )  # fmt: skip
+    return all(count <= most for count, most in counts)
 
 
 def _is_in_time(activity: RunActivity) -> bool:

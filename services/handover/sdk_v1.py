@@ -14,7 +14,10 @@ from services.domain import EXPERIMENT, Environment, Run, parse_reference
 from services.handover.secrets import Disclosed, Hidden
 from services.handover.sources import Sources
 
-_PACKAGES = ("scikit-learn", "numpy", "pandas", "joblib", "scipy", "pyarrow", "pillow", "skops", "onnxruntime", "xgboost", "lightgbm")
+_PACKAGES = (
+    "scikit-learn", "numpy", "pandas", "joblib", "scipy", "pyarrow", "pillow", "skops", "onnxruntime", "xgboost", "lightgbm", "catboost",
+    "torch", "torchvision", "tensorflow", "keras", "mlflow",
+)  # fmt: skip
 """Of what is installed here, what a scoring script may need there."""
 _STEP_PACKAGES = ("azureml-core", "azureml-dataset-runtime[fuse]")
 """What ParallelRunStep needs itself."""
@@ -123,8 +126,7 @@ def script(run: Run, disclosed: Disclosed, sources: Sources, environment: Enviro
     target = request.compute_target or "cpu-cluster"
     parts = [
         _HEAD.format(run_id=run.id, version=__version__, name=_plain(name)),
-        _SECRET if disclosed.hidden else "",
-        "\n",
+        f"{_SECRET}\n\n" if disclosed.hidden else "\n",
         "" if known_there else _ELSEWHERE,
         _assigned("NAME", request.title()),
         _assigned("EXPERIMENT", EXPERIMENT),

@@ -82,13 +82,15 @@ class Look:
     datasets: Sequence[GrownDataset]
 
 
-def look(store: Store, runs: StoredRuns[LocalRunFolder], plan: RunPlan, datasets: Sequence[Dataset]) -> Look:
-    """Look at the folders of these datasets, for a plan over them. Raises SettingsError on `new_only` for what can't be read anew, and
-    StudioError where a run of the same has not ended."""
+def look(store: Store, runs: StoredRuns[LocalRunFolder], plan: RunPlan, datasets: Sequence[Dataset], *, first_too: bool = True) -> Look:
+    """Look at the folders of these datasets, for a plan over them; where there is no earlier run only if `first_too`. Raises SettingsError
+    on `new_only` for what can't be read anew, and StudioError where a run of the same has not ended."""
     for dataset in datasets:
         check_can_grow(dataset)
     earlier = _earlier(store, runs, plan)
     grown, waiting, counts = [], [], dict.fromkeys(("new", "changed", "failed", "kept", "gone"), 0)
+    if earlier is None and not first_too:
+        return Look(NewItems(", ".join(dataset.name for dataset in datasets)), ())
     before = _Before(runs.folder(earlier.id), reuse.scored_with(plan)) if earlier else None
     for number, dataset in enumerate(datasets):
         one = GrownDataset(dataset)
@@ -199,8 +201,10 @@ class _Before:
 
 def _list_then(folder: LocalRunFolder, planned: PlannedDataset) -> Path:
     """The list of a dataset's files that a run had; it stays for the run where the dataset was deleted."""
-    name, _, version = planned.reference.partition(":")
-    return folder.path.parents[1] / "datasets" / name / version / ("files.jsonl" if planned.format else "manifest.jsonl")
+    lists, (name, _, version) = Path(planned.manifest).parent, planned.reference.partition(":")
+    if lists == folder.path:  # its own, of just what it scored
+        lists = folder.path.parents[1] / "datasets" / name / version
+    return lists / ("files.jsonl" if planned.format else "manifest.jsonl")
 
 
 # ---- what is there now -----------------------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ class LocalSchedules:
         run = self._store.submitted_as(noted["submission_id"])
         at = datetime.fromisoformat(noted["at"])
         if run is None:
-            outcome = noted.get("outcome", "It was ended before it had started a run.")
+            outcome = noted.get("outcome", "It was ended before it had started a run, or the run was deleted.")
             return LastStart(at, noted["run_before"], outcome, bool(noted.get("failed", True)))
         return LastStart(at, run.id, self._workspace.runs.get(run.id).status)
 

@@ -41,7 +41,6 @@ from services.domain import (
     Environment,
     Model,
     ModelCard,
-    ResourceKind,
     Run,
     RunRequest,
     TableReading,
@@ -73,6 +72,7 @@ from services.scoring.presets import Presets
 from services.scoring.script_fit import first_row_warning
 from services.settings import ParallelRunSettings
 from services.storage import file_tree
+from services.storage.dismissals import Dismissals
 from services.storage.file_tree import make_folders, path_given
 from services.storage.manifest import changes_since_registration, read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
@@ -106,6 +106,7 @@ class LocalWorkspace:
         make_folders(self.home, "models", "datasets", "scripts", "runs", "incoming")
         self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
         self.presets = Presets(self._store)
+        self.dismissals = Dismissals(self._store)
         self.builds = LocalBuilds(self.home, self._store)
         self.scripts = EntryScripts(self.home / "scripts", self._store.approved)
         self.runs = runs.LocalRuns(self.home, self._store)
@@ -340,9 +341,6 @@ class LocalWorkspace:
         build = self.builds.start(name, requirements, python=python, approved=approved, allow_large=allow_large)
         return self.builds.wait(build, progress)
 
-    def delete_environment(self, reference: str) -> None:
-        self.resources.delete(ResourceKind.ENVIRONMENT, [reference])
-
     def _environment_now(self, reference: str | None) -> Environment:
         """What is installed now in the environment of that reference, or in this program's own."""
         if not reference:
@@ -417,14 +415,14 @@ class LocalWorkspace:
             raise WorkspaceUnavailable(f"{text}.", "Wait for its end, and try again.") from error
 
     def new_items(self, request: RunRequest) -> NewItems:
-        return self._look_for_new(request).found
+        return self._look_for_new(request, first_too=False).found
 
-    def _look_for_new(self, request: RunRequest) -> Look:
+    def _look_for_new(self, request: RunRequest, *, first_too: bool = True) -> Look:
         latest = [self.dataset(reference) for reference in request.datasets]
         plan, _, _ = self._plan(replace(request, new_only=True, rerun_of=None), sample_limit=1)
         side_inputs = [self.dataset(reference) for reference in plan.request.side_inputs.values()]
         plan = replace(plan, inputs=reuse.inputs_of(plan, [*latest, *side_inputs]))
-        return new_items.look(self._store, self.runs, plan, latest)
+        return new_items.look(self._store, self.runs, plan, latest, first_too=first_too)
 
     def _registered_anew(self, one: GrownDataset) -> Dataset:
         """The dataset as its folder is now: its latest version where that has the very same files, else a new one."""

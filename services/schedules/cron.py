@@ -123,5 +123,7 @@ class Recurrence:
         at = f"at {min(self.hours):02}:{min(self.minutes):02}"
         if len(self.weekdays) == 7:
             return f"every day {at}"
+        if self.weekdays == frozenset(range(1, 6)):
+            return f"every weekday {at}"
         names = [calendar.day_name[(day - 1) % 7] for day in sorted(self.weekdays, key=lambda day: (day - 1) % 7)]
         return f"every {', '.join(names)} {at}"

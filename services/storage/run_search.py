@@ -6,7 +6,7 @@ The status of a run that has not ended, and how long it takes, are known outside
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from services.domain import Metadata, RunRequest, RunStatus, readable
@@ -79,8 +79,3 @@ def order(query: RunQuery) -> str:
     if query.sort == "submitted_at":
         return f"pinned DESC, submitted_at {direction}, id {direction}"
     return f"pinned DESC, {key} IS NULL, {key} {direction}, submitted_at DESC, id DESC"
-
-
-def lines_of(texts: Iterable[str]) -> list[str]:
-    """The lines of all these texts, each once, in order."""
-    return sorted({line for text in texts for line in text.split("\n") if line})

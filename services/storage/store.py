@@ -69,6 +69,9 @@ _LINKS = " UNION ALL ".join(
 )  # fmt: skip
 """SQL: what runs name, each as (kind, reference, run's id)."""
 
+_WITH_METADATA = "WHERE name <> '' OR note <> '' OR tags <> '{}' OR pinned OR archived"
+"""SQL: the runs of which something was said."""
+
 # How many of these statements a registry has had is its user_version. New ones come last; none is ever changed.
 _SCHEMA: tuple[str | Callable[[sqlite3.Connection], None], ...] = (
     "CREATE TABLE IF NOT EXISTS models (name TEXT, version INTEGER, created_at TEXT, sha256 TEXT, value TEXT, PRIMARY KEY (name, version))",
@@ -144,6 +147,8 @@ END""",
     "ALTER TABLE runs ADD COLUMN imported_from TEXT",
     "ALTER TABLE runs ADD COLUMN imported_digest TEXT",
     "CREATE UNIQUE INDEX runs_by_imported_digest ON runs (imported_digest) WHERE imported_digest IS NOT NULL",
+    f"CREATE INDEX runs_with_metadata ON runs (id) {_WITH_METADATA}",
+    "CREATE TABLE dismissals (subject TEXT PRIMARY KEY, dismissed_at TEXT)",
 )
 
 _ADDS_TO = "(json_extract(request, '$.failed_only') OR json_extract(request, '$.new_only'))"  # see RunRequest.adds_to
@@ -152,8 +157,7 @@ _RUN_COLUMNS = (
     "mini_batches_total", "mini_batches_done", "workers", "rate", "doing", "error_code", "error", "warnings", "reused_from",
 )  # fmt: skip
 _TABLES = {ResourceKind.MODEL: "models", ResourceKind.DATASET: "datasets", ResourceKind.ENVIRONMENT: "environments"}
-_RUN_METADATA = """(SELECT id AS reference, name, note, tags, pinned, archived FROM runs
-    WHERE name <> '' OR note <> '' OR tags <> '{}' OR pinned OR archived)"""
+_RUN_METADATA = f"(SELECT id AS reference, name, note, tags, pinned, archived FROM runs {_WITH_METADATA})"
 _Versioned = TypeVar("_Versioned", bound=Model | Dataset | Environment)
 
 
@@ -313,7 +317,7 @@ class Store:
         wanted = reference(name, version)
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            if active := self._naming(connection, kind, wanted, f"status NOT IN ({run_search.ENDED})"):
+            if active := self._naming(connection, kind, wanted, active=True):
                 raise needed_by(kind, wanted, active)
             connection.execute(f"UPDATE {_TABLES[kind]} SET value = '' WHERE name = ? AND version = ?", (name, version))
             self._note_deletion(connection, kind, wanted, paths)
@@ -327,8 +331,7 @@ class Store:
             connection.execute("BEGIN IMMEDIATE")
             unended = f"SELECT id FROM runs WHERE id = ? AND status NOT IN ({run_search.ENDED})"
             active = [row[0] for row in connection.execute(unended, (run_id,))]
-            unended = f"status NOT IN ({run_search.ENDED}) AND {_ADDS_TO}"
-            if active := active or self._naming(connection, ResourceKind.RUN, run_id, unended):
+            if active := active or self._naming(connection, ResourceKind.RUN, run_id, active=True, added=True):
                 raise needed_by(ResourceKind.RUN, run_id, active)
             connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
             self._note_deletion(connection, ResourceKind.RUN, run_id, paths)
@@ -355,19 +358,25 @@ class Store:
     def runs_naming(self, kind: ResourceKind, reference: str, *, active: bool = False, added: bool = False) -> list[str]:
         """The ids of the runs that name a model, dataset (also as a side input), environment, or a run as the one they do again, the newest
         first: all of them, or those that have not ended, or those whose predictions are partly its own."""
-        conditions = [f"status NOT IN ({run_search.ENDED})"] * active + [_ADDS_TO] * added
         with self._connected() as connection:
-            return self._naming(connection, kind, reference, " AND ".join(conditions) or "true")
+            return self._naming(connection, kind, reference, active=active, added=added)
 
     @staticmethod
-    def _naming(connection: sqlite3.Connection, kind: ResourceKind, reference: str, condition: str) -> list[str]:
-        """Of the runs that name it and fulfil the condition, the newest first."""
+    def _naming(
+        connection: sqlite3.Connection, kind: ResourceKind, reference: str, *, active: bool = False, added: bool = False
+    ) -> list[str]:
         kinds = {ResourceKind.DATASET: ("dataset", "side input")}.get(kind, (kind,))
-        linked = f"SELECT run FROM run_links WHERE kind IN ({', '.join('?' * len(kinds))}) AND reference = ?"
+        links = f"FROM run_links WHERE kind IN ({', '.join('?' * len(kinds))}) AND reference = ?"
+        if active:  # they are few
+            query = f"""SELECT id FROM runs INDEXED BY runs_unended WHERE status NOT IN ({run_search.ENDED})
+                AND EXISTS (SELECT 1 {links} AND run = runs.id)"""
+        elif kind is ResourceKind.RUN:
+            query = f"SELECT id FROM runs WHERE id IN (SELECT run {links})"
+        else:  # of links alone, for there may be 100,000
+            return [row[0] for row in connection.execute(f"SELECT DISTINCT run {links} ORDER BY run DESC", (*kinds, reference))]
         if kind is ResourceKind.RUN:  # not those that took its output, of which they have a copy
-            condition += " AND json_extract(request, '$.rerun_of') IS NOT NULL"
-        query = f"SELECT id FROM runs WHERE id IN ({linked}) AND {condition} ORDER BY submitted_at DESC, id DESC"
-        return [row[0] for row in connection.execute(query, (*kinds, reference))]
+            query += " AND json_extract(request, '$.rerun_of') IS NOT NULL" + f" AND {_ADDS_TO}" * added
+        return [row[0] for row in connection.execute(f"{query} ORDER BY submitted_at DESC, id DESC", (*kinds, reference))]
 
     def references(self, kind: ResourceKind) -> set[str]:
         """Those that were ever registered; of deleted ones, too: what runs still need of them stays."""
@@ -432,6 +441,9 @@ class Store:
                 coalesce(json_extract(value, '$.tags'), '{{}}') AS tags, 0 AS pinned, 0 AS archived FROM {_TABLES[kind]}
                 WHERE value <> '' AND (?1 IS NULL OR (name = ?1 AND version = ?2)) AND (note <> '' OR tags <> '{{}}')"""
             found = {row["reference"]: _metadata(row) for row in connection.execute(query, (name, version))}
+        if kind is ResourceKind.RUN and reference:
+            query = "SELECT id, name, note, tags, pinned, archived FROM runs WHERE id = ?"
+            return {row["id"]: _metadata(row) for row in connection.execute(query, (reference,))}
         table, kinds = (_RUN_METADATA, "?1 = 'run'") if kind is ResourceKind.RUN else ("metadata", "kind = ?1")
         query = f"SELECT reference, name, note, tags, pinned, archived FROM {table} WHERE {kinds} AND (?2 IS NULL OR reference = ?2)"
         said = {row["reference"]: _metadata(row) for row in connection.execute(query, (kind, reference))}
@@ -463,6 +475,15 @@ class Store:
             with suppress(NotFound):
                 self.change_metadata(kind, reference, lambda _: Metadata())
         self._execute("DELETE FROM metadata WHERE kind = ? AND reference = ?", kind, reference)
+
+    def dismiss(self, subject: str) -> None:
+        """Keep that a person has seen this and needs to see it no more."""
+        self._execute("INSERT OR REPLACE INTO dismissals VALUES (?, ?)", subject, utc_now())
+
+    def dismissed(self, subjects: Iterable[str]) -> set[str]:
+        """Those of them that were dismissed."""
+        query = "SELECT subject FROM dismissals WHERE subject IN (SELECT value FROM json_each(?))"
+        return {row["subject"] for row in self._execute(query, json.dumps(list(map(readable, subjects))))}
 
     def environments_used(self) -> dict[str, datetime]:
         """When each environment, by its reference, was last used: by a run that was submitted, or to inspect a model."""
@@ -636,12 +657,11 @@ class Store:
 
     def run_choices(self) -> RunChoices:
         """What the runs have that one can search by."""
-        models, datasets, tags = (
-            [text for (text,) in self._execute(f"SELECT DISTINCT {column} FROM runs INDEXED BY runs_searched")]
-            for column in ("models", "datasets", "tags")
-        )
+        links = "SELECT DISTINCT reference FROM run_links WHERE kind = ? ORDER BY reference"
+        models, datasets = (tuple(row[0] for row in self._execute(links, kind)) for kind in (ResourceKind.MODEL, ResourceKind.DATASET))
+        tags = [row[0] for row in self._execute("SELECT DISTINCT tags FROM runs INDEXED BY runs_searched WHERE tags <> '{}'")]
         pairs = {pair for text in tags for pair in json.loads(text).items()}
-        return RunChoices(tuple(run_search.lines_of(models)), tuple(run_search.lines_of(datasets)), tuple(sorted(pairs)))
+        return RunChoices(models, datasets, tuple(sorted(pairs)))
 
     def runs_linked(self, kind: ResourceKind, to: str, limit: int) -> tuple[list[Run], int]:
         """The newest runs that name this model, dataset, environment or earlier run; and how many there are."""

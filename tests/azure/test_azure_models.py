@@ -14,6 +14,7 @@ import pytest
 
 from services.azure.catalog import downloads, uploads
 from services.azure.workspace import AzureWorkspace
+from services.domain import ResourceKind
 from services.errors import NotFound, StudioError
 
 LIGHTGBM = (
@@ -93,11 +94,11 @@ def test_a_lost_answer_of_a_registration_leaves_one_version(cloud, model_file, a
 def test_a_deleted_version_is_gone_and_the_others_stay(cloud, model_file):
     for _ in range(2):
         cloud.register_model("m", model_file)
-    cloud.delete_model("m:2")
+    cloud.resources.delete(ResourceKind.MODEL, ["m:2"])
     assert [model.reference for model in cloud.models()] == ["m:1"]
     assert [model.reference for model in cloud._cache.models.fetch()] == ["m:1"]
     with pytest.raises(NotFound, match="m:2"):
-        cloud.delete_model("m:2")
+        cloud.resources.delete(ResourceKind.MODEL, ["m:2"])
 
 
 def test_a_model_is_registered_from_the_outputs_of_a_training_run(cloud, ws, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from services.azure.auth import throttling
 from services.azure.workspace import AzureWorkspace
 from services.connection import from_environment
-from services.domain import ModelCard, RunRequest
+from services.domain import ModelCard, ResourceKind, RunRequest
 from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable
 from services.intake.entry_scripts import BUILT_IN
 from services.intake.requirement_lists import from_packages
@@ -97,7 +97,7 @@ def test_an_environment_is_made_from_an_approved_list(cloud):
     assert {"lightgbm", "pandas", "azureml-core", "azureml-dataset-runtime", "setuptools"} <= made.packages.keys()
     assert cloud.environments()[0].reference == "old:1"
     with pytest.raises(SettingsError, match="removes no environments"):
-        cloud.delete_environment("old:1")
+        cloud.resources.delete(ResourceKind.ENVIRONMENT, ["old:1"])
 
 
 def test_a_run_of_a_built_in_scorer_gets_an_environment_with_what_its_model_needs(cloud, model_file, csv_folder, entry_script):

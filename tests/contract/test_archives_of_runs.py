@@ -302,6 +302,9 @@ def broken_table(files: dict[str, bytes]) -> None:
     files["predictions.parquet"] = bytes(content)
 
 
+MINI_BATCH = json.dumps({"number": 0, "dataset": "d", "item": "**x**", "item_count": 1, "items": [], "attempts": []}).encode()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -336,6 +339,10 @@ def broken_table(files: dict[str, bytes]) -> None:
         (activity(end=1e15), "at a time that there isn't"),
         (activity(workers=[{"name": "w", "spans": [{"state": "run", "begin": 2.0, "end": 1.0}]}]), "at a time that there isn't"),
         (setting("about.json", utc_offset=10**7), "at a time that there isn't"),
+        (activity(workers=[{"name": "<b>w", "spans": []}]), "more of how its run went"),
+        (activity(pace=[{"begin": 1.0, "succeeded": 1, "failed": 0}] * 1001), "more of how its run went"),
+        (with_file("mini_batches.jsonl", MINI_BATCH), "does not say what an item is"),
+        (setting("about.json", item="**evil**"), "what an item of its run is"),
         (setting("about.json", metadata={"note": "x" * 20_000}), "longer than they may be"),
         (with_file("annotations.jsonl", b'["a", 1, true, "b", "c"]\n'), "not as it should be"),
         (with_file("annotations.jsonl", b'["a", 1, 2]\n'), "not as it should be"),

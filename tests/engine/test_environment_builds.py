@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from services.domain import BuildStatus, Environment, RunRequest
+from services.domain import BuildStatus, Environment, ResourceKind, RunRequest
 from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
 from services.intake.requirement_lists import from_packages
 from services.local import environment_builds, installers, interpreters
@@ -354,13 +354,13 @@ def test_a_large_download_is_asked_for(workspace, tmp_path, monkeypatch):
 
 def test_deleting_removes_the_files_and_never_gives_the_number_again(workspace):
     made = create(workspace, "tiny-one")
-    workspace.delete_environment(made.reference)
+    workspace.resources.delete(ResourceKind.ENVIRONMENT, [made.reference])
     assert (workspace.environments(), left(workspace)) == ([], [])
     with pytest.raises(NotFound):
-        workspace.delete_environment("made:1")
+        workspace.resources.delete(ResourceKind.ENVIRONMENT, ["made:1"])
     assert create(workspace, "tiny-one").reference == "made:2"
     there = workspace.register_environment("there", sys.executable)
-    workspace.delete_environment("there")
+    workspace.resources.delete(ResourceKind.ENVIRONMENT, ["there"])
     assert Path(there.interpreter).exists()
 
 
@@ -371,10 +371,10 @@ def test_an_environment_that_a_run_needs_is_not_deleted(workspace, csv_folder, e
     request = RunRequest((), ("d",), str(script), ParallelRunSettings(process_count_per_node=1), environment="made")
     run = workspace.submit(request)
     with pytest.raises(SettingsError, match=f"needed by run {run.id}"):
-        workspace.delete_environment("made")
+        workspace.resources.delete(ResourceKind.ENVIRONMENT, ["made"])
     workspace.runs.cancel(run.id)
     finish(workspace, run.id)
-    workspace.delete_environment("made")
+    workspace.resources.delete(ResourceKind.ENVIRONMENT, ["made"])
     assert workspace.environments() == []
     assert isinstance(workspace.runs.environment(run.id), Environment)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from hashlib import sha256
 from urllib.parse import urlencode
 
 import pytest
 
 from services.domain import ResourceKind
+from services.handover.importing import import_archive
 from tests.pages.scripts import HALF_BAD, THREE_CLASSES
 
 SECRET = {"environment_variables": {"DOOR": "sesame"}}
@@ -112,3 +114,36 @@ def test_an_imported_runs_script_is_taken_up_only_by_approval(imported, workspac
     page.button(key="kept-script").click().run()
     assert page.selectbox(key="script").value.startswith("script.py")
     assert [button for button in page.button if str(button.key).startswith("approve-")]
+
+
+HOSTILE = """<script>alert(1)</script> **x** :material/home: [a](http://x) =1+1 $x$ \u202e ../.. 'a' "b"\nnext"""
+
+
+def test_texts_of_an_archive_stay_texts_on_the_pages(ended, get, workspace, open_page, tmp_path):
+    run = ended(HALF_BAD, error_threshold=-1)
+    (tmp_path / "run.zip").write_bytes(exported(get, run, "archive")[1])
+    with zipfile.ZipFile(tmp_path / "run.zip") as members:
+        files = {name: members.read(name) for name in members.namelist()}
+    values, about = json.loads(files["run.json"]), json.loads(files["about.json"])
+    values["request"] |= {"name": HOSTILE, "entry_script": f"/x/{HOSTILE}", "models": [HOSTILE], "datasets": [HOSTILE, "../../x:1\udcff"]}
+    values |= {"status": "Failed", "error": HOSTILE, "error_code": HOSTILE, "warnings": [HOSTILE] * 3, "reused_from": HOSTILE}
+    about["metadata"] |= {"note": HOSTILE, "tags": {HOSTILE[:90]: HOSTILE}}
+    about |= {"failures": [failure | {"worker": HOSTILE, "error": HOSTILE} for failure in about["failures"]]}
+    about["environment"] |= {"name": HOSTILE, "packages": {HOSTILE: HOSTILE}, "interpreter": HOSTILE}
+    about["provenance"] |= {"models": [[HOSTILE, HOSTILE]], "script": [HOSTILE, HOSTILE], "settings": {HOSTILE: HOSTILE}}
+    files |= {"run.json": json.dumps(values).encode(), "about.json": json.dumps(about).encode()}
+    manifest = json.loads(files.pop("manifest.json"))
+    manifest["files"] = [{"path": n, "size": len(c), "sha256": sha256(c).hexdigest()} for n, c in files.items()]
+    with zipfile.ZipFile(tmp_path / "hostile.zip", "w") as members:
+        for name, content in (files | {"manifest.json": json.dumps(manifest).encode()}).items():
+            members.writestr(name, content)
+    taken = import_archive(workspace, tmp_path / "hostile.zip").run
+    pages = [open_page("runs.py"), open_page("results.py", run=taken.id), open_page("new_run.py", like=taken.id)]
+    pages += [open_page("runs.py", run=taken.id, view=view) for view in ("Failures", "Logs", "Settings", "Output", "Activity", "Lineage")]
+    for page in pages:
+        assert not page.exception
+        texts = [element.value for kind in ("markdown", "caption", "info", "warning", "error", "header") for element in page.get(kind)]
+        assert not [text for text in texts if "<script>" in text or "**x**" in text or "[a](" in text]
+    for kind in ("report.html", "export"):
+        status, _, body = get(f"downloads/{kind}?{urlencode({'run': taken.id, 'as': 'archive'})}")
+        assert (status, b"<script>alert" in body) == (200, False)

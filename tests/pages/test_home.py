@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.domain import RunRequest, RunStatus, utc_now
+from services.domain import ResourceKind, RunRequest, RunStatus, utc_now
 from services.storage.store import Store
 
 HOSTILE = "![](http://x/y.png) :red[x] $x$ <b>bold</b>\nline"
@@ -72,6 +72,43 @@ def test_a_failed_run_needs_attention_until_the_same_completes(open_page, insert
     app.run()
     assert headings(app) == ["Latest runs"]
     assert any(text.startswith("100 items scored") for text in texts(app))
+
+
+def test_what_needs_attention_is_dismissed_until_something_new_happens(open_page, insert, home, workspace, model_file):
+    insert("r1", "june", status=RunStatus.FAILED, ended_at=utc_now() - timedelta(hours=1), error="bad row")
+    workspace.register_model("classifier", model_file)
+    app = open_page()
+
+    def dismissals():
+        return [button for button in app.button if button.label == "Dismiss"]
+
+    while buttons := dismissals():
+        buttons[0].click().run()
+        assert not app.exception
+    assert "Needs attention" not in headings(app)
+    assert "Needs attention" not in headings(open_page())
+    Store(home).update_run("r1", ended_at=utc_now())  # resumed, and failed again
+    app.run()
+    assert len(dismissals()) == 1
+    workspace.register_model("classifier", model_file)
+    app.run()
+    assert len(dismissals()) == 2
+
+
+def test_an_archived_run_is_not_on_the_home_page(open_page, insert, workspace):
+    insert("r1", "june", status=RunStatus.FAILED, ended_at=utc_now(), error="bad row")
+    workspace.resources.change(ResourceKind.RUN, "r1", archived=True)
+    assert headings(open_page()) == []
+
+
+def test_a_renamed_run_is_shown_by_its_new_name_and_resolved_by_the_same(open_page, insert, workspace):
+    insert("r1", "june", status=RunStatus.FAILED, ended_at=utc_now(), error="bad row")
+    workspace.resources.change(ResourceKind.RUN, "r1", name="first try")
+    app = open_page()
+    assert links(app).count("first try") == 2
+    insert("r2", "june", status=RunStatus.COMPLETED, ended_at=utc_now())
+    app.run()
+    assert headings(app) == ["Latest runs"]
 
 
 def test_a_run_without_a_live_runner_needs_attention(open_page, insert):

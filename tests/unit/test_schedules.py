@@ -92,7 +92,8 @@ def test_the_next_time_is_the_first_that_the_words_hold_for(words, moment):
     [
         ("daily", "0 0 * * *", "every day at 00:00"),
         ("@hourly", "0 * * * *", "every hour"),
-        ("30 6 * * MON-fri", "30 6 * * MON-fri", "every Monday, Tuesday, Wednesday, Thursday, Friday at 06:30"),
+        ("30 6 * * MON-fri", "30 6 * * MON-fri", "every weekday at 06:30"),
+        ("30 6 * * 3,1", "30 6 * * 3,1", "every Monday, Wednesday at 06:30"),
         ("0  6   * * 7", "0 6 * * 7", "every Sunday at 06:00"),
         ("*/5 * * * *", "*/5 * * * *", "*/5 * * * *"),
         ("0 0 1 jan *", "0 0 1 jan *", "0 0 1 jan *"),
