@@ -119,7 +119,7 @@ form_place, review = st.container(key="form_and_review").columns([5, 3], gap="me
 with top:
     _run_drafts.arrive(workspace)  # a run in the address is also where the browser's Back goes after a submission
     like = _run_drafts.show_origin(workspace)
-for key, value in st.session_state.pop("choices_for_new_run", {}).items():
+for key, value in st.session_state.get("choices_for_new_run", {}).items():
     st.session_state[key] = value
 
 models = {model.reference: model for model in workspace.models()}
@@ -272,6 +272,8 @@ is_waiting = found is not None and found.fit.wants_environment and _environments
 problems = [problem for problem in found.fit.problems if not (is_waiting and problem.where == "environment")] if found else []
 _fit.show_problems(problems, fields, fields["entry_script"])
 
+# Not before the form is drawn: a click on Submit meanwhile runs the page again with what the browser showed before the choice.
+st.session_state.pop("choices_for_new_run", None)
 with notes:
     if dataset and not invalid:
         with at_its_field(), nullcontext() if all(known.item_count for known in scored) else st.spinner("Counting files…"):
