@@ -61,7 +61,7 @@ def choose(
     scripts: Mapping[str, EntryScript], labels: list[str], proposed: str | None, fitting: str | None, recommended: Scorer | None
 ) -> EntryScript | None:
     """The scoring script; the built-in one that fits takes the place of another that was proposed before, but not of one that a person
-    chose. In the URL by its label: a widget that is bound to the URL would have what it shows there."""
+    chose. Not bound to the URL, which has its label: a bound widget would have there what it shows."""
     state, in_address = st.session_state, st.query_params.get("script", "")
     if in_address and in_address not in labels:
         st.warning(escape(f"“{in_address[:200]}” no longer exists. Choose another."), icon=":material/link_off:")
@@ -81,8 +81,6 @@ def choose(
 
     text = "Choose a scoring script"
     chosen = st.selectbox("Scoring script", labels, None, key="script", format_func=title, label_visibility="collapsed", placeholder=text)
-    if chosen and in_address != chosen:
-        st.query_params["script"] = chosen
     return scripts.get(chosen or "")
 
 
