@@ -49,6 +49,8 @@ class _Begun:
     like: str = ""
     draft: str = ""
     kept: PrivatePart = field(default_factory=PrivatePart)
+    script: str = ""
+    """The script that the address named last: another one there is by a link, or by Back."""
     run_id: str = ""
     """The run that it became; "" before it is submitted."""
     submitted: dict[str, str] = field(default_factory=dict)
@@ -78,6 +80,9 @@ def arrive(workspace: Workspace) -> None:
     if run_id := query.get("run", ""):
         open_run(workspace, run_id)
     like, draft = query.get("like", ""), query.get("draft", "")
+    if (script := query.get("script", "")) and script != begun.script:
+        begun.script = script
+        st.session_state.pop("script", None)
     if draft and draft in begun.submitted:
         open_run(workspace, begun.submitted[draft])
     if (like, draft) not in ((begun.like, begun.draft), ("", "")):
@@ -110,7 +115,8 @@ def _load(workspace: Workspace, like: str, draft: str) -> None:
             del st.query_params[name]
     if begun.draft:
         with _lock:
-            _editors.setdefault(begun.draft, _session())
+            if not _is_active(_editors.get(begun.draft, "")):  # before a reload it was another session
+                _editors[begun.draft] = _session()
     for key in [key for key in map(str, st.session_state) if key.startswith("fit-") or key in PRIVATE_KEYS]:
         del st.session_state[key]
     for name in PRIVATE_KEYS:
@@ -237,6 +243,7 @@ def name_in_address(**choices: str) -> None:
     """Put what is chosen into the address where it isn't yet: what was proposed Streamlit leaves out, though later something else may be
     proposed. All at once, since each message to the browser is an entry in its history; `script` is no bound widget, and sends it."""
     query, context = st.query_params, get_script_run_ctx()
+    _begun().script = choices["script"]
     if context is None or all(query.get(name, "") == value for name, value in choices.items() if value):
         return
     with context.session_state.query_params() as address:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -80,7 +81,8 @@ def choose(
         return _title(label, scripts[label], recommended)
 
     text = "Choose a scoring script"
-    chosen = st.selectbox("Scoring script", labels, None, key="script", format_func=title, label_visibility="collapsed", placeholder=text)
+    options: dict[str, Any] = {"label_visibility": "collapsed", "placeholder": text, "persist_state": "session"}
+    chosen = st.selectbox("Scoring script", labels, None, key="script", format_func=title, **options)
     return scripts.get(chosen or "")
 
 
