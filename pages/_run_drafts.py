@@ -222,7 +222,8 @@ def show_origin(workspace: Workspace) -> Run | None:
     with st.container(horizontal=True, vertical_alignment="center"), suppress(StudioError):
         if begun.like:
             run = for_a_form(workspace, workspace.runs.get(begun.like))
-            scope = " That run scored only what had failed; this one scores everything." if run.request.failed_only else ""
+            only = "what had failed" if run.request.failed_only else "what was new" if run.request.new_only else ""
+            scope = f" That run scored only {only}; this form scores everything." if only else ""
             st.caption(escape(f"The settings of {run.title} ({run.id}).{scope}"), width="content")
         else:
             st.caption("What you began is kept for a week.", width="content")
