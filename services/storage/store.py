@@ -610,6 +610,12 @@ class Store:
         """The newest runs first."""
         return [self._run(row) for row in self._execute("SELECT * FROM runs ORDER BY submitted_at DESC, id DESC LIMIT ?", limit)]
 
+    def archived_runs(self, before: datetime, limit: int) -> list[Run]:
+        """Archived runs that ended before that moment, the oldest first."""
+        query = f"""SELECT * FROM runs WHERE archived AND status IN ({run_search.ENDED}) AND coalesce(ended_at, submitted_at) < ?
+            ORDER BY submitted_at, id LIMIT {int(limit)}"""
+        return [self._run(row) for row in self._execute(query, before)]
+
     def run_ids(self) -> set[str]:
         """Of all runs."""
         return {row["id"] for row in self._execute("SELECT id FROM runs")}
