@@ -22,6 +22,7 @@ from pages import _downloads
 from services import log
 from services.access import Access, is_of_another_user, users_are_told_apart, write_redirect
 from services.errors import SettingsError, WorkspaceUnavailable
+from services.storage.drafts import remove_old_drafts
 from services.workspaces import default_home
 
 logger = logging.getLogger(__name__)
@@ -131,6 +132,7 @@ async def announced(app: st.App) -> AsyncGenerator[None, None]:
     home, port = default_home(), st.get_option("server.port")
     log.to_dashboard_file(home, "streamlit.error_util", "uvicorn.error")  # where a bug in a page, or in a route, is logged
     log.log_uncaught(show=True)
+    remove_old_drafts(home)
     url = f"http://{ADDRESS}:{port}"
     shown = f"{url}/?token={access.token}" if access.required else f"{url}, for every user of this machine"
     try:

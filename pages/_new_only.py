@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages import _errors
+from pages import _errors, _run_drafts
 from pages._background import Job
 from pages._forms import last_submission
 from pages._switching import switch_page
@@ -63,4 +63,5 @@ def _show(workspace: Workspace, request: RunRequest, job: Job[NewItems]) -> None
                 _errors.show(error)
                 st.session_state.pop("new_items", None)
             else:
+                _run_drafts.submitted(workspace, run)
                 switch_page("runs.py", query_params={"run": run.id})

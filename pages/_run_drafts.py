@@ -18,7 +18,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages import _errors, _fit, _workspace
 from pages._forms import last_submission
-from pages._run_form import IN_ADDRESS, PrivatePart, RunForm
+from pages._run_form import IN_ADDRESS, PRIVATE_KEYS, PrivatePart, RunForm
 from pages._switching import switch_page
 from pages._text import displayable, escape
 from services.domain import Run
@@ -34,14 +34,6 @@ from services.workspace import Workspace
 
 BOUND = ("model", "dataset", "script", "environment", "compute_target", "allow_reuse", *IN_ADDRESS)
 """The query parameters that are widgets, by their keys."""
-PRIVATE = {"name": "run_name"} | {
-    name: name
-    for name in (
-        "environment_variables", "partition_keys", "arguments", "as_written", "source_directory", "side_inputs", "more_models",
-        "more_datasets",
-    )
-}  # fmt: skip
-"""The keys of the widgets of what is private, by its names."""
 _OTHER = ("run", "like", "draft")
 
 _editors: dict[str, str] = {}
@@ -57,6 +49,8 @@ class _Begun:
     like: str = ""
     draft: str = ""
     kept: PrivatePart = field(default_factory=PrivatePart)
+    script: str = ""
+    """The script that the address named last: another one there is by a link, or by Back."""
     run_id: str = ""
     """The run that it became; "" before it is submitted."""
     submitted: dict[str, str] = field(default_factory=dict)
@@ -86,14 +80,20 @@ def arrive(workspace: Workspace) -> None:
     if run_id := query.get("run", ""):
         open_run(workspace, run_id)
     like, draft = query.get("like", ""), query.get("draft", "")
+    if (script := query.get("script", "")) and script != begun.script:
+        begun.script = script
+        st.session_state.pop("script", None)
     if draft and draft in begun.submitted:
         open_run(workspace, begun.submitted[draft])
-    if (like, draft) == (begun.like, begun.draft):
+    if (like, draft) not in ((begun.like, begun.draft), ("", "")):
+        _load(workspace, like, draft)
         return
-    if not like and not draft and not begun.run_id:  # the same form again, by a link without its number
-        st.query_params.update({name: value for name, value in (("like", begun.like), ("draft", begun.draft)) if value})
-        return
-    _load(workspace, like, draft)
+    # The same form again. On the way to another page Streamlit leaves entries without what is bound in the browser's history: where one of
+    # them leads back, what was typed counts, not that it isn't there.
+    if context := get_script_run_ctx():
+        context.is_history_navigation = False
+    if (like, draft) != (begun.like, begun.draft) and not begun.run_id:  # by a link without its number
+        query.update({name: value for name, value in (("like", begun.like), ("draft", begun.draft)) if value})
 
 
 def _load(workspace: Workspace, like: str, draft: str) -> None:
@@ -115,12 +115,13 @@ def _load(workspace: Workspace, like: str, draft: str) -> None:
             del st.query_params[name]
     if begun.draft:
         with _lock:
-            _editors.setdefault(begun.draft, _session())
-    for key in [key for key in map(str, st.session_state) if key.startswith("fit-") or key in PRIVATE.values()]:
+            if not _is_active(_editors.get(begun.draft, "")):  # before a reload it was another session
+                _editors[begun.draft] = _session()
+    for key in [key for key in map(str, st.session_state) if key.startswith("fit-") or key in PRIVATE_KEYS]:
         del st.session_state[key]
-    for name, key in PRIVATE.items():
+    for name in PRIVATE_KEYS:
         value = getattr(private, name)
-        st.session_state[key] = list(value) if isinstance(value, tuple) else value
+        st.session_state[name] = list(value) if isinstance(value, tuple) else value
     if private.pair and private.choices:
         _fit.fill_in(_fit.prefix_of(*private.pair), private.choices)
     elif private.pair:
@@ -138,7 +139,7 @@ def _read(workspace: Workspace, draft: str) -> PrivatePart:
 
 def _forget_widgets() -> None:
     for key in map(str, list(st.session_state)):
-        if key.startswith("fit-") or key in BOUND or key in PRIVATE.values() or key == "proposed_script":
+        if key.startswith("fit-") or key in BOUND or key in PRIVATE_KEYS or key == "proposed_script":
             del st.session_state[key]
 
 
@@ -221,7 +222,8 @@ def show_origin(workspace: Workspace) -> Run | None:
     with st.container(horizontal=True, vertical_alignment="center"), suppress(StudioError):
         if begun.like:
             run = for_a_form(workspace, workspace.runs.get(begun.like))
-            scope = " That run scored only what had failed; this one scores everything." if run.request.failed_only else ""
+            only = "what had failed" if run.request.failed_only else "what was new" if run.request.new_only else ""
+            scope = f" That run scored only {only}; this form scores everything." if only else ""
             st.caption(escape(f"The settings of {run.title} ({run.id}).{scope}"), width="content")
         else:
             st.caption("What you began is kept for a week.", width="content")
@@ -238,13 +240,26 @@ def like() -> str:
     return _begun().like
 
 
+def name_in_address(**choices: str) -> None:
+    """Put what is chosen into the address where it isn't yet: what was proposed Streamlit leaves out, though later something else may be
+    proposed. All at once, since each message to the browser is an entry in its history; `script` is no bound widget, and sends it."""
+    query, context = st.query_params, get_script_run_ctx()
+    _begun().script = choices["script"]
+    if context is None or all(query.get(name, "") == value for name, value in choices.items() if value):
+        return
+    with context.session_state.query_params() as address:
+        for name, value in choices.items():
+            if value:
+                address.set_with_no_forward_msg(name, value)
+    query["script"] = choices["script"]
+
+
 # ---- keeping it ----------------------------------------------------------------------------------------------------------------------
 
 
 def private_part(pair: tuple[str, ...]) -> PrivatePart:
     """What the widgets have now; of the choices for columns those for this model and dataset."""
-    state = st.session_state
-    values = {name: state.get(key) for name, key in PRIVATE.items()}
+    values = {name: st.session_state.get(name) for name in PRIVATE_KEYS}
     values |= {name: tuple(values[name] or ()) for name in ("more_models", "more_datasets")}
     given = {name: value for name, value in values.items() if value is not None}
     choices = _fit.choices_for(_fit.prefix_of(*pair)) if pair else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pages._text import displayable
@@ -26,12 +26,12 @@ Choice = str | list[str] | bool
 
 @dataclass(frozen=True)
 class PrivatePart:
-    """What never is in an address, because it may be secret or of any length: each as its widget has it.
+    """What never is in an address, because it may be secret or of any length: each as the widget of this key has it.
 
     `choices` are the columns and the like for a built-in scorer, by the names of their widgets, and `pair` the model and the dataset that
     they are chosen for. `as_written` is whether the arguments are all that the script gets: nothing that was chosen comes before them."""
 
-    name: str = ""
+    run_name: str = ""
     environment_variables: str = ""
     partition_keys: str = ""
     arguments: str = ""
@@ -42,6 +42,9 @@ class PrivatePart:
     more_datasets: tuple[str, ...] = ()
     pair: tuple[str, ...] = ()
     choices: Mapping[str, Choice] = field(default_factory=dict)
+
+
+PRIVATE_KEYS = tuple(item.name for item in fields(PrivatePart) if item.name not in ("pair", "choices"))
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class RunForm:
             )
         )  # fmt: skip
         private = replace(
-            form.private, name=request.name, as_written=as_written, more_models=request.models[1:], more_datasets=request.datasets[1:],
+            form.private, run_name=request.name, as_written=as_written, more_models=request.models[1:], more_datasets=request.datasets[1:],
             pair=(*request.models[:1], request.datasets[0]) if scorer and request.models else (), choices=choices,
         )  # fmt: skip
         return replace(form, model=next(iter(request.models), NO_MODEL), dataset=request.datasets[0], script=script, private=private)
@@ -142,7 +145,7 @@ class RunForm:
             environment=preset.environment,
             compute_target=preset.compute_target,
             allow_reuse=preset.allow_reuse,
-            name=private.name.strip(),
+            name=private.run_name.strip(),
         )
 
     def to_address(self) -> dict[str, str]:

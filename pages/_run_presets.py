@@ -13,13 +13,14 @@ from services.workspace import Workspace
 
 def show(workspace: Workspace, form: RunForm) -> None:
     """The popover. To be drawn when everything in the form is known."""
-    message = st.session_state.pop("preset_message", "")
-    if message:
+    if message := st.session_state.pop("preset_message", ""):
         st.toast(message, icon=":material/check_circle:")
+        st.session_state["preset_name"] = ""
     with st.popover("Presets", icon=":material/bookmark:"), _errors.shown():
         names = workspace.presets.names()
         if names:
             _choose(workspace, form, names)
+            st.divider()
         else:
             st.caption("Settings that you use often can be kept under a name.")
         _save(workspace, form, names)
@@ -64,6 +65,7 @@ def _save(workspace: Workspace, form: RunForm, names: list[str]) -> None:
         st.caption(escape(f"Replaces what “{' '.join(name.split())}” has now."))
     if pressed:
         saved = workspace.presets.save(name, form.to_preset())
+        st.session_state["preset_to_choose"] = saved
         _done(f"Saved as **{escape(saved)}**")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -61,7 +62,7 @@ def choose(
     scripts: Mapping[str, EntryScript], labels: list[str], proposed: str | None, fitting: str | None, recommended: Scorer | None
 ) -> EntryScript | None:
     """The scoring script; the built-in one that fits takes the place of another that was proposed before, but not of one that a person
-    chose. In the URL by its label: a widget that is bound to the URL would have what it shows there."""
+    chose. Not bound to the URL, which has its label: a bound widget would have there what it shows."""
     state, in_address = st.session_state, st.query_params.get("script", "")
     if in_address and in_address not in labels:
         st.warning(escape(f"“{in_address[:200]}” no longer exists. Choose another."), icon=":material/link_off:")
@@ -80,9 +81,8 @@ def choose(
         return _title(label, scripts[label], recommended)
 
     text = "Choose a scoring script"
-    chosen = st.selectbox("Scoring script", labels, None, key="script", format_func=title, label_visibility="collapsed", placeholder=text)
-    if chosen and in_address != chosen:
-        st.query_params["script"] = chosen
+    options: dict[str, Any] = {"label_visibility": "collapsed", "placeholder": text, "persist_state": "session"}
+    chosen = st.selectbox("Scoring script", labels, None, key="script", format_func=title, **options)
     return scripts.get(chosen or "")
 
 

@@ -21,6 +21,6 @@ def switch_page(page: str, query_params: Mapping[str, Any]) -> NoReturn:
     if context := get_script_run_ctx():
         context.fragment_storage.clear()
         with context.session_state.query_params() as bound:
-            for name in [name for name in (*bound, *query_params) if bound.is_bound(name)]:
-                bound.unbind_widget(bound._bindings_by_param[name].widget_id)
+            for widget_id in list(bound._bindings_by_widget):
+                bound.unbind_widget(widget_id)
     st.switch_page(page, query_params=query_params)  # noqa: TID251 - the one place that may

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import streamlit as st
 
 from pages import _layout, _tables
+from pages._run_form import PRIVATE_KEYS
 from pages._switching import switch_page
 from pages._text import escape
 from services.domain import Dataset, EntryScript, Model, Run
@@ -21,7 +22,19 @@ _Versioned = TypeVar("_Versioned", Model, Dataset)
 
 def forget_choices() -> None:
     """Drop what was chosen in one workspace when another is opened."""
-    for name in ("model", "dataset", "script", "environment", "compute_target", "submission", "pipeline_lists", "where", "proposed_script"):
+    # A begun form is of its workspace, too: what is private of it stays there in its draft.
+    of_the_form = (
+        "model",
+        "dataset",
+        "script",
+        "environment",
+        "compute_target",
+        "submission",
+        "proposed_script",
+        "begun_form",
+        *PRIVATE_KEYS,
+    )
+    for name in (*of_the_form, "pipeline_lists", "where"):
         st.session_state.pop(name, None)
     for key in [key for key in map(str, st.session_state) if key.startswith("fit-")]:
         del st.session_state[key]

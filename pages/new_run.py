@@ -191,6 +191,9 @@ with section(3, "Scoring script", "entry_script"):
     script = _run_script.choose(
         scripts, labels, proposed_script, by_path.get(str(fitting)), recommended.fit.scorer if recommended else None
     )
+    _run_drafts.name_in_address(
+        model=chosen_model or "", dataset=dataset.reference if dataset else "", script=st.session_state.script or ""
+    )
     scorer = scorer_at(script.path) if script else None
     as_written = scorer is not None and bool(st.session_state.get("as_written"))
     found = recommended

@@ -32,7 +32,7 @@ DAYS = 90
 """How old an archived run, or how long unused an environment is, unless a person says otherwise."""
 _NEAR = 0.9  # of the limit
 _MOST_OUTPUT_FILES = 10_000  # of an earlier run, to tell what a run will write
-_MOST_REASONS = 5
+_MOST_RUNS = 1_000  # at a time, the oldest
 _FOLDERS = {f"{kind}s": kind for kind in ResourceKind if kind is not ResourceKind.RUN}
 
 
@@ -179,18 +179,14 @@ class HomeStorage:
 
     def _archived_runs(self, days: int) -> Iterator[CleanUpItem]:
         before = utc_now() - timedelta(days=min(days, 36_500))
-        archived = [id_ for id_, said in self._workspace.resources.metadata(ResourceKind.RUN).items() if said.archived]
         known = self.known()
         sizes: dict[str, int] = {}
         for item in known.items if known else ():
             if item.kind in _OF_RUNS:
                 sizes[item.name] = sizes.get(item.name, 0) + item.bytes
-        for run_id in archived:
-            with suppress(StudioError):
-                run = self._store.run(run_id)
-                if run.status.ended and (run.ended_at or run.submitted_at) < before:
-                    ended = f"{run.status} on {run.ended_at or run.submitted_at:%Y-%m-%d}: {run.title}"
-                    yield CleanUpItem(CleanUpGroup.ARCHIVED_RUNS, run_id, sizes.get(run_id), ended)
+        for run in self._store.archived_runs(before, _MOST_RUNS):
+            ended = f"{run.status} on {run.ended_at or run.submitted_at:%Y-%m-%d}: {run.title}"
+            yield CleanUpItem(CleanUpGroup.ARCHIVED_RUNS, run.id, sizes.get(run.id), ended)
 
     def _unused_environments(self, days: int) -> Iterator[CleanUpItem]:
         if builds := self._workspace.builds:

@@ -3,6 +3,7 @@
 ```
 <home of this machine>/azure/<subscription>/<resource group>/<workspace>/
   studio.db                     the registry: runs
+  .reserve                      room for it on a full disk: see reserve.py
   lists/<list>.json             the cached lists, for the first page after a start
   datasets/<name>/<version>/    manifest.jsonl: names and sizes of a dataset's files; of a tabular one files.jsonl
   labels/<name>/<version>/      true labels of a dataset

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta, timezone
 from functools import cached_property, lru_cache
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -21,7 +22,7 @@ from services.errors import NotFound, StudioError, WorkspaceUnavailable
 from services.handover import archive_format as at
 from services.handover.archive_format import About
 from services.predictions.causes import template
-from services.predictions.columns import quoted
+from services.predictions.columns import ROW_NUMBER, quoted
 from services.predictions.filters import EVERY_ROW, Filter
 from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of
 from services.run_details import (
@@ -125,8 +126,7 @@ class ImportedRun:
             first["Attempts"], status, first["Worker"], None, None, first["Seconds"], len(rows) - failed, failed, True,
             next((row["Error"] or "" for row in rows if row["Status"] == "failed"), ""),
         )  # fmt: skip
-        items = tuple(row["File"] for row in rows[:_MOST_ITEMS])
-        return MiniBatchDetail(number, ", ".join(self._run.request.datasets), self.about.item, len(rows), items, (attempt,))
+        return MiniBatchDetail(number, ", ".join(self._run.request.datasets), self.about.item, len(rows), _items(rows), (attempt,))
 
     def _rows_of(self, mini_batch: int) -> list[dict[str, Any]]:
         """The rows of a mini-batch, as the table has them."""
@@ -134,7 +134,7 @@ class ImportedRun:
             table = self.predictions()
         except NotFound:
             return []
-        names = ("File", "Status", "Worker", "Attempts", "Seconds", "Error")
+        names = ("File", "Status", "Worker", "Attempts", "Seconds", "Error", *([ROW_NUMBER] if ROW_NUMBER in table.own else []))
         filter_ = Filter(statuses=EVERY_ROW.statuses, where=f"{quoted(table.own['Mini-batch'])} = {int(mini_batch)}")
         rows = table.rows(", ".join(quoted(table.own[name]) for name in names), filter_, "ORDER BY file_row_number")
         return [dict(zip(names, row, strict=True)) for row in rows]
@@ -255,6 +255,18 @@ class _AttemptOrigins:
                     )  # fmt: skip
                     lines.append(line_with_limit(line, text))
         return lines[-query.limit - 1 :], len(self._failed)
+
+
+def _items(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The first items by name: files, or which rows of them."""
+    if ROW_NUMBER not in rows[0]:
+        return tuple(row["File"] for row in rows[:_MOST_ITEMS])
+    items = []
+    for file, several in groupby(rows, itemgetter("File")):
+        numbers = [row[ROW_NUMBER] for row in several]
+        known = all(number is not None for number in numbers)
+        items.append(f"{file}, rows {min(numbers):,} to {max(numbers):,}" if known else file)
+    return tuple(items[:_MOST_ITEMS])
 
 
 @lru_cache(16)

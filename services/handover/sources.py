@@ -42,6 +42,8 @@ def sources_of(workspace: Workspace, run: Run) -> Sources:
         files = {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
         if kept:
             files[inside] = kept.read_bytes()
+        elif run.imported_from:  # what lies at its path on this machine is somebody else's
+            raise NotFound(f"The archive that {run.id} was imported from has no scoring script.", "Export it where it was submitted.")
         elif inside not in files:
             files[inside] = script.read_bytes()
     return Sources(inside, files)

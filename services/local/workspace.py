@@ -3,6 +3,7 @@
 ```
 <home>/
   studio.db                     the registry
+  .reserve                      room for it on a full disk: see reserve.py
   models/<name>/<version>/      one file or folder each, as it was registered
   datasets/<name>/<version>/    manifest.jsonl, and files/ where it was copied in or made Parquet, source/ what that was made of
   labels/<name>/<version>/      true labels of a dataset

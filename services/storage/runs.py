@@ -125,7 +125,7 @@ class StoredRuns(Generic[F]):
 
         def place() -> str:
             run_id = run.id
-            while self._store.has_run(run_id) or self._folder_of(self._home, run_id).path.exists():
+            while self._store.has_run(run_id) or not self._is_free(self._folder_of(self._home, run_id)):
                 run_id = self._new_folder().path.name
             prepare(run_id)
             with os_errors_as(WorkspaceUnavailable, f"The run's folder can't be made in {self._home}"):
@@ -139,6 +139,14 @@ class StoredRuns(Generic[F]):
             for path in placed:
                 shutil.rmtree(path, ignore_errors=True)
             raise
+
+    @staticmethod
+    def _is_free(folder: F) -> bool:
+        """Whether the folder of an id that no run has can be made. What an import left that was killed before the registry knew of it is
+        removed: it has no plan, as every run has that was submitted here."""
+        if folder.path.is_dir() and not folder.plan_file.exists():
+            shutil.rmtree(folder.path, ignore_errors=True)
+        return not folder.path.exists()
 
     def any_before(self, run_id: str) -> bool:
         """Whether a run that was submitted before this one is still queued."""

@@ -32,9 +32,9 @@ from services.domain import (
     reference,
     utc_now,
 )
-from services.errors import NotFound, SettingsError
+from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.run_query import RunChoices, RunQuery, RunSummary
-from services.storage import run_search
+from services.storage import reserve, run_search
 from services.storage.serialization import from_builtins, to_json
 from services.storage.sqlite import connect_readable, translated_errors, use_write_ahead_log
 
@@ -229,6 +229,7 @@ class Store:
 
     def __init__(self, home: Path) -> None:
         self.path = home / "studio.db"
+        reserve.keep(home)
         with self._connected() as connection:
             if _schema_version(connection) < len(_SCHEMA):
                 use_write_ahead_log(connection)
@@ -241,10 +242,18 @@ class Store:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         """A connection in autocommit; what is one step is wrapped in BEGIN IMMEDIATE by its caller."""
-        with translated_errors(self.path, "The workspace's registry"), closing(connect_readable(self.path, read_only=False)) as connection:
+        with translated_errors(self.path, "The workspace's registry"), closing(self._connect()) as connection:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA synchronous=NORMAL")
             yield connection
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return connect_readable(self.path, read_only=False)
+        except sqlite3.OperationalError:
+            if not reserve.release(self.path.parent):
+                raise
+            return connect_readable(self.path, read_only=False)
 
     @contextmanager
     def held_open(self) -> Iterator[None]:
@@ -315,28 +324,43 @@ class Store:
         """Forget a model, dataset or environment. Its row stays empty: its number is given to no other, since runs name it. In the same
         step `paths`, relative to the home, are noted to be removed. Raises SettingsError where a run that has not ended needs it."""
         wanted = reference(name, version)
-        with self._connected() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+
+        def forget(connection: sqlite3.Connection) -> None:
             if active := self._naming(connection, kind, wanted, active=True):
                 raise needed_by(kind, wanted, active)
             connection.execute(f"UPDATE {_TABLES[kind]} SET value = '' WHERE name = ? AND version = ?", (name, version))
             self._note_deletion(connection, kind, wanted, paths)
-            connection.execute("COMMIT")
+
+        self._in_one_step(forget)
         logger.info("Deleted %s %s", kind, wanted)
 
     def delete_run(self, run_id: str, paths: Sequence[str]) -> None:
         """Forget a run. In the same step `paths`, relative to the home, are noted to be removed. To be called with the run's lock, where it
         has one. Raises SettingsError where it has not ended, or another that has not needs it."""
-        with self._connected() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            unended = f"SELECT id FROM runs WHERE id = ? AND status NOT IN ({run_search.ENDED})"
+        unended = f"SELECT id FROM runs WHERE id = ? AND status NOT IN ({run_search.ENDED})"
+
+        def forget(connection: sqlite3.Connection) -> None:
             active = [row[0] for row in connection.execute(unended, (run_id,))]
             if active := active or self._naming(connection, ResourceKind.RUN, run_id, active=True, added=True):
                 raise needed_by(ResourceKind.RUN, run_id, active)
             connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
             self._note_deletion(connection, ResourceKind.RUN, run_id, paths)
-            connection.execute("COMMIT")
+
+        self._in_one_step(forget)
         logger.info("Deleted %s", run_id)
+
+    def _in_one_step(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        """On a full disk once more, in the room set aside."""
+        for room in (True, False):
+            try:
+                with self._connected() as connection:
+                    connection.execute("BEGIN IMMEDIATE")
+                    change(connection)
+                    connection.execute("COMMIT")
+                return
+            except WorkspaceUnavailable:
+                if not (room and reserve.release(self.path.parent)):
+                    raise
 
     @staticmethod
     def _note_deletion(connection: sqlite3.Connection, kind: ResourceKind, reference: str, paths: Sequence[str]) -> None:
@@ -585,6 +609,12 @@ class Store:
     def runs(self, limit: int) -> list[Run]:
         """The newest runs first."""
         return [self._run(row) for row in self._execute("SELECT * FROM runs ORDER BY submitted_at DESC, id DESC LIMIT ?", limit)]
+
+    def archived_runs(self, before: datetime, limit: int) -> list[Run]:
+        """Archived runs that ended before that moment, the oldest first."""
+        query = f"""SELECT * FROM runs WHERE archived AND status IN ({run_search.ENDED}) AND coalesce(ended_at, submitted_at) < ?
+            ORDER BY submitted_at, id LIMIT {int(limit)}"""
+        return [self._run(row) for row in self._execute(query, before)]
 
     def run_ids(self) -> set[str]:
         """Of all runs."""

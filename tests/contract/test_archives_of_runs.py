@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -408,6 +409,44 @@ def test_what_fails_at_the_last_step_leaves_nothing(archive, workspace, monkeypa
     monkeypatch.undo()
     assert (tree(workspace.home), workspace.runs.latest()) == ({}, [])
     assert import_archive(workspace, archive).is_new
+
+
+def test_an_import_that_is_killed_is_there_whole_or_not_at_all(archive, started, workspace, partly_failed):
+    for milliseconds in (200, 350, 500, 650, 800, 1000, 1300):
+        with started("import", archive) as process:
+            try:
+                process.wait(milliseconds / 1000)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            process.communicate()
+        if runs := workspace.runs.latest():
+            assert [run.id for run in runs] == [partly_failed.id]
+            assert len(rows_of(workspace, partly_failed.id)) == 3
+    run, _ = import_archive(workspace, archive)
+    assert run.id == partly_failed.id
+    assert [path.name for path in (workspace.home / "runs").iterdir()] == [run.id]
+
+
+def test_what_an_import_left_that_was_killed_at_the_last_moment_makes_room(archive, workspace, partly_failed):
+    left = workspace.home / "runs" / partly_failed.id
+    (left / "logs").mkdir(parents=True)
+    run, _ = import_archive(workspace, archive)
+    assert (run.id, (left / "about.json").is_file()) == (partly_failed.id, True)
+
+
+def test_a_file_of_this_machine_is_not_exported_as_the_script(archive, workspace, tmp_path, partly_failed):
+    (tmp_path / "mine.py").write_text("def run(m): return ['my secret']")
+
+    def hostile(files: dict[str, bytes]) -> None:
+        run = json.loads(files["run.json"])
+        run["request"] |= {"entry_script": str(tmp_path / "mine.py"), "source_directory": str(tmp_path)}
+        files["run.json"] = json.dumps(run).encode()
+        del files["script/script.py"]
+
+    run, _ = import_archive(workspace, changed(archive, tmp_path / "run.zip", hostile))
+    said = partly_failed.command("--home", workspace.home, "export", run.id, "--as", "sdk-v1", "--to", tmp_path / "x.py")
+    assert (said.code, (tmp_path / "x.py").exists()) == (2, False)
+    assert "has no scoring script" in said.err
 
 
 def refuse_runs(replace_file: Callable[..., None]) -> Callable[..., None]:

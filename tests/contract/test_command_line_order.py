@@ -92,6 +92,10 @@ def test_a_run_of_a_deleted_dataset_opens_and_its_rerun_says_why_not(scored):
         assert scored.command(command, scored.id).code == 0, command
     refused = scored.command("rerun", scored.id, "--json").error
     assert refused["message"] == "The dataset “rows:1” was deleted."
+    Store(scored.home).update_run(scored.id, status=RunStatus.FAILED)
+    refused = scored.command("resume", scored.id, "--json").error
+    assert refused["message"] == "The dataset “rows:1” was deleted, which the run needs."
+    assert scored.command("runs", "--json").json["runs"][0]["status"] == "Failed"
     assert scored.command("report", scored.id, "--to", scored.home / "report.html").code == 0
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from pages._run_drafts import PRIVATE
+from pages._run_form import PRIVATE_KEYS
 from services.domain import RunRequest
 from services.scoring.presets import RunPreset
 from services.scoring.scorers import SCORERS, ScorerOptions
@@ -434,7 +434,7 @@ def test_a_home_that_is_full_is_said_and_the_form_works(open_page, workspace, cs
 
 
 def test_every_private_widget_is_kept(begun):
-    assert {key for key in PRIVATE.values() if key not in begun.session_state} == set()
+    assert {key for key in PRIVATE_KEYS if key not in begun.session_state} == set()
 
 
 # ---- presets -------------------------------------------------------------------------------------------------------------------------

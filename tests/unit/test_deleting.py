@@ -1,12 +1,15 @@
 """What goes with what is deleted, what stays, and what a process that is killed meanwhile leaves."""
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from services import PROJECT_ROOT
 from services.domain import Environment, ResourceKind, RunRequest, RunStatus, utc_now
 from services.errors import NotFound, SettingsError
 from services.local.run_folder import LocalRunFolder
@@ -282,3 +285,35 @@ def test_killed_anywhere_a_deletion_leaves_whole_runs_and_what_clean_up_removes(
         assert {path.name for path in (workspace.home / "runs").iterdir()} == kept
         assert workspace._store.deletions() == []
     assert states >= {(2, 0), (1, 1), (1, 0), (0, 1), (0, 0)}  # it was killed in each of them
+
+
+FULL_DISK = """
+import sys
+from pathlib import Path
+from services.domain import ResourceKind, RunRequest, RunStatus, utc_now
+from services.local.workspace import LocalWorkspace
+
+home = Path(sys.argv[1]) / "home"
+workspace = LocalWorkspace(home)
+for run_id in ("run-1", "run-2"):
+    (home / "runs" / run_id).mkdir()
+    (home / "runs" / run_id / "rows.partial").write_bytes(b"x" * 2_000_000)
+    workspace._store.insert_run(run_id, RunRequest((), ("d:1",), "/s.py"), 1, 1, status=RunStatus.COMPLETED, ended_at=utc_now())
+with open(home / "filler", "wb", buffering=0) as filler:
+    try:
+        while True:
+            filler.write(b"x" * 4096)
+    except OSError:
+        pass
+freed = LocalWorkspace(home).resources.delete(ResourceKind.RUN, ["run-1"])
+print(freed, [run.id for run in LocalWorkspace(home).runs.latest()], [path.name for path in (home / "runs").iterdir()])
+"""
+
+
+def test_on_a_full_disk_a_run_can_be_deleted(tmp_path):
+    mounted = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs -o size=20m none "$0" && exec "$@"', str(tmp_path)]
+    if not shutil.which("unshare") or subprocess.run([*mounted, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this system mounts no disk for a test")
+    command = [*mounted, sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    result = subprocess.run(command, cwd=PROJECT_ROOT, check=False, capture_output=True, text=True)
+    assert result.stdout == "2000000 ['run-2'] ['run-2']\n", result.stderr
