@@ -1,4 +1,4 @@
-"""An analyst's morning: last month's run is found, edited to the new version of its dataset, run, reported, compared. Clicks are counted."""
+"""A morning: last month's run is found, edited to the new version of its dataset, run, reported, compared; clicks are counted."""
 
 import re
 import sqlite3
