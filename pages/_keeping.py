@@ -327,10 +327,9 @@ def _ask_deletion(workspace: Workspace, kind: ResourceKind, wanted: Sequence[tup
             st.markdown(f"- **{escape(reference)}**{': ' + escape(about) if about else ''}")
         if len(found) > MOST_NAMED:
             st.caption(f"and {len(found) - MOST_NAMED:,} more")
-    together = set(asked)
     stuck = [
         reference for _, reference, dependents, error in found
-        if error or (dependents and (dependents.active or set(dependents.reruns) - together))
+        if error or (dependents and dependents.blocked(asked))
     ]  # fmt: skip
     size = sum(dependents.size for _, _, dependents, _ in found if dependents)
     st.caption(f"Frees {formats.size(size)} on this machine. This can’t be undone." if size else "This can’t be undone.")

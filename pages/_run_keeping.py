@@ -15,7 +15,7 @@ from pages._keeping import MOST_NAMED, tags_as_lines, tags_of
 from pages._switching import switch_page
 from pages._text import displayable, escape, truncate, visible
 from services import formats
-from services.domain import Dependents, ResourceKind, Run
+from services.domain import ResourceKind, Run
 from services.errors import StudioError
 from services.formats import counted
 from services.workspaces import chosen_workspace
@@ -108,7 +108,7 @@ def _confirm(names: Mapping[str, str]) -> None:
     resources = chosen_workspace().resources
     with st.spinner("Looking up what depends on them…") if len(names) > MOST_NAMED else st.container():
         found = {run_id: resources.dependents(ResourceKind.RUN, run_id) for run_id in names}
-    blocked = {run_id: one for run_id, one in found.items() if _blocked(one, names)}
+    blocked = {run_id: one for run_id, one in found.items() if one.blocked(names)}
     for run_id in sorted(names, key=lambda run_id: run_id not in blocked)[:MOST_NAMED]:
         with st.container(gap="xxsmall"):
             st.text(displayable(f"{truncate(' '.join(names[run_id].split()), 150)} · {run_id}"))
@@ -131,8 +131,3 @@ def _confirm(names: Mapping[str, str]) -> None:
         if st.button("Keep", key="keep-runs"):
             _keep()
             st.rerun()
-
-
-def _blocked(one: Dependents, together: Mapping[str, str]) -> bool:
-    """Whether it, or a run that isn't deleted together with it, stands in the way."""
-    return bool(one.active) or any(run not in together for run in one.reruns)

@@ -5,7 +5,7 @@ What can be known of a run is in run_details.py, what only a workspace elsewhere
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -79,10 +79,10 @@ class Dependents:
     size: int = 0
     notes: tuple[str, ...] = ()
 
-    @property
-    def blocked(self) -> bool:
-        """Whether it can't be deleted by itself."""
-        return bool(self.active or self.reruns)
+    def blocked(self, together: Collection[str] = ()) -> bool:
+        """Whether it can't be deleted by itself, or together with others, which `together` are the references of."""
+        read_by_a_dataset = self.kind is ResourceKind.RUN and self.shared_with
+        return bool(self.active or read_by_a_dataset or set(self.reruns) - set(together))
 
     def sentences(self) -> list[str]:
         """For a person who is about to delete it."""
@@ -101,6 +101,8 @@ class Dependents:
             found.append(f"Run {self.reruns[0]} was added to it and shows rows of it: delete them together.")
         elif self.reruns:
             found.append(f"Runs {', '.join(self.reruns)} were added to it and show rows of it: delete them together.")
+        if self.shared_with and self.kind is ResourceKind.RUN:
+            found.append(f"Its output is the files of {', '.join(self.shared_with)}: delete that dataset first.")
         return found
 
     def _effects(self) -> Iterator[str]:
@@ -113,7 +115,7 @@ class Dependents:
             yield f"Schedule {self.schedules[0]} names it, and fails without it."
         elif self.schedules:
             yield f"Schedules {', '.join(self.schedules)} name it, and fail without it."
-        if self.shared_with:
+        if self.shared_with and self.kind is not ResourceKind.RUN:
             yield f"Its files stay, because they are also those of {', '.join(self.shared_with)}."
         if self.labels:
             yield f"True labels given for it: {counted(self.labels, 'set')}."

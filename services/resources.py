@@ -126,8 +126,9 @@ class StoredResources:
         active = () if run.status.ended else (run.id,)
         reruns = self._store.runs_naming(kind, run.id, added=True)
         others = [other for other in again if other not in reruns]
-        size = bytes_below(self._runs.folder(run.id).path)
-        return Dependents(kind, run.id, tuple(others[:_RUNS_SHOWN]), len(others), active, tuple(reruns), size=size, notes=self._run_notes())
+        folder = self._runs.folder(run.id).path
+        found = Dependents(kind, run.id, tuple(others[:_RUNS_SHOWN]), len(others), active, tuple(reruns), notes=self._run_notes())
+        return replace(found, shared_with=tuple(self._store.datasets_below(folder)), size=bytes_below(folder))
 
     def _run_notes(self) -> tuple[str, ...]:
         return ()
@@ -141,11 +142,14 @@ class StoredResources:
     def delete(self, kind: ResourceKind, references: Sequence[str]) -> int:
         """See services.workspace."""
         with self._store.held_open():
-            found = [self.dependents(kind, wanted) for wanted in dict.fromkeys(references)]
+            found = list({one.reference: one for one in (self.dependents(kind, wanted) for wanted in references)}.values())
         together = {one.reference for one in found}
         for one in found:
             if one.active:
                 raise needed_by(kind, one.reference, one.active)
+            if kind is ResourceKind.RUN and one.shared_with:
+                text = f"run {one.reference} is needed by dataset {', '.join(one.shared_with[:10])}, whose files are its output"
+                raise SettingsError(kind, text, "Delete the dataset first.")
             if others := [run for run in one.reruns if run not in together]:
                 text = f"run {one.reference} is needed by {', '.join(others[:10])}, which shows rows of it"
                 raise SettingsError(kind, text, "Delete them together.")

@@ -92,9 +92,7 @@ def delete(workspace: Workspace, args: argparse.Namespace) -> Answer:
     resources = workspace.resources
     found = list({one.reference: one for one in (resources.dependents(args.kind, wanted) for wanted in args.references)}.values())
     names = [one.reference for one in found]
-    together = set(names)
-    blocked = any(one.active or set(one.reruns) - together for one in found)
-    if not blocked and not args.yes and (refusal := _ask(args, found, names)):
+    if not args.yes and not any(one.blocked(names) for one in found) and (refusal := _ask(args, found, names)):
         return refusal
     freed = resources.delete(args.kind, names)
     space = f", {size(freed)} of disk" if freed else ""

@@ -153,10 +153,7 @@ class LocalResources(StoredResources):
 
     def _readers(self, folder: Path, but: str = "") -> Iterator[str]:
         """The datasets whose files lie in the folder of this one: it was read anew as another type."""
-        for dataset in self._store.all(Dataset):
-            places = (dataset.root, dataset.source_root)
-            if dataset.reference != but and any(place and Path(place).is_relative_to(folder) for place in places):
-                yield dataset.reference
+        return (reference for reference in self._store.datasets_below(folder) if reference != but)
 
     def _owner(self, place: str) -> Path | None:
         """The folder of the dataset's version that the files at this place lie in; None for a person's own."""

@@ -215,6 +215,10 @@ def _check_no_other_has_it(connection: sqlite3.Connection, name: str) -> None:
         raise SettingsError("name", f"environment {other[0]} was renamed to “{name}”", "Choose another name, or rename that one.")
 
 
+def _is_in(folder: Path, place: str | None) -> bool:
+    return bool(place) and Path(str(place)).is_relative_to(folder)
+
+
 def _no_run(run_id: str) -> NotFound:
     return NotFound(f"There is no run “{run_id}”.", "The runs list shows what there is.")
 
@@ -401,6 +405,12 @@ class Store:
         if kind is ResourceKind.RUN:  # not those that took its output, of which they have a copy
             query += " AND json_extract(request, '$.rerun_of') IS NOT NULL" + f" AND {_ADDS_TO}" * added
         return [row[0] for row in connection.execute(f"{query} ORDER BY submitted_at DESC, id DESC", (*kinds, reference))]
+
+    def datasets_below(self, folder: Path) -> list[str]:
+        """The references of the datasets whose files, or those that they were made of, lie in this folder."""
+        places = "SELECT name, version, json_extract(value, '$.root') AS root, json_extract(value, '$.source_root') AS source FROM datasets"
+        rows = self._execute(f"{places} WHERE value <> '' AND (instr(root, ?1) = 1 OR instr(source, ?1) = 1)", str(folder))
+        return [reference(row["name"], row["version"]) for row in rows if any(_is_in(folder, row[place]) for place in ("root", "source"))]
 
     def references(self, kind: ResourceKind) -> set[str]:
         """Those that were ever registered; of deleted ones, too: what runs still need of them stays."""

@@ -125,12 +125,25 @@ def test_a_run_whose_rows_another_shows_is_deleted_with_it_only(workspace, run_o
     run_of("run-2", rerun_of="run-1", failed_only=True)
     run_of("run-3", rerun_of="run-1")
     found = workspace.resources.dependents(RUN, "run-1")
-    assert (found.reruns, found.runs, found.blocked) == (("run-2",), ("run-3",), True)
+    assert (found.reruns, found.runs, found.blocked(["run-1"])) == (("run-2",), ("run-3",), True)
     assert "Run run-2 was added to it and shows rows of it: delete them together." in found.sentences()
     with pytest.raises(SettingsError, match="run-2"):
         workspace.resources.delete(RUN, ["run-1"])
     workspace.resources.delete(RUN, ["run-1", "run-2"])
     assert [run.id for run in workspace.runs.latest()] == ["run-3"]
+
+
+def test_a_run_whose_output_is_the_files_of_a_dataset_stays_until_that_goes(workspace, run_of):
+    run_of("run-1")
+    workspace.register_dataset("again", workspace.home / "runs" / "run-1")
+    found = workspace.resources.dependents(RUN, "run-1")
+    assert found.sentences() == ["Its output is the files of again:1: delete that dataset first."]
+    assert found.blocked()
+    with pytest.raises(SettingsError, match="again:1, whose files are its output"):
+        workspace.resources.delete(RUN, ["run-1"])
+    workspace.resources.delete(DATASET, ["again"])
+    assert in_home(workspace, "runs", "run-1", "rows.partial")
+    workspace.resources.delete(RUN, ["run-1"])
 
 
 def test_a_deleted_run_takes_its_notes_and_tags_with_it(workspace, run_of):
