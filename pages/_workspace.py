@@ -11,7 +11,7 @@ from pages import _layout, _tables
 from pages._run_form import PRIVATE_KEYS
 from pages._switching import switch_page
 from pages._text import escape
-from services.domain import Dataset, EntryScript, Model, Run
+from services.domain import Dataset, EntryScript, Model, ResourceKind, Run
 from services.workspaces import chosen_workspace
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ def latest_versions(things: Iterable[_Versioned]) -> list[_Versioned]:
     for thing in things:
         latest[thing.name] = max(thing, latest.get(thing.name, thing), key=lambda versioned: versioned.version)
     return list(latest.values())
+
+
+def archived(kind: ResourceKind) -> set[str]:
+    """The references of those that are archived: pages offer them only when they are asked for."""
+    return {reference for reference, said in chosen_workspace().resources.metadata(kind).items() if said.archived}
 
 
 def item_of(run: Run) -> str:

@@ -13,7 +13,7 @@ from pages import _layout, _storage, _workspace
 from pages._switching import switch_page
 from pages._text import ago, escape, truncate
 from services import formats
-from services.domain import Run, RunStatus, utc_now
+from services.domain import ResourceKind, Run, RunStatus, utc_now
 from services.formats import counted
 from services.workspace import Capability
 from services.workspaces import chosen_workspace
@@ -100,7 +100,9 @@ def not_dismissed(things: dict[str, T]) -> list[tuple[str, T]]:
 def show_attention() -> None:
     """Runs, models and scripts that need a person and were not dismissed; nothing where there are none."""
     failed_runs = not_dismissed({f"{run.id} {run.status} {run.ended_at or run.heartbeat_at}": run for run in unresolved_runs()})
-    models = not_dismissed({f"{model.reference} {model.sha256}": model for model in latest_models if not model.usable})
+    unapproved = [model for model in latest_models if not model.usable]
+    archived = _workspace.archived(ResourceKind.MODEL) if unapproved else set()
+    models = not_dismissed({f"{model.reference} {model.sha256}": model for model in unapproved if model.reference not in archived})
     scripts = not_dismissed({f"{script.name} {script.sha256}": script for script in workspace.scripts.all() if not script.approved})
     if not (failed_runs or models or scripts):
         return

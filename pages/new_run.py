@@ -28,7 +28,7 @@ from pages._forms import last_submission
 from pages._run_form import IN_ADDRESS, NO_MODEL, RunForm, pairs_of, text_of, words_of
 from pages._switching import switch_page
 from pages._text import escape, local_time
-from services.domain import parse_reference
+from services.domain import ResourceKind, parse_reference
 from services.errors import SettingsError, StudioError
 from services.formats import counted
 from services.preflight import Preflight, pairs
@@ -134,8 +134,12 @@ if "" in odd:
     _run_settings.note(top, odd[""])
 more_models, more_datasets = _run_settings.further(models, datasets)
 given_model, given_dataset = chosen_already("model", [*models, NO_MODEL]), chosen_already("dataset", datasets)
+archived_models = _workspace.archived(ResourceKind.MODEL) - {given_model}
+archived_datasets = _workspace.archived(ResourceKind.DATASET) - {given_dataset}
+offered_models = {reference: known for reference, known in models.items() if reference not in archived_models}
+offered_datasets = {reference: known for reference, known in datasets.items() if reference not in archived_datasets}
 proposal = propose(
-    workspace.runs.latest(RUNS_LOOKED_AT), list(models.values()), list(datasets.values()),
+    workspace.runs.latest(RUNS_LOOKED_AT), list(offered_models.values()), list(offered_datasets.values()),
     pairs(workspace), model="" if given_model == NO_MODEL else given_model, dataset=given_dataset,
 )  # fmt: skip
 with section(1, "Model", "model"):
@@ -146,7 +150,7 @@ with section(1, "Model", "model"):
         st.page_link("registered_models.py", label=label, icon=":material/arrow_forward:", query_params={"tab": label})
     # The script of a run without a model may not be on offer: the built-in one, chosen in its place, needs one.
     without = none_registered or (proposal.model == "" and proposal.entry_script in {script.path for script in scripts.values()})
-    chosen_model = choose("Model", [*models, NO_MODEL], "model", NO_MODEL if without else proposal.model)
+    chosen_model = choose("Model", [*offered_models, NO_MODEL], "model", NO_MODEL if without else proposal.model)
     model = models.get(chosen_model or "")
     _environments.follow_model(chosen_model, _run_settings.default_environment(workspace))
     if model:
@@ -165,7 +169,11 @@ with section(2, "Dataset", "dataset"):
     if in_address and in_address not in datasets and (newest := newest_version(in_address)) and chosen_model:
         _fit.carry_over(chosen_model, in_address, newest)
     proposed = (in_address not in datasets and newest_version(in_address)) or proposal.dataset
-    dataset = datasets.get(choose("Dataset", list(datasets), "dataset", proposed) or "") if datasets else None
+    dataset = (
+        datasets.get(choose("Dataset", [*dict.fromkeys([*offered_datasets, *filter(None, [proposed])])], "dataset", proposed) or "")
+        if datasets
+        else None
+    )
     if model and datasets and dataset is None:
         st.caption(escape(f"No registered dataset fits {model} as far as is known. Choose one to see why, or register another."))
     if dataset:

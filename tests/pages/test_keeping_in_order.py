@@ -7,7 +7,9 @@ import zlib
 
 import pytest
 
+from pages import _keeping
 from services.domain import Environment, Model, ResourceKind, RunRequest, RunStatus, utc_now
+from services.workspaces import open_workspace
 
 MODELS, DATASETS = "registered_models.py", "registered_datasets.py"
 MODEL, DATASET, ENVIRONMENT, _ = ResourceKind
@@ -299,6 +301,40 @@ def test_an_environment_that_was_there_keeps_its_interpreter(open_page, workspac
     assert f"The interpreter {sys.executable} was not made here and stays." in texts(app)
     next(button for button in app.button if button.label == "Delete environment").click().run()
     assert workspace.environments() == []
+
+
+# ---- elsewhere --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_run_offers_what_is_archived_only_where_it_is_asked_for(open_page, three, workspace, csv_folder):
+    for name in ("kept", "old"):
+        workspace.register_dataset(name, csv_folder(1, name))
+    workspace.resources.change(DATASET, "old", archived=True)
+    app = open_page("new_run.py")
+    assert not app.exception
+    assert "b:1" not in app.selectbox(key="model").options
+    assert "old:1" not in app.selectbox(key="dataset").options
+    app = open_page("new_run.py", model="b:1", dataset="old:1")
+    assert not app.exception
+    assert (app.selectbox(key="model").value, app.selectbox(key="dataset").value) == ("b:1", "old:1")
+
+
+def test_an_archived_model_asks_for_no_attention(open_page, workspace):
+    made = Model("m", 1, "/none/m", 10, "abc", "pickle", utc_now())
+    workspace._store.add(Model, "m", lambda _: made)
+    assert "Needs attention" in [element.value for element in open_page().subheader]
+    workspace.resources.change(MODEL, "m", archived=True)
+    assert "Needs attention" not in [element.value for element in open_page().subheader]
+
+
+def test_in_azure_ml_a_dataset_of_several_versions_goes_as_a_whole(azure, home, csv_folder):
+    workspace = open_workspace("azure", home)
+    for name in ("first", "second"):
+        workspace.register_dataset("d", csv_folder(1, name))
+    reference, dependents, error = _keeping._dependents(workspace, DATASET, "d:1", "d")
+    assert (reference, error) == ("d", None)
+    assert "All its 2 versions go" in dependents.notes[0]
+    assert "its files stay in their datastore" in " ".join(dependents.sentences())
 
 
 # ---- lineage -----------------------------------------------------------------------------------------------------------------------------
