@@ -169,11 +169,8 @@ with section(2, "Dataset", "dataset"):
     if in_address and in_address not in datasets and (newest := newest_version(in_address)) and chosen_model:
         _fit.carry_over(chosen_model, in_address, newest)
     proposed = (in_address not in datasets and newest_version(in_address)) or proposal.dataset
-    dataset = (
-        datasets.get(choose("Dataset", [*dict.fromkeys([*offered_datasets, *filter(None, [proposed])])], "dataset", proposed) or "")
-        if datasets
-        else None
-    )
+    options = [*dict.fromkeys([*offered_datasets, *filter(None, [proposed])])]
+    dataset = datasets.get(choose("Dataset", options, "dataset", proposed) or "") if datasets else None
     if model and datasets and dataset is None:
         st.caption(escape(f"No registered dataset fits {model} as far as is known. Choose one to see why, or register another."))
     if dataset:
