@@ -43,7 +43,7 @@ _SEARCHES = {
 _PAGES = {
     "Home": ("home.py", {}),
     "Runs": ("runs.py", {}),
-    "Runs, searched": ("runs.py", {"search": "june", "status": "Failed"}),
+    "Runs, searched": ("runs.py", {"find": "june", "status": "Failed"}),
     "Runs, page 1,000": ("runs.py", {"page": "1000", "order": "Name"}),
     "New run": ("new_run.py", {}),
     "Models": ("registered_models.py", {}),

@@ -19,7 +19,7 @@ from services.run_query import RunChoices, RunPage, RunQuery
 from services.workspaces import chosen_workspace
 
 PAGE_SIZE = 50
-_FILTERS = ("search", "status", "of_model", "of_dataset", "tagged", "since", "until", "archived")
+_FILTERS = ("find", "status", "of_model", "of_dataset", "tagged", "since", "until", "with_archived")
 _SORTS = {
     "submitted_at": "Submitted", "name": "Name", "status": "Status", "model": "Model", "dataset": "Dataset", "script": "Script",
     "duration": "Duration", "items_total": "Items", "items_succeeded": "Succeeded", "items_failed": "Failed",
@@ -106,7 +106,7 @@ def _on_first_page() -> None:
 def _filters(choices: Callable[[], RunChoices]) -> RunQuery:
     bound: dict[str, Any] = {"bind": "query-params", "on_change": _on_first_page}
     text = st.text_input(
-        "Search", key="search", type="search", placeholder="Search name, model, dataset, tag, note", live="300ms", width=330,
+        "Search", key="find", type="search", placeholder="Search name, model, dataset, tag, note", live="300ms", width=330,
         label_visibility="collapsed", **bound,
     )  # fmt: skip
     given = sum(bool(st.session_state.get(key)) for key in _FILTERS[2:])
@@ -121,7 +121,7 @@ def _filters(choices: Callable[[], RunChoices]) -> RunQuery:
         left, right = st.columns(2)
         since = left.date_input("Submitted from", None, key="since", **bound)
         until = right.date_input("to", None, key="until", **bound)
-        archived = st.toggle("Show archived runs too", key="archived", **bound)
+        archived = st.toggle("Show archived runs too", key="with_archived", **bound)
         st.button("Clear filters", icon=":material/filter_alt_off:", on_click=_clear, disabled=not given, key="clear_run_filters")
     chosen = st.session_state.get("status", st.query_params.get_all("status"))
     return RunQuery(
@@ -152,7 +152,7 @@ def _day(day: date | None, days: int = 0) -> datetime | None:
 
 def _clear() -> None:
     for key in _FILTERS:
-        st.session_state[key] = {"status": [], "tagged": [], "search": "", "archived": False}.get(key)
+        st.session_state[key] = {"status": [], "tagged": [], "find": "", "with_archived": False}.get(key)
     _on_first_page()
 
 

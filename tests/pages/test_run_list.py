@@ -46,15 +46,15 @@ def test_a_renamed_run_is_shown_and_found_by_its_new_name(open_page, insert):
     insert("r2", name="other")
     insert("r3", name="before", renamed="after")
     assert listed(open_page(RUNS)) == ["after", "other", "old"]
-    assert listed(open_page(RUNS, search="after")) == ["after"]
-    assert listed(open_page(RUNS, search="before")) == []
+    assert listed(open_page(RUNS, find="after")) == ["after"]
+    assert listed(open_page(RUNS, find="before")) == []
 
 
 def test_the_list_is_searched_by_everything_that_is_said_of_a_run(open_page, insert):
     insert("r1", name="june", tags={"team": "a"}, note="late data")
     insert("r2", name="may", models=("churn:2",))
     for search, expected in (("JUNE", ["june"]), ("late", ["june"]), ("team=a", ["june"]), ("churn", ["may"]), ("nothing", [])):
-        app = open_page(RUNS, search=search)
+        app = open_page(RUNS, find=search)
         assert not app.exception
         assert listed(app) == expected
     assert "No run matches" in captions(app)
@@ -79,7 +79,7 @@ def test_pinned_runs_come_first_and_archived_ones_only_when_asked_for(open_page,
     app = open_page(RUNS)
     assert listed(app) == ["pinned", "plain"]
     assert list(app.dataframe[0].value["Status"][0]) == ["Completed", "Pinned"]
-    assert listed(open_page(RUNS, archived="true")) == ["pinned", "plain", "archived"]
+    assert listed(open_page(RUNS, with_archived="true")) == ["pinned", "plain", "archived"]
 
 
 def test_more_runs_than_a_page_are_paged(open_page, insert):
@@ -91,7 +91,7 @@ def test_more_runs_than_a_page_are_paged(open_page, insert):
     assert listed(open_page(RUNS, page="2")) == ["n02", "n01", "n00"]
     assert listed(open_page(RUNS, page="99")) == ["n02", "n01", "n00"]
     app = open_page(RUNS, page="2")
-    app.text_input(key="search").set_value("n5").run()
+    app.text_input(key="find").set_value("n5").run()
     assert listed(app) == ["n52", "n51", "n50"]
 
 

@@ -80,9 +80,9 @@ def test_the_list_shows_runs_newest_first_and_filters(open_page, ended):
     table = app.dataframe[0].value
     assert [list(status) for status in table["Status"]] == [["Completed"], ["Failed"], ["Completed"]]
     assert table["Succeeded"][0] == 10
-    app.text_input(key="search").set_value("FIRST").run()
+    app.text_input(key="find").set_value("FIRST").run()
     assert listed(app) == ["first"]
-    app.text_input(key="search").set_value("").run()
+    app.text_input(key="find").set_value("").run()
     app.get_by_key("status").set_value([RunStatus.FAILED]).run()
     assert listed(app) == ["second"]
 
@@ -90,7 +90,7 @@ def test_the_list_shows_runs_newest_first_and_filters(open_page, ended):
 def test_filters_of_the_list_are_in_the_url(open_page, ended):
     ended(GOOD, "first")
     ended(GOOD, "second")
-    assert listed(open_page(RUNS, search="sec", status="Completed")) == ["second"]
+    assert listed(open_page(RUNS, find="sec", status="Completed")) == ["second"]
 
 
 def test_a_completed_run_shows_its_metrics_and_all_tabs(open_page, ended):
