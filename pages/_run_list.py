@@ -75,6 +75,8 @@ def show() -> None:
         key = f"paged-runs_{hash((repr(query), st.session_state.get('runs_generation', 0))):x}"
         selected = _selected(key)
         page = _page(query, selected)
+        if not {*selected} <= {run.id for run in page.runs}:  # one was deleted: the ticks would be on other rows
+            _unselect()
         with statuses_place:
             _statuses(query, page)
         if not page.total and query == RunQuery(count=PAGE_SIZE):

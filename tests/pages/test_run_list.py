@@ -134,6 +134,18 @@ def test_deleting_names_what_goes_and_asks_first(open_page, insert, workspace):
     assert not app.exception
     assert [run.id for run in workspace.runs.latest()] == ["r1"]
     assert listed(app) == ["one"]
+    assert "selected" not in " ".join(markdown.value for markdown in app.markdown)
+
+
+def test_a_ticked_run_that_another_tab_deletes_ticks_no_other(open_page, insert, workspace):
+    insert("r1", name="one")
+    insert("r2", name="two")
+    app = tick(open_page(RUNS), 0)
+    workspace.resources.delete(ResourceKind.RUN, ["r2"])
+    app.run()
+    assert not app.exception
+    assert listed(app) == ["one"]
+    assert not [button for button in app.button if button.key == "delete-runs"]
 
 
 def test_a_run_that_has_not_ended_is_not_deleted(open_page, insert, workspace, home):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from services import PROJECT_ROOT
 from services.domain import RunStatus
 from services.errors import SettingsError
 from services.predictions import query_process
@@ -47,6 +49,13 @@ RUNS = [
 )
 def test_a_condition_chooses_runs(where, expected):
     assert matching_runs(RUNS, where, 10) == [f"run-{number}" for number in expected]
+
+
+def test_the_conditions_in_the_documentation_are_read():
+    conditions = re.findall(r'--where "([^"]+)"', (PROJECT_ROOT / "docs" / "runs.md").read_text(encoding="utf-8"))
+    assert len(conditions) == 2
+    for condition in conditions:
+        check(condition)
 
 
 @pytest.mark.slow
