@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from services.domain import Metadata, RunRequest, RunStatus, readable
+from services.domain import Metadata, ResourceKind, RunRequest, RunStatus, readable
 from services.run_query import RunQuery
 
 _ENDED = [status for status in RunStatus if status.ended]
@@ -51,11 +51,11 @@ def condition(query: RunQuery) -> tuple[str, dict[str, Any]]:
     if query.ids is not None:
         parts.append(f"id IN (SELECT value FROM json_each({value(json.dumps(query.ids))}))")
     parts += [f"instr(found_by, {value(readable(word).casefold())})" for word in query.text.split()]
-    for column, wanted in (("models", query.model), ("datasets", query.dataset)):
+    for kind, wanted in ((ResourceKind.MODEL, query.model), (ResourceKind.DATASET, query.dataset)):
         if wanted:
-            exact, any_version = value(f"\n{wanted}\n"), value(f"\n{wanted}:")
-            lines = f"char(10) || {column} || char(10)"
-            parts.append(f"(instr({lines}, {exact}) OR instr({lines}, {any_version}))")
+            exact, any_version, after = value(wanted), value(f"{wanted}:"), value(f"{wanted};")  # the character after the colon
+            named = f"(reference = {exact} OR (reference >= {any_version} AND reference < {after}))"
+            parts.append(f"id IN (SELECT run FROM run_links WHERE kind = '{kind}' AND {named})")
     for key, tag in query.tags.items():
         same = f" AND t.value = {value(tag)}" if tag else ""
         may_have = f"instr(tags, {value(json.dumps(key))})"  # quick, and true of all that do
@@ -78,4 +78,4 @@ def order(query: RunQuery) -> str:
     direction = "DESC" if query.descending else "ASC"
     if query.sort == "submitted_at":
         return f"pinned DESC, submitted_at {direction}, id {direction}"
-    return f"pinned DESC, {key} IS NULL, {key} {direction}, submitted_at DESC, id DESC"
+    return f"pinned DESC, {key} {direction} NULLS LAST, submitted_at DESC, id DESC"
