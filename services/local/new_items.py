@@ -35,7 +35,7 @@ from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
 from services.run_details import NewItems
 from services.storage.atomic import atomic_write
 from services.storage.file_tree import sha256_of
-from services.storage.manifest import manifest_line, present_state, read_manifest
+from services.storage.manifest import manifest_line, parsed_lines, present_state, read_manifest
 from services.storage.runs import StoredRuns
 from services.storage.store import Store
 
@@ -136,7 +136,7 @@ def _can_be_read(folder: LocalRunFolder) -> bool:
     with suppress(StudioError):
         runs = failed_only_chain(folder)
         manifests = [Path(dataset.manifest) for _, plan in runs for dataset in plan.datasets]
-        return all(path.is_file() for path in (*manifests, *(_list_then(folder, dataset) for dataset in runs[0][1].datasets)))
+        return all(path.is_file() for path in (*manifests, *(_list_then(runs[0][0], dataset) for dataset in runs[0][1].datasets)))
     return False
 
 
@@ -191,11 +191,9 @@ class _Before:
         return self._runs[0][1].datasets[number].root
 
     def contents(self, number: int) -> dict[str, tuple[int, int, str]]:
-        found = {}
+        found: dict[str, tuple[int, int, str]] = {}
         with suppress(OSError), open(self._runs[0][0].new / f"contents-{number}.jsonl", "rb") as lines:
-            for line in lines:
-                path, size, modified_ns, sha256 = json.loads(line)
-                found[path] = (size, modified_ns, sha256)
+            found = {path: (size, modified_ns, sha256) for _, (path, size, modified_ns, sha256) in parsed_lines(lines)}
         return found
 
 
@@ -308,8 +306,7 @@ def restrict_to_new(plan: RunPlan, look: Look, folder: LocalRunFolder) -> RunPla
 def _restricted(planned: PlannedDataset, one: GrownDataset, folder: LocalRunFolder, number: int) -> PlannedDataset:
     manifest, count = folder.path / f"manifest-{number}.jsonl", 0
     with open(planned.manifest, "rb") as lines, open(manifest, "wb") as chosen:
-        for line in lines:
-            values = json.loads(line)
+        for line, values in parsed_lines(lines):
             if values[0] in one.fresh:
                 chosen.write(line)
                 count += values[5] if planned.format else 1
@@ -339,7 +336,7 @@ def note_contents(folder: LocalRunFolder, plan: RunPlan) -> None:
             files = list(read_manifest(folder.new / f"files-{number}.jsonl"))
             own = {file.path for file in files}
             with open(temporary, "xb") as contents:
-                contents.writelines(line for line in lines if json.loads(line)[0] not in own)
+                contents.writelines(line for line, (name, *_) in parsed_lines(lines) if name not in own)
                 for file in files:
                     with suppress(IntakeError, NotFound):
                         state = present_state(dataset.root, file)

@@ -26,6 +26,7 @@ from services.predictions.columns import Status
 from services.predictions.explanations import failed_rows, failed_without_rows
 from services.predictions.matching import RowNumbers, ScoredMiniBatch, read_rows
 from services.storage.journal import Attempt, AttemptStatus, Journal, Said
+from services.storage.manifest import parsed_lines
 
 _MOST_MAPPED = 32_000_000
 _AT_A_TIME = 1 << 18  # bytes of a manifest: a look at the disk lets the other thread in, and that takes its time
@@ -270,8 +271,7 @@ def paths_in(manifest: Path) -> Iterator[str]:
     """The paths in a list whose lines begin with one, each once where the same ones follow each other."""
     last = None
     with open(manifest, "rb") as lines:
-        for line in lines:
-            path: str = json.loads(line)[0]
+        for _, (path, *_) in parsed_lines(lines):
             if path != last:
                 yield path
             last = path
