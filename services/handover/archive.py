@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 
 from services import __version__
 from services.domain import Metadata, Run, RunRequest, readable
-from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable, os_errors_as
-from services.file_names import junk_kind
+from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable, os_errors_as
+from services.file_names import junk_kind, safe_relative_path
 from services.handover import archive_format as at
 from services.handover.archive_format import About, ArchivedFile, Manifest
 from services.handover.secrets import Disclosed
@@ -69,6 +69,7 @@ class _Writer:
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
         self._files: list[ArchivedFile] = []
+        self._paths: set[str] = set()
         self.left_out: list[str] = []
 
     def write(self, workspace: Workspace, run: Run, disclosed: Disclosed, report: Callable[[RunRequest], bytes]) -> list[str]:
@@ -129,17 +130,30 @@ class _Writer:
             self._stream(path, (f"{line}\n".encode() for line in _chained(first, lines)))
 
     def _file(self, path: str, source: Path) -> None:
-        """Copy a file; a link, and what is no file, is left out."""
+        """Copy a file. A link is left out, and so is what an import would refuse, such as a name that leads elsewhere on another system."""
         path = readable(path)
         try:
-            if not stat.S_ISREG(source.lstat().st_mode) or any(map(junk_kind, path.split("/"))):
-                self.left_out.append(f"Left out is {_quoted(path)}, which is a link or no file of the run.")
+            if not stat.S_ISREG(source.lstat().st_mode) or not self._takes(path):
+                self.left_out.append(f"Left out is {_quoted(path)}: it is a link, or has a name that no archive can hold.")
                 return
+            if len(self._files) >= at.MOST_FILES - len(at.FILES):
+                text = f"the run has more than {at.MOST_FILES:,} files of output and logs"
+                raise SettingsError("run", text, "Hand over its output folder by other means.")
             with open(source, "rb") as content:
                 size = source.stat().st_size  # a log may still grow
                 self._stream(path, _parts(content, size), compress=_shrinks_reasonably(source))
         except OSError as error:
             raise WorkspaceUnavailable(f"{source} can't be read: {error.strerror or error}.", "Check its permissions.") from error
+
+    def _takes(self, path: str) -> bool:
+        try:
+            safe_relative_path(path)
+        except IntakeError:
+            return False
+        if any(map(junk_kind, path.split("/"))) or path in self._paths:
+            return False
+        self._paths.add(path)
+        return True
 
     def _stream(self, path: str, parts: Iterable[bytes], *, compress: bool = True) -> None:
         digest, size = hashlib.sha256(), 0

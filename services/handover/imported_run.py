@@ -92,7 +92,7 @@ class ImportedRun:
         return replace(self.about.provenance, run=self._run.id)
 
     def kept_script(self) -> Path | None:
-        return next(iter(sorted((self._folder.path / at.SCRIPT).glob("*.py"))), None)
+        return next((self._folder.path / at.SCRIPT).glob("*"), None)
 
     def resume(self) -> Run:
         raise StudioError(f"Run {self._run.id} was imported: it can't be resumed here.", "Rerun it, where what it needs is here too.")

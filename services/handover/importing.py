@@ -116,6 +116,8 @@ def _checked_files(unpacked: Path) -> dict[str, ArchivedFile]:
         place = unpacked / path
         if place.stat().st_size != file.size or file_tree.sha256_of(place) != file.sha256:
             raise IntakeError(f"“{short(path)}” in the archive was changed: its SHA-256 is not that of the manifest.", _AGAIN)
+    if sum(path.startswith(f"{at.SCRIPT}/") for path in files) > 1:
+        raise IntakeError("The archive holds several scoring scripts, and a run has one.", _AGAIN)
     for name in (at.RUN, at.ABOUT):
         if name not in files:
             raise IntakeError(f"“{name}” is missing in the archive.", _AGAIN)
@@ -129,7 +131,7 @@ def _belongs(path: str, file: ArchivedFile) -> bool:
     if folder == at.LABELS:
         return at.LABELS_FILE.fullmatch(path) is not None
     if folder == at.SCRIPT:
-        return "/" not in rest and rest.endswith(".py") and file.size <= _LARGEST_SCRIPT
+        return "/" not in rest and file.size <= _LARGEST_SCRIPT
     return folder in (at.OUTPUT, at.LOGS)
 
 

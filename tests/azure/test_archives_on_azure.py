@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import pytest
 
+from services.cli.main import _parser
 from services.domain import ResourceKind
 from services.errors import NotFound, SettingsError, StudioError
 from services.handover.exports import ExportKind, export
@@ -55,3 +57,13 @@ def test_an_azure_workspace_takes_in_an_archive_too(of_nightly, nightly, tmp_pat
     with pytest.raises(SettingsError, match="is not here"):
         of_nightly.rerun(run.id)
     assert of_nightly.resources.delete(ResourceKind.RUN, [run.id]) > 0
+
+
+def test_the_command_line_of_a_run_on_azure_names_the_workspace_and_its_cluster(of_nightly, nightly, tmp_path):
+    with open(tmp_path / "run.sh", "wb") as file:
+        export(of_nightly, nightly.run.id, ExportKind.CLI, file, report=lambda _: b"")
+    text = (tmp_path / "run.sh").read_text()
+    words = shlex.split(text[text.rindex("\nstudio ") :].replace("\\\n", " "))
+    args = _parser().parse_args(words[1:-1])
+    assert (args.workspace, args.model, args.dataset, args.compute_target) == ("azure", ["clf:1"], ["rows:1"], "cpu-cluster")
+    assert "BATCH_SCORING_HOME=" not in text

@@ -215,6 +215,21 @@ def test_a_run_that_goes_on_is_no_archive_yet(completed_run, tmp_path):
     assert "has not ended" in said.err
 
 
+def test_odd_names_in_the_output_arrive_or_are_named(completed_run, workspace, tmp_path):
+    shutil.copytree(completed_run.home, tmp_path / "copy")
+    output = tmp_path / "copy" / "runs" / completed_run.id / "output"
+    arrive = ["a b.txt", "ü'\"=1.txt", "deep/er/x", "line\nbreak", "a:b", "back\\slash"]
+    for name in (*arrive, "up\\..\\x", ".DS_Store", os.fsdecode(b"\xff.bin")):
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).write_text(repr(name))
+    said = completed_run.command("--home", tmp_path / "copy", "export", completed_run.id, "--as", "archive", "--to", tmp_path / "run.zip")
+    assert (said.code, ".DS_Store" in said.err, "Left out is" in said.err) == (0, True, True)
+    run, _ = import_archive(workspace, tmp_path / "run.zip")
+    kept = {name: path.read_text() for name, path in workspace.runs.output(run.id).items()}
+    assert {name: kept[name] for name in arrive} == {name: repr(name) for name in arrive}
+    assert len(kept) == len(arrive) + 2  # with what run() returned, and the undecodable name written out
+
+
 def test_a_link_in_the_output_is_not_followed(completed_run, tmp_path):
     shutil.copytree(completed_run.home, tmp_path / "home")
     (tmp_path / "secret.txt").write_text("mine")
@@ -316,7 +331,8 @@ MINI_BATCH = json.dumps({"number": 0, "dataset": "d", "item": "**x**", "item_cou
         (with_file("plan.json"), "nothing that the archive of a run holds"),
         (with_file("journal.db"), "nothing that the archive of a run holds"),
         (with_file("script/deep/x.py"), "nothing that the archive of a run holds"),
-        (with_file("script/x.so"), "nothing that the archive of a run holds"),
+        (with_file("script/x.py"), "several scoring scripts"),
+        (with_file("script/script.py", b"#" * (2 << 20)), "nothing that the archive of a run holds"),
         (with_file("labels/labels-x.parquet"), "nothing that the archive of a run holds"),
         (with_file("labels/labels-0123456789ab.parquet", b"PAR1" + b"\0" * 50), "can't be read as a table"),
         (without("manifest.json"), "has no manifest.json"),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from services.cli import scoring_commands
+from services.cli.main import _parser
 from services.domain import Run, RunRequest, RunStatus, utc_now
 from services.handover import sdk_v1, shell_script
 from services.handover.notebook import facts_of
@@ -132,3 +134,21 @@ def test_a_rerun_of_failed_items_is_that_command(workspace):
     text = shell_script.script(workspace, run_of(asked), disclose(asked)).decode()
     assert "studio rerun run-20260101-000000-aaaaaa --failed-only" in text
     assert Path(asked.entry_script).name not in text
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        request("--text", HOSTILE, "--flag", node_count=2, process_count_per_node=3, partition_keys=("a b", "c"), error_threshold=-1),
+        replace(request(mini_batch_size="1KB", output_action="summary_only"), models=("a:1", "b:2"), datasets=("c:1", "d:2")),
+        replace(request(environment_variables={"A": HOSTILE}), side_inputs={"labels": "l:1"}, environment="e:3", compute_target="big one"),
+        replace(request(), source_directory="/a 'dir'", allow_reuse=False, name=HOSTILE),
+        replace(request(), new_only=True, datasets=("rows",)),
+    ],
+)
+def test_the_shell_scripts_words_are_the_request_again(workspace, asked):
+    text = shell_script.script(workspace, run_of(asked), disclose(asked, with_secrets=True)).decode()
+    words = shlex.split(text[text.rindex("\nstudio ") :].replace("\\\n", " "))
+    args = _parser().parse_args(words[1:-1])  # without "$@"
+    again = scoring_commands._request(args, args.entry_script, tuple(args.argument))
+    assert replace(again, new_only=args.new_only) == asked
