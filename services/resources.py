@@ -167,7 +167,8 @@ class StoredResources:
 
     def _delete_run(self, run_id: str) -> int:
         run, folder = self._store.run(run_id), self._runs.folder(run_id)
-        paths = [f"runs/{run_id}"]
+        read = (*run.request.datasets, *run.request.side_inputs.values())
+        paths = [f"runs/{run_id}", *self._no_longer_needed(run_id, read)]
         if folder.path.is_dir():
             try:
                 with folder.locked(_LOCK_RELEASE_SECONDS):
@@ -178,11 +179,10 @@ class StoredResources:
             self._store.delete_run(run_id, paths)
         with log.suppress(logger, "Notes on the rows of a deleted run stay", StudioError):
             self._annotations.forget_run(run_id)
-        self._store.note_deletions(self._no_longer_needed((*run.request.datasets, *run.request.side_inputs.values())))
         return self.clean_up()
 
-    def _no_longer_needed(self, datasets: Iterable[str]) -> list[str]:
-        """Paths of what deleted datasets left for the runs that named them, now that a run is deleted."""
+    def _no_longer_needed(self, run_id: str, datasets: Iterable[str]) -> list[str]:
+        """Paths of what deleted ones of these datasets have left for the runs over them, of which this is the last."""
         return []
 
     def clean_up(self) -> int:

@@ -110,7 +110,7 @@ class AzureResources(StoredResources):
         if len(versions) > 1:
             notes.insert(0, f"All its {counted(len(versions), 'version')} go: Azure ML’s SDK v1 deletes no single one.")
         labels = sum(len(list(self._labels(dataset).glob("labels-*.parquet"))) for dataset in versions)
-        size = sum(bytes_below(self._home / path) for path in self._paths(versions))
+        size = sum(bytes_below(self._home / path) for path in self._lists_of(versions) + self._labels_of(versions))
         reference = versions[0].reference if len(versions) == 1 else versions[0].name
         return Dependents(kind, reference, runs, count, active, labels=labels, size=size, notes=tuple(notes))
 
@@ -133,21 +133,24 @@ class AzureResources(StoredResources):
         versions = self._versions(wanted)
         for dataset in versions:
             self._keep_lists_with_runs(dataset)
-        paths = self._paths(versions)
+        self._store.note_deletions(self._lists_of(versions))  # before: another dataset of this name and version must not have them
         self._datasets.unregister(versions[0].name)
         self._cache.datasets.remove(lambda other: other.name == versions[0].name)
         for dataset in versions:
             self._store.forget_metadata(kind, dataset.reference)
-        self._store.note_deletions(paths)
+        self._store.note_deletions(self._labels_of(versions))
 
-    def _paths(self, versions: list[Dataset]) -> list[str]:
-        """What is kept here of a dataset: lists of its files, files that were fetched, labels. The labels stay where runs are judged by
-        them."""
-        paths = []
-        for dataset in versions:
-            paths.append(self._home / "datasets" / dataset.name / str(dataset.version))
-            if not self._store.runs_naming(ResourceKind.DATASET, dataset.reference):
-                paths.append(self._labels(dataset))
+    def _lists_of(self, versions: list[Dataset]) -> list[str]:
+        """What is kept here of a dataset and can be asked for again: lists of its files, files that were fetched."""
+        return self._noted(self._home / "datasets" / dataset.name / str(dataset.version) for dataset in versions)
+
+    def _labels_of(self, versions: list[Dataset]) -> list[str]:
+        """Its labels; not those by which runs are judged."""
+        return self._noted(
+            self._labels(dataset) for dataset in versions if not self._store.runs_naming(ResourceKind.DATASET, dataset.reference)
+        )
+
+    def _noted(self, paths: Iterable[Path]) -> list[str]:
         return [path.relative_to(self._home).as_posix() for path in paths if path.exists()]
 
     def _labels(self, dataset: Dataset) -> Path:
@@ -170,11 +173,11 @@ class AzureResources(StoredResources):
                 if tuple(kept) != plan.manifests:
                     run.create(replace(plan, manifests=tuple(kept)))
 
-    def _no_longer_needed(self, datasets: Iterable[str]) -> list[str]:
+    def _no_longer_needed(self, run_id: str, datasets: Iterable[str]) -> list[str]:
         """The labels of datasets that are not in Azure ML any more, as far as that is known."""
         known = {dataset.reference for dataset in self._cache.datasets.known()}
         gone = [name for name in dict.fromkeys(datasets) if known and name not in known]
-        places = [Path("labels", *name.split(":")) for name in gone if not self._store.runs_naming(ResourceKind.DATASET, name)]
+        places = [Path("labels", *name.split(":")) for name in gone if self._store.runs_naming(ResourceKind.DATASET, name) == [run_id]]
         return [place.as_posix() for place in places if (self._home / place).exists()]
 
 

@@ -242,6 +242,7 @@ class AzureWorkspace:
         with staging_folder(self.home) as staging:
             about: dict[str, Any] = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
             about |= {"keep_archive": keep_archive, "reading": reading}
+            self.resources.clean_up()  # of a dataset of this name that was deleted: its versions may begin at 1 again
             registered = self._datasets.register(name, path, **about, staging=staging, progress=self._progress(f"Uploading {name}"))
         return self._cache.datasets.add(registered)
 

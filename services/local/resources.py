@@ -117,11 +117,11 @@ class LocalResources(StoredResources):
                 paths += self._files_of_deleted(owner)
         return self._noted(paths)
 
-    def _no_longer_needed(self, datasets: Iterable[str]) -> list[str]:
+    def _no_longer_needed(self, run_id: str, datasets: Iterable[str]) -> list[str]:
         paths: list[Path] = []
         for name in dict.fromkeys(datasets):
             folder = self._folder(ResourceKind.DATASET, name)
-            if self._is_registered(folder) or self._store.runs_naming(ResourceKind.DATASET, name):
+            if self._is_registered(folder) or self._store.runs_naming(ResourceKind.DATASET, name) != [run_id]:
                 continue
             if not list(self._readers(folder)):
                 paths.append(folder)

@@ -279,25 +279,31 @@ def killed_at(call: int, work) -> bool:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="it forks")
-def test_killed_anywhere_a_deletion_leaves_whole_runs_and_what_clean_up_removes(workspace, run_of):
-    killed, call, states = True, 0, set()
+def test_killed_anywhere_a_deletion_leaves_whole_runs_and_what_clean_up_removes(workspace, run_of, table):
+    killed, call, states, read_by = True, 0, set(), {}
     while killed:
         for run_id in {"run-1", "run-2"} - {run.id for run in workspace.runs.latest()}:
-            run_of(run_id)
+            read_by[run_id] = workspace.register_dataset("d", table, copy=True)
+            run_of(run_id, datasets=(read_by[run_id].reference,))
             (workspace.home / "runs" / run_id / "output").mkdir()
             (workspace.home / "runs" / run_id / "output" / "rows.txt").write_text("x")
+            workspace.resources.delete(DATASET, [read_by[run_id].reference])  # the list of its files stays for the run
         call += 211
         killed = killed_at(call, lambda: workspace.resources.delete(RUN, ["run-1", "run-2"]))
         kept = {run.id for run in workspace.runs.latest()}
-        states.add((len(kept), len(workspace._store.deletions())))
+        states.add((len(kept), bool(workspace._store.deletions())))
         for run_id in kept:
             assert in_home(workspace, "runs", run_id, "rows.partial")
             assert in_home(workspace, "runs", run_id, "output", "rows.txt")
+            assert Path(read_by[run_id].manifest).exists()
         workspace.resources.clean_up()
         assert {path.name for path in (workspace.home / "runs").iterdir()} == kept
+        lists = {path.parent.name for path in (workspace.home / "datasets").rglob("*.jsonl")}
+        assert lists == {str(read_by[run_id].version) for run_id in kept}
         assert workspace._store.deletions() == []
-    assert states >= {(2, 0), (1, 1), (1, 0), (0, 1), (0, 0)}  # it was killed in each of them
+    assert states >= {(2, False), (1, True), (1, False), (0, True), (0, False)}  # it was killed in each of them
 
 
 FULL_DISK = """
