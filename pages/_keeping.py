@@ -24,6 +24,7 @@ MOST_NAMED = 15
 """Names in a confirmation of many."""
 _LONGEST_CELL = 200
 _LONGEST_NOTE = 10_000
+_DELETED = "keeping-deleted"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def choose(workspace: Workspace, listing: Listing[T], columns: Columns[T]) -> T 
     are chosen, which this then offers to change together."""
     key = listing.key
     in_url = st.query_params.get(key, "")
-    if in_url and in_url not in {thing.reference for thing in listing.things}:  # the widget drops it, and takes the first
+    is_gone = bool(in_url) and in_url not in {thing.reference for thing in listing.things}
+    if is_gone and (listing.kind, in_url) not in st.session_state.get(_DELETED, ()):  # who deleted it here need not be told
         st.warning(escape(f"There is no {listing.kind} “{in_url[:200]}” here. It may have been removed."), icon=":material/link_off:")
     bar, place = st.container(horizontal=True, vertical_alignment="center"), st.container()
     with bar:
@@ -108,6 +110,8 @@ def choose(workspace: Workspace, listing: Listing[T], columns: Columns[T]) -> T 
         return None
     references = [thing.reference for thing in found]
     label = f"{listing.kind.capitalize()} and version"
+    if is_gone:  # otherwise it stays in the address
+        st.session_state[key] = references[0]
     chosen = found[references.index(st.selectbox(label, references, key=key, bind="query-params", width=420))]
     at = next((n for n, row in enumerate(rows) if row is chosen or (not all_versions and row.name == chosen.name)), 0)
     with place:
@@ -370,10 +374,8 @@ def _delete(kind: ResourceKind, references: Sequence[str], close: str) -> None:
         what = escape(references[0]) if len(references) == 1 else counted(len(references), kind)
         st.session_state["keeping-told"] = f"Deleted **{what}**" + (f", {formats.size(freed)} freed" if freed else "")
         st.session_state[close] = False
-        key = Listing[Model](kind, ()).key
-        st.session_state.pop(key, None)
-        if st.query_params.get(key) in references:
-            del st.query_params[key]
+        st.session_state.pop(Listing[Model](kind, ()).key, None)
+        st.session_state.setdefault(_DELETED, set()).update((kind, reference) for reference in references)
 
 
 class _told_later:

@@ -5,6 +5,7 @@ The confirmation is a dialog of the whole page, since the list and the page of a
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,14 +14,14 @@ import streamlit as st
 from pages import _errors
 from pages._keeping import MOST_NAMED, tags_as_lines, tags_of
 from pages._switching import switch_page
-from pages._text import displayable, escape, truncate, visible
+from pages._text import displayable, escape, for_badge, truncate, visible
 from services import formats
 from services.domain import ResourceKind, Run
 from services.errors import StudioError
 from services.formats import counted
 from services.workspaces import chosen_workspace
 
-_TO_DELETE = "runs_to_delete"
+_TO_DELETE, _ASKED_AT = "runs_to_delete", "runs_to_delete_at"
 
 
 def say(ids: Sequence[str], done: str, **said: Any) -> bool:
@@ -41,10 +42,11 @@ def show_said(run: Run) -> None:
     said = run.metadata
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         for tag in tags_as_lines(said.tags)[:20]:
-            st.badge(escape(truncate(tag, 60)), icon=":material/label:", color="gray")
+            st.badge(for_badge(truncate(tag, 60)), icon=":material/label:", color="gray")
         if said.archived:
             st.badge("Archived", icon=":material/archive:", color="gray")
-        with st.popover("Name, note and tags", icon=":material/edit:", type="tertiary", key=f"say-{run.id}"):
+        version = zlib.crc32(repr((said.name, said.note, said.tags)).encode("utf-8", "replace"))  # another one is closed: once it is saved
+        with st.popover("Name, note and tags", icon=":material/edit:", type="tertiary", key=f"say-{run.id}-{version}"):
             _edit(run)
         label, icon = ("Unpin", ":material/keep_off:") if said.pinned else ("Pin", ":material/push_pin:")
         if st.button(label, icon=icon, type="tertiary", key=f"pin-{run.id}", help="Pinned runs come first in the list."):
@@ -83,25 +85,29 @@ def _edit(run: Run) -> None:
 def ask_to_delete(runs: Sequence[Run]) -> None:
     """Open the confirmation, which `delete_dialog` draws."""
     st.session_state[_TO_DELETE] = {run.id: run.title for run in runs}
+    st.session_state[_ASKED_AT] = st.query_params.get("run")
     st.rerun()
+
+
+def forget_deletion() -> None:
+    """Ask no more, where another page was opened by the browser's Back: the question would come again with the runs."""
+    st.session_state.pop(_TO_DELETE, None)
 
 
 def delete_dialog() -> None:
     """The confirmation, where it was asked for; to be called outside of fragments. Once they are deleted, the list opens."""
+    if st.session_state.get(_ASKED_AT) != st.query_params.get("run"):
+        forget_deletion()
     names: dict[str, str] = st.session_state.get(_TO_DELETE, {})
     if not names:
         return
 
-    @st.dialog(f"Delete {counted(len(names), 'run')}?", on_dismiss=_keep)
+    @st.dialog(f"Delete {counted(len(names), 'run')}?", on_dismiss=forget_deletion)
     def dialog() -> None:
         with _errors.shown():
             _confirm(names)
 
     dialog()
-
-
-def _keep() -> None:
-    st.session_state.pop(_TO_DELETE, None)
 
 
 def _confirm(names: Mapping[str, str]) -> None:
@@ -123,11 +129,11 @@ def _confirm(names: Mapping[str, str]) -> None:
     with st.container(horizontal=True):
         if st.button("Delete", type="primary", icon=":material/delete_forever:", key="confirm-delete", **options):
             resources.delete(ResourceKind.RUN, list(names))
-            _keep()
+            forget_deletion()
             st.toast(f"Deleted {counted(len(names), 'run')}.", icon=":material/delete:")
             if "run" in st.query_params:
                 switch_page("runs.py", query_params={})
             st.rerun()
         if st.button("Keep", key="keep-runs"):
-            _keep()
+            forget_deletion()
             st.rerun()

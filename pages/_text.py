@@ -43,6 +43,11 @@ def escape(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unindented).replace("\n", "  \n")
 
 
+def for_badge(text: str) -> str:
+    """The text for `st.badge`, which escapes brackets itself: what is escaped twice shows its backslashes, and ends the badge."""
+    return escape(text).replace("\\[", "[").replace("\\]", "]")
+
+
 def sentence(text: str) -> str:
     """An error's message as it begins where nothing stands before it: with a capital, unless with a name (`node_count:`, `m.pkl`)."""
     return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import streamlit as st
 
-from pages import _azure_connection, _errors, _notifications, _storage
+from pages import _azure_connection, _errors, _notifications, _run_keeping, _storage
 from services.errors import StudioError
 from services.workspaces import chosen_workspace
 
@@ -44,11 +44,14 @@ button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color
 .st-key-ended-runs { position: fixed; right: 1rem; bottom: 1rem; z-index: 900; width: min(24rem, calc(100vw - 2rem)) }
 body:has([class*=st-key-ended-run-]) [data-testid=stMainBlockContainer] { padding-bottom: 16rem }  /* what they cover can be scrolled up */
 [class*=st-key-ended-run-] { background: var(--ended-run); box-shadow: 0 4px 20px rgb(0 0 0 / .25) }
-/* A narrow window has smaller margins, and the second column below the first; on Home the details below the name. */
+/* A narrow window has smaller margins, and the second column below the first; on Home the details below the name, and what dismisses. */
 @media (max-width: 1200px) {
   [data-testid=stMainBlockContainer] { padding-left: 1.5rem; padding-right: 1.5rem }
-  :is(.st-key-form_and_review, .st-key-rows_and_panel, .st-key-board_columns, [class*=st-key-form_in_two]) > * > * > [data-testid=stColumn],
-  [class*=st-key-lines-] [data-testid=stColumn]:last-child { min-width: 100% }
+  :is(.st-key-form_and_review, .st-key-rows_and_panel, .st-key-board_columns, [class*=st-key-form_in_two]) > * > * > [data-testid=stColumn] {
+    min-width: 100%
+  }
+  [class*=st-key-lines-] [data-testid=stColumn]:nth-child(3) { min-width: 100%; order: 1 }
+  [class*=st-key-lines-] [data-testid=stColumn]:nth-child(4) { flex: 0 0 auto; width: auto; min-width: auto }
   [class*=st-key-lines-] [data-testid=stColumn]:first-child { flex: 0 0 auto; width: auto; min-width: 8rem }
 }
 </style>"""
@@ -82,5 +85,7 @@ with suppress(StudioError):  # the page shows it
         with st.sidebar:
             _azure_connection.show_strip(remote, page.url_path)
 _notifications.watch(page.url_path)
+if page.url_path != "runs":
+    _run_keeping.forget_deletion()
 with _errors.shown():
     page.run()

@@ -225,6 +225,18 @@ def test_what_a_run_needs_that_has_not_ended_is_not_deleted(open_page, workspace
     assert "m:1" in button.help.replace("\\", "")
 
 
+def test_one_that_a_link_opened_is_deleted_and_leaves_the_address(open_page, workspace):
+    for name in ("a", "b", "c"):
+        add_model(workspace, name)
+    app = opened(open_page(MODELS, model="b:1"), "ask-delete-b:1")
+    next(button for button in app.button if button.label == "Delete model").click().run()
+    assert not app.exception
+    assert {model.name for model in workspace.models()} == {"a", "c"}
+    assert "b:1" not in str(app.query_params.get("model"))
+    assert not app.warning
+    assert not open_page(MODELS, model="b:1").exception
+
+
 def test_what_was_deleted_in_another_tab_is_an_error_and_no_crash(open_page, workspace):
     add_model(workspace, "m")
     add_model(workspace, "n")

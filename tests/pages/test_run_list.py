@@ -148,6 +148,20 @@ def test_a_ticked_run_that_another_tab_deletes_ticks_no_other(open_page, insert,
     assert not [button for button in app.button if button.key == "delete-runs"]
 
 
+@pytest.mark.parametrize("other", ["registered_models.py", RUNS])
+def test_a_question_that_was_left_by_the_browsers_back_is_not_asked_again(open_page, insert, workspace, other):
+    insert("r1")
+    app = open_page(RUNS, run="r1")
+    app.button(key="delete-r1").click().run()
+    assert app.button(key="confirm-delete")
+    del app.query_params["run"]
+    app.switch_page(other).run()
+    app.switch_page(RUNS).run()
+    assert not app.exception
+    assert "confirm-delete" not in [button.key for button in app.button]
+    assert workspace.runs.get("r1")
+
+
 def test_a_run_that_has_not_ended_is_not_deleted(open_page, insert, workspace, home):
     insert("r1")
     Store(home).update_run("r1", status=RunStatus.RUNNING, ended_at=None, heartbeat_at=utc_now())

@@ -1,6 +1,6 @@
 import pytest
 
-from pages._text import escape, for_pages
+from pages._text import escape, for_badge, for_pages
 
 
 @pytest.mark.parametrize("text", ["\tx\n    y", "x\ny", "  x\n\ty"])
@@ -21,3 +21,8 @@ def test_other_text_is_left_as_it_is():
 def test_a_page_does_not_tell_the_way_on_the_command_line():
     assert for_pages("Choose a column for it; on the command line: --input age=COLUMN") == "Choose a column for it."
     assert for_pages("Choose another name.") == "Choose another name."
+
+
+@pytest.mark.parametrize("text", ["a=[x](y)", "]", r"\[", ":red[x]"])
+def test_brackets_are_escaped_once_in_a_badge(text):
+    assert for_badge(text).replace("[", "\\[").replace("]", "\\]") == escape(text)  # the middle is what `st.badge` does
