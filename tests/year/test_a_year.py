@@ -70,6 +70,7 @@ class Ledger:
                 self.dataset_of[told["run"]] = told["dataset"]
             case "imported":
                 self.there["run"].add(told["run"])
+                self.gone["run"].discard(told["run"])  # one that was deleted is back under its id
                 if told["of"] in self.dataset_of:
                     self.dataset_of[told["run"]] = self.dataset_of[told["of"]]
             case "scheduled":
