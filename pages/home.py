@@ -63,16 +63,17 @@ def section(title: str) -> DeltaGenerator:
 def line(name: str, details: str, *, page: str, query: dict[str, str], badge: tuple[str, str, str], dismissed_as: str = "") -> None:
     """A badge (label, color, icon), a link to the page, and details; a button that dismisses it where that is named."""
     label, color, icon = badge
-    left, middle, right, *last = st.columns([5, 8, 8, 3] if dismissed_as else [5, 8, 8], vertical_alignment="center", gap="small")
+    left, middle, right = st.columns([5, 8, 8], vertical_alignment="center", gap="small")
     left.badge(label, color=color, icon=icon)  # type: ignore[arg-type]
     options: dict[str, Any] = {"icon": ":material/chevron_right:", "icon_position": "right", "help": ""}
     middle.page_link(page, label=escape(truncate(name, 80)), query_params=query, **options)
-    right.caption(escape(truncate(details, 160)))
-    for place in last:
-        place.button(
-            "Dismiss", key=f"dismiss {dismissed_as}", type="tertiary", help="Until something new happens",
-            on_click=workspace.dismissals.add, args=(dismissed_as,),
-        )  # fmt: skip
+    with right.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
+        st.caption(escape(truncate(details, 160)))
+        if dismissed_as:
+            st.button(
+                "Dismiss", key=f"dismiss {dismissed_as}", type="tertiary", help="Until something new happens",
+                on_click=workspace.dismissals.add, args=(dismissed_as,),
+            )  # fmt: skip
 
 
 def run_line(run: Run, details: str, page: str = "runs.py", **options: Any) -> None:
