@@ -23,7 +23,10 @@ PAGES = {
     "row": "results?run={run}&row=3",
     "review": "results?run={run}&look=Review",
     "evaluation": "results?run={run}&look=Evaluation&beside=labels:{labels}",
+    "lineage": "runs?run={run}&view=Lineage",
+    "models": "models?model={model}",
     "datasets": "datasets?dataset={dataset}",
+    "storage": "storage",
     "new run": "new_run?model={model}&dataset={dataset}",
 }
 
