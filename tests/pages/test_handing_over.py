@@ -147,3 +147,22 @@ def test_texts_of_an_archive_stay_texts_on_the_pages(ended, get, workspace, open
     for kind in ("report.html", "export"):
         status, _, body = get(f"downloads/{kind}?{urlencode({'run': taken.id, 'as': 'archive'})}")
         assert (status, b"<script>alert" in body) == (200, False)
+
+
+def test_an_imported_run_is_judged_by_its_own_labels_and_compared(ended, get, workspace, open_page, tmp_path):
+    run = ended(THREE_CLASSES)
+    lines = [f"{number:04}.csv,class {number % 3}" for number in range(10)]
+    (tmp_path / "truth.csv").write_text("\n".join(["file,label", *lines]) + "\n")
+    labels = workspace.add_labels("d", tmp_path / "truth.csv")
+    (tmp_path / "run.zip").write_bytes(exported(get, run, "archive")[1])
+    taken = import_archive(workspace, tmp_path / "run.zip").run
+    workspace.remove_labels("d", labels.id)
+    page = open_page("results.py", run=taken.id, look="Evaluation", beside=f"labels:{labels.id}")
+    assert not page.exception
+    assert not page.error
+    assert any("labels that came with it" in caption.value for caption in page.caption)
+    assert not [expander for expander in page.expander if expander.label in ("Add labels", "All runs over this dataset")]
+    assert [text.value for text in page.text][:2] == ["100.00%", "100.00%"]
+    compared = open_page("compare.py", **{"run": taken.id, "with": run.id})
+    assert not compared.exception
+    assert not compared.error
