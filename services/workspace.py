@@ -284,8 +284,8 @@ class Workspace(Protocol):
         request of only what is new where there is nothing, and SettingsError on `new_only` where that can't be told."""
 
     def new_items(self, request: domain.RunRequest) -> run_details.NewItems:
-        """What a run of only what is new would score of the request's datasets, whose folders are looked at now: 20 µs a file. Where there
-        is no earlier run to add to it has no counts. Registers nothing. Raises as `submit` would, but for NothingNew."""
+        """What a run of only what is new would score of the request's datasets, whose folders are listed now. Where there is no earlier
+        run to add to it has no counts. Registers nothing. Raises as `submit` would, but for NothingNew."""
 
     def rerun(self, run_id: str, *, failed_only: bool = False) -> domain.Run:
         """Submit the same request again, as a new run; or only what failed or has no row in one that has ended. The predictions are then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -52,6 +53,16 @@ def test_run_new_only_without_news_starts_nothing_and_succeeds(command, run, row
     assert (plain.code, plain.out) == (0, "")
     assert "Nothing is new in rows: 3 files are scored" in plain.err
     assert "young.csv" in plain.err
+    assert len(command("runs", "--json").json["runs"]) == 1
+
+
+def test_of_two_that_start_at_once_one_scores(command, started, rows, entry_script):
+    words = ("run", "--dataset", "rows", "--entry-script", entry_script(ECHO), "--new-only", "--json")
+    both = [started(*words) for _ in range(2)]
+    values = [json.loads(process.communicate(timeout=240)[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(bool(value["id"]) for value in values) == [False, True]
+    assert {value["status"] for value in values if not value["id"]} <= {"StillRunning", "NothingNew"}
     assert len(command("runs", "--json").json["runs"]) == 1
 
 

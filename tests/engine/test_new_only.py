@@ -362,6 +362,40 @@ def test_one_submission_is_one_run(workspace, put, score, request_, finish):
     finish(workspace, run.id)
 
 
+def test_of_several_datasets_each_grows_by_itself(workspace, put, score, folder, tmp_path):
+    put(a="1")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.csv").write_text("9")
+    os.utime(other / "a.csv", (1, 1))
+    workspace.register_dataset("d", folder)
+    workspace.register_dataset("e", other)
+    first = score(datasets=("d", "e"))
+    (other / "b.csv").write_text("8")
+    os.utime(other / "b.csv", (2, 2))
+    second = score(datasets=("d", "e"))
+    assert (second.request.datasets, second.request.rerun_of, scored(workspace, second)) == (("d:1", "e:2"), first.id, ["b"])
+    assert table(workspace, second, "File", "Prediction") == [("a.csv", "1"), ("a.csv", "9"), ("b.csv", "8")]
+
+
+def test_of_partitions_just_the_new_files_are_scored(workspace, folder, entry_script, request_, finish):
+    script = entry_script("def run(mini_batch):\n    return [f'{p}: {len(mini_batch)}' for p in mini_batch]", "parts.py")
+    settings = ParallelRunSettings(process_count_per_node=1, partition_keys=("store",), error_threshold=-1)
+    request = replace(request_, entry_script=str(script), settings=settings)
+    for name in ("x/1.csv", "y/1.csv"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text("1")
+        os.utime(folder / name, (1, 1))
+    workspace.register_dataset("d", folder, partition_format="{store}/*.csv")
+    finish(workspace, workspace.submit(request).id)
+    for name in ("x/0.csv", "x/2.csv"):
+        (folder / name).write_text("2")
+        os.utime(folder / name, (2, 2))
+    run = finish(workspace, workspace.submit(request).id)
+    assert (run.items_total, run.mini_batches_total) == (2, 1)
+    assert table(workspace, run, "File", "Prediction") == [("x/0.csv", "2"), ("x/1.csv", "1"), ("x/2.csv", "2"), ("y/1.csv", "1")]
+
+
 # ---- tables, and what is refused -------------------------------------------------------------------------------------------------
 
 
