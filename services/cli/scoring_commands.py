@@ -15,6 +15,7 @@ from services.errors import EntryScriptError, NotFound, NothingStarted, Settings
 from services.file_names import short
 from services.preflight import Preflight, preflight, values_of
 from services.scoring.column_matching import FitProblem, named_inputs
+from services.scoring.presets import ON_OR_OFF
 from services.scoring.scorers import NO_CHOICES, PROBABILITIES, SCORERS, ScorerOptions, scorer_at, split_input
 from services.settings import TABLE, ParallelRunSettings
 from services.workspace import Workspace
@@ -30,14 +31,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     text = "prediction (the default): that of the prediction; all: of each class; off: none"
     group.add_argument("--probabilities", choices=PROBABILITIES, help=text)
     group.add_argument("--top", metavar="K", help="the K likeliest classes, with their probabilities")
-    text = "on (the default) applies what was chosen for the model last; off neither applies nor keeps it"
-    group.add_argument("--preset", choices=("on", "off"), default="on", help=text)
+    text = "on (the default) applies what was chosen for the model last; off neither applies nor keeps it. Another word is the name of"
+    text += " settings that New run keeps: they apply, with a script too, where no option says otherwise"
+    group.add_argument("--preset", metavar="on|off|NAME", default="on", help=text)
 
 
 def check(workspace: Workspace, args: argparse.Namespace) -> Answer:
     """Whether a run with these options would work, before anything starts."""
     problems: list[FitProblem] = []
     found, warnings = None, []
+    _apply_named_preset(workspace, args)
     try:
         request = None
         if _is_scored_by_a_script(workspace, args):
@@ -91,6 +94,7 @@ def nothing_started(nothing: NothingStarted) -> Answer:
 def request_of(workspace: Workspace, args: argparse.Namespace, *, say: bool = False) -> RunRequest:
     """The request of a run with these options: by the script that is named, else by the built-in scorer that fits. With `say`, what was
     decided goes to standard error. Raises SettingsError at the field of what can't work."""
+    _apply_named_preset(workspace, args)
     if _is_scored_by_a_script(workspace, args):
         return _request(args, commands.entry_script(workspace, args.entry_script), tuple(args.argument))
     found = _preflight(workspace, args)
@@ -99,6 +103,23 @@ def request_of(workspace: Workspace, args: argparse.Namespace, *, say: bool = Fa
     if say:
         note(*_decisions(found), *(f"Warning: {warning}" for warning in found.fit.warnings))
     return request
+
+
+def _apply_named_preset(workspace: Workspace, args: argparse.Namespace) -> None:
+    """Give the options that were left out what is kept under the name, where `--preset` names one. Raises NotFound."""
+    if args.preset in ON_OR_OFF:
+        return
+    kept, args.preset = workspace.presets.named(args.preset), ON_OR_OFF[0]
+    given = {name for name in TABLE if getattr(args, name) is not None}
+    given |= {"mini_batch_size", "partition_keys"} if given & {"mini_batch_size", "partition_keys"} else set()  # one excludes the other
+    for name, value in vars(kept.settings).items():
+        if name not in given and value != ParallelRunSettings.default(name):
+            setattr(args, name, [f"{key}={text}" for key, text in value.items()] if name == "environment_variables" else value)
+    args.argument = args.argument or list(kept.arguments)
+    for name in ("environment", "compute_target", "source_directory"):
+        setattr(args, name, getattr(args, name) or getattr(kept, name))
+    args.allow_reuse = args.allow_reuse if kept.allow_reuse else "off"
+    args.side_input = [*(f"{name}={dataset}" for name, dataset in kept.side_inputs.items()), *args.side_input]
 
 
 def _is_scored_by_a_script(workspace: Workspace, args: argparse.Namespace) -> bool:

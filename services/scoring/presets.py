@@ -13,6 +13,8 @@ from services.storage.serialization import from_json, to_json
 from services.storage.store import Store
 
 LONGEST_NAME = 100  # characters
+ON_OR_OFF = ("on", "off")
+"""What `--preset` takes beside names."""
 
 
 @dataclass(frozen=True)
@@ -88,4 +90,6 @@ def _checked(name: str) -> str:
         raise SettingsError("name", "the preset has no name", "Give it one, such as: nightly, GPU cluster.")
     if len(name) > LONGEST_NAME:
         raise SettingsError("name", f"“{short(name)}” is too long for a name", f"Use {LONGEST_NAME} characters or fewer.")
+    if name in ON_OR_OFF:
+        raise SettingsError("name", f"“{name}” is no name: on the command line it says whether to apply the last choices", "Use another.")
     return name

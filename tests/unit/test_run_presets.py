@@ -46,7 +46,7 @@ def test_a_preset_is_renamed_and_deleted(presets):
         presets.named("c")
 
 
-@pytest.mark.parametrize("name", ["", " \n", "x" * 101])
+@pytest.mark.parametrize("name", ["", " \n", "x" * 101, "on", " off "])
 def test_what_is_no_name_is_refused(presets, name):
     with pytest.raises(SettingsError):
         presets.save(name, FULL)
