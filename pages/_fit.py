@@ -78,9 +78,21 @@ def fill_in(prefix: str, choices: Mapping[str, Choice]) -> None:
     st.session_state[f"{prefix}preset"] = False
 
 
+def empty_choices(prefix: str = "fit-") -> None:
+    """Empty the widgets of a pair, or of all pairs. To forget their values would not do: a browser sends what it shows unless it is told
+    something else."""
+    for key, value in list(st.session_state.items()):
+        name = str(key).removeprefix(prefix).partition("-")[2] if prefix == "fit-" else str(key).removeprefix(prefix)
+        if not str(key).startswith(prefix):
+            continue
+        if name == "preset":
+            del st.session_state[key]
+        elif name in _CHOICES or name.startswith(("input-", "value-")):
+            st.session_state[key] = PROBABILITIES[0] if name == "probabilities" else [] if isinstance(value, list) else None
+
+
 def _start_over(prefix: str) -> None:
-    for key in [key for key in map(str, st.session_state) if key.startswith(prefix)]:
-        del st.session_state[key]
+    empty_choices(prefix)
     st.session_state[f"{prefix}preset"] = False
 
 

@@ -16,9 +16,9 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pages import _errors, _fit, _workspace
+from pages import _errors, _fit, _run_settings, _workspace
 from pages._forms import last_submission
-from pages._run_form import IN_ADDRESS, PRIVATE_KEYS, PrivatePart, RunForm
+from pages._run_form import IN_ADDRESS, PRIVATE_KEYS, PrivatePart, RunForm, text_of
 from pages._switching import switch_page
 from pages._text import displayable, escape
 from services.domain import Run
@@ -28,6 +28,7 @@ from services.handover.rerun import for_a_form
 from services.preflight import preflight
 from services.scoring.column_matching import named_inputs
 from services.scoring.scorers import ScorerOptions, scorer_at
+from services.settings import ParallelRunSettings
 from services.storage.drafts import Drafts, new_number
 from services.storage.serialization import from_json, to_json
 from services.workspace import Workspace
@@ -74,7 +75,7 @@ def arrive(workspace: Workspace) -> None:
         begun.submitted[begun.draft] = begun.run_id
         begun.is_new = True
     if begun.is_new:
-        _forget_widgets()
+        _empty_widgets(workspace)
         st.session_state.begun_form = begun = _Begun(submitted=begun.submitted)
         Drafts(workspace.home).remove_old()
     if run_id := query.get("run", ""):
@@ -117,15 +118,7 @@ def _load(workspace: Workspace, like: str, draft: str) -> None:
         with _lock:
             if not _is_active(_editors.get(begun.draft, "")):  # before a reload it was another session
                 _editors[begun.draft] = _session()
-    for key in [key for key in map(str, st.session_state) if key.startswith("fit-") or key in PRIVATE_KEYS]:
-        del st.session_state[key]
-    for name in PRIVATE_KEYS:
-        value = getattr(private, name)
-        st.session_state[name] = list(value) if isinstance(value, tuple) else value
-    if private.pair and private.choices:
-        _fit.fill_in(_fit.prefix_of(*private.pair), private.choices)
-    elif private.pair:
-        st.session_state[f"{_fit.prefix_of(*private.pair)}preset"] = False
+    _fill_in_private(private)
 
 
 def _read(workspace: Workspace, draft: str) -> PrivatePart:
@@ -137,10 +130,29 @@ def _read(workspace: Workspace, draft: str) -> PrivatePart:
     return replace(private, pair=private.pair if len(private.pair) == 2 else ())
 
 
-def _forget_widgets() -> None:
-    for key in map(str, list(st.session_state)):
-        if key.startswith("fit-") or key in BOUND or key in PRIVATE_KEYS or key == "proposed_script":
-            del st.session_state[key]
+def _empty_widgets(workspace: Workspace) -> None:
+    """Give the widgets what they have at first, or what the address has. To forget what they have would not do: a browser shows, and sends,
+    what it had before unless it is told something else."""
+    state, query, options = st.session_state, st.query_params, _run_settings.offered(workspace)
+    at_first: dict[str, Any] = {name: text_of(name, ParallelRunSettings.default(name)) for name in IN_ADDRESS}
+    at_first |= {name: next(iter(options.get(name, ())), None) for name in ("environment", "compute_target")}
+    at_first |= {"allow_reuse": True, "model": None, "dataset": None, "script": None}
+    for name in [name for name in BOUND if name in state]:
+        del state[name]
+        if name not in query:
+            state[name] = at_first[name]
+    state.pop("proposed_script", None)
+    _fill_in_private(PrivatePart())
+
+
+def _fill_in_private(private: PrivatePart) -> None:
+    state = st.session_state
+    for name in PRIVATE_KEYS:
+        value = getattr(private, name)
+        state[name] = list(value) if isinstance(value, tuple) else value
+    _fit.empty_choices()
+    if private.pair:
+        _fit.fill_in(_fit.prefix_of(*private.pair), private.choices)
 
 
 def about_address(offered: Mapping[str, list[str]]) -> Iterator[tuple[str, str]]:
