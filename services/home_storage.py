@@ -152,8 +152,7 @@ class HomeStorage:
         names = {item.name: item.bytes for item in (known.of(StorageKind.LEFTOVERS) if known else ())}
         incoming = self._home / "incoming"
         for path in incoming.iterdir() if incoming.is_dir() else ():
-            if path.suffix != ".lock":
-                names.setdefault(f"incoming/{path.name}", -1)
+            names.setdefault(f"incoming/{path.name.removesuffix('.lock')}", -1)
         is_leftover = self._leftover_test()
         deleted = self._store.deletions()
         for name, size in names.items():

@@ -14,6 +14,8 @@ from filelock import FileLock
 from services.errors import IntakeError, WorkspaceUnavailable, os_errors_as
 from services.storage.usage import lock_of_staging
 
+_LOCK_SECONDS = 5.0
+
 
 @contextmanager
 def staging_folder(home: Path) -> Iterator[Path]:
@@ -22,7 +24,7 @@ def staging_folder(home: Path) -> Iterator[Path]:
     made = home / "incoming" / uuid.uuid4().hex
     lock = FileLock(lock_of_staging(made), thread_local=False)
     with os_errors_as(WorkspaceUnavailable, f"Nothing can be written to {made.parent}"):
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=_LOCK_SECONDS)  # who asks whether it is in use holds it for a moment
         made.mkdir()
     hint = "Check the free disk space and who may write there; nothing was registered."
     try:

@@ -231,7 +231,9 @@ def is_leftover(home: Path, name: str, registered: Registered) -> bool:
     """Whether this path in the home is what interrupted work left: nobody is at work on it, and the registry does not have it."""
     parts = name.split("/")
     path = home.joinpath(*parts)
-    if not parts[1:] or any(part in ("", ".", "..") for part in parts) or not os.path.lexists(path):
+    if not parts[1:] or any(part in ("", ".", "..") for part in parts):
+        return False
+    if not os.path.lexists(path) and not (parts[0] == "incoming" and len(parts) == 2 and lock_of_staging(path).is_file()):
         return False
     if any(home.joinpath(*parts[:length]).is_symlink() for length in range(1, len(parts) + 1)):
         return False

@@ -384,3 +384,12 @@ def test_a_leftover_that_may_not_be_written_goes_too(workspace, storage):
     found = storage.proposals()
     assert len(storage.clean_up(found).removed) == 1
     assert not left.parent.exists()
+
+
+def test_a_lock_without_its_folder_is_a_leftover_too(workspace, storage):
+    lock = workspace.home / "incoming" / "0123.lock"
+    lock.touch()
+    found = storage.proposals()
+    assert [item.name for item in found] == ["incoming/0123"]
+    assert len(storage.clean_up(found).removed) == 1
+    assert not lock.exists()
