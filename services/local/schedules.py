@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -99,7 +100,8 @@ class LocalSchedules:
     def _start(self, schedule: Schedule, resumed: Callable[[Run], None]) -> Run:
         if before := self._last_run(schedule.name):
             if before.status is RunStatus.NOT_RESPONDING:
-                run = self._workspace.runs.resume(before.id)
+                with self._failure_noted(schedule.name):
+                    run = self._workspace.runs.resume(before.id)
                 resumed(run)
                 return run
             if not before.status.ended:
@@ -107,11 +109,17 @@ class LocalSchedules:
                 raise StillRunning(f"Run {before.id} of schedule {schedule.name} has not ended yet.", hint, {"active_run": before.id})
         submission = f"schedule-{schedule.name}-{secrets.token_hex(16)}"
         self._note(schedule.name, {"submission_id": submission})
-        try:
+        with self._failure_noted(schedule.name, submission):
             return self._workspace.submit(replace(schedule.request, submission_id=submission))
+
+    @contextmanager
+    def _failure_noted(self, name: str, submission: str = "") -> Iterator[None]:
+        """Nobody may be looking when the system starts it: the list says later why nothing came of it."""
+        try:
+            yield
         except StudioError as error:
             failed = not isinstance(error, NothingStarted)
-            self._note(schedule.name, {"submission_id": submission, "outcome": f"{error.message} {error.hint}".strip(), "failed": failed})
+            self._note(name, {"submission_id": submission, "outcome": f"{error.message} {error.hint}".strip(), "failed": failed})
             raise
 
     # ---- what came of it last --------------------------------------------------------------------------------------------------------

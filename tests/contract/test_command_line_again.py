@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from services.cli.main import _parser
 from tests.contract.conftest import ECHO
 
 
@@ -199,3 +202,22 @@ def test_what_is_wrong_with_a_schedule_is_said_when_it_is_added(add, command, na
 def test_a_name_is_one_schedule(add):
     assert add("x").code == 0
     assert add("x", "hourly", "--json").error["field"] == "name"
+
+
+def test_a_last_run_that_can_not_be_resumed_is_said_by_the_list(add, command, tmp_path, workspace, kill_runner, home):
+    add("busy", "hourly", "--environment-variable", f"GATE={tmp_path / 'gate'}", script=WAITS)
+    run_id = command("schedule", "run", "busy").out.strip()
+    assert kill_runner(workspace, run_id)
+    shutil.rmtree(home / "runs" / run_id)
+    assert command("schedule", "run", "busy").code in (2, 3)
+    (listed,) = command("schedule", "list", "--json").json["schedules"]
+    assert (listed["last"]["run_id"], listed["last"]["failed"]) == (run_id, True)
+    assert run_id in listed["last"]["outcome"]
+
+
+def test_the_commands_in_the_guide_are_commands():
+    guide = (Path(__file__).parents[2] / "docs" / "again.md").read_text("utf-8")
+    commands = [line.removeprefix("python -m services ") for line in guide.splitlines() if line.startswith("python -m services ")]
+    assert len(commands) >= 5
+    for line in commands:
+        assert _parser().parse_args(shlex.split(line, comments=True)).command
