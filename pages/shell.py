@@ -47,7 +47,8 @@ body:has([class*=st-key-ended-run-]) [data-testid=stMainBlockContainer] { paddin
 /* A narrow window has smaller margins, and the second column below the first; on Home the details below the name, and what dismisses. */
 @media (max-width: 1200px) {
   [data-testid=stMainBlockContainer] { padding-left: 1.5rem; padding-right: 1.5rem }
-  :is(.st-key-form_and_review, .st-key-rows_and_panel, .st-key-board_columns, [class*=st-key-form_in_two]) > * > * > [data-testid=stColumn] {
+  :is(.st-key-form_and_review, .st-key-rows_and_panel, .st-key-board_columns, [class*=st-key-form_in_two])
+    > * > * > [data-testid=stColumn] {
     min-width: 100%
   }
   [class*=st-key-lines-] [data-testid=stColumn]:nth-child(3) { min-width: 100%; order: 1 }
