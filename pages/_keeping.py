@@ -301,12 +301,15 @@ def _rename(listing: Listing[T], thing: T, register_again: Callable[[], None] | 
             st.button("Register again…", key=f"again-as-{reference}", icon=":material/add:", on_click=register_again)
         return
     current = listing.of(thing).name or thing.name
-    name = st.text_input("Name", current, key=f"new-name-{reference}", max_chars=200)
+    st.text_input("Name", current, key=f"new-name-{reference}", max_chars=200)
     st.caption("Runs that used it are not changed; it is also still known by its first name.")
     st.button(
-        "Rename", key=f"rename-now-{reference}", type="primary", icon=":material/check:", on_click=_change,
-        args=(kind, [reference], {"name": name}, f"rename-{reference}"),
+        "Rename", key=f"rename-now-{reference}", type="primary", icon=":material/check:", on_click=_rename_now, args=(kind, reference),
     )  # fmt: skip
+
+
+def _rename_now(kind: ResourceKind, reference: str) -> None:
+    _change(kind, [reference], {"name": st.session_state[f"new-name-{reference}"]}, f"rename-{reference}")
 
 
 # ---- deleted -----------------------------------------------------------------------------------------------------------------------------
@@ -439,15 +442,16 @@ def _change_several(workspace: Workspace, listing: Listing[T], rows: Sequence[T]
 
 
 def _tag_several(kind: ResourceKind, references: Sequence[str]) -> None:
-    text = st.text_input("Tag", key=f"tag-of-several-{kind}", placeholder="stage=prod", help="NAME=VALUE; NAME= takes the tag away.")
-
+    st.text_input("Tag", key=f"tag-of-several-{kind}", placeholder="stage=prod", help="NAME=VALUE; NAME= takes the tag away.")
     st.button(
-        "Set the tag", key=f"set-tag-{kind}", type="primary", icon=":material/check:", disabled=not text.strip(), on_click=_set_tag,
-        args=(kind, list(references), text),
+        "Set the tag", key=f"set-tag-{kind}", type="primary", icon=":material/check:", on_click=_set_tag, args=(kind, list(references)),
     )  # fmt: skip
 
 
-def _set_tag(kind: ResourceKind, references: Sequence[str], text: str) -> None:
+def _set_tag(kind: ResourceKind, references: Sequence[str]) -> None:
+    text = st.session_state[f"tag-of-several-{kind}"]  # as it is typed now: the button may have been drawn before
+    if not text.strip():
+        return
     with _told_later():
         for reference in references:
             chosen_workspace().resources.change(kind, reference, tags=tags_of(text))

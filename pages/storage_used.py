@@ -72,7 +72,7 @@ def show_usage(usage: StorageUsage) -> None:
         rows_of_items = [(item.name, item.kind, item.bytes, item.files) for item in items]
         config = {
             "Name": st.column_config.TextColumn(width=210),
-            "Kind": st.column_config.TextColumn(width=95),
+            "Kind": st.column_config.TextColumn(width=130),
             "Size": st.column_config.NumberColumn(format="bytes", width=75),
             "Files": st.column_config.NumberColumn(format="localized", width=65),
         }
@@ -132,7 +132,7 @@ def confirm(chosen: Sequence[CleanUpItem]) -> None:
         st.text(displayable("\n".join(names[:MOST_NAMED] + more)))
         runs = sum(item.group is CleanUpGroup.ARCHIVED_RUNS for item in chosen)
         if runs:
-            st.caption(f"{counted(runs, 'archived run')} with all that they wrote. This can't be undone.")
+            st.caption(f"{counted(runs, 'archived run')} with all that they wrote. This can’t be undone.")
         if st.button("Remove", key="clean-up-now", type="primary", icon=":material/delete_forever:"):
             storage, items = workspace.storage, list(chosen)
             st.session_state["clean-up"] = Job(lambda stopped: storage.clean_up(items, stopped=stopped))

@@ -256,7 +256,7 @@ def test_many_are_tagged_pinned_and_archived_together(open_page, workspace):
     app = tick(open_page(MODELS), MODEL, ["c:1", "b:1", "a:1"], [0, 2])
     assert "**2 models** selected" in texts(app)
     opened(app, "tag-several-model")
-    app.text_input(key="tag-of-several-model").set_value("stage=prod").run()
+    app.text_input(key="tag-of-several-model").set_value("stage=prod")  # the click is what sends it
     app.button(key="set-tag-model").click().run()
     app.button(key="archive-several-model").click().run()
     said = workspace.resources.metadata(MODEL)
@@ -297,7 +297,7 @@ def environment(workspace):
 
 def test_an_environment_is_renamed_and_still_known_by_its_first_name(open_page, workspace, environment):
     app = opened(open_page("connection.py"), "rename-made:1")
-    app.text_input(key="new-name-made:1").set_value("ours").run()
+    app.text_input(key="new-name-made:1").set_value("ours")
     app.button(key="rename-now-made:1").click().run()
     assert not app.exception
     assert app.dataframe[1].value["Environment"].tolist() == ["ours:1"]
