@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,10 @@ def test_the_launcher_takes_its_own_options_and_the_commands(arguments: list[str
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert done.stdout == ("" if code else f"batch-scoring-studio {__version__}\n")
+
+
+def test_streamlits_settings_can_be_read_and_send_nothing():
+    # Streamlit leaves out all of a file that it can't read, with a word in the terminal only.
+    settings = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    assert settings["browser"] == {"gatherUsageStats": False}
+    assert settings["server"]["address"] == "127.0.0.1"
