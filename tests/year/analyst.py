@@ -123,7 +123,7 @@ class Analyst:
     def hands_one_over(self) -> None:
         if run_id := self.one_of(ResourceKind.RUN):
             path = self.files / f"run-{self.number}.zip"
-            self.tell("exporting", run=run_id)
+            self.tell("exporting", run=run_id, path=str(path))
             self._command("export", run_id, "--as", "archive", "--to", str(path))
             self.tell("exported", run=run_id, path=str(path))
 

@@ -48,6 +48,7 @@ class Ledger:
         self.there: dict[str, set[str]] = {kind: set() for kind in ResourceKind}
         self.gone: dict[str, set[str]] = {kind: set() for kind in ResourceKind}
         self.unsure: set[tuple[str, str]] = set()
+        self.archived: dict[str, str] = {}
         self.schedules: set[str] = set()
         self.unsure_schedules: set[str] = set()
         self.dataset_of: dict[str, str] = {}
@@ -68,9 +69,12 @@ class Ledger:
             case "submitted":
                 self.there["run"].add(told["run"])
                 self.dataset_of[told["run"]] = told["dataset"]
+            case "exporting":
+                self.archived[told["path"]] = told["run"]
+            case "importing":
+                self.gone["run"].discard(self.archived[told["path"]])  # one that was deleted comes back under its id
             case "imported":
                 self.there["run"].add(told["run"])
-                self.gone["run"].discard(told["run"])  # one that was deleted is back under its id
                 if told["of"] in self.dataset_of:
                     self.dataset_of[told["run"]] = self.dataset_of[told["of"]]
             case "scheduled":
