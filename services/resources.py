@@ -150,9 +150,10 @@ class StoredResources:
             if kind is ResourceKind.RUN and one.shared_with:
                 text = f"run {one.reference} is needed by dataset {', '.join(one.shared_with[:10])}, whose files are its output"
                 raise SettingsError(kind, text, "Delete the dataset first.")
-            if others := [run for run in one.reruns if run not in together]:
-                text = f"run {one.reference} is needed by {', '.join(others[:10])}, which shows rows of it"
-                raise SettingsError(kind, text, "Delete them together.")
+            if others := [run for run in self._all_added_to(one.reruns) if run not in together]:
+                shown, more = ", ".join(others[:_RUNS_SHOWN]), len(others) - _RUNS_SHOWN
+                what = f"{shown} and {more:,} more, which show" if more > 0 else f"{shown}, which {'show' if len(others) > 1 else 'shows'}"
+                raise SettingsError(kind, f"run {one.reference} is needed by {what} rows of it", "Delete them together.")
         if kind is ResourceKind.RUN:
             found.sort(key=lambda one: self._runs.get(one.reference).submitted_at, reverse=True)  # those that need another come first
         freed = 0
@@ -164,6 +165,16 @@ class StoredResources:
                     self._delete(kind, one.reference)
                     freed += self.clean_up()
         return freed
+
+    def _all_added_to(self, reruns: Iterable[str]) -> list[str]:
+        """These runs, those that were added to them, and so on."""
+        found = dict.fromkeys(reruns)
+        pending = list(found)
+        for run in pending:
+            new = [one for one in self._store.runs_naming(ResourceKind.RUN, run, added=True) if one not in found]
+            found |= dict.fromkeys(new)
+            pending += new
+        return list(found)
 
     def _delete_run(self, run_id: str) -> int:
         run, folder = self._store.run(run_id), self._runs.folder(run_id)

@@ -95,7 +95,7 @@ def list_runs(workspace: Workspace, args: argparse.Namespace) -> Answer:
     found = workspace.runs.search(query).runs
     listed = found[: args.limit]
     if len(found) > args.limit:
-        note(f"These are {counted(args.limit, 'run')}; there are more: see --limit.")
+        note(f"{counted(args.limit, 'run')} shown; there are more: see --limit.")
     said = [replace(run.metadata, name="") for run in listed]  # the list has their names
     return Answer({"runs": [output.run_value(run) for run in listed]}, output.with_columns(output.runs_lines(listed), said))
 

@@ -119,7 +119,7 @@ def azure_recurrence(when: cron.Recurrence) -> Recurrence:
 
 
 def _last(schedule: Schedule) -> tuple[str, str]:
-    return (schedule.last.run_id or "none", schedule.last.outcome) if schedule.last else ("none", "")
+    return (schedule.last.run_id or "none", schedule.last.outcome) if schedule.last else ("none", "none")
 
 
 def _shown(schedule: Schedule, setup: SetupTexts, lines: list[str]) -> Answer:

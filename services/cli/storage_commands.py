@@ -51,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--limit", metavar="SIZE", help="warn before the folder takes more than this, such as 50GB; none takes the limit away")
     what = f"show what can go: {', '.join(CleanUpGroup)}; repeatable"
-    add("--clean-up", action="append", default=[], choices=list(CleanUpGroup), metavar="WHAT", help=what)
+    add("--clean-up", action="append", default=[], choices=[group.value for group in CleanUpGroup], metavar="WHAT", help=what)
     text = "of archived runs, how long ago they ended; of environments, how long nothing used them (default: 90)"
     add("--older-than", type=int, default=90, metavar="DAYS", help=text)
     add("--yes", action="store_true", help="with --clean-up: remove it")

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _AGAIN = "Export the run again."
+_CHOOSE = "Choose a file that was exported as an archive."
 _WORKER = re.compile(r"[\w .,:()-]{0,200}")
 _LONGEST_LINE = 16 << 20
 _LATEST = 4_102_444_800.0
@@ -61,7 +62,10 @@ def import_archive(workspace: Workspace, path: str | Path) -> Imported:
     source = path_given(path)
     with staging_folder(workspace.home) as staging:
         unpacked = staging / "archive"
-        extract_archive(source, unpacked, max_files=at.MOST_FILES, max_bytes=at.MOST_BYTES, max_ratio=at.MOST_RATIO)
+        try:
+            extract_archive(source, unpacked, max_files=at.MOST_FILES, max_bytes=at.MOST_BYTES, max_ratio=at.MOST_RATIO)
+        except IntakeError as error:  # its own hints are for who registers files
+            raise IntakeError(error.message, _CHOOSE) from error
         files = _checked_files(unpacked)
         run = _checked_run(_parsed(unpacked / at.RUN, Run))
         digest = _digest(run, files)
@@ -94,14 +98,11 @@ def import_archive(workspace: Workspace, path: str | Path) -> Imported:
 
 def _checked_files(unpacked: Path) -> dict[str, ArchivedFile]:
     """The files that the manifest lists, by path: they are there, as it says, and no other. Raises IntakeError."""
-    choose = "Choose a file that was exported as an archive."
     if not (unpacked / at.MANIFEST).is_file():
-        raise IntakeError("This is not the archive of a run: it has no manifest.json.", choose)
+        raise IntakeError("This is not the archive of a run: it has no manifest.json.", _CHOOSE)
     values = _json(unpacked / at.MANIFEST)
     if not isinstance(values, dict) or values.get("format") != at.FORMAT:
-        raise IntakeError(
-            "This is not the archive of a run: its manifest says otherwise.", "Choose a file that was exported as an archive."
-        )
+        raise IntakeError("This is not the archive of a run: its manifest says otherwise.", _CHOOSE)
     if values.get("version") != at.VERSION:
         raise IntakeError("The archive was written by a newer version of this program.", "Update this program, and import it then.")
     files = {file.path: file for file in _converted(values, Manifest, at.MANIFEST).files}

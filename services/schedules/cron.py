@@ -42,9 +42,15 @@ class _Field:
         every, first, last, step = match.groups()
         begin = self.first if every == "*" else self._number(first, text)
         end = self.last if every == "*" or (step and not last) else self._number(last or first, text)
-        if begin > end or (step is not None and int(step) < 1):
-            raise self._wrong(text)
+        if begin > end:
+            raise SettingsError("every", f"“{short(part)}” ends before it begins", _HINT)
+        if step is not None and int(step) < 1:
+            raise SettingsError("every", f"“{short(part)}” has a step of less than 1", _HINT)
         return range(begin, end + 1, int(step or 1))
+
+    def written(self, text: str) -> str:
+        """The same for every cron: `3/5` as `3-59/5`, of which many take the `3` only."""
+        return re.sub(r"(^|,)(\w+)/", rf"\g<1>\g<2>-{self.last}/", text)
 
     def _number(self, text: str, whole: str) -> int:
         if text.lower() in self.names:
@@ -54,7 +60,7 @@ class _Field:
         raise self._wrong(whole)
 
     def _wrong(self, text: str) -> SettingsError:
-        what = f"“{short(text)}” is not a {self.name}: they are {self.first} to {self.last}"
+        what = f"“{short(text)}” is not {'an' if self.name == 'hour' else 'a'} {self.name}: they are {self.first} to {self.last}"
         return SettingsError("every", what, _HINT)
 
 
@@ -87,7 +93,8 @@ class Recurrence:
             raise SettingsError("every", f"“{short(given)}” does not say when", _HINT)
         minutes, hours, days, months, weekdays = (field.values(words) for field, words in zip(_FIELDS, fields, strict=True))
         stars = [fields[place].startswith("*") for place in (2, 4)]
-        made = cls(given, " ".join(fields), minutes, hours, days, months, frozenset(day % 7 for day in weekdays), *stars)
+        written = " ".join(field.written(words) for field, words in zip(_FIELDS, fields, strict=True))
+        made = cls(given, written, minutes, hours, days, months, frozenset(day % 7 for day in weekdays), *stars)
         if made.next_after(datetime(2000, 1, 1)) is None:
             raise SettingsError("every", f"“{short(given)}” never comes: no such month has such a day", _HINT)
         return made

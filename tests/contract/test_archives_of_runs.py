@@ -401,8 +401,9 @@ def test_half_an_archive_a_link_and_a_bomb_are_refused(archive, workspace, tmp_p
     content = archive.read_bytes()
     for length in (0, 10, len(content) // 3, len(content) - 30):
         (tmp_path / "half.zip").write_bytes(content[:length])
-        with pytest.raises(IntakeError):
+        with pytest.raises(IntakeError) as refused:
             import_archive(workspace, tmp_path / "half.zip")
+        assert refused.value.hint == "Choose a file that was exported as an archive."
     shutil.copyfile(archive, tmp_path / "link.zip")
     link = zipfile.ZipInfo("output/link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16

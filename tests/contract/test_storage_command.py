@@ -68,7 +68,9 @@ def test_what_is_no_size_is_refused(command):
     refused = command("storage", "--limit", "much", "--json")
     assert (refused.code, refused.error["field"]) == (2, "limit")
     assert command("storage", "--yes").code == 2
-    assert command("storage", "--clean-up", "everything").code == 2
+    refused = command("storage", "--clean-up", "everything")
+    assert refused.code == 2
+    assert "choose from 'caches', 'leftovers', 'archived-runs', 'unused-environments'" in refused.err
     days = command("storage", "--clean-up", "caches", "--older-than", "0", "--json")
     assert (days.code, days.error["field"]) == (2, "days")
 

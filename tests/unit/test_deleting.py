@@ -133,6 +133,16 @@ def test_a_run_whose_rows_another_shows_is_deleted_with_it_only(workspace, run_o
     assert [run.id for run in workspace.runs.latest()] == ["run-3"]
 
 
+def test_all_runs_that_were_added_one_to_another_are_named_at_once(workspace, run_of):
+    run_of("run-1")
+    run_of("run-2", rerun_of="run-1", failed_only=True)
+    run_of("run-3", rerun_of="run-2", failed_only=True)
+    with pytest.raises(SettingsError, match="run-1 is needed by run-2, run-3, which show rows of it"):
+        workspace.resources.delete(RUN, ["run-1"])
+    workspace.resources.delete(RUN, ["run-1", "run-2", "run-3"])
+    assert workspace.runs.latest() == []
+
+
 def test_a_run_whose_output_is_the_files_of_a_dataset_stays_until_that_goes(workspace, run_of):
     run_of("run-1")
     workspace.register_dataset("again", workspace.home / "runs" / "run-1")

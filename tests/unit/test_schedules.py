@@ -97,6 +97,7 @@ def test_the_next_time_is_the_first_that_the_words_hold_for(words, moment):
         ("0  6   * * 7", "0 6 * * 7", "every Sunday at 06:00"),
         ("*/5 * * * *", "*/5 * * * *", "*/5 * * * *"),
         ("0 0 1 jan *", "0 0 1 jan *", "0 0 1 jan *"),
+        ("3/5,1-9/2 * * mar/3 */2", "3-59/5,1-9/2 * * mar-12/3 */2", "3-59/5,1-9/2 * * mar-12/3 */2"),
     ],
 )
 def test_words_are_taken_as_cron_takes_them(given_words, words, described):
@@ -114,6 +115,17 @@ def test_words_that_cron_does_not_take_are_refused_at_their_field(words):
         Recurrence.parse(words)
     assert caught.value.field == "every"
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [("* 24 * * *", "“24” is not an hour: they are 0 to 23"), ("5-1 * * * *", "“5-1” ends before it begins"),
+     ("*/0 * * * *", "“*/0” has a step of less than 1")],
+)  # fmt: skip
+def test_a_refusal_says_what_is_wrong(words, why):
+    with pytest.raises(SettingsError) as caught:
+        Recurrence.parse(words)
+    assert caught.value.message == why
 
 
 def test_a_leap_day_is_found_over_a_year_that_has_none():
