@@ -89,7 +89,10 @@ def _show_last(schedule: Schedule) -> None:
 
 
 def _ask_removal(schedules: Schedules, name: str, setup: SetupTexts) -> None:
-    text = f"Remove the schedule “{name}”? Its runs stay. Take it out of the system's scheduler too, wherever you gave it: by"
+    text = (
+        f"Remove the schedule “{name}”? Its runs stay. If the system's scheduler has it, take it out there too:"
+        " the first command does so for systemd, the second opens the lines of cron, of which you delete its own."
+    )
     st.warning(escape(text), icon=":material/delete_forever:")
     st.code(f"{setup.systemd_removal}\ncrontab -e", language=None)
     with st.container(horizontal=True):
