@@ -226,11 +226,11 @@ def output_table(run: Run) -> None:
 
 # ---- the page ----------------------------------------------------------------------------------------------------------------------------
 
-chosen = st.query_params.get("run")
+chosen = st.query_params.get("run") or None
 if chosen is None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         with st.container():
-            _layout.title("Runs", "Scoring runs, newest first.")
+            _layout.title("Runs", "Scoring runs: find one, open it, keep them in order.")
         _handover.import_form()
     _run_keeping.delete_dialog()
     live_list = st.fragment(_run_list.show, run_every=2.0)

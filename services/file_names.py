@@ -62,7 +62,7 @@ def check_name(field: str, name: str) -> str:
     """`name` as it may be given to a model, dataset or environment; Azure ML's rule (azureml-core,
     `_model_management._util.model_name_validation`). Raises SettingsError on `field`."""
     if not re.fullmatch(r"[a-zA-Z0-9]([a-zA-Z0-9._-]{0,253}[a-zA-Z0-9_-])?", name) or _RESERVED_BY_WINDOWS.fullmatch(name):
-        reason = f"“{short(name)}” is not a name that Azure ML takes" if name else "a name is needed"
+        reason = f"“{short(name)}” can't be a name" if name else "a name is needed"
         hint = "Use letters, digits, - _ and . only, begin with a letter or digit, don't end with a dot, 255 characters at most."
         raise SettingsError(field, reason, hint)
     return name

@@ -144,8 +144,9 @@ def _why_none(store: Store, runs: StoredRuns[LocalRunFolder], plan: RunPlan) -> 
     """What changed since the last such run, where there was one."""
     last = store.last_completed(plan.request)
     with suppress(StudioError):
-        if last and (then := runs.folder(last.id).plan().inputs):
-            changed = [name.replace("_", " ") for name in reuse.SCORED_WITH if then.get(name) != plan.inputs.get(name)]
+        if last and (then := runs.folder(last.id).plan()).inputs:
+            before, now = reuse.how_scored(then), reuse.how_scored(plan)
+            changed = [name.replace("_", " ") for name in now if before[name] != now[name]]
             return f"{' and '.join(changed)} changed since {last.id}." if changed else ""
     return ""
 

@@ -94,13 +94,18 @@ def key_of(inputs: dict[str, str]) -> str | None:
     return hashlib.sha256(json.dumps(sorted(inputs.items())).encode()).hexdigest()
 
 
+def how_scored(plan: RunPlan) -> dict[str, Any]:
+    """Each of SCORED_WITH as it was for this run. Of a model its file: what people say of it by tags is changed any time."""
+    models = [(model.name, Path(model.path).name, model.sha256) for model in plan.models]
+    return {name: models if name == "model" else plan.inputs.get(name) for name in SCORED_WITH}
+
+
 def scored_with(plan: RunPlan) -> str | None:
     """The same for runs that score files of the same datasets, whichever their versions, in the same way. None where it can't be told."""
     if not plan.inputs:
         return None
     names = [dataset.reference.partition(":")[0] for dataset in plan.datasets]
-    value = [names, [(name, plan.inputs.get(name)) for name in SCORED_WITH]]
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([names, *how_scored(plan).items()]).encode()).hexdigest()
 
 
 def _as_version_0_1_noted(plan: RunPlan) -> dict[str, str]:

@@ -183,11 +183,11 @@ def _metadata(row: sqlite3.Row) -> Metadata:
 def needed_by(kind: ResourceKind, reference: str, runs: Sequence[str]) -> SettingsError:
     """Why a resource is not deleted: these runs have not ended."""
     if list(runs) == [reference]:
-        return SettingsError(kind, f"run {reference} has not ended", "Wait for its end, or cancel it.")
+        return SettingsError(kind, f"run {reference} has not ended", "Wait for its end, resume it, or cancel it.")
     one = len(runs) == 1
     names = f"run {runs[0]}" if one else f"the runs {', '.join(runs[:10])}"
     text = f"{kind} {reference} is needed by {names}, which {'has' if one else 'have'} not ended"
-    return SettingsError(kind, text, "Wait for its end, or cancel it." if one else "Wait for their ends, or cancel them.")
+    return SettingsError(kind, text, "Wait for its end, resume it, or cancel it." if one else "Wait for their ends, resume or cancel them.")
 
 
 def _check_not_deleted(connection: sqlite3.Connection, request: RunRequest) -> None:

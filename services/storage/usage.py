@@ -31,7 +31,7 @@ ABANDONED_SECONDS = 3600.0
 """What nobody has written to for so long is no longer being made."""
 _MOST_NAMED = 1_000
 """Items of each kind that are kept by name, the largest; the others count in their kind's sum."""
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _UNFINISHED = re.compile(r"^\.[0-9a-f]{32}\.part(\.spill)?$")
 _JOINED = re.compile(r"(leftover-|gone-)?(wide-)?(truth-)?(judged|both|compared)-.*\.parquet$")
 
@@ -296,10 +296,9 @@ def parse_size(text: str) -> int | None:
     cleaned = text.strip().lower()
     if cleaned == "none":
         return None
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)\s*([kmgt]?b?)", cleaned, re.ASCII)
-    unit = found[2] if found else ""
-    if not found or (size := int(float(found[1]) * _UNITS[unit if unit.endswith("b") or not unit else f"{unit}b"])) < 1:
-        raise SettingsError("limit", f"“{text[:100]}” is not a size", "Write for example 50GB, or none for no limit.")
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)\s*([kmgt]?b|[kmgt])", cleaned, re.ASCII)
+    if not found or (size := int(float(found[1]) * _UNITS[f"{found[2].rstrip('b')}b"])) < 1:
+        raise SettingsError("limit", f"“{text[:100]}” is not a size", "Write a number and a unit, such as 50GB, or none for no limit.")
     return size
 
 

@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from services.domain import RunRequest, RunStatus
+from services.domain import ResourceKind, RunRequest, RunStatus
 from services.errors import NothingNew, SettingsError, StudioError
 from services.predictions.filters import EVERY_FAILURE, Filter
 from services.settings import ParallelRunSettings
@@ -270,6 +270,15 @@ def test_another_script_has_scored_nothing_yet(workspace, put, score, request_, 
     second = score()
     assert (second.items_total, second.request.rerun_of) == (2, None)
     assert "script changed since" in second.reuse_note
+
+
+def test_a_tag_that_is_given_to_the_model_makes_nothing_new(workspace, put, score, request_, model_file):
+    workspace.register_model("m", model_file, approve=True)
+    put(a="1")
+    score(models=("m",))
+    workspace.resources.change(ResourceKind.MODEL, "m:1", tags={"season": "winter"})
+    with pytest.raises(NothingNew):
+        workspace.submit(replace(request_, models=("m",)))
 
 
 def test_other_arguments_have_scored_nothing_yet(put, score):

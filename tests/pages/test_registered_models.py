@@ -123,7 +123,7 @@ def test_a_typed_name_is_not_replaced_by_a_proposal(open_page):
     [
         ("", "", "A name is needed"),
         ("![](x)", "", r"\!\[\]\(x\)"),
-        ("x" * 300, "", "is not a name that Azure ML takes"),
+        ("x" * 300, "", "be a name"),
         ("good", "no equals sign", "is not a tag"),
     ],
 )

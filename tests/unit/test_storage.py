@@ -136,13 +136,13 @@ def test_a_name_that_no_text_can_hold_is_counted(workspace, storage):
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("50GB", 50 * 10**9), ("1.5 tb", 1_500 * 10**9), ("800m", 8 * 10**8), ("12345", 12345), ("none", None)]
+    ("text", "size"), [("50GB", 50 * 10**9), ("1.5 tb", 1_500 * 10**9), ("800m", 8 * 10**8), ("12345 B", 12345), ("none", None)]
 )
 def test_a_limit_is_a_size(storage, text, size):
     assert storage.set_limit(text) == storage.limit() == size
 
 
-@pytest.mark.parametrize("text", ["", "-1", "0", "GB", "1e9", "50 apples", "5٠GB", "9" * 40, "0.0000001KB"])
+@pytest.mark.parametrize("text", ["", "-1", "0", "5", "GB", "1e9", "50 apples", "5٠GB", "9" * 40, "0.0000001KB"])
 def test_what_is_no_size_is_refused_and_the_limit_stays(storage, text):
     storage.set_limit("1GB")
     with pytest.raises(SettingsError, match="is not a size") as refused:
@@ -153,11 +153,11 @@ def test_what_is_no_size_is_refused_and_the_limit_stays(storage, text):
 def test_it_is_warned_of_before_it_is_reached(workspace, storage):
     written(workspace.home / "runs" / "run-1" / "output" / "o", 1_000_000)
     measured = storage.measure().bytes
-    storage.set_limit(str(measured * 2))
+    storage.set_limit(f"{measured * 2} B")
     assert storage.warnings() == []
-    storage.set_limit(str(int(measured * 1.05)))
+    storage.set_limit(f"{int(measured * 1.05)} B")
     assert "% of its limit of " in storage.warnings()[0]
-    storage.set_limit(str(measured // 2))
+    storage.set_limit(f"{measured // 2} B")
     assert "and its limit is" in storage.warnings()[0]
 
 
@@ -170,7 +170,7 @@ def test_a_disk_is_nearly_full_by_its_size():
 
 def test_a_run_that_will_not_fit_is_warned_of(workspace, storage):
     written(add_run(workspace, "run-1") / "output" / "more.txt", 1_000_000)
-    storage.set_limit(str(storage.measure().bytes + 5_000_000))
+    storage.set_limit(f"{storage.measure().bytes + 5_000_000} B")
     request = RunRequest((), ("d:2",), "/s/script.py")
     assert storage.run_warnings(request, 10) == []
     assert storage.run_warnings(request, 100)[0].startswith(
