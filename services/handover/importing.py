@@ -138,8 +138,9 @@ def _belongs(path: str, file: ArchivedFile) -> bool:
 
 def _digest(run: Run, files: dict[str, ArchivedFile]) -> str:
     """The same for archives of one run, whatever people said of it since."""
-    output = sorted((path, file.sha256) for path, file in files.items() if path.startswith(f"{at.OUTPUT}/"))
-    facts = [run.id, formats.iso(run.submitted_at), run.status, run.items_succeeded, run.items_failed, output]
+    of_the_run = (f"{at.OUTPUT}/", f"{at.SCRIPT}/")
+    made = sorted((path, file.sha256) for path, file in files.items() if path.startswith(of_the_run))
+    facts = [run.id, formats.iso(run.submitted_at), run.status, run.items_succeeded, run.items_failed, made]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
