@@ -49,6 +49,7 @@ class Ledger:
         self.gone: dict[str, set[str]] = {kind: set() for kind in ResourceKind}
         self.unsure: set[tuple[str, str]] = set()
         self.archived: dict[str, str] = {}
+        self.imported: set[str] = set()
         self.schedules: set[str] = set()
         self.unsure_schedules: set[str] = set()
         self.dataset_of: dict[str, str] = {}
@@ -73,7 +74,9 @@ class Ledger:
                 self.archived[told["path"]] = told["run"]
             case "importing":
                 self.gone["run"].discard(self.archived[told["path"]])  # one that was deleted comes back under its id
+                self.imported.add(self.archived[told["path"]])
             case "imported":
+                self.imported.add(told["run"])
                 self.there["run"].add(told["run"])
                 if told["of"] in self.dataset_of:
                     self.dataset_of[told["run"]] = self.dataset_of[told["of"]]
@@ -174,7 +177,8 @@ def check_things(workspace: LocalWorkspace, ledger: Ledger) -> None:
     for own in filter(None, ledger.own_files.values()):
         assert len(list(Path(own).iterdir())) == 4  # a person's own files stay, whatever was deleted
     for (kind, reference), possible in ledger.said.items():
-        if reference in kept[ResourceKind(kind)]:
+        # What was said of an imported run came with it.
+        if reference in kept[ResourceKind(kind)] and reference not in ledger.imported:
             assert workspace.resources.metadata(ResourceKind(kind)).get(reference, Metadata()) in possible
 
 
