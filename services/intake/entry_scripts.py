@@ -11,12 +11,14 @@ import io
 import tokenize
 import traceback
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from services import PROJECT_ROOT, formats
 from services.domain import EntryScript
 from services.errors import EntryScriptError, IntakeError, StudioError, WorkspaceUnavailable, os_errors_as
 from services.file_names import safe_relative_path, short
+from services.python_parser import parse
 from services.storage.atomic import write_atomically
 
 BUILT_IN = PROJECT_ROOT / "batch_scripts"
@@ -67,6 +69,7 @@ class EntryScripts:
         return self._script(folder / safe.name, "uploaded")
 
 
+@lru_cache(64)  # a page asks of each script whenever it is drawn
 def check_entry_script(source: bytes, name: str) -> str:
     """The docstring of a scoring script that parses and has a `run` which can be called with a mini-batch. It is not executed. Raises
     EntryScriptError with the line and what to do."""
@@ -103,8 +106,7 @@ def _parsed(source: bytes, name: str) -> ast.Module:
     except (SyntaxError, LookupError, UnicodeError) as error:
         raise EntryScriptError(f"{short(name)} can't be decoded: {error}.", "Save it as UTF-8.") from error
     try:
-        tree = ast.parse(text)
-        compile(tree, "script", "exec", dont_inherit=True)  # finds what parsing lets pass, such as a return outside a function
+        tree = parse(text)
     except SyntaxError as error:
         shown = "".join(traceback.format_exception_only(error))
         raise EntryScriptError(f"{short(name)}, line {error.lineno}: {error.msg}.", "Fix the script.", traceback=shown) from error

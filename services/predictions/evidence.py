@@ -8,7 +8,6 @@ can't be a class, such as `img_4`, forbids the order wherever it stands, where t
 
 from __future__ import annotations
 
-import ast
 import csv
 import itertools
 import json
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from typing import NamedTuple
 
+from services import python_parser
 from services.predictions.columns import NUMBER, may_name_file
 
 Key = tuple[str | int, ...]
@@ -486,7 +486,7 @@ def _evaluated(literal: str) -> str:
     if literal[0] in "'\"" and "\\" not in literal:  # the usual case, in a tenth of the time
         return literal[1:-1]
     try:
-        value = ast.literal_eval(literal)
+        value = python_parser.literal(literal)
     except (ValueError, SyntaxError):
         return literal
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)

@@ -6,7 +6,6 @@ Nothing is executed.
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 
 from services.predictions.columns import MANY_DIGITS, readable
+from services.python_parser import literal
 
 _SPACE = re.compile(r"\s*")
 _STRING = re.compile(r"""(?s)([bBuUrR]{0,2})('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
@@ -134,7 +134,7 @@ class _Reader:
         if not string:
             raise _Unreadable
         try:
-            value = ast.literal_eval(string[0])
+            value = literal(string[0])
         except SyntaxError as error:
             raise _Unreadable from error
         return _text(value if isinstance(value, str) else string[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import mmap
 import re
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.domain import ROW_KINDS, ItemKind, ModelCard, ModelInput
+from services.python_parser import literal
 
 HEADED_ROWS = (ItemKind.TABLE_ROW, ItemKind.HEADED_ROW_FILE)
 """Where texts are among the columns: a file of one row of numbers has none."""
@@ -253,7 +253,7 @@ def labels_in(metadata: dict[str, str]) -> tuple[str, ...]:
             value = json.loads(text)
         except (ValueError, RecursionError):
             try:
-                value = ast.literal_eval(text) if len(text) < 1_000_000 else None
+                value = literal(text) if len(text) < 1_000_000 else None
             except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
                 value = [one.strip() for one in re.split(r"[,\n]", text)]
         if isinstance(value, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from services.python_parser import parse
 from services.scoring.scorers import DATAFRAME_HEADER, Scorer, ScorerOptions
 
 _HEAD = '''\
@@ -66,7 +67,7 @@ def _siblings(script: Path) -> list[Path]:
 
 
 def _imported(path: Path) -> list[str]:
-    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    nodes = list(ast.walk(parse(path.read_text("utf-8"))))
     plain = [alias.name.partition(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     return plain + [node.module.partition(".")[0] for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
 

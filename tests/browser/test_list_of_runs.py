@@ -39,7 +39,7 @@ def test_ticks_and_scroll_survive_a_run_that_is_added_and_a_click_opens(dashboar
     expect(page.get_by_text("1 run selected")).to_be_visible()
     assert scrolled.evaluate("element => element.scrollTop") == top
     page.get_by_role("button", name="Pin", exact=True).click()
-    expect(page.get_by_text("31 match")).to_be_visible()
+    expect(page.get_by_text("31 runs match")).to_be_visible()
     pinned = [run.id for run in (Store(home).run(f"listed-{number:02}") for number in range(31)) if run.metadata.pinned]
     assert pinned == ["listed-19"]
     box = settled(page).get_by_test_id("stDataFrame").bounding_box()

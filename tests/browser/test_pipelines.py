@@ -44,7 +44,7 @@ def test_a_completed_run_is_published_run_again_and_scheduled(page, azure, home,
         page.get_by_role("button", name="Publish").click()
         page.get_by_role("textbox", name="Name").fill("nightly *digits*")
         page.get_by_role("button", name="Publish pipeline").click()
-        expect(page.get_by_text("Run again")).to_be_visible()
+        expect(page.get_by_text("Run again", exact=True)).to_be_visible()
         expect(page.get_by_role("combobox", name="Pipeline")).to_have_value(re.compile(r"^nightly \*digits\* · "))
 
         page.get_by_role("textbox", name="Mini-batch size").first.fill("2")

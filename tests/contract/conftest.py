@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,13 @@ def _scored(folder: Path, script: str, *options: object) -> Scored:
 def completed_run(tmp_path_factory: pytest.TempPathFactory) -> Scored:
     """A completed run called first, its files in one mini-batch."""
     return _scored(tmp_path_factory.mktemp("completed"), ECHO, "--name", "first")
+
+
+@pytest.fixture
+def own_completed_run(completed_run: Scored, tmp_path: Path, command_in: Callable[[Path], Callable[..., Result]]) -> Scored:
+    """A copy of `completed_run`, which a test may change."""
+    home = shutil.copytree(completed_run.home, tmp_path / "copied")
+    return Scored(home, completed_run.result, command_in(home))
 
 
 SAYS = """

@@ -169,13 +169,13 @@ def test_a_rerun_says_what_is_not_here_and_works_where_all_is(archive, partly_fa
     assert (again.items_succeeded, again.items_failed, again.request.rerun_of) == (2, 1, run.id)
 
 
-def test_secret_values_are_nowhere_in_an_archive(completed_run, tmp_path):
+def test_secret_values_are_nowhere_in_an_archive(own_completed_run, tmp_path):
     script = tmp_path / "script.py"
     script.write_text("def run(mini_batch):\n    return [1] * len(mini_batch)\n")
     secrets = ("--environment-variable", "DOOR=sesame-open", "--argument=--api-key", "--argument=s3same-key")
     options = ("--dataset", "rows", "--entry-script", script, *secrets, "--process-count-per-node", 1, "--wait", "--json")
-    run = completed_run.command("run", *options).json["id"]
-    said = completed_run.command("export", run, "--as", "archive", "--to", tmp_path / "run.zip")
+    run = own_completed_run.command("run", *options).json["id"]
+    said = own_completed_run.command("export", run, "--as", "archive", "--to", tmp_path / "run.zip")
     assert all(name in said.err for name in ("DOOR", "--api-key", "Left out"))
     with zipfile.ZipFile(tmp_path / "run.zip") as members:
         content = {name: members.read(name) for name in members.namelist()}
@@ -184,19 +184,19 @@ def test_secret_values_are_nowhere_in_an_archive(completed_run, tmp_path):
     other = LocalWorkspace(tmp_path / "other")
     taken, _ = import_archive(other, tmp_path / "run.zip")
     assert taken.request.settings.environment_variables == {"DOOR": "(left out)"}
-    completed_run.command("export", run, "--as", "archive", "--to", tmp_path / "all.zip", "--with-secrets")
+    own_completed_run.command("export", run, "--as", "archive", "--to", tmp_path / "all.zip", "--with-secrets")
     with zipfile.ZipFile(tmp_path / "all.zip") as members:
         assert b"sesame-open" in members.read("run.json")
 
 
-def test_a_run_without_rows_keeps_its_failures(completed_run, tmp_path):
+def test_a_run_without_rows_keeps_its_failures(own_completed_run, tmp_path):
     script = tmp_path / "script.py"
     script.write_text("def run(mini_batch):\n    raise ValueError('no ' + mini_batch[0][-8:])\n")
     few = ("--process-count-per-node", 1, "--run-max-try", 1, "--error-threshold", -1, "--mini-batch-size", 1)
     options = ("--dataset", "rows", "--entry-script", script, "--output-action", "summary_only", *few, "--wait", "--json")
-    run = completed_run.command("run", *options).json["id"]
-    completed_run.command("export", run, "--as", "archive", "--to", tmp_path / "run.zip")
-    before, other = LocalWorkspace(completed_run.home), LocalWorkspace(tmp_path / "other")
+    run = own_completed_run.command("run", *options).json["id"]
+    own_completed_run.command("export", run, "--as", "archive", "--to", tmp_path / "run.zip")
+    before, other = LocalWorkspace(own_completed_run.home), LocalWorkspace(tmp_path / "other")
     import_archive(other, tmp_path / "run.zip")
     assert len(other.runs.failed_items(run)) == 3
     assert other.runs.failed_items(run) == before.runs.failed_items(run)

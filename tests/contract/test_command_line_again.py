@@ -105,7 +105,7 @@ def test_a_schedule_says_what_to_give_the_system_and_writes_only_in_the_home(add
     found = result.json
     assert (result.code, found["name"], found["cron"]) == (0, "nightly", "30 6 * * mon-fri")
     assert (found["datasets"], found["new_only"], found["last"]) == (["rows"], True, None)
-    assert found["crontab"].startswith("30 6 * * mon-fri /")
+    assert found["crontab"].startswith("30 6 * * mon-fri ")
     assert "OnCalendar=Mon,Tue,Wed,Thu,Fri *-*-* 06:30:00" in found["systemd"]["timer"]
     assert f"--home {home} schedule run nightly --wait" in found["systemd"]["service"]
     assert found["schtasks"] is None or "/SC WEEKLY /D MON,TUE,WED,THU,FRI /ST 06:30" in found["schtasks"]

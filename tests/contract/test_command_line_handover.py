@@ -11,9 +11,9 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 
 
-def test_the_shell_script_does_the_run_again_from_any_folder(completed_run, tmp_path):
+def test_the_shell_script_does_the_run_again_from_any_folder(own_completed_run, tmp_path):
     target = tmp_path / "it's a script.sh"
-    said = completed_run.command("export", completed_run.id, "--as", "cli", "--to", target, "--json")
+    said = own_completed_run.command("export", own_completed_run.id, "--as", "cli", "--to", target, "--json")
     assert (said.code, said.json["as"], said.json["notes"]) == (0, "cli", [])
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
@@ -30,13 +30,13 @@ def test_the_shell_script_does_the_run_again_from_any_folder(completed_run, tmp_
     assert again.returncode == 0, again.stderr
     made = json.loads(again.stdout)
     assert (made["status"], made["name"], made["reused_from"]) == ("Completed", "first", None)
-    rows = [completed_run.command("predictions", run, "--to", "-").out for run in (completed_run.id, made["id"])]
+    rows = [own_completed_run.command("predictions", run, "--to", "-").out for run in (own_completed_run.id, made["id"])]
     assert rows[0] == rows[1]
     assert rows[0].count("\n") == 4
 
 
-def test_a_variable_of_the_run_has_to_be_set_for_the_script(completed_run, command_in, tmp_path):
-    command = completed_run.command
+def test_a_variable_of_the_run_has_to_be_set_for_the_script(own_completed_run, tmp_path):
+    command = own_completed_run.command
     script = tmp_path / "script.py"
     script.write_text("import os\ndef run(mini_batch):\n    return [os.environ['DOOR']] * len(mini_batch)\n")
     secret = ("--environment-variable", "DOOR=sesame 'open'", "--argument=--api-key", "--argument=s3same")

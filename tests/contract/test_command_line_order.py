@@ -13,10 +13,8 @@ from tests.contract.conftest import Scored
 
 
 @pytest.fixture
-def scored(completed_run, tmp_path, command_in) -> Scored:
-    """A copy of the completed run's home, which a test may change."""
-    home = shutil.copytree(completed_run.home, tmp_path / "copied")
-    return Scored(home, completed_run.result, command_in(home))
+def scored(own_completed_run) -> Scored:
+    return own_completed_run
 
 
 def test_a_run_is_renamed_tagged_described_and_listed_so(scored):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
@@ -18,13 +17,12 @@ GUIDE = Path(__file__).parents[2] / "docs" / "keeping_order.md"
 
 
 @pytest.fixture
-def scored(completed_run, tmp_path, command_in, model_file) -> Scored:
-    home = shutil.copytree(completed_run.home, tmp_path / "copied")
-    command = command_in(home)
+def scored(own_completed_run, model_file) -> Scored:
+    home, command = own_completed_run.home, own_completed_run.command
     for _ in range(2):
         command("model", "register", "churn", model_file)
     Store(home).add(Environment, "conda311", lambda version: Environment("conda311", version, sys.executable, "3.11.0", {}, utc_now()))
-    return Scored(home, completed_run.result, command)
+    return own_completed_run
 
 
 def test_each_command_of_the_guide_does_what_it_says(scored):
