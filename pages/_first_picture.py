@@ -3,7 +3,7 @@ loads its 4.7 MB on the one thread that paints the rows too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -52,15 +52,15 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }))
 
   const begin = performance.now()
-  let frame
-  const draw = () => setTriggerValue("ready", true)
+  let frame, shown = true
+  const draw = () => { if (shown) setTriggerValue("ready", true) }  // else whatever took its place is drawn already
   const load = () => plotly ? import(new URL(plotly, document.baseURI)).then(draw, draw) : draw()
   const look = () => {
     if (!document.querySelector(ROWS) && performance.now() - begin < SECONDS * 1000) frame = requestAnimationFrame(look)
     else frame = requestAnimationFrame(load)  // the rows are painted before this one
   }
   look()
-  return () => cancelAnimationFrame(frame)
+  return () => { shown = false; cancelAnimationFrame(frame) }
 }
 """
 _mounted = st.components.v2.component("first_picture", css=CSS, js=JS)
@@ -69,7 +69,7 @@ _waits = ContextVar("the first picture waits", default=False)
 
 @contextmanager
 def after_the_rows() -> Iterator[None]:
-    """In this context the first pictures of a visit are still ones."""
+    """In this context the first pictures of a visit are still ones at first."""
     token = _waits.set(SHOWN not in st.session_state)
     st.session_state[SHOWN] = True  # whatever makes the page run again
     try:
@@ -78,15 +78,28 @@ def after_the_rows() -> Iterator[None]:
         _waits.reset(token)
 
 
-def waits() -> bool:
-    """Whether what would be drawn now has to be a still picture."""
-    return _waits.get()
+def draw(figure: go.Figure, key: str, alt: str, draw_it: Callable[[], object]) -> None:
+    """What `draw_it` draws of the figure: at once, or where that is to wait in place of its bars, which stand still."""
+    if not _waits.get():
+        draw_it()
+        return
+    ready = f"ready-{key}"
+
+    # By itself: were the page run again, it would take from its fields what is being typed.
+    @st.fragment
+    def still_at_first() -> None:
+        if st.session_state.get(ready):
+            draw_it()
+        else:
+            _still(figure, key, alt, lambda: st.session_state.update({ready: True}))
+
+    still_at_first()
 
 
-def still(figure: go.Figure, key: str, alt: str) -> None:
-    """The bars of the figure in its place; others are left blank. Once a figure can be drawn at once, the page runs again."""
+def _still(figure: go.Figure, key: str, alt: str, on_ready: Callable[[], None]) -> None:
+    """The bars of the figure in its place; others are left blank. `on_ready` is called once a figure can be drawn at once."""
     data: dict[str, Any] = {"kind": "", "bars": [], "height": figure.layout.height or 450, "alt": alt, "plotly": plotly_module()}
-    _mounted(key=f"first-{key}", data=data | _bars(figure), on_ready_change=lambda: None)  # without a callback there is no trigger
+    _mounted(key=f"first-{key}", data=data | _bars(figure), on_ready_change=on_ready)
 
 
 @cache

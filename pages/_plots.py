@@ -216,8 +216,6 @@ def draw(
         _chart_tools.show(
             key, title or alt, numbers, acts, brushes=brushed is not None, selected=selected, undoable=unbrushed is not None
         )  # fmt: skip
-    if _first_picture.waits():
-        _first_picture.still(figure, key, alt)
-        return
     # Its bar of buttons is hidden (see shell.py): the one in it makes the pictures that the menu saves.
-    st.plotly_chart(figure, key=key, config={"displayModeBar": True, "modeBarButtons": [["toImage"]]}, alt=alt)
+    config = {"displayModeBar": True, "modeBarButtons": [["toImage"]]}
+    _first_picture.draw(figure, key, alt, lambda: st.plotly_chart(figure, key=key, config=config, alt=alt))
