@@ -17,9 +17,11 @@ from streamlit.testing.v1 import AppTest
 
 from pages._downloads import ROUTES
 from pages._first_picture import SHOWN
-from services.domain import Run, RunRequest
+from services.domain import Model, ModelCard, Run, RunRequest
+from services.local import model_inspection
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
+from services.storage.store import Store
 from tests.conftest import write_row
 from tests.kept_runs import KeptRuns
 
@@ -48,6 +50,22 @@ def open_page(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppT
         return app if page == "home.py" and not query else app.switch_page(page).run()
 
     return open_it
+
+
+@pytest.fixture(scope="session")
+def look_at() -> Callable[[LocalWorkspace, Model], None]:
+    """`look_at(workspace, model)` is `inspect_model`, whose process is started for the first test with this file."""
+    known: dict[str, ModelCard | None] = {}
+
+    def keep(workspace: LocalWorkspace, model: Model) -> None:
+        store, source = Store(workspace.home), model_inspection.source(workspace.environment(None))
+        if model.sha256 not in known:
+            workspace.inspect_model(model.reference)
+            known[model.sha256] = store.model_card(model.sha256, source)
+        if card := known[model.sha256]:
+            store.keep_model_card(model.sha256, source, card)
+
+    return keep
 
 
 VALUES = {"mini_batch_size": "2", "process_count_per_node": 1, "run_max_try": 1, "run_invocation_timeout": 600}

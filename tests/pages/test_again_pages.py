@@ -8,6 +8,8 @@ import pytest
 
 from tests.conftest import write_row
 
+pytestmark = pytest.mark.slow  # registers and scores in processes of their own
+
 ECHO = "def run(mini_batch):\n    return [f'{path}: 1' for path in mini_batch]"
 
 

@@ -25,6 +25,8 @@ from services.settings import ParallelRunSettings
 from services.storage.drafts import KEPT_DAYS, Drafts, new_number
 from services.storage.serialization import to_json
 
+pytestmark = pytest.mark.slow  # registers and scores in processes of their own
+
 NEW_RUN = "new_run.py"
 SCRIPT = 'import os\ndef run(mini_batch):\n    return [f"{os.path.basename(p)}: 1" for p in mini_batch]\n'
 SECRET = "s3cr3t-value"
@@ -206,10 +208,10 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def tables(workspace, trained, tmp_path):
+def tables(workspace, trained, tmp_path, look_at):
     """The model churn:1, looked at, and tables whose columns are called as its inputs (rows:1), alike (alike:1) and otherwise (other:1)."""
     model = workspace.register_model("churn", trained[0], approve=True)
-    workspace.inspect_model(model.reference)
+    look_at(workspace, model)
     names = {"rows": {}, "alike": {"age": "A_G E"}, "other": {"age": "years", "income": "=cmd"}}
     for name, renamed in names.items():
         (tmp_path / name).mkdir()

@@ -12,9 +12,6 @@ from sklearn.linear_model import LogisticRegression
 
 from pages import _environments, _fit
 from services.domain import ItemKind
-from services.local import model_inspection
-from services.local.workspace import LocalWorkspace
-from services.storage.store import Store
 
 pytestmark = pytest.mark.slow  # registers and scores in processes of their own
 
@@ -31,22 +28,11 @@ def trained(tmp_path_factory):
     return path, rows
 
 
-@pytest.fixture(scope="module")
-def inspected(trained, tmp_path_factory):
-    """What a process of this environment finds the model to be, and as what that is kept."""
-    home = tmp_path_factory.mktemp("inspected")
-    workspace = LocalWorkspace(home)
-    model = workspace.register_model("churn", trained[0], approve=True)
-    workspace.inspect_model(model.reference)
-    source = model_inspection.source(workspace.environment(None))
-    return source, Store(home).model_card(model.sha256, source)
-
-
 @pytest.fixture
-def churn(workspace, trained, inspected):
+def churn(workspace, trained, look_at):
     """The model, registered, approved and looked at."""
     model = workspace.register_model("churn", trained[0], approve=True)
-    Store(workspace.home).keep_model_card(model.sha256, *inspected)
+    look_at(workspace, model)
     return model
 
 

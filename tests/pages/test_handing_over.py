@@ -14,6 +14,8 @@ from services.domain import ResourceKind
 from services.handover.importing import import_archive
 from tests.pages.scripts import HALF_BAD, THREE_CLASSES
 
+pytestmark = pytest.mark.slow  # registers and scores in processes of their own
+
 SECRET = {"environment_variables": {"DOOR": "sesame"}}
 
 

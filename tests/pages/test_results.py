@@ -10,6 +10,8 @@ from services.domain import RunStatus
 from services.predictions.filters import Condition, Filter, Operator
 from tests.pages.scripts import HALF_BAD, NUMBERS, SCRIPT, STOPS_AT_THREE, THREE_CLASSES
 
+pytestmark = pytest.mark.slow  # registers and scores in processes of their own
+
 RESULTS = "results.py"
 
 

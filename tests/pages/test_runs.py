@@ -16,6 +16,8 @@ from services.storage.activity import Workers, activity_of, gather_these
 from services.storage.journal import TimedAttempt
 from services.storage.store import Store
 
+pytestmark = pytest.mark.slow  # registers and scores in processes of their own
+
 RUNS = "runs.py"
 GOOD = (
     "import os\ndef run(mini_batch):\n    print('scored', len(mini_batch))\n    return [f'{os.path.basename(p)}: 1' for p in mini_batch]\n"
