@@ -50,7 +50,7 @@ def board(run_id: str, was_active: bool) -> None:
         if (number := st.session_state.pop("mini_batch_to_open", None)) is not None:
             st.query_params["mini_batch"] = str(number)
             st.rerun()
-        with st.container(horizontal=True, vertical_alignment="center"):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
             _layout.status_badge(run)
             if not run.status.ended:
                 _notifications.show_button()
