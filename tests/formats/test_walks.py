@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.browser.conftest import chromium, page, window  # noqa: F401 - fixtures
+from tests.browser.conftest import chromium, page, shared_dashboard, window  # noqa: F401 - fixtures
 from tests.browser.dashboard import dashboard as dashboard_on
 from tests.browser.walk import Walk
 from tests.conftest import home_in
