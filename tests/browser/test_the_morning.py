@@ -73,7 +73,10 @@ def test_the_morning_takes_eight_clicks(home, last_month, dashboard, page):
     walk.click_at(page.get_by_test_id("stDataFrame"), 250, 52)
     walk.button("Edit and run again")
     walk.button("Use sales:2, the newest version")
-    walk.button("Submit run")  # at once, while the page still shows the version before
+    expect(page.get_by_role("combobox", name="Dataset", exact=True)).to_have_value("sales:2")
+    expect(page.get_by_role("button", name="Use sales:2, the newest version")).to_be_hidden()
+    settled(page)
+    walk.button("Submit run")
     page.wait_for_url("**/runs?run=*")
     expect(page).to_have_title(re.compile("Completed"))
     (run,) = LocalWorkspace(home).runs.latest(1)
