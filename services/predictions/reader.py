@@ -464,8 +464,9 @@ class Predictions:
         path = self._cache.path(key, ".rows")
         if not path.is_file():
             with self._translated_errors(filter_):
-                reader = self._query("file_row_number::UINTEGER", filter_, database=cursor_of(database)).to_arrow_reader(1 << 16)
-                path = self._cache.write_selection(key, ascending_numbers(reader))
+                # as a whole: read as a stream, DuckDB at times scans with one of its threads only
+                numbers = self._query("file_row_number::UINTEGER", filter_, database=cursor_of(database)).to_arrow_table()
+                path = self._cache.write_selection(key, ascending_numbers(numbers.to_batches()))
         return path
 
     def _valued(self, order: Order) -> int:
