@@ -70,20 +70,6 @@ class RunChoices:
     tags: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class RunSummary:
-    """The few things of a run that a condition can be about. Several models or datasets are separated by commas; `duration` is in seconds,
-    None before its start."""
-
-    id: str
-    name: str
-    status: RunStatus
-    model: str
-    dataset: str
-    script: str
-    tags: Mapping[str, str]
-    note: str
-    submitted_at: datetime
-    duration: float | None
-    items_failed: int | None
-    archived: bool = False
+RUN_COLUMNS = ("id", "name", "status", "model", "dataset", "script", "tags", "note", "submitted_at", "duration", "items_failed")
+"""What a person's condition over runs can be about, each as the registry has it, for there may be 100,000 runs: `model` and `dataset` as
+lines of `name:version`, `tags` as a JSON object, `submitted_at` in ISO 8601 and UTC, `duration` in seconds, None before the start."""

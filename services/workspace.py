@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from services import domain, remote, run_details
 from services.intake.entry_scripts import EntryScripts
@@ -19,7 +19,7 @@ from services.intake.requirement_lists import RequirementList
 from services.predictions.annotations import AnnotationStore
 from services.predictions.label_file import LabelColumns, Labels
 from services.predictions.reader import Predictions
-from services.run_query import RunChoices, RunPage, RunQuery, RunSummary
+from services.run_query import RunChoices, RunPage, RunQuery
 from services.schedules.schedule import Schedule
 from services.schedules.texts import SetupTexts
 from services.scoring.presets import Presets
@@ -317,8 +317,8 @@ class Runs(Protocol):
         """The runs that a query asks for, each as it is now; and how many there are. Cheap, however many runs there are: a page asks
         every other second."""
 
-    def summaries(self) -> Iterable[RunSummary]:
-        """Every run in short, as it is now, the newest first: what a person's own condition is about."""
+    def rows(self, columns: Sequence[str], *, archived: bool = False) -> list[tuple[Any, ...]]:
+        """These of RUN_COLUMNS of every run, as it is now, in the order of the list; with `archived` also of archived runs."""
 
     def choices(self) -> RunChoices:
         """What the runs have that one can search by: models, datasets, tags."""

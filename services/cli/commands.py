@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -90,8 +91,8 @@ def submitted(workspace: Workspace, run: Run, args: argparse.Namespace) -> Answe
 def list_runs(workspace: Workspace, args: argparse.Namespace) -> Answer:
     query = RunQuery(archived=args.archived, count=args.limit + 1)
     if args.where is not None:
-        runs = (run for run in workspace.runs.summaries() if args.archived or not run.archived)
-        query = replace(query, ids=tuple(matching_runs(runs, args.where, args.limit + 1)))
+        rows = partial(workspace.runs.rows, archived=args.archived)
+        query = replace(query, ids=tuple(matching_runs(rows, args.where, args.limit + 1)))
     found = workspace.runs.search(query).runs
     listed = found[: args.limit]
     if len(found) > args.limit:

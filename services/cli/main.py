@@ -32,8 +32,8 @@ from services.cli.output import Answer, error_lines, error_value, note, stdout_w
 from services.cli.storage_commands import limited, warned
 from services.domain import EXPERIMENT, ResourceKind
 from services.errors import SettingsError, StudioError, WorkspaceUnavailable
-from services.predictions.run_conditions import COLUMNS as CONDITION_COLUMNS
 from services.remote import WEEK_DAYS, Frequency
+from services.run_query import RUN_COLUMNS
 from services.settings import PIPELINE_PARAMETERS, TABLE, ParallelRunSettings
 from services.storage.file_tree import path_given
 from services.workspaces import WORKSPACES, default_home, open_workspace
@@ -222,7 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     text = (
         "which runs, in the words of SQL, such as \"status = 'Failed' AND tags['season'] = 'june'\"; times are UTC, duration is in seconds"
     )
-    add.add_argument("--where", metavar="CONDITION", help=f"{text}. Columns: {', '.join(CONDITION_COLUMNS)}")
+    add.add_argument("--where", metavar="CONDITION", help=f"{text}. Columns: {', '.join(RUN_COLUMNS)}")
     add.add_argument("--limit", type=_count, default=1000, metavar="N", help="how many at most (default: %(default)s)")
     with_archived(add)
     resource_commands.add_commands(command, add.add_subparsers(metavar="COMMAND"), ResourceKind.RUN)

@@ -31,30 +31,38 @@ _ANSWER = '"the answer"'
 _REFUSED = 2  # exit code; the reason is on standard error
 
 
-def run_query(file: Path, table: Path, query: str, limit: int, field: str, hint: str, *, zone: str = "") -> pyarrow.Table:
-    """The first `limit` rows of this query over the views of `database.connect(file)`; `table` is how messages call the file.
+def run_query(
+    file: Path, table: Path, query: str, limit: int, field: str, hint: str, *, zone: str = "", prepare: Callable[[], None] = lambda: None
+) -> pyarrow.Table:
+    """The first `limit` rows of this query over the views of `database.connect(file)`; `table` is how messages call the file. `prepare`,
+    which may write it, is called while the process starts.
 
     Raises SettingsError(field, ...) with `hint` for a query that fails or exceeds a limit, WorkspaceUnavailable for a table that can't be
     read.
     """
-    import pyarrow as pa
-
     command = [sys.executable, "-m", "services.predictions.query_process"]
     request = {"file": str(file.absolute()), "table": str(table), "query": query, "limit": limit, "seconds": SECONDS, "zone": zone}
     message = json.dumps(request | {"field": field, "hint": hint}).encode("ascii")
     timeout = SECONDS + _START_SECONDS
-    try:
-        child = subprocess.run(command, cwd=PROJECT_ROOT, input=message, capture_output=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise SettingsError(field, f"the query takes longer than {SECONDS:g} seconds", "Narrow it.") from error
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=PROJECT_ROOT, stdin=pipe, stdout=pipe, stderr=pipe) as child:
+        try:
+            prepare()
+            answer, complaint = child.communicate(message, timeout)
+        except subprocess.TimeoutExpired as error:
+            raise SettingsError(field, f"the query takes longer than {SECONDS:g} seconds", "Narrow it.") from error
+        finally:
+            child.kill()
     if child.returncode == 0:
-        return pa.ipc.open_stream(child.stdout).read_all()
+        import pyarrow as pa
+
+        return pa.ipc.open_stream(answer).read_all()
     with suppress(ValueError):
         if child.returncode == _REFUSED:
-            refusal = json.loads(child.stderr)
+            refusal = json.loads(complaint)
             raise SettingsError(**refusal) if refusal.get("field") else WorkspaceUnavailable(**refusal)
-    if child.returncode == 1 and b"MemoryError" not in child.stderr:  # a traceback of its own: a fault of ours
-        raise RuntimeError(child.stderr.decode(errors="replace"))
+    if child.returncode == 1 and b"MemoryError" not in complaint:  # a traceback of its own: a fault of ours
+        raise RuntimeError(complaint.decode(errors="replace"))
     raise SettingsError(field, "the query exceeded its memory limit", "Narrow it.")
 
 
@@ -104,6 +112,7 @@ def _limit_memory() -> None:
 
 
 def main() -> int:
+    import duckdb  # noqa: F401  # loaded while the request is on its way
     import pyarrow as pa
 
     try:

@@ -25,6 +25,12 @@ _SORTS = {
     "items_failed": "items_failed",
 }  # fmt: skip
 
+COLUMNS = {
+    "id": "id", "name": "title", "status": STATUS, "model": "models", "dataset": "datasets", "script": "script", "tags": "tags",
+    "note": "note", "submitted_at": "submitted_at", "duration": _DURATION, "items_failed": "items_failed",
+}  # fmt: skip
+"""SQL: each of RUN_COLUMNS."""
+
 
 def search_columns(run_id: str, request: RunRequest, said: Metadata) -> dict[str, str]:
     """The columns by which a run is found: of its request, and of what people said of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -17,7 +17,7 @@ from filelock import Timeout
 from services.domain import ResourceKind, Run, RunRequest, RunStatus, utc_now
 from services.errors import WorkspaceUnavailable, os_errors_as
 from services.run_details import LinkedRuns
-from services.run_query import RunChoices, RunPage, RunQuery, RunSummary
+from services.run_query import RunChoices, RunPage, RunQuery
 from services.storage import run_process
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.run_folder import RunFolder
@@ -46,14 +46,13 @@ class StoredRuns(Generic[F]):
 
     def search(self, query: RunQuery) -> RunPage:
         """The runs that a query asks for, each as it is now."""
-        live = self._live().values()
-        runs, statuses = self._store.search(query, [(run.id, run.status, run.duration) for run in live])
+        runs, statuses = self._store.search(query, _status_and_seconds(self._live().values()))
         total = sum(count for status, count in statuses.items() if status in (query.statuses or statuses))
         return RunPage(total, tuple(map(self._with_reason, runs)), statuses)
 
-    def summaries(self) -> Iterator[RunSummary]:
-        """Every run in short, as it is now, the newest first."""
-        return self._store.run_summaries(self._live())
+    def rows(self, columns: Sequence[str], *, archived: bool = False) -> list[tuple[Any, ...]]:
+        """These of RUN_COLUMNS of every run, as it is now, in the order of the list; with `archived` also of archived runs."""
+        return self._store.run_rows(columns, _status_and_seconds(self._live().values()), archived=archived)
 
     def choices(self) -> RunChoices:
         """What the runs have that one can search by."""
@@ -186,3 +185,7 @@ class StoredRuns(Generic[F]):
 
     def _now(self, run: Run) -> Run:
         return run_process.with_liveness(run, self._folder_of(self._home, run.id), self._store)
+
+
+def _status_and_seconds(runs: Iterable[Run]) -> list[tuple[str, RunStatus, float | None]]:
+    return [(run.id, run.status, run.duration) for run in runs]

@@ -33,7 +33,7 @@ from services.domain import (
     utc_now,
 )
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
-from services.run_query import RunChoices, RunQuery, RunSummary
+from services.run_query import RunChoices, RunQuery
 from services.storage import reserve, run_search
 from services.storage.serialization import from_builtins, to_json
 from services.storage.sqlite import connect_readable, translated_errors, use_write_ahead_log
@@ -661,16 +661,23 @@ class Store:
         query = f"SELECT * FROM runs WHERE status NOT IN ({run_search.ENDED}) ORDER BY submitted_at, id"
         return [self._run(row) for row in self._execute(query)]
 
-    def search(self, query: RunQuery, live: Iterable[tuple[str, RunStatus, float | None]]) -> tuple[list[Run], dict[RunStatus, int]]:
-        """The runs that a query asks for, and how many of each status match the rest of it: all of one moment. `live` has the status and
-        the seconds of each run that has not ended."""
-        matching, values = run_search.condition(query)
-        values = {name: _text(value) for name, value in values.items()}
+    @contextmanager
+    def _searching(self, live: Iterable[tuple[str, RunStatus, float | None]]) -> Iterator[sqlite3.Connection]:
+        """A connection to read all runs of one moment, with the table `live` of those that have not ended: see run_search.py."""
         with self._connected() as connection:
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("BEGIN")
             connection.execute("CREATE TEMP TABLE live (id TEXT PRIMARY KEY, now TEXT, seconds REAL) WITHOUT ROWID")
             connection.executemany("INSERT INTO temp.live VALUES (?, ?, ?)", live)
+            yield connection
+            connection.execute("ROLLBACK")
+
+    def search(self, query: RunQuery, live: Iterable[tuple[str, RunStatus, float | None]]) -> tuple[list[Run], dict[RunStatus, int]]:
+        """The runs that a query asks for, and how many of each status match the rest of it: all of one moment. `live` has the status and
+        the seconds of each run that has not ended."""
+        matching, values = run_search.condition(query)
+        values = {name: _text(value) for name, value in values.items()}
+        with self._searching(live) as connection:
             of_all = f"FROM runs INDEXED BY runs_searched WHERE {matching}"
             counts = dict(connection.execute(f"SELECT {run_search.COUNTS} {of_all}", values).fetchone())
             active = f"FROM runs INDEXED BY runs_unended WHERE status NOT IN ({run_search.ENDED}) AND {matching}"
@@ -679,21 +686,18 @@ class Store:
             numbers = [row["rowid"] for row in connection.execute(f"{page} LIMIT {query.count:d} OFFSET {query.first:d}", values)]
             wanted = f"SELECT *, {run_search.STATUS} AS now, rowid FROM runs WHERE rowid IN (SELECT value FROM json_each(?))"
             rows = {row["rowid"]: row for row in connection.execute(wanted, (json.dumps(numbers),))}
-            connection.execute("ROLLBACK")
         runs = [replace(self._run(rows[number]), status=RunStatus(rows[number]["now"])) for number in numbers]
         return runs, {RunStatus(name): count for name, count in counts.items() if count}
 
-    def run_summaries(self, live: Mapping[str, Run]) -> Iterator[RunSummary]:
-        """Every run in short, the newest first; of those that have not ended `live` has what they are now."""
-        columns = "id, title, status, models, datasets, script, tags, note, submitted_at, seconds, items_failed, archived"
-        for row in self._execute(f"SELECT {columns} FROM runs ORDER BY submitted_at DESC, id DESC"):
-            now = None if RunStatus(row["status"]).ended else live.get(row["id"])
-            models, datasets = (row[column].replace("\n", ", ") for column in ("models", "datasets"))
-            yield RunSummary(
-                row["id"], row["title"], now.status if now else RunStatus(row["status"]), models, datasets, row["script"],
-                json.loads(row["tags"]), row["note"], datetime.fromisoformat(row["submitted_at"]), now.duration if now else row["seconds"],
-                row["items_failed"], bool(row["archived"]),
-            )  # fmt: skip
+    def run_rows(
+        self, columns: Sequence[str], live: Iterable[tuple[str, RunStatus, float | None]], *, archived: bool
+    ) -> list[tuple[Any, ...]]:
+        """These of RUN_COLUMNS of every run, pinned ones first, then the newest; `live` as for `search`."""
+        chosen = ", ".join(run_search.COLUMNS[column] for column in columns)
+        with self._searching(live) as connection:
+            connection.row_factory = None
+            query = f"SELECT {chosen} FROM runs WHERE {'true' if archived else 'NOT archived'} ORDER BY {run_search.order(RunQuery())}"
+            return connection.execute(query).fetchall()
 
     def run_choices(self) -> RunChoices:
         """What the runs have that one can search by."""

@@ -23,7 +23,9 @@ def test_runs_are_found_by_what_people_said_of_them(workspace):
     page = workspace.runs.search(RunQuery(text="JUNE", tags={"season": ""}))
     assert [(run.id, run.title, run.metadata.pinned) for run in page.runs] == [("run-1", "June", True)]
     assert [run.id for run in workspace.runs.search(RunQuery(model="m")).runs] == ["run-1", "run-2"]
-    assert [run.name for run in workspace.runs.summaries()] == ["m:1 on d:1", "June"]
+    assert workspace.runs.rows(["name", "tags"]) == [("June", '{"season": "june"}'), ("m:1 on d:1", "{}")]  # the pinned one first
     workspace.resources.change(ResourceKind.RUN, "run-1", archived=True)
+    assert workspace.runs.rows(["id"]) == [("run-2",)]
+    assert workspace.runs.rows(["id"], archived=True) == [("run-1",), ("run-2",)]
     assert [run.id for run in workspace.runs.search(RunQuery()).runs] == ["run-2"]
     assert workspace.runs.choices().tags == (("season", "june"),)
