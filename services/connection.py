@@ -1,4 +1,4 @@
-"""Which Azure ML workspace, and how to sign in. Plain values: nothing here imports azureml or uses the network.
+"""Which Azure ML workspace, by which SDK, and how to sign in. Plain values: nothing here imports an SDK or uses the network.
 
 A secret is in the memory of this process, in its environment, in the system's keyring, or on a pipe to a runner;
 never on disk, on a command line, in a log or on a page.
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 KEYRING_SERVICE = "batch-scoring-studio"
 _REMEMBERED = "connection.json"
+SDKS = {"v1": "azure", "v2": "azure-v2"}
+"""The SDKs of Azure ML, with the name of a workspace by each."""
 _PLACE = {"subscription_id": "subscription", "resource_group": "resource group", "workspace_name": "workspace name"}
 """The fields that say which workspace, as messages call them."""
 
@@ -47,7 +49,7 @@ class SignIn(StrEnum):
 @dataclass(frozen=True)
 class Connection:
     """A workspace and a way to sign in to it. `client_id` and `secret` are the service principal's; `client_id` alone may name a
-    user-assigned managed identity. `tokens` are access tokens by audience, for a runner that can't ask anybody."""
+    user-assigned managed identity. `tokens` are access tokens by audience, for a runner that can't ask anybody. `sdk` is one of SDKS."""
 
     subscription_id: str
     resource_group: str
@@ -57,8 +59,11 @@ class Connection:
     client_id: str = ""
     secret: str = field(default="", repr=False)
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sdk: str = "v1"
 
     def __post_init__(self) -> None:
+        if self.sdk not in SDKS:
+            raise SettingsError("sdk", f"there is no SDK “{self.sdk[:100]}”", f"Choose one of {', '.join(SDKS)}.")
         for name, label in _PLACE.items():
             value = getattr(self, name).strip()
             object.__setattr__(self, name, value)
@@ -73,13 +78,19 @@ class Connection:
                     raise SettingsError(name, text, f"Give it here, or set {_VARIABLE[name]}.")
 
     @property
+    def workspace(self) -> str:
+        """What a workspace by this SDK is called: `azure`, `azure-v2`."""
+        return SDKS[self.sdk]
+
+    @property
     def location(self) -> str:
         """For people: subscription / resource group / workspace."""
         return f"{self.subscription_id} / {self.resource_group} / {self.workspace_name}"
 
     def home(self, base: Path) -> Path:
-        """This workspace's own home below the local home `base`: its registry, its runs."""
-        return base / "azure" / self.subscription_id.lower() / self.resource_group.lower() / self.workspace_name.lower()
+        """This workspace's own home below the local home `base`: its registry, its runs. Another one for each SDK: a dataset may have
+        other versions there."""
+        return base / self.workspace / self.subscription_id.lower() / self.resource_group.lower() / self.workspace_name.lower()
 
     # ---- to a runner --------------------------------------------------------------------------------------------------------
 
@@ -162,10 +173,10 @@ def read_config_json(start: Path | None = None) -> dict[str, str]:
     return {}
 
 
-def from_environment(start: Path | None = None) -> Connection:
-    """The workspace and sign-in of the command line: AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZURE_WORKSPACE_NAME, else a
-    `config.json`; the service principal of AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, else the Azure CLI where it is
-    signed in, else interactively. Raises WorkspaceUnavailable where no workspace is named.
+def from_environment(start: Path | None = None, *, sdk: str = "v1") -> Connection:
+    """The workspace, by this SDK, and the sign-in of the command line: AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and
+    AZURE_WORKSPACE_NAME, else a `config.json`; the service principal of AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, else the
+    Azure CLI where it is signed in, else interactively. Raises WorkspaceUnavailable where no workspace is named.
     """
     named = {name: environment_variables.value(_VARIABLE[name]) for name in _PLACE}
     place = named if all(named.values()) else read_config_json(start) | {name: value for name, value in named.items() if value}
@@ -177,9 +188,9 @@ def from_environment(start: Path | None = None) -> Connection:
     where = (place["subscription_id"], place["resource_group"], place["workspace_name"])
     tenant, client, secret = (environment_variables.value(_VARIABLE[name]) for name in ("tenant_id", "client_id", "secret"))
     if tenant and client and (secret := secret or secret_of(tenant, client)):
-        return Connection(*where, sign_in=SignIn.SERVICE_PRINCIPAL, tenant_id=tenant, client_id=client, secret=secret)
+        return Connection(*where, sign_in=SignIn.SERVICE_PRINCIPAL, tenant_id=tenant, client_id=client, secret=secret, sdk=sdk)
     sign_in = SignIn.AZURE_CLI if _azure_cli_is_signed_in() else SignIn.INTERACTIVE
-    return Connection(*where, sign_in=sign_in, tenant_id=tenant)
+    return Connection(*where, sign_in=sign_in, tenant_id=tenant, sdk=sdk)
 
 
 def _azure_cli_is_signed_in() -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services import environment_variables
-from services.connection import Connection, forget, from_environment, is_remembered, remembered
+from services.connection import SDKS, Connection, forget, from_environment, is_remembered, remembered
 from services.errors import SettingsError
 from services.storage.file_tree import path_given
 from services.workspace import Workspace
@@ -15,7 +15,7 @@ from services.workspace import Workspace
 if TYPE_CHECKING:
     from services.azure.workspace import AzureWorkspace
 
-WORKSPACES = ("local", "azure")
+WORKSPACES = ("local", *SDKS.values())
 
 _FIRST_PAINT_SECONDS = 1.5
 """What the first page is given before an Azure ML workspace signs in: importing the SDK takes a second of this process, in which a page is
@@ -31,18 +31,19 @@ def default_home() -> Path:
 
 
 def open_workspace(name: str = "local", home: str | Path | None = None) -> Workspace:
-    """The workspace called `name`. `home` is where everything on this machine is kept; default: `default_home()`. Which `azure` one, and
-    how to sign in, comes from the environment: see `services.connection.from_environment`. Raises SettingsError for an unknown name,
+    """The workspace called `name`. `home` is where everything on this machine is kept; default: `default_home()`. Which Azure ML one,
+    and how to sign in, comes from the environment: see `services.connection.from_environment`. Raises SettingsError for an unknown name,
     WorkspaceUnavailable where it can't be reached or written."""
     base = path_given(home) if home else default_home()
     if name == "local":
         from services.local.workspace import LocalWorkspace
 
         return LocalWorkspace(base)
-    if name == "azure":
-        from services.azure.workspace import AzureWorkspace
+    for sdk, workspace in SDKS.items():
+        if name == workspace:
+            from services.azure.workspace import AzureWorkspace
 
-        return AzureWorkspace(from_environment(), base, blocking=True)
+            return AzureWorkspace(from_environment(sdk=sdk), base, blocking=True)
     raise SettingsError("workspace", f"there is no workspace called “{name}”", f"The workspaces are {', '.join(WORKSPACES)}.")
 
 

@@ -26,16 +26,16 @@ from pathlib import Path
 from typing import Any
 
 from services import formats, submission
-from services.azure.auth.session import Session
 from services.azure.catalog import environments, readiness
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
 from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.resources import AzureResources
+from services.azure.run_plan import RunPlan
 from services.azure.runs import failed_items
 from services.azure.runs.azure_pipelines import AzurePipelines
 from services.azure.runs.azure_runs import AzureRuns
-from services.azure.runs.run_folder import RunPlan
+from services.azure.sdk_v1.session import Session
 from services.connection import Connection
 from services.dataset_labels import DatasetLabels
 from services.domain import (
@@ -88,13 +88,12 @@ class AzureWorkspace:
     fetch in the background.
     """
 
-    name = "azure"
     capabilities: frozenset[Capability] = frozenset()
     builds = None
 
     def __init__(self, connection: Connection, base: Path, *, blocking: bool) -> None:
         """`base` is the local home, below which this workspace has its own. Raises WorkspaceUnavailable."""
-        self.connection = connection
+        self.connection, self.name = connection, connection.workspace
         self.home = connection.home(base.expanduser().absolute())
         make_folders(self.home, "lists", "datasets", "scripts", "runs", "incoming")
         self._blocking = blocking
@@ -444,8 +443,7 @@ class AzureWorkspace:
         free = shutil.disk_usage(self.home).free
         yield "Free disk space", free > 1 << 30, f"{formats.size(free)} for logs and outputs, in {self.home}"
         try:
-            with self._session.sdk_calls("You are not signed in") as workspace:
-                place = workspace.location
+            place = self._session.region()
         except StudioError as error:
             yield "Signed in", False, f"{error.message} {error.hint}"
             return

@@ -72,7 +72,7 @@ def _with_program_options(parser: argparse.ArgumentParser, *, outermost: bool = 
     def add(flag: str, default: object, **more: Any) -> None:
         parser.add_argument(flag, default=default if outermost else argparse.SUPPRESS, **more)
 
-    add("--workspace", "local", choices=WORKSPACES, help="local (the default) or azure")
+    add("--workspace", "local", choices=WORKSPACES, help=f"{WORKSPACES[0]} (the default), {' or '.join(WORKSPACES[1:])}")
     add("--home", None, metavar="DIR", help="the data folder (default: BATCH_SCORING_HOME, else the user data folder)")
     add("--json", False, action="store_true", help="print exactly one JSON object on standard output")
 

@@ -203,7 +203,7 @@ def _place(parts: Parts) -> tuple[StorageKind, str]:
             return StorageKind.DRAFTS, "drafts"  # their numbers are nobody's business
         case ["incoming", name, *_]:
             return StorageKind.LEFTOVERS, f"incoming/{name.removesuffix('.lock')}"
-        case ["azure", subscription, group, workspace, _, *_]:
+        case ["azure" | "azure-v2", subscription, group, workspace, _, *_]:
             return StorageKind.AZURE, f"{subscription}/{group}/{workspace}"
     return StorageKind.OTHER, parts[0]
 

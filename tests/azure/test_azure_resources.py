@@ -2,7 +2,8 @@
 
 import pytest
 
-from services.azure.runs.run_folder import AzureRunFolder, RunPlan
+from services.azure.run_plan import RunPlan
+from services.azure.runs.run_folder import AzureRunFolder
 from services.azure.workspace import AzureWorkspace
 from services.domain import ResourceKind, RunRequest, RunStatus, utc_now
 from services.errors import NotFound, SettingsError, StudioError

@@ -321,7 +321,7 @@ def test_files_are_listed_from_several_threads_at_once(cloud, csv_folder):
     for dataset in datasets:
         Path(dataset.manifest).unlink()
     inner = AzureWorkspace(cloud.connection, cloud.home.parents[3], blocking=False)  # one that leaves standard output alone
-    inner._session.workspace  # noqa: B018 - signs in
+    inner._session.client  # noqa: B018 - signs in
     with ThreadPoolExecutor(4) as threads:
         counts = list(threads.map(lambda dataset: len(inner.dataset_files(dataset, 0, 99)), datasets))
     assert counts == [1, 2, 3, 4]

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from services.azure.catalog import downloads
+from services.azure.run_plan import RunPlan, snapshot_of
 from services.azure.runs import artifacts, output_reader, pipeline
-from services.azure.runs.run_folder import AzureRunFolder, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder
 from services.domain import DatasetFile, RunRequest, RunStatus
 from services.errors import IntakeError, SettingsError
 from services.remote import Frequency, PipelineRun, Recurrence
@@ -71,7 +72,7 @@ def test_only_python_files_beside_a_script_are_uploaded(tmp_path):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text("text")
     (home / "large.json").write_bytes(bytes(2 << 20))
-    gone = pipeline.snapshot_of(home / "score.py", tmp_path / "source")
+    gone = snapshot_of(home / "score.py", tmp_path / "source")
     names = sorted(path.relative_to(gone).as_posix() for path in gone.rglob("*") if path.is_file())
     assert names == ["helper.py", "package/__init__.py", "package/deep/part.py", "score.py"]
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from services.azure.auth.session import AUDIENCE, Session
 from services.azure.auth.token_relay import TokenReceiver
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
+from services.azure.sdk_v1.session import AUDIENCE, Session
 from services.connection import Connection, SignIn, from_environment
 from services.errors import WorkspaceUnavailable
 
@@ -149,7 +149,7 @@ def test_an_azure_cli_without_a_sign_in_is_reported(place, tmp_path, monkeypatch
     (tmp_path / "bin" / "az").chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     with pytest.raises(WorkspaceUnavailable, match="not signed in") as refused:
-        Session(place).workspace  # noqa: B018 - signs in
+        Session(place).client  # noqa: B018 - signs in
     assert "az login" in refused.value.message + refused.value.hint
 
 
@@ -157,7 +157,7 @@ def test_a_service_principal_without_a_secret_is_not_tried(place, azure):
     azure.service.clear()
     session = Session(replace(place, sign_in=SignIn.SERVICE_PRINCIPAL, client_id="somebody"))
     with pytest.raises(WorkspaceUnavailable, match="no secret for the service principal somebody"):
-        session.workspace  # noqa: B018 - signs in
+        session.client  # noqa: B018 - signs in
     assert azure.requests == []
 
 

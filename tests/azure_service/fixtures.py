@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from services import PROJECT_ROOT
-from services.azure.auth.session import skip_stack_traces
+from services.azure.sdk_v1.session import skip_stack_traces
 from services.storage import run_process
 from tests import warm_runner
 from tests.azure_service.faults import Seen

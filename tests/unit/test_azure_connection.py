@@ -137,7 +137,7 @@ def test_the_form_suggests_what_was_chosen_then_the_variables(surroundings, tmp_
     for name in ("TENANT_ID", "CLIENT_ID", "WORKSPACE_NAME"):
         surroundings.setenv(f"AZURE_{name}", "of the environment")
     Connection(**PLACE, sign_in=SignIn.MANAGED_IDENTITY, client_id="of the machine").remember(tmp_path)
-    chosen = PLACE | {"sign_in": SignIn.MANAGED_IDENTITY, "client_id": "of the machine"}
+    chosen = PLACE | {"sign_in": SignIn.MANAGED_IDENTITY, "client_id": "of the machine", "sdk": "v1"}
     assert suggested(tmp_path) == chosen | {"tenant_id": "of the environment"}
 
 
@@ -153,7 +153,7 @@ def test_the_secret_is_in_the_keyring_or_the_environment(surroundings):
 
 
 def test_a_runner_gets_the_whole_connection_over_its_pipe():
-    connection = Connection(**PLACE, sign_in=SignIn.SERVICE_PRINCIPAL, **PRINCIPAL, secret=SECRET, tokens={"audience": "token"})
+    connection = Connection(**PLACE, sign_in=SignIn.SERVICE_PRINCIPAL, **PRINCIPAL, secret=SECRET, tokens={"audience": "token"}, sdk="v2")
     line = connection.to_pipe()
     assert "\n" not in line
     assert Connection.from_pipe(line) == connection
@@ -162,7 +162,23 @@ def test_a_runner_gets_the_whole_connection_over_its_pipe():
 def test_each_workspace_has_a_home_of_its_own(tmp_path):
     homes = {Connection(**PLACE | {name: value}).home(tmp_path) for name in PLACE for value in ("one", "two")}
     assert len(homes) == 6
+    assert Connection(**PLACE, sdk="v2").home(tmp_path) == tmp_path / "azure-v2/0000-aa/rg/ws"
     assert Connection(**PLACE | {"workspace_name": "WS"}).home(tmp_path) == Connection(**PLACE).home(tmp_path)  # as Azure has it
+
+
+def test_an_sdk_is_v1_or_v2():
+    with pytest.raises(SettingsError, match=r"there is no SDK “\.\./v3”") as refused:
+        Connection(**PLACE, sdk="../v3")
+    assert refused.value.field == "sdk"
+
+
+def test_a_connection_remembered_before_there_was_a_choice_is_by_sdk_v1(tmp_path):
+    chosen = Connection(**PLACE, sdk="v2")
+    chosen.remember(tmp_path)
+    assert remembered(tmp_path) == chosen
+    without = {name: value for name, value in chosen.without_secrets().items() if name != "sdk"}
+    (tmp_path / "azure" / "connection.json").write_text(json.dumps(without))
+    assert remembered(tmp_path) == Connection(**PLACE)
 
 
 def test_the_chosen_workspace_is_forgotten_on_request(tmp_path):

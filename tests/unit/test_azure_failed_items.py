@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from services.azure.run_plan import FailedFiles, RunPlan
 from services.azure.runs import failed_items, output_reader
-from services.azure.runs.run_folder import AzureRunFolder, FailedFiles, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder
 from services.domain import FileDataset, Run, RunRequest, RunStatus
 from services.errors import StudioError
 from services.predictions.reader import Predictions

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from services.azure.run_plan import RunPlan
 from services.azure.runs import output_reader
-from services.azure.runs.run_folder import AzureRunFolder, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder
 from services.domain import RunRequest
 from services.predictions.columns import ROW_NUMBER
 from services.predictions.exports import shown_columns

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.azure.runs import run_folder as azure_run_folder
+from services.azure import run_plan as azure_run_plan
 from services.domain import Dataset, Environment, FileDataset, Model, RunRequest, RunStatus, TabularDataset
 from services.errors import SettingsError
 from services.local.run_folder import PlannedDataset, PlannedModel, RunPlan
@@ -37,7 +37,7 @@ PLAN = RunPlan(
     Environment("e", 1, "/py", "3.11.9", {"pandas": "2.2.3"}, MOMENT),
     {"script": "cd"},
 )
-AZURE_PLAN = azure_run_folder.RunPlan(REQUEST, 3, ("/m.jsonl",), again=(azure_run_folder.FailedFiles("azureml://x", "", ("a.csv",)),))
+AZURE_PLAN = azure_run_plan.RunPlan(REQUEST, 3, ("/m.jsonl",), again=(azure_run_plan.FailedFiles("azureml://x", "", ("a.csv",)),))
 MODEL = Model("m", 1, "/p", 5, "ab", "pickle", MOMENT, tags={"a": "b"}, imports=("os.system",))
 FILES = FileDataset("f", 1, "/r", "**", True, 2, 9, "/m", "aa", MOMENT)
 TABLE = TabularDataset("t", 1, "/r", "**", True, 2, 9, "/m", "aa", MOMENT, columns=(("a", "int64"),), row_count=7)

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from services.azure.auth.session import Session
 from services.azure.catalog import workspace_cache
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
 from services.azure.catalog.workspace_cache import CachedList, WorkspaceCache
+from services.azure.sdk_v1.session import Session
 from services.connection import Connection
 from services.domain import Environment, utc_now
 from services.errors import NotFound
@@ -30,7 +30,7 @@ def environment_list(folder, fetch) -> CachedList[Environment]:
 def cache(tmp_path, monkeypatch):
     """Of a session that is open. Nothing is registered; `cache.fetches` counts what was asked, list by list."""
     monkeypatch.setattr(Session, "is_open", True)
-    monkeypatch.setattr(Session, "workspace", object())
+    monkeypatch.setattr(Session, "client", object())
     session = Session(Connection("s", "g", "w"))
     cache = WorkspaceCache(session, tmp_path, Models(session), Datasets(session, tmp_path), blocking=False)
     cache.fetches = []

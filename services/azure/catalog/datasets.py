@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from services.azure.auth.session import Session
 from services.azure.catalog import downloads, sdk_datasets
-from services.azure.catalog.downloads import Progress
 from services.azure.catalog.sdk_datasets import ReadsOtherwise, list_files, list_files_if_any
 from services.azure.catalog.uploads import content_of, upload_files
+from services.azure.sdk import Progress
+from services.azure.sdk_v1.session import Session
 from services.domain import Dataset, DatasetProblem, FileDataset, ItemKind, TableReading, TabularDataset, utc_now
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.file_names import short

@@ -12,21 +12,20 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from services import formats
+from services.azure.sdk import Progress
 from services.errors import IntakeError, WorkspaceUnavailable
 
 CHUNK_BYTES = 4 << 20
 """What the SDK's own blob client asks for at a time."""
 _PARALLEL_DOWNLOADS = 4
 _FROM_START = "The next download starts from its beginning."
-Progress = Callable[[int, int], None]
-"""Called with the bytes that have arrived and the bytes in all, from several threads. What it raises ends the transfer."""
 
 
 def blobs_below(container: Any, prefix: str) -> list[Any]:

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from services.azure.auth.sdk_errors import is_not_found
-from services.azure.auth.session import Session
+from services.azure.sdk_v1.session import Session
 from services.domain import Environment, ModelCard, parse_reference, utc_now
 from services.errors import IntakeError, NotFound, SettingsError
 from services.file_names import short

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from services import log
 from services.azure.auth.sdk_errors import azure_errors, parse_time
-from services.azure.auth.session import Session
-from services.azure.catalog.downloads import Progress
 from services.azure.catalog.uploads import upload_model
+from services.azure.sdk import Progress
+from services.azure.sdk_v1.session import Session
 from services.domain import Model, parse_reference, utc_now
 from services.errors import StudioError
 from services.intake import model_files
@@ -138,7 +138,7 @@ class Models:
     def _run(self, experiment: str, run_id: str) -> SdkRun:
         from azureml.core import Experiment, Run
 
-        return Run(Experiment(self._session.workspace, experiment, _create_in_cloud=False), run_id)
+        return Run(Experiment(self._session.client, experiment, _create_in_cloud=False), run_id)
 
 
 def _without_duplicates(models: Iterable[SdkModel]) -> list[SdkModel]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from services.azure.auth.sdk_errors import is_not_found
-from services.azure.auth.session import Session
+from services.azure.sdk_v1.session import Session
 from services.domain import parse_reference
 from services.errors import StudioError
 from services.formats import counted

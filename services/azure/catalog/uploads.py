@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from services.azure.auth import retry
 from services.azure.auth.sdk_errors import status_of
-from services.azure.catalog.downloads import CHUNK_BYTES, Progress, ProgressCounter
+from services.azure.catalog.downloads import CHUNK_BYTES, ProgressCounter
 from services.azure.catalog.sdk_datasets import sizes_below
+from services.azure.sdk import Progress
 from services.domain import DatasetFile, utc_now
 from services.errors import WorkspaceUnavailable
 from services.storage import file_tree

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from services import log
-from services.azure.auth.session import Session
 from services.azure.catalog import environments
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
+from services.azure.sdk_v1.session import Session
 from services.domain import Dataset, Environment, Model, parse_reference, utc_now
 from services.errors import NotFound, StudioError
 from services.remote import ComputeTarget, ConnectionState, Datastore
@@ -191,7 +191,7 @@ class WorkspaceCache:
     def _fetch_all(self) -> StudioError | None:
         """Returns what went wrong."""
         try:
-            self._session.workspace  # noqa: B018 - signs in
+            self._session.client  # noqa: B018 - signs in
             self._update(opening=False, message="")
             for listing in self._all():
                 changed = listing.known() != listing.fetch()

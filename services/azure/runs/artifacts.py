@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from services.azure.catalog import downloads
-from services.azure.runs.pipeline import OUTPUT
-from services.azure.runs.run_folder import AzureRunFolder, RunPlan
+from services.azure.run_plan import OUTPUT, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder
+from services.azure.sdk import Progress
 from services.storage.atomic import atomic_write
 
 _MAX_LOGS = 2_000
@@ -39,7 +40,7 @@ def fetch_logs(step_run: Any, folder: AzureRunFolder, *, max_logs: int = _MAX_LO
                 _write(answer.iter_content(_CHUNK_BYTES), target, _MAX_LOG_BYTES)
 
 
-def fetch_output(step_run: Any, plan: RunPlan, folder: AzureRunFolder, progress: downloads.Progress) -> None:
+def fetch_output(step_run: Any, plan: RunPlan, folder: AzureRunFolder, progress: Progress) -> None:
     """Download the files of the output. What had arrived when an earlier download broke off isn't fetched again. Raises as
     `downloads.fetch`.
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from services.azure.auth.sdk_errors import parse_time, run_status
-from services.azure.auth.session import Session
 from services.azure.catalog.models import Models
+from services.azure.run_plan import RUN_TAG, RunPlan
 from services.azure.runs import pipeline
 from services.azure.runs.azure_runs import AzureRuns
-from services.azure.runs.run_folder import RunPlan
+from services.azure.sdk_v1.session import Session
 from services.domain import EXPERIMENT, Run, RunRequest, RunStatus
 from services.errors import NotFound, SettingsError, StudioError
 from services.formats import counted
@@ -220,7 +220,7 @@ def _pipeline_run(run: Any, experiment: str) -> PipelineRun:
         studio_url=run.get_portal_url(),
         created_at=parse_time(values.get("created_utc")),
         ended_at=parse_time(values.get("end_time_utc")),
-        run_id=tags.get(pipeline.RUN_TAG, ""),
+        run_id=tags.get(RUN_TAG, ""),
     )
 
 

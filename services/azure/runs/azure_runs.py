@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from services.azure.auth.session import Session
 from services.azure.auth.token_relay import TokenSender
 from services.azure.catalog import environments
 from services.azure.catalog.workspace_cache import WorkspaceCache
+from services.azure.run_plan import RunPlan
 from services.azure.runs import job_log_lines, job_logs, output_reader, run_activity
-from services.azure.runs.run_folder import AzureRunFolder, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder
+from services.azure.sdk_v1.session import Session
 from services.domain import Environment, Run, RunStatus, utc_now
 from services.errors import NotFound, StudioError, WorkspaceUnavailable, os_errors_as
 from services.handover.imported_run import unless_imported

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from services.azure.catalog.datasets import DATASTORE_PATH, azure_partition_format
+from services.azure.run_plan import FailedFiles, RunPlan
 from services.azure.runs.output_reader import rows_file, scored
-from services.azure.runs.run_folder import AzureRunFolder, FailedFiles, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder
 from services.domain import Dataset, Run
 from services.errors import StudioError
 from services.formats import counted

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from services.azure.run_plan import RunPlan
 from services.azure.runs import job_logs
 from services.azure.runs.job_logs import JobAttempt
-from services.azure.runs.run_folder import RunPlan
 from services.predictions.causes import Line, Names, causes_of_items, last_said_of_items, no_row, no_row_known, template
 
 _LOUD = ("exception", "ERROR", "WARNING", "warnings")

@@ -13,8 +13,9 @@ from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
 
+from services.azure.run_plan import RunPlan
 from services.azure.runs.item_causes import Cause, causes_without_output, causes_without_row
-from services.azure.runs.run_folder import AzureRunFolder, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder
 from services.predictions import writer as predictions_table
 from services.predictions.columns import ISO_DATE, NUMBER
 from services.predictions.explanations import frequent_cause

@@ -9,32 +9,26 @@ azureml-pipeline-core 1.62, the last version).
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.azure.auth.session import Session
 from services.azure.catalog import environments
+from services.azure.run_plan import OUTPUT, RUN_TAG, STEP, RunPlan, source_of
 from services.azure.runs import failed_items
-from services.azure.runs.run_folder import AzureRunFolder, RunPlan
+from services.azure.runs.run_folder import AzureRunFolder
+from services.azure.sdk_v1.session import Session
 from services.domain import parse_reference
 from services.errors import StudioError
-from services.intake.entry_scripts import sources_beside
 from services.settings import PIPELINE_PARAMETERS
 
 if TYPE_CHECKING:
     from azureml.core import Workspace
     from azureml.pipeline.core import Pipeline
 
-OUTPUT = "inferences"
 OUTPUT_FOLDER = "results"
 """The output's folder on a node, as in Microsoft's tutorial. A mounted output needs none; the service notes it."""
-STEP = "batch-score"
-RUN_TAG = "batch_scoring_run"
-"""The tag of a pipeline run, and property of one of a published pipeline, that holds the id of the run here."""
 
 
 def build(session: Session, plan: RunPlan, folder: AzureRunFolder) -> Pipeline:
@@ -42,10 +36,8 @@ def build(session: Session, plan: RunPlan, folder: AzureRunFolder) -> Pipeline:
     from azureml.pipeline.core import Pipeline, PipelineData
     from azureml.pipeline.steps import ParallelRunConfig, ParallelRunStep
 
-    workspace, request = session.workspace, plan.request
-    script = Path(request.entry_script)
-    source = Path(request.source_directory) if request.source_directory else snapshot_of(script, folder.source)
-    entry_script = script.relative_to(source).as_posix() if script.is_relative_to(source) else script.name
+    workspace, request = session.client, plan.request
+    source, entry_script = source_of(request, folder.source)
     if plan.again:
         datasets = [failed_items.sdk_dataset(workspace, files) for files in plan.again]
     else:
@@ -86,18 +78,6 @@ def with_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
         name: json.dumps(value) if isinstance(value, list) else value for name, value in settings.items() if name in PIPELINE_PARAMETERS
     }
     return dict(settings) | {name: PipelineParameter(name, value) for name, value in defaults.items() if value is not None}
-
-
-def snapshot_of(script: Path, target: Path) -> Path:
-    """The source_directory where the request names none: the script, the Python files beside it and the packages below it."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    for path in sources_beside(script):
-        copy = target / path.relative_to(script.parent)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-    shutil.copyfile(script, target / script.name)
-    return target
 
 
 def _dataset(workspace: Workspace, reference: str, field: str = "dataset") -> Any:

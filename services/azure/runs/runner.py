@@ -22,11 +22,12 @@ from typing import Any, TypeVar
 from services import formats, log
 from services.azure.auth import retry
 from services.azure.auth.sdk_errors import FailureKind, azure_errors, failure_kind, is_sign_in_expired, parse_time, run_status
-from services.azure.auth.session import Session
 from services.azure.auth.throttling import notify_when_throttled
 from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
+from services.azure.run_plan import RUN_TAG
 from services.azure.runs import artifacts, job_logs, output_reader, pipeline
 from services.azure.runs.run_folder import AzureRunFolder
+from services.azure.sdk_v1.session import Session
 from services.domain import NOT_SUBMITTED, RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
 from services.remote import PipelineRun
@@ -123,10 +124,10 @@ class Runner:
 
     def _create(self) -> None:
         """Create the pipeline run, and store its id before it is started."""
-        plan, tags = self._plan, {pipeline.RUN_TAG: self._run_id}
+        plan, tags = self._plan, {RUN_TAG: self._run_id}
         self._end_if_canceled()
         self._store.update_run(self._run_id, status=RunStatus.NOT_STARTED, heartbeat_at=utc_now())
-        workspace = self._with_retries("The workspace can't be opened", lambda: self._session.workspace)
+        workspace = self._with_retries("The workspace can't be opened", lambda: self._session.client)
         if plan.published_id:
             what = "The published pipeline can't be run"
             pipeline_run_id = self._with_retries(what, lambda: pipeline.published_run(workspace, plan, self._run_id))
@@ -151,7 +152,7 @@ class Runner:
     def _start(self) -> None:
         assert self._known
         pipeline_run_id = self._known.id
-        workspace = self._with_retries("The workspace can't be opened", lambda: self._session.workspace)
+        workspace = self._with_retries("The workspace can't be opened", lambda: self._session.client)
         self._with_retries("The run can't be started", lambda: pipeline.start_run(workspace, pipeline_run_id))
         self._run = self._with_retries("The run can't be read", lambda: pipeline.sdk_run(workspace, self._plan.experiment, pipeline_run_id))
         self._save(replace(self._known, studio_url=self._run.get_portal_url()))

@@ -1,0 +1,336 @@
+"""What is asked of an SDK of Azure ML: a protocol for each noun. `sdk_v1` and `sdk_v2` have them in their own words; `sdks.sdk_of` gives a
+connection those that it wants. All else (lists with an age, uploads and downloads, following a run, reading what it leaves) is shared.
+
+Cheap to make: nothing is requested, and no SDK imported, before a method is called. Each calls the service and raises as `azure_errors`
+translates: NotFound, SettingsError on a field, WorkspaceUnavailable, StudioError; where a protocol says so, what the SDK itself raises.
+A reference is `name:version`; a place is `azureml://datastores/NAME/paths/PATH` or an https address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from services.azure.auth.session import Session
+from services.azure.run_plan import RunPlan
+from services.domain import Dataset, DatasetFile, Environment, Model
+from services.errors import IntakeError
+from services.intake.tabular import Table
+from services.remote import ComputeTarget, Datastore, PipelineRun, PublishedPipeline, Recurrence, Schedule, TrainingRun
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes that have arrived and the bytes in all, from several threads. What it raises ends the transfer."""
+
+
+@dataclass(frozen=True)
+class Sdk:
+    """One SDK on one workspace: its parts share the session."""
+
+    name: str
+    """For people: `SDK v1`."""
+    session: Session[Any]
+    models: Models
+    datasets: Datasets
+    environments: Environments
+    computes: Computes
+    jobs: Jobs
+    pipelines: Pipelines
+
+
+# ---- the catalog -----------------------------------------------------------------------------------------------------------------
+
+
+class Models(Protocol):
+    """Registered models, and training runs, from whose outputs one can be registered."""
+
+    def all(self) -> list[Model]:
+        """All versions of all models, newest first. What only the machine with the file knew is in their properties: see
+        `catalog.models`."""
+
+    def register(
+        self, name: str, path: Path, properties: Mapping[str, str], *, description: str, tags: Mapping[str, str], progress: Progress
+    ) -> Model:
+        """Upload a file or folder, verified, and register it as the next version. `progress` gets the bytes that have arrived and the bytes
+        in all. Nothing is registered where a file does not arrive whole."""
+
+    def fetch(self, reference: str, folder: Path) -> Path:
+        """Download one version's file or folder below `folder`; where it is then."""
+
+    def delete(self, reference: str) -> None:
+        """One version: it is in no list any more."""
+
+    def set_tags(self, reference: str, tags: Mapping[str, str]) -> None:
+        """These tags in place of those that it has; of `tags` of a version only."""
+
+    def experiments(self) -> list[str]:
+        """The names of all experiments, in any order."""
+
+    def training_runs(self, experiment: str, limit: int = 50) -> list[TrainingRun]:
+        """The latest runs of an experiment that aren't pipeline runs, up to `limit`."""
+
+    def training_run_files(self, experiment: str, run_id: str) -> list[str]:
+        """The files that a run has left, sorted: relative paths such as `outputs/model.pkl`."""
+
+    def register_from_run(self, name: str, experiment: str, run_id: str, path: str, *, description: str, tags: Mapping[str, str]) -> Model:
+        """A file or folder of a run's outputs as the next version. Raises SettingsError on `path`."""
+
+
+@dataclass(frozen=True)
+class DatasetVersion:
+    """One version of a dataset as the service has it, whoever registered it."""
+
+    name: str
+    version: int
+    tabular: bool
+    root: str
+    """The place of its files, without a pattern; "" where it has none, or several."""
+    format: str = ""
+    """Of a tabular one: `csv` or `parquet`."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Of this version; empty where the service keeps them of another one only."""
+    description: str = ""
+    created_at: datetime | None = None
+
+
+class Store(Protocol):
+    """A datastore, to upload to and download from."""
+
+    name: str
+    container: Any
+    """An azure.storage.blob.ContainerClient, or one that has the same methods; None where it is not a blob store."""
+
+    def sizes_below(self, folder: str) -> dict[str, int]:
+        """Bytes of each file below a folder, by its path there; {} where there is nothing."""
+
+    def upload(self, source: Path, folder: str, *, overwrite: bool) -> None:
+        """Upload what is below the folder `source` of this machine: some hundred files, or 64 MB. It may leave files out and say nothing:
+        the caller verifies what arrived."""
+
+
+class ReadsOtherwise(IntakeError):
+    """You: a CSV of which Azure ML makes other rows than it has."""
+
+
+class Datasets(Protocol):
+    """Registered datasets, as far as an SDK has a word in it: `catalog.datasets` has the rest. Its methods raise what the SDK raises: their
+    caller is within `Session.sdk_calls`."""
+
+    changed_characters: frozenset[str]
+    """Those that an upload by this SDK changes in the name of a file."""
+    deletes_versions: bool
+    """Whether a single version can be deleted, or all of a name only."""
+
+    def all(self, known: Collection[str]) -> Iterator[DatasetVersion | str]:
+        """All versions of all datasets, in any order; of those `known`, which don't change, their references will do."""
+
+    def files(self, dataset: Dataset) -> Iterator[DatasetFile]:
+        """The files of a registered one, or those that a tabular one's rows are in, with their paths below what they have in common.
+        Raises NotFound where these can't be listed."""
+
+    def files_at(self, place: str) -> list[DatasetFile]:
+        """The files of a place, which may end in a pattern; [] where there is nothing. Raises SettingsError on `path`."""
+
+    def download(self, dataset: Dataset, folder: Path, number: int | None = None) -> None:
+        """Download all files of a dataset below `folder`, or the one at this place in `files`, counted from 0. What is there already is
+        written again."""
+
+    def store(self, name: str = "") -> Store:
+        """The datastore of this name; the workspace's default one for ""."""
+
+    def as_read(self, paths: Sequence[Path], table: Table) -> tuple[Table, bool]:
+        """The table with the columns that Azure ML will make of these files of this machine, and whether it has to look for line breaks
+        within quotes. Raises ReadsOtherwise where it would make other rows of them."""
+
+    def register(
+        self,
+        name: str,
+        place: str,
+        table: Table | None,
+        *,
+        multi_line: bool,
+        partition_format: str | None,
+        description: str,
+        tags: Mapping[str, str],
+    ) -> int:
+        """Register what lies at a place (a folder with `/**`) as the next version, which it returns: as a file dataset, or the rows of
+        `table`, whose columns are () where they aren't known."""
+
+    def unregister(self, name: str, version: int | None = None) -> None:
+        """All versions, or one where `deletes_versions`. The files stay where they are."""
+
+
+class Image(StrEnum):
+    """Whether the image of an environment is there."""
+
+    BUILT = "built"
+    NOT_BUILT = "not built"
+    NO_ENVIRONMENT = "no environment"
+    UNKNOWN = "unknown"
+
+
+class Environments(Protocol):
+    """Registered and curated environments."""
+
+    def all(self) -> list[Environment]:
+        """The latest version of each, in any order."""
+
+    def register(self, name: str, conda_file: Path) -> Environment:
+        """Register one from a conda file, which was checked."""
+
+    def create(self, name: str, python: str, requirements: Sequence[str]) -> Environment:
+        """Register one for a Python (`3.11`), with requirements that hold what a step needs: see `catalog.environments`."""
+
+    def image(self, name: str, version: int | None) -> Image:
+        """Of this version, None: the latest."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster as it is now: its state in the service's word, its nodes, and what it reports as errors."""
+
+    state: str
+    nodes: int = 0
+    idle: int = 0
+    busy: int = 0
+    low_priority: bool = False
+    errors: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """Of a subscription in the workspace's region: `cores` of one node of a size, None where that isn't known; and each limit by the
+    service's name of it, such as `standardDSv2Family`: cores in use, cores in all."""
+
+    cores: int | None
+    usages: Sequence[tuple[str, int, int]]
+
+
+class Computes(Protocol):
+    """Where runs go, and where data lies."""
+
+    def targets(self) -> list[ComputeTarget]:
+        """In any order."""
+
+    def datastores(self) -> list[Datastore]:
+        """In any order, the default one marked."""
+
+    def cluster(self, name: str) -> Cluster:
+        """One compute target, asked for now."""
+
+    def quotas(self, size: str) -> Quotas:
+        """For nodes of a size, such as `STANDARD_D2_V2`."""
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Details:
+    """What the service has of a job or of its step. `logs` are addresses, which need no sign-in, by names such as
+    `logs/user/error.txt`."""
+
+    code: str = ""
+    message: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    logs: Mapping[str, str] = field(default_factory=dict)
+
+
+class Output(Protocol):
+    """Where a step's output lies."""
+
+    container: Any
+    """As of a `Store`."""
+    path: str
+    """Of the folder or file there."""
+
+    def download(self, folder: Path) -> None:
+        """Download it below `folder`: for an output that is in no blob store."""
+
+
+class Step(Protocol):
+    """The step of a job. Its methods raise what the SDK raises."""
+
+    def status(self) -> str:
+        """In the service's word: `sdk_errors.run_status` makes it one of ours."""
+
+    def details(self) -> Details:
+        """As it is now."""
+
+    def output(self) -> Output:
+        """Of a completed step."""
+
+    def reused(self) -> str:
+        """The id of the job whose output was taken instead of scoring; "" where it was scored."""
+
+
+class Job(Protocol):
+    """A pipeline run (v1), or pipeline job (v2), of one step. Its methods raise what the SDK raises."""
+
+    studio_url: str
+
+    def status(self) -> str:
+        """As of a step."""
+
+    def details(self) -> Details:
+        """As it is now."""
+
+    def step(self) -> Step | None:
+        """None while it is not there yet."""
+
+    def cancel(self) -> None:
+        """Ask for it; the job ends later."""
+
+
+class Jobs(Protocol):
+    """Runs, submitted once whatever answer is lost. A runner calls these in order: `build`, `create`, `start`, `open`; it keeps the id on
+    disk before `start`, so that a runner after it goes on from there. They raise what the SDK raises, and StudioError."""
+
+    def starts_at_once(self, plan: RunPlan) -> bool:
+        """Whether `create` starts the job too, so that only the service knows whether a run without an id was submitted: `find` asks it.
+        No request."""
+
+    def find(self, plan: RunPlan, run_id: str) -> str | None:
+        """The id of the job that `create` made for this run, of a plan that starts at once; None where there is none."""
+
+    def build(self, plan: RunPlan, snapshot: Path) -> Any:
+        """What `create` takes; `snapshot` is the folder for a copy of the script: see `run_plan.source_of`."""
+
+    def create(self, built: Any, plan: RunPlan, run_id: str) -> str:
+        """Create the job of this run, tagged by RUN_TAG, and return its id. Called again after an error: there must not be two that run."""
+
+    def start(self, job_id: str) -> None:
+        """Start a job that was created; does nothing where it was started already."""
+
+    def open(self, experiment: str, job_id: str) -> Job:
+        """Raises NotFound."""
+
+
+class Pipelines(Protocol):
+    """The jobs of a workspace, whoever submitted them; pipelines to be run by others; schedules."""
+
+    def history(self, experiment: str) -> Iterator[PipelineRun]:
+        """The pipeline runs of an experiment, newest first, asked for page by page; with the `run_id` of those that have a RUN_TAG. Raises
+        what the SDK raises."""
+
+    def publish(self, plan: RunPlan, job_id: str, name: str, description: str) -> PublishedPipeline:
+        """The pipeline of a job as one that others run, with PIPELINE_PARAMETERS as its parameters; its `defaults` are the caller's."""
+
+    def published(self) -> list[PublishedPipeline]:
+        """Also those that are disabled, in any order."""
+
+    def set_published(self, pipeline_id: str, *, active: bool) -> None:
+        """Enable or disable one."""
+
+    def schedules(self) -> list[Schedule]:
+        """Also those that are disabled, in any order."""
+
+    def schedule(self, pipeline_id: str, name: str, experiment: str, recurrence: Recurrence, parameters: Mapping[str, Any]) -> Schedule:
+        """Run a published pipeline by the clock. Raises SettingsError on `name`."""
+
+    def set_schedule(self, schedule_id: str, *, active: bool) -> None:
+        """Enable or disable one."""
