@@ -164,3 +164,15 @@ def of_nightly(nightly, azure_service, tmp_path) -> Iterator[AzureWorkspace]:
     """The workspace with these runs."""
     with led_to(azure_service, "nightly"):
         yield AzureWorkspace(from_environment(tmp_path), nightly.home, blocking=True)
+
+
+@pytest.fixture
+def ml(azure) -> Any:
+    """The test's own workspace as azure-ai-ml has it, signed in as the service principal."""
+    from azure.ai.ml import MLClient
+    from azure.identity import ClientSecretCredential
+
+    names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+    credential = ClientSecretCredential(*(os.environ[name] for name in names))
+    place = (os.environ[name] for name in ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZURE_WORKSPACE_NAME"))
+    return MLClient(credential, *place)

@@ -1,4 +1,4 @@
-"""Blob storage: block blobs in containers of accounts, reached by shared access signatures only.
+"""Blob storage: block blobs in containers of accounts, reached by shared access signatures, the account's key or a token for storage.
 
 Contents lie on disk under names of their own, so that a blob may be called anything.
 """
@@ -11,7 +11,8 @@ import hmac
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
@@ -22,6 +23,8 @@ from xml.sax.saxutils import escape
 from tests.azure_service.routes import Refusal, Reply, Request, route
 
 SIGNATURES_LAST = timedelta(hours=12)
+NONE: Mapping[str, str] = {}
+_META = "x-ms-meta-"
 
 
 @dataclass
@@ -34,13 +37,14 @@ class Blob:
     modified: float
     etag: str
     media_type: str
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 class Blobs:
     """All accounts. A container is called `account/container`."""
 
-    def __init__(self, folder: Path, page_size: int) -> None:
-        self._folder, self.page_size = folder, page_size
+    def __init__(self, folder: Path, page_size: int, check_token: Callable[[Request], None] = lambda request: None) -> None:
+        self._folder, self.page_size, self._check_token = folder, page_size, check_token
         self._folder.mkdir(parents=True, exist_ok=True)
         self._key = uuid.uuid4().bytes
         self._containers: dict[str, dict[str, Blob]] = {}
@@ -53,11 +57,18 @@ class Blobs:
         with self._lock:
             self._containers.setdefault(container, {})
 
-    def put(self, container: str, name: str, content: bytes, media_type: str = "application/octet-stream") -> Blob:
+    @property
+    def account_key(self) -> str:
+        """Of every account."""
+        return base64.b64encode(self._key).decode()
+
+    def put(
+        self, container: str, name: str, content: bytes, media_type: str = "application/octet-stream", metadata: Mapping[str, str] = NONE
+    ) -> Blob:
         file = self._folder / uuid.uuid4().hex
         file.write_bytes(content)
         md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
-        blob = Blob(file, len(content), md5, time.time(), f'"0x{uuid.uuid4().hex[:16].upper()}"', media_type)
+        blob = Blob(file, len(content), md5, time.time(), f'"0x{uuid.uuid4().hex[:16].upper()}"', media_type, dict(metadata))
         with self._lock:
             before = self._containers[container].get(name)
             self._containers[container][name] = blob
@@ -98,6 +109,11 @@ class Blobs:
     def _allowed(self, request: Request, container: str, name: str, needs: str) -> str:
         """The container, when the signature allows one of the permissions `needs`."""
         whole = f"{request.host.partition('.')[0]}/{container}"
+        if request.headers.get("authorization"):
+            self._known(request)
+            if whole not in self._containers:
+                raise Refusal(404, "ContainerNotFound", f"The specified container does not exist: {container}")
+            return whole
         permissions, ends, resource = request.asked("sp"), request.asked("se"), request.asked("sr")
         signed = self._sign(whole, name if resource == "b" else "", permissions, ends)
         if not request.asked("sig") or not hmac.compare_digest(signed, request.asked("sig")):
@@ -109,6 +125,16 @@ class Blobs:
         if whole not in self._containers:
             raise Refusal(404, "ContainerNotFound", f"The specified container does not exist: {container}")
         return whole
+
+    def _known(self, request: Request) -> None:
+        """Raises Refusal unless the request is signed with the account's key, or bears a token for storage."""
+        kind, _, credential = request.headers["authorization"].partition(" ")
+        if kind == "Bearer":
+            return self._check_token(request)
+        account = request.host.partition(".")[0]
+        signed = base64.b64encode(hmac.new(self._key, shared_key_text(request, account).encode(), hashlib.sha256).digest()).decode()
+        if kind != "SharedKey" or not hmac.compare_digest(credential, f"{account}:{signed}"):
+            raise Refusal(403, "AuthenticationFailed", "Server failed to authenticate the request: the signature of the key is not valid.")
 
     @route("PUT", "/{container}/{name*}", host="blob")
     def put_blob(self, request: Request, container: str, name: str) -> Reply:
@@ -124,6 +150,10 @@ class Blobs:
             if missing := [block for block in wanted if block not in blocks]:
                 raise Refusal(400, "InvalidBlockList", f"The specified block list is invalid: {missing}")
             content = b"".join(blocks[block] for block in wanted)
+        elif kind == "metadata":
+            blob = self.blob(whole, name)
+            blob.metadata = _metadata(request)
+            return Reply(b"", 200, _headers(ETag=blob.etag))
         elif kind:
             raise Refusal(400, "UnsupportedQueryParameter", f"comp={kind} is not played here.")
         else:
@@ -133,7 +163,7 @@ class Blobs:
         if request.headers.get("if-none-match") == "*" and name in self._containers[whole]:
             raise Refusal(409, "BlobAlreadyExists", "The specified blob already exists.")
         media_type = request.headers.get("x-ms-blob-content-type", "application/octet-stream")
-        blob = self.put(whole, name, content, media_type)
+        blob = self.put(whole, name, content, media_type, _metadata(request))
         return Reply(b"", 201, _headers(ETag=blob.etag, **{"Last-Modified": formatdate(blob.modified, usegmt=True)}))
 
     @route("HEAD", "/{container}/{name*}", host="blob")
@@ -213,17 +243,39 @@ def _headers(**more: str) -> dict[str, str]:
     return {"x-ms-request-id": str(uuid.uuid4()), "x-ms-version": "2019-07-07", "x-ms-request-server-encrypted": "true"} | more
 
 
+def _metadata(request: Request) -> dict[str, str]:
+    return {name.removeprefix(_META): value for name, value in request.headers.items() if name.startswith(_META)}
+
+
+def shared_key_text(request: Request, account: str) -> str:
+    """What the account's key signs, as the storage service's reference has it: "Authorize with Shared Key"."""
+    names = (
+        "content-encoding", "content-language", "content-length", "content-md5", "content-type", "date", "if-modified-since", "if-match",
+        "if-none-match", "if-unmodified-since", "range",
+    )  # fmt: skip
+    values = [request.headers.get(name, "") for name in names]
+    values[2] = "" if values[2] == "0" else values[2]
+    own = sorted((name, value) for name, value in request.headers.items() if name.startswith("x-ms-"))
+    query = sorted((name.lower(), ",".join(sorted(given))) for name, given in request.query.items())
+    resource = f"/{account}{request.path}" + "".join(f"\n{name}:{value}" for name, value in query)
+    return "\n".join([request.method, *values, *(f"{name}:{value}" for name, value in own), resource])
+
+
 def _of(blob: Blob) -> dict[str, str]:
-    return _headers(ETag=blob.etag) | {
-        "Last-Modified": formatdate(blob.modified, usegmt=True),
-        "Content-MD5": blob.md5,
-        "Accept-Ranges": "bytes",
-        "x-ms-blob-type": "BlockBlob",
-        "x-ms-lease-status": "unlocked",
-        "x-ms-lease-state": "available",
-        "x-ms-creation-time": formatdate(blob.modified, usegmt=True),
-        "x-ms-server-encrypted": "true",
-    }
+    return (
+        _headers(ETag=blob.etag)
+        | {f"{_META}{name}": value for name, value in blob.metadata.items()}
+        | {
+            "Last-Modified": formatdate(blob.modified, usegmt=True),
+            "Content-MD5": blob.md5,
+            "Accept-Ranges": "bytes",
+            "x-ms-blob-type": "BlockBlob",
+            "x-ms-lease-status": "unlocked",
+            "x-ms-lease-state": "available",
+            "x-ms-creation-time": formatdate(blob.modified, usegmt=True),
+            "x-ms-server-encrypted": "true",
+        }
+    )
 
 
 def _in_list(name: str, blob: Blob | None) -> str:

@@ -10,7 +10,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-HOSTS = ("login.microsoftonline.com", "management.azure.com", "*.api.azureml.ms", "*.blob.core.windows.net")
+HOSTS = (
+    "login.microsoftonline.com", "management.azure.com", "*.api.azureml.ms", "*.blob.core.windows.net",
+    "*.westeurope.inference.ml.azure.com", "azuremlschemasprod.azureedge.net",
+)  # fmt: skip
 
 
 def make_certificates(folder: Path) -> tuple[Path, Path]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tests.azure_service import v2
 from tests.azure_service.artifacts import Artifacts
 from tests.azure_service.blobs import Blobs
 from tests.azure_service.computes import Computes
@@ -20,6 +21,8 @@ from tests.azure_service.pipelines import Pipelines
 from tests.azure_service.published import Published
 from tests.azure_service.routes import API, REGION, Found, Request, Routes, not_found, now, route
 from tests.azure_service.snapshots import Snapshots
+from tests.azure_service.v2.arm import check_version
+from tests.azure_service.v2.schemas import Schemas
 
 PAGE_SIZE = 50
 
@@ -51,7 +54,10 @@ class CloudWorkspace:
         "pipelines": Pipelines,
         "published": Published,
         "snapshots": Snapshots,
+        **v2.HANDLERS,
     }
+    v2_datastores: v2.Datastores
+    v2_models: v2.Models
 
     def __init__(self, name: str, blobs: Blobs, folder: Path, complain: Callable[[str], None]) -> None:
         self.name, self.blobs, self.folder, self.complain = name, blobs, folder, complain
@@ -79,6 +85,8 @@ class CloudWorkspace:
         self.published = Published(self)
         self.snapshots = Snapshots(self)
         self.resource = Resource(self)
+        for attribute, kind in v2.HANDLERS.items():
+            setattr(self, attribute, kind(self))
 
     def described(self) -> dict[str, Any]:
         within = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers"
@@ -98,7 +106,7 @@ class CloudWorkspace:
                 "provisioningState": "Succeeded",
                 "discoveryUrl": f"{API}/discovery",
                 "hbiWorkspace": False,
-                "v1LegacyMode": True,
+                "v1LegacyMode": False,
                 "storageAccount": f"{within}/Microsoft.Storage/storageAccounts/{self.account}",
                 "keyVault": f"{within}/Microsoft.KeyVault/vaults/kv",
                 "applicationInsights": f"{within}/Microsoft.Insights/components/insights",
@@ -111,10 +119,11 @@ class Cloud:
 
     def __init__(self, folder: Path, complain: Callable[[str], None]) -> None:
         self._folder, self._complain = folder, complain
-        self.blobs = Blobs(folder / "blobs", page_size=5000)
         self.identity = Identity(self)
+        self.schemas = Schemas()
+        self.blobs = Blobs(folder / "blobs", page_size=5000, check_token=self.identity.check)
         self.workspaces: dict[str, CloudWorkspace] = {}
-        self._routes = Routes({"identity": Identity, "blobs": Blobs} | CloudWorkspace.handlers)
+        self._routes = Routes({"identity": Identity, "blobs": Blobs, "schemas": Schemas} | CloudWorkspace.handlers)
 
     def workspace(self, name: str) -> CloudWorkspace:
         """The workspace of that name, made when there is none."""
@@ -132,7 +141,7 @@ class Cloud:
 
     def answer(self, request: Request, match: Found) -> Any:
         """What the route's method returns. Raises Refusal."""
-        if host_kind(request.host) not in ("login", "blob") and request.path != "/discovery":
+        if host_kind(request.host) not in ("login", "blob", "schemas") and request.path != "/discovery":
             self.identity.check(request)
         owner: Any = self
         if request.workspace:
@@ -141,11 +150,16 @@ class Cloud:
             if workspace is None or subscription != SUBSCRIPTION or group.lower() != GROUP:
                 raise not_found("Workspace", name)
             owner = workspace
+        if match.handler in v2.HANDLERS and host_kind(request.host) == "management":
+            check_version(request)
         return getattr(getattr(owner, match.handler), match.method)(request, **match.arguments)
 
 
 def host_kind(host: str) -> str:
-    """`login`, `management`, `api` or `blob`."""
-    return {"login.microsoftonline.com": "login", "management.azure.com": "management"}.get(
-        host, "blob" if host.endswith(".blob.core.windows.net") else "api"
-    )
+    """`login`, `management`, `api`, `blob`, `inference` or `schemas`."""
+    if host.endswith(".blob.core.windows.net"):
+        return "blob"
+    if host.endswith(".inference.ml.azure.com"):
+        return "inference"
+    kinds = {"login.microsoftonline.com": "login", "management.azure.com": "management", "azuremlschemasprod.azureedge.net": "schemas"}
+    return kinds.get(host, "api")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tests.azure_service.routes import REGION, Refusal, Request, now, paged, route
@@ -49,7 +50,7 @@ class Computes:
                     "remoteLoginPortPublicAccess": "NotSpecified",
                     "nodeStateCounts": {f"{state}NodeCount": 0 for state in counts},
                     "subnet": None,
-                    "userAccountCredentials": {},
+                    "userAccountCredentials": {"adminUserName": "azureuser"},
                 },
             },
         }
@@ -57,11 +58,18 @@ class Computes:
     def remove(self, name: str) -> None:
         del self._computes[name]
 
-    def max_nodes(self, name: str) -> int:
+    def all(self) -> Iterable[dict[str, Any]]:
+        return self._computes.values()
+
+    def one(self, name: str) -> dict[str, Any]:
         """Raises Refusal where there is no such compute target."""
         if name not in self._computes:
             raise Refusal(404, "ComputeNotFound", f"Compute with name {name} not found in workspace {self._workspace.name}.")
-        return int(self._computes[name]["properties"]["properties"]["scaleSettings"]["maxNodeCount"])
+        return self._computes[name]
+
+    def max_nodes(self, name: str) -> int:
+        """Raises Refusal where there is no such compute target."""
+        return int(self.one(name)["properties"]["properties"]["scaleSettings"]["maxNodeCount"])
 
     @route("GET", "/rp/workspaces{ws}/computes")
     def list(self, request: Request) -> dict[str, Any]:
@@ -74,5 +82,4 @@ class Computes:
 
     @route("GET", "/rp/workspaces{ws}/computes/{name}")
     def get(self, request: Request, name: str) -> dict[str, Any]:
-        self.max_nodes(name)
-        return self._computes[name]
+        return self.one(name)

@@ -26,6 +26,14 @@ class Datastores:
             raise Refusal(404, "UserError", f"Could not find datastore with name: {name}")
         return self._containers[name]
 
+    def names(self) -> list[str]:
+        return list(self._containers)
+
+    def add(self, name: str, account: str, container: str) -> None:
+        """The container is made when there is none."""
+        self._containers[name] = f"{account}/{container}"
+        self._workspace.blobs.make_container(self._containers[name])
+
     def _described(self, name: str) -> dict[str, Any]:
         account, _, container = self.container(name).partition("/")
         signature = self._workspace.blobs.signature(self.container(name), permissions="rcwdl")
@@ -76,8 +84,7 @@ class Datastores:
         section = body.get("azureStorageSection") or {}
         if body["dataStoreType"] != "AzureBlob":
             raise Refusal(400, "UserError", "Only blob containers are played here.")
-        self._containers[body["name"]] = f"{section['accountName']}/{section['containerName']}"
-        self._workspace.blobs.make_container(self._containers[body["name"]])
+        self.add(body["name"], section["accountName"], section["containerName"])
         return self._described(body["name"])
 
     @route("DELETE", "/datastore/v1.0{ws}/datastores/{name}")

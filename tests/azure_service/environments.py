@@ -22,13 +22,20 @@ class Environments:
         self._versions: dict[str, list[dict[str, Any]]] = {}
         self.register(CURATED, _curated())
 
-    def register(self, name: str, definition: dict[str, Any]) -> dict[str, Any]:
-        """The next version; the latest one again when nothing in it changed, as the service does."""
+    def names(self) -> list[str]:
+        return list(self._versions)
+
+    def versions(self, name: str) -> list[dict[str, Any]]:
+        """Oldest first; none for an unknown name."""
+        return self._versions.get(name, [])
+
+    def register(self, name: str, definition: dict[str, Any], version: str = "") -> dict[str, Any]:
+        """The next version, or `version`; the latest one again when nothing in it changed, as the service does."""
         values = {key[:1].lower() + key[1:]: value for key, value in definition.items() if key.lower() != "version"} | {"name": name}
         with self._lock:
             versions = self._versions.setdefault(name, [])
-            if not versions or {key: value for key, value in versions[-1].items() if key != "version"} != values:
-                versions.append(values | {"version": str(len(versions) + 1)})
+            if version or not versions or {key: value for key, value in versions[-1].items() if key != "version"} != values:
+                versions.append(values | {"version": version or str(len(versions) + 1)})
             return versions[-1]
 
     def get_version(self, name: str, version: str | None = None) -> dict[str, Any]:

@@ -27,6 +27,11 @@ USAGES = {
     "Total Cluster Dedicated Regional vCPUs": (4, 100), "Total Cluster LowPriority Regional vCPUs": (0, 50),
     "Standard DSv2 Family Cluster Dedicated vCPUs": (4, 10), "Standard NCSv3 Family Cluster Dedicated vCPUs": (0, 0),
 }  # fmt: skip
+_AUDIENCES = {
+    "management": ("https://management.azure.com", "https://management.core.windows.net"),
+    "blob": ("https://storage.azure.com",),
+    "ml": ("https://ml.azure.com",),
+}
 _IN_SUBSCRIPTION = "/subscriptions/{subscription}"
 _WORKSPACES = "/providers/Microsoft.MachineLearningServices/workspaces"
 
@@ -39,6 +44,7 @@ class Identity:
         self._lock = threading.Lock()
         self._valid_until: dict[str, float] = {}
         self._device_codes: dict[str, str] = {}  # what a person enters -> what the program asks with
+        self._scopes: dict[str, str] = {}  # by what the program asks with
         self._confirmed: set[str] = set()
         self._nonces: dict[str, str] = {}  # by authorization code
         self.lasts = 3600.0
@@ -55,6 +61,10 @@ class Identity:
             message = "Bearer token not provided." if not token else "The access token has expired or is not valid."
             challenge = f'Bearer authorization_uri="https://login.microsoftonline.com/{TENANT}", error="invalid_token"'
             raise Refusal(401, "AuthenticationFailed", message, {"WWW-Authenticate": challenge})
+        audience, wanted = audience_of(token), _AUDIENCES["blob" if request.host.endswith(".blob.core.windows.net") else "management"]
+        if audience not in wanted:
+            message = f"The access token has been obtained for wrong audience or resource '{audience}'. It should be one of '{wanted}'."
+            raise Refusal(401, "InvalidAuthenticationTokenAudience", message)
 
     @route("GET", "/common/discovery/instance", host="login")
     def instances(self, request: Request) -> dict[str, Any]:
@@ -110,7 +120,10 @@ class Identity:
 
     def _given(self, form: dict[str, str], **who: str) -> dict[str, Any]:
         ends = time.time() + self.lasts
-        token = _token({"aud": form.get("scope", ""), "tid": TENANT, "exp": int(ends), "jti": uuid.uuid4().hex} | who)
+        scopes = form.get("scope") or self._scopes.get(form.get("device_code", ""), "")
+        asked = next((scope for scope in scopes.split() if "://" in scope), "").removesuffix("/.default")
+        audience = asked.removesuffix("/user_impersonation").rstrip("/")
+        token = _token({"aud": audience, "tid": TENANT, "exp": int(ends), "jti": uuid.uuid4().hex} | who)
         with self._lock:
             self._valid_until[token] = ends
         return {"token_type": "Bearer", "expires_in": int(self.lasts), "ext_expires_in": int(self.lasts), "access_token": token}
@@ -119,6 +132,7 @@ class Identity:
     def device_code(self, request: Request, tenant: str) -> dict[str, Any]:
         page, code = "https://microsoft.com/devicelogin", uuid.uuid4().hex[:9].upper()
         self._device_codes[code] = uuid.uuid4().hex
+        self._scopes[self._device_codes[code]] = parse_qs(request.body.decode()).get("scope", [""])[0]
         message = f"To sign in, use a web browser to open the page {page} and enter the code {code} to authenticate."
         times = {"expires_in": 900, "interval": 1}
         return {"user_code": code, "device_code": self._device_codes[code], "verification_uri": page, "message": message} | times
@@ -183,6 +197,12 @@ class Identity:
     def discovery(self, request: Request) -> dict[str, str]:
         names = ("api", "experimentation", "history", "hyperdrive", "modelmanagement", "pipelines", "onnx", "inferencing")
         return dict.fromkeys(names, API) | {"studio": "https://ml.azure.com", "region": REGION}
+
+
+def audience_of(token: str) -> str:
+    """What a token of ours is for."""
+    claims = token.split(".")[1]
+    return str(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["aud"])
 
 
 def _encoded(values: dict[str, Any]) -> str:

@@ -23,11 +23,12 @@ class Models:
         self._models: dict[str, dict[str, Any]] = {}  # by id, `name:version`
         self._latest: dict[str, int] = {}
 
-    def register(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The next version of a model; `values` are as the SDK posts them. A deleted version's number is not given again."""
+    def register(self, values: dict[str, Any], version: int = 0) -> dict[str, Any]:
+        """The next version of a model, or `version`; `values` are as the SDK posts them. A deleted version's number is not given again."""
         with self._lock:
             name = values["name"]
-            version = self._latest[name] = self._latest.get(name, 0) + 1
+            version = version or self._latest.get(name, 0) + 1
+            self._latest[name] = max(version, self._latest.get(name, 0))
             added = {"kvTags": {}, "properties": {}, "description": None, "framework": "Custom", "frameworkVersion": None, "datasets": []}
             model = added | {key: value for key, value in values.items() if value is not None}
             model |= {"id": f"{name}:{version}", "version": version, "createdTime": now(), "modifiedTime": now()}
@@ -45,11 +46,17 @@ class Models:
         """Newest first."""
         return sorted(self._models.values(), key=lambda model: model["createdTime"], reverse=True)
 
+    def prefixes(self, model: dict[str, Any]) -> list[str]:
+        """What its asset points to: names of artifacts or of folders of these."""
+        return [artifact["prefix"].rstrip("/") for artifact in self._assets[model["url"].rpartition("/")[2]]["artifacts"]]
+
+    def remove(self, name: str, version: int) -> None:
+        del self._models[f"{name}:{version}"]
+
     def files(self, model: dict[str, Any]) -> dict[str, bytes]:
         """What the model consists of: contents by path, which starts with the name of its file or folder."""
         files: dict[str, bytes] = {}
-        for artifact in self._assets[model["url"].rpartition("/")[2]]["artifacts"]:
-            prefix = artifact["prefix"].rstrip("/")
+        for prefix in self.prefixes(model):
             for name in self._workspace.artifacts.below(prefix):
                 files[name[len(prefix.rpartition("/")[0]) + 1 :]] = self._workspace.artifacts.content(name)
         return files

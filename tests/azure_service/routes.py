@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, unquote, urlencode
 from xml.sax.saxutils import escape
 
 REGION = "westeurope"
@@ -82,6 +82,9 @@ class Refusal(Exception):
             text = f"<Error><Code>{escape(self.code)}</Code><Message>{escape(self.message)}</Message></Error>"
             content = f'<?xml version="1.0" encoding="utf-8"?>{text}'.encode()
             return Reply(content, self.status, self.headers | {"x-ms-error-code": self.code}, "application/xml")
+        if request.host == "management.azure.com":
+            shape = {"target": None, "details": [], "additionalInfo": [{"type": "ComponentName", "info": {"value": "managementfrontend"}}]}
+            return Reply({"error": {"code": self.code, "message": self.message} | shape}, self.status, self.headers)
         body = {
             "error": {"code": self.code, "message": self.message, "target": None, "details": [], "innerError": None},
             "correlation": {"operation": "0" * 32, "request": "0" * 16},
@@ -100,7 +103,7 @@ def not_found(what: str, name: object) -> Refusal:
 
 def route(method: str, template: str, host: str = "api") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Mark a method as the answer to `method template` at the host of that kind. `{name}` is one segment, `{name*}` the rest, `{ws}`
-    the workspace's path. What it returns is a Reply, or what is to be sent as JSON with 200."""
+    the workspace's path, `{noun}` what the class says. What it returns is a Reply, or what is to be sent as JSON with 200."""
 
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:
         function.__dict__.setdefault("routes", []).append((method, template, host))
@@ -124,9 +127,10 @@ class Routes:
     def __init__(self, handlers: Mapping[str, type]) -> None:
         self._table: list[tuple[str, str, re.Pattern[str], str, str]] = []
         for handler, kind in handlers.items():
-            for name, function in vars(kind).items():
+            for name, function in (item for base in kind.__mro__ for item in vars(base).items()):
                 for method, template, host in getattr(function, "routes", ()):
-                    self._table.append((method, host, _pattern(template), handler, name))
+                    pattern = _pattern(template.replace("{noun}", getattr(kind, "noun", "")))
+                    self._table.append((method, host, pattern, handler, name))
 
     def find(self, method: str, host: str, path: str) -> Found | None:
         for its_method, its_host, pattern, handler, name in self._table:
@@ -162,6 +166,8 @@ def paged(items: Iterable[Any], request: Request, page_size: int, token: str, li
         if link == "nextLink":
             subscription, group, name = request.workspace or ("", "", "")
             home = f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices/workspaces/{name}"
-            query = "".join(f"{key}={values[0]}&" for key, values in request.query.items() if key.lower() != token.lower())
-            page[link] = f"https://{request.host}{request.path.replace('{ws}', home)}?{query}{token}={following}"
+            query = urlencode(
+                {key: values[0] for key, values in request.query.items() if key.lower() != token.lower()} | {token: following}
+            )
+            page[link] = f"https://{request.host}{request.path.replace('{ws}', home)}?{query}"
     return page

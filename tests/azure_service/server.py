@@ -88,6 +88,9 @@ class Server:
     def set_run_status(self, workspace: str, run: str, status: str, ended: bool) -> None:
         self.cloud.workspaces[workspace].pipelines.say_status(run, status, ended=ended)
 
+    def set_storage_credentials(self, workspace: str, kind: str) -> None:
+        self.cloud.workspaces[workspace].v2_datastores.credentials = kind
+
     def replay(self, workspace: str, recording: str) -> None:
         self.cloud.workspaces[workspace].recording = Path(recording)
 

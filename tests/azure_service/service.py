@@ -138,6 +138,10 @@ class AzureService:
         """Let a pipeline run say this word, whatever its steps do; with `ended`, say that it has, and cancel what it executes."""
         self._ask("set_run_status", workspace=workspace or self.workspace, run=run, status=status, ended=ended)
 
+    def set_storage_credentials(self, kind: str, workspace: str = "") -> None:
+        """What datastores give to SDK v2: `Sas`, as at first, `AccountKey`, or `None`: the caller's own identity is used then."""
+        self._ask("set_storage_credentials", workspace=workspace or self.workspace, kind=kind)
+
     def replay(self, recording: Path, workspace: str = "") -> None:
         """Steps from now on are not carried out: they leave what is in this folder, see recordings.py."""
         self._ask("replay", workspace=workspace or self.workspace, recording=str(recording))

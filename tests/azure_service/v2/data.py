@@ -1,0 +1,29 @@
+"""Data assets: an address and its type. They are not v1's datasets."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tests.azure_service.routes import Refusal
+from tests.azure_service.v2.versioned import Versioned
+
+_TYPES = ("uri_folder", "uri_file", "mltable")
+_ADDRESS = re.compile(r"(azureml|https?|wasbs|abfss|adl)://.+", re.DOTALL)
+
+
+class Data(Versioned):
+    """Of one workspace."""
+
+    noun = "data"
+
+    def about(self, name: str) -> dict[str, Any]:
+        versions = list(self.versions(name).values())
+        return {"dataType": versions[-1]["properties"]["dataType"] if versions else self._containers[name].get("dataType", "uri_folder")}
+
+    def checked(self, properties: dict[str, Any]) -> dict[str, Any]:
+        if properties.get("dataType") not in _TYPES:
+            raise Refusal(400, "UserError", f"The data type {properties.get('dataType')} is invalid.")
+        if not _ADDRESS.fullmatch(properties.get("dataUri") or ""):
+            raise Refusal(400, "UserError", f"The data uri {properties.get('dataUri')} is invalid.")
+        return properties
