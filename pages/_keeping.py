@@ -220,12 +220,15 @@ def _one_by_one(
     workspace: Workspace, listing: Listing[T], thing: T, register_again: Callable[[], None] | None, without: Sequence[str]
 ) -> None:
     said, reference = listing.of(thing), thing.reference
-    _button("Unpin" if said.pinned else "Pin", "push_pin", f"pin-{reference}", listing.kind, [reference], pinned=not said.pinned)
+    here = workspace.resources.whereabouts(listing.kind, reference, ("pinned",)) or None
+    _button(
+        "Unpin" if said.pinned else "Pin", "push_pin", f"pin-{reference}", listing.kind, [reference], help_text=here, pinned=not said.pinned
+    )
     with _popover("Note and tags", "edit_note", f"edit-{reference}") as opened:
         if opened:
-            _edit(listing, thing)
+            _edit(workspace, listing, thing)
     label, icon = ("Restore", "unarchive") if said.archived else ("Archive", "archive")
-    _button(label, icon, f"archive-{reference}", listing.kind, [reference], archived=not said.archived)
+    _button(label, icon, f"archive-{reference}", listing.kind, [reference], help_text=here, archived=not said.archived)
     with _popover("Rename", "drive_file_rename_outline", f"rename-{reference}") as opened:
         if opened:
             _rename(listing, thing, register_again)
@@ -249,8 +252,10 @@ class _popover:
         self._popover.__exit__(*error)
 
 
-def _button(label: str, icon: str, key: str, kind: ResourceKind, references: Sequence[str], **change: Any) -> None:
-    st.button(label, key=key, icon=f":material/{icon}:", on_click=_change, args=(kind, list(references), change))
+def _button(
+    label: str, icon: str, key: str, kind: ResourceKind, references: Sequence[str], *, help_text: str | None = None, **change: Any
+) -> None:
+    st.button(label, key=key, icon=f":material/{icon}:", help=help_text, on_click=_change, args=(kind, list(references), change))
 
 
 def _change(kind: ResourceKind, references: Sequence[str], change: Mapping[str, Any], close: str = "") -> None:
@@ -262,13 +267,15 @@ def _change(kind: ResourceKind, references: Sequence[str], change: Mapping[str, 
             st.session_state[close] = False
 
 
-def _edit(listing: Listing[T], thing: T) -> None:
+def _edit(workspace: Workspace, listing: Listing[T], thing: T) -> None:
     said, reference = listing.of(thing), thing.reference
     lines = tags_as_lines(said.tags)
     version = zlib.crc32(repr((said.note, lines)).encode("utf-8", "replace"))  # what another tab has changed meanwhile is shown
     note_key, tags_key = f"note-{reference}-{version}", f"tags-{reference}-{version}"
     st.text_area("Note", displayable(said.note[:_LONGEST_NOTE]), key=note_key, max_chars=_LONGEST_NOTE, height=120)
     st.text_area("Tags", displayable("\n".join(lines)), key=tags_key, height=100, help="One NAME=VALUE per line.")
+    if place := workspace.resources.whereabouts(listing.kind, reference, ("note", "tags")):
+        st.caption(escape(place))
     before = dict(zip(said.tags, lines, strict=True))
     st.button(
         "Save", key=f"save-{reference}", type="primary", icon=":material/save:", on_click=_save_edit,

@@ -11,6 +11,7 @@ import streamlit as st
 
 from pages import _errors, _layout, _tables
 from pages._forms import last_submission
+from pages._keeping import tags_as_lines
 from pages._switching import switch_page
 from pages._text import ago, displayable, escape, truncate
 from services.domain import Run, RunStatus, utc_now
@@ -221,10 +222,13 @@ def history_tab(pipelines: PipelineService) -> None:
         return
     newest = f"The newest {MOST_RUNS} pipeline runs" if len(history) == MOST_RUNS else "All pipeline runs of this experiment"
     st.caption(f"{newest}, also those started elsewhere.")
-    columns: dict[str, type] = {"Status": str, "Title": str, "Here": str, "Studio": str, "Started": datetime, "Ended": datetime, "Id": str}
+    columns: dict[str, type] = {
+        "Status": str, "Title": str, "Tags": str, "Here": str, "Studio": str, "Started": datetime, "Ended": datetime, "Note": str,
+        "Id": str,
+    }  # fmt: skip
     rows = [
-        (run.status, truncate(run.title, 300), f"runs?run={run.run_id}" if run.run_id else None, run.studio_url, run.created_at,
-         run.ended_at, run.id)
+        (run.status, truncate(run.title, 300), truncate(", ".join(tags_as_lines(run.tags)), 300),
+         f"runs?run={run.run_id}" if run.run_id else None, run.studio_url, run.created_at, run.ended_at, truncate(run.note, 300), run.id)
         for run in history
     ]  # fmt: skip
     config = dict.fromkeys(("Started", "Ended"), _tables.time_column())

@@ -49,11 +49,13 @@ def show_said(run: Run) -> None:
         with st.popover("Name, note and tags", icon=":material/edit:", type="tertiary", key=f"say-{run.id}-{version}"):
             _edit(run)
         label, icon = ("Unpin", ":material/keep_off:") if said.pinned else ("Pin", ":material/push_pin:")
-        if st.button(label, icon=icon, type="tertiary", key=f"pin-{run.id}", help="Pinned runs come first in the list."):
+        here = chosen_workspace().resources.whereabouts(ResourceKind.RUN, run.id, ("pinned",))
+        help_text = f"Pinned runs come first in the list. {here}".rstrip()
+        if st.button(label, icon=icon, type="tertiary", key=f"pin-{run.id}", help=help_text):
             say([run.id], "Unpinned." if said.pinned else "Pinned.", pinned=not said.pinned)
             st.rerun()
         label, icon = ("Restore", ":material/unarchive:") if said.archived else ("Archive", ":material/archive:")
-        help_text = "An archived run is kept, and listed only when asked for."
+        help_text = f"An archived run is kept, and listed only when asked for. {here}".rstrip()
         if st.button(label, icon=icon, type="tertiary", key=f"archive-{run.id}", help=help_text):
             say([run.id], f"{label}d.", archived=not said.archived)
             st.rerun()
@@ -70,12 +72,17 @@ def _edit(run: Run) -> None:
         note = st.text_area("Note", said.note, max_chars=10_000, height=100)
         before = dict(zip(said.tags, tags_as_lines(said.tags), strict=True))
         lines = st.text_area("Tags", "\n".join(before.values()), placeholder="key=value, one a line", height=100)
+        if place := chosen_workspace().resources.whereabouts(ResourceKind.RUN, run.id, ("name", "note", "tags")):
+            st.caption(escape(place))
         if st.form_submit_button("Save", type="primary", icon=":material/save:"):
             with _errors.shown():
                 wanted = tags_of(lines)
                 changed = {key: value for key, value in wanted.items() if f"{key}={value}" not in before.values()}
                 gone = {key: "" for key, line in before.items() if key not in wanted and line not in tags_as_lines(wanted)}
-                chosen_workspace().resources.change(ResourceKind.RUN, run.id, name=name, note=note, tags=changed | gone)
+                given: dict[str, Any] = {"name": name} if name != said.name else {}
+                given |= {"note": note} if note != said.note else {}
+                given |= {"tags": changed | gone} if changed | gone else {}
+                chosen_workspace().resources.change(ResourceKind.RUN, run.id, **given)
                 st.rerun()
 
 

@@ -318,6 +318,7 @@ class Dataset(_Registered):
     problem_count: int = 0
     source_root: str = ""
     one_file: bool | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def item_count(self) -> int | None:

@@ -5,7 +5,7 @@ values.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -81,7 +81,7 @@ class ConnectionState:
 class PipelineRun:
     """A pipeline run as the service has it, whoever started it. `status` is a RunStatus, or the service's own word where that is none;
     `run_id` is that of this program's own run, "" of any other; `step` says where its one step is, in the service's word; `studio_url` is
-    its page in Azure ML studio."""
+    its page in Azure ML studio. `note` and `tags` are what people say of it there, without what programs keep in its tags."""
 
     id: str
     experiment: str
@@ -92,6 +92,8 @@ class PipelineRun:
     created_at: datetime | None = None
     ended_at: datetime | None = None
     run_id: str = ""
+    note: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ killed process has left of them goes with the next deletion or `clean_up`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +62,10 @@ class StoredResources:
 
     def metadata(self, kind: ResourceKind, reference: str | None = None) -> Mapping[str, Metadata]:
         return {found: one for found, one in self._store.metadata(kind, reference).items() if one != Metadata()}
+
+    def whereabouts(self, kind: ResourceKind, reference: str, changed: Collection[str]) -> str:
+        """See services.workspace."""
+        return ""
 
     def reference(self, kind: ResourceKind, wanted: str) -> str:
         """The full reference of what a person means: `name` as the latest version, an environment by what it was renamed to too."""

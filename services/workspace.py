@@ -6,7 +6,7 @@ WorkspaceUnavailable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -425,6 +425,10 @@ class Resources(Protocol):
     ) -> domain.Metadata:
         """Say something else; None leaves as it is. Of `tags` those named are set, and those whose value is "" taken away. Runs and
         environments have a `name` of their own, "" gives the first one back. Raises SettingsError on the argument."""
+
+    def whereabouts(self, kind: domain.ResourceKind, reference: str, changed: Collection[str]) -> str:
+        """A sentence on where what was `changed` of it is kept, by the names of `change`'s arguments, and who sees it; "" where there is
+        one place only: this machine."""
 
     def dependents(self, kind: domain.ResourceKind, wanted: str) -> domain.Dependents:
         """What depends on it, and what deleting it does."""

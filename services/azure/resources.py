@@ -1,11 +1,16 @@
-"""What is kept in order in an Azure ML workspace. Models' tags are Azure ML's own, so that others see them; everything else that people say
-is kept on this machine. Models and datasets are deleted in Azure ML, runs on this machine only, environments nowhere."""
+"""What is kept in order in an Azure ML workspace. What it has a place for is kept there, so that others see it: notes and tags of models
+and datasets; names, notes and tags of runs. What else people say is kept on this machine. Models and datasets are deleted in Azure ML, runs
+on this machine only, environments nowhere.
+
+What is said goes there first, part by part, and is kept here once it has arrived: where one part is refused, both still say the same. Of a
+run that is not there yet it is kept here, and its runner sends it as soon as the run is.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +19,14 @@ from typing import Any
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
 from services.azure.catalog.workspace_cache import WorkspaceCache
+from services.azure.runs import run_metadata
 from services.azure.runs.azure_runs import AzureRuns
-from services.domain import Dataset, Dependents, Metadata, ResourceKind, parse_reference
+from services.azure.sdk_v1.session import Session
+from services.domain import Dataset, Dependents, Metadata, Model, ResourceKind, Run, parse_reference
 from services.errors import NotFound, SettingsError, StudioError
 from services.formats import counted
 from services.predictions.annotations import AnnotationStore
+from services.remote import PipelineRun
 from services.resources import StoredResources, changed_tags
 from services.storage.file_tree import bytes_below
 from services.storage.store import Store
@@ -35,12 +43,13 @@ class AzureResources(StoredResources):
         store: Store,
         runs: AzureRuns,
         annotations: AnnotationStore,
+        session: Session,
         cache: WorkspaceCache,
         models: Models,
         datasets: Datasets,
     ) -> None:
         super().__init__(home, store, runs, annotations)
-        self._cache, self._models, self._datasets = cache, models, datasets
+        self._session, self._cache, self._models, self._datasets = session, cache, models, datasets
 
     def _resolve(self, kind: ResourceKind, wanted: str) -> str:
         if kind is ResourceKind.MODEL:
@@ -61,32 +70,96 @@ class AzureResources(StoredResources):
 
     def metadata(self, kind: ResourceKind, reference: str | None = None) -> Mapping[str, Metadata]:
         said = self._store.metadata(kind, reference)
-        if kind is ResourceKind.MODEL:
-            for model in self._cache.known(self._cache.models):
-                if reference in (None, model.reference):
-                    said[model.reference] = replace(said.get(model.reference, Metadata(note=model.description)), tags=model.tags)
-        elif kind is ResourceKind.DATASET:
-            for dataset in self._cache.known(self._cache.datasets):
-                if reference in (None, dataset.reference):
-                    said.setdefault(dataset.reference, Metadata(note=dataset.description))
+        for one in self._known(kind):
+            if reference in (None, one.reference):
+                said[one.reference] = replace(said.get(one.reference, Metadata()), note=one.description, tags=one.tags)
         return {found: one for found, one in said.items() if one != Metadata()}
 
+    def _known(self, kind: ResourceKind) -> Sequence[Model | Dataset]:
+        """Those that Azure ML keeps notes and tags of."""
+        if kind is ResourceKind.MODEL:
+            models: Sequence[Model] = self._cache.known(self._cache.models)
+            return models
+        datasets: Sequence[Dataset] = self._cache.known(self._cache.datasets) if kind is ResourceKind.DATASET else ()
+        return datasets
+
+    def whereabouts(self, kind: ResourceKind, reference: str, changed: Collection[str]) -> str:
+        if not changed or kind is ResourceKind.ENVIRONMENT or not set(changed) & {"name", "note", "tags"}:
+            return "On this machine only: Azure ML’s SDK v1 has no place for it." if changed else ""
+        if kind is ResourceKind.MODEL:
+            return "In Azure ML, where everyone who uses the workspace sees it."
+        if kind is ResourceKind.DATASET:
+            name = reference.partition(":")[0]
+            return f"In Azure ML, for all versions of {name}: SDK v1 keeps one note and one set of tags for them."
+        if self._in_azure(reference):
+            return "Here and in Azure ML, where everyone who uses the workspace sees it."
+        if self._runs.imported(reference) or self._runs.get(reference).status.ended:
+            return "On this machine only: the run is not in Azure ML."
+        return "On this machine until the run is in Azure ML, and then there too."
+
     def _change(self, kind: ResourceKind, found: str, given: dict[str, Any], tags: Mapping[str, str]) -> Metadata:
-        before = self.metadata(kind, found).get(found, Metadata())
-        if kind is not ResourceKind.MODEL:
-            begin = replace(before, tags=self._store.metadata(kind, found).get(found, Metadata()).tags)
-            return self._store.change_metadata(
-                kind, found, lambda said: replace(said, **given, tags=changed_tags(said.tags, tags)), begin=begin
-            )
-        model = self._cache.find(self._cache.models, kind, found)
-        after = changed_tags(model.tags, tags)
-        if after != model.tags:
-            self._models.set_tags(found, after)
-            self._cache.models.replace(lambda other: replace(other, tags=after) if other.reference == found else other)
-        if given:
-            said = self._store.change_metadata(kind, found, lambda said: replace(said, **given, tags={}), begin=before)
-            return replace(said, tags=after)
-        return replace(before, tags=after)
+        if kind is ResourceKind.ENVIRONMENT:
+            return super()._change(kind, found, given, tags)
+        if kind is ResourceKind.RUN:
+            return self._change_run(found, given, tags)
+        changed_tags(self.metadata(kind, found).get(found, Metadata()).tags, tags)  # too many are refused before anything is sent
+        kept_here = {name: value for name, value in given.items() if name != "note"}
+        if "note" in given:
+            self._set_note(kind, found, given["note"])
+        if tags:
+            self._change_tags(kind, found, tags)
+        if kept_here:
+            self._store.change_metadata(kind, found, lambda said: replace(said, **kept_here))
+        return self.metadata(kind, found).get(found, Metadata())
+
+    def _set_note(self, kind: ResourceKind, found: str, note: str) -> None:
+        if kind is ResourceKind.MODEL:
+            model = self._models.set_note(found, note)
+            self._cache.models.replace(lambda other: replace(other, description=model.description) if other.reference == found else other)
+            return
+        name = found.partition(":")[0]
+        kept = self._datasets.set_note(name, note)
+        self._cache.datasets.replace(lambda other: replace(other, description=kept) if other.name == name else other)
+
+    def _change_tags(self, kind: ResourceKind, found: str, tags: Mapping[str, str]) -> None:
+        if kind is ResourceKind.MODEL:
+            model = self._models.change_tags(found, tags)
+            self._cache.models.replace(lambda other: replace(other, tags=model.tags) if other.reference == found else other)
+            return
+        name = found.partition(":")[0]
+        kept = self._datasets.change_tags(name, tags)
+        self._cache.datasets.replace(lambda other: replace(other, tags=kept) if other.name == name else other)
+
+    def _in_azure(self, run_id: str) -> PipelineRun | None:
+        """The pipeline run, once its runner has sent what was said of it before."""
+        known: PipelineRun | None = self._runs.folder(run_id).pipeline_run()
+        return known if known and known.studio_url else None
+
+    def _change_run(self, run_id: str, given: dict[str, Any], tags: Mapping[str, str]) -> Metadata:
+        run = self._runs.get(run_id)
+        changed_tags(run.metadata.tags, tags)
+        if not run.imported_from:
+            run_metadata.check(given.get("note"), tags)
+        there = self._in_azure(run_id)
+        if there is None:
+            said = super()._change(ResourceKind.RUN, run_id, given, tags)
+            if (there := self._in_azure(run_id)) is None:  # else its runner may have read it before
+                return said
+        parts: list[tuple[dict[str, Any], dict[str, str]]] = [({one: given[one]}, {}) for one in ("name", "note") if one in given]
+        parts += [({}, {key: value for key, value in tags.items() if bool(value) is kept}) for kept in (True, False)]
+        for part, changes in parts:
+            if part or changes:
+                self._send(run, there, part, changes)
+                super()._change(ResourceKind.RUN, run_id, part, changes)
+        kept_here = {name: value for name, value in given.items() if name not in ("name", "note")}
+        return super()._change(ResourceKind.RUN, run_id, kept_here, {})
+
+    def _send(self, run: Run, there: PipelineRun, part: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        what = next(iter(part), "tags")
+        with self._session.sdk_calls(f"The {what} of run {run.id} {'were' if tags else 'was'} not changed", what) as workspace:
+            from azureml.core import Run as SdkRun
+
+            run_metadata.send(SdkRun.get(workspace, there.id), run.request.title(), **part, tags=tags)
 
     # ---- deleted -------------------------------------------------------------------------------------------------------------------
 

@@ -63,8 +63,11 @@ class Models(Protocol):
     def delete(self, reference: str) -> None:
         """One version: it is in no list any more."""
 
-    def set_tags(self, reference: str, tags: Mapping[str, str]) -> None:
-        """These tags in place of those that it has; of `tags` of a version only."""
+    def set_note(self, reference: str, note: str) -> Model:
+        """Describe one version; "" takes its description away."""
+
+    def change_tags(self, reference: str, changes: Mapping[str, str]) -> Model:
+        """Set these tags of one version, and remove those whose value is "", in one request."""
 
     def experiments(self) -> list[str]:
         """The names of all experiments, in any order."""
@@ -158,6 +161,12 @@ class Datasets(Protocol):
     ) -> int:
         """Register what lies at a place (a folder with `/**`) as the next version, which it returns: as a file dataset, or the rows of
         `table`, whose columns are () where they aren't known."""
+
+    def set_note(self, name: str, note: str) -> str:
+        """Describe a dataset, all its versions where the service has one description for them; what it is then."""
+
+    def change_tags(self, name: str, changes: Mapping[str, str]) -> dict[str, str]:
+        """Set these tags, and remove those whose value is "", in one request; all that people gave it then."""
 
     def unregister(self, name: str, version: int | None = None) -> None:
         """All versions, or one where `deletes_versions`. The files stay where they are."""
@@ -284,6 +293,9 @@ class Job(Protocol):
 
     def cancel(self) -> None:
         """Ask for it; the job ends later."""
+
+    def describe(self, title: str, *, name: str | None = None, note: str | None = None, tags: Mapping[str, str] | None = None) -> None:
+        """Set what is given of its display name, its description and its tags: see `runs.run_metadata.send`."""
 
 
 class Jobs(Protocol):

@@ -107,7 +107,9 @@ class AzureWorkspace:
         self.runs = AzureRuns(
             self.home, self._store, self._session, self._cache, lambda reference, path: self.local_file(self.dataset(reference), path)
         )
-        self.resources = AzureResources(self.home, self._store, self.runs, self.annotations, self._cache, self._models, self._datasets)
+        self.resources = AzureResources(
+            self.home, self._store, self.runs, self.annotations, self._session, self._cache, self._models, self._datasets
+        )
         self.pipelines = AzurePipelines(self.home, self._session, self.runs, lambda request: _newer_models(request, self.models()))
         self.storage = HomeStorage(self, self._store)
         labels = DatasetLabels(self)

@@ -80,8 +80,14 @@ def _changed(workspace: Workspace, args: argparse.Namespace, references: Sequenc
     """Change them all, or none where one isn't there."""
     resources = workspace.resources
     found = list(dict.fromkeys(resources.reference(args.kind, reference) for reference in references))
-    values = [{"reference": one, **vars(resources.change(args.kind, one, **change))} for one in found]
-    return Answer(values[0] if len(values) == 1 else {"changed": values}, [f"{done}: {', '.join(found)}"])
+    values: list[dict[str, Any]] = [{"reference": one, **vars(resources.change(args.kind, one, **change))} for one in found]
+    places: dict[str, list[str]] = {}
+    for value in values:
+        if place := resources.whereabouts(args.kind, value["reference"], list(change)):
+            value["kept"] = place
+            places.setdefault(place, []).append(value["reference"])
+    lines = [place if len(places) == 1 else f"{', '.join(of)}: {place}" for place, of in places.items()]
+    return Answer(values[0] if len(values) == 1 else {"changed": values}, [f"{done}: {', '.join(found)}", *lines])
 
 
 # ---- deleted -----------------------------------------------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
 """What is kept in order in Azure ML: what is said and deleted there, and what on this machine only."""
 
+from dataclasses import replace
+
 import pytest
 
 from services.azure.run_plan import RunPlan
 from services.azure.runs.run_folder import AzureRunFolder
 from services.azure.workspace import AzureWorkspace
-from services.domain import ResourceKind, RunRequest, RunStatus, utc_now
+from services.domain import EXPERIMENT, ResourceKind, RunRequest, RunStatus, utc_now
 from services.errors import NotFound, SettingsError, StudioError
+from services.remote import PipelineRun
 
 MODEL, DATASET, ENVIRONMENT, RUN = ResourceKind
 
@@ -35,7 +38,7 @@ def test_tags_of_a_model_are_azure_mls_and_the_rest_is_known_here_only(cloud, el
     cloud.resources.change(MODEL, "m", tags={"a": "3", "b": ""}, note="here", pinned=True)
     assert cloud.model("m").tags == {"a": "3"}
     theirs = elsewhere.resources.metadata(MODEL)["m:1"]
-    assert (dict(theirs.tags), theirs.note, theirs.pinned) == ({"a": "3"}, "there", False)
+    assert (dict(theirs.tags), theirs.note, theirs.pinned) == ({"a": "3"}, "here", False)
     cloud.resources.change(MODEL, "m", tags={"a": ""})
     assert elsewhere._cache.models.fetch()[0].tags == {}
 
@@ -47,6 +50,157 @@ def test_a_tag_that_azure_ml_refuses_stays_as_it_was(cloud, azure, model_file):
         cloud.resources.change(MODEL, "m", tags={"a": "2"}, pinned=True)
     assert cloud.model("m").tags == {"a": "1"}
     assert not cloud.resources.metadata(MODEL)["m:1"].pinned
+
+
+def test_a_models_note_is_its_description_there_and_taken_away_again(cloud, elsewhere, model_file):
+    cloud.register_model("m", model_file, tags={"a": "1"})
+    cloud.resources.change(MODEL, "m", note="Trained in May; see <b>the report</b>.")
+    assert elsewhere._cache.models.fetch()[0].description == "Trained in May; see <b>the report</b>."
+    cloud.resources.change(MODEL, "m", note="")
+    (theirs,) = elsewhere._cache.models.fetch()
+    assert (theirs.description, theirs.tags) == ("", {"a": "1"})
+    assert cloud.resources.metadata(MODEL)["m:1"].note == ""
+
+
+def test_tags_and_the_note_of_a_dataset_are_there_for_all_its_versions(cloud, elsewhere, csv_folder):
+    for number in (1, 2):
+        cloud.register_dataset("d", csv_folder(number, str(number)), description="rows")
+    cloud.resources.change(DATASET, "d:1", tags={"season": "summer", "stage": "a"}, note="Rows of May.", pinned=True)
+    cloud.resources.change(DATASET, "d:1", tags={"stage": "b"})
+    theirs = elsewhere.resources.metadata(DATASET)
+    assert {reference: (dict(said.tags), said.note) for reference, said in theirs.items()} == {
+        "d:1": ({"season": "summer", "stage": "b"}, "Rows of May."),
+        "d:2": ({"season": "summer", "stage": "b"}, "Rows of May."),
+    }
+    assert cloud.resources.metadata(DATASET)["d:1"].pinned
+    assert "all versions of d" in cloud.resources.whereabouts(DATASET, "d:1", ["tags"])
+    cloud.resources.change(DATASET, "d:2", tags={"season": "", "stage": ""}, note="")
+    assert [(known.tags, known.description) for known in elsewhere._cache.datasets.fetch()] == [({}, "")] * 2
+
+
+def test_a_new_version_of_a_dataset_keeps_what_was_said_of_it(cloud, elsewhere, csv_folder):
+    cloud.register_dataset("d", csv_folder(1, "1"), description="rows")
+    elsewhere.resources.change(DATASET, "d", tags={"season": "summer"})
+    made = cloud.register_dataset("d", csv_folder(2, "2"))
+    assert (made.version, made.tags, made.description) == (2, {"season": "summer"}, "rows")
+    assert [(known.reference, known.tags, known.description, known.file_count) for known in elsewhere._cache.datasets.fetch()] == [
+        ("d:2", {"season": "summer"}, "rows", 2),
+        ("d:1", {"season": "summer"}, "rows", 1),
+    ]
+
+
+def test_the_tags_that_this_program_keeps_in_azure_ml_are_not_touched(cloud, csv_folder, run_over):
+    cloud.register_dataset("d", csv_folder(2))
+    run = run_over("d:1")
+    for kind, reference, key in ((DATASET, "d", "batch_scoring_studio"), (RUN, run.id, "batch_scoring_run")):
+        for value in ("mine", ""):
+            with pytest.raises(SettingsError, match="this program’s own"):
+                cloud.resources.change(kind, reference, tags={key: value})
+
+
+def test_tags_of_a_dataset_that_azure_ml_refuses_stay_as_they_were(cloud, azure, csv_folder):
+    cloud.register_dataset("d", csv_folder(2))
+    cloud.resources.change(DATASET, "d", tags={"a": "1"})
+    azure.service.fault("PUT *dataset/v1.0*/datasets/*", status=403, message="AuthorizationFailed")
+    with pytest.raises(StudioError, match="The tags of dataset d were not changed: you have no permission"):
+        cloud.resources.change(DATASET, "d", tags={"a": "2"}, archived=True)
+    assert cloud.dataset("d").tags == {"a": "1"}
+    assert not cloud.resources.metadata(DATASET)["d:1"].archived
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def submitted(cloud, csv_folder, tmp_path):
+    """`submitted()`: a run of two files, submitted now."""
+    cloud.register_dataset("d", csv_folder(2))
+    (tmp_path / "score.py").write_text("def run(mini_batch):\n    return ['ok'] * len(mini_batch)\n")
+    request = RunRequest((), ("d:1",), str(tmp_path / "score.py"), compute_target="cpu-cluster", name="the first name")
+    return lambda: cloud.submit(request)
+
+
+def as_known(workspace) -> PipelineRun:
+    """The one pipeline run of the workspace, as somebody sees it who did not submit it."""
+    (run,) = workspace.pipelines.history(EXPERIMENT)
+    return run
+
+
+def test_a_run_is_renamed_described_and_tagged_in_azure_ml_too(cloud, elsewhere, azure, submitted, finish):
+    run = finish(cloud, submitted().id)
+    change = cloud.resources.change
+    before = as_known(elsewhere)
+    assert (before.title, before.note, before.tags) == ("the first name", "", {})
+    assert change(RUN, run.id, name="May, final").name == "May, final"
+    change(RUN, run.id, note="For the board:\n=cmd()", tags={"checked": "yes", "owner": "ann"})
+    change(RUN, run.id, tags={"checked": "", "owner": "bob", "stage": "<b>"}, pinned=True)
+    theirs = as_known(elsewhere)
+    assert (theirs.title, theirs.note, theirs.tags) == ("May, final", "For the board:\n=cmd()", {"owner": "bob", "stage": "<b>"})
+    assert theirs.id == before.id
+    said = cloud.runs.get(run.id).metadata
+    assert (said.name, said.note, dict(said.tags), said.pinned) == (theirs.title, theirs.note, theirs.tags, True)
+    assert "Here and in Azure ML" in cloud.resources.whereabouts(RUN, run.id, ["name"])
+    assert "On this machine only" in cloud.resources.whereabouts(RUN, run.id, ["pinned"])
+
+    change(RUN, run.id, name="", note="", tags={"owner": "", "stage": ""})
+    again = as_known(elsewhere)
+    assert (again.title, again.note, again.tags) == ("the first name", "", {})
+
+    with pytest.raises(SettingsError, match="has 5,001 characters, and Azure ML takes 5,000"):
+        change(RUN, run.id, note="x" * 5_001)
+    with pytest.raises(SettingsError, match="at most 50 tags"):
+        change(RUN, run.id, tags={f"tag {number}": "x" for number in range(50)})
+    azure.service.fault("PATCH *history*/runs/*", status=403, count=None)
+    for given, what in (({"name": "x"}, "name"), ({"note": "x"}, "note"), ({"tags": {"x": "y"}}, "tags")):
+        with pytest.raises(StudioError, match=f"The {what} of run {run.id} w(as|ere) not changed: you have no permission"):
+            change(RUN, run.id, **given, archived=True)
+    assert cloud.runs.get(run.id).metadata == replace(said, name="", note="", tags={})
+    azure.service.clear()
+    azure.service.fault("DELETE *history*/tags*", status=403)
+    change(RUN, run.id, tags={"a": "1"})
+    with pytest.raises(StudioError, match="The tags of"):
+        change(RUN, run.id, name="half", tags={"a": "", "b": "2"})
+    assert (as_known(elsewhere).title, as_known(elsewhere).tags) == ("half", {"a": "1", "b": "2"})
+    assert cloud.runs.get(run.id).metadata == replace(said, name="half", note="", tags={"a": "1", "b": "2"})
+
+
+def test_what_is_said_of_a_run_before_azure_ml_has_it_arrives_with_it(cloud, elsewhere, azure, submitted, finish):
+    azure.service.fault("POST *PipelineRuns/Unsubmitted/CreationInfoWithGraph*", held=True)
+    run = submitted()
+    said = cloud.resources.change(RUN, run.id, name="named in the queue", note="n", tags={"a": "1"})
+    assert (said.name, dict(said.tags)) == ("named in the queue", {"a": "1"})
+    assert "until the run is in Azure ML" in cloud.resources.whereabouts(RUN, run.id, ["name"])
+    assert cloud.pipelines.of(run.id) is None
+    azure.service.clear()
+    finish(cloud, run.id)
+    theirs = as_known(elsewhere)
+    assert (theirs.title, theirs.note, theirs.tags) == ("named in the queue", "n", {"a": "1"})
+
+
+def test_a_run_whose_name_azure_ml_refuses_when_it_arrives_is_scored_all_the_same(cloud, elsewhere, azure, submitted, finish):
+    azure.service.fault("POST *PipelineRuns/Unsubmitted/CreationInfoWithGraph*", held=True)
+    run = submitted()
+    cloud.resources.change(RUN, run.id, name="not theirs")
+    azure.service.clear()
+    azure.service.fault("PATCH *history*/runs/*", status=403)
+    run = finish(cloud, run.id)
+    assert run.status is RunStatus.COMPLETED
+    assert "did not all arrive in Azure ML: you have no permission" in run.warnings[-1]
+    assert (run.metadata.name, as_known(elsewhere).title) == ("not theirs", "the first name")
+    cloud.resources.change(RUN, run.id, name="not theirs")
+    assert as_known(elsewhere).title == "not theirs"
+
+
+def test_a_run_that_never_got_to_azure_ml_is_named_on_this_machine_only(cloud, azure, csv_folder, run_over):
+    cloud.register_dataset("d", csv_folder(2))
+    run = run_over("d:1")
+    before = len(azure.requests)
+    assert cloud.resources.change(RUN, run.id, name="mine").name == "mine"
+    assert "the run is not in Azure ML" in cloud.resources.whereabouts(RUN, run.id, ["name"])
+    assert len(azure.requests) == before
+
+
+# ---- deleted ---------------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_dataset_goes_with_all_its_versions_and_no_single_one(cloud, elsewhere, csv_folder, azure):

@@ -17,6 +17,23 @@ ENDED = ("Completed", "Failed", "Canceled")
 _EVENTS = {"Start": "Running", "Completed": "Completed", "Failed": "Failed", "Canceled": "Canceled", "CancelRequested": "CancelRequested"}
 
 
+# https://learn.microsoft.com/azure/machine-learning/resource-limits-capacity
+_LONGEST = {"displayName": 256, "description": 5_000}
+_MOST_TAGS, _LONGEST_TAG, _LONGEST_TAG_VALUE = 50, 100, 1_000
+
+
+def _check_limits(run: dict[str, Any], values: dict[str, Any]) -> None:
+    """Raises Refusal for more than the service takes."""
+    for name, most in _LONGEST.items():
+        if len(values.get(name) or "") > most:
+            raise Refusal(400, "UserError", f"The {name} of a run has at most {most} characters.")
+    tags = values.get("tags") or {}
+    if any(len(key) > _LONGEST_TAG or len(text or "") > _LONGEST_TAG_VALUE for key, text in tags.items()):
+        raise Refusal(400, "UserError", f"A tag has at most {_LONGEST_TAG} characters in its key and {_LONGEST_TAG_VALUE} in its value.")
+    if len(run["tags"] | tags) > _MOST_TAGS:
+        raise Refusal(400, "UserError", f"A run has at most {_MOST_TAGS} tags.")
+
+
 class History:
     """Of one workspace."""
 
@@ -207,6 +224,7 @@ class History:
 
     def _change(self, run: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
+            _check_limits(run, values)
             for name, value in values.items():
                 if name in ("tags", "properties"):
                     run[name] |= {key: text for key, text in (value or {}).items() if text is not None}

@@ -178,10 +178,10 @@ def is_sign_in_expired(error: BaseException) -> bool:
 
 
 def is_not_found(error: BaseException) -> bool:
-    """Whether there is no such thing in the service. Two kinds of errors carry no status: a bare Exception (`Environment.get`), and the
-    data access's ExecutionError."""
-    without_status = type(error).__name__ in ("Exception", "ExecutionError")
-    return status_of(error) == 404 or (without_status and re.search("not ?found", str(error), re.IGNORECASE) is not None)
+    """Whether there is no such thing in the service. Some errors carry no status: a bare Exception (`Environment.get`), the data access's
+    ExecutionError, and what `Dataset.get_by_name` raises."""
+    without_status = type(error).__name__ in ("Exception", "ExecutionError", "UserErrorException")
+    return status_of(error) == 404 or (without_status and re.search("not ?found|cannot find", str(error), re.IGNORECASE) is not None)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

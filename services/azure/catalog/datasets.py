@@ -9,7 +9,7 @@ import re
 import shutil
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from services.azure.auth.sdk_errors import is_not_found
 from services.azure.catalog import downloads, sdk_datasets
 from services.azure.catalog.sdk_datasets import ReadsOtherwise, list_files, list_files_if_any
 from services.azure.catalog.uploads import content_of, upload_files
@@ -60,7 +61,7 @@ class Datasets:
     # ---- lists --------------------------------------------------------------------------------------------------------------------
 
     def all(self, known: Iterable[Dataset] = ()) -> list[Dataset]:
-        """All versions of all datasets, newest first. Versions never change, so those `known` aren't asked for again.
+        """All versions of all datasets, newest first. What they consist of never changes, so those `known` aren't asked for again.
 
         `list(workspace.datasets)` is always empty, and its values cost two calls each; this is the one call behind it.
         """
@@ -97,7 +98,8 @@ class Datasets:
                     for definition in pages(partial(list_versions, registered.dataset_id)):
                         dataset = self._dataset(registered, definition)
                         by_reference.setdefault(dataset.reference, dataset)
-                listed += [by_reference[reference] for reference in references if reference in by_reference]
+                said: dict[str, Any] = {"description": registered.description or "", "tags": tags_of_people(registered.tags)}
+                listed += [replace(by_reference[reference], **said) for reference in references if reference in by_reference]
         return sorted(listed, key=lambda dataset: (dataset.created_at, dataset.version), reverse=True)
 
     def _dataset(self, registered: Any, definition: Any) -> Dataset:
@@ -130,7 +132,6 @@ class Datasets:
             manifest=str(self._list_file(registered.name, version)),
             manifest_sha256=str(tag.get("sha256", "")) or sha256,
             created_at=definition.created_time or registered.created_time or utc_now(),
-            description=registered.description or "",
             partition_format=str(tag.get("partition_format", "")),
             left_out={str(what): int(count) for what, count in tag.get("left_out", {}).items()},
             notes=tuple(map(str, tag.get("notes", ()))),
@@ -226,13 +227,35 @@ class Datasets:
                 dataset = sdk_datasets.definition(source, inspection.table, multi_line=multi_line, partition_format=partition_format)
             else:
                 dataset = SdkDataset.File.from_files(source, validate=False, partition_format=partition_format)
-            tags = {TAG: json.dumps(_tag(inspection, uri, uploaded=uploaded))}
-            version = int(dataset.register(workspace, name, description or None, tags, create_new_version=True).version)
+            said, tags = _said_of(workspace, name)  # a new version takes their place in Azure ML, which has one of each for all
+            description = description or said
+            own = {TAG: json.dumps(_tag(inspection, uri, uploaded=uploaded))}
+            version = int(dataset.register(workspace, name, description or None, tags | own, create_new_version=True).version)
         folder = self._list_file(name, version).parent
         folder.mkdir(parents=True, exist_ok=True)
         for manifest in inspection.lists:
             shutil.move(manifest, folder / manifest.name)
-        return replace(inspection.dataset(name, version, Path(), folder, in_place=not uploaded, description=description), root=uri)
+        made = inspection.dataset(name, version, Path(), folder, in_place=not uploaded, description=description)
+        return replace(made, root=uri, tags=tags)
+
+    def set_note(self, name: str, note: str) -> str:
+        """Describe a dataset, which has one description for all its versions, by `Dataset.update`; what it is then."""
+        with self._session.sdk_calls(f"The note of dataset {name} was not changed", "note") as workspace:
+            from azureml.core import Dataset as SdkDataset
+
+            return str(SdkDataset.get_by_name(workspace, name).update(description=note).description or "")
+
+    def change_tags(self, name: str, changes: Mapping[str, str]) -> dict[str, str]:
+        """Set these tags of a dataset, which has one set for all its versions, and remove those whose value is "". Returns all. By
+        `Dataset.update` in one request: `add_tags` changes no value, and two may leave the one without the other."""
+        if TAG in changes:
+            raise SettingsError("tags", f"the tag “{TAG}” is this program’s own on Azure ML", "Choose another key.")
+        with self._session.sdk_calls(f"The tags of dataset {name} were not changed", "tags") as workspace:
+            from azureml.core import Dataset as SdkDataset
+
+            dataset = SdkDataset.get_by_name(workspace, name)
+            after = {key: value for key, value in {**(dataset.tags or {}), **changes}.items() if value}
+            return tags_of_people(dataset.update(tags=after).tags)
 
     def unregister(self, name: str) -> None:
         """All versions of a dataset, by `Dataset.unregister_all_versions`: the SDK removes no single one. Its files stay."""
@@ -378,6 +401,24 @@ class Datasets:
     def _count_of_keys(self, dataset: Dataset, keys: tuple[str, ...]) -> int:
         value_of = PartitionFormat.parse(dataset.partition_format).values_of(keys)
         return len({str(value_of(file.path)) for file in read_manifest(self.file_list(dataset))})
+
+
+def tags_of_people(tags: Mapping[str, str] | None) -> dict[str, str]:
+    """Without this program's own."""
+    return {str(key): str(value) for key, value in (tags or {}).items() if key != TAG}
+
+
+def _said_of(workspace: Workspace, name: str) -> tuple[str, dict[str, str]]:
+    """The description and the tags of a dataset; none where there is no such one yet. Raises what the SDK raises."""
+    from azureml.core import Dataset as SdkDataset
+
+    try:
+        known = SdkDataset.get_by_name(workspace, name)
+    except Exception as error:  # its class says nothing
+        if is_not_found(error):
+            return "", {}
+        raise
+    return known.description or "", tags_of_people(known.tags)
 
 
 def _tag(inspection: DatasetInspection, uri: str, *, uploaded: bool) -> dict[str, Any]:

@@ -83,23 +83,29 @@ class Models:
 
     def delete(self, reference: str) -> None:
         """One version, by `azureml.core.Model.delete`."""
+        with self._session.sdk_calls(f"Model {reference} was not deleted"):
+            self._model(reference).delete()
+
+    def set_note(self, reference: str, note: str) -> Model:
+        """Describe one version, by `azureml.core.Model.update`. It takes no empty description: a blank stands for none."""
+        with self._session.sdk_calls(f"The note of model {reference} was not changed", "note"):
+            model = self._model(reference)
+            model.update(description=note or " ")
+            return noun(model)
+
+    def change_tags(self, reference: str, changes: Mapping[str, str]) -> Model:
+        """Set these tags of one version and remove those whose value is "", by `Model.update_tags_properties` in one request."""
+        with self._session.sdk_calls(f"The tags of model {reference} were not changed", "tags"):
+            model = self._model(reference)
+            gone = [key for key, value in changes.items() if not value and key in (model.tags or {})]
+            model.update_tags_properties(add_tags={key: value for key, value in changes.items() if value}, remove_tags=gone)
+            return noun(model)
+
+    def _model(self, reference: str) -> SdkModel:
+        from azureml.core import Model as SdkModel
+
         name, version = parse_reference(reference, "model")
-        with self._session.sdk_calls(f"Model {reference} was not deleted") as workspace:
-            from azureml.core import Model as SdkModel
-
-            SdkModel(workspace, name=name, version=version, expand=False).delete()
-
-    def set_tags(self, reference: str, tags: Mapping[str, str]) -> None:
-        """These tags in place of those that it has, by `azureml.core.Model.update`, which leaves them as they are where there are none."""
-        name, version = parse_reference(reference, "model")
-        with self._session.sdk_calls(f"The tags of model {reference} were not changed", "tags") as workspace:
-            from azureml.core import Model as SdkModel
-
-            model = SdkModel(workspace, name=name, version=version, expand=False)
-            if tags:
-                model.update(tags=dict(tags))
-            elif model.tags:
-                model.update_tags_properties(remove_tags=list(model.tags))
+        return SdkModel(self._session.client, name=name, version=version, expand=False)
 
     # ---- from a training run -----------------------------------------------------------------------------------------------------
 
@@ -169,7 +175,7 @@ def noun(model: SdkModel) -> Model:
         sha256=str(properties.get(SHA256, "")),
         kind=str(properties.get(KIND, elsewhere)),
         created_at=model.created_time or utc_now(),
-        description=model.description or "",
+        description=(model.description or "").strip(),
         tags={str(key): str(value) for key, value in (model.tags or {}).items()},
         needs_approval=False,
         imports=tuple(map(str, imports)),

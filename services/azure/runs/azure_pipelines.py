@@ -212,15 +212,18 @@ def _text(value: Any) -> str:
 def _pipeline_run(run: Any, experiment: str) -> PipelineRun:
     """A run of the history, by what came with the list."""
     values, tags = run._run_dto, run.tags or {}
+    title, note = run.display_name or run.description or "", run.description or ""
     return PipelineRun(
         id=run.id,
         experiment=experiment,
         status=run_status(run.status),
-        title=run.display_name or run.description or "",
+        title=title,
         studio_url=run.get_portal_url(),
         created_at=parse_time(values.get("created_utc")),
         ended_at=parse_time(values.get("end_time_utc")),
         run_id=tags.get(RUN_TAG, ""),
+        note="" if note in (title, pipeline.description_of(title)) else note,
+        tags={key: value or "" for key, value in tags.items() if key != RUN_TAG and not key.startswith("azureml.")},
     )
 
 

@@ -64,10 +64,15 @@ def build(session: Session, plan: RunPlan, folder: AzureRunFolder) -> Pipeline:
             arguments=[*request.model_arguments(), *side_arguments, *request.arguments],
             allow_reuse=request.allow_reuse and not request.rerun_of,
         )
-        pipeline = Pipeline(workspace=workspace, steps=[step], description=request.title()[:200])
+        pipeline = Pipeline(workspace=workspace, steps=[step], description=description_of(request.title()))
         if problems := pipeline.validate():
             raise StudioError(f"The pipeline is not valid: {'; '.join(map(str, problems))}", "Change the settings it names.")
     return pipeline
+
+
+def description_of(title: str) -> str:
+    """What a pipeline run is submitted with."""
+    return title[:200]
 
 
 def with_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +149,7 @@ def run_published(workspace: Workspace, plan: RunPlan, run_id: str) -> str:
     calls = _calls_of(workspace)
     submission = PipelineSubmissionInfo(
         experiment_name=plan.experiment,
-        description=plan.request.title()[:200],
+        description=description_of(plan.request.title()),
         run_source="SDK",
         run_type="SDK",
         parameter_assignments=dict(plan.parameters),

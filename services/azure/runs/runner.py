@@ -25,10 +25,10 @@ from services.azure.auth.sdk_errors import FailureKind, azure_errors, failure_ki
 from services.azure.auth.throttling import notify_when_throttled
 from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
 from services.azure.run_plan import RUN_TAG
-from services.azure.runs import artifacts, job_logs, output_reader, pipeline
+from services.azure.runs import artifacts, job_logs, output_reader, pipeline, run_metadata
 from services.azure.runs.run_folder import AzureRunFolder
 from services.azure.sdk_v1.session import Session
-from services.domain import NOT_SUBMITTED, RunStatus, utc_now
+from services.domain import NOT_SUBMITTED, Metadata, RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
 from services.remote import PipelineRun
 from services.storage import run_process
@@ -155,7 +155,20 @@ class Runner:
         workspace = self._with_retries("The workspace can't be opened", lambda: self._session.client)
         self._with_retries("The run can't be started", lambda: pipeline.start_run(workspace, pipeline_run_id))
         self._run = self._with_retries("The run can't be read", lambda: pipeline.sdk_run(workspace, self._plan.experiment, pipeline_run_id))
-        self._save(replace(self._known, studio_url=self._run.get_portal_url()))
+        if not self._known.studio_url:
+            said = self._send_metadata(Metadata())
+            self._save(replace(self._known, studio_url=self._run.get_portal_url()))
+            self._send_metadata(said)  # whoever says something from now on sends it there: see AzureResources
+
+    def _send_metadata(self, before: Metadata) -> Metadata:
+        """Send what was said of the run while it was not in Azure ML yet; all that was said by now. Scoring goes on where it is refused."""
+        run = self._store.run(self._run_id)
+        try:
+            with azure_errors("The run's name, note and tags did not all arrive in Azure ML"):
+                run_metadata.send_all(self._run, run.request.title(), before, run.metadata)
+        except StudioError as error:
+            self._warn(f"{_describe(error)} They are kept on this machine: say them again for Azure ML.")
+        return run.metadata
 
     # ---- follow ---------------------------------------------------------------------------------------------------------------
 
