@@ -16,8 +16,9 @@ from services.local.run_folder import LocalRunFolder
 from services.run_query import RunQuery
 from services.storage import run_search
 from services.storage.runs import StoredRuns
+from services.storage.schema import SCHEMA
 from services.storage.serialization import to_json
-from services.storage.store import _SCHEMA, Store
+from services.storage.store import Store
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ENDED = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED)
@@ -202,18 +203,24 @@ def test_what_people_say_of_a_run_is_kept_with_it(runs):
 
 def test_runs_of_an_old_registry_are_found(tmp_path):
     with sqlite3.connect(tmp_path / "studio.db", isolation_level=None) as connection:
-        before = next(number for number, step in enumerate(_SCHEMA) if "runs ADD COLUMN name" in str(step))
-        for step in _SCHEMA[:before]:
+        before = next(number for number, step in enumerate(SCHEMA) if "runs ADD COLUMN name" in str(step))
+        for step in SCHEMA[:before]:
             connection.execute(step)
         connection.execute(f"PRAGMA user_version = {before}")
+        named = RunRequest(("m:1", "n:2"), ("d:1", "ü:3"), "/s/ Score, it.py", name="  June\n\ud800 'x'  ", side_inputs={"a": "s:1"})
         requests = {"r1": to_json(RunRequest(("m:1",), ("d:1",), "/s/score.py", environment="e:1")), "r2": json.dumps({"nothing": 1})}
+        requests |= {"r3": to_json(named), "r4": "[]"}
         for run_id, request in requests.items():
             at = utc_now().isoformat(timespec="milliseconds")
             columns = "(id, request, status, submitted_at) VALUES (?, ?, 'Completed', ?)"
             connection.execute(f"INSERT INTO runs {columns}", (run_id, request, at))
     store = Store(tmp_path)
     with sqlite3.connect(store.path) as connection:
-        connection.execute("DELETE FROM runs WHERE id = 'r2'")  # no list could show it
+        connection.execute("DELETE FROM runs WHERE id IN ('r2', 'r4')")  # no list could show them
+        columns = ", ".join(run_search.search_columns("r3", named, Metadata()))
+        assert connection.execute(f"SELECT {columns} FROM runs WHERE id = 'r3'").fetchone() == tuple(
+            run_search.search_columns("r3", named, Metadata()).values()
+        )
     runs = StoredRuns(tmp_path, store, LocalRunFolder)
     assert found(runs, text="SCORE m:1", model="m", dataset="d:1") == ["r1"]
     assert list(runs._store.environments_used()) == ["e:1"]

@@ -1,6 +1,7 @@
 """The registry and the journal: versions, approvals, runs, attempts."""
 
 import contextlib
+import hashlib
 import sqlite3
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,9 @@ import pytest
 from services.domain import Environment, Metadata, Model, ResourceKind, RunRequest, RunStatus, utc_now
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.storage.journal import Attempt, AttemptStatus, Journal
+from services.storage.schema import SCHEMA
 from services.storage.serialization import to_json
-from services.storage.store import _SCHEMA, Store
+from services.storage.store import Store
 
 
 @pytest.fixture
@@ -159,7 +161,7 @@ def test_a_journal_can_be_read_while_it_is_written(tmp_path):
 
 def test_a_registry_of_an_earlier_version_is_migrated(tmp_path):
     with sqlite3.connect(tmp_path / "studio.db") as first_version:
-        for statement in _SCHEMA[:4]:
+        for statement in SCHEMA[:4]:
             first_version.execute(statement)
     first_version.execute(
         "INSERT INTO runs (id, request, status, submitted_at) VALUES (?, ?, ?, ?)",
@@ -235,11 +237,16 @@ def test_a_run_that_reused_another_or_is_gone_is_linked_so(tmp_path):
     assert store.runs_linked(ResourceKind.MODEL, "m:1", 10)[1] == 1
 
 
+def test_no_step_that_a_registry_has_had_is_ever_changed():
+    statements = "\n".join(step for step in SCHEMA[:54] if isinstance(step, str))
+    assert hashlib.sha256(statements.encode()).hexdigest() == "3d9f3e72a7f82aa5414cf056c1690ce3ff93530cbb3a097c1297c3d846a2813a"
+
+
 def test_runs_of_an_earlier_version_are_linked_when_the_registry_is_opened(tmp_path):
-    before = next(number for number, statement in enumerate(_SCHEMA) if "run_links" in str(statement))
+    before = next(number for number, statement in enumerate(SCHEMA) if "run_links" in str(statement))
     request = to_json(RunRequest(("m:1",), ("d:1",), "/s.py"))
     with contextlib.closing(sqlite3.connect(tmp_path / "studio.db")) as older:
-        for step in _SCHEMA[:before]:
+        for step in SCHEMA[:before]:
             older.execute(step) if isinstance(step, str) else step(older)
         for run_id, reused_from in (("run-1", None), ("run-2", "run-1")):
             values = (run_id, request, "Completed", "2026-01-01T00:00:00.000+00:00", reused_from)
