@@ -17,7 +17,7 @@ from typing import Any
 def _without_lone_surrogates(value: Any) -> Any:
     """JSON's values as they can be kept: no encoding has half a character."""
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, list):
         return [_without_lone_surrogates(each) for each in value]
     return {name: _without_lone_surrogates(each) for name, each in value.items()} if isinstance(value, dict) else value

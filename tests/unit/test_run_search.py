@@ -207,7 +207,7 @@ def test_runs_of_an_old_registry_are_found(tmp_path):
         for step in SCHEMA[:before]:
             connection.execute(step)
         connection.execute(f"PRAGMA user_version = {before}")
-        named = RunRequest(("m:1", "n:2"), ("d:1", "ü:3"), "/s/ Score, it.py", name="  June\n\ud800 'x'  ", side_inputs={"a": "s:1"})
+        named = RunRequest(("k:1", "n:2"), ("e:1", "ü:3"), "/s/ Score, it.py", name="  June\n\ud800 'x'  ", side_inputs={"a": "s:1"})
         requests = {"r1": to_json(RunRequest(("m:1",), ("d:1",), "/s/score.py", environment="e:1")), "r2": json.dumps({"nothing": 1})}
         requests |= {"r3": to_json(named), "r4": "[]"}
         for run_id, request in requests.items():
