@@ -23,7 +23,7 @@ from services import log
 from services.access import Access, is_of_another_user, users_are_told_apart, write_redirect
 from services.errors import SettingsError, WorkspaceUnavailable
 from services.storage.drafts import remove_old_drafts
-from services.workspaces import default_home
+from services.workspaces import default_home, finish_deletions_later
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +133,7 @@ async def announced(app: st.App) -> AsyncGenerator[None, None]:
     log.to_dashboard_file(home, "streamlit.error_util", "uvicorn.error")  # where a bug in a page, or in a route, is logged
     log.log_uncaught(show=True)
     remove_old_drafts(home)
+    finish_deletions_later()
     url = f"http://{ADDRESS}:{port}"
     shown = f"{url}/?token={access.token}" if access.required else f"{url}, for every user of this machine"
     try:

@@ -22,6 +22,7 @@ MOST_NAMED = 15
 EVERYTHING = "Everything"
 GROUPS = {
     CleanUpGroup.CACHES: "Cache",
+    CleanUpGroup.TABLES: "Table of predictions",
     CleanUpGroup.LEFTOVERS: "Leftover",
     CleanUpGroup.ARCHIVED_RUNS: "Archived run",
     CleanUpGroup.UNUSED_ENVIRONMENTS: "Unused environment",
@@ -69,7 +70,7 @@ def show_usage(usage: StorageUsage) -> None:
         items = usage.items if chosen == EVERYTHING else usage.of(StorageKind(chosen))
         if chosen != EVERYTHING:
             st.caption(StorageKind(chosen).meaning)
-        rows_of_items = [(item.name, item.kind, item.bytes, item.files) for item in items]
+        rows_of_items = [(item.label, item.kind, item.bytes, item.files) for item in items]
         config = {
             "Name": st.column_config.TextColumn(width=210),
             "Kind": st.column_config.TextColumn(width=130),
@@ -98,8 +99,8 @@ def show_clean_up() -> None:
     found = workspace.storage.proposals(int(days))
     if not found:
         st.caption(
-            "There is nothing to remove: no caches of runs that have ended, no leftovers of interrupted work, no archived runs and no"
-            f" unused environments of more than {counted(int(days), 'day')}."
+            "There is nothing to remove: no caches or tables of runs that have ended, no leftovers of interrupted work, no archived runs"
+            f" and no unused environments of more than {counted(int(days), 'day')}."
         )
         return
     rows = [(GROUPS[item.group], item.name, item.bytes, item.about) for item in found]
@@ -118,7 +119,8 @@ def show_clean_up() -> None:
     chosen = [found[row] for row in state["selection"]["rows"] if row < len(found)]
     if not chosen:
         st.caption(
-            "Tick what is to go. Caches are made anew when they are asked for, leftovers belong to nothing; the rest can’t be undone."
+            "Tick what is to go. Caches and tables are made again when they are needed, leftovers belong to nothing; the rest can’t"
+            " be undone."
         )
         return
     confirm(chosen)

@@ -33,6 +33,7 @@ DAYS = 90
 _NEAR = 0.9  # of the limit
 _MOST_OUTPUT_FILES = 10_000  # of an earlier run, to tell what a run will write
 _MOST_RUNS = 1_000  # at a time, the oldest
+_TABLE_SPEED = 3.5e6  # bytes a second of a table of predictions that is made: 1.6 to 9 by what the rows are
 _FOLDERS = {f"{kind}s": kind for kind in ResourceKind if kind is not ResourceKind.RUN}
 
 
@@ -134,7 +135,7 @@ class HomeStorage:
 
     def proposals(self, days: int = DAYS) -> list[CleanUpItem]:
         _check_days(days)
-        found = [*self._caches(), *self._leftovers(), *self._archived_runs(days), *self._unused_environments(days)]
+        found = [*self._caches(), *self._tables(), *self._leftovers(), *self._archived_runs(days), *self._unused_environments(days)]
         order = list(CleanUpGroup)
         return sorted(found, key=lambda item: (order.index(item.group), -(item.bytes or 0), item.name))
 
@@ -145,6 +146,16 @@ class HomeStorage:
         for item in known.of(StorageKind.CACHES) if known else ():
             if item.name not in unended:
                 yield CleanUpItem(CleanUpGroup.CACHES, item.name, item.bytes, counted(item.files, "file"))
+
+    def _tables(self) -> Iterator[CleanUpItem]:
+        """Of runs that have ended, made from their output: see prediction_table.py."""
+        known = self.known()
+        unended = {run.id for run in self._store.unended_runs()}
+        for item in known.of(StorageKind.RUN_TABLES) if known else ():
+            if item.name not in unended:
+                again = formats.duration(max(1.0, item.bytes / _TABLE_SPEED))
+                about = f"made again from the run’s output when its results are opened, in about {again}"
+                yield CleanUpItem(CleanUpGroup.TABLES, item.name, item.bytes, about)
 
     def _leftovers(self) -> Iterator[CleanUpItem]:
         """What the last count came upon, and what lies in the folder of what is coming in now."""
@@ -204,6 +215,7 @@ class HomeStorage:
         freed, removed, kept = 0, [], []
         remove: Mapping[CleanUpGroup, Callable[[str], int]] = {
             CleanUpGroup.CACHES: self._remove_caches,
+            CleanUpGroup.TABLES: self._remove_tables,
             CleanUpGroup.LEFTOVERS: self._remove_leftover,
             CleanUpGroup.ARCHIVED_RUNS: self._delete_archived_run,
             CleanUpGroup.UNUSED_ENVIRONMENTS: lambda name: self._workspace.resources.delete(ResourceKind.ENVIRONMENT, [name]),
@@ -225,13 +237,22 @@ class HomeStorage:
         return CleanedUp(freed, tuple(removed), tuple(kept))
 
     def _remove_caches(self, run_id: str) -> int:
-        """Who reads one of them goes on reading, and what is asked for again is made anew."""
+        return self._remove_derived(run_id, usage.is_cache_of_run)
+
+    def _remove_tables(self, run_id: str) -> int:
+        folder = self._home / "runs" / run_id
+        if not (_output_of(folder) or (folder / "rows.partial").exists()):
+            raise StudioError("its output, from which it is made, is gone")
+        return self._remove_derived(run_id, usage.is_table_of_run)
+
+    def _remove_derived(self, run_id: str, is_derived: Callable[[str], bool]) -> int:
+        """Whoever reads one of them goes on reading, and what is needed again is made again."""
         if not self._store.run(run_id).status.ended:
             raise StudioError(f"{run_id} has not ended")
         freed, folder = 0, self._home / "runs" / run_id
         with os.scandir(folder) as entries:
-            caches = [Path(entry.path) for entry in entries if usage.is_cache_of_run(entry.name) and not entry.is_symlink()]
-        for path in caches:
+            derived = [Path(entry.path) for entry in entries if is_derived(entry.name) and not entry.is_symlink()]
+        for path in derived:
             freed += bytes_below(path)
             if path.suffix == ".kept":
                 self._discard(path)

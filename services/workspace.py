@@ -44,6 +44,7 @@ class CleanUpGroup(StrEnum):
     """What a clean-up of the disk can remove."""
 
     CACHES = "caches"
+    TABLES = "tables"
     LEFTOVERS = "leftovers"
     ARCHIVED_RUNS = "archived-runs"
     UNUSED_ENVIRONMENTS = "unused-environments"
@@ -469,8 +470,8 @@ class Storage(Protocol):
         run wrote; nothing of one whose like never completed."""
 
     def proposals(self, days: int = 90) -> list[CleanUpItem]:
-        """What can go, the largest of each group first: caches of runs that have ended, leftovers of interrupted work, archived runs that
-        ended, and environments that were last used, `days` days ago. Raises SettingsError on `days`."""
+        """What can go, the largest of each group first: caches and tables of runs that have ended, leftovers of interrupted work,
+        archived runs that ended, and environments that were last used, `days` days ago. Raises SettingsError on `days`."""
 
     def clean_up(
         self,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services import environment_variables
+from services import environment_variables, log
 from services.connection import SDKS, Connection, forget, from_environment, is_remembered, remembered
-from services.errors import SettingsError
+from services.errors import SettingsError, StudioError
 from services.storage.file_tree import path_given
 from services.workspace import Workspace
 
@@ -20,6 +21,8 @@ WORKSPACES = ("local", *SDKS.values())
 _FIRST_PAINT_SECONDS = 1.5
 """What the first page is given before an Azure ML workspace signs in: importing the SDK takes a second of this process, in which a page is
 drawn half as fast."""
+_FINISH_DELETIONS_SECONDS = 5.0
+logger = logging.getLogger(__name__)
 
 
 def default_home() -> Path:
@@ -68,6 +71,18 @@ def chosen_workspace() -> Workspace:
             if base in _remote:
                 return _remote[base]
     return open_workspace("local", base)
+
+
+def finish_deletions_later() -> None:
+    """Beside the dashboard, once the first page had its time: remove what a killed process left of things that were deleted."""
+
+    def finish() -> None:
+        with log.suppress(logger, "What is left of deleted things stays until the next deletion", StudioError):
+            chosen_workspace().resources.clean_up()
+
+    timer = threading.Timer(_FINISH_DELETIONS_SECONDS, finish)
+    timer.daemon = True  # a process that ends in the middle leaves the rest for the next start
+    timer.start()
 
 
 def choose_workspace(connection: Connection | None) -> None:

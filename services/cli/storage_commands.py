@@ -92,7 +92,7 @@ def _kind_lines(usage: StorageUsage) -> list[str]:
 
 def _item_lines(usage: StorageUsage) -> list[str]:
     shown = usage.items[:_MOST_LINES]
-    lines = output.table(("NAME", "KIND", "SIZE", "FILES"), [(item.name, item.kind, size(item.bytes), item.files) for item in shown])
+    lines = output.table(("NAME", "KIND", "SIZE", "FILES"), [(item.label, item.kind, size(item.bytes), item.files) for item in shown])
     more = len(usage.items) - len(shown)
     return lines + ([f"…and {more:,} more, which --json has"] if more else [])
 

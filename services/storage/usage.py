@@ -34,6 +34,7 @@ _MOST_NAMED = 1_000
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _UNFINISHED = re.compile(r"^\.[0-9a-f]{32}\.part(\.spill)?$")
 _JOINED = re.compile(r"(leftover-|gone-)?(wide-)?(truth-)?(judged|both|compared)-.*\.parquet$")
+_TABLE = re.compile(r"\.?(predictions|failures)-.+\.parquet(\.[0-9a-f]+\.open)?$")
 
 
 class StorageKind(StrEnum):
@@ -64,16 +65,38 @@ _MEANINGS = {
     StorageKind.DATASETS: "Files copied in or converted, and lists of files. Files that are used in place are not counted.",
     StorageKind.LABELS: "True labels of datasets.",
     StorageKind.ENVIRONMENTS: "Environments made here.",
-    StorageKind.RUN_OUTPUT: "What runs wrote.",
-    StorageKind.RUN_TABLES: "Tables of predictions, made of the output.",
+    StorageKind.RUN_OUTPUT: "What runs wrote; of imported runs also their tables.",
+    StorageKind.RUN_TABLES: "Tables of predictions, made from the output, and again when they are needed.",
     StorageKind.RUN_LOGS: "Logs of runs.",
     StorageKind.RUN_RECORDS: "Plans, journals and scripts of runs.",
-    StorageKind.CACHES: "Filters, orders and joined tables, which are made anew when they are asked for.",
+    StorageKind.CACHES: "Filters, orders and joined tables, made again when they are needed.",
     StorageKind.DRAFTS: "Forms that were begun.",
     StorageKind.LEFTOVERS: "What interrupted work left, and what is coming in now.",
     StorageKind.AZURE: "What is kept here of Azure ML workspaces.",
     StorageKind.OTHER: "The registry, uploaded scripts, samples and logs of the program.",
 }
+
+
+_WORDS = {
+    "studio.db": "the registry",
+    "studio.db-wal": "the newest changes of the registry",
+    "studio.db-shm": "shared by who reads the registry",
+    ".reserve": "kept free for deleting things on a full disk",
+    "remarks.db": "notes and corrected labels of rows",
+    "scripts": "uploaded scripts",
+    "samples": "the sample",
+    "logs": "logs of this program",
+    "schedules": "schedules",
+    "browser": "pages for the browser",
+    "lists": "what was fetched of Azure ML",
+    "published": "published pipelines",
+    "slots": "which runs may run at once",
+    KEPT_FILE: "what was counted last",
+    LIMIT_FILE: "the limit of this folder",
+    ".deleting": "held while things are deleted",
+    "new-only": "held while new files are looked for",
+}
+"""What the files and folders at the top of a home are for."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +107,12 @@ class StorageItem:
     name: str
     bytes: int
     files: int
+
+    @property
+    def label(self) -> str:
+        """Its name, and of a file of the program what it is for: `studio.db (the registry)`."""
+        words = _WORDS.get(self.name.removesuffix(".lock")) if self.kind is StorageKind.OTHER else None
+        return f"{self.name} ({words})" if words else self.name
 
 
 @dataclass(frozen=True)
@@ -200,7 +229,7 @@ def _place(parts: Parts) -> tuple[StorageKind, str]:
         case ["runs", run, *inside] if inside:
             return _kind_in_run(inside), run
         case ["drafts", _, *_]:
-            return StorageKind.DRAFTS, "drafts"  # their numbers are nobody's business
+            return StorageKind.DRAFTS, "drafts"  # their numbers are secret
         case ["incoming", name, *_]:
             return StorageKind.LEFTOVERS, f"incoming/{name.removesuffix('.lock')}"
         case ["azure" | "azure-v2", subscription, group, workspace, _, *_]:
@@ -216,12 +245,19 @@ def _kind_in_run(inside: Sequence[str]) -> StorageKind:
         return StorageKind.RUN_LOGS
     if is_cache_of_run(top):
         return StorageKind.CACHES
-    return StorageKind.RUN_TABLES if top.endswith((".parquet", ".open")) else StorageKind.RUN_RECORDS
+    if top == "predictions.parquet":  # of an imported run, which has nothing else that it could be made of
+        return StorageKind.RUN_OUTPUT
+    return StorageKind.RUN_TABLES if _TABLE.match(top) else StorageKind.RUN_RECORDS
 
 
 def is_cache_of_run(name: str) -> bool:
     """Whether a file or folder at the top of a run's folder is made anew when it is asked for: see table_cache.py and join.py."""
     return name.endswith(".kept") or bool(_JOINED.match(name))
+
+
+def is_table_of_run(name: str) -> bool:
+    """Whether a file at the top of a run's folder is a table that was made of its output, under its own name: see writer.table_name."""
+    return bool(_TABLE.match(name)) and name.endswith(".parquet") and not name.startswith(".")
 
 
 # ---- leftovers ---------------------------------------------------------------------------------------------------------------------------

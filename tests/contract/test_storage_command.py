@@ -11,7 +11,18 @@ import pytest
 from services.storage.usage import LIMIT_FILE
 from services.workspaces import WORKSPACES, open_workspace
 
-GROUPS = ["--clean-up", "caches", "--clean-up", "leftovers", "--clean-up", "archived-runs", "--clean-up", "unused-environments"]
+GROUPS = [
+    "--clean-up",
+    "caches",
+    "--clean-up",
+    "tables",
+    "--clean-up",
+    "leftovers",
+    "--clean-up",
+    "archived-runs",
+    "--clean-up",
+    "unused-environments",
+]
 
 
 @pytest.fixture
@@ -70,7 +81,7 @@ def test_what_is_no_size_is_refused(command):
     assert command("storage", "--yes").code == 2
     refused = command("storage", "--clean-up", "everything")
     assert refused.code == 2
-    assert "choose from 'caches', 'leftovers', 'archived-runs', 'unused-environments'" in refused.err
+    assert "choose from 'caches', 'tables', 'leftovers', 'archived-runs', 'unused-environments'" in refused.err
     days = command("storage", "--clean-up", "caches", "--older-than", "0", "--json")
     assert (days.code, days.error["field"]) == (2, "days")
 
@@ -90,6 +101,16 @@ def test_a_clean_up_shows_first_and_removes_with_yes(command, home):
     assert (done.code, done.json["removed"], done.json["kept"], done.json["freed"]) == (0, ["incoming/left"], [], 5_000)
     assert list((home / "incoming").iterdir()) == []
     assert command("storage", *GROUPS).out == "There is nothing to remove.\n"
+
+
+def test_a_table_that_was_removed_is_made_again(scored, tmp_path):
+    before, after = tmp_path / "before.csv", tmp_path / "after.csv"
+    scored.command("predictions", scored.id, "--to", before)
+    removed = scored.command("storage", "--clean-up", "tables", "--yes")
+    assert (removed.code, removed.out.splitlines()[0]) == (0, f"Removed {scored.id}")
+    assert list((scored.home / "runs" / scored.id).glob("*.parquet")) == []
+    scored.command("predictions", scored.id, "--to", after)
+    assert after.read_bytes() == before.read_bytes()
 
 
 def commands_of_the_document() -> list[str]:

@@ -20,7 +20,7 @@ def run_folder(workspace):
     moment = utc_now() - timedelta(days=100)
     workspace._store.insert_run("run-1", request, 10, 1, status=RunStatus.COMPLETED, submitted_at=moment, ended_at=moment)
     folder = workspace.home / "runs" / "run-1"
-    for name, size in (("output/o.txt", 30_000), ("predictions-1-1.kept/a.rows", 20_000)):
+    for name, size in (("output/o.txt", 30_000), ("predictions-1-1.kept/a.rows", 20_000), ("predictions-1-1.parquet", 15_000)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x" * size)
     return folder
@@ -55,7 +55,8 @@ def test_a_first_visit_counts_beside_the_page_then_shows(open_page, workspace, r
     until(app, lambda: len(app.dataframe))
     assert app.dataframe[0].value["Kind"].tolist()[0] == "Registry and other"
     sizes = dict(zip(app.dataframe[1].value["Name"], app.dataframe[1].value["Size"], strict=True))
-    assert sizes["run-1"] in (30_000, 20_000)
+    assert sizes["run-1"] in (30_000, 20_000, 15_000)
+    assert "studio.db (the registry)" in sizes
     assert workspace.storage.known() is not None
 
 
@@ -63,7 +64,7 @@ def test_a_kind_is_chosen_in_the_address(open_storage, run_folder):
     app = open_storage(kind="Run output")
     assert app.dataframe[1].value["Name"].tolist() == ["run-1"]
     assert app.dataframe[1].value["Size"].tolist() == [30_000]
-    assert "What runs wrote." in texts(app)
+    assert "What runs wrote; of imported runs also their tables." in texts(app)
 
 
 def test_a_kind_that_is_not_there_shows_everything(open_storage, run_folder):
@@ -93,10 +94,10 @@ def test_what_can_go_is_ticked_named_and_then_gone(open_storage, workspace, run_
     workspace.resources.change(ResourceKind.RUN, "run-1", archived=True)
     app = open_storage()
     table = app.dataframe[2].value
-    assert table["What"].tolist() == ["Cache", "Archived run"]
-    assert table["Size"].tolist() == [20_000, 50_000]
-    assert "=cmd <b>x</b>" in table["About"].tolist()[1]
-    both = zlib.crc32(b"run-1\nrun-1")
+    assert table["What"].tolist() == ["Cache", "Table of predictions", "Archived run"]
+    assert table["Size"].tolist() == [20_000, 15_000, 65_000]
+    assert "=cmd <b>x</b>" in table["About"].tolist()[2]
+    both = zlib.crc32(b"run-1\nrun-1\nrun-1")
     app.session_state[f"clean-up-{both}"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
     app.run()
     assert "Cache run-1" in texts(app)

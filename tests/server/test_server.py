@@ -6,11 +6,13 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from services.storage.store import Store
 from tests.server.conftest import APP, UPGRADE, Served
 
 
@@ -22,6 +24,18 @@ def test_the_dashboard_says_its_port_is_taken_and_ends_on_ctrl_c(serve: Callable
     rest, _ = dashboard.process.communicate(timeout=240)
     assert dashboard.said[0] == f"Port {taken} is in use; using {dashboard.port}\n"
     assert (dashboard.process.returncode, rest) == (0, "")
+
+
+def test_a_deletion_that_was_killed_is_finished_when_the_dashboard_starts(serve: Callable[..., Served], tmp_path: Path):
+    left = tmp_path / "home" / "runs" / "run-20260101-000000-000000"
+    left.mkdir(parents=True)
+    store = Store(tmp_path / "home")
+    store.note_deletions([left.relative_to(tmp_path / "home").as_posix()])
+    serve()
+    until = time.monotonic() + 120
+    while store.deletions() and time.monotonic() < until:
+        time.sleep(0.2)
+    assert (store.deletions(), left.exists()) == ([], False)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")

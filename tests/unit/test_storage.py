@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from services.storage.usage import StorageKind
 from services.workspace import CleanUpGroup, CleanUpItem
 
 ROOT = Path(__file__).parents[2]
-NO_CACHE = {"journal.db", "labels-0123.parquet", "logs", "output", "predictions-3-1.parquet"}
+NOT_DERIVED = {"journal.db", "labels-0123.parquet", "logs", "output"}
 LONG_AGO = time.time() - 2 * usage.ABANDONED_SECONDS
 
 
@@ -202,13 +203,49 @@ def test_caches_of_ended_runs_go_and_nothing_else_of_them(workspace, storage):
     assert (active / "predictions-3-1.kept" / "a.rows").exists()
 
 
+def test_tables_go_as_their_output_stays_and_making_them_again_is_priced(workspace, storage):
+    folder, active = add_run(workspace, "run-1"), add_run(workspace, "run-2", status=RunStatus.RUNNING)
+    written(folder / "failures-7-1.parquet", 35_000_000)
+    storage.measure()
+    (item,) = group(storage.proposals(), CleanUpGroup.TABLES)
+    assert (item.name, item.bytes) == ("run-1", 35_010_000)
+    assert item.about.endswith("in about 10 s")
+    assert (storage.clean_up([item]).freed, list(folder.glob("*.parquet"))) == (35_010_000, [
+        folder / name for name in os.listdir(folder) if name.startswith(("judged-", "labels-")) and name.endswith(".parquet")
+    ])  # fmt: skip
+    assert (folder / "output" / "parallel_run_step.txt").exists()
+    assert (active / "predictions-3-1.parquet").exists()
+
+
+def test_a_table_that_nothing_else_is_left_of_stays(workspace, storage):
+    imported, bare = add_run(workspace, "run-1"), add_run(workspace, "run-2")
+    os.rename(imported / "predictions-3-1.parquet", imported / "predictions.parquet")
+    (bare / "output" / "parallel_run_step.txt").unlink()
+    storage.measure()
+    found = group(storage.proposals(), CleanUpGroup.TABLES)
+    assert [item.name for item in found] == ["run-2"]
+    done = storage.clean_up([*found, replace(found[0], name="run-1")])
+    assert [(item.name, reason) for item, reason in done.kept] == [("run-2", "its output, from which it is made, is gone")]
+    assert (imported / "predictions.parquet").exists()
+    assert (bare / "predictions-3-1.parquet").exists()
+
+
+def test_the_files_of_the_program_say_what_they_are_for(workspace, storage):
+    add_run(workspace, "studio.db")
+    labels = {item.name: item.label for item in storage.measure().of(StorageKind.OTHER)}
+    assert labels["studio.db"] == "studio.db (the registry)"
+    assert labels[".reserve"] == ".reserve (kept free for deleting things on a full disk)"
+    assert [name for name, label in labels.items() if name == label] == []
+    assert [item.label for item in storage.known().of(StorageKind.RUN_LOGS)] == ["studio.db"]
+
+
 def test_a_run_that_was_resumed_meanwhile_keeps_its_caches(workspace, storage):
     folder = add_run(workspace, "run-1")
     storage.measure()
     found = storage.proposals()
     workspace._store.update_run("run-1", status=RunStatus.RUNNING)
     done = storage.clean_up(found)
-    assert (done.freed, [reason for _, reason in done.kept]) == (0, ["run-1 has not ended"])
+    assert (done.freed, [reason for _, reason in done.kept]) == (0, 2 * ["run-1 has not ended"])
     assert (folder / "predictions-3-1.kept" / "a.rows").exists()
 
 
@@ -300,7 +337,7 @@ def test_a_clean_up_that_is_killed_is_finished_by_the_next(workspace, storage):
     assert storage.clean_up(storage.proposals()).kept == ()
     assert list((workspace.home / "incoming").iterdir()) == []
     left = {path.name for path in workspace.home.glob("runs/*/*")}
-    assert left == NO_CACHE
+    assert left == NOT_DERIVED
     assert len(list(workspace.home.glob("runs/*/output/parallel_run_step.txt"))) == 8
 
 
@@ -373,8 +410,8 @@ def test_a_clean_up_works_where_nothing_new_can_be_made(workspace, storage):
     (workspace.home / "incoming").rmdir()
     (workspace.home / "incoming").touch()  # as on a full disk: no folder can be made there
     done = storage.clean_up(found)
-    assert (len(done.removed), done.kept) == (1, ())
-    assert {path.name for path in folder.iterdir()} == NO_CACHE
+    assert (len(done.removed), done.kept) == (2, ())
+    assert {path.name for path in folder.iterdir()} == NOT_DERIVED
 
 
 def test_a_leftover_that_may_not_be_written_goes_too(workspace, storage):
