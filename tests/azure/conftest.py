@@ -176,3 +176,70 @@ def ml(azure) -> Any:
     credential = ClientSecretCredential(*(os.environ[name] for name in names))
     place = (os.environ[name] for name in ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZURE_WORKSPACE_NAME"))
     return MLClient(credential, *place)
+
+
+@pytest.fixture
+def inputs(ml, tmp_path, monkeypatch) -> tuple[Any, Any]:
+    """A data asset of five small files, rows, and an environment, both registered by SDK v2; and a model called clf."""
+    from azure.ai.ml.entities import Data, Environment, Model
+
+    monkeypatch.chdir(tmp_path)
+    Path("items").mkdir()
+    for number in range(5):
+        Path(f"items/{number}.csv").write_text(f"{number}\n")
+    Path("clf.txt").write_text("m1")
+    ml.models.create_or_update(Model(name="clf", path="clf.txt"))
+    environment = Environment(name="mine", image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04")
+    rows = ml.data.create_or_update(Data(name="rows", path="items", type="uri_folder"))
+    return rows, ml.environments.create_or_update(environment)
+
+
+@pytest.fixture
+def job(inputs) -> Callable[..., Any]:
+    """`job(script, setting=value, ...)` is a pipeline job of one parallel step, `score`, over the data asset `rows`, with an
+    output called inferences."""
+    rows, environment = inputs
+
+    def make(
+        script: str = ECHO, name: str = "", arguments: str = "--model clf", output: dict[str, Any] | None = None, **settings: Any
+    ) -> Any:
+        from azure.ai.ml import Input, Output, dsl
+        from azure.ai.ml.parallel import RunFunction, parallel_run_function
+
+        Path("source").mkdir(exist_ok=True)
+        Path("source/score.py").write_text(script)
+        few = {
+            "mini_batch_size": "2",
+            "error_threshold": 0,
+            "instance_count": 1,
+            "max_concurrency_per_instance": 1,
+            "is_deterministic": False,
+        }
+        task = RunFunction(
+            code="source", entry_script="score.py", environment=environment, program_arguments=arguments,
+            append_row_to="${{outputs.inferences}}",
+        )  # fmt: skip
+        step = parallel_run_function(
+            name="score", inputs={"rows": Input(type="uri_folder")}, outputs={"inferences": Output(type="uri_folder")},
+            input_data="${{inputs.rows}}", task=task, **few | settings,
+        )  # fmt: skip
+
+        @dsl.pipeline(display_name="scoring", experiment_name="exp", default_compute="cpu-cluster", tags={"studio": "1"})
+        def scoring(rows):  # type: ignore[no-untyped-def]
+            scored = step(rows=rows)
+            scored.name = "score"
+            return {"inferences": scored.outputs.inferences}
+
+        made = scoring(rows=Input(type="uri_folder", path=rows.id))
+        made.name = name or None
+        for key, value in (output or {}).items():
+            setattr(made.outputs.inferences, key, value)
+        return made
+
+    return make
+
+
+def azure_path(ml: Any) -> str:
+    """The workspace's path, as addresses of the resource manager have it."""
+    within = f"/subscriptions/{ml.subscription_id}/resourceGroups/{ml.resource_group_name}"
+    return f"{within}/providers/Microsoft.MachineLearningServices/workspaces/{ml.workspace_name}"

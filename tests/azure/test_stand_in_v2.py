@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.azure.conftest import azure_path
+
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 
 
@@ -132,7 +134,7 @@ def test_a_version_of_the_interface_that_there_is_not_is_refused(ml, azure):
     token = ml._credential.get_token("https://management.azure.com/.default").token
 
     def asked(version, bearer=token):
-        address = f"https://management.azure.com{_path(ml)}/models?{version}"
+        address = f"https://management.azure.com{azure_path(ml)}/models?{version}"
         return requests.get(address, headers={"Authorization": f"Bearer {bearer}"}, timeout=60)
 
     assert asked("api-version=2023-08-01-preview").status_code == 200
@@ -141,8 +143,3 @@ def test_a_version_of_the_interface_that_there_is_not_is_refused(ml, azure):
     other = ml._credential.get_token("https://ml.azure.com/.default").token
     refused = asked("api-version=2023-08-01-preview", other)
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "InvalidAuthenticationTokenAudience")
-
-
-def _path(ml):
-    within = f"/subscriptions/{ml.subscription_id}/resourceGroups/{ml.resource_group_name}"
-    return f"{within}/providers/Microsoft.MachineLearningServices/workspaces/{ml.workspace_name}"

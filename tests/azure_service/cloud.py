@@ -22,6 +22,7 @@ from tests.azure_service.published import Published
 from tests.azure_service.routes import API, REGION, Found, Request, Routes, not_found, now, route
 from tests.azure_service.snapshots import Snapshots
 from tests.azure_service.v2.arm import check_version
+from tests.azure_service.v2.jobs import Operations
 from tests.azure_service.v2.schemas import Schemas
 
 PAGE_SIZE = 50
@@ -56,24 +57,29 @@ class CloudWorkspace:
         "snapshots": Snapshots,
         **v2.HANDLERS,
     }
+    v2_codes: v2.Codes
+    v2_components: v2.Components
+    v2_data: v2.Data
     v2_datastores: v2.Datastores
+    v2_environments: v2.Environments
+    v2_jobs: v2.Jobs
     v2_models: v2.Models
 
-    def __init__(self, name: str, blobs: Blobs, folder: Path, complain: Callable[[str], None]) -> None:
-        self.name, self.blobs, self.folder, self.complain = name, blobs, folder, complain
+    def __init__(self, name: str, cloud: Cloud, folder: Path, complain: Callable[[str], None]) -> None:
+        self.name, self.cloud, self.blobs, self.folder, self.complain = name, cloud, cloud.blobs, folder, complain
         self.id = str(uuid.uuid4())
         self.created = now()
         self.page_size = PAGE_SIZE
         self.recording: Path | None = None  # what steps leave, where they are not carried out
         self.queue_seconds = 0.0  # how long a step waits for its cluster
-        self.completed: dict[str, tuple[str, dict[str, str]]] = {}  # what steps may be reused: see execution.py
+        self.completed: dict[str, tuple[str, dict[str, Any]]] = {}  # what steps may be reused: see execution.py
         self.path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/{name}"
         self.account = f"st{uuid.uuid4().hex[:16]}"
         self.container = f"{self.account}/azureml-blobstore-{self.id}"
         self.artifact_container = f"{self.account}/azureml"
         self.snapshot_container = f"{self.account}/snapshots"
         for container in (self.container, self.artifact_container, self.snapshot_container):
-            blobs.make_container(container)
+            self.blobs.make_container(container)
         self.artifacts = Artifacts(self)
         self.computes = Computes(self)
         self.datasets = Datasets(self)
@@ -123,18 +129,22 @@ class Cloud:
         self.schemas = Schemas()
         self.blobs = Blobs(folder / "blobs", page_size=5000, check_token=self.identity.check)
         self.workspaces: dict[str, CloudWorkspace] = {}
-        self._routes = Routes({"identity": Identity, "blobs": Blobs, "schemas": Schemas} | CloudWorkspace.handlers)
+        self.operations = Operations(self.workspaces)
+        self._routes = Routes(
+            {"identity": Identity, "blobs": Blobs, "schemas": Schemas, "operations": Operations} | CloudWorkspace.handlers
+        )
 
     def workspace(self, name: str) -> CloudWorkspace:
         """The workspace of that name, made when there is none."""
         if name not in self.workspaces:
-            self.workspaces[name] = CloudWorkspace(name, self.blobs, self._folder / "workspaces" / name, self._complain)
+            self.workspaces[name] = CloudWorkspace(name, self, self._folder / "workspaces" / name, self._complain)
         return self.workspaces[name]
 
     def stop(self) -> None:
         """End whatever is still executed."""
         for workspace in self.workspaces.values():
             workspace.pipelines.stop()
+            workspace.v2_jobs.stop()
 
     def find(self, request: Request) -> Found | None:
         return self._routes.find(request.method, host_kind(request.host), request.path)

@@ -124,7 +124,7 @@ class Datasets:
         """The files of a saved dataset as they are now. Raises Refusal for none such."""
         saved = self._get_saved(saved_id)
         flow = yaml.safe_load(_dataflow(saved["dataflowJson"]))
-        files = [file for place in flow["paths"] for uri in place.values() for file in self._files_at(uri)]
+        files = [file for place in flow["paths"] for uri in place.values() for file in self.files_at(uri)]
         if len(flow["paths"]) > 1:  # a mount leaves out the folder that all have in common
             common = len(os.path.commonpath([os.path.dirname(f"/{blob}") for _, blob, _ in files]).rstrip("/"))
             files = [(container, blob, f"/{blob}"[common + 1 :]) for container, blob, _ in files]
@@ -140,7 +140,7 @@ class Datasets:
                 return str(known["latest"]["savedDatasetId"])
         raise not_found("Dataset", f"{dataset}:{version}")
 
-    def _files_at(self, uri: str) -> list[tuple[str, str, str]]:
+    def files_at(self, uri: str) -> list[tuple[str, str, str]]:
         match = re.search(r"/datastores/([^/]+)/paths/(.*)", uri)
         if not match:
             raise Refusal(400, "UserError", f"Only paths of datastores are played here, not {uri}")

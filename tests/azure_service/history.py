@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from tests.azure_service.identity import TENANT
 from tests.azure_service.routes import Refusal, Reply, Request, not_found, now, route
@@ -117,6 +119,18 @@ class History:
                 run["endTimeUtc"] = now()
             if error:
                 run["error"] = {"error": {"code": code, "message": error, "details": [], "innerError": None}, "time": now()}
+
+    def names(self) -> Collection[str]:
+        """The ids of all runs."""
+        return self._runs.keys()
+
+    def pipelines(self) -> list[dict[str, Any]]:
+        """Runs of pipelines that are no steps, newest first."""
+        runs = [run for run in list(self._runs.values()) if run["runType"] == "azureml.PipelineRun" and not run["parentRunId"]]
+        return runs[::-1]
+
+    def experiment_name(self, run: dict[str, Any]) -> str:
+        return next(name for name, experiment in self._experiments.items() if experiment["experimentId"] == run["experimentId"])
 
     def children(self, run_id: str) -> list[dict[str, Any]]:
         return [run for run in self._runs.values() if run["parentRunId"] == run_id]
@@ -243,15 +257,34 @@ class History:
 
     @route("GET", "/history/v1.0{ws}/experiments/{experiment}/runs/{run_id}/children")
     def get_children(self, request: Request, experiment: str, run_id: str) -> dict[str, Any]:
+        return self.children_page(request, run_id)
+
+    @route("GET", "/history/v1.0{ws}/runs/{run_id}/children")
+    def children_page(self, request: Request, run_id: str) -> dict[str, Any]:
         self.run(run_id)
         runs = in_order(self.children(run_id), request.asked("$orderby") or None)
-        return self._page(runs, int(request.asked("$top", "0")), request.asked("$continuationToken"))
+        token = "$continuationToken"
+        page = self._page(runs, int(request.asked("$top") or "0"), request.asked(token))
+        link = None
+        if following := page["continuationToken"]:
+            link = f"https://{request.host}{request.path.replace('{ws}', self._workspace.path)}?{urlencode({token: following})}"
+        return page | {"nextLink": link}
+
+    @route("POST", "/history/v1.0{ws}/rundata")
+    def run_data(self, request: Request) -> dict[str, Any]:
+        run = self.run(request.json["runId"])
+        return {"runMetadata": run, "runDefinition": run["runDefinition"], "jobSpecification": None}
+
+    @route("GET", "/history/v1.0{ws}/runs/{run_id}/details")
+    def details_of_run(self, request: Request, run_id: str) -> dict[str, Any]:
+        return self.details(request, "", run_id)
 
     @route("GET", "/history/v1.0{ws}/experiments/{experiment}/runs/{run_id}/details")
     def details(self, request: Request, experiment: str, run_id: str) -> dict[str, Any]:
         run = self.run(run_id)
         names = ("runId", "target", "status", "startTimeUtc", "endTimeUtc", "error", "warnings", "properties", "runDefinition")
         return {key: run[key] for key in names} | {
+            "outputs": run.get("outputs") or {},
             "services": {},
             "inputDatasets": [],
             "outputDatasets": [],

@@ -56,12 +56,18 @@ class Identity:
 
     def check(self, request: Request) -> None:
         """Raises Refusal unless the request bears a token of ours that has not expired."""
-        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        kind = "blob" if request.host.endswith(".blob.core.windows.net") else "management"
+        if request.host.endswith(".inference.ml.azure.com"):
+            kind = "ml"
+        self.check_token(request.headers.get("authorization", "").removeprefix("Bearer "), kind)
+
+    def check_token(self, token: str, kind: str) -> None:
+        """`kind` is what it has to be for: `management`, `blob` or `ml`. Raises Refusal."""
         if self._valid_until.get(token, 0) < time.time():
             message = "Bearer token not provided." if not token else "The access token has expired or is not valid."
             challenge = f'Bearer authorization_uri="https://login.microsoftonline.com/{TENANT}", error="invalid_token"'
             raise Refusal(401, "AuthenticationFailed", message, {"WWW-Authenticate": challenge})
-        audience, wanted = audience_of(token), _AUDIENCES["blob" if request.host.endswith(".blob.core.windows.net") else "management"]
+        audience, wanted = audience_of(token), _AUDIENCES[kind]
         if audience not in wanted:
             message = f"The access token has been obtained for wrong audience or resource '{audience}'. It should be one of '{wanted}'."
             raise Refusal(401, "InvalidAuthenticationTokenAudience", message)

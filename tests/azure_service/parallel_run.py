@@ -1,4 +1,5 @@
-"""What a ParallelRunStep's module and node say, and the process that does it: step/driver.py, which shares no code with the program."""
+"""The process that carries out a parallel step, by step/driver.py, which shares no code with the program; and what the module and the node
+of a ParallelRunStep say of it."""
 
 from __future__ import annotations
 
@@ -17,10 +18,11 @@ from tests.azure_service.routes import Refusal
 
 if TYPE_CHECKING:
     from tests.azure_service.cloud import CloudWorkspace
+    from tests.azure_service.datasets import DatasetFiles
 
 PROJECT = Path(__file__).parents[2]
 DRIVER_LOG = "user_logs/std_log_0.txt"
-_SETTINGS = (
+SETTINGS = (
     "mini_batch_size", "error_threshold", "allowed_failed_count", "allowed_failed_percent", "output_action", "append_row_file_name",
     "logging_level", "process_count_per_node", "run_invocation_timeout", "run_max_try", "partition_keys",
 )  # fmt: skip
@@ -84,7 +86,7 @@ class StepWords:
         arguments = iter(self.arguments)
         for kind, text in arguments:
             name = text.removeprefix("--")
-            if kind == "Literal" and (name in _SETTINGS or name in _OF_THE_RUNTIME):
+            if kind == "Literal" and (name in SETTINGS or name in _OF_THE_RUNTIME):
                 own[name] = next(arguments)[1]
             elif kind == "Literal" and name.startswith(("input_fds_", "input_ds_")):
                 inputs.append(next(arguments)[1])
@@ -93,52 +95,34 @@ class StepWords:
         return own, inputs, others
 
 
-class StepRun:
-    """A step that is carried out in `folder`, by a process of its own. Raises Refusal where it can't be."""
+class StepProcess:
+    """A step that is carried out in `folder`, by a process of its own: whatever SDK it was submitted by."""
 
-    def __init__(self, workspace: CloudWorkspace, step: StepWords, inputs: dict[str, str], folder: Path) -> None:
-        own, ports, _ = step.split()
-        if "scoring_module_name" not in own:
-            raise Refusal(400, "UserError", "The stand-in executes steps of the kind ParallelRunStep only.")
+    def __init__(self, workspace: CloudWorkspace, folder: Path) -> None:
         self._cloud, self._folder = workspace, folder
         self._logs, self._output = folder / "logs", folder / "output"
         for made in (self._logs, self._output):
             made.mkdir(parents=True)
-        workspace.snapshots.write(step.snapshot, folder / "source")
-        self._write_models()
-        places = {port: self._place(port, saved) for port, saved in inputs.items()}
-        arguments = [self._argument(kind, text, places) for kind, text in step.arguments]
-        words = " ".join(arguments)
-        document = {
-            "source": str(folder / "source"),
-            "script": own["scoring_module_name"],
-            "arguments": arguments,
-            "settings": {name: text for name, text in own.items() if name in _SETTINGS},
-            "node_count": step.node_count,
-            "datasets": [places[port] for port in ports],
-            "environment": self._environment(step),
-            "dataframe_header": re.search(r"--append_row_dataframe_header[ =]true\b", words, re.IGNORECASE) is not None,
-            "logs": str(self._logs),
-            "output": str(self._output),
-        }
-        (folder / "step.json").write_text(json.dumps(document))
+
+    def _start(self, document: dict[str, Any]) -> None:
+        """`document` is what the driver reads."""
+        (self._folder / "step.json").write_text(json.dumps(document | {"logs": str(self._logs)}))
         (self._logs / "user_logs").mkdir()
         with open(self._logs / DRIVER_LOG, "w", encoding="utf-8") as said:
-            command = [sys.executable, "-m", "tests.azure_service.step.driver", str(folder / "step.json")]
+            command = [sys.executable, "-m", "tests.azure_service.step.driver", str(self._folder / "step.json")]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT, cwd=PROJECT, start_new_session=True
             )
 
-    def _place(self, port: str, saved: str) -> dict[str, Any]:
-        """Mounts what is at an input port: writes its files, and says how they are read."""
-        files = self._cloud.datasets.files(saved)
+    def _mounted(self, name: str, files: DatasetFiles) -> dict[str, Any]:
+        """Writes the files of an input, and says how they are read. Raises Refusal where there are none."""
         if not files.files:
-            raise Refusal(400, "UserError", f"The dataset at input {port} has no files.")
-        folder = self._folder / "inputs" / port
+            raise Refusal(400, "UserError", f"The dataset at input {name} has no files.")
+        folder = self._folder / "inputs" / name
         paths = files.write(self._cloud.blobs, folder)
         pattern = _partition_pattern(files.partition_format)
         return {
-            "name": port,
+            "name": name,
             "root": str(folder),
             "files": paths,
             "tabular": files.type == "tabular",
@@ -146,11 +130,6 @@ class StepRun:
             "types": _types_of(files.transformations),
             "keys": [_keys(pattern, path) for path in paths],
         }
-
-    def _argument(self, kind: str, text: str, places: dict[str, dict[str, Any]]) -> str:
-        if kind == "Input":
-            return str(places[text]["root"])
-        return str(self._output) if kind == "Output" else text
 
     def _write_models(self) -> None:
         """All models of the workspace under their own versions, where Model.get_model_path looks."""
@@ -160,12 +139,12 @@ class StepRun:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
 
-    def _environment(self, step: StepWords) -> dict[str, str]:
+    def _environment(self, given: dict[str, Any]) -> dict[str, str]:
         """On Azure a script finds its models by Model.get_model_path alone: there is no AZUREML_MODEL_DIR."""
-        given = {name: text for name, text in (step.runtime.get("environmentVariables") or {}).items() if text is not None}
+        said = {name: str(text) for name, text in given.items() if text is not None}
         machine = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
         paths = {"HOME": str(self._folder), "AML_APP_ROOT": str(self._folder), "AZUREML_BI_OUTPUT_PATH": str(self._output)}
-        return machine | {"PYTHONUNBUFFERED": "1"} | given | paths
+        return machine | {"PYTHONUNBUFFERED": "1"} | said | paths
 
     @property
     def running(self) -> bool:
@@ -197,6 +176,37 @@ class StepRun:
     def output(self) -> dict[str, bytes]:
         """What the step leaves in its output: rows, and what the script wrote there itself."""
         return _files_below(self._output)
+
+
+class StepRun(StepProcess):
+    """One of SDK v1's. Raises Refusal where it can't be carried out."""
+
+    def __init__(self, workspace: CloudWorkspace, step: StepWords, inputs: dict[str, str], folder: Path) -> None:
+        own, ports, _ = step.split()
+        if "scoring_module_name" not in own:
+            raise Refusal(400, "UserError", "The stand-in executes steps of the kind ParallelRunStep only.")
+        super().__init__(workspace, folder)
+        workspace.snapshots.write(step.snapshot, folder / "source")
+        self._write_models()
+        places = {port: self._mounted(port, workspace.datasets.files(saved)) for port, saved in inputs.items()}
+        arguments = [self._argument(kind, text, places) for kind, text in step.arguments]
+        words = " ".join(arguments)
+        self._start({
+            "source": str(folder / "source"),
+            "script": own["scoring_module_name"],
+            "arguments": arguments,
+            "settings": {name: text for name, text in own.items() if name in SETTINGS},
+            "node_count": step.node_count,
+            "datasets": [places[port] for port in ports],
+            "environment": self._environment(step.runtime.get("environmentVariables") or {}),
+            "dataframe_header": re.search(r"--append_row_dataframe_header[ =]true\b", words, re.IGNORECASE) is not None,
+            "output": str(self._output),
+        })  # fmt: skip
+
+    def _argument(self, kind: str, text: str, places: dict[str, dict[str, Any]]) -> str:
+        if kind == "Input":
+            return str(places[text]["root"])
+        return str(self._output) if kind == "Output" else text
 
 
 def _files_below(folder: Path) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from tests.azure_service.execution import Execution
+from tests.azure_service.execution import GraphExecution
 from tests.azure_service.history import ENDED
 from tests.azure_service.routes import Refusal, Reply, Request, not_found, now, route
 
@@ -36,7 +36,7 @@ class Pipelines:
         self._modules: dict[str, dict[str, Any]] = {}
         self._graphs: dict[str, dict[str, Any]] = {}
         self._runs: dict[str, dict[str, Any]] = {}
-        self._executions: dict[str, Execution] = {}
+        self._executions: dict[str, GraphExecution] = {}
         self._said: dict[str, str] = {}  # status words that were set from outside
 
     # ---- for the other handlers --------------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ class Pipelines:
                 return
             run["IsSubmitted"] = True
         graph = self._graph(run["GraphId"])["graph"]
-        self._executions[run_id] = Execution(self._workspace, run, graph, self._modules)
+        self._executions[run_id] = GraphExecution(self._workspace, run, graph, self._modules)
         self._executions[run_id].start()
 
     def runs_of(self, field: str, identity: str) -> list[dict[str, Any]]:
@@ -218,7 +218,7 @@ class Pipelines:
         """STDOUT, STDERR or JobLog of a step, as plain text."""
         return Reply(self._execution(run_id).log(request.json[-1], log), 200, media_type="text/plain")
 
-    def _execution(self, run_id: str) -> Execution:
+    def _execution(self, run_id: str) -> GraphExecution:
         self._run(run_id)
         if run_id not in self._executions:
             raise Refusal(400, "UserError", f"Pipeline run {run_id} was not submitted.")

@@ -86,7 +86,8 @@ class Server:
         self.cloud.workspaces[workspace].queue_seconds = seconds
 
     def set_run_status(self, workspace: str, run: str, status: str, ended: bool) -> None:
-        self.cloud.workspaces[workspace].pipelines.say_status(run, status, ended=ended)
+        of = self.cloud.workspaces[workspace]
+        (of.v2_jobs if of.v2_jobs.has(run) else of.pipelines).say_status(run, status, ended=ended)
 
     def set_storage_credentials(self, workspace: str, kind: str) -> None:
         self.cloud.workspaces[workspace].v2_datastores.credentials = kind

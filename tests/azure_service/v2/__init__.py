@@ -6,17 +6,23 @@ tests/azure/test_stand_in_v2_shapes.py compares. What no specification has (erro
 is a guess.
 """
 
+from tests.azure_service.v2.codes import Codes
+from tests.azure_service.v2.components import Components
 from tests.azure_service.v2.computes import Computes
 from tests.azure_service.v2.data import Data
 from tests.azure_service.v2.datastores import Datastores
 from tests.azure_service.v2.environments import Environments
+from tests.azure_service.v2.jobs import Jobs
 from tests.azure_service.v2.models import Models
 
 HANDLERS: dict[str, type] = {
+    "v2_codes": Codes,
+    "v2_components": Components,
     "v2_computes": Computes,
     "v2_data": Data,
     "v2_datastores": Datastores,
     "v2_environments": Environments,
+    "v2_jobs": Jobs,
     "v2_models": Models,
 }
 """By the workspace's attribute that holds one."""

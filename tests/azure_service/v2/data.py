@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.azure_service.routes import Refusal
+from tests.azure_service.routes import Refusal, Request, not_found, route
 from tests.azure_service.v2.versioned import Versioned
 
 _TYPES = ("uri_folder", "uri_file", "mltable")
+_WIRE = {"uri_folder": "UriFolder", "uri_file": "UriFile", "mltable": "MLTable"}
 _ADDRESS = re.compile(r"(azureml|https?|wasbs|abfss|adl)://.+", re.DOTALL)
 
 
@@ -27,3 +28,15 @@ class Data(Versioned):
         if not _ADDRESS.fullmatch(properties.get("dataUri") or ""):
             raise Refusal(400, "UserError", f"The data uri {properties.get('dataUri')} is invalid.")
         return properties
+
+    @route("POST", "/data/v1.0{ws}/dataversion/batchGetResolvedUris")
+    def resolved(self, request: Request) -> dict[str, Any]:
+        """Addresses of the assets that runs show by id."""
+        return {"values": {identity: self._resolved(identity) for identity in request.json["values"]}}
+
+    def _resolved(self, identity: str) -> dict[str, Any]:
+        match = re.fullmatch(r"azureml://locations/[^/]+/workspaces/([^/]+)/data/([^/]+)/versions/([^/]+)", identity)
+        if not match or match[1] != self._workspace.id:
+            raise not_found("Data", identity)
+        properties = self.version(match[2], match[3])["properties"]
+        return {"uri": properties["dataUri"], "type": _WIRE[properties["dataType"]]}

@@ -91,6 +91,10 @@ class Versioned:
                 self._latest[name] = max(self._latest.get(name, 0), int(version))
             return True
 
+    def next_version(self, name: str) -> str:
+        numbers = [int(version) for version in self.versions(name) if version.isdigit()]
+        return str(max([self._latest.get(name, 0), *numbers]) + 1)
+
     def described(self, name: str, version: str) -> dict[str, Any]:
         known = self.version(name, version)
         return resource(self._workspace, f"{self.noun}/{name}/versions/{version}", dict(known["properties"]), known["created"])
@@ -99,9 +103,8 @@ class Versioned:
         versions = self.versions(name)
         if not versions and name not in self._containers:
             raise not_found(self.noun.capitalize(), name)
-        highest = max([self._latest.get(name, 0), *(int(version) for version in versions if version.isdigit())])
         newest = list(versions)[-1] if versions else None
-        numbers = {"latestVersion": newest, "nextVersion": str(highest + 1)}
+        numbers = {"latestVersion": newest, "nextVersion": self.next_version(name)}
         created = next(iter(versions.values()))["created"] if versions else now()
         properties = _NOTHING | self._containers.get(name, {}) | numbers | self.about(name)
         return resource(self._workspace, f"{self.noun}/{name}", properties, created)
@@ -123,7 +126,7 @@ class Versioned:
 
     @route("PUT", "{ws}/{noun}/{name}", host="management")
     def put_container(self, request: Request, name: str) -> Reply:
-        _check_name(name)
+        check_name(name)
         new = not self.versions(name) and name not in self._containers
         properties = (request.json or {}).get("properties") or {}
         self._containers.setdefault(name, {}).update({key: properties[key] for key in _ABOUT if properties.get(key) is not None})
@@ -160,7 +163,7 @@ class Versioned:
 
     @route("PUT", "{ws}/{noun}/{name}/versions/{version}", host="management")
     def put_version(self, request: Request, name: str, version: str) -> Reply:
-        _check_name(name)
+        check_name(name)
         properties = (request.json or {}).get("properties")
         if not isinstance(properties, dict):
             raise Refusal(400, "UserError", "The field properties is required.")
@@ -175,7 +178,8 @@ class Versioned:
         return Reply(b"", 200)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises Refusal for one that nothing may have."""
     if not _NAME.fullmatch(name):
         message = f"The name '{name}' is invalid: letters, digits, '.', '_' and '-' only, at most 255, a letter or a digit first."
         raise Refusal(400, "UserError", message)
