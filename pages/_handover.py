@@ -19,6 +19,14 @@ _EXPORTS = {
         "SDK v1 script", ":material/code:",
         "One Python file for Azure ML, as in Microsoft’s tutorial: it submits this run as a pipeline. Needs nothing of this program.",
     ),
+    "sdk-v2": (
+        "SDK v2 script", ":material/code_blocks:",
+        "One Python file for Azure ML, as in Microsoft’s examples of SDK v2: it submits this run as a pipeline job.",
+    ),
+    "yaml": (
+        "Azure CLI (YAML)", ":material/description:",
+        "A zip of the files that az ml job create takes: the pipeline job, its component, the packages and the scoring script.",
+    ),
     "cli": ("Command line", ":material/terminal:", "A shell script of this program that submits the run again and waits for its end."),
     "notebook": (
         "Notebook", ":material/book_2:",

@@ -17,7 +17,10 @@ from services.workspace import Workspace
 
 def add_export_options(parser: argparse.ArgumentParser) -> None:
     """The options of `export`."""
-    text = "sdk-v1: Python for Azure ML; cli: a shell script of this program; notebook: Jupyter, over the predictions; archive: all of it"
+    text = (
+        "sdk-v1, sdk-v2: Python for Azure ML; yaml: files for az ml job create, as a zip; cli: a shell script of this program; "
+        "notebook: Jupyter, over the predictions; archive: all of it"
+    )
     parser.add_argument("--as", dest="kind", required=True, choices=[str(kind) for kind in ExportKind], help=text)
     text = "PATH.py, PATH.sh, PATH.ipynb, PATH.zip; a notebook with many predictions is a zip"
     parser.add_argument("--to", required=True, metavar="PATH", help=text)

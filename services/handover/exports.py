@@ -10,10 +10,10 @@ from typing import BinaryIO, NamedTuple
 
 from services import file_names
 from services.domain import Run, RunRequest
-from services.errors import WorkspaceUnavailable, os_errors_as
-from services.handover import notebook, sdk_v1, shell_script
+from services.errors import NotFound, SettingsError, WorkspaceUnavailable, os_errors_as
+from services.handover import job_files, notebook, sdk_v1, sdk_v2, shell_script
 from services.handover.archive import write_archive
-from services.handover.secrets import disclose
+from services.handover.secrets import Disclosed, disclose
 from services.handover.sources import sources_of
 from services.workspace import Workspace
 
@@ -22,6 +22,8 @@ class ExportKind(StrEnum):
     """As what a run is handed over."""
 
     SDK_V1 = "sdk-v1"
+    SDK_V2 = "sdk-v2"
+    YAML = "yaml"
     CLI = "cli"
     NOTEBOOK = "notebook"
     ARCHIVE = "archive"
@@ -34,7 +36,10 @@ class Exported(NamedTuple):
     notes: tuple[str, ...]
 
 
-ENDINGS = {ExportKind.SDK_V1: ".py", ExportKind.CLI: ".sh", ExportKind.NOTEBOOK: ".ipynb", ExportKind.ARCHIVE: ".zip"}
+ENDINGS = {
+    ExportKind.SDK_V1: ".py", ExportKind.SDK_V2: ".py", ExportKind.YAML: ".zip", ExportKind.CLI: ".sh", ExportKind.NOTEBOOK: ".ipynb",
+    ExportKind.ARCHIVE: ".zip",
+}  # fmt: skip
 """A notebook of many predictions is a zip with these beside it."""
 MEDIA_TYPES = {".py": "text/x-python", ".sh": "text/x-shellscript", ".ipynb": "application/x-ipynb+json", ".zip": "application/zip"}
 
@@ -64,21 +69,40 @@ def export(
     if kind is ExportKind.ARCHIVE:
         lacks = write_archive(workspace, run, disclosed, file, report)
         return Exported(ENDINGS[kind], (*lacks, "Logs, output and the scoring script are in it as they are: look for secrets there."))
-    if notes and kind is not ExportKind.NOTEBOOK:
-        notes = [f"{notes[0]} The script reads each from an environment variable, which it names where it isn't set."]
     if kind is ExportKind.NOTEBOOK:
         return _notebook(workspace, run, file, name)
-    if kind is ExportKind.SDK_V1:
-        known_there = workspace.remote is not None and not run.imported_from
-        sources, environment = sources_of(workspace, run), workspace.runs.environment(run_id)
-        file.write(sdk_v1.script(run, disclosed, sources, environment, name or f"run{ENDINGS[kind]}", known_there=known_there))
-        if run.request.failed_only:
-            notes.append(f"The run scored what had failed in {run.request.rerun_of}; the script scores the whole dataset.")
-        elif run.request.new_only:
-            notes.append("The run scored what was new; the script scores the whole dataset.")
-    else:
+    if notes:
+        how = "`az ml job create` is given each by --set, as job.yml says."
+        if kind is not ExportKind.YAML:
+            how = "The script reads each from an environment variable, which it names where it isn't set."
+        notes = [f"{notes[0]} {how}"]
+    if kind is ExportKind.CLI:
         file.write(shell_script.script(workspace, run, disclosed))
+        return Exported(ENDINGS[kind], tuple(notes))
+    file.write(_for_azure(workspace, run, kind, disclosed, name or f"run{ENDINGS[kind]}"))
+    if run.request.failed_only:
+        notes.append(f"The run scored what had failed in {run.request.rerun_of}; this scores the whole dataset.")
+    elif run.request.new_only:
+        notes.append("The run scored what was new; this scores the whole dataset.")
     return Exported(ENDINGS[kind], tuple(notes))
+
+
+def _for_azure(workspace: Workspace, run: Run, kind: ExportKind, disclosed: Disclosed, name: str) -> bytes:
+    """The run as something that Azure ML takes."""
+    known_there = workspace.remote is not None and not run.imported_from
+    sources, environment = sources_of(workspace, run), workspace.runs.environment(run.id)
+    if kind is ExportKind.SDK_V1:
+        return sdk_v1.script(run, disclosed, sources, environment, name, known_there=known_there)
+    if len(run.request.datasets) > 1:
+        text = f"a parallel job of SDK v2 scores one dataset, and this run has {len(run.request.datasets)}"
+        raise SettingsError("dataset", text, "Export it for SDK v1, or register one dataset of all the files.")
+    try:
+        tabular = workspace.dataset(run.request.datasets[0]).type == "tabular"
+    except NotFound:  # it was deleted since
+        tabular = False
+    if kind is ExportKind.SDK_V2:
+        return sdk_v2.script(run, disclosed, sources, environment, name, known_there=known_there, tabular=tabular)
+    return job_files.job_files(run, disclosed, sources, environment, known_there=known_there, tabular=tabular)
 
 
 def _notebook(workspace: Workspace, run: Run, file: BinaryIO, name: str) -> Exported:

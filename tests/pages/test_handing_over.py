@@ -30,10 +30,13 @@ def exported(get, run, kind, **more):
 
 def test_each_export_is_a_download(ended, get):
     run = ended(THREE_CLASSES, name="it's three/classes")
-    names = {kind: exported(get, run, kind) for kind in ("sdk-v1", "cli", "notebook", "archive")}
-    assert [name.rpartition(".")[2] for name, _ in names.values()] == ["py", "sh", "ipynb", "zip"]
+    names = {kind: exported(get, run, kind) for kind in ("sdk-v1", "sdk-v2", "yaml", "cli", "notebook", "archive")}
+    assert [name.rpartition(".")[2] for name, _ in names.values()] == ["py", "py", "zip", "sh", "ipynb", "zip"]
     assert all("%2F" not in name for name, _ in names.values())
-    compile(names["sdk-v1"][1], "run.py", "exec")
+    for kind in ("sdk-v1", "sdk-v2"):
+        compile(names[kind][1], "run.py", "exec")
+    with zipfile.ZipFile(io.BytesIO(names["yaml"][1])) as files:
+        assert {"job.yml", "component.yml", "conda.yml"} < set(files.namelist())
     assert json.loads(names["notebook"][1])["nbformat"] == 4
     with zipfile.ZipFile(io.BytesIO(names["archive"][1])) as archive:
         assert {"manifest.json", "run.json", "predictions.parquet", "report.html"} <= set(archive.namelist())
@@ -41,7 +44,7 @@ def test_each_export_is_a_download(ended, get):
 
 def test_secrets_are_downloaded_only_when_asked_for(ended, get):
     run = ended(THREE_CLASSES, **SECRET)
-    for kind in ("sdk-v1", "cli"):
+    for kind in ("sdk-v1", "sdk-v2", "cli"):
         assert b"sesame" not in exported(get, run, kind)[1]
         assert b"sesame" in exported(get, run, kind, secrets="1")[1]
 
