@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages import _errors, _keeping, _layout, _tables
+from pages import _errors, _given_values, _keeping, _layout, _tables
 from pages._text import displayable, escape, truncate
 from services import formats
 from services.domain import BuildStatus, Environment, EnvironmentBuild, Interpreter, Model, ModelCard, ResourceKind
@@ -93,7 +93,7 @@ def _that_has(environments: list[Environment], card: ModelCard) -> Environment |
 
 
 def _use(reference: str, model: str) -> None:
-    st.session_state.choices_for_new_run = {"environment": reference}
+    _given_values.choose({"environment": reference})
     st.session_state[OF_MODELS] = st.session_state.get(OF_MODELS, {}) | {model: reference}
     st.rerun()
 
@@ -105,9 +105,9 @@ def follow_model(model: str | None, default: str) -> None:
     if model != state.get("environment-model"):
         there = {known.reference for known in chosen_workspace().environments()}
         if (environment := chosen.get(model)) in there:
-            state.environment = environment
+            _given_values.put({"environment": environment})
         elif state.get("environment") in chosen.values():
-            state.environment = default
+            _given_values.put({"environment": default})
     state["environment-model"] = model
 
 

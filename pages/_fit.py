@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages import _environments, _errors, _tables, _workspace
+from pages import _environments, _errors, _given_values, _tables, _workspace
 from pages._run_form import Choice, choices_of, options_of
 from pages._text import displayable, escape, for_pages, truncate, visible
 from services.domain import Dataset, ItemKind, Model, ModelCard, TabularDataset
@@ -74,7 +74,7 @@ def carry_over(model: str, dataset: str, other: str) -> None:
 
 def fill_in(prefix: str, choices: Mapping[str, Choice]) -> None:
     """Give the widgets of a pair these choices; what was chosen for the model last is not applied then."""
-    st.session_state.update({f"{prefix}{name}": value for name, value in choices.items()})
+    _given_values.put({f"{prefix}{name}": value for name, value in choices.items()})
     st.session_state[f"{prefix}preset"] = False
 
 
@@ -88,7 +88,8 @@ def empty_choices(prefix: str = "fit-") -> None:
         if name == "preset":
             del st.session_state[key]
         elif name in _CHOICES or name.startswith(("input-", "value-")):
-            st.session_state[key] = PROBABILITIES[0] if name == "probabilities" else [] if isinstance(value, list) else None
+            emptied: Any = PROBABILITIES[0] if name == "probabilities" else [] if isinstance(value, list) else None
+            _given_values.put({str(key): emptied})
 
 
 def _start_over(prefix: str) -> None:
@@ -108,7 +109,7 @@ def look(
         if preset != NO_CHOICES:
             found = preflight(workspace, [model.reference], [dataset.reference], NO_CHOICES, environment=environment, approval=False)
             preset = found.preset
-            fill_in(prefix, choices_of(preset))
+            _given_values.propose({f"{prefix}{name}": value for name, value in choices_of(preset).items()})
         st.session_state[f"{prefix}preset"] = preset != NO_CHOICES
     options = options_of(choices_for(prefix), scorer)
     return preflight(workspace, models, datasets, options, environment=environment, use_preset=False, approval=False)
@@ -273,7 +274,7 @@ def _offer_table(workspace: Workspace, dataset: Dataset) -> None:
         except StudioError as error:
             _errors.show(error)
         else:
-            st.session_state.choices_for_new_run = {"dataset": made.reference}
+            _given_values.choose({"dataset": made.reference})
             st.rerun()
 
 
@@ -344,5 +345,5 @@ def show_script(workspace: Workspace, found: Preflight) -> None:
             if Capability.APPROVAL in workspace.capabilities:
                 workspace.approve(script.sha256)  # it is what this program has just made
             header = " ".join(DATAFRAME_HEADER) if scorer.returns_dataframe else ""
-            st.session_state.choices_for_new_run = {"script": _workspace.script_label(script), "arguments": header, "as_written": False}
+            _given_values.choose({"script": _workspace.script_label(script), "arguments": header, "as_written": False})
             st.rerun()

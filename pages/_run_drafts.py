@@ -10,13 +10,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pages import _errors, _fit, _run_settings, _workspace
+from pages import _errors, _fit, _given_values, _run_settings, _workspace
 from pages._forms import last_submission
 from pages._run_form import IN_ADDRESS, PRIVATE_KEYS, PrivatePart, RunForm, text_of
 from pages._switching import switch_page
@@ -58,6 +58,8 @@ class _Begun:
     """The runs that earlier forms of this session became, by their drafts."""
     is_new: bool = False
     """Whether everything in its widgets is of another form, and to be forgotten."""
+    opened: dict[str, str] | None = None
+    """The address of a form that a click here opened and the browser doesn't show yet."""
 
 
 def _begun() -> _Begun:
@@ -71,12 +73,17 @@ def _begun() -> _Begun:
 def arrive(workspace: Workspace) -> None:
     """Fill in what the address names, before any widget is drawn. What can't be is said here."""
     begun, query = _begun(), st.query_params
+    if begun.opened is not None and not begun.is_new:
+        if not _given_values.is_started():  # a click in the form before: what it would do is not meant for this one
+            begun.is_new = True
+            switch_page("new_run.py", query_params=begun.opened)
+        begun.opened = None
     if begun.run_id and not last_submission().is_recent:  # it is another form now, also where the browser's Back shows it
         begun.submitted[begun.draft] = begun.run_id
         begun.is_new = True
     if begun.is_new:
         _empty_widgets(workspace)
-        st.session_state.begun_form = begun = _Begun(submitted=begun.submitted)
+        st.session_state.begun_form = begun = _Begun(submitted=begun.submitted, opened=begun.opened)
         Drafts(workspace.home).remove_old()
     if run_id := query.get("run", ""):
         open_run(workspace, run_id)
@@ -173,12 +180,17 @@ def about_address(offered: Mapping[str, list[str]]) -> Iterator[tuple[str, str]]
 def open_form(workspace: Workspace, form: RunForm, like: str = "", base: PrivatePart | None = None) -> None:
     """Open this page anew with another form. `base` is what `like` fills in by itself, where that is known: of just that no draft is
     written."""
-    begun = _begun()
     address = {"like": like, **form.to_address()} if like else form.to_address()
     if form.private != (base if like else PrivatePart()):
         address["draft"] = new_number()
         Drafts(workspace.home).save(address["draft"], to_json(form.private))
-    begun.is_new = True
+    _open(address)
+
+
+def _open(address: dict[str, str]) -> NoReturn:
+    begun = _begun()
+    begun.is_new, begun.opened = True, address
+    _given_values.start()
     last_submission().at = float("-inf")  # what is submitted from now on is another click's
     switch_page("new_run.py", query_params=address)
 
@@ -242,8 +254,7 @@ def show_origin(workspace: Workspace) -> Run | None:
         if st.button(
             "Start over", key="start-over", type="tertiary", icon=":material/restart_alt:", help="Empties the form. Back undoes it."
         ):
-            begun.is_new = True
-            switch_page("new_run.py", query_params={})
+            _open({})
     return run
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages import _errors, _workspace
+from pages import _errors, _given_values, _workspace
 from pages._text import displayable, escape
 from services.domain import EntryScript, Run
 from services.errors import StudioError
@@ -54,7 +54,7 @@ def offer_kept(workspace: Workspace, run: Run, scripts: Mapping[str, EntryScript
         except StudioError as error:
             _errors.show(error)
         else:
-            st.session_state.choices_for_new_run = {"script": _workspace.script_label(script)}
+            _given_values.choose({"script": _workspace.script_label(script)})
             st.rerun()
 
 
@@ -69,11 +69,12 @@ def choose(
     proposed_before = state.get("proposed_script")
     is_own = proposed_before is None or proposed_before not in scripts or scorer_at(scripts[proposed_before].path) is None
     if fitting and not is_own and state.get("script") == proposed_before:
-        state.script = state.proposed_script = fitting
+        _given_values.propose({"script": fitting})
+        state.proposed_script = fitting
     if state.get("script", in_address) not in labels:
         state.proposed_script = proposed
         if proposed in labels:
-            state.script = proposed
+            _given_values.propose({"script": proposed})
     if "script" not in state:
         state.script = in_address or None
 
@@ -100,7 +101,7 @@ def show_as_written() -> None:
         st.caption("The script is told just what stands in Arguments, as in the run before.", width="content")
         help_text = "Choose columns and probabilities from lists. Empties Arguments."
         if st.button("Choose here instead", key="choose-instead", type="tertiary", help=help_text):
-            st.session_state.choices_for_new_run = {"as_written": False, "arguments": ""}
+            _given_values.choose({"as_written": False, "arguments": ""})
             st.rerun()
 
 
@@ -121,7 +122,7 @@ def ask_upload(workspace: Workspace) -> None:
         """Runs before the page does, so it leaves an error for the page to show."""
         if upload := st.session_state.uploaded_script:
             try:
-                st.session_state.script = _workspace.script_label(workspace.scripts.add(upload.name, upload.getvalue()))
+                _given_values.put({"script": _workspace.script_label(workspace.scripts.add(upload.name, upload.getvalue()))})
             except StudioError as error:
                 st.session_state.upload_error = error
 

@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pages import _errors, _layout, _tables
+from pages import _errors, _given_values, _layout, _tables
 from pages._text import displayable, escape, truncate
 from services import trial_here
 from services.domain import RunRequest
@@ -214,5 +214,5 @@ def _suggestions(suggestions: Sequence[Suggestion], request: RunRequest) -> None
 
 
 def _apply(suggestion: Suggestion) -> None:
-    st.session_state[suggestion.setting] = suggestion.value
+    _given_values.put({suggestion.setting: suggestion.value})
     st.toast(f"{TABLE[suggestion.setting].label} is {escape(suggestion.value)} now.", icon=":material/check_circle:")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
 
-from pages import _layout, _tables
+from pages import _given_values, _layout, _tables
 from pages._run_form import PRIVATE_KEYS
 from pages._switching import switch_page
 from pages._text import escape
@@ -79,7 +79,7 @@ def item_of(run: Run) -> str:
 
 def open_new_run(**choices: str) -> None:
     """Go to the New run page with these choices: `model`, `dataset`, `script`. Not by its URL: a page may not set what it has bound."""
-    st.session_state.choices_for_new_run = st.session_state.get("choices_for_new_run", {}) | choices
+    _given_values.choose(choices)
     switch_page("new_run.py", query_params={})
 
 

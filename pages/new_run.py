@@ -14,6 +14,7 @@ from pages import (
     _environments,
     _errors,
     _fit,
+    _given_values,
     _layout,
     _new_only,
     _run_drafts,
@@ -77,7 +78,7 @@ def choose(label: str, options: list[str], key: str, proposed: str | None) -> st
     if value and value not in options:
         st.warning(escape(f"“{value[:200]}” no longer exists. Choose another."), icon=":material/link_off:")
     if st.session_state.get(key, value) not in options and proposed in options:
-        st.session_state[key] = proposed
+        _given_values.propose({key: proposed})
     text = f"Choose a {label.lower()}"
     return st.selectbox(label, options, None, key=key, bind="query-params", label_visibility="collapsed", placeholder=text)
 
@@ -102,7 +103,7 @@ def take_newest(newest: str) -> None:
     """Choose the newest version of the dataset, with the columns that were chosen for this one."""
     if chosen_model and dataset:
         _fit.carry_over(chosen_model, dataset.reference, newest)
-    st.session_state.choices_for_new_run = {"dataset": newest}
+    _given_values.choose({"dataset": newest})
 
 
 def chosen_environment() -> str | None:
@@ -119,8 +120,7 @@ form_place, review = st.container(key="form_and_review").columns([5, 3], gap="me
 with top:
     _run_drafts.arrive(workspace)  # a run in the address is also where the browser's Back goes after a submission
     like = _run_drafts.show_origin(workspace)
-for key, value in st.session_state.get("choices_for_new_run", {}).items():
-    st.session_state[key] = value
+_given_values.apply()
 
 models = {model.reference: model for model in workspace.models()}
 datasets = {dataset.reference: dataset for dataset in workspace.datasets()}
@@ -242,6 +242,9 @@ with review.container(border=True, key="section-review"):
     unapproved = found is not None and not found.model.usable and Capability.APPROVAL in workspace.capabilities
     cannot_work = found is not None and (unapproved or not found.fit.fits)
     submitted = st.button("Submit run", type="primary", icon=":material/play_arrow:", width="stretch", key="submit", disabled=cannot_work)
+    _given_values.draw_token()
+    changed = submitted and not _given_values.may_submit()
+    submitted = submitted and not changed
     again = st.container(gap="small")
 
 form = RunForm(
@@ -280,9 +283,9 @@ is_waiting = found is not None and found.fit.wants_environment and _environments
 problems = [problem for problem in found.fit.problems if not (is_waiting and problem.where == "environment")] if found else []
 _fit.show_problems(problems, fields, fields["entry_script"])
 
-# Not before the form is drawn: a click on Submit meanwhile runs the page again with what the browser showed before the choice.
-st.session_state.pop("choices_for_new_run", None)
 with notes:
+    if changed:
+        st.warning("The form changed when you submitted it, and was not submitted. Check it, and submit again.", icon=":material/sync:")
     if dataset and not invalid:
         with at_its_field(), nullcontext() if all(known.item_count for known in scored) else st.spinner("Counting files…"):
             st.markdown(f"**{escape(describe(workspace.mini_batches(scored, settings), settings))}**")

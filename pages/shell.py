@@ -31,6 +31,8 @@ button[data-variant][data-selected=true], [role=tab][aria-selected=true] { color
 .modebar-container { display: none }
 /* A run needs these three: they can be changed, not emptied. */
 :is(.st-key-model, .st-key-dataset, .st-key-script) [aria-label="Clear value"] { display: none }
+/* What the browser sends back, so that the server knows which values it shows. */
+.st-key-form-token { display: none }
 /* A facet of sentences shows them whole. */
 [class*=st-key-facet-sentences] button { height: auto; text-align: left; border-radius: 8px; padding: 4px 10px }
 [class*=st-key-facet-sentences] button :is(div, p) { white-space: normal; overflow-wrap: anywhere }

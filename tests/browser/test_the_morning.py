@@ -90,3 +90,22 @@ def test_the_morning_takes_eight_clicks(home, last_month, dashboard, page):
     page.wait_for_url("**/compare*")
     expect(settled(page).get_by_role("button", name="Changed: 1")).to_be_visible()
     assert walk.clicks == 8
+
+
+CLICK_BOTH = """async ([first, second]) => {
+  first.click()
+  await new Promise(resolve => setTimeout(resolve, 10))  // it is sent
+  for (const until = Date.now() + 3000; Date.now() < until;);  // nothing that the server answers is drawn meanwhile
+  second.click()
+}"""
+
+
+def test_a_click_on_submit_before_the_choice_is_drawn_runs_what_was_chosen(home, last_month, dashboard, page):
+    page.goto(f"{dashboard.url}/new_run?run={last_month.id}")
+    newest = page.get_by_role("button", name="Use sales:2, the newest version")
+    expect(newest).to_be_visible()
+    submit = settled(page).get_by_role("button", name="Submit run")
+    page.evaluate(CLICK_BOTH, [newest.element_handle(), submit.element_handle()])
+    page.wait_for_url("**/runs?run=*")
+    (run,) = LocalWorkspace(home).runs.latest(1)
+    assert (run.request.datasets, run.request.arguments) == (("sales:2",), ("--region", "north"))

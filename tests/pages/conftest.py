@@ -10,7 +10,11 @@ from pathlib import Path
 from textwrap import dedent
 from urllib.parse import urlencode, urlsplit
 
+import joblib
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 from starlette.applications import Starlette
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
@@ -66,6 +70,26 @@ def look_at() -> Callable[[LocalWorkspace, Model], None]:
             store.keep_model_card(model.sha256, source, card)
 
     return keep
+
+
+INPUTS = ["age", "*bold* <b>in</b> =1+1", "x" * 300]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+    """A model with these inputs, and the rows it was fitted to."""
+    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(20, len(INPUTS))), columns=INPUTS)
+    path = tmp_path_factory.mktemp("trained") / "churn.joblib"
+    joblib.dump(LogisticRegression().fit(rows, rows["age"] > 0), path)
+    return path, rows
+
+
+@pytest.fixture
+def churn(workspace: LocalWorkspace, trained: tuple[Path, pd.DataFrame], look_at: Callable[[LocalWorkspace, Model], None]) -> Model:
+    """The model churn:1 of `trained`, registered, approved and looked at."""
+    model = workspace.register_model("churn", trained[0], approve=True)
+    look_at(workspace, model)
+    return model
 
 
 VALUES = {"mini_batch_size": "2", "process_count_per_node": 1, "run_max_try": 1, "run_invocation_timeout": 600}

@@ -11,11 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
-import joblib
-import numpy as np
-import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from pages._run_form import PRIVATE_KEYS
 from services.domain import RunRequest
@@ -24,6 +20,7 @@ from services.scoring.scorers import SCORERS, ScorerOptions
 from services.settings import ParallelRunSettings
 from services.storage.drafts import KEPT_DAYS, Drafts, new_number
 from services.storage.serialization import to_json
+from tests.pages.conftest import INPUTS
 
 pytestmark = pytest.mark.slow  # registers and scores in processes of their own
 
@@ -194,25 +191,85 @@ def test_a_run_that_does_not_exist_is_said(open_page, workspace, submit):
         assert app.selectbox(key="dataset").value == "d:1"
 
 
+# ---- submitted before the browser shows what changed ---------------------------------------------------------------------------------
+
+
+def click_late(app, **shown):
+    """A click on Submit by a browser that has not drawn the form since it showed these values."""
+    for widget in [*app.selectbox, *app.text_input]:
+        if widget.key in shown:
+            widget.set_value(shown[widget.key])
+    app.button(key="submit").click().run()
+    assert not app.exception
+
+
+def test_a_late_submit_runs_the_version_that_was_chosen(open_page, workspace, submit, csv_folder):
+    run_id = submit(arguments=("--name", "two words"))
+    workspace.register_dataset("d", csv_folder(2, "more"))
+    app = open_page(NEW_RUN, run=run_id)
+    before = app.text_input(key="form_token").value
+    app.button(key="newest-dataset").click().run()
+    click_late(app, dataset="d:1", form_token=before)
+    assert workspace.runs.latest(1)[0].request.datasets == ("d:2",)
+
+
+def test_a_later_choice_by_hand_counts_more(open_page, workspace, submit, csv_folder):
+    run_id = submit()
+    workspace.register_dataset("d", csv_folder(2, "more"))
+    workspace.register_dataset("e", csv_folder(1, "else"))
+    app = open_page(NEW_RUN, run=run_id)
+    before = app.text_input(key="form_token").value
+    app.button(key="newest-dataset").click().run()
+    click_late(app, dataset="e:1", form_token=before)
+    assert workspace.runs.latest(1)[0].request.datasets == ("e:1",)
+
+
+def test_the_version_before_can_be_chosen_again_once_the_newest_was_shown(open_page, workspace, submit, csv_folder):
+    run_id = submit()
+    workspace.register_dataset("d", csv_folder(2, "more"))
+    app = open_page(NEW_RUN, run=run_id)
+    app.button(key="newest-dataset").click().run()
+    app.selectbox(key="dataset").set_value("d:1").run()
+    app.button(key="submit").click().run()
+    assert workspace.runs.latest(1)[0].request.datasets == ("d:1",)
+
+
+def test_what_nobody_chose_is_shown_before_it_is_submitted(open_page, workspace, csv_folder, script):
+    added = workspace.scripts.add("own.py", SCRIPT.encode())
+    workspace.approve(added.sha256)
+    app = open_page(NEW_RUN, script=f"own.py · {added.sha256[:8]}")
+    workspace.register_dataset("d", csv_folder(1))
+    app.button(key="submit").click().run()
+    assert workspace.runs.latest() == []
+    assert "The form changed when you submitted it" in said(app.warning)
+    assert app.selectbox(key="dataset").value == "d:1"
+    app.button(key="submit").click().run()
+    assert workspace.runs.latest(1)[0].request.datasets == ("d:1",)
+
+
+def test_a_late_submit_does_not_run_the_form_before_another_was_opened(open_page, workspace, csv_folder):
+    workspace.register_dataset("d", csv_folder(1))
+    workspace.presets.save("twice", RunPreset(ParallelRunSettings(node_count=2)))
+    app = open_page(NEW_RUN)
+    before, address = app.text_input(key="form_token").value, query(app)
+    app.button(key="use-preset").click().run()
+    assert app.text_input(key="node_count").value == "2"
+    app.query_params.clear()
+    app.query_params.update(address)
+    click_late(app, node_count="1", form_token=before)
+    assert workspace.runs.latest() == []
+    assert app.text_input(key="node_count").value == "2"
+    app.button(key="submit").click().run()
+    assert workspace.runs.latest(1)[0].request.settings.node_count == 2
+
+
 # ---- a built-in script ---------------------------------------------------------------------------------------------------------------
-
-NAMES = ["age", "*bold* <b>in</b> =1+1", "income"]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 3)), columns=NAMES)
-    path = tmp_path_factory.mktemp("trained") / "churn.joblib"
-    joblib.dump(LogisticRegression().fit(rows, rows["age"] > 0), path)
-    return path, rows
 
 
 @pytest.fixture
-def tables(workspace, trained, tmp_path, look_at):
+def tables(workspace, churn, trained, tmp_path):
     """The model churn:1, looked at, and tables whose columns are called as its inputs (rows:1), alike (alike:1) and otherwise (other:1)."""
-    model = workspace.register_model("churn", trained[0], approve=True)
-    look_at(workspace, model)
-    names = {"rows": {}, "alike": {"age": "A_G E"}, "other": {"age": "years", "income": "=cmd"}}
+    names = {"rows": {}, "alike": {"age": "A_G E"}, "other": {"age": "years", INPUTS[2]: "=cmd"}}
     for name, renamed in names.items():
         (tmp_path / name).mkdir()
         trained[1].rename(columns=renamed).assign(id=range(20)).to_csv(tmp_path / name / "rows.csv", index=False)
@@ -223,7 +280,7 @@ TABLES = str(SCORERS["score_tables"].path)
 CHOSEN = {
     "columns by name": ("rows", ScorerOptions()),
     "columns alike": ("alike", ScorerOptions(inputs={"age": "A_G E"})),
-    "columns chosen": ("other", ScorerOptions(inputs={"income": "=cmd", "age": "years"}, keep=("id", "years"), probabilities="all")),
+    "columns chosen": ("other", ScorerOptions(inputs={INPUTS[2]: "=cmd", "age": "years"}, keep=("id", "years"), probabilities="all")),
     "top classes": ("rows", ScorerOptions(keep=("id",), top=2)),
     "by order": ("rows", ScorerOptions(values={"by-order": ""})),
 }
@@ -252,7 +309,7 @@ def test_arguments_of_a_built_in_script_that_nothing_chose_stay_as_they_are(open
 
 
 def test_chosen_columns_go_over_to_the_newest_version(open_page, workspace, tables, submit, finish, tmp_path):
-    chosen = ScorerOptions(inputs={"age": "years", "income": "=cmd"}, keep=("id",)).arguments(SCORERS["score_tables"])
+    chosen = ScorerOptions(inputs={"age": "years", INPUTS[2]: "=cmd"}, keep=("id",)).arguments(SCORERS["score_tables"])
     run_id = submit(models=("churn:1",), datasets=("other:1",), entry_script=TABLES, arguments=chosen)
     workspace.register_dataset("other", tmp_path / "other", type="tabular")
     app = open_page(NEW_RUN, run=run_id)

@@ -15,11 +15,11 @@ from tests.tiny_wheels import companions_only
 pytestmark = pytest.mark.slow  # each makes environments
 OFFER = """
 import streamlit as st
-from pages import _environments
+from pages import _environments, _given_values
 from services.workspaces import chosen_workspace
 workspace = chosen_workspace()
 _environments.offer_environment(workspace, workspace.model("m"), workspace.model_card("m"))
-st.caption(f"chosen: {st.session_state.get('choices_for_new_run')}")
+st.caption(f"chosen: {_given_values._given().values}")
 """
 
 

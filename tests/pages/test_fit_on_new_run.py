@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import sys
 
-import joblib
-import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from pages import _environments, _fit
 from services.domain import ItemKind
@@ -16,24 +13,6 @@ from services.domain import ItemKind
 pytestmark = pytest.mark.slow  # registers and scores in processes of their own
 
 NEW_RUN = "new_run.py"
-NAMES = ["age", "*bold* <b>in</b> =1+1", "x" * 300]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A model of three named columns, and the rows it was fitted to."""
-    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 3)), columns=NAMES)
-    path = tmp_path_factory.mktemp("trained") / "churn.joblib"
-    joblib.dump(LogisticRegression().fit(rows, rows["age"] > 0), path)
-    return path, rows
-
-
-@pytest.fixture
-def churn(workspace, trained, look_at):
-    """The model, registered, approved and looked at."""
-    model = workspace.register_model("churn", trained[0], approve=True)
-    look_at(workspace, model)
-    return model
 
 
 @pytest.fixture
@@ -157,9 +136,8 @@ def test_an_environment_made_for_a_model_is_not_kept_for_another_one(open_page, 
     workspace.register_model("other", trained[0])
     register("rows", trained[1])
     app = open_page(NEW_RUN, model="churn:1", dataset="rows:1")
-    app.session_state["choices_for_new_run"] = {"environment": "for-churn:1"}
     app.session_state[_environments.OF_MODELS] = {"churn:1": "for-churn:1"}
-    app.run()
+    app.selectbox(key="environment").set_value("for-churn:1").run()
     assert app.selectbox(key="environment").value == "for-churn:1"
     assert "By environment for-churn:1, Python" in said(app.caption)
     app.selectbox(key="model").set_value("other:1").run()
