@@ -131,10 +131,11 @@ class StoredResources:
         reruns = self._store.runs_naming(kind, run.id, added=True)
         others = [other for other in again if other not in reruns]
         folder = self._runs.folder(run.id).path
-        found = Dependents(kind, run.id, tuple(others[:_RUNS_SHOWN]), len(others), active, tuple(reruns), notes=self._run_notes())
+        found = Dependents(kind, run.id, tuple(others[:_RUNS_SHOWN]), len(others), active, tuple(reruns), notes=self._run_notes(run.id))
         return replace(found, shared_with=tuple(self._store.datasets_below(folder)), size=bytes_below(folder))
 
-    def _run_notes(self) -> tuple[str, ...]:
+    def _run_notes(self, run_id: str) -> tuple[str, ...]:
+        """Sentences on what deleting it does elsewhere."""
         return ()
 
     def _named_in_runs(self, kind: ResourceKind, found: str) -> Dependents:

@@ -78,6 +78,8 @@ class Workspace(Protocol):
     capabilities: frozenset[Capability]
     home: Path
     """The folder on this machine that holds what the workspace keeps here."""
+    machine_home: Path
+    """The home that BATCH_SCORING_HOME names: `home`, or what that is in."""
     scripts: EntryScripts
     """The entry scripts on offer, the built-in ones first."""
     annotations: AnnotationStore

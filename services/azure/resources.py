@@ -20,6 +20,7 @@ from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.models import Models
 from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.runs import run_metadata
+from services.azure.runs.azure_pipelines import published_naming
 from services.azure.runs.azure_runs import AzureRuns
 from services.azure.sdk_v1.session import Session
 from services.domain import Dataset, Dependents, Metadata, Model, ResourceKind, Run, parse_reference
@@ -31,7 +32,8 @@ from services.resources import StoredResources, changed_tags
 from services.storage.file_tree import bytes_below
 from services.storage.store import Store
 
-_PIPELINES = "Whether a published pipeline or a schedule there needs it is not known here."
+_SHOWN = 3
+_OTHERS = "Whether pipelines and schedules that others made there need it is not known here."
 
 
 class AzureResources(StoredResources):
@@ -163,29 +165,44 @@ class AzureResources(StoredResources):
 
     # ---- deleted -------------------------------------------------------------------------------------------------------------------
 
-    def _run_notes(self) -> tuple[str, ...]:
-        return ("It is deleted on this machine only: the pipeline run and its output stay in Azure ML.",)
+    def _run_notes(self, run_id: str) -> tuple[str, ...]:
+        if self._runs.imported(run_id):
+            return ()
+        if self._runs.folder(run_id).pipeline_run() is None:
+            return ("It is deleted on this machine: Azure ML does not have it.",)
+        return ("It is deleted on this machine only: the pipeline run, what is said of it there, and its output stay in Azure ML.",)
 
     def _dependents(self, kind: ResourceKind, wanted: str) -> Dependents:
         if kind is ResourceKind.ENVIRONMENT:
             self._resolve(kind, wanted)
-            raise SettingsError("environment", "Azure ML’s SDK v1 removes no environments", "Archive it in Azure ML studio.")
+            hint = "Archive it, and lists on this machine leave it out; in Azure ML studio it can be archived for everyone."
+            raise SettingsError("environment", "Azure ML’s SDK v1 removes no environments", hint)
         if kind is ResourceKind.MODEL:
             found = self._named_in_runs(kind, self._resolve(kind, wanted))
-            return replace(found, notes=("It is deleted in Azure ML, for everyone who uses the workspace.", _PIPELINES))
+            there = "It is deleted in Azure ML, for everyone who uses the workspace. Nothing of it is on this machine."
+            return replace(found, notes=(there, *self._published(kind, [found.reference]), _OTHERS))
         versions = self._versions(wanted)
         named = [self._named_in_runs(kind, dataset.reference) for dataset in versions]
         runs = tuple(dict.fromkeys(run for one in named for run in one.runs))
         active = tuple(dict.fromkeys(run for one in named for run in one.active))
         count = len({run for dataset in versions for run in self._store.runs_naming(kind, dataset.reference)})
         there = "It is unregistered in Azure ML, for everyone who uses the workspace; its files stay in their datastore."
-        notes = [there, _PIPELINES]
-        if len(versions) > 1:
-            notes.insert(0, f"All its {counted(len(versions), 'version')} go: Azure ML’s SDK v1 deletes no single one.")
+        all_of_them = [f"All its {counted(len(versions), 'version')} go: Azure ML’s SDK v1 deletes no single one."] * (len(versions) > 1)
+        judged = " True labels by which runs are judged stay until the last of them is deleted." * bool(count)
+        here = f"On this machine the lists of its files go, and files that were fetched.{judged}"
+        notes = [*all_of_them, there, here, *self._published(kind, [dataset.reference for dataset in versions]), _OTHERS]
         labels = sum(len(list(self._labels(dataset).glob("labels-*.parquet"))) for dataset in versions)
         size = sum(bytes_below(self._home / path) for path in self._lists_of(versions) + self._labels_of(versions))
         reference = versions[0].reference if len(versions) == 1 else versions[0].name
         return Dependents(kind, reference, runs, count, active, labels=labels, size=size, notes=tuple(notes))
+
+    def _published(self, kind: ResourceKind, references: Collection[str]) -> list[str]:
+        """A sentence on the pipelines that were published from this home and name one of these."""
+        named = published_naming(self._home, kind, references)
+        if not named:
+            return []
+        shown = ", ".join(named[:_SHOWN]) + (f" and {len(named) - _SHOWN:,} more" if len(named) > _SHOWN else "")
+        return [f"Pipelines published from here name it: {shown}. They and their schedules may fail without it."]
 
     def _versions(self, wanted: str) -> list[Dataset]:
         """Those that go together: all of a name."""

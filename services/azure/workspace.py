@@ -94,7 +94,8 @@ class AzureWorkspace:
     def __init__(self, connection: Connection, base: Path, *, blocking: bool) -> None:
         """`base` is the local home, below which this workspace has its own. Raises WorkspaceUnavailable."""
         self.connection, self.name = connection, connection.workspace
-        self.home = connection.home(base.expanduser().absolute())
+        self.machine_home = base.expanduser().absolute()
+        self.home = connection.home(self.machine_home)
         make_folders(self.home, "lists", "datasets", "scripts", "runs", "incoming")
         self._blocking = blocking
         self._store, self.annotations = Store(self.home), AnnotationStore(self.home)

@@ -21,7 +21,7 @@ _HEAD = """\
 # Submits a batch scoring run with the values of {run_id}, and waits for its end.
 #
 # Written by Batch Scoring Studio {version}. It takes further options of the command, and works in the home that BATCH_SCORING_HOME names,
-# else in {default}.
+# else in the one that the run is in.
 set -eu
 
 studio() {{
@@ -42,11 +42,9 @@ def script(workspace: Workspace, run: Run, disclosed: Disclosed) -> bytes:
     if not INSTALLED:
         clone, python = shlex.quote(str(PROJECT_ROOT)), shlex.quote(sys.executable)
         studio = _IN_A_CLONE.format(clone=clone, python=python, console=_CONSOLE)
-    default = "this program's own home" if workspace.remote else "the one that the run is in"
-    parts = [_HEAD.format(run_id=run.id, version=__version__, studio=studio, default=default)]
-    if workspace.remote is None:
-        home = shlex.quote(str(workspace.home))
-        parts.append(f'\nif [ -z "${{BATCH_SCORING_HOME:-}}" ]; then\n    BATCH_SCORING_HOME={home}\nfi\nexport BATCH_SCORING_HOME\n')
+    parts = [_HEAD.format(run_id=run.id, version=__version__, studio=studio)]
+    home = shlex.quote(str(workspace.machine_home))
+    parts.append(f'\nif [ -z "${{BATCH_SCORING_HOME:-}}" ]; then\n    BATCH_SCORING_HOME={home}\nfi\nexport BATCH_SCORING_HOME\n')
     for hidden in dict.fromkeys(disclosed.hidden):
         meaning = shlex.quote(f"Set the variable {hidden.variable}: it is {hidden.shown} of the run, and was left out of this file.")
         parts.append(f'\nif [ -z "${{{hidden.variable}+set}}" ]; then\n    echo {meaning} >&2\n    exit 2\nfi\n')

@@ -103,7 +103,7 @@ class LocalWorkspace:
 
     def __init__(self, home: Path) -> None:
         """Open the workspace in `home`, making it where there is none. Raises WorkspaceUnavailable."""
-        self.home = home.expanduser().absolute()
+        self.home = self.machine_home = home.expanduser().absolute()
         make_folders(self.home, "models", "datasets", "scripts", "runs", "incoming")
         self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
         self.presets = Presets(self._store)

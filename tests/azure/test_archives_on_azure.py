@@ -66,4 +66,4 @@ def test_the_command_line_of_a_run_on_azure_names_the_workspace_and_its_cluster(
     words = shlex.split(text[text.rindex("\nstudio ") :].replace("\\\n", " "))
     args = _parser().parse_args(words[1:-1])
     assert (args.workspace, args.model, args.dataset, args.compute_target) == ("azure", ["clf:1"], ["rows:1"], "cpu-cluster")
-    assert "BATCH_SCORING_HOME=" not in text
+    assert f"BATCH_SCORING_HOME={shlex.quote(str(nightly.home))}\n" in text

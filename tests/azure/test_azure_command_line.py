@@ -116,6 +116,81 @@ def test_a_run_is_published_run_again_and_scheduled(command_in, of_nightly, nigh
         assert (code, value["error"]["field"]) == (2, field)
 
 
+def test_a_run_is_renamed_tagged_and_described_and_the_command_says_where(command_in, of_nightly, nightly):
+    command, run_id = command_in(nightly.home), nightly.run.id
+    there, here = "Here and in Azure ML, where everyone who uses the workspace sees it.", "On this machine only: "
+
+    def known() -> dict:
+        return next(run for run in command("pipeline", "history")[1]["pipeline_runs"] if run["run_id"] == run_id)
+
+    def kept() -> list[object]:
+        shown = command("show", run_id)[1]
+        return [shown[name] for name in ("name", "note", "tags", "pinned")]
+
+    before = kept()
+    for words, field, value in (
+        (("rename", run_id, 'May: "final", <b>'), "name", 'May: "final", <b>'),
+        (("tag", run_id, "checked=yes"), "tags", {"checked": "yes"}),
+        (("note", run_id, "For the board."), "note", "For the board."),
+    ):
+        code, said, _ = command("runs", *words)
+        assert (code, said[field], said["kept"]) == (0, value, there), said
+    found = known()
+    assert (found["title"], found["tags"], found["note"]) == ('May: "final", <b>', {"checked": "yes"}, "For the board.")
+    assert command("runs", "pin", run_id)[1]["kept"].startswith(here)
+    assert command("dataset", "tag", "rows", "season=summer")[1]["kept"].startswith("In Azure ML, for all versions of rows")
+    assert command("dataset", "list")[1]["datasets"][0]["tags"] == {"season": "summer"}
+    for undo in (
+        ("runs", "rename", run_id, ""),
+        ("runs", "tag", run_id, "checked="),
+        ("runs", "note", run_id, ""),
+        ("runs", "pin", run_id, "--undo"),
+        ("dataset", "tag", "rows", "season="),
+    ):
+        assert command(*undo)[0] == 0, undo
+    assert (known()["tags"], known()["note"]) == ({}, "")
+    assert kept() == before
+
+
+def test_the_shell_script_of_a_run_does_it_again_from_any_folder(command, azure, csv_folder, tmp_path):
+    assert command("dataset", "register", "rows", csv_folder(3))[0] == 0
+    assert command("model", "register", "classification_model", csv_folder(1, "weights") / "0000.csv")[0] == 0
+    script = tmp_path / "it's here" / "script.py"
+    script.parent.mkdir()
+    script.write_text("def run(mini_batch):\n    return [f'{len(mini_batch)} {path[-8:]}' for path in mini_batch]\n")
+    code, first, said = command(
+        *("run", "--dataset", "rows", "--model", "classification_model", "--entry-script", script, "--compute-target", "cpu-cluster"),
+        *("--name", "first: \"it's\"", "--mini-batch-size", 2, "--process-count-per-node", 1),
+        *("--argument=--text", "--argument=a 'b' $HOME", "--environment-variable", "DOOR=sesame", "--wait"),
+    )  # fmt: skip
+    assert (code, first["status"]) == (0, "Completed"), (first["error"], said)
+    target = tmp_path / "again.sh"
+    assert command("export", first["id"], "--as", "cli", "--to", target)[1]["as"] == "cli"
+    assert "sesame" not in target.read_text()
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("BATCH_SCORING", "PYTHON"))} | azure.environment
+
+    def executed(*options: str, **more: str) -> subprocess.CompletedProcess:
+        words = ["sh", str(target), *options]
+        return subprocess.run(
+            words, cwd=elsewhere, env=variables | more, capture_output=True, encoding="utf-8", timeout=240, check=False
+        )  # fmt: skip
+
+    stopped = executed()
+    assert (stopped.returncode, "Set the variable DOOR" in stopped.stderr) == (2, True), stopped
+    done = executed("--allow-reuse", "off", "--json", DOOR="sesame")
+    assert done.returncode == 0, done.stderr
+    again = json.loads(done.stdout)
+    assert (again["status"], again["name"], again["id"] != first["id"]) == ("Completed", first["name"], True)
+    home = {run["id"]: run for run in command("runs")[1]["runs"]}
+    assert home.keys() == {first["id"], again["id"]}
+    for run in (first["id"], again["id"]):
+        assert command("output", run, "--to", f"out {run}")[0] == 0
+    rows = [sorted((tmp_path / f"out {run}" / "parallel_run_step.txt").read_text().splitlines()) for run in (first["id"], again["id"])]
+    assert rows[0] == rows[1] == ["1 0002.csv", "2 0000.csv", "2 0001.csv"]
+
+
 def test_a_schedule_is_added_to_azures_and_removed_from_them(command, csv_folder):
     assert command("dataset", "register", "rows", csv_folder(3))[0] == 0
     add = (

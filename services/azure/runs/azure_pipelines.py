@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -15,8 +16,9 @@ from services.azure.run_plan import RUN_TAG, RunPlan
 from services.azure.runs import pipeline
 from services.azure.runs.azure_runs import AzureRuns
 from services.azure.sdk_v1.session import Session
-from services.domain import EXPERIMENT, Run, RunRequest, RunStatus
+from services.domain import EXPERIMENT, ResourceKind, Run, RunRequest, RunStatus
 from services.errors import NotFound, SettingsError, StudioError
+from services.file_names import short
 from services.formats import counted
 from services.remote import PipelineRun, PublishedPipeline, Recurrence, Schedule
 from services.settings import PIPELINE_PARAMETERS
@@ -176,6 +178,19 @@ class AzurePipelines:
             endpoint=sdk_pipeline.endpoint or "",
             defaults=defaults,
         )
+
+
+def published_naming(home: Path, kind: ResourceKind, references: Collection[str]) -> list[str]:
+    """The pipelines published from this home that name one of these models or datasets, each by its title and id; without asking the
+    service, so also those that are disabled."""
+    found = []
+    for path in sorted((home / "published").glob("*.json")):
+        with suppress(OSError, ValueError, TypeError, KeyError):  # one that can't be read can't be run from here either
+            request = from_json(path.read_bytes(), RunPlan).request
+            named = request.models if kind is ResourceKind.MODEL else (*request.datasets, *request.side_inputs.values())
+            if not set(references).isdisjoint(named):
+                found.append(f"“{short(request.title())}” ({path.stem})")
+    return found
 
 
 def _cut(plan: RunPlan) -> MiniBatchPlan:
