@@ -41,6 +41,7 @@ def test_the_workspace_has_datastores_and_clusters(ml):
     clusters = {cluster.name: (cluster.size, cluster.max_instances, cluster.provisioning_state) for cluster in ml.compute.list()}
     assert clusters == {"cpu-cluster": ("STANDARD_DS3_V2", 4, "Succeeded"), "gpu-cluster": ("STANDARD_NC6S_V3", 2, "Succeeded")}
     assert ml.compute.get("cpu-cluster").tier == "dedicated"
+    assert list(ml.compute.list_nodes("cpu-cluster")) == []
 
 
 def test_a_model_is_registered_listed_downloaded_and_archived(ml, register):

@@ -24,14 +24,14 @@ class Datastores:
 
     def _described(self, name: str) -> dict[str, Any]:
         account, _, container = self._workspace.datastores.container(name).partition("/")
-        credentials: dict[str, Any] = {"credentialsType": self.credentials}
+        secrets = {} if self.credentials == "None" else {"secrets": {"secretsType": self.credentials}}
         properties = {
             "description": None,
             "tags": {},
             "properties": {},
             "datastoreType": "AzureBlob",
             "isDefault": name == DEFAULT,
-            "credentials": credentials,
+            "credentials": {"credentialsType": self.credentials} | secrets,
             "accountName": account,
             "containerName": container,
             "endpoint": "core.windows.net",

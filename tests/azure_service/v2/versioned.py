@@ -86,7 +86,10 @@ class Versioned:
             if version in self.versions(name):
                 self.change(name, version, properties)
                 return False
-            self.keep(name, version, self.of_assets | {key: value for key, value in self.checked(properties).items() if value is not None})
+            said = {key: value for key, value in self.checked(properties).items() if value is not None}
+            for texts in ("tags", "properties"):
+                said[texts] = {key: str(text) for key, text in (said.get(texts) or {}).items()}
+            self.keep(name, version, self.of_assets | said)
             if version.isdigit():
                 self._latest[name] = max(self._latest.get(name, 0), int(version))
             return True
