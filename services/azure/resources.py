@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from services.azure.catalog.datasets import Datasets
-from services.azure.catalog.models import Models
 from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.runs import run_metadata
 from services.azure.runs.azure_pipelines import published_naming
 from services.azure.runs.azure_runs import AzureRuns
-from services.azure.sdk_v1.session import Session
+from services.azure.sdk import Sdk
 from services.domain import Dataset, Dependents, Metadata, Model, ResourceKind, Run, parse_reference
 from services.errors import NotFound, SettingsError, StudioError
 from services.formats import counted
@@ -45,13 +44,12 @@ class AzureResources(StoredResources):
         store: Store,
         runs: AzureRuns,
         annotations: AnnotationStore,
-        session: Session,
+        sdk: Sdk,
         cache: WorkspaceCache,
-        models: Models,
         datasets: Datasets,
     ) -> None:
         super().__init__(home, store, runs, annotations)
-        self._session, self._cache, self._models, self._datasets = session, cache, models, datasets
+        self._sdk, self._cache, self._datasets = sdk, cache, datasets
 
     def _resolve(self, kind: ResourceKind, wanted: str) -> str:
         if kind is ResourceKind.MODEL:
@@ -116,7 +114,7 @@ class AzureResources(StoredResources):
 
     def _set_note(self, kind: ResourceKind, found: str, note: str) -> None:
         if kind is ResourceKind.MODEL:
-            model = self._models.set_note(found, note)
+            model = self._sdk.models.set_note(found, note)
             self._cache.models.replace(lambda other: replace(other, description=model.description) if other.reference == found else other)
             return
         name = found.partition(":")[0]
@@ -125,7 +123,7 @@ class AzureResources(StoredResources):
 
     def _change_tags(self, kind: ResourceKind, found: str, tags: Mapping[str, str]) -> None:
         if kind is ResourceKind.MODEL:
-            model = self._models.change_tags(found, tags)
+            model = self._sdk.models.change_tags(found, tags)
             self._cache.models.replace(lambda other: replace(other, tags=model.tags) if other.reference == found else other)
             return
         name = found.partition(":")[0]
@@ -158,10 +156,8 @@ class AzureResources(StoredResources):
 
     def _send(self, run: Run, there: PipelineRun, part: Mapping[str, str], tags: Mapping[str, str]) -> None:
         what = next(iter(part), "tags")
-        with self._session.sdk_calls(f"The {what} of run {run.id} {'were' if tags else 'was'} not changed", what) as workspace:
-            from azureml.core import Run as SdkRun
-
-            run_metadata.send(SdkRun.get(workspace, there.id), run.request.title(), **part, tags=tags)
+        with self._sdk.session.sdk_calls(f"The {what} of run {run.id} {'were' if tags else 'was'} not changed", what):
+            self._sdk.jobs.open(there.experiment, there.id).describe(run.request.title(), **part, tags=tags)
 
     # ---- deleted -------------------------------------------------------------------------------------------------------------------
 
@@ -216,7 +212,7 @@ class AzureResources(StoredResources):
 
     def _delete(self, kind: ResourceKind, wanted: str) -> None:
         if kind is ResourceKind.MODEL:
-            self._models.delete(wanted)
+            self._sdk.models.delete(wanted)
             self._cache.models.remove(lambda other: other.reference == wanted)
             self._store.forget_metadata(kind, wanted)
             return

@@ -17,6 +17,9 @@ STEP = "batch-score"
 RUN_TAG = "batch_scoring_run"
 """The tag of a pipeline run, and property of one of a published pipeline, that holds the id of the run here."""
 
+MAX_NAME, MAX_NOTE = 256, 5_000
+"""Characters of a run's display name and description: https://learn.microsoft.com/azure/machine-learning/resource-limits-capacity."""
+
 
 @dataclass(frozen=True)
 class FailedFiles:
@@ -59,6 +62,11 @@ class RunPlan:
     def items(self) -> list[str]:
         """The files of all datasets."""
         return [path for paths in self.paths() for path in paths]
+
+
+def description_of(title: str) -> str:
+    """What a job is submitted with."""
+    return title[:200]
 
 
 def source_of(request: RunRequest, snapshot: Path) -> tuple[Path, str]:

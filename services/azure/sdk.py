@@ -94,9 +94,13 @@ class DatasetVersion:
     format: str = ""
     """Of a tabular one: `csv` or `parquet`."""
     tags: Mapping[str, str] = field(default_factory=dict)
-    """Of this version; empty where the service keeps them of another one only."""
+    """What people gave it; and this program's own, `catalog.datasets.TAG`, where it is this version's."""
     description: str = ""
     created_at: datetime | None = None
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}:{self.version}"
 
 
 class Store(Protocol):
@@ -127,8 +131,9 @@ class Datasets(Protocol):
     deletes_versions: bool
     """Whether a single version can be deleted, or all of a name only."""
 
-    def all(self, known: Collection[str]) -> Iterator[DatasetVersion | str]:
-        """All versions of all datasets, in any order; of those `known`, which don't change, their references will do."""
+    def all(self, known: Collection[str]) -> Iterator[DatasetVersion]:
+        """All versions of all datasets, in any order. Of those whose reference is `known` only description and tags count: the rest never
+        changes."""
 
     def files(self, dataset: Dataset) -> Iterator[DatasetFile]:
         """The files of a registered one, or those that a tabular one's rows are in, with their paths below what they have in common.
@@ -157,16 +162,17 @@ class Datasets(Protocol):
         multi_line: bool,
         partition_format: str | None,
         description: str,
-        tags: Mapping[str, str],
-    ) -> int:
-        """Register what lies at a place (a folder with `/**`) as the next version, which it returns: as a file dataset, or the rows of
-        `table`, whose columns are () where they aren't known."""
+        own: Mapping[str, str],
+    ) -> DatasetVersion:
+        """Register what lies at a place (a folder with `/**`) as the next version: as a file dataset, or the rows of `table`, whose columns
+        are () where they aren't known. With this program's `own` tag, and the tags that people gave the version before; with its
+        description where there is none."""
 
     def set_note(self, name: str, note: str) -> str:
         """Describe a dataset, all its versions where the service has one description for them; what it is then."""
 
     def change_tags(self, name: str, changes: Mapping[str, str]) -> dict[str, str]:
-        """Set these tags, and remove those whose value is "", in one request; all that people gave it then."""
+        """Set these tags, and remove those whose value is "", in one request; all that it has then."""
 
     def unregister(self, name: str, version: int | None = None) -> None:
         """All versions, or one where `deletes_versions`. The files stay where they are."""
@@ -199,7 +205,7 @@ class Environments(Protocol):
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster as it is now: its state in the service's word, its nodes, and what it reports as errors."""
+    """A cluster as it is now: its state in the service's word, "" where it gives none; its nodes; what it reports as errors."""
 
     state: str
     nodes: int = 0
@@ -295,7 +301,9 @@ class Job(Protocol):
         """Ask for it; the job ends later."""
 
     def describe(self, title: str, *, name: str | None = None, note: str | None = None, tags: Mapping[str, str] | None = None) -> None:
-        """Set what is given of its display name, its description and its tags: see `runs.run_metadata.send`."""
+        """Set what is given, nothing where it is so already: its display name, of at most MAX_NAME characters; its description; its tags,
+        where "" removes one. A name of "" is the `title` again, a note of "" what it was submitted with: `run_plan.description_of(title)`.
+        """
 
 
 class Jobs(Protocol):

@@ -1,4 +1,4 @@
-"""AzureWorkspace: the verbs on an Azure ML workspace, by SDK v1.
+"""AzureWorkspace: the verbs on an Azure ML workspace, by either SDK.
 
 ```
 <home of this machine>/azure/<subscription>/<resource group>/<workspace>/
@@ -28,14 +28,14 @@ from typing import Any
 from services import formats, submission
 from services.azure.catalog import environments, readiness
 from services.azure.catalog.datasets import Datasets
-from services.azure.catalog.models import Models
+from services.azure.catalog.model_properties import properties_of
 from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.resources import AzureResources
 from services.azure.run_plan import RunPlan
 from services.azure.runs import failed_items
 from services.azure.runs.azure_pipelines import AzurePipelines
 from services.azure.runs.azure_runs import AzureRuns
-from services.azure.sdk_v1.session import Session
+from services.azure.sdks import sdk_of
 from services.connection import Connection
 from services.dataset_labels import DatasetLabels
 from services.domain import (
@@ -82,7 +82,7 @@ _PROGRESS_SECONDS = 2.0  # between two lines of progress on standard error
 
 
 class AzureWorkspace:
-    """Cheap to make: nothing is requested, and azureml not imported, before it is needed.
+    """Cheap to make: nothing is requested, and no SDK imported, before it is needed.
 
     `blocking` ones (the command line) fetch a list when it is needed. The dashboard's are not: they answer with what is known, and
     fetch in the background.
@@ -101,17 +101,16 @@ class AzureWorkspace:
         self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
         self.presets = Presets(self._store)
         self.dismissals = Dismissals(self._store)
-        self._session = Session(connection, self._show_message, of_a_command=blocking)
+        self._sdk = sdk_of(connection, self._show_message, of_a_command=blocking)
+        self._session, self._models = self._sdk.session, self._sdk.models
         self.scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
-        self._models, self._datasets = Models(self._session), Datasets(self._session, self.home / "datasets")
-        self._cache = WorkspaceCache(self._session, self.home / "lists", self._models, self._datasets, blocking=blocking)
+        self._datasets = Datasets(self._sdk, self.home / "datasets")
+        self._cache = WorkspaceCache(self._sdk, self.home / "lists", self._datasets, blocking=blocking)
         self.runs = AzureRuns(
-            self.home, self._store, self._session, self._cache, lambda reference, path: self.local_file(self.dataset(reference), path)
+            self.home, self._store, self._sdk, self._cache, lambda reference, path: self.local_file(self.dataset(reference), path)
         )
-        self.resources = AzureResources(
-            self.home, self._store, self.runs, self.annotations, self._session, self._cache, self._models, self._datasets
-        )
-        self.pipelines = AzurePipelines(self.home, self._session, self.runs, lambda request: _newer_models(request, self.models()))
+        self.resources = AzureResources(self.home, self._store, self.runs, self.annotations, self._sdk, self._cache, self._datasets)
+        self.pipelines = AzurePipelines(self.home, self._sdk, self.runs, lambda request: _newer_models(request, self.models()))
         self.storage = HomeStorage(self, self._store)
         labels = DatasetLabels(self)
         self.labels, self.add_labels, self.remove_labels = labels.of, labels.add, labels.remove
@@ -181,7 +180,7 @@ class AzureWorkspace:
         about: dict[str, Any] = {"description": description, "tags": tags or {}, "progress": self._progress(f"Uploading {name}")}
         with staging_folder(self.home) as staging:
             path = prepare_model(source, staging)
-            model = self._models.register(name, path, **about)
+            model = self._models.register(name, path, properties_of(path), **about)
             self._store.keep_model_card(model.sha256, READER, read_card(path, model_files.inspect_model(path)))
         return self._cache.models.add(model)
 
@@ -320,7 +319,9 @@ class AzureWorkspace:
 
     def register_environment(self, name: str, interpreter: str) -> Environment:
         check_name("name", name)
-        environment = environments.register(self._session, name, path_given(interpreter))
+        conda_file = path_given(interpreter)
+        environments.check_conda_file(conda_file)
+        environment = self._sdk.environments.register(name, conda_file)
         self._cache.environments.remove(lambda other: other.name == name)
         return self._cache.environments.add(environment)
 
@@ -336,7 +337,8 @@ class AzureWorkspace:
     ) -> Environment:
         check_name("name", name)
         check_approved(requirements, approved, self._store)
-        environment = environments.create(self._session, name, requirements, python)
+        needed = environments.with_what_a_step_needs(requirements.lines)
+        environment = self._sdk.environments.create(name, environments.python_for(requirements, python), needed)
         self._cache.environments.remove(lambda other: other.name == name)
         return self._cache.environments.add(environment)
 
@@ -360,9 +362,9 @@ class AzureWorkspace:
     ) -> Trial:
         plan, _, warnings = self._plan(request)
         target = next((target for target in self.compute_targets() if target.name == plan.request.compute_target), None)
-        place = list(readiness.cluster_facts(self._session, target, plan.request.settings.node_count)) if target else []
+        place = list(readiness.cluster_facts(self._sdk.computes, target, plan.request.settings.node_count)) if target else []
         made = environments.made_for_run(plan.requirements, plan.python or environments.PYTHON)
-        place.append(readiness.environment_fact(self._session, plan.request.environment, made.name))
+        place.append(readiness.environment_fact(self._sdk.environments, plan.request.environment, made.name))
         return Trial(
             item=self.dataset(plan.request.datasets[0]).item,
             warnings=tuple(warnings),

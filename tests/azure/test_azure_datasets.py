@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.azure.catalog import sdk_datasets
+from services.azure.sdk_v1.datasets import as_azure_reads
 from services.domain import TableReading, TabularDataset
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.intake.tabular import Table
@@ -170,7 +170,7 @@ def test_a_table_is_registered_with_the_columns_that_a_script_gets(cloud, ws, tm
 def test_a_table_that_azure_reads_differently_is_refused(tmp_path, content):
     (tmp_path / "t.csv").write_bytes(content.encode())
     with pytest.raises(IntakeError, match="would read other rows"):
-        sdk_datasets.as_azure_reads([tmp_path / "t.csv"], Table("csv", (("a", "int64"), ("b", "str")), 2))
+        as_azure_reads([tmp_path / "t.csv"], Table("csv", (("a", "int64"), ("b", "str")), 2))
 
 
 def test_a_table_is_registered_in_place_without_reading_its_rows(cloud, tmp_path):

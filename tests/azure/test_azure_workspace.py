@@ -69,9 +69,7 @@ def test_the_default_environment_has_this_program_s_versions(cloud):
     import joblib
     import sklearn
 
-    from services.azure.catalog.environments import sdk_default
-
-    shown, sent = cloud.default_environment(), sdk_default()
+    shown, sent = cloud.default_environment(), cloud._sdk.environments.of_run(None)
     assert shown.python_version == "3.11"
     assert (shown.packages["scikit-learn"], shown.packages["joblib"]) == (sklearn.__version__, joblib.__version__)
     lines = sent.python.conda_dependencies.serialize_to_string()
@@ -101,8 +99,6 @@ def test_an_environment_is_made_from_an_approved_list(cloud):
 
 
 def test_a_run_of_a_built_in_scorer_gets_an_environment_with_what_its_model_needs(cloud, model_file, csv_folder, entry_script):
-    from services.azure.catalog.environments import sdk_environment
-
     model = cloud.register_model("m", model_file)
     cloud.register_dataset("d", csv_folder(2))
     built_in = str(BUILT_IN / "batch_scoring_script.py")
@@ -114,7 +110,7 @@ def test_a_run_of_a_built_in_scorer_gets_an_environment_with_what_its_model_need
 
     made, _, _ = plan("onnxruntime", "scikit-learn==1.3.2")
     assert made.requirements == ("onnxruntime", "scikit-learn==1.3.2", "numpy", "pandas", "pyarrow")
-    sent = sdk_environment(cloud._session, None, made.requirements, made.python)
+    sent = cloud._sdk.environments.of_run(None, made.requirements, made.python)
     lines = sent.python.conda_dependencies.serialize_to_string()
     assert all(line in lines for line in ("python=3.9", "- onnxruntime\n", "- scikit-learn==1.3.2", "- setuptools<82", "- azureml-core=="))
     assert sent.name.startswith("batch-scoring-studio-")
@@ -131,10 +127,8 @@ def test_a_run_of_a_built_in_scorer_gets_an_environment_with_what_its_model_need
 
 
 def test_a_missing_environment_is_not_found(cloud):
-    from services.azure.catalog.environments import sdk_environment
-
     with pytest.raises(NotFound, match="ghost"):
-        sdk_environment(cloud._session, "ghost")
+        cloud._sdk.environments.of_run("ghost")
 
 
 def test_a_request_that_can_not_run_is_refused_before_anything_is_sent(cloud, azure, csv_folder, entry_script):

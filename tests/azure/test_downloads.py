@@ -13,6 +13,7 @@ import pytest
 
 from services.azure.auth.sdk_errors import azure_errors
 from services.azure.catalog import downloads, uploads
+from services.azure.sdk import Progress
 from services.errors import WorkspaceUnavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
@@ -32,7 +33,7 @@ def container(ws, monkeypatch) -> Any:
 def fetch(container, tmp_path) -> Callable[..., list[tuple[int, int]]]:
     """`fetch(progress)` brings what is below out/ to the folder `here`; returns the calls of its progress."""
 
-    def bring(progress: downloads.Progress = lambda done, total: None) -> list[tuple[int, int]]:
+    def bring(progress: Progress = lambda done, total: None) -> list[tuple[int, int]]:
         progress_calls: list[tuple[int, int]] = []
 
         def hear(done: int, total: int) -> None:

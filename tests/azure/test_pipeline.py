@@ -8,8 +8,9 @@ import pytest
 
 from services.azure.catalog import downloads
 from services.azure.run_plan import RunPlan, snapshot_of
-from services.azure.runs import artifacts, output_reader, pipeline
+from services.azure.runs import artifacts, output_reader
 from services.azure.runs.run_folder import AzureRunFolder
+from services.azure.sdk_v1.jobs import with_parameters
 from services.domain import DatasetFile, RunRequest, RunStatus
 from services.errors import IntakeError, SettingsError
 from services.remote import Frequency, PipelineRun, Recurrence
@@ -50,7 +51,7 @@ def test_exactly_the_allowed_settings_are_pipeline_parameters():
     settings = ParallelRunSettings(
         node_count=2, process_count_per_node=3, partition_keys=("store", "brand"), error_threshold=5, environment_variables={"A": "1"}
     ).as_dict()
-    configured = pipeline.with_parameters(settings)
+    configured = with_parameters(settings)
     parameters = {name: value.default_value for name, value in configured.items() if isinstance(value, PipelineParameter)}
     assert set(parameters) == set(PIPELINE_PARAMETERS) - {"mini_batch_size"}
     assert (parameters["node_count"], parameters["partition_keys"]) == (2, '["store", "brand"]')

@@ -17,8 +17,9 @@ import pytest
 
 from services.azure.auth.token_relay import TokenReceiver
 from services.azure.catalog.datasets import Datasets
-from services.azure.catalog.models import Models
+from services.azure.sdk import Sdk
 from services.azure.sdk_v1.session import AUDIENCE, Session
+from services.azure.sdks import sdk_of
 from services.connection import Connection, SignIn, from_environment
 from services.errors import WorkspaceUnavailable
 
@@ -32,8 +33,8 @@ def place(azure, tmp_path) -> Connection:
 
 
 @pytest.fixture
-def works(csv_folder, tmp_path) -> Callable[[Session], bool]:
-    def holds(session: Session) -> bool:
+def works(csv_folder, tmp_path) -> Callable[[Sdk], bool]:
+    def holds(sdk: Sdk) -> bool:
         staging = tmp_path / f"staging-{len(list(tmp_path.iterdir()))}"
         staging.mkdir()
         files = csv_folder(2, f"of-{staging.name}")
@@ -46,7 +47,7 @@ def works(csv_folder, tmp_path) -> Callable[[Session], bool]:
             "staging": staging,
             "progress": lambda done, of: None,
         }
-        return Models(session).all() == [] and Datasets(session, tmp_path / "d").register("d", files, **about).file_count == 2
+        return sdk.models.all() == [] and Datasets(sdk, tmp_path / "d").register("d", files, **about).file_count == 2
 
     return holds
 
@@ -63,7 +64,7 @@ def token(azure) -> str:
 
 
 def test_a_service_principal(azure, works, tmp_path):
-    assert works(Session(from_environment(tmp_path)))
+    assert works(sdk_of(from_environment(tmp_path)))
 
 
 def test_a_device_code_signs_in_and_its_token_is_relayed_to_runners(place, works, azure):
@@ -73,25 +74,23 @@ def test_a_device_code_signs_in_and_its_token_is_relayed_to_runners(place, works
         messages.append(sentence)
         azure.service.confirm_device_code(sentence.rsplit(maxsplit=1)[-1])
 
-    session = Session(replace(place, sign_in=SignIn.DEVICE_CODE), tell)
-    assert works(session)
+    sdk = sdk_of(replace(place, sign_in=SignIn.DEVICE_CODE), tell)
+    assert works(sdk)
     assert len(messages) == 1
     assert messages[0].startswith("Open https://microsoft.com/devicelogin and enter the code ")
-    relayed = Connection.from_pipe(session.runner_connection().to_pipe())
-    assert works(Session(relayed, lambda sentence: pytest.fail(f"it asked: {sentence}")))
+    relayed = Connection.from_pipe(sdk.session.runner_connection().to_pipe())
+    assert works(sdk_of(relayed, lambda sentence: pytest.fail(f"it asked: {sentence}")))
     written = [path.read_text(errors="replace") for path in Path(os.environ["HOME"]).rglob("*") if path.is_file()]
     assert not [text for text in written if next(iter(relayed.tokens.values())) in text]
 
 
 def test_a_token_that_can_not_be_renewed_for_runners_is_an_error_of_ours(place, works, azure):
     azure.service.set_token_seconds(3)  # so short that it is renewed at each use
-    session = Session(
-        replace(place, sign_in=SignIn.DEVICE_CODE), lambda text: azure.service.confirm_device_code(text.rsplit(maxsplit=1)[-1])
-    )
-    assert works(session)
+    sdk = sdk_of(replace(place, sign_in=SignIn.DEVICE_CODE), lambda text: azure.service.confirm_device_code(text.rsplit(maxsplit=1)[-1]))
+    assert works(sdk)
     azure.service.fault("POST *oauth2*token*", status=400, code="invalid_grant", count=None)
     with pytest.raises(WorkspaceUnavailable, match="access token"):
-        session.runner_connection()
+        sdk.session.runner_connection()
 
 
 def test_a_person_at_a_browser(place, works, monkeypatch):
@@ -102,7 +101,7 @@ def test_a_person_at_a_browser(place, works, monkeypatch):
         return True
 
     monkeypatch.setattr("webbrowser.open", visit)
-    assert works(Session(replace(place, sign_in=SignIn.INTERACTIVE)))
+    assert works(sdk_of(replace(place, sign_in=SignIn.INTERACTIVE)))
 
 
 def test_the_azure_cli_wherever_it_is_installed(place, works, token, tmp_path, monkeypatch):
@@ -112,7 +111,7 @@ def test_the_azure_cli_wherever_it_is_installed(place, works, token, tmp_path, m
     (tmp_path / "bin" / "az").write_text(f"#!/bin/sh\necho {shlex.quote(json.dumps(answer))}\n")
     (tmp_path / "bin" / "az").chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    assert works(Session(place))
+    assert works(sdk_of(place))
 
 
 @pytest.fixture
@@ -139,7 +138,7 @@ def managed_identity(token, monkeypatch) -> Iterator[list[str]]:
 
 
 def test_a_managed_identity(place, works, managed_identity):
-    assert works(Session(replace(place, sign_in=SignIn.MANAGED_IDENTITY, client_id="of-the-user")))
+    assert works(sdk_of(replace(place, sign_in=SignIn.MANAGED_IDENTITY, client_id="of-the-user")))
     assert all("client_id=of-the-user" in question for question in managed_identity)
 
 

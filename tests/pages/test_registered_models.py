@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pages._forms import Form
-from services.azure.catalog.models import Models
+from services.azure.sdk_v1.models import Models
 from services.connection import Connection, SignIn
 from services.domain import Model, utc_now
 from services.local.workspace import LocalWorkspace

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.azure.runs import job_log_lines, job_logs
+from services.azure.sdk import Details
 from services.run_logs.search import LogFile, Match
 
 HEADER = (
@@ -36,7 +37,7 @@ MESSAGE = (
     "Execution failed. User process '/azureml-envs/azureml_0/bin/python' exited with status code 42. Please check log file "
     f"'user_logs/std_log_0.txt' for error details. Error: {EXIT}"
 )
-DETAILS = {"error": {"error": {"code": "UserError", "message": MESSAGE}}}
+DETAILS = Details("UserError", MESSAGE)
 
 
 @pytest.fixture
@@ -97,7 +98,9 @@ def test_the_same_traceback_is_told_once_and_other_ones_beside_it(logs):
 
 def test_an_exception_of_several_lines_is_kept_whole(logs):
     trace = TRACE.replace("no such colour: 3.csv", "2 things are wrong:\n- the colour\n- the size")
-    _, text = job_logs.reason({}, logs({"job_error.txt": f"{HEADER}2023-02-28T11:12:03.5 {trace}\n2023-02-28T11:12:04.5 {CHAINED}\n"}))
+    _, text = job_logs.reason(
+        Details(), logs({"job_error.txt": f"{HEADER}2023-02-28T11:12:03.5 {trace}\n2023-02-28T11:12:04.5 {CHAINED}\n"})
+    )
     assert "ValueError: 2 things are wrong:\n- the colour\n- the size" in text
     assert text.splitlines()[0] == "RuntimeError: row 7 is missing"
 
@@ -107,7 +110,7 @@ def test_without_a_traceback_the_result_is_told_and_then_the_message(logs):
     _, text = job_logs.reason(DETAILS, logs({"job_error.txt": HEADER, "job_result.txt": result}))
     assert text.splitlines()[0] == "The job failed. 3 items failed, which exceeds the error threshold 2."
     assert text.endswith(f"Azure ML says: {MESSAGE}")
-    assert job_logs.reason({}, logs({"job_result.txt": ""}))[1].startswith("Azure ML reports that the run failed, without a reason.")
+    assert job_logs.reason(Details(), logs({"job_result.txt": ""}))[1].startswith("Azure ML reports that the run failed, without a reason.")
 
 
 REAL = (

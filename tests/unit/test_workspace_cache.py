@@ -10,9 +10,9 @@ import pytest
 
 from services.azure.catalog import workspace_cache
 from services.azure.catalog.datasets import Datasets
-from services.azure.catalog.models import Models
 from services.azure.catalog.workspace_cache import CachedList, WorkspaceCache
 from services.azure.sdk_v1.session import Session
+from services.azure.sdks import sdk_of
 from services.connection import Connection
 from services.domain import Environment, utc_now
 from services.errors import NotFound
@@ -31,8 +31,8 @@ def cache(tmp_path, monkeypatch):
     """Of a session that is open. Nothing is registered; `cache.fetches` counts what was asked, list by list."""
     monkeypatch.setattr(Session, "is_open", True)
     monkeypatch.setattr(Session, "client", object())
-    session = Session(Connection("s", "g", "w"))
-    cache = WorkspaceCache(session, tmp_path, Models(session), Datasets(session, tmp_path), blocking=False)
+    sdk = sdk_of(Connection("s", "g", "w"))
+    cache = WorkspaceCache(sdk, tmp_path, Datasets(sdk, tmp_path), blocking=False)
     cache.fetches = []
     for number, listing in enumerate(cache._all()):
         monkeypatch.setattr(listing, "_fetch", lambda number=number: cache.fetches.append(number) or [])

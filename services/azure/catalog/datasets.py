@@ -9,20 +9,17 @@ import re
 import shutil
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 
-from services.azure.auth.sdk_errors import is_not_found
-from services.azure.catalog import downloads, sdk_datasets
-from services.azure.catalog.sdk_datasets import ReadsOtherwise, list_files, list_files_if_any
+from services.azure.catalog import downloads
 from services.azure.catalog.uploads import content_of, upload_files
-from services.azure.sdk import Progress
-from services.azure.sdk_v1.session import Session
+from services.azure.sdk import DatasetVersion, Progress, ReadsOtherwise, Sdk
 from services.domain import Dataset, DatasetProblem, FileDataset, ItemKind, TableReading, TabularDataset, utc_now
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.file_names import short
@@ -37,14 +34,10 @@ from services.storage.file_tree import path_given
 from services.storage.manifest import manifest_line, read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 
-if TYPE_CHECKING:
-    from azureml.core import Workspace
-    from azureml.data import FileDataset as SdkFileDataset
-
 TAG = "batch_scoring_studio"
 """The tag that carries what only the uploader knew, as JSON."""
-_ESCAPED_BY_SDK = set('"%&*:<>?|')
-"""What upload_directory writes as %22 and so on, for good."""
+_MAX_TAG = 4_000
+"""Characters of the columns in it; more of them are known on the machine that registered the dataset only."""
 DATASTORE_PATH = re.compile(r"azureml://(?:.*/)?datastores/([^/]+)/paths/(.+)")
 """Its groups are the datastore's name, and the path there."""
 
@@ -53,67 +46,34 @@ class Datasets:
     """The datasets of one workspace. The list of a dataset's files is kept in `folder`/<name>/<version>/: manifest.jsonl, of a tabular one
     files.jsonl."""
 
-    def __init__(self, session: Session, folder: Path) -> None:
-        self._session = session
+    def __init__(self, sdk: Sdk, folder: Path) -> None:
+        self._sdk, self._session = sdk.datasets, sdk.session
         self._folder = folder
         self._listing: dict[str, threading.Lock] = defaultdict(threading.Lock)  # by reference: two pages list a dataset's files once
 
     # ---- lists --------------------------------------------------------------------------------------------------------------------
 
     def all(self, known: Iterable[Dataset] = ()) -> list[Dataset]:
-        """All versions of all datasets, newest first. What they consist of never changes, so those `known` aren't asked for again.
-
-        `list(workspace.datasets)` is always empty, and its values cost two calls each; this is the one call behind it.
-        """
-        by_reference = {dataset.reference: dataset for dataset in known}
-        listed: list[Dataset] = []
-        with self._session.sdk_calls("The datasets can't be listed") as workspace:
-            from azureml.data._dataset_rest_helper import _custom_headers, _make_request, _restclient
-
-            where = (workspace.subscription_id, workspace.resource_group, workspace.name)
-            client, headers = _restclient(workspace).dataset, {"custom_headers": _custom_headers}
-
-            def pages(get_page: Callable[[str | None], Any]) -> Iterator[Any]:
-                token = None
-                while True:
-                    succeeded, answer = _make_request(lambda: get_page(token))
-                    if not succeeded:
-                        raise answer
-                    yield from answer.value
-                    if not (token := answer.continuation_token):
-                        return
-
-            def list_datasets(token: str | None) -> Any:
-                return client.list(*where, include_latest_definition=True, continuation_token=token, page_size=100, **headers)
-
-            def list_versions(dataset_id: str, token: str | None) -> Any:
-                return client.get_all_dataset_definitions(*where, dataset_id, continuation_token=token, **headers)
-
-            for registered in pages(list_datasets):
-                newest = int(registered.latest.version_id)
-                references = [f"{registered.name}:{version}" for version in range(1, newest + 1)]
-                if references[-1] not in by_reference:
-                    by_reference[references[-1]] = self._dataset(registered, registered.latest)
-                if not by_reference.keys() >= set(references):
-                    for definition in pages(partial(list_versions, registered.dataset_id)):
-                        dataset = self._dataset(registered, definition)
-                        by_reference.setdefault(dataset.reference, dataset)
-                said: dict[str, Any] = {"description": registered.description or "", "tags": tags_of_people(registered.tags)}
-                listed += [replace(by_reference[reference], **said) for reference in references if reference in by_reference]
+        """All versions of all datasets, newest first. What they consist of never changes, so those `known` aren't asked for again."""
+        by_reference, listed = {dataset.reference: dataset for dataset in known}, []
+        with self._session.sdk_calls("The datasets can't be listed"):
+            for version in self._sdk.all(by_reference):
+                dataset = by_reference.get(version.reference) or self._dataset(version)
+                listed.append(replace(dataset, description=version.description, tags=tags_of_people(version.tags)))
         return sorted(listed, key=lambda dataset: (dataset.created_at, dataset.version), reverse=True)
 
-    def _dataset(self, registered: Any, definition: Any) -> Dataset:
-        """The service's dataset as ours. Of one registered elsewhere nothing is counted yet: None. Tags are of the latest version."""
+    def _dataset(self, registered: DatasetVersion) -> Dataset:
+        """The service's dataset as ours. Of one registered elsewhere nothing is counted yet: None."""
         try:
-            tag = json.loads((registered.tags or {}).get(TAG, "{}")) if definition.version_id == registered.latest.version_id else {}
+            tag = json.loads(registered.tags.get(TAG, "{}"))
         except ValueError:
             tag = {}
-        tabular, version = registered.dataset_type == "tabular", int(definition.version_id)
-        file_count, size, sha256 = self._counts(self._list_file(registered.name, version, tabular=tabular))
+        name, version = registered.name, registered.version
+        file_count, size, sha256 = self._counts(self._list_file(name, version, tabular=registered.tabular))
         kind: Any = FileDataset
-        if tabular:
+        if registered.tabular:
             columns = tuple((str(name), str(dtype)) for name, dtype in tag.get("columns", ()))
-            table_format = tag.get("format") or sdk_datasets.format_of(definition.dataflow or "")
+            table_format = tag.get("format") or registered.format
             words = tuple(map(str, tag.get("types", ())))
             about: dict[str, Any] = {"source_format": str(tag.get("source_format", "")), "dialect": dict(tag.get("dialect", {}))}
             kind = partial(TabularDataset, format=table_format, columns=columns, row_count=tag.get("rows"), column_types=words, **about)
@@ -122,16 +82,16 @@ class Datasets:
             count = int(tag.get("problem_count", 0))
             kind = partial(FileDataset, item_kind=ItemKind(tag["item_kind"]), problems=problems, problem_count=count)
         dataset: Dataset = kind(
-            name=registered.name,
+            name=name,
             version=version,
-            root=str(tag.get("root") or _root_of(definition.dataflow or "")),
+            root=str(tag.get("root") or registered.root),
             glob=str(tag.get("glob", "**")),
             in_place=not tag.get("uploaded", False),
             file_count=file_count if tag.get("files") is None else int(tag["files"]),
             size=size if tag.get("bytes") is None else int(tag["bytes"]),
-            manifest=str(self._list_file(registered.name, version)),
+            manifest=str(self._list_file(name, version)),
             manifest_sha256=str(tag.get("sha256", "")) or sha256,
-            created_at=definition.created_time or registered.created_time or utc_now(),
+            created_at=registered.created_at or utc_now(),
             partition_format=str(tag.get("partition_format", "")),
             left_out={str(what): int(count) for what, count in tag.get("left_out", {}).items()},
             notes=tuple(map(str, tag.get("notes", ()))),
@@ -162,8 +122,8 @@ class Datasets:
         """
         datasets.check_type(type_)
         if re.match(r"(azureml|https?)://", str(path)):
-            inspection, source = self._inspect_in_place(str(path), type_, partition_format, staging)
-            return self._register(name, source, inspection, str(path), description, multi_line=False, uploaded=False)
+            inspection = self._inspect_in_place(str(path), type_, partition_format, staging)
+            return self._register(name, inspection, str(path), description, multi_line=False, uploaded=False)
         root = path_given(path)
         archive = None if keep_archive else datasets.unpack_archive(root, staging)
         root = staging / "files" if archive else root
@@ -173,36 +133,28 @@ class Datasets:
             with self._session.sdk_calls(f"Dataset {name} was not registered", "name"):
                 paths = [base / file.path for file in read_manifest(inspection.lists[-1])]
                 try:
-                    table, multi_line = sdk_datasets.as_azure_reads(paths, inspection.table)
+                    table, multi_line = self._sdk.as_read(paths, inspection.table)
                     inspection = replace(inspection, table=table)
                 except ReadsOtherwise:
                     inspection = datasets.inspect_dataset(root, glob, type_, partition_format, staging, reading, as_parquet=True)
         inspection = inspection.unpacked_from(archive)
         base = inspection.converted or base
         files = list(read_manifest(inspection.lists[-1]))
-        if refused := [file.path for file in files if set(file.path) & _ESCAPED_BY_SDK]:
-            characters = " ".join(sorted(_ESCAPED_BY_SDK))
+        if refused := [file.path for file in files if self._sdk.changed_characters & set(file.path)]:
+            characters = " ".join(sorted(self._sdk.changed_characters))
             text = f"“{short(refused[0])}” can't be uploaded under its name: the SDK changes {characters} in a name."
             raise IntakeError(text, "Rename it, or upload it with another tool and register the dataset in place.")
         target = f"batch-scoring-studio/{name}/{content_of(base, files)[:16]}"
-        with self._session.sdk_calls(f"Dataset {name} was not registered", "name") as workspace:
-            store = workspace.get_default_datastore()
+        with self._session.sdk_calls(f"Dataset {name} was not registered", "name"):
+            store = self._sdk.store()
             upload_files(base, files, store, target, staging, progress)
         uri = f"azureml://datastores/{store.name}/paths/{target}"
-        return self._register(name, (store, f"{target}/**"), inspection, uri, description, multi_line=multi_line, uploaded=True)
+        return self._register(name, inspection, uri, description, multi_line=multi_line, uploaded=True)
 
-    def _inspect_in_place(self, uri: str, type_: str, partition_format: str, staging: Path) -> tuple[DatasetInspection, Any]:
-        """What lies at `uri`, its list written into `staging`, and the path as the SDK takes it."""
-        with self._session.sdk_calls("The dataset was not registered", "path") as workspace:
-            from azureml.core import Dataset as SdkDataset
-            from azureml.core import Datastore
-
-            source: Any = uri
-            if match := DATASTORE_PATH.fullmatch(uri):
-                source = (Datastore.get(workspace, match[1]), match[2])
-            elif uri.startswith("azureml"):
-                raise SettingsError("path", f"“{uri}” is not a path in a datastore", "Write azureml://datastores/NAME/paths/PATH.")
-            files = list_files_if_any(SdkDataset.File.from_files(source, validate=False))
+    def _inspect_in_place(self, uri: str, type_: str, partition_format: str, staging: Path) -> DatasetInspection:
+        """What lies at `uri`, its list written into `staging`."""
+        with self._session.sdk_calls("The dataset was not registered", "path"):
+            files = self._sdk.files_at(uri)
         if not files:
             hint = "Check the spelling. Give a folder in the datastore, or a pattern such as folder/**/*.csv."
             raise IntakeError(f"There is no file at {uri}.", hint)
@@ -213,56 +165,45 @@ class Datasets:
         manifest = staging / (FILES if table else MANIFEST)
         manifest.write_bytes(b"".join(map(manifest_line, files)))
         _, size, sha256 = self._counts(manifest)
-        return DatasetInspection((manifest,), sha256, len(files), size or 0, "**", partition_format, table, {}), source
+        return DatasetInspection((manifest,), sha256, len(files), size or 0, "**", partition_format, table, {})
 
     def _register(
-        self, name: str, source: Any, inspection: DatasetInspection, uri: str, description: str, *, multi_line: bool, uploaded: bool
+        self, name: str, inspection: DatasetInspection, uri: str, description: str, *, multi_line: bool, uploaded: bool
     ) -> Dataset:
-        """Register what lies at `source`, and keep its lists."""
-        with self._session.sdk_calls(f"Dataset {name} was not registered", "name" if uploaded else "path") as workspace:
-            from azureml.core import Dataset as SdkDataset
-
-            partition_format = azure_partition_format(inspection.partition_format)
-            if inspection.table:
-                dataset = sdk_datasets.definition(source, inspection.table, multi_line=multi_line, partition_format=partition_format)
-            else:
-                dataset = SdkDataset.File.from_files(source, validate=False, partition_format=partition_format)
-            said, tags = _said_of(workspace, name)  # a new version takes their place in Azure ML, which has one of each for all
-            description = description or said
-            own = {TAG: json.dumps(_tag(inspection, uri, uploaded=uploaded))}
-            version = int(dataset.register(workspace, name, description or None, tags | own, create_new_version=True).version)
-        folder = self._list_file(name, version).parent
+        """Register what lies at `uri`, and keep its lists."""
+        with self._session.sdk_calls(f"Dataset {name} was not registered", "name" if uploaded else "path"):
+            there = self._sdk.register(
+                name,
+                f"{uri}/**" if uploaded else uri,
+                inspection.table,
+                multi_line=multi_line,
+                partition_format=azure_partition_format(inspection.partition_format),
+                description=description,
+                own={TAG: json.dumps(_tag(inspection, uri, uploaded=uploaded))},
+            )
+        folder = self._list_file(name, there.version).parent
         folder.mkdir(parents=True, exist_ok=True)
         for manifest in inspection.lists:
             shutil.move(manifest, folder / manifest.name)
-        made = inspection.dataset(name, version, Path(), folder, in_place=not uploaded, description=description)
-        return replace(made, root=uri, tags=tags)
+        made = inspection.dataset(name, there.version, Path(), folder, in_place=not uploaded, description=there.description)
+        return replace(made, root=uri, tags=tags_of_people(there.tags))
 
     def set_note(self, name: str, note: str) -> str:
-        """Describe a dataset, which has one description for all its versions, by `Dataset.update`; what it is then."""
-        with self._session.sdk_calls(f"The note of dataset {name} was not changed", "note") as workspace:
-            from azureml.core import Dataset as SdkDataset
-
-            return str(SdkDataset.get_by_name(workspace, name).update(description=note).description or "")
+        """Describe a dataset; what it is then."""
+        with self._session.sdk_calls(f"The note of dataset {name} was not changed", "note"):
+            return self._sdk.set_note(name, note)
 
     def change_tags(self, name: str, changes: Mapping[str, str]) -> dict[str, str]:
-        """Set these tags of a dataset, which has one set for all its versions, and remove those whose value is "". Returns all. By
-        `Dataset.update` in one request: `add_tags` changes no value, and two may leave the one without the other."""
+        """Set these tags of a dataset and remove those whose value is "". Returns all that people gave it."""
         if TAG in changes:
             raise SettingsError("tags", f"the tag “{TAG}” is this program’s own on Azure ML", "Choose another key.")
-        with self._session.sdk_calls(f"The tags of dataset {name} were not changed", "tags") as workspace:
-            from azureml.core import Dataset as SdkDataset
-
-            dataset = SdkDataset.get_by_name(workspace, name)
-            after = {key: value for key, value in {**(dataset.tags or {}), **changes}.items() if value}
-            return tags_of_people(dataset.update(tags=after).tags)
+        with self._session.sdk_calls(f"The tags of dataset {name} were not changed", "tags"):
+            return tags_of_people(self._sdk.change_tags(name, changes))
 
     def unregister(self, name: str) -> None:
-        """All versions of a dataset, by `Dataset.unregister_all_versions`: the SDK removes no single one. Its files stay."""
-        with self._session.sdk_calls(f"Dataset {name} was not deleted", "dataset") as workspace:
-            from azureml.core import Dataset as SdkDataset
-
-            SdkDataset.get_by_name(workspace, name).unregister_all_versions()
+        """All versions of a dataset. Its files stay."""
+        with self._session.sdk_calls(f"Dataset {name} was not deleted", "dataset"):
+            self._sdk.unregister(name)
 
     # ---- their files ------------------------------------------------------------------------------------------------------------------
 
@@ -271,7 +212,8 @@ class Datasets:
         path = self._list_file(dataset.name, dataset.version, tabular=isinstance(dataset, TabularDataset))
         with self._listing[dataset.reference]:
             if not path.exists():
-                files = list(list_files(self._as_files(dataset)))
+                with self._session.sdk_calls(f"Dataset {dataset} can't be opened"):
+                    files = list(self._sdk.files(dataset))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, b"".join(map(manifest_line, files)))
         return path
@@ -300,13 +242,14 @@ class Datasets:
     def download(self, dataset: Dataset, folder: Path) -> Path:
         """All files of a dataset, below `folder`; that, or the path of the only one. Raises NotFound, WorkspaceUnavailable."""
         with self._session.sdk_calls(f"The files of {dataset} could not be fetched"):
-            self._as_files(dataset).download(str(folder), overwrite=True)
+            self._sdk.download(dataset, folder)
         files = [path for path in folder.rglob("*") if path.is_file()]
         return files[0] if len(files) == 1 else folder
 
     def changes(self, dataset: Dataset) -> Iterator[str]:
         """A sentence for each file that is gone or changed its size since it was registered. Lists the files anew, once."""
-        sizes = {file.path: file.size for file in list_files(self._as_files(dataset))}
+        with self._session.sdk_calls(f"Dataset {dataset} can't be opened"):
+            sizes = {file.path: file.size for file in self._sdk.files(dataset)}
         for file in read_manifest(self.file_list(dataset)):
             if file.path not in sizes:
                 yield f"{file.path} is gone since it was registered."
@@ -325,46 +268,26 @@ class Datasets:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             if not target.is_file():
-                with self._session.sdk_calls(f"{path} could not be fetched") as workspace:
-                    self._download(workspace, dataset, path, (number, len(files), size), target, progress)
+                with self._session.sdk_calls(f"{path} could not be fetched"):
+                    self._download(dataset, path, (number, len(files), size), target, progress)
         return target
 
-    def _download(
-        self, workspace: Workspace, dataset: Dataset, path: str, position: tuple[int, int, int], target: Path, progress: Progress
-    ) -> None:
+    def _download(self, dataset: Dataset, path: str, position: tuple[int, int, int], target: Path, progress: Progress) -> None:
         """`position` is the file's number, the number of files, and its size in bytes."""
-        from azureml.core import Datastore
-
         number, count, size = position
         root_is_folder = "*" not in dataset.root and not (dataset.in_place and count == 1)
         match = DATASTORE_PATH.fullmatch(dataset.root) if root_is_folder else None
-        store: Any = Datastore.get(workspace, match[1]) if match else None
-        if match and (service := getattr(store, "blob_service", None)):
-            container = service.get_container_client(store.container_name)
+        if match and (container := self._sdk.store(match[1]).container):
             downloads.fetch(container, {target: container.get_blob_client(f"{match[2]}/{path}").get_blob_properties()}, progress)
             return
         incoming = target.parent / "coming"
         shutil.rmtree(incoming, ignore_errors=True)  # the SDK continues nothing, and what an earlier download left may not be whole
-        self._as_files(dataset).skip(number).take(1).download(str(incoming), overwrite=True)
+        self._sdk.download(dataset, incoming, number)
         downloaded = next((file for file in incoming.rglob("*") if file.is_file()), None)
         if downloaded is None or downloaded.stat().st_size != size:
             raise WorkspaceUnavailable(f"{path} did not arrive whole.", "Try again.")
         os.replace(downloaded, target)
         shutil.rmtree(incoming, ignore_errors=True)
-
-    def _as_files(self, dataset: Dataset) -> SdkFileDataset:
-        """The SDK's file dataset of it, or of the files that a tabular one's rows are in. Raises NotFound where these aren't known."""
-        with self._session.sdk_calls(f"Dataset {dataset} can't be opened") as workspace:
-            from azureml.core import Dataset as SdkDataset
-            from azureml.core import Datastore
-
-            if not isinstance(dataset, TabularDataset):
-                return SdkDataset.get_by_name(workspace, dataset.name, version=dataset.version)
-            if not (match := DATASTORE_PATH.fullmatch(dataset.root)):
-                text = f"The files of the tabular dataset {dataset} can't be listed: they are not in one folder of a datastore."
-                raise NotFound(text, "Azure ML studio shows them.")
-            path = match[2] if dataset.in_place else f"{match[2]}/**"
-            return SdkDataset.File.from_files((Datastore.get(workspace, match[1]), path), validate=False)
 
     def _list_file(self, name: str, version: int, *, tabular: bool = False) -> Path:
         return self._folder / name / str(version) / (FILES if tabular else MANIFEST)
@@ -408,19 +331,6 @@ def tags_of_people(tags: Mapping[str, str] | None) -> dict[str, str]:
     return {str(key): str(value) for key, value in (tags or {}).items() if key != TAG}
 
 
-def _said_of(workspace: Workspace, name: str) -> tuple[str, dict[str, str]]:
-    """The description and the tags of a dataset; none where there is no such one yet. Raises what the SDK raises."""
-    from azureml.core import Dataset as SdkDataset
-
-    try:
-        known = SdkDataset.get_by_name(workspace, name)
-    except Exception as error:  # its class says nothing
-        if is_not_found(error):
-            return "", {}
-        raise
-    return known.description or "", tags_of_people(known.tags)
-
-
 def _tag(inspection: DatasetInspection, uri: str, *, uploaded: bool) -> dict[str, Any]:
     """What Azure ML doesn't store, and another machine would have to count."""
     tag: dict[str, Any] = {"root": uri, "glob": inspection.glob, "files": inspection.file_count, "bytes": inspection.size}
@@ -430,7 +340,7 @@ def _tag(inspection: DatasetInspection, uri: str, *, uploaded: bool) -> dict[str
     tag |= {"notes": inspection.notes} if inspection.notes else {}
     if inspection.table:
         tag |= {"format": inspection.table.format, "rows": inspection.table.row_count}
-        tag |= {"columns": inspection.table.columns} if len(json.dumps(inspection.table.columns)) <= sdk_datasets.MAX_TAG else {}
+        tag |= {"columns": inspection.table.columns} if len(json.dumps(inspection.table.columns)) <= _MAX_TAG else {}
     if reading := inspection.reading:
         tag |= {"source_format": reading.source_format, "dialect": reading.dialect}
         tag |= {"types": reading.types} if "columns" in tag else {}
@@ -446,16 +356,10 @@ def _in_a_tag(problems: Sequence[DatasetProblem]) -> list[tuple[str, str]]:
     kept, size = [], 0
     for problem in problems:
         size += len(json.dumps((problem.file, problem.what)))
-        if size > sdk_datasets.MAX_TAG:
+        if size > _MAX_TAG:
             break
         kept.append((problem.file, problem.what))
     return kept
-
-
-def _root_of(dataflow: str) -> str:
-    """The datastore path in a dataset's definition, without its glob; "" where there is none, or several."""
-    paths = {match.groups() for match in re.finditer(r"azureml:/+[^\s\"'\\]*?datastores/([^/\s]+)/paths/([^\s\"'\\]+)", dataflow)}
-    return "".join(f"azureml://datastores/{store}/paths/{path.removesuffix('/**')}" for store, path in paths) if len(paths) == 1 else ""
 
 
 def azure_partition_format(partition_format: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Environments: curated and registered ones, one made from a conda file, and the default of a run."""
+"""What environments hold: the default of a run, one made for a model, those made from a list or a conda file."""
 
 from __future__ import annotations
 
@@ -8,25 +8,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from services.azure.auth.sdk_errors import is_not_found
-from services.azure.sdk_v1.session import Session
-from services.domain import Environment, ModelCard, parse_reference, utc_now
+from services.domain import Environment, ModelCard, utc_now
 from services.errors import IntakeError, NotFound, SettingsError
 from services.file_names import short
 from services.intake.requirement_lists import RequirementList, requirements_for, unmet
 from services.intake.yaml_files import read_yaml
 
-if TYPE_CHECKING:
-    from azureml.core import Environment as SdkEnvironment
-    from azureml.core import Workspace
-
 PYTHON = "3.11"
-"""The SDK's own default, 3.8, is too old for today's scikit-learn."""
+"""SDK v1's own default, 3.8, is too old for today's scikit-learn."""
 _PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12")
 """Those that azureml-core 1.61 installs on."""
 _PINNED = ("scikit-learn", "numpy", "joblib", "pandas", "azureml-core", "azureml-dataset-runtime")
@@ -58,15 +52,23 @@ def default() -> Environment:
     return Environment(default_name(), 0, "made for the run", PYTHON, default_packages(), utc_now())
 
 
-def sdk_default(requirements: Sequence[str] = (), python: str = PYTHON) -> SdkEnvironment:
-    """The default one, as the SDK takes it; with these requirements of a model, one of its own."""
+class Made(NamedTuple):
+    """An environment to be made for a run: its name, its Python, and the requirements that pip gets."""
+
+    name: str
+    python: str
+    requirements: list[str]
+
+
+def to_make(requirements: Sequence[str] = (), python: str = PYTHON) -> Made:
+    """That of a run that names none: the default one; with these requirements of a model, one of its own."""
     if not requirements:
-        return _sdk_environment(default_name(), PYTHON, [_line(name, number) for name, number in default_packages().items()])
-    return _sdk_environment(_name_for(requirements, python), python, requirements)
+        return Made(default_name(), PYTHON, [_line(name, number) for name, number in default_packages().items()])
+    return Made(_name_for(requirements, python), python, with_what_a_step_needs(requirements))
 
 
 def _name_for(requirements: Sequence[str], python: str) -> str:
-    content = json.dumps([python, _with_what_a_step_needs(requirements)])
+    content = json.dumps([python, with_what_a_step_needs(requirements)])
     return f"batch-scoring-studio-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
@@ -84,74 +86,30 @@ def made_for_run(requirements: Sequence[str], python: str) -> Environment:
     if not requirements:
         return default()
     return Environment(
-        _name_for(requirements, python), 0, "made for the run", python, _packages(_with_what_a_step_needs(requirements)), utc_now()
+        _name_for(requirements, python), 0, "made for the run", python, packages_of(with_what_a_step_needs(requirements)), utc_now()
     )
 
 
-def sdk_environment(session: Session, reference: str | None, requirements: Sequence[str] = (), python: str = PYTHON) -> SdkEnvironment:
-    """The environment to submit a run with: `name` or `name:version`; for None the default one, with these requirements of the run's model.
-    Raises NotFound."""
-    if not reference:
-        return sdk_default(requirements, python)
-    name, number = parse_reference(reference, "environment")
-    with session.sdk_calls(f"Environment {reference} can't be read", "environment") as workspace:
-        from azureml.core import Environment as SdkEnvironment
-
-        try:
-            return SdkEnvironment.get(workspace, name, version=str(number) if number else None)
-        except Exception as error:  # the SDK raises a plain one
-            if is_not_found(error):
-                raise NotFound(f"There is no environment called “{reference}”.", "Choose another, or register it.") from error
-            raise
+def check_conda_file(path: Path) -> None:
+    """Raises IntakeError for a file that is not one, NotFound for a missing one."""
+    hint = "Give a conda file: a YAML file with dependencies, such as python=3.11 and a pip list."
+    if not path.is_file():
+        raise NotFound(f"There is no conda file {path}.", hint)
+    content = read_yaml(path, f"The conda file {short(path.name)}", hint)
+    if not isinstance(content, dict) or not isinstance(content.get("dependencies"), list):
+        raise IntakeError(f"{path.name} lists no dependencies.", hint)
 
 
-def environments(session: Session) -> list[Environment]:
-    """The latest version of each, the curated ones last. Raises as `Session.sdk_calls`."""
-
-    def list_latest(workspace: Workspace) -> list[Environment]:
-        from azureml.core import Environment as SdkEnvironment
-
-        return [noun(environment) for environment in SdkEnvironment.list(workspace).values()]
-
-    latest = session.with_retries("The environments can't be listed", list_latest)
-    return sorted(latest, key=lambda environment: (environment.name.startswith(("AzureML-", "Microsoft")), environment.name.lower()))
-
-
-def register(session: Session, name: str, conda_file: Path) -> Environment:
-    """Register an environment from a conda file. Raises IntakeError for a file that is not one, NotFound for a missing one."""
-    _check(conda_file)
-    with session.sdk_calls(f"Environment {name} was not registered", "name") as workspace:
-        from azureml.core import Environment as SdkEnvironment
-
-        return noun(SdkEnvironment.from_conda_specification(name, str(conda_file)).register(workspace))
-
-
-def create(session: Session, name: str, requirements: RequirementList, python: str | None = None) -> Environment:
-    """Register an environment made from a list, with what a step of the SDK needs beside it. Azure ML builds it when the first run needs
-    it. Raises SettingsError on `python`."""
+def python_for(requirements: RequirementList, python: str | None) -> str:
+    """The Python of an environment that is made from a list: the one that is wanted, as Azure ML takes it. Raises SettingsError."""
     wanted = python or requirements.python_version
     match = re.fullmatch(r"(3\.\d+)(\.\d+)?", wanted or PYTHON)
     if match is None and (python or requirements.python_required):
         raise SettingsError("python", f"“{short(str(wanted))}” is not a version that Azure ML can be asked for", "Give one, such as 3.11.")
-    made = _sdk_environment(name, match[1] if match else PYTHON, requirements.lines)
-    with session.sdk_calls(f"Environment {name} was not registered", "name") as workspace:
-        return noun(made.register(workspace))
+    return match[1] if match else PYTHON
 
 
-def _sdk_environment(name: str, python: str, lines: Iterable[str]) -> SdkEnvironment:
-    """With these requirements, and what a step needs where they don't name it."""
-    from azureml.core import Environment as SdkEnvironment
-    from azureml.core.conda_dependencies import CondaDependencies
-
-    pins = _with_what_a_step_needs(lines)
-    environment = SdkEnvironment(name)
-    conda = CondaDependencies.create(python_version=python, pip_packages=pins, pin_sdk_version=False)
-    conda.remove_pip_package("azureml-defaults")  # the SDK adds it; it wants an older Python's packages
-    environment.python.conda_dependencies = conda
-    return environment
-
-
-def _with_what_a_step_needs(lines: Iterable[str]) -> list[str]:
+def with_what_a_step_needs(lines: Iterable[str]) -> list[str]:
     """These requirements first. Of the default ones those that belong to the SDK as they are; numpy, pandas and joblib in any version
     that goes with the rest, unless scikit-learn is wanted as it is here: then it is the default one's."""
     wanted: dict[str, str] = {canonicalize_name(Requirement(line).name): line for line in lines}
@@ -167,39 +125,12 @@ def _line(name: str, number: str) -> str:
     return f"{name}{_EXTRAS.get(name, '')}{number if number[:1] == '<' else f'=={number}' if number else ''}"
 
 
-def _check(path: Path) -> None:
-    hint = "Give a conda file: a YAML file with dependencies, such as python=3.11 and a pip list."
-    if not path.is_file():
-        raise NotFound(f"There is no conda file {path}.", hint)
-    content = read_yaml(path, f"The conda file {short(path.name)}", hint)
-    if not isinstance(content, dict) or not isinstance(content.get("dependencies"), list):
-        raise IntakeError(f"{path.name} lists no dependencies.", hint)
-
-
-def noun(environment: SdkEnvironment) -> Environment:
-    """The SDK's environment as ours. Its `interpreter` is what it is built on."""
-    conda = environment.python.conda_dependencies
-    lines: list[Any] = list((conda.as_dict() if hasattr(conda, "as_dict") else conda._conda_dependencies)["dependencies"]) if conda else []
-    packages = _packages(lines)
-    python = packages.pop("python", "")
-    image = environment.docker.base_image or ("a Dockerfile" if environment.docker.base_dockerfile else "")
-    number = str(environment.version or "")
-    return Environment(
-        name=environment.name,
-        version=int(number) if number.isdecimal() else 0,
-        interpreter=f"conda, on {image}" if lines and image else image or "conda",
-        python_version=python,
-        packages=packages,
-        created_at=utc_now(),
-    )
-
-
-def _packages(lines: Iterable[Any]) -> dict[str, str]:
+def packages_of(lines: Iterable[Any]) -> dict[str, str]:
     """Names and versions of a conda file's dependencies, pip's among them; "" where none is pinned."""
     packages: dict[str, str] = {}
     for line in lines:
         if isinstance(line, Mapping):
-            packages |= _packages(line.get("pip") or [])
+            packages |= packages_of(line.get("pip") or [])
         elif match := re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*(?:={1,2}|~=|>=)?\s*([^\s;,]*).*", str(line)):
             packages[match[1]] = match[2]
     return packages

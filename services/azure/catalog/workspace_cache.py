@@ -1,5 +1,4 @@
-"""The cached lists of one workspace, and the one thread that signs in and fetches them for a dashboard. Compute targets and datastores,
-which are only listed, are read here."""
+"""The cached lists of one workspace, and the one thread that signs in and fetches them for a dashboard."""
 
 from __future__ import annotations
 
@@ -13,10 +12,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from services import log
-from services.azure.catalog import environments
 from services.azure.catalog.datasets import Datasets
-from services.azure.catalog.models import Models
-from services.azure.sdk_v1.session import Session
+from services.azure.sdk import Sdk
 from services.domain import Dataset, Environment, Model, parse_reference, utc_now
 from services.errors import NotFound, StudioError
 from services.remote import ComputeTarget, ConnectionState, Datastore
@@ -121,8 +118,8 @@ class WorkspaceCache:
     fetches in the background.
     """
 
-    def __init__(self, session: Session, folder: Path, models: Models, datasets: Datasets, *, blocking: bool) -> None:
-        self._session, self._blocking = session, blocking
+    def __init__(self, sdk: Sdk, folder: Path, datasets: Datasets, *, blocking: bool) -> None:
+        self._session, self._blocking = sdk.session, blocking
         self._lock = threading.Lock()
         self._state = ConnectionState(False, False)  # its `listing` says whether the thread is at work
         self._refresh_again = False
@@ -130,19 +127,25 @@ class WorkspaceCache:
         def known_datasets() -> list[Dataset]:
             return datasets.all(self.datasets.known())
 
-        self.models = CachedList(folder / "models.json", models.all, Model)
+        self.models = CachedList(folder / "models.json", sdk.models.all, Model)
         self.datasets: CachedList[Dataset] = CachedList(folder / "datasets.json", known_datasets, Dataset)
 
         def known_environments() -> list[Environment]:  # Azure ML does not say when one was made: `created_at` is when it was first seen
             first_seen = {(known.name, known.version): known.created_at for known in self.environments.known()}
             return [
                 replace(environment, created_at=first_seen.get((environment.name, environment.version), environment.created_at))
-                for environment in environments.environments(session)
+                for environment in sorted(sdk.environments.all(), key=_curated_last)
             ]
 
+        def targets() -> list[ComputeTarget]:  # those that can run a ParallelRunStep first
+            return sorted(sdk.computes.targets(), key=lambda target: (not target.usable, target.name))
+
+        def datastores() -> list[Datastore]:
+            return sorted(sdk.computes.datastores(), key=lambda store: (not store.is_default, store.name))
+
         self.environments = CachedList(folder / "environments.json", known_environments, Environment)
-        self.compute_targets = CachedList(folder / "computes.json", lambda: compute_targets(session), ComputeTarget)
-        self.datastores = CachedList(folder / "datastores.json", lambda: datastores(session), Datastore)
+        self.compute_targets = CachedList(folder / "computes.json", targets, ComputeTarget)
+        self.datastores = CachedList(folder / "datastores.json", datastores, Datastore)
 
     def _all(self) -> tuple[CachedList[Any], ...]:
         return self.models, self.datasets, self.compute_targets, self.environments, self.datastores
@@ -229,34 +232,5 @@ class WorkspaceCache:
         raise NotFound(f"There is no {noun} called “{reference}”.", f"The {noun} list shows what is registered.")
 
 
-def compute_targets(session: Session) -> list[ComputeTarget]:
-    """Those that can run a ParallelRunStep first, then by name; by `Workspace.compute_targets`. Raises as `Session.sdk_calls`."""
-    with session.sdk_calls("The compute targets can't be listed", "compute_target") as workspace:
-        targets = []
-        for target in workspace.compute_targets.values():
-            scale, status = getattr(target, "scale_settings", None), getattr(target, "status", None)
-            allocation = getattr(status, "allocation_state", "") or ""
-            state = target.provisioning_state or "Unknown"
-            targets.append(
-                ComputeTarget(
-                    name=target.name,
-                    type=target.type or type(target).__name__,
-                    state=f"{state}, {allocation.lower()}" if allocation and state == "Succeeded" else state,
-                    size=(getattr(target, "vm_size", None) or "").upper(),
-                    nodes=getattr(status, "current_node_count", None),
-                    min_nodes=getattr(scale, "minimum_node_count", None),
-                    max_nodes=getattr(scale, "maximum_node_count", None),
-                )
-            )
-    return sorted(targets, key=lambda target: (not target.usable, target.name))
-
-
-def datastores(session: Session) -> list[Datastore]:
-    """The default one first, then by name; by `Workspace.datastores`. Raises as `Session.sdk_calls`."""
-    with session.sdk_calls("The datastores can't be listed") as workspace:
-        default, stores = workspace.get_default_datastore().name, []
-        for store in workspace.datastores.values():
-            account, lake, container = (getattr(store, name, None) for name in ("account_name", "store_name", "container_name"))
-            location = " / ".join(filter(None, (account or lake, container)))
-            stores.append(Datastore(store.name, store.datastore_type, location, store.name == default))
-    return sorted(stores, key=lambda store: (not store.is_default, store.name))
+def _curated_last(environment: Environment) -> tuple[bool, str]:
+    return environment.name.startswith(("AzureML-", "Microsoft")), environment.name.lower()

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from services.azure.catalog import downloads
-from services.azure.run_plan import OUTPUT, RunPlan
+from services.azure.run_plan import RunPlan
 from services.azure.runs.run_folder import AzureRunFolder
-from services.azure.sdk import Progress
+from services.azure.sdk import Progress, Step
 from services.storage.atomic import atomic_write
 
 _MAX_LOGS = 2_000
@@ -22,11 +21,12 @@ _MAX_LOG_BYTES = 50_000_000
 _CHUNK_BYTES = 1 << 20
 
 
-def fetch_logs(step_run: Any, folder: AzureRunFolder, *, max_logs: int = _MAX_LOGS) -> None:
-    """Download the log files that `get_details` names, up to `max_logs` of them, those for people first. Raises requests' errors."""
+def fetch_logs(step: Step, folder: AzureRunFolder, *, max_logs: int = _MAX_LOGS) -> None:
+    """Download the log files of a step, up to `max_logs` of them, those for people first. Raises requests' errors, and what the SDK
+    raises."""
     import requests
 
-    addresses: Mapping[str, str] = step_run.get_details().get("logFiles") or {}
+    addresses = step.details().logs
     names = sorted(addresses, key=lambda name: (not name.startswith(("logs/job_", "logs/user/", "user_logs/")), name))
     with requests.Session() as session:
         for name in names[:max_logs]:
@@ -40,27 +40,21 @@ def fetch_logs(step_run: Any, folder: AzureRunFolder, *, max_logs: int = _MAX_LO
                 _write(answer.iter_content(_CHUNK_BYTES), target, _MAX_LOG_BYTES)
 
 
-def fetch_output(step_run: Any, plan: RunPlan, folder: AzureRunFolder, progress: Progress) -> None:
+def fetch_output(step: Step, plan: RunPlan, folder: AzureRunFolder, progress: Progress) -> None:
     """Download the files of the output. What had arrived when an earlier download broke off isn't fetched again. Raises as
-    `downloads.fetch`.
-
-    The SDK's own `download` holds each file in memory, writes an empty one where it can't read it, and follows a name that leads out of the
-    folder; it is used where the output is not in a blob store only.
-    """
+    `downloads.fetch`, and what the SDK raises, whose own download is used where the output is not in a blob store only."""
     incoming = folder.output_incoming
-    reference = step_run.get_output_data(OUTPUT)
-    below = reference.path_on_datastore or ""
+    output = step.output()
     shutil.rmtree(folder.output, ignore_errors=True)  # of an earlier download; there may be no room for both
-    if service := getattr(reference.datastore, "blob_service", None):
-        container = service.get_container_client(reference.datastore.container_name)
-        wanted = {incoming / downloads.relative_path(blob.name): blob for blob in downloads.blobs_below(container, below)}
-        downloads.fetch(container, wanted, progress)
+    if output.container:
+        wanted = {incoming / downloads.relative_path(blob.name): blob for blob in downloads.blobs_below(output.container, output.path)}
+        downloads.fetch(output.container, wanted, progress)
         for path in incoming.rglob("*"):
             if path.is_file() and path not in wanted:  # the beginning of a blob that is gone
                 path.unlink()
     else:
-        reference.download(local_path=str(incoming), overwrite=True, show_progress=False)
-    root = _root(incoming, below, plan.request.settings.append_row_file_name)
+        output.download(incoming)
+    root = _root(incoming, output.path, plan.request.settings.append_row_file_name)
     if root.is_dir():
         os.replace(root, folder.output)
     folder.output.mkdir(exist_ok=True)

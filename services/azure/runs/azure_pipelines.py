@@ -1,4 +1,4 @@
-"""Pipeline runs, pipelines published as endpoints, schedules: `services.workspace.PipelineService` by SDK v1."""
+"""Pipeline runs, pipelines published as endpoints, schedules: `services.workspace.PipelineService`."""
 
 from __future__ import annotations
 
@@ -10,38 +10,31 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from services.azure.auth.sdk_errors import parse_time, run_status
-from services.azure.catalog.models import Models
-from services.azure.run_plan import RUN_TAG, RunPlan
-from services.azure.runs import pipeline
+from services.azure.run_plan import RunPlan
 from services.azure.runs.azure_runs import AzureRuns
-from services.azure.sdk_v1.session import Session
+from services.azure.sdk import Sdk
 from services.domain import EXPERIMENT, ResourceKind, Run, RunRequest, RunStatus
 from services.errors import NotFound, SettingsError, StudioError
 from services.file_names import short
-from services.formats import counted
 from services.remote import PipelineRun, PublishedPipeline, Recurrence, Schedule
 from services.settings import PIPELINE_PARAMETERS
 from services.storage.atomic import write_atomically
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.serialization import from_json, to_json
 
-_PIPELINE_RUN = "azureml.PipelineRun"
-
 
 class AzurePipelines:
-    """`services.workspace.PipelineService` by `PipelineRun`, `PublishedPipeline` and `Schedule` of azureml.pipeline.core. All methods that
-    call the service raise as `Session.sdk_calls`.
+    """`services.workspace.PipelineService`. All methods that call the service raise as `Session.sdk_calls`.
 
     The plan that a pipeline was published from is kept in `home`: the service does not store it.
     """
 
-    def __init__(self, home: Path, session: Session, runs: AzureRuns, warnings_of: Callable[[RunRequest], Sequence[str]]) -> None:
+    def __init__(self, home: Path, sdk: Sdk, runs: AzureRuns, warnings_of: Callable[[RunRequest], Sequence[str]]) -> None:
         """`warnings_of` are those of a request that goes to the service again, as things are there now."""
         self._folder = home / "published"
         self._warnings_of = warnings_of
-        self._session = session
-        self._runs = runs
+        self._sdk, self._runs = sdk, runs
+        self.set_published, self.set_schedule = sdk.pipelines.set_published, sdk.pipelines.set_schedule
 
     # ---- pipeline runs --------------------------------------------------------------------------------------------------------
 
@@ -49,16 +42,11 @@ class AzurePipelines:
         return self._runs.pipeline_run(run_id)
 
     def experiments(self) -> list[str]:
-        return sorted(Models(self._session).experiments(), key=lambda name: (name != EXPERIMENT, name.lower()))
+        return sorted(self._sdk.models.experiments(), key=lambda name: (name != EXPERIMENT, name.lower()))
 
     def history(self, experiment: str, limit: int = 100) -> list[PipelineRun]:
-        with self._session.sdk_calls(f"The runs of experiment {experiment} can't be listed") as workspace:
-            from azureml.core import Experiment
-            from azureml.core.run import Run as SdkRun
-
-            # Not as PipelineRun objects, each of which asks the service twice when it is made.
-            sdk_runs = SdkRun.list(Experiment(workspace, experiment, _create_in_cloud=False), type=_PIPELINE_RUN, _rehydrate_runs=False)
-            runs = (self._without_foreign_id(_pipeline_run(run, experiment)) for run in sdk_runs)
+        with self._sdk.session.sdk_calls(f"The runs of experiment {experiment} can't be listed"):
+            runs = (self._without_foreign_id(run) for run in self._sdk.pipelines.history(experiment))
             return list(islice((run for run in runs if not self._is_duplicate(run)), limit))
 
     def _without_foreign_id(self, run: PipelineRun) -> PipelineRun:
@@ -84,26 +72,14 @@ class AzurePipelines:
         plan, known = self._runs.plan(run_id), self._runs.pipeline_run(run_id)
         if known is None:
             raise StudioError(f"Run {run_id} is not in Azure ML yet: there is nothing to publish.", "Wait until it is queued.")
-        with self._session.sdk_calls(f"The pipeline of run {run_id} can't be published", "name") as workspace:
-            sdk_run = pipeline.sdk_run(workspace, known.experiment, known.id)
-            sdk_pipeline = sdk_run.publish_pipeline(name=name.strip(), description=description, version="1.0")
+        published = self._sdk.pipelines.publish(plan, known.id, name.strip(), description)
         self._folder.mkdir(exist_ok=True)
-        write_atomically(self._path(sdk_pipeline.id), to_json(plan, indent=1))
-        return self._published(sdk_pipeline)
+        write_atomically(self._path(published.id), to_json(plan, indent=1))
+        return self._with_defaults(published)
 
     def published(self) -> list[PublishedPipeline]:
-        with self._session.sdk_calls("The published pipelines can't be listed") as workspace:
-            from azureml.pipeline.core import PublishedPipeline as SdkPublishedPipeline
-
-            pipelines = [self._published(pipeline) for pipeline in SdkPublishedPipeline.list(workspace, active_only=False)]
+        pipelines = map(self._with_defaults, self._sdk.pipelines.published())
         return sorted(pipelines, key=lambda pipeline: (not pipeline.active, pipeline.name.lower()))
-
-    def set_published(self, pipeline_id: str, *, active: bool) -> None:
-        with self._session.sdk_calls(f"The published pipeline {pipeline_id} can't be changed") as workspace:
-            from azureml.pipeline.core import PublishedPipeline as SdkPublishedPipeline
-
-            sdk_pipeline = SdkPublishedPipeline.get(workspace, pipeline_id)
-            sdk_pipeline.enable() if active else sdk_pipeline.disable()
 
     def submit(self, pipeline_id: str, parameters: Mapping[str, str], *, name: str = "", submission_id: str = "") -> Run:
         plan = self._plan(pipeline_id)
@@ -115,39 +91,16 @@ class AzurePipelines:
     # ---- schedules ------------------------------------------------------------------------------------------------------------
 
     def schedules(self) -> list[Schedule]:
-        with self._session.sdk_calls("The schedules can't be listed") as workspace:
-            from azureml.pipeline.core import Schedule as SdkSchedule
-
-            schedules = [_schedule(schedule) for schedule in SdkSchedule.list(workspace, active_only=False)]
-        return sorted(schedules, key=lambda schedule: (not schedule.active, schedule.name.lower()))
+        return sorted(self._sdk.pipelines.schedules(), key=lambda schedule: (not schedule.active, schedule.name.lower()))
 
     def schedule(self, pipeline_id: str, name: str, recurrence: Recurrence, parameters: Mapping[str, str]) -> Schedule:
         given = _without_blank(parameters)
         plan = self._plan(pipeline_id) if given or self._path(pipeline_id).exists() else None
         if plan:
             _with_parameters(plan.request, given)
-        with self._session.sdk_calls(f"The schedule {name} can't be made", "name") as workspace:
-            from azureml.pipeline.core import Schedule as SdkSchedule
-            from azureml.pipeline.core import ScheduleRecurrence
-
-            timed = {"time_of_day": recurrence.time_of_day} if recurrence.time_of_day else {}
-            days = {"week_days": list(recurrence.week_days)} if recurrence.week_days else {}
-            schedule = SdkSchedule.create(
-                workspace,
-                name=name.strip() or f"pipeline {pipeline_id}",
-                pipeline_id=pipeline_id,
-                experiment_name=plan.experiment if plan else EXPERIMENT,
-                recurrence=ScheduleRecurrence(frequency=recurrence.frequency.value, interval=recurrence.interval, **timed, **days),
-                pipeline_parameters=_for_azure(given),
-            )
-            return _schedule(schedule)
-
-    def set_schedule(self, schedule_id: str, *, active: bool) -> None:
-        with self._session.sdk_calls(f"The schedule {schedule_id} can't be changed") as workspace:
-            from azureml.pipeline.core import Schedule as SdkSchedule
-
-            schedule = SdkSchedule.get(workspace, schedule_id)
-            schedule.enable() if active else schedule.disable()
+        experiment = plan.experiment if plan else EXPERIMENT
+        name = name.strip() or f"pipeline {pipeline_id}"
+        return self._sdk.pipelines.schedule(pipeline_id, name, experiment, recurrence, _for_azure(given))
 
     # ---- the plans of published pipelines -----------------------------------------------------------------------------------
 
@@ -163,21 +116,13 @@ class AzurePipelines:
             text = f"Pipeline {pipeline_id} was not published from this home, so its input files are not known."
             raise StudioError(text, "Run it in Azure ML studio; the run is then listed among the pipeline runs.") from error
 
-    def _published(self, sdk_pipeline: Any) -> PublishedPipeline:
-        defaults = None
-        if self._path(sdk_pipeline.id).exists():
-            plan = self._plan(sdk_pipeline.id)
-            values = plan.request.settings.resolved(tabular=plan.tabular).as_dict()
-            defaults = {name: _text(values[name]) for name in PIPELINE_PARAMETERS if values.get(name) is not None}
-        return PublishedPipeline(
-            id=sdk_pipeline.id,
-            name=sdk_pipeline.name or "",
-            description=sdk_pipeline.description or "",
-            version=sdk_pipeline.version or "",
-            active=sdk_pipeline.status == "Active",
-            endpoint=sdk_pipeline.endpoint or "",
-            defaults=defaults,
-        )
+    def _with_defaults(self, published: PublishedPipeline) -> PublishedPipeline:
+        """With the values that its parameters have, where it was published from this home."""
+        if not self._path(published.id).exists():
+            return published
+        plan = self._plan(published.id)
+        values = plan.request.settings.resolved(tabular=plan.tabular).as_dict()
+        return replace(published, defaults={name: _text(values[name]) for name in PIPELINE_PARAMETERS if values.get(name) is not None})
 
 
 def published_naming(home: Path, kind: ResourceKind, references: Collection[str]) -> list[str]:
@@ -222,41 +167,3 @@ def _for_azure(parameters: Mapping[str, str]) -> dict[str, str]:
 
 def _text(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)
-
-
-def _pipeline_run(run: Any, experiment: str) -> PipelineRun:
-    """A run of the history, by what came with the list."""
-    values, tags = run._run_dto, run.tags or {}
-    title, note = run.display_name or run.description or "", run.description or ""
-    return PipelineRun(
-        id=run.id,
-        experiment=experiment,
-        status=run_status(run.status),
-        title=title,
-        studio_url=run.get_portal_url(),
-        created_at=parse_time(values.get("created_utc")),
-        ended_at=parse_time(values.get("end_time_utc")),
-        run_id=tags.get(RUN_TAG, ""),
-        note="" if note in (title, pipeline.description_of(title)) else note,
-        tags={key: value or "" for key, value in tags.items() if key != RUN_TAG and not key.startswith("azureml.")},
-    )
-
-
-def _schedule(schedule: Any) -> Schedule:
-    recurrence = _describe(schedule.recurrence)
-    return Schedule(schedule.id, schedule.name or "", schedule.pipeline_id or "", recurrence, schedule.status == "Active")
-
-
-def _describe(recurrence: Any) -> str:
-    """A recurrence of the SDK, also one that this program would not make. It has only those attributes that the service sent."""
-    if recurrence is None:
-        return "when its datastore changes"
-    values = vars(recurrence)
-    unit = str(values["frequency"]).lower()
-    text = f"every {unit}" if values["interval"] == 1 else f"every {counted(int(values['interval']), unit)}"
-    if values.get("week_days"):
-        text += f" on {', '.join(values['week_days'])}"
-    if values.get("hours"):
-        times = [f"{int(hour):02}:{int(minute):02}" for hour in values["hours"] for minute in values.get("minutes") or [0]]
-        return f"{text} at {', '.join(times)} UTC"
-    return f"{text} at {values['time_of_day']} UTC" if values.get("time_of_day") else text

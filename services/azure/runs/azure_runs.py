@@ -16,7 +16,7 @@ from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.run_plan import RunPlan
 from services.azure.runs import job_log_lines, job_logs, output_reader, run_activity
 from services.azure.runs.run_folder import AzureRunFolder
-from services.azure.sdk_v1.session import Session
+from services.azure.sdk import Sdk
 from services.domain import Environment, Run, RunStatus, utc_now
 from services.errors import NotFound, StudioError, WorkspaceUnavailable, os_errors_as
 from services.handover.imported_run import unless_imported
@@ -47,17 +47,16 @@ if TYPE_CHECKING:
 
 
 class AzureRuns(StoredRuns[AzureRunFolder]):
-    """`services.workspace.Runs` of `<home of this machine>/azure/<subscription>/<resource group>/<workspace>`, and how a run gets there.
+    """`services.workspace.Runs` of an Azure ML workspace, and how a run gets there.
 
     `fetch(dataset, path)` downloads a file of a dataset.
     """
 
-    def __init__(self, home: Path, store: Store, session: Session, cache: WorkspaceCache, fetch: Callable[[str, str], Path]) -> None:
+    def __init__(self, home: Path, store: Store, sdk: Sdk, cache: WorkspaceCache, fetch: Callable[[str, str], Path]) -> None:
         super().__init__(home, store, AzureRunFolder)
-        self._session = session
-        self._cache = cache
+        self._sdk, self._cache = sdk, cache
         self._fetch = fetch
-        self._token_sender = TokenSender(session.runner_connection)
+        self._token_sender = TokenSender(sdk.session.runner_connection)
 
     def submit(self, plan: RunPlan, mini_batches: MiniBatchPlan, warnings: Sequence[str] = ()) -> Run:
         """Record the run and return: a runner process follows it. A second one with its `submission_id` is the first.
@@ -77,11 +76,11 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
 
     def _connection_line(self) -> str:
         """What a runner reads first from its standard input. Raises WorkspaceUnavailable."""
-        return self._session.runner_connection().with_secret().to_pipe()
+        return self._sdk.session.runner_connection().with_secret().to_pipe()
 
     def _start(self, folder: AzureRunFolder, connection: str) -> None:
         started = run_process.start(folder, "services.azure.runs.runner", self._home, input_line=connection, without="AZURE_CLIENT_SECRET")
-        if started and self._session.connection.sign_in.asks_a_person:
+        if started and self._sdk.session.connection.sign_in.asks_a_person:
             self._token_sender.add(started, connection)
         elif started:
             started.close()
@@ -98,7 +97,7 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
 
     def _cancel_without_runner(self, folder: AzureRunFolder, message: str = "Canceled on request, before it was submitted.") -> None:
         """A run that Azure ML may know needs a runner once more, to cancel it there."""
-        if folder.pipeline_run() is None and not folder.plan().published_id:
+        if folder.pipeline_run() is None and not self._sdk.jobs.starts_at_once(folder.plan()):
             super()._cancel_without_runner(folder, message)
         else:
             self._start_again(folder)

@@ -1,13 +1,12 @@
-"""Rerun of the failed items of a run only: which they are, and the dataset of them, made of explicit paths."""
+"""Rerun of the failed items of a run only: which they are."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-from services.azure.catalog.datasets import DATASTORE_PATH, azure_partition_format
+from services.azure.catalog.datasets import DATASTORE_PATH
 from services.azure.run_plan import FailedFiles, RunPlan
 from services.azure.runs.output_reader import rows_file, scored
 from services.azure.runs.run_folder import AzureRunFolder
@@ -69,15 +68,3 @@ def _root(dataset: Dataset) -> str:
         text = f"Dataset {dataset} is not a folder of a datastore, so its failed files can't be rerun alone."
         raise StudioError(text, f"{_RERUN_ALL} Or register a dataset of those files.")
     return root
-
-
-def sdk_dataset(workspace: Any, files: FailedFiles) -> Any:
-    """The SDK's file dataset of these files, not registered."""
-    from azureml.core import Dataset as SdkDataset
-    from azureml.core import Datastore
-
-    match = DATASTORE_PATH.fullmatch(files.root)
-    assert match
-    store = Datastore.get(workspace, match[1])
-    paths = [(store, f"{match[2]}/{path}") for path in files.paths]
-    return SdkDataset.File.from_files(paths, validate=False, partition_format=azure_partition_format(files.partition_format))

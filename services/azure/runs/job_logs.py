@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from services.azure.sdk import Details
 from services.predictions.causes import Line, lines_of, one_line
 from services.run_details import Failure
 from services.storage.journal import AttemptStatus
@@ -121,13 +122,11 @@ def _exception(text: str) -> str:
 # ---- why a run failed ------------------------------------------------------------------------------------------------
 
 
-def reason(details: Mapping[str, Any], logs: Path, cause: str = "") -> tuple[str, str]:
+def reason(details: Details, logs: Path, cause: str = "") -> tuple[str, str]:
     """An error code, and a text whose first line a person should see: the script's last exception comes before the service's message, which
-    is often no more than “SystemExit: 42”. `details` are the SDK's `Run.get_details`, `logs` the folder of the downloaded logs, `cause` is
-    why most items failed, for a run without an exception."""
-    error: Any = (details.get("error") or {}).get("error") or {}
-    code, message = str(error.get("code") or "Failed"), str(error.get("message") or "")
-    said = f"Azure ML says: {message}" if message else ""
+    is often no more than “SystemExit: 42”. `details` are the run's, `logs` is the folder of the downloaded logs, `cause` is why most items
+    failed, for a run without an exception."""
+    code, said = details.code or "Failed", f"Azure ML says: {details.message}" if details.message else ""
     for pattern in _ERROR_LOGS:
         texts = [_text(path) for path in _files(logs, pattern)]
         found = list(dict.fromkeys(one for text in texts for one in tracebacks(text) or _bare_exceptions(text)))

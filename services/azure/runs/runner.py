@@ -17,17 +17,17 @@ from datetime import datetime
 from io import FileIO
 from pathlib import Path
 from traceback import format_exc
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from services import formats, log
 from services.azure.auth import retry
-from services.azure.auth.sdk_errors import FailureKind, azure_errors, failure_kind, is_sign_in_expired, parse_time, run_status
+from services.azure.auth.sdk_errors import FailureKind, azure_errors, failure_kind, is_sign_in_expired, run_status
 from services.azure.auth.throttling import notify_when_throttled
 from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
-from services.azure.run_plan import RUN_TAG
-from services.azure.runs import artifacts, job_logs, output_reader, pipeline, run_metadata
+from services.azure.runs import artifacts, job_logs, output_reader, run_metadata
 from services.azure.runs.run_folder import AzureRunFolder
-from services.azure.sdk_v1.session import Session
+from services.azure.sdk import Step
+from services.azure.sdks import sdk_of
 from services.domain import NOT_SUBMITTED, Metadata, RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
 from services.remote import PipelineRun
@@ -66,7 +66,7 @@ class Runner:
         log.hide(*(self._plan.request.settings.environment_variables or {}).values())
         log.hide(token_receiver.connection.secret, *token_receiver.connection.tokens.values())
         self._token_receiver = token_receiver
-        self._session = Session(token_receiver.connection, self._set_doing)
+        self._sdk = sdk_of(token_receiver.connection, self._set_doing)
         self._known = self._folder.pipeline_run()
         self._in_trouble = False
         self._ended_at: datetime | None = None  # in Azure ML
@@ -87,7 +87,7 @@ class Runner:
             outcome = Outcome(RunStatus.CANCELED, None, f"Canceled on request{error}.")
         except ConnectionLost as error:
             logger.exception("%s", error)
-            if self._known is None and not self._plan.published_id:  # of a published pipeline only Azure ML knows whether it runs
+            if self._known is None and not self._sdk.jobs.starts_at_once(self._plan):  # else only Azure ML knows whether it runs
                 outcome = Outcome(RunStatus.FAILED, NOT_SUBMITTED, str(error))
             else:
                 self._store.update_run(self._run_id, error_code="ConnectionLost", error=str(error))
@@ -123,49 +123,51 @@ class Runner:
     # ---- submit ---------------------------------------------------------------------------------------------------------------
 
     def _create(self) -> None:
-        """Create the pipeline run, and store its id before it is started."""
-        plan, tags = self._plan, {RUN_TAG: self._run_id}
+        """Create the job, and store its id before it is started, unless that is one call."""
+        plan, jobs = self._plan, self._sdk.jobs
         self._end_if_canceled()
         self._store.update_run(self._run_id, status=RunStatus.NOT_STARTED, heartbeat_at=utc_now())
-        workspace = self._with_retries("The workspace can't be opened", lambda: self._session.client)
-        if plan.published_id:
-            what = "The published pipeline can't be run"
-            pipeline_run_id = self._with_retries(what, lambda: pipeline.published_run(workspace, plan, self._run_id))
-            if pipeline_run_id is None:
-                self._end_if_canceled(not_submitted=True)
-                pipeline_run_id = self._with_retries(what, lambda: pipeline.run_published(workspace, plan, self._run_id))
-        else:
-            built = self._with_retries("The pipeline can't be built", lambda: pipeline.build(self._session, plan, self._folder))
-            self._end_if_canceled()
-            rerun = bool(plan.request.rerun_of)
-            what = "The run can't be submitted"
-            pipeline_run_id = self._with_retries(what, lambda: pipeline.create_run(built, plan.experiment, tags, regenerate_outputs=rerun))
+        self._open()
+        what = "The published pipeline can't be run" if plan.published_id else "The run can't be submitted"
+        at_once, job_id = jobs.starts_at_once(plan), None
+        if at_once:
+            job_id = self._with_retries(what, lambda: jobs.find(plan, self._run_id))
+        if job_id is None:
+            self._end_if_canceled(not_submitted=True)
+            built = self._with_retries("The pipeline can't be built", lambda: jobs.build(plan, self._folder.source))
+            self._end_if_canceled(not_submitted=True)
+            job_id = self._with_retries(what, lambda: jobs.create(built, plan, self._run_id))
+        if not at_once:
             self._end_if_canceled()  # a pipeline run that is never started does nothing
-        self._save(PipelineRun(pipeline_run_id, plan.experiment, RunStatus.NOT_STARTED, run_id=self._run_id))
+        self._save(PipelineRun(job_id, plan.experiment, RunStatus.NOT_STARTED, run_id=self._run_id))
 
     def _end_if_canceled(self, *, not_submitted: bool = False) -> None:
-        """Raise Canceled where a cancel was requested for a run that Azure ML does not have. Of a published pipeline only Azure ML knows
-        whether it has (`not_submitted`): it is created and started by one call."""
-        if self._known is None and (not_submitted or not self._plan.published_id) and self._store.cancel_requested(self._run_id):
+        """Raise Canceled where a cancel was requested for a run that Azure ML does not have. Where a job is created and started by one call
+        only Azure ML knows whether it has (`not_submitted`)."""
+        maybe_there = self._sdk.jobs.starts_at_once(self._plan) and not not_submitted
+        if self._known is None and not maybe_there and self._store.cancel_requested(self._run_id):
             raise Canceled(", before it was submitted")
 
     def _start(self) -> None:
         assert self._known
-        pipeline_run_id = self._known.id
-        workspace = self._with_retries("The workspace can't be opened", lambda: self._session.client)
-        self._with_retries("The run can't be started", lambda: pipeline.start_run(workspace, pipeline_run_id))
-        self._run = self._with_retries("The run can't be read", lambda: pipeline.sdk_run(workspace, self._plan.experiment, pipeline_run_id))
-        if not self._known.studio_url:
+        known = self._known
+        self._open()
+        self._with_retries("The run can't be started", lambda: self._sdk.jobs.start(known.id))
+        self._job = self._with_retries("The run can't be read", lambda: self._sdk.jobs.open(self._plan.experiment, known.id))
+        if not known.studio_url:
             said = self._send_metadata(Metadata())
-            self._save(replace(self._known, studio_url=self._run.get_portal_url()))
+            self._save(replace(known, studio_url=self._job.studio_url))
             self._send_metadata(said)  # whoever says something from now on sends it there: see AzureResources
+
+    def _open(self) -> None:
+        self._with_retries("The workspace can't be opened", lambda: self._sdk.session.client)
 
     def _send_metadata(self, before: Metadata) -> Metadata:
         """Send what was said of the run while it was not in Azure ML yet; all that was said by now. Scoring goes on where it is refused."""
         run = self._store.run(self._run_id)
         try:
             with azure_errors("The run's name, note and tags did not all arrive in Azure ML"):
-                run_metadata.send_all(self._run, run.request.title(), before, run.metadata)
+                run_metadata.send_all(self._job, run.request.title(), before, run.metadata)
         except StudioError as error:
             self._warn(f"{_describe(error)} They are kept on this machine: say them again for Azure ML.")
         return run.metadata
@@ -173,18 +175,18 @@ class Runner:
     # ---- follow ---------------------------------------------------------------------------------------------------------------
 
     def _follow(self) -> Outcome:
-        wait, step, cancel_sent = MIN_POLL_SECONDS, None, False
+        wait, cancel_sent, step = MIN_POLL_SECONDS, False, None
         logs_wait, logs_at = MIN_LOG_POLL_SECONDS, time.monotonic() + MIN_LOG_POLL_SECONDS
         while True:
-            sdk_status = self._with_retries("The run can't be read", self._run.get_status)
+            sdk_status = self._with_retries("The run can't be read", self._job.status)
             if step is None:
-                step = self._with_retries("The run's step can't be read", lambda: next(iter(self._run.get_steps()), None))
-            step_status = self._with_retries("The run's step can't be read", step.get_status) if step else ""
+                step = self._with_retries("The run's step can't be read", self._job.step)
+            step_status = self._with_retries("The run's step can't be read", step.status) if step else ""
             changed = self._update_status(sdk_status, step_status)
             if ended := self._ended(sdk_status):
                 return self._fetch(ended, step)
             if self._store.cancel_requested(self._run_id) and not cancel_sent:
-                self._with_retries("The run can't be canceled", self._run.cancel)
+                self._with_retries("The run can't be canceled", self._job.cancel)
                 cancel_sent, changed = True, True
             if step and time.monotonic() >= logs_at:
                 with log.suppress(logger, "Later", StudioError), azure_errors("The logs can't be fetched"):  # they are fetched at the end
@@ -200,9 +202,9 @@ class Runner:
         status = run_status(sdk_status)
         if isinstance(status, RunStatus):
             return status if status.ended else None
-        if not self._with_retries("The run can't be read", self._run.get_details).get("endTimeUtc"):
+        if not self._with_retries("The run can't be read", self._job.details).ended_at:
             return None
-        last = self._with_retries("The run can't be read", self._run.get_status)  # it may have ended with another
+        last = self._with_retries("The run can't be read", self._job.status)  # it may have ended with another
         self._update_status(last, "")
         status = run_status(last)
         return status if isinstance(status, RunStatus) and status.ended else RunStatus.FAILED
@@ -240,16 +242,16 @@ class Runner:
 
     # ---- fetch ----------------------------------------------------------------------------------------------------------------
 
-    def _fetch(self, status: RunStatus, step: Any) -> Outcome:
+    def _fetch(self, status: RunStatus, step: Step | None) -> Outcome:
         if step:
             self._fetch_logs(step)
             self._note_progress()
         if status is RunStatus.CANCELED:
             return Outcome(status, None, "Canceled on request.")
-        details = self._with_retries("The run can't be read", (step or self._run).get_details)
-        self._ended_at = parse_time(details.get("endTimeUtc"))
-        if started_at := parse_time(details.get("startTimeUtc")):
-            self._store.update_run(self._run_id, started_at=started_at)
+        details = self._with_retries("The run can't be read", (step or self._job).details)
+        self._ended_at = details.ended_at
+        if details.started_at:
+            self._store.update_run(self._run_id, started_at=details.started_at)
         if status is RunStatus.FAILED:
             code, reason = job_logs.reason(details, self._folder.logs, output_reader.main_cause(self._folder, self._plan))
             if self._known and self._known.status not in list(RunStatus):
@@ -273,7 +275,7 @@ class Runner:
             raise Canceled(" during the download of its output: the run is completed in Azure ML, which has the output")
         self._set_doing(f"Fetching the output: {formats.size(done)} of {formats.size(total)}" if total else "Fetching the output")
 
-    def _fetch_logs(self, step: Any) -> None:
+    def _fetch_logs(self, step: Step) -> None:
         """Where that fails the run has a warning: its output is more important."""
         try:
             self._with_retries("The run's logs can't be fetched", lambda: artifacts.fetch_logs(step, self._folder))
@@ -305,10 +307,9 @@ class Runner:
             self._warn(_describe(error))
         return Outcome(RunStatus.COMPLETED)
 
-    def _note_reuse(self, step: Any) -> None:
+    def _note_reuse(self, step: Step) -> None:
         """Store the run whose output Azure ML reused: by our id where it is one of ours."""
-        reused = (step.properties or {}).get("azureml.reusedpipeline")
-        if not reused:
+        if not (reused := step.reused()):
             return
         known = ((run.id, AzureRunFolder(self._home, run.id).pipeline_run()) for run in self._store.runs(1000))
         ours = (run_id for run_id, pipeline_run in known if pipeline_run and pipeline_run.id == reused)

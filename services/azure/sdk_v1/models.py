@@ -1,42 +1,36 @@
-"""Models: registered from a path or from the outputs of a training run, listed, deleted.
-
-What only the machine with the file knows (kind, SHA-256, size, imports) is registered as properties, which Azure ML never changes.
-"""
+"""`sdk.Models` by `azureml.core.Model`, and by `Experiment` and `Run` those that a training run left."""
 
 from __future__ import annotations
 
-import json
 import logging
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from services import log
 from services.azure.auth.sdk_errors import azure_errors, parse_time
-from services.azure.catalog.uploads import upload_model
+from services.azure.catalog.downloads import ProgressCounter
+from services.azure.catalog.model_properties import fields_of
+from services.azure.catalog.uploads import in_parallel, put_blob
 from services.azure.sdk import Progress
 from services.azure.sdk_v1.session import Session
 from services.domain import Model, parse_reference, utc_now
-from services.errors import StudioError
-from services.intake import model_files
+from services.errors import StudioError, WorkspaceUnavailable
 from services.remote import TrainingRun
 from services.storage import file_tree
 
 if TYPE_CHECKING:
     from azureml.core import Model as SdkModel
     from azureml.core import Run as SdkRun
+    from azureml.core import Workspace
 
 logger = logging.getLogger(__name__)
 
-KIND, FORMAT, SHA256, SIZE, IMPORTS, REGISTRATION = (
-    f"batch_scoring_studio.{name}" for name in ("kind", "format", "sha256", "size", "imports", "registration")
-)
-_MAX_IMPORTS = 100
+REGISTRATION = "batch_scoring_studio.registration"
 
 
 class Models:
-    """The models of one workspace. All methods raise as `Session.sdk_calls`."""
-
     def __init__(self, session: Session) -> None:
         self._session = session
 
@@ -48,24 +42,19 @@ class Models:
             models = [noun(model) for model in _without_duplicates(SdkModel.list(workspace, expand=False))]
         return sorted(models, key=lambda model: (model.created_at, model.version), reverse=True)
 
-    def register(self, name: str, path: Path, *, description: str, tags: Mapping[str, str], progress: Progress) -> Model:
-        """Upload the file or folder and register it as the next version, by the calls that `Model.register` consists of.
-
-        `Model.register` itself refuses what isn't below the working folder of the process, which a dashboard of many threads can't change,
-        and reports no progress. `progress` gets the bytes that have arrived and the bytes in all. Raises IntakeError, NotFound too.
-        """
-        content = model_files.inspect_for_registration(path)
-        properties = {KIND: content.kind, FORMAT: content.format, SHA256: file_tree.sha256_of(path), SIZE: str(file_tree.size_of(path))}
-        all_imports = content.scanned_whole and len(content.imports) <= _MAX_IMPORTS
-        properties[IMPORTS] = json.dumps([content.imports[:_MAX_IMPORTS], all_imports])
+    def register(
+        self, name: str, path: Path, properties: Mapping[str, str], *, description: str, tags: Mapping[str, str], progress: Progress
+    ) -> Model:
+        """By the calls that `Model.register` consists of: it refuses what isn't below the working folder of the process, which a dashboard
+        of many threads can't change, and reports no progress."""
         with self._session.sdk_calls(f"Model {name} was not registered", "name") as workspace:
             from azureml._restclient.assets_client import AssetsClient
             from azureml.core import Model as SdkModel
 
-            artifacts = upload_model(workspace, path, progress)
-            properties[REGISTRATION] = artifacts  # a new path each time
+            artifacts = _upload(workspace, path, progress)
+            noted = {**properties, REGISTRATION: artifacts}  # a new path each time
             asset = AssetsClient(workspace.service_context).create_asset(name, [{"prefix": artifacts}], None)
-            registered = SdkModel._register_with_asset(workspace, name, asset.id, dict(tags), properties, description or None, unpack=False)
+            registered = SdkModel._register_with_asset(workspace, name, asset.id, dict(tags), noted, description or None, unpack=False)
             with log.suppress(logger, "A duplicate stays", StudioError), azure_errors("The duplicate version can't be deleted"):
                 for other in SdkModel.list(workspace, name, expand=False):
                     same = (other.properties or {}).get(REGISTRATION) == artifacts
@@ -147,6 +136,34 @@ class Models:
         return Run(Experiment(self._session.client, experiment, _create_in_cloud=False), run_id)
 
 
+def _upload(workspace: Workspace, path: Path, progress: Progress) -> str:
+    """Upload a model's file or folder, as `Model.register` does. Returns the artifact's path, `LocalUpload/<new name>/<file or folder>`.
+
+    The SDK retries each block; where that does not help, nothing is registered, and the next upload starts anew: Azure ML does not say
+    whether an artifact may be written twice.
+    Raises WorkspaceUnavailable where a file did not arrive whole, and what the SDK raises.
+    """
+    from azureml._restclient.artifacts_client import ArtifactsClient
+    from azureml._vendor.azure_storage.blob import BlobClient
+
+    origin, container = "LocalUpload", f"{utc_now():%y%m%dT%H%M%S}-{uuid.uuid4().hex}"
+    files = {f"{path.name}/{name}" if path.is_dir() else path.name: Path(source) for name, source, _ in file_tree.files_of(path)}
+    client = ArtifactsClient(workspace.service_context)
+    counter = ProgressCounter(0, file_tree.size_of(path), progress)
+
+    def upload_file(name: str) -> None:
+        address = client.create_empty_artifacts(origin, container, [name]).artifact_content_information[name].content_uri
+        blob, size = BlobClient.from_blob_url(address), files[name].stat().st_size
+        with file_tree.reading(files[name]) as content:
+            put_blob(blob, content, size, counter.add)
+        if (arrived := blob.get_blob_properties().size) != size:
+            text = f"{name} did not arrive whole: {arrived:,} of {size:,} bytes are there."
+            raise WorkspaceUnavailable(text, "Try again: nothing was registered.")
+
+    in_parallel(upload_file, files)
+    return f"{origin}/{container}/{path.name}"
+
+
 def _without_duplicates(models: Iterable[SdkModel]) -> list[SdkModel]:
     """Of the versions that one registration made, since its answer was lost and the SDK retried, the last: the one that was returned."""
     latest: dict[object, SdkModel] = {}
@@ -158,27 +175,15 @@ def _without_duplicates(models: Iterable[SdkModel]) -> list[SdkModel]:
 
 
 def noun(model: SdkModel) -> Model:
-    """The SDK's model as ours. It needs no approval: it is not loaded on this machine."""
-    properties: Mapping[str, Any] = model.properties or {}
+    """The SDK's model as ours."""
     framework = model.model_framework if model.model_framework not in (None, "Custom") else ""
     elsewhere = f"{framework} model" if framework else "registered from a run" if model.run_id else "registered elsewhere"
-    try:
-        imports, all_imports = json.loads(properties.get(IMPORTS) or "[[], false]")
-    except ValueError:
-        imports, all_imports = [], False
-    size = str(properties.get(SIZE, ""))
     return Model(
         name=model.name,
         version=int(model.version),
         path=model.url or f"{model.name}:{model.version}",
-        size=int(size) if size.isdecimal() else None,
-        sha256=str(properties.get(SHA256, "")),
-        kind=str(properties.get(KIND, elsewhere)),
         created_at=model.created_time or utc_now(),
         description=(model.description or "").strip(),
         tags={str(key): str(value) for key, value in (model.tags or {}).items()},
-        needs_approval=False,
-        imports=tuple(map(str, imports)),
-        scanned_whole=bool(all_imports),
-        format=str(properties.get(FORMAT, "")),
+        **fields_of(model.properties, elsewhere),
     )

@@ -1,0 +1,42 @@
+"""What only the machine with a model's file knows (kind, SHA-256, size, imports), as properties, which Azure ML never changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from services.intake import model_files
+from services.storage import file_tree
+
+_KIND, _FORMAT, _SHA256, _SIZE, _IMPORTS = (f"batch_scoring_studio.{name}" for name in ("kind", "format", "sha256", "size", "imports"))
+_MAX_IMPORTS = 100
+
+
+def properties_of(path: Path) -> dict[str, str]:
+    """Of a file or folder of this machine. Raises IntakeError, NotFound."""
+    content = model_files.inspect_for_registration(path)
+    properties = {_KIND: content.kind, _FORMAT: content.format, _SHA256: file_tree.sha256_of(path), _SIZE: str(file_tree.size_of(path))}
+    all_imports = content.scanned_whole and len(content.imports) <= _MAX_IMPORTS
+    return properties | {_IMPORTS: json.dumps([content.imports[:_MAX_IMPORTS], all_imports])}
+
+
+def fields_of(properties: Mapping[str, Any] | None, elsewhere: str) -> dict[str, Any]:
+    """What a `domain.Model` has by them. It needs no approval: it is not loaded on this machine. `elsewhere` is its kind where another
+    program registered it."""
+    known = properties or {}
+    try:
+        imports, all_imports = json.loads(known.get(_IMPORTS) or "[[], false]")
+    except ValueError:
+        imports, all_imports = [], False
+    size = str(known.get(_SIZE, ""))
+    return {
+        "size": int(size) if size.isdecimal() else None,
+        "sha256": str(known.get(_SHA256, "")),
+        "kind": str(known.get(_KIND, elsewhere)),
+        "needs_approval": False,
+        "imports": tuple(map(str, imports)),
+        "scanned_whole": bool(all_imports),
+        "format": str(known.get(_FORMAT, "")),
+    }

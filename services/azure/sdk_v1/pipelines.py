@@ -1,0 +1,125 @@
+"""`sdk.Pipelines` by PipelineRun, PublishedPipeline and Schedule of azureml.pipeline.core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from services.azure.auth.sdk_errors import parse_time, run_status
+from services.azure.run_plan import RUN_TAG, RunPlan, description_of
+from services.azure.sdk_v1.jobs import sdk_run
+from services.azure.sdk_v1.session import Session
+from services.formats import counted
+from services.remote import PipelineRun, PublishedPipeline, Recurrence, Schedule
+
+_PIPELINE_RUN = "azureml.PipelineRun"
+
+
+class Pipelines:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def history(self, experiment: str) -> Iterator[PipelineRun]:
+        from azureml.core import Experiment
+        from azureml.core.run import Run
+
+        # Not as PipelineRun objects, each of which asks the service twice when it is made.
+        runs = Run.list(Experiment(self._session.client, experiment, _create_in_cloud=False), type=_PIPELINE_RUN, _rehydrate_runs=False)
+        return (_pipeline_run(run, experiment) for run in runs)
+
+    def publish(self, plan: RunPlan, job_id: str, name: str, description: str) -> PublishedPipeline:
+        with self._session.sdk_calls(f"The pipeline {name} can't be published", "name") as workspace:
+            run = sdk_run(workspace, plan.experiment, job_id)
+            return _published(run.publish_pipeline(name=name, description=description, version="1.0"))
+
+    def published(self) -> list[PublishedPipeline]:
+        with self._session.sdk_calls("The published pipelines can't be listed") as workspace:
+            from azureml.pipeline.core import PublishedPipeline as SdkPublishedPipeline
+
+            return [_published(pipeline) for pipeline in SdkPublishedPipeline.list(workspace, active_only=False)]
+
+    def set_published(self, pipeline_id: str, *, active: bool) -> None:
+        with self._session.sdk_calls(f"The published pipeline {pipeline_id} can't be changed") as workspace:
+            from azureml.pipeline.core import PublishedPipeline as SdkPublishedPipeline
+
+            sdk_pipeline = SdkPublishedPipeline.get(workspace, pipeline_id)
+            sdk_pipeline.enable() if active else sdk_pipeline.disable()
+
+    def schedules(self) -> list[Schedule]:
+        with self._session.sdk_calls("The schedules can't be listed") as workspace:
+            from azureml.pipeline.core import Schedule as SdkSchedule
+
+            return [_schedule(schedule) for schedule in SdkSchedule.list(workspace, active_only=False)]
+
+    def schedule(self, pipeline_id: str, name: str, experiment: str, recurrence: Recurrence, parameters: Mapping[str, Any]) -> Schedule:
+        with self._session.sdk_calls(f"The schedule {name} can't be made", "name") as workspace:
+            from azureml.pipeline.core import Schedule as SdkSchedule
+            from azureml.pipeline.core import ScheduleRecurrence
+
+            timed = {"time_of_day": recurrence.time_of_day} if recurrence.time_of_day else {}
+            days = {"week_days": list(recurrence.week_days)} if recurrence.week_days else {}
+            schedule = SdkSchedule.create(
+                workspace,
+                name=name,
+                pipeline_id=pipeline_id,
+                experiment_name=experiment,
+                recurrence=ScheduleRecurrence(frequency=recurrence.frequency.value, interval=recurrence.interval, **timed, **days),
+                pipeline_parameters=dict(parameters),
+            )
+            return _schedule(schedule)
+
+    def set_schedule(self, schedule_id: str, *, active: bool) -> None:
+        with self._session.sdk_calls(f"The schedule {schedule_id} can't be changed") as workspace:
+            from azureml.pipeline.core import Schedule as SdkSchedule
+
+            schedule = SdkSchedule.get(workspace, schedule_id)
+            schedule.enable() if active else schedule.disable()
+
+
+def _published(pipeline: Any) -> PublishedPipeline:
+    return PublishedPipeline(
+        id=pipeline.id,
+        name=pipeline.name or "",
+        description=pipeline.description or "",
+        version=pipeline.version or "",
+        active=pipeline.status == "Active",
+        endpoint=pipeline.endpoint or "",
+    )
+
+
+def _pipeline_run(run: Any, experiment: str) -> PipelineRun:
+    """A run of the history, by what came with the list."""
+    values, tags = run._run_dto, run.tags or {}
+    title, note = run.display_name or run.description or "", run.description or ""
+    return PipelineRun(
+        id=run.id,
+        experiment=experiment,
+        status=run_status(run.status),
+        title=title,
+        studio_url=run.get_portal_url(),
+        created_at=parse_time(values.get("created_utc")),
+        ended_at=parse_time(values.get("end_time_utc")),
+        run_id=tags.get(RUN_TAG, ""),
+        note="" if note in (title, description_of(title)) else note,
+        tags={key: value or "" for key, value in tags.items() if key != RUN_TAG and not key.startswith("azureml.")},
+    )
+
+
+def _schedule(schedule: Any) -> Schedule:
+    recurrence = _describe(schedule.recurrence)
+    return Schedule(schedule.id, schedule.name or "", schedule.pipeline_id or "", recurrence, schedule.status == "Active")
+
+
+def _describe(recurrence: Any) -> str:
+    """A recurrence of the SDK, also one that this program would not make. It has only those attributes that the service sent."""
+    if recurrence is None:
+        return "when its datastore changes"
+    values = vars(recurrence)
+    unit = str(values["frequency"]).lower()
+    text = f"every {unit}" if values["interval"] == 1 else f"every {counted(int(values['interval']), unit)}"
+    if values.get("week_days"):
+        text += f" on {', '.join(values['week_days'])}"
+    if values.get("hours"):
+        times = [f"{int(hour):02}:{int(minute):02}" for hour in values["hours"] for minute in values.get("minutes") or [0]]
+        return f"{text} at {', '.join(times)} UTC"
+    return f"{text} at {values['time_of_day']} UTC" if values.get("time_of_day") else text
