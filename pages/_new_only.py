@@ -12,7 +12,7 @@ from pages._forms import last_submission
 from pages._switching import switch_page
 from pages._text import escape
 from services.domain import RunRequest, parse_reference
-from services.errors import StudioError
+from services.errors import NothingNew, StudioError
 from services.formats import counted
 from services.run_details import NewItems
 from services.workspace import Capability, Workspace
@@ -53,12 +53,20 @@ def _show(workspace: Workspace, request: RunRequest, job: Job[NewItems]) -> None
         for sentence in (f"Since {found.adds_to}: {found.describe_new()}", *found.warnings()):
             st.caption(escape(sentence))
         help_text = "Reads the dataset's folder anew, as its next version. The predictions are the earlier run's, with these added."
-        label = f"Score only {counted(found.count, 'file')}" if found.count else "Nothing to score"
-        if st.button(
-            label, key="submit-new-only", icon=":material/playlist_add:", help=help_text, disabled=not found.count, width="stretch"
-        ):
+        icon, label = ":material/playlist_add:", f"Score only {counted(found.count, 'file')}" if found.count else "Nothing to score"
+        if not found.count and found.unmarked:
+            icon, label = ":material/bookmark_remove:", "Mark what is gone"
+            help_text = f"No run starts: the column Input file of the predictions of {found.adds_to} says which files are gone."
+        nothing_to_do = not (found.count or found.unmarked)
+        if st.button(label, key="submit-new-only", icon=icon, help=help_text, disabled=nothing_to_do, width="stretch"):
             try:
                 run = last_submission().submit(workspace, request)
+            except NothingNew as nothing:
+                st.session_state.pop("new_items", None)
+                if found.unmarked:
+                    st.toast(escape(nothing.message), icon=icon)
+                    switch_page("runs.py", query_params={"run": found.adds_to})
+                _errors.show(nothing)
             except StudioError as error:
                 _errors.show(error)
                 st.session_state.pop("new_items", None)

@@ -355,6 +355,10 @@ class TabularDataset(Dataset):
     """How the files were read: delimiter, decimal, encoding, quote, header (on, off), compression, sheet."""
     column_types: tuple[str, ...] = ()
     """The types of `columns` in words, each one of TableReading.COLUMN_TYPES; empty where only the pandas types are known."""
+    reading: TableReading = TableReading()
+    """What a person said of how to read the files, so that the folder can be read anew in the same way."""
+    source_partition_format: str = ""
+    """The partition format of the files that its own were made of; that of its own is `partition_format`."""
 
     type = "tabular"
     item = "row"

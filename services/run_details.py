@@ -528,8 +528,9 @@ class Provenance:
 class NewItems:
     """What of a dataset has no prediction by the same model, script, arguments and environment yet, in files. `adds_to` is the run whose
     predictions a run of it would be added to, "" where there is none, and `why_none` may say why. `new` were not there, `changed` were
-    others, `failed` have no prediction; `kept` stay as they are, `gone` too, though their files are not there any more. `waiting` are paths
-    that changed in the last seconds: they may be half written, and are left for the next time. `dataset` is for people."""
+    others, `failed` have no prediction; `kept` stay as they are, `gone` too, though their files are not there any more: of `unmarked` the
+    predictions do not say yet that they are gone, or there again. `waiting` are paths that changed in the last seconds: they may be half
+    written, and are left for the next time. `dataset` is for people."""
 
     dataset: str
     adds_to: str = ""
@@ -539,6 +540,7 @@ class NewItems:
     failed: int = 0
     kept: int = 0
     gone: int = 0
+    unmarked: int = 0
     waiting: tuple[str, ...] = ()
 
     @property
@@ -556,7 +558,8 @@ class NewItems:
     def describe_new(self) -> str:
         """Such as `3 new files, 1 changed file. 20 files are scored already.`"""
         scored = f"{counted(self.kept, 'file')} {'is' if self.kept == 1 else 'are'} scored already."
-        return f"{self._parts()}. {scored}" if self.count else f"nothing is new. {scored}"
+        gone = f" {counted(self.gone, 'file')} {'is' if self.gone == 1 else 'are'} gone, and the rows stay." if self.gone else ""
+        return f"{self._parts() or 'nothing is new'}. {scored}{gone}"
 
     def _parts(self) -> str:
         parts = [counted(self.new, "new file")] if self.new else []
@@ -574,10 +577,16 @@ class NewItems:
     def nothing_new(self) -> NothingNew:
         """The error where there is nothing to score."""
         scored = f"{counted(self.kept, 'file')} {'is' if self.kept == 1 else 'are'} scored in {self.adds_to}"
-        text = f"Nothing is new in {self.dataset}: {scored}."
-        if not self.adds_to:
+        gone = f"{counted(self.gone, 'file')} {'is' if self.gone == 1 else 'are'} gone"
+        marked = f"the rows stay in {self.adds_to}, marked as gone"
+        if self.kept:
+            text = f"Nothing is new in {self.dataset}: {scored}." + (f" {gone}: {marked}." if self.gone else "")
+        elif self.gone:
+            text = f"Nothing is new in {self.dataset}, and all that was scored is gone ({counted(self.gone, 'file')}): {marked}."
+        else:
             text = f"Nothing can be scored of {self.dataset} yet."
-        return NothingNew(text, " ".join(self.warnings()), asdict(self))
+        found = {name: value for name, value in asdict(self).items() if name != "unmarked"}
+        return NothingNew(text, " ".join(self.warnings()), found)
 
 
 # ---- runs judged by true labels -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 <home>/datasets/<name>/<version>/
   manifest.jsonl    what mini-batches are cut from: the files, or slices of them (see batching.py)
   files.jsonl       of a tabular dataset: its files
+  sources.jsonl     where these were made of others: what each was made of
 ```
 """
 
@@ -15,7 +16,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from services.domain import Dataset, DatasetFile, FileDataset, TableReading, TabularDataset, utc_now
@@ -26,12 +27,13 @@ from services.intake import item_kinds, tables, tabular
 from services.intake.archives import Unpacked, extract_archive, is_archive
 from services.intake.partition_format import PartitionFormat
 from services.storage.file_tree import file_stat, may_read, stat_of, walk
-from services.storage.manifest import manifest_line, read_manifest
+from services.storage.manifest import SOURCES, manifest_line, read_manifest
 
 
 @dataclass(frozen=True)
 class DatasetInspection:
-    """What was found. `lists` are the files to keep in the dataset's folder, the manifest first; `table` is None for a file dataset."""
+    """What was found. `lists` are the files to keep in the dataset's folder, the manifest first, the list of files last. `table` is None
+    for a file dataset."""
 
     lists: tuple[Path, ...]
     manifest_sha256: str
@@ -46,6 +48,9 @@ class DatasetInspection:
     reading: tables.Reading | None = None
     converted: Path | None = None
     """The folder of the Parquet files that were made of those of the dataset, which are now the dataset's."""
+    said: TableReading = field(default_factory=TableReading)
+    """What a person said of how to read the files."""
+    source_partition_format: str = ""
 
     def unpacked_from(self, archive: Unpacked | None) -> DatasetInspection:
         """The same, with what was left out when its files were unpacked."""
@@ -67,7 +72,9 @@ class DatasetInspection:
         dataset_ = TabularDataset(*common, format=self.table.format, columns=self.table.columns, row_count=self.table.row_count)
         if reading := self.reading:
             about = reading.source_format, reading.dialect, reading.types
-            dataset_ = replace(dataset_, source_format=about[0], dialect=about[1], column_types=about[2])
+            dataset_ = replace(dataset_, source_format=about[0], dialect=about[1], column_types=about[2], reading=self.said)
+        if self.converted:
+            dataset_ = replace(dataset_, source_partition_format=self.source_partition_format)
         return dataset_
 
 
@@ -113,6 +120,7 @@ def inspect_dataset(
             lines.write(manifest_line(file))
             count, size = count + 1, size + file.size
     table = kinds = found = converted = None
+    of_sources = partition_format
     if type_ == FileDataset.type:
         kinds = item_kinds.look_at_files(root if root.is_dir() else root.parent, lists[0], count)
     else:
@@ -121,6 +129,7 @@ def inspect_dataset(
         table = found.table
         if found.converted:
             converted = staging / tables.CONVERTED
+            lists.insert(1, staging / SOURCES)
             listed = list(read_manifest(lists[-1]))
             count, size = len(listed), sum(file.size for file in listed)
             partition_format = _of_converted(partition_format, listed)
@@ -133,8 +142,9 @@ def inspect_dataset(
     notes = (_NOT_FOLLOWED,) if left_out[Dataset.LINKED_FOLDERS] else ()
     more = table.notes if table else kinds.notes if kinds else ()
     return DatasetInspection(
-        tuple(lists), sha256, count, size, glob, partition_format, table, dict(+left_out), notes + more, kinds, found, converted
-    )
+        tuple(lists), sha256, count, size, glob, partition_format, table, dict(+left_out), notes + more, kinds, found, converted,
+        reading or TableReading(), of_sources,
+    )  # fmt: skip
 
 
 def _of_converted(partition_format: str, files: Sequence[DatasetFile]) -> str:

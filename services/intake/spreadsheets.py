@@ -62,6 +62,8 @@ class WorkbookConversion:
         """Those of it that are read."""
         self.leading_zeros: tuple[tuple[str, str], ...] = ()
         """Columns whose leading zeros are lost, each with an example."""
+        self.made_of: dict[str, list[str]] = {}
+        """By the name of each file, those of the Parquet files that were made of it."""
 
     def convert(self, target: Path) -> tuple[str, ...]:
         """Write each sheet's rows to `target`/NAME.parquet, or to NAME.SHEET.parquet where several are wanted; what a person should know.
@@ -91,6 +93,7 @@ class WorkbookConversion:
                 schema = schema.set(number, as_date(schema.field(number)))
         for sheet in sheets:
             frame, _ = self._frame(sheet)
+            self.made_of.setdefault(sheet.file, []).append(sheet.target)
             with TableFile(target / sheet.target, schema) as made:
                 for begin in range(0, len(frame), _ROWS):
                     made.write(columns.table(frame.iloc[begin : begin + _ROWS]).cast(schema))

@@ -24,7 +24,8 @@ from services.intake import sniffing
 from services.intake.csv_records import CsvFile, NotUtf8
 from services.intake.sniffing import CSV, EXCEL, JSON_LINES, PARQUET, Dialect
 from services.intake.tabular import FILES, Table, first_rows, inspect_table, leading_zeros_note, parquet_errors
-from services.storage.manifest import manifest_line, read_manifest
+from services.storage.file_tree import sha256_of
+from services.storage.manifest import SOURCES, SourceFile, manifest_line, present_state, read_manifest, write_sources
 
 CONVERTED = "converted"
 """The folder below that of the lists where files are that were made Parquet."""
@@ -57,7 +58,8 @@ class Reading:
 
 def describe(root: Path, folder: Path, reading: TableReading, *, as_parquet: bool = False) -> Reading:
     """Read all files below `root` that `folder`/files.jsonl lists. Writes the manifest there; where files had to be converted, as all texts
-    are with `as_parquet`, these are in `folder`/converted and files.jsonl lists them instead. Takes seconds and more. Raises IntakeError
+    are with `as_parquet`, these are in `folder`/converted, files.jsonl lists them instead, and sources.jsonl what each was made of. Takes
+    seconds and more. Raises IntakeError
     naming the file and the record that keep them from being one table, SettingsError on delimiter, decimal, quote, encoding, column or
     sheet."""
     sniffing.check_reading(reading)
@@ -104,11 +106,13 @@ class _Files:
 
     root: Path
     folder: Path
-    names: list[str]
+    listed: list[DatasetFile]
+    names: list[str] = field(init=False)
     formats: list[sniffing.FileFormat] = field(init=False)
     format: str = field(init=False)
 
     def __post_init__(self) -> None:
+        self.names = [file.path for file in self.listed]
         self.formats = [sniffing.format_of(self.root / name, name) for name in self.names]
         self.format = sniffing.one_format(list(zip(self.names, self.formats, strict=True)))
 
@@ -128,7 +132,7 @@ class _Files:
 
 def read_table(root: Path, folder: Path, reading: TableReading, *, as_parquet: bool = False) -> Reading:
     """As `describe`, but in this process."""
-    files = _Files(root, folder, [file.path for file in read_manifest(folder / FILES)])
+    files = _Files(root, folder, list(read_manifest(folder / FILES)))
     if files.format == CSV:
         return _read_csv(files, reading, as_parquet=as_parquet)
     if files.format == PARQUET:
@@ -152,7 +156,7 @@ def read_table(root: Path, folder: Path, reading: TableReading, *, as_parquet: b
     header = "off" if reading.header is False else "on"
     told = replace(reading, sheets=workbooks.read, header=reading.header is not False)
     dialect = {"sheet": ", ".join(workbooks.read), "header": header}
-    made = _converted(files, notes, dialect, told, leading_zeros=workbooks.leading_zeros)
+    made = _converted(files, notes, dialect, told, leading_zeros=workbooks.leading_zeros, made_of=workbooks.made_of)
     return replace(made, sheets=workbooks.sheets)
 
 
@@ -214,10 +218,13 @@ def _parquet_types(path: Path) -> tuple[str, ...]:
 
 def _converted(
     files: _Files, notes: Sequence[str], dialect: Mapping[str, str], reading: TableReading, source_format: str = "",
-    leading_zeros: tuple[tuple[str, str], ...] = (),
+    leading_zeros: tuple[tuple[str, str], ...] = (), made_of: Mapping[str, Sequence[str]] | None = None,
 ) -> Reading:  # fmt: skip
-    """The files that were made, listed and described in the place of those that they were made of."""
+    """The files that were made, listed and described in the place of those that they were made of. `made_of` are the paths of what was
+    made of each by its path, where that is not one file of the same name."""
     target = files.folder / CONVERTED
+    made_of = made_of or {name: [f"{name}.parquet"] for name in files.names}
+    write_sources(files.folder / SOURCES, (_source(files.root, file, target, made_of[file.path]) for file in files.listed))
     made = sorted(path.relative_to(target).as_posix() for path in target.rglob("*.parquet"))
     with open(files.folder / FILES, "wb") as lines:
         for name in made:
@@ -226,6 +233,16 @@ def _converted(
     table = inspect_table(target, files.folder)
     table = replace(table, notes=(*notes, *leading_zeros_note(leading_zeros), *table.notes), leading_zeros=leading_zeros)
     return Reading(table, source_format or files.format, dict(dialect), _parquet_types(target / made[0]), True, reading)
+
+
+def _source(root: Path, file: DatasetFile, target: Path, made: Sequence[str]) -> SourceFile:
+    """What files were made of. These get its time of modification: made of the same file once more they are the same."""
+    for name in made:
+        os.utime(target / name, ns=(file.modified_ns, file.modified_ns))
+    state = (file.size, file.modified_ns)
+    sha256 = sha256_of(root / file.path) if present_state(str(root), file) == state else ""
+    unchanged = present_state(str(root), file) == state  # also while it was read
+    return SourceFile(file.path, *state, sha256 if unchanged else "", made)
 
 
 # ---- a sample ---------------------------------------------------------------------------------------------------------------------------

@@ -1,15 +1,18 @@
 """A run of only what is new: which files of a dataset that grew have no prediction by the same model and script yet.
 
 New is a path, or a path whose content changed, without a succeeded prediction by the same model, script (its content), arguments, side
-inputs, environment and environment variables; what failed is new. A file is compared by its size and its time of modification; where only
-the time differs, by its SHA-256, as far as the content that was scored is known: of a copied dataset, whose files are still there, and of
-what an earlier run of only what is new has scored, which noted it. A file that changed in the last seconds may be half written: it is left
+inputs, environment and environment variables; what failed is new. A file is a person's own: where a dataset's files were made Parquet, one
+that they were made of. It is compared by its size and its time of modification; where only the time differs, by its SHA-256, as far as the
+content that was scored is known: of a copied dataset, whose files are still there; of one whose files were made of others, which noted it;
+and of what a run has scored in place, which notes it up to a limit. A file that changed in the last seconds may be half written: it is left
 for the next time.
 
 ```
 runs/<id>/new/              a line for each file, of each dataset by its number
-  files-0.jsonl             [path, size, modified_ns]: what this run scores
+  files-0.jsonl             [path, size, modified_ns]: what this run scores, of a run of only what is new
   left-0.jsonl              what the predictions have rows of besides, and the dataset, as it was read anew, has not: see output_reader.Left
+  replaced-0.jsonl          [path] of the files that were made of what changed, before it did: those made of it now may have other names
+  gone-0.jsonl              [path] of what was found gone later, when nothing was new: see output_reader.mark_gone
   contents-0.jsonl          [path, size, modified_ns, SHA-256] of what was scored, by this run and those it adds to, as far as it is known
 ```
 """
@@ -17,7 +20,6 @@ runs/<id>/new/              a line for each file, of each dataset by its number
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -26,31 +28,31 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from services import log
-from services.domain import Dataset, DatasetFile, Run, RunStatus
+from services.domain import Dataset, DatasetFile, Run, RunStatus, TabularDataset
 from services.errors import IntakeError, NotFound, SettingsError, StillRunning, StudioError, WorkspaceUnavailable, os_errors_as
 from services.local import reuse
-from services.local.output_reader import failed_only_chain, lines_to_score_again, paths_in, read_left
+from services.local.output_reader import Left, failed_only_chain, gone_files, lines_to_score_again, mark_gone, paths_in, read_left
 from services.local.run_folder import LocalRunFolder, PlannedDataset, RunPlan
+from services.local.scored_files import contents_line, contents_list, list_of_files, lists_of, noted_contents, sources
 from services.run_details import NewItems
-from services.storage.atomic import atomic_write
 from services.storage.file_tree import sha256_of
-from services.storage.manifest import manifest_line, parsed_lines, present_state, read_manifest
+from services.storage.manifest import SOURCES, SourceFile, manifest_line, parsed_lines, present_state
 from services.storage.runs import StoredRuns
 from services.storage.store import Store
 
-logger = logging.getLogger(__name__)
-
+PARQUET = "parquet"
 YOUNG_SECONDS = 10.0
 """A file that changed since may be half written."""
 
 
 class _State(NamedTuple):
-    """A file that the earlier run's predictions have rows of, as it was then, and whether its prediction counts."""
+    """A file that the earlier run's predictions have rows of, as it was then, whether its prediction counts, and the dataset's files that
+    were made of it: none where it is one itself."""
 
     size: int
     modified_ns: int
     succeeded: bool
+    made: Sequence[str] = ()
 
 
 @dataclass
@@ -98,9 +100,13 @@ def look(store: Store, runs: StoredRuns[LocalRunFolder], plan: RunPlan, datasets
             one.known, one.contents = before.known(number), before.contents(number)
         waiting += _compare(one, before.root(number) if before else "", counts)
         grown.append(one)
+    unmarked = 0
+    if earlier:
+        marked = gone_files(runs.folder(earlier.id))
+        unmarked = sum(len(_gone_files(one) ^ before) for one, before in zip(grown, marked, strict=True))
     why = _why_none(store, runs, plan) if earlier is None else ""
     name = ", ".join(dict.fromkeys(dataset.name for dataset in datasets))
-    return Look(NewItems(name, earlier.id if earlier else "", why, **counts, waiting=tuple(waiting)), grown)
+    return Look(NewItems(name, earlier.id if earlier else "", why, **counts, unmarked=unmarked, waiting=tuple(waiting)), grown)
 
 
 # ---- the earlier run -------------------------------------------------------------------------------------------------------------
@@ -119,7 +125,7 @@ def _earlier(store: Store, runs: StoredRuns[LocalRunFolder], plan: RunPlan) -> R
                 raise StudioError(f"{what}: it has no active runner.", f"Resume it, or cancel it: resume {run.id}")
             hint = "Wait for its end, or cancel it. What is new by then is scored the next time."
             raise StillRunning(f"{what}.", hint, {"active_run": run.id})
-        if _can_be_read(runs.folder(run.id)):
+        if _can_be_read(store, runs.folder(run.id)):
             if now.status is RunStatus.COMPLETED or now.request.adds_to:
                 return now
             ended.append(now)
@@ -132,12 +138,24 @@ def _has_key(folder: LocalRunFolder, key: str | None) -> bool:
     return False
 
 
-def _can_be_read(folder: LocalRunFolder) -> bool:
+def _can_be_read(store: Store, folder: LocalRunFolder) -> bool:
     with suppress(StudioError):
         runs = failed_only_chain(folder)
         manifests = [Path(dataset.manifest) for _, plan in runs for dataset in plan.datasets]
-        return all(path.is_file() for path in (*manifests, *(_list_then(runs[0][0], dataset) for dataset in runs[0][1].datasets)))
+        return all(path.is_file() for path in manifests) and all(_is_known(store, runs[0][0], dataset) for dataset in runs[0][1].datasets)
     return False
+
+
+def _is_known(store: Store, folder: LocalRunFolder, planned: PlannedDataset) -> bool:
+    """Whether it is known which of a person's files a run has scored."""
+    lists = lists_of(folder, planned)
+    if not list_of_files(lists, planned.format).is_file():
+        return False
+    if planned.format == PARQUET and Path(planned.root) == lists / "files" and not (lists / SOURCES).is_file():
+        # Copied in, or made of others by an earlier version of the program, which did not note what of.
+        registered = store.all(Dataset, lists.parent.name, int(lists.name))
+        return bool(registered) and not registered[0].source_root
+    return True
 
 
 def _why_none(store: Store, runs: StoredRuns[LocalRunFolder], plan: RunPlan) -> str:
@@ -179,53 +197,57 @@ class _Before:
         adds_to = plan.request.new_only and plan.request.rerun_of
         own = set(paths_in(Path(plan.datasets[number].manifest))) if adds_to and not kept_count else None
         files = {}
-        for file in read_manifest(_list_then(folder, plan.datasets[number])):
+        for path, size, modified_ns, _, made in self._sources(number):
             # Those that a new-only run kept were scored as it did: where it did so otherwise than now, they don't count.
-            succeeded = file.path not in failed and (own is None or file.path in own)
-            files[file.path] = _State(file.size, file.modified_ns, succeeded)
+            succeeded = all(file not in failed and (own is None or file in own) for file in made or (path,))
+            files[path] = _State(size, modified_ns, succeeded, made)
         if adds_to:
             for left in read_left(folder, number):
-                files.setdefault(left.path, _State(left.size, left.modified_ns, left.succeeded and kept_count))
+                files.setdefault(left.path, _State(left.size, left.modified_ns, left.succeeded and kept_count, left.made))
         return files
 
     def root(self, number: int) -> str:
         return self._runs[0][1].datasets[number].root
 
     def contents(self, number: int) -> dict[str, tuple[int, int, str]]:
-        found: dict[str, tuple[int, int, str]] = {}
-        with suppress(OSError), open(self._runs[0][0].new / f"contents-{number}.jsonl", "rb") as lines:
-            found = {path: (size, modified_ns, sha256) for _, (path, size, modified_ns, sha256) in parsed_lines(lines)}
-        return found
+        noted = noted_contents(self._runs[0][0], number)
+        return noted | {path: (size, time, sha256) for path, size, time, sha256, _ in self._sources(number) if sha256}
 
-
-def _list_then(folder: LocalRunFolder, planned: PlannedDataset) -> Path:
-    """The list of a dataset's files that a run had; it stays for the run where the dataset was deleted."""
-    lists, (name, _, version) = Path(planned.manifest).parent, planned.reference.partition(":")
-    if lists == folder.path:  # its own, of just what it scored
-        lists = folder.path.parents[1] / "datasets" / name / version
-    return lists / ("files.jsonl" if planned.format else "manifest.jsonl")
+    def _sources(self, number: int) -> Iterator[SourceFile]:
+        folder, plan = self._runs[0]
+        return sources(lists_of(folder, plan.datasets[number]), plan.datasets[number].format)
 
 
 # ---- what is there now -----------------------------------------------------------------------------------------------------------
 
 
 def place_of(dataset: Dataset) -> Path:
-    """The folder of a dataset, or its one file where that was registered."""
+    """The folder of a dataset, or its one file where that was registered: that of the person, of which its own may have been made."""
+    if dataset.source_root:
+        return Path(dataset.source_root)
     if dataset.one_file or (dataset.one_file is None and dataset.file_count == 1):
-        return Path(dataset.root, next(iter(read_manifest(_list_of_files(dataset)))).path)
+        return Path(dataset.root, next(_listed(dataset)).path)
     return Path(dataset.root)
 
 
 def check_can_grow(dataset: Dataset) -> None:
     """Raises SettingsError on `new_only` where it can't be told what is new of it."""
-    if dataset.source_root:
-        raise made_of_others(dataset)
+    if dataset.source_root and not (Path(dataset.manifest).parent / SOURCES).is_file():
+        text = f"an earlier version of this program registered {dataset}, and did not note which files its Parquet files were made of"
+        raise SettingsError("new_only", text, "Register the dataset again. The first run scores all of it, later ones what is new.")
 
 
-def made_of_others(dataset: Dataset) -> SettingsError:
-    """Of a table whose files were made Parquet."""
-    text = f"the files of {dataset.name} are made Parquet when they are registered, so which of them are new can't be told"
-    return SettingsError("new_only", text, "Put plain CSV or Parquet files there, or score all of it.")
+def _grows(dataset: Dataset) -> bool:
+    """Whether its files, or those that they were made of, are a person's own, and not a copy in the home."""
+    home = Path(dataset.manifest).parents[3]
+    return dataset.in_place or bool(dataset.source_root and not Path(dataset.source_root).is_relative_to(home))
+
+
+def _base_of(dataset: Dataset) -> Path:
+    """The folder that the paths of a person's files start from."""
+    if not dataset.source_root:
+        return Path(dataset.root)
+    return Path(dataset.source_root).parent if dataset.one_file else Path(dataset.source_root)
 
 
 def _compare(one: GrownDataset, old_root: str, counts: dict[str, int]) -> list[str]:
@@ -233,7 +255,7 @@ def _compare(one: GrownDataset, old_root: str, counts: dict[str, int]) -> list[s
     waiting, there, is_other = list[str](), set[str](), False
     now_ns = time.time_ns()
     with os_errors_as(NotFound, f"The list of files of dataset {one.dataset} is gone", "Register the dataset again."):
-        for file, listed in zip_longest(_files_now(one.dataset), read_manifest(_list_of_files(one.dataset))):
+        for file, listed in zip_longest(_files_now(one.dataset), _listed(one.dataset)):
             is_other = is_other or file != listed
             if file is None:
                 continue
@@ -241,7 +263,7 @@ def _compare(one: GrownDataset, old_root: str, counts: dict[str, int]) -> list[s
             there.add(file.path)
             if known and known.succeeded and (known.size, known.modified_ns) == (file.size, file.modified_ns):
                 counts["kept"] += 1
-            elif one.dataset.in_place and abs(now_ns - file.modified_ns) < YOUNG_SECONDS * 1e9:
+            elif _grows(one.dataset) and abs(now_ns - file.modified_ns) < YOUNG_SECONDS * 1e9:
                 is_other = True
                 waiting.append(file.path)
                 if known:
@@ -256,7 +278,7 @@ def _compare(one: GrownDataset, old_root: str, counts: dict[str, int]) -> list[s
     gone = [path for path in one.known if path not in there]
     one.left |= dict.fromkeys(gone, True)
     counts["gone"] += len(gone)
-    one.is_read_anew = is_other and one.dataset.in_place and len(there) > len(waiting)
+    one.is_read_anew = is_other and _grows(one.dataset) and len(there) > len(waiting)
     return waiting
 
 
@@ -264,15 +286,15 @@ def _files_now(dataset: Dataset) -> Iterator[DatasetFile]:
     """The files of a dataset's folder as it is now; of a copied one, which doesn't grow, as they are listed."""
     from services.intake.datasets import collect_files  # only here, since a runner does without
 
-    if not dataset.in_place:
-        return read_manifest(_list_of_files(dataset))
+    if not _grows(dataset):
+        return _listed(dataset)
     return collect_files(place_of(dataset), dataset.glob, hidden=dataset.type == "file", may_be_none=True)
 
 
-def _list_of_files(dataset: Dataset) -> Path:
-    from services.intake.datasets import list_of_files
-
-    return list_of_files(dataset)
+def _listed(dataset: Dataset) -> Iterator[DatasetFile]:
+    """A person's files, as they were when the dataset was registered."""
+    found = sources(Path(dataset.manifest).parent, dataset.format if isinstance(dataset, TabularDataset) else "")
+    return (DatasetFile(source.path, source.size, source.modified_ns) for source in found)
 
 
 def _has_same_content(one: GrownDataset, known: _State, file: DatasetFile, old_root: str) -> bool:
@@ -282,11 +304,25 @@ def _has_same_content(one: GrownDataset, known: _State, file: DatasetFile, old_r
     with suppress(IntakeError, NotFound):
         size, modified_ns, sha256 = one.contents.get(file.path, (0, 0, ""))
         if sha256 and (size, modified_ns) == (known.size, known.modified_ns):
-            return sha256 == sha256_of(Path(one.dataset.root, file.path))
+            return sha256 == sha256_of(_base_of(one.dataset) / file.path)
         old = DatasetFile(file.path, known.size, known.modified_ns)
-        if old_root != one.dataset.root and present_state(old_root, old) == (known.size, known.modified_ns):
-            return sha256_of(Path(old_root, file.path)) == sha256_of(Path(one.dataset.root, file.path))
+        if old_root != one.dataset.root and not known.made and present_state(old_root, old) == (known.size, known.modified_ns):
+            return sha256_of(Path(old_root, file.path)) == sha256_of(_base_of(one.dataset) / file.path)
     return False
+
+
+# ---- what is gone ----------------------------------------------------------------------------------------------------------------
+
+
+def note_gone(runs: StoredRuns[LocalRunFolder], look: Look) -> None:
+    """Where nothing is new: mark the rows of files that are gone by now in the predictions that what is new would be added to, and take
+    the mark from those that are there again. Raises OSError."""
+    if look.found.unmarked:
+        mark_gone(runs.folder(look.found.adds_to), [_gone_files(one) for one in look.datasets])
+
+
+def _gone_files(one: GrownDataset) -> set[str]:
+    return {file for path, gone in one.left.items() if gone for file in one.known[path].made or (path,)}
 
 
 # ---- the run ---------------------------------------------------------------------------------------------------------------------
@@ -306,40 +342,24 @@ def restrict_to_new(plan: RunPlan, look: Look, folder: LocalRunFolder) -> RunPla
 
 def _restricted(planned: PlannedDataset, one: GrownDataset, folder: LocalRunFolder, number: int) -> PlannedDataset:
     manifest, count = folder.path / f"manifest-{number}.jsonl", 0
+    made_of = {made: source.path for source in sources(lists_of(folder, planned), planned.format) for made in source.made}
     with open(planned.manifest, "rb") as lines, open(manifest, "wb") as chosen:
         for line, values in parsed_lines(lines):
-            if values[0] in one.fresh:
+            if made_of.get(values[0], values[0]) in one.fresh:
                 chosen.write(line)
                 count += values[5] if planned.format else 1
     with open(folder.new / f"files-{number}.jsonl", "wb") as files:
         files.writelines(manifest_line(DatasetFile(path, *state)) for path, state in one.fresh.items())
     with open(folder.new / f"left-{number}.jsonl", "wb") as left:
         for path, gone in one.left.items():
-            left.write(json.dumps([path, *one.known[path], gone]).encode("ascii") + b"\n")
-    with open(folder.new / f"contents-{number}.jsonl", "wb") as contents:
+            size, modified_ns, succeeded, made = one.known[path]
+            left.write(json.dumps(Left(path, size, modified_ns, succeeded, gone, made)).encode("ascii") + b"\n")
+    with open(folder.new / f"replaced-{number}.jsonl", "wb") as replaced:
+        for path in one.known.keys() & one.fresh.keys():
+            made = one.known[path].made or ((path,) if made_of else ())
+            replaced.writelines(json.dumps([file]).encode("ascii") + b"\n" for file in made)
+    with open(contents_list(folder, number), "wb") as contents:
         for path, noted in one.contents.items():
             if path not in one.fresh:
-                contents.write(_contents_line(path, *one.unchanged.get(path, noted[:2]), noted[2]))
+                contents.write(contents_line(path, *one.unchanged.get(path, noted[:2]), noted[2]))
     return replace(planned, manifest=str(manifest), item_count=count)
-
-
-def _contents_line(path: str, size: int, modified_ns: int, sha256: str) -> bytes:
-    return json.dumps([path, size, modified_ns, sha256]).encode("ascii") + b"\n"
-
-
-def note_contents(folder: LocalRunFolder, plan: RunPlan) -> None:
-    """Note the SHA-256 of each file that the run scored and that is still as it was listed, so that one of which only the time changes is
-    known again. Takes as long as reading them. Never raises OSError."""
-    for number, dataset in enumerate(plan.datasets if plan.request.new_only else ()):
-        path = folder.new / f"contents-{number}.jsonl"
-        with log.suppress(logger, "What was scored can't be noted", OSError), atomic_write(path) as temporary:
-            lines = path.read_bytes().splitlines(keepends=True)
-            files = list(read_manifest(folder.new / f"files-{number}.jsonl"))
-            own = {file.path for file in files}
-            with open(temporary, "xb") as contents:
-                contents.writelines(line for line, (name, *_) in parsed_lines(lines) if name not in own)
-                for file in files:
-                    with suppress(IntakeError, NotFound):
-                        state = present_state(dataset.root, file)
-                        if state == (file.size, file.modified_ns):
-                            contents.write(_contents_line(file.path, *state, sha256_of(Path(dataset.root, file.path))))

@@ -7,11 +7,12 @@ those items replaced or added. Attempts at an item that did not change are count
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +26,7 @@ from services.predictions.causes import Line
 from services.predictions.columns import Status
 from services.predictions.explanations import failed_rows, failed_without_rows
 from services.predictions.matching import RowNumbers, ScoredMiniBatch, read_rows
+from services.storage.atomic import write_atomically
 from services.storage.journal import Attempt, AttemptStatus, Journal, Said
 from services.storage.manifest import parsed_lines
 
@@ -264,7 +266,8 @@ def settled(folder: LocalRunFolder) -> Iterator[ScoredMiniBatch]:
         yield from _kept(before, plan, after, _Later(place, replaced), tried, gone, succeeded)
     succeeded.add(folder)
     for mini_batch in _mini_batches(*runs[-1], settled_only=True, succeeded=succeeded):
-        yield replace(mini_batch.scored(_earlier_attempts(mini_batch, tried)), gone=None if gone is None else frozenset())
+        scored = mini_batch.scored(_earlier_attempts(mini_batch, tried))
+        yield replace(scored, gone=None if gone is None else gone[mini_batch.batch.dataset])
 
 
 def paths_in(manifest: Path) -> Iterator[str]:
@@ -278,32 +281,65 @@ def paths_in(manifest: Path) -> Iterator[str]:
 
 
 def _scored_by_new_only(runs: Sequence[tuple[LocalRunFolder, RunPlan]]) -> list[dict[str, int]]:
-    """By dataset, of each path that a new-only run scored the place of the last one that did."""
+    """By dataset, of each path that a new-only run scored, or whose rows it replaced, the place of the last one that did."""
     replaced: list[dict[str, int]] = [{} for _ in runs[-1][1].datasets]
-    for place, (_, plan) in enumerate(runs):
+    for place, (folder, plan) in enumerate(runs):
         if plan.request.new_only and plan.request.rerun_of:
-            for dataset, last in zip(plan.datasets, replaced, strict=True):
-                last.update(dict.fromkeys(paths_in(Path(dataset.manifest)), place))
+            for number, (dataset, last) in enumerate(zip(plan.datasets, replaced, strict=True)):
+                others = folder.new / f"replaced-{number}.jsonl"
+                for list_ in (Path(dataset.manifest), *([others] if others.is_file() else [])):
+                    last.update(dict.fromkeys(paths_in(list_), place))
     return replaced
 
 
 def _gone(runs: Sequence[tuple[LocalRunFolder, RunPlan]]) -> list[frozenset[str]] | None:
-    """By dataset, the paths whose files the last new-only run found gone; None where there is no such run."""
+    """By dataset, the paths whose files were gone when their folder was last looked at; None where none looked for what is new."""
     for folder, plan in reversed(runs):
+        numbers = range(len(plan.datasets))
+        if _gone_list(folder, 0).is_file():
+            return [frozenset(paths_in(_gone_list(folder, number))) for number in numbers]
         if plan.request.new_only and plan.request.rerun_of:
-            return [frozenset(left.path for left in read_left(folder, number) if left.gone) for number in range(len(plan.datasets))]
+            left = [[left for left in read_left(folder, number) if left.gone] for number in numbers]
+            return [frozenset(path for each in gone for path in each.made or (each.path,)) for gone in left]
     return None
+
+
+def _gone_list(folder: LocalRunFolder, number: int) -> Path:
+    return folder.new / f"gone-{number}.jsonl"
+
+
+def gone_files(folder: LocalRunFolder) -> list[frozenset[str]]:
+    """By dataset, the paths that are marked in the predictions of a run since their files are gone."""
+    runs = chain(folder)
+    return _gone(runs) or [frozenset() for _ in runs[-1][1].datasets]
+
+
+def mark_gone(folder: LocalRunFolder, gone: Sequence[Collection[str]]) -> None:
+    """Have the predictions of a run say which of its files are gone by now: paths, by dataset. Raises OSError."""
+    folder.new.mkdir(exist_ok=True)
+    for number, paths in reversed(list(enumerate(gone))):  # the first last: with it they all count
+        lines = [json.dumps([path]) + "\n" for path in sorted(paths)]
+        write_atomically(_gone_list(folder, number), "".join(lines).encode("ascii"))
+
+
+def marks_of(folder: LocalRunFolder) -> str:
+    """What the predictions of a run say is gone, as far as that was found later: another text for another, "" where nothing was."""
+    with suppress(FileNotFoundError):
+        marks = [_gone_list(folder, number).read_bytes() for number in range(len(folder.plan().datasets))]
+        return hashlib.sha256(b"\0".join(marks)).hexdigest()[:8]
+    return ""
 
 
 class Left(NamedTuple):
     """A file that the predictions have rows of and that was no file of the dataset when it was read anew: gone, or changed just then.
-    `succeeded`: whether its prediction counts."""
+    `succeeded`: whether its prediction counts. `made` are the dataset's files that were made of it, none where it is one itself."""
 
     path: str
     size: int
     modified_ns: int
     succeeded: bool
     gone: bool
+    made: Sequence[str] = ()
 
 
 def read_left(folder: LocalRunFolder, number: int) -> Iterator[Left]:

@@ -50,12 +50,13 @@ def _open(run: Run, folder: LocalRunFolder, kind: str, read: Callable[[LocalRunF
     from services.predictions.reader import open_predictions
     from services.predictions.table_file import remove_table
 
-    last = 0
+    last, marks = 0, ""
     for earlier, _ in output_reader.failed_only_chain(folder):  # what a new-only run adds to doesn't change any more
+        marks = output_reader.marks_of(earlier) or marks
         if earlier.has_journal:
             with Journal(earlier.path) as journal:
                 last += journal.last_seq()
-    table = folder.path / table_name(last, kind)
+    table = folder.path / table_name(f"{last}{marks and '-'}{marks}", kind)
     if (existing := _existing_table(folder, table, kind, run)) is not None:
         return existing
     with (

@@ -220,6 +220,9 @@ def _take_over(earlier: LocalRunFolder, folder: LocalRunFolder) -> None:
         target = folder.output / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(earlier.output / file.path, target)
+    for noted in earlier.new.glob("contents-*.jsonl"):
+        folder.new.mkdir(exist_ok=True)
+        shutil.copyfile(noted, folder.new / noted.name)
     with Journal(earlier.path) as journal:
         journal.copy_to(folder.path)
     output_list.write(folder)

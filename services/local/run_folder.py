@@ -9,7 +9,7 @@ runs/<id>/
   output.jsonl    the files there when the run completed, as lines of a manifest
   logs/           Azure's log tree
   script/         the scoring script as the run had it
-  new/            of a run of only what is new: see new_items.py
+  new/            what its files held, and what else a run of only what is new needs to know: see new_items.py
   work/           the workers' private folders, while it runs; run.json, from which azureml_user answers
   lock            held by the runner; the system drops it when the runner dies
 ```

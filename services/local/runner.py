@@ -28,6 +28,7 @@ from services.local.batching import cut
 from services.local.run_folder import LocalRunFolder
 from services.local.run_progress import RunProgress
 from services.local.run_slots import RunSlots
+from services.local.scored_files import AFTER_THE_END, BEFORE_THE_END, note_contents
 from services.local.worker_process import Message, Stage, WorkerPlace, WorkerProcess, describe_timeout, import_timeout, start_worker
 from services.storage import run_process
 from services.storage.atomic import write_atomically
@@ -200,10 +201,7 @@ class Runner:
             self._store.update_run(self._run_id, **self._counts())
             self._progress.monitor.write()
             self._progress.journal.close()
-            if self._plan.request.new_only:
-                from services.local.new_items import note_contents  # few runs need it
-
-                note_contents(self._folder, self._plan)
+            note_contents(self._folder, self._plan, BEFORE_THE_END)
         ended = {"status": outcome.status, "error_code": outcome.error_code, "error": outcome.error, "workers": 0, "rate": None}
         self._store.update_run(self._run_id, **ended, ended_at=utc_now(), heartbeat_at=utc_now())
 
@@ -457,6 +455,8 @@ def main() -> int:
         from services.local import prediction_table  # most runs are small, and importing it takes long beside what they take
 
         prediction_table.prepare(run, LocalRunFolder(home, run_id))
+    if run.status.ended:
+        note_contents(LocalRunFolder(home, run_id), LocalRunFolder(home, run_id).plan(), AFTER_THE_END)
     return 0
 
 

@@ -45,6 +45,7 @@ from services.domain import (
     Run,
     RunRequest,
     TableReading,
+    TabularDataset,
     parse_reference,
     utc_now,
 )
@@ -398,6 +399,7 @@ class LocalWorkspace:
                 return run
             look = self._look_for_new(request)
             if not look.found.count:
+                new_items.note_gone(self.runs, look)
                 raise look.found.nothing_new()
             grown = [self._registered_anew(one) for one in look.datasets]
             request = replace(request, datasets=tuple(dataset.reference for dataset in grown), rerun_of=look.found.adds_to or None)
@@ -432,10 +434,14 @@ class LocalWorkspace:
             return one.dataset
         with staging_folder(self.home) as staging:
             of, root = one.dataset, new_items.place_of(one.dataset)
-            found = datasets.inspect_dataset(root, of.glob, of.type, of.partition_format, staging, skip=one.is_waiting)
-            if found.converted:
-                raise new_items.made_of_others(of)
-            if latest.root == of.root and found.manifest_sha256 == latest.manifest_sha256:
+            keys = of.source_partition_format if isinstance(of, TabularDataset) and of.source_root else of.partition_format
+            reading = of.reading if isinstance(of, TabularDataset) else None
+            found = datasets.inspect_dataset(root, of.glob, of.type, keys, staging, reading, skip=one.is_waiting)
+            if found.converted and latest.source_root:  # most of it once more, which takes its disk once
+                file_tree.link_same_files(found.converted, Path(latest.root))
+                if (latest.source_root, latest.manifest_sha256) == (str(root), found.manifest_sha256):
+                    return latest
+            elif latest.root == of.root and found.manifest_sha256 == latest.manifest_sha256:
                 return latest
             return self._add_dataset(of.name, found, root, of.description, copied=False)
 

@@ -7,14 +7,28 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.domain import DatasetFile
 
+SOURCES = "sources.jsonl"
+"""In the folder of a dataset whose files were made of others: what each was made of, see SourceFile."""
+
 _PARSED_AT_ONCE = 500
+
+
+class SourceFile(NamedTuple):
+    """A file of a person's that files of a dataset were made of: its path, size in bytes and time of modification (ns) then, the SHA-256 of
+    its content, "" where it changed meanwhile, and the paths of the files that were made of it."""
+
+    path: str
+    size: int
+    modified_ns: int
+    sha256: str
+    made: Sequence[str]
 
 
 def manifest_line(file: DatasetFile) -> bytes:
@@ -27,6 +41,18 @@ def read_manifest(manifest: Path, first: int = 0, count: int | None = None) -> I
     with open(manifest, "rb") as lines:
         for _, values in parsed_lines(islice(lines, first, None if count is None else first + count)):
             yield DatasetFile(*values)
+
+
+def write_sources(list_: Path, sources: Iterable[SourceFile]) -> None:
+    """Raises OSError."""
+    with open(list_, "wb") as lines:
+        lines.writelines(json.dumps(source).encode("ascii") + b"\n" for source in sources)
+
+
+def read_sources(list_: Path) -> Iterator[SourceFile]:
+    """In the order of their paths. Raises OSError."""
+    with open(list_, "rb") as lines:
+        yield from (SourceFile(*values) for _, values in parsed_lines(lines))
 
 
 def parsed_lines(lines: Iterable[bytes]) -> Iterator[tuple[bytes, list[Any]]]:

@@ -59,6 +59,40 @@ def test_run_new_only_without_news_starts_nothing_and_succeeds(command, run, row
     assert len(command("runs", "--json").json["runs"]) == 1
 
 
+def test_run_new_only_marks_what_is_gone_though_nothing_is_new(command, run, rows, tmp_path):
+    first = run("--new-only", "--wait", "--json").json
+    gone = min(rows.iterdir())
+    gone.unlink()
+    result = run("--new-only", "--json")
+    assert (result.code, result.json["status"], result.json["kept"], result.json["gone"]) == (0, "NothingNew", 2, 1)
+    assert f"1 file is gone: the rows stay in {first['id']}, marked as gone." in result.err
+    where = "\"Input file\" = 'gone'"
+    command("predictions", first["id"], "--to", tmp_path / "gone.csv", "--where", where)
+    assert gone.name in (tmp_path / "gone.csv").read_text()
+    assert command("predictions", first["id"], "--to", tmp_path / "gone.csv", "--where", where, "--json").json["rows"] == 1
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_run_new_only_scores_what_is_dropped_each_day_in_any_dialect(command, tmp_path, entry_script, ending):
+    def drop(day):
+        path = inbox / f"{day}.{ending}"
+        path.write_text("key;value\nx;1,5\n" if ending == "csv" else '{"key": "x", "value": 1.5}\n')
+        os.utime(path, (day, day))
+
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    drop(1)
+    assert command("dataset", "register", "inbox", inbox, "--type", "tabular").code == 0
+    script = entry_script("def run(frame):\n    return [str(value) for value in frame['value']]")
+    words = ("run", "--dataset", "inbox", "--entry-script", script, "--new-only", "--wait", "--json")
+    assert command(*words).json["items_total"] == 1
+    assert command(*words).json["status"] == "NothingNew"
+    drop(2)
+    second = command(*words).json
+    assert (second["status"], second["items_total"], second["datasets"]) == ("Completed", 1, ["inbox:2"])
+    assert command("predictions", second["id"], "--to", tmp_path / "all.csv", "--json").json["rows"] == 2
+
+
 def test_of_two_that_start_at_once_one_scores(command, started, rows, entry_script):
     words = ("run", "--dataset", "rows", "--entry-script", entry_script(ECHO), "--new-only", "--json")
     both = [started(*words) for _ in range(2)]

@@ -1,13 +1,21 @@
 """run --new-only: just what the same model and script have not scored yet of a dataset that grew, added to what they have."""
 
+import gzip
+import io
+import json
 import os
 from dataclasses import replace
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import xlsxwriter
 
-from services.domain import ResourceKind, RunRequest, RunStatus
-from services.errors import NothingNew, SettingsError, StudioError
+from services.domain import ResourceKind, RunRequest, RunStatus, TableReading
+from services.errors import IntakeError, NothingNew, SettingsError, StudioError
+from services.local import scored_files
+from services.local.run_folder import LocalRunFolder
+from services.local.scored_files import Limit
 from services.predictions.filters import EVERY_FAILURE, Filter
 from services.settings import ParallelRunSettings
 
@@ -181,12 +189,72 @@ def test_the_rows_of_a_file_that_is_gone_stay_and_are_marked(workspace, put, sco
     assert table(workspace, third, "File", condition=Filter(where="\"Input file\" = 'gone'")) == []
 
 
-def test_a_folder_without_a_file_left_is_nothing_new(workspace, put, score, folder, request_):
-    put(a="1")
-    score()
+GONE = Filter(where="\"Input file\" = 'gone'")
+
+
+def test_what_is_gone_is_marked_though_nothing_is_new(workspace, put, score, folder, request_):
+    put(a="1", b="2")
+    first = score(new_only=False)
+    assert "Input file" not in workspace.runs.predictions(first.id).own
     (folder / "a.csv").unlink()
+    with pytest.raises(NothingNew) as caught:
+        workspace.submit(request_)
+    marked = f"1 file is scored in {first.id}. 1 file is gone: the rows stay in {first.id}, marked as gone."
+    assert caught.value.message == f"Nothing is new in d: {marked}"
+    assert table(workspace, first, "File", "Prediction", "Input file") == [("a.csv", "1", "gone"), ("b.csv", "2", "present")]
+    assert len(workspace.runs.latest()) == 1
+    put(c="3")
+    second = score()
+    assert table(workspace, second, "File", condition=GONE) == [("a.csv",)]
+    (folder / "b.csv").unlink()
     with pytest.raises(NothingNew):
         workspace.submit(request_)
+    assert table(workspace, second, "File", condition=GONE) == [("a.csv",), ("b.csv",)]
+    assert table(workspace, first, "File", condition=GONE) == [("a.csv",)]
+
+
+def test_a_file_that_is_there_again_loses_its_mark(workspace, put, score, folder, request_):
+    put(a="1", b="2")
+    first = score()
+    (folder / "a.csv").rename(folder.parent / "a.csv")
+    with pytest.raises(NothingNew):
+        workspace.submit(request_)
+    assert table(workspace, first, "File", condition=GONE) == [("a.csv",)]
+    (folder.parent / "a.csv").rename(folder / "a.csv")
+    with pytest.raises(NothingNew, match="2 files are scored"):
+        workspace.submit(request_)
+    assert table(workspace, first, "File", condition=GONE) == []
+
+
+def test_a_look_alone_marks_nothing(workspace, put, score, folder, request_):
+    put(a="1", b="2")
+    first = score()
+    (folder / "a.csv").unlink()
+    found = workspace.new_items(request_)
+    assert (found.count, found.gone, found.unmarked) == (0, 1, 1)
+    assert found.describe_new() == "nothing is new. 1 file is scored already. 1 file is gone, and the rows stay."
+    assert "Input file" not in workspace.runs.predictions(first.id).own
+
+
+def test_of_a_folder_without_a_file_left_it_is_said_that_all_is_gone(workspace, put, score, folder, request_):
+    put(a="1", b="2")
+    first = score()
+    for path in folder.iterdir():
+        path.unlink()
+    with pytest.raises(NothingNew) as caught:
+        workspace.submit(request_)
+    all_gone = "all that was scored is gone (2 files)"
+    assert caught.value.message == f"Nothing is new in d, and {all_gone}: the rows stay in {first.id}, marked as gone."
+    assert table(workspace, first, "File", condition=GONE) == [("a.csv",), ("b.csv",)]
+
+
+def test_where_all_is_being_written_nothing_can_be_scored_yet(workspace, put, score, request_):
+    put(a="1")
+    score()
+    put(young=True, a="half")
+    with pytest.raises(NothingNew, match="Nothing can be scored of d yet") as caught:
+        workspace.submit(request_)
+    assert "a.csv" in caught.value.hint
 
 
 def test_a_file_that_changed_just_now_waits_for_the_next_time(workspace, put, score, request_):
@@ -237,6 +305,49 @@ def test_a_file_that_is_the_same_but_for_its_time_is_not_new(workspace, put, sco
     assert scored(workspace, score()) == ["b", "c"]
     with pytest.raises(NothingNew):
         workspace.submit(request_)
+
+
+def test_a_file_that_was_only_touched_since_a_run_of_everything_is_not_new(workspace, put, score, request_, folder):
+    put(a="1", b="2")
+    first = score(new_only=False)
+    again = score(new_only=False)
+    assert again.reused_from == first.id
+    os.utime(folder / "a.csv", (LONG_AGO - 5, LONG_AGO - 5))
+    with pytest.raises(NothingNew, match=again.id):
+        workspace.submit(request_)
+
+
+def test_what_changed_between_its_registration_and_its_run_is_not_known_again(workspace, put, score, folder):
+    put(a="1", b="2")
+    workspace.register_dataset("d", folder)
+    put(a="3")
+    assert predicted(workspace, score(new_only=False)) == {"a": "3", "b": "2"}
+    put(a="1")
+    assert predicted(workspace, score()) == {"a": "1", "b": "2"}
+
+
+def test_what_was_scored_is_noted_up_to_a_limit(workspace, put, score):
+    put(a="1", b="22", c="333", d="4")
+    run = score(new_only=False)
+    folder = LocalRunFolder(workspace.home, run.id)
+
+    def noted(limit):
+        scored_files.note_contents(folder, folder.plan(), limit)
+        return sorted(scored_files.noted_contents(folder, 0))
+
+    scored_files.contents_list(folder, 0).unlink(missing_ok=True)
+    assert noted(Limit(3, 3)) == ["a.csv", "b.csv"]
+    assert noted(Limit(3, 1)) == ["a.csv", "b.csv", "c.csv"]
+    assert noted(Limit(0, 0)) == ["a.csv", "b.csv", "c.csv"]
+    assert noted(Limit(1, 9)) == ["a.csv", "b.csv", "c.csv", "d.csv"]
+
+
+def test_what_was_not_noted_is_scored_again_when_it_was_touched(workspace, put, score, folder):
+    put(a="1", b="2")
+    run = score(new_only=False)
+    scored_files.contents_list(LocalRunFolder(workspace.home, run.id), 0).unlink()
+    os.utime(folder / "a.csv", (LONG_AGO - 5, LONG_AGO - 5))
+    assert scored(workspace, score()) == ["a"]
 
 
 def test_a_copied_dataset_is_compared_by_what_its_files_hold(workspace, put, score, folder, request_):
@@ -405,7 +516,7 @@ def test_of_partitions_just_the_new_files_are_scored(workspace, folder, entry_sc
     assert table(workspace, run, "File", "Prediction") == [("x/0.csv", "2"), ("x/1.csv", "1"), ("x/2.csv", "2"), ("y/1.csv", "1")]
 
 
-# ---- tables, and what is refused -------------------------------------------------------------------------------------------------
+# ---- tables ----------------------------------------------------------------------------------------------------------------------
 
 
 TABLE_SCRIPT = "def run(frame):\n    return [f'{key}={value}' for key, value in zip(frame['key'], frame['value'])]"
@@ -437,12 +548,168 @@ def test_of_a_table_a_file_that_changed_is_new_as_a_whole(workspace, put, folder
         workspace.submit(table_request)
 
 
-def test_a_table_whose_files_are_made_parquet_is_refused(workspace, folder, table_request):
-    (folder / "a.csv").write_text("key;value\nx;1\n")
-    workspace.register_dataset("t", folder, type="tabular")
-    with pytest.raises(SettingsError, match="made Parquet") as caught:
+# ---- tables whose files are made Parquet -----------------------------------------------------------------------------------------
+
+
+def semicolons(name, values):
+    return "key;value\n" + "".join(f"{name}{number};{value}\n" for number, value in enumerate(values))
+
+
+def json_lines(name, values):
+    return "".join(json.dumps({"key": f"{name}{number}", "value": value}) + "\n" for number, value in enumerate(values))
+
+
+def workbook(sheets):
+    content = io.BytesIO()
+    with xlsxwriter.Workbook(content, {"in_memory": True}) as book:
+        for name, values in sheets.items():
+            sheet = book.add_worksheet(name)
+            for row, cells in enumerate([("key", "value"), *((f"{name}{number}", value) for number, value in enumerate(values))]):
+                sheet.write_row(row, 0, cells)
+    return content.getvalue()
+
+
+@pytest.fixture
+def drop(folder):
+    """`drop("a.jsonl", text)` puts a file there; each was changed long ago, at a moment of its own."""
+    moments = iter(range(LONG_AGO, LONG_AGO + 10_000, 60))
+
+    def put(name, text, young=False):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        moment = next(moments)
+        if not young:
+            os.utime(folder / name, (moment, moment))
+
+    return put
+
+
+@pytest.fixture
+def score_table(workspace, table_request, finish, folder):
+    def run(**options):
+        if not workspace.datasets():
+            workspace.register_dataset("t", folder, type="tabular", **options)
+        return finish(workspace, workspace.submit(table_request).id)
+
+    return run
+
+
+def predictions(workspace, run):
+    return sorted(row["Prediction"] for row in workspace.runs.predictions(run.id).page(count=10_000).to_pylist())
+
+
+@pytest.mark.parametrize(("ending", "text"), [("csv", semicolons), ("jsonl", json_lines)])
+def test_a_file_that_is_made_parquet_is_new_by_what_it_was_made_of(workspace, drop, score_table, table_request, ending, text):
+    drop(f"a.{ending}", text("a", [1, 2]))
+    drop(f"b.{ending}", text("b", [3]))
+    first = score_table()
+    assert first.items_total == 3
+    with pytest.raises(NothingNew, match="2 files are scored"):
         workspace.submit(table_request)
-    assert caught.value.field == "new_only"
+    drop(f"b.{ending}", text("b", [4, 5]))
+    drop(f"c.{ending}", text("c", [6]))
+    second = score_table()
+    assert (second.items_total, second.request.rerun_of, second.request.datasets) == (3, first.id, ("t:2",))
+    assert predictions(workspace, second) == ["a0=1", "a1=2", "b0=4", "b1=5", "c0=6"]
+    assert "1 new file, 1 changed file" in second.reuse_note
+    assert (workspace.dataset("t").row_count, workspace.dataset("t").source_root) == (5, workspace.dataset("t:1").source_root)
+
+
+def test_a_file_made_parquet_that_was_only_touched_is_not_new(workspace, drop, score_table, table_request, folder):
+    drop("a.csv", semicolons("a", [1]))
+    score_table()
+    os.utime(folder / "a.csv", (1, 1))
+    with pytest.raises(NothingNew):
+        workspace.submit(table_request)
+    drop("b.csv", semicolons("b", [2]))
+    assert score_table().items_total == 1
+
+
+def test_a_workbook_dropped_each_day_is_scored_by_itself(workspace, drop, score_table, folder):
+    for day, values in (("1", [1, 2]), ("2", [3])):
+        drop(f"{day}.xlsx", workbook({"Sheet": values}))
+    assert score_table().items_total == 3
+    drop("3.xlsx", workbook({"Sheet": [4]}))
+    run = score_table()
+    assert (run.items_total, predictions(workspace, run)) == (1, ["Sheet0=1", "Sheet0=3", "Sheet0=4", "Sheet1=2"])
+
+
+def test_a_workbook_that_changed_is_scored_again_with_all_its_sheets(workspace, drop, score_table):
+    drop("a.xlsx", workbook({"x": [1], "y": [2]}))
+    assert score_table(reading=TableReading(sheets=("x", "y"))).items_total == 2
+    drop("a.xlsx", workbook({"x": [1], "y": [3, 4]}))
+    run = score_table()
+    assert (run.items_total, predictions(workspace, run)) == (3, ["x0=1", "y0=3", "y1=4"])
+
+
+def test_rows_made_of_a_file_that_is_gone_stay_and_are_marked(workspace, drop, score_table, folder):
+    drop("a.csv", semicolons("a", [1]))
+    drop("b.csv", semicolons("b", [2]))
+    score_table()
+    (folder / "a.csv").unlink()
+    drop("c.csv", semicolons("c", [3]))
+    run = score_table()
+    assert table(workspace, run, "Prediction", "Input file") == [("a0=1", "gone"), ("b0=2", "present"), ("c0=3", "present")]
+    drop("d.csv", semicolons("d", [4]))
+    assert table(workspace, score_table(), "Prediction", condition=Filter(where="\"Input file\" = 'gone'")) == [("a0=1",)]
+
+
+def test_a_half_written_file_is_not_made_parquet(workspace, drop, score_table):
+    drop("a.csv", semicolons("a", [1]))
+    score_table()
+    drop("b.csv", semicolons("b", [2]))
+    drop("c.csv", "key;val", young=True)
+    run = score_table()
+    assert (run.items_total, workspace.dataset("t").file_count) == (1, 2)
+    assert "c.csv" in run.warnings[0]
+
+
+def test_the_folder_is_read_anew_as_it_was_registered(workspace, drop, score_table):
+    drop("x/a.csv", "key;value\n1;01\n")
+    score_table(reading=TableReading(types={"value": "text"}), partition_format="{store}/*.csv")
+    drop("y/b.csv", "key;value\n2;02\n")
+    run = score_table()
+    assert predictions(workspace, run) == ["1=01", "2=02"]
+    assert workspace.dataset("t").partition_format == workspace.dataset("t:1").partition_format == "{store}/*.csv.parquet"
+
+
+def test_a_table_of_plain_files_goes_on_when_one_comes_that_is_made_parquet(workspace, drop, score_table):
+    drop("b.csv", "key,value\nb0,1\n")
+    drop("c.csv", "key,value\nc0,2\n")
+    assert score_table().items_total == 2
+    drop("a.csv", "key;value\na0;3\n")  # the first one says how all are read: with them it is no table
+    with pytest.raises(IntakeError, match=r"[abc]\.csv"):
+        score_table()
+    (workspace.home.parent / "watched" / "a.csv").unlink()
+    drop("b.csv", "key,value\nb0,4\n")
+    drop("d.csv.gz", gzip.compress(b"key,value\nd0,5\n"))
+    run = score_table()
+    assert (run.items_total, predictions(workspace, run)) == (2, ["b0=4", "c0=2", "d0=5"])
+
+
+def test_what_stayed_the_same_takes_its_disk_once(workspace, drop, score_table):
+    drop("a.csv", semicolons("a", range(100)))
+    score_table()
+    drop("b.csv", semicolons("b", [1]))
+    score_table()
+    first, second = (Path(workspace.dataset(f"t:{version}").root, "a.csv.parquet") for version in (1, 2))
+    assert first != second
+    assert first.samefile(second)
+    assert not workspace.changed_files(workspace.dataset("t"))
+    workspace.resources.delete(ResourceKind.DATASET, ["t:1"])
+    assert (first.exists(), second.is_file()) == (False, True)
+
+
+def test_what_an_earlier_version_of_the_program_registered_is_registered_again_first(workspace, drop, score_table, table_request, folder):
+    drop("a.csv", semicolons("a", [1]))
+    score_table()
+    (workspace.home / "datasets" / "t" / "1" / "sources.jsonl").unlink()
+    with pytest.raises(SettingsError, match="earlier version") as caught:
+        workspace.submit(table_request)
+    assert (caught.value.field, "again" in caught.value.hint) == ("new_only", True)
+    workspace.register_dataset("t", folder, type="tabular")
+    run = score_table()
+    assert (run.items_total, run.request.rerun_of) == (1, None)
 
 
 def test_how_many_are_new_is_told_before(workspace, put, score, request_):

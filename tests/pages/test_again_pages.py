@@ -65,6 +65,19 @@ def test_where_nothing_is_new_the_button_is_off(open_page, ended):
     assert button(app, "submit-new-only").disabled
 
 
+def test_new_run_marks_what_is_gone_though_nothing_is_new(new_run, scored, workspace):
+    for number in (1, 7, 8):
+        workspace.local_file(workspace.dataset("d"), f"{number:04}.csv").unlink()
+    app = new_run()
+    assert f"Since {scored.id}: nothing is new. 2 files are scored already. 1 file is gone, and the rows stay." in texts(app)
+    assert button(app, "submit-new-only").label == "Mark what is gone"
+    button(app, "submit-new-only").click().run()
+    assert not app.exception
+    table = workspace.runs.predictions(scored.id)
+    assert sorted(row["Input file"] for row in table.page().to_pylist()) == ["gone", "present", "present"]
+    assert [one.id for one in workspace.runs.latest()] == [scored.id]
+
+
 def test_new_run_keeps_a_schedule_and_shows_what_to_give_the_system(open_page, ended, workspace, home):
     app = open_page("new_run.py", run=ended(ECHO, 3).id)
     app.text_input(key="schedule_name").set_value("mornings")
