@@ -456,7 +456,7 @@ def main() -> int:
 
         prediction_table.prepare(run, LocalRunFolder(home, run_id))
     if run.status.ended:
-        note_contents(LocalRunFolder(home, run_id), LocalRunFolder(home, run_id).plan(), AFTER_THE_END)
+        note_contents(LocalRunFolder(home, run_id), LocalRunFolder(home, run_id).plan(), AFTER_THE_END, more=True)
     return 0
 
 

@@ -70,9 +70,9 @@ def noted_contents(folder: LocalRunFolder, number: int) -> dict[str, tuple[int, 
     return {}
 
 
-def note_contents(folder: LocalRunFolder, plan: RunPlan, limit: Limit) -> None:
-    """Note what the files held that the run scored in place and that are still as they were listed: as many as the limit allows beside
-    those that are noted already. Never raises OSError."""
+def note_contents(folder: LocalRunFolder, plan: RunPlan, limit: Limit, *, more: bool = False) -> None:
+    """Note what the files held that the run scored in place and that are still as they were listed, as many as the limit allows; with
+    `more` beside those that are noted already, since the run has ended. Never raises OSError."""
     left, home = limit, folder.path.parents[1]
     for number, dataset in enumerate(() if plan.request.failed_only else plan.datasets):
         if Path(dataset.root).is_relative_to(home):  # a copy stays; of one that was made of others its list of them knows
@@ -80,26 +80,27 @@ def note_contents(folder: LocalRunFolder, plan: RunPlan, limit: Limit) -> None:
         with log.suppress(logger, "What was scored can't be noted", OSError):
             folder.new.mkdir(exist_ok=True)
             with atomic_write(contents_list(folder, number)) as temporary, open(temporary, "xb") as contents:
-                left = _note_contents(contents, folder, dataset, number, left)
+                left = _note_contents(contents, folder, dataset, number, left, more=more)
 
 
-def _note_contents(contents: BinaryIO, folder: LocalRunFolder, dataset: PlannedDataset, number: int, left: Limit) -> Limit:
+def _note_contents(contents: BinaryIO, folder: LocalRunFolder, dataset: PlannedDataset, number: int, left: Limit, *, more: bool) -> Limit:
     """Write what is noted of one dataset. Returns what is left of the limit."""
     noted, scored = noted_contents(folder, number), folder.new / f"files-{number}.jsonl"
     for file in read_manifest(scored if scored.is_file() else list_of_files(lists_of(folder, dataset), dataset.format)):
         if not left.files and not noted:
             break
-        size, modified_ns, sha256 = noted.pop(file.path, (0, 0, ""))
-        if not sha256 or (size, modified_ns) != (file.size, file.modified_ns):
-            if not left.files:
-                continue
-            left = Limit(left.bytes, left.files - 1)
-            if file.size > left.bytes:
-                continue
-            left = Limit(left.bytes - file.size, left.files)
-            sha256 = ""
+        known = noted.pop(file.path, None)
+        if known and more:
+            contents.write(contents_line(file.path, *known))
+            continue
+        if not left.files:
+            continue
+        left = Limit(left.bytes, left.files - 1)
+        if file.size > left.bytes:
+            continue
+        left = Limit(left.bytes - file.size, left.files)
         with suppress(IntakeError, NotFound):
-            sha256 = sha256 or sha256_of(Path(dataset.root, file.path))
+            sha256 = sha256_of(Path(dataset.root, file.path))
             if present_state(dataset.root, file) == (file.size, file.modified_ns):  # since before it was scored
                 contents.write(contents_line(file.path, file.size, file.modified_ns, sha256))
     contents.writelines(contents_line(path, *state) for path, state in noted.items())
