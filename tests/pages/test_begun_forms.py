@@ -14,12 +14,15 @@ from urllib.parse import urlencode
 import pytest
 
 from pages._run_form import PRIVATE_KEYS
-from services.domain import RunRequest
+from services.azure.workspace import AzureWorkspace
+from services.connection import from_environment
+from services.domain import ResourceKind, RunRequest
 from services.scoring.presets import RunPreset
 from services.scoring.scorers import SCORERS, ScorerOptions
 from services.settings import ParallelRunSettings
 from services.storage.drafts import KEPT_DAYS, Drafts, new_number
 from services.storage.serialization import to_json
+from services.workspaces import chosen_workspace
 from tests.pages.conftest import INPUTS
 
 pytestmark = pytest.mark.slow  # registers and scores in processes of their own
@@ -76,14 +79,15 @@ def requested(workspace, run_id):
     return replace(workspace.runs.get(run_id).request, submission_id="")
 
 
-def submitted(app, workspace, finish):
-    """What the form submits."""
+def submitted(app, workspace, finish=None):
+    """What the form submits; the run is canceled where it can be waited for."""
     before = {run.id for run in workspace.runs.latest()}
     app.button(key="submit").click().run()
     assert not app.exception, app.exception
     (run,) = [run for run in workspace.runs.latest() if run.id not in before] or pytest.fail(said(app.error))
-    workspace.runs.cancel(run.id)
-    finish(workspace, run.id)
+    if finish:
+        workspace.runs.cancel(run.id)
+        finish(workspace, run.id)
     return requested(workspace, run.id)
 
 
@@ -129,6 +133,49 @@ def test_the_runs_page_opens_the_form_and_nothing_private_is_in_its_address(open
     again = open_page(NEW_RUN, **address)
     assert again.text_input(key="run_name").value == FULL["name"]
     assert SECRET in again.text_area(key="environment_variables").value
+
+
+@pytest.fixture
+def on_azure(azure, home, tmp_path, csv_folder, script):
+    """The workspace of the stand-in as the dashboard has it, and a request with every setting that a run has there."""
+    connection = from_environment(tmp_path)
+    connection.remember(home)
+    cloud = AzureWorkspace(connection, home, blocking=True)
+    cloud.register_model("m", csv_folder(1, "weights") / "0000.csv")
+    cloud.register_dataset("d", csv_folder(3))
+    cloud.register_dataset("lookup", csv_folder(1, "lookup"))
+    for listing in cloud._cache._all():  # what a dashboard has known since its last look
+        listing.fetch()
+    return cloud, RunRequest(
+        ("m:1",), ("d:1", "lookup:1"), str(script), compute_target="cpu-cluster", side_inputs={"lookup": "lookup:1"},
+        source_directory=str(script.parent), **FULL,
+    )  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")  # the SDK's own
+def test_on_azure_ml_an_unchanged_form_submits_what_the_run_was_and_a_changed_one_that(open_page, azure, on_azure, csv_folder, finish):
+    cloud, request = on_azure
+    azure.service.fault("POST *PipelineRuns/Unsubmitted/CreationInfoWithGraph*", held=True, count=None)  # nothing is scored
+    run_id = cloud.submit(request).id
+    cloud.resources.change(ResourceKind.RUN, run_id, name="renamed", tags={"a": "1"})
+    app = open_page("runs.py", run=run_id)
+    app.button(key=f"edit-{run_id}").click().run()
+    assert not app.exception
+    assert app.header[0].value == "New run"
+    assert app.selectbox(key="compute_target").value == "cpu-cluster"
+    address = query(app)
+    assert SECRET not in json.dumps(address)
+    assert submitted(open_page(NEW_RUN, **address), cloud) == requested(cloud, run_id)
+    chosen_workspace().register_dataset("d", csv_folder(5, "newer"))
+    app = open_page(NEW_RUN, run=run_id)
+    app.button(key="newest-dataset").click().run()
+    app.text_input(key="node_count").set_value("1").run()
+    was = requested(cloud, run_id)
+    assert submitted(app, cloud) == replace(was, datasets=("d:2", "lookup:1"), settings=replace(was.settings, node_count=1))
+    azure.service.clear()
+    for run in cloud.runs.latest():
+        cloud.runs.cancel(run.id)
+        finish(cloud, run.id)
 
 
 def test_the_newest_version_of_the_dataset_is_one_click(open_page, workspace, submit, csv_folder, finish):
