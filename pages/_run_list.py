@@ -32,7 +32,7 @@ class _Column(NamedTuple):
 
 
 def _badges(run: Run) -> str:
-    marks = ["Pinned"] * run.metadata.pinned + ["Archived"] * run.metadata.archived
+    marks = ["Pinned"] * run.metadata.pinned + ["Archived"] * run.metadata.archived + ["Imported"] * bool(run.imported_from)
     return ",".join([run.status, *marks])
 
 
@@ -59,7 +59,7 @@ COLUMNS = {
 }
 _DEFAULT = ("Status", "Run", "Submitted", "Tags", "Progress", "Succeeded", "Failed", "Left", "Items/s", "Time left")
 _COUNTS = ("Items", "Succeeded", "Failed", "Left", "Items/s", "Duration")
-_BADGES = {status: color for status, (color, _) in _layout.BADGES.items()} | {"Pinned": "violet", "Archived": "gray"}
+_BADGES = {status: color for status, (color, _) in _layout.BADGES.items()} | {"Pinned": "violet", "Archived": "gray", "Imported": "blue"}
 
 
 def show() -> None:

@@ -353,6 +353,9 @@ class Runs(Protocol):
     def mini_batch(self, run_id: str, number: int) -> run_details.MiniBatchDetail:
         """One mini-batch, numbered from 0 as in the table of predictions. Raises NotFound where the run has none of this number."""
 
+    def mini_batches(self, run_id: str) -> Iterable[run_details.MiniBatchDetail]:
+        """All mini-batches with the attempts at them, in their order and in one reading, without the names of their items."""
+
     def failures(self, run_id: str, limit: int = 100) -> list[run_details.Failure]:
         """Attempts that failed or returned fewer rows than items, the latest first."""
 

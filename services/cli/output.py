@@ -206,7 +206,7 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
 
 
 def runs_lines(runs: Sequence[Run]) -> list[str]:
-    rows = [(r.id, r.status, _items(r), utc(r.submitted_at), r.title) for r in runs]
+    rows = [(r.id, f"{r.status}, imported" if r.imported_from else r.status, _items(r), utc(r.submitted_at), r.title) for r in runs]
     return table(("RUN", "STATUS", "ITEMS", "SUBMITTED", "NAME"), rows)
 
 

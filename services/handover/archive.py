@@ -20,6 +20,7 @@ from services import __version__
 from services.domain import Metadata, Run, RunRequest, readable
 from services.errors import IntakeError, NotFound, SettingsError, StudioError, WorkspaceUnavailable, os_errors_as
 from services.file_names import junk_kind, safe_relative_path
+from services.formats import counted
 from services.handover import archive_format as at
 from services.handover.archive_format import About, ArchivedFile, Manifest
 from services.handover.secrets import Disclosed
@@ -80,7 +81,11 @@ class _Writer:
         )
         self._text(at.RUN, to_json(archived, indent=1))
         activity = runs.activity(run.id)
-        self._lines(at.MINI_BATCHES, map(to_json, _mini_batches(workspace, run, activity)))
+        written = self._lines(at.MINI_BATCHES, map(to_json, _mini_batches(workspace, run, activity)))
+        if written < (total := run.mini_batches_total or 0):
+            text = f"The archive has the attempts at {written:,} of {counted(total, 'mini-batch')}."
+            self.left_out.append(text)
+            activity = replace(activity, unknown=tuple(dict.fromkeys((*activity.unknown, text))))
         causes: tuple[Any, ...] = ()
         try:
             table = runs.predictions(run.id)
@@ -123,11 +128,19 @@ class _Writer:
         self._archive.writestr(path, data)
         self._files.append(ArchivedFile(path, len(data), hashlib.sha256(data).hexdigest()))
 
-    def _lines(self, path: str, lines: Iterable[str]) -> None:
-        """A line each; no file where there are none."""
+    def _lines(self, path: str, lines: Iterable[str]) -> int:
+        """A line each, and how many there are; no file where there are none."""
+        count = 0
+
+        def encoded(lines: Iterable[str]) -> Iterator[bytes]:
+            nonlocal count
+            for count, line in enumerate(lines, 1):  # noqa: B007 - the caller reads it
+                yield f"{line}\n".encode()
+
         first = next(lines := iter(lines), None)
         if first is not None:
-            self._stream(path, (f"{line}\n".encode() for line in _chained(first, lines)))
+            self._stream(path, encoded(_chained(first, lines)))
+        return count
 
     def _file(self, path: str, source: Path) -> None:
         """Copy a file. A link is left out, and so is what an import would refuse, such as a name that leads elsewhere on another system."""
@@ -195,14 +208,20 @@ def _shrinks_reasonably(source: Path) -> bool:
 # ---- what is known of the run ------------------------------------------------------------------------------------------------------------
 
 
-def _mini_batches(workspace: Workspace, run: Run, activity: RunActivity) -> Iterator[MiniBatchDetail]:
-    """All of a small run, in their order; of a large one those that a person would look at, as many as there is time for."""
+def _mini_batches(workspace: Workspace, run: Run, activity: RunActivity) -> Iterable[MiniBatchDetail]:
+    """All of them, in their order; of a very large run those that a person would look at, as many as there is time for."""
     total = run.mini_batches_total or 0
+    if run.mini_batches_total is None or at.MOST_WITH_ITEMS < total <= at.MOST_MINI_BATCHES:
+        return islice(workspace.runs.mini_batches(run.id), at.MOST_MINI_BATCHES)
     numbers: Iterable[int] = range(total)
     if total > at.MOST_MINI_BATCHES:
-        failed = [failure.mini_batch for failure in workspace.runs.failures(run.id, at.MOST_MINI_BATCHES)]
+        failed = [failure.mini_batch for failure in workspace.runs.failures(run.id, at.MOST_WITH_ITEMS)]
         in_spans = [span.mini_batch for worker in activity.workers for span in worker.spans if span.mini_batch is not None]
-        numbers = islice(dict.fromkeys([*(slow.mini_batch for slow in activity.slowest), *failed, *in_spans]), at.MOST_MINI_BATCHES)
+        numbers = islice(dict.fromkeys([*(slow.mini_batch for slow in activity.slowest), *failed, *in_spans]), at.MOST_WITH_ITEMS)
+    return _by_number(workspace, run, numbers)
+
+
+def _by_number(workspace: Workspace, run: Run, numbers: Iterable[int]) -> Iterator[MiniBatchDetail]:
     until = time.monotonic() + _MINI_BATCH_SECONDS
     for number in numbers:
         if time.monotonic() > until:

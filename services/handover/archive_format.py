@@ -5,7 +5,8 @@ manifest.json            what the archive is, and of each other file its bytes a
 README.txt  report.html  for people
 run.json                 the run: its request, counts, times, errors
 about.json               provenance, environment, activity, notes on the run, failures, how to read its logs
-mini_batches.jsonl       attempts at mini-batches, each a line: all of a small run, of a large one those that failed or took longest
+mini_batches.jsonl       the attempts at each mini-batch, in a line; of a run with more than 500 without the names of the items, which the
+                         table has; of a run with more than 20,000 only those that failed or took longest
 annotations.jsonl        notes and corrected labels on rows
 failed_items.jsonl       of a run without a table, its failed items
 predictions.parquet      the typed table
@@ -43,7 +44,10 @@ LABELS_FILE = re.compile(r"labels/labels-[0-9a-f]{12}\.parquet")
 
 MOST_FILES, MOST_BYTES, MOST_RATIO = 200_000, 50 << 30, 200
 LARGEST_JSON = 64 << 20
-MOST_MINI_BATCHES, MOST_FAILURES, MOST_FAILED_ITEMS, MOST_CAUSES = 500, 1_000, 1_000_000, 1_000
+LARGEST_NUMBER = 10**13
+"""Of every number in an archive: no run has as many bytes, items or seconds, and Python still has a time span of as many seconds."""
+MOST_WITH_ITEMS, MOST_MINI_BATCHES = 500, 20_000
+MOST_FAILURES, MOST_FAILED_ITEMS, MOST_CAUSES = 1_000, 1_000_000, 1_000
 MOST_ANNOTATIONS, MOST_LABELS = 1_000_000, 100
 
 

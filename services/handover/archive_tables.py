@@ -7,17 +7,20 @@ and notes that a table of predictions or labels can have are taken.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services import PROJECT_ROOT
 from services.errors import IntakeError, NotFound
-from services.predictions.columns import COLUMNS, FRAME, INPUT_FILE, MOST_CLASSES, MOST_COLUMNS, ROW_NUMBER, STATUSES, Kind
+from services.handover.archive_format import LARGEST_NUMBER
+from services.predictions.columns import COLUMNS, FRAME, INPUT_FILE, MOST_CLASSES, MOST_COLUMNS, ROW_NUMBER, STATUSES, Kind, text_array
 
 if TYPE_CHECKING:
     import pyarrow
@@ -41,8 +44,9 @@ class Refused(Exception):
     """Why a file isn't taken, in part of a sentence."""
 
 
-def rewrite(kind: str, source: Path, target: Path) -> None:
-    """Write the table or the labels at `source` anew at `target`. Raises IntakeError for a file that is not one."""
+def rewrite(kind: str, source: Path, target: Path) -> str:
+    """Write the table or the labels at `source` anew at `target`; the SHA-256 of what they say, the same however it is written. Raises
+    IntakeError for a file that is not one."""
     command = [sys.executable, "-m", "services.handover.archive_tables", kind, str(source), str(target)]
     try:
         done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, encoding="utf-8", timeout=_SECONDS, check=False)
@@ -51,12 +55,13 @@ def rewrite(kind: str, source: Path, target: Path) -> None:
         answer = {"refused": "reading it failed"}
     if reason := answer.get("refused"):
         raise IntakeError(f"“{source.name}” in the archive can't be read as a table: {reason}.", "Export the run again.")
+    return str(answer["sha256"])
 
 
 # ---- in the process ----------------------------------------------------------------------------------------------------------------------
 
 
-def _rewrite(kind: str, source: Path, target: Path) -> None:
+def _rewrite(kind: str, source: Path, target: Path) -> str:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -74,9 +79,14 @@ def _rewrite(kind: str, source: Path, target: Path) -> None:
         plain = pa.schema([pa.field(field.name, field.type, field.nullable) for field in schema])
         status = json.loads(kept["own"])["Status"] if kind == PREDICTIONS else ""
         texts = [field.name for field in plain if _text(field.type)]
+        contents = [_Content() for _ in plain]
+        own = {column: name for name, column in json.loads(kept["own"]).items() if name not in ("Prediction", "Number")} if status else {}
         with parquet.ParquetWriter(target, plain, compression="lz4", use_dictionary=texts, store_schema=False) as writer:
             for batch in file.iter_batches(_ROWS, use_threads=False):
                 batch.validate(full=True)
+                for name, column, content in zip(names, batch.columns, contents, strict=True):
+                    _check_values(own.get(name, "") if status else name, column)
+                    content.add(column)
                 if status:
                     counts.update({str(value): count for value, count in _counted(batch.column(batch.schema.get_field_index(status)))})
                 writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=plain), row_group_size=_ROWS)
@@ -85,10 +95,56 @@ def _rewrite(kind: str, source: Path, target: Path) -> None:
                     raise Refused("its rows have a status that no row has")
                 kept["rows"] = json.dumps({status: counts.get(status, 0) for status in STATUSES})
             writer.add_key_value_metadata(kept)
+    said = json.dumps([sorted(kept.items()), [[name, content.sha256s()] for name, content in zip(names, contents, strict=True)]])
     if kind == PREDICTIONS:
         from services.predictions.summary_writer import summarize
 
         summarize(target, json.loads(kept["own"]), {name: Kind(value) for name, value in json.loads(kept["columns"]).items()})
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+class _Content:
+    """What is in a column, whatever its batches, its encoding and the width of its offsets are."""
+
+    def __init__(self) -> None:
+        self._parts = [hashlib.sha256() for _ in range(3)]
+
+    def add(self, column: pyarrow.Array) -> None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        texts = pc.fill_null(column.cast(pa.large_string()), text_array([""])[0])
+        for sha, part in zip(self._parts, (column.is_null().cast(pa.uint8()), pc.binary_length(texts)), strict=False):
+            width = part.type.bit_width // 8
+            sha.update(memoryview(part.buffers()[1])[width * part.offset : width * (part.offset + len(part))])
+        _, offsets, characters = texts.buffers()
+        ends = memoryview(offsets).cast("q")
+        if characters is not None and len(texts):
+            self._parts[2].update(memoryview(characters)[ends[texts.offset] : ends[texts.offset + len(texts)]])
+
+    def sha256s(self) -> list[str]:
+        return [sha.hexdigest() for sha in self._parts]
+
+
+def _check_values(name: str, column: pyarrow.Array) -> None:
+    """Raises Refused for numbers that no run can have in a column of the table's own, and for times that Python does not have."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    type_ = column.type
+    if pa.types.is_timestamp(type_) or pa.types.is_date32(type_):
+        a_day = 1 if pa.types.is_date32(type_) else 86_400_000_000
+        first, last = ((day - date(1970, 1, 1)).days * a_day for day in (date.min, date.max))
+        column = column.cast(pa.int32()).cast(pa.int64()) if pa.types.is_date32(type_) else column.cast(pa.int64())
+    elif name in _TYPES or name in _LABELS:
+        first, last = -1, LARGEST_NUMBER
+    else:
+        return
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        least, most = pc.min_max(column).as_py().values()
+        finite = pa.types.is_integer(column.type) or pc.all(pc.is_finite(column)).as_py() is not False
+        if least is not None and not (finite and first <= least and most <= last):
+            raise Refused(f"its column {name} has a value that no run has")
 
 
 def _counted(column: pyarrow.Array) -> list[tuple[Any, int]]:
@@ -179,13 +235,13 @@ def main() -> int:
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
-        _rewrite(kind, Path(source), Path(target))
+        sha256 = _rewrite(kind, Path(source), Path(target))
     except Refused as refused:
         print(json.dumps({"refused": str(refused)}))
     except (NotFound, OSError, MemoryError, ValueError, TypeError, KeyError) as error:  # pyarrow's are ValueErrors and OSErrors
         print(json.dumps({"refused": " ".join(str(error).split())[:300] or type(error).__name__}))
     else:
-        print(json.dumps({}))
+        print(json.dumps({"sha256": sha256}))
     return 0
 
 

@@ -113,12 +113,15 @@ class ImportedRun:
             raise WorkspaceUnavailable(f"{path} can't be read: {error}.") from error
 
     def mini_batch(self, number: int) -> MiniBatchDetail:
-        if number in self._mini_batches:
-            return self._mini_batches[number]
+        known = self._mini_batches.get(number)
+        if known is not None and (known.items or not known.item_count or known.item == "item"):
+            return known  # the names of its items stand in the archive, or were never known
         rows = self._rows_of(number)
+        if known is not None:
+            return replace(known, items=_items(rows)) if rows else known
         if not rows:
             text = f"Nothing is known of mini-batch {number} of run {self._run.id}."
-            raise NotFound(text, "The archive of a large run has the mini-batches that failed or took longest.")
+            raise NotFound(text, "The archive of a very large run has the mini-batches that failed or took longest.")
         failed = sum(row["Status"] == "failed" for row in rows)
         first = rows[0]
         status = AttemptStatus.RUN_DONE if failed < len(rows) else AttemptStatus.RUN_EXCEPTION
@@ -127,6 +130,10 @@ class ImportedRun:
             next((row["Error"] or "" for row in rows if row["Status"] == "failed"), ""),
         )  # fmt: skip
         return MiniBatchDetail(number, ", ".join(self._run.request.datasets), self.about.item, len(rows), _items(rows), (attempt,))
+
+    def mini_batches(self) -> Iterator[MiniBatchDetail]:
+        """Those that the archive had."""
+        return (self._mini_batches[number] for number in sorted(self._mini_batches))
 
     def _rows_of(self, mini_batch: int) -> list[dict[str, Any]]:
         """The rows of a mini-batch, as the table has them."""
@@ -274,7 +281,7 @@ def _about(path: Path, _modified_ns: int) -> About:
     return from_json(path.read_bytes(), About)
 
 
-@lru_cache(16)
+@lru_cache(4)
 def _details(path: Path, _modified_ns: int) -> dict[int, MiniBatchDetail]:
     details = (from_json(line, MiniBatchDetail) for line in path.read_bytes().splitlines())
     return {detail.number: detail for detail in details}

@@ -13,9 +13,9 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -68,13 +68,13 @@ def import_archive(workspace: Workspace, path: str | Path) -> Imported:
             raise IntakeError(error.message, _CHOOSE) from error
         files = _checked_files(unpacked)
         run = _checked_run(_parsed(unpacked / at.RUN, Run))
-        digest = _digest(run, files)
-        if (known := workspace.runs.imported_as(digest)) is not None:
-            return Imported(known, False)
         about = _checked_about(_parsed(unpacked / at.ABOUT, About))
         annotations = dict(_annotations(unpacked / at.ANNOTATIONS))
         made = staging / "run"
-        _make_folder(unpacked, made, about, files)
+        table = _make_folder(unpacked, made, about, files)
+        digest = _digest(run, files, table)
+        if (known := workspace.runs.imported_as(digest)) is not None:
+            return Imported(known, False)
         run = replace(run, metadata=replace(about.metadata, pinned=False, archived=False))
         noted: list[str] = []
 
@@ -103,8 +103,12 @@ def _checked_files(unpacked: Path) -> dict[str, ArchivedFile]:
     values = _json(unpacked / at.MANIFEST)
     if not isinstance(values, dict) or values.get("format") != at.FORMAT:
         raise IntakeError("This is not the archive of a run: its manifest says otherwise.", _CHOOSE)
-    if values.get("version") != at.VERSION:
+    version = values.get("version")
+    if type(version) is int and version > at.VERSION:
         raise IntakeError("The archive was written by a newer version of this program.", "Update this program, and import it then.")
+    if version != at.VERSION or type(version) is not int:
+        text = f"The archive’s version is {short(json.dumps(version))}, and this program reads version {at.VERSION}."
+        raise IntakeError(text, _AGAIN)
     files = {file.path: file for file in _converted(values, Manifest, at.MANIFEST).files}
     present = {relative for relative, _ in file_tree.walk(unpacked)} - {at.MANIFEST}
     if missing := sorted(set(files) - present):
@@ -136,16 +140,16 @@ def _belongs(path: str, file: ArchivedFile) -> bool:
     return folder in (at.OUTPUT, at.LOGS)
 
 
-def _digest(run: Run, files: dict[str, ArchivedFile]) -> str:
-    """The same for archives of one run, whatever people said of it since."""
-    of_the_run = (f"{at.OUTPUT}/", f"{at.SCRIPT}/")
+def _digest(run: Run, files: dict[str, ArchivedFile], table: str) -> str:
+    """The same for archives of one run, whatever people said of it since. `table` is what `archive_tables.rewrite` says of its table."""
+    of_the_run = (f"{at.OUTPUT}/", f"{at.SCRIPT}/", at.FAILED_ITEMS)
     made = sorted((path, file.sha256) for path, file in files.items() if path.startswith(of_the_run))
-    facts = [run.id, formats.iso(run.submitted_at), run.status, run.items_succeeded, run.items_failed, made]
+    facts = [run.id, formats.iso(run.submitted_at), run.status, run.items_succeeded, run.items_failed, made, table]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _make_folder(unpacked: Path, made: Path, about: About, files: dict[str, ArchivedFile]) -> None:
-    """The run's folder, made of what the archive holds: what others read is written anew."""
+def _make_folder(unpacked: Path, made: Path, about: About, files: dict[str, ArchivedFile]) -> str:
+    """The run's folder, made of what the archive holds: what others read is written anew. Returns the digest of its table; "" without."""
     made.mkdir()
     for name in (at.OUTPUT, at.LOGS, at.SCRIPT):
         if (unpacked / name).is_dir():
@@ -154,7 +158,7 @@ def _make_folder(unpacked: Path, made: Path, about: About, files: dict[str, Arch
             (made / name).mkdir()
     (made / at.ABOUT).write_text(to_json(about), "ascii")
     for name, cls, most in (
-        (at.MINI_BATCHES, MiniBatchDetail, 10 * at.MOST_MINI_BATCHES),
+        (at.MINI_BATCHES, MiniBatchDetail, at.MOST_MINI_BATCHES),
         (at.FAILED_ITEMS, FailedItem, at.MOST_FAILED_ITEMS),
     ):
         if name in files:
@@ -164,14 +168,16 @@ def _make_folder(unpacked: Path, made: Path, about: About, files: dict[str, Arch
                     if isinstance(value, MiniBatchDetail) and value.item not in at.ITEMS:
                         raise IntakeError(f"“{name}” in the archive does not say what an item is.", _AGAIN)
                     lines.write(to_json(value) + "\n")
+    digest = ""
     if at.TABLE in files:
-        archive_tables.rewrite(archive_tables.PREDICTIONS, unpacked / at.TABLE, made / at.TABLE)
+        digest = archive_tables.rewrite(archive_tables.PREDICTIONS, unpacked / at.TABLE, made / at.TABLE)
     labels = [path for path in files if path.startswith(f"{at.LABELS}/")]
     if len(labels) > at.MOST_LABELS:
         raise IntakeError(f"The archive holds more than {at.MOST_LABELS} files of labels.", _AGAIN)
     for path in labels:
         (made / at.LABELS).mkdir(exist_ok=True)
         archive_tables.rewrite(archive_tables.LABELS, unpacked / path, made / path)
+    return digest
 
 
 # ---- its values --------------------------------------------------------------------------------------------------------------------------
@@ -216,17 +222,35 @@ def _check_numbers(values: Any) -> None:
             pending += value.values()
         elif isinstance(value, list):
             pending += value
-        elif isinstance(value, float) and not (math.isfinite(value) and abs(value) < 1e300):
+        elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError("it has a number that is not finite")
-        elif isinstance(value, int) and abs(value) >= 1 << 63:
-            raise ValueError("it has a number of too many digits")
+        elif isinstance(value, int | float) and abs(value) > at.LARGEST_NUMBER:
+            raise ValueError("it has a number that is larger than any of a run can be")
 
 
 def _converted(values: Any, cls: type[T], name: str) -> T:
     try:
-        return from_builtins(values, cls)
+        value = from_builtins(values, cls)
+        _check_moments(value)
+        return value
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, StudioError) as error:
         raise IntakeError(f"“{name}” in the archive is not as it should be: {str(error)[:300]}.", _AGAIN) from error
+
+
+def _check_moments(value: Any) -> None:
+    """Raises ValueError for a time that no run can have had: a page could not show it in every time zone."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None or not 0 <= value.timestamp() < _LATEST:
+            raise ValueError("it has a time without a zone, before 1970 or after 2099")
+    elif is_dataclass(value):
+        for field in fields(value):
+            _check_moments(getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            _check_moments(each)
+    elif isinstance(value, tuple | list):
+        for each in value:
+            _check_moments(each)
 
 
 def _checked_run(run: Run) -> Run:
@@ -246,6 +270,8 @@ def _checked_run(run: Run) -> Run:
     counts = (run.items_total, run.items_succeeded, run.items_failed, run.mini_batches_total, run.mini_batches_done)
     if any(count is not None and count < 0 for count in counts) or run.paused_seconds < 0:
         raise refuse("it counts fewer than none")
+    if run.paused_seconds and (run.started_at is None or run.paused_seconds > (utc_now() - run.started_at).total_seconds() + 86_400):
+        raise refuse("it paused for longer than it has been there")
     done = (run.items_succeeded or 0) + (run.items_failed or 0)
     if run.items_total is not None and done > run.items_total:
         raise refuse("more items were done than it has")

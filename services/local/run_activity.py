@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -11,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from services.domain import MiniBatch, Run, RunStatus
-from services.errors import NotFound, WorkspaceUnavailable
+from services.errors import NotFound, WorkspaceUnavailable, os_errors_as
 from services.local.batching import cut, items_of, rows_of
 from services.local.output_reader import worker_name
 from services.local.run_folder import LocalRunFolder, RunPlan
@@ -75,13 +77,43 @@ def mini_batch(run: Run, folder: LocalRunFolder, number: int) -> MiniBatchDetail
             attempts = journal.attempts_at(number)
             if not run.status.ended and run.status is not RunStatus.NOT_RESPONDING:
                 on = next((worker for worker in journal.workers_now() if worker.mini_batch == number), None)
+    running = (journal_activity.worker_name(on.node, on.process), datetime.fromtimestamp(on.since, UTC)) if on else ("", None)
+    return _detail(plan, batch, _items(plan, batch), attempts, *running)
+
+
+def mini_batches(folder: LocalRunFolder) -> Iterator[MiniBatchDetail]:
+    """All of them with the attempts at them, without the names of their items. Raises WorkspaceUnavailable."""
+    plan = folder.plan()
+    with ExitStack() as opened, os_errors_as(WorkspaceUnavailable, f"The list of files of run {folder.path.name} can't be read"):
+        attempts: Iterator[Attempt] = iter(())
+        if folder.has_journal:
+            journal = opened.enter_context(Journal(folder.path))
+            opened.enter_context(translated_errors(journal.path, "The run's journal"))
+            attempts = journal.attempts(order="mini_batch")
+        following = next(attempts, None)
+        for batch in cut(plan.datasets, plan.request.settings):
+            at_it = []
+            while following and following.mini_batch <= batch.index:
+                at_it += [following] * (following.mini_batch == batch.index)
+                following = next(attempts, None)
+            yield _detail(plan, batch, (), at_it)
+
+
+def _detail(
+    plan: RunPlan,
+    batch: MiniBatch,
+    items: Sequence[str],
+    attempts: Iterable[Attempt],
+    running_on: str = "",
+    running_since: datetime | None = None,
+) -> MiniBatchDetail:
     dataset = plan.datasets[batch.dataset]
     return MiniBatchDetail(
-        number,
+        batch.index,
         dataset.reference,
         "row" if dataset.format else "file",
         batch.item_count,
-        tuple(_items(plan, batch)),
+        tuple(items),
         tuple(
             MiniBatchAttempt(
                 a.attempt, a.status, worker_name(a), datetime.fromtimestamp(a.started_at, UTC), a.elapsed, a.run_seconds,
@@ -89,8 +121,8 @@ def mini_batch(run: Run, folder: LocalRunFolder, number: int) -> MiniBatchDetail
             )
             for a in attempts
         ),
-        journal_activity.worker_name(on.node, on.process) if on else "",
-        datetime.fromtimestamp(on.since, UTC) if on else None,
+        running_on,
+        running_since,
     )  # fmt: skip
 
 

@@ -155,6 +155,10 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
         return run_activity.mini_batch(self.get(run_id), self.folder(run_id), number)
 
     @unless_imported
+    def mini_batches(self, run_id: str) -> Iterator[MiniBatchDetail]:
+        return run_activity.mini_batches(self.folder(run_id))
+
+    @unless_imported
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:
         folder = self.folder(run_id)
         if not folder.has_journal:

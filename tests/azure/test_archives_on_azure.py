@@ -40,6 +40,8 @@ def test_a_run_of_azure_is_shown_the_same_by_a_home_without_it(of_nightly, night
     environment = of_nightly.runs.environment(was.id)  # that of a run which names none is as old as the question
     assert workspace.runs.environment(run.id) == replace(environment, created_at=workspace.runs.environment(run.id).created_at)
     assert workspace.runs.mini_batch(run.id, 0) == of_nightly.runs.mini_batch(was.id, 0)
+    every = list(of_nightly.runs.mini_batches(was.id))
+    assert every == [of_nightly.runs.mini_batch(was.id, number) for number in range(was.mini_batches_total)]
     then, now = (place.runs.search_logs(run.id) for place in (of_nightly, workspace))
     assert [line.text for line in now.lines] == [line.text for line in then.lines]
     assert workspace.runs.logs(run.id).keys() == of_nightly.runs.logs(was.id).keys()

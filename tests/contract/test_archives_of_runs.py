@@ -22,6 +22,7 @@ from pyarrow import parquet
 
 from services.domain import Metadata, ResourceKind
 from services.errors import IntakeError, NotFound, SettingsError, StudioError
+from services.handover import archive_format
 from services.handover.importing import import_archive
 from services.local.workspace import LocalWorkspace
 from services.predictions.annotations import Annotation
@@ -85,6 +86,12 @@ def test_another_home_shows_the_same_run(archive, partly_failed, workspace):
     assert workspace.runs.kept_script(run_id).read_bytes() == before.runs.kept_script(run_id).read_bytes()
 
 
+def test_lists_mark_an_imported_run(archive, partly_failed, command):
+    assert command("import", archive).code == 0
+    assert "Completed, imported" in command("runs").out
+    assert "imported" not in partly_failed.command("runs").out
+
+
 def test_its_logs_are_searched_as_before(archive, partly_failed, workspace):
     before, run_id = LocalWorkspace(archive.parent / "home"), partly_failed.id
     import_archive(workspace, archive)
@@ -105,6 +112,37 @@ def test_the_same_archive_again_changes_nothing(archive, workspace):
     run, is_new = import_archive(workspace, archive)
     assert (is_new, tree(workspace.home)) == (False, before)
     assert workspace.runs.latest() == [run]
+
+
+def test_another_table_is_another_run(archive, partly_failed, workspace, tmp_path):
+    first, _ = import_archive(workspace, archive)
+    other = changed(archive, tmp_path / "other.zip", reworded("Prediction", "1", "7"))
+    second, is_new = import_archive(workspace, other)
+    assert (is_new, second.id != first.id, second.imported_from) == (True, True, partly_failed.id)
+    assert {row["Prediction"] for row in rows_of(workspace, first.id)} != {row["Prediction"] for row in rows_of(workspace, second.id)}
+    assert import_archive(workspace, changed(archive, tmp_path / "same.zip", rewritten)) == (first, False)
+
+
+def test_all_attempts_of_a_run_of_many_mini_batches_travel(partly_failed, workspace, monkeypatch, tmp_path):
+    monkeypatch.setattr(archive_format, "MOST_WITH_ITEMS", 2)  # of the run's 3
+    before, run_id = LocalWorkspace(partly_failed.home), partly_failed.id
+    import_archive(workspace, exported(partly_failed, partly_failed.home, tmp_path / "run.zip"))
+    assert list(workspace.runs.mini_batches(run_id)) == list(before.runs.mini_batches(run_id))
+    for number in range(3):
+        detail = before.runs.mini_batch(run_id, number)
+        assert workspace.runs.mini_batch(run_id, number) == detail
+        assert list(before.runs.mini_batches(run_id))[number] == replace(detail, items=())
+
+
+def test_an_archive_without_all_attempts_says_so(partly_failed, workspace, monkeypatch, tmp_path):
+    monkeypatch.setattr(archive_format, "MOST_WITH_ITEMS", 1)
+    monkeypatch.setattr(archive_format, "MOST_MINI_BATCHES", 1)
+    target = tmp_path / "some.zip"
+    said = partly_failed.command("export", partly_failed.id, "--as", "archive", "--to", target)
+    sentence = "The archive has the attempts at 1 of 3 mini-batches."
+    assert sentence in said.err
+    run, _ = import_archive(workspace, target)
+    assert sentence in workspace.runs.activity(run.id).unknown
 
 
 def test_an_imported_run_is_exported_and_known_again(archive, partly_failed, workspace, tmp_path):
@@ -299,16 +337,44 @@ def table(**notes: str) -> bytes:
     return out.getvalue()
 
 
-def retyped(column: str, values: list[Any]) -> Change:
+def attempted(**values: Any) -> bytes:
+    """The one attempt at a mini-batch."""
+    attempt = {"attempt": 1, "status": "x", "worker": "w", "started_at": None, "seconds": 1.0, "run_seconds": 1.0, "succeeded": 1}
+    attempt |= {"failed": 0, "final": True, "error": ""} | values
+    return json.dumps({"number": 0, "dataset": "d", "item": "file", "item_count": 1, "items": [], "attempts": [attempt]}).encode()
+
+
+def retyped(column: str, values: Any) -> Change:
     """One column of the table of another type, or with other values."""
 
     def change(files: dict[str, bytes]) -> None:
         rows = parquet.read_table(io.BytesIO(files["predictions.parquet"]))
         place, out = rows.schema.get_field_index(column), io.BytesIO()
-        parquet.write_table(rows.set_column(place, column, pa.array(values[:1] * len(rows))), out)
+        values_of = values.take([0] * len(rows)) if isinstance(values, pa.Array) else pa.array(values[:1] * len(rows))
+        parquet.write_table(rows.set_column(place, column, values_of), out)
         files["predictions.parquet"] = out.getvalue()
 
     return change
+
+
+def reworded(column: str, old: str, new: str) -> Change:
+    """A text of a column is another one."""
+
+    def change(files: dict[str, bytes]) -> None:
+        rows = parquet.read_table(io.BytesIO(files["predictions.parquet"]))
+        place, out = rows.schema.get_field_index(column), io.BytesIO()
+        texts = [text.replace(old, new) if text else text for text in rows[column].to_pylist()]
+        parquet.write_table(rows.set_column(place, rows.schema.field(place), [pa.array(texts, rows.schema.field(place).type)]), out)
+        files["predictions.parquet"] = out.getvalue()
+
+    return change
+
+
+def rewritten(files: dict[str, bytes]) -> None:
+    """The same table, otherwise compressed and divided."""
+    rows, out = parquet.read_table(io.BytesIO(files["predictions.parquet"])), io.BytesIO()
+    parquet.write_table(rows, out, compression="gzip", row_group_size=1, use_dictionary=False)
+    files["predictions.parquet"] = out.getvalue()
 
 
 def broken_table(files: dict[str, bytes]) -> None:
@@ -338,22 +404,32 @@ MINI_BATCH = json.dumps({"number": 0, "dataset": "d", "item": "**x**", "item_cou
         (without("manifest.json"), "has no manifest.json"),
         (setting("manifest.json", format="other"), "its manifest says otherwise"),
         (setting("manifest.json", version=99), "newer version"),
+        (setting("manifest.json", version=0), "The archive’s version is 0, and this program reads version 1"),
+        (setting("manifest.json", version="2 <b>"), "The archive’s version is \"2 <b>\", and this program"),
+        (setting("manifest.json", version=True), "The archive’s version is true"),
         (without("run.json"), "“run.json” is missing"),
         (without("about.json"), "“about.json” is missing"),
         (with_file("run.json", b"[" * 100_000), "can't be read"),
         (with_file("run.json", b"{}"), "not as it should be"),
         (with_file("run.json", b'{"a": 1e999}'), "not finite"),
-        (with_file("run.json", b"1" + b"0" * 30), "too many digits"),
+        (with_file("run.json", b"1" + b"0" * 30), "larger than any of a run can be"),
+        (setting("run.json", paused_seconds=10**18), "larger than any of a run can be"),
+        (setting("run.json", paused_seconds=10**9), "paused for longer"),
+        (setting("run.json", items_total=10**14), "larger than any of a run can be"),
+        (with_file("mini_batches.jsonl", attempted(started_at="9999-12-31T23:59:59Z")), "after 2099"),
+        (with_file("mini_batches.jsonl", attempted(seconds=1e20)), "larger than any of a run can be"),
+        (with_file("annotations.jsonl", b'["a", 100000000000000, 0, "b", "c"]\n'), "larger than any of a run can be"),
         (setting("run.json", id="../../evil"), "its id is not that of a run"),
         (setting("run.json", status="Running"), "it has not ended"),
         (setting("run.json", status="Evil"), "not as it should be"),
-        (setting("run.json", ended_at="2999-01-01T00:00:00Z"), "in the future"),
-        (setting("run.json", ended_at="2020-01-01T00:00:00"), "in the future"),
+        (setting("run.json", ended_at="2098-01-01T00:00:00Z"), "in the future"),
+        (setting("run.json", ended_at="2999-01-01T00:00:00Z"), "after 2099"),
+        (setting("run.json", ended_at="2020-01-01T00:00:00"), "a time without a zone"),
         (setting("run.json", items_succeeded=10**6), "more items were done"),
         (setting("run.json", items_failed=-1), "fewer than none"),
         (setting("run.json", request={"models": [], "datasets": [], "entry_script": "x"}), "not as it should be"),
         (activity(begin=-1.0), "at a time that there isn't"),
-        (activity(end=1e15), "at a time that there isn't"),
+        (activity(end=1e12), "at a time that there isn't"),
         (activity(workers=[{"name": "w", "spans": [{"state": "run", "begin": 2.0, "end": 1.0}]}]), "at a time that there isn't"),
         (setting("about.json", utc_offset=10**7), "at a time that there isn't"),
         (activity(workers=[{"name": "<b>w", "spans": []}]), "more of how its run went"),
@@ -369,6 +445,10 @@ MINI_BATCH = json.dumps({"number": 0, "dataset": "d", "item": "**x**", "item_cou
         (with_file("predictions.parquet", table()), "can't be read as a table"),
         (with_file("predictions.parquet", table(own="{}", columns="{}")), "its own columns are not named"),
         (retyped("Mini-batch", ["x"]), "its column Mini-batch is of another type"),
+        (retyped("Mini-batch", [10**15]), "its column Mini-batch has a value that no run has"),
+        (retyped("Seconds", [1e300]), "its column Seconds has a value that no run has"),
+        (retyped("Seconds", [float("nan")]), "its column Seconds has a value that no run has"),
+        (retyped("Scored at", pa.array([2**60], pa.timestamp("us"))), "its column Scored at has a value that no run has"),
         (retyped("Status", ["evil"]), "a status that no row has"),
         (retyped("Prediction", [{"a": 1}]), "of another type"),
         (broken_table, "can't be read as a table"),

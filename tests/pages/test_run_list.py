@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import timedelta
 
 import pytest
@@ -39,6 +40,15 @@ def tick(app, *rows):
     """Tick these rows of the table, as a person does."""
     app.session_state[app.dataframe[0].key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
     return app.run()
+
+
+def test_an_imported_run_is_marked(open_page, insert, home):
+    insert("r1")
+    insert("r2")
+    with sqlite3.connect(Store(home).path) as registry:
+        registry.execute("UPDATE runs SET imported_from = 'r0' WHERE id = 'r1'")
+    app = open_page("runs.py")
+    assert [list(marks) for marks in app.dataframe[0].value["Status"]] == [["Completed"], ["Completed", "Imported"]]
 
 
 def test_a_renamed_run_is_shown_and_found_by_its_new_name(open_page, insert):

@@ -3,7 +3,7 @@ uses the network but the sign-in, whose token a runner gets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -142,6 +142,10 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
     @unless_imported
     def mini_batch(self, run_id: str, number: int) -> MiniBatchDetail:
         return run_activity.mini_batch(self.get(run_id), self.folder(run_id).logs, number)
+
+    @unless_imported
+    def mini_batches(self, run_id: str) -> Iterator[MiniBatchDetail]:
+        return run_activity.mini_batches(self.get(run_id), self.folder(run_id).logs)
 
     @unless_imported
     def failures(self, run_id: str, limit: int = 100) -> list[Failure]:

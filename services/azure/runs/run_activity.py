@@ -4,6 +4,7 @@ followed."""
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -89,7 +90,20 @@ def mini_batch(run: Run, logs: Path, number: int) -> MiniBatchDetail:
     total = run.mini_batches_total
     if not attempts and (number < 0 or (total is not None and number >= total)):
         raise NotFound(f"Run {run.id} has no mini-batch {number}.", "They are numbered from 0, as in the table of predictions.")
+    return _detail(run, number, attempts, Sentences(logs))
+
+
+def mini_batches(run: Run, logs: Path) -> Iterator[MiniBatchDetail]:
+    """All of them, with the attempts at them as far as the table tells."""
+    attempts: dict[int, list[JobAttempt]] = {number: [] for number in range(run.mini_batches_total or 0)}
+    for attempt in job_logs.attempts(logs):
+        attempts.setdefault(attempt.mini_batch, []).append(attempt)
     sentences = Sentences(logs)
+    for number in sorted(attempts):
+        yield _detail(run, number, attempts[number], sentences)
+
+
+def _detail(run: Run, number: int, attempts: Sequence[JobAttempt], sentences: Sentences) -> MiniBatchDetail:
     return MiniBatchDetail(
         number,
         ", ".join(run.request.datasets),
