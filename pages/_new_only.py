@@ -63,9 +63,8 @@ def _show(workspace: Workspace, request: RunRequest, job: Job[NewItems]) -> None
                 run = last_submission().submit(workspace, request)
             except NothingNew as nothing:
                 st.session_state.pop("new_items", None)
-                if found.unmarked:
-                    st.toast(escape(nothing.message), icon=icon)
-                    switch_page("runs.py", query_params={"run": found.adds_to})
+                if found.unmarked:  # by now they are marked
+                    switch_page("results.py", query_params={"run": found.adds_to})
                 _errors.show(nothing)
             except StudioError as error:
                 _errors.show(error)

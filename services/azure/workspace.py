@@ -475,9 +475,11 @@ class AzureWorkspace:
 
 def _no_new_only() -> SettingsError:
     text = (
-        "only what is new can't be scored on Azure ML: the service reads a dataset’s files itself, and tells no run which of them changed"
+        "only what is new can't be scored on Azure ML: a run there reads what lies in its dataset's folder when its nodes start, so it is"
+        " not known which content of a file an earlier run has scored"
     )
-    return SettingsError("new_only", text, "Omit --new-only, or score it in the local workspace.")
+    hint = "Omit --new-only, register the new files as a dataset of their own and score that, or score in the local workspace."
+    return SettingsError("new_only", text, hint)
 
 
 def _check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models: Sequence[Model]) -> list[str]:

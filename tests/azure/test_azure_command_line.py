@@ -207,7 +207,7 @@ def test_a_schedule_is_added_to_azures_and_removed_from_them(command, csv_folder
     )
     code, refused, _ = command(*add, "daily", "--new-only")
     assert (code, refused["error"]["field"]) == (2, "new_only")
-    assert "reads a dataset’s files itself" in refused["error"]["message"]
+    assert "which content of a file an earlier run has scored" in refused["error"]["message"]
     code, refused, _ = command(*add, "0 0 1 * mon")
     assert (code, refused["error"]["field"]) == (2, "every")
     assert command("runs")[1]["runs"] == []
