@@ -30,6 +30,11 @@ def listed(names: Sequence[str], most: int) -> str:
     return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
 
 
+def enumeration(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
 def percent(share: float) -> str:
     """`92.28%`: a share from 0 to 1, always with two decimals, so that the same share reads the same everywhere."""
     return f"{share:.2%}"

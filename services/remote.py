@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from services.errors import SettingsError, StudioError
+from services.formats import enumeration
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Recurrence:
     def __str__(self) -> str:
         unit = self.frequency.lower()
         every = f"every {unit}" if self.interval == 1 else f"every {self.interval} {unit}s"
-        days = f" on {', '.join(self.week_days)}" if self.week_days else ""
+        days = f" on {enumeration(self.week_days)}" if self.week_days else ""
         return every + days + (f" at {self.time_of_day} UTC" if self.time_of_day else "")
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from services import formats
 from services.domain import Dataset, Run, RunStatus, utc_now
 from services.errors import StudioError
-from services.formats import counted
+from services.formats import counted, enumeration
 from services.local import output_list, reports
 from services.local.run_folder import LocalRunFolder, RunPlan
 from services.storage import file_tree
@@ -207,8 +207,7 @@ def _what_differs(before: LocalRunFolder, plan: RunPlan) -> str | None:
         return None
     now, or_now = plan.inputs, _as_version_0_1_noted(plan)
     changed = [name for name in {**then, **now} if then.get(name) not in (now.get(name), or_now.get(name))]
-    names = " and ".join(filter(None, (", ".join(changed[:-1]), *changed[-1:])))
-    return f"Scored anew: {names} changed since {before.path.name}." if then and changed else None
+    return f"Scored anew: {enumeration(changed)} changed since {before.path.name}." if then and changed else None
 
 
 # ---- its output ------------------------------------------------------------------------------------------------------------------

@@ -57,8 +57,12 @@ class LocalSchedules:
         if len(name) > _LONGEST_NAME:
             raise SettingsError("name", f"“{short(name)}” has {len(name)} characters", f"Use {_LONGEST_NAME} at most.")
         Recurrence.parse(every)
-        if self._path(name).exists():
-            raise SettingsError("name", f"there is a schedule “{name}” already", f"Remove it first, or choose another name: {name}-2")
+        if other := next((kept.name for kept in self.all() if kept.name.lower() == name.lower()), None):
+            hint = f"Remove it first, or choose another name: {name}-2"
+            if other == name:
+                raise SettingsError("name", f"there is a schedule “{name}” already", hint)
+            # one folder on a file system that folds case, and one task of Windows
+            raise SettingsError("name", f"“{name}” and the schedule “{other}” differ in case only", hint)
         self._workspace.check(request)
         kept = _Kept(every.strip(), replace(request, submission_id="", rerun_of=None), utc_now())
         with os_errors_as(WorkspaceUnavailable, "The schedule can't be kept", "Free some disk space, or check who may write there."):

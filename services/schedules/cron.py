@@ -16,6 +16,7 @@ from datetime import date, datetime, time, timedelta
 
 from services.errors import SettingsError
 from services.file_names import short
+from services.formats import enumeration
 
 WORDS = {"hourly": "0 * * * *", "daily": "0 0 * * *", "weekly": "0 0 * * 0", "monthly": "0 0 1 * *"}
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -133,4 +134,4 @@ class Recurrence:
         if self.weekdays == frozenset(range(1, 6)):
             return f"every weekday {at}"
         names = [calendar.day_name[(day - 1) % 7] for day in sorted(self.weekdays, key=lambda day: (day - 1) % 7)]
-        return f"every {', '.join(names)} {at}"
+        return f"every {enumeration(names)} {at}"

@@ -129,7 +129,7 @@ def test_rows_are_counted_without_a_header(folder, plan, text, arguments, count)
 
 
 def test_a_recurrence_is_described_or_refused():
-    assert str(Recurrence(Frequency.WEEK, 2, "06:30", ("Monday", "Friday"))) == "every 2 weeks on Monday, Friday at 06:30 UTC"
+    assert str(Recurrence(Frequency.WEEK, 2, "06:30", ("Monday", "Friday"))) == "every 2 weeks on Monday and Friday at 06:30 UTC"
     assert str(Recurrence(Frequency.DAY)) == "every day"
     wrong = [("interval", {"interval": 0}), ("time_of_day", {"time_of_day": "25:00"}), ("time_of_day", {"time_of_day": "noon"})]
     for field, values in wrong:

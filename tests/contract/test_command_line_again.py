@@ -164,6 +164,16 @@ def test_what_cron_starts_is_a_run_of_the_latest_versions(add, command, rows, fi
     assert "nightly" in command("schedule", "list").out
 
 
+def test_names_of_schedules_do_not_differ_in_case_only(add, command):
+    assert add("nightly", "daily").code == 0
+    other = add("Nightly", "daily", "--json")
+    assert (other.code, other.error["field"]) == (2, "name")
+    assert other.error["message"] == "“Nightly” and the schedule “nightly” differ in case only"
+    assert [schedule["name"] for schedule in command("schedule", "list", "--json").json["schedules"]] == ["nightly"]
+    assert command("schedule", "remove", "nightly").code == 0
+    assert add("Nightly", "daily").code == 0
+
+
 def test_a_watched_folder_is_a_schedule_of_only_what_is_new(add, command, rows):
     add("inbox", "hourly", "--new-only")
     first = command("schedule", "run", "inbox", "--wait", "--json").json

@@ -9,7 +9,7 @@ from services.azure.auth.sdk_errors import parse_time, run_status
 from services.azure.run_plan import RUN_TAG, RunPlan, description_of
 from services.azure.sdk_v1.jobs import sdk_run
 from services.azure.sdk_v1.session import Session
-from services.formats import counted
+from services.formats import counted, enumeration
 from services.remote import PipelineRun, PublishedPipeline, Recurrence, Schedule
 
 _PIPELINE_RUN = "azureml.PipelineRun"
@@ -118,7 +118,7 @@ def _describe(recurrence: Any) -> str:
     unit = str(values["frequency"]).lower()
     text = f"every {unit}" if values["interval"] == 1 else f"every {counted(int(values['interval']), unit)}"
     if values.get("week_days"):
-        text += f" on {', '.join(values['week_days'])}"
+        text += f" on {enumeration(values['week_days'])}"
     if values.get("hours"):
         times = [f"{int(hour):02}:{int(minute):02}" for hour in values["hours"] for minute in values.get("minutes") or [0]]
         return f"{text} at {', '.join(times)} UTC"
