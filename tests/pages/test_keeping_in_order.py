@@ -8,7 +8,9 @@ import zlib
 import pytest
 
 from pages import _keeping
-from services.domain import Environment, Model, ResourceKind, RunRequest, RunStatus, utc_now
+from services.azure.workspace import AzureWorkspace
+from services.connection import from_environment
+from services.domain import EXPERIMENT, Environment, Model, ResourceKind, RunRequest, RunStatus, utc_now
 from services.workspaces import open_workspace
 
 MODELS, DATASETS = "registered_models.py", "registered_datasets.py"
@@ -347,6 +349,63 @@ def test_in_azure_ml_a_dataset_of_several_versions_goes_as_a_whole(azure, home, 
     assert (reference, error) == ("d", None)
     assert "All its 2 versions go" in dependents.notes[0]
     assert "its files stay in their datastore" in " ".join(dependents.sentences())
+
+
+@pytest.fixture
+def cloud(azure, home, tmp_path, csv_folder):
+    """The workspace of the stand-in, which the dashboard has too; with a dataset."""
+    connection = from_environment(tmp_path)
+    connection.remember(home)
+    made = AzureWorkspace(connection, home, blocking=True)
+    made.register_dataset("d", csv_folder(2))
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the SDK's own
+def test_what_is_said_of_a_dataset_on_its_page_goes_to_azure_ml(open_page, azure, cloud, tmp_path):
+    elsewhere = AzureWorkspace(cloud.connection, tmp_path / "another machine", blocking=True)
+    app = opened(open_page(DATASETS), "edit-d:1")
+    assert "In Azure ML, for all versions of d" in texts(app)
+    assert "On this machine only" in app.button(key="pin-d:1").help
+    area = {area.label: area for area in app.text_area}
+    area["Note"].set_value(HOSTILE)
+    area["Tags"].set_value("season=summer")
+    app.button(key="save-d:1").click().run()
+    assert not app.exception
+    theirs = elsewhere.resources.metadata(DATASET)["d:1"]
+    assert (theirs.note, theirs.tags) == (HOSTILE, {"season": "summer"})
+    azure.service.fault("PUT *dataset/v1.0*/datasets/*", status=403)
+    app = opened(open_page(DATASETS), "edit-d:1")
+    next(area for area in app.text_area if area.label == "Tags").set_value("season=winter")
+    app.button(key="save-d:1").click().run()
+    assert "The tags of dataset d were not changed: you have no permission" in texts(app)
+    assert elsewhere._cache.datasets.fetch()[0].tags == {"season": "summer"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the SDK's own
+def test_a_run_is_renamed_on_its_page_in_azure_ml_too(open_page, azure, cloud, entry_script, finish):
+    script = entry_script("def run(mini_batch):\n    return ['ok'] * len(mini_batch)\n")
+    run = finish(cloud, cloud.submit(RunRequest((), ("d:1",), str(script), compute_target="cpu-cluster", name="first")).id)
+
+    def save(**values: str):
+        app = open_page("runs.py", run=run.id)
+        assert "Here and in Azure ML" in texts(app)
+        for field in (*app.text_input, *app.text_area):
+            if field.label in values:
+                field.set_value(values[field.label])
+        next(button for button in app.button if button.label == "Save").click().run()
+        assert not app.exception
+        return app
+
+    save(Name="May, final", Note="For the board.", Tags="owner=ann")
+    (there,) = cloud.pipelines.history(EXPERIMENT)
+    assert (there.title, there.note, there.tags) == ("May, final", "For the board.", {"owner": "ann"})
+    azure.service.fault("PATCH *history*/runs/*", status=403)
+    app = save(Name="June")
+    assert f"The name of run {run.id} was not changed: you have no permission" in texts(app)
+    assert cloud.runs.get(run.id).metadata.name == "May, final"
 
 
 # ---- lineage -----------------------------------------------------------------------------------------------------------------------------
