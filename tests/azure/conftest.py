@@ -195,34 +195,37 @@ def inputs(ml, tmp_path, monkeypatch) -> tuple[Any, Any]:
 
 
 @pytest.fixture
-def job(inputs) -> Callable[..., Any]:
-    """`job(script, setting=value, ...)` is a pipeline job of one parallel step, `score`, over the data asset `rows`, with an
-    output called inferences."""
-    rows, environment = inputs
+def parallel(inputs) -> Callable[..., Any]:
+    """`parallel(script, setting=value, ...)` makes a parallel step, `score`, with an input called rows and an output called inferences."""
 
-    def make(
-        script: str = ECHO, name: str = "", arguments: str = "--model clf", output: dict[str, Any] | None = None, **settings: Any
-    ) -> Any:
-        from azure.ai.ml import Input, Output, dsl
+    def make(script: str = ECHO, arguments: str = "--model clf", **settings: Any) -> Any:
+        from azure.ai.ml import Input, Output
         from azure.ai.ml.parallel import RunFunction, parallel_run_function
 
         Path("source").mkdir(exist_ok=True)
         Path("source/score.py").write_text(script)
-        few = {
-            "mini_batch_size": "2",
-            "error_threshold": 0,
-            "instance_count": 1,
-            "max_concurrency_per_instance": 1,
-            "is_deterministic": False,
-        }
+        few = {"mini_batch_size": "2", "error_threshold": 0, "max_concurrency_per_instance": 1, "is_deterministic": False}
         task = RunFunction(
-            code="source", entry_script="score.py", environment=environment, program_arguments=arguments,
+            code="source", entry_script="score.py", environment=inputs[1], program_arguments=arguments,
             append_row_to="${{outputs.inferences}}",
         )  # fmt: skip
-        step = parallel_run_function(
-            name="score", inputs={"rows": Input(type="uri_folder")}, outputs={"inferences": Output(type="uri_folder")},
-            input_data="${{inputs.rows}}", task=task, **few | settings,
+        side = settings.pop("inputs", {})
+        return parallel_run_function(
+            name="score", inputs={"rows": Input(type="uri_folder")} | side, outputs={"inferences": Output(type="uri_folder")},
+            input_data="${{inputs.rows}}", task=task, **few | {"instance_count": 1} | settings,
         )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def job(inputs, parallel) -> Callable[..., Any]:
+    """`job(script, setting=value, ...)` is a pipeline job of one parallel step over the data asset `rows`, with its output."""
+
+    def make(script: str = ECHO, name: str = "", output: dict[str, Any] | None = None, **settings: Any) -> Any:
+        from azure.ai.ml import Input, dsl
+
+        step = parallel(script, **settings)
 
         @dsl.pipeline(display_name="scoring", experiment_name="exp", default_compute="cpu-cluster", tags={"studio": "1"})
         def scoring(rows):  # type: ignore[no-untyped-def]
@@ -230,7 +233,7 @@ def job(inputs) -> Callable[..., Any]:
             scored.name = "score"
             return {"inferences": scored.outputs.inferences}
 
-        made = scoring(rows=Input(type="uri_folder", path=rows.id))
+        made = scoring(rows=Input(type="uri_folder", path=inputs[0].id))
         made.name = name or None
         for key, value in (output or {}).items():
             setattr(made.outputs.inferences, key, value)

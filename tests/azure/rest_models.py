@@ -8,11 +8,24 @@ import types
 import typing
 from collections.abc import Iterator
 from enum import Enum
+from importlib import import_module
 from typing import Any
 
 import isodate
 
 _SCALARS = {str: str, int: int, float: (int, float), bool: bool}
+
+
+class Models:
+    """The models of one of the SDK's clients, imported when one is wanted."""
+
+    def __init__(self, client: str) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        if not name[0].isupper():  # pytest looks for marks of its own at whatever a module has
+            raise AttributeError(name)
+        return getattr(import_module(f"azure.ai.ml._restclient.{self._client}.models"), name)
 
 
 def faults_of_page(value: Any, model: type) -> Iterator[str]:

@@ -4,10 +4,14 @@ import pytest
 import requests
 
 from tests.azure.conftest import azure_path
-from tests.azure.rest_models import faults, faults_of_page
+from tests.azure.rest_models import Models, faults, faults_of_page
+from tests.azure.test_stand_in_v2_runs import until
 from tests.azure_service.environments import CURATED
+from tests.azure_service.routes import Routes
+from tests.azure_service.v2 import HANDLERS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
+m, d, h = Models("arm_ml_service"), Models("dataset_dataplane"), Models("runhistory")
 API = "https://westeurope.api.azureml.ms"
 ARM = "https://management.azure.com"
 KNOWN = {
@@ -18,109 +22,146 @@ KNOWN = {
 """What the models lack, and why it is there all the same."""
 
 
-@pytest.fixture
-def ask(ml):
-    """`ask("GET", address, body)` is what the stand-in answers; `{ws}` in it is the workspace's path."""
+WITHOUT_A_MODEL = {
+    ("v2_batch", "list_jobs"), ("v2_schedules", "trigger"),
+}  # fmt: skip
+_OF_VERSIONS = ("codes", "components", "data", "environments", "models")
+WITHOUT_A_BODY = {
+    ("v2_batch", "delete"), ("v2_batch", "delete_deployment"), ("v2_datastores", "delete"), ("v2_jobs", "cancel_it"),
+    ("v2_schedules", "delete"), *((f"v2_{noun}", f"delete_{what}") for noun in _OF_VERSIONS for what in ("container", "version")),
+}  # fmt: skip
+_ROUTES = Routes(HANDLERS)
 
-    def answer(method, address, body=None):
-        token = ml._credential.get_token("https://management.azure.com/.default").token
-        own = ml._credential.get_token("https://ml.azure.com/.default").token
+
+class Asking:
+    """Asks the stand-in, and finds nothing wrong with what it answers."""
+
+    def __init__(self, ml):
+        self._credential, self._path = ml._credential, azure_path(ml)
+        self.asked = set()
+
+    def answer(self, method, address, body=None):
+        token, own = (self._credential.get_token(f"https://{host}/.default").token for host in ("management.azure.com", "ml.azure.com"))
         headers = {"Authorization": f"Bearer {token}", "x-azureml-token": own}
-        return requests.request(method, address.replace("{ws}", azure_path(ml)), json=body, headers=headers, timeout=60)
+        host, path = ("management", address.removeprefix(ARM)) if address.startswith(ARM) else ("api", address.removeprefix(API))
+        if found := _ROUTES.find(method, host, path.partition("?")[0]):
+            self.asked.add((found.handler, found.method))
+        return requests.request(method, address.replace("{ws}", self._path), json=body, headers=headers, timeout=60)
 
-    return answer
-
-
-@pytest.fixture
-def check(ask):
-    """`check("GET", address, model)` finds nothing wrong with an answer that is one."""
-
-    def holds(method, address, model, body=None, status=(200, 201), page=False):
-        answer = ask(method, address, body)
-        assert answer.status_code in status, answer.text
+    def __call__(self, method, address, model, body=None, *, status=(200, 201), page=False):
+        answer = self.answer(method, address, body)
+        assert answer.status_code in status, f"{method} {address}: {answer.text}"
         value = answer.json()
         found = faults_of_page(value, model) if page else faults(value, model)
-        wrong = [fault for fault in found if not any(f".{name}:" in fault for name in KNOWN)]
-        assert wrong == []
+        assert [f"{method} {address}: {fault}" for fault in found if not any(f".{name}:" in fault for name in KNOWN)] == []
         for item in value["value"] if page else [value]:
             model._deserialize(item, [])
         return value
 
-    return holds
+    def arm(self, method, path, model, version, body=None, **more):
+        return self(method, f"{ARM}{{ws}}{path}?api-version={version}", model, body, **more)
 
 
-def arm(path, version):
-    return f"{ARM}{{ws}}{path}?api-version={version}"
+@pytest.fixture
+def ask(ml):
+    return Asking(ml)
 
 
-def test_the_workspace_and_its_resources(check):
-    from azure.ai.ml._restclient.arm_ml_service import models as m
+def test_every_answer_has_a_shape_that_microsoft_s_models_know(ml, ask, inputs, job):
+    check_resources(ask)
+    check_registered(ask)
+    check_job(ask, ml, job(name="mine", output={"name": "scored"}))
+    check_started_otherwise(ask)
+    marked = {(handler, name) for _, _, _, handler, name in _ROUTES._table}
+    assert marked - ask.asked == WITHOUT_A_MODEL | WITHOUT_A_BODY
 
-    check("GET", arm("", "2024-10-01-preview"), m.Workspace)
-    check("GET", arm("/datastores", "2024-10-01-preview"), m.Datastore, page=True)
-    check("GET", arm("/datastores/workspaceblobstore", "2024-10-01-preview"), m.Datastore)
-    check("GET", arm("/computes", "2023-08-01-preview"), m.ComputeResource, page=True)
-    check("GET", arm("/computes/cpu-cluster", "2023-08-01-preview"), m.ComputeResource)
+
+def check_resources(ask):
+    ask.arm("GET", "", m.Workspace, "2024-10-01-preview")
+    ask.arm("GET", "/datastores", m.Datastore, "2024-10-01-preview", page=True)
+    store = ask.arm("GET", "/datastores/workspaceblobstore", m.Datastore, "2024-10-01-preview")
+    ask.arm("PUT", "/datastores/other", m.Datastore, "2024-10-01-preview", {"properties": store["properties"]})
+    ask.arm("POST", "/datastores/other/listSecrets", m.DatastoreSecrets, "2024-10-01-preview", {})
+    ask.arm("GET", "/computes", m.ComputeResource, "2023-08-01-preview", page=True)
+    ask.arm("GET", "/computes/cpu-cluster", m.ComputeResource, "2023-08-01-preview")
+    assert ask.answer("POST", f"{ARM}{{ws}}/computes/cpu-cluster/listNodes?api-version=2023-08-01-preview").json() == {"nodes": []}
+
+
+def check_registered(ask):
+    for noun, what, version in (("model", "clf", "2023-08-01-preview"), ("data", "rows", "2023-04-01-preview"),
+                                ("environment", "mine", "2023-04-01-preview"), ("environment", CURATED, "2023-04-01-preview")):  # fmt: skip
+        check_versions(ask, noun, what, "1", version)
+
+
+def check_versions(ask, noun, what, number, version):
+    """All that is asked of something that has versions."""
+    plural = noun if noun == "data" else f"{noun}s"
+    container, one = (
+        getattr(m, f"{noun.capitalize()}Container"),
+        getattr(m, "DataVersionBase" if noun == "data" else f"{noun.capitalize()}Version"),
+    )
+    ask.arm("GET", f"/{plural}", container, version, page=True)
+    ask.arm("GET", f"/{plural}/{what}", container, version)
+    ask.arm("PUT", f"/{plural}/{what}", container, version, {"properties": {"tags": {"a": "b"}}})
+    ask.arm("GET", f"/{plural}/{what}/versions", one, version, page=True)
+    known = ask.arm("GET", f"/{plural}/{what}/versions/{number}", one, version)
+    ask.arm("PUT", f"/{plural}/{what}/versions/{number}", one, version, {"properties": known["properties"]})
+    return known["properties"]
+
+
+def check_job(ask, ml, job):
+    version = "2024-01-01-preview"
+    ml.jobs.create_or_update(job)
+    posted = ask.arm("GET", "/jobs/mine", m.JobBase, version)["properties"]
+    component = posted["jobs"]["score"]["componentId"].split("/")
+    spec = check_versions(ask, "component", component[-3], component[-1], version)["componentSpec"]
+    code = spec["task"]["code"].split("/")
+    check_versions(ask, "code", code[-3], code[-1], "2023-04-01")
+    upload = {"pendingUploadType": "TemporaryBlobReference"}
+    ask.arm("POST", f"/codes/{code[-3]}/versions/2/startPendingUpload", m.PendingUploadResponseDto, "2023-04-01", upload)
+    ask.arm("PUT", "/jobs/mine", m.JobBase, version, {"properties": posted})
+    until(lambda: ask.arm("GET", "/jobs/mine", m.JobBase, version)["properties"]["status"] == "Completed")
+    ask.arm("GET", "/jobs", m.JobBase, version, page=True)
+    ask("GET", f"{API}/history/v1.0{{ws}}/runs/mine", h.Run)
+    step = ask("GET", f"{API}/history/v1.0{{ws}}/runs/mine/children", h.PaginatedRunList)["value"][0]["runId"]
+    ask("GET", f"{API}/history/v1.0{{ws}}/runs/{step}/details", h.RunDetails)
+    data = ask("POST", f"{API}/history/v1.0{{ws}}/rundata", h.GetRunDataResult, {"runId": step})
+    wanted = [data["runMetadata"]["outputs"]["inferences"]["assetId"]]
+    ask("POST", f"{API}/data/v1.0{{ws}}/dataversion/batchGetResolvedUris", d.BatchDataUriResponse, {"values": wanted})
+
+
+def check_started_otherwise(ask):
+    """By a schedule, and by a batch endpoint."""
+    definition = ask.arm("GET", "/jobs/mine", m.JobBase, "2023-06-01-preview")["properties"]
+    trigger = {"triggerType": "Cron", "expression": "0 3 * * *", "timeZone": "UTC"}
+    body = {"properties": {"action": {"actionType": "CreateJob", "jobDefinition": definition}, "trigger": trigger}}
+    ask.arm("PUT", "/schedules/nightly", m.Schedule, "2023-06-01-preview", body)
+    ask.arm("GET", "/schedules/nightly", m.Schedule, "2023-06-01-preview")
+    ask.arm("GET", "/schedules", m.Schedule, "2023-06-01-preview", page=True)
+    pipeline = {"componentSpec": {"type": "pipeline", "jobs": definition["jobs"], "inputs": {"rows": {"type": "uri_folder"}}}}
+    component = ask.arm("PUT", "/components/scoring/versions/1", m.ComponentVersion, "2024-01-01-preview", {"properties": pipeline})
+    endpoint = {"location": "westeurope", "properties": {"authMode": "AADToken", "defaults": {"deploymentName": "first"}}}
+    ask.arm("PUT", "/batchEndpoints/nightly", m.BatchEndpoint, "2023-10-01", endpoint)
+    ask.arm("GET", "/batchEndpoints/nightly", m.BatchEndpoint, "2023-10-01")
+    ask.arm("GET", "/batchEndpoints", m.BatchEndpoint, "2023-10-01", page=True)
+    reference = {"referenceType": "Id", "assetId": component["id"]}
+    configuration = {"deploymentConfigurationType": "PipelineComponent", "componentId": reference}
+    deployment = {"location": "westeurope", "properties": {"deploymentConfiguration": configuration}}
+    ask.arm("PUT", "/batchEndpoints/nightly/deployments/first", m.BatchDeployment, "2024-01-01-preview", deployment)
+    ask.arm("GET", "/batchEndpoints/nightly/deployments/first", m.BatchDeployment, "2024-01-01-preview")
+    ask.arm("GET", "/batchEndpoints/nightly/deployments", m.BatchDeployment, "2024-01-01-preview", page=True)
 
 
 @pytest.mark.parametrize("kind", ["Sas", "AccountKey", "None"])
-def test_secrets_of_a_datastore(azure, check, kind):
-    from azure.ai.ml._restclient.arm_ml_service import models as m
-
+def test_secrets_of_a_datastore_have_a_known_shape(azure, ask, kind):
     azure.service.set_storage_credentials(kind, azure.workspace)
-    check("GET", arm("/datastores/workspaceblobstore", "2024-10-01-preview"), m.Datastore)
+    ask.arm("GET", "/datastores/workspaceblobstore", m.Datastore, "2024-10-01-preview")
     wanted, status = (m.ErrorResponse, (400,)) if kind == "None" else (m.DatastoreSecrets, (200,))
-    check("POST", arm("/datastores/workspaceblobstore/listSecrets", "2024-10-01-preview"), wanted, {"expirableSecret": True}, status)
+    ask.arm("POST", "/datastores/workspaceblobstore/listSecrets", wanted, "2024-10-01-preview", {"expirableSecret": True}, status=status)
 
 
-def test_what_is_registered(check, inputs):
-    from azure.ai.ml._restclient.arm_ml_service import models as m
-
-    versions = {"models": "2023-08-01-preview", "data": "2023-04-01-preview", "environments": "2023-04-01-preview"}
-    for noun, what in (("models", "clf"), ("data", "rows"), ("environments", "mine"), ("environments", CURATED)):
-        version = versions[noun]
-        name = {"models": "Model", "data": "Data", "environments": "Environment"}[noun]
-        of_version = "DataVersionBase" if noun == "data" else f"{name}Version"
-        check("GET", arm(f"/{noun}", version), getattr(m, f"{name}Container"), page=True)
-        check("GET", arm(f"/{noun}/{what}", version), getattr(m, f"{name}Container"))
-        check("GET", arm(f"/{noun}/{what}/versions", version), getattr(m, of_version), page=True)
-        known = check("GET", arm(f"/{noun}/{what}/versions/1", version), getattr(m, of_version))
-        if what != CURATED:
-            check("PUT", arm(f"/{noun}/{what}/versions/1", version), getattr(m, of_version), {"properties": known["properties"]})
-            check("PUT", arm(f"/{noun}/{what}", version), getattr(m, f"{name}Container"), {"properties": {"tags": {"a": "b"}}})
-
-
-def test_a_job_its_code_and_its_component(ml, check, job):
-    from azure.ai.ml._restclient.arm_ml_service import models as m
-    from azure.ai.ml._restclient.dataset_dataplane import models as d
-    from azure.ai.ml._restclient.runhistory import models as h
-
-    ml.jobs.create_or_update(job(name="mine", output={"name": "scored"}))
-    component_id = check("GET", arm("/jobs/mine", "2024-01-01-preview"), m.JobBase)["properties"]["jobs"]["score"]["componentId"]
-    component = check("GET", f"{ARM}{component_id}?api-version=2024-01-01-preview", m.ComponentVersion)
-    code_id = component["properties"]["componentSpec"]["task"]["code"].removeprefix("azureml:")
-    check("GET", f"{ARM}{code_id}?api-version=2023-04-01", m.CodeVersion)
-    check("GET", f"{ARM}{code_id.rpartition('/')[0]}?api-version=2023-04-01", m.CodeVersion, page=True)
-    upload = {"pendingUploadType": "TemporaryBlobReference"}
-    check("POST", f"{ARM}{code_id}/startPendingUpload?api-version=2023-04-01", m.PendingUploadResponseDto, upload)
-    version = "2024-01-01-preview"
-    while True:
-        value = check("GET", arm("/jobs/mine", version), m.JobBase)
-        assert value["properties"]["status"] != "Failed"
-        if value["properties"]["status"] == "Completed":
-            break
-    check("GET", arm("/jobs", version), m.JobBase, page=True)
-    check("GET", f"{API}/history/v1.0{{ws}}/runs/mine", h.Run)
-    children = check("GET", f"{API}/history/v1.0{{ws}}/runs/mine/children", h.PaginatedRunList)
-    step = children["value"][0]["runId"]
-    check("GET", f"{API}/history/v1.0{{ws}}/runs/{step}/details", h.RunDetails)
-    data = check("POST", f"{API}/history/v1.0{{ws}}/rundata", h.GetRunDataResult, {"runId": step})
-    wanted = [data["runMetadata"]["outputs"]["inferences"]["assetId"]]
-    check("POST", f"{API}/data/v1.0{{ws}}/dataversion/batchGetResolvedUris", d.BatchDataUriResponse, {"values": wanted})
-
-
-@pytest.mark.parametrize("path", ["/models/none", "/data/none/versions/1", "/computes/none", "/jobs/none", "/environments/a?b"])
-def test_an_error_of_the_resource_manager(check, path):
-    from azure.ai.ml._restclient.arm_ml_service import models as m
-
-    check("GET", arm(path.partition("?")[0], "2024-01-01-preview"), m.ErrorResponse, status=(404,))
+@pytest.mark.parametrize(
+    "path", ["/models/none", "/data/none/versions/1", "/computes/none", "/jobs/none", "/environments/none", "/schedules/none"]
+)
+def test_an_error_of_the_resource_manager_has_a_known_shape(ask, path):
+    ask.arm("GET", path, m.ErrorResponse, "2024-01-01-preview", status=(404,))

@@ -22,6 +22,7 @@ from tests.azure_service.published import Published
 from tests.azure_service.routes import API, REGION, Found, Request, Routes, not_found, now, route
 from tests.azure_service.snapshots import Snapshots
 from tests.azure_service.v2.arm import check_version
+from tests.azure_service.v2.batch import Invocations
 from tests.azure_service.v2.jobs import Operations
 from tests.azure_service.v2.schemas import Schemas
 
@@ -57,6 +58,7 @@ class CloudWorkspace:
         "snapshots": Snapshots,
         **v2.HANDLERS,
     }
+    v2_batch: v2.BatchEndpoints
     v2_codes: v2.Codes
     v2_components: v2.Components
     v2_data: v2.Data
@@ -64,6 +66,7 @@ class CloudWorkspace:
     v2_environments: v2.Environments
     v2_jobs: v2.Jobs
     v2_models: v2.Models
+    v2_schedules: v2.Schedules
 
     def __init__(self, name: str, cloud: Cloud, folder: Path, complain: Callable[[str], None]) -> None:
         self.name, self.cloud, self.blobs, self.folder, self.complain = name, cloud, cloud.blobs, folder, complain
@@ -129,9 +132,10 @@ class Cloud:
         self.schemas = Schemas()
         self.blobs = Blobs(folder / "blobs", page_size=5000, check_token=self.identity.check)
         self.workspaces: dict[str, CloudWorkspace] = {}
-        self.operations = Operations(self.workspaces)
+        self.operations, self.invocations = Operations(self.workspaces), Invocations()
         self._routes = Routes(
-            {"identity": Identity, "blobs": Blobs, "schemas": Schemas, "operations": Operations} | CloudWorkspace.handlers
+            {"identity": Identity, "blobs": Blobs, "schemas": Schemas, "operations": Operations, "invocations": Invocations}
+            | CloudWorkspace.handlers
         )
 
     def workspace(self, name: str) -> CloudWorkspace:

@@ -31,6 +31,7 @@ _AUDIENCES = {
     "management": ("https://management.azure.com", "https://management.core.windows.net"),
     "blob": ("https://storage.azure.com",),
     "ml": ("https://ml.azure.com",),
+    "api": ("https://management.azure.com", "https://management.core.windows.net", "https://ml.azure.com"),
 }
 _IN_SUBSCRIPTION = "/subscriptions/{subscription}"
 _WORKSPACES = "/providers/Microsoft.MachineLearningServices/workspaces"
@@ -56,9 +57,8 @@ class Identity:
 
     def check(self, request: Request) -> None:
         """Raises Refusal unless the request bears a token of ours that has not expired."""
-        kind = "blob" if request.host.endswith(".blob.core.windows.net") else "management"
-        if request.host.endswith(".inference.ml.azure.com"):
-            kind = "ml"
+        kinds = {".blob.core.windows.net": "blob", ".inference.ml.azure.com": "ml", ".api.azureml.ms": "api"}
+        kind = next((kind for end, kind in kinds.items() if request.host.endswith(end)), "management")
         self.check_token(request.headers.get("authorization", "").removeprefix("Bearer "), kind)
 
     def check_token(self, token: str, kind: str) -> None:

@@ -96,7 +96,8 @@ class Server:
         self.cloud.workspaces[workspace].recording = Path(recording)
 
     def fire_schedule(self, workspace: str, schedule: str) -> str:
-        return self.cloud.workspaces[workspace].published.fire(schedule)
+        of = self.cloud.workspaces[workspace]
+        return (of.v2_schedules if of.v2_schedules.has(schedule) else of.published).fire(schedule)
 
     def stop(self) -> None:
         self.cloud.stop()

@@ -147,7 +147,8 @@ class AzureService:
         self._ask("replay", workspace=workspace or self.workspace, recording=str(recording))
 
     def fire_schedule(self, schedule: str, workspace: str = "") -> str:
-        """Let the time of a schedule come, by its id; returns the id of the pipeline run. Schedules don't fire by the clock here."""
+        """Let the time of a schedule come, by its id or, in SDK v2, its name; returns the id of the run. Schedules don't fire by the
+        clock here."""
         return str(self._ask("fire_schedule", workspace=workspace or self.workspace, schedule=schedule))
 
     def _ask(self, verb: str, **values: Any) -> Any:

@@ -6,6 +6,7 @@ tests/azure/test_stand_in_v2_shapes.py compares. What no specification has (erro
 is a guess.
 """
 
+from tests.azure_service.v2.batch import BatchEndpoints
 from tests.azure_service.v2.codes import Codes
 from tests.azure_service.v2.components import Components
 from tests.azure_service.v2.computes import Computes
@@ -14,8 +15,10 @@ from tests.azure_service.v2.datastores import Datastores
 from tests.azure_service.v2.environments import Environments
 from tests.azure_service.v2.jobs import Jobs
 from tests.azure_service.v2.models import Models
+from tests.azure_service.v2.schedules import Schedules
 
 HANDLERS: dict[str, type] = {
+    "v2_batch": BatchEndpoints,
     "v2_codes": Codes,
     "v2_components": Components,
     "v2_computes": Computes,
@@ -24,5 +27,6 @@ HANDLERS: dict[str, type] = {
     "v2_environments": Environments,
     "v2_jobs": Jobs,
     "v2_models": Models,
+    "v2_schedules": Schedules,
 }
 """By the workspace's attribute that holds one."""

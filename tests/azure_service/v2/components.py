@@ -22,3 +22,9 @@ class Components(Versioned):
     def spec(self, identity: str) -> dict[str, Any]:
         """Of the component with this id. Raises Refusal for none such."""
         return dict(self.by_id(identity)["properties"]["componentSpec"])
+
+
+def defaults_of(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The inputs of a component that need not be given, as a job says inputs."""
+    said = {name: about for name, about in (spec.get("inputs") or {}).items() if about.get("default") is not None}
+    return {name: {"jobInputType": "literal", "value": str(about["default"])} for name, about in said.items()}

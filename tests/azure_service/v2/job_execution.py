@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tests.azure_service.execution import Execution, Step
 from tests.azure_service.recordings import Recording
 from tests.azure_service.routes import Refusal, not_found
+from tests.azure_service.v2.components import defaults_of
 from tests.azure_service.v2.parallel_step import ParallelStep, ParallelWords, key_of
 from tests.azure_service.v2.paths import address, place
 
@@ -62,9 +63,10 @@ class JobExecution(Execution):
         made: dict[str, dict[str, dict[str, Any]]] = {}  # by step and output
         children = {key: self._add_child(run_id, key, node) for key, node in jobs.items()}
         own: dict[str, dict[str, Any]] = {}
-        for key, node in jobs.items():
-            bound = {name: self._input(given, inputs, made) for name, given in (node.get("inputs") or {}).items()}
-            wanted = {name: self._output(given, outputs) for name, given in (node.get("outputs") or {}).items()}
+        for key, said in jobs.items():
+            node = _filled(said, inputs)
+            bound = {name: self._input(given, inputs, made) for name, given in (said.get("inputs") or {}).items()}
+            wanted = {name: self._output(given, outputs) for name, given in (said.get("outputs") or {}).items()}
             status, error, made[key] = self._node(children[key], node, bound, wanted)
             if status != "Completed":
                 return status, error, own
@@ -131,12 +133,7 @@ class JobExecution(Execution):
     ) -> tuple[str, str, dict[str, dict[str, Any]]]:
         spec = self._workspace.v2_components.spec(node["componentId"])
         if spec["type"].startswith("pipeline"):
-            defaults = {
-                name: {"jobInputType": "literal", "value": str(said["default"])}
-                for name, said in (spec.get("inputs") or {}).items()
-                if said.get("default") is not None
-            }
-            status, error, made = self._pipeline(child, spec["jobs"], defaults | bound, wanted)
+            status, error, made = self._pipeline(child, spec["jobs"], defaults_of(spec) | bound, wanted)
             self._workspace.history.set_status(child, status, error)
             return status, error, made
         outputs = {name: wanted.get(name) or {"jobOutputType": said.get("type")} for name, said in (spec.get("outputs") or {}).items()}
@@ -209,6 +206,14 @@ class JobExecution(Execution):
             return step.outputs()
         assert isinstance(step, Recording)
         return {next(iter(made)): step.output()} if made else {}
+
+
+def _filled(node: Any, inputs: dict[str, Any]) -> Any:
+    """A node with the values of the pipeline's parameters in the place of their names."""
+    if isinstance(node, dict):
+        return {key: value if key in ("inputs", "outputs") else _filled(value, inputs) for key, value in node.items()}
+    match = _PARENT.fullmatch(node) if isinstance(node, str) else None
+    return inputs[match[2]]["value"] if match and match[1] == "inputs" and "value" in inputs.get(match[2], {}) else node
 
 
 def _said(given: Any) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.azure_service.cloud import CloudWorkspace
 
 _MAY_CHANGE = ("description", "tags", "displayName", "properties", "isArchived")
+_READ_ONLY = ("status", "services")
 _TAKEN = (
     "A job with this name already exists. If you are trying to submit a new job, use a different name. If you are trying to update an "
     f"existing job, the existing job's settings cannot be changed. Only {', '.join(_MAY_CHANGE)} can be updated."
@@ -31,12 +32,13 @@ class Jobs:
         self._lock = threading.Lock()
         self._submitted: dict[str, dict[str, Any]] = {}  # by name: the properties that were posted
         self._executions: dict[str, JobExecution] = {}
+        self._schedules: dict[str, str] = {}
         self._said: dict[str, str] = {}  # status words that were set from outside
 
     # ---- for the other handlers -----------------------------------------------------------------------------------------------
 
-    def submit(self, name: str, properties: dict[str, Any], **values: Any) -> None:
-        """Start a new job. `values` are more of its run's."""
+    def submit(self, name: str, properties: dict[str, Any], schedule: str = "") -> None:
+        """Start a new job; by a schedule, where one is named."""
         if properties.get("jobType") != "Pipeline":
             raise Refusal(400, "UserError", f"The stand-in executes jobs of the type Pipeline only, not {properties.get('jobType')}.")
         execution = JobExecution(self._workspace, name, properties)
@@ -44,12 +46,18 @@ class Jobs:
         more = {"azureml.runsource": "azureml.PipelineRun", "azureml.pipelineComponent": "pipelinerun"}
         self._workspace.history.add_run(
             properties.get("experimentName") or "Default", name, runType="azureml.PipelineRun", displayName=properties.get("displayName"),
-            description=properties.get("description"), tags=dict(properties.get("tags") or {}) | values.pop("tags", {}),
-            properties=more | (properties.get("properties") or {}), **values,
+            description=properties.get("description"), tags=dict(properties.get("tags") or {}),
+            properties=more | (properties.get("properties") or {}),
         )  # fmt: skip
-        self._submitted[name] = properties
+        self._submitted[name], self._schedules[name] = properties, schedule
         self._executions[name] = execution
         execution.start()
+
+    def posted(self, name: str) -> dict[str, Any]:
+        """The properties of a job. Raises Refusal for none such."""
+        if name not in self._submitted:
+            raise not_found("Job", name)
+        return self._submitted[name]
 
     def has(self, name: str) -> bool:
         return name in self._submitted
@@ -75,7 +83,7 @@ class Jobs:
     @route("PUT", "{ws}/jobs/{name}", host="management")
     def put(self, request: Request, name: str) -> Reply:
         check_name(name)
-        properties = request.json["properties"]
+        properties = {key: value for key, value in request.json["properties"].items() if key not in _READ_ONLY}
         self._workspace.cloud.identity.check_token(request.headers.get("x-azureml-token", ""), "ml")
         with self._lock:
             if name not in self._submitted:
@@ -99,7 +107,7 @@ class Jobs:
         jobs = [self._described(name) for name in names]
         jobs = [job for job in jobs if shown(job["properties"], request) and (not tag or _tagged(job["properties"]["tags"], tag))]
         if schedule:
-            jobs = [job for job in jobs if job["properties"]["properties"].get("azureml.scheduleid") == schedule]
+            jobs = [job for job in jobs if self._schedules.get(job["name"]) == schedule]
         return paged(jobs, request, self._workspace.page_size, "$skip", "nextLink")
 
     @route("GET", "{ws}/jobs/{name}", host="management")
