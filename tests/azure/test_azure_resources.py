@@ -7,8 +7,8 @@ import pytest
 from services.azure.run_plan import RunPlan
 from services.azure.runs.run_folder import AzureRunFolder
 from services.azure.workspace import AzureWorkspace
-from services.domain import EXPERIMENT, ResourceKind, RunRequest, RunStatus, utc_now
-from services.errors import NotFound, SettingsError, StudioError
+from services.domain import EXPERIMENT, Metadata, ResourceKind, RunRequest, RunStatus, utc_now
+from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
 from services.remote import PipelineRun
 
 MODEL, DATASET, ENVIRONMENT, RUN = ResourceKind
@@ -198,6 +198,21 @@ def test_a_run_that_never_got_to_azure_ml_is_named_on_this_machine_only(cloud, a
     assert cloud.resources.change(RUN, run.id, name="mine").name == "mine"
     assert "the run is not in Azure ML" in cloud.resources.whereabouts(RUN, run.id, ["name"])
     assert len(azure.requests) == before
+
+
+def test_without_a_connection_or_its_pipeline_run_a_runs_name_stays_as_it_was(cloud, csv_folder, run_over, monkeypatch):
+    cloud.register_dataset("d", csv_folder(2))
+    run = run_over("d:1")
+    cloud.runs.folder(run.id).save_pipeline_run(PipelineRun("gone", EXPERIMENT, RunStatus.COMPLETED, studio_url="https://ml.azure.com"))
+    with pytest.raises(NotFound, match=f"The name of run {run.id} was not changed: .*gone"):
+        cloud.resources.change(RUN, run.id, name="x", pinned=True)
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    offline = AzureWorkspace(cloud.connection, cloud.machine_home, blocking=True)
+    with pytest.raises(WorkspaceUnavailable, match="Azure ML could not be reached"):
+        offline.resources.change(RUN, run.id, note="x", archived=True)
+    assert offline.runs.get(run.id).metadata == Metadata()
+    assert offline.resources.change(RUN, run.id, pinned=True).pinned  # which needs no connection
 
 
 # ---- deleted ---------------------------------------------------------------------------------------------------------------------------
