@@ -12,6 +12,9 @@ from enum import StrEnum
 from services.errors import SettingsError, StudioError
 from services.formats import enumeration
 
+SERVERLESS = "serverless"
+"""The compute target of SDK v2 that is made for each run."""
+
 
 @dataclass(frozen=True)
 class ComputeTarget:
@@ -28,8 +31,8 @@ class ComputeTarget:
 
     @property
     def usable(self) -> bool:
-        """Whether a ParallelRunStep can be sent there: a cluster of Azure ML that is not failed or being deleted."""
-        return self.max_nodes is not None and self.state not in ("Failed", "Deleting", "Canceled")
+        """Whether a ParallelRunStep can be sent there: a cluster of Azure ML that is not failed or being deleted, or one made for it."""
+        return (self.max_nodes is not None or self.name == SERVERLESS) and self.state not in ("Failed", "Deleting", "Canceled")
 
     def describe(self) -> str:
         nodes = "" if self.max_nodes is None else f", {self.nodes or 0} of at most {self.max_nodes} nodes running"

@@ -179,7 +179,7 @@ def collect_files(
     While it is read, raises NotFound where there is no `root`, SettingsError on `glob` for a pattern that is none, and IntakeError for an
     empty folder or one without a match, unless there `may_be_none`, and for a file or folder that can't be read.
     """
-    matches = _pattern(glob).fullmatch
+    matches = glob_pattern(glob).fullmatch
     info = stat_of(root)
     if stat.S_ISREG(info.st_mode):
         if not may_read(root):
@@ -212,7 +212,7 @@ def collect_files(
         raise IntakeError(text, "Choose another folder or pattern; **/*.csv means CSV files at any depth.")
 
 
-def _pattern(glob: str) -> re.Pattern[str]:
+def glob_pattern(glob: str) -> re.Pattern[str]:
     """`glob` as a regular expression for relative paths."""
     segments = [segment for segment in glob.split("/") if segment != "."]
     if not segments or not glob or glob.startswith("/") or ".." in segments:

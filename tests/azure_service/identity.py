@@ -191,7 +191,8 @@ class Identity:
     @route("GET", f"{_IN_SUBSCRIPTION}/providers/Microsoft.MachineLearningServices/locations/{{region}}/vmSizes", host="management")
     def sizes(self, request: Request, subscription: str, region: str) -> dict[str, Any]:
         keys = ("vCPUs", "gpus", "memoryGB", "maxResourceVolumeMB")
-        return {"amlCompute": [{"name": name} | dict(zip(keys, numbers, strict=True)) for name, numbers in VM_SIZES.items()]}
+        sizes = [{"name": name} | dict(zip(keys, numbers, strict=True)) for name, numbers in VM_SIZES.items()]
+        return {"amlCompute": sizes, "value": sizes}  # by the version of the interface that SDK v1 asks for, and by later ones
 
     @route("GET", f"{_IN_SUBSCRIPTION}/providers/Microsoft.MachineLearningServices/locations/{{region}}/usages", host="management")
     def usages(self, request: Request, subscription: str, region: str) -> dict[str, Any]:

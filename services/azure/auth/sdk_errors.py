@@ -73,7 +73,7 @@ _UNREACHED = {
     "ServiceRequestError", "ServiceResponseError", "ClientRequestError", "ChunkedEncodingError", "ReadTimeoutError",
 }  # fmt: skip
 _OF_STORAGE = r"access the stream|AuthorizationPermissionMismatch|AuthorizationFailure|AuthenticationFailed|not authorized to perform this"
-_WHERE_IT_IS = "Check the subscription, the resource group and the name of the workspace."
+WHERE_IT_IS = "Check the subscription, the resource group and the name of the workspace."
 
 # The condition (the first that holds counts), the error of ours, its message after `what:`, its hint. A SettingsError's field is the
 # caller's, else the compute target.
@@ -96,10 +96,10 @@ _TABLE: tuple[tuple[Callable[[_SdkError], object], type[StudioError], str, str],
     (lambda e: e.status == 403 or e.says("AuthorizationFailed"), WorkspaceUnavailable,
      "you have no permission. {message}",
      "Ask its owner for the role AzureML Data Scientist on the workspace, and for its storage account."),
-    (lambda e: e.status == 404 and e.types & _OF_THE_WORKSPACE, NotFound, "{message}", _WHERE_IT_IS),
+    (lambda e: e.status == 404 and e.types & _OF_THE_WORKSPACE, NotFound, "{message}", WHERE_IT_IS),
     (lambda e: e.status == 404 or e.types & {"ModelNotFoundException", "ExperimentNotFoundException"}, NotFound,
      "{message}", "It may have been removed: refresh the list."),
-    (lambda e: e.types & _OF_THE_WORKSPACE and e.status is None, WorkspaceUnavailable, "{message}", _WHERE_IT_IS),
+    (lambda e: e.types & _OF_THE_WORKSPACE and e.status is None, WorkspaceUnavailable, "{message}", WHERE_IT_IS),
     (lambda e: e.says("create_new_version"), SettingsError,
      "the workspace has another dataset of this name, and took no new version of it.",
      "Choose another name. If it was registered at this moment, refresh the list and try again."),
@@ -226,8 +226,11 @@ def message_of(error: BaseException) -> str:
         service_message = getattr(getattr(getattr(cause, "error", None), "error", None), "message", None)
         message = service_message if isinstance(service_message, str) and service_message else message or _body_message(cause)
     message = message or _text(error) or type(error).__name__
+    if details := re.findall(r"\(x\) (.*?)\s*(?:\x1b|$)", message, re.DOTALL):  # SDK v2's own, among colours, headings and advice
+        message = "; ".join(details)
     if match := re.search(r'"message":\s*"((?:[^"\\]|\\.)+)"', message):
         message = match[1]
+    message = re.sub(r"^\(\w+\)\s+(.*?)\s+Code: \w+\s+Message: .*", r"\1", message, flags=re.DOTALL)  # azure-core's, which says it twice
     message = re.sub(r"^(\w+(Exception|Error):?\s*Message:|Request failed \(\d+\):)\s*", "", " ".join(message.split()))
     message = re.sub(r"\s*InnerException .*", "", message)
     message = re.sub(r"\s*For troubleshooting help, see: \S+(?: session_id=\S+)?", "", message)  # the data access's, with empty parts

@@ -75,6 +75,11 @@ def _notifiers() -> list[ThrottleNotifier]:
     return [notifier] if notifier else [*_open]
 
 
+def has_time_for(seconds: float) -> bool:
+    """Whether the caller of what is sent in this context waits so much longer."""
+    return all(notifier.has_time_for(seconds) for notifier in _notifiers())
+
+
 class _ResponseHandler(logging.Handler):
     """Gets every response, each in the thread that sent the request."""
 
@@ -98,7 +103,7 @@ def _limit_urllib3_retries() -> None:
 
     def increment_in_time(self: Retry, method: Any = None, url: Any = None, response: Any = None, *more: Any, **named: Any) -> Retry:
         wait = (self.get_retry_after(response) if response else None) or 0.0
-        if not all(notifier.has_time_for(wait) for notifier in _notifiers()):
+        if not has_time_for(wait):
             raise MaxRetryError(named["_pool"], url, ResponseError(f"too many {response.status} error responses"))
         return increment(self, method, url, response, *more, **named)
 

@@ -10,14 +10,14 @@ from typing import Any
 from services.intake import model_files
 from services.storage import file_tree
 
-_KIND, _FORMAT, _SHA256, _SIZE, _IMPORTS = (f"batch_scoring_studio.{name}" for name in ("kind", "format", "sha256", "size", "imports"))
+_KIND, _FORMAT, SHA256, _SIZE, _IMPORTS = (f"batch_scoring_studio.{name}" for name in ("kind", "format", "sha256", "size", "imports"))
 _MAX_IMPORTS = 100
 
 
 def properties_of(path: Path) -> dict[str, str]:
     """Of a file or folder of this machine. Raises IntakeError, NotFound."""
     content = model_files.inspect_for_registration(path)
-    properties = {_KIND: content.kind, _FORMAT: content.format, _SHA256: file_tree.sha256_of(path), _SIZE: str(file_tree.size_of(path))}
+    properties = {_KIND: content.kind, _FORMAT: content.format, SHA256: file_tree.sha256_of(path), _SIZE: str(file_tree.size_of(path))}
     all_imports = content.scanned_whole and len(content.imports) <= _MAX_IMPORTS
     return properties | {_IMPORTS: json.dumps([content.imports[:_MAX_IMPORTS], all_imports])}
 
@@ -33,7 +33,7 @@ def fields_of(properties: Mapping[str, Any] | None, elsewhere: str) -> dict[str,
     size = str(known.get(_SIZE, ""))
     return {
         "size": int(size) if size.isdecimal() else None,
-        "sha256": str(known.get(_SHA256, "")),
+        "sha256": str(known.get(SHA256, "")),
         "kind": str(known.get(_KIND, elsewhere)),
         "needs_approval": False,
         "imports": tuple(map(str, imports)),

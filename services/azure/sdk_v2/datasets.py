@@ -1,0 +1,276 @@
+"""Data assets by azure-ai-ml: a folder, a file, or an MLTable file, which says where files lie and how rows are read from them.
+
+Of tables, of a pattern, and of files with partition keys this program writes the MLTable file, in the words in which azureml-core keeps
+its own datasets: Azure ML reads both by the same library.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from services import log
+from services.azure.catalog import downloads
+from services.azure.catalog.datasets import DATASTORE_PATH, TAG
+from services.azure.sdk import DatasetVersion, ReadsOtherwise
+from services.azure.sdk_v2.session import Session, changed, checked, created_at, has_number, in_parallel, number_of
+from services.azure.sdk_v2.storage import WILDCARD, Store, blobs_at, store
+from services.domain import Dataset, DatasetFile, TabularDataset
+from services.errors import NotFound, SettingsError, WorkspaceUnavailable
+from services.intake.tabular import CSV, PARQUET, Table
+from services.intake.yaml_files import parse_yaml
+from services.storage import file_tree
+
+if TYPE_CHECKING:
+    from azure.ai.ml import Input
+    from azure.ai.ml.entities import Data
+
+logger = logging.getLogger(__name__)
+
+_TYPES = {"int64": "int", "float64": "float", "bool": "boolean", "object": "boolean"}
+"""MLTable's, by pandas's; any other is `string`."""
+_FORMATS = {"read_delimited": CSV, "read_parquet": PARQUET}
+_HTTP_SECONDS = 60
+
+
+class Datasets:
+    """See `sdk.Datasets`."""
+
+    changed_characters: frozenset[str] = frozenset()
+    deletes_versions = True
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def all(self, known: Collection[str]) -> Iterator[DatasetVersion]:
+        """Of an MLTable file that another program wrote, it tells whether an item is a row."""
+        names = [str(asset.name) for asset in self._session.client.data.list()]
+        assets = chain.from_iterable(in_parallel(self._versions, names))
+        yield from in_parallel(lambda asset: self._version(asset, known), assets)
+
+    def _versions(self, name: str) -> list[Data]:
+        """Those that the program can name, oldest first; [] where there is no such dataset."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with suppress(ResourceNotFoundError):
+            return sorted(filter(has_number, self._session.client.data.list(name)), key=number_of)
+        return []
+
+    def _version(self, asset: Data, known: Collection[str]) -> DatasetVersion:
+        tags = (asset.tags or {}) | {key: value for key, value in (asset.properties or {}).items() if key == TAG}
+        root, table_format = _short(str(asset.path)), ""
+        with suppress(ValueError, AttributeError):
+            table_format = json.loads(tags.get(TAG, "{}")).get("format", "")
+        if asset.type == "mltable" and TAG not in tags and f"{asset.name}:{asset.version}" not in known:
+            root, table_format = self._read_mltable(root)
+        return DatasetVersion(
+            str(asset.name), number_of(asset), bool(table_format), root, table_format, tags, asset.description or "", created_at(asset)
+        )
+
+    def _read_mltable(self, place: str) -> tuple[str, str]:
+        """The place of its files, "" where there are several or it can't be read; the format of its rows, "" where its items are files."""
+        paths, steps, table = [], [], {}
+        with log.suppress(logger, f"The MLTable file of {place} can't be read", Exception):  # of storage, of YAML, of what is in it
+            container, blobs = blobs_at(self._session, f"{place.rstrip('/')}/MLTable")
+            table = parse_yaml(container.download_blob(blobs["MLTable"].name).readall(), "It", "")
+            paths = [str(path) for entry in table["paths"] for path in entry.values()]
+            steps = [step if isinstance(step, str) else next(iter(step)) for step in table.get("transformations") or ()]
+        one = paths[0].removeprefix("./") if len(paths) == 1 else ""
+        root = _short(one if "://" in one else f"{place.rstrip('/')}/{one}") if one else ""
+        return root, next((_FORMATS.get(step, CSV) for step in steps if step.startswith("read_")), "" if table else CSV)
+
+    # ---- their files -----------------------------------------------------------------------------------------------------------------
+
+    def files(self, dataset: Dataset) -> Iterator[DatasetFile]:
+        if not dataset.root:
+            raise NotFound(f"The files of {dataset} can't be listed: they are not in one place.", "Azure ML studio shows them.")
+        yield from self.files_at(dataset.root)
+
+    def files_at(self, place: str) -> list[DatasetFile]:
+        if not place.startswith("azureml"):
+            return [_file_on_the_web(place)]
+        if not DATASTORE_PATH.fullmatch(place):
+            raise SettingsError("path", f"“{place}” is not a path in a datastore", "Write azureml://datastores/NAME/paths/PATH.")
+        blobs = blobs_at(self._session, place)[1]
+        return [DatasetFile(path, blob.size, int(blob.last_modified.timestamp() * 1e9)) for path, blob in sorted(blobs.items())]
+
+    def download(self, dataset: Dataset, folder: Path, number: int | None = None) -> None:
+        if not dataset.root.startswith("azureml"):
+            _download_from_the_web(dataset.root, folder)
+            return
+        container, blobs = blobs_at(self._session, dataset.root)
+        wanted = sorted(blobs.items())[slice(number, None if number is None else number + 1)]
+        downloads.fetch(container, {folder / downloads.relative_path(path): blob for path, blob in wanted}, lambda _done, _total: None)
+
+    def store(self, name: str = "") -> Store:
+        return store(self._session, name)
+
+    # ---- registering -----------------------------------------------------------------------------------------------------------------
+
+    def as_read(self, paths: Sequence[Path], table: Table) -> tuple[Table, bool]:
+        """Where each line of a CSV is a row, and names are as they are written. Of others the reader may make other rows, and
+        it may not be on this machine to try."""
+        if table.format == PARQUET:
+            return table, False
+        header, lines = [name for name, _ in table.columns], 0
+        if any(name != name.strip() for name in header):  # the reader takes the blanks away
+            raise _reads_otherwise()
+        for path in paths:
+            with file_tree.reading(path) as content:
+                for number, line in enumerate(content):
+                    text = line.removesuffix(b"\n").removesuffix(b"\r")
+                    if not text or b"\r" in text or (number == 0 and next(csv.reader([text.decode("utf-8", "replace")])) != header):
+                        raise _reads_otherwise()
+                    lines += 1
+        if lines != (table.row_count or 0) + len(paths):
+            raise _reads_otherwise()
+        return replace(table, columns=tuple((name, "str" if dtype == "uint64" else dtype) for name, dtype in table.columns)), False
+
+    def register(
+        self,
+        name: str,
+        place: str,
+        table: Table | None,
+        *,
+        multi_line: bool,
+        partition_format: str | None,
+        description: str,
+        own: Mapping[str, str],
+    ) -> DatasetVersion:
+        """Its own tag is a property, which nobody sees among the tags."""
+        from azure.ai.ml.constants import AssetTypes
+        from azure.ai.ml.entities import Data
+
+        client, place = self._session.client, place.removesuffix("/**")
+        kind = self._kind(place)
+        if table or partition_format or kind == "pattern":
+            path = self._write_mltable(checked(name, "name"), {kind: self._long(place)}, table, partition_format, multi_line=multi_line)
+            asset = Data(name=name, path=path, type=AssetTypes.MLTABLE)
+        else:
+            asset = Data(name=checked(name, "name"), path=place, type=AssetTypes.URI_FILE if kind == "file" else AssetTypes.URI_FOLDER)
+        for before in self._versions(name)[-1:]:
+            asset.description, asset.tags = before.description, before.tags
+        asset.description, asset.properties = description or asset.description or None, dict(own)
+        return self._version(client.data.create_or_update(asset), ())
+
+    def _kind(self, place: str) -> str:
+        """What an MLTable file calls it: `file`, `folder` or `pattern`."""
+        if not place.startswith("azureml"):
+            return "file"
+        if WILDCARD.search(place):
+            return "pattern"
+        blobs = blobs_at(self._session, place)[1]
+        return "file" if len(blobs) == 1 and place.endswith("/" + next(iter(blobs.values())).name) else "folder"
+
+    def _long(self, place: str) -> str:
+        """A place as it may be read from anywhere."""
+        client = self._session.client
+        here = f"subscriptions/{client.subscription_id}/resourcegroups/{client.resource_group_name}/workspaces/{client.workspace_name}"
+        match = DATASTORE_PATH.fullmatch(place)
+        return f"azureml://{here}/datastores/{match[1]}/paths/{match[2]}" if match else place
+
+    def _write_mltable(
+        self, name: str, path: Mapping[str, str], table: Table | None, partition_format: str | None, *, multi_line: bool
+    ) -> str:
+        """Into a folder of its own, which is returned: beside the files it would be one of them."""
+        import yaml  # type: ignore[import-untyped]
+
+        text = yaml.safe_dump(mltable(path, table, partition_format, multi_line=multi_line), sort_keys=False, allow_unicode=True)
+        here = self.store()
+        folder = f"batch-scoring-studio/{name}/tables/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        here.blobs().upload_blob(f"{folder}/MLTable", text.encode(), overwrite=True)
+        return f"azureml://datastores/{here.name}/paths/{folder}/"
+
+    def set_note(self, name: str, note: str) -> str:
+        return self._change(name, lambda asset: setattr(asset, "description", note)).description or ""
+
+    def change_tags(self, name: str, changes: Mapping[str, str]) -> dict[str, str]:
+        return dict(self._change(name, lambda asset: setattr(asset, "tags", changed(asset.tags, changes))).tags or {})
+
+    def _change(self, name: str, change: Callable[[Data], None]) -> Data:
+        """All versions, of which each has a description and tags of its own; returns the newest."""
+        if not (versions := self._versions(checked(name, "dataset"))):
+            raise NotFound(f"There is no dataset called “{name}”.", "The dataset list shows what is registered.")
+        for asset in versions:
+            change(asset)
+        data: Any = self._session.client.data
+        newest: Data = in_parallel(data.create_or_update, versions)[-1]
+        return newest
+
+    def unregister(self, name: str, version: int | None = None) -> None:
+        """Archived, which is all that the SDK has; each version, since one registered later would be archived with its name."""
+        versions = [one.version for one in self._versions(checked(name, "dataset"))] if version is None else [str(version)]
+        in_parallel(lambda one: self._session.client.data.archive(name, one), versions)
+
+
+def mltable(path: Mapping[str, str], table: Table | None, partition_format: str | None, *, multi_line: bool) -> dict[str, Any]:
+    """The content of an MLTable file: the rows of `table` in the files at `path`, or these files. Partition keys are strings."""
+    steps: list[dict[str, Any]] = []
+    if partition_format:
+        steps.append({"extract_columns_from_partition_format": {"partition_format": partition_format}})
+    if table and table.format == PARQUET:
+        steps.append({"read_parquet": {"include_path_column": False}})
+    elif table:
+        reader = {"delimiter": ",", "encoding": "utf8", "header": "all_files_same_headers", "include_path_column": False}
+        steps.append({"read_delimited": reader | {"infer_column_types": not table.columns, "support_multi_line": multi_line}})
+        types = [{"columns": column, "column_type": _TYPES.get(dtype, "string")} for column, dtype in table.columns]
+        steps += [{"convert_column_types": types}] if types else []
+    return {"type": "mltable", "paths": [dict(path)]} | ({"transformations": steps} if steps else {})
+
+
+def job_input(session: Session, dataset: Dataset) -> Input:
+    """A registered dataset as the input of a job: rows as they are read, else files, mounted. Raises what the SDK raises."""
+    from azure.ai.ml import Input
+
+    type_ = str(session.client.data.get(checked(dataset.name, "dataset"), str(dataset.version)).type)
+    mode = "direct" if isinstance(dataset, TabularDataset) else "eval_mount" if type_ == "mltable" else "ro_mount"
+    return Input(type=type_, path=f"azureml:{dataset.reference}", mode=mode)
+
+
+def _reads_otherwise() -> ReadsOtherwise:
+    text = "Azure ML may read other rows from these CSV files than they have."
+    return ReadsOtherwise(text, "Remove empty lines, and line breaks within quotes, or use Parquet.")
+
+
+def _short(place: str) -> str:
+    """Without the workspace, and without the slash at the end of a folder."""
+    match = DATASTORE_PATH.fullmatch(place)
+    return f"azureml://datastores/{match[1]}/paths/{match[2]}".rstrip("/") if match else place
+
+
+# ---- on the web --------------------------------------------------------------------------------------------------------------------------
+
+
+def _file_on_the_web(address: str) -> DatasetFile:
+    import requests
+
+    answer = requests.head(address, allow_redirects=True, timeout=_HTTP_SECONDS)
+    answer.raise_for_status()
+    return DatasetFile(_name_on_the_web(address), int(answer.headers.get("Content-Length", 0)), 0)
+
+
+def _download_from_the_web(address: str, folder: Path) -> None:
+    import requests
+
+    target, size = folder / _name_on_the_web(address), 0
+    folder.mkdir(parents=True, exist_ok=True)
+    with requests.get(address, stream=True, timeout=_HTTP_SECONDS) as answer, open(target, "wb") as file:
+        answer.raise_for_status()
+        for chunk in answer.iter_content(downloads.CHUNK_BYTES):
+            size += file.write(chunk)
+    if size < int(answer.headers.get("Content-Length", 0)):
+        raise WorkspaceUnavailable(f"{address} did not arrive whole.", "Try again.")
+
+
+def _name_on_the_web(address: str) -> str:
+    return re.sub(r"[\\/\0]", "_", unquote(urlsplit(address).path.rstrip("/").rpartition("/")[2])) or "file"

@@ -1,0 +1,159 @@
+"""Models by azure-ai-ml, and the jobs from whose outputs one can be registered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.azure.catalog import downloads, model_properties
+from services.azure.sdk import Progress
+from services.azure.sdk_v2.session import Session, changed, checked, created_at, has_number, in_parallel, number_of, parsed, word
+from services.azure.sdk_v2.storage import ARTIFACTS, blobs_at, store, upload
+from services.domain import Model, utc_now
+from services.errors import NotFound, SettingsError
+from services.remote import TrainingRun
+from services.storage import file_tree
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import Model as SdkModel
+
+_JOBS = 2_000
+"""How many of the latest jobs are looked through: the SDK lists those of a workspace, not of an experiment."""
+_OF_JOB = re.compile(r"azureml://jobs/([^/]+)/outputs/artifacts/paths/(.+)")
+
+
+class Models:
+    """See `sdk.Models`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def all(self) -> list[Model]:
+        with self._session.sdk_calls("The models can't be listed") as client:
+            names = [model.name for model in client.models.list()]
+            versions = in_parallel(lambda name: list(client.models.list(name)), names)
+        models = [noun(model) for of_name in versions for model in of_name if has_number(model)]
+        return sorted(models, key=lambda model: (model.created_at, model.version), reverse=True)
+
+    def register(
+        self, name: str, path: Path, properties: Mapping[str, str], *, description: str, tags: Mapping[str, str], progress: Progress
+    ) -> Model:
+        """Into a folder named by the content, so that an upload that broke off is continued. `models.create_or_update` could upload too: it
+        shows no progress, and where one file of a folder fails it never ends."""
+        from azure.ai.ml.constants import AssetTypes
+        from azure.ai.ml.entities import Model as SdkModel
+
+        is_mlflow = (path / "MLmodel").is_file()
+        called = re.sub(r"[^\w-]" if is_mlflow else r"[^\w. ()-]", "_", path.name)  # it is in an address; of MLflow's without a dot
+        folder = f"batch-scoring-studio/models/{checked(name, 'name')}/{properties[model_properties.SHA256][:16]}"
+        files = {f"{folder}/{called}" + (f"/{below}" if path.is_dir() else ""): Path(file) for below, file, _ in file_tree.files_of(path)}
+        with self._session.sdk_calls(f"Model {name} was not registered", "name") as client:
+            here = store(self._session)
+            upload(here.blobs(), folder, files, progress)
+            registered = client.models.create_or_update(
+                SdkModel(
+                    name=name,
+                    path=f"azureml://datastores/{here.name}/paths/{folder}/{called}",
+                    type=AssetTypes.MLFLOW_MODEL if is_mlflow else AssetTypes.CUSTOM_MODEL,
+                    description=description or None,
+                    tags=dict(tags),
+                    properties=dict(properties),
+                )
+            )
+        return noun(registered)
+
+    def fetch(self, reference: str, folder: Path) -> Path:
+        name, version = parsed(reference, "model")
+        with self._session.sdk_calls(f"Model {reference} can't be fetched") as client:
+            place = _place(str(client.models.get(name, version).path))
+            container, blobs = blobs_at(self._session, place)
+            if not blobs:
+                raise NotFound(f"Model {reference} has no files at {place}.", "Azure ML studio shows where it should be.")
+            target = folder / downloads.relative_path(place.rstrip("/").rpartition("/")[2])
+            is_file = list(blobs) == [target.name]
+            wanted = {target if is_file else target / downloads.relative_path(path): blob for path, blob in blobs.items()}
+            downloads.fetch(container, wanted, lambda _done, _total: None)
+        return target
+
+    def delete(self, reference: str) -> None:
+        """Archived, which is all that the SDK has: its files stay, and jobs that name it find it."""
+        name, version = parsed(reference, "model")
+        with self._session.sdk_calls(f"Model {reference} was not deleted") as client:
+            client.models.archive(name, version)
+
+    def set_note(self, reference: str, note: str) -> Model:
+        name, version = parsed(reference, "model")
+        with self._session.sdk_calls(f"The note of model {reference} was not changed", "note") as client:
+            model = client.models.get(name, version)
+            model.description = note
+            return noun(client.models.create_or_update(model))
+
+    def change_tags(self, reference: str, changes: Mapping[str, str]) -> Model:
+        name, version = parsed(reference, "model")
+        with self._session.sdk_calls(f"The tags of model {reference} were not changed", "tags") as client:
+            model = client.models.get(name, version)
+            model.tags = changed(model.tags, changes)
+            return noun(client.models.create_or_update(model))
+
+    # ---- from a training run -----------------------------------------------------------------------------------------------------
+
+    def experiments(self) -> list[str]:
+        """Of the latest jobs."""
+        with self._session.sdk_calls("The experiments can't be listed") as client:
+            return list(dict.fromkeys(str(job.experiment_name) for job in _jobs(client)))
+
+    def training_runs(self, experiment: str, limit: int = 50) -> list[TrainingRun]:
+        with self._session.sdk_calls(f"The runs of experiment {experiment} can't be listed", "experiment") as client:
+            jobs = (job for job in _jobs(client) if job.experiment_name == experiment and job.type != "pipeline")
+            return [
+                TrainingRun(job.name, experiment, job.display_name or "", word(job.status), created_at(job)) for job in islice(jobs, limit)
+            ]
+
+    def training_run_files(self, experiment: str, run_id: str) -> list[str]:
+        with self._session.sdk_calls(f"The files of run {run_id} can't be listed", "run"):
+            return sorted(blobs_at(self._session, _artifacts(checked(run_id, "run"), ""))[1])
+
+    def register_from_run(self, name: str, experiment: str, run_id: str, path: str, *, description: str, tags: Mapping[str, str]) -> Model:
+        from azure.ai.ml.entities import Model as SdkModel
+
+        path = str(downloads.relative_path(path.strip("/")))
+        with self._session.sdk_calls(f"Model {name} was not registered from run {run_id}", "path") as client:
+            if not blobs_at(self._session, _artifacts(checked(run_id, "run"), path))[1]:
+                raise SettingsError("path", f"run {run_id} has no file or folder {path}", "Choose one of its outputs.")
+            place = f"azureml://jobs/{run_id}/outputs/artifacts/paths/{path}"
+            model = SdkModel(name=checked(name, "name"), path=place, description=description or None, tags=dict(tags))
+            return noun(client.models.create_or_update(model))
+
+
+def _jobs(client: MLClient) -> Iterator[Any]:
+    """The latest ones; None stands for those that the SDK can't read."""
+    return (job for job in islice(client.jobs.list(), _JOBS) if job is not None)
+
+
+def _artifacts(job: str, path: str) -> str:
+    """The place of what a job has left."""
+    return f"azureml://datastores/{ARTIFACTS}/paths/ExperimentRun/dcid.{job}/{path}"
+
+
+def _place(path: str) -> str:
+    """Where the files of a model are, of one registered from a job too."""
+    match = _OF_JOB.fullmatch(path)
+    return _artifacts(*match.groups()) if match else path
+
+
+def noun(model: SdkModel) -> Model:
+    """The SDK's model as ours."""
+    elsewhere = "registered from a run" if model.job_name else "MLflow model" if model.type == "mlflow_model" else "registered elsewhere"
+    return Model(
+        name=str(model.name),
+        version=number_of(model),
+        path=str(model.path),
+        created_at=created_at(model) or utc_now(),
+        description=model.description or "",
+        tags={str(key): str(value) for key, value in (model.tags or {}).items()},
+        **model_properties.fields_of(model.properties, elsewhere),
+    )

@@ -1,0 +1,193 @@
+"""The client of azure-ai-ml, signed in, and the datastores of its workspace."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from services.azure.auth import session, throttling
+from services.azure.auth.sdk_errors import WHERE_IT_IS, message_of, parse_time
+from services.azure.auth.session import credential_of_a_person, without_garbage_collection
+from services.connection import Connection, SignIn
+from services.domain import parse_reference
+from services.errors import NotFound, SettingsError, WorkspaceUnavailable
+from services.file_names import short
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.core.credentials import AccessToken, TokenCredential
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AUDIENCES = ("https://management.azure.com", "https://ml.azure.com")
+"""What the SDK asks tokens for. The second is for submitting: the SDK checks that it is the token's audience."""
+CONNECT_SECONDS, READ_SECONDS = 30, 120  # the SDK's own: five minutes each
+_THEIR_OWN = r"(azure|msrest|marshmallow|msal|opentelemetry)(\.|$)"
+"""The modules whose deprecation warnings nobody here can fix."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_PARALLEL_CALLS = 8
+
+
+class Session(session.Session["MLClient"]):
+    """One `azure.ai.ml.MLClient`."""
+
+    credential: Credential
+
+    def _open(self) -> MLClient:
+        place = self.connection
+        warnings.filterwarnings("ignore", module=_THEIR_OWN)
+        with without_garbage_collection():
+            from azure.ai.ml import MLClient
+            from azure.core.exceptions import ResourceNotFoundError
+
+        logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)  # it and those below write to standard error by themselves
+        self.credential = Credential(credential(place, self._notify))
+        client = MLClient(
+            self.credential,
+            place.subscription_id,
+            place.resource_group,
+            place.workspace_name,
+            enable_telemetry=False,
+            show_progress=False,
+            connection_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            raw_request_hook=_refuse_unwanted,
+            raw_response_hook=_give_up_in_time,
+        )
+        try:
+            self._region = str(client.workspaces.get(place.workspace_name).location)
+        except ResourceNotFoundError as error:
+            raise NotFound(f"The workspace {place.location} can't be opened: {message_of(error)}", WHERE_IT_IS) from error
+        return client
+
+    def _tokens(self) -> Mapping[str, str]:
+        return {audience: self.credential.get_token(f"{audience}/.default").token for audience in self.credential.audiences}
+
+    def region(self) -> str:
+        with self.sdk_calls("You are not signed in"):
+            return self._region
+
+
+def credential(connection: Connection, notify: Callable[[str], None]) -> TokenCredential:
+    """azure-identity's for this way of signing in, or the tokens that were relayed. `notify` gets what the person has to do. Raises
+    WorkspaceUnavailable."""
+    from azure.identity import ClientSecretCredential, ManagedIdentityCredential
+
+    if connection.tokens:
+        return _Relayed(connection.tokens)
+    if connection.sign_in is SignIn.SERVICE_PRINCIPAL:
+        principal = connection.with_secret()
+        if not principal.secret:
+            text = f"There is no secret for the service principal {principal.client_id}."
+            raise WorkspaceUnavailable(text, "Give it on the Connection page, or set AZURE_CLIENT_SECRET.")
+        return ClientSecretCredential(principal.tenant_id, principal.client_id, principal.secret)
+    if connection.sign_in is SignIn.MANAGED_IDENTITY:
+        return ManagedIdentityCredential(**{"client_id": connection.client_id} if connection.client_id else {})
+    return credential_of_a_person(connection, notify)  # type: ignore[no-any-return]
+
+
+class Credential:
+    """Another one, which notes what it is asked for: where storage signs in by identity, a runner needs that too."""
+
+    def __init__(self, inner: TokenCredential) -> None:
+        self._inner = inner
+        self.audiences = set(AUDIENCES)
+
+    def get_token(self, *scopes: str, **more: Any) -> AccessToken:
+        token = self._inner.get_token(*scopes, **more)
+        self.audiences |= {scope.removesuffix("/.default") for scope in scopes}
+        return token
+
+
+class _Relayed:
+    """Of access tokens by audience, which may be replaced meanwhile."""
+
+    def __init__(self, tokens: Mapping[str, str]) -> None:
+        self._tokens = tokens
+
+    def get_token(self, *scopes: str, **_more: Any) -> AccessToken:
+        from azure.core.credentials import AccessToken
+        from azure.core.exceptions import ClientAuthenticationError
+
+        audience = scopes[0].removesuffix("/.default")
+        if not (text := self._tokens.get(audience)):
+            raise ClientAuthenticationError(f"The run was given no access token for {audience}.")
+        claims = text.split(".")[1]
+        return AccessToken(text, int(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"]))
+
+
+def _refuse_unwanted(request: Any) -> None:
+    """The SDK downloads a schema to validate each MLTable file by. Those here are written by this program, and where the address is out of
+    reach that takes five seconds. Any error but its own ends the attempt at once, and the SDK goes on without."""
+    if "azuremlschemas" in request.http_request.url:
+        raise LookupError("MLTable files are not validated by a schema.")
+
+
+def _give_up_in_time(response: Any) -> None:
+    """The SDK would wait as long as Azure says; the caller may have less time. Its own errors would be retried."""
+    from requests.exceptions import RetryError
+
+    status, seconds = response.http_response.status_code, response.http_response.headers.get("Retry-After", "")
+    if status in (429, 503) and not throttling.has_time_for(float(seconds) if seconds.isdecimal() else 0.0):
+        raise RetryError(f"too many {status} error responses")
+
+
+# ---- what the nouns share ------------------------------------------------------------------------------------------------------------
+
+
+def checked(name: str, noun: str) -> str:
+    """A name as it may become part of an address: the SDK doesn't escape it. Raises SettingsError on `noun`."""
+    if not _NAME.fullmatch(name):
+        raise SettingsError(noun, f"“{short(name)}” can't be the name of a {noun}", "Use letters, digits, - _ and . only.")
+    return name
+
+
+def parsed(reference: str, noun: str) -> tuple[str, str]:
+    """Name and version of a reference `name:version`, as they may become part of an address. Raises SettingsError on `noun`."""
+    name, version = parse_reference(reference, noun)
+    return checked(name, noun), str(version)
+
+
+def in_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """What it returns of each, in order. The first error is raised; calls that did not begin yet are left out then."""
+    with ThreadPoolExecutor(_PARALLEL_CALLS, thread_name_prefix="azure-call") as pool:
+        futures = [pool.submit(copy_context().run, function, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def changed(tags: Mapping[str, str] | None, changes: Mapping[str, str]) -> dict[str, str]:
+    """The tags with these; without those whose value is "" in `changes`."""
+    return {key: value for key, value in {**(tags or {}), **changes}.items() if value}
+
+
+def word(value: Any) -> str:
+    """What the service says, of which the SDK may make an enumeration; "" for None."""
+    return str(getattr(value, "value", value) or "")
+
+
+def has_number(asset: Any) -> bool:
+    """Whether the version of an asset is a number, as the program's references have it; the service takes any word."""
+    return str(asset.version).isdecimal()
+
+
+def number_of(asset: Any) -> int:
+    """The version of an asset, 0 for one that is no number."""
+    return int(asset.version) if has_number(asset) else 0
+
+
+def created_at(asset: Any) -> datetime | None:
+    """Of an asset or job of the SDK."""
+    made = asset.creation_context.created_at if asset.creation_context else None
+    return made if isinstance(made, datetime) else parse_time(made)
