@@ -10,7 +10,7 @@ import streamlit as st
 
 from pages import _errors, _tables, _workspace
 from pages._text import ago, displayable, escape, truncate
-from services.connection import Connection, SignIn, suggested
+from services.connection import SDKS, SUPPORT_ENDED, Connection, SignIn, suggested
 from services.errors import SettingsError, StudioError
 from services.remote import ConnectionState
 from services.workspace import RemoteWorkspace
@@ -34,14 +34,13 @@ SIGN_IN_HELP = {
     SignIn.SERVICE_PRINCIPAL: "Signs in as an application. Its secret is kept in memory or in the system keyring, never on disk.",
     SignIn.MANAGED_IDENTITY: "Signs in as the Azure virtual machine that this dashboard runs on.",
 }
+SDK_HELP = {
+    "v1": f"What Microsoft's tutorial uses. Its support ended on {SUPPORT_ENDED['v1']}; the service still accepts it.",
+    "v2": "Supported by Microsoft. Its runs are kept apart from those by SDK v1.",
+}
 
 
 def show(remote: RemoteWorkspace | None) -> None:
-    st.warning(
-        "Azure ML is used through its SDK v1. Microsoft's support for that SDK ended on 2026-06-30; the service still accepts it. "
-        "Scoring scripts and the workspace also work with SDK v2, unchanged.",
-        icon=":material/event_busy:",
-    )
     if remote:
         show_workspace(remote)
     with st.expander("Choose another workspace" if remote else "Choose a workspace", expanded=not remote, icon=":material/cloud:"):
@@ -56,9 +55,11 @@ def show_workspace(remote: RemoteWorkspace) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.subheader(escape(remote.location.rpartition(" / ")[2]), icon=":material/cloud:", anchor=False)
+            st.badge(f"SDK {remote.connection.sdk}", color="blue")
             st.space("stretch")
             st.link_button("Azure ML studio", remote.studio_link, icon=":material/open_in_new:")
         st.code(displayable(remote.location), language=None, wrap_lines=True)
+        warn_of_end_of_support(remote.connection.sdk)
         if state.opening:
             st.fragment(signing_in, run_every=REFRESH_SECONDS)(remote)
         elif state.error:
@@ -69,6 +70,15 @@ def show_workspace(remote: RemoteWorkspace) -> None:
             st.button("Sign in", key="sign-in", type="primary", icon=":material/login:", on_click=remote.open)
         if state.is_open:
             show_contents(remote)
+
+
+def warn_of_end_of_support(sdk: str) -> None:
+    if ended := SUPPORT_ENDED.get(sdk):
+        st.warning(
+            f"Microsoft's support for SDK {sdk} ended on {ended}; the service still accepts it. Scoring scripts, models and data work with "
+            "SDK v2, unchanged: choose it below.",
+            icon=":material/event_busy:",
+        )
 
 
 def signing_in(remote: RemoteWorkspace) -> None:
@@ -121,6 +131,8 @@ def ask_for_workspace() -> None:
         st.session_state.setdefault(f"azure-{name}", str(known.get(name, "")))
         fields[name].text_input(label, key=f"azure-{name}", on_change="ignore", **more)
 
+    st.session_state.setdefault("azure-sdk", known.get("sdk", "v1"))
+    st.radio("SDK of Azure ML", list(SDKS), key="azure-sdk", format_func="SDK {}".format, captions=[SDK_HELP[sdk] for sdk in SDKS])
     left, right = st.columns(2, gap="large")
     with left:
         st.file_uploader("config.json, or fill in the fields below", type="json", key="config-json", on_change=read_config)
@@ -161,7 +173,7 @@ def connect() -> None:
         tenant, client = (value(name) if name in FIELDS[sign_in] else "" for name in ("tenant_id", "client_id"))
         subscription, group, name = map(value, CONFIG_FIELDS)
         secret = state.get(f"azure-secret-{number}", "") if sign_in is SignIn.SERVICE_PRINCIPAL else ""
-        connection = Connection(subscription, group, name, sign_in, tenant, client, secret).with_secret()
+        connection = Connection(subscription, group, name, sign_in, tenant, client, secret, sdk=state["azure-sdk"]).with_secret()
         if sign_in is SignIn.SERVICE_PRINCIPAL and not connection.secret:
             raise SettingsError("secret", "The secret is missing", "Enter it, or set AZURE_CLIENT_SECRET before starting the dashboard.")
         if state.get("azure-keep") and secret:
@@ -196,7 +208,7 @@ def _strip(remote: RemoteWorkspace, before: ConnectionState) -> None:
     if changed and not (state.opening or state.listing):
         st.rerun()
     with st.container(border=True, gap="xsmall", key="connection-strip"):
-        st.badge("Azure ML", icon=":material/cloud:", color="blue")
+        st.badge(f"Azure ML · SDK {remote.connection.sdk}", icon=":material/cloud:", color="blue")
         st.text(displayable(remote.location.rpartition(" / ")[2]))
         if state.opening:
             st.caption(":material/hourglass_top: Signing in…")

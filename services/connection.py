@@ -27,6 +27,8 @@ KEYRING_SERVICE = "batch-scoring-studio"
 _REMEMBERED = "connection.json"
 SDKS = {"v1": "azure", "v2": "azure-v2"}
 """The SDKs of Azure ML, with the name of a workspace by each."""
+SUPPORT_ENDED = {"v1": "2026-06-30"}
+"""When Microsoft's support for an SDK ended."""
 _PLACE = {"subscription_id": "subscription", "resource_group": "resource group", "workspace_name": "workspace name"}
 """The fields that say which workspace, as messages call them."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from services import domain, remote, run_details
+from services.connection import Connection
 from services.intake.entry_scripts import EntryScripts
 from services.intake.requirement_lists import RequirementList
 from services.predictions.annotations import AnnotationStore
@@ -544,6 +545,9 @@ class Schedules(Protocol):
 class RemoteWorkspace(Workspace, Protocol):
     """What only a workspace elsewhere has: signing in, lists with an age, compute targets, datastores, training runs. Whatever asks the
     service raises WorkspaceUnavailable."""
+
+    connection: Connection
+    """Which workspace, by which SDK."""
 
     def state(self) -> remote.ConnectionState:
         """How the connection is. At once."""

@@ -85,12 +85,12 @@ class AzureResources(StoredResources):
 
     def whereabouts(self, kind: ResourceKind, reference: str, changed: Collection[str]) -> str:
         if not changed or kind is ResourceKind.ENVIRONMENT or not set(changed) & {"name", "note", "tags"}:
-            return "On this machine only: Azure ML’s SDK v1 has no place for it." if changed else ""
-        if kind is ResourceKind.MODEL:
-            return "In Azure ML, where everyone who uses the workspace sees it."
-        if kind is ResourceKind.DATASET:
+            return f"On this machine only: Azure ML’s {self._sdk.name} has no place for it." if changed else ""
+        if kind is ResourceKind.DATASET and not self._sdk.datasets.versions_apart:
             name = reference.partition(":")[0]
-            return f"In Azure ML, for all versions of {name}: SDK v1 keeps one note and one set of tags for them."
+            return f"In Azure ML, for all versions of {name}: {self._sdk.name} keeps one note and one set of tags for them."
+        if kind is not ResourceKind.RUN:
+            return "In Azure ML, where everyone who uses the workspace sees it."
         if self._in_azure(reference):
             return "Here and in Azure ML, where everyone who uses the workspace sees it."
         if self._runs.imported(reference) or self._runs.get(reference).status.ended:
@@ -117,18 +117,21 @@ class AzureResources(StoredResources):
             model = self._sdk.models.set_note(found, note)
             self._cache.models.replace(lambda other: replace(other, description=model.description) if other.reference == found else other)
             return
-        name = found.partition(":")[0]
-        kept = self._datasets.set_note(name, note)
-        self._cache.datasets.replace(lambda other: replace(other, description=kept) if other.name == name else other)
+        kept = self._datasets.set_note(found, note)
+        self._cache.datasets.replace(lambda other: replace(other, description=kept) if self._go_together(found, other) else other)
 
     def _change_tags(self, kind: ResourceKind, found: str, tags: Mapping[str, str]) -> None:
         if kind is ResourceKind.MODEL:
             model = self._sdk.models.change_tags(found, tags)
             self._cache.models.replace(lambda other: replace(other, tags=model.tags) if other.reference == found else other)
             return
-        name = found.partition(":")[0]
-        kept = self._datasets.change_tags(name, tags)
-        self._cache.datasets.replace(lambda other: replace(other, tags=kept) if other.name == name else other)
+        kept = self._datasets.change_tags(found, tags)
+        self._cache.datasets.replace(lambda other: replace(other, tags=kept) if self._go_together(found, other) else other)
+
+    def _go_together(self, reference: str, dataset: Dataset) -> bool:
+        """Whether the service keeps and deletes this dataset with the version of that reference."""
+        apart = self._sdk.datasets.versions_apart
+        return dataset.reference == reference if apart else dataset.name == reference.partition(":")[0]
 
     def _in_azure(self, run_id: str) -> PipelineRun | None:
         """The pipeline run, once its runner has sent what was said of it before."""
@@ -172,21 +175,21 @@ class AzureResources(StoredResources):
         if kind is ResourceKind.ENVIRONMENT:
             self._resolve(kind, wanted)
             hint = "Archive it, and lists on this machine leave it out; in Azure ML studio it can be archived for everyone."
-            raise SettingsError("environment", "Azure ML’s SDK v1 removes no environments", hint)
+            raise SettingsError("environment", f"Azure ML’s {self._sdk.name} removes no environments", hint)
         if kind is ResourceKind.MODEL:
             found = self._named_in_runs(kind, self._resolve(kind, wanted))
-            there = "It is deleted in Azure ML, for everyone who uses the workspace. Nothing of it is on this machine."
-            return replace(found, notes=(there, *self._published(kind, [found.reference]), _OTHERS))
+            return replace(found, notes=(self._sdk.models.deletion, *self._published(kind, [found.reference]), _OTHERS))
         versions = self._versions(wanted)
         named = [self._named_in_runs(kind, dataset.reference) for dataset in versions]
         runs = tuple(dict.fromkeys(run for one in named for run in one.runs))
         active = tuple(dict.fromkeys(run for one in named for run in one.active))
         count = len({run for dataset in versions for run in self._store.runs_naming(kind, dataset.reference)})
-        there = "It is unregistered in Azure ML, for everyone who uses the workspace; its files stay in their datastore."
-        all_of_them = [f"All its {counted(len(versions), 'version')} go: Azure ML’s SDK v1 deletes no single one."] * (len(versions) > 1)
+        no_single_one = f"Azure ML’s {self._sdk.name} deletes no single one."
+        all_of_them = [f"All its {counted(len(versions), 'version')} go: {no_single_one}"] * (len(versions) > 1)
         judged = " True labels by which runs are judged stay until the last of them is deleted." * bool(count)
         here = f"On this machine the lists of its files go, and files that were fetched.{judged}"
-        notes = [*all_of_them, there, here, *self._published(kind, [dataset.reference for dataset in versions]), _OTHERS]
+        published = self._published(kind, [dataset.reference for dataset in versions])
+        notes = [*all_of_them, self._sdk.datasets.deletion, here, *published, _OTHERS]
         labels = sum(len(list(self._labels(dataset).glob("labels-*.parquet"))) for dataset in versions)
         size = sum(bytes_below(self._home / path) for path in self._lists_of(versions) + self._labels_of(versions))
         reference = versions[0].reference if len(versions) == 1 else versions[0].name
@@ -201,12 +204,12 @@ class AzureResources(StoredResources):
         return [f"Pipelines published from here name it: {shown}. They and their schedules may fail without it."]
 
     def _versions(self, wanted: str) -> list[Dataset]:
-        """Those that go together: all of a name."""
+        """Those that go together."""
         name, version = parse_reference(wanted, ResourceKind.DATASET)
-        self._resolve(ResourceKind.DATASET, wanted)
-        versions = [dataset for dataset in self._cache.known(self._cache.datasets) if dataset.name == name]
+        found = self._resolve(ResourceKind.DATASET, wanted)
+        versions = [dataset for dataset in self._cache.known(self._cache.datasets) if self._go_together(found, dataset)]
         if version is not None and len(versions) > 1:
-            text = f"Azure ML’s SDK v1 deletes no single version of a dataset, and {name} has {len(versions)}"
+            text = f"Azure ML’s {self._sdk.name} deletes no single version of a dataset, and {name} has {len(versions)}"
             raise SettingsError("dataset", text, f"Name {name} to delete them all, or archive {wanted}: lists then leave it out.")
         return versions
 
@@ -220,8 +223,9 @@ class AzureResources(StoredResources):
         for dataset in versions:
             self._keep_lists_with_runs(dataset)
         self._store.note_deletions(self._lists_of(versions))  # before: another dataset of this name and version must not have them
-        self._datasets.unregister(versions[0].name)
-        self._cache.datasets.remove(lambda other: other.name == versions[0].name)
+        found = versions[0].reference
+        self._datasets.unregister(found)
+        self._cache.datasets.remove(lambda other: self._go_together(found, other))
         for dataset in versions:
             self._store.forget_metadata(kind, dataset.reference)
         self._store.note_deletions(self._labels_of(versions))

@@ -32,6 +32,8 @@ class Sdk:
 
     name: str
     """For people: `SDK v1`."""
+    package: str
+    """Of PyPI: `azureml-core`."""
     session: Session[Any]
     models: Models
     datasets: Datasets
@@ -46,6 +48,9 @@ class Sdk:
 
 class Models(Protocol):
     """Registered models, and training runs, from whose outputs one can be registered."""
+
+    deletion: str
+    """A sentence on what deleting one does in Azure ML."""
 
     def all(self) -> list[Model]:
         """All versions of all models, newest first. What only the machine with the file knew is in their properties: see
@@ -128,8 +133,10 @@ class Datasets(Protocol):
 
     changed_characters: frozenset[str]
     """Those that an upload by this SDK changes in the name of a file."""
-    deletes_versions: bool
-    """Whether a single version can be deleted, or all of a name only."""
+    versions_apart: bool
+    """Whether each version is described, tagged and deleted by itself, or all versions of a name are together."""
+    deletion: str
+    """A sentence on what deleting does in Azure ML."""
 
     def all(self, known: Collection[str]) -> Iterator[DatasetVersion]:
         """All versions of all datasets, in any order. Of those whose reference is `known` only description and tags count: the rest never
@@ -168,14 +175,15 @@ class Datasets(Protocol):
         are () where they aren't known. With this program's `own` tag, and the tags that people gave the version before; with its
         description where there is none."""
 
-    def set_note(self, name: str, note: str) -> str:
-        """Describe a dataset, all its versions where the service has one description for them; what it is then."""
+    def set_note(self, reference: str, note: str) -> str:
+        """Describe a version, or all of its name unless `versions_apart`; what it is then."""
 
-    def change_tags(self, name: str, changes: Mapping[str, str]) -> dict[str, str]:
-        """Set these tags, and remove those whose value is "", in one request; all that it has then."""
+    def change_tags(self, reference: str, changes: Mapping[str, str]) -> dict[str, str]:
+        """Set these tags of a version, or all of its name unless `versions_apart`, and remove those whose value is "", in one request; all
+        that it has then."""
 
-    def unregister(self, name: str, version: int | None = None) -> None:
-        """All versions, or one where `deletes_versions`. The files stay where they are."""
+    def unregister(self, reference: str) -> None:
+        """A version, or all of its name unless `versions_apart`. The files stay where they are."""
 
 
 class Image(StrEnum):

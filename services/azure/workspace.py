@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from services.azure.runs import failed_items
 from services.azure.runs.azure_pipelines import AzurePipelines
 from services.azure.runs.azure_runs import AzureRuns
 from services.azure.sdks import sdk_of
-from services.connection import Connection
+from services.connection import SUPPORT_ENDED, Connection
 from services.dataset_labels import DatasetLabels
 from services.domain import (
     Dataset,
@@ -453,6 +454,9 @@ class AzureWorkspace:
             yield "Signed in", False, f"{error.message} {error.hint}"
             return
         yield "Signed in", True, f"by {self.connection.sign_in}; the workspace is in {place}"
+        ended = SUPPORT_ENDED.get(self.connection.sdk)
+        support = f"; Microsoft’s support for it ended on {ended}" if ended else ""
+        yield "SDK", True, f"{self._sdk.name}: {self._sdk.package} {version(self._sdk.package)}{support}"
         named: tuple[tuple[str, Callable[[], Sized], str], ...] = (
             ("Models", self._cache.models.fetch, "model version"),
             ("Datasets", self._cache.datasets.fetch, "dataset version"),

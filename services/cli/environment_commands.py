@@ -96,7 +96,7 @@ def delete_environment(workspace: Workspace, args: argparse.Namespace) -> Answer
 def _delete_unused(workspace: Workspace, args: argparse.Namespace) -> Answer:
     """Those that nothing has used for so many days; without --yes they are only named."""
     if workspace.builds is None:
-        raise SettingsError("unused_for", "Azure ML’s SDK v1 removes no environments", "Archive them in Azure ML studio.")
+        raise SettingsError("unused_for", "Environments of Azure ML are not removed from here", "Archive them in Azure ML studio.")
     unused = workspace.builds.unused_for(args.unused_for)
     freed, since = sum(known.size or 0 for known in unused), counted(args.unused_for, "day")
     names = [f"{known.reference} ({size(known.size)})" if known.size else known.reference for known in unused]

@@ -7,20 +7,23 @@ from typing import Any
 
 from services.cli import commands, output
 from services.cli.output import Answer
+from services.connection import SDKS
 from services.errors import SettingsError
 from services.remote import Frequency, PipelineRun, PublishedPipeline, Recurrence, Schedule
 from services.workspace import PipelineService, RemoteWorkspace, Workspace
 
+_HINT = f"Add --workspace {' or '.join(SDKS.values())}."
+
 
 def _remote(workspace: Workspace, what: str) -> RemoteWorkspace:
     if workspace.remote is None:
-        raise SettingsError("workspace", f"{what} in the local workspace", "Add --workspace azure.")
+        raise SettingsError("workspace", f"{what} in the local workspace", _HINT)
     return workspace.remote
 
 
 def _pipelines(workspace: Workspace) -> PipelineService:
     if workspace.pipelines is None:
-        raise SettingsError("workspace", "There are no pipelines in the local workspace", "Add --workspace azure.")
+        raise SettingsError("workspace", "There are no pipelines in the local workspace", _HINT)
     return workspace.pipelines
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.connection import SignIn
+from services.connection import Connection, SignIn
 
 
 def test_it_shows_the_location_and_the_checks(open_page, home):
@@ -43,8 +43,21 @@ def azure_form(open_page, monkeypatch, tmp_path):
     return app
 
 
-def test_azure_ml_warns_that_support_for_sdk_v1_has_ended(azure_form):
-    assert any("ended on 2026-06-30" in warning.value for warning in azure_form.warning)
+def test_the_choice_of_an_sdk_says_which_is_supported(azure_form):
+    choice = azure_form.radio(key="azure-sdk")
+    assert (choice.value, choice.options) == ("v1", ["SDK v1", "SDK v2"])
+    v1, v2 = choice.proto.captions
+    assert "ended on 2026-06-30" in v1
+    assert v2.startswith("Supported by Microsoft.")
+
+
+@pytest.mark.parametrize(("sdk", "warned"), [("v1", True)])
+def test_an_open_workspace_names_its_sdk_and_its_end_of_support(open_page, home, sdk, warned):
+    Connection("s", "g", "w", SignIn.DEVICE_CODE, sdk=sdk).remember(home)
+    app = open_page("connection.py")
+    assert not app.exception
+    assert any(f"SDK {sdk}" in text.value for text in app.markdown)
+    assert any("ended on 2026-06-30" in warning.value for warning in app.warning) is warned
 
 
 @pytest.mark.parametrize(

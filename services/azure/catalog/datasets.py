@@ -188,22 +188,26 @@ class Datasets:
         made = inspection.dataset(name, there.version, Path(), folder, in_place=not uploaded, description=there.description)
         return replace(made, root=uri, tags=tags_of_people(there.tags))
 
-    def set_note(self, name: str, note: str) -> str:
-        """Describe a dataset; what it is then."""
-        with self._session.sdk_calls(f"The note of dataset {name} was not changed", "note"):
-            return self._sdk.set_note(name, note)
+    def set_note(self, reference: str, note: str) -> str:
+        """As `sdk.Datasets.set_note`."""
+        with self._session.sdk_calls(f"The note of dataset {self._said(reference)} was not changed", "note"):
+            return self._sdk.set_note(reference, note)
 
-    def change_tags(self, name: str, changes: Mapping[str, str]) -> dict[str, str]:
-        """Set these tags of a dataset and remove those whose value is "". Returns all that people gave it."""
+    def change_tags(self, reference: str, changes: Mapping[str, str]) -> dict[str, str]:
+        """As `sdk.Datasets.change_tags`. Returns all that people gave it."""
         if TAG in changes:
             raise SettingsError("tags", f"the tag “{TAG}” is this program’s own on Azure ML", "Choose another key.")
-        with self._session.sdk_calls(f"The tags of dataset {name} were not changed", "tags"):
-            return tags_of_people(self._sdk.change_tags(name, changes))
+        with self._session.sdk_calls(f"The tags of dataset {self._said(reference)} were not changed", "tags"):
+            return tags_of_people(self._sdk.change_tags(reference, changes))
 
-    def unregister(self, name: str) -> None:
-        """All versions of a dataset. Its files stay."""
-        with self._session.sdk_calls(f"Dataset {name} was not deleted", "dataset"):
-            self._sdk.unregister(name)
+    def unregister(self, reference: str) -> None:
+        """As `sdk.Datasets.unregister`."""
+        with self._session.sdk_calls(f"Dataset {self._said(reference)} was not deleted", "dataset"):
+            self._sdk.unregister(reference)
+
+    def _said(self, reference: str) -> str:
+        """What these three act on, in a message."""
+        return reference if self._sdk.versions_apart else reference.partition(":")[0]
 
     # ---- their files ------------------------------------------------------------------------------------------------------------------
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 class Datasets:
     changed_characters = frozenset('"%&*:<>?|')
     """What upload_directory writes as %22 and so on, for good."""
-    deletes_versions = False
+    versions_apart = False
+    deletion = "It is unregistered in Azure ML, for everyone who uses the workspace; its files stay in their datastore."
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -119,35 +120,32 @@ class Datasets:
 
     def _said_of(self, name: str) -> tuple[str, dict[str, str]]:
         """The description and the tags that people gave a dataset; none where there is no such one yet."""
-        from azureml.core import Dataset
-
         try:
-            known = Dataset.get_by_name(self._session.client, name)
+            known = self._latest(name)
         except Exception as error:  # its class says nothing
             if is_not_found(error):
                 return "", {}
             raise
         return known.description or "", tags_of_people(known.tags)
 
-    def set_note(self, name: str, note: str) -> str:
-        """By `Dataset.update`, of all its versions."""
-        from azureml.core import Dataset
+    def set_note(self, reference: str, note: str) -> str:
+        """By `Dataset.update`."""
+        return str(self._latest(reference).update(description=note).description or "")
 
-        return str(Dataset.get_by_name(self._session.client, name).update(description=note).description or "")
-
-    def change_tags(self, name: str, changes: Mapping[str, str]) -> dict[str, str]:
+    def change_tags(self, reference: str, changes: Mapping[str, str]) -> dict[str, str]:
         """By `Dataset.update` in one request: `add_tags` changes no value, and two may leave the one without the other."""
-        from azureml.core import Dataset
-
-        dataset = Dataset.get_by_name(self._session.client, name)
+        dataset = self._latest(reference)
         after = {key: value for key, value in {**(dataset.tags or {}), **changes}.items() if value}
         return dict(dataset.update(tags=after).tags)
 
-    def unregister(self, name: str, version: int | None = None) -> None:
+    def unregister(self, reference: str) -> None:
         """By `Dataset.unregister_all_versions`."""
+        self._latest(reference).unregister_all_versions()
+
+    def _latest(self, reference: str) -> Any:
         from azureml.core import Dataset
 
-        Dataset.get_by_name(self._session.client, name).unregister_all_versions()
+        return Dataset.get_by_name(self._session.client, reference.partition(":")[0])
 
     def _as_files(self, dataset: Dataset) -> SdkFileDataset:
         """The SDK's file dataset of it, or of the files that a tabular one's rows are in. Raises NotFound where these aren't known."""

@@ -31,6 +31,8 @@ REGISTRATION = "batch_scoring_studio.registration"
 
 
 class Models:
+    deletion = "It is deleted in Azure ML, for everyone who uses the workspace. Nothing of it is on this machine."
+
     def __init__(self, session: Session) -> None:
         self._session = session
 

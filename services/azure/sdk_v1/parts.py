@@ -19,4 +19,4 @@ def sdk_v1(connection: Connection, notify: Callable[[str], None], *, of_a_comman
     session = Session(connection, notify, of_a_command=of_a_command)
     datasets, environments = Datasets(session), Environments(session)
     jobs = Jobs(session, datasets, environments)
-    return Sdk("SDK v1", session, Models(session), datasets, environments, Computes(session), jobs, Pipelines(session))
+    return Sdk("SDK v1", "azureml-core", session, Models(session), datasets, environments, Computes(session), jobs, Pipelines(session))
