@@ -242,6 +242,7 @@ class _popover:
     """A popover whose content is drawn only while it is open: what depends on a thing is not looked up before somebody asks."""
 
     def __init__(self, label: str, icon: str, key: str, **options: Any) -> None:
+        self._key = key
         self._popover = st.popover(label, icon=f":material/{icon}:", key=key, on_change="rerun", **options)
 
     def __enter__(self) -> bool:
@@ -249,6 +250,8 @@ class _popover:
         return bool(self._popover.open)
 
     def __exit__(self, *error: Any) -> None:
+        if self._popover.open:
+            show_error(self._key)  # below it the open popover would hide it
         self._popover.__exit__(*error)
 
 
@@ -260,7 +263,7 @@ def _button(
 
 def _change(kind: ResourceKind, references: Sequence[str], change: Mapping[str, Any], close: str = "") -> None:
     """Say something of these. To be called before the page is drawn: by a button."""
-    with _told_later():
+    with _told_later(close):
         for reference in references:
             chosen_workspace().resources.change(kind, reference, **change)
         if close:
@@ -285,7 +288,7 @@ def _edit(workspace: Workspace, listing: Listing[T], thing: T) -> None:
 
 def _save_edit(kind: ResourceKind, reference: str, note_key: str, tags_key: str, note: str, before: Mapping[str, str]) -> None:
     """Keep the note and the tags that were changed; `before` are the lines of tags by name."""
-    with _told_later():
+    with _told_later(f"edit-{reference}"):
         wanted = tags_of(st.session_state[tags_key])
         changed = {name: value for name, value in wanted.items() if f"{name}={value}" not in before.values()}
         lines = tags_as_lines(wanted)
@@ -379,7 +382,7 @@ def _in_short(dependents: Dependents | None) -> str:
 
 
 def _delete(kind: ResourceKind, references: Sequence[str], close: str) -> None:
-    with _told_later():
+    with _told_later(close):
         freed = chosen_workspace().resources.delete(kind, references)
         what = escape(references[0]) if len(references) == 1 else counted(len(references), kind)
         st.session_state["keeping-told"] = f"Deleted **{what}**" + (f", {formats.size(freed)} freed" if freed else "")
@@ -389,21 +392,26 @@ def _delete(kind: ResourceKind, references: Sequence[str], close: str) -> None:
 
 
 class _told_later:
-    """An error of what a click did is kept until the page shows it."""
+    """An error of what a click did is kept until the page shows it: in the popover of the click, where it was in one that is still open."""
+
+    def __init__(self, popover: str = "") -> None:
+        self._popover = popover
 
     def __enter__(self) -> None:
         st.session_state.pop("keeping-error", None)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
         if isinstance(error, StudioError):
-            st.session_state["keeping-error"] = error
+            st.session_state["keeping-error"] = error, self._popover
             return True
         return False
 
 
-def show_error() -> None:
-    """What the last click could not do, once; and what it did, in a message."""
-    if error := st.session_state.pop("keeping-error", None):
+def show_error(popover: str = "") -> None:
+    """What the last click could not do, once; in a `popover` only what a click there could not."""
+    error, place = st.session_state.get("keeping-error", (None, ""))
+    if error and (not popover or popover == place):
+        del st.session_state["keeping-error"]
         _errors.show(error)
 
 
@@ -459,10 +467,11 @@ def _set_tag(kind: ResourceKind, references: Sequence[str]) -> None:
     text = st.session_state[f"tag-of-several-{kind}"]  # as it is typed now: the button may have been drawn before
     if not text.strip():
         return
-    with _told_later():
+    with _told_later(popover := f"tag-several-{kind}"):
+        tags = tags_of(text)
         for reference in references:
-            chosen_workspace().resources.change(kind, reference, tags=tags_of(text))
-        st.session_state[f"tag-several-{kind}"] = False
+            chosen_workspace().resources.change(kind, reference, tags=tags)
+        st.session_state[popover] = False
 
 
 def empty(text: str, label: str, tab: str, icon: str) -> None:

@@ -201,12 +201,14 @@ def open_run(workspace: Workspace, run_id: str) -> None:
         form = form_of(workspace, workspace.runs.get(run_id))
     except StudioError as error:
         _errors.show(error)
+        st.query_params.pop("run", None)
         return
     open_form(workspace, form, run_id, form.private)
 
 
 def form_of(workspace: Workspace, run: Run) -> RunForm:
-    """The form that submits what this run was asked for. What was only tried anew of another run is asked for whole."""
+    """The form that submits what this run was asked for, under the name that it has now. What was only tried anew of another run is asked
+    for whole."""
     run = for_a_form(workspace, run)
     request, inputs, scorer = run.request, [], scorer_at(run.request.entry_script)
     if scorer and request.models:

@@ -17,24 +17,33 @@ from pages._switching import switch_page
 from pages._text import displayable, escape, for_badge, truncate, visible
 from services import formats
 from services.domain import ResourceKind, Run
-from services.errors import StudioError
+from services.errors import SettingsError, StudioError
 from services.formats import counted
 from services.workspaces import chosen_workspace
 
 _TO_DELETE, _ASKED_AT = "runs_to_delete", "runs_to_delete_at"
 
 
-def say(ids: Sequence[str], done: str, **said: Any) -> bool:
-    """Say this of all of them, as `Resources.change`, and tell that it is `done`; or tell what failed."""
+def say(ids: Sequence[str], done: str, **said: Any) -> StudioError | None:
+    """Say this of all of them, as `Resources.change`, and tell that it is `done`; or tell what failed, and return it."""
     try:
         for run_id in ids:
             chosen_workspace().resources.change(ResourceKind.RUN, run_id, **said)
     except StudioError as error:
         _errors.log_unavailable(error)
         st.toast(escape(error.message), icon=":material/error:")
-        return False
+        return error
     st.toast(done, icon=":material/check_circle:")
-    return True
+    return None
+
+
+def tag(ids: Sequence[str], done: str, text: str) -> StudioError | None:
+    """Give them the tags that a person wrote; returns what is wrong with these, or what failed."""
+    try:
+        tags = tags_of(text)
+    except SettingsError as error:
+        return error
+    return say(ids, done, tags=tags)
 
 
 def show_said(run: Run) -> None:

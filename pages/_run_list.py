@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from pages import _errors, _layout, _run_board, _run_keeping, _tables
-from pages._keeping import tags_as_lines, tags_of
+from pages._keeping import tags_as_lines
 from pages._switching import switch_page
 from pages._text import browser_zone, truncate
 from services.domain import Run, RunStatus
@@ -88,6 +88,7 @@ def show() -> None:
             if selected:
                 _actions([run for run in page.runs if run.id in selected])
             else:
+                st.session_state.pop("tag_error", None)
                 st.caption(_describe(query, page))
         if page.runs:
             _table(page.runs, columns, key)
@@ -255,9 +256,11 @@ def _actions(runs: Sequence[Run]) -> None:
         with st.popover("Tag", icon=":material/label:", key="tag-runs", **look), st.form("tag-these-runs", border=False):
             text = st.text_input("Tag", placeholder="key=value", key="tag-of-runs")
             if st.form_submit_button("Tag", type="primary"):
-                with _errors.shown():
-                    if _run_keeping.say(ids, f"Tagged {count}.", tags=tags_of(text)):
-                        _unselect()
+                st.session_state.tag_error = _run_keeping.tag(ids, f"Tagged {count}.", text)
+                if not st.session_state.tag_error:
+                    _unselect()
+            if error := st.session_state.get("tag_error"):  # here, and not for once: the popover hides the page, which renews itself
+                _errors.show(error)
         pinned, archived = (all(getattr(run.metadata, name) for run in runs) for name in ("pinned", "archived"))
         label = "Unpin" if pinned else "Pin"
         if st.button(label, icon=":material/push_pin:", key="pin-runs", **look):

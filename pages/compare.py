@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages import _compare_labels, _errors, _layout, _results_view, _tables
+from pages import _compare_labels, _errors, _layout, _results_view, _run_picker, _tables
 from pages._switching import switch_page
 from pages._text import displayable, escape, local_time, truncate
 from services import formats
@@ -44,8 +44,9 @@ def label(run: Run) -> str:
 
 
 def comparable_runs() -> dict[str, Run]:
-    """The newest runs that keep their rows, the newest first, and those in the URL, however old they are."""
-    found = {run.id: run for run in workspace.runs.latest()}
+    """The runs that keep their rows, the newest first: the newest, or those that were searched for; and those in the URL."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        found = {run.id: run for run in _run_picker.search(_run_picker.newest(), "find_run")}
     in_url = [st.query_params.get(name, "") for name in ("run", "with")] + st.query_params.get("more", "").split(",")
     for run_id in {*in_url} - {*found, ""}:
         with suppress(NotFound):

@@ -18,6 +18,7 @@ from pages import (
     _results_row,
     _results_table,
     _results_view,
+    _run_picker,
     _waiting,
     _workspace,
 )
@@ -202,7 +203,7 @@ def choose_run() -> None:
 
 
 _layout.title("Results", "The predictions of a run: filter, chart, evaluate, download.")
-runs = {run.id: run for run in workspace.runs.latest()}
+runs = {run.id: run for run in _run_picker.newest()}
 if not runs:
     st.info("No runs yet.", icon=":material/info:")
     st.page_link("new_run.py", label="Start a run", icon=":material/arrow_forward:")
@@ -212,7 +213,9 @@ run = runs.get(run_id) or workspace.runs.get(run_id)
 st.session_state.chosen_run = run.id
 if "run" not in st.query_params:  # the URL must show the same run tomorrow
     st.query_params["run"] = run.id
-labels = {run.id: label(run)} | {id_: label(other) for id_, other in runs.items()}
+with st.container(horizontal=True, vertical_alignment="center"):
+    offered = _run_picker.search(list(runs.values()), "find_run")
+labels = {run.id: label(run)} | {other.id: label(other) for other in offered}
 st.selectbox("Run", list(labels), format_func=labels.__getitem__, key="chosen_run", on_change=choose_run, label_visibility="collapsed")
 active = not run.status.ended
 _waiting.stop_button(_results_view.undo_filter)

@@ -607,10 +607,12 @@ class Run:
     """Of a run that came from another home as an archive, its id there: its references and paths mean nothing here."""
 
     def request_again(self, *, failed_only: bool = False) -> RunRequest:
-        """The request for a run that does the same again, whatever there is to be reused; or just what failed or has no row."""
+        """The request for a run that does the same again, whatever there is to be reused; or just what failed or has no row. It has the
+        name that this run has now."""
+        name = self.metadata.name or self.request.name
         if self.request.failed_only and not failed_only:  # the same is: what failed in that other run
-            return replace(self.request, submission_id="")
-        return replace(self.request, rerun_of=self.id, failed_only=failed_only, new_only=False, submission_id="")
+            return replace(self.request, name=name, submission_id="")
+        return replace(self.request, name=name, rerun_of=self.id, failed_only=failed_only, new_only=False, submission_id="")
 
     @property
     def title(self) -> str:

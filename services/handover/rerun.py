@@ -56,8 +56,9 @@ def request_here(workspace: Workspace, request: RunRequest) -> RunRequest:
 
 
 def for_a_form(workspace: Workspace, run: Run) -> Run:
-    """A run whose settings a form is to begin with. Of an imported one, without paths of another machine: its script is the one of this
-    home with the same content, where there is one."""
+    """A run whose settings a form is to begin with, its name among them as it is now. Of an imported one, without paths of another machine:
+    its script is the one of this home with the same content, where there is one."""
+    run = replace(run, request=replace(run.request, name=run.metadata.name or run.request.name))
     if not run.imported_from:
         return run
     script = _script_here(workspace, run)

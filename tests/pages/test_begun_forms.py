@@ -236,6 +236,13 @@ def test_a_run_that_does_not_exist_is_said(open_page, workspace, submit):
         assert not app.exception
         assert "There is no run" in said([*app.error, *app.warning])
         assert app.selectbox(key="dataset").value == "d:1"
+        assert not {"run", "like"} & {*query(app)}
+
+
+def test_the_form_of_a_renamed_run_has_its_name(open_page, workspace, submit):
+    run_id = submit(name="before")
+    workspace.resources.change(ResourceKind.RUN, run_id, name="after")
+    assert open_page(NEW_RUN, run=run_id).text_input(key="run_name").value == "after"
 
 
 # ---- submitted before the browser shows what changed ---------------------------------------------------------------------------------

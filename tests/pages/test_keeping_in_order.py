@@ -266,6 +266,15 @@ def test_many_are_tagged_pinned_and_archived_together(open_page, workspace):
     assert {name for name, one in said.items() if one.archived and one.tags == {"stage": "prod"}} == {"a:1", "c:1"}
 
 
+def test_what_is_wrong_with_a_tag_of_many_is_said_in_the_open_popover(open_page, workspace):
+    add_model(workspace, "a")
+    app = opened(tick(open_page(MODELS), MODEL, ["a:1"], [0]), "tag-several-model")
+    app.text_input(key="tag-of-several-model").set_value("no equals sign")
+    app.button(key="set-tag-model").click().run()
+    (error,) = [error for popover in app.get("popover") for error in popover.get("error")]
+    assert "is not a tag" in error.value
+
+
 def test_many_are_named_before_they_are_deleted(open_page, workspace):
     for name in ("a", "b", "m"):
         add_model(workspace, name)

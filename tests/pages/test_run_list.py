@@ -129,6 +129,9 @@ def test_what_is_no_tag_says_so(open_page, insert, workspace):
     next(button for button in app.button if button.label == "Tag").click().run()
     assert "is not a tag" in app.error[0].value
     assert workspace.runs.get("r1").metadata == Metadata()
+    assert app.run().error  # the list renews itself every now and then
+    tick(app)
+    assert not tick(app, 0).error
 
 
 def test_deleting_names_what_goes_and_asks_first(open_page, insert, workspace):

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from pages import _run_charts
 from services.azure.workspace import AzureWorkspace
 from services.connection import Connection, SignIn
-from services.domain import FileDataset, RunRequest, RunStatus, TabularDataset, utc_now
+from services.domain import FileDataset, ResourceKind, RunRequest, RunStatus, TabularDataset, utc_now
 from services.local.run_folder import LocalRunFolder
 from services.settings import ParallelRunSettings
 from services.storage.activity import Workers, activity_of, gather_these
@@ -274,6 +274,12 @@ def test_rerun_makes_a_new_run_and_opens_it(open_page, workspace, ended, finish)
     assert (app.query_params["run"], newest.title) == (newest.id, "again")
     assert newest.id != first.id
     finish(workspace, newest.id)
+
+
+def test_a_rerun_of_a_renamed_run_has_its_name(workspace, ended, finish):
+    first = ended(GOOD, "before")
+    workspace.resources.change(ResourceKind.RUN, first.id, name="after")
+    assert finish(workspace, workspace.rerun(first.id).id).title == "after"
 
 
 def test_only_the_end_of_a_huge_log_is_read(open_page, home, ended):
