@@ -165,12 +165,12 @@ def test_on_azure_ml_an_unchanged_form_submits_what_the_run_was_and_a_changed_on
     assert app.selectbox(key="compute_target").value == "cpu-cluster"
     address = query(app)
     assert SECRET not in json.dumps(address)
-    assert submitted(open_page(NEW_RUN, **address), cloud) == requested(cloud, run_id)
+    was = replace(requested(cloud, run_id), name="renamed")
+    assert submitted(open_page(NEW_RUN, **address), cloud) == was
     chosen_workspace().register_dataset("d", csv_folder(5, "newer"))
     app = open_page(NEW_RUN, run=run_id)
     app.button(key="newest-dataset").click().run()
     app.text_input(key="node_count").set_value("1").run()
-    was = requested(cloud, run_id)
     assert submitted(app, cloud) == replace(was, datasets=("d:2", "lookup:1"), settings=replace(was.settings, node_count=1))
     azure.service.clear()
     for run in cloud.runs.latest():
