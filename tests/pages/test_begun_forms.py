@@ -153,7 +153,7 @@ def on_azure(azure, home, tmp_path, csv_folder, script):
 
 
 @pytest.mark.filterwarnings("ignore")  # the SDK's own
-def test_on_azure_ml_an_unchanged_form_submits_what_the_run_was_and_a_changed_one_that(open_page, azure, on_azure, csv_folder, finish):
+def test_on_azure_ml_the_form_submits_what_the_run_was_and_what_was_changed(open_page, azure, on_azure, csv_folder, finish):
     cloud, request = on_azure
     azure.service.fault("POST *PipelineRuns/Unsubmitted/CreationInfoWithGraph*", held=True, count=None)  # nothing is scored
     run_id = cloud.submit(request).id
