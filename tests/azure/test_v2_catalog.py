@@ -178,9 +178,9 @@ def test_a_name_that_would_lead_elsewhere_is_refused_before_anything_is_asked(az
         lambda: models.fetch(f"{name}:1", tmp_path),
         lambda: models.delete(f"{name}:1"),
         lambda: register(models, tmp_path / "m.bin", name),
-        lambda: datasets.unregister(name),
+        lambda: datasets.unregister(f"{name}:1"),
         lambda: datasets.register(name, "https://x/y", None, multi_line=False, partition_format=None, description="", own={}),
-        lambda: datasets.set_note(name, "x"),
+        lambda: datasets.set_note(f"{name}:1", "x"),
         lambda: Computes(session).cluster(name),
         lambda: Environments(session).create(name, "3.11", []),
         lambda: models.training_run_files("exp", name),
@@ -418,30 +418,31 @@ def test_what_this_program_keeps_with_a_dataset_is_no_tag_that_people_see(datase
     assert ml.data.get("rows", "1").tags == {}
 
 
-def test_notes_and_tags_of_a_dataset_are_those_of_its_versions(datasets, place):
+def test_notes_and_tags_of_a_dataset_are_those_of_one_version(datasets, place):
     for _ in range(2):
         put(datasets, place, own={"batch_scoring_studio": "{}"})
-    assert datasets.change_tags("rows", {"a": "1"}) == {"a": "1"}
-    assert datasets.set_note("rows", "text") == "text"
-    assert datasets.change_tags("rows", {"a": "", "b": "2"}) == {"b": "2"}
-    assert {(one.description, *sorted(one.tags)) for one in datasets.all(())} == {("text", "b", "batch_scoring_studio")}
-    assert datasets.set_note("rows", "") == ""
+    assert datasets.change_tags("rows:2", {"a": "1"}) == {"a": "1"}
+    assert datasets.set_note("rows:2", "text") == "text"
+    assert datasets.change_tags("rows:2", {"a": "", "b": "2"}) == {"b": "2"}
+    assert {one.version: (one.description, *sorted(one.tags)) for one in datasets.all(())} == {
+        1: ("", "batch_scoring_studio"),
+        2: ("text", "b", "batch_scoring_studio"),
+    }
+    assert datasets.set_note("rows:2", "") == ""
 
 
 def test_a_new_version_keeps_the_note_and_tags_of_the_one_before(datasets, place):
     put(datasets, place, description="text")
-    datasets.change_tags("rows", {"a": "1"})
+    datasets.change_tags("rows:1", {"a": "1"})
     assert (put(datasets, place).description, put(datasets, place, description="other").description) == ("text", "other")
     assert put(datasets, place).tags == {"a": "1"}
 
 
-def test_a_version_is_deleted_or_all_of_a_name(datasets, place):
+def test_a_version_is_deleted_by_itself(datasets, place):
     for _ in range(3):
         put(datasets, place)
-    datasets.unregister("rows", 2)
+    datasets.unregister("rows:2")
     assert sorted(one.version for one in datasets.all(())) == [1, 3]
-    datasets.unregister("rows")
-    assert list(datasets.all(())) == []
     assert put(datasets, place).version == 4
 
 

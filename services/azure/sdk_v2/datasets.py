@@ -23,7 +23,7 @@ from services import log
 from services.azure.catalog import downloads
 from services.azure.catalog.datasets import DATASTORE_PATH, TAG
 from services.azure.sdk import DatasetVersion, ReadsOtherwise
-from services.azure.sdk_v2.session import Session, changed, checked, created_at, has_number, in_parallel, number_of
+from services.azure.sdk_v2.session import Session, changed, checked, created_at, has_number, in_parallel, number_of, parsed
 from services.azure.sdk_v2.storage import WILDCARD, Store, blobs_at, store
 from services.domain import Dataset, DatasetFile, TabularDataset
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
@@ -47,7 +47,8 @@ class Datasets:
     """See `sdk.Datasets`."""
 
     changed_characters: frozenset[str] = frozenset()
-    deletes_versions = True
+    versions_apart = True
+    deletion = "It is archived in Azure ML, where lists leave it out for everyone; its files stay in their datastore."
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -191,26 +192,21 @@ class Datasets:
         here.blobs().upload_blob(f"{folder}/MLTable", text.encode(), overwrite=True)
         return f"azureml://datastores/{here.name}/paths/{folder}/"
 
-    def set_note(self, name: str, note: str) -> str:
-        return self._change(name, lambda asset: setattr(asset, "description", note)).description or ""
+    def set_note(self, reference: str, note: str) -> str:
+        return self._change(reference, lambda asset: setattr(asset, "description", note)).description or ""
 
-    def change_tags(self, name: str, changes: Mapping[str, str]) -> dict[str, str]:
-        return dict(self._change(name, lambda asset: setattr(asset, "tags", changed(asset.tags, changes))).tags or {})
+    def change_tags(self, reference: str, changes: Mapping[str, str]) -> dict[str, str]:
+        return dict(self._change(reference, lambda asset: setattr(asset, "tags", changed(asset.tags, changes))).tags or {})
 
-    def _change(self, name: str, change: Callable[[Data], None]) -> Data:
-        """All versions, of which each has a description and tags of its own; returns the newest."""
-        if not (versions := self._versions(checked(name, "dataset"))):
-            raise NotFound(f"There is no dataset called “{name}”.", "The dataset list shows what is registered.")
-        for asset in versions:
-            change(asset)
+    def _change(self, reference: str, change: Callable[[Data], None]) -> Data:
         data: Any = self._session.client.data
-        newest: Data = in_parallel(data.create_or_update, versions)[-1]
-        return newest
+        asset: Data = data.get(*parsed(reference, "dataset"))
+        change(asset)
+        return data.create_or_update(asset)  # type: ignore[no-any-return]
 
-    def unregister(self, name: str, version: int | None = None) -> None:
-        """Archived, which is all that the SDK has; each version, since one registered later would be archived with its name."""
-        versions = [one.version for one in self._versions(checked(name, "dataset"))] if version is None else [str(version)]
-        in_parallel(lambda one: self._session.client.data.archive(name, one), versions)
+    def unregister(self, reference: str) -> None:
+        """Archived, which is all that the SDK has."""
+        self._session.client.data.archive(*parsed(reference, "dataset"))
 
 
 def mltable(path: Mapping[str, str], table: Table | None, partition_format: str | None, *, multi_line: bool) -> dict[str, Any]:

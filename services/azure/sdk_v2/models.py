@@ -29,6 +29,8 @@ _OF_JOB = re.compile(r"azureml://jobs/([^/]+)/outputs/artifacts/paths/(.+)")
 class Models:
     """See `sdk.Models`."""
 
+    deletion = "It is archived in Azure ML, where lists leave it out for everyone; its file stays. Nothing of it is on this machine."
+
     def __init__(self, session: Session) -> None:
         self._session = session
 
