@@ -30,7 +30,7 @@ class Limit(NamedTuple):
 
 
 BEFORE_THE_END, AFTER_THE_END = Limit(1 << 25, 500), Limit(1 << 32, 20_000)
-"""Of what a run has scored: some 50 ms before it says that it has ended, and some seconds after that, when nobody waits."""
+"""Of what a run has scored: some 0.1 s before it says that it has ended, and some seconds after that, when nobody waits."""
 
 
 def lists_of(folder: LocalRunFolder, planned: PlannedDataset) -> Path:

@@ -94,6 +94,11 @@ def _own_environment(_period: int) -> Environment:
     return environments.environment("", 0, sys.executable)
 
 
+def _of_sources(dataset: Dataset) -> str:
+    """The partition format of a person's own files, of which the dataset's may have been made."""
+    return dataset.source_partition_format if isinstance(dataset, TabularDataset) and dataset.source_root else dataset.partition_format
+
+
 class LocalWorkspace:
     """The embedded default. Cheap to open; safe to open many times at once."""
 
@@ -272,9 +277,7 @@ class LocalWorkspace:
 
     def reread_dataset(self, reference: str, type: str, reading: TableReading | None = None) -> Dataset:  # noqa: A002
         dataset = self.dataset(reference)
-        about: dict[str, Any] = {"glob": dataset.glob, "description": dataset.description}
-        if not dataset.source_root:
-            about["partition_format"] = dataset.partition_format
+        about: dict[str, Any] = {"glob": dataset.glob, "description": dataset.description, "partition_format": _of_sources(dataset)}
         return self.register_dataset(dataset.name, self._source(dataset), type=type, **about, reading=reading, keep_archive=True)
 
     def _source(self, dataset: Dataset) -> Path:
@@ -434,9 +437,8 @@ class LocalWorkspace:
             return one.dataset
         with staging_folder(self.home) as staging:
             of, root = one.dataset, new_items.place_of(one.dataset)
-            keys = of.source_partition_format if isinstance(of, TabularDataset) and of.source_root else of.partition_format
             reading = of.reading if isinstance(of, TabularDataset) else None
-            found = datasets.inspect_dataset(root, of.glob, of.type, keys, staging, reading, skip=one.is_waiting)
+            found = datasets.inspect_dataset(root, of.glob, of.type, _of_sources(of), staging, reading, skip=one.is_waiting)
             if found.converted and latest.source_root:  # most of it once more, which takes its disk once
                 file_tree.link_same_files(found.converted, Path(latest.root))
                 if (latest.source_root, latest.manifest_sha256) == (str(root), found.manifest_sha256):

@@ -513,7 +513,11 @@ def test_of_partitions_just_the_new_files_are_scored(workspace, folder, entry_sc
 # ---- tables ----------------------------------------------------------------------------------------------------------------------
 
 
-TABLE_SCRIPT = "def run(frame):\n    return [f'{key}={value}' for key, value in zip(frame['key'], frame['value'])]"
+TABLE_SCRIPT = """
+    def run(frame):
+        if "bad" in set(frame["value"]): raise ValueError("bad")
+        return [f"{key}={value}" for key, value in zip(frame["key"], frame["value"])]
+"""
 
 
 @pytest.fixture
@@ -679,6 +683,50 @@ def test_a_table_of_plain_files_goes_on_when_one_comes_that_is_made_parquet(work
     drop("d.csv.gz", gzip.compress(b"key,value\nd0,5\n"))
     run = score_table()
     assert (run.items_total, predictions(workspace, run)) == (2, ["b0=4", "c0=2", "d0=5"])
+
+
+def test_of_a_table_made_parquet_what_failed_is_new(workspace, drop, score_table, finish):
+    drop("a.csv", semicolons("a", [1]))
+    drop("b.csv", semicolons("b", ["bad", "bad", "x"]))
+    drop("c.csv", semicolons("c", ["3"]))
+    first = score_table()
+    assert (first.items_succeeded, first.items_failed) == (2, 3)
+    finish(workspace, workspace.rerun(first.id, failed_only=True).id)
+    drop("b.csv", semicolons("b", [4, 5]))
+    second = score_table()
+    assert (second.items_total, predictions(workspace, second)) == (2, ["a0=1", "b0=4", "b1=5", "c0=3"])
+
+
+def test_of_a_copied_table_made_parquet_just_what_differs_is_new(workspace, drop, score_table, folder):
+    drop("a.csv", semicolons("a", [1]))
+    drop("b.csv", semicolons("b", [2]))
+    score_table(copy=True)
+    drop("a.csv", semicolons("a", [1]))  # at another time
+    drop("b.csv", semicolons("b", [3]))
+    workspace.register_dataset("t", folder, type="tabular", copy=True)
+    run = score_table()
+    assert (run.items_total, predictions(workspace, run), run.request.datasets) == (1, ["a0=1", "b0=3"], ("t:2",))
+
+
+def test_one_workbook_that_is_replaced_is_scored_again(workspace, drop, table_request, finish, folder):
+    drop("sales.xlsx", workbook({"Sheet": [1, 2]}))
+    drop("other.xlsx", workbook({"Sheet": [9]}))
+    workspace.register_dataset("t", folder / "sales.xlsx", type="tabular")
+    finish(workspace, workspace.submit(table_request).id)
+    with pytest.raises(NothingNew, match="1 file is scored"):
+        workspace.submit(table_request)
+    drop("sales.xlsx", workbook({"Sheet": [3]}))
+    run = finish(workspace, workspace.submit(table_request).id)
+    assert (run.items_total, predictions(workspace, run)) == (1, ["Sheet0=3"])
+
+
+def test_names_of_any_kind_are_made_parquet_and_known_again(workspace, drop, score_table, table_request):
+    names = ["=cmd().csv", 'a, "b"\n.csv', "x/**bold** <b>.csv", "café.csv", "a.csv.parquet.csv"]
+    for name in names:
+        drop(name, semicolons("k", [1]))
+    assert score_table().items_total == len(names)
+    with pytest.raises(NothingNew, match=f"{len(names)} files"):
+        workspace.submit(table_request)
 
 
 def test_what_stayed_the_same_takes_its_disk_once(workspace, drop, score_table):
