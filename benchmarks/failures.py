@@ -1,7 +1,7 @@
 """One million failed items, each with its own sentence: their table, their causes, and what a run's page asks. `BENCH_ROWS` for another
 number of items.
 
-No run is carried out: the list of files and the journal are written as a runner leaves them.
+No run is executed: the list of files and the journal are written as a runner leaves them.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def synthetic_dataset(home: Path, name: str, count: int) -> str:
 
 
 def runner_pid(run_id: str) -> int | None:
-    """The process that carries out this run, found by its command line."""
+    """The process that executes this run, found by its command line."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")

@@ -1,7 +1,7 @@
 """The results of ten million predictions, and of a tenth of them: making the table, asking it, taking it away; ours beside pandas and plain
 Python over the exported CSV, where these can do it at all. `BENCH_ROWS` for another number of rows.
 
-No run is carried out: the list of files, the journal and the rows are written as a runner leaves them. A question is asked for the first
+No run is executed: the list of files, the journal and the rows are written as a runner leaves them. A question is asked for the first
 time in every round, what is kept beside the table having been removed, unless it says otherwise.
 """
 

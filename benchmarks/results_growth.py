@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def measured(table: Path, count: int) -> dict[str, str]:
-    """What is told of a table of so many rows, which is made, asked and removed."""
+    """What is measured of a table of so many rows, which is made, asked and removed."""
     print(f"  {count:,} rows; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
     found = _told("make", str(table), str(count))
     found["its file"] = f"{table.stat().st_size / 1e6:,.0f} MB"

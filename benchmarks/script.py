@@ -1,7 +1,7 @@
 """The built-in script on 100,000 files of one row of eight numbers, logistic regression, two workers, beside the tutorial's script in a
 plain loop and beside the limit; and from start to end on 10,000 files, beside the plain loop and Ray Data.
 
-The limit: each file opened and read once, all parsed and predicted in one piece, on both cores. The plain loop is told its model's path,
+The limit: each file opened and read once, all parsed and predicted in one piece, on both cores. The plain loop gets its model's path,
 so that it needn't import Azure's SDK, which would take it seconds.
 """
 

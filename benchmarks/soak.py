@@ -152,7 +152,7 @@ def words_of(pid: int) -> list[bytes]:
 
 
 def kind_of(pid: int, home: Path) -> str | None:
-    """Which of this home's processes it is, told by its command line and, for a worker, by its working folder."""
+    """Which of this home's processes it is, recognized by its command line and, for a worker, by its working folder."""
     try:
         words = words_of(pid)
         if bytes(home) in words:

@@ -32,7 +32,7 @@ _HEADERS = {True: "names", False: "data"}
 _FORMATS = {"csv": "CSV", "tsv": "TSV", "jsonl": "JSON Lines", "parquet": "Parquet", "excel": "Excel"}
 _PATIENCE = 0.4  # seconds that the page waits for an answer before it is drawn without one
 _POLL_SECONDS = 0.5
-_LONG = 20.0  # seconds after which a person is told that they need not wait
+_LONG = 20.0  # seconds after which the page says that nobody needs to wait
 _SHOWN_COLUMNS, _SHOWN_ROWS = 50, 10
 _CELL, _NAME = 200, 60  # characters
 _LISTED_COLUMNS = 2_000  # more are not in a list to choose from
@@ -41,7 +41,7 @@ _LISTED_PROBLEMS = 100
 
 @dataclass
 class _Answer:
-    """What became of a question, filled in by a thread of its own."""
+    """The answer to a question, filled in by a thread of its own."""
 
     done: threading.Event = field(default_factory=threading.Event)
     began: float = field(default_factory=time.monotonic)

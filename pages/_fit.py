@@ -1,4 +1,4 @@
-"""New run: the model beside the dataset. Which built-in scorer fits, from which columns, and what it is told; the call as a script."""
+"""New run: the model beside the dataset. Which built-in scorer fits, from which columns, with which options; the call as a script."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def fill_in(prefix: str, choices: Mapping[str, Choice]) -> None:
 
 
 def empty_choices(prefix: str = "fit-") -> None:
-    """Empty the widgets of a pair, or of all pairs. To forget their values would not do: a browser sends what it shows unless it is told
+    """Empty the widgets of a pair, or of all pairs. To forget their values would not do: a browser sends what it shows unless it gets
     something else."""
     for key, value in list(st.session_state.items()):
         name = str(key).removeprefix(prefix).partition("-")[2] if prefix == "fit-" else str(key).removeprefix(prefix)
@@ -232,7 +232,7 @@ def _leave_out_missing(key: str, names: list[str]) -> None:
 
 
 def _show_choices(prefix: str, scorer: Scorer, card: ModelCard, dataset: Dataset) -> None:
-    """What the scorer is told: columns to keep, probabilities, its own arguments."""
+    """The scorer's options: columns to keep, probabilities, its own arguments."""
     if scorer.tabular and isinstance(dataset, TabularDataset):
         names = [name for name, _ in dataset.columns]
         label, key = "Keep beside the prediction", f"{prefix}keep"

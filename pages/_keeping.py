@@ -92,7 +92,7 @@ def choose(workspace: Workspace, listing: Listing[T], columns: Columns[T]) -> T 
     key = listing.key
     in_url = st.query_params.get(key, "")
     is_gone = bool(in_url) and in_url not in {thing.reference for thing in listing.things}
-    if is_gone and (listing.kind, in_url) not in st.session_state.get(_DELETED, ()):  # who deleted it here need not be told
+    if is_gone and (listing.kind, in_url) not in st.session_state.get(_DELETED, ()):  # who deleted it here knows
         st.warning(escape(f"There is no {listing.kind} “{in_url[:200]}” here. It may have been removed."), icon=":material/link_off:")
     bar, place = st.container(horizontal=True, vertical_alignment="center"), st.container()
     with bar:

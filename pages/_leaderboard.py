@@ -21,7 +21,7 @@ _COLUMNS: Mapping[str, type] = {
     "No prediction": int, "Seconds": float, "Node hours": float, "Status": str, "Note": str, "Id": str,
 }  # fmt: skip
 _NOTHING = dict.fromkeys(("No label", "No prediction"), (None, 0))
-"""What of these columns is worth no room; of others None and no text."""
+"""Which of these columns need no room; of others None and no text."""
 
 
 def show(dataset: str, key: str, labels_id: str = "") -> None:

@@ -47,7 +47,7 @@ def _show(workspace: Workspace, request: RunRequest, job: Job[NewItems]) -> None
         return
     found = job.result
     if found is None or not found.adds_to:
-        return  # what keeps it from being told is no business of a person who did not ask
+        return  # a person who did not ask for it needs no error
     with st.container(border=True, gap="small", key="only-what-is-new"):
         st.markdown("**Only what is new**")
         for sentence in (f"Since {found.adds_to}: {found.describe_new()}", *found.warnings()):

@@ -1,4 +1,4 @@
-"""What is told of runs that end, on whatever page one is: a message, and the browser's own notification where a person asked for it."""
+"""Messages about runs that end, on whatever page one is: a message, and the browser's own notification where a person asked for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The charts of a run's page: its pace over time, what each worker did, their memory. Time is told from the run's start on."""
+"""The charts of a run's page: its pace over time, what each worker did, their memory. Time counts from the run's start on."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ def form_of(workspace: Workspace, run: Run) -> RunForm:
             found = preflight(
                 workspace, request.models, request.datasets, options, environment=request.environment, use_preset=False, approval=False
             ).fit  # fmt: skip
-            if found.scorer == scorer and (*found.arguments, *rest) != request.arguments:  # it would be told something else today
+            if found.scorer == scorer and (*found.arguments, *rest) != request.arguments:  # it would get something else today
                 private = replace(RunForm.from_request(replace(request, entry_script="as it is"), "").private, as_written=True)
                 form = replace(form, private=private)
         except StudioError:

@@ -230,7 +230,7 @@ def words_of(text: str) -> tuple[str, ...]:
         raise SettingsError("arguments", f"The arguments can't be parsed: {error}", "Close every quote.") from error
 
 
-# ---- what a built-in scorer is told ----------------------------------------------------------------------------------------------
+# ---- options of the built-in scorer ----------------------------------------------------------------------------------------------
 
 
 def choices_of(options: ScorerOptions) -> dict[str, Choice]:

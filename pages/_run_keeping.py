@@ -1,4 +1,4 @@
-"""Runs kept in order: what people say of them, said for one or several; and deleting them, which is asked for first.
+"""Runs kept in order: notes and tags, for one or several; and deleting them, after a confirmation.
 
 The confirmation is a dialog of the whole page, since the list and the page of a run draw themselves anew every now and then.
 """

@@ -183,7 +183,7 @@ def _page(query: RunQuery, selected: Sequence[str]) -> RunPage:
     """What the query finds. While some are selected the rows stay where they are, and only what they say is renewed."""
     runs = chosen_workspace().runs
     page = runs.search(query)
-    if not page.runs and page.total:  # a page that is no more
+    if not page.runs and page.total:  # a page that is gone
         page = runs.search(replace(query, first=(page.total - 1) // PAGE_SIZE * PAGE_SIZE))
     if selected:
         listed = st.session_state.listed_runs

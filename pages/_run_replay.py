@@ -41,7 +41,7 @@ class _Replaying:
 
 
 def show(run: Run, mini_batch: int, place: str = "mini-batch") -> None:
-    """The button, and what came of it. `place` is where on the page it is drawn."""
+    """The button, and the result. `place` is where on the page it is drawn."""
     state = f"replaying-{place}"
     replaying: _Replaying | None = st.session_state.get(state)
     if replaying and (replaying.run_id, replaying.mini_batch) != (run.id, mini_batch):

@@ -98,7 +98,7 @@ def _title(label: str, script: EntryScript, recommended: Scorer | None) -> str:
 def show_as_written() -> None:
     """That nothing is chosen for the built-in script, and the button that changes it."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption("The script is told just what stands in Arguments, as in the run before.", width="content")
+        st.caption("The script gets exactly what stands in Arguments, as in the earlier run.", width="content")
         help_text = "Choose columns and probabilities from lists. Empties Arguments."
         if st.button("Choose here instead", key="choose-instead", type="tertiary", help=help_text):
             _given_values.choose({"as_written": False, "arguments": ""})

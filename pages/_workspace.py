@@ -84,7 +84,7 @@ def open_new_run(**choices: str) -> None:
 
 
 def script_label(script: EntryScript) -> str:
-    """A scoring script's name in widgets and in the URL. Uploaded ones of one name are told apart by their content."""
+    """A scoring script's name in widgets and in the URL. Uploaded ones of one name are distinguished by their content."""
     return script.name if script.origin == "built-in" else f"{script.name} · {script.sha256[:8]}"
 
 

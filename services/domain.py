@@ -61,7 +61,7 @@ class Dependents:
     """What depends on a model, dataset, environment or run, and what deleting it does.
 
     `runs` are the ids of the newest of the `run_count` runs that name it. Those in `active` need it and have not ended, and those in
-    `reruns` scored what failed in it or what was new since, so that their predictions are partly its own: both stand in the way of deleting
+    `reruns` scored what failed in it or what was new since, so that their predictions are partly its own: both prevent deleting
     it, unless they are deleted with it. `shared_with` are datasets that read its files, which therefore stay; `schedules` those
     that fail without it. `labels` is how many sets of true labels were given for it, `size` the bytes that deleting frees on this machine.
     `notes` are sentences on what happens where.
@@ -168,7 +168,7 @@ class Model(_Registered):
 
 
 class ItemKind(StrEnum):
-    """What one item of a dataset is, told by the content of its files; and what a model takes."""
+    """What one item of a dataset is, recognized by the content of its files; and what a model takes."""
 
     TABLE_ROW = "a row of a table"
     ROW_FILE = "a file of one row of numbers"
@@ -209,7 +209,7 @@ class ModelCard:
     multi-output classification, multi-output regression, transformation, or "". `takes` are the kinds of items it can score, the likeliest
     first. `feature_count` is the number of columns. `classes` are texts, as the predictions print. `requirements` are lines for pip.
     `scorer_defaults` are arguments of the built-in scorers that its file tells: `{"size": "224x224", "layout": "NCHW"}`.
-    `warnings` are sentences on what stands in the way of scoring it, `notes` others for people. Whatever isn't known is empty, or None;
+    `warnings` are sentences on what prevents scoring it, `notes` others for people. Whatever isn't known is empty, or None;
     nothing is guessed.
     """
 
@@ -240,7 +240,7 @@ class DatasetProblem:
 
 @dataclass(frozen=True)
 class TableReading:
-    """How files are to be read as a table, as far as a person says so: what is None or empty is told by the files themselves.
+    """How files are to be read as a table, as far as a person says so: what is None or empty is recognized in the files themselves.
 
     `delimiter`, `decimal` and `quote` are one character each, `header` whether the first record names the columns, `types` the types of
     columns by name, each one of `COLUMN_TYPES`, `sheets` those of a workbook.

@@ -111,7 +111,7 @@ def values_of(arguments: Sequence[str]) -> Mapping[str, str]:
 
 
 def _told_by_content(workspace: Workspace, dataset: Dataset) -> Dataset:
-    """A dataset that was registered before its items were told by their content is told by its first file now, where that lies here."""
+    """A dataset that was registered before items were recognized by content is recognized by its first file now, where that lies here."""
     if dataset.type != "file" or dataset.item_kind is not ItemKind.OTHER or workspace.remote is not None:
         return dataset
     try:

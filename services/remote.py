@@ -118,7 +118,7 @@ class PublishedPipeline:
 
 
 class Frequency(StrEnum):
-    """How often a schedule comes round, in ScheduleRecurrence's words."""
+    """How often a schedule runs, as a ScheduleRecurrence says it."""
 
     MINUTE = "Minute"
     HOUR = "Hour"

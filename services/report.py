@@ -1,4 +1,4 @@
-"""A run as one HTML page: what was asked, what came of it, pictures of the predictions, causes of failures, where it all comes from.
+"""A run as one HTML page: the request, the outcome, pictures of the predictions, causes of failures, where it all comes from.
 
 The page needs nothing else: no script, no font, no file, no server; so it opens from an e-mail and prints. Every text goes through
 Jinja's autoescape. The pictures are tables whose bars are drawn by their cells, so that each figure stands in words beside its bar.
@@ -110,7 +110,7 @@ def _table(workspace: Workspace, run: Run) -> Predictions | None:
     return table if sum(table.row_counts.values()) else None
 
 
-# ---- what was asked, and what came of it -------------------------------------------------------------------------------------------------
+# ---- the request and the outcome ---------------------------------------------------------------------------------------------------------
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:

@@ -84,7 +84,7 @@ def _fetch_models(remote: RemoteWorkspace, request: RunRequest, folder: Path, lo
 
 
 def _with_version(arguments: Sequence[str], version: int, here: int) -> list[str]:
-    """The arguments with the version that the built-in scripts are told as it is on this machine."""
+    """The arguments with the version that the built-in scripts get, as it is on this machine."""
     changed = list(arguments)
     for place, argument in enumerate(changed):
         if argument == f"--model-version={version}":

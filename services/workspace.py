@@ -285,7 +285,7 @@ class Workspace(Protocol):
 
     def submit(self, request: domain.RunRequest) -> domain.Run:
         """Record the run and return: a process of its own executes it. The same `submission_id` submits once. Raises NothingNew for a
-        request of only what is new where there is nothing, and SettingsError on `new_only` where that can't be told."""
+        request of only what is new where there is nothing, and SettingsError on `new_only` where that can't be determined."""
 
     def new_items(self, request: domain.RunRequest) -> run_details.NewItems:
         """What a run of only what is new would score of the request's datasets, whose folders are listed now. Where there is no earlier

@@ -74,7 +74,7 @@ def chosen_workspace() -> Workspace:
 
 
 def finish_deletions_later() -> None:
-    """Beside the dashboard, once the first page had its time: remove what a killed process left of things that were deleted."""
+    """Beside the dashboard, after the first page: remove what a killed process left of things that were deleted."""
 
     def finish() -> None:
         with log.suppress(logger, "What is left of deleted things stays until the next deletion", StudioError):

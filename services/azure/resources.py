@@ -169,7 +169,7 @@ class AzureResources(StoredResources):
             return ()
         if self._runs.folder(run_id).pipeline_run() is None:
             return ("It is deleted on this machine: Azure ML does not have it.",)
-        return ("It is deleted on this machine only: the pipeline run, what is said of it there, and its output stay in Azure ML.",)
+        return ("It is deleted on this machine only: the pipeline run, its description and tags there, and its output stay in Azure ML.",)
 
     def _dependents(self, kind: ResourceKind, wanted: str) -> Dependents:
         if kind is ResourceKind.ENVIRONMENT:

@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--type", choices=(FileDataset.type, TabularDataset.type, proposals.AUTO), help=kinds)
     add("--partition-format", default="", metavar="F", help="which parts of a path are keys: {store}/{brand}/*.csv")
     add("--keep-archive", action="store_true", help="a zip, tar, tar.gz or tar.zst is one item: don't unpack it")
-    told = "(default: told by the content)"
+    told = "(default: recognized by the content)"
     add("--delimiter", metavar="C", help=f"of a text: between two fields; tab for a tab {told}")
     add("--decimal", metavar="C", help=f"of a text: the decimal mark of numbers, . or , {told}")
     add("--encoding", metavar="E", help=f"of a text: utf-8, utf-16, cp1252 and so on {told}")

@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--column", default="", metavar="C", help="the labels are this column of the dataset itself, a table")
     add("--name", default="", metavar="T", help="what to call them (default: the file's name)")
-    told = "(default: told by its name)"
+    told = "(default: recognized by its name)"
     add("--file-column", metavar="C", help=f"the file's column of names or paths {told}")
     add("--label-column", metavar="C", help=f"the file's column of labels {told}")
     add("--row-column", metavar="C", help=f"the file's column of the row's number in its file, from 1 {told}")

@@ -112,8 +112,7 @@ def _lines(found: LogSearch) -> Iterator[str]:
 
 
 def _line(line: LogLine) -> str:
-    """`~` stands before a time that is that of the line before or of the begin of its mini-batch, and before a mini-batch that is told by
-    the time."""
+    """`~` marks what was inferred: a time, from the line before or the start of the mini-batch; a mini-batch, from the time."""
     when = "" if line.time is None else ("~" if line.time_inferred else "") + formats.iso(line.time)
     batch = "" if line.mini_batch is None else f"{'~' if line.mini_batch_inferred else ''}{line.mini_batch}"
     return f"{when:>25} {line.level or '-':<8} {line.worker or line.log:<18} {batch:>5}  {line.text}"

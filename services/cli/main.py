@@ -190,7 +190,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--every", required=True, metavar="WHEN", help=words)
     _with_new_only(add)
     _with_request(add, wait=False)
-    command(schedules, "list", schedule_commands.list_schedules, "List the schedules: when each comes round, and what came of it last.")
+    command(
+        schedules, "list", schedule_commands.list_schedules, "List the schedules: when each runs next, and the outcome of its last start."
+    )
     command(schedules, "show", schedule_commands.show, "Show again what to give the system's scheduler for a schedule.", "NAME")
     text = "Forget a schedule of this machine; on Azure ML disable it."
     command(schedules, "remove", schedule_commands.remove, text, "NAME")
@@ -346,7 +348,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> int:
     """The whole process: `main`, its streams, Ctrl-C and closed pipes; the exit code."""
-    environment_variables.take("BATCH_SCORING_TOKEN")  # the dashboard's: no business of a run that this command starts
+    environment_variables.take("BATCH_SCORING_TOKEN")  # the dashboard's: not for a run that this command starts
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -33,7 +33,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser], group: Any, ki
     added = add("tag", tag, f"Set tags of {a_thing}, or several; KEY= takes one away.")
     added.add_argument("references", **several)
     added.add_argument("tags", metavar="KEY=VALUE", nargs="+")
-    add("note", write_note, f"Describe {a_thing}, in place of what is said of it; an empty text says nothing.", "REF", "TEXT")
+    add("note", write_note, f"Describe {a_thing}; replaces its note, and an empty text removes it.", "REF", "TEXT")
     for name, function, text in (
         ("pin", pin, f"Put {a_thing}, or several, first in lists."),
         ("archive", archive, f"Leave {a_thing}, or several, out of lists. Nothing is deleted."),
@@ -48,7 +48,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser], group: Any, ki
     added.add_argument("--yes", action="store_true", help="without asking; else what depends on it is said first")
 
 
-# ---- what is said of them ----------------------------------------------------------------------------------------------------------
+# ---- notes and tags ----------------------------------------------------------------------------------------------------------------
 
 
 def rename(workspace: Workspace, args: argparse.Namespace) -> Answer:

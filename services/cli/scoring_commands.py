@@ -23,7 +23,7 @@ from services.workspace import Workspace
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the built-in scorers."""
-    group = parser.add_argument_group("without --entry-script: what a built-in scorer is told")
+    group = parser.add_argument_group("without --entry-script: options of the built-in scorer")
     group.add_argument("--scorer", metavar="NAME", help=f"one of {', '.join(SCORERS)} (default: the one that fits)")
     text = "which column is which input of the model; an input without a name is called by its number from 1; repeatable"
     group.add_argument("--input", dest="inputs", action="append", default=[], metavar="MODEL_INPUT=COLUMN", help=text)
@@ -86,7 +86,7 @@ def submit(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 
 def nothing_started(nothing: NothingStarted) -> Answer:
-    """No run, which is no error: `id` is null, `status` NothingNew or StillRunning."""
+    """No run was started, which is not an error: `id` is null, `status` NothingNew or StillRunning."""
     note(nothing.message, *filter(None, [nothing.hint]))
     return Answer({"id": None, "status": type(nothing).__name__, "items_total": 0, "message": nothing.message, **nothing.found}, [])
 

@@ -1,4 +1,4 @@
-"""A run written as an archive: a zip that another home takes in, and that people can read without this program."""
+"""A run written as an archive: a zip that another home imports, and that people can read without this program."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def _parts(content: BinaryIO, size: int) -> Iterator[bytes]:
 
 
 def _shrinks_reasonably(source: Path) -> bool:
-    """Told by its begin. What is compressed already, such as Parquet, is stored too."""
+    """Judged by its beginning. What is compressed already, such as Parquet, is stored too."""
     with open(source, "rb") as file:
         begin = file.read(_CHUNK)
     shrunk = len(zlib.compress(begin, 1)) or 1

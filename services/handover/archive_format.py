@@ -1,4 +1,4 @@
-"""What an archive of a run holds, and where: the same for who writes one, who takes one in, and who reads a run that was taken in.
+"""What an archive of a run holds, and where: the same for the export, the import and the reading of imported runs.
 
 ```
 manifest.json            what the archive is, and of each other file its bytes and SHA-256
@@ -15,7 +15,7 @@ script/                  the scoring script. It is never executed from here
 output/  logs/           as the run wrote them
 ```
 
-A run that was taken in has the same files in its folder, but for manifest.json.
+An imported run has the same files in its folder, except manifest.json.
 """
 
 from __future__ import annotations

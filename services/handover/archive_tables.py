@@ -92,7 +92,7 @@ def _rewrite(kind: str, source: Path, target: Path) -> str:
                 writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=plain), row_group_size=_ROWS)
             if status:
                 if set(counts) - set(STATUSES):
-                    raise Refused("its rows have a status that no row has")
+                    raise Refused("its rows have an unknown status")
                 kept["rows"] = json.dumps({status: counts.get(status, 0) for status in STATUSES})
             writer.add_key_value_metadata(kept)
     said = json.dumps([sorted(kept.items()), [[name, content.sha256s()] for name, content in zip(names, contents, strict=True)]])
@@ -144,7 +144,7 @@ def _check_values(name: str, column: pyarrow.Array) -> None:
         least, most = pc.min_max(column).as_py().values()
         finite = pa.types.is_integer(column.type) or pc.all(pc.is_finite(column)).as_py() is not False
         if least is not None and not (finite and first <= least and most <= last):
-            raise Refused(f"its column {name} has a value that no run has")
+            raise Refused(f"its column {name} has a value out of range")
 
 
 def _counted(column: pyarrow.Array) -> list[tuple[Any, int]]:
@@ -183,10 +183,10 @@ def _of_predictions(schema: pyarrow.Schema, notes: Mapping[str, str]) -> dict[st
         if not _is(types[column], _TYPES[name]):
             raise Refused(f"its column {name} is of another type")
     if not all(_is(type_, "") for type_ in types.values()):
-        raise Refused("a column is of a type that no table has")
+        raise Refused("a column is of an unsupported type")
     kinds = {str(kind) for kind in Kind}
     if not set(columns.values()) <= kinds or notes.get("kind", "text") not in kinds:
-        raise Refused("its columns are of a kind that there isn't")
+        raise Refused("a column is of an unknown kind")
     kept = {"kind": notes.get("kind", "text"), "own": json.dumps(own), "columns": json.dumps(columns)}
     if "classes" in notes:
         classes = _json(notes, "classes")
@@ -195,11 +195,11 @@ def _of_predictions(schema: pyarrow.Schema, notes: Mapping[str, str]) -> dict[st
         kept["classes"] = json.dumps(classes)
     if "left_out" in notes:
         if not (notes["left_out"].isascii() and notes["left_out"].isdecimal() and len(notes["left_out"]) < 10):
-            raise Refused("it says that no number of columns was left out")
+            raise Refused("its number of left-out columns is not a number")
         kept["left_out"] = notes["left_out"]
     if "whole" in notes:
         if notes["whole"] not in types:
-            raise Refused("its whole rows are in no column")
+            raise Refused("its column of whole rows is missing")
         kept["whole"] = notes["whole"]
     return kept | dict.fromkeys({"lower_files", "repeated"} & set(notes), "true")
 
@@ -210,7 +210,7 @@ def _of_labels(schema: pyarrow.Schema, notes: Mapping[str, str]) -> dict[str, st
         raise Refused("its columns are not those of labels")
     texts = {name: _json(notes, name) for name in ("name", "own_column") if name in notes}
     if not _all_texts(texts):
-        raise Refused("its name is no text")
+        raise Refused("its name is not text")
     return {name: json.dumps(text) for name, text in texts.items()}
 
 

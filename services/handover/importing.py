@@ -1,4 +1,4 @@
-"""An archive of a run taken in: all of it, or nothing. It is hostile until looked at, and nothing in it is executed or approved.
+"""The import of a run's archive: all of it, or nothing. It is hostile until checked, and nothing in it is executed or approved.
 
 It is unpacked by the rules for archives that people upload (no path leaves its folder, no links, limits of size, number and ratio), below
 the home's incoming folder. Every file has to be one that its manifest lists, with its bytes and SHA-256. Values are read into typed
@@ -102,7 +102,7 @@ def _checked_files(unpacked: Path) -> dict[str, ArchivedFile]:
         raise IntakeError("This is not the archive of a run: it has no manifest.json.", _CHOOSE)
     values = _json(unpacked / at.MANIFEST)
     if not isinstance(values, dict) or values.get("format") != at.FORMAT:
-        raise IntakeError("This is not the archive of a run: its manifest says otherwise.", _CHOOSE)
+        raise IntakeError("This is not the archive of a run: its manifest names another format.", _CHOOSE)
     version = values.get("version")
     if type(version) is int and version > at.VERSION:
         raise IntakeError("The archive was written by a newer version of this program.", "Update this program, and import it then.")
@@ -117,7 +117,7 @@ def _checked_files(unpacked: Path) -> dict[str, ArchivedFile]:
         raise IntakeError(f"“{short(unknown[0])}” in the archive is not in its manifest.", _AGAIN)
     for path, file in files.items():
         if not _belongs(path, file):
-            raise IntakeError(f"“{short(path)}” is nothing that the archive of a run holds.", _AGAIN)
+            raise IntakeError(f"“{short(path)}” does not belong in the archive of a run.", _AGAIN)
         place = unpacked / path
         if place.stat().st_size != file.size or file_tree.sha256_of(place) != file.sha256:
             raise IntakeError(f"“{short(path)}” in the archive was changed: its SHA-256 is not that of the manifest.", _AGAIN)
@@ -166,7 +166,7 @@ def _make_folder(unpacked: Path, made: Path, about: About, files: dict[str, Arch
                 for values in _json_lines(unpacked / name, most):
                     value = _converted(values, cls, name)
                     if isinstance(value, MiniBatchDetail) and value.item not in at.ITEMS:
-                        raise IntakeError(f"“{name}” in the archive does not say what an item is.", _AGAIN)
+                        raise IntakeError(f"“{name}” in the archive does not say whether an item is a file or a row.", _AGAIN)
                     lines.write(to_json(value) + "\n")
     digest = ""
     if at.TABLE in files:
@@ -200,7 +200,7 @@ def _json_lines(path: Path, most: int) -> Iterator[Any]:
         while line := lines.readline(_LONGEST_LINE + 1):
             count += 1
             if count > most or len(line) > _LONGEST_LINE:
-                raise IntakeError(f"“{path.name}” in the archive is longer than such a list can be.", _AGAIN)
+                raise IntakeError(f"“{path.name}” in the archive is longer than such a list may be.", _AGAIN)
             yield _loaded(line, path.name)
 
 
@@ -225,7 +225,7 @@ def _check_numbers(values: Any) -> None:
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError("it has a number that is not finite")
         elif isinstance(value, int | float) and abs(value) > at.LARGEST_NUMBER:
-            raise ValueError("it has a number that is larger than any of a run can be")
+            raise ValueError("it has a number above 10,000,000,000,000")
 
 
 def _converted(values: Any, cls: type[T], name: str) -> T:
@@ -234,7 +234,7 @@ def _converted(values: Any, cls: type[T], name: str) -> T:
         _check_moments(value)
         return value
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, StudioError) as error:
-        raise IntakeError(f"“{name}” in the archive is not as it should be: {str(error)[:300]}.", _AGAIN) from error
+        raise IntakeError(f"“{name}” in the archive is not valid: {str(error)[:300]}.", _AGAIN) from error
 
 
 def _check_moments(value: Any) -> None:
@@ -257,7 +257,7 @@ def _checked_run(run: Run) -> Run:
     """As the registry gets it. Raises IntakeError for what no run can be."""
 
     def refuse(reason: str) -> IntakeError:
-        return IntakeError(f"The archive's run can't be one: {reason}.", _AGAIN)
+        return IntakeError(f"The archive's run is not valid: {reason}.", _AGAIN)
 
     if not at.RUN_ID.fullmatch(run.id):
         raise refuse("its id is not that of a run")
@@ -266,12 +266,12 @@ def _checked_run(run: Run) -> Run:
     latest = utc_now() + timedelta(days=1)
     for moment in (run.submitted_at, run.started_at, run.ended_at, run.heartbeat_at, run.stopped_at):
         if moment is not None and (moment.tzinfo is None or moment > latest or moment.year < 1970):
-            raise refuse("a time of it is in the future, or before there were any")
+            raise refuse("one of its times is in the future or before 1970")
     counts = (run.items_total, run.items_succeeded, run.items_failed, run.mini_batches_total, run.mini_batches_done)
     if any(count is not None and count < 0 for count in counts) or run.paused_seconds < 0:
-        raise refuse("it counts fewer than none")
+        raise refuse("one of its counts is negative")
     if run.paused_seconds and (run.started_at is None or run.paused_seconds > (utc_now() - run.started_at).total_seconds() + 86_400):
-        raise refuse("it paused for longer than it has been there")
+        raise refuse("it was paused for longer than it ran")
     done = (run.items_succeeded or 0) + (run.items_failed or 0)
     if run.items_total is not None and done > run.items_total:
         raise refuse("more items were done than it has")
@@ -284,11 +284,11 @@ def _checked_run(run: Run) -> Run:
 def _checked_about(about: About) -> About:
     activity, said = about.activity, about.metadata
     if not _can_be_drawn(about) or not all(_WORKER.fullmatch(worker.name) for worker in activity.workers):
-        raise IntakeError("The archive says more of how its run went than any run has.", _AGAIN)
+        raise IntakeError("The archive's activity holds more than that of any run.", _AGAIN)
     if not _is_in_time(activity) or abs(about.utc_offset) >= 86_400:
-        raise IntakeError("The archive says that its run was at a time that there isn't.", _AGAIN)
+        raise IntakeError("The times in the archive's activity are not valid.", _AGAIN)
     if about.item not in at.ITEMS:
-        raise IntakeError("The archive does not say what an item of its run is.", _AGAIN)
+        raise IntakeError("The archive does not say whether an item is a file or a row.", _AGAIN)
     long = len(said.name) > _LONGEST["name"] or len(said.note) > _LONGEST["note"] or len(said.tags) > _MOST_TAGS
     if long or any(len(key) > _LONGEST["key"] or len(value) > _LONGEST["value"] for key, value in said.tags.items()):
         raise IntakeError("The name, the note or the tags of the archive's run are longer than they may be.", _AGAIN)
@@ -328,5 +328,5 @@ def _annotations(path: Path) -> Iterable[tuple[RowKey, Annotation]]:
         except (TypeError, ValueError):
             whole = False
         if not whole:
-            raise IntakeError(f"“{path.name}” in the archive is not as it should be.", _AGAIN)
+            raise IntakeError(f"“{path.name}” in the archive is not valid.", _AGAIN)
         yield RowKey(file, mini_batch, place), Annotation(note, label)

@@ -1,4 +1,4 @@
-"""A run that was imported, done again here: only where what it had is here too, told by SHA-256 and not by its name."""
+"""A rerun of an imported run: only where its inputs are here too, compared by SHA-256 and not by name."""
 
 from __future__ import annotations
 

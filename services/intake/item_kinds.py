@@ -1,4 +1,4 @@
-"""What one item of a file dataset is, told by the first bytes of its files; and which files are odd among the others.
+"""What one item of a file dataset is, recognized by the first bytes of its files; and which files are odd among the others.
 
 Nothing heavy is imported: a few files are looked at in this process, many by `python -m services.intake.item_kinds ROOT LIST`.
 """
@@ -275,7 +275,7 @@ def _oddness(look: Look, kind: ItemKind, fields: int, header: tuple[str, ...]) -
         return _sentence(look.odd)
     if look.kind is not kind:
         if kind in (ItemKind.TEXT, ItemKind.OTHER) and look.kind is not ItemKind.OTHER:
-            return ""  # a text may look like a row, and of what is no text nothing is known
+            return ""  # a text may look like a row, and nothing is known of what is not text
         if kind is ItemKind.ROW_FILE and look.kind is ItemKind.HEADED_ROW_FILE:
             return "It begins with a header row; most are files of one row of numbers."
         what = "neither text nor an image" if look.kind is ItemKind.OTHER else look.kind.value

@@ -1,4 +1,4 @@
-"""What files would be registered as, and why: asked before anything is registered, told by a sample of them."""
+"""What files would be registered as, and why: asked before anything is registered, recognized by a sample of them."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class RequirementList:
         return tuple(canonicalize_name(Requirement(line).name) for line in self.lines)
 
     def building(self, names: Iterable[str]) -> RequirementList:
-        """The same where these may be built from source. Raises IntakeError for what is no name."""
+        """The same where these may be built from source. Raises IntakeError for what is not a name."""
         builds = [requirement.name for requirement in _parsed("--allow-build", enumerate(names, 1), versions=False)]
         return replace(self, builds=tuple(dict.fromkeys((*self.builds, *builds))))
 

@@ -1,6 +1,6 @@
 """What a file is by its content: its format and compression, and of a text its encoding, delimiter, decimal mark, quoting and header.
 
-The delimiter is told by DuckDB's sniffer, and checked: DuckDB and the detector of encodings are loaded when they are needed, so this is
+The delimiter is found by DuckDB's sniffer, and checked: DuckDB and the detector of encodings are loaded when they are needed, so this is
 for a process of its own.
 """
 
@@ -176,7 +176,7 @@ def content_of(path: Path, name: str, compression: str) -> Iterator[BinaryIO]:
 
 def encoding_of(path: Path, name: str, compression: str = "", *, whole: bool = True) -> str:
     """The encoding of a text, by all of its bytes; by the first megabyte without `whole`. A library guesses where they are neither UTF-8
-    nor UTF-16 nor those of Western Europe. Raises IntakeError for what is no text."""
+    nor UTF-16 nor those of Western Europe. Raises IntakeError for what is not text."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     with content_of(path, name, compression) as content:
         head = content.read(_BLOCK)
@@ -218,7 +218,7 @@ def _guess(sample: bytes, name: str) -> str:
 
     best = from_bytes(sample).best()
     if best is None:
-        raise IntakeError(f"“{short(name)}” is text of no encoding that could be told.", "Say which it is by the encoding.")
+        raise IntakeError(f"“{short(name)}” is text in an encoding that was not recognized.", "Say which it is by the encoding.")
     return best.encoding.replace("_", "-")
 
 
@@ -259,7 +259,7 @@ def canonical(encoding: str) -> str:
 def not_of_the_encoding(name: str, encoding: str, error: UnicodeDecodeError, before: int = 0) -> IntakeError:
     """`before` are the bytes decoded before those of the error."""
     text = f"“{short(name)}” is not {encoding} text: {error.reason} at about byte {before + error.start:,}."
-    return IntakeError(text, "Leave the encoding open, so that it is told by the content, or give the right one.")
+    return IntakeError(text, "Leave the encoding open, so that it is recognized by the content, or give the right one.")
 
 
 def _delimiter_of(text: str, given: TableReading, scratch: Path) -> tuple[str, str]:

@@ -79,7 +79,7 @@ def _asked(root: Path, folder: Path, question: Mapping[str, Any]) -> Reading:
     try:
         child = subprocess.run(command, cwd=PROJECT_ROOT, input=asked, capture_output=True, check=False, timeout=seconds)
     except subprocess.TimeoutExpired as error:
-        text = f"What the files are could not be told within {SAMPLE_SECONDS} s."
+        text = f"What the files are could not be determined within {SAMPLE_SECONDS} s."
         raise IntakeError(text, "Say yourself whether files or rows are the items.") from error
     if child.returncode not in (0, 2, 3):
         last_words = child.stderr.decode(errors="replace").strip().split("\n")[-1] or f"its process ended with code {child.returncode}"

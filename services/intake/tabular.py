@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FILES, MANIFEST = "files.jsonl", "manifest.jsonl"
 CSV, PARQUET = "csv", "parquet"
-# What pandas 3 takes for a missing value. Older ones know fewer: the worker's pandas, whichever it is, is told these.
+# What pandas 3 takes for a missing value. Older ones know fewer: the worker's pandas, whichever it is, gets these.
 MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None",
     "n/a", "nan", "null",

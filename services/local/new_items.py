@@ -231,7 +231,7 @@ def place_of(dataset: Dataset) -> Path:
 
 
 def check_can_grow(dataset: Dataset) -> None:
-    """Raises SettingsError on `new_only` where it can't be told what is new of it."""
+    """Raises SettingsError on `new_only` where what is new of it can't be determined."""
     if dataset.source_root and not (Path(dataset.manifest).parent / SOURCES).is_file():
         text = f"an earlier version of this program registered {dataset}, and did not note which files its Parquet files were made of"
         raise SettingsError("new_only", text, "Register the dataset again. The first run scores all of it, later ones what is new.")
@@ -298,7 +298,7 @@ def _listed(dataset: Dataset) -> Iterator[DatasetFile]:
 
 
 def _has_same_content(one: GrownDataset, known: _State, file: DatasetFile, old_root: str) -> bool:
-    """Whether a file of the same size is the same but for its time. False where that can't be told: it is scored again."""
+    """Whether a file of the same size is the same but for its time. False where that isn't known: it is scored again."""
     if known.size != file.size:
         return False
     with suppress(IntakeError, NotFound):

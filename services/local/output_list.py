@@ -1,4 +1,4 @@
-"""The list of a completed run's output files, by which it is told later whether they are still what they were."""
+"""The list of a completed run's output files, by which a later check sees whether they changed."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def worker_name(attempt: Attempt) -> str:
 
 @dataclass(slots=True)
 class _MiniBatch:
-    """A mini-batch and what came of it: the attempt that settled it, or None and how often it was tried."""
+    """A mini-batch and its outcome: the attempt that settled it, or None and how often it was tried."""
 
     batch: MiniBatch
     dataset: PlannedDataset
@@ -107,7 +107,7 @@ class _MiniBatch:
         return [self.rows[begin : end - 1].decode("utf-8", "surrogateescape") for begin, end in attempt.row_slices()]  # one holds a newline
 
     def to_score_again(self) -> list[bytes]:
-        """The lines of the items that failed or have no row; all of them where that can't be told."""
+        """The lines of the items that failed or have no row; all of them where that isn't known."""
         if self.settled is None or self.settled.status != AttemptStatus.RUN_DONE:
             return self.lines()
         if not self.settled.failed:

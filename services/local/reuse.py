@@ -88,7 +88,7 @@ def changed_files(datasets: Sequence[Dataset], most: int) -> dict[str, str]:
 
 
 def key_of(inputs: dict[str, str]) -> str | None:
-    """The same for runs that have the same output. None where it can't be told."""
+    """The same for runs that have the same output. None where it can't be determined."""
     if not inputs or any(value.startswith(_NOT_COMPARED) for value in inputs.values()):
         return None
     return hashlib.sha256(json.dumps(sorted(inputs.items())).encode()).hexdigest()
@@ -101,7 +101,7 @@ def how_scored(plan: RunPlan) -> dict[str, Any]:
 
 
 def scored_with(plan: RunPlan) -> str | None:
-    """The same for runs that score files of the same datasets, whichever their versions, in the same way. None where it can't be told."""
+    """The same for runs that score files of the same datasets, whichever their versions, in the same way. None where that isn't known."""
     if not plan.inputs:
         return None
     names = [dataset.reference.partition(":")[0] for dataset in plan.datasets]

@@ -145,7 +145,7 @@ def _named_in(text: str) -> Origin:
 
 
 def _lines_of(seq: int, attempt: Attempt) -> Iterator[LogLine]:
-    """What became of an attempt, and the traceback."""
+    """The outcome of an attempt, and the traceback."""
     first, *traceback = attempt.error.split("\n")
     heading = f"{attempt.status} of mini-batch {attempt.mini_batch}, attempt {attempt.attempt}: {first}"
     ended_at = datetime.fromtimestamp(to_milliseconds(attempt.started_at + attempt.elapsed), UTC)

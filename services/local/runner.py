@@ -189,7 +189,7 @@ class Runner:
                 if outcome.status is RunStatus.COMPLETED:
                     what = f"The output could not be published: {error}. Fix the folder's permissions, then resume the run."
                     outcome = Outcome.failed("StorageError", what)
-            with log.suppress(logger, "The cause of the failed items can't be told", OSError, StudioError):
+            with log.suppress(logger, "The causes of the failed items can't be determined", OSError, StudioError):
                 outcome = self._progress.explained(outcome)
             try:
                 self._progress.report(outcome)

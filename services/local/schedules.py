@@ -1,4 +1,4 @@
-"""The schedules of this machine. The system's own scheduler starts them; here is what each one runs, and what came of it last.
+"""The schedules of this machine. The system's own scheduler starts them; here is what each one runs, and the outcome of its last start.
 
 ```
 <home>/schedules/<name>/
@@ -118,7 +118,7 @@ class LocalSchedules:
 
     @contextmanager
     def _failure_noted(self, name: str, submission: str = "") -> Iterator[None]:
-        """Nobody may be looking when the system starts it: the list says later why nothing came of it."""
+        """Nobody may be looking when the system starts it: the list says later why it failed."""
         try:
             yield
         except StudioError as error:
@@ -126,10 +126,10 @@ class LocalSchedules:
             self._note(name, {"submission_id": submission, "outcome": f"{error.message} {error.hint}".strip(), "failed": failed})
             raise
 
-    # ---- what came of it last --------------------------------------------------------------------------------------------------------
+    # ---- the outcome of the last start -----------------------------------------------------------------------------------------------
 
     def _note(self, name: str, about: dict[str, object]) -> None:
-        """What came of a start that began no run is kept beside the last one that did."""
+        """The outcome of a start that submitted no run is kept beside that of the last one that did."""
         path = self._path(name).with_name("last.json")
         started = self._last_run(name)
         value = {"at": utc_now().isoformat(), "run_before": started.id if started else "", **about}

@@ -27,7 +27,7 @@ _WHOLE_MINI_BATCH = str(10**17)
 
 @dataclass(frozen=True)
 class Part:
-    """A call: a dataset whose manifest, of so many bytes, is just the items of it, and what came of it."""
+    """A call: a dataset whose manifest, of so many bytes, is just its items, and the outcome."""
 
     dataset: PlannedDataset
     length: int

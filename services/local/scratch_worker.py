@@ -31,7 +31,7 @@ class NotStarted(Exception):
 
 @dataclass(frozen=True)
 class Scored:
-    """What came of one call: the worker's message, or how it failed. `seconds` is the whole call."""
+    """The outcome of one call: the worker's message, or how it failed. `seconds` is the whole call."""
 
     items: int
     seconds: float

@@ -170,8 +170,8 @@ class TrialRun:
             self._memory_per_item = max(0.0, (self._worker.peak - peak_of_few) / most)
 
     def _measure_more(self, measuring: MeasuringItems, size: int) -> list[Scored]:
-        """Calls of more and more items, until the fixed part of a call is told from that of an item, a mini-batch of the run's own size was
-        tried, or the time is over."""
+        """Calls of more and more items, until the time of a call is split into its fixed part and that of an item, a mini-batch of the
+        run's own size was tried, or the time is over."""
         whole, largest, calls = self._whole(), 1, list[Scored]()
         while self._calls < _MOST_CALLS and sum(call.failure is not None for call in calls) < _MOST_FAILED_CALLS:
             size = self._affordable(size, largest)

@@ -360,7 +360,7 @@ class Worker:
         self._channel.send(answer, rows, ends)
 
     def _facts_of_frame(self, frame, columns, places):
-        """What the runner is told of a DataFrame beside its rows; with `places`, which rows of the mini-batch it has."""
+        """What the runner gets of a DataFrame beside its rows; with `places`, which rows of the mini-batch it has."""
         facts = {"columns": columns}
         index = _texts_of_index(frame.index) or (places and _places_of_index(frame.index))
         if index:

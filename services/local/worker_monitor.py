@@ -23,7 +23,7 @@ _MOST_PROCFS_SHARE = 0.002  # of the runner's time that goes into asking for mem
 
 
 class WorkerMonitor:
-    """Of one runner. What can't be written is logged: a run doesn't fail for what is told of it."""
+    """Of one runner. What can't be written is logged: a run doesn't fail for what is recorded of it."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal

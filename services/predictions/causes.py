@@ -274,7 +274,7 @@ _TIME = re.compile(r"^\W*\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?Z?[\s|]*")
 _WARNING = re.compile(r"^(?P<place>.*?):\d+: (?P<message>\w*(?:Warning|Deprecation)\w*: .*)", re.DOTALL)
 """A warning as Python's module warnings prints it."""
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-"""And whatever else is told to a terminal, before and within a line."""
+"""And other control sequences for a terminal, before and within a line."""
 _TRACEBACK = "Traceback (most recent call last):"
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?::\s|$)")
 
@@ -459,7 +459,7 @@ def causes_of_items(
     `lines` are said while the mini-batch ran, `said_of_succeeded` are templates that were said of items that succeeded, anywhere in the
     run. A line that names no file is about those without a row where it is an error or a warning, nothing else like it was said, and no
     item of the mini-batch has a row, or as many such lines were said as items have none. Where nothing in the run succeeded, progress
-    can't be told from causes: what was only logged at INFO or printed, on stderr too, is none.
+    can't be distinguished from causes: what was only logged at INFO or printed, on stderr too, is none.
     """
     names, missing = Names(items), set(without_row)
     excluded = set(said_of_succeeded)

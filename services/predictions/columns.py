@@ -35,7 +35,7 @@ ROW = "Row"
 
 
 class Status(StrEnum):
-    """What became of a row of the table: a prediction of a file, a file without one, or a row that names no file."""
+    """The outcome of a row of the table: a prediction of a file, a file without one, or a row that names no file."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"

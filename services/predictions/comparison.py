@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     import duckdb
 
 COMPARED = ("Before", "Change", "Difference")
-"""The columns beside the table's own: the older run's prediction, what became of it, and now minus before, of numbers."""
+"""The columns beside the table's own: the older run's prediction, how it changed, and now minus before, of numbers."""
 _MOST_CLASSES = 1000
 
 
 class Change(StrEnum):
-    """What became of a row's prediction since the older run."""
+    """How a row's prediction changed since the older run."""
 
     SAME = "same"
     CHANGED = "changed"

@@ -97,7 +97,7 @@ class Names:
 
     @cached_property
     def items_with_stem(self) -> Mapping[str, tuple[int, ...]]:
-        """By base name without the extension. It is no name of a file, but may contradict an order."""
+        """By base name without the extension. It doesn't name a file, but may contradict an order."""
         called: dict[str, list[int]] = {}
         only = self.extensions[0] if len(self.extensions) == 1 else ""
         for place, item in enumerate(self.items):

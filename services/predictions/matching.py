@@ -164,7 +164,7 @@ def failed_rows(files: Sequence[str], errors: Sequence[str | None], row_numbers:
 
 
 def _read_quickly(mini_batch: ScoredMiniBatch) -> ReadRows | None:
-    """Of rows that are all alike, and name each its file in one place, or none at all; None where that can't be told at a glance."""
+    """Of rows that are all alike, and name each its file in one place, or none at all; None where that takes a closer look."""
     items, rows = mini_batch.items, mini_batch.rows
     if mini_batch.frame_index:
         return None
@@ -425,7 +425,7 @@ def _assembled(
 
 def read_in_parts(items: Sequence[str], root: str, parts: Iterable[Sequence[str]], columns: str = "") -> Iterator[ReadRows]:
     """As `read_rows` of rows that are out of order, but some at a time, as they come; the items that no row names are last. Memory grows
-    with the items and the largest part, not with the rows. Which places decide is told by the first ten thousand rows."""
+    with the items and the largest part, not with the rows. Which places decide is found in the first ten thousand rows."""
     coming = iter(parts)
     first: list[Sequence[str]] = []
     while sum(map(len, first)) < _TO_DECIDE and (part := next(coming, None)) is not None:

@@ -1,4 +1,4 @@
-"""A queue of rows for a person to accept or correct, the least certain first, and what became of them.
+"""A queue of rows for a person to accept or correct, the least certain first, and the decisions.
 
 The rows that a model is least sure of are where its errors are (uncertainty sampling, the *least confident* strategy: modAL's
 `uncertainty_sampling`, Argilla's and Label Studio's queues). What is reviewed is kept as annotations, whose label is the right one: the

@@ -1,5 +1,5 @@
 """The counts of a table, read: how many rows a filter selects, how many of them have each value or lie in each bin, in which row groups
-they are. What can't be told exactly from the counts is None, and then the table is read.
+they are. What the counts don't say exactly is None, and then the table is read.
 
 Told are: every filter that is of statuses and of one column, by its values or by a range of its numbers that begins and ends at edges of
 bins; of a second column, too, where the two were counted against each other, and nothing else is asked. See `summary_writer`.

@@ -295,7 +295,7 @@ class SummaryWriter:
             self._pairs.remove(max(self._pairs, key=lambda pair: pair.cells))
 
     def _drop(self, column: _Column) -> None:
-        """Count this column no more."""
+        """Stop counting this column."""
         if isinstance(column, _Category):
             self._categories.remove(column)
         else:

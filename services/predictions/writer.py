@@ -210,7 +210,7 @@ class _RowGroup:
     of_rows: bool = False
     """Whether the items are rows."""
     added_to: bool = False
-    """Whether it is told which rows' files are gone."""
+    """Whether it is known which rows' files are gone."""
     gone: set[int] = field(default_factory=set)
     """The rows whose files are."""
     row_numbers: list[tuple[int, int]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""When a schedule comes round, in cron's words: `daily`, `hourly`, `weekly`, `monthly`, or `minute hour day month weekday`.
+"""When a schedule runs, as cron writes it: `daily`, `hourly`, `weekly`, `monthly`, or `minute hour day month weekday`.
 
 The rules are crontab(5)'s: lists, ranges and steps; names of months and days of the week, of which 0 and 7 are Sunday. Where both the day
 of the month and the day of the week are given, either will do; a field that begins with `*` does not count as given. Times are those of the
@@ -73,7 +73,7 @@ _FIELDS = (
 
 @dataclass(frozen=True)
 class Recurrence:
-    """When a schedule comes round. `text` is as it was given, `words` the five fields. `weekdays` are 0, Sunday, to 6."""
+    """When a schedule runs. `text` is as it was given, `words` the five fields. `weekdays` are 0, Sunday, to 6."""
 
     text: str
     words: str
@@ -101,7 +101,7 @@ class Recurrence:
         return made
 
     def on(self, day: date) -> bool:
-        """Whether it comes round on that day."""
+        """Whether it runs on that day."""
         if day.month not in self.months:
             return False
         by_day, by_weekday = day.day in self.days, (day.weekday() + 1) % 7 in self.weekdays

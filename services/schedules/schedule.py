@@ -1,4 +1,4 @@
-"""A schedule of this machine: what is run, when, and what came of it last."""
+"""A schedule of this machine: what is run, when, and the outcome of its last start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.schedules.cron import Recurrence
 
 @dataclass(frozen=True)
 class LastStart:
-    """When a schedule was started last, and what came of it. `run_id` is the last run that it started, "" where there is none; `outcome`
+    """When a schedule was started last, and the outcome. `run_id` is the last run that it started, "" where there is none; `outcome`
     is how that is now, or why this start began none; `failed` whether that was an error."""
 
     at: datetime
@@ -36,7 +36,7 @@ class Schedule:
         return Recurrence.parse(self.every)
 
     def next_at(self) -> datetime | None:
-        """When it comes round next, where the system has it."""
+        """When it runs next, where the system has it."""
         found = self.recurrence.next_after(datetime.now())  # cron goes by the machine's clock
         return found.astimezone(UTC) if found else None
 

@@ -1,4 +1,4 @@
-"""Whether a model can score a dataset with a built-in scorer: which one, from which columns, and what stands in the way, in words.
+"""Whether a model can score a dataset with a built-in scorer: which one, from which columns, and what prevents it.
 
 Everything is decided from what is known already: nothing is loaded, no file is opened. A problem is only what certainly fails; what isn't
 known, or may turn out wrong, is a warning.
@@ -132,7 +132,7 @@ def _scorer(
     for scorer in SCORERS.values():
         if kind in scorer.takes and scorer.returns_dataframe:
             return scorer
-    if loads is not False and (not card.takes or ItemKind.ROW_FILE in card.takes):  # as it was before items were told by content
+    if loads is not False and (not card.takes or ItemKind.ROW_FILE in card.takes):  # as it was before items were recognized by content
         warnings.append(f"What the files of {dataset} hold isn't known: they are read as rows of numbers.")
         return SCORERS["batch_scoring_script"]
     what = f"what the files of {dataset} hold isn't known, so no built-in scorer reads them"

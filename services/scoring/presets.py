@@ -73,7 +73,7 @@ class Presets:
         return name
 
     def rename(self, name: str, new: str) -> str:
-        """The new name as it is kept. Raises NotFound, and SettingsError on `name` where it is no name, or that of another preset."""
+        """The new name as it is kept. Raises NotFound, and SettingsError on `name` where it can't be one, or is that of another preset."""
         new = _checked(new)
         self._store.rename_run_preset(name, new)
         return new
@@ -91,5 +91,7 @@ def _checked(name: str) -> str:
     if len(name) > LONGEST_NAME:
         raise SettingsError("name", f"“{short(name)}” is too long for a name", f"Use {LONGEST_NAME} characters or fewer.")
     if name in ON_OR_OFF:
-        raise SettingsError("name", f"“{name}” is no name: on the command line it says whether to apply the last choices", "Use another.")
+        raise SettingsError(
+            "name", f"“{name}” is not a name: on the command line it says whether to apply the last choices", "Use another."
+        )
     return name

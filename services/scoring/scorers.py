@@ -113,7 +113,7 @@ class ScorerOptions:
             return cls(), tuple(arguments)
         ends = [place for place in range(len(arguments)) if tuple(arguments[place : place + 2]) == DATAFRAME_HEADER]
         if not ends:
-            raise ValueError(f"{scorer} is told to give no header")
+            raise ValueError(f"{scorer} is asked to give no header")
         own, rest = tuple(arguments[: ends[0]]), tuple(arguments[ends[0] + 2 :])
         columns: dict[str, str] = {}
         kept: list[str] = []

@@ -1,4 +1,4 @@
-"""What a person has seen on the home page and needs to see no more."""
+"""What a person has dismissed on the home page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room for the registry on a full disk: a file in the home that is there to be removed.
+"""Room for the registry on a full disk: a file in the home that is removed when the disk is full.
 
 SQLite needs some room even to read a registry that another process may write, so that on a full disk nothing could be deleted.
 """

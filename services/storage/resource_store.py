@@ -148,7 +148,7 @@ class ResourceStore(Database):
         self._execute("DELETE FROM run_presets WHERE name = ?", name)
 
     def dismiss(self, subject: str) -> None:
-        """Keep that a person has seen this and needs to see it no more."""
+        """Keep that a person has dismissed this."""
         self._execute("INSERT OR REPLACE INTO dismissals VALUES (?, ?)", subject, utc_now())
 
     def dismissed(self, subjects: Iterable[str]) -> set[str]:

@@ -1,7 +1,7 @@
-"""How the registry's tables came to be, step by step.
+"""The registry's schema, step by step.
 
-How many of these steps a registry has had is its user_version. New ones come last, and none is ever changed, whatever becomes of the
-program: so they are texts and use nothing of it.
+How many of these steps a registry has had is its user_version. New ones come last, and none is ever changed: they are literal
+texts that use nothing else of the program.
 """
 
 from __future__ import annotations

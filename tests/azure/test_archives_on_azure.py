@@ -1,4 +1,4 @@
-"""A run on Azure ML as an archive: a home without Azure takes it in, and the workspace's own home takes in runs of this machine."""
+"""A run on Azure ML as an archive: a home without Azure imports it, and the workspace's own home imports runs of this machine."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ def test_deleting_says_of_each_kind_what_depends_on_it_and_what_goes_where(of_ni
         " True labels by which runs are judged stay until the last of them is deleted."
     )
     assert (nightly.published.id in dataset[2], dataset[3:]) == (True, [others])
-    run = "It is deleted on this machine only: the pipeline run, what is said of it there, and its output stay in Azure ML."
+    run = "It is deleted on this machine only: the pipeline run, its description and tags there, and its output stay in Azure ML."
     assert said(RUN, first)[-1] == said(RUN, again)[-1] == run
     with pytest.raises(SettingsError, match="SDK v1 removes no environments") as refused:
         said(ENVIRONMENT, of_nightly.environments()[0].reference)

@@ -1,4 +1,4 @@
-"""A submitted run, carried out for real: its parallel step is a process of its own, whose logs and output are kept."""
+"""A submitted run, executed for real: its parallel step is a process of its own, whose logs and output are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live board of a run, watched in a browser: a stall, failures as they come, a cancel, and an end that is told on another page."""
+"""The live board of a run, watched in a browser: a stall, failures as they come, a cancel, and an end that is announced on another page."""
 
 import re
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_a_run_is_watched_from_its_first_mini_batch_to_its_end(dashboard, page: 
     assert page.evaluate("Notification.permission") == "default"
     page.get_by_role("button", name="Notify me when it ends").click()
     expect(page.get_by_text("You will be notified")).to_be_visible()
-    # The end is told on another page, once, with a way to the run.
+    # The end is announced on another page, once, with a way to the run.
     page.get_by_role("link", name="Models").click()
     expect(settled(page).get_by_role("heading", name="Models")).to_be_visible()
     (gates / "stall").touch()

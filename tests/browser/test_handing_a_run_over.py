@@ -1,4 +1,4 @@
-"""A run exported as an archive by two clicks, and taken in by its upload."""
+"""A run exported as an archive by two clicks, and imported by an upload."""
 
 import zipfile
 

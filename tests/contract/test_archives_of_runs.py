@@ -289,12 +289,12 @@ def tree(home: Path) -> dict[str, int]:
 Change = Callable[[dict[str, bytes]], None]
 
 
-def changed(archive: Path, target: Path, change: Change, *, mend: bool = True) -> Path:
-    """The archive with its files changed; with `mend` the manifest says what is in it then."""
+def changed(archive: Path, target: Path, change: Change, *, fix_manifest: bool = True) -> Path:
+    """The archive with its files changed; with `fix_manifest` the manifest says what is in it then."""
     with zipfile.ZipFile(archive) as members:
         files = {name: members.read(name) for name in members.namelist()}
     change(files)
-    if mend and "manifest.json" in files:
+    if fix_manifest and "manifest.json" in files:
         manifest = json.loads(files["manifest.json"])
         named = [name for name in files if name != "manifest.json"]
         manifest["files"] = [{"path": n, "size": len(files[n]), "sha256": sha256(files[n]).hexdigest()} for n in named]
@@ -393,16 +393,16 @@ MINI_BATCH = json.dumps({"number": 0, "dataset": "d", "item": "**x**", "item_cou
         (with_file("../../evil.txt"), "leads out of its folder"),
         (with_file("/etc/evil"), "absolute path"),
         (with_file("output/../../evil"), "leads out of its folder"),
-        (with_file("studio.db"), "nothing that the archive of a run holds"),
-        (with_file("plan.json"), "nothing that the archive of a run holds"),
-        (with_file("journal.db"), "nothing that the archive of a run holds"),
-        (with_file("script/deep/x.py"), "nothing that the archive of a run holds"),
+        (with_file("studio.db"), "does not belong in the archive of a run"),
+        (with_file("plan.json"), "does not belong in the archive of a run"),
+        (with_file("journal.db"), "does not belong in the archive of a run"),
+        (with_file("script/deep/x.py"), "does not belong in the archive of a run"),
         (with_file("script/x.py"), "several scoring scripts"),
-        (with_file("script/script.py", b"#" * (2 << 20)), "nothing that the archive of a run holds"),
-        (with_file("labels/labels-x.parquet"), "nothing that the archive of a run holds"),
+        (with_file("script/script.py", b"#" * (2 << 20)), "does not belong in the archive of a run"),
+        (with_file("labels/labels-x.parquet"), "does not belong in the archive of a run"),
         (with_file("labels/labels-0123456789ab.parquet", b"PAR1" + b"\0" * 50), "can't be read as a table"),
         (without("manifest.json"), "has no manifest.json"),
-        (setting("manifest.json", format="other"), "its manifest says otherwise"),
+        (setting("manifest.json", format="other"), "names another format"),
         (setting("manifest.json", version=99), "newer version"),
         (setting("manifest.json", version=0), "The archive’s version is 0, and this program reads version 1"),
         (setting("manifest.json", version="2 <b>"), "The archive’s version is \"2 <b>\", and this program"),
@@ -410,46 +410,46 @@ MINI_BATCH = json.dumps({"number": 0, "dataset": "d", "item": "**x**", "item_cou
         (without("run.json"), "“run.json” is missing"),
         (without("about.json"), "“about.json” is missing"),
         (with_file("run.json", b"[" * 100_000), "can't be read"),
-        (with_file("run.json", b"{}"), "not as it should be"),
+        (with_file("run.json", b"{}"), "not valid"),
         (with_file("run.json", b'{"a": 1e999}'), "not finite"),
-        (with_file("run.json", b"1" + b"0" * 30), "larger than any of a run can be"),
-        (setting("run.json", paused_seconds=10**18), "larger than any of a run can be"),
-        (setting("run.json", paused_seconds=10**9), "paused for longer"),
-        (setting("run.json", items_total=10**14), "larger than any of a run can be"),
+        (with_file("run.json", b"1" + b"0" * 30), "above 10,000,000,000,000"),
+        (setting("run.json", paused_seconds=10**18), "above 10,000,000,000,000"),
+        (setting("run.json", paused_seconds=10**9), "paused for longer than it ran"),
+        (setting("run.json", items_total=10**14), "above 10,000,000,000,000"),
         (with_file("mini_batches.jsonl", attempted(started_at="9999-12-31T23:59:59Z")), "after 2099"),
-        (with_file("mini_batches.jsonl", attempted(seconds=1e20)), "larger than any of a run can be"),
-        (with_file("annotations.jsonl", b'["a", 100000000000000, 0, "b", "c"]\n'), "larger than any of a run can be"),
+        (with_file("mini_batches.jsonl", attempted(seconds=1e20)), "above 10,000,000,000,000"),
+        (with_file("annotations.jsonl", b'["a", 100000000000000, 0, "b", "c"]\n'), "above 10,000,000,000,000"),
         (setting("run.json", id="../../evil"), "its id is not that of a run"),
         (setting("run.json", status="Running"), "it has not ended"),
-        (setting("run.json", status="Evil"), "not as it should be"),
+        (setting("run.json", status="Evil"), "not valid"),
         (setting("run.json", ended_at="2098-01-01T00:00:00Z"), "in the future"),
         (setting("run.json", ended_at="2999-01-01T00:00:00Z"), "after 2099"),
         (setting("run.json", ended_at="2020-01-01T00:00:00"), "a time without a zone"),
         (setting("run.json", items_succeeded=10**6), "more items were done"),
-        (setting("run.json", items_failed=-1), "fewer than none"),
-        (setting("run.json", request={"models": [], "datasets": [], "entry_script": "x"}), "not as it should be"),
-        (activity(begin=-1.0), "at a time that there isn't"),
-        (activity(end=1e12), "at a time that there isn't"),
-        (activity(workers=[{"name": "w", "spans": [{"state": "run", "begin": 2.0, "end": 1.0}]}]), "at a time that there isn't"),
-        (setting("about.json", utc_offset=10**7), "at a time that there isn't"),
-        (activity(workers=[{"name": "<b>w", "spans": []}]), "more of how its run went"),
-        (activity(pace=[{"begin": 1.0, "succeeded": 1, "failed": 0}] * 1001), "more of how its run went"),
-        (with_file("mini_batches.jsonl", MINI_BATCH), "does not say what an item is"),
-        (setting("about.json", item="**evil**"), "what an item of its run is"),
+        (setting("run.json", items_failed=-1), "is negative"),
+        (setting("run.json", request={"models": [], "datasets": [], "entry_script": "x"}), "not valid"),
+        (activity(begin=-1.0), "times in the archive's activity"),
+        (activity(end=1e12), "times in the archive's activity"),
+        (activity(workers=[{"name": "w", "spans": [{"state": "run", "begin": 2.0, "end": 1.0}]}]), "times in the archive's activity"),
+        (setting("about.json", utc_offset=10**7), "times in the archive's activity"),
+        (activity(workers=[{"name": "<b>w", "spans": []}]), "holds more than that of any run"),
+        (activity(pace=[{"begin": 1.0, "succeeded": 1, "failed": 0}] * 1001), "holds more than that of any run"),
+        (with_file("mini_batches.jsonl", MINI_BATCH), "whether an item is a file or a row"),
+        (setting("about.json", item="**evil**"), "whether an item is a file or a row"),
         (setting("about.json", metadata={"note": "x" * 20_000}), "longer than they may be"),
-        (with_file("annotations.jsonl", b'["a", 1, true, "b", "c"]\n'), "not as it should be"),
-        (with_file("annotations.jsonl", b'["a", 1, 2]\n'), "not as it should be"),
-        (with_file("mini_batches.jsonl", b"{}\n"), "not as it should be"),
+        (with_file("annotations.jsonl", b'["a", 1, true, "b", "c"]\n'), "not valid"),
+        (with_file("annotations.jsonl", b'["a", 1, 2]\n'), "not valid"),
+        (with_file("mini_batches.jsonl", b"{}\n"), "not valid"),
         (with_file("predictions.parquet", b"not Parquet"), "can't be read as a table"),
         (with_file("predictions.parquet", b"PAR1" + os.urandom(64) + b"PAR1"), "can't be read as a table"),
         (with_file("predictions.parquet", table()), "can't be read as a table"),
         (with_file("predictions.parquet", table(own="{}", columns="{}")), "its own columns are not named"),
         (retyped("Mini-batch", ["x"]), "its column Mini-batch is of another type"),
-        (retyped("Mini-batch", [10**15]), "its column Mini-batch has a value that no run has"),
-        (retyped("Seconds", [1e300]), "its column Seconds has a value that no run has"),
-        (retyped("Seconds", [float("nan")]), "its column Seconds has a value that no run has"),
-        (retyped("Scored at", pa.array([2**60], pa.timestamp("us"))), "its column Scored at has a value that no run has"),
-        (retyped("Status", ["evil"]), "a status that no row has"),
+        (retyped("Mini-batch", [10**15]), "its column Mini-batch has a value out of range"),
+        (retyped("Seconds", [1e300]), "its column Seconds has a value out of range"),
+        (retyped("Seconds", [float("nan")]), "its column Seconds has a value out of range"),
+        (retyped("Scored at", pa.array([2**60], pa.timestamp("us"))), "its column Scored at has a value out of range"),
+        (retyped("Status", ["evil"]), "an unknown status"),
         (retyped("Prediction", [{"a": 1}]), "of another type"),
         (broken_table, "can't be read as a table"),
     ],
@@ -473,7 +473,7 @@ def test_a_wrong_archive_is_refused_and_changes_nothing(archive, workspace, tmp_
 )
 def test_what_the_manifest_does_not_say_is_refused(archive, workspace, tmp_path, change, message):
     with pytest.raises(IntakeError, match=message):
-        import_archive(workspace, changed(archive, tmp_path / "run.zip", change, mend=False))
+        import_archive(workspace, changed(archive, tmp_path / "run.zip", change, fix_manifest=False))
     assert workspace.runs.latest() == []
 
 

@@ -1,4 +1,4 @@
-"""Datasets by the command line: told by content, read as a person says, shown, and read again as the other kind."""
+"""Datasets by the command line: recognized by content, read as a person says, shown, and read again as the other kind."""
 
 from __future__ import annotations
 

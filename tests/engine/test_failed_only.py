@@ -189,11 +189,11 @@ def test_hostile_names_are_scored_again_by_their_own_bytes(workspace, entry_scri
     for name in hostile:
         (folder / name).write_text("1\n")
     workspace.register_dataset("d", folder)
-    mended = tmp_path / "mended"
-    source = f"import os\ndef run(mini_batch):\n    assert os.path.exists({str(mended)!r})\n    return mini_batch"
+    repaired = tmp_path / "repaired"
+    source = f"import os\ndef run(mini_batch):\n    assert os.path.exists({str(repaired)!r})\n    return mini_batch"
     settings = ParallelRunSettings(process_count_per_node=1, mini_batch_size=1, error_threshold=-1, run_max_try=1)
     old = finish(workspace, workspace.submit(RunRequest((), ("d",), str(entry_script(source)), settings)).id)
-    mended.touch()
+    repaired.touch()
     run = finish(workspace, workspace.rerun(old.id, failed_only=True).id)
     content = workspace.runs.output(run.id)["parallel_run_step.txt"].read_bytes()
     assert content == b"".join(os.fsencode(folder / name) + b"\n" for name in sorted(hostile))
@@ -213,12 +213,12 @@ def test_rows_of_tables_are_scored_again_by_whole_mini_batches(workspace, entry_
         rows = "".join(f"{name}{number:05},{'x' * 200}\n" for number in range(4000))
         (folder / f"{name}.csv").write_text("key,text\n" + rows)
     workspace.register_dataset("d", folder, type="tabular")
-    mended = tmp_path / "mended"
+    repaired = tmp_path / "repaired"
     source = f"""
         import os
         def run(frame):
             keys = frame["key"]
-            if not os.path.exists({str(mended)!r}):
+            if not os.path.exists({str(repaired)!r}):
                 if (keys == "a00000").any() or (keys == "a03999").any(): raise ValueError
                 if (keys == "b01000").any(): return list(keys)[:-1]
             return list(keys)
@@ -226,7 +226,7 @@ def test_rows_of_tables_are_scored_again_by_whole_mini_batches(workspace, entry_
     settings = ParallelRunSettings(process_count_per_node=1, mini_batch_size="100KB", error_threshold=-1, run_max_try=1)
     old = finish(workspace, workspace.submit(RunRequest((), ("d",), str(entry_script(dedent(source))), settings)).id)
     assert 0 < old.items_failed < 2000
-    mended.touch()
+    repaired.touch()
     run = finish(workspace, workspace.rerun(old.id, failed_only=True).id)
     assert run.status is RunStatus.COMPLETED
     assert old.items_failed < run.items_total < 2500

@@ -159,10 +159,10 @@ def test_what_failed_is_new(workspace, put, score):
     assert first.items_failed == 1
     second = score()
     assert (second.items_total, second.items_failed) == (1, 1)
-    put(b="mended")
+    put(b="repaired")
     third = score()
     assert (third.request.rerun_of, scored(workspace, third)) == (second.id, ["b"])
-    assert predicted(workspace, third) == {"a": "1", "b": "mended", "c": "3"}
+    assert predicted(workspace, third) == {"a": "1", "b": "repaired", "c": "3"}
     assert workspace.runs.predictions(third.id).page(EVERY_FAILURE).num_rows == 0
 
 

@@ -1,4 +1,4 @@
-"""Runs of the built-in scorers on this machine: what fails alone is told with its cause."""
+"""Runs of the built-in scorers on this machine: what fails alone is reported with its cause."""
 
 from __future__ import annotations
 

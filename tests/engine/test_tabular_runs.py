@@ -366,11 +366,11 @@ def test_rows_of_the_same_keys_have_their_numbers_too(workspace, by_brand):
 
 
 def test_the_numbers_stay_right_when_failed_rows_are_scored_again(workspace, submit, finish, tmp_path):
-    mended = tmp_path / "mended"
+    repaired = tmp_path / "repaired"
     source = f"""
         import os
         def run(mini_batch):
-            bad = [] if os.path.exists({str(mended)!r}) else [30, 200, 400, 790]
+            bad = [] if os.path.exists({str(repaired)!r}) else [30, 200, 400, 790]
             if mini_batch.n.isin(bad).any(): raise ValueError("told to")
             if mini_batch.n.isin([600]).any() and bad: return [0]
             return [f'n{{n}}' for n in mini_batch.n]
@@ -381,7 +381,7 @@ def test_the_numbers_stay_right_when_failed_rows_are_scored_again(workspace, sub
     assert {("part-0.csv", 31), ("part-0.csv", 201), ("part-1.csv", 1), ("part-1.csv", 391)} < known
     assert any(item.row_number is None for item in failed)
     assert next(item for item in failed if item.row_number == 31).name == "part-0.csv, row 31"
-    mended.touch()
+    repaired.touch()
     run = finish(workspace, workspace.rerun(old.id, failed_only=True).id)
     assert sorted(numbers(workspace, run)) == sorted((f"part-{n // 400}.csv", n % 400 + 1, f"n{n}") for n in range(ROWS))
 

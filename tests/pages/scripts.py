@@ -1,4 +1,4 @@
-"""Scoring scripts for the pages: what they predict is told by the number in a file's name."""
+"""Scoring scripts for the pages: what they predict depends on the number in a file's name."""
 
 SCRIPT = """
     import os, time

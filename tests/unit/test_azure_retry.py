@@ -24,7 +24,7 @@ def refused(status: int, **headers: str) -> requests.HTTPError:
 
 @pytest.fixture
 def attempts():
-    """`attempts(policy, *failures)` is what came of a call that fails so, in turn, and then returns "done", with the waits."""
+    """`attempts(policy, *failures)` is the outcome of a call that fails so, in turn, and then returns "done", with the waits."""
 
     def call(policy, *failures):
         remaining, waits = list(failures), []

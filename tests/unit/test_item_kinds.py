@@ -1,4 +1,4 @@
-"""What one item of a file dataset is, told by content, and the files that are odd among the others, found before anything runs."""
+"""What one item of a file dataset is, recognized by content, and the files that are odd among the others, found before anything runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a model as it is registered: MLflow's archives, PyTorch's, skops' types; and what nobody can load, refused in words."""
+"""What is said of a model as it is registered: MLflow's archives, PyTorch's, skops' types; and what nobody can load, refused in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The review queue: which rows come first, what became of them, the labels that come out."""
+"""The review queue: which rows come first, the decisions, the labels that come out."""
 
 from __future__ import annotations
 

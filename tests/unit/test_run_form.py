@@ -96,7 +96,7 @@ requests = st.builds(
 
 
 def submitted(form, request):
-    """What the form submits where a built-in scorer is told what was chosen, and nothing else was found to be matched."""
+    """What the form submits where a built-in scorer gets what was chosen, and nothing else was found to be matched."""
     scorer = scorer_at(request.entry_script)
     told = options_of(form.private.choices, scorer.name).arguments(scorer) if scorer and not form.private.as_written else ()
     return form.to_request(request.entry_script, told)

@@ -137,7 +137,7 @@ def test_a_leap_day_is_found_over_a_year_that_has_none():
 
 
 def systemd_times(recurrence, moment):
-    """When systemd would come round first after `moment`."""
+    """When systemd would first run it after `moment`."""
     command = [SYSTEMD, "calendar", f"--base-time={moment:%Y-%m-%d %H:%M:%S} UTC", *texts.calendar_events(recurrence)]
     out = subprocess.run(command, capture_output=True, text=True, check=True, env={"TZ": "UTC", "LC_ALL": "C"}).stdout
     return min(datetime.strptime(found, "%Y-%m-%d %H:%M:%S") for found in re.findall(r"Next elapse: \w+ (\S+ \S+) UTC", out))

@@ -57,7 +57,7 @@ def scanned(table: Predictions) -> Predictions:
 
 
 def same_answers(table: Predictions, most: int = 25) -> int:
-    """Compare everything that is told from counts with what the rows say, under so many filters; returns how much was."""
+    """Compare everything that comes from counts with what the rows say, under so many filters; returns how much was."""
     summary, by_rows, told = table._summary, scanned(table), 0
     assert summary is not None
     everything = by_rows.page(EVERY_ROW, 0, 10**6).to_pylist()

@@ -1,7 +1,7 @@
 """An analyst at work in a home, in a process that may be killed at any moment: `python -m tests.year.analyst HOME FILES SEED FIRST LAST`.
 
 Does the deeds numbered from FIRST to before LAST: which, and with what, is drawn from SEED and the number, of what there is by then. What
-is about to be done, and what came of it, is told on standard output, a line of JSON each.
+is about to be done, and the outcome, is printed on standard output, a line of JSON each.
 """
 
 from __future__ import annotations

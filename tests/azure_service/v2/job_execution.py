@@ -1,4 +1,4 @@
-"""A pipeline job, carried out: its parallel steps are child runs; a step that is a pipeline component is one with steps of its own."""
+"""A pipeline job, executed: its parallel steps are child runs; a step that is a pipeline component is one with steps of its own."""
 
 from __future__ import annotations
 
