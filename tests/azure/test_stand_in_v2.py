@@ -144,3 +144,45 @@ def test_a_version_of_the_interface_that_there_is_not_is_refused(ml, azure):
     other = ml._credential.get_token("https://ml.azure.com/.default").token
     refused = asked("api-version=2023-08-01-preview", other)
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "InvalidAuthenticationTokenAudience")
+
+
+def test_environments_of_the_registry_that_all_workspaces_see(ml):
+    from azure.ai.ml import MLClient
+
+    registry = MLClient(ml._credential, registry_name="azureml")
+    assert [environment.name for environment in registry.environments.list()] == ["sklearn-1.5"]
+    latest = registry.environments.get("sklearn-1.5", label="latest")
+    assert (latest.version, latest.id) == ("2", "azureml://registries/azureml/environments/sklearn-1.5/versions/2")
+
+
+def test_workspaces_sizes_and_quotas(ml, azure):
+    assert azure.workspace in [workspace.name for workspace in ml.workspaces.list()]
+    assert azure.workspace in [workspace.name for workspace in ml.workspaces.list(scope="subscription")]
+    assert [size.name for size in ml.compute.list_sizes()] == ["STANDARD_DS3_V2", "STANDARD_NC6S_V3"]
+    assert 100 in [usage.limit for usage in ml.compute.list_usage()]
+
+
+def test_outputs_of_a_training_run_become_models(ml, ws):
+    from azure.ai.ml.entities import Model
+    from azureml.core import Experiment
+
+    Path("model.pkl").write_bytes(b"trained")
+    run = Experiment(ws, "train").start_logging(snapshot_directory=None)
+    run.upload_file("outputs/model.pkl", "model.pkl")
+    run.complete()
+    for number, path in enumerate(
+        (f"azureml://jobs/{run.id}/outputs/artifacts/paths/outputs/model.pkl", f"runs:/{run.id}/outputs/model.pkl"), 1
+    ):
+        made = ml.models.create_or_update(Model(name="trained", path=path))
+        assert (made.version, made.job_name) == (str(number), run.id)
+        ml.models.download("trained", made.version, f"there-{number}")
+        assert files_below(f"there-{number}") == {"trained/model.pkl": b"trained"}
+
+
+def test_tokens_that_have_expired_are_refused_and_a_busy_service_is_asked_again(ml, azure, register):
+    register()
+    azure.service.fault("GET *{ws}/models*", count=2, status=429, retry_after=1)
+    assert [model.name for model in ml.models.list()] == ["clf"]
+    azure.service.expire_tokens()
+    with pytest.raises(Exception, match="expired or is not valid"):
+        list(ml.models.list())

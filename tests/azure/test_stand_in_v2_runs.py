@@ -168,3 +168,87 @@ def test_a_job_needs_a_token_for_machine_learning_as_well(ml, azure, job, submit
     for headers in ({}, {"x-azureml-token": token}):
         answer = requests.put(address, json=body, headers={"Authorization": f"Bearer {token}"} | headers, timeout=60)
         assert answer.status_code == 401
+
+
+@pytest.fixture
+def scored(ml, parallel, submit, inputs):
+    """`scored(input, script)` are the rows that a step makes of an input, whatever its type."""
+
+    def rows(given, script, **settings):
+        from azure.ai.ml import Input, Output, dsl
+        from azure.ai.ml.parallel import RunFunction, parallel_run_function
+
+        Path("source").mkdir(exist_ok=True)
+        Path("source/score.py").write_text(script)
+        task = RunFunction(code="source", entry_script="score.py", environment=inputs[1], append_row_to="${{outputs.inferences}}")
+        step = parallel_run_function(
+            name="score", inputs={"rows": Input(type=given.type, mode=given.mode)}, outputs={"inferences": Output(type="uri_folder")},
+            input_data="${{inputs.rows}}", task=task, instance_count=1, is_deterministic=False, **settings,
+        )  # fmt: skip
+
+        @dsl.pipeline(default_compute="cpu-cluster")
+        def scoring(rows):
+            return {"inferences": step(rows=rows).outputs.inferences}
+
+        made = submit(scoring(rows=given), ended)
+        details = details_of(ml, step_of(ml, made))
+        assert made.status == "Completed", details.error
+        ml.jobs.download(step_of(ml, made).name, output_name="inferences", download_path=made.name)
+        return sorted(Path(f"{made.name}/named-outputs/inferences/parallel_run_step.txt").read_text().splitlines())
+
+    return rows
+
+
+COUNT = "def run(mini_batch):\n    return [f'{type(mini_batch).__name__} {len(mini_batch)}'] * len(mini_batch)\n"
+
+
+def test_a_table_is_scored_by_rows(ml, scored):
+    from azure.ai.ml import Input
+    from azure.ai.ml.entities import Data
+
+    Path("table").mkdir()
+    Path("table/MLTable").write_text(
+        "type: mltable\npaths:\n  - file: ./rows.csv\ntransformations:\n  - read_delimited:\n      delimiter: ','\n"
+    )
+    Path("table/rows.csv").write_text("a\n" + "1\n" * 3)
+    table = ml.data.create_or_update(Data(name="table", path="table", type="mltable"))
+    assert scored(Input(type="mltable", path=table.id, mode="direct"), COUNT, mini_batch_size="1kb") == ["DataFrame 3"] * 3
+
+
+def test_datasets_of_v1_are_scored_as_tables(ml, ws, scored):
+    from azure.ai.ml import Input
+    from azureml.core import Dataset
+
+    Path("files").mkdir()
+    for number in range(3):
+        Path(f"files/{number}.csv").write_text(f"a\n{number}\n")
+    store = ws.get_default_datastore()
+    Dataset.File.upload_directory("files", (store, "v1"), show_progress=False).register(ws, "of-v1")
+    Dataset.Tabular.from_delimited_files([(store, "v1/*.csv")]).register(ws, "table-of-v1")
+    assert {data.name for data in ml.data.list()} == {"rows", "of-v1", "table-of-v1"}
+    files = Input(type="mltable", path=ml.data.get("of-v1", "1").id, mode="eval_mount")
+    assert scored(files, COUNT, mini_batch_size="3") == ["list 3"] * 3
+    assert scored(Input(type="mltable", path="azureml:table-of-v1:1", mode="direct"), COUNT, mini_batch_size="1kb") == ["DataFrame 1"] * 3
+
+
+def test_a_model_and_a_parameter_are_inputs_of_a_step(ml, inputs, submit, parallel):
+    from azure.ai.ml import Input, dsl
+
+    script = """
+import sys
+def run(mini_batch):
+    model = open(sys.argv[sys.argv.index("--model") + 1]).read()
+    return [f"{model} {sys.argv[sys.argv.index('--word') + 1]}"] * len(mini_batch)
+"""
+    side = {"model": Input(type="custom_model"), "word": Input(type="string")}
+    step = parallel(script, arguments="--model ${{inputs.model}} --word ${{inputs.word}}", inputs=side)
+
+    @dsl.pipeline(default_compute="cpu-cluster")
+    def scoring(rows, model, word):
+        return {"inferences": step(rows=rows, model=model, word=word).outputs.inferences}
+
+    model = Input(type="custom_model", path=ml.models.get("clf", "1").id)
+    made = submit(scoring(rows=Input(type="uri_folder", path=inputs[0].id), model=model, word="a b"), ended)
+    assert made.status == "Completed", details_of(ml, step_of(ml, made)).error
+    ml.jobs.download(step_of(ml, made).name, output_name="inferences", download_path="there")
+    assert Path("there/named-outputs/inferences/parallel_run_step.txt").read_text().splitlines() == ["m1 a b"] * 5

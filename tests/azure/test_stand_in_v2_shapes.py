@@ -7,6 +7,7 @@ from tests.azure.conftest import azure_path
 from tests.azure.rest_models import Models, faults, faults_of_page
 from tests.azure.test_stand_in_v2_runs import until
 from tests.azure_service.environments import CURATED
+from tests.azure_service.identity import SUBSCRIPTION
 from tests.azure_service.routes import Routes
 from tests.azure_service.v2 import HANDLERS
 
@@ -69,6 +70,7 @@ def ask(ml):
 
 def test_every_answer_has_a_shape_that_microsoft_s_models_know(ml, ask, inputs, job):
     check_resources(ask)
+    check_registry(ask)
     check_registered(ask)
     check_job(ask, ml, job(name="mine", output={"name": "scored"}))
     check_started_otherwise(ask)
@@ -84,7 +86,21 @@ def check_resources(ask):
     ask.arm("POST", "/datastores/other/listSecrets", m.DatastoreSecrets, "2024-10-01-preview", {})
     ask.arm("GET", "/computes", m.ComputeResource, "2023-08-01-preview", page=True)
     ask.arm("GET", "/computes/cpu-cluster", m.ComputeResource, "2023-08-01-preview")
+    region = f"{ARM}/subscriptions/{SUBSCRIPTION}/providers/Microsoft.MachineLearningServices/locations/westeurope"
+    ask("GET", f"{region}/usages?api-version=2023-08-01-preview", m.Usage, page=True)
+    sizes = ask.answer("GET", f"{region}/vmSizes?api-version=2023-08-01-preview").json()["value"]
+    assert [fault for size in sizes for fault in faults(size, m.VirtualMachineSize)] == []
     assert ask.answer("POST", f"{ARM}{{ws}}/computes/cpu-cluster/listNodes?api-version=2023-08-01-preview").json() == {"nodes": []}
+
+
+def check_registry(ask):
+    found = ask("GET", f"{API}/registrymanagement/v1.0/registries/azureml/discovery", Models("registry_discovery").RegistryDiscoveryDto)
+    place = f"/subscriptions/{found['subscriptionId']}/resourceGroups/{found['resourceGroup']}/providers/Microsoft.MachineLearningServices"
+    home = f"{found['primaryRegionResourceProviderUri']}mferp/managementfrontend{place}/registries/azureml/environments"
+    ask("GET", home, m.EnvironmentContainer, page=True)
+    ask("GET", f"{home}/sklearn-1.5", m.EnvironmentContainer)
+    ask("GET", f"{home}/sklearn-1.5/versions", m.EnvironmentVersion, page=True)
+    ask("GET", f"{home}/sklearn-1.5/versions/1", m.EnvironmentVersion)
 
 
 def check_registered(ask):

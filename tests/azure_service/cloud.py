@@ -24,6 +24,7 @@ from tests.azure_service.snapshots import Snapshots
 from tests.azure_service.v2.arm import check_version
 from tests.azure_service.v2.batch import Invocations
 from tests.azure_service.v2.jobs import Operations
+from tests.azure_service.v2.registry import Registry
 from tests.azure_service.v2.schemas import Schemas
 
 PAGE_SIZE = 50
@@ -129,12 +130,19 @@ class Cloud:
     def __init__(self, folder: Path, complain: Callable[[str], None]) -> None:
         self._folder, self._complain = folder, complain
         self.identity = Identity(self)
-        self.schemas = Schemas()
+        self.schemas, self.registry = Schemas(), Registry()
         self.blobs = Blobs(folder / "blobs", page_size=5000, check_token=self.identity.check)
         self.workspaces: dict[str, CloudWorkspace] = {}
         self.operations, self.invocations = Operations(self.workspaces), Invocations()
         self._routes = Routes(
-            {"identity": Identity, "blobs": Blobs, "schemas": Schemas, "operations": Operations, "invocations": Invocations}
+            {
+                "identity": Identity,
+                "blobs": Blobs,
+                "schemas": Schemas,
+                "operations": Operations,
+                "invocations": Invocations,
+                "registry": Registry,
+            }
             | CloudWorkspace.handlers
         )
 

@@ -133,6 +133,13 @@ class Datasets:
             files = files[: step.get("take", len(files))]
         return DatasetFiles(saved["datasetType"], files, steps)
 
+    def names(self) -> list[str]:
+        return [name for name, versions in self._versions.items() if versions]
+
+    def versions_of(self, name: str) -> list[dict[str, Any]]:
+        """Oldest first; none for an unknown name."""
+        return self._versions.get(name, [])
+
     def saved_id(self, dataset: str, version: str | None = None) -> str:
         """The saved dataset of a registered one, by its id. Raises Refusal for none such."""
         for known in (v for versions in self._versions.values() for v in reversed(versions) if v["datasetId"] == dataset):

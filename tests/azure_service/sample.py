@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from services.sample import DATASET, MODEL, make_sample
 from services.workspaces import open_workspace
 from tests.azure_service.environments import CURATED
+from tests.azure_service.v2.paths import address
 
 if TYPE_CHECKING:
     from tests.azure_service.cloud import CloudWorkspace
@@ -31,6 +32,8 @@ def put_sample(workspace: CloudWorkspace, folder: Path) -> None:
     for file in local.dataset_files(dataset, 0, dataset.file_count):
         workspace.blobs.put(workspace.container, f"digits/{file.path}", (Path(dataset.root) / file.path).read_bytes())
     workspace.datasets.register_folder(DATASET, "digits", description=dataset.description)
+    uri = address(workspace, "workspaceblobstore", "digits/")
+    workspace.v2_data.put(DATASET, "1", {"dataType": "uri_folder", "dataUri": uri, "description": dataset.description})
     workspace.environments.register("scoring", workspace.environments.get_version(CURATED))
 
 

@@ -1,4 +1,5 @@
-"""Data assets: an address and its type. They are not v1's datasets."""
+"""Data assets: an address and its type. They are no datasets of v1; but those are seen here as tables, of which nobody says where they lie,
+since jobs take them so: github.com/Azure/azure-cli/issues/22164, github.com/Azure/azureml-examples/pull/2279."""
 
 from __future__ import annotations
 
@@ -17,6 +18,27 @@ class Data(Versioned):
     """Of one workspace."""
 
     noun = "data"
+
+    def names(self) -> list[str]:
+        return list(dict.fromkeys([*super().names(), *self._workspace.datasets.names()]))
+
+    def versions(self, name: str) -> dict[str, dict[str, Any]]:
+        return super().versions(name) or {dataset["latest"]["versionId"]: self._of_v1(dataset) for dataset in self._datasets(name)}
+
+    def _datasets(self, name: str) -> list[dict[str, Any]]:
+        return self._workspace.datasets.versions_of(name)
+
+    def _of_v1(self, dataset: dict[str, Any]) -> dict[str, Any]:
+        name, version = dataset["name"], dataset["latest"]["versionId"]
+        uri = f"azureml://locations/westeurope/workspaces/{self._workspace.id}/data/{name}/versions/{version}"
+        about = {"description": dataset["description"], "tags": dataset["tags"], "dataType": "mltable", "dataUri": uri}
+        return {"properties": self.of_assets | about, "created": dataset["createdTime"]}
+
+    def dataset(self, name: str, version: str) -> dict[str, Any] | None:
+        """The dataset of v1 that is seen under this name, if it is one."""
+        if self._kept.get(name):
+            return None
+        return next((dataset for dataset in self._datasets(name) if dataset["latest"]["versionId"] == version), None)
 
     def about(self, name: str) -> dict[str, Any]:
         versions = list(self.versions(name).values())

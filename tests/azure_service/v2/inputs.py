@@ -21,7 +21,7 @@ _REGISTERED = re.compile(r"azureml:([^/:]+):([^/:]+)")
 
 def address_of(workspace: CloudWorkspace, uri: str) -> tuple[str, str]:
     """The type and the address that an input's uri means. Raises Refusal."""
-    match = _VERSION.fullmatch(uri) or re.fullmatch(r"(data)/(.*)/(.*)", _REGISTERED.sub(r"data/\1/\2", uri))
+    match = _version_of(uri)
     if match and match[1] == "models":
         return "model", str(workspace.v2_models.version(match[2], match[3])["properties"]["modelUri"])
     if match:
@@ -30,8 +30,28 @@ def address_of(workspace: CloudWorkspace, uri: str) -> tuple[str, str]:
     return "", uri
 
 
+def _version_of(uri: str) -> re.Match[str] | None:
+    """The noun, the name and the version in an id."""
+    return _VERSION.fullmatch(_REGISTERED.sub(r"/data/\1/versions/\2", uri) if _REGISTERED.fullmatch(uri) else uri)
+
+
+def _of_v1(workspace: CloudWorkspace, given: dict[str, Any], dataset: dict[str, Any]) -> DatasetFiles:
+    """A file dataset is mounted by eval_mount, a tabular one goes in directly. Raises Refusal."""
+    files = workspace.datasets.files(dataset["latest"]["savedDatasetId"])
+    mode = str(given.get("mode") or "")
+    if files.type == "tabular" and mode != "Direct":
+        what = "because the input is not a FileDataset but instead a TabularDataset. Please make sure you pass a FileDataset."
+        raise Refusal(400, "UserError", f"Unable to mount dataset {what}")
+    if files.type == "file" and mode not in ("EvalMount", "EvalDownload"):
+        raise Refusal(400, "UserError", f"The file dataset {dataset['name']} of SDK v1 needs the mode eval_mount or eval_download.")
+    return files
+
+
 def read(workspace: CloudWorkspace, given: dict[str, Any]) -> DatasetFiles:
     """The files of an input, and how they are read. Raises Refusal for an unknown one."""
+    match = _version_of(given["uri"])
+    if match and match[1] == "data" and (dataset := workspace.v2_data.dataset(match[2], match[3])):
+        return _of_v1(workspace, given, dataset)
     type_, uri = address_of(workspace, given["uri"])
     if given["jobInputType"] == "mltable" or type_ == "mltable":
         return _table(workspace, uri)

@@ -13,6 +13,7 @@ from tests.azure_service.routes import Refusal, not_found
 from tests.azure_service.v2.components import defaults_of
 from tests.azure_service.v2.parallel_step import ParallelStep, ParallelWords, key_of
 from tests.azure_service.v2.paths import address, place
+from tests.azure_service.v2.registry import check_environment
 
 if TYPE_CHECKING:
     from tests.azure_service.cloud import CloudWorkspace
@@ -166,7 +167,9 @@ class JobExecution(Execution):
             known = self._workspace.v2_environments.versions(match[1])
             if not known or (match[2] == "versions" and match[3] not in known):
                 raise not_found("Environment", f"{match[1]}:{match[3]}")
-        elif not re.fullmatch(r"azureml://registries/[^/]+/environments/[^/]+/(versions|labels)/[^/]+", said):
+        elif match := re.fullmatch(r"azureml://registries/azureml/environments/([^/]+)/(?:versions|labels)/([^/]+)", said):
+            check_environment(match[1], match[2])
+        else:
             raise Refusal(400, "UserError", f"The step's environment {said!r} is none.")
 
     # ---- outputs --------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.azure_service.routes import Refusal, Request
-from tests.azure_service.v2.paths import address, files_at
+from tests.azure_service.v2.paths import address, files_at, job_of, place
 from tests.azure_service.v2.versioned import Versioned
 
 _TYPES = ("custom_model", "mlflow_model", "triton_model")
@@ -35,11 +35,19 @@ class Models(Versioned):
     def keep(self, name: str, version: str, properties: dict[str, Any]) -> None:
         if not version.isdigit():
             raise Refusal(400, "UserError", f"The stand-in supports whole numbers as versions of models, not {version}.")
-        store = self._workspace.models
-        url = store.add_asset(name, self._as_artifacts(properties["modelUri"]))
+        store, uri = self._workspace.models, properties["modelUri"]
+        if job := job_of(uri):
+            properties |= {"jobName": job, "modelUri": self._datastore_address(uri)}
+        url = store.add_asset(name, self._as_artifacts(uri))
         shared = {"description": properties["description"], "kvTags": properties["tags"], "properties": properties["properties"]}
         store.register({"name": name, "url": url, "runId": properties.get("jobName")} | shared, int(version))
         self._kept.setdefault(name, {})[version] = {k: v for k, v in properties.items() if k not in ("description", "tags", "properties")}
+
+    def _datastore_address(self, uri: str) -> str:
+        """Where the output of a job lies."""
+        container, path = place(self._workspace, uri)
+        stores = self._workspace.datastores
+        return address(self._workspace, next(name for name in stores.names() if stores.container(name) == container), path)
 
     def _as_artifacts(self, uri: str) -> list[str]:
         """The files at an address as v1 has them: artifacts, below the folder's or the file's own name."""
