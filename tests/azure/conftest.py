@@ -206,7 +206,7 @@ def parallel(inputs) -> Callable[..., Any]:
         Path("source/score.py").write_text(script)
         few = {"mini_batch_size": "2", "error_threshold": 0, "max_concurrency_per_instance": 1, "is_deterministic": False}
         task = RunFunction(
-            code="source", entry_script="score.py", environment=inputs[1], program_arguments=arguments,
+            code="source", entry_script="score.py", environment=settings.pop("environment", inputs[1]), program_arguments=arguments,
             append_row_to="${{outputs.inferences}}",
         )  # fmt: skip
         side = settings.pop("inputs", {})

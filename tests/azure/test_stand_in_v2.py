@@ -139,6 +139,7 @@ def test_a_version_of_the_interface_that_there_is_not_is_refused(ml, azure):
         return requests.get(address, headers={"Authorization": f"Bearer {bearer}"}, timeout=60)
 
     assert asked("api-version=2023-08-01-preview").status_code == 200
+    assert asked("api-version=2023-08-01-preview&tags=a").json()["error"]["code"] == "UnsupportedByTheStandIn"
     assert asked("api-version=1999-01-01").json()["error"]["code"] == "NoRegisteredProviderFound"
     assert asked("").json()["error"]["code"] == "MissingApiVersionParameter"
     other = ml._credential.get_token("https://ml.azure.com/.default").token

@@ -133,6 +133,18 @@ def test_a_step_reuses_the_earlier_output(ml, job, submit):
     assert Path("there/named-outputs/inferences/parallel_run_step.txt").exists()
 
 
+@pytest.mark.parametrize("curated", ["AzureML-sklearn-1.5@latest", "azureml://registries/azureml/environments/sklearn-1.5/labels/latest"])
+def test_a_curated_environment_is_left_to_the_service(job, submit, curated):
+    assert submit(job(ROWS, environment=curated), ended).status == "Completed"
+
+
+def test_an_environment_that_a_job_brings_along_is_not_listed(ml, ws, job, submit):
+    from azure.ai.ml.entities import Environment
+
+    assert submit(job(ROWS, environment=Environment(image="mcr.microsoft.com/azureml/base:1")), ended).status == "Completed"
+    assert {environment.name for environment in ml.environments.list()} == set(ws.environments) == {"AzureML-sklearn-1.5", "mine"}
+
+
 @pytest.mark.parametrize(("compute", "status"), [("serverless", "Completed"), ("gpu-cluster", "Failed")])
 def test_a_step_gets_no_more_nodes_than_its_cluster_has(ml, job, submit, compute, status):
     made = job(ROWS, instance_count=3)

@@ -21,7 +21,7 @@ from tests.azure_service.pipelines import Pipelines
 from tests.azure_service.published import Published
 from tests.azure_service.routes import API, REGION, Found, Request, Routes, not_found, now, route
 from tests.azure_service.snapshots import Snapshots
-from tests.azure_service.v2.arm import check_version
+from tests.azure_service.v2.arm import check_query
 from tests.azure_service.v2.batch import Invocations
 from tests.azure_service.v2.jobs import Operations
 from tests.azure_service.v2.registry import Registry
@@ -173,7 +173,7 @@ class Cloud:
                 raise not_found("Workspace", name)
             owner = workspace
         if match.handler in v2.HANDLERS and host_kind(request.host) == "management":
-            check_version(request)
+            check_query(request)
         return getattr(getattr(owner, match.handler), match.method)(request, **match.arguments)
 
 

@@ -33,7 +33,9 @@ def put_sample(workspace: CloudWorkspace, folder: Path) -> None:
         workspace.blobs.put(workspace.container, f"digits/{file.path}", (Path(dataset.root) / file.path).read_bytes())
     workspace.datasets.register_folder(DATASET, "digits", description=dataset.description)
     uri = address(workspace, "workspaceblobstore", "digits/")
-    workspace.v2_data.put(DATASET, "1", {"dataType": "uri_folder", "dataUri": uri, "description": dataset.description})
+    workspace.v2_data.put(
+        DATASET, workspace.v2_data.next_version(DATASET), {"dataType": "uri_folder", "dataUri": uri, "description": dataset.description}
+    )
     workspace.environments.register("scoring", workspace.environments.get_version(CURATED))
 
 

@@ -20,8 +20,14 @@ API_VERSIONS = (
 """Those of the specification that know every noun here."""
 
 
-def check_version(request: Request) -> None:
-    """Raises Refusal unless the request names a version of the interface that there is."""
+_FILTERS = ("tags", "properties", "description", "names", "searchText", "offset", "feed", "stage", "createdBy")
+"""Of lists, which the specification has and the stand-in has not."""
+
+
+def check_query(request: Request) -> None:
+    """Raises Refusal unless the request names a version of the interface that there is, and asks for no filter that is none here."""
+    if unsupported := [name for name in _FILTERS if request.asked(name)]:
+        raise Refusal(400, "UnsupportedByTheStandIn", f"The stand-in filters no lists by {unsupported}.")
     version = request.asked("api-version")
     if not version:
         raise Refusal(400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests.")

@@ -23,7 +23,8 @@ class Data(Versioned):
         return list(dict.fromkeys([*super().names(), *self._workspace.datasets.names()]))
 
     def versions(self, name: str) -> dict[str, dict[str, Any]]:
-        return super().versions(name) or {dataset["latest"]["versionId"]: self._of_v1(dataset) for dataset in self._datasets(name)}
+        versions = {dataset["latest"]["versionId"]: self._of_v1(dataset) for dataset in self._datasets(name)} | super().versions(name)
+        return dict(sorted(versions.items(), key=lambda item: item[1]["created"]))
 
     def _datasets(self, name: str) -> list[dict[str, Any]]:
         return self._workspace.datasets.versions_of(name)
@@ -36,9 +37,21 @@ class Data(Versioned):
 
     def dataset(self, name: str, version: str) -> dict[str, Any] | None:
         """The dataset of v1 that is seen under this name, if it is one."""
-        if self._kept.get(name):
+        if version in self._kept.get(name, {}):
             return None
         return next((dataset for dataset in self._datasets(name) if dataset["latest"]["versionId"] == version), None)
+
+    def change(self, name: str, version: str, properties: dict[str, Any]) -> None:
+        self._of_v2(name, version)
+        super().change(name, version, properties)
+
+    def remove(self, name: str, version: str) -> None:
+        self._of_v2(name, version)
+        super().remove(name, version)
+
+    def _of_v2(self, name: str, version: str) -> None:
+        if self.dataset(name, version):
+            raise Refusal(400, "UserError", f"The stand-in does not change {name}:{version}, a dataset of SDK v1, by SDK v2.")
 
     def about(self, name: str) -> dict[str, Any]:
         versions = list(self.versions(name).values())

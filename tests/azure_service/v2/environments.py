@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from tests.azure_service.environments import CURATED
-from tests.azure_service.routes import Refusal
+from tests.azure_service.routes import Refusal, now
 from tests.azure_service.v2.versioned import Versioned
+
+if TYPE_CHECKING:
+    from tests.azure_service.cloud import CloudWorkspace
 
 _BASE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"
 
@@ -18,11 +21,15 @@ class Environments(Versioned):
 
     noun = "environments"
 
+    def __init__(self, workspace: CloudWorkspace) -> None:
+        super().__init__(workspace)
+        self._anonymous: dict[str, dict[str, dict[str, Any]]] = {}  # those that jobs bring along: nothing lists them
+
     def names(self) -> list[str]:
         return self._workspace.environments.names()
 
     def versions(self, name: str) -> dict[str, dict[str, Any]]:
-        return {
+        return self._anonymous.get(name) or {
             definition["version"]: {"properties": self._properties(name, definition), "created": self._workspace.created}
             for definition in self._workspace.environments.versions(name)
         }
@@ -37,6 +44,9 @@ class Environments(Versioned):
     def keep(self, name: str, version: str, properties: dict[str, Any]) -> None:
         if name.startswith(("AzureML", "Microsoft")):
             raise Refusal(400, "UserError", f"Environment name {name} is reserved for curated environments.")
+        if properties.get("isAnonymous"):
+            self._anonymous.setdefault(name, {})[version] = {"properties": properties, "created": now()}
+            return
         image, conda = properties.get("image"), yaml.safe_load(properties.get("condaFile") or "null")
         python = {"userManagedDependencies": conda is None, "interpreterPath": "python", "condaDependencies": conda}
         self._workspace.environments.register(name, {"docker": {"baseImage": image}, "python": python}, version)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.azure_service.cloud import CloudWorkspace
 
 _PARENT = re.compile(r"\$\{\{\s*parent\.(?:(inputs|outputs)\.([\w-]+)|jobs\.([\w-]+)\.outputs\.([\w-]+))\s*\}\}")
+_ENVIRONMENT = re.compile(r".*/workspaces/[^/]+/environments/([^/]+)/(?:versions|labels)/([^/]+)")
+_CURATED = re.compile(r"azureml:(AzureML-[^:@]+)[:@](.+)")  # which the SDK leaves to the service
 _TYPES = {"uri_folder": "UriFolder", "uri_file": "UriFile", "mltable": "MLTable"}
 SERVERLESS = "serverless"
 
@@ -162,11 +164,10 @@ class JobExecution(Execution):
         return status, error, made
 
     def _check_environment(self, said: str) -> None:
-        match = re.fullmatch(r".*/workspaces/[^/]+/environments/([^/]+)/(versions|labels)/([^/]+)", said)
-        if match:
+        if match := _CURATED.fullmatch(said) or _ENVIRONMENT.fullmatch(said):
             known = self._workspace.v2_environments.versions(match[1])
-            if not known or (match[2] == "versions" and match[3] not in known):
-                raise not_found("Environment", f"{match[1]}:{match[3]}")
+            if not known or (match[2] not in known and match[2] != "latest"):
+                raise not_found("Environment", f"{match[1]}:{match[2]}")
         elif match := re.fullmatch(r"azureml://registries/azureml/environments/([^/]+)/(?:versions|labels)/([^/]+)", said):
             check_environment(match[1], match[2])
         else:

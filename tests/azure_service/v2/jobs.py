@@ -84,7 +84,8 @@ class Jobs:
     def put(self, request: Request, name: str) -> Reply:
         check_name(name)
         properties = {key: value for key, value in request.json["properties"].items() if key not in _READ_ONLY}
-        self._workspace.cloud.identity.check_token(request.headers.get("x-azureml-token", ""), "ml")
+        if properties.get("jobType") == "Pipeline":
+            self._workspace.cloud.identity.check_token(request.headers.get("x-azureml-token", ""), "ml")
         with self._lock:
             if name not in self._submitted:
                 if name in self._workspace.history.names():
