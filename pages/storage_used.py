@@ -72,10 +72,10 @@ def show_usage(usage: StorageUsage) -> None:
             st.caption(StorageKind(chosen).meaning)
         rows_of_items = [(item.label, item.kind, item.bytes, item.files) for item in items]
         config = {
-            "Name": st.column_config.TextColumn(width=210),
-            "Kind": st.column_config.TextColumn(width=130),
-            "Size": st.column_config.NumberColumn(format="bytes", width=75),
-            "Files": st.column_config.NumberColumn(format="localized", width=65),
+            "Name": st.column_config.TextColumn(width=205),
+            "Kind": st.column_config.TextColumn(width=120),
+            "Size": st.column_config.NumberColumn(format="bytes", width=68),
+            "Files": st.column_config.NumberColumn(format="localized", width=52),
         }
         columns = {"Name": str, "Kind": str, "Size": int, "Files": int}
         _tables.show(columns, rows_of_items, "What takes disk, the largest first", most=10, key="storage-items", column_config=config)

@@ -153,8 +153,8 @@ class HomeStorage:
         unended = {run.id for run in self._store.unended_runs()}
         for item in known.of(StorageKind.RUN_TABLES) if known else ():
             if item.name not in unended:
-                again = formats.duration(max(1.0, item.bytes / _TABLE_SPEED))
-                about = f"made again from the run’s output when its results are opened, in about {again}"
+                again = formats.duration(max(1, round(item.bytes / _TABLE_SPEED)))
+                about = f"made again in about {again}, when its results are opened"
                 yield CleanUpItem(CleanUpGroup.TABLES, item.name, item.bytes, about)
 
     def _leftovers(self) -> Iterator[CleanUpItem]:

@@ -73,28 +73,28 @@ _MEANINGS = {
     StorageKind.DRAFTS: "Forms that were begun.",
     StorageKind.LEFTOVERS: "What interrupted work left, and what is coming in now.",
     StorageKind.AZURE: "What is kept here of Azure ML workspaces.",
-    StorageKind.OTHER: "The registry, uploaded scripts, samples and logs of the program.",
+    StorageKind.OTHER: "The registry, notes on rows, uploaded scripts, samples, logs; .reserve is room for deleting on a full disk.",
 }
 
 
 _WORDS = {
     "studio.db": "the registry",
-    "studio.db-wal": "the newest changes of the registry",
-    "studio.db-shm": "shared by who reads the registry",
-    ".reserve": "kept free for deleting things on a full disk",
-    "remarks.db": "notes and corrected labels of rows",
+    "studio.db-wal": "its newest changes",
+    "studio.db-shm": "its index in memory",
+    ".reserve": "for a full disk",
+    "remarks.db": "notes on rows",
     "scripts": "uploaded scripts",
     "samples": "the sample",
     "logs": "logs of this program",
     "schedules": "schedules",
     "browser": "pages for the browser",
-    "lists": "what was fetched of Azure ML",
+    "lists": "lists of Azure ML",
     "published": "published pipelines",
-    "slots": "which runs may run at once",
-    KEPT_FILE: "what was counted last",
-    LIMIT_FILE: "the limit of this folder",
-    ".deleting": "held while things are deleted",
-    "new-only": "held while new files are looked for",
+    "slots": "locks of runs",
+    KEPT_FILE: "the last count",
+    LIMIT_FILE: "the limit",
+    ".deleting": "lock of deletions",
+    "new-only": "lock of --new-only",
 }
 """What the files and folders at the top of a home are for."""
 

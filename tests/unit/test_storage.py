@@ -209,7 +209,7 @@ def test_tables_go_as_their_output_stays_and_making_them_again_is_priced(workspa
     storage.measure()
     (item,) = group(storage.proposals(), CleanUpGroup.TABLES)
     assert (item.name, item.bytes) == ("run-1", 35_010_000)
-    assert item.about.endswith("in about 10 s")
+    assert item.about == "made again in about 10 s, when its results are opened"
     assert (storage.clean_up([item]).freed, list(folder.glob("*.parquet"))) == (35_010_000, [
         folder / name for name in os.listdir(folder) if name.startswith(("judged-", "labels-")) and name.endswith(".parquet")
     ])  # fmt: skip
@@ -234,7 +234,7 @@ def test_the_files_of_the_program_say_what_they_are_for(workspace, storage):
     add_run(workspace, "studio.db")
     labels = {item.name: item.label for item in storage.measure().of(StorageKind.OTHER)}
     assert labels["studio.db"] == "studio.db (the registry)"
-    assert labels[".reserve"] == ".reserve (kept free for deleting things on a full disk)"
+    assert labels[".reserve"] == ".reserve (for a full disk)"
     assert [name for name, label in labels.items() if name == label] == []
     assert [item.label for item in storage.known().of(StorageKind.RUN_LOGS)] == ["studio.db"]
 
