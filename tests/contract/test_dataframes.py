@@ -29,7 +29,7 @@ def run(rows):
 
 @pytest.fixture(params=WORKSPACES)
 def workspace(request, home):
-    if request.param == "azure":
+    if request.param != "local":
         request.getfixturevalue("azure")
     return open_workspace(request.param, home)
 

@@ -27,7 +27,7 @@ def run(mini_batch):
 
 @pytest.fixture(params=WORKSPACES)
 def workspace(request, home):
-    if request.param == "azure":
+    if request.param != "local":
         request.getfixturevalue("azure")
     return open_workspace(request.param, home)
 

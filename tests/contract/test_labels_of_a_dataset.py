@@ -26,7 +26,7 @@ HALF_RIGHT = "File,Label\n" + "".join(f"{number:04}.csv,even\n" for number in ra
 
 @pytest.fixture(params=WORKSPACES)
 def workspace(request, home):
-    if request.param == "azure":
+    if request.param != "local":
         request.getfixturevalue("azure")
     return open_workspace(request.param, home)
 
@@ -55,8 +55,8 @@ def scored_homes() -> dict[str, Path]:
 def scored(request, scored_homes, tmp_path_factory, tmp_path, finish) -> Iterator[Workspace]:
     """A workspace of the test's own, with a run over dataset `d` of eight files. What is changed there is on this machine only."""
     with ExitStack() as stack:
-        if request.param == "azure":
-            stack.enter_context(led_to(request.getfixturevalue("azure_service"), "scored"))
+        if request.param != "local":
+            stack.enter_context(led_to(request.getfixturevalue("azure_service"), f"scored-{request.param}"))
         if request.param not in scored_homes:
             folder = tmp_path_factory.mktemp("scored")
             (folder / "files").mkdir()

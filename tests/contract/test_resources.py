@@ -11,7 +11,7 @@ MODEL, DATASET, ENVIRONMENT, RUN = ResourceKind
 
 @pytest.fixture(params=WORKSPACES)
 def workspace(request, home):
-    if request.param == "azure":
+    if request.param != "local":
         request.getfixturevalue("azure")
     return open_workspace(request.param, home)
 

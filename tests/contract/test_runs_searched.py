@@ -10,7 +10,7 @@ from services.workspaces import WORKSPACES, open_workspace
 
 @pytest.fixture(params=WORKSPACES)
 def workspace(request, home):
-    if request.param == "azure":
+    if request.param != "local":
         request.getfixturevalue("azure")
     return open_workspace(request.param, home)
 

@@ -27,7 +27,7 @@ SCRIPT = "import os\ndef run(mini_batch): return [os.path.basename(path) + ': 1'
 
 @pytest.fixture(params=WORKSPACES)
 def workspace(request, home) -> Workspace:
-    if request.param == "azure":
+    if request.param != "local":
         request.getfixturevalue("azure")
     return open_workspace(request.param, home)
 
@@ -78,8 +78,8 @@ def completed_runs() -> dict[str, tuple[Path, Run, Run]]:
 def completed(request, completed_runs, tmp_path_factory, model_file, finish) -> Iterator[Completed]:
     """A completed run of six files and a model, the same one for all tests that only look at it."""
     with ExitStack() as stack:
-        if request.param == "azure":
-            stack.enter_context(led_to(request.getfixturevalue("azure_service"), "completed"))
+        if request.param != "local":
+            stack.enter_context(led_to(request.getfixturevalue("azure_service"), f"completed-{request.param}"))
         if request.param not in completed_runs:
             folder = tmp_path_factory.mktemp("completed")
             workspace = open_workspace(request.param, folder / "home")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"pandas", "numpy", "pyarrow", "duckdb", "sklearn", "joblib", "azureml", "streamlit", "plotly"}
+HEAVY = {"pandas", "numpy", "pyarrow", "duckdb", "sklearn", "joblib", "azureml", "azure", "streamlit", "plotly"}
 LOCAL = ROOT / "services/local"
 WORKER = [LOCAL / f"{name}.py" for name in ("worker_main", "worker", "worker_inputs", "frame_rows", "script_output")]
 OURS = {"worker", "worker_inputs", "frame_rows", "script_output", "azureml_user"}
@@ -20,7 +20,7 @@ OPEN_AN_AZURE_WORKSPACE = """
 import pathlib, tempfile
 from services.azure.workspace import AzureWorkspace
 from services.connection import Connection
-workspace = AzureWorkspace(Connection("s", "r", "w"), pathlib.Path(tempfile.mkdtemp()), blocking=False)
+workspace = AzureWorkspace(Connection("s", "r", "w", sdk={sdk!r}), pathlib.Path(tempfile.mkdtemp()), blocking=False)
 workspace.models(), workspace.compute_targets(), workspace.state()
 """
 
@@ -40,7 +40,7 @@ def loaded_by(statement: str) -> set[str]:
         "import services.local.runner",
         "import services.__main__",
         "import services.azure.workspace, services.azure.runs.runner",
-        OPEN_AN_AZURE_WORKSPACE,
+        OPEN_AN_AZURE_WORKSPACE.format(sdk="v1"),
     ],
 )
 def test_opening_the_workspace_loads_nothing_heavy(statement):
