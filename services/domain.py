@@ -356,7 +356,7 @@ class TabularDataset(Dataset):
     column_types: tuple[str, ...] = ()
     """The types of `columns` in words, each one of TableReading.COLUMN_TYPES; empty where only the pandas types are known."""
     reading: TableReading = TableReading()
-    """What a person said of how to read the files, so that the folder can be read anew in the same way."""
+    """What a person said of how to read the files, as far as this workspace reads their folder anew."""
     source_partition_format: str = ""
     """The partition format of the files that its own were made of; that of its own is `partition_format`."""
 

@@ -72,9 +72,7 @@ class DatasetInspection:
         dataset_ = TabularDataset(*common, format=self.table.format, columns=self.table.columns, row_count=self.table.row_count)
         if reading := self.reading:
             about = reading.source_format, reading.dialect, reading.types
-            dataset_ = replace(dataset_, source_format=about[0], dialect=about[1], column_types=about[2], reading=self.said)
-        if self.converted:
-            dataset_ = replace(dataset_, source_partition_format=self.source_partition_format)
+            dataset_ = replace(dataset_, source_format=about[0], dialect=about[1], column_types=about[2])
         return dataset_
 
 

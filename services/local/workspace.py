@@ -256,6 +256,8 @@ class LocalWorkspace:
                 os.replace(found.converted, final_root)
             in_place = not (copied or found.converted or root.is_relative_to(self.home))
             made = found.dataset(name, number, final_root, folder, in_place=in_place, description=description)
+            if isinstance(made, TabularDataset):  # so that its folder can be read anew in the same way
+                made = replace(made, reading=found.said, source_partition_format=found.source_partition_format)
             return replace(made, source_root=source_root, one_file=one_file)
 
         return self._store.add(Dataset, name, move_into_place)
