@@ -54,7 +54,7 @@ def show_workspace(remote: RemoteWorkspace) -> None:
     state = remote.state()
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.subheader(escape(remote.location.rpartition(" / ")[2]), icon=":material/cloud:", anchor=False)
+            st.subheader(escape(remote.location.rpartition(" / ")[2]), icon=":material/cloud:", anchor=False, width="content")
             st.badge(f"SDK {remote.connection.sdk}", color="blue")
             st.space("stretch")
             st.link_button("Azure ML studio", remote.studio_link, icon=":material/open_in_new:")
@@ -75,8 +75,8 @@ def show_workspace(remote: RemoteWorkspace) -> None:
 def warn_of_end_of_support(sdk: str) -> None:
     if ended := SUPPORT_ENDED.get(sdk):
         st.warning(
-            f"Microsoft's support for SDK {sdk} ended on {ended}; the service still accepts it. Scoring scripts, models and data work with "
-            "SDK v2, unchanged: choose it below.",
+            f"Microsoft's support for SDK {sdk} ended on {ended}; the service still accepts it. Scoring scripts work with SDK v2, "
+            "unchanged: choose it below.",
             icon=":material/event_busy:",
         )
 
