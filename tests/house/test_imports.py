@@ -47,6 +47,20 @@ def test_opening_the_workspace_loads_nothing_heavy(statement):
     assert loaded_by(statement) & HEAVY == set()
 
 
+def imported_by(path: Path) -> set[str]:
+    """The modules that it imports, at the top or in a function."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    named = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return named | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+
+
+@pytest.mark.parametrize(("package", "folder"), [("azureml", "sdk_v1"), ("azure.ai.ml", "sdk_v2")])
+def test_an_sdk_of_azure_is_imported_in_its_own_folder_only(package, folder):
+    paths = [*(ROOT / "services").rglob("*.py"), *(ROOT / "pages").rglob("*.py")]
+    importing = {path for path in paths if any(f"{name}.".startswith(f"{package}.") for name in imported_by(path))}
+    assert {path.parent for path in importing} == {ROOT / "services/azure" / folder}
+
+
 def test_a_run_of_a_page_leaves_sys_path_alone_for_a_thread_that_imports():
     code = (
         "import app, sys\nfrom streamlit.runtime.scriptrunner.exec_code import modified_sys_path\nbefore = list(sys.path)\n"
