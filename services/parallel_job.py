@@ -11,12 +11,11 @@ from typing import Any
 
 from services.domain import RunRequest
 from services.errors import SettingsError
+from services.remote import SERVERLESS
 from services.settings import ParallelRunSettings
 
 STEP = "batch_score"
 INPUT, OUTPUT = "batch_data", "inferences"
-SERVERLESS = "serverless"
-"""The name of the compute that Azure ML provides by itself."""
 
 _PARALLEL: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "mini_batch_size": ("mini_batch_size", str),  # the SDK sends 0 where it isn't given, and refuses a number
@@ -55,6 +54,7 @@ def job_document(
     Raises SettingsError for an argument that the service would take for an expression of its own.
     """
     settings = request.settings.resolved(tabular=tabular)
+    nodes = {"resources": {"instance_count": settings.node_count}}
     inputs = {INPUT: dict(data), **{side_input_name(name): dict(value) for name, value in side_inputs.items()}}
     step: dict[str, Any] = {
         "type": "parallel",
@@ -66,6 +66,7 @@ def job_document(
             "outputs": {OUTPUT: {"type": "uri_folder"}},
             "input_data": f"${{{{inputs.{INPUT}}}}}",
             **parallel_settings(settings),
+            **nodes,
             "task": {
                 "type": "run_function",
                 "code": code,
@@ -77,7 +78,7 @@ def job_document(
         },
         "inputs": {name: f"${{{{parent.inputs.{name}}}}}" for name in inputs},
         "outputs": {OUTPUT: f"${{{{parent.outputs.{OUTPUT}}}}}"},
-        "resources": {"instance_count": settings.node_count},
+        **nodes,
         **{name: value for name, value in parallel_settings(settings).items() if name in _OF_THE_STEP_TOO},
     }
     if settings.environment_variables:
@@ -91,6 +92,67 @@ def job_document(
         "outputs": {OUTPUT: {"type": "uri_folder", "mode": "rw_mount"}},
         "jobs": {STEP: step},
     }
+
+
+# ---- published pipelines ---------------------------------------------------------------------------------------------------------
+
+
+_CHANGEABLE = {
+    "mini_batch_size": ("string", ("mini_batch_size",)),
+    "node_count": ("integer", ("resources", "instance_count")),
+    "process_count_per_node": ("integer", ("max_concurrency_per_instance",)),
+    "logging_level": ("string", ("logging_level",)),
+    "run_invocation_timeout": ("integer", ("retry_settings", "timeout")),
+    "max_retries": ("integer", ("retry_settings", "max_retries")),
+}
+"""What a published pipeline takes as inputs, their types, and where the step has them."""
+
+
+def component_document(job: Mapping[str, Any], request: RunRequest, name: str, *, tabular: bool) -> dict[str, Any]:
+    """A job's pipeline as a component: its data stay what they are, and settings are inputs with these values as defaults."""
+    settings = request.settings.resolved(tabular=tabular)
+    given = settings.as_dict() | {"max_retries": settings.run_max_try - 1}
+    step = dict(job["jobs"][STEP])
+    step["inputs"], inputs = dict(job["inputs"]), {}
+    for key, (kind, where) in _CHANGEABLE.items():
+        if key in given:
+            inputs[key] = {"type": kind, "default": given[key]}
+            bound: Any = f"${{{{parent.inputs.{key}}}}}"
+            for part in reversed(where[1:]):
+                bound = {part: bound}
+            step[where[0]] = (step.get(where[0]) or {}) | bound if len(where) > 1 else bound
+    outputs = {OUTPUT: {"type": "uri_folder"}}
+    return {
+        "type": "pipeline",
+        "name": name,
+        "version": "1",
+        "display_name": job["display_name"],
+        "inputs": inputs,
+        "outputs": outputs,
+        "jobs": {STEP: step},
+    }
+
+
+def component_inputs(parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Settings as the inputs of such a component. Raises SettingsError for one that it takes none for."""
+    values: dict[str, Any] = dict(parameters)
+    if "run_max_try" in values:
+        values["max_retries"] = int(values.pop("run_max_try")) - 1
+    for name in values:
+        if name not in _CHANGEABLE:
+            raise SettingsError(name, f"a published pipeline of SDK v2 keeps its {name}", "Publish another one with this value.")
+    return {name: int(value) if _CHANGEABLE[name][0] == "integer" else value for name, value in values.items()}
+
+
+def published_job(component: str, inputs: Mapping[str, Any], **values: Any) -> dict[str, Any]:
+    """A job of one step that is a published pipeline; `component` as `azureml:NAME:1`."""
+    step = {"type": "pipeline", "component": component, "inputs": dict(inputs)}
+    step["outputs"] = {OUTPUT: f"${{{{parent.outputs.{OUTPUT}}}}}"}
+    outputs = {OUTPUT: {"type": "uri_folder", "mode": "rw_mount"}}
+    return {"type": "pipeline", **values, "outputs": outputs, "jobs": {STEP: step}}
+
+
+# ---- its parts -------------------------------------------------------------------------------------------------------------------
 
 
 def parallel_settings(settings: ParallelRunSettings) -> dict[str, Any]:

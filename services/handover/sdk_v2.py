@@ -11,7 +11,8 @@ from services.handover.azure_packages import IMAGE, conda_file_of
 from services.handover.python_source import SECRET, assigned, plain_file_name, source, written
 from services.handover.secrets import Disclosed, Hidden
 from services.handover.sources import Sources
-from services.parallel_job import INPUT, OUTPUT, SERVERLESS, STEP, bound_arguments, parallel_settings, runtime_arguments, side_input_name
+from services.parallel_job import INPUT, OUTPUT, STEP, bound_arguments, parallel_settings, runtime_arguments, side_input_name
+from services.remote import SERVERLESS
 
 _HEAD = '''\
 """Submits a batch scoring run to Azure ML by SDK v2: a pipeline job of one parallel step, with the values of {run_id}.
@@ -150,4 +151,4 @@ def _environment(environment: Environment, reference: str | None) -> str:
         name, number = parse_reference(reference, "environment")
         return assigned("ENVIRONMENT", f"{name}:{number}" if number else f"{name}@latest")
     conda = written(conda_file_of(environment), 1)
-    return f"ENVIRONMENT = Environment(\n    name={'batch-scoring'!r},\n    image={IMAGE!r},\n    conda_file={conda},\n)\n"
+    return f"ENVIRONMENT = Environment(\n    image={IMAGE!r},\n    conda_file={conda},\n)\n"

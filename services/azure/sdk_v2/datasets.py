@@ -25,14 +25,13 @@ from services.azure.catalog.datasets import DATASTORE_PATH, TAG
 from services.azure.sdk import DatasetVersion, ReadsOtherwise
 from services.azure.sdk_v2.session import Session, changed, checked, created_at, has_number, in_parallel, number_of, parsed
 from services.azure.sdk_v2.storage import WILDCARD, Store, blobs_at, store
-from services.domain import Dataset, DatasetFile, TabularDataset
+from services.domain import Dataset, DatasetFile
 from services.errors import NotFound, SettingsError, WorkspaceUnavailable
 from services.intake.tabular import CSV, PARQUET, Table
 from services.intake.yaml_files import parse_yaml
 from services.storage import file_tree
 
 if TYPE_CHECKING:
-    from azure.ai.ml import Input
     from azure.ai.ml.entities import Data
 
 logger = logging.getLogger(__name__)
@@ -155,7 +154,7 @@ class Datasets:
         client, place = self._session.client, place.removesuffix("/**")
         kind = self._kind(place)
         if table or partition_format or kind == "pattern":
-            path = self._write_mltable(checked(name, "name"), {kind: self._long(place)}, table, partition_format, multi_line=multi_line)
+            path = self._write_mltable(checked(name, "name"), {kind: self.long_form(place)}, table, partition_format, multi_line=multi_line)
             asset = Data(name=name, path=path, type=AssetTypes.MLTABLE)
         else:
             asset = Data(name=checked(name, "name"), path=place, type=AssetTypes.URI_FILE if kind == "file" else AssetTypes.URI_FOLDER)
@@ -173,7 +172,7 @@ class Datasets:
         blobs = blobs_at(self._session, place)[1]
         return "file" if len(blobs) == 1 and place.endswith("/" + next(iter(blobs.values())).name) else "folder"
 
-    def _long(self, place: str) -> str:
+    def long_form(self, place: str) -> str:
         """A place as it may be read from anywhere."""
         client = self._session.client
         here = f"subscriptions/{client.subscription_id}/resourcegroups/{client.resource_group_name}/workspaces/{client.workspace_name}"
@@ -222,15 +221,6 @@ def mltable(path: Mapping[str, str], table: Table | None, partition_format: str 
         types = [{"columns": column, "column_type": _TYPES.get(dtype, "string")} for column, dtype in table.columns]
         steps += [{"convert_column_types": types}] if types else []
     return {"type": "mltable", "paths": [dict(path)]} | ({"transformations": steps} if steps else {})
-
-
-def job_input(session: Session, dataset: Dataset) -> Input:
-    """A registered dataset as the input of a job: rows as they are read, else files, mounted. Raises what the SDK raises."""
-    from azure.ai.ml import Input
-
-    type_ = str(session.client.data.get(checked(dataset.name, "dataset"), str(dataset.version)).type)
-    mode = "direct" if isinstance(dataset, TabularDataset) else "eval_mount" if type_ == "mltable" else "ro_mount"
-    return Input(type=type_, path=f"azureml:{dataset.reference}", mode=mode)
 
 
 def _reads_otherwise() -> ReadsOtherwise:

@@ -57,7 +57,7 @@ class Session(session.Session["MLClient"]):
             place.resource_group,
             place.workspace_name,
             enable_telemetry=False,
-            show_progress=False,
+            show_progress=True,  # else an upload of code of which one file fails never ends
             connection_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
             raw_request_hook=_refuse_unwanted,

@@ -25,7 +25,7 @@ ARTIFACTS = "workspaceartifactstore"
 """The datastore with what jobs leave, in the folder `ExperimentRun/dcid.JOB`."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Store:
     """See `sdk.Store`. `container` is the one of `name`, None where that is not a blob store."""
 

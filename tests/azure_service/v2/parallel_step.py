@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,14 @@ class ParallelWords:
     def row_output(self) -> str:
         """Where rows are appended; empty for summary_only."""
         return self._bound(self.task.get("append_row_to"), "outputs") if self.task.get("append_row_to") else ""
+
+    @property
+    def own_output(self) -> str:
+        """The output that the runtime has as its own, whose folder is AZUREML_BI_OUTPUT_PATH: that of the rows, else the one of the
+        argument `--output`. A guess: no page says what a v2 job has without rows."""
+        words = self._words()
+        named = next((value for name, value in pairwise(words) if name == "--output"), None)
+        return self.row_output or (self._bound(named, "outputs") if named else "")
 
     @property
     def outputs(self) -> list[str]:
@@ -112,7 +121,7 @@ class ParallelStep(StepProcess):
         places |= {name: str(given["value"]) for name, given in words.inputs.items() if name not in mounted}
         if words.main_input not in mounted:
             raise Refusal(400, "UserError", f"The step has no data at its input {words.main_input}.")
-        self._folders = {name: self._output if name == words.row_output else folder / "outputs" / name for name in words.outputs}
+        self._folders = {name: self._output if name == words.own_output else folder / "outputs" / name for name in words.outputs}
         for made in self._folders.values():
             made.mkdir(parents=True, exist_ok=True)
         arguments = words.arguments(places, {name: str(path) for name, path in self._folders.items()})

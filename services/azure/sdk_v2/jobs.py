@@ -1,0 +1,235 @@
+"""`sdk.Jobs` by pipeline jobs of one parallel step, each named by the run's own id: however often it is submitted, there is one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml  # type: ignore[import-untyped]
+
+from services.azure.auth.sdk_errors import is_not_found, parse_time, run_status
+from services.azure.catalog.datasets import DATASTORE_PATH, azure_partition_format
+from services.azure.catalog.environments import to_make
+from services.azure.run_plan import MAX_NAME, OUTPUT, RUN_TAG, FailedFiles, RunPlan, description_of, source_of
+from services.azure.sdk import Details
+from services.azure.sdk_v2 import storage
+from services.azure.sdk_v2.datasets import Datasets
+from services.azure.sdk_v2.environments import IMAGE, conda_of
+from services.azure.sdk_v2.history import History
+from services.azure.sdk_v2.session import Session, checked, parsed
+from services.domain import RunStatus, parse_reference
+from services.errors import NotFound, SettingsError, StudioError
+from services.parallel_job import Input, component_inputs, job_document, published_job
+from services.remote import SERVERLESS
+
+if TYPE_CHECKING:
+    from azure.ai.ml.entities import PipelineJob
+
+
+class Jobs:
+    def __init__(self, session: Session, datasets: Datasets, history: History) -> None:
+        self._session, self._datasets, self._history = session, datasets, history
+
+    def starts_at_once(self, plan: RunPlan) -> bool:
+        return True
+
+    def find(self, plan: RunPlan, run_id: str) -> str | None:
+        try:
+            return str(self._history.run(checked(run_id, "run"))["runId"])
+        except Exception as error:  # azure-core's, by its status
+            if is_not_found(error):
+                return None
+            raise
+
+    def build(self, plan: RunPlan, snapshot: Path) -> PipelineJob:
+        """Nothing is uploaded yet, but the list of the files where some of a dataset are scored."""
+        if plan.published_id:
+            title = plan.request.title()
+            values = {"display_name": title[:MAX_NAME], "description": description_of(title), "experiment_name": plan.experiment}
+            return self.of_published(plan.published_id, plan.parameters, plan.request.compute_target or "", **values)
+        return loaded(self.document(plan, snapshot))
+
+    def of_published(self, pipeline_id: str, parameters: Mapping[str, Any], compute: str, **values: Any) -> PipelineJob:
+        """One that runs a published pipeline. Raises StudioError where it is disabled."""
+        endpoint = self._session.client.batch_endpoints.get(checked(pipeline_id, "pipeline"))
+        if not default_deployment(endpoint):
+            raise StudioError(f"The published pipeline {pipeline_id} is disabled.", "Enable it first.")
+        settings = {"default_compute": f"azureml:{compute or SERVERLESS}"}
+        component = f"azureml:{component_name(pipeline_id)}:1"
+        return loaded(published_job(component, component_inputs(parameters), settings=settings, **values))
+
+    def document(self, plan: RunPlan, snapshot: Path) -> dict[str, Any]:
+        """The job as YAML has it. Raises SettingsError for several datasets."""
+        request = plan.request
+        if len(request.datasets) > 1:
+            text = f"a parallel job of SDK v2 scores one dataset, and this run names {len(request.datasets)}"
+            raise SettingsError("dataset", text, "Choose one, or connect by SDK v1.")
+        source, entry_script = source_of(request, snapshot)
+        return job_document(
+            request,
+            tabular=plan.tabular,
+            code=str(source.resolve()),
+            entry_script=entry_script,
+            environment=self._environment(plan),
+            data=self._failed_files(plan.again[0]) if plan.again else self._data(request.datasets[0], tabular=plan.tabular),
+            side_inputs={name: self._data(reference, tabular=False) for name, reference in request.side_inputs.items()},
+            experiment_name=plan.experiment,
+            description=description_of(request.title()),
+        )
+
+    def _environment(self, plan: RunPlan) -> str | dict[str, Any]:
+        """The registered one that the request names, else one that is made of packages."""
+        reference = plan.request.environment
+        if not reference:
+            made = to_make(plan.requirements, plan.python)
+            return {"image": IMAGE, "conda_file": conda_of(*made)}
+        name, number = parse_reference(reference, "environment")
+        return f"azureml:{checked(name, 'environment')}" + (f":{number}" if number else "@latest")
+
+    def _data(self, reference: str, *, tabular: bool) -> Input:
+        """A registered dataset: rows as they are read, else files, mounted."""
+        name, version = parsed(reference, "dataset")
+        kind = str(self._session.client.data.get(name, version).type)
+        mode = "direct" if tabular else "eval_mount" if kind == "mltable" else "ro_mount"
+        return {"type": kind, "path": f"azureml:{name}:{version}", "mode": mode}
+
+    def _failed_files(self, files: FailedFiles) -> Input:
+        """Just these, listed by an MLTable file, which is uploaded to a folder named by its content."""
+        root = self._datasets.long_form(files.root)
+        table: dict[str, Any] = {"type": "mltable", "paths": [{"file": f"{root}/{path}"} for path in files.paths]}
+        if pattern := azure_partition_format(files.partition_format):
+            table["transformations"] = [{"extract_columns_from_partition_format": {"partition_format": pattern}}]
+        text = yaml.safe_dump(table, sort_keys=False, allow_unicode=True).encode()
+        here = storage.store(self._session)
+        folder = f"batch-scoring-studio/reruns/{hashlib.sha256(text).hexdigest()[:16]}"
+        here.blobs().upload_blob(f"{folder}/MLTable", text, overwrite=True)
+        return {"type": "mltable", "path": f"azureml://datastores/{here.name}/paths/{folder}/", "mode": "eval_mount"}
+
+    def create(self, built: PipelineJob, plan: RunPlan, run_id: str) -> str:
+        """The service refuses another job of the same name, and may refuse the same one again: then it is there."""
+        if known := self.find(plan, run_id):
+            return known
+        built.name, built.tags = checked(run_id, "run"), {RUN_TAG: run_id}
+        try:
+            with redirect_stderr(io.StringIO()):  # where it shows the progress of its upload
+                self._session.client.jobs.create_or_update(built)
+        except Exception:
+            if known := self.find(plan, run_id):
+                return known
+            raise
+        return run_id
+
+    def start(self, job_id: str) -> None:
+        """`create` has."""
+
+    def open(self, experiment: str, job_id: str) -> Job:
+        try:
+            return Job(self._session, self._history, self._history.run(checked(job_id, "run")), experiment)
+        except Exception as error:  # azure-core's, by its status
+            if is_not_found(error):
+                raise NotFound(f"There is no job {job_id} in Azure ML.", "It may have been deleted.") from error
+            raise
+
+
+def loaded(document: Mapping[str, Any]) -> PipelineJob:
+    """The job of a document, checked by the SDK."""
+    from azure.ai.ml import load_job
+
+    return load_job(io.StringIO(yaml.safe_dump(document)))  # type: ignore[return-value]
+
+
+def component_name(endpoint_name: str) -> str:
+    """Of the component behind an endpoint that was published here: a component's name has no hyphens."""
+    return endpoint_name.replace("-", "_")
+
+
+def default_deployment(endpoint: Any) -> str:
+    """Of a batch endpoint; "" where it has none, and takes no calls."""
+    return str(getattr(endpoint.defaults, "deployment_name", None) or "")
+
+
+class Step:
+    """`sdk.Step`, by the run history."""
+
+    def __init__(self, session: Session, history: History, run: Mapping[str, Any]) -> None:
+        self._session, self._history, self._id = session, history, str(run["runId"])
+
+    def status(self) -> str:
+        return str(self._history.run(self._id)["status"])
+
+    def details(self) -> Details:
+        details = self._history.details(self._id)
+        error = (details.get("error") or {}).get("error") or {}
+        return Details(
+            code=str(error.get("code") or ""),
+            message=str(error.get("message") or ""),
+            started_at=parse_time(details.get("startTimeUtc")),
+            ended_at=parse_time(details.get("endTimeUtc")),
+            logs=details.get("logFiles") or {},
+        )
+
+    def output(self) -> Output:
+        """Where the data asset is that Azure ML makes of each output; else at the place that is its default."""
+        asset = str((self._history.run(self._id).get("outputs") or {}).get(OUTPUT, {}).get("assetId") or "")
+        place = f"azureml/{self._id}/{OUTPUT}"
+        if asset:
+            *_, name, _, version = asset.split("/")
+            place = str(self._session.client.data.get(checked(name, "dataset"), version).path)
+        match = DATASTORE_PATH.fullmatch(place)
+        here = storage.store(self._session, match[1] if match else "")
+        return Output(here.container, (match[2] if match else place).rstrip("/"))
+
+    def reused(self) -> str:
+        step = (self._history.run(self._id).get("properties") or {}).get("azureml.reusedrunid")
+        return str(self._history.run(step)["rootRunId"]) if step else ""
+
+
+class Job(Step):
+    """`sdk.Job`."""
+
+    def __init__(self, session: Session, history: History, run: Mapping[str, Any], experiment: str) -> None:
+        super().__init__(session, history, run)
+        self._experiment = experiment
+        self.studio_url = history.studio_url(self._id)
+
+    def step(self) -> Step | None:
+        """That of a pipeline within it, where it is one that was published."""
+        below: Mapping[str, Any] | None = {"runId": self._id, "runType": "azureml.PipelineRun"}
+        while below and below.get("runType") == "azureml.PipelineRun":
+            below = next(iter(self._history.children(str(below["runId"]))), None)
+        return Step(self._session, self._history, below) if below else None
+
+    def cancel(self) -> None:
+        """An answer that is lost may be one that it is canceled."""
+        try:
+            self._session.client.jobs.begin_cancel(self._id, polling=False)
+        except Exception:
+            status = run_status(self.status())
+            if not (isinstance(status, RunStatus) and (status.ended or status is RunStatus.CANCEL_REQUESTED)):
+                raise
+
+    def describe(self, title: str, *, name: str | None = None, note: str | None = None, tags: Mapping[str, str] | None = None) -> None:
+        """Azure ML has no job without a name, or a description."""
+        wanted: dict[str, Any] = {"tags": {key: value for key, value in (tags or {}).items() if value}}
+        if name is not None:
+            wanted["displayName"] = (name or title)[:MAX_NAME]
+        if note is not None:
+            wanted["description"] = note or description_of(title)
+        if wanted := {key: value for key, value in wanted.items() if value}:
+            self._history.change(self._experiment, self._id, wanted)
+        if gone := [key for key, value in (tags or {}).items() if not value]:
+            self._history.remove_tags(self._experiment, self._id, gone)
+
+
+class Output:
+    """`sdk.Output`, in a datastore of blobs."""
+
+    def __init__(self, container: Any, path: str) -> None:
+        self.container, self.path = container, path
+
+    def download(self, folder: Path) -> None:
+        raise NotFound("The output is in no blob store.", "Download it in Azure ML studio.")

@@ -1,0 +1,181 @@
+"""`sdk.Pipelines`: a published pipeline is a pipeline component behind a batch endpoint, whose inputs are the settings that may be changed.
+
+What one does is one step of a job: submitted by name here, by a POST to its address by others, and by the clock where it has a schedule.
+An endpoint that has no default deployment takes no calls: that is one that is disabled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml  # type: ignore[import-untyped]
+
+from services.azure.auth.sdk_errors import parse_time, run_status
+from services.azure.run_plan import RUN_TAG, RunPlan, description_of
+from services.azure.sdk_v2.history import History
+from services.azure.sdk_v2.jobs import Jobs, component_name, default_deployment
+from services.azure.sdk_v2.session import Session, checked, word
+from services.formats import counted, enumeration
+from services.parallel_job import component_document
+from services.remote import SERVERLESS, PipelineRun, PublishedPipeline, Recurrence, Schedule
+
+if TYPE_CHECKING:
+    from azure.ai.ml.entities import BatchEndpoint
+
+_DEPLOYMENT = "default"
+_PIPELINE_TAG = "batch_scoring_pipeline"
+"""The tag of a schedule that holds the name of the endpoint whose pipeline it runs."""
+
+
+class Pipelines:
+    def __init__(self, session: Session, jobs: Jobs, history: History) -> None:
+        self._session, self._jobs, self._history = session, jobs, history
+
+    def history(self, experiment: str) -> Iterator[PipelineRun]:
+        return (self._pipeline_run(run, experiment) for run in self._history.pipelines(experiment))
+
+    def _pipeline_run(self, run: Mapping[str, Any], experiment: str) -> PipelineRun:
+        tags = run.get("tags") or {}
+        title, note = run.get("displayName") or run["runId"], run.get("description") or ""
+        return PipelineRun(
+            id=run["runId"],
+            experiment=experiment,
+            status=run_status(run["status"]),
+            title=title,
+            studio_url=self._history.studio_url(run["runId"]),
+            created_at=parse_time(run.get("createdUtc")),
+            ended_at=parse_time(run.get("endTimeUtc")),
+            run_id=tags.get(RUN_TAG, ""),
+            note="" if note in (title, description_of(title)) else note,
+            tags={key: value or "" for key, value in tags.items() if key != RUN_TAG and not key.startswith("azureml.")},
+        )
+
+    # ---- published pipelines -------------------------------------------------------------------------------------------------------
+
+    def publish(self, plan: RunPlan, job_id: str, name: str, description: str) -> PublishedPipeline:
+        """An endpoint's name is 3 to 32 letters and digits, and the region's: it begins with the pipeline's."""
+        from azure.ai.ml import load_component
+        from azure.ai.ml.entities import BatchEndpoint, PipelineComponentBatchDeployment
+
+        stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:20].rstrip("-")
+        place = self._session.connection.location
+        endpoint_name = (
+            f"{stem if stem[:1].isalpha() else 'p' + stem}-{hashlib.sha256(f'{place} {job_id} {name}'.encode()).hexdigest()[:8]}"
+        )
+        with self._session.sdk_calls(f"The pipeline {name} can't be published", "name") as client, tempfile.TemporaryDirectory() as folder:
+            document = component_document(
+                self._jobs.document(plan, Path(folder)), plan.request, component_name(endpoint_name), tabular=plan.tabular
+            )
+            with redirect_stderr(io.StringIO()):
+                component = client.components.create_or_update(load_component(io.StringIO(yaml.safe_dump(document))))
+            endpoint = BatchEndpoint(
+                name=endpoint_name, description=description, tags={"name": name, "compute": plan.request.compute_target or ""}
+            )
+            client.batch_endpoints.begin_create_or_update(endpoint).result()
+            client.batch_deployments.begin_create_or_update(
+                PipelineComponentBatchDeployment(
+                    name=_DEPLOYMENT,
+                    endpoint_name=endpoint_name,
+                    component=component,
+                    settings={"default_compute": plan.request.compute_target or SERVERLESS},
+                )
+            ).result()
+            return _published(self._set_default(endpoint_name, _DEPLOYMENT))
+
+    def published(self) -> list[PublishedPipeline]:
+        """The batch endpoints, whoever made them."""
+        with self._session.sdk_calls("The published pipelines can't be listed") as client:
+            return [_published(endpoint) for endpoint in client.batch_endpoints.list()]
+
+    def set_published(self, pipeline_id: str, *, active: bool) -> None:
+        with self._session.sdk_calls(f"The published pipeline {pipeline_id} can't be changed") as client:
+            deployments = [str(one.name) for one in client.batch_deployments.list(checked(pipeline_id, "pipeline"))] if active else []
+            self._set_default(pipeline_id, deployments[0] if deployments else "")
+
+    def _set_default(self, endpoint_name: str, deployment: str) -> Any:
+        endpoints = self._session.client.batch_endpoints
+        endpoint = endpoints.get(checked(endpoint_name, "pipeline"))
+        endpoint.defaults = {"deployment_name": deployment}
+        endpoints.begin_create_or_update(endpoint).result()
+        return endpoints.get(endpoint_name)
+
+    # ---- schedules -----------------------------------------------------------------------------------------------------------------
+
+    def schedules(self) -> list[Schedule]:
+        with self._session.sdk_calls("The schedules can't be listed") as client:
+            return [_schedule(schedule) for schedule in client.schedules.list(list_view_type="All")]
+
+    def schedule(self, pipeline_id: str, name: str, experiment: str, recurrence: Recurrence, parameters: Mapping[str, Any]) -> Schedule:
+        """The job is copied into it: a pipeline that is disabled later is run on."""
+        from azure.ai.ml.entities import JobSchedule
+
+        with self._session.sdk_calls(f"The schedule {name} can't be made", "name") as client:
+            compute = client.batch_endpoints.get(checked(pipeline_id, "pipeline")).tags.get("compute", "")
+            job = self._jobs.of_published(pipeline_id, parameters, compute, display_name=name, experiment_name=experiment)
+            stem = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:40]
+            digest = hashlib.sha256(f"{name} {pipeline_id} {recurrence} {json.dumps(parameters)}".encode()).hexdigest()[:8]
+            made = JobSchedule(
+                name=f"{stem or 'schedule'}-{digest}",
+                display_name=name,
+                trigger=_trigger(recurrence),
+                create_job=job,
+                tags={_PIPELINE_TAG: pipeline_id},
+            )
+            return _schedule(client.schedules.begin_create_or_update(made).result())
+
+    def set_schedule(self, schedule_id: str, *, active: bool) -> None:
+        with self._session.sdk_calls(f"The schedule {schedule_id} can't be changed") as client:
+            change = client.schedules.begin_enable if active else client.schedules.begin_disable
+            change(checked(schedule_id, "schedule")).result()
+
+
+def _published(endpoint: BatchEndpoint) -> PublishedPipeline:
+    return PublishedPipeline(
+        id=str(endpoint.name),
+        name=(endpoint.tags or {}).get("name") or str(endpoint.name),
+        description=endpoint.description or "",
+        version="",
+        active=bool(default_deployment(endpoint)),
+        endpoint=endpoint.scoring_uri or "",
+    )
+
+
+def _trigger(recurrence: Recurrence) -> Any:
+    """In words of RecurrenceTrigger; of one by the hour or minute, it is only how often."""
+    from azure.ai.ml.entities import RecurrencePattern, RecurrenceTrigger
+
+    hour, _, minute = recurrence.time_of_day.partition(":")
+    pattern = None
+    if recurrence.time_of_day or recurrence.week_days:
+        days = [day.lower() for day in recurrence.week_days] or None
+        pattern = RecurrencePattern(hours=[int(hour or 0)], minutes=[int(minute or 0)], week_days=days)
+    return RecurrenceTrigger(frequency=recurrence.frequency.value.lower(), interval=recurrence.interval, schedule=pattern)
+
+
+def _schedule(schedule: Any) -> Schedule:
+    pipeline_id = (schedule.tags or {}).get(_PIPELINE_TAG, "")
+    recurrence = _describe(schedule.trigger)
+    return Schedule(str(schedule.name), schedule.display_name or str(schedule.name), pipeline_id, recurrence, bool(schedule.is_enabled))
+
+
+def _describe(trigger: Any) -> str:
+    """A trigger of the SDK, also one that this program would not make."""
+    zone = "" if trigger.time_zone == "UTC" else f" ({trigger.time_zone})"
+    if expression := getattr(trigger, "expression", ""):
+        return f"cron {expression} UTC" if not zone else f"cron {expression}{zone}"
+    unit, pattern = word(trigger.frequency).lower(), trigger.schedule
+    text = f"every {unit}" if trigger.interval == 1 else f"every {counted(int(trigger.interval), unit)}"
+    if days := getattr(pattern, "week_days", None):
+        text += f" on {enumeration([word(day).capitalize() for day in days])}"
+    if hours := getattr(pattern, "hours", None):
+        times = [f"{int(hour):02}:{int(minute):02}" for hour in hours for minute in pattern.minutes or [0]]
+        text += f" at {', '.join(times)}{zone or ' UTC'}"
+    return text

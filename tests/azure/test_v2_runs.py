@@ -1,0 +1,114 @@
+"""A whole run by SDK v2: the workspace `azure-v2` as the command line has it, with its runner, against the stand-in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.azure.workspace import AzureWorkspace
+from services.connection import from_environment
+from services.domain import RunRequest, RunStatus
+from services.remote import Frequency, Recurrence
+from services.settings import ParallelRunSettings
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
+
+
+@pytest.fixture
+def cloud(azure, tmp_path, home) -> AzureWorkspace:
+    return AzureWorkspace(from_environment(tmp_path, sdk="v2"), home, blocking=True)
+
+
+@pytest.fixture
+def request_of(cloud, model_file, csv_folder):
+    """`request_of(script, files)` is of a run over so many files; the model and the dataset are registered."""
+
+    def make(script: str = "", files: int = 7, **values: object) -> RunRequest:
+        cloud.register_model("digits", model_file)
+        cloud.register_dataset("rows", csv_folder(files))
+        built_in = next(one.path for one in cloud.scripts.all() if one.name == "batch_scoring_script.py")
+        settings = ParallelRunSettings(mini_batch_size="2", process_count_per_node=2, error_threshold=5)
+        few = {"settings": settings, "compute_target": "cpu-cluster", "allow_reuse": False} | values
+        return RunRequest(("digits:1",), ("rows:1",), script or built_in, **few)
+
+    return make
+
+
+def rows(workspace, run) -> list[str]:
+    return sorted(Path(workspace.home, "runs", run.id, "output", "parallel_run_step.txt").read_text(encoding="utf-8").splitlines())
+
+
+def test_a_run_of_v2_has_the_predictions_of_this_machine(cloud, workspace, request_of, finish, model_file, csv_folder):
+    request = request_of()
+    there = finish(cloud, cloud.submit(request).id)
+    assert there.status is RunStatus.COMPLETED, there.error
+    assert (there.items_succeeded, there.items_failed) == (7, 0)
+    workspace.register_model("digits", model_file)
+    workspace.register_dataset("rows", csv_folder(7, "here"))
+    workspace.approve(workspace.model("digits").sha256)
+    here = finish(workspace, workspace.submit(RunRequest(("digits:1",), ("rows:1",), request.entry_script, request.settings)).id)
+    assert rows(cloud, there) == rows(workspace, here)
+    tables = [place.runs.predictions(run.id) for place, run in ((cloud, there), (workspace, here))]
+    assert tables[0].count() == tables[1].count() == 7
+    known = cloud.pipelines.of(there.id)
+    assert (known.id, known.status, known.run_id) == (there.id, RunStatus.COMPLETED, there.id)
+    assert f"/runs/{there.id}?" in known.studio_url
+    assert (cloud.home / "runs" / there.id / "logs" / "job_result.txt").is_file()
+
+
+def test_a_run_of_v2_is_canceled(azure, cloud, request_of, finish, tmp_path):
+    script = tmp_path / "slow.py"
+    script.write_text("import time\ndef run(mini_batch):\n    time.sleep(600)\n")
+    run = cloud.submit(request_of(str(script), 2))
+    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    cloud.runs.cancel(run.id)
+    assert finish(cloud, run.id).status is RunStatus.CANCELED
+
+
+def test_a_failed_run_of_v2_says_the_cause_first(cloud, request_of, finish, tmp_path):
+    script = tmp_path / "wrong.py"
+    script.write_text("def run(mini_batch):\n    raise ValueError('no such colour')\n")
+    run = finish(cloud, cloud.submit(request_of(str(script), 2)).id)
+    assert run.status is RunStatus.FAILED
+    assert "no such colour" in run.error.splitlines()[0]
+    assert [failure.count for failure in cloud.runs.failure_causes(run.id)] == [2]
+
+
+def test_only_the_failed_items_of_a_run_of_v2_are_rerun(cloud, request_of, finish, tmp_path):
+    script = tmp_path / "some.py"
+    script.write_text(
+        "import os\ndef run(mini_batch):\n    return [f'{os.path.basename(p)}: ok' for p in mini_batch if '3' not in os.path.basename(p)]\n"
+    )
+    first = finish(cloud, cloud.submit(request_of(str(script), 5)).id)
+    assert (first.status, first.items_failed) == (RunStatus.COMPLETED, 1), first.error
+    script.write_text("import os\ndef run(mini_batch):\n    return [f'{os.path.basename(p)}: ok' for p in mini_batch]\n")
+    again = finish(cloud, cloud.submit(first.request_again(failed_only=True)).id)
+    assert (again.status, again.items_succeeded) == (RunStatus.COMPLETED, 1), again.error
+    assert [row.partition(":")[0] for row in rows(cloud, again)] == ["0003.csv"]
+
+
+def test_a_table_is_scored_by_v2_with_the_rows_of_this_machine(cloud, workspace, finish, tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n" + "".join(f"{number},{number * 2}\n" for number in range(50)))
+    script = tmp_path / "rows.py"
+    script.write_text("def run(frame):\n    return frame.assign(c=frame.a + frame.b)\n")
+    outputs = []
+    for place in (cloud, workspace):
+        place.register_dataset("table", tmp_path / "table.csv", type="tabular")
+        asked = RunRequest((), ("table:1",), str(script), ParallelRunSettings(process_count_per_node=1), compute_target="cpu-cluster")
+        run = finish(place, place.submit(asked).id)
+        assert run.status is RunStatus.COMPLETED, run.error
+        outputs.append(rows(place, run))
+    assert outputs[0] == outputs[1]
+
+
+def test_a_published_pipeline_of_v2_is_run_and_scheduled(cloud, request_of, finish):
+    run = finish(cloud, cloud.submit(request_of(files=3)).id)
+    published = cloud.pipelines.publish(run.id, "nightly digits", "every night")
+    assert published.defaults["mini_batch_size"] == "2"
+    again = finish(cloud, cloud.pipelines.submit(published.id, {"mini_batch_size": "1"}).id)
+    assert again.status is RunStatus.COMPLETED, again.error
+    assert rows(cloud, again) == rows(cloud, run)
+    made = cloud.pipelines.schedule(published.id, "at night", Recurrence(Frequency.DAY, 1, "02:00"), {})
+    assert [schedule.recurrence for schedule in cloud.pipelines.schedules()] == [made.recurrence] == ["every day at 02:00 UTC"]
+    assert {one.run_id for one in cloud.pipelines.history("batch-scoring")} == {run.id, again.id}
